@@ -1,0 +1,205 @@
+"""What values an option takes, and which of them is nearest to one that it does not take."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import attrs
+
+__all__ = ["Anything", "Choice", "Option", "Pixels", "Range", "Text"]
+
+
+def _same_kind(a: Any, b: Any) -> bool:
+    return isinstance(a, bool) == isinstance(b, bool) and (type(a) is type(b) or isinstance(a, int | float) == isinstance(b, int | float))
+
+
+@attrs.frozen(kw_only=True)
+class Choice:
+    """One of a list of values. ``fixed``: the model always does this; there is nothing to send."""
+
+    one_of: tuple[Any, ...]
+    fixed: bool = False
+    default: Any = None
+    doc: str = ""
+
+    def problem(self, value: Any) -> str | None:
+        """Say what is wrong with a value, or None."""
+        if any(value == allowed and _same_kind(value, allowed) for allowed in self.one_of):
+            return None
+        return f"takes {', '.join(str(v) for v in self.one_of)}, not {value!r:.80}"
+
+    def nearest(self, value: Any) -> Any:
+        """Return the nearest allowed number (the smaller of two equally near); None for words."""
+        numbers = [v for v in self.one_of if isinstance(v, int | float) and not isinstance(v, bool)]
+        if not numbers or not isinstance(value, int | float):
+            return None
+        return min(numbers, key=lambda v: (abs(v - value), v))
+
+
+@attrs.frozen(kw_only=True)
+class Range:
+    """A number between two bounds, both included, in steps counted from the lower one."""
+
+    min: float
+    max: float
+    step: float | None = None
+    default: float | None = None
+    doc: str = ""
+    fixed = False
+
+    @property
+    def integer(self) -> bool:
+        """Whether only whole numbers are taken."""
+        return self.step is not None and float(self.step).is_integer() and float(self.min).is_integer()
+
+    def problem(self, value: Any) -> str | None:
+        """Say what is wrong with a value, or None."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return f"takes a number, not {value!r:.80}"
+        if not self.min <= value <= self.max or abs(self._on_grid(value) - value) > 1e-9:
+            steps = f" in steps of {self.step:g}" if self.step else ""
+            return f"takes {self.min:g} to {self.max:g}{steps}, not {value:g}"
+        return None
+
+    def nearest(self, value: Any) -> Any:
+        """Return the nearest allowed number."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return None
+        fitted = self._on_grid(min(max(value, self.min), self.max))
+        return int(fitted) if self.integer or (isinstance(value, int) and float(fitted).is_integer()) else fitted
+
+    def _on_grid(self, value: float) -> float:
+        if not self.step:
+            return value
+        steps = min(round((value - self.min) / self.step), math.floor((self.max - self.min) / self.step + 1e-9))
+        return round(self.min + max(steps, 0) * self.step, 9)
+
+
+@attrs.frozen(kw_only=True)
+class Text:
+    """Free text up to a number of characters (no limit known: None)."""
+
+    max_chars: int | None = None
+    default: str | None = None
+    doc: str = ""
+    fixed = False
+
+    def problem(self, value: Any) -> str | None:
+        """Say what is wrong with a value, or None."""
+        if not isinstance(value, str):
+            return f"takes text, not {type(value).__name__}"
+        if self.max_chars is not None and len(value) > self.max_chars:
+            return f"takes at most {self.max_chars} characters, not {len(value)}"
+        return None
+
+    def nearest(self, value: Any) -> Any:
+        """Text is never shortened."""
+        return None
+
+
+@attrs.frozen(kw_only=True)
+class Anything:
+    """Any JSON value of a type: ``string``, ``integer``, ``number``, ``boolean``, ``array`` or ``object``."""
+
+    type: str
+    default: Any = None
+    doc: str = ""
+    fixed = False
+
+    def problem(self, value: Any) -> str | None:
+        """Say what is wrong with a value, or None."""
+        kinds: dict[str, tuple[type, ...]] = {
+            "string": (str,),
+            "integer": (int,),
+            "number": (int, float),
+            "boolean": (bool,),
+            "array": (list, tuple),
+            "object": (dict,),
+        }
+        if isinstance(value, kinds[self.type]) and (self.type == "boolean" or not isinstance(value, bool)):
+            return None
+        return f"takes {self.type}, not {type(value).__name__}"
+
+    def nearest(self, value: Any) -> Any:
+        """There is no order, so nothing is nearest."""
+        return None
+
+
+@attrs.frozen(kw_only=True)
+class Pixels:
+    """A free ``WIDTHxHEIGHT`` under rules: edges in multiples, bounds on edge, ratio and total pixels."""
+
+    multiple_of: int = 1
+    min_edge: int = 1
+    max_edge: int = 1_000_000
+    max_ratio: float | None = None
+    pixels: tuple[int, int] | None = None
+    auto: bool = False
+    default: str | None = None
+    doc: str = ""
+    fixed = False
+
+    def problem(self, value: Any) -> str | None:
+        """Say what is wrong with a value, or None."""
+        if value == "auto":
+            return None if self.auto else "takes no 'auto'"
+        width, height = (int(edge) for edge in str(value).split("x"))
+        wrong = self._problems(width, height)
+        return f"takes {self.text()}, not {value}: {', '.join(wrong)}" if wrong else None
+
+    def _problems(self, width: int, height: int) -> list[str]:
+        wrong = []
+        if width % self.multiple_of or height % self.multiple_of:
+            wrong.append(f"edges must be multiples of {self.multiple_of}")
+        if not self.min_edge <= min(width, height) <= max(width, height) <= self.max_edge:
+            wrong.append(f"edges must be {self.min_edge} to {self.max_edge}")
+        if self.max_ratio and max(width, height) > self.max_ratio * min(width, height):
+            wrong.append(f"the ratio must be at most {self.max_ratio:g}")
+        if self.pixels and not self.pixels[0] <= width * height <= self.pixels[1]:
+            wrong.append(f"the total must be {self.pixels[0]} to {self.pixels[1]} pixels")
+        return wrong
+
+    def text(self) -> str:
+        """Return the rule in words."""
+        parts = [f"WIDTHxHEIGHT in multiples of {self.multiple_of}" if self.multiple_of > 1 else "WIDTHxHEIGHT"]
+        if self.max_edge < 1_000_000:
+            parts.append(f"edges {self.min_edge} to {self.max_edge}")
+        if self.max_ratio:
+            parts.append(f"ratio up to {self.max_ratio:g}")
+        if self.pixels:
+            parts.append(f"{self.pixels[0]} to {self.pixels[1]} pixels")
+        return ", ".join(parts)
+
+    def nearest(self, value: Any) -> str | None:
+        """Return the nearest allowed size: ratio kept as well as the rule lets, pixel count fitted; or None."""
+        if value == "auto":
+            return None
+        width, height = (int(edge) for edge in str(value).split("x"))
+        ratio = width / height
+        if self.max_ratio:
+            ratio = min(max(ratio, 1 / self.max_ratio), self.max_ratio)
+        total = width * height
+        if self.pixels:
+            total = min(max(total, self.pixels[0]), self.pixels[1])
+        ideal = (math.sqrt(total * ratio), math.sqrt(total / ratio))
+        shrink = min(1.0, self.max_edge / max(ideal))
+        grow = max(1.0, self.min_edge / min(ideal))
+        return self._search(ideal[0] * shrink * grow, ideal[1] * shrink * grow)
+
+    def _search(self, width: float, height: float) -> str | None:
+        """Look at the grid points around an ideal size for the allowed one that changes it least."""
+        step = self.multiple_of
+        best: tuple[float, str] | None = None
+        for i in range(-3, 4):
+            for j in range(-3, 4):
+                w, h = (math.floor(width / step) + i) * step, (math.floor(height / step) + j) * step
+                if w <= 0 or h <= 0 or self._problems(w, h):
+                    continue
+                change = abs(math.log(w / width)) + abs(math.log(h / height))
+                if best is None or change < best[0] - 1e-12:
+                    best = (change, f"{w}x{h}")
+        return best[1] if best else None
+
+
+Option = Choice | Range | Text | Anything | Pixels

@@ -1,0 +1,271 @@
+"""capabilities.toml -> CapabilityMatrix. A malformed file is refused with file, row and field."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import attrs
+
+from ..errors import PluginContractError, did_you_mean
+from ..requests import KINDS, MASK_MODES, REFERENCE_ROLES, Operation
+from .inputs import read_conditions, read_input, read_option, read_rule
+from .options import Text
+from .rows import (
+    CapabilityMatrix,
+    CredentialSet,
+    Fidelity,
+    Lifecycle,
+    ModelRow,
+    OperationRow,
+    Price,
+    TypicalSeconds,
+)
+from .table import Table
+
+__all__ = ["load_matrix", "parse_matrix"]
+
+SCHEMA = 1
+#: Request fields that hold pictures, videos, masks or handles; all other fields but prompt are options.
+INPUTS = frozenset({"source", "mask", "references", "first_frame", "last_frame", "continue_from"})
+#: Request fields that the core itself takes care of, so that no row needs to speak of them.
+CORE_FIELDS = frozenset({"prompt", "extra_params", "edit_mode", "protect", "continue_as", "audio_type"})
+_OPERATIONS: tuple[Operation, ...] = get_args(Operation)
+
+
+@functools.cache
+def load_matrix(path: Path) -> CapabilityMatrix:
+    """Read a capability file once per process.
+
+    Raises:
+        PluginContractError: with file, row and field, for a malformed file.
+    """
+    try:
+        raw = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise PluginContractError(f"{path.name}: {error}") from error
+    return parse_matrix(raw, path.name)
+
+
+def parse_matrix(raw: Mapping[str, Any], name: str) -> CapabilityMatrix:
+    """Turn a parsed capability document (TOML or JSON) into a matrix; ``name`` stands in error messages."""
+    top = Table(raw, name)
+    if (schema := top.need("schema", int)) != SCHEMA:
+        top.fail(f"schema: this version reads {SCHEMA}, not {schema}")
+    models = _inherit(top.take("models", list, []), name)
+    matrix = CapabilityMatrix(
+        checked=_date(top, "checked"),
+        services=top.strings("services"),
+        credentials=tuple(_credential_set(t) for t in top.tables("credentials")),
+        hosts=top.strings("hosts"),
+        base_url_env=top.strings("base_url_env"),
+        first_party=top.take("first_party", bool, True),
+        last_resort=top.take("last_resort", bool, False),
+        disclosure=top.take("disclosure", str, ""),
+        models=tuple(_model(row, f"{name}: {row.get('id', '?')}") for row in models),
+    )
+    top.done()
+    _check_names(matrix, name)
+    return matrix
+
+
+def _check_names(matrix: CapabilityMatrix, name: str) -> None:
+    taken: dict[tuple[str, str], str] = {}
+    ids = {row.id for row in matrix.models}
+    for row in matrix.models:
+        for service in row.services or matrix.services or ("",):
+            if service and service not in matrix.services:
+                raise PluginContractError(f"{name}: {row.id}: services: {service!r} is not among {list(matrix.services)}")
+            for label in (row.id, *row.aliases):
+                if taken.setdefault((service, label), row.id) != row.id:
+                    raise PluginContractError(f"{name}: {row.id}: {label!r} already names {taken[service, label]!r}")
+        for other in row.continues_with:
+            if other not in ids:
+                raise PluginContractError(f"{name}: {row.id}: continues_with: no row {other!r}{did_you_mean(other, ids)}")
+
+
+def _inherit(rows: Iterable[Any], name: str) -> list[dict[str, Any]]:
+    """Resolve ``like`` between models and between a model's operations; ``without`` drops what is inherited."""
+    done: dict[str, dict[str, Any]] = {}
+    found = []
+    for row in rows:
+        if not isinstance(row, dict) or not isinstance(row.get("id"), str):
+            raise PluginContractError(f"{name}: each row of models needs an id")
+        own = {k: v for k, v in row.items() if k not in {"like", "without"}}
+        if "like" in row:
+            if row["like"] not in done:
+                raise PluginContractError(f"{name}: {row['id']}: like: no earlier row {row['like']!r}{did_you_mean(row['like'], done)}")
+            base = {k: v for k, v in done[row["like"]].items() if k not in {"aliases", "lifecycle"}}
+            own = _merge(base, own, row.get("without", []))
+        done[row["id"]] = own
+        found.append(_inherit_operations(own, f"{name}: {row['id']}"))
+    return found
+
+
+def _inherit_operations(model: dict[str, Any], where: str) -> dict[str, Any]:
+    out = dict(model)
+    for operation in _OPERATIONS:
+        row = out.get(operation)
+        seen = {operation}
+        while isinstance(row, dict) and "like" in row:
+            other = row["like"]
+            if other in seen or not isinstance(out.get(other), dict):
+                raise PluginContractError(f"{where}.{operation}: like: no operation {other!r} to be like")
+            seen.add(other)
+            own = {k: v for k, v in row.items() if k not in {"like", "without"}}
+            row = _merge(out[other], own, row.get("without", []))
+        if row is not None:
+            out[operation] = row
+    return out
+
+
+def _merge(base: Mapping[str, Any], own: Mapping[str, Any], without: Iterable[str]) -> dict[str, Any]:
+    merged = {k: v for k, v in base.items() if k not in set(without)}
+    for key, value in own.items():
+        # An operation is refined key by key; any other value is replaced whole.
+        inner = key in _OPERATIONS and isinstance(value, dict) and isinstance(merged.get(key), dict) and "like" not in value
+        merged[key] = _merge(merged[key], {k: v for k, v in value.items() if k != "without"}, value.get("without", [])) if inner else value
+    return merged
+
+
+def _model(raw: Mapping[str, Any], where: str) -> ModelRow:
+    table = Table(raw, where)
+    prices = tuple(_price(t) for t in table.tables("prices"))
+    typical = _typical(table)
+    operations: dict[Operation, OperationRow] = {}
+    for operation in _OPERATIONS:
+        if (inner := table.table(operation)) is not None:
+            row = _operation(inner, operation)
+            operations[operation] = attrs.evolve(row, prices=row.prices or prices, typical_seconds=row.typical_seconds or typical)
+    model = ModelRow(
+        id=table.need("id", str),
+        media=table.word("media", ("image", "video", "audio"), "image"),
+        rank=table.take("rank", int, 100),
+        aliases=table.strings("aliases"),
+        services=table.strings("services"),
+        preview=table.take("preview", bool, False),
+        lifecycle=_lifecycle(table.table("lifecycle")),
+        continuation_prefix=table.take("continuation_prefix", str, ""),
+        continues_with=table.strings("continues_with"),
+        wire=dict(table.take("wire", Mapping, {})),
+        note=table.take("note", str, ""),
+        operations=operations,
+    )
+    table.done()
+    return model
+
+
+def _operation(table: Table, operation: Operation) -> OperationRow:
+    fields = {field.name for field in attrs.fields(KINDS[operation])}
+    prompt = table.table("prompt")
+    extra = table.table("extra_params")
+    found = {
+        "prompt": Text() if prompt is None else read_option(prompt, Text),
+        "extra_params": {} if extra is None else {key: _need_option(extra, key) for key in extra.left()},
+        "rules": tuple(read_rule(t, fields) for t in table.tables("rules")),
+        "fidelity": _fidelity(table.table("fidelity")),
+        "prices": tuple(_price(t) for t in table.tables("prices")),
+        "typical_seconds": _typical(table),
+        "wire": dict(table.take("wire", Mapping, {})),
+        "note": table.take("note", str, ""),
+    }
+    inputs, options = {}, {}
+    for key in table.left():
+        inner = table.table(key)
+        assert inner is not None
+        if key in INPUTS & fields:
+            inputs[key] = read_input(key, inner, REFERENCE_ROLES, MASK_MODES)
+        elif key in fields - CORE_FIELDS or key in {"audio_type", "edit_mode"} & fields:
+            options[key] = read_option(inner)
+        else:
+            table.fail(f"{operation} has no field {key!r}{did_you_mean(key, fields)}")
+    table.done()
+    return OperationRow(operation=operation, inputs=inputs, options=options, **found)
+
+
+def _need_option(table: Table, key: str) -> Any:
+    inner = table.table(key)
+    assert inner is not None
+    return read_option(inner)
+
+
+def _date(table: Table, key: str) -> datetime.date | None:
+    value = table.take(key, (datetime.date, str), None)
+    if isinstance(value, str):
+        try:
+            return datetime.date.fromisoformat(value)
+        except ValueError:
+            table.fail(f"{key}: expected a date like 2026-11-21, got {value!r}")
+    found: datetime.date | None = value
+    return found
+
+
+def _lifecycle(table: Table | None) -> Lifecycle:
+    if table is None:
+        return Lifecycle()
+    life = Lifecycle(
+        released=_date(table, "released"),
+        deprecated=_date(table, "deprecated"),
+        retires=_date(table, "retires"),
+        certainty=table.word("certainty", ("firm", "earliest", "reported"), "reported"),
+        replacement=table.take("replacement", str, None),
+        source=table.take("source", str, ""),
+        checked=_date(table, "checked"),
+    )
+    table.done()
+    return life
+
+
+def _fidelity(table: Table | None) -> Fidelity:
+    if table is None:
+        return Fidelity()
+    found = Fidelity(level=table.word("level", ("native", "emulated"), "native"), note=table.take("note", str, ""))
+    if found.level == "emulated" and not found.note:
+        table.fail("an emulated row needs a note that says what is lost")
+    table.done()
+    return found
+
+
+def _usd(table: Table) -> tuple[float, float]:
+    pair = table.pair("usd")
+    if pair is None:
+        table.fail("usd is missing")
+    return float(pair[0]), float(pair[1])
+
+
+def _price(table: Table) -> Price:
+    price = Price(
+        per=table.word("per", ("call", "image", "second", "input_image", "1k_chars", "megapixel"), "call"),
+        usd=_usd(table),
+        when=read_conditions(table.table("when")),
+        basis=table.take("basis", str, ""),
+        source=table.take("source", str, ""),
+        checked=_date(table, "checked"),
+    )
+    table.done()
+    return price
+
+
+def _typical(table: Table) -> TypicalSeconds | None:
+    inner = table.table("typical_seconds")
+    if inner is None:
+        return None
+    found = TypicalSeconds(median=float(inner.need("median", (int, float))), p95=float(inner.need("p95", (int, float))))
+    inner.done()
+    if not 0 < found.median <= found.p95:
+        inner.fail("expected 0 < median <= p95")
+    return found
+
+
+def _credential_set(table: Table) -> CredentialSet:
+    service = table.take("service", str, "")
+    inner = table.table("names")
+    if inner is None:
+        table.fail("names is missing")
+    names = {key: inner.strings(key) for key in inner.left()}
+    table.done()
+    return CredentialSet(names=names, service=service)

@@ -1,0 +1,147 @@
+"""What a hook is given beside the request: the instance's settings and keys, input bytes, the submit block.
+
+The core makes one `Context` per hook call. A plugin never reads files, environment variables or the clock itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+import attrs
+
+from .capabilities import ModelRow, OperationRow
+from .credentials import Secret
+from .delivery import is_not_sent
+from .errors import BackendError, PluginContractError, SubmissionUnknown
+from .media import Media
+from .requests import Mask, StoredFile
+
+__all__ = ["Context", "LoadedMedia"]
+
+_C = TypeVar("_C")
+
+
+@attrs.frozen(kw_only=True)
+class LoadedMedia:
+    """An input's bytes, already in the form the plan chose (format, mask polarity, orientation).
+
+    ``width`` and ``height`` in pixels and ``seconds`` where they apply; ``filename`` is made up, safe to send.
+    """
+
+    data: bytes = attrs.field(repr=lambda d: f"<{len(d)} bytes>")
+    mime: str
+    filename: str
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None
+
+
+@attrs.define(kw_only=True, eq=False)
+class Context:
+    """Everything ambient that a hook may need.
+
+    Attributes:
+        backend: the instance's name.
+        model: the chosen model id, as the provider knows it.
+        service: which of the backend's services the instance uses, or an empty string.
+        row: the chosen model's row; ``row.wire`` holds the plugin's own facts about it.
+        settings: the instance's settings (``base_url`` and whatever else the plugin documents).
+        label: a unique text for this call, to send along where the provider keeps one, so that
+            ``find_submission`` can find it again.
+        deadline: seconds left when the call was made, or None.
+    """
+
+    backend: str
+    model: str = ""
+    service: str = ""
+    row: ModelRow | None = None
+    operation: OperationRow | None = None
+    settings: Mapping[str, Any] = attrs.field(factory=dict)
+    label: str = ""
+    idempotency_key: str = ""
+    deadline: float | None = None
+    _secrets: Mapping[str, Secret] = attrs.field(factory=dict, alias="secrets", repr=False)
+    _loaded: Mapping[Media | Mask | StoredFile, LoadedMedia] = attrs.field(factory=dict, alias="loaded", repr=False)
+    _clients: Callable[[str, Callable[[], Any]], Any] | None = attrs.field(default=None, alias="clients", repr=False)
+    _fetch: Callable[[str, Mapping[str, str]], Awaitable[bytes]] | None = attrs.field(default=None, alias="fetch", repr=False)
+    _on_progress: Callable[[float | None, str], None] | None = attrs.field(default=None, alias="on_progress", repr=False)
+    submissions: int = attrs.field(default=0, init=False)
+
+    def secret(self, name: str) -> Secret:
+        """Return a credential by the name the matrix gives it; ``.reveal()`` shows it to the SDK alone.
+
+        Raises:
+            PluginContractError: for a name the matrix does not list.
+        """
+        try:
+            return self._secrets[name]
+        except KeyError:
+            known = ", ".join(self._secrets) or "none"
+            raise PluginContractError(f"backend {self.backend!r} asked for the credential {name!r} (there are: {known})") from None
+
+    def has_secret(self, name: str) -> bool:
+        """Whether a credential of that name was found."""
+        return name in self._secrets
+
+    def takes(self, field: str) -> bool:
+        """Whether the chosen row takes an option and leaves its value to the caller (so it is to be sent)."""
+        option = None if self.operation is None else self.operation.options.get(field)
+        return option is not None and not option.fixed
+
+    def client(self, factory: Callable[[], _C], *, name: str = "") -> _C:
+        """Return the SDK client that ``factory`` makes, kept per instance, key, event loop and ``name``.
+
+        Clients are closed (``aclose`` or ``close``) with the router.
+        """
+        if self._clients is None:
+            return factory()
+        made: _C = self._clients(name, factory)
+        return made
+
+    def read(self, media: Media | Mask | StoredFile) -> LoadedMedia:
+        """Return the bytes of one of the request's inputs, or of one of its continuation's files.
+
+        Raises:
+            PluginContractError: for media that are not part of the request.
+        """
+        try:
+            return self._loaded[media]
+        except KeyError:
+            raise PluginContractError(f"{media} is not an input of this request") from None
+
+    async def fetch(self, url: str, headers: Mapping[str, str] | None = None) -> bytes:
+        """Fetch a small provider URL through the guarded fetcher; headers go only to the declared hosts."""
+        if self._fetch is None:
+            raise PluginContractError("this context cannot fetch")
+        return await self._fetch(url, headers or {})
+
+    def progress(self, fraction: float | None, note: str = "") -> None:
+        """Tell the caller how far it is: 0 to 1, or None when that is not known."""
+        if self._on_progress is not None:
+            self._on_progress(fraction, note)
+
+    @contextlib.asynccontextmanager
+    async def submission(self) -> AsyncIterator[str]:
+        """Wrap the one billable submit; yields an idempotency key for providers that document one.
+
+        Every error that leaves the block carries ``delivery``: what the plugin set, or ``not_sent`` where the
+        deepest cause is DNS, a refused connection or the TLS handshake, or ``unknown``.
+
+        Raises:
+            SubmissionUnknown: in place of an error that is none of ours.
+        """
+        self.submissions += 1
+        if self.submissions > 1:
+            raise PluginContractError(f"backend {self.backend!r} submits twice in one call")
+        try:
+            yield self.idempotency_key
+        except BackendError as error:
+            if error.delivery is None:
+                error.delivery = "not_sent" if is_not_sent(error) else "unknown"
+            raise
+        except Exception as error:
+            wrapped = SubmissionUnknown(f"no answer came back ({type(error).__name__})")
+            wrapped.delivery = "not_sent" if is_not_sent(error) else "unknown"
+            raise wrapped from error

@@ -1,0 +1,42 @@
+"""Was a request delivered? Judged by the deepest cause of an error, never by an SDK's exception class.
+
+SDKs raise the same class for a refused connection and for a reply that was lost after the request arrived; only
+the innermost exception tells them apart. Whatever is not certainly undelivered counts as possibly delivered.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from collections.abc import Iterator
+
+__all__ = ["causes", "is_not_sent"]
+
+#: Errors of connecting: no byte of a request can have left. (A reset is not among them.)
+_REFUSED = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL})
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, then its cause (or context) and so on down to the deepest; each once."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        below = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+        os_error = getattr(current, "os_error", None)  # aiohttp keeps the operating system's error there
+        current = os_error if below is None and isinstance(os_error, BaseException) else below
+
+
+def _is_connecting(error: BaseException) -> bool:
+    if isinstance(error, socket.gaierror | ConnectionRefusedError | ssl.SSLCertVerificationError):
+        return True
+    return isinstance(error, OSError) and error.errno in _REFUSED
+
+
+def is_not_sent(error: BaseException) -> bool:
+    """Whether the deepest cause shows that no byte of the request can have reached the provider."""
+    chain = list(causes(error))
+    deepest = chain[-1]
+    return _is_connecting(deepest)

@@ -1,0 +1,343 @@
+"""Everything that can go wrong, split by who must act.
+
+    MediaError                          .code .fix .retry .charged .to_json()
+    |-- RequestError                    the caller can fix it; nothing was spent
+    |   |-- InvalidRequest (.problems)  UnknownBackend  UnknownModel  UnknownContinuation  UnknownJob
+    |   `-- UnsupportedOperation  UnsupportedInput  ModelRetired  BudgetExceeded  NoBackendAvailable
+    |-- PluginError                     the plugin's author must fix it
+    |   `-- DuplicateBackend  PluginLoadError  PluginContractError
+    `-- BackendError                    the provider said no, or nothing: .backend .model .request_id
+        |-- AuthenticationFailed  QuotaExceeded  RateLimited (.retry_after)  ContentRefused (.reason)
+        `-- BackendTimeout  BackendUnavailable  BadBackendResponse  SubmissionUnknown (.job_id)  OutputMismatch
+
+Wording: what was asked, what is true, what to do. A secret or a signed URL never enters a message.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal
+
+import attrs
+
+__all__ = [
+    "AuthenticationFailed",
+    "BackendError",
+    "BackendTimeout",
+    "BackendUnavailable",
+    "BadBackendResponse",
+    "BudgetExceeded",
+    "Charged",
+    "ContentRefused",
+    "Delivery",
+    "DuplicateBackend",
+    "InvalidRequest",
+    "MediaError",
+    "ModelRetired",
+    "NoBackendAvailable",
+    "OutputMismatch",
+    "PluginContractError",
+    "PluginError",
+    "PluginLoadError",
+    "Problem",
+    "QuotaExceeded",
+    "RateLimited",
+    "RequestError",
+    "SubmissionUnknown",
+    "UnknownBackend",
+    "UnknownContinuation",
+    "UnknownJob",
+    "UnknownModel",
+    "UnsupportedInput",
+    "UnsupportedOperation",
+    "did_you_mean",
+]
+
+Charged = Literal["no", "yes", "unknown"]
+Delivery = Literal["not_sent", "refused", "unknown"]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the nearest known name, else an empty string."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+@attrs.frozen
+class Problem:
+    """One thing that is wrong with a request: where (a JSON path), what, and what would be right."""
+
+    path: str
+    message: str
+    suggestion: str = ""
+
+    def __str__(self) -> str:
+        """Return one readable line."""
+        return f"{self.path}: {self.message}" + (f" ({self.suggestion})" if self.suggestion else "")
+
+
+class MediaError(Exception):
+    """Base of all errors: a stable code, one fix, whether to retry, whether money may be gone.
+
+    Attributes:
+        code: stable machine-readable name.
+        fix: one concrete thing to do, or an empty string.
+        retry: whether the very same call may succeed later.
+        charged: ``no``, ``yes`` or ``unknown``.
+        try_backends: backends, usable here and now, that can do what was asked.
+        job_id: the journal's id of the call, where there is one.
+    """
+
+    code: ClassVar[str] = "media_error"
+    retry: bool = False
+    charged: Charged = "no"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        fix: str = "",
+        try_backends: Iterable[str] = (),
+        job_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+        self.try_backends = tuple(try_backends)
+        self.job_id = job_id
+
+    def __str__(self) -> str:
+        """Return the message and the fix, for a person."""
+        return f"{self.message} {self.fix}".strip() if self.fix else self.message
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the error as an agent gets it (JSON-ready)."""
+        out: dict[str, Any] = {
+            "code": self.code,
+            "message": self.message,
+            "fix": self.fix,
+            "try_backends": list(self.try_backends),
+            "retry": self.retry,
+            "charged": self.charged,
+        }
+        if self.job_id is not None:
+            out["job_id"] = self.job_id
+        return out
+
+
+class RequestError(MediaError):
+    """The caller can fix it; nothing was spent."""
+
+    code = "request_error"
+
+
+class InvalidRequest(RequestError):
+    """The request itself is wrong; ``problems`` says where and how."""
+
+    code = "invalid_request"
+
+    def __init__(self, problems: Iterable[Problem] | str, *, fix: str = "", try_backends: Iterable[str] = ()) -> None:
+        found = (Problem("$", problems),) if isinstance(problems, str) else tuple(problems)
+        self.problems = found
+        super().__init__("; ".join(str(p) for p in found), fix=fix, try_backends=try_backends)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the error with its problems, each with a path."""
+        return super().to_json() | {"problems": [attrs.asdict(p) for p in self.problems]}
+
+
+class UnknownBackend(RequestError):
+    """No installed or configured backend has that name."""
+
+    code = "unknown_backend"
+
+
+class UnknownModel(RequestError):
+    """No backend lists that model."""
+
+    code = "unknown_model"
+
+
+class UnknownContinuation(RequestError):
+    """The continuation id is unknown, expired or evicted, or belongs to another backend."""
+
+    code = "unknown_continuation"
+
+
+class UnknownJob(RequestError):
+    """The journal has no such job."""
+
+    code = "unknown_job"
+
+
+class UnsupportedOperation(RequestError):
+    """No usable candidate can do what was asked, as it was asked."""
+
+    code = "unsupported_operation"
+
+
+class UnsupportedInput(RequestError):
+    """The operation is there, but not with this input (a mask, a reference, a frame, a format, a size)."""
+
+    code = "unsupported_input"
+
+
+class ModelRetired(RequestError):
+    """The model was shut down by its maker."""
+
+    code = "model_retired"
+
+
+class BudgetExceeded(RequestError):
+    """A cap would be exceeded; refused before any network."""
+
+    code = "budget_exceeded"
+
+
+class NoBackendAvailable(RequestError):
+    """Nothing that could do it is installed with credentials."""
+
+    code = "no_backend_available"
+
+
+class PluginError(MediaError):
+    """The plugin's author must fix it."""
+
+    code = "plugin_error"
+
+
+class DuplicateBackend(PluginError):
+    """Two distributions provide a backend of the same name."""
+
+    code = "duplicate_backend"
+
+
+class PluginLoadError(PluginError):
+    """The plugin could not be imported or registered."""
+
+    code = "plugin_load_error"
+
+
+class PluginContractError(PluginError):
+    """The plugin broke the contract of a hook."""
+
+    code = "plugin_contract_error"
+
+
+class BackendError(MediaError):
+    """The provider said no, or nothing.
+
+    Attributes:
+        backend, model: filled in by the core; a plugin need not know them.
+        request_id: the provider's id of the exchange, if it gave one.
+        delivery: what is known about the submit (``not_sent``, ``refused``, ``unknown``);
+            set by ``context.submission()``, or by the plugin where it knows better.
+        retry_after: seconds the provider asked to wait, if it did.
+    """
+
+    code = "backend_error"
+    backend: str = ""
+    model: str = ""
+    delivery: Delivery | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        fix: str = "",
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        delivery: Delivery | None = None,
+        job_id: str | None = None,
+    ) -> None:
+        super().__init__(message, fix=fix, job_id=job_id)
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.delivery = delivery
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the error with backend, model and the provider's request id."""
+        out = super().to_json()
+        extra: Mapping[str, Any] = {
+            "backend": self.backend or None,
+            "model": self.model or None,
+            "request_id": self.request_id,
+            "retry_after": self.retry_after,
+        }
+        return out | {k: v for k, v in extra.items() if v is not None}
+
+
+class AuthenticationFailed(BackendError):
+    """The provider did not accept the credentials."""
+
+    code = "authentication_failed"
+
+
+class QuotaExceeded(BackendError):
+    """The account's money or quota is used up; waiting a little does not help."""
+
+    code = "quota_exceeded"
+
+
+class RateLimited(BackendError):
+    """Too many requests; ``retry_after`` seconds if the provider said."""
+
+    code = "rate_limited"
+    retry = True
+
+
+class ContentRefused(BackendError):
+    """The provider's safety system refused the prompt, an input or the output."""
+
+    code = "content_refused"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str = "",
+        fix: str = "",
+        request_id: str | None = None,
+        delivery: Delivery | None = None,
+        job_id: str | None = None,
+    ) -> None:
+        super().__init__(message, fix=fix, request_id=request_id, delivery=delivery, job_id=job_id)
+        self.reason = reason
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the error with the provider's reason."""
+        return super().to_json() | {"reason": self.reason}
+
+
+class BackendTimeout(BackendError):
+    """The deadline passed; a running job stays resumable by its job id."""
+
+    code = "backend_timeout"
+
+
+class BackendUnavailable(BackendError):
+    """The provider is down, overloaded or not to be reached."""
+
+    code = "backend_unavailable"
+    retry = True
+
+
+class BadBackendResponse(BackendError):
+    """The provider's answer could not be understood, or held no media."""
+
+    code = "bad_backend_response"
+
+
+class SubmissionUnknown(BackendError):
+    """The request may have reached the provider and no answer came back: it was not sent again."""
+
+    code = "submission_unknown"
+    charged: Charged = "unknown"
+
+
+class OutputMismatch(BackendError):
+    """What came back is not what was asked for or claimed."""
+
+    code = "output_mismatch"
+    charged: Charged = "yes"

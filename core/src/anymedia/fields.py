@@ -1,0 +1,170 @@
+"""How a request field is declared: its role, its checks, its one-line meaning.
+
+The roles drive the planner, the docs, the tool schemas and the conformance kit, so they are written just once,
+as attrs metadata on the request classes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import attrs
+
+from .errors import InvalidRequest, Problem
+
+__all__ = [
+    "Role",
+    "adjustable",
+    "advisory",
+    "check_aspect_ratio",
+    "check_json",
+    "check_request",
+    "check_size",
+    "check_text",
+    "in_range",
+    "intent",
+    "is_set",
+    "one_of",
+    "role_of",
+]
+
+Role = Literal["intent", "adjustable", "advisory"]
+Check = Callable[[Any], str | None]
+
+#: Longest text a request takes, in characters; a model's own limit is lower and stands in its matrix.
+MAX_TEXT = 200_000
+
+
+def _field(role: Role, doc: str, check: Check | None, default: Any, converter: Callable[[Any], Any] | None) -> Any:
+    metadata = {"role": role, "doc": doc, "check": check}
+    if default is attrs.NOTHING:
+        return attrs.field(metadata=metadata, converter=converter)
+    return attrs.field(default=default, metadata=metadata, converter=converter)
+
+
+def intent(doc: str, *, check: Check | None = None, default: Any = None, converter: Callable[[Any], Any] | None = None) -> Any:
+    """A field that is honoured, or the candidate is rejected."""
+    return _field("intent", doc, check, default, converter)
+
+
+def adjustable(doc: str, *, check: Check | None = None, default: Any = None) -> Any:
+    """A field that may be fitted to the nearest allowed value; the change is always reported."""
+    return _field("adjustable", doc, check, default, None)
+
+
+def advisory(doc: str, *, check: Check | None = None, default: Any = None) -> Any:
+    """A field that is sent where supported and otherwise left out, which is always reported."""
+    return _field("advisory", doc, check, default, None)
+
+
+def role_of(field: attrs.Attribute[Any]) -> Role:
+    """Return the role a request field was declared with."""
+    role: Role = field.metadata["role"]
+    return role
+
+
+def is_set(request: attrs.AttrsInstance, name: str) -> bool:
+    """Whether a request field differs from its default (a field without a default is always set)."""
+    field: attrs.Attribute[Any] = getattr(attrs.fields(type(request)), name)
+    value = getattr(request, name)
+    factory = getattr(field.default, "factory", None)
+    return bool(value != (factory() if factory else field.default))
+
+
+def check_request(request: Any) -> None:
+    """Run each field's check; raise one InvalidRequest that lists every problem with its path."""
+    problems = []
+    for field in attrs.fields(type(request)):
+        value = getattr(request, field.name)
+        if value is None and field.default is None:
+            continue
+        check: Check | None = field.metadata["check"]
+        message = check(value) if check else None
+        if message:
+            problems.append(Problem(f"$.{field.name}", message))
+    if problems:
+        raise InvalidRequest(problems)
+
+
+def check_text(value: Any) -> str | None:
+    """A non-empty text without NUL bytes, of a sane length."""
+    if not isinstance(value, str):
+        return f"expected text, got {type(value).__name__}"
+    if not value.strip():
+        return "must not be empty"
+    if "\0" in value:
+        return "must not contain NUL bytes"
+    if len(value) > MAX_TEXT:
+        return f"is {len(value)} characters long; at most {MAX_TEXT} are taken"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return "is not valid Unicode text"
+    return None
+
+
+def check_size(value: Any) -> str | None:
+    """``WIDTHxHEIGHT`` in pixels, or ``auto``."""
+    if value == "auto":
+        return None
+    if not isinstance(value, str) or not re.fullmatch(r"[1-9][0-9]{0,5}x[1-9][0-9]{0,5}", value):
+        return f"expected WIDTHxHEIGHT in pixels like '1024x1024', or 'auto', got {value!r:.60}"
+    return None
+
+
+def check_aspect_ratio(value: Any) -> str | None:
+    """``W:H`` (decimals allowed), or ``auto``."""
+    if value == "auto":
+        return None
+    number = r"(?:[1-9][0-9]{0,3}|0)(?:\.[0-9]{1,4})?"
+    if not isinstance(value, str) or not re.fullmatch(f"{number}:{number}", value) or 0.0 in map(float, value.split(":")):
+        return f"expected W:H like '16:9', or 'auto', got {value!r:.60}"
+    return None
+
+
+def one_of(*allowed: str) -> Check:
+    """Make a check for a closed set of words."""
+
+    def check(value: Any) -> str | None:
+        return None if isinstance(value, str) and value in allowed else f"expected one of {', '.join(allowed)}, got {value!r:.60}"
+
+    return check
+
+
+def in_range(low: float, high: float, *, integer: bool = False) -> Check:
+    """Make a check for a finite number between two bounds, both included."""
+
+    def check(value: Any) -> str | None:
+        if isinstance(value, bool) or not isinstance(value, int | float) or (integer and not isinstance(value, int)):
+            return f"expected {'an integer' if integer else 'a number'}, got {type(value).__name__}"
+        if not math.isfinite(value) or not low <= value <= high:
+            return f"must be between {low:g} and {high:g}, got {value!r:.60}"
+        return None
+
+    return check
+
+
+def check_json(value: Any) -> str | None:
+    """A JSON object: text keys, and JSON all the way down."""
+    if not isinstance(value, Mapping):
+        return f"expected a JSON object, got {type(value).__name__}"
+    return _json_problem(value, 0)
+
+
+def _json_problem(value: Any, depth: int) -> str | None:
+    if depth > 20:
+        return "is nested too deeply"
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            return "has a key that is not text"
+        return next((p for v in value.values() if (p := _json_problem(v, depth + 1))), None)
+    if isinstance(value, list | tuple):
+        return next((p for v in value if (p := _json_problem(v, depth + 1))), None)
+    if value is None or isinstance(value, str | bool | int):
+        return None
+    if isinstance(value, float):
+        return None if math.isfinite(value) else "has a number that JSON cannot hold"
+    return f"has a value of type {type(value).__name__}, which JSON cannot hold"

@@ -1,0 +1,176 @@
+"""Image, Video, Audio: where the bytes come from, and what is known about them.
+
+A media object never reads anything itself: the core reads or fetches it once, after planning. Facts that are
+known beforehand (mime type, pixels, seconds) ride along, so that the planner can judge without I/O.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import urllib.parse
+from pathlib import Path
+from typing import ClassVar, Self
+
+import attrs
+
+from .errors import InvalidRequest, Problem
+
+__all__ = ["FORMATS", "Audio", "Image", "Media", "Video", "format_of", "mime_of", "without_query"]
+
+#: Format name -> mime type. The name is also the file extension (``jpeg`` is written ``.jpg``).
+FORMATS: dict[str, str] = {
+    "png": "image/png",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "gif": "image/gif",
+    "avif": "image/avif",
+    "bmp": "image/bmp",
+    "tiff": "image/tiff",
+    "mp4": "video/mp4",
+    "webm": "video/webm",
+    "mov": "video/quicktime",
+    "mp3": "audio/mpeg",
+    "wav": "audio/wav",
+    "flac": "audio/flac",
+    "ogg": "audio/ogg",
+    "opus": "audio/opus",
+    "aac": "audio/aac",
+    "m4a": "audio/mp4",
+    "pcm": "audio/pcm",
+}
+_BY_MIME = {mime: name for name, mime in FORMATS.items()} | {"image/jpg": "jpeg", "audio/x-wav": "wav", "audio/mp3": "mp3"}
+
+
+def format_of(mime: str | None) -> str | None:
+    """Return the format name of a mime type (parameters ignored), or None if it is not one of `FORMATS`."""
+    return _BY_MIME.get((mime or "").split(";")[0].strip().lower())
+
+
+def mime_of(format_name: str) -> str:
+    """Return the mime type of a format name; raises KeyError for an unknown one."""
+    return FORMATS[format_name]
+
+
+def without_query(url: str) -> str:
+    """Return a URL as it may be shown: no user info, no query, no fragment (signatures live there)."""
+    parts = urllib.parse.urlsplit(url)
+    host = parts.hostname or ""
+    port = f":{parts.port}" if parts.port else ""
+    return urllib.parse.urlunsplit((parts.scheme, host + port, parts.path, "", ""))
+
+
+def _decode_data_uri(text: str) -> tuple[bytes, str]:
+    head, comma, body = text.partition(",")
+    mime, *parameters = head[len("data:") :].split(";")
+    if not comma or "base64" not in parameters:
+        raise InvalidRequest([Problem("$", "a data: URI needs ';base64,' before its data")])
+    try:
+        return base64.b64decode(body, validate=True), mime
+    except binascii.Error as error:
+        raise InvalidRequest([Problem("$", f"the data: URI is not valid base64 ({error})")]) from None
+
+
+def _show_bytes(data: bytes | None) -> str:
+    return "None" if data is None else f"<{len(data)} bytes>"
+
+
+def _show_url(url: str | None) -> str:
+    return repr(url and without_query(url))
+
+
+def _path(value: str | Path | None) -> Path | None:
+    return None if value is None else Path(value)
+
+
+@attrs.frozen(kw_only=True)
+class Media:
+    """Bytes at hand, a local path or a URL (just one of them), with the facts that are known.
+
+    Attributes:
+        data: the bytes themselves.
+        path: a local file.
+        url: an http(s) URL; fetched once by the core, never handed to a provider.
+        mime: mime type, if known.
+        size: number of bytes, if known.
+    """
+
+    media: ClassVar[str] = "media"
+
+    data: bytes | None = attrs.field(default=None, repr=_show_bytes)
+    path: Path | None = attrs.field(default=None, converter=_path)
+    url: str | None = attrs.field(default=None, repr=_show_url)
+    mime: str | None = None
+    size: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        given = [x for x in (self.data, self.path, self.url) if x is not None]
+        if len(given) != 1:
+            raise InvalidRequest([Problem("$", f"{type(self).__name__} takes just one of data, path and url")])
+        if self.url is not None and urllib.parse.urlsplit(self.url).scheme not in {"http", "https"}:
+            raise InvalidRequest([Problem("$", "a media url must be http or https", "pass a path or bytes instead")])
+
+    @classmethod
+    def of(cls, value: object) -> Self:
+        """Make one from a path, an http(s) URL, a ``data:`` URI, bytes, or one of its own kind.
+
+        Raises:
+            InvalidRequest: for anything else.
+        """
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, bytes):
+            return cls(data=value)
+        if isinstance(value, Path):
+            return cls(path=value)
+        if isinstance(value, str) and value and "\0" not in value[:4096]:
+            if value.startswith("data:"):
+                data, mime = _decode_data_uri(value)
+                return cls(data=data, mime=mime or None)
+            if value.lower().startswith(("http://", "https://")):
+                return cls(url=value)
+            if "://" in value[:32]:
+                raise InvalidRequest([Problem("$", f"cannot read {value.split('://')[0]!r} URLs", "use a path, http(s) or data:")])
+            return cls(path=Path(value))
+        raise InvalidRequest([Problem("$", f"expected a path, URL, data: URI or bytes, got {type(value).__name__}")])
+
+    @property
+    def format(self) -> str | None:
+        """Format name (``png``, ``mp4`` ...) from the mime type, if known."""
+        return format_of(self.mime)
+
+    def __str__(self) -> str:
+        """Say where it comes from, without any signature."""
+        if self.path is not None:
+            return str(self.path)
+        return without_query(self.url) if self.url is not None else f"<{len(self.data or b'')} bytes>"
+
+
+@attrs.frozen(kw_only=True)
+class Image(Media):
+    """A still or animated image; ``width`` and ``height`` in pixels after EXIF orientation, if known."""
+
+    media: ClassVar[str] = "image"
+
+    width: int | None = None
+    height: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Video(Media):
+    """A video; ``width`` and ``height`` in pixels, ``seconds`` of running time, if known."""
+
+    media: ClassVar[str] = "video"
+
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Audio(Media):
+    """A sound; ``seconds`` of running time, if known."""
+
+    media: ClassVar[str] = "audio"
+
+    seconds: float | None = None

@@ -1,0 +1,90 @@
+"""What the caller allows: how far a request may be adjusted, where it may go, what it may cost."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+if TYPE_CHECKING:
+    from .planning.types import Plan
+
+__all__ = ["Budget", "Policy", "Tolerance"]
+
+
+@attrs.frozen(kw_only=True)
+class Tolerance:
+    """How far an adjustable field may be snapped before the candidate is rejected instead.
+
+    Attributes:
+        duration: largest change relative to what was asked (0.5: 8 s may become 4 to 12 s).
+        aspect_ratio: largest change of the ratio, relative (0.35: 16:9 may become 3:2 but not 1:1).
+        pixels: largest factor between the pixel counts asked and sent (16: 4K may become 1K).
+    """
+
+    duration: float = 0.5
+    aspect_ratio: float = 0.35
+    pixels: float = 16.0
+
+
+@attrs.frozen(kw_only=True)
+class Budget:
+    """Caps in US dollars; None is no cap. ``per_run`` counts one Router's life, ``per_day`` the UTC day.
+
+    ``per_backend``: a cap per day for single backends. ``allow_unknown``: whether a call whose price is not
+    known may be made although a cap is set.
+    """
+
+    per_call: float | None = None
+    per_run: float | None = None
+    per_day: float | None = None
+    per_backend: Mapping[str, float] = attrs.field(factory=dict, hash=False)
+    allow_unknown: bool = False
+
+    @property
+    def capped(self) -> bool:
+        """Whether any cap is set."""
+        return bool(self.per_backend) or any(cap is not None for cap in (self.per_call, self.per_run, self.per_day))
+
+
+@attrs.frozen(kw_only=True)
+class Policy:
+    """What the caller allows. The defaults are what a careful person would choose.
+
+    Attributes:
+        strict: every adjustment is an error instead.
+        fallback: ``off``, ``equivalent`` (another candidate that honours all intent, only after a submit that
+            was certainly not delivered or was refused for capacity), or None: off for a named backend or model,
+            equivalent otherwise.
+        prefer: backends in order of preference.
+        tolerance: how far adjustable fields may be snapped.
+        preview: whether preview models may be chosen without being named.
+        bridge: whether a video that its own backend cannot extend may be continued elsewhere from its last
+            frame (reported as ``bridged``).
+        budget: caps.
+        retries: how often a submit that was certainly not delivered, or was refused as over capacity, is made
+            again on the same candidate.
+        input_roots, output_roots: directories that paths must lie in; None is no restriction (a person at the
+            command line).
+        transcode: formats the core can write itself here and now.
+        on_quote: asked before anything is spent; returning False refuses the plan.
+    """
+
+    strict: bool = False
+    fallback: Literal["off", "equivalent"] | None = None
+    prefer: tuple[str, ...] = ()
+    tolerance: Tolerance = Tolerance()
+    preview: bool = False
+    bridge: bool = False
+    budget: Budget = Budget()
+    retries: int = 2
+    input_roots: tuple[Path, ...] | None = None
+    output_roots: tuple[Path, ...] | None = None
+    transcode: frozenset[str] = frozenset({"png", "jpeg", "webp", "gif", "avif"})
+    on_quote: Callable[[Plan], bool | Awaitable[bool]] | None = attrs.field(default=None, eq=False, repr=False)
+
+    def but(self, **changes: Any) -> Policy:
+        """Return a copy with some fields changed."""
+        return attrs.evolve(self, **changes)

@@ -1,0 +1,375 @@
+"""The six requests, and what they are made of: Reference, Mask, Continuation.
+
+One word names the hook, the request's ``kind``, the row in the matrix and the router's method. Each class has
+just the fields that mean something for it; each field has a role (see `anymedia.fields`):
+
+- intent: honoured, or the candidate is rejected before anything is spent;
+- adjustable: fitted to what the model takes, always reported;
+- advisory: sent where supported, otherwise left out and reported as ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal
+
+import attrs
+
+from .errors import InvalidRequest, Problem
+from .fields import (
+    adjustable,
+    advisory,
+    check_aspect_ratio,
+    check_json,
+    check_request,
+    check_size,
+    check_text,
+    in_range,
+    intent,
+    one_of,
+)
+from .media import Image, Video
+
+__all__ = [
+    "KINDS",
+    "Continuation",
+    "ContinueVideo",
+    "EditWithReferences",
+    "GenerateAudio",
+    "GenerateImage",
+    "GenerateVideo",
+    "Inpaint",
+    "Mask",
+    "MaskMode",
+    "Operation",
+    "Reference",
+    "ReferenceRole",
+    "Request",
+    "StoredFile",
+]
+
+Operation = Literal["generate_image", "inpaint", "edit_with_references", "generate_video", "continue_video", "generate_audio"]
+ReferenceRole = Literal["source", "style", "control", "subject"]
+MaskMode = Literal["user_provided", "foreground", "background", "semantic"]
+Way = Literal["extend", "edit", "remix"]
+
+REFERENCE_ROLES: tuple[ReferenceRole, ...] = ("source", "style", "control", "subject")
+MASK_MODES: tuple[MaskMode, ...] = ("user_provided", "foreground", "background", "semantic")
+
+
+@attrs.frozen(kw_only=True)
+class StoredFile:
+    """A collected file that a continuation goes on from: where it is, and proof that it is unchanged."""
+
+    path: str
+    sha256: str
+    mime: str
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Continuation:
+    """A handle to go on from an earlier result.
+
+    The caller gives only the id; the core fills in the rest from its store before it plans, so a plugin always
+    sees a resolved one.
+
+    Attributes:
+        id: ``{prefix}_{12 hex}``.
+        backend: the backend instance that made it; no other is ever given it.
+        model: the model that made it.
+        media: ``image`` or ``video``.
+        data: what the plugin stored (JSON): a provider id, never bytes, never a signed URL.
+        secret: short-lived provider URLs and the like; kept apart, never shown.
+        files: the collected files.
+        created_at, expires_at: seconds since the epoch; no ``expires_at`` means it lives as long as its files.
+    """
+
+    id: str
+    backend: str = ""
+    model: str = ""
+    media: Literal["image", "video", ""] = ""
+    data: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+    secret: Mapping[str, Any] = attrs.field(factory=dict, repr=False, hash=False)
+    files: tuple[StoredFile, ...] = ()
+    created_at: float = 0.0
+    expires_at: float | None = None
+
+    @classmethod
+    def of(cls, value: object) -> Continuation | None:
+        """Make an unresolved one from an id; pass on None and a Continuation.
+
+        Raises:
+            InvalidRequest: for anything else.
+        """
+        if value is None or isinstance(value, Continuation):
+            return value
+        if isinstance(value, str) and check_text(value) is None and len(value) <= 200:
+            return cls(id=value)
+        raise InvalidRequest([Problem("$.continue_from", "expected a continuation id like 'gpt_img_3f2a9c01b7de'")])
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the core has filled it in from its store."""
+        return bool(self.backend)
+
+
+def _need_image(value: object) -> Image:
+    return Image.of(value)
+
+
+def _image(value: object) -> Image | None:
+    return None if value is None else Image.of(value)
+
+
+def _numbers(value: Iterable[int]) -> tuple[int, ...]:
+    return tuple(value)
+
+
+def _video(value: object) -> Video | None:
+    return None if value is None else Video.of(value)
+
+
+@attrs.frozen(kw_only=True)
+class Reference:
+    """A picture with a part to play.
+
+    Attributes:
+        image: the picture.
+        role: ``source`` (edit this), ``style``, ``control`` (structure) or ``subject``.
+        description: what to take from it, in words.
+        type: for ``control`` the kind of structure (``edges``, ``scribble`` ...), for ``subject`` the kind of
+            subject (``person``, ``animal``, ``product`` ...).
+    """
+
+    image: Image = attrs.field(converter=_need_image)
+    role: ReferenceRole = "source"
+    description: str | None = None
+    type: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        problems = []
+        if (wrong := one_of(*REFERENCE_ROLES)(self.role)) is not None:
+            problems.append(Problem("$.role", wrong))
+        for name in ("description", "type"):
+            value = getattr(self, name)
+            if value is not None and (wrong := check_text(value)) is not None:
+                problems.append(Problem(f"$.{name}", wrong))
+        if self.type is not None and self.role not in {"control", "subject"}:
+            problems.append(Problem("$.type", "only a control or subject reference has a type"))
+        if problems:
+            raise InvalidRequest(problems)
+
+
+@attrs.frozen(kw_only=True)
+class Mask:
+    """Which region to edit: a picture (either polarity), or a way for the backend to find it.
+
+    Attributes:
+        image: PNG with transparency (transparent = edit) or black and white (white = edit).
+        mode: ``user_provided`` with an image; ``foreground``, ``background`` or ``semantic`` without.
+        classes: segmentation class numbers, for ``semantic`` only.
+    """
+
+    image: Image | None = attrs.field(default=None, converter=_image)
+    mode: MaskMode = "user_provided"
+    classes: tuple[int, ...] = attrs.field(default=(), converter=_numbers)
+
+    def __attrs_post_init__(self) -> None:
+        problems = []
+        if (wrong := one_of(*MASK_MODES)(self.mode)) is not None:
+            problems.append(Problem("$.mode", wrong))
+        if (self.image is None) == (self.mode == "user_provided"):
+            problems.append(Problem("$.image", "a mask image goes with mode 'user_provided', and only with it"))
+        if bool(self.classes) != (self.mode == "semantic"):
+            problems.append(Problem("$.classes", "classes go with mode 'semantic', and only with it"))
+        if any(isinstance(c, bool) or not isinstance(c, int) or c < 0 for c in self.classes):
+            problems.append(Problem("$.classes", "expected class numbers from 0 up"))
+        if problems:
+            raise InvalidRequest(problems)
+
+
+def _references(value: Any) -> tuple[Reference, ...]:
+    return tuple(v if isinstance(v, Reference) else Reference(image=v) for v in value)
+
+
+def _mask(value: Any) -> Mask | None:
+    return value if value is None or isinstance(value, Mask) else Mask(image=value)
+
+
+def _extra() -> Any:
+    return attrs.field(
+        factory=dict,
+        hash=False,
+        metadata={"role": "intent", "doc": "provider-only options, as the model declares them", "check": check_json},
+    )
+
+
+_PROMPT = "what to make, in words"
+_SEED = in_range(0, 2**63 - 1, integer=True)
+
+
+@attrs.frozen(kw_only=True)
+class _Base:
+    kind: ClassVar[Operation]
+    media: ClassVar[Literal["image", "video", "audio"]]
+
+    prompt: str = intent(_PROMPT, check=check_text, default=attrs.NOTHING)
+    output_format: str | None = adjustable("file format (png, jpeg, webp, mp4, wav ...)", check=check_text)
+    extra_params: Mapping[str, Any] = _extra()
+
+    def __attrs_post_init__(self) -> None:
+        check_request(self)
+
+
+@attrs.frozen(kw_only=True)
+class _Picture(_Base):
+    continue_from: Continuation | None = intent("continuation id of an earlier image", converter=Continuation.of)
+    n: int = adjustable("how many images", check=in_range(1, 100, integer=True), default=1)
+    size: str | None = adjustable("WIDTHxHEIGHT in pixels, or auto", check=check_size)
+    aspect_ratio: str | None = adjustable("W:H, or auto", check=check_aspect_ratio)
+    resolution: str | None = adjustable("tier such as 1K, 2K, 4K", check=check_text)
+    quality: str | None = advisory("how much effort, in the model's own words", check=check_text)
+    background: str | None = advisory("transparent, opaque or auto", check=one_of("transparent", "opaque", "auto"))
+    negative_prompt: str | None = advisory("what to avoid", check=check_text)
+    seed: int | None = advisory("for reproducible results", check=_SEED)
+    guidance_scale: float | None = advisory("how closely to follow the prompt", check=in_range(0, 1000))
+
+
+@attrs.frozen(kw_only=True)
+class GenerateImage(_Picture):
+    """Make an image from words, or go on with an earlier one (multi-turn)."""
+
+    kind: ClassVar[Operation] = "generate_image"
+    media: ClassVar[Literal["image", "video", "audio"]] = "image"
+
+
+@attrs.frozen(kw_only=True)
+class Inpaint(_Picture):
+    """Change a region of an image (``inpaint``), or extend it beyond its edges (``outpaint``).
+
+    The source is ``source`` or else the image that ``continue_from`` names. ``protect="exact"`` has the core
+    copy the pixels outside the mask back from the source and report the measured difference.
+    """
+
+    kind: ClassVar[Operation] = "inpaint"
+    media: ClassVar[Literal["image", "video", "audio"]] = "image"
+
+    source: Image | None = intent("the image to change", converter=_image)
+    mask: Mask | None = intent("which region to change", converter=_mask)
+    edit_mode: Literal["inpaint", "outpaint"] = intent("inpaint or outpaint", check=one_of("inpaint", "outpaint"), default="inpaint")
+    protect: Literal["exact"] | None = intent("exact: copy back the pixels outside the mask", check=one_of("exact"))
+
+    def __attrs_post_init__(self) -> None:
+        check_request(self)
+        problems = []
+        if self.source is None and self.continue_from is None:
+            problems.append(Problem("$.source", "an image to change is needed", "give a source image or continue_from"))
+        if self.edit_mode == "inpaint" and self.mask is None:
+            problems.append(Problem("$.mask", "which region to change is needed", "give a mask image or a mask mode"))
+        if self.edit_mode == "outpaint" and self.mask is None and not (self.size or self.aspect_ratio):
+            problems.append(Problem("$.size", "outpainting needs a size or an aspect_ratio to grow to, or a mask"))
+        problems += _protect_problems(self.protect, self.mask)
+        if problems:
+            raise InvalidRequest(problems)
+
+
+@attrs.frozen(kw_only=True)
+class EditWithReferences(_Picture):
+    """Make an image from words and pictures: sources to edit, a style, a structure, subjects; optionally masked."""
+
+    kind: ClassVar[Operation] = "edit_with_references"
+    media: ClassVar[Literal["image", "video", "audio"]] = "image"
+
+    references: tuple[Reference, ...] = intent("pictures with their roles", converter=_references, default=())
+    mask: Mask | None = intent("which region of the first source to change", converter=_mask)
+    protect: Literal["exact"] | None = intent("exact: copy back the pixels outside the mask", check=one_of("exact"))
+
+    def __attrs_post_init__(self) -> None:
+        check_request(self)
+        problems = []
+        if not self.references:
+            problems.append(Problem("$.references", "at least one reference image is needed"))
+        has_source = self.continue_from is not None or any(r.role == "source" for r in self.references)
+        if self.mask is not None and not has_source:
+            problems.append(Problem("$.mask", "a mask needs a source image to apply to"))
+        problems += _protect_problems(self.protect, self.mask)
+        if problems:
+            raise InvalidRequest(problems)
+
+
+def _protect_problems(protect: str | None, mask: Mask | None) -> list[Problem]:
+    if protect and (mask is None or mask.image is None):
+        return [Problem("$.protect", "protect='exact' needs a mask image: without one the protected pixels are not known")]
+    return []
+
+
+@attrs.frozen(kw_only=True)
+class _Moving(_Base):
+    references: tuple[Reference, ...] = intent("pictures with their roles", converter=_references, default=())
+    duration: float | None = adjustable("seconds", check=in_range(0.1, 3600))
+    size: str | None = adjustable("WIDTHxHEIGHT in pixels, or auto", check=check_size)
+    aspect_ratio: str | None = adjustable("W:H, or auto", check=check_aspect_ratio)
+    resolution: str | None = adjustable("tier such as 720p, 1080p, 4K", check=check_text)
+    quality: str | None = advisory("how much effort, in the model's own words", check=check_text)
+    negative_prompt: str | None = advisory("what to avoid", check=check_text)
+    seed: int | None = advisory("for reproducible results", check=_SEED)
+    guidance_scale: float | None = advisory("how closely to follow the prompt", check=in_range(0, 1000))
+
+
+@attrs.frozen(kw_only=True)
+class GenerateVideo(_Moving):
+    """Make a video from words, from a first (and last) frame, or from reference pictures."""
+
+    kind: ClassVar[Operation] = "generate_video"
+    media: ClassVar[Literal["image", "video", "audio"]] = "video"
+
+    n: int = adjustable("how many videos", check=in_range(1, 20, integer=True), default=1)
+    first_frame: Image | None = intent("the picture it starts from", converter=_image)
+    last_frame: Image | None = intent("the picture it ends on", converter=_image)
+
+
+@attrs.frozen(kw_only=True)
+class ContinueVideo(_Moving):
+    """Go on from an earlier video: extend appends, edit keeps the length, remix renders anew.
+
+    ``continue_as`` unset means the model's own default way, which the result names.
+    """
+
+    kind: ClassVar[Operation] = "continue_video"
+    media: ClassVar[Literal["image", "video", "audio"]] = "video"
+
+    continue_from: Continuation | None = intent("continuation id of an earlier video", converter=Continuation.of)
+    source: Video | None = intent("a video file to go on from, instead of an id", converter=_video)
+    continue_as: Way | None = intent("extend, edit or remix", check=one_of("extend", "edit", "remix"))
+
+    def __attrs_post_init__(self) -> None:
+        check_request(self)
+        if (self.continue_from is None) == (self.source is None):
+            raise InvalidRequest([Problem("$.continue_from", "give either continue_from or a source video, just one of them")])
+
+
+@attrs.frozen(kw_only=True)
+class GenerateAudio(_Base):
+    """Speak a text, or make music."""
+
+    kind: ClassVar[Operation] = "generate_audio"
+    media: ClassVar[Literal["image", "video", "audio"]] = "audio"
+
+    audio_type: Literal["speech", "music"] = intent("speech or music", check=one_of("speech", "music"), default="speech")
+    duration: float | None = adjustable("seconds (music)", check=in_range(0.1, 3600))
+    voice: str | None = advisory("voice name", check=check_text)
+    speed: float | None = advisory("1.0 is normal", check=in_range(0.05, 20))
+    instructions: str | None = advisory("how to speak or play", check=check_text)
+    negative_prompt: str | None = advisory("what to avoid", check=check_text)
+    seed: int | None = advisory("for reproducible results", check=_SEED)
+
+
+Request = GenerateImage | Inpaint | EditWithReferences | GenerateVideo | ContinueVideo | GenerateAudio
+
+#: Operation name -> request class.
+KINDS: Mapping[Operation, type[Request]] = {
+    cls.kind: cls for cls in (GenerateImage, Inpaint, EditWithReferences, GenerateVideo, ContinueVideo, GenerateAudio)
+}

@@ -1,0 +1,1 @@
+"""What outlives a call: the journal, the ledger, the continuations (see store.py for the protocol)."""
