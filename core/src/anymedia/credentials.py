@@ -1,10 +1,27 @@
-"""Keys: a type for them that never shows them. Where keys are found is in settings.py."""
+"""Keys: a type for them that never shows them, the keys file, and how an instance finds its own.
+
+Keys come from environment variables, or else from ``keys.toml``, a file of its own beside the settings that only
+its owner may read::
+
+    OPENAI_API_KEY = "..."          # stands in for the environment variable of that name
+
+    [mygpu]                         # for the backend instance of that name alone
+    api_key = "..."
+"""
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
 import attrs
 
-__all__ = ["Secret"]
+from .errors import SettingsError
+
+__all__ = ["Credential", "Keys", "Secret", "find_credential", "read_keys"]
 
 
 @attrs.frozen(repr=False, str=False)
@@ -27,3 +44,89 @@ class Secret:
 
     def __bool__(self) -> bool:
         return bool(self._text)
+
+
+@attrs.frozen(kw_only=True)
+class Keys:
+    """What the keys file holds: by the name of an environment variable, and by instance and credential."""
+
+    path: Path | None = None
+    by_variable: Mapping[str, Secret] = attrs.field(factory=dict, repr=False, hash=False)
+    by_instance: Mapping[str, Mapping[str, Secret]] = attrs.field(factory=dict, repr=False, hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class Credential:
+    """One credential of an instance: where it was looked for, and where it was found (names, never values).
+
+    Attributes:
+        name: the name that the matrix gives it, for instance ``api_key``.
+        variables: the environment variables looked at, in order.
+        found_in: the variable, or the place in the keys file; empty when it was not found.
+    """
+
+    name: str
+    variables: tuple[str, ...]
+    found_in: str = ""
+    secret: Secret | None = attrs.field(default=None, repr=False, eq=False)
+
+    @property
+    def wanted(self) -> str:
+        """What to set, for a message."""
+        return " or ".join(self.variables) or f"{self.name} in keys.toml"
+
+
+def find_credential(name: str, instance: str, variables: Iterable[str], environ: Mapping[str, str], keys: Keys) -> Credential:
+    """Look for one credential: environment, then the instance's table in the keys file, then its top level.
+
+    Blank values count as not set; white space around a value is dropped.
+    """
+    looked = tuple(variables)
+    for variable in looked:
+        if value := environ.get(variable, "").strip():
+            return Credential(name=name, variables=looked, found_in=variable, secret=Secret(value))
+    if (own := keys.by_instance.get(instance, {}).get(name)) is not None:
+        return Credential(name=name, variables=looked, found_in=f"keys.toml [{instance}] {name}", secret=own)
+    for variable in looked:
+        if (shared := keys.by_variable.get(variable)) is not None:
+            return Credential(name=name, variables=looked, found_in=f"keys.toml {variable}", secret=shared)
+    return Credential(name=name, variables=looked)
+
+
+def read_keys(path: Path) -> Keys:
+    """Read a keys file; one that does not exist is empty.
+
+    Raises:
+        SettingsError: others may read it, or it is not TOML with texts. No value ever stands in the message.
+    """
+    import tomllib
+
+    try:
+        with path.open("rb") as file:  # what is checked is what is read: the open file, not the name again
+            _check_private(os.fstat(file.fileno()), path)
+            raw = tomllib.loads(file.read().decode())
+    except FileNotFoundError:
+        return Keys()
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):
+        raise SettingsError(f"{path}: this is not valid TOML", fix='Write lines like OPENAI_API_KEY = "..."') from None
+    tables = {key: value for key, value in raw.items() if isinstance(value, dict)}
+    return Keys(
+        path=path,
+        by_variable=_secrets({key: value for key, value in raw.items() if key not in tables}, str(path)),
+        by_instance={name: _secrets(table, f"{path}: {name}") for name, table in tables.items()},
+    )
+
+
+def _check_private(status: os.stat_result, path: Path) -> None:
+    if os.name == "posix" and stat.S_IMODE(status.st_mode) & 0o077:
+        mode = stat.S_IMODE(status.st_mode)
+        raise SettingsError(f"{path} may be read by others (mode {mode:04o})", fix=f"Run: chmod 600 {path}")
+
+
+def _secrets(table: Mapping[str, Any], where: str) -> dict[str, Secret]:
+    for key, value in table.items():
+        if not isinstance(value, str) or not value.strip():
+            raise SettingsError(f"{where}: {key}: expected a non-empty text, got {type(value).__name__}")
+    return {key: Secret(value.strip()) for key, value in table.items()}

@@ -3,7 +3,7 @@
     MediaError                          .code .fix .retry .charged .to_json()
     |-- RequestError                    the caller can fix it; nothing was spent
     |   |-- InvalidRequest (.problems)  UnknownBackend  UnknownModel  UnknownContinuation  UnknownJob
-    |   `-- UnsupportedOperation  UnsupportedInput  ModelRetired  BudgetExceeded  NoBackendAvailable
+    |   `-- UnsupportedOperation  UnsupportedInput  ModelRetired  BudgetExceeded  NoBackendAvailable  SettingsError
     |-- PluginError                     the plugin's author must fix it
     |   `-- DuplicateBackend  PluginLoadError  PluginContractError
     `-- BackendError                    the provider said no, or nothing: .backend .model .request_id
@@ -44,6 +44,7 @@ __all__ = [
     "QuotaExceeded",
     "RateLimited",
     "RequestError",
+    "SettingsError",
     "SubmissionUnknown",
     "UnknownBackend",
     "UnknownContinuation",
@@ -199,6 +200,12 @@ class NoBackendAvailable(RequestError):
     """Nothing that could do it is installed with credentials."""
 
     code = "no_backend_available"
+
+
+class SettingsError(RequestError):
+    """The settings or the keys file are wrong; the message says which file, table and key."""
+
+    code = "settings_error"
 
 
 class PluginError(MediaError):

@@ -13,13 +13,15 @@ from typing import Any, Literal
 
 import attrs
 
-from .errors import InvalidRequest, Problem
+from .errors import InvalidRequest, Problem, did_you_mean
+from .media import FORMATS
 
 __all__ = [
     "Role",
     "adjustable",
     "advisory",
     "check_aspect_ratio",
+    "check_format",
     "check_json",
     "check_request",
     "check_size",
@@ -50,9 +52,11 @@ def intent(doc: str, *, check: Check | None = None, default: Any = None, convert
     return _field("intent", doc, check, default, converter)
 
 
-def adjustable(doc: str, *, check: Check | None = None, default: Any = None) -> Any:
+def adjustable(
+    doc: str, *, check: Check | None = None, default: Any = None, converter: Callable[[Any], Any] | None = None
+) -> Any:
     """A field that may be fitted to the nearest allowed value; the change is always reported."""
-    return _field("adjustable", doc, check, default, None)
+    return _field("adjustable", doc, check, default, converter)
 
 
 def advisory(doc: str, *, check: Check | None = None, default: Any = None) -> Any:
@@ -123,6 +127,13 @@ def check_aspect_ratio(value: Any) -> str | None:
     if not isinstance(value, str) or not re.fullmatch(f"{number}:{number}", value) or 0.0 in map(float, value.split(":")):
         return f"expected W:H like '16:9', or 'auto', got {value!r:.60}"
     return None
+
+
+def check_format(value: Any) -> str | None:
+    """A file format that is known here."""
+    if isinstance(value, str) and value in FORMATS:
+        return None
+    return f"expected one of {', '.join(FORMATS)}, got {value!r:.60}{did_you_mean(str(value)[:60], FORMATS)}"
 
 
 def one_of(*allowed: str) -> Check:

@@ -20,6 +20,7 @@ from .fields import (
     adjustable,
     advisory,
     check_aspect_ratio,
+    check_format,
     check_json,
     check_request,
     check_size,
@@ -199,6 +200,11 @@ def _mask(value: Any) -> Mask | None:
     return value if value is None or isinstance(value, Mask) else Mask(image=value)
 
 
+def _format(value: Any) -> Any:
+    name = value.lower().removeprefix(".") if isinstance(value, str) else value
+    return "jpeg" if name == "jpg" else name
+
+
 def _extra() -> Any:
     return attrs.field(
         factory=dict,
@@ -217,7 +223,7 @@ class _Base:
     media: ClassVar[Literal["image", "video", "audio"]]
 
     prompt: str = intent(_PROMPT, check=check_text, default=attrs.NOTHING)
-    output_format: str | None = adjustable("file format (png, jpeg, webp, mp4, wav ...)", check=check_text)
+    output_format: str | None = adjustable("file format (png, jpeg, webp, mp4, wav ...)", check=check_format, converter=_format)
     extra_params: Mapping[str, Any] = _extra()
 
     def __attrs_post_init__(self) -> None:

@@ -148,7 +148,7 @@ def read_conditions(table: Table | None, fields: set[str] | None = None) -> dict
     found: dict[str, Any] = {}
     for key in table.left() if table is not None else []:
         assert table is not None
-        if fields is not None and key not in fields and not key.startswith("extra_params."):
+        if fields is not None and key not in fields and not key.startswith(("extra_params.", "references.")):
             table.fail(f"no field {key!r}{did_you_mean(key, fields)}")
         value = table.take(key, (bool, str, int, float, list, dict))
         if isinstance(value, dict):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn, Self
 
-from ..errors import PluginContractError, did_you_mean
+from ..errors import MediaError, PluginContractError, did_you_mean
 
 __all__ = ["Table"]
 
 
 class Table:
     """A mapping whose keys are taken one at a time; `done` refuses what is left over."""
+
+    #: What is raised; a file of the user's own rather than a plugin's is read by a subclass with another error.
+    error: ClassVar[type[MediaError]] = PluginContractError
 
     def __init__(self, raw: Any, where: str) -> None:
         self.where = where
@@ -23,7 +26,7 @@ class Table:
 
     def fail(self, message: str) -> NoReturn:
         """Refuse the file."""
-        raise PluginContractError(f"{self.where}: {message}")
+        raise self.error(f"{self.where}: {message}")
 
     def left(self) -> list[str]:
         """Return the keys not yet taken."""
@@ -75,14 +78,14 @@ class Table:
             self.fail(f"{key}: expected two numbers, the smaller first")
         return (numbers[0], numbers[1])
 
-    def table(self, key: str) -> Table | None:
+    def table(self, key: str) -> Self | None:
         """Take a table inside this one, or None."""
         raw = self.take(key, Mapping, None)
-        return None if raw is None else Table(raw, f"{self.where}.{key}")
+        return None if raw is None else type(self)(raw, f"{self.where}.{key}")
 
-    def tables(self, key: str) -> list[Table]:
+    def tables(self, key: str) -> list[Self]:
         """Take a list of tables."""
-        return [Table(raw, f"{self.where}.{key}[{i}]") for i, raw in enumerate(self.take(key, list, []))]
+        return [type(self)(raw, f"{self.where}.{key}[{i}]") for i, raw in enumerate(self.take(key, list, []))]
 
     def done(self) -> None:
         """Refuse keys that nobody took."""

@@ -125,7 +125,7 @@ class Plan:
         forms: how each input is to be sent.
         transcode_to: the format the core writes afterwards, when the model cannot.
         checks: what is still to be settled once the inputs' bytes are there.
-        alternatives: other candidates that could do it, best first, each with its own plan's calls.
+        alternatives: other candidates that could do it, best first.
         rejected: the others, with reasons.
     """
 
@@ -143,7 +143,7 @@ class Plan:
     disclosure: str = ""
     continued_as: str | None = None
     named: bool = False
-    alternatives: tuple[Plan, ...] = attrs.field(default=(), repr=False)
+    alternatives: tuple[Candidate, ...] = attrs.field(default=(), repr=False)
     rejected: tuple[Rejection, ...] = attrs.field(default=(), repr=False)
 
     @property
@@ -169,7 +169,7 @@ class Plan:
             "warnings": list(self.warnings),
             "checks": [attrs.asdict(c) for c in self.checks],
             "quote": {"usd": None if self.quote.usd is None else list(self.quote.usd), "basis": self.quote.basis},
-            "alternatives": [str(p.chosen) for p in self.alternatives],
+            "alternatives": [str(c) for c in self.alternatives],
             "rejected": [{"candidate": str(r.candidate), "reasons": [attrs.asdict(x) for x in r.reasons]} for r in self.rejected],
         }
 
@@ -178,6 +178,6 @@ class Plan:
         lines += [f"  {a.kind}: {a.field} {a.asked!r} -> {a.sent!r} ({a.why})" for a in self.adjustments]
         lines += [f"  to check: {c.field}: {c.text}" for c in self.checks]
         lines += [f"  warning: {w}" for w in self.warnings]
-        lines += [f"  or: {p.chosen}, {p.quote}" for p in self.alternatives]
+        lines += [f"  or: {c}" for c in self.alternatives]
         lines += [f"  not {r.candidate}: {'; '.join(x.text for x in r.reasons)}" for r in self.rejected]
         return "\n".join(lines)

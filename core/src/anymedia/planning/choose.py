@@ -1,0 +1,195 @@
+"""plan(): who will do it, exactly how, for how much, and why nobody else. Pure: no I/O, the date is an argument."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from ..capabilities import ModelRow
+from ..errors import InvalidRequest, Problem
+from ..policy import Policy
+from ..requests import EditWithReferences, Mask, Request
+from .draft import Asked, Draft, asked_by
+from .inputs import fit_inputs
+from .options import fit_options
+from .quote import quote_call, total
+from .refusal import refuse
+from .selection import Selection
+from .types import BackendView, Candidate, Plan, PlannedCall, Reason, Rejection
+
+__all__ = ["plan"]
+
+
+def plan(
+    request: Request,
+    backends: Iterable[BackendView],
+    policy: Policy,
+    today: datetime.date,
+    *,
+    backend: str | Sequence[str] | None = None,
+    model: str | None = None,
+) -> Plan:
+    """Choose a candidate and say exactly what will be sent.
+
+    Args:
+        request: what is asked, with its continuation resolved.
+        backends: the installed instances, in any order.
+        policy: what the caller allows.
+        today: the date by which lifecycles are judged.
+        backend: only these instances; ``auto`` or None for any.
+        model: only this model (``model`` or ``backend/model``).
+
+    Raises:
+        RequestError: UnknownBackend, UnknownModel, InvalidRequest, UnsupportedOperation, UnsupportedInput,
+            ModelRetired or NoBackendAvailable, each with the nearest thing that would work.
+    """
+    views = sorted(backends, key=lambda view: view.name)
+    selection = Selection.of(views, backend, model)
+    _check_whole(request)
+    asked = asked_by(request)
+    fitted: list[tuple[Draft, ModelRow]] = []
+    rejected: list[Rejection] = []
+    for view in views:
+        for row in view.matrix.models:
+            candidate = Candidate(backend=view.name, model=row.id, operation=request.kind)
+            reasons = _gate(candidate, view, row, policy, today, selection)
+            draft = None if reasons else _fit(asked, candidate, view, row, policy)
+            if draft is not None and not draft.reasons:
+                fitted.append((draft, row))
+            else:
+                rejected.append(Rejection(candidate=candidate, reasons=tuple(draft.reasons) if draft else reasons))
+    if not fitted:
+        raise refuse(request, views, policy, today, selection, tuple(rejected), plan)
+    ordered = _order(fitted, policy, today)
+    best, best_row = ordered[0]
+    others = tuple(draft.candidate for draft, _ in ordered[1:])
+    return _make_plan(best, best_row, policy, today, selection, others, tuple(rejected))
+
+
+def _check_whole(request: Request) -> None:
+    """Refuse what is wrong whoever does it."""
+    continuation = getattr(request, "continue_from", None)
+    if continuation is not None and continuation.resolved and continuation.media != request.media:
+        hint = "give its file as an input instead"
+        raise InvalidRequest([Problem("$.continue_from", f"{continuation.id!r} is of {continuation.media}, not {request.media}", hint)])
+    source = getattr(request, "source", None)
+    mask: Mask | None = getattr(request, "mask", None)
+    if isinstance(request, EditWithReferences):
+        source = next((r.image for r in request.references if r.role == "source"), None)
+    if mask is None or mask.image is None or source is None:
+        return
+    if source.width and mask.image.width and (source.width, source.height) != (mask.image.width, mask.image.height):
+        text = f"the mask is {mask.image.width}x{mask.image.height} pixels, the source {source.width}x{source.height}"
+        raise InvalidRequest([Problem("$.mask", text, "make the mask the same size as the source")])
+
+
+def _gate(
+    candidate: Candidate, view: BackendView, row: ModelRow, policy: Policy, today: datetime.date, selection: Selection
+) -> tuple[Reason, ...]:
+    """Judge what needs no look at the fields: named, operation, lifecycle, preview, credentials."""
+    if not selection.takes(view, row):
+        return (Reason(code="not_named", text="not the one asked for"),)
+    if candidate.operation not in row.operations:
+        return (Reason(code="operation_unsupported", text=f"'{candidate}' does no {candidate.operation}"),)
+    life = row.lifecycle
+    if view.enforce_lifecycle and life.stage_on(today) == "retired":
+        instead = f"; use {life.replacement!r} instead" if life.replacement else ""
+        return (Reason(code="retired", text=f"'{candidate}' was shut down on {life.retires}{instead}", nearest=life.replacement or ""),)
+    if row.preview and not policy.preview and selection.model is None:
+        return (Reason(code="preview", text=f"'{candidate}' is a preview; name it, or allow previews"),)
+    if view.missing:
+        return (Reason(code="no_credentials", text=f"'{view.name}' is not usable: {', '.join(view.missing)}"),)
+    return ()
+
+
+def _fit(asked: Asked, candidate: Candidate, view: BackendView, row: ModelRow, policy: Policy) -> Draft:
+    draft = Draft(asked=asked, view=view, candidate=candidate, row=row.operations[candidate.operation])
+    fit_inputs(draft)
+    fit_options(draft, policy)
+    return draft
+
+
+def _order(fitted: list[tuple[Draft, ModelRow]], policy: Policy, today: datetime.date) -> list[tuple[Draft, ModelRow]]:
+    """Order candidates: native, preferred, least changed, best ranked, first-party, by name."""
+    place: Mapping[str, int] = {name: i for i, name in enumerate(policy.prefer)}
+    within: dict[str, list[tuple[bool, int, str]]] = {}
+
+    def age(draft: Draft, row: ModelRow) -> tuple[bool, int, str]:
+        doubtful = draft.view.enforce_lifecycle and row.lifecycle.stage_on(today) == "doubtful"
+        return (doubtful, row.rank, row.id)
+
+    for draft, row in fitted:
+        within.setdefault(draft.view.name, []).append(age(draft, row))
+    for ranks in within.values():
+        ranks.sort()
+
+    def key(item: tuple[Draft, ModelRow]) -> tuple[object, ...]:
+        draft, row = item
+        view, own = draft.view, age(*item)
+        preferred = place.get(view.name, len(place))
+        rank = within[view.name].index(own)
+        return (
+            view.matrix.last_resort,
+            draft.emulated,
+            preferred,
+            draft.changes(),
+            own[0],
+            rank,
+            not view.matrix.first_party,
+            view.name,
+            row.id,
+        )
+
+    return sorted(fitted, key=key)
+
+
+def _make_plan(
+    draft: Draft,
+    row: ModelRow,
+    policy: Policy,
+    today: datetime.date,
+    selection: Selection,
+    others: tuple[Candidate, ...],
+    rejected: tuple[Rejection, ...],
+) -> Plan:
+    request = draft.asked.request
+    fitted: Request = attrs.evolve(request, **draft.values) if draft.values else request
+    calls = []
+    for chunk in draft.chunks:
+        changes: dict[str, Any] = {"n": chunk} if getattr(fitted, "n", chunk) != chunk else {}
+        one = attrs.evolve(fitted, **changes) if changes else fitted
+        calls.append(PlannedCall(request=one, quote=quote_call(draft, one, chunk)))
+    return Plan(
+        request=request,
+        chosen=draft.candidate,
+        model_row=row,
+        row=draft.row,
+        calls=tuple(calls),
+        adjustments=draft.adjustments(),
+        warnings=(*draft.view.matrix.warnings, *draft.warnings, *_life_warnings(draft, row, today)),
+        quote=total([call.quote for call in calls]),
+        forms=draft.forms,
+        transcode_to=draft.transcode_to,
+        checks=tuple(draft.checks),
+        disclosure=draft.view.matrix.disclosure,
+        continued_as=draft.continued_as,
+        named=selection.named,
+        alternatives=others,
+        rejected=rejected,
+    )
+
+
+def _life_warnings(draft: Draft, row: ModelRow, today: datetime.date) -> list[str]:
+    life = row.lifecycle
+    stage = life.stage_on(today)
+    instead = f" Its replacement is {life.replacement!r}." if life.replacement else ""
+    if stage == "retiring":
+        return [f"'{draft.candidate}' ends on {life.retires} ({life.certainty}).{instead}"]
+    if stage == "doubtful":
+        return [f"'{draft.candidate}' may have ended on {life.retires} ({life.certainty}).{instead}"]
+    if stage == "retired":
+        return [f"'{draft.candidate}' was shut down by its maker on {life.retires}; this is another server."]
+    return []

@@ -1,0 +1,120 @@
+"""A request on its way to one candidate: what is asked, what has been changed so far, and why it will not do."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import attrs
+
+from ..capabilities import OperationRow, Option
+from ..fields import Role, is_set, role_of
+from ..media import Media
+from ..requests import Mask, Reference, Request
+from ..results import Adjustment, AdjustmentKind
+from .types import BackendView, Candidate, Check, InputForm, Reason
+
+__all__ = ["Asked", "Draft", "asked_by", "json_value", "roles_of"]
+
+
+@attrs.frozen(kw_only=True)
+class Asked:
+    """The set fields of a request by role, worked out once for all candidates."""
+
+    request: Request
+    intent: tuple[str, ...]
+    adjustable: tuple[str, ...]
+    advisory: tuple[str, ...]
+
+
+@functools.cache
+def _roles(cls: Hashable) -> Mapping[str, Role]:
+    return {field.name: role_of(field) for field in attrs.fields(cls)}  # type: ignore[arg-type]
+
+
+def roles_of(request: Request) -> Mapping[str, Role]:
+    """Return the role of each field of a request."""
+    return _roles(type(request))  # type: ignore[arg-type]
+
+
+def asked_by(request: Request) -> Asked:
+    """Sort the set fields of a request by role."""
+    by_role: dict[str, list[str]] = {"intent": [], "adjustable": [], "advisory": []}
+    for name, role in roles_of(request).items():
+        if is_set(request, name):
+            by_role[role].append(name)
+    return Asked(request=request, **{role: tuple(names) for role, names in by_role.items()})
+
+
+def json_value(value: Any) -> Any:
+    """Return a field's value as JSON shows it: media and masks by where they come from."""
+    if isinstance(value, Media):
+        return str(value)
+    if isinstance(value, Mask):
+        return str(value.image) if value.image is not None else value.mode
+    if isinstance(value, Reference):
+        return f"{value.role}: {value.image}"
+    if isinstance(value, tuple | list):
+        return [json_value(v) for v in value]
+    return value
+
+
+@attrs.define(eq=False)
+class Draft:
+    """The planner's working copy for one candidate."""
+
+    asked: Asked
+    view: BackendView
+    candidate: Candidate
+    row: OperationRow
+    values: dict[str, Any] = attrs.field(factory=dict)
+    notes: dict[str, tuple[AdjustmentKind, str]] = attrs.field(factory=dict)
+    extra: list[Adjustment] = attrs.field(factory=list)
+    reasons: list[Reason] = attrs.field(factory=list)
+    warnings: list[str] = attrs.field(factory=list)
+    checks: list[Check] = attrs.field(factory=list)
+    forms: dict[Media | Mask, InputForm] = attrs.field(factory=dict)
+    chunks: tuple[int, ...] = (1,)
+    transcode_to: str | None = None
+    continued_as: str | None = None
+    emulated: bool = False
+
+    def get(self, field: str) -> Any:
+        """Return a field's present value."""
+        return self.values[field] if field in self.values else getattr(self.asked.request, field, None)
+
+    def option(self, field: str) -> Option | None:
+        """Return the row's option of that name."""
+        return self.row.options.get(field)
+
+    def set(self, field: str, value: Any, kind: AdjustmentKind, why: str) -> None:
+        """Change a field; the last reason counts."""
+        self.values[field] = value
+        self.notes[field] = (kind, why)
+
+    def reject(self, code: str, text: str, field: str = "", nearest: str = "") -> None:
+        """Note a reason why this candidate will not do."""
+        self.reasons.append(Reason(code=code, text=text, field=field, nearest=nearest))
+
+    def adjustments(self) -> tuple[Adjustment, ...]:
+        """Return what differs from what was asked, one adjustment a field, and what the core does around it."""
+        request = self.asked.request
+        changed = []
+        for field, value in self.values.items():
+            before = getattr(request, field)
+            if value != before:
+                kind, why = self.notes[field]
+                changed.append(Adjustment(field=field, kind=kind, asked=json_value(before), sent=json_value(value), why=why))
+        return (*changed, *self.extra)
+
+    def adjusted(self) -> bool:
+        """Whether anything differs from what was asked."""
+        return bool(self.extra) or any(v != getattr(self.asked.request, f) for f, v in self.values.items())
+
+    def changes(self) -> int:
+        """How many adjustable fields differ from what was asked (an ignored advisory one does not count)."""
+        roles = roles_of(self.asked.request)
+        request = self.asked.request
+        changed = [f for f, v in self.values.items() if roles[f] == "adjustable" and v != getattr(request, f)]
+        return len(changed) + sum(a.field == "n" for a in self.extra)

@@ -1,0 +1,184 @@
+"""Size, aspect ratio and resolution: three ways to say one thing, fitted together to what a row takes."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from ..capabilities import Choice, Option, Pixels
+from ..policy import Tolerance
+from .draft import Draft
+
+__all__ = ["check_tolerance", "fit_geometry", "pixels_of_tier", "ratio_of"]
+
+
+def ratio_of(text: str | None) -> float | None:
+    """Return width over height of ``WxH`` or ``W:H``; None for auto, None and anything else."""
+    match = re.fullmatch(r"([0-9.]+)[x:]([0-9.]+)", text or "")
+    if match is None or float(match[2]) == 0:
+        return None
+    return float(match[1]) / float(match[2])
+
+
+def pixels_of_size(size: str | None) -> int | None:
+    """Return the pixel count of ``WxH``."""
+    match = re.fullmatch(r"([0-9]+)x([0-9]+)", size or "")
+    return int(match[1]) * int(match[2]) if match else None
+
+
+def pixels_of_tier(tier: str | None, media: str) -> int | None:
+    """Return roughly how many pixels a tier stands for: ``720p`` (16:9), ``2K`` (square for images), ``512``."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([pk]?)", (tier or "").lower())
+    if match is None:
+        return None
+    number, unit = float(match[1]), match[2]
+    if unit == "p":
+        return round(number * number * 16 / 9)
+    if unit == "k":
+        return round((number * 960) ** 2 * 9 / 16) if media == "video" else round((number * 1024) ** 2)
+    return round(number * number)
+
+
+def _distance(a: float | None, b: float | None) -> float:
+    return abs(math.log(a / b)) if a and b else 0.0
+
+
+def _nearest_word(option: Option | None, measure: Any, wanted: float | None) -> str | None:
+    """Return the choice whose measure is nearest to the wanted one; ties go to the one listed first."""
+    if not isinstance(option, Choice) or not wanted:
+        return None
+    measured = [(v, m) for v in option.one_of if (m := measure(v))]
+    return str(min(measured, key=lambda pair: _distance(pair[1], wanted))[0]) if measured else None
+
+
+def _size_for(option: Option | None, ratio: float, pixels: float | None, fallback: float) -> str | None:
+    """Return the size a row takes that comes nearest to a ratio (first) and a pixel count (then)."""
+    if isinstance(option, Pixels):
+        total = pixels or fallback
+        if option.pixels and not pixels:
+            total = min(max(total, option.pixels[0]), option.pixels[1])
+        width, height = math.sqrt(total * ratio), math.sqrt(total / ratio)
+        return option.nearest(f"{max(1, round(width))}x{max(1, round(height))}")
+    if isinstance(option, Choice):
+        sizes = [str(v) for v in option.one_of if pixels_of_size(v)]
+        if sizes:
+            return min(sizes, key=lambda s: (round(_distance(ratio_of(s), ratio), 6), _distance(pixels_of_size(s), pixels)))
+    return None
+
+
+def fit_geometry(draft: Draft) -> None:
+    """Fit size, aspect_ratio and resolution to the row's options, in that order of precedence."""
+    size, aspect, tier = draft.get("size"), draft.get("aspect_ratio"), draft.get("resolution")
+    if size is None and aspect is None and tier is None:
+        return
+    if size is not None:
+        _fit_size(draft, size)
+    if aspect is not None:
+        _fit_aspect(draft, aspect, size_given=size is not None)
+    if tier is not None:
+        _fit_tier(draft, tier)
+
+
+def _fit_size(draft: Draft, size: str) -> None:
+    option = draft.option("size")
+    if option is not None:
+        wrong = option.problem(size)
+        if wrong is None:
+            return
+        near = option.nearest(size) if isinstance(option, Pixels) else _nearest_size(option, size)
+        draft.set("size", near, "snapped" if near else "ignored", f"{draft.candidate.model} {wrong}")
+        return
+    ratio, pixels = ratio_of(size), pixels_of_size(size)
+    why = f"{draft.candidate.model} takes no size in pixels"
+    moved = False
+    if draft.get("aspect_ratio") is None and (near := _nearest_word(draft.option("aspect_ratio"), ratio_of, ratio)):
+        draft.set("aspect_ratio", near, "snapped", f"{why}, but an aspect ratio")
+        moved = True
+    media = draft.asked.request.media
+    if draft.get("resolution") is None:
+        near = _nearest_word(draft.option("resolution"), lambda t: pixels_of_tier(t, media), pixels)
+        if near:
+            draft.set("resolution", near, "snapped", f"{why}, but a resolution")
+            moved = True
+    draft.set("size", None, "snapped" if moved else "ignored", why)
+
+
+def _nearest_size(option: Option, size: str) -> str | None:
+    if not isinstance(option, Choice) or size == "auto":
+        return None
+    ratio, pixels = ratio_of(size), pixels_of_size(size)
+    sizes = [str(v) for v in option.one_of if pixels_of_size(v)]
+    if not sizes:
+        return None
+    return min(sizes, key=lambda s: 2 * _distance(ratio_of(s), ratio) + _distance(pixels_of_size(s), pixels))
+
+
+def _fit_aspect(draft: Draft, aspect: str, *, size_given: bool) -> None:
+    option, model = draft.option("aspect_ratio"), draft.candidate.model
+    if option is not None:
+        wrong = option.problem(aspect)
+        if wrong is not None:
+            near = _nearest_word(option, ratio_of, ratio_of(aspect))
+            draft.set("aspect_ratio", near, "snapped" if near else "ignored", f"{model} {wrong}")
+        return
+    ratio = ratio_of(aspect)
+    if draft.option("size") is None or size_given or ratio is None:
+        why = "the size already says it" if size_given and draft.option("size") else f"{model} takes no aspect ratio"
+        draft.set("aspect_ratio", None, "ignored", why)
+        return
+    media = draft.asked.request.media
+    near = _size_for(draft.option("size"), ratio, pixels_of_tier(draft.get("resolution"), media), _usual_pixels(media))
+    why = f"{model} takes a size in pixels, not an aspect ratio"
+    draft.set("aspect_ratio", None, "snapped" if near else "ignored", why)
+    if near:
+        draft.set("size", near, "snapped", why)
+
+
+def _usual_pixels(media: str) -> float:
+    return 1280 * 720 if media == "video" else 1024 * 1024
+
+
+def _fit_tier(draft: Draft, tier: str) -> None:
+    option, model, media = draft.option("resolution"), draft.candidate.model, draft.asked.request.media
+    pixels = pixels_of_tier(tier, media)
+    if option is not None:
+        wrong = option.problem(tier)
+        if wrong is not None:
+            same = next((v for v in getattr(option, "one_of", ()) if str(v).lower() == tier.lower()), None)
+            near = same or _nearest_word(option, lambda t: pixels_of_tier(t, media), pixels)
+            draft.set("resolution", near, "snapped" if near else "ignored", f"{model} {wrong}")
+        return
+    if draft.option("size") is not None and draft.get("size") is None and pixels:
+        ratio = ratio_of(draft.get("aspect_ratio")) or (16 / 9 if media == "video" else 1.0)
+        near = _size_for(draft.option("size"), ratio, pixels, _usual_pixels(media))
+        why = f"{model} takes a size in pixels, not a resolution"
+        draft.set("resolution", None, "snapped" if near else "ignored", why)
+        if near:
+            draft.set("size", near, "snapped", why)
+        return
+    if "size" in draft.values and draft.get("size") is not None:
+        draft.set("resolution", None, "snapped", f"{model} takes a size in pixels, not a resolution")
+        return
+    said = draft.get("size") is not None
+    draft.set("resolution", None, "ignored", "the size already says it" if said else f"{model} takes no resolution")
+
+
+def check_tolerance(draft: Draft, tolerance: Tolerance) -> None:
+    """Reject the candidate when the shape or the number of pixels would change more than the policy allows."""
+    if not draft.values.keys() & {"size", "aspect_ratio", "resolution"}:
+        return
+    request = draft.asked.request
+    media = request.media
+    before = ratio_of(getattr(request, "size", None)) or ratio_of(getattr(request, "aspect_ratio", None))
+    after = ratio_of(draft.get("size")) or ratio_of(draft.get("aspect_ratio"))
+    if before and after and abs(after / before - 1) > tolerance.aspect_ratio + 1e-9:
+        nearest = draft.get("size") or draft.get("aspect_ratio")
+        text = f"'{draft.candidate}' has no shape near {request.size or request.aspect_ratio}"  # type: ignore[union-attr]
+        draft.reject("out_of_tolerance", f"{text} (nearest: {nearest})", "aspect_ratio", str(nearest))
+    had = pixels_of_size(getattr(request, "size", None)) or pixels_of_tier(getattr(request, "resolution", None), media)
+    has = pixels_of_size(draft.get("size")) or pixels_of_tier(draft.get("resolution"), media)
+    if had and has and math.exp(_distance(has, had)) > tolerance.pixels + 1e-9:
+        nearest = draft.get("size") or draft.get("resolution")
+        text = f"'{draft.candidate}' makes nothing of about {getattr(request, 'size', None) or getattr(request, 'resolution', None)}"
+        draft.reject("out_of_tolerance", f"{text} (nearest: {nearest})", "size", str(nearest))

@@ -1,0 +1,227 @@
+"""Inputs and handles: honoured as they are, or the candidate is rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+
+from ..capabilities import ContinueRule, Fidelity, InputRule, MaskRule, ReferencesRule
+from ..media import Image, Media, Video
+from ..requests import Continuation, Mask, Reference
+from ..results import Adjustment
+from .draft import Draft, json_value
+from .types import Check, InputForm
+
+__all__ = ["fit_inputs"]
+
+_WORDS = {
+    "source": "source file",
+    "mask": "mask",
+    "references": "reference images",
+    "first_frame": "first frame",
+    "last_frame": "last frame",
+    "continue_from": "continuation",
+}
+#: Fields that are no inputs but intent all the same, with the value a row supports without saying so.
+_MODES = {"edit_mode": "inpaint", "audio_type": "speech"}
+
+
+def fit_inputs(draft: Draft) -> None:
+    """Check every intent field against the row; note the form in which each input is to be sent."""
+    request = draft.asked.request
+    if (wrong := draft.row.prompt.problem(request.prompt)) is not None:
+        draft.reject("prompt_too_long", f"'{draft.candidate}' {wrong} in the prompt", "prompt")
+    for name in draft.asked.intent:
+        value = getattr(request, name)
+        if name in _WORDS:
+            _fit_input(draft, name, value)
+        elif name == "extra_params":
+            _fit_extra(draft)
+    for name, silent in _MODES.items():
+        wanted = getattr(request, name, None)
+        option = draft.option(name)
+        taken = (silent,) if option is None else getattr(option, "one_of", ())
+        if wanted is not None and wanted not in taken:
+            draft.reject("mode_unsupported", f"'{draft.candidate}' does no {wanted}", name, ", ".join(taken))
+    _require_inputs(draft)
+    if draft.row.fidelity.level == "emulated":
+        _emulated(draft, _main_field(draft), draft.row.fidelity)
+
+
+def _main_field(draft: Draft) -> str:
+    for name in ("mask", "references", "continue_from", "source", "first_frame"):
+        if draft.get(name):
+            return name
+    return "prompt"
+
+
+def _emulated(draft: Draft, field: str, fidelity: Fidelity) -> None:
+    draft.emulated = True
+    asked = json_value(draft.get(field))
+    if isinstance(asked, Continuation):
+        asked = asked.id
+    draft.extra.append(Adjustment(field=field, kind="emulated", asked=asked, sent=asked, why=fidelity.note))
+
+
+def _require_inputs(draft: Draft) -> None:
+    for name, rule in draft.row.inputs.items():
+        low = rule.count[0] if isinstance(rule, InputRule | ReferencesRule) else 0
+        if low and not draft.get(name) and not (name == "source" and getattr(draft.asked.request, "continue_from", None)):
+            draft.reject("input_missing", f"'{draft.candidate}' needs a {_WORDS[name]}", name)
+
+
+def _fit_input(draft: Draft, name: str, value: object) -> None:
+    if isinstance(value, Continuation):
+        _fit_continuation(draft, value)
+        return
+    rule = draft.row.inputs.get(name)
+    if rule is None:
+        draft.reject("input_unsupported", f"'{draft.candidate}' takes no {_WORDS[name]}", name)
+    elif isinstance(rule, MaskRule) and isinstance(value, Mask):
+        _fit_mask(draft, rule, value)
+    elif isinstance(rule, ReferencesRule) and isinstance(value, tuple):
+        _fit_references(draft, rule, value)
+    elif isinstance(rule, InputRule) and isinstance(value, Media):
+        _fit_media(draft, name, rule, value)
+
+
+def _fit_media(draft: Draft, name: str, rule: InputRule, media: Media) -> None:
+    who, word = f"'{draft.candidate}'", _WORDS[name]
+    known = media.format
+    if known and rule.formats and known not in rule.formats and not isinstance(media, Image):
+        draft.reject("input_format", f"{who} takes {', '.join(rule.formats)} as {word}, not {known}", name)
+    converts = bool(known and rule.formats and known not in rule.formats)
+    if rule.max_bytes and media.size and media.size > rule.max_bytes and not converts:
+        draft.reject("input_too_large", f"{who} takes a {word} of at most {rule.max_bytes} bytes, not {media.size}", name)
+    if isinstance(media, Image | Video):
+        _fit_pixels(draft, name, rule, media)
+    if isinstance(media, Video) and rule.seconds:
+        low, high = rule.seconds
+        if media.seconds is not None and not low <= media.seconds <= high:
+            text = f"{who} takes a {word} of {low:g} to {high:g} s, not {media.seconds:g} s"
+            draft.reject("input_length", text, name)
+    draft.forms[media] = _form(rule)
+    unknown = media.size is None or (isinstance(media, Image | Video) and media.width is None)
+    if unknown:
+        draft.checks.append(Check(field=name, text=f"type, size and pixels of {media} are not known yet"))
+    if rule.fidelity.level == "emulated":
+        _emulated(draft, name, rule.fidelity)
+
+
+def _fit_pixels(draft: Draft, name: str, rule: InputRule, media: Image | Video) -> None:
+    if not media.width or not media.height:
+        return
+    who, word, is_ = f"'{draft.candidate}'", _WORDS[name], f"{media.width}x{media.height}"
+    short, long = sorted((media.width, media.height))
+    if rule.min_edge and short < rule.min_edge:
+        draft.reject("input_too_small", f"{who} takes a {word} of at least {rule.min_edge} pixels an edge, not {is_}", name)
+    if rule.max_edge and long > rule.max_edge:
+        draft.reject("input_too_large", f"{who} takes a {word} of at most {rule.max_edge} pixels an edge, not {is_}", name)
+    if rule.max_pixels and short * long > rule.max_pixels:
+        draft.reject("input_too_large", f"{who} takes a {word} of at most {rule.max_pixels} pixels, not {is_}", name)
+    if rule.max_ratio and long > rule.max_ratio * short:
+        draft.reject("input_shape", f"{who} takes a {word} of a ratio up to {rule.max_ratio:g}, not {is_}", name)
+
+
+def _form(rule: InputRule) -> InputForm:
+    return InputForm(
+        formats=rule.formats,
+        max_bytes=rule.max_bytes,
+        min_edge=rule.min_edge,
+        max_edge=rule.max_edge,
+        max_pixels=rule.max_pixels,
+        max_ratio=rule.max_ratio,
+        seconds=rule.seconds,
+    )
+
+
+def _fit_mask(draft: Draft, rule: MaskRule, mask: Mask) -> None:
+    who = f"'{draft.candidate}'"
+    if mask.mode not in rule.modes:
+        what = "a mask image" if mask.mode == "user_provided" else f"mask mode {mask.mode!r}"
+        draft.reject("mask_mode", f"{who} does not take {what} (it takes {', '.join(rule.modes)})", "mask", ", ".join(rule.modes))
+    if rule.classes is not None and len(mask.classes) > rule.classes:
+        draft.reject("mask_classes", f"{who} takes at most {rule.classes} segmentation classes, not {len(mask.classes)}", "mask")
+    if mask.image is not None:
+        draft.forms[mask] = InputForm(formats=("png",), max_bytes=rule.max_bytes, mask_format=rule.format)
+        if mask.image.size is None:
+            draft.checks.append(Check(field="mask", text=f"size and polarity of {mask.image} are not known yet"))
+    if rule.fidelity.level == "emulated":
+        _emulated(draft, "mask", rule.fidelity)
+
+
+def _fit_references(draft: Draft, rule: ReferencesRule, references: Iterable[Reference]) -> None:
+    who = f"'{draft.candidate}'"
+    found = tuple(references)
+    low, high = rule.count
+    if not low <= len(found) <= high:
+        draft.reject("input_count", f"{who} takes {low} to {high} reference images, not {len(found)}", "references")
+    by_role: dict[str, list[Reference]] = {}
+    for reference in found:
+        by_role.setdefault(reference.role, []).append(reference)
+    for role, group in by_role.items():
+        inner = rule.roles.get(role)
+        if inner is None:
+            taken = ", ".join(rule.roles) or "none"
+            draft.reject("reference_role", f"{who} takes no {role} reference (it takes {taken})", "references", taken)
+            continue
+        if not inner.count[0] <= len(group) <= inner.count[1]:
+            text = f"{who} takes {inner.count[0]} to {inner.count[1]} {role} references, not {len(group)}"
+            draft.reject("input_count", text, "references")
+        for reference in group:
+            if reference.type and inner.types and reference.type not in inner.types:
+                text = f"{who} knows no {role} type {reference.type!r} (it knows {', '.join(inner.types)})"
+                draft.reject("reference_type", text, "references", ", ".join(inner.types))
+            _fit_media(draft, "references", _for_one(inner), reference.image)
+        if inner.fidelity.level == "emulated":
+            _emulated(draft, "references", inner.fidelity)
+    for role, inner in rule.roles.items():
+        if inner.count[0] and role not in by_role:
+            draft.reject("input_missing", f"{who} needs {inner.count[0]} {role} references at least", "references")
+
+
+def _for_one(rule: InputRule) -> InputRule:
+    """Return a role's rule as one for each of its images: emulation is said once for the role."""
+    return rule if rule.fidelity.level == "native" else attrs.evolve(rule, fidelity=Fidelity())
+
+
+def _fit_continuation(draft: Draft, continuation: Continuation) -> None:
+    who = f"'{draft.candidate}'"
+    if continuation.backend != draft.view.name:
+        text = f"{continuation.id!r} was made by {continuation.backend!r} and can only be continued there"
+        draft.reject("other_backend", text, "continue_from", continuation.backend)
+        return
+    origin = draft.view.matrix.model(continuation.model)
+    onward = (continuation.model,) if origin is None else origin.continues_with or (origin.id,)
+    if draft.candidate.model not in onward:
+        text = f"{continuation.id!r} was made by {continuation.model!r}, which {who} cannot go on from"
+        draft.reject("other_model", text, "continue_from", ", ".join(onward))
+    rule = draft.row.inputs.get("continue_from")
+    if not isinstance(rule, ContinueRule):
+        # An edit goes on from the collected file itself, which is then its source.
+        if draft.row.operation not in {"inpaint", "edit_with_references"}:
+            draft.reject("input_unsupported", f"{who} cannot go on from an earlier result", "continue_from")
+        return
+    way = getattr(draft.asked.request, "continue_as", None)
+    if way is not None and way not in rule.ways:
+        text = f"{who} cannot {way} a video (it can {', '.join(rule.ways)})"
+        draft.reject("way_unsupported", text, "continue_as", ", ".join(rule.ways))
+    draft.continued_as = way or rule.ways[0]
+    seconds = continuation.files[0].seconds if continuation.files else None
+    if rule.seconds and seconds is not None and not rule.seconds[0] <= seconds <= rule.seconds[1]:
+        text = f"{who} goes on from {rule.seconds[0]:g} to {rule.seconds[1]:g} s of video, not {seconds:g} s"
+        draft.reject("input_length", text, "continue_from")
+
+
+def _fit_extra(draft: Draft) -> None:
+    known = draft.row.extra_params
+    for key, value in draft.asked.request.extra_params.items():
+        option = known.get(key)
+        if option is None:
+            names = ", ".join(known) or "none"
+            draft.reject(
+                "extra_param", f"'{draft.candidate}' has no extra parameter {key!r} (it has {names})", f"extra_params.{key}", names
+            )
+        elif (wrong := option.problem(value)) is not None:
+            draft.reject("extra_param", f"'{draft.candidate}': extra parameter {key!r} {wrong}", f"extra_params.{key}")

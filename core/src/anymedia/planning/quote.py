@@ -1,0 +1,73 @@
+"""What a call will cost, from the matrix's price lines. Unknown stays unknown; it is never 0."""
+
+from __future__ import annotations
+
+from ..capabilities import Choice, OperationRow, Price, Range
+from ..requests import Request
+from .draft import Draft
+from .rules import matches
+from .types import Quote
+
+__all__ = ["quote_call", "total"]
+
+
+def _span(row: OperationRow, name: str, value: float | None) -> tuple[float, float] | None:
+    """Return the least and the most an unset number may turn out to be."""
+    if value is not None:
+        return (value, value)
+    option = row.options.get(name)
+    default = getattr(option, "default", None)
+    if default is not None:
+        return (float(default), float(default))
+    if isinstance(option, Range):
+        return (option.min, option.max)
+    if isinstance(option, Choice):
+        numbers = [v for v in option.one_of if isinstance(v, int | float)]
+        return (min(numbers), max(numbers)) if numbers else None
+    return None
+
+
+def _units(price: Price, draft: Draft, request: Request, n: int) -> tuple[float, float] | None:
+    if price.per == "call":
+        return (1, 1)
+    if price.per == "image":
+        return (n, n)
+    if price.per == "second":
+        span = _span(draft.row, "duration", getattr(request, "duration", None))
+        return None if span is None else (span[0] * n, span[1] * n)
+    if price.per == "1k_chars":
+        return (len(request.prompt) / 1000,) * 2
+    if price.per == "input_image":
+        images = [getattr(request, f, None) for f in ("source", "first_frame", "last_frame")]
+        count = sum(i is not None for i in images) + len(getattr(request, "references", ()))
+        return (count, count)
+    return None
+
+
+def quote_call(draft: Draft, request: Request, n: int) -> Quote:
+    """Add up the price lines of a row for one call."""
+    prices = draft.row.prices
+    if not prices:
+        return Quote(usd=None, basis="the matrix has no price")
+    low = high = 0.0
+    basis: list[str] = []
+    for unit in dict.fromkeys(p.per for p in prices):
+        lines = [p for p in prices if p.per == unit]
+        holding = [p for p in lines if p.when and all(matches(draft, k, c) for k, c in p.when.items())]
+        plain = [p for p in lines if not p.when]
+        chosen = holding[:1] or plain[:1] or lines
+        units = _units(chosen[0], draft, request, n)
+        if units is None:
+            return Quote(usd=None, basis=f"the number of {unit}s is not known beforehand")
+        low += min(p.usd[0] for p in chosen) * units[0]
+        high += max(p.usd[1] for p in chosen) * units[1]
+        basis.append(chosen[0].basis or f"per {unit}")
+    return Quote(usd=(round(low, 6), round(high, 6)), basis="; ".join(dict.fromkeys(basis)))
+
+
+def total(quotes: list[Quote]) -> Quote:
+    """Add up the calls of a plan; one unknown makes the sum unknown."""
+    known = [q.usd for q in quotes if q.usd is not None]
+    if len(known) < len(quotes):
+        return Quote(usd=None, basis=quotes[0].basis)
+    return Quote(usd=(round(sum(u[0] for u in known), 6), round(sum(u[1] for u in known), 6)), basis=quotes[0].basis)

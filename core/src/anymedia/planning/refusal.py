@@ -1,0 +1,140 @@
+"""Nobody can do it: say why, what the nearest thing is, and who could."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from ..capabilities.reading import INPUTS
+from ..errors import InvalidRequest, ModelRetired, NoBackendAvailable, Problem, RequestError, UnsupportedInput, UnsupportedOperation
+from ..policy import Policy
+from ..requests import Request
+from .selection import Selection
+from .types import BackendView, Plan, Reason, Rejection
+
+__all__ = ["refuse"]
+
+#: Codes of reasons that are about the request's inputs.
+_INPUT = frozenset({
+    "input_unsupported", "input_missing", "input_format", "input_too_large", "input_too_small", "input_shape", "input_length",
+    "input_count", "mask_mode", "mask_classes", "reference_role", "reference_type", "other_backend", "other_model",
+})  # fmt: skip
+#: How near a rejection comes to a success: the later, the nearer.
+_NEARNESS = ("not_named", "operation_unsupported", "retired", "preview", "no_credentials")
+
+_Planner = Callable[..., Plan]
+
+
+def refuse(
+    request: Request,
+    views: Sequence[BackendView],
+    policy: Policy,
+    today: datetime.date,
+    selection: Selection,
+    rejected: tuple[Rejection, ...],
+    plan: _Planner,
+) -> RequestError:
+    """Make the error for a request that no candidate can honour."""
+    in_question = [r for r in rejected if r.reasons[0].code != "not_named"]
+    if not views or not in_question:
+        return NoBackendAvailable(
+            "no backend is installed" if not views else "nothing that was named can be used",
+            fix="pip install one, for instance anymedia-local, which needs no key",
+        )
+    able = _who_can(request, views, policy, today, plan) if selection.named else ()
+    unkeyed = _who_could(request, views, policy, today, plan, able)
+    nearest = max(in_question, key=_nearness)
+    reason = nearest.reasons[0]
+    fix = _fix(request, nearest, able, unkeyed)
+    error_class = _class_of(reason, in_question)
+    if error_class is InvalidRequest:
+        path = f"$.{reason.field}" if reason.field else "$"
+        return InvalidRequest(
+            [
+                Problem(
+                    path,
+                    reason.text,
+                )
+            ],
+            fix=fix,
+            try_backends=able,
+        )
+    return error_class(_message(request, nearest, in_question, error_class), fix=fix, try_backends=able)
+
+
+def _nearness(rejection: Rejection) -> tuple[int, int, str]:
+    code = rejection.reasons[0].code
+    gate = _NEARNESS.index(code) if code in _NEARNESS else len(_NEARNESS)
+    return (gate, -len(rejection.reasons), str(rejection.candidate))
+
+
+def _class_of(reason: Reason, rejected: Sequence[Rejection]) -> type[RequestError]:
+    if reason.code == "retired":
+        return ModelRetired
+    if reason.code == "no_credentials":
+        return NoBackendAvailable
+    if reason.code in _INPUT or (reason.code == "rule" and reason.field in INPUTS):
+        return UnsupportedInput
+    if reason.code in {"extra_param", "prompt_too_long", "wrong_medium"}:
+        return InvalidRequest
+    return UnsupportedOperation
+
+
+def _message(request: Request, nearest: Rejection, rejected: Sequence[Rejection], error_class: type[RequestError]) -> str:
+    texts = [reason.text for reason in nearest.reasons]
+    if error_class is UnsupportedOperation and nearest.reasons[0].code == "operation_unsupported":
+        who = ", ".join(sorted({repr(r.candidate.backend) for r in rejected}))
+        return f"nothing that can be used does {request.kind} (looked at {who})."
+    if error_class is NoBackendAvailable:
+        texts = sorted({r.reasons[0].text for r in rejected if r.reasons[0].code == "no_credentials"})
+    return "; ".join(dict.fromkeys(texts)) + "."
+
+
+def _fix(request: Request, nearest: Rejection, able: tuple[str, ...], unkeyed: dict[str, tuple[str, ...]]) -> str:
+    reason = nearest.reasons[0]
+    parts = []
+    if reason.code == "strict":
+        parts.append("leave strict out, or change the options named")
+    elif reason.code == "preview":
+        parts.append(f"name it: model='{nearest.candidate}'")
+    elif reason.code == "other_backend":
+        parts.append(f"leave backend out, or use backend={reason.nearest!r}")
+    elif reason.nearest:
+        parts.append(f"the nearest that works: {reason.nearest}")
+    if able:
+        parts.append(f"leave backend and model out, or use backend={able[0]!r}")
+    for name, missing in unkeyed.items():
+        parts.append(f"{name!r} could do it but is not usable: {', '.join(missing)}")
+    return "; ".join(parts)
+
+
+def _who_can(request: Request, views: Sequence[BackendView], policy: Policy, today: datetime.date, plan: _Planner) -> tuple[str, ...]:
+    """Return the usable backends that can do the request as it is: proven by planning it."""
+    able = []
+    for view in views:
+        if view.missing:
+            continue
+        try:
+            found = plan(request, [view], policy, today)
+        except RequestError:
+            continue
+        able.append((view.matrix.last_resort, found.adjustments != (), view.name))
+    return tuple(name for *_, name in sorted(able))
+
+
+def _who_could(
+    request: Request, views: Sequence[BackendView], policy: Policy, today: datetime.date, plan: _Planner, able: tuple[str, ...]
+) -> dict[str, tuple[str, ...]]:
+    """Return the installed backends that could do it if they had their credentials."""
+    could = {}
+    for view in views:
+        if not view.missing or view.name in able:
+            continue
+        try:
+            plan(request, [attrs.evolve(view, missing=())], policy, today)
+        except RequestError:
+            continue
+        could[view.name] = view.missing
+    return could

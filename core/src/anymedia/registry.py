@@ -1,0 +1,289 @@
+"""Entry points -> plugins; the only user of `pluggy.PluginManager`.
+
+`discover` loads each installed entry point of the group ``anymedia`` on its own: one that is broken is set aside
+with its reason and the others work. A plugin that an allow-list leaves out, or that is disabled, is not imported.
+An import runs the plugin's code with all rights: the allow-list decides who may run, it is no sandbox.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pluggy
+
+from .capabilities import CapabilityMatrix
+from .errors import (
+    DuplicateBackend,
+    PluginContractError,
+    PluginError,
+    PluginLoadError,
+    UnknownBackend,
+    UnsupportedOperation,
+    did_you_mean,
+)
+from .hookspecs import HOOKS
+from .plugin_checks import check_hooks, check_matrix, check_module, check_name, check_returned, told
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+__all__ = ["GROUP", "BrokenPlugin", "LoadedPlugin", "Registry", "discover"]
+
+#: The entry-point group; also pluggy's project name.
+GROUP = "anymedia"
+
+
+@attrs.frozen(kw_only=True)
+class LoadedPlugin:
+    """A plugin in use: its entry-point name, its module, who installed it, which hooks it has."""
+
+    name: str
+    module: types.ModuleType = attrs.field(repr=False)
+    distribution: str = ""
+    version: str = ""
+    hooks: frozenset[str] = frozenset()
+
+
+@attrs.frozen(kw_only=True)
+class BrokenPlugin:
+    """A plugin that was set aside, and why."""
+
+    name: str
+    distribution: str = ""
+    version: str = ""
+    reason: PluginError
+
+
+class Registry:
+    """The plugins in use, those set aside, and calls to one of them.
+
+    Attributes:
+        plugins: name -> `LoadedPlugin`.
+        broken: name -> `BrokenPlugin`, with the reason.
+        blocked: name -> why it was not imported.
+    """
+
+    def __init__(self) -> None:
+        self._manager = pluggy.PluginManager(GROUP)
+        for spec in dict.fromkeys(HOOKS.values()):
+            self._manager.add_hookspecs(spec)
+        self._plugins: dict[str, LoadedPlugin] = {}
+        self._matrices: dict[str, CapabilityMatrix] = {}
+        self._broken: dict[str, BrokenPlugin] = {}
+        self._blocked: dict[str, str] = {}
+        self.plugins: Mapping[str, LoadedPlugin] = types.MappingProxyType(self._plugins)
+        self.broken: Mapping[str, BrokenPlugin] = types.MappingProxyType(self._broken)
+        self.blocked: Mapping[str, str] = types.MappingProxyType(self._blocked)
+
+    def register(self, name: str, module: types.ModuleType, *, distribution: str = "", version: str = "") -> LoadedPlugin:
+        """Check a plugin and take it in.
+
+        Raises:
+            DuplicateBackend: the name is taken.
+            PluginContractError: the module breaks the contract of a hook.
+            PluginLoadError: the name is blocked.
+        """
+        check_name(name)
+        if name in self._blocked:
+            raise PluginLoadError(f"backend {name!r} is blocked: {self._blocked[name]}")
+        if name in self._plugins:
+            raise DuplicateBackend(f"a backend named {name!r} is already registered")
+        check_module(name, module)
+        hooks = check_hooks(name, module, self._marked(module))
+        self._enter(name, module)
+        loaded = LoadedPlugin(name=name, module=module, distribution=distribution, version=version, hooks=hooks)
+        self._plugins[name] = loaded
+        return loaded
+
+    def _marked(self, module: types.ModuleType) -> dict[str, Mapping[str, Any]]:
+        found = ((attribute, self._manager.parse_hookimpl_opts(module, attribute)) for attribute in dir(module))
+        return {attribute: options for attribute, options in found if options is not None}
+
+    def _enter(self, name: str, module: types.ModuleType) -> None:
+        """Hand it to pluggy, whose own checks come last: whatever ours let through is refused here."""
+        try:
+            self._manager.register(module, name=name)
+        except ValueError:
+            other = self._manager.get_name(module)
+            raise DuplicateBackend(f"backends {other!r} and {name!r} are the same module; configure a second instance instead") from None
+        except pluggy.PluginValidationError as error:
+            raise PluginContractError(f"backend {name!r}: {told(error)}") from None
+        try:
+            self._manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            self._manager.unregister(name=name)
+            raise PluginContractError(f"backend {name!r}: {told(error)}") from None
+
+    def set_aside(self, name: str, reason: PluginError, *, distribution: str = "", version: str = "") -> None:
+        """Keep a broken plugin's reason; take the plugin out of use if it was in."""
+        loaded = self._plugins.pop(name, None)
+        if loaded is not None:
+            self._manager.unregister(name=name)
+            distribution, version = loaded.distribution, loaded.version
+        self._broken[name] = BrokenPlugin(name=name, distribution=distribution, version=version, reason=reason)
+
+    def block(self, name: str, why: str) -> None:
+        """Keep a plugin out, and remember why."""
+        self._blocked[name] = why
+
+    def get(self, name: str) -> LoadedPlugin:
+        """Return a plugin by name.
+
+        Raises:
+            UnknownBackend: there is none; says so if one of that name is broken or blocked.
+        """
+        try:
+            return self._plugins[name]
+        except KeyError:
+            raise self.unknown(name) from None
+
+    def unknown(self, name: str, known: Iterable[str] | None = None) -> UnknownBackend:
+        """Make the error for an unknown name; ``known``: the names to offer (by default the plugins')."""
+        if name in self._broken:
+            return UnknownBackend(f"backend {name!r} is installed but broken: {self._broken[name].reason.message}")
+        if name in self._blocked:
+            return UnknownBackend(f"backend {name!r} is blocked: {self._blocked[name]}")
+        names = sorted(self._plugins if known is None else known)
+        aside = [f"broken: {', '.join(sorted(self._broken))}"] * bool(self._broken)
+        aside += [f"blocked: {', '.join(sorted(self._blocked))}"] * bool(self._blocked)
+        state = "; ".join([f"installed: {', '.join(names) or 'none'}", *aside])
+        hint = did_you_mean(name, [*names, *self._broken, *self._blocked])
+        return UnknownBackend(f"no backend named {name!r:.80} ({state}){hint}")
+
+    def capabilities(self, name: str) -> CapabilityMatrix:
+        """Return a plugin's matrix, asked for once.
+
+        Raises:
+            PluginContractError: ``capabilities()`` raised or returned something else; the plugin is set aside.
+            UnknownBackend: there is no such plugin.
+        """
+        if name not in self._matrices:
+            loaded = self.get(name)
+            try:
+                self._matrices[name] = check_matrix(name, self._caller(name, "capabilities")(), loaded.hooks)
+            except PluginContractError as error:
+                self.set_aside(name, error)
+                raise
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                reason = PluginContractError(f"backend {name!r}: capabilities() raised {told(error)}")
+                self.set_aside(name, reason)
+                raise reason from error
+        return self._matrices[name]
+
+    def has(self, name: str, hook: str) -> bool:
+        """Whether a plugin implements a hook."""
+        return hook in self.get(name).hooks
+
+    async def call(self, name: str, hook: str, **kwargs: Any) -> Any:
+        """Call one hook of one plugin, and of no other; return what it returned.
+
+        Raises:
+            UnknownBackend: there is no such plugin.
+            UnsupportedOperation: it has no such hook.
+            PluginContractError: it returned a wrong type.
+        """
+        if not self.has(name, hook):
+            raise UnsupportedOperation(f"backend {name!r} has no {hook}")
+        return check_returned(name, hook, await self._caller(name, hook)(**kwargs))
+
+    def _caller(self, name: str, hook: str) -> Callable[..., Any]:
+        own = self._plugins[name].module
+        others = [plugin.module for plugin in self._plugins.values() if plugin.module is not own]
+        return self._manager.subset_hook_caller(hook, others)
+
+
+def discover(
+    *,
+    allow: tuple[str, ...] | None = None,
+    disabled: frozenset[str] = frozenset(),
+    entry_points: Iterable[EntryPoint] | None = None,
+) -> Registry:
+    """Load the installed plugins; never raises for one that is broken.
+
+    Args:
+        allow: distributions that may be imported, each ``name`` or ``name==version`` (compared as text);
+            None allows all.
+        disabled: entry-point names that are not imported.
+        entry_points: what to load; by default what is installed.
+    """
+    registry = Registry()
+    by_name: dict[str, list[EntryPoint]] = {}
+    for point in _installed() if entry_points is None else entry_points:
+        distribution, version = _distribution(point)
+        if point.name in disabled:
+            registry.block(point.name, "it is disabled (ANYMEDIA_DISABLE or plugins.disable)")
+        elif not _is_allowed(distribution, version, allow):
+            registry.block(point.name, f"{distribution} {version} is not in plugins.allow")
+        else:
+            by_name.setdefault(point.name, []).append(point)
+    for name, points in sorted(by_name.items()):
+        if len(points) == 1:
+            _load(registry, points[0])
+        else:
+            makers = ", ".join(sorted(_distribution(p)[0] for p in points))
+            twice = DuplicateBackend(f"backend {name!r} is provided more than once: {makers}", fix="Uninstall or disable all but one.")
+            registry.set_aside(name, twice, distribution=makers)
+    return registry
+
+
+def _load(registry: Registry, point: EntryPoint) -> None:
+    distribution, version = _distribution(point)
+    reason: PluginError
+    try:
+        registry.register(point.name, point.load(), distribution=distribution, version=version)
+        return
+    except KeyboardInterrupt:
+        raise
+    except PluginError as error:
+        reason = error
+    except BaseException as error:  # noqa: BLE001 - also a SyntaxError or a sys.exit(): whatever a stranger's import does
+        reason = PluginLoadError(f"backend {point.name!r} of {distribution} could not be loaded: {told(error)}")
+        reason.__cause__ = error
+    registry.set_aside(point.name, reason, distribution=distribution, version=version)
+
+
+def _installed() -> Iterator[EntryPoint]:
+    from importlib import metadata
+
+    try:
+        yield from metadata.entry_points(group=GROUP)
+        return
+    except Exception:  # noqa: BLE001, S110 - one unreadable entry_points.txt of any package spoils the whole list
+        pass
+    seen: set[str] = set()
+    for distribution in metadata.distributions():
+        try:
+            name = _normal(distribution.metadata["Name"])
+            if name not in seen:
+                seen.add(name)
+                yield from distribution.entry_points.select(group=GROUP)
+        except Exception:  # noqa: BLE001, S112 - the unreadable one is not ours to report
+            continue
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _distribution(point: EntryPoint) -> tuple[str, str]:
+    """Return name and version of the distribution an entry point comes from; empty where metadata are missing."""
+    try:
+        return str(point.dist.name or ""), str(point.dist.version or "")  # type: ignore[union-attr]
+    except (AttributeError, KeyError, OSError, ValueError):
+        return "", ""
+
+
+def _is_allowed(distribution: str, version: str, allow: tuple[str, ...] | None) -> bool:
+    if allow is None:
+        return True
+    for item in allow:
+        name, pinned, wanted = (part.strip() for part in item.partition("=="))
+        if distribution and _normal(name) == _normal(distribution) and (not pinned or wanted == version):
+            return True
+    return False
