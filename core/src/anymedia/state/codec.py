@@ -1,0 +1,114 @@
+"""Rows and continuations as JSON text and plain values; bytes are refused. The same for all stores."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+import attrs
+
+from ..errors import PluginContractError
+from ..requests import Continuation, StoredFile
+from .store import CallRecord, CallState, NewCall
+
+__all__ = ["CALL_COLUMNS", "check_new_call", "decode_call", "decode_continuation", "dump", "encode_call", "encode_continuation", "jsonable"]
+
+#: A media file as text: a data URL with more than a token amount of base64.
+_DATA_URL = re.compile(r'"data:[^",]{0,200};base64,[^"]{64}')
+_JSON_COLUMNS = ("request", "plan", "target", "attempts", "job", "outcome", "secret", "result", "error")
+_PLAIN_COLUMNS = (
+    *("id", "run", "index", "state", "backend", "model", "operation", "idempotency_key", "session"),
+    *("created_at", "updated_at", "submits", "cost_usd", "owner", "lease_until", "fence"),
+)
+#: The columns of an encoded call; what is reserved for it stands in the ledger alone.
+CALL_COLUMNS: tuple[str, ...] = (*_PLAIN_COLUMNS, "quote_low", "quote_high", *_JSON_COLUMNS)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def dump(value: Any, where: str) -> str:
+    """Return a value as JSON text.
+
+    Raises:
+        PluginContractError: for bytes, NaN and everything else that is not JSON; ``where`` says what it was.
+    """
+    try:
+        return json.dumps(value, default=_plain, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        detail = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise PluginContractError(f"{where} must be plain JSON, without bytes: {detail}") from None
+
+
+def jsonable(value: Any, where: str) -> Any:
+    """Return a value as it comes back from a store (a copy; tuples become lists); refuses what `dump` refuses."""
+    return json.loads(dump(value, where))
+
+
+def _dump_no_media(value: Any, where: str) -> str:
+    text = dump(value, where)
+    if ";base64," in text and _DATA_URL.search(text):
+        raise PluginContractError(f"{where} holds media as a data URL; a store takes paths, checksums and provider ids only")
+    return text
+
+
+def check_new_call(call: NewCall) -> None:
+    """Refuse a call that cannot be written down as it is.
+
+    Raises:
+        PluginContractError: for bytes (or media as a data URL) in its JSON, or text that is not Unicode.
+    """
+    for name in ("request", "plan", "target"):
+        _dump_no_media(getattr(call, name), f"{name} of call {call.id!r}")
+    for name in ("id", "run", "backend", "model", "operation", "idempotency_key", "session"):
+        try:
+            getattr(call, name).encode()
+        except (UnicodeEncodeError, AttributeError):
+            raise PluginContractError(f"{name} of a call must be Unicode text") from None
+
+
+def encode_call(record: CallRecord) -> dict[str, Any]:
+    """Return a record as columns of plain values (`CALL_COLUMNS`)."""
+    row: dict[str, Any] = {name: getattr(record, name) for name in _PLAIN_COLUMNS}
+    low, high = record.quote_usd or (None, None)
+    row |= {"quote_low": low, "quote_high": high}
+    for name in _JSON_COLUMNS:
+        value = getattr(record, name)
+        row[name] = None if value is None else dump(value, f"{name} of call {record.id!r}")
+    return row
+
+
+def decode_call(row: Mapping[str, Any], reserved_usd: float) -> CallRecord:
+    """Return the record that `encode_call` wrote, with what the ledger holds for it."""
+    fields: dict[str, Any] = {name: row[name] for name in _PLAIN_COLUMNS}
+    fields |= {name: None if row[name] is None else json.loads(row[name]) for name in _JSON_COLUMNS}
+    fields["attempts"] = tuple(fields["attempts"] or ())
+    fields["state"] = cast(CallState, row["state"])
+    quote = None if row["quote_high"] is None else (row["quote_low"], row["quote_high"])
+    return CallRecord(quote_usd=quote, reserved_usd=reserved_usd, **fields)
+
+
+def encode_continuation(continuation: Continuation) -> tuple[str, str]:
+    """Return a continuation as two JSON texts: what may be shown, and its secret.
+
+    Raises:
+        PluginContractError: for one that names no backend, or holds bytes.
+    """
+    where = f"continuation {continuation.id!r}"
+    if not continuation.resolved:
+        raise PluginContractError(f"{where} names no backend; only a resolved one can be kept")
+    shown = {field.name: getattr(continuation, field.name) for field in attrs.fields(Continuation) if field.name != "secret"}
+    shown["files"] = [attrs.asdict(file) for file in continuation.files]
+    return _dump_no_media(shown, where), _dump_no_media(continuation.secret, f"the secret part of {where}")
+
+
+def decode_continuation(shown: str, secret: str) -> Continuation:
+    """Return the continuation that `encode_continuation` wrote."""
+    fields = json.loads(shown)
+    fields["files"] = tuple(StoredFile(**file) for file in fields["files"])
+    return Continuation(secret=json.loads(secret), **fields)
