@@ -44,7 +44,7 @@ import attrs
 from .credentials import Keys, read_keys
 from .errors import SettingsError
 from .policy import Policy
-from .settings_reading import InstanceSettings, SettingsTable, names_in, read_instance, read_policy, refuse_keys
+from .settings_reading import InstanceSettings, SettingsTable, expanded, names_in, read_instance, read_policy, refuse_keys
 
 __all__ = ["InstanceSettings", "Settings", "load_settings"]
 
@@ -113,11 +113,11 @@ def load_settings(
         SettingsError: with file, table and key.
     """
     env = os.environ if environ is None else environ
-    here = cwd or Path.cwd()
+    here = cwd or Path()
     paths = _named(env, here) if files is None else tuple(files)
     found: dict[str, Any] = {}
     for path in paths:
-        found = _merge(found, _Config(_read(path), path).read())
+        found = _merge(found, _Config(_read(path), path).read(found.get("policy", Policy())))
     if keys_file is None and files is None:
         keys_file = _user_dir() / "keys.toml"
     found["disabled"] = frozenset(found.get("disabled", ())) | set(names_in(env.get("ANYMEDIA_DISABLE", "")))
@@ -125,16 +125,17 @@ def load_settings(
     if prefer := names_in(env.get("ANYMEDIA_PREFER", "")):
         policy = policy.but(prefer=prefer)
     if state := env.get("ANYMEDIA_STATE", ""):
-        found["state_dir"] = here / Path(state).expanduser()
+        found["state_dir"] = (here / expanded(state, "ANYMEDIA_STATE")).absolute()
     return Settings(policy=policy, keys=Keys() if keys_file is None else read_keys(keys_file), files=paths, **found)
 
 
 def _merge(base: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """A later file wins field by field; instances and defaults are put together."""
+    """A later file wins, instance by instance and default by default; what one disables stays disabled."""
     merged = dict(base) | dict(new)
     for key in ("instances", "defaults"):
         if key in base and key in new:
             merged[key] = {**base[key], **new[key]}
+    merged["disabled"] = (*base.get("disabled", ()), *new.get("disabled", ()))
     return merged
 
 
@@ -153,7 +154,7 @@ def _state_dir() -> Path:
 def _named(env: Mapping[str, str], here: Path) -> tuple[Path, ...]:
     named = [part for part in env.get("ANYMEDIA_CONFIG", "").split(os.pathsep) if part]
     if named:
-        return tuple(here / Path(part).expanduser() for part in named)
+        return tuple(here / expanded(part, "ANYMEDIA_CONFIG") for part in named)
     own = _user_dir() / "config.toml"
     return (own,) if own.is_file() else ()
 
@@ -177,13 +178,13 @@ class _Config:
         self._top = SettingsTable(raw, str(path))
         self._base = path.parent
 
-    def read(self) -> dict[str, Any]:
-        """Return the fields this file sets."""
+    def read(self, policy_so_far: Policy) -> dict[str, Any]:
+        """Return the fields this file sets; a policy refines the one that earlier files gave."""
         found: dict[str, Any] = {}
         if state := self._top.take("state_dir", str, ""):
-            found["state_dir"] = self._base / Path(state).expanduser()
+            found["state_dir"] = (self._base / expanded(state, f"{self._top.where}: state_dir")).absolute()
         if (policy := self._top.table("policy")) is not None:
-            found["policy"] = read_policy(policy, self._base)
+            found["policy"] = read_policy(policy, self._base, policy_so_far)
         if (defaults := self._top.table("defaults")) is not None:
             found["defaults"] = self._defaults(defaults)
         if (fetch := self._top.table("fetch")) is not None:

@@ -13,16 +13,16 @@ from typing import Any, ClassVar
 import attrs
 
 from .capabilities.table import Table
-from .errors import MediaError, SettingsError
+from .errors import MediaError, SettingsError, did_you_mean
 from .policy import Budget, Policy, Tolerance
 
-__all__ = ["InstanceSettings", "SettingsTable", "base_url_problem", "names_in", "read_instance", "read_policy", "refuse_keys"]
+__all__ = ["InstanceSettings", "SettingsTable", "base_url_problem", "expanded", "names_in", "read_instance", "read_policy", "refuse_keys"]
 
 _INSTANCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}")
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\s*==\s*[A-Za-z0-9][A-Za-z0-9.!+_-]*)?")
 _HOST = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-_SECRET_KEY = re.compile(r"(?:^|_)(?:api_?key|key|token|secret|password|passwd)$", re.IGNORECASE)
+_SECRET_KEY = re.compile(r"(?:^|[_-])(?:api)?(?:keys?|tokens?|secrets?|passwords?|passwd|auth|authorization|credentials?)$", re.IGNORECASE)
 #: Suffixes that are never on the public internet.
 _LOCAL_SUFFIXES = (".localhost", ".local", ".lan", ".internal", ".home.arpa")
 
@@ -91,18 +91,19 @@ def names_in(text: str) -> tuple[str, ...]:
     return tuple(name for part in text.split(",") if (name := part.strip()))
 
 
-def refuse_keys(raw: Any, where: str) -> None:
+def refuse_keys(raw: Mapping[str, Any], where: str) -> None:
     """Refuse a file that has keys written into it; the value is not repeated."""
     for key, value in raw.items():
-        inside = f"{where}: {key}" if ":" not in where else f"{where}.{key}"
+        inside = f"{where}.{key}"
         if isinstance(value, Mapping) and key == "credentials":
             for name, variable in value.items():
                 if not isinstance(variable, str) or not _VARIABLE.fullmatch(variable):
                     _refuse(f"{inside}.{name}: expected the name of an environment variable like MYGPU_API_KEY")
-        elif isinstance(value, Mapping):
-            refuse_keys(value, inside)
         elif isinstance(value, str) and _SECRET_KEY.search(key):
             _refuse(f"{inside}: keys do not stand in this file")
+        for table in value if isinstance(value, list) else [value]:
+            if isinstance(table, Mapping):
+                refuse_keys(table, inside)
 
 
 def _refuse(message: str) -> None:
@@ -129,10 +130,11 @@ def read_instance(name: str, table: SettingsTable) -> InstanceSettings:
         options=dict(table.take("options", Mapping, {})),
         where=table.where,
     )
+    if "base_url" in found.options:
+        table.fail("base_url stands beside options, not in them")
     for key in table.left():
-        if key not in attrs.fields_dict(InstanceSettings) and isinstance(table.take(key, object), str | int | float | bool):
-            table.fail(f"unknown key {key!r}; what the plugin itself documents goes under options: options.{key} = ...")
-    table.done()
+        near = did_you_mean(key, attrs.fields_dict(InstanceSettings))
+        table.fail(f"unknown key {key!r}{near}; what the plugin itself documents goes under options")
     return found
 
 
@@ -171,51 +173,58 @@ def _is_local(host: str) -> bool:
     return address.is_loopback or address.is_private
 
 
-def read_policy(table: SettingsTable, base: Path) -> Policy:
-    """Read ``[policy]``; paths count from the file's directory."""
+def read_policy(table: SettingsTable, base: Path, usual: Policy) -> Policy:
+    """Read ``[policy]``: what it does not set is as ``usual``; paths count from the directory ``base``."""
     budget, tolerance = table.table("budget"), table.table("tolerance")
-    fallback = table.word("fallback", ("off", "equivalent", ""), "")
-    retries = int(table.number("retries", Policy().retries) or 0)
-    if retries > 10:
-        table.fail("retries: expected at most 10")
-    policy = Policy(
-        strict=table.take("strict", bool, False),
-        fallback=fallback or None,
-        prefer=table.strings("prefer"),
-        preview=table.take("preview", bool, False),
-        bridge=table.take("bridge", bool, False),
+    retries = table.take("retries", int, usual.retries)
+    if not 0 <= retries <= 10:
+        table.fail(f"retries: expected 0 to 10, got {retries}")
+    fallback = table.word("fallback", ("off", "equivalent"), "off") if "fallback" in table.left() else usual.fallback
+    policy = usual.but(
+        strict=table.take("strict", bool, usual.strict),
+        fallback=fallback,
+        prefer=table.strings("prefer", usual.prefer),
+        preview=table.take("preview", bool, usual.preview),
+        bridge=table.take("bridge", bool, usual.bridge),
         retries=retries,
-        input_roots=_roots(table, "input_roots", base),
-        output_roots=_roots(table, "output_roots", base),
-        budget=Budget() if budget is None else _read_budget(budget),
-        tolerance=Tolerance() if tolerance is None else _read_tolerance(tolerance),
+        input_roots=_roots(table, "input_roots", base, usual.input_roots),
+        output_roots=_roots(table, "output_roots", base, usual.output_roots),
+        budget=usual.budget if budget is None else _read_budget(budget, usual.budget),
+        tolerance=usual.tolerance if tolerance is None else _read_tolerance(tolerance, usual.tolerance),
     )
     table.done()
     return policy
 
 
-def _roots(table: SettingsTable, key: str, base: Path) -> tuple[Path, ...] | None:
+def expanded(text: str, where: str) -> Path:
+    """Return a path with ``~`` resolved."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise SettingsError(f"{where}: {text!r}: there is no such home directory") from None
+
+
+def _roots(table: SettingsTable, key: str, base: Path, usual: tuple[Path, ...] | None) -> tuple[Path, ...] | None:
     if key not in table.left():
-        return None
-    return tuple(base / Path(root).expanduser() for root in table.strings(key))
+        return usual
+    return tuple((base / expanded(root, f"{table.where}.{key}")).absolute() for root in table.strings(key))
 
 
-def _read_budget(table: SettingsTable) -> Budget:
+def _read_budget(table: SettingsTable, usual: Budget) -> Budget:
     per_backend = table.table("per_backend")
     caps = {} if per_backend is None else {key: per_backend.number(key, None) for key in per_backend.left()}
     budget = Budget(
-        per_call=table.number("per_call", None),
-        per_run=table.number("per_run", None),
-        per_day=table.number("per_day", None),
-        per_backend={name: cap for name, cap in caps.items() if cap is not None},
-        allow_unknown=table.take("allow_unknown", bool, False),
+        per_call=table.number("per_call", usual.per_call),
+        per_run=table.number("per_run", usual.per_run),
+        per_day=table.number("per_day", usual.per_day),
+        per_backend={**usual.per_backend, **{name: cap for name, cap in caps.items() if cap is not None}},
+        allow_unknown=table.take("allow_unknown", bool, usual.allow_unknown),
     )
     table.done()
     return budget
 
 
-def _read_tolerance(table: SettingsTable) -> Tolerance:
-    usual = Tolerance()
+def _read_tolerance(table: SettingsTable, usual: Tolerance) -> Tolerance:
     tolerance = Tolerance(
         duration=table.number("duration", usual.duration) or 0.0,
         aspect_ratio=table.number("aspect_ratio", usual.aspect_ratio) or 0.0,
