@@ -241,11 +241,13 @@ class BackendError(MediaError):
         delivery: what is known about the submit (``not_sent``, ``refused``, ``unknown``);
             set by ``context.submission()``, or by the plugin where it knows better.
         retry_after: seconds the provider asked to wait, if it did.
+        status: the HTTP status of the answer that was the trouble, where there was one.
     """
 
     code = "backend_error"
     backend: str = ""
     model: str = ""
+    status: int | None = None
     delivery: Delivery | None = None
 
     def __init__(

@@ -1,0 +1,175 @@
+"""Nothing secret leaves in text: keys, signatures in URLs, provider text with hidden marks.
+
+`clean_text` is for whatever somebody else wrote and a person, a terminal or an agent will read; `redact` is for our
+own text that might carry a secret; `RedactingFilter` does the latter to log records.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import unicodedata
+import urllib.parse
+import weakref
+
+from .credentials import Secret
+
+__all__ = ["RedactingFilter", "clean_text", "forget_secret", "install_log_redaction", "quiet_loggers", "redact", "register_secret"]
+
+HIDDEN = "[hidden]"
+#: Shorter texts are no secrets, and replacing them would garble everything.
+_SHORTEST = 6
+#: Of a provider's text no more than this is looked at.
+_LONGEST = 200_000
+
+_weak: weakref.WeakSet[Secret] = weakref.WeakSet()
+_strong: set[str] = set()
+
+_ANSI = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|\x9c|$)"  # OSC (titles, links), DCS, SOS, PM, APC
+    r"|\x9b[0-?]*[ -/]*[@-~]"
+    r"|\x1b[ -/]*[0-~]",
+    re.DOTALL,
+)
+_URL = re.compile(
+    r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]{1,15}://)(?P<user>[^\s/?#\"'<>@]*@)?(?P<rest>[^\s?#\"'<>]*)(?P<query>[?#][^\s\"'<>]*)?"
+)
+_REQUEST_LINE = re.compile(r"(?P<path>(?<![\w/])/[^\s?#\"'<>]*)\?[^\s\"'<>]+")
+_PARAMETER = re.compile(
+    r"(?i)(?P<name>\b(?:x-amz-(?:signature|credential|security-token)|x-goog-(?:signature|credential|api-key)|googleaccessid"
+    r"|[a-z_-]*signature|sig|sv|se|access[_-]?token|refresh[_-]?token|id[_-]?token|token|api[_-]?key|apikey|key|password|secret)=)"
+    r"(?P<value>[^\s&\"'<>,;)]{4,})"
+)
+_HEADER = re.compile(
+    r"(?i)(?P<name>[\"']?\b(?:proxy-authorization|authorization|x-api-key|api-key|x-goog-api-key|x-key|cookie|set-cookie)[\"']?\s*[:=,]\s*)"
+    r"(?P<value>[\"'](?:[^\"'\\]|\\.)*[\"']|[^\r\n\"',}]+)"
+)
+_BEARER = re.compile(r"(?i)\b(?P<name>bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
+_KEY_SHAPES = re.compile(
+    r"\b(?:sk-[A-Za-z0-9_-]{16,}|AIza[A-Za-z0-9_-]{30,}|xai-[A-Za-z0-9_-]{20,}"
+    r"|gh[pousr]_[A-Za-z0-9]{20,}|ya29\.[A-Za-z0-9._-]{20,})"
+)
+
+
+def register_secret(secret: Secret | str) -> None:
+    """Have a secret replaced in every text from now on: a Secret for as long as it lives, a text until `forget_secret`."""
+    if isinstance(secret, Secret):
+        _weak.add(secret)
+    elif len(secret) >= _SHORTEST:
+        _strong.add(secret)
+
+
+def forget_secret(secret: Secret | str) -> None:
+    """Stop looking for a secret."""
+    if isinstance(secret, Secret):
+        _weak.discard(secret)
+    else:
+        _strong.discard(secret)
+
+
+def _secrets() -> list[str]:
+    known = {secret.reveal() for secret in list(_weak)} | _strong
+    forms = {form for text in known if len(text) >= _SHORTEST for form in (text, urllib.parse.quote(text, safe=""))}
+    return sorted(forms, key=len, reverse=True)  # a secret that begins like another is replaced first
+
+
+def _show_url(found: re.Match[str]) -> str:
+    return found["scheme"] + found["rest"] + ("?..." if found["query"] else "")
+
+
+def redact(text: str) -> str:
+    """Return a text without registered secrets, things shaped like keys, and the queries of URLs (signatures live there)."""
+    for secret in _secrets():
+        text = text.replace(secret, HIDDEN)
+    if "://" in text:
+        text = _URL.sub(_show_url, text)
+    if "?" in text:
+        text = _REQUEST_LINE.sub(r"\g<path>?...", text)
+    text = _HEADER.sub(rf"\g<name>{HIDDEN}", text)
+    text = _BEARER.sub(rf"\g<name> {HIDDEN}", text)
+    text = _PARAMETER.sub(rf"\g<name>{HIDDEN}", text)
+    return _KEY_SHAPES.sub(HIDDEN, text)
+
+
+def clean_text(text: object, limit: int = 300) -> str:
+    """Return somebody else's text as it may be quoted: one line, redacted, at most ``limit`` characters.
+
+    Terminal escapes, control characters, marks that turn the writing direction, invisible characters and lone
+    surrogates are gone; white space is one blank.
+    """
+    raw = text if isinstance(text, str) else str(text)
+    plain = _ANSI.sub("", raw[:_LONGEST])
+    visible = "".join(_visible(c) for c in plain)
+    line = " ".join(redact(visible).split())
+    return line if len(line) <= limit else line[: max(0, limit - 3)].rstrip() + "..."
+
+
+def _visible(character: str) -> str:
+    if character.isascii() and character.isprintable():
+        return character
+    category = unicodedata.category(character)
+    if category in {"Cc", "Zl", "Zp", "Zs"}:
+        return " "
+    return "" if category in {"Cf", "Cs", "Co", "Cn"} else character
+
+
+_PLAIN_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class RedactingFilter(logging.Filter):
+    """Takes secrets out of log records, tracebacks and extra fields included. Belongs on handlers; passes every record."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite the record where it holds something secret."""
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001 - a badly formatted log call must not stop the program
+            message = str(record.msg)
+        if (safe := redact(message)) != message or record.args:
+            record.msg, record.args = safe, ()
+        self._filter_traceback(record)
+        if record.stack_info:
+            record.stack_info = redact(record.stack_info)
+        for name, value in vars(record).items():
+            if name not in _PLAIN_RECORD and isinstance(value, str):
+                setattr(record, name, redact(value))
+        return True
+
+    def _filter_traceback(self, record: logging.LogRecord) -> None:
+        if not record.exc_text and record.exc_info and record.exc_info[0] is not None:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        if record.exc_text and (safe := redact(record.exc_text)) != record.exc_text:
+            # Without exc_info no handler can render the secret anew.
+            record.exc_text, record.exc_info = safe, None
+
+
+_filter = RedactingFilter()
+
+
+def install_log_redaction(*loggers: logging.Logger) -> None:
+    """Put the filter on every handler of the given loggers (the root logger and ours by default); again is harmless."""
+    for logger in loggers or (logging.getLogger(), logging.getLogger("anymedia")):
+        for handler in logger.handlers:
+            if _filter not in handler.filters:
+                handler.addFilter(_filter)
+
+
+#: Libraries that log whole URLs, headers or bodies below WARNING.
+_NOISY = (
+    "aiohttp", "google", "google_genai", "grpc", "h11", "h2", "hpack", "httpcore", "httpcore2", "httpx", "httpx2",
+    "openai", "requests", "urllib3", "xai_sdk",
+)  # fmt: skip
+
+
+def quiet_loggers() -> None:
+    """Keep the HTTP and SDK loggers at WARNING or above, their children included.
+
+    An SDK may set its own level when it is imported (``OPENAI_LOG=debug``), so call it again after that.
+    """
+    known = [name for name, found in logging.root.manager.loggerDict.items() if isinstance(found, logging.Logger)]
+    for top in _NOISY:
+        for name in [top, *(n for n in known if n.startswith(top + "."))]:
+            logger = logging.getLogger(name)
+            if logger.level < logging.WARNING and (name == top or logger.level != logging.NOTSET):
+                logger.setLevel(logging.WARNING)

@@ -1,0 +1,209 @@
+"""Which URLs and network addresses may be contacted. Pure: no network, no name lookup.
+
+A URL from a caller or a provider may point into the machine or the network it runs in. So its text is read strictly
+(whatever two parsers could read differently is refused), its host must be a name or a plainly written address,
+and every address a name resolves to must be public, unless the settings allow that host.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import urllib.parse
+from collections.abc import Iterable
+
+import attrs
+
+__all__ = ["Address", "AllowList", "CheckedUrl", "Refused", "is_forbidden", "is_public", "read_url"]
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_PORTS = {"http": 80, "https": 443}
+_LONGEST = 8_192
+_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+
+#: Beside what the ``ipaddress`` module knows: addresses that are public by number and internal by use, and those
+#: that carry another address inside (IANA special-purpose registries; cloud vendors' documentation).
+_NOT_PUBLIC = tuple(
+    ipaddress.ip_network(net)
+    for net in (
+        "0.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "224.0.0.0/3",
+        "168.63.129.16/32",  # Azure's platform services
+        "2001::/23",  # IETF assignments, Teredo among them
+        "2001:db8::/32", "2002::/16",  # documentation; 6to4
+        "3fff::/20",  # documentation
+    )
+)  # fmt: skip
+#: The only IPv6 block with global unicast addresses; mapped, NAT64, site-local and unique-local ones lie outside.
+_GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
+#: Never contacted for a host allowed by name: where clouds serve credentials to whoever asks from inside.
+_FORBIDDEN = tuple(
+    ipaddress.ip_network(net)
+    for net in (
+        "169.254.0.0/16", "168.63.129.16/32", "100.100.100.200/32", "192.0.0.192/32", "224.0.0.0/3",
+        "fe80::/10", "fd00:ec2::/32", "fd20:ce::/32", "ff00::/8",
+    )
+)  # fmt: skip
+
+
+class Refused(Exception):
+    """A URL or address is not contacted; the text says why, without the URL's query."""
+
+
+@attrs.frozen
+class CheckedUrl:
+    """A URL whose text was read strictly. ``host`` is in lower case, without brackets; ``address`` is set for a literal."""
+
+    text: str = attrs.field(repr=False)
+    scheme: str
+    host: str
+    port: int
+    address: Address | None
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Scheme, host and port."""
+        return self.scheme, self.host, self.port
+
+    def __str__(self) -> str:
+        """Return it as it may be shown: scheme, host and path."""
+        parts = urllib.parse.urlsplit(self.text)
+        return urllib.parse.urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))[:200]
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address belongs to the open internet and to nothing else; one that carries another inside does not."""
+    if isinstance(address, ipaddress.IPv6Address) and (address not in _GLOBAL_V6 or (int(address) >> 32) & 0xFDFF_FFFF == 0x5EFE):
+        return False  # the latter: ISATAP, an IPv4 address inside
+    if not address.is_global or address.is_multicast or address.is_reserved or address.is_unspecified:
+        return False
+    return not any(address in net for net in _NOT_PUBLIC if net.version == address.version)
+
+
+def is_forbidden(address: Address) -> bool:
+    """Whether an address is not contacted even for a host that is allowed by its name."""
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return is_forbidden(address.ipv4_mapped)
+    return address.is_unspecified or any(address in net for net in _FORBIDDEN if net.version == address.version)
+
+
+def read_url(url: str) -> CheckedUrl:
+    """Read an http(s) URL strictly.
+
+    Raises:
+        Refused: for anything two readers could understand differently: user info, encoded or numeric hosts, trailing
+            dots, backslashes, white space, characters beyond ASCII in the host.
+    """
+    if len(url) > _LONGEST:
+        raise Refused("the URL is too long")
+    if not url.isascii() or any(c <= " " or c in '\\"<>^`{|}\x7f' for c in url):
+        raise Refused("the URL contains characters that must be written encoded")
+    head, separator, rest = url.partition("://")
+    scheme = head.lower()
+    if not separator or scheme not in _PORTS:
+        raise Refused("only http and https URLs are fetched")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if "@" in authority:
+        raise Refused("the URL carries user info before its host")
+    if "%" in authority:
+        raise Refused("the URL's host is percent-encoded")
+    host, port = _split_port(authority.lower(), scheme)
+    address = _read_host(host)
+    parts = urllib.parse.urlsplit(url)
+    if parts.hostname != host.strip("[]") or (parts.port or _PORTS[scheme]) != port:
+        raise Refused("the URL can be read in two ways")
+    text = f"{scheme}://{authority.lower()}{rest[len(authority) :]}".partition("#")[0]
+    return CheckedUrl(text, scheme, host.strip("[]"), port, address)
+
+
+def _split_port(authority: str, scheme: str) -> tuple[str, int]:
+    found = re.fullmatch(r"(\[[^\]]*\]|[^:\[\]]*)(?::([0-9]{1,5}))?", authority)
+    if not found or not found[1]:
+        raise Refused("the URL has no readable host")
+    port = int(found[2]) if found[2] else _PORTS[scheme]
+    if not 0 < port < 65_536:
+        raise Refused("the URL's port is out of range")
+    return found[1], port
+
+
+def _read_host(host: str) -> Address | None:
+    """Return the address a literal host means, None for a name."""
+    if host.startswith("["):
+        try:
+            return ipaddress.IPv6Address(host[1:-1])
+        except ValueError:
+            raise Refused("the URL's host is no IPv6 address") from None
+    try:
+        return ipaddress.IPv4Address(host)
+    except ValueError:
+        pass
+    labels = host.split(".")
+    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        raise Refused("the URL's host is not a plain host name")
+    if _NUMBER.fullmatch(labels[-1]):
+        raise Refused("the URL's host is a number written in an unusual way")
+    return None
+
+
+@attrs.frozen
+class AllowList:
+    """Hosts (``host`` or ``host:port``, ``[v6]:port``) and networks (CIDR) that may be contacted though they are not public.
+
+    An entry without a port allows every port. A listed host, and a literal address in a listed network, may be asked on
+    other ports and over plain http; a name that resolves into a listed network may not, unless it is listed itself.
+    """
+
+    hosts: frozenset[tuple[str, int | None]] = frozenset()
+    networks: tuple[_Network, ...] = ()
+
+    @classmethod
+    def of(cls, entries: Iterable[str]) -> AllowList:
+        """Read the entries of a setting.
+
+        Raises:
+            ValueError: for one that is none of those.
+        """
+        hosts: set[tuple[str, int | None]] = set()
+        networks: list[_Network] = []
+        for entry in entries:
+            text = entry.strip().lower()
+            if "/" in text:
+                networks.append(ipaddress.ip_network(text))
+                continue
+            try:
+                hosts.add((str(ipaddress.ip_address(text.strip("[]"))), None))
+                continue
+            except ValueError:
+                pass
+            try:
+                host, port = _split_port(text, "https")
+                address = _read_host(host)
+            except Refused:
+                raise ValueError(f"{entry!r} is neither a host, a host:port, nor a network") from None
+            has_port = "]:" in text if host.startswith("[") else ":" in text
+            hosts.add((str(address) if address else host, port if has_port else None))
+        return cls(frozenset(hosts), tuple(networks))
+
+    def names(self, url: CheckedUrl) -> bool:
+        """Whether the URL's host and port stand in the list: the name by name, a literal address by itself or in a network."""
+        if url.address is not None:
+            return self.lists(url.address, url.port)
+        return not self.hosts.isdisjoint({(url.host, None), (url.host, url.port)})
+
+    def lists(self, address: Address, port: int) -> bool:
+        """Whether an address stands in the list itself, or lies in a listed network."""
+        return self.covers(address) or not self.hosts.isdisjoint({(str(address), None), (str(address), port)})
+
+    def covers(self, address: Address) -> bool:
+        """Whether an address lies in a listed network."""
+        return any(address in net for net in self.networks if net.version == address.version)
+
+    def permits(self, url: CheckedUrl, address: Address) -> bool:
+        """Whether a URL's host may be asked at this address."""
+        if is_public(address) or self.covers(address):
+            return True
+        if url.address is not None:
+            return self.names(url)
+        return self.names(url) and not is_forbidden(address)

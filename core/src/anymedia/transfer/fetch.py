@@ -1,0 +1,310 @@
+"""The guarded fetcher: the one place from which the core itself asks for a URL.
+
+For every hop: the URL is read strictly, its host's name is resolved once, every address that comes back must be
+public (or allowed in the settings), and the connection goes to one of exactly these; the socket itself is checked once
+more. Redirects are followed by hand. There are no proxies, cookies or credentials from the environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import re
+import socket
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .addresses import Address, AllowList, CheckedUrl, Refused, is_public, read_url
+from .download import CHUNK, Blame, Download, HopRefused, Limits, translated
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse, ClientSession
+
+__all__ = ["Download", "Fetcher", "SocketFactory", "resolve"]
+
+#: Resolves a host name to address texts.
+Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
+#: Opens the socket for one address, as aiohttp asks for it.
+SocketFactory = Callable[[tuple[Any, ...]], socket.socket]
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+#: Statuses after which the very same request may succeed later.
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
+_MOST_REDIRECTS = 5
+_RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+|\*)")
+
+
+async def resolve(host: str, port: int) -> Sequence[str]:
+    """Resolve a host name with the system's resolver; raises OSError."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+class Fetcher:
+    """Fetches http(s) URLs that callers or providers named.
+
+    Args:
+        allow: hosts (``host``, ``host:port``) that may be contacted though they are not public, on every port (or the
+            given one), also over plain http; networks (CIDR) whose addresses may. For self-hosted servers.
+        allow_http: whether public hosts may be asked over plain http.
+        max_bytes: most bytes of one answer.
+        min_rate: least bytes a second, measured over windows of ``rate_window`` seconds.
+        timeout: seconds for one answer as a whole.
+        stall: longest silence, in seconds.
+        resolver: resolves a host name to address texts; the system's by default.
+        socket_factory: opens the socket to an address that has passed; for tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        allow: Sequence[str] = (),
+        allow_http: bool = False,
+        max_bytes: int = 2_000_000_000,
+        min_rate: float = 1_024.0,
+        rate_window: float = 30.0,
+        timeout: float = 1_800.0,
+        stall: float = 60.0,
+        resolver: Resolver | None = None,
+        socket_factory: SocketFactory | None = None,
+    ) -> None:
+        self._allow = AllowList.of(allow)
+        self._allow_http = allow_http
+        self._max_bytes, self._min_rate, self._rate_window = max_bytes, min_rate, rate_window
+        self._timeout, self._stall = timeout, stall
+        self._resolver = resolver or resolve
+        self._socket_factory = socket_factory
+        #: Addresses that are not public and were permitted for an allowed host.
+        self._granted: set[tuple[Address, int]] = set()
+        self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, ClientSession] = weakref.WeakKeyDictionary()
+
+    def check_url(self, url: str, *, for_caller: bool = True, field: str = "$") -> CheckedUrl:
+        """Check a URL's text, scheme and port, without any network.
+
+        Raises:
+            InvalidRequest, BadBackendResponse: it will not be fetched, and why.
+        """
+        try:
+            checked = read_url(url)
+            self._check_hop(checked)
+        except Refused as error:
+            raise Blame(for_caller, field).refused(str(error)) from None
+        return checked
+
+    def _check_hop(self, url: CheckedUrl) -> None:
+        named = self._allow.names(url)
+        if url.scheme == "http" and not self._allow_http and not named:
+            raise Refused(f"{url.host} is asked for over plain http, which is not allowed")
+        if url.port not in {80, 443} and not named:
+            raise Refused(f"port {url.port} of {url.host} is not allowed")
+        if url.address is not None and not self._allow.permits(url, url.address):
+            raise Refused(f"{url.host} is not a public address")
+
+    @contextlib.asynccontextmanager
+    async def fetch(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        credential_hosts: Sequence[str] = (),
+        offset: int = 0,
+        etag: str | None = None,
+        max_bytes: int | None = None,
+        for_caller: bool = False,
+        field: str = "$",
+    ) -> AsyncIterator[Download]:
+        """Ask for a URL and give the answer, still coming in.
+
+        Args:
+            url: http or https.
+            headers: secret ones (keys); sent only to hosts in ``credential_hosts`` (``host``, ``host:port``), only over
+                https or to an allowed host, and over no redirect to another origin.
+            credential_hosts: see ``headers``.
+            offset: byte to start at; `Download.start` says whether the server did.
+            etag: the entity tag of what was had so far; another version is sent from its beginning.
+            max_bytes: most bytes to take, if fewer than the fetcher's own limit.
+            for_caller: whether a caller named the URL (errors are InvalidRequest) or a provider.
+            field: JSON path to the URL in the request, for messages.
+
+        Raises:
+            InvalidRequest: a caller's URL that is refused or fails.
+            BackendUnavailable: a provider's URL that fails and may succeed later; ``status`` where there was one.
+            BadBackendResponse: a provider's URL that is refused, or answered by an error; ``status`` as above.
+        """
+        blame = Blame(for_caller, field)
+        limits = Limits(
+            max_bytes=min(self._max_bytes, max_bytes) if max_bytes is not None else self._max_bytes,
+            min_rate=self._min_rate,
+            rate_window=self._rate_window,
+            stall=self._stall,
+            deadline=asyncio.get_running_loop().time() + self._timeout,
+        )
+        asked = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "anymedia"}
+        if offset:
+            asked["Range"] = f"bytes={offset}-"
+            if etag is not None:
+                asked["If-Range"] = etag
+        response, final = await self._follow(url, headers or {}, credential_hosts, asked, limits, blame)
+        try:
+            yield self._read_head(response, final, offset, limits, blame)
+        finally:
+            response.close()  # a body that was read to its end has freed its connection before
+
+    async def _follow(
+        self, url: str, secret: Mapping[str, str], hosts: Sequence[str], asked: Mapping[str, str], limits: Limits, blame: Blame
+    ) -> tuple[ClientResponse, CheckedUrl]:
+        first = here = self.check_url(url, for_caller=blame.for_caller, field=blame.field)
+        for _ in range(_MOST_REDIRECTS + 1):
+            sent = {**asked, **secret} if here.origin == first.origin and self._may_carry(here, hosts) else asked
+            response = await self._ask(here, sent, limits, blame)
+            if response.status not in _REDIRECTS:
+                return response, here
+            target = response.headers.get("Location", "")
+            response.close()
+            here = self._next_hop(here, target, blame)
+        raise blame.failed(f"{first} redirects more than {_MOST_REDIRECTS} times", passing=False)
+
+    def _next_hop(self, here: CheckedUrl, target: str, blame: Blame) -> CheckedUrl:
+        import urllib.parse
+
+        if not target:
+            raise blame.failed(f"{here} redirects to nowhere", passing=False)
+        try:
+            joined = urllib.parse.urljoin(here.text, target)
+        except ValueError:
+            raise blame.refused(f"{here.host} redirects to something that is no URL") from None
+        hop = self.check_url(joined, for_caller=blame.for_caller, field=blame.field)
+        if here.scheme == "https" and hop.scheme == "http" and not self._allow.names(hop):
+            raise blame.refused(f"{here.host} redirects from https to plain http")
+        return hop
+
+    def _may_carry(self, url: CheckedUrl, hosts: Sequence[str]) -> bool:
+        listed = any(host.lower() in {url.host, f"{url.host}:{url.port}"} for host in hosts)
+        return listed and (url.scheme == "https" or self._allow.names(url))
+
+    async def _ask(self, url: CheckedUrl, headers: Mapping[str, str], limits: Limits, blame: Blame) -> ClientResponse:
+        import yarl
+
+        target = yarl.URL(url.text, encoded=True)
+        if target.raw_host != url.host or target.port != url.port:
+            raise blame.refused(f"{url.host} can be read in two ways")
+        with translated(blame, str(url)):
+            async with limits.guard():
+                return await self._session().get(target, headers=headers, allow_redirects=False)
+
+    def _read_head(self, response: ClientResponse, url: CheckedUrl, offset: int, limits: Limits, blame: Blame) -> Download:
+        status = response.status
+        if status not in {200, 206}:
+            raise blame.failed(f"{url} answered with status {status}", status=status, passing=status in _PASSING)
+        if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+            raise blame.failed(f"{url} answered in an encoding that was not asked for", passing=False)
+        start, total = 0, response.content_length
+        if status == 206:
+            start, total = self._read_range(response.headers.get("Content-Range", ""), offset, url, blame)
+        if (total or 0) > limits.max_bytes:
+            raise blame.failed(f"{url} has {total} bytes; at most {limits.max_bytes} are taken", passing=False)
+        etag = response.headers.get("ETag")
+        strong = etag if etag and etag.startswith('"') and len(etag) < 200 else None
+        return Download(str(url), start, total, response.headers.get("Content-Type"), strong, response, limits, blame)
+
+    def _read_range(self, text: str, offset: int, url: CheckedUrl, blame: Blame) -> tuple[int, int | None]:
+        found = _RANGE.fullmatch(text.strip().lower())
+        total = int(found[3]) if found and found[3] != "*" else None
+        if not offset or not found or int(found[1]) != offset or (total is not None and int(found[2]) + 1 != total):
+            raise blame.failed(f"{url} answered with another part than was asked for", passing=False)
+        return offset, total if total is not None else int(found[2]) + 1
+
+    async def fetch_bytes(
+        self,
+        url: str,
+        *,
+        max_bytes: int = 50_000_000,
+        headers: Mapping[str, str] | None = None,
+        credential_hosts: Sequence[str] = (),
+        for_caller: bool = False,
+        field: str = "$",
+    ) -> bytes:
+        """Return what a URL holds, at most ``max_bytes``; arguments and errors as `fetch`."""
+        arguments: dict[str, Any] = {"headers": headers, "credential_hosts": credential_hosts, "for_caller": for_caller, "field": field}
+        async with self.fetch(url, max_bytes=max_bytes, **arguments) as download:
+            return b"".join([chunk async for chunk in download.chunks()])
+
+    def _session(self) -> ClientSession:
+        loop = asyncio.get_running_loop()
+        session = self._sessions.get(loop)
+        if session is None or session.closed:
+            session = self._sessions[loop] = _new_session(self)
+        return session
+
+    async def addresses(self, host: str, port: int) -> list[Address]:
+        """Resolve a name, and return its addresses if each may be contacted.
+
+        Raises:
+            OSError: it does not resolve.
+            HopRefused: one of its addresses is neither public nor allowed.
+        """
+        url = CheckedUrl("", "https", host, port, None)
+        found = [ipaddress.ip_address(text.split("%")[0]) for text in await self._resolver(host, port)]
+        if not found:
+            raise OSError(socket.EAI_NONAME, "no address")
+        for address in found:
+            if not self._allow.permits(url, address):
+                raise HopRefused(f"{host} resolves to an address that is not public")
+        self._granted.update((address, port) for address in found if not is_public(address))
+        return found
+
+    def open_socket(self, info: tuple[Any, ...]) -> socket.socket:
+        """Open the socket for an address, which is checked here once more: whatever led to it, this is the last door."""
+        family, kind, protocol, _, where = info
+        address = ipaddress.ip_address(str(where[0]).split("%")[0])
+        if not (is_public(address) or (address, where[1]) in self._granted or self._allow.lists(address, where[1])):
+            raise HopRefused("the host is not a public address")
+        if self._socket_factory is not None:
+            return self._socket_factory(info)
+        return socket.socket(family, kind, protocol)
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop."""
+        session = self._sessions.pop(asyncio.get_running_loop(), None)
+        if session is not None:
+            await session.close()
+
+    async def __aenter__(self) -> Fetcher:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+def _new_session(fetcher: Fetcher) -> ClientSession:
+    import aiohttp
+    from aiohttp.abc import AbstractResolver, ResolveResult
+
+    class Checked(AbstractResolver):
+        async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[ResolveResult]:
+            return [
+                ResolveResult(
+                    hostname=host,
+                    host=str(address),
+                    port=port,
+                    family=socket.AF_INET if address.version == 4 else socket.AF_INET6,
+                    proto=socket.IPPROTO_TCP,
+                    flags=socket.AI_NUMERICHOST,
+                )
+                for address in await fetcher.addresses(host, port)
+            ]
+
+        async def close(self) -> None:
+            pass
+
+    connector = aiohttp.TCPConnector(resolver=Checked(), use_dns_cache=False, socket_factory=fetcher.open_socket, limit=0)
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        auto_decompress=False,
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=30.0),
+        read_bufsize=CHUNK,
+    )

@@ -1,0 +1,274 @@
+"""Opening what a caller names, and planning where results go. Nothing here reads media or spends anything.
+
+With roots (an agent, a server) a path must lie in one of them, may go through no link, must be a regular file with one
+name and carry a media suffix. Without roots (a person at the command line) links are followed, and a file need only be
+a regular one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import attrs
+
+from .names import MEDIA_SUFFIXES, name_problem
+from .walk import Directory, Location, check_regular, explain, locate, refuse, walk
+
+__all__ = ["OutputTarget", "open_input", "plan_output"]
+
+_SUFFIX_HELP = "a media suffix like .png, .jpg, .webp, .mp4, .wav"
+
+
+def open_input(path: str | Path, roots: Sequence[Path] | None = None, *, field: str = "$") -> BinaryIO:
+    """Open an input file for reading.
+
+    Args:
+        path: as the caller wrote it.
+        roots: the directories it must lie in; None for no restriction.
+        field: JSON path to it in the request, for messages.
+
+    Raises:
+        InvalidRequest: it is not there, not a regular file, or not within what is allowed.
+    """
+    found = locate(path, roots, field=field)
+    if roots is not None and Path(found.path).suffix.lower() not in MEDIA_SUFFIXES:
+        raise refuse(field, path, "is not named like a media file", f"it needs {_SUFFIX_HELP}")
+    try:
+        return os.fdopen(_open_free(found.path) if roots is None else _open_walked(found), "rb")
+    except OSError as error:
+        why = error.strerror if error.errno in {errno.ENXIO, errno.EMLINK, errno.EISDIR} else None
+        raise refuse(field, path, why or explain(error), "give a regular file" if why else "") from None
+
+
+def _open_free(path: Path) -> int:
+    check_regular(path.stat())  # looked at first, so that no device is opened
+    flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    fd = os.open(path, flags)
+    try:
+        check_regular(os.fstat(fd))
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _open_walked(found: Location) -> int:
+    if not found.steps:
+        raise OSError(errno.EISDIR, "is a directory")
+    with contextlib.closing(walk(found.root, found.steps[:-1])) as folder:
+        return folder.open_regular(found.steps[-1])
+
+
+@attrs.frozen(kw_only=True)
+class OutputTarget:
+    """Where the files of one call go.
+
+    Attributes:
+        location: the folder.
+        stem, suffix: the file name (``fox``, ``.png``).
+        overwrite: whether a file of that name may be replaced.
+        made_up: the name is ours: it is counted up until one is free, and replaces nothing.
+        makes_folders: whether missing folders are made.
+        walled: the location lies in an allowed root, and no link is followed on the way.
+    """
+
+    location: Location
+    stem: str
+    suffix: str
+    overwrite: bool = False
+    made_up: bool = False
+    makes_folders: bool = False
+    walled: bool = False
+    field: str = "$.output_path"
+
+    @property
+    def folder(self) -> Path:
+        """The folder's path."""
+        return self.location.path
+
+    def names(self, index: int = 0, of: int = 1, *, suffix: str = "") -> Iterator[str]:
+        """Yield file names for piece ``index`` of ``of``, the wanted one first, then counted up without end."""
+        suffix = suffix or self.suffix
+        first = self._wanted(index, of, suffix)
+        yield first
+        count = 1
+        while True:
+            count += 1
+            if (name := f"{self.stem}-{count}{suffix}") != first:
+                yield name
+
+    def _wanted(self, index: int, of: int, suffix: str) -> str:
+        numbered = self.made_up or of > 1
+        return f"{self.stem}-{index + 1}{suffix}" if numbered else f"{self.stem}{suffix}"
+
+    def open(self) -> Directory:
+        """Open the folder, making it where that is asked for; the caller closes it.
+
+        Raises:
+            InvalidRequest: it is not there, or not within what is allowed.
+        """
+        try:
+            if self.walled:
+                return walk(self.location.root, self.location.steps, create=self.makes_folders)
+            if self.makes_folders:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            return Directory.at(self.folder)
+        except OSError as error:
+            raise self._unusable(error) from None
+
+    def check(self, *, of: int = 1, size: int = 0) -> None:
+        """Find out whether ``of`` files of ``size`` bytes in all could be written; nothing remains of the trial.
+
+        Call it before anything is spent.
+
+        Raises:
+            InvalidRequest: a file exists (and ``overwrite`` is off), the folder is missing or cannot be written
+                to, or the disk is full.
+        """
+        try:
+            folder, missing = self._nearest()
+            with contextlib.closing(folder):
+                if missing and not self.makes_folders:
+                    raise refuse(self.field, self.folder, "does not exist", "make the directory first, or end the path with '/'")
+                if not missing:
+                    self._check_names(folder, of)
+                _try_writing(folder)
+                free = folder.free_bytes()
+        except OSError as error:
+            raise self._unusable(error) from None
+        if free is not None and free < size:
+            raise refuse(self.field, self.folder, f"has {free} bytes free, and {size} may be needed", "free some space")
+
+    def _check_names(self, folder: Directory, of: int) -> None:
+        for name in [] if self.made_up else [self._wanted(i, of, self.suffix) for i in range(of)]:
+            if not folder.exists(name):
+                continue
+            if not self.overwrite:
+                raise refuse(self.field, folder.path / name, "exists", "use -f / overwrite=True to replace it, or another name")
+            if stat.S_ISDIR(folder.lstat(name).st_mode):
+                raise refuse(self.field, folder.path / name, "is a directory")
+
+    def _nearest(self) -> tuple[Directory, bool]:
+        """Open the folder, or the deepest part of the way to it that exists; say whether something is missing."""
+        if not self.walled:
+            here = self.folder
+            while not here.exists() and here.parent != here:
+                here = here.parent
+            return Directory.at(here), here != self.folder
+        folder = Directory.at(self.location.root)
+        for step in self.location.steps:
+            try:
+                below = folder.child(step)
+            except FileNotFoundError:
+                return folder, True
+            except BaseException:
+                folder.close()
+                raise
+            folder.close()
+            folder = below
+        return folder, False
+
+    def _unusable(self, error: OSError) -> Exception:
+        return refuse(self.field, self.folder, explain(error), "choose a directory that can be written to")
+
+
+def _try_writing(folder: Directory) -> None:
+    # Asking for permission lies on read-only and network file systems; making a file does not.
+    name = f".anymedia-{secrets.token_hex(6)}.try"
+    os.close(folder.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+    folder.unlink(name)
+
+
+def plan_output(
+    output: str | Path | None,
+    *,
+    roots: Sequence[Path] | None = None,
+    overwrite: bool = False,
+    default_stem: str,
+    suffix: str,
+    field: str = "$.output_path",
+) -> OutputTarget:
+    """Decide where results go; reads names only, writes nothing (`OutputTarget.check` tries).
+
+    Args:
+        output: a file, an existing directory, a text ending in ``/`` (a directory to be made), or None for the
+            working directory (the first root, where that lies outside all of them).
+        roots: the directories it must lie in; None for no restriction.
+        overwrite: whether a named file may be replaced. A made-up name never replaces anything.
+        default_stem: the name to use where the caller gave none (`names.made_up_stem`).
+        suffix: the suffix to use where the caller gave none, with its dot; the bytes decide in the end.
+        field: JSON path to it in the request, for messages.
+
+    Raises:
+        InvalidRequest: outside the roots, through a link, not a media suffix, not a name every system can hold.
+    """
+    text = "." if output is None else os.fspath(output)
+    asked_folder = output is None or text.endswith(("/", os.sep))
+    found = locate(text, roots, field=field)
+    walled = roots is not None
+    target = OutputTarget(
+        location=found,
+        stem=default_stem,
+        suffix=suffix,
+        overwrite=overwrite,
+        made_up=True,
+        makes_folders=walled or asked_folder,
+        walled=walled,
+        field=field,
+    )
+    if asked_folder or _is_folder(found, walled):
+        _check_folders(found, text, walled, field)
+        return target
+    return _named(target, text)
+
+
+def _is_folder(found: Location, walled: bool) -> bool:
+    try:
+        if not walled:
+            return found.path.is_dir()
+        walk(found.root, found.steps).close()
+    except OSError:
+        return False
+    return True
+
+
+def _named(target: OutputTarget, text: str) -> OutputTarget:
+    found, field = target.location, target.field
+    name = found.path.name
+    if problem := name_problem(name):
+        raise refuse(field, text, f"names a file that not every system can hold: it {problem}")
+    stem, suffix = Path(name).stem, Path(name).suffix
+    if suffix.lower() not in MEDIA_SUFFIXES or stem.startswith("."):
+        raise refuse(field, text, "is not named like a media file", f"it needs {_SUFFIX_HELP}, or '/' at the end for a directory")
+    folder = Location(found.root, found.steps[:-1]) if target.walled else Location(found.root.parent, ())
+    _check_folders(folder, text, target.walled, field)
+    return attrs.evolve(target, location=folder, stem=stem, suffix=suffix, made_up=False)
+
+
+def _check_folders(found: Location, text: str, walled: bool, field: str) -> None:
+    """With roots, refuse links on the way now, and names that not every system can hold where folders are to be made."""
+    if not walled:
+        return
+    here = Directory.at(found.root)
+    try:
+        for number, step in enumerate(found.steps):
+            try:
+                below = here.child(step)
+            except FileNotFoundError:
+                bad = next((p for s in found.steps[number:] if (p := name_problem(s))), None)
+                if bad:
+                    raise refuse(field, text, f"names a directory that not every system can hold: it {bad}") from None
+                return
+            here.close()
+            here = below
+    except OSError as error:
+        raise refuse(field, text, explain(error)) from None
+    finally:
+        here.close()

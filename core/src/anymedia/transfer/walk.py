@@ -1,0 +1,285 @@
+"""Walking to a file one step at a time, each step relative to the last, so that nobody can bend the path meanwhile.
+
+A path text is only a wish: between looking at it and opening it, any part of it can be swapped for a link to
+somewhere else. So an allowed root is opened first, then each folder relative to the one before with O_NOFOLLOW, and
+everything else is done relative to the last one. Where a system has no O_NOFOLLOW or no relative opening (Windows),
+each step is looked at first and compared after opening; that leaves a race, and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import attrs
+
+from ..errors import InvalidRequest, Problem
+from ..redaction import clean_text
+from .names import name_problem
+
+__all__ = ["Directory", "Location", "explain", "locate", "refuse", "show_path", "walk"]
+
+#: Whether each step can be taken relative to an open folder without following links.
+CAN_WALK = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
+_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+#: A pipe or a terminal must neither block the open nor become ours; both flags mean nothing to a regular file.
+_CAREFUL = _CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+#: What lies in these is the system's, even where a root is as wide as ``/``.
+_SYSTEM = frozenset({"proc", "sys", "dev"})
+_KINDS = (
+    (stat.S_ISDIR, "is a directory"),
+    (stat.S_ISLNK, "is a symbolic link"),
+    (stat.S_ISFIFO, "is a pipe"),
+    (stat.S_ISSOCK, "is a socket"),
+    (stat.S_ISCHR, "is a device"),
+    (stat.S_ISBLK, "is a device"),
+)
+
+
+def show_path(path: str | Path) -> str:
+    """Return a path as a message may show it: quoted, cut, without control characters."""
+    return repr(clean_text(str(path), limit=200))
+
+
+def refuse(field: str, path: str | Path, why: str, suggestion: str = "") -> InvalidRequest:
+    """Return the error that says why a path is not taken; ``field`` is the JSON path to it in the request."""
+    return InvalidRequest([Problem(field, f"{show_path(path)} {why}", suggestion)])
+
+
+def explain(error: OSError) -> str:
+    """Say in plain words what an operating system error about a path means."""
+    known = {
+        errno.ENOENT: "does not exist",
+        errno.ENOTDIR: "goes through something that is not a directory",
+        errno.EISDIR: "is a directory",
+        errno.ELOOP: "is or goes through a symbolic link",
+        errno.EACCES: "may not be opened (permission denied)",
+        errno.EPERM: "may not be opened (not permitted)",
+        errno.ENAMETOOLONG: "has a name that is too long",
+        errno.EROFS: "lies on a read-only file system",
+        errno.ENOSPC: "lies on a full disk",
+        errno.EEXIST: "exists already",
+        errno.ENXIO: "is not a regular file",
+        errno.ESTALE: "changed while it was being opened",
+    }
+    return known.get(error.errno or 0, f"cannot be used ({error.strerror or type(error).__name__})")
+
+
+@attrs.frozen
+class Directory:
+    """An open folder; names are relative to it. ``fd`` is None where the system cannot do that.
+
+    Every method raises OSError; `explain` turns one into words.
+    """
+
+    path: Path
+    fd: int | None
+
+    @classmethod
+    def at(cls, path: Path) -> Directory:
+        """Open a trusted folder, links and all."""
+        if not CAN_WALK:
+            if not path.is_dir():
+                raise OSError(errno.ENOTDIR if path.exists() else errno.ENOENT, "no such directory")
+            return cls(path, None)
+        return cls(path, os.open(path, os.O_RDONLY | os.O_DIRECTORY | _CLOEXEC))
+
+    def _at(self, name: str) -> str:
+        return name if self.fd is not None else str(self.path / name)
+
+    def child(self, name: str) -> Directory:
+        """Open a folder in this one; a link is an ELOOP error."""
+        info = self.lstat(name)
+        if stat.S_ISLNK(info.st_mode) or getattr(info, "st_reparse_tag", False):
+            raise OSError(errno.ELOOP, "symbolic link")
+        if not stat.S_ISDIR(info.st_mode):
+            raise OSError(errno.ENOTDIR, "not a directory")
+        if self.fd is None:
+            return Directory(self.path / name, None)
+        return Directory(self.path / name, os.open(name, os.O_RDONLY | os.O_DIRECTORY | _NOFOLLOW | _CLOEXEC, dir_fd=self.fd))
+
+    def lstat(self, name: str) -> os.stat_result:
+        """Return the facts about a name itself, no link followed."""
+        return os.stat(self._at(name), dir_fd=self.fd, follow_symlinks=False)
+
+    def exists(self, name: str) -> bool:
+        """Whether the name is taken, be it by a dangling link."""
+        try:
+            self.lstat(name)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def mkdir(self, name: str) -> None:
+        """Make a folder; one that is there already is fine."""
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self._at(name), dir_fd=self.fd)
+
+    def open(self, name: str, flags: int, mode: int = 0o600) -> int:
+        """Open a name in this folder without following a link; returns a descriptor."""
+        return os.open(self._at(name), flags | _NOFOLLOW | _CAREFUL, mode, dir_fd=self.fd)
+
+    def open_regular(self, name: str, flags: int = os.O_RDONLY) -> int:
+        """Open a regular file that has this one name; ELOOP, EISDIR, ENXIO or EMLINK otherwise."""
+        before = self.lstat(name)
+        check_regular(before)
+        fd = self.open(name, flags)
+        try:
+            after = os.fstat(fd)
+            check_regular(after)
+            if not os.path.samestat(before, after):
+                raise OSError(errno.ESTALE, "changed")
+            if after.st_nlink != 1:
+                raise OSError(errno.EMLINK, "has several hard links")
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+    def link(self, old: str, new: str) -> None:
+        """Give a file a second name, which must be free (FileExistsError)."""
+        if self.fd is None:
+            os.link(self._at(old), self._at(new))
+        else:
+            os.link(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd, follow_symlinks=False)
+
+    def replace(self, old: str, new: str) -> None:
+        """Move a file onto a name, whatever carried it before."""
+        os.replace(self._at(old), self._at(new), src_dir_fd=self.fd, dst_dir_fd=self.fd)
+
+    def unlink(self, name: str) -> None:
+        """Remove a name; one that is gone already is fine."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._at(name), dir_fd=self.fd)
+
+    def names_of(self, info: os.stat_result) -> Iterator[str]:
+        """Yield the names in this folder that belong to one file."""
+        with os.scandir(self.fd if self.fd is not None else self.path) as entries:
+            for entry in entries:
+                if entry.inode() == info.st_ino and os.path.samestat(self.lstat(entry.name), info):
+                    yield entry.name
+
+    def free_bytes(self) -> int | None:
+        """Return the bytes still free for us on the disk, or None where the system does not say."""
+        if self.fd is not None and hasattr(os, "fstatvfs"):
+            found = os.fstatvfs(self.fd)
+            return found.f_bavail * found.f_frsize
+        import shutil
+
+        try:
+            return shutil.disk_usage(self.path).free
+        except OSError:
+            return None
+
+    def sync(self) -> None:
+        """Make new names durable, where the system can."""
+        if self.fd is not None:
+            with contextlib.suppress(OSError):  # some network file systems cannot; nothing else can be done there
+                os.fsync(self.fd)
+
+    def close(self) -> None:
+        """Close it."""
+        if self.fd is not None:
+            os.close(self.fd)
+
+
+def check_regular(info: os.stat_result) -> None:
+    """Raise OSError unless the facts are those of a regular file."""
+    if stat.S_ISREG(info.st_mode):
+        return
+    code = errno.ENXIO
+    if stat.S_ISDIR(info.st_mode):
+        code = errno.EISDIR
+    elif stat.S_ISLNK(info.st_mode):
+        code = errno.ELOOP
+    raise OSError(code, next((text for test, text in _KINDS if test(info.st_mode)), "is not a regular file"))
+
+
+@attrs.frozen
+class Location:
+    """Where a path lies: an allowed root (links resolved) and the steps below it; without roots, no steps."""
+
+    root: Path
+    steps: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        """The whole path."""
+        return self.root.joinpath(*self.steps)
+
+
+def locate(path: str | Path, roots: Sequence[Path] | None, *, field: str) -> Location:
+    """Find out, from the text alone, where a path lies. Relative paths start at the working directory, or at
+    the first root where that lies outside all of them.
+
+    Raises:
+        InvalidRequest: for a text that is no path, one with ``..``, or one outside the roots.
+    """
+    text = os.fspath(path)
+    if not text or "\0" in text or len(text) > 4096:
+        raise refuse(field, text[:200].replace("\0", "?"), "is not a path")
+    try:
+        os.fsencode(text)
+        given = Path(text)
+        if roots is None:
+            return Location(Path.cwd() / given, ())
+    except (OSError, ValueError):
+        raise refuse(field, "path", "is not a path that this system can hold") from None
+    if ".." in given.parts:
+        raise refuse(field, text, "contains '..'", "give the path without it")
+    pairs = [(alias, real) for root in roots for real in _real(root) for alias in (real, Path(os.path.abspath(root)))]  # noqa: PTH100  (not resolved)
+    wanted = _base(pairs) / given
+    for alias, real in pairs:
+        if wanted.is_relative_to(alias):
+            found = Location(real, wanted.relative_to(alias).parts)
+            _check_steps(found, text, field)
+            return found
+    allowed = ", ".join(show_path(root) for root in roots) or "none"
+    raise refuse(field, text, "lies outside the allowed directories", f"allowed: {allowed}")
+
+
+def _real(root: Path) -> list[Path]:
+    try:
+        return [root.resolve(strict=True)]
+    except OSError:
+        return []
+
+
+def _base(pairs: Sequence[tuple[Path, Path]]) -> Path:
+    try:
+        here = Path.cwd()
+    except OSError:  # the working directory was removed
+        here = Path(os.sep)
+    return here if not pairs or any(here.is_relative_to(real) for _, real in pairs) else pairs[0][1]
+
+
+def _check_steps(found: Location, text: str, field: str) -> None:
+    if os.name == "posix" and found.path.parts[1:2] and found.path.parts[1] in _SYSTEM:
+        raise refuse(field, text, "lies in a directory of the system")
+    if os.name == "nt" and (bad := next((p for step in found.steps if (p := name_problem(step))), None)):
+        raise refuse(field, text, bad)
+
+
+def walk(start: Path, steps: Sequence[str], *, create: bool = False) -> Directory:
+    """Open ``start`` (trusted) and go down the steps, none of them a link; the caller closes what comes back.
+
+    Raises:
+        OSError: as `Directory.child`.
+    """
+    here = Directory.at(start)
+    for step in steps:
+        try:
+            if create:
+                here.mkdir(step)
+            below = here.child(step)
+        except BaseException:
+            here.close()
+            raise
+        here.close()
+        here = below
+    return here
