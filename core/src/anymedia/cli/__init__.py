@@ -1,0 +1,17 @@
+"""The command line: prompt in, path out.
+
+entry.py        the group of commands; turns every error into words, JSON and an exit code
+lazy.py         commands that are imported one at a time, when they are called
+exits.py        what each exit code means
+console.py      paths on stdout, everything else on stderr, or one JSON document
+options.py      the options that several commands share
+arguments.py    the words of a command line -> values (models, masks, references, KEY=JSON)
+asking.py       values -> a request
+continuing.py   ``--continue last|ID|FILE``
+carrying_out.py a request -> plan, run, files
+progress.py     the line that moves while one waits
+"""
+
+from .entry import main
+
+__all__ = ["main"]

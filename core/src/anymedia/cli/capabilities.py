@@ -1,0 +1,100 @@
+"""``anymedia capabilities``: everything the matrices say."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import click
+
+from ..capabilities import Choice, InputRule, MaskRule, OperationRow, Option, Pixels, Range, ReferencesRule, Text
+from ..capabilities.rows import ContinueRule
+from ..instances import BackendInstance
+from .console import Console
+from .live import load
+from .models import life, prices, usable
+from .options import AS_JSON
+
+__all__ = ["capabilities", "plain"]
+
+
+@click.command("capabilities")
+@click.argument("backend", required=False)
+@AS_JSON
+def capabilities(backend: str | None, as_json: bool) -> None:
+    """Show what each model of BACKEND (or of all) can do: operations, inputs, options with their values, rules, prices."""
+    console = Console(json=as_json)
+    found = load().pick(backend)
+    if as_json:
+        console.document({"success": True, "backends": {i.name: _as_json(i) for i in found}})
+        return
+    today = datetime.datetime.now(datetime.UTC).date()
+    for instance in found:
+        console.result(f"{instance.name} (usable here: {usable(instance)}){_checked(instance)}")
+        for row in instance.matrix.models:
+            console.result(f"  {instance.name}/{row.id}: {life(instance, row, today)}, {prices(row)}")
+            for operation in row.operations.values():
+                for line in _operation_lines(operation):
+                    console.result(line)
+
+
+def _checked(instance: BackendInstance) -> str:
+    return f", facts checked {instance.matrix.checked}" if instance.matrix.checked else ""
+
+
+def _operation_lines(row: OperationRow) -> list[str]:
+    note = f" (emulated: {row.fidelity.note})" if row.fidelity.level == "emulated" else ""
+    lines = [f"    {row.operation}{note}"]
+    lines += [f"      takes {name}: {_input_words(rule)}" for name, rule in row.inputs.items()]
+    lines += [f"      {name}: {_option_words(option)}" for name, option in row.options.items()]
+    lines += [f"      --extra {name}=: {_option_words(option)}" for name, option in row.extra_params.items()]
+    lines += [f"      rule: {rule.because}" for rule in row.rules]
+    return lines
+
+
+def _option_words(option: Option) -> str:
+    if isinstance(option, Choice):
+        return ("always " if option.fixed else "") + ", ".join(str(v) for v in option.one_of)
+    if isinstance(option, Range):
+        return f"{option.min:g} to {option.max:g}" + (f" in steps of {option.step:g}" if option.step else "")
+    if isinstance(option, Pixels):
+        return option.text() + (", or auto" if option.auto else "")
+    if isinstance(option, Text):
+        return "text" + (f" up to {option.max_chars} characters" if option.max_chars else "")
+    return option.type
+
+
+def _input_words(rule: InputRule | MaskRule | ReferencesRule | ContinueRule) -> str:
+    if isinstance(rule, ContinueRule):
+        return ", ".join(rule.ways)
+    if isinstance(rule, MaskRule):
+        return ", ".join(rule.modes)
+    if isinstance(rule, ReferencesRule):
+        return f"up to {rule.count[1]}: {', '.join(rule.roles)}"
+    return (f"up to {rule.count[1]} " if rule.count[1] > 1 else "") + (", ".join(rule.formats) or "any format")
+
+
+def _as_json(instance: BackendInstance) -> dict[str, Any]:
+    rest = {"usable": instance.usable, "missing": list(instance.missing), "service": instance.service or None}
+    matrix = plain(instance.matrix)
+    assert isinstance(matrix, dict)
+    matrix.pop("credentials", None)
+    return {key: value for key, value in rest.items() if value is not None} | matrix
+
+
+def plain(value: Any) -> Any:
+    """Return matrix records as JSON values; what is absent or the default is left out, and so is ``wire``."""
+    if attrs.has(type(value)):
+        found = {}
+        for field in attrs.fields(type(value)):
+            inner = getattr(value, field.name)
+            if field.name != "wire" and inner is not None and inner != field.default and inner not in ({}, ()):
+                found[field.name] = plain(inner)
+        return found
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(inner) for inner in value]
+    return value.isoformat() if isinstance(value, datetime.date) else value

@@ -1,0 +1,97 @@
+"""``anymedia cost``: what was quoted and what it cost."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from ..errors import InvalidRequest, Problem
+from .console import Console
+from .jobs import with_router
+from .live import columns
+from .options import AS_JSON
+
+if TYPE_CHECKING:
+    from ..router import Router
+    from ..state.store import CallRecord, Spend
+    from .progress import ProgressLine
+
+__all__ = ["cost", "since_when"]
+
+_UNITS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
+
+
+@click.command("cost")
+@click.option("--since", metavar="TIME", help="today, 12h, 7d, 2w, or a date like 2026-11-01 (UTC); by default everything.")
+@AS_JSON
+def cost(since: str | None, as_json: bool) -> None:
+    """Show what was quoted and what it cost, in US dollars: by backend, and call by call."""
+    start = since_when(since, datetime.datetime.now(datetime.UTC))
+
+    async def work(router: Router, _line: ProgressLine) -> tuple[Spend, dict[str, Spend], list[CallRecord]]:
+        records = list(router.jobs(since=start))
+        names = sorted({*router.instances, *(r.backend for r in records)})
+        by_backend = {name: router.store.spend(since=start, backend=name) for name in names}
+        return router.store.spend(since=start), {n: s for n, s in by_backend.items() if s.calls}, records
+
+    console = Console(json=as_json)
+    total, by_backend, records = with_router(work)
+    if as_json:
+        calls = [_call(r) for r in records]
+        document = {"total": attrs.asdict(total), "backends": {n: attrs.asdict(s) for n, s in by_backend.items()}, "calls": calls}
+        console.document({"success": True, "since": start, **document})
+        return
+    rows = [["BACKEND", "CALLS", "SPENT", "RESERVED", "OF UNKNOWN COST"]]
+    rows += [_line(name, spend) for name, spend in [*by_backend.items(), ("all", total)]]
+    for line in columns(rows):
+        console.result(line)
+    if records:
+        console.result("")
+    for line in columns([["JOB", "STATE", "MODEL", "QUOTED", "COST"], *([*_row(r)] for r in records)] if records else []):
+        console.result(line)
+
+
+def since_when(text: str | None, now: datetime.datetime) -> float:
+    """Return seconds since the epoch for ``today``, a span like ``7d`` before now, or a UTC date; None is 0.
+
+    Raises:
+        InvalidRequest: for anything else.
+    """
+    if text is None:
+        return 0.0
+    if text == "today":
+        return now.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+    if span := re.fullmatch(r"([0-9]{1,5})([hdw])", text):
+        return now.timestamp() - int(span[1]) * _UNITS[span[2]]
+    try:
+        day = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidRequest([Problem("$.since", f"expected today, 12h, 7d, 2w or a date like 2026-11-01, got {text!r:.40}")]) from None
+    return (day if day.tzinfo else day.replace(tzinfo=datetime.UTC)).timestamp()
+
+
+def _line(name: str, spend: Spend) -> list[str]:
+    return [name, str(spend.calls), f"{spend.committed_usd:.4f}", f"{spend.reserved_usd:.4f}", str(spend.unknown_calls)]
+
+
+def _row(record: CallRecord) -> list[str]:
+    quoted = "unknown" if record.quote_usd is None else f"{record.quote_usd[0]:.4g}-{record.quote_usd[1]:.4g}"
+    actual = "-" if record.cost_usd is None else f"{record.cost_usd:.4g}"
+    return [record.id, record.state, f"{record.backend}/{record.model}", quoted, actual]
+
+
+def _call(record: CallRecord) -> dict[str, Any]:
+    return {
+        "job_id": record.id,
+        "created_at": record.created_at,
+        "state": record.state,
+        "backend": record.backend,
+        "model": record.model,
+        "operation": record.operation,
+        "quoted_usd": None if record.quote_usd is None else list(record.quote_usd),
+        "actual_usd": record.cost_usd,
+    }

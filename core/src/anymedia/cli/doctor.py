@@ -1,0 +1,151 @@
+"""``anymedia doctor``: what is there, what is not, and why."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import click
+
+from ..errors import MediaError
+from ..media import without_query
+from ..settings import Settings, load_settings
+from .console import Console
+from .live import Live, load
+from .options import AS_JSON
+
+__all__ = ["doctor"]
+
+Status = Literal["ok", "note", "problem"]
+_LIBRARIES = ("pillow", "aiohttp", "av", "numpy", "opencv-python-headless", "openai", "google-genai", "xai-sdk", "mcp")
+
+
+@attrs.frozen
+class Finding:
+    """One thing looked at: under which heading, its name, how it stands, in words."""
+
+    part: str
+    name: str
+    status: Status
+    text: str
+
+
+@click.command("doctor")
+@AS_JSON
+def doctor(as_json: bool) -> None:
+    """Check Python, plugins, credentials (by name only), addresses, folders, codecs. Needs no key and no network."""
+    console = Console(json=as_json)
+    found = list(_findings())
+    if as_json:
+        problems = sum(f.status == "problem" for f in found)
+        console.document({"success": True, "problems": problems, "findings": [attrs.asdict(f) for f in found]})
+        return
+    part = ""
+    for finding in found:
+        if finding.part != part:
+            part = finding.part
+            console.result(part)
+        console.result(f"  {finding.status:7}  {finding.name}: {finding.text}")
+
+
+def _findings() -> Iterator[Finding]:
+    yield Finding("system", "python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.prefix}")
+    yield Finding("system", "anymedia", "ok", metadata.version("anymedia"))
+    settings, finding = _settings()
+    yield finding
+    live = load(settings)
+    yield from _plugins(live)
+    yield from _backends(live)
+    yield from _folders(live)
+    yield from _libraries()
+    yield from _codecs()
+
+
+def _settings() -> tuple[Settings, Finding]:
+    try:
+        settings = load_settings()
+    except MediaError as error:
+        return Settings(), Finding("system", "settings", "problem", str(error))
+    files = ", ".join(str(f) for f in settings.files) or "no file"
+    keys = f"; keys file {settings.keys.path}" if settings.keys.path else ""
+    return settings, Finding("system", "settings", "ok", files + keys)
+
+
+def _plugins(live: Live) -> Iterator[Finding]:
+    for name, plugin in live.registry.plugins.items():
+        yield Finding("plugins", name, "ok", f"{plugin.distribution} {plugin.version}".strip())
+    for name, broken in live.registry.broken.items():
+        maker = f"{broken.distribution} {broken.version}: ".lstrip() if broken.distribution else ""
+        yield Finding("plugins", name, "problem", f"set aside: {maker}{broken.reason}")
+    for name, why in live.registry.blocked.items():
+        yield Finding("plugins", name, "note", f"not imported: {why}")
+    if not (live.registry.plugins or live.registry.broken or live.registry.blocked):
+        yield Finding("plugins", "none", "problem", "no backend is installed; from a checkout: pip install -e plugins/local_media")
+
+
+def _backends(live: Live) -> Iterator[Finding]:
+    for name, instance in live.instances.items():
+        count = len(instance.matrix.models)
+        words = [f"{count} model{'s' * (count != 1)}"]
+        if instance.service:
+            words.append(f"service {instance.service}")
+        words += [f"{c.name} found in {c.found_in}" for c in instance.credentials if c.found_in]
+        if instance.base_url:
+            words.append(f"requests go to {without_query(instance.base_url)} (from {instance.base_url_from})")
+        if instance.missing:
+            words.append(f"missing: {', '.join(instance.missing)}")
+        yield Finding("backends", name, "ok" if instance.usable else "note", "; ".join(words))
+
+
+def _folders(live: Live) -> Iterator[Finding]:
+    for name, folder in (("state", live.settings.state_dir), ("working directory", Path.cwd())):
+        wrong = _not_writable(folder)
+        yield Finding("folders", name, "problem" if wrong else "ok", f"{folder}" + (f": {wrong}" if wrong else ""))
+
+
+def _not_writable(folder: Path) -> str:
+    """Try to write into a folder, or into the nearest one above it that exists; say what is wrong."""
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return ""
+    except OSError as error:
+        return f"cannot write: {os.strerror(error.errno or 0)}"
+
+
+def _libraries() -> Iterator[Finding]:
+    for name in _LIBRARIES:
+        try:
+            yield Finding("libraries", name, "ok", metadata.version(name))
+        except metadata.PackageNotFoundError:
+            yield Finding("libraries", name, "note", "not installed")
+
+
+def _codecs() -> Iterator[Finding]:
+    for name, look in (("images", _image_codecs), ("video and sound", _av_codecs)):
+        try:
+            yield Finding("codecs", name, "ok", look())
+        except Exception as error:  # noqa: BLE001 - a library that is missing or broken is what we are here to tell
+            yield Finding("codecs", name, "note", f"not to be had ({type(error).__name__})")
+
+
+def _image_codecs() -> str:
+    from PIL import Image, features
+
+    Image.init()
+    asked: dict[str, Any] = {"png": "zlib", "jpeg": "jpg", "webp": "webp", "avif": "avif"}
+    return "writes " + ", ".join(["gif", *(name for name, feature in asked.items() if features.check(feature))])
+
+
+def _av_codecs() -> str:
+    import av
+
+    names = {"libx264": "H.264", "libvpx-vp9": "VP9", "aac": "AAC", "libmp3lame": "MP3", "libopus": "Opus", "flac": "FLAC"}
+    return "encodes " + ", ".join(words for codec, words in names.items() if codec in av.codecs_available)

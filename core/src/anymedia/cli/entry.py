@@ -1,0 +1,132 @@
+"""The group of commands, and the one place where an error becomes words, JSON and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from ..errors import MediaError, RequestError
+from .console import Console, StdoutClosed, drop_stdout
+from .exits import Exit, Interrupted, exit_of
+from .lazy import Lazy, LazyGroup
+
+__all__ = ["COMMANDS", "cli", "main"]
+
+#: The commands that ask for media; ``plan`` takes the same.
+MEDIA = {
+    "image": Lazy("image:image", "Make an image from words."),
+    "edit": Lazy("edit:edit", "Change an image: by a mask, a style, a structure, a subject, or beyond its edges."),
+    "video": Lazy("video:video", "Make a video from words or pictures, or go on from one."),
+    "audio": Lazy("audio:audio", "Speak a text, or make music.", ("say",)),
+}
+COMMANDS = MEDIA | {
+    "plan": Lazy("plan:plan", "Say what would be sent, where, at what price; spend nothing."),
+    "models": Lazy("models:models", "List the models: what they do, price, whether they are usable here."),
+    "capabilities": Lazy("capabilities:capabilities", "Show what each backend can do, in full."),
+    "doctor": Lazy("doctor:doctor", "Check plugins, credentials, settings, codecs, folders."),
+    "jobs": Lazy("jobs:jobs", "List, show, resume, cancel or forget jobs."),
+    "cost": Lazy("cost:cost", "Show what was quoted and what it cost."),
+    "tour": Lazy("tour:tour", "Make a chain of media without any key, and a page that shows it."),
+}
+
+
+class _Root(LazyGroup):
+    """The outermost group: nothing leaves it but an exit code."""
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
+        """Run a command and exit with its code."""
+        words = list(sys.argv[1:] if args is None else args)
+        extra.pop("standalone_mode", None)
+        sys.exit(int(self._guarded(words, prog_name or "anymedia", extra)))
+
+    def _guarded(self, words: list[str], prog_name: str, extra: dict[str, Any]) -> Exit:
+        console = Console(json="--json" in words[: words.index("--") if "--" in words else None])
+        try:
+            code = self._run(words, prog_name, extra, console)
+            sys.stdout.flush()
+        except (StdoutClosed, BrokenPipeError):
+            with contextlib.suppress(OSError, ValueError):
+                drop_stdout()
+            return Exit.PIPE_CLOSED
+        return code
+
+    def _run(self, words: list[str], prog_name: str, extra: dict[str, Any], console: Console) -> Exit:
+        try:
+            code = super().main(args=words, prog_name=prog_name, standalone_mode=False, **extra)
+            return Exit(code) if isinstance(code, int) else Exit.OK
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            return Exit.USAGE
+        except click.ClickException as error:
+            return _usage(error, console)
+        except MediaError as error:
+            console.error(error)
+            return exit_of(error)
+        except (click.Abort, KeyboardInterrupt):
+            console.error(Interrupted("interrupted; nothing was left running that this command knows of."))
+            return Exit.INTERRUPTED
+        except StdoutClosed:
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug of ours must still give a document and a code
+            return _internal(error, console)
+
+
+def _usage(error: click.ClickException, console: Console) -> Exit:
+    where = getattr(error, "ctx", None)
+    hint = f"see '{where.command_path} --help'" if where is not None else ""
+    console.error(_UsageError(error.format_message(), fix=hint))
+    return Exit.USAGE
+
+
+class _UsageError(RequestError):
+    """The command line itself is wrong."""
+
+    code = "usage"
+
+
+class _InternalError(MediaError):
+    """A bug in anymedia."""
+
+    code = "internal_error"
+
+
+def _internal(error: Exception, console: Console) -> Exit:
+    """Say where it broke, but not the exception's own words: they may hold a secret."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    message = f"internal error: {type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
+    console.error(_InternalError(message, fix="this is a bug; ANYMEDIA_DEBUG=1 shows the traceback"))
+    if os.environ.get("ANYMEDIA_DEBUG"):
+        traceback.print_exception(error)
+    return Exit.INTERNAL
+
+
+def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"anymedia {version('anymedia')}")
+        ctx.exit()
+
+
+cli = _Root(
+    name="anymedia",
+    lazy=COMMANDS,
+    help="Images, video and sound from any installed backend. Paths go to stdout, everything else to stderr.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    no_args_is_help=True,
+    params=[
+        click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version."),
+    ],
+)
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line; always exits."""
+    cli.main(args)

@@ -1,0 +1,155 @@
+"""``anymedia jobs``: what was asked of providers, and taking it up again."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+import click
+
+from ..state.store import ACTIVE_STATES, CallRecord
+from .carrying_out import resumable
+from .console import Console
+from .live import columns
+from .options import AS_JSON
+from .progress import ProgressLine
+from .showing import show_result
+
+if TYPE_CHECKING:
+    from ..router import Router
+
+__all__ = ["jobs", "record_json", "with_router"]
+
+_T = TypeVar("_T")
+#: Never shown: signed URLs, and what only the store itself needs.
+_HIDDEN = ("secret", "idempotency_key", "owner", "lease_until", "fence", "session")
+_ID = click.argument("job_id", metavar="ID")
+
+
+@click.group("jobs", no_args_is_help=True)
+def jobs() -> None:
+    """List, show, resume, cancel or forget jobs; any process may take up what another one began."""
+
+
+def with_router(work: Callable[[Router, ProgressLine], Awaitable[_T]], *, quiet: bool = True) -> _T:
+    """Run some work with a Router (and its store) open; ``quiet``: without a progress line."""
+
+    async def run() -> _T:
+        from ..router import Router
+
+        async with ProgressLine(quiet=quiet) as line, Router(on_progress=line) as router:
+            return await work(router, line)
+
+    return asyncio.run(run())
+
+
+@jobs.command("list")
+@click.option("--open", "only_open", is_flag=True, help="Only those that are still at work, or whose outcome is not known.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many, the newest first.")
+@AS_JSON
+def list_jobs(only_open: bool, limit: int, as_json: bool) -> None:
+    """List jobs, the newest first."""
+    states = [*sorted(ACTIVE_STATES), "unknown"] if only_open else None
+
+    async def work(router: Router, _line: ProgressLine) -> list[CallRecord]:
+        return list(router.jobs(states=states))[:limit]
+
+    console, records = Console(json=as_json), with_router(work)
+    if as_json:
+        console.document({"success": True, "jobs": [record_json(r) for r in records]})
+        return
+    for line in columns([_row(r) for r in records]):
+        console.result(line)
+
+
+@jobs.command("show")
+@_ID
+@AS_JSON
+def show(job_id: str, as_json: bool) -> None:
+    """Show everything that is known of one job."""
+
+    async def work(router: Router, _line: ProgressLine) -> CallRecord:
+        return router.job(job_id)
+
+    console, record = Console(json=as_json), with_router(work)
+    if as_json:
+        console.document({"success": True, "job": record_json(record)})
+        return
+    for key, value in record_json(record).items():
+        if value not in (None, [], {}, ""):
+            console.result(f"{key}: {value}")
+
+
+@jobs.command("resume")
+@_ID
+@click.option("--deadline", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop waiting then; the job goes on.")
+@AS_JSON
+@click.option("-q", "--quiet", is_flag=True, help="No notes and no progress on stderr.")
+def resume(job_id: str, deadline: float | None, as_json: bool, quiet: bool) -> None:
+    """Wait for a job and collect its files, wherever it was left."""
+
+    async def work(router: Router, line: ProgressLine) -> Any:
+        line.job_ids[router.job(job_id).id] = None
+        async with resumable(router, line):
+            return await router.resume(job_id, deadline=deadline)
+
+    show_result(Console(json=as_json, quiet=quiet), with_router(work, quiet=quiet))
+
+
+@jobs.command("cancel")
+@_ID
+@AS_JSON
+def cancel(job_id: str, as_json: bool) -> None:
+    """Ask the provider to stop a job; what it charges for that is its own affair."""
+
+    async def work(router: Router, _line: ProgressLine) -> CallRecord:
+        return await router.cancel(job_id)
+
+    console, record = Console(json=as_json), with_router(work)
+    if as_json:
+        console.document({"success": True, "job": record_json(record)})
+    else:
+        console.result(f"{record.id}  {record.state}")
+
+
+@jobs.command("forget")
+@_ID
+@AS_JSON
+def forget(job_id: str, as_json: bool) -> None:
+    """Delete a finished job from the list; its files and what it cost stay."""
+
+    async def work(router: Router, _line: ProgressLine) -> None:
+        router.job(job_id)
+        router.forget(job_id)
+
+    console = Console(json=as_json)
+    with_router(work)
+    if as_json:
+        console.document({"success": True, "forgotten": job_id})
+    else:
+        console.note(f"forgotten: {job_id}")
+
+
+def record_json(record: CallRecord) -> dict[str, Any]:
+    """Return a journal row JSON-ready, without what is private to the store."""
+    return attrs.asdict(record, recurse=False, filter=lambda field, _value: field.name not in _HIDDEN)
+
+
+def money(record: CallRecord) -> str:
+    """Say what a call cost, or what was quoted."""
+    if record.cost_usd is not None:
+        return f"{record.cost_usd:.4g}"
+    if record.quote_usd is None:
+        return "unknown"
+    low, high = record.quote_usd
+    return f"({low:.4g})" if low == high else f"({low:.4g}-{high:.4g})"
+
+
+def _row(record: CallRecord) -> list[str]:
+    when = datetime.datetime.fromtimestamp(record.created_at).astimezone().strftime("%Y-%m-%d %H:%M")
+    prompt = " ".join(str(record.request.get("prompt", "")).split())
+    short = prompt if len(prompt) <= 40 else prompt[:39] + "…"
+    return [record.id, when, record.state, record.operation, f"{record.backend}/{record.model}", money(record), short]

@@ -1,0 +1,54 @@
+"""What is installed and configured, without opening any store: for models, capabilities and doctor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import attrs
+
+from ..errors import UnknownBackend, did_you_mean
+from ..instances import BackendInstance, make_instances
+from ..registry import Registry, discover
+from ..settings import Settings, load_settings
+
+__all__ = ["Live", "columns", "load"]
+
+
+@attrs.frozen(kw_only=True)
+class Live:
+    """Settings, plugins and backend instances as they are now."""
+
+    settings: Settings
+    registry: Registry
+    instances: Mapping[str, BackendInstance]
+
+    def pick(self, name: str | None) -> list[BackendInstance]:
+        """Return one instance by name, or all.
+
+        Raises:
+            UnknownBackend: there is none of that name; says so when its plugin is broken or blocked.
+        """
+        if name is None:
+            return list(self.instances.values())
+        if name in self.instances:
+            return [self.instances[name]]
+        if name in self.registry.broken or name in self.registry.blocked:
+            raise self.registry.unknown(name, self.instances)
+        known = ", ".join(self.instances) or "none"
+        raise UnknownBackend(f"no backend named {name!r} (there are: {known}){did_you_mean(name, self.instances)}")
+
+
+def load(settings: Settings | None = None) -> Live:
+    """Load settings, plugins and instances."""
+    settings = load_settings() if settings is None else settings
+    registry = discover(allow=settings.plugins_allow, disabled=settings.disabled)
+    return Live(settings=settings, registry=registry, instances=make_instances(registry, settings))
+
+
+def columns(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return rows as aligned lines; the last column is not padded."""
+    table = [list(row) for row in rows]
+    if not table:
+        return []
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]

@@ -1,0 +1,100 @@
+"""``anymedia models``: one line a model."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any, get_args
+
+import click
+
+from ..capabilities import ModelRow, Price
+from ..instances import BackendInstance
+from ..requests import Operation
+from .console import Console
+from .live import columns, load
+from .options import AS_JSON
+
+__all__ = ["models"]
+
+_TASKS = (*get_args(Operation), "image", "video", "audio")
+
+
+@click.command("models")
+@click.argument("backend", required=False)
+@click.option("--task", type=click.Choice(_TASKS), metavar="OPERATION", help="Only models that do this (or make this medium).")
+@AS_JSON
+def models(backend: str | None, task: str | None, as_json: bool) -> None:
+    """List the models of all backends, or of BACKEND: what they do, price, whether they are usable here."""
+    console, today = Console(json=as_json), datetime.datetime.now(datetime.UTC).date()
+    rows = [(i, row) for i in load().pick(backend) for row in i.matrix.models if task is None or _does(row, task)]
+    if as_json:
+        console.document({"success": True, "models": [_as_json(i, row, today) for i, row in rows]})
+        return
+    lines = [[f"{i.name}/{row.id}", _operations(row), prices(row), life(i, row, today), usable(i)] for i, row in rows]
+    for line in columns([["MODEL", "DOES", "PRICE (USD)", "LIFE", "USABLE HERE"], *lines]):
+        console.result(line)
+
+
+def _does(row: ModelRow, task: str) -> bool:
+    return task == row.media or task in row.operations
+
+
+def _operations(row: ModelRow) -> str:
+    return " ".join(row.operations)
+
+
+def usable(instance: BackendInstance) -> str:
+    """Say whether an instance is usable, or what it lacks."""
+    return "yes" if instance.usable else f"no: set {', '.join(instance.missing)}"
+
+
+def life(instance: BackendInstance, row: ModelRow, today: datetime.date) -> str:
+    """Say where a model is in its life."""
+    stage = row.lifecycle.stage_on(today)
+    words: str = "preview" if row.preview and stage == "active" else stage
+    if row.lifecycle.retires and stage != "active":
+        words += f" {row.lifecycle.retires}"
+    return words if instance.enforce_lifecycle else f"({words})"
+
+
+def _all_prices(row: ModelRow) -> list[Price]:
+    found: list[Price] = []
+    for operation in row.operations.values():
+        found += [price for price in operation.prices if price not in found]
+    return found
+
+
+def prices(row: ModelRow) -> str:
+    """Say the whole range of prices per unit."""
+    units: dict[str, tuple[float, float]] = {}
+    for price in _all_prices(row):
+        low, high = units.get(price.per, price.usd)
+        units[price.per] = (min(low, price.usd[0]), max(high, price.usd[1]))
+    said = [f"{low:g}/{unit}" if low == high else f"{low:g}-{high:g}/{unit}" for unit, (low, high) in units.items()]
+    return ", ".join(said) or "unknown"
+
+
+def _as_json(instance: BackendInstance, row: ModelRow, today: datetime.date) -> dict[str, Any]:
+    life = row.lifecycle
+    return {
+        "backend": instance.name,
+        "model": row.id,
+        "aliases": list(row.aliases),
+        "media": row.media,
+        "operations": list(row.operations),
+        "preview": row.preview,
+        "lifecycle": {
+            "stage": life.stage_on(today),
+            "released": _date(life.released),
+            "retires": _date(life.retires),
+            "certainty": life.certainty,
+            "replacement": life.replacement,
+        },
+        "prices": [{"per": p.per, "usd": list(p.usd), "basis": p.basis, "checked": _date(p.checked)} for p in _all_prices(row)],
+        "usable": instance.usable,
+        "missing": list(instance.missing),
+    }
+
+
+def _date(day: datetime.date | None) -> str | None:
+    return None if day is None else day.isoformat()

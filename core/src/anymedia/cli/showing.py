@@ -1,0 +1,58 @@
+"""Plans and results, for a person or as the one JSON document."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .console import Console
+
+if TYPE_CHECKING:
+    from ..planning.types import Plan
+    from ..results import Cost, Result
+
+__all__ = ["cost_words", "show_plan", "show_result"]
+
+
+def show_plan(console: Console, plan: Plan) -> None:
+    """Print what would be sent, where, at what price, and why not elsewhere."""
+    if console.json:
+        console.document({"success": True, "dry_run": True, **plan.to_json()})
+        return
+    for line in str(plan).splitlines():
+        console.result(line)
+
+
+def show_result(console: Console, result: Result, *, paths: bool = True) -> None:
+    """Print the paths on stdout (unless the bytes went there) and what else is to be known on stderr."""
+    if console.json:
+        console.document(result.to_json())
+        return
+    if paths:
+        for file in result.files:
+            console.result(file.path)
+    made_by = f"{result.provenance.backend}/{result.provenance.model}"
+    console.note(f"{result.operation} by {made_by}, {result.seconds:.1f} s, {cost_words(result.cost)}")
+    for a in result.adjustments:
+        console.note(f"  {a.kind}: {a.field} {a.asked!r} -> {a.sent!r} ({a.why})")
+    for attempt in result.attempts:
+        console.note(f"  tried before: {attempt.backend}/{attempt.model}: {attempt.error}")
+    for warning in result.warnings:
+        console.note(f"  warning: {warning}")
+    if result.outside_mask_difference is not None:
+        console.note(f"  outside the mask, the provider's picture differed by {result.outside_mask_difference:.2f} of 255 on average")
+    for text in result.texts:
+        console.note(f"  it says: {text}")
+    if result.provenance.disclosure:
+        console.note(f"  {result.provenance.disclosure}")
+    if result.continuation_id:
+        console.note(f"  go on with: --continue {result.continuation_id}")
+
+
+def cost_words(cost: Cost) -> str:
+    """Return the cost in words: what it was, else what was quoted, else that nobody knows."""
+    if cost.actual_usd is not None:
+        return f"{cost.actual_usd:.4g} USD"
+    if cost.quoted_usd is None:
+        return "cost unknown"
+    low, high = cost.quoted_usd
+    return f"quoted {low:.4g} USD" if low == high else f"quoted {low:.4g} to {high:.4g} USD"

@@ -1,0 +1,240 @@
+"""What the tour asks for: each step goes on from an earlier one, through the same Router as any other request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ...errors import MediaError
+from ...media import Image
+from ...requests import (
+    Continuation,
+    ContinueVideo,
+    EditWithReferences,
+    GenerateAudio,
+    GenerateImage,
+    GenerateVideo,
+    Inpaint,
+    Mask,
+    Reference,
+    Request,
+)
+from ...results import Result
+
+if TYPE_CHECKING:
+    from ...router import Router
+
+__all__ = ["NAMES", "Input", "Skipped", "Step", "make_steps"]
+
+#: Every file that a tour writes, beside its page.
+NAMES = (
+    "1-lake.png",
+    "2-mask.png",
+    "2-moon.png",
+    "3-style.png",
+    "3-restyled.png",
+    "4-video.mp4",
+    "5-longer.mp4",
+    "6-background.png",
+    "7-spoken.wav",
+)
+_SIZE = "1280x720"
+#: The region to edit, as fractions of width and height: left, top, right, bottom.
+_REGION = (0.10, 0.06, 0.38, 0.56)
+
+
+@attrs.frozen(kw_only=True)
+class Input:
+    """A picture that a step was given: what it was for, its file, and the step it came from (0: none)."""
+
+    role: str
+    path: Path
+    step: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Step:
+    """One step: its number, what it is, what it was given, the command that does the same, and what came back."""
+
+    number: int
+    title: str
+    says: str
+    prompt: str
+    command: str
+    inputs: tuple[Input, ...] = ()
+    result: Result
+
+
+@attrs.frozen(kw_only=True)
+class Skipped:
+    """A step that could not be made here, and why."""
+
+    title: str
+    why: str
+
+
+class _Tour:
+    def __init__(self, router: Router, folder: Path, tell: Callable[[str], None]) -> None:
+        self._router, self._folder, self._tell = router, folder, tell
+        self.steps: list[Step] = []
+        self.skipped: list[Skipped] = []
+
+    def path(self, name: str) -> Path:
+        return self._folder / name
+
+    async def _make(self, request: Request, name: str) -> Result:
+        return await self._router.execute(request, backend="local", output=self.path(name), overwrite=True)
+
+    async def step(self, title: str, says: str, request: Request, name: str, command: str, *inputs: Input) -> Step:
+        self._tell(f"{len(self.steps) + 1}. {title}")
+        result = await self._make(request, name)
+        made = Step(
+            number=len(self.steps) + 1,
+            title=title,
+            says=says,
+            prompt=request.prompt,
+            command=f"anymedia {command}",
+            inputs=inputs,
+            result=result,
+        )
+        self.steps.append(made)
+        return made
+
+    async def optional_step(self, title: str, says: str, request: Request, name: str, command: str, *inputs: Input) -> None:
+        """Make a step that may need what is not installed here."""
+        try:
+            await self.step(title, says, request, name, command, *inputs)
+        except MediaError as error:
+            self.skipped.append(Skipped(title=title, why=str(error)))
+
+    async def helper(self, request: Request, name: str) -> Path:
+        """Make a picture that is only an input."""
+        return (await self._make(request, name)).path
+
+
+async def make_steps(router: Router, folder: Path, tell: Callable[[str], None]) -> tuple[list[Step], list[Skipped]]:
+    """Make all steps into a folder, whose files of the same names are replaced.
+
+    Args:
+        router: a Router that has the backend ``local``.
+        folder: an existing folder.
+        tell: is given each step's title as it begins.
+
+    Raises:
+        MediaError: a step failed that needs nothing but the local backend.
+    """
+    tour = _Tour(router, folder, tell)
+    lake = await _lake(tour)
+    moon = await _moon(tour, lake)
+    await _restyled(tour, moon)
+    video = await _video(tour, moon)
+    await _longer(tour, video)
+    await _background(tour, lake)
+    await _spoken(tour)
+    return tour.steps, tour.skipped
+
+
+async def _lake(tour: _Tour) -> Step:
+    prompt = 'a mountain lake at sunset, with the words "anymedia tour"'
+    request = GenerateImage(prompt=prompt, size=_SIZE, seed=11)
+    return await tour.step(
+        "An image",
+        "Made from words. The same seed gives the same picture.",
+        request,
+        "1-lake.png",
+        f"image '{prompt}' --size {_SIZE} --seed 11 -o 1-lake.png",
+    )
+
+
+async def _moon(tour: _Tour, lake: Step) -> Step:
+    mask = make_mask(tour.path("2-mask.png"), lake.result)
+    prompt = "a full moon in a starry night sky"
+    request = Inpaint(prompt=prompt, source=Image(path=lake.result.path), mask=Mask(image=mask), protect="exact", seed=5)
+    return await tour.step(
+        "A masked edit of it",
+        "Only the white part of the mask was repainted; every other pixel is the same as before.",
+        request,
+        "2-moon.png",
+        f"edit 1-lake.png '{prompt}' --mask 2-mask.png --protect exact --seed 5 -o 2-moon.png",
+        Input(role="source", path=lake.result.path, step=lake.number),
+        Input(role="mask (white = edit)", path=mask),
+    )
+
+
+async def _restyled(tour: _Tour, moon: Step) -> None:
+    style = await tour.helper(GenerateImage(prompt="an autumn forest, orange and red", size="640x360", seed=3), "3-style.png")
+    prompt = "the same scene in the colours of autumn"
+    references = (Reference(image=moon.result.path), Reference(image=style, role="style"))
+    await tour.step(
+        "A style edit",
+        "The second picture gave its colours, the first its content.",
+        EditWithReferences(prompt=prompt, references=references),
+        "3-restyled.png",
+        f"edit 2-moon.png '{prompt}' --style 3-style.png -o 3-restyled.png",
+        Input(role="source", path=moon.result.path, step=moon.number),
+        Input(role="style", path=style),
+    )
+
+
+async def _video(tour: _Tour, moon: Step) -> Step:
+    prompt = "the camera moves slowly closer"
+    return await tour.step(
+        "A video from it",
+        "The picture is the first frame. It ran as a job: submitted, looked at, collected.",
+        GenerateVideo(prompt=prompt, first_frame=Image(path=moon.result.path), duration=3),
+        "4-video.mp4",
+        f"video 2-moon.png '{prompt}' -s 3 -o 4-video.mp4",
+        Input(role="first frame", path=moon.result.path, step=moon.number),
+    )
+
+
+async def _longer(tour: _Tour, video: Step) -> None:
+    prompt = "the camera goes on moving closer"
+    request = ContinueVideo(prompt=prompt, continue_from=Continuation.of(video.result.continuation_id), continue_as="extend", duration=3)
+    await tour.step(
+        "Its continuation",
+        "The earlier frames are kept as they were, and new ones follow.",
+        request,
+        "5-longer.mp4",
+        f"video --continue 4-video.mp4 '{prompt}' -s 3 -o 5-longer.mp4",
+        Input(role="goes on from", path=video.result.path, step=video.number),
+    )
+
+
+async def _background(tour: _Tour, lake: Step) -> None:
+    prompt = "a starry night sky"
+    await tour.optional_step(
+        "An edit without a mask file",
+        "The backend itself found what is background, and repainted that.",
+        Inpaint(prompt=prompt, source=Image(path=lake.result.path), mask=Mask(mode="background"), seed=9),
+        "6-background.png",
+        f"edit 1-lake.png '{prompt}' --mask background --seed 9 -o 6-background.png",
+        Input(role="source", path=lake.result.path, step=lake.number),
+    )
+
+
+async def _spoken(tour: _Tour) -> None:
+    prompt = "Everything on this page was made on this machine, without a key and without a network."
+    await tour.optional_step(
+        "A spoken line",
+        "Speech, from text.",
+        GenerateAudio(prompt=prompt),
+        "7-spoken.wav",
+        f"say '{prompt}' -o 7-spoken.wav",
+    )
+
+
+def make_mask(path: Path, source: Result) -> Path:
+    """Write a black and white mask of the source's size: a white ellipse where the edit is to be."""
+    import PIL.Image
+    import PIL.ImageDraw
+
+    width, height = source.files[0].width or 0, source.files[0].height or 0
+    left, top, right, bottom = _REGION
+    image = PIL.Image.new("L", (width, height), 0)
+    PIL.ImageDraw.Draw(image).ellipse((left * width, top * height, right * width, bottom * height), fill=255)
+    image.save(path, format="PNG")
+    return path
