@@ -14,7 +14,7 @@ import attrs
 from .capabilities import ModelRow, OperationRow
 from .credentials import Secret
 from .delivery import is_not_sent
-from .errors import BackendError, PluginContractError, SubmissionUnknown
+from .errors import BackendError, MediaError, PluginContractError, SubmissionUnknown, UnknownContinuation
 from .media import Media
 from .requests import Mask, StoredFile
 
@@ -104,11 +104,15 @@ class Context:
         """Return the bytes of one of the request's inputs, or of one of its continuation's files.
 
         Raises:
+            UnknownContinuation: for a continuation's file that is gone or has changed.
             PluginContractError: for media that are not part of the request.
         """
         try:
             return self._loaded[media]
         except KeyError:
+            if isinstance(media, StoredFile):
+                text = f"the file {media.path!r}, which is to be gone on from, is gone or has changed"
+                raise UnknownContinuation(text, fix="give the file as an input, or make it anew") from None
             raise PluginContractError(f"{media} is not an input of this request") from None
 
     async def fetch(self, url: str, headers: Mapping[str, str] | None = None) -> bytes:
@@ -126,8 +130,9 @@ class Context:
     async def submission(self) -> AsyncIterator[str]:
         """Wrap the one billable submit; yields an idempotency key for providers that document one.
 
-        Every error that leaves the block carries ``delivery``: what the plugin set, or ``not_sent`` where the
-        deepest cause is DNS, a refused connection or the TLS handshake, or ``unknown``.
+        Every BackendError that leaves the block carries ``delivery``: what the plugin set, or ``not_sent`` where
+        the deepest cause is DNS, a refused connection or the TLS handshake, or ``unknown``. A RequestError raised
+        in the block says that the provider answered with a rejection.
 
         Raises:
             SubmissionUnknown: in place of an error that is none of ours.
@@ -140,6 +145,8 @@ class Context:
         except BackendError as error:
             if error.delivery is None:
                 error.delivery = "not_sent" if is_not_sent(error) else "unknown"
+            raise
+        except MediaError:
             raise
         except Exception as error:
             wrapped = SubmissionUnknown(f"no answer came back ({type(error).__name__})")

@@ -161,7 +161,7 @@ class UnknownModel(RequestError):
 
 
 class UnknownContinuation(RequestError):
-    """The continuation id is unknown, expired or evicted, or belongs to another backend."""
+    """The continuation id is unknown, expired or evicted, or its file is gone."""
 
     code = "unknown_continuation"
 

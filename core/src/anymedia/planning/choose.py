@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from ..capabilities import ModelRow
-from ..errors import InvalidRequest, Problem
+from ..errors import InvalidRequest, NoBackendAvailable, Problem, UnsupportedInput
 from ..policy import Policy
 from ..requests import EditWithReferences, Mask, Request
 from .draft import Asked, Draft, asked_by
@@ -49,6 +49,7 @@ def plan(
     views = sorted(backends, key=lambda view: view.name)
     selection = Selection.of(views, backend, model)
     _check_whole(request)
+    _check_origin(request, views, selection)
     asked = asked_by(request)
     fitted: list[tuple[Draft, ModelRow]] = []
     rejected: list[Rejection] = []
@@ -84,6 +85,20 @@ def _check_whole(request: Request) -> None:
     if source.width and mask.image.width and (source.width, source.height) != (mask.image.width, mask.image.height):
         text = f"the mask is {mask.image.width}x{mask.image.height} pixels, the source {source.width}x{source.height}"
         raise InvalidRequest([Problem("$.mask", text, "make the mask the same size as the source")])
+
+
+def _check_origin(request: Request, views: Sequence[BackendView], selection: Selection) -> None:
+    """Refuse a continuation that would have to go to another backend than the one that made it."""
+    continuation = getattr(request, "continue_from", None)
+    if continuation is None or not continuation.resolved:
+        return
+    home = continuation.backend
+    if selection.backends and home not in selection.backends:
+        text = f"{continuation.id!r} was made by {home!r} and can only be continued there, not by {selection.backends[0]!r}."
+        raise UnsupportedInput(text, fix=f"leave backend out, or use backend={home!r}")
+    if home not in {view.name for view in views}:
+        text = f"{continuation.id!r} was made by {home!r}, which is not installed or not configured any more."
+        raise NoBackendAvailable(text, fix="install or configure it again, or give the file as an input")
 
 
 def _gate(

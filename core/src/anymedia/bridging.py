@@ -1,0 +1,59 @@
+"""Continuing a video elsewhere (opt-in): its last frame becomes the first frame of a new video, and the result says so."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from . import planning
+from .errors import UnsupportedInput
+from .media import Image
+from .planning import BackendView, Plan
+from .policy import Policy
+from .requests import ContinueVideo, GenerateVideo
+from .results import Adjustment
+from .transfer.sniff import describe
+from .transfer.transform import last_frame
+
+__all__ = ["bridged_plan"]
+
+
+def bridged_plan(
+    request: ContinueVideo,
+    views: Sequence[BackendView],
+    policy: Policy,
+    today: datetime.date,
+    *,
+    backend: str | Sequence[str] | None = None,
+    model: str | None = None,
+) -> Plan:
+    """Plan a video that starts from the last frame of the one to be continued.
+
+    Raises:
+        UnsupportedInput: the earlier video's file is gone, or more than appending was asked for.
+        RequestError: nobody can make a video from a first frame either.
+    """
+    if request.continue_as not in (None, "extend"):
+        raise UnsupportedInput(f"a video can be bridged elsewhere only to extend it, not to {request.continue_as} it")
+    frame = describe(Image(data=last_frame(_file_of(request)), mime="image/png"))
+    shared = {f.name for f in attrs.fields(GenerateVideo)} & {f.name for f in attrs.fields(ContinueVideo)}
+    fields: dict[str, Any] = {name: getattr(request, name) for name in shared}
+    plan = planning.plan(GenerateVideo(**fields, first_frame=frame), views, policy, today, backend=backend, model=model)
+    asked = request.continue_from.id if request.continue_from is not None else str(request.source)
+    why = "its own backend cannot extend it: a new video starts from its last frame; the earlier part is not in the file"
+    bridge = Adjustment(field="continue_from", kind="bridged", asked=asked, sent="first_frame", why=why)
+    return attrs.evolve(plan, adjustments=(bridge, *plan.adjustments), continued_as="extend")
+
+
+def _file_of(request: ContinueVideo) -> Path:
+    if request.source is not None and request.source.path is not None:
+        return request.source.path
+    if request.continue_from is not None and request.continue_from.files:
+        path = Path(request.continue_from.files[0].path)
+        if path.is_file():
+            return path
+    raise UnsupportedInput("the earlier video's file is not at hand, so it cannot be bridged", fix="give the video file as source")

@@ -1,0 +1,386 @@
+"""The router: plans requests and carries plans out. The one place that knows all the stations.
+
+async with Router() as router:
+    result = await router.generate_image(prompt="a red fox in snow", output="fox.png")
+    plan = router.plan(GenerateVideo(prompt="waves"))      # no network, nothing spent
+    result = await router.run(plan)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import attrs
+
+from . import planning
+from .bridging import bridged_plan
+from .clock import Clock, SystemClock
+from .errors import BudgetExceeded, MediaError, RequestError, UnknownJob, UnsupportedInput, UnsupportedOperation, did_you_mean
+from .instances import make_instances
+from .planning import Candidate, Plan
+from .policy import Policy
+from .redaction import quiet_loggers
+from .registry import Registry, discover
+from .requests import (
+    Continuation,
+    ContinueVideo,
+    EditWithReferences,
+    GenerateAudio,
+    GenerateImage,
+    GenerateVideo,
+    Inpaint,
+    Request,
+)
+from .results import Result
+from .running.conduct import Conductor, Output
+from .running.engine import LEASE_SECONDS, Engine, Progress
+from .running.preparing import resolve, with_facts
+from .running.records import job_from_json
+from .running.results import result_of
+from .running.resuming import resume_call
+from .settings import Settings, load_settings
+from .state.sqlite import SqliteStore
+from .state.store import FINAL_STATES, CallRecord, CallState, Store
+from .transfer.fetch import Fetcher
+from .transfer.names import made_up_stem
+from .transfer.transform import formats_available
+
+__all__ = ["Progress", "Router"]
+
+
+class Router:
+    """Plans and carries out requests over the installed backends.
+
+    Args:
+        store: where journal, ledger and continuations are kept; by default SQLite in the state directory.
+        policy: what is allowed; by default the settings' own.
+        settings: by default the user's configuration file and environment.
+        registry: the plugins; by default all that are installed and allowed.
+        today: gives the date by which lifecycles are judged.
+        clock: injectable for tests.
+        on_progress: told of every sign of life.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store | None = None,
+        policy: Policy | None = None,
+        settings: Settings | None = None,
+        registry: Registry | None = None,
+        today: Callable[[], datetime.date] | None = None,
+        clock: Clock | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        quiet_loggers()
+        self.settings = settings or load_settings()
+        self.registry = registry or discover(allow=self.settings.plugins_allow, disabled=self.settings.disabled)
+        self.instances = make_instances(self.registry, self.settings)
+        self.policy = (policy or self.settings.policy).but(transcode=formats_available())
+        self.store: Store = store or SqliteStore(self.settings.state_dir / "state.db")
+        self._today = today or (lambda: datetime.datetime.now(datetime.UTC).date())
+        self._running: dict[str, asyncio.Task[Result]] = {}
+        self._engine = Engine(
+            store=self.store,
+            registry=self.registry,
+            instances=self.instances,
+            settings=self.settings,
+            policy=self.policy,
+            clock=clock or SystemClock(),
+            fetcher=Fetcher(allow=self.settings.fetch_allow),
+            on_progress=on_progress,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Let submits that are on their way arrive, leave running jobs to be resumed, close clients and store."""
+        for task_id, task in list(self._running.items()):
+            while not task.done() and any(r.state in {"submitting", "collecting"} for r in self.store.run(task_id)):
+                await asyncio.wait([task], timeout=0.1)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, MediaError):
+                await task
+        self._running.clear()
+        await self._engine.clients.aclose()
+        await self._engine.fetcher.aclose()
+        self.store.close()
+
+    # Planning
+
+    def plan(
+        self,
+        request: Request,
+        *,
+        backend: str | Sequence[str] | None = None,
+        model: str | None = None,
+        policy: Policy | None = None,
+    ) -> Plan:
+        """Say who would do it, exactly how, and for how much. No network; nothing is spent.
+
+        Raises:
+            RequestError: nobody can, as it was asked; with the nearest thing that would work.
+        """
+        allowed = self._allowed(request, policy)
+        asked = with_facts(resolve(request, self._continuation), allowed)
+        return self._plan(asked, allowed, backend, model)
+
+    def _allowed(self, request: Request, policy: Policy | None) -> Policy:
+        base = self.policy if policy is None else policy.but(transcode=self.policy.transcode)
+        return self.settings.policy_for(request.kind, request.media, base)
+
+    def _plan(self, request: Request, policy: Policy, backend: str | Sequence[str] | None, model: str | None) -> Plan:
+        views = [instance.view for instance in self.instances.values()]
+        today = self._today()
+        try:
+            return planning.plan(request, views, policy, today, backend=backend, model=model)
+        except (UnsupportedOperation, UnsupportedInput):
+            if not (policy.bridge and isinstance(request, ContinueVideo)):
+                raise
+            return bridged_plan(request, views, policy, today, backend=backend, model=model)
+
+    def _continuation(self, continuation_id: str) -> Continuation:
+        return self.store.load_continuation(continuation_id, now=self._engine.clock.now())
+
+    def _replan(self, plan: Plan, n: int, candidate: Candidate) -> Plan:
+        changes: dict[str, Any] = {"n": n} if hasattr(plan.request, "n") else {}
+        request: Request = attrs.evolve(plan.request, **changes)
+        policy = self._allowed(request, None)
+        return self._plan(request, policy, candidate.backend, candidate.model)
+
+    # Carrying out
+
+    async def run(
+        self,
+        plan: Plan,
+        *,
+        output: Path | str | None = None,
+        overwrite: bool = False,
+        deadline: float | None = None,
+        policy: Policy | None = None,
+    ) -> Result:
+        """Carry out a plan.
+
+        Args:
+            plan: from `plan`.
+            output: a file, or a directory (existing, or with ``/`` at the end); None makes up a name in the
+                working directory.
+            overwrite: whether an existing file may be replaced.
+            deadline: seconds from now after which the call gives up waiting; a running job stays resumable.
+            policy: budget, retries, fallback and roots; by default the router's.
+
+        Raises:
+            RequestError: before anything is spent.
+            SubmissionUnknown: the request may have arrived and no answer came; it was not sent again.
+            BackendTimeout: the deadline passed; the job id is on the error.
+            BackendError: the provider said no.
+        """
+        conductor = self._conductor(plan, output, overwrite, deadline, policy)
+        await self._ask(plan, conductor.policy)
+        await conductor.open()
+        return await conductor.run()
+
+    async def execute(
+        self,
+        request: Request,
+        *,
+        backend: str | Sequence[str] | None = None,
+        model: str | None = None,
+        policy: Policy | None = None,
+        output: Path | str | None = None,
+        overwrite: bool = False,
+        deadline: float | None = None,
+    ) -> Result:
+        """Plan and run a request; see `plan` and `run`."""
+        plan = self.plan(request, backend=backend, model=model, policy=policy)
+        return await self.run(plan, output=output, overwrite=overwrite, deadline=deadline, policy=policy)
+
+    async def submit(
+        self,
+        request: Request | Plan,
+        *,
+        backend: str | Sequence[str] | None = None,
+        model: str | None = None,
+        policy: Policy | None = None,
+        output: Path | str | None = None,
+        overwrite: bool = False,
+    ) -> CallRecord:
+        """Send a request and return as soon as it is under way, with its job id; `wait` brings the result.
+
+        Raises:
+            RequestError: before anything is spent.
+        """
+        plan = request if isinstance(request, Plan) else self.plan(request, backend=backend, model=model, policy=policy)
+        conductor = self._conductor(plan, output, overwrite, None, policy)
+        await self._ask(plan, conductor.policy)
+        await conductor.open()
+        task = asyncio.create_task(conductor.run())
+        self._running[conductor.run_id] = task
+        task.add_done_callback(_quietly)
+        while not task.done() and any(r.state == "submitting" for r in self.store.run(conductor.run_id)):
+            if plan.request.media != "video":
+                break
+            await asyncio.wait([task], timeout=0.02)
+        return self.store.run(conductor.run_id)[0]
+
+    def _conductor(
+        self, plan: Plan, output: Path | str | None, overwrite: bool, deadline: float | None, policy: Policy | None
+    ) -> Conductor:
+        stem = made_up_stem(plan.request.prompt, self._today())
+        return Conductor(
+            engine=self._engine,
+            plan=plan,
+            policy=self._allowed(plan.request, policy),
+            output=Output(path=output, overwrite=overwrite, stem=stem),
+            replan=self._replan,
+            deadline=None if deadline is None else self._engine.clock.steady() + deadline,
+        )
+
+    async def _ask(self, plan: Plan, policy: Policy) -> None:
+        if policy.on_quote is None:
+            return
+        answer = policy.on_quote(plan)
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if not answer:
+            raise BudgetExceeded(f"the quote was not approved: {plan.quote} for {plan.operation} by '{plan.chosen}'")
+
+    # Jobs
+
+    def job(self, job_id: str) -> CallRecord:
+        """Return a row of the journal.
+
+        Raises:
+            UnknownJob: with the nearest id.
+        """
+        found = self.store.get(job_id) or next(iter(self.store.run(job_id)), None)
+        if found is None:
+            known = [row.id for row in self.store.calls(limit=200)]
+            raise UnknownJob(f"no job {job_id!r}{did_you_mean(job_id, known)}", fix="list them with: anymedia jobs list")
+        return found
+
+    def jobs(self, states: Sequence[CallState] | None = None, since: float = 0.0) -> Sequence[CallRecord]:
+        """Return the rows of the journal, newest first."""
+        return self.store.calls(states=states, since=since)
+
+    async def wait(self, job_id: str, *, deadline: float | None = None) -> Result:
+        """Wait for a job, whoever is at work on it; see `resume`."""
+        run = self.job(job_id).run
+        task = self._running.get(run)
+        if task is None:
+            return await self.resume(job_id, deadline=deadline)
+        try:
+            async with asyncio.timeout(deadline):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            return await self.resume(job_id, deadline=0.0)
+
+    async def resume(self, job_id: str, *, deadline: float | None = None) -> Result:
+        """Pick a job up where it is: follow it, collect it, or look up a submit whose outcome is not known.
+
+        Any process may; two never do at once: one waits for the other.
+
+        Raises:
+            UnknownJob, SubmissionUnknown, BackendTimeout, BackendError: see `run`.
+        """
+        run = self.job(job_id).run
+        until = None if deadline is None else self._engine.clock.steady() + deadline
+        last: MediaError | None = None
+        for row in _latest(self.store.run(run)):
+            try:
+                await resume_call(self._engine, row.id, until)
+            except MediaError as error:
+                last = error
+        rows = self.store.run(run)
+        if last is not None and not any(row.state == "done" for row in rows):
+            raise last
+        return result_of(rows)
+
+    async def cancel(self, job_id: str) -> CallRecord:
+        """Stop a job: tell the provider where it can be told, and stop following it.
+
+        Raises:
+            RequestError: another process is at work on it.
+        """
+        run = self.job(job_id).run
+        task = self._running.pop(run, None)
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, MediaError):
+                await task
+        for row in self.store.run(run):
+            await self._cancel(row)
+        return self.job(job_id)
+
+    async def _cancel(self, row: CallRecord) -> None:
+        if row.state in FINAL_STATES:
+            return
+        now = self._engine.clock.now()
+        lease = self.store.claim(row.id, owner=self._engine.owner, lease_seconds=LEASE_SECONDS, now=now)
+        if lease is None:
+            raise RequestError(f"another process is at work on {row.id}", fix="stop it there, or wait until it has ended")
+        told = row.job is not None and self._engine.has_hook(row.backend, "cancel_job")
+        if told and row.job is not None:
+            model = self._engine.instance(row.backend).matrix.model(row.model)
+            await self._engine.call(row.backend, "cancel_job", job=job_from_json(row.job), context=self._engine.context(row, model))
+        # A provider that cannot be told goes on, and charges.
+        spent = row.quote_usd[1] if row.quote_usd and not told and row.state != "submitting" else None
+        self._engine.advance(lease, "cancelled", cost_usd=spent)
+        self.store.release(lease)
+
+    def forget(self, job_id: str) -> None:
+        """Drop a job that has ended from the journal; what it cost stays in the ledger."""
+        for row in self.store.run(self.job(job_id).run):
+            self.store.forget(row.id)
+
+    # One method per operation
+
+    async def generate_image(self, **options: Any) -> Result:
+        """Make images; takes the fields of `GenerateImage` and the options of `execute`."""
+        return await self._make(GenerateImage, options)
+
+    async def inpaint(self, **options: Any) -> Result:
+        """Change a region of an image; takes the fields of `Inpaint` and the options of `execute`."""
+        return await self._make(Inpaint, options)
+
+    async def edit_with_references(self, **options: Any) -> Result:
+        """Make an image from pictures; takes the fields of `EditWithReferences` and the options of `execute`."""
+        return await self._make(EditWithReferences, options)
+
+    async def generate_video(self, **options: Any) -> Result:
+        """Make a video; takes the fields of `GenerateVideo` and the options of `execute`."""
+        return await self._make(GenerateVideo, options)
+
+    async def continue_video(self, **options: Any) -> Result:
+        """Go on from a video; takes the fields of `ContinueVideo` and the options of `execute`."""
+        return await self._make(ContinueVideo, options)
+
+    async def generate_audio(self, **options: Any) -> Result:
+        """Make speech or music; takes the fields of `GenerateAudio` and the options of `execute`."""
+        return await self._make(GenerateAudio, options)
+
+    async def _make(self, kind: type[Request], options: dict[str, Any]) -> Result:
+        own = {k: options.pop(k) for k in ("backend", "model", "policy", "output", "overwrite", "deadline") if k in options}
+        return await self.execute(kind(**options), **own)
+
+
+def _latest(rows: Sequence[CallRecord]) -> list[CallRecord]:
+    """Return the newest row of each place in a run: an earlier one was replaced by a fallback."""
+    return list({row.index: row for row in sorted(rows, key=lambda r: (r.created_at, r.id))}.values())
+
+
+def _quietly(task: asyncio.Task[Result]) -> None:
+    """Look at a background task's error, so that it is not reported as never retrieved; `wait` raises it."""
+    if not task.cancelled():
+        task.exception()

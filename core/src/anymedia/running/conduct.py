@@ -1,0 +1,191 @@
+"""A plan from its first reservation to its last file: all calls reserved first, then each sent, followed, finished."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ..errors import BackendError, MediaError
+from ..planning import Candidate, Plan, PlannedCall
+from ..policy import Policy
+from ..results import Job, Result
+from ..state.store import CallRecord, Lease, NewCall
+from .engine import LEASE_SECONDS, Engine, new_id
+from .finishing import finish, output_target, suffix_of
+from .following import follow, keeping
+from .preparing import Loaded, load_inputs, read_protection
+from .protecting import Protection
+from .records import request_json
+from .results import result_of
+from .submitting import may_send_again, submit
+
+__all__ = ["Conductor", "Output"]
+
+#: How many calls of one plan are under way at once.
+_AT_ONCE = 4
+
+Replan = Callable[[Plan, int, Candidate], Plan]
+
+
+@attrs.frozen(kw_only=True)
+class Output:
+    """Where the files are wanted: a file, a directory, or None for a made-up name; and whether to replace."""
+
+    path: Path | str | None = None
+    overwrite: bool = False
+    stem: str = "media"
+
+
+@attrs.frozen(kw_only=True)
+class _Opened:
+    lease: Lease
+    record: CallRecord
+    call: PlannedCall
+
+
+@attrs.define(kw_only=True, eq=False)
+class Conductor:
+    """Carries out one plan. `open` reserves, `run` spends."""
+
+    engine: Engine
+    plan: Plan
+    policy: Policy
+    output: Output
+    replan: Replan
+    deadline: float | None = None
+    run_id: str = attrs.field(factory=lambda: new_id("job"))
+    opened: list[_Opened] = attrs.field(factory=list, init=False)
+    loaded: Loaded = attrs.field(factory=dict, init=False, repr=False)
+    protection: Protection | None = attrs.field(default=None, init=False, repr=False)
+
+    async def open(self) -> list[CallRecord]:
+        """Settle everything that can fail for free, then journal and reserve every call of the plan.
+
+        Raises:
+            RequestError: an input, the output or the budget will not do; nothing was spent and nothing remains.
+        """
+        output_target(self._target(self.plan, 0, 0)).check(of=self._total())
+        self.loaded = await load_inputs(self.engine, self.plan, self.policy)
+        self.protection = await read_protection(self.engine, self.plan.request, self.policy)
+        first = 0
+        try:
+            for index, call in enumerate(self.plan.calls):
+                self.opened.append(self._open_call(self.plan, call, index, first))
+                first += getattr(call.request, "n", 1)
+        except MediaError:
+            for opened in self.opened:
+                self.engine.advance(opened.lease, "cancelled")
+                self.engine.store.release(opened.lease)
+            raise
+        return [opened.record for opened in self.opened]
+
+    async def run(self) -> Result:
+        """Send, follow and finish every call; one that fails does not stop the others.
+
+        Raises:
+            MediaError: when no call brought anything.
+        """
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(opened: _Opened) -> None:
+            async with gate:
+                await self._call(opened)
+
+        ended = await asyncio.gather(*(one(opened) for opened in self.opened), return_exceptions=True)
+        failures = [e for e in ended if isinstance(e, BaseException)]
+        for failure in failures:
+            if not isinstance(failure, MediaError):
+                raise failure
+        if len(failures) == len(ended):
+            raise failures[0]
+        return result_of(self.engine.store.run(self.run_id))
+
+    async def _call(self, opened: _Opened) -> None:
+        plan, lease, record, call, loaded = self.plan, opened.lease, opened.record, opened.call, self.loaded
+        spare = self._spare()
+        while True:
+            try:
+                await self._carry_out(plan, lease, record, call, loaded)
+                return
+            except BackendError as error:
+                if error.delivery is None or not may_send_again(error, error.delivery):
+                    raise
+                following = next((c for c in spare if c.backend != record.backend), None)
+                if following is None:
+                    raise
+                spare = spare[spare.index(following) + 1 :]
+                plan = self.replan(self.plan, getattr(call.request, "n", 1), following)
+                call, loaded = plan.calls[0], await load_inputs(self.engine, plan, self.policy)
+                again = self._open_call(plan, call, record.index, int(record.target["first"]), suffix=f"-f{len(spare)}")
+                lease, record = again.lease, again.record
+
+    async def _carry_out(self, plan: Plan, lease: Lease, record: CallRecord, call: PlannedCall, loaded: Loaded) -> None:
+        engine, row = self.engine, plan.model_row
+        async with keeping(engine, lease):
+            done = await submit(engine, lease, record, call.request, row, loaded, self.policy, self.deadline)
+            made = done.made
+            outcome = await follow(engine, lease, done.record, row, self.deadline) if isinstance(made, Job) else made
+            await finish(engine, lease, done.record, outcome, self.protection)
+
+    def _spare(self) -> list[Candidate]:
+        """Return who may take over: other backends that honour all intent, never the last resort, nobody if one was named."""
+        mode = self.policy.fallback or ("off" if self.plan.named else "equivalent")
+        if mode == "off" or self.plan.continuation is not None:
+            return []
+        return [c for c in self.plan.alternatives if not self.engine.instance(c.backend).matrix.last_resort]
+
+    def _total(self) -> int:
+        return sum(getattr(call.request, "n", 1) for call in self.plan.calls)
+
+    def _open_call(self, plan: Plan, call: PlannedCall, index: int, first: int, *, suffix: str = "") -> _Opened:
+        single = len(self.plan.calls) == 1
+        call_id = (self.run_id if single else f"{self.run_id}-{index}") + suffix
+        new = NewCall(
+            id=call_id,
+            run=self.run_id,
+            index=index,
+            backend=plan.chosen.backend,
+            model=plan.chosen.model,
+            operation=plan.operation,
+            request=request_json(call.request),
+            plan=_plan_json(plan),
+            target=self._target(plan, first, self._total()),
+            idempotency_key=new_id("key"),
+            session=self.engine.session,
+            quote_usd=call.quote.usd,
+            created_at=self.engine.clock.now(),
+        )
+        lease = self.engine.store.open_call(new, self.policy.budget, owner=self.engine.owner, lease_seconds=LEASE_SECONDS)
+        record = self.engine.store.get(call_id)
+        assert record is not None
+        return _Opened(lease=lease, record=record, call=call)
+
+    def _target(self, plan: Plan, first: int, total: int) -> dict[str, Any]:
+        media, roots = plan.request.media, self.policy.output_roots
+        continuation = plan.continuation
+        wanted = plan.transcode_to or plan.calls[0].request.output_format
+        prefix = plan.model_row.continuation_prefix or f"{plan.chosen.backend}_{media[:3]}"
+        return {
+            "media": media,
+            "output": None if self.output.path is None else str(self.output.path),
+            "roots": None if roots is None else [str(root) for root in roots],
+            "overwrite": self.output.overwrite,
+            "stem": self.output.stem,
+            "suffix": suffix_of(media, wanted),
+            "transcode_to": plan.transcode_to,
+            "first": first,
+            "of": total,
+            "prefix": prefix,
+            "earlier_files": [attrs.asdict(f) for f in continuation.files] if continuation is not None else [],
+            "protect": getattr(plan.request, "protect", None) == "exact",
+        }
+
+
+def _plan_json(plan: Plan) -> dict[str, Any]:
+    shown = plan.to_json()
+    kept = {k: shown[k] for k in ("adjustments", "warnings", "calls")}
+    return kept | {"disclosure": plan.disclosure, "continued_as": plan.continued_as, "quote_basis": plan.quote.basis, "named": plan.named}

@@ -1,0 +1,143 @@
+"""What every station of a run needs."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from ..clock import Clock
+from ..context import Context, LoadedMedia
+from ..errors import UnknownBackend, did_you_mean
+from ..media import Media
+from ..policy import Policy
+from ..polling import PollBudget
+from ..requests import Mask, StoredFile
+from ..state.store import CallRecord, CallState, Lease, Store
+from .clients import Clients
+
+if TYPE_CHECKING:
+    from ..capabilities import ModelRow
+    from ..instances import BackendInstance
+    from ..registry import Registry
+    from ..settings import Settings
+    from ..transfer.fetch import Fetcher
+
+__all__ = ["LEASE_SECONDS", "Engine", "Progress", "new_id"]
+
+#: How long a call is held without a sign of life before another process may pick it up.
+LEASE_SECONDS = 60.0
+
+
+def new_id(prefix: str) -> str:
+    """Return ``{prefix}_{12 hex}``."""
+    return f"{prefix}_{uuid.uuid4().hex[:12]}"
+
+
+@attrs.frozen(kw_only=True)
+class Progress:
+    """A sign of life of one call: its state, how far it is (0 to 1, if known), seconds since it began."""
+
+    job_id: str
+    backend: str
+    model: str
+    state: CallState
+    fraction: float | None = None
+    note: str = ""
+    elapsed: float = 0.0
+
+
+@attrs.define(kw_only=True, eq=False)
+class Engine:
+    """Store, registry, instances, clock, clients and fetcher, with the few verbs that join them."""
+
+    store: Store
+    registry: Registry
+    instances: Mapping[str, BackendInstance]
+    settings: Settings
+    policy: Policy
+    clock: Clock
+    fetcher: Fetcher
+    clients: Clients = attrs.field(factory=Clients)
+    polls: PollBudget = attrs.field(factory=PollBudget)
+    on_progress: Callable[[Progress], None] | None = None
+    session: str = attrs.field(factory=lambda: new_id("run"))
+    owner: str = attrs.field(factory=lambda: f"{os.getpid()}-{uuid.uuid4().hex[:8]}")
+
+    def instance(self, name: str) -> BackendInstance:
+        """Return a backend instance.
+
+        Raises:
+            UnknownBackend: naming the ones there are.
+        """
+        try:
+            return self.instances[name]
+        except KeyError:
+            known = ", ".join(self.instances) or "none"
+            text = f"no backend named {name!r} (there are: {known}){did_you_mean(name, self.instances)}"
+            raise UnknownBackend(text) from None
+
+    def has_hook(self, backend: str, hook: str) -> bool:
+        """Whether an instance's plugin implements a hook."""
+        return hook in self.registry.plugins[self.instance(backend).plugin].hooks
+
+    async def call(self, backend: str, hook: str, **arguments: Any) -> Any:
+        """Call one hook of one backend."""
+        return await self.registry.call(self.instance(backend).plugin, hook, **arguments)
+
+    def context(
+        self,
+        record: CallRecord,
+        row: ModelRow | None,
+        *,
+        loaded: Mapping[Media | Mask | StoredFile, LoadedMedia] | None = None,
+        deadline: float | None = None,
+    ) -> Context:
+        """Make the context for one hook call."""
+        instance = self.instance(record.backend)
+        secrets = instance.secrets()
+
+        async def fetch(url: str, headers: Mapping[str, str]) -> bytes:
+            return await self.fetcher.fetch_bytes(url, headers=headers, credential_hosts=instance.hosts, for_caller=False)
+
+        return Context(
+            backend=record.backend,
+            model=record.model,
+            service=instance.service,
+            row=row,
+            operation=None if row is None else row.operations.get(record.operation),  # type: ignore[call-overload]
+            settings=instance.context_settings,
+            label=record.id,
+            idempotency_key=record.idempotency_key,
+            deadline=deadline,
+            secrets=secrets,
+            loaded=loaded or {},
+            clients=lambda name, factory: self.clients.get(record.backend, secrets, name, factory),
+            fetch=fetch,
+            on_progress=lambda fraction, note: self.report(record, fraction=fraction, note=note),
+        )
+
+    def report(self, record: CallRecord, *, fraction: float | None = None, note: str = "") -> None:
+        """Tell the caller how a call is doing."""
+        if self.on_progress is None:
+            return
+        self.on_progress(
+            Progress(
+                job_id=record.id,
+                backend=record.backend,
+                model=record.model,
+                state=record.state,
+                fraction=fraction,
+                note=note,
+                elapsed=max(0.0, self.clock.now() - record.created_at),
+            )
+        )
+
+    def advance(self, lease: Lease, state: CallState, **changes: Any) -> CallRecord:
+        """Move a call on in the journal and tell the caller."""
+        record = self.store.advance(lease, state, now=self.clock.now(), **changes)
+        self.report(record)
+        return record

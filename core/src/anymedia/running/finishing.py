@@ -1,0 +1,199 @@
+"""From an outcome to files: spooled, collected, pasted back, converted, checked against what was asked, continuable."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ..errors import BadBackendResponse, MediaError
+from ..media import mime_of
+from ..requests import Continuation, StoredFile
+from ..results import MediaFile, Outcome, Piece
+from ..state.store import CallRecord, Lease
+from ..transfer.collect import collect
+from ..transfer.paths import OutputTarget, plan_output
+from .checking import mismatches
+from .engine import Engine, new_id
+from .protecting import Protection, paste_back
+from .records import outcome_json
+
+__all__ = ["finish", "output_target"]
+
+
+def output_target(target: Mapping[str, Any]) -> OutputTarget:
+    """Return where the files of a call go, as its row says."""
+    roots = target["roots"]
+    return plan_output(
+        target["output"],
+        roots=None if roots is None else tuple(Path(r) for r in roots),
+        overwrite=target["overwrite"],
+        default_stem=target["stem"],
+        suffix=target["suffix"],
+    )
+
+
+async def finish(engine: Engine, lease: Lease, record: CallRecord, outcome: Outcome, protection: Protection | None) -> CallRecord:
+    """Bring every piece of an outcome home and close the row.
+
+    Raises:
+        BackendError: a piece cannot be had or is not what it claims; the row stays ``collecting``, to be resumed,
+            unless what came is certainly wrong.
+    """
+    if not outcome.pieces:
+        raise BadBackendResponse(f"'{record.backend}/{record.model}' answered without any {record.target['media']}")
+    spooled = _spool(record, outcome)
+    shown, secret = outcome_json(outcome, spooled)
+    record = engine.advance(lease, "collecting", outcome=shown, secret=secret)
+    files, warnings, differences = [], list(outcome.warnings), []
+    for index, piece in enumerate(outcome.pieces):
+        home = await _bring_home(engine, record, piece, index, len(outcome.pieces), protection)
+        files.append(_continuable(engine, record, piece, home.file, outcome))
+        warnings += home.warnings
+        if home.difference is not None:
+            differences.append(home.difference)
+    result = {
+        "files": [file.to_json() for file in files],
+        "request_id": outcome.request_id,
+        "continued_as": outcome.continued_as or record.plan.get("continued_as"),
+        "warnings": warnings,
+        "usage": dict(outcome.usage),
+        "cost_usd": outcome.cost_usd,
+        "texts": [p.text for p in outcome.pieces if p.text],
+        "outside_mask_difference": max(differences) if differences else None,
+    }
+    record = engine.advance(lease, "done", result=result, cost_usd=outcome.cost_usd)
+    for path in spooled.values():
+        path.unlink(missing_ok=True)
+    return record
+
+
+def _spool(record: CallRecord, outcome: Outcome) -> dict[int, Path]:
+    """Write bytes that came with the answer to disk at once: they can be had only once.
+
+    They lie beside their final place under a hidden name, readable by the owner alone, until the row is closed.
+    """
+    with contextlib.closing(output_target(record.target).open()) as folder:
+        spooled = {}
+        for index, piece in enumerate(outcome.pieces):
+            if piece.data is not None:
+                path = folder.path / f".anymedia-{record.id}-{index}.spool"
+                path.touch(mode=0o600)
+                path.write_bytes(piece.data)
+                spooled[index] = path
+    return spooled
+
+
+@attrs.frozen(kw_only=True)
+class _Home:
+    file: MediaFile
+    warnings: tuple[str, ...]
+    difference: float | None
+
+
+async def _bring_home(engine: Engine, record: CallRecord, piece: Piece, index: int, of: int, protection: Protection | None) -> _Home:
+    target, to_format = output_target(record.target), record.target["transcode_to"]
+    first, total = int(record.target["first"]), int(record.target["of"])
+    warnings: list[str] = []
+    difference = None
+    if protection is not None or to_format:
+        piece, difference, warnings = await _worked_on(engine, record, piece, protection, to_format)
+    found = await collect(
+        piece,
+        target,
+        call_id=record.id,
+        index=first + index,
+        of=max(total, first + of),
+        expect=record.target["media"],
+        fetcher=engine.fetcher,
+        hosts=engine.instance(record.backend).hosts,
+        clock=engine.clock,
+    )
+    said = [*warnings, *found.warnings, *mismatches(record.request, found.file, to_format)]
+    return _Home(file=found.file, warnings=tuple(said), difference=difference)
+
+
+async def _worked_on(
+    engine: Engine, record: CallRecord, piece: Piece, protection: Protection | None, to_format: str | None
+) -> tuple[Piece, float | None, list[str]]:
+    """Paste back what was protected and convert to the format asked for; the provider's bytes stay if that fails."""
+    import asyncio
+
+    from ..transfer.transform import transcode
+
+    warnings: list[str] = []
+    difference = None
+    with tempfile.TemporaryDirectory(prefix="anymedia-") as scratch:
+        data = piece.data if piece.data is not None else await _fetched(engine, record, piece, Path(scratch))
+        mime = piece.mime
+        if protection is not None:
+            pasted = await asyncio.to_thread(paste_back, protection, data)
+            data, difference, mime = pasted.data, pasted.difference, pasted.mime or mime
+            warnings += pasted.warnings
+        if to_format:
+            raw = Path(scratch) / "came"
+            raw.write_bytes(data)
+            try:
+                made = await asyncio.to_thread(transcode, raw, to_format)
+            except MediaError as error:
+                warnings.append(f"it could not be converted to {to_format}: {error.message}")
+            else:
+                data, mime = made.path.read_bytes(), mime_of(to_format)
+                warnings += made.warnings
+    return attrs.evolve(piece, data=data, url=None, stream=None, headers={}, mime=mime), difference, warnings
+
+
+async def _fetched(engine: Engine, record: CallRecord, piece: Piece, scratch: Path) -> bytes:
+    target = plan_output(f"{scratch}/", default_stem="piece", suffix=str(record.target["suffix"]))
+    found = await collect(
+        piece,
+        target,
+        call_id=record.id,
+        index=0,
+        of=1,
+        expect=record.target["media"],
+        fetcher=engine.fetcher,
+        hosts=engine.instance(record.backend).hosts,
+        clock=engine.clock,
+    )
+    return found.file.path.read_bytes()
+
+
+def _continuable(engine: Engine, record: CallRecord, piece: Piece, file: MediaFile, outcome: Outcome) -> MediaFile:
+    """Give an image or a video a continuation id; its files are the new one and those it went on from."""
+    media = record.target["media"]
+    if media not in {"image", "video"}:
+        return file
+    onward = piece.continuation
+    new = StoredFile(
+        path=str(file.path.absolute()),
+        sha256=file.sha256,
+        mime=file.mime,
+        width=file.width,
+        height=file.height,
+        seconds=file.seconds,
+    )
+    earlier = tuple(StoredFile(**raw) for raw in record.target["earlier_files"])
+    continuation = Continuation(
+        id=new_id(str(record.target["prefix"])),
+        backend=record.backend,
+        model=record.model,
+        media=media,
+        data=dict(onward.data) if onward else {},
+        secret=dict(onward.secret) if onward else {},
+        files=(new, *earlier),
+        created_at=engine.clock.now(),
+        expires_at=onward.expires_at if onward else None,
+    )
+    engine.store.save_continuation(continuation)
+    return attrs.evolve(file, continuation_id=continuation.id)
+
+
+def suffix_of(media: str, format_name: str | None) -> str:
+    """Return the file suffix for a format, or the usual one of a medium."""
+    name = format_name or {"image": "png", "video": "mp4", "audio": "wav"}[media]
+    return ".jpg" if name == "jpeg" else f".{name}"

@@ -1,0 +1,166 @@
+"""Before the submit: facts of local files for the planner, and every input read once, in the form the plan chose."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+
+from ..context import LoadedMedia
+from ..errors import InvalidRequest, Problem, UnknownContinuation
+from ..media import Image, Media
+from ..planning import InputForm, Plan
+from ..policy import Policy
+from ..requests import Continuation, EditWithReferences, Inpaint, Mask, Reference, Request, StoredFile
+from ..transfer.load import load
+from ..transfer.paths import open_input
+from ..transfer.sniff import describe
+from .engine import Engine
+from .protecting import Protection
+
+__all__ = ["Loaded", "load_inputs", "read_protection", "resolve", "with_facts"]
+
+Loaded = dict[Media | Mask | StoredFile, LoadedMedia]
+_M = TypeVar("_M", bound=Media)
+
+#: The most an input may weigh, in bytes; a model's own limit is lower and stands in its matrix.
+MAX_INPUT = 2_000_000_000
+
+
+def resolve(request: Request, find: Callable[[str], Continuation]) -> Request:
+    """Fill in a continuation that is only an id; an edit without a source takes the continued image as its source.
+
+    Raises:
+        UnknownContinuation: by ``find``.
+    """
+    continuation: Continuation | None = getattr(request, "continue_from", None)
+    if continuation is None:
+        return request
+    found = continuation if continuation.resolved else find(continuation.id)
+    changes: dict[str, Any] = {"continue_from": found}
+    if found.media == "image" and found.files:
+        if isinstance(request, Inpaint) and request.source is None:
+            changes["source"] = _continued(found)
+        if isinstance(request, EditWithReferences) and not any(r.role == "source" for r in request.references):
+            changes["references"] = (Reference(image=_continued(found)), *request.references)
+    return attrs.evolve(request, **changes)
+
+
+def _continued(continuation: Continuation) -> Image:
+    file = continuation.files[0]
+    if not Path(file.path).is_file():
+        raise UnknownContinuation(f"the file of {continuation.id!r} is gone: {file.path}", fix="give an image as an input instead")
+    return Image(path=Path(file.path))
+
+
+def with_facts(request: Request, policy: Policy) -> Request:
+    """Return the request with the type, size and pixels of its local files and bytes, from their headers alone.
+
+    Raises:
+        InvalidRequest: for a file that is missing, unreadable or no media, with the path to its field.
+    """
+    changes: dict[str, Any] = {}
+    for field in attrs.fields(type(request)):
+        value = getattr(request, field.name)
+        if isinstance(value, Media):
+            changes[field.name] = _describe(value, policy, f"$.{field.name}")
+        elif isinstance(value, Mask) and value.image is not None:
+            changes[field.name] = attrs.evolve(value, image=_describe(value.image, policy, f"$.{field.name}"))
+        elif field.name == "references" and value:
+            described = [_described_reference(r, policy, f"$.references[{i}]") for i, r in enumerate(value)]
+            changes[field.name] = tuple(described)
+    return attrs.evolve(request, **changes) if changes else request
+
+
+def _described_reference(reference: Reference, policy: Policy, field: str) -> Reference:
+    return attrs.evolve(reference, image=_describe(reference.image, policy, field))
+
+
+def _describe(media: _M, policy: Policy, field: str) -> _M:
+    if media.url is not None or (media.size is not None and media.mime is not None):
+        return media
+    try:
+        return describe(media, opener=lambda path: open_input(path, policy.input_roots, field=field))
+    except InvalidRequest as error:
+        moved = [Problem(field, p.message, p.suggestion) if p.path == "$" else p for p in error.problems]
+        raise InvalidRequest(moved, fix=error.fix) from None
+
+
+async def load_inputs(engine: Engine, plan: Plan, policy: Policy) -> Loaded:
+    """Read or fetch every input once and bring it into its form; settle the checks the plan left open.
+
+    Raises:
+        RequestError: an input turns out not to be what the model takes; nothing was spent.
+    """
+
+    async def read(media: Media) -> bytes:
+        return await _read(engine, media, policy)
+
+    loaded: Loaded = {}
+    sizes: dict[Media, tuple[int, int]] = {}
+    masks = [item for item in plan.forms if isinstance(item, Mask)]
+    for item, form in plan.forms.items():
+        if isinstance(item, Media):
+            found = await load(item, form, read=read)
+            loaded[item] = found
+            if found.width and found.height:
+                sizes[item] = (found.width, found.height)
+    for mask in masks:
+        assert mask.image is not None
+        loaded[mask] = await load(mask, plan.forms[mask], read=read, source_size=_source_size(plan.request, sizes))
+    if plan.continuation is not None:
+        loaded |= _stored(plan.continuation)
+    return loaded
+
+
+def _source_size(request: Request, sizes: dict[Media, tuple[int, int]]) -> tuple[int, int] | None:
+    source = getattr(request, "source", None)
+    if source is None:
+        source = next((r.image for r in getattr(request, "references", ()) if r.role == "source"), None)
+    return None if source is None else sizes.get(source)
+
+
+def _stored(continuation: Continuation) -> Loaded:
+    """Read the files a continuation goes on from; one that is gone or has changed is simply not there."""
+    found: Loaded = {}
+    for index, file in enumerate(continuation.files):
+        try:
+            data = Path(file.path).read_bytes()
+        except OSError:
+            continue
+        if hashlib.sha256(data).hexdigest() == file.sha256:
+            name = f"earlier-{index + 1}{Path(file.path).suffix}"
+            found[file] = LoadedMedia(data=data, mime=file.mime, filename=name, width=file.width, height=file.height, seconds=file.seconds)
+    return found
+
+
+async def _read(engine: Engine, media: Media, policy: Policy) -> bytes:
+    if media.data is not None:
+        return media.data
+    if media.path is not None:
+        with open_input(media.path, policy.input_roots) as file:
+            return file.read(MAX_INPUT)
+    assert media.url is not None
+    return await engine.fetcher.fetch_bytes(media.url, for_caller=True)
+
+
+async def read_protection(engine: Engine, request: Request, policy: Policy) -> Protection | None:
+    """Return the picture and the mask of a masked edit, to measure and copy back with; None where there is none."""
+    mask: Mask | None = getattr(request, "mask", None)
+    source: Image | None = getattr(request, "source", None)
+    if source is None:
+        source = next((r.image for r in getattr(request, "references", ()) if r.role == "source"), None)
+    if mask is None or mask.image is None or source is None:
+        return None
+
+    async def read(media: Media) -> bytes:
+        return await _read(engine, media, policy)
+
+    picture = await load(source, InputForm(), read=read)
+    size = (picture.width, picture.height) if picture.width and picture.height else None
+    region = await load(mask, InputForm(mask_format="white"), read=read, source_size=size)
+    exact = getattr(request, "protect", None) == "exact"
+    return Protection(source=picture.data, mask=region.data, exact=exact)

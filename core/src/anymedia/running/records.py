@@ -1,0 +1,126 @@
+"""The JSON of the journal: requests, jobs, outcomes. Never bytes, never keys; URLs with signatures kept apart."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ..errors import BackendError, MediaError, Problem
+from ..media import Media
+from ..requests import Continuation, Mask, Reference, Request
+from ..results import ContinuationData, Job, Outcome, Piece
+
+__all__ = ["error_from_json", "error_json", "job_from_json", "job_json", "outcome_from_json", "outcome_json", "request_json", "request_key"]
+
+
+def request_json(request: Request) -> dict[str, Any]:
+    """Return a request as the journal keeps it: inputs by where they come from, bytes by their checksum."""
+    fields = {f.name: _plain(getattr(request, f.name)) for f in attrs.fields(type(request))}
+    return {"kind": request.kind} | {k: v for k, v in fields.items() if v not in (None, [], {})}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Media):
+        if value.data is not None:
+            return f"sha256:{hashlib.sha256(value.data).hexdigest()}"
+        return str(value)
+    if isinstance(value, Continuation):
+        return value.id
+    if isinstance(value, Mask | Reference):
+        inner = {f.name: _plain(getattr(value, f.name)) for f in attrs.fields(type(value))}
+        return {k: v for k, v in inner.items() if v not in (None, [], {})}
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return value
+
+
+def request_key(request: Request) -> str:
+    """Return a checksum of a request, the same for equal requests."""
+    return hashlib.sha256(repr(sorted(request_json(request).items())).encode()).hexdigest()
+
+
+def job_json(job: Job) -> dict[str, Any]:
+    """Return a job handle as JSON."""
+    return {"id": job.id, "data": dict(job.data), "poll_after": job.poll_after, "expires_at": job.expires_at}
+
+
+def job_from_json(raw: Mapping[str, Any]) -> Job:
+    """Return the job handle that `job_json` wrote."""
+    return Job(id=raw["id"], data=raw["data"], poll_after=raw["poll_after"], expires_at=raw["expires_at"])
+
+
+def outcome_json(outcome: Outcome, spooled: Mapping[int, Path]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return an outcome as JSON in two parts: what may be shown, and the URLs and handles that may not.
+
+    ``spooled`` says where the bytes of pieces that came as bytes have been written. Headers are left out: they
+    carry keys, and a job can be asked anew.
+    """
+    pieces, secret = [], []
+    for index, piece in enumerate(outcome.pieces):
+        onward = piece.continuation
+        kept = None if onward is None else {"data": dict(onward.data), "expires_at": onward.expires_at}
+        spool = str(spooled[index]) if index in spooled else None
+        pieces.append({"mime": piece.mime, "text": piece.text, "continuation": kept, "spool": spool})
+        hidden = piece.url if piece.url is not None and not piece.headers else None
+        secret.append({"url": hidden, "continuation": dict(onward.secret) if onward else {}})
+    shown = {
+        "pieces": pieces,
+        "continued_as": outcome.continued_as,
+        "cost_usd": outcome.cost_usd,
+        "usage": dict(outcome.usage),
+        "request_id": outcome.request_id,
+        "warnings": list(outcome.warnings),
+    }
+    return shown, {"pieces": secret}
+
+
+def outcome_from_json(raw: Mapping[str, Any], secret: Mapping[str, Any] | None) -> Outcome | None:
+    """Return the outcome that `outcome_json` wrote, or None where a piece can only be had from the provider again."""
+    hidden = (secret or {}).get("pieces") or [{} for _ in raw["pieces"]]
+    pieces = []
+    for kept, apart in zip(raw["pieces"], hidden, strict=True):
+        spool = Path(kept["spool"]) if kept["spool"] else None
+        data = spool.read_bytes() if spool is not None and spool.is_file() else None
+        if data is None and not apart.get("url"):
+            return None
+        onward = kept["continuation"]
+        continuation = None if onward is None else ContinuationData(**onward, secret=apart.get("continuation") or {})
+        source: dict[str, Any] = {"data": data} if data is not None else {"url": apart["url"]}
+        pieces.append(Piece(mime=kept["mime"], text=kept["text"], continuation=continuation, **source))
+    rest = {k: raw[k] for k in ("continued_as", "cost_usd", "usage", "request_id", "warnings")}
+    return Outcome(pieces=tuple(pieces), **rest)
+
+
+def error_json(error: BaseException) -> dict[str, Any]:
+    """Return an error as the journal keeps it."""
+    if isinstance(error, MediaError):
+        out = error.to_json()
+        if isinstance(error, BackendError):
+            out["delivery"] = error.delivery
+        return out
+    return {"code": "internal", "message": type(error).__name__}
+
+
+def error_from_json(raw: Mapping[str, Any]) -> MediaError:
+    """Return an error like the one that `error_json` wrote: its class by its code, its words, what is charged."""
+    found = _class_of(MediaError, str(raw.get("code"))) or MediaError
+    message = str(raw.get("message", "it failed"))
+    error = found([Problem(**p) for p in raw["problems"]]) if "problems" in raw else found(message)  # type: ignore[arg-type]
+    error.fix, error.job_id = str(raw.get("fix", "")), raw.get("job_id")
+    error.retry, error.charged = bool(raw.get("retry")), raw.get("charged", "unknown")
+    if isinstance(error, BackendError):
+        error.backend, error.model = raw.get("backend", ""), raw.get("model", "")
+        error.request_id, error.delivery = raw.get("request_id"), raw.get("delivery")
+    return error
+
+
+def _class_of(base: type[MediaError], code: str) -> type[MediaError] | None:
+    if base.code == code:
+        return base
+    return next((found for sub in base.__subclasses__() if (found := _class_of(sub, code))), None)

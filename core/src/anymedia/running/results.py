@@ -1,0 +1,76 @@
+"""Rows of the journal -> Result. The same for a call just made and for one that another process picked up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..results import Adjustment, Attempt, Cost, MediaFile, Provenance, Result
+from ..state.store import CallRecord
+
+__all__ = ["file_from_json", "result_of"]
+
+
+def file_from_json(raw: Mapping[str, Any]) -> MediaFile:
+    """Return the file that `MediaFile.to_json` wrote."""
+    return MediaFile(
+        path=Path(raw["path"]),
+        mime=raw["mime"],
+        size=raw["bytes"],
+        sha256=raw["sha256"],
+        width=raw.get("width"),
+        height=raw.get("height"),
+        seconds=raw.get("seconds"),
+        continuation_id=raw.get("continuation_id"),
+    )
+
+
+def _cost(rows: Sequence[CallRecord], done: Sequence[CallRecord]) -> Cost:
+    quotes = [row.quote_usd for row in rows]
+    known = [q for q in quotes if q is not None]
+    quoted = (sum(q[0] for q in known), sum(q[1] for q in known)) if len(known) == len(quotes) and known else None
+    actual = [row.result["cost_usd"] for row in done if row.result is not None]
+    spent = sum(actual) if actual and all(a is not None for a in actual) else None
+    basis = "reported by the provider" if spent is not None else str(done[0].plan.get("quote_basis", ""))
+    return Cost(quoted_usd=quoted, actual_usd=spent, basis=basis)
+
+
+def _unique(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(texts))
+
+
+def result_of(rows: Sequence[CallRecord]) -> Result:
+    """Build the result of a run from its rows, at least one of which is done."""
+    done = [row for row in rows if row.state == "done" and row.result is not None]
+    first = done[0]
+    results: list[Mapping[str, Any]] = [row.result for row in done if row.result is not None]
+    files = tuple(file_from_json(raw) for result in results for raw in result["files"])
+    lost = [row for row in rows if row.state != "done" and not row.target.get("replaced")]
+    missing = [f"{len(lost)} of {len(done) + len(lost)} calls brought nothing: {_why(lost)}"] if lost else []
+    differences = [d for r in results if (d := r.get("outside_mask_difference")) is not None]
+    attempts = [a for row in rows for a in row.attempts]
+    return Result(
+        operation=first.operation,
+        files=files,
+        provenance=Provenance(
+            backend=first.backend,
+            model=first.model,
+            request_ids=_unique([r["request_id"] for r in results if r.get("request_id")]),
+            disclosure=str(first.plan.get("disclosure", "")),
+        ),
+        job_id=first.run,
+        continuation_id=next((f.continuation_id for f in files if f.continuation_id), None),
+        continued_as=results[0].get("continued_as"),
+        adjustments=tuple(Adjustment(**raw) for raw in first.plan["adjustments"]),
+        warnings=_unique([*first.plan["warnings"], *(w for r in results for w in r["warnings"]), *missing]),
+        cost=_cost(rows, done),
+        attempts=tuple(Attempt(**raw) for raw in attempts),
+        seconds=max(row.updated_at for row in done) - min(row.created_at for row in rows),
+        outside_mask_difference=max(differences) if differences else None,
+        texts=_unique([t for r in results for t in r.get("texts", ())]),
+    )
+
+
+def _why(rows: Sequence[CallRecord]) -> str:
+    return "; ".join(f"{row.id} {row.state}" + (f" ({row.error['code']})" if row.error else "") for row in rows)

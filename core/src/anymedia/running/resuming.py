@@ -1,0 +1,130 @@
+"""Picking up calls that an earlier process, or a passed deadline, left under way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..capabilities import ModelRow
+from ..errors import BackendError, BackendTimeout, BadBackendResponse, MediaError, RequestError, SubmissionUnknown, UnknownBackend
+from ..media import Image
+from ..policy import Policy
+from ..requests import Inpaint
+from ..results import Job, Outcome
+from ..state.store import FINAL_STATES, CallRecord, Lease
+from .engine import LEASE_SECONDS, Engine
+from .finishing import finish
+from .following import follow, keeping
+from .preparing import read_protection
+from .protecting import Protection
+from .records import error_from_json, error_json, outcome_from_json
+from .submitting import lookup, unknown_outcome
+
+__all__ = ["resume_call"]
+
+#: How often to see whether another process has finished a call, in seconds.
+_LOOK_SECONDS = 0.5
+
+
+async def resume_call(engine: Engine, call_id: str, deadline: float | None) -> CallRecord:
+    """Bring one call to its end, or wait for the process that is at it.
+
+    Returns:
+        The row in its final state.
+
+    Raises:
+        SubmissionUnknown: its submit's outcome is still not known.
+        BackendTimeout: the deadline passed; the row stays resumable.
+        BackendError: it failed, now or earlier.
+    """
+    while True:
+        record = engine.store.get(call_id)
+        assert record is not None
+        if record.state in FINAL_STATES:
+            return _ended(record)
+        lease = engine.store.claim(call_id, owner=engine.owner, lease_seconds=LEASE_SECONDS, now=engine.clock.now())
+        if lease is not None:
+            async with keeping(engine, lease):
+                current = engine.store.get(call_id)
+                assert current is not None
+                return _ended(await _take_up(engine, lease, current, deadline))
+        if deadline is not None and engine.clock.steady() >= deadline:
+            raise BackendTimeout(
+                f"another process is still at work on {call_id}; the deadline passed.",
+                fix=f"Look again with: anymedia jobs resume {call_id}",
+                job_id=call_id,
+            )
+        await engine.clock.sleep(_LOOK_SECONDS)
+
+
+def _ended(record: CallRecord) -> CallRecord:
+    """Pass on a row that is done; raise what another one ended with."""
+    if record.state in {"failed", "refused"} and record.error is not None:
+        raise error_from_json(record.error)
+    if record.state == "cancelled":
+        raise RequestError(f"{record.id} was cancelled", fix="make the request anew", job_id=record.id)
+    return record
+
+
+def _row(engine: Engine, record: CallRecord) -> ModelRow | None:
+    try:
+        return engine.instance(record.backend).matrix.model(record.model)
+    except UnknownBackend as error:
+        raise UnknownBackend(f"{error.message}; {record.id} was made by it", fix="install it again to go on") from None
+
+
+async def _take_up(engine: Engine, lease: Lease, record: CallRecord, deadline: float | None) -> CallRecord:
+    row = _row(engine, record)
+    if record.state == "submitting":
+        # The process died with the request on its way: what became of it is not known.
+        record = engine.advance(lease, "unknown")
+    if record.state == "unknown":
+        found = await lookup(engine, lease, record, row)
+        if found is None:
+            error = unknown_outcome(SubmissionUnknown("the process that sent it ended"), record)
+            engine.advance(lease, "unknown", error=error_json(error))
+            raise error
+        record, made = found.record, found.made
+        outcome = await follow(engine, lease, record, row, deadline) if isinstance(made, Job) else made
+    else:
+        outcome = await _outcome_of(engine, lease, record, row, deadline)
+    return await finish(engine, lease, record, outcome, await _protection(engine, record))
+
+
+async def _outcome_of(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow | None, deadline: float | None) -> Outcome:
+    if record.state == "collecting" and record.outcome is not None:
+        kept = outcome_from_json(record.outcome, record.secret)
+        if kept is not None:
+            return kept
+    if record.job is not None:
+        return await follow(engine, lease, record, row, deadline)
+    error: BackendError = BadBackendResponse(
+        f"'{record.backend}/{record.model}' answered, but the process ended before its answer was written down.",
+        fix="make the request anew if it is still wanted",
+        job_id=record.id,
+    )
+    error.charged = "yes"
+    engine.advance(lease, "failed", error=error_json(error), cost_usd=record.quote_usd[1] if record.quote_usd else None)
+    raise error
+
+
+async def _protection(engine: Engine, record: CallRecord) -> Protection | None:
+    """Read the source and the mask of a masked edit again, where they are files; what is gone is not measured."""
+    source, mask = _path(record.request.get("source")), _path((record.request.get("mask") or {}).get("image"))
+    if source is None or mask is None:
+        return None
+    exact = "exact" if record.target["protect"] else None
+    request = Inpaint(prompt="-", source=Image(path=source), mask=Image(path=mask), protect=exact)  # type: ignore[arg-type]
+    try:
+        return await read_protection(engine, request, Policy())
+    except MediaError:
+        return None
+
+
+def _path(text: Any) -> Path | None:
+    raw: Mapping[str, Any] | str | None = text
+    if not isinstance(raw, str) or raw.startswith(("sha256:", "http")):
+        return None
+    path = Path(raw)
+    return path if path.is_file() else None

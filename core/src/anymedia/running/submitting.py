@@ -1,0 +1,231 @@
+"""One billable call: journalled and reserved first, then sent once.
+
+A submit that certainly did not arrive, or was refused as over capacity, may be made again by the policy. One whose
+outcome is not known is looked up at the provider, and never made again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from ..capabilities import ModelRow
+from ..context import Context, LoadedMedia
+from ..delivery import is_not_sent
+from ..errors import (
+    BackendError,
+    BackendUnavailable,
+    BadBackendResponse,
+    Delivery,
+    MediaError,
+    PluginContractError,
+    RateLimited,
+    RequestError,
+    SubmissionUnknown,
+)
+from ..hookspecs import SubmissionRecord
+from ..media import Media
+from ..policy import Policy
+from ..requests import Mask, Request, StoredFile
+from ..results import Job, Outcome
+from ..state.store import CallRecord, Lease
+from .engine import Engine
+from .records import error_json, job_json
+
+__all__ = ["Submitted", "lookup", "submit"]
+
+_log = logging.getLogger("anymedia")
+#: A provider that asks for a longer pause than this is not waited for.
+_LONGEST_PAUSE = 60.0
+#: When to look up a submit of unknown outcome: seconds between one look and the next.
+LOOKUPS = (0.0, 1.0, 3.0)
+
+Loaded = Mapping[Media | Mask | StoredFile, LoadedMedia]
+
+
+@attrs.frozen(kw_only=True)
+class Submitted:
+    """A call that is under way or done: its lease, its row, and what the hook returned."""
+
+    lease: Lease
+    record: CallRecord
+    made: Job | Outcome
+
+
+@attrs.frozen(kw_only=True)
+class _Trouble:
+    error: MediaError
+    delivery: Delivery
+
+
+def _classify(error: Exception, context: Context, backend: str) -> _Trouble:
+    """Say what is known of the delivery of a submit that failed."""
+    if not isinstance(error, MediaError):
+        named = PluginContractError(f"backend {backend!r} raised {type(error).__name__}: {error}")
+        named.__cause__ = error
+        if context.submissions == 0:
+            return _Trouble(error=named, delivery="not_sent")
+        return _Trouble(error=named, delivery="not_sent" if is_not_sent(error) else "unknown")
+    if context.submissions == 0:
+        return _Trouble(error=error, delivery="not_sent")
+    if isinstance(error, BackendError):
+        return _Trouble(error=error, delivery=error.delivery or "unknown")
+    return _Trouble(error=error, delivery="refused" if isinstance(error, RequestError) else "unknown")
+
+
+def may_send_again(trouble: MediaError, delivery: Delivery) -> bool:
+    """Whether a submit may be made again at all: certainly not delivered, or refused as over capacity."""
+    if delivery == "not_sent":
+        return (isinstance(trouble, BackendError) and trouble.retry) or isinstance(trouble, SubmissionUnknown)
+    return delivery == "refused" and isinstance(trouble, RateLimited | BackendUnavailable)
+
+
+async def submit(
+    engine: Engine,
+    lease: Lease,
+    record: CallRecord,
+    request: Request,
+    row: ModelRow,
+    loaded: Loaded,
+    policy: Policy,
+    deadline: float | None,
+) -> Submitted:
+    """Send a call that is journalled as ``submitting``.
+
+    Raises:
+        MediaError: the row is then ``failed``, ``refused`` or ``unknown``; SubmissionUnknown for the last.
+    """
+    attempts: list[dict[str, Any]] = []
+    for tries in range(policy.retries + 1):
+        record = engine.advance(lease, "submitting", submits=tries + 1, attempts=tuple(attempts))
+        left = None if deadline is None else max(0.0, deadline - engine.clock.steady())
+        context = engine.context(record, row, loaded=loaded, deadline=left)
+        try:
+            async with asyncio.timeout(left):
+                made = await engine.call(record.backend, request.kind, request=request, context=context)
+        except asyncio.CancelledError:
+            _interrupted(engine, lease, context)
+            raise
+        except TimeoutError as error:
+            trouble = _timed_out(error, context)
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises is judged here
+            trouble = _classify(error, context, record.backend)
+        else:
+            return _accepted(engine, lease, made)
+        _name(trouble.error, record)
+        attempts.append({"error": trouble.error.code, "delivery": trouble.delivery, "backend": record.backend, "model": record.model})
+        pause = _pause(trouble, tries, policy, engine, deadline)
+        if pause is None:
+            return await _settle(engine, lease, record, row, trouble, tuple(attempts))
+        engine.report(record, note=f"{trouble.error.code}; trying again in {pause:.0f} s")
+        await engine.clock.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+def _timed_out(error: TimeoutError, context: Context) -> _Trouble:
+    wrapped = SubmissionUnknown("the deadline passed while the request was being sent")
+    wrapped.__cause__ = error
+    return _Trouble(error=wrapped, delivery="not_sent" if context.submissions == 0 else "unknown")
+
+
+def _accepted(engine: Engine, lease: Lease, made: Job | Outcome) -> Submitted:
+    if isinstance(made, Job):
+        record = engine.advance(lease, "submitted", job=job_json(made))
+    else:
+        found = engine.store.get(lease.call_id)
+        assert found is not None
+        record = found
+    return Submitted(lease=lease, record=record, made=made)
+
+
+def _interrupted(engine: Engine, lease: Lease, context: Context) -> None:
+    """The caller went away: a submit under way has an unknown outcome, one not begun has none."""
+    engine.advance(lease, "unknown" if context.submissions else "cancelled")
+    engine.store.release(lease)
+
+
+def _name(error: MediaError, record: CallRecord) -> None:
+    error.job_id = record.id
+    if isinstance(error, BackendError):
+        error.backend, error.model = record.backend, record.model
+
+
+def _pause(trouble: _Trouble, tries: int, policy: Policy, engine: Engine, deadline: float | None) -> float | None:
+    """Return how long to wait before sending again, or None not to."""
+    if tries >= policy.retries or not may_send_again(trouble.error, trouble.delivery):
+        return None
+    hint = getattr(trouble.error, "retry_after", None)
+    pause = float(hint) if hint is not None else 0.5 * 2.0**tries
+    if pause > _LONGEST_PAUSE or (deadline is not None and engine.clock.steady() + pause >= deadline):
+        return None
+    return pause
+
+
+async def _settle(
+    engine: Engine, lease: Lease, record: CallRecord, row: ModelRow, trouble: _Trouble, attempts: tuple[dict[str, Any], ...]
+) -> Submitted:
+    error = trouble.error
+    if trouble.delivery != "unknown":
+        state = "failed" if trouble.delivery == "not_sent" else "refused"
+        engine.advance(lease, state, attempts=attempts, error=error_json(error))  # type: ignore[arg-type]
+        engine.store.release(lease)
+        if isinstance(error, SubmissionUnknown):
+            raise _unavailable(error, record) from error
+        raise error
+    record = engine.advance(lease, "unknown", attempts=attempts)
+    found = await lookup(engine, lease, record, row)
+    if found is not None:
+        return found
+    unknown = unknown_outcome(error, record)
+    engine.advance(lease, "unknown", error=error_json(unknown))
+    engine.store.release(lease)
+    raise unknown from error
+
+
+def _unavailable(error: SubmissionUnknown, record: CallRecord) -> BackendUnavailable:
+    named = BackendUnavailable(f"'{record.backend}' could not be reached: nothing was sent", delivery="not_sent", job_id=record.id)
+    named.backend, named.model = record.backend, record.model
+    return named
+
+
+def unknown_outcome(error: MediaError, record: CallRecord) -> MediaError:
+    """Return the error for a submit whose outcome is not known: the money at risk, and where to look."""
+    if isinstance(error, BadBackendResponse):
+        error.charged, error.retry = "unknown", False
+        return error
+    risk = "an unknown amount" if record.quote_usd is None else f"up to {record.quote_usd[1]:.4g} USD"
+    who = f"'{record.backend}/{record.model}'"
+    text = f"{who} may have received the request, but no usable answer came back ({error.message}); {risk} may be charged."
+    fix = f"It was not sent again. Look for it in the provider's own list of requests, or with: anymedia jobs resume {record.id}"
+    found = SubmissionUnknown(text, fix=fix, delivery="unknown", job_id=record.id, request_id=getattr(error, "request_id", None))
+    found.backend, found.model = record.backend, record.model
+    return found
+
+
+async def lookup(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow | None) -> Submitted | None:
+    """Look up a submit of unknown outcome at its provider; None when it cannot be found. Never sends it again."""
+    if not engine.has_hook(record.backend, "find_submission"):
+        return None
+    sought = SubmissionRecord(
+        label=record.id,
+        model=record.model,
+        operation=record.operation,  # type: ignore[arg-type]
+        prompt=str(record.request.get("prompt", "")),
+        started_at=record.created_at,
+    )
+    for pause in LOOKUPS:
+        await engine.clock.sleep(pause)
+        try:
+            made = await engine.call(record.backend, "find_submission", record=sought, context=engine.context(record, row))
+        except MediaError as error:
+            _log.debug("looking up %s failed: %s", record.id, error.code)
+            continue
+        if made is not None:
+            if isinstance(made, Job):
+                record = engine.advance(lease, "submitted", job=job_json(made))
+            return Submitted(lease=lease, record=record, made=made)
+    return None

@@ -1,0 +1,346 @@
+"""plan(): intent is honoured or refused; every difference is told; the outcome does not depend on chance."""
+
+import datetime
+
+import attrs
+import pytest
+from core.planning_matrices import LOCAL, PIXELS, TIERS, matrix, views
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anymedia.errors import (
+    InvalidRequest,
+    ModelRetired,
+    NoBackendAvailable,
+    RequestError,
+    UnknownBackend,
+    UnknownModel,
+    UnsupportedInput,
+    UnsupportedOperation,
+)
+from anymedia.fields import is_set, role_of
+from anymedia.media import Image
+from anymedia.planning import BackendView, Plan, plan
+from anymedia.policy import Policy, Tolerance
+from anymedia.requests import (
+    Continuation,
+    ContinueVideo,
+    EditWithReferences,
+    GenerateImage,
+    GenerateVideo,
+    Inpaint,
+    Mask,
+    Reference,
+    Request,
+)
+
+TODAY = datetime.date(2026, 11, 21)
+WIDE = Policy(tolerance=Tolerance(duration=100, aspect_ratio=100, pixels=1e9))
+
+
+def planned(request: Request, policy: Policy = Policy(), **chosen: object) -> Plan:
+    return plan(request, views(), policy, TODAY, **chosen)  # type: ignore[arg-type]
+
+
+def test_an_exact_request_is_sent_as_it_is() -> None:
+    found = planned(GenerateImage(prompt="a fox", size="1024x1024", quality="high"), model="pix-2")
+    assert found.adjustments == ()
+    assert found.calls[0].request == found.request
+    assert found.quote.usd == (0.01, 0.25)
+
+
+def test_an_advisory_option_that_is_not_taken_is_ignored_and_told() -> None:
+    found = planned(GenerateImage(prompt="a fox", negative_prompt="blur"), backend="pix")
+    assert [(a.field, a.kind, a.asked, a.sent) for a in found.adjustments] == [("negative_prompt", "ignored", "blur", None)]
+    assert found.calls[0].request.negative_prompt is None  # type: ignore[union-attr]
+
+
+def test_a_size_off_the_grid_is_snapped_to_the_nearest_allowed_one() -> None:
+    found = planned(GenerateImage(prompt="a fox", size="1920x1080"), backend="pix")
+    assert found.calls[0].request.size == "1920x1088"  # type: ignore[union-attr]
+    assert [(a.field, a.kind) for a in found.adjustments] == [("size", "snapped")]
+
+
+def test_a_size_becomes_an_aspect_ratio_and_a_resolution_where_only_those_are_taken() -> None:
+    sent = planned(GenerateImage(prompt="a fox", size="3840x2160"), backend="tiers").calls[0].request
+    assert (sent.size, sent.aspect_ratio, sent.resolution) == (None, "16:9", "2K")  # type: ignore[union-attr]
+
+
+def test_an_aspect_ratio_and_a_resolution_become_a_size_where_only_that_is_taken() -> None:
+    sent = planned(GenerateImage(prompt="a fox", aspect_ratio="16:9", resolution="2K"), backend="pix").calls[0].request
+    width, height = map(int, sent.size.split("x"))  # type: ignore[union-attr]
+    assert abs(width / height - 16 / 9) < 0.03
+    assert 0.8 < width * height / 2048**2 < 1.25
+
+
+def test_a_shape_that_would_change_too_much_rejects_the_candidate() -> None:
+    with pytest.raises(UnsupportedOperation, match="no shape near 8:1"):
+        planned(GenerateImage(prompt="a banner", aspect_ratio="8:1"), backend="tiers")
+
+
+def test_a_duration_is_snapped_within_the_tolerance_and_refused_beyond_it() -> None:
+    assert planned(GenerateVideo(prompt="waves", duration=5)).calls[0].request.duration == 4  # type: ignore[union-attr]
+    with pytest.raises(UnsupportedOperation, match="8 s at the nearest, not 60 s"):
+        planned(GenerateVideo(prompt="waves", duration=60))
+
+
+def test_a_rule_between_fields_changes_the_field_that_may_change() -> None:
+    found = planned(GenerateVideo(prompt="waves", duration=6, resolution="1080p"))
+    assert found.calls[0].request.duration == 8  # type: ignore[union-attr]
+    assert found.adjustments[0].why == "1080p is 8 s only"
+
+
+def test_a_rule_that_binds_an_input_refuses_rather_than_drops_it() -> None:
+    frames = {"first_frame": Image(path="a.png"), "references": (Reference(image="b.png", role="subject"),)}
+    with pytest.raises(UnsupportedInput, match="references exclude a first frame"):
+        planned(GenerateVideo(prompt="waves", **frames))  # type: ignore[arg-type]
+
+
+def test_more_than_one_call_holds_is_made_by_several_calls() -> None:
+    found = planned(GenerateImage(prompt="a fox", n=3), backend="tiers")
+    assert [getattr(c.request, "n", 0) for c in found.calls] == [1, 1, 1]
+    assert found.adjustments[0].kind == "bridged"
+    assert found.quote.usd == (0.09, 0.09)
+
+
+def test_a_format_the_model_does_not_write_is_converted_afterwards() -> None:
+    found = planned(GenerateImage(prompt="a fox", output_format="avif"), backend="pix")
+    assert (found.transcode_to, found.calls[0].request.output_format) == ("avif", "png")
+    assert found.adjustments[0].kind == "transcoded"
+
+
+def test_strict_refuses_every_adjustment() -> None:
+    with pytest.raises(UnsupportedOperation, match="strict allows no adjustment"):
+        planned(GenerateImage(prompt="a fox", negative_prompt="blur"), Policy(strict=True), backend="pix")
+    assert planned(GenerateImage(prompt="a fox", seed=3), Policy(strict=True)).chosen.backend == "tiers"
+
+
+def test_native_comes_before_emulated_and_emulated_is_told() -> None:
+    request = Inpaint(prompt="a hat", source="a.png", mask="m.png")
+    assert planned(request).chosen.backend == "pix"
+    told = planned(request, backend="tiers").adjustments
+    assert [(a.field, a.kind, a.why) for a in told] == [("mask", "emulated", "the mask is only shown to the model")]
+
+
+def test_a_mask_mode_the_model_does_not_find_is_refused() -> None:
+    request = Inpaint(prompt="a hat", source="a.png", mask=Mask(mode="semantic", classes=(1, 2)))
+    assert planned(request).chosen.backend == "tiers"
+    with pytest.raises(UnsupportedInput, match="does not take mask mode 'semantic'") as caught:
+        planned(request, backend="pix")
+    assert caught.value.try_backends == ("tiers",)
+
+
+def test_an_unsupported_operation_names_who_can_do_it() -> None:
+    with pytest.raises(UnsupportedOperation) as caught:
+        planned(GenerateVideo(prompt="waves"), backend="pix")
+    assert caught.value.try_backends == ("tiers",)
+    assert "backend='tiers'" in caught.value.fix
+
+
+def test_who_could_do_it_with_a_key_is_named_without_being_recommended() -> None:
+    without_key = views(missing=("TIERS_KEY",))
+    with pytest.raises(NoBackendAvailable, match="TIERS_KEY") as caught:
+        plan(GenerateVideo(prompt="waves"), without_key, Policy(), TODAY)
+    assert caught.value.try_backends == ()
+
+
+def test_a_retired_model_is_refused_with_its_date_and_replacement() -> None:
+    with pytest.raises(ModelRetired, match="2026-10-23.*'pix-2'"):
+        planned(GenerateImage(prompt="a fox"), model="pix-1")
+
+
+def test_a_retired_model_is_only_noted_on_somebody_elses_server() -> None:
+    view = BackendView(name="mine", matrix=matrix(PIXELS), enforce_lifecycle=False)
+    found = plan(GenerateImage(prompt="a fox"), [view], Policy(), TODAY, model="pix-1")
+    assert "another server" in found.warnings[0]
+
+
+def test_a_model_near_its_end_carries_a_warning_and_one_past_a_reported_end_comes_last() -> None:
+    assert "2026-12-01" in planned(GenerateImage(prompt="a fox"), backend="pix").warnings[0]
+    later = plan(GenerateImage(prompt="a fox"), views(), Policy(), datetime.date(2026, 12, 2), backend="pix")
+    assert later.chosen.model == "pix-2"
+    assert later.warnings == ()
+
+
+def test_unknown_names_come_with_the_nearest_known_one() -> None:
+    with pytest.raises(UnknownBackend, match="did you mean 'pix'"):
+        planned(GenerateImage(prompt="a fox"), backend="pixx")
+    with pytest.raises(UnknownModel, match="did you mean 'pix-2'"):
+        planned(GenerateImage(prompt="a fox"), model="pix-22")
+    assert planned(GenerateImage(prompt="a fox"), model="pix/pix-2").chosen.model == "pix-2"
+
+
+def test_an_undeclared_extra_parameter_is_an_error() -> None:
+    with pytest.raises(InvalidRequest, match="no extra parameter 'sparkle'"):
+        planned(GenerateImage(prompt="a fox", extra_params={"sparkle": 1}), backend="pix")
+
+
+def test_a_continuation_stays_with_its_backend_and_model() -> None:
+    handle = Continuation(id="tier_vid_0123456789ab", backend="tiers", model="tier-video", media="video")
+    found = planned(ContinueVideo(prompt="on", continue_from=handle))
+    assert (found.chosen.backend, found.continued_as) == ("tiers", "extend")
+    with pytest.raises(UnsupportedInput, match="made by 'tiers'"):
+        planned(ContinueVideo(prompt="on", continue_from=attrs.evolve(handle, media="video")), backend="pix")
+    with pytest.raises(InvalidRequest, match="is of video, not image"):
+        planned(GenerateImage(prompt="on", continue_from=handle))
+
+
+def test_a_mask_of_another_size_than_its_source_is_refused_whoever_does_it() -> None:
+    source = Image(path="a.png", mime="image/png", width=64, height=64, size=99)
+    mask = Image(path="m.png", mime="image/png", width=64, height=32, size=99)
+    with pytest.raises(InvalidRequest, match="64x32 pixels, the source 64x64"):
+        planned(Inpaint(prompt="a hat", source=source, mask=mask))
+
+
+def test_the_preferred_backend_comes_first_and_the_last_resort_last() -> None:
+    request = GenerateImage(prompt="a fox")
+    assert planned(request, Policy(prefer=("tiers",))).chosen.backend == "tiers"
+    assert planned(request).alternatives[-1].backend == "local"
+    assert planned(request, backend="local").disclosure == "procedural"
+
+
+def test_an_unknown_price_is_unknown_and_never_zero() -> None:
+    text = PIXELS.replace('prices = [{ per = "image", usd = [0.01, 0.25], basis = "metered" }]', "")
+    found = plan(GenerateImage(prompt="a fox"), [BackendView(name="p", matrix=matrix(text))], Policy(), TODAY)
+    assert found.quote.usd is None
+    assert str(found.quote) == "price unknown"
+
+
+def test_a_price_follows_the_conditions_of_its_line() -> None:
+    assert planned(GenerateImage(prompt="a fox", resolution="4K"), backend="tiers").quote.usd == (0.12, 0.12)
+    assert planned(GenerateImage(prompt="a fox"), backend="tiers").quote.usd == (0.03, 0.03)
+    assert planned(GenerateVideo(prompt="waves", duration=4)).quote.usd == (0.4, 0.4)
+
+
+# Properties
+
+pictures = st.builds(
+    lambda name, w, h: Image(path=f"{name}.png", mime="image/png", size=1000, width=w, height=h),
+    st.sampled_from("abc"),
+    st.sampled_from([64, 512, 2000]),
+    st.sampled_from([64, 512, 2000]),
+)
+shared = {
+    "prompt": st.text("abc \U0001f98a", min_size=1, max_size=30).filter(str.strip),
+    "size": st.none() | st.sampled_from(["auto", "1024x1024", "1920x1080", "64x64", "3000x1000", "9999x1"]),
+    "aspect_ratio": st.none() | st.sampled_from(["auto", "1:1", "16:9", "2.39:1", "1:8"]),
+    "resolution": st.none() | st.sampled_from(["1K", "2k", "4K", "720p", "1080p", "huge"]),
+    "negative_prompt": st.none() | st.just("blur"),
+    "seed": st.none() | st.integers(0, 2**63 - 1),
+    "quality": st.none() | st.sampled_from(["low", "high", "ultra"]),
+    "output_format": st.none(),
+    "extra_params": st.sampled_from([{}, {}, {"moderation": "low"}, {"other": 1}]),
+}
+image_options = shared | {
+    "n": st.integers(1, 25),
+    "background": st.none() | st.sampled_from(["transparent", "opaque"]),
+    "output_format": st.none() | st.sampled_from(["png", "jpeg", "webp", "avif", "mp4"]),
+}
+masks = st.one_of(
+    st.builds(lambda p: Mask(image=p), pictures),
+    st.sampled_from([Mask(mode="foreground"), Mask(mode="semantic", classes=(1,)), Mask(mode="semantic", classes=tuple(range(9)))]),
+)
+references = st.lists(
+    st.builds(lambda i, r: Reference(image=i, role=r), pictures, st.sampled_from(["source", "style", "subject"])), min_size=1, max_size=5
+)
+video_options = shared | {"duration": st.none() | st.sampled_from([1, 4, 5.5, 8, 15, 60])}
+requests: st.SearchStrategy[Request] = st.one_of(
+    st.builds(GenerateImage, **image_options),
+    st.builds(Inpaint, source=pictures, mask=masks, **image_options),
+    st.builds(EditWithReferences, references=references, **image_options),
+    st.builds(
+        GenerateVideo,
+        first_frame=st.none() | pictures,
+        last_frame=st.none() | pictures,
+        references=st.just(()) | references,
+        **video_options,
+    ),
+)
+policies = st.builds(
+    Policy,
+    strict=st.booleans(),
+    tolerance=st.sampled_from([Tolerance(), WIDE.tolerance]),
+    prefer=st.sampled_from([(), ("tiers",), ("local", "pix")]),
+)
+NAMED = {"pix": PIXELS, "tiers": TIERS, "local": LOCAL}
+
+
+def try_plan(request: Request, policy: Policy, names: list[str]) -> Plan | None:
+    try:
+        return plan(request, [BackendView(name=n, matrix=matrix(NAMED[n])) for n in names], policy, TODAY)
+    except RequestError:
+        return None
+
+
+@settings(max_examples=300, deadline=None)
+@given(requests, policies)
+def test_what_is_planned_honours_all_intent_and_tells_every_difference(request: Request, policy: Policy) -> None:
+    found = try_plan(request, policy, ["pix", "tiers", "local"])
+    if found is None:
+        return
+    told = {a.field: a for a in found.adjustments}
+    asked_n = getattr(request, "n", 1)
+    assert sum(getattr(call.request, "n", 1) for call in found.calls) == asked_n
+    for call in found.calls:
+        for field in attrs.fields(type(request)):
+            before, after = getattr(request, field.name), getattr(call.request, field.name)
+            if before == after:
+                continue
+            assert role_of(field) != "intent", f"{field.name} was changed"
+            assert field.name in told
+            if field.name != "n":
+                assert told[field.name].sent == after
+    for name in found.row.inputs.keys() | {"mask", "source", "references", "first_frame", "last_frame"}:
+        if hasattr(request, name) and is_set(request, name):
+            assert name in found.row.inputs
+    if policy.strict:
+        assert found.adjustments == ()
+
+
+@settings(max_examples=200, deadline=None)
+@given(requests, policies)
+def test_planning_a_planned_request_changes_nothing(request: Request, policy: Policy) -> None:
+    first = try_plan(request, policy, ["pix", "tiers", "local"])
+    if first is None:
+        return
+    for call in first.calls:
+        again = plan(call.request, views(), policy, TODAY, backend=first.chosen.backend, model=first.chosen.model)
+        assert [c.request for c in again.calls] == [call.request]
+        assert all(a.kind == "emulated" for a in again.adjustments)
+
+
+@settings(max_examples=100, deadline=None)
+@given(requests, policies, st.permutations(["pix", "tiers", "local"]))
+def test_the_order_of_backends_does_not_change_the_outcome(request: Request, policy: Policy, order: list[str]) -> None:
+    assert try_plan(request, policy, order) == try_plan(request, policy, ["local", "pix", "tiers"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(requests, policies, st.permutations(["pix", "tiers", "local"]), st.integers(1, 2))
+def test_adding_a_backend_never_turns_a_success_into_a_failure(request: Request, policy: Policy, order: list[str], few: int) -> None:
+    if try_plan(request, policy, order[:few]) is not None:
+        assert try_plan(request, policy, order) is not None
+
+
+@settings(max_examples=150, deadline=None)
+@given(requests, policies, st.dates(datetime.date(2026, 9, 1), datetime.date(2027, 3, 1)))
+def test_a_retired_model_is_never_chosen(request: Request, policy: Policy, day: datetime.date) -> None:
+    try:
+        found = plan(request, views(), policy, day)
+    except RequestError:
+        return
+    assert found.model_row.lifecycle.stage_on(day) != "retired"
+    for other in found.alternatives:
+        row = next(v for v in views() if v.name == other.backend).matrix.model(other.model)
+        assert row is not None
+        assert row.lifecycle.stage_on(day) != "retired"
+
+
+@settings(max_examples=150, deadline=None)
+@given(requests, policies, st.sampled_from(["pix", "tiers", "local"]))
+def test_every_backend_an_error_recommends_can_do_the_request(request: Request, policy: Policy, named: str) -> None:
+    try:
+        plan(request, views(), policy, TODAY, backend=named)
+    except RequestError as error:
+        for name in error.try_backends:
+            assert plan(request, views(), policy, TODAY, backend=name).chosen.backend == name
