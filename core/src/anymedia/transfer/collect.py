@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import attrs
 
@@ -25,7 +25,7 @@ from .writing import Writer
 if TYPE_CHECKING:
     from .fetch import Fetcher
 
-__all__ = ["Collected", "Sleeper", "collect"]
+__all__ = ["Collected", "collect"]
 
 _T = TypeVar("_T")
 
@@ -34,18 +34,6 @@ _OVERLAP = CHUNK
 #: A download that got this much further than ever before has not failed in vain: the count of failures starts anew.
 _PROGRESS = 1_048_576
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 20.0
-
-
-class Sleeper(Protocol):
-    """Waits; injectable, so that tests need not."""
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait for some seconds."""
-
-
-class _Loop:
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
 
 @attrs.frozen(kw_only=True)
@@ -70,7 +58,7 @@ async def collect(
     retries: int = 4,
     max_bytes: int = 2_000_000_000,
     stall: float = 120.0,
-    clock: Sleeper | None = None,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Collected:
     """Bring a piece onto the disk, check it and give it its name.
 
@@ -86,7 +74,7 @@ async def collect(
         retries: how often in a row a broken download is tried again.
         max_bytes: most bytes taken.
         stall: longest silence of a byte stream, in seconds.
-        clock: waits between tries.
+        sleep: waits some seconds between tries.
 
     Raises:
         BackendUnavailable: the download kept breaking off.
@@ -100,7 +88,7 @@ async def collect(
     try:
         await _in_thread(writer.open)
         if writer.finished is None:
-            await _Filling(piece, writer, fetcher, hosts, max_bytes, stall).fill(retries, clock or _Loop())
+            await _Filling(piece, writer, fetcher, hosts, max_bytes, stall).fill(retries, sleep)
         return await _finish(piece, target, writer, expect)
     except MediaError as error:
         error.charged = "yes"
@@ -145,7 +133,7 @@ class _Filling:
     max_bytes: int
     stall: float
 
-    async def fill(self, retries: int, clock: Sleeper) -> None:
+    async def fill(self, retries: int, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Pour until it is whole; after a break, wait and take it up again."""
         if self.piece.data is not None:
             data = self.piece.data
@@ -165,7 +153,7 @@ class _Filling:
                 if not error.retry or failures > retries:
                     raise
                 pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (failures - 1)) * random.uniform(0.75, 1.25)  # noqa: S311
-                await clock.sleep(max(pause, error.retry_after or 0.0))
+                await sleep(max(pause, error.retry_after or 0.0))
 
     def _write_data(self, data: bytes) -> None:
         self.writer.restart()
