@@ -129,7 +129,8 @@ def files_at(request: Request, place: str) -> list[str]:
     if place == "source":
         images += [getattr(request, name, None) for name in ("source", "first_frame")]
     elif place == "mask":
-        images += [request.mask.image] if getattr(request, "mask", None) else []
+        mask = getattr(request, "mask", None)
+        images += [mask.image] if mask is not None else []
     elif place == "last_frame":
         images += [getattr(request, "last_frame", None)]
     return [str(image) for image in images if image is not None]
@@ -227,7 +228,7 @@ def refused(**given: Any) -> InvalidRequest:
     return caught.value
 
 
-IMAGE = Image(path="a.png")  # type: ignore[arg-type]
+IMAGE = Image(path="a.png")
 
 
 @pytest.mark.parametrize(
