@@ -12,18 +12,28 @@ from typing import Any, get_args
 from ..errors import InvalidRequest, Problem, did_you_mean
 from ..requests import MASK_MODES, REFERENCE_ROLES, Mask, Reference, ReferenceRole
 
-__all__ = ["any_reference", "extra_params", "mask", "prompt_of", "reference", "shape", "split_model", "split_type"]
+__all__ = ["any_reference", "extra_params", "mask", "prompt_of", "reference", "shape", "split_model", "split_type", "stdin_text"]
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]+")
 
 
 def prompt_of(words: str) -> str:
     """Return a prompt; ``-`` means all of stdin."""
-    if words != "-":
-        return words
-    text = sys.stdin.read().strip()
+    return stdin_text("prompt") if words == "-" else words
+
+
+def stdin_text(what: str) -> str:
+    """Return all of stdin, without white space around it.
+
+    Raises:
+        InvalidRequest: it is empty, or no text.
+    """
+    try:
+        text = sys.stdin.read().strip()
+    except UnicodeDecodeError:
+        raise InvalidRequest([Problem("$", f"the {what} '-' reads stdin, and stdin is no UTF-8 text")]) from None
     if not text:
-        raise InvalidRequest([Problem("$.prompt", "the prompt '-' reads stdin, and stdin is empty")])
+        raise InvalidRequest([Problem("$", f"the {what} '-' reads stdin, and stdin is empty")])
     return text
 
 
