@@ -21,8 +21,8 @@ NAMES = frozenset(
         "input_images", "input_image_paths", "continue_from", "mask_path", "edit_mode", "output_format", "background", "negative_prompt",
         "seed", "guidance_scale", "style_image_path", "style_description", "control_image_path", "control_type", "subject_image_path",
         "subject_type", "subject_description", "mask_mode", "segmentation_classes", "last_frame_path", "strict", "n", "resolution",
-        "continue_as", "protect", "audio_type", "speed", "instructions", "input_video_path", "overwrite", "fallback", "prefer", "max_cost_usd",
-        "preview", "bridge",
+        "continue_as", "protect", "audio_type", "speed", "instructions", "input_video_path", "overwrite", "fallback", "prefer",
+        "max_cost_usd", "preview", "bridge",
     }
 )
 # fmt: on
