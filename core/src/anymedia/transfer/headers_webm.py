@@ -1,0 +1,200 @@
+"""WebM: EBML elements walked to the exact end; tracks read for size, running time and codecs."""
+
+from __future__ import annotations
+
+import struct
+
+import attrs
+
+from .headers_reader import Facts, Reader, refuse
+
+__all__ = ["read_webm"]
+
+_EBML, _DOCTYPE = 0x1A45DFA3, 0x4282
+_SEGMENT, _INFO, _TRACKS, _CLUSTER = 0x18538067, 0x1549A966, 0x1654AE6B, 0x1F43B675
+_TOP = {_INFO, _TRACKS, _CLUSTER, 0x114D9B74, 0x1C53BB6B, 0x1254C367, 0x1043A770, 0xEC, 0xBF}
+_ATTACHMENTS = 0x1941A469
+_CODECS = {b"V_VP8", b"V_VP9", b"V_AV1", b"A_OPUS", b"A_VORBIS"}
+_OPEN = -1
+
+
+def read_webm(reader: Reader) -> Facts:
+    """Return a WebM's facts; other Matroska files are refused."""
+    head = _element(reader, 0)
+    doctype = b""
+    position = head.start
+    while position < head.end:
+        inner = _element(reader, position)
+        if inner.number == _DOCTYPE:
+            doctype = reader.at(inner.start, min(16, inner.end - inner.start)).rstrip(b"\0")
+        position = inner.end
+    if doctype != b"webm":
+        raise refuse("it is a Matroska file but no WebM", "convert it to MP4 or WebM")
+    segment = _element(reader, head.end)
+    if segment.number != _SEGMENT:
+        raise refuse("it starts like a WebM but has no contents")
+    end = reader.size if segment.end == _OPEN else segment.end
+    if end < reader.size:
+        raise refuse(f"{reader.size - end} bytes follow after the end of the WebM", "save the video anew")
+    walk = _Walk(reader)
+    walk.run(segment.start, end)
+    return walk.facts()
+
+
+@attrs.frozen
+class _Element:
+    number: int
+    start: int
+    end: int
+
+
+def _element(reader: Reader, position: int) -> _Element:
+    """Read an element's head; ``end`` is -1 where its length was left open (live recordings)."""
+    reader.step()
+    first = reader.at(position, 1)[0]
+    width = 9 - first.bit_length()
+    if width > 4:
+        raise refuse("something follows after the end of the WebM, or a part of it is damaged")
+    number = int.from_bytes(reader.at(position, width), "big")
+    position += width
+    first = reader.at(position, 1)[0]
+    width = 9 - first.bit_length()
+    if width > 8:
+        raise refuse("a part of the WebM is damaged")
+    length = int.from_bytes(reader.at(position, width), "big") & (1 << 7 * width) - 1
+    position += width
+    if length == (1 << 7 * width) - 1:
+        if number not in {_SEGMENT, _CLUSTER}:
+            raise refuse("a part of the WebM is damaged")
+        return _Element(number, position, _OPEN)
+    if position + length > reader.size:
+        raise refuse("the file is truncated: it ends before its contents do")
+    return _Element(number, position, position + length)
+
+
+class _Walk:
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self.width = self.height = 0
+        self.alpha = False
+        self.codecs: list[bytes] = []
+        self._scale = 1_000_000
+        self._claimed = 0.0
+        self._last = 0
+        self._clusters = 0
+
+    def run(self, position: int, end: int) -> None:
+        while position < end:
+            element = _element(self.reader, position)
+            if element.number not in _TOP:
+                kind = "it carries attached files" if element.number == _ATTACHMENTS else "a part of the WebM is damaged"
+                raise refuse(kind)
+            if element.end > end:
+                raise refuse("a part of the WebM is damaged")
+            if element.number == _CLUSTER:
+                position = self._cluster(element, end)
+                continue
+            if element.number == _INFO:
+                self._info(element)
+            elif element.number == _TRACKS:
+                for track in self._children(element):
+                    if track.number == 0xAE:
+                        self._track(track)
+            position = element.end
+
+    def facts(self) -> Facts:
+        if not self._clusters or not self.codecs:
+            raise refuse("the WebM holds no data")
+        seconds = max(self._claimed, float(self._last)) * self._scale / 1e9
+        if not 0 <= seconds < 1e9:
+            raise refuse("the header of the WebM makes no sense")
+        size = self.reader.size
+        codec = self.codecs[0].decode("ascii")
+        if not self.width:
+            return Facts(format="webm", mime="audio/webm", kind="audio", size=size, end=size, seconds=seconds, mode=codec)
+        return Facts(
+            format="webm",
+            mime="video/webm",
+            kind="video",
+            size=size,
+            end=size,
+            width=self.width,
+            height=self.height,
+            seconds=seconds,
+            has_alpha=self.alpha,
+            mode=codec,
+        )
+
+    def _children(self, outer: _Element) -> list[_Element]:
+        found, position = [], outer.start
+        while position < outer.end:
+            inner = _element(self.reader, position)
+            if inner.end == _OPEN or inner.end > outer.end:
+                raise refuse("a part of the WebM is damaged")
+            found.append(inner)
+            position = inner.end
+        return found
+
+    def _number(self, element: _Element) -> int:
+        if element.end - element.start > 8:
+            raise refuse("a part of the WebM is damaged")
+        return int.from_bytes(self.reader.at(element.start, element.end - element.start), "big")
+
+    def _info(self, outer: _Element) -> None:
+        for element in self._children(outer):
+            if element.number == 0x2AD7B1:
+                self._scale = self._number(element)
+            elif element.number == 0x4489:
+                raw = self.reader.at(element.start, min(8, element.end - element.start))
+                self._claimed = struct.unpack(">f" if len(raw) == 4 else ">d", raw)[0]
+
+    def _track(self, outer: _Element) -> None:
+        for element in self._children(outer):
+            if element.number == 0x86:
+                codec = self.reader.at(element.start, min(32, element.end - element.start)).rstrip(b"\0")
+                if codec not in _CODECS:
+                    raise refuse("the WebM is coded in a way that WebM does not allow", "convert it to MP4 or WebM")
+                self.codecs.append(codec)
+            elif element.number == 0x6D80:
+                raise refuse("the WebM is compressed or encrypted in a way that is not taken")
+            elif element.number == 0xE0:
+                self._picture(element)
+
+    def _picture(self, outer: _Element) -> None:
+        for element in self._children(outer):
+            if element.number == 0xB0:
+                self.width = max(self.width, self._number(element))
+            elif element.number == 0xBA:
+                self.height = max(self.height, self._number(element))
+            elif element.number == 0x53C0:
+                self.alpha = bool(self._number(element))
+
+    def _cluster(self, cluster: _Element, end: int) -> int:
+        """Walk a cluster's blocks for their times; returns where it ends (found out, where it was left open)."""
+        self._clusters += 1
+        position, begin = cluster.start, 0
+        limit = end if cluster.end == _OPEN else cluster.end
+        while position < limit:
+            element = _element(self.reader, position)
+            if cluster.end == _OPEN and element.number in _TOP - {0xEC, 0xBF}:
+                return position
+            if element.end == _OPEN or element.end > limit:
+                raise refuse("a part of the WebM is damaged")
+            if element.number == 0xE7:
+                begin = self._number(element)
+                self._last = max(self._last, begin)
+            elif element.number == 0xA3:
+                self._block(element, begin)
+            elif element.number == 0xA0:
+                for inner in self._children(element):
+                    if inner.number == 0xA1:
+                        self._block(inner, begin)
+            elif element.number not in {0xA7, 0xAB, 0xEC, 0xBF, 0x5854, 0xAF}:
+                raise refuse("a part of the WebM is damaged")
+            position = element.end
+        return limit
+
+    def _block(self, element: _Element, begin: int) -> None:
+        width = 9 - self.reader.at(element.start, 1)[0].bit_length()
+        offset = int.from_bytes(self.reader.at(element.start + width, 2), "big", signed=True)
+        self._last = max(self._last, begin + offset)
