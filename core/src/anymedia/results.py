@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,6 +88,14 @@ class Piece:
             raise PluginContractError("a Piece takes just one of data, url and stream")
 
 
+def _pieces(value: Iterable[Piece]) -> tuple[Piece, ...]:
+    return tuple(value)
+
+
+def _texts(value: Iterable[str]) -> tuple[str, ...]:
+    return tuple(value)
+
+
 @attrs.frozen(kw_only=True)
 class Outcome:
     """What a hook returns when the work is done.
@@ -101,12 +109,12 @@ class Outcome:
         warnings: sentences for the caller.
     """
 
-    pieces: tuple[Piece, ...] = attrs.field(converter=tuple)
+    pieces: tuple[Piece, ...] = attrs.field(converter=_pieces)
     continued_as: str | None = None
     cost_usd: float | None = None
     usage: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
     request_id: str | None = None
-    warnings: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    warnings: tuple[str, ...] = attrs.field(default=(), converter=_texts)
 
 
 @attrs.frozen(kw_only=True)
