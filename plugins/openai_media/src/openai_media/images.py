@@ -1,0 +1,139 @@
+"""The Images API: generate, edit, masks and references. Answers carry base64; the provider keeps nothing to go on from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from anymedia.context import Context, LoadedMedia
+from anymedia.errors import InvalidRequest, UnsupportedInput
+from anymedia.media import mime_of
+from anymedia.requests import EditWithReferences, GenerateImage, Inpaint, Reference
+from anymedia.results import Outcome, Piece
+
+from ._answers import ImagesAnswer, decode_images
+from ._client import Connection, connect, read_answer
+from ._errors import translated
+from ._options import chosen, extras, further
+
+__all__ = ["cost_of", "edit_with_references", "generate", "inpaint"]
+
+_Request = GenerateImage | Inpaint | EditWithReferences
+#: The most pictures images.edit takes (API reference).
+_MOST_IMAGES = 16
+_ARGUMENTS = ("size", "quality", "background", "output_format")
+
+
+async def generate(request: GenerateImage, context: Context) -> Outcome:
+    """Make images from words; with a continuation, edit the collected image."""
+    if request.continue_from is not None:
+        return await _edit(request, context, request.prompt, [context.read(request.continue_from.files[0])], None)
+    connection = connect(context)
+    opening = connection.sdk.images.with_streaming_response.generate(prompt=request.prompt, **_arguments(request, context))
+    return await _submit(connection, opening, request, context)
+
+
+async def inpaint(request: Inpaint, context: Context) -> Outcome:
+    """Change the masked region of the source, or of the continued image."""
+    mask = None if request.mask is None else context.read(request.mask)
+    if request.source is not None:
+        source = context.read(request.source)
+    else:
+        assert request.continue_from is not None  # the request's own check
+        source = context.read(request.continue_from.files[0])
+    return await _edit(request, context, request.prompt, [source], mask)
+
+
+async def edit_with_references(request: EditWithReferences, context: Context) -> Outcome:
+    """Make an image from pictures. Sources go first (a mask applies to the first picture), then the continued image."""
+    sources = [r for r in request.references if r.role == "source"]
+    others = [r for r in request.references if r.role != "source"]
+    pictures = [context.read(r.image) for r in sources]
+    if request.continue_from is not None:
+        pictures.append(context.read(request.continue_from.files[0]))
+    first_other = len(pictures) + 1
+    pictures += [context.read(r.image) for r in others]
+    if len(pictures) > _MOST_IMAGES:
+        raise UnsupportedInput(f"'{context.model}' takes {_MOST_IMAGES} pictures at most, the continued one counted, not {len(pictures)}")
+    prompt = "\n".join([request.prompt, *(_wording(r, first_other + i) for i, r in enumerate(others))])
+    mask = None if request.mask is None else context.read(request.mask)
+    return await _edit(request, context, _fitting(prompt, context), pictures, mask)
+
+
+def _wording(reference: Reference, number: int) -> str:
+    """Put a role into words; pictures are counted from 1 in the order they are sent."""
+    what = {
+        "style": f"Take the style, and only the style, from picture {number}",
+        "control": f"Follow the structure{f' ({reference.type})' if reference.type else ''} of picture {number}",
+        "subject": f"Keep the subject{f' ({reference.type})' if reference.type else ''} of picture {number} as it is",
+    }[reference.role]
+    return f"{what}: {reference.description}." if reference.description else f"{what}."
+
+
+def _fitting(prompt: str, context: Context) -> str:
+    if context.operation is not None and (wrong := context.operation.prompt.problem(prompt)) is not None:
+        raise InvalidRequest(
+            f"with the roles of its references in words, '{context.model}' {wrong} in the prompt", fix="shorten the prompt"
+        )
+    return prompt
+
+
+def _arguments(request: _Request, context: Context) -> dict[str, Any]:
+    sent = chosen(request, context, _ARGUMENTS)
+    if context.takes("n") and request.n != 1:
+        sent["n"] = request.n
+    more = {**further(request, context, sent=(*_ARGUMENTS, "n")), **extras(request, context, but=("responses",))}
+    return {"model": context.model, **sent, **({"extra_body": more} if more else {})}
+
+
+def _file(loaded: LoadedMedia) -> tuple[str, bytes, str]:
+    return (loaded.filename, loaded.data, loaded.mime)
+
+
+async def _edit(request: _Request, context: Context, prompt: str, pictures: Sequence[LoadedMedia], mask: LoadedMedia | None) -> Outcome:
+    connection = connect(context)
+    arguments = _arguments(request, context)
+    if mask is not None:
+        arguments["mask"] = _file(mask)
+    # Always a list: a single file would go out under another field name.
+    opening = connection.sdk.images.with_streaming_response.edit(image=[_file(p) for p in pictures], prompt=prompt, **arguments)
+    return await _submit(connection, opening, request, context)
+
+
+async def _submit(connection: Connection, opening: Any, request: _Request, context: Context) -> Outcome:
+    async with context.submission():
+        with translated(context):
+            answer, request_id = await read_answer(connection, opening, decode_images)
+    asked = request.output_format if context.takes("output_format") else None
+    return Outcome(
+        pieces=_pieces(answer, asked),
+        usage=answer.usage or {},
+        cost_usd=cost_of(answer.usage, context),
+        request_id=request_id,
+    )
+
+
+def _pieces(answer: ImagesAnswer, asked: str | None) -> list[Piece]:
+    form = answer.output_format or asked
+    mime = mime_of(form) if form in {"png", "jpeg", "webp"} else None
+    return [
+        Piece(data=p.b64_json, mime=mime, text=p.revised_prompt) if p.b64_json else Piece(url=p.url, mime=mime, text=p.revised_prompt)
+        for p in answer.data or ()
+    ]
+
+
+def cost_of(usage: Mapping[str, Any] | None, context: Context) -> float | None:
+    """Return US dollars by the row's token rates, or None where usage or rates are not known.
+
+    Cached input is counted in full, so the figure is an upper bound.
+    """
+    rates = {} if context.row is None else context.row.wire
+    details = (usage or {}).get("input_tokens_details") or {}
+    counts = {
+        "text_in": details.get("text_tokens"),
+        "image_in": details.get("image_tokens"),
+        "image_out": (usage or {}).get("output_tokens"),
+    }
+    if context.service == "compatible" or not all(isinstance(count, int) and name in rates for name, count in counts.items()):
+        return None
+    return round(sum(float(rates[name]) * int(count or 0) for name, count in counts.items()) / 1_000_000, 6)

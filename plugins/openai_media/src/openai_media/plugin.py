@@ -1,0 +1,103 @@
+"""The hooks. Nothing of the SDK is imported before one of them is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anymedia.capabilities import CapabilityMatrix, load_matrix
+from anymedia.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from anymedia.context import Context
+    from anymedia.hookspecs import ListedModel, SubmissionRecord
+    from anymedia.requests import ContinueVideo, EditWithReferences, GenerateAudio, GenerateImage, GenerateVideo, Inpaint
+    from anymedia.results import Job, JobState, Outcome
+
+
+@hookimpl
+def capabilities() -> CapabilityMatrix:
+    """Return the matrix that stands beside this file."""
+    return load_matrix(Path(__file__).with_name("capabilities.toml"))
+
+
+@hookimpl
+async def generate_image(request: GenerateImage, context: Context) -> Outcome:
+    """Make images by the Images API, or a turn of a conversation by the Responses API."""
+    from . import conversation, images
+
+    if conversation.wanted(request):
+        return await conversation.take_turn(request, context)
+    return await images.generate(request, context)
+
+
+@hookimpl
+async def inpaint(request: Inpaint, context: Context) -> Outcome:
+    """Change the masked region of the source, or of the continued image."""
+    from . import images
+
+    return await images.inpaint(request, context)
+
+
+@hookimpl
+async def edit_with_references(request: EditWithReferences, context: Context) -> Outcome:
+    """Make an image from up to 16 pictures; roles other than source are put into words."""
+    from . import images
+
+    return await images.edit_with_references(request, context)
+
+
+@hookimpl
+async def generate_video(request: GenerateVideo, context: Context) -> Job:
+    """Start a video job, from words or a first frame."""
+    from . import videos
+
+    return await videos.create(request, context)
+
+
+@hookimpl
+async def continue_video(request: ContinueVideo, context: Context) -> Job:
+    """Remix, edit or extend an earlier video."""
+    from . import videos
+
+    return await videos.go_on(request, context)
+
+
+@hookimpl
+async def generate_audio(request: GenerateAudio, context: Context) -> Outcome:
+    """Speak a text."""
+    from . import speech
+
+    return await speech.speak(request, context)
+
+
+@hookimpl
+async def check_job(job: Job, context: Context) -> JobState:
+    """Look once at a video job."""
+    from . import videos
+
+    return await videos.look(job, context)
+
+
+@hookimpl
+async def cancel_job(job: Job, context: Context) -> None:
+    """Delete a video job, which also stops it."""
+    from . import videos
+
+    await videos.cancel(job, context)
+
+
+@hookimpl
+async def find_submission(record: SubmissionRecord, context: Context) -> Job | None:
+    """Look for a video job by model, prompt and time of creation; images and speech are kept nowhere."""
+    from . import videos
+
+    return await videos.find(record, context)
+
+
+@hookimpl
+async def list_models(context: Context) -> tuple[ListedModel, ...]:
+    """Return the models the provider lists, with their shutdown dates."""
+    from . import listing
+
+    return await listing.listed(context)

@@ -1,0 +1,207 @@
+"""The videos protocol (create, look, content, remix, edits, extensions, list, delete), as other servers still speak it.
+
+It goes through the SDK's generic requests: its own ``videos`` methods are deprecated, warn with every call, refuse a video
+id in edit and extend and an image reference as an object, and will be gone some day. What is sent is the same.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from anymedia.context import Context, LoadedMedia
+from anymedia.errors import BackendError, BackendUnavailable, InvalidRequest, MediaError, UnknownContinuation
+from anymedia.hookspecs import SubmissionRecord
+from anymedia.redaction import clean_text
+from anymedia.requests import ContinueVideo, GenerateVideo
+from anymedia.results import ContinuationData, Failed, Job, JobState, Outcome, Piece, Running, Succeeded
+
+from ._answers import bad_answer, decode_json
+from ._client import LOOK_SECONDS, Connection, connect
+from ._errors import BY_CODE, Answered, from_answer, translated
+from ._options import chosen, extras, further
+
+__all__ = ["cancel", "create", "find", "go_on", "look"]
+
+_DONE = frozenset({"completed", "succeeded"})
+_OVER = frozenset({"failed", "cancelled", "canceled", "expired", "deleted", "error"})
+#: How far apart the clocks of caller and server may be, when a submit is looked for by its time.
+_SKEW_SECONDS = 60.0
+_LIST_PAGES, _LIST_SIZE = 5, 100
+_CHUNK = 1 << 16
+
+
+async def create(request: GenerateVideo, context: Context) -> Job:
+    """Start a job from words, or from a first frame (``input_reference``)."""
+    fields: dict[str, Any] = {"prompt": request.prompt, "model": context.model, **chosen(request, context, ("size",))}
+    if request.duration is not None and context.takes("duration"):
+        fields["seconds"] = f"{request.duration:g}"  # a text in this protocol
+    fields |= {**further(request, context, sent=("size",)), **extras(request, context)}
+    frame = None if request.first_frame is None else context.read(request.first_frame)
+    return await _start(context, "/videos", fields, "input_reference", frame)
+
+
+async def go_on(request: ContinueVideo, context: Context) -> Job:
+    """Remix (the default), edit or extend an earlier job, or edit or extend an uploaded video."""
+    way = request.continue_as or ("remix" if request.source is None else "edit")
+    fields: dict[str, Any] = {"prompt": request.prompt, **extras(request, context)}
+    upload = None if request.source is None else context.read(request.source)
+    before = None if upload else _video_id(request)
+    if way == "remix":
+        if before is None:
+            raise InvalidRequest("a remix starts from a job of the same server, not from a file", fix="use continue_as='edit'")
+        return await _start(context, f"/videos/{before}/remix", fields, "", None, json=True, way=way)
+    if way == "extend":
+        option = None if context.operation is None else context.operation.options.get("duration")
+        seconds = request.duration if request.duration is not None else getattr(option, "default", None) or 4
+        fields["seconds"] = f"{seconds:g}"
+    if before is not None:
+        fields["video"] = {"id": before}
+    path = "/videos/edits" if way == "edit" else "/videos/extensions"
+    return await _start(context, path, fields, "video", upload, json=upload is None, way=way)
+
+
+def _video_id(request: ContinueVideo) -> str:
+    continuation = request.continue_from
+    found = None if continuation is None else continuation.data.get("video_id")
+    if not isinstance(found, str) or not found or not found.replace("-", "").replace("_", "").isalnum():
+        name = "the continuation" if continuation is None else repr(continuation.id)
+        raise UnknownContinuation(f"{name} holds no video id of this server", fix="give the video file as the source instead")
+    return found
+
+
+async def _start(
+    context: Context, path: str, fields: Mapping[str, Any], name: str, file: LoadedMedia | None, *, json: bool = False, way: str = ""
+) -> Job:
+    """Make the one billable POST. Forms are what the SDK itself sends; rows of JSON-only servers say ``wire.json``."""
+    connection = connect(context)
+    wants_json = json or bool(context.row is not None and context.row.wire.get("json"))
+    body: dict[str, Any] = dict(fields)
+    if wants_json and file is not None:
+        url = f"data:{file.mime};base64,{base64.b64encode(file.data).decode()}"
+        body[name] = {"image_url": url} if name == "input_reference" else url
+    more: dict[str, Any] = {}
+    if not wants_json:
+        more["files"] = [] if file is None else [(name, (file.filename, file.data, file.mime))]
+        more["options"] = {"headers": {"Content-Type": "multipart/form-data"}}
+    async with context.submission():
+        with translated(context):
+            answer = await _ask(connection, "post", path, body=body, **more)
+        job = decode_json(answer.content)
+        if not isinstance(job.get("id"), str):
+            raise bad_answer("it holds no id of a job")
+    data = {"way": way} if way else {}
+    return Job(id=job["id"], data=data, poll_after=_poll_after(answer), expires_at=_number(job.get("expires_at")))
+
+
+async def _ask(connection: Connection, method: str, path: str, **more: Any) -> Any:
+    import httpx2
+
+    return await getattr(connection.sdk, method)(path, cast_to=httpx2.Response, **more)
+
+
+async def _look_up(context: Context, path: str, **params: Any) -> Any:
+    with translated(context):
+        options = {"timeout": LOOK_SECONDS, **({"params": params} if params else {})}
+        return await _ask(connect(context), "get", path, options=options)
+
+
+async def look(job: Job, context: Context) -> JobState:
+    """Look once. A job that its server no longer knows is over."""
+    try:
+        answer = await _look_up(context, f"/videos/{job.id}")
+    except InvalidRequest as gone:
+        return Failed(error=BackendError(f"the server does not know the job any more: {gone.message}"))
+    state = decode_json(answer.content)
+    status = str(state.get("status") or "")
+    progress = _number(state.get("progress"))
+    if status in _DONE:
+        return Succeeded(outcome=_outcome(job, state, context))
+    if status in _OVER:
+        return Failed(error=_failure(status, state.get("error"), context))
+    share = None if progress is None else min(max(progress / 100, 0.0), 1.0)
+    return Running(progress=share, note=clean_text(status, 40), poll_after=_poll_after(answer))
+
+
+def _failure(status: str, error: Any, context: Context) -> BackendError:
+    details = error if isinstance(error, dict) else {"message": error}
+    message, code = str(details.get("message") or f"the job ended as {status!r}"), details.get("code")
+    kind = BY_CODE.get(code) if isinstance(code, str) else None
+    found: MediaError = from_answer(Answered(kind=kind or "broken", message=message, code=code if kind else None), context)
+    if isinstance(found, BackendError) and not isinstance(found, BackendUnavailable):
+        return found
+    return BackendError(f"the job of '{context.backend}/{context.model}' failed: {clean_text(message)}")
+
+
+def _outcome(job: Job, state: Mapping[str, Any], context: Context) -> Outcome:
+    handle = ContinuationData(data={"video_id": job.id}, expires_at=_number(state.get("expires_at")))
+    piece = Piece(stream=lambda start: _content(job.id, start, context), mime="video/mp4", continuation=handle)
+    usage = {k: state[k] for k in ("seconds", "size") if state.get(k) is not None}
+    return Outcome(pieces=(piece,), continued_as=job.data.get("way"), usage=usage)
+
+
+async def _content(video_id: str, start: int, context: Context) -> AsyncIterator[bytes]:
+    """Stream the file in small pieces; on redirects the HTTP client leaves the key behind.
+
+    Raises:
+        ValueError: when the server cannot start at that offset.
+    """
+    connection = connect(context)
+    headers = {**connection.sdk.auth_headers, "accept": "application/binary"}
+    if start:
+        headers["range"] = f"bytes={start}-"
+    url = str(connection.sdk.base_url).rstrip("/") + f"/videos/{video_id}/content"
+    with translated(context):
+        async with connection.http.stream("GET", url, headers=headers, timeout=LOOK_SECONDS, follow_redirects=True) as answer:
+            if start and (answer.status_code != 206 or not answer.headers.get("content-range", "").startswith(f"bytes {start}-")):
+                raise ValueError(f"the server cannot start at byte {start} (it answered {answer.status_code})")
+            if not answer.is_success:
+                raise BackendUnavailable(f"the video could not be fetched (HTTP {answer.status_code})")
+            async for chunk in answer.aiter_bytes(_CHUNK):
+                yield chunk
+
+
+async def cancel(job: Job, context: Context) -> None:
+    """Delete the job: servers that can stop it do so then."""
+    with translated(context):
+        await _ask(connect(context), "delete", f"/videos/{job.id}", options={"timeout": LOOK_SECONDS})
+
+
+async def find(record: SubmissionRecord, context: Context) -> Job | None:
+    """Look through the server's list for the one job of this model and prompt since the submit began.
+
+    Two that fit leave it open which is ours, so then none is taken.
+    """
+    if record.operation not in {"generate_video", "continue_video"}:
+        return None
+    found: list[str] = []
+    after: dict[str, Any] = {}
+    since = record.started_at - _SKEW_SECONDS
+    for _ in range(_LIST_PAGES):
+        try:
+            answer = await _look_up(context, "/videos", limit=_LIST_SIZE, order="desc", **after)
+        except InvalidRequest:  # no list on this server
+            return None
+        page = decode_json(answer.content)
+        jobs = [job for job in page.get("data") or () if isinstance(job, dict) and isinstance(job.get("id"), str)]
+        found += [job["id"] for job in jobs if _fits(job, record, since)]
+        oldest = min((_number(job.get("created_at")) or 0.0 for job in jobs), default=0.0)
+        if not jobs or not page.get("has_more") or oldest < since:
+            break
+        after = {"after": jobs[-1]["id"]}
+    return Job(id=found[0]) if len(found) == 1 else None
+
+
+def _fits(job: Mapping[str, Any], record: SubmissionRecord, since: float) -> bool:
+    made = _number(job.get("created_at"))
+    return job.get("prompt") == record.prompt and job.get("model", record.model) == record.model and made is not None and made >= since
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _poll_after(answer: Any) -> float | None:
+    text = answer.headers.get("openai-poll-after-ms", "")
+    return float(text) / 1000 if text.isdigit() else None
