@@ -1,0 +1,91 @@
+"""The hooks of the local backend; each imports its room when it is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from anymedia.capabilities import CapabilityMatrix, load_matrix
+from anymedia.context import Context
+from anymedia.hookspecs import SubmissionRecord, hookimpl
+from anymedia.requests import ContinueVideo, EditWithReferences, GenerateAudio, GenerateImage, GenerateVideo, Inpaint
+from anymedia.results import Job, JobState, Outcome
+
+__all__: list[str] = []
+
+
+@hookimpl
+def capabilities() -> CapabilityMatrix:
+    """Return the matrix."""
+    return load_matrix(Path(__file__).with_name("capabilities.toml"))
+
+
+@hookimpl
+async def generate_image(request: GenerateImage, context: Context) -> Outcome:
+    """Draw a scene from keywords, or go on with an earlier picture."""
+    from .images import generate
+
+    return await generate(request, context)
+
+
+@hookimpl
+async def inpaint(request: Inpaint, context: Context) -> Outcome:
+    """Erase, fill, or grow."""
+    from .images import inpaint
+
+    return await inpaint(request, context)
+
+
+@hookimpl
+async def edit_with_references(request: EditWithReferences, context: Context) -> Outcome:
+    """Adjust a source, take a style, a structure, subjects."""
+    from .images import edit
+
+    return await edit(request, context)
+
+
+@hookimpl
+async def generate_video(request: GenerateVideo, context: Context) -> Job:
+    """Start rendering a video."""
+    from .videos.requests import start_video
+
+    return await start_video(request, context)
+
+
+@hookimpl
+async def continue_video(request: ContinueVideo, context: Context) -> Job:
+    """Start rendering what comes after a video."""
+    from .videos.requests import start_continuation
+
+    return await start_continuation(request, context)
+
+
+@hookimpl
+async def generate_audio(request: GenerateAudio, context: Context) -> Outcome:
+    """Speak, or play."""
+    from .sounds.requests import make_sound
+
+    return await make_sound(request, context)
+
+
+@hookimpl
+async def check_job(job: Job, context: Context) -> JobState:
+    """Look at a rendering; take it up again where no process is at work on it."""
+    from .videos.jobs import look
+
+    return await look(job, context)
+
+
+@hookimpl
+async def cancel_job(job: Job, context: Context) -> None:
+    """Stop a rendering."""
+    from .videos.jobs import cancel
+
+    cancel(job)
+
+
+@hookimpl
+async def find_submission(record: SubmissionRecord, context: Context) -> Job | Outcome | None:
+    """Find a rendering that was started by a process that died before it could note it down."""
+    from .videos.jobs import find
+
+    return find(record, context)
