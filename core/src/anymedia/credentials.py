@@ -24,9 +24,9 @@ from .errors import SettingsError
 __all__ = ["Credential", "Keys", "Secret", "find_credential", "read_keys"]
 
 
-@attrs.frozen(repr=False, str=False)
+@attrs.frozen(repr=False, str=False, eq=False)
 class Secret:
-    """A text that never shows itself: str, repr, format and pickling give no hint of it."""
+    """A text that never shows itself: str, repr, format, comparing and pickling give no hint of it."""
 
     _text: str = attrs.field()
 

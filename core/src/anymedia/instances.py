@@ -18,6 +18,7 @@ from .credentials import Credential, Keys, Secret, find_credential
 from .errors import PluginError, SettingsError, UnknownBackend, did_you_mean
 from .model_table import configured_rows, elsewhere
 from .planning.types import BackendView
+from .redaction import register_secret
 from .registry import Registry
 from .settings import InstanceSettings, Settings
 from .settings_reading import base_url_problem
@@ -40,7 +41,7 @@ class BackendInstance:
         credentials: each with the place it was looked for and found in; names, never values.
         missing: what it lacks to be usable: names of environment variables, or sentences.
         base_url: where its requests go, None for the SDK's usual address; ``base_url_from`` says who set it.
-        hosts: hosts that may be given its credentials.
+        hosts: hosts (``host``, ``host:port``) that may be given its credentials.
         enforce_lifecycle: False for a compatible server: dates are then only noted.
     """
 
@@ -100,6 +101,8 @@ def make_instances(registry: Registry, settings: Settings, environ: Mapping[str,
             found[name] = _without_plugin(wanted[name], error.message)
         else:
             found[name] = _make(wanted[name], matrix, env, settings.keys)
+            for secret in found[name].secrets().values():
+                register_secret(secret)
     return found
 
 
@@ -112,7 +115,7 @@ def _make(own: InstanceSettings, matrix: CapabilityMatrix, env: Mapping[str, str
     missing: list[str] = []
     service = _service(own, matrix, env, keys)
     if service not in {*matrix.services, COMPATIBLE, ""}:
-        known = (*matrix.services, COMPATIBLE)
+        known = tuple(dict.fromkeys([*matrix.services, COMPATIBLE]))
         missing.append(f"plugin {own.plugin!r} has no service {service!r} (there are: {', '.join(known)}){did_you_mean(service, known)}")
     base_url, base_url_from = _base_url(own, service, matrix, env)
     if service == COMPATIBLE and base_url is None:
@@ -158,7 +161,7 @@ def _service(own: InstanceSettings, matrix: CapabilityMatrix, env: Mapping[str, 
     if own.service:
         return own.service
     for service in matrix.services:
-        if any(all(c.secret for c in _look_up(s, own, env, keys)) for s in _sets_for(matrix, service)):
+        if service != COMPATIBLE and any(all(c.secret for c in _look_up(s, own, env, keys)) for s in _sets_for(matrix, service)):
             return service
     return matrix.services[0] if matrix.services else ""
 
@@ -200,8 +203,8 @@ def _base_url(own: InstanceSettings, service: str, matrix: CapabilityMatrix, env
 
 def _hosts(own: InstanceSettings, service: str, matrix: CapabilityMatrix, base_url: str | None) -> tuple[str, ...]:
     usual: Iterable[str] = () if service == COMPATIBLE else matrix.hosts
-    host = urllib.parse.urlsplit(base_url).hostname if base_url else None
-    return tuple(dict.fromkeys([*usual, *([host] if host else []), *own.hosts]))
+    place = [urllib.parse.urlsplit(base_url).netloc.lower()] if base_url else []
+    return tuple(dict.fromkeys([*usual, *place, *own.hosts]))
 
 
 def _cut(matrix: CapabilityMatrix, service: str, own: InstanceSettings) -> CapabilityMatrix:
@@ -212,6 +215,6 @@ def _cut(matrix: CapabilityMatrix, service: str, own: InstanceSettings) -> Capab
         taken = {row.id for row in extra}
         models = (*extra, *(row for row in rows if row.id not in taken))
         return attrs.evolve(matrix, models=models, services=(service,) if service else (), credentials=tuple(_sets_for(matrix, service)))
-    usual = matrix.services[:1]
-    rows = [elsewhere(row) for row in matrix.models if not row.services or {COMPATIBLE, *usual} & set(row.services)]
+    speaks = COMPATIBLE if COMPATIBLE in matrix.services else "".join(matrix.services[:1])
+    rows = [elsewhere(row) for row in matrix.models if not row.services or speaks in row.services]
     return attrs.evolve(matrix, models=extra or tuple(rows), services=(), first_party=False, hosts=(), base_url_env=())

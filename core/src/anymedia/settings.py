@@ -19,7 +19,7 @@ that directory may be somebody else's. Keys do not stand here but in the environ
     disable = ["grok"]                           # ANYMEDIA_DISABLE=a,b adds to it
 
     [fetch]
-    allow = ["127.0.0.1", "media.lan:8080"]      # private hosts that inputs may be fetched from
+    allow = ["127.0.0.1", "media.lan:8080"]      # private hosts and networks that may be fetched from
 
     [backends.mygpu]                             # an instance of a plugin; by default the plugin of that name
     plugin = "openai"
@@ -61,7 +61,7 @@ class Settings:
         disabled: names of plugins and instances that are kept out.
         policy: the default policy.
         defaults: medium or operation -> ``backend`` or ``backend/model``.
-        fetch_allow: private hosts (``host`` or ``host:port``) that may be fetched from.
+        fetch_allow: private hosts (``host``, ``host:port``) and networks that may be fetched from.
         state_dir: where journal, ledger and continuations are kept.
         keys: what the keys file holds.
         files: the files that were read.
@@ -188,7 +188,7 @@ class _Config:
         if (defaults := self._top.table("defaults")) is not None:
             found["defaults"] = self._defaults(defaults)
         if (fetch := self._top.table("fetch")) is not None:
-            found["fetch_allow"] = fetch.hosts("allow")
+            found["fetch_allow"] = fetch.networks("allow")
             fetch.done()
         if (plugins := self._top.table("plugins")) is not None:
             found |= self._plugins(plugins)

@@ -71,6 +71,14 @@ class SettingsTable(Table):
         """Take a list of ``host`` or ``host:port``, in lower case."""
         return tuple(host.lower() for host in self._matching(key, _HOST, "a host like 'media.lan' or '127.0.0.1:8080'"))
 
+    def networks(self, key: str) -> tuple[str, ...]:
+        """Take a list of ``host``, ``host:port``, address or network (CIDR), in lower case."""
+        values = self.strings(key)
+        for value in values:
+            if not _HOST.fullmatch(value) and not _is_network(value):
+                self.fail(f"{key}: expected a host like 'media.lan' or '127.0.0.1:8080', or a network, got {value!r:.80}")
+        return tuple(value.lower() for value in values)
+
     def _matching(self, key: str, pattern: re.Pattern[str], what: str) -> tuple[str, ...]:
         values = self.strings(key)
         for value in values:
@@ -84,6 +92,14 @@ class SettingsTable(Table):
         if value is not None and (not math.isfinite(value) or value < low):
             self.fail(f"{key}: expected a number from {low:g} up, got {value!r}")
         return None if value is None else float(value)
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def names_in(text: str) -> tuple[str, ...]:
