@@ -38,6 +38,8 @@ def open_input(path: str | Path, roots: Sequence[Path] | None = None, *, field: 
         InvalidRequest: it is not there, not a regular file, or not within what is allowed.
     """
     found = locate(path, roots, field=field)
+    if os.fspath(path).endswith(("/", "/.", os.sep)):
+        raise refuse(field, path, "names a directory")
     if roots is not None and Path(found.path).suffix.lower() not in MEDIA_SUFFIXES:
         raise refuse(field, path, "is not named like a media file", f"it needs {_SUFFIX_HELP}")
     try:

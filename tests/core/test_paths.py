@@ -1,0 +1,411 @@
+"""Paths in and out: what is refused, what passes, and that nothing escapes an allowed root."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anymedia.errors import InvalidRequest, MediaError
+from anymedia.transfer import walk as walking
+from anymedia.transfer import writing
+from anymedia.transfer.names import name_problem
+from anymedia.transfer.paths import OutputTarget, open_input, plan_output
+from anymedia.transfer.writing import Writer
+
+CANARY = b"CANARY-this-is-outside-the-root"
+GOOD = b"good bytes"
+posix = pytest.mark.skipif(os.name != "posix", reason="pipes, devices and symbolic links of POSIX")
+
+
+@attrs.frozen
+class House:
+    """A root with good files in it, and secrets outside; hostile things of every kind lie around."""
+
+    root: Path
+    outside: Path
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for folder in (root / "sub" / "deep", outside, tmp_path / "root-not", root / "folder.png"):
+        folder.mkdir(parents=True)
+    for good in ("a.png", "sub/b.JPG", "sub/deep/c.mp4", "with space.webp", "ünïcode.png", ".hidden/d.wav"):
+        (root / good).parent.mkdir(exist_ok=True)
+        (root / good).write_bytes(GOOD)
+    for bad in (
+        outside / "secret.png",
+        outside / "id_rsa",
+        tmp_path / "root-not" / "x.png",
+        root / "id_rsa",
+        root / ".env",
+        root / "notes.txt",
+    ):
+        bad.write_bytes(CANARY)
+    for name, target in {
+        "link.png": outside / "secret.png",
+        "link-key.png": outside / "id_rsa",
+        "link-up.png": Path("../outside/secret.png"),
+        "link-inside.png": root / "a.png",
+        "link-proc.png": Path("/proc/self/environ"),
+        "link-self.png": root / "link-self.png",
+        "link-dangling.png": root / "nothing",
+        "dir-link": outside,
+        "dir-link-up": Path(".."),
+        "dir-link-inside": root / "sub",
+        "dir-root": Path("/"),
+        "sub/dir-link": outside,
+        "folder-link.png": outside,
+    }.items():
+        (root / name).symlink_to(target)
+    os.link(outside / "secret.png", root / "hard.png")
+    os.link(outside / "id_rsa", root / "sub" / "hard.mp4")
+    os.mkfifo(root / "pipe.png")
+    monkeypatch.chdir(tmp_path)  # a socket's path must be short
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("root/socket.png")
+        monkeypatch.chdir(root)
+        yield House(root, outside)
+
+
+def hostile_inputs(house: House) -> list[str]:
+    """Path texts that must not be read, with the house's root as the only root."""
+    return corpus("paths_in", root=house.root, outside=house.outside, pid=os.getpid())
+
+
+def corpus(name: str, **places: object) -> list[str]:
+    """Read a corpus: texts with ``{places}``, or a text to be repeated."""
+    groups = json.loads((Path(__file__).with_name("corpora") / f"{name}.json").read_text())
+    texts = []
+    for entry in (entry for group in groups.values() for entry in group):
+        text = entry if isinstance(entry, str) else entry["repeat"] * entry["times"] + entry["then"]
+        for key, value in places.items():
+            text = text.replace(f"{{{key}}}", str(value))
+        texts.append(text)
+    return texts
+
+
+@posix
+def test_none_of_more_than_a_hundred_hostile_input_paths_is_read(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = hostile_inputs(house)
+    assert len(set(paths)) >= 100
+    refused = 0
+    for text in paths:
+        try:
+            open_input(text, [house.root])
+        except InvalidRequest as error:
+            refused += 1
+            assert "CANARY" not in str(error)
+            assert str(error).isprintable()
+        else:
+            pytest.fail(f"{text!r} was opened")
+    with capsys.disabled():
+        print(f"\ninput paths: {len(paths)} tried, {refused} refused")
+    assert refused == len(paths)
+
+
+@posix
+def test_good_inputs_within_the_root_are_read(house: House) -> None:
+    for text in (
+        "a.png",
+        "./a.png",
+        "sub/b.JPG",
+        "sub//deep/./c.mp4",
+        "with space.webp",
+        "ünïcode.png",
+        ".hidden/d.wav",
+        str(house.root / "a.png"),
+    ):
+        with open_input(text, [house.root]) as file:
+            assert file.read() == GOOD
+        assert file.closed
+
+
+@posix
+def test_a_root_may_itself_be_reached_through_a_link(house: House) -> None:
+    alias = house.outside / "alias"
+    alias.symlink_to(house.root)
+    for root, text in ((alias, "a.png"), (alias, str(alias / "a.png")), (alias, str(house.root / "sub/b.JPG"))):
+        with open_input(text, [root]) as file:
+            assert file.read() == GOOD
+    with pytest.raises(InvalidRequest, match="outside the allowed directories"):
+        open_input(alias / "a.png", [house.root])
+
+
+@posix
+def test_a_relative_path_starts_at_the_first_root_when_the_working_directory_is_no_root(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(house.outside)
+    with open_input("a.png", [house.root]) as file:
+        assert file.read() == GOOD
+    with pytest.raises(InvalidRequest, match="does not exist"):
+        open_input("secret.png", [house.root])
+
+
+@posix
+def test_no_root_at_all_permits_nothing(house: House) -> None:
+    with pytest.raises(InvalidRequest, match="outside the allowed"):
+        open_input("a.png", [])
+    with pytest.raises(InvalidRequest, match="outside the allowed"):
+        open_input("a.png", [house.root / "not there"])
+
+
+@posix
+@pytest.mark.parametrize("root", ["/", "/proc", "/dev"])
+def test_the_system_directories_stay_closed_under_the_widest_root(root: str) -> None:
+    for text in ("/proc/self/environ.png", "/dev/x.png", "/sys/a.png"):
+        with pytest.raises(InvalidRequest, match=r"of the system|outside"):
+            open_input(text, [Path(root)])
+
+
+@posix
+def test_a_person_may_read_through_links_and_anywhere_but_only_regular_files(house: House) -> None:
+    for text in ("link.png", "dir-link/secret.png", "../outside/secret.png", "hard.png", "id_rsa"):
+        with open_input(text) as file:
+            assert file.read() == CANARY
+    for text in (
+        "pipe.png",
+        "socket.png",
+        "sub",
+        "folder.png",
+        "/dev/null",
+        "/dev/zero",
+        "missing",
+        "link-self.png",
+        "link-dangling.png",
+        "\0",
+        "",
+    ):
+        with pytest.raises(InvalidRequest):
+            open_input(text)
+
+
+@posix
+def test_the_fallback_without_descriptor_walks_refuses_the_same_paths(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walking, "CAN_WALK", False)
+    for text in hostile_inputs(house):
+        with pytest.raises(InvalidRequest):
+            open_input(text, [house.root])
+    with open_input("sub/b.JPG", [house.root]) as file:
+        assert file.read() == GOOD
+    with Writer(plan_output("new/x.png", roots=[house.root], default_stem="s", suffix=".png"), call_id="c") as writer:
+        writer.write(GOOD)
+        assert writer.commit().read_bytes() == GOOD
+    with pytest.raises(InvalidRequest):
+        write_to("dir-link/x.png", house)
+
+
+@posix
+def test_descriptors_are_closed_whatever_happens(house: House) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for text in [*hostile_inputs(house), "a.png"]:
+        with contextlib.suppress(InvalidRequest), open_input(text, [house.root]):
+            pass
+    for text in hostile_outputs(house):
+        with contextlib.suppress(InvalidRequest):
+            write_to(text, house)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def write_to(text: str, house: House, *, makes_folders: bool = True) -> Path:
+    target = plan_output(text, roots=[house.root], default_stem="2026-11-21-fox", suffix=".png")
+    target = attrs.evolve(target, makes_folders=makes_folders)
+    target.check()
+    with Writer(target, call_id="call1") as writer:
+        writer.write(GOOD)
+        return writer.commit()
+
+
+def hostile_outputs(house: House) -> list[str]:
+    """Path texts that must not be written to."""
+    return corpus("paths_out", root=house.root, outside=house.outside, pid=os.getpid())
+
+
+@posix
+def test_none_of_the_hostile_output_paths_is_written_to(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    def everything() -> dict[str, bytes | None]:
+        found = [p for top in (house.root, house.outside, house.root.parent / "root-not") for p in top.rglob("*")]
+        return {str(p): p.read_bytes() if p.is_file() and not p.is_symlink() else None for p in found}
+
+    before = everything()
+    for text in hostile_outputs(house):
+        with pytest.raises(InvalidRequest) as caught:
+            write_to(text, house)
+        assert "CANARY" not in str(caught.value)
+    after = everything()
+    assert after == before
+    with capsys.disabled():
+        print(f"\noutput paths: {len(hostile_outputs(house))} tried, all refused, nothing changed")
+
+
+@posix
+def test_good_outputs_are_written_whole_with_the_usual_mode(house: House) -> None:
+    for text, expected in {
+        "out.png": "out.png",
+        "sub/out.JPEG": "sub/out.JPEG",
+        "new/deeper/out.mp4": "new/deeper/out.mp4",
+        "made/": "made/2026-11-21-fox-1.png",
+        "sub": "sub/2026-11-21-fox-1.png",
+        str(house.root / "abs.webp"): "abs.webp",
+    }.items():
+        path = write_to(text, house)
+        assert path == house.root / expected
+        assert path.read_bytes() == GOOD
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~writing._umask()
+        assert path.stat().st_nlink == 1
+    assert not list(house.root.rglob(".anymedia-*"))
+
+
+SWAPPER = """
+import os, sys
+os.chdir(sys.argv[1])
+for _ in range(int(sys.argv[2])):
+    os.rename("flip", "away")
+    os.rename("link", "flip")  # the folder is a link to the outside now
+    os.rename("flip", "link")
+    os.rename("away", "flip")
+"""
+
+
+@posix
+def test_a_symlink_race_with_ten_thousand_swaps_never_escapes(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another process swaps a folder for a link to the outside and back, while this one reads and writes through it."""
+    (house.root / "link").symlink_to(house.outside)
+    (house.root / "flip").mkdir()
+    (house.root / "flip" / "secret.png").write_bytes(GOOD)
+    before = {path.name: path.read_bytes() for path in house.outside.iterdir()}
+    swaps, tried, read, written, refused = 10_000, 0, 0, 0, 0
+    swapper = subprocess.Popen([sys.executable, "-I", "-S", "-c", SWAPPER, str(house.root), str(swaps)])
+    try:
+        while swapper.poll() is None:
+            tried += 1
+            try:
+                with open_input("flip/secret.png", [house.root]) as file:
+                    assert file.read() == GOOD
+                read += 1
+                if tried % 3 == 0:
+                    write_to("flip/", house, makes_folders=False)
+                    written += 1
+            except MediaError:
+                refused += 1
+    finally:
+        swapper.wait(30)
+    assert swapper.returncode == 0
+    assert {path.name: path.read_bytes() for path in house.outside.iterdir()} == before
+    assert not list(house.root.rglob(".anymedia-*"))
+    assert tried > 100
+    with capsys.disabled():
+        print(f"\nsymlink race: {swaps} swaps, {read} read and {written} written inside, {refused} refused, 0 escapes")
+
+
+@posix
+def test_a_temporary_that_is_swapped_for_a_link_is_not_given_the_name(house: House) -> None:
+    target = plan_output("out.png", roots=[house.root], default_stem="s", suffix=".png")
+    with pytest.raises(MediaError, match="changed"), Writer(target, call_id="c") as writer:
+        writer.write(GOOD)
+        writer.path.unlink()
+        writer.path.symlink_to(house.outside / "secret.png")
+        writer.commit()
+    assert not os.path.lexists(house.root / "out.png")
+    assert (house.outside / "secret.png").read_bytes() == CANARY
+
+
+# What a plan says before anything is spent
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def plain_target(folder: Path, **changes: object) -> OutputTarget:
+    arguments: dict[str, object] = {"default_stem": "fox", "suffix": ".png"} | changes
+    return plan_output(folder / "x.png", **arguments)  # type: ignore[arg-type]
+
+
+def test_an_existing_file_is_refused_before_spending_and_replaced_only_when_asked(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"old")
+    with pytest.raises(InvalidRequest, match=r"exists \(use -f / overwrite=True"):
+        plain_target(tmp_path).check()
+    target = plain_target(tmp_path, overwrite=True)
+    target.check()
+    with Writer(target, call_id="c") as writer:
+        writer.write(b"new")
+        assert (tmp_path / "x.png").read_bytes() == b"old"
+        assert writer.commit() == tmp_path / "x.png"
+    assert (tmp_path / "x.png").read_bytes() == b"new"
+    assert names_in(tmp_path) == ["x.png"]
+
+
+def test_each_of_several_names_is_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "x-3.png").write_bytes(b"old")
+    plain_target(tmp_path).check(of=2)
+    with pytest.raises(InvalidRequest, match=r"x-3\.png"):
+        plain_target(tmp_path).check(of=3)
+
+
+def test_a_missing_directory_is_refused_unless_a_directory_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="make the directory first"):
+        plan_output(tmp_path / "no" / "x.png", default_stem="s", suffix=".png").check()
+    target = plan_output(f"{tmp_path}/no/deeper/", default_stem="s", suffix=".png")
+    target.check()
+    assert not (tmp_path / "no").exists()
+    with Writer(target, call_id="c") as writer:
+        writer.write(b"x")
+        assert writer.commit() == tmp_path / "no" / "deeper" / "s-1.png"
+
+
+def test_a_full_disk_is_found_out_before_spending(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="bytes free"):
+        plain_target(tmp_path).check(size=2**62)
+
+
+@posix
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs a directory nobody can write to")
+def test_an_unwritable_directory_is_found_out_before_spending() -> None:
+    with pytest.raises(InvalidRequest, match=r"cannot be used|may not be opened|does not exist|read-only"):
+        plan_output("/proc/self/x.png", default_stem="s", suffix=".png").check()
+
+
+def test_the_trial_leaves_nothing_behind(tmp_path: Path) -> None:
+    plain_target(tmp_path).check(size=1000)
+    assert names_in(tmp_path) == []
+
+
+def test_nothing_named_goes_to_the_working_directory_under_a_made_up_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in (1, 2, 3):
+        with Writer(plan_output(None, default_stem="2026-11-21-red-fox", suffix=".webp"), call_id=f"c{number}") as writer:
+            writer.write(b"x")
+            assert writer.commit() == tmp_path / f"2026-11-21-red-fox-{number}.webp"
+
+
+def test_a_made_up_name_replaces_nothing_even_when_overwriting(tmp_path: Path) -> None:
+    (tmp_path / "s-1.png").write_bytes(b"old")
+    with Writer(plan_output(tmp_path, overwrite=True, default_stem="s", suffix=".png"), call_id="c") as writer:
+        writer.write(b"x")
+        assert writer.commit().name == "s-2.png"
+    assert (tmp_path / "s-1.png").read_bytes() == b"old"
+
+
+@given(st.text(max_size=60))
+def test_a_planned_output_is_inside_its_root_or_refused(text: str) -> None:
+    root = Path.cwd()
+    try:
+        target = plan_output(text, roots=[root], default_stem="s", suffix=".png")
+    except InvalidRequest:
+        return
+    assert target.folder.is_relative_to(root)
+    assert name_problem(next(target.names())) is None

@@ -1,0 +1,156 @@
+"""A file appears whole or not at all, replaces nothing by itself, and bears a name every system can hold."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anymedia.errors import MediaError
+from anymedia.transfer.names import MEDIA_SUFFIXES, fits_suffix, made_up_stem, name_problem, suffix_for
+from anymedia.transfer.paths import OutputTarget, plan_output
+from anymedia.transfer.writing import Writer, part_name
+
+posix = pytest.mark.skipif(os.name != "posix", reason="locks and links of POSIX")
+CANARY = b"CANARY-this-is-none-of-our-business"
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def plain_target(folder: Path, **changes: object) -> OutputTarget:
+    arguments: dict[str, object] = {"default_stem": "fox", "suffix": ".png"} | changes
+    return plan_output(folder / "x.png", **arguments)  # type: ignore[arg-type]
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
+    with Writer(plain_target(tmp_path), call_id="c") as writer:
+        writer.write(b"mine")
+        (tmp_path / "x.png").write_bytes(b"theirs")
+        (tmp_path / "x-2.png").write_bytes(b"theirs")
+        assert writer.commit().name == "x-3.png"
+    assert (tmp_path / "x.png").read_bytes() == b"theirs"
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="on the way"), Writer(plain_target(tmp_path), call_id="c") as writer:
+        writer.write(b"half")
+        assert stat.S_IMODE(writer.path.stat().st_mode) == 0o600
+        raise RuntimeError("on the way")
+    assert names_in(tmp_path) == []
+
+
+def abandon(target: OutputTarget, data: bytes, call_id: str = "call1") -> None:
+    """Leave a temporary behind as a killed process does: closed by the system, removed by nobody."""
+    writer = Writer(target, call_id=call_id).open()
+    writer.write(data)
+    os.close(writer._fd)
+    writer._fd = -1
+    writer.abort()
+
+
+def test_a_dead_calls_temporary_is_taken_up(tmp_path: Path) -> None:
+    abandon(plain_target(tmp_path), b"first half, ")
+    with Writer(plain_target(tmp_path), call_id="call1") as writer:
+        assert writer.size == 12
+        assert writer.tail(5) == b"alf, "
+        writer.write(b"second half")
+        digest = writer.sha256
+        assert writer.commit().read_bytes() == b"first half, second half"
+    assert digest == hashlib.sha256(b"first half, second half").hexdigest()
+    assert names_in(tmp_path) == ["x.png"]
+
+
+@posix
+def test_a_living_calls_temporary_is_left_alone(tmp_path: Path) -> None:
+    with Writer(plain_target(tmp_path), call_id="call1") as first:
+        first.write(b"first")
+        with Writer(plain_target(tmp_path), call_id="call1") as second:
+            assert second.size == 0
+            second.write(b"second")
+            assert second.commit().read_bytes() == b"second"
+        assert first.commit().read_bytes() == b"first"
+    assert names_in(tmp_path) == ["x-2.png", "x.png"]
+
+
+@posix
+def test_a_planted_temporary_that_is_a_link_is_left_alone(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(CANARY)
+    (tmp_path / part_name("call1", 0)).symlink_to(secret)
+    with Writer(plain_target(tmp_path), call_id="call1") as writer:
+        assert writer.size == 0
+        writer.write(b"mine")
+        writer.commit()
+    assert secret.read_bytes() == CANARY
+
+
+@posix
+def test_a_call_that_died_between_naming_and_tidying_up_is_finished_without_a_second_copy(tmp_path: Path) -> None:
+    abandon(plain_target(tmp_path), b"whole")
+    os.link(tmp_path / part_name("call1", 0), tmp_path / "x.png")
+    with Writer(plain_target(tmp_path), call_id="call1") as writer:
+        assert writer.finished == "x.png"
+        with pytest.raises(RuntimeError):
+            writer.restart()
+        assert writer.commit() == tmp_path / "x.png"
+    assert names_in(tmp_path) == ["x.png"]
+    assert (tmp_path / "x.png").read_bytes() == b"whole"
+
+
+def test_a_file_system_without_hard_links_still_replaces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    (tmp_path / "x.png").write_bytes(b"theirs")
+    with Writer(plain_target(tmp_path), call_id="c") as writer:
+        writer.write(b"mine")
+        assert writer.commit().name == "x-2.png"
+    assert (tmp_path / "x.png").read_bytes() == b"theirs"
+    assert (tmp_path / "x-2.png").read_bytes() == b"mine"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_a_clear_error(tmp_path: Path) -> None:
+    writer = Writer(plain_target(tmp_path), call_id="c").open()
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, writer._fd)
+    os.close(full)
+    with pytest.raises(MediaError, match="full disk"):
+        writer.write(b"x")
+    writer.abort()
+    assert names_in(tmp_path) == []
+
+
+# Names
+
+
+def test_a_made_up_name_tells_the_date_and_the_prompt() -> None:
+    day = datetime.date(2026, 11, 21)
+    assert made_up_stem("A red fox!", day) == "2026-11-21-a-red-fox"
+    assert made_up_stem("Éclair au café", day) == "2026-11-21-eclair-au-cafe"
+    assert made_up_stem("狐", day, fallback="image") == "2026-11-21-image"
+    assert made_up_stem("../../etc/passwd\0", day) == "2026-11-21-etc-passwd"
+    assert len(made_up_stem("word " * 1000, day)) <= 51
+
+
+@given(st.text())
+def test_a_made_up_name_is_always_a_name_that_every_system_can_hold(prompt: str) -> None:
+    assert name_problem(made_up_stem(prompt, datetime.date(2026, 11, 21)) + "-1.png") is None
+
+
+def test_formats_know_their_suffixes() -> None:
+    assert suffix_for("jpeg") == ".jpg"
+    assert suffix_for("png") == ".png"
+    assert fits_suffix(".JPEG", "jpeg")
+    assert not fits_suffix(".png", "jpeg")
+    assert {".jpg", ".jpeg", ".mp4", ".wav", ".tif"} <= MEDIA_SUFFIXES
+    assert not {".svg", ".html", ".py", ".txt", ""} & MEDIA_SUFFIXES
