@@ -111,7 +111,7 @@ async def _bring_home(engine: Engine, record: CallRecord, piece: Piece, index: i
         expect=record.target["media"],
         fetcher=engine.fetcher,
         hosts=engine.instance(record.backend).hosts,
-        clock=engine.clock,
+        sleep=engine.clock.sleep,
     )
     said = [*warnings, *found.warnings, *mismatches(record.request, found.file, to_format)]
     return _Home(file=found.file, warnings=tuple(said), difference=difference)
@@ -158,7 +158,7 @@ async def _fetched(engine: Engine, record: CallRecord, piece: Piece, scratch: Pa
         expect=record.target["media"],
         fetcher=engine.fetcher,
         hosts=engine.instance(record.backend).hosts,
-        clock=engine.clock,
+        sleep=engine.clock.sleep,
     )
     return found.file.path.read_bytes()
 
