@@ -22,6 +22,11 @@ def capabilities():
     return load_matrix(Path(__file__).with_name("demo_capabilities.toml"))
 
 
+def _note(line):
+    with Path(os.environ["DEMO_SUBMITS"]).open("a") as file:
+        file.write(line + "\n")
+
+
 def _fail_as_asked(prompt):
     if "unsafe" in prompt:
         raise ContentRefused("the demo does not make this", reason="safety", delivery="refused")
@@ -37,8 +42,7 @@ def _fail_as_asked(prompt):
 
 async def _submit(context, request):
     async with context.submission():
-        with Path(os.environ["DEMO_SUBMITS"]).open("a") as file:
-            file.write(f"{request.kind} {request.prompt}\n")
+        _note(f"{request.kind} {request.prompt}")
         if "stuck" in request.prompt:
             await asyncio.sleep(60)
         _fail_as_asked(request.prompt)
@@ -53,16 +57,17 @@ def _png(prompt, size):
     return buffer.getvalue()
 
 
-def _mp4(frames):
+def _mp4(said, frames):
     import av
     import PIL.Image
 
+    shade = zlib.crc32(said[0].encode()) % 256
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=8)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for index in range(frames):
-            frame = av.VideoFrame.from_image(PIL.Image.new("RGB", (64, 48), (index * 7 % 256, 90, 120)))
+            frame = av.VideoFrame.from_image(PIL.Image.new("RGB", (64, 48), (index * 7 % 256, shade, 120)))
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return buffer.getvalue()
@@ -101,11 +106,12 @@ async def check_job(job, context):
     if any("slow" in words for words in job.data["said"]) and not os.environ.get("DEMO_HURRY"):
         return Running(progress=0.4, note="rendering", poll_after=0.05)
     data = {"said": job.data["said"], "frames": job.data["frames"]}
-    piece = Piece(data=_mp4(job.data["frames"]), continuation=ContinuationData(data=data), text=" > ".join(job.data["said"]))
+    piece = Piece(
+        data=_mp4(job.data["said"], job.data["frames"]), continuation=ContinuationData(data=data), text=" > ".join(job.data["said"])
+    )
     return Succeeded(outcome=Outcome(pieces=(piece,), continued_as="extend", cost_usd=0.2))
 
 
 @hookimpl
 async def cancel_job(job, context):
-    with Path(os.environ["DEMO_SUBMITS"]).open("a") as file:
-        file.write(f"cancelled {job.id}\n")
+    _note(f"cancelled {job.id}")

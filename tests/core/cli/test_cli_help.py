@@ -1,0 +1,105 @@
+"""Help costs nothing, and a misspelt word gets the near one."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from anymedia.cli.entry import COMMANDS, MEDIA, cli
+
+HEAVY = ("numpy", "cv2", "av", "PIL", "rich", "openai", "google", "grpc", "mcp", "aiohttp", "xai_sdk")
+_SPY = """
+import json, sys
+sys.argv[0] = "anymedia"
+from anymedia.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print(json.dumps(sorted({name.split(".")[0] for name in sys.modules} & set(%r))), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["image", "--help"], ["plan", "video", "--help"], ["imagge"], ["models", "--json"], ["capabilities", "--json"]]
+)
+def test_what_needs_no_media_loads_no_heavy_module(environment, tmp_path, words):
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-c", _SPY % (HEAVY,), *words], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode in {0, 2}, done.stderr
+    assert json.loads(done.stderr.splitlines()[-1]) == []
+
+
+def test_help_imports_no_command(environment, tmp_path):
+    import subprocess
+    import sys
+
+    spy = "import sys\nfrom anymedia.cli import main\ntry:\n main(['--help'])\nfinally:\n print(*sys.modules, sep='\\n', file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", spy], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.splitlines())
+    assert not loaded & {f"anymedia.cli.{command.where.partition(':')[0]}" for command in COMMANDS.values()}
+    assert not loaded & {"asyncio", "sqlite3", "anymedia.router", "anymedia.registry"}
+
+
+def test_help_lists_every_command(call):
+    told = call("--help")
+    assert told.code == 0
+    for name, command in COMMANDS.items():
+        assert f"  {name}" in told.out.decode()
+        assert command.help.split()[0] in told.out.decode()
+
+
+def _all_commands():
+    return (
+        [[name] for name in COMMANDS] + [["plan", name] for name in MEDIA] + [["say"], *(["jobs", n] for n in ("list", "show", "resume"))]
+    )
+
+
+@pytest.mark.parametrize("words", _all_commands(), ids=" ".join)
+def test_every_command_has_help(call, words):
+    told = call(*words, "--help")
+    assert told.code == 0, told.err
+    assert told.out.startswith(f"Usage: anymedia {' '.join(words)}".encode())
+
+
+@pytest.mark.parametrize("words", [[], ["plan"], ["jobs"]])
+def test_a_group_without_a_command_shows_its_help_and_is_wrong_usage(call, words):
+    told = call(*words)
+    assert told.code == 2
+    assert b"Traceback" not in told.out
+    assert "Commands:" in told.err
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("imge", "image"), ("capabilites", "capabilities"), ("docter", "doctor"), ("sya", "say")])
+def test_a_misspelt_command_gets_the_near_one(call, typed, meant):
+    told = call(typed)
+    assert told.code == 2
+    assert f"did you mean {meant!r}?" in told.err
+
+
+def test_a_misspelt_option_gets_the_near_one(call):
+    told = call("image", "x", "--formt", "png")
+    assert told.code == 2
+    assert "--format" in told.err
+
+
+def test_the_version_is_the_installed_one(call):
+    from importlib.metadata import version
+
+    assert call("--version").lines == [f"anymedia {version('anymedia')}"]
+
+
+def test_static_names_are_the_commands_own_names():
+    for name, lazy in COMMANDS.items():
+        assert lazy.load().name == name
+    assert list(cli.lazy) == list(COMMANDS)
+
+
+def test_module_and_script_are_the_same_command_line(process):
+    told = process("--version")
+    assert told.code == 0
+    assert told.out.startswith(b"anymedia ")

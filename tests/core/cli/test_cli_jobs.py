@@ -1,0 +1,128 @@
+"""Jobs that outlive the process that began them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+def test_no_wait_prints_the_job_and_another_process_collects_it(process, work):
+    told = process("video", "slow waves", "-b", "demo", "--no-wait", "-o", "waves.mp4")
+    assert told.code == 0, told.err
+    (job_id,) = told.lines
+    assert not (work / "waves.mp4").exists()
+    assert f"anymedia jobs resume {job_id}" in told.err
+    done = process("jobs", "resume", job_id, DEMO_HURRY="1")
+    assert done.code == 0, done.err
+    assert Path(done.lines[0]).name == "waves.mp4"
+    assert (work / "waves.mp4").is_file()
+
+
+def test_a_deadline_leaves_a_job_that_can_be_resumed(process, submits):
+    told = process("video", "slow waves", "-b", "demo", "--deadline", "0.3", "--json")
+    assert told.code == 7
+    job_id = told.json["error"]["job_id"]
+    again = process("jobs", "resume", job_id, "--deadline", "0.2", "--json")
+    assert (again.code, again.json["error"]["job_id"]) == (7, job_id)
+    done = process("jobs", "resume", job_id, "--json", DEMO_HURRY="1")
+    assert (done.code, done.json["success"], done.json["job_id"]) == (0, True, job_id)
+    assert submits() == ["generate_video slow waves"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("as_json", [False, True])
+def test_ctrl_c_leaves_the_job_running_and_names_it(environment, work, process, submits, as_json):
+    words = ["video", "slow waves", "-b", "demo", "-o", "waves.mp4", *(["--json"] if as_json else [])]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "anymedia", *words], env=environment, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    _wait_for(lambda: any(job["state"] == "running" for job in process("jobs", "list", "--json").json["jobs"]))
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=30)
+    (job,) = process("jobs", "list", "--open", "--json").json["jobs"]
+    assert child.returncode == 130
+    assert "Traceback" not in err.decode()
+    assert job["id"] in err.decode()
+    assert bool(out) == as_json
+    if as_json:
+        import json
+
+        assert json.loads(out)["error"]["job_id"] == job["id"]
+    assert process("jobs", "resume", job["id"], DEMO_HURRY="1").code == 0
+    assert submits() == ["generate_video slow waves"]
+
+
+def test_ctrl_c_in_the_middle_of_a_submit_says_that_the_outcome_is_open(environment, work, process, submits):
+    child = subprocess.Popen(
+        [sys.executable, "-m", "anymedia", "image", "stuck", "-b", "demo"],
+        env=environment,
+        cwd=work,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    _wait_for(lambda: submits() == ["generate_image stuck"])
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=30)
+    (job,) = process("jobs", "list", "--json").json["jobs"]
+    assert (child.returncode, out) == (130, b"")
+    assert job["state"] == "unknown"
+    assert job["id"] in err.decode()
+    assert "charged: unknown" in err.decode()
+
+
+def _wait_for(true, seconds=30):
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.05)
+
+
+def test_list_show_and_forget(call):
+    call("image", "a boat", "-b", "demo", "-o", "boat.png")
+    call("image", "unsafe", "-b", "demo")
+    listed = call("jobs", "list", "--json").json["jobs"]
+    assert [job["state"] for job in listed] == ["refused", "done"]
+    assert len(call("jobs", "list").lines) == 2
+    assert call("jobs", "list", "--open", "--json").json["jobs"] == []
+    assert len(call("jobs", "list", "--limit", "1", "--json").json["jobs"]) == 1
+    shown = call("jobs", "show", listed[1]["id"], "--json").json["job"]
+    assert shown["request"]["prompt"] == "a boat"
+    assert not shown.keys() & {"secret", "idempotency_key", "owner", "session"}
+    assert "state: done" in call("jobs", "show", listed[1]["id"]).lines
+    assert call("jobs", "forget", listed[1]["id"]).code == 0
+    assert [job["id"] for job in call("jobs", "list", "--json").json["jobs"]] == [listed[0]["id"]]
+    assert Path("boat.png").is_file()
+
+
+def test_cancel_tells_the_provider(call, submits):
+    job_id = call("video", "slow waves", "-b", "demo", "--no-wait").lines[0]
+    told = call("jobs", "cancel", job_id, "--json")
+    assert (told.code, told.json["job"]["state"]) == (0, "cancelled")
+    assert submits()[-1] == "cancelled demo-1"
+    assert call("jobs", "resume", job_id).code == 2
+
+
+@pytest.mark.parametrize("verb", ["show", "resume", "cancel", "forget"])
+def test_an_unknown_job_is_wrong_usage(call, verb):
+    told = call("jobs", verb, "job_000000000000", "--json")
+    assert (told.code, told.json["error"]["code"]) == (2, "unknown_job")
+
+
+def test_a_reader_that_goes_away_is_no_error_message(environment, work):
+    done = subprocess.run(
+        f"{sys.executable} -m anymedia capabilities demo --json | head -c 1",
+        shell=True,
+        env=environment,
+        cwd=work,
+        capture_output=True,
+        check=False,
+    )
+    assert done.stdout == b"{"
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
