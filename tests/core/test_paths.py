@@ -312,6 +312,26 @@ def test_a_symlink_race_with_ten_thousand_swaps_never_escapes(house: House, caps
 
 
 @posix
+@pytest.mark.parametrize("text", ["sub/deep/c.mp4", "a.png"])
+def test_what_is_swapped_for_a_link_right_after_it_was_looked_at_is_not_followed(
+    house: House, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = walking.Directory.lstat
+    (house.outside / "c.mp4").write_bytes(CANARY)
+
+    def look_then_swap(self: walking.Directory, name: str) -> os.stat_result:
+        found = look(self, name)
+        if name in {"deep", "a.png"}:
+            (self.path / name).rename(house.root / "away")
+            (self.path / name).symlink_to(house.outside if name == "deep" else house.outside / "secret.png")
+        return found
+
+    monkeypatch.setattr(walking.Directory, "lstat", look_then_swap)
+    with pytest.raises(InvalidRequest, match=r"link|goes through something"):
+        open_input(text, [house.root])
+
+
+@posix
 def test_a_temporary_that_is_swapped_for_a_link_is_not_given_the_name(house: House) -> None:
     target = plan_output("out.png", roots=[house.root], default_stem="s", suffix=".png")
     with pytest.raises(MediaError, match="changed"), Writer(target, call_id="c") as writer:

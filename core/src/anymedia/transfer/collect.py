@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import attrs
 
 from ..errors import BackendError, BackendUnavailable, BadBackendResponse, MediaError, OutputMismatch, PluginContractError
-from ..media import format_of, mime_of
+from ..media import format_of
 from ..redaction import clean_text
 from ..results import MediaFile, Piece
 from .download import CHUNK
 from .names import fits_suffix, suffix_for
 from .paths import OutputTarget
+from .sniff import Facts, sniff
 from .writing import Writer
 
 if TYPE_CHECKING:
@@ -252,29 +253,18 @@ def _broken(error: Exception) -> MediaError:
     return BackendUnavailable(f"The download broke off ({type(error).__name__}).")
 
 
-@attrs.frozen
-class _Seen:
-    format: str
-    mime: str
-    width: int | None = None
-    height: int | None = None
-    seconds: float | None = None
-
-
-def _recognise(piece: Piece, writer: Writer, expect: str) -> _Seen:
+def _recognise(piece: Piece, writer: Writer, expect: str) -> Facts:
     """Return the format and the facts of what was written, or raise what it is instead."""
-    from .sniff import sniff
-
+    text = _looks_like(writer.head())
+    raw_samples = expect == "audio" and format_of(piece.mime) == "pcm" and text is None  # they have no header to be known by
     try:
-        facts = sniff(writer.path)
+        with writer.reading() as file:
+            facts = sniff(file, told="pcm" if raw_samples else None)
     except MediaError as error:
-        head = writer.head()
-        if expect == "audio" and format_of(piece.mime) == "pcm" and writer.size and _looks_like(head) is None:
-            return _Seen("pcm", mime_of("pcm"))  # raw samples have no header to be known by
-        raise BadBackendResponse(f"What came back is no {expect}: {_looks_like(head) or clean_text(error.message)}.") from None
-    if (kind := facts.mime.split("/")[0]) != expect:
-        raise OutputMismatch(f"What came back is {kind} ({facts.mime}), and {expect} was asked for.")
-    return _Seen(facts.format, facts.mime, facts.width, facts.height, facts.seconds)
+        raise BadBackendResponse(f"What came back is no {expect}: {text or clean_text(error.message)}.") from None
+    if facts.kind != expect:
+        raise OutputMismatch(f"What came back is {facts.kind} ({facts.mime}), and {expect} was asked for.")
+    return facts
 
 
 def _looks_like(head: bytes) -> str | None:

@@ -16,7 +16,7 @@ import stat
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from ..errors import MediaError
 from .paths import OutputTarget
@@ -170,6 +170,10 @@ class Writer:
         found = os.read(self._fd, count)
         os.lseek(self._fd, 0, os.SEEK_END)
         return found
+
+    def reading(self) -> BinaryIO:
+        """Return what was written as a file to read from; closing it closes nothing else."""
+        return os.fdopen(os.dup(self._fd), "rb")
 
     def restart(self) -> None:
         """Drop what was written and begin anew."""
