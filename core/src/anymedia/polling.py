@@ -1,0 +1,123 @@
+"""When to look at a running job next. Pure: the caller tells the time.
+
+A look costs something (``cost``: the seconds of waiting that it is worth) and so does time that passes after the job is
+done. With the hazard h(t) of finishing at age t the best interval is sqrt(2 cost / h(t)), and no schedule brings mean
+wasted time x mean number of looks much below (integral of sqrt(survival x density))^2 / 2. A fixed interval is several
+times worse, exponential back-off worse still. `benchmarks/waiting.py` prints the figures.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from .lifetimes import estimate
+
+if TYPE_CHECKING:
+    from .capabilities import TypicalSeconds
+
+__all__ = ["LONGEST", "SHORTEST", "PollBudget", "Schedule", "duration_key"]
+
+#: Bounds of an interval in seconds; only a provider's own hint goes beyond.
+SHORTEST, LONGEST = 0.5, 20.0
+#: Without a given cost it is chosen so that a job takes about this many looks (and one), however long such jobs last.
+_LOOKS = 6.5
+#: The first look is when this share of jobs is done: early while little is known, later once it is.
+_FIRST_COLD, _FIRST_KNOWN, _KNOWN_JOBS = 0.02, 0.05, 20
+#: Long jobs, which the longest interval would look at too often while few are done, wait for at most this share.
+_FIRST_LATEST = 0.12
+#: Past this share something is out of the ordinary, and the interval grows with the age.
+_LATE, _LATE_STEP = 0.98, 0.06
+
+
+def duration_key(backend: str, model: str, seconds: float | None = None) -> str:
+    """Return the key under which durations are kept: backend, model, and the length of the media in whole seconds."""
+    return f"{backend}/{model}" if seconds is None else f"{backend}/{model}/{round(seconds)}s"
+
+
+class Schedule:
+    """When to look at one job.
+
+    Args:
+        durations: how long past jobs of its kind took, in seconds.
+        typical: what the matrix says of it, which serves while there are few past jobs.
+        cost: how many seconds of waiting one look is worth; left out, a job takes about seven looks.
+    """
+
+    def __init__(self, durations: Iterable[float] = (), typical: TypicalSeconds | None = None, *, cost: float | None = None) -> None:
+        past = tuple(durations)
+        life = estimate(past, typical)
+        self.cost = (life.difficulty() / _LOOKS) ** 2 / 2 if cost is None else cost
+        if not 0 < self.cost < math.inf:
+            raise ValueError(f"the cost of a look is a number of seconds above 0, not {cost!r}")
+        known = min(1.0, len(past) / _KNOWN_JOBS)
+        self._times = life.times
+        self._looks = [effort / math.sqrt(2 * self.cost) for effort in life.effort()]
+        low = life.quantile(_FIRST_COLD + (_FIRST_KNOWN - _FIRST_COLD) * known)
+        self._start = max(SHORTEST, self._worth_looking(low, life.quantile(_FIRST_LATEST)))
+        self._late = max(self._start, life.quantile(_LATE))
+
+    def first(self, hint: float | None = None) -> float:
+        """Return how many seconds after the submit to look first; ``hint``: what the provider asks to wait."""
+        return max(self._start, _floor(hint))
+
+    def next(self, elapsed: float, hint: float | None = None) -> float:
+        """Return how many seconds to wait before the next look at a job of this age.
+
+        Args:
+            elapsed: the job's age in seconds.
+            hint: the least time the provider asks to wait, in seconds.
+        """
+        if elapsed < self._start:
+            return max(self._start - elapsed, SHORTEST, _floor(hint))
+        wait = _LATE_STEP * elapsed
+        if elapsed < self._late:
+            wait = min(self._age_of(self._looks_by(elapsed) + 1) - elapsed, max(wait, self._late - elapsed))
+        return max(min(max(wait, SHORTEST), LONGEST), _floor(hint))
+
+    def _worth_looking(self, age: float, latest: float) -> float:
+        """Return the first age from here on, up to the latest, whose best interval is not longer than the longest."""
+        while age < latest and self._age_of(self._looks_by(age) + 1) > age + LONGEST:
+            age = min(age + LONGEST / 4, latest)
+        return age
+
+    def _looks_by(self, age: float) -> float:
+        """Return how many looks (a fraction too) the best schedule has made by an age."""
+        return _interpolate(age, self._times, self._looks)
+
+    def _age_of(self, looks: float) -> float:
+        return math.inf if looks >= self._looks[-1] else _interpolate(looks, self._looks, self._times)
+
+
+def _floor(hint: float | None) -> float:
+    return hint if hint is not None and 0 < hint < math.inf else 0.0
+
+
+def _interpolate(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:
+    i = min(max(bisect.bisect_right(xs, x), 1), len(xs) - 1)
+    step = xs[i] - xs[i - 1]
+    share = min(max((x - xs[i - 1]) / step, 0.0), 1.0) if step > 0 else 1.0
+    return ys[i - 1] + share * (ys[i] - ys[i - 1])
+
+
+class PollBudget:
+    """A token bucket per key, so that many jobs of one account together stay under a rate.
+
+    Args:
+        rate: looks per second, in the long run.
+        burst: looks that may come at once after a pause.
+    """
+
+    def __init__(self, rate: float = 3.0, burst: int = 6) -> None:
+        if not 0 < rate < math.inf or burst < 1:
+            raise ValueError("a poll budget needs a rate above 0 and a burst of at least 1")
+        self.rate, self.burst = rate, burst
+        self._full_at: dict[str, float] = {}
+
+    def reserve(self, key: str, now: float) -> float:
+        """Take the next look under a key, and return how many seconds to wait before making it (0: now)."""
+        full_at = max(self._full_at.get(key, now), now) + 1 / self.rate
+        self._full_at[key] = full_at
+        return max(0.0, full_at - now - self.burst / self.rate)
