@@ -1,7 +1,5 @@
 """Really encoded files of every supported kind, made by Pillow and PyAV; nothing here is a header only."""
 
-# ruff: noqa: TID253 - making samples is what this module is for
-
 from __future__ import annotations
 
 import functools

@@ -104,9 +104,10 @@ def test_raw_samples_pass_only_when_told() -> None:
 # a streamed WAV does not say how long it is
 @pytest.mark.parametrize("name", [n for n in samples.GOOD if n != "wav streamed"])
 def test_a_truncated_file_is_refused(name: str) -> None:
-    data = samples.good(name).rstrip(b"\0") if name == "tiff pages" else samples.good(name)  # it ends in padding
-    facts = sniff(data)
-    for cut in {1, 7, facts.end // 3, facts.end // 2, facts.end - 10, facts.end - 1}:
+    data = samples.good(name)
+    end = sniff(data).end
+    last = {end - 40} if name == "tiff pages" else {end - 10, end - 1}  # it ends in padding
+    for cut in {1, 7, end // 3, end // 2} | last:
         with pytest.raises(InvalidRequest):
             sniff(data[:cut])
 

@@ -26,7 +26,7 @@ class Limits:
 
     Attributes:
         bytes: size of a file.
-        pixels: width x height of one picture or video frame.
+        pixels: width x height of one picture or video frame; the default is just under where Pillow warns.
         edge: longest edge in pixels (also what JPEG can hold).
         frames: pictures in an animated image.
         total_pixels: pixels of all frames of an animated image together.
@@ -36,7 +36,7 @@ class Limits:
     """
 
     bytes: int = 4 * 1024**3
-    pixels: int = 100_000_000
+    pixels: int = 89_000_000
     edge: int = 65_535
     frames: int = 10_000
     total_pixels: int = 2_000_000_000

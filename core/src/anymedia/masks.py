@@ -1,0 +1,259 @@
+"""One canonical mask: 8 bits per pixel, white (255) = edit, black (0) = keep.
+
+Read from either polarity, checked against its source, converted to what a model takes, pasted back, measured.
+Pillow is imported only when a function runs. Resampling is by nearest neighbour alone: a mask has no grey.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+from .errors import InvalidRequest, OutputMismatch, Problem
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+__all__ = ["Convention", "MaskFormat", "MaskPlane", "Pasted", "convert", "outside_difference", "paste_back", "read_mask"]
+
+#: What a model takes: PNG with transparency (transparent = edit), white = edit, black = edit, or white on black as a picture.
+MaskFormat = Literal["alpha", "white", "black", "guidance"]
+#: How a mask file is meant; ``auto`` takes transparency wherever there is any, and else white = edit.
+Convention = Literal["auto", "alpha", "white", "black"]
+
+_ALPHA_MODES = {"RGBA", "LA", "PA", "RGBa", "La"}
+
+
+@attrs.frozen
+class MaskPlane:
+    """A canonical mask: ``width`` x ``height`` bytes, row by row, each 255 (edit) or 0 (keep)."""
+
+    width: int
+    height: int
+    pixels: bytes = attrs.field(repr=False)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.width, self.height
+
+    @property
+    def coverage(self) -> float:
+        """The part that is to be edited, 0 to 1."""
+        return self.pixels.count(255) / len(self.pixels)
+
+    def resized(self, size: tuple[int, int]) -> MaskPlane:
+        """Return the mask in another size (nearest neighbour)."""
+        from PIL import Image
+
+        return _plane(self.picture().resize(size, Image.Resampling.NEAREST))
+
+    def picture(self) -> Picture:
+        """Return it as a Pillow image of mode ``L``."""
+        from PIL import Image
+
+        return Image.frombytes("L", self.size, self.pixels)
+
+
+@attrs.frozen
+class Pasted:
+    """What `paste_back` made.
+
+    Attributes:
+        data: a PNG whose protected pixels are the source's, bit for bit.
+        difference: mean absolute difference (0 to 255) of the protected pixels before they were copied back.
+        notes: what had to be done to the result beforehand (scaled, another format), as sentences.
+    """
+
+    data: bytes = attrs.field(repr=lambda d: f"<{len(d)} bytes>")
+    difference: float
+    notes: tuple[str, ...] = ()
+
+
+def read_mask(
+    data: bytes, source_size: tuple[int, int] | None = None, *, convention: Convention = "auto", resize: bool = False, where: str = "$.mask"
+) -> MaskPlane:
+    """Read a mask picture of any mode and either polarity.
+
+    Any alpha below 255 means the transparency convention (transparent = edit), else white = edit. What lies between
+    is cut at the middle. EXIF orientation is applied.
+
+    Args:
+        data: the picture's bytes.
+        source_size: (width, height) of the source as shown, which the mask must have; None: not checked.
+        convention: how to take it, where that is known.
+        resize: fit a mask of another size to the source (nearest neighbour) in place of refusing it.
+        where: the JSON path for the error.
+
+    Raises:
+        InvalidRequest: no picture, another size than the source, nothing to edit, or everything.
+    """
+    from .transfer.pictures import open_picture
+
+    picture = open_picture(data, where=where)
+    plane = _plane(_edited(picture, convention))
+    if source_size is not None and plane.size != source_size:
+        if not resize:
+            raise _wrong(where, f"the mask has {_words(plane.size)}, its source {_words(source_size)}", "give a mask of the source's size")
+        plane = plane.resized(source_size)
+    white = plane.pixels.count(255)
+    if not white:
+        raise _wrong(where, "the mask is empty: no pixel of it is marked for editing", "make the region white, or transparent")
+    if white == len(plane.pixels):
+        raise _wrong(where, "the mask covers everything, so nothing is protected", "edit without a mask instead")
+    return plane
+
+
+def _wrong(where: str, text: str, fix: str) -> InvalidRequest:
+    return InvalidRequest([Problem(where, text)], fix=f"{fix[0].upper()}{fix[1:]}.")
+
+
+def _words(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]} pixels"
+
+
+def _edited(picture: Picture, convention: Convention) -> Picture:
+    """Return an ``L`` picture that is bright where to edit."""
+    from PIL import ImageChops
+
+    alpha = _alpha(picture)
+    if convention == "alpha" or (convention == "auto" and alpha is not None and _lowest(alpha) < 255):
+        if alpha is None:
+            from PIL import Image
+
+            return Image.new("L", picture.size, 0)
+        return ImageChops.invert(alpha)
+    grey = _grey(picture)
+    return ImageChops.invert(grey) if convention == "black" else grey
+
+
+def _alpha(picture: Picture) -> Picture | None:
+    if picture.mode in _ALPHA_MODES or "transparency" in picture.info:
+        return picture.convert("RGBA").getchannel("A")
+    return None
+
+
+def _lowest(picture: Picture) -> int:
+    return next(value for value, count in enumerate(picture.histogram()) if count)
+
+
+def _grey(picture: Picture) -> Picture:
+    """Return the brightness in 8 bits; 16 bit samples are scaled down, not cut off."""
+    if picture.mode.startswith("I") or picture.mode == "F":
+        from .transfer.pictures import eight_bits
+
+        return eight_bits(picture)
+    if picture.mode in {"P", "PA", "CMYK", "LAB", "HSV", "YCbCr"} or "transparency" in picture.info:
+        picture = picture.convert("RGBA" if "transparency" in picture.info or picture.mode == "PA" else "RGB")
+    return picture.convert("L")
+
+
+def _plane(picture: Picture) -> MaskPlane:
+    """Cut an ``L`` picture at the middle: 128 and above is edit."""
+    return MaskPlane(picture.width, picture.height, picture.tobytes().translate(_CUT))
+
+
+_CUT = bytes(128) + b"\xff" * 128
+
+
+def convert(mask: MaskPlane, form: MaskFormat) -> bytes:
+    """Return the mask as PNG in the form a model takes.
+
+    ``alpha``: RGBA, alpha 0 just where to edit and 255 elsewhere; its colours are white on black, so that readers
+    of either convention agree. ``white`` and ``black``: 8-bit grey. ``guidance``: an RGB picture, white on black.
+    """
+    from PIL import Image, ImageChops
+
+    plane = mask.picture()
+    if form == "alpha":
+        made = Image.merge("RGBA", (plane, plane, plane, ImageChops.invert(plane)))
+    elif form == "guidance":
+        made = Image.merge("RGB", (plane, plane, plane))
+    elif form == "black":
+        made = ImageChops.invert(plane)
+    elif form == "white":
+        made = plane
+    else:
+        raise ValueError(f"no mask format {form!r}")
+    return _png(made)
+
+
+def _png(picture: Picture, icc: bytes | None = None) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "PNG", icc_profile=icc)
+    return out.getvalue()
+
+
+def outside_difference(original: bytes, result: bytes, mask: MaskPlane) -> float:
+    """Return the mean absolute difference (0 to 255) of the colours of the protected pixels.
+
+    A result of another size but the same shape is scaled to the source's first.
+
+    Raises:
+        OutputMismatch: the result has another shape than the source.
+        InvalidRequest: one of them is no picture, or the mask does not fit the source.
+    """
+    before, after, _ = _pair(original, result, mask)
+    return _difference(before, after, mask)
+
+
+def paste_back(original: bytes, result: bytes, mask: MaskPlane) -> Pasted:
+    """Copy the protected pixels of the source back into a result, exactly; always gives a PNG.
+
+    The source is taken as 8 bits per channel, as it was sent; a lossy result is decoded once and kept without
+    further loss. A result of another size but the same shape is scaled to the source's; alpha and colour profile
+    of the source are kept.
+
+    Raises:
+        OutputMismatch: the result has another shape than the source: nothing can be copied back exactly.
+        InvalidRequest: one of them is no picture, or the mask does not fit the source.
+    """
+    before, after, notes = _pair(original, result, mask)
+    difference = _difference(before, after, mask)
+    mode = "RGBA" if "A" in before.mode + after.mode else "RGB"
+    icc = before.info.get("icc_profile")
+    made = after.convert(mode)
+    from PIL import ImageChops
+
+    made.paste(before.convert(mode), (0, 0), ImageChops.invert(mask.picture()))
+    return Pasted(_png(made, icc), difference, notes)
+
+
+def _pair(original: bytes, result: bytes, mask: MaskPlane) -> tuple[Picture, Picture, tuple[str, ...]]:
+    """Return source and result as RGB or RGBA of one size, and what was done to the result."""
+    from PIL import Image
+
+    from .transfer.pictures import open_picture, plain_colours
+
+    before = plain_colours(open_picture(original, where="$.source"))
+    if before.size != mask.size:
+        raise _wrong("$.mask", f"the mask has {_words(mask.size)}, its source {_words(before.size)}", "give a mask of the source's size")
+    shown = open_picture(result, where="$.result")
+    notes: list[str] = []
+    if shown.format not in {"PNG", "BMP", "TIFF", None}:
+        notes.append(f"the result came as {shown.format}; with the protected pixels copied back exactly it is a PNG")
+    after = plain_colours(shown)
+    if after.size != before.size:
+        if not _same_shape(before.size, after.size):
+            raise OutputMismatch(
+                f"the result has {_words(after.size)}, its source {_words(before.size)}: protected pixels cannot be copied back",
+                fix="Ask for the source's size or aspect ratio.",
+            )
+        notes.append(f"the result was scaled from {_words(after.size)} to the source's {_words(before.size)}")
+        after = after.resize(before.size, Image.Resampling.LANCZOS)
+    return before, after, tuple(notes)
+
+
+def _same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two sizes have the same aspect ratio, up to the rounding of edges (half a percent)."""
+    return abs(one[0] * other[1] / (one[1] * other[0]) - 1) <= 0.005
+
+
+def _difference(before: Picture, after: Picture, mask: MaskPlane) -> float:
+    from PIL import ImageChops, ImageStat
+
+    delta = ImageChops.difference(before.convert("RGB"), after.convert("RGB"))
+    means = ImageStat.Stat(delta, ImageChops.invert(mask.picture())).mean
+    return float(sum(means) / len(means))
