@@ -214,14 +214,19 @@ def discover(
     """
     registry = Registry()
     by_name: dict[str, list[EntryPoint]] = {}
+    strangers: list[EntryPoint] = []
     for point in _installed() if entry_points is None else entry_points:
         distribution, version = _distribution(point)
         if point.name in disabled:
             registry.block(point.name, "it is disabled (ANYMEDIA_DISABLE or plugins.disable)")
         elif not _is_allowed(distribution, version, allow):
-            registry.block(point.name, f"{distribution} {version} is not in plugins.allow")
+            strangers.append(point)
         else:
             by_name.setdefault(point.name, []).append(point)
+    for point in strangers:
+        distribution, version = _distribution(point)
+        shown = f"{point.name} ({distribution})" if point.name in by_name else point.name
+        registry.block(shown, f"{distribution or 'a distribution without a name'} {version} is not in plugins.allow")
     for name, points in sorted(by_name.items()):
         if len(points) == 1:
             _load(registry, points[0])

@@ -1,0 +1,237 @@
+"""Installed plugins are loaded one by one; the broken ones are set aside and the others work."""
+
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import pytest
+
+from anymedia.errors import DuplicateBackend, PluginContractError, PluginError, PluginLoadError, UnknownBackend
+from anymedia.registry import discover
+
+HEAD = """
+    from anymedia.capabilities import CapabilityMatrix
+    from anymedia.hookspecs import hookimpl
+
+    @hookimpl
+    def capabilities():
+        return CapabilityMatrix(models=())
+"""
+
+#: name -> (what is wrong with it, its error, words that the reason must say)
+BROKEN: dict[str, tuple[str, type[PluginError], str]] = {
+    "importerror": ("import no_such_module_anywhere", PluginLoadError, "No module named 'no_such_module_anywhere'"),
+    "syntaxerror": ("def broken(:", PluginLoadError, "SyntaxError"),
+    "exits": ("import sys; sys.exit(3)", PluginLoadError, "SystemExit: 3"),
+    "raises": ("raise BaseException('nope')", PluginLoadError, "BaseException: nope"),
+    "speechless": (
+        "class Odd(Exception):\n        def __str__(self): raise ValueError\n    raise Odd()",
+        PluginLoadError,
+        "Odd",
+    ),
+    "shouting": (r"raise ImportError('\x1b[31m' + 'x' * 5000 + '\n' * 9)", PluginLoadError, "xxx"),
+    "hookless": ("", PluginContractError, "it has no hook capabilities()"),
+    "unmarked": ("def capabilities(): ...", PluginContractError, "not marked with @hookimpl"),
+    "misspelt": (
+        HEAD + "\n    @hookimpl\n    async def generate_imgae(request, context): ...",
+        PluginContractError,
+        "did you mean 'generate_image'",
+    ),
+    "sync": (HEAD + "\n    @hookimpl\n    def inpaint(request, context): ...", PluginContractError, "inpaint is not async"),
+    "asyncwrong": (
+        "from anymedia.hookspecs import hookimpl\n    @hookimpl\n    async def capabilities(): ...",
+        PluginContractError,
+        "capabilities is async; expected 'def capabilities()'",
+    ),
+    "extra": (
+        HEAD + "\n    @hookimpl\n    async def inpaint(request, context, mask): ...",
+        PluginContractError,
+        "'async def inpaint(request, context)'",
+    ),
+    "fewer": (HEAD + "\n    @hookimpl\n    async def inpaint(request): ...", PluginContractError, "other parameters"),
+    "keyword": (HEAD + "\n    @hookimpl\n    async def inpaint(request, *, context): ...", PluginContractError, "other parameters"),
+    "catchall": (HEAD + "\n    @hookimpl\n    async def inpaint(request, context, **more): ...", PluginContractError, "other parameters"),
+    "renamed": (HEAD + "\n    @hookimpl\n    async def check_job(request, context): ...", PluginContractError, "check_job(job, context)"),
+    "wrapping": (HEAD + "\n    @hookimpl(wrapper=True)\n    def inpaint(request, context): yield", PluginContractError, "wrapper"),
+    "posing": (
+        HEAD + "\n    @hookimpl(specname='inpaint')\n    async def generate_image(request, context): ...",
+        PluginContractError,
+        "specname",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_plugin_is_set_aside_with_its_reason_and_the_others_work(site: Any, good: str, name: str) -> None:
+    source, kind, words = BROKEN[name]
+    site.install("maker-of-broken", f"{name} = mod_{name}", version="0.3", **{f"mod_{name}": f"\n    {source}"})
+    site.install("maker-of-good", "aaa = mod_good\nzzz = mod_good_too", mod_good=good, mod_good_too=good)
+    registry = discover()
+    assert {"aaa", "zzz"} <= registry.plugins.keys()
+    assert name not in registry.plugins
+    found = registry.broken[name]
+    assert (found.name, found.distribution, found.version) == (name, "maker-of-broken", "0.3")
+    assert type(found.reason) is kind
+    assert words in found.reason.message
+    assert found.reason.message.isprintable()
+    assert len(found.reason.message) < 600
+    with pytest.raises(UnknownBackend, match="installed but broken"):
+        registry.get(name)
+    assert registry.capabilities("aaa").models == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("mod_things:Backend", "not a class"),
+        ("mod_things:backend", "not 'Backend' object"),
+        ("mod_things:capabilities", "not 'function' object"),
+        ("mod_things:missing", "no attribute 'missing'"),
+        ("not a module at all!", "could not be loaded"),
+    ],
+)
+def test_what_is_not_a_module_is_refused(site: Any, value: str, words: str) -> None:
+    source = HEAD + "\n    class Backend:\n        capabilities = staticmethod(capabilities)\n    backend = Backend()"
+    site.install("maker", f"thing = {value}", mod_things=source)
+    assert words in discover().broken["thing"].reason.message
+
+
+def test_a_keyboard_interrupt_during_an_import_is_not_swallowed(site: Any) -> None:
+    site.install("maker", "thing = mod_interrupted", mod_interrupted="\n    raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        discover()
+
+
+@pytest.mark.parametrize("name", ["auto", "a/b", "a b", ".hidden", "x" * 65])
+def test_a_name_that_could_not_stand_before_a_slash_is_refused(site: Any, good: str, name: str) -> None:
+    site.install("maker", f"{name} = mod_good", mod_good=good)
+    assert isinstance(discover().broken[name].reason, PluginContractError)
+
+
+def test_a_plugin_knows_its_distribution_version_and_hooks(site: Any) -> None:
+    source = HEAD + "\n    @hookimpl\n    async def inpaint(request, context): ..."
+    site.install("anymedia-paint", "paint = mod_paint", version="2.1", mod_paint=source)
+    found = discover().plugins["paint"]
+    assert (found.name, found.distribution, found.version) == ("paint", "anymedia-paint", "2.1")
+    assert found.hooks == {"capabilities", "inpaint"}
+    assert found.module is sys.modules["mod_paint"]
+
+
+def test_a_hook_of_a_later_version_is_let_through_when_marked_optional(site: Any) -> None:
+    source = HEAD + "\n    @hookimpl(optionalhook=True)\n    async def upscale(request, context): ..."
+    site.install("maker", "paint = mod_paint", mod_paint=source)
+    assert discover().plugins["paint"].hooks == {"capabilities"}
+
+
+def test_two_distributions_with_one_name_are_both_set_aside_and_neither_is_imported(site: Any, good: str) -> None:
+    site.install("first-maker", "paint = mod_first", mod_first=good)
+    site.install("second-maker", "paint = mod_second", mod_second=good)
+    registry = discover()
+    reason = registry.broken["paint"].reason
+    assert isinstance(reason, DuplicateBackend)
+    assert "first-maker, second-maker" in reason.message
+    assert "paint" not in registry.plugins
+    assert site.loaded() == set()
+
+
+def test_one_module_under_two_names_gives_one_backend_and_a_hint(site: Any, good: str) -> None:
+    site.install("maker", "one = mod_good\ntwo = mod_good", mod_good=good)
+    registry = discover()
+    assert "one" in registry.plugins
+    assert "'one' and 'two' are the same module" in registry.broken["two"].reason.message
+
+
+LOUD = "\n    from pathlib import Path\n    Path(__file__).with_suffix('.ran').touch()\n" + HEAD
+
+
+def only(site: Any) -> list[EntryPoint]:
+    """The entry points installed here, whatever else the machine has."""
+    return [point for point in entry_points(group="anymedia") if point.dist and str(point.dist.locate_file("")).startswith(str(site.path))]
+
+
+def ran(site: Any) -> set[str]:
+    return {path.stem for path in site.path.glob("*.ran")}
+
+
+def test_nothing_of_a_plugin_outside_the_allow_list_runs(site: Any) -> None:
+    site.install("trusted-maker", "trusted = mod_trusted", mod_trusted=LOUD)
+    site.install("stranger", "strange = mod_strange", mod_strange=LOUD)
+    registry = discover(allow=("Trusted_Maker",))
+    assert ran(site) == {"mod_trusted"}
+    assert set(registry.plugins) == {"trusted"}
+    assert registry.blocked["strange"] == "stranger 1.0 is not in plugins.allow"
+    with pytest.raises(UnknownBackend, match=r"blocked: stranger 1\.0 is not in plugins\.allow"):
+        registry.get("strange")
+
+
+@pytest.mark.parametrize(
+    ("allow", "runs"),
+    [
+        (("maker==1.0",), True),
+        (("other", " maker == 1.0 "), True),
+        (("maker==1.1",), False),
+        (("maker==1.0.0",), False),
+        (("maker==",), False),
+        (("maker>=1.0",), False),
+        (("mak",), False),
+        (("",), False),
+        ((), False),
+        (None, True),
+    ],
+)
+def test_an_allow_list_can_pin_a_version(site: Any, allow: tuple[str, ...] | None, runs: bool) -> None:
+    site.install("maker", "paint = mod_paint", mod_paint=LOUD)
+    registry = discover(allow=allow)
+    assert ("paint" in registry.plugins) is runs
+    assert ran(site) == ({"mod_paint"} if runs else set())
+
+
+def test_a_stranger_cannot_take_an_allowed_plugins_name_nor_spoil_it(site: Any) -> None:
+    site.install("trusted-maker", "paint = mod_trusted", mod_trusted=LOUD)
+    site.install("stranger", "paint = mod_strange", mod_strange=LOUD)
+    registry = discover(allow=("trusted-maker",), entry_points=only(site))
+    assert ran(site) == {"mod_trusted"}
+    assert registry.get("paint").distribution == "trusted-maker"
+    assert registry.blocked == {"paint (stranger)": "stranger 1.0 is not in plugins.allow"}
+
+
+def test_a_distribution_without_a_name_is_never_on_an_allow_list(site: Any) -> None:
+    site.install("nameless", "paint = mod_paint", mod_paint=LOUD)
+    (site.path / "nameless-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\n")
+    registry = discover(allow=("", "nameless"))
+    assert ran(site) == set()
+    assert "paint" in registry.blocked
+
+
+def test_a_disabled_plugin_is_not_imported(site: Any) -> None:
+    site.install("maker", "paint = mod_paint\nother = mod_other", mod_paint=LOUD, mod_other=LOUD)
+    registry = discover(disabled=frozenset({"paint", "nobody"}))
+    assert ran(site) == {"mod_other"}
+    assert "ANYMEDIA_DISABLE" in registry.blocked["paint"]
+
+
+def test_an_unreadable_entry_points_file_of_some_other_package_spoils_nothing(site: Any, good: str) -> None:
+    site.install("aaa-rubbish", "this line is no entry point", version="9")
+    site.install("maker", "paint = mod_paint", mod_paint=good)
+    site.install("second-maker", "two = mod_two", mod_two=good)
+    assert {"paint", "two"} <= set(discover().plugins)
+
+
+def test_a_broken_metadata_file_spoils_nothing(site: Any, good: str) -> None:
+    site.install("maker", "paint = mod_paint", mod_paint=good)
+    site.install("rubbish", "bad = mod_bad", mod_bad=good)
+    (site.path / "rubbish-1.0.dist-info" / "METADATA").write_bytes(b"\xff\xfe\x00\x01")
+    assert "paint" in discover().plugins
+
+
+def test_the_order_on_disk_does_not_matter(site: Any, good: str) -> None:
+    for i in (3, 1, 2):
+        site.install(f"maker-{i}", f"paint{i} = mod_paint{i}", **{f"mod_paint{i}": good})
+    assert [name for name in discover().plugins if name.startswith("paint")] == ["paint1", "paint2", "paint3"]
+
+
+def test_the_entry_points_can_be_given(site: Any, good: str) -> None:
+    site.install("maker", "paint = mod_paint", mod_paint=good)
+    registry = discover(entry_points=[EntryPoint("mine", "mod_paint", "anymedia")])
+    assert set(registry.plugins) == {"mine"}
+    assert registry.get("mine").distribution == ""
