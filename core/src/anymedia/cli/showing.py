@@ -8,9 +8,9 @@ from .console import Console
 
 if TYPE_CHECKING:
     from ..planning.types import Plan
-    from ..results import Cost, Result
+    from ..results import Adjustment, Cost, Result
 
-__all__ = ["cost_words", "show_plan", "show_result"]
+__all__ = ["adjusted", "cost_words", "show_plan", "show_result"]
 
 
 def show_plan(console: Console, plan: Plan) -> None:
@@ -33,7 +33,7 @@ def show_result(console: Console, result: Result, *, paths: bool = True) -> None
     made_by = f"{result.provenance.backend}/{result.provenance.model}"
     console.note(f"{result.operation} by {made_by}, {result.seconds:.1f} s, {cost_words(result.cost)}")
     for a in result.adjustments:
-        console.note(f"  {a.kind}: {a.field} {a.asked!r} -> {a.sent!r} ({a.why})")
+        console.note(f"  {a.kind}: {adjusted(a)}")
     for attempt in result.attempts:
         console.note(f"  tried before: {attempt.backend}/{attempt.model}: {attempt.error}")
     for warning in result.warnings:
@@ -46,6 +46,13 @@ def show_result(console: Console, result: Result, *, paths: bool = True) -> None
         console.note(f"  {result.provenance.disclosure}")
     if result.continuation_id:
         console.note(f"  go on with: --continue {result.continuation_id}")
+
+
+def adjusted(adjustment: Adjustment) -> str:
+    """Say what was adjusted and why; both values only where they differ."""
+    a = adjustment
+    change = "" if a.asked == a.sent else f" {a.asked} -> {'left out' if a.sent is None else a.sent}"
+    return f"{a.field}{change} ({a.why})"
 
 
 def cost_words(cost: Cost) -> str:

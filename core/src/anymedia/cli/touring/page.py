@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...results import MediaFile, Result
 from ..console import clean
-from ..showing import cost_words
+from ..showing import adjusted, cost_words
 from .steps import Input, Skipped, Step
 
 __all__ = ["MARK", "make_page"]
@@ -136,7 +136,7 @@ def _facts(result: Result) -> str:
     facts += [("took", f"{result.seconds:.1f} s"), ("cost", cost_words(result.cost))]
     if result.outside_mask_difference is not None:
         facts.append(("outside the mask", f"changed by {result.outside_mask_difference:.2f} of 255 before it was copied back"))
-    facts += [(a.kind, f"{a.field}: {a.asked} became {a.sent} ({a.why})") for a in result.adjustments]
+    facts += [(a.kind, adjusted(a)) for a in result.adjustments]
     facts += [("note", warning) for warning in result.warnings]
     if result.continuation_id:
         facts.append(("go on with", result.continuation_id))

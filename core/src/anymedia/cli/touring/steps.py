@@ -33,17 +33,18 @@ __all__ = ["NAMES", "Input", "Skipped", "Step", "make_steps"]
 NAMES = (
     "1-lake.png",
     "2-mask.png",
-    "2-moon.png",
+    "2-window.png",
     "3-style.png",
     "3-restyled.png",
     "4-video.mp4",
     "5-longer.mp4",
-    "6-background.png",
-    "7-spoken.wav",
+    "6-heart.png",
+    "7-galaxy.png",
+    "8-spoken.wav",
 )
 _SIZE = "1280x720"
-#: The region to edit, as fractions of width and height: left, top, right, bottom.
-_REGION = (0.10, 0.06, 0.38, 0.56)
+#: The circle to edit: its centre and radius, as fractions of the width, the height and the height.
+_CIRCLE = (0.25, 0.35, 0.28)
 
 
 @attrs.frozen(kw_only=True)
@@ -128,91 +129,100 @@ async def make_steps(router: Router, folder: Path, tell: Callable[[str], None]) 
     """
     tour = _Tour(router, folder, tell)
     lake = await _lake(tour)
-    moon = await _moon(tour, lake)
-    await _restyled(tour, moon)
-    video = await _video(tour, moon)
+    window = await _window(tour, lake)
+    await _restyled(tour, window)
+    video = await _video(tour, window)
     await _longer(tour, video)
-    await _background(tour, lake)
+    await _galaxy(tour, await _heart(tour))
     await _spoken(tour)
     return tour.steps, tour.skipped
 
 
 async def _lake(tour: _Tour) -> Step:
-    prompt = 'a mountain lake at sunset, with the words "anymedia tour"'
-    request = GenerateImage(prompt=prompt, size=_SIZE, seed=11)
+    prompt = "a mountain lake at sunset"
     return await tour.step(
         "An image",
         "Made from words. The same seed gives the same picture.",
-        request,
+        GenerateImage(prompt=prompt, size=_SIZE, seed=11),
         "1-lake.png",
         f"image '{prompt}' --size {_SIZE} --seed 11 -o 1-lake.png",
     )
 
 
-async def _moon(tour: _Tour, lake: Step) -> Step:
+async def _window(tour: _Tour, lake: Step) -> Step:
     mask = make_mask(tour.path("2-mask.png"), lake.result)
-    prompt = "a full moon in a starry night sky"
-    request = Inpaint(prompt=prompt, source=Image(path=lake.result.path), mask=Mask(image=mask), protect="exact", seed=5)
+    prompt = "northern lights over mountains at night"
     return await tour.step(
         "A masked edit of it",
-        "Only the white part of the mask was repainted; every other pixel is the same as before.",
-        request,
-        "2-moon.png",
-        f"edit 1-lake.png '{prompt}' --mask 2-mask.png --protect exact --seed 5 -o 2-moon.png",
+        "Only the white part of the mask was repainted. Every other pixel is the very one of step 1.",
+        Inpaint(prompt=prompt, source=Image(path=lake.result.path), mask=Mask(image=Image(path=mask)), protect="exact", seed=5),
+        "2-window.png",
+        f"edit 1-lake.png '{prompt}' --mask 2-mask.png --protect exact --seed 5 -o 2-window.png",
         Input(role="source", path=lake.result.path, step=lake.number),
-        Input(role="mask (white = edit)", path=mask),
+        Input(role="mask, white = edit", path=mask),
     )
 
 
-async def _restyled(tour: _Tour, moon: Step) -> None:
-    style = await tour.helper(GenerateImage(prompt="an autumn forest, orange and red", size="640x360", seed=3), "3-style.png")
-    prompt = "the same scene in the colours of autumn"
-    references = (Reference(image=moon.result.path), Reference(image=style, role="style"))
+async def _restyled(tour: _Tour, window: Step) -> None:
+    style = await tour.helper(GenerateImage(prompt="a desert at noon, orange dunes", size="640x360", seed=4), "3-style.png")
+    prompt = "the same scene in the colours of the other picture"
+    references = (Reference(image=Image(path=window.result.path)), Reference(image=Image(path=style), role="style"))
     await tour.step(
         "A style edit",
-        "The second picture gave its colours, the first its content.",
+        "The second picture gave its colours, the first one everything else.",
         EditWithReferences(prompt=prompt, references=references),
         "3-restyled.png",
-        f"edit 2-moon.png '{prompt}' --style 3-style.png -o 3-restyled.png",
-        Input(role="source", path=moon.result.path, step=moon.number),
+        f"edit 2-window.png '{prompt}' --style 3-style.png -o 3-restyled.png",
+        Input(role="source", path=window.result.path, step=window.number),
         Input(role="style", path=style),
     )
 
 
-async def _video(tour: _Tour, moon: Step) -> Step:
+async def _video(tour: _Tour, window: Step) -> Step:
     prompt = "the camera moves slowly closer"
     return await tour.step(
         "A video from it",
-        "The picture is the first frame. It ran as a job: submitted, looked at, collected.",
-        GenerateVideo(prompt=prompt, first_frame=Image(path=moon.result.path), duration=3),
+        "The edited picture is the first frame. It ran as a job: submitted, looked at, collected.",
+        GenerateVideo(prompt=prompt, first_frame=Image(path=window.result.path), duration=3),
         "4-video.mp4",
-        f"video 2-moon.png '{prompt}' -s 3 -o 4-video.mp4",
-        Input(role="first frame", path=moon.result.path, step=moon.number),
+        f"video 2-window.png '{prompt}' -s 3 -o 4-video.mp4",
+        Input(role="first frame", path=window.result.path, step=window.number),
     )
 
 
 async def _longer(tour: _Tour, video: Step) -> None:
     prompt = "the camera goes on moving closer"
-    request = ContinueVideo(prompt=prompt, continue_from=Continuation.of(video.result.continuation_id), continue_as="extend", duration=3)
+    start = Continuation.of(video.result.continuation_id)
     await tour.step(
         "Its continuation",
-        "The earlier frames are kept as they were, and new ones follow.",
-        request,
+        "The frames of step 4 are kept as they were, and new ones follow.",
+        ContinueVideo(prompt=prompt, continue_from=start, continue_as="extend", duration=3),
         "5-longer.mp4",
         f"video --continue 4-video.mp4 '{prompt}' -s 3 -o 5-longer.mp4",
         Input(role="goes on from", path=video.result.path, step=video.number),
     )
 
 
-async def _background(tour: _Tour, lake: Step) -> None:
-    prompt = "a starry night sky"
+async def _heart(tour: _Tour) -> Step:
+    prompt = "a large red heart"
+    return await tour.step(
+        "Another image",
+        "A plain shape, to be found again in the next step.",
+        GenerateImage(prompt=prompt, size=_SIZE, seed=4),
+        "6-heart.png",
+        f"image '{prompt}' --size {_SIZE} --seed 4 -o 6-heart.png",
+    )
+
+
+async def _galaxy(tour: _Tour, heart: Step) -> None:
+    prompt = "a galaxy in space"
     await tour.optional_step(
-        "An edit without a mask file",
-        "The backend itself found what is background, and repainted that.",
-        Inpaint(prompt=prompt, source=Image(path=lake.result.path), mask=Mask(mode="background"), seed=9),
-        "6-background.png",
-        f"edit 1-lake.png '{prompt}' --mask background --seed 9 -o 6-background.png",
-        Input(role="source", path=lake.result.path, step=lake.number),
+        "An edit of its foreground",
+        "No mask was drawn: the backend found the foreground itself and repainted that.",
+        Inpaint(prompt=prompt, source=Image(path=heart.result.path), mask=Mask(mode="foreground"), seed=3),
+        "7-galaxy.png",
+        f"edit 6-heart.png '{prompt}' --mask foreground --seed 3 -o 7-galaxy.png",
+        Input(role="source", path=heart.result.path, step=heart.number),
     )
 
 
@@ -222,19 +232,19 @@ async def _spoken(tour: _Tour) -> None:
         "A spoken line",
         "Speech, from text.",
         GenerateAudio(prompt=prompt),
-        "7-spoken.wav",
-        f"say '{prompt}' -o 7-spoken.wav",
+        "8-spoken.wav",
+        f"say '{prompt}' -o 8-spoken.wav",
     )
 
 
 def make_mask(path: Path, source: Result) -> Path:
-    """Write a black and white mask of the source's size: a white ellipse where the edit is to be."""
+    """Write a black and white mask of the source's size: a white circle where the edit is to be."""
     import PIL.Image
     import PIL.ImageDraw
 
     width, height = source.files[0].width or 0, source.files[0].height or 0
-    left, top, right, bottom = _REGION
+    x, y, radius = _CIRCLE[0] * width, _CIRCLE[1] * height, _CIRCLE[2] * height
     image = PIL.Image.new("L", (width, height), 0)
-    PIL.ImageDraw.Draw(image).ellipse((left * width, top * height, right * width, bottom * height), fill=255)
+    PIL.ImageDraw.Draw(image).ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
     image.save(path, format="PNG")
     return path
