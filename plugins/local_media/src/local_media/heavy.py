@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np  # noqa: TID253  (for types alone)
+    import numpy as np
     import numpy.typing as npt
 
     #: Pixels, (height, width, 3) RGB or (height, width) grey, 0 to 255.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
+
 from anymedia.context import Context
 from anymedia.errors import InvalidRequest, Problem
 from anymedia.requests import EditWithReferences, GenerateImage, Inpaint, Mask, Reference
@@ -19,7 +20,7 @@ from .words import Wish, read
 if TYPE_CHECKING:
     from .edits.regions import Region
 
-__all__ = ["edit", "generate", "inpaint", "size_for"]
+__all__ = ["covering", "edit", "generate", "inpaint", "size_for"]
 
 _DEFAULT_EDGE = 1024
 _UNKNOWN = "no word of the prompt is known to this procedural backend: {} by chance (its README lists the words it knows)"
@@ -123,13 +124,13 @@ async def _adjust_file(request: GenerateImage, context: Context, wish: Wish, sto
         picture, known = adjust(read_picture(stored, "$.continue_from"), request.prompt, wish, seed)
         warnings[:] = [] if known else [_UNKNOWN.format("the colours are graded")]
         if request.size or request.aspect_ratio:
-            picture = _covering(picture, *size_for(request.size, request.aspect_ratio))
+            picture = covering(picture, *size_for(request.size, request.aspect_ratio))
         return _piece(picture, request, seed, {})
 
     return await _make(context, _seeds(request), draw, lambda: warnings)
 
 
-def _covering(picture: Picture, width: int, height: int) -> Picture:
+def covering(picture: Picture, width: int, height: int) -> Picture:
     """Return the picture scaled to cover a size, its middle kept."""
     from .heavy import cv
 
@@ -259,7 +260,7 @@ async def edit(request: EditWithReferences, context: Context) -> Outcome:
         picture, notes = compose(ingredients, wish, request.prompt, seed)
         warnings[:] = notes
         if size is not None:
-            picture = _covering(picture, *size)
+            picture = covering(picture, *size)
         return _piece(picture, request, seed, {}, lossless=region is not None)
 
     return await _make(context, _seeds(request), draw, lambda: warnings)

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import attrs
+
 from anymedia.errors import InvalidRequest, Problem
 from anymedia.media import mime_of
 
@@ -53,7 +54,7 @@ def read_picture(data: bytes, path: str = "$.source") -> Picture:
             return _pixels(upright)
     except InvalidRequest:
         raise
-    except Exception as error:  # noqa: BLE001  (a decoder may raise anything at all)
+    except Exception as error:
         raise InvalidRequest([Problem(path, f"the picture cannot be decoded ({type(error).__name__})")]) from error
 
 

@@ -80,7 +80,7 @@ async def cancel_job(job: Job, context: Context) -> None:
     """Stop a rendering."""
     from .videos.jobs import cancel
 
-    cancel(job)
+    await cancel(job, context)
 
 
 @hookimpl
@@ -88,4 +88,4 @@ async def find_submission(record: SubmissionRecord, context: Context) -> Job | O
     """Find a rendering that was started by a process that died before it could note it down."""
     from .videos.jobs import find
 
-    return find(record, context)
+    return await find(record, context)

@@ -11,7 +11,7 @@ import attrs
 from .heavy import rng
 from .words import Shape, Wish
 
-__all__ = ["Recipe", "fresh_seed", "resolve"]
+__all__ = ["THINGS", "Recipe", "fresh_seed", "resolve"]
 
 _TIMES = ("sunset", "dawn", "day", "dusk", "sunset", "night")
 _PLACES = ("mountains", "mountains", "hills", "forest", "sea", "meadow", "desert")
@@ -73,6 +73,8 @@ class Recipe:
         )
 
 
+#: Features that can stand by themselves, without a landscape.
+THINGS = frozenset({"balloon", "birds", "moon", "sun", "boat", "house", "lighthouse", "rainbow"})
 _OF_PLACE = {"water", "trees", "boat", "palms", "cactus", "flowers", "house", "lighthouse"}
 
 
@@ -129,7 +131,7 @@ def resolve(wish: Wish, seed: int, prompt: str = "") -> Recipe:
     if time in {"day", "dawn", "sunset", "storm"} and chance.random() < 0.9:
         features = features | {"clouds"}
     if place == "plain":
-        features = frozenset()
+        features = wish.features & THINGS
     return Recipe(
         seed=seed,
         time=time,

@@ -218,7 +218,12 @@ def adjust(picture: Picture, prompt: str, wish: Wish, seed: int) -> tuple[Pictur
         return Picture(graded(rgb, (palette.dark, palette.near, palette.far, palette.sky[-1]), 1.0, 0.45), picture.alpha), False
     if wish.time and not (wish.time == "day" and "blue sky" in asked):
         palette = PALETTES[wish.time]
-        rgb = graded(rgb, (palette.dark, palette.near, palette.far, palette.sky[-1], palette.glow), _LIGHT[wish.time])
+        rgb = graded(
+            rgb,
+            (palette.dark, palette.near, palette.far, palette.sky[-1], palette.glow),
+            _LIGHT[wish.time],
+            1.1 if wish.time in {"night", "dusk"} else 0.7,
+        )
     if wish.tint or wish.backdrop:
         rgb = graded(rgb, ((10, 10, 14), COLOURS[wish.tint or wish.backdrop or "blue"], (250, 250, 246)), 1.0, 0.85)
     if wish.season:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..heavy import cv
 from ..pictures import Picture
-from ..recipe import resolve
+from ..recipe import THINGS, resolve
 from ..scenes import Scene
 from ..text import draw_texts
 from ..words import Wish
@@ -75,10 +75,12 @@ def fill(picture: Picture, region: Region, wish: Wish, seed: int, prompt: str) -
     Words of removal alone erase; shapes and quoted text stand on an erased ground; anything else is painted as a scene.
     """
     box = bounds(region)
-    if wish.has_scene or wish.features or wish.tint or wish.backdrop or (wish.is_empty and not wish.remove):
-        return _paint_scene(picture, region, box, wish, seed, prompt)
-    erased = erase(picture, region)
-    return _draw_things(erased, region, box, wish, seed) if wish.has_things else erased
+    if wish.remove:
+        return erase(picture, region)
+    things = wish.has_things or bool(wish.features & THINGS)
+    if things and not wish.has_scene and not wish.backdrop:
+        return _draw_things(erase(picture, region), region, box, wish, seed)
+    return _paint_scene(picture, region, box, wish, seed, prompt)
 
 
 def _paint_scene(picture: Picture, region: Region, box: tuple[int, int, int, int], wish: Wish, seed: int, prompt: str) -> Picture:
@@ -96,14 +98,17 @@ def _draw_things(picture: Picture, region: Region, box: tuple[int, int, int, int
 
     x, y, width, height = box
     patch = picture.rgb.copy()
-    if wish.shapes and min(width, height) >= 8:
+    drawn = wish.shapes or wish.features
+    tall = round(height * 0.62) if drawn and wish.texts else height
+    if drawn and min(width, tall) >= 8:
         recipe = resolve(attrs.evolve(wish, texts=(), backdrop="white"), seed)
-        rgb, alpha = Scene(recipe, max(width, 16), max(height, 16)).cut_out()
-        part = alpha[:height, :width, None].astype(np.float32) / 255
-        spot = patch[y : y + height, x : x + width]
-        spot[:] = np.rint(spot + (rgb[:height, :width].astype(np.float32) - spot) * part).astype(np.uint8)
+        rgb, alpha = Scene(recipe, max(width, 16), max(tall, 16)).cut_out()
+        part = alpha[:tall, :width, None].astype(np.float32) / 255
+        spot = patch[y : y + tall, x : x + width]
+        spot[:] = np.rint(spot + (rgb[:tall, :width].astype(np.float32) - spot) * part).astype(np.uint8)
     if wish.texts:
-        draw_texts(patch, wish.texts, box=box)
+        top = tall if drawn else 0
+        draw_texts(patch, wish.texts, box=(x, y + top, width, height - top))
     return paste(picture, patch, region)
 
 

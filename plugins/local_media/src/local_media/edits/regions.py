@@ -11,7 +11,7 @@ from ..heavy import cv
 from ..pictures import Picture
 
 if TYPE_CHECKING:
-    import numpy as np  # noqa: TID253
+    import numpy as np
     import numpy.typing as npt
 
     from ..heavy import Floats, Pixels
@@ -36,7 +36,7 @@ def read_mask(data: bytes, size: tuple[int, int]) -> Region:
     try:
         with Image.open(io.BytesIO(data)) as opened:
             grey = np.asarray(opened.convert("L"))
-    except Exception as error:  # noqa: BLE001  (a decoder may raise anything at all)
+    except Exception as error:
         raise InvalidRequest([Problem("$.mask", f"the mask cannot be decoded ({type(error).__name__})")]) from error
     if (grey.shape[1], grey.shape[0]) != size:
         raise InvalidRequest([Problem("$.mask", f"is {grey.shape[1]}x{grey.shape[0]}, but the picture is {size[0]}x{size[1]}")])

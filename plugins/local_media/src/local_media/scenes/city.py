@@ -9,7 +9,7 @@ from .stage import Stage
 from .strips import Strip, make_strip
 
 if TYPE_CHECKING:
-    import numpy as np  # noqa: TID253
+    import numpy as np
 
     from ..heavy import Floats
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..heavy import cv
 
 if TYPE_CHECKING:
-    import numpy as np  # noqa: TID253
+    import numpy as np
 
     from ..heavy import Floats
 

@@ -6,11 +6,12 @@ from .city import city_layers
 from .land import desert_layers, hill_layers, mountain_layers
 from .palettes import mix
 from .plants import Stamp, cactus, flowers, leafy, palm, pine, rows_of
+from .sky import moon, rainbow, sun
 from .stage import Layer, Stage
-from .things import balloons, birds, boat, house, island, lighthouse, shore
+from .things import balloon, balloons, birds, boat, house, island, lighthouse, shore
 from .water import water
 
-__all__ = ["ground_layers"]
+__all__ = ["ground_layers", "things_alone"]
 
 
 def ground_layers(stage: Stage) -> list[Layer]:
@@ -22,6 +23,24 @@ def ground_layers(stage: Stage) -> list[Layer]:
     layers += _LAND.get(place, _mountains)(stage)
     if has("birds"):
         layers.append(birds(stage))
+    return layers
+
+
+def things_alone(stage: Stage) -> list[Layer]:
+    """Return the things of a plain picture, with no land under them."""
+    has = stage.recipe.has
+    layers: list[Layer] = []
+    if has("rainbow"):
+        layers.append(rainbow(stage))
+    if has("moon"):
+        layers.append(moon(stage))
+    if has("sun"):
+        layers.append(sun(stage))
+    if has("balloon"):
+        layers.append(balloon(stage))
+    for word, make in (("house", house), ("lighthouse", lighthouse), ("boat", boat), ("birds", birds)):
+        if has(word):
+            layers.append(make(stage))
     return layers
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..heavy import cv
 from ..recipe import Recipe
 from ..text import lettering
-from .places import ground_layers
+from .places import ground_layers, things_alone
 from .shapes import plain, shape_layers
 from .sky import sky_layers
 from .space import space_layers
@@ -79,7 +79,7 @@ class Scene:
 
 def _layers(stage: Stage) -> tuple[list[Layer], list[Layer]]:
     if stage.recipe.place == "plain":
-        return [plain(stage)], shape_layers(stage)
+        return [plain(stage)], [*things_alone(stage), *shape_layers(stage)]
     if stage.recipe.place == "space":
         return space_layers(stage), shape_layers(stage)
     return sky_layers(stage), [*ground_layers(stage), *weather_layers(stage), *shape_layers(stage)]

@@ -15,7 +15,7 @@ from .strips import Strip, make_strip, over
 if TYPE_CHECKING:
     from ..heavy import Floats, Pixels
 
-__all__ = ["sky_layers"]
+__all__ = ["moon", "rainbow", "sky_layers", "sun"]
 
 
 def gradient(stops: tuple[tuple[float, float, float], ...], rows: int) -> Floats:
@@ -101,6 +101,20 @@ def moon(stage: Stage) -> Moon:
     inverse = np.repeat(np.rint((1 - alpha) * 255).astype(np.uint8)[..., None], 3, axis=2)
     left, top = round(stage.light[0]) - radius, round(stage.light[1]) - radius
     return Moon(np.clip(colour * alpha[..., None], 0, 255).astype(np.uint8), inverse, left, top)
+
+
+def sun(stage: Stage) -> Moon:
+    """Return the sun's disc by itself, for pictures without a sky."""
+    import numpy as np
+
+    radius = max(4, round(0.3 * min(stage.width, stage.height)))
+    size = 2 * radius + 3
+    y, x = (np.mgrid[0:size, 0:size].astype(np.float32) - radius - 1) / radius
+    far = np.hypot(x, y)
+    alpha = np.maximum(np.clip((0.62 - far) * radius + 0.5, 0, 1), 0.7 * np.exp(-((np.clip(far - 0.6, 0, None) / 0.17) ** 2)) * (far < 1))
+    colour = np.array([255, 244, 206], np.float32) * alpha[..., None]
+    inverse = np.repeat(np.rint((1 - alpha) * 255).astype(np.uint8)[..., None], 3, axis=2)
+    return Moon(np.clip(colour, 0, 255).astype(np.uint8), inverse, stage.width // 2 - radius, stage.height // 2 - radius)
 
 
 @attrs.frozen

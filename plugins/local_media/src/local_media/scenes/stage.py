@@ -12,7 +12,7 @@ from ..recipe import Recipe
 from .palettes import Palette, palette_of
 
 if TYPE_CHECKING:
-    import numpy as np  # noqa: TID253
+    import numpy as np
 
     from ..heavy import Pixels
 

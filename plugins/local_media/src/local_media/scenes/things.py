@@ -17,7 +17,7 @@ from .strips import Strip, make_strip, over
 if TYPE_CHECKING:
     from ..heavy import Floats, Pixels
 
-__all__ = ["Sprite", "balloons", "birds", "boat", "house", "island", "lighthouse", "shore", "sprite"]
+__all__ = ["Sprite", "balloon", "balloons", "birds", "boat", "house", "island", "lighthouse", "shore", "sprite"]
 
 _SCALE = 4
 
@@ -163,6 +163,16 @@ def balloons(stage: Stage) -> list[Layer]:
         x, y = (float(v) for v in chance.random(2))
         found.append(_balloon(stage, tall, index, (int(pick[0]), int(pick[0] + 1 + pick[1] % 4) % len(_BALLOON_COLOURS)), (x, y)))
     return found
+
+
+def balloon(stage: Stage) -> Layer:
+    """Return one hot air balloon that fills the picture's height."""
+    pick = stage.rng("balloons").integers(0, len(_BALLOON_COLOURS), 2)
+    pair = (int(pick[0]), int(pick[0] + 1 + pick[1] % 4) % len(_BALLOON_COLOURS))
+    tall = min(stage.height * 0.9, stage.width * 1.2)
+    found = _balloon(stage, tall, 2, pair, (0.5, 0.0))
+    left, top = (stage.width - tall * 0.7) / 2, (stage.height - tall) / 2
+    return attrs.evolve(found, place=lambda t: (left, top + 4 * stage.unit * math.sin(0.45 * t)))
 
 
 def _balloon(stage: Stage, tall: float, index: int, pick: tuple[int, int], at: tuple[float, float]) -> Sprite:
