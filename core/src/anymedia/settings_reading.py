@@ -115,7 +115,8 @@ def refuse_keys(raw: Mapping[str, Any], where: str) -> None:
             for name, variable in value.items():
                 if not isinstance(variable, str) or not _VARIABLE.fullmatch(variable):
                     _refuse(f"{inside}.{name}: expected the name of an environment variable like MYGPU_API_KEY")
-        elif isinstance(value, str) and _SECRET_KEY.search(key):
+            continue
+        if isinstance(value, str) and _SECRET_KEY.search(key):
             _refuse(f"{inside}: keys do not stand in this file")
         for table in value if isinstance(value, list) else [value]:
             if isinstance(table, Mapping):

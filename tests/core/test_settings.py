@@ -1,0 +1,381 @@
+"""Settings and keys: what is read, which wins, and how what is wrong is told."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anymedia.credentials import Keys, Secret, find_credential, read_keys
+from anymedia.errors import SettingsError
+from anymedia.policy import Budget, Policy, Tolerance
+from anymedia.settings import Settings, load_settings
+from anymedia.settings_reading import base_url_problem
+
+WHOLE = """
+state_dir = "state"
+
+[policy]
+strict = true
+fallback = "off"
+prefer = ["google", "openai"]
+preview = true
+bridge = true
+retries = 0
+input_roots = ["~/pictures", "in"]
+output_roots = ["out"]
+budget = { per_call = 2, per_run = 5.5, per_day = 20.0, per_backend = { openai = 3 }, allow_unknown = true }
+tolerance = { duration = 0, aspect_ratio = 0.1, pixels = 4 }
+
+[defaults]
+image = "google"
+generate_video = "openai/sora-2"
+
+[plugins]
+allow = ["anymedia-openai", "anymedia-google==0.1.0"]
+disable = ["grok"]
+
+[fetch]
+allow = ["127.0.0.1", "media.lan:8080", "10.0.0.0/8", "::1"]
+
+[backends.google]
+
+[backends.mygpu]
+plugin = "openai"
+service = "compatible"
+base_url = "http://127.0.0.1:30010/v1"
+credentials = { api_key = "MYGPU_API_KEY" }
+hosts = ["Files.MyGPU.lan"]
+options = { timeout = 600 }
+models."wan-2.2" = { like = "sora-2" }
+"""
+
+
+def write(path: Path, text: str, mode: int = 0o600) -> Path:
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def load(tmp_path: Path, text: str, **environ: str) -> Settings:
+    return load_settings(environ=environ, files=[write(tmp_path / "config.toml", text)])
+
+
+def refused(tmp_path: Path, text: str) -> SettingsError:
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, text)
+    return caught.value
+
+
+def test_a_whole_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    found = load(tmp_path, WHOLE)
+    assert found.state_dir == tmp_path / "state"
+    assert found.policy == Policy(
+        strict=True,
+        fallback="off",
+        prefer=("google", "openai"),
+        preview=True,
+        bridge=True,
+        retries=0,
+        input_roots=(tmp_path / "home" / "pictures", tmp_path / "in"),
+        output_roots=(tmp_path / "out",),
+        budget=Budget(per_call=2.0, per_run=5.5, per_day=20.0, per_backend={"openai": 3.0}, allow_unknown=True),
+        tolerance=Tolerance(duration=0.0, aspect_ratio=0.1, pixels=4.0),
+    )
+    assert found.defaults == {"image": "google", "generate_video": "openai/sora-2"}
+    assert found.plugins_allow == ("anymedia-openai", "anymedia-google==0.1.0")
+    assert found.disabled == {"grok"}
+    assert found.fetch_allow == ("127.0.0.1", "media.lan:8080", "10.0.0.0/8", "::1")
+    assert set(found.instances) == {"google", "mygpu"}
+    assert found.instances["google"].plugin == "google"
+    mygpu = found.instances["mygpu"]
+    assert (mygpu.plugin, mygpu.service, mygpu.base_url) == ("openai", "compatible", "http://127.0.0.1:30010/v1")
+    assert mygpu.credentials == {"api_key": "MYGPU_API_KEY"}
+    assert mygpu.hosts == ("files.mygpu.lan",)
+    assert mygpu.options == {"timeout": 600}
+    assert mygpu.models == {"wan-2.2": {"like": "sora-2"}}
+
+
+def test_the_example_in_the_docs_is_read(tmp_path: Path) -> None:
+    import textwrap
+
+    import anymedia.settings
+
+    doc = anymedia.settings.__doc__ or ""
+    example = textwrap.dedent("\n".join(line for line in doc.splitlines() if line.startswith("    ") or not line))
+    found = load(tmp_path, example)
+    assert set(found.instances) == {"mygpu"}
+    assert found.policy.budget.per_call == 2.0
+
+
+def test_without_files_and_environment_everything_is_the_default() -> None:
+    found = load_settings(environ={}, files=())
+    assert (found.policy, dict(found.instances), found.plugins_allow, found.disabled) == (Policy(), {}, None, frozenset())
+    assert found.state_dir.is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("polcy = {}", "config.toml: unknown key 'polcy'; did you mean 'policy'?"),
+        ("[policy]\nstrikt = true", "config.toml.policy: unknown key 'strikt'; did you mean 'strict'?"),
+        ("[policy]\nstrict = 1", "config.toml.policy: strict: expected bool, got int"),
+        ("[policy]\nprefer = 'google'", "prefer: expected list, got str"),
+        ("[policy]\nfallback = 'equivalant'", "did you mean 'equivalent'"),
+        ("[policy]\nretries = 11", "retries: expected 0 to 10, got 11"),
+        ("[policy]\nretries = 1.5", "retries: expected int, got float"),
+        ("[policy.budget]\nper_call = -1", "per_call: expected a number from 0 up, got -1"),
+        ("[policy.budget]\nper_call = inf", "per_call: expected a number"),
+        ("[policy.budget]\nper_cal = 1", "did you mean 'per_call'"),
+        ("[policy.budget]\nper_call = true", "per_call: expected int or float, got bool"),
+        ("[policy.tolerance]\npixels = 0.5", "pixels: expected a number from 1 up"),
+        ("[defaults]\nimages = 'google'", "did you mean 'image'"),
+        ("[plugins]\nallow = ['anymedia>=1']", "expected a distribution like"),
+        ("[plugins]\nallow = ['a==']", "expected a distribution like"),
+        ("[fetch]\nallow = ['http://x/']", "expected a host like"),
+        ("[fetch]\nallow = ['10.0.0.0/33']", "or a network"),
+        ("backends = []", "backends: expected Mapping, got list"),
+        ("[backends]\nx = 1", "x: expected Mapping, got int"),
+        ("[backends.'a/b']", "a backend's name"),
+        ("[backends.auto]", "a backend's name"),
+        ("[backends.x]\nbase_ulr = 'http://localhost'", "unknown key 'base_ulr'; did you mean 'base_url'"),
+        ("[backends.x]\ntimeout = 3", "goes under options"),
+        ("[backends.x]\noptions = { base_url = 'http://localhost' }", "base_url stands beside options"),
+        ("[backends.x]\nbase_url = 'http://example.org/v1'", "keys in the clear"),
+        ("[backends.x]\nhosts = ['https://example.org']", "expected a host"),
+        ("[backends.x.models]\nm = 'sora-2'", "m: expected Mapping, got str"),
+        ("a = ", "not valid TOML"),
+        ("a = 1\na = 2", "not valid TOML"),
+    ],
+)
+def test_what_is_not_understood_is_refused_with_file_table_and_key(tmp_path: Path, text: str, words: str) -> None:
+    error = refused(tmp_path, text)
+    assert words in error.message
+    assert str(tmp_path / "config.toml") in error.message
+    assert error.code == "settings_error"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "api_key = '{}'",
+        "[backends.x]\napi_key = '{}'",
+        "[backends.x]\nOPENAI_API_KEY = '{}'",
+        "[backends.x]\ncredentials = {{ api_key = '{}' }}",
+        "[backends.x]\ncredentials = '{}'",
+        "[backends.x]\noptions = {{ x-api-key = '{}' }}",
+        "[backends.x]\noptions = {{ headers = {{ Authorization = '{}' }} }}",
+        "[backends.x]\noptions = {{ accounts = [{{ token = '{}' }}] }}",
+        "[backends.x]\nbase_url = 'https://user:{}@example.org'",
+        "[backends.x]\nbase_url = 'https://example.org/?key={}'",
+    ],
+)
+def test_a_key_in_the_configuration_is_refused_and_not_repeated(tmp_path: Path, text: str) -> None:
+    error = refused(tmp_path, text.format("sk-canary0123456789"))
+    assert "canary" not in str(error)
+    assert "canary" not in repr(error)
+    assert error.__cause__ is None
+    if "base_url" not in text:
+        assert "keys.toml" in error.fix
+
+
+def test_a_missing_file_that_was_named_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"nowhere\.toml: No such file"):
+        load_settings(environ={"ANYMEDIA_CONFIG": "nowhere.toml"}, cwd=tmp_path)
+
+
+def test_text_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"a = '\xff'")
+    with pytest.raises(SettingsError, match="not valid TOML"):
+        load_settings(environ={}, files=[path])
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An own configuration directory, in place of the user's."""
+    directory = tmp_path / "home" / "anymedia"
+    directory.mkdir(parents=True)
+    monkeypatch.setattr("anymedia.settings._user_dir", lambda: directory)
+    return directory
+
+
+def test_the_users_file_and_keys_are_read(home: Path) -> None:
+    write(home / "config.toml", "[policy]\nstrict = true")
+    write(home / "keys.toml", "OPENAI_API_KEY = 'sk-1'")
+    found = load_settings(environ={})
+    assert found.policy.strict
+    assert found.files == (home / "config.toml",)
+    assert found.keys.by_variable["OPENAI_API_KEY"].reveal() == "sk-1"
+
+
+def test_a_file_in_the_working_directory_is_read_only_when_it_is_named(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("anymedia.toml", ".anymedia.toml", "config.toml"):
+        write(tmp_path / name, "[policy]\nstrict = true")
+    monkeypatch.chdir(tmp_path)
+    assert not load_settings(environ={}).policy.strict
+    assert load_settings(environ={"ANYMEDIA_CONFIG": "anymedia.toml"}).policy.strict
+
+
+def test_anymedia_config_stands_in_for_the_users_file_and_later_ones_win(home: Path, tmp_path: Path) -> None:
+    write(home / "config.toml", "[policy]\nbridge = true")
+    write(tmp_path / "a.toml", "[policy]\nstrict = true\nretries = 1\n[defaults]\nimage = 'a'\n[plugins]\ndisable = ['x']\n[backends.one]")
+    write(tmp_path / "b.toml", "[policy]\nretries = 3\n[defaults]\nvideo = 'b'\n[plugins]\ndisable = ['y']\n[backends.two]")
+    found = load_settings(environ={"ANYMEDIA_CONFIG": f"a.toml{os.pathsep}b.toml"}, cwd=tmp_path)
+    assert found.policy == Policy(strict=True, retries=3)
+    assert found.defaults == {"image": "a", "video": "b"}
+    assert found.disabled == {"x", "y"}
+    assert set(found.instances) == {"one", "two"}
+
+
+def test_the_environment_wins(tmp_path: Path) -> None:
+    found = load(
+        tmp_path,
+        "state_dir = 'a'\n[policy]\nprefer = ['a']\n[plugins]\ndisable = ['x']",
+        ANYMEDIA_STATE=str(tmp_path / "b"),
+        ANYMEDIA_PREFER=" b , c,",
+        ANYMEDIA_DISABLE="y,z",
+    )
+    assert found.state_dir == tmp_path / "b"
+    assert found.policy.prefer == ("b", "c")
+    assert found.disabled == {"x", "y", "z"}
+
+
+def test_an_empty_allow_list_allows_nothing_and_none_allows_all(tmp_path: Path) -> None:
+    assert load(tmp_path, "[plugins]\nallow = []").plugins_allow == ()
+    assert load(tmp_path, "[plugins]").plugins_allow is None
+
+
+def test_a_default_goes_first_in_the_preference() -> None:
+    found = Settings(defaults={"image": "a", "inpaint": "b/m"}, policy=Policy(prefer=("c", "a")))
+    assert found.default_for("inpaint", "image") == ("b", "m")
+    assert found.default_for("generate_image", "image") == ("a", None)
+    assert found.default_for("generate_video", "video") is None
+    assert found.policy_for("generate_image", "image").prefer == ("a", "c")
+    assert found.policy_for("inpaint", "image").prefer == ("b", "c", "a")
+    assert found.policy_for("generate_video", "video") is found.policy
+    assert found.policy_for("inpaint", "image", Policy(strict=True)) == Policy(strict=True, prefer=("b",))
+
+
+# Keys
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes")
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o601])
+def test_a_keys_file_that_others_may_read_is_refused_unread(tmp_path: Path, mode: int) -> None:
+    with pytest.raises(SettingsError, match=f"may be read by others .mode {mode:04o}.") as caught:
+        read_keys(write(tmp_path / "keys.toml", "A = 'sk-canary'", mode))
+    assert caught.value.fix.startswith("Run: chmod 600")
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["A = sk-canary", "A = 7", "A = ''", "[x]\napi_key = ['sk-canary']", "A = 'sk-canary'\nA = 'sk-canary'", "\xff"]
+)
+def test_a_malformed_keys_file_is_refused_without_repeating_a_value(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path / "keys.toml", "")
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(SettingsError) as caught:
+        read_keys(path)
+    assert "canary" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
+
+
+def test_a_missing_keys_file_is_empty(tmp_path: Path) -> None:
+    assert read_keys(tmp_path / "none.toml") == Keys()
+
+
+def test_environment_before_the_instances_keys_before_shared_keys() -> None:
+    keys = Keys(by_variable={"B": Secret("shared")}, by_instance={"one": {"api_key": Secret("own")}})
+    environ = {"A": "  ", "B": " env\n"}
+
+    def look(name: str, environ: dict[str, str], instance: str = "one") -> tuple[str | None, str]:
+        found = find_credential(name, instance, ["A", "B"], environ, keys)
+        return found.secret.reveal() if found.secret else None, found.found_in
+
+    assert look("api_key", environ) == ("env", "B")
+    assert look("api_key", {}) == ("own", "keys.toml [one] api_key")
+    assert look("api_key", {}, "two") == ("shared", "keys.toml B")
+    assert find_credential("api_key", "two", ["A"], {}, keys) == find_credential("api_key", "two", ["A"], {}, Keys())
+    assert find_credential("api_key", "two", ["A", "C"], {}, keys).wanted == "A or C"
+
+
+def test_a_secret_shows_itself_to_nobody() -> None:
+    import copy
+    import pickle
+
+    secret = Secret("sk-canary")
+    shown: list[Any] = [secret, [secret], {"a": secret}, Keys(by_variable={"A": secret}, by_instance={"x": {"y": secret}})]
+    shown.append(find_credential("api_key", "x", ["A"], {"A": "sk-canary"}, Keys()))
+    shown.append(Settings(keys=Keys(by_variable={"A": secret})))
+    for thing in shown:
+        assert "canary" not in f"{thing} {thing!r}"
+    with pytest.raises(TypeError):
+        f"{secret:>20}"
+    for write_down in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(TypeError):
+            write_down(secret)
+    assert secret.reveal() == "sk-canary"
+    assert secret
+    assert not Secret("")
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.example.org/v1",
+        "https://example.org:8443",
+        "http://localhost:8080/v1",
+        "http://127.0.0.1:1/",
+        "http://[::1]:8080",
+        "http://10.1.2.3/v1",
+        "http://192.168.0.9:8188",
+        "http://[fd00::1]/",
+        "http://localai:8080/v1",
+        "http://gpu.lan/v1",
+        "http://gpu.home.arpa",
+    ],
+)
+def test_addresses_that_are_taken(url: str) -> None:
+    assert base_url_problem(url) is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "api.example.org",
+        "/v1",
+        "ftp://example.org",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "https://",
+        "https://user@example.org",
+        "https://user:pass@example.org",
+        "https://example.org/v1?key=1",
+        "https://example.org/#x",
+        "https://exa mple.org",
+        "https://example.org/\x1b[31m",
+        "https://example.org:99999",
+        "https://[::1",
+        "http://example.org",
+        "http://8.8.8.8/v1",
+        "http://lan.example.org",
+        "http://127.0.0.1.example.org",
+        "http://[2001:4860::8888]/",
+    ],
+)
+def test_addresses_that_are_refused(url: str) -> None:
+    assert base_url_problem(url)
+
+
+@given(st.text(max_size=40) | st.text(max_size=30).map(lambda rest: f"https://{rest}"))
+def test_any_text_is_judged_without_a_traceback(text: str) -> None:
+    assert base_url_problem(text) is None or isinstance(base_url_problem(text), str)
