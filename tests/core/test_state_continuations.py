@@ -1,0 +1,239 @@
+"""Continuations in both stores: a true LRU of 50 in memory, durable and expiring in the file, clear when gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from state_samples import DAY, NOW, continuation
+
+from anymedia.errors import PluginContractError, UnknownContinuation
+from anymedia.requests import Continuation, StoredFile
+from anymedia.state.codec import decode_continuation, encode_continuation
+from anymedia.state.continuations import Lru
+from anymedia.state.memory import MemoryStore
+from anymedia.state.sqlite import SqliteStore
+from anymedia.state.store import Store
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    made: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "journal.db")
+    yield made
+    made.close()
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+files = st.builds(
+    StoredFile,
+    path=st.text(),
+    sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
+    mime=st.sampled_from(["video/mp4", "image/png"]),
+    width=st.none() | st.integers(1, 9000),
+    seconds=st.none() | st.floats(0, 100),
+)
+continuations = st.builds(
+    Continuation,
+    id=st.text(min_size=1),
+    backend=st.text(min_size=1),
+    model=st.text(),
+    media=st.sampled_from(["image", "video", ""]),
+    data=st.dictionaries(st.text(), json_values, max_size=3),
+    secret=st.dictionaries(st.text(), json_values, max_size=3),
+    files=st.lists(files, max_size=3).map(tuple),
+    created_at=st.floats(0, 2e9),
+    expires_at=st.none() | st.floats(0, 3e9),
+)
+
+
+@given(continuations)
+def test_a_continuation_comes_back_as_it_was_written_down(original: Continuation) -> None:
+    shown, secret = encode_continuation(original)
+    assert decode_continuation(shown, secret) == original
+
+
+def test_a_saved_continuation_describes_itself(store: Store) -> None:
+    saved = continuation("veo_vid_3f2a9c01b7de")
+    store.save_continuation(saved)
+    assert store.load_continuation("veo_vid_3f2a9c01b7de", now=NOW) == saved
+
+
+def test_what_is_loaded_can_be_changed_without_changing_what_is_kept(store: Store) -> None:
+    store.save_continuation(continuation("veo_vid_1"))
+    store.load_continuation("veo_vid_1", now=NOW).data["video"]["id"] = "changed"
+    assert store.load_continuation("veo_vid_1", now=NOW).data == {"video": {"id": "files/veo_vid_1"}}
+
+
+def test_an_unresolved_continuation_is_not_kept(store: Store) -> None:
+    with pytest.raises(PluginContractError, match="names no backend"):
+        store.save_continuation(Continuation(id="veo_vid_1"))
+
+
+@pytest.mark.parametrize("data", [{"image": b"1"}, {"image": "data:image/png;base64," + "A" * 100}])
+def test_a_continuation_with_media_in_it_is_not_kept(store: Store, data: dict[str, object]) -> None:
+    for part in ("data", "secret"):
+        with pytest.raises(PluginContractError, match="veo_vid_1"):
+            store.save_continuation(continuation("veo_vid_1", **{part: data}))
+    with pytest.raises(UnknownContinuation):
+        store.load_continuation("veo_vid_1", now=NOW)
+
+
+def test_saving_again_replaces(store: Store) -> None:
+    store.save_continuation(continuation("veo_vid_1"))
+    store.save_continuation(continuation("veo_vid_1", data={"new": True}, files=()))
+    assert store.load_continuation("veo_vid_1", now=NOW).data == {"new": True}
+    assert store.continuation_of_file("aa" * 32, now=NOW) is None
+
+
+def test_an_expired_continuation_is_named_so(store: Store) -> None:
+    store.save_continuation(continuation("veo_vid_1", expires_at=NOW + 10))
+    store.save_continuation(continuation("gpt_img_2", media="image", expires_at=None))
+    assert store.load_continuation("veo_vid_1", now=NOW + 9.9).id == "veo_vid_1"
+    for _ in range(2):
+        with pytest.raises(UnknownContinuation, match=r"'veo_vid_1' has expired.*latest is 'gpt_img_2'") as caught:
+            store.load_continuation("veo_vid_1", now=NOW + 10)
+    assert "hush" not in str(caught.value)
+    assert store.load_continuation("gpt_img_2", now=NOW + 1000 * DAY).media == "image"
+
+
+def test_an_unknown_id_is_told_the_nearest_and_the_latest(store: Store) -> None:
+    store.save_continuation(continuation("veo_vid_3f2a9c01b7de", created_at=NOW))
+    store.save_continuation(continuation("gpt_img_000000000000", created_at=NOW + 1))
+    with pytest.raises(UnknownContinuation) as caught:
+        store.load_continuation("veo_vid_3f2a9c01b7dd", now=NOW)
+    assert "Near: 'veo_vid_3f2a9c01b7de'" in str(caught.value)
+    assert "the latest is 'gpt_img_000000000000'" in caught.value.fix
+
+
+@pytest.mark.parametrize("asked", ["nothing", "\ud800", "x" * 10_000, "'; DROP TABLE calls; --", ""])
+def test_any_unknown_text_is_a_clear_error_of_decent_length(store: Store, asked: str) -> None:
+    with pytest.raises(UnknownContinuation, match="No continuation") as caught:
+        store.load_continuation(asked, now=NOW)
+    assert len(str(caught.value)) < 400
+    assert "without continue_from" in caught.value.fix
+
+
+def test_the_latest_is_the_newest_alive_of_its_media(store: Store) -> None:
+    assert store.latest_continuation(now=NOW) is None
+    store.save_continuation(continuation("a", media="image", created_at=NOW + 5))
+    store.save_continuation(continuation("b", created_at=NOW + 6))
+    store.save_continuation(continuation("c", created_at=NOW + 6))
+    store.save_continuation(continuation("d", created_at=NOW + 7, expires_at=NOW + 8))
+    store.save_continuation(continuation("e", created_at=NOW + 4))
+
+    def latest(media: str | None, now: float) -> str | None:
+        found = store.latest_continuation(media=media, now=now)
+        return found.id if found else None
+
+    assert latest(None, NOW + 7) == "d"
+    assert latest(None, NOW + 8) == "c"
+    assert latest("image", NOW + 8) == "a"
+    assert latest("audio", NOW + 8) is None
+
+
+def test_the_newest_that_goes_on_from_a_file_is_found_by_its_checksum(store: Store) -> None:
+    file = StoredFile(path="b.mp4", sha256="bb" * 32, mime="video/mp4")
+    store.save_continuation(continuation("a", created_at=NOW, files=(file,)))
+    store.save_continuation(continuation("b", created_at=NOW + 1, files=(file, file)))
+    store.save_continuation(continuation("c", created_at=NOW + 2))
+    store.save_continuation(continuation("d", created_at=NOW + 3, files=(file,), expires_at=NOW + 4))
+    found = store.continuation_of_file("bb" * 32, now=NOW + 5)
+    assert found is not None and found.id == "b"
+    assert store.continuation_of_file("cc" * 32, now=NOW) is None
+
+
+# --- in memory
+
+
+def test_in_memory_the_51st_evicts_the_least_recently_used() -> None:
+    store = MemoryStore()
+    for i in range(50):
+        store.save_continuation(continuation(f"c{i:02}"))
+    store.load_continuation("c00", now=NOW)
+    store.save_continuation(continuation("c50"))
+    assert store.load_continuation("c00", now=NOW).id == "c00"
+    with pytest.raises(UnknownContinuation, match="'c01' was dropped: only the 50 most recently used"):
+        store.load_continuation("c01", now=NOW)
+    assert store.load_continuation("c02", now=NOW).id == "c02"
+
+
+def test_in_memory_every_way_of_reading_counts_as_use() -> None:
+    store = MemoryStore(lru=2)
+    store.save_continuation(continuation("image", media="image", files=(), created_at=NOW + 1))
+    store.save_continuation(continuation("video", created_at=NOW))
+    assert store.latest_continuation(media="image", now=NOW) is not None
+    store.save_continuation(continuation("third", files=()))
+    with pytest.raises(UnknownContinuation):
+        store.load_continuation("video", now=NOW)
+    store.save_continuation(continuation("video"))
+    assert store.continuation_of_file("aa" * 32, now=NOW) is not None
+
+
+def test_a_saved_again_continuation_is_no_longer_called_evicted() -> None:
+    store = MemoryStore(lru=1)
+    store.save_continuation(continuation("a"))
+    store.save_continuation(continuation("b"))
+    store.save_continuation(continuation("a"))
+    assert store.load_continuation("a", now=NOW).id == "a"
+    with pytest.raises(UnknownContinuation, match="'b' was dropped"):
+        store.load_continuation("b", now=NOW)
+
+
+@given(st.integers(1, 5), st.lists(st.tuples(st.sampled_from(["get", "put", "drop"]), st.sampled_from("abcdefg")), max_size=60))
+def test_an_lru_keeps_just_the_most_recently_used(size: int, steps: list[tuple[str, str]]) -> None:
+    lru: Lru[str] = Lru(size)
+    model: list[str] = []  # the least recently used first
+    for step, key in steps:
+        if step == "get":
+            assert lru.get(key) == (key if key in model else None)
+            if key in model:
+                model = [k for k in model if k != key] + [key]
+        elif step == "put":
+            model = [k for k in model if k != key] + [key]
+            gone = model.pop(0) if len(model) > size else None
+            assert lru.put(key, key) == gone
+        else:
+            lru.drop(key)
+            model = [k for k in model if k != key]
+        assert list(lru.values()) == model
+        assert len(lru) == len(model) <= size
+
+
+def test_an_lru_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        MemoryStore(lru=0)
+
+
+# --- in the file
+
+
+def test_in_the_file_nothing_is_evicted_and_another_store_finds_all(tmp_path: Path) -> None:
+    first = SqliteStore(tmp_path / "journal.db", lru=3)
+    for i in range(60):
+        first.save_continuation(continuation(f"c{i:02}"))
+    second = SqliteStore(tmp_path / "journal.db", lru=3)
+    for store in (first, second):
+        assert [store.load_continuation(f"c{i:02}", now=NOW).id for i in range(60)] == [f"c{i:02}" for i in range(60)]
+    first.close()
+    second.close()
+
+
+def test_the_secret_of_an_expired_continuation_leaves_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    store = SqliteStore(path)
+    store.save_continuation(continuation("old", created_at=NOW, expires_at=NOW + 10))
+    store.save_continuation(continuation("new", secret={}, created_at=NOW + 11, expires_at=None))
+    with pytest.raises(UnknownContinuation, match="'old' has expired"):
+        store.load_continuation("old", now=NOW + 11)
+    store.save_continuation(continuation("newer", secret={}, created_at=NOW + 40 * DAY, expires_at=None))
+    with pytest.raises(UnknownContinuation, match="No continuation 'old'"):
+        store.load_continuation("old", now=NOW + 40 * DAY)
+    store.close()
+    assert b"hush" not in path.read_bytes()
