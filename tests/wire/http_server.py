@@ -228,7 +228,7 @@ def _cut(request: Any, *, reset: bool = False) -> Any:
 async def _send(request: Any, reply: Reply, *, keep: int | None = None) -> Any:
     from aiohttp import web
 
-    if keep is None and not reply.chunk_pause:
+    if keep is None and not reply.chunk_pause and len(reply.body) < 1 << 20:
         return web.Response(status=reply.status, body=reply.body, headers=reply.headers)
     response = web.StreamResponse(status=reply.status, headers=reply.headers)
     response.content_length = len(reply.body)

@@ -29,7 +29,6 @@ _OVER = frozenset({"failed", "cancelled", "canceled", "expired", "deleted", "err
 #: How far apart the clocks of caller and server may be, when a submit is looked for by its time.
 _SKEW_SECONDS = 60.0
 _LIST_PAGES, _LIST_SIZE = 5, 100
-_CHUNK = 1 << 16
 
 
 async def create(request: GenerateVideo, context: Context) -> Job:
@@ -148,7 +147,7 @@ async def _content(video_id: str, start: int, context: Context) -> AsyncIterator
         ValueError: when the server cannot start at that offset.
     """
     connection = connect(context)
-    headers = {**connection.sdk.auth_headers, "accept": "application/binary"}
+    headers = {**connection.sdk.auth_headers, "accept": "application/binary", "accept-encoding": "identity"}
     if start:
         headers["range"] = f"bytes={start}-"
     url = str(connection.sdk.base_url).rstrip("/") + f"/videos/{video_id}/content"
@@ -158,7 +157,7 @@ async def _content(video_id: str, start: int, context: Context) -> AsyncIterator
                 raise ValueError(f"the server cannot start at byte {start} (it answered {answer.status_code})")
             if not answer.is_success:
                 raise BackendUnavailable(f"the video could not be fetched (HTTP {answer.status_code})")
-            async for chunk in answer.aiter_bytes(_CHUNK):
+            async for chunk in answer.aiter_bytes():  # as it comes: what is held back is lost when the line breaks
                 yield chunk
 
 
