@@ -33,11 +33,10 @@ def paste_back(protection: Protection, data: bytes) -> Pasted:
     from .. import masks
 
     try:
-        mask = masks.read_mask(protection.mask, convention="white")
         if not protection.exact:
-            return Pasted(data=data, difference=masks.outside_difference(protection.source, data, mask))
-        made = masks.paste_back(protection.source, data, mask)
+            return Pasted(data=data, difference=masks.outside_difference(protection.source, data, protection.mask))
+        made = masks.paste_back(protection.source, data, protection.mask)
     except MediaError as error:
         text = "the protected pixels could not be copied back" if protection.exact else "pixels outside the mask were not compared"
         return Pasted(data=data, difference=None, warnings=(f"{text}: {error.message}",))
-    return Pasted(data=made.data, difference=made.difference, mime="image/png", warnings=made.notes)
+    return Pasted(data=made.data, difference=made.difference, mime="image/png", warnings=tuple(made.warnings))
