@@ -1,0 +1,217 @@
+"""Random lives of a journal, on both stores side by side: they agree, no job is lost, no money is made up.
+
+Each call is opened, submitted, polled, crashed, claimed, cancelled, forgotten in any order that hypothesis likes, also by
+owners whose lease has long gone to somebody else.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import attrs
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from state_samples import DAY, NOW, continuation, new_call
+
+from anymedia.errors import BudgetExceeded, InvalidRequest, UnknownContinuation, UnknownJob
+from anymedia.policy import Budget
+from anymedia.state.errors import IllegalTransition, LeaseLost
+from anymedia.state.memory import MemoryStore
+from anymedia.state.sqlite import SqliteStore
+from anymedia.state.store import ACTIVE_STATES, FINAL_STATES, TRANSITIONS, CallState, Lease, Store
+
+OWNERS = st.sampled_from(["p1", "p2", "p3"])
+MONEY = st.sampled_from([0.0, 0.01, 0.1, 0.25, 1 / 3])
+QUOTES = st.none() | st.tuples(MONEY, MONEY).map(lambda pair: (min(pair), max(pair)))
+BUDGETS = st.sampled_from(
+    [Budget(), Budget(per_call=0.25), Budget(per_run=0.6), Budget(per_day=1.0, allow_unknown=True), Budget(per_backend={"google": 0.5})]
+)
+LEASE = 30.0
+STATES: tuple[CallState, ...] = get_args(CallState)
+EXPECTED = (BudgetExceeded, InvalidRequest, UnknownJob, UnknownContinuation, LeaseLost, IllegalTransition)
+
+
+@attrs.define
+class Known:
+    """What the test itself remembers of a call."""
+
+    quote: tuple[float, float] | None
+    job: str | None = None
+    fence: int = 1
+    forgotten: bool = False
+
+
+class Journal(RuleBasedStateMachine):
+    """Every step goes to both stores; what comes back, results and errors alike, must be the same."""
+
+    calls = Bundle("calls")
+    leases = Bundle("leases")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp())
+        self.stores: tuple[Store, Store] = (MemoryStore(), SqliteStore(self.directory / "journal.db"))
+        self.known: dict[str, Known] = {}
+        self.now = NOW
+        self.saved = 0
+
+    def teardown(self) -> None:
+        for store in self.stores:
+            store.close()
+        shutil.rmtree(self.directory)
+
+    def both(self, step: Callable[[Store], Any]) -> Any:
+        found: list[Any] = []
+        for store in self.stores:
+            try:
+                found.append(step(store))
+            except EXPECTED as error:
+                found.append((type(error), str(error)))
+        assert found[0] == found[1]
+        return found[0]
+
+    def state(self, call_id: str) -> CallState | None:
+        record = self.stores[0].get(call_id)
+        return None if record is None else record.state
+
+    @rule(
+        target=leases,
+        owner=OWNERS,
+        quote=QUOTES,
+        budget=BUDGETS,
+        session=st.sampled_from(["s", "t"]),
+        backend=st.sampled_from(["google", "openai"]),
+    )
+    def open(self, owner: str, quote: tuple[float, float] | None, budget: Budget, session: str, backend: str) -> Any:
+        name = f"call_{len(self.known)}"
+        call = new_call(name, run=f"run_{len(self.known) // 3}", quote_usd=quote, session=session, backend=backend, created_at=self.now)
+        found = self.both(lambda store: store.open_call(call, budget, owner=owner, lease_seconds=LEASE))
+        if not isinstance(found, Lease):
+            assert found[0] is BudgetExceeded
+            return multiple()
+        self.known[name] = Known(quote)
+        return found
+
+    @rule(lease=leases, job=st.booleans(), cost=st.none() | MONEY, wanted=st.data())
+    def advance(self, lease: Lease, job: bool, cost: float | None, wanted: st.DataObject) -> None:
+        before = self.state(lease.call_id)
+        likely: list[CallState] = sorted(TRANSITIONS[before]) if before and TRANSITIONS[before] else ["done"]
+        state: CallState = wanted.draw(st.one_of(st.sampled_from(likely), st.sampled_from(STATES)), label="state")
+        known = self.known[lease.call_id]
+        changes: dict[str, Any] = {} if cost is None else {"cost_usd": cost}
+        if job:
+            changes |= {"job": {"id": f"job-{lease.call_id}"}, "secret": {"url": "https://x/?s=hush"}}
+        found = self.both(lambda store: store.advance(lease, state, now=self.now, **changes))
+        holds = not known.forgotten and known.fence == lease.fence
+        if isinstance(found, tuple):
+            assert found[0] is IllegalTransition if holds else found[0] is LeaseLost
+            return
+        assert holds and before is not None and state in TRANSITIONS[before]
+        known.job = f"job-{lease.call_id}" if job else known.job
+        assert (found.state, found.updated_at) == (state, self.now)
+
+    @rule(target=leases, lease=leases, owner=OWNERS)
+    def claim(self, lease: Lease, owner: str) -> Any:
+        """Somebody picks the call up: after a crash, or because it is their own, or in vain."""
+        name = lease.call_id
+        record = self.stores[0].get(name)
+        found = self.both(lambda store: store.claim(name, owner=owner, lease_seconds=LEASE, now=self.now))
+        if record is None:
+            assert found[0] is UnknownJob
+            return multiple()
+        free = record.owner in (None, owner) or record.lease_until <= self.now
+        if not free or record.state in FINAL_STATES:
+            assert found is None
+            return multiple()
+        assert found == Lease(call_id=name, owner=owner, fence=record.fence + 1, until=self.now + LEASE)
+        self.known[name].fence += 1
+        return found
+
+    @rule(target=leases, lease=leases)
+    def renew(self, lease: Lease) -> Any:
+        found = self.both(lambda store: store.renew(lease, lease_seconds=LEASE, now=self.now))
+        return found if isinstance(found, Lease) else multiple()
+
+    @rule(lease=consumes(leases))
+    def release(self, lease: Lease) -> None:
+        before = self.stores[0].get(lease.call_id)
+        self.both(lambda store: store.release(lease))
+        if before is not None and before.fence == lease.fence and before.state not in FINAL_STATES:
+            self.known[lease.call_id].fence += 1
+
+    @rule(lease=leases)
+    def crash(self, lease: Lease) -> None:
+        """The owner is gone: nothing happens but that its lease runs out."""
+        self.now = max(self.now, lease.until + 0.5)
+
+    @rule(seconds=st.sampled_from([0.0, 1.0, 29.0, 3600.0, DAY]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(lease=leases)
+    def cancel(self, lease: Lease) -> None:
+        self.both(lambda store: store.advance(lease, "cancelled", now=self.now))
+
+    @rule(lease=leases)
+    def forget(self, lease: Lease) -> None:
+        before = self.state(lease.call_id)
+        found = self.both(lambda store: store.forget(lease.call_id))
+        if before is None:
+            assert found[0] is UnknownJob
+        elif before in ACTIVE_STATES:
+            assert found[0] is InvalidRequest
+        else:
+            assert found is None
+            self.known[lease.call_id].forgotten = True
+
+    @rule(age=st.sampled_from([None, 10.0, DAY]), media=st.sampled_from(["image", "video"]))
+    def save_continuation(self, age: float | None, media: str) -> None:
+        self.saved += 1
+        expires_at = None if age is None else self.now + age
+        kept = continuation(f"veo_vid_{self.saved}", media=media, created_at=self.now, expires_at=expires_at)
+        self.both(lambda store: store.save_continuation(kept))
+
+    @rule(number=st.integers(1, 8), media=st.sampled_from([None, "image", "video"]))
+    def load_continuation(self, number: int, media: str | None) -> None:
+        self.both(lambda store: store.latest_continuation(media=media, now=self.now))
+        if number <= self.saved:
+            self.both(lambda store: store.load_continuation(f"veo_vid_{number}", now=self.now))
+
+    @invariant()
+    def both_stores_show_the_same(self) -> None:
+        self.both(lambda store: list(store.calls()))
+        self.both(lambda store: list(store.calls(states=["submitted", "unknown"], since=NOW + 1)))
+        self.both(lambda store: [record.id for record in store.run("run_0")])
+        for backend in (None, "google"):
+            for session in (None, "s"):
+                self.both(lambda store, b=backend, s=session: store.spend(since=NOW + 1, backend=b, session=s))  # type: ignore[misc]
+
+    @invariant()
+    def no_job_is_ever_lost(self) -> None:
+        for name, known in self.known.items():
+            record = self.stores[1].get(name)
+            assert (record is None) == known.forgotten
+            if record is not None:
+                assert record.fence == known.fence
+                assert (None if record.job is None else record.job["id"]) == known.job
+                assert record.secret is None or record.state not in FINAL_STATES
+
+    @invariant()
+    def what_is_reserved_is_the_sum_of_the_high_quotes_of_open_rows(self) -> None:
+        spent, rows = self.stores[1].spend(), self.stores[1].calls()
+        opened = [r for r in rows if r.state not in FINAL_STATES]
+        assert spent.reserved_usd == pytest.approx(sum(r.quote_usd[1] for r in opened if r.quote_usd), abs=1e-7)
+        assert spent.reserved_usd == pytest.approx(sum(r.reserved_usd for r in rows), abs=1e-7)
+        assert spent.reserved_usd >= 0
+        assert spent.committed_usd >= 0
+        assert spent.calls == len(self.known)
+
+
+TestJournal = Journal.TestCase
+TestJournal.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

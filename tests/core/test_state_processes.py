@@ -1,0 +1,162 @@
+"""Several real processes on one journal: each job collected once, budgets held, kills survived, chains continued."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from state_samples import NOW, new_call
+from state_worker import CAP, PRICE
+
+from anymedia.errors import BudgetExceeded
+from anymedia.policy import Budget
+from anymedia.state.sqlite import SqliteStore
+from anymedia.state.store import FINAL_STATES
+
+WORKER = Path(__file__).with_name("state_worker.py")
+KILLS = 20
+
+
+def start(command: str, path: Path, *rest: object) -> subprocess.Popen[str]:
+    words = [sys.executable, "-W", "error", str(WORKER), command, str(path), *(str(word) for word in rest)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def together(path: Path, command: str, count: int) -> list[str]:
+    """Run some workers that begin at the same moment; return all they said. None may fail or complain."""
+    gun = path.with_name("start")
+    workers = [start(command, path, f"{command}-{i}", gun) for i in range(count)]
+    try:
+        for worker in workers:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == "ready\n"
+        gun.touch()
+        said = [worker.communicate(timeout=60) for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    assert [errors for _, errors in said] == [""] * count
+    assert [worker.returncode for worker in workers] == [0] * count
+    return [line for out, _ in said for line in out.splitlines()]
+
+
+def make_jobs(path: Path, names: list[str]) -> None:
+    """Rows as a crashed process leaves them: submitted, with a lease that ran out."""
+    store = SqliteStore(path)
+    for name in names:
+        lease = store.open_call(new_call(name, quote_usd=(0.0, 0.1)), Budget(), owner="crashed", lease_seconds=1)
+        store.advance(lease, "submitted", now=NOW, job={"id": f"job-of-{name}"})
+    store.close()
+
+
+@pytest.mark.parametrize("processes", [2, 8])
+def test_each_of_100_jobs_is_collected_exactly_once_by_several_processes(tmp_path: Path, processes: int) -> None:
+    path, names = tmp_path / "journal.db", [f"call_{i}" for i in range(100)]
+    make_jobs(path, names)
+    said = together(path, "collect", processes)
+    assert collections.Counter(said) == collections.Counter(f"collected {name}" for name in names)
+    store = SqliteStore(path)
+    assert {record.state for record in store.calls()} == {"done"}
+    assert {record.fence for record in store.calls()} == {2}
+    spent = store.spend()
+    assert (spent.reserved_usd, spent.committed_usd, spent.calls) == (0.0, 5.0, 100)
+    store.close()
+
+
+def test_under_a_shared_budget_for_10_just_10_of_50_calls_of_5_processes_are_opened(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    said = together(path, "spend", 5)
+    opened = [line for line in said if line.startswith("opened")]
+    assert len(opened) == round(CAP / PRICE) == 10
+    assert sum(line.startswith("refused") for line in said) == 40
+    store = SqliteStore(path)
+    assert len(store.calls()) == 10
+    assert store.spend().reserved_usd == CAP
+    store.close()
+
+
+def test_a_row_fought_over_changes_only_under_the_newest_lease(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    make_jobs(path, ["prize"])
+    said = together(path, "steal", 4)
+    won = sum(int(line.split()[1]) for line in said)
+    store = SqliteStore(path)
+    record = store.get("prize")
+    store.close()
+    assert record is not None and record.outcome is not None
+    assert record.outcome["count"] == won > 0
+    assert record.fence <= 1 + 4 * 60
+
+
+def test_a_chain_of_continuations_goes_from_process_to_process(tmp_path: Path) -> None:
+    path, names = tmp_path / "journal.db", [f"veo_vid_{i}" for i in range(4)]
+    for earlier, new in zip(["-", *names], names, strict=False):
+        worker = start("go_on", path, earlier, new)
+        assert worker.communicate(timeout=30) == ("", "")
+        assert worker.returncode == 0
+    store = SqliteStore(path)
+    latest = store.latest_continuation(now=NOW)
+    assert latest is not None
+    assert (latest.id, latest.data["chain"]) == (names[-1], names[:-1])
+    assert latest.secret["url"].endswith("hush")
+    store.close()
+
+
+def kill_in_the_middle(path: Path, owner: str, rng: random.Random) -> list[str]:
+    """Let a process write until it has said some lines, kill it a moment later; return what it said was durable."""
+    with start("churn", path, owner) as worker:
+        assert worker.stdout is not None and worker.stderr is not None
+        said = [worker.stdout.readline() for _ in range(rng.randint(1, 60))]
+        time.sleep(rng.uniform(0.0, 0.003))
+        worker.send_signal(signal.SIGKILL)
+        said += worker.stdout.readlines()
+        assert worker.stderr.read() == ""
+    assert worker.returncode == -signal.SIGKILL
+    assert said[0] == "ready\n"
+    return [line.strip() for line in said[1:]]
+
+
+def check_all_that_was_said(store: SqliteStore, said: list[str]) -> None:
+    order = {"opened": 0, "refused": 3, "submitted": 1, "done": 3}
+    reached = {"submitting": 0, "submitted": 1, "collecting": 2, "done": 3, "refused": 3}
+    for line in said:
+        what, name = line.split()
+        if what == "continuation":
+            assert store.load_continuation(name, now=NOW).data == {"video": {"id": f"files/{name}"}}
+            continue
+        record = store.get(name)
+        assert record is not None
+        assert reached[record.state] >= order[what]
+        if what in {"submitted", "done"}:
+            assert record.job == {"id": f"job-of-{name}"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
+def test_a_process_killed_while_writing_loses_nothing_it_said_and_leaves_a_sound_journal(tmp_path: Path) -> None:
+    path, rng, all_said = tmp_path / "journal.db", random.Random(11), []
+    for kill in range(KILLS):
+        all_said += kill_in_the_middle(path, f"p{kill}", rng)
+        with contextlib.closing(sqlite3.connect(path)) as plain:
+            assert plain.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        store = SqliteStore(path)
+        rows = store.calls(limit=1_000_000)
+        spent = store.spend()
+        assert spent.calls == len(rows)
+        assert spent.reserved_usd == pytest.approx(sum(0.3 for r in rows if r.state not in FINAL_STATES))
+        assert spent.committed_usd == pytest.approx(sum(0.2 for r in rows if r.state == "done"))
+        store.close()
+    store = SqliteStore(path)
+    check_all_that_was_said(store, all_said)
+    assert len(all_said) > 5 * KILLS
+    with pytest.raises(BudgetExceeded):
+        store.open_call(new_call("more"), Budget(per_day=0.3), owner="me", lease_seconds=1)
+    store.close()
