@@ -20,7 +20,7 @@ HIDDEN = "[hidden]"
 #: Shorter texts are no secrets, and replacing them would garble everything.
 _SHORTEST = 6
 #: Of a provider's text no more than this is looked at.
-_LONGEST = 200_000
+_LONGEST = 20_000
 
 _weak: weakref.WeakSet[Secret] = weakref.WeakSet()
 _strong: set[str] = set()
@@ -38,14 +38,15 @@ _URL = re.compile(
 _REQUEST_LINE = re.compile(r"(?P<path>(?<![\w/])/[^\s?#\"'<>]*)\?[^\s\"'<>]+")
 _PARAMETER = re.compile(
     r"(?i)(?P<name>\b(?:x-amz-(?:signature|credential|security-token)|x-goog-(?:signature|credential|api-key)|googleaccessid"
-    r"|[a-z_-]*signature|sig|sv|se|access[_-]?token|refresh[_-]?token|id[_-]?token|token|api[_-]?key|apikey|key|password|secret)=)"
+    r"|[a-z_-]{0,40}signature|sig|sv|se|access[_-]?token|refresh[_-]?token|id[_-]?token|token|api[_-]?key|apikey|key|password|secret)=)"
     r"(?P<value>[^\s&\"'<>,;)]{4,})"
 )
 _HEADER = re.compile(
-    r"(?i)(?P<name>[\"']?\b(?:proxy-authorization|authorization|x-api-key|api-key|x-goog-api-key|x-key|cookie|set-cookie)[\"']?\s*[:=,]\s*)"
-    r"(?P<value>[\"'](?:[^\"'\\]|\\.)*[\"']|[^\r\n\"',}]+)"
+    r"(?i)(?P<name>[\"']?\b(?:proxy-authorization|authorization|x-api-key|api-key|x-goog-api-key|x-key|cookie|set-cookie)"
+    r"(?:[\"']?\s{0,9}[:=]\s{0,9}|[\"']\s{0,9},\s{0,9}))"
+    r"(?P<value>b?[\"'](?:[^\"'\\]|\\.)*[\"']|[^\r\n\"',}]+)"
 )
-_BEARER = re.compile(r"(?i)\b(?P<name>bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
+_BEARER = re.compile(r"(?i)\b(?P<name>bearer|basic)\s{1,9}(?=[a-z.~/-]{0,99}[0-9_=+]|[a-z.~/-]{24})[a-z0-9._~+/=-]{8,}")
 _KEY_SHAPES = re.compile(
     r"\b(?:sk-[A-Za-z0-9_-]{16,}|AIza[A-Za-z0-9_-]{30,}|xai-[A-Za-z0-9_-]{20,}"
     r"|gh[pousr]_[A-Za-z0-9]{20,}|ya29\.[A-Za-z0-9._-]{20,})"
