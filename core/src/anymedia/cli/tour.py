@@ -34,7 +34,7 @@ def tour(folder: str, force: bool, as_json: bool, quiet: bool) -> None:
     console, target = Console(json=as_json, quiet=quiet), Path(folder)
     _check_folder(target, force)
     steps, skipped = asyncio.run(_make(console, target))
-    page = target / _PAGE
+    page = target.resolve() / _PAGE
     page.write_text(make_page(steps, skipped, target), encoding="utf-8")
     if as_json:
         console.document(_document(page, steps, skipped))
@@ -44,7 +44,7 @@ def tour(folder: str, force: bool, as_json: bool, quiet: bool) -> None:
     console.result(page)
     for left_out in skipped:
         console.note(f"not made here: {left_out.title}: {left_out.why}")
-    console.note(f"Open in a browser: {page.resolve().as_uri()}")
+    console.note(f"Open in a browser: {page.as_uri()}")
 
 
 def _check_folder(folder: Path, force: bool) -> None:

@@ -27,7 +27,7 @@ def make_page(steps: Sequence[Step], skipped: Sequence[Skipped], folder: Path) -
     style = resources.files(__package__).joinpath("page.css").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src 'self'; media-src 'self'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    chain = "\n".join(_step(step, folder) for step in steps)
+    chains = "\n".join(_chain(chain, folder) for chain in _chains(steps))
     seconds = sum(step.result.seconds for step in steps)
     return f"""<!doctype html>
 <html lang="en">
@@ -47,9 +47,7 @@ def make_page(steps: Sequence[Step], skipped: Sequence[Skipped], folder: Path) -
 {_disclosures(steps)}
 </header>
 <main>
-<ol class="chain">
-{chain}
-</ol>
+{chains}
 </main>
 <footer>
 {_skipped(skipped)}<p>This page has no script, loads nothing from elsewhere, and works as a plain file.</p>
@@ -57,6 +55,21 @@ def make_page(steps: Sequence[Step], skipped: Sequence[Skipped], folder: Path) -
 </body>
 </html>
 """
+
+
+def _chains(steps: Sequence[Step]) -> list[list[Step]]:
+    """Part the steps where one begins anew."""
+    chains: list[list[Step]] = []
+    for step in steps:
+        if step.begins or not chains:
+            chains.append([])
+        chains[-1].append(step)
+    return chains
+
+
+def _chain(steps: Sequence[Step], folder: Path) -> str:
+    inside = "\n".join(_step(step, folder) for step in steps)
+    return f'<ol class="chain" start="{steps[0].number}">\n{inside}\n</ol>'
 
 
 def _text(words: str) -> str:
@@ -93,8 +106,8 @@ def _step(step: Step, folder: Path) -> str:
 <h2>{step.number}. {_text(step.title)}</h2>
 <p>{_text(step.says)}</p>
 <blockquote>{_text(step.prompt)}</blockquote>
-{_inputs(step, folder)}{_facts(step.result)}<pre>{_text(step.command)}</pre>
-</div>
+{_inputs(step, folder)}{_facts(step.result)}</div>
+<pre>{_text(step.command)}</pre>
 </article>
 </li>"""
 
@@ -106,7 +119,8 @@ def _media(step: Step, folder: Path) -> str:
     if kind == "image":
         return f'<a href="{source}"><img src="{source}" alt="{label}"{_box(file)}></a>'
     if kind == "video":
-        return f'<video controls muted playsinline preload="metadata" src="{source}" aria-label="{label}"{_box(file)}></video>'
+        poster = f' poster="{_href(step.poster, folder)}"' if step.poster else ""
+        return f'<video controls muted playsinline preload="metadata" src="{source}"{poster} aria-label="{label}"{_box(file)}></video>'
     return f'<audio controls preload="metadata" src="{source}" aria-label="{label}"></audio>'
 
 
@@ -121,13 +135,9 @@ def _inputs(step: Step, folder: Path) -> str:
 
 
 def _input(given: Input, folder: Path) -> str:
-    target = f"#step-{given.step}" if given.step else _href(given.path, folder)
-    words = _text(given.role) + (f", from step {given.step}" if given.step else "")
-    if given.path.suffix == ".mp4":
-        inside = '<span class="clip" aria-hidden="true">&#9654;</span>'
-    else:
-        inside = f'<img src="{_href(given.path, folder)}" alt="" loading="lazy">'
-    return f'<li><a href="{target}">{inside}{words}</a></li>'
+    target = f"#step-{given.step}" if given.step else _href(given.picture, folder)
+    words = _text(given.role) + (f", step&nbsp;{given.step}" if given.step else "")
+    return f'<li><a href="{target}"><img src="{_href(given.picture, folder)}" alt="" loading="lazy">{words}</a></li>'
 
 
 def _facts(result: Result) -> str:
@@ -135,12 +145,16 @@ def _facts(result: Result) -> str:
     facts = [("made by", _maker(result)), ("file", f"{file.path.name}, {_shape(file)}{file.size / 1000:,.0f} kB")]
     facts += [("took", f"{result.seconds:.1f} s"), ("cost", cost_words(result.cost))]
     if result.outside_mask_difference is not None:
-        facts.append(("outside the mask", f"changed by {result.outside_mask_difference:.2f} of 255 before it was copied back"))
+        facts.append(("outside the mask", _outside(result.outside_mask_difference)))
     facts += [(a.kind, adjusted(a)) for a in result.adjustments]
     facts += [("note", warning) for warning in result.warnings]
     if result.continuation_id:
         facts.append(("go on with", result.continuation_id))
     return "<dl>\n" + "\n".join(f"<dt>{_text(name)}</dt><dd>{_text(words)}</dd>" for name, words in facts) + "\n</dl>\n"
+
+
+def _outside(difference: float) -> str:
+    return f"differed by {difference:.2f} of 255 on average" if difference else "no pixel differs"
 
 
 def _shape(file: MediaFile) -> str:

@@ -44,21 +44,24 @@ NAMES = (
 )
 _SIZE = "1280x720"
 #: The circle to edit: its centre and radius, as fractions of the width, the height and the height.
-_CIRCLE = (0.25, 0.35, 0.28)
+_CIRCLE = (0.78, 0.34, 0.28)
 
 
 @attrs.frozen(kw_only=True)
 class Input:
-    """A picture that a step was given: what it was for, its file, and the step it came from (0: none)."""
+    """What a step was given: what it was for, a picture of it, and the step it came from (0: none)."""
 
     role: str
-    path: Path
+    picture: Path
     step: int = 0
 
 
 @attrs.frozen(kw_only=True)
 class Step:
-    """One step: its number, what it is, what it was given, the command that does the same, and what came back."""
+    """One step: its number, what it is, what it was given, the command that does the same, and what came back.
+
+    ``poster`` is the picture that a video begins with.
+    """
 
     number: int
     title: str
@@ -67,6 +70,12 @@ class Step:
     command: str
     inputs: tuple[Input, ...] = ()
     result: Result
+    poster: Path | None = None
+
+    @property
+    def begins(self) -> bool:
+        """Whether it goes on from no earlier step."""
+        return all(given.step == 0 for given in self.inputs)
 
 
 @attrs.frozen(kw_only=True)
@@ -89,7 +98,9 @@ class _Tour:
     async def _make(self, request: Request, name: str) -> Result:
         return await self._router.execute(request, backend="local", output=self.path(name), overwrite=True)
 
-    async def step(self, title: str, says: str, request: Request, name: str, command: str, *inputs: Input) -> Step:
+    async def step(
+        self, title: str, says: str, request: Request, name: str, command: str, *inputs: Input, poster: Path | None = None
+    ) -> Step:
         self._tell(f"{len(self.steps) + 1}. {title}")
         result = await self._make(request, name)
         made = Step(
@@ -100,6 +111,7 @@ class _Tour:
             command=f"anymedia {command}",
             inputs=inputs,
             result=result,
+            poster=poster,
         )
         self.steps.append(made)
         return made
@@ -132,7 +144,7 @@ async def make_steps(router: Router, folder: Path, tell: Callable[[str], None]) 
     window = await _window(tour, lake)
     await _restyled(tour, window)
     video = await _video(tour, window)
-    await _longer(tour, video)
+    await _longer(tour, video, window)
     await _galaxy(tour, await _heart(tour))
     await _spoken(tour)
     return tour.steps, tour.skipped
@@ -143,9 +155,9 @@ async def _lake(tour: _Tour) -> Step:
     return await tour.step(
         "An image",
         "Made from words. The same seed gives the same picture.",
-        GenerateImage(prompt=prompt, size=_SIZE, seed=11),
+        GenerateImage(prompt=prompt, size=_SIZE, seed=9),
         "1-lake.png",
-        f"image '{prompt}' --size {_SIZE} --seed 11 -o 1-lake.png",
+        f"image '{prompt}' --size {_SIZE} --seed 9 -o 1-lake.png",
     )
 
 
@@ -158,13 +170,13 @@ async def _window(tour: _Tour, lake: Step) -> Step:
         Inpaint(prompt=prompt, source=Image(path=lake.result.path), mask=Mask(image=Image(path=mask)), protect="exact", seed=5),
         "2-window.png",
         f"edit 1-lake.png '{prompt}' --mask 2-mask.png --protect exact --seed 5 -o 2-window.png",
-        Input(role="source", path=lake.result.path, step=lake.number),
-        Input(role="mask, white = edit", path=mask),
+        Input(role="source", picture=lake.result.path, step=lake.number),
+        Input(role="mask, white = edit", picture=mask),
     )
 
 
 async def _restyled(tour: _Tour, window: Step) -> None:
-    style = await tour.helper(GenerateImage(prompt="a desert at noon, orange dunes", size="640x360", seed=4), "3-style.png")
+    style = await tour.helper(GenerateImage(prompt="a tropical beach at noon, turquoise water", size="640x360", seed=8), "3-style.png")
     prompt = "the same scene in the colours of the other picture"
     references = (Reference(image=Image(path=window.result.path)), Reference(image=Image(path=style), role="style"))
     await tour.step(
@@ -173,8 +185,8 @@ async def _restyled(tour: _Tour, window: Step) -> None:
         EditWithReferences(prompt=prompt, references=references),
         "3-restyled.png",
         f"edit 2-window.png '{prompt}' --style 3-style.png -o 3-restyled.png",
-        Input(role="source", path=window.result.path, step=window.number),
-        Input(role="style", path=style),
+        Input(role="source", picture=window.result.path, step=window.number),
+        Input(role="style", picture=style),
     )
 
 
@@ -186,11 +198,12 @@ async def _video(tour: _Tour, window: Step) -> Step:
         GenerateVideo(prompt=prompt, first_frame=Image(path=window.result.path), duration=3),
         "4-video.mp4",
         f"video 2-window.png '{prompt}' -s 3 -o 4-video.mp4",
-        Input(role="first frame", path=window.result.path, step=window.number),
+        Input(role="first frame", picture=window.result.path, step=window.number),
+        poster=window.result.path,
     )
 
 
-async def _longer(tour: _Tour, video: Step) -> None:
+async def _longer(tour: _Tour, video: Step, window: Step) -> None:
     prompt = "the camera goes on moving closer"
     start = Continuation.of(video.result.continuation_id)
     await tour.step(
@@ -199,7 +212,8 @@ async def _longer(tour: _Tour, video: Step) -> None:
         ContinueVideo(prompt=prompt, continue_from=start, continue_as="extend", duration=3),
         "5-longer.mp4",
         f"video --continue 4-video.mp4 '{prompt}' -s 3 -o 5-longer.mp4",
-        Input(role="goes on from", path=video.result.path, step=video.number),
+        Input(role="goes on from", picture=window.result.path, step=video.number),
+        poster=window.result.path,
     )
 
 
@@ -222,7 +236,7 @@ async def _galaxy(tour: _Tour, heart: Step) -> None:
         Inpaint(prompt=prompt, source=Image(path=heart.result.path), mask=Mask(mode="foreground"), seed=3),
         "7-galaxy.png",
         f"edit 6-heart.png '{prompt}' --mask foreground --seed 3 -o 7-galaxy.png",
-        Input(role="source", path=heart.result.path, step=heart.number),
+        Input(role="source", picture=heart.result.path, step=heart.number),
     )
 
 
