@@ -108,7 +108,7 @@ def test_the_view_is_what_the_planner_sees() -> None:
         ({"MAKER_KEY": "k", "MAKER_PROJECT": "p", "MAKER_LOCATION": "l"}, "plain", ()),
     ],
 )
-def test_the_service_is_the_first_with_whole_credentials(environ: dict[str, str], service: str, missing: tuple[str, ...]) -> None:
+def test_the_service_is_the_first_with_whole_credentials(environ: dict[str, Any], service: str, missing: tuple[str, ...]) -> None:
     found = instances(**environ)["maker"]
     assert (found.service, found.missing) == (service, missing)
 
@@ -175,7 +175,7 @@ COMPATIBLE = """
 
 
 def test_a_compatible_server_needs_no_key_and_is_given_none_of_the_makers(tmp_path: Path) -> None:
-    environ = {"MAKER_KEY": "private", "MAKER_BASE_URL": "https://elsewhere.example.org"}
+    environ: dict[str, Any] = {"MAKER_KEY": "private", "MAKER_BASE_URL": "https://elsewhere.example.org"}
     found = instances(COMPATIBLE, tmp_path=tmp_path, **environ)["gpu"]
     assert found.usable
     assert found.secrets() == {}

@@ -53,6 +53,7 @@ __all__ = [
     "UnsupportedInput",
     "UnsupportedOperation",
     "did_you_mean",
+    "shown",
 ]
 
 Charged = Literal["no", "yes", "unknown"]
@@ -63,6 +64,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the nearest known name, else an empty string."""
     near = difflib.get_close_matches(name, list(known), 1)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def shown(value: Any, limit: int = 60) -> str:
+    """Return a caller's value as it may stand in a message: its repr, cut; whatever it is, this does not fail."""
+    try:
+        text = repr(value[: limit + 1] if isinstance(value, str | bytes) else value)
+    except Exception:  # noqa: BLE001 - an integer of 5000 digits, a loop, an object that will not be shown
+        text = f"<{type(value).__name__}>"
+    return text[:limit]
 
 
 @attrs.frozen

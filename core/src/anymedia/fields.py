@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import attrs
 
-from .errors import InvalidRequest, Problem, did_you_mean
+from .errors import InvalidRequest, Problem, did_you_mean, shown
 from .media import FORMATS
 
 __all__ = [
@@ -38,6 +38,7 @@ Check = Callable[[Any], str | None]
 
 #: Longest text a request takes, in characters; a model's own limit is lower and stands in its matrix.
 MAX_TEXT = 200_000
+_MAX_INT = 2**64
 
 
 def _field(role: Role, doc: str, check: Check | None, default: Any, converter: Callable[[Any], Any] | None) -> Any:
@@ -52,9 +53,7 @@ def intent(doc: str, *, check: Check | None = None, default: Any = None, convert
     return _field("intent", doc, check, default, converter)
 
 
-def adjustable(
-    doc: str, *, check: Check | None = None, default: Any = None, converter: Callable[[Any], Any] | None = None
-) -> Any:
+def adjustable(doc: str, *, check: Check | None = None, default: Any = None, converter: Callable[[Any], Any] | None = None) -> Any:
     """A field that may be fitted to the nearest allowed value; the change is always reported."""
     return _field("adjustable", doc, check, default, converter)
 
@@ -115,7 +114,7 @@ def check_size(value: Any) -> str | None:
     if value == "auto":
         return None
     if not isinstance(value, str) or not re.fullmatch(r"[1-9][0-9]{0,5}x[1-9][0-9]{0,5}", value):
-        return f"expected WIDTHxHEIGHT in pixels like '1024x1024', or 'auto', got {value!r:.60}"
+        return f"expected WIDTHxHEIGHT in pixels like '1024x1024', or 'auto', got {shown(value)}"
     return None
 
 
@@ -125,7 +124,7 @@ def check_aspect_ratio(value: Any) -> str | None:
         return None
     number = r"(?:[1-9][0-9]{0,3}|0)(?:\.[0-9]{1,4})?"
     if not isinstance(value, str) or not re.fullmatch(f"{number}:{number}", value) or 0.0 in map(float, value.split(":")):
-        return f"expected W:H like '16:9', or 'auto', got {value!r:.60}"
+        return f"expected W:H like '16:9', or 'auto', got {shown(value)}"
     return None
 
 
@@ -133,14 +132,15 @@ def check_format(value: Any) -> str | None:
     """A file format that is known here."""
     if isinstance(value, str) and value in FORMATS:
         return None
-    return f"expected one of {', '.join(FORMATS)}, got {value!r:.60}{did_you_mean(str(value)[:60], FORMATS)}"
+    near = did_you_mean(value[:60], FORMATS) if isinstance(value, str) else ""
+    return f"expected one of {', '.join(FORMATS)}, got {shown(value)}{near}"
 
 
 def one_of(*allowed: str) -> Check:
     """Make a check for a closed set of words."""
 
     def check(value: Any) -> str | None:
-        return None if isinstance(value, str) and value in allowed else f"expected one of {', '.join(allowed)}, got {value!r:.60}"
+        return None if isinstance(value, str) and value in allowed else f"expected one of {', '.join(allowed)}, got {shown(value)}"
 
     return check
 
@@ -151,8 +151,8 @@ def in_range(low: float, high: float, *, integer: bool = False) -> Check:
     def check(value: Any) -> str | None:
         if isinstance(value, bool) or not isinstance(value, int | float) or (integer and not isinstance(value, int)):
             return f"expected {'an integer' if integer else 'a number'}, got {type(value).__name__}"
-        if not math.isfinite(value) or not low <= value <= high:
-            return f"must be between {low:g} and {high:g}, got {value!r:.60}"
+        if not low <= value <= high:  # which NaN is not, and no number is too large to be compared
+            return f"must be between {low:g} and {high:g}, got {shown(value)}"
         return None
 
     return check
@@ -165,16 +165,27 @@ def check_json(value: Any) -> str | None:
     return _json_problem(value, 0)
 
 
+def _is_sound(text: str) -> bool:
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
+
+
 def _json_problem(value: Any, depth: int) -> str | None:
     if depth > 20:
         return "is nested too deeply"
     if isinstance(value, Mapping):
-        if not all(isinstance(key, str) for key in value):
-            return "has a key that is not text"
+        if not all(isinstance(key, str) and _is_sound(key) for key in value):
+            return "has a key that is not sound text"
         return next((p for v in value.values() if (p := _json_problem(v, depth + 1))), None)
     if isinstance(value, list | tuple):
         return next((p for v in value if (p := _json_problem(v, depth + 1))), None)
-    if value is None or isinstance(value, str | bool | int):
+    if isinstance(value, str):
+        return None if _is_sound(value) else "has text with NUL bytes or half characters"
+    if isinstance(value, int) and abs(value) > _MAX_INT:
+        return "has a number that is too large"
+    if value is None or isinstance(value, bool | int):
         return None
     if isinstance(value, float):
         return None if math.isfinite(value) else "has a number that JSON cannot hold"

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import attrs
+
+from ..errors import shown
 
 __all__ = ["Anything", "Choice", "Option", "Pixels", "Range", "Text"]
 
 
 def _same_kind(a: Any, b: Any) -> bool:
     return isinstance(a, bool) == isinstance(b, bool) and (type(a) is type(b) or isinstance(a, int | float) == isinstance(b, int | float))
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a finite number (an integer of any size, which only comparing is safe for)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, int) or math.isfinite(value)
+
+
+def _edges(value: Any) -> tuple[int, int] | None:
+    """Return width and height of a ``WIDTHxHEIGHT`` text, or None for anything else."""
+    found = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", value) if isinstance(value, str) else None
+    return (int(found[1]), int(found[2])) if found else None
 
 
 @attrs.frozen(kw_only=True)
@@ -27,14 +43,15 @@ class Choice:
         """Say what is wrong with a value, or None."""
         if any(value == allowed and _same_kind(value, allowed) for allowed in self.one_of):
             return None
-        return f"takes {', '.join(str(v) for v in self.one_of)}, not {value!r:.80}"
+        return f"takes {', '.join(str(v) for v in self.one_of)}, not {shown(value)}"
 
     def nearest(self, value: Any) -> Any:
         """Return the nearest allowed number (the smaller of two equally near); None for words."""
         numbers = [v for v in self.one_of if isinstance(v, int | float) and not isinstance(v, bool)]
-        if not numbers or not isinstance(value, int | float):
+        if not numbers or not _is_number(value):
             return None
-        return min(numbers, key=lambda v: (abs(v - value), v))
+        inside = min(max(value, min(numbers)), max(numbers))
+        return min(numbers, key=lambda v: (abs(v - inside), v))
 
 
 @attrs.frozen(kw_only=True)
@@ -55,16 +72,16 @@ class Range:
 
     def problem(self, value: Any) -> str | None:
         """Say what is wrong with a value, or None."""
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            return f"takes a number, not {value!r:.80}"
+        if not _is_number(value):
+            return f"takes a number, not {shown(value)}"
         if not self.min <= value <= self.max or abs(self._on_grid(value) - value) > 1e-9:
             steps = f" in steps of {self.step:g}" if self.step else ""
-            return f"takes {self.min:g} to {self.max:g}{steps}, not {value:g}"
+            return f"takes {self.min:g} to {self.max:g}{steps}, not {shown(value)}"
         return None
 
     def nearest(self, value: Any) -> Any:
         """Return the nearest allowed number."""
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if not _is_number(value):
             return None
         fitted = self._on_grid(min(max(value, self.min), self.max))
         return int(fitted) if self.integer or (isinstance(value, int) and float(fitted).is_integer()) else fitted
@@ -144,8 +161,10 @@ class Pixels:
         """Say what is wrong with a value, or None."""
         if value == "auto":
             return None if self.auto else "takes no 'auto'"
-        width, height = (int(edge) for edge in str(value).split("x"))
-        wrong = self._problems(width, height)
+        edges = _edges(value)
+        if edges is None:
+            return f"takes {self.text()}, not {shown(value)}"
+        wrong = self._problems(*edges)
         return f"takes {self.text()}, not {value}: {', '.join(wrong)}" if wrong else None
 
     def _problems(self, width: int, height: int) -> list[str]:
@@ -154,7 +173,7 @@ class Pixels:
             wrong.append(f"edges must be multiples of {self.multiple_of}")
         if not self.min_edge <= min(width, height) <= max(width, height) <= self.max_edge:
             wrong.append(f"edges must be {self.min_edge} to {self.max_edge}")
-        if self.max_ratio and max(width, height) > self.max_ratio * min(width, height):
+        if self.max_ratio and max(width, height) > self.max_ratio * min(width, height) * (1 + 1e-9):
             wrong.append(f"the ratio must be at most {self.max_ratio:g}")
         if self.pixels and not self.pixels[0] <= width * height <= self.pixels[1]:
             wrong.append(f"the total must be {self.pixels[0]} to {self.pixels[1]} pixels")
@@ -173,19 +192,19 @@ class Pixels:
 
     def nearest(self, value: Any) -> str | None:
         """Return the nearest allowed size: ratio kept as well as the rule lets, pixel count fitted; or None."""
-        if value == "auto":
+        edges = _edges(value)
+        if edges is None:
             return None
-        width, height = (int(edge) for edge in str(value).split("x"))
-        ratio = width / height
-        if self.max_ratio:
-            ratio = min(max(ratio, 1 / self.max_ratio), self.max_ratio)
-        total = width * height
-        if self.pixels:
-            total = min(max(total, self.pixels[0]), self.pixels[1])
-        ideal = (math.sqrt(total * ratio), math.sqrt(total / ratio))
-        shrink = min(1.0, self.max_edge / max(ideal))
-        grow = max(1.0, self.min_edge / min(ideal))
-        return self._search(ideal[0] * shrink * grow, ideal[1] * shrink * grow)
+        shape, total = edges[0] / edges[1], float(edges[0] * edges[1])
+        low, high = self.pixels or (1, self.max_edge**2)
+        step = self.multiple_of
+        short, long = -(-self.min_edge // step) * step, max(self.max_edge // step, 1) * step
+        # The most extreme ratio at which edges and pixel count can both be kept; then the pixel counts it leaves.
+        most = max(1.0, min(self.max_ratio or math.inf, long / short, high / short**2, long**2 / max(low, 1)))
+        shape = min(max(shape, 1 / most), most)
+        wide = max(shape, 1 / shape)
+        total = min(max(total, low, short**2 * wide), high, long**2 / wide)
+        return self._search(math.sqrt(total * shape), math.sqrt(total / shape))
 
     def _search(self, width: float, height: float) -> str | None:
         """Look at the grid points around an ideal size for the allowed one that changes it least."""

@@ -1,0 +1,223 @@
+"""Options: a value is taken or it is said why not; the nearest one is taken, near, and stays where it is."""
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from anymedia.capabilities import Anything, Choice, Option, Pixels, Range, Text
+from anymedia.errors import InvalidRequest
+from anymedia.requests import GenerateImage
+
+numbers = st.integers(-(10**6), 10**6) | st.floats(-1e6, 1e6, allow_nan=False)
+anything = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.lists(st.integers(), max_size=2)
+    | st.builds(lambda: 10**5000)
+)
+
+
+@st.composite
+def ranges(draw: st.DrawFn) -> Range:
+    low = draw(st.integers(-100, 100))
+    high = low + draw(st.integers(0, 200))
+    step = draw(st.sampled_from([None, 1, 2, 5, 0.5, 0.25, 0.1]))
+    return Range(min=low, max=high, step=step)
+
+
+@st.composite
+def pixel_rules(draw: st.DrawFn) -> tuple[Pixels, str]:
+    """A rule, and a size that it allows."""
+    step = draw(st.sampled_from([1, 2, 8, 16, 32, 64]))
+    width, height = (draw(st.integers(1, 4096 // step)) * step for _ in range(2))
+    low, high = min(width, height), max(width, height)
+    rule = Pixels(
+        multiple_of=step,
+        min_edge=draw(st.integers(1, low)),
+        max_edge=draw(st.integers(high, 8192)),
+        max_ratio=draw(st.none() | st.floats(high / low, 50.0) if high / low <= 50 else st.none()),
+        pixels=draw(st.none() | st.tuples(st.integers(1, width * height), st.integers(width * height, 2**26))),
+        auto=draw(st.booleans()),
+    )
+    return rule, f"{width}x{height}"
+
+
+sizes = st.builds(lambda w, h: f"{w}x{h}", st.integers(1, 9999), st.integers(1, 9999))
+
+
+@given(st.lists(numbers, min_size=1, max_size=6), numbers)
+def test_the_nearest_choice_is_a_choice_and_no_other_is_nearer(values: list[Any], value: Any) -> None:
+    choice = Choice(one_of=tuple(values))
+    nearest = choice.nearest(value)
+    assert choice.problem(nearest) is None
+    assert all(abs(nearest - value) <= abs(other - value) for other in values)
+
+
+def test_of_two_equally_near_numbers_the_smaller_is_chosen() -> None:
+    assert Choice(one_of=(8, 4, 12)).nearest(6) == 4
+    assert Choice(one_of=(8, 4, 12)).nearest(10) == 8
+
+
+def test_words_have_no_nearest() -> None:
+    assert Choice(one_of=("low", "high")).nearest("medium") is None
+    assert Choice(one_of=("low", 4)).nearest("low") is None
+    assert Choice(one_of=("auto", 4)).nearest(9) == 4
+    assert Choice(one_of=(4, 8)).nearest("6") is None
+
+
+@pytest.mark.parametrize(
+    ("allowed", "value", "fits"), [(1, 1.0, True), (1, True, False), (True, 1, False), ("1", 1, False), (4, "4", False)]
+)
+def test_a_choice_does_not_mix_up_types(allowed: Any, value: Any, fits: bool) -> None:
+    assert (Choice(one_of=(allowed,)).problem(value) is None) is fits
+
+
+@given(ranges(), numbers)
+def test_the_nearest_in_a_range_is_taken_and_stays_where_it_is(rule: Range, value: Any) -> None:
+    nearest = rule.nearest(value)
+    assert rule.problem(nearest) is None
+    assert rule.nearest(nearest) == nearest
+    if rule.problem(value) is None:
+        assert nearest == pytest.approx(value, abs=1e-8)
+
+
+@given(ranges(), numbers)
+def test_no_value_of_a_range_is_nearer_than_the_nearest(rule: Range, value: Any) -> None:
+    if rule.step is None:
+        others = [rule.min, rule.max, min(max(value, rule.min), rule.max)]
+    else:
+        others = [rule.min + i * rule.step for i in range(int((rule.max - rule.min) / rule.step + 1e-9) + 1)]
+    nearest = rule.nearest(value)
+    assert all(abs(nearest - value) <= abs(other - value) + 1e-6 for other in others)
+
+
+def test_a_range_of_whole_steps_gives_whole_numbers() -> None:
+    assert repr(Range(min=1, max=10, step=1).nearest(7.6)) == "8"
+    assert repr(Range(min=1, max=10).nearest(12)) == "10"
+    assert repr(Range(min=0.5, max=10).nearest(7.6)) == "7.6"
+    assert Range(min=1, max=10, step=1).integer
+    assert not Range(min=1, max=10, step=0.5).integer
+    assert not Range(min=1, max=10).integer
+    assert Range(min=4, max=9, step=2).nearest(9) == 8  # the grid counts from the lower bound
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -math.inf, True, "5", None, [5]])
+def test_what_is_no_number_is_not_taken_for_a_range(value: Any) -> None:
+    assert "takes a number" in str(Range(min=0, max=9).problem(value))
+    assert Range(min=0, max=9).nearest(value) is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(pixel_rules(), sizes)
+def test_the_nearest_size_is_taken_and_stays_where_it_is(made: tuple[Pixels, str], size: str) -> None:
+    rule, allowed = made
+    assert rule.problem(allowed) is None
+    assert rule.nearest(allowed) == allowed
+    nearest = rule.nearest(size)
+    if nearest is not None:
+        assert rule.problem(nearest) is None
+        assert rule.nearest(nearest) == nearest
+
+
+@settings(max_examples=200, deadline=None)
+@given(pixel_rules(), sizes)
+def test_a_rule_that_is_not_tight_has_a_nearest_for_every_size(made: tuple[Pixels, str], size: str) -> None:
+    rule, _ = made
+    low, high = rule.pixels or (1, 2**40)
+    edge = max(rule.min_edge, rule.multiple_of)
+    assume(rule.max_ratio is None or rule.max_ratio >= 1.5)
+    assume(rule.max_edge >= 4 * edge and rule.max_edge >= 16 * rule.multiple_of)
+    assume(low <= rule.max_edge**2 / 4 and high >= 16 * edge**2 and high >= 2 * low)
+    assert rule.nearest(size) is not None
+
+
+def test_the_nearest_size_keeps_ratio_and_pixel_count_where_it_can() -> None:
+    rule = Pixels(multiple_of=16, max_edge=3840, max_ratio=3.0, pixels=(655360, 8294400), auto=True)
+    assert rule.nearest("1920x1080") == "1920x1088"
+    assert rule.nearest("512x512") in {"816x816", "832x832"}
+    assert rule.nearest("3000x300") is not None
+    width, height = map(int, str(rule.nearest("3000x300")).split("x"))
+    assert width <= 3 * height
+    assert rule.problem("auto") is None
+    assert rule.nearest("auto") is None
+    assert Pixels().problem("auto") == "takes no 'auto'"
+
+
+def test_a_size_that_is_refused_is_told_every_reason() -> None:
+    rule = Pixels(multiple_of=16, min_edge=256, max_edge=1024, max_ratio=2, pixels=(65536, 200000))
+    told = str(rule.problem("2001x100"))
+    for words in ("multiples of 16", "256 to 1024", "at most 2", "65536 to 200000 pixels"):
+        assert words in told
+
+
+@pytest.mark.parametrize(
+    "value", ["big", "0x5", "5x0", "-1x5", "1x2x3", "1 x 2", "", 5, None, True, "9999999x1", pytest.param(10**5000, id="huge")]
+)
+def test_what_is_no_size_is_not_taken_for_pixels(value: Any) -> None:
+    assert "takes WIDTHxHEIGHT" in str(Pixels().problem(value))
+    assert Pixels().nearest(value) is None
+
+
+def test_text_has_a_length_and_no_nearest() -> None:
+    assert Text().problem("x" * 10_000) is None
+    assert Text(max_chars=3).problem("abc") is None
+    assert Text(max_chars=3).problem("abcd") == "takes at most 3 characters, not 4"
+    assert Text().problem(3) == "takes text, not int"
+    assert Text(max_chars=3).nearest("abcd") is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        ("string", ["", "a"], [1, None, ["a"]]),
+        ("integer", [0, -3], [0.5, "1", True]),
+        ("number", [0, 0.5], ["1", False]),
+        ("boolean", [True, False], [0, 1, "true"]),
+        ("array", [[], (1,)], ["ab", {}]),
+        ("object", [{}, {"a": 1}], [[], "{}"]),
+    ],
+)
+def test_a_json_type_takes_that_type_only(kind: str, good: list[Any], bad: list[Any]) -> None:
+    rule = Anything(type=kind)
+    assert [rule.problem(value) for value in good] == [None] * len(good)
+    assert all(rule.problem(value) for value in bad)
+    assert rule.nearest(good[0]) is None
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(
+        [Choice(one_of=(1, "a", 2.5)), Range(min=0, max=9, step=1), Range(min=0.5, max=1), Text(max_chars=2), Pixels(multiple_of=8)]
+    )
+    | st.sampled_from(["string", "integer", "number", "boolean", "array", "object"]).map(lambda kind: Anything(type=kind)),
+    anything,
+)
+def test_any_value_is_judged_without_a_traceback(rule: Option, value: Any) -> None:
+    told = rule.problem(value)
+    assert told is None or (isinstance(told, str) and len(told) < 300)
+    nearest = rule.nearest(value)
+    assert nearest is None or rule.problem(nearest) is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"seed": 10**400},
+        {"seed": 10**5000},
+        {"n": 10**400},
+        {"guidance_scale": 10**400},
+        {"guidance_scale": float("nan")},
+        {"size": 10**5000},
+    ]
+    + [{"extra_params": {"a": value}} for value in (10**5000, "\ud800", "a\0b", {"\ud800": 1}, float("inf"), object())],
+)
+def test_a_request_made_in_python_refuses_hostile_values(given: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        GenerateImage(prompt="x", **given)
+    assert len(str(caught.value)) < 300
