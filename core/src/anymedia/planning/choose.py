@@ -128,7 +128,7 @@ def _fit(asked: Asked, candidate: Candidate, view: BackendView, row: ModelRow, p
 
 
 def _order(fitted: list[tuple[Draft, ModelRow]], policy: Policy, today: datetime.date) -> list[tuple[Draft, ModelRow]]:
-    """Order candidates: native, preferred, least changed, best ranked, first-party, by name."""
+    """Order candidates: native, preferred, least changed, the model that made what is continued, best ranked, first-party, by name."""
     place: Mapping[str, int] = {name: i for i, name in enumerate(policy.prefer)}
     within: dict[str, list[tuple[bool, int, str]]] = {}
 
@@ -152,6 +152,7 @@ def _order(fitted: list[tuple[Draft, ModelRow]], policy: Policy, today: datetime
             preferred,
             draft.changes(),
             own[0],
+            _another_model(draft),
             rank,
             not view.matrix.first_party,
             view.name,
@@ -159,6 +160,12 @@ def _order(fitted: list[tuple[Draft, ModelRow]], policy: Policy, today: datetime
         )
 
     return sorted(fitted, key=key)
+
+
+def _another_model(draft: Draft) -> bool:
+    """Whether it would go on with what another model made."""
+    continuation = getattr(draft.asked.request, "continue_from", None)
+    return continuation is not None and continuation.model != draft.candidate.model
 
 
 def _make_plan(
