@@ -45,8 +45,9 @@ _STATEMENTS = (
         reserved INTEGER NOT NULL CHECK (reserved >= 0), committed INTEGER NOT NULL CHECK (committed >= 0),
         unknown INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID""",
-    "CREATE INDEX ledger_by_time ON ledger (created_at)",
-    "CREATE INDEX ledger_by_session ON ledger (session)",
+    # These hold all that a sum over a cap's window needs.
+    "CREATE INDEX ledger_by_time ON ledger (created_at, backend, reserved, committed)",
+    "CREATE INDEX ledger_by_session ON ledger (session, created_at, backend, reserved, committed)",
     "CREATE TABLE durations (number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, seconds REAL NOT NULL) STRICT",
     "CREATE INDEX durations_by_key ON durations (key, number)",
     """CREATE TABLE continuations (

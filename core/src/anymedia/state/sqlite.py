@@ -28,7 +28,6 @@ __all__ = ["SqliteStore"]
 _COLUMNS = quoted(*CALL_COLUMNS)
 _INSERT = f"INSERT INTO calls ({_COLUMNS}) VALUES ({', '.join(f':{name}' for name in CALL_COLUMNS)})"  # noqa: S608 - our own names
 _SELECT = f"SELECT {_COLUMNS}, (SELECT reserved FROM ledger WHERE call_id = id) FROM calls"  # noqa: S608 - our own names
-_WINDOW = "created_at >= ? AND created_at < ? AND (?3 IS NULL OR session = ?3) AND (?4 IS NULL OR backend = ?4)"
 _LIVE = "(expires_at IS NULL OR expires_at > ?)"
 #: How long an expired continuation is remembered as such, in seconds.
 _REMEMBER_EXPIRED = 30 * 86_400
@@ -137,9 +136,9 @@ class SqliteStore:
     def spend(self, *, since: float = 0.0, session: str | None = None, backend: str | None = None) -> Spend:
         """Sum up the ledger: calls made since then, of a session, of a backend."""
         sums = "SELECT coalesce(sum(reserved), 0), coalesce(sum(committed), 0), coalesce(sum(unknown), 0), count(*)"
-        window = Window(name="spend", cap=0, since=since, session=session, backend=backend)
+        where, values = _in_window(Window(name="spend", cap=0, since=since, session=session, backend=backend))
         with self._database.reading() as connection:
-            found = connection.execute(f"{sums} FROM ledger WHERE {_WINDOW}", _window(window)).fetchone()
+            found = connection.execute(f"{sums} FROM ledger WHERE {where}", values).fetchone()
         return ledger.spend_of(*found)
 
     def add_duration(self, key: str, seconds: float) -> None:
@@ -270,13 +269,18 @@ def _settle(connection: sqlite3.Connection, entry: LedgerEntry) -> None:
     )
 
 
-def _window(window: Window) -> tuple[object, ...]:
-    return (window.since, window.until, window.session, window.backend)
+def _in_window(window: Window) -> tuple[str, tuple[object, ...]]:
+    """Return a window as SQL that an index can serve, and its values."""
+    chosen = {"session = ?": window.session, "backend = ?": window.backend}
+    chosen |= {"created_at >= ?": window.since, "created_at < ?": window.until}
+    given = {text: value for text, value in chosen.items() if value is not None}
+    return " AND ".join(given), tuple(given.values())
 
 
 def _used(connection: sqlite3.Connection, window: Window) -> int:
-    query = f"SELECT coalesce(sum(reserved + committed), 0) FROM ledger WHERE {_WINDOW}"  # noqa: S608 - our own text
-    (used,) = connection.execute(query, _window(window)).fetchone()
+    where, values = _in_window(window)
+    query = f"SELECT coalesce(sum(reserved + committed), 0) FROM ledger WHERE {where}"  # noqa: S608 - our own text
+    (used,) = connection.execute(query, values).fetchone()
     return int(used)
 
 
