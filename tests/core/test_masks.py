@@ -155,17 +155,17 @@ def test_the_difference_is_measured_outside_the_mask_only() -> None:
     outside = drawn("RGB", (100, 100, 100), (103, 106, 100))
     assert outside_difference(source, samples.encode(inside, "PNG"), mask) == 0.0
     assert outside_difference(source, samples.encode(outside, "PNG"), mask) == 3.0
-    pasted = paste_back(source, samples.encode(outside, "PNG"), mask)
+    pasted = paste_back(source, samples.encode(outside, "PNG"), convert(mask, "white"))
     assert pasted.difference == 3.0
-    assert pasted.notes == ()
+    assert pasted.warnings == ()
 
 
 def test_a_scaled_or_lossy_result_is_fitted_and_said() -> None:
     mask = left_half()
     source = samples.encode(samples.picture(size=SIZE), "PNG")
     pasted = paste_back(source, samples.encode(samples.picture(size=(32, 16)), "JPEG"), mask)
-    assert any("JPEG" in note for note in pasted.notes)
-    assert any("scaled from 32 x 16" in note for note in pasted.notes)
+    assert any("JPEG" in text for text in pasted.warnings)
+    assert any("scaled from 32 x 16" in text for text in pasted.warnings)
     assert outside_difference(source, pasted.data, mask) == 0.0
 
 

@@ -172,7 +172,7 @@ def test_caps_on_pixels_edges_and_time_hold() -> None:
     png = samples.good("png 20000x1")
     with pytest.raises(InvalidRequest, match="20000 x 1 pixels; an edge"):
         sniff(png, limits=Limits(edge=19_999))
-    with pytest.raises(InvalidRequest, match="scale it down"):
+    with pytest.raises(InvalidRequest, match="Scale it down"):
         sniff(png, limits=Limits(pixels=19_999))
     with pytest.raises(InvalidRequest, match="runs for 5 s; 4 s"):
         sniff(samples.good("flac long"), limits=Limits(seconds=4))

@@ -27,7 +27,8 @@ _C = TypeVar("_C")
 class LoadedMedia:
     """An input's bytes, already in the form the plan chose (format, mask polarity, orientation).
 
-    ``width`` and ``height`` in pixels and ``seconds`` where they apply; ``filename`` is made up, safe to send.
+    ``width`` and ``height`` in pixels and ``seconds`` where they apply; ``filename`` is made up, safe to send;
+    ``warnings`` say what was lost in bringing it into that form.
     """
 
     data: bytes = attrs.field(repr=lambda d: f"<{len(d)} bytes>")
@@ -36,6 +37,7 @@ class LoadedMedia:
     width: int | None = None
     height: int | None = None
     seconds: float | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @attrs.define(kw_only=True, eq=False)

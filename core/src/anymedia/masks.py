@@ -64,12 +64,12 @@ class Pasted:
     Attributes:
         data: a PNG whose protected pixels are the source's, bit for bit.
         difference: mean absolute difference (0 to 255) of the protected pixels before they were copied back.
-        notes: what had to be done to the result beforehand (scaled, another format), as sentences.
+        warnings: what had to be done to the result beforehand (scaled, another format), as sentences.
     """
 
     data: bytes = attrs.field(repr=lambda d: f"<{len(d)} bytes>")
     difference: float
-    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def read_mask(
@@ -107,7 +107,7 @@ def read_mask(
 
 
 def _wrong(where: str, text: str, fix: str) -> InvalidRequest:
-    return InvalidRequest([Problem(where, text)], fix=f"{fix[0].upper()}{fix[1:]}.")
+    return InvalidRequest([Problem(where, f"{text}.")], fix=f"{fix[0].upper()}{fix[1:]}.")
 
 
 def _words(size: tuple[int, int]) -> str:
@@ -186,39 +186,45 @@ def _png(picture: Picture, icc: bytes | None = None) -> bytes:
     return out.getvalue()
 
 
-def outside_difference(original: bytes, result: bytes, mask: MaskPlane) -> float:
+def outside_difference(original: bytes, result: bytes, mask: MaskPlane | bytes) -> float:
     """Return the mean absolute difference (0 to 255) of the colours of the protected pixels.
 
-    A result of another size but the same shape is scaled to the source's first.
+    A result of another size but the same shape is scaled to the source's first. The mask may be given as a picture.
 
     Raises:
         OutputMismatch: the result has another shape than the source.
         InvalidRequest: one of them is no picture, or the mask does not fit the source.
     """
-    before, after, _ = _pair(original, result, mask)
-    return _difference(before, after, mask)
+    plane = _as_plane(mask)
+    before, after, _ = _pair(original, result, plane)
+    return _difference(before, after, plane)
 
 
-def paste_back(original: bytes, result: bytes, mask: MaskPlane) -> Pasted:
+def paste_back(original: bytes, result: bytes, mask: MaskPlane | bytes) -> Pasted:
     """Copy the protected pixels of the source back into a result, exactly; always gives a PNG.
 
     The source is taken as 8 bits per channel, as it was sent; a lossy result is decoded once and kept without
     further loss. A result of another size but the same shape is scaled to the source's; alpha and colour profile
-    of the source are kept.
+    of the source are kept. The mask may be given as a picture.
 
     Raises:
         OutputMismatch: the result has another shape than the source: nothing can be copied back exactly.
         InvalidRequest: one of them is no picture, or the mask does not fit the source.
     """
-    before, after, notes = _pair(original, result, mask)
-    difference = _difference(before, after, mask)
+    plane = _as_plane(mask)
+    before, after, warnings = _pair(original, result, plane)
+    difference = _difference(before, after, plane)
     mode = "RGBA" if "A" in before.mode + after.mode else "RGB"
     icc = before.info.get("icc_profile")
     made = after.convert(mode)
     from PIL import ImageChops
 
-    made.paste(before.convert(mode), (0, 0), ImageChops.invert(mask.picture()))
-    return Pasted(_png(made, icc), difference, notes)
+    made.paste(before.convert(mode), (0, 0), ImageChops.invert(plane.picture()))
+    return Pasted(_png(made, icc), difference, warnings)
+
+
+def _as_plane(mask: MaskPlane | bytes) -> MaskPlane:
+    return mask if isinstance(mask, MaskPlane) else read_mask(mask)
 
 
 def _pair(original: bytes, result: bytes, mask: MaskPlane) -> tuple[Picture, Picture, tuple[str, ...]]:
@@ -231,19 +237,19 @@ def _pair(original: bytes, result: bytes, mask: MaskPlane) -> tuple[Picture, Pic
     if before.size != mask.size:
         raise _wrong("$.mask", f"the mask has {_words(mask.size)}, its source {_words(before.size)}", "give a mask of the source's size")
     shown = open_picture(result, where="$.result")
-    notes: list[str] = []
+    warnings: list[str] = []
     if shown.format not in {"PNG", "BMP", "TIFF", None}:
-        notes.append(f"the result came as {shown.format}; with the protected pixels copied back exactly it is a PNG")
+        warnings.append(f"the result came as {shown.format}; with the protected pixels copied back exactly it is a PNG")
     after = plain_colours(shown)
     if after.size != before.size:
         if not _same_shape(before.size, after.size):
             raise OutputMismatch(
-                f"the result has {_words(after.size)}, its source {_words(before.size)}: protected pixels cannot be copied back",
+                f"the result has {_words(after.size)}, its source {_words(before.size)}: protected pixels cannot be copied back.",
                 fix="Ask for the source's size or aspect ratio.",
             )
-        notes.append(f"the result was scaled from {_words(after.size)} to the source's {_words(before.size)}")
+        warnings.append(f"the result was scaled from {_words(after.size)} to the source's {_words(before.size)}")
         after = after.resize(before.size, Image.Resampling.LANCZOS)
-    return before, after, tuple(notes)
+    return before, after, tuple(warnings)
 
 
 def _same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:

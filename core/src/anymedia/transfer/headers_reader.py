@@ -30,6 +30,7 @@ class Limits:
         edge: longest edge in pixels (also what JPEG can hold).
         frames: pictures in an animated image.
         total_pixels: pixels of all frames of an animated image together.
+        animation_pixels: the same, where all frames must be held in memory to convert them.
         seconds: running time.
         free_bytes, inflation: a picture whose decoded bytes exceed ``free_bytes`` must not be more than
             ``inflation`` times larger decoded than its file: what only a decompression bomb is.
@@ -40,8 +41,9 @@ class Limits:
     edge: int = 65_535
     frames: int = 10_000
     total_pixels: int = 2_000_000_000
+    animation_pixels: int = 300_000_000
     seconds: float = 4 * 3600.0
-    free_bytes: int = 128 * 1024**2
+    free_bytes: int = 256 * 1024**2
     inflation: int = 250
 
 
@@ -81,7 +83,7 @@ class Facts:
 
 def refuse(text: str, fix: str = "") -> InvalidRequest:
     """Make the error for a file that is not let in; the location is put in by `sniff`."""
-    return InvalidRequest([Problem("$", text)], fix=fix)
+    return InvalidRequest([Problem("$", f"{text}." if fix else text)], fix=fix and f"{fix[0].upper()}{fix[1:]}.")
 
 
 class Reader:

@@ -91,7 +91,7 @@ class _Walk:
 
     def chain(self, position: int) -> list[_Page]:
         """Walk the directories that follow one another."""
-        pages = []
+        pages: list[_Page] = []
         while position:
             page, position = self._directory(position)
             if pages:

@@ -14,7 +14,7 @@ from .sniff import check_kind, sniff
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-__all__ = ["PILLOW_FORMATS", "decoding", "eight_bits", "open_picture", "plain_colours"]
+__all__ = ["PILLOW_FORMATS", "decoding", "eight_bits", "open_frames", "open_picture", "plain_colours"]
 
 #: Format name -> Pillow's name. Pillow is never asked to guess among all it knows.
 PILLOW_FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP", "gif": "GIF", "avif": "AVIF", "bmp": "BMP", "tiff": "TIFF"}
@@ -36,9 +36,9 @@ def decoding(where: str = "$") -> Iterator[None]:
     except Image.DecompressionBombError:
         raise InvalidRequest([Problem(where, "it is a decompression bomb")]) from None
     except MemoryError:
-        raise InvalidRequest([Problem(where, "decoding it takes more memory than is allowed")], fix="Scale it down.") from None
+        raise InvalidRequest([Problem(where, "decoding it takes more memory than is allowed.")], fix="Scale it down.") from None
     except Exception:  # noqa: BLE001 - decoders raise anything on damaged files: SyntaxError, struct.error, OSError ...
-        raise InvalidRequest([Problem(where, "it is damaged: it cannot be decoded")], fix="Save it anew.") from None
+        raise InvalidRequest([Problem(where, "it is damaged: it cannot be decoded.")], fix="Save it anew.") from None
 
 
 def open_picture(data: bytes, *, limits: Limits | None = None, where: str = "$", facts: Facts | None = None) -> Picture:
@@ -66,6 +66,28 @@ def open_picture(data: bytes, *, limits: Limits | None = None, where: str = "$",
         found.format = PILLOW_FORMATS[facts.format]
         return found
     raise AssertionError  # decoding() never swallows
+
+
+def open_frames(data: bytes, facts: Facts, *, limits: Limits | None = None, where: str = "$") -> tuple[list[Picture], list[int]]:
+    """Decode all frames of an animated picture, each whole; returns them with their durations in milliseconds.
+
+    Raises:
+        InvalidRequest: not to be decoded, or together larger than is kept in memory.
+    """
+    from PIL import Image
+
+    limits = limits or Limits()
+    pictures: list[Picture] = []
+    durations: list[int] = []
+    with decoding(where):
+        if (facts.width or 0) * (facts.height or 0) * (facts.frames or 1) > limits.animation_pixels:
+            raise InvalidRequest([Problem(where, "its frames together are too large to be converted.")], fix="Scale it down.")
+        with Image.open(io.BytesIO(data[: facts.end]), formats=[PILLOW_FORMATS[facts.format]]) as image:
+            for index in range(getattr(image, "n_frames", 1)):
+                image.seek(index)
+                pictures.append(image.convert("RGBA" if facts.has_alpha else "RGB"))
+                durations.append(int(image.info.get("duration", 100)) or 100)
+    return pictures, durations
 
 
 def eight_bits(picture: Picture) -> Picture:

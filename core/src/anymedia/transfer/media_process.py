@@ -1,0 +1,180 @@
+"""Decoding in a child process with bounded memory and time: for large pictures, and for video and sound.
+
+The child gets an open file and writes to another; it sees neither the parent's environment (where keys live) nor
+its folder. What it has to say comes as one line of JSON at the end of its standard error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any, BinaryIO
+
+from ..errors import InvalidRequest, MediaError, Problem, UnsupportedInput
+
+__all__ = ["LARGE_PIXELS", "run_apart", "run_apart_async", "run_on_bytes"]
+
+#: Pictures with more pixels than this are decoded in a child.
+LARGE_PIXELS = 40_000_000
+#: Address space of the child, in bytes: 89 million pixels in a few copies, or a video decoder with its threads.
+_MEMORY = 6 * 1024**3
+_MARK = "anymedia-report:"
+_KEPT_ENVIRONMENT = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "TEMP", "TMP", "LANG", "LC_ALL")
+_TOO_MUCH = "decoding it takes more memory or time than is allowed, or its decoder broke down"
+
+
+def run_apart(work: str, args: Mapping[str, Any], source: IO[bytes], sink: IO[bytes], *, seconds: float = 300.0) -> dict[str, Any]:
+    """Run a piece of work (see `_WORK`) in a child; blocks.
+
+    Args:
+        work: its name.
+        args: what it needs to know (JSON; never a secret).
+        source: an open regular file, the child's input.
+        sink: an open regular file, empty; what the work makes is written there.
+        seconds: wall time after which the child is ended.
+
+    Raises:
+        InvalidRequest, UnsupportedInput: as the work does, or when memory or time ran out.
+    """
+    return _finish(_start(work, args, source, sink, seconds), seconds)
+
+
+async def run_apart_async(
+    work: str, args: Mapping[str, Any], source: IO[bytes], sink: IO[bytes], *, seconds: float = 300.0
+) -> dict[str, Any]:
+    """As `run_apart`, without blocking; the child ends with the task that waits for it."""
+    child = _start(work, args, source, sink, seconds)
+    try:
+        return await asyncio.to_thread(_finish, child, seconds)
+    except asyncio.CancelledError:
+        child.kill()
+        raise
+
+
+async def run_on_bytes(work: str, args: Mapping[str, Any], data: bytes, *, seconds: float = 300.0) -> tuple[dict[str, Any], bytes]:
+    """Run a piece of work on bytes; returns its report and what it made."""
+    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as sink:
+        source.write(data)
+        source.seek(0)
+        report = await run_apart_async(work, args, source, sink, seconds=seconds)
+        sink.seek(0)
+        return report, sink.read()
+
+
+def _start(work: str, args: Mapping[str, Any], source: IO[bytes], sink: IO[bytes], seconds: float) -> subprocess.Popen[bytes]:
+    environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+    environment["PYTHONPATH"] = os.pathsep.join(str(Path(p).absolute()) for p in sys.path if p)
+    command = [sys.executable, "-P", "-X", "utf8", "-m", __spec__.name, work, json.dumps(dict(args)), str(int(seconds) + 1)]
+    source.flush()
+    os.lseek(source.fileno(), 0, os.SEEK_SET)  # the child shares the position, whatever was read ahead here
+    return subprocess.Popen(command, stdin=source, stdout=sink, stderr=subprocess.PIPE, env=environment)  # noqa: S603 - own argv
+
+
+def _finish(child: subprocess.Popen[bytes], seconds: float) -> dict[str, Any]:
+    try:
+        _, text = child.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.communicate()
+        raise InvalidRequest(_TOO_MUCH) from None
+    last = text.decode("utf-8", "replace").rstrip().rpartition(_MARK)[2]
+    try:
+        report: dict[str, Any] = json.loads(last)
+    except ValueError:
+        raise InvalidRequest(_TOO_MUCH) from None
+    if "error" in report:
+        raise _error(report)
+    return report
+
+
+def _error(report: Mapping[str, Any]) -> MediaError:
+    if report["error"] == UnsupportedInput.code:
+        return UnsupportedInput(str(report["message"]), fix=str(report["fix"]))
+    problems = report.get("problems") or [{"path": "$", "message": report["message"], "suggestion": ""}]
+    return InvalidRequest([Problem(**p) for p in problems], fix=str(report["fix"]))
+
+
+def _limit(seconds: int) -> None:
+    """Bound this process's memory and time, where the system can."""
+    try:
+        import resource
+    except ImportError:  # Windows: the wall time alone bounds it
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY if most == resource.RLIM_INFINITY else min(_MEMORY, most), most))
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    busy = seconds * max(1, os.cpu_count() or 1)
+    resource.setrlimit(resource.RLIMIT_CPU, (busy if most == resource.RLIM_INFINITY else min(busy, most), most))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _picture(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]) -> dict[str, Any]:
+    from .converting import convert_picture
+
+    made = convert_picture(source.read(), args["formats"], max_bytes=args["max_bytes"])
+    sink.write(made.data)
+    return {"format": made.format, "warnings": made.warnings}
+
+
+def _mask(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]) -> dict[str, Any]:
+    from ..masks import convert, read_mask
+
+    size = args["source_size"]
+    plane = read_mask(source.read(), None if size is None else (size[0], size[1]), resize=bool(args["resize"]))
+    sink.write(convert(plane, args["form"]))
+    return {"width": plane.width, "height": plane.height}
+
+
+def _transcode_picture(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]) -> dict[str, Any]:
+    from .transform_picture import transcode_picture
+
+    data, warnings = transcode_picture(source.read(), args["to"], args["quality"])
+    sink.write(data)
+    return {"warnings": warnings}
+
+
+def _transcode(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]) -> dict[str, Any]:
+    from .transform_av import transcode_stream
+
+    return {"warnings": transcode_stream(source, sink, args["from"], args["to"], args["quality"], args["pcm_rate"])}
+
+
+def _last_frame(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]) -> dict[str, Any]:
+    from .transform_av import last_frame_of
+
+    sink.write(last_frame_of(source, args["from"]))
+    return {}
+
+
+_WORK: dict[str, Callable[[BinaryIO, BinaryIO, Mapping[str, Any]], dict[str, Any]]] = {
+    "picture": _picture,
+    "mask": _mask,
+    "transcode": _transcode,
+    "transcode_picture": _transcode_picture,
+    "last_frame": _last_frame,
+}
+
+
+def _main() -> None:
+    work, args, seconds = sys.argv[1:4]
+    _limit(int(seconds))
+    try:
+        with os.fdopen(0, "rb") as source, os.fdopen(os.dup(1), "wb") as sink:
+            report = _WORK[work](source, sink, json.loads(args))
+            sink.flush()
+    except MediaError as error:
+        report = {"error": error.code, **error.to_json()}
+    except MemoryError:
+        report = {"error": "memory", "message": _TOO_MUCH, "fix": ""}
+    sys.stderr.write(f"\n{_MARK}{json.dumps(report)}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,271 @@
+"""Files in another format: decoded independently afterwards; what is lost is said."""
+
+import io
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import av
+import media_samples as samples
+import numpy as np
+import pytest
+from PIL import Image, ImageChops, ImageStat
+
+from anymedia.errors import InvalidRequest, UnsupportedInput
+from anymedia.transfer import transform
+from anymedia.transfer.sniff import sniff
+from anymedia.transfer.transform import decode_facts, formats_available, last_frame, transcode
+
+
+def put(folder: Path, name: str) -> Path:
+    path = folder / "came"
+    path.write_bytes(samples.good(name))
+    return path
+
+
+def difference(one: Image.Image, other: Image.Image) -> float:
+    return float(np.mean(ImageStat.Stat(ImageChops.difference(one.convert("RGB"), other.convert("RGB"))).mean))
+
+
+@pytest.mark.parametrize("target", ["png", "jpeg", "webp", "gif", "avif"])
+@pytest.mark.parametrize(
+    "name", ["png", "png rgba", "png 16 bit", "png palette", "jpeg", "jpeg cmyk", "webp alpha", "gif", "avif", "bmp", "tiff lzw"]
+)
+def test_a_picture_becomes_any_other(name: str, target: str, tmp_path: Path) -> None:
+    path = put(tmp_path, name)
+    made = transcode(path, target)
+    assert sniff(made.path).format == target
+    found = decode_facts(made.path)
+    own = sniff(path)
+    assert (found["width"], found["height"]) == (own.width, own.height)
+    assert path.exists()
+    assert (made.path == path) == (own.format == target)
+    assert stat.S_IMODE(made.path.stat().st_mode) == 0o600 or made.path == path
+
+
+def test_lossless_targets_keep_every_pixel(tmp_path: Path) -> None:
+    path = put(tmp_path, "webp lossless alpha")
+    made = transcode(path, "png")
+    assert Image.open(made.path).convert("RGBA").tobytes() == Image.open(path).convert("RGBA").tobytes()
+    assert made.warnings == ()
+
+
+@pytest.mark.parametrize("target", ["jpeg", "webp", "avif"])
+def test_lossy_targets_stay_close(target: str, tmp_path: Path) -> None:
+    path = tmp_path / "came"
+    path.write_bytes(samples.encode(samples.picture(size=(256, 192)), "PNG"))
+    assert difference(Image.open(transcode(path, target).path), Image.open(path)) < 3
+
+
+def test_transparency_is_laid_on_white_for_jpeg_and_said(tmp_path: Path) -> None:
+    path = tmp_path / "came"
+    path.write_bytes(samples.encode(Image.new("RGBA", (32, 32), (255, 0, 0, 0)), "PNG"))
+    made = transcode(path, "jpeg")
+    assert min(Image.open(made.path).convert("RGB").getpixel((16, 16))) > 250  # type: ignore[arg-type, type-var]
+    assert any("white" in w for w in made.warnings)
+    path.write_bytes(samples.encode(Image.new("RGBA", (32, 32), (255, 0, 0, 255)), "PNG"))
+    assert transcode(path, "jpeg").warnings == ()
+
+
+def test_gif_says_what_it_cannot_hold(tmp_path: Path) -> None:
+    warnings = transcode(put(tmp_path, "png rgba"), "gif").warnings
+    assert any("partial transparency" in w for w in warnings)
+    path = tmp_path / "many"
+    path.write_bytes(samples.encode(Image.effect_noise((64, 64), 90).convert("RGB").resize((80, 80), Image.Resampling.BICUBIC), "PNG"))
+    many = Image.merge("RGB", [Image.effect_noise((64, 64), 90) for _ in range(3)])
+    path.write_bytes(samples.encode(many, "PNG"))
+    assert any("256 colours" in w for w in transcode(path, "gif").warnings)
+
+
+def test_a_turned_picture_is_written_upright(tmp_path: Path) -> None:
+    made = transcode(put(tmp_path, "jpeg exif"), "png")
+    assert Image.open(made.path).size == (32, 48)
+    assert sniff(made.path).orientation == 1
+
+
+@pytest.mark.parametrize("target", ["gif", "webp", "png"])
+@pytest.mark.parametrize("name", ["gif animated", "webp animated", "png animated"])
+def test_an_animation_stays_one(name: str, target: str, tmp_path: Path) -> None:
+    made = transcode(put(tmp_path, name), target)
+    assert sniff(made.path).frames == 3
+    assert decode_facts(made.path)["frames"] == 3
+
+
+def test_of_an_animation_jpeg_keeps_the_first_frame_and_says_so(tmp_path: Path) -> None:
+    made = transcode(put(tmp_path, "gif animated"), "jpeg")
+    assert any("first of its 3 frames" in w for w in made.warnings)
+
+
+def test_a_colour_profile_is_kept(tmp_path: Path) -> None:
+    made = transcode(put(tmp_path, "png icc"), "jpeg")
+    assert Image.open(made.path).info["icc_profile"]
+
+
+@pytest.mark.parametrize("target", ["wav", "mp3", "flac", "opus", "m4a", "aac"])
+@pytest.mark.parametrize("name", ["wav", "wav 24 bit stereo", "mp3 22 kHz", "flac", "opus", "m4a", "ogg flac", "mp4 with sound"])
+def test_a_sound_becomes_any_other(name: str, target: str, tmp_path: Path) -> None:
+    path = put(tmp_path, name)
+    made = transcode(path, target)
+    assert sniff(made.path).format == target
+    found = decode_facts(made.path)
+    assert abs(found["decoded_seconds"] - 1.0) < 0.12
+    assert ("only the sound of the video was kept" in made.warnings) == (name == "mp4 with sound")
+
+
+def test_a_sound_keeps_its_tone(tmp_path: Path) -> None:
+    for target in ("mp3", "opus", "m4a"):
+        with av.open(str(transcode(put(tmp_path, "wav"), target).path)) as file:
+            rate = file.streams.audio[0].sample_rate
+            wave = np.concatenate([f.to_ndarray()[0].astype(float) for f in file.decode(audio=0)])
+        spectrum = np.abs(np.fft.rfft(wave))
+        assert abs(np.argmax(spectrum) * rate / len(wave) - 440) < 3
+
+
+def test_raw_samples_are_written_when_their_rate_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "came"
+    path.write_bytes((np.sin(np.arange(24_000) / 9) * 9000).astype("<i2").tobytes())
+    made = transcode(path, "wav", pcm_rate=24_000)
+    assert abs((sniff(made.path).seconds or 0) - 1.0) < 0.001
+    with pytest.raises(InvalidRequest):
+        transcode(path, "wav")
+
+
+@pytest.mark.parametrize(
+    ("name", "target"), [("mp4 with sound", "webm"), ("webm vp9 opus", "mp4"), ("mov mjpeg", "mp4"), ("webm vp8", "mov")]
+)
+def test_a_video_is_encoded_anew_and_said(name: str, target: str, tmp_path: Path) -> None:
+    path = put(tmp_path, name)
+    made = transcode(path, target)
+    before, after = decode_facts(path), decode_facts(made.path)
+    assert sniff(made.path).format == target
+    assert (after["width"], after["height"], after["frames"]) == (before["width"], before["height"], before["frames"])
+    assert abs(after["seconds"] - before["seconds"]) < 0.1
+    assert any("encoded anew" in w for w in made.warnings)
+
+
+@pytest.mark.parametrize(("name", "target"), [("mp4 with sound", "mov"), ("mov", "mp4"), ("mp4 fragmented", "mov")])
+def test_a_video_that_fits_is_copied_without_loss(name: str, target: str, tmp_path: Path) -> None:
+    path = put(tmp_path, name)
+    made = transcode(path, target)
+    assert made.warnings == ()
+
+    def packets(file: Path) -> list[bytes]:
+        with av.open(str(file)) as found:
+            return [bytes(p) for p in found.demux(video=0) if p.size]
+
+    assert packets(made.path) == packets(path)
+    assert sniff(made.path).format == target
+
+
+def test_an_odd_sized_picture_rate_and_size_survive(tmp_path: Path) -> None:
+    path = tmp_path / "came"
+    path.write_bytes(samples.movie("webm", "libvpx", size=(65, 49)))
+    after = decode_facts(transcode(path, "mp4").path)
+    assert (after["width"], after["height"]) == (66, 50)  # what 4:2:0 allows
+    assert after["frames"] == 24
+
+
+def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    for name, target, words in (
+        ("png", "mp4", "an image .png. cannot be written as mp4"),
+        ("mp4", "png", "a video .mp4. cannot be written as png"),
+        ("wav", "webm", "a sound .wav. cannot be written as webm"),
+        ("png", "ogg", "cannot be written as ogg"),
+    ):
+        path = put(tmp_path, name)
+        with pytest.raises(UnsupportedInput, match=words):
+            transcode(path, target)
+    path.write_bytes(b"text")
+    with pytest.raises(InvalidRequest):
+        transcode(path, "png")
+    assert os.listdir(tmp_path) == ["came"]
+
+
+def test_a_failed_conversion_leaves_nothing_behind(tmp_path: Path) -> None:
+    data = bytearray(samples.good("webm vp8"))
+    start = data.index(b"\x9d\x01\x2a")
+    data[start - 3 : start + 200] = b"\0" * 203
+    path = tmp_path / "came"
+    path.write_bytes(bytes(data))
+    with pytest.raises(InvalidRequest):
+        transcode(path, "mp4")
+    with pytest.raises(InvalidRequest, match="holds nothing"):
+        silent = tmp_path / "came"
+        silent.write_bytes(samples.good("mp4"))
+        transcode(silent, "mp3")
+    assert os.listdir(tmp_path) == ["came"]
+
+
+@pytest.mark.parametrize("name", ["mp4 with sound", "webm vp9 opus", "mov", "mp4 fragmented", "webm live", "mp4 av1", "mp4 hevc"])
+def test_the_last_frame_is_the_last_one_decoded(name: str, tmp_path: Path) -> None:
+    path = put(tmp_path, name)
+    with av.open(str(path)) as file:
+        for frame in file.decode(video=0):
+            wanted = frame.to_image()
+    found = Image.open(io.BytesIO(last_frame(path)))
+    assert found.format == "PNG"
+    assert difference(found, wanted) == 0
+
+
+def test_the_last_frame_of_a_longer_video_is_found_from_its_last_key_frame(tmp_path: Path) -> None:
+    path = tmp_path / "came"
+    path.write_bytes(samples.movie("mp4", seconds=6, stream_options={"g": "24"}))
+    with av.open(str(path)) as file:
+        for frame in file.decode(video=0):
+            wanted = frame.to_image()
+    assert difference(Image.open(io.BytesIO(last_frame(path))), wanted) == 0
+
+
+def turned(data: bytes) -> bytes:
+    """Write a rotation by 90 degrees into the track's matrix, as a phone does."""
+    at = data.index(b"tkhd") + 4 + 40
+    one = 0x10000
+    matrix = [0, one, 0, -one, 0, 0, 0, 0, 0x40000000]
+    return data[:at] + b"".join(v.to_bytes(4, "big", signed=True) for v in matrix) + data[at + 36 :]
+
+
+def test_a_phone_video_is_shown_upright(tmp_path: Path) -> None:
+    path = tmp_path / "came"
+    path.write_bytes(turned(samples.good("mp4 with sound")))
+    facts = sniff(path)
+    assert (facts.width, facts.height, facts.orientation) == (48, 64, 6)
+    with av.open(str(path)) as file:
+        for frame in file.decode(video=0):
+            stored = frame.to_image()
+    wanted = stored.transpose(Image.Transpose.ROTATE_270)  # EXIF 6: turn clockwise to show
+    assert difference(Image.open(io.BytesIO(last_frame(path))), wanted) < 2
+    again = transcode(path, "webm")
+    after = sniff(again.path)
+    assert (after.width, after.height) == (48, 64)
+    assert decode_facts(again.path)["width"] == 48
+    copied = sniff(transcode(path, "mov").path)
+    assert (copied.width, copied.height) == (48, 64)
+
+
+def test_without_pyav_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    real = transform.importlib.util.find_spec
+    monkeypatch.setattr(transform.importlib.util, "find_spec", lambda name, *rest: None if name == "av" else real(name, *rest))
+    assert formats_available() == {"png", "jpeg", "webp", "gif", "avif"}
+    for call in (lambda path: transcode(path, "webm"), last_frame):
+        with pytest.raises(UnsupportedInput, match=r"anymedia\[video\]"):
+            call(put(tmp_path, "mp4"))
+
+
+def test_every_available_format_is_a_known_one_and_can_be_written() -> None:
+    from anymedia.media import FORMATS
+
+    assert formats_available() <= set(FORMATS)
+    assert formats_available() >= {"png", "jpeg", "webp", "gif", "avif", "wav", "mp3", "flac", "opus", "m4a", "mp4", "webm"}
+
+
+@pytest.mark.parametrize("name", ["png", "mp4"])
+def test_a_stray_file_is_no_media_for_the_decoders_either(name: str, tmp_path: Path) -> None:
+    path = put(tmp_path, name)
+    found: dict[str, Any] = decode_facts(path)
+    assert found["width"] in {48, 64}
+    path.write_bytes(b"text")
+    with pytest.raises(InvalidRequest):
+        decode_facts(path)
+    with pytest.raises(InvalidRequest, match="not a video|text file"):
+        last_frame(path)
