@@ -271,7 +271,7 @@ def _settle(connection: sqlite3.Connection, entry: LedgerEntry) -> None:
 
 def _in_window(window: Window) -> tuple[str, tuple[object, ...]]:
     """Return a window as SQL that an index can serve, and its values."""
-    chosen = {"session = ?": window.session, "backend = ?": window.backend}
+    chosen: dict[str, object] = {"session = ?": window.session, "backend = ?": window.backend}
     chosen |= {"created_at >= ?": window.since, "created_at < ?": window.until}
     given = {text: value for text, value in chosen.items() if value is not None}
     return " AND ".join(given), tuple(given.values())
