@@ -18,6 +18,7 @@ from ..context import Context, LoadedMedia
 from ..delivery import is_not_sent
 from ..errors import (
     BackendError,
+    BackendTimeout,
     BackendUnavailable,
     BadBackendResponse,
     Delivery,
@@ -127,9 +128,12 @@ async def submit(
 
 
 def _timed_out(error: TimeoutError, context: Context) -> _Trouble:
+    if context.submissions == 0:
+        early = BackendTimeout("the deadline passed before the request was sent; nothing was spent", delivery="not_sent")
+        return _Trouble(error=early, delivery="not_sent")
     wrapped = SubmissionUnknown("the deadline passed while the request was being sent")
     wrapped.__cause__ = error
-    return _Trouble(error=wrapped, delivery="not_sent" if context.submissions == 0 else "unknown")
+    return _Trouble(error=wrapped, delivery="unknown")
 
 
 def _accepted(engine: Engine, lease: Lease, made: Job | Outcome) -> Submitted:

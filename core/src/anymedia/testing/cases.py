@@ -1,0 +1,136 @@
+"""What the rules are tried on: each service, each distinct row shape, each option, input and scenario."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import attrs
+
+from ..capabilities import CapabilityMatrix, ContinueRule, ModelRow, Rule
+from ..requests import KINDS
+from .harness import Bench, cut_matrix
+from .shapes import Shape, alive, foreign_options, inputs_of, option_values, shapes, two_values
+from .wire import SCENARIOS, Scenario, Wire
+
+__all__ = ["Case", "CaseMaker"]
+
+
+@attrs.frozen(kw_only=True)
+class Case:
+    """One thing to try: a shape of a service, and what of it."""
+
+    service: str
+    shape: Shape
+    what: str = ""
+    pair: tuple[Any, Any] | None = None
+    rule: Rule | None = None
+
+    def __str__(self) -> str:
+        parts = [self.service, self.shape.model.id, self.shape.operation, self.what]
+        return "-".join(p.replace("/", ".") for p in parts if p)
+
+
+class CaseMaker:
+    """Makes the cases of a backend from its own matrix."""
+
+    backend: ClassVar[str] = ""
+    services: ClassVar[tuple[str, ...]] = ()
+    scenarios: ClassVar[tuple[Scenario, ...]] = SCENARIOS
+
+    @contextlib.contextmanager
+    def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
+        """Run a fake of the service; overridden by the author."""
+        raise NotImplementedError
+        yield
+
+    def matrix(self, service: str) -> CapabilityMatrix:
+        """Return the matrix as an instance of a service sees it."""
+        return cut_matrix(self.backend, service)
+
+    def all_services(self) -> tuple[str, ...]:
+        """Return the services to try."""
+        return self.services or cut_matrix(self.backend, "").services or ("",)
+
+    def today(self, service: str) -> datetime.date:
+        """Return the day the matrix was checked: the tests must not rot."""
+        return self.matrix(service).checked or datetime.date(2026, 1, 1)
+
+    @contextlib.contextmanager
+    def bench(self, case: Case, scenario: Scenario = "success") -> Iterator[Bench]:
+        """Set a router up over the wire of a case."""
+        with (
+            self.wire(scenario, case.service) as wire,
+            Bench.over(self.backend, case.service, wire, self.matrix(case.service)) as bench,
+        ):
+            yield bench
+
+    def maker(self, case: Case) -> Any:
+        """Return a function that finds the shape which makes what a model goes on from."""
+        found = self.matrix(case.service)
+        today = self.today(case.service)
+
+        def find(model_id: str) -> Shape | None:
+            operation = "generate_video" if case.shape.model.media == "video" else "generate_image"
+            for model in found.models:
+                onward = model.continues_with or (model.id,)
+                if model_id in onward and operation in model.operations and alive(model, today):
+                    return Shape(model=model, row=model.operations[operation])  # type: ignore[index]
+            return None
+
+        return find
+
+    def cases(self, test: str) -> Iterator[Case]:
+        """Yield the cases of a test, by what its name says it tries."""
+        for service in self.all_services():
+            matrix, today = self.matrix(service), self.today(service)
+            for shape in shapes(matrix, today):
+                if shape.operation == "continue_video" and not self._can_begin(service, shape):
+                    continue
+                yield from self._cases_of(test, service, shape)
+
+    def _can_begin(self, service: str, shape: Shape) -> bool:
+        if not isinstance(shape.row.inputs.get("continue_from"), ContinueRule):
+            return True
+        return self.maker(Case(service=service, shape=shape))(shape.model.id) is not None
+
+    def _cases_of(self, test: str, service: str, shape: Shape) -> Iterator[Case]:
+        if "_each_option" in test:
+            for name, option in shape.row.options.items():
+                if name not in {"n", "edit_mode", "audio_type"} and (pair := option_values(name, option)):
+                    yield Case(service=service, shape=shape, what=name, pair=pair)
+        elif "_each_input" in test:
+            second = dict(inputs_of(shape, 7))
+            for name, fields in inputs_of(shape, 2):
+                yield Case(service=service, shape=shape, what=name, pair=(fields, second[name]))
+        elif "_each_extra" in test:
+            for name, option in shape.row.extra_params.items():
+                if pair := two_values(option):
+                    yield Case(service=service, shape=shape, what=name, pair=pair)
+        elif "_each_foreign_option" in test:
+            for name, value in foreign_options(shape):
+                yield Case(service=service, shape=shape, what=name, pair=(value, value))
+        elif "_each_rule" in test:
+            for index, found in enumerate(shape.row.rules):
+                yield Case(service=service, shape=shape, what=f"rule{index}", rule=found)
+        elif "_each_failure" in test:
+            for scenario in self.scenarios:
+                if scenario not in {"success", "slow"} and shape.operation != "continue_video":
+                    yield Case(service=service, shape=shape, what=scenario)
+        else:
+            yield Case(service=service, shape=shape)
+
+    def dead_models(self) -> Sequence[tuple[str, ModelRow]]:
+        """Return (service, model) for every model that was shut down by the day the matrix was checked."""
+        return [(s, m) for s in self.all_services() for m in self.matrix(s).models if not alive(m, self.today(s))]
+
+    def missing_operations(self) -> Mapping[str, tuple[str, ...]]:
+        """Return, for each service, the operations that no living model claims."""
+        found = {}
+        for service in self.all_services():
+            today = self.today(service)
+            claimed = {op for m in self.matrix(service).models if alive(m, today) for op in m.operations}
+            found[service] = tuple(op for op in KINDS if op not in claimed)
+        return found

@@ -1,0 +1,123 @@
+"""The rules, as a class to subclass. Each test's first line is its rule; ``If this fails`` says what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import attrs
+
+from ..capabilities import CapabilityMatrix
+from ..errors import MediaError, UnsupportedInput
+from ..hookspecs import HOOKS
+from ..requests import KINDS, Continuation, Operation
+from .failures import FailureRules
+from .harness import loaded_registry, run, socket_guard
+from .making import MakingRules
+from .refusing import RefusingRules
+from .rules import rule
+from .wire import Scenario, Wire
+
+__all__ = ["BackendConformance"]
+
+
+class BackendConformance(MakingRules, RefusingRules, FailureRules):
+    """Subclass it, name the backend, and override `wire`.
+
+    Must override:
+        backend: the entry-point name.
+        wire: a context manager that runs a fake of the service for a scenario.
+
+    May override:
+        services: the services to test, by default all that the matrix names.
+        scenarios: the scenarios that the wire can play; a backend that works on this machine has no others than
+            ``success``.
+        sdks: top-level modules that loading the backend must not import.
+    """
+
+    backend: ClassVar[str] = ""
+    services: ClassVar[tuple[str, ...]] = ()
+    sdks: ClassVar[tuple[str, ...]] = ()
+
+    @contextlib.contextmanager
+    def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
+        """Run a fake of the service that behaves as the scenario says."""
+        raise NotImplementedError("override wire()")
+        yield
+
+    @rule("A01")
+    def test_a01_loads_through_its_entry_point(self) -> None:
+        """If this fails: look at `anymedia doctor`, which says why the plugin was set aside."""
+        registry = loaded_registry()
+        broken = registry.broken.get(self.backend)
+        assert broken is None, f"set aside: {broken.reason if broken else ''}"
+        assert self.backend in registry.plugins, f"no entry point {self.backend!r} in group 'anymedia'"
+
+    @rule("A02")
+    def test_a02_loading_imports_no_sdk(self) -> None:
+        """If this fails: move the import of the SDK into the function that uses it."""
+        heavy = {"openai", "google.genai", "xai_sdk", "grpc", "mcp", "aiohttp", "httpx", "httpx2", "numpy", "cv2", "av", "PIL"}
+        code = (
+            "import sys\nfrom anymedia.registry import discover\n"
+            f"r = discover()\nr.capabilities({self.backend!r})\nprint('\\n'.join(sys.modules))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - our own text
+        loaded = set(done.stdout.split())
+        assert not loaded & (heavy | set(self.sdks))
+
+    @rule("A03")
+    def test_a03_hooks_have_the_signature_of_their_specification(self) -> None:
+        """If this fails: an operation hook is ``async def name(request, context)``, no more and no less."""
+        plugin = loaded_registry().plugins[self.backend]
+        assert "capabilities" in plugin.hooks
+        assert plugin.hooks <= set(HOOKS)
+
+    @rule("A04")
+    def test_a04_capabilities_are_pure_and_equal_on_each_call(self) -> None:
+        """If this fails: return ``load_matrix(Path(__file__).with_name("capabilities.toml"))`` and nothing else."""
+        module: Any = loaded_registry().plugins[self.backend].module
+        with socket_guard() as tried:
+            first, second = module.capabilities(), module.capabilities()
+        assert isinstance(first, CapabilityMatrix)
+        assert first == second
+        assert tried == []
+
+    @rule("A05")
+    def test_a05_what_the_matrix_claims_is_implemented(self) -> None:
+        """If this fails: implement the hook, or take the operation out of the matrix."""
+        registry = loaded_registry()
+        claimed: set[Operation] = {op for model in registry.capabilities(self.backend).models for op in model.operations}
+        assert claimed, "the matrix claims nothing"
+        assert claimed <= registry.plugins[self.backend].hooks
+
+    @rule("C06")
+    def test_c06_a_foreign_continuation_is_refused(self, case: Any) -> None:
+        """If this fails: the core refuses it; look whether the matrix names another backend's models."""
+        if not any(field.name == "continue_from" for field in attrs.fields(KINDS[case.shape.operation])):
+            return
+        with self.bench(case) as bench:
+            foreign = Continuation(id="other_vid_0123456789ab", backend="another", model="x", media=case.shape.model.media)
+
+            async def go() -> None:
+                async with bench.router() as router:
+                    shape = case.shape
+                    request = await bench.request(router, shape, lambda _: None, continue_from=foreign)
+                    try:
+                        await bench.execute(router, request, shape)
+                    except MediaError as error:
+                        assert isinstance(error, UnsupportedInput), error
+                    else:
+                        raise AssertionError("it was accepted")
+
+            run(go())
+            assert bench.submits() == 0
+
+    def pytest_generate_tests(self, metafunc: Any) -> None:
+        """Make one test for each case of the backend's own matrix (called by pytest)."""
+        names = set(metafunc.fixturenames)
+        if "case" in names:
+            cases = list(self.cases(metafunc.function.__name__))
+            metafunc.parametrize("case", cases, ids=[str(c) for c in cases])

@@ -1,0 +1,227 @@
+"""A real Router over an author's wire: nothing of the core is replaced but the clock's patience."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import logging
+import os
+import socket
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+
+from ..capabilities import CapabilityMatrix
+from ..instances import make_instances
+from ..policy import Policy
+from ..registry import Registry, discover
+from ..requests import KINDS, Continuation, Request
+from ..results import Result
+from ..router import Router
+from ..settings import InstanceSettings, Settings
+from ..state.memory import MemoryStore
+from ..state.store import Store
+from .shapes import Shape, minimal_fields
+from .wire import Wire
+
+__all__ = ["Bench", "FastClock", "KeptStore", "cut_matrix", "loaded_registry", "run", "socket_guard"]
+
+_T = TypeVar("_T")
+
+
+class FastClock:
+    """The machine's clock, but nobody waits long: a pause takes a hundredth of a second at most."""
+
+    def now(self) -> float:
+        """Return seconds since the epoch."""
+        return time.time()
+
+    def steady(self) -> float:
+        """Return seconds on a counter that never jumps."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Let the others work."""
+        await asyncio.sleep(min(seconds, 0.01))
+
+
+def run(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run a coroutine to its end on an event loop of its own."""
+    return asyncio.run(work)
+
+
+def loaded_registry() -> Registry:
+    """Return the installed plugins."""
+    return discover()
+
+
+def cut_matrix(backend: str, service: str) -> CapabilityMatrix:
+    """Return a backend's matrix as an instance of one of its services sees it."""
+    own = InstanceSettings(name=backend, plugin=backend, service=service)
+    return make_instances(loaded_registry(), Settings(instances={backend: own}), {})[backend].matrix
+
+
+@contextlib.contextmanager
+def environment(changes: Mapping[str, str], without: tuple[str, ...]) -> Iterator[None]:
+    """Set and drop environment variables for as long as the block runs."""
+    before = dict(os.environ)
+    for name in without:
+        os.environ.pop(name, None)
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
+def socket_guard() -> Iterator[list[Any]]:
+    """Refuse every connection that leaves this machine; yields the addresses that were tried."""
+    tried: list[Any] = []
+    real, real_ex = socket.socket.connect, socket.socket.connect_ex
+
+    def check(address: Any) -> None:
+        host = address[0] if isinstance(address, tuple) else "unix"
+        if host not in {"127.0.0.1", "::1", "localhost", "unix"}:
+            tried.append(address)
+            raise ConnectionRefusedError(111, f"the conformance kit lets nothing out: {address!r}")
+
+    def connect(self: socket.socket, address: Any) -> None:
+        check(address)
+        real(self, address)
+
+    def connect_ex(self: socket.socket, address: Any) -> int:
+        check(address)
+        return real_ex(self, address)
+
+    socket.socket.connect = connect  # type: ignore[method-assign, assignment]
+    socket.socket.connect_ex = connect_ex  # type: ignore[method-assign, assignment]
+    try:
+        yield tried
+    finally:
+        socket.socket.connect = real  # type: ignore[method-assign]
+        socket.socket.connect_ex = real_ex  # type: ignore[method-assign]
+
+
+class _Ear(logging.Handler):
+    """Hears every log record, as text."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.heard: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard.append(record.getMessage() + repr(record.exc_info))
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[list[str]]:
+    """Collect all log messages of the process."""
+    ear, root = _Ear(), logging.getLogger()
+    level = root.level
+    root.addHandler(ear)
+    root.setLevel(logging.DEBUG)
+    try:
+        yield ear.heard
+    finally:
+        root.removeHandler(ear)
+        root.setLevel(level)
+
+
+class KeptStore(MemoryStore):
+    """A store that outlives the routers that use it, as a durable one would."""
+
+    def close(self) -> None:
+        """Stay open."""
+
+
+@attrs.define(kw_only=True, eq=False)
+class Bench:
+    """A backend over a wire, in a directory of its own."""
+
+    backend: str
+    service: str
+    wire: Wire
+    today: datetime.date
+    folder: Path
+    store: Store = attrs.field(factory=KeptStore)
+    texts: list[str] = attrs.field(factory=list)
+
+    @classmethod
+    @contextlib.contextmanager
+    def over(cls, backend: str, service: str, wire: Wire, matrix: CapabilityMatrix) -> Iterator[Bench]:
+        """Set everything up, and watch sockets and logs meanwhile."""
+        known = tuple(v for found in matrix.credentials for names in found.names.values() for v in names)
+        drop = (*known, *matrix.base_url_env)
+        with (
+            tempfile.TemporaryDirectory(prefix="anymedia-kit-") as scratch,
+            environment(wire.environ, drop),
+            socket_guard() as tried,
+            listening() as heard,
+        ):
+            today = matrix.checked or datetime.date(2026, 1, 1)
+            yield cls(backend=backend, service=service, wire=wire, today=today, folder=Path(scratch), texts=heard)
+            assert not tried, f"connections left this machine: {tried}"
+
+    def submits(self) -> int:
+        """How many billable submits there have been: as the fake counts them, or as the journal does."""
+        if self.wire.submits is not None:
+            return self.wire.submits()
+        return sum(row.submits for row in self.store.calls())
+
+    def settings(self) -> Settings:
+        """The instance's settings, pointed at the wire."""
+        own = InstanceSettings(
+            name=self.backend,
+            plugin=self.backend,
+            service=self.service,
+            base_url=self.wire.base_url,
+            options=self.wire.options,
+            hosts=self.wire.hosts,
+        )
+        return Settings(instances={self.backend: own}, fetch_allow=("127.0.0.1", "localhost", *self.wire.hosts), state_dir=self.folder)
+
+    @contextlib.asynccontextmanager
+    async def router(self, **more: Any) -> AsyncIterator[Router]:
+        """Open a router over the wire."""
+        more.setdefault("clock", FastClock())
+        more.setdefault("policy", Policy(preview=True))
+        async with Router(
+            store=more.pop("store", self.store),
+            settings=self.settings(),
+            registry=loaded_registry(),
+            today=lambda: self.today,
+            **more,
+        ) as router:
+            yield router
+
+    async def execute(self, router: Router, request: Request, shape: Shape, **more: Any) -> Result:
+        """Plan and run a request on a shape's model, into the bench's folder."""
+        more.setdefault("deadline", 60.0)
+        output = f"{self.folder}/out/"
+        return await router.execute(request, backend=self.backend, model=shape.model.id, output=output, **more)
+
+    async def request(self, router: Router, shape: Shape, find: Callable[[str], Shape | None], **changes: Any) -> Request:
+        """Return a minimal request of a shape; what it goes on from is made first."""
+        fields = minimal_fields(shape) | changes
+        if changes.keys() & {"aspect_ratio", "resolution"}:
+            fields.pop("size", None)
+        if shape.operation == "continue_video" and not {"source", "continue_from"} & fields.keys():
+            fields["continue_from"] = await self.handle(router, shape, find)
+        cls: Any = KINDS[shape.operation]
+        made: Request = cls(**fields)
+        return made
+
+    async def handle(self, router: Router, shape: Shape, find: Callable[[str], Shape | None]) -> Continuation:
+        """Make something that this shape can go on from, and return the handle."""
+        maker = find(shape.model.id)
+        assert maker is not None, f"no row makes what {shape} goes on from"
+        made = await self.execute(router, await self.request(router, maker, find), maker)
+        assert made.continuation_id is not None
+        return router.store.load_continuation(made.continuation_id, now=router._engine.clock.now())

@@ -1,0 +1,129 @@
+"""Rules about what a backend makes: every claim is true."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from ..capabilities import Choice
+from ..media import format_of
+from ..results import Result
+from .cases import Case, CaseMaker
+from .decoding import decode
+from .harness import Bench, run
+from .rules import rule
+
+__all__ = ["MakingRules"]
+
+#: Fields of a submit that differ from call to call by themselves are found by sending the same request twice.
+_Flat = dict[str, Any]
+
+
+def _judge(result: Result, case: Case) -> None:
+    """Hold what came back against what the core says of it, with another decoder."""
+    media = case.shape.model.media
+    for file in result.files:
+        seen = decode(file.path, media)
+        if media == "image":
+            assert seen.format == format_of(file.mime), f"the bytes are {seen.format}, the result says {file.mime}"
+        if file.width is not None and seen.width is not None:
+            assert (seen.width, seen.height) == (file.width, file.height)
+        if media != "image":
+            assert seen.seconds and seen.seconds > 0
+            if file.seconds is not None:
+                assert abs(file.seconds - seen.seconds) < 0.5, f"{file.seconds} s said, {seen.seconds} s decoded"
+
+
+def _growing(case: Case) -> dict[str, Any]:
+    """An edit's shape is asked for by outpainting, where the row does that; inpainting keeps its source's."""
+    modes = case.shape.row.options.get("edit_mode")
+    if case.what not in {"size", "aspect_ratio", "resolution"} or not isinstance(modes, Choice) or "outpaint" not in modes.one_of:
+        return {}
+    return {"edit_mode": "outpaint", "mask": None}
+
+
+class MakingRules(CaseMaker):
+    """Success, options, inputs, continuations."""
+
+    async def _make(self, bench: Bench, case: Case, **changes: Any) -> tuple[Result, _Flat | None]:
+        """Make something and return the result with the submit that made it."""
+        async with bench.router() as router:
+            request = await bench.request(router, case.shape, self.maker(case), **changes)
+            before = bench.submits()
+            result = await bench.execute(router, request, case.shape)
+            assert bench.submits() == before + 1, f"{bench.submits() - before} submits for one call"
+            sent = bench.wire.sent
+            return result, None if sent is None else dict(sent()[-1])
+
+    @rule("B01")
+    def test_b01_each_claimed_operation_makes_real_media_with_one_submit(self, case: Case) -> None:
+        """If this fails: the hook must submit once, inside ``context.submission()``, and return the provider's bytes."""
+        with self.bench(case) as bench:
+            result, _ = run(self._make(bench, case))
+            _judge(result, case)
+            assert result.provenance.backend == self.backend
+            assert result.provenance.model == case.shape.model.id
+
+    @rule("B09")
+    def test_b09_each_image_and_video_can_be_gone_on_from(self, case: Case) -> None:
+        """If this fails: let each Piece carry ContinuationData, and read it back in ``request.continue_from``."""
+        if case.shape.model.media == "audio":
+            return
+        with self.bench(case) as bench:
+            first, _ = run(self._make(bench, case))
+            ids = [file.continuation_id for file in first.files]
+            assert all(ids)
+            assert len(set(ids)) == len(ids)
+
+    @rule("B02")
+    def test_b02_each_option_reaches_the_wire(self, case: Case) -> None:
+        """If this fails: send the option in the provider's field, or take it out of the matrix."""
+        assert case.pair is not None
+        growing = _growing(case)
+        with self.bench(case) as bench:
+            self._differ(bench, case, growing | {case.what: case.pair[0]}, growing | {case.what: case.pair[1]})
+
+    @rule("B03")
+    def test_b03_each_input_reaches_the_wire(self, case: Case) -> None:
+        """If this fails: send the bytes of ``context.read(...)``, or take the input out of the matrix."""
+        assert case.pair is not None
+        with self.bench(case) as bench:
+            self._differ(bench, case, *case.pair)
+
+    @rule("B07")
+    def test_b07_each_extra_parameter_reaches_the_wire(self, case: Case) -> None:
+        """If this fails: send ``request.extra_params`` on, each key in its place."""
+        assert case.pair is not None
+        with self.bench(case) as bench:
+            one, two = ({"extra_params": {case.what: value}} for value in case.pair)
+            self._differ(bench, case, one, two)
+
+    def _differ(self, bench: Bench, case: Case, one: dict[str, Any], two: dict[str, Any]) -> None:
+        """Send two requests that differ in just one thing: what is sent (or made) must differ too."""
+
+        async def go() -> tuple[Any, Any, Any]:
+            first = await self._make(bench, case, **one)
+            # What differs from call to call by itself (ids, boundaries) is found by sending the same twice.
+            again = first if bench.wire.sent is None else await self._make(bench, case, **one)
+            other = await self._make(bench, case, **two)
+            return first, again, other
+
+        (made_1, sent_1), (_, sent_2), (made_3, sent_3) = run(go())
+        for made in (made_1, made_3):
+            ignored = [a for a in made.adjustments if a.field in {case.what, *one} and a.kind in {"ignored", "snapped"}]
+            assert not ignored, f"claimed, but not honoured: {ignored}"
+        if sent_1 is None:
+            self._media_differ(case, made_1, made_3)
+            return
+        assert sent_2 is not None
+        assert sent_3 is not None
+        steady = {k for k in sent_1.keys() & sent_2.keys() if sent_1[k] == sent_2[k]}
+        appeared = sent_3.keys() ^ sent_1.keys()
+        differing = {k for k in steady if k in sent_3 and sent_3[k] != sent_1[k]} | appeared
+        assert differing, f"{case.what}: {one} and {two} made the same submit"
+
+    def _media_differ(self, case: Case, one: Result, other: Result) -> None:
+        media = case.shape.model.media
+        first, third = (decode(r.path, media) for r in (one, other))
+        assert attrs.astuple(first) != attrs.astuple(third), f"{case.what} made no difference to what came out"

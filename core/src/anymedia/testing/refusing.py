@@ -1,0 +1,133 @@
+"""Rules about what a backend cannot do: refused or reported, before any submit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from ..capabilities import MaskRule
+from ..errors import InvalidRequest, MediaError, ModelRetired, RequestError, UnsupportedInput, UnsupportedOperation
+from ..media import Image
+from ..policy import Policy
+from ..requests import KINDS, Mask, Reference
+from .cases import Case, CaseMaker
+from .harness import Bench, run
+from .rules import rule
+from .samples import half_mask, picture
+from .shapes import Shape
+
+__all__ = ["RefusingRules"]
+
+
+def _strangers(shape: Shape) -> dict[str, dict[str, Any]]:
+    """Return fields for every input that an operation could have and this row does not claim."""
+    image = Image(data=picture(512, 512, 3))
+    possible: dict[str, Any] = {
+        "first_frame": image,
+        "last_frame": image,
+        "mask": Mask(image=Image(data=half_mask(512, 512))),
+        "references": (Reference(image=image, role="style"),),
+    }
+    claimed = shape.row.inputs
+    named = {field.name for field in attrs.fields(KINDS[shape.operation])}
+    found = {name: {name: value} for name, value in possible.items() if name in named and name not in claimed}
+    mask = claimed.get("mask")
+    if isinstance(mask, MaskRule):
+        for mode in ("foreground", "background", "semantic"):
+            if mode not in mask.modes:
+                found[f"mask mode {mode}"] = {"mask": Mask(mode=mode, classes=(1,) if mode == "semantic" else ())}
+    return found
+
+
+class RefusingRules(CaseMaker):
+    """Unclaimed operations, inputs, options; rules between fields; retired models."""
+
+    def _refused(self, bench: Bench, case: Case, expected: tuple[type[MediaError], ...], **changes: Any) -> MediaError:
+        """Ask for something that must be refused, and see that nothing was sent."""
+
+        async def go() -> MediaError:
+            async with bench.router() as router:
+                request = await bench.request(router, case.shape, self.maker(case), **changes)
+                before = bench.submits()
+                policy = Policy(preview=True)
+                try:
+                    plan = router.plan(request, backend=self.backend, model=case.shape.model.id, policy=policy)
+                except expected as error:
+                    assert bench.submits() == before
+                    assert error.charged == "no"
+                    return error
+                raise AssertionError(f"it was planned: {plan}")
+
+        return run(go())
+
+    @rule("B04")
+    def test_b04_what_is_not_claimed_is_refused(self, case: Case) -> None:
+        """If this fails: the row claims an input that it does not mean to; absent means unsupported."""
+        with self.bench(case) as bench:
+            for name, fields in _strangers(case.shape).items():
+                error = self._refused(bench, case, (UnsupportedInput, UnsupportedOperation), **fields)
+                word = name.split()[0].rstrip("s").replace("_", " ")
+                assert word in str(error), f"the refusal does not name the {name}: {error}"
+
+    @rule("B05")
+    def test_b05_each_foreign_option_is_reported_and_strict_refuses_it(self, case: Case) -> None:
+        """If this fails: the core leaves it out; look whether the matrix and the hook agree."""
+        assert case.pair is not None
+        with self.bench(case) as bench:
+
+            async def go() -> None:
+                async with bench.router() as router:
+                    request = await bench.request(router, case.shape, self.maker(case), **{case.what: case.pair[0]})  # type: ignore[index]
+                    plan = router.plan(request, backend=self.backend, model=case.shape.model.id)
+                    assert [a.field for a in plan.adjustments if a.kind == "ignored" and a.field == case.what]
+                    assert all(getattr(call.request, case.what) is None for call in plan.calls)
+                    try:
+                        router.plan(request, backend=self.backend, model=case.shape.model.id, policy=Policy(strict=True))
+                    except RequestError:
+                        return
+                    raise AssertionError("strict let it pass")
+
+            run(go())
+
+    @rule("B06")
+    def test_b06_each_rule_between_fields_binds_something(self, case: Case) -> None:
+        """If this fails: the rule names fields or values that the row's own options do not have."""
+        assert case.rule is not None
+        row = case.shape.row
+        for key, condition in {**case.rule.when, **case.rule.forbid, **case.rule.require}.items():
+            head = key.partition(".")[0]
+            known = (
+                head in row.options or head in row.inputs or head in {"extra_params", "prompt", "continue_as", "edit_mode", "audio_type"}
+            )
+            assert known, f"{key} is neither an option nor an input of this row"
+            option = row.options.get(key)
+            if option is not None and isinstance(condition, tuple):
+                assert any(option.problem(value) is None for value in condition), f"{key}: the row never has {condition}"
+
+    @rule("B07")
+    def test_b07_an_undeclared_extra_parameter_is_refused(self, case: Case) -> None:
+        """If this fails: the core refuses it; look whether the row declares a key by accident."""
+        with self.bench(case) as bench:
+            error = self._refused(bench, case, (InvalidRequest,), extra_params={"no_such_parameter": 1})
+            assert "no_such_parameter" in str(error)
+
+    @rule("B08")
+    def test_b08_retired_models_are_refused_with_their_date(self) -> None:
+        """If this fails: give the row its ``lifecycle``, with the date, its certainty and its source."""
+        for service, model in self.dead_models():
+            for operation, row in model.operations.items():
+                case = Case(service=service, shape=Shape(model=model, row=row))
+                if operation == "continue_video":
+                    continue
+                with self.bench(case) as bench:
+                    error = self._refused(bench, case, (ModelRetired,))
+                    assert str(model.lifecycle.retires) in str(error)
+
+    @rule("B08")
+    def test_b08_every_lifecycle_date_has_a_source(self) -> None:
+        """If this fails: write down where the date was read."""
+        for service in self.all_services():
+            for model in self.matrix(service).models:
+                if model.lifecycle.retires is not None:
+                    assert model.lifecycle.source, f"{model.id}: retires {model.lifecycle.retires} without a source"

@@ -1,0 +1,65 @@
+"""The rules by their public ids. An id is never used again for something else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+__all__ = ["RULES", "known_gap", "rule"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+#: Rule id -> what it asks for.
+RULES: dict[str, str] = {
+    "A01": "loads through its entry point, as a module, under one name",
+    "A02": "loading it and reading its matrix imports no SDK",
+    "A03": "every hook has the signature and the colour of its specification",
+    "A04": "capabilities() is pure: no socket, equal on each call",
+    "A05": "every operation the matrix claims is implemented, and every job can be looked at",
+    "B01": "every claimed operation brings media that an independent decoder accepts, with one submit",
+    "B02": "every claimed option reaches the wire: two values make two different submits",
+    "B03": "every claimed input reaches the wire: two inputs make two different submits",
+    "B04": "every operation and input that is not claimed is refused before any submit",
+    "B05": "every option that is not claimed is reported as ignored, and refused by strict",
+    "B06": "every rule between fields holds in what is sent",
+    "B07": "an undeclared extra parameter is refused, and each declared one reaches the wire",
+    "B08": "a retired model is refused with its date; one near its end carries a warning",
+    "B09": "each image and each video comes with a new continuation id, and going on from it works",
+    "C01": "each failure of the service gives its own error, which says whether money is gone",
+    "C02": "whatever fails, there is at most one submit, unless it was certainly refused or not delivered",
+    "C03": "no key and no signed URL turns up in any error, log, row or result",
+    "C04": "a running job is picked up by another process from its journalled handle alone",
+    "C05": "a cancelled call passes the cancellation on and leaves a row that says what is known",
+    "C06": "a continuation of another backend is refused before any submit",
+    "C07": "nothing but the scenario's own hosts is connected to",
+}
+
+
+def rule(rule_id: str) -> Callable[[_F], _F]:
+    """Mark a test as the one for a rule."""
+    assert rule_id in RULES
+
+    def mark(function: _F) -> _F:
+        function.__anymedia_rule__ = rule_id  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def known_gap(rule_id: str, reason: str) -> Callable[[type], type]:
+    """Declare that a backend does not keep a rule, and why: the only way to leave one out.
+
+    Raises:
+        ValueError: for an unknown rule or an empty reason.
+    """
+    if rule_id not in RULES:
+        raise ValueError(f"no rule {rule_id!r}")
+    if not reason.strip():
+        raise ValueError("a known gap needs a reason")
+
+    def mark(cls: type) -> type:
+        gaps: Mapping[str, str] = getattr(cls, "known_gaps", {})
+        cls.known_gaps = {**gaps, rule_id: reason}  # type: ignore[attr-defined]
+        return cls
+
+    return mark

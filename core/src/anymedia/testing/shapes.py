@@ -1,0 +1,253 @@
+"""The distinct rows of a matrix, requests that fit them, and values that differ."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from ..capabilities import (
+    CapabilityMatrix,
+    Choice,
+    ContinueRule,
+    InputRule,
+    MaskRule,
+    ModelRow,
+    OperationRow,
+    Option,
+    Pixels,
+    Range,
+    ReferencesRule,
+    Text,
+)
+from ..fields import role_of
+from ..media import Image, Video
+from ..requests import KINDS, Mask, Operation, Reference
+from .samples import half_mask, picture, video
+
+__all__ = ["Shape", "alive", "foreign_options", "inputs_of", "minimal_fields", "shapes", "two_values"]
+
+#: Pixels an edge of the pictures that are sent and asked for, where the row lets them be that small.
+_EDGE = 256
+_TEXT_OPTIONS = {"instructions": ("slowly and softly", "fast and loud"), "negative_prompt": ("snow", "blur")}
+
+
+@attrs.frozen(kw_only=True)
+class Shape:
+    """One distinct row: a model that stands for all that share it."""
+
+    model: ModelRow
+    row: OperationRow
+
+    @property
+    def operation(self) -> Operation:
+        """The operation."""
+        return self.row.operation
+
+    def __str__(self) -> str:
+        return f"{self.model.id}-{self.operation}"
+
+
+def alive(model: ModelRow, today: datetime.date) -> bool:
+    """Whether a model may still be chosen."""
+    return model.lifecycle.stage_on(today) != "retired"
+
+
+def shapes(matrix: CapabilityMatrix, today: datetime.date, *, all_models: bool = False) -> Iterator[Shape]:
+    """Yield one shape for each distinct operation row of the models that may be chosen."""
+    seen: list[tuple[Any, ...]] = []
+    for model in matrix.models:
+        if not all_models and not alive(model, today):
+            continue
+        for row in model.operations.values():
+            key = (row.operation, row.inputs, row.options, row.extra_params, row.rules, row.fidelity, row.wire, model.wire)
+            if key not in seen:
+                seen.append(key)
+                yield Shape(model=model, row=row)
+
+
+def two_values(option: Option) -> tuple[Any, Any] | None:
+    """Return two values an option takes, or None where it takes just one or leaves nothing to send."""
+    if option.fixed:
+        return None
+    if isinstance(option, Choice):
+        concrete = [v for v in option.one_of if v != "auto"] or list(option.one_of)
+        return (concrete[0], concrete[-1]) if len(concrete) > 1 else None
+    if isinstance(option, Range):
+        low, high = option.min, min(option.max, option.min + 1000)
+        pair = option.nearest(low), option.nearest(low + (high - low) / 2)
+        return pair if pair[0] != pair[1] else None
+    if isinstance(option, Pixels):
+        sizes = [s for wanted in ("1024x1024", "1536x1024", "512x768", "256x256", "64x48") if (s := option.nearest(wanted))]
+        distinct = list(dict.fromkeys(sizes))
+        return (distinct[0], distinct[1]) if len(distinct) > 1 else None
+    if isinstance(option, Text):
+        return ("one", "two")
+    values: dict[str, tuple[Any, Any]] = {
+        "boolean": (True, False),
+        "integer": (1, 2),
+        "number": (0.25, 0.75),
+        "string": ("one", "two"),
+        "array": (["one"], ["two"]),
+        "object": ({"a": 1}, {"a": 2}),
+    }
+    return values[option.type]
+
+
+def option_values(name: str, option: Option) -> tuple[Any, Any] | None:
+    """Return two values of a request's option, in words that mean something for it."""
+    if name in _TEXT_OPTIONS and isinstance(option, Text):
+        return _TEXT_OPTIONS[name]
+    return two_values(option)
+
+
+def _edge(rule: InputRule) -> int:
+    low, high = rule.min_edge or 1, rule.max_edge or 100_000
+    return max(low, min(_EDGE, high))
+
+
+def image_for(rule: InputRule, seed: int) -> Image:
+    """Return a picture that an input takes."""
+    edge = _edge(rule)
+    name = rule.formats[0] if rule.formats else "png"
+    return Image(data=picture(edge, edge, seed, name))
+
+
+def video_for(rule: InputRule, seed: int) -> Video:
+    """Return a video that an input takes."""
+    seconds = min(max(2.0, rule.seconds[0]), rule.seconds[1]) if rule.seconds else 2.0
+    return Video(data=video(seconds, seed=seed))
+
+
+def references_for(rule: ReferencesRule, seed: int, role: str | None = None) -> tuple[Reference, ...]:
+    """Return as few references as a row takes: those that must be there, and one of the role asked for."""
+    wanted: list[str] = [name for name, inner in rule.roles.items() for _ in range(inner.count[0])]
+    if role is not None and role not in wanted:
+        wanted.append(role)
+    first = next(iter(rule.roles))
+    while len(wanted) < max(1, rule.count[0]):
+        wanted.append(first)
+    made = []
+    for i, name in enumerate(wanted):
+        inner = rule.roles[name]
+        kind = inner.types[0] if inner.types else None
+        made.append(Reference(image=image_for(inner, seed + i), role=name, type=kind))  # type: ignore[arg-type]
+    return tuple(made)
+
+
+def mask_for(rule: MaskRule, source: Image | None, *, left: bool = True, mode: str | None = None) -> Mask:
+    """Return a mask a row takes, in a mode it knows."""
+    chosen = mode or rule.modes[0]
+    if chosen == "user_provided":
+        edge = _EDGE
+        if source is not None and source.data is not None:
+            from ..transfer.sniff import sniff
+
+            edge = sniff(source.data).width or edge
+        return Mask(image=Image(data=half_mask(edge, edge, left=left)))
+    return Mask(mode=chosen, classes=(1,) if chosen == "semantic" else ())  # type: ignore[arg-type]
+
+
+def minimal_fields(shape: Shape, seed: int = 1) -> dict[str, Any]:
+    """Return the least that a request of this shape needs, without its continuation."""
+    fields: dict[str, Any] = {"prompt": "a red fox in the snow"}
+    rules = shape.row.inputs
+    if shape.operation == "inpaint":
+        source = rules.get("source")
+        if isinstance(source, InputRule):
+            fields["source"] = image_for(source, seed)
+        mask = rules.get("mask")
+        if isinstance(mask, MaskRule):
+            fields["mask"] = mask_for(mask, fields.get("source"))
+    references = rules.get("references")
+    if isinstance(references, ReferencesRule) and (shape.operation == "edit_with_references" or references.count[0]):
+        fields["references"] = references_for(references, seed)
+    for name, rule in rules.items():
+        if isinstance(rule, InputRule) and rule.count[0] and name not in fields and name != "source":
+            fields[name] = image_for(rule, seed)
+    source = rules.get("source")
+    if shape.operation == "continue_video" and not isinstance(rules.get("continue_from"), ContinueRule) and isinstance(source, InputRule):
+        fields["source"] = video_for(source, seed)
+    fields |= _small(shape.row)
+    audio = shape.row.options.get("audio_type")
+    if isinstance(audio, Choice) and "speech" not in audio.one_of:
+        fields["audio_type"] = audio.one_of[0]
+    return fields
+
+
+def _small(row: OperationRow) -> dict[str, Any]:
+    """Return options that keep the work small and repeatable, where a row leaves them free."""
+    found: dict[str, Any] = {}
+    size, duration, seed = (row.options.get(name) for name in ("size", "duration", "seed"))
+    if isinstance(size, Pixels) and (near := size.nearest(f"{_EDGE}x{_EDGE}")):
+        found["size"] = near
+    if isinstance(duration, Range):
+        found["duration"] = duration.nearest(duration.min)
+    if isinstance(seed, Range):
+        found["seed"] = seed.nearest(7)
+    return found
+
+
+def inputs_of(shape: Shape, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (name, fields) for every input a row claims, each role and each mask mode of its own.
+
+    What a rule of the row requires along with an input is in the fields as well, and stays the same for any seed.
+    """
+    for name, fields in _inputs_alone(shape, seed):
+        along = _required_along(shape, next(iter(fields)))
+        yield name, along | fields
+
+
+def _required_along(shape: Shape, given: str) -> dict[str, Any]:
+    along: dict[str, Any] = {}
+    for rule in shape.row.rules:
+        if rule.when.get(given) is True:
+            for name, condition in rule.require.items():
+                other = shape.row.inputs.get(name)
+                if condition is True and isinstance(other, InputRule):
+                    along[name] = image_for(other, 5)
+            along |= {name: _NOT_GIVEN[name] for name, c in rule.forbid.items() if c is True and name in _NOT_GIVEN}
+    return along
+
+
+#: What "not given" is for the inputs that a rule may forbid.
+_NOT_GIVEN: dict[str, Any] = {"references": (), "first_frame": None, "last_frame": None, "mask": None}
+
+
+def _inputs_alone(shape: Shape, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, rule in shape.row.inputs.items():
+        if isinstance(rule, ReferencesRule):
+            for role in rule.roles:
+                yield f"references.{role}", {"references": references_for(rule, seed, role)}
+        elif isinstance(rule, MaskRule):
+            source = minimal_fields(shape).get("source") or _first_source(minimal_fields(shape))
+            for i, mode in enumerate(rule.modes):
+                # A mode that finds the region itself takes no picture: it is held against another mode.
+                other = mode if mode == "user_provided" or seed % 2 == 0 else rule.modes[i - 1]
+                yield f"mask.{mode}", {"mask": mask_for(rule, source, left=seed % 2 == 0, mode=other)}
+        elif isinstance(rule, InputRule):
+            is_video = shape.operation == "continue_video" and name == "source"
+            yield name, {name: video_for(rule, seed) if is_video else image_for(rule, seed)}
+
+
+def _first_source(fields: dict[str, Any]) -> Image | None:
+    return next((r.image for r in fields.get("references", ()) if r.role == "source"), None)
+
+
+def foreign_options(shape: Shape) -> Iterator[tuple[str, Any]]:
+    """Yield (name, value) for every advisory option that the row does not claim."""
+    values = {
+        "negative_prompt": "blur",
+        "seed": 42,
+        "guidance_scale": 7.5,
+        "quality": "high",
+        "background": "opaque",
+        "voice": "somebody",
+        "speed": 1.25,
+        "instructions": "softly",
+    }
+    for field in attrs.fields(KINDS[shape.operation]):
+        if role_of(field) == "advisory" and field.name not in shape.row.options:
+            yield field.name, values[field.name]

@@ -1,0 +1,56 @@
+"""What a backend's author provides: a fake of the service, one way for each scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import attrs
+
+__all__ = ["CANARY", "SCENARIOS", "Scenario", "Wire"]
+
+#: A key to give to the backend: it must never turn up in any text.
+CANARY = "canary-key-7f3e91d2c4"
+
+Scenario = Literal[
+    "success",
+    "unauthorized",
+    "rate_limited",
+    "quota",
+    "refused",
+    "down",
+    "slow",
+    "garbage",
+    "truncated",
+    "lost_reply",
+]
+SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
+
+
+def _nothing_sent() -> Sequence[Mapping[str, Any]]:
+    return ()
+
+
+@attrs.frozen(kw_only=True)
+class Wire:
+    """A running fake of the service.
+
+    Attributes:
+        submits: how many billable submits have reached it; None where there is no wire.
+        sent: the billable submits that have reached it, each as a flat mapping of field to text, number or bytes
+            (what the wire format makes of it is the fake's business); None where there is no wire (a backend that
+            works on this machine): then the media themselves must differ.
+        environ: the credentials, by the names of the matrix's environment variables; give `CANARY` as the key.
+        base_url: where the backend's requests go instead of the service.
+        options: further settings of the instance.
+        hosts: ``host:port`` that results may be fetched from.
+        hidden: texts that must not turn up anywhere (signatures of URLs).
+    """
+
+    submits: Callable[[], int] | None
+    sent: Callable[[], Sequence[Mapping[str, Any]]] | None = _nothing_sent
+    environ: Mapping[str, str] = attrs.field(factory=dict)
+    base_url: str | None = None
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+    hosts: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
