@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
@@ -207,18 +208,33 @@ class Pixels:
         return self._search(math.sqrt(total * shape), math.sqrt(total / shape))
 
     def _search(self, width: float, height: float) -> str | None:
-        """Look at the grid points around an ideal size for the allowed one that changes it least."""
-        step = self.multiple_of
+        """Look at the grid around an ideal size for the allowed size that changes it least."""
         best: tuple[float, str] | None = None
-        for i in range(-3, 4):
-            for j in range(-3, 4):
-                w, h = (math.floor(width / step) + i) * step, (math.floor(height / step) + j) * step
-                if w <= 0 or h <= 0 or self._problems(w, h):
-                    continue
-                change = abs(math.log(w / width)) + abs(math.log(h / height))
-                if best is None or change < best[0] - 1e-12:
-                    best = (change, f"{w}x{h}")
+        for w, h in self._around(width, height):
+            if self._problems(w, h):
+                continue
+            change = abs(math.log(w / width)) + abs(math.log(h / height))
+            if best is None or change < best[0] - 1e-12:
+                best = (change, f"{w}x{h}")
         return best[1] if best else None
+
+    def _around(self, width: float, height: float) -> Iterator[tuple[int, int]]:
+        """Yield sizes with one edge near its ideal, the other as near as the rule lets it."""
+        step = self.multiple_of
+        for i in range(-3, 4):
+            if (w := (math.floor(width / step) + i) * step) > 0:
+                yield from ((w, h) for h in self._other_edges(w, height))
+            if (h := (math.floor(height / step) + i) * step) > 0:
+                yield from ((w, h) for w in self._other_edges(h, width))
+
+    def _other_edges(self, edge: int, wanted: float) -> set[int]:
+        """Return the lengths just below and above the wanted one, moved to where they fit with a given edge."""
+        low, high = self.pixels or (1, self.max_edge**2)
+        ratio, step = self.max_ratio or math.inf, self.multiple_of
+        least = math.ceil(max(self.min_edge, low / edge, edge / ratio, 1) / step - 1e-9) * step
+        most = math.floor(min(self.max_edge, high / edge, edge * ratio) / step + 1e-9) * step
+        near = math.floor(wanted / step) * step
+        return {min(max(length, least), most) for length in (near, near + step)} if least <= most else set()
 
 
 Option = Choice | Range | Text | Anything | Pixels
