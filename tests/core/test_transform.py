@@ -1,7 +1,6 @@
 """Files in another format: decoded independently afterwards; what is lost is said."""
 
 import io
-import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,10 @@ def put(folder: Path, name: str) -> Path:
     path = folder / "came"
     path.write_bytes(samples.good(name))
     return path
+
+
+def pixels(path: Path) -> Image.Image:
+    return Image.open(io.BytesIO(path.read_bytes()))
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:
@@ -47,7 +50,7 @@ def test_a_picture_becomes_any_other(name: str, target: str, tmp_path: Path) -> 
 def test_lossless_targets_keep_every_pixel(tmp_path: Path) -> None:
     path = put(tmp_path, "webp lossless alpha")
     made = transcode(path, "png")
-    assert Image.open(made.path).convert("RGBA").tobytes() == Image.open(path).convert("RGBA").tobytes()
+    assert pixels(made.path).convert("RGBA").tobytes() == pixels(path).convert("RGBA").tobytes()
     assert made.warnings == ()
 
 
@@ -55,14 +58,14 @@ def test_lossless_targets_keep_every_pixel(tmp_path: Path) -> None:
 def test_lossy_targets_stay_close(target: str, tmp_path: Path) -> None:
     path = tmp_path / "came"
     path.write_bytes(samples.encode(samples.picture(size=(256, 192)), "PNG"))
-    assert difference(Image.open(transcode(path, target).path), Image.open(path)) < 3
+    assert difference(pixels(transcode(path, target).path), pixels(path)) < 3
 
 
 def test_transparency_is_laid_on_white_for_jpeg_and_said(tmp_path: Path) -> None:
     path = tmp_path / "came"
     path.write_bytes(samples.encode(Image.new("RGBA", (32, 32), (255, 0, 0, 0)), "PNG"))
     made = transcode(path, "jpeg")
-    assert min(Image.open(made.path).convert("RGB").getpixel((16, 16))) > 250  # type: ignore[arg-type, type-var]
+    assert min(pixels(made.path).convert("RGB").getpixel((16, 16))) > 250  # type: ignore[arg-type, type-var]
     assert any("white" in w for w in made.warnings)
     path.write_bytes(samples.encode(Image.new("RGBA", (32, 32), (255, 0, 0, 255)), "PNG"))
     assert transcode(path, "jpeg").warnings == ()
@@ -80,7 +83,7 @@ def test_gif_says_what_it_cannot_hold(tmp_path: Path) -> None:
 
 def test_a_turned_picture_is_written_upright(tmp_path: Path) -> None:
     made = transcode(put(tmp_path, "jpeg exif"), "png")
-    assert Image.open(made.path).size == (32, 48)
+    assert pixels(made.path).size == (32, 48)
     assert sniff(made.path).orientation == 1
 
 
@@ -99,11 +102,11 @@ def test_of_an_animation_jpeg_keeps_the_first_frame_and_says_so(tmp_path: Path) 
 
 def test_a_colour_profile_is_kept(tmp_path: Path) -> None:
     made = transcode(put(tmp_path, "png icc"), "jpeg")
-    assert Image.open(made.path).info["icc_profile"]
+    assert pixels(made.path).info["icc_profile"]
 
 
 @pytest.mark.parametrize("target", ["wav", "mp3", "flac", "opus", "m4a", "aac"])
-@pytest.mark.parametrize("name", ["wav", "wav 24 bit stereo", "mp3 22 kHz", "flac", "opus", "m4a", "ogg flac", "mp4 with sound"])
+@pytest.mark.parametrize("name", ["wav", "wav 24 bit stereo", "mp3 22 kHz", "ogg flac", "mp4 with sound"])
 def test_a_sound_becomes_any_other(name: str, target: str, tmp_path: Path) -> None:
     path = put(tmp_path, name)
     made = transcode(path, target)
@@ -179,7 +182,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path: Path) ->
     path.write_bytes(b"text")
     with pytest.raises(InvalidRequest):
         transcode(path, "png")
-    assert os.listdir(tmp_path) == ["came"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_failed_conversion_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -194,7 +197,7 @@ def test_a_failed_conversion_leaves_nothing_behind(tmp_path: Path) -> None:
         silent = tmp_path / "came"
         silent.write_bytes(samples.good("mp4"))
         transcode(silent, "mp3")
-    assert os.listdir(tmp_path) == ["came"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("name", ["mp4 with sound", "webm vp9 opus", "mov", "mp4 fragmented", "webm live", "mp4 av1", "mp4 hevc"])
@@ -267,5 +270,5 @@ def test_a_stray_file_is_no_media_for_the_decoders_either(name: str, tmp_path: P
     path.write_bytes(b"text")
     with pytest.raises(InvalidRequest):
         decode_facts(path)
-    with pytest.raises(InvalidRequest, match="not a video|text file"):
+    with pytest.raises(InvalidRequest, match=r"not a video|text file"):
         last_frame(path)

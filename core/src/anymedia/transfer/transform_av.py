@@ -179,7 +179,7 @@ class _Sound(_Encode):
         context = stream.codec_context
         rates = encoder.audio_rates or []
         rate = context.sample_rate if not rates or context.sample_rate in rates else _nearest(rates, context.sample_rate)
-        layout = context.layout.name if context.layout.nb_channels <= 2 else "stereo"
+        layout = "mono" if context.layout.nb_channels == 1 else "stereo"
         formats = [f.name for f in encoder.audio_formats or []]
         sample = formats[0] if formats else "s16"
         if context.format is not None and context.format.name in formats:
