@@ -14,14 +14,11 @@ from pathlib import Path
 
 import attrs
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from anymedia.errors import InvalidRequest, MediaError
 from anymedia.transfer import walk as walking
 from anymedia.transfer import writing
-from anymedia.transfer.names import name_problem
-from anymedia.transfer.paths import OutputTarget, open_input, plan_output
+from anymedia.transfer.paths import open_input, plan_output
 from anymedia.transfer.writing import Writer
 
 CANARY = b"CANARY-this-is-outside-the-root"
@@ -341,91 +338,3 @@ def test_a_temporary_that_is_swapped_for_a_link_is_not_given_the_name(house: Hou
         writer.commit()
     assert not os.path.lexists(house.root / "out.png")
     assert (house.outside / "secret.png").read_bytes() == CANARY
-
-
-# What a plan says before anything is spent
-
-
-def names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def plain_target(folder: Path, **changes: object) -> OutputTarget:
-    arguments: dict[str, object] = {"default_stem": "fox", "suffix": ".png"} | changes
-    return plan_output(folder / "x.png", **arguments)  # type: ignore[arg-type]
-
-
-def test_an_existing_file_is_refused_before_spending_and_replaced_only_when_asked(tmp_path: Path) -> None:
-    (tmp_path / "x.png").write_bytes(b"old")
-    with pytest.raises(InvalidRequest, match=r"exists \(use -f / overwrite=True"):
-        plain_target(tmp_path).check()
-    target = plain_target(tmp_path, overwrite=True)
-    target.check()
-    with Writer(target, call_id="c") as writer:
-        writer.write(b"new")
-        assert (tmp_path / "x.png").read_bytes() == b"old"
-        assert writer.commit() == tmp_path / "x.png"
-    assert (tmp_path / "x.png").read_bytes() == b"new"
-    assert names_in(tmp_path) == ["x.png"]
-
-
-def test_each_of_several_names_is_looked_at(tmp_path: Path) -> None:
-    (tmp_path / "x-3.png").write_bytes(b"old")
-    plain_target(tmp_path).check(of=2)
-    with pytest.raises(InvalidRequest, match=r"x-3\.png"):
-        plain_target(tmp_path).check(of=3)
-
-
-def test_a_missing_directory_is_refused_unless_a_directory_is_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequest, match="make the directory first"):
-        plan_output(tmp_path / "no" / "x.png", default_stem="s", suffix=".png").check()
-    target = plan_output(f"{tmp_path}/no/deeper/", default_stem="s", suffix=".png")
-    target.check()
-    assert not (tmp_path / "no").exists()
-    with Writer(target, call_id="c") as writer:
-        writer.write(b"x")
-        assert writer.commit() == tmp_path / "no" / "deeper" / "s-1.png"
-
-
-def test_a_full_disk_is_found_out_before_spending(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequest, match="bytes free"):
-        plain_target(tmp_path).check(size=2**62)
-
-
-@posix
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs a directory nobody can write to")
-def test_an_unwritable_directory_is_found_out_before_spending() -> None:
-    with pytest.raises(InvalidRequest, match=r"cannot be used|may not be opened|does not exist|read-only"):
-        plan_output("/proc/self/x.png", default_stem="s", suffix=".png").check()
-
-
-def test_the_trial_leaves_nothing_behind(tmp_path: Path) -> None:
-    plain_target(tmp_path).check(size=1000)
-    assert names_in(tmp_path) == []
-
-
-def test_nothing_named_goes_to_the_working_directory_under_a_made_up_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for number in (1, 2, 3):
-        with Writer(plan_output(None, default_stem="2026-11-21-red-fox", suffix=".webp"), call_id=f"c{number}") as writer:
-            writer.write(b"x")
-            assert writer.commit() == tmp_path / f"2026-11-21-red-fox-{number}.webp"
-
-
-def test_a_made_up_name_replaces_nothing_even_when_overwriting(tmp_path: Path) -> None:
-    (tmp_path / "s-1.png").write_bytes(b"old")
-    with Writer(plan_output(tmp_path, overwrite=True, default_stem="s", suffix=".png"), call_id="c") as writer:
-        writer.write(b"x")
-        assert writer.commit().name == "s-2.png"
-    assert (tmp_path / "s-1.png").read_bytes() == b"old"
-
-
-@given(st.text(max_size=60))
-def test_a_planned_output_is_inside_its_root_or_refused(text: str) -> None:
-    root = Path.cwd()
-    try:
-        target = plan_output(text, roots=[root], default_stem="s", suffix=".png")
-    except InvalidRequest:
-        return
-    assert target.folder.is_relative_to(root)
-    assert name_problem(next(target.names())) is None

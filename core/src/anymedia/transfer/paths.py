@@ -12,9 +12,9 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import attrs
 
@@ -23,6 +23,7 @@ from .walk import Directory, Location, check_regular, explain, locate, refuse, w
 
 __all__ = ["OutputTarget", "open_input", "plan_output"]
 
+_PLAIN = ("stem", "suffix", "overwrite", "made_up", "makes_folders", "walled", "field")
 _SUFFIX_HELP = "a media suffix like .png, .jpg, .webp, .mp4, .wav"
 
 
@@ -89,6 +90,17 @@ class OutputTarget:
     makes_folders: bool = False
     walled: bool = False
     field: str = "$.output_path"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it JSON-ready, so that another process, in another working directory, can write to the same place."""
+        plain = {name: getattr(self, name) for name in _PLAIN}
+        return plain | {"root": str(self.location.root), "steps": list(self.location.steps)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> OutputTarget:
+        """Make it from what `to_json` gave."""
+        location = Location(Path(data["root"]), tuple(data["steps"]))
+        return cls(location=location, **{name: data[name] for name in _PLAIN})
 
     @property
     def folder(self) -> Path:
