@@ -36,8 +36,8 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    root, outside = tmp_path / "root", tmp_path / "outside"
-    for folder in (root / "sub" / "deep", outside, tmp_path / "root-not", root / "folder.png"):
+    root, outside = tmp_path / "inside", tmp_path / "outside"
+    for folder in (root / "sub" / "deep", outside, tmp_path / "inside-not", root / "folder.png"):
         folder.mkdir(parents=True)
     for good in ("a.png", "sub/b.JPG", "sub/deep/c.mp4", "with space.webp", "ünïcode.png", ".hidden/d.wav"):
         (root / good).parent.mkdir(exist_ok=True)
@@ -45,7 +45,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     for bad in (
         outside / "secret.png",
         outside / "id_rsa",
-        tmp_path / "root-not" / "x.png",
+        tmp_path / "inside-not" / "x.png",
         root / "id_rsa",
         root / ".env",
         root / "notes.txt",
@@ -72,7 +72,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     os.mkfifo(root / "pipe.png")
     monkeypatch.chdir(tmp_path)  # a socket's path must be short
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind("root/socket.png")
+        listening.bind("inside/socket.png")
         monkeypatch.chdir(root)
         yield House(root, outside)
 
@@ -234,7 +234,7 @@ def hostile_outputs(house: House) -> list[str]:
 @posix
 def test_none_of_the_hostile_output_paths_is_written_to(house: House, capsys: pytest.CaptureFixture[str]) -> None:
     def everything() -> dict[str, bytes | None]:
-        found = [p for top in (house.root, house.outside, house.root.parent / "root-not") for p in top.rglob("*")]
+        found = [p for top in (house.root, house.outside, house.root.parent / "inside-not") for p in top.rglob("*")]
         return {str(p): p.read_bytes() if p.is_file() and not p.is_symlink() else None for p in found}
 
     before = everything()
