@@ -33,7 +33,7 @@ def read_option(table: Table, kind: type | None = None) -> Any:
         low, high = table.need("min", (int, float)), table.need("max", (int, float))
         if low > high:
             table.fail("min is above max")
-        found = Range(min=low, max=high, step=table.take("step", (int, float)), default=default, doc=doc)
+        found = Range(min=low, max=high, step=_above_zero(table, "step", None), default=default, doc=doc)
     elif keys & _PIXEL_KEYS:
         found = _read_pixels(table, default, doc)
     elif "type" in keys and kind is None:
@@ -48,12 +48,19 @@ def read_option(table: Table, kind: type | None = None) -> Any:
     return found
 
 
+def _above_zero(table: Table, key: str, default: Any, kind: type | tuple[type, ...] = (int, float)) -> Any:
+    value = table.take(key, kind, default)
+    if value is not None and not value > 0:
+        table.fail(f"{key}: must be above 0, not {value!r}")
+    return value
+
+
 def _read_pixels(table: Table, default: Any, doc: str) -> Pixels:
     return Pixels(
-        multiple_of=table.take("multiple_of", int, 1),
-        min_edge=table.take("min_edge", int, 1),
-        max_edge=table.take("max_edge", int, 1_000_000),
-        max_ratio=table.take("max_ratio", (int, float)),
+        multiple_of=_above_zero(table, "multiple_of", 1, int),
+        min_edge=_above_zero(table, "min_edge", 1, int),
+        max_edge=_above_zero(table, "max_edge", 1_000_000, int),
+        max_ratio=_above_zero(table, "max_ratio", None),
         pixels=table.pair("pixels"),
         auto=table.take("auto", bool, False),
         default=default,

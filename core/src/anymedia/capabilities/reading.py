@@ -74,15 +74,16 @@ def parse_matrix(raw: Mapping[str, Any], name: str) -> CapabilityMatrix:
 
 
 def _check_names(matrix: CapabilityMatrix, name: str) -> None:
-    taken: dict[tuple[str, str], str] = {}
+    taken: dict[tuple[str, str], ModelRow] = {}
     ids = {row.id for row in matrix.models}
     for row in matrix.models:
         for service in row.services or matrix.services or ("",):
             if service and service not in matrix.services:
                 raise PluginContractError(f"{name}: {row.id}: services: {service!r} is not among {list(matrix.services)}")
             for label in (row.id, *row.aliases):
-                if taken.setdefault((service, label), row.id) != row.id:
-                    raise PluginContractError(f"{name}: {row.id}: {label!r} already names {taken[service, label]!r}")
+                if (other_row := taken.setdefault((service, label), row)) is not row:
+                    twice = "there are two rows of this name" if row.id == other_row.id else f"{label!r} already names {other_row.id!r}"
+                    raise PluginContractError(f"{name}: {row.id}: {twice}")
         for other in row.continues_with:
             if other not in ids:
                 raise PluginContractError(f"{name}: {row.id}: continues_with: no row {other!r}{did_you_mean(other, ids)}")
@@ -97,10 +98,12 @@ def _inherit(rows: Iterable[Any], name: str) -> list[dict[str, Any]]:
             raise PluginContractError(f"{name}: each row of models needs an id")
         own = {k: v for k, v in row.items() if k not in {"like", "without"}}
         if "like" in row:
-            if row["like"] not in done:
-                raise PluginContractError(f"{name}: {row['id']}: like: no earlier row {row['like']!r}{did_you_mean(row['like'], done)}")
+            if not isinstance(row["like"], str) or row["like"] not in done:
+                raise PluginContractError(
+                    f"{name}: {row['id']}: like: no earlier row {row['like']!r}{did_you_mean(str(row['like']), done)}"
+                )
             base = {k: v for k, v in done[row["like"]].items() if k not in {"aliases", "lifecycle"}}
-            own = _merge(base, own, row.get("without", []))
+            own = _merge(base, own, f"{name}: {row['id']}", row)
         done[row["id"]] = own
         found.append(_inherit_operations(own, f"{name}: {row['id']}"))
     return found
@@ -110,25 +113,29 @@ def _inherit_operations(model: dict[str, Any], where: str) -> dict[str, Any]:
     out = dict(model)
     for operation in _OPERATIONS:
         row = out.get(operation)
-        seen = {operation}
+        seen: set[str] = {operation}
         while isinstance(row, dict) and "like" in row:
             other = row["like"]
-            if other in seen or not isinstance(out.get(other), dict):
+            if not isinstance(other, str) or other in seen or not isinstance(out.get(other), dict):
                 raise PluginContractError(f"{where}.{operation}: like: no operation {other!r} to be like")
             seen.add(other)
             own = {k: v for k, v in row.items() if k not in {"like", "without"}}
-            row = _merge(out[other], own, row.get("without", []))
+            row = _merge(out[other], own, f"{where}.{operation}", row)
         if row is not None:
             out[operation] = row
     return out
 
 
-def _merge(base: Mapping[str, Any], own: Mapping[str, Any], without: Iterable[str]) -> dict[str, Any]:
-    merged = {k: v for k, v in base.items() if k not in set(without)}
+def _merge(base: Mapping[str, Any], own: Mapping[str, Any], where: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """Put ``own`` over ``base``, from which goes what ``without`` in the table (``own`` as it was written) names."""
+    dropped = Table(table, where).strings("without")
+    merged = {k: v for k, v in base.items() if k not in dropped}
     for key, value in own.items():
         # An operation is refined key by key; any other value is replaced whole.
-        inner = key in _OPERATIONS and isinstance(value, dict) and isinstance(merged.get(key), dict) and "like" not in value
-        merged[key] = _merge(merged[key], {k: v for k, v in value.items() if k != "without"}, value.get("without", [])) if inner else value
+        if key in _OPERATIONS and isinstance(value, dict) and isinstance(merged.get(key), dict) and "like" not in value:
+            merged[key] = _merge(merged[key], {k: v for k, v in value.items() if k != "without"}, f"{where}.{key}", value)
+        else:
+            merged[key] = value
     return merged
 
 
