@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,20 @@ class Told:
         return json.loads(self.out)
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Path:
-    """A folder with three plugins as pip would have left them: demo, locked, and one that does not import."""
-    folder = tmp_path / "site"
+@attrs.frozen
+class Toured:
+    """A tour that was made: what it told, its folder, and the state directory it used."""
+
+    told: Told
+    folder: Path
+    state: str
+
+    @property
+    def steps(self) -> Any:
+        return self.told.json["steps"]
+
+
+def _make_site(folder: Path) -> Path:
     info = folder / "anymedia_clitest-0.1.dist-info"
     info.mkdir(parents=True)
     for name in ("demo_backend.py", "demo_capabilities.toml", "locked_backend.py"):
@@ -50,18 +60,51 @@ def site(tmp_path: Path) -> Path:
     return folder
 
 
+def _make_environment(root: Path, site: Path) -> dict[str, str]:
+    (root / "home").mkdir()
+    kept = {k: v for k, v in os.environ.items() if k in {"PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "PYTHONHASHSEED"}}
+    return kept | {
+        "HOME": str(root / "home"),
+        "PYTHONPATH": str(site),
+        "ANYMEDIA_STATE": str(root / "state"),
+        "DEMO_SUBMITS": str(root / "submits"),
+    }
+
+
+def _run(words: Sequence[str | Path], environment: Mapping[str, str], work: Path, input: bytes | None = None) -> Told:
+    done = subprocess.run(
+        [sys.executable, "-m", "anymedia", *map(str, words)],
+        env=dict(environment),
+        cwd=work,
+        input=input,
+        stdin=None if input is not None else subprocess.DEVNULL,
+        capture_output=True,
+        timeout=110,
+        check=False,
+    )
+    return Told(done.returncode, done.stdout, done.stderr.decode())
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A folder with three plugins as pip would have left them: demo, locked, and one that does not import."""
+    return _make_site(tmp_path / "site")
+
+
 @pytest.fixture
 def environment(tmp_path: Path, site: Path) -> dict[str, str]:
     """The environment of a call: no keys, no settings, a state directory and a working directory of its own."""
-    home = tmp_path / "home"
-    home.mkdir()
-    kept = {k: v for k, v in os.environ.items() if k in {"PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "PYTHONHASHSEED"}}
-    return kept | {
-        "HOME": str(home),
-        "PYTHONPATH": str(site),
-        "ANYMEDIA_STATE": str(tmp_path / "state"),
-        "DEMO_SUBMITS": str(tmp_path / "submits"),
-    }
+    return _make_environment(tmp_path, site)
+
+
+@pytest.fixture(scope="session")
+def toured(tmp_path_factory: pytest.TempPathFactory) -> Toured:
+    """A tour, made once; whoever changes its folder works on a copy."""
+    root = tmp_path_factory.mktemp("tour")
+    environment = _make_environment(root, _make_site(root / "site"))
+    told = _run(["tour", "--json"], environment, root)
+    assert told.code == 0, told.err
+    return Toured(told, root / "tour", environment["ANYMEDIA_STATE"])
 
 
 @pytest.fixture
@@ -111,17 +154,4 @@ def call(environment: Mapping[str, str], site: Path, work: Path, monkeypatch: py
 def process(environment: Mapping[str, str], work: Path) -> Call:
     """Call the command line as a process of its own."""
 
-    def run(*words: str | Path, input: bytes | None = None, **more: str) -> Told:
-        done = subprocess.run(
-            [sys.executable, "-m", "anymedia", *map(str, words)],
-            env={**environment, **more},
-            cwd=work,
-            input=input,
-            stdin=None if input is not None else subprocess.DEVNULL,
-            capture_output=True,
-            timeout=100,
-            check=False,
-        )
-        return Told(done.returncode, done.stdout, done.stderr.decode())
-
-    return run
+    return lambda *words, input=None, **more: _run(words, {**environment, **more}, work, input)

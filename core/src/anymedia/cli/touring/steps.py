@@ -108,7 +108,7 @@ class _Tour:
             title=title,
             says=says,
             prompt=request.prompt,
-            command=f"anymedia {command}",
+            command=f"anymedia {command} -b local",
             inputs=inputs,
             result=result,
             poster=poster,
