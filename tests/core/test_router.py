@@ -8,6 +8,7 @@ import pytest
 from core.fake_service import FakeService, mp4, png
 from core.routing import KEY, fake_registry, fake_router, fake_settings
 from PIL import Image as Pictures
+from wire.http_server import closed_port
 
 from anymedia import Budget, Continuation, GenerateImage, GenerateVideo, Inpaint, MemoryStore, Policy, Router, SqliteStore
 from anymedia.errors import (
@@ -24,7 +25,6 @@ from anymedia.errors import (
     UnknownJob,
     UnsupportedInput,
 )
-from wire.http_server import closed_port
 
 pytestmark = pytest.mark.anyio
 
@@ -120,7 +120,8 @@ async def test_the_format_asked_for_is_written_when_the_model_cannot(tmp_path: P
         async with fake_router(service) as router:
             result = await router.generate_image(prompt="a fox", output_format="webp", output=tmp_path / "fox.webp")
             assert result.files[0].mime == "image/webp"
-            assert Pictures.open(result.path).format == "WEBP"
+            with Pictures.open(result.path) as picture:
+                assert picture.format == "WEBP"
             assert [a.kind for a in result.adjustments] == ["transcoded"]
 
 
@@ -298,12 +299,13 @@ async def test_many_failed_looks_fail_no_job(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_a_passed_deadline_leaves_a_job_that_another_router_picks_up(tmp_path: Path) -> None:
-    with FakeService(looks=3) as service:
+    with FakeService(looks=1_000_000) as service:
         settings = fake_settings(service, state=tmp_path / "state")
         async with fake_router(service, settings=settings, store=SqliteStore(tmp_path / "state.db")) as router:
             with pytest.raises(BackendTimeout, match="jobs resume") as caught:
-                await router.generate_video(prompt="waves", deadline=0.3)
+                await router.generate_video(prompt="waves", deadline=3)
         async with fake_router(service, settings=settings, store=SqliteStore(tmp_path / "state.db")) as router:
+            service.jobs["vid-1"]["left"] = 0
             result = await router.resume(str(caught.value.job_id))
             assert result.path.read_bytes() == mp4()
             assert len(service.submits) == 1

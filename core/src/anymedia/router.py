@@ -26,7 +26,7 @@ from .errors import BudgetExceeded, MediaError, RequestError, UnknownJob, Unsupp
 from .instances import make_instances
 from .planning import Candidate, Plan
 from .policy import Policy
-from .redaction import quiet_loggers
+from .redaction import install_log_redaction, quiet_loggers
 from .registry import Registry, discover
 from .requests import (
     Continuation,
@@ -80,6 +80,7 @@ class Router:
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
         quiet_loggers()
+        install_log_redaction()
         self.settings = settings or load_settings()
         self.registry = registry or discover(allow=self.settings.plugins_allow, disabled=self.settings.disabled)
         self.instances = make_instances(self.registry, self.settings)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..credentials import Secret
+from ..redaction import quiet_loggers
 
 __all__ = ["Clients"]
 
@@ -28,6 +29,7 @@ class Clients:
         key = (instance, digest, id(asyncio.get_running_loop()), name)
         if key not in self._made:
             self._made[key] = factory()
+            quiet_loggers()  # some SDKs set their loggers' levels when they are imported
         return self._made[key]
 
     async def aclose(self) -> None:

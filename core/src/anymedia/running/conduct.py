@@ -14,6 +14,7 @@ from ..planning import Candidate, Plan, PlannedCall
 from ..policy import Policy
 from ..results import Job, Result
 from ..state.store import CallRecord, Lease, NewCall
+from ..transfer.paths import plan_output
 from .engine import LEASE_SECONDS, Engine, new_id
 from .finishing import finish, output_target, suffix_of
 from .following import follow, keeping
@@ -165,17 +166,21 @@ class Conductor:
         return _Opened(lease=lease, record=record, call=call)
 
     def _target(self, plan: Plan, first: int, total: int) -> dict[str, Any]:
-        media, roots = plan.request.media, self.policy.output_roots
+        media = plan.request.media
         continuation = plan.continuation
-        wanted = plan.transcode_to or plan.calls[0].request.output_format
+        suffix = suffix_of(media, plan.transcode_to or plan.calls[0].request.output_format)
+        output = plan_output(
+            self.output.path,
+            roots=self.policy.output_roots,
+            overwrite=self.output.overwrite,
+            default_stem=self.output.stem,
+            suffix=suffix,
+        )
         prefix = plan.model_row.continuation_prefix or f"{plan.chosen.backend}_{media[:3]}"
         return {
             "media": media,
-            "output": None if self.output.path is None else str(self.output.path),
-            "roots": None if roots is None else [str(root) for root in roots],
-            "overwrite": self.output.overwrite,
-            "stem": self.output.stem,
-            "suffix": suffix_of(media, wanted),
+            "output": output.to_json(),
+            "suffix": suffix,
             "transcode_to": plan.transcode_to,
             "first": first,
             "of": total,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,14 +28,7 @@ __all__ = ["finish", "output_target"]
 
 def output_target(target: Mapping[str, Any]) -> OutputTarget:
     """Return where the files of a call go, as its row says."""
-    roots = target["roots"]
-    return plan_output(
-        target["output"],
-        roots=None if roots is None else tuple(Path(r) for r in roots),
-        overwrite=target["overwrite"],
-        default_stem=target["stem"],
-        suffix=target["suffix"],
-    )
+    return OutputTarget.from_json(target["output"])
 
 
 async def finish(engine: Engine, lease: Lease, record: CallRecord, outcome: Outcome, protection: Protection | None) -> CallRecord:
@@ -81,10 +75,12 @@ def _spool(record: CallRecord, outcome: Outcome) -> dict[int, Path]:
         spooled = {}
         for index, piece in enumerate(outcome.pieces):
             if piece.data is not None:
-                path = folder.path / f".anymedia-{record.id}-{index}.spool"
-                path.touch(mode=0o600)
-                path.write_bytes(piece.data)
-                spooled[index] = path
+                name = f".anymedia-{record.id}-{index}.spool"
+                with contextlib.suppress(FileNotFoundError):
+                    folder.unlink(name)  # of an earlier try at this very call
+                with os.fdopen(folder.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                    file.write(piece.data)
+                spooled[index] = folder.path / name
     return spooled
 
 

@@ -28,6 +28,8 @@ _M = TypeVar("_M", bound=Media)
 
 #: The most an input may weigh, in bytes; a model's own limit is lower and stands in its matrix.
 MAX_INPUT = 2_000_000_000
+#: The most that is fetched from a caller's URL, in bytes.
+MAX_FETCHED = 200_000_000
 
 
 def resolve(request: Request, find: Callable[[str], Continuation]) -> Request:
@@ -144,7 +146,7 @@ async def _read(engine: Engine, media: Media, policy: Policy) -> bytes:
         with open_input(media.path, policy.input_roots) as file:
             return file.read(MAX_INPUT)
     assert media.url is not None
-    return await engine.fetcher.fetch_bytes(media.url, for_caller=True)
+    return await engine.fetcher.fetch_bytes(media.url, for_caller=True, max_bytes=MAX_FETCHED)
 
 
 async def read_protection(engine: Engine, request: Request, policy: Policy) -> Protection | None:

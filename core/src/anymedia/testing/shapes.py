@@ -74,7 +74,8 @@ def two_values(option: Option) -> tuple[Any, Any] | None:
         return None
     if isinstance(option, Choice):
         concrete = [v for v in option.one_of if v != "auto"] or list(option.one_of)
-        return (concrete[0], concrete[-1]) if len(concrete) > 1 else None
+        first = 1 if len(concrete) > 2 else 0  # not the first of many: it is often what comes out anyway
+        return (concrete[first], concrete[-1]) if len(concrete) > 1 else None
     if isinstance(option, Range):
         low, high = option.min, min(option.max, option.min + 1000)
         pair = option.nearest(low), option.nearest(low + (high - low) / 2)
