@@ -213,28 +213,35 @@ def discover(
         entry_points: what to load; by default what is installed.
     """
     registry = Registry()
-    by_name: dict[str, list[EntryPoint]] = {}
-    strangers: list[EntryPoint] = []
-    for point in _installed() if entry_points is None else entry_points:
-        distribution, version = _distribution(point)
-        if point.name in disabled:
-            registry.block(point.name, "it is disabled (ANYMEDIA_DISABLE or plugins.disable)")
-        elif not _is_allowed(distribution, version, allow):
-            strangers.append(point)
+    points = list(_installed() if entry_points is None else entry_points)
+    for name, same in sorted(_admitted(registry, points, allow, disabled).items()):
+        if len(same) == 1:
+            _load(registry, same[0])
         else:
-            by_name.setdefault(point.name, []).append(point)
-    for point in strangers:
-        distribution, version = _distribution(point)
-        shown = f"{point.name} ({distribution})" if point.name in by_name else point.name
-        registry.block(shown, f"{distribution or 'a distribution without a name'} {version} is not in plugins.allow")
-    for name, points in sorted(by_name.items()):
-        if len(points) == 1:
-            _load(registry, points[0])
-        else:
-            makers = ", ".join(sorted(_distribution(p)[0] for p in points))
+            makers = ", ".join(sorted(_distribution(point)[0] for point in same))
             twice = DuplicateBackend(f"backend {name!r} is provided more than once: {makers}", fix="Uninstall or disable all but one.")
             registry.set_aside(name, twice, distribution=makers)
     return registry
+
+
+def _admitted(
+    registry: Registry, points: Iterable[EntryPoint], allow: tuple[str, ...] | None, disabled: frozenset[str]
+) -> dict[str, list[EntryPoint]]:
+    """Return by name what may be imported; block the rest. A stranger of an admitted one's name does not block that."""
+    admitted: dict[str, list[EntryPoint]] = {}
+    strangers: list[EntryPoint] = []
+    for point in points:
+        if point.name in disabled:
+            registry.block(point.name, "it is disabled (ANYMEDIA_DISABLE or plugins.disable)")
+        elif _is_allowed(*_distribution(point), allow):
+            admitted.setdefault(point.name, []).append(point)
+        else:
+            strangers.append(point)
+    for point in strangers:
+        distribution, version = _distribution(point)
+        shown = f"{point.name} ({distribution})" if point.name in admitted else point.name
+        registry.block(shown, f"{distribution or 'a distribution without a name'} {version} is not in plugins.allow")
+    return admitted
 
 
 def _load(registry: Registry, point: EntryPoint) -> None:
