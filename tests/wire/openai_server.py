@@ -122,7 +122,7 @@ class OpenAIServer(HttpServer):
             raise Refusal(f"The model '{model}' does not exist.", status=404, code="model_not_found")
         if len(asked["input"]) > 4096:
             raise Refusal("String too long: at most 4096 characters.", param="input", code="string_above_max_length")
-        named = isinstance(voice, dict) and str(voice.get("id", "")).startswith("voice_")
+        named = isinstance(voice, dict) and bool(voice.get("id"))
         if not named and voice not in _VOICES[model]:
             raise Refusal(f"Invalid value for 'voice': {voice!r}.", param="voice", code="invalid_value")
         if "instructions" in asked and model.startswith("tts-1"):

@@ -27,9 +27,14 @@ async def test_a_second_call_uses_the_same_client_over_the_sdks_own_aiohttp_tran
 ) -> None:
     import openai
 
-    made = []
+    made: list[Any] = []
     genuine = openai.DefaultAioHttpClient
-    monkeypatch.setattr(openai, "DefaultAioHttpClient", lambda **kw: made.append(genuine(**kw)) or made[-1])
+
+    def counted(**options: Any) -> Any:
+        made.append(genuine(**options))
+        return made[-1]
+
+    monkeypatch.setattr(openai, "DefaultAioHttpClient", counted)
     for _ in range(3):
         await draw(make_context("gpt-image-2", "generate_image"))
     assert len(made) == 1

@@ -20,6 +20,7 @@ from anymedia.results import Outcome
 from openai_media import plugin
 
 MakeContext = Callable[..., Context]
+Loaded = dict[Image | StoredFile, LoadedMedia]
 
 
 def png(colour: tuple[int, ...], size: tuple[int, int] = (96, 64)) -> bytes:
@@ -144,7 +145,7 @@ async def test_other_roles_are_put_into_words_that_count_the_pictures_as_they_ar
 ) -> None:
     parts = {name: picture(png((i, 9, 9))) for i, name in enumerate(("style", "source", "control", "subject"))}
     earlier = stored("earlier.png")
-    loaded = {**dict(parts.values()), earlier: picture(png((77, 7, 7)))[1]}
+    loaded: Loaded = {**dict(parts.values()), earlier: picture(png((77, 7, 7)))[1]}
     request = EditWithReferences(
         prompt="a lamp",
         references=(
@@ -175,7 +176,7 @@ async def test_sixteen_pictures_and_a_continued_one_are_one_too_many(fake: OpenA
         references=tuple(Reference(image=p) for p, _ in pictures),
         continue_from=Continuation(id="gpt_img_1", backend="openai", files=(earlier,)),
     )
-    loaded = {**dict(pictures), earlier: pictures[0][1]}
+    loaded: Loaded = {**dict(pictures), earlier: pictures[0][1]}
     with pytest.raises(UnsupportedInput, match="16 pictures at most"):
         await plugin.edit_with_references(request=request, context=make_context("gpt-image-2", "edit_with_references", loaded))
     assert fake.received == []

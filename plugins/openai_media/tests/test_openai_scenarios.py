@@ -90,7 +90,8 @@ def edited_region(files: dict[str, bytes]) -> numpy.ndarray[Any, Any]:
     assert mask.format == "PNG"
     alpha: numpy.ndarray[Any, Any] = numpy.asarray(mask.convert("RGBA").getchannel("A"))
     assert set(numpy.unique(alpha)) <= {0, 255}
-    return alpha == 0
+    region: numpy.ndarray[Any, Any] = alpha == 0
+    return region
 
 
 WANTED = numpy.zeros((192, 256), bool)

@@ -144,7 +144,11 @@ async def test_what_a_row_of_another_server_declares_beyond_the_protocol_is_sent
         ("wan-2.2",),
     )
     context = make_context("sora-2", "generate_video", service="compatible")
-    more = {"seed": Range(min=0, max=9, step=1), "negative_prompt": Anything(type="string"), "guidance_scale": Range(min=0, max=20)}
+    more: dict[str, Option] = {
+        "seed": Range(min=0, max=9, step=1),
+        "negative_prompt": Anything(type="string"),
+        "guidance_scale": Range(min=0, max=20),
+    }
     assert context.operation is not None
     options = {**context.operation.options, **more, "duration": Range(min=1, max=9, step=1), "size": Pixels()}
     context.operation = attrs.evolve(context.operation, options=options, extra_params={"fps": Range(min=1, max=60, step=1)})

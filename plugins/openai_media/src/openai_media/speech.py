@@ -18,6 +18,12 @@ __all__ = ["speak"]
 
 #: A text of 4096 characters makes some five minutes: 15 MB as wav. What is ten times that is no answer.
 _MOST_BYTES = 150_000_000
+#: How sound begins: wav, flac, Ogg, MP3 with and without tags, AAC in ADTS, MP4. Servers do not always make the format that
+#: was asked for, so each will do; raw pcm begins with anything.
+_BEGINNINGS = (
+    *(b"RIFF", b"fLaC", b"OggS", b"ID3", b"\0\0\0"),
+    *(b"\xff\xe2", b"\xff\xe3", b"\xff\xf1", b"\xff\xf2", b"\xff\xf3", b"\xff\xf9", b"\xff\xfa", b"\xff\xfb"),
+)
 
 
 async def speak(request: GenerateAudio, context: Context) -> Outcome:
@@ -43,7 +49,7 @@ async def speak(request: GenerateAudio, context: Context) -> Outcome:
                     if len(data) > _MOST_BYTES:
                         raise bad_answer(f"more than {_MOST_BYTES} bytes of sound")
                 kind, request_id = answer.headers.get("content-type", ""), answer.headers.get("x-request-id")
-        if not data or kind.startswith(("application/json", "text/")):
+        if not data or kind.startswith(("application/json", "text/")) or (form != "pcm" and not data.startswith(_BEGINNINGS)):
             raise bad_answer(f"it holds no sound ({kind or 'no type'}, {len(data)} bytes)")
     return Outcome(pieces=(Piece(data=bytes(data), mime=mime_of(form)),), request_id=request_id)
 
