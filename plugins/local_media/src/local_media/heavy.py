@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     #: Numbers for arithmetic, mostly 0 to 1.
     Floats = npt.NDArray[np.float32]
 
-__all__ = ["cv", "pyav", "rng"]
+__all__ = ["cv", "pyav", "rng", "to_pixels"]
 
 
 def cv() -> Any:
@@ -30,6 +30,13 @@ def pyav() -> Any:
     import av
 
     return av
+
+
+def to_pixels(values: Any) -> Pixels:
+    """Return numbers around 0 to 255 as pixels: rounded, what lies outside cut off."""
+    import numpy as np
+
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 
 def rng(seed: int, *names: str) -> np.random.Generator:

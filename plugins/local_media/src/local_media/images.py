@@ -34,8 +34,7 @@ def size_for(size: str | None, aspect_ratio: str | None, edge: int = _DEFAULT_ED
         return edge, edge
     across, down = (float(part) for part in aspect_ratio.split(":"))
     width = edge * (across / down) ** 0.5
-    fitted = (max(multiple, round(width / multiple) * multiple), max(multiple, round(edge * edge / width / multiple) * multiple))
-    return fitted
+    return (max(multiple, round(width / multiple) * multiple), max(multiple, round(edge * edge / width / multiple) * multiple))
 
 
 def _seeds(request: GenerateImage | Inpaint | EditWithReferences) -> list[int]:

@@ -14,6 +14,9 @@ __all__ = ["Shape", "Wish", "quoted", "read", "tokens"]
 _QUOTES = re.compile(r"\"([^\"\n]{1,200})\"|“([^”\n]{1,200})”|«([^»\n]{1,200})»|「([^」\n]{1,200})」|(?<!\w)'([^'\n]{1,200})'(?!\w)")
 
 
+_SIZES = frozenset({"big", "small", "large", "little", "tiny", "huge", "bright", "dark"})
+
+
 @attrs.frozen(kw_only=True)
 class Shape:
     """So many shapes of a kind and colour (None: left to chance)."""
@@ -84,13 +87,11 @@ def tokens(text: str) -> list[str]:
 
 def _lookup(words: list[str], table: Mapping[str, Iterable[str]]) -> list[tuple[int, int, str]]:
     """Return (position, length, name) of each known word or phrase."""
-    found = []
+    found: list[tuple[int, int, str]] = []
     for name, known in table.items():
-        for phrase in known:
-            parts = phrase.split()
-            for i in range(len(words) - len(parts) + 1):
-                if words[i : i + len(parts)] == parts:
-                    found.append((i, len(parts), name))
+        for parts in (phrase.split() for phrase in known):
+            length = len(parts)
+            found += ((i, length, name) for i in range(len(words) - length + 1) if words[i : i + length] == parts)
     return sorted(found, key=lambda hit: (hit[0], -hit[1]))
 
 
@@ -108,11 +109,19 @@ def _count(word: str) -> int | None:
     return NUMBERS.get(word)
 
 
+def _described_from(words: list[str], at: int) -> int:
+    """Return where the words begin that describe the noun at a position: numbers, colours, sizes, without a gap."""
+    start = at
+    while start > 0 and at - start < 4 and (words[start - 1] in COLOURS or words[start - 1] in _SIZES or _count(words[start - 1])):
+        start -= 1
+    return start
+
+
 def _shapes(words: list[str]) -> tuple[tuple[Shape, ...], set[int]]:
     """Return the shapes and the positions of the words they use up."""
     found, used = [], set()
     for at, _, kind in _lookup(words, SHAPES):
-        before = range(max(0, at - 4), at)
+        before = range(_described_from(words, at), at)
         colour = next((COLOURS.get(words[i]) and words[i] for i in reversed(before) if words[i] in COLOURS and i not in used), None)
         count = next((_count(words[i]) for i in reversed(before) if _count(words[i]) and i not in used), None)
         if kind == "star" and not (colour or count):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..heavy import cv
+from ..heavy import cv, to_pixels
 from ..pictures import Picture
 from ..recipe import resolve
 from ..scenes.palettes import PALETTES, palette_of
@@ -37,13 +37,13 @@ def _lab(rgb: Pixels) -> Any:
 def _rgb(lab: Any) -> Pixels:
     import numpy as np
 
-    return np.rint(np.clip(cv().cvtColor(lab.astype(np.float32), cv().COLOR_LAB2RGB), 0, 1) * 255).astype(np.uint8)
+    return to_pixels(cv().cvtColor(lab.astype(np.float32), cv().COLOR_LAB2RGB) * 255)
 
 
 def _contrast(rgb: Pixels, factor: float) -> Pixels:
     import numpy as np
 
-    return np.clip(np.rint((rgb.astype(np.float32) - 127.5) * factor + 127.5), 0, 255).astype(np.uint8)
+    return to_pixels((rgb.astype(np.float32) - 127.5) * factor + 127.5)
 
 
 def _saturation(rgb: Pixels, factor: float) -> Pixels:
@@ -63,7 +63,7 @@ def _sepia(rgb: Pixels) -> Pixels:
     import numpy as np
 
     matrix = np.array([[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]], np.float32)
-    return np.clip(rgb.astype(np.float32) @ matrix.T, 0, 255).astype(np.uint8)
+    return to_pixels(rgb.astype(np.float32) @ matrix.T)
 
 
 def _grey(rgb: Pixels) -> Pixels:
@@ -107,7 +107,7 @@ def _cartoon(rgb: Pixels) -> Pixels:
 def _poster(rgb: Pixels) -> Pixels:
     import numpy as np
 
-    return (np.rint(cv().bilateralFilter(rgb, 9, 60, 9).astype(np.float32) / 64) * 64).clip(0, 255).astype(np.uint8)
+    return to_pixels(np.rint(cv().bilateralFilter(rgb, 9, 60, 9).astype(np.float32) / 64) * 64)
 
 
 def _pixelated(rgb: Pixels) -> Pixels:
@@ -131,7 +131,7 @@ def _blue_sky(rgb: Pixels) -> Pixels:
     grey = cv().cvtColor(rgb, cv().COLOR_RGB2GRAY).astype(np.float32)
     detail = (grey - cv().GaussianBlur(grey, (0, 0), max(2.0, height / 24)))[..., None]
     wanted = np.clip(blue + detail * 0.9, 0, 255)
-    return np.rint(rgb + (wanted - rgb) * part[..., None]).astype(np.uint8)
+    return to_pixels(rgb + (wanted - rgb) * part[..., None])
 
 
 def _sky_part(rgb: Pixels) -> Floats:

@@ -59,13 +59,13 @@ def compose(given: Ingredients, wish: Wish, prompt: str, seed: int) -> tuple[Pic
         words = f"{reference.description or ''} {prompt}"
         ground = place(ground, thing, words, index, len(given.subjects), box)
     if given.region is not None and given.source is not None:
-        kept = ground if ground.size == given.source.size else Picture(_scaled(ground, given.source.size))
+        kept = _scaled(ground, given.source.size)
         ground = paste(given.source, kept.rgb, given.region)
     return ground, notes
 
 
-def _scaled(picture: Picture, size: tuple[int, int]) -> object:
-    return cv().resize(picture.rgb, size, interpolation=cv().INTER_AREA)
+def _scaled(picture: Picture, size: tuple[int, int]) -> Picture:
+    return picture if picture.size == size else Picture(cv().resize(picture.rgb, size, interpolation=cv().INTER_AREA))
 
 
 def _ground(given: Ingredients, wish: Wish, prompt: str, seed: int) -> tuple[Picture, list[str]]:

@@ -104,7 +104,7 @@ def _painted(light: Floats, ramp: Floats, seed: int, tones: float) -> Pixels:
     at = np.clip(light * 0.94 + 0.03 + high, 0, 1)
     places = np.linspace(0, 1, len(ramp))
     colour = np.stack([np.interp(at, places, ramp[:, i]) for i in range(3)], axis=2)
-    return np.clip(np.rint(colour * (1 + 0.05 * strokes[..., None])), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(colour * (1 + 0.05 * strokes[..., None])), 0, 255), np.uint8)
 
 
 def _with_edges(painted: Pixels, control: Pixels, strength: float) -> Pixels:
@@ -117,4 +117,4 @@ def _with_edges(painted: Pixels, control: Pixels, strength: float) -> Pixels:
     near = cv().GaussianBlur(cv().dilate(_edges(control), np.ones((5, 5), np.uint8)).astype(np.float32) / 255, (0, 0), 1.5)
     relief = (grey - cv().GaussianBlur(grey, (0, 0), 6))[..., None]
     out = painted + relief * near[..., None] * 2.2 * strength
-    return np.clip(np.rint(out), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(out), 0, 255), np.uint8)

@@ -55,7 +55,22 @@ def erase(picture: Picture, region: Region) -> Picture:
     small = np.clip(weighted / np.maximum(share, 1e-3), 0, 255).astype(np.uint8)
     rough = cv().inpaint(small, (share[..., 0] < 0.02).astype(np.uint8) * 255, 5, cv().INPAINT_NS)
     smooth = cv().resize(cv().GaussianBlur(rough, (0, 0), 1.2), picture.size, interpolation=cv().INTER_CUBIC)
-    return paste(picture, _grained(picture, region, smooth), region, soft=min(half * 0.5, 24))
+    return paste(picture, _grained(picture, region, _joined(picture, region, smooth, half)), region)
+
+
+def _joined(picture: Picture, region: Region, smooth: Pixels, half: float) -> Pixels:
+    """Shift a rough filling so that it meets the picture at the region's border; the shift fades inwards."""
+    import numpy as np
+
+    ring = (cv().dilate(region.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0) & ~region
+    missing = (picture.rgb.astype(np.float32) - smooth) * ring[..., None]
+    total, weight = np.zeros(smooth.shape, np.float32), np.zeros(region.shape, np.float32)
+    for spread in (1.5, half * 0.15, half * 0.45):  # what is near counts first, what is far fills in
+        near = cv().GaussianBlur(ring.astype(np.float32), (0, 0), max(spread, 1.0))
+        share = np.minimum(1 - weight, near * 6)
+        total += cv().GaussianBlur(missing, (0, 0), max(spread, 1.0)) / np.maximum(near, 1e-6)[..., None] * share[..., None]
+        weight += share
+    return np.clip(np.rint(smooth + total), 0, 255).astype(np.uint8)
 
 
 def _grained(picture: Picture, region: Region, smooth: Pixels) -> Pixels:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..heavy import cv
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["field", "line", "smoothstep"]
 
 
-def smoothstep(x: Floats | float, low: float = 0.0, high: float = 1.0) -> Floats:
+def smoothstep(x: Any, low: float = 0.0, high: float = 1.0) -> Floats:
     """Return 0 below ``low``, 1 above ``high``, and a smooth rise between."""
     import numpy as np
 

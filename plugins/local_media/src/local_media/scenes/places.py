@@ -10,6 +10,7 @@ from .sky import moon, rainbow, sun
 from .stage import Layer, Stage
 from .things import balloon, balloons, birds, boat, house, island, lighthouse, shore
 from .water import water
+from .weather import fog
 
 __all__ = ["ground_layers", "things_alone"]
 
@@ -127,6 +128,10 @@ def _forest(stage: Stage) -> list[Layer]:
         layers.append(house(stage))
     if has("water"):
         layers.append(water(stage, top=bottom, bottom=stage.height))
+    if has("fog"):
+        layers.append(fog(stage))
+    if not has("water"):
+        layers.append(_row(stage, "near", base=round(stage.height * 0.93), tall=0.3, depth=0.2, speed=15, spacing=0.24))
     layers.append(_row(stage, "frame", base=round(stage.height * 1.04), tall=0.6, depth=0.0, speed=24, spacing=0.2, clearing=True))
     return layers
 
@@ -186,7 +191,7 @@ def _city(stage: Stage) -> list[Layer]:
     layers: list[Layer] = list(city_layers(stage))
     if stage.recipe.has("water"):
         layers += _lake(stage)
-    elif stage.recipe.has("trees") or True:
+    else:
         layers.append(_row(stage, "park", base=round(stage.height * 1.0), tall=0.13, depth=0.05, speed=20, spacing=0.5))
     return layers
 

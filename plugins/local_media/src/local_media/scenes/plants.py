@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,7 @@ def leafy(mask: Any, x: float, y: float, height: float, chance: Any) -> None:
     centre = np.array([x, y - height * 0.63])
     for angle, far, size in chance.random((max(26, round(height / 2)), 3)):
         reach = np.sqrt(far) * height * 0.3
-        at = centre + [np.cos(angle * 6.283) * reach * 1.05, np.sin(angle * 6.283) * reach]
+        at = centre + np.array([math.cos(angle * 6.283) * 1.05, math.sin(angle * 6.283)]) * reach
         radius = height * (0.05 + 0.06 * size)
         cv().circle(mask, tuple(int(v * 16) for v in at), int(radius * 16), 255, -1, cv().LINE_AA, _SHIFT)
 
@@ -80,20 +81,18 @@ def palm(mask: Any, x: float, y: float, height: float, chance: Any) -> None:
     _fill(mask, np.concatenate([trunk - thick, (trunk + thick)[::-1]]))
     crown = trunk[-1]
     for angle in np.linspace(-0.5, 3.64, 11) + 0.1 * chance.standard_normal(11):
-        reach = height * (0.34 + 0.1 * float(chance.random()))
-        s = np.linspace(0, 1, 26)
-        rib = crown + np.stack(
-            [np.cos(angle) * reach * s, -(0.25 + 0.75 * np.sin(angle)) * reach * 0.75 * s + reach * 0.62 * s**2.2], axis=1
-        )
+        reach = height * (0.46 + 0.1 * float(chance.random()))
+        t_frond = np.linspace(0, 1, 40)
+        rise = (0.2 + 0.8 * math.sin(angle)) * 0.95 * t_frond - 0.5 * t_frond**2.4
+        rib = crown + np.stack([math.cos(angle) * t_frond, -rise], axis=1) * reach
         along = np.gradient(rib, axis=0)
         along /= np.linalg.norm(along, axis=1, keepdims=True)
         across = np.stack([-along[:, 1], along[:, 0]], axis=1)
-        wide = (np.sin(np.pi * np.clip(s * 0.95 + 0.05, 0, 1)) ** 0.7 * height * 0.06)[:, None]
+        wide = (np.sin(np.pi * np.clip(t_frond * 0.95 + 0.05, 0, 1)) ** 0.7 * height * 0.045)[:, None]
         for side in (-1, 1):
             tips = rib + along * wide * 1.1 + side * across * wide + np.array([0, 1]) * wide * 0.7
-            teeth = np.empty((2 * len(rib), 2))
-            teeth[::2], teeth[1::2] = rib, tips
-            _fill(mask, np.concatenate([teeth, rib[::-1]]))
+            for start, tip in zip(rib[::1], tips, strict=True):
+                _stroke(mask, [start, tip], height * 0.005)
         _stroke(mask, rib, height * 0.008)
 
 
@@ -146,7 +145,7 @@ def rows_of(
     if filled:
         mask[:] = np.clip(np.arange(rows)[:, None] - ground[None] + 0.5, 0, 1) * 255
     _stamp_all(stage, stamp, mask, ground, height, spacing, chance, clearing)
-    alpha = mask.astype(np.float32) / 255
+    alpha: Floats = mask.astype(np.float32) / np.float32(255)
     shade = np.linspace(0, 1, rows, dtype=np.float32)[:, None, None]
     tint = np.array(colour, np.float32)
     painted = tint + (np.array(mix(colour, stage.palette.dark, 0.55), np.float32) - tint) * np.minimum(1, shade * 1.5)
@@ -180,7 +179,7 @@ def _frost(stage: Stage, painted: Floats, mask: Any) -> None:
 
     step = max(1, round(2 * stage.unit))
     upper = mask.astype(np.float32) - np.roll(mask, step, axis=0)
-    part = np.clip(upper / 255, 0, 1)[..., None] * 0.75
+    part = np.clip(upper / 255, 0, 1)[..., None] * 0.4
     painted += (np.array(stage.palette.snow[0], np.float32) - painted) * part
 
 
@@ -209,4 +208,5 @@ def flowers(stage: Stage, *, base: int, speed: float) -> Strip:
         axes = (round(radius * 16), round(radius * 0.72 * 16))
         cv().ellipse(colour, spot, axes, 0, 0, 360, [float(v) for v in tint], -1, cv().LINE_AA, _SHIFT)
         cv().ellipse(alpha, spot, axes, 0, 0, 360, 1.0, -1, cv().LINE_AA, _SHIFT)
-    return make_strip(stage, colour, np.clip(alpha, 0, 1), base, speed)
+    cover: Floats = np.clip(alpha, 0, 1).astype(np.float32)
+    return make_strip(stage, colour, cover, base, speed)

@@ -80,7 +80,7 @@ def water(stage: Stage, *, top: int, bottom: int, choppy: float = 1.0) -> Water:
     waves = []
     for name, cells in (("a", 5), ("b", 8)):
         flat = field(stage.rng("waves", name), columns, columns, 420, cells=cells, octaves=6, gain=0.62, stretch=0.09)
-        depth = (1 - 1 / (1 + 7 * near[:, 0])) / 0.875 * 410  # perspective: the far rows are squeezed together
+        depth = np.asarray((1 - 1 / (1 + 7 * near[:, 0])) / 0.875 * 410, np.float32)  # perspective: far rows are squeezed together
         squeezed = cv().remap(flat, *_grid(columns, depth), cv().INTER_LINEAR)
         waves.append(np.asarray(squeezed * 0.62, np.float32))
     x = np.arange(columns, dtype=np.float32)[None]
@@ -101,7 +101,7 @@ def water(stage: Stage, *, top: int, bottom: int, choppy: float = 1.0) -> Water:
         (np.broadcast_to(tint, (rows, columns, 3)) + grain).astype(np.uint8),
         np.broadcast_to(((1 - deep) * 255)[..., None], (rows, columns, 3)).astype(np.uint8),
         np.asarray(path * strength * 255 * (0.35 + 0.65 * (1 - near)), np.float32),
-        np.array(stage.palette.glow, np.float32) / 255,
+        np.asarray(np.array(stage.palette.glow, np.float32) / 255, np.float32),
         16 * stage.unit * choppy,
     )
 

@@ -15,7 +15,7 @@ from .strips import make_strip, over
 if TYPE_CHECKING:
     from ..heavy import Floats
 
-__all__ = ["Falling", "rain", "snowfall", "weather_layers"]
+__all__ = ["Falling", "fog", "rain", "snowfall", "weather_layers"]
 
 
 @attrs.frozen
@@ -102,7 +102,7 @@ def weather_layers(stage: Stage) -> list[Layer]:
     """Return what falls or drifts in front of the land."""
     recipe = stage.recipe
     layers: list[Layer] = []
-    if recipe.has("fog"):
+    if recipe.has("fog") and recipe.place != "forest":  # there it hangs between the trees
         layers.append(fog(stage))
     if recipe.has("snowfall"):
         layers.append(snowfall(recipe.seed, stage.width, stage.height, mix((255, 255, 255), stage.palette.snow[0], 0.6)))

@@ -25,6 +25,8 @@ NORMAL_WORDS = 175
 _SLOWEST, _FASTEST = 80, 450
 _SYNCHRONOUS, _STAY_ALIVE, _UTF8 = 2, 0x8000, 1
 _RATE = 1
+#: Voices that are listed, but whose dictionaries are not in the wheel.
+_SILENT = frozenset({"fo", "kaa", "xex"})
 _lock = threading.Lock()
 
 
@@ -84,7 +86,8 @@ def _listed() -> dict[str, str]:
     while listed[index]:
         voice = listed[index].contents
         code = ctypes.string_at(voice.languages + 1).decode()  # a priority byte comes first
-        found.setdefault(code.lower(), voice.identifier.decode())
+        if code not in _SILENT:
+            found.setdefault(code.lower(), voice.identifier.decode())
         index += 1
     return found
 
@@ -161,7 +164,7 @@ def speak(text: str, voice: str, speed: float) -> tuple[Floats, int]:
         library.espeak_SetSynthCallback(_CALLBACK(0))
     if code != 0:
         raise BadBackendResponse(f"espeak-ng failed (code {code})")
-    samples = np.frombuffer(b"".join(parts), np.int16).astype(np.float32) / 32768
+    samples: Floats = np.frombuffer(b"".join(parts), np.int16).astype(np.float32) / np.float32(32768)
     if not samples.size or float(np.abs(samples).max()) < 0.001:
         raise InvalidRequest([Problem("$.prompt", f"has nothing in it that the voice {voice!r} can say")])
     return samples[:, None], rate

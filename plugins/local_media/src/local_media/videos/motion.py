@@ -104,12 +104,8 @@ def drift_of(frames: Sequence[Pixels]) -> Any:
     scale = math.hypot(whole[0, 0], whole[1, 0])
     angle = math.atan2(whole[1, 0], whole[0, 0]) / steps
     scale = min(max(scale ** (1 / steps), 0.99), 1.01)
-    return np.array(
-        [
-            [scale * math.cos(angle), -scale * math.sin(angle), whole[0, 2] / steps],
-            [scale * math.sin(angle), scale * math.cos(angle), whole[1, 2] / steps],
-        ]
-    )
+    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+    return np.array([[cos, -sin, whole[0, 2] / steps], [sin, cos, whole[1, 2] / steps]])
 
 
 class Passage:
@@ -146,9 +142,8 @@ class Passage:
         y, x = np.mgrid[0 : self._first.shape[0], 0 : self._first.shape[1]].astype(np.float32)
 
         def warp(rgb: Pixels, flow: Floats, amount: float) -> Any:
-            return cv().remap(
-                rgb, x - flow[..., 0] * amount, y - flow[..., 1] * amount, cv().INTER_LINEAR, borderMode=cv().BORDER_REFLECT_101
-            )
+            across, down = x - flow[..., 0] * amount, y - flow[..., 1] * amount
+            return cv().remap(rgb, across, down, cv().INTER_LINEAR, borderMode=cv().BORDER_REFLECT_101)
 
         ahead, behind = warp(self._first, self._there, part), warp(self._last, self._back, 1 - part)
         found: Pixels = cv().addWeighted(ahead, 1 - part, behind, part, 0)

@@ -91,12 +91,10 @@ def _encoded_anew(spec: Mapping[str, Any], desk: Desk, old: bytes, footage: Foot
     fresh = max(1, round(spec["frames"] * footage.rate / FPS))
     tail: deque[Pixels] = deque(maxlen=_TAIL)
     encoder: Encoder | None = None
-    done = 0
-    for frame in _even(read_frames(old)):
+    for done, frame in enumerate(_even(read_frames(old)), 1):
         encoder = encoder or Encoder(frame.shape[1], frame.shape[0], spec["format"], footage.rate)
         encoder.add(frame)
         tail.append(frame)
-        done += 1
         desk.tick(min(done, expected), expected + fresh)
     if encoder is None:
         raise ValueError("the video has no frames")

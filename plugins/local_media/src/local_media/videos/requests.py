@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 from anymedia.context import Context
@@ -12,11 +13,11 @@ from anymedia.results import Job
 from ..pictures import parse_size, read_picture
 from ..recipe import fresh_seed, resolve
 from ..words import read
+from .codec import FPS, probe
 from .jobs import submit
 
 __all__ = ["start_continuation", "start_video"]
 
-FPS = 24
 _DURATION = 4.0
 _MAX_LONG = 1920
 _TIERS = {"360p": 360, "480p": 480, "720p": 720, "1080p": 1080}
@@ -34,9 +35,9 @@ def _size(request: GenerateVideo, frame: tuple[int, int] | None) -> tuple[int, i
     if request.aspect_ratio and request.aspect_ratio != "auto":
         across, down = (float(part) for part in request.aspect_ratio.split(":"))
         ratio = across / down
-    short = _TIERS.get(request.resolution or "", 720 if frame is None else min(720, *frame))
+    short: float = _TIERS.get(request.resolution or "", 720 if frame is None else min(720, *frame))
     long = min(_MAX_LONG, short * max(ratio, 1 / ratio))
-    short = min(short, round(long / max(ratio, 1 / ratio)))
+    short = min(short, long / max(ratio, 1 / ratio))
     return (_even(long), _even(short)) if ratio >= 1 else (_even(short), _even(long))
 
 
@@ -46,8 +47,6 @@ def _common(request: GenerateVideo | ContinueVideo) -> dict[str, Any]:
         "version": 1,
         "prompt": request.prompt,
         "negative": request.negative_prompt,
-        "seed": fresh_seed() if request.seed is None else request.seed,
-        "seeded": request.seed is not None,
         "frames": max(1, round(seconds * FPS)),
         "format": request.output_format or "mp4",
     }
@@ -66,7 +65,8 @@ async def start_video(request: GenerateVideo, context: Context) -> Job:
         inputs["last"] = context.read(request.last_frame).data
         read_picture(inputs["last"], "$.last_frame")
     width, height = _size(request, frame)
-    spec = _common(request) | {"width": width, "height": height}
+    spec = _common(request) | {"width": width, "height": height, "seeded": request.seed is not None}
+    spec["seed"] = fresh_seed() if request.seed is None else request.seed
     spec["kind"] = "passage" if "last" in inputs else "picture" if inputs else "scene"
     if not inputs:
         wish = read(request.prompt, request.negative_prompt)
@@ -80,8 +80,6 @@ async def start_continuation(request: ContinueVideo, context: Context) -> Job:
     """Start what comes after a video: its scene goes on in time, or its last frame moves on."""
     import asyncio
 
-    from .codec import probe
-
     past: dict[str, Any] = {}
     if request.source is not None:
         video = context.read(request.source).data
@@ -91,5 +89,6 @@ async def start_continuation(request: ContinueVideo, context: Context) -> Job:
         past = dict(request.continue_from.data)
     footage = await asyncio.to_thread(probe, video)
     spec = _common(request) | {"kind": "continuation", "width": footage.width, "height": footage.height, "past": past}
+    spec["seed"] = zlib.crc32(request.prompt.encode())  # a scene has its own; the rest follows from the words
     spec["format"] = request.output_format or footage.container
     return await submit(spec, {"video": video}, context)

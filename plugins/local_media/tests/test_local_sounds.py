@@ -1,0 +1,144 @@
+"""Speech and music, judged by what is in the samples."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from anymedia.errors import BackendUnavailable, InvalidRequest
+from anymedia.requests import GenerateAudio
+
+pytestmark = pytest.mark.anyio
+
+FORMATS = {"wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac", "ogg": "audio/ogg"}
+
+
+def _loudest(samples: Any, rate: int) -> float:
+    """Return the strongest frequency in hertz."""
+    mono = samples.mean(axis=0)
+    spectrum = np.abs(np.fft.rfft(mono * np.hanning(len(mono))))
+    return float(np.fft.rfftfreq(len(mono), 1 / rate)[int(spectrum.argmax())])
+
+
+async def play(local: Any, prompt: str, **more: Any) -> Any:
+    return await local.piece(GenerateAudio(prompt=prompt, audio_type="music", **more), model="tones")
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+@pytest.mark.parametrize("seconds", [0.5, 3.25])
+async def test_music_has_the_length_and_format_that_was_asked_for(local: Any, eyes: Any, name: str, seconds: float) -> None:
+    piece = await play(local, "calm piano", duration=seconds, seed=1, output_format=name)
+    assert piece.mime == FORMATS[name]
+    samples, rate = eyes.sound(piece.data)
+    assert samples.shape[0] == 2
+    assert samples.shape[1] / rate == pytest.approx(seconds, abs=0.06)
+    assert 0.2 < np.abs(samples).max() <= 1.01
+
+
+async def test_a_tone_has_its_frequency(local: Any, eyes: Any) -> None:
+    for hertz in (220, 440, 1500):
+        assert _loudest(*eyes.sound((await play(local, f"a tone of {hertz} Hz", duration=2)).data)) == pytest.approx(hertz, abs=2)
+
+
+async def test_notes_are_played_one_after_another(local: Any, eyes: Any) -> None:
+    samples, rate = eyes.sound((await play(local, "A4 C5 E5 on the flute", duration=3)).data)
+    heard = [_loudest(samples[:, i * rate + 3000 : (i + 1) * rate - 3000], rate) for i in range(3)]
+    assert heard == pytest.approx([440, 523.25, 659.26], abs=4)
+
+
+async def test_the_same_seed_gives_the_same_music_and_another_seed_another(local: Any, eyes: Any) -> None:
+    first, again, other = [eyes.sound((await play(local, "happy piano music", duration=4, seed=s)).data)[0] for s in (1, 1, 2)]
+    assert (first == again).all()
+    assert np.abs(first - other).mean() > 0.01
+
+
+async def test_words_change_the_music(local: Any, eyes: Any) -> None:
+    async def sound(prompt: str) -> Any:
+        return eyes.sound((await play(local, prompt, duration=6, seed=4)).data)[0].mean(axis=0)
+
+    def brightness(samples: Any) -> float:
+        spectrum = np.abs(np.fft.rfft(samples))
+        return float((spectrum * np.arange(len(spectrum))).sum() / spectrum.sum())
+
+    calm, fast, rain = await sound("calm strings"), await sound("fast piano with drums"), await sound("rain")
+    assert brightness(rain) > 1.5 * brightness(calm)
+
+    def onsets(samples: Any) -> int:
+        level = np.abs(samples[: len(samples) // 441 * 441]).reshape(-1, 441).max(axis=1)
+        return int((np.diff(level) > 0.15).sum())
+
+    assert onsets(fast) > onsets(calm) + 5
+
+
+async def test_unknown_words_are_said_to_be_unknown_in_music(local: Any) -> None:
+    outcome = await local.run(GenerateAudio(prompt="qwertz", audio_type="music", duration=1), model="tones")
+    assert "no word of the prompt is known" in outcome.warnings[0]
+    assert outcome.pieces[0].text.startswith("seed ")
+
+
+async def say(local: Any, text: str, **more: Any) -> Any:
+    pytest.importorskip("espeakng_loader")
+    return await local.piece(GenerateAudio(prompt=text, **more), model="voice")
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+async def test_speech_comes_in_each_format(local: Any, eyes: Any, name: str) -> None:
+    piece = await say(local, "Hello, world. This is a test.", output_format=name)
+    assert piece.mime == FORMATS[name]
+    samples, rate = eyes.sound(piece.data)
+    assert 1.0 < samples.shape[1] / rate < 5.0
+    assert np.abs(samples).max() > 0.1
+
+
+async def test_a_longer_text_takes_longer_and_a_higher_speed_is_shorter(local: Any, eyes: Any) -> None:
+    async def seconds(text: str, **more: Any) -> float:
+        samples, rate = eyes.sound((await say(local, text, **more)).data)
+        return float(samples.shape[1] / rate)
+
+    short, long = await seconds("One two three."), await seconds("One two three. Four five six. Seven eight nine.")
+    assert long > 2 * short
+    assert await seconds("One two three four five six", speed=2.0) < 0.7 * await seconds("One two three four five six", speed=1.0)
+    assert await seconds("One two three four five six", speed=0.6) > 1.3 * await seconds("One two three four five six", speed=1.0)
+
+
+async def test_voices_differ_and_the_same_voice_repeats_itself(local: Any, eyes: Any) -> None:
+    english, german, again = [eyes.sound((await say(local, "Tag und Nacht", voice=v)).data)[0] for v in ("en-gb", "de", "en-gb")]
+    assert english.shape == again.shape
+    assert (english == again).all()
+    assert english.shape != german.shape
+
+
+async def test_a_voice_that_is_not_there_is_refused_with_the_nearest(local: Any) -> None:
+    with pytest.raises(InvalidRequest, match="did you mean 'en-gb'"):
+        await say(local, "Hello", voice="en-gbb")
+
+
+async def test_the_voice_follows_the_letters_of_the_text() -> None:
+    from local_media.sounds.espeak import voice_for
+
+    texts = {"Hello": "en-us", "Привет": "ru", "Καλημέρα": "el", "こんにちは世界": "ja", "你好": "cmn", "안녕하세요": "ko", "123": "en-us"}
+    assert {text: voice_for(text) for text in texts} == texts
+
+
+async def test_a_text_that_cannot_be_said_is_refused(local: Any) -> None:
+    with pytest.raises(InvalidRequest, match="nothing in it"):
+        await say(local, "...")
+
+
+async def test_speech_without_its_extra_names_the_extra(local: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine where the extra was not installed: the import of its module fails."""
+    from local_media import plugin
+    from local_media.sounds import espeak
+
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    espeak._library.cache_clear()
+    espeak._listed.cache_clear()
+    context = local.context("generate_audio", model="voice")
+    with pytest.raises(BackendUnavailable, match=r"pip install 'anymedia-local\[speech\]'") as caught:
+        await plugin.generate_audio(GenerateAudio(prompt="Hello"), context)
+    assert caught.value.delivery == "not_sent"
+    assert not caught.value.retry
+    assert context.submissions == 0
