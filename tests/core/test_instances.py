@@ -334,6 +334,15 @@ def test_an_address_from_the_environment_is_checked_as_well(url: str) -> None:
     assert found.hosts == ("api.example.org",)
 
 
+def test_an_address_variable_may_count_for_one_service_alone(tmp_path: Path) -> None:
+    matrix = MATRIX | {"base_url_env": ["plain:MAKER_BASE_URL", "vertex:CLOUD_URL"]}
+    text = "[backends.cloud]\nplugin = 'maker'\nservice = 'vertex'\n[backends.gpu]\nplugin = 'maker'\nservice = 'compatible'"
+    found = instances(text, tmp_path=tmp_path, matrix=matrix, CLOUD_URL="https://cloud.example.org")
+    assert (found["maker"].base_url, found["maker"].matrix.base_url_env) == (None, ("MAKER_BASE_URL",))
+    assert (found["cloud"].base_url, found["cloud"].base_url_from) == ("https://cloud.example.org", "CLOUD_URL")
+    assert found["gpu"].base_url is None
+
+
 def test_a_disabled_instance_is_left_out(tmp_path: Path) -> None:
     text = COMPATIBLE + "\n[plugins]\ndisable = ['gpu']"
     assert set(instances(text, tmp_path=tmp_path)) == {"maker"}

@@ -195,10 +195,16 @@ def _base_url(own: InstanceSettings, service: str, matrix: CapabilityMatrix, env
     """
     if own.base_url is not None:
         return own.base_url, own.where or "settings"
-    for variable in matrix.base_url_env if service != COMPATIBLE else ():
+    for variable in _address_variables(matrix, service):
         if value := env.get(variable, "").strip():
             return value, variable
     return None, ""
+
+
+def _address_variables(matrix: CapabilityMatrix, service: str) -> tuple[str, ...]:
+    """Return the variables that name the address of a service; a compatible server has none."""
+    parts = [entry.rpartition(":") for entry in matrix.base_url_env if service != COMPATIBLE]
+    return tuple(variable for only, _, variable in parts if only in {"", service})
 
 
 def _hosts(own: InstanceSettings, service: str, matrix: CapabilityMatrix, base_url: str | None) -> tuple[str, ...]:
@@ -214,7 +220,8 @@ def _cut(matrix: CapabilityMatrix, service: str, own: InstanceSettings) -> Capab
         rows = [row for row in matrix.models if not row.services or service in row.services]
         taken = {row.id for row in extra}
         models = (*extra, *(row for row in rows if row.id not in taken))
-        return attrs.evolve(matrix, models=models, services=(service,) if service else (), credentials=tuple(_sets_for(matrix, service)))
+        kept = {"services": (service,) if service else (), "credentials": tuple(_sets_for(matrix, service))}
+        return attrs.evolve(matrix, models=models, base_url_env=_address_variables(matrix, service), **kept)
     speaks = COMPATIBLE if COMPATIBLE in matrix.services else "".join(matrix.services[:1])
     rows = [elsewhere(row) for row in matrix.models if not row.services or speaks in row.services]
     return attrs.evolve(matrix, models=extra or tuple(rows), services=(), first_party=False, hosts=(), base_url_env=())

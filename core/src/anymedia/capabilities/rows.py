@@ -219,7 +219,8 @@ class CapabilityMatrix:
         services: the services the plugin can talk to, the default one first; empty where there is just one.
         credentials: any one complete set is enough; none listed means none needed.
         hosts: hosts that may be given the credentials, beside the host of a configured base_url.
-        base_url_env: environment variables the backend's SDK reads its address from, shown by ``doctor``.
+        base_url_env: environment variables the backend's SDK reads its address from, shown by ``doctor``;
+            ``service:VARIABLE`` where it counts for one service alone.
         first_party: the service is the models' own maker's, not a reseller's.
         last_resort: ranks after every other backend and is never a fallback for one that failed.
         disclosure: a sentence that every result carries (for instance that it is procedural).

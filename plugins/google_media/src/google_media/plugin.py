@@ -1,0 +1,97 @@
+"""The hooks. Nothing of the SDK is imported before one of them is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anymedia.capabilities import CapabilityMatrix, load_matrix
+from anymedia.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from anymedia.context import Context
+    from anymedia.hookspecs import ListedModel
+    from anymedia.requests import ContinueVideo, EditWithReferences, GenerateAudio, GenerateImage, GenerateVideo, Inpaint
+    from anymedia.results import Job, JobState, Outcome
+
+
+def _speaks(context: Context, api: str) -> bool:
+    return context.row is not None and context.row.wire.get("api") == api
+
+
+@hookimpl
+def capabilities() -> CapabilityMatrix:
+    """Return the matrix that stands beside this file."""
+    return load_matrix(Path(__file__).with_name("capabilities.toml"))
+
+
+@hookimpl
+async def generate_image(request: GenerateImage, context: Context) -> Outcome:
+    """Make one image by a Gemini image model (or a turn of a chat), or several by Imagen."""
+    from . import images, imagen
+
+    return await (imagen if _speaks(context, "imagen") else images).generate(request, context)
+
+
+@hookimpl
+async def inpaint(request: Inpaint, context: Context) -> Outcome:
+    """Change a region by edit_image with a mask reference; on Gemini image models by a guidance picture and words."""
+    from . import images, imagen
+
+    return await (imagen if _speaks(context, "imagen") else images).inpaint(request, context)
+
+
+@hookimpl
+async def edit_with_references(request: EditWithReferences, context: Context) -> Outcome:
+    """Make an image from pictures by edit_image with typed references; on Gemini image models by pictures and words."""
+    from . import images, imagen
+
+    return await (imagen if _speaks(context, "imagen") else images).edit_with_references(request, context)
+
+
+@hookimpl
+async def generate_video(request: GenerateVideo, context: Context) -> Job:
+    """Start a video by Veo or by Omni."""
+    from . import omni, veo
+
+    return await (veo if _speaks(context, "veo") else omni).generate(request, context)
+
+
+@hookimpl
+async def continue_video(request: ContinueVideo, context: Context) -> Job:
+    """Extend a video by Veo, extend or edit one by Omni."""
+    from . import omni, veo
+
+    return await (veo if _speaks(context, "veo") else omni).go_on(request, context)
+
+
+@hookimpl
+async def generate_audio(request: GenerateAudio, context: Context) -> Outcome:
+    """Speak a text, or make music."""
+    from . import audio
+
+    return await (audio.make_music if _speaks(context, "lyria") else audio.speak)(request, context)
+
+
+@hookimpl
+async def check_job(job: Job, context: Context) -> JobState:
+    """Look once at an interaction or at a Veo operation."""
+    from . import jobs
+
+    return await jobs.look(job, context)
+
+
+@hookimpl
+async def cancel_job(job: Job, context: Context) -> None:
+    """Stop an interaction; a Veo operation cannot be stopped."""
+    from . import jobs
+
+    await jobs.cancel(job, context)
+
+
+@hookimpl
+async def list_models(context: Context) -> tuple[ListedModel, ...]:
+    """Return the models the service lists now."""
+    from . import listing
+
+    return await listing.listed(context)
