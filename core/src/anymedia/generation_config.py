@@ -159,8 +159,8 @@ class GenerationConfig:
         if self.prefer:
             changes["prefer"] = self.prefer
         if self.max_cost_usd is not None:
-            cap = base.budget.per_call
-            changes["budget"] = attrs.evolve(base.budget, per_call=self.max_cost_usd if cap is None else min(cap, self.max_cost_usd))
+            cap = base.budget.per_request
+            changes["budget"] = attrs.evolve(base.budget, per_request=self.max_cost_usd if cap is None else min(cap, self.max_cost_usd))
         return base.but(**changes)
 
     def to_request(self) -> Request:

@@ -31,13 +31,17 @@ class Tolerance:
 
 @attrs.frozen(kw_only=True)
 class Budget:
-    """Caps in US dollars; None is no cap. ``per_run`` counts one Router's life, ``per_day`` the UTC day.
+    """Caps in US dollars; None is no cap.
+
+    ``per_call`` counts one billable call, ``per_request`` all calls of one plan, ``per_run`` one Router's life, ``per_day``
+    the UTC day.
 
     ``per_backend``: a cap per day for single backends. ``allow_unknown``: whether a call whose price is not
     known may be made although a cap is set.
     """
 
     per_call: float | None = None
+    per_request: float | None = None
     per_run: float | None = None
     per_day: float | None = None
     per_backend: Mapping[str, float] = attrs.field(factory=dict, hash=False)
@@ -46,7 +50,7 @@ class Budget:
     @property
     def capped(self) -> bool:
         """Whether any cap is set."""
-        return bool(self.per_backend) or any(cap is not None for cap in (self.per_call, self.per_run, self.per_day))
+        return bool(self.per_backend) or any(cap is not None for cap in (self.per_call, self.per_request, self.per_run, self.per_day))
 
 
 @attrs.frozen(kw_only=True)
@@ -58,7 +62,7 @@ class Policy:
         fallback: ``off``, ``equivalent`` (another candidate that honours all intent, only after a submit that
             was certainly not delivered or was refused for capacity), or None: off for a named backend or model,
             equivalent otherwise.
-        prefer: backends in order of preference.
+        prefer: backends, or ``backend/model``, in order of preference.
         tolerance: how far adjustable fields may be snapped.
         preview: whether preview models may be chosen without being named.
         bridge: whether a video that its own backend cannot extend may be continued elsewhere from its last

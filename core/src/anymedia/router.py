@@ -249,6 +249,10 @@ class Router:
         )
 
     async def _ask(self, plan: Plan, policy: Policy) -> None:
+        """Hold the whole plan's quote against the cap, and ask whoever wants to be asked."""
+        cap = policy.budget.per_request
+        if cap is not None and (plan.quote.usd[1] > cap if plan.quote.usd else not policy.budget.allow_unknown):
+            raise BudgetExceeded(f"{plan.operation} by '{plan.chosen}' may cost {plan.quote}; the cap for a request is {cap:.4g} USD")
         if policy.on_quote is None:
             return
         answer = policy.on_quote(plan)

@@ -88,10 +88,10 @@ class Settings:
     def policy_for(self, operation: str, media: str, policy: Policy | None = None) -> Policy:
         """Return the policy (by default the configured one) with the configured default backend preferred first."""
         base = policy or self.policy
-        default = self.default_for(operation, media)
-        if default is None or base.prefer[:1] == (default[0],):
+        chosen = self.defaults.get(operation) or self.defaults.get(media)
+        if chosen is None or base.prefer[:1] == (chosen,):
             return base
-        return base.but(prefer=(default[0], *(name for name in base.prefer if name != default[0])))
+        return base.but(prefer=(chosen, *(name for name in base.prefer if name != chosen)))
 
 
 def load_settings(

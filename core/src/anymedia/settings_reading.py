@@ -232,6 +232,7 @@ def _read_budget(table: SettingsTable, usual: Budget) -> Budget:
     caps = {} if per_backend is None else {key: per_backend.number(key, None) for key in per_backend.left()}
     budget = Budget(
         per_call=table.number("per_call", usual.per_call),
+        per_request=table.number("per_request", usual.per_request),
         per_run=table.number("per_run", usual.per_run),
         per_day=table.number("per_day", usual.per_day),
         per_backend={**usual.per_backend, **{name: cap for name, cap in caps.items() if cap is not None}},

@@ -144,7 +144,7 @@ def _order(fitted: list[tuple[Draft, ModelRow]], policy: Policy, today: datetime
     def key(item: tuple[Draft, ModelRow]) -> tuple[object, ...]:
         draft, row = item
         view, own = draft.view, age(*item)
-        preferred = place.get(view.name, len(place))
+        preferred = min(place.get(view.name, len(place)), place.get(str(draft.candidate), len(place)))
         rank = within[view.name].index(own)
         return (
             view.matrix.last_resort,

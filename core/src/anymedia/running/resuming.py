@@ -7,7 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from ..capabilities import ModelRow
-from ..errors import BackendError, BackendTimeout, BadBackendResponse, MediaError, RequestError, SubmissionUnknown, UnknownBackend
+from ..errors import (
+    BackendError,
+    BackendTimeout,
+    BackendUnavailable,
+    BadBackendResponse,
+    MediaError,
+    RequestError,
+    SubmissionUnknown,
+    UnknownBackend,
+)
+    BackendError,
+    BackendTimeout,
+    BackendUnavailable,
+    BadBackendResponse,
+    MediaError,
+    RequestError,
+    SubmissionUnknown,
+    UnknownBackend,
+)
 from ..media import Image
 from ..policy import Policy
 from ..requests import Inpaint
@@ -76,6 +94,8 @@ def _row(engine: Engine, record: CallRecord) -> ModelRow | None:
 
 async def _take_up(engine: Engine, lease: Lease, record: CallRecord, deadline: float | None) -> CallRecord:
     row = _row(engine, record)
+    if record.state == "submitting" and record.submits == 0:
+        raise _never_sent(engine, lease, record)
     if record.state == "submitting":
         # The process died with the request on its way: what became of it is not known.
         record = engine.advance(lease, "unknown")
@@ -90,6 +110,15 @@ async def _take_up(engine: Engine, lease: Lease, record: CallRecord, deadline: f
     else:
         outcome = await _outcome_of(engine, lease, record, row, deadline)
     return await finish(engine, lease, record, outcome, await _protection(engine, record))
+
+
+def _never_sent(engine: Engine, lease: Lease, record: CallRecord) -> BackendError:
+    """Close a call whose process ended before the hook was called: for certain, nothing was sent."""
+    text = f"the process that was to send {record.id} ended before it did; nothing was spent"
+    error = BackendUnavailable(text, fix="make the request anew", delivery="not_sent", job_id=record.id)
+    error.backend, error.model = record.backend, record.model
+    engine.advance(lease, "failed", error=error_json(error))
+    return error
 
 
 async def _outcome_of(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow | None, deadline: float | None) -> Outcome:

@@ -1,0 +1,84 @@
+"""The process that is killed: takes up what an earlier one left, then makes the jobs that have no row yet.
+
+    python kill_child.py STATE OUT SERVICE FILES JOBS KIND [can_list] [STATE:WHEN]
+
+The last word names a journal transition at which the process kills itself: ``before`` or ``after`` it is durable.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from core.routing import KEY, fake_registry
+
+from anymedia import GenerateImage, GenerateVideo, Router, SqliteStore
+from anymedia.errors import MediaError
+from anymedia.settings import InstanceSettings, Settings
+from anymedia.state.store import CallRecord, Lease
+
+KINDS = {"image": GenerateImage, "video": GenerateVideo}
+
+
+class DyingStore(SqliteStore):
+    """Kills its own process at one transition."""
+
+    death: tuple[str, str] | None = None
+
+    def advance(self, lease: Lease, state: Any, *, now: float, **changes: Any) -> CallRecord:
+        if self.death == (state, "before"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        record = super().advance(lease, state, now=now, **changes)
+        if self.death == (state, "after"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return record
+
+
+class Hasty:
+    """A clock on which a lease is short, so that the next process need not wait for it."""
+
+    def now(self) -> float:
+        import time
+
+        return time.time()
+
+    def steady(self) -> float:
+        import time
+
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(min(seconds, 0.02))
+
+
+async def main(state: str, out: str, service: str, files: str, jobs: str, kind: str, *more: str) -> None:
+    os.environ["FAKE_KEY"] = KEY
+    store = DyingStore(Path(state))
+    for word in more:
+        if ":" in word:
+            store.death = tuple(word.split(":"))  # type: ignore[assignment]
+    own = InstanceSettings(name="fake", plugin="fake", base_url=service, options={"can_list": "can_list" in more, "timeout": 20})
+    settings = Settings(instances={"fake": own}, fetch_allow=(files.removeprefix("http://"),))
+    async with Router(store=store, settings=settings, registry=fake_registry(), clock=Hasty()) as router:
+        rows = list(router.jobs())
+        for row in rows:
+            if row.state not in {"done", "failed", "refused", "cancelled"}:
+                try:
+                    await router.resume(row.id)
+                except MediaError as error:
+                    print(row.id, error.code, file=sys.stderr)
+        begun = {row.request["prompt"] for row in rows}
+        for number in range(int(jobs)):
+            if f"job {number}" not in begun:
+                request = KINDS[kind](prompt=f"job {number}")
+                try:
+                    await router.execute(request, output=Path(out) / f"{number}.{'png' if kind == 'image' else 'mp4'}")
+                except MediaError as error:
+                    print(number, error.code, file=sys.stderr)
+
+
+asyncio.run(main(*sys.argv[1:]))

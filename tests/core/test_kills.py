@@ -1,0 +1,34 @@
+"""A process killed at any moment of a paid call: nothing billed twice, nothing lost in silence, no file half written."""
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from core.killing import TRANSITIONS, killed
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("transition", TRANSITIONS)
+def test_killed_at_a_transition_a_video_is_billed_once_and_collected(tmp_path: Path, transition: str, when: str) -> None:
+    toll = killed(tmp_path, kind="video", jobs=1, can_list=True, kills=1, at=f"{transition}:{when}")
+    assert toll.kills == 1
+    assert (toll.submits, toll.billed_twice, toll.damaged) == (toll.submits, 0, 0)
+    if (transition, when) == ("submitting", "before"):
+        assert (toll.submits, toll.flagged, toll.done) == (0, 0, 0)  # for certain nothing was sent, and the row says so
+    elif (transition, when) == ("submitting", "after"):
+        assert (toll.submits, toll.flagged) == (0, 1)  # whether it was sent is not known, so it is flagged, not sent again
+    else:
+        assert (toll.submits, toll.done, toll.lost) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_killed_at_random_without_a_look_up_every_loss_is_flagged(tmp_path: Path, kind: Literal["image", "video"]) -> None:
+    toll = killed(tmp_path, kind=kind, jobs=3, can_list=False, kills=5, seed=3)
+    assert (toll.billed_twice, toll.lost, toll.damaged) == (0, 0, 0)
+    assert toll.done + toll.flagged == 3
+
+
+def test_killed_at_random_with_a_look_up_nothing_that_was_paid_is_lost(tmp_path: Path) -> None:
+    toll = killed(tmp_path, kind="video", jobs=3, can_list=True, kills=5, seed=5)
+    assert (toll.billed_twice, toll.lost, toll.damaged) == (0, 0, 0)
+    assert toll.done >= toll.submits
