@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 
 def _lab(rgb: Any) -> Any:
-    import cv2
+    cv2: Any = pytest.importorskip("cv2")
 
     return cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
 
@@ -87,7 +87,7 @@ async def test_the_words_of_a_style_name_its_manner(local: Any, eyes: Any, photo
 
 
 def _structures() -> dict[str, Any]:
-    import cv2
+    cv2: Any = pytest.importorskip("cv2")
 
     drawing = np.full((240, 320, 3), 255, np.uint8)
     cv2.rectangle(drawing, (40, 90), (150, 220), (0, 0, 0), 2)
@@ -106,7 +106,7 @@ def _structures() -> dict[str, Any]:
 @pytest.mark.parametrize("prompt", ["a forest in spring", "desert at sunset", "city at night"])
 async def test_the_edges_of_a_control_picture_are_kept(local: Any, eyes: Any, kind: str, prompt: str) -> None:
     """At least 95 % of the control's edges lie within 3 pixels of an edge of the result, whose colours are new."""
-    import cv2
+    cv2: Any = pytest.importorskip("cv2")
 
     control = _structures()[kind]
     out = await edit(local, eyes, prompt, eyes.reference(control, "control", type="edges"))
@@ -164,7 +164,7 @@ async def test_a_description_moves_its_own_subject(local: Any, eyes: Any) -> Non
 
 
 async def test_several_subjects_stand_side_by_side(local: Any, eyes: Any) -> None:
-    import cv2
+    cv2: Any = pytest.importorskip("cv2")
 
     subject, _ = _subject()
     other = subject.copy()

@@ -39,7 +39,7 @@ def test_semantic_masks_are_not_claimed() -> None:
     landscape = plugin.capabilities().model("landscape")
     assert landscape is not None
     for operation in ("inpaint", "edit_with_references"):
-        assert landscape.operations[operation].inputs["mask"].modes == ("user_provided", "foreground", "background")  # type: ignore[union-attr]
+        assert landscape.operations[operation].inputs["mask"].modes == ("user_provided", "foreground", "background")
 
 
 def test_the_voices_of_the_matrix_are_those_of_the_library() -> None:
@@ -48,7 +48,7 @@ def test_the_voices_of_the_matrix_are_those_of_the_library() -> None:
 
     row = plugin.capabilities().model("voice")
     assert row is not None
-    assert set(row.operations["generate_audio"].options["voice"].one_of) == set(voices())  # type: ignore[union-attr]
+    assert set(row.operations["generate_audio"].options["voice"].one_of) == set(voices())
 
 
 def test_reading_the_capabilities_loads_nothing_heavy() -> None:

@@ -31,7 +31,7 @@ def _said(outcome: Any) -> str:
 async def test_a_video_has_the_size_length_and_format_that_was_asked_for(
     local: Any, eyes: Any, name: str, codec: str, duration: float
 ) -> None:
-    import av
+    av: Any = pytest.importorskip("av")
 
     piece = await local.piece(GenerateVideo(prompt="sea at sunset", size=SIZE, duration=duration, seed=1, output_format=name))
     assert piece.mime == f"video/{name}"
@@ -186,8 +186,8 @@ async def test_a_film_over_a_picture_goes_on_as_it_moved(local: Any, eyes: Any, 
 
 def _foreign(name: str, codec: str, *, rate: int = 15, sound: bool = False, size: tuple[int, int] = (160, 120)) -> bytes:
     """Return a video from another hand: the camera moves two pixels a frame over soft spots."""
-    import av
-    import cv2
+    av: Any = pytest.importorskip("av")
+    cv2: Any = pytest.importorskip("cv2")
 
     file = io.BytesIO()
     with av.open(file, "w", format=name) as out:
@@ -219,8 +219,9 @@ async def test_a_foreign_video_is_encoded_anew_and_that_is_said(local: Any, eyes
     old, new = eyes.frames(data), eyes.frames(outcome.pieces[0].data)
     assert len(new) == 30  # 15 frames a second, as it was
     assert all(np.abs(a.astype(int) - b).mean() < 4 for a, b in zip(old, new, strict=False))
-    assert np.abs(new[15].astype(int) - new[14]).mean() < 8
-    assert np.abs(new[29].astype(int) - new[15]).mean() > 1.5  # it moves on
+    steps = [np.abs(a.astype(int) - b).mean() for a, b in itertools.pairwise(new)]
+    assert steps[14] < 1.3 * np.median(steps[:14])  # the seam is a step like any other
+    assert steps[28] > 0.3 * np.median(steps[:14])  # it still moves at the end
 
 
 async def test_a_video_in_another_format_is_encoded_anew(local: Any, eyes: Any) -> None:
@@ -245,7 +246,8 @@ async def test_a_job_tells_how_far_it_is_and_keeps_the_event_loop_free(local: An
 
     job = await local.start(GenerateVideo(prompt="mountain lake at sunset", resolution="480p", duration=3, seed=1))
     assert isinstance(job, Job)
-    seen, longest = [], 0.0
+    seen: list[Any] = []
+    longest = 0.0
     loop = asyncio.get_running_loop()
     while isinstance(state := await plugin.check_job(job, local.context("generate_video")), Running):
         seen.append(state.progress)

@@ -10,7 +10,18 @@ from anymedia.hookspecs import SubmissionRecord, hookimpl
 from anymedia.requests import ContinueVideo, EditWithReferences, GenerateAudio, GenerateImage, GenerateVideo, Inpaint
 from anymedia.results import Job, JobState, Outcome
 
-__all__: list[str] = []
+__all__ = [
+    "cancel_job",
+    "capabilities",
+    "check_job",
+    "continue_video",
+    "edit_with_references",
+    "find_submission",
+    "generate_audio",
+    "generate_image",
+    "generate_video",
+    "inpaint",
+]
 
 
 @hookimpl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..heavy import cv
+from ..heavy import cv, to_pixels
 from ..pictures import Picture
 from ..recipe import THINGS, resolve
 from ..scenes import Scene
@@ -70,7 +70,7 @@ def _joined(picture: Picture, region: Region, smooth: Pixels, half: float) -> Pi
         share = np.minimum(1 - weight, near * 6)
         total += cv().GaussianBlur(missing, (0, 0), max(spread, 1.0)) / np.maximum(near, 1e-6)[..., None] * share[..., None]
         weight += share
-    return np.clip(np.rint(smooth + total), 0, 255).astype(np.uint8)
+    return to_pixels(smooth + total)
 
 
 def _grained(picture: Picture, region: Region, smooth: Pixels) -> Pixels:
