@@ -147,8 +147,8 @@ class SqliteStore:
             return
         with self._database.writing() as connection:
             connection.execute("INSERT INTO durations (key, seconds) VALUES (?, ?)", (_text(key), float(seconds)))
-            oldest = "SELECT number FROM durations WHERE key = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2"
-            connection.execute(f"DELETE FROM durations WHERE key = ?1 AND number <= ({oldest})", (_text(key), KEEP))  # noqa: S608
+            oldest = "SELECT number FROM durations WHERE key = ? ORDER BY number DESC LIMIT 1 OFFSET ?"
+            connection.execute(f"DELETE FROM durations WHERE key = ? AND number <= ({oldest})", (_text(key), _text(key), KEEP))  # noqa: S608
 
     def durations(self, key: str) -> Sequence[float]:
         """Return the newest recorded durations, at most 200, oldest first."""
@@ -195,11 +195,11 @@ class SqliteStore:
 
     def latest_continuation(self, *, media: str | None = None, now: float) -> Continuation | None:
         """Return the newest continuation (of a media kind) and count it as used."""
-        return self._first(f"WHERE {_LIVE} AND (?2 IS NULL OR media = ?2)", (now, media))
+        return self._first(f"WHERE {_LIVE} AND (? IS NULL OR media = ?)", (now, media, media))
 
     def continuation_of_file(self, sha256: str, *, now: float) -> Continuation | None:
         """Return the newest continuation that goes on from a file with this checksum, and count it as used."""
-        where = f"WHERE {_LIVE} AND id IN (SELECT continuation FROM continuation_files WHERE sha256 = ?2)"  # noqa: S608
+        where = f"WHERE {_LIVE} AND id IN (SELECT continuation FROM continuation_files WHERE sha256 = ?)"  # noqa: S608
         return self._first(where, (now, _text(sha256)))
 
     def close(self) -> None:
