@@ -86,6 +86,7 @@ def test_it_is_durable_and_shared(path: Path) -> None:
     with opened(path) as store:
         connection = store._database._connection()
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert connection.execute("PRAGMA secure_delete").fetchone() == (1,)
         assert connection.execute("PRAGMA busy_timeout").fetchone() == (30_000,)
 
 
@@ -306,6 +307,20 @@ def test_many_threads_write_without_an_error_or_a_lost_row(path: Path) -> None:
         in_threads(12, write)
         assert len(store.calls()) == 120
         assert store.spend().calls == 120
+
+
+def test_many_that_make_the_same_journal_at_once_all_get_it(tmp_path: Path) -> None:
+    for turn in range(8):
+        path, barrier = tmp_path / str(turn) / "journal.db", threading.Barrier(12)
+
+        def make(i: int, path: Path = path, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait(10)
+            with opened(path) as store:
+                fill(store, f"call_{i}")
+
+        in_threads(12, make)
+        with opened(path) as store:
+            assert len(store.calls()) == 12
 
 
 def test_threads_that_ended_leave_no_connection_behind(path: Path) -> None:

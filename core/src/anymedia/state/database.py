@@ -121,7 +121,7 @@ class Database:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         # Whether it is ours is looked at before anything is changed: a foreign file stays as it is.
-        current = self._patiently(lambda: schema.is_current(connection, self.path))
+        current = self._patiently(lambda: self._looks_current(connection))
         # Turning WAL on does not wait for other processes by itself.
         self._patiently(lambda: bool(connection.execute("PRAGMA journal_mode = WAL").fetchone()))
         connection.execute("PRAGMA synchronous = FULL")
@@ -132,6 +132,15 @@ class Database:
             if not schema.is_current(connection, self.path):
                 schema.create(connection)
             connection.execute("COMMIT")
+
+    def _looks_current(self, connection: sqlite3.Connection) -> bool:
+        """Look in one read transaction: another process may be making the tables at this very moment."""
+        connection.execute("BEGIN")
+        try:
+            return schema.is_current(connection, self.path)
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
 
     def _patiently(self, look: Callable[[], bool]) -> bool:
         give_up = time.monotonic() + self._busy_seconds
