@@ -124,6 +124,7 @@ def _write_movie(
 def remux(data: bytes, container: str) -> bytes:
     """The same coded sound or video in another container."""
     out = io.BytesIO()
+    source: Any
     with av.open(io.BytesIO(data)) as source, av.open(out, "w", format=container) as file:
         stream = file.add_stream_from_template(source.streams[0])
         for packet in source.demux(source.streams[0]):
@@ -188,6 +189,11 @@ def _icc() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
+@functools.cache
+def good(name: str) -> bytes:
+    return GOOD[name][1]()
+
+
 #: name -> (format that sniff must find, how to make it). Names are for people.
 GOOD: dict[str, tuple[str, Callable[[], bytes]]] = {
     "png": ("png", lambda: encode(picture(), "PNG")),
@@ -215,6 +221,7 @@ GOOD: dict[str, tuple[str, Callable[[], bytes]]] = {
     "jpeg restart markers": ("jpeg", lambda: encode(picture(size=(640, 480)), "JPEG", restart_marker_blocks=2)),
     "jpeg exif": ("jpeg", lambda: encode(picture(), "JPEG", exif=exif(6))),
     "jpeg multi picture": ("jpeg", lambda: animated("MPO")),
+    "jpeg aligned multi picture": ("jpeg", lambda: encode(picture(), "JPEG") + b"\0\0" + encode(picture("L"), "JPEG")),
     "jpeg zero padded": ("jpeg", _more(lambda: encode(picture(), "JPEG"), b"\0" * 512)),
     "jpeg motion photo": ("jpeg", motion_photo),
     "jpeg samsung": ("jpeg", samsung),
@@ -279,8 +286,3 @@ GOOD: dict[str, tuple[str, Callable[[], bytes]]] = {
     "m4a in mp4": ("m4a", lambda: movie("mp4", None, audio="aac")),
     "aac": ("aac", lambda: movie("adts", None, audio="aac")),
 }
-
-
-@functools.cache
-def good(name: str) -> bytes:
-    return GOOD[name][1]()

@@ -1,5 +1,6 @@
 """Files in another format: decoded independently afterwards; what is lost is said."""
 
+import importlib.util
 import io
 import stat
 from pathlib import Path
@@ -12,7 +13,6 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from anymedia.errors import InvalidRequest, UnsupportedInput
-from anymedia.transfer import transform
 from anymedia.transfer.sniff import sniff
 from anymedia.transfer.transform import decode_facts, formats_available, last_frame, transcode
 
@@ -25,6 +25,11 @@ def put(folder: Path, name: str) -> Path:
 
 def pixels(path: Path) -> Image.Image:
     return Image.open(io.BytesIO(path.read_bytes()))
+
+
+def as_picture(frame: Any) -> Image.Image:
+    found: Image.Image = frame.to_image()
+    return found
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:
@@ -65,7 +70,7 @@ def test_transparency_is_laid_on_white_for_jpeg_and_said(tmp_path: Path) -> None
     path = tmp_path / "came"
     path.write_bytes(samples.encode(Image.new("RGBA", (32, 32), (255, 0, 0, 0)), "PNG"))
     made = transcode(path, "jpeg")
-    assert min(pixels(made.path).convert("RGB").getpixel((16, 16))) > 250  # type: ignore[arg-type, type-var]
+    assert min(pixels(made.path).convert("RGB").getpixel((16, 16))) > 250  # type: ignore[arg-type]
     assert any("white" in w for w in made.warnings)
     path.write_bytes(samples.encode(Image.new("RGBA", (32, 32), (255, 0, 0, 255)), "PNG"))
     assert transcode(path, "jpeg").warnings == ()
@@ -205,7 +210,7 @@ def test_the_last_frame_is_the_last_one_decoded(name: str, tmp_path: Path) -> No
     path = put(tmp_path, name)
     with av.open(str(path)) as file:
         for frame in file.decode(video=0):
-            wanted = frame.to_image()
+            wanted = as_picture(frame)
     found = Image.open(io.BytesIO(last_frame(path)))
     assert found.format == "PNG"
     assert difference(found, wanted) == 0
@@ -216,7 +221,7 @@ def test_the_last_frame_of_a_longer_video_is_found_from_its_last_key_frame(tmp_p
     path.write_bytes(samples.movie("mp4", seconds=6, stream_options={"g": "24"}))
     with av.open(str(path)) as file:
         for frame in file.decode(video=0):
-            wanted = frame.to_image()
+            wanted = as_picture(frame)
     assert difference(Image.open(io.BytesIO(last_frame(path))), wanted) == 0
 
 
@@ -235,7 +240,7 @@ def test_a_phone_video_is_shown_upright(tmp_path: Path) -> None:
     assert (facts.width, facts.height, facts.orientation) == (48, 64, 6)
     with av.open(str(path)) as file:
         for frame in file.decode(video=0):
-            stored = frame.to_image()
+            stored = as_picture(frame)
     wanted = stored.transpose(Image.Transpose.ROTATE_270)  # EXIF 6: turn clockwise to show
     assert difference(Image.open(io.BytesIO(last_frame(path))), wanted) < 2
     again = transcode(path, "webm")
@@ -247,8 +252,8 @@ def test_a_phone_video_is_shown_upright(tmp_path: Path) -> None:
 
 
 def test_without_pyav_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    real = transform.importlib.util.find_spec
-    monkeypatch.setattr(transform.importlib.util, "find_spec", lambda name, *rest: None if name == "av" else real(name, *rest))
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "av" else real(name, *rest))
     assert formats_available() == {"png", "jpeg", "webp", "gif", "avif"}
     for call in (lambda path: transcode(path, "webm"), last_frame):
         with pytest.raises(UnsupportedInput, match=r"anymedia\[video\]"):

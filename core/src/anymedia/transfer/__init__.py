@@ -6,8 +6,11 @@ writing    a private temporary beside the final name, linked into place when com
 addresses  which URLs and network addresses may be contacted
 fetch      the guarded fetcher
 collect    a piece becomes a checked file
-sniff      what bytes are, from their headers
+sniff      what bytes are, from their headers and structure; one headers_* room for each format
+pictures   opening pictures with Pillow: guarded, upright, never a stray error
+encoding   writing pictures: which format holds what, and what is lost
+converting an input picture in a form that a model takes
 load       a request's inputs become bytes
-masks      one canonical mask
-transform  format, size, frames
+transform  files in another format, a video's last frame; transform_picture by Pillow, transform_av by PyAV
+media_process  decoding in a child with bounded memory and time
 """

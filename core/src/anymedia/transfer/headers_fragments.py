@@ -67,6 +67,6 @@ def _run(reader: Reader, at: int, stop: int, default: int) -> int:
         raise refuse("a table in the video is damaged")
     units = 0
     for index in range(count):
-        reader.step()
+        reader.step(4)
         units += reader.u32(first + width * index)
     return units

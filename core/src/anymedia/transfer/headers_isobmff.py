@@ -13,7 +13,7 @@ __all__ = ["Box", "boxes", "brands", "is_movie", "read_movie", "sequence_frames"
 
 #: What may stand at the top of a file; C2PA and the like come in ``uuid``.
 _TOP = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"uuid", b"meta", b"udta", b"sidx", b"ssix"}
-_TOP |= {b"mfra", b"pdin", b"prft", b"emsg", b"pnot", b"PICT", b"imda", b"meco"}
+_TOP |= {b"mfra", b"pdin", b"prft", b"emsg", b"pnot", b"PICT", b"imda", b"meco", b"sefd"}
 _OLD_MOV = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
 _HEIC = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 #: Handlers of tracks of pictures: video, and an animated AVIF.
@@ -239,7 +239,7 @@ class _Movie:
         if box.start + 8 + 8 * count > box.end:
             raise refuse("a table in the video is damaged")
         for index in range(count):
-            self.reader.step()
+            self.reader.step(4)
             samples = self.reader.u32(box.start + 8 + 8 * index)
             track.samples += samples
             total += samples * self.reader.u32(box.start + 12 + 8 * index)

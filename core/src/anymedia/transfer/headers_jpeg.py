@@ -147,8 +147,8 @@ def _skip_zeros(reader: Reader, position: int) -> int:
         position += len(part) - len(rest)
         if rest:
             break
-    # Samsung's first block starts with two zero bytes, so padding before something else is at least four
-    if position < reader.size and position - begin < 4:
+    # Samsung's first block starts with two zero bytes: so few of them are padding only before another JPEG
+    if position - begin < 4 and position < reader.size and reader.upto(position, 3) != b"\xff\xd8\xff":
         if _samsung(reader, begin):
             return reader.size
         raise refuse(f"{reader.size - begin} bytes follow after the end of the JPEG", "save the picture anew")

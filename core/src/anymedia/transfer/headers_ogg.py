@@ -23,7 +23,7 @@ def read_ogg(reader: Reader) -> Facts:
     position, serial, codec, hertz, skip, granule = 0, b"", "", 0, 0, 0
     total, chained = 0.0, 0
     while position < reader.size:
-        reader.step()
+        reader.step(30)
         head = reader.at(position, 27)
         if head[:5] != b"OggS\0":
             raise refuse("something follows after the end of the Ogg, or a page of it is damaged")

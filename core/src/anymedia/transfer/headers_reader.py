@@ -89,7 +89,7 @@ def refuse(text: str, fix: str = "") -> InvalidRequest:
 class Reader:
     """Random reads of bytes or of an open binary file, one window at a time.
 
-    ``steps`` counts chunks, boxes and frames over the whole walk, so that no file is made of endless small ones.
+    `step` counts chunks, boxes and frames over the whole walk, so that no file is made of endless small ones.
     """
 
     def __init__(self, source: bytes | BinaryIO) -> None:
@@ -141,10 +141,10 @@ class Reader:
         """Return a little-endian 32 bit number."""
         return int.from_bytes(self.at(position, 4), "little")
 
-    def step(self) -> None:
-        """Count one chunk, box or frame: some always, and more the larger the file is."""
-        self._steps += 1
-        if self._steps > 5000 + self.size // 64:
+    def step(self, worth: int = 64) -> None:
+        """Count one chunk, box or frame; ``worth`` is how many bytes such a one has at least, on average over a file."""
+        self._steps += worth
+        if self._steps > 320_000 + self.size:
             raise refuse("it consists of far too many tiny parts")
 
     def zeros(self, start: int, end: int) -> bool:

@@ -121,7 +121,7 @@ class _Walk:
         return page, self.number(after, 4)
 
     def _entry(self, page: _Page, entry: int) -> None:
-        self.reader.step()
+        self.reader.step(12)
         tag, kind, count = self.number(entry, 2), self.number(entry + 2, 2), self.number(entry + 4, 4)
         width = _SIZES.get(kind, 0)
         length = width * count

@@ -50,7 +50,7 @@ class _Element:
 
 def _element(reader: Reader, position: int) -> _Element:
     """Read an element's head; ``end`` is -1 where its length was left open (live recordings)."""
-    reader.step()
+    reader.step(8)
     first = reader.at(position, 1)[0]
     width = 9 - first.bit_length()
     if width > 4:

@@ -62,6 +62,11 @@ async def load(
     return await _load_timed(data, facts, form, name)
 
 
+def _apart(facts: Facts) -> bool:
+    """Whether a picture is decoded in a child: a large one, and any TIFF, whose decoder writes to the terminal."""
+    return facts.format == "tiff" or (facts.width or 0) * (facts.height or 0) > LARGE_PIXELS
+
+
 def _name(media: Media) -> str:
     return f"{str(media)!r}" if media.data is None else f"the {media.media} given"
 
@@ -110,7 +115,7 @@ async def _load_picture(data: bytes, facts: Facts, form: InputForm, name: str, w
         _check_bytes(data, form, name)
         return _loaded(data, facts.format, "image", facts)
     formats = list(form.formats)
-    if (facts.width or 0) * (facts.height or 0) > LARGE_PIXELS:
+    if _apart(facts):
         report, made = await run_on_bytes("picture", {"formats": formats, "max_bytes": form.max_bytes}, data)
         return _loaded(made, str(report["format"]), "image", facts, tuple(report["warnings"]))
     done = await asyncio.to_thread(convert_picture, data, formats, max_bytes=form.max_bytes, where=where)
@@ -144,7 +149,7 @@ async def _load_mask(data: bytes, form: InputForm, size: tuple[int, int] | None,
     facts = sniff(data, limits=limits, where=where)
     check_kind(facts, "image", where=where)
     wanted: MaskFormat = form.mask_format or "white"  # type: ignore[assignment]
-    if (facts.width or 0) * (facts.height or 0) > LARGE_PIXELS:
+    if _apart(facts):
         report, made = await run_on_bytes("mask", {"source_size": size, "form": wanted, "resize": False}, data)
         width, height = int(report["width"]), int(report["height"])
     else:

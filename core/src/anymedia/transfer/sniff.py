@@ -243,5 +243,7 @@ def _check_pixels(facts: Facts, width: int, height: int, limits: Limits) -> None
 
 
 def _pixel_bytes(facts: Facts) -> int:
+    if facts.format == "webp":
+        return 4  # its decoder always works with four
     samples = {"1": 1, "L": 1, "P": 1, "I": 1, "LA": 2, "CMYK": 4, "RGBA": 4}.get(facts.mode.split(";")[0], 4 if facts.has_alpha else 3)
     return samples * ((facts.bits + 7) // 8)
