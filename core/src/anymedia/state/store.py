@@ -156,11 +156,18 @@ class Store(Protocol):
 
         Raises:
             LeaseLost: when the fence is not the row's any more (nothing is changed).
-            IllegalTransition: when `TRANSITIONS` does not have it (nothing is changed).
+            IllegalTransition: when `TRANSITIONS` does not have it, when it would take a recorded job away, or
+                for ``submitted`` or ``running`` without one (nothing is changed).
         """
 
     def claim(self, call_id: str, *, owner: str, lease_seconds: float, now: float) -> Lease | None:
-        """Take the lease of a call whose lease has run out or is one's own; None when somebody else holds it."""
+        """Take the lease of a call whose lease has run out or is one's own (an earlier lease of one's own ends with it).
+
+        None when somebody else holds it, or when the call has ended.
+
+        Raises:
+            UnknownJob: there is no such call.
+        """
 
     def renew(self, lease: Lease, *, lease_seconds: float, now: float) -> Lease:
         """Prolong a lease; raises LeaseLost when it is somebody else's by now."""
@@ -178,7 +185,14 @@ class Store(Protocol):
         """Return rows, newest first."""
 
     def forget(self, call_id: str) -> None:
-        """Delete a row that is in a final state or unknown; its spending stays in the ledger."""
+        """Delete a row that is in a final state or unknown; its spending stays in the ledger.
+
+        What an unknown one had reserved may have been charged, so it counts as spent from then on.
+
+        Raises:
+            UnknownJob: there is no such call.
+            InvalidRequest: it is still at work.
+        """
 
     def spend(self, *, since: float = 0.0, session: str | None = None, backend: str | None = None) -> Spend:
         """Sum up the ledger."""
