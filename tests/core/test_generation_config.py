@@ -208,13 +208,13 @@ def test_a_path_object_is_taken_where_text_is() -> None:
 
 
 def test_a_call_tightens_the_policy_and_never_loosens_it() -> None:
-    base = Policy(strict=True, budget=Budget(per_call=1.0, per_day=5.0), prefer=("a",))
+    base = Policy(strict=True, budget=Budget(per_request=1.0, per_day=5.0), prefer=("a",))
     found = GenerationConfig(prompt="x", strict=False, max_cost_usd=9.0).policy(base)
     assert found == base
     found = GenerationConfig(prompt="x", max_cost_usd=0.5, fallback="off", prefer=("b",), preview=True, bridge=True).policy(base)
-    assert found == base.but(budget=Budget(per_call=0.5, per_day=5.0), fallback="off", prefer=("b",), preview=True, bridge=True)
+    assert found == base.but(budget=Budget(per_request=0.5, per_day=5.0), fallback="off", prefer=("b",), preview=True, bridge=True)
     assert GenerationConfig(prompt="x", strict=True).policy(Policy()).strict
-    assert GenerationConfig(prompt="x", max_cost_usd=0.5).policy(Policy()).budget.per_call == 0.5
+    assert GenerationConfig(prompt="x", max_cost_usd=0.5).policy(Policy()).budget.per_request == 0.5
     assert GenerationConfig(prompt="x").policy(base) == base
 
 

@@ -251,13 +251,10 @@ def test_an_empty_allow_list_allows_nothing_and_none_allows_all(tmp_path: Path) 
 
 def test_a_default_goes_first_in_the_preference() -> None:
     found = Settings(defaults={"image": "a", "inpaint": "b/m"}, policy=Policy(prefer=("c", "a")))
-    assert found.default_for("inpaint", "image") == ("b", "m")
-    assert found.default_for("generate_image", "image") == ("a", None)
-    assert found.default_for("generate_video", "video") is None
     assert found.policy_for("generate_image", "image").prefer == ("a", "c")
-    assert found.policy_for("inpaint", "image").prefer == ("b", "c", "a")
+    assert found.policy_for("inpaint", "image").prefer == ("b/m", "c", "a")
     assert found.policy_for("generate_video", "video") is found.policy
-    assert found.policy_for("inpaint", "image", Policy(strict=True)) == Policy(strict=True, prefer=("b",))
+    assert found.policy_for("inpaint", "image", Policy(strict=True)) == Policy(strict=True, prefer=("b/m",))
 
 
 # Keys

@@ -73,8 +73,8 @@ class Order:
         policy = base if self.config is None else self.config.policy(base)
         cap, budget = self.given["max_cost"], policy.budget
         if cap is not None:
-            per_call, per_run = (cap if old is None else min(cap, old) for old in (budget.per_call, budget.per_run))
-            budget = attrs.evolve(budget, per_call=per_call, per_run=per_run, allow_unknown=False)
+            tighter = cap if budget.per_request is None else min(cap, budget.per_request)
+            budget = attrs.evolve(budget, per_request=tighter, allow_unknown=False)
         return policy.but(strict=self.given["strict"] or policy.strict, budget=budget)
 
 

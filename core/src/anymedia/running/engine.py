@@ -109,7 +109,7 @@ class Engine:
             service=instance.service,
             row=row,
             operation=None if row is None else row.operations.get(record.operation),  # type: ignore[call-overload]
-            settings=instance.context_settings,
+            settings={"state_dir": str(self.settings.state_dir / "backends" / record.backend), **instance.context_settings},
             label=record.id,
             idempotency_key=record.idempotency_key,
             deadline=deadline,

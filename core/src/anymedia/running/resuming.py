@@ -17,15 +17,6 @@ from ..errors import (
     SubmissionUnknown,
     UnknownBackend,
 )
-    BackendError,
-    BackendTimeout,
-    BackendUnavailable,
-    BadBackendResponse,
-    MediaError,
-    RequestError,
-    SubmissionUnknown,
-    UnknownBackend,
-)
 from ..media import Image
 from ..policy import Policy
 from ..requests import Inpaint
