@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from anymedia.capabilities import Choice, MaskRule
+from anymedia.requests import Operation
 from local_media import plugin
 
 
@@ -38,8 +40,11 @@ def test_every_row_is_alive_and_free_and_has_a_typical_time() -> None:
 def test_semantic_masks_are_not_claimed() -> None:
     landscape = plugin.capabilities().model("landscape")
     assert landscape is not None
-    for operation in ("inpaint", "edit_with_references"):
-        assert landscape.operations[operation].inputs["mask"].modes == ("user_provided", "foreground", "background")
+    operations: tuple[Operation, ...] = ("inpaint", "edit_with_references")
+    for operation in operations:
+        rule = landscape.operations[operation].inputs["mask"]
+        assert isinstance(rule, MaskRule)
+        assert rule.modes == ("user_provided", "foreground", "background")
 
 
 def test_the_voices_of_the_matrix_are_those_of_the_library() -> None:
@@ -48,7 +53,9 @@ def test_the_voices_of_the_matrix_are_those_of_the_library() -> None:
 
     row = plugin.capabilities().model("voice")
     assert row is not None
-    assert set(row.operations["generate_audio"].options["voice"].one_of) == set(voices())
+    voice = row.operations["generate_audio"].options["voice"]
+    assert isinstance(voice, Choice)
+    assert set(voice.one_of) == set(voices())
 
 
 def test_reading_the_capabilities_loads_nothing_heavy() -> None:

@@ -1,7 +1,7 @@
 """The private directory that keeps what a running job needs: its input bytes, its own handle, a mark when it is cancelled.
 
-``state_dir`` in the backend's settings, else the user's state directory, else (where that cannot be written) a
-private directory among the temporary ones. Files are named by their contents' SHA-256; what is older than a week is
+``state_dir`` of the context's settings, which the core fills in; without one the user's state directory, or (where that
+cannot be written) a private directory among the temporary ones. Files are named by their contents' SHA-256; what is older than a week is
 removed when a new job starts.
 """
 

@@ -35,7 +35,8 @@ def ridge(stage: Stage, name: str, *, base: int, height: float, distance: float,
     rows = base - top
     cells = 8 + int(chance.integers(0, 4))
     crest = line(chance, stage.period, stage.columns, cells=cells, octaves=8, gain=0.47)
-    crest = np.clip((crest - 0.2) / 0.58, 0.02, 1)
+    crest = np.clip((crest - 0.2) / 0.58, 0.02, None)
+    crest = np.where(crest > 0.72, 0.72 + 0.28 * (1 - np.exp(-(crest - 0.72) / 0.28)), crest).astype(np.float32)  # no flat tops
     profile = (1 - crest) * rows * 0.96
     alpha, depth = _body(profile, rows)
     relief = _relief(stage, name, depth, profile)
