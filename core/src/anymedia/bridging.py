@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from .planning import BackendView, Plan
 from .policy import Policy
 from .requests import ContinueVideo, GenerateVideo
 from .results import Adjustment
+from .transfer.paths import open_input
 from .transfer.sniff import describe
 from .transfer.transform import last_frame
 
@@ -39,7 +42,7 @@ def bridged_plan(
     """
     if request.continue_as not in (None, "extend"):
         raise UnsupportedInput(f"a video can be bridged elsewhere only to extend it, not to {request.continue_as} it")
-    frame = describe(Image(data=last_frame(_file_of(request)), mime="image/png"))
+    frame = describe(Image(data=_last_frame(request, policy), mime="image/png"))
     shared = {f.name for f in attrs.fields(GenerateVideo)} & {f.name for f in attrs.fields(ContinueVideo)}
     fields: dict[str, Any] = {name: getattr(request, name) for name in shared}
     plan = planning.plan(GenerateVideo(**fields, first_frame=frame), views, policy, today, backend=backend, model=model)
@@ -47,6 +50,18 @@ def bridged_plan(
     why = "its own backend cannot extend it: a new video starts from its last frame; the earlier part is not in the file"
     bridge = Adjustment(field="continue_from", kind="bridged", asked=asked, sent="first_frame", why=why)
     return attrs.evolve(plan, adjustments=(bridge, *plan.adjustments), continued_as="extend")
+
+
+def _last_frame(request: ContinueVideo, policy: Policy) -> bytes:
+    path = _file_of(request)
+    if request.source is None:
+        return last_frame(path)
+    # A caller's path is opened the guarded way; the decoder sees a copy of what was opened.
+    with tempfile.NamedTemporaryFile(prefix="anymedia-", suffix=path.suffix) as copy:
+        with open_input(path, policy.input_roots, field="$.source") as file:
+            shutil.copyfileobj(file, copy)
+        copy.flush()
+        return last_frame(Path(copy.name))
 
 
 def _file_of(request: ContinueVideo) -> Path:

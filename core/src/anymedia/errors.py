@@ -120,7 +120,10 @@ class MediaError(Exception):
 
     def __str__(self) -> str:
         """Return the message and the fix, for a person."""
-        return f"{self.message} {self.fix}".strip() if self.fix else self.message
+        if not self.fix:
+            return self.message
+        stop = "" if self.message.endswith((".", "!", "?", ":")) else "."
+        return f"{self.message}{stop} {self.fix[:1].upper()}{self.fix[1:]}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the error as an agent gets it (JSON-ready)."""

@@ -72,6 +72,8 @@ class Conductor:
         output_target(self._target(self.plan, 0, 0)).check(of=self._total())
         self.loaded = await load_inputs(self.engine, self.plan, self.policy)
         self.protection = await read_protection(self.engine, self.plan.request, self.policy)
+        said = tuple(dict.fromkeys(w for found in self.loaded.values() for w in found.warnings))
+        self.plan = attrs.evolve(self.plan, warnings=(*self.plan.warnings, *said))
         first = 0
         try:
             for index, call in enumerate(self.plan.calls):
