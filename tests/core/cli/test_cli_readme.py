@@ -1,0 +1,86 @@
+"""What the README shows is run."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+README = (ROOT / "README.md").read_text("utf-8")
+needs_local = pytest.mark.skipif(importlib.util.find_spec("local_media") is None, reason="the local backend is not installed")
+
+
+def _blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@needs_local
+def test_the_python_example_runs(environment, work):
+    (code,) = _blocks("python")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], env=environment, cwd=work, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (work / "fox.png").is_file()
+    assert Path(done.stdout.split()[0]).is_file()
+
+
+@needs_local
+def test_the_shell_examples_run(call, work):
+    import PIL.Image
+
+    (block,) = [b for b in _blocks("sh") if b.startswith("anymedia ")]
+    lines = [shlex.split(line, comments=True) for line in block.splitlines()]
+    assert len(lines) >= 6
+    for program, *words in lines:
+        assert program == "anymedia"
+        told = call(*words)
+        assert told.code == 0, (words, told.err)
+        if "fox.png" in words and words[0] == "image":
+            with PIL.Image.open(work / "fox.png") as fox:
+                mask = PIL.Image.new("L", fox.size, 0)
+            mask.paste(255, (0, 0, mask.width, mask.height // 3))
+            mask.save(work / "sky.png")
+
+
+def test_set_up_is_one_line_each_and_uses_the_constraints():
+    lines = [line for block in _blocks("sh") for line in block.splitlines() if line.startswith("python3 -m venv")]
+    tour, tests = lines
+    assert all("-c constraints.txt" in line and ".venv/bin/" in line for line in lines)
+    assert tour.endswith(".venv/bin/anymedia tour")
+    assert "plugins/*/" in tests
+    assert "pytest" in tests
+
+
+def test_the_checks_run_the_very_line_of_the_readme():
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    extract = re.search(r"tests=\$\((.*)\)", script)[1]
+    found = subprocess.run(["bash", "-c", extract], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    assert found in README.splitlines()
+    assert "-m pytest" in found
+
+
+def test_constraints_pin_every_name_once_for_each_python():
+    pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line]
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9.]+(; python_version [<>=]+ '3\.\d+')?", pin) for pin in pins)
+    plain = [pin.partition("==")[0] for pin in pins if ";" not in pin]
+    assert len(plain) == len(set(plain))
+
+
+def test_links_lead_somewhere():
+    for page in (README, (ROOT / "docs" / "cli.md").read_text("utf-8")):
+        for target in re.findall(r"\]\(([^)#]+)\)", page):
+            assert (ROOT / target).exists() or (ROOT / "docs" / target).exists(), target
+
+
+def test_the_exit_codes_in_the_docs_are_the_real_ones():
+    from anymedia.cli.exits import Exit
+
+    told = {int(code) for code in re.findall(r"^\| (\d+) \|", (ROOT / "docs" / "cli.md").read_text("utf-8"), re.MULTILINE)}
+    assert told == {int(code) for code in Exit}
