@@ -15,7 +15,6 @@ __all__ = ["THINGS", "Recipe", "fresh_seed", "resolve"]
 
 _TIMES = ("sunset", "dawn", "day", "dusk", "sunset", "night")
 _PLACES = ("mountains", "mountains", "hills", "forest", "sea", "meadow", "desert")
-_FOLIAGE = {"mountains": "summer", "desert": "summer"}
 
 
 @attrs.frozen(kw_only=True)
@@ -54,7 +53,7 @@ class Recipe:
         features = set(self.features)
         if wish.time:
             features -= {"sun", "moon", "stars"}
-            features |= _lights(time, rng(self.seed, "lights"))
+            features |= _lights(time)
         if wish.place and wish.place != self.place:
             features -= _OF_PLACE
             features |= _of_place(place, rng(self.seed, "place"))
@@ -85,7 +84,7 @@ def fresh_seed() -> int:
     return secrets.randbits(31)
 
 
-def _lights(time: str, chance: Any) -> set[str]:
+def _lights(time: str) -> set[str]:
     """Return what shines at a time of day."""
     if time == "night":
         return {"stars", "moon"}
@@ -127,7 +126,7 @@ def resolve(wish: Wish, seed: int, prompt: str = "") -> Recipe:
         time = "storm"
     place = wish.place or _place(wish, str(chance.choice(places or ["hills"])))
     season = wish.season or str(chance.choice(["summer", "summer", "spring", "autumn"]))
-    features = wish.features | _lights(time, chance) | _of_place(place, rng(seed, "place"))
+    features = wish.features | _lights(time) | _of_place(place, rng(seed, "place"))
     if time in {"day", "dawn", "sunset", "storm"} and chance.random() < 0.9:
         features = features | {"clouds"}
     if place == "plain":
