@@ -21,6 +21,8 @@ __all__ = ["follow", "keeping"]
 _log = logging.getLogger("anymedia")
 #: How long a job is followed when the caller sets no deadline, in seconds; it stays resumable after that.
 PATIENCE = 3600.0
+#: A row that was changed within this many seconds is one that this process is at.
+_FRESH = 5.0
 
 
 @contextlib.asynccontextmanager
@@ -54,8 +56,9 @@ async def keeping(engine: Engine, lease: Lease) -> AsyncIterator[None]:
         raise
     finally:
         renewer.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await renewer
+        ended = (await asyncio.gather(renewer, return_exceptions=True))[0]
+        if isinstance(ended, Exception):
+            _log.warning("keeping hold of %s failed: %s", lease.call_id, type(ended).__name__)
         engine.store.release(lease)
 
 
@@ -79,9 +82,13 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
     until = engine.clock.steady() + PATIENCE if deadline is None else deadline
     hint = job.poll_after
     first = True
+    # A job that was left alone for a while is looked at at once, and says nothing about how long such a job takes.
+    watched = engine.clock.now() - record.updated_at < _FRESH
     while True:
         elapsed = max(0.0, engine.clock.now() - record.created_at)
-        pause = schedule.first(hint) if first and elapsed < 1.0 else schedule.next(elapsed, hint)
+        pause = schedule.next(elapsed, hint)
+        if first:
+            pause = schedule.first(hint) if watched else 0.0
         first = False
         pause = max(pause, engine.polls.reserve(record.backend, engine.clock.steady()))
         left = until - engine.clock.steady()
@@ -92,10 +99,11 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
             state = await engine.call(record.backend, "check_job", job=job, context=engine.context(record, row, deadline=left))
         except PluginError:
             raise
-        except MediaError as error:
-            _log.debug("a look at %s failed: %s", record.id, error.code)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong with a look, the job itself goes on
+            why = error.code if isinstance(error, MediaError) else type(error).__name__
+            _log.debug("a look at %s failed: %s", record.id, why)
             hint = getattr(error, "retry_after", None)
-            engine.report(record, note=f"a look failed ({error.code}); looking again")
+            engine.report(record, note=f"a look failed ({why}); looking again")
             continue
         hint = None
         if isinstance(state, Running):
@@ -104,7 +112,8 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
             hint = state.poll_after
             engine.report(record, fraction=state.progress, note=state.note)
         elif isinstance(state, Succeeded):
-            engine.store.add_duration(key, max(0.0, engine.clock.now() - record.created_at))
+            if watched:
+                engine.store.add_duration(key, max(0.0, engine.clock.now() - record.created_at))
             return state.outcome
         elif isinstance(state, Failed):
             raise _failed(engine, lease, record, state.error)
