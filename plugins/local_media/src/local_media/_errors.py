@@ -45,7 +45,7 @@ def missing_extra(what: str, extra: str) -> BackendUnavailable:
     """Return the error for a part that needs an extra of this distribution."""
     error = BackendUnavailable(
         f"{what} needs the extra {extra!r} of anymedia-local, which is not installed",
-        fix=f"pip install 'anymedia-local[{extra}]'",
+        fix=f"Install it: pip install 'anymedia-local[{extra}]'",
         delivery="not_sent",
     )
     error.retry = False
