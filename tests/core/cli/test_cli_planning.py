@@ -92,3 +92,12 @@ def test_a_config_that_is_not_there_is_said(call):
     told = call("image", "--config", "nowhere.json")
     assert told.code == 2
     assert "nowhere.json" in told.err
+
+
+def test_a_plan_says_why_not_elsewhere_and_leaves_out_what_is_beside_the_point(call):
+    text = call("plan", "video", "waves", "-b", "demo").out.decode()
+    assert "not demo/old-film: 'demo/old-film' was shut down on 2026-01-15; use 'film' instead" in text
+    assert "demo/painter" not in text
+    assert "more were not asked for, or do something else" in text
+    rejected = [r["candidate"] for r in call("plan", "video", "waves", "-b", "demo", "--json").json["rejected"]]
+    assert {"demo/painter", "demo/old-film", "locked/voice"} <= set(rejected)

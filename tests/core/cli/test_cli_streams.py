@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -169,3 +172,39 @@ def test_what_steers_a_terminal_does_not_reach_it():
     from anymedia.cli.console import clean
 
     assert clean("a\x1b[2Jb\u202ec\r\td\n") == "a\N{REPLACEMENT CHARACTER}[2Jb\N{REPLACEMENT CHARACTER}c\N{REPLACEMENT CHARACTER}\td\n"
+
+
+@pytest.mark.parametrize(
+    "words", [("--max-cost", "nan"), ("--max-cost", "-1"), ("--deadline", "nan"), ("--deadline", "0"), ("--deadline", "inf")]
+)
+def test_a_cap_that_would_hold_nothing_is_refused(call, submits, words):
+    told = call("image", "a boat", "-b", "demo", *words)
+    assert told.code == 2
+    assert "expected a number" in told.err
+    assert submits() == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("words", ["models", "models --json", "imagge --json", "--help"])
+def test_a_full_disk_behind_stdout_is_said_without_a_traceback(environment, work, words):
+    done = subprocess.run(
+        f"{sys.executable} -m anymedia {words} > /dev/full",
+        shell=True,
+        env=environment,
+        cwd=work,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="shell")
+def test_a_closed_stdout_is_no_traceback(environment, work):
+    done = subprocess.run(
+        f"{sys.executable} -m anymedia models >&-", shell=True, env=environment, cwd=work, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

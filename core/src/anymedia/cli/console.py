@@ -22,7 +22,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 
 
 class StdoutClosed(Exception):
-    """Whoever read our stdout went away."""
+    """Stdout takes no more: whoever read it went away (no words), or it cannot be written (the reason)."""
 
 
 def clean(text: str) -> str:
@@ -35,6 +35,8 @@ def _write(data: bytes) -> None:
         click.echo(data, nl=False)
     except BrokenPipeError:
         raise StdoutClosed from None
+    except OSError as error:
+        raise StdoutClosed(error.strerror) from None
 
 
 @attrs.frozen(kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import traceback
@@ -37,6 +38,10 @@ COMMANDS = MEDIA | {
 }
 
 
+#: What a full or failing disk says.
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
+
+
 class _Root(LazyGroup):
     """The outermost group: nothing leaves it but an exit code."""
 
@@ -49,13 +54,14 @@ class _Root(LazyGroup):
     def _guarded(self, words: list[str], prog_name: str, extra: dict[str, Any]) -> Exit:
         console = Console(json="--json" in words[: words.index("--") if "--" in words else None])
         try:
-            code = self._run(words, prog_name, extra, console)
-            sys.stdout.flush()
-        except (StdoutClosed, BrokenPipeError):
+            return self._run(words, prog_name, extra, console)
+        except (StdoutClosed, BrokenPipeError) as error:
             with contextlib.suppress(OSError, ValueError):
                 drop_stdout()
-            return Exit.PIPE_CLOSED
-        return code
+            if not str(error) or isinstance(error, BrokenPipeError):
+                return Exit.PIPE_CLOSED
+            click.echo(f"anymedia: cannot write to stdout: {error}", err=True)
+            return Exit.INTERNAL
 
     def _run(self, words: list[str], prog_name: str, extra: dict[str, Any], console: Console) -> Exit:
         try:
@@ -72,8 +78,10 @@ class _Root(LazyGroup):
         except (click.Abort, KeyboardInterrupt):
             console.error(Interrupted("interrupted; nothing was left running that this command knows of."))
             return Exit.INTERRUPTED
-        except StdoutClosed:
+        except (StdoutClosed, BrokenPipeError):
             raise
+        except OSError as error:
+            return _disk(error, console) if error.errno in _DISK else _internal(error, console)
         except Exception as error:  # noqa: BLE001 - a bug of ours must still give a document and a code
             return _internal(error, console)
 
@@ -89,6 +97,21 @@ class _UsageError(RequestError):
     """The command line itself is wrong."""
 
     code = "usage"
+
+
+class _DiskError(MediaError):
+    """Something could not be written."""
+
+    code = "cannot_write"
+
+
+def _disk(error: OSError, console: Console) -> Exit:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        drop_stdout()
+    console.error(_DiskError(f"cannot write: {error.strerror}", fix="make room, or write elsewhere"))
+    return Exit.INTERNAL
 
 
 class _InternalError(MediaError):

@@ -14,7 +14,7 @@ from ..state.store import ACTIVE_STATES, CallRecord
 from .carrying_out import resumable
 from .console import Console
 from .live import columns
-from .options import AS_JSON
+from .options import AS_JSON, DEADLINE
 from .progress import ProgressLine
 from .showing import show_result
 
@@ -85,7 +85,7 @@ def show(job_id: str, as_json: bool) -> None:
 
 @jobs.command("resume")
 @_ID
-@click.option("--deadline", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop waiting then; the job goes on.")
+@DEADLINE
 @AS_JSON
 @click.option("-q", "--quiet", is_flag=True, help="No notes and no progress on stderr.")
 def resume(job_id: str, deadline: float | None, as_json: bool, quiet: bool) -> None:

@@ -45,7 +45,7 @@ def _operations(row: ModelRow) -> str:
 
 def usable(instance: BackendInstance) -> str:
     """Say whether an instance is usable, or what it lacks."""
-    return "yes" if instance.usable else f"no: set {', '.join(instance.missing)}"
+    return "yes" if instance.usable else f"no: {', '.join(instance.missing)}"
 
 
 def life(instance: BackendInstance, row: ModelRow, today: datetime.date) -> str:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
-__all__ = ["AS_JSON", "advice_options", "apply", "frame_options", "picture_options", "run_options"]
+__all__ = ["AS_JSON", "DEADLINE", "advice_options", "apply", "frame_options", "picture_options", "run_options"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 Decorator = Callable[[Any], Any]
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout, also for an error.")
 
+
+def _amount(_ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """Refuse what is no finite number: a cap or a deadline of NaN would hold nothing."""
+    zero = param.name == "max_cost"
+    if value is None or (math.isfinite(value) and (value > 0 or (zero and value == 0))):
+        return value
+    raise click.BadParameter(f"expected a number {'from 0 up' if zero else 'above 0'}, got {value:g}")
+
+
+DEADLINE = click.option("--deadline", type=float, callback=_amount, metavar="SECONDS", help="Stop waiting then; the job goes on.")
 _RUN: tuple[Decorator, ...] = (
     click.option("-m", "--model", metavar="[BACKEND/]MODEL", help="Model, backend/model, or a backend's name."),
     click.option("-b", "--backend", metavar="NAME", help="Backend; without it the best usable one."),
@@ -23,8 +34,8 @@ _RUN: tuple[Decorator, ...] = (
     click.option("--extra", multiple=True, metavar="KEY=JSON", help="An option of this model alone; may be repeated."),
     click.option("--config", metavar="FILE.json|-", help="Read a GenerationConfig; options given here win over it."),
     click.option("--strict", is_flag=True, help="Refuse instead of adjusting anything."),
-    click.option("--max-cost", type=click.FloatRange(min=0), metavar="USD", help="Refuse what may cost more, or has no known price."),
-    click.option("--deadline", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop waiting then; the job goes on."),
+    click.option("--max-cost", type=float, callback=_amount, metavar="USD", help="Refuse what may cost more, or has no known price."),
+    DEADLINE,
     click.option("--no-wait", is_flag=True, help="Submit, print the job id, do not wait for the result."),
     click.option("--dry-run", is_flag=True, help="Print the plan; spend nothing."),
     AS_JSON,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from .console import Console
 
 if TYPE_CHECKING:
@@ -12,14 +14,30 @@ if TYPE_CHECKING:
 
 __all__ = ["adjusted", "cost_words", "show_plan", "show_result"]
 
+#: Reasons that say nothing about the request.
+_BESIDE_THE_POINT = frozenset({"not_named", "operation_unsupported"})
+
 
 def show_plan(console: Console, plan: Plan) -> None:
     """Print what would be sent, where, at what price, and why not elsewhere."""
     if console.json:
         console.document({"success": True, "dry_run": True, **plan.to_json()})
         return
-    for line in str(plan).splitlines():
+    for line in (*str(attrs.evolve(plan, rejected=())).splitlines(), *_rejected(plan)):
         console.result(line)
+
+
+def _rejected(plan: Plan) -> list[str]:
+    """Say why not elsewhere: the same reasons together, and of what was not asked for only how much there is."""
+    by_reason: dict[str, list[str]] = {}
+    aside = 0
+    for rejection in plan.rejected:
+        if any(reason.code in _BESIDE_THE_POINT for reason in rejection.reasons):
+            aside += 1
+        else:
+            by_reason.setdefault("; ".join(reason.text for reason in rejection.reasons), []).append(str(rejection.candidate))
+    lines = [f"  not {', '.join(candidates)}: {why}" for why, candidates in by_reason.items()]
+    return lines + ([f"  {aside} more were not asked for, or do something else (--json lists all)"] if aside else [])
 
 
 def show_result(console: Console, result: Result, *, paths: bool = True) -> None:
