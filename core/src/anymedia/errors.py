@@ -122,8 +122,10 @@ class MediaError(Exception):
         """Return the message and the fix, for a person."""
         if not self.fix:
             return self.message
+        if self.fix[:1].islower():  # a hint, which may begin with a command
+            return f"{self.message} ({self.fix})"
         stop = "" if self.message.endswith((".", "!", "?", ":")) else "."
-        return f"{self.message}{stop} {self.fix[:1].upper()}{self.fix[1:]}"
+        return f"{self.message}{stop} {self.fix}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the error as an agent gets it (JSON-ready)."""

@@ -1,0 +1,56 @@
+"""Several processes on one journal: a job is collected once, a budget holds for all of them together."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from core.fake_service import FakeService
+from core.routing import KEY, fake_router, fake_settings
+
+from anymedia import GenerateVideo, SqliteStore
+
+CHILD = Path(__file__).with_name("sharing_child.py")
+
+
+def _together(count: int, folder: Path, service: FakeService, what: str) -> list[int]:
+    words = [str(folder / "state.db"), str(folder / "out"), service.http.url, service.files.url, what]
+    started = [subprocess.Popen([sys.executable, str(CHILD), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(count)]
+    said = []
+    for child in started:
+        out, err = child.communicate(timeout=100)
+        assert child.returncode == 0, err.decode()[-2000:]
+        said.append(int(out))
+    return said
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("processes", [2, 8])
+async def test_several_processes_collect_each_of_a_hundred_jobs_just_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    monkeypatch.setitem(os.environ, "FAKE_KEY", KEY)
+    with FakeService(looks=1_000_000) as service:
+        store = SqliteStore(tmp_path / "state.db")
+        async with fake_router(service, settings=fake_settings(service), store=store) as router:
+            for number in range(100):
+                await router.submit(GenerateVideo(prompt=f"job {number}"), output=f"{tmp_path}/out/")
+        with sqlite3.connect(tmp_path / "state.db", timeout=30) as connection:
+            connection.execute("UPDATE calls SET lease_until = 0")
+        connection.close()
+        for job in service.jobs.values():
+            job["left"] = 0
+        assert _together(processes, tmp_path, service, "resume") == [100] * processes
+        fetched = Counter(r.path for r in service.files.received)
+        assert len(service.submits) == 100
+        assert set(fetched.values()) == {1}
+        assert len(fetched) == 100
+        assert len(list((tmp_path / "out").glob("*.mp4"))) == 100
+
+
+def test_five_processes_under_a_budget_for_ten_submit_just_ten(tmp_path: Path) -> None:
+    with FakeService() as service:
+        assert sum(_together(5, tmp_path, service, "spend")) == len(service.submits) == 10
