@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import unicodedata
+
 import click
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from anymedia.cli.arguments import any_reference, extra_params, mask, reference, shape, split_model, split_type
 from anymedia.cli.asking import ask, format_of_output
+from anymedia.cli.console import clean
 from anymedia.errors import InvalidRequest
 from anymedia.media import Video
 from anymedia.requests import Continuation, ContinueVideo, EditWithReferences, GenerateAudio, GenerateImage, GenerateVideo, Inpaint
@@ -224,3 +230,21 @@ def test_an_unquoted_prompt_is_noticed(call):
     told = call("video", "the", "camera", "moves", "-b", "demo")
     assert told.code == 2
     assert "quote the prompt" in told.err
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False), lambda inner: st.lists(inner, max_size=3)
+)
+
+
+@given(st.text(min_size=1).filter(lambda key: "=" not in key), _json)
+def test_any_json_value_comes_through_extra(key, value):
+    assert extra_params([f"{key}={json.dumps(value)}"]) == {key: value}
+
+
+@given(st.text())
+def test_nothing_that_steers_a_terminal_comes_through(text):
+    shown = clean(text)
+    assert len(shown) == len(text)
+    assert clean(shown) == shown
+    assert not any(unicodedata.category(c) == "Cc" and c not in "\t\n" for c in shown)

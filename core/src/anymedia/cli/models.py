@@ -22,9 +22,15 @@ _TASKS = (*get_args(Operation), "image", "video", "audio")
 @click.command("models")
 @click.argument("backend", required=False)
 @click.option("--task", type=click.Choice(_TASKS), metavar="OPERATION", help="Only models that do this (or make this medium).")
+@click.option("--refresh", is_flag=True, help="Ask BACKEND's service what it has now, keep that, and show what changed.")
 @AS_JSON
-def models(backend: str | None, task: str | None, as_json: bool) -> None:
+def models(backend: str | None, task: str | None, refresh: bool, as_json: bool) -> None:
     """List the models of all backends, or of BACKEND: what they do, price, whether they are usable here."""
+    if refresh:
+        from .refreshing import refresh_models
+
+        refresh_models(backend, Console(json=as_json))
+        return
     console, today = Console(json=as_json), datetime.datetime.now(datetime.UTC).date()
     rows = [(i, row) for i in load().pick(backend) for row in i.matrix.models if task is None or _does(row, task)]
     if as_json:

@@ -1,0 +1,122 @@
+"""``anymedia models --refresh BACKEND``: the service's own lists become the rows to plan by; what changed is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import click
+
+from ..capabilities import CapabilityMatrix
+from ..capabilities.snapshots import write_snapshot
+from ..context import Context
+from ..errors import InvalidRequest, RequestError, UnsupportedOperation
+from ..hookspecs import ListedModel
+from ..instances import COMPATIBLE, BackendInstance
+from .capabilities import plain
+from .console import Console
+from .live import Live, load
+
+__all__ = ["changes", "refresh_models"]
+
+#: Parts of a row that say how it was come by, not what the model can do.
+_ASIDE = frozenset({"note"})
+
+
+def refresh_models(backend: str | None, console: Console) -> None:
+    """List a service's models, keep them as the snapshot to plan by, tell the difference to what was known.
+
+    Raises:
+        RequestError: no backend was named, or its lists cannot be kept.
+        UnsupportedOperation: its lists do not say what the models can do.
+        BackendError: the service did not answer; what was known stands.
+    """
+    if backend is None:
+        raise click.UsageError("--refresh needs the name of a BACKEND")
+    live = load()
+    instance = live.pick(backend)[0]
+    listed = asyncio.run(_ask(live, instance))
+    rows = [dict(model.row) for model in listed if model.row]
+    if not rows:
+        raise UnsupportedOperation(f"what {backend!r} lists does not say what its models can do", fix="its own rows stand")
+    today = datetime.datetime.now(datetime.UTC).date()
+    before = live.registry.capabilities(instance.plugin)
+    document = {"schema": 1, "checked": today.isoformat(), "models": rows}
+    try:
+        path, after = write_snapshot(instance.plugin, document, before)
+    except OSError as error:
+        raise RequestError(f"the snapshot cannot be written: {error.strerror}", fix="set ANYMEDIA_CACHE to a directory that can") from error
+    _tell(console, instance.name, str(path), today, changes(before, after), [note for model in listed for note in model.notes])
+
+
+async def _ask(live: Live, instance: BackendInstance) -> Sequence[ListedModel]:
+    from ..running.clients import Clients
+
+    if instance.service == COMPATIBLE:
+        fix = "give its models in the settings ([backends.NAME.models])"
+        raise InvalidRequest(f"{instance.name!r} is somebody else's server: its lists do not speak for the whole plugin", fix=fix)
+    if not live.registry.has(instance.plugin, "list_models"):
+        raise UnsupportedOperation(f"backend {instance.name!r} has no lists to refresh from")
+    clients, secrets = Clients(), instance.secrets()
+    context = Context(
+        backend=instance.name,
+        service=instance.service,
+        settings=instance.context_settings,
+        secrets=secrets,
+        clients=lambda name, factory: clients.get(instance.name, secrets, name, factory),
+    )
+    try:
+        found: Sequence[ListedModel] = await live.registry.call(instance.plugin, "list_models", context=context)
+    finally:
+        await clients.aclose()
+    return found
+
+
+def changes(before: CapabilityMatrix, after: CapabilityMatrix) -> dict[str, Any]:
+    """Return the difference of two matrices as JSON: ids added and removed, and each changed field of the others."""
+    old, new = ({row.id: dict(_leaves(_shown(plain(row)))) for row in matrix.models} for matrix in (before, after))
+    changed = [
+        {"model": model, "field": field, "before": old[model].get(field), "after": new[model].get(field)}
+        for model in sorted(old.keys() & new.keys())
+        for field in sorted(old[model].keys() | new[model].keys())
+        if old[model].get(field) != new[model].get(field)
+    ]
+    return {"added": sorted(new.keys() - old.keys()), "removed": sorted(old.keys() - new.keys()), "changed": changed}
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key not in _ASIDE}
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, Mapping) or not value:
+        yield path, value
+        return
+    for key, inner in value.items():
+        if key not in _ASIDE:
+            yield from _leaves(inner, f"{path}.{key}" if path else str(key))
+
+
+def _tell(console: Console, name: str, path: str, today: datetime.date, found: Mapping[str, Any], notes: Sequence[str]) -> None:
+    if console.json:
+        console.document({"success": True, "backend": name, "checked": today.isoformat(), "path": path, **found, "notes": list(notes)})
+        return
+    for model in found["added"]:
+        console.note(f"+ {name}/{model}")
+    for model in found["removed"]:
+        console.note(f"- {name}/{model}")
+    for change in found["changed"]:
+        console.note(f"~ {name}/{change['model']}  {change['field']}: {_word(change['before'])} -> {_word(change['after'])}")
+    for note in notes:
+        console.note(f"  note: {note}")
+    counts = ", ".join(f"{len(found[kind])} {kind}" for kind in ("added", "removed"))
+    touched = len({change["model"] for change in found["changed"]})
+    console.note(f"{counts}, {touched} changed; listed on {today}")
+    console.result(path)
+
+
+def _word(value: Any) -> str:
+    return "nothing" if value is None else json.dumps(value, default=str)
