@@ -28,41 +28,61 @@ def capabilities() -> CapabilityMatrix:
 @hookimpl
 async def generate_image(request: GenerateImage, context: Context) -> Outcome:
     """Make one image by a Gemini image model (or a turn of a chat), or several by Imagen."""
-    from . import images, imagen
+    if _speaks(context, "imagen"):
+        from . import imagen
 
-    return await (imagen if _speaks(context, "imagen") else images).generate(request, context)
+        return await imagen.generate(request, context)
+    from . import images
+
+    return await images.generate(request, context)
 
 
 @hookimpl
 async def inpaint(request: Inpaint, context: Context) -> Outcome:
     """Change a region by edit_image with a mask reference; on Gemini image models by a guidance picture and words."""
-    from . import images, imagen
+    if _speaks(context, "imagen"):
+        from . import imagen
 
-    return await (imagen if _speaks(context, "imagen") else images).inpaint(request, context)
+        return await imagen.inpaint(request, context)
+    from . import images
+
+    return await images.inpaint(request, context)
 
 
 @hookimpl
 async def edit_with_references(request: EditWithReferences, context: Context) -> Outcome:
     """Make an image from pictures by edit_image with typed references; on Gemini image models by pictures and words."""
-    from . import images, imagen
+    if _speaks(context, "imagen"):
+        from . import imagen
 
-    return await (imagen if _speaks(context, "imagen") else images).edit_with_references(request, context)
+        return await imagen.edit_with_references(request, context)
+    from . import images
+
+    return await images.edit_with_references(request, context)
 
 
 @hookimpl
 async def generate_video(request: GenerateVideo, context: Context) -> Job:
     """Start a video by Veo or by Omni."""
-    from . import omni, veo
+    if _speaks(context, "veo"):
+        from . import veo
 
-    return await (veo if _speaks(context, "veo") else omni).generate(request, context)
+        return await veo.generate(request, context)
+    from . import omni
+
+    return await omni.generate(request, context)
 
 
 @hookimpl
 async def continue_video(request: ContinueVideo, context: Context) -> Job:
     """Extend a video by Veo, extend or edit one by Omni."""
-    from . import omni, veo
+    if _speaks(context, "veo"):
+        from . import veo
 
-    return await (veo if _speaks(context, "veo") else omni).go_on(request, context)
+        return await veo.go_on(request, context)
+    from . import omni
+
+    return await omni.go_on(request, context)
 
 
 @hookimpl

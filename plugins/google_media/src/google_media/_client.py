@@ -1,0 +1,173 @@
+"""One SDK client per instance, key and event loop. What is sent once is sent once, and never to another place.
+
+- ``HttpRetryOptions(attempts=1)``: without it the interactions client makes five attempts, and the classic one, on
+  aiohttp, sends a POST again when the connection breaks (google-genai 3.4, ``_api_client.py`` and ``_gaos/google_genai.py``).
+- Redirects are off for both transports: the SDK would take the key and the body along to wherever they point.
+- ``automatic_continuation=False`` goes with every call that is waited for: else one call may become several billed ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from anymedia.context import Context
+
+from ._errors import translated
+
+if TYPE_CHECKING:
+    from google.genai import Client
+
+__all__ = ["LOOK_SECONDS", "Connection", "call_options", "connect", "on_agent_platform", "seconds_for"]
+
+#: How long an answer may take: a picture takes a minute at times, a song longer. The option ``timeout`` wins.
+ANSWER_SECONDS = 600.0
+#: How long an answer to a quick question (a job's state, a list) may take.
+LOOK_SECONDS = 60.0
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_STORAGE = "https://storage.googleapis.com"
+_GEMINI = "https://generativelanguage.googleapis.com"
+
+
+@attrs.frozen(eq=False)
+class Connection:
+    """The SDK client; on Agent Platform without a key also the credentials it sends tokens of."""
+
+    sdk: Client
+    base_url: str
+    api_version: str
+    storage_url: str
+    credentials: Any = None
+    session: Any = None
+
+    @property
+    def aio(self) -> Any:
+        """The async half of the client (its calls are checked against the fake, not by types)."""
+        return self.sdk.aio
+
+    async def authorize(self) -> None:
+        """Fetch or renew the access token, off the event loop and before anything billable is sent."""
+        if self.credentials is not None and not self.credentials.valid:
+            from google.auth.transport.requests import Request
+
+            await asyncio.to_thread(self.credentials.refresh, Request())
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self.sdk.aio.aclose()
+        self.sdk.close()
+        if self.session is not None:
+            await self.session.close()
+
+
+def on_agent_platform(context: Context) -> bool:
+    """Whether the instance talks to Agent Platform; a compatible server says so by ``options = { mode = "agent_platform" }``."""
+    return "agent_platform" in {context.service, context.settings.get("mode")}
+
+
+async def connect(context: Context) -> Connection:
+    """Return the instance's connection, made on first use, with a token that is valid now.
+
+    Raises:
+        AuthenticationFailed: no token can be had.
+    """
+    await asyncio.to_thread(importlib.import_module, "google.genai")  # seconds, the first time
+    with translated(context):
+        connection = context.client(lambda: _make(context))
+        await connection.authorize()
+    return connection
+
+
+def seconds_for(context: Context, *, look: bool = False) -> float:
+    """Return how long to wait for an answer, in seconds."""
+    seconds = LOOK_SECONDS if look else float(context.settings.get("timeout", ANSWER_SECONDS))
+    return max(1.0, seconds if context.deadline is None else min(seconds, context.deadline))
+
+
+def call_options(context: Context, *, look: bool = False) -> Any:
+    """Return the ``http_options`` of one classic call: its time limit."""
+    from google.genai import types
+
+    return types.HttpOptions(timeout=round(seconds_for(context, look=look) * 1000))
+
+
+def _make(context: Context) -> Connection:
+    from google import genai
+    from google.genai import types
+
+    session = _session()
+    options = types.HttpOptions(
+        aiohttp_client=session,
+        base_url=context.settings.get("base_url"),
+        api_version=context.settings.get("api_version"),
+        retry_options=types.HttpRetryOptions(attempts=1),
+        # The one name is httpx2's, the other aiohttp's; the SDK gives each transport what it knows.
+        async_client_args={"follow_redirects": False, "allow_redirects": False},
+    )
+    credentials = None
+    if on_agent_platform(context):
+        chosen = _agent_platform_arguments(context)
+        credentials = chosen.get("credentials")
+        sdk = genai.Client(enterprise=True, http_options=options, **chosen)
+    else:
+        sdk = genai.Client(enterprise=False, api_key=_key(context), http_options=options)
+    in_force = sdk._api_client._http_options
+    return Connection(
+        sdk,
+        base_url=str(in_force.base_url or _GEMINI).rstrip("/"),
+        api_version=str(in_force.api_version or "v1"),
+        storage_url=str(context.settings.get("storage_url", _STORAGE)).rstrip("/"),
+        credentials=credentials,
+        session=session,
+    )
+
+
+def _session() -> Any:
+    """Return the session of the classic calls: the SDK would make its own in the middle of a submit, and warn about it there."""
+    try:
+        import aiohttp
+    except ImportError:
+        return None  # the SDK then uses httpx2 for all calls
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), trust_env=True, read_bufsize=1 << 22)
+
+
+def _key(context: Context) -> str:
+    # A compatible server may need no key; the SDK always does.
+    return context.secret("api_key").reveal() if context.has_secret("api_key") else "none"
+
+
+def _agent_platform_arguments(context: Context) -> dict[str, Any]:
+    """Project and location from the settings or the environment; with them either a key or the user's credentials."""
+    place = {name: _told(context, name) for name in ("project", "location")}
+    arguments: dict[str, Any] = {name: value for name, value in place.items() if value}
+    if context.has_secret("api_key") or context.service == "compatible":
+        return arguments | {"api_key": _key(context)}
+    return arguments | {"credentials": _deferred_credentials()}
+
+
+def _told(context: Context, name: str) -> str | None:
+    value = context.settings.get(name) or (context.secret(name).reveal() if context.has_secret(name) else None)
+    return None if value is None else str(value)
+
+
+def _deferred_credentials() -> Any:
+    """Return the user's application default credentials, looked for only when a token is needed."""
+    import google.auth
+    from google.auth.credentials import Credentials
+
+    class Deferred(Credentials):  # type: ignore[misc, no-untyped-call, unused-ignore]
+        real: Any = None
+
+        def refresh(self, request: Any) -> None:
+            if self.real is None:
+                self.real, _ = google.auth.default(scopes=[_SCOPE])  # type: ignore[no-untyped-call, unused-ignore]
+            self.real.refresh(request)
+            self.token: str | None = self.real.token
+            self.expiry: datetime.datetime | None = self.real.expiry
+            self._quota_project_id = self.real.quota_project_id
+
+    return Deferred()  # type: ignore[no-untyped-call, unused-ignore]

@@ -1,0 +1,165 @@
+"""The Interactions API: one turn that is waited for, or a job in the background; what came of it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from anymedia.context import Context, LoadedMedia
+from anymedia.errors import BackendError, QuotaExceeded
+from anymedia.redaction import clean_text
+from anymedia.results import ContinuationData, Failed, Job, JobState, Outcome, Piece, Running, Succeeded
+
+from ._client import Connection, connect, seconds_for
+from ._errors import bad_answer, translated
+from ._files import download
+from ._recipes import Message
+from ._refusals import filtered
+
+__all__ = ["KIND", "cancel", "content_of", "look", "start", "take_turn"]
+
+#: What marks a job's data as an interaction's.
+KIND = "interaction"
+
+
+def content_of(message: Message) -> list[dict[str, Any]]:
+    """Return a message as the API takes it: pictures inline, then the words."""
+    return [*(picture_block(p) for p in message.pictures), {"type": "text", "text": message.text}]
+
+
+def picture_block(picture: LoadedMedia) -> dict[str, Any]:
+    """Return a picture as a content block."""
+    return {"type": "image", "mime_type": picture.mime, "data": base64.b64encode(picture.data).decode()}
+
+
+async def _create(context: Context, body: Mapping[str, Any]) -> tuple[Any, Connection]:
+    connection = await connect(context)
+    given = {key: value for key, value in body.items() if value not in (None, {})}
+    async with context.submission():
+        with translated(context):
+            made = await connection.aio.interactions.create(model=context.model, timeout=seconds_for(context), **given)
+    return made, connection
+
+
+async def take_turn(context: Context, kind: str, body: Mapping[str, Any]) -> Outcome:
+    """Send one turn and wait for its picture or sound.
+
+    Args:
+        context: the call's context.
+        kind: ``image`` or ``audio``.
+        body: fields of the interaction.
+
+    Raises:
+        ContentRefused: it was blocked.
+        BadBackendResponse: it holds nothing of that kind.
+    """
+    # automatic_continuation would send the interaction on, hop by hop, each of them billed.
+    made, connection = await _create(context, {**body, "automatic_continuation": False})
+    state = _judge(made, kind, context, connection, {})
+    if isinstance(state, Failed):
+        raise state.error
+    if isinstance(state, Running):
+        raise bad_answer(f"it is still {made.status}", request_id=made.id)
+    return state.outcome
+
+
+async def start(context: Context, body: Mapping[str, Any], *, way: str | None = None) -> Job:
+    """Start a video in the background; the handle is all that is needed to look at it."""
+    made, _ = await _create(context, {**body, "background": True, "store": True})
+    if not made.id:
+        raise bad_answer("it gives no id")
+    return Job(id=made.id, data={"kind": KIND, **({"way": way} if way else {})})
+
+
+async def look(job: Job, context: Context) -> JobState:
+    """Look once at an interaction."""
+    connection = await connect(context)
+    with translated(context):
+        found = await connection.aio.interactions.get(job.id, timeout=seconds_for(context, look=True))
+    return _judge(found, "video", context, connection, job.data)
+
+
+async def cancel(job: Job, context: Context) -> None:
+    """Ask for an interaction to be stopped."""
+    connection = await connect(context)
+    with translated(context):
+        await connection.aio.interactions.cancel(job.id, timeout=seconds_for(context, look=True))
+
+
+def _judge(found: Any, kind: str, context: Context, connection: Connection, data: Mapping[str, Any]) -> JobState:
+    if found.status in {"queued", "in_progress"}:
+        return Running(note=found.status)
+    if found.status == "completed":
+        return _completed(found, kind, context, connection, data)
+    return Failed(error=_failed(found, kind, context))
+
+
+def _completed(found: Any, kind: str, context: Context, connection: Connection, data: Mapping[str, Any]) -> JobState:
+    blocks = list(_answer_blocks(found))
+    media = [b for b in blocks if b.type == kind and (b.data or b.uri)]
+    words = " ".join(b.text for b in blocks if b.type == "text" and b.text)
+    if not media:
+        return Failed(error=_nothing(found, kind, words, context))
+    piece = _piece(media[-1], words, found, kind, connection)
+    usage = found.usage.model_dump(mode="json", exclude_none=True) if found.usage is not None else {}
+    return Succeeded(outcome=Outcome(pieces=(piece,), continued_as=data.get("way"), usage=usage, request_id=found.id))
+
+
+def _answer_blocks(found: Any) -> Iterable[Any]:
+    """Yield the content of the latest answer: what came after the last thing that was said to the model."""
+    steps = list(found.steps or ())
+    said = max((i for i, step in enumerate(steps) if step.type == "user_input"), default=-1)
+    for step in steps[said + 1 :]:
+        if step.type == "model_output":
+            yield from (block for block in step.content or () if block.type in {"text", "image", "video", "audio"})
+
+
+def _piece(block: Any, words: str, found: Any, kind: str, connection: Connection) -> Piece:
+    onward = None if kind == "audio" else ContinuationData(data={"interaction": found.id})
+    if block.data:
+        try:
+            data = base64.b64decode(block.data, validate=True)
+        except binascii.Error:
+            raise bad_answer(f"its {kind} is not valid base64", request_id=found.id) from None
+        return Piece(data=data, mime=block.mime_type, text=words or None, continuation=onward)
+    where, headers = download(block.uri, connection)
+    return Piece(url=where, headers=headers, mime=block.mime_type, text=words or None, continuation=onward)
+
+
+def _problems(found: Any) -> list[str]:
+    """Return what the interaction says went wrong: its own errors, and those of its steps."""
+    listed = [(e.code, e.message) for e in found.errors or ()]
+    of_steps = [getattr(step, "error", None) for step in found.steps or ()]
+    listed += [(str(e.code or ""), e.message) for e in of_steps if e is not None]
+    return [": ".join(part for part in (code, message) if part) for code, message in listed]
+
+
+_SAFETY = ("safety", "blocked", "prohibited", "policy", "responsible ai", "sensitive", "usage guidelines")
+
+
+def _is_refusal(said: str) -> bool:
+    return any(word in said.lower() for word in _SAFETY)
+
+
+def _nothing(found: Any, kind: str, words: str, context: Context) -> BackendError:
+    said = "; ".join(_problems(found))
+    if _is_refusal(said):
+        return filtered(context, said)
+    if said or words:
+        return bad_answer(f"it was completed without {kind}: {clean_text(said or words)}", request_id=found.id)
+    # Google completes at once and empty where a video may not be uploaded for editing (EEA, Switzerland, UK, some US states).
+    region = " (in some regions Google edits no uploaded video)" if kind == "video" else ""
+    return bad_answer(f"it was completed without {kind} and says nothing of why{region}", request_id=found.id)
+
+
+def _failed(found: Any, kind: str, context: Context) -> BackendError:
+    said = clean_text("; ".join(_problems(found))) or "no reason given"
+    if _is_refusal(said):
+        return filtered(context, said, what=f"the {kind}")
+    if found.status == "budget_exceeded":
+        return QuotaExceeded(f"the provider's own budget for '{context.backend}' is used up: {said}", request_id=found.id)
+    error = BackendError(f"'{context.backend}' made no {kind}: it is {found.status} ({said})", request_id=found.id, delivery="unknown")
+    error.charged = "unknown"
+    return error

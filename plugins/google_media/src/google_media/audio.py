@@ -1,0 +1,77 @@
+"""Speech by generate_content, music by interactions."""
+
+from __future__ import annotations
+
+import io
+import re
+import wave
+from typing import Any
+
+from anymedia.context import Context
+from anymedia.requests import GenerateAudio
+from anymedia.results import Outcome, Piece
+
+from ._content import ask
+from ._interactions import take_turn
+from ._refusals import no_media
+
+__all__ = ["make_music", "speak", "wrapped"]
+
+#: What raw samples are when the mime type does not say: Google's speech models have used 16 bit, 24 kHz, mono.
+_RATE = 24_000
+
+
+async def speak(request: GenerateAudio, context: Context) -> Outcome:
+    """Speak a text; raw samples are given a WAV header, unless raw samples were asked for.
+
+    Raises:
+        BadBackendResponse: the answer holds no sound.
+    """
+    from google.genai import types
+
+    text = f"{request.instructions.rstrip('.: ')}: {request.prompt}" if request.instructions else request.prompt
+    config: dict[str, Any] = {"response_modalities": ["AUDIO"]}
+    if request.voice:
+        voice = types.VoiceConfig(prebuilt_voice_config=types.PrebuiltVoiceConfig(voice_name=request.voice))
+        config["speech_config"] = types.SpeechConfig(voice_config=voice)
+    response, candidate = await ask([types.Content(role="user", parts=[types.Part(text=text)])], context, config)
+    parts = (candidate.content.parts if candidate is not None and candidate.content is not None else None) or ()
+    blobs = [p.inline_data for p in parts if p.inline_data is not None and p.inline_data.data]
+    if not blobs:
+        raise no_media(context, candidate, " ".join(p.text for p in parts if p.text), "sound", response.response_id)
+    piece = _as_asked(b"".join(b.data for b in blobs), blobs[0].mime_type or "", raw=request.output_format == "pcm")
+    usage = {} if response.usage_metadata is None else response.usage_metadata.model_dump(mode="json", exclude_none=True)
+    return Outcome(pieces=(piece,), usage=usage, request_id=response.response_id)
+
+
+def _as_asked(data: bytes, mime: str, *, raw: bool) -> Piece:
+    samples = _is_raw(mime)
+    if raw:
+        if not samples:
+            with wave.open(io.BytesIO(data)) as file:
+                data = file.readframes(file.getnframes())
+        return Piece(data=data, mime="audio/pcm")
+    return Piece(data=wrapped(data, mime), mime="audio/wav") if samples else Piece(data=data, mime=mime)
+
+
+def _is_raw(mime: str) -> bool:
+    return mime.lower().startswith(("audio/l16", "audio/pcm", "audio/raw"))
+
+
+def wrapped(samples: bytes, mime: str) -> bytes:
+    """Return 16 bit samples (little endian, as Google sends them) with the WAV header that their mime type tells."""
+    rate = re.search(r"rate=([0-9]{4,6})", mime)
+    channels = re.search(r"channels=([1-8])", mime)
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(int(channels[1]) if channels else 1)
+        file.setsampwidth(2)
+        file.setframerate(int(rate[1]) if rate else _RATE)
+        file.writeframes(samples)
+    return out.getvalue()
+
+
+async def make_music(request: GenerateAudio, context: Context) -> Outcome:
+    """Make a song or a clip; its words come along as text."""
+    body = {"input": [{"type": "text", "text": request.prompt}], "response_format": {"type": "audio"}}
+    return await take_turn(context, "audio", body)

@@ -1,0 +1,29 @@
+"""Looking at a job, and stopping one: by the kind that its handle names."""
+
+from __future__ import annotations
+
+from anymedia.context import Context
+from anymedia.errors import UnsupportedOperation
+from anymedia.results import Job, JobState
+
+from . import _interactions, veo
+
+__all__ = ["cancel", "look"]
+
+
+async def look(job: Job, context: Context) -> JobState:
+    """Look once."""
+    if job.data.get("kind") == veo.KIND:
+        return await veo.look(job, context)
+    return await _interactions.look(job, context)
+
+
+async def cancel(job: Job, context: Context) -> None:
+    """Stop an interaction.
+
+    Raises:
+        UnsupportedOperation: for a Veo operation, which the SDK has no way to stop.
+    """
+    if job.data.get("kind") == veo.KIND:
+        raise UnsupportedOperation("a Veo operation cannot be stopped", fix="let it finish and leave its video")
+    await _interactions.cancel(job, context)

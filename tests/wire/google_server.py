@@ -1,0 +1,147 @@
+"""A fake of Google's two services on the loopback: the Gemini API (/v1/...) and Agent Platform (/v1beta1/...).
+
+    with GoogleServer() as fake:
+        fake.url                              # base_url of both
+        fake.content.turns[-1].pictures()     # what arrived, decoded
+        fake.submits()                        # how many billable requests arrived
+
+Requests are read strictly: a field that the service does not know, media that are not what they say, a thought signature
+that did not come back are refused in Google's own words. Pictures and videos are real, and small.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import urllib.parse
+from collections.abc import Mapping
+from typing import Any
+
+from wire.google_content import IMAGE_MODELS, TTS_MODELS, Content
+from wire.google_interactions import OMNI_MODELS, Interactions
+from wire.google_predict import Predictions
+from wire.google_values import Refused, error
+from wire.http_server import HttpServer, Received, Reply
+
+__all__ = ["KEY", "LOCATION", "PROJECT", "GoogleServer", "flat"]
+
+KEY = "AIzaFakeKeyForTests0123456789abcdefghij"
+PROJECT = "my-project"
+LOCATION = "us-central1"
+_BILLABLE = re.compile(r"POST /.*(?::generateContent|:predict|:predictLongRunning|/interactions)$")
+_PLACE = r"(?:(?P<place>projects/[^/]+/locations/[^/]+)/)?"
+_ROUTES = {
+    "content": re.compile(rf"POST /(?P<version>v1|v1beta|v1beta1)/{_PLACE}(?:publishers/google/)?models/(?P<model>[^/:]+):generateContent"),
+    "predict": re.compile(rf"POST /v1beta1/{_PLACE}publishers/google/models/(?P<model>[^/:]+):predict"),
+    "start": re.compile(rf"POST /v1beta1/{_PLACE}publishers/google/models/(?P<model>[^/:]+):predictLongRunning"),
+    "operation": re.compile(rf"POST /v1beta1/{_PLACE}publishers/google/models/(?P<model>[^/:]+):fetchPredictOperation"),
+    "create": re.compile(rf"POST /(?P<version>v1|v1beta|v1beta1)/{_PLACE}interactions"),
+    "get": re.compile(rf"GET /(?P<version>v1|v1beta|v1beta1)/{_PLACE}interactions/(?P<id>[^/]+)"),
+    "cancel": re.compile(rf"POST /(?P<version>v1|v1beta|v1beta1)/{_PLACE}interactions/(?P<id>[^/]+)/cancel"),
+    "begin_upload": re.compile(r"POST /upload/(?:v1|v1beta)/files"),
+    "download": re.compile(r"GET /(?:v1|v1beta)/files/(?P<id>[A-Za-z0-9_-]+):download"),
+    "file": re.compile(r"GET /(?:v1|v1beta)/files/(?P<id>[A-Za-z0-9_-]+)"),
+    "models": re.compile(r"GET /(?P<version>v1|v1beta)/models"),
+    "publisher_models": re.compile(r"GET /v1beta1/publishers/google/models"),
+    "stored": re.compile(r"GET /storage/v1/b/(?P<bucket>[^/]+)/o/(?P<name>.+)"),
+    "token": re.compile(r"POST /token"),
+}
+
+
+class GoogleServer(HttpServer):
+    """Both services. ``token`` is the access token that ``POST /token`` gives out and Agent Platform takes."""
+
+    def __init__(self, *, key: str = KEY) -> None:
+        super().__init__(self._route)
+        self.key = key
+        self.token = "ya29.fake-access-token-0123456789"
+        self.content = Content()
+        self.interactions = Interactions()
+        self.predictions = Predictions()
+
+    def submits(self) -> int:
+        """How many billable requests have arrived."""
+        return len(self.billed())
+
+    def billed(self) -> list[Received]:
+        """Return the billable requests that have arrived, in order."""
+        return [r for r in self.received if _BILLABLE.fullmatch(r.line)]
+
+    def _route(self, received: Received) -> Reply:
+        for name, pattern in _ROUTES.items():
+            if (found := pattern.fullmatch(received.line)) is not None:
+                try:
+                    return self._answered(name, received, found.groupdict())
+                except Refused as refused:
+                    return refused.reply
+        return error(404, f"The requested URL {received.path} was not found on this server.")
+
+    def _answered(self, name: str, received: Received, parts: Mapping[str, str | None]) -> Reply:
+        if name == "token":
+            return Reply.of_json({"access_token": self.token, "expires_in": 3600, "token_type": "Bearer"})
+        if name == "begin_upload" and "upload_id" in received.query:
+            return self.interactions.take_upload(received)  # the address is the secret
+        agent_platform = parts.get("version") == "v1beta1" or name in {"predict", "start", "operation", "publisher_models", "stored"}
+        self._authorize(received, agent_platform=agent_platform)
+        model, id_ = str(parts.get("model")), str(parts.get("id"))
+        if name == "content":
+            return self.content.answer(received, model, agent_platform=agent_platform)
+        if name == "create":
+            return self.interactions.create(received, agent_platform=agent_platform)
+        if name == "start":
+            return self.predictions.start(received, model, parts.get("place") or f"projects/{PROJECT}/locations/{LOCATION}")
+        if name in {"predict", "operation"}:
+            return self.predictions.predict(received, model) if name == "predict" else self.predictions.look(received)
+        if name == "stored":
+            return self._stored(str(parts["bucket"]), str(parts["name"]))
+        if name == "begin_upload":
+            return self.interactions.begin_upload(received, self.url)
+        if name == "file":
+            return Reply.of_json(self.interactions.file_json(id_))
+        if name in {"get", "cancel", "download"}:
+            found: Reply = getattr(self.interactions, name)(id_)
+            return found
+        return self._listed(agent_platform=agent_platform)
+
+    def _authorize(self, received: Received, *, agent_platform: bool) -> None:
+        if received.headers.get("x-goog-api-key") == self.key:
+            return
+        if agent_platform and received.headers.get("authorization") == f"Bearer {self.token}":
+            return
+        if agent_platform:
+            raise Refused("Request had invalid authentication credentials.", 401, reason="ACCESS_TOKEN_TYPE_UNSUPPORTED")
+        raise Refused("API key not valid. Please pass a valid API key.", 400, reason="API_KEY_INVALID")
+
+    def _stored(self, bucket: str, name: str) -> Reply:
+        data = self.predictions.stored.get(f"gs://{bucket}/{urllib.parse.unquote(name)}")
+        return error(404, "No such object") if data is None else Reply(body=data, headers={"content-type": "video/mp4"})
+
+    def _listed(self, *, agent_platform: bool) -> Reply:
+        if agent_platform:
+            named = [{"name": f"publishers/google/models/{m}"} for m in (*IMAGE_MODELS[:2], *self.predictions.veo)]
+            return Reply.of_json({"publisherModels": named})
+        ids = (*IMAGE_MODELS, *TTS_MODELS[:2], *OMNI_MODELS[:2])
+        return Reply.of_json(
+            {"models": [{"name": f"models/{m}", "displayName": m, "supportedGenerationMethods": ["generateContent"]} for m in ids]}
+        )
+
+
+def flat(received: Received) -> dict[str, Any]:
+    """Return one submit as a flat mapping of dotted field to text, number or bytes."""
+    found: dict[str, Any] = {"path": received.path}
+
+    def walk(value: Any, where: str) -> None:
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                walk(inner, f"{where}.{key}")
+        elif isinstance(value, list):
+            for index, inner in enumerate(value):
+                walk(inner, f"{where}.{index}")
+        elif isinstance(value, str) and where.endswith((".data", ".bytesBase64Encoded")):
+            found[where] = base64.b64decode(value)
+        else:
+            found[where] = json.dumps(value) if isinstance(value, bool) or value is None else value
+
+    walk(received.json(), "body")
+    return found
