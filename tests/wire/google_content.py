@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
-from wire.google_values import Refused, bytes_of, only, shape_of, want
+from wire.google_values import Refused, bytes_of, only, shape_of, unbase64, want
 from wire.http_server import Received, Reply
 from wire.media_bytes import image, sound
 
@@ -49,7 +49,7 @@ class Turn:
 
     def pictures(self) -> list[bytes]:
         """Return all pictures, in order."""
-        return [base64.b64decode(p["inlineData"]["data"]) for c in self.contents for p in c["parts"] if "inlineData" in p]
+        return [unbase64(p["inlineData"]["data"]) for c in self.contents for p in c["parts"] if "inlineData" in p]
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -95,7 +95,8 @@ class Content:
             data = bytes_of(part["inlineData"].get("data"), part["inlineData"].get("mimeType"), "inline_data")
             key = hashlib.sha256(data).hexdigest()
         if role == "model" and key in self.signed:
-            want(part.get("thoughtSignature") == self.signed[key], "Image part is missing a thought_signature in content position")
+            given = unbase64(part.get("thoughtSignature", ""))
+            want(given == unbase64(self.signed[key]), "Image part is missing a thought_signature in content position")
 
     def _made(self, turn: Turn, *, agent_platform: bool) -> Any:
         kind = self.next_answers.pop(0) if self.next_answers else "media"

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 from wire.google_content import IMAGE_MODELS
-from wire.google_values import Refused, bytes_of, only, seconds_of, shape_of, want
+from wire.google_values import Refused, bytes_of, only, seconds_of, shape_of, unbase64, want
 from wire.http_server import Received, Reply
 from wire.media_bytes import image, sound, video
 
@@ -50,7 +50,7 @@ class Interaction:
 
     def pictures(self) -> list[bytes]:
         """Return the pictures that were sent."""
-        return [base64.b64decode(b["data"]) for b in self.blocks("image")]
+        return [unbase64(b["data"]) for b in self.blocks("image")]
 
     @property
     def task(self) -> str | None:
@@ -206,7 +206,7 @@ class Interactions:
 
     def _source_seconds(self, found: Interaction) -> float | None:
         for block in found.blocks("video"):
-            data = base64.b64decode(block["data"]) if "data" in block else self.files[self._file_of(block["uri"])]
+            data = unbase64(block["data"]) if "data" in block else self.files[self._file_of(block["uri"])]
             return seconds_of(data)
         previous = found.body.get("previous_interaction_id")
         return seconds_of(self.find(previous).media) if previous else None

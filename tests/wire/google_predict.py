@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
-from wire.google_values import Refused, bytes_of, only, seconds_of, shape_of, want
+from wire.google_values import Refused, bytes_of, only, seconds_of, shape_of, unbase64, want
 from wire.http_server import Received, Reply
 from wire.media_bytes import image, video
 
@@ -19,6 +19,13 @@ _REFERENCES = {
     "REFERENCE_TYPE_STYLE": "styleImageConfig",
     "REFERENCE_TYPE_CONTROL": "controlImageConfig",
     "REFERENCE_TYPE_SUBJECT": "subjectImageConfig",
+}
+#: Protobuf's JSON takes both spellings of a field; google-genai 3.4 sends these as they are written here.
+_CONFIGS = {
+    "maskImageConfig": ("maskMode", "maskClasses", "dilation"),
+    "styleImageConfig": ("style_description",),
+    "controlImageConfig": ("controlType", "enableControlImageComputation"),
+    "subjectImageConfig": ("subject_type", "subject_description"),
 }
 _IMAGEN_PARAMETERS = (
     "sampleCount",
@@ -67,7 +74,7 @@ class Predicted:
 
     def picture(self, kind: str) -> bytes:
         """Return the bytes of the first reference of a kind."""
-        return base64.b64decode(self.references(kind)[0]["referenceImage"]["bytesBase64Encoded"])
+        return unbase64(self.references(kind)[0]["referenceImage"]["bytesBase64Encoded"])
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -129,6 +136,8 @@ class Predictions:
             want(kind in _REFERENCES, f"unknown referenceType {kind!r}")
             config = _REFERENCES[kind]
             only(reference, ("referenceType", "referenceId", "referenceImage", *([config] if config else [])), "referenceImages")
+            if config:
+                only(reference.get(config, {}), _CONFIGS[config], config)
             picture = reference.get("referenceImage")
             own_mask = kind == "REFERENCE_TYPE_MASK" and reference["maskImageConfig"]["maskMode"] != "MASK_MODE_USER_PROVIDED"
             if not own_mask:
@@ -136,7 +145,7 @@ class Predictions:
                 bytes_of(picture.get("bytesBase64Encoded"), picture.get("mimeType"), "referenceImage")
         if found.references("mask"):
             want(found.references("raw"), "a mask needs the raw picture it belongs to")
-            classes = found.references("mask")[0]["maskImageConfig"].get("segmentationClasses", [])
+            classes = found.references("mask")[0]["maskImageConfig"].get("maskClasses", [])
             want(len(classes) <= 5, "at most 5 segmentation classes")
 
     def start(self, received: Received, model: str, place: str) -> Reply:
@@ -186,7 +195,7 @@ class Predictions:
     def _made(self, found: Predicted) -> list[Mapping[str, Any]]:
         seconds = float(found.parameters.get("durationSeconds", 8))
         if (source := found.instance.get("video")) is not None:
-            data = self.stored[source["gcsUri"]] if "gcsUri" in source else base64.b64decode(source["bytesBase64Encoded"])
+            data = self.stored[source["gcsUri"]] if "gcsUri" in source else unbase64(source["bytesBase64Encoded"])
             seconds = seconds_of(data) + 7
         size = (64, 112) if found.parameters.get("aspectRatio") == "9:16" else (112, 64)
         count = found.parameters.get("sampleCount", 1)

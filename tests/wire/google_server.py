@@ -11,7 +11,6 @@ that did not come back are refused in Google's own words. Pictures and videos ar
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import urllib.parse
@@ -21,7 +20,7 @@ from typing import Any
 from wire.google_content import IMAGE_MODELS, TTS_MODELS, Content
 from wire.google_interactions import OMNI_MODELS, Interactions
 from wire.google_predict import Predictions
-from wire.google_values import Refused, error
+from wire.google_values import Refused, error, unbase64
 from wire.http_server import HttpServer, Received, Reply
 
 __all__ = ["KEY", "LOCATION", "PROJECT", "GoogleServer", "flat"]
@@ -139,7 +138,7 @@ def flat(received: Received) -> dict[str, Any]:
             for index, inner in enumerate(value):
                 walk(inner, f"{where}.{index}")
         elif isinstance(value, str) and where.endswith((".data", ".bytesBase64Encoded")):
-            found[where] = base64.b64decode(value)
+            found[where] = unbase64(value)
         else:
             found[where] = json.dumps(value) if isinstance(value, bool) or value is None else value
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from wire.http_server import Reply
 
-__all__ = ["Refused", "bytes_of", "error", "only", "seconds_of", "shape_of", "want"]
+__all__ = ["Refused", "bytes_of", "error", "only", "seconds_of", "shape_of", "unbase64", "want"]
 
 #: Pixels an edge that a tier stands for here: true to its order, small enough to be drawn at once.
 _EDGES = {"512": 128, "1K": 256, "2K": 320, "4K": 384}
@@ -46,11 +46,16 @@ def want(condition: object, message: str) -> None:
         raise Refused(message)
 
 
+def unbase64(text: str) -> bytes:
+    """Return the bytes of a JSON bytes field: protobuf takes both base64 alphabets, and google-genai sends both."""
+    return base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
+
+
 def bytes_of(text: object, mime: object, where: str) -> bytes:
     """Return the bytes of a base64 field, which must be what its mime type says."""
     want(isinstance(text, str) and text, f"{where}: no data")
     try:
-        data = base64.b64decode(str(text), validate=True)
+        data = unbase64(str(text))
     except binascii.Error:
         raise Refused(f"{where}: Base64 decoding failed") from None
     start = _MAGIC.get(str(mime))
