@@ -87,6 +87,15 @@ async def test_a_compatible_service_without_an_address_is_refused_without_a_subm
 
 
 @pytest.mark.anyio
+async def test_answers_that_wait_are_read_ahead_only_a_little(fake: OpenAIServer, make_context: MakeContext) -> None:
+    await draw(make_context("gpt-image-2", "generate_image"))
+    connection = _client.connect(make_context("gpt-image-2", "generate_image"))
+    session = connection.http._transport.client  # type: ignore[attr-defined]
+    assert session._read_bufsize == 16 * 1024
+    assert session.connector.limit == 1000
+
+
+@pytest.mark.anyio
 async def test_only_a_few_big_answers_are_taken_in_at_once(
     fake: OpenAIServer, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,7 +41,7 @@ async def take_turn(request: GenerateImage, context: Context) -> Outcome:
         made = _made(turn, request_id, context)
     form = made.output_format or request.output_format
     piece = Piece(
-        data=made.result,
+        data=made.data,
         mime=mime_of(form) if form in {"png", "jpeg", "webp"} else None,
         text=made.revised_prompt,
         continuation=ContinuationData(
@@ -83,7 +83,7 @@ def _made(turn: Turn, request_id: str | None, context: Context) -> Any:
     Raises:
         MediaError: for a turn without an image.
     """
-    done = [call for call in turn.calls if call.status == "completed" and call.result]
+    done = [call for call in turn.calls if call.status == "completed" and call.data]
     if done:
         return done[-1]
     said = next((call.error for call in turn.calls if call.error is not None), turn.error)

@@ -117,7 +117,7 @@ def _pieces(answer: ImagesAnswer, asked: str | None) -> list[Piece]:
     form = answer.output_format or asked
     mime = mime_of(form) if form in {"png", "jpeg", "webp"} else None
     return [
-        Piece(data=p.b64_json, mime=mime, text=p.revised_prompt) if p.b64_json else Piece(url=p.url, mime=mime, text=p.revised_prompt)
+        Piece(data=p.data, mime=mime, text=p.revised_prompt) if p.data else Piece(url=p.url, mime=mime, text=p.revised_prompt)
         for p in answer.data or ()
     ]
 

@@ -1,0 +1,300 @@
+"""An image call through the router beside the bare OpenAI SDK as it comes: CPU a call, peak memory, decoding.
+
+    python benchmarks/openai_call.py [--rounds 5] [--calls 400] [--only cpu|memory|decode]
+
+A server in a child process answers every call with the same image over the loopback; each way of asking runs in a process of its
+own, the ways of a round one after the other, and the medians over the rounds are compared. ``sdk`` is ``AsyncOpenAI`` with its
+defaults (its own retries off), the base64 decoded and the bytes written to a file. ``plugin`` is the plugin's hook alone, its bytes
+written the same way. ``router`` is ``Router.generate_image`` with a store in memory: planned, reserved, journalled, asked for once,
+the file sniffed, summed, synced and linked into place. Files go to a file system in memory where there is one, so that not the disk
+is measured.
+
+Bars: at most 1.1 x the SDK's CPU with 1 call in flight, below it with 50 and with 500; with 500 images of 1.5 MB in flight at most
+half its peak memory above idle; a 4 MB image decoded in at most 0.25 x the time of json and base64.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import io
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+WAYS = ("sdk", "plugin", "router")
+BARS = {1: 1.1, 50: 1.0, 500: 1.0}
+MEMORY_BAR, DECODE_BAR = 0.5, 0.25
+
+
+def picture(size: int) -> bytes:
+    """Return a PNG of noise of about ``size`` bytes."""
+    from PIL import Image
+
+    edge = max(1, round((size / 3) ** 0.5))
+    out = io.BytesIO()
+    Image.frombytes("RGB", (edge, edge), random.Random(1).randbytes(edge * edge * 3)).save(out, "PNG", compress_level=0)
+    return out.getvalue()
+
+
+def answer(size: int) -> bytes:
+    """Return the JSON the Images API gives for one image."""
+    usage = {
+        "input_tokens": 12,
+        "input_tokens_details": {"text_tokens": 12, "image_tokens": 0},
+        "output_tokens": 1056,
+        "total_tokens": 1068,
+    }
+    data = [{"b64_json": base64.b64encode(picture(size)).decode()}]
+    return json.dumps({"created": 1_790_000_000, "output_format": "png", "usage": usage, "data": data}).encode()
+
+
+async def serve(size: int) -> None:
+    """Answer every POST with the image; prints the port."""
+    from aiohttp import web
+
+    body = answer(size)
+
+    async def reply(request: web.BaseRequest) -> web.StreamResponse:
+        await request.read()
+        response = web.StreamResponse(headers={"content-type": "application/json", "x-request-id": "req_1"})
+        response.content_length = len(body)
+        await response.prepare(request)
+        for start in range(0, len(body), 1 << 18):
+            await response.write(body[start : start + (1 << 18)])
+        return response
+
+    runner = web.ServerRunner(web.Server(reply, access_log=None))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=2048).start()
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.Event().wait()
+
+
+class Measured:
+    """CPU seconds of this process and its peak memory above what it held before, for the block."""
+
+    def __enter__(self) -> Measured:
+        self._idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        self._cpu = time.process_time()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cpu = time.process_time() - self._cpu
+        self.peak_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - self._idle) / 1024
+
+
+async def in_flight(one: Callable[[int], Awaitable[Any]], calls: int, at_once: int) -> None:
+    """Make so many calls, so many of them at once."""
+    numbers = iter(range(calls))
+
+    async def worker() -> None:
+        for number in numbers:
+            await one(number)
+
+    await asyncio.gather(*(worker() for _ in range(at_once)))
+
+
+async def by_sdk(url: str, folder: Path, calls: int, at_once: int) -> Measured:
+    """Ask with the SDK as it comes."""
+    from openai import AsyncOpenAI
+
+    async with AsyncOpenAI(base_url=url, api_key="sk-benchmark", max_retries=0) as sdk:
+
+        async def one(number: int) -> None:
+            made = await sdk.images.generate(model="gpt-image-2.6-sunburst", prompt="a boat")
+            assert made.data is not None
+            (folder / f"{number}.png").write_bytes(base64.b64decode(made.data[0].b64_json or ""))
+
+        await in_flight(one, min(calls, at_once, 20), min(at_once, 20))
+        with Measured() as measured:
+            await in_flight(one, calls, at_once)
+    return measured
+
+
+async def by_plugin(url: str, folder: Path, calls: int, at_once: int) -> Measured:
+    """Ask through the plugin's hook alone."""
+    from anymedia.context import Context
+    from anymedia.credentials import Secret
+    from anymedia.requests import GenerateImage
+    from openai_media import plugin
+
+    row = plugin.capabilities().model("gpt-image-2.6-sunburst")
+    assert row is not None
+    made: dict[str, Any] = {}
+
+    def client(name: str, factory: Callable[[], Any]) -> Any:
+        if name not in made:
+            made[name] = factory()
+        return made[name]
+
+    async def one(number: int) -> None:
+        context = Context(
+            backend="openai",
+            model=row.id,
+            service="openai",
+            row=row,
+            operation=row.operations["generate_image"],
+            settings={"base_url": url},
+            secrets={"api_key": Secret("sk-benchmark")},
+            clients=client,
+        )
+        outcome = await plugin.generate_image(request=GenerateImage(prompt="a boat"), context=context)
+        (folder / f"{number}.png").write_bytes(outcome.pieces[0].data or b"")
+
+    await in_flight(one, min(calls, at_once, 20), min(at_once, 20))
+    with Measured() as measured:
+        await in_flight(one, calls, at_once)
+    for found in made.values():
+        await found.aclose()
+    return measured
+
+
+async def by_router(url: str, folder: Path, calls: int, at_once: int) -> Measured:
+    """Ask through the router."""
+    from anymedia.router import Router
+    from anymedia.settings import InstanceSettings, Settings
+    from anymedia.state.memory import MemoryStore
+
+    os.environ["OPENAI_API_KEY"] = "sk-benchmark"
+    own = InstanceSettings(name="openai", plugin="openai", service="openai", base_url=url)
+    settings = Settings(instances={"openai": own}, state_dir=folder)
+    async with Router(store=MemoryStore(), settings=settings) as router:
+
+        async def one(number: int) -> None:
+            output = folder / f"{number}.png"
+            await router.generate_image(prompt="a boat", backend="openai", model="gpt-image-2.6-sunburst", output=output, overwrite=True)
+
+        await in_flight(one, min(calls, at_once, 20), min(at_once, 20))
+        with Measured() as measured:
+            await in_flight(one, calls, at_once)
+    return measured
+
+
+def run_way(way: str, url: str, calls: int, at_once: int) -> dict[str, float]:
+    """Run one way in a process of its own."""
+    command = [sys.executable, __file__, "--way", way, "--url", url, "--calls", str(calls), "--at-once", str(at_once)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+class Server:
+    """The answering child process."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def __enter__(self) -> str:
+        self._process = subprocess.Popen([sys.executable, __file__, "--serve", str(self._size)], stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        return f"http://127.0.0.1:{int(self._process.stdout.readline())}/v1"
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+def cpu(rounds: int, calls: int) -> None:
+    """CPU a call, with 1, 50 and 500 calls in flight."""
+    print(f"\nCPU a call, a small image, median of {rounds} rounds")
+    with Server(60) as url:
+        for at_once, bar in BARS.items():
+            number = max(calls, at_once * 2)
+            seen: dict[str, list[float]] = {way: [] for way in WAYS}
+            for _ in range(rounds):
+                for way in WAYS:
+                    seen[way].append(run_way(way, url, number, at_once)["cpu"] / number * 1000)
+            sdk, plugin, router = (median(seen[way]) for way in WAYS)
+            verdict = "within the bar" if router <= bar * sdk else "MISSED"
+            alone = f"plugin alone {plugin:.2f} ms = {plugin / sdk:.2f} x"
+            print(
+                f"  {at_once:>3} in flight: sdk {sdk:.2f} ms, {alone}, router {router:.2f} ms = {router / sdk:.2f} x (bar {bar} x): {verdict}"
+            )
+
+
+def memory(rounds: int) -> None:
+    """Peak memory above idle, 500 images of 1.5 MB in flight."""
+    print(f"\nPeak memory above idle, 500 images of 1.5 MB in flight, median of {rounds} rounds")
+    with Server(1_500_000) as url:
+        seen: dict[str, list[float]] = {way: [] for way in WAYS}
+        for _ in range(rounds):
+            for way in WAYS:
+                seen[way].append(run_way(way, url, 500, 500)["peak_mb"])
+    sdk, plugin, router = (median(seen[way]) for way in WAYS)
+    verdict = "within the bar" if router <= MEMORY_BAR * sdk else "MISSED"
+    print(
+        f"  sdk {sdk:.0f} MB, plugin alone {plugin:.0f} MB, router {router:.0f} MB = {router / sdk:.2f} x (bar {MEMORY_BAR} x): {verdict}"
+    )
+
+
+def decode(rounds: int) -> None:
+    """A 4 MB image out of its JSON: the plugin's way beside json and base64."""
+    from openai_media._answers import decode_images
+
+    body = answer(4_000_000)
+
+    def plain() -> bytes:
+        return base64.b64decode(json.loads(body)["data"][0]["b64_json"])
+
+    def ours() -> bytes:
+        found = decode_images(body).data
+        assert found is not None
+        return found[0].data or b""
+
+    assert plain() == ours()
+    seen: dict[str, list[float]] = {"plain": [], "ours": []}
+    for _ in range(rounds * 5):
+        for name, way in (("plain", plain), ("ours", ours)):
+            begun = time.perf_counter()
+            way()
+            seen[name].append(time.perf_counter() - begun)
+    usual, took = median(seen["plain"]) * 1000, median(seen["ours"]) * 1000
+    verdict = "within the bar" if took <= DECODE_BAR * usual else "MISSED"
+    print(
+        f"\nA 4 MB image out of its JSON: json+base64 {usual:.1f} ms, plugin {took:.1f} ms = {took / usual:.2f} x (bar {DECODE_BAR} x): {verdict}"
+    )
+
+
+def main() -> None:
+    """Run the parts asked for, or one child's part."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--calls", type=int, default=400)
+    parser.add_argument("--only", choices=["cpu", "memory", "decode"])
+    for hidden in ("--serve", "--way", "--url", "--at-once"):
+        parser.add_argument(hidden, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.serve is not None:
+        asyncio.run(serve(int(asked.serve)))
+    elif asked.way is not None:
+        way = {"sdk": by_sdk, "plugin": by_plugin, "router": by_router}[asked.way]
+        memory_files = Path("/dev/shm")
+        with tempfile.TemporaryDirectory(prefix="anymedia-bench-", dir=memory_files if memory_files.is_dir() else None) as folder:
+            measured = asyncio.run(way(asked.url, Path(folder), asked.calls, int(asked.at_once)))
+        print(json.dumps({"cpu": measured.cpu, "peak_mb": measured.peak_mb}))
+    else:
+        if asked.only in {None, "decode"}:
+            decode(asked.rounds)
+        if asked.only in {None, "cpu"}:
+            cpu(asked.rounds, asked.calls)
+        if asked.only in {None, "memory"}:
+            memory(max(1, asked.rounds // 2))
+
+
+if __name__ == "__main__":
+    main()
