@@ -406,3 +406,47 @@ async def test_an_unknown_job_is_a_clear_error() -> None:
 
 def test_an_unresolved_continuation_is_never_planned_as_if_it_were() -> None:
     assert not Continuation(id="x").resolved
+
+
+async def test_an_expired_link_is_replaced_by_a_fresh_one_when_the_job_is_taken_up_again() -> None:
+    with FakeService(looks=0) as service:
+        service.files.fail("status", on="GET", times=None, status=403)
+        async with fake_router(service) as router:
+            with pytest.raises(BadBackendResponse, match="jobs resume") as caught:
+                await router.generate_video(prompt="waves")
+            assert (caught.value.charged, router.jobs()[0].state) == ("yes", "collecting")
+            service.files.faults.clear()
+            looks = len([r for r in service.http.received if r.method == "GET"])
+            result = await router.resume(str(caught.value.job_id))
+            assert result.path.read_bytes() == mp4()
+            assert len([r for r in service.http.received if r.method == "GET"]) == looks + 1
+            assert len(service.submits) == 1
+
+
+async def test_an_image_whose_collection_was_broken_off_is_collected_from_what_was_spooled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeService() as service:
+        async with fake_router(service) as router:
+            (tmp_path / "out").mkdir()
+            broken = True
+
+            def full(*arguments: object, **more: object) -> object:
+                if broken:
+                    raise OSError(28, "No space left on device")
+                return commit(*arguments, **more)  # type: ignore[arg-type]
+
+            from anymedia.transfer.writing import Writer
+
+            commit = Writer.commit
+            monkeypatch.setattr(Writer, "commit", full)
+            with pytest.raises(OSError, match="No space"):
+                await router.generate_image(prompt="a fox", output=tmp_path / "out" / "fox.png")
+            broken = False
+            row = router.jobs()[0]
+            assert row.state == "collecting"
+            result = await router.resume(row.id)
+            assert result.path == tmp_path / "out" / "fox.png"
+            assert result.path.read_bytes() == png()
+            assert len(service.submits) == 1
+            assert [p.name for p in (tmp_path / "out").iterdir()] == ["fox.png"]

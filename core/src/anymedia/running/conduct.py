@@ -13,15 +13,17 @@ from ..errors import BackendError, MediaError
 from ..planning import Candidate, Plan, PlannedCall
 from ..policy import Policy
 from ..results import Job, Result
+from ..state.errors import LeaseLost
 from ..state.store import CallRecord, Lease, NewCall
 from ..transfer.paths import plan_output
 from .engine import LEASE_SECONDS, Engine, new_id
-from .finishing import finish, output_target, suffix_of
+from .finishing import finish, output_target, suffix_of, uncollected
 from .following import follow, keeping
 from .preparing import Loaded, load_inputs, read_protection
 from .protecting import Protection
 from .records import request_json
 from .results import result_of
+from .resuming import resume_call
 from .submitting import may_send_again, submit
 
 __all__ = ["Conductor", "Output"]
@@ -114,6 +116,10 @@ class Conductor:
             try:
                 await self._carry_out(plan, lease, record, call, loaded)
                 return
+            except LeaseLost:
+                # This process was away for so long that another one took the call over: let that one finish.
+                await resume_call(self.engine, record.id, self.deadline)
+                return
             except BackendError as error:
                 if error.delivery is None or not may_send_again(error, error.delivery):
                     raise
@@ -132,7 +138,10 @@ class Conductor:
             done = await submit(engine, lease, record, call.request, row, loaded, self.policy, self.deadline)
             made = done.made
             outcome = await follow(engine, lease, done.record, row, self.deadline) if isinstance(made, Job) else made
-            await finish(engine, lease, done.record, outcome, self.protection)
+            try:
+                await finish(engine, lease, done.record, outcome, self.protection)
+            except MediaError as error:
+                raise uncollected(error, record) from None
 
     def _spare(self) -> list[Candidate]:
         """Return who may take over: other backends that honour all intent, never the last resort, nobody if one was named."""

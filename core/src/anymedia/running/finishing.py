@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from ..errors import BadBackendResponse, MediaError
+from ..errors import BackendError, BadBackendResponse, MediaError
 from ..media import mime_of
 from ..requests import Continuation, StoredFile
 from ..results import MediaFile, Outcome, Piece
@@ -187,6 +187,17 @@ def _continuable(engine: Engine, record: CallRecord, piece: Piece, file: MediaFi
     )
     engine.store.save_continuation(continuation)
     return attrs.evolve(file, continuation_id=continuation.id)
+
+
+def uncollected(error: MediaError, record: CallRecord) -> MediaError:
+    """Complete an error of collecting: the work is done and paid, and the job can be taken up again."""
+    error.job_id = error.job_id or record.id
+    error.charged = "yes"
+    if isinstance(error, BackendError):
+        error.backend, error.model = record.backend, record.model
+    how = f"anymedia jobs resume {record.id}"
+    error.fix = f"{error.fix} ({how})" if error.fix else f"The work is done. Collect it with: {how}"
+    return error
 
 
 def suffix_of(media: str, format_name: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,17 +21,19 @@ from ..errors import (
 from ..media import Image
 from ..policy import Policy
 from ..requests import Inpaint
-from ..results import Job, Outcome
+from ..results import Job, Outcome, Succeeded
 from ..state.store import FINAL_STATES, CallRecord, Lease
 from .engine import LEASE_SECONDS, Engine
-from .finishing import finish
+from .finishing import finish, uncollected
 from .following import follow, keeping
 from .preparing import read_protection
 from .protecting import Protection
-from .records import error_from_json, error_json, outcome_from_json
+from .records import error_from_json, error_json, job_from_json, outcome_from_json
 from .submitting import lookup, unknown_outcome
 
 __all__ = ["resume_call"]
+
+_log = logging.getLogger("anymedia")
 
 #: How often to see whether another process has finished a call, in seconds.
 _LOOK_SECONDS = 0.5
@@ -100,7 +103,10 @@ async def _take_up(engine: Engine, lease: Lease, record: CallRecord, deadline: f
         outcome = await follow(engine, lease, record, row, deadline) if isinstance(made, Job) else made
     else:
         outcome = await _outcome_of(engine, lease, record, row, deadline)
-    return await finish(engine, lease, record, outcome, await _protection(engine, record))
+    try:
+        return await finish(engine, lease, record, outcome, await _protection(engine, record))
+    except MediaError as error:
+        raise uncollected(error, record) from None
 
 
 def _never_sent(engine: Engine, lease: Lease, record: CallRecord) -> BackendError:
@@ -113,10 +119,11 @@ def _never_sent(engine: Engine, lease: Lease, record: CallRecord) -> BackendErro
 
 
 async def _outcome_of(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow | None, deadline: float | None) -> Outcome:
+    kept = None
     if record.state == "collecting" and record.outcome is not None:
         kept = outcome_from_json(record.outcome, record.secret)
-        if kept is not None:
-            return kept
+    if kept is not None:
+        return await _fresh(engine, record, row) or kept
     if record.job is not None:
         return await follow(engine, lease, record, row, deadline)
     error: BackendError = BadBackendResponse(
@@ -127,6 +134,18 @@ async def _outcome_of(engine: Engine, lease: Lease, record: CallRecord, row: Mod
     error.charged = "yes"
     engine.advance(lease, "failed", error=error_json(error), cost_usd=record.quote_usd[1] if record.quote_usd else None)
     raise error
+
+
+async def _fresh(engine: Engine, record: CallRecord, row: ModelRow | None) -> Outcome | None:
+    """Ask a finished job once more: its links are new then, where the kept ones may have expired."""
+    if record.job is None:
+        return None
+    try:
+        state = await engine.call(record.backend, "check_job", job=job_from_json(record.job), context=engine.context(record, row))
+    except Exception as error:  # noqa: BLE001 - the kept links may still do
+        _log.debug("asking %s once more failed: %s", record.id, type(error).__name__)
+        return None
+    return state.outcome if isinstance(state, Succeeded) else None
 
 
 async def _protection(engine: Engine, record: CallRecord) -> Protection | None:
