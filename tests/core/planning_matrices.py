@@ -65,7 +65,9 @@ source = { count = [1, 1] }
 mask = { format = "guidance", modes = ["user_provided", "semantic"], classes = 5 }
 fidelity = { level = "emulated", note = "the mask is only shown to the model" }
 [models.edit_with_references]
-references = { count = [1, 14], roles.style = { count = [0, 3], fidelity = { level = "emulated", note = "told in words" } }, roles.source = { count = [0, 3] } }
+references.count = [1, 14]
+references.roles.style = { count = [0, 3], fidelity = { level = "emulated", note = "told in words" } }
+references.roles.source = { count = [0, 3] }
 [[models]]
 id = "tier-video"
 media = "video"

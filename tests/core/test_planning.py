@@ -38,7 +38,10 @@ TODAY = datetime.date(2026, 11, 21)
 WIDE = Policy(tolerance=Tolerance(duration=100, aspect_ratio=100, pixels=1e9))
 
 
-def planned(request: Request, policy: Policy = Policy(), **chosen: object) -> Plan:
+DEFAULT = Policy()
+
+
+def planned(request: Request, policy: Policy = DEFAULT, **chosen: object) -> Plan:
     return plan(request, views(), policy, TODAY, **chosen)  # type: ignore[arg-type]
 
 
@@ -145,7 +148,7 @@ def test_who_could_do_it_with_a_key_is_named_without_being_recommended() -> None
 
 
 def test_a_retired_model_is_refused_with_its_date_and_replacement() -> None:
-    with pytest.raises(ModelRetired, match="2026-10-23.*'pix-2'"):
+    with pytest.raises(ModelRetired, match=r"2026-10-23.*'pix-2'"):
         planned(GenerateImage(prompt="a fox"), model="pix-1")
 
 
