@@ -5,4 +5,5 @@ import pytest
 
 @pytest.fixture
 def anyio_backend() -> str:
+    """Name the event loop that the anyio plugin uses."""
     return "asyncio"

@@ -220,8 +220,13 @@ def _cut(matrix: CapabilityMatrix, service: str, own: InstanceSettings) -> Capab
         rows = [row for row in matrix.models if not row.services or service in row.services]
         taken = {row.id for row in extra}
         models = (*extra, *(row for row in rows if row.id not in taken))
-        kept = {"services": (service,) if service else (), "credentials": tuple(_sets_for(matrix, service))}
-        return attrs.evolve(matrix, models=models, base_url_env=_address_variables(matrix, service), **kept)
+        return attrs.evolve(
+            matrix,
+            models=models,
+            services=(service,) if service else (),
+            credentials=tuple(_sets_for(matrix, service)),
+            base_url_env=_address_variables(matrix, service),
+        )
     speaks = COMPATIBLE if COMPATIBLE in matrix.services else "".join(matrix.services[:1])
     rows = [elsewhere(row) for row in matrix.models if not row.services or speaks in row.services]
     return attrs.evolve(matrix, models=extra or tuple(rows), services=(), first_party=False, hosts=(), base_url_env=())
