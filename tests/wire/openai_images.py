@@ -179,7 +179,7 @@ class Images:
     def _turn(self, asked: dict[str, Any], options: dict[str, Any], before: str | None) -> dict[str, Any]:
         identity = "resp_" + uuid.uuid4().hex
         depth = self.turns[before]["depth"] + 1 if before else 0
-        prompt = asked["input"] if isinstance(asked["input"], str) else str(asked["input"])
+        prompt = asked["input"] if isinstance(asked["input"], str) else _words_of(asked["input"])
         item = self._tool_call(options, prompt, depth)
         text = self.say_instead or "Here it is."
         message = {
@@ -232,6 +232,22 @@ class Images:
             "size": options.get("size", "1024x1024"),
             "revised_prompt": f"Revised: {prompt}",
         }
+
+
+def _words_of(messages: list[dict[str, Any]]) -> str:
+    """Return the text of a list of input messages, having looked at their pictures."""
+    words = []
+    for message in messages:
+        check_fields(message, {"role": ("user", "system", "developer"), "content": list}, ("role", "content"), where="input.")
+        for part in message["content"]:
+            if part.get("type") == "input_text":
+                words.append(str(part["text"]))
+            elif part.get("type") == "input_image" and str(part.get("image_url", "")).startswith("data:"):
+                head, _, data = part["image_url"].partition(";base64,")
+                _open(Part(name="image", data=base64.b64decode(data, validate=True), mime=head[5:]), "input")
+            else:
+                raise Refusal(f"Invalid value: {part.get('type')!r}.", param="input", code="invalid_value")
+    return " ".join(words)
 
 
 def _open(part: Part, param: str) -> Any:

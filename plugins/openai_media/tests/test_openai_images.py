@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Callable
 
@@ -221,6 +222,21 @@ async def test_a_conversation_goes_on_with_what_was_said_before(fake: OpenAIServ
     assert second.pieces[0].continuation is not None
     assert second.pieces[0].continuation.data["response_id"] != handle.data["response_id"]
     assert second.pieces[0].text == "Revised: at night"
+
+
+@pytest.mark.anyio
+async def test_a_conversation_may_begin_with_an_image_that_was_made_outside_of_one(fake: OpenAIServer, make_context: MakeContext) -> None:
+    earlier = stored("earlier.png")
+    loaded = {earlier: picture(png((1, 2, 3)))[1]}
+    going_on = Continuation(id="gpt_img_1", backend="openai", files=(earlier,))
+    request = GenerateImage(prompt="at night", continue_from=going_on, extra_params={"responses": True})
+    made = await plugin.generate_image(request=request, context=make_context("gpt-image-2", "generate_image", loaded))
+    assert fake.last().line == "POST /v1/responses"
+    text, shown = fake.last().json()["input"][0]["content"]
+    assert text == {"type": "input_text", "text": "at night"}
+    assert base64.b64decode(shown["image_url"].removeprefix("data:image/png;base64,")) == loaded[earlier].data
+    assert isinstance(made, Outcome)
+    assert made.pieces[0].continuation is not None
 
 
 @pytest.mark.anyio

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
-from anymedia.context import Context
+from anymedia.context import Context, LoadedMedia
 from anymedia.errors import MediaError, UnknownContinuation, UnsupportedInput
 from anymedia.media import mime_of
 from anymedia.redaction import clean_text
@@ -25,7 +26,7 @@ KEPT_SECONDS = 30 * 86400.0
 def wanted(request: GenerateImage) -> bool:
     """Whether this is a turn of a conversation: begun as one, or asked to be one."""
     begun = request.continue_from is not None and "response_id" in request.continue_from.data
-    return begun or (request.continue_from is None and bool(request.extra_params.get("responses")))
+    return begun or bool(request.extra_params.get("responses"))
 
 
 async def take_turn(request: GenerateImage, context: Context) -> Outcome:
@@ -68,13 +69,21 @@ def _body(request: GenerateImage, context: Context) -> dict[str, Any]:
         "tools": [tool],
         "tool_choice": {"type": "image_generation"},
     }
-    if before is not None:
-        if not isinstance(before.data.get("response_id"), str):
+    if before is not None and "response_id" in before.data:
+        if not isinstance(before.data["response_id"], str):
             raise UnknownContinuation(f"{before.id!r} holds no turn to go on from")
         body["previous_response_id"] = before.data["response_id"]
+    elif before is not None:
+        body["input"] = _with_picture(request.prompt, context.read(before.files[0]))
     if "safety_identifier" in request.extra_params:
         body["safety_identifier"] = request.extra_params["safety_identifier"]
     return body
+
+
+def _with_picture(prompt: str, picture: LoadedMedia) -> list[dict[str, Any]]:
+    """Return the first words of a conversation about a picture that was made outside of one."""
+    url = f"data:{picture.mime};base64,{base64.b64encode(picture.data).decode()}"
+    return [{"role": "user", "content": [{"type": "input_text", "text": prompt}, {"type": "input_image", "image_url": url}]}]
 
 
 def _made(turn: Turn, request_id: str | None, context: Context) -> Any:
