@@ -138,6 +138,27 @@ async def test_what_could_not_be_reached_was_certainly_not_sent(fake: OpenAIServ
     assert fake.received == []
 
 
+@pytest.mark.anyio
+async def test_what_speaks_no_http_leaves_the_outcome_of_a_submit_unknown_and_fails_a_look(make_context: MakeContext) -> None:
+    asked = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.read(65536))
+        writer.write(b"\x16\x03\x01 220 mail.example ESMTP\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        with pytest.raises(SubmissionUnknown) as caught:
+            await generate(make_context, base_url=address)
+        assert (len(asked), caught.value.delivery) == (1, "unknown")
+        context = make_context("sora-2", "generate_video", service="compatible", base_url=address)
+        with pytest.raises(BackendUnavailable):
+            await plugin.check_job(job=Job(id="video_1"), context=context)
+
+
 @attrs.frozen
 class Refused:
     """An answered rejection and what becomes of it."""

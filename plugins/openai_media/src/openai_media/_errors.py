@@ -108,6 +108,7 @@ class Answered:
 @contextlib.contextmanager
 def translated(context: Context) -> Iterator[None]:
     """Turn whatever the SDK and its transport raise into our errors; belongs inside ``context.submission()``."""
+    import aiohttp
     import httpx2
     import openai
 
@@ -115,7 +116,7 @@ def translated(context: Context) -> Iterator[None]:
         yield
     except openai.OpenAIError as error:
         raise _from_sdk(error, context) from error
-    except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
+    except (httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError) as error:  # not all of aiohttp's are mapped by the SDK
         raise _no_answer(error, context) from error
 
 
