@@ -1,0 +1,160 @@
+"""The gRPC channel and the HTTP session of an instance: where they lead, and that there is somebody before money is spent.
+
+The SDK's channel is used as it is made, with its own retries and the proxy of the environment switched off. A channel
+belongs to its event loop; `Context.client` keeps one for each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import re
+import urllib.parse
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from anymedia.context import Context
+from anymedia.errors import BackendUnavailable, SettingsError
+
+if TYPE_CHECKING:
+    import aiohttp
+    from xai_sdk import AsyncClient
+
+__all__ = ["LOOK_SECONDS", "Connection", "connect", "place_of", "rest_session", "rest_url"]
+
+#: How long an answer may take; the option ``timeout`` of the instance wins. A video's start answers at once.
+ANSWER_SECONDS = 600.0
+#: How long an answer to a quick question (a job's state, a list) may take.
+LOOK_SECONDS = 60.0
+#: How long a connection may take; and how long to wait for one that was down before to come up again.
+CONNECT_SECONDS, RECONNECT_SECONDS = 10.0, 4.0
+
+_HOST = "api.x.ai"
+_REST = "https://api.x.ai/v1"
+_PLACE = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
+
+#: What differs from the SDK's channel: a call is never sent again by it (it would be, five times, when the service says
+#: UNAVAILABLE), no proxy is taken from the environment, and a service that comes back is found within seconds.
+_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.enable_retries", 0),
+    ("grpc.service_config", "{}"),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.initial_reconnect_backoff_ms", 500),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+)
+
+
+@attrs.frozen
+class Place:
+    """A gRPC address, and whether it is spoken to in the clear."""
+
+    target: str
+    plain: bool
+
+
+def place_of(settings: Mapping[str, Any]) -> Place:
+    """Return where gRPC goes: the option ``grpc_host``, else the host of ``base_url``, else the service itself.
+
+    Raises:
+        SettingsError: for a ``grpc_host`` that is no ``host`` or ``host:port``.
+    """
+    wanted = settings.get("grpc_host")
+    if wanted is not None:
+        found = _PLACE.fullmatch(wanted) if isinstance(wanted, str) else None
+        if found is None:
+            raise SettingsError("the option grpc_host of a grok instance is not a host", fix="write it as host or host:port")
+        return Place(f"{found['host']}:{found['port'] or 443}", plain=_is_loopback(found["host"].strip("[]")))
+    if base := settings.get("base_url"):
+        parts = urllib.parse.urlsplit(base)
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        plain = parts.scheme == "http"
+        return Place(f"{host}:{parts.port or (80 if plain else 443)}", plain=plain)
+    return Place(_HOST, plain=False)
+
+
+def rest_url(settings: Mapping[str, Any], path: str) -> str:
+    """Return an address of the REST half; a ``base_url`` may end in ``/v1`` or not."""
+    base = str(settings.get("base_url") or _REST).rstrip("/")
+    return f"{base}{path}" if base.endswith("/v1") else f"{base}/v1{path}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+@attrs.frozen(eq=False)
+class Connection:
+    """The SDK client with its channel; ``login`` is for calls that the SDK sends without the key."""
+
+    sdk: AsyncClient
+    channel: Any
+    login: tuple[tuple[str, str], ...] = attrs.field(repr=False)
+    seconds: float
+
+    async def ready(self) -> None:
+        """Wait until somebody is there: what fails before has certainly not been sent, what fails after may have been.
+
+        Raises:
+            BackendUnavailable: with ``delivery`` not_sent.
+        """
+        import grpc
+
+        states = grpc.ChannelConnectivity
+        state = self.channel.get_state(try_to_connect=True)
+        # A channel that failed before stays in that state until it is connected: it is given a moment.
+        was_down = state is states.TRANSIENT_FAILURE
+        try:
+            async with asyncio.timeout(RECONNECT_SECONDS if was_down else CONNECT_SECONDS):
+                while state is not states.READY:
+                    if state is states.SHUTDOWN or (state is states.TRANSIENT_FAILURE and not was_down):
+                        raise BackendUnavailable("the service cannot be reached: nothing was sent", delivery="not_sent")
+                    await self.channel.wait_for_state_change(state)
+                    state = self.channel.get_state(try_to_connect=True)
+        except TimeoutError:
+            raise BackendUnavailable("the service does not take the connection: nothing was sent", delivery="not_sent") from None
+
+    async def aclose(self) -> None:
+        """Close the channel."""
+        await self.sdk.close()
+
+
+def connect(context: Context) -> Connection:
+    """Return the instance's connection, made on first use; nothing is sent yet.
+
+    Raises:
+        SettingsError: for options that make no sense.
+    """
+    place = place_of(context.settings)
+    seconds = context.settings.get("timeout", ANSWER_SECONDS)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+        raise SettingsError("the option timeout of a grok instance is a number of seconds above 0")
+    return context.client(lambda: _make(context, place, float(seconds)))
+
+
+def _make(context: Context, place: Place, seconds: float) -> Connection:
+    from xai_sdk import AsyncClient
+
+    key = context.secret("api_key").reveal() if context.has_secret("api_key") else "none"
+    sdk = AsyncClient(
+        api_key=key, api_host=place.target, use_insecure_channel=place.plain, timeout=seconds, channel_options=list(_OPTIONS)
+    )
+    # On a channel without TLS the SDK adds the key by interceptors, which streamed uploads do not pass.
+    login = (("authorization", f"Bearer {key}"),) if place.plain else ()
+    return Connection(sdk, sdk._api_channel, login, seconds)
+
+
+def rest_session(context: Context) -> aiohttp.ClientSession:
+    """Return the instance's HTTP session: no proxy and no netrc of the environment, no cookies."""
+    return context.client(_make_session, name="rest")
+
+
+def _make_session() -> aiohttp.ClientSession:
+    import aiohttp
+
+    return aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar())
