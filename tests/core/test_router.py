@@ -450,3 +450,23 @@ async def test_an_image_whose_collection_was_broken_off_is_collected_from_what_w
             assert result.path.read_bytes() == png()
             assert len(service.submits) == 1
             assert [p.name for p in (tmp_path / "out").iterdir()] == ["fox.png"]
+
+
+async def test_two_who_resume_one_job_in_one_router_share_the_work() -> None:
+    with FakeService(looks=1) as service:
+        async with fake_router(service) as router:
+            record = await router.submit(GenerateVideo(prompt="waves"))
+            results = await asyncio.gather(*(router.resume(record.id) for _ in range(5)), router.wait(record.id))
+            assert len({result.path for result in results}) == 1
+            assert len(service.files.received) == 1
+
+
+async def test_waiting_with_a_deadline_stops_the_waiting_and_not_the_job() -> None:
+    with FakeService(looks=1_000_000) as service:
+        async with fake_router(service) as router:
+            record = await router.submit(GenerateVideo(prompt="waves"))
+            with pytest.raises(BackendTimeout, match=record.id):
+                await router.wait(record.id, deadline=0.1)
+            service.jobs["vid-1"]["left"] = 0
+            assert (await router.wait(record.id)).path.exists()
+            assert len(service.submits) == 1

@@ -22,7 +22,7 @@ import attrs
 from . import planning
 from .bridging import bridged_plan
 from .clock import Clock, SystemClock
-from .errors import BudgetExceeded, MediaError, RequestError, UnknownJob, UnsupportedInput, UnsupportedOperation, did_you_mean
+from .errors import BudgetExceeded, MediaError, UnknownJob, UnsupportedInput, UnsupportedOperation, did_you_mean
 from .instances import make_instances
 from .planning import Candidate, Plan
 from .policy import Policy
@@ -39,15 +39,16 @@ from .requests import (
     Request,
 )
 from .results import Result
+from .running.cancelling import cancel_call
 from .running.conduct import Conductor, Output
-from .running.engine import LEASE_SECONDS, Engine, Progress
+from .running.engine import Engine, Progress
+from .running.following import still_running
 from .running.preparing import resolve, with_facts
-from .running.records import job_from_json
 from .running.results import result_of
 from .running.resuming import resume_call
 from .settings import Settings, load_settings
 from .state.sqlite import SqliteStore
-from .state.store import FINAL_STATES, CallRecord, CallState, Store
+from .state.store import CallRecord, CallState, Store
 from .transfer.fetch import Fetcher
 from .transfer.names import made_up_stem
 from .transfer.transform import formats_available
@@ -283,13 +284,7 @@ class Router:
         """Wait for a job, whoever is at work on it; see `resume`."""
         run = self.job(job_id).run
         task = self._running.get(run)
-        if task is None:
-            return await self.resume(job_id, deadline=deadline)
-        try:
-            async with asyncio.timeout(deadline):
-                return await asyncio.shield(task)
-        except TimeoutError:
-            return await self.resume(job_id, deadline=0.0)
+        return await (self.resume(job_id, deadline=deadline) if task is None else self._join(task, run, deadline))
 
     async def resume(self, job_id: str, *, deadline: float | None = None) -> Result:
         """Pick a job up where it is: follow it, collect it, or look up a submit whose outcome is not known.
@@ -300,6 +295,21 @@ class Router:
             UnknownJob, SubmissionUnknown, BackendTimeout, BackendError: see `run`.
         """
         run = self.job(job_id).run
+        task = self._running.get(run)
+        if task is None or task.done():
+            task = asyncio.create_task(self._resume(run, deadline))
+            task.add_done_callback(_quietly)
+            self._running[run] = task
+        return await self._join(task, run, deadline)
+
+    async def _join(self, task: asyncio.Task[Result], run: str, deadline: float | None) -> Result:
+        """Wait for what this router is already doing; whoever stops waiting does not stop it."""
+        done, _ = await asyncio.wait([task], timeout=deadline)
+        if not done:
+            raise still_running(self.job(run))
+        return await task
+
+    async def _resume(self, run: str, deadline: float | None) -> Result:
         until = None if deadline is None else self._engine.clock.steady() + deadline
         last: MediaError | None = None
         for row in _latest(self.store.run(run)):
@@ -325,24 +335,8 @@ class Router:
             with contextlib.suppress(asyncio.CancelledError, MediaError):
                 await task
         for row in self.store.run(run):
-            await self._cancel(row)
+            await cancel_call(self._engine, row)
         return self.job(job_id)
-
-    async def _cancel(self, row: CallRecord) -> None:
-        if row.state in FINAL_STATES:
-            return
-        now = self._engine.clock.now()
-        lease = self.store.claim(row.id, owner=self._engine.owner, lease_seconds=LEASE_SECONDS, now=now)
-        if lease is None:
-            raise RequestError(f"another process is at work on {row.id}", fix="stop it there, or wait until it has ended")
-        told = row.job is not None and self._engine.has_hook(row.backend, "cancel_job")
-        if told and row.job is not None:
-            model = self._engine.instance(row.backend).matrix.model(row.model)
-            await self._engine.call(row.backend, "cancel_job", job=job_from_json(row.job), context=self._engine.context(row, model))
-        # A provider that cannot be told goes on, and charges.
-        spent = row.quote_usd[1] if row.quote_usd and not told and row.state != "submitting" else None
-        self._engine.advance(lease, "cancelled", cost_usd=spent)
-        self.store.release(lease)
 
     def forget(self, job_id: str) -> None:
         """Drop a job that has ended from the journal; what it cost stays in the ledger."""

@@ -16,7 +16,7 @@ from ..state.store import CallRecord, Lease
 from .engine import LEASE_SECONDS, Engine
 from .records import error_json, job_from_json
 
-__all__ = ["follow", "keeping"]
+__all__ = ["follow", "keeping", "still_running"]
 
 _log = logging.getLogger("anymedia")
 #: How long a job is followed when the caller sets no deadline, in seconds; it stays resumable after that.
@@ -93,7 +93,7 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
         pause = max(pause, engine.polls.reserve(record.backend, engine.clock.steady()))
         left = until - engine.clock.steady()
         if left <= 0:
-            raise _deadline(record)
+            raise still_running(record)
         await engine.clock.sleep(min(pause, left))
         try:
             state = await engine.call(record.backend, "check_job", job=job, context=engine.context(record, row, deadline=left))
@@ -119,7 +119,8 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
             raise _failed(engine, lease, record, state.error)
 
 
-def _deadline(record: CallRecord) -> BackendTimeout:
+def still_running(record: CallRecord) -> BackendTimeout:
+    """Return the error for a passed deadline: the job goes on, and how to pick it up."""
     error = BackendTimeout(
         f"'{record.backend}/{record.model}' is still at work on {record.id}; the deadline passed.",
         fix=f"The job goes on. Pick it up with: anymedia jobs resume {record.id}",
