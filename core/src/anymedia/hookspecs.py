@@ -69,11 +69,22 @@ class SubmissionRecord:
 
 @attrs.frozen(kw_only=True)
 class ListedModel:
-    """One model as the provider lists it now; ``data`` holds whatever else it says (JSON)."""
+    """One model as the provider lists it now.
+
+    Attributes:
+        id: the provider's id of it.
+        retires: its last day, if the provider says (``YYYY-MM-DD``).
+        data: whatever else the provider says (JSON).
+        row: what it can do, as a row of a capability file; empty where the list does not say. A backend whose lists
+            say it can have its matrix refreshed.
+        notes: sentences on what the list left open, and was therefore left out of the row.
+    """
 
     id: str
     retires: str | None = None
     data: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+    row: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+    notes: tuple[str, ...] = ()
 
 
 class HasCapabilities(Protocol):

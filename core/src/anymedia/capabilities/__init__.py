@@ -4,6 +4,7 @@ options.py    what values an option takes: Choice, Range, Text, Pixels, Anything
 rows.py       CapabilityMatrix -> ModelRow -> OperationRow, inputs, rules, prices, lifecycle
 table.py      a TOML table that complains with file, row and field
 reading.py    capabilities.toml -> CapabilityMatrix; a malformed file is refused
+snapshots.py  rows as a service listed them on a day, kept in the user's cache
 """
 
 from .options import Anything, Choice, Option, Pixels, Range, Text
@@ -24,6 +25,7 @@ from .rows import (
     Stage,
     TypicalSeconds,
 )
+from .snapshots import load_refreshed
 
 __all__ = [
     "Anything",
@@ -47,5 +49,6 @@ __all__ = [
     "Text",
     "TypicalSeconds",
     "load_matrix",
+    "load_refreshed",
     "parse_matrix",
 ]

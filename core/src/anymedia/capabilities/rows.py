@@ -224,6 +224,7 @@ class CapabilityMatrix:
         first_party: the service is the models' own maker's, not a reseller's.
         last_resort: ranks after every other backend and is never a fallback for one that failed.
         disclosure: a sentence that every result carries (for instance that it is procedural).
+        stale_after_days: plans warn when ``checked`` lies further back than this; None for never.
     """
 
     models: tuple[ModelRow, ...]
@@ -236,6 +237,11 @@ class CapabilityMatrix:
     last_resort: bool = False
     disclosure: str = ""
     warnings: tuple[str, ...] = ()
+    stale_after_days: int | None = None
+
+    def stale_on(self, today: datetime.date) -> bool:
+        """Whether the facts were checked too long ago to be relied on without a word."""
+        return self.stale_after_days is not None and self.checked is not None and (today - self.checked).days > self.stale_after_days
 
     def model(self, name: str) -> ModelRow | None:
         """Return the row of a model id or alias, or None."""

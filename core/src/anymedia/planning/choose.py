@@ -191,7 +191,7 @@ def _make_plan(
         row=draft.row,
         calls=tuple(calls),
         adjustments=draft.adjustments(),
-        warnings=(*draft.view.matrix.warnings, *draft.warnings, *_life_warnings(draft, row, today)),
+        warnings=(*draft.view.matrix.warnings, *_stale_warnings(draft, today), *draft.warnings, *_life_warnings(draft, row, today)),
         quote=total([call.quote for call in calls]),
         forms=draft.forms,
         transcode_to=draft.transcode_to,
@@ -202,6 +202,15 @@ def _make_plan(
         alternatives=others,
         rejected=rejected,
     )
+
+
+def _stale_warnings(draft: Draft, today: datetime.date) -> list[str]:
+    matrix, name = draft.view.matrix, draft.view.name
+    if not matrix.stale_on(today):
+        return []
+    assert matrix.checked is not None  # an undated matrix is never stale
+    days = (today - matrix.checked).days
+    return [f"what {name!r} can do was listed on {matrix.checked}, {days} days ago; list it anew with: anymedia models --refresh {name}"]
 
 
 def _life_warnings(draft: Draft, row: ModelRow, today: datetime.date) -> list[str]:
