@@ -1,0 +1,174 @@
+"""POST /videos and the job it starts. The path is that of another well-known protocol; the fields, states and errors are not.
+
+A link to the result is either signed (``urls``: no key, secret, short-lived) or not (``unsigned_urls``: it needs the key, which
+goes along to the service's own address only). The latter are taken first: they need no secret to be kept.
+"""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+from collections.abc import Mapping
+from typing import Any
+
+from anymedia.context import Context
+from anymedia.errors import BackendError, UnknownContinuation, UnknownModel, UnsupportedInput
+from anymedia.redaction import clean_text
+from anymedia.requests import ContinueVideo, GenerateVideo
+from anymedia.results import ContinuationData, Failed, Job, JobState, Outcome, Piece, Running, Succeeded
+
+from ._answers import bad_answer, cost_of, decode_json
+from ._client import LOOK_SECONDS, Answer, Connection, connect
+from ._errors import refuse_errors, rejected, translated
+from ._options import chosen, extras, link, whole
+
+__all__ = ["create", "go_on", "look"]
+
+_FIELDS = ("resolution", "aspect_ratio", "size", "seed")
+_RUNNING = frozenset({"pending", "in_progress"})
+#: Ends without a result, in words.
+_OVER = {"failed": "failed", "cancelled": "was cancelled", "expired": "expired before it was done"}
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
+
+
+async def create(request: GenerateVideo, context: Context) -> Job:
+    """Start a job from words, from a first and a last frame, or from pictures."""
+    body = _body(request, context)
+    frames = [("first_frame", request.first_frame), ("last_frame", request.last_frame)]
+    given = [{**link("image_url", context.read(image)), "frame_type": name} for name, image in frames if image is not None]
+    pictures = [link("image_url", context.read(reference.image)) for reference in request.references]
+    if given and pictures:  # the service would take the frames and drop the pictures
+        raise UnsupportedInput(f"'{context.model}' takes frames or reference images, not both", fix="leave out one of them")
+    if given:
+        body["frame_images"] = given
+    if pictures:
+        body["input_references"] = pictures
+    return await _start(body, context, {})
+
+
+async def go_on(request: ContinueVideo, context: Context) -> Job:
+    """Go on from an earlier job of the same model (``previous_job_id``), or edit a video that is sent along."""
+    body = _body(request, context)
+    if request.source is not None:
+        body["input_references"] = [link("video_url", context.read(request.source))]
+        return await _start(body, context, {"way": request.continue_as or "edit"})
+    before = None if request.continue_from is None else request.continue_from.data.get("job_id")
+    if not isinstance(before, str) or not _ID.fullmatch(before):
+        raise UnknownContinuation("the continuation holds no job of this service", fix="give the video file as the source instead")
+    body["previous_job_id"] = before
+    rule = None if context.operation is None else context.operation.inputs.get("continue_from")
+    return await _start(body, context, {"way": request.continue_as or next(iter(getattr(rule, "ways", ())), "extend")})
+
+
+def _body(request: GenerateVideo | ContinueVideo, context: Context) -> dict[str, Any]:
+    body = {"model": context.model, "prompt": request.prompt, **chosen(request, context, _FIELDS), **extras(request, context)}
+    if request.duration is not None and context.takes("duration"):
+        body["duration"] = whole(request.duration)
+    return body
+
+
+async def _start(body: Mapping[str, Any], context: Context, data: Mapping[str, Any]) -> Job:
+    connection = connect(context)
+    async with context.submission():
+        with translated(context):
+            answer = await connection.ask("POST", "/videos", body=body)
+        state = _state(answer, context)
+        job_id = state.get("id")
+        if not isinstance(job_id, str) or not _ID.fullmatch(job_id):
+            raise bad_answer("it holds no id of a job")
+    poll = _poll_path(state.get("polling_url"), connection)
+    return Job(id=job_id, data={**data, **({"poll": poll} if poll else {})}, poll_after=_seconds(answer))
+
+
+def _poll_path(url: Any, connection: Connection) -> str | None:
+    """Return the address to look at a job as a path under the service's address; None for none, or for one elsewhere."""
+    own = connection.own(url) if isinstance(url, str) and url else None
+    if own is None:
+        return None
+    parts, base = urllib.parse.urlsplit(own), urllib.parse.urlsplit(connection.base)
+    inside = parts.path.startswith(base.path.rstrip("/") + "/") and not parts.query
+    return parts.path[len(base.path.rstrip("/")) :] if inside else None
+
+
+def _state(answer: Answer, context: Context) -> dict[str, Any]:
+    refuse_errors(answer, context)
+    state = decode_json(answer.body)
+    error = state.get("error")
+    if isinstance(error, dict) and "id" not in state:  # an error of status 200
+        raise rejected(error, answer, context)
+    return state
+
+
+async def look(job: Job, context: Context) -> JobState:
+    """Look once. A job that the service no longer knows is over."""
+    connection = connect(context)
+    by_id = f"/videos/{urllib.parse.quote(job.id, safe='')}"
+    for path in dict.fromkeys((str(job.data.get("poll") or by_id), by_id)):
+        with translated(context):
+            answer = await connection.ask("GET", path, seconds=LOOK_SECONDS)
+        if answer.status not in {404, 410}:
+            break
+    try:
+        state = _state(answer, context)
+    except UnknownModel as gone:
+        return Failed(error=BackendError(f"the service does not know the job any more: {gone.message}"))
+    status = str(state.get("status") or "")
+    if status == "completed":
+        return Succeeded(outcome=_outcome(job, state, answer, connection))
+    if status in _OVER:
+        return Failed(error=_failure(status, state, context))
+    note = clean_text(status, 40) if status in _RUNNING else f"the service says {clean_text(status, 40)!r}"
+    return Running(note=note, poll_after=_seconds(answer))
+
+
+def _failure(status: str, state: Mapping[str, Any], context: Context) -> BackendError:
+    """Return the error of a job that is over; its ``error`` is a plain text."""
+    error = state.get("error")
+    said = error.get("message") if isinstance(error, dict) else error
+    why = f": {clean_text(said)}" if said else ""
+    found = BackendError(f"the job of '{context.backend}/{context.model}' {_OVER[status]}{why}")
+    cost = cost_of(state.get("usage") if isinstance(state.get("usage"), dict) else None)
+    if cost is not None:
+        found.charged = "yes" if cost else "no"
+        found.delivery = None if cost else "refused"
+    return found
+
+
+def _outcome(job: Job, state: Mapping[str, Any], answer: Answer, connection: Connection) -> Outcome:
+    usage = state.get("usage")
+    numbers = usage if isinstance(usage, dict) else {}
+    handle = ContinuationData(data={"job_id": job.id})
+    pieces = [Piece(url=url, headers=headers, mime="video/mp4", continuation=handle) for url, headers in _links(job, state, connection)]
+    generation = state.get("generation_id")
+    return Outcome(
+        pieces=pieces,
+        continued_as=job.data.get("way"),
+        usage=numbers,
+        cost_usd=cost_of(numbers),
+        request_id=generation if isinstance(generation, str) else answer.generation,
+    )
+
+
+def _links(job: Job, state: Mapping[str, Any], connection: Connection) -> list[tuple[str, Mapping[str, str]]]:
+    """Return where each video lies, with the headers to send there: the key to the service's own address, none elsewhere."""
+    signed, unsigned = (_texts(state.get(name)) for name in ("urls", "unsigned_urls"))
+    found: list[tuple[str, Mapping[str, str]]] = []
+    for index in range(max(len(signed), len(unsigned), 1)):
+        own = connection.own(unsigned[index]) if index < len(unsigned) else None
+        if own is not None:
+            found.append((own, connection.authorization))
+        elif index < len(signed):
+            found.append((signed[index], {}))
+        else:
+            job_id = urllib.parse.quote(job.id, safe="")
+            found.append((f"{connection.base}/videos/{job_id}/content?index={index}", connection.authorization))
+    return found
+
+
+def _texts(value: Any) -> list[str]:
+    return [v for v in value if isinstance(v, str) and v] if isinstance(value, list) else []
+
+
+def _seconds(answer: Answer) -> float | None:
+    text = answer.headers.get("retry-after", "")
+    return float(text) if text.isdigit() else None
