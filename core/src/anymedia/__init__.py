@@ -27,8 +27,8 @@ Names are loaded when they are first used, so that ``import anymedia`` costs nex
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as typing's own, whose import would be a third of this one's time
 if TYPE_CHECKING:
     from .capabilities import CapabilityMatrix, load_matrix
     from .context import Context, LoadedMedia

@@ -7,8 +7,6 @@ the innermost exception tells them apart. Whatever is not certainly undelivered 
 from __future__ import annotations
 
 import errno
-import socket
-import ssl
 from collections.abc import Iterator
 
 __all__ = ["causes", "is_not_sent"]
@@ -30,6 +28,9 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_connecting(error: BaseException) -> bool:
+    import socket  # here, so that looking at what is installed does not load OpenSSL
+    import ssl
+
     if isinstance(error, socket.gaierror | ConnectionRefusedError | ssl.SSLCertVerificationError):
         return True
     return isinstance(error, OSError) and error.errno in _REFUSED

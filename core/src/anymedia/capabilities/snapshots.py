@@ -66,7 +66,7 @@ def _load(shipped: Path, snapshot: Path) -> CapabilityMatrix:
         return _unreadable(own, snapshot, type(error).__name__)
     except MediaError as error:
         return _unreadable(own, snapshot, error.message)
-    return attrs.evolve(own, models=_with_lives(listed.models, own), checked=listed.checked, stale_after_days=STALE_DAYS)
+    return attrs.evolve(own, models=_with_judgement(listed.models, own), checked=listed.checked, stale_after_days=STALE_DAYS)
 
 
 def _unreadable(own: CapabilityMatrix, snapshot: Path, why: str) -> CapabilityMatrix:
@@ -85,10 +85,17 @@ def _parse(raw: Any, name: str) -> CapabilityMatrix:
     return found
 
 
-def _with_lives(rows: Iterable[ModelRow], own: CapabilityMatrix) -> tuple[ModelRow, ...]:
-    """Keep what the shipped file knows of a model's life: a list says which models there are, not until when."""
-    lives = {row.id: row.lifecycle for row in own.models}
-    return tuple(row if row.lifecycle != Lifecycle() else attrs.evolve(row, lifecycle=lives.get(row.id, Lifecycle())) for row in rows)
+def _with_judgement(rows: Iterable[ModelRow], own: CapabilityMatrix) -> tuple[ModelRow, ...]:
+    """Keep what the shipped file says of a model's life and rank: a list tells which models there are, not until when, nor how good."""
+    known = {row.id: row for row in own.models}
+    kept = []
+    for row in rows:
+        shipped = known.get(row.id)
+        if shipped is not None:
+            life = shipped.lifecycle if row.lifecycle == Lifecycle() else row.lifecycle
+            row = attrs.evolve(row, lifecycle=life, rank=shipped.rank)
+        kept.append(row)
+    return tuple(kept)
 
 
 def write_snapshot(plugin: str, document: Mapping[str, Any], shipped: CapabilityMatrix) -> tuple[Path, CapabilityMatrix]:
@@ -112,5 +119,5 @@ def write_snapshot(plugin: str, document: Mapping[str, Any], shipped: Capability
     except BaseException:
         Path(scratch).unlink(missing_ok=True)
         raise
-    found = attrs.evolve(shipped, models=_with_lives(listed.models, shipped), checked=listed.checked, stale_after_days=STALE_DAYS)
+    found = attrs.evolve(shipped, models=_with_judgement(listed.models, shipped), checked=listed.checked, stale_after_days=STALE_DAYS)
     return path, found

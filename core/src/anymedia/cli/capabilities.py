@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..capabilities import Choice, InputRule, MaskRule, OperationRow, Option, Pi
 from ..capabilities.rows import ContinueRule
 from ..instances import BackendInstance
 from .console import Console
+from .kept import keep
 from .live import load
 from .models import life, prices, usable
 from .options import AS_JSON
@@ -26,9 +28,10 @@ __all__ = ["capabilities", "plain"]
 def capabilities(backend: str | None, as_json: bool) -> None:
     """Show what each model of BACKEND (or of all) can do: operations, inputs, options with their values, rules, prices."""
     console = Console(json=as_json)
-    found = load().pick(backend)
+    live = load()
+    found = live.pick(backend)
     if as_json:
-        console.document({"success": True, "backends": {i.name: _as_json(i) for i in found}})
+        keep(console.document({"success": True, "backends": {i.name: _as_json(i) for i in found}}), live)
         return
     today = datetime.datetime.now(datetime.UTC).date()
     for instance in found:
@@ -84,15 +87,19 @@ def _as_json(instance: BackendInstance) -> dict[str, Any]:
     return {key: value for key, value in rest.items() if value is not None} | matrix
 
 
+@functools.cache
+def _shown(kind: type) -> tuple[tuple[str, Any], ...] | None:
+    """Return names and defaults of a record's fields that are shown; None for what is no record."""
+    return tuple((f.name, f.default) for f in attrs.fields(kind) if f.name != "wire") if attrs.has(kind) else None
+
+
 def plain(value: Any) -> Any:
     """Return matrix records as JSON values; what is absent or the default is left out, and so is ``wire``."""
-    if attrs.has(type(value)):
-        found = {}
-        for field in attrs.fields(type(value)):
-            inner = getattr(value, field.name)
-            if field.name != "wire" and inner is not None and inner != field.default and inner not in ({}, ()):
-                found[field.name] = plain(inner)
-        return found
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if (shown := _shown(value.__class__)) is not None:
+        fields = ((name, getattr(value, name), default) for name, default in shown)
+        return {n: plain(v) for n, v, default in fields if v is not None and v != default and v not in ({}, ())}
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

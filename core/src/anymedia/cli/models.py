@@ -11,6 +11,7 @@ from ..capabilities import ModelRow, Price
 from ..instances import BackendInstance
 from ..requests import Operation
 from .console import Console
+from .kept import keep
 from .live import columns, load
 from .options import AS_JSON
 
@@ -32,9 +33,10 @@ def models(backend: str | None, task: str | None, refresh: bool, as_json: bool) 
         refresh_models(backend, Console(json=as_json))
         return
     console, today = Console(json=as_json), datetime.datetime.now(datetime.UTC).date()
-    rows = [(i, row) for i in load().pick(backend) for row in i.matrix.models if task is None or _does(row, task)]
+    live = load()
+    rows = [(i, row) for i in live.pick(backend) for row in i.matrix.models if task is None or _does(row, task)]
     if as_json:
-        console.document({"success": True, "models": [_as_json(i, row, today) for i, row in rows]})
+        keep(console.document({"success": True, "models": [_as_json(i, row, today) for i, row in rows]}), live)
         return
     lines = [[f"{i.name}/{row.id}", _operations(row), prices(row), life(i, row, today), usable(i)] for i, row in rows]
     for line in columns([["MODEL", "DOES", "PRICE (USD)", "LIFE", "USABLE HERE"], *lines]):
