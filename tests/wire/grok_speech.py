@@ -9,7 +9,6 @@ from .media_bytes import sound
 
 __all__ = ["Speech"]
 
-_VOICES = frozenset({"eve", "ara", "leo", "rex", "sal"})
 _TYPES = {"mp3": "audio/mpeg", "wav": "audio/wav", "pcm": "audio/pcm"}
 _RATES = frozenset({8000, 16000, 22050, 24000, 44100, 48000})
 
@@ -23,6 +22,7 @@ class Speech:
 
     def __init__(self, key: str) -> None:
         self.key = key
+        self.voices = {"eve", "ara", "leo", "rex", "sal"}
         self.spoken: list[bytes] = []
 
     def answer(self, received: Received) -> Reply:
@@ -38,7 +38,7 @@ class Speech:
             return _no("text (1 to 15000 characters) and language are required.")
         if "FORBIDDEN" in asked["text"]:
             return _no("Content violates usage guidelines.", 403)
-        if asked.get("voice_id", "eve").lower() not in _VOICES:
+        if asked.get("voice_id", "eve").lower() not in self.voices:
             return _no("Unknown voice.", 404)
         codec, rate = form.get("codec", "mp3"), form.get("sample_rate", 24_000)
         if codec not in _TYPES or rate not in _RATES:

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf import any_pb2, duration_pb2
-from google.rpc import error_details_pb2, status_pb2
 from wire.grok_server import SUBMITS, GrokServer
 from wire.http_server import closed_port
 
@@ -32,7 +30,7 @@ from anymedia.router import Router
 pytestmark = pytest.mark.anyio
 NewRouter = Callable[..., Router]
 _ANY = "GenerateImage|GenerateVideo|ExtendVideo"
-REQUESTS = [GenerateImage(prompt="a fox"), GenerateVideo(prompt="waves", duration=1)]
+REQUESTS: list[GenerateImage | GenerateVideo] = [GenerateImage(prompt="a fox"), GenerateVideo(prompt="waves", duration=1)]
 CREDITS = "Your team 16f2151a has either used all available credits or reached its monthly spending limit."
 
 
@@ -112,9 +110,12 @@ async def test_an_answered_rejection_is_judged_by_its_words_before_its_status(
 
 
 def retry_info(seconds: int) -> bytes:
+    from google.protobuf import any_pb2, duration_pb2  # type: ignore[import-untyped]
+    from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+
     detail = any_pb2.Any()
     detail.Pack(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=seconds)))
-    return status_pb2.Status(code=8, message="slow down", details=[detail]).SerializeToString()
+    return bytes(status_pb2.Status(code=8, message="slow down", details=[detail]).SerializeToString())
 
 
 @pytest.mark.parametrize(
@@ -206,7 +207,9 @@ async def test_a_cancelled_call_is_passed_on_and_its_row_says_unknown(router: Ro
 
 
 async def test_the_key_is_nowhere_in_what_is_said(router: Router, fake: GrokServer, tmp_path: Path) -> None:
-    fake.fail("status", on="GenerateImage", code="INVALID_ARGUMENT", details=f"Bad request for key {fake.key} at https://x.ai/a?Signature=abcdef")
+    fake.fail(
+        "status", on="GenerateImage", code="INVALID_ARGUMENT", details=f"Bad request for key {fake.key} at https://x.ai/a?Signature=abcdef"
+    )
     error = await failed(router, REQUESTS[0], tmp_path)
     said = f"{error} {error!r} {error.to_json()} {error.__cause__!r}"
     assert fake.key not in said
@@ -214,7 +217,8 @@ async def test_the_key_is_nowhere_in_what_is_said(router: Router, fake: GrokServ
 
 
 @pytest.mark.parametrize(
-    "options", [{"grpc_host": "https://x.ai"}, {"grpc_host": 7}, {"timeout": 0}, {"timeout": "long"}, {"keep_videos": True}, {"keep_videos": 60}]
+    "options",
+    [{"grpc_host": "https://x.ai"}, {"grpc_host": 7}, {"timeout": 0}, {"timeout": "long"}, {"keep_videos": True}, {"keep_videos": 60}],
 )
 async def test_options_that_make_no_sense_are_refused_before_anything_is_sent(
     new_router: NewRouter, fake: GrokServer, tmp_path: Path, options: dict[str, Any]

@@ -184,9 +184,7 @@ async def test_inputs_too_large_for_one_message_go_through_the_files_api(router:
     Pillow.fromarray(noise).save(out, "PNG", compress_level=0)
     large, small = out.getvalue(), image(64, 64)
     assert len(large) > 5_000_000
-    await router.edit_with_references(
-        prompt="mix", references=[large, small, large, large], backend="grok", output=f"{tmp_path}/"
-    )
+    await router.edit_with_references(prompt="mix", references=[large, small, large, large], backend="grok", output=f"{tmp_path}/")
     sent = fake.last("GenerateImage")
     assert [fake.depot.files[content.file_id].data for content in sent.images] == [large, small, large, large]
     uploads = [call for call in fake.calls if call.method == "UploadFile"]
@@ -197,7 +195,6 @@ async def test_inputs_too_large_for_one_message_go_through_the_files_api(router:
 
 async def test_a_failed_upload_costs_nothing_and_sends_no_request(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     from anymedia.errors import BackendError
-
     from grok_media import _inputs
 
     assert _inputs.INLINE_BYTES < 20 * 1024 * 1024
@@ -223,7 +220,7 @@ async def test_a_mask_is_refused_before_any_network_and_those_who_can_are_named(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789abcdefghij")
     own = InstanceSettings(name="grok", plugin="grok", base_url=fake.base_url, options={"grpc_host": fake.host})
     settings = Settings(instances={"grok": own}, state_dir=tmp_path / "state")
-    mask = Mask(image=image(64, 64, alpha=True))  # type: ignore[arg-type]
+    mask = Mask(image=image(64, 64, alpha=True))
     request = Inpaint(prompt="a lamp", source=image(64, 64), mask=mask)  # type: ignore[arg-type]
     async with Router(settings=settings, registry=discover(), today=lambda: datetime.date(2026, 11, 21)) as router:
         with pytest.raises((UnsupportedOperation, UnsupportedInput)) as caught:

@@ -64,7 +64,9 @@ async def test_a_first_frame_is_passed_on(router: Router, fake: GrokServer, tmp_
 
 async def test_first_and_last_frame_are_told_apart(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     first, last = image(128, 72, tint=1), image(128, 72, tint=2)
-    await router.generate_video(prompt="from here to there", first_frame=first, last_frame=last, duration=2, backend="grok", output=f"{tmp_path}/")
+    await router.generate_video(
+        prompt="from here to there", first_frame=first, last_frame=last, duration=2, backend="grok", output=f"{tmp_path}/"
+    )
     sent = fake.last("GenerateVideo")
     assert (bytes_of(sent.image.image_url), bytes_of(sent.last_frame.image_url)) == (first, last)
     assert sent.model == "grok-imagine-video-1.5"
@@ -79,8 +81,8 @@ async def test_a_last_frame_chooses_the_model_that_takes_one(router: Router, fak
 async def test_references_keep_their_order_and_a_style_is_put_into_words(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     who, how = image(96, 96, tint=1), image(64, 96, tint=2)
     references = [
-        Reference(image=who, role="subject", description="the dog"),  # type: ignore[arg-type]
-        Reference(image=how, role="style"),  # type: ignore[arg-type]
+        Reference(image=who, role="subject", description="the dog"),
+        Reference(image=how, role="style"),
     ]
     result = await router.generate_video(
         prompt="it runs", references=references, duration=2, resolution="1080p", backend="grok", output=f"{tmp_path}/"
@@ -100,7 +102,7 @@ async def test_many_large_references_are_all_uploaded_so_that_their_order_holds(
     Pillow.fromarray(numpy.full((1400, 1400, 3), 90, "uint8")).save(out, "PNG", compress_level=0)
     large, small = out.getvalue(), image(64, 64)
     pictures = [small, large, large, large]
-    references = [Reference(image=data, role="subject") for data in pictures]  # type: ignore[arg-type]
+    references = [Reference(image=data, role="subject") for data in pictures]
     await router.generate_video(prompt="together", references=references, duration=2, backend="grok", output=f"{tmp_path}/")
     sent = fake.last("GenerateVideo")
     assert [fake.depot.files[content.file_id].data for content in sent.reference_images] == pictures

@@ -141,9 +141,7 @@ def _make(context: Context, place: Place, seconds: float) -> Connection:
     from xai_sdk import AsyncClient
 
     key = context.secret("api_key").reveal() if context.has_secret("api_key") else "none"
-    sdk = AsyncClient(
-        api_key=key, api_host=place.target, use_insecure_channel=place.plain, timeout=seconds, channel_options=list(_OPTIONS)
-    )
+    sdk = AsyncClient(api_key=key, api_host=place.target, use_insecure_channel=place.plain, timeout=seconds, channel_options=list(_OPTIONS))
     # On a channel without TLS the SDK adds the key by interceptors, which streamed uploads do not pass.
     login = (("authorization", f"Bearer {key}"),) if place.plain else ()
     return Connection(sdk, sdk._api_channel, login, seconds)

@@ -140,8 +140,8 @@ def _retry_after(told: Mapping[str, Any]) -> float | None:
 
 
 def _retry_info(raw: bytes) -> float | None:
-    from google.protobuf.message import DecodeError
-    from google.rpc import error_details_pb2, status_pb2
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
     info = error_details_pb2.RetryInfo()
     with contextlib.suppress(DecodeError):

@@ -1,0 +1,93 @@
+"""A process that is killed while its video is being made loses nothing: another one takes the video up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wire.grok_server import GrokServer
+
+from anymedia.errors import SubmissionUnknown
+from anymedia.router import Router
+
+pytestmark = pytest.mark.anyio
+NewRouter = Callable[..., Router]
+
+#: How long a killed process still holds its call, in seconds, and a little more.
+LEASE = 61.0
+
+_WORKER = """
+import asyncio, sys
+from pathlib import Path
+from anymedia.requests import GenerateVideo
+from anymedia.router import Router
+from anymedia.settings import InstanceSettings, Settings
+
+grpc_host, base_url, folder = sys.argv[1:]
+own = InstanceSettings(name="grok", plugin="grok", base_url=base_url, options={"grpc_host": grpc_host})
+settings = Settings(instances={"grok": own}, fetch_allow=("127.0.0.1",), state_dir=Path(folder) / "state")
+
+async def main():
+    async with Router(settings=settings) as router:
+        await router.execute(GenerateVideo(prompt="waves", duration=1), backend="grok", output=f"{folder}/waves.mp4")
+
+asyncio.run(main())
+"""
+
+
+def killed_when(happened: Callable[[], Any], fake: GrokServer, folder: Path) -> None:
+    """Run a process that makes a video, and kill it without a warning once something has happened."""
+    arguments = [sys.executable, "-c", _WORKER, fake.host, fake.base_url, str(folder)]
+    with subprocess.Popen(arguments, env={**os.environ, "XAI_API_KEY": fake.key}, stderr=subprocess.PIPE) as worker:
+        try:
+            while not happened():
+                assert worker.poll() is None, worker.stderr.read().decode() if worker.stderr else ""
+        finally:
+            worker.send_signal(signal.SIGKILL)
+
+
+async def test_a_video_is_collected_by_another_process_after_a_kill(
+    new_router: NewRouter, fake: GrokServer, clock: Any, tmp_path: Path
+) -> None:
+    fake.videos.looks_needed = 1_000_000
+    killed_when(lambda: fake.count("GetDeferredVideo"), fake, tmp_path)
+    fake.videos.looks_needed = 0
+    clock.ahead = LEASE
+    async with new_router() as router:
+        (row,) = router.jobs()
+        request_id, job = next(iter(fake.videos.jobs.items()))
+        assert row.job is not None
+        assert row.job["id"] == request_id
+        result = await router.resume(row.id)
+    assert result.path == tmp_path / "waves.mp4"
+    assert result.path.read_bytes() == job.data
+    assert fake.count("GenerateVideo") == 1
+
+
+async def test_a_kill_in_the_middle_of_the_submit_is_an_unknown_outcome_and_never_sent_again(
+    new_router: NewRouter, fake: GrokServer, clock: Any, tmp_path: Path
+) -> None:
+    fake.fail("delay", on="GenerateVideo", seconds=3.0)
+    killed_when(lambda: fake.count("GenerateVideo"), fake, tmp_path)
+    clock.ahead = LEASE
+    async with new_router() as router:
+        (row,) = router.jobs()
+        with pytest.raises(SubmissionUnknown) as caught:
+            await router.resume(row.id)
+    assert caught.value.charged == "unknown"
+    assert fake.count("GenerateVideo") == 1
+
+
+async def test_a_clip_is_gone_on_from_in_another_process(new_router: NewRouter, fake: GrokServer, tmp_path: Path) -> None:
+    async with new_router() as first:
+        made = await first.generate_video(prompt="waves", duration=2, backend="grok", output=tmp_path / "a.mp4")
+    async with new_router() as second:
+        result = await second.continue_video(prompt="a gull", duration=2, continue_from=made.continuation_id, output=tmp_path / "b.mp4")
+    assert fake.last("ExtendVideo").video.url.startswith(f"{fake.depot.base}/out/")
+    assert result.continued_as == "extend"
