@@ -23,7 +23,7 @@ from .live import Live, load
 __all__ = ["changes", "refresh_models"]
 
 #: Parts of a row that say how it was come by, not what the model can do.
-_ASIDE = frozenset({"note"})
+_ASIDE = frozenset({"note", "doc", "basis", "source", "checked"})
 
 
 def refresh_models(backend: str | None, console: Console) -> None:
@@ -76,19 +76,37 @@ async def _ask(live: Live, instance: BackendInstance) -> Sequence[ListedModel]:
 
 
 def changes(before: CapabilityMatrix, after: CapabilityMatrix) -> dict[str, Any]:
-    """Return the difference of two matrices as JSON: ids added and removed, and each changed field of the others."""
-    old, new = ({row.id: dict(_leaves(_shown(plain(row)))) for row in matrix.models} for matrix in (before, after))
+    """Return the difference of two matrices as JSON: ids added and removed, and each changed field of the others.
+
+    An operation that came or went is one change; so is each field of those that stayed.
+    """
+    old, new = ({row.id: _comparable(plain(row)) for row in matrix.models} for matrix in (before, after))
     changed = [
-        {"model": model, "field": field, "before": old[model].get(field), "after": new[model].get(field)}
+        {"model": model, "field": field, "before": was, "after": now}
         for model in sorted(old.keys() & new.keys())
-        for field in sorted(old[model].keys() | new[model].keys())
-        if old[model].get(field) != new[model].get(field)
+        for field, was, now in _differences(old[model], new[model])
     ]
     return {"added": sorted(new.keys() - old.keys()), "removed": sorted(old.keys() - new.keys()), "changed": changed}
 
 
-def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key not in _ASIDE}
+def _comparable(value: Any) -> Any:
+    """Return a row without what only says how it was come by, and without the order of values."""
+    if isinstance(value, Mapping):
+        found = {key: _comparable(inner) for key, inner in value.items() if key not in _ASIDE}
+        return found | ({"one_of": sorted(found["one_of"], key=str)} if "one_of" in found else {})
+    return [_comparable(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    before, after = old.get("operations", {}), new.get("operations", {})
+    if before.keys() != after.keys():
+        yield "operations", sorted(before), sorted(after)
+    both = before.keys() & after.keys()
+    was, now = ({**row, "operations": {name: row["operations"][name] for name in both}} for row in (old, new))
+    flat_before, flat_after = dict(_leaves(was)), dict(_leaves(now))
+    for field in sorted(flat_before.keys() | flat_after.keys()):
+        if flat_before.get(field) != flat_after.get(field):
+            yield field.removeprefix("operations."), flat_before.get(field), flat_after.get(field)
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -96,8 +114,7 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
         return
     for key, inner in value.items():
-        if key not in _ASIDE:
-            yield from _leaves(inner, f"{path}.{key}" if path else str(key))
+        yield from _leaves(inner, f"{path}.{key}" if path else str(key))
 
 
 def _tell(console: Console, name: str, path: str, today: datetime.date, found: Mapping[str, Any], notes: Sequence[str]) -> None:

@@ -1,0 +1,107 @@
+"""The conformance kit, over the shipped rows and over a snapshot taken from the fake by the real command line."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from wire.http_server import Received
+from wire.openrouter_server import OpenRouterServer
+from wire.openrouter_snapshot import refresh
+from wire.openrouter_videos import SIGNATURE
+
+from anymedia.capabilities import CapabilityMatrix
+from anymedia.testing import CANARY, BackendConformance, Scenario, Wire
+
+_ANSWERS: Mapping[str, tuple[int, dict[str, Any], dict[str, str]]] = {
+    "unauthorized": (401, {}, {}),
+    "rate_limited": (429, {"error_type": "rate_limit_exceeded"}, {"retry-after": "2"}),
+    "quota": (402, {"error_type": "payment_required"}, {}),
+    "refused": (403, {"reasons": ["violence"], "flagged_input": "a red fox", "provider_name": "Maker"}, {}),
+    "down": (500, {}, {}),
+}
+_FAULTS: Mapping[str, dict[str, Any]] = {
+    "slow": {"kind": "delay", "seconds": 2.0},
+    "garbage": {"kind": "garbage"},
+    "truncated": {"kind": "truncate", "keep": 20},
+    "lost_reply": {"kind": "lost"},
+}
+
+
+def flat(received: Received) -> Mapping[str, Any]:
+    """One submit as field to text or number."""
+    return {"path": received.path, **{k: v if isinstance(v, str | int | float) else json.dumps(v) for k, v in received.json().items()}}
+
+
+@contextlib.contextmanager
+def playing(scenario: Scenario, cache: Path) -> Iterator[Wire]:
+    with OpenRouterServer(key=CANARY, links="signed") as fake:
+        if scenario in _ANSWERS:
+            status, metadata, headers = _ANSWERS[scenario]
+            error = {"code": status, "message": "No.", **({"metadata": metadata} if metadata else {})}
+            fake.fail("status", on="POST", times=None, status=status, json={"error": error, "user_id": "user_2x"}, headers=headers)
+        elif scenario in _FAULTS:
+            fake.fail(on="POST", times=None, **_FAULTS[scenario])
+
+        def sent() -> Sequence[Mapping[str, Any]]:
+            return [flat(r) for r in fake.received if r.method == "POST"]
+
+        yield Wire(
+            base_url=fake.base_url,
+            environ={"OPENROUTER_API_KEY": CANARY, "ANYMEDIA_CACHE": str(cache)},
+            submits=lambda: fake.count("POST"),
+            sent=sent,
+            hidden=(SIGNATURE,),
+        )
+
+
+class _OverACache(BackendConformance):
+    backend = "openrouter"
+    sdks = ("openrouter", "openai", "msgspec")
+
+    @staticmethod
+    def cache() -> Path:
+        raise NotImplementedError
+
+    def matrix(self, service: str) -> CapabilityMatrix:
+        """Return the matrix as a process with this cache sees it."""
+        with mock.patch.dict(os.environ, {"ANYMEDIA_CACHE": str(self.cache())}):
+            return super().matrix(service)
+
+    @contextlib.contextmanager
+    def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
+        with playing(scenario, self.cache()) as wire:
+            yield wire
+
+
+class TestShippedRows(_OverACache):
+    """What stands beside the plugin."""
+
+    @staticmethod
+    @functools.cache
+    def cache() -> Path:
+        return Path(tempfile.gettempdir()) / "anymedia-there-is-no-such-cache"
+
+
+@functools.cache
+def _refreshed() -> tempfile.TemporaryDirectory[str]:
+    folder = tempfile.TemporaryDirectory(prefix="anymedia-openrouter-", ignore_cleanup_errors=True)
+    with OpenRouterServer() as fake:
+        told = refresh(fake, Path(folder.name))
+    assert told.code == 0, told.err
+    return folder
+
+
+class TestRefreshedSnapshot(_OverACache):
+    """What the fake lists."""
+
+    @staticmethod
+    def cache() -> Path:
+        return Path(_refreshed().name) / "cache"
