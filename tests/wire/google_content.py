@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
-from wire.google_values import Refused, bytes_of, only, shape_of, unbase64, want
+from wire.google_values import Refused, bytes_of, camel, only, shape_of, unbase64, want
 from wire.http_server import Received, Reply
 from wire.media_bytes import image, sound
 
@@ -69,7 +69,7 @@ class Content:
         """Answer one call, or refuse it as the service would."""
         body = received.json()
         only(body, ("contents", "generationConfig", "safetySettings", *(() if agent_platform else ("store",))), "request")
-        config = body.get("generationConfig", {})
+        config = camel(body.get("generationConfig", {}))
         only(config, _CONFIG, "generation_config")
         if model not in (*IMAGE_MODELS, *TTS_MODELS):
             raise Refused("This model only supports Interactions API." if "omni" in model else f"models/{model} is not found", 404)

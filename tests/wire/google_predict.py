@@ -24,7 +24,7 @@ _REFERENCES = {
 _CONFIGS = {
     "maskImageConfig": ("maskMode", "maskClasses", "dilation"),
     "styleImageConfig": ("style_description",),
-    "controlImageConfig": ("controlType", "enableControlImageComputation"),
+    "controlImageConfig": ("controlType", "computeControl"),
     "subjectImageConfig": ("subject_type", "subject_description"),
 }
 _IMAGEN_PARAMETERS = (

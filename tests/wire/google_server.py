@@ -67,6 +67,16 @@ class GoogleServer(HttpServer):
         """Return the billable requests that have arrived, in order."""
         return [r for r in self.received if _BILLABLE.fullmatch(r.line)]
 
+    def sent(self) -> list[dict[str, Any]]:
+        """Return the billable requests as flat mappings; a stored file that one names is in it as bytes."""
+        found = [flat(r) for r in self.billed()]
+        for submit in found:
+            for key, value in list(submit.items()):
+                name = re.search(r"/files/([A-Za-z0-9_-]+)$", str(value)) if key.endswith(".uri") else None
+                if name is not None:
+                    submit[key] = self.interactions.files[name[1]]
+        return found
+
     def _route(self, received: Received) -> Reply:
         for name, pattern in _ROUTES.items():
             if (found := pattern.fullmatch(received.line)) is not None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from wire.http_server import Reply
 
-__all__ = ["Refused", "bytes_of", "error", "only", "seconds_of", "shape_of", "unbase64", "want"]
+__all__ = ["Refused", "bytes_of", "camel", "error", "only", "seconds_of", "shape_of", "unbase64", "want"]
 
 #: Pixels an edge that a tier stands for here: true to its order, small enough to be drawn at once.
 _EDGES = {"512": 128, "1K": 256, "2K": 320, "4K": 384}
@@ -44,6 +45,13 @@ def want(condition: object, message: str) -> None:
     """Refuse a request that does not hold to something."""
     if not condition:
         raise Refused(message)
+
+
+def camel(value: Any) -> Any:
+    """Return JSON with its fields in one spelling: protobuf takes ``voice_config`` and ``voiceConfig``, and google-genai sends both."""
+    if isinstance(value, Mapping):
+        return {re.sub(r"_([a-z])", lambda m: m[1].upper(), key): camel(inner) for key, inner in value.items()}
+    return [camel(inner) for inner in value] if isinstance(value, list) else value
 
 
 def unbase64(text: str) -> bytes:

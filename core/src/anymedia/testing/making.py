@@ -6,13 +6,14 @@ from typing import Any
 
 import attrs
 
-from ..capabilities import Choice
+from ..capabilities import Choice, ContinueRule
 from ..media import format_of
 from ..results import Result
 from .cases import Case, CaseMaker
 from .decoding import decode
 from .harness import Bench, run
 from .rules import rule
+from .shapes import required_along
 
 __all__ = ["MakingRules"]
 
@@ -36,9 +37,12 @@ def _judge(result: Result, case: Case) -> None:
 
 
 def _growing(case: Case) -> dict[str, Any]:
-    """An edit's shape is asked for by outpainting, where the row does that; inpainting keeps its source's."""
+    """Return what makes an option mean something: outpainting for the shape of an edit, extending for a video's length."""
+    onward = case.shape.row.inputs.get("continue_from")
+    if case.what == "duration" and isinstance(onward, ContinueRule) and "extend" in onward.ways:
+        return {"continue_as": "extend"}
     modes = case.shape.row.options.get("edit_mode")
-    if case.what not in {"size", "aspect_ratio", "resolution"} or not isinstance(modes, Choice) or "outpaint" not in modes.one_of:
+    if case.what not in {"size", "aspect_ratio"} or not isinstance(modes, Choice) or "outpaint" not in modes.one_of:
         return {}
     return {"edit_mode": "outpaint", "mask": None}
 
@@ -96,7 +100,8 @@ class MakingRules(CaseMaker):
         """If this fails: send ``request.extra_params`` on, each key in its place."""
         assert case.pair is not None
         with self.bench(case) as bench:
-            one, two = ({"extra_params": {case.what: value}} for value in case.pair)
+            along = required_along(case.shape, f"extra_params.{case.what}")
+            one, two = (along | {"extra_params": {case.what: value}} for value in case.pair)
             self._differ(bench, case, one, two)
 
     def _differ(self, bench: Bench, case: Case, one: dict[str, Any], two: dict[str, Any]) -> None:

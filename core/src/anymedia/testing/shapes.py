@@ -27,7 +27,7 @@ from ..media import Image, Video
 from ..requests import KINDS, Mask, Operation, Reference
 from .samples import half_mask, picture, video
 
-__all__ = ["Shape", "alive", "foreign_options", "inputs_of", "minimal_fields", "shapes", "two_values"]
+__all__ = ["Shape", "alive", "foreign_options", "inputs_of", "minimal_fields", "required_along", "shapes", "two_values"]
 
 #: Pixels an edge of the pictures that are sent and asked for, where the row lets them be that small.
 _EDGE = 256
@@ -197,18 +197,22 @@ def inputs_of(shape: Shape, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
     What a rule of the row requires along with an input is in the fields as well, and stays the same for any seed.
     """
     for name, fields in _inputs_alone(shape, seed):
-        along = _required_along(shape, next(iter(fields)))
+        along = required_along(shape, next(iter(fields)))
         yield name, along | fields
 
 
-def _required_along(shape: Shape, given: str) -> dict[str, Any]:
+def required_along(shape: Shape, given: str) -> dict[str, Any]:
+    """Return what the rules of a row require along with a field: a picture, a reference of a role."""
     along: dict[str, Any] = {}
+    references = shape.row.inputs.get("references")
     for rule in shape.row.rules:
         if rule.when.get(given) is True:
             for name, condition in rule.require.items():
                 other = shape.row.inputs.get(name)
                 if condition is True and isinstance(other, InputRule):
                     along[name] = image_for(other, 5)
+                elif condition is True and name.startswith("references.") and isinstance(references, ReferencesRule):
+                    along["references"] = references_for(references, 5, name.partition(".")[2])
             along |= {name: _NOT_GIVEN[name] for name, c in rule.forbid.items() if c is True and name in _NOT_GIVEN}
     return along
 

@@ -83,7 +83,7 @@ BY_EXCEPTION: Mapping[str, Kind] = {
     "GenAiError": "no_answer",
     "TemporaryError": "no_answer",
     "PermanentError": "no_answer",
-    "ValueError": "invalid",
+    "ValueError": "bad_answer",
 }
 
 #: Words by which a 400 says that it is about content (Imagen and Veo give no reason code).
@@ -134,6 +134,9 @@ def _translate(error: Exception, context: Context) -> MediaError | None:
         return from_answer(_read(error, status), context)
     if name is None:
         return _no_answer(error, context) if isinstance(error, OSError) or _of_transport(error) else None
+    if type(error) is ValueError and "supported in" in str(error):
+        # The SDK's own check of what a service takes, before anything is sent; any other ValueError may be about the answer.
+        return from_answer(Answered(kind="invalid", message=str(error)), context)
     kind = BY_EXCEPTION[name]
     if kind == "no_answer":
         return _no_answer(error, context)

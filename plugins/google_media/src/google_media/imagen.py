@@ -63,7 +63,7 @@ async def edit_with_references(request: EditWithReferences, context: Context) ->
         references.append(_typed(number, reference, context.read(reference.image), request))
         told.append(_told(number, reference))
     prompt = " ".join([request.prompt, *(words for words in told if words)])
-    mode = "EDIT_MODE_DEFAULT" if request.mask is None else _INSIDE[request.extra_params.get("inpaint_mode", "insertion")]
+    mode = "EDIT_MODE_DEFAULT" if request.mask is None else _INSIDE["insertion"]
     return await _edit(request, context, prompt, references, mode)
 
 

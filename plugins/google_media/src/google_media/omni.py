@@ -83,11 +83,12 @@ def _response_format(request: GenerateVideo | ContinueVideo, context: Context) -
         return getattr(request, name) if context.takes(name) else None
 
     duration, aspect, resolution = taken("duration"), taken("aspect_ratio"), taken("resolution")
-    delivery = "inline" if context.row is None else context.row.wire.get("delivery", "inline")
-    place = context.settings.get("output_gcs_uri") if on_agent_platform(context) else None
+    platform = on_agent_platform(context)
+    place = context.settings.get("output_gcs_uri") if platform else None
     found = {
         "type": "video",
-        "delivery": "uri" if place else delivery,
+        # A file of the Gemini API is fetched apart; on Agent Platform that takes a place in Cloud Storage.
+        "delivery": "inline" if platform and not place else "uri",
         "gcs_uri": place,
         "aspect_ratio": None if aspect == "auto" else aspect,
         "duration": None if duration is None else f"{duration:g}s",
