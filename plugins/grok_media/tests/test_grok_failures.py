@@ -24,8 +24,11 @@ from anymedia.errors import (
     SubmissionUnknown,
     UnknownModel,
 )
-from anymedia.requests import GenerateImage, GenerateVideo
+from anymedia.policy import Policy
+from anymedia.registry import discover
+from anymedia.requests import GenerateAudio, GenerateImage, GenerateVideo
 from anymedia.router import Router
+from anymedia.settings import InstanceSettings, Settings
 
 pytestmark = pytest.mark.anyio
 NewRouter = Callable[..., Router]
@@ -228,3 +231,43 @@ async def test_options_that_make_no_sense_are_refused_before_anything_is_sent(
     assert isinstance(error, SettingsError)
     assert next(iter(options)) in error.message
     assert fake.calls == []
+
+
+@pytest.mark.parametrize("key", ["xai-schl\u00fcssel-0123456789", "xai-0123\n456789-abcdef", "xai 0123456789"])
+async def test_a_text_that_can_be_no_key_is_refused_in_words_and_not_shown(
+    new_router: NewRouter, fake: GrokServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("XAI_API_KEY", key)
+    async with new_router() as router:
+        for request in (*REQUESTS, GenerateAudio(prompt="hello")):
+            error = await failed(router, request, tmp_path)
+            assert isinstance(error, AuthenticationFailed)
+            assert error.delivery == "not_sent"
+            assert key not in f"{error}{error!r}{error.to_json()}"
+    assert fake.calls == []
+    assert fake.http.received == []
+
+
+async def test_a_service_that_does_not_speak_tls_where_it_should_is_not_sent_anything(
+    fake: GrokServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XAI_API_KEY", fake.key)
+    own = InstanceSettings(name="grok", plugin="grok", base_url=f"https://{fake.host}")
+    settings = Settings(instances={"grok": own}, state_dir=tmp_path / "state")
+    async with Router(settings=settings, registry=discover(), policy=Policy(retries=0)) as router:
+        error = await failed(router, REQUESTS[0], tmp_path)
+    assert isinstance(error, BackendUnavailable)
+    assert error.delivery == "not_sent"
+    assert fake.calls == []
+
+
+async def test_the_sdk_left_to_itself_would_send_five_times(fake: GrokServer) -> None:
+    """Why the channel is made as it is: what its options switch off is really there."""
+    from xai_sdk import AsyncClient
+
+    fake.fail("status", on="GenerateVideo", times=None, code="UNAVAILABLE")
+    client = AsyncClient(api_key=fake.key, api_host=fake.host, use_insecure_channel=True)
+    with pytest.raises(Exception, match="UNAVAILABLE"):
+        await client.video.start(prompt="waves", model="grok-imagine-video")
+    await client.close()
+    assert fake.count("GenerateVideo") == 5

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from anymedia.context import Context
-from anymedia.errors import BackendUnavailable, SettingsError
+from anymedia.errors import AuthenticationFailed, BackendUnavailable, SettingsError
 
 if TYPE_CHECKING:
     import aiohttp
     from xai_sdk import AsyncClient
 
-__all__ = ["LOOK_SECONDS", "Connection", "connect", "place_of", "rest_session", "rest_url"]
+__all__ = ["LOOK_SECONDS", "Connection", "connect", "key_of", "place_of", "rest_session", "rest_url"]
 
 #: How long an answer may take; the option ``timeout`` of the instance wins. A video's start answers at once.
 ANSWER_SECONDS = 600.0
@@ -129,6 +129,7 @@ def connect(context: Context) -> Connection:
 
     Raises:
         SettingsError: for options that make no sense.
+        AuthenticationFailed: for a text that can be no key.
     """
     place = place_of(context.settings)
     seconds = context.settings.get("timeout", ANSWER_SECONDS)
@@ -140,11 +141,26 @@ def connect(context: Context) -> Connection:
 def _make(context: Context, place: Place, seconds: float) -> Connection:
     from xai_sdk import AsyncClient
 
-    key = context.secret("api_key").reveal() if context.has_secret("api_key") else "none"
+    key = key_of(context) or "none"
     sdk = AsyncClient(api_key=key, api_host=place.target, use_insecure_channel=place.plain, timeout=seconds, channel_options=list(_OPTIONS))
     # On a channel without TLS the SDK adds the key by interceptors, which streamed uploads do not pass.
     login = (("authorization", f"Bearer {key}"),) if place.plain else ()
     return Connection(sdk, sdk._api_channel, login, seconds)
+
+
+def key_of(context: Context) -> str | None:
+    """Return the key, or None for a server that asks for none.
+
+    Raises:
+        AuthenticationFailed: for a text that can be no key; gRPC would say nothing that anyone understands.
+    """
+    if not context.has_secret("api_key"):
+        return None
+    key = context.secret("api_key").reveal()
+    if not key.isascii() or not key.isprintable() or " " in key:
+        text = f"the key of '{context.backend}' holds blanks, line breaks or letters that no key has; nothing was sent"
+        raise AuthenticationFailed(text, fix="look at how it was copied", delivery="not_sent")
+    return key
 
 
 def rest_session(context: Context) -> aiohttp.ClientSession:

@@ -13,7 +13,7 @@ from anymedia.requests import GenerateAudio
 from anymedia.results import Outcome, Piece
 
 from ._answers import bad_answer
-from ._client import ANSWER_SECONDS, CONNECT_SECONDS, rest_session, rest_url
+from ._client import ANSWER_SECONDS, CONNECT_SECONDS, key_of, rest_session, rest_url
 from ._errors import BY_HTTP_STATUS, Answered, Kind, from_answer, kind_of, translated
 from ._options import chosen
 
@@ -29,7 +29,7 @@ async def speak(request: GenerateAudio, context: Context) -> Outcome:
     import aiohttp
 
     session = rest_session(context)
-    key = context.secret("api_key").reveal() if context.has_secret("api_key") else None
+    key = key_of(context)
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     timeout = aiohttp.ClientTimeout(total=float(context.settings.get("timeout", ANSWER_SECONDS)), connect=CONNECT_SECONDS)
     url = rest_url(context.settings, "/tts")
