@@ -15,7 +15,9 @@ __all__ = ["Anything", "Choice", "Option", "Pixels", "Range", "Text"]
 
 
 def _same_kind(a: Any, b: Any) -> bool:
-    return isinstance(a, bool) == isinstance(b, bool) and (type(a) is type(b) or isinstance(a, int | float) == isinstance(b, int | float))
+    if type(a) is type(b):
+        return True
+    return isinstance(a, bool) == isinstance(b, bool) and isinstance(a, int | float) == isinstance(b, int | float)
 
 
 def _is_number(value: Any) -> bool:
@@ -42,8 +44,9 @@ class Choice:
 
     def problem(self, value: Any) -> str | None:
         """Say what is wrong with a value, or None."""
-        if any(value == allowed and _same_kind(value, allowed) for allowed in self.one_of):
-            return None
+        for allowed in self.one_of:
+            if value == allowed and _same_kind(value, allowed):
+                return None
         return f"takes {', '.join(str(v) for v in self.one_of)}, not {shown(value)}"
 
     def nearest(self, value: Any) -> Any:

@@ -17,8 +17,9 @@ from .inputs import fit_inputs
 from .options import fit_options
 from .quote import quote_call, total
 from .refusal import refuse
+from .rejected import Rejections
 from .selection import Selection
-from .types import BackendView, Candidate, Plan, PlannedCall, Reason, Rejection
+from .types import BackendView, Candidate, Plan, PlannedCall, Reason
 
 __all__ = ["plan"]
 
@@ -51,23 +52,28 @@ def plan(
     _check_whole(request)
     _check_origin(request, views, selection)
     asked = asked_by(request)
+    kind, anyone = request.kind, not selection.named
     fitted: list[tuple[Draft, ModelRow]] = []
-    rejected: list[Rejection] = []
+    lost: list[tuple[str, str, tuple[Reason, ...]]] = []
     for view in views:
         for row in view.matrix.models:
-            candidate = Candidate(backend=view.name, model=row.id, operation=request.kind)
+            if anyone and kind not in row.operations:
+                lost.append((view.name, row.id, ()))
+                continue
+            candidate = Candidate(backend=view.name, model=row.id, operation=kind)
             reasons = _gate(candidate, view, row, policy, today, selection)
             draft = None if reasons else _fit(asked, candidate, view, row, policy)
             if draft is not None and not draft.reasons:
                 fitted.append((draft, row))
             else:
-                rejected.append(Rejection(candidate=candidate, reasons=tuple(draft.reasons) if draft else reasons))
+                lost.append((view.name, row.id, tuple(draft.reasons) if draft else reasons))
+    rejected = Rejections(kind, lost)
     if not fitted:
         raise refuse(request, views, policy, today, selection, tuple(rejected), plan)
     ordered = _order(fitted, policy, today)
     best, best_row = ordered[0]
     others = tuple(draft.candidate for draft, _ in ordered[1:])
-    return _make_plan(best, best_row, policy, today, selection, others, tuple(rejected))
+    return _make_plan(best, best_row, policy, today, selection, others, rejected)
 
 
 def _check_whole(request: Request) -> None:
@@ -110,7 +116,7 @@ def _gate(
     if candidate.operation not in row.operations:
         return (Reason(code="operation_unsupported", text=f"'{candidate}' does no {candidate.operation}"),)
     life = row.lifecycle
-    if view.enforce_lifecycle and life.stage_on(today) == "retired":
+    if life.retires is not None and view.enforce_lifecycle and life.stage_on(today) == "retired":
         instead = f"; use {life.replacement!r} instead" if life.replacement else ""
         return (Reason(code="retired", text=f"'{candidate}' was shut down on {life.retires}{instead}", nearest=life.replacement or ""),)
     if row.preview and not policy.preview and selection.model is None:
@@ -130,36 +136,35 @@ def _fit(asked: Asked, candidate: Candidate, view: BackendView, row: ModelRow, p
 def _order(fitted: list[tuple[Draft, ModelRow]], policy: Policy, today: datetime.date) -> list[tuple[Draft, ModelRow]]:
     """Order candidates: native, preferred, least changed, the model that made what is continued, best ranked, first-party, by name."""
     place: Mapping[str, int] = {name: i for i, name in enumerate(policy.prefer)}
+    ages = [(_is_doubtful(draft, row, today), row.rank, row.id) for draft, row in fitted]
     within: dict[str, list[tuple[bool, int, str]]] = {}
-
-    def age(draft: Draft, row: ModelRow) -> tuple[bool, int, str]:
-        doubtful = draft.view.enforce_lifecycle and row.lifecycle.stage_on(today) == "doubtful"
-        return (doubtful, row.rank, row.id)
-
-    for draft, row in fitted:
-        within.setdefault(draft.view.name, []).append(age(draft, row))
+    for (draft, _), age in zip(fitted, ages, strict=True):
+        within.setdefault(draft.view.name, []).append(age)
     for ranks in within.values():
         ranks.sort()
 
-    def key(item: tuple[Draft, ModelRow]) -> tuple[object, ...]:
-        draft, row = item
-        view, own = draft.view, age(*item)
-        preferred = min(place.get(view.name, len(place)), place.get(str(draft.candidate), len(place)))
-        rank = within[view.name].index(own)
+    def key(draft: Draft, row: ModelRow, age: tuple[bool, int, str]) -> tuple[object, ...]:
+        view = draft.view
+        preferred = min(place.get(view.name, len(place)), place.get(str(draft.candidate), len(place))) if place else 0
         return (
             view.matrix.last_resort,
             draft.emulated,
             preferred,
             draft.changes(),
-            own[0],
+            age[0],
             _another_model(draft),
-            rank,
+            within[view.name].index(age),
             not view.matrix.first_party,
             view.name,
             row.id,
         )
 
-    return sorted(fitted, key=key)
+    keys = [key(draft, row, age) for (draft, row), age in zip(fitted, ages, strict=True)]
+    return [fitted[i] for i in sorted(range(len(fitted)), key=keys.__getitem__)]
+
+
+def _is_doubtful(draft: Draft, row: ModelRow, today: datetime.date) -> bool:
+    return row.lifecycle.retires is not None and draft.view.enforce_lifecycle and row.lifecycle.stage_on(today) == "doubtful"
 
 
 def _another_model(draft: Draft) -> bool:
@@ -175,7 +180,7 @@ def _make_plan(
     today: datetime.date,
     selection: Selection,
     others: tuple[Candidate, ...],
-    rejected: tuple[Rejection, ...],
+    rejected: Rejections,
 ) -> Plan:
     request = draft.asked.request
     fitted: Request = attrs.evolve(request, **draft.values) if draft.values else request

@@ -15,17 +15,29 @@ from ..requests import Mask, Reference, Request
 from ..results import Adjustment, AdjustmentKind
 from .types import BackendView, Candidate, Check, InputForm, Reason
 
-__all__ = ["Asked", "Draft", "asked_by", "json_value", "roles_of"]
+__all__ = ["MODES", "Asked", "Draft", "asked_by", "json_value", "roles_of"]
+
+
+#: Fields that are no inputs but intent all the same, with the value a row supports without saying so.
+MODES = {"edit_mode": "inpaint", "audio_type": "speech"}
 
 
 @attrs.frozen(kw_only=True)
 class Asked:
-    """The set fields of a request by role, worked out once for all candidates."""
+    """The set fields of a request by role, worked out once for all candidates.
+
+    ``modes``: those of `MODES` that the request has, with what it wants of them.
+    """
 
     request: Request
     intent: tuple[str, ...]
     adjustable: tuple[str, ...]
     advisory: tuple[str, ...]
+    modes: tuple[tuple[str, str], ...] = ()
+
+    def any_of(self, fields: frozenset[str]) -> bool:
+        """Whether any of these adjustable fields is set."""
+        return not fields.isdisjoint(self.adjustable)
 
 
 @functools.cache
@@ -44,7 +56,8 @@ def asked_by(request: Request) -> Asked:
     for name, role in roles_of(request).items():
         if is_set(request, name):
             by_role[role].append(name)
-    return Asked(request=request, **{role: tuple(names) for role, names in by_role.items()})
+    modes = tuple((name, wanted) for name in MODES if (wanted := getattr(request, name, None)) is not None)
+    return Asked(request=request, modes=modes, **{role: tuple(names) for role, names in by_role.items()})
 
 
 def json_value(value: Any) -> Any:
@@ -114,7 +127,9 @@ class Draft:
 
     def changes(self) -> int:
         """How many adjustable fields differ from what was asked (an ignored advisory one does not count)."""
-        roles = roles_of(self.asked.request)
+        if not self.values and not self.extra:
+            return 0
         request = self.asked.request
+        roles = roles_of(request)
         changed = [f for f, v in self.values.items() if roles[f] == "adjustable" and v != getattr(request, f)]
         return len(changed) + sum(a.field == "n" for a in self.extra)

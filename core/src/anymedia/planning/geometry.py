@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from ..capabilities import Choice, Option, Pixels
 from ..policy import Tolerance
@@ -13,6 +14,12 @@ from .draft import Draft
 __all__ = ["check_tolerance", "fit_geometry", "pixels_of_tier", "ratio_of"]
 
 
+_SHAPE = frozenset({"size", "aspect_ratio", "resolution"})
+#: Of so many texts it is kept what they stand for: the same few dozen words stand in row after row.
+_WORDS = 2048
+
+
+@functools.lru_cache(maxsize=_WORDS)
 def ratio_of(text: str | None) -> float | None:
     """Return width over height of ``WxH`` or ``W:H``; None for auto, None and anything else."""
     match = re.fullmatch(r"([0-9.]+)[x:]([0-9.]+)", text or "")
@@ -21,12 +28,14 @@ def ratio_of(text: str | None) -> float | None:
     return float(match[1]) / float(match[2])
 
 
+@functools.lru_cache(maxsize=_WORDS)
 def pixels_of_size(size: str | None) -> int | None:
     """Return the pixel count of ``WxH``."""
     match = re.fullmatch(r"([0-9]+)x([0-9]+)", size or "")
     return int(match[1]) * int(match[2]) if match else None
 
 
+@functools.lru_cache(maxsize=_WORDS)
 def pixels_of_tier(tier: str | None, media: str) -> int | None:
     """Return roughly how many pixels a tier stands for: ``720p`` (16:9), ``2K`` (square for images), ``512``."""
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([pk]?)", (tier or "").lower())
@@ -40,15 +49,22 @@ def pixels_of_tier(tier: str | None, media: str) -> int | None:
     return round(number * number)
 
 
+#: Medium -> how many pixels its tiers stand for.
+_TIERS: Mapping[str, Callable[[str], int | None]] = {m: functools.partial(pixels_of_tier, media=m) for m in ("image", "video", "audio")}
+
+
 def _distance(a: float | None, b: float | None) -> float:
     return abs(math.log(a / b)) if a and b else 0.0
 
 
-def _nearest_word(option: Option | None, measure: Any, wanted: float | None) -> str | None:
+def _nearest_word(option: Option | None, measure: Callable[[str], float | None], wanted: float | None) -> str | None:
     """Return the choice whose measure is nearest to the wanted one; ties go to the one listed first."""
-    if not isinstance(option, Choice) or not wanted:
-        return None
-    measured = [(v, m) for v in option.one_of if (m := measure(v))]
+    return _nearest_of(option.one_of, measure, wanted) if isinstance(option, Choice) and wanted else None
+
+
+@functools.lru_cache(maxsize=_WORDS)
+def _nearest_of(words: tuple[str, ...], measure: Callable[[str], float | None], wanted: float) -> str | None:
+    measured = [(v, m) for v in words if (m := measure(v))]
     return str(min(measured, key=lambda pair: _distance(pair[1], wanted))[0]) if measured else None
 
 
@@ -69,9 +85,9 @@ def _size_for(option: Option | None, ratio: float, pixels: float | None, fallbac
 
 def fit_geometry(draft: Draft) -> None:
     """Fit size, aspect_ratio and resolution to the row's options, in that order of precedence."""
-    size, aspect, tier = draft.get("size"), draft.get("aspect_ratio"), draft.get("resolution")
-    if size is None and aspect is None and tier is None:
+    if not draft.asked.any_of(_SHAPE):
         return
+    size, aspect, tier = draft.get("size"), draft.get("aspect_ratio"), draft.get("resolution")
     if size is not None:
         _fit_size(draft, size)
     if aspect is not None:
@@ -97,7 +113,7 @@ def _fit_size(draft: Draft, size: str) -> None:
         moved = True
     media = draft.asked.request.media
     if draft.get("resolution") is None:
-        near = _nearest_word(draft.option("resolution"), lambda t: pixels_of_tier(t, media), pixels)
+        near = _nearest_word(draft.option("resolution"), _TIERS[media], pixels)
         if near:
             draft.set("resolution", near, "snapped", f"{why}, but a resolution")
             moved = True
@@ -146,7 +162,7 @@ def _fit_tier(draft: Draft, tier: str) -> None:
         wrong = option.problem(tier)
         if wrong is not None:
             same = next((v for v in getattr(option, "one_of", ()) if str(v).lower() == tier.lower()), None)
-            near = same or _nearest_word(option, lambda t: pixels_of_tier(t, media), pixels)
+            near = same or _nearest_word(option, _TIERS[media], pixels)
             draft.set("resolution", near, "snapped" if near else "ignored", f"{model} {wrong}")
         return
     if draft.option("size") is not None and draft.get("size") is None and pixels:
@@ -166,7 +182,7 @@ def _fit_tier(draft: Draft, tier: str) -> None:
 
 def check_tolerance(draft: Draft, tolerance: Tolerance) -> None:
     """Reject the candidate when the shape or the number of pixels would change more than the policy allows."""
-    if not draft.values.keys() & {"size", "aspect_ratio", "resolution"}:
+    if _SHAPE.isdisjoint(draft.values):
         return
     request = draft.asked.request
     media = request.media

@@ -10,7 +10,7 @@ from ..capabilities import ContinueRule, Fidelity, InputRule, MaskRule, Referenc
 from ..media import Image, Media, Video
 from ..requests import Continuation, Mask, Reference
 from ..results import Adjustment
-from .draft import Draft, json_value
+from .draft import MODES, Draft, json_value
 from .types import Check, InputForm
 
 __all__ = ["fit_inputs"]
@@ -23,8 +23,6 @@ _WORDS = {
     "last_frame": "last frame",
     "continue_from": "continuation",
 }
-#: Fields that are no inputs but intent all the same, with the value a row supports without saying so.
-_MODES = {"edit_mode": "inpaint", "audio_type": "speech"}
 
 
 def fit_inputs(draft: Draft) -> None:
@@ -38,11 +36,10 @@ def fit_inputs(draft: Draft) -> None:
             _fit_input(draft, name, value)
         elif name == "extra_params":
             _fit_extra(draft)
-    for name, silent in _MODES.items():
-        wanted = getattr(request, name, None)
+    for name, wanted in draft.asked.modes:
         option = draft.option(name)
-        taken = (silent,) if option is None else getattr(option, "one_of", ())
-        if wanted is not None and wanted not in taken:
+        taken = (MODES[name],) if option is None else getattr(option, "one_of", ())
+        if wanted not in taken:
             draft.reject("mode_unsupported", f"'{draft.candidate}' does no {wanted}", name, ", ".join(taken))
     _require_inputs(draft)
     if draft.row.fidelity.level == "emulated":

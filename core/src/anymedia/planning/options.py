@@ -18,13 +18,14 @@ def fit_options(draft: Draft, policy: Policy) -> None:
     for name in draft.asked.advisory:
         _fit_advisory(draft, name)
     fit_geometry(draft)
-    if draft.get("duration") is not None:
+    if "duration" in draft.asked.adjustable:
         _fit_duration(draft)
-    if draft.get("output_format") is not None:
+    if "output_format" in draft.asked.adjustable:
         _fit_format(draft, policy)
     apply_rules(draft)
     check_tolerance(draft, policy.tolerance)
-    _check_duration(draft, policy)
+    if "duration" in draft.asked.adjustable:
+        _check_duration(draft, policy)
     _fit_count(draft)
     if policy.strict and draft.adjusted():
         said = "; ".join(f"{a.field} would be {a.kind} ({a.why})" for a in draft.adjustments())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -144,7 +144,7 @@ class Plan:
     continued_as: str | None = None
     named: bool = False
     alternatives: tuple[Candidate, ...] = attrs.field(default=(), repr=False)
-    rejected: tuple[Rejection, ...] = attrs.field(default=(), repr=False)
+    rejected: Sequence[Rejection] = attrs.field(default=(), repr=False)
 
     @property
     def operation(self) -> Operation:
