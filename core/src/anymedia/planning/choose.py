@@ -196,7 +196,7 @@ def _make_plan(
         row=draft.row,
         calls=tuple(calls),
         adjustments=draft.adjustments(),
-        warnings=(*draft.view.matrix.warnings, *_stale_warnings(draft, today), *draft.warnings, *_life_warnings(draft, row, today)),
+        warnings=(*draft.view.matrix.warnings, *_stale_warnings(draft, today), *_life_warnings(draft, row, today)),
         quote=total([call.quote for call in calls]),
         forms=draft.forms,
         transcode_to=draft.transcode_to,

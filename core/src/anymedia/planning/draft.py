@@ -85,7 +85,6 @@ class Draft:
     notes: dict[str, tuple[AdjustmentKind, str]] = attrs.field(factory=dict)
     extra: list[Adjustment] = attrs.field(factory=list)
     reasons: list[Reason] = attrs.field(factory=list)
-    warnings: list[str] = attrs.field(factory=list)
     checks: list[Check] = attrs.field(factory=list)
     forms: dict[Media | Mask, InputForm] = attrs.field(factory=dict)
     chunks: tuple[int, ...] = (1,)

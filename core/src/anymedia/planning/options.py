@@ -77,7 +77,7 @@ def _fit_format(draft: Draft, policy: Policy) -> None:
 def _fit_count(draft: Draft) -> None:
     """Make as many calls as it takes; n is the number asked for in each of them."""
     asked = draft.get("n")
-    if asked is None:
+    if asked is None or asked == 1:
         return
     option = draft.option("n")
     most = int(option.max) if isinstance(option, Range) else max(getattr(option, "one_of", (1,)))
