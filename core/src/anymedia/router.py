@@ -329,13 +329,14 @@ class Router:
             RequestError: another process is at work on it.
         """
         run = self.job(job_id).run
-        task = self._running.pop(run, None)
+        task = self._running.get(run)
         if task is not None:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, MediaError):
                 await task
         for row in self.store.run(run):
             await cancel_call(self._engine, row)
+        self._running.pop(run, None)  # only now: whoever waits meanwhile must not take the job up again
         return self.job(job_id)
 
     def forget(self, job_id: str) -> None:

@@ -1,0 +1,269 @@
+"""What a caller wrote -> single calls in the fields of `GenerationConfig`.
+
+Other tools of this kind spell some fields differently; their calls work unchanged. A list of prompts or of backends
+becomes one call each. Nothing is judged here but the shape: the rest is for `GenerationConfig` to refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from ..errors import InvalidRequest, Problem, did_you_mean
+from ..generation_config import GenerationConfig
+from ..strict_json import check_plain, parse_json
+
+__all__ = ["HOW", "MAX_CALLS", "RENAMED", "Call", "Order", "flat", "read_order"]
+
+#: Another spelling -> the field of `GenerationConfig`.
+RENAMED: Mapping[str, str] = {
+    "backend_type": "backend",
+    "audio_format": "output_format",
+    "mask": "mask_path",
+    "style_image": "style_image_path",
+    "control_image": "control_image_path",
+    "subject_image": "subject_image_path",
+    "last_frame": "last_frame_path",
+    "input_video": "input_video_path",
+    "continuation_id": "continue_from",
+}
+#: Fields that say how a call is made; they belong to no request.
+HOW = (
+    "prompts",
+    "max_concurrent",
+    "wait",
+    "deadline",
+    "storage_path",
+    "video_reference_images",
+    "agent_cwd",
+    "allowed_paths",
+    "multimodal_config",
+)
+#: Most calls that one order may hold.
+MAX_CALLS = 100
+_MAX_AT_ONCE = 16
+_MEDIA = ("image", "video", "audio")
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """One call: fields for `GenerationConfig.from_json`, and pictures that a video refers to."""
+
+    fields: Mapping[str, Any] = attrs.field(hash=False)
+    video_references: tuple[Any, ...] = attrs.field(default=(), hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class Order:
+    """What was asked for in one go.
+
+    Attributes:
+        calls: one or several, in order.
+        wait: False returns jobs at once.
+        deadline: seconds after which waiting ends; the job goes on.
+        max_concurrent: how many calls are under way at once.
+        agent_cwd, allowed_paths: where relative paths start, and the directories that paths must lie in.
+    """
+
+    calls: tuple[Call, ...]
+    wait: bool = True
+    deadline: float | None = None
+    max_concurrent: int = 4
+    agent_cwd: str | None = None
+    allowed_paths: tuple[str, ...] | None = None
+
+    @property
+    def max_cost_usd(self) -> Any:
+        """The cap that all calls share."""
+        return self.calls[0].fields.get("max_cost_usd")
+
+
+def flat(config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was given as one plain mapping without nulls.
+
+    Args:
+        config: a mapping, JSON text, a `GenerationConfig`, or None.
+        fields: further fields; one that stands in both is refused.
+
+    Raises:
+        InvalidRequest: not a JSON object, or not JSON all the way down.
+    """
+    if isinstance(config, GenerationConfig):
+        given = {f.name: _plain(getattr(config, f.name)) for f in attrs.fields(GenerationConfig) if config.is_set(f.name)}
+    elif config is None:
+        given = {}
+    else:
+        given = parse_json(config) if isinstance(config, str | bytes) else config
+    if not isinstance(given, Mapping):
+        raise InvalidRequest(f"expected an object with fields like 'prompt', got {type(given).__name__}")
+    check_plain(given)
+    check_plain(fields)
+    if twice := sorted(given.keys() & fields.keys()):
+        raise InvalidRequest([Problem(f"$.{twice[0]}", "is given twice", "as a field and in the object")])
+    return {key: value for key, value in {**given, **fields}.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
+
+
+def read_order(given: Mapping[str, Any]) -> Order:
+    """Read a flat call (see `flat`) in any of the known spellings.
+
+    Raises:
+        InvalidRequest: with the field as the caller spelt it.
+    """
+    fields = dict(given)
+    how = {name: fields.pop(name) for name in HOW if name in fields}
+    _rename(fields)
+    _check_names(fields)
+    _drop_inner_nulls(fields)
+    _add_defaults(fields, how.get("multimodal_config"))
+    _place_output(fields, how.get("storage_path"))
+    references = _references(fields, how.get("video_reference_images"))
+    calls = [Call(fields=each, video_references=references) for each in _spread(fields, how.get("prompts"))]
+    return Order(
+        calls=tuple(calls),
+        wait=_flag(how, "wait", True),
+        deadline=_number(how, "deadline", 0.0, 86_400.0),
+        max_concurrent=int(_number(how, "max_concurrent", 1, _MAX_AT_ONCE, whole=True) or 4),
+        agent_cwd=_text(how, "agent_cwd"),
+        allowed_paths=_texts(how, "allowed_paths"),
+    )
+
+
+def _rename(fields: dict[str, Any]) -> None:
+    for theirs, ours in RENAMED.items():
+        if theirs not in fields:
+            continue
+        if ours in fields:
+            raise InvalidRequest([Problem(f"$.{theirs}", f"is the same as {ours}", "give just one of them")])
+        fields[ours] = fields.pop(theirs)
+
+
+def _check_names(fields: Mapping[str, Any]) -> None:
+    """Refuse unknown names here, where all spellings are known and can be suggested."""
+    known = {f.name for f in attrs.fields(GenerationConfig)} | {"mode"}
+    problems = []
+    for name in sorted(fields.keys() - known):
+        shown = f"$.{name}" if name.isascii() and name.isidentifier() and len(name) <= 60 else f"$[{name[:60]!a}]"
+        near = did_you_mean(name[:60], [*known, *RENAMED, *HOW]).removeprefix("; ")
+        problems.append(Problem(shown, "there is no such field", near))
+    if problems:
+        raise InvalidRequest(problems)
+
+
+def _drop_inner_nulls(fields: dict[str, Any]) -> None:
+    """A schema that makes every field required sends null for what is left out, also inside extra_params."""
+    extra = fields.get("extra_params")
+    if isinstance(extra, Mapping):
+        fields["extra_params"] = {key: value for key, value in extra.items() if value is not None}
+
+
+def _add_defaults(fields: dict[str, Any], config: Any) -> None:
+    """Take backend and model of a medium from ``multimodal_config`` where the call itself names none."""
+    if config is None:
+        return
+    own = config.get(_medium(fields)) if isinstance(config, Mapping) else config
+    if own is not None and not isinstance(own, Mapping):
+        raise InvalidRequest([Problem("$.multimodal_config", "expected {'image': {'backend': ..., 'model': ...}, ...}")])
+    if "backend" in fields or "model" in fields:
+        return
+    for name in ("backend", "model"):
+        if own is not None and own.get(name) is not None:
+            fields[name] = own[name]
+
+
+def _medium(fields: Mapping[str, Any]) -> str:
+    named = fields.get("mode", fields.get("media_type", "image"))
+    return named.lower() if isinstance(named, str) else "image"
+
+
+def _place_output(fields: dict[str, Any], folder: Any) -> None:
+    """``storage_path`` is a directory; an ``output_path`` beside it lies in it."""
+    if folder is None:
+        return
+    if not isinstance(folder, str) or not folder.strip():
+        raise InvalidRequest([Problem("$.storage_path", f"expected a directory as text, got {type(folder).__name__}")])
+    inside = fields.get("output_path", "")
+    if not isinstance(inside, str) or inside.startswith("/"):
+        raise InvalidRequest([Problem("$.output_path", "beside storage_path it is a name in that directory", "give just one of them")])
+    fields["output_path"] = f"{folder.rstrip('/')}/{inside}"
+
+
+def _references(fields: Mapping[str, Any], given: Any) -> tuple[Any, ...]:
+    if given is None:
+        return ()
+    found = given if isinstance(given, list | tuple) else [given]
+    if _medium(fields) != "video" and found:
+        raise InvalidRequest([Problem("$.video_reference_images", "goes with mode 'video'", "use input_images for an image")])
+    if len(found) > MAX_CALLS:
+        raise InvalidRequest([Problem("$.video_reference_images", f"has {len(found)} items; at most {MAX_CALLS} are taken")])
+    return tuple(found)
+
+
+def _spread(fields: dict[str, Any], prompts: Any) -> Iterator[dict[str, Any]]:
+    """Yield one call for each prompt and each backend."""
+    backend = fields.pop("backend", None)
+    backends = list(backend) if isinstance(backend, list | tuple) else [backend]
+    if not backends or len(set(map(repr, backends))) < len(backends):
+        raise InvalidRequest([Problem("$.backend", "expected different backends, or one, or 'auto'")])
+    if prompts is None or prompts == []:
+        texts: Sequence[Any] = [fields.pop("prompt")] if "prompt" in fields else [None]
+    elif not isinstance(prompts, list | tuple):
+        raise InvalidRequest([Problem("$.prompts", f"expected a list of texts, got {type(prompts).__name__}")])
+    elif "prompt" in fields:
+        raise InvalidRequest([Problem("$.prompts", "stands beside prompt", "give just one of them")])
+    else:
+        texts = prompts
+    if len(texts) * len(backends) > MAX_CALLS:
+        raise InvalidRequest([Problem("$.prompts", f"makes {len(texts) * len(backends)} calls; at most {MAX_CALLS} are taken")])
+    several = len(texts) * len(backends) > 1
+    for number, (text, name) in enumerate(((t, b) for t in texts for b in backends), 1):
+        one = {**fields, **({} if text is None else {"prompt": text}), **({} if name is None else {"backend": name})}
+        yield _numbered(one, number) if several else one
+
+
+def _numbered(fields: dict[str, Any], number: int) -> dict[str, Any]:
+    """Give each of several calls a file name of its own."""
+    path = fields.get("output_path")
+    if not isinstance(path, str) or path.endswith("/"):
+        return fields
+    stem, dot, suffix = path.rpartition(".")
+    return fields | {"output_path": f"{stem}-{number}.{suffix}"} if dot and "/" not in suffix and stem else fields
+
+
+def _flag(how: Mapping[str, Any], name: str, default: bool) -> bool:
+    value = how.get(name, default)
+    if not isinstance(value, bool):
+        raise InvalidRequest([Problem(f"$.{name}", f"expected true or false, got {type(value).__name__}")])
+    return value
+
+
+def _number(how: Mapping[str, Any], name: str, low: float, high: float, *, whole: bool = False) -> float | None:
+    value = how.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        raise InvalidRequest([Problem(f"$.{name}", f"expected a {'whole ' if whole else ''}number, got {type(value).__name__}")])
+    if not low <= value <= high:
+        raise InvalidRequest([Problem(f"$.{name}", f"must be between {low:g} and {high:g}")])
+    return float(value)
+
+
+def _text(how: Mapping[str, Any], name: str) -> str | None:
+    value = how.get(name)
+    if value is None or (isinstance(value, str) and value.strip()):
+        return value
+    raise InvalidRequest([Problem(f"$.{name}", f"expected a directory as text, got {type(value).__name__}")])
+
+
+def _texts(how: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
+    value = how.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item.strip() for item in value):
+        raise InvalidRequest([Problem(f"$.{name}", "expected a list of directories")])
+    return tuple(value) or None

@@ -1,0 +1,89 @@
+"""Where an agent's paths start and where they may lie.
+
+A relative path starts at the base directory, not at wherever the process happens to stand. What a call says
+(``agent_cwd``, ``allowed_paths``) can only narrow what whoever set up the tool allowed: it may come from a model.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ..errors import InvalidRequest, Problem
+from ..policy import Policy
+
+__all__ = ["Place", "place_fields"]
+
+_FILES = ("mask_path", "style_image_path", "control_image_path", "subject_image_path", "last_frame_path", "input_video_path")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:")
+
+
+@attrs.frozen(kw_only=True)
+class Place:
+    """A base directory for relative paths, and the directories that inputs and outputs must lie in."""
+
+    base: Path
+    roots: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, base: str | Path | None, roots: Iterable[str | Path] | None, policy: Policy) -> Place:
+        """Make the place that whoever sets up the tool wants: by default the roots of the policy, else the base's tree."""
+        own = Path.cwd() if base is None else Path.cwd() / base
+        allowed = policy.output_roots if roots is None else tuple(Path.cwd() / root for root in roots)
+        return cls(base=own, roots=allowed or (own,))
+
+    def narrowed(self, agent_cwd: str | None, allowed_paths: Sequence[str] | None) -> Place:
+        """Return the place of one call.
+
+        Raises:
+            InvalidRequest: it names a directory that lies outside of this place.
+        """
+        base = self.base if agent_cwd is None else self._inside(agent_cwd, "agent_cwd")
+        if allowed_paths is not None:
+            return Place(base=base, roots=tuple(self._inside(path, "allowed_paths") for path in allowed_paths))
+        return Place(base=base, roots=self.roots if agent_cwd is None else (base,))
+
+    def _inside(self, text: str, field: str) -> Path:
+        wanted = self.base / text
+        if "\0" not in text and ".." not in wanted.parts:
+            real = Path(os.path.realpath(wanted))
+            if any(real.is_relative_to(os.path.realpath(root)) for root in self.roots):
+                return wanted
+        allowed = ", ".join(repr(str(root)) for root in self.roots)
+        raise InvalidRequest([Problem(f"$.{field}", f"{text[:200]!r} lies outside the allowed directories", f"allowed: {allowed}")])
+
+    def policy(self, base: Policy) -> Policy:
+        """Return a policy that is held to this place."""
+        return base.but(input_roots=self.roots, output_roots=self.roots)
+
+    def at(self, path: Any) -> Any:
+        """Return a path text as an absolute one; anything else (a URL, a wrong type) as it is."""
+        text = os.fspath(path) if isinstance(path, Path) else path
+        if not isinstance(text, str) or not text.strip() or _URL.match(text) or text.startswith("/"):
+            return path
+        return f"{self.base}/{text}"
+
+
+def place_fields(fields: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """Return the fields of a call with its relative paths made absolute; without an output, the base directory."""
+    placed = dict(fields)
+    for name in _FILES:
+        if name in placed:
+            placed[name] = place.at(placed[name])
+    for name in ("input_images", "input_image_paths"):
+        if isinstance(placed.get(name), list | tuple):
+            placed[name] = [_item(item, place) for item in placed[name]]
+    output = placed.get("output_path", "./")
+    placed["output_path"] = f"{place.base}/" if output in (".", "./") else place.at(output)
+    return placed
+
+
+def _item(item: Any, place: Place) -> Any:
+    if isinstance(item, Mapping) and "path" in item:
+        return {**item, "path": place.at(item["path"])}
+    return place.at(item)

@@ -1,0 +1,314 @@
+"""generate_media: one call for every medium, by a flat set of fields, that answers with a dict and does not raise.
+
+    answer = await generate_media(prompt="a red fox in snow", output_path="fox.png")
+    if not answer["success"]:
+        print(answer["error"]["fix"])
+
+`MediaTool` holds a router, the directories an agent may use and a policy; the functions of this module work over one
+that is kept for each event loop, because SDK clients are expensive to make.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import attrs
+
+from ..errors import (
+    AuthenticationFailed,
+    BackendUnavailable,
+    InvalidRequest,
+    MediaError,
+    ModelRetired,
+    NoBackendAvailable,
+    Problem,
+    QuotaExceeded,
+    RateLimited,
+    UnknownBackend,
+    UnknownModel,
+    UnsupportedInput,
+    UnsupportedOperation,
+)
+from ..generation_config import GenerationConfig
+from ..policy import Policy
+from ..requests import Reference
+from ..router import Progress, Router
+from .aliases import Call, Order, flat, read_order
+from .answers import Cancelled, error_answer, internal, job_answer, plan_answer, result_answer
+from .places import Place, place_fields
+from .several import Purse, run_several
+
+if TYPE_CHECKING:
+    from ..planning import Plan
+    from ..requests import Request
+
+__all__ = ["Action", "MediaTool", "OnProgress", "tell"]
+
+Action = Literal["look", "wait", "cancel"]
+Dialect = Literal["openai", "openai-strict", "anthropic", "mcp"]
+OnProgress = Callable[[Progress], None]
+
+#: Errors after which another backend may do what was asked; a refused content is not carried elsewhere.
+_ELSEWHERE = (
+    UnsupportedOperation, UnsupportedInput, ModelRetired, UnknownBackend, UnknownModel, NoBackendAvailable,
+    AuthenticationFailed, QuotaExceeded, RateLimited, BackendUnavailable,
+)  # fmt: skip
+_listener: contextvars.ContextVar[OnProgress | None] = contextvars.ContextVar("anymedia_listener", default=None)
+
+
+def tell(progress: Progress) -> None:
+    """Hand a sign of life to whoever made the call it belongs to; give this to a Router as ``on_progress``."""
+    if (listener := _listener.get()) is not None:
+        listener(progress)
+
+
+@attrs.frozen(kw_only=True)
+class _Ready:
+    """A call that is understood: what to ask for, of whom, within which policy."""
+
+    config: GenerationConfig
+    request: Request
+    policy: Policy
+
+    @property
+    def backend(self) -> str | None:
+        return self.config.backend
+
+
+class MediaTool:
+    """What an agent is given: generate, plan and follow media, held to some directories and a policy.
+
+    Args:
+        router: plans and carries out; the caller closes it. Give it ``on_progress=anymedia.agents.tell`` to hear of progress.
+        roots: directories that every path must lie in; by default the policy's, or else the base directory's tree.
+        base: where relative paths start; by default the working directory.
+        policy: what is allowed; by default the router's.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        *,
+        roots: Iterable[str | Path] | None = None,
+        base: str | Path | None = None,
+        policy: Policy | None = None,
+    ) -> None:
+        self.router = router
+        self._base_policy = policy or router.policy
+        self.place = Place.of(base, roots, self._base_policy)
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def opened(
+        cls, *, roots: Iterable[str | Path] | None = None, base: str | Path | None = None, **router_options: Any
+    ) -> AsyncIterator[Self]:
+        """Open a tool with a router of its own; the options are those of `Router`."""
+        async with Router(**{"on_progress": tell, **router_options}) as router:
+            yield cls(router, roots=roots, base=base)
+
+    # What an agent calls
+
+    async def generate(
+        self, config: Any = None, /, *, on_progress: OnProgress | None = None, **fields: Any
+    ) -> dict[str, Any]:
+        """Make what the fields say, and answer with a JSON-ready dict; nothing but cancellation is raised.
+
+        Args:
+            config: a mapping, JSON text or a `GenerationConfig`; typically a model's own arguments.
+            on_progress: told of every sign of life of this call.
+            fields: the same by keyword.
+        """
+        token = _listener.set(on_progress) if on_progress is not None else None
+        try:
+            return await self._guarded(self._generate, config, fields)
+        finally:
+            if token is not None:
+                _listener.reset(token)
+
+    async def plan(self, config: Any = None, /, **fields: Any) -> dict[str, Any]:
+        """Say what `generate` would do with the same fields; no network, nothing is spent."""
+        return await self._guarded(self._plan, config, fields)
+
+    async def batch(
+        self, calls: Iterable[Any], *, max_concurrent: int = 4, max_cost_usd: float | None = None
+    ) -> dict[str, Any]:
+        """Carry out a list of calls side by side, one failing not stopping the others, within a shared budget (US dollars)."""
+        items = list(calls)
+        purse = Purse(max_cost_usd)
+        return await run_several([self._one_of(item, purse) for item in items], max(1, max_concurrent))
+
+    async def job(self, job_id: str, action: Action = "look", deadline: float | None = None) -> dict[str, Any]:
+        """Look at a job, wait for its result (up to ``deadline`` seconds), or cancel it."""
+        try:
+            return await self._job(job_id, action, deadline)
+        except MediaError as error:
+            return error_answer(error)
+        except asyncio.CancelledError:
+            if _cancelled_ourselves():
+                raise
+            return error_answer(Cancelled("the job was cancelled", job_id=job_id))
+        except Exception as error:  # noqa: BLE001 - an agent gets an answer, whatever broke
+            return error_answer(internal(error, job_id=str(job_id)[:100]))
+
+    # Inside
+
+    async def _guarded(self, work: Callable[[Order], Any], config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = await work(read_order(flat(config, fields)))
+            return answer
+        except MediaError as error:
+            return error_answer(error)
+        except Exception as error:  # noqa: BLE001 - an agent gets an answer, whatever broke
+            return error_answer(internal(error))
+
+    async def _generate(self, order: Order) -> dict[str, Any]:
+        place = self.place.narrowed(order.agent_cwd, order.allowed_paths)
+        if len(order.calls) == 1:
+            return await self._answer(order.calls[0], order, place)
+        purse = Purse(order.max_cost_usd)
+        return await run_several([lambda c=call: self._answer(c, order, place, purse) for call in order.calls], order.max_concurrent)
+
+    async def _plan(self, order: Order) -> dict[str, Any]:
+        place = self.place.narrowed(order.agent_cwd, order.allowed_paths)
+
+        async def one(call: Call) -> dict[str, Any]:
+            ready = None
+            try:
+                ready = self._ready(call, place)
+                return plan_answer(self._planned(ready))
+            except MediaError as error:
+                return error_answer(error, self._able(ready, error))
+
+        if len(order.calls) == 1:
+            return await one(order.calls[0])
+        return await run_several([lambda c=call: one(c) for call in order.calls], order.max_concurrent)
+
+    def _one_of(self, item: Any, purse: Purse) -> Callable[[], Any]:
+        async def one() -> dict[str, Any]:
+            try:
+                order = read_order(flat(item, {}))
+                if len(order.calls) > 1:
+                    raise InvalidRequest([Problem("$.prompts", "a call of a batch is a single one", "give each prompt as a call")])
+                place = self.place.narrowed(order.agent_cwd, order.allowed_paths)
+                return await self._answer(order.calls[0], order, place, purse)
+            except MediaError as error:
+                return error_answer(error)
+
+        return one
+
+    async def _answer(self, call: Call, order: Order, place: Place, purse: Purse | None = None) -> dict[str, Any]:
+        """Carry out one call; whatever goes wrong becomes its answer."""
+        ready, job_id = None, None
+        try:
+            ready = self._ready(call, place)
+            plan = self._planned(ready)
+            async with contextlib.AsyncExitStack() as stack:
+                share = None if purse is None else await stack.enter_async_context(purse.share(plan))
+                record = await self.router.submit(
+                    plan, policy=ready.policy, output=ready.config.output_path, overwrite=ready.config.overwrite
+                )
+                job_id = record.run
+                if not order.wait:
+                    return job_answer(record)
+                result = await self.router.wait(record.run, deadline=order.deadline)
+                if share is not None:
+                    share.spent(result.cost.actual_usd)
+                return result_answer(result)
+        except MediaError as error:
+            return error_answer(error, self._able(ready, error))
+        except asyncio.CancelledError:
+            if _cancelled_ourselves():
+                raise
+            return error_answer(Cancelled("the job was cancelled before it was done", job_id=job_id))
+        except Exception as error:  # noqa: BLE001 - an agent gets an answer, whatever broke
+            return error_answer(internal(error, charged="no" if job_id is None else "unknown", job_id=job_id))
+
+    def _ready(self, call: Call, place: Place) -> _Ready:
+        fields = place_fields(call.fields, place)
+        self._check_audio_type(fields)
+        config = GenerationConfig.from_json(fields, drop_nulls=True)
+        request = config.to_request()
+        if call.video_references:
+            request = _with_references(request, call.video_references, place)
+        return _Ready(config=config, request=request, policy=config.policy(place.policy(self._base_policy)))
+
+    def _planned(self, ready: _Ready) -> Plan:
+        return self.router.plan(ready.request, backend=ready.backend, model=ready.config.model, policy=ready.policy)
+
+    def _check_audio_type(self, fields: Mapping[str, Any]) -> None:
+        """Refuse a kind of sound that nobody makes, naming who makes what."""
+        wanted = fields.get("audio_type")
+        if not isinstance(wanted, str) or wanted.lower() in {"speech", "music"}:
+            return
+        from .usable import sound_makers
+
+        makers = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in sound_makers(self.router.instances).items() if names)
+        raise UnsupportedOperation(f"nothing that is installed makes audio_type {wanted[:60]!r}", fix=f"what can be made here: {makers or 'nothing'}")
+
+    def _able(self, ready: _Ready | None, error: MediaError) -> tuple[str, ...]:
+        """Return the usable backends that could do it after this error, each proven by planning it."""
+        if ready is None or error.try_backends or not isinstance(error, _ELSEWHERE) or error.charged != "no":
+            return ()
+        failed = {getattr(error, "backend", "")}
+        if not isinstance(error, UnsupportedOperation | UnsupportedInput | ModelRetired | UnknownModel):
+            failed.add(ready.backend or "")
+        able = []
+        for name, instance in self.router.instances.items():
+            if not instance.usable or name in failed:
+                continue
+            try:
+                self.router.plan(ready.request, backend=name, policy=ready.policy)
+            except MediaError:
+                continue
+            able.append((instance.matrix.last_resort, name))
+        return tuple(name for _, name in sorted(able))
+
+    async def _job(self, job_id: Any, action: Any, deadline: Any) -> dict[str, Any]:
+        if not isinstance(job_id, str) or not job_id.strip() or len(job_id) > 200:
+            raise InvalidRequest([Problem("$.job_id", "expected a job id like 'job_3f2a9c01b7de'")])
+        if action not in ("look", "wait", "cancel"):
+            raise InvalidRequest([Problem("$.action", "expected one of look, wait, cancel")])
+        if deadline is not None and (isinstance(deadline, bool) or not isinstance(deadline, int | float) or not 0 <= deadline <= 86_400):
+            raise InvalidRequest([Problem("$.deadline", "expected seconds from 0 to 86400")])
+        if action == "cancel":
+            return job_answer(await self.router.cancel(job_id))
+        record = self.router.job(job_id)
+        if action == "wait" or record.state == "done":
+            return result_answer(await self.router.wait(job_id, deadline=deadline))
+        answer = job_answer(record)
+        if record.error is not None and record.state in {"failed", "refused", "unknown"}:
+            from .answers import plain
+
+            return {**answer, "success": False, "error": plain(_whole(record.error, record.run))}
+        return answer
+
+
+def _whole(error: Mapping[str, Any], job_id: str) -> dict[str, Any]:
+    usual = {"code": "backend_error", "message": "", "fix": "", "try_backends": [], "retry": False, "charged": "unknown"}
+    return {**usual, **error, "job_id": job_id}
+
+
+def _with_references(request: Request, pictures: Iterable[Any], place: Place) -> Request:
+    from ..media import Image
+
+    found = []
+    for i, item in enumerate(pictures):
+        given = item.get("path", item.get("image_url")) if isinstance(item, Mapping) else item
+        if not isinstance(given, str) or not given.strip():
+            raise InvalidRequest([Problem(f"$.video_reference_images[{i}]", "expected a path, {'path': ...} or {'image_url': ...}")])
+        try:
+            found.append(Reference(image=Image.of(place.at(given)), role="subject"))
+        except InvalidRequest as error:
+            raise InvalidRequest([attrs.evolve(p, path=f"$.video_reference_images[{i}]") for p in error.problems]) from None
+    return attrs.evolve(request, references=(*getattr(request, "references", ()), *found))
+
+
+def _cancelled_ourselves() -> bool:
+    """Whether it is this task that is being cancelled, rather than the job it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,126 @@
+"""What the usable backends can do right now, gathered from their matrices: the one source of schema and guidance."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from ..capabilities import Choice, ContinueRule, Fidelity, InputRule, MaskRule, ModelRow, OperationRow, ReferencesRule
+from ..instances import BackendInstance
+from ..requests import Operation
+
+__all__ = ["Able", "able_rows", "continuing", "describe_backends", "missing", "role_rules", "sound_makers", "today_utc"]
+
+
+@attrs.frozen(kw_only=True)
+class Able:
+    """One row that can be used now: an operation of a model of a backend."""
+
+    backend: str
+    model: ModelRow
+    row: OperationRow
+
+    @property
+    def operation(self) -> Operation:
+        """The operation."""
+        return self.row.operation
+
+    @property
+    def name(self) -> str:
+        """The model, as a caller names it."""
+        return f"{self.backend}/{self.model.id}"
+
+
+def today_utc() -> datetime.date:
+    """Return today's date."""
+    return datetime.datetime.now(datetime.UTC).date()
+
+
+def able_rows(instances: Mapping[str, BackendInstance], today: datetime.date | None = None) -> list[Able]:
+    """Return every row that can be used now: the best models of a backend first, the last resort last.
+
+    A model that was shut down is left out, and so is a preview (it must be named).
+    """
+    on = today or today_utc()
+    found: list[tuple[tuple[Any, ...], Able]] = []
+    for name, instance in instances.items():
+        if not instance.usable:
+            continue
+        for model in instance.matrix.models:
+            stage = model.lifecycle.stage_on(on) if instance.enforce_lifecycle else "active"
+            if stage == "retired" or model.preview:
+                continue
+            key = (instance.matrix.last_resort, name, stage == "doubtful", model.rank, model.id)
+            found += [(key, Able(backend=name, model=model, row=row)) for row in model.operations.values()]
+    return [able for _, able in sorted(found, key=lambda pair: pair[0])]
+
+
+def missing(instances: Mapping[str, BackendInstance]) -> dict[str, tuple[str, ...]]:
+    """Return what each installed but unusable backend lacks; names of variables, never values."""
+    return {name: instance.missing for name, instance in instances.items() if not instance.usable}
+
+
+def sound_makers(instances: Mapping[str, BackendInstance]) -> dict[str, list[str]]:
+    """Return who makes speech and who makes music."""
+    makers: dict[str, list[str]] = {"speech": [], "music": []}
+    for able in able_rows(instances):
+        if able.operation != "generate_audio":
+            continue
+        option = able.row.options.get("audio_type")
+        for kind in option.one_of if isinstance(option, Choice) else ("speech",):
+            if kind in makers and able.backend not in makers[kind]:
+                makers[kind].append(able.backend)
+    return makers
+
+
+def role_rules(able: Able) -> Iterator[tuple[str, InputRule, Fidelity]]:
+    """Yield the reference roles a row takes, with how true it does them."""
+    rule = able.row.inputs.get("references")
+    if isinstance(rule, ReferencesRule):
+        for role, inner in rule.roles.items():
+            yield role, inner, inner.fidelity if inner.fidelity.level == "emulated" else able.row.fidelity
+
+
+def mask_rule(able: Able) -> MaskRule | None:
+    """Return the row's rule for masks."""
+    rule = able.row.inputs.get("mask")
+    return rule if isinstance(rule, MaskRule) else None
+
+
+def continuing(able: Able) -> ContinueRule | None:
+    """Return how the row goes on from an earlier result."""
+    rule = able.row.inputs.get("continue_from")
+    return rule if isinstance(rule, ContinueRule) else None
+
+
+def describe_backends(instances: Mapping[str, BackendInstance], today: datetime.date | None = None) -> dict[str, Any]:
+    """Return what can be used now, and what is missing elsewhere, as JSON: for an agent that asks."""
+    backends: dict[str, Any] = {}
+    for able in able_rows(instances, today):
+        models = backends.setdefault(able.backend, {"usable": True, "models": {}})["models"]
+        models.setdefault(able.model.id, {})[able.operation] = _row(able)
+    for name, lacking in missing(instances).items():
+        backends[name] = {"usable": False, "missing": list(lacking)}
+    return backends
+
+
+def _row(able: Able) -> dict[str, Any]:
+    from .words import option_words
+
+    row = able.row
+    found: dict[str, Any] = {"fidelity": row.fidelity.level, "takes": sorted(row.inputs)}
+    if roles := [role for role, *_ in role_rules(able)]:
+        found["reference_roles"] = roles
+    if (mask := mask_rule(able)) is not None:
+        found["mask_modes"] = list(mask.modes)
+    if (onward := continuing(able)) is not None:
+        found["continues_by"] = list(onward.ways)
+    found["options"] = {name: option_words(option) for name, option in row.options.items()}
+    if row.extra_params:
+        found["extra_params"] = {name: option_words(option) for name, option in row.extra_params.items()}
+    if row.rules:
+        found["rules"] = [rule.because for rule in row.rules]
+    return found
