@@ -50,6 +50,7 @@ class Images:
         self.made: list[bytes] = []
         self.short_by = 0
         self.as_base64 = False
+        self.oversize = 0  # characters of base64 in place of an image
 
     def GenerateImage(self, request: Any, context: Any) -> Any:
         if request.model not in MODELS:
@@ -90,6 +91,8 @@ class Images:
     def _one(self, request: Any, size: tuple[int, int], index: int) -> Any:
         if "BLOCKED" in request.prompt or ("HALF" in request.prompt and index % 2):
             return image_pb2.GeneratedImage(respect_moderation=False, url="")
+        if self.oversize:
+            return image_pb2.GeneratedImage(respect_moderation=True, base64="A" * self.oversize)
         data = image(*size, "jpeg", tint=len(self.made))
         self.made.append(data)
         if self.as_base64:

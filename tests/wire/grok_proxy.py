@@ -16,6 +16,7 @@ class Relay:
 
     def __init__(self, port: int = 0) -> None:
         self.port = port
+        self.accepted = 0
         self._target = 0
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
@@ -65,6 +66,7 @@ class Relay:
             await asyncio.wait(tasks, timeout=5)  # they end by themselves, their connections being gone
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:

@@ -100,6 +100,11 @@ class GrokServer:
         return f"127.0.0.1:{self._relay.port}"
 
     @property
+    def connections(self) -> int:
+        """How many gRPC connections there have been."""
+        return self._relay.accepted
+
+    @property
     def base_url(self) -> str:
         """Where the REST half is."""
         return self.http.url

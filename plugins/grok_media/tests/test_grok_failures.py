@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,38 @@ async def test_no_proxy_of_the_environment_is_used(
     async with new_router() as router:
         assert (await router.generate_image(prompt="a fox", backend="grok", output=f"{tmp_path}/")).files
         assert (await router.generate_audio(prompt="hello", backend="grok", output=f"{tmp_path}/")).files
+
+
+async def test_a_service_that_takes_the_connection_and_says_nothing_is_not_sent_anything(
+    new_router: NewRouter, fake: GrokServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("grok_media._client.CONNECT_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        async with new_router(grpc_host=f"127.0.0.1:{silent.getsockname()[1]}") as router:
+            error = await failed(router, REQUESTS[0], tmp_path)
+    assert isinstance(error, BackendUnavailable)
+    assert (error.delivery, error.charged) == ("not_sent", "no")
+
+
+async def test_a_deadline_that_passes_during_the_submit_leaves_an_unknown_outcome(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+    fake.fail("delay", on="GenerateImage", seconds=1.0)
+    with pytest.raises(SubmissionUnknown):
+        await router.generate_image(prompt="a fox", backend="grok", output=f"{tmp_path}/", deadline=0.4)
+    assert fake.count("GenerateImage") == 1
+
+
+async def test_an_answer_too_large_for_the_channel_is_an_unknown_outcome(new_router: NewRouter, fake: GrokServer, tmp_path: Path) -> None:
+    fake.images.oversize = 21 * 1024 * 1024
+    async with new_router(retries=3) as router:
+        error = await failed(router, REQUESTS[0], tmp_path)
+    assert isinstance(error, SubmissionUnknown)
+    assert fake.count("GenerateImage") == 1
+
+
+async def test_calls_share_one_connection(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+    for request in REQUESTS * 2:
+        await router.execute(request, backend="grok", output=f"{tmp_path}/")
+    assert fake.connections == 1
 
 
 async def test_a_cancelled_call_is_passed_on_and_its_row_says_unknown(router: Router, fake: GrokServer, tmp_path: Path) -> None:

@@ -60,8 +60,7 @@ async def test_aspect_auto_and_quality_auto_which_the_sdk_refuses_work(router: R
     sent = fake.last("GenerateImage")
     assert sent.aspect_ratio == image_pb2.IMG_ASPECT_RATIO_AUTO
     assert not sent.HasField("quality")
-    assert result.adjustments[:0] == ()
-    assert [a.field for a in result.adjustments] == []
+    assert result.adjustments == ()
 
 
 @pytest.mark.parametrize(("asked", "nearest"), [("21:9", "20:9"), ("5:2", "20:9")])
@@ -237,6 +236,12 @@ async def test_a_negative_prompt_is_left_out_and_reported(router: Router, fake: 
     assert "blur" not in str(fake.last("GenerateImage"))
     assert {(a.field, a.kind, a.asked) for a in result.adjustments} == {("negative_prompt", "ignored", "blur"), ("seed", "ignored", 42)}
     assert set(result.to_json()["ignored"]) == {"negative_prompt", "seed"}
+
+
+async def test_another_format_is_converted_and_told(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+    result = await router.generate_image(prompt="a fox", output_format="png", backend="grok", output=tmp_path / "fox.png")
+    assert result.path.read_bytes().startswith(b"\x89PNG")
+    assert [(a.field, a.kind, a.asked, a.sent) for a in result.adjustments] == [("output_format", "transcoded", "png", "jpeg")]
 
 
 async def test_what_the_provider_counted_is_the_cost(router: Router, fake: GrokServer, tmp_path: Path) -> None:

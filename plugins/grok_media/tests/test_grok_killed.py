@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,20 +35,22 @@ own = InstanceSettings(name="grok", plugin="grok", base_url=base_url, options={"
 settings = Settings(instances={"grok": own}, fetch_allow=("127.0.0.1",), state_dir=Path(folder) / "state")
 
 async def main():
-    async with Router(settings=settings) as router:
+    async with Router(settings=settings, on_progress=lambda progress: print(progress.state, flush=True)) as router:
         await router.execute(GenerateVideo(prompt="waves", duration=1), backend="grok", output=f"{folder}/waves.mp4")
 
 asyncio.run(main())
 """
 
 
-def killed_when(happened: Callable[[], Any], fake: GrokServer, folder: Path) -> None:
-    """Run a process that makes a video, and kill it without a warning once something has happened."""
+def killed_when(state: str, fake: GrokServer, folder: Path) -> None:
+    """Run a process that makes a video, and kill it without a warning once its call is in a state."""
     arguments = [sys.executable, "-c", _WORKER, fake.host, fake.base_url, str(folder)]
-    with subprocess.Popen(arguments, env={**os.environ, "XAI_API_KEY": fake.key}, stderr=subprocess.PIPE) as worker:
+    with subprocess.Popen(arguments, env={**os.environ, "XAI_API_KEY": fake.key}, stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
         try:
-            while not happened():
-                assert worker.poll() is None, worker.stderr.read().decode() if worker.stderr else ""
+            assert any(line.strip() == state.encode() for line in worker.stdout), "it ended before"
+            while state == "submitting" and not fake.count("GenerateVideo"):
+                time.sleep(0.01)
         finally:
             worker.send_signal(signal.SIGKILL)
 
@@ -56,7 +59,7 @@ async def test_a_video_is_collected_by_another_process_after_a_kill(
     new_router: NewRouter, fake: GrokServer, clock: Any, tmp_path: Path
 ) -> None:
     fake.videos.looks_needed = 1_000_000
-    killed_when(lambda: fake.count("GetDeferredVideo"), fake, tmp_path)
+    killed_when("submitted", fake, tmp_path)
     fake.videos.looks_needed = 0
     clock.ahead = LEASE
     async with new_router() as router:
@@ -74,7 +77,7 @@ async def test_a_kill_in_the_middle_of_the_submit_is_an_unknown_outcome_and_neve
     new_router: NewRouter, fake: GrokServer, clock: Any, tmp_path: Path
 ) -> None:
     fake.fail("delay", on="GenerateVideo", seconds=3.0)
-    killed_when(lambda: fake.count("GenerateVideo"), fake, tmp_path)
+    killed_when("submitting", fake, tmp_path)
     clock.ahead = LEASE
     async with new_router() as router:
         (row,) = router.jobs()

@@ -64,9 +64,9 @@ BY_HTTP_STATUS: Mapping[int, Kind] = {400: "invalid", 401: "auth", 402: "billing
 
 #: What an answered rejection says -> kind; the first that fits.
 _WORDS: tuple[tuple[re.Pattern[str], Kind], ...] = (
+    (re.compile(r"usage guidelines|safety.?check|moderat|content policy|violates", re.I), "content"),
     (re.compile(r"rate limit|too many requests|requests per|per (?:minute|second)", re.I), "rate"),
     (re.compile(r"\bcredits?\b|spending limit|billing|prepaid|quota|subscription", re.I), "billing"),
-    (re.compile(r"usage guidelines|safety.?check|moderat|content policy|violates", re.I), "content"),
     (re.compile(r"api.?key|invalid authentication|unauthenticated|bearer", re.I), "auth"),
     (re.compile(r"\bmodel\b.*(?:not found|does not exist|not exist|no longer|retired|deprecated)", re.I), "model"),
 )
