@@ -23,8 +23,13 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(current))
         yield current
         below = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
-        os_error = getattr(current, "os_error", None)  # aiohttp keeps the operating system's error there
-        current = os_error if below is None and isinstance(os_error, BaseException) else below
+        current = below if below is not None else _kept_inside(current)
+
+
+def _kept_inside(error: BaseException) -> BaseException | None:
+    """Return the operating system's error where a library hides it: aiohttp in ``os_error``, httpcore as its only argument."""
+    found = getattr(error, "os_error", None) or (error.args[0] if len(error.args) == 1 else None)
+    return found if isinstance(found, BaseException) else None
 
 
 def _is_connecting(error: BaseException) -> bool:
@@ -40,4 +45,6 @@ def is_not_sent(error: BaseException) -> bool:
     """Whether the deepest cause shows that no byte of the request can have reached the provider."""
     chain = list(causes(error))
     deepest = chain[-1]
+    if isinstance(deepest, BaseExceptionGroup):  # one try for each address of a name
+        return all(is_not_sent(inner) for inner in deepest.exceptions)
     return _is_connecting(deepest)
