@@ -1,0 +1,156 @@
+"""Snapshots: rows as a service listed them, kept in a cache; what they may not decide, when they are stale, how they differ."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from anymedia.capabilities import CapabilityMatrix, load_matrix, load_refreshed, parse_matrix
+from anymedia.capabilities.snapshots import STALE_DAYS, snapshot_path, write_snapshot
+from anymedia.cli.refreshing import changes
+from anymedia.errors import MediaError, PluginContractError
+from anymedia.planning import plan
+from anymedia.planning.types import BackendView
+from anymedia.policy import Policy
+from anymedia.requests import GenerateImage
+
+SHIPPED = """
+schema = 1
+checked = 2026-01-01
+hosts = ["service.example"]
+credentials = [{ names = { api_key = ["SOME_KEY"] } }]
+[[models]]
+id = "old"
+media = "image"
+rank = 7
+lifecycle = { retires = 2027-01-06, certainty = "firm", source = "https://service.example/end" }
+generate_image.quality = { one_of = ["low", "high"] }
+[[models]]
+id = "gone"
+media = "image"
+generate_image.prompt = { max_chars = 10 }
+"""
+ROWS: list[dict[str, Any]] = [
+    {"id": "old", "media": "image", "generate_image": {"quality": {"one_of": ["low", "high", "max"]}}},
+    {"id": "new", "media": "image", "generate_image": {"seed": {"min": 0, "max": 9}}},
+]
+
+
+def document(day: str = "2026-11-21", **more: Any) -> dict[str, Any]:
+    return {"schema": 1, "checked": day, "models": ROWS, **more}
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ANYMEDIA_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "capabilities.toml"
+    path.write_text(SHIPPED)
+    return path
+
+
+def test_without_a_snapshot_the_shipped_rows_stand(shipped: Path) -> None:
+    assert load_refreshed(shipped, "some") == load_matrix(shipped)
+
+
+def test_a_snapshot_replaces_the_rows_and_nothing_else(shipped: Path) -> None:
+    own = load_matrix(shipped)
+    path, expected = write_snapshot("some", document(), own)
+    assert path == snapshot_path("some")
+    found = load_refreshed(shipped, "some")
+    assert found == expected
+    assert [row.id for row in found.models] == ["old", "new"]
+    assert found.checked == datetime.date(2026, 11, 21)
+    assert (found.hosts, found.credentials) == (own.hosts, own.credentials)
+    assert found.warnings == ()
+    old = found.models[0]
+    assert (old.rank, old.lifecycle.retires) == (7, datetime.date(2027, 1, 6))  # which no list says
+    assert found.models[1].rank == 100
+
+
+def test_it_is_the_same_on_each_call_of_a_process_even_when_a_refresh_comes_between(shipped: Path) -> None:
+    before = load_refreshed(shipped, "some")
+    write_snapshot("some", document(), before)
+    assert load_refreshed(shipped, "some") is before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "[" * 100_000,
+        "\udcff",
+        json.dumps({"schema": 1, "models": ROWS}),
+        json.dumps({"schema": 1, "checked": "2026-11-21", "models": []}),
+        json.dumps({"schema": 2, "checked": "2026-11-21", "models": ROWS}),
+        json.dumps(document(hosts=["evil.example"])),
+        json.dumps(document(credentials=[{"names": {"api_key": ["HOME"]}}])),
+        json.dumps(document(disclosure="trust me")),
+        json.dumps(document(models=[{"id": "x", "media": "smell"}])),
+    ],
+)
+def test_a_snapshot_that_is_none_is_told_and_the_shipped_rows_stand(shipped: Path, text: str) -> None:
+    path = snapshot_path("some")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    found = load_refreshed(shipped, "some")
+    assert found.models == load_matrix(shipped).models
+    assert found.hosts == ("service.example",)
+    assert len(found.warnings) == 1
+    assert "some.json cannot be used" in found.warnings[0]
+
+
+def test_what_is_no_snapshot_is_not_written(shipped: Path) -> None:
+    own = load_matrix(shipped)
+    write_snapshot("some", document(), own)
+    kept = snapshot_path("some").read_bytes()
+    for wrong in (document(hosts=["evil.example"]), document(models=[{"id": "x", "media": "smell"}]), {"schema": 1, "models": ROWS}):
+        with pytest.raises(MediaError):
+            write_snapshot("some", wrong, own)
+    assert snapshot_path("some").read_bytes() == kept
+    assert [p.name for p in snapshot_path("some").parent.iterdir()] == ["some.json"]
+
+
+def test_a_malformed_shipped_file_is_still_refused(shipped: Path) -> None:
+    shipped.write_text("schema = 9")
+    with pytest.raises(PluginContractError):
+        load_refreshed(shipped, "other")
+
+
+@pytest.mark.parametrize(("days", "stale"), [(-1, False), (0, False), (STALE_DAYS, False), (STALE_DAYS + 1, True)])
+def test_plans_tell_a_stale_list_by_the_day_they_are_made_on(shipped: Path, days: int, stale: bool) -> None:
+    _, matrix = write_snapshot("some", document(), load_matrix(shipped))
+    assert matrix.checked is not None
+    today = matrix.checked + datetime.timedelta(days=days)
+    made = plan(GenerateImage(prompt="x"), [BackendView(name="some", matrix=matrix)], Policy(), today)
+    assert any("anymedia models --refresh some" in warning for warning in made.warnings) is stale
+    assert made.adjustments == ()
+
+
+def test_a_shipped_matrix_is_never_stale(shipped: Path) -> None:
+    assert not load_matrix(shipped).stale_on(datetime.date(2099, 1, 1))
+    assert not CapabilityMatrix(models=(), stale_after_days=3).stale_on(datetime.date(2099, 1, 1))
+
+
+def test_changes_name_what_came_went_and_differs(shipped: Path) -> None:
+    before = load_matrix(shipped)
+    _, after = write_snapshot("some", document(), before)
+    quality = {"field": "generate_image.options.quality.one_of", "before": ["high", "low"], "after": ["high", "low", "max"]}
+    assert changes(before, after) == {"added": ["new"], "removed": ["gone"], "changed": [{"model": "old", **quality}]}
+    assert changes(after, after) == {"added": [], "removed": [], "changed": []}
+
+
+def test_an_operation_that_came_is_one_change_and_remarks_are_none() -> None:
+    one: dict[str, Any] = {"id": "m", "media": "image", "note": "a", "generate_image": {"seed": {"min": 0, "max": 9, "doc": "a"}}}
+    two = {**one, "note": "b", "generate_image": {"seed": {"min": 0, "max": 9, "doc": "b"}}, "inpaint": {"seed": {"min": 0, "max": 9}}}
+    before, after = (parse_matrix({"schema": 1, "models": [row]}, "x") for row in (one, two))
+    found = changes(before, after)
+    assert found["changed"] == [{"model": "m", "field": "operations", "before": ["generate_image"], "after": ["generate_image", "inpaint"]}]
+    assert changes(before, attrs.evolve(before, checked=datetime.date(2026, 1, 1)))["changed"] == []
