@@ -1,0 +1,173 @@
+"""The words of a system prompt: what the usable backends can do right now, worked calls, and what to do on errors.
+
+Nothing in it is written by hand for a backend: it all comes from the live matrices.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ..instances import BackendInstance
+from .examples import worked_examples
+from .schema import installed
+from .usable import Able, able_rows, continuing, mask_rule, missing, role_rules
+
+__all__ = ["estimate_tokens", "guidance"]
+
+_INTRO = """# Media generation
+`generate_media` makes and changes images, videos and sounds; `plan_media` takes the same fields and spends nothing.
+Paths lie in the working directory. Give just the fields you need; a field that means nothing for the call is refused."""
+_ERRORS = """## When success is false
+`error` has code, message, fix (do that), try_backends (can do this very call here and now), retry, charged.
+- invalid_request, unknown_*: correct the field that is named. unsupported_*: use a backend of try_backends, or change the call.
+- model_retired: use the replacement named. no_backend_available: say which key is missing; do not try again.
+- budget_exceeded: nothing was spent; ask for less, or for leave. content_refused: reword; never the same again.
+- rate_limited, backend_unavailable: the same call later (retry), or try_backends. quota_exceeded, authentication_failed: tell the user.
+- backend_timeout: the job goes on: media_job(job_id, "wait"). submission_unknown: it may have been charged; do NOT repeat it, look with media_job.
+`ignored` and `adjustments` say what was left out or changed: read them before you report."""
+_COST = """## Cost
+Plan first when a call is not cheap: `quote` is in US dollars; `max_cost_usd` refuses what may cost more. Draft small and short, then
+render once. An unknown price is not 0. Never repeat a call only because it is slow: use wait=false and media_job."""
+_MASKS = """## Masks
+Same size as the image. PNG with transparency: transparent = change. Black and white: white = change. Either works with every backend;
+it is converted. protect="exact" copies what is outside the mask back from the source. mask_mode has the backend find the region."""
+
+
+def estimate_tokens(text: str) -> int:
+    """Return about how many tokens a text is: its characters by 3.5, which is on the high side for English and JSON."""
+    return -(-len(text) * 2 // 7)
+
+
+def guidance(
+    *,
+    compact: bool = False,
+    instances: Mapping[str, BackendInstance] | None = None,
+    router: Any = None,
+    today: datetime.date | None = None,
+) -> str:
+    """Return the guidance for the backends that are usable here and now, as Markdown.
+
+    Args:
+        compact: table, continuation and rules only.
+        instances: the backend instances; by default the router's, or else what is installed and configured.
+        router: where to take the instances from.
+        today: the date by which lifecycles are judged.
+    """
+    found = router.instances if instances is None and router is not None else instances
+    if found is None:
+        found = installed()
+    rows = able_rows(found, today)
+    parts = [_INTRO, _table(rows) if rows else "No backend is usable."]
+    if lacking := _lacking(found):
+        parts.append(lacking)
+    parts.append(_continuing(rows, compact))
+    if compact:
+        parts += [_MASKS.splitlines()[1], "On an error do what `error.fix` says; never repeat submission_unknown or a slow call (media_job follows it)."]
+        return "\n\n".join(part for part in parts if part)
+    if any(mask_rule(able) for able in rows):
+        parts.append(_MASKS)
+    parts += [_emulated(rows), _best(rows), _worked(rows), _ERRORS, _COST]
+    return "\n\n".join(part for part in parts if part)
+
+
+_Judge = Callable[[Able], str | None]
+
+
+def _does(operation: str, takes: Callable[[Able], Any] | None = None) -> _Judge:
+    def judge(able: Able) -> str | None:
+        fits = able.operation == operation and (takes is None or takes(able))
+        return able.row.fidelity.level if fits else None
+
+    return judge
+
+
+def _role(role: str) -> _Judge:
+    return lambda able: next((f.level for name, _, f in role_rules(able) if name == role and able.operation == "edit_with_references"), None)
+
+
+def _mask(mode: str) -> _Judge:
+    return _does("inpaint", lambda able: mode in getattr(mask_rule(able), "modes", ()))
+
+
+def _sound(kind: str) -> _Judge:
+    return _does("generate_audio", lambda able: kind in getattr(able.row.options.get("audio_type"), "one_of", ("speech",)))
+
+
+_LINES: Mapping[str, _Judge] = {
+    "image from words": _does("generate_image"),
+    "image, next turn (continue_from)": _does("generate_image", continuing),
+    "inpaint, mask_path": _mask("user_provided"),
+    "inpaint, mask_mode": lambda able: _mask("foreground")(able) or _mask("semantic")(able),
+    "outpaint (edit_mode)": _does("inpaint", lambda able: "outpaint" in getattr(able.row.options.get("edit_mode"), "one_of", ())),
+    "edit input_images": _role("source"),
+    "style_image_path": _role("style"),
+    "control_image_path": _role("control"),
+    "subject_image_path": _role("subject"),
+    "video from words": _does("generate_video"),
+    "image to video (input_images)": _does("generate_video", lambda able: "first_frame" in able.row.inputs),
+    "last_frame_path": _does("generate_video", lambda able: "last_frame" in able.row.inputs),
+    "go on with a video (continue_from)": _does("continue_video"),
+    "speech": _sound("speech"),
+    "music": _sound("music"),
+}
+
+
+def _table(rows: Sequence[Able]) -> str:
+    """Return the capability table: what, by which backend, native or emulated or not at all."""
+    backends = list(dict.fromkeys(able.backend for able in rows))
+    lines = ["| |" + "|".join(backends) + "|", "|---|" + "---|" * len(backends)]
+    for name, judge in _LINES.items():
+        cells = [_cell(judge, (able for able in rows if able.backend == backend)) for backend in backends]
+        if set(cells) != {"no"}:
+            lines.append(f"|{name}|" + "|".join(cells) + "|")
+    return "\n".join(lines)
+
+
+def _cell(judge: _Judge, rows: Iterable[Able]) -> str:
+    levels = {level for able in rows if (level := judge(able))}
+    return "native" if "native" in levels else "emulated" if levels else "no"
+
+
+def _lacking(instances: Mapping[str, BackendInstance]) -> str:
+    found = [f"{name} ({', '.join(words)})"[:120] for name, words in missing(instances).items()]
+    return f"Installed, but not usable for want of: {'; '.join(found)}" if found else ""
+
+
+_MEANS = {"extend": "appends to it", "edit": "changes it, same length", "remix": "renders it anew", "chat": "takes the next turn"}
+
+
+def _continuing(rows: Sequence[Able], compact: bool) -> str:
+    """Say for each backend what going on with a video means there."""
+    said: dict[str, str] = {}
+    for able in rows:
+        rule = continuing(able)
+        if able.operation != "continue_video" or rule is None or able.backend in said:
+            continue
+        ways = ", ".join(f"{way} ({_MEANS[way]})" for way in rule.ways)
+        doc = f". {rule.doc}" if rule.doc and not compact else ""
+        said[able.backend] = f"- {able.backend}: {ways}{doc}"[:260]
+    rule_text = "Pass the continuation_id of an earlier answer as continue_from. Only the backend that made it goes on from it; each answer has a new id. Sound cannot be continued."
+    if not said:
+        return rule_text
+    return "\n".join(["## Going on", rule_text, "For a video it means (the first is the default, continue_as chooses):", *said.values()])
+
+
+def _emulated(rows: Sequence[Able]) -> str:
+    notes = dict.fromkeys(f"- {a.backend}: {a.row.fidelity.note}" for a in rows if a.row.fidelity.level == "emulated" and a.row.fidelity.note)
+    return "\n".join(["Emulated means:", *list(notes)[:4]]) if notes else ""
+
+
+def _best(rows: Sequence[Able]) -> str:
+    """Name the model of each backend that is taken first, by medium."""
+    first: dict[str, dict[str, str]] = {}
+    for able in rows:
+        first.setdefault(able.backend, {}).setdefault(able.model.media, able.model.id)
+    return "\n".join(["Models taken by default:", *(f"- {name}: {', '.join(f'{m} {i}' for m, i in by.items())}" for name, by in first.items())])
+
+
+def _worked(rows: Sequence[Able]) -> str:
+    found = worked_examples(rows)
+    return "\n".join(["## Calls that work here", *(f"- {e.title}: `{json.dumps(e.fields)}`" for e in found)]) if found else ""
