@@ -65,7 +65,7 @@ def guidance(
         parts.append(lacking)
     parts.append(_continuing(rows, compact))
     if compact:
-        parts += [_MASKS.splitlines()[1], "On an error do what `error.fix` says; never repeat submission_unknown or a slow call (media_job follows it)."]
+        parts += [" ".join(_MASKS.splitlines()[1:]), "On an error do what `error.fix` says; never repeat submission_unknown or a slow call (media_job follows it)."]
         return "\n\n".join(part for part in parts if part)
     if any(mask_rule(able) for able in rows):
         parts.append(_MASKS)

@@ -35,6 +35,9 @@ COMMANDS = MEDIA | {
     "jobs": Lazy("jobs:jobs", "List, show, resume, cancel or forget jobs."),
     "cost": Lazy("cost:cost", "Show what was quoted and what it cost."),
     "tour": Lazy("tour:tour", "Make a chain of media without any key, and a page that shows it."),
+    "mcp": Lazy("mcp:mcp", "Serve agents over the Model Context Protocol."),
+    "schema": Lazy("schema:schema", "Print the tool's schema for an agent's host."),
+    "guide": Lazy("guide:guide", "Print the guidance for an agent's system prompt."),
 }
 
 
