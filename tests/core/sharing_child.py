@@ -19,9 +19,9 @@ from anymedia.settings import InstanceSettings, Settings
 
 async def main(state: str, out: str, service: str, files: str, what: str) -> None:
     os.environ["FAKE_KEY"] = KEY
-    own = InstanceSettings(name="fake", plugin="fake", base_url=service, options={"timeout": 30})
+    own = InstanceSettings(name="fake", plugin="fake", base_url=service, options={"timeout": 30, "cost": 0.1})
     settings = Settings(instances={"fake": own}, fetch_allow=(files.removeprefix("http://"),))
-    policy = Policy(budget=Budget(per_day=0.8 + 0.2 + 1e-9))
+    policy = Policy(budget=Budget(per_day=1.0 + 1e-9))
     async with Router(store=SqliteStore(Path(state)), settings=settings, registry=fake_registry(), policy=policy) as router:
         router._engine.polls.rate = 1e6
         if what == "resume":

@@ -18,6 +18,7 @@ import pluggy
 from .capabilities import CapabilityMatrix
 from .errors import (
     DuplicateBackend,
+    MediaError,
     PluginContractError,
     PluginError,
     PluginLoadError,
@@ -27,9 +28,10 @@ from .errors import (
 )
 from .hookspecs import HOOKS
 from .plugin_checks import check_hooks, check_matrix, check_module, check_name, check_returned, told
+from .plugin_words import clean_error, clean_returned, raised
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from importlib.metadata import Distribution, EntryPoint
 
 __all__ = ["GROUP", "BrokenPlugin", "LoadedPlugin", "Registry", "discover"]
 
@@ -181,16 +183,26 @@ class Registry:
         return hook in self.get(name).hooks
 
     async def call(self, name: str, hook: str, **kwargs: Any) -> Any:
-        """Call one hook of one plugin, and of no other; return what it returned.
+        """Call one hook of one plugin, and of no other; return what it returned, its texts clean.
 
         Raises:
             UnknownBackend: there is no such plugin.
             UnsupportedOperation: it has no such hook.
-            PluginContractError: it returned a wrong type.
+            PluginContractError: it returned a wrong type; `PluginRaised` where it let an error through that is none of ours.
+            MediaError: what the plugin raised, its words clean and without the SDK's own exception.
         """
         if not self.has(name, hook):
             raise UnsupportedOperation(f"backend {name!r} has no {hook}")
-        return check_returned(name, hook, await self._caller(name, hook)(**kwargs))
+        failed: MediaError
+        try:
+            value = await self._caller(name, hook)(**kwargs)
+        except MediaError as error:
+            failed = clean_error(error)
+        except Exception as error:  # noqa: BLE001 - whatever an SDK raises
+            failed = raised(name, error)
+        else:
+            return clean_returned(check_returned(name, hook, value))
+        raise failed
 
     def _caller(self, name: str, hook: str) -> Callable[..., Any]:
         own = self._plugins[name].module
@@ -271,7 +283,7 @@ def _installed() -> Iterator[EntryPoint]:
     seen: set[str] = set()
     for distribution in metadata.distributions():
         try:
-            name = _normal(distribution.metadata["Name"])
+            name = _normal(_header(distribution, "Name"))
             if name not in seen:
                 seen.add(name)
                 yield from distribution.entry_points.select(group=GROUP)
@@ -286,9 +298,15 @@ def _normal(name: str) -> str:
 def _distribution(point: EntryPoint) -> tuple[str, str]:
     """Return name and version of the distribution an entry point comes from; empty where metadata are missing."""
     try:
-        return str(point.dist.name or ""), str(point.dist.version or "")  # type: ignore[union-attr]
+        return ("", "") if point.dist is None else (_header(point.dist, "Name"), _header(point.dist, "Version"))
     except (AttributeError, KeyError, OSError, ValueError):
         return "", ""
+
+
+def _header(distribution: Distribution, key: str) -> str:
+    """Return a header of a distribution's metadata, or an empty text; looked up so that no Python warns where it is missing."""
+    found = next((value for name, value in distribution.metadata.items() if name.lower() == key.lower()), "")  # type: ignore[attr-defined]
+    return str(found)
 
 
 def _is_allowed(distribution: str, version: str, allow: tuple[str, ...] | None) -> bool:
