@@ -1,0 +1,136 @@
+"""What the router adds to one exchange with a service: beside a bare HTTP session that does the same, over the loopback.
+
+    python -m benchmarks --only router
+
+The backend and the service are those of the core's own tests. The bare way posts the same JSON, reads the picture and writes it to a
+file. The router plans, reserves, journals (in memory, or durably), calls the hook, sniffs, sums, syncs and links into place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from .figures import ROOT, Figure
+
+WAYS = ("bare", "memory", "durable")
+
+
+def figures(quick: bool) -> Iterator[Figure]:
+    """Measure."""
+    calls, rounds = (100, 2) if quick else (400, 5)
+    serving = subprocess.Popen(_command("serve", "", 0), stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, cwd=ROOT)
+    assert serving.stdout is not None and serving.stdin is not None
+    try:
+        url = serving.stdout.readline().strip()
+        seen: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+        for _ in range(rounds):
+            for way in WAYS:
+                done = subprocess.run(_command(way, url, calls), capture_output=True, text=True, check=True, cwd=ROOT)
+                seen[way].append(json.loads(done.stdout))
+    finally:
+        serving.stdin.close()
+        serving.wait()
+        serving.stdout.close()
+    bare = median(s["cpu"] for s in seen["bare"])
+    for way, words in (("memory", "store in memory"), ("durable", "durable journal")):
+        found = median(s["cpu"] for s in seen[way])
+        wall = median(s["wall"] for s in seen[way])
+        note = (
+            f"{found:.2f} ms of CPU a call ({wall:.2f} ms wall) beside {bare:.2f} ms for a bare aiohttp session; {rounds} rounds of {calls}"
+        )
+        yield Figure(name=f"router around a call, {words}: CPU added", value=found - bare, unit="ms", note=f"{note}; no bar")
+
+
+def _command(way: str, url: str, calls: int) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.calls", "--way", way, "--url", url, "--calls", str(calls)]
+
+
+def _tests() -> None:
+    sys.path.insert(0, str(ROOT / "tests"))
+
+
+def serve() -> None:
+    """Serve until stdin ends; prints the address."""
+    _tests()
+    from core.fake_service import FakeService
+
+    with FakeService() as service:
+        print(service.http.url, flush=True)
+        sys.stdin.read()
+
+
+async def bare(url: str, folder: Path, calls: int) -> dict[str, float]:
+    """Post, read, write."""
+    import aiohttp
+
+    headers = {"authorization": "Bearer fake-key-0123456789"}
+    async with aiohttp.ClientSession() as session:
+
+        async def one(number: int) -> None:
+            fields = {"prompt": "a boat", "n": 1, "size": None, "label": f"call-{number}", "key": f"{number}"}
+            async with session.post(f"{url}/images", json=fields, headers=headers) as reply:
+                (folder / f"{number}.png").write_bytes(await reply.read())
+
+        return await _timed(one, calls)
+
+
+async def routed(url: str, folder: Path, calls: int, durable: bool) -> dict[str, float]:
+    """Ask the router."""
+    _tests()
+    from core.routing import KEY, fake_router
+
+    from anymedia import MemoryStore, SqliteStore
+
+    os.environ["FAKE_KEY"] = KEY
+    store: Any = SqliteStore(folder / "state.db") if durable else MemoryStore()
+    async with fake_router(url, store=store) as router:
+
+        async def one(number: int) -> None:
+            await router.generate_image(prompt="a boat", backend="fake", output=folder / f"{number}.png", overwrite=True)
+
+        return await _timed(one, calls)
+
+
+async def _timed(one: Any, calls: int) -> dict[str, float]:
+    for number in range(10):
+        await one(number)
+    cpu, wall = time.process_time(), time.perf_counter()
+    for number in range(calls):
+        await one(number)
+    return {"cpu": (time.process_time() - cpu) / calls * 1000, "wall": (time.perf_counter() - wall) / calls * 1000}
+
+
+def main() -> None:
+    """Do one child's part."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--way", choices=["serve", *WAYS], required=True)
+    parser.add_argument("--url", default="")
+    parser.add_argument("--calls", type=int, default=100)
+    asked = parser.parse_args()
+    if asked.way == "serve":
+        serve()
+        return
+    in_memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(
+        prefix="anymedia-bench-", dir=in_memory if in_memory.is_dir() and asked.way != "durable" else None
+    ) as made:
+        folder = Path(made)
+        work = (
+            bare(asked.url, folder, asked.calls) if asked.way == "bare" else routed(asked.url, folder, asked.calls, asked.way == "durable")
+        )
+        print(json.dumps(asyncio.run(work)))
+
+
+if __name__ == "__main__":
+    main()

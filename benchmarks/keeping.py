@@ -1,0 +1,49 @@
+"""A durable state change; waiting for a job against the optimum."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+from . import journal, waiting
+from .figures import Figure
+
+
+def state(quick: bool) -> Iterator[Figure]:
+    """Measure the journal, beside what the disk itself takes."""
+    from anymedia.state.sqlite import SqliteStore
+
+    calls, older = (60, 10_000) if quick else (300, 10_000)
+    times: journal.Times = {}
+    with tempfile.TemporaryDirectory(prefix="anymedia-bench-") as made:
+        store = SqliteStore(Path(made) / "journal.db")
+        journal._fill(store, older)
+        with (Path(made) / "plain").open("wb", buffering=0) as plain:
+            for i in range(calls):
+                journal.one_life(store, f"call_{i}", times)
+                journal._timed(times, journal._DISK, lambda: journal._sync_alone(plain))
+        store.close()
+    disk = median(times[journal._DISK])
+    for name, values in times.items():
+        if name.startswith(("open_call", "advance", "a whole")):
+            bar = 1.5 if name.startswith("a whole") else 1.0
+            note = f"median of {calls}, {older} older rows; to append and sync 4 kB alone takes {disk:.3f} ms in turns with it"
+            yield Figure(name=f"journal: {name}", value=median(values), unit="ms", bar=bar, note=note)
+
+
+def polling(quick: bool) -> Iterator[Figure]:
+    """Simulate waiting: wasted time x looks over the least there can be, for the worst kind of job."""
+    jobs = 1_000 if quick else 20_000
+    found: dict[str, list[tuple[float, float, str]]] = {"after 50 jobs": [], "cold": []}
+    for scenario in waiting.scenarios():
+        bound = scenario.bound()
+        for name, wasted, looks in waiting.rows(scenario, jobs):
+            if name in found:
+                found[name].append((wasted * looks / bound, looks, scenario.name))
+    for name, bar in (("after 50 jobs", 1.25), ("cold", 1.5)):
+        worst, _, where = max(found[name])
+        looks = max(looks for _, looks, _ in found[name])
+        note = f"worst of {len(found[name])} kinds of jobs ({where}), {jobs} simulated jobs each; at most {looks:.1f} looks a job"
+        yield Figure(name=f"waiting, {name}: waste x looks", value=worst, unit="x", bar=bar, note=note)

@@ -1,0 +1,86 @@
+"""The router beside the OpenAI SDK as it comes; a 4 MB image out of its JSON."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import json
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from statistics import median
+
+from . import openai_call
+from .figures import Figure
+
+#: Calls in flight -> CPU beside the SDK's. (`openai_call` itself asks for less: not to be above the SDK.)
+BARS = {1: 1.1, 50: 0.5, 500: 0.3}
+
+
+def decoding(quick: bool) -> Iterator[Figure]:
+    """Measure time and heap of getting a 4 MB image out of its JSON."""
+    from openai_media._answers import decode_images
+
+    body = openai_call.answer(4_000_000)
+
+    def plain() -> bytes:
+        return base64.b64decode(json.loads(body)["data"][0]["b64_json"])
+
+    def ours() -> bytes:
+        found = decode_images(body).data
+        assert found is not None
+        return found[0].data or b""
+
+    size = len(ours())
+    if plain() != ours():
+        raise SystemExit("the two ways of decoding differ")
+    rounds = 15 if quick else 60
+    seen: dict[Callable[[], bytes], list[float]] = {plain: [], ours: []}
+    for _ in range(rounds):
+        for way, times in seen.items():
+            begun = time.process_time()
+            way()
+            times.append(time.process_time() - begun)
+    usual, took = min(seen[plain]) * 1000, min(seen[ours]) * 1000
+    note = f"{took:.1f} ms beside {usual:.1f} ms by json and base64; least of {rounds} interleaved rounds, CPU time"
+    yield Figure(name="4 MB image out of its JSON: time", value=took / usual, unit="x", bar=openai_call.DECODE_BAR, note=note)
+    heap = _heap(ours)
+    note = f"{heap / 1e6:.1f} MB at the peak for an image of {size / 1e6:.1f} MB; json and base64 {_heap(plain) / size:.1f} x"
+    yield Figure(name="4 MB image out of its JSON: heap", value=heap / size, unit="x", bar=1.1, note=note)
+
+
+def _heap(way: Callable[[], bytes]) -> int:
+    gc.collect()
+    tracemalloc.start()
+    kept = way()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    del kept
+    return peak
+
+
+def calls(quick: bool) -> Iterator[Figure]:
+    """Measure CPU a call, and (unless in a hurry) peak memory with 500 in flight."""
+    rounds = 2 if quick else 5
+    with openai_call.Server(60) as url:
+        for at_once, bar in BARS.items():
+            if quick and at_once == 500:
+                continue
+            number = max(150 if quick else 400, at_once * 2)
+            seen: dict[str, list[float]] = {way: [] for way in openai_call.WAYS}
+            for _ in range(rounds):
+                for way in openai_call.WAYS:
+                    seen[way].append(openai_call.run_way(way, url, number, at_once)["cpu"] / number * 1000)
+            sdk, plugin, router = (min(seen[way]) for way in openai_call.WAYS)
+            note = f"router {router:.2f} ms, plugin alone {plugin:.2f} ms, SDK {sdk:.2f} ms a call; {rounds} interleaved rounds"
+            yield Figure(name=f"image call, {at_once} in flight: CPU beside the SDK", value=router / sdk, unit="x", bar=bar, note=note)
+    if not quick:
+        yield _memory()
+
+
+def _memory() -> Figure:
+    with openai_call.Server(1_500_000) as url:
+        seen = [{way: openai_call.run_way(way, url, 500, 500)["peak_mb"] for way in ("sdk", "router")} for _ in range(2)]
+    sdk, router = (median(r[way] for r in seen) for way in ("sdk", "router"))
+    note = f"500 images of 1.5 MB in flight: router {router:.0f} MB above idle, SDK {sdk:.0f} MB"
+    return Figure(name="image calls, 500 in flight: peak memory", value=router / sdk, unit="x", bar=openai_call.MEMORY_BAR, note=note)
