@@ -1,0 +1,69 @@
+"""The one command measures, prints each figure with its bar, and judges it; how fast anything is, is not asserted here."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    return importlib.import_module("benchmarks.figures")
+
+
+def test_a_figure_is_judged_by_its_bar(figures):
+    judged = [figures.Figure(name="a", value=value, unit="ms", bar=bar).met for value, bar in ((0.9, 1.0), (1.0, 1.0), (5.0, None))]
+    assert judged == [True, False, None]
+    lines = figures.show(
+        [figures.Figure(name="a", value=1.0, unit="ms", bar=0.5), figures.Figure(name="b", value=2.0, unit="s")]
+    ).splitlines()
+    assert lines[1].split()[:6] == ["a", "1", "ms", "<", "0.5", "ms"]
+    assert "MISSED" in lines[1]
+    assert "met" not in lines[2]
+    assert "MISSED" not in lines[2]
+
+
+def test_ratios_are_taken_within_a_round(figures):
+    slow, fast = figures.Process(4.0, 2.0), figures.Process(1.0, 1.0)
+    seen = {"a": [slow, fast, fast], "b": [slow, fast, slow]}
+    assert figures.ratio(seen, "a", "b") == 1.0
+    assert figures.ratio({"a": [slow] * 3, "b": [fast] * 3}, "a", "b") == 2.0
+    assert figures.ratio({"a": [slow] * 3, "b": [fast] * 3}, "a", "b", "wall") == 4.0
+
+
+def test_a_process_that_fails_is_no_measurement(figures):
+    with pytest.raises(SystemExit, match="no_such_module"):
+        figures.run([sys.executable, "-c", "import no_such_module"], {})
+
+
+def test_every_part_is_there(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    command = importlib.import_module("benchmarks.__main__")
+    assert all(callable(command.part(name)) for name in command.PARTS)
+
+
+def test_the_command_prints_a_table_and_writes_the_same_as_json(tmp_path: Path):
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--only", "plan", "guards", "--json", str(tmp_path / "figures.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "figures.json").read_text())
+    assert len(found) > 5
+    for figure in found:
+        line = next(line for line in done.stdout.splitlines() if line.startswith(figure["name"]))
+        assert {True: "met", False: "MISSED"}[figure["met"]] in line
+        assert figure["value"] > 0
+    assert f"{sum(f['met'] for f in found)} bars met" in done.stdout
+
+
+def test_a_part_that_is_not_there_is_refused():
+    done = subprocess.run([sys.executable, "-m", "benchmarks", "--only", "nothing"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "invalid choice" in done.stderr
