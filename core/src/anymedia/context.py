@@ -16,6 +16,7 @@ from .credentials import Secret
 from .delivery import is_not_sent
 from .errors import BackendError, MediaError, PluginContractError, SubmissionUnknown, UnknownContinuation
 from .media import Media
+from .redaction import clean_text
 from .requests import Mask, StoredFile
 
 __all__ = ["Context", "LoadedMedia"]
@@ -127,7 +128,7 @@ class Context:
     def progress(self, fraction: float | None, note: str = "") -> None:
         """Tell the caller how far it is: 0 to 1, or None when that is not known."""
         if self._on_progress is not None:
-            self._on_progress(fraction, note)
+            self._on_progress(fraction, clean_text(note))
 
     @contextlib.asynccontextmanager
     async def submission(self) -> AsyncIterator[str]:

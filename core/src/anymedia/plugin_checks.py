@@ -14,6 +14,7 @@ from typing import Any, get_args
 from .capabilities import CapabilityMatrix
 from .errors import PluginContractError, did_you_mean
 from .hookspecs import HOOKS, ListedModel
+from .redaction import clean_text
 from .requests import Operation
 from .results import Failed, Job, Outcome, Running, Succeeded
 
@@ -42,7 +43,7 @@ def told(error: BaseException) -> str:
         text = str(error)
     except Exception:  # noqa: BLE001 - a message that cannot be made is no reason to lose the report
         text = ""
-    text = "".join(c if c.isprintable() else " " for c in text)[:300].strip()
+    text = clean_text(text)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

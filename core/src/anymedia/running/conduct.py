@@ -179,6 +179,7 @@ class Conductor:
     def _target(self, plan: Plan, first: int, total: int) -> dict[str, Any]:
         media = plan.request.media
         continuation = plan.continuation
+        roots = self.policy.input_roots
         suffix = suffix_of(media, plan.transcode_to or plan.calls[0].request.output_format)
         output = plan_output(
             self.output.path,
@@ -198,6 +199,7 @@ class Conductor:
             "prefix": prefix,
             "earlier_files": [attrs.asdict(f) for f in continuation.files] if continuation is not None else [],
             "protect": getattr(plan.request, "protect", None) == "exact",
+            "input_roots": None if roots is None else [str(root.absolute()) for root in roots],
         }
 
 

@@ -13,6 +13,7 @@ import attrs
 
 from ..errors import BackendError, BadBackendResponse, MediaError
 from ..media import mime_of
+from ..plugin_words import clean_error
 from ..requests import Continuation, StoredFile
 from ..results import MediaFile, Outcome, Piece
 from ..state.store import CallRecord, Lease
@@ -191,6 +192,7 @@ def _continuable(engine: Engine, record: CallRecord, piece: Piece, file: MediaFi
 
 def uncollected(error: MediaError, record: CallRecord) -> MediaError:
     """Complete an error of collecting: the work is done and paid, and the job can be taken up again."""
+    clean_error(error)  # a plugin's own byte stream may have failed
     error.job_id = error.job_id or record.id
     error.charged = "yes"
     if isinstance(error, BackendError):

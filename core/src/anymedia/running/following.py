@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 from ..capabilities import ModelRow
 from ..errors import BackendError, BackendTimeout, MediaError, PluginError
+from ..plugin_words import PluginRaised
 from ..polling import Schedule, duration_key
 from ..results import Failed, Outcome, Running, Succeeded
 from ..state.errors import LeaseLost
@@ -97,9 +98,9 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
         await engine.clock.sleep(min(pause, left))
         try:
             state = await engine.call(record.backend, "check_job", job=job, context=engine.context(record, row, deadline=left))
-        except PluginError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever goes wrong with a look, the job itself goes on
+        except Exception as error:
+            if isinstance(error, PluginError) and not isinstance(error, PluginRaised):
+                raise  # what it returned breaks the contract: it will do so again
             why = error.code if isinstance(error, MediaError) else type(error).__name__
             _log.debug("a look at %s failed: %s", record.id, why)
             hint = getattr(error, "retry_after", None)

@@ -156,9 +156,15 @@ async def _protection(engine: Engine, record: CallRecord) -> Protection | None:
     exact = "exact" if record.target["protect"] else None
     request = Inpaint(prompt="-", source=Image(path=source), mask=Image(path=mask), protect=exact)  # type: ignore[arg-type]
     try:
-        return await read_protection(engine, request, Policy())
+        return await read_protection(engine, request, _roots(engine, record))
     except MediaError:
         return None
+
+
+def _roots(engine: Engine, record: CallRecord) -> Policy:
+    """Return a policy with the roots the call was made under: since then a link may have been put in a file's place."""
+    kept = record.target.get("input_roots")
+    return engine.policy if kept is None else engine.policy.but(input_roots=tuple(Path(root) for root in kept))
 
 
 def _path(text: Any) -> Path | None:

@@ -15,7 +15,6 @@ import attrs
 
 from ..capabilities import ModelRow
 from ..context import Context, LoadedMedia
-from ..delivery import is_not_sent
 from ..errors import (
     BackendError,
     BackendTimeout,
@@ -23,13 +22,13 @@ from ..errors import (
     BadBackendResponse,
     Delivery,
     MediaError,
-    PluginContractError,
     RateLimited,
     RequestError,
     SubmissionUnknown,
 )
 from ..hookspecs import SubmissionRecord
 from ..media import Media
+from ..plugin_words import raised
 from ..policy import Policy
 from ..requests import Mask, Request, StoredFile
 from ..results import Job, Outcome
@@ -66,11 +65,7 @@ class _Trouble:
 def _classify(error: Exception, context: Context, backend: str) -> _Trouble:
     """Say what is known of the delivery of a submit that failed."""
     if not isinstance(error, MediaError):
-        named = PluginContractError(f"backend {backend!r} raised {type(error).__name__}: {error}")
-        named.__cause__ = error
-        if context.submissions == 0:
-            return _Trouble(error=named, delivery="not_sent")
-        return _Trouble(error=named, delivery="not_sent" if is_not_sent(error) else "unknown")
+        error = raised(backend, error)
     if context.submissions == 0:
         return _Trouble(error=error, delivery="not_sent")
     if isinstance(error, BackendError):

@@ -1,0 +1,183 @@
+"""Whatever a plugin says is one clean, short line by the time anybody reads it, and its SDK's exceptions stay behind."""
+
+from __future__ import annotations
+
+import time
+import traceback
+import types
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anymedia import Context, hookimpl
+from anymedia.capabilities import CapabilityMatrix
+from anymedia.errors import BackendUnavailable, ContentRefused, InvalidRequest, MediaError, PluginContractError, Problem
+from anymedia.hookspecs import ListedModel
+from anymedia.plugin_words import PluginRaised, clean_error, clean_returned
+from anymedia.registry import Registry
+from anymedia.results import Failed, Job, Outcome, Piece, Running, Succeeded
+
+KEY = "sk-CANARYCANARYCANARY0123"
+SIGNED = "https://files.example/v.mp4?X-Amz-Signature=CANARYsignature"
+EVIL = {
+    "colours": "\x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b2J text",
+    "a link for terminals": "\x1b]8;;https://evil.example\x1b\\click\x1b]8;;\x1b\\",
+    "lines of ours": "refused.\nanymedia: the job is done\r\n  to put it right: rm -rf ~",
+    "other line ends": "a\u2028b\u2029c\x85d\x0be\x0cf",
+    "turned around": "abc\u202egnp.exe\u2066x\u2069\u200f",
+    "invisible": "a\u200bb\ufeffc\U000e0041d\xade",
+    "a key": f"Incorrect API key provided: {KEY}.",
+    "a signature": f"could not read {SIGNED}",
+    "nul and bells": "a\0b\x07c\x08d",
+    "a lone surrogate": "a\ud800b",
+    "a megabyte": "x" * 1_000_000,
+    "a megabyte of escapes": "\x1b[31m" * 200_000,
+}
+
+
+def is_clean(text: str, limit: int = 1_100) -> None:
+    assert text.isprintable()
+    assert len(text) <= limit
+    assert "CANARY" not in text
+    assert not set(text) & set("\u202e\u2066\u200b\ufeff\x1b\n\r")
+    text.encode()
+
+
+def texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        return [t for pair in value.items() for v in pair for t in texts(v)]
+    return [t for v in value for t in texts(v)] if isinstance(value, list | tuple) else []
+
+
+def module(hook: Any) -> Registry:
+    made = types.ModuleType("evil")
+
+    @hookimpl
+    def capabilities() -> CapabilityMatrix:
+        return CapabilityMatrix(models=())
+
+    made.capabilities, made.check_job = capabilities, hookimpl(hook)  # type: ignore[attr-defined]
+    registry = Registry()
+    registry.register("evil", made)
+    return registry
+
+
+async def check(hook: Any) -> Any:
+    return await module(hook).call("evil", "check_job", job=Job(id="1"), context=Context(backend="evil"))
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_an_errors_words_are_clean_in_every_field(name: str) -> None:
+    evil = EVIL[name]
+    errors: list[MediaError] = [
+        BackendUnavailable(evil, fix=evil, request_id=evil),
+        ContentRefused(evil, reason=evil),
+        InvalidRequest([Problem(evil, evil, evil)] * 50, fix=evil),
+    ]
+    for error in errors:
+        assert clean_error(error) is error
+        for text in [str(error.message), *texts(error.to_json())]:
+            is_clean(text, 22_000 if isinstance(error, InvalidRequest) else 1_100)
+        is_clean(repr(error), 45_000)
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_what_a_hook_returns_is_clean_wherever_it_is_read(name: str) -> None:
+    evil = EVIL[name]
+    outcome = Outcome(
+        pieces=(Piece(data=b"\0raw\x1b", mime=evil, text=evil),),
+        warnings=(evil,) * 100,
+        request_id=evil,
+        continued_as=evil,
+        usage={evil: {"deep": [evil, {evil: 3}]}, "tokens": 12, "cost": 0.5},
+    )
+    done = clean_returned(Succeeded(outcome=outcome)).outcome
+    assert done.pieces[0].data == b"\0raw\x1b"
+    assert len(done.warnings) == 20
+    assert done.usage["tokens"] == 12
+    for text in (done.pieces[0].mime, *done.warnings, done.request_id, done.continued_as, *texts(dict(done.usage))):
+        is_clean(text)
+    is_clean(done.pieces[0].text, 10_000)
+    is_clean(clean_returned(Running(note=evil)).note)
+    is_clean(clean_returned(Failed(error=BackendUnavailable(evil))).error.message)
+    (listed,) = clean_returned((ListedModel(id=evil, retires=evil, notes=(evil,)),))
+    for text in (listed.id, listed.retires, *listed.notes):
+        is_clean(text)
+    noted: list[str] = []
+    Context(backend="evil", on_progress=lambda fraction, note: noted.append(note)).progress(0.5, evil)
+    is_clean(noted[0])
+
+
+def test_what_is_clean_already_is_the_very_same_object() -> None:
+    outcome = Outcome(pieces=(Piece(data=b"x", mime="image/png", text="a fox"),), warnings=("it is small",), usage={"a": [1, {"b": None}]})
+    state = Running(note="rendering", progress=0.5)
+    job = Job(id="a\nb")  # a handle: no one but the provider reads it
+    assert clean_returned(outcome) is outcome
+    assert clean_returned(state) is state
+    assert clean_returned(job) is job
+
+
+@pytest.mark.anyio
+async def test_the_exception_of_an_sdk_stays_behind_with_its_frames() -> None:
+    class SdkError(Exception):
+        def __init__(self, text: str) -> None:
+            super().__init__(text)
+            self.request = {"authorization": KEY}
+
+    async def check_job(job: Any, context: Any) -> Any:
+        headers = {"authorization": f"Bearer {KEY}"}
+        try:
+            raise SdkError(f"{headers} {SIGNED}\n\x1b[31m")
+        except SdkError as error:
+            raise BackendUnavailable("it is down") from error
+
+    with pytest.raises(BackendUnavailable) as caught:
+        await check(check_job)
+    shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
+    assert "CANARY" not in shown
+    assert "SdkError" in shown  # its class, its words and its place are told
+    assert "test_plugin_words.py:" in shown
+    assert not any(isinstance(e, SdkError) for e in (caught.value.__cause__, caught.value.__context__))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("error", [KeyError("a"), ValueError(KEY), TimeoutError(), RuntimeError("\x1b[31m\nanymedia: done")])
+async def test_an_error_that_is_none_of_ours_is_the_plugins(error: Exception) -> None:
+    async def check_job(job: Any, context: Any) -> Any:
+        raise error
+
+    with pytest.raises(PluginRaised, match=f"'evil' raised {type(error).__name__}") as caught:
+        await check(check_job)
+    assert isinstance(caught.value, PluginContractError)
+    is_clean(str(caught.value))
+    assert "CANARY" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.anyio
+async def test_an_error_that_cannot_be_shown_is_told_by_its_class() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    async def check_job(job: Any, context: Any) -> Any:
+        raise Mute
+
+    with pytest.raises(PluginRaised, match="raised Mute"):
+        await check(check_job)
+
+
+@given(st.text(max_size=300))
+def test_any_words_at_all_come_out_clean(text: str) -> None:
+    error = clean_error(BackendUnavailable(text, fix=text))
+    assert error.message.isprintable()
+    assert error.fix.isprintable()
+
+
+def test_a_megabyte_costs_little() -> None:
+    begin = time.process_time()
+    clean_error(BackendUnavailable("\x1b]" + "a\u202e" * 500_000))
+    assert time.process_time() - begin < 1.0
