@@ -1,0 +1,204 @@
+"""What an agent does with media, each as one generate_media call over the real SDKs against the wire fakes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from agents.conftest import half_mask
+from agents.worlds import World, all_backends
+from wire.media_bytes import image
+
+pytestmark = pytest.mark.anyio
+FIRST_VIDEO = [("mygpu", "sora_vid_", "remix"), ("google", "", "extend"), ("grok", "grok_vid_", "extend")]
+
+
+@pytest.fixture
+async def world(work: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    (work / "photo.png").write_bytes(image(1280, 720, "png"))
+    (work / "tall.jpg").write_bytes(image(720, 1280, "jpeg"))
+    (work / "mask.png").write_bytes(half_mask(1280, 720))
+    (work / "ref.png").write_bytes(image(768, 768, "png"))
+    async with all_backends(work, monkeypatch) as made:
+        yield made
+
+
+def succeeded(answer: dict[str, Any]) -> dict[str, Any]:
+    assert answer["success"], answer
+    json.dumps(answer, allow_nan=False)
+    assert all(Path(file["path"]).stat().st_size == file["bytes"] for file in answer["files"])
+    if answer["operation"] != "generate_audio":
+        assert answer["continuation_id"]
+    return answer
+
+
+async def failed(world: World, answer: dict[str, Any], code: str, **fields: Any) -> dict[str, Any]:
+    """Check an error, and that whoever it names can really do the call."""
+    assert answer["success"] is False
+    error: dict[str, Any] = answer["error"]
+    assert error["code"] == code, error
+    for name in error["try_backends"]:
+        planned = await world.tool.plan({**fields, "backend": name})
+        assert planned["success"], (name, planned)
+    return error
+
+
+@pytest.mark.parametrize(("backend", "prefix", "means"), FIRST_VIDEO, ids=[b for b, *_ in FIRST_VIDEO])
+async def test_a_video_is_continued_where_it_was_made(world: World, backend: str, prefix: str, means: str) -> None:
+    first = succeeded(await world.tool.generate(mode="video", prompt="waves", backend=backend, duration=4))
+    assert first["continuation_id"].startswith(prefix)
+    before = world.submits()
+    more = succeeded(await world.tool.generate(mode="video", prompt="Make it slow motion", continue_from=first["continuation_id"]))
+    assert world.submits() == before + 1
+    assert (more["backend"], more["operation"]) == (backend, "continue_video")
+    assert more["continued_as"] == means
+    assert more["continuation_id"] != first["continuation_id"]
+
+
+@pytest.mark.parametrize("backend", ["mygpu", "google", "grok"])
+async def test_an_image_becomes_a_video(world: World, backend: str) -> None:
+    picture = {"image_url": "data:image/jpeg;base64," + __import__("base64").b64encode(Path("tall.jpg").read_bytes()).decode()}
+    for given in ("tall.jpg", {"path": "tall.jpg"}, picture):
+        made = succeeded(await world.tool.generate(mode="video", prompt="Animate this", input_images=[given], backend=backend))
+        assert made["backend"] == backend
+        assert made["files"][0]["mime"] == "video/mp4"
+    assert world.submits() == 3
+
+
+async def test_inpainting_by_a_mask_reaches_the_edit_endpoint(world: World) -> None:
+    made = succeeded(
+        await world.tool.generate(mode="image", mask_path="mask.png", input_images=["photo.png"], prompt="Replace the sky", backend="openai")
+    )
+    assert made["operation"] == "inpaint"
+    assert world.openai.last("POST").path == "/v1/images/edits"
+    assert b'name="mask"' in world.openai.last("POST").body
+
+
+async def test_inpainting_takes_a_transparent_background(world: World) -> None:
+    succeeded(
+        await world.tool.generate(mask_path="mask.png", input_images=["photo.png"], prompt="a cup", background="transparent", backend="openai")
+    )
+    assert b'name="background"\r\n\r\ntransparent' in world.openai.last("POST").body
+
+
+async def test_a_backend_without_masks_says_so_and_names_who_takes_them(world: World) -> None:
+    fields = {"prompt": "Replace the sky", "mask_path": "mask.png", "input_images": ["photo.png"]}
+    error = await failed(world, await world.tool.generate(**fields, backend="grok"), "unsupported_operation", **fields)
+    assert {"openai", "local"} <= set(error["try_backends"])
+    assert "grok" in error["message"]
+    assert world.submits() == 0
+
+
+@pytest.mark.parametrize("backend", ["google", "imagen"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"style_image_path": "ref.png", "style_description": "watercolour"},
+        {"control_image_path": "ref.png", "control_type": "scribble"},
+        {"subject_image_path": "ref.png", "subject_type": "animal", "subject_description": "my cat"},
+    ],
+    ids=["style", "control", "subject"],
+)
+async def test_a_picture_with_a_part_to_play_reaches_the_backend(world: World, backend: str, fields: dict[str, Any]) -> None:
+    made = succeeded(await world.tool.generate(prompt="a harbour", backend=backend, **fields))
+    assert (made["backend"], made["operation"]) == (backend, "edit_with_references")
+    assert world.submits() == 1
+
+
+@pytest.mark.parametrize(
+    ("backend", "fields"),
+    [("google", {"mask_mode": "AUTO"}), ("imagen", {"mask_mode": "AUTO"}), ("imagen", {"mask_mode": "semantic", "segmentation_classes": [7]})],
+)
+async def test_the_backend_finds_the_region_itself(world: World, backend: str, fields: dict[str, Any]) -> None:
+    made = succeeded(await world.tool.generate(prompt="a beach", input_images=["photo.png"], backend=backend, **fields))
+    assert (made["backend"], made["operation"]) == (backend, "inpaint")
+    assert world.submits() == 1
+
+
+async def test_a_negative_prompt_is_forwarded_where_it_is_taken(world: World) -> None:
+    made = succeeded(await world.tool.generate(prompt="a boat", negative_prompt="blurry, low quality", backend="imagen"))
+    assert made["ignored"] == []
+    assert b"blurry, low quality" in world.imagen.billed()[-1].body
+
+
+async def test_a_negative_prompt_is_reported_as_ignored_where_it_is_not(world: World) -> None:
+    made = succeeded(await world.tool.generate(prompt="a boat", negative_prompt="blurry", backend="openai"))
+    assert made["ignored"] == ["negative_prompt"]
+    assert b"blurry" not in world.openai.last("POST").body
+
+
+@pytest.mark.parametrize("backend", ["google", "imagen"])
+async def test_a_seed_reaches_the_backend(world: World, backend: str) -> None:
+    made = succeeded(await world.tool.generate(prompt="a boat", seed=42, backend=backend))
+    assert "seed" not in made["ignored"]
+    assert b'"seed": 42' in getattr(world, backend).billed()[-1].body.replace(b'"seed":42', b'"seed": 42')
+
+
+async def test_an_unknown_continuation_id_is_a_clear_error(world: World) -> None:
+    for fields in ({"mode": "video"}, {"mode": "image"}, {}):
+        error = await failed(world, await world.tool.generate(prompt="on", continue_from="sora_vid_doesnotexist", **fields), "unknown_continuation")
+        assert "sora_vid_doesnotexist" in error["message"]
+    assert world.submits() == 0
+
+
+async def test_sound_cannot_be_continued(world: World) -> None:
+    error = await failed(world, await world.tool.generate(mode="audio", prompt="on", continue_from="local_vid_0123456789ab"), "invalid_request")
+    assert "audio cannot be continued" in error["message"]
+    assert world.submits() == 0
+
+
+async def test_a_kind_of_sound_nobody_makes_is_refused_naming_who_makes_what(world: World) -> None:
+    error = await failed(world, await world.tool.generate(mode="audio", prompt="bang", audio_type="sound_effect"), "unsupported_operation")
+    assert "speech: " in error["fix"] and "openai" in error["fix"] and "music: " in error["fix"]
+
+
+async def test_no_continuation_is_sent_to_another_backend_whatever_is_asked(world: World) -> None:
+    made = {}
+    for backend in ("openai", "google", "grok", "local"):
+        made[backend] = succeeded(await world.tool.generate(prompt="a boat", backend=backend))["continuation_id"]
+    before = world.submits()
+    for home, handle in made.items():
+        for other in world.router.instances:
+            if other == home:
+                continue
+            fields = {"prompt": "at night", "continue_from": handle}
+            error = await failed(world, await world.tool.generate(**fields, backend=other), "unsupported_input", **fields)
+            assert repr(home) in error["message"]
+            assert error["try_backends"] == [home]
+    assert world.submits() == before
+
+
+async def test_every_image_and_video_gives_a_new_handle(world: World) -> None:
+    for backend in ("openai", "google", "grok", "local"):
+        first = succeeded(await world.tool.generate(prompt="a boat", backend=backend))
+        second = succeeded(await world.tool.generate(prompt="at night", continue_from=first["continuation_id"]))
+        assert second["backend"] == backend
+        assert second["continuation_id"] != first["continuation_id"]
+
+
+async def test_the_examples_of_the_guidance_work(world: World) -> None:
+    """Every call in the guidance is carried out, with the ids of earlier answers put in."""
+    import re
+
+    from anymedia.agents.guide import guidance
+
+    calls = [json.loads(found) for found in re.findall(r"^- .*: `(\{.*\})`$", guidance(router=world.router), re.MULTILINE)]
+    assert len(calls) >= 12
+    earlier = {"ID_OF_AN_IMAGE": "", "ID_OF_A_VIDEO": ""}
+    for fields in calls:
+        asked = {k: earlier.get(v, v) if isinstance(v, str) else v for k, v in fields.items()}
+        made = succeeded(await world.tool.generate(asked))
+        if made["operation"] != "generate_audio":
+            earlier["ID_OF_A_VIDEO" if fields.get("mode") == "video" else "ID_OF_AN_IMAGE"] = made["continuation_id"]
+
+
+async def test_the_guidance_for_all_backends_is_short(world: World) -> None:
+    from anymedia.agents.guide import estimate_tokens, guidance
+
+    named = {n: i for n, i in world.router.instances.items() if n in {"openai", "google", "grok", "openrouter", "local"}}
+    assert len(named) == 5 and all(instance.usable for instance in named.values())
+    assert estimate_tokens(guidance(instances=named)) < 2500
+    assert estimate_tokens(guidance(instances=named, compact=True)) < 800
