@@ -1,0 +1,186 @@
+"""The schema in each dialect: valid by its rules, true to the matrices; the aliases, one by one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import jsonschema
+import pytest
+
+from anymedia.agents import MediaTool, tool_schema
+from anymedia.agents.guide import guidance
+from anymedia.errors import InvalidRequest
+from anymedia.generation_config import GenerationConfig
+from anymedia.instances import BackendInstance, make_instances
+from anymedia.registry import discover
+from anymedia.settings import Settings
+
+KEYS = {"OPENAI_API_KEY": "k" * 20, "GOOGLE_API_KEY": "k" * 20, "XAI_API_KEY": "k" * 20, "OPENROUTER_API_KEY": "k" * 20}
+
+
+def instances_with(**keys: str) -> dict[str, BackendInstance]:
+    return make_instances(discover(), Settings(), keys)
+
+
+def walk(schema: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(schema, dict):
+        if "type" in schema or "anyOf" in schema:
+            yield schema
+        for inner in [*schema.get("properties", {}).values(), schema.get("items"), *schema.get("anyOf", ())]:
+            yield from walk(inner)
+
+
+@pytest.fixture(params=["none", "all"])
+def instances(request: pytest.FixtureRequest) -> dict[str, BackendInstance]:
+    return instances_with(**(KEYS if request.param == "all" else {}))
+
+
+def test_the_shapes_are_those_of_the_dialects(instances: dict[str, BackendInstance]) -> None:
+    openai = tool_schema("openai", instances=instances)
+    assert (openai["type"], openai["name"], openai["strict"]) == ("function", "generate_media", False)
+    assert tool_schema("openai-strict", instances=instances)["strict"] is True
+    assert tool_schema("anthropic", instances=instances, name="make").keys() == {"name", "description", "input_schema"}
+    mcp = tool_schema("mcp", instances=instances)
+    assert mcp.keys() == {"name", "title", "description", "inputSchema", "outputSchema", "annotations"}
+    for schema in (openai["parameters"], mcp["inputSchema"], mcp["outputSchema"]):
+        jsonschema.Draft202012Validator.check_schema(schema)
+    assert len(openai["description"]) <= 1024
+    with pytest.raises(InvalidRequest, match="dialect"):
+        tool_schema("pidgin", instances=instances)  # type: ignore[arg-type]
+
+
+def test_strict_keeps_the_rules_of_strict(instances: dict[str, BackendInstance]) -> None:
+    schema = tool_schema("openai-strict", instances=instances)["parameters"]
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["type"] == "object" and "anyOf" not in schema
+    values = 0
+    for one in walk(schema):
+        assert not one.keys() & {"default", "allOf", "oneOf", "not", "if", "$ref", "patternProperties", "minLength", "maxLength"}
+        values += len(one.get("enum", ()))
+        if "properties" in one:
+            assert one["additionalProperties"] is False
+            assert one["required"] == list(one["properties"])
+    assert values <= 1000
+    everything = {name: None for name in schema["properties"]} | {"prompt": "a fox"}
+    jsonschema.validate(everything, schema)
+
+
+def test_nulls_of_a_strict_caller_mean_left_out(instances: dict[str, BackendInstance]) -> None:
+    from anymedia.agents.aliases import flat, read_order
+
+    schema = tool_schema("openai-strict", instances=instances)["parameters"]
+    given = {name: None for name in schema["properties"]} | {"prompt": "a fox", "extra_params": {"moderation": None}}
+    (call,) = read_order(flat(given, {})).calls
+    assert GenerationConfig.from_json(call.fields) == GenerationConfig(prompt="a fox")
+
+
+def test_only_what_a_usable_backend_takes_is_offered() -> None:
+    none, everything = (tool_schema("mcp", instances=instances_with(**keys))["inputSchema"]["properties"] for keys in ({}, KEYS))
+    known = {f.name for f in attrs.fields(GenerationConfig)} | {"mode", "wait", "deadline"}
+    assert none.keys() <= everything.keys() <= known
+    assert none["backend"]["anyOf"][0]["enum"] == ["auto", "local"]
+    assert set(everything["backend"]["anyOf"][0]["enum"]) == {"auto", "local", "openai", "google", "grok", "openrouter"}
+    assert none["background"]["enum"] == ["transparent", "opaque", "auto"]
+    assert "quality" not in none and "quality" in everything
+    assert "segmentation_classes" not in none
+    assert none["mask_mode"]["enum"][1:] == ["foreground", "background"]
+    assert none["continue_as"]["enum"] == ["extend"]
+    assert none["duration"] == {"type": "number", "minimum": 0.5, "maximum": 120, "description": none["duration"]["description"]}
+    assert "local: " in none["duration"]["description"]
+    jsonschema.validate({"prompt": "x", "mode": "video", "input_images": ["a.png", {"path": "b"}]}, {"type": "object", "properties": none})
+    for wrong in ({"mode": "smell"}, {"backend": "openai"}, {"duration": 500}, {"background": "red"}, {"input_images": [{"file": "x"}]}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"prompt": "x", **wrong}, {"type": "object", "properties": none})
+
+
+def test_without_any_backend_schema_and_guidance_still_say_so() -> None:
+    schema = tool_schema("mcp", instances={})
+    jsonschema.Draft202012Validator.check_schema(schema["inputSchema"])
+    assert "Usable backends: none" in schema["description"]
+    assert "No backend is usable" in guidance(instances={})
+
+
+def test_a_retired_model_is_not_spoken_of() -> None:
+    text = json.dumps(tool_schema("mcp", instances=instances_with(**KEYS))) + guidance(instances=instances_with(**KEYS))
+    assert "sora-2" not in text
+
+
+SAME: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"backend_type": "fake"}, {"backend": "fake"}),
+    ({"backend_type": "auto"}, {}),
+    ({"storage_path": "out"}, {"output_path": "out/"}),
+    ({"storage_path": "out/", "output_path": "a.png"}, {"output_path": "out/a.png"}),
+    ({"prompts": ["a fox"], "prompt": None}, {}),
+    ({"mode": "IMAGE"}, {"media_type": "image"}),
+    ({"max_concurrent": 4}, {}),
+    ({"input_images": ["photo.png"]}, {"input_images": [{"path": "photo.png"}]}),
+    ({"input_images": ["photo.png"]}, {"input_image_paths": ["photo.png"]}),
+    ({"input_images": ["photo.png"], "style_image": "style.png"}, {"input_images": ["photo.png"], "style_image_path": "style.png"}),
+    ({"input_images": ["photo.png"], "mask": "mask.png"}, {"input_images": ["photo.png"], "mask_path": "mask.png"}),
+    ({"multimodal_config": {"image": {"backend": "fake", "model": "still"}}}, {"backend": "fake", "model": "still"}),
+    ({"multimodal_config": {"video": {"backend": "nobody"}}}, {}),
+    ({"agent_cwd": "."}, {}),
+    ({"allowed_paths": ["."]}, {}),
+    ({"seed": None, "extra_params": {"x": None}}, {}),
+]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("theirs", "ours"), SAME, ids=[json.dumps(t)[:60] for t, _ in SAME])
+async def test_another_spelling_means_the_same(tool: MediaTool, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    first, second = (await tool.plan({"prompt": "a fox", **fields}) for fields in (theirs, ours))
+    assert first["success"], first
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("theirs", "field", "value"),
+    [
+        ("audio_format", "output_format", "mp3"),
+        ("control_image", "control_image_path", "c.png"),
+        ("subject_image", "subject_image_path", "s.png"),
+        ("last_frame", "last_frame_path", "l.png"),
+        ("input_video", "input_video_path", "v.mp4"),
+        ("continuation_id", "continue_from", "x_vid_0123456789ab"),
+        ("audio_type", "audio_type", "music"),
+        ("instructions", "instructions", "softly"),
+        ("speed", "speed", 1.5),
+        ("voice", "voice", "nova"),
+        ("style_image_path", "style_image_path", "s.png"),
+        ("extra_params", "extra_params", {"a": 1}),
+    ],
+)
+def test_a_spelling_reaches_its_field(theirs: str, field: str, value: Any) -> None:
+    from anymedia.agents.aliases import flat, read_order
+
+    (call,) = read_order(flat({"prompt": "x", theirs: value}, {})).calls
+    config = GenerationConfig.from_json(call.fields)
+    assert getattr(config, field) == (Path(value) if field.endswith("_path") else value)
+
+
+@pytest.mark.anyio
+async def test_a_spelling_and_its_own_field_contradict(tool: MediaTool) -> None:
+    error = (await tool.plan(prompt="x", backend="fake", backend_type="fake"))["error"]
+    assert error["problems"][0]["path"] == "$.backend_type"
+    error = (await tool.plan(prompt="x", bakend_type="fake"))["error"]
+    assert "did you mean 'backend_type'" in error["message"]
+
+
+@pytest.mark.anyio
+async def test_reference_images_of_a_video_become_subjects(work: Path) -> None:
+    from agents.conftest import half_mask
+
+    from anymedia import MemoryStore, Router
+
+    (work / "a.png").write_bytes(half_mask(512, 512))
+    instances = Settings()
+    async with Router(settings=instances, store=MemoryStore()) as router:
+        tool = MediaTool(router)
+        found = await tool.plan(prompt="x", mode="video", video_reference_images=["a.png", {"path": "a.png"}])
+        assert found["error"]["code"] in {"unsupported_input", "no_backend_available"}  # local takes none
+        wrong = await tool.plan(prompt="x", video_reference_images=["a.png"])
+        assert wrong["error"]["problems"][0]["path"] == "$.video_reference_images"
