@@ -15,11 +15,18 @@ The rules are generated from the backend's own matrix: one set per distinct row 
     samples.py       small real pictures and videos
     decoding.py      an independent decoder that judges what came back
     harness.py       a real Router over the wire, with a guard on sockets
-    conformance.py   the rules
+    conformance.py   the rules, as one class to subclass; it is made of
+    making.py        what the backend makes: operations, options, inputs
+    onward.py        going on, masks, long prompts
+    refusing.py      what it must refuse
+    failures.py      what may go wrong, and what must be known then
+    live.py          the same with real keys, within a budget
+    docs.py          the pages that are written from the code
 """
 
 from .conformance import BackendConformance
 from .rules import RULES, known_gap
+from .samples import half_mask, picture, video
 from .wire import CANARY, SCENARIOS, Scenario, Wire
 
-__all__ = ["CANARY", "RULES", "SCENARIOS", "BackendConformance", "Scenario", "Wire", "known_gap"]
+__all__ = ["CANARY", "RULES", "SCENARIOS", "BackendConformance", "Scenario", "Wire", "half_mask", "known_gap", "picture", "video"]

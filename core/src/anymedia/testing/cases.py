@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from ..capabilities import CapabilityMatrix, ContinueRule, ModelRow, Rule
+from ..capabilities import CapabilityMatrix, ContinueRule, MaskRule, ModelRow, Rule
 from ..requests import KINDS
 from .harness import Bench, cut_matrix
 from .shapes import Shape, alive, foreign_options, inputs_of, option_values, shapes, two_values
@@ -31,6 +31,21 @@ class Case:
     def __str__(self) -> str:
         parts = [self.service, self.shape.model.id, self.shape.operation, self.what]
         return "-".join(p.replace("/", ".") for p in parts if p)
+
+
+def _concerns(test: str, shape: Shape) -> bool:
+    """Whether a test, by its name, is about such a shape at all."""
+    mask, onward = (shape.row.inputs.get(name) for name in ("mask", "continue_from"))
+    checks = {
+        "_each_visual": shape.model.media != "audio",
+        "_each_video": shape.model.media == "video",
+        "_each_onward": isinstance(onward, ContinueRule),
+        "_each_mask": isinstance(mask, MaskRule) and "user_provided" in mask.modes,
+        "_each_limit": shape.row.prompt.max_chars is not None,
+        "_each_kind": shape.operation != "continue_video",
+        "_foreign_continuation": any(f.name == "continue_from" for f in attrs.fields(KINDS[shape.operation])),
+    }
+    return all(holds for word, holds in checks.items() if word in test)
 
 
 class CaseMaker:
@@ -86,9 +101,13 @@ class CaseMaker:
         """Yield the cases of a test, by what its name says it tries."""
         for service in self.all_services():
             matrix, today = self.matrix(service), self.today(service)
+            done: set[str] = set()
             for shape in shapes(matrix, today):
                 if shape.operation == "continue_video" and not self._can_begin(service, shape):
                     continue
+                if not _concerns(test, shape) or ("_each_kind" in test and shape.operation in done):
+                    continue
+                done.add(shape.operation)
                 yield from self._cases_of(test, service, shape)
 
     def _can_begin(self, service: str, shape: Shape) -> bool:
@@ -125,6 +144,11 @@ class CaseMaker:
     def dead_models(self) -> Sequence[tuple[str, ModelRow]]:
         """Return (service, model) for every model that was shut down by the day the matrix was checked."""
         return [(s, m) for s in self.all_services() for m in self.matrix(s).models if not alive(m, self.today(s))]
+
+    def ending_models(self) -> Sequence[tuple[str, ModelRow]]:
+        """Return (service, model) for every model that has an end and may still be chosen."""
+        every = [(s, m) for s in self.all_services() for m in self.matrix(s).models if alive(m, self.today(s))]
+        return [(s, m) for s, m in every if m.lifecycle.retires is not None]
 
     def missing_operations(self) -> Mapping[str, tuple[str, ...]]:
         """Return, for each service, the operations that no living model claims."""

@@ -8,6 +8,7 @@ import datetime
 import logging
 import os
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
@@ -29,7 +30,7 @@ from ..state.store import Store
 from .shapes import Shape, minimal_fields
 from .wire import Wire
 
-__all__ = ["Bench", "FastClock", "KeptStore", "cut_matrix", "loaded_registry", "run", "socket_guard"]
+__all__ = ["Bench", "FastClock", "KeptStore", "cut_matrix", "fresh_registry", "loaded_registry", "run", "socket_guard"]
 
 _T = TypeVar("_T")
 
@@ -64,6 +65,21 @@ def cut_matrix(backend: str, service: str) -> CapabilityMatrix:
     """Return a backend's matrix as an instance of one of its services sees it."""
     own = InstanceSettings(name=backend, plugin=backend, service=service)
     return make_instances(loaded_registry(), Settings(instances={backend: own}), {})[backend].matrix
+
+
+@contextlib.contextmanager
+def fresh_registry(backend: str) -> Iterator[Registry]:
+    """Import a plugin anew, as another process would: what it kept in its modules is gone."""
+    package = loaded_registry().plugins[backend].module.__name__.partition(".")[0]
+    before = {name: module for name, module in sys.modules.items() if name == package or name.startswith(f"{package}.")}
+    for name in before:
+        del sys.modules[name]
+    try:
+        yield loaded_registry()
+    finally:
+        for name in [n for n in sys.modules if n == package or n.startswith(f"{package}.")]:
+            del sys.modules[name]
+        sys.modules.update(before)
 
 
 @contextlib.contextmanager
@@ -152,6 +168,7 @@ class Bench:
     folder: Path
     store: Store = attrs.field(factory=KeptStore)
     texts: list[str] = attrs.field(factory=list)
+    tried: list[Any] = attrs.field(factory=list)
 
     @classmethod
     @contextlib.contextmanager
@@ -166,7 +183,7 @@ class Bench:
             listening() as heard,
         ):
             today = matrix.checked or datetime.date(2026, 1, 1)
-            yield cls(backend=backend, service=service, wire=wire, today=today, folder=Path(scratch), texts=heard)
+            yield cls(backend=backend, service=service, wire=wire, today=today, folder=Path(scratch), texts=heard, tried=tried)
             assert not tried, f"connections left this machine: {tried}"
 
     def submits(self) -> int:
@@ -195,7 +212,7 @@ class Bench:
         async with Router(
             store=more.pop("store", self.store),
             settings=self.settings(),
-            registry=loaded_registry(),
+            registry=more.pop("registry", None) or loaded_registry(),
             today=lambda: self.today,
             **more,
         ) as router:
@@ -218,10 +235,10 @@ class Bench:
         made: Request = cls(**fields)
         return made
 
-    async def handle(self, router: Router, shape: Shape, find: Callable[[str], Shape | None]) -> Continuation:
+    async def handle(self, router: Router, shape: Shape, find: Callable[[str], Shape | None], **changes: Any) -> Continuation:
         """Make something that this shape can go on from, and return the handle."""
         maker = find(shape.model.id)
         assert maker is not None, f"no row makes what {shape} goes on from"
-        made = await self.execute(router, await self.request(router, maker, find), maker)
+        made = await self.execute(router, await self.request(router, maker, find, **changes), maker)
         assert made.continuation_id is not None
         return router.store.load_continuation(made.continuation_id, now=router._engine.clock.now())

@@ -69,17 +69,6 @@ class MakingRules(CaseMaker):
             assert result.provenance.backend == self.backend
             assert result.provenance.model == case.shape.model.id
 
-    @rule("B09")
-    def test_b09_each_image_and_video_can_be_gone_on_from(self, case: Case) -> None:
-        """If this fails: let each Piece carry ContinuationData, and read it back in ``request.continue_from``."""
-        if case.shape.model.media == "audio":
-            return
-        with self.bench(case) as bench:
-            first, _ = run(self._make(bench, case))
-            ids = [file.continuation_id for file in first.files]
-            assert all(ids)
-            assert len(set(ids)) == len(ids)
-
     @rule("B02")
     def test_b02_each_option_reaches_the_wire(self, case: Case) -> None:
         """If this fails: send the option in the provider's field, or take it out of the matrix."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import attrs
@@ -11,6 +12,7 @@ from ..errors import InvalidRequest, MediaError, ModelRetired, RequestError, Uns
 from ..media import Image
 from ..policy import Policy
 from ..requests import KINDS, Mask, Reference
+from .between import breaking, keeps, unknown_to
 from .cases import Case, CaseMaker
 from .harness import Bench, run
 from .rules import rule
@@ -91,19 +93,29 @@ class RefusingRules(CaseMaker):
             run(go())
 
     @rule("B06")
-    def test_b06_each_rule_between_fields_binds_something(self, case: Case) -> None:
-        """If this fails: the rule names fields or values that the row's own options do not have."""
-        assert case.rule is not None
+    def test_b06_each_rule_between_fields_holds_in_what_is_planned(self, case: Case) -> None:
+        """If this fails: the rule names fields or values that the row's own options do not have, or cannot be kept."""
+        found = case.rule
+        assert found is not None
         row = case.shape.row
-        for key, condition in {**case.rule.when, **case.rule.forbid, **case.rule.require}.items():
-            head = key.partition(".")[0]
-            known = (
-                head in row.options or head in row.inputs or head in {"extra_params", "prompt", "continue_as", "edit_mode", "audio_type"}
-            )
-            assert known, f"{key} is neither an option nor an input of this row"
-            option = row.options.get(key)
-            if option is not None and isinstance(condition, tuple):
-                assert any(option.problem(value) is None for value in condition), f"{key}: the row never has {condition}"
+        for key, condition in {**found.when, **found.forbid, **found.require}.items():
+            assert (wrong := unknown_to(row, key, condition)) is None, wrong
+        with self.bench(case) as bench:
+
+            async def go() -> None:
+                async with bench.router() as router:
+                    for changes in breaking(case.shape, found):
+                        try:
+                            request = await bench.request(router, case.shape, self.maker(case), **changes)
+                            plan = router.plan(request, backend=self.backend, model=case.shape.model.id, policy=Policy(preview=True))
+                        except RequestError as error:
+                            assert error.charged == "no"
+                            continue
+                        for call in plan.calls:
+                            assert keeps(call.request, row, found), f"{changes} was planned as {call.request}, against: {found.because}"
+
+            run(go())
+            assert bench.submits() == 0 or case.shape.operation == "continue_video"
 
     @rule("B07")
     def test_b07_an_undeclared_extra_parameter_is_refused(self, case: Case) -> None:
@@ -123,6 +135,24 @@ class RefusingRules(CaseMaker):
                 with self.bench(case) as bench:
                     error = self._refused(bench, case, (ModelRetired,))
                     assert str(model.lifecycle.retires) in str(error)
+
+    @rule("B08")
+    def test_b08_models_near_their_end_carry_a_warning(self) -> None:
+        """If this fails: the matrix says otherwise than the date; look at ``lifecycle.retires``."""
+        for service, model in self.ending_models():
+            operation, row = next(iter(model.operations.items()))
+            if operation == "continue_video" or model.lifecycle.retires is None:
+                continue
+            case = Case(service=service, shape=Shape(model=model, row=row))
+            with self.bench(case) as bench:
+                bench.today = model.lifecycle.retires - datetime.timedelta(days=10)
+                warnings = run(self._warnings(bench, case))
+                assert any(str(model.lifecycle.retires) in text for text in warnings), f"{model.id}: {warnings}"
+
+    async def _warnings(self, bench: Bench, case: Case) -> tuple[str, ...]:
+        async with bench.router() as router:
+            request = await bench.request(router, case.shape, self.maker(case))
+            return router.plan(request, backend=self.backend, model=case.shape.model.id, policy=Policy(preview=True)).warnings
 
     @rule("B08")
     def test_b08_every_lifecycle_date_has_a_source(self) -> None:

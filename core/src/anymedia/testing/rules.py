@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-__all__ = ["RULES", "known_gap", "rule"]
+__all__ = ["RULES", "known_gap", "rule", "rule_of"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -16,6 +16,7 @@ RULES: dict[str, str] = {
     "A03": "every hook has the signature and the colour of its specification",
     "A04": "capabilities() is pure: no socket, equal on each call",
     "A05": "every operation the matrix claims is implemented, and every job can be looked at",
+    "A06": "no rule is deleted or overridden: a gap is declared, with its reason",
     "B01": "every claimed operation brings media that an independent decoder accepts, with one submit",
     "B02": "every claimed option reaches the wire: two values make two different submits",
     "B03": "every claimed input reaches the wire: two inputs make two different submits",
@@ -25,6 +26,8 @@ RULES: dict[str, str] = {
     "B07": "an undeclared extra parameter is refused, and each declared one reaches the wire",
     "B08": "a retired model is refused with its date; one near its end carries a warning",
     "B09": "each image and each video comes with a new continuation id, and going on from it works",
+    "B10": "a mask arrives at the wire in the form the row says: edit exactly where it was asked for",
+    "B11": "a prompt of the longest length arrives whole; a longer one is refused before any submit",
     "C01": "each failure of the service gives its own error, which says whether money is gone",
     "C02": "whatever fails, there is at most one submit, unless it was certainly refused or not delivered",
     "C03": "no key and no signed URL turns up in any error, log, row or result",
@@ -32,6 +35,8 @@ RULES: dict[str, str] = {
     "C05": "a cancelled call passes the cancellation on and leaves a row that says what is known",
     "C06": "a continuation of another backend is refused before any submit",
     "C07": "nothing but the scenario's own hosts is connected to",
+    "C08": "a deadline that passes says what is known: the job's id, and whether money may be gone",
+    "L01": "with real keys (--anymedia-live), each kind of making works once, within the budget",
 }
 
 
@@ -46,8 +51,15 @@ def rule(rule_id: str) -> Callable[[_F], _F]:
     return mark
 
 
+def rule_of(test: Any) -> str | None:
+    """Return the id of the rule that a test function is for, or None."""
+    return getattr(test, "__anymedia_rule__", None)
+
+
 def known_gap(rule_id: str, reason: str) -> Callable[[type], type]:
     """Declare that a backend does not keep a rule, and why: the only way to leave one out.
+
+    The rule's tests still run; their failure is then expected, and the closing table shows the gap with its reason.
 
     Raises:
         ValueError: for an unknown rule or an empty reason.

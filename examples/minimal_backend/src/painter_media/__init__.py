@@ -1,0 +1,1 @@
+"""Painter for anymedia."""

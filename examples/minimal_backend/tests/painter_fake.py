@@ -1,0 +1,41 @@
+"""Painter, as its documentation says it answers: good pictures, and each way to fail."""
+
+import base64
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from anymedia.testing import picture
+
+FAILURES = {
+    "unauthorized": (401, "bad_key"),
+    "rate_limited": (429, "too_fast"),
+    "quota": (402, "no_credit"),
+    "refused": (422, "unsafe_prompt"),
+    "down": (503, "overloaded"),
+}
+
+
+class PainterFake(ThreadingHTTPServer):
+    def __init__(self, scenario):
+        super().__init__(("127.0.0.1", 0), Painter)
+        self.scenario, self.received, self.url = scenario, [], f"http://127.0.0.1:{self.server_port}"
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+
+class Painter(BaseHTTPRequestHandler):
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.received.append(asked)
+        width, height = map(int, asked.get("size", "512x512").split("x"))
+        image = base64.b64encode(picture(width, height, asked.get("seed", 0))).decode()
+        status, code = FAILURES.get(self.server.scenario, (200, ""))
+        answer = {"error": {"code": code, "message": "No."}} if code else {"id": "img-1", "image": image}
+        body = b"%!" if self.server.scenario == "garbage" else json.dumps(answer).encode()
+        time.sleep(1.0 if self.server.scenario == "slow" else 0.0)
+        if self.server.scenario == "lost_reply":
+            self.connection.close()
+            return
+        self.wfile.write(f"HTTP/1.0 {status} -\r\ncontent-length: {len(body)}\r\nretry-after: 2\r\n\r\n".encode())
+        self.wfile.write(body[:1] if self.server.scenario == "truncated" else body)
