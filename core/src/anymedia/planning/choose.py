@@ -13,7 +13,7 @@ from ..errors import InvalidRequest, NoBackendAvailable, Problem, UnsupportedInp
 from ..policy import Policy
 from ..requests import EditWithReferences, Mask, Request
 from .draft import Asked, Draft, asked_by
-from .inputs import fit_inputs
+from .inputs import checks_of, fit_inputs, forms_of
 from .options import fit_options
 from .quote import quote_call, total
 from .refusal import refuse
@@ -66,7 +66,7 @@ def plan(
             if draft is not None and not draft.reasons:
                 fitted.append((draft, row))
             else:
-                lost.append((view.name, row.id, tuple(draft.reasons) if draft else reasons))
+                lost.append((view.name, row.id, draft.reasons if draft else reasons))
     rejected = Rejections(kind, lost)
     if not fitted:
         raise refuse(request, views, policy, today, selection, tuple(rejected), plan)
@@ -198,9 +198,9 @@ def _make_plan(
         adjustments=draft.adjustments(),
         warnings=(*draft.view.matrix.warnings, *_stale_warnings(draft, today), *_life_warnings(draft, row, today)),
         quote=total([call.quote for call in calls]),
-        forms=draft.forms,
+        forms=forms_of(draft),
         transcode_to=draft.transcode_to,
-        checks=tuple(draft.checks),
+        checks=checks_of(draft),
         disclosure=draft.view.matrix.disclosure,
         continued_as=draft.continued_as,
         named=selection.named,

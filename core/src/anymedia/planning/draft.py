@@ -8,12 +8,12 @@ from typing import Any
 
 import attrs
 
-from ..capabilities import OperationRow, Option
+from ..capabilities import InputRule, MaskRule, OperationRow, Option
 from ..fields import Role, is_set, role_of
 from ..media import Media
 from ..requests import Mask, Reference, Request
 from ..results import Adjustment, AdjustmentKind
-from .types import BackendView, Candidate, Check, InputForm, Reason
+from .types import BackendView, Candidate, Reason
 
 __all__ = ["MODES", "Asked", "Draft", "asked_by", "json_value", "roles_of"]
 
@@ -75,7 +75,10 @@ def json_value(value: Any) -> Any:
 
 @attrs.define(eq=False)
 class Draft:
-    """The planner's working copy for one candidate."""
+    """The planner's working copy for one candidate.
+
+    ``unknown``: inputs of which something is not known yet; ``forms``: each input with the rule it is sent by.
+    """
 
     asked: Asked
     view: BackendView
@@ -83,14 +86,19 @@ class Draft:
     row: OperationRow
     values: dict[str, Any] = attrs.field(factory=dict)
     notes: dict[str, tuple[AdjustmentKind, str]] = attrs.field(factory=dict)
-    extra: list[Adjustment] = attrs.field(factory=list)
-    reasons: list[Reason] = attrs.field(factory=list)
-    checks: list[Check] = attrs.field(factory=list)
-    forms: dict[Media | Mask, InputForm] = attrs.field(factory=dict)
+    extra: tuple[Adjustment, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    unknown: tuple[tuple[str, Media], ...] = ()
+    forms: tuple[tuple[Media | Mask, InputRule | MaskRule], ...] = ()
     chunks: tuple[int, ...] = (1,)
     transcode_to: str | None = None
     continued_as: str | None = None
     emulated: bool = False
+
+    @property
+    def who(self) -> str:
+        """The candidate's name, for a message."""
+        return f"'{self.candidate}'"
 
     def get(self, field: str) -> Any:
         """Return a field's present value."""
@@ -107,7 +115,7 @@ class Draft:
 
     def reject(self, code: str, text: str, field: str = "", nearest: str = "") -> None:
         """Note a reason why this candidate will not do."""
-        self.reasons.append(Reason(code=code, text=text, field=field, nearest=nearest))
+        self.reasons += (Reason(code=code, text=text, field=field, nearest=nearest),)
 
     def adjustments(self) -> tuple[Adjustment, ...]:
         """Return what differs from what was asked, one adjustment a field, and what the core does around it."""

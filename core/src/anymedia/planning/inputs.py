@@ -13,7 +13,7 @@ from ..results import Adjustment
 from .draft import MODES, Draft, json_value
 from .types import Check, InputForm
 
-__all__ = ["fit_inputs"]
+__all__ = ["checks_of", "fit_inputs", "forms_of"]
 
 _WORDS = {
     "source": "source file",
@@ -58,7 +58,7 @@ def _emulated(draft: Draft, field: str, fidelity: Fidelity) -> None:
     asked = json_value(draft.get(field))
     if isinstance(asked, Continuation):
         asked = asked.id
-    draft.extra.append(Adjustment(field=field, kind="emulated", asked=asked, sent=asked, why=fidelity.note))
+    draft.extra += (Adjustment(field=field, kind="emulated", asked=asked, sent=asked, why=fidelity.note),)
 
 
 def _require_inputs(draft: Draft) -> None:
@@ -84,24 +84,24 @@ def _fit_input(draft: Draft, name: str, value: object) -> None:
 
 
 def _fit_media(draft: Draft, name: str, rule: InputRule, media: Media) -> None:
-    who, word = f"'{draft.candidate}'", _WORDS[name]
+    word = _WORDS[name]
     known = media.format
     if known and rule.formats and known not in rule.formats and not isinstance(media, Image):
-        draft.reject("input_format", f"{who} takes {', '.join(rule.formats)} as {word}, not {known}", name)
+        draft.reject("input_format", f"{draft.who} takes {', '.join(rule.formats)} as {word}, not {known}", name)
     converts = bool(known and rule.formats and known not in rule.formats)
     if rule.max_bytes and media.size and media.size > rule.max_bytes and not converts:
-        draft.reject("input_too_large", f"{who} takes a {word} of at most {rule.max_bytes} bytes, not {media.size}", name)
+        draft.reject("input_too_large", f"{draft.who} takes a {word} of at most {rule.max_bytes} bytes, not {media.size}", name)
     if isinstance(media, Image | Video):
         _fit_pixels(draft, name, rule, media)
     if isinstance(media, Video) and rule.seconds:
         low, high = rule.seconds
         if media.seconds is not None and not low <= media.seconds <= high:
-            text = f"{who} takes a {word} of {low:g} to {high:g} s, not {media.seconds:g} s"
+            text = f"{draft.who} takes a {word} of {low:g} to {high:g} s, not {media.seconds:g} s"
             draft.reject("input_length", text, name)
-    draft.forms[media] = _form(rule)
+    draft.forms += ((media, rule),)
     unknown = media.size is None or (isinstance(media, Image | Video) and media.width is None)
     if unknown:
-        draft.checks.append(Check(field=name, text=f"type, size and pixels of {media} are not known yet"))
+        draft.unknown += ((name, media),)
     if rule.fidelity.level == "emulated":
         _emulated(draft, name, rule.fidelity)
 
@@ -109,19 +109,32 @@ def _fit_media(draft: Draft, name: str, rule: InputRule, media: Media) -> None:
 def _fit_pixels(draft: Draft, name: str, rule: InputRule, media: Image | Video) -> None:
     if not media.width or not media.height:
         return
-    who, word, is_ = f"'{draft.candidate}'", _WORDS[name], f"{media.width}x{media.height}"
+    word, is_ = _WORDS[name], f"{media.width}x{media.height}"
     short, long = sorted((media.width, media.height))
     if rule.min_edge and short < rule.min_edge:
-        draft.reject("input_too_small", f"{who} takes a {word} of at least {rule.min_edge} pixels an edge, not {is_}", name)
+        draft.reject("input_too_small", f"{draft.who} takes a {word} of at least {rule.min_edge} pixels an edge, not {is_}", name)
     if rule.max_edge and long > rule.max_edge:
-        draft.reject("input_too_large", f"{who} takes a {word} of at most {rule.max_edge} pixels an edge, not {is_}", name)
+        draft.reject("input_too_large", f"{draft.who} takes a {word} of at most {rule.max_edge} pixels an edge, not {is_}", name)
     if rule.max_pixels and short * long > rule.max_pixels:
-        draft.reject("input_too_large", f"{who} takes a {word} of at most {rule.max_pixels} pixels, not {is_}", name)
+        draft.reject("input_too_large", f"{draft.who} takes a {word} of at most {rule.max_pixels} pixels, not {is_}", name)
     if rule.max_ratio and long > rule.max_ratio * short:
-        draft.reject("input_shape", f"{who} takes a {word} of a ratio up to {rule.max_ratio:g}, not {is_}", name)
+        draft.reject("input_shape", f"{draft.who} takes a {word} of a ratio up to {rule.max_ratio:g}, not {is_}", name)
 
 
-def _form(rule: InputRule) -> InputForm:
+def forms_of(draft: Draft) -> dict[Media | Mask, InputForm]:
+    """Return the form each input is to be sent in. Worded for the chosen one only, as are `checks_of`."""
+    return {given: _form(rule) for given, rule in draft.forms}
+
+
+def checks_of(draft: Draft) -> tuple[Check, ...]:
+    """Return what is to be settled once the inputs' bytes are there."""
+    what = {True: "size and polarity", False: "type, size and pixels"}
+    return tuple(Check(field=field, text=f"{what[field == 'mask']} of {media} are not known yet") for field, media in draft.unknown)
+
+
+def _form(rule: InputRule | MaskRule) -> InputForm:
+    if isinstance(rule, MaskRule):
+        return InputForm(formats=("png",), max_bytes=rule.max_bytes, mask_format=rule.format)
     return InputForm(
         formats=rule.formats,
         max_bytes=rule.max_bytes,
@@ -134,26 +147,24 @@ def _form(rule: InputRule) -> InputForm:
 
 
 def _fit_mask(draft: Draft, rule: MaskRule, mask: Mask) -> None:
-    who = f"'{draft.candidate}'"
     if mask.mode not in rule.modes:
         what = "a mask image" if mask.mode == "user_provided" else f"mask mode {mask.mode!r}"
-        draft.reject("mask_mode", f"{who} does not take {what} (it takes {', '.join(rule.modes)})", "mask", ", ".join(rule.modes))
+        draft.reject("mask_mode", f"{draft.who} does not take {what} (it takes {', '.join(rule.modes)})", "mask", ", ".join(rule.modes))
     if rule.classes is not None and len(mask.classes) > rule.classes:
-        draft.reject("mask_classes", f"{who} takes at most {rule.classes} segmentation classes, not {len(mask.classes)}", "mask")
+        draft.reject("mask_classes", f"{draft.who} takes at most {rule.classes} segmentation classes, not {len(mask.classes)}", "mask")
     if mask.image is not None:
-        draft.forms[mask] = InputForm(formats=("png",), max_bytes=rule.max_bytes, mask_format=rule.format)
+        draft.forms += ((mask, rule),)
         if mask.image.size is None:
-            draft.checks.append(Check(field="mask", text=f"size and polarity of {mask.image} are not known yet"))
+            draft.unknown += (("mask", mask.image),)
     if rule.fidelity.level == "emulated":
         _emulated(draft, "mask", rule.fidelity)
 
 
 def _fit_references(draft: Draft, rule: ReferencesRule, references: Iterable[Reference]) -> None:
-    who = f"'{draft.candidate}'"
     found = tuple(references)
     low, high = rule.count
     if not low <= len(found) <= high:
-        draft.reject("input_count", f"{who} takes {low} to {high} reference images, not {len(found)}", "references")
+        draft.reject("input_count", f"{draft.who} takes {low} to {high} reference images, not {len(found)}", "references")
     by_role: dict[str, list[Reference]] = {}
     for reference in found:
         by_role.setdefault(reference.role, []).append(reference)
@@ -161,21 +172,21 @@ def _fit_references(draft: Draft, rule: ReferencesRule, references: Iterable[Ref
         inner = rule.roles.get(role)
         if inner is None:
             taken = ", ".join(rule.roles) or "none"
-            draft.reject("reference_role", f"{who} takes no {role} reference (it takes {taken})", "references", taken)
+            draft.reject("reference_role", f"{draft.who} takes no {role} reference (it takes {taken})", "references", taken)
             continue
         if not inner.count[0] <= len(group) <= inner.count[1]:
-            text = f"{who} takes {inner.count[0]} to {inner.count[1]} {role} references, not {len(group)}"
+            text = f"{draft.who} takes {inner.count[0]} to {inner.count[1]} {role} references, not {len(group)}"
             draft.reject("input_count", text, "references")
         for reference in group:
             if reference.type and inner.types and reference.type not in inner.types:
-                text = f"{who} knows no {role} type {reference.type!r} (it knows {', '.join(inner.types)})"
+                text = f"{draft.who} knows no {role} type {reference.type!r} (it knows {', '.join(inner.types)})"
                 draft.reject("reference_type", text, "references", ", ".join(inner.types))
             _fit_media(draft, "references", _for_one(inner), reference.image)
         if inner.fidelity.level == "emulated":
             _emulated(draft, "references", inner.fidelity)
     for role, inner in rule.roles.items():
         if inner.count[0] and role not in by_role:
-            draft.reject("input_missing", f"{who} needs {inner.count[0]} {role} references at least", "references")
+            draft.reject("input_missing", f"{draft.who} needs {inner.count[0]} {role} references at least", "references")
 
 
 def _for_one(rule: InputRule) -> InputRule:
@@ -184,7 +195,6 @@ def _for_one(rule: InputRule) -> InputRule:
 
 
 def _fit_continuation(draft: Draft, continuation: Continuation) -> None:
-    who = f"'{draft.candidate}'"
     if continuation.backend != draft.view.name:
         text = f"{continuation.id!r} was made by {continuation.backend!r} and can only be continued there"
         draft.reject("other_backend", text, "continue_from", continuation.backend)
@@ -192,22 +202,22 @@ def _fit_continuation(draft: Draft, continuation: Continuation) -> None:
     origin = draft.view.matrix.model(continuation.model)
     onward = (continuation.model,) if origin is None else origin.continues_with or (origin.id,)
     if draft.candidate.model not in onward:
-        text = f"{continuation.id!r} was made by {continuation.model!r}, which {who} cannot go on from"
+        text = f"{continuation.id!r} was made by {continuation.model!r}, which {draft.who} cannot go on from"
         draft.reject("other_model", text, "continue_from", ", ".join(onward))
     rule = draft.row.inputs.get("continue_from")
     if not isinstance(rule, ContinueRule):
         # An edit goes on from the collected file itself, which is then its source.
         if draft.row.operation not in {"inpaint", "edit_with_references"}:
-            draft.reject("input_unsupported", f"{who} cannot go on from an earlier result", "continue_from")
+            draft.reject("input_unsupported", f"{draft.who} cannot go on from an earlier result", "continue_from")
         return
     way = getattr(draft.asked.request, "continue_as", None)
     if way is not None and way not in rule.ways:
-        text = f"{who} cannot {way} a video (it can {', '.join(rule.ways)})"
+        text = f"{draft.who} cannot {way} a video (it can {', '.join(rule.ways)})"
         draft.reject("way_unsupported", text, "continue_as", ", ".join(rule.ways))
     draft.continued_as = way or rule.ways[0]
     seconds = continuation.files[0].seconds if continuation.files else None
     if rule.seconds and seconds is not None and not rule.seconds[0] <= seconds <= rule.seconds[1]:
-        text = f"{who} goes on from {rule.seconds[0]:g} to {rule.seconds[1]:g} s of video, not {seconds:g} s"
+        text = f"{draft.who} goes on from {rule.seconds[0]:g} to {rule.seconds[1]:g} s of video, not {seconds:g} s"
         draft.reject("input_length", text, "continue_from")
 
 

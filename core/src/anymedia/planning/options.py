@@ -87,4 +87,4 @@ def _fit_count(draft: Draft) -> None:
     whole, rest = divmod(asked, most)
     draft.chunks = (most,) * whole + ((rest,) if rest else ())
     why = f"{draft.candidate.model} makes {most} a call, so {len(draft.chunks)} calls are made"
-    draft.extra.append(Adjustment(field="n", kind="bridged", asked=asked, sent=list(draft.chunks), why=why))
+    draft.extra += (Adjustment(field="n", kind="bridged", asked=asked, sent=list(draft.chunks), why=why),)
