@@ -138,5 +138,8 @@ class Draft:
             return 0
         request = self.asked.request
         roles = roles_of(request)
-        changed = [f for f, v in self.values.items() if roles[f] == "adjustable" and v != getattr(request, f)]
-        return len(changed) + sum(a.field == "n" for a in self.extra)
+        count = 0
+        for field, value in self.values.items():
+            if roles[field] == "adjustable" and value != getattr(request, field):
+                count += 1
+        return count + sum(a.field == "n" for a in self.extra) if self.extra else count

@@ -186,15 +186,17 @@ def check_tolerance(draft: Draft, tolerance: Tolerance) -> None:
         return
     request = draft.asked.request
     media = request.media
-    before = ratio_of(getattr(request, "size", None)) or ratio_of(getattr(request, "aspect_ratio", None))
-    after = ratio_of(draft.get("size")) or ratio_of(draft.get("aspect_ratio"))
+    size, aspect, tier = draft.get("size"), draft.get("aspect_ratio"), draft.get("resolution")
+    asked_size = getattr(request, "size", None)
+    before = ratio_of(asked_size) or ratio_of(getattr(request, "aspect_ratio", None))
+    after = ratio_of(size) or ratio_of(aspect)
     if before and after and abs(after / before - 1) > tolerance.aspect_ratio + 1e-9:
-        nearest = draft.get("size") or draft.get("aspect_ratio")
+        nearest = size or aspect
         text = f"'{draft.candidate}' has no shape near {request.size or request.aspect_ratio}"  # type: ignore[union-attr]
         draft.reject("out_of_tolerance", f"{text} (nearest: {nearest})", "aspect_ratio", str(nearest))
-    had = pixels_of_size(getattr(request, "size", None)) or pixels_of_tier(getattr(request, "resolution", None), media)
-    has = pixels_of_size(draft.get("size")) or pixels_of_tier(draft.get("resolution"), media)
-    if had and has and math.exp(_distance(has, had)) > tolerance.pixels + 1e-9:
-        nearest = draft.get("size") or draft.get("resolution")
+    had = pixels_of_size(asked_size) or pixels_of_tier(getattr(request, "resolution", None), media)
+    has = pixels_of_size(size) or pixels_of_tier(tier, media)
+    if had and has and had != has and math.exp(_distance(has, had)) > tolerance.pixels + 1e-9:
+        nearest = size or tier
         text = f"'{draft.candidate}' makes nothing of about {getattr(request, 'size', None) or getattr(request, 'resolution', None)}"
         draft.reject("out_of_tolerance", f"{text} (nearest: {nearest})", "size", str(nearest))
