@@ -60,6 +60,7 @@ def _load(shipped: Path, snapshot: Path) -> CapabilityMatrix:
         return own
     except (OSError, ValueError) as error:
         return _unreadable(own, snapshot, type(error).__name__)
+
     try:
         listed = _parse(json.loads(text), snapshot.name)
     except (ValueError, RecursionError) as error:
@@ -105,11 +106,12 @@ def write_snapshot(plugin: str, document: Mapping[str, Any], shipped: Capability
         PluginContractError, RequestError: the document is not one; nothing is written.
         OSError: the cache cannot be written.
     """
+    import tempfile
+
     path = snapshot_path(plugin)
-    text = json.dumps(document, indent=1, sort_keys=True)
+    text = json.dumps(document, indent=1)
     listed = _parse(json.loads(text), path.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    import tempfile
 
     handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{plugin}-", suffix=".tmp")
     try:
