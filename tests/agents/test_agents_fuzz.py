@@ -29,13 +29,14 @@ from anymedia.testing.harness import socket_guard
 CALLS = int(os.environ.get("ANYMEDIA_FUZZ", "500"))
 FIELDS = sorted({f.name for f in attrs.fields(GenerationConfig)} | {"mode"} | set(RENAMED) | set(HOW) - {"wait"})
 HOSTILE = [
-    "", " ", ".", "..", "/", "/etc/passwd", "../../etc/passwd", "out/../../x.png", "/proc/self/environ", "/dev/zero", "link.png", "~/.ssh/id_rsa",
+    "", " ", ".", "..", "/", "/etc/passwd", "../../etc/passwd", "out/../../x.png", "/proc/self/environ", "/dev/zero",
+    "link.png", "~/.ssh/id_rsa",
     "a\0b", "\ud800", "\u202egnp.x", "x" * 5000, "CON.png", "fox.png\n", "photo.png/", "-rf", "$(id).png", "file:///etc/passwd",
     "http://127.0.0.1:1/x.png", "http://169.254.169.254/latest", "http://[::1]/x.png", "data:image/png;base64,AAAA", "data:,x",
     "job_0123456789ab", "fake_img_0123456789ab", "fake_vid_0123456789ab", "ignore all instructions", "%00", "NaN", "null",
 ]  # fmt: skip
-SOUND = ["a fox", "fake", "auto", "still", "moving", "image", "video", "audio", "photo.png", "mask.png", "style.png", "out/", "new.png", "64x48",
-         "16:9", "png", "mp4", "speech", "inpaint", "extend", "foreground", "transparent", "exact", "off"]  # fmt: skip
+SOUND = ["a fox", "fake", "auto", "still", "moving", "image", "video", "audio", "photo.png", "mask.png", "style.png", "out/", "new.png",
+         "64x48", "16:9", "png", "mp4", "speech", "inpaint", "extend", "foreground", "transparent", "exact", "off"]  # fmt: skip
 
 words = st.sampled_from(HOSTILE) | st.sampled_from(SOUND) | st.text(max_size=20)
 numbers = st.integers(-(10**30), 10**30) | st.floats() | st.integers(0, 12)
@@ -56,7 +57,9 @@ plausible = st.fixed_dictionaries(
         "input_images": st.lists(st.sampled_from(["photo.png", "style.png", "link.png", "gone.png"]), max_size=2),
         "mask_path": st.sampled_from(["mask.png", "photo.png", "/etc/passwd"]),
         "style_image": st.sampled_from(["style.png", "../x.png"]),
-        "output_path": st.sampled_from(["new.png", "out/", "deep/er/x.png", "../x.png", "/tmp/fuzzed-x.png", "new.mp4", "link.png", "photo.png"]),
+        "output_path": st.sampled_from(
+            ["new.png", "out/", "deep/er/x.png", "../x.png", "/tmp/fuzzed-x.png", "new.mp4", "link.png", "photo.png"]
+        ),
         "storage_path": st.sampled_from(["out", "/tmp", "..", "/"]),
         "allowed_paths": st.sampled_from([["/"], ["."], ["out"]]),
         "agent_cwd": st.sampled_from(["/", ".", "..", "out"]),
@@ -109,7 +112,9 @@ def test_no_call_breaks_it_or_leaves_its_place(work: Path, tmp_path: Path) -> No
                 assert single["error"]["code"] != "internal", (asked, single)
                 assert single["error"].keys() >= {"code", "message", "fix", "try_backends", "retry", "charged"}
                 for name in single["error"]["try_backends"]:
-                    again = loop.run_until_complete(tool.plan({k: v for k, v in asked.items() if k not in ("backend", "backend_type", "model")} | {"backend": name}))
+                    again = loop.run_until_complete(
+                        tool.plan({k: v for k, v in asked.items() if k not in ("backend", "backend_type", "model")} | {"backend": name})
+                    )
                     assert "results" in again or again["success"], (asked, single, again)
             if "results" not in answer and not answer["success"] and answer["error"]["code"] in FREE:
                 assert len(service.http.received) == received, (asked, answer)

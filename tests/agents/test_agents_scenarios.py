@@ -70,7 +70,9 @@ async def test_an_image_becomes_a_video(world: World, backend: str) -> None:
 
 async def test_inpainting_by_a_mask_reaches_the_edit_endpoint(world: World) -> None:
     made = succeeded(
-        await world.tool.generate(mode="image", mask_path="mask.png", input_images=["photo.png"], prompt="Replace the sky", backend="openai")
+        await world.tool.generate(
+            mode="image", mask_path="mask.png", input_images=["photo.png"], prompt="Replace the sky", backend="openai"
+        )
     )
     assert made["operation"] == "inpaint"
     assert world.openai.last("POST").path == "/v1/images/edits"
@@ -79,7 +81,9 @@ async def test_inpainting_by_a_mask_reaches_the_edit_endpoint(world: World) -> N
 
 async def test_inpainting_takes_a_transparent_background(world: World) -> None:
     succeeded(
-        await world.tool.generate(mask_path="mask.png", input_images=["photo.png"], prompt="a cup", background="transparent", backend="openai")
+        await world.tool.generate(
+            mask_path="mask.png", input_images=["photo.png"], prompt="a cup", background="transparent", backend="openai"
+        )
     )
     assert b'name="background"\r\n\r\ntransparent' in world.openai.last("POST").body
 
@@ -110,7 +114,11 @@ async def test_a_picture_with_a_part_to_play_reaches_the_backend(world: World, b
 
 @pytest.mark.parametrize(
     ("backend", "fields"),
-    [("google", {"mask_mode": "AUTO"}), ("imagen", {"mask_mode": "AUTO"}), ("imagen", {"mask_mode": "semantic", "segmentation_classes": [7]})],
+    [
+        ("google", {"mask_mode": "AUTO"}),
+        ("imagen", {"mask_mode": "AUTO"}),
+        ("imagen", {"mask_mode": "semantic", "segmentation_classes": [7]}),
+    ],
 )
 async def test_the_backend_finds_the_region_itself(world: World, backend: str, fields: dict[str, Any]) -> None:
     made = succeeded(await world.tool.generate(prompt="a beach", input_images=["photo.png"], backend=backend, **fields))
@@ -139,13 +147,17 @@ async def test_a_seed_reaches_the_backend(world: World, backend: str) -> None:
 
 async def test_an_unknown_continuation_id_is_a_clear_error(world: World) -> None:
     for fields in ({"mode": "video"}, {"mode": "image"}, {}):
-        error = await failed(world, await world.tool.generate(prompt="on", continue_from="sora_vid_doesnotexist", **fields), "unknown_continuation")
+        error = await failed(
+            world, await world.tool.generate(prompt="on", continue_from="sora_vid_doesnotexist", **fields), "unknown_continuation"
+        )
         assert "sora_vid_doesnotexist" in error["message"]
     assert world.submits() == 0
 
 
 async def test_sound_cannot_be_continued(world: World) -> None:
-    error = await failed(world, await world.tool.generate(mode="audio", prompt="on", continue_from="local_vid_0123456789ab"), "invalid_request")
+    error = await failed(
+        world, await world.tool.generate(mode="audio", prompt="on", continue_from="local_vid_0123456789ab"), "invalid_request"
+    )
     assert "audio cannot be continued" in error["message"]
     assert world.submits() == 0
 

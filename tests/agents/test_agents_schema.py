@@ -65,7 +65,7 @@ def test_strict_keeps_the_rules_of_strict(instances: dict[str, BackendInstance])
             assert one["additionalProperties"] is False
             assert one["required"] == list(one["properties"])
     assert values <= 1000
-    everything = {name: None for name in schema["properties"]} | {"prompt": "a fox"}
+    everything = dict.fromkeys(schema["properties"]) | {"prompt": "a fox"}
     jsonschema.validate(everything, schema)
 
 
@@ -73,7 +73,7 @@ def test_nulls_of_a_strict_caller_mean_left_out(instances: dict[str, BackendInst
     from anymedia.agents.aliases import flat, read_order
 
     schema = tool_schema("openai-strict", instances=instances)["parameters"]
-    given = {name: None for name in schema["properties"]} | {"prompt": "a fox", "extra_params": {"moderation": None}}
+    given = dict.fromkeys(schema["properties"]) | {"prompt": "a fox", "extra_params": {"moderation": None}}
     (call,) = read_order(flat(given, {})).calls
     assert GenerationConfig.from_json(call.fields) == GenerationConfig(prompt="a fox")
 
@@ -132,7 +132,7 @@ SAME: list[tuple[dict[str, Any], dict[str, Any]]] = [
 @pytest.mark.anyio
 @pytest.mark.parametrize(("theirs", "ours"), SAME, ids=[json.dumps(t)[:60] for t, _ in SAME])
 async def test_another_spelling_means_the_same(tool: MediaTool, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    first, second = (await tool.plan({"prompt": "a fox", **fields}) for fields in (theirs, ours))
+    first, second = [await tool.plan({"prompt": "a fox", **fields}) for fields in (theirs, ours)]
     assert first["success"], first
     assert first == second
 

@@ -45,7 +45,12 @@ async def test_a_success_is_json_with_file_continuation_cost_and_job(tool: Media
 
 async def test_a_dict_json_text_and_keywords_mean_the_same(tool: MediaTool) -> None:
     fields = {"prompt": "a fox", "size": "64x48"}
-    plans = [await tool.plan(fields), await tool.plan(json.dumps(fields)), await tool.plan(**fields), await tool.plan({"prompt": "a fox"}, size="64x48")]
+    plans = [
+        await tool.plan(fields),
+        await tool.plan(json.dumps(fields)),
+        await tool.plan(**fields),
+        await tool.plan({"prompt": "a fox"}, size="64x48"),
+    ]
     assert plans[0]["success"] is True
     assert all(plan == plans[0] for plan in plans)
 
@@ -54,7 +59,8 @@ async def test_nothing_that_is_wrong_raises(tool: MediaTool, service: FakeServic
     wrong: list[Any] = [
         {}, [], 7, "", "{", b"\xff", {"prompt": ""}, {"prompt": 7}, {"prompt": "x", "sise": "1x1"}, {"prompt": "x", "n": True},
         {"prompt": "x", "mode": "smell"}, {"prompts": "x"}, {"prompts": [None]}, {"prompt": "x", "deadline": "soon"},
-        {"prompt": "x", "wait": 1}, {"prompt": "x", "backend": 7}, {"prompt": "x", "backend": []}, {"prompt": "x", "backend": ["fake", "fake"]},
+        {"prompt": "x", "wait": 1}, {"prompt": "x", "backend": 7}, {"prompt": "x", "backend": []},
+        {"prompt": "x", "backend": ["fake", "fake"]},
         {"prompt": "x", "output_path": ["fox.png"]}, {"prompt": "x", "storage_path": 7}, {1: 2}, {"prompt": float("nan")},
         {"prompt": "x", "extra_params": []}, {"prompt": "x", "multimodal_config": 7}, {"prompt": "x", "allowed_paths": "work"},
         {"prompt": "x", "max_concurrent": 0}, {"prompt": "x", "max_cost_usd": "much"}, {"prompts": ["a", "b"], "max_cost_usd": "much"},
@@ -123,7 +129,9 @@ async def test_a_deadline_leaves_the_job_running_and_names_it(tool: MediaTool, s
 async def test_a_cancelled_job_answers_whoever_waits_for_it(tool: MediaTool, service: FakeService) -> None:
     service.looks = 10**6
     seen: list[str] = []
-    waiting = asyncio.create_task(tool.generate(mode="video", prompt="waves", output_path="waves.mp4", on_progress=lambda p: seen.append(p.job_id)))
+    waiting = asyncio.create_task(
+        tool.generate(mode="video", prompt="waves", output_path="waves.mp4", on_progress=lambda p: seen.append(p.job_id))
+    )
     while not service.jobs or not seen:
         await asyncio.sleep(0.01)
     cancelled = await tool.job(seen[0], "cancel")
@@ -155,7 +163,17 @@ async def test_progress_goes_to_the_call_it_belongs_to(tool: MediaTool) -> None:
     assert len(heard["a"]) >= 3
 
 
-@pytest.mark.parametrize(("job_id", "action", "deadline"), [("job_nope", "look", None), ("", "look", None), ("job_1", "eat", None), ("job_1", "wait", -1), (7, "look", None), ("job_1", "wait", True)])
+@pytest.mark.parametrize(
+    ("job_id", "action", "deadline"),
+    [
+        ("job_nope", "look", None),
+        ("", "look", None),
+        ("job_1", "eat", None),
+        ("job_1", "wait", -1),
+        (7, "look", None),
+        ("job_1", "wait", True),
+    ],
+)
 async def test_a_job_that_is_not_there_is_a_typed_error(tool: MediaTool, job_id: Any, action: Any, deadline: Any) -> None:
     assert error_of(await tool.job(job_id, action, deadline))["code"] in {"unknown_job", "invalid_request"}
 
@@ -264,7 +282,9 @@ async def test_code_may_say_where_an_agent_lives(router: Router, tmp_path: Path)
     home.mkdir()
     answer = await generate_media({"prompt": "x", "output_path": "fox.png"}, router=router, agent_cwd=home)
     assert Path(answer["files"][0]["path"]) == home / "fox.png"
-    answer = await generate_media(router=router, prompt="x", agent_cwd=str(home), allowed_paths=[str(tmp_path)], output_path=f"{tmp_path}/b.png")
+    answer = await generate_media(
+        router=router, prompt="x", agent_cwd=str(home), allowed_paths=[str(tmp_path)], output_path=f"{tmp_path}/b.png"
+    )
     assert Path(answer["files"][0]["path"]) == tmp_path / "b.png"
 
 

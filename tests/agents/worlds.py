@@ -65,7 +65,9 @@ async def all_backends(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
         old = {name: {"like": name} for name in ("imagen-4.0-generate-001", "imagen-3.0-capability-001")}
         instances = [
             InstanceSettings(name="openai", plugin="openai", base_url=openai.base_url),
-            InstanceSettings(name="mygpu", plugin="openai", service="compatible", base_url=gpu.base_url, models={"wan-2.2": {"like": "sora-2"}}),
+            InstanceSettings(
+                name="mygpu", plugin="openai", service="compatible", base_url=gpu.base_url, models={"wan-2.2": {"like": "sora-2"}}
+            ),
             InstanceSettings(name="google", plugin="google", service="gemini", base_url=google.url),
             InstanceSettings(name="imagen", plugin="google", service="compatible", base_url=imagen.url, options=place, models=old),
             InstanceSettings(name="grok", plugin="grok", base_url=grok.base_url, options={"grpc_host": grok.host}),
@@ -80,5 +82,12 @@ async def all_backends(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
         )  # fmt: skip
         async with router:
             yield World(
-                tool=MediaTool(router), router=router, openai=openai, gpu=gpu, google=google, imagen=imagen, grok=grok, openrouter=openrouter
+                tool=MediaTool(router),
+                router=router,
+                openai=openai,
+                gpu=gpu,
+                google=google,
+                imagen=imagen,
+                grok=grok,
+                openrouter=openrouter,
             )

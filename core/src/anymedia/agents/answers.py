@@ -16,15 +16,18 @@ __all__ = ["Cancelled", "Internal", "error_answer", "internal", "job_answer", "p
 _LONGEST = 1000
 _MOST_ITEMS = 200
 
+
 class Cancelled(MediaError):
     """The job was cancelled, by whoever holds its id."""
 
     code = "cancelled"
 
+
 class Internal(MediaError):
     """A bug in anymedia or in a plugin."""
 
     code = "internal"
+
 
 def plain(value: Any) -> Any:
     """Return a value as JSON, every text in one clean line; what JSON cannot hold becomes text."""
@@ -38,12 +41,14 @@ def plain(value: Any) -> Any:
         return [plain(inner) for inner in list(value)[:_MOST_ITEMS]]
     return clean_text(value, _LONGEST)
 
+
 def error_answer(error: MediaError, able: Iterable[str] = ()) -> dict[str, Any]:
     """Return the answer to a call that failed; ``able``: backends that could do it, where the error names none."""
     found = error.to_json()
     if not found["try_backends"]:
         found["try_backends"] = list(able)
     return {"success": False, "error": plain(found)}
+
 
 def internal(error: BaseException, *, charged: Charged = "no", job_id: str | None = None) -> Internal:
     """Return the error for an exception nobody expected: where it broke, not its words, which may hold a secret."""
@@ -52,6 +57,7 @@ def internal(error: BaseException, *, charged: Charged = "no", job_id: str | Non
     made = Internal(f"internal error: {type(error).__name__}{where}", fix="this is a bug; report it with this message", job_id=job_id)
     made.charged = charged
     return made
+
 
 def several_answer(results: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the answer to several calls, each with its own, in order.
@@ -77,6 +83,7 @@ def several_answer(results: list[dict[str, Any]]) -> dict[str, Any]:
         }
     return answer
 
+
 def job_answer(record: Any) -> dict[str, Any]:
     """Return a row of the journal."""
     quote = None if record.quote_usd is None else list(record.quote_usd)
@@ -95,12 +102,13 @@ def job_answer(record: Any) -> dict[str, Any]:
         }
     )
 
+
 def result_answer(result: Any) -> dict[str, Any]:
     """Return a result; paths and ids stay as they are."""
     found: dict[str, Any] = result.to_json()
     files = found.pop("files")
-    answer = {"success": found.pop("success"), "files": files, **plain(found)}
-    return answer
+    return {"success": found.pop("success"), "files": files, **plain(found)}
+
 
 def plan_answer(plan: Any) -> dict[str, Any]:
     """Return a plan: what would be sent, where, at what price, and why not elsewhere."""
@@ -109,4 +117,3 @@ def plan_answer(plan: Any) -> dict[str, Any]:
     kept = [r for r in rejected if r["reasons"][0]["code"] not in {"not_named", "operation_unsupported"}]
     told = {"success": True, "planned": True, **found, "rejected": kept[:20]}
     return plain(told)  # type: ignore[no-any-return]
-

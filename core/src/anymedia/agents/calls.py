@@ -99,9 +99,7 @@ async def plan_media(
     return await tool.plan(config, **fields)
 
 
-async def media_job(
-    job_id: str, action: Action = "look", deadline: float | None = None, *, router: Router | None = None
-) -> dict[str, Any]:
+async def media_job(job_id: str, action: Action = "look", deadline: float | None = None, *, router: Router | None = None) -> dict[str, Any]:
     """Look at a job, wait for its result (up to ``deadline`` seconds), or cancel it."""
     try:
         tool = await _tool(router, None, None)

@@ -33,7 +33,7 @@ def worked_examples(rows: Sequence[Able]) -> list[Example]:
 def _first(rows: Sequence[Able], operation: str, takes: Any = None) -> Able | None:
     fitting = [a for a in rows if a.operation == operation and (takes is None or takes(a))]
     native = [a for a in fitting if a.row.fidelity.level == "native"]
-    return (native or fitting or [None])[0]
+    return next(iter(native or fitting), None)
 
 
 def _images(rows: Sequence[Able]) -> Iterator[Example]:
@@ -50,12 +50,18 @@ def _images(rows: Sequence[Able]) -> Iterator[Example]:
     for mode in ("semantic", "foreground"):
         if able := _first(rows, "inpaint", lambda a, m=mode: _takes_mask(a, m)):
             fields = {"prompt": "a beach", "backend": able.backend, "input_images": ["photo.png"], "mask_mode": mode}
-            yield Example(title=f"inpaint what the backend finds ({mode})", fields=fields | ({"segmentation_classes": [1]} if mode == "semantic" else {}))
+            yield Example(
+                title=f"inpaint what the backend finds ({mode})",
+                fields=fields | ({"segmentation_classes": [1]} if mode == "semantic" else {}),
+            )
     if able := _first(rows, "edit_with_references", lambda a: _role(a, "source")):
         yield Example(title="edit an image", fields={"prompt": "make it autumn", "backend": able.backend, "input_images": ["photo.png"]})
     for role in ("style", "control", "subject"):
         if able := _first(rows, "edit_with_references", lambda a, r=role: _role(a, r)):
-            yield Example(title=f"{role} reference", fields={"prompt": "a harbour", "backend": able.backend, f"{role}_image_path": "ref.png", **_kind(able, role)})
+            yield Example(
+                title=f"{role} reference",
+                fields={"prompt": "a harbour", "backend": able.backend, f"{role}_image_path": "ref.png", **_kind(able, role)},
+            )
 
 
 def _videos(rows: Sequence[Able]) -> Iterator[Example]:

@@ -102,7 +102,11 @@ def _inputs(rows: Sequence[Able]) -> dict[str, Any]:
     if found:
         fields["mask_mode"] = _words({"auto": _flat(found.values()), **found})
     if "semantic" in found:
-        fields["segmentation_classes"] = {"type": "array", "items": {"type": "integer"}, "description": f"Taken by {_who(found['semantic'])}"}
+        fields["segmentation_classes"] = {
+            "type": "array",
+            "items": {"type": "integer"},
+            "description": f"Taken by {_who(found['semantic'])}",
+        }
     for role in ("style", "control", "subject"):
         takers = [(a, rule) for a in rows for name, rule, _ in role_rules(a) if name == role]
         fields |= _role(role, takers)

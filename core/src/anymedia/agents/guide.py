@@ -26,7 +26,8 @@ _ERRORS = """## When success is false
 - model_retired: use the replacement named. no_backend_available: say which key is missing; do not try again.
 - budget_exceeded: nothing was spent; ask for less, or for leave. content_refused: reword; never the same again.
 - rate_limited, backend_unavailable: the same call later (retry), or try_backends. quota_exceeded, authentication_failed: tell the user.
-- backend_timeout: the job goes on: media_job(job_id, "wait"). submission_unknown: it may have been charged; do NOT repeat it, look with media_job.
+- backend_timeout: the job goes on: media_job(job_id, "wait"). submission_unknown: it may have been charged; do NOT repeat it,
+  look with media_job.
 `ignored` and `adjustments` say what was left out or changed: read them before you report."""
 _COST = """## Cost
 Plan first when a call is not cheap: `quote` is in US dollars; `max_cost_usd` refuses what may cost more. Draft small and short, then
@@ -65,7 +66,10 @@ def guidance(
         parts.append(lacking)
     parts.append(_continuing(rows, compact))
     if compact:
-        parts += [" ".join(_MASKS.splitlines()[1:]), "On an error do what `error.fix` says; never repeat submission_unknown or a slow call (media_job follows it)."]
+        parts += [
+            " ".join(_MASKS.splitlines()[1:]),
+            "On an error do what `error.fix` says; never repeat submission_unknown or a slow call (media_job follows it).",
+        ]
         return "\n\n".join(part for part in parts if part)
     if any(mask_rule(able) for able in rows):
         parts.append(_MASKS)
@@ -85,7 +89,9 @@ def _does(operation: str, takes: Callable[[Able], Any] | None = None) -> _Judge:
 
 
 def _role(role: str) -> _Judge:
-    return lambda able: next((f.level for name, _, f in role_rules(able) if name == role and able.operation == "edit_with_references"), None)
+    return lambda able: next(
+        (f.level for name, _, f in role_rules(able) if name == role and able.operation == "edit_with_references"), None
+    )
 
 
 def _mask(mode: str) -> _Judge:
@@ -149,14 +155,19 @@ def _continuing(rows: Sequence[Able], compact: bool) -> str:
         ways = ", ".join(f"{way} ({_MEANS[way]})" for way in rule.ways)
         doc = f". {rule.doc}" if rule.doc and not compact else ""
         said[able.backend] = f"- {able.backend}: {ways}{doc}"[:260]
-    rule_text = "Pass the continuation_id of an earlier answer as continue_from. Only the backend that made it goes on from it; each answer has a new id. Sound cannot be continued."
+    rule_text = (
+        "Pass the continuation_id of an earlier answer as continue_from. Only the backend that made it goes on from it; "
+        "each answer has a new id. Sound cannot be continued."
+    )
     if not said:
         return rule_text
     return "\n".join(["## Going on", rule_text, "For a video it means (the first is the default, continue_as chooses):", *said.values()])
 
 
 def _emulated(rows: Sequence[Able]) -> str:
-    notes = dict.fromkeys(f"- {a.backend}: {a.row.fidelity.note}" for a in rows if a.row.fidelity.level == "emulated" and a.row.fidelity.note)
+    notes = dict.fromkeys(
+        f"- {a.backend}: {a.row.fidelity.note}" for a in rows if a.row.fidelity.level == "emulated" and a.row.fidelity.note
+    )
     return "\n".join(["Emulated means:", *list(notes)[:4]]) if notes else ""
 
 
@@ -165,7 +176,9 @@ def _best(rows: Sequence[Able]) -> str:
     first: dict[str, dict[str, str]] = {}
     for able in rows:
         first.setdefault(able.backend, {}).setdefault(able.model.media, able.model.id)
-    return "\n".join(["Models taken by default:", *(f"- {name}: {', '.join(f'{m} {i}' for m, i in by.items())}" for name, by in first.items())])
+    return "\n".join(
+        ["Models taken by default:", *(f"- {name}: {', '.join(f'{m} {i}' for m, i in by.items())}" for name, by in first.items())]
+    )
 
 
 def _worked(rows: Sequence[Able]) -> str:

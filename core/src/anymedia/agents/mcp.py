@@ -60,7 +60,7 @@ class MediaServer:
         self.server = self._build()
 
     def _build(self) -> Any:
-        types, lowlevel = _sdk()
+        _, lowlevel = _sdk()
         return lowlevel(
             "anymedia",
             title="anymedia",
@@ -95,11 +95,11 @@ class MediaServer:
         return types.ListToolsResult(tools=[types.Tool.model_validate(tool) for tool in tools_of(self.instances)])
 
     async def _call_tool(self, ctx: Any, params: Any) -> Any:
-        work = self._works().get(params.name)
         arguments = dict(params.arguments or {})
         try:
-            problem = arguments_problem(params.name, arguments, self._works())
-            answer = error_answer(problem) if problem is not None or work is None else await work(ctx, arguments)
+            works = self._works()
+            problem = arguments_problem(params.name, arguments, works)
+            answer = await works[params.name](ctx, arguments) if problem is None else error_answer(problem)
         except MediaError as error:
             answer = error_answer(error)
         return await self._result(answer)
@@ -228,7 +228,9 @@ async def serve_http(server: MediaServer, *, port: int = 8765, ready: Callable[[
         try:
             listening.bind(("127.0.0.1", port))
         except OSError as error:
-            raise SettingsError(f"port {port} cannot be used: {error.strerror}", fix="name another with --port, or 0 for a free one") from None
+            raise SettingsError(
+                f"port {port} cannot be used: {error.strerror}", fix="name another with --port, or 0 for a free one"
+            ) from None
         app = server.server.streamable_http_app(host="127.0.0.1")
         config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on")
         if ready is not None:

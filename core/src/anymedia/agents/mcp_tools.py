@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..errors import InvalidRequest, Problem, UnsupportedOperation, did_you_mean
+from ..errors import InvalidRequest, Problem, RequestError, UnsupportedOperation, did_you_mean
 from ..instances import BackendInstance
 from .schema import input_schema, result_schema, tool_schema
 
@@ -24,37 +24,36 @@ def tools_of(instances: Mapping[str, BackendInstance]) -> list[dict[str, Any]]:
         "action": {"type": "string", "enum": ["look", "wait"], "description": "look at it, or wait for its result"},
         "deadline": {"type": "number", "minimum": 0, "maximum": 86400, "description": "seconds to wait at most"},
     }
+    one = {"job_id": _JOB_ID}
+    knows = "What each backend can do here and now, in full, and what the others lack."
+    stops = "Stop a job; what the provider already did may be charged."
+    plans = "Say what generate_media would do with the same arguments: by whom, adjusted how, at what price. Spends nothing."
+    again = {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": True}
     return [
         tool_schema("mcp", instances=instances),
-        {
-            "name": "plan_media",
-            "title": "Plan media",
-            "description": "Say what generate_media would do with the same arguments: by whom, adjusted how, at what price. Spends nothing.",
-            "inputSchema": input_schema(instances),
-            "outputSchema": _ANY,
-            "annotations": _READS,
-        },
-        _tool("media_capabilities", "Media capabilities", "What each backend can do here and now, in full, and what the others lack.", {"backend": backends}, [], _ANY, _READS),
-        _tool("media_job", "Media job", "Look at a job, or wait for its result.", job, ["job_id"], result_schema(), {"readOnlyHint": False, "idempotentHint": True}),
-        _tool("media_cancel", "Cancel a media job", "Stop a job; what the provider already did may be charged.", {"job_id": _JOB_ID}, ["job_id"], result_schema(), {"destructiveHint": True, "idempotentHint": True}),
-    ]  # fmt: skip
+        _tool("plan_media", "Plan media", plans, input_schema(instances), _ANY, _READS),
+        _tool("media_capabilities", "Media capabilities", knows, _takes({"backend": backends}), _ANY, _READS),
+        _tool("media_job", "Media job", "Look at a job, or wait for its result.", _takes(job, "job_id"), result_schema(), again),
+        _tool("media_cancel", "Cancel a media job", stops, _takes(one, "job_id"), result_schema(), again | {"destructiveHint": True}),
+    ]
 
 
-def _tool(
-    name: str, title: str, about: str, fields: dict[str, Any], needed: list[str], result: dict[str, Any], hints: dict[str, Any]
-) -> dict[str, Any]:
-    schema = {"type": "object", "properties": fields, "required": needed, "additionalProperties": False}
-    return {"name": name, "title": title, "description": about, "inputSchema": schema, "outputSchema": result, "annotations": hints}
+def _takes(fields: dict[str, Any], *needed: str) -> dict[str, Any]:
+    return {"type": "object", "properties": fields, "required": list(needed), "additionalProperties": False}
 
 
-_TAKES = {
+def _tool(name: str, title: str, about: str, takes: dict[str, Any], gives: dict[str, Any], hints: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "title": title, "description": about, "inputSchema": takes, "outputSchema": gives, "annotations": hints}
+
+
+_TAKES: Mapping[str, tuple[set[str], set[str]]] = {
     "media_capabilities": ({"backend"}, set()),
     "media_job": ({"job_id", "action", "deadline"}, {"job_id"}),
     "media_cancel": ({"job_id"}, {"job_id"}),
 }
 
 
-def arguments_problem(name: str, given: Mapping[str, Any], known: Iterable[str]) -> InvalidRequest | UnsupportedOperation | None:
+def arguments_problem(name: str, given: Mapping[str, Any], known: Iterable[str]) -> RequestError | None:
     """Return what is wrong with a tool's name or the names of its arguments; generate_media checks its own."""
     if name not in known:
         return UnsupportedOperation(f"there is no tool {name[:60]!r}{did_you_mean(name[:60], known)}")

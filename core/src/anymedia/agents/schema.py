@@ -9,7 +9,7 @@ mcp             {name, title, description, inputSchema, outputSchema, annotation
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 from ..errors import InvalidRequest, Problem
@@ -49,22 +49,38 @@ def tool_schema(
     found = router.instances if instances is None and router is not None else instances
     if found is None:
         found = installed()
-    schema, about = input_schema(found, today), _about(found)
-    if dialect == "openai":
-        return {"type": "function", "name": name, "description": about, "parameters": schema, "strict": False}
-    if dialect == "openai-strict":
-        return {"type": "function", "name": name, "description": about, "parameters": strict(schema), "strict": True}
-    if dialect == "anthropic":
-        return {"name": name, "description": about, "input_schema": schema}
-    hints = {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": False, "openWorldHint": True}
+    return _DIALECTS[dialect](name, _about(found), input_schema(found, today))
+
+
+def _function(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "name": name, "description": about, "parameters": schema, "strict": False}
+
+
+def _strict_function(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "name": name, "description": about, "parameters": strict(schema), "strict": True}
+
+
+def _plain_tool(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "description": about, "input_schema": schema}
+
+
+def _mcp_tool(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
         "title": "Generate media",
         "description": about,
         "inputSchema": schema,
         "outputSchema": result_schema(),
-        "annotations": hints,
+        "annotations": {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": False, "openWorldHint": True},
     }
+
+
+_DIALECTS: Mapping[str, Callable[[str, str, dict[str, Any]], dict[str, Any]]] = {
+    "openai": _function,
+    "openai-strict": _strict_function,
+    "anthropic": _plain_tool,
+    "mcp": _mcp_tool,
+}
 
 
 def installed() -> dict[str, BackendInstance]:

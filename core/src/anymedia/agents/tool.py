@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -39,7 +40,7 @@ from ..policy import Policy
 from ..requests import Reference
 from ..router import Progress, Router
 from .aliases import Call, Order, flat, read_order
-from .answers import Cancelled, error_answer, internal, job_answer, plan_answer, result_answer
+from .answers import Cancelled, error_answer, internal, job_answer, plain, plan_answer, result_answer
 from .places import Place, place_fields
 from .several import Purse, run_several
 
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
 __all__ = ["Action", "MediaTool", "OnProgress", "tell"]
 
 Action = Literal["look", "wait", "cancel"]
-Dialect = Literal["openai", "openai-strict", "anthropic", "mcp"]
 OnProgress = Callable[[Progress], None]
 
 #: Errors after which another backend may do what was asked; a refused content is not carried elsewhere.
@@ -113,9 +113,7 @@ class MediaTool:
 
     # What an agent calls
 
-    async def generate(
-        self, config: Any = None, /, *, on_progress: OnProgress | None = None, **fields: Any
-    ) -> dict[str, Any]:
+    async def generate(self, config: Any = None, /, *, on_progress: OnProgress | None = None, **fields: Any) -> dict[str, Any]:
         """Make what the fields say, and answer with a JSON-ready dict; nothing but cancellation is raised.
 
         Args:
@@ -134,9 +132,7 @@ class MediaTool:
         """Say what `generate` would do with the same fields; no network, nothing is spent."""
         return await self._guarded(self._plan, config, fields)
 
-    async def batch(
-        self, calls: Iterable[Any], *, max_concurrent: int = 4, max_cost_usd: float | None = None
-    ) -> dict[str, Any]:
+    async def batch(self, calls: Iterable[Any], *, max_concurrent: int = 4, max_cost_usd: float | None = None) -> dict[str, Any]:
         """Carry out a list of calls side by side, one failing not stopping the others, within a shared budget (US dollars)."""
         items = list(calls)
         purse = Purse(max_cost_usd)
@@ -171,7 +167,7 @@ class MediaTool:
         if len(order.calls) == 1:
             return await self._answer(order.calls[0], order, place)
         purse = Purse(order.max_cost_usd)
-        return await run_several([lambda c=call: self._answer(c, order, place, purse) for call in order.calls], order.max_concurrent)
+        return await run_several([functools.partial(self._answer, call, order, place, purse) for call in order.calls], order.max_concurrent)
 
     async def _plan(self, order: Order) -> dict[str, Any]:
         place = self.place.narrowed(order.agent_cwd, order.allowed_paths)
@@ -186,7 +182,7 @@ class MediaTool:
 
         if len(order.calls) == 1:
             return await one(order.calls[0])
-        return await run_several([lambda c=call: one(c) for call in order.calls], order.max_concurrent)
+        return await run_several([functools.partial(one, call) for call in order.calls], order.max_concurrent)
 
     def _one_of(self, item: Any, purse: Purse) -> Callable[[], Any]:
         async def one() -> dict[str, Any]:
@@ -248,7 +244,9 @@ class MediaTool:
         from .usable import sound_makers
 
         makers = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in sound_makers(self.router.instances).items() if names)
-        raise UnsupportedOperation(f"nothing that is installed makes audio_type {wanted[:60]!r}", fix=f"what can be made here: {makers or 'nothing'}")
+        raise UnsupportedOperation(
+            f"nothing that is installed makes audio_type {wanted[:60]!r}", fix=f"what can be made here: {makers or 'nothing'}"
+        )
 
     def _able(self, ready: _Ready | None, error: MediaError) -> tuple[str, ...]:
         """Return the usable backends that could do it after this error, each proven by planning it."""
@@ -282,8 +280,6 @@ class MediaTool:
             return result_answer(await self.router.wait(job_id, deadline=deadline))
         answer = job_answer(record)
         if record.error is not None and record.state in {"failed", "refused", "unknown"}:
-            from .answers import plain
-
             return {**answer, "success": False, "error": plain(_whole(record.error, record.run))}
         return answer
 
@@ -305,7 +301,8 @@ def _with_references(request: Request, pictures: Iterable[Any], place: Place) ->
             found.append(Reference(image=Image.of(place.at(given)), role="subject"))
         except InvalidRequest as error:
             raise InvalidRequest([attrs.evolve(p, path=f"$.video_reference_images[{i}]") for p in error.problems]) from None
-    return attrs.evolve(request, references=(*getattr(request, "references", ()), *found))
+    changes: dict[str, Any] = {"references": (*getattr(request, "references", ()), *found)}
+    return attrs.evolve(request, **changes)
 
 
 def _cancelled_ourselves() -> bool:

@@ -34,6 +34,7 @@ COMMANDS = MEDIA | {
     "doctor": Lazy("doctor:doctor", "Check plugins, credentials, settings, codecs, folders."),
     "jobs": Lazy("jobs:jobs", "List, show, resume, cancel or forget jobs."),
     "cost": Lazy("cost:cost", "Show what was quoted and what it cost."),
+    "new-backend": Lazy("new_backend:new_backend", "Write the skeleton of a backend of your own."),
     "tour": Lazy("tour:tour", "Make a chain of media without any key, and a page that shows it."),
     "mcp": Lazy("mcp:mcp", "Serve agents over the Model Context Protocol."),
     "schema": Lazy("schema:schema", "Print the tool's schema for an agent's host."),

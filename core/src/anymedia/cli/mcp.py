@@ -12,7 +12,13 @@ __all__ = ["mcp"]
 
 
 @click.command("mcp")
-@click.option("--root", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Every path lies in here; by default the working directory.")
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="Every path lies in here; by default the working directory.",
+)
 @click.option("--http", is_flag=True, help="Streamable HTTP on 127.0.0.1 instead of standard input and output.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Of --http; 0 takes a free one.")
 def mcp(root: Path, http: bool, port: int) -> None:

@@ -12,7 +12,13 @@ __all__ = ["schema"]
 
 
 @click.command("schema")
-@click.option("--dialect", type=click.Choice(["openai", "openai-strict", "anthropic", "mcp"]), default="mcp", show_default=True, help="Whose rules it follows.")
+@click.option(
+    "--dialect",
+    type=click.Choice(["openai", "openai-strict", "anthropic", "mcp"]),
+    default="mcp",
+    show_default=True,
+    help="Whose rules it follows.",
+)
 @click.option("--name", default="generate_media", show_default=True, metavar="NAME", help="What the tool is called.")
 @click.option("--json", "as_json", is_flag=True, help="Print it on one line (it is JSON either way).")
 def schema(dialect: str, name: str, as_json: bool) -> None:
