@@ -7,7 +7,6 @@ known beforehand (mime type, pixels, seconds) ride along, so that the planner ca
 from __future__ import annotations
 
 import base64
-import binascii
 import urllib.parse
 from pathlib import Path
 from typing import ClassVar, Self
@@ -54,10 +53,20 @@ def mime_of(format_name: str) -> str:
 
 def without_query(url: str) -> str:
     """Return a URL as it may be shown: no user info, no query, no fragment (signatures live there)."""
-    parts = urllib.parse.urlsplit(url)
-    host = parts.hostname or ""
-    port = f":{parts.port}" if parts.port else ""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:  # brackets that do not match, a port out of range
+        return "<an unreadable URL>"
     return urllib.parse.urlunsplit((parts.scheme, host + port, parts.path, "", ""))
+
+
+def _scheme(url: str) -> str:
+    try:
+        return urllib.parse.urlsplit(url).scheme
+    except ValueError:
+        raise InvalidRequest([Problem("$", "the media URL cannot be read", "look at its host and brackets")]) from None
 
 
 def _decode_data_uri(text: str) -> tuple[bytes, str]:
@@ -67,8 +76,8 @@ def _decode_data_uri(text: str) -> tuple[bytes, str]:
         raise InvalidRequest([Problem("$", "a data: URI needs ';base64,' before its data")])
     try:
         return base64.b64decode(body, validate=True), mime
-    except binascii.Error as error:
-        raise InvalidRequest([Problem("$", f"the data: URI is not valid base64 ({error})")]) from None
+    except ValueError:  # binascii.Error is one
+        raise InvalidRequest([Problem("$", "the data: URI is not valid base64")]) from None
 
 
 def _show_bytes(data: bytes | None) -> str:
@@ -107,7 +116,7 @@ class Media:
         given = [x for x in (self.data, self.path, self.url) if x is not None]
         if len(given) != 1:
             raise InvalidRequest([Problem("$", f"{type(self).__name__} takes just one of data, path and url")])
-        if self.url is not None and urllib.parse.urlsplit(self.url).scheme not in {"http", "https"}:
+        if self.url is not None and _scheme(self.url) not in {"http", "https"}:
             raise InvalidRequest([Problem("$", "a media url must be http or https", "pass a path or bytes instead")])
 
     @classmethod

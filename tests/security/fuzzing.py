@@ -1,0 +1,184 @@
+"""What is thrown at the readers of hostile input: the header guard, the JSON reader, the mask reader.
+
+Run one for long with ``python tests/security/fuzzing.py header|json|mask SECONDS``; the tests run each for short.
+Whatever is not taken must be refused with an error of ours, which repeats nothing of what is in a file.
+"""
+# ruff: noqa: E402 - run as a program, it has to find the corpora first
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "core")]
+
+import attrs
+import media_samples as samples
+from hostile_media import HOSTILE
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from anymedia import GenerationConfig
+from anymedia.errors import InvalidRequest, MediaError
+from anymedia.masks import read_mask
+from anymedia.transfer.headers_reader import Limits
+from anymedia.transfer.sniff import sniff
+from anymedia.translation import to_request
+
+
+@functools.cache
+def seeds() -> dict[str, bytes]:
+    """Good files small enough to be mutated often, and every hostile one that is."""
+    made = {name: samples.good(name) for name in samples.GOOD}
+    made |= {f"hostile {name}": make() for name, make in HOSTILE.items()}
+    return {name: data for name, data in made.items() if len(data) < 60_000}
+
+
+def pictures() -> list[str]:
+    """The names of the seeds that are pictures."""
+    return [name for name in seeds() if name.removeprefix("hostile ").startswith(("png", "jpeg", "webp", "gif", "bmp"))]
+
+
+#: What a mask of the fuzzer may have in pixels: the search is for errors, not for load.
+_SMALL = Limits(pixels=1_000_000, total_pixels=1_000_000)
+_NUMBERS = [0, 1, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF]
+
+
+@st.composite
+def spoiled(draw: st.DrawFn, names: list[str]) -> bytes:
+    """A file with numbers replaced, parts cut out, repeated, or taken from another file."""
+    data = bytearray(seeds()[draw(st.sampled_from(names))])
+    for _ in range(draw(st.integers(1, 8))):
+        reach = len(data) if draw(st.booleans()) else min(len(data), 300)
+        at = draw(st.integers(0, max(0, reach - 1)))
+        how = draw(st.sampled_from(["byte", "number", "cut", "put", "repeat", "splice", "end"]))
+        if how == "byte" and data:
+            data[at] = draw(st.integers(0, 255))
+        elif how == "number":
+            width, order = draw(st.sampled_from([1, 2, 4, 8])), draw(st.sampled_from(["big", "little"]))
+            data[at : at + width] = (draw(st.sampled_from(_NUMBERS)) % 256**width).to_bytes(width, order)  # type: ignore[arg-type]
+        elif how == "cut":
+            del data[at : at + draw(st.integers(1, 400))]
+        elif how == "put":
+            data[at:at] = draw(st.binary(min_size=1, max_size=16))
+        elif how == "repeat":
+            data[at:at] = data[at : at + draw(st.integers(1, 400))] * draw(st.integers(1, 4))
+        elif how == "splice":
+            other = seeds()[draw(st.sampled_from(names))]
+            begin = draw(st.integers(0, max(0, len(other) - 1)))
+            data[at:] = other[begin:]
+        else:
+            del data[at:]
+    return bytes(data)
+
+
+def check_header(data: bytes) -> None:
+    """The guard takes a file or refuses it, whatever it is; within a time that no small file may exceed."""
+    begin = time.process_time()
+    try:
+        facts = sniff(data)
+    except InvalidRequest as error:
+        assert str(error).isprintable()
+        assert "root:" not in str(error)
+    else:
+        assert 0 < facts.end <= facts.size == len(data)
+        assert facts.kind != "image" or (facts.width and facts.height)
+    assert time.process_time() - begin < 1.0, "took too long"
+
+
+def check_mask(data: bytes) -> None:
+    """What passes the guard is read as a mask or refused: no stray error of a decoder."""
+    try:
+        facts = sniff(data, limits=_SMALL)
+    except InvalidRequest:
+        return
+    if facts.format == "tiff":  # is decoded in a child
+        return
+    try:
+        plane = read_mask(data)
+    except MediaError as error:
+        assert str(error).isprintable()
+        return
+    assert set(plane.pixels) <= {0, 255}
+    assert len(plane.pixels) == plane.width * plane.height
+
+
+_ODD = ["mode", "nothing", "__class__", "Prompt", "", "\ud800", "\x00"]
+_FIELDS = [*sorted(f.name for f in attrs.fields(GenerationConfig)), *_ODD]
+_ATOMS: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30)
+    | st.sampled_from(["image", "video", "audio", "a.png", "https://example.com/a.png", "data:image/png;base64,AA==", "16:9", "64x64", "1e999"])
+    | st.just(10**400)
+)  # fmt: skip
+_VALUES = st.recursive(
+    _ATOMS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4), max_leaves=12
+)
+
+
+@st.composite
+def json_texts(draw: st.DrawFn) -> str | bytes | Any:
+    """A configuration as an object, as text, or as text with something wrong in it."""
+    names = st.sampled_from(_FIELDS) | st.text(max_size=12)
+    value = draw(st.dictionaries(names, _VALUES, max_size=8) | _VALUES)
+    how = draw(st.integers(0, 4))
+    if how == 0:
+        return value
+    text = json.dumps(value)
+    if how == 1:
+        return text
+    if how == 2:
+        at = draw(st.integers(0, len(text)))
+        return (
+            text[:at] + draw(st.text(max_size=6) | st.sampled_from(['{"a":' * 2000, "[" * 100_000, "9" * 5000, '"', "\\ud800"])) + text[at:]
+        )
+    if how == 3:
+        return text[: draw(st.integers(0, len(text)))] + text
+    return text.encode() + draw(st.binary(max_size=6))
+
+
+def check_json(given_: Any) -> None:
+    """A configuration is read and becomes a request, or is refused with paths; the text is one that can be shown."""
+    try:
+        config = GenerationConfig.from_json(given_)
+    except InvalidRequest as error:
+        json.dumps(error.to_json())
+        assert len(str(error)) < 200_000
+        return
+    try:
+        to_request(config)
+    except MediaError as error:
+        json.dumps(error.to_json())
+
+
+CHECKS: dict[str, tuple[Callable[[Any], None], Callable[[], st.SearchStrategy[Any]]]] = {
+    "header": (check_header, lambda: spoiled(list(seeds()))),
+    "json": (check_json, json_texts),
+    "mask": (check_mask, lambda: spoiled(pictures())),
+}
+
+
+def run(name: str, examples: int, start: int = 0, *, shrink: bool = True) -> None:
+    """Try so many inputs; the first that fails is made small and told by hypothesis."""
+    check, strategy = CHECKS[name]
+    phases = [Phase.generate, *([Phase.shrink] if shrink else [])]
+    with_settings = settings(max_examples=examples, deadline=None, database=None, phases=phases, suppress_health_check=list(HealthCheck))
+    seed(start)(with_settings(given(strategy())(check)))()
+
+
+def main() -> None:
+    """Go on until the time is over, printing how many inputs were tried; stops at the first finding."""
+    name, seconds = sys.argv[1], float(sys.argv[2])
+    begin, rounds = time.monotonic(), 0
+    while time.monotonic() - begin < seconds:
+        run(name, 500, rounds)
+        rounds += 1
+    print(f"{name}: {rounds * 500} inputs in {time.monotonic() - begin:.0f} s, nothing found")
+
+
+if __name__ == "__main__":
+    main()
