@@ -1,0 +1,78 @@
+"""The module's functions without a router of one's own: kept for each event loop, closed with it; and without a loop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+from pathlib import Path
+
+import pytest
+
+from anymedia.agents import generate_media, generate_media_sync, media_job_sync, plan_media_sync
+from anymedia.agents import calls as module
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No keys, no settings, a state and a working directory of its own: only the local backend is usable."""
+    for name in ("OPENAI_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY", "XAI_API_KEY", "OPENROUTER_API_KEY", "ANYMEDIA_PREFER"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "none.toml").write_text("")
+    monkeypatch.setenv("ANYMEDIA_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("ANYMEDIA_STATE", str(tmp_path / "state"))
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_without_an_event_loop_it_works_all_the_same(alone: Path) -> None:
+    made = generate_media_sync({"prompt": "mountains", "size": "64x64"}, output_path="m.png")
+    assert made["success"], made
+    assert Path(made["files"][0]["path"]) == alone / "m.png"
+    more = generate_media_sync(prompt="with snow", continue_from=made["continuation_id"])
+    assert more["success"], more
+    assert plan_media_sync(prompt="sea")["backend"] == "local"
+
+
+def test_a_job_outlives_the_loop_that_began_it() -> None:
+    job = generate_media_sync(prompt="sea", mode="video", duration=1, size="128x96", wait=False)
+    assert job["success"], job
+    done = media_job_sync(job["job_id"], "wait", 60)
+    assert done["success"], done
+    assert done["files"][0]["mime"] == "video/mp4"
+
+
+def test_one_router_is_kept_for_a_loop_and_closed_with_it() -> None:
+    seen = []
+
+    async def twice() -> None:
+        for number in range(2):
+            assert (await generate_media(prompt="dunes", size="64x64", output_path=f"{number}.png"))["success"]
+            seen.append(module._kept[asyncio.get_running_loop()][0])
+
+    asyncio.run(twice())
+    assert seen[0] is seen[1]
+    with pytest.raises(Exception, match=r"(?i)closed"):
+        seen[0].store.calls()
+    seen.clear()
+    gc.collect()
+    assert len(module._kept) == 0
+
+
+async def _within() -> None:
+    generate_media_sync(prompt="x")
+
+
+def test_the_sync_form_refuses_to_run_inside_a_loop() -> None:
+    with pytest.raises(RuntimeError, match="await the function without _sync"):
+        asyncio.run(_within())
+
+
+def test_settings_that_cannot_be_read_are_an_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text("polcy = 1\n")
+    monkeypatch.setenv("ANYMEDIA_CONFIG", str(tmp_path / "bad.toml"))
+    answer = generate_media_sync(prompt="x")
+    assert answer["error"]["code"] == "settings_error"
+    json.dumps(answer)
