@@ -143,6 +143,9 @@ def _order(fitted: list[tuple[Draft, ModelRow]], policy: Policy, today: datetime
     for ranks in within.values():
         ranks.sort()
 
+    continuation = getattr(fitted[0][0].asked.request, "continue_from", None)
+    origin = None if continuation is None else continuation.model
+
     def key(draft: Draft, row: ModelRow, age: tuple[bool, int, str]) -> tuple[object, ...]:
         view = draft.view
         preferred = min(place.get(view.name, len(place)), place.get(str(draft.candidate), len(place))) if place else 0
@@ -152,7 +155,7 @@ def _order(fitted: list[tuple[Draft, ModelRow]], policy: Policy, today: datetime
             preferred,
             draft.changes(),
             age[0],
-            _another_model(draft),
+            origin is not None and origin != row.id,  # whether it would go on with what another model made
             within[view.name].index(age),
             not view.matrix.first_party,
             view.name,
@@ -165,12 +168,6 @@ def _order(fitted: list[tuple[Draft, ModelRow]], policy: Policy, today: datetime
 
 def _is_doubtful(draft: Draft, row: ModelRow, today: datetime.date) -> bool:
     return row.lifecycle.retires is not None and draft.view.enforce_lifecycle and row.lifecycle.stage_on(today) == "doubtful"
-
-
-def _another_model(draft: Draft) -> bool:
-    """Whether it would go on with what another model made."""
-    continuation = getattr(draft.asked.request, "continue_from", None)
-    return continuation is not None and continuation.model != draft.candidate.model
 
 
 def _make_plan(

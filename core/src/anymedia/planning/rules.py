@@ -23,8 +23,6 @@ def value_of(draft: Draft, key: str) -> Any:
         count = len(found) if tail == "count" else sum(r.role == tail for r in found)
         return count or None
     value = draft.get(key)
-    if key not in draft.values and value is not None and not is_set(draft.asked.request, key):
-        return None if value == () else value
     return None if value == () else value
 
 
