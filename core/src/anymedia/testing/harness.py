@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from ..capabilities import CapabilityMatrix
+from ..capabilities import CapabilityMatrix, ContinueRule
 from ..instances import make_instances
 from ..policy import Policy
 from ..registry import Registry, discover
@@ -239,6 +239,14 @@ class Bench:
         """Make something that this shape can go on from, and return the handle."""
         maker = find(shape.model.id)
         assert maker is not None, f"no row makes what {shape} goes on from"
-        made = await self.execute(router, await self.request(router, maker, find, **changes), maker)
+        made = await self.execute(router, await self.request(router, maker, find, **{**_long_enough(shape, maker), **changes}), maker)
         assert made.continuation_id is not None
         return router.store.load_continuation(made.continuation_id, now=router._engine.clock.now())
+
+
+def _long_enough(shape: Shape, maker: Shape) -> dict[str, Any]:
+    """Return a duration that what a shape goes on from must have at least, where its row says so."""
+    rule, duration = shape.row.inputs.get("continue_from"), maker.row.options.get("duration")
+    if not isinstance(rule, ContinueRule) or rule.seconds is None or duration is None:
+        return {}
+    return {"duration": duration.nearest(max(rule.seconds[0], getattr(duration, "min", 0.0)))}

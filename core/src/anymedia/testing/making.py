@@ -6,14 +6,14 @@ from typing import Any
 
 import attrs
 
-from ..capabilities import Choice, ContinueRule
+from ..capabilities import Choice, ContinueRule, ReferencesRule
 from ..media import format_of
 from ..results import Result
 from .cases import Case, CaseMaker
 from .decoding import decode
 from .harness import Bench, run
 from .rules import rule
-from .shapes import required_along
+from .shapes import minimal_fields, references_for, required_along
 
 __all__ = ["MakingRules"]
 
@@ -41,10 +41,23 @@ def _growing(case: Case) -> dict[str, Any]:
     onward = case.shape.row.inputs.get("continue_from")
     if case.what == "duration" and isinstance(onward, ContinueRule) and "extend" in onward.ways:
         return {"continue_as": "extend"}
+    if more := _as_many_as_it_means_something_for(case):
+        return more
     modes = case.shape.row.options.get("edit_mode")
     if case.what not in {"size", "aspect_ratio"} or not isinstance(modes, Choice) or "outpaint" not in modes.one_of:
         return {}
     return {"edit_mode": "outpaint", "mask": None}
+
+
+def _as_many_as_it_means_something_for(case: Case) -> dict[str, Any]:
+    """Return one reference more than the least, where a rule of the row forbids the option for the least alone."""
+    references = case.shape.row.inputs.get("references")
+    least = len(minimal_fields(case.shape).get("references", ()))
+    forbidding = [r for r in case.shape.row.rules if case.what in r.forbid and r.when.get("references.count") == (least,)]
+    if not isinstance(references, ReferencesRule) or not forbidding or references.count[1] <= least:
+        return {}
+    role = next(iter(references.roles))
+    return {"references": (*references_for(references, 1), *references_for(references, 2, role))}
 
 
 class MakingRules(CaseMaker):

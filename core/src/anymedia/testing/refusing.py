@@ -17,9 +17,21 @@ from .cases import Case, CaseMaker
 from .harness import Bench, run
 from .rules import rule
 from .samples import half_mask, picture
-from .shapes import Shape
+from .shapes import Shape, minimal_fields
 
 __all__ = ["RefusingRules"]
+
+
+def _source_size(shape: Shape) -> tuple[int, int]:
+    """Return the pixels of the source that a minimal request has: a mask of another size would be refused for that."""
+    fields = minimal_fields(shape)
+    source = fields.get("source") or next((r.image for r in fields.get("references", ()) if r.role == "source"), None)
+    if source is None or source.data is None:
+        return 512, 512
+    from ..transfer.sniff import sniff
+
+    found = sniff(source.data)
+    return found.width or 512, found.height or 512
 
 
 def _strangers(shape: Shape) -> dict[str, dict[str, Any]]:
@@ -28,7 +40,7 @@ def _strangers(shape: Shape) -> dict[str, dict[str, Any]]:
     possible: dict[str, Any] = {
         "first_frame": image,
         "last_frame": image,
-        "mask": Mask(image=Image(data=half_mask(512, 512))),
+        "mask": Mask(image=Image(data=half_mask(*_source_size(shape)))),
         "references": (Reference(image=image, role="style"),),
     }
     claimed = shape.row.inputs
