@@ -1,0 +1,1 @@
+"""Reel for anymedia."""

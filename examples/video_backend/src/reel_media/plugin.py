@@ -1,0 +1,97 @@
+"""Videos from Reel, for anymedia: submit, look once, stop, look a lost submit up. The core does the rest."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from anymedia import (
+    CapabilityMatrix,
+    Context,
+    ContinuationData,
+    ContinueVideo,
+    Failed,
+    GenerateVideo,
+    Job,
+    JobState,
+    Outcome,
+    Piece,
+    Running,
+    SubmissionRecord,
+    Succeeded,
+    hookimpl,
+    load_matrix,
+)
+from anymedia.errors import BadBackendResponse, ContentRefused
+from anymedia.http import get_json, post_json
+
+CODES = {"unsafe_prompt": ContentRefused}
+
+
+@hookimpl
+def capabilities() -> CapabilityMatrix:
+    return load_matrix(Path(__file__).with_name("capabilities.toml"))
+
+
+@hookimpl
+async def generate_video(request: GenerateVideo, context: Context) -> Job:
+    body: dict[str, Any] = {
+        "prompt": request.prompt,
+        "seconds": request.duration,
+        "resolution": request.resolution,
+        "seed": request.seed,
+        **request.extra_params,
+    }
+    if request.first_frame is not None:
+        body["first_frame"] = base64.b64encode(context.read(request.first_frame).data).decode()
+    return await _submit(context, body)
+
+
+@hookimpl
+async def continue_video(request: ContinueVideo, context: Context) -> Job:
+    assert request.continue_from is not None  # the matrix takes nothing else
+    return await _submit(context, {"prompt": request.prompt, "seconds": request.duration, "extends": request.continue_from.data["id"]})
+
+
+@hookimpl
+async def check_job(job: Job, context: Context) -> JobState:
+    return _state(await get_json(context, f"{_base(context)}/videos/{job.id}", headers=_key(context)), context)
+
+
+@hookimpl
+async def cancel_job(job: Job, context: Context) -> None:
+    await post_json(context, f"{_base(context)}/videos/{job.id}/cancel", {}, headers=_key(context))
+
+
+@hookimpl
+async def find_submission(record: SubmissionRecord, context: Context) -> Job | None:
+    """Reel keeps the label of each submit, and lists the newest ones."""
+    listed = await get_json(context, f"{_base(context)}/videos", headers=_key(context))
+    return next((Job(id=v["id"]) for v in listed["videos"] if v["label"] == record.label), None)
+
+
+async def _submit(context: Context, body: Mapping[str, Any]) -> Job:
+    async with context.submission():
+        answer = await post_json(context, f"{_base(context)}/videos", {**body, "label": context.label}, headers=_key(context), by_code=CODES)
+        if not isinstance(answer.get("id"), str):
+            raise BadBackendResponse("the answer names no video")
+    return Job(id=answer["id"])
+
+
+def _state(answer: Mapping[str, Any], context: Context) -> JobState:
+    if answer["status"] == "failed":
+        return Failed(error=BadBackendResponse(f"Reel gave up: {answer.get('reason', 'no reason')}"))
+    if answer["status"] != "done":
+        return Running(progress=answer.get("progress"))
+    piece = Piece(url=answer["url"], continuation=ContinuationData(data={"id": answer["id"]}))
+    return Succeeded(outcome=Outcome(pieces=[piece], continued_as="extend" if answer.get("extends") else None))
+
+
+def _base(context: Context) -> str:
+    return str(context.settings.get("base_url", "https://api.reel.example/v1"))
+
+
+def _key(context: Context) -> dict[str, str]:
+    return {"x-key": context.secret("api_key").reveal()}

@@ -1,0 +1,67 @@
+"""Reel, as its documentation says it answers: jobs that take two looks, signed addresses, and each way to fail."""
+
+import base64
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from anymedia.testing import video
+
+SIGNATURE = "sig-5b0c19d2e7"
+FAILURES = {
+    "unauthorized": (401, "bad_key"),
+    "rate_limited": (429, "too_fast"),
+    "quota": (402, "no_credit"),
+    "refused": (422, "unsafe_prompt"),
+    "down": (503, "overloaded"),
+}
+
+
+class ReelFake(ThreadingHTTPServer):
+    def __init__(self, scenario):
+        super().__init__(("127.0.0.1", 0), Reel)
+        self.scenario, self.received, self.looks = scenario, [], {}
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+
+class Reel(BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        name = self.path.partition("?")[0].rpartition("/")[2]
+        if self.path.startswith("/files/"):
+            seconds = self.server.received[int(name)]["seconds"]
+            return self.answer(200, video(float(seconds)), "video/mp4")
+        if name == "videos":  # a lost submit is lost for good here: the list does not show it
+            return self.answer(200, b'{"videos": []}')
+        self.server.looks[name] = self.server.looks.get(name, 0) + 1
+        asked = self.server.received[int(name)]
+        if self.server.looks[name] < 2:
+            return self.answer(200, b'{"status": "running", "progress": 0.5}')
+        url = f"{self.server.url}/files/{name}?signature={SIGNATURE}"
+        done = {"id": name, "status": "done", "url": url, "extends": asked.get("extends")}
+        return self.answer(200, json.dumps(done).encode())
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if self.path.endswith("/cancel"):
+            return self.answer(200, b"{}")
+        asked.setdefault("seconds", 4)
+        if "first_frame" in asked:
+            asked["first_frame"] = base64.b64decode(asked["first_frame"])
+        self.server.received.append(asked)
+        scenario = self.server.scenario
+        time.sleep(1.0 if scenario == "slow" else 0.0)
+        if scenario == "lost_reply":
+            return self.connection.close()
+        status, code = FAILURES.get(scenario, (200, ""))
+        answer = {"error": {"code": code, "message": "No."}} if code else {"id": str(len(self.server.received) - 1)}
+        body = b"%!" if scenario == "garbage" else json.dumps(answer).encode()
+        return self.answer(status, body, cut=scenario == "truncated")
+
+    def answer(self, status, body, kind="application/json", *, cut=False):
+        head = f"HTTP/1.0 {status} -\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\nretry-after: 2\r\n\r\n"
+        self.wfile.write(head.encode() + (body[:1] if cut else body))

@@ -1,0 +1,22 @@
+import contextlib
+
+from reel_fake import SIGNATURE, ReelFake
+
+from anymedia.testing import CANARY, BackendConformance, Wire
+
+
+class TestReel(BackendConformance):
+    backend = "reel"
+
+    @contextlib.contextmanager
+    def wire(self, scenario, service):
+        with ReelFake(scenario) as fake:
+            yield Wire(
+                base_url=fake.url,
+                environ={"REEL_KEY": CANARY},
+                submits=lambda: len(fake.received),
+                sent=lambda: fake.received,
+                hosts=(fake.url.removeprefix("http://"),),
+                hidden=(SIGNATURE,),
+            )
+            fake.shutdown()
