@@ -19,6 +19,8 @@ __all__ = ["RedactingFilter", "clean_text", "forget_secret", "install_log_redact
 HIDDEN = "[hidden]"
 #: Shorter texts are no secrets, and replacing them would garble everything.
 _SHORTEST = 6
+#: No shape of a key is shorter than this.
+_SHORTEST_KEY = 19
 #: Of a provider's text no more than this is looked at.
 _LONGEST = 20_000
 
@@ -69,9 +71,11 @@ def forget_secret(secret: Secret | str) -> None:
         _strong.discard(secret)
 
 
-def _secrets() -> list[str]:
+def _secrets(*, quoted: bool) -> list[str]:
     known = {secret.reveal() for secret in list(_weak)} | _strong
-    forms = {form for text in known if len(text) >= _SHORTEST for form in (text, urllib.parse.quote(text, safe=""))}
+    forms = {text for text in known if len(text) >= _SHORTEST}
+    if quoted:
+        forms |= {urllib.parse.quote(text, safe="") for text in forms}
     return sorted(forms, key=len, reverse=True)  # a secret that begins like another is replaced first
 
 
@@ -81,16 +85,22 @@ def _show_url(found: re.Match[str]) -> str:
 
 def redact(text: str) -> str:
     """Return a text without registered secrets, things shaped like keys, and the queries of URLs (signatures live there)."""
-    for secret in _secrets():
+    if len(text) < _SHORTEST:
+        return text
+    for secret in _secrets(quoted="%" in text):
         text = text.replace(secret, HIDDEN)
     if "://" in text:
         text = _URL.sub(_show_url, text)
     if "?" in text:
         text = _REQUEST_LINE.sub(r"\g<path>?...", text)
-    text = _HEADER.sub(rf"\g<name>{HIDDEN}", text)
-    text = _BEARER.sub(rf"\g<name> {HIDDEN}", text)
-    text = _PARAMETER.sub(rf"\g<name>{HIDDEN}", text)
-    return _KEY_SHAPES.sub(HIDDEN, text)
+    # Most texts are single words: each pattern is tried only where a sign that it cannot do without is there.
+    if "=" in text or ":" in text or "," in text:
+        text = _HEADER.sub(rf"\g<name>{HIDDEN}", text)
+    if len(text.split(None, 1)) > 1:
+        text = _BEARER.sub(rf"\g<name> {HIDDEN}", text)
+    if "=" in text:
+        text = _PARAMETER.sub(rf"\g<name>{HIDDEN}", text)
+    return text if len(text) < _SHORTEST_KEY else _KEY_SHAPES.sub(HIDDEN, text)
 
 
 def clean_text(text: object, limit: int = 300) -> str:
@@ -100,8 +110,9 @@ def clean_text(text: object, limit: int = 300) -> str:
     surrogates are gone; white space is one blank.
     """
     raw = text if isinstance(text, str) else str(text)
-    plain = _ANSI.sub("", raw[:_LONGEST])
-    visible = "".join(_visible(c) for c in plain)
+    visible = raw[:_LONGEST]
+    if not (visible.isascii() and visible.isprintable()):
+        visible = "".join(_visible(c) for c in _ANSI.sub("", visible))
     line = " ".join(redact(visible).split())
     return line if len(line) <= limit else line[: max(0, limit - 3)].rstrip() + "..."
 

@@ -15,9 +15,9 @@ from ..policy import Policy
 from ..results import Job, Result
 from ..state.errors import LeaseLost
 from ..state.store import CallRecord, Lease, NewCall
-from ..transfer.paths import plan_output
+from ..transfer.paths import OutputTarget, plan_output
 from .engine import LEASE_SECONDS, Engine, new_id
-from .finishing import finish, output_target, suffix_of, uncollected
+from .finishing import finish, suffix_of, uncollected
 from .following import follow, keeping
 from .preparing import Loaded, load_inputs, read_protection
 from .protecting import Protection
@@ -64,6 +64,7 @@ class Conductor:
     opened: list[_Opened] = attrs.field(factory=list, init=False)
     loaded: Loaded = attrs.field(factory=dict, init=False, repr=False)
     protection: Protection | None = attrs.field(default=None, init=False, repr=False)
+    places: dict[str, OutputTarget] = attrs.field(factory=dict, init=False, repr=False)
 
     async def open(self) -> list[CallRecord]:
         """Settle everything that can fail for free, then journal and reserve every call of the plan.
@@ -71,11 +72,12 @@ class Conductor:
         Raises:
             RequestError: an input, the output or the budget will not do; nothing was spent and nothing remains.
         """
-        output_target(self._target(self.plan, 0, 0)).check(of=self._total())
+        self._place(_suffix(self.plan)).check(of=self._total())
         self.loaded = await load_inputs(self.engine, self.plan, self.policy)
         self.protection = await read_protection(self.engine, self.plan.request, self.policy)
         said = tuple(dict.fromkeys(w for found in self.loaded.values() for w in found.warnings))
-        self.plan = attrs.evolve(self.plan, warnings=(*self.plan.warnings, *said))
+        if said:
+            self.plan = attrs.evolve(self.plan, warnings=(*self.plan.warnings, *said))
         first = 0
         try:
             for index, call in enumerate(self.plan.calls):
@@ -94,6 +96,9 @@ class Conductor:
         Raises:
             MediaError: when no call brought anything.
         """
+        if len(self.opened) == 1:
+            await self._call(self.opened[0])
+            return result_of(self.engine.store.run(self.run_id))
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def one(opened: _Opened) -> None:
@@ -176,22 +181,27 @@ class Conductor:
         assert record is not None
         return _Opened(lease=lease, record=record, call=call)
 
+    def _place(self, suffix: str) -> OutputTarget:
+        """Decide where the files go, once: every call of a run goes to the same place."""
+        if suffix not in self.places:
+            self.places[suffix] = plan_output(
+                self.output.path,
+                roots=self.policy.output_roots,
+                overwrite=self.output.overwrite,
+                default_stem=self.output.stem,
+                suffix=suffix,
+            )
+        return self.places[suffix]
+
     def _target(self, plan: Plan, first: int, total: int) -> dict[str, Any]:
         media = plan.request.media
         continuation = plan.continuation
         roots = self.policy.input_roots
-        suffix = suffix_of(media, plan.transcode_to or plan.calls[0].request.output_format)
-        output = plan_output(
-            self.output.path,
-            roots=self.policy.output_roots,
-            overwrite=self.output.overwrite,
-            default_stem=self.output.stem,
-            suffix=suffix,
-        )
+        suffix = _suffix(plan)
         prefix = plan.model_row.continuation_prefix or f"{plan.chosen.backend}_{media[:3]}"
         return {
             "media": media,
-            "output": output.to_json(),
+            "output": self._place(suffix).to_json(),
             "suffix": suffix,
             "transcode_to": plan.transcode_to,
             "first": first,
@@ -203,7 +213,17 @@ class Conductor:
         }
 
 
+def _suffix(plan: Plan) -> str:
+    return suffix_of(plan.request.media, plan.transcode_to or plan.calls[0].request.output_format)
+
+
 def _plan_json(plan: Plan) -> dict[str, Any]:
-    shown = plan.to_json()
-    kept = {k: shown[k] for k in ("adjustments", "warnings", "calls")}
-    return kept | {"disclosure": plan.disclosure, "continued_as": plan.continued_as, "quote_basis": plan.quote.basis, "named": plan.named}
+    return {
+        "adjustments": [attrs.asdict(adjustment) for adjustment in plan.adjustments],
+        "warnings": list(plan.warnings),
+        "calls": len(plan.calls),
+        "disclosure": plan.disclosure,
+        "continued_as": plan.continued_as,
+        "quote_basis": plan.quote.basis,
+        "named": plan.named,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
@@ -17,14 +18,18 @@ from ..plugin_words import clean_error
 from ..requests import Continuation, StoredFile
 from ..results import MediaFile, Outcome, Piece
 from ..state.store import CallRecord, Lease
-from ..transfer.collect import collect
+from ..transfer.collect import collect, in_thread
 from ..transfer.paths import OutputTarget, plan_output
+from ..transfer.writing import Writer
 from .checking import mismatches
 from .engine import Engine, new_id
 from .protecting import Protection, paste_back
 from .records import outcome_json
 
 __all__ = ["finish", "output_target"]
+
+#: Bytes that are written to disk there and then, without a thread.
+_AT_ONCE = 262_144
 
 
 def output_target(target: Mapping[str, Any]) -> OutputTarget:
@@ -41,16 +46,19 @@ async def finish(engine: Engine, lease: Lease, record: CallRecord, outcome: Outc
     """
     if not outcome.pieces:
         raise BadBackendResponse(f"'{record.backend}/{record.model}' answered without any {record.target['media']}")
-    spooled = _spool(record, outcome)
-    shown, secret = outcome_json(outcome, spooled)
-    record = engine.advance(lease, "collecting", outcome=shown, secret=secret)
-    files, warnings, differences = [], list(outcome.warnings), []
-    for index, piece in enumerate(outcome.pieces):
-        home = await _bring_home(engine, record, piece, index, len(outcome.pieces), protection)
-        files.append(_continuable(engine, record, piece, home.file, outcome))
-        warnings += home.warnings
-        if home.difference is not None:
-            differences.append(home.difference)
+    target = output_target(record.target)
+    as_they_are = protection is None and not record.target["transcode_to"]
+    with contextlib.ExitStack() as opened:
+        spooled, written = await _spool(record, outcome, target, opened, as_they_are=as_they_are)
+        shown, secret = outcome_json(outcome, spooled)
+        record = engine.advance(lease, "collecting", outcome=shown, secret=secret)
+        files, warnings, differences = [], list(outcome.warnings), []
+        for index, piece in enumerate(outcome.pieces):
+            home = await _bring_home(engine, record, piece, index, len(outcome.pieces), protection, target, written.get(index))
+            files.append(_continuable(engine, record, piece, home.file, outcome))
+            warnings += home.warnings
+            if home.difference is not None:
+                differences.append(home.difference)
     result = {
         "files": [file.to_json() for file in files],
         "request_id": outcome.request_id,
@@ -67,22 +75,58 @@ async def finish(engine: Engine, lease: Lease, record: CallRecord, outcome: Outc
     return record
 
 
-def _spool(record: CallRecord, outcome: Outcome) -> dict[int, Path]:
+async def _spool(
+    record: CallRecord, outcome: Outcome, target: OutputTarget, opened: contextlib.ExitStack, *, as_they_are: bool
+) -> tuple[dict[int, Path], dict[int, Writer]]:
     """Write bytes that came with the answer to disk at once: they can be had only once.
 
-    They lie beside their final place under a hidden name, readable by the owner alone, until the row is closed.
+    They lie beside their final place under a hidden name, readable by the owner alone, until the row is closed. Where
+    they need no more work they are the temporary of the final file too, under a second name, and written just once.
     """
-    with contextlib.closing(output_target(record.target).open()) as folder:
-        spooled = {}
-        for index, piece in enumerate(outcome.pieces):
-            if piece.data is not None:
-                name = f".anymedia-{record.id}-{index}.spool"
-                with contextlib.suppress(FileNotFoundError):
-                    folder.unlink(name)  # of an earlier try at this very call
-                with os.fdopen(folder.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                    file.write(piece.data)
-                spooled[index] = folder.path / name
-    return spooled
+
+    def spool() -> tuple[dict[int, Path], dict[int, Writer]]:
+        return _spool_now(record, outcome, target, opened, as_they_are=as_they_are)
+
+    if sum(len(piece.data or b"") for piece in outcome.pieces) <= _AT_ONCE:
+        return spool()  # a thread would cost more than the work
+    return await in_thread(spool)
+
+
+def _spool_now(
+    record: CallRecord, outcome: Outcome, target: OutputTarget, opened: contextlib.ExitStack, *, as_they_are: bool
+) -> tuple[dict[int, Path], dict[int, Writer]]:
+    spooled: dict[int, Path] = {}
+    written: dict[int, Writer] = {}
+    for index, piece in enumerate(outcome.pieces):
+        if piece.data is None:
+            continue
+        name = f".anymedia-{record.id}-{index}.spool"
+        if as_they_are:
+            place, of = _place_of(record, index, len(outcome.pieces))
+            writer = opened.enter_context(Writer(target, call_id=record.id, index=place, of=of))
+            if writer.finished is None and (writer.size == 0 or writer.sha256 != hashlib.sha256(piece.data).hexdigest()):
+                if writer.size:
+                    writer.restart()
+                writer.write(piece.data)
+            spooled[index], written[index] = writer.also(name), writer
+            continue
+        spooled[index] = _spool_alone(target, name, piece.data)
+    return spooled, written
+
+
+def _spool_alone(target: OutputTarget, name: str, data: bytes) -> Path:
+    with contextlib.closing(target.open()) as folder:
+        with contextlib.suppress(FileNotFoundError):
+            folder.unlink(name)  # of an earlier try at this very call
+        with os.fdopen(folder.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+        return folder.path / name
+
+
+def _place_of(record: CallRecord, index: int, of: int) -> tuple[int, int]:
+    """Return which file of the whole run a piece of a call is, and how many there are."""
+    first = int(record.target["first"])
+    return first + index, max(int(record.target["of"]), first + of)
 
 
 @attrs.frozen(kw_only=True)
@@ -92,9 +136,18 @@ class _Home:
     difference: float | None
 
 
-async def _bring_home(engine: Engine, record: CallRecord, piece: Piece, index: int, of: int, protection: Protection | None) -> _Home:
-    target, to_format = output_target(record.target), record.target["transcode_to"]
-    first, total = int(record.target["first"]), int(record.target["of"])
+async def _bring_home(
+    engine: Engine,
+    record: CallRecord,
+    piece: Piece,
+    index: int,
+    of: int,
+    protection: Protection | None,
+    target: OutputTarget,
+    written: Writer | None,
+) -> _Home:
+    to_format = record.target["transcode_to"]
+    place, total = _place_of(record, index, of)
     warnings: list[str] = []
     difference = None
     if protection is not None or to_format:
@@ -103,8 +156,9 @@ async def _bring_home(engine: Engine, record: CallRecord, piece: Piece, index: i
         piece,
         target,
         call_id=record.id,
-        index=first + index,
-        of=max(total, first + of),
+        index=place,
+        of=total,
+        written=written,
         expect=record.target["media"],
         fetcher=engine.fetcher,
         hosts=engine.instance(record.backend).hosts,

@@ -111,7 +111,7 @@ async def submit(
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises is judged here
             trouble = _classify(error, context, record.backend)
         else:
-            return _accepted(engine, lease, made)
+            return _accepted(engine, lease, record, made)
         _name(trouble.error, record)
         attempts.append({"error": trouble.error.code, "delivery": trouble.delivery, "backend": record.backend, "model": record.model})
         pause = _pause(trouble, tries, policy, engine, deadline)
@@ -131,13 +131,9 @@ def _timed_out(error: TimeoutError, context: Context) -> _Trouble:
     return _Trouble(error=wrapped, delivery="unknown")
 
 
-def _accepted(engine: Engine, lease: Lease, made: Job | Outcome) -> Submitted:
+def _accepted(engine: Engine, lease: Lease, record: CallRecord, made: Job | Outcome) -> Submitted:
     if isinstance(made, Job):
         record = engine.advance(lease, "submitted", job=job_json(made))
-    else:
-        found = engine.store.get(lease.call_id)
-        assert found is not None
-        record = found
     return Submitted(lease=lease, record=record, made=made)
 
 

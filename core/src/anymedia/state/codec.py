@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import marshal
 import re
 from collections.abc import Mapping
 from typing import Any, cast
@@ -13,7 +14,18 @@ from ..errors import PluginContractError
 from ..requests import Continuation, StoredFile
 from .store import CallRecord, CallState, NewCall
 
-__all__ = ["CALL_COLUMNS", "check_new_call", "decode_call", "decode_continuation", "dump", "encode_call", "encode_continuation", "jsonable"]
+__all__ = [
+    "CALL_COLUMNS",
+    "check_new_call",
+    "decode_call",
+    "decode_continuation",
+    "dump",
+    "encode_call",
+    "encode_continuation",
+    "handed_out",
+    "jsonable",
+    "own_copy",
+]
 
 #: A media file as text: a data URL with more than a token amount of base64.
 _DATA_URL = re.compile(r'"data:[^",]{0,200};base64,[^"]{64}')
@@ -91,6 +103,29 @@ def decode_call(row: Mapping[str, Any], reserved_usd: float) -> CallRecord:
     fields["state"] = cast(CallState, row["state"])
     quote = None if row["quote_high"] is None else (row["quote_low"], row["quote_high"])
     return CallRecord(quote_usd=quote, reserved_usd=reserved_usd, **fields)
+
+
+def own_copy(record: CallRecord, before: CallRecord | None = None) -> CallRecord:
+    """Return a record that shares nothing with its maker, as it would come back from a file; refuses what `dump` refuses.
+
+    What is the very same as in ``before``, an own copy already, is not copied again.
+    """
+    changes: dict[str, Any] = {}
+    for name in _JSON_COLUMNS:
+        value = getattr(record, name)
+        if value is not None and (before is None or value is not getattr(before, name)):
+            changes[name] = jsonable(value, f"{name} of call {record.id!r}")
+    if "attempts" in changes:
+        changes["attempts"] = tuple(changes["attempts"])
+    return attrs.evolve(record, **changes) if changes else record
+
+
+def handed_out(record: CallRecord, reserved_usd: float) -> CallRecord:
+    """Return a copy of a store's own record that its receiver may change, with what the ledger holds for it."""
+    held = {name: value for name in _JSON_COLUMNS if (value := getattr(record, name)) is not None}
+    # Plain JSON in memory, never on disk and from nobody else: for that, marshal is the quickest copy there is.
+    copied: dict[str, Any] = marshal.loads(marshal.dumps(held))  # noqa: S302
+    return attrs.evolve(record, reserved_usd=reserved_usd, **copied)
 
 
 def encode_continuation(continuation: Continuation) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -12,7 +12,7 @@ from ..errors import InvalidRequest, UnknownJob
 from ..policy import Budget
 from ..requests import Continuation
 from . import ledger, rules
-from .codec import check_new_call, decode_call, decode_continuation, encode_call, encode_continuation
+from .codec import check_new_call, decode_continuation, encode_continuation, handed_out, own_copy
 from .continuations import LRU_SIZE, Gone, Lru, is_live, unknown_continuation
 from .durations import KEEP, is_duration
 from .errors import StateError
@@ -25,7 +25,7 @@ __all__ = ["MemoryStore"]
 @attrs.frozen
 class _Row:
     number: int
-    columns: Mapping[str, Any]
+    record: CallRecord
 
 
 @attrs.frozen
@@ -35,12 +35,17 @@ class _Kept:
     about: Continuation
 
 
+def _age(row: _Row) -> tuple[float, int]:
+    return row.record.created_at, row.number
+
+
 class MemoryStore:
     """`anymedia.state.store.Store` in memory; safe for threads. ``lru``: how many continuations are kept."""
 
     def __init__(self, *, lru: int = LRU_SIZE) -> None:
         self._lock = threading.RLock()
         self._rows: dict[str, _Row] = {}
+        self._runs: dict[str, list[str]] = {}
         self._ledger: dict[str, LedgerEntry] = {}
         self._durations: dict[str, list[float]] = {}
         self._continuations: Lru[_Kept] = Lru(lru)
@@ -57,14 +62,15 @@ class MemoryStore:
             entry = ledger.new_entry(call)
             ledger.check_caps(call, budget, self._used)
             record = rules.opened(call, owner=owner, lease_seconds=lease_seconds)
-            self._rows[call.id] = _Row(self._next(), encode_call(record))
+            self._rows[call.id] = _Row(self._next(), own_copy(record))
+            self._runs.setdefault(call.run, []).append(call.id)
             self._ledger[call.id] = entry
             return rules.lease_of(record)
 
     def advance(self, lease: Lease, state: CallState, *, now: float, **changes: Any) -> CallRecord:
         """Move a call on and settle its ledger entry; see `Store.advance`."""
         with self._open_lock():
-            record = rules.advanced(self.get(lease.call_id), lease, state, now=now, changes=changes)
+            record = rules.advanced(self._kept(lease.call_id), lease, state, now=now, changes=changes)
             self._write(record)
             self._ledger[record.id] = ledger.settled(self._ledger[record.id], record)
             return self._read(record.id)
@@ -72,7 +78,7 @@ class MemoryStore:
     def claim(self, call_id: str, *, owner: str, lease_seconds: float, now: float) -> Lease | None:
         """Take a free lease; None while somebody else's lasts, or when the call has ended. See `Store.claim`."""
         with self._open_lock():
-            record = rules.claimed(self._read(call_id), owner=owner, lease_seconds=lease_seconds, now=now)
+            record = rules.claimed(self._held(call_id), owner=owner, lease_seconds=lease_seconds, now=now)
             if record is None:
                 return None
             self._write(record)
@@ -81,14 +87,14 @@ class MemoryStore:
     def renew(self, lease: Lease, *, lease_seconds: float, now: float) -> Lease:
         """Prolong a lease; see `Store.renew`."""
         with self._open_lock():
-            record = rules.renewed(self.get(lease.call_id), lease, lease_seconds=lease_seconds, now=now)
+            record = rules.renewed(self._kept(lease.call_id), lease, lease_seconds=lease_seconds, now=now)
             self._write(record)
             return attrs.evolve(lease, until=record.lease_until) if record.owner else lease
 
     def release(self, lease: Lease) -> None:
         """Give a lease up early; see `Store.release`."""
         with self._open_lock():
-            if (record := rules.released(self.get(lease.call_id), lease)) is not None:
+            if (record := rules.released(self._kept(lease.call_id), lease)) is not None:
                 self._write(record)
 
     def get(self, call_id: str) -> CallRecord | None:
@@ -98,13 +104,16 @@ class MemoryStore:
 
     def run(self, run_id: str) -> Sequence[CallRecord]:
         """Return the rows of a run, in order."""
-        return sorted(self._select(lambda row: row["run"] == run_id, newest_first=False), key=lambda record: record.index)
+        with self._open_lock():
+            rows = sorted((self._rows[call_id] for call_id in self._runs.get(run_id, ())), key=_age)
+            return sorted((self._read(row.record.id) for row in rows), key=lambda record: record.index)
 
     def calls(self, *, states: Sequence[CallState] | None = None, since: float = 0.0, limit: int = 1000) -> Sequence[CallRecord]:
         """Return rows in some states (all: None) made since then, newest first."""
         wanted = None if states is None else frozenset(states)
-        found = self._select(lambda row: row["created_at"] >= since and (wanted is None or row["state"] in wanted), newest_first=True)
-        return found[: max(limit, 0)]
+        with self._open_lock():
+            rows = [r for r in self._rows.values() if r.record.created_at >= since and (wanted is None or r.record.state in wanted)]
+            return [self._read(row.record.id) for row in sorted(rows, key=_age, reverse=True)[: max(limit, 0)]]
 
     def forget(self, call_id: str) -> None:
         """Delete a row; its spending stays, and an unknown one's reservation counts as spent. See `Store.forget`.
@@ -114,8 +123,12 @@ class MemoryStore:
             InvalidRequest: it is still at work.
         """
         with self._open_lock():
-            rules.check_forgettable(self._read(call_id))
+            record = self._held(call_id)
+            rules.check_forgettable(record)
             del self._rows[call_id]
+            self._runs[record.run].remove(call_id)
+            if not self._runs[record.run]:
+                del self._runs[record.run]
             self._ledger[call_id] = ledger.abandoned(self._ledger[call_id])
 
     def spend(self, *, since: float = 0.0, session: str | None = None, backend: str | None = None) -> Spend:
@@ -180,17 +193,21 @@ class MemoryStore:
         return self._number
 
     def _read(self, call_id: str) -> CallRecord:
-        if call_id not in self._rows:
+        return handed_out(self._held(call_id), ledger.usd(self._ledger[call_id].reserved))
+
+    def _held(self, call_id: str) -> CallRecord:
+        if (kept := self._kept(call_id)) is None:
             raise UnknownJob(f"There is no job {call_id[:120]!r}.")
-        return decode_call(self._rows[call_id].columns, ledger.usd(self._ledger[call_id].reserved))
+        return kept
+
+    def _kept(self, call_id: str) -> CallRecord | None:
+        """Return the store's own record, which is never handed out."""
+        row = self._rows.get(call_id)
+        return None if row is None else row.record
 
     def _write(self, record: CallRecord) -> None:
-        self._rows[record.id] = _Row(self._rows[record.id].number, encode_call(record))
-
-    def _select(self, wanted: Callable[[Mapping[str, Any]], bool], *, newest_first: bool) -> list[CallRecord]:
-        with self._open_lock():
-            rows = sorted((r for r in self._rows.values() if wanted(r.columns)), key=lambda r: (r.columns["created_at"], r.number))
-            return [self._read(row.columns["id"]) for row in (reversed(rows) if newest_first else rows)]
+        row = self._rows[record.id]
+        self._rows[record.id] = _Row(row.number, own_copy(record, row.record))
 
     def _used(self, window: ledger.Window) -> int:
         return sum(entry.reserved + entry.committed for entry in self._ledger.values() if window.counts(entry))

@@ -26,7 +26,7 @@ from .writing import Writer
 if TYPE_CHECKING:
     from .fetch import Fetcher
 
-__all__ = ["Collected", "collect"]
+__all__ = ["Collected", "collect", "in_thread"]
 
 _T = TypeVar("_T")
 
@@ -60,6 +60,7 @@ async def collect(
     max_bytes: int = 2_000_000_000,
     stall: float = 120.0,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    written: Writer | None = None,
 ) -> Collected:
     """Bring a piece onto the disk, check it and give it its name.
 
@@ -76,6 +77,7 @@ async def collect(
         max_bytes: most bytes taken.
         stall: longest silence of a byte stream, in seconds.
         sleep: waits some seconds between tries.
+        written: an open writer for this very place that holds the piece's bytes already.
 
     Raises:
         BackendUnavailable: the download kept breaking off.
@@ -85,12 +87,13 @@ async def collect(
 
     Every error says ``charged="yes"``: the work itself is done.
     """
-    writer = Writer(target, call_id=call_id, index=index, of=of)
+    writer = written or Writer(target, call_id=call_id, index=index, of=of)
     try:
-        await _in_thread(writer.open)
-        if writer.finished is None:
+        if written is None:
+            await in_thread(writer.open)
+        if written is None and writer.finished is None:
             await _Filling(piece, writer, fetcher, hosts, max_bytes, stall).fill(retries, sleep)
-        return await _finish(piece, target, writer, expect)
+        return await in_thread(lambda: _finish(piece, target, writer, expect))
     except MediaError as error:
         error.charged = "yes"
         raise
@@ -98,7 +101,7 @@ async def collect(
         writer.abort()
 
 
-async def _in_thread(work: Callable[[], _T]) -> _T:
+async def in_thread(work: Callable[[], _T]) -> _T:
     """Do blocking work in a thread. Cancelled, it waits for the thread first, so that nobody else touches the file meanwhile."""
     task = asyncio.ensure_future(asyncio.to_thread(work))
     try:
@@ -110,11 +113,11 @@ async def _in_thread(work: Callable[[], _T]) -> _T:
         raise
 
 
-async def _finish(piece: Piece, target: OutputTarget, writer: Writer, expect: str) -> Collected:
-    seen = await _in_thread(lambda: _recognise(piece, writer, expect))
+def _finish(piece: Piece, target: OutputTarget, writer: Writer, expect: str) -> Collected:
+    seen = _recognise(piece, writer, expect)
     suffix = "" if fits_suffix(target.suffix, seen.format) else suffix_for(seen.format)
     asked, size, digest = writer.wanted, writer.size, writer.sha256
-    path = await _in_thread(lambda: writer.commit(suffix=suffix))
+    path = writer.commit(suffix=suffix)
     warnings = []
     if path.name != asked and not target.made_up:
         why = f"its bytes are {seen.format}" if suffix else "a file of that name appeared meanwhile"
@@ -138,7 +141,7 @@ class _Filling:
         """Pour until it is whole; after a break, wait and take it up again."""
         if self.piece.data is not None:
             data = self.piece.data
-            await _in_thread(lambda: self._write_data(data))
+            await in_thread(lambda: self._write_data(data))
             return
         pour = self._pour_url if self.piece.url is not None else self._pour_stream
         etag: list[str | None] = [None]
@@ -275,9 +278,5 @@ def _looks_like(head: bytes) -> str | None:
         return "nothing at all"
     if low.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
         return "an HTML page"
-    shown = clean_text(start.decode("utf-8", "replace"), 200)
-    if low.startswith((b"{", b"[")):
-        return f"a JSON text: {shown}"
-    if low.startswith((b"<?xml", b"<error")):
-        return f"an XML text: {shown}"
-    return None
+    kind = "a JSON text" if low.startswith((b"{", b"[")) else "an XML text" if low.startswith((b"<?xml", b"<error")) else None
+    return None if kind is None else f"{kind}: {clean_text(start.decode('utf-8', 'replace'), 200)}"

@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import stat
 import threading
 from pathlib import Path
@@ -24,6 +25,8 @@ from .walk import Directory, explain, show_path
 
 __all__ = ["Writer", "part_name"]
 
+#: How the names of all our temporaries begin.
+_HIDDEN = ".anymedia-"
 #: Bytes read, hashed and written at a time.
 CHUNK = 65_536
 #: What a file system without hard links answers to a link.
@@ -121,7 +124,7 @@ class Writer:
             return self._make_other()
         if os.fstat(fd).st_nlink > 1:
             # It has its final name already: the call died between naming it and dropping the temporary name.
-            self.finished = next((name for name in self._opened.names_of(info) if name != self._part), None)
+            self.finished = next((name for name in self._opened.names_of(info) if not name.startswith(_HIDDEN)), None)
         self._fd = fd
         self._read_back()
         return fd
@@ -174,6 +177,31 @@ class Writer:
     def reading(self) -> BinaryIO:
         """Return what was written as a file to read from; closing it closes nothing else."""
         return os.fdopen(os.dup(self._fd), "rb")
+
+    def also(self, name: str) -> Path:
+        """Give what was written a second, hidden name, which `commit` and `abort` leave alone; return its path.
+
+        Raises:
+            MediaError: the disk does not take it.
+        """
+        try:
+            if self._opened.exists(name):
+                if os.path.samestat(self._opened.lstat(name), os.fstat(self._fd)):
+                    return self._opened.path / name
+                self._opened.unlink(name)  # of an earlier try at this very call
+            try:
+                self._opened.link(self._part, name)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                fd = self._opened.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with os.fdopen(fd, "wb") as copy, self.reading() as source:
+                    source.seek(0)
+                    shutil.copyfileobj(source, copy)
+                os.lseek(self._fd, 0, os.SEEK_END)
+        except OSError as error:
+            raise self._failed(error) from None
+        return self._opened.path / name
 
     def restart(self) -> None:
         """Drop what was written and begin anew."""
@@ -295,9 +323,12 @@ def _lock(fd: int) -> bool | None:
 def _umask() -> int:
     """Return the process's file mode mask without changing it where the system says it, else by a careful detour."""
     try:
-        with Path("/proc/self/status").open() as lines:
-            return int(next(line for line in lines if line.startswith("Umask:")).split()[1], 8)
-    except (OSError, StopIteration, ValueError):
+        fd = os.open("/proc/self/status", os.O_RDONLY)
+        try:
+            return int(os.read(fd, 4096).partition(b"\nUmask:")[2].split(None, 1)[0], 8)
+        finally:
+            os.close(fd)
+    except (OSError, IndexError, ValueError):
         with _umask_lock:
             mask = os.umask(0o077)
             os.umask(mask)
