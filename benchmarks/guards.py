@@ -1,4 +1,7 @@
-"""What safety adds to a small call: the header guard over what came back, and walking to where it is written."""
+"""What safety adds to a small call: the header guard, walking to where files lie, reading a URL, cleaning a plugin's words.
+
+python -m benchmarks.guards
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,10 @@ def figures(quick: bool) -> Iterator[Figure]:
     """Measure."""
     from PIL import Image
 
+    from anymedia.errors import BackendUnavailable
+    from anymedia.plugin_words import clean_error, clean_returned
+    from anymedia.results import Outcome, Piece
+    from anymedia.transfer.fetch import Fetcher
     from anymedia.transfer.paths import open_input, plan_output
     from anymedia.transfer.sniff import sniff
 
@@ -33,7 +40,33 @@ def figures(quick: bool) -> Iterator[Figure]:
             open_input(root / "in" / "a.png", [root]).close()
             plan_output(root / "out" / "b.png", roots=[root], default_stem="b", suffix=".png")
 
+        fetcher = Fetcher()
+        signed = "https://files.example/video/1.mp4?X-Amz-Signature=" + "0" * 64
+
+        def reading() -> None:
+            fetcher.check_url(signed)
+
+        outcome = Outcome(pieces=(Piece(data=data, mime="image/png", text="a harbour"),), warnings=("smaller than asked",))
+
+        def words() -> None:
+            clean_returned(outcome)
+            clean_error(BackendUnavailable(f"could not read {signed}", fix="try again later"))
+
         guarding = milliseconds(guard, rounds=rounds, times=times)
         walking = milliseconds(ways, rounds=rounds, times=times)
-    note = f"guard over a PNG of {len(data) / 1e6:.1f} MB {guarding:.2f} ms, walking to an input and an output {walking:.2f} ms; CPU time"
-    yield Figure(name="header guard and path walk, a call", value=guarding + walking, unit="ms", bar=1.0, note=note)
+        urls = milliseconds(reading, rounds=rounds, times=times)
+        said = milliseconds(words, rounds=rounds, times=times)
+    note = f"guard over a PNG of {len(data) / 1e6:.1f} MB {guarding:.2f} ms, walking to an input and an output {walking:.2f} ms, "
+    note += f"checking a URL {urls:.2f} ms, cleaning words {said:.2f} ms; CPU time"
+    yield Figure(
+        name="header guard, path walk, URL check, clean words, a call",
+        value=guarding + walking + urls + said,
+        unit="ms",
+        bar=1.0,
+        note=note,
+    )
+
+
+if __name__ == "__main__":
+    for figure in figures(quick=False):
+        print(f"{figure.name}: {figure.value:.2f} {figure.unit} (bar {figure.bar})\n  {figure.note}")

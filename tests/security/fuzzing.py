@@ -31,10 +31,14 @@ from anymedia.transfer.sniff import sniff
 from anymedia.translation import to_request
 
 
+#: Their encoders take minutes on a busy machine.
+_SLOW = {"mp4 av1", "mp4 hevc"}
+
+
 @functools.cache
 def seeds() -> dict[str, bytes]:
     """Good files small enough to be mutated often, and every hostile one that is."""
-    made = {name: samples.good(name) for name in samples.GOOD}
+    made = {name: samples.good(name) for name in samples.GOOD if name not in _SLOW}
     made |= {f"hostile {name}": make() for name, make in HOSTILE.items()}
     return {name: data for name, data in made.items() if len(data) < 60_000}
 
@@ -112,7 +116,7 @@ _ODD = ["mode", "nothing", "__class__", "Prompt", "", "\ud800", "\x00"]
 _FIELDS = [*sorted(f.name for f in attrs.fields(GenerationConfig)), *_ODD]
 _ATOMS: st.SearchStrategy[Any] = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30)
-    | st.sampled_from(["image", "video", "audio", "a.png", "https://example.com/a.png", "data:image/png;base64,AA==", "16:9", "64x64", "1e999"])
+    | st.sampled_from(["image", "video", "audio", "a.png", "https://example.com/a.png", "data:image/png;base64,AA==", "16:9", "64x64"])
     | st.just(10**400)
 )  # fmt: skip
 _VALUES = st.recursive(

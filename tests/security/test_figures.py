@@ -201,9 +201,7 @@ def test_a_refused_file_costs_less_than_ten_milliseconds_and_twenty_mebibytes(tm
         slowest = max(slowest, best)
     done = subprocess.run([sys.executable, "-c", MEASURE, str(tmp_path)], capture_output=True, text=True, check=True)
     grown = json.loads(done.stdout) / 1024
-    print(
-        f"\nrefusing: the slowest of {len(HOSTILE)} takes {slowest * 1000:.1f} ms; all of them together, in a fresh process, {grown:.1f} MiB"
-    )
+    print(f"\nrefusing: the slowest of {len(HOSTILE)} takes {slowest * 1000:.1f} ms; all together, in a fresh process, {grown:.1f} MiB")
     assert slowest < 0.010
     assert grown < 20
 

@@ -200,6 +200,9 @@ class Registry:
             failed = clean_error(error)
         except Exception as error:  # noqa: BLE001 - whatever an SDK raises
             failed = raised(name, error)
+        except BaseException as error:  # cancelled: the SDK's frames, and the key in them, stay behind here too
+            error.__context__ = None
+            raise error.with_traceback(None) from None
         else:
             return clean_returned(check_returned(name, hook, value))
         raise failed
