@@ -229,6 +229,8 @@ class Bench:
         fields = minimal_fields(shape) | changes
         if changes.keys() & {"aspect_ratio", "resolution"}:
             fields.pop("size", None)
+        if shape.operation == "continue_video" and "continue_from" in changes:
+            fields.pop("source", None)  # it goes on from one of the two
         if shape.operation == "continue_video" and not {"source", "continue_from"} & fields.keys():
             fields["continue_from"] = await self.handle(router, shape, find)
         cls: Any = KINDS[shape.operation]

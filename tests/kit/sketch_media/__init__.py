@@ -1,0 +1,1 @@
+"""A backend for the kit's own tests: masks, conversations, rules, extra parameters."""

@@ -1,0 +1,174 @@
+"""Every rule is tried on backends broken in just one way: a mutant that survives fails here."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kit.mutants import KEPT_BY_THE_CORE, MUTANTS, Mutant
+
+from anymedia.testing import CANARY, RULES, BackendConformance, Wire
+from anymedia.testing.rules import rule_of
+
+ROOT = Path(__file__).parents[2]
+SOURCES = {
+    "painter": ROOT / "examples/minimal_backend/src/painter_media",
+    "reel": ROOT / "examples/video_backend/src/reel_media",
+    "sketch": ROOT / "tests/kit/sketch_media",
+}
+FAKES = {
+    "painter": (ROOT / "examples/minimal_backend/tests", "painter_fake", "PainterFake", "PAINTER_KEY"),
+    "reel": (ROOT / "examples/video_backend/tests", "reel_fake", "ReelFake", "REEL_KEY"),
+    "sketch": (ROOT / "examples/minimal_backend/tests", "painter_fake", "PainterFake", "SKETCH_KEY"),
+}
+
+
+def _forget(package: str) -> None:
+    for name in [n for n in sys.modules if n.partition(".")[0] == package]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Put a copy of a backend, broken or whole, where Python finds what is installed; return its kit."""
+    packages: list[str] = []
+
+    def put(backend: str, mutant: Mutant | None = None) -> type[BackendConformance]:
+        package = f"{backend}_media"
+        shutil.copytree(SOURCES[backend], tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+        if mutant is not None:
+            path = tmp_path / package / mutant.file
+            text = path.read_text("utf-8")
+            assert text.count(mutant.old) >= 1, f"{mutant} no longer fits {path.name}"
+            path.write_text(_repaired(text.replace(mutant.old, mutant.new, 1), mutant), "utf-8")
+        info = tmp_path / f"{package}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {backend}-media\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[anymedia]\n{backend} = {package}.plugin\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        _forget(package)
+        packages.append(package)
+        return _kit(backend, monkeypatch)
+
+    yield put
+    for package in packages:
+        _forget(package)
+
+
+def _repaired(text: str, mutant: Mutant) -> str:
+    """Some mutants need a second line somewhere else to be sound Python."""
+    if mutant.what == "differs on each call":
+        return text.replace('.with_name("capabilities.toml"))', '.with_name("capabilities.toml")), warnings=(str(random.random()),))')
+    if mutant.what == "keeps its jobs in the process":
+        return text.replace("CODES = ", "JOBS = {}\nCODES = ").replace(
+            '    return Job(id=answer["id"])\n\n\ndef', '    JOBS[answer["id"]] = 1\n    return Job(id=answer["id"])\n\n\ndef'
+        )
+    return text
+
+
+def _kit(backend: str, monkeypatch: pytest.MonkeyPatch) -> type[BackendConformance]:
+    folder, module, name, key = FAKES[backend]
+    monkeypatch.syspath_prepend(str(folder))
+    fake_class: Any = getattr(importlib.import_module(module), name)
+    monkeypatch.setattr(
+        fake_class.RequestHandlerClass
+        if hasattr(fake_class, "RequestHandlerClass")
+        else importlib.import_module(module).BaseHTTPRequestHandler,
+        "log_message",
+        lambda *_: None,
+    )
+    own = backend
+
+    class Kit(BackendConformance):
+        backend = own
+
+        @contextlib.contextmanager
+        def wire(self, scenario: Any, service: str) -> Iterator[Wire]:
+            with fake_class(scenario) as fake:
+                hidden = tuple(v for n, v in vars(importlib.import_module(module)).items() if n == "SIGNATURE")
+                yield Wire(
+                    base_url=fake.url,
+                    environ={key: CANARY},
+                    submits=lambda: len(fake.received),
+                    sent=lambda: fake.received,
+                    hosts=(fake.url.removeprefix("http://"),),
+                    hidden=hidden,
+                )
+                fake.shutdown()
+
+    return Kit
+
+
+def _tests(kit: type[BackendConformance], rule: str) -> Iterator[tuple[str, Any]]:
+    for name in dir(kit):
+        if name.startswith("test_") and rule_of(getattr(kit, name)) == rule:
+            yield name, getattr(kit(), name)
+
+
+def _broken(kit: type[BackendConformance], rule: str) -> str | None:
+    """Run a rule's tests; return what the first failing one said, or None."""
+    for name, test in _tests(kit, rule):
+        try:
+            if "case" in test.__code__.co_varnames[: test.__code__.co_argcount]:
+                for case in kit().cases(name):
+                    test(case)
+            else:
+                test()
+        except BaseException as error:  # whatever the broken backend brings about
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            return f"{type(error).__name__}: {error}"[:120]
+    return None
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=str)
+def test_each_mutant_is_caught_by_its_rule(mutant: Mutant, install: Any, record_property: Any) -> None:
+    try:
+        seen = _broken(install(mutant.backend, mutant), mutant.rule)
+    except KeyError as error:  # a backend that could not even be loaded has no cases to make
+        seen = f"not loaded: {error}"
+    assert seen is not None, f"the mutant '{mutant.what}' survives {mutant.rule}: {RULES[mutant.rule]}"
+    record_property("mutant", [mutant.rule, mutant.backend, mutant.what, seen])
+
+
+@pytest.mark.parametrize("backend", SOURCES)
+def test_whole_backends_break_no_rule(backend: str, install: Any) -> None:
+    kit = install(backend)
+    wrong = {rule: seen for rule in RULES if not rule.startswith("L") and (seen := _broken(kit, rule))}
+    assert wrong == {}
+
+
+def test_every_rule_has_a_mutant_or_is_the_cores_own() -> None:
+    assert {m.rule for m in MUTANTS} | KEPT_BY_THE_CORE == set(RULES)
+
+
+def test_a_rule_that_is_deleted_or_overridden_fails_a_rule(install: Any) -> None:
+    kit = install("painter")
+
+    class Deleting(kit):  # type: ignore[misc, valid-type]
+        test_b02_each_option_reaches_the_wire = None
+
+    class Overriding(kit):  # type: ignore[misc, valid-type]
+        def test_b01_each_claimed_operation_makes_real_media_with_one_submit(self, case: Any) -> None:
+            """Always content."""
+
+    assert "test_b02_each_option_reaches_the_wire" in (_broken(Deleting, "A06") or "")
+    assert "test_b01_each_claimed" in (_broken(Overriding, "A06") or "")
+    with pytest.raises(TypeError, match="belongs to the kit"):
+        type("Unguarded", (kit,), {"test_a06_no_rule_is_deleted_or_overridden": None})
