@@ -30,7 +30,6 @@ from anymedia.transfer.headers_reader import Limits
 from anymedia.transfer.sniff import sniff
 from anymedia.translation import to_request
 
-
 #: Their encoders take minutes on a busy machine.
 _SLOW = {"mp4 av1", "mp4 hevc"}
 
