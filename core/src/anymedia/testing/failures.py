@@ -23,7 +23,7 @@ from ..errors import (
 )
 from ..policy import Policy
 from .cases import Case, CaseMaker
-from .harness import Bench, KeptStore, fresh_registry, run
+from .harness import Bench, fresh_registry, run
 from .rules import rule
 from .wire import CANARY
 
@@ -107,7 +107,7 @@ class FailureRules(CaseMaker):
         with self.bench(case) as bench:
 
             async def go() -> None:
-                store = KeptStore()
+                store = bench.store
                 async with bench.router(store=store) as first:
                     request = await bench.request(first, case.shape, self.maker(case))
                     before = bench.submits()

@@ -19,14 +19,16 @@ import attrs
 
 from ..capabilities import CapabilityMatrix, ContinueRule
 from ..instances import make_instances
+from ..media import Image
 from ..policy import Policy
 from ..registry import Registry, discover
-from ..requests import KINDS, Continuation, Request
+from ..requests import KINDS, Continuation, Mask, Request
 from ..results import Result
 from ..router import Router
 from ..settings import InstanceSettings, Settings
 from ..state.memory import MemoryStore
 from ..state.store import Store
+from .samples import half_mask
 from .shapes import Shape, minimal_fields
 from .wire import Wire
 
@@ -229,8 +231,8 @@ class Bench:
         fields = minimal_fields(shape) | changes
         if changes.keys() & {"aspect_ratio", "resolution"}:
             fields.pop("size", None)
-        if shape.operation == "continue_video" and "continue_from" in changes:
-            fields.pop("source", None)  # it goes on from one of the two
+        if "continue_from" in changes:
+            fields |= _from_the_handle(fields, changes["continue_from"])
         if shape.operation == "continue_video" and not {"source", "continue_from"} & fields.keys():
             fields["continue_from"] = await self.handle(router, shape, find)
         cls: Any = KINDS[shape.operation]
@@ -244,6 +246,16 @@ class Bench:
         made = await self.execute(router, await self.request(router, maker, find, **{**_long_enough(shape, maker), **changes}), maker)
         assert made.continuation_id is not None
         return router.store.load_continuation(made.continuation_id, now=router._engine.clock.now())
+
+
+def _from_the_handle(fields: dict[str, Any], handle: Continuation) -> dict[str, Any]:
+    """Return what is different when a request goes on from a handle: no source of its own, and a mask of that one's size."""
+    found: dict[str, Any] = {"source": None} if "source" in fields else {}
+    file = next(iter(handle.files), None)
+    mask = fields.get("mask")
+    if found and mask is not None and mask.image is not None and file is not None and file.width and file.height:
+        found["mask"] = Mask(image=Image(data=half_mask(file.width, file.height)))
+    return found
 
 
 def _long_enough(shape: Shape, maker: Shape) -> dict[str, Any]:

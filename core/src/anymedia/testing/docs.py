@@ -1,0 +1,206 @@
+"""The pages that are written from the code: ``python -m anymedia.testing.docs FOLDER`` writes them anew.
+
+A test compares the files with what this would write, so that prose and code cannot part.
+"""
+
+from __future__ import annotations
+
+import datetime
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from .. import errors
+from ..capabilities import (
+    CapabilityMatrix,
+    Choice,
+    ContinueRule,
+    CredentialSet,
+    Fidelity,
+    InputRule,
+    Lifecycle,
+    MaskRule,
+    ModelRow,
+    OperationRow,
+    Option,
+    Pixels,
+    Price,
+    Range,
+    ReferencesRule,
+    Rule,
+    Text,
+    TypicalSeconds,
+)
+from ..hookspecs import HOOKS
+from .conformance import BackendConformance
+from .harness import loaded_registry
+from .rules import RULES, rule_of
+
+__all__ = ["PAGES", "backends", "capabilities", "conformance", "error_tree", "hooks"]
+
+_NOTE = "<!-- Written by `python -m anymedia.testing.docs docs`; edit the code instead. -->\n"
+_TABLES = (CapabilityMatrix, CredentialSet, ModelRow, Lifecycle, OperationRow, InputRule, MaskRule, ReferencesRule, ContinueRule)
+_SMALL = (Choice, Range, Text, Pixels, Rule, Fidelity, Price, TypicalSeconds)
+
+
+#: Fields that are no keys of the file: the tables and keys of their own that they are made of.
+_MADE_OF = {
+    ("CapabilityMatrix", "warnings"): None,
+    ("CapabilityMatrix", "stale_after_days"): None,
+    ("ModelRow", "operations"): "a table for each operation: `[models.generate_image]` and so on",
+    ("OperationRow", "operation"): None,
+    ("OperationRow", "inputs"): "a key for each input: `source`, `mask`, `references`, `first_frame`, `last_frame`, `continue_from`",
+    ("OperationRow", "options"): "a key for each option: `size`, `duration`, `seed` ...",
+}
+
+
+def _summary(thing: Any) -> str:
+    return inspect.cleandoc(thing.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+
+
+def _default(field: attrs.Attribute[Any]) -> str:
+    if field.default is attrs.NOTHING:
+        return "must be given"
+    if hasattr(field.default, "factory"):
+        return "empty"
+    value = field.default
+    return "none" if value is None else "empty" if value in ((), "") else f"`{value!r}`" if not attrs.has(type(value)) else "as below"
+
+
+def capabilities() -> str:
+    """Return the reference of capabilities.toml, from the types that it is read into."""
+    out = [
+        "# capabilities.toml\n",
+        _NOTE,
+        "What does not stand in the file is not supported. An unknown key is refused, with file, row and field.",
+    ]
+    out.append('`like = "other"` takes another row (of a model, or of an operation) over; `without = [...]` leaves keys of it out.\n')
+    for cls in (*_TABLES, *_SMALL):
+        out += [f"## {cls.__name__}\n", _summary(cls) + "\n", "| key | type | default |", "|---|---|---|"]
+        out += [line for f in attrs.fields(cls) if (line := _key(cls, f))] + [""]
+    return "\n".join(out)
+
+
+def _key(cls: type, field: attrs.Attribute[Any]) -> str | None:
+    made_of = _MADE_OF.get((cls.__name__, field.name), "")
+    if made_of is None or field.name == "fixed":
+        return None
+    return f"| {made_of} | | |" if made_of else f"| `{field.name}` | `{_typed(field)}` | {_default(field)} |"
+
+
+def _typed(field: attrs.Attribute[Any]) -> str:
+    text = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
+    return str(text).replace("|", "\\|")
+
+
+def error_tree() -> str:
+    """Return the page of errors."""
+    out = [
+        "# Errors\n",
+        _NOTE,
+        "Split by who must act. To an agent the same as JSON: `code`, `message`, `fix`, `try_backends`, `retry`, `charged`.\n",
+    ]
+    out += ["| error | code | retry | charged | when |", "|---|---|---|---|---|"]
+    out += [
+        f"| {'&nbsp;' * 4 * depth}`{c.__name__}` | `{c.code}` | {'yes' if c.retry else 'no'} | {c.charged} | {_summary(c)} |"
+        for depth, c in _below(errors.MediaError, 0)
+    ]
+    out.append("\n`retry`: the very same call may succeed later. `charged`: whether money may be gone; a single error may know better.\n")
+    return "\n".join(out)
+
+
+def _below(cls: type[errors.MediaError], depth: int) -> Iterator[tuple[int, type[errors.MediaError]]]:
+    yield depth, cls
+    for child in cls.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from _below(child, depth + 1)
+
+
+def conformance() -> str:
+    """Return the page of the kit's rules."""
+    out = ["# The conformance rules\n", _NOTE, "An id is never used again for something else. The only way to leave one out is"]
+    out += ['`@known_gap("B02", "why")` on the test class; the closing table of the run shows it.\n']
+    out += ["Real services: `pytest --anymedia-live --anymedia-live-budget 0.50` (off without both).\n"]
+    for rule, text in RULES.items():
+        out.append(f"## {rule}\n\n{text[:1].upper()}{text[1:]}.\n")
+        tests = [getattr(BackendConformance, n) for n in dir(BackendConformance) if n.startswith("test_")]
+        out += [f"- `{t.__name__}`: {_summary(t)}" for t in tests if rule_of(t) == rule] + [""]
+    return "\n".join(out)
+
+
+def hooks() -> str:
+    """Return the page of hooks: each heading is the exact call."""
+    out = ["# Hooks\n", _NOTE, "A backend is a stateless module; every operation hook takes exactly `(request, context)`, for ever.\n"]
+    out.append("An operation makes one billable submit, inside `async with context.submission():`, and returns an `Outcome` or a `Job`.\n")
+    for name, spec in HOOKS.items():
+        function = getattr(spec, name)
+        names = [p for p in inspect.signature(function).parameters if p != "self"]
+        word = "async def" if inspect.iscoroutinefunction(function) else "def"
+        returns = inspect.signature(function).return_annotation
+        out.append(f"## `{word} {name}({', '.join(names)}) -> {returns}`\n\n{inspect.cleandoc(function.__doc__)}\n")
+    return "\n".join(out)
+
+
+def _option(option: Option) -> str:
+    if isinstance(option, Choice):
+        return ", ".join(str(v) for v in option.one_of)
+    if isinstance(option, Range):
+        return f"{option.min:g} to {option.max:g}"
+    return option.text() if isinstance(option, Pixels) else type(option).__name__.lower()
+
+
+def backends() -> str:
+    """Return the tables of the plugins of this repository, from their shipped files."""
+    out = [
+        "# Backends\n",
+        _NOTE,
+        "What the shipped capability files say. Dates and prices are as their sources gave them on the day in `checked`.\n",
+    ]
+    registry = loaded_registry()
+    for name, plugin in registry.plugins.items():
+        if not plugin.distribution.startswith("anymedia-"):
+            continue
+        matrix = _shipped(plugin.module)
+        out += [f"## {name}\n", f"Checked {matrix.checked}.\n", "| model | does | ends |", "|---|---|---|"]
+        out += [f"| `{m.id}` | {', '.join(m.operations)} | {_end(m.lifecycle.retires)} |" for m in matrix.models] + [""]
+        for model in matrix.models[:1]:
+            for row in model.operations.values():
+                options = [f"`{k}`: {_option(o)}" for k, o in row.options.items()]
+                out.append(
+                    f"- `{model.id}` {row.operation}: inputs {', '.join(row.inputs) or 'none'}; {'; '.join(options) or 'no options'}"
+                )
+        out.append("")
+    return "\n".join(out)
+
+
+def _shipped(module: Any) -> CapabilityMatrix:
+    from ..capabilities import load_matrix
+
+    return load_matrix(Path(module.__file__).with_name("capabilities.toml"))
+
+
+def _end(day: datetime.date | None) -> str:
+    return "" if day is None else str(day)
+
+
+PAGES = {
+    "capabilities.md": capabilities,
+    "errors.md": error_tree,
+    "conformance.md": conformance,
+    "hooks.md": hooks,
+    "backends.md": backends,
+}
+
+
+def main(folder: Path) -> None:
+    """Write every page."""
+    for name, page in PAGES.items():
+        (folder / name).write_text(page().rstrip() + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs"))
