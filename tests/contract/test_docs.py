@@ -1,0 +1,122 @@
+"""The docs are what the code says: generated pages are fresh, and what the tutorial shows is run."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anymedia.cli.new_backend import write_backend
+from anymedia.errors import InvalidRequest
+from anymedia.hookspecs import HOOKS
+from anymedia.testing.docs import PAGES
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+EXAMPLE = ROOT / "examples/minimal_backend"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_generated_pages_are_fresh(name: str) -> None:
+    assert (DOCS / name).read_text("utf-8") == PAGES[name]().rstrip() + "\n", "write them anew: python -m anymedia.testing.docs docs"
+
+
+def test_each_hook_is_a_heading_with_its_exact_call() -> None:
+    page = (DOCS / "hooks.md").read_text("utf-8")
+    for name, spec in HOOKS.items():
+        parameters = [p for p in inspect.signature(getattr(spec, name)).parameters if p != "self"]
+        assert f" {name}({', '.join(parameters)}) -> " in page
+
+
+def test_links_in_the_docs_lead_somewhere() -> None:
+    for page in [*DOCS.glob("*.md"), ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_tutorials_backend_is_as_short_as_it_says() -> None:
+    def lines(path: str) -> int:
+        return sum(bool(line.strip()) for line in (EXAMPLE / path).read_text("utf-8").splitlines())
+
+    assert lines("src/painter_media/plugin.py") < 25
+    assert lines("pyproject.toml") < 15
+    assert lines("tests/test_conformance.py") < 12
+    assert lines("tests/painter_fake.py") <= 40
+    assert len((ROOT / "CONTRIBUTING.md").read_text("utf-8").splitlines()) < 120
+
+
+def _edited(plugin: Path) -> None:
+    """Do what the tutorial's second step says."""
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "first-backend.md").read_text("utf-8"), re.DOTALL)
+    text = plugin.read_text("utf-8")
+    plugin.write_text(text[: text.index("    # EDIT HERE")] + blocks[0], "utf-8")
+
+
+def test_the_skeleton_edited_as_the_tutorial_says_is_the_example(tmp_path: Path) -> None:
+    written = write_backend("painter", tmp_path)
+    _edited(tmp_path / "src/painter_media/plugin.py")
+    for path in written:
+        place = path.relative_to(tmp_path)
+        assert path.read_text("utf-8") == (EXAMPLE / place).read_text("utf-8"), place
+
+
+def test_a_skeleton_writes_over_nothing_and_takes_no_odd_name(tmp_path: Path) -> None:
+    write_backend("painter", tmp_path)
+    with pytest.raises(InvalidRequest, match="already there"):
+        write_backend("painter", tmp_path)
+    for name in ("Painter", "my-backend", "class", "../up", ""):
+        with pytest.raises(InvalidRequest, match="no name for a backend"):
+            write_backend(name, tmp_path / "other")
+
+
+_IMAGE = """
+import sys
+sys.path.insert(0, "tests")
+from painter_fake import Painter, PainterFake
+Painter.log_message = lambda *_: None
+import os, pathlib, subprocess
+with PainterFake("success") as fake:
+    pathlib.Path("config.toml").write_text(f'[backends.painter]\\nbase_url = "{fake.url}"\\n')
+    os.environ |= {"PAINTER_KEY": "a-key-for-the-fake", "ANYMEDIA_CONFIG": "config.toml", "ANYMEDIA_STATE": "state"}
+    command = [sys.executable, "-m", "anymedia"]
+    print(subprocess.run([*command, "models", "painter"], check=True, capture_output=True, text=True).stdout)
+    subprocess.run([*command, "image", "a red fox in snow", "-m", "painter", "-o", "fox.png"], check=True)
+    fake.shutdown()
+"""
+
+
+def test_the_tutorial_walked_from_an_empty_folder(tmp_path: Path, capsys: Any) -> None:
+    """New backend, edit the marked place, kit green, listed, an image through it; the time it took is printed."""
+    started = time.monotonic()
+    info = tmp_path / "lib/painter_media-0.1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: painter-media\nVersion: 0.1.0\n")
+    (info / "entry_points.txt").write_text("[anymedia]\npainter = painter_media.plugin\n")
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path / 'lib'}{os.pathsep}{tmp_path / 'painter_media/src'}"}
+
+    def run(*words: str, folder: Path = tmp_path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, *words], env=env, cwd=folder, capture_output=True, text=True, check=False)
+
+    assert run("-m", "anymedia", "new-backend", "painter").returncode == 0
+    folder = tmp_path / "painter_media"
+    kit = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "pyproject.toml", "--rootdir", ".", "tests")
+    before = run(*kit, "-k", "b01", folder=folder)
+    assert before.returncode == 1
+    assert "the marked place in plugin.py" in before.stdout
+    _edited(folder / "src/painter_media/plugin.py")
+    after = run(*kit, folder=folder)
+    assert after.returncode == 0, after.stdout[-3000:]
+    assert "rules and backends" in after.stdout
+    used = run("-c", _IMAGE, folder=folder)
+    assert used.returncode == 0, used.stderr
+    assert "painter-1" in used.stdout
+    assert (folder / "fox.png").read_bytes().startswith(b"\x89PNG")
+    with capsys.disabled():
+        print(f"\nthe tutorial, walked in {time.monotonic() - started:.1f} s: {after.stdout.splitlines()[-1]}")
