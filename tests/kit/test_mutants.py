@@ -64,10 +64,27 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         _forget(package)
 
 
+_TURNED = """
+
+def _turned(data: bytes) -> bytes:
+    import io
+
+    from PIL import Image, ImageOps
+
+    image = Image.open(io.BytesIO(data)).convert("RGBA")
+    image.putalpha(ImageOps.invert(image.getchannel("A")))
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+"""
+
+
 def _repaired(text: str, mutant: Mutant) -> str:
     """Some mutants need a second line somewhere else to be sound Python."""
     if mutant.what == "differs on each call":
         return text.replace('.with_name("capabilities.toml"))', '.with_name("capabilities.toml")), warnings=(str(random.random()),))')
+    if mutant.what == "turns the mask round":
+        return text + _TURNED
     if mutant.what == "keeps its jobs in the process":
         return text.replace("CODES = ", "JOBS = {}\nCODES = ").replace(
             '    return Job(id=answer["id"])\n\n\ndef', '    JOBS[answer["id"]] = 1\n    return Job(id=answer["id"])\n\n\ndef'
@@ -126,7 +143,7 @@ def _broken(kit: type[BackendConformance], rule: str) -> str | None:
         except BaseException as error:  # whatever the broken backend brings about
             if isinstance(error, KeyboardInterrupt):
                 raise
-            return f"{type(error).__name__}: {error}"[:120]
+            return f"{type(error).__name__}: {error}"[:300]
     return None
 
 

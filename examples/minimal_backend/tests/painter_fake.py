@@ -31,7 +31,7 @@ class Painter(BaseHTTPRequestHandler):
         width, height = map(int, asked.get("size", "512x512").split("x"))
         image = base64.b64encode(picture(width, height, asked.get("seed", 0))).decode()
         status, code = FAILURES.get(self.server.scenario, (200, ""))
-        answer = {"error": {"code": code, "message": "No."}} if code else {"id": "img-1", "image": image}
+        answer = {"error": {"code": code, "message": "No."}} if code else {"id": f"img-{len(self.server.received)}", "image": image}
         body = b"%!" if self.server.scenario == "garbage" else json.dumps(answer).encode()
         time.sleep(1.0 if self.server.scenario == "slow" else 0.0)
         if self.server.scenario == "lost_reply":

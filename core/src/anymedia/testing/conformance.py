@@ -102,7 +102,8 @@ class BackendConformance(OnwardRules, RefusingRules, FailureRules, LiveRules):
     @rule("A06")
     def test_a06_no_rule_is_deleted_or_overridden(self) -> None:
         """If this fails: take the override out, and declare ``@known_gap("B02", "why")`` on the class instead."""
-        assert _overridden(type(self)) == []
+        found = _overridden(type(self))
+        assert not found, f"deleted or overridden: {', '.join(found)}"
 
     @rule("C06")
     def test_c06_a_foreign_continuation_is_refused(self, case: Any) -> None:

@@ -74,7 +74,8 @@ async def find_submission(record: SubmissionRecord, context: Context) -> Job | N
 
 async def _submit(context: Context, body: Mapping[str, Any]) -> Job:
     async with context.submission():
-        answer = await post_json(context, f"{_base(context)}/videos", {**body, "label": context.label}, headers=_key(context), by_code=CODES)
+        body = {**body, "label": context.label}
+        answer = await post_json(context, f"{_base(context)}/videos", body, headers=_key(context), by_code=CODES)
         if not isinstance(answer.get("id"), str):
             raise BadBackendResponse("the answer names no video")
     return Job(id=answer["id"])
