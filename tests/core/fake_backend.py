@@ -91,7 +91,8 @@ async def _picture(request: Any, context: Context) -> Outcome:
         if not body.startswith(b"\x89PNG"):
             raise BadBackendResponse("that is no picture")
     pieces = [Piece(data=body, mime="image/png", continuation=ContinuationData(data={"turn": context.label})) for _ in range(request.n)]
-    return Outcome(pieces=tuple(pieces), request_id=reply.headers.get("X-Request-Id"), cost_usd=context.settings.get("cost", 0.08) * request.n)
+    cost = context.settings.get("cost", 0.08) * request.n
+    return Outcome(pieces=tuple(pieces), request_id=reply.headers.get("X-Request-Id"), cost_usd=cost)
 
 
 @hookimpl

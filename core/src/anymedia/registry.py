@@ -200,7 +200,7 @@ class Registry:
             failed = clean_error(error)
         except Exception as error:  # noqa: BLE001 - whatever an SDK raises
             failed = raised(name, error)
-        except BaseException as error:  # cancelled: the SDK's frames, and the key in them, stay behind here too
+        except BaseException as error:  # noqa: BLE001 - cancelled: the SDK's frames, and the key in them, stay behind here too
             error.__context__ = None
             raise error.with_traceback(None) from None
         else:
