@@ -84,7 +84,7 @@ def _arrange(service: FakeService, cell: Cell) -> None:
         times = 1 if cell.step == "submit" else 2
         server.fail("status", on=on, times=times, status=int(cell.fault))
     elif cell.fault == "timeout":
-        server.fail("delay", on=on, times=1, seconds=2.0)
+        server.fail("delay", on=on, times=1, seconds=4.0)
     elif cell.fault != "refused":
         server.fail(cell.fault, on=on, times=1 if cell.step == "submit" else 2)  # type: ignore[arg-type]
 
@@ -105,14 +105,14 @@ async def _play(cell: Cell, service: FakeService, folder: Path) -> Seen:
     fields = {"prompt": "a fox"} | await _inputs(cell, service, store, folder)
     posts = len([r for r in service.http.received if r.method == "POST"])
     url = f"http://127.0.0.1:{closed_port()}" if cell.fault == "refused" else service.http.url
-    settings = fake_settings(url, timeout=0.5)
+    settings = fake_settings(url, timeout=1.5)
     settings = attrs.evolve(settings, fetch_allow=(f"127.0.0.1:{service.files.port}",))
     _arrange(service, cell)
     error: MediaError | None = None
     async with fake_router(service, settings=settings, store=store, clock=Hasty()) as router:
         router._engine.polls.rate = 1e6
         try:
-            await getattr(router, cell.operation)(output=f"{folder}/out/", deadline=20, **fields)
+            await getattr(router, cell.operation)(output=f"{folder}/out/", deadline=60, **fields)
         except MediaError as caught:
             error = caught
         row = router.jobs()[0]

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -290,7 +291,9 @@ async def test_a_child_that_needs_too_much_memory_is_an_invalid_request(monkeypa
 
     def tight(*args: Any) -> Any:
         child = start(*args)
+        child.send_signal(signal.SIGSTOP)  # so that it does not run ahead of its limit
         resource.prlimit(child.pid, resource.RLIMIT_AS, (120 * 1024**2, 120 * 1024**2))
+        child.send_signal(signal.SIGCONT)
         return child
 
     monkeypatch.setattr(media_process, "_start", tight)
@@ -302,16 +305,21 @@ async def test_a_child_that_needs_too_much_memory_is_an_invalid_request(monkeypa
 async def test_a_child_sees_no_keys_and_ends_with_its_task(children: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", "secret-canary")
     data = samples.encode(Pillow.effect_noise((4000, 4000), 50), "BMP")
+    start = media_process._start
+
+    def held(*args: Any) -> Any:
+        child = start(*args)
+        child.send_signal(signal.SIGSTOP)  # so that it is there to be looked at
+        return child
+
+    monkeypatch.setattr(media_process, "_start", held)
     task = asyncio.create_task(loaded(data, InputForm(formats=("png",))))
     while not children:
         await asyncio.sleep(0.01)
     if sys.platform == "linux":
-        environment = Path(f"/proc/{children[0].pid}/environ")
-        for _ in range(200):
-            if b"PYTHONPATH" in environment.read_bytes():
-                break
-            await asyncio.sleep(0.01)
-        assert b"secret-canary" not in environment.read_bytes()
+        environment = Path(f"/proc/{children[0].pid}/environ").read_bytes()
+        assert b"PYTHONPATH" in environment
+        assert b"secret-canary" not in environment
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

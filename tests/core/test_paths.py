@@ -280,6 +280,7 @@ while swaps < int(sys.argv[2]) or not os.path.exists(sys.argv[3]):
 
 
 @posix
+@pytest.mark.timeout(600)
 def test_a_symlink_race_with_ten_thousand_swaps_never_escapes(house: House, capsys: pytest.CaptureFixture[str]) -> None:
     """Another process swaps a folder for a link to the outside and back, while this one reads and writes through it."""
     (house.root / "link").symlink_to(house.outside)

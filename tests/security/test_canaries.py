@@ -56,7 +56,7 @@ async def carry_out(here: World, router: Any, end: str, output: Path) -> Any:
     kind = {"deadline": "delay", "cancelled": "delay"}.get(end, end)
     if end != "success":
         here.fail(kind)
-    deadline = 0.5 if end == "deadline" else 20.0
+    deadline = 2.0 if end == "deadline" else 60.0
     call = router.generate_image(prompt=PROMPT, backend=here.name, output=f"{output}/", deadline=deadline)
     task = asyncio.create_task(call)
     if end == "cancelled":

@@ -109,7 +109,7 @@ class World:
             body = {"error": {"message": said, "code": status, "type": "odd", "status": said}}
             self.wire.fail("status", on=on, reply=Reply.of_json(body, status=status, headers={"x-request-id": "req-1"}))
             return
-        more = {"seconds": 3.0} if kind == "delay" else {}
+        more = {"seconds": 5.0} if kind == "delay" else {}
         self.wire.fail(kind, on=on, **more)
 
     def arrived(self) -> int:
