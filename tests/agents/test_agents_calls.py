@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 from pathlib import Path
 
 import pytest
 
-from anymedia.agents import generate_media, generate_media_sync, media_job_sync, plan_media_sync
 from anymedia.agents import calls as module
+from anymedia.agents import generate_media, generate_media_sync, media_job_sync, plan_media_sync
 
 
 @pytest.fixture(autouse=True)
@@ -56,9 +55,7 @@ def test_one_router_is_kept_for_a_loop_and_closed_with_it() -> None:
     assert seen[0] is seen[1]
     with pytest.raises(Exception, match=r"(?i)closed"):
         seen[0].store.calls()
-    seen.clear()
-    gc.collect()
-    assert len(module._kept) == 0
+    assert module._kept == {}
 
 
 async def _within() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import weakref
 from collections.abc import AsyncGenerator, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,17 @@ from .tool import Action, MediaTool, tell
 
 __all__ = ["generate_batch", "generate_media", "generate_media_sync", "media_job", "media_job_sync", "plan_media", "plan_media_sync"]
 
-_kept: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Router, AsyncGenerator[Router, None]]] = weakref.WeakKeyDictionary()
+#: Event loop -> its router and what holds it open.
+_kept: dict[asyncio.AbstractEventLoop, tuple[Router, AsyncGenerator[Router, None]]] = {}
 
 
 async def _lifetime() -> AsyncGenerator[Router, None]:
     """Hold a router open. An event loop closes its async generators when it ends, and so this one."""
-    async with Router(on_progress=tell) as router:
-        yield router
+    try:
+        async with Router(on_progress=tell) as router:
+            yield router
+    finally:
+        _kept.pop(asyncio.get_running_loop(), None)
 
 
 async def _router() -> Router:
@@ -35,7 +38,7 @@ async def _router() -> Router:
 
 async def close_media() -> None:
     """Close the running event loop's router now rather than with the loop; the next call makes a new one."""
-    if (kept := _kept.pop(asyncio.get_running_loop(), None)) is not None:
+    if (kept := _kept.get(asyncio.get_running_loop())) is not None:
         await kept[1].aclose()
 
 
