@@ -137,5 +137,5 @@ def test_no_call_breaks_it_or_leaves_its_place(work: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize("job_id", [*HOSTILE, 7, None, [], {}])
 async def test_no_job_id_breaks_it(tool: MediaTool, job_id: Any) -> None:
     for action in ("look", "wait", "cancel"):
-        answer = await tool.job(job_id, action, 0.01)  # type: ignore[arg-type]
+        answer = await tool.job(job_id, action, 0.01)
         assert answer["error"]["code"] in {"unknown_job", "invalid_request"}

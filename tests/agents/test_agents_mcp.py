@@ -90,7 +90,7 @@ async def test_it_lists_its_tools_with_schemas(over_stdio: tuple[Client, Path]) 
     for tool in tools.values():
         jsonschema.Draft202012Validator.check_schema(tool.input_schema)
         jsonschema.Draft202012Validator.check_schema(tool.output_schema)
-    assert tools["plan_media"].annotations.read_only_hint is True
+    assert tools["plan_media"].model_dump()["annotations"]["read_only_hint"] is True
     assert "OPENAI_API_KEY" in (client.instructions or "")
     told = (await check(client, "media_capabilities", {})).structured_content["backends"]
     assert told["local"]["usable"] is True
