@@ -11,7 +11,7 @@ from typing import Any
 
 from wire.http_server import Reply
 
-__all__ = ["Refused", "bytes_of", "camel", "error", "only", "seconds_of", "shape_of", "unbase64", "want"]
+__all__ = ["Refused", "bytes_of", "camel", "error", "fit", "only", "seconds_of", "shape_of", "unbase64", "want"]
 
 #: Pixels an edge that a tier stands for here: true to its order, small enough to be drawn at once.
 _EDGES = {"512": 128, "1K": 256, "2K": 320, "4K": 384}
@@ -41,6 +41,29 @@ def only(found: Mapping[str, Any], allowed: Iterable[str], where: str) -> None:
             raise Refused(f"Invalid JSON payload received. Unknown name \"{key}\" at '{where}': Cannot find field.")
 
 
+def fit(found: Any, shape: Any, where: str) -> None:
+    """Refuse what is not of a shape: a type, a tuple of words, a mapping of the known fields, ``[shape]`` for a list."""
+    if isinstance(shape, Mapping):
+        _be(isinstance(found, Mapping), found, where)
+        only(found, shape, where)
+        for key, value in found.items():
+            fit(value, shape[key], f"{where}.{key}")
+    elif isinstance(shape, list):
+        _be(isinstance(found, list), found, where)
+        for index, value in enumerate(found):
+            fit(value, shape[0], f"{where}[{index}]")
+    elif isinstance(shape, tuple):
+        _be(found in shape, found, where)
+    else:
+        kinds = (int, float) if shape is float else shape
+        _be(isinstance(found, kinds) and (shape is bool or not isinstance(found, bool)), found, where)
+
+
+def _be(right: bool, found: object, where: str) -> None:
+    if not right:
+        raise Refused(f"Invalid value at '{where}': {str(found)[:60]!r}")
+
+
 def want(condition: object, message: str) -> None:
     """Refuse a request that does not hold to something."""
     if not condition:
@@ -48,7 +71,7 @@ def want(condition: object, message: str) -> None:
 
 
 def camel(value: Any) -> Any:
-    """Return JSON with its fields in one spelling: protobuf takes ``voice_config`` and ``voiceConfig``, and google-genai sends both."""
+    """Return JSON with its fields in one spelling: protobuf takes ``mime_type`` and ``mimeType``, and google-genai sends both."""
     if isinstance(value, Mapping):
         return {re.sub(r"_([a-z])", lambda m: m[1].upper(), key): camel(inner) for key, inner in value.items()}
     return [camel(inner) for inner in value] if isinstance(value, list) else value
