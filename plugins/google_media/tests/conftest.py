@@ -151,3 +151,14 @@ def new_router(fake: GoogleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 async def router(new_router: MakeRouter) -> AsyncIterator[Router]:
     async with new_router() as made:
         yield made
+
+
+@pytest.fixture(params=["aiohttp", "httpx2"])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The classic calls' transport: the SDK takes aiohttp where it is installed."""
+    if request.param == "httpx2":
+        from google.genai import _api_client
+
+        monkeypatch.setattr(_api_client, "has_aiohttp", False)
+        monkeypatch.setattr("google_media._client._session", lambda: None)
+    yield request.param

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -71,17 +70,6 @@ CALLS = {
     "interactions": ("generate_image", "gemini-nano-banana-2.1", GenerateImage(prompt="a fox")),
     "background": ("generate_video", "gemini-omni-1.2-flash", GenerateVideo(prompt="waves")),
 }
-
-
-@pytest.fixture(params=["aiohttp", "httpx2"])
-def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The classic calls' transport: the SDK takes aiohttp where it is installed."""
-    if request.param == "httpx2":
-        from google.genai import _api_client
-
-        monkeypatch.setattr(_api_client, "has_aiohttp", False)
-        monkeypatch.setattr("google_media._client._session", lambda: None)
-    yield request.param
 
 
 async def call(family: str, make_context: Any, **settings: Any) -> MediaError:
