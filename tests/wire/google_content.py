@@ -77,7 +77,8 @@ class Turn:
 class Content:
     """The method's state: what was asked, what is answered next, and the signatures that were given out.
 
-    ``next_answers`` are taken one a call: ``blocked_prompt``, ``blocked_candidate``, ``text_only``, ``empty``, ``plain``.
+    ``next_answers`` are taken one a call: ``blocked_prompt``, ``blocked_candidate``, ``text_only``, ``empty``, ``two``
+    (pictures), ``signed_end`` (the signature of the turn comes in a part of its own, without words).
     """
 
     turns: list[Turn] = attrs.field(factory=list)
@@ -128,6 +129,10 @@ class Content:
         if kind == "empty":
             return base | {"candidates": [{"finishReason": "NO_IMAGE"}]}
         parts = self._speech(turn) if turn.model in TTS_MODELS else self._drawn(turn)
+        if kind == "two":
+            parts += self._drawn(turn)[-1:]
+        if kind == "signed_end":
+            parts.append({"text": "", "thoughtSignature": self._sign("")})
         return base | {"candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": "STOP"}], "usageMetadata": usage}
 
     def _drawn(self, turn: Turn) -> list[Mapping[str, Any]]:
@@ -136,7 +141,7 @@ class Content:
         tiers = ("512", "1K", "2K", "4K") if turn.model == "gemini-3.1-flash-image" else ("1K", "2K", "4K")
         want(found.get("imageSize", "1K") in tiers, "image_size is not supported")
         form = found.get("imageOutputOptions", {}).get("mimeType", "image/png").removeprefix("image/")
-        number = len(self.turns)
+        number = len(self.made) + 1
         width, height = shape_of(found.get("aspectRatio"), found.get("imageSize"))
         data = image(width, height, form, tint=number)
         self.made.append(data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from wire.google_server import KEY, LOCATION, PROJECT, GoogleServer
 from anymedia.capabilities import ModelRow
 from anymedia.context import Context, LoadedMedia
 from anymedia.credentials import Secret
+from anymedia.generation_config import GenerationConfig
 from anymedia.media import Media
 from anymedia.policy import Policy
 from anymedia.registry import discover
 from anymedia.requests import Mask, Operation, StoredFile
+from anymedia.results import Result
 from anymedia.router import Router
 from anymedia.settings import InstanceSettings, Settings
 from google_media import plugin
@@ -162,3 +164,30 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(_api_client, "has_aiohttp", False)
         monkeypatch.setattr("google_media._client._session", lambda: None)
     yield request.param
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Callable[[str, bytes], str]:
+    """Write a picture and return its path."""
+
+    def write(name: str, data: bytes) -> str:
+        (tmp_path / name).write_bytes(data)
+        return str(tmp_path / name)
+
+    return write
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> str:
+    return f"{tmp_path}/out/"
+
+
+@pytest.fixture
+def ask(router: Router, out: str) -> Callable[..., Awaitable[Result]]:
+    """Do what the agent's flat form asks for; by the model with typed references where none is named."""
+
+    async def do(policy: Policy | None = None, **config: object) -> Result:
+        found = GenerationConfig.from_json({"mode": "image", "model": "imagen-3.0-capability-001", **config})
+        return await router.execute(found.to_request(), backend=found.backend, model=found.model, policy=policy, output=out)
+
+    return do

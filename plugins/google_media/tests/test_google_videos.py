@@ -23,11 +23,6 @@ FIRST, LAST, THIRD = (image(112, 64, tint=n) for n in (1, 2, 3))
 OMNI, VEO = "gemini-omni-1.2-flash", "veo-3.1-generate-001"
 
 
-@pytest.fixture
-def out(tmp_path: Path) -> str:
-    return f"{tmp_path}/out/"
-
-
 async def film(router: Router, out: str, backend: str = "google", model: str = OMNI, **more: object) -> Result:
     options = {"duration": 4, **more}
     return await router.generate_video(prompt="waves", backend=backend, model=model, output=out, **options)
