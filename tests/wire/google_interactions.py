@@ -90,7 +90,8 @@ class Interaction:
 class Interactions:
     """All interactions and files. ``looks``: how often a video is looked at before it is done.
 
-    ``next_ends`` are taken one an interaction: ``completed``, ``failed``, ``refused``, ``empty``, ``words``, ``budget``.
+    ``next_ends`` are taken one an interaction: ``completed``, ``two`` (pictures), ``failed``, ``refused``, ``empty``,
+    ``words``, ``budget``.
     """
 
     looks: int = 1
@@ -205,7 +206,7 @@ class Interactions:
             return
         end = self.ends[found.id]
         found.status = {"failed": "failed", "refused": "failed", "budget": "budget_exceeded"}.get(end, "completed")
-        if end == "completed":
+        if end in {"completed", "two"}:
             found.media = self._draw(found)
             if found.kind == "video" and (found.body.get("response_format") or {}).get("delivery") == "uri":
                 found.file = f"out{found.id[-4:]}"
@@ -272,7 +273,8 @@ class Interactions:
         else:
             block["data"] = base64.b64encode(found.media).decode()
         words = {"type": "text", "text": f"Made {found.kind} {found.id}."}
-        return [thought, {"type": "model_output", "content": [words, block]}]
+        blocks = [block, block | {"data": base64.b64encode(image(64, 64)).decode()}] if end == "two" else [block]
+        return [thought, {"type": "model_output", "content": [words, *blocks]}]
 
     def download(self, received: Received, name: str) -> Reply:
         """Answer a download."""

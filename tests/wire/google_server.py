@@ -20,7 +20,7 @@ from typing import Any
 from wire.google_content import IMAGE_MODELS, TTS_MODELS, Content
 from wire.google_interactions import OMNI_MODELS, Interactions
 from wire.google_predict import Predictions
-from wire.google_values import Refused, error, unbase64
+from wire.google_values import Refused, error, unbase64, worded
 from wire.http_server import HttpServer, Received, Reply
 
 __all__ = ["KEY", "LOCATION", "PROJECT", "GoogleServer", "flat"]
@@ -86,7 +86,8 @@ class GoogleServer(HttpServer):
                 try:
                     return self._answered(name, received, found.groupdict())
                 except Refused as refused:
-                    return refused.reply
+                    # A bad key is turned away in front of all methods, in the shape they share.
+                    return worded(refused) if name in {"create", "get", "cancel"} and not refused.reason else refused.reply
         return error(404, f"The requested URL {received.path} was not found on this server.")
 
     def _answered(self, name: str, received: Received, parts: Mapping[str, str | None]) -> Reply:

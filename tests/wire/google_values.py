@@ -11,11 +11,12 @@ from typing import Any
 
 from wire.http_server import Reply
 
-__all__ = ["Refused", "bytes_of", "camel", "error", "fit", "only", "seconds_of", "shape_of", "unbase64", "want"]
+__all__ = ["Refused", "bytes_of", "camel", "error", "fit", "only", "seconds_of", "shape_of", "unbase64", "want", "worded"]
 
 #: Pixels an edge that a tier stands for here: true to its order, small enough to be drawn at once.
 _EDGES = {"512": 128, "1K": 256, "2K": 320, "4K": 384}
 _MAGIC = {"image/png": b"\x89PNG", "image/jpeg": b"\xff\xd8\xff", "image/webp": b"RIFF"}
+_WORDS = {400: "invalid_request", 404: "not_found", 409: "conflict", 429: "too_many_requests"}
 _STATUS = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED"}
 
 
@@ -24,8 +25,14 @@ class Refused(Exception):
 
     def __init__(self, message: str, code: int = 400, *, reason: str = "", details: Iterable[Mapping[str, Any]] = ()) -> None:
         super().__init__(message)
+        self.code, self.reason = code, reason
         more = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason}] if reason else []
         self.reply = error(code, message, [*more, *details])
+
+
+def worded(refused: Refused) -> Reply:
+    """Return an error as interactions write it: a word for its code, no status and no details."""
+    return Reply.of_json({"error": {"code": _WORDS.get(refused.code, "internal_error"), "message": str(refused)}}, status=refused.code)
 
 
 def error(code: int, message: str, details: Iterable[Mapping[str, Any]] = ()) -> Reply:

@@ -111,7 +111,8 @@ def test_what_is_wrong_is_refused_and_named(fake: GoogleServer, path: str, body:
     before = len(fake.content.turns), len(fake.predictions.calls), len(fake.interactions.made)
     status, answer = post(fake, path, body)
     assert status == 400
-    assert answer["error"]["status"] == "INVALID_ARGUMENT"
+    shape = {"code": "invalid_request"} if path == INTERACTIONS else {"code": 400, "status": "INVALID_ARGUMENT", "details": []}
+    assert answer["error"] == shape | {"message": answer["error"]["message"]}
     assert said in answer["error"]["message"]
     assert before == (len(fake.content.turns), len(fake.predictions.calls), len(fake.interactions.made))
 

@@ -75,6 +75,29 @@ async def test_a_replayed_chat_over_three_turns_keeps_its_signatures(router: Rou
     assert Path(results[0].path).read_bytes() == fake.content.made[0]
 
 
+async def test_a_signature_that_came_without_words_goes_back_too(router: Router, fake: GoogleServer, out: str) -> None:
+    fake.content.next_answers.append("signed_end")
+    await chat(router, "cloud", out, 2)
+    end = fake.content.turns[-1].contents[1]["parts"][-1]
+    assert end == {"text": "", "thoughtSignature": fake.content.signed[""]}
+
+
+@pytest.mark.parametrize("backend", ["cloud", "google"])
+async def test_every_picture_of_an_answer_comes_home_and_can_be_gone_on_from(
+    router: Router, fake: GoogleServer, out: str, backend: str
+) -> None:
+    fake.content.next_answers.append("two")
+    fake.interactions.next_ends.append("two")
+    result = await router.generate_image(prompt="two foxes", backend=backend, output=out)
+    assert len(result.files) == 2
+    assert len({Path(f.path).read_bytes() for f in result.files}) == 2
+    assert fake.submits() == 1
+    for number, file in enumerate(result.files):
+        await router.generate_image(prompt="make it blue", continue_from=file.continuation_id, output=out)
+        if backend == "cloud":
+            assert fake.content.turns[-1].pictures() == [fake.content.made[number]] == [Path(file.path).read_bytes()]
+
+
 async def test_a_stored_chat_holds_no_media_bytes(router: Router, fake: GoogleServer, out: str) -> None:
     result = (await chat(router, "cloud", out, 2))[-1]
     assert result.continuation_id is not None
