@@ -134,10 +134,12 @@ def new_router(fake: GoogleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         options={"mode": "agent_platform", **place},
         models=old,
     )
+    key = {"api_key": "GOOGLE_API_KEY"}
+    platform = {"plugin": "google", "service": "agent_platform", "base_url": fake.url, "options": place, "credentials": key}
     instances = {
         "google": InstanceSettings(name="google", plugin="google", service="gemini", base_url=fake.url),
-        "cloud": InstanceSettings(name="cloud", plugin="google", service="agent_platform", base_url=fake.url, options=place),
-        "studio": InstanceSettings(name="studio", plugin="google", service="agent_platform", base_url=fake.url, options=place, models=old),
+        "cloud": InstanceSettings(name="cloud", **platform),
+        "studio": InstanceSettings(name="studio", **platform, models=old),
         "own": own,
     }
     settings = Settings(instances=instances, state_dir=tmp_path / "state", fetch_allow=("127.0.0.1",))
