@@ -38,7 +38,9 @@ size = { one_of = ["1024x1024"] }
 VIEWS = [BackendView(name="family", matrix=parse_matrix(tomllib.loads(FAMILY), "family.toml"))]
 
 
-@pytest.mark.parametrize(("size", "model", "tier"), [("2048x2048", "best", "2K"), ("4096x4096", "best", "4K"), ("1024x1024", "exact", None)])
+@pytest.mark.parametrize(
+    ("size", "model", "tier"), [("2048x2048", "best", "2K"), ("4096x4096", "best", "4K"), ("1024x1024", "exact", None)]
+)
 def test_the_best_model_that_can_say_a_size_in_its_own_words_is_chosen(size: str, model: str, tier: str | None) -> None:
     found = plan(GenerateImage(prompt="a fox", size=size), VIEWS, Policy(), TODAY)
     assert found.chosen.model == model
