@@ -8,12 +8,12 @@ import attrs
 
 from ..capabilities import ContinueRule, Fidelity, InputRule, MaskRule, ReferencesRule
 from ..media import Image, Media, Video
-from ..requests import Continuation, Mask, Reference
+from ..requests import Continuation, Inpaint, Mask, Reference, Request
 from ..results import Adjustment
 from .draft import MODES, Draft, json_value
 from .types import Check, InputForm
 
-__all__ = ["checks_of", "fit_inputs", "forms_of"]
+__all__ = ["checks_of", "fit_inputs", "forms_of", "set_aside"]
 
 _WORDS = {
     "source": "source file",
@@ -164,7 +164,8 @@ def _fit_references(draft: Draft, rule: ReferencesRule, references: Iterable[Ref
     found = tuple(references)
     low, high = rule.count
     if not low <= len(found) <= high:
-        draft.reject("input_count", f"{draft.who} takes {low} to {high} reference images, not {len(found)}", "references")
+        counted = ", the continued one counted" if draft.get("continue_from") else ""
+        draft.reject("input_count", f"{draft.who} takes {low} to {high} reference images{counted}, not {len(found)}", "references")
     by_role: dict[str, list[Reference]] = {}
     for reference in found:
         by_role.setdefault(reference.role, []).append(reference)
@@ -219,6 +220,15 @@ def _fit_continuation(draft: Draft, continuation: Continuation) -> None:
     if rule.seconds and seconds is not None and not rule.seconds[0] <= seconds <= rule.seconds[1]:
         text = f"{draft.who} goes on from {rule.seconds[0]:g} to {rule.seconds[1]:g} s of video, not {seconds:g} s"
         draft.reject("input_length", text, "continue_from")
+
+
+def set_aside(request: Request) -> list[str]:
+    """Say so where a source of its own takes the place of the image that a masked edit would go on from."""
+    if not isinstance(request, Inpaint) or request.source is None or request.continue_from is None:
+        return []
+    if request.source.path is not None and str(request.source.path) in {file.path for file in request.continue_from.files[:1]}:
+        return []
+    return [f"the source given is changed, not the image of {request.continue_from.id!r}, which only decides the backend"]
 
 
 def _fit_extra(draft: Draft) -> None:

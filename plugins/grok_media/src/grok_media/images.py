@@ -5,12 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from anymedia.capabilities import ReferencesRule
 from anymedia.context import Context, LoadedMedia
-from anymedia.errors import ContentRefused, UnknownContinuation, UnsupportedInput
+from anymedia.errors import ContentRefused, UnknownContinuation
 from anymedia.requests import Continuation, EditWithReferences, GenerateImage
 from anymedia.results import Outcome, Piece
 
@@ -32,19 +30,8 @@ async def generate(request: GenerateImage, context: Context) -> Outcome:
 
 
 async def edit(request: EditWithReferences, context: Context) -> Outcome:
-    """Edit one picture, or make one from up to five: ``<IMAGE_1>`` in the prompt is the first.
-
-    Raises:
-        UnsupportedInput: when the continued image makes one too many.
-    """
-    pictures = [context.read(reference.image) for reference in request.references]
-    before = request.continue_from
-    if before is not None and before.files and all(r.image.path != Path(before.files[0].path) for r in request.references):
-        pictures.insert(0, _continued(before, context))  # it is gone on from beside the pictures that were given
-    rule = None if context.operation is None else context.operation.inputs.get("references")
-    if isinstance(rule, ReferencesRule) and len(pictures) > rule.count[1]:
-        raise UnsupportedInput(f"'{context.model}' takes {rule.count[1]} pictures at most, the continued one included, not {len(pictures)}")
-    return await _make(request, context, pictures)
+    """Edit one picture, or make one from several: ``<IMAGE_1>`` in the prompt is the first."""
+    return await _make(request, context, [context.read(reference.image) for reference in request.references])
 
 
 def _continued(continuation: Continuation, context: Context) -> LoadedMedia:

@@ -147,13 +147,6 @@ def covering(picture: Picture, width: int, height: int) -> Picture:
     return Picture(fit(picture.rgb), None if picture.alpha is None else fit(picture.alpha))
 
 
-def _source(request: Inpaint, context: Context) -> Picture:
-    if request.source is not None:
-        return read_picture(context.read(request.source).data)
-    assert request.continue_from is not None
-    return read_picture(context.read(request.continue_from.files[0]).data, "$.continue_from")
-
-
 def _region(mask: Mask, context: Context, picture: Picture) -> Region:
     """Return the region to change.
 
@@ -176,7 +169,8 @@ def _region(mask: Mask, context: Context, picture: Picture) -> Region:
 async def inpaint(request: Inpaint, context: Context) -> Outcome:
     """Erase or fill a region, or grow the picture; every pixel outside the region stays as it is."""
     wish = read(request.prompt, request.negative_prompt)
-    picture = _source(request, context)
+    assert request.source is not None  # a continued image is the source by now
+    picture = read_picture(context.read(request.source).data)
     if request.edit_mode == "outpaint" and request.mask is None:
         size = _grown_size(request, picture)
     warnings = [_UNKNOWN.format("the filling is chosen")] if wish.is_empty and request.edit_mode == "inpaint" else []
@@ -238,9 +232,6 @@ async def edit(request: EditWithReferences, context: Context) -> Outcome:
         return reference, read_picture(context.read(reference.image).data, "$.references")
 
     loaded = [load(reference) for reference in request.references]
-    if request.continue_from is not None:
-        earlier = read_picture(context.read(request.continue_from.files[0]).data, "$.continue_from")
-        loaded.insert(0, (Reference(image=b"earlier"), earlier))
     by_role = {role: [pair for pair in loaded if pair[0].role == role] for role in ("source", "style", "control", "subject")}
     warnings: list[str] = []
 
