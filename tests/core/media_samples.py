@@ -8,6 +8,7 @@ import math
 import struct
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,12 @@ def movie(
     """A video, a sound or both."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "file"  # a real file: "fast start" opens it anew
-        _write_movie(path, container, video, audio, seconds, size, options or {}, rate, layout, stream_options or {})
+        # In a thread that ends with the work: for root, SVT-AV1 makes the thread it is called in a real-time one (FIFO, 99),
+        # as every process would be that is started from there, and all others on the machine wait for these.
+        with ThreadPoolExecutor(1) as alone:
+            alone.submit(
+                _write_movie, path, container, video, audio, seconds, size, options or {}, rate, layout, stream_options or {}
+            ).result()
         return path.read_bytes()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import os
 import signal
 import sys
 from pathlib import Path
@@ -258,6 +259,15 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return started
 
 
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Children stop before they begin, so that they are there to be looked at however busy the machine is."""
+    launcher = tmp_path / "python"
+    launcher.write_text(f'#!/bin/sh\nkill -STOP $$\nexec "{sys.executable}" "$@"\n')
+    launcher.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(launcher))
+
+
 async def test_a_large_picture_is_converted_in_a_child(children: list[Any]) -> None:
     found = await loaded(samples.good("jpeg exif"), InputForm(formats=("png",)))
     assert (found.width, found.height) == (32, 48) == (sniff(found.data).width, sniff(found.data).height)
@@ -281,7 +291,7 @@ async def test_a_mask_of_a_42_megapixel_photo_is_no_bomb() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no address space limit there")
-async def test_a_child_that_needs_too_much_memory_is_an_invalid_request(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_child_that_needs_too_much_memory_is_an_invalid_request(held: None, monkeypatch: pytest.MonkeyPatch) -> None:
     # the limit is set in the child from its own hard limit, so it is lowered here for children alone
     import resource
 
@@ -291,7 +301,7 @@ async def test_a_child_that_needs_too_much_memory_is_an_invalid_request(monkeypa
 
     def tight(*args: Any) -> Any:
         child = start(*args)
-        child.send_signal(signal.SIGSTOP)  # so that it does not run ahead of its limit
+        os.waitpid(child.pid, os.WUNTRACED)
         resource.prlimit(child.pid, resource.RLIMIT_AS, (120 * 1024**2, 120 * 1024**2))
         child.send_signal(signal.SIGCONT)
         return child
@@ -302,18 +312,10 @@ async def test_a_child_that_needs_too_much_memory_is_an_invalid_request(monkeypa
     assert resource.getrlimit(resource.RLIMIT_AS) == (soft, hard)
 
 
-async def test_a_child_sees_no_keys_and_ends_with_its_task(children: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="no stopped processes there")
+async def test_a_child_sees_no_keys_and_ends_with_its_task(held: None, children: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", "secret-canary")
-    data = samples.encode(Pillow.effect_noise((4000, 4000), 50), "BMP")
-    start = media_process._start
-
-    def held(*args: Any) -> Any:
-        child = start(*args)
-        child.send_signal(signal.SIGSTOP)  # so that it is there to be looked at
-        return child
-
-    monkeypatch.setattr(media_process, "_start", held)
-    task = asyncio.create_task(loaded(data, InputForm(formats=("png",))))
+    task = asyncio.create_task(loaded(samples.good("jpeg exif"), InputForm(formats=("png",))))
     while not children:
         await asyncio.sleep(0.01)
     if sys.platform == "linux":

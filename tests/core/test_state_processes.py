@@ -39,7 +39,7 @@ def together(path: Path, command: str, count: int) -> list[str]:
             assert worker.stdout is not None
             assert worker.stdout.readline() == "ready\n"
         gun.touch()
-        said = [worker.communicate(timeout=60) for worker in workers]
+        said = [worker.communicate(timeout=110) for worker in workers]
     finally:
         for worker in workers:
             worker.kill()
