@@ -129,6 +129,7 @@ class Engine:
             clients=lambda name, factory: self.clients.get(record.backend, secrets, name, factory),
             fetch=fetch,
             on_progress=lambda fraction, note: self.report(record, fraction=fraction, note=note),
+            now=self.clock.now,
         )
 
     def report(self, record: CallRecord, *, fraction: float | None = None, note: str = "") -> None:
