@@ -6,6 +6,7 @@ The core makes one `Context` per hook call. A plugin never reads files, environm
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -71,6 +72,7 @@ class Context:
     _clients: Callable[[str, Callable[[], Any]], Any] | None = attrs.field(default=None, alias="clients", repr=False)
     _fetch: Callable[[str, Mapping[str, str]], Awaitable[bytes]] | None = attrs.field(default=None, alias="fetch", repr=False)
     _on_progress: Callable[[float | None, str], None] | None = attrs.field(default=None, alias="on_progress", repr=False)
+    _now: Callable[[], float] = attrs.field(default=time.time, alias="now", repr=False)
     submissions: int = attrs.field(default=0, init=False)
 
     def secret(self, name: str) -> Secret:
@@ -84,6 +86,10 @@ class Context:
         except KeyError:
             known = ", ".join(self._secrets) or "none"
             raise PluginContractError(f"backend {self.backend!r} asked for the credential {name!r} (there are: {known})") from None
+
+    def now(self) -> float:
+        """Return seconds since the epoch, by the clock of whoever made the call: what ``expires_at`` is counted from."""
+        return self._now()
 
     def has_secret(self, name: str) -> bool:
         """Whether a credential of that name was found."""

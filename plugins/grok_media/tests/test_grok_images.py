@@ -105,6 +105,8 @@ async def test_an_image_held_back_is_refused_content_that_was_paid_for(router: R
         await router.generate_image(prompt="BLOCKED", backend="grok", output=f"{tmp_path}/")
     assert caught.value.charged == "yes"
     assert caught.value.delivery == "refused"
+    spent = router.store.spend()
+    assert (spent.reserved_usd, spent.committed_usd) == (0, pytest.approx(0.05))  # the ticks of the answer, not the quote
     assert fake.count("GenerateImage") == 1
 
 

@@ -112,7 +112,7 @@ def _held_back(context: Context, cost: float | None) -> ContentRefused:
         fix="change the prompt or the inputs; the same again will most likely be held back again",
         delivery="refused",
     )
-    error.charged = "yes" if cost else "unknown"  # such results are billed as usual, third parties say
+    error.charged, error.cost_usd = "yes" if cost else "unknown", cost or None  # billed as usual, third parties say
     return error
 
 

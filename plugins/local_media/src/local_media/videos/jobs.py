@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import threading
-import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -111,7 +110,7 @@ async def submit(spec: Mapping[str, Any], inputs: Mapping[str, bytes], context: 
             id=uuid.uuid4().hex,
             data={**spec, "inputs": kept},
             poll_after=0.3,
-            expires_at=time.time() + KEEP_SECONDS if kept else None,
+            expires_at=context.now() + KEEP_SECONDS if kept else None,
         )
         if context.label:
             drawer.note(context.label, {"id": made.id, "data": made.data, "expires_at": made.expires_at})
