@@ -101,8 +101,9 @@ def make_instances(registry: Registry, settings: Settings, environ: Mapping[str,
             found[name] = _without_plugin(wanted[name], error.message)
         else:
             found[name] = _make(wanted[name], matrix, env, settings.keys)
-            for secret in found[name].secrets().values():
-                register_secret(secret)
+            for credential in found[name].credentials:
+                if credential.secret is not None and not credential.public:
+                    register_secret(credential.secret)
     return found
 
 
@@ -149,11 +150,17 @@ def _sets_for(matrix: CapabilityMatrix, service: str) -> list[CredentialSet]:
 
 
 def _look_up(chosen: CredentialSet, own: InstanceSettings, env: Mapping[str, str], keys: Keys) -> tuple[Credential, ...]:
-    """Find each credential of a set; a configured variable stands in for the plugin's usual ones."""
-    return tuple(
-        find_credential(name, own.name, (own.credentials[name],) if name in own.credentials else usual, env, keys)
-        for name, usual in chosen.names.items()
-    )
+    """Find each credential of a set; a configured variable stands in for the plugin's usual ones, an option for a public one."""
+
+    def look_up(name: str, usual: tuple[str, ...]) -> Credential:
+        public, told = name in chosen.public, own.options.get(name)
+        variables = (own.credentials[name],) if name in own.credentials else usual
+        if public and isinstance(told, str) and told.strip():
+            where = f"options of {own.name}"
+            return Credential(name=name, variables=variables, found_in=where, secret=Secret(told.strip()), public=True)
+        return attrs.evolve(find_credential(name, own.name, variables, env, keys), public=public)
+
+    return tuple(look_up(name, usual) for name, usual in chosen.names.items())
 
 
 def _service(own: InstanceSettings, matrix: CapabilityMatrix, env: Mapping[str, str], keys: Keys) -> str:
@@ -184,7 +191,8 @@ def _credentials(
     if not sets:
         return (), tuple(strange)
     looked_up = [_look_up(s, own, env, keys) for s in sets]
-    best = min(looked_up, key=lambda found: sum(not c.secret for c in found))
+    # The one that lacks least; of several, one that the instance's own table names.
+    best = min(looked_up, key=lambda found: (sum(not c.secret for c in found), not any(c.name in own.credentials for c in found)))
     return best, (*strange, *(c.wanted for c in best if not c.secret))
 
 

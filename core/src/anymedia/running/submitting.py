@@ -76,6 +76,8 @@ def _classify(error: Exception, context: Context, backend: str) -> _Trouble:
     if not isinstance(error, MediaError):
         error = raised(backend, error)
     if context.submissions == 0:
+        if isinstance(error, BackendError):
+            error.delivery, error.charged = "not_sent", "no"
         return _Trouble(error=error, delivery="not_sent")
     if isinstance(error, BackendError):
         return _Trouble(error=error, delivery=error.delivery or "unknown")

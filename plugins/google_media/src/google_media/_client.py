@@ -2,7 +2,7 @@
 
 - ``HttpRetryOptions(attempts=1)``: without it the interactions client makes five attempts, and the classic one, on
   aiohttp, sends a POST again when the connection breaks (google-genai 3.4, ``_api_client.py`` and ``_gaos/google_genai.py``).
-- Redirects are off for both transports: the SDK would take the key and the body along to wherever they point.
+- Redirects are off for both transports, uploads included: the SDK would take the key and the body along to wherever they point.
 - ``automatic_continuation=False`` goes with every call that is waited for: else one call may become several billed ones.
 """
 
@@ -17,7 +17,7 @@ import attrs
 
 from anymedia.context import Context
 
-from ._errors import translated
+from ._errors import bad_answer, translated
 
 if TYPE_CHECKING:
     from google.genai import Client
@@ -132,7 +132,15 @@ def _session() -> Any:
         import aiohttp
     except ImportError:
         return None  # the SDK then uses httpx2 for all calls
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), trust_env=True, read_bufsize=1 << 22)
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(_refuse_redirect)
+    connector = aiohttp.TCPConnector(limit=0)
+    return aiohttp.ClientSession(connector=connector, trust_env=True, read_bufsize=1 << 22, trace_configs=[trace])
+
+
+async def _refuse_redirect(*_: Any) -> None:
+    """Stop before a redirect is followed: uploads are sent without the SDK's ``async_client_args``."""
+    raise bad_answer("it is a redirect, and none is followed")
 
 
 def _key(context: Context) -> str:
