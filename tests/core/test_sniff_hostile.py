@@ -51,7 +51,7 @@ def calls_of(work: Callable[[], object]) -> int:
 
 
 def test_refusing_costs_little_work(tmp_path: Path) -> None:
-    """A call takes some tenths of a microsecond, so this is a few milliseconds; tests/security prints the time itself."""
+    """A call takes a tenth of a microsecond, so this is ten milliseconds; tests/security prints the time itself."""
     heavy = {}
     for name, make in HOSTILE.items():
         path = tmp_path / "file"
@@ -61,7 +61,7 @@ def test_refusing_costs_little_work(tmp_path: Path) -> None:
             with pytest.raises(InvalidRequest):
                 sniff(path)
 
-        if (calls := calls_of(refused)) > 60_000:
+        if (calls := calls_of(refused)) > 100_000:
             heavy[name] = calls
     assert not heavy
 
