@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import attrs
@@ -71,6 +71,7 @@ class Context:
     _loaded: Mapping[Media | Mask | StoredFile, LoadedMedia] = attrs.field(factory=dict, alias="loaded", repr=False)
     _clients: Callable[[str, Callable[[], Any]], Any] | None = attrs.field(default=None, alias="clients", repr=False)
     _fetch: Callable[[str, Mapping[str, str]], Awaitable[bytes]] | None = attrs.field(default=None, alias="fetch", repr=False)
+    _stream: Callable[[str, int], AsyncGenerator[bytes]] | None = attrs.field(default=None, alias="stream", repr=False)
     _on_progress: Callable[[float | None, str], None] | None = attrs.field(default=None, alias="on_progress", repr=False)
     _now: Callable[[], float] = attrs.field(default=time.time, alias="now", repr=False)
     submissions: int = attrs.field(default=0, init=False)
@@ -130,6 +131,23 @@ class Context:
         if self._fetch is None:
             raise PluginContractError("this context cannot fetch")
         return await self._fetch(url, headers or {})
+
+    def stream(self, url: str, start: int = 0) -> AsyncGenerator[bytes]:
+        """Fetch a file of any size from a link that the provider gave, through the guarded fetcher and without a key.
+
+        Where a provider's own address answers with a redirect, this is the way to follow it.
+
+        Args:
+            url: http or https; to a public host, or to one that the settings allow.
+            start: the byte to start at.
+
+        Raises:
+            ValueError: the server cannot start there.
+            BackendUnavailable, BadBackendResponse: it fails, or is not asked at all.
+        """
+        if self._stream is None:
+            raise PluginContractError("this context cannot fetch")
+        return self._stream(url, start)
 
     def progress(self, fraction: float | None, note: str = "") -> None:
         """Tell the caller how far it is: 0 to 1, or None when that is not known."""

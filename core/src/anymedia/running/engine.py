@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -114,6 +114,13 @@ class Engine:
         async def fetch(url: str, headers: Mapping[str, str]) -> bytes:
             return await self.fetcher.fetch_bytes(url, headers=headers, credential_hosts=instance.hosts, for_caller=False)
 
+        async def stream(url: str, start: int) -> AsyncGenerator[bytes]:
+            async with self.fetcher.fetch(url, offset=start, for_caller=False) as download:
+                if download.start != start:
+                    raise ValueError(f"the server cannot start at byte {start}")
+                async for chunk in download.chunks():
+                    yield chunk
+
         return Context(
             backend=record.backend,
             model=record.model,
@@ -128,6 +135,7 @@ class Engine:
             loaded=loaded or {},
             clients=lambda name, factory: self.clients.get(record.backend, secrets, name, factory),
             fetch=fetch,
+            stream=stream,
             on_progress=lambda fraction, note: self.report(record, fraction=fraction, note=note),
             now=self.clock.now,
         )
