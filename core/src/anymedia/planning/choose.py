@@ -122,7 +122,7 @@ def _gate(
     if row.preview and not policy.preview and selection.model is None:
         return (Reason(code="preview", text=f"'{candidate}' is a preview; name it, or allow previews"),)
     if view.missing:
-        return (Reason(code="no_credentials", text=f"'{view.name}' is not usable: {', '.join(view.missing)}"),)
+        return (Reason(code="no_credentials", text=f"'{view.name}' is not usable: {view.lacks}", nearest=view.to_set),)
     return ()
 
 
