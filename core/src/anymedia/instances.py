@@ -43,6 +43,7 @@ class BackendInstance:
         base_url: where its requests go, None for the SDK's usual address; ``base_url_from`` says who set it.
         hosts: hosts (``host``, ``host:port``) that may be given its credentials.
         enforce_lifecycle: False for a compatible server: dates are then only noted.
+        elsewhere: the plugin's models that are of other services only, with those services.
     """
 
     name: str
@@ -56,6 +57,7 @@ class BackendInstance:
     base_url_from: str = ""
     hosts: tuple[str, ...] = ()
     enforce_lifecycle: bool = True
+    elsewhere: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, repr=False)
 
     @property
     def usable(self) -> bool:
@@ -71,6 +73,7 @@ class BackendInstance:
             missing=self.missing,
             enforce_lifecycle=self.enforce_lifecycle,
             service=self.service,
+            elsewhere=self.elsewhere,
         )
 
     @property
@@ -142,6 +145,7 @@ def _make(own: InstanceSettings, matrix: CapabilityMatrix, env: Mapping[str, str
         base_url_from=base_url_from if base_url else "",
         hosts=_hosts(own, service, matrix, base_url),
         enforce_lifecycle=service != COMPATIBLE,
+        elsewhere={} if service == COMPATIBLE else {r.id: r.services for r in matrix.models if r.services and not cut.model(r.id)},
     )
 
 

@@ -11,7 +11,7 @@ from wire.google_server import KEY, GoogleServer
 from wire.google_values import unbase64
 from wire.media_bytes import image
 
-from anymedia.errors import BackendTimeout, BadBackendResponse, ContentRefused, MediaError, QuotaExceeded, UnsupportedInput
+from anymedia.errors import BackendTimeout, BadBackendResponse, ContentRefused, MediaError, QuotaExceeded, UnknownModel, UnsupportedInput
 from anymedia.generation_config import GenerationConfig
 from anymedia.policy import Policy
 from anymedia.requests import GenerateVideo, Image, Reference
@@ -228,6 +228,13 @@ async def test_a_veo_extension_passes_the_stored_video_as_its_source(router: Rou
     assert (longer.files[0].seconds, longer.continued_as) == (11.0, "extend")
     assert longer.continuation_id != made.continuation_id
     assert str(longer.continuation_id).startswith("veo_vid_")
+
+
+async def test_veo_on_a_gemini_key_says_which_instance_has_it(router: Router, fake: GoogleServer, out: str) -> None:
+    with pytest.raises(UnknownModel, match="service 'agent_platform'") as caught:
+        await film(router, out, "google", VEO)
+    assert "'cloud'" in caught.value.fix
+    assert fake.received == []
 
 
 async def test_veo_cannot_edit(router: Router, fake: GoogleServer, out: str) -> None:

@@ -29,6 +29,7 @@ class BackendView:
         matrix: its matrix, already cut down to the instance's service and model table.
         missing: what it lacks to be usable (names of environment variables, a reason); empty when usable.
         enforce_lifecycle: False for somebody else's server that speaks the same protocol: dates are then only noted.
+        elsewhere: the plugin's models that are of other services than the instance's, with those services.
     """
 
     name: str
@@ -36,6 +37,7 @@ class BackendView:
     missing: tuple[str, ...] = ()
     enforce_lifecycle: bool = True
     service: str = ""
+    elsewhere: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, hash=False)
 
     @property
     def lacks(self) -> str:
