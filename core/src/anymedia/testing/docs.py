@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,7 @@ from ..hookspecs import HOOKS
 from .conformance import BackendConformance
 from .harness import loaded_registry
 from .rules import RULES, rule_of
+from .wire import MEANINGS, Wire
 
 __all__ = ["PAGES", "backends", "capabilities", "conformance", "error_tree", "hooks"]
 
@@ -125,11 +127,30 @@ def conformance() -> str:
     out = ["# The conformance rules\n", _NOTE, "An id is never used again for something else. The only way to leave one out is"]
     out += ['`@known_gap("B02", "why")` on the test class; the closing table of the run shows it.\n']
     out += ["Real services: `pytest --anymedia-live --anymedia-live-budget 0.50` (off without both).\n"]
+    must = inspect.cleandoc(BackendConformance.__doc__ or "").partition("Must override:")[2]
+    out += [
+        "## What the author writes\n",
+        "A subclass of `BackendConformance`. It must override:\n",
+        *_overridable(must.partition("May override:")[0]),
+    ]
+    out += ["\nIt may override:\n", *_overridable(must.partition("May override:")[2].partition("Nothing else.")[0])]
+    out += ["\nNothing else: an overridden or skipped rule fails. `wire` runs a fake of the service; its `Wire` has\n"]
+    out += [
+        *_overridable(inspect.cleandoc(Wire.__doc__ or "").partition("Attributes:")[2]),
+        "\n| scenario | what the fake does |\n|---|---|",
+    ]
+    out += [f"| `{name}` | {text} |" for name, text in MEANINGS.items()] + [""]
     for rule, text in RULES.items():
         out.append(f"## {rule}\n\n{text[:1].upper()}{text[1:]}.\n")
         tests = [getattr(BackendConformance, n) for n in dir(BackendConformance) if n.startswith("test_")]
         out += [f"- `{t.__name__}`: {_summary(t)}" for t in tests if rule_of(t) == rule] + [""]
     return "\n".join(out)
+
+
+def _overridable(text: str) -> list[str]:
+    """Return a list of a docstring's ``name: what it is`` lines."""
+    parts = re.findall(r"^    (\w+): (.*(?:\n     .*)*)", text, re.MULTILINE)
+    return [f"- `{name}`: {' '.join(said.split())}".replace("``", "`") for name, said in parts]
 
 
 def hooks() -> str:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from anymedia.capabilities import ReferencesRule
 from anymedia.context import Context, LoadedMedia
 from anymedia.errors import ContentRefused, UnknownContinuation, UnsupportedInput
@@ -41,10 +43,13 @@ async def edit(request: EditWithReferences, context: Context) -> Outcome:
     before = request.continue_from
     if before is not None and before.files and all(r.image.path != Path(before.files[0].path) for r in request.references):
         pictures.insert(0, _continued(before, context))  # it is gone on from beside the pictures that were given
+    first = 1 + len(pictures) - len(request.references)
+    said = [f"Of <IMAGE_{i}>: {r.description}." for i, r in enumerate(request.references, first) if r.description]
     rule = None if context.operation is None else context.operation.inputs.get("references")
     if isinstance(rule, ReferencesRule) and len(pictures) > rule.count[1]:
         raise UnsupportedInput(f"'{context.model}' takes {rule.count[1]} pictures at most, the continued one included, not {len(pictures)}")
-    return await _make(request, context, pictures)
+    # The protocol has no field for what is said of a picture.
+    return await _make(attrs.evolve(request, prompt=" ".join([request.prompt, *said])), context, pictures)
 
 
 def _continued(continuation: Continuation, context: Context) -> LoadedMedia:

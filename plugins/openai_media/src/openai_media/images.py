@@ -55,7 +55,8 @@ async def edit_with_references(request: EditWithReferences, context: Context) ->
     pictures += [context.read(r.image) for r in others]
     if len(pictures) > _MOST_IMAGES:
         raise UnsupportedInput(f"'{context.model}' takes {_MOST_IMAGES} pictures at most, the continued one counted, not {len(pictures)}")
-    prompt = "\n".join([request.prompt, *(_wording(r, first_other + i) for i, r in enumerate(others))])
+    told = [_wording(r, i) for i, r in enumerate(sources, 1) if r.description]
+    prompt = "\n".join([request.prompt, *told, *(_wording(r, first_other + i) for i, r in enumerate(others))])
     mask = None if request.mask is None else context.read(request.mask)
     return await _edit(request, context, _fitting(prompt, context), pictures, mask)
 
@@ -63,6 +64,7 @@ async def edit_with_references(request: EditWithReferences, context: Context) ->
 def _wording(reference: Reference, number: int) -> str:
     """Put a role into words; pictures are counted from 1 in the order they are sent."""
     what = {
+        "source": f"Of picture {number}",
         "style": f"Take the style, and only the style, from picture {number}",
         "control": f"Follow the structure{f' ({reference.type})' if reference.type else ''} of picture {number}",
         "subject": f"Keep the subject{f' ({reference.type})' if reference.type else ''} of picture {number} as it is",

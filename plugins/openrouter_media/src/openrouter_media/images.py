@@ -46,7 +46,8 @@ async def edit_with_references(request: EditWithReferences, context: Context) ->
     most = rule.count[1] if rule is not None and hasattr(rule, "count") else len(pictures)
     if len(pictures) > most:
         raise UnsupportedInput(f"'{context.model}' takes {most} pictures at most, the continued one counted, not {len(pictures)}")
-    prompt = "\n".join([request.prompt, *(_wording(r, first_other + i) for i, r in enumerate(others))])
+    told = [_wording(r, i) for i, r in enumerate(sources, 1) if r.description]
+    prompt = "\n".join([request.prompt, *told, *(_wording(r, first_other + i) for i, r in enumerate(others))])
     return await _submit(request, context, _fitting(prompt, context), pictures)
 
 
@@ -54,6 +55,7 @@ def _wording(reference: Reference, number: int) -> str:
     """Put a role into words; pictures are counted from 1 in the order they are sent."""
     kind = f" ({reference.type})" if reference.type else ""
     what = {
+        "source": f"Of picture {number}",
         "style": f"Take the style, and only the style, from picture {number}",
         "control": f"Follow the structure{kind} of picture {number}",
         "subject": f"Keep the subject{kind} of picture {number} as it is",
