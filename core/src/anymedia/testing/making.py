@@ -12,7 +12,7 @@ from ..media import format_of
 from ..results import Result
 from ..running.checking import mismatches
 from .cases import Case, CaseMaker
-from .decoding import decode
+from .decoding import container, decode
 from .harness import Bench, run
 from .rules import rule
 from .shapes import minimal_fields, references_for, required_along
@@ -28,8 +28,7 @@ def _judge(result: Result, case: Case) -> None:
     media = case.shape.model.media
     for file in result.files:
         seen = decode(file.path, media)
-        if media == "image":
-            assert seen.format == format_of(file.mime), f"the bytes are {seen.format}, the result says {file.mime}"
+        assert seen.format == container(format_of(file.mime)), f"the bytes are {seen.format}, the result says {file.mime}"
         if file.width is not None and seen.width is not None:
             assert (seen.width, seen.height) == (file.width, file.height)
         if media != "image":
