@@ -7,6 +7,8 @@ import binascii
 from collections.abc import Sequence
 from typing import Any
 
+import attrs
+
 from anymedia.context import Context, LoadedMedia
 from anymedia.errors import ContentRefused, UnknownContinuation
 from anymedia.requests import Continuation, EditWithReferences, GenerateImage
@@ -31,7 +33,10 @@ async def generate(request: GenerateImage, context: Context) -> Outcome:
 
 async def edit(request: EditWithReferences, context: Context) -> Outcome:
     """Edit one picture, or make one from several: ``<IMAGE_1>`` in the prompt is the first."""
-    return await _make(request, context, [context.read(reference.image) for reference in request.references])
+    pictures = [context.read(reference.image) for reference in request.references]
+    said = [f"Of <IMAGE_{i}>: {r.description}." for i, r in enumerate(request.references, 1) if r.description]
+    # The protocol has no field for what is said of a picture.
+    return await _make(attrs.evolve(request, prompt=" ".join([request.prompt, *said])), context, pictures)
 
 
 def _continued(continuation: Continuation, context: Context) -> LoadedMedia:

@@ -43,7 +43,8 @@ async def edit_with_references(request: EditWithReferences, context: Context) ->
     sources = [r for r in request.references if r.role == "source"]
     others = [r for r in request.references if r.role != "source"]
     pictures = [context.read(r.image) for r in (*sources, *others)]
-    prompt = "\n".join([request.prompt, *(_wording(r, number) for number, r in enumerate(others, len(sources) + 1))])
+    told = [_wording(r, number) for number, r in enumerate((*sources, *others), 1) if r.role != "source" or r.description]
+    prompt = "\n".join([request.prompt, *told])
     mask = None if request.mask is None else context.read(request.mask)
     return await _edit(request, context, _fitting(prompt, context), pictures, mask)
 
@@ -51,6 +52,7 @@ async def edit_with_references(request: EditWithReferences, context: Context) ->
 def _wording(reference: Reference, number: int) -> str:
     """Put a role into words; pictures are counted from 1 in the order they are sent."""
     what = {
+        "source": f"Of picture {number}",
         "style": f"Take the style, and only the style, from picture {number}",
         "control": f"Follow the structure{f' ({reference.type})' if reference.type else ''} of picture {number}",
         "subject": f"Keep the subject{f' ({reference.type})' if reference.type else ''} of picture {number} as it is",

@@ -38,7 +38,8 @@ async def edit_with_references(request: EditWithReferences, context: Context) ->
     sources = [r for r in request.references if r.role == "source"]
     others = [r for r in request.references if r.role != "source"]
     pictures = [context.read(r.image) for r in (*sources, *others)]
-    prompt = "\n".join([request.prompt, *(_wording(r, number) for number, r in enumerate(others, len(sources) + 1))])
+    told = [_wording(r, number) for number, r in enumerate((*sources, *others), 1) if r.role != "source" or r.description]
+    prompt = "\n".join([request.prompt, *told])
     return await _submit(request, context, _fitting(prompt, context), pictures)
 
 
@@ -46,6 +47,7 @@ def _wording(reference: Reference, number: int) -> str:
     """Put a role into words; pictures are counted from 1 in the order they are sent."""
     kind = f" ({reference.type})" if reference.type else ""
     what = {
+        "source": f"Of picture {number}",
         "style": f"Take the style, and only the style, from picture {number}",
         "control": f"Follow the structure{kind} of picture {number}",
         "subject": f"Keep the subject{kind} of picture {number} as it is",
