@@ -57,7 +57,7 @@ async def test_a_download_that_fails_shows_neither_key_nor_signature(
             here.more, server.videos.models, server.videos.free_values = ELSEWHERE, ("wan",), True
         async with here.router() as router:
             router._engine.on_progress = failing(here, end)
-            with pytest.raises(Exception) as caught:  # noqa: PT011 - its class is another test's matter
+            with pytest.raises(Exception) as caught:
                 await router.generate_video(prompt=PROMPT, backend=name, model=MODELS[name], output=f"{tmp_path}/out/")
             ended: Any = caught.value
             (row,) = router.jobs()
