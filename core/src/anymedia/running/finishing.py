@@ -49,7 +49,7 @@ async def finish(engine: Engine, lease: Lease, record: CallRecord, outcome: Outc
     target = output_target(record.target)
     as_they_are = protection is None and not record.target["transcode_to"]
     with contextlib.ExitStack() as opened:
-        spooled, written = await _spool(record, outcome, target, opened, as_they_are=as_they_are)
+        spooled, written = await _spool(engine, record, outcome, target, opened, as_they_are=as_they_are)
         shown, secret = outcome_json(outcome, spooled)
         record = engine.advance(lease, "collecting", outcome=shown, secret=secret)
         files, warnings, differences = [], list(outcome.warnings), []
@@ -70,22 +70,30 @@ async def finish(engine: Engine, lease: Lease, record: CallRecord, outcome: Outc
         "outside_mask_difference": max(differences) if differences else None,
     }
     record = engine.advance(lease, "done", result=result, cost_usd=outcome.cost_usd)
-    for path in spooled.values():
+    for path in (*spooled.values(), *(_rescued(engine, record, index) for index in spooled)):
         path.unlink(missing_ok=True)
     return record
 
 
 async def _spool(
-    record: CallRecord, outcome: Outcome, target: OutputTarget, opened: contextlib.ExitStack, *, as_they_are: bool
+    engine: Engine, record: CallRecord, outcome: Outcome, target: OutputTarget, opened: contextlib.ExitStack, *, as_they_are: bool
 ) -> tuple[dict[int, Path], dict[int, Writer]]:
     """Write bytes that came with the answer to disk at once: they can be had only once.
 
     They lie beside their final place under a hidden name, readable by the owner alone, until the row is closed. Where
     they need no more work they are the temporary of the final file too, under a second name, and written just once.
+    Where that place takes nothing more (a full disk, a folder that is gone) they are kept in the state directory.
     """
 
     def spool() -> tuple[dict[int, Path], dict[int, Writer]]:
-        return _spool_now(record, outcome, target, opened, as_they_are=as_they_are)
+        try:
+            return _spool_now(record, outcome, target, opened, as_they_are=as_they_are)
+        except (MediaError, OSError) as error:
+            opened.close()
+            try:
+                return _rescue(engine, record, outcome), {}
+            except OSError:
+                raise error from None
 
     if sum(len(piece.data or b"") for piece in outcome.pieces) <= _AT_ONCE:
         return spool()  # a thread would cost more than the work
@@ -112,6 +120,23 @@ def _spool_now(
             continue
         spooled[index] = _spool_alone(target, name, piece.data)
     return spooled, written
+
+
+def _rescued(engine: Engine, record: CallRecord, index: int) -> Path:
+    """Return where a piece is kept whose own place does not take it."""
+    return engine.settings.state_dir / "rescued" / f"{record.id}-{index}.spool"
+
+
+def _rescue(engine: Engine, record: CallRecord, outcome: Outcome) -> dict[int, Path]:
+    spooled = {}
+    for index, piece in enumerate(outcome.pieces):
+        if piece.data is None:
+            continue
+        path = spooled[index] = _rescued(engine, record, index)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(piece.data)
+    return spooled
 
 
 def _spool_alone(target: OutputTarget, name: str, data: bytes) -> Path:

@@ -23,7 +23,7 @@ from ..errors import MediaError
 from .paths import OutputTarget
 from .walk import Directory, explain, show_path
 
-__all__ = ["Writer", "part_name"]
+__all__ = ["CannotWrite", "Writer", "part_name"]
 
 #: How the names of all our temporaries begin.
 _HIDDEN = ".anymedia-"
@@ -39,6 +39,12 @@ def part_name(call_id: str, index: int) -> str:
     """Return the name of the temporary file of one piece of a call."""
     safe = call_id if re.fullmatch(r"[A-Za-z0-9_-]{1,80}", call_id) else hashlib.sha256(call_id.encode()).hexdigest()[:32]
     return f".anymedia-{safe}-{index}.part"
+
+
+class CannotWrite(MediaError):
+    """The disk does not take a file."""
+
+    code = "cannot_write"
 
 
 class Writer:
@@ -283,7 +289,7 @@ class Writer:
 
     def _failed(self, error: OSError) -> MediaError:
         where = show_path(self._target.folder)
-        return MediaError(f"The file could not be written: {where} {explain(error)}.", fix="Make room or choose another directory.")
+        return CannotWrite(f"The file could not be written: {where} {explain(error)}.", fix="Make room or choose another directory.")
 
     def abort(self) -> None:
         """Close and remove the temporary; harmless after `commit`."""
