@@ -11,6 +11,7 @@ from anymedia import GenerateImage, GenerateVideo, MemoryStore, Router, SqliteSt
 from anymedia.errors import (
     BackendTimeout,
     BadBackendResponse,
+    MediaError,
     UnknownJob,
 )
 
@@ -135,3 +136,32 @@ async def test_waiting_with_a_deadline_stops_the_waiting_and_not_the_job() -> No
             service.jobs["vid-1"]["left"] = 0
             assert (await router.wait(record.id)).path.exists()
             assert len(service.submits) == 1
+
+
+async def test_what_was_paid_for_survives_a_disk_that_takes_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from anymedia.transfer.writing import Writer
+
+    write, full = Writer.write, [True]
+
+    def on_a_full_disk(self: Writer, data: bytes) -> None:
+        if full[0]:
+            raise self._failed(OSError(28, "No space left on device"))
+        write(self, data)
+
+    monkeypatch.setattr(Writer, "write", on_a_full_disk)
+    (tmp_path / "out").mkdir()
+    with FakeService() as service:
+        async with fake_router(service, settings=fake_settings(service, state=tmp_path / "state")) as router:
+            with pytest.raises(MediaError, match="full disk") as caught:
+                await router.generate_image(prompt="a fox", output=tmp_path / "out" / "fox.png")
+            assert (caught.value.charged, router.jobs()[0].state) == ("yes", "collecting")
+            assert f"jobs resume {router.jobs()[0].id}" in caught.value.fix
+            assert list((tmp_path / "out").iterdir()) == []
+            (kept,) = (tmp_path / "state" / "rescued").iterdir()
+            assert (kept.read_bytes(), kept.stat().st_mode & 0o077) == (png(), 0)
+            full[0] = False
+            result = await router.resume(router.jobs()[0].id)
+            assert result.path == tmp_path / "out" / "fox.png"
+            assert result.path.read_bytes() == png()
+            assert len(service.submits) == 1
+            assert list((tmp_path / "state" / "rescued").iterdir()) == []

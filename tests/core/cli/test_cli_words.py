@@ -64,3 +64,16 @@ def test_a_config_key_that_nobody_knows_brings_the_ones_there_are(call, tmp_path
 
 def test_an_empty_stdin_is_the_prompts_fault(call):
     assert "$.prompt" in call("image", "-").err
+
+
+def test_a_disk_that_takes_nothing_more_is_no_wrong_usage(call, monkeypatch):
+    from anymedia.transfer.writing import Writer
+
+    def full(self, data):
+        raise self._failed(OSError(28, "No space left on device"))
+
+    monkeypatch.setattr(Writer, "write", full)
+    told = call("image", "a boat", "-b", "demo", "-o", "boat.png", "--json")
+    assert (told.code, told.json["error"]["code"], told.json["error"]["charged"]) == (1, "cannot_write", "yes")
+    assert "full disk" in told.json["error"]["message"]
+    assert f"anymedia jobs resume {told.json['error']['job_id']}" in told.json["error"]["fix"]

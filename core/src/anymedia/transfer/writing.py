@@ -23,7 +23,7 @@ from ..errors import MediaError
 from .paths import OutputTarget
 from .walk import Directory, explain, show_path
 
-__all__ = ["Writer", "hidden_prefix", "part_name"]
+__all__ = ["CannotWrite", "Writer", "hidden_prefix", "part_name"]
 
 #: How the names of all our temporaries begin.
 _HIDDEN = ".anymedia-"
@@ -44,6 +44,12 @@ def hidden_prefix(call_id: str) -> str:
 def part_name(call_id: str, index: int) -> str:
     """Return the name of the temporary file of one piece of a call."""
     return f"{hidden_prefix(call_id)}{index}.part"
+
+
+class CannotWrite(MediaError):
+    """The disk does not take a file."""
+
+    code = "cannot_write"
 
 
 class Writer:
@@ -300,7 +306,7 @@ class Writer:
 
     def _failed(self, error: OSError) -> MediaError:
         where = show_path(self._target.folder)
-        return MediaError(f"The file could not be written: {where} {explain(error)}.", fix="Make room or choose another directory.")
+        return CannotWrite(f"The file could not be written: {where} {explain(error)}.", fix="Make room or choose another directory.")
 
     def abort(self) -> None:
         """Close and remove the temporary; harmless after `commit`."""

@@ -76,11 +76,17 @@ def _cancelled() -> BackendError:
 
 @atexit.register
 def _stop_all() -> None:
-    """Stop what is still at work when the interpreter ends; resuming the job renders it anew."""
+    """Stop what is still at work when the interpreter ends; resuming the job renders it anew.
+
+    Each is waited for to its next frame, however impatient somebody at the keyboard is: a thread that the end of the
+    interpreter meets inside a native library takes the whole process down with it.
+    """
     for worker in list(_workers.values()):
         worker.stop.set()
     for worker in list(_workers.values()):
-        worker.thread.join(timeout=3)
+        while worker.thread.is_alive():
+            with contextlib.suppress(KeyboardInterrupt):
+                worker.thread.join()
 
 
 def _worker(job_id: str, spec: Mapping[str, Any], drawer: Drawer) -> Worker:
