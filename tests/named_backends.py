@@ -43,7 +43,8 @@ def listening(wrong: list[str]) -> Iterator[None]:
 
     def naming(self: tool.MediaTool, ready: Any, error: MediaError) -> tuple[str, ...]:
         names = able(self, ready, error)
-        judge(names, ready.request, lambda name: self.router.plan(ready.request, backend=name, policy=ready.policy))
+        if names:
+            judge(names, ready.request, lambda name: self.router.plan(ready.request, backend=name, policy=ready.policy))
         return names
 
     with pytest.MonkeyPatch.context() as patch:
