@@ -157,11 +157,11 @@ async def test_what_was_paid_for_survives_a_disk_that_takes_nothing_more(tmp_pat
             assert (caught.value.charged, router.jobs()[0].state) == ("yes", "collecting")
             assert f"jobs resume {router.jobs()[0].id}" in caught.value.fix
             assert list((tmp_path / "out").iterdir()) == []
-            (kept,) = (tmp_path / "state" / "rescued").iterdir()
+            (kept,) = (tmp_path / "state" / "spool").iterdir()
             assert (kept.read_bytes(), kept.stat().st_mode & 0o077) == (png(), 0)
             full[0] = False
             result = await router.resume(router.jobs()[0].id)
             assert result.path == tmp_path / "out" / "fox.png"
             assert result.path.read_bytes() == png()
             assert len(service.submits) == 1
-            assert list((tmp_path / "state" / "rescued").iterdir()) == []
+            assert list((tmp_path / "state" / "spool").iterdir()) == []
