@@ -14,6 +14,7 @@ from ..planning import Candidate, Plan, PlannedCall
 from ..policy import Policy
 from ..results import Job, Result
 from ..state.errors import LeaseLost
+from ..state.rules import opened
 from ..state.store import CallRecord, Lease, NewCall
 from ..transfer.paths import OutputTarget, plan_output
 from .engine import LEASE_SECONDS, Engine, new_id
@@ -97,8 +98,7 @@ class Conductor:
             MediaError: when no call brought anything.
         """
         if len(self.opened) == 1:
-            await self._call(self.opened[0])
-            return result_of(self.engine.store.run(self.run_id))
+            return await self._only_call(self.opened[0])
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def one(opened: _Opened) -> None:
@@ -114,17 +114,20 @@ class Conductor:
             raise failures[0]
         return result_of(self.engine.store.run(self.run_id))
 
-    async def _call(self, opened: _Opened) -> None:
+    async def _only_call(self, opened: _Opened) -> Result:
+        done = await self._call(opened)
+        # Where nothing was tried before it, the row it ended with is the whole run.
+        return result_of([done] if done.id == opened.record.id else self.engine.store.run(self.run_id))
+
+    async def _call(self, opened: _Opened) -> CallRecord:
         plan, lease, record, call, loaded = self.plan, opened.lease, opened.record, opened.call, self.loaded
         spare = self._spare()
         while True:
             try:
-                await self._carry_out(plan, lease, record, call, loaded)
-                return
+                return await self._carry_out(plan, lease, record, call, loaded)
             except LeaseLost:
                 # This process was away for so long that another one took the call over: let that one finish.
-                await resume_call(self.engine, record.id, self.deadline)
-                return
+                return await resume_call(self.engine, record.id, self.deadline)
             except BackendError as error:
                 if error.delivery is None or not may_send_again(error, error.delivery):
                     raise
@@ -137,14 +140,14 @@ class Conductor:
                 again = self._open_call(plan, call, record.index, int(record.target["first"]), suffix=f"-f{len(spare)}")
                 lease, record = again.lease, again.record
 
-    async def _carry_out(self, plan: Plan, lease: Lease, record: CallRecord, call: PlannedCall, loaded: Loaded) -> None:
+    async def _carry_out(self, plan: Plan, lease: Lease, record: CallRecord, call: PlannedCall, loaded: Loaded) -> CallRecord:
         engine, row = self.engine, plan.model_row
         async with keeping(engine, lease):
             done = await submit(engine, lease, record, call.request, row, loaded, self.policy, self.deadline)
             made = done.made
             outcome = await follow(engine, lease, done.record, row, self.deadline) if isinstance(made, Job) else made
             try:
-                await finish(engine, lease, done.record, outcome, self.protection)
+                return await finish(engine, lease, done.record, outcome, self.protection)
             except MediaError as error:
                 raise uncollected(error, record) from None
 
@@ -177,8 +180,7 @@ class Conductor:
             created_at=self.engine.clock.now(),
         )
         lease = self.engine.store.open_call(new, self.policy.budget, owner=self.engine.owner, lease_seconds=LEASE_SECONDS)
-        record = self.engine.store.get(call_id)
-        assert record is not None
+        record = opened(new, owner=self.engine.owner, lease_seconds=LEASE_SECONDS)
         return _Opened(lease=lease, record=record, call=call)
 
     def _place(self, suffix: str) -> OutputTarget:

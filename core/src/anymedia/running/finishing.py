@@ -19,6 +19,7 @@ from ..requests import Continuation, StoredFile
 from ..results import MediaFile, Outcome, Piece
 from ..state.store import CallRecord, Lease
 from ..transfer.collect import collect, in_thread
+from ..transfer.pace import SMALL
 from ..transfer.paths import OutputTarget, plan_output
 from ..transfer.writing import Writer
 from .checking import mismatches
@@ -27,9 +28,6 @@ from .protecting import Protection, paste_back
 from .records import outcome_json
 
 __all__ = ["finish", "output_target"]
-
-#: Bytes that are written to disk there and then, without a thread.
-_AT_ONCE = 262_144
 
 
 def output_target(target: Mapping[str, Any]) -> OutputTarget:
@@ -87,7 +85,7 @@ async def _spool(
     def spool() -> tuple[dict[int, Path], dict[int, Writer]]:
         return _spool_now(record, outcome, target, opened, as_they_are=as_they_are)
 
-    if sum(len(piece.data or b"") for piece in outcome.pieces) <= _AT_ONCE:
+    if sum(len(piece.data or b"") for piece in outcome.pieces) <= SMALL:
         return spool()  # a thread would cost more than the work
     return await in_thread(spool)
 
