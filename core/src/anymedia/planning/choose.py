@@ -23,6 +23,8 @@ from .types import BackendView, Candidate, Plan, PlannedCall, Reason
 
 __all__ = ["plan"]
 
+_NOT_NAMED = (Reason(code="not_named", text="not the one asked for"),)
+
 
 def plan(
     request: Request,
@@ -57,7 +59,10 @@ def plan(
     lost: list[tuple[str, str, tuple[Reason, ...]]] = []
     for view in views:
         for row in view.matrix.models:
-            if anyone and kind not in row.operations:
+            if not anyone and not selection.takes(view, row):
+                lost.append((view.name, row.id, _NOT_NAMED))
+                continue
+            if kind not in row.operations:
                 lost.append((view.name, row.id, ()))
                 continue
             candidate = Candidate(backend=view.name, model=row.id, operation=kind)
@@ -110,11 +115,7 @@ def _check_origin(request: Request, views: Sequence[BackendView], selection: Sel
 def _gate(
     candidate: Candidate, view: BackendView, row: ModelRow, policy: Policy, today: datetime.date, selection: Selection
 ) -> tuple[Reason, ...]:
-    """Judge what needs no look at the fields: named, operation, lifecycle, preview, credentials."""
-    if not selection.takes(view, row):
-        return (Reason(code="not_named", text="not the one asked for"),)
-    if candidate.operation not in row.operations:
-        return (Reason(code="operation_unsupported", text=f"'{candidate}' does no {candidate.operation}"),)
+    """Judge what needs no look at the fields: lifecycle, preview, credentials."""
     life = row.lifecycle
     if life.retires is not None and view.enforce_lifecycle and life.stage_on(today) == "retired":
         instead = f"; use {life.replacement!r} instead" if life.replacement else ""

@@ -32,7 +32,8 @@ def _a(word: str) -> str:
 def fit_inputs(draft: Draft) -> None:
     """Check every intent field against the row; note the form in which each input is to be sent."""
     request = draft.asked.request
-    if (wrong := draft.row.prompt.problem(request.prompt)) is not None:
+    if not draft.row.prompt.takes(request.prompt):
+        wrong = draft.row.prompt.problem(request.prompt)
         draft.reject("prompt_too_long", f"'{draft.candidate}' {wrong} in the prompt", "prompt")
     for name in draft.asked.intent:
         value = getattr(request, name)
@@ -67,7 +68,7 @@ def _emulated(draft: Draft, field: str, fidelity: Fidelity) -> None:
 
 def _require_inputs(draft: Draft) -> None:
     for name, rule in draft.row.inputs.items():
-        low = rule.count[0] if isinstance(rule, InputRule | ReferencesRule) else 0
+        low = rule.count[0] if isinstance(rule, (InputRule, ReferencesRule)) else 0
         if low and not draft.get(name) and not (name == "source" and getattr(draft.asked.request, "continue_from", None)):
             draft.reject("input_missing", f"'{draft.candidate}' needs {_a(_WORDS[name])}", name)
 

@@ -15,6 +15,7 @@ from ..planning import Candidate, Plan, PlannedCall
 from ..policy import Policy
 from ..results import Job, Result
 from ..state.errors import LeaseLost, StateError
+from ..state.rules import opened as opened_record
 from ..state.store import CallRecord, Lease, NewCall
 from ..transfer.paths import OutputTarget, plan_output
 from .engine import LEASE_SECONDS, Engine, new_id
@@ -106,8 +107,7 @@ class Conductor:
             MediaError: when no call brought anything.
         """
         if len(self.opened) == 1:
-            await self._call(self.opened[0])
-            return result_of(self.engine.store.run(self.run_id))
+            return await self._only_call(self.opened[0])
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def one(opened: _Opened) -> None:
@@ -133,16 +133,19 @@ class Conductor:
             except (StateError, LeaseLost) as error:
                 _log.warning("closing %s failed: %s", opened.record.id, type(error).__name__)
 
-    async def _call(self, opened: _Opened) -> None:
+    async def _only_call(self, opened: _Opened) -> Result:
+        done = await self._call(opened)
+        # Where nothing was tried before it, the row it ended with is the whole run.
+        return result_of([done] if done.id == opened.record.id else self.engine.store.run(self.run_id))
+
+    async def _call(self, opened: _Opened) -> CallRecord:
         spare = self._spare()
         while True:
             try:
-                await self._carry_out(opened)
-                return
+                return await self._carry_out(opened)
             except LeaseLost:
                 # This process was away for so long that another one took the call over: let that one finish.
-                await resume_call(self.engine, opened.record.id, self.deadline)
-                return
+                return await resume_call(self.engine, opened.record.id, self.deadline)
             except BackendError as error:
                 if error.delivery is None or not may_send_again(error, error.delivery):
                     raise
@@ -178,7 +181,7 @@ class Conductor:
             return again
         return None
 
-    async def _carry_out(self, opened: _Opened) -> None:
+    async def _carry_out(self, opened: _Opened) -> CallRecord:
         engine, lease, record, call = self.engine, opened.lease, opened.record, opened.call
         row = opened.plan.model_row
         async with keeping(engine, lease, sending=True) as held:
@@ -186,7 +189,7 @@ class Conductor:
             held.sent(done.lease)
             made = done.made
             outcome = await follow(engine, done.lease, done.record, row, self.deadline) if isinstance(made, Job) else made
-            await bring_home(engine, done.lease, done.record, outcome, self.protection, self.deadline)
+            return await bring_home(engine, done.lease, done.record, outcome, self.protection, self.deadline)
 
     def _spare(self) -> list[Candidate]:
         """Return who may take over: other backends that honour all intent, never the last resort, nobody if one was named."""
@@ -217,8 +220,7 @@ class Conductor:
             created_at=self.engine.clock.now(),
         )
         lease = self.engine.store.open_call(new, self.policy.budget, owner=self.engine.owner, lease_seconds=LEASE_SECONDS)
-        record = self.engine.store.get(call_id)
-        assert record is not None
+        record = opened_record(new, owner=self.engine.owner, lease_seconds=LEASE_SECONDS)
         return _Opened(lease=lease, record=record, plan=plan, call=call, loaded=loaded)
 
     def _place(self, suffix: str) -> OutputTarget:

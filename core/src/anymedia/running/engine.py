@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -40,7 +39,7 @@ LEASE_SECONDS = 60.0
 
 def new_id(prefix: str) -> str:
     """Return ``{prefix}_{12 hex}``."""
-    return f"{prefix}_{uuid.uuid4().hex[:12]}"
+    return f"{prefix}_{os.urandom(6).hex()}"
 
 
 @attrs.frozen(kw_only=True)
@@ -71,7 +70,7 @@ class Engine:
     polls: PollBudget = attrs.field(factory=PollBudget)
     on_progress: Callable[[Progress], None] | None = None
     session: str = attrs.field(factory=lambda: new_id("run"))
-    _token: str = attrs.field(factory=lambda: uuid.uuid4().hex[:8], init=False)
+    _token: str = attrs.field(factory=lambda: os.urandom(4).hex(), init=False)
 
     @property
     def owner(self) -> str:
@@ -127,7 +126,7 @@ class Engine:
             service=instance.service,
             row=row,
             operation=None if row is None else row.operations.get(record.operation),  # type: ignore[call-overload]
-            settings={"state_dir": str(self.settings.state_dir / "backends" / record.backend), **instance.context_settings},
+            settings={"state_dir": os.path.join(self.settings.state_dir, "backends", record.backend), **instance.context_settings},  # noqa: PTH118 - as text, and quick
             label=record.id,
             idempotency_key=record.idempotency_key,
             deadline=deadline,

@@ -20,6 +20,7 @@ from ..requests import Continuation, StoredFile
 from ..results import MediaFile, Outcome, Piece
 from ..state.store import CallRecord, Lease
 from ..transfer.collect import collect, in_thread, unbroken
+from ..transfer.pace import SMALL
 from ..transfer.paths import OutputTarget, plan_output
 from ..transfer.writing import Writer, hidden_prefix
 from .checking import mismatches
@@ -28,9 +29,6 @@ from .protecting import Protection, paste_back
 from .records import outcome_json
 
 __all__ = ["bring_home", "output_target", "suffix_of", "sweep"]
-
-#: Bytes that are written to disk there and then, without a thread.
-_AT_ONCE = 262_144
 
 
 def output_target(target: Mapping[str, Any]) -> OutputTarget:
@@ -134,7 +132,7 @@ async def _spool(
             except (MediaError, OSError):
                 raise error from None
 
-    if sum(len(piece.data or b"") for piece in outcome.pieces) <= _AT_ONCE:
+    if sum(len(piece.data or b"") for piece in outcome.pieces) <= SMALL:
         return spool()  # a thread would cost more than the work
     return await in_thread(spool)
 
