@@ -28,6 +28,12 @@ def test_generated_pages_are_fresh(name: str) -> None:
     assert (DOCS / name).read_text("utf-8") == PAGES[name]().rstrip() + "\n", "write them anew: python -m anymedia.testing.docs docs"
 
 
+def test_the_index_leads_to_every_page() -> None:
+    index = (DOCS / "index.md").read_text("utf-8")
+    for page in {p.name for p in DOCS.glob("*.md")} - {"index.md"}:
+        assert f"({page})" in index, page
+
+
 def test_each_hook_is_a_heading_with_its_exact_call() -> None:
     page = (DOCS / "hooks.md").read_text("utf-8")
     for name, spec in HOOKS.items():
@@ -35,8 +41,18 @@ def test_each_hook_is_a_heading_with_its_exact_call() -> None:
         assert f" {name}({', '.join(parameters)}) -> " in page
 
 
+def test_each_key_that_a_capability_file_may_have_is_in_the_reference() -> None:
+    page = (DOCS / "capabilities.md").read_text("utf-8")
+    sources = [(ROOT / "core/src/anymedia/capabilities" / name).read_text("utf-8") for name in ("reading.py", "inputs.py")]
+    taken = {key for text in sources for key in re.findall(r"\w+\.(?:take|need|word|strings|tables?|pair)\(\"(\w+)\"", text)}
+    taken |= {key for text in sources for key in re.findall(r"_(?:date|above_zero)\(\w+, \"(\w+)\"", text)}
+    assert {"schema", "prices", "retires", "multiple_of", "roles"} <= taken
+    assert sorted(key for key in taken if f"`{key}`" not in page and f"`{key} =" not in page) == []
+
+
 def test_links_in_the_docs_lead_somewhere() -> None:
-    for page in [*DOCS.glob("*.md"), ROOT / "CONTRIBUTING.md"]:
+    pages = [*ROOT.glob("*.md"), *DOCS.glob("*.md"), *ROOT.glob("plugins/*/README.md"), *ROOT.glob("examples/*/README.md")]
+    for page in pages:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 

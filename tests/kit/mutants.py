@@ -7,7 +7,11 @@ import attrs
 
 @attrs.frozen
 class Mutant:
-    """One way to be broken."""
+    """One way to be broken.
+
+    ``says``: what the rule's failure must say, so that a mutant broken in another way is not taken for caught.
+    ``also``: further replacements in the same file, where one alone would be no sound Python.
+    """
 
     rule: str
     backend: str
@@ -15,6 +19,8 @@ class Mutant:
     old: str
     new: str
     what: str
+    says: str
+    also: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.rule}-{self.what.replace(' ', '-')}"
@@ -25,10 +31,35 @@ _POST = 'answer = await post_json(context, url, body, headers=headers, by_code={
 _WRAPPED = f"""try:
             {_POST}
         except %s"""
+_SUBMIT = 'answer = await post_json(context, f"{_base(context)}/videos", body, headers=_key(context), by_code=CODES)'
+_ASK = 'answer = await post_json(context, context.settings["base_url"], body, headers=headers, by_code={"unsafe_prompt": ContentRefused})'
+_TURNED = """
+
+def _turned(data: bytes) -> bytes:
+    import io
+
+    from PIL import Image, ImageOps
+
+    image = Image.open(io.BytesIO(data)).convert("RGBA")
+    image.putalpha(ImageOps.invert(image.getchannel("A")))
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+"""
 
 MUTANTS = [
-    Mutant("A01", "painter", _P, "from pathlib import Path", "from pathlib import Pathh", "does not import"),
-    Mutant("A02", "painter", _P, "import base64\n", "import base64\nimport PIL\n", "imports a library when loaded"),
+    # A: what it is
+    Mutant("A01", "painter", _P, "from pathlib import Path", "from pathlib import Pathh", "does not import", "could not be loaded"),
+    Mutant("A02", "painter", _P, "import base64\n", "import base64\nimport PIL\n", "imports a library when loaded", "imports PIL"),
+    Mutant(
+        "A02",
+        "painter",
+        _P,
+        "    return load_matrix(",
+        "    import yarl\n\n    assert yarl\n    return load_matrix(",
+        "imports a library nobody listed when its matrix is read",
+        "imports .*yarl",
+    ),
     Mutant(
         "A03",
         "painter",
@@ -36,15 +67,51 @@ MUTANTS = [
         "(request: GenerateImage, context: Context)",
         "(request: GenerateImage, context: Context, more: int)",
         "a third argument",
+        "has other parameters",
     ),
-    Mutant("A03", "painter", _P, "async def generate_image", "async def draw_image", "a hook that is none"),
+    Mutant(
+        "A03", "painter", _P, "async def generate_image", "async def draw_image", "a hook that is none", "there is no hook 'draw_image'"
+    ),
+    Mutant(
+        "A03",
+        "painter",
+        _P,
+        "@hookimpl\nasync def generate_image",
+        "@hookimpl\ndef generate_image(request: GenerateImage, context: Context) -> Outcome:\n"
+        "    return _made(request, context)\n\n\nasync def _made",
+        "a hook of the wrong colour",
+        "generate_image is not async",
+    ),
+    Mutant(
+        "A04",
+        "painter",
+        _P,
+        '    return load_matrix(Path(__file__).with_name("capabilities.toml"))',
+        "    import attrs, random\n\n"
+        '    return attrs.evolve(load_matrix(Path(__file__).with_name("capabilities.toml")), warnings=(str(random.random()),))',
+        "differs on each call",
+        "two different matrices",
+    ),
+    Mutant(
+        "A04",
+        "painter",
+        _P,
+        '    return load_matrix(Path(__file__).with_name("capabilities.toml"))',
+        "    import attrs, os\n\n"
+        '    found = load_matrix(Path(__file__).with_name("capabilities.toml"))\n'
+        '    return found if os.environ.get("PAINTER_KEY") else attrs.evolve(found, models=found.models[:0])',
+        "has no models without a key",
+        "another one when a key is set",
+    ),
     Mutant(
         "A04",
         "painter",
         _P,
         "    return load_matrix(",
-        "    import attrs, random\n    return attrs.evolve(load_matrix(",
-        "differs on each call",
+        "    import contextlib, socket\n\n    with contextlib.suppress(OSError):\n"
+        '        socket.getaddrinfo("api.painter.example", 443)\n    return load_matrix(',
+        "asks its service for the matrix",
+        "it called .*painter.example",
     ),
     Mutant(
         "A05",
@@ -53,8 +120,19 @@ MUTANTS = [
         "[models.generate_image]",
         "[models.inpaint]\nsource = {}\nmask = {}\n[models.generate_image]",
         "claims what it has not",
+        "claims inpaint, but there is no such hook",
     ),
-    Mutant("B01", "painter", _P, 'data=base64.b64decode(answer["image"])', 'data=base64.b64decode(answer["image"])[:60]', "half a picture"),
+    Mutant("A05", "reel", _P, "@hookimpl\nasync def check_job", "async def check_job", "has jobs that nobody looks at", "check_job"),
+    # B: what it claims
+    Mutant(
+        "B01",
+        "painter",
+        _P,
+        'data=base64.b64decode(answer["image"])',
+        'data=base64.b64decode(answer["image"])[:60]',
+        "half a picture",
+        "the file is truncated",
+    ),
     Mutant(
         "B01",
         "painter",
@@ -62,18 +140,118 @@ MUTANTS = [
         f"        {_POST}",
         f"        await post_json(context, url, body, headers=headers)\n        {_POST}",
         "submits twice",
+        "2 submits for one call",
     ),
-    Mutant("B01", "reel", _P, 'answer["status"] == "failed"', "True", "its jobs always fail"),
-    Mutant("B02", "painter", _P, '"seed": request.seed', '"seed": 7', "drops the seed"),
-    Mutant("B02", "reel", _P, '"seconds": request.duration,\n', '"seconds": 4,\n', "drops the duration"),
-    Mutant("B03", "reel", _P, "context.read(request.first_frame).data", 'b"frame"', "drops the first frame"),
-    Mutant("B03", "sketch", _P, '"mask": context.read(request.mask).data', '"mask": b"mask"', "drops the mask"),
-    Mutant("B03", "reel", _T, "[models.continue_video]\n", "[models.continue_video]\nsource = {}\n", "takes a source it cannot send"),
-    Mutant("B06", "sketch", _T, 'forbid = { quality = ["high"] }', 'forbid = { quality = ["ultra"] }', "a rule about a value that is not"),
+    Mutant("B01", "reel", _P, 'answer["status"] == "failed"', "True", "its jobs always fail", "Reel gave up"),
+    Mutant("B02", "painter", _P, '"seed": request.seed', '"seed": 7', "drops the seed", "seed: .* made the same submit"),
     Mutant(
-        "B06", "sketch", _T, 'forbid = { quality = ["high"] }', 'forbid = { output_format = ["png"] }', "a rule about a field that is not"
+        "B02",
+        "painter",
+        _P,
+        '"seed": request.seed',
+        '"seed": request.seed and str(request.seed)',
+        "sends the seed as text",
+        "does not take the request",
     ),
-    Mutant("B07", "sketch", _P, ", **request.extra_params}", "}", "drops extra parameters"),
+    Mutant("B02", "painter", _P, '"size": request.size', '"dimensions": request.size', "sends the size under another name", "request"),
+    Mutant(
+        "B02",
+        "painter",
+        _P,
+        '"size": request.size',
+        '"size": {"256x256": "512x512", "512x512": "256x256"}.get(request.size, request.size)',
+        "mixes two sizes up",
+        "512x512 pixels were asked for and 256x256 came back",
+    ),
+    Mutant("B02", "reel", _P, '"seconds": request.duration,\n', '"seconds": 4,\n', "drops the duration", "came back|the same submit"),
+    Mutant(
+        "B02",
+        "sketch",
+        _P,
+        '"quality": request.quality,',
+        '"quality": {"low": "low", "high": "high"}.get(request.quality or "low", "high"),',
+        "knows two qualities of three",
+        "quality: .* made the same submit",
+    ),
+    Mutant("B02", "sketch", _P, '        "n": request.n,\n', "", "drops n", "two were asked for, 1 came back"),
+    Mutant(
+        "B02",
+        "sketch",
+        _P,
+        'for made in answer["images"]',
+        'for made in answer["images"][:1] * len(answer["images"])',
+        "returns the first of two twice",
+        "the same came back twice",
+    ),
+    Mutant(
+        "B02",
+        "sketch",
+        _P,
+        '"format": request.output_format,',
+        '"format": request.output_format and "png",',
+        "lies about the format",
+        "was asked for and png came back",
+    ),
+    Mutant(
+        "B03", "reel", _P, "context.read(request.first_frame).data", 'b"frame"', "drops the first frame", "first_frame: .* the same submit"
+    ),
+    Mutant(
+        "B03",
+        "sketch",
+        _P,
+        '"mask": context.read(request.mask).data',
+        '"mask": b"mask"',
+        "drops the mask",
+        "mask.user_provided: .* the same submit",
+    ),
+    Mutant(
+        "B03",
+        "reel",
+        _T,
+        "[models.continue_video]\n",
+        "[models.continue_video]\nsource = {}\n",
+        "takes a source it cannot send",
+        "NoneType|AssertionError|internal",
+    ),
+    Mutant(
+        "B03",
+        "sketch",
+        _P,
+        "in enumerate(request.references)",
+        "in enumerate(request.references[:2])",
+        "drops the last of three references",
+        "references.last: .* the same submit",
+    ),
+    Mutant("B03", "sketch", _P, "{reference.role} ", "", "does not tell a style from a subject", "style-or-subject: .* the same submit"),
+    Mutant("B03", "sketch", _P, "{reference.type or ''} ", "", "drops the type of a subject", "subject.type: .* the same submit"),
+    Mutant(
+        "B03",
+        "sketch",
+        _P,
+        "{reference.description or ''}",
+        "",
+        "drops what is said of a reference",
+        "description: .* the same submit",
+    ),
+    Mutant(
+        "B06",
+        "sketch",
+        _T,
+        'forbid = { quality = ["high"] }',
+        'forbid = { quality = ["ultra"] }',
+        "a rule about a value that is not",
+        "the row never has",
+    ),
+    Mutant(
+        "B06",
+        "sketch",
+        _T,
+        'forbid = { quality = ["high"] }',
+        "forbid = { guidance_scale = true }",
+        "a rule about a field that is not",
+        "is neither an option nor an input",
+    ),
+    Mutant("B07", "sketch", _P, "        **request.extra_params,\n", "", "drops extra parameters", "paper: .* the same submit"),
     Mutant(
         "B08",
         "reel",
@@ -81,9 +259,27 @@ MUTANTS = [
         'certainty = "firm", replacement = "reel-3", source = "https://reel.example/models"',
         'certainty = "firm"',
         "an end without a source",
+        "without a source",
     ),
-    Mutant("B09", "sketch", _P, 'body["after"] = request.continue_from.data["id"]', "pass", "does not go on"),
-    Mutant("B09", "reel", _P, '"extends": request.continue_from.data["id"]', '"extends": "0"', "extends always the same"),
+    Mutant("B09", "sketch", _P, 'body["after"] = request.continue_from.data["id"]', "pass", "does not go on", "the same submit"),
+    Mutant(
+        "B09",
+        "sketch",
+        _P,
+        'data={"id": made["id"]}',
+        'data={"id": "img-1-0"}',
+        "gives every result the same handle",
+        "the same submit",
+    ),
+    Mutant(
+        "B09",
+        "reel",
+        _P,
+        '"extends": request.continue_from.data["id"]',
+        '"extends": "0"',
+        "extends always the same",
+        "the same submit",
+    ),
     Mutant(
         "B10",
         "sketch",
@@ -91,9 +287,26 @@ MUTANTS = [
         '"mask": context.read(request.mask).data',
         '"mask": _turned(context.read(request.mask).data)',
         "turns the mask round",
+        "is the mask as 'alpha'",
+        (
+            (
+                '    return Outcome(pieces=pieces, request_id=answer["id"])\n',
+                f'    return Outcome(pieces=pieces, request_id=answer["id"])\n{_TURNED}',
+            ),
+        ),
     ),
-    Mutant("B11", "painter", _P, '"prompt": request.prompt', '"prompt": request.prompt[:100]', "cuts the prompt"),
-    Mutant("C01", "painter", _P, ', by_code={"unsafe_prompt": ContentRefused}', "", "does not know a refusal"),
+    Mutant("B11", "painter", _P, '"prompt": request.prompt', '"prompt": request.prompt[:100]', "cuts the prompt", "did not arrive whole"),
+    Mutant(
+        "B11",
+        "painter",
+        _P,
+        '"prompt": request.prompt',
+        '"prompt": request.prompt if len(request.prompt) < 1000 else request.prompt[:900] + request.prompt[-100:]',
+        "shortens a long prompt in the middle",
+        "did not arrive whole",
+    ),
+    # C: what may go wrong
+    Mutant("C01", "painter", _P, ', by_code={"unsafe_prompt": ContentRefused}', "", "does not know a refusal", "InvalidRequest"),
     Mutant(
         "C01",
         "painter",
@@ -101,8 +314,59 @@ MUTANTS = [
         _POST,
         _WRAPPED % "Exception as error:\n            raise ContentRefused(str(error)) from error",
         "one error for all",
+        "SubmissionUnknown|ContentRefused",
     ),
-    Mutant("C02", "painter", _P, _POST, _WRAPPED % f"Exception:\n            {_POST}", "tries again by itself"),
+    Mutant(
+        "C01",
+        "painter",
+        _P,
+        _POST,
+        _WRAPPED % 'QuotaExceeded as error:\n            raise AuthenticationFailed(str(error), delivery="refused") from error',
+        "takes an empty account for a bad key",
+        "AuthenticationFailed",
+        (("import ContentRefused", "import AuthenticationFailed, ContentRefused, QuotaExceeded"),),
+    ),
+    Mutant(
+        "C01",
+        "painter",
+        _P,
+        _POST,
+        _WRAPPED % 'RateLimited as error:\n            raise RateLimited(str(error), delivery="refused") from error',
+        "ignores the hint how long to wait",
+        "hint was not read",
+        (("import ContentRefused", "import ContentRefused, RateLimited"),),
+    ),
+    Mutant(
+        "C01",
+        "painter",
+        _P,
+        _POST,
+        _WRAPPED % "RateLimited as error:\n            error.retry_after = 2000.0\n            raise",
+        "takes seconds for milliseconds",
+        "hint was 2 s, not 2000 s",
+        (("import ContentRefused", "import ContentRefused, RateLimited"),),
+    ),
+    Mutant(
+        "C01",
+        "painter",
+        _P,
+        _POST,
+        _WRAPPED
+        % 'TypeError:\n            raise\n        except Exception as error:\n            error.delivery = "refused"\n            raise',
+        "takes a lost answer for a rejection",
+        "charged|BackendUnavailable|ClientError|Disconnected|BadBackendResponse",
+    ),
+    Mutant("C02", "painter", _P, _POST, _WRAPPED % f"Exception:\n            {_POST}", "tries again by itself", "2 submits for one call"),
+    Mutant(
+        "C02",
+        "painter",
+        _P,
+        _POST,
+        _WRAPPED % f"BackendUnavailable:\n            {_POST}",
+        "tries again when the service is down",
+        "2 submits for one call",
+        (("import ContentRefused", "import BackendUnavailable, ContentRefused"),),
+    ),
     Mutant(
         "C03",
         "reel",
@@ -110,8 +374,42 @@ MUTANTS = [
         'data={"id": answer["id"]})',
         'data={"id": answer["id"], "url": answer["url"]})',
         "keeps a signed address in the open",
+        "'sig-5b0c19d2e7' turned up",
     ),
-    Mutant("C04", "reel", _P, "    return _state(await", "    JOBS[job.id]\n    return _state(await", "keeps its jobs in the process"),
+    Mutant(
+        "C03",
+        "painter",
+        _P,
+        f"        {_POST}",
+        f"        print(headers)\n        {_POST}",
+        "prints its key",
+        "'canary-key-7f3e91d2c4' turned up",
+    ),
+    Mutant(
+        "C03",
+        "painter",
+        _P,
+        _POST,
+        _WRAPPED % 'Exception as error:\n            error.add_note(f"sent with {headers}")\n            raise',
+        "notes its key on an error",
+        "'canary-key-7f3e91d2c4' turned up",
+    ),
+    Mutant(
+        "C04",
+        "reel",
+        _P,
+        "    return _state(await",
+        "    JOBS[job.id]\n    return _state(await",
+        "keeps its jobs in the process",
+        "KeyError|raised",
+        (
+            ("CODES = ", "JOBS = {}\nCODES = "),
+            ('    return Job(id=answer["id"])\n\n\ndef', '    JOBS[answer["id"]] = 1\n    return Job(id=answer["id"])\n\n\ndef'),
+        ),
+    ),
+    Mutant(
+        "C04", "reel", _P, '    return Job(id=answer["id"])\n\n\ndef', '    return Job(id="0")\n\n\ndef', "loses the job's id", "one handle"
+    ),
     Mutant(
         "C05",
         "painter",
@@ -119,6 +417,7 @@ MUTANTS = [
         _POST,
         _WRAPPED % "BaseException as error:\n            raise ContentRefused('no') from None",
         "swallows a cancellation",
+        "came out as",
     ),
     Mutant(
         "C05",
@@ -127,10 +426,44 @@ MUTANTS = [
         f"        {_POST}",
         f"        import aiohttp\n        LEFT = aiohttp.ClientSession()\n        {_POST}",
         "leaves a session open",
+        "left open: .*client session",
     ),
-    Mutant("C06", "painter", _P, "", "", "no plugin can break it"),
     Mutant(
-        "C07", "painter", _P, _POST, f'import socket\n        socket.socket().connect_ex(("192.0.2.1", 80))\n        {_POST}', "calls home"
+        "C05",
+        "reel",
+        _P,
+        'f"{_base(context)}/videos/{job.id}/cancel", {}, headers',
+        'f"{_base(context)}/videos", {"prompt": "stop"}, headers',
+        "stops a job by making another",
+        "another submit",
+    ),
+    Mutant(
+        "C07",
+        "painter",
+        _P,
+        _POST,
+        f'import socket\n        socket.socket().connect_ex(("192.0.2.1", 80))\n        {_POST}',
+        "calls home",
+        "192.0.2.1",
+    ),
+    Mutant(
+        "C07",
+        "painter",
+        _P,
+        _POST,
+        "import contextlib\n        import socket\n\n        with contextlib.suppress(OSError):\n"
+        f'            socket.getaddrinfo("home.example", 80)\n        {_POST}',
+        "looks a name up",
+        "home.example",
+    ),
+    Mutant(
+        "C07",
+        "painter",
+        _P,
+        _POST,
+        f'import socket\n        socket.socket().connect_ex(("127.0.0.1", 9))\n        {_POST}',
+        "calls another server of this machine",
+        "127.0.0.1",
     ),
     Mutant(
         "C08",
@@ -139,8 +472,67 @@ MUTANTS = [
         _POST,
         _WRAPPED % "BaseException:\n            return Outcome(pieces=[Piece(data=b'')])",
         "hides that the time is up",
+        "BadBackendResponse|OutputMismatch|ended in time",
+    ),
+    Mutant(
+        "C09",
+        "reel",
+        _P,
+        'if v["label"] == record.label',
+        "",
+        "finds the newest submit for any",
+        "for a submit that never was",
     ),
 ]
-MUTANTS = [m for m in MUTANTS if m.old]
+#: Careless with a key in text that goes through the core, which hides it: these must tell nothing.
+HIDDEN_BY_THE_CORE = [
+    Mutant(
+        "C03",
+        "painter",
+        _P,
+        "    async with context.submission():",
+        "    context.progress(0.1, str(headers))\n    async with context.submission():",
+        "tells its key as progress",
+        "'canary-key-7f3e91d2c4' turned up",
+    ),
+    Mutant(
+        "C03",
+        "painter",
+        _P,
+        _POST,
+        _WRAPPED % 'Exception as error:\n            raise BadBackendResponse(f"no answer to {headers}") from error',
+        "names its key in an error",
+        "'canary-key-7f3e91d2c4' turned up",
+        (("import ContentRefused", "import BadBackendResponse, ContentRefused"),),
+    ),
+    Mutant(
+        "C03",
+        "painter",
+        _P,
+        _POST,
+        _WRAPPED % 'ContentRefused as error:\n            raise ContentRefused("no", delivery="refused") from RuntimeError(str(headers))',
+        "names its key in the cause of an error",
+        "'canary-key-7f3e91d2c4' turned up",
+    ),
+    Mutant(
+        "C03",
+        "painter",
+        _P,
+        f"        {_POST}",
+        f"        logging.getLogger(__name__).debug('client %r', Client(headers))\n        {_POST}",
+        "shows its key in the repr of a client",
+        "'canary-key-7f3e91d2c4' turned up",
+        (
+            (
+                "@hookimpl\nasync def generate_image",
+                "class Client:\n    def __init__(self, headers):\n        self.headers = headers\n\n"
+                '    def __repr__(self):\n        return f"<Client {self.headers}>"\n\n\n@hookimpl\nasync def generate_image',
+            ),
+            ("import base64\n", "import base64\nimport logging\n"),
+        ),
+    ),
+]
 #: What the core alone keeps: no backend can break these, so they are tried against the core's own tests instead.
-KEPT_BY_THE_CORE = frozenset({"A06", "B04", "B05", "C06", "L01"})
+KEPT_BY_THE_CORE = frozenset({"B04", "B05", "C06"})
+#: What the pytest plugin and the class itself keep: tried in test_mutants.py and test_pytest_plugin.py.
+KEPT_BY_THE_KIT = frozenset({"A06", "L01"})

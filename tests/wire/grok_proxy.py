@@ -17,7 +17,7 @@ class Relay:
     def __init__(self, port: int = 0) -> None:
         self.port = port
         self.accepted = 0
-        self._target = 0
+        self.target = 0
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._ready = threading.Event()
@@ -26,7 +26,7 @@ class Relay:
 
     def start(self, target: int) -> None:
         """Begin to relay to a port."""
-        self._target = target
+        self.target = target
         self._thread.start()
         assert self._ready.wait(10)
 
@@ -68,7 +68,7 @@ class Relay:
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         try:
-            there, back = await asyncio.open_connection("127.0.0.1", self._target)
+            there, back = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
             writer.transport.abort()
             return

@@ -100,6 +100,11 @@ class GrokServer:
         return f"127.0.0.1:{self._relay.port}"
 
     @property
+    def behind(self) -> str:
+        """Where the relay in front leads, as ``host:port``."""
+        return f"127.0.0.1:{self._relay.target}"
+
+    @property
     def connections(self) -> int:
         """How many gRPC connections there have been."""
         return self._relay.accepted

@@ -28,6 +28,7 @@ from .errors import (
 )
 from .hookspecs import HOOKS
 from .plugin_checks import check_hooks, check_matrix, check_module, check_name, check_returned, told
+from .plugin_origin import foreign_origin
 from .plugin_words import clean_error, clean_returned, raised
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Registry:
             self._manager.add_hookspecs(spec)
         self._plugins: dict[str, LoadedPlugin] = {}
         self._matrices: dict[str, CapabilityMatrix] = {}
+        self._callers: dict[tuple[str, str], Callable[..., Any]] = {}
         self._broken: dict[str, BrokenPlugin] = {}
         self._blocked: dict[str, str] = {}
         self.plugins: Mapping[str, LoadedPlugin] = types.MappingProxyType(self._plugins)
@@ -99,6 +101,7 @@ class Registry:
         self._enter(name, module)
         loaded = LoadedPlugin(name=name, module=module, distribution=distribution, version=version, hooks=hooks)
         self._plugins[name] = loaded
+        self._callers.clear()  # whom to leave out has changed
         return loaded
 
     def _marked(self, module: types.ModuleType) -> dict[str, Mapping[str, Any]]:
@@ -123,6 +126,7 @@ class Registry:
     def set_aside(self, name: str, reason: PluginError, *, distribution: str = "", version: str = "") -> None:
         """Keep a broken plugin's reason; take the plugin out of use if it was in."""
         loaded = self._plugins.pop(name, None)
+        self._callers.clear()
         if loaded is not None:
             self._manager.unregister(name=name)
             distribution, version = loaded.distribution, loaded.version
@@ -208,9 +212,11 @@ class Registry:
         raise failed
 
     def _caller(self, name: str, hook: str) -> Callable[..., Any]:
-        own = self._plugins[name].module
-        others = [plugin.module for plugin in self._plugins.values() if plugin.module is not own]
-        return self._manager.subset_hook_caller(hook, others)
+        if (name, hook) not in self._callers:
+            own = self._plugins[name].module
+            others = [plugin.module for plugin in self._plugins.values() if plugin.module is not own]
+            self._callers[name, hook] = self._manager.subset_hook_caller(hook, others)
+        return self._callers[name, hook]
 
 
 def discover(
@@ -248,10 +254,12 @@ def _admitted(
     for point in points:
         if point.name in disabled:
             registry.block(point.name, "it is disabled (ANYMEDIA_DISABLE or plugins.disable)")
-        elif _is_allowed(*_distribution(point), allow):
-            admitted.setdefault(point.name, []).append(point)
-        else:
+        elif not _is_allowed(*_distribution(point), allow):
             strangers.append(point)
+        elif allow is not None and (where := foreign_origin(point)) is not None:
+            registry.block(point.name, f"{point.module} would come from {where}, which {_distribution(point)[0]} did not install")
+        else:
+            admitted.setdefault(point.name, []).append(point)
     for point in strangers:
         distribution, version = _distribution(point)
         shown = f"{point.name} ({distribution})" if point.name in admitted else point.name

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from anymedia.testing import picture
 
+TAKES = {"prompt": str, "size": str, "seed": int}
 FAILURES = {
     "unauthorized": (401, "bad_key"),
     "rate_limited": (429, "too_fast"),
@@ -28,10 +29,10 @@ class Painter(BaseHTTPRequestHandler):
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.server.received.append(asked)
-        width, height = map(int, asked.get("size", "512x512").split("x"))
-        image = base64.b64encode(picture(width, height, asked.get("seed", 0))).decode()
         status, code = FAILURES.get(self.server.scenario, (200, ""))
-        answer = {"error": {"code": code, "message": "No."}} if code else {"id": f"img-{len(self.server.received)}", "image": image}
+        if not all(isinstance(value, TAKES.get(name, ())) for name, value in asked.items()):
+            status, code = 400, "unknown_field"
+        answer = {"error": {"code": code, "message": code}} if code else self.made(asked)
         body = b"%!" if self.server.scenario == "garbage" else json.dumps(answer).encode()
         time.sleep(1.0 if self.server.scenario == "slow" else 0.0)
         if self.server.scenario == "lost_reply":
@@ -39,3 +40,8 @@ class Painter(BaseHTTPRequestHandler):
             return
         self.wfile.write(f"HTTP/1.0 {status} -\r\ncontent-length: {len(body)}\r\nretry-after: 2\r\n\r\n".encode())
         self.wfile.write(body[:1] if self.server.scenario == "truncated" else body)
+
+    def made(self, asked):
+        width, height = map(int, asked.get("size", "512x512").split("x"))
+        image = base64.b64encode(picture(width, height, asked.get("seed", 0))).decode()
+        return {"id": f"img-{len(self.server.received)}", "image": image}

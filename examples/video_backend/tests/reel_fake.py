@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from anymedia.testing import video
 
 SIGNATURE = "sig-5b0c19d2e7"
+NUMBERS = {"seconds", "seed"}
+TEXTS = {"prompt", "resolution", "camera", "first_frame", "extends", "label"}
 FAILURES = {
     "unauthorized": (401, "bad_key"),
     "rate_limited": (429, "too_fast"),
@@ -36,7 +38,9 @@ class Reel(BaseHTTPRequestHandler):
             seconds = self.server.received[int(name)]["seconds"]
             return self.answer(200, video(float(seconds)), "video/mp4")
         if name == "videos":  # a lost submit is lost for good here: the list does not show it
-            return self.answer(200, b'{"videos": []}')
+            made = enumerate(self.server.received if self.server.scenario in {"success", "slow"} else ())
+            listed = [{"id": str(number), "label": asked["label"]} for number, asked in made]
+            return self.answer(200, json.dumps({"videos": listed[::-1]}).encode())
         self.server.looks[name] = self.server.looks.get(name, 0) + 1
         asked = self.server.received[int(name)]
         if self.server.looks[name] < 2:
@@ -49,6 +53,7 @@ class Reel(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if self.path.endswith("/cancel"):
             return self.answer(200, b"{}")
+        wrong = [k for k, v in asked.items() if not (isinstance(v, str) if k in TEXTS else k in NUMBERS and isinstance(v, int | float))]
         asked.setdefault("seconds", 4)
         if "first_frame" in asked:
             asked["first_frame"] = base64.b64decode(asked["first_frame"])
@@ -57,8 +62,8 @@ class Reel(BaseHTTPRequestHandler):
         time.sleep(1.0 if scenario == "slow" else 0.0)
         if scenario == "lost_reply":
             return self.connection.close()
-        status, code = FAILURES.get(scenario, (200, ""))
-        answer = {"error": {"code": code, "message": "No."}} if code else {"id": str(len(self.server.received) - 1)}
+        status, code = FAILURES.get(scenario, (400, "unknown_field") if wrong else (200, ""))
+        answer = {"error": {"code": code, "message": code}} if code else {"id": str(len(self.server.received) - 1)}
         body = b"%!" if scenario == "garbage" else json.dumps(answer).encode()
         return self.answer(status, body, cut=scenario == "truncated")
 

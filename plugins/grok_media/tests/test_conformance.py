@@ -66,5 +66,6 @@ class TestGrok(BackendConformance):
                 environ={"XAI_API_KEY": CANARY},
                 submits=lambda: len(fake.submits()),
                 sent=fake.submits,
+                hosts=(fake.behind,),  # the fake's own relay connects to it
                 hidden=(fake.depot.signature,),
             )

@@ -58,6 +58,7 @@ def playing(scenario: Scenario, cache: Path) -> Iterator[Wire]:
             environ={"OPENROUTER_API_KEY": CANARY, "ANYMEDIA_CACHE": str(cache)},
             submits=lambda: fake.count("POST"),
             sent=sent,
+            hosts=(fake.elsewhere.url.removeprefix("http://"),),  # where signed links lead
             hidden=(SIGNATURE,),
         )
 

@@ -1,9 +1,21 @@
-"""Images, edits by a mask, going on; over plain HTTP."""
+"""Images, edits by a mask or by pictures, going on; over plain HTTP."""
 
 import base64
 from pathlib import Path
 
-from anymedia import CapabilityMatrix, Context, ContinuationData, GenerateImage, Inpaint, Outcome, Piece, hookimpl, load_matrix
+from anymedia import (
+    CapabilityMatrix,
+    Context,
+    ContinuationData,
+    EditWithReferences,
+    GenerateImage,
+    Inpaint,
+    Outcome,
+    Piece,
+    Reference,
+    hookimpl,
+    load_matrix,
+)
 from anymedia.errors import ContentRefused
 from anymedia.http import post_json
 
@@ -15,7 +27,15 @@ def capabilities() -> CapabilityMatrix:
 
 @hookimpl
 async def generate_image(request: GenerateImage, context: Context) -> Outcome:
-    body = {"prompt": request.prompt, "quality": request.quality, "background": request.background, **request.extra_params}
+    body = {
+        "prompt": request.prompt,
+        "n": request.n,
+        "size": request.size,
+        "format": request.output_format,
+        "quality": request.quality,
+        "background": request.background,
+        **request.extra_params,
+    }
     if request.continue_from is not None:
         body["after"] = request.continue_from.data["id"]
     return await _ask(context, body)
@@ -27,9 +47,24 @@ async def inpaint(request: Inpaint, context: Context) -> Outcome:
     return await _ask(context, {"prompt": request.prompt, **{k: base64.b64encode(v).decode() for k, v in pictures.items()}})
 
 
+@hookimpl
+async def edit_with_references(request: EditWithReferences, context: Context) -> Outcome:
+    body = {"prompt": request.prompt}
+    for index, reference in enumerate(request.references):
+        body[f"picture_{index}"] = base64.b64encode(context.read(reference.image).data).decode()
+        body[f"about_{index}"] = _about(reference)
+    return await _ask(context, body)
+
+
+def _about(reference: Reference) -> str:
+    return f"{reference.role} {reference.type or ''} {reference.description or ''}"
+
+
 async def _ask(context: Context, body: dict[str, object]) -> Outcome:
     headers = {"x-key": context.secret("api_key").reveal()}
     async with context.submission():
         answer = await post_json(context, context.settings["base_url"], body, headers=headers, by_code={"unsafe_prompt": ContentRefused})
-    piece = Piece(data=base64.b64decode(answer["image"]), continuation=ContinuationData(data={"id": answer["id"]}))
-    return Outcome(pieces=[piece], request_id=answer["id"])
+    pieces = [
+        Piece(data=base64.b64decode(made["image"]), continuation=ContinuationData(data={"id": made["id"]})) for made in answer["images"]
+    ]
+    return Outcome(pieces=pieces, request_id=answer["id"])

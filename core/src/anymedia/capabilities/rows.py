@@ -107,7 +107,7 @@ class MaskRule:
 class ReferencesRule:
     """Reference pictures: how many in all, and a rule for each role that is taken."""
 
-    count: tuple[int, int] = (1, 1)
+    count: tuple[int, int] = (0, 1)
     roles: Mapping[str, InputRule] = attrs.field(factory=dict, hash=False)
     max_total_bytes: int | None = None
     doc: str = ""

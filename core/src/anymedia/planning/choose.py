@@ -13,7 +13,7 @@ from ..errors import InvalidRequest, NoBackendAvailable, Problem, UnsupportedInp
 from ..policy import Policy
 from ..requests import EditWithReferences, Mask, Request
 from .draft import Asked, Draft, asked_by
-from .inputs import checks_of, fit_inputs, forms_of
+from .inputs import checks_of, fit_inputs, forms_of, set_aside
 from .options import fit_options
 from .quote import quote_call, total
 from .refusal import refuse
@@ -22,6 +22,8 @@ from .selection import Selection
 from .types import BackendView, Candidate, Plan, PlannedCall, Reason
 
 __all__ = ["plan"]
+
+_NOT_NAMED = (Reason(code="not_named", text="not the one asked for"),)
 
 
 def plan(
@@ -57,7 +59,10 @@ def plan(
     lost: list[tuple[str, str, tuple[Reason, ...]]] = []
     for view in views:
         for row in view.matrix.models:
-            if anyone and kind not in row.operations:
+            if not anyone and not selection.takes(view, row):
+                lost.append((view.name, row.id, _NOT_NAMED))
+                continue
+            if kind not in row.operations:
                 lost.append((view.name, row.id, ()))
                 continue
             candidate = Candidate(backend=view.name, model=row.id, operation=kind)
@@ -110,11 +115,7 @@ def _check_origin(request: Request, views: Sequence[BackendView], selection: Sel
 def _gate(
     candidate: Candidate, view: BackendView, row: ModelRow, policy: Policy, today: datetime.date, selection: Selection
 ) -> tuple[Reason, ...]:
-    """Judge what needs no look at the fields: named, operation, lifecycle, preview, credentials."""
-    if not selection.takes(view, row):
-        return (Reason(code="not_named", text="not the one asked for"),)
-    if candidate.operation not in row.operations:
-        return (Reason(code="operation_unsupported", text=f"'{candidate}' does no {candidate.operation}"),)
+    """Judge what needs no look at the fields: lifecycle, preview, credentials."""
     life = row.lifecycle
     if life.retires is not None and view.enforce_lifecycle and life.stage_on(today) == "retired":
         instead = f"; use {life.replacement!r} instead" if life.replacement else ""
@@ -122,7 +123,7 @@ def _gate(
     if row.preview and not policy.preview and selection.model is None:
         return (Reason(code="preview", text=f"'{candidate}' is a preview; name it, or allow previews"),)
     if view.missing:
-        return (Reason(code="no_credentials", text=f"'{view.name}' is not usable: {', '.join(view.missing)}"),)
+        return (Reason(code="no_credentials", text=f"'{view.name}' is not usable: {view.lacks}", nearest=view.to_set),)
     return ()
 
 
@@ -193,7 +194,7 @@ def _make_plan(
         row=draft.row,
         calls=tuple(calls),
         adjustments=draft.adjustments(),
-        warnings=(*draft.view.matrix.warnings, *_stale_warnings(draft, today), *_life_warnings(draft, row, today)),
+        warnings=(*draft.view.matrix.warnings, *_stale_warnings(draft, today), *_life_warnings(draft, row, today), *set_aside(request)),
         quote=total([call.quote for call in calls]),
         forms=forms_of(draft),
         transcode_to=draft.transcode_to,

@@ -46,7 +46,8 @@ def matches(draft: Draft, key: str, condition: Any, *, assume_default: bool = Tr
         return False
     if isinstance(condition, tuple):
         return value in condition
-    return condition.problem(value) is None
+    taken: bool = condition.takes(value)
+    return taken
 
 
 def _active(draft: Draft, rule: Rule) -> bool:
@@ -100,7 +101,7 @@ def _other_value(draft: Draft, key: str, condition: Any) -> Any:
     option = draft.option(key)
     if not isinstance(option, Choice) or isinstance(condition, bool):
         return None
-    left = [v for v in option.one_of if not (v in condition if isinstance(condition, tuple) else condition.problem(v) is None)]
+    left = [v for v in option.one_of if not (v in condition if isinstance(condition, tuple) else condition.takes(v))]
     if not left:
         return None
     return Choice(one_of=tuple(left)).nearest(draft.get(key)) or left[0]

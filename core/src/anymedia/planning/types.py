@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,10 @@ from ..requests import Continuation, Mask, Operation, Request
 from ..results import Adjustment
 
 __all__ = ["BackendView", "Candidate", "Check", "InputForm", "Plan", "PlannedCall", "Quote", "Reason", "Rejection"]
+
+
+#: One environment variable, or several of which one will do.
+_VARIABLES = re.compile(r"[A-Z_][A-Z0-9_]*(?: or [A-Z_][A-Z0-9_]*)*")
 
 
 @attrs.frozen(kw_only=True)
@@ -33,6 +38,17 @@ class BackendView:
     enforce_lifecycle: bool = True
     service: str = ""
     elsewhere: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, hash=False)
+
+    @property
+    def lacks(self) -> str:
+        """What it lacks, in words."""
+        return ", ".join(f"{what} is not set" if _VARIABLES.fullmatch(what) else what for what in self.missing)
+
+    @property
+    def to_set(self) -> str:
+        """The environment variables it lacks, as the first half of a sentence that says what to do; empty: none."""
+        names = [what for what in self.missing if _VARIABLES.fullmatch(what)]
+        return f"set {' and '.join(names)}" if names and len(names) == len(self.missing) else ""
 
 
 @attrs.frozen(kw_only=True)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import attrs
+import msgspec
 
 from ..errors import PluginContractError
 from ..requests import Continuation, StoredFile
@@ -24,7 +25,7 @@ __all__ = [
     "encode_continuation",
     "handed_out",
     "jsonable",
-    "own_copy",
+    "own_copies",
 ]
 
 #: A media file as text: a data URL with more than a token amount of base64.
@@ -34,6 +35,7 @@ _PLAIN_COLUMNS = (
     *("id", "run", "index", "state", "backend", "model", "operation", "idempotency_key", "session"),
     *("created_at", "updated_at", "submits", "cost_usd", "owner", "lease_until", "fence"),
 )
+_FILE_COLUMNS = tuple(field.name for field in attrs.fields(StoredFile))
 #: The columns of an encoded call; what is reserved for it stands in the ledger alone.
 CALL_COLUMNS: tuple[str, ...] = (*_PLAIN_COLUMNS, "quote_low", "quote_high", *_JSON_COLUMNS)
 
@@ -44,12 +46,30 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
+_writer, _reader = msgspec.json.Encoder(), msgspec.json.Decoder()
+
+
+def _round_trip(value: Any) -> tuple[bytes, Any] | None:
+    """Return a value's JSON and what comes back from it; None where the two differ, as bytes, NaN and tuples do.
+
+    Much quicker than `json`, and all that is ordinary gets through; what does not is judged by `json`.
+    """
+    try:
+        text = _writer.encode(value)
+        back = _reader.decode(text)
+        return (text, back) if back == value else None
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
+        return None
+
+
 def dump(value: Any, where: str) -> str:
     """Return a value as JSON text.
 
     Raises:
         PluginContractError: for bytes, NaN and everything else that is not JSON; ``where`` says what it was.
     """
+    if (found := _round_trip(value)) is not None:
+        return found[0].decode()
     try:
         return json.dumps(value, default=_plain, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
@@ -59,7 +79,8 @@ def dump(value: Any, where: str) -> str:
 
 def jsonable(value: Any, where: str) -> Any:
     """Return a value as it comes back from a store (a copy; tuples become lists); refuses what `dump` refuses."""
-    return json.loads(dump(value, where))
+    found = _round_trip(value)
+    return json.loads(dump(value, where)) if found is None else found[1]
 
 
 def _dump_no_media(value: Any, where: str) -> str:
@@ -105,19 +126,14 @@ def decode_call(row: Mapping[str, Any], reserved_usd: float) -> CallRecord:
     return CallRecord(quote_usd=quote, reserved_usd=reserved_usd, **fields)
 
 
-def own_copy(record: CallRecord, before: CallRecord | None = None) -> CallRecord:
-    """Return a record that shares nothing with its maker, as it would come back from a file; refuses what `dump` refuses.
-
-    What is the very same as in ``before``, an own copy already, is not copied again.
-    """
-    changes: dict[str, Any] = {}
+def own_copies(columns: Mapping[str, Any], call_id: str) -> dict[str, Any]:
+    """Return columns of a call that share nothing with their maker, as from a file; refuses what `dump` refuses."""
+    own = dict(columns)
     for name in _JSON_COLUMNS:
-        value = getattr(record, name)
-        if value is not None and (before is None or value is not getattr(before, name)):
-            changes[name] = jsonable(value, f"{name} of call {record.id!r}")
-    if "attempts" in changes:
-        changes["attempts"] = tuple(changes["attempts"])
-    return attrs.evolve(record, **changes) if changes else record
+        value = own.get(name)
+        if value is not None and value != ():
+            own[name] = jsonable(value, f"{name} of call {call_id!r}")
+    return own
 
 
 def handed_out(record: CallRecord, reserved_usd: float) -> CallRecord:
@@ -138,7 +154,7 @@ def encode_continuation(continuation: Continuation) -> tuple[str, str]:
     if not continuation.resolved:
         raise PluginContractError(f"{where} names no backend; only a resolved one can be kept")
     shown = {field.name: getattr(continuation, field.name) for field in attrs.fields(Continuation) if field.name != "secret"}
-    shown["files"] = [attrs.asdict(file) for file in continuation.files]
+    shown["files"] = [{name: getattr(file, name) for name in _FILE_COLUMNS} for file in continuation.files]
     return _dump_no_media(shown, where), _dump_no_media(continuation.secret, f"the secret part of {where}")
 
 

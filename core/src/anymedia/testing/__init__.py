@@ -12,14 +12,18 @@ The rules are generated from the backend's own matrix: one set per distinct row 
 
     wire.py          what the author provides: a fake of the service for each scenario
     shapes.py        the distinct rows of a matrix, and requests that fit them
+    pictures.py      references in pairs that differ in one part
     samples.py       small real pictures and videos
     decoding.py      an independent decoder that judges what came back
-    harness.py       a real Router over the wire, with a guard on sockets
+    guarding.py      whom a backend calls, and what it says to logs and streams
+    harness.py       a real Router over the wire
     conformance.py   the rules, as one class to subclass; it is made of
     making.py        what the backend makes: operations, options, inputs
+    whole.py         the whole of a claim: every value, every one of many
     onward.py        going on, masks, long prompts
     refusing.py      what it must refuse
     failures.py      what may go wrong, and what must be known then
+    jobs.py          picked up, told apart, stopped, looked up
     live.py          the same with real keys, within a budget
     docs.py          the pages that are written from the code
 """
@@ -27,6 +31,18 @@ The rules are generated from the backend's own matrix: one set per distinct row 
 from .conformance import BackendConformance
 from .rules import RULES, known_gap
 from .samples import half_mask, picture, video
-from .wire import CANARY, SCENARIOS, Scenario, Wire
+from .wire import CANARY, RETRY_AFTER, SCENARIOS, Scenario, Wire
 
-__all__ = ["CANARY", "RULES", "SCENARIOS", "BackendConformance", "Scenario", "Wire", "half_mask", "known_gap", "picture", "video"]
+__all__ = [
+    "CANARY",
+    "RETRY_AFTER",
+    "RULES",
+    "SCENARIOS",
+    "BackendConformance",
+    "Scenario",
+    "Wire",
+    "half_mask",
+    "known_gap",
+    "picture",
+    "video",
+]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import attrs
 
-from ..capabilities import CapabilityMatrix, ContinueRule, MaskRule, ModelRow, Rule
+from ..capabilities import CapabilityMatrix, Choice, ContinueRule, MaskRule, ModelRow, Rule
 from ..requests import KINDS
 from .harness import Bench, cut_matrix
+from .pictures import about_references, parts_of_references
 from .shapes import Shape, alive, foreign_options, inputs_of, option_values, shapes, two_values
 from .wire import SCENARIOS, Scenario, Wire
 
@@ -25,12 +27,16 @@ class Case:
     service: str
     shape: Shape
     what: str = ""
-    pair: tuple[Any, Any] | None = None
+    pair: tuple[Any, ...] | None = None
     rule: Rule | None = None
 
     def __str__(self) -> str:
         parts = [self.service, self.shape.model.id, self.shape.operation, self.what]
         return "-".join(p.replace("/", ".") for p in parts if p)
+
+
+#: Options that decide what is made, not how: tried by rules of their own.
+_OTHERWISE = frozenset({"n", "edit_mode", "audio_type"})
 
 
 def _concerns(test: str, shape: Shape) -> bool:
@@ -46,6 +52,10 @@ def _concerns(test: str, shape: Shape) -> bool:
         "_foreign_continuation": any(f.name == "continue_from" for f in attrs.fields(KINDS[shape.operation])),
     }
     return all(holds for word, holds in checks.items() if word in test)
+
+
+#: Finding and reading all plugins anew for each of some thousand cases would take longer than the cases.
+_MATRICES: weakref.WeakKeyDictionary[type, dict[str | None, CapabilityMatrix]] = weakref.WeakKeyDictionary()
 
 
 class CaseMaker:
@@ -65,26 +75,33 @@ class CaseMaker:
         """Return the matrix as an instance of a service sees it."""
         return cut_matrix(self.backend, service)
 
+    def _matrix(self, service: str | None) -> CapabilityMatrix:
+        """Return `matrix`, read once for each class of tests (None: as an instance of no named service sees it)."""
+        kept = _MATRICES.setdefault(type(self), {})
+        if service not in kept:
+            kept[service] = cut_matrix(self.backend, "") if service is None else self.matrix(service)
+        return kept[service]
+
     def all_services(self) -> tuple[str, ...]:
         """Return the services to try."""
-        return self.services or cut_matrix(self.backend, "").services or ("",)
+        return self.services or self._matrix(None).services or ("",)
 
     def today(self, service: str) -> datetime.date:
         """Return the day the matrix was checked: the tests must not rot."""
-        return self.matrix(service).checked or datetime.date(2026, 1, 1)
+        return self._matrix(service).checked or datetime.date(2026, 1, 1)
 
     @contextlib.contextmanager
     def bench(self, case: Case, scenario: Scenario = "success") -> Iterator[Bench]:
         """Set a router up over the wire of a case."""
         with (
             self.wire(scenario, case.service) as wire,
-            Bench.over(self.backend, case.service, wire, self.matrix(case.service)) as bench,
+            Bench.over(self.backend, case.service, wire, self._matrix(case.service)) as bench,
         ):
             yield bench
 
     def maker(self, case: Case) -> Any:
         """Return a function that finds the shape which makes what a model goes on from."""
-        found = self.matrix(case.service)
+        found = self._matrix(case.service)
         today = self.today(case.service)
 
         def find(model_id: str) -> Shape | None:
@@ -100,9 +117,10 @@ class CaseMaker:
     def cases(self, test: str) -> Iterator[Case]:
         """Yield the cases of a test, by what its name says it tries."""
         for service in self.all_services():
-            matrix, today = self.matrix(service), self.today(service)
+            matrix, today = self._matrix(service), self.today(service)
             done: set[str] = set()
-            for shape in shapes(matrix, today):
+            found = shapes(matrix, today)
+            for shape in about_references(found) if "_each_part" in test else found:
                 if shape.operation == "continue_video" and not self._can_begin(service, shape):
                     continue
                 if not _concerns(test, shape) or ("_each_kind" in test and shape.operation in done):
@@ -118,8 +136,19 @@ class CaseMaker:
     def _cases_of(self, test: str, service: str, shape: Shape) -> Iterator[Case]:
         if "_each_option" in test:
             for name, option in shape.row.options.items():
-                if name not in {"n", "edit_mode", "audio_type"} and (pair := option_values(name, option)):
+                if name not in _OTHERWISE and (pair := option_values(name, option)):
                     yield Case(service=service, shape=shape, what=name, pair=pair)
+        elif "_each_choice" in test:
+            own = {**shape.row.options, **{f"extra_params.{name}": option for name, option in shape.row.extra_params.items()}}
+            for name, option in own.items():
+                if isinstance(option, Choice) and not option.fixed and len(option.one_of) > 2 and name not in _OTHERWISE:
+                    yield Case(service=service, shape=shape, what=name, pair=option.one_of)
+        elif "_each_several" in test:
+            if (count := shape.row.options.get("n")) is not None and count.problem(2) is None:
+                yield Case(service=service, shape=shape)
+        elif "_each_part" in test:
+            for name, one, two in parts_of_references(shape):
+                yield Case(service=service, shape=shape, what=name, pair=(one, two))
         elif "_each_input" in test:
             second = dict(inputs_of(shape, 7))
             for name, fields in inputs_of(shape, 2):
@@ -143,18 +172,9 @@ class CaseMaker:
 
     def dead_models(self) -> Sequence[tuple[str, ModelRow]]:
         """Return (service, model) for every model that was shut down by the day the matrix was checked."""
-        return [(s, m) for s in self.all_services() for m in self.matrix(s).models if not alive(m, self.today(s))]
+        return [(s, m) for s in self.all_services() for m in self._matrix(s).models if not alive(m, self.today(s))]
 
     def ending_models(self) -> Sequence[tuple[str, ModelRow]]:
         """Return (service, model) for every model that has an end and may still be chosen."""
-        every = [(s, m) for s in self.all_services() for m in self.matrix(s).models if alive(m, self.today(s))]
+        every = [(s, m) for s in self.all_services() for m in self._matrix(s).models if alive(m, self.today(s))]
         return [(s, m) for s, m in every if m.lifecycle.retires is not None]
-
-    def missing_operations(self) -> Mapping[str, tuple[str, ...]]:
-        """Return, for each service, the operations that no living model claims."""
-        found = {}
-        for service in self.all_services():
-            today = self.today(service)
-            claimed = {op for m in self.matrix(service).models if alive(m, today) for op in m.operations}
-            found[service] = tuple(op for op in KINDS if op not in claimed)
-        return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,17 +14,34 @@ from ..errors import MediaError, UnsupportedInput
 from ..hookspecs import HOOKS
 from ..requests import Continuation, Operation
 from .failures import FailureRules
-from .harness import loaded_registry, run, socket_guard
+from .guarding import socket_guard
+from .harness import cut_matrix, environment, loaded_registry, run
+from .jobs import JobRules
 from .live import LiveRules
 from .onward import OnwardRules
 from .refusing import RefusingRules
 from .rules import rule
-from .wire import Scenario, Wire
+from .whole import WholeRules
+from .wire import CANARY, SCENARIOS, Scenario, Wire
 
 __all__ = ["BackendConformance"]
 
 
-class BackendConformance(OnwardRules, RefusingRules, FailureRules, LiveRules):
+#: What the core imports itself, and a plugin may.
+_LIGHT = frozenset({"anymedia", "attr", "attrs", "cattr", "cattrs", "click", "msgspec", "platformdirs", "pluggy", "typing_extensions"})
+#: Prints what loading one backend and reading its matrix imports, the core's own modules aside.
+_LOADED = """
+import sys
+from importlib.metadata import entry_points
+from anymedia.registry import discover
+before = set(sys.modules)
+found = discover(entry_points=[p for p in entry_points(group="anymedia") if p.name == sys.argv[1]])
+found.capabilities(sys.argv[1])
+print("\\n".join(set(sys.modules) - before))
+"""
+
+
+class BackendConformance(OnwardRules, WholeRules, RefusingRules, FailureRules, JobRules, LiveRules):
     """Subclass it, name the backend, and override `wire`.
 
     Must override:
@@ -34,7 +52,8 @@ class BackendConformance(OnwardRules, RefusingRules, FailureRules, LiveRules):
         services: the services to test, by default all that the matrix names.
         scenarios: the scenarios that the wire can play; a backend that works on this machine has no others than
             ``success``.
-        sdks: top-level modules that loading the backend must not import.
+        sdks: modules that loading the backend must not import, where their names do not show it (``google.auth``).
+        light: small modules beside the core's own dependencies that loading it may import.
         matrix: what to test, as an instance of a service sees it, where that depends on more than the service.
 
     Nothing else. A rule that a backend does not keep is declared: ``@known_gap("B02", "why")`` on the subclass.
@@ -43,6 +62,7 @@ class BackendConformance(OnwardRules, RefusingRules, FailureRules, LiveRules):
     backend: ClassVar[str] = ""
     services: ClassVar[tuple[str, ...]] = ()
     sdks: ClassVar[tuple[str, ...]] = ()
+    light: ClassVar[tuple[str, ...]] = ()
 
     @contextlib.contextmanager
     def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
@@ -56,20 +76,22 @@ class BackendConformance(OnwardRules, RefusingRules, FailureRules, LiveRules):
         registry = loaded_registry()
         broken = registry.broken.get(self.backend)
         assert broken is None, f"set aside: {broken.reason if broken else ''}"
-        assert self.backend in registry.plugins, f"no entry point {self.backend!r} in group 'anymedia'"
+        assert self.backend in registry.plugins, (
+            f"no entry point {self.backend!r} in group 'anymedia': install the package (pip install -e .)"
+        )
 
     @rule("A02")
     def test_a02_loading_imports_no_sdk(self) -> None:
         """If this fails: move the import of the SDK into the function that uses it."""
-        heavy = {"openai", "google.genai", "xai_sdk", "grpc", "mcp", "aiohttp", "httpx", "httpx2", "numpy", "cv2", "av", "PIL"}
-        code = (
-            "import sys\nfrom anymedia.registry import discover\n"
-            f"r = discover()\nr.capabilities({self.backend!r})\nprint('\\n'.join(sys.modules))"
+        done = subprocess.run(  # noqa: S603 - our own text
+            [sys.executable, "-c", _LOADED, self.backend], capture_output=True, text=True, check=False
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603 - our own text
         assert done.returncode == 0, done.stderr
+        package = loaded_registry().plugins[self.backend].module.__name__.partition(".")[0]
         loaded = set(done.stdout.split())
-        assert not loaded & (heavy | set(self.sdks))
+        tops = {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names - _LIGHT - {package, *self.light}
+        found = sorted(tops | (loaded & set(self.sdks)))
+        assert not found, f"loading {self.backend!r} imports {', '.join(found)}"
 
     @rule("A03")
     def test_a03_hooks_have_the_signature_of_their_specification(self) -> None:
@@ -77,19 +99,23 @@ class BackendConformance(OnwardRules, RefusingRules, FailureRules, LiveRules):
         registry = loaded_registry()
         broken = registry.broken.get(self.backend)
         assert broken is None, f"set aside: {broken.reason if broken else ''}"
-        plugin = registry.plugins[self.backend]
-        assert "capabilities" in plugin.hooks
-        assert plugin.hooks <= set(HOOKS)
+        assert registry.plugins[self.backend].hooks <= set(HOOKS)
 
     @rule("A04")
     def test_a04_capabilities_are_pure_and_equal_on_each_call(self) -> None:
         """If this fails: return ``load_matrix(Path(__file__).with_name("capabilities.toml"))`` and nothing else."""
         module: Any = loaded_registry().plugins[self.backend].module
-        with socket_guard() as tried:
+        with socket_guard(frozenset()) as tried:
             first, second = module.capabilities(), module.capabilities()
-        assert isinstance(first, CapabilityMatrix)
-        assert first == second
-        assert tried == []
+            assert isinstance(first, CapabilityMatrix), f"it returned {type(first).__name__}"
+            keys = tuple(name for found in first.credentials for names in found.names.values() for name in names)
+            with environment({}, keys):
+                bare = module.capabilities()
+            with environment(dict.fromkeys(keys, CANARY), ()):
+                keyed = module.capabilities()
+        assert first == second, "two calls return two different matrices"
+        assert bare == keyed, "the matrix is another one when a key is set"
+        assert tried == [], f"it called {tried}"
 
     @rule("A05")
     def test_a05_what_the_matrix_claims_is_implemented(self) -> None:
@@ -97,13 +123,36 @@ class BackendConformance(OnwardRules, RefusingRules, FailureRules, LiveRules):
         registry = loaded_registry()
         claimed: set[Operation] = {op for model in registry.capabilities(self.backend).models for op in model.operations}
         assert claimed, "the matrix claims nothing"
-        assert claimed <= registry.plugins[self.backend].hooks
+        missing = claimed - registry.plugins[self.backend].hooks
+        assert not missing, f"claimed, without a hook: {', '.join(sorted(missing))}"
+        plugin = registry.plugins[self.backend]
+        for operation in claimed:
+            returned = inspect.signature(getattr(plugin.module, operation)).return_annotation
+            makes_jobs = "Job" in getattr(returned, "__name__", str(returned))
+            assert not makes_jobs or "check_job" in plugin.hooks, f"{operation} returns a Job, and there is no hook check_job"
 
     @rule("A06")
     def test_a06_no_rule_is_deleted_or_overridden(self) -> None:
         """If this fails: take the override out, and declare ``@known_gap("B02", "why")`` on the class instead."""
         found = _overridden(type(self))
         assert not found, f"deleted or overridden: {', '.join(found)}"
+
+    @rule("A06")
+    def test_a06_the_wire_plays_every_scenario_and_shows_what_arrives(self) -> None:
+        """If this fails: play it as nearly as the service can fail; what it cannot do is a ``known_gap`` of C01."""
+        for service in self.all_services():
+            keys = {n for found in cut_matrix(self.backend, service).credentials for names in found.names.values() for n in names}
+            with self.wire("success", service) as wire:
+                if wire.submits is None:
+                    continue  # it works on this machine: nothing fails but itself
+                left_out = [scenario for scenario in SCENARIOS if scenario not in self.scenarios]
+                assert not left_out, f"scenarios left out: {', '.join(left_out)}"
+                assert wire.sent is not None, "a wire that counts submits has to show them: give Wire(sent=...)"
+                assert not (keys and wire.environ) or keys & wire.environ.keys(), (
+                    f"Wire(environ=...) sets {', '.join(wire.environ)}; the matrix reads {', '.join(sorted(keys))}"
+                )
+                for name in keys & wire.environ.keys():
+                    assert CANARY in wire.environ[name], f"give CANARY as {name}: only that key is looked for in what is told"
 
     @rule("C06")
     def test_c06_a_foreign_continuation_is_refused(self, case: Any) -> None:
@@ -146,7 +195,7 @@ class BackendConformance(OnwardRules, RefusingRules, FailureRules, LiveRules):
 
 
 #: What a subclass may replace; everything else of the kit is the kit's.
-_OPEN = frozenset({"backend", "services", "scenarios", "sdks", "wire", "matrix", "known_gaps"})
+_OPEN = frozenset({"backend", "services", "scenarios", "sdks", "light", "wire", "matrix", "known_gaps"})
 
 
 def _overridden(cls: type) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ["Decoded", "decode"]
+__all__ = ["Decoded", "container", "decode"]
 
 
 @attrs.frozen(kw_only=True)
@@ -19,6 +19,15 @@ class Decoded:
     height: int | None = None
     seconds: float | None = None
     content: bytes = attrs.field(default=b"", repr=False)
+
+
+#: Names of one and the same container: the decoder's, and those of formats that share it.
+_CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2": "mp4", "mov": "mp4", "m4a": "mp4", "matroska,webm": "webm", "opus": "ogg"}
+
+
+def container(name: str | None) -> str | None:
+    """Return the one name of a format's container."""
+    return None if name is None else _CONTAINERS.get(name, name)
 
 
 def decode(path: Path, media: str) -> Decoded:
@@ -45,16 +54,21 @@ def _stream(path: Path, media: str) -> Decoded:
     import av
 
     digest = hashlib.sha256()
-    with av.open(str(path)) as opened:
-        container: Any = opened
+    with av.open(str(path)) as found:
+        opened: Any = found
         kind = "video" if media == "video" else "audio"
-        stream = next(s for s in container.streams if s.type == kind)
+        stream = next(s for s in opened.streams if s.type == kind)
         last = 0.0
-        for frame in container.decode(stream):
-            digest.update(bytes(frame.to_ndarray()))
+        for frame in opened.decode(stream):
+            digest.update(frame.to_image().tobytes() if kind == "video" else b"".join(bytes(plane) for plane in frame.planes))
             if frame.time is not None:
                 length = 1 / float(stream.average_rate) if kind == "video" else frame.samples / frame.sample_rate
                 last = float(frame.time) + length
         size = (stream.width, stream.height) if kind == "video" else (None, None)
-        name = path.suffix.lower().removeprefix(".")
-        return Decoded(format=name, width=size[0], height=size[1], seconds=last, content=digest.digest())
+        return Decoded(
+            format=str(container(opened.format.name)),
+            width=size[0],
+            height=size[1],
+            seconds=last,
+            content=digest.digest(),
+        )

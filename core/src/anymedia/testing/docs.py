@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import datetime
 import inspect
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import attrs
 
 from .. import errors
 from ..capabilities import (
+    Anything,
     CapabilityMatrix,
     Choice,
     ContinueRule,
@@ -35,23 +37,28 @@ from ..capabilities import (
     Text,
     TypicalSeconds,
 )
+from ..capabilities.reading import SCHEMA
 from ..hookspecs import HOOKS
 from .conformance import BackendConformance
 from .harness import loaded_registry
 from .rules import RULES, rule_of
+from .wire import MEANINGS, Wire
 
 __all__ = ["PAGES", "backends", "capabilities", "conformance", "error_tree", "hooks"]
 
 _NOTE = "<!-- Written by `python -m anymedia.testing.docs docs`; edit the code instead. -->\n"
 _TABLES = (CapabilityMatrix, CredentialSet, ModelRow, Lifecycle, OperationRow, InputRule, MaskRule, ReferencesRule, ContinueRule)
-_SMALL = (Choice, Range, Text, Pixels, Rule, Fidelity, Price, TypicalSeconds)
+_SMALL = (Choice, Range, Text, Pixels, Anything, Rule, Fidelity, Price, TypicalSeconds)
 
 
 #: Fields that are no keys of the file: the tables and keys of their own that they are made of.
 _MADE_OF = {
     ("CapabilityMatrix", "warnings"): None,
     ("CapabilityMatrix", "stale_after_days"): None,
-    ("ModelRow", "operations"): "a table for each operation: `[models.generate_image]` and so on",
+    (
+        "ModelRow",
+        "operations",
+    ): "a table for each operation: `[models.generate_image]` and so on; `prices` and `typical_seconds` for all of them",
     ("OperationRow", "operation"): None,
     ("OperationRow", "inputs"): "a key for each input: `source`, `mask`, `references`, `first_frame`, `last_frame`, `continue_from`",
     ("OperationRow", "options"): "a key for each option: `size`, `duration`, `seed` ...",
@@ -78,18 +85,33 @@ def capabilities() -> str:
         _NOTE,
         "What does not stand in the file is not supported. An unknown key is refused, with file, row and field.",
     ]
-    out.append('`like = "other"` takes another row (of a model, or of an operation) over; `without = [...]` leaves keys of it out.\n')
+    out.append('`like = "other"` takes another row (of a model, or of an operation) over; `without = [...]` leaves keys of it out.')
+    out.append(
+        "An option is a `Choice`, `Range`, `Text`, `Pixels` or (as an extra parameter) `Anything`: which of them follows from its keys."
+    )
+    out.append(f"The first key is `schema = {SCHEMA}`. A whole file stands in the [tutorial](first-backend.md).\n")
     for cls in (*_TABLES, *_SMALL):
-        out += [f"## {cls.__name__}\n", _summary(cls) + "\n", "| key | type | default |", "|---|---|---|"]
-        out += [line for f in attrs.fields(cls) if (line := _key(cls, f))] + [""]
+        prose, told = _told(cls)
+        head = ["| key | type | default | meaning |", "|---|---|---|---|"] if told else ["| key | type | default |", "|---|---|---|"]
+        out += [f"## {cls.__name__}\n", prose + "\n", *head, *_keys(cls, told), ""]
     return "\n".join(out)
 
 
-def _key(cls: type, field: attrs.Attribute[Any]) -> str | None:
-    made_of = _MADE_OF.get((cls.__name__, field.name), "")
-    if made_of is None or field.name == "fixed":
-        return None
-    return f"| {made_of} | | |" if made_of else f"| `{field.name}` | `{_typed(field)}` | {_default(field)} |"
+def _told(cls: type) -> tuple[str, dict[str, str]]:
+    """Return what a docstring says of the whole, and what of each attribute."""
+    prose, _, attributes = inspect.cleandoc(cls.__doc__ or "").partition("\n\nAttributes:\n")
+    parts = re.findall(r"^    (\w+): (.*(?:\n     .*)*)", attributes, re.MULTILINE)
+    return prose.replace("``", "`"), {name: " ".join(said.split()).replace("``", "`").replace("|", "\\|") for name, said in parts}
+
+
+def _keys(cls: type, told: Mapping[str, str]) -> Iterator[str]:
+    for field in attrs.fields(cls):
+        made_of = _MADE_OF.get((cls.__name__, field.name), "")
+        more = f" {told.get(field.name, '')} |" if told else ""
+        if made_of:
+            yield f"| {made_of} | | |" + (" |" if told else "")
+        elif made_of is not None:
+            yield f"| `{field.name}` | `{_typed(field)}` | {_default(field)} |{more}"
 
 
 def _typed(field: attrs.Attribute[Any]) -> str:
@@ -125,11 +147,30 @@ def conformance() -> str:
     out = ["# The conformance rules\n", _NOTE, "An id is never used again for something else. The only way to leave one out is"]
     out += ['`@known_gap("B02", "why")` on the test class; the closing table of the run shows it.\n']
     out += ["Real services: `pytest --anymedia-live --anymedia-live-budget 0.50` (off without both).\n"]
+    must = inspect.cleandoc(BackendConformance.__doc__ or "").partition("Must override:")[2]
+    out += [
+        "## What the author writes\n",
+        "A subclass of `BackendConformance`. It must override:\n",
+        *_overridable(must.partition("May override:")[0]),
+    ]
+    out += ["\nIt may override:\n", *_overridable(must.partition("May override:")[2].partition("Nothing else.")[0])]
+    out += ["\nNothing else: an overridden or skipped rule fails. `wire` runs a fake of the service; its `Wire` has\n"]
+    out += [
+        *_overridable(inspect.cleandoc(Wire.__doc__ or "").partition("Attributes:")[2]),
+        "\n| scenario | what the fake does |\n|---|---|",
+    ]
+    out += [f"| `{name}` | {text} |" for name, text in MEANINGS.items()] + [""]
     for rule, text in RULES.items():
         out.append(f"## {rule}\n\n{text[:1].upper()}{text[1:]}.\n")
         tests = [getattr(BackendConformance, n) for n in dir(BackendConformance) if n.startswith("test_")]
         out += [f"- `{t.__name__}`: {_summary(t)}" for t in tests if rule_of(t) == rule] + [""]
     return "\n".join(out)
+
+
+def _overridable(text: str) -> list[str]:
+    """Return a list of a docstring's ``name: what it is`` lines."""
+    parts = re.findall(r"^    (\w+): (.*(?:\n     .*)*)", text, re.MULTILINE)
+    return [f"- `{name}`: {' '.join(said.split())}".replace("``", "`") for name, said in parts]
 
 
 def hooks() -> str:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-import logging
 import os
-import socket
 import sys
 import tempfile
 import time
@@ -28,6 +26,7 @@ from ..router import Router
 from ..settings import InstanceSettings, Settings
 from ..state.memory import MemoryStore
 from ..state.store import Store
+from .guarding import listening, reachable, socket_guard
 from .samples import half_mask
 from .shapes import Shape, minimal_fields
 from .wire import Wire
@@ -98,60 +97,6 @@ def environment(changes: Mapping[str, str], without: tuple[str, ...]) -> Iterato
         os.environ.update(before)
 
 
-@contextlib.contextmanager
-def socket_guard() -> Iterator[list[Any]]:
-    """Refuse every connection that leaves this machine; yields the addresses that were tried."""
-    tried: list[Any] = []
-    real, real_ex = socket.socket.connect, socket.socket.connect_ex
-
-    def check(address: Any) -> None:
-        host = address[0] if isinstance(address, tuple) else "unix"
-        if host not in {"127.0.0.1", "::1", "localhost", "unix"}:
-            tried.append(address)
-            raise ConnectionRefusedError(111, f"the conformance kit lets nothing out: {address!r}")
-
-    def connect(self: socket.socket, address: Any) -> None:
-        check(address)
-        real(self, address)
-
-    def connect_ex(self: socket.socket, address: Any) -> int:
-        check(address)
-        return real_ex(self, address)
-
-    socket.socket.connect = connect  # type: ignore[method-assign, assignment]
-    socket.socket.connect_ex = connect_ex  # type: ignore[method-assign, assignment]
-    try:
-        yield tried
-    finally:
-        socket.socket.connect = real  # type: ignore[method-assign]
-        socket.socket.connect_ex = real_ex  # type: ignore[method-assign]
-
-
-class _Ear(logging.Handler):
-    """Hears every log record, as text."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.heard: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.heard.append(record.getMessage() + repr(record.exc_info))
-
-
-@contextlib.contextmanager
-def listening() -> Iterator[list[str]]:
-    """Collect all log messages of the process."""
-    ear, root = _Ear(), logging.getLogger()
-    level = root.level
-    root.addHandler(ear)
-    root.setLevel(logging.DEBUG)
-    try:
-        yield ear.heard
-    finally:
-        root.removeHandler(ear)
-        root.setLevel(level)
-
-
 class KeptStore(MemoryStore):
     """A store that outlives the routers that use it, as a durable one would."""
 
@@ -181,12 +126,12 @@ class Bench:
         with (
             tempfile.TemporaryDirectory(prefix="anymedia-kit-") as scratch,
             environment(wire.environ, drop),
-            socket_guard() as tried,
+            socket_guard(reachable(wire)) as tried,
             listening() as heard,
         ):
             today = matrix.checked or datetime.date(2026, 1, 1)
             yield cls(backend=backend, service=service, wire=wire, today=today, folder=Path(scratch), texts=heard, tried=tried)
-            assert not tried, f"connections left this machine: {tried}"
+            assert not tried, f"connections that the scenario does not allow: {tried}"
 
     def submits(self) -> int:
         """How many billable submits there have been: as the fake counts them, or as the journal does."""
@@ -211,6 +156,7 @@ class Bench:
         """Open a router over the wire."""
         more.setdefault("clock", FastClock())
         more.setdefault("policy", Policy(preview=True))
+        more.setdefault("on_progress", lambda progress: self.texts.append(progress.note))
         async with Router(
             store=more.pop("store", self.store),
             settings=self.settings(),

@@ -101,10 +101,10 @@ class OnwardRules(MakingRules):
         longest = case.shape.row.prompt.max_chars
         assert longest is not None
         with self.bench(case) as bench:
-            if longest < 10_000:  # longer texts prove nothing more, and take long to be spoken
+            if longest < 10_000 or bench.wire.sent is not None:  # a longer text proves nothing where it is spoken on this machine
                 prompt = ("snow " * longest)[: longest - len(_END)] + _END
                 _, sent = run(self._make(bench, case, prompt=prompt))
-                assert sent is None or any(_END in str(value) for value in sent.values()), "the prompt's end did not arrive"
+                assert sent is None or any(prompt in str(value) for value in sent.values()), "the prompt did not arrive whole"
             run(self._too_long(bench, case, longest))
 
     async def _too_long(self, bench: Bench, case: Case, longest: int) -> None:

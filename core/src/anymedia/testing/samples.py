@@ -37,7 +37,7 @@ def half_mask(width: int, height: int, *, left: bool = True) -> bytes:
 def video(seconds: float = 2.0, width: int = 320, height: int = 180, seed: int = 0) -> bytes:
     """Return a short H.264 MP4 whose brightness rises; needs PyAV."""
     import av
-    import numpy as np
+    from PIL import Image
 
     out = io.BytesIO()
     with av.open(out, "w", format="mp4") as container:
@@ -46,7 +46,7 @@ def video(seconds: float = 2.0, width: int = 320, height: int = 180, seed: int =
         count = int(seconds * 24)
         for i in range(count):
             shade = (i * 200 // count + seed * 37) % 256
-            frame = np.full((height, width, 3), shade, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            frame = Image.new("RGB", (width, height), (shade, shade, shade))
+            container.mux(stream.encode(av.VideoFrame.from_image(frame)))
         container.mux(stream.encode())
     return out.getvalue()

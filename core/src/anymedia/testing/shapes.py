@@ -22,7 +22,6 @@ from ..capabilities import (
     ReferencesRule,
     Text,
 )
-from ..fields import role_of
 from ..media import Image, Video
 from ..requests import KINDS, Mask, Operation, Reference
 from .samples import half_mask, picture, video
@@ -62,7 +61,7 @@ def shapes(matrix: CapabilityMatrix, today: datetime.date, *, all_models: bool =
         if not all_models and not alive(model, today):
             continue
         for row in model.operations.values():
-            key = (row.operation, row.inputs, row.options, row.extra_params, row.rules, row.fidelity, row.wire, model.wire)
+            key = (row.operation, row.prompt, row.inputs, row.options, row.extra_params, row.rules, row.fidelity, row.wire, model.wire)
             if key not in seen:
                 seen.append(key)
                 yield Shape(model=model, row=row)
@@ -242,7 +241,7 @@ def _first_source(fields: dict[str, Any]) -> Image | None:
 
 
 def foreign_options(shape: Shape) -> Iterator[tuple[str, Any]]:
-    """Yield (name, value) for every advisory option that the row does not claim."""
+    """Yield (name, value) for every option that the row does not claim and that the core does not do itself."""
     values = {
         "negative_prompt": "blur",
         "seed": 42,
@@ -252,7 +251,11 @@ def foreign_options(shape: Shape) -> Iterator[tuple[str, Any]]:
         "voice": "somebody",
         "speed": 1.25,
         "instructions": "softly",
+        "size": "512x512",
+        "aspect_ratio": "16:9",
+        "resolution": "2K",
+        "duration": 5.0,
     }
     for field in attrs.fields(KINDS[shape.operation]):
-        if role_of(field) == "advisory" and field.name not in shape.row.options:
+        if field.name in values and field.name not in shape.row.options:
             yield field.name, values[field.name]

@@ -7,10 +7,12 @@ from typing import Any, Literal, get_args
 
 import attrs
 
-__all__ = ["CANARY", "SCENARIOS", "Scenario", "Wire"]
+__all__ = ["CANARY", "MEANINGS", "RETRY_AFTER", "SCENARIOS", "Scenario", "Wire"]
 
 #: A key to give to the backend: it must never turn up in any text.
 CANARY = "canary-key-7f3e91d2c4"
+#: The seconds that the ``rate_limited`` scenario's answer asks to wait, in whatever way the service says it.
+RETRY_AFTER = 2.0
 
 Scenario = Literal[
     "success",
@@ -25,6 +27,20 @@ Scenario = Literal[
     "lost_reply",
 ]
 SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
+#: Scenario -> what the service does with a billable submit.
+MEANINGS: Mapping[Scenario, str] = {
+    "success": "makes what was asked for; refuses fields, values and types that the service does not know",
+    "unauthorized": "answers that the key is not accepted",
+    "rate_limited": f"answers that there are too many requests, with a hint to wait {RETRY_AFTER:g} seconds",
+    "quota": "answers that the account's money or quota is used up",
+    "refused": "answers that its safety system refused the prompt",
+    "down": "answers that it is down or overloaded",
+    "slow": "makes it, and answers after a second or two",
+    "garbage": "answers 200 with bytes that mean nothing",
+    "truncated": "breaks its answer off",
+    "lost_reply": "makes it, and closes the connection unanswered; no list shows it",
+}
+assert set(MEANINGS) == set(SCENARIOS)
 
 
 def _nothing_sent() -> Sequence[Mapping[str, Any]]:

@@ -172,10 +172,12 @@ class OutputTarget:
     def _nearest(self) -> tuple[Directory, bool]:
         """Open the folder, or the deepest part of the way to it that exists; say whether something is missing."""
         if not self.walled:
-            here = self.folder
+            with contextlib.suppress(FileNotFoundError):
+                return Directory.at(self.folder), False
+            here = self.folder.parent
             while not here.exists() and here.parent != here:
                 here = here.parent
-            return Directory.at(here), here != self.folder
+            return Directory.at(here), True
         folder = Directory.at(self.location.root)
         for step in self.location.steps:
             try:
@@ -258,7 +260,7 @@ def _named(target: OutputTarget, text: str) -> OutputTarget:
     name = found.path.name
     if problem := name_problem(name):
         raise refuse(field, text, f"names a file that not every system can hold: it {problem}")
-    stem, suffix = Path(name).stem, Path(name).suffix
+    stem, suffix = found.path.stem, found.path.suffix
     if suffix.lower() not in MEDIA_SUFFIXES or stem.startswith("."):
         raise refuse(field, text, "is not named like a media file", f"it needs {_SUFFIX_HELP}, or '/' at the end for a directory")
     folder = Location(found.root, found.steps[:-1]) if target.walled else Location(found.root.parent, ())

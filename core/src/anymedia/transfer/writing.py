@@ -15,15 +15,17 @@ import secrets
 import shutil
 import stat
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from ..errors import MediaError
+from . import pace
 from .paths import OutputTarget
 from .walk import Directory, explain, show_path
 
-__all__ = ["Writer", "part_name"]
+__all__ = ["CannotWrite", "Writer", "hidden_prefix", "part_name"]
 
 #: How the names of all our temporaries begin.
 _HIDDEN = ".anymedia-"
@@ -35,10 +37,21 @@ _MOST_NAMES = 100_000
 _umask_lock = threading.Lock()
 
 
+def hidden_prefix(call_id: str) -> str:
+    """Return how the names of all files begin that lie beside a call's place until it is closed."""
+    safe = call_id if re.fullmatch(r"[A-Za-z0-9_-]{1,80}", call_id) else hashlib.sha256(call_id.encode()).hexdigest()[:32]
+    return f"{_HIDDEN}{safe}-"
+
+
 def part_name(call_id: str, index: int) -> str:
     """Return the name of the temporary file of one piece of a call."""
-    safe = call_id if re.fullmatch(r"[A-Za-z0-9_-]{1,80}", call_id) else hashlib.sha256(call_id.encode()).hexdigest()[:32]
-    return f".anymedia-{safe}-{index}.part"
+    return f"{hidden_prefix(call_id)}{index}.part"
+
+
+class CannotWrite(MediaError):
+    """The disk does not take a file."""
+
+    code = "cannot_write"
 
 
 class Writer:
@@ -54,9 +67,15 @@ class Writer:
         self._part = part_name(call_id, index)
         self._folder: Directory | None = None
         self._fd = -1
+        self._device = 0
         self._hash = hashlib.sha256()
         self.size = 0
         self.finished: str | None = None
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether to make it durable takes so little time that no thread is needed."""
+        return self.size <= pace.SMALL and pace.is_quick(self._device)
 
     @property
     def path(self) -> Path:
@@ -88,7 +107,8 @@ class Writer:
         """
         self._folder = self._target.open()
         try:
-            self._fd = self._make() if not self._opened.exists(self._part) else self._take_up()
+            self._fd = self._make()
+            self._device = os.fstat(self._fd).st_dev
         except OSError as error:
             self.abort()
             raise self._failed(error) from None
@@ -101,7 +121,7 @@ class Writer:
         try:
             fd = self._opened.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
-            return self._make_other()
+            return self._take_up()
         if _lock(fd) is False:  # a second process took it up in this very moment
             os.close(fd)
             return self._make_other()
@@ -122,9 +142,14 @@ class Writer:
         if not owned or not _lock(fd) or not self._is_still(fd):
             os.close(fd)
             return self._make_other()
-        if os.fstat(fd).st_nlink > 1:
-            # It has its final name already: the call died between naming it and dropping the temporary name.
-            self.finished = next((name for name in self._opened.names_of(info) if not name.startswith(_HIDDEN)), None)
+        if (links := os.fstat(fd).st_nlink) > 1:
+            # It has its final name already: the call ended between naming it and dropping the temporary name.
+            names = list(self._opened.names_of(info))
+            self.finished = next((name for name in names if not name.startswith(_HIDDEN)), None)
+            if self.finished is None and len(names) < links:  # somebody has moved it away: it is theirs now
+                self._opened.unlink(self._part)
+                os.close(fd)
+                return self._make()
         self._fd = fd
         self._read_back()
         return fd
@@ -185,23 +210,30 @@ class Writer:
             MediaError: the disk does not take it.
         """
         try:
-            if self._opened.exists(name):
-                if os.path.samestat(self._opened.lstat(name), os.fstat(self._fd)):
-                    return self._opened.path / name
-                self._opened.unlink(name)  # of an earlier try at this very call
+            os.fsync(self._fd)  # before anybody writes down that it is here
             try:
-                self._opened.link(self._part, name)
-            except OSError as error:
-                if error.errno not in _NO_LINKS:
-                    raise
-                fd = self._opened.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(fd, "wb") as copy, self.reading() as source:
-                    source.seek(0)
-                    shutil.copyfileobj(source, copy)
-                os.lseek(self._fd, 0, os.SEEK_END)
+                self._link_or_copy(name)
+            except FileExistsError:  # of an earlier try at this very call
+                if not os.path.samestat(self._opened.lstat(name), os.fstat(self._fd)):
+                    self._opened.unlink(name)
+                    self._link_or_copy(name)
         except OSError as error:
             raise self._failed(error) from None
         return self._opened.path / name
+
+    def _link_or_copy(self, name: str) -> None:
+        try:
+            self._opened.link(self._part, name)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            fd = self._opened.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(fd, "wb") as copy, self.reading() as source:
+                source.seek(0)
+                shutil.copyfileobj(source, copy)
+                copy.flush()
+                os.fsync(copy.fileno())
+            os.lseek(self._fd, 0, os.SEEK_END)
 
     def restart(self) -> None:
         """Drop what was written and begin anew."""
@@ -211,8 +243,11 @@ class Writer:
         os.lseek(self._fd, 0, os.SEEK_SET)
         self._hash, self.size = hashlib.sha256(), 0
 
-    def commit(self, *, suffix: str = "") -> Path:
+    def commit(self, *, suffix: str = "", keep_part: bool = False) -> Path:
         """Make it durable and give it its name, counted up where that is taken meanwhile; return its path.
+
+        With ``keep_part`` the temporary name stays, for the caller to remove once it is written down that the file is
+        there: whoever takes the call up before that finds the file by it, and makes no second one.
 
         What was paid for is never lost to a name clash, so a file that exists is an error only beforehand
         (`OutputTarget.check`).
@@ -221,12 +256,16 @@ class Writer:
             MediaError: the disk does not take it.
         """
         try:
+            begun = time.perf_counter()
             os.fsync(self._fd)
             if hasattr(os, "fchmod"):
                 os.fchmod(self._fd, 0o666 & ~_umask())
             name = self.finished or self._name_it(suffix)
-            self._opened.unlink(self._part)
+            if not keep_part:
+                self._opened.unlink(self._part)
             self._opened.sync()
+            if self.size <= pace.SMALL:
+                pace.note(self._device, time.perf_counter() - begun)
         except OSError as error:
             raise self._failed(error) from None
         path = self._opened.path / name
@@ -283,7 +322,7 @@ class Writer:
 
     def _failed(self, error: OSError) -> MediaError:
         where = show_path(self._target.folder)
-        return MediaError(f"The file could not be written: {where} {explain(error)}.", fix="Make room or choose another directory.")
+        return CannotWrite(f"The file could not be written: {where} {explain(error)}.", fix="Make room or choose another directory.")
 
     def abort(self) -> None:
         """Close and remove the temporary; harmless after `commit`."""

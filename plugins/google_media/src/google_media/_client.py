@@ -99,14 +99,16 @@ def _make(context: Context) -> Connection:
     from google import genai
     from google.genai import types
 
-    session = _session()
+    # A proxy of the environment sees nothing of what is encrypted; without encryption it would be given the key.
+    trusting = not str(context.settings.get("base_url") or "").lower().startswith("http:")
+    session = _session(trusting)
     options = types.HttpOptions(
         aiohttp_client=session,
         base_url=context.settings.get("base_url"),
         api_version=context.settings.get("api_version"),
         retry_options=types.HttpRetryOptions(attempts=1),
         # The one name is httpx2's, the other aiohttp's; the SDK gives each transport what it knows.
-        async_client_args={"follow_redirects": False, "allow_redirects": False},
+        async_client_args={"follow_redirects": False, "allow_redirects": False, "trust_env": trusting},
     )
     credentials = None
     if on_agent_platform(context):
@@ -126,7 +128,7 @@ def _make(context: Context) -> Connection:
     )
 
 
-def _session() -> Any:
+def _session(trusting: bool) -> Any:
     """Return the session of the classic calls: the SDK would make its own in the middle of a submit, and warn about it there."""
     try:
         import aiohttp
@@ -135,7 +137,7 @@ def _session() -> Any:
     trace = aiohttp.TraceConfig()
     trace.on_request_redirect.append(_refuse_redirect)
     connector = aiohttp.TCPConnector(limit=0)
-    return aiohttp.ClientSession(connector=connector, trust_env=True, read_bufsize=1 << 22, trace_configs=[trace])
+    return aiohttp.ClientSession(connector=connector, trust_env=trusting, read_bufsize=1 << 22, trace_configs=[trace])
 
 
 async def _refuse_redirect(*_: Any) -> None:

@@ -152,7 +152,9 @@ def _told(number: int, reference: Reference) -> str:
         return f"In the style of {about}[{number}]."
     if reference.role == "subject":
         return f"With the {reference.type or 'subject'} {about}[{number}]."
-    return f"Following the {reference.type or 'control'} image {about}[{number}]." if reference.role == "control" else ""
+    if reference.role == "control":
+        return f"Following the {reference.type or 'control'} image {about}[{number}]."
+    return f"Of {about}[{number}]." if about else ""
 
 
 async def _send(context: Context, call: Callable[[Any], Awaitable[Any]]) -> Outcome:

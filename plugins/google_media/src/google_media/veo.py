@@ -26,7 +26,8 @@ async def generate(request: GenerateVideo, context: Context) -> Job:
     from google.genai import types
 
     first = None if request.first_frame is None else _image(context.read(request.first_frame))
-    source = types.GenerateVideosSource(prompt=request.prompt, image=first)
+    said = [f"Of reference picture {i}: {r.description}." for i, r in enumerate(request.references, 1) if r.description]
+    source = types.GenerateVideosSource(prompt=" ".join([request.prompt, *said]), image=first)
     references = [
         types.VideoGenerationReferenceImage(image=_image(context.read(r.image)), reference_type=types.VideoGenerationReferenceType.ASSET)
         for r in request.references

@@ -43,7 +43,14 @@ async def create(request: GenerateVideo, context: Context) -> Job:
         body["frame_images"] = given
     if pictures:
         body["input_references"] = pictures
+        body["prompt"] = _told(request)
     return await _start(body, context, {})
+
+
+def _told(request: GenerateVideo) -> str:
+    """Put what the caller said about a picture into words: the service has no field for it."""
+    said = [f"Of reference picture {i}: {r.description}." for i, r in enumerate(request.references, 1) if r.description]
+    return "\n".join([request.prompt, *said])
 
 
 async def go_on(request: ContinueVideo, context: Context) -> Job:
@@ -129,7 +136,7 @@ def _failure(status: str, state: Mapping[str, Any], context: Context) -> Backend
     found = BackendError(f"the job of '{context.backend}/{context.model}' {_OVER[status]}{why}")
     cost = cost_of(state.get("usage") if isinstance(state.get("usage"), dict) else None)
     if cost is not None:
-        found.charged = "yes" if cost else "no"
+        found.charged, found.cost_usd = "yes" if cost else "no", cost
         found.delivery = None if cost else "refused"
     return found
 

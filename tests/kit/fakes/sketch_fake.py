@@ -1,0 +1,65 @@
+"""The service of the sketch backend: it takes the fields it knows, of their types, and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from anymedia.testing import picture
+
+FAILURES = {
+    "unauthorized": (401, "bad_key"),
+    "rate_limited": (429, "too_fast"),
+    "quota": (402, "no_credit"),
+    "refused": (422, "unsafe_prompt"),
+    "down": (503, "overloaded"),
+}
+_TEXTS = {"prompt", "size", "format", "quality", "background", "paper", "after", "image", "mask"}
+
+
+class SketchFake(ThreadingHTTPServer):
+    def __init__(self, scenario: str) -> None:
+        super().__init__(("127.0.0.1", 0), Sketch)
+        self.scenario, self.url = scenario, f"http://127.0.0.1:{self.server_port}"
+        self.received: list[dict[str, Any]] = []
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+
+def _knows(name: str, value: Any) -> bool:
+    if name == "n":
+        return isinstance(value, int)
+    return isinstance(value, str) and (name in _TEXTS or name.startswith(("picture_", "about_")))
+
+
+class Sketch(BaseHTTPRequestHandler):
+    server: SketchFake
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.received.append(asked)
+        status, code = FAILURES.get(self.server.scenario, (200, ""))
+        if wrong := [name for name, value in asked.items() if not _knows(name, value)]:
+            status, code = 400, f"unknown: {', '.join(wrong)}"
+        body = json.dumps({"error": {"code": code, "message": code}} if code else self.made(asked)).encode()
+        if self.server.scenario == "garbage":
+            body = b"%!"
+        time.sleep(1.0 if self.server.scenario == "slow" else 0.0)
+        if self.server.scenario == "lost_reply":
+            self.connection.close()
+            return
+        self.wfile.write(f"HTTP/1.0 {status} -\r\ncontent-length: {len(body)}\r\nretry-after: 2\r\n\r\n".encode())
+        self.wfile.write(body[:1] if self.server.scenario == "truncated" else body)
+
+    def made(self, asked: dict[str, Any]) -> dict[str, Any]:
+        width, height = map(int, asked.get("size", "256x256").split("x"))
+        number = len(self.server.received)
+        images = [picture(width, height, number + i, asked.get("format", "png")) for i in range(asked.get("n", 1))]
+        shown = [{"id": f"img-{number}-{i}", "image": base64.b64encode(data).decode()} for i, data in enumerate(images)]
+        return {"id": f"ask-{number}", "images": shown}

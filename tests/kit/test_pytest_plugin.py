@@ -1,0 +1,98 @@
+"""The pytest plugin of the kit, in runs of its own: what is left out, what is told, what costs money."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "examples/minimal_backend"
+
+
+class Runs(Protocol):
+    def __call__(self, *words: str, before: str = "", inside: str = "", swap: tuple[str, str] = ("", "")) -> tuple[int, str]: ...
+
+
+@pytest.fixture
+def kit(tmp_path: Path) -> Runs:
+    """Install the example for child processes; return a function that runs a variant of its conformance test."""
+    info = tmp_path / "lib/painter_media-0.1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: painter-media\nVersion: 0.1.0\n")
+    (info / "entry_points.txt").write_text("[anymedia]\npainter = painter_media.plugin\n")
+    text = (EXAMPLE / "tests/test_conformance.py").read_text("utf-8")
+    path = os.pathsep.join(map(str, (tmp_path / "lib", EXAMPLE / "src", EXAMPLE / "tests")))
+    env = {k: v for k, v in os.environ.items() if k != "PAINTER_KEY"} | {
+        "PYTHONPATH": path,
+        "ANYMEDIA_STATE": str(tmp_path / "state"),
+        "ANYMEDIA_CONFIG": str(tmp_path / "empty.toml"),
+    }
+
+    (tmp_path / "empty.toml").write_text("")
+
+    def run(*words: str, before: str = "", inside: str = "", swap: tuple[str, str] = ("", "")) -> tuple[int, str]:
+        changed = text.replace("class TestPainter", f"{before}\nclass TestPainter").replace('"painter"\n', f'"painter"\n{inside}\n', 1)
+        changed = changed.replace(*swap, 1)
+        (tmp_path / "test_it.py").write_text(changed, "utf-8")
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), *words, "test_it.py"]
+        done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+def test_a_known_gap_is_run_expected_to_fail_and_told_with_its_reason(kit: Runs) -> None:
+    code, told = kit(
+        "-k",
+        "a01 or b11",
+        before='from anymedia.testing import known_gap\n@known_gap("B11", "the service cuts prompts")',
+        inside="    scenarios = ('success',)",
+    )
+    assert code == 0, told
+    assert "known gap B11 of TestPainter: the service cuts prompts" in told
+    assert "A01   ok 1" in told
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"before": 'import pytest\n@pytest.mark.skip(reason="later")'},
+        {"before": 'import pytest\n@pytest.mark.xfail(reason="later")', "inside": "    scenarios = ('success',)"},
+        {"swap": ("        with PainterFake", "        __import__('pytest').skip('later')\n        with PainterFake")},
+    ],
+    ids=["skip", "xfail", "skip-inside"],
+)
+def test_a_rule_that_is_skipped_in_another_way_fails(kit: Runs, way: Any) -> None:
+    code, told = kit("-k", "a06", **way)
+    assert code == 1, told
+    assert '@known_gap("A06", "why") alone' in told
+    assert "A06   FAILED" in told
+
+
+def test_a_scenario_that_is_left_out_fails_a_rule(kit: Runs) -> None:
+    code, told = kit("-k", "a06", inside="    scenarios = ('success', 'unauthorized')")
+    assert code == 1
+    assert "scenarios left out: rate_limited, quota, refused, down, slow, garbage, truncated, lost_reply" in told
+
+
+def test_a_key_that_is_not_the_canary_fails_a_rule(kit: Runs) -> None:
+    code, told = kit("-k", "a06", swap=("CANARY}", "'my-own-key'}"))
+    assert code == 1
+    assert "give CANARY as PAINTER_KEY" in told
+
+
+def test_real_services_are_called_only_with_a_budget(kit: Runs) -> None:
+    code, told = kit("-k", "l01")
+    assert code == 5, told  # nothing is collected: live rules are off
+    code, told = kit("--anymedia-live", "-k", "l01")
+    assert code == 4
+    assert "--anymedia-live needs --anymedia-live-budget USD, above 0" in told
+    for budget in ("0", "-1", "inf", "nan"):
+        assert kit("--anymedia-live", "--anymedia-live-budget", budget, "-k", "l01")[0] == 4
+    code, told = kit("--anymedia-live", "--anymedia-live-budget", "0.5", "-k", "l01", "-rs")
+    assert code == 0, told  # without a key there is no usable instance: the one thing that may be skipped
+    assert "no usable instance of painter" in told
