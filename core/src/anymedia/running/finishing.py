@@ -28,6 +28,8 @@ from .records import outcome_json
 
 __all__ = ["finish", "output_target"]
 
+#: Piece -> where its bytes are kept until the row is closed, and their SHA-256.
+_Spooled = dict[int, tuple[Path, str]]
 #: Bytes that are written to disk there and then, without a thread.
 _AT_ONCE = 262_144
 
@@ -70,21 +72,21 @@ async def finish(engine: Engine, lease: Lease, record: CallRecord, outcome: Outc
         "outside_mask_difference": max(differences) if differences else None,
     }
     record = engine.advance(lease, "done", result=result, cost_usd=outcome.cost_usd)
-    for path in spooled.values():
+    for path, _ in spooled.values():
         path.unlink(missing_ok=True)
     return record
 
 
 async def _spool(
     record: CallRecord, outcome: Outcome, target: OutputTarget, opened: contextlib.ExitStack, *, as_they_are: bool
-) -> tuple[dict[int, Path], dict[int, Writer]]:
+) -> tuple[_Spooled, dict[int, Writer]]:
     """Write bytes that came with the answer to disk at once: they can be had only once.
 
     They lie beside their final place under a hidden name, readable by the owner alone, until the row is closed. Where
     they need no more work they are the temporary of the final file too, under a second name, and written just once.
     """
 
-    def spool() -> tuple[dict[int, Path], dict[int, Writer]]:
+    def spool() -> tuple[_Spooled, dict[int, Writer]]:
         return _spool_now(record, outcome, target, opened, as_they_are=as_they_are)
 
     if sum(len(piece.data or b"") for piece in outcome.pieces) <= _AT_ONCE:
@@ -94,8 +96,8 @@ async def _spool(
 
 def _spool_now(
     record: CallRecord, outcome: Outcome, target: OutputTarget, opened: contextlib.ExitStack, *, as_they_are: bool
-) -> tuple[dict[int, Path], dict[int, Writer]]:
-    spooled: dict[int, Path] = {}
+) -> tuple[_Spooled, dict[int, Writer]]:
+    spooled: _Spooled = {}
     written: dict[int, Writer] = {}
     for index, piece in enumerate(outcome.pieces):
         if piece.data is None:
@@ -108,9 +110,9 @@ def _spool_now(
                 if writer.size:
                     writer.restart()
                 writer.write(piece.data)
-            spooled[index], written[index] = writer.also(name), writer
+            spooled[index], written[index] = (writer.also(name), writer.sha256), writer
             continue
-        spooled[index] = _spool_alone(target, name, piece.data)
+        spooled[index] = _spool_alone(target, name, piece.data), hashlib.sha256(piece.data).hexdigest()
     return spooled, written
 
 

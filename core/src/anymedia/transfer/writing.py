@@ -122,9 +122,13 @@ class Writer:
         if not owned or not _lock(fd) or not self._is_still(fd):
             os.close(fd)
             return self._make_other()
-        if os.fstat(fd).st_nlink > 1:
-            # It has its final name already: the call died between naming it and dropping the temporary name.
-            self.finished = next((name for name in self._opened.names_of(info) if not name.startswith(_HIDDEN)), None)
+        links = os.fstat(fd).st_nlink
+        names = list(self._opened.names_of(info)) if links > 1 else [self._part]
+        if len(names) != links:  # it has a name elsewhere, too: what is written to it would be written there
+            os.close(fd)
+            return self._make_other()
+        # With a final name, the call died between naming it and dropping the temporary name.
+        self.finished = next((name for name in names if not name.startswith(_HIDDEN)), None)
         self._fd = fd
         self._read_back()
         return fd
@@ -277,7 +281,8 @@ class Writer:
     def _verified(self, name: str) -> str:
         """Make sure that the name leads to what was written, and not to something put in its place meanwhile."""
         if not os.path.samestat(self._opened.lstat(name), os.fstat(self._fd)):
-            self._opened.unlink(name)
+            if stat.S_ISLNK(self._opened.lstat(name).st_mode):
+                self._opened.unlink(name)  # a file in its place is another call's, which was told to replace this one
             raise OSError(errno.ESTALE, "changed")
         return name
 
