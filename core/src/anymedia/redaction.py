@@ -137,9 +137,15 @@ def clean_text(text: object, limit: int = 300) -> str:
     return line if len(line) <= limit else line[: max(0, limit - 3)].rstrip() + "..."
 
 
+#: Letters and marks by their category that nobody sees (Unicode's default ignorables, and blanks that are letters): text can hide in them.
+_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
+
+
 def _visible(character: str) -> str:
     if character.isascii() and character.isprintable():
         return character
+    if _UNSEEN.match(character):
+        return ""
     category = unicodedata.category(character)
     if category in {"Cc", "Zl", "Zp", "Zs"}:
         return " "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from ..media import Image, Media
 from ..planning import InputForm, Plan
 from ..policy import Policy
 from ..requests import Continuation, EditWithReferences, Inpaint, Mask, Reference, Request, StoredFile
+from ..transfer.kept import read_kept
 from ..transfer.load import load
 from ..transfer.paths import open_input
 from ..transfer.sniff import describe
@@ -146,11 +146,8 @@ def _stored(continuation: Continuation) -> Loaded:
     """Read the files a continuation goes on from; one that is gone or has changed is simply not there."""
     found: Loaded = {}
     for index, file in enumerate(continuation.files):
-        try:
-            data = Path(file.path).read_bytes()
-        except OSError:
-            continue
-        if hashlib.sha256(data).hexdigest() == file.sha256:
+        data = read_kept(Path(file.path), file.sha256, most=MAX_INPUT)
+        if data is not None:
             name = f"earlier-{index + 1}{Path(file.path).suffix}"
             found[file] = LoadedMedia(data=data, mime=file.mime, filename=name, width=file.width, height=file.height, seconds=file.seconds)
     return found

@@ -142,14 +142,17 @@ class Writer:
         if not owned or not _lock(fd) or not self._is_still(fd):
             os.close(fd)
             return self._make_other()
-        if (links := os.fstat(fd).st_nlink) > 1:
-            # It has its final name already: the call ended between naming it and dropping the temporary name.
-            names = list(self._opened.names_of(info))
-            self.finished = next((name for name in names if not name.startswith(_HIDDEN)), None)
-            if self.finished is None and len(names) < links:  # somebody has moved it away: it is theirs now
-                self._opened.unlink(self._part)
-                os.close(fd)
-                return self._make()
+        links = os.fstat(fd).st_nlink
+        names = list(self._opened.names_of(info)) if links > 1 else [self._part]
+        # With a final name, the call died between naming it and dropping the temporary name.
+        self.finished = next((name for name in names if not name.startswith(_HIDDEN)), None)
+        if len(names) != links:  # it has a name elsewhere, too: it is somebody's, and nothing is to be written to it
+            os.close(fd)
+            if self.finished is not None:
+                self.finished = None
+                return self._make_other()
+            self._opened.unlink(self._part)
+            return self._make()
         self._fd = fd
         self._read_back()
         return fd
@@ -316,7 +319,8 @@ class Writer:
     def _verified(self, name: str) -> str:
         """Make sure that the name leads to what was written, and not to something put in its place meanwhile."""
         if not os.path.samestat(self._opened.lstat(name), os.fstat(self._fd)):
-            self._opened.unlink(name)
+            if stat.S_ISLNK(self._opened.lstat(name).st_mode):
+                self._opened.unlink(name)  # a file in its place is another call's, which was told to replace this one
             raise OSError(errno.ESTALE, "changed")
         return name
 
