@@ -64,14 +64,9 @@ def _with_continued(references: tuple[Reference, ...], continuation: Continuatio
 
 def _continued(continuation: Continuation) -> Image:
     file = continuation.files[0]
-    instead = "give an image as an input instead"
-    try:
-        with Path(file.path).open("rb") as opened:
-            found = hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError:
-        raise UnknownContinuation(f"the file of {continuation.id!r} is gone: {file.path}", fix=instead) from None
-    if found != file.sha256:
-        raise UnknownContinuation(f"the file of {continuation.id!r} has changed since it was made: {file.path}", fix=instead)
+    if read_kept(Path(file.path), file.sha256, most=MAX_INPUT) is None:
+        text = f"the file of {continuation.id!r} is gone, or has changed since it was made: {file.path}"
+        raise UnknownContinuation(text, fix="give an image as an input instead")
     return Image(path=Path(file.path))
 
 
