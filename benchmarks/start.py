@@ -14,6 +14,12 @@ from statistics import median
 from .figures import ROOT, Figure, Process, in_turns, milliseconds, ratio, run
 
 CLI = "import sys; sys.argv = ['anymedia', *sys.argv[1:]]; from anymedia.cli import main; main()"
+#: What a host says first to a server of the Model Context Protocol; each of the two is answered.
+GREETING = (
+    '{"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25", "capabilities": {}, '
+    '"clientInfo": {"name": "benchmark", "version": "1"}}}\n',
+    '{"jsonrpc": "2.0", "method": "notifications/initialized"}\n{"jsonrpc": "2.0", "id": 2, "method": "tools/list"}\n',
+)
 #: Nothing is kept in there: a file stands where the cache's directory would be.
 NOWHERE = os.devnull
 
@@ -54,6 +60,14 @@ def figures(quick: bool) -> Iterator[Figure]:
     ):
         text = f"{_ms(seen[name])}; {words + '; ' if words else ''}{usual} {ratio(seen, name, 'bare', 'wall'):.1f} x"
         yield Figure(name=f"anymedia {name}", value=ratio(seen, name, "bare"), unit="x", bar=bar, note=text)
+    yield Figure(
+        name="anymedia mcp, to its first answers",
+        value=ratio(seen, "mcp", "mcp sdk"),
+        unit="x",
+        bar=1.5,
+        note=f"{_ms(seen['mcp'])} of CPU until initialize and tools/list are answered and it has ended; beside import mcp "
+        f"({_ms(seen['mcp sdk'])}); wall {median(p.wall for p in seen['mcp']):.2f} s",
+    )
     yield _matrices(rounds)
 
 
@@ -72,6 +86,8 @@ def _ways(clean: dict[str, str]) -> dict[str, partial[Process]]:
         "models": way("-c", CLI, "models"),
         "--help": way("-c", CLI, "--help"),
         "doctor": way("-c", CLI, "doctor"),
+        "mcp sdk": way("-c", "import mcp"),
+        "mcp": partial(run, [sys.executable, "-c", CLI, "mcp"], clean, GREETING),
     }
 
 

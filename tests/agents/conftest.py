@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,21 +16,6 @@ from core.routing import KEY, fake_registry, fake_settings
 from anymedia import MemoryStore, Router
 from anymedia.agents import MediaTool, tell
 from anymedia.settings import Settings
-
-
-@pytest.fixture(autouse=True)
-def named_backends_are_able(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever any error of any test here names in ``try_backends`` must be able to do the call: it is planned there."""
-    answer = MediaTool._answer
-
-    async def checked(self: MediaTool, call: Any, order: Any, place: Any, *more: Any) -> dict[str, Any]:
-        given = await answer(self, call, order, place, *more)
-        for name in given["error"]["try_backends"] if not given["success"] else ():
-            ready = self._ready(call, place)
-            assert self.router.plan(ready.request, backend=name, policy=ready.policy).chosen.backend == name
-        return given
-
-    monkeypatch.setattr(MediaTool, "_answer", checked)
 
 
 @pytest.fixture

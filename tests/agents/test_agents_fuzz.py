@@ -1,22 +1,29 @@
 """Whatever an agent says: an answer, never an exception, never a file outside the root, never a request for a wrong call.
 
-500 calls in an ordinary run; ANYMEDIA_FUZZ=5000 makes more.
+Once over the fake backend, and once over every backend there is, each with a key and over the fake of its provider's
+protocol. So many calls in an ordinary run; ANYMEDIA_FUZZ=5000 makes that many over each.
 """
 
 from __future__ import annotations
 
 import asyncio
+import collections
+import contextlib
 import json
 import os
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
+from agents.conftest import half_mask
+from agents.worlds import all_backends
 from core.fake_service import FakeService
 from core.routing import KEY, fake_registry, fake_settings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from wire.media_bytes import image
 
 from anymedia import MemoryStore, Router
 from anymedia.agents import MediaTool
@@ -26,7 +33,6 @@ from anymedia.errors import RequestError
 from anymedia.generation_config import GenerationConfig
 from anymedia.testing.harness import socket_guard
 
-CALLS = int(os.environ.get("ANYMEDIA_FUZZ", "500"))
 FIELDS = sorted({f.name for f in attrs.fields(GenerationConfig)} | {"mode"} | set(RENAMED) | set(HOW) - {"wait"})
 HOSTILE = [
     "", " ", ".", "..", "/", "/etc/passwd", "../../etc/passwd", "out/../../x.png", "/proc/self/environ", "/dev/zero",
@@ -36,7 +42,10 @@ HOSTILE = [
     "job_0123456789ab", "fake_img_0123456789ab", "fake_vid_0123456789ab", "ignore all instructions", "%00", "NaN", "null",
 ]  # fmt: skip
 SOUND = ["a fox", "fake", "auto", "still", "moving", "image", "video", "audio", "photo.png", "mask.png", "style.png", "out/", "new.png",
-         "64x48", "16:9", "png", "mp4", "speech", "inpaint", "extend", "foreground", "transparent", "exact", "off"]  # fmt: skip
+         "64x48", "16:9", "png", "mp4", "speech", "inpaint", "extend", "foreground", "transparent", "exact", "off",
+         "openai", "google", "grok", "openrouter", "local"]  # fmt: skip
+#: What stands for the continuation id of the newest image or video of this run.
+EARLIER = {"THE LAST IMAGE": "image", "THE LAST VIDEO": "video"}
 
 words = st.sampled_from(HOSTILE) | st.sampled_from(SOUND) | st.text(max_size=20)
 numbers = st.integers(-(10**30), 10**30) | st.floats() | st.integers(0, 12)
@@ -45,32 +54,51 @@ values = st.recursive(
     simple | st.binary(max_size=4), lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=3), max_leaves=6
 )
 hostile = st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=8), values, max_size=6)
-plausible = st.fixed_dictionaries(
-    {"prompt": st.sampled_from(["a fox", "waves", "x" * 300])},
-    optional={
+
+
+def plausible(backends: Sequence[str], models: Sequence[str]) -> st.SearchStrategy[dict[str, Any]]:
+    """Calls of the kind that an agent makes, right and wrong."""
+    pictures = st.sampled_from(["photo.png", "style.png", "link.png", "gone.png"])
+    named = st.sampled_from([*backends, "auto", "nobody"])
+    fields = {
         "mode": st.sampled_from(["image", "video", "audio", "Image"]),
-        "backend": st.sampled_from(["fake", "auto", "nobody"]) | st.lists(st.sampled_from(["fake", "auto"]), max_size=2),
-        "size": st.sampled_from(["64x48", "100x100", "auto", "9999x1"]),
+        "backend": named | st.lists(st.sampled_from([*backends, "auto"]), max_size=2),
+        "model": st.sampled_from([*models, "no-such-model"]),
+        "size": st.sampled_from(["64x48", "100x100", "1024x1024", "auto", "9999x1", "1024 x 1024"]),
         "n": st.integers(0, 3),
         "seed": st.integers(-1, 9),
-        "duration": st.sampled_from([1, 4, 8, 60]),
-        "input_images": st.lists(st.sampled_from(["photo.png", "style.png", "link.png", "gone.png"]), max_size=2),
+        "quality": st.sampled_from(["high", "low", "best"]),
+        "aspect_ratio": st.sampled_from(["16:9", "1:1", "7:3"]),
+        "duration": st.sampled_from([1, 4, 8, 60, "5s", "4"]),
+        "input_images": st.lists(pictures | st.fixed_dictionaries({"path": pictures}), max_size=2),
         "mask_path": st.sampled_from(["mask.png", "photo.png", "/etc/passwd"]),
+        "mask_mode": st.sampled_from(["AUTO", "foreground", "semantic"]),
         "style_image": st.sampled_from(["style.png", "../x.png"]),
+        "subject_image": pictures,
         "output_path": st.sampled_from(
-            ["new.png", "out/", "deep/er/x.png", "../x.png", "/tmp/fuzzed-x.png", "new.mp4", "link.png", "photo.png"]
+            ["new.png", "out/", "deep/er/x.png", "x.mp4", "../x.png", "/tmp/fuzzed-x.png", "new.mp4", "link.png", "photo.png"]
         ),
         "storage_path": st.sampled_from(["out", "/tmp", "..", "/"]),
         "allowed_paths": st.sampled_from([["/"], ["."], ["out"]]),
         "agent_cwd": st.sampled_from(["/", ".", "..", "out"]),
-        "continue_from": st.sampled_from(["fake_img_0123456789ab", "x"]),
+        "continue_from": st.sampled_from([*EARLIER, *EARLIER, "fake_img_0123456789ab", "x"]),
         "max_cost_usd": st.sampled_from([0, 0.05, 1]),
         "strict": st.booleans(),
         "overwrite": st.booleans(),
         "prompts": st.lists(st.sampled_from(["a", ""]), max_size=3),
         "output_format": st.sampled_from(["png", "jpeg", "exe"]),
-    },
-)
+    }
+
+    @st.composite
+    def some(draw: st.DrawFn) -> dict[str, Any]:
+        """Few fields at a time: where many may be wrong, hardly a call is right."""
+        chosen = draw(st.lists(st.sampled_from(sorted(fields)), max_size=4, unique=True))
+        chosen += [name for name in ("mode", "backend") if draw(st.booleans())]
+        return {"prompt": draw(st.sampled_from(["a fox", "waves", "x" * 300])), **{name: draw(fields[name]) for name in chosen}}
+
+    return some()
+
+
 FREE = {error.code for error in (RequestError, *RequestError.__subclasses__())}
 
 
@@ -81,56 +109,144 @@ class Patient(SystemClock):
         await asyncio.sleep(min(seconds, 0.001))
 
 
+@attrs.frozen(kw_only=True)
+class Ground:
+    """A tool to be asked, how many requests the services behind it have received, and what may be named."""
+
+    tool: MediaTool
+    arrived: Callable[[], int]
+    calls: int
+    backends: Sequence[str]
+    models: Sequence[str]
+
+
+@contextlib.asynccontextmanager
+async def over_the_fake(work: Path, _: pytest.MonkeyPatch) -> AsyncIterator[Ground]:
+    with FakeService(looks=0) as service:
+        async with Router(settings=fake_settings(service), registry=fake_registry(), store=MemoryStore(), clock=Patient()) as router:
+            yield Ground(
+                tool=MediaTool(router), arrived=lambda: len(service.http.received), calls=500, backends=["fake"], models=["still", "moving"]
+            )
+
+
+@contextlib.asynccontextmanager
+async def over_all(work: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ground]:
+    (work / "photo.png").write_bytes(image(640, 360, "png"))
+    (work / "style.png").write_bytes(image(512, 512, "png"))
+    (work / "mask.png").write_bytes(half_mask(640, 360))
+    async with all_backends(work, monkeypatch) as world:
+        instances = world.router.instances
+        models = [
+            "local/landscape",
+            "gpt-image-2",
+            "gemini-omni-1.2-flash",
+            "veo-3.1-generate-001",
+            "grok-imagine-video",
+            "tts-1",
+            "sora-2",
+        ]
+        assert set(instances) == {"openai", "mygpu", "google", "cloud", "imagen", "grok", "openrouter", "local"}
+        assert all(instance.usable for instance in instances.values())
+        yield Ground(tool=world.tool, arrived=world.arrived, calls=150, backends=list(instances), models=models)
+
+
 def everything_below(folder: Path) -> set[Path]:
     return {path for path in folder.rglob("*") if not path.is_dir()}
 
 
-def test_no_call_breaks_it_or_leaves_its_place(work: Path, tmp_path: Path) -> None:
+def outside(root: Path, folder: Path) -> set[Path]:
+    """What lies outside the root an agent may use, but for the state and the cache, which are ours."""
+    ours = everything_below(folder / "state") | everything_below(folder / "cache")
+    return everything_below(folder) - everything_below(root) - ours
+
+
+@attrs.define
+class Asking:
     """One loop, one router, one directory for all calls: what one leaves behind must not help the next."""
-    os.environ["FAKE_KEY"] = KEY  # the fixture takes it back
+
+    ground: Ground
+    work: Path
+    handles: dict[str, tuple[str, str]] = attrs.field(factory=dict)  # medium -> id, backend
+    counts: collections.Counter[str] = attrs.field(factory=collections.Counter)
+
+    async def ask(self, asked: dict[str, Any]) -> None:
+        said = asked.get("continue_from")
+        home = self.handles.get(EARLIER.get(said, "")) if isinstance(said, str) else None
+        if home is not None:
+            asked = {**asked, "continue_from": home[0]}
+        received = self.ground.arrived()
+        answer = await asyncio.wait_for(self.ground.tool.generate(asked), 300)
+        json.dumps(answer, allow_nan=False)
+        assert answer["success"] or answer["error"]["code"] != "internal", (asked, answer)
+        if "results" not in answer and not answer["success"] and answer["error"]["code"] in FREE:
+            self.counts["refused"] += 1
+            assert self.ground.arrived() == received, (asked, answer)
+        for single in answer.get("results", [answer]):
+            if single["success"]:
+                self._made(asked, single, home)
+            else:
+                await self._failed(asked, single["error"])
+
+    def _made(self, asked: dict[str, Any], answer: dict[str, Any], home: tuple[str, str] | None) -> None:
+        self.counts["success"] += 1
+        self.counts[answer["backend"]] += 1
+        assert all(Path(f["path"]).resolve().is_relative_to(self.work.resolve()) for f in answer["files"])
+        if home is not None:
+            assert answer["backend"] == home[1], (asked, answer)
+        if answer["operation"] == "generate_audio":
+            return
+        assert answer["continuation_id"] not in {None, home and home[0]}, (asked, answer)
+        medium = "video" if answer["operation"].endswith("video") else "image"
+        self.handles[medium] = (answer["continuation_id"], answer["backend"])
+
+    async def _failed(self, asked: dict[str, Any], error: dict[str, Any]) -> None:
+        self.counts["error"] += 1
+        self.counts[error["code"]] += 1
+        assert error["code"] != "internal", (asked, error)
+        assert error.keys() >= {"code", "message", "fix", "try_backends", "retry", "charged"}
+        if error["code"] == "backend_timeout":  # it goes on, and must not be at work while the next call is judged
+            await self.ground.tool.job(error["job_id"], "wait", 300)
+        for name in error["try_backends"]:
+            fields = {k: v for k, v in asked.items() if k not in ("backend", "backend_type", "model")}
+            again = await self.ground.tool.plan(fields | {"backend": name})
+            assert "results" in again or again["success"], (asked, error, again)
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("ground", [over_the_fake, over_all])
+def test_no_call_breaks_it_or_leaves_its_place(ground: Any, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_KEY", KEY)
+    loop = asyncio.new_event_loop()
+    opened = ground(work, monkeypatch)
+    over: Ground = loop.run_until_complete(opened.__aenter__())
+    calls = int(os.environ.get("ANYMEDIA_FUZZ", over.calls))
     (tmp_path / "outside.png").write_bytes((work / "photo.png").read_bytes())
     (work / "link.png").symlink_to(tmp_path / "outside.png")
-    before = everything_below(tmp_path) - everything_below(work)
-    kept = {name: (work / name).read_bytes() for name in ("mask.png", "style.png")}
-    counts = {"success": 0, "error": 0}
-    loop = asyncio.new_event_loop()
-    with FakeService(looks=0) as service, socket_guard() as left:
-        router = Router(settings=fake_settings(service), registry=fake_registry(), store=MemoryStore(), clock=Patient())
-        tool = MediaTool(router)
+    before, there = outside(work, tmp_path), (tmp_path / "outside.png").read_bytes()
+    asking = Asking(over, work)
+    usual = plausible(over.backends, over.models)
+    mixed = st.tuples(usual, hostile).map(lambda pair: {**pair[0], **pair[1]})
 
-        @settings(max_examples=CALLS, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
-        @given(asked=plausible | hostile | st.tuples(plausible, hostile).map(lambda pair: {**pair[0], **pair[1]}))
-        def one(asked: dict[str, Any]) -> None:
-            received = len(service.http.received)
-            answer = loop.run_until_complete(asyncio.wait_for(tool.generate(asked), 60))
-            json.dumps(answer, allow_nan=False)
-            for single in answer.get("results", [answer]):
-                counts["success" if single["success"] else "error"] += 1
-                if single["success"]:
-                    assert all(Path(f["path"]).resolve().is_relative_to(work.resolve()) for f in single["files"])
-                    continue
-                assert single["error"]["code"] != "internal", (asked, single)
-                assert single["error"].keys() >= {"code", "message", "fix", "try_backends", "retry", "charged"}
-                for name in single["error"]["try_backends"]:
-                    again = loop.run_until_complete(
-                        tool.plan({k: v for k, v in asked.items() if k not in ("backend", "backend_type", "model")} | {"backend": name})
-                    )
-                    assert "results" in again or again["success"], (asked, single, again)
-            if "results" not in answer and not answer["success"] and answer["error"]["code"] in FREE:
-                assert len(service.http.received) == received, (asked, answer)
+    @settings(max_examples=calls, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(asked=st.integers(0, 4).flatmap(lambda kind: usual if kind > 1 else (mixed, hostile)[kind]))
+    def one(asked: dict[str, Any]) -> None:
+        loop.run_until_complete(asking.ask(asked))
 
-        try:
+    try:
+        with socket_guard() as left:
             one()
-        finally:
-            loop.run_until_complete(router.aclose())
-            loop.close()
+    finally:
+        loop.run_until_complete(opened.__aexit__(None, None, None))
+        loop.close()
+    print(dict(asking.counts.most_common()))
     assert left == []
-    assert everything_below(tmp_path) - everything_below(work) == before
-    assert (tmp_path / "outside.png").read_bytes() != b""
-    assert kept.keys() <= {p.name for p in work.iterdir()}
+    assert outside(work, tmp_path) == before
+    assert (tmp_path / "outside.png").read_bytes() == there
+    assert {"mask.png", "style.png"} <= {p.name for p in work.iterdir()}
     assert not Path("/tmp/fuzzed-x.png").exists()
-    assert counts["success"] > CALLS / 50
-    assert counts["error"] > CALLS / 5
+    assert asking.counts["success"] > calls / 50
+    assert asking.counts["error"] > calls / 5
+    assert asking.counts["refused"] > calls / 5
 
 
 @pytest.mark.anyio

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +14,15 @@ from agents.worlds import World, all_backends
 from wire.media_bytes import image
 
 pytestmark = pytest.mark.anyio
-FIRST_VIDEO = [("mygpu", "sora_vid_", "remix"), ("google", "", "extend"), ("grok", "grok_vid_", "extend")]
+#: Backend, how its handles begin, and what going on with a video means there, the default first.
+FIRST_VIDEO = [
+    ("mygpu", "sora_vid_", "remix"),
+    ("cloud", "veo_vid_", "extend"),
+    ("google", "omni_vid_", "extend"),
+    ("grok", "grok_vid_", "extend"),
+    ("local", "local_vid_", "extend"),
+]
+VEO = {"model": "veo-3.1-generate-001"}
 
 
 @pytest.fixture
@@ -48,24 +57,72 @@ async def failed(world: World, answer: dict[str, Any], code: str, **fields: Any)
 
 @pytest.mark.parametrize(("backend", "prefix", "means"), FIRST_VIDEO, ids=[b for b, *_ in FIRST_VIDEO])
 async def test_a_video_is_continued_where_it_was_made(world: World, backend: str, prefix: str, means: str) -> None:
-    first = succeeded(await world.tool.generate(mode="video", prompt="waves", backend=backend, duration=4))
+    named = VEO if backend == "cloud" else {}
+    first = succeeded(await world.tool.generate(mode="video", prompt="waves", backend=backend, duration=4, **named))
     assert first["continuation_id"].startswith(prefix)
     before = world.submits()
     more = succeeded(await world.tool.generate(mode="video", prompt="Make it slow motion", continue_from=first["continuation_id"]))
-    assert world.submits() == before + 1
+    assert world.submits() == before + (backend != "local")
     assert (more["backend"], more["operation"]) == (backend, "continue_video")
     assert more["continued_as"] == means
+    assert more["continuation_id"].startswith(prefix)
     assert more["continuation_id"] != first["continuation_id"]
+    if means == "extend":
+        assert more["files"][0]["seconds"] > first["files"][0]["seconds"]
 
 
-@pytest.mark.parametrize("backend", ["mygpu", "google", "grok"])
+async def test_a_remix_names_the_earlier_job_and_says_only_the_prompt(world: World) -> None:
+    first = succeeded(await world.tool.generate(mode="video", prompt="waves", backend="mygpu", duration=4))
+    (job,) = world.gpu.videos.jobs
+    succeeded(await world.tool.generate(mode="video", prompt="Make it slow motion", continue_from=first["continuation_id"]))
+    sent = world.gpu.last("POST")
+    assert sent.path == f"/v1/videos/{job}/remix"
+    assert json.loads(sent.body) == {"prompt": "Make it slow motion"}
+
+
+async def test_a_veo_extension_passes_the_stored_video(world: World) -> None:
+    first = succeeded(await world.tool.generate(mode="video", prompt="waves", backend="cloud", duration=4, **VEO))
+    succeeded(await world.tool.generate(mode="video", prompt="Extend the animation", continue_from=first["continuation_id"]))
+    sent = world.google.predictions.calls[-1].instance
+    assert base64.b64decode(sent["video"]["bytesBase64Encoded"]) == Path(first["files"][0]["path"]).read_bytes()
+    assert sent["prompt"] == "Extend the animation"
+
+
+async def test_an_omni_extension_names_the_earlier_interaction(world: World) -> None:
+    first = succeeded(await world.tool.generate(mode="video", prompt="waves", backend="google", duration=4))
+    succeeded(await world.tool.generate(mode="video", prompt="on it goes", continue_from=first["continuation_id"]))
+    before, sent = world.google.interactions.made
+    assert sent.body["previous_interaction_id"] == before.id
+
+
+async def test_a_grok_extension_passes_the_earlier_video(world: World) -> None:
+    first = succeeded(await world.tool.generate(mode="video", prompt="waves", backend="grok", duration=4))
+    succeeded(await world.tool.generate(mode="video", prompt="Continue the scene", continue_from=first["continuation_id"]))
+    sent = world.grok.last("ExtendVideo")
+    assert sent.video.url.partition("?")[0].removeprefix(world.grok.depot.base + "/out/") in world.grok.depot.made
+    assert sent.prompt == "Continue the scene"
+
+
+@pytest.mark.parametrize("backend", ["mygpu", "cloud", "google", "grok", "local"])
 async def test_an_image_becomes_a_video(world: World, backend: str) -> None:
-    picture = {"image_url": "data:image/jpeg;base64," + __import__("base64").b64encode(Path("tall.jpg").read_bytes()).decode()}
-    for given in ("tall.jpg", {"path": "tall.jpg"}, picture):
-        made = succeeded(await world.tool.generate(mode="video", prompt="Animate this", input_images=[given], backend=backend))
+    inline = {"image_url": "data:image/jpeg;base64," + base64.b64encode(Path("tall.jpg").read_bytes()).decode()}
+    named = VEO if backend == "cloud" else {}
+    for given in ("tall.jpg", {"path": "tall.jpg"}, inline):
+        fields = {"input_images": [given], "backend": backend, "duration": 4, **named}
+        made = succeeded(await world.tool.generate(mode="video", prompt="Animate this", **fields))
         assert made["backend"] == backend
         assert made["files"][0]["mime"] == "video/mp4"
-    assert world.submits() == 3
+    assert world.submits() == (0 if backend == "local" else 3)
+    picture = Path("tall.jpg").read_bytes()
+    if backend == "mygpu":
+        assert b'name="input_reference"' in world.gpu.last("POST").body
+        assert picture in world.gpu.last("POST").body
+    elif backend == "cloud":
+        assert base64.b64decode(world.google.predictions.calls[-1].instance["image"]["bytesBase64Encoded"]) == picture
+    elif backend == "google":
+        assert base64.b64decode(world.google.interactions.made[-1].blocks("image")[0]["data"]) == picture
+    elif backend == "grok":
+        assert base64.b64decode(world.grok.last("GenerateVideo").image.image_url.partition(",")[2]) == picture
 
 
 async def test_inpainting_by_a_mask_reaches_the_edit_endpoint(world: World) -> None:

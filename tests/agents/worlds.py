@@ -40,10 +40,19 @@ class World:
         posts = sum(fake.count("POST") for fake in (self.openai, self.gpu, self.openrouter))
         return posts + self.google.submits() + self.imagen.submits() + len(self.grok.submits())
 
+    def arrived(self) -> int:
+        """How many requests of any kind have reached any of the fakes."""
+        plain = (self.openai, self.gpu, self.google, self.imagen, self.openrouter.http, self.grok.http)
+        return sum(len(fake.received) for fake in plain) + len(self.grok.calls)
+
 
 @contextlib.asynccontextmanager
 async def all_backends(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    """Open every backend over its fake; ``mygpu`` speaks Sora's protocol, ``imagen`` is an endpoint that still has Imagen."""
+    """Open every backend over its fake.
+
+    ``mygpu`` speaks Sora's protocol, ``cloud`` is Google's Agent Platform, which has Veo, and ``imagen`` an endpoint like
+    it that still has Imagen.
+    """
     keys = {
         "OPENAI_API_KEY": openai_server.KEY,
         "GOOGLE_API_KEY": google_server.KEY,
@@ -69,6 +78,7 @@ async def all_backends(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
                 name="mygpu", plugin="openai", service="compatible", base_url=gpu.base_url, models={"wan-2.2": {"like": "sora-2"}}
             ),
             InstanceSettings(name="google", plugin="google", service="gemini", base_url=google.url),
+            InstanceSettings(name="cloud", plugin="google", service="agent_platform", base_url=google.url, options=place),
             InstanceSettings(name="imagen", plugin="google", service="compatible", base_url=imagen.url, options=place, models=old),
             InstanceSettings(name="grok", plugin="grok", base_url=grok.base_url, options={"grpc_host": grok.host}),
             InstanceSettings(name="openrouter", plugin="openrouter", base_url=openrouter.base_url),

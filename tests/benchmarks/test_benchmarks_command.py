@@ -44,6 +44,14 @@ def test_a_process_that_fails_is_no_measurement(figures):
         figures.run([sys.executable, "-c", "import no_such_module"], {})
 
 
+def test_a_process_is_asked_and_answers_before_it_ends(figures, tmp_path: Path):
+    code = "import sys; print(input(), flush=True); print(input(), flush=True); open(sys.argv[1], 'w').write(sys.stdin.read() or 'ended')"
+    figures.run([sys.executable, "-c", code, str(tmp_path / "end")], {}, ["one\n", "two\n"])
+    assert (tmp_path / "end").read_text() == "ended"
+    with pytest.raises(SystemExit, match="no_such_module"):
+        figures.run([sys.executable, "-c", "import no_such_module"], {}, ["one\n"])
+
+
 def test_every_part_is_there(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(ROOT))
     command = importlib.import_module("benchmarks.__main__")

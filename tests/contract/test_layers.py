@@ -22,7 +22,7 @@ LAYERS = [
     {"planning"},
     {"context"},
     {"hookspecs", "polling", "http"},
-    {"plugin_checks", "plugin_words", "registry"},
+    {"plugin_checks", "plugin_origin", "plugin_words", "registry"},
     {"settings_reading", "settings", "model_table", "instances"},
     {"state", "transfer"},
     {"bridging", "running"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import struct
 import zipfile
@@ -9,6 +10,7 @@ import zlib
 from collections.abc import Callable
 
 import media_samples as samples
+from hostile_headers import REBUILT
 from media_samples import box, encode, good, picture
 from PIL import Image
 
@@ -140,7 +142,7 @@ def exif_zip() -> bytes:
 MP3_FRAME = b"\xff\xfb\x90\x00" + SECRET * 14
 PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n"
 
-HOSTILE: dict[str, Callable[[], bytes]] = {
+HOSTILE: dict[str, Callable[[], bytes]] = REBUILT | {
     # bombs
     "png 50000x50000": lambda: png(50_000, 50_000),
     "png of the largest numbers": lambda: png(2**31 - 1, 2**31 - 1),
@@ -203,6 +205,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "tiff whose data lie outside": lambda: tiff({279: 5000}),
     "tiff with 10 million strips": lambda: patched(tiff({}), 8 + 2 + 12 * 5 + 4, struct.pack("<I", 10_000_000)),
     "tiff compressed in an unknown way": lambda: tiff({259: 9999}),
+    "tiff of one tile of 3600 megapixels": lambda: tiff({322: 60_000, 323: 60_000, 324: 8, 325: 192}),
     "tiff of 64 bits": lambda: tiff({258: 64}),
     "mp4 with its data elsewhere": lambda: mp4_replaced(b"url \0\0\0\x01", b"url \0\0\0\x00"),
     "mp4 whose samples lie outside": lambda: mp4_field(b"stco", 8, b"\x7f\xff\xff\xff"),
@@ -272,6 +275,18 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "a playlist in a mp4 box": lambda: box(b"ftyp", b"isom\0\0\0\0isom") + box(b"mdat", PLAYLIST),
     "svg": lambda: b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>",
     "eps": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n",
+    "eps with a preview": lambda: b"\xc5\xd0\xd3\xc6" + struct.pack("<II", 30, 100) + b"\0" * 18 + b"%!PS-Adobe-3.0 EPSF-3.0\n",
+    "a drawing, packed": lambda: gzip.compress(b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
+    "a drawing behind a comment": lambda: b"<!-- x -->\n<svg><image href='file:///etc/passwd'/></svg>",
+    "a windows drawing": lambda: b"\xd7\xcd\xc6\x9a" + b"\0" * 40,
+    "a heic": lambda: box(b"ftyp", b"heic\0\0\0\0mif1heic") + box(b"meta", b"\0" * 40) + box(b"mdat", b"x"),
+    "a manifest of segments": lambda: b"<MPD><BaseURL>file:///etc/</BaseURL></MPD>",
+    "a session description": lambda: b"v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n",
+    "a tag before a playlist": lambda: samples.id3(PLAYLIST),
+    "a tag before a web page": lambda: samples.id3(b"<html><script src=x></script></html>"),
+    "a tag before a picture": lambda: samples.id3(good("png")),
+    "a playlist in a mp4 brand": lambda: box(b"ftyp", b"isom\0\0\0\0" + PLAYLIST[:60]),
+    "qoi": lambda: b"qoif" + struct.pack(">IIBB", 60_000, 60_000, 4, 0) + b"\0" * 20,
     "pdf": lambda: b"%PDF-1.4\n",
     "html": lambda: b"<!doctype html><img src=x>",
     "psd": lambda: b"8BPS\0\x01" + b"\0" * 60,

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 SIZE = (48, 32)
+_PIXELS = {"mjpeg": "yuvj420p", "gif": "rgb8", "prores_ks": "yuv422p10le"}
 
 
 def picture(mode: str = "RGB", size: tuple[int, int] = SIZE) -> Image.Image:
@@ -112,7 +113,7 @@ def _write_movie(
         if video:
             picture_stream: Any = file.add_stream(video, rate=Fraction(24), options=stream_options)
             picture_stream.width, picture_stream.height = size
-            picture_stream.pix_fmt = "yuvj420p" if video == "mjpeg" else "yuv420p"
+            picture_stream.pix_fmt = _PIXELS.get(video, "yuv420p")
             streams.append((picture_stream, lambda: _video_frames(picture_stream, round(24 * seconds))))
         if audio:
             sound: Any = file.add_stream(audio, rate=rate, layout=layout)

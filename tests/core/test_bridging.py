@@ -4,20 +4,14 @@ from pathlib import Path
 
 import pytest
 from core.fake_service import FakeService, mp4
-from core.routing import KEY, fake_router
+from core.routing import fake_router
 
 from anymedia import Policy
 from anymedia.errors import UnsupportedInput
 from anymedia.planning import Plan
 from anymedia.requests import ContinueVideo
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("FAKE_KEY", KEY)
-    monkeypatch.chdir(tmp_path)
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
 
 
 async def test_a_foreign_video_is_bridged_only_when_that_is_allowed(tmp_path: Path) -> None:

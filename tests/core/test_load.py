@@ -312,6 +312,25 @@ async def test_a_child_that_needs_too_much_memory_is_an_invalid_request(held: No
     assert resource.getrlimit(resource.RLIMIT_AS) == (soft, hard)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no file size limit there")
+async def test_what_a_child_makes_has_a_size_limit(held: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few bytes of sound can stand for days of samples."""
+    import resource
+
+    start = media_process._start
+
+    def tight(*args: Any) -> Any:
+        child = start(*args)
+        os.waitpid(child.pid, os.WUNTRACED)
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (50_000, 50_000))
+        child.send_signal(signal.SIGCONT)
+        return child
+
+    monkeypatch.setattr(media_process, "_start", tight)
+    with pytest.raises(InvalidRequest, match="cannot be converted"):
+        await media_process.run_on_bytes("transcode", {"from": "flac", "to": "wav", "quality": None, "pcm_rate": 0}, samples.good("flac"))
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no stopped processes there")
 async def test_a_child_sees_no_keys_and_ends_with_its_task(held: None, children: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", "secret-canary")

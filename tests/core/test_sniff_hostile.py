@@ -5,7 +5,7 @@ import json
 import random
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import media_samples as samples
@@ -34,24 +34,41 @@ def test_the_corpus_is_large_enough() -> None:
     assert len(samples.GOOD) >= 60
 
 
-def test_refusing_costs_little_time(tmp_path: Path) -> None:
-    slow = {}
+def calls_of(work: Callable[[], object]) -> int:
+    """Count the calls, of Python and of C, that some work makes: the same on a busy machine and on an idle one."""
+    count = 0
+
+    def counting(_frame: object, event: str, _more: object) -> None:
+        nonlocal count
+        count += event in {"call", "c_call"}
+
+    sys.setprofile(counting)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_refusing_costs_little_work(tmp_path: Path) -> None:
+    """A call takes a tenth of a microsecond, so this is ten milliseconds; tests/security prints the time itself."""
+    heavy = {}
     for name, make in HOSTILE.items():
         path = tmp_path / "file"
         path.write_bytes(make())
-        best = 9.0
-        for _ in range(3):  # the best of three, CPU time: other work on the machine is not the guard's
-            begin = time.process_time()
+
+        def refused(path: Path = path) -> None:
             with pytest.raises(InvalidRequest):
                 sniff(path)
-            best = min(best, time.process_time() - begin)
-        if best > 0.010:
-            slow[name] = best
-    assert not slow
+
+        if (calls := calls_of(refused)) > 100_000:
+            heavy[name] = calls
+    assert not heavy
 
 
 MEASURE = """
 import json, sys
+from collections.abc import Callable
 from pathlib import Path
 from anymedia.errors import InvalidRequest
 from anymedia.transfer.sniff import sniff
@@ -158,10 +175,10 @@ def test_a_mutated_mask_is_read_or_refused_and_nothing_else(data: bytes) -> None
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=400), st.sampled_from([samples.good(n)[:k] for n in SMALL for k in (12, 40)]))
-def test_garbage_behind_a_real_beginning_is_refused(tail: bytes, head: bytes) -> None:
+@given(st.binary(max_size=400), st.sampled_from(SMALL), st.sampled_from([12, 40]))
+def test_garbage_behind_a_real_beginning_is_refused(tail: bytes, name: str, length: int) -> None:
     try:
-        facts = sniff(head + tail + SECRET)
+        facts = sniff(samples.good(name)[:length] + tail + SECRET)
     except InvalidRequest:
         return
     assert facts.format == "wav"  # only samples without a stated length can be anything

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -378,3 +379,37 @@ def test_a_path_may_be_text(tmp_path: Path) -> None:
     store.save_continuation(continuation("veo_vid_1"))
     store.close()
     assert store.path == tmp_path / "journal.db"
+
+
+def hog(path: Path, going: threading.Event, turns: list[float]) -> None:
+    """Write without a pause, each time for as long as a slow disk takes."""
+    store = SqliteStore(path)
+    lease = store.open_call(new_call("hog"), Budget(), owner="hog", lease_seconds=1)
+    lease = store.renew(lease, lease_seconds=1, now=NOW)
+    while going.is_set():
+        with store._database.writing() as connection:
+            connection.execute("UPDATE calls SET updated_at = updated_at + 1 WHERE id = 'hog'")
+            time.sleep(0.03)
+        turns.append(time.monotonic())
+    store.close()
+
+
+def test_a_writer_without_a_pause_does_not_keep_the_others_out(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    going, turns = threading.Event(), list[float]()
+    going.set()
+    store = SqliteStore(path)
+    thread = threading.Thread(target=hog, args=(path, going, turns))
+    thread.start()
+    try:
+        while not turns:
+            time.sleep(0.01)
+        before = len(turns)
+        for i in range(20):
+            store.open_call(new_call(f"call_{i}"), Budget(), owner="me", lease_seconds=1)
+        waited = len(turns) - before
+    finally:
+        going.clear()
+        thread.join()
+        store.close()
+    assert waited <= 3 * 20  # its turn came each time; without an order it waits for hundreds

@@ -1,6 +1,8 @@
 """Installed plugins are loaded one by one; the broken ones are set aside and the others work."""
 
+import json
 import sys
+import textwrap
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -193,6 +195,73 @@ def test_a_stranger_cannot_take_an_allowed_plugins_name_nor_spoil_it(site: Any) 
     assert ran(site) == {"mod_trusted"}
     assert registry.get("paint").distribution == "trusted-maker"
     assert registry.blocked == {"paint (stranger)": "stranger 1.0 is not in plugins.allow"}
+
+
+def record(site: Any, distribution: str, *files: str) -> None:
+    """Write down which files a distribution installed, as installers do."""
+    (info,) = site.path.glob(f"{distribution.replace('-', '_')}-*.dist-info")
+    (info / "RECORD").write_text("".join(f"{file},,\n" for file in (*files, f"{info.name}/METADATA")))
+
+
+@pytest.mark.parametrize("as_package", [False, True])
+@pytest.mark.parametrize("allow", [("maker",), None])
+def test_a_module_that_shadows_an_allowed_plugins_own_does_not_run(
+    site: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, allow: tuple[str, ...] | None, as_package: bool
+) -> None:
+    """A stranger's module of the same name lies earlier on the path; without an allow-list, Python's order counts."""
+    site.install("maker", "paint = mod_paint.plugin" if as_package else "paint = mod_paint", **({} if as_package else {"mod_paint": LOUD}))
+    if as_package:
+        (site.path / "mod_paint").mkdir()
+        for name in ("__init__", "plugin"):
+            (site.path / "mod_paint" / f"{name}.py").write_text(textwrap.dedent(LOUD))
+    record(site, "maker", *(["mod_paint/__init__.py", "mod_paint/plugin.py"] if as_package else ["mod_paint.py"]))
+    elsewhere = tmp_path / "elsewhere"
+    shadow = elsewhere / "mod_paint" / "__init__.py" if as_package else elsewhere / "mod_paint.py"
+    shadow.parent.mkdir(parents=True)
+    shadow.write_text(textwrap.dedent(LOUD))
+    monkeypatch.syspath_prepend(str(elsewhere))
+    registry = discover(allow=allow, entry_points=only(site))
+    assert shadow.with_suffix(".ran").exists() is (allow is None)
+    if allow is not None:
+        assert "did not install" in registry.blocked["paint"]
+        assert not list(site.path.rglob("*.ran"))
+
+
+def test_the_control_an_allowed_plugin_runs_from_its_own_files(site: Any) -> None:
+    site.install("maker", "paint = mod_paint", mod_paint=LOUD)
+    record(site, "maker", "mod_paint.py")
+    assert "paint" in discover(allow=("maker",), entry_points=only(site)).plugins
+
+
+def test_an_editable_installation_is_at_home_where_it_points_to(site: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "checkout" / "src"
+    source.mkdir(parents=True)
+    (source / "mod_paint.py").write_text(textwrap.dedent(LOUD))
+    site.install("maker", "paint = mod_paint")
+    (site.path / "_maker.pth").write_text(f"{source}\n")
+    record(site, "maker", "_maker.pth")
+    monkeypatch.syspath_prepend(str(source))
+    assert "paint" in discover(allow=("maker",), entry_points=only(site)).plugins
+    (site.path / "_maker.pth").write_text(f"{source}-else\n")
+    del sys.modules["mod_paint"]
+    (source / "mod_paint.ran").unlink()
+    assert "did not install" in discover(allow=("maker",), entry_points=only(site)).blocked["paint"]
+    assert not (source / "mod_paint.ran").exists()
+    (info,) = site.path.glob("maker-*.dist-info")
+    (info / "direct_url.json").write_text(json.dumps({"dir_info": {"editable": True}, "url": source.parent.as_uri()}))
+    assert "paint" in discover(allow=("maker",), entry_points=only(site)).plugins
+    del sys.modules["mod_paint"]
+
+
+@pytest.mark.parametrize("name", ["Anymedia_Evil", "anymedia.evil", "ANYMEDIA--EVIL", "anymedia_Evil"])
+def test_a_stranger_is_one_however_its_name_is_spelled(site: Any, name: str) -> None:
+    site.install("anymedia-evil", "paint = mod_paint", mod_paint=LOUD)
+    (info,) = site.path.glob("anymedia_evil-*.dist-info")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    for allow in (("anymedia",), ("anymedia-evi",), ("evil",), ("anymediaevil",), ("anymedia-evil-2", "anymedia_e", "*")):
+        assert "paint" in discover(allow=allow, entry_points=only(site)).blocked
+    assert ran(site) == set()
+    assert "paint" in discover(allow=("anymedia-evil",), entry_points=only(site)).plugins
 
 
 def test_a_distribution_without_a_name_is_never_on_an_allow_list(site: Any) -> None:

@@ -77,6 +77,8 @@ class World:
     name: str
     server: Any
     folder: Path
+    #: What else the settings of its instance say.
+    more: dict[str, Any] = attrs.field(factory=dict)
 
     def router(self, store: Store | None = None) -> Router:
         options: dict[str, Any] = {"grpc_host": self.server.host} if self.name == "grok" else {}
@@ -84,7 +86,7 @@ class World:
         url = self.server
         for part in place.split("."):
             url = getattr(url, part)
-        own = InstanceSettings(name=self.name, plugin=self.name, base_url=url, options=options)
+        own = InstanceSettings(name=self.name, plugin=self.name, base_url=url, options=options, **self.more)
         settings = Settings(instances={self.name: own}, state_dir=self.folder / "state", fetch_allow=("127.0.0.1",))
         if self.name == "fake":
             registry = Registry()
@@ -93,6 +95,11 @@ class World:
             registry = discover()
         day = datetime.date(2026, 11, 21)
         return Router(settings=settings, registry=registry, today=lambda: day, policy=Policy(retries=0), clock=FastClock(), store=store)
+
+    @property
+    def files(self) -> Any:
+        """The server from which finished files are fetched."""
+        return {"fake": lambda: self.server.files, "grok": lambda: self.server.http}.get(self.name, lambda: self.server)()
 
     @property
     def wire(self) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
-from wire.google_values import Refused, bytes_of, camel, only, shape_of, unbase64, want
+from wire.google_values import Refused, bytes_of, camel, fit, shape_of, unbase64, want
 from wire.http_server import Received, Reply
 from wire.media_bytes import image, sound
 
@@ -32,7 +32,28 @@ TTS_MODELS = (
     "gemini-2.5-pro-preview-tts",
 )
 _RATIOS = ("1:1", "1:4", "1:8", "2:3", "3:2", "3:4", "4:1", "4:3", "4:5", "5:4", "8:1", "9:16", "16:9", "21:9")
-_CONFIG = ("responseModalities", "imageConfig", "seed", "thinkingConfig", "speechConfig", "candidateCount", "maxOutputTokens")
+_SPEECH = {"voiceConfig": {"prebuiltVoiceConfig": {"voiceName": str}}, "languageCode": str}
+_IMAGE = {"aspectRatio": _RATIOS, "imageSize": ("512", "1K", "2K", "4K")}
+#: What only Agent Platform takes; the words as google-genai documents them in ``types.ImageConfig``.
+_PLATFORM_IMAGE = {
+    "personGeneration": ("ALLOW_ALL", "ALLOW_ADULT", "ALLOW_NONE"),
+    "imageOutputOptions": {"mimeType": ("image/png", "image/jpeg"), "compressionQuality": int},
+}
+_PART = {"text": str, "inlineData": {"mimeType": str, "data": str}, "thoughtSignature": str}
+
+
+def _request(*, agent_platform: bool) -> Mapping[str, Any]:
+    config = {
+        "responseModalities": [("TEXT", "IMAGE", "AUDIO")],
+        "imageConfig": _IMAGE | (_PLATFORM_IMAGE if agent_platform else {}),
+        "seed": int,
+        "thinkingConfig": {"thinkingLevel": ("MINIMAL", "LOW", "MEDIUM", "HIGH")},
+        "speechConfig": _SPEECH,
+        "candidateCount": int,
+        "maxOutputTokens": int,
+    }
+    contents = [{"role": ("user", "model"), "parts": [_PART]}]
+    return {"contents": contents, "generationConfig": config, **({} if agent_platform else {"store": bool})}
 
 
 @attrs.frozen(kw_only=True)
@@ -56,7 +77,8 @@ class Turn:
 class Content:
     """The method's state: what was asked, what is answered next, and the signatures that were given out.
 
-    ``next_answers`` are taken one a call: ``blocked_prompt``, ``blocked_candidate``, ``text_only``, ``empty``, ``plain``.
+    ``next_answers`` are taken one a call: ``blocked_prompt``, ``blocked_candidate``, ``text_only``, ``empty``, ``two``
+    (pictures), ``signed_end`` (the signature of the turn comes in a part of its own, without words).
     """
 
     turns: list[Turn] = attrs.field(factory=list)
@@ -67,28 +89,23 @@ class Content:
 
     def answer(self, received: Received, model: str, *, agent_platform: bool) -> Reply:
         """Answer one call, or refuse it as the service would."""
-        body = received.json()
-        only(body, ("contents", "generationConfig", "safetySettings", *(() if agent_platform else ("store",))), "request")
-        config = camel(body.get("generationConfig", {}))
-        only(config, _CONFIG, "generation_config")
+        body = camel(received.json())
+        fit(body, _request(agent_platform=agent_platform), "request")
         if model not in (*IMAGE_MODELS, *TTS_MODELS):
             raise Refused("This model only supports Interactions API." if "omni" in model else f"models/{model} is not found", 404)
         contents = self._checked(body.get("contents"))
-        self.turns.append(Turn(model=model, contents=tuple(contents), config=config))
-        return Reply.of_json(self._made(self.turns[-1], agent_platform=agent_platform))
+        self.turns.append(Turn(model=model, contents=tuple(contents), config=body.get("generationConfig", {})))
+        return Reply.of_json(self._made(self.turns[-1]))
 
     def _checked(self, contents: Any) -> list[Mapping[str, Any]]:
         want(isinstance(contents, list) and contents, "contents is not specified")
         for content in contents:
-            only(content, ("role", "parts"), "contents")
-            want(content.get("role") in {"user", "model"}, "Please use a valid role: user, model.")
             for part in content["parts"]:
                 self._check_part(part, content["role"])
         want(contents[-1]["role"] == "user", "the last turn must be the user's")
         return list(contents)
 
     def _check_part(self, part: Mapping[str, Any], role: str) -> None:
-        only(part, ("text", "inlineData", "thoughtSignature"), "contents.parts")
         want(("text" in part) != ("inlineData" in part), "a part must have one of text and inline_data")
         key = part.get("text", "")
         if "inlineData" in part:
@@ -98,7 +115,7 @@ class Content:
             given = unbase64(part.get("thoughtSignature", ""))
             want(given == unbase64(self.signed[key]), "Image part is missing a thought_signature in content position")
 
-    def _made(self, turn: Turn, *, agent_platform: bool) -> Any:
+    def _made(self, turn: Turn) -> Any:
         kind = self.next_answers.pop(0) if self.next_answers else "media"
         base = {"responseId": f"resp-{len(self.turns)}", "modelVersion": turn.model}
         usage = {"promptTokenCount": 12, "candidatesTokenCount": 1120, "totalTokenCount": 1132}
@@ -111,18 +128,20 @@ class Content:
             return base | {"candidates": [{"content": answer, "finishReason": "STOP"}], "usageMetadata": usage}
         if kind == "empty":
             return base | {"candidates": [{"finishReason": "NO_IMAGE"}]}
-        parts = self._speech(turn) if turn.model in TTS_MODELS else self._drawn(turn, agent_platform=agent_platform)
+        parts = self._speech(turn) if turn.model in TTS_MODELS else self._drawn(turn)
+        if kind == "two":
+            parts += self._drawn(turn)[-1:]
+        if kind == "signed_end":
+            parts.append({"text": "", "thoughtSignature": self._sign("")})
         return base | {"candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": "STOP"}], "usageMetadata": usage}
 
-    def _drawn(self, turn: Turn, *, agent_platform: bool) -> list[Mapping[str, Any]]:
+    def _drawn(self, turn: Turn) -> list[Mapping[str, Any]]:
         found = turn.config.get("imageConfig", {})
-        only(found, ("aspectRatio", "imageSize", *(("personGeneration", "imageOutputOptions") if agent_platform else ())), "image_config")
         want("IMAGE" in turn.config.get("responseModalities", ()), "no image was asked for")
-        want(found.get("aspectRatio", "1:1") in _RATIOS, "aspect_ratio is not supported")
         tiers = ("512", "1K", "2K", "4K") if turn.model == "gemini-3.1-flash-image" else ("1K", "2K", "4K")
         want(found.get("imageSize", "1K") in tiers, "image_size is not supported")
         form = found.get("imageOutputOptions", {}).get("mimeType", "image/png").removeprefix("image/")
-        number = len(self.turns)
+        number = len(self.made) + 1
         width, height = shape_of(found.get("aspectRatio"), found.get("imageSize"))
         data = image(width, height, form, tint=number)
         self.made.append(data)
@@ -144,9 +163,7 @@ class Content:
 
     def _speech(self, turn: Turn) -> list[Mapping[str, Any]]:
         want(turn.config.get("responseModalities") == ["AUDIO"], "this model makes sound only")
-        speech = turn.config.get("speechConfig", {})
-        only(speech, ("voiceConfig", "languageCode"), "speech_config")
-        if "voiceConfig" in speech:
+        if "voiceConfig" in (speech := turn.config.get("speechConfig", {})):
             want(speech["voiceConfig"].get("prebuiltVoiceConfig", {}).get("voiceName"), "voice_name is not specified")
         mime = self.sound_mime or ("audio/wav" if "3.8" in turn.model else "audio/L16;codec=pcm;rate=24000")
         data = sound("wav" if mime == "audio/wav" else "pcm", 0.5 + len(turn.texts()[-1]) / 100)

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 from wire.google_content import IMAGE_MODELS
-from wire.google_values import Refused, bytes_of, only, seconds_of, shape_of, unbase64, want
+from wire.google_values import Refused, bytes_of, camel, fit, only, seconds_of, shape_of, unbase64, want
 from wire.http_server import Received, Reply
 from wire.media_bytes import image, sound, video
 
@@ -18,13 +18,40 @@ __all__ = ["OMNI_MODELS", "Interaction", "Interactions"]
 
 OMNI_MODELS = ("gemini-omni-1.2-flash", "gemini-omni-1.1-flash", "gemini-omni-1.1-flash-preview", "gemini-omni-flash-preview")
 _LYRIA = ("lyria-3.5", "lyria-3-clip-preview", "lyria-3-pro-preview")
-_BODY = ("model", "input", "generation_config", "response_format", "previous_interaction_id", "background", "store", "stream")
-_FORMATS: Mapping[str, tuple[str, ...]] = {
-    "image": ("type", "aspect_ratio", "image_size", "mime_type", "delivery"),
-    "audio": ("type", "mime_type", "sample_rate", "bit_rate", "delivery"),
-    "video": ("type", "aspect_ratio", "duration", "resolution", "delivery", "gcs_uri"),
-}
+#: These answer in an older shape, with ``outputs`` in place of ``steps``.
+_WITH_OUTPUTS = ("lyria-3-clip-preview", "lyria-3-pro-preview")
+_RATIOS = ("1:1", "1:4", "1:8", "2:3", "3:2", "3:4", "4:1", "4:3", "4:5", "5:4", "8:1", "9:16", "16:9", "21:9")
 _TASKS = ("text_to_video", "image_to_video", "reference_to_video", "edit", "extend", "upscale")
+_DELIVERY = ("inline", "uri")
+_FORMATS: Mapping[str, Mapping[str, Any]] = {
+    "image": {"type": str, "aspect_ratio": _RATIOS, "image_size": ("512", "1K", "2K", "4K"), "mime_type": str, "delivery": _DELIVERY},
+    "audio": {"type": str, "mime_type": str, "sample_rate": int, "bit_rate": int, "delivery": _DELIVERY},
+    "video": {
+        "type": str,
+        "aspect_ratio": ("16:9", "9:16"),
+        "duration": str,
+        "resolution": ("360p", "720p", "1080p", "4k"),
+        "delivery": _DELIVERY,
+        "gcs_uri": str,
+    },
+}
+_BLOCK = {"type": ("text", "image", "video"), "text": str, "mime_type": str, "data": str, "uri": str}
+_GENERATION = {"seed": int, "thinking_level": ("minimal", "low", "medium", "high"), "video_config": {"task": _TASKS}}
+
+
+def _body(kind: str) -> Mapping[str, Any]:
+    return {
+        "model": str,
+        "input": [{"type": ("user_input",), "content": [_BLOCK]}],
+        "generation_config": _GENERATION,
+        "response_format": _FORMATS[kind],
+        "previous_interaction_id": str,
+        "background": bool,
+        "store": bool,
+        "stream": bool,
+    }
+
+
 _CREATED = "2026-11-21T04:00:00Z"
 
 
@@ -63,13 +90,14 @@ class Interaction:
 class Interactions:
     """All interactions and files. ``looks``: how often a video is looked at before it is done.
 
-    ``next_ends`` are taken one an interaction: ``completed``, ``failed``, ``refused``, ``empty``, ``words``, ``budget``.
+    ``next_ends`` are taken one an interaction: ``completed``, ``two`` (pictures), ``failed``, ``refused``, ``empty``,
+    ``words``, ``budget``.
     """
 
     looks: int = 1
     made: list[Interaction] = attrs.field(factory=list)
     files: dict[str, bytes] = attrs.field(factory=dict)
-    uploads: dict[str, str] = attrs.field(factory=dict)
+    uploads: dict[str, dict[str, str]] = attrs.field(factory=dict)
     next_ends: list[str] = attrs.field(factory=list)
     ends: dict[str, str] = attrs.field(factory=dict)
     _numbers: Any = attrs.field(factory=lambda: itertools.count(1))
@@ -77,8 +105,9 @@ class Interactions:
     def create(self, received: Received, *, agent_platform: bool) -> Reply:
         """Start an interaction, or refuse it as the service would."""
         body = received.json()
-        only(body, _BODY, "request")
         kind = self._kind(str(body.get("model")), agent_platform=agent_platform)
+        fit(body, _body(kind), "request")
+        want(not body.get("background") or body.get("store") is not False, "background needs store")
         self._check_input(body.get("input"))
         found = Interaction(id=f"v1_int_{next(self._numbers):04d}", body=body, kind=kind)
         self._check_previous(found, agent_platform=agent_platform)
@@ -126,15 +155,14 @@ class Interactions:
     def _check_input(self, steps: Any) -> None:
         want(isinstance(steps, list) and steps, "input is not specified")
         for step in steps:
-            want(step.get("type") == "user_input", f"unexpected step {step.get('type')!r}")
             for block in step["content"]:
                 self._check_block(block)
 
     def _check_block(self, block: Mapping[str, Any]) -> None:
         if block["type"] == "text":
+            only(block, ("type", "text"), "input.content")
             want(block.get("text"), "a text block is empty")
             return
-        want(block["type"] in {"image", "video"}, f"unexpected content {block['type']!r}")
         only(block, ("type", "mime_type", "data", "uri"), "input.content")
         want(("data" in block) != ("uri" in block), "media takes one of data and uri")
         if "data" in block:
@@ -157,17 +185,11 @@ class Interactions:
     def _check_format(self, found: Interaction, *, agent_platform: bool) -> None:
         shape = found.body.get("response_format") or {"type": found.kind}
         want(shape.get("type") == found.kind, f"this model makes {found.kind}")
-        only(shape, _FORMATS[found.kind], "response_format")
-        allowed = ("seed", "thinking_level", "video_config")
-        only(found.body.get("generation_config") or {}, allowed, "generation_config")
         if shape.get("delivery") == "uri" and agent_platform:
             want(str(shape.get("gcs_uri", "")).startswith("gs://"), "gcs_uri is required for delivery uri")
 
     def _check_video(self, found: Interaction) -> None:
         shape, task = found.body.get("response_format") or {}, found.task
-        want(task is None or task in _TASKS, f"unknown task {task!r}")
-        want(shape.get("resolution", "720p") in {"360p", "720p", "1080p", "4k"}, "resolution is not supported")
-        want(shape.get("aspect_ratio", "16:9") in {"16:9", "9:16"}, "aspect_ratio is not supported")
         seconds = re.fullmatch(r"([0-9]+)s", shape.get("duration", "8s"))
         want(seconds and 3 <= int(seconds[1]) <= 15, "duration is not supported")
         goes_on = bool(found.blocks("video") or found.body.get("previous_interaction_id"))
@@ -184,7 +206,7 @@ class Interactions:
             return
         end = self.ends[found.id]
         found.status = {"failed": "failed", "refused": "failed", "budget": "budget_exceeded"}.get(end, "completed")
-        if end == "completed":
+        if end in {"completed", "two"}:
             found.media = self._draw(found)
             if found.kind == "video" and (found.body.get("response_format") or {}).get("delivery") == "uri":
                 found.file = f"out{found.id[-4:]}"
@@ -229,7 +251,12 @@ class Interactions:
         elif end == "failed":
             out["errors"] = [{"code": "internal", "message": "Something broke."}]
         if found.status == "completed":
-            out["steps"] = self._steps(found, end)
+            steps = self._steps(found, end)
+            if found.body["model"] in _WITH_OUTPUTS:
+                del out["steps"]
+                out["outputs"] = [block for step in steps for block in step.get("content", ())]
+            else:
+                out["steps"] = steps
             out["usage"] = {"total_input_tokens": 20, "total_output_tokens": 0 if end == "empty" else 46336, "total_tokens": 46356}
         return out
 
@@ -246,25 +273,33 @@ class Interactions:
         else:
             block["data"] = base64.b64encode(found.media).decode()
         words = {"type": "text", "text": f"Made {found.kind} {found.id}."}
-        return [thought, {"type": "model_output", "content": [words, block]}]
+        blocks = [block, block | {"data": base64.b64encode(image(64, 64)).decode()}] if end == "two" else [block]
+        return [thought, {"type": "model_output", "content": [words, *blocks]}]
 
-    def download(self, name: str) -> Reply:
+    def download(self, received: Received, name: str) -> Reply:
         """Answer a download."""
+        want(received.query == {"alt": "media"}, "alt=media is missing")
         if name not in self.files:
             raise Refused(f"File {name} does not exist", 404)
         return Reply(body=self.files[name], headers={"content-type": "video/mp4"})
 
     def begin_upload(self, received: Received, url: str) -> Reply:
         """Open a resumable upload."""
-        want(received.headers.get("x-goog-upload-protocol") == "resumable", "only resumable uploads are known here")
+        told = {name: received.headers.get(f"x-goog-upload-{name}", "") for name in ("protocol", "command")}
+        want(told == {"protocol": "resumable", "command": "start"}, "only resumable uploads are known here")
+        fit(camel(received.json()), {"file": {"mimeType": str, "sizeBytes": int, "displayName": str, "name": str}}, "request")
         name = f"up{len(self.uploads) + 1:04d}"
-        self.uploads[name] = received.headers.get("x-goog-upload-header-content-type", "")
+        self.uploads[name] = {part: received.headers[f"x-goog-upload-header-content-{part}"] for part in ("type", "length")}
         return Reply.of_json({}, headers={"x-goog-upload-url": f"{url}/upload/v1/files?upload_id={name}"})
 
     def take_upload(self, received: Received) -> Reply:
         """Take the bytes of an upload in one piece; the file is PROCESSING until it is looked at."""
         name = received.query["upload_id"]
-        want("finalize" in received.headers.get("x-goog-upload-command", ""), "the upload is not final")
+        if name not in self.uploads:
+            raise Refused("Unknown upload_id", 404)
+        want(received.headers.get("x-goog-upload-command") == "upload, finalize", "the upload is not final")
+        want(received.headers.get("x-goog-upload-offset") == "0", "the upload does not begin at its beginning")
+        want(str(len(received.body)) == self.uploads[name]["length"], "the upload is not of the size that was told")
         self.files[name] = received.body
         return Reply.of_json({"file": self.file_json(name, "PROCESSING")}, headers={"x-goog-upload-status": "final"})
 
@@ -273,4 +308,5 @@ class Interactions:
         if name not in self.files:
             raise Refused(f"File {name} does not exist", 404)
         uri = f"https://generativelanguage.googleapis.com/v1/files/{name}"
-        return {"name": f"files/{name}", "uri": uri, "mimeType": self.uploads.get(name, "video/mp4"), "state": state}
+        mime = self.uploads.get(name, {}).get("type", "video/mp4")
+        return {"name": f"files/{name}", "uri": uri, "mimeType": mime, "state": state}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
-from wire.google_values import Refused, bytes_of, only, seconds_of, shape_of, unbase64, want
+from wire.google_values import Refused, bytes_of, fit, only, seconds_of, shape_of, unbase64, want
 from wire.http_server import Received, Reply
 from wire.media_bytes import image, video
 
@@ -20,41 +20,62 @@ _REFERENCES = {
     "REFERENCE_TYPE_CONTROL": "controlImageConfig",
     "REFERENCE_TYPE_SUBJECT": "subjectImageConfig",
 }
-#: Protobuf's JSON takes both spellings of a field; google-genai 3.4 sends these as they are written here.
-_CONFIGS = {
-    "maskImageConfig": ("maskMode", "maskClasses", "dilation"),
-    "styleImageConfig": ("style_description",),
-    "controlImageConfig": ("controlType", "computeControl"),
-    "subjectImageConfig": ("subject_type", "subject_description"),
+_PICTURE = {"bytesBase64Encoded": str, "mimeType": str}
+#: The fields are written as google-genai 3.4 sends them: it hands on two of the four configurations without renaming.
+_CONFIGS: Mapping[str, Mapping[str, Any]] = {
+    "maskImageConfig": {
+        "maskMode": tuple(f"MASK_MODE_{w}" for w in ("DEFAULT", "USER_PROVIDED", "BACKGROUND", "FOREGROUND", "SEMANTIC")),
+        "maskClasses": [int],
+        "dilation": float,
+    },
+    "styleImageConfig": {"style_description": str},
+    "controlImageConfig": {
+        "controlType": tuple(f"CONTROL_TYPE_{w}" for w in ("DEFAULT", "CANNY", "SCRIBBLE", "FACE_MESH")),
+        "computeControl": bool,
+    },
+    "subjectImageConfig": {
+        "subject_type": tuple(f"SUBJECT_TYPE_{w}" for w in ("DEFAULT", "PERSON", "ANIMAL", "PRODUCT")),
+        "subject_description": str,
+    },
 }
-_IMAGEN_PARAMETERS = (
-    "sampleCount",
-    "negativePrompt",
-    "guidanceScale",
-    "seed",
-    "aspectRatio",
-    "sampleImageSize",
-    "outputOptions",
-    "editMode",
-    "editConfig",
-    "personGeneration",
-    "addWatermark",
-    "includeRaiReason",
-    "enhancePrompt",
-    "storageUri",
-)
-_VEO_PARAMETERS = (
-    "sampleCount",
-    "storageUri",
-    "durationSeconds",
-    "seed",
-    "aspectRatio",
-    "resolution",
-    "personGeneration",
-    "negativePrompt",
-    "enhancePrompt",
-    "generateAudio",
-)
+#: Edit modes that are about a masked region.
+_MASKED = tuple(f"EDIT_MODE_{w}" for w in ("INPAINT_REMOVAL", "INPAINT_INSERTION", "OUTPAINT", "BGSWAP"))
+_IMAGEN_PARAMETERS: Mapping[str, Any] = {
+    "sampleCount": int,
+    "negativePrompt": str,
+    "guidanceScale": float,
+    "seed": int,
+    "aspectRatio": ("1:1", "3:4", "4:3", "9:16", "16:9"),
+    "sampleImageSize": ("1K", "2K"),
+    "outputOptions": {"mimeType": ("image/png", "image/jpeg"), "compressionQuality": int},
+    "editMode": ("EDIT_MODE_DEFAULT", *_MASKED, "EDIT_MODE_CONTROLLED_EDITING", "EDIT_MODE_STYLE", "EDIT_MODE_PRODUCT_IMAGE"),
+    "editConfig": {"baseSteps": int},
+    "personGeneration": ("DONT_ALLOW", "ALLOW_ADULT", "ALLOW_ALL"),
+    "addWatermark": bool,
+    "includeRaiReason": bool,
+    "enhancePrompt": bool,
+    "storageUri": str,
+}
+_VEO_PARAMETERS: Mapping[str, Any] = {
+    "sampleCount": int,
+    "storageUri": str,
+    "durationSeconds": int,
+    "seed": int,
+    "aspectRatio": ("16:9", "9:16"),
+    "resolution": ("720p", "1080p", "4k"),
+    "personGeneration": ("dont_allow", "allow_adult", "allow_all"),
+    "negativePrompt": str,
+    "enhancePrompt": bool,
+    "generateAudio": bool,
+}
+_MEDIA = _PICTURE | {"gcsUri": str}
+_VEO_INSTANCE: Mapping[str, Any] = {
+    "prompt": str,
+    "image": _MEDIA,
+    "video": _MEDIA,
+    "lastFrame": _MEDIA,
+    "referenceImages": [{"image": _MEDIA, "referenceType": ("ASSET",)}],
+}
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -92,7 +113,7 @@ class Predictions:
     ends: dict[str, str] = attrs.field(factory=dict)
     stored: dict[str, bytes] = attrs.field(factory=dict)
 
-    def _read(self, received: Received, model: str, known: tuple[str, ...], parameters: tuple[str, ...]) -> Predicted:
+    def _read(self, received: Received, model: str, known: tuple[str, ...], parameters: Mapping[str, Any]) -> Predicted:
         if model not in known:
             raise Refused(
                 f"Publisher Model `publishers/google/models/{model}` was not found or your project does not have access to it.", 404
@@ -101,7 +122,7 @@ class Predictions:
         only(body, ("instances", "parameters"), "request")
         want(len(body.get("instances", ())) == 1, "just one instance is taken")
         found = Predicted(model=model, instance=body["instances"][0], parameters=body.get("parameters", {}))
-        only(found.parameters, parameters, "parameters")
+        fit(found.parameters, parameters, "parameters")
         want(found.instance.get("prompt"), "prompt is required")
         want(1 <= found.parameters.get("sampleCount", 1) <= 4, "sampleCount must be 1 to 4")
         return found
@@ -111,6 +132,7 @@ class Predictions:
         found = self._read(received, model, self.imagen, _IMAGEN_PARAMETERS)
         only(found.instance, ("prompt", "referenceImages"), "instances")
         self._check_references(found)
+        want(not (found.parameters.get("seed") and found.parameters.get("addWatermark")), "seed is not available with a watermark")
         self.calls.append(found)
         end = self.next_ends.pop(0) if self.next_ends else "done"
         if end == "filtered":
@@ -135,30 +157,31 @@ class Predictions:
             kind = reference.get("referenceType")
             want(kind in _REFERENCES, f"unknown referenceType {kind!r}")
             config = _REFERENCES[kind]
-            only(reference, ("referenceType", "referenceId", "referenceImage", *([config] if config else [])), "referenceImages")
-            if config:
-                only(reference.get(config, {}), _CONFIGS[config], config)
+            more = {config: _CONFIGS[config]} if config else {}
+            fit(reference, {"referenceType": str, "referenceId": int, "referenceImage": _PICTURE, **more}, "referenceImages")
             picture = reference.get("referenceImage")
             own_mask = kind == "REFERENCE_TYPE_MASK" and reference["maskImageConfig"]["maskMode"] != "MASK_MODE_USER_PROVIDED"
             if not own_mask:
                 want(picture, "referenceImage is required")
                 bytes_of(picture.get("bytesBase64Encoded"), picture.get("mimeType"), "referenceImage")
-        if found.references("mask"):
+        masks = found.references("mask")
+        want(bool(masks) == (found.parameters.get("editMode") in _MASKED), "the edit mode does not go with the references")
+        if masks:
             want(found.references("raw"), "a mask needs the raw picture it belongs to")
-            classes = found.references("mask")[0]["maskImageConfig"].get("maskClasses", [])
-            want(len(classes) <= 5, "at most 5 segmentation classes")
+            config = masks[0]["maskImageConfig"]
+            want(bool(config.get("maskClasses")) == (config["maskMode"] == "MASK_MODE_SEMANTIC"), "classes go with MASK_MODE_SEMANTIC")
+            want(len(config.get("maskClasses", [])) <= 5, "at most 5 segmentation classes")
 
     def start(self, received: Received, model: str, place: str) -> Reply:
         """Start a video."""
         found = self._read(received, model, self.veo, _VEO_PARAMETERS)
-        only(found.instance, ("prompt", "image", "video", "lastFrame", "referenceImages"), "instances")
+        fit(found.instance, _VEO_INSTANCE, "instances")
         for name in ("image", "video", "lastFrame"):
             self._check_media(found.instance.get(name), name)
         for reference in found.instance.get("referenceImages", ()):
-            want(reference.get("referenceType") == "ASSET", "only ASSET references are supported")
             self._check_media(reference.get("image"), "referenceImages")
         want(found.parameters.get("durationSeconds", 8) in {4, 6, 8}, "durationSeconds must be 4, 6 or 8")
-        want(found.parameters.get("resolution", "720p") in {"720p", "1080p", "4k"}, "resolution is not supported")
+        want(str(found.parameters.get("storageUri", "gs://")).startswith("gs://"), "storageUri is not a Cloud Storage URI")
         found.name = f"{place}/publishers/google/models/{model}/operations/{len(self.calls) + 1:08d}"
         self.calls.append(found)
         self.ends[found.name] = self.next_ends.pop(0) if self.next_ends else "done"
@@ -172,9 +195,11 @@ class Predictions:
             return
         bytes_of(media.get("bytesBase64Encoded"), media.get("mimeType"), where)
 
-    def look(self, received: Received) -> Reply:
-        """Answer a look at an operation."""
+    def look(self, received: Received, model: str) -> Reply:
+        """Answer a look at an operation, which is asked of the model that it runs on."""
+        fit(received.json(), {"operationName": str}, "request")
         name = received.json()["operationName"]
+        want(f"/models/{model}/operations/" in name, "the operation is not of this model")
         found = next((c for c in self.calls if c.name == name), None)
         if found is None:
             raise Refused(f"Operation {name} was not found", 404)

@@ -20,7 +20,7 @@ from typing import Any
 from wire.google_content import IMAGE_MODELS, TTS_MODELS, Content
 from wire.google_interactions import OMNI_MODELS, Interactions
 from wire.google_predict import Predictions
-from wire.google_values import Refused, error, unbase64
+from wire.google_values import Refused, error, unbase64, worded
 from wire.http_server import HttpServer, Received, Reply
 
 __all__ = ["KEY", "LOCATION", "PROJECT", "GoogleServer", "flat"]
@@ -29,21 +29,24 @@ KEY = "AIzaFakeKeyForTests0123456789abcdefghij"
 PROJECT = "my-project"
 LOCATION = "us-central1"
 _BILLABLE = re.compile(r"POST /.*(?::generateContent|:predict|:predictLongRunning|/interactions)$")
-_PLACE = r"(?:(?P<place>projects/[^/]+/locations/[^/]+)/)?"
+_GEMINI = r"(?:v1|v1beta)"
+#: A key alone names no project; whoever comes with a token names one, in either version.
+_PLATFORM = r"(?P<platform>v1beta1|(?:v1|v1beta1)/(?P<place>projects/[^/]+/locations/[^/]+))"
+_MODEL = rf"POST /{_PLATFORM}/publishers/google/models/(?P<model>[^/:]+)"
 _ROUTES = {
-    "content": re.compile(rf"POST /(?P<version>v1|v1beta|v1beta1)/{_PLACE}(?:publishers/google/)?models/(?P<model>[^/:]+):generateContent"),
-    "predict": re.compile(rf"POST /v1beta1/{_PLACE}publishers/google/models/(?P<model>[^/:]+):predict"),
-    "start": re.compile(rf"POST /v1beta1/{_PLACE}publishers/google/models/(?P<model>[^/:]+):predictLongRunning"),
-    "operation": re.compile(rf"POST /v1beta1/{_PLACE}publishers/google/models/(?P<model>[^/:]+):fetchPredictOperation"),
-    "create": re.compile(rf"POST /(?P<version>v1|v1beta|v1beta1)/{_PLACE}interactions"),
-    "get": re.compile(rf"GET /(?P<version>v1|v1beta|v1beta1)/{_PLACE}interactions/(?P<id>[^/]+)"),
-    "cancel": re.compile(rf"POST /(?P<version>v1|v1beta|v1beta1)/{_PLACE}interactions/(?P<id>[^/]+)/cancel"),
-    "begin_upload": re.compile(r"POST /upload/(?:v1|v1beta)/files"),
-    "download": re.compile(r"GET /(?:v1|v1beta)/files/(?P<id>[A-Za-z0-9_-]+):download"),
-    "file": re.compile(r"GET /(?:v1|v1beta)/files/(?P<id>[A-Za-z0-9_-]+)"),
-    "models": re.compile(r"GET /(?P<version>v1|v1beta)/models"),
-    "publisher_models": re.compile(r"GET /v1beta1/publishers/google/models"),
-    "stored": re.compile(r"GET /storage/v1/b/(?P<bucket>[^/]+)/o/(?P<name>.+)"),
+    "content": re.compile(rf"POST /(?:{_GEMINI}|{_PLATFORM}/publishers/google)/models/(?P<model>[^/:]+):generateContent"),
+    "predict": re.compile(rf"{_MODEL}:predict"),
+    "start": re.compile(rf"{_MODEL}:predictLongRunning"),
+    "operation": re.compile(rf"{_MODEL}:fetchPredictOperation"),
+    "create": re.compile(rf"POST /(?:{_GEMINI}|{_PLATFORM})/interactions"),
+    "get": re.compile(rf"GET /(?:{_GEMINI}|{_PLATFORM})/interactions/(?P<id>[^/]+)"),
+    "cancel": re.compile(rf"POST /(?:{_GEMINI}|{_PLATFORM})/interactions/(?P<id>[^/]+)/cancel"),
+    "begin_upload": re.compile(rf"POST /upload/{_GEMINI}/files"),
+    "download": re.compile(rf"GET /{_GEMINI}/files/(?P<id>[A-Za-z0-9_-]+):download"),
+    "file": re.compile(rf"GET /{_GEMINI}/files/(?P<id>[A-Za-z0-9_-]+)"),
+    "models": re.compile(rf"GET /{_GEMINI}/models"),
+    "publisher_models": re.compile(r"GET /(?P<platform>v1beta1)/publishers/google/models"),
+    "stored": re.compile(r"GET /(?P<platform>storage)/v1/b/(?P<bucket>[^/]+)/o/(?P<name>.+)"),
     "token": re.compile(r"POST /token"),
 }
 
@@ -83,7 +86,8 @@ class GoogleServer(HttpServer):
                 try:
                     return self._answered(name, received, found.groupdict())
                 except Refused as refused:
-                    return refused.reply
+                    # A bad key is turned away in front of all methods, in the shape they share.
+                    return worded(refused) if name in {"create", "get", "cancel"} and not refused.reason else refused.reply
         return error(404, f"The requested URL {received.path} was not found on this server.")
 
     def _answered(self, name: str, received: Received, parts: Mapping[str, str | None]) -> Reply:
@@ -91,7 +95,7 @@ class GoogleServer(HttpServer):
             return Reply.of_json({"access_token": self.token, "expires_in": 3600, "token_type": "Bearer"})
         if name == "begin_upload" and "upload_id" in received.query:
             return self.interactions.take_upload(received)  # the address is the secret
-        agent_platform = parts.get("version") == "v1beta1" or name in {"predict", "start", "operation", "publisher_models", "stored"}
+        agent_platform = parts.get("platform") is not None
         self._authorize(received, agent_platform=agent_platform)
         model, id_ = str(parts.get("model")), str(parts.get("id"))
         if name == "content":
@@ -101,16 +105,17 @@ class GoogleServer(HttpServer):
         if name == "start":
             return self.predictions.start(received, model, parts.get("place") or f"projects/{PROJECT}/locations/{LOCATION}")
         if name in {"predict", "operation"}:
-            return self.predictions.predict(received, model) if name == "predict" else self.predictions.look(received)
+            return (self.predictions.predict if name == "predict" else self.predictions.look)(received, model)
         if name == "stored":
             return self._stored(str(parts["bucket"]), str(parts["name"]))
         if name == "begin_upload":
             return self.interactions.begin_upload(received, self.url)
         if name == "file":
             return Reply.of_json(self.interactions.file_json(id_))
-        if name in {"get", "cancel", "download"}:
-            found: Reply = getattr(self.interactions, name)(id_)
-            return found
+        if name == "download":
+            return self.interactions.download(received, id_)
+        if name in {"get", "cancel"}:
+            return (self.interactions.get if name == "get" else self.interactions.cancel)(id_)
         return self._listed(agent_platform=agent_platform)
 
     def _authorize(self, received: Received, *, agent_platform: bool) -> None:

@@ -12,6 +12,7 @@ import attrs
 from .fields import Check, check_text, one_of
 
 __all__ = [
+    "AMBIENT",
     "check_classes",
     "check_flag",
     "check_images",
@@ -25,6 +26,10 @@ __all__ = [
     "word",
 ]
 
+#: Fields that say where a call goes and what it may do; all others become part of the request.
+AMBIENT = frozenset(
+    {"output_path", "overwrite", "media_type", "backend", "model", "strict", "fallback", "prefer", "max_cost_usd", "preview", "bridge"}
+)
 _MAX_ITEMS = 100
 _MAX_PATH = 4096
 _MAX_CLASS = 10_000

@@ -6,7 +6,8 @@ The core makes one `Context` per hook call. A plugin never reads files, environm
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import attrs
@@ -70,7 +71,9 @@ class Context:
     _loaded: Mapping[Media | Mask | StoredFile, LoadedMedia] = attrs.field(factory=dict, alias="loaded", repr=False)
     _clients: Callable[[str, Callable[[], Any]], Any] | None = attrs.field(default=None, alias="clients", repr=False)
     _fetch: Callable[[str, Mapping[str, str]], Awaitable[bytes]] | None = attrs.field(default=None, alias="fetch", repr=False)
+    _stream: Callable[[str, int], AsyncGenerator[bytes]] | None = attrs.field(default=None, alias="stream", repr=False)
     _on_progress: Callable[[float | None, str], None] | None = attrs.field(default=None, alias="on_progress", repr=False)
+    _now: Callable[[], float] = attrs.field(default=time.time, alias="now", repr=False)
     submissions: int = attrs.field(default=0, init=False)
 
     def secret(self, name: str) -> Secret:
@@ -84,6 +87,10 @@ class Context:
         except KeyError:
             known = ", ".join(self._secrets) or "none"
             raise PluginContractError(f"backend {self.backend!r} asked for the credential {name!r} (there are: {known})") from None
+
+    def now(self) -> float:
+        """Return seconds since the epoch, by the clock of whoever made the call: what ``expires_at`` is counted from."""
+        return self._now()
 
     def has_secret(self, name: str) -> bool:
         """Whether a credential of that name was found."""
@@ -124,6 +131,23 @@ class Context:
         if self._fetch is None:
             raise PluginContractError("this context cannot fetch")
         return await self._fetch(url, headers or {})
+
+    def stream(self, url: str, start: int = 0) -> AsyncGenerator[bytes]:
+        """Fetch a file of any size from a link that the provider gave, through the guarded fetcher and without a key.
+
+        Where a provider's own address answers with a redirect, this is the way to follow it.
+
+        Args:
+            url: http or https; to a public host, or to one that the settings allow.
+            start: the byte to start at.
+
+        Raises:
+            ValueError: the server cannot start there.
+            BackendUnavailable, BadBackendResponse: it fails, or is not asked at all.
+        """
+        if self._stream is None:
+            raise PluginContractError("this context cannot fetch")
+        return self._stream(url, start)
 
     def progress(self, fraction: float | None, note: str = "") -> None:
         """Tell the caller how far it is: 0 to 1, or None when that is not known."""

@@ -62,13 +62,15 @@ class Credential:
     Attributes:
         name: the name that the matrix gives it, for instance ``api_key``.
         variables: the environment variables looked at, in order.
-        found_in: the variable, or the place in the keys file; empty when it was not found.
+        found_in: the variable, or the place in the keys file or the settings; empty when it was not found.
+        public: whether it is no secret and may be shown.
     """
 
     name: str
     variables: tuple[str, ...]
     found_in: str = ""
     secret: Secret | None = attrs.field(default=None, repr=False, eq=False)
+    public: bool = False
 
     @property
     def wanted(self) -> str:

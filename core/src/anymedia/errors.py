@@ -257,9 +257,11 @@ class BackendError(MediaError):
             set by ``context.submission()``, or by the plugin where it knows better.
         retry_after: seconds the provider asked to wait, if it did.
         status: the HTTP status of the answer that was the trouble, where there was one.
+        cost_usd: what it cost all the same, in US dollars, where the provider said so (set by the plugin).
     """
 
     code = "backend_error"
+    cost_usd: float | None = None
     backend: str = ""
     model: str = ""
     status: int | None = None

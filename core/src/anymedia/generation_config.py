@@ -12,7 +12,20 @@ from typing import Any, Self
 
 import attrs
 
-from .config_fields import check_classes, check_flag, check_images, check_output, check_path, each, field, file, format_name, listed, word
+from .config_fields import (
+    AMBIENT,
+    check_classes,
+    check_flag,
+    check_images,
+    check_output,
+    check_path,
+    each,
+    field,
+    file,
+    format_name,
+    listed,
+    word,
+)
 from .errors import InvalidRequest, Problem
 from .fields import check_aspect_ratio, check_format, check_json, check_request, check_size, check_text, in_range
 from .policy import Policy
@@ -21,11 +34,6 @@ from .strict_json import parse_json, read_object
 from .translation import to_request
 
 __all__ = ["AMBIENT", "GenerationConfig", "to_request"]
-
-#: Fields that say where a call goes and what it may do; all others become part of the request.
-AMBIENT = frozenset(
-    {"output_path", "overwrite", "media_type", "backend", "model", "strict", "fallback", "prefer", "max_cost_usd", "preview", "bridge"}
-)
 
 
 @attrs.frozen(kw_only=True)

@@ -108,7 +108,10 @@ class Inpaints(Protocol):
 
     @hookspec(firstresult=True)
     async def inpaint(self, request: Inpaint, context: Context) -> Job | Outcome:
-        """Change the masked region of ``request.source``, or extend it (``edit_mode="outpaint"``)."""
+        """Change the masked region of ``request.source``, or extend it (``edit_mode="outpaint"``).
+
+        A continued image is the source by then: it is set always.
+        """
 
 
 class EditsWithReferences(Protocol):
@@ -116,7 +119,10 @@ class EditsWithReferences(Protocol):
 
     @hookspec(firstresult=True)
     async def edit_with_references(self, request: EditWithReferences, context: Context) -> Job | Outcome:
-        """Make an image from a prompt and ``request.references``, each with its role."""
+        """Make an image from a prompt and ``request.references``, each with its role.
+
+        A continued image is among them by then, as the last source. A mask applies to the first source.
+        """
 
 
 class GeneratesVideos(Protocol):

@@ -43,6 +43,7 @@ class BackendInstance:
         base_url: where its requests go, None for the SDK's usual address; ``base_url_from`` says who set it.
         hosts: hosts (``host``, ``host:port``) that may be given its credentials.
         enforce_lifecycle: False for a compatible server: dates are then only noted.
+        elsewhere: the plugin's models that are of other services only, with those services.
     """
 
     name: str
@@ -56,6 +57,7 @@ class BackendInstance:
     base_url_from: str = ""
     hosts: tuple[str, ...] = ()
     enforce_lifecycle: bool = True
+    elsewhere: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, repr=False)
 
     @property
     def usable(self) -> bool:
@@ -71,6 +73,7 @@ class BackendInstance:
             missing=self.missing,
             enforce_lifecycle=self.enforce_lifecycle,
             service=self.service,
+            elsewhere=self.elsewhere,
         )
 
     @property
@@ -101,8 +104,9 @@ def make_instances(registry: Registry, settings: Settings, environ: Mapping[str,
             found[name] = _without_plugin(wanted[name], error.message)
         else:
             found[name] = _make(wanted[name], matrix, env, settings.keys)
-            for secret in found[name].secrets().values():
-                register_secret(secret)
+            for credential in found[name].credentials:
+                if credential.secret is not None and not credential.public:
+                    register_secret(credential.secret)
     return found
 
 
@@ -141,6 +145,7 @@ def _make(own: InstanceSettings, matrix: CapabilityMatrix, env: Mapping[str, str
         base_url_from=base_url_from if base_url else "",
         hosts=_hosts(own, service, matrix, base_url),
         enforce_lifecycle=service != COMPATIBLE,
+        elsewhere={} if service == COMPATIBLE else {r.id: r.services for r in matrix.models if r.services and not cut.model(r.id)},
     )
 
 
@@ -149,11 +154,17 @@ def _sets_for(matrix: CapabilityMatrix, service: str) -> list[CredentialSet]:
 
 
 def _look_up(chosen: CredentialSet, own: InstanceSettings, env: Mapping[str, str], keys: Keys) -> tuple[Credential, ...]:
-    """Find each credential of a set; a configured variable stands in for the plugin's usual ones."""
-    return tuple(
-        find_credential(name, own.name, (own.credentials[name],) if name in own.credentials else usual, env, keys)
-        for name, usual in chosen.names.items()
-    )
+    """Find each credential of a set; a configured variable stands in for the plugin's usual ones, an option for a public one."""
+
+    def look_up(name: str, usual: tuple[str, ...]) -> Credential:
+        public, told = name in chosen.public, own.options.get(name)
+        variables = (own.credentials[name],) if name in own.credentials else usual
+        if public and isinstance(told, str) and told.strip():
+            where = f"options of {own.name}"
+            return Credential(name=name, variables=variables, found_in=where, secret=Secret(told.strip()), public=True)
+        return attrs.evolve(find_credential(name, own.name, variables, env, keys), public=public)
+
+    return tuple(look_up(name, usual) for name, usual in chosen.names.items())
 
 
 def _service(own: InstanceSettings, matrix: CapabilityMatrix, env: Mapping[str, str], keys: Keys) -> str:
@@ -184,7 +195,8 @@ def _credentials(
     if not sets:
         return (), tuple(strange)
     looked_up = [_look_up(s, own, env, keys) for s in sets]
-    best = min(looked_up, key=lambda found: sum(not c.secret for c in found))
+    # The one that lacks least; of several, one that the instance's own table names.
+    best = min(looked_up, key=lambda found: (sum(not c.secret for c in found), not any(c.name in own.credentials for c in found)))
     return best, (*strange, *(c.wanted for c in best if not c.secret))
 
 

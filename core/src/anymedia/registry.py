@@ -28,6 +28,7 @@ from .errors import (
 )
 from .hookspecs import HOOKS
 from .plugin_checks import check_hooks, check_matrix, check_module, check_name, check_returned, told
+from .plugin_origin import foreign_origin
 from .plugin_words import clean_error, clean_returned, raised
 
 if TYPE_CHECKING:
@@ -248,10 +249,12 @@ def _admitted(
     for point in points:
         if point.name in disabled:
             registry.block(point.name, "it is disabled (ANYMEDIA_DISABLE or plugins.disable)")
-        elif _is_allowed(*_distribution(point), allow):
-            admitted.setdefault(point.name, []).append(point)
-        else:
+        elif not _is_allowed(*_distribution(point), allow):
             strangers.append(point)
+        elif allow is not None and (where := foreign_origin(point)) is not None:
+            registry.block(point.name, f"{point.module} would come from {where}, which {_distribution(point)[0]} did not install")
+        else:
+            admitted.setdefault(point.name, []).append(point)
     for point in strangers:
         distribution, version = _distribution(point)
         shown = f"{point.name} ({distribution})" if point.name in admitted else point.name

@@ -9,7 +9,6 @@ async with Router() as router:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime
 import inspect
 from collections.abc import Callable, Sequence
@@ -39,13 +38,13 @@ from .requests import (
     Request,
 )
 from .results import Result
-from .running.cancelling import cancel_call
+from .running.cancelling import cancel_call, forget_run
 from .running.conduct import Conductor, Output
 from .running.engine import Engine, Progress
 from .running.following import still_running
 from .running.preparing import resolve, with_facts
-from .running.results import result_of
-from .running.resuming import resume_call
+from .running.results import latest, result_of
+from .running.resuming import resume_call, was_cancelled
 from .settings import Settings, load_settings
 from .state.sqlite import SqliteStore
 from .state.store import CallRecord, CallState, Store
@@ -89,6 +88,7 @@ class Router:
         self.store: Store = store or SqliteStore(self.settings.state_dir / "state.db")
         self._today = today or (lambda: datetime.datetime.now(datetime.UTC).date())
         self._running: dict[str, asyncio.Task[Result]] = {}
+        self._stopping: dict[str, asyncio.Future[None]] = {}
         self._engine = Engine(
             store=self.store,
             registry=self.registry,
@@ -108,16 +108,19 @@ class Router:
 
     async def aclose(self) -> None:
         """Let submits that are on their way arrive, leave running jobs to be resumed, close clients and store."""
-        for task_id, task in list(self._running.items()):
-            while not task.done() and any(r.state in {"submitting", "collecting"} for r in self.store.run(task_id)):
-                await asyncio.wait([task], timeout=0.1)
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, MediaError):
-                await task
-        self._running.clear()
-        await self._engine.clients.aclose()
-        await self._engine.fetcher.aclose()
-        self.store.close()
+        try:
+            for task_id, task in list(self._running.items()):
+                while not task.done() and any(r.state in {"submitting", "collecting"} for r in self.store.run(task_id)):
+                    await asyncio.wait([task], timeout=0.1)
+        finally:
+            for task in self._running.values():
+                task.cancel()
+            if self._running:
+                await asyncio.wait(self._running.values())
+            self._running.clear()
+            await self._engine.clients.aclose()
+            await self._engine.fetcher.aclose()
+            self.store.close()
 
     # Planning
 
@@ -155,10 +158,9 @@ class Router:
     def _continuation(self, continuation_id: str) -> Continuation:
         return self.store.load_continuation(continuation_id, now=self._engine.clock.now())
 
-    def _replan(self, plan: Plan, n: int, candidate: Candidate) -> Plan:
+    def _replan(self, plan: Plan, n: int, candidate: Candidate, policy: Policy) -> Plan:
         changes: dict[str, Any] = {"n": n} if hasattr(plan.request, "n") else {}
         request: Request = attrs.evolve(plan.request, **changes)
-        policy = self._allowed(request, None)
         return self._plan(request, policy, candidate.backend, candidate.model)
 
     # Carrying out
@@ -191,7 +193,11 @@ class Router:
         conductor = self._conductor(plan, output, overwrite, deadline, policy)
         await self._ask(plan, conductor.policy)
         await conductor.open()
-        return await conductor.run()
+        task = self._begin(conductor)
+        try:
+            return await self._answer(task, conductor.run_id)
+        finally:
+            self._running.pop(conductor.run_id, None)
 
     async def execute(
         self,
@@ -227,14 +233,40 @@ class Router:
         conductor = self._conductor(plan, output, overwrite, None, policy)
         await self._ask(plan, conductor.policy)
         await conductor.open()
-        task = asyncio.create_task(conductor.run())
-        self._running[conductor.run_id] = task
-        task.add_done_callback(_quietly)
+        task = self._begin(conductor)
         while not task.done() and any(r.state == "submitting" for r in self.store.run(conductor.run_id)):
             if plan.request.media != "video":
                 break
             await asyncio.wait([task], timeout=0.02)
         return self.store.run(conductor.run_id)[0]
+
+    def _begin(self, conductor: Conductor) -> asyncio.Task[Result]:
+        """Carry a plan out in a task that whoever asks for the job finds: to wait for it, or to cancel it."""
+        task = asyncio.create_task(conductor.run())
+        task.add_done_callback(lambda ended: conductor.give_up() if ended.cancelled() else None)
+        task.add_done_callback(_quietly)
+        self._running[conductor.run_id] = task
+        return task
+
+    async def _answer(self, task: asyncio.Task[Result], run: str) -> Result:
+        """Return what a task brings. That somebody else has cancelled it does not cancel who waits for it.
+
+        Raises:
+            RequestError: the job was cancelled.
+            BackendTimeout: it is not followed any more, but may be resumed.
+        """
+        try:
+            return await task
+        except asyncio.CancelledError:
+            waiting = asyncio.current_task()
+            if not task.cancelled() or waiting is None or waiting.cancelling():
+                raise
+        if (stopping := self._stopping.get(run)) is not None:
+            await asyncio.wait([stopping])
+        row = latest(self.store.run(run))[0]
+        if row.state == "cancelled":
+            raise was_cancelled(row)
+        raise still_running(row, "it is not followed here any more")
 
     def _conductor(
         self, plan: Plan, output: Path | str | None, overwrite: bool, deadline: float | None, policy: Policy | None
@@ -246,13 +278,14 @@ class Router:
             policy=self._allowed(plan.request, policy),
             output=Output(path=output, overwrite=overwrite, stem=stem),
             replan=self._replan,
+            ask=self._ask,
             deadline=None if deadline is None else self._engine.clock.steady() + deadline,
         )
 
-    async def _ask(self, plan: Plan, policy: Policy) -> None:
-        """Hold the whole plan's quote against the cap, and ask whoever wants to be asked."""
+    async def _ask(self, plan: Plan, policy: Policy, beside: float = 0.0) -> None:
+        """Hold the whole plan's quote, and what the request costs beside it, against the cap; ask whoever wants to be asked."""
         cap = policy.budget.per_request
-        if cap is not None and (plan.quote.usd[1] > cap if plan.quote.usd else not policy.budget.allow_unknown):
+        if cap is not None and (beside + plan.quote.usd[1] > cap if plan.quote.usd else not policy.budget.allow_unknown):
             raise BudgetExceeded(f"{plan.operation} by '{plan.chosen}' may cost {plan.quote}; the cap for a request is {cap:.4g} USD")
         if policy.on_quote is None:
             return
@@ -307,12 +340,12 @@ class Router:
         done, _ = await asyncio.wait([task], timeout=deadline)
         if not done:
             raise still_running(self.job(run))
-        return await task
+        return await self._answer(task, run)
 
     async def _resume(self, run: str, deadline: float | None) -> Result:
         until = None if deadline is None else self._engine.clock.steady() + deadline
         last: MediaError | None = None
-        for row in _latest(self.store.run(run)):
+        for row in latest(self.store.run(run)):
             try:
                 await resume_call(self._engine, row.id, until)
             except MediaError as error:
@@ -329,20 +362,26 @@ class Router:
             RequestError: another process is at work on it.
         """
         run = self.job(job_id).run
-        task = self._running.get(run)
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, MediaError):
-                await task
-        for row in self.store.run(run):
-            await cancel_call(self._engine, row)
-        self._running.pop(run, None)  # only now: whoever waits meanwhile must not take the job up again
+        stopped = self._stopping[run] = asyncio.get_running_loop().create_future()
+        try:
+            if (task := self._running.get(run)) is not None:
+                task.cancel()
+                await asyncio.wait([task])
+            for row in self.store.run(run):
+                await cancel_call(self._engine, row)
+            self._running.pop(run, None)  # only now: whoever waits meanwhile must not take the job up again
+        finally:
+            self._stopping.pop(run, None)
+            stopped.set_result(None)
         return self.job(job_id)
 
     def forget(self, job_id: str) -> None:
-        """Drop a job that has ended from the journal; what it cost stays in the ledger."""
-        for row in self.store.run(self.job(job_id).run):
-            self.store.forget(row.id)
+        """Drop a job that has ended from the journal, all its calls or none; what it cost stays in the ledger.
+
+        Raises:
+            RequestError: it is still at work, or another process is looking up what became of it.
+        """
+        forget_run(self._engine, self.store.run(self.job(job_id).run))
 
     # One method per operation
 
@@ -373,11 +412,6 @@ class Router:
     async def _make(self, kind: type[Request], options: dict[str, Any]) -> Result:
         own = {k: options.pop(k) for k in ("backend", "model", "policy", "output", "overwrite", "deadline") if k in options}
         return await self.execute(kind(**options), **own)
-
-
-def _latest(rows: Sequence[CallRecord]) -> list[CallRecord]:
-    """Return the newest row of each place in a run: an earlier one was replaced by a fallback."""
-    return list({row.index: row for row in sorted(rows, key=lambda r: (r.created_at, r.id))}.values())
 
 
 def _quietly(task: asyncio.Task[Result]) -> None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from .config_fields import format_name
+from .config_fields import AMBIENT, format_name
 from .errors import InvalidRequest, Problem, did_you_mean
 from .media import FORMATS, Image, Video
 from .requests import (
@@ -144,7 +144,6 @@ class _Taken:
     """A config from which each field is taken once; what is set and not taken is refused."""
 
     def __init__(self, config: GenerationConfig) -> None:
-        from .generation_config import AMBIENT
 
         self.config = config
         names = (field.name for field in attrs.fields(type(config)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from wire.google_server import KEY, LOCATION, PROJECT, GoogleServer
 from anymedia.capabilities import ModelRow
 from anymedia.context import Context, LoadedMedia
 from anymedia.credentials import Secret
+from anymedia.generation_config import GenerationConfig
 from anymedia.media import Media
 from anymedia.policy import Policy
 from anymedia.registry import discover
 from anymedia.requests import Mask, Operation, StoredFile
+from anymedia.results import Result
 from anymedia.router import Router
 from anymedia.settings import InstanceSettings, Settings
 from google_media import plugin
@@ -132,10 +134,12 @@ def new_router(fake: GoogleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         options={"mode": "agent_platform", **place},
         models=old,
     )
+    key = {"api_key": "GOOGLE_API_KEY"}
+    platform = {"plugin": "google", "service": "agent_platform", "base_url": fake.url, "options": place, "credentials": key}
     instances = {
         "google": InstanceSettings(name="google", plugin="google", service="gemini", base_url=fake.url),
-        "cloud": InstanceSettings(name="cloud", plugin="google", service="agent_platform", base_url=fake.url, options=place),
-        "studio": InstanceSettings(name="studio", plugin="google", service="agent_platform", base_url=fake.url, options=place, models=old),
+        "cloud": InstanceSettings(name="cloud", **platform),
+        "studio": InstanceSettings(name="studio", **platform, models=old),
         "own": own,
     }
     settings = Settings(instances=instances, state_dir=tmp_path / "state", fetch_allow=("127.0.0.1",))
@@ -151,3 +155,41 @@ def new_router(fake: GoogleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 async def router(new_router: MakeRouter) -> AsyncIterator[Router]:
     async with new_router() as made:
         yield made
+
+
+@pytest.fixture(params=["aiohttp", "httpx2"])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The classic calls' transport: the SDK takes aiohttp where it is installed."""
+    if request.param == "httpx2":
+        from google.genai import _api_client
+
+        monkeypatch.setattr(_api_client, "has_aiohttp", False)
+        monkeypatch.setattr("google_media._client._session", lambda: None)
+    yield request.param
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Callable[[str, bytes], str]:
+    """Write a picture and return its path."""
+
+    def write(name: str, data: bytes) -> str:
+        (tmp_path / name).write_bytes(data)
+        return str(tmp_path / name)
+
+    return write
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> str:
+    return f"{tmp_path}/out/"
+
+
+@pytest.fixture
+def ask(router: Router, out: str) -> Callable[..., Awaitable[Result]]:
+    """Do what the agent's flat form asks for; by the model with typed references where none is named."""
+
+    async def do(policy: Policy | None = None, **config: object) -> Result:
+        found = GenerationConfig.from_json({"mode": "image", "model": "imagen-3.0-capability-001", **config})
+        return await router.execute(found.to_request(), backend=found.backend, model=found.model, policy=policy, output=out)
+
+    return do

@@ -62,8 +62,7 @@ class TestGoogle(BackendConformance):
 
     @contextlib.contextmanager
     def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
-        options = {} if service == "gemini" else {"project": PROJECT, "location": LOCATION}
-        with playing(scenario, {"GOOGLE_API_KEY": CANARY}, options) as wire:
+        with playing(scenario, {"GOOGLE_API_KEY": CANARY}, {}) as wire:
             yield wire
 
 

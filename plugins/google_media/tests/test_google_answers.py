@@ -9,11 +9,24 @@ from wire.google_server import LOCATION, PROJECT, GoogleServer
 from wire.media_bytes import image
 
 from anymedia.context import LoadedMedia
-from anymedia.errors import BadBackendResponse, ContentRefused, MediaError
-from anymedia.requests import EditWithReferences, GenerateImage, Image, Reference
+from anymedia.errors import (
+    AuthenticationFailed,
+    BackendError,
+    BackendUnavailable,
+    BadBackendResponse,
+    ContentRefused,
+    InvalidRequest,
+    MediaError,
+    RateLimited,
+    UnknownContinuation,
+    UnknownModel,
+)
+from anymedia.requests import Continuation, EditWithReferences, GenerateAudio, GenerateImage, Image, Reference
+from anymedia.results import Job
 from google_media import plugin
 
 pytestmark = pytest.mark.anyio
+MODEL = "gemini-nano-banana-2.1"
 PLACE = {"service": "agent_platform", "project": PROJECT, "location": LOCATION}
 
 
@@ -105,3 +118,63 @@ async def test_an_interaction_of_another_shape_is_an_error_with_a_reason(
         await plugin.generate_image(GenerateImage(prompt="a fox"), make_context("gemini-nano-banana-2.1", "generate_image"))
     assert caught.value.charged == "unknown"
     assert fake.submits() == 1
+
+
+#: What a 404 or a 400 to an interaction says -> our error, on a first turn and on one that goes on.
+ABOUT = {
+    "models/x is not found or is not supported for interactions": (404, UnknownModel, UnknownModel),
+    "Interaction v1_int_0001 was not found": (404, UnknownModel, UnknownContinuation),
+    "The previous interaction has expired.": (400, InvalidRequest, UnknownContinuation),
+    "previous_interaction_id: the interaction was not stored": (400, InvalidRequest, UnknownContinuation),
+    "aspect_ratio is not supported": (400, InvalidRequest, InvalidRequest),
+}
+
+
+@pytest.mark.parametrize("said", ABOUT)
+async def test_only_a_turn_that_goes_on_can_have_lost_the_one_before(fake: GoogleServer, make_context: Any, said: str) -> None:
+    code, first, later = ABOUT[said]
+    fake.fail("status", on="POST", times=None, status=code, json={"error": {"code": code, "message": said}})
+    earlier = Continuation(id="gemini_img_0", backend="google", model=MODEL, media="image", data={"interaction": "v1_int_0001"})
+    for expected, continuation in ((first, None), (later, earlier)):
+        with pytest.raises(MediaError, match=said[:20]) as caught:
+            await plugin.generate_image(GenerateImage(prompt="a fox", continue_from=continuation), make_context(MODEL, "generate_image"))
+        assert type(caught.value) is expected
+
+
+async def test_a_job_that_is_not_known_any_more_is_no_lost_chat(fake: GoogleServer, make_context: Any) -> None:
+    job = Job(id="v1_int_0009", data={"kind": "interaction"})
+    for look in (plugin.check_job, plugin.cancel_job):
+        with pytest.raises(BackendError, match="v1_int_0009 was not found"):
+            await look(job, make_context("gemini-omni-1.2-flash", "generate_video"))
+
+
+#: The other shape of an interaction's rejection: a word in place of a number, and no status.
+WORDED = {
+    "too_many_requests": (429, RateLimited),
+    "invalid_request": (400, InvalidRequest),
+    "unauthenticated": (401, AuthenticationFailed),
+    "permission_denied": (403, AuthenticationFailed),
+    "internal_error": (500, BackendUnavailable),
+}
+
+
+@pytest.mark.parametrize("word", WORDED)
+async def test_a_rejection_with_a_word_for_its_code_is_read_too(fake: GoogleServer, make_context: Any, word: str) -> None:
+    status, expected = WORDED[word]
+    fake.fail("status", on="POST", times=None, status=status, json={"error": {"code": word, "message": "no such luck"}})
+    with pytest.raises(expected, match="no such luck"):
+        await plugin.generate_image(GenerateImage(prompt="a fox"), make_context(MODEL, "generate_image"))
+    assert fake.submits() == 1
+
+
+@pytest.mark.parametrize("model", ["lyria-3-clip-preview", "lyria-3-pro-preview"])
+async def test_music_in_the_older_shape_of_an_answer_is_found(fake: GoogleServer, make_context: Any, model: str) -> None:
+    outcome = await plugin.generate_audio(GenerateAudio(prompt="a shanty", audio_type="music"), make_context(model, "generate_audio"))
+    assert [p.data for p in outcome.pieces] == [fake.interactions.made[-1].media]
+
+
+async def test_an_instance_of_agent_platform_that_stores_nothing_is_not_refused_for_it(fake: GoogleServer, make_context: Any) -> None:
+    """Only the Gemini API has the field, and the SDK refuses it elsewhere; Agent Platform keeps no such calls by itself."""
+    context = make_context(MODEL, "generate_image", store=False, **PLACE)
+    assert (await plugin.generate_image(GenerateImage(prompt="a fox"), context)).pieces
+    assert "store" not in fake.received[-1].json()

@@ -19,11 +19,6 @@ pytestmark = pytest.mark.anyio
 OLD, NEW = "gemini-2.5-flash-tts", "gemini-3.8-flash-tts"
 
 
-@pytest.fixture
-def out(tmp_path: Path) -> str:
-    return f"{tmp_path}/out/"
-
-
 async def test_raw_samples_are_wrapped_and_their_bytes_stay_what_they_were(router: Router, fake: GoogleServer, out: str) -> None:
     result = await router.generate_audio(prompt="Good morning.", backend="cloud", model=OLD, output=out)
     with wave.open(str(result.path)) as file:

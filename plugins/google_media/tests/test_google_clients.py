@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from wire.google_server import KEY, LOCATION, PROJECT, GoogleServer
 
+from anymedia import MemoryStore
 from anymedia.errors import AuthenticationFailed, InvalidRequest
 from anymedia.instances import make_instances
 from anymedia.registry import discover
@@ -150,6 +151,19 @@ def service_account(fake: GoogleServer, tmp_path: Path, monkeypatch: pytest.Monk
     path.write_text(json.dumps(told))
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
     yield path
+
+
+async def test_a_place_in_the_settings_and_ones_own_credentials_are_all_that_is_needed(
+    fake: GoogleServer, service_account: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the README shows it; a Gemini key that is set for the other service does not get in the way."""
+    monkeypatch.setenv("GOOGLE_API_KEY", "a-key-of-the-gemini-api")
+    cloud = InstanceSettings(name="cloud", plugin="google", service="agent_platform", base_url=fake.url, options=PLACE)
+    async with Router(settings=settings(cloud=cloud), registry=discover(), store=MemoryStore()) as router:
+        await router.generate_image(prompt="a fox", backend="cloud", output=f"{tmp_path}/out/")
+    assert fake.received[-1].headers["authorization"] == f"Bearer {fake.token}"
+    assert f"/projects/{PROJECT}/locations/{LOCATION}/" in fake.received[-1].path
+    assert not any("x-goog-api-key" in r.headers for r in fake.received)
 
 
 @pytest.mark.parametrize("told", ["settings", "environment"])

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
+import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from wire.google_server import KEY, GoogleServer
 from wire.http_server import closed_port
 
+from anymedia import errors
 from anymedia.context import Context
 from anymedia.errors import (
     AuthenticationFailed,
@@ -71,17 +74,6 @@ CALLS = {
     "interactions": ("generate_image", "gemini-nano-banana-2.1", GenerateImage(prompt="a fox")),
     "background": ("generate_video", "gemini-omni-1.2-flash", GenerateVideo(prompt="waves")),
 }
-
-
-@pytest.fixture(params=["aiohttp", "httpx2"])
-def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The classic calls' transport: the SDK takes aiohttp where it is installed."""
-    if request.param == "httpx2":
-        from google.genai import _api_client
-
-        monkeypatch.setattr(_api_client, "has_aiohttp", False)
-        monkeypatch.setattr("google_media._client._session", lambda: None)
-    yield request.param
 
 
 async def call(family: str, make_context: Any, **settings: Any) -> MediaError:
@@ -178,41 +170,74 @@ async def test_a_spoken_answer_that_could_be_continued_is_not_sent_on(fake: Goog
 
 
 _WITHOUT = """
-import asyncio, sys
-sys.modules["aiohttp"] = None
+import asyncio, importlib, json, sys
+sys.modules["aiohttp"] = None  # as if it were not installed
+from anymedia import errors
 from anymedia.context import Context
 from anymedia.credentials import Secret
 from anymedia.errors import MediaError
-from anymedia.requests import GenerateAudio
+from anymedia.requests import GenerateAudio, GenerateImage, GenerateVideo
 from google_media import plugin
 
-row = plugin.capabilities().model("gemini-3.8-flash-tts")
-made = []
+CALLS = {
+    "classic": ("generate_audio", "gemini-3.8-flash-tts", GenerateAudio(prompt="hello")),
+    "interactions": ("generate_image", "gemini-nano-banana-2.1", GenerateImage(prompt="a fox")),
+    "background": ("generate_video", "gemini-omni-1.2-flash", GenerateVideo(prompt="waves")),
+}
 
-def clients(name, factory):
-    made.append(factory())
-    return made[0]
 
-context = Context(backend="google", model=row.id, service="gemini", row=row, operation=row.operations["generate_audio"],
-                  settings={"base_url": sys.argv[1]}, secrets={"api_key": Secret("k")}, clients=clients)
+async def call(name, family, url):
+    hook, model, asked = CALLS[family]
+    made = []
+
+    def clients(name, factory):
+        made[:] = made or [factory()]
+        return made[0]
+
+    row = plugin.capabilities().model(model)
+    settings = {"base_url": url, "timeout": 8.0 if name == "hanging" else 60.0}
+    context = Context(backend="google", model=model, service="gemini", row=row, operation=row.operations[hook],
+                      settings=settings, secrets={"api_key": Secret("k")}, clients=clients)
+    try:
+        await getattr(plugin, hook)(asked, context)
+        ended = ["none", None]
+    except MediaError as error:
+        ended = [type(error).__name__, getattr(error, "delivery", None)]
+    await made[0].aclose()
+    return [name, family, *ended]
+
 
 async def main():
-    try:
-        await plugin.generate_audio(GenerateAudio(prompt="hello"), context)
-    except MediaError as error:
-        print(type(error).__name__, error.delivery)
-    await made[0].aclose()
+    wanted = json.loads(sys.argv[1])
+    hanging = [each for each in wanted if each[0] == "hanging"]  # alone: their time must not pass with others' work
+    ended = await asyncio.gather(*(call(*each) for each in wanted if each not in hanging))
+    print(json.dumps([*ended, *(await asyncio.gather(*(call(*each) for each in hanging)))]))
+
 
 asyncio.run(main())
+assert "httpx2" in sys.modules and sys.modules["aiohttp"] is None
 """
 
 
-async def test_without_aiohttp_installed_a_lost_reply_is_one_submit_too(fake: GoogleServer) -> None:
-    fake.fail("lost", on="POST", times=None)
-    command = [sys.executable, "-c", _WITHOUT, fake.url]
-    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["BackendUnavailable", "unknown"], done.stderr
-    assert len(fake.received) == 1
+async def test_without_aiohttp_installed_each_failure_is_one_submit_of_the_same_outcome() -> None:
+    """In a process of its own, where aiohttp cannot be imported; each call has a service of its own to count by."""
+    with contextlib.ExitStack() as stack:
+        fakes: dict[tuple[str, str], GoogleServer] = {}
+        for family, name in itertools.product(CALLS, (*FAILURES, *BREAKS)):
+            fake = stack.enter_context(GoogleServer(key="k"))
+            fake.fail(on="POST", times=None, **({"kind": "status", **FAILURES[name][0]} if name in FAILURES else BREAKS[name][0]))
+            fakes[name, family] = fake
+        wanted = json.dumps([[*key, fake.url] for key, fake in fakes.items()])
+        done = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", _WITHOUT, wanted], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        for name, family, error, delivery in json.loads(done.stdout):
+            wire = fakes[name, family]
+            assert wire.submits() == len(wire.received) == 1, (name, family)
+            if name in FAILURES:
+                assert (error, delivery) == (FAILURES[name][1].__name__, FAILURES[name][2]), (name, family)
+            else:
+                assert issubclass(getattr(errors, error), BREAKS[name][1]), (name, family)
+                assert delivery == "unknown", (name, family)
 
 
 async def test_a_failed_look_is_one_request_and_says_so(fake: GoogleServer, make_context: Any, transport: str) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from wire.google_server import KEY, GoogleServer
 from wire.google_values import unbase64
-from wire.media_bytes import image, video
+from wire.media_bytes import image
 
-from anymedia.errors import BackendTimeout, BadBackendResponse, ContentRefused, MediaError, QuotaExceeded, UnsupportedInput
+from anymedia.errors import BackendTimeout, BadBackendResponse, ContentRefused, MediaError, QuotaExceeded, UnknownModel, UnsupportedInput
 from anymedia.generation_config import GenerationConfig
 from anymedia.policy import Policy
 from anymedia.requests import GenerateVideo, Image, Reference
@@ -21,11 +21,6 @@ from anymedia.router import Router
 pytestmark = pytest.mark.anyio
 FIRST, LAST, THIRD = (image(112, 64, tint=n) for n in (1, 2, 3))
 OMNI, VEO = "gemini-omni-1.2-flash", "veo-3.1-generate-001"
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> str:
-    return f"{tmp_path}/out/"
 
 
 async def film(router: Router, out: str, backend: str = "google", model: str = OMNI, **more: object) -> Result:
@@ -98,18 +93,6 @@ async def test_a_first_frame_with_references_leaves_the_task_to_the_tags(router:
     sent = fake.interactions.made[-1]
     assert (sent.task, sent.pictures()) == (None, [FIRST, LAST])
     assert sent.text().startswith("[# Sources <FIRST_FRAME>@Image1] [# References <IMAGE_REF_0>@Image2]")
-
-
-async def test_a_video_file_is_uploaded_and_named_once_it_can_be_used(router: Router, fake: GoogleServer, out: str, tmp_path: Path) -> None:
-    source = video(112, 64, 3.0)
-    (tmp_path / "mine.mp4").write_bytes(source)
-    path = str(tmp_path / "mine.mp4")
-    result = await router.continue_video(prompt="and on", source=path, continue_as="extend", duration=3, backend="google", output=out)
-    block = fake.interactions.made[-1].blocks("video")[0]
-    assert fake.interactions.files[block["uri"].rsplit("/", 1)[-1]] == source
-    assert fake.count("GET /v1/files/up0001") == 1  # PROCESSING at first
-    assert result.files[0].seconds == 6.0
-    assert fake.submits() == 1
 
 
 async def test_tiers_and_shapes_reach_the_wire_in_googles_spelling(router: Router, fake: GoogleServer, out: str) -> None:
@@ -245,6 +228,13 @@ async def test_a_veo_extension_passes_the_stored_video_as_its_source(router: Rou
     assert (longer.files[0].seconds, longer.continued_as) == (11.0, "extend")
     assert longer.continuation_id != made.continuation_id
     assert str(longer.continuation_id).startswith("veo_vid_")
+
+
+async def test_veo_on_a_gemini_key_says_which_instance_has_it(router: Router, fake: GoogleServer, out: str) -> None:
+    with pytest.raises(UnknownModel, match="service 'agent_platform'") as caught:
+        await film(router, out, "google", VEO)
+    assert "'cloud'" in caught.value.fix
+    assert fake.received == []
 
 
 async def test_veo_cannot_edit(router: Router, fake: GoogleServer, out: str) -> None:

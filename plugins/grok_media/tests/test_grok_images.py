@@ -105,6 +105,8 @@ async def test_an_image_held_back_is_refused_content_that_was_paid_for(router: R
         await router.generate_image(prompt="BLOCKED", backend="grok", output=f"{tmp_path}/")
     assert caught.value.charged == "yes"
     assert caught.value.delivery == "refused"
+    spent = router.store.spend()
+    assert (spent.reserved_usd, spent.committed_usd) == (0, pytest.approx(0.05))  # the ticks of the answer, not the quote
     assert fake.count("GenerateImage") == 1
 
 
@@ -144,19 +146,19 @@ async def test_a_sixth_picture_is_refused_before_anything_is_sent(router: Router
     assert fake.calls == []
 
 
-async def test_a_continued_image_beside_given_pictures_is_sent_first(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_a_continued_image_is_sent_behind_the_pictures_that_are_given(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     first = await router.generate_image(prompt="a fox", backend="grok", output=tmp_path / "fox.jpg")
     other = image(96, 64, "png", tint=3)
     await router.edit_with_references(
         prompt="with a hat", references=[other], continue_from=first.continuation_id, backend="grok", output=f"{tmp_path}/"
     )
-    assert [bytes_of(content) for content in fake.last("GenerateImage").images] == [first.path.read_bytes(), other]
+    assert [bytes_of(content) for content in fake.last("GenerateImage").images] == [other, first.path.read_bytes()]
 
 
 async def test_a_continued_image_that_makes_one_too_many_is_refused(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     first = await router.generate_image(prompt="a fox", backend="grok", output=tmp_path / "fox.jpg")
     pictures = [image(64, 64, "png", tint=i) for i in range(5)]
-    with pytest.raises(UnsupportedInput, match="5 pictures at most, the continued one included"):
+    with pytest.raises(UnsupportedInput, match="1 to 5 reference images, the continued one counted, not 6"):
         await router.edit_with_references(
             prompt="all", references=pictures, continue_from=first.continuation_id, backend="grok", output=f"{tmp_path}/"
         )

@@ -170,6 +170,14 @@ async def test_where_sources_differ_on_a_limit_the_wider_is_taken_with_a_warning
         router.plan(ContinueVideo(prompt="go on", source=video(160, 96, 31.0)), backend="grok")  # type: ignore[arg-type]
 
 
+async def test_the_24_hours_are_counted_on_the_clock_of_the_router(router: Router, fake: GrokServer, clock: Any, tmp_path: Path) -> None:
+    clock.ahead = 7 * 86400
+    first = await router.generate_video(prompt="waves", duration=2, backend="grok", output=tmp_path / "a.mp4")
+    assert first.continuation_id is not None
+    kept = router.store.load_continuation(first.continuation_id, now=clock.now())
+    assert kept.expires_at == pytest.approx(clock.now() + 86400, abs=60)
+
+
 async def test_after_24_hours_a_continuation_is_a_clear_error(router: Router, fake: GrokServer, clock: Any, tmp_path: Path) -> None:
     first = await router.generate_video(prompt="waves", duration=2, backend="grok", output=tmp_path / "a.mp4")
     clock.ahead = 24 * 3600 - 60
@@ -240,6 +248,10 @@ async def test_a_job_that_ends_badly_says_how(
     with pytest.raises(kind, match=words) as caught:
         await router.generate_video(prompt=prompt, duration=1, backend="grok", output=f"{tmp_path}/")
     assert caught.value.charged == charged
+    spent, row = router.store.spend(), router.jobs()[0]
+    assert row.quote_usd is not None
+    assert spent.reserved_usd == 0
+    assert spent.committed_usd == pytest.approx(0.05 if charged == "yes" else row.quote_usd[1])  # the ticks of the answer, where it has any
     assert (caught.value.backend, caught.value.model) == ("grok", "grok-imagine-video-1.5")
     assert fake.count("GenerateVideo") == 1
 

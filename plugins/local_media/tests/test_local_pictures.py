@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 
-from anymedia.requests import GenerateImage
+from anymedia.requests import GenerateImage, GenerateVideo
 
 pytestmark = pytest.mark.anyio
 
@@ -178,3 +179,29 @@ async def test_going_on_from_an_edited_picture_changes_its_pixels(local: Any, ey
     grey = eyes.pixels((await local.piece(GenerateImage(prompt="black and white", continue_from=earlier), files=files)).data)
     assert (grey[..., 0] == grey[..., 2]).all()
     assert np.abs(grey[..., 0] - photo.astype(int).mean(axis=2)).mean() < 12
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("party \N{PARTY POPPER}", "no font here has these letters"),
+        ("שלום", "right to left"),
+        ("你好, Привет & Grüße?", None),
+        ("plain?", None),
+    ],
+)
+async def test_letters_that_do_not_come_out_as_written_are_told(local: Any, words: str, said: str | None) -> None:
+    requests = [
+        GenerateImage(prompt=f'night sea with "{words}"', size="64x64", seed=4),
+        GenerateVideo(prompt=f'night sea with "{words}"', size="64x64", duration=0.5, seed=4),
+    ]
+    for request in requests:
+        warnings = (await local.run(request)).warnings
+        assert [said in warning for warning in warnings] == [True] if said else warnings == ()
+
+
+async def test_a_long_text_is_drawn_and_not_left_out(local: Any, eyes: Any) -> None:
+    request = GenerateImage(prompt=f'night sea with "{"word " * 120}"', size="320x240", seed=4)
+    bare = attrs.evolve(request, prompt="night sea")
+    with_text, without = [eyes.pixels((await local.piece(r)).data) for r in (request, bare)]
+    assert _letters(with_text, without).sum() > 500

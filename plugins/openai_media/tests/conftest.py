@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from anymedia.context import Context, LoadedMedia
 from anymedia.credentials import Secret
 from anymedia.media import Media
 from anymedia.requests import Mask, Operation, StoredFile
+from anymedia.transfer.fetch import Fetcher
 from openai_media import plugin
 
 MakeContext = Callable[..., Context]
@@ -21,6 +22,15 @@ MakeContext = Callable[..., Context]
 def fake() -> Iterator[OpenAIServer]:
     with OpenAIServer() as server:
         yield server
+
+
+async def streamed(allow: tuple[str, ...], url: str, start: int) -> AsyncGenerator[bytes]:
+    """What the core gives a plugin to follow a provider's link with: the guarded fetcher."""
+    async with Fetcher(allow=allow) as fetcher, fetcher.fetch(url, offset=start) as download:
+        if download.start != start:
+            raise ValueError(f"the server cannot start at byte {start}")
+        async for chunk in download.chunks():
+            yield chunk
 
 
 @pytest.fixture
@@ -35,6 +45,7 @@ async def make_context(fake: OpenAIServer) -> AsyncIterator[MakeContext]:
         *,
         service: str = "openai",
         key: str | None = KEY,
+        fetch_allow: tuple[str, ...] = ("127.0.0.1",),
         **settings: Any,
     ) -> Context:
         row = plugin.capabilities().model(model)
@@ -56,6 +67,7 @@ async def make_context(fake: OpenAIServer) -> AsyncIterator[MakeContext]:
             secrets={} if key is None else {"api_key": Secret(key)},
             loaded=loaded or {},
             clients=clients,
+            stream=lambda url, start: streamed(fetch_allow, url, start),
             idempotency_key="key-1",
             label="job_0123456789ab",
         )

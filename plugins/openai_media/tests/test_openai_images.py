@@ -103,15 +103,6 @@ async def test_source_and_mask_arrive_as_they_are_with_alpha_zero_just_where_the
 
 
 @pytest.mark.anyio
-async def test_a_mask_with_a_continuation_and_no_source_edits_the_continued_image(fake: OpenAIServer, make_context: MakeContext) -> None:
-    earlier, mask = stored("earlier.png"), Mask(image=Image(data=b"m"))
-    loaded = {earlier: picture(png((1, 2, 3)))[1], mask: picture(png((0, 0, 0, 0)))[1]}
-    request = Inpaint(prompt="a lamp", mask=mask, continue_from=Continuation(id="gpt_img_1", backend="openai", files=(earlier,)))
-    await plugin.inpaint(request=request, context=make_context("gpt-image-2", "inpaint", loaded))
-    assert [(name, data) for name, data, _ in went_in(fake)] == [("image[]", loaded[earlier].data), ("mask", loaded[mask].data)]
-
-
-@pytest.mark.anyio
 async def test_going_on_from_an_image_edits_its_collected_file(fake: OpenAIServer, make_context: MakeContext) -> None:
     earlier = stored("earlier.png")
     loaded = {earlier: picture(png((1, 2, 3)))[1]}
@@ -145,8 +136,7 @@ async def test_other_roles_are_put_into_words_that_count_the_pictures_as_they_ar
     fake: OpenAIServer, make_context: MakeContext
 ) -> None:
     parts = {name: picture(png((i, 9, 9))) for i, name in enumerate(("style", "source", "control", "subject"))}
-    earlier = stored("earlier.png")
-    loaded: Loaded = {**dict(parts.values()), earlier: picture(png((77, 7, 7)))[1]}
+    loaded: Loaded = dict(parts.values())
     request = EditWithReferences(
         prompt="a lamp",
         references=(
@@ -155,32 +145,16 @@ async def test_other_roles_are_put_into_words_that_count_the_pictures_as_they_ar
             Reference(image=parts["control"][0], role="control", type="edges"),
             Reference(image=parts["subject"][0], role="subject", type="person", description="my sister"),
         ),
-        continue_from=Continuation(id="gpt_img_1", backend="openai", files=(earlier,)),
     )
     await plugin.edit_with_references(request=request, context=make_context("gpt-image-2", "edit_with_references", loaded))
     sent = [data for _, data, _ in went_in(fake)]
-    assert sent == [parts["source"][1].data, loaded[earlier].data, *(parts[n][1].data for n in ("style", "control", "subject"))]
+    assert sent == [parts[name][1].data for name in ("source", "style", "control", "subject")]
     assert prompt_of(fake).splitlines() == [
         "a lamp",
-        "Take the style, and only the style, from picture 3: soft watercolour.",
-        "Follow the structure (edges) of picture 4.",
-        "Keep the subject (person) of picture 5 as it is: my sister.",
+        "Take the style, and only the style, from picture 2: soft watercolour.",
+        "Follow the structure (edges) of picture 3.",
+        "Keep the subject (person) of picture 4 as it is: my sister.",
     ]
-
-
-@pytest.mark.anyio
-async def test_sixteen_pictures_and_a_continued_one_are_one_too_many(fake: OpenAIServer, make_context: MakeContext) -> None:
-    pictures = [picture(png((i, 0, 0))) for i in range(16)]
-    earlier = stored("earlier.png")
-    request = EditWithReferences(
-        prompt="together",
-        references=tuple(Reference(image=p) for p, _ in pictures),
-        continue_from=Continuation(id="gpt_img_1", backend="openai", files=(earlier,)),
-    )
-    loaded: Loaded = {**dict(pictures), earlier: pictures[0][1]}
-    with pytest.raises(UnsupportedInput, match="16 pictures at most"):
-        await plugin.edit_with_references(request=request, context=make_context("gpt-image-2", "edit_with_references", loaded))
-    assert fake.received == []
 
 
 @pytest.mark.anyio

@@ -21,7 +21,7 @@ from wire.openai_videos import Videos
 from anymedia.errors import BackendTimeout, ContentRefused, ModelRetired, SubmissionUnknown, UnknownContinuation, UnsupportedInput
 from anymedia.policy import Policy
 from anymedia.registry import discover
-from anymedia.requests import GenerateVideo
+from anymedia.requests import GenerateVideo, Reference
 from anymedia.router import Router
 from anymedia.settings import InstanceSettings, Settings
 
@@ -239,6 +239,27 @@ async def test_an_image_without_a_conversation_is_continued_by_editing_its_file(
     assert texts["prompt"] == "at night"
     assert files == {"image[]": first.path.read_bytes()}
     assert second.continuation_id != first.continuation_id
+
+
+async def test_an_edit_sends_the_continued_image_once_behind_the_sources_and_counts_it(
+    router: Router, fake: OpenAIServer, tmp_path: Path
+) -> None:
+    first = await router.generate_image(prompt="a boat", backend="openai", output=tmp_path / "a.png")
+    style, source = image(64, 64, tint=5), image(96, 64)
+    for given, expected in (([style], [first.path.read_bytes(), style]), ([style, source], [source, first.path.read_bytes(), style])):
+        references = [Reference(image=p, role="style" if p is style else "source") for p in given]
+        await router.edit_with_references(
+            prompt="at night", references=references, continue_from=first.continuation_id, output=f"{tmp_path}/"
+        )
+        received = fake.last("POST")
+        form = read_form(received.headers["content-type"], received.body)
+        assert [p.data for p in form.parts if p.filename is not None] == expected
+        assert f"from picture {len(expected)}" in form.texts()["prompt"]
+    sixteen = [image(64, 64 + 16 * i) for i in range(16)]
+    before = fake.count("POST")
+    with pytest.raises(UnsupportedInput, match="the continued one counted, not 17"):
+        await router.edit_with_references(prompt="all", references=sixteen, continue_from=first.continuation_id)
+    assert fake.count("POST") == before
 
 
 async def test_a_format_no_model_writes_is_transcoded_and_reported_while_others_stay_verbatim(

@@ -14,7 +14,7 @@ from wire.openai_server import OpenAIServer
 
 from anymedia.capabilities import load_matrix
 from anymedia.context import Context, LoadedMedia
-from anymedia.errors import BackendUnavailable, ContentRefused, InvalidRequest, UnknownContinuation
+from anymedia.errors import BackendUnavailable, BadBackendResponse, ContentRefused, InvalidRequest, UnknownContinuation
 from anymedia.hookspecs import SubmissionRecord
 from anymedia.media import Image, Video
 from anymedia.requests import Continuation, ContinueVideo, GenerateVideo, Operation
@@ -184,6 +184,53 @@ async def test_a_redirected_download_is_followed_without_the_key(fake: OpenAISer
         assert await collected(piece) == b"the file"
         assert "authorization" in fake.last().headers
         assert "authorization" not in storage.last().headers
+
+
+@pytest.mark.anyio
+async def test_a_redirected_download_is_taken_up_in_the_middle(fake: OpenAIServer, make_context: MakeContext) -> None:
+    job = await create(make_context)
+    piece = (await finished(make_context, job)).pieces[0]
+    with OpenAIServer(any_key=True) as storage:
+        storage.videos.jobs[job.id], storage.videos.files[job.id] = {"id": job.id, "status": "completed"}, b"the file"
+        where = {"location": f"{storage.base_url}/videos/{job.id}/content"}
+        fake.fail("status", on=f"GET /v1/videos/{job.id}/content", times=None, status=307, json={}, headers=where)
+        assert await collected(piece, 4) == b"file"
+        storage.videos.ranges = False
+        with pytest.raises(ValueError, match="cannot start at byte 4"):
+            await collected(piece, 4)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "place", ["private", "http://169.254.169.254/latest/meta-data/", "http://[::1]:1/", "data:video/mp4,x", "file:///etc/passwd"]
+)
+async def test_a_download_that_is_redirected_into_the_machine_or_its_network_is_not_followed(
+    fake: OpenAIServer, make_context: MakeContext, place: str
+) -> None:
+    job = await create(make_context)
+    context = make_context("sora-2", "generate_video", service="compatible", fetch_allow=())
+    piece = (await finished(lambda *_, **__: context, job)).pieces[0]
+    with OpenAIServer(any_key=True) as inside:
+        where = {"location": inside.base_url if place == "private" else place}
+        fake.fail("status", on=f"GET /v1/videos/{job.id}/content", times=None, status=302, json={}, headers=where)
+        with pytest.raises(BadBackendResponse):
+            await collected(piece)
+        assert inside.received == []
+
+
+@pytest.mark.anyio
+async def test_a_download_is_sent_on_within_its_own_server_but_not_without_end(fake: OpenAIServer, make_context: MakeContext) -> None:
+    job = await create(make_context)
+    piece = (await finished(make_context, job)).pieces[0]
+    path = f"/v1/videos/{job.id}/content"
+    fake.fail("status", on=f"GET {path}", status=302, json={}, headers={"location": path})
+    assert await collected(piece) == fake.videos.files[job.id]
+    assert "authorization" in fake.last().headers
+    before = len(fake.received)
+    fake.fail("status", on=f"GET {path}", times=None, status=302, json={}, headers={"location": path})
+    with pytest.raises(BadBackendResponse, match="redirects more than"):
+        await collected(piece)
+    assert len(fake.received) - before < 10
 
 
 @pytest.mark.anyio

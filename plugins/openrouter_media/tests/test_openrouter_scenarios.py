@@ -87,6 +87,13 @@ async def test_going_on_with_an_image_sends_the_collected_file(fresh: Router, fa
     second = await fresh.generate_image(prompt="a red one", continue_from=first.continuation_id, output=tmp_path / "red.png")
     assert pictures(fake) == [first.path.read_bytes()]
     assert second.continuation_id not in {None, first.continuation_id}
+    style = image(64, 64, "jpeg", tint=5)
+    styled = Reference(image=style, role="style")
+    third = await fresh.edit_with_references(
+        prompt="at night", references=[styled], continue_from=second.continuation_id, output=tmp_path / "night.png"
+    )
+    assert pictures(fake) == [second.path.read_bytes(), style]
+    assert third.continuation_id != second.continuation_id
 
 
 async def test_a_mask_is_refused_before_anything_is_sent(fresh: Router, fake: OpenRouterServer) -> None:

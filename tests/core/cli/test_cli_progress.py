@@ -15,14 +15,14 @@ from anymedia.router import Progress
 pty = pytest.importorskip("pty", reason="terminals")
 
 
-def _on_a_terminal(words, environment, work):
-    """Run a command whose stderr is a terminal; return what it drew there, and its stdout."""
+def _on_a_terminal(words, environment, work, *, both=False):
+    """Run a command whose stderr (or both) is a terminal; return what it drew there, and its stdout."""
     ours, theirs = pty.openpty()
     child = subprocess.Popen(
         [sys.executable, "-m", "anymedia", *words],
         env=environment,
         cwd=work,
-        stdout=subprocess.PIPE,
+        stdout=theirs if both else subprocess.PIPE,
         stderr=theirs,
         stdin=subprocess.DEVNULL,
     )
@@ -48,6 +48,26 @@ def test_a_terminal_sees_time_model_state_and_progress(environment, work):
     last = drawn.split("\r")[-1]
     assert "resume" in drawn
     assert "rendering" not in last
+
+
+def _as_seen(drawn):
+    """Return the lines as they stand on the screen in the end, without those that are empty."""
+    screen = []
+    for line in drawn.replace("\r\n", "\n").split("\n"):
+        seen = ""
+        for part in line.split("\r"):
+            seen = part + seen[len(part) :]
+        screen.append(seen.rstrip())
+    return [line for line in screen if line]
+
+
+def test_what_is_printed_on_a_terminal_stands_on_lines_of_its_own(environment, work):
+    drawn, _ = _on_a_terminal(["video", "waves", "-b", "demo", "-o", "waves.mp4"], environment, work, both=True)
+    assert "demo/film" in drawn
+    seen = _as_seen(drawn)
+    assert seen[0] == str(work / "waves.mp4")
+    assert seen[1].startswith("generate_video by demo/film")
+    assert not [line for line in seen if "submitting" in line or "collecting" in line]
 
 
 @pytest.mark.parametrize("more", [{"TERM": "dumb"}, {}])

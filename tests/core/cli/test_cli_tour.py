@@ -250,3 +250,27 @@ def test_all_names_of_a_tour_are_known_beforehand(toured):
     made = {path.name for path in toured.folder.iterdir()} - {"index.html"}
     assert made <= set(NAMES)
     assert json.dumps(sorted(set(NAMES) - made)) in {"[]", '["8-spoken.wav"]'}
+
+
+def test_a_tour_that_was_broken_off_is_begun_again_without_force(call, work, monkeypatch):
+    import anymedia.cli.tour as command
+
+    async def broken_off(router, folder, tell):
+        tell("1. An image")
+        (folder / "1-lake.png").write_bytes(b"made by a tour")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "make_steps", broken_off)
+    assert call("tour", "half").code == 130
+    assert "not finished" in (work / "half" / "index.html").read_text()
+
+    async def nothing(router, folder, tell):
+        return [], []
+
+    monkeypatch.setattr(command, "make_steps", nothing)
+    assert call("tour", "half").code == 0
+    (work / "mine").mkdir()
+    (work / "mine" / "1-lake.png").write_bytes(b"a holiday")
+    told = call("tour", "mine")
+    assert (told.code, (work / "mine" / "1-lake.png").read_bytes()) == (2, b"a holiday")
+    assert not (work / "mine" / "index.html").exists()

@@ -12,24 +12,24 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import MediaError, SettingsError
 from ..instances import BackendInstance
-from ..router import Progress, Router
 from .answers import error_answer
-from .guide import guidance
 from .mcp_tools import arguments_problem, tools_of
-from .preview import preview_of
 from .schema import installed
-from .tool import MediaTool, tell
 from .usable import describe_backends, missing
+
+if TYPE_CHECKING:  # loaded by the first call: a host that only looks waits for nothing of it
+    from ..router import Progress, Router
+    from .tool import MediaTool
 
 __all__ = ["MediaServer", "serve_http", "serve_stdio", "state_of"]
 
 GUIDANCE = "anymedia://guidance"
 #: Makes the router when the first call needs one, given what to tell of progress.
-MakeRouter = Callable[[Callable[[Progress], None]], Router]
+MakeRouter = Callable[[Callable[["Progress"], None]], "Router"]
 
 
 def state_of(instances: Mapping[str, BackendInstance]) -> str:
@@ -55,7 +55,7 @@ class MediaServer:
             raise SettingsError(f"the root {str(root)!r} is not a directory", fix="make it first, or name another with --root")
         self.root = root.resolve()
         self.instances = installed() if instances is None else instances
-        self._make_router = make_router or (lambda on_progress: Router(on_progress=on_progress))
+        self._make_router = make_router or _usual_router
         self._router: Router | None = None
         self.server = self._build()
 
@@ -84,6 +84,8 @@ class MediaServer:
                 await self._router.aclose()
 
     def _tool(self) -> MediaTool:
+        from .tool import MediaTool, tell
+
         if self._router is None:
             self._router = self._make_router(tell)
         return MediaTool(self._router, roots=[self.root], base=self.root)
@@ -130,6 +132,8 @@ class MediaServer:
 
     async def _result(self, answer: dict[str, Any]) -> Any:
         """Return an answer as structured content, as text, and as links to its files with a small picture of each image."""
+        from .preview import preview_of
+
         types, _ = _sdk()
         content: list[Any] = [types.TextContent(type="text", text=json.dumps(answer))]
         for file in _files_of(answer)[:4]:
@@ -145,6 +149,11 @@ class MediaServer:
 
     # Guidance
 
+    def _guidance(self) -> str:
+        from .guide import guidance
+
+        return guidance(instances=self.instances)
+
     async def _list_resources(self, _ctx: Any, _params: Any) -> Any:
         types, _ = _sdk()
         about = "How to use generate_media with the backends that are usable here and now"
@@ -157,7 +166,7 @@ class MediaServer:
             from mcp.shared.exceptions import MCPError
 
             raise MCPError(code=-32002, message=f"there is no such resource; there is {GUIDANCE}")
-        text = types.TextResourceContents(uri=GUIDANCE, mime_type="text/markdown", text=guidance(instances=self.instances))
+        text = types.TextResourceContents(uri=GUIDANCE, mime_type="text/markdown", text=self._guidance())
         return types.ReadResourceResult(contents=[text])
 
     async def _list_prompts(self, _ctx: Any, _params: Any) -> Any:
@@ -170,8 +179,14 @@ class MediaServer:
             from mcp.shared.exceptions import MCPError
 
             raise MCPError(code=-32602, message="there is no such prompt; there is 'guidance'")
-        text = types.TextContent(type="text", text=guidance(instances=self.instances))
+        text = types.TextContent(type="text", text=self._guidance())
         return types.GetPromptResult(messages=[types.PromptMessage(role="user", content=text)])
+
+
+def _usual_router(on_progress: Callable[[Progress], None]) -> Router:
+    from ..router import Router
+
+    return Router(on_progress=on_progress)
 
 
 def _sdk() -> tuple[Any, Any]:

@@ -274,5 +274,9 @@ def _credential_set(table: Table) -> CredentialSet:
     if inner is None:
         table.fail("names is missing")
     names = {key: inner.strings(key) for key in inner.left()}
+    public = table.strings("public")
+    for name in public:
+        if name not in names:
+            table.fail(f"public: no name {name!r}{did_you_mean(name, names)}")
     table.done()
-    return CredentialSet(names=names, service=service)
+    return CredentialSet(names=names, service=service, public=public)

@@ -203,10 +203,14 @@ class ModelRow:
 
 @attrs.frozen(kw_only=True)
 class CredentialSet:
-    """Credentials that go together for a service (empty: any): name -> environment variables, first found wins."""
+    """Credentials that go together for a service (empty: any): name -> environment variables, first found wins.
+
+    ``public`` names those that are no secrets (a project, a place): they may stand in the instance's options.
+    """
 
     names: Mapping[str, tuple[str, ...]] = attrs.field(hash=False)
     service: str = ""
+    public: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -41,8 +41,8 @@ class Table:
         kinds = kind if isinstance(kind, tuple) else (kind,)
         is_date = isinstance(value, datetime.date) and datetime.date in kinds
         if not is_date and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
-            names = " or ".join(k.__name__ for k in kinds)
-            self.fail(f"{key}: expected {names}, got {type(value).__name__}")
+            names = " or ".join("table" if k is Mapping else k.__name__ for k in kinds)
+            self.fail(f"{key}: expected {names}, got {'table' if isinstance(value, Mapping) else type(value).__name__}")
         return value
 
     def need(self, key: str, kind: type | tuple[type, ...]) -> Any:
@@ -90,4 +90,5 @@ class Table:
     def done(self) -> None:
         """Refuse keys that nobody took."""
         for key in self._left:
-            self.fail(f"unknown key {key!r}{did_you_mean(key, self._known)}")
+            near = did_you_mean(key, self._known) or f" (there are: {', '.join(dict.fromkeys(self._known))})"
+            self.fail(f"unknown key {key!r}{near}")

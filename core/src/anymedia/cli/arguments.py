@@ -19,10 +19,10 @@ _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]+")
 
 def prompt_of(words: str) -> str:
     """Return a prompt; ``-`` means all of stdin."""
-    return stdin_text("prompt") if words == "-" else words
+    return stdin_text("prompt", "$.prompt") if words == "-" else words
 
 
-def stdin_text(what: str) -> str:
+def stdin_text(what: str, where: str = "$") -> str:
     """Return all of stdin, without white space around it.
 
     Raises:
@@ -31,9 +31,9 @@ def stdin_text(what: str) -> str:
     try:
         text = sys.stdin.read().strip()
     except UnicodeDecodeError:
-        raise InvalidRequest([Problem("$", f"the {what} '-' reads stdin, and stdin is no UTF-8 text")]) from None
+        raise InvalidRequest([Problem(where, f"the {what} '-' reads stdin, and stdin is no UTF-8 text")]) from None
     if not text:
-        raise InvalidRequest([Problem("$", f"the {what} '-' reads stdin, and stdin is empty")])
+        raise InvalidRequest([Problem(where, f"the {what} '-' reads stdin, and stdin is empty")])
     return text
 
 

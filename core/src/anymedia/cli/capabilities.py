@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import functools
-from collections.abc import Mapping
 from typing import Any
 
-import attrs
 import click
 
 from ..capabilities import Choice, InputRule, MaskRule, OperationRow, Option, Pixels, Range, ReferencesRule, Text
@@ -16,10 +13,10 @@ from ..instances import BackendInstance
 from .console import Console
 from .kept import keep
 from .live import load
-from .models import life, prices, usable
 from .options import AS_JSON
+from .rows import life, plain, prices, usable
 
-__all__ = ["capabilities", "plain"]
+__all__ = ["capabilities"]
 
 
 @click.command("capabilities")
@@ -85,23 +82,3 @@ def _as_json(instance: BackendInstance) -> dict[str, Any]:
     assert isinstance(matrix, dict)
     matrix.pop("credentials", None)
     return {key: value for key, value in rest.items() if value is not None} | matrix
-
-
-@functools.cache
-def _shown(kind: type) -> tuple[tuple[str, Any], ...] | None:
-    """Return names and defaults of a record's fields that are shown; None for what is no record."""
-    return tuple((f.name, f.default) for f in attrs.fields(kind) if f.name != "wire") if attrs.has(kind) else None
-
-
-def plain(value: Any) -> Any:
-    """Return matrix records as JSON values; what is absent or the default is left out, and so is ``wire``."""
-    if value is None or isinstance(value, str | int | float):
-        return value
-    if (shown := _shown(value.__class__)) is not None:
-        fields = ((name, getattr(value, name), default) for name, default in shown)
-        return {n: plain(v) for n, v, default in fields if v is not None and v != default and v not in ({}, ())}
-    if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(inner) for inner in value]
-    return value.isoformat() if isinstance(value, datetime.date) else value

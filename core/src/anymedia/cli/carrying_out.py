@@ -52,9 +52,10 @@ async def _carry_out(order: Order, console: Console) -> None:
         request = _request(order, router, backend)
         plan = router.plan(request, backend=backend, model=model)
         if order.given["dry_run"]:
+            await line.stop()
             show_plan(console, plan)
         elif order.given["no_wait"]:
-            await _submit(order, console, router, plan)
+            await _submit(order, console, router, plan, line)
         else:
             await _run(order, console, router, plan, line)
 
@@ -70,8 +71,9 @@ def _request(order: Order, router: Router, backend: str | None) -> Request:
     return ask(order.command, fields, start_from(given.get("go_on"), medium_of(order.command), router.store, backend))
 
 
-async def _submit(order: Order, console: Console, router: Router, plan: Plan) -> None:
+async def _submit(order: Order, console: Console, router: Router, plan: Plan, line: ProgressLine) -> None:
     record = await router.submit(plan, output=order.output, overwrite=order.force)
+    await line.stop()
     if console.json:
         console.document({"success": True, "job_id": record.id, "state": record.state, "plan": plan.to_json()})
         return
@@ -84,11 +86,13 @@ async def _run(order: Order, console: Console, router: Router, plan: Plan, line:
     if output != "-":
         async with resumable(router, line):
             result = await router.run(plan, output=output, overwrite=order.force, deadline=deadline)
+        await line.stop()
         show_result(console, result)
         return
     with tempfile.TemporaryDirectory(prefix="anymedia-") as folder:
         async with resumable(router, line):
             result = await router.run(plan, output=f"{folder}/", deadline=deadline)
+        await line.stop()
         console.data(result.path.read_bytes())
     show_result(console, result, paths=False)
 

@@ -9,6 +9,8 @@ from ..errors import InvalidRequest, Problem, UnknownContinuation
 from ..media import Video
 from ..requests import Continuation
 from ..state.store import Store
+from ..transfer.names import MEDIA_SUFFIXES
+from ..transfer.walk import refuse
 from .asking import Start
 
 __all__ = ["start_from"]
@@ -22,7 +24,7 @@ def start_from(text: str | None, medium: str, store: Store, backend: str | None 
 
     Raises:
         UnknownContinuation: there is no such thing, or it has expired.
-        InvalidRequest: an image file that nobody here made.
+        InvalidRequest: a file that is not there; an image file that nobody here made.
     """
     if text is None:
         return None
@@ -33,6 +35,8 @@ def start_from(text: str | None, medium: str, store: Store, backend: str | None 
         return found
     path = Path(text)
     if not path.is_file():
+        if path.suffix.lower() in MEDIA_SUFFIXES or path.name != text:
+            raise refuse("$.continue_from", text, "is a directory" if path.is_dir() else "does not exist")
         return Continuation.of(text)
     known = store.continuation_of_file(_sha256(path), now=time.time())
     if known is not None and known.media == medium and backend in {None, known.backend}:

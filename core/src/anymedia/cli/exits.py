@@ -57,5 +57,7 @@ _TABLE: tuple[tuple[type[MediaError], Exit], ...] = (
 
 
 def exit_of(error: MediaError) -> Exit:
-    """Return the exit code of an error; whatever the caller has to put right is a usage error."""
+    """Return the exit code of an error; whatever the caller has to put right is a usage error, but for a full disk."""
+    if error.code == "cannot_write":
+        return Exit.INTERNAL
     return next((code for kind, code in _TABLE if isinstance(error, kind)), Exit.USAGE)

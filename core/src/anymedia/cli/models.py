@@ -7,13 +7,14 @@ from typing import Any, get_args
 
 import click
 
-from ..capabilities import ModelRow, Price
+from ..capabilities import ModelRow
 from ..instances import BackendInstance
 from ..requests import Operation
 from .console import Console
 from .kept import keep
 from .live import columns, load
 from .options import AS_JSON
+from .rows import all_prices, life, prices, usable
 
 __all__ = ["models"]
 
@@ -51,37 +52,6 @@ def _operations(row: ModelRow) -> str:
     return " ".join(row.operations)
 
 
-def usable(instance: BackendInstance) -> str:
-    """Say whether an instance is usable, or what it lacks."""
-    return "yes" if instance.usable else f"no: {', '.join(instance.missing)}"
-
-
-def life(instance: BackendInstance, row: ModelRow, today: datetime.date) -> str:
-    """Say where a model is in its life."""
-    stage = row.lifecycle.stage_on(today)
-    words: str = "preview" if row.preview and stage == "active" else stage
-    if row.lifecycle.retires and stage != "active":
-        words += f" {row.lifecycle.retires}"
-    return words if instance.enforce_lifecycle else f"({words})"
-
-
-def _all_prices(row: ModelRow) -> list[Price]:
-    found: list[Price] = []
-    for operation in row.operations.values():
-        found += [price for price in operation.prices if price not in found]
-    return found
-
-
-def prices(row: ModelRow) -> str:
-    """Say the whole range of prices per unit."""
-    units: dict[str, tuple[float, float]] = {}
-    for price in _all_prices(row):
-        low, high = units.get(price.per, price.usd)
-        units[price.per] = (min(low, price.usd[0]), max(high, price.usd[1]))
-    said = [f"{low:g}/{unit}" if low == high else f"{low:g}-{high:g}/{unit}" for unit, (low, high) in units.items()]
-    return ", ".join(said) or "unknown"
-
-
 def _as_json(instance: BackendInstance, row: ModelRow, today: datetime.date) -> dict[str, Any]:
     life = row.lifecycle
     return {
@@ -98,7 +68,7 @@ def _as_json(instance: BackendInstance, row: ModelRow, today: datetime.date) -> 
             "certainty": life.certainty,
             "replacement": life.replacement,
         },
-        "prices": [{"per": p.per, "usd": list(p.usd), "basis": p.basis, "checked": _date(p.checked)} for p in _all_prices(row)],
+        "prices": [{"per": p.per, "usd": list(p.usd), "basis": p.basis, "checked": _date(p.checked)} for p in all_prices(row)],
         "usable": instance.usable,
         "missing": list(instance.missing),
     }

@@ -45,12 +45,21 @@ class ProgressLine:
             self._ticker = asyncio.create_task(self._tick())
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def clear(self) -> None:
+        """Clear the line, so that something else can be written; the next report draws it again."""
+        self._put("")
+
+    async def stop(self) -> None:
+        """Clear the line for good: what follows on the terminal begins on an empty one."""
         if self._ticker is not None:
             self._ticker.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._ticker
-        self._put("")
+        self.clear()
+        self._draws = False
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.stop()
 
     async def _tick(self) -> None:
         while True:

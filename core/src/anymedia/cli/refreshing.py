@@ -16,9 +16,9 @@ from ..context import Context
 from ..errors import InvalidRequest, RequestError, UnsupportedOperation
 from ..hookspecs import ListedModel
 from ..instances import COMPATIBLE, BackendInstance
-from .capabilities import plain
 from .console import Console
 from .live import Live, load
+from .rows import plain
 
 __all__ = ["changes", "refresh_models"]
 

@@ -13,7 +13,7 @@ from .carrying_out import resumable
 from .console import Console
 from .options import AS_JSON
 from .progress import ProgressLine
-from .touring.page import MARK, make_page
+from .touring.page import MARK, UNFINISHED, make_page
 from .touring.steps import NAMES, Skipped, Step, make_steps
 
 __all__ = ["tour"]
@@ -33,8 +33,9 @@ def tour(folder: str, force: bool, as_json: bool, quiet: bool) -> None:
     """
     console, target = Console(json=as_json, quiet=quiet), Path(folder)
     _check_folder(target, force)
-    steps, skipped = asyncio.run(_make(console, target))
     page = target.resolve() / _PAGE
+    page.write_text(UNFINISHED, encoding="utf-8")  # should it be broken off, the next tour knows these files for a tour's
+    steps, skipped = asyncio.run(_make(console, target))
     page.write_text(make_page(steps, skipped, target), encoding="utf-8")
     if as_json:
         console.document(_document(page, steps, skipped))
@@ -65,7 +66,12 @@ async def _make(console: Console, folder: Path) -> tuple[list[Step], list[Skippe
     from ..router import Router
 
     async with ProgressLine(quiet=console.quiet) as line, Router(on_progress=line) as router, resumable(router, line):
-        return await make_steps(router, folder, console.note)
+
+        def tell(title: str) -> None:
+            line.clear()
+            console.note(title)
+
+        return await make_steps(router, folder, tell)
 
 
 def _document(page: Path, steps: list[Step], skipped: list[Skipped]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ..errors import InvalidRequest, NoBackendAvailable, Problem, UnsupportedInp
 from ..policy import Policy
 from ..requests import EditWithReferences, Mask, Request
 from .draft import Asked, Draft, asked_by
-from .inputs import checks_of, fit_inputs, forms_of
+from .inputs import checks_of, fit_inputs, forms_of, set_aside
 from .options import fit_options
 from .quote import quote_call, total
 from .refusal import refuse
@@ -122,7 +122,7 @@ def _gate(
     if row.preview and not policy.preview and selection.model is None:
         return (Reason(code="preview", text=f"'{candidate}' is a preview; name it, or allow previews"),)
     if view.missing:
-        return (Reason(code="no_credentials", text=f"'{view.name}' is not usable: {', '.join(view.missing)}"),)
+        return (Reason(code="no_credentials", text=f"'{view.name}' is not usable: {view.lacks}", nearest=view.to_set),)
     return ()
 
 
@@ -193,7 +193,7 @@ def _make_plan(
         row=draft.row,
         calls=tuple(calls),
         adjustments=draft.adjustments(),
-        warnings=(*draft.view.matrix.warnings, *_stale_warnings(draft, today), *_life_warnings(draft, row, today)),
+        warnings=(*draft.view.matrix.warnings, *_stale_warnings(draft, today), *_life_warnings(draft, row, today), *set_aside(request)),
         quote=total([call.quote for call in calls]),
         forms=forms_of(draft),
         transcode_to=draft.transcode_to,

@@ -133,13 +133,14 @@ class Draft:
         return bool(self.extra) or any(v != getattr(self.asked.request, f) for f, v in self.values.items())
 
     def changes(self) -> int:
-        """How many adjustable fields differ from what was asked (an ignored advisory one does not count)."""
+        """How many adjustable fields the caller set differ (an ignored advisory one, or one that says another's value, does not count)."""
         if not self.values and not self.extra:
             return 0
         request = self.asked.request
         roles = roles_of(request)
         count = 0
         for field, value in self.values.items():
-            if roles[field] == "adjustable" and value != getattr(request, field):
+            before = getattr(request, field)
+            if before is not None and value != before and roles[field] == "adjustable":
                 count += 1
         return count + sum(a.field == "n" for a in self.extra) if self.extra else count

@@ -8,12 +8,12 @@ import attrs
 
 from ..capabilities import ContinueRule, Fidelity, InputRule, MaskRule, ReferencesRule
 from ..media import Image, Media, Video
-from ..requests import Continuation, Mask, Reference
+from ..requests import Continuation, Inpaint, Mask, Reference, Request
 from ..results import Adjustment
 from .draft import MODES, Draft, json_value
 from .types import Check, InputForm
 
-__all__ = ["checks_of", "fit_inputs", "forms_of"]
+__all__ = ["checks_of", "fit_inputs", "forms_of", "set_aside"]
 
 _WORDS = {
     "source": "source file",
@@ -23,6 +23,10 @@ _WORDS = {
     "last_frame": "last frame",
     "continue_from": "continuation",
 }
+
+
+def _a(word: str) -> str:
+    return word if word.endswith("s") else f"a {word}"
 
 
 def fit_inputs(draft: Draft) -> None:
@@ -65,7 +69,7 @@ def _require_inputs(draft: Draft) -> None:
     for name, rule in draft.row.inputs.items():
         low = rule.count[0] if isinstance(rule, InputRule | ReferencesRule) else 0
         if low and not draft.get(name) and not (name == "source" and getattr(draft.asked.request, "continue_from", None)):
-            draft.reject("input_missing", f"'{draft.candidate}' needs a {_WORDS[name]}", name)
+            draft.reject("input_missing", f"'{draft.candidate}' needs {_a(_WORDS[name])}", name)
 
 
 def _fit_input(draft: Draft, name: str, value: object) -> None:
@@ -90,13 +94,13 @@ def _fit_media(draft: Draft, name: str, rule: InputRule, media: Media) -> None:
         draft.reject("input_format", f"{draft.who} takes {', '.join(rule.formats)} as {word}, not {known}", name)
     converts = bool(known and rule.formats and known not in rule.formats)
     if rule.max_bytes and media.size and media.size > rule.max_bytes and not converts:
-        draft.reject("input_too_large", f"{draft.who} takes a {word} of at most {rule.max_bytes} bytes, not {media.size}", name)
+        draft.reject("input_too_large", f"{draft.who} takes {_a(word)} of at most {rule.max_bytes} bytes, not {media.size}", name)
     if isinstance(media, Image | Video):
         _fit_pixels(draft, name, rule, media)
     if isinstance(media, Video) and rule.seconds:
         low, high = rule.seconds
         if media.seconds is not None and not low <= media.seconds <= high:
-            text = f"{draft.who} takes a {word} of {low:g} to {high:g} s, not {media.seconds:g} s"
+            text = f"{draft.who} takes {_a(word)} of {low:g} to {high:g} s, not {media.seconds:g} s"
             draft.reject("input_length", text, name)
     draft.forms += ((media, rule),)
     unknown = media.size is None or (isinstance(media, Image | Video) and media.width is None)
@@ -112,13 +116,13 @@ def _fit_pixels(draft: Draft, name: str, rule: InputRule, media: Image | Video) 
     word, is_ = _WORDS[name], f"{media.width}x{media.height}"
     short, long = sorted((media.width, media.height))
     if rule.min_edge and short < rule.min_edge:
-        draft.reject("input_too_small", f"{draft.who} takes a {word} of at least {rule.min_edge} pixels an edge, not {is_}", name)
+        draft.reject("input_too_small", f"{draft.who} takes {_a(word)} of at least {rule.min_edge} pixels an edge, not {is_}", name)
     if rule.max_edge and long > rule.max_edge:
-        draft.reject("input_too_large", f"{draft.who} takes a {word} of at most {rule.max_edge} pixels an edge, not {is_}", name)
+        draft.reject("input_too_large", f"{draft.who} takes {_a(word)} of at most {rule.max_edge} pixels an edge, not {is_}", name)
     if rule.max_pixels and short * long > rule.max_pixels:
-        draft.reject("input_too_large", f"{draft.who} takes a {word} of at most {rule.max_pixels} pixels, not {is_}", name)
+        draft.reject("input_too_large", f"{draft.who} takes {_a(word)} of at most {rule.max_pixels} pixels, not {is_}", name)
     if rule.max_ratio and long > rule.max_ratio * short:
-        draft.reject("input_shape", f"{draft.who} takes a {word} of a ratio up to {rule.max_ratio:g}, not {is_}", name)
+        draft.reject("input_shape", f"{draft.who} takes {_a(word)} of a ratio up to {rule.max_ratio:g}, not {is_}", name)
 
 
 def forms_of(draft: Draft) -> dict[Media | Mask, InputForm]:
@@ -164,7 +168,8 @@ def _fit_references(draft: Draft, rule: ReferencesRule, references: Iterable[Ref
     found = tuple(references)
     low, high = rule.count
     if not low <= len(found) <= high:
-        draft.reject("input_count", f"{draft.who} takes {low} to {high} reference images, not {len(found)}", "references")
+        counted = ", the continued one counted" if draft.get("continue_from") else ""
+        draft.reject("input_count", f"{draft.who} takes {low} to {high} reference images{counted}, not {len(found)}", "references")
     by_role: dict[str, list[Reference]] = {}
     for reference in found:
         by_role.setdefault(reference.role, []).append(reference)
@@ -221,14 +226,22 @@ def _fit_continuation(draft: Draft, continuation: Continuation) -> None:
         draft.reject("input_length", text, "continue_from")
 
 
+def set_aside(request: Request) -> list[str]:
+    """Say so where a source of its own takes the place of the image that a masked edit would go on from."""
+    if not isinstance(request, Inpaint) or request.source is None or request.continue_from is None:
+        return []
+    if request.source.path is not None and str(request.source.path) in {file.path for file in request.continue_from.files[:1]}:
+        return []
+    return [f"the source given is changed, not the image of {request.continue_from.id!r}, which only decides the backend"]
+
+
 def _fit_extra(draft: Draft) -> None:
     known = draft.row.extra_params
     for key, value in draft.asked.request.extra_params.items():
         option = known.get(key)
         if option is None:
-            names = ", ".join(known) or "none"
-            draft.reject(
-                "extra_param", f"'{draft.candidate}' has no extra parameter {key!r} (it has {names})", f"extra_params.{key}", names
-            )
+            names = ", ".join(known)
+            text = f"'{draft.candidate}' has no extra parameter {key!r} (it has {names or 'none'})"
+            draft.reject("extra_param", text, f"extra_params.{key}", names)
         elif (wrong := option.problem(value)) is not None:
             draft.reject("extra_param", f"'{draft.candidate}': extra parameter {key!r} {wrong}", f"extra_params.{key}")

@@ -60,7 +60,9 @@ def _check_duration(draft: Draft, policy: Policy) -> None:
 def _fit_format(draft: Draft, policy: Policy) -> None:
     option, value, model = draft.option("output_format"), draft.get("output_format"), draft.candidate.model
     if not FORMATS[value].startswith(draft.asked.request.media):
-        draft.reject("wrong_medium", f"{value} is no {draft.asked.request.media} format", "output_format")
+        media = draft.asked.request.media
+        there_are = ", ".join(name for name, mime in FORMATS.items() if mime.startswith(media))
+        draft.reject("wrong_medium", f"{value} is no {media} format (there are: {there_are})", "output_format")
         return
     made = option.one_of if isinstance(option, Choice) else ()
     if value in made:

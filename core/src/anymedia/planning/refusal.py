@@ -92,21 +92,24 @@ def _message(request: Request, nearest: Rejection, rejected: Sequence[Rejection]
     return "; ".join(dict.fromkeys(texts)) + "."
 
 
-def _fix(request: Request, nearest: Rejection, able: tuple[str, ...], unkeyed: dict[str, tuple[str, ...]]) -> str:
+def _fix(request: Request, nearest: Rejection, able: tuple[str, ...], unkeyed: Sequence[BackendView]) -> str:
     reason = nearest.reasons[0]
     parts = []
     if reason.code == "strict":
         parts.append("leave strict out, or change the options named")
     elif reason.code == "preview":
         parts.append(f"name it: model='{nearest.candidate}'")
+    elif reason.code == "no_credentials" and reason.nearest:
+        parts.append(reason.nearest)
     elif reason.code == "other_backend":
         parts.append(f"leave backend out, or use backend={reason.nearest!r}")
     elif reason.nearest:
         parts.append(f"the nearest that works: {reason.nearest}")
     if able:
         parts.append(f"leave backend and model out, or use backend={able[0]!r}")
-    for name, missing in unkeyed.items():
-        parts.append(f"{name!r} could do it but is not usable: {', '.join(missing)}")
+    others = [f"{view.name!r} ({view.lacks})" for view in unkeyed if view.name != nearest.candidate.backend]
+    if others:
+        parts.append(f"could do it if they were usable: {', '.join(others)}")
     return "; ".join(parts)
 
 
@@ -126,9 +129,9 @@ def _who_can(request: Request, views: Sequence[BackendView], policy: Policy, tod
 
 def _who_could(
     request: Request, views: Sequence[BackendView], policy: Policy, today: datetime.date, plan: _Planner, able: tuple[str, ...]
-) -> dict[str, tuple[str, ...]]:
+) -> list[BackendView]:
     """Return the installed backends that could do it if they had their credentials."""
-    could = {}
+    could = []
     for view in views:
         if not view.missing or view.name in able:
             continue
@@ -136,5 +139,5 @@ def _who_could(
             plan(request, [attrs.evolve(view, missing=())], policy, today)
         except RequestError:
             continue
-        could[view.name] = view.missing
+        could.append(view)
     return could

@@ -43,8 +43,8 @@ class Selection:
             own = next(view for view in views if view.name == head)
             if own.matrix.model(tail):
                 return cls((head,), tail)
-            raise _unknown_model(tail, [own])
-        raise _unknown_model(model, pool)
+            raise _unknown_model(tail, [own], views)
+        raise _unknown_model(model, pool, views)
 
     def takes(self, view: BackendView, row: ModelRow) -> bool:
         """Whether a row is among what was named."""
@@ -56,7 +56,15 @@ class Selection:
         return bool(self.backends) or self.model is not None
 
 
-def _unknown_model(model: str, pool: Sequence[BackendView]) -> UnknownModel:
+def _unknown_model(model: str, pool: Sequence[BackendView], views: Sequence[BackendView]) -> UnknownModel:
+    near = next((view for view in pool if model in view.elsewhere), None)
+    if near is not None:
+        service = near.elsewhere[model][0]
+        other = next((view.name for view in views if view.matrix.model(model)), None)
+        return UnknownModel(
+            f"{near.name!r} has no model {model!r}: it is of the service {service!r}, this is {near.service!r}",
+            fix=f"use backend={other!r}" if other else f"set up an instance with service = {service!r}",
+        )
     known = [row.id for view in pool for row in view.matrix.models]
     where = f" of {pool[0].name!r}" if len(pool) == 1 else ""
     return UnknownModel(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,10 @@ from ..results import Adjustment
 __all__ = ["BackendView", "Candidate", "Check", "InputForm", "Plan", "PlannedCall", "Quote", "Reason", "Rejection"]
 
 
+#: One environment variable, or several of which one will do.
+_VARIABLES = re.compile(r"[A-Z_][A-Z0-9_]*(?: or [A-Z_][A-Z0-9_]*)*")
+
+
 @attrs.frozen(kw_only=True)
 class BackendView:
     """One installed backend instance as the planner sees it.
@@ -24,6 +29,7 @@ class BackendView:
         matrix: its matrix, already cut down to the instance's service and model table.
         missing: what it lacks to be usable (names of environment variables, a reason); empty when usable.
         enforce_lifecycle: False for somebody else's server that speaks the same protocol: dates are then only noted.
+        elsewhere: the plugin's models that are of other services than the instance's, with those services.
     """
 
     name: str
@@ -31,6 +37,18 @@ class BackendView:
     missing: tuple[str, ...] = ()
     enforce_lifecycle: bool = True
     service: str = ""
+    elsewhere: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, hash=False)
+
+    @property
+    def lacks(self) -> str:
+        """What it lacks, in words."""
+        return ", ".join(f"{what} is not set" if _VARIABLES.fullmatch(what) else what for what in self.missing)
+
+    @property
+    def to_set(self) -> str:
+        """The environment variables it lacks, as the first half of a sentence that says what to do; empty: none."""
+        names = [what for what in self.missing if _VARIABLES.fullmatch(what)]
+        return f"set {' and '.join(names)}" if names and len(names) == len(self.missing) else ""
 
 
 @attrs.frozen(kw_only=True)

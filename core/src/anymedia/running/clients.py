@@ -21,12 +21,12 @@ class Clients:
     """A cache of SDK clients."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[str, str, int, str], Any] = {}
+        self._made: dict[tuple[str, str, asyncio.AbstractEventLoop, str], Any] = {}
 
     def get(self, instance: str, secrets: Mapping[str, Secret], name: str, factory: Callable[[], Any]) -> Any:
         """Return the client of an instance with these keys on the running loop, made on first use."""
         digest = hashlib.sha256(repr(sorted((k, v.reveal()) for k, v in secrets.items())).encode()).hexdigest()
-        key = (instance, digest, id(asyncio.get_running_loop()), name)
+        key = (instance, digest, asyncio.get_running_loop(), name)  # the loop itself: a later one may have its id
         if key not in self._made:
             self._made[key] = factory()
             quiet_loggers()  # some SDKs set their loggers' levels when they are imported

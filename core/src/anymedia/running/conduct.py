@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from ..errors import BackendError, MediaError
+from ..errors import BackendError, MediaError, RequestError
 from ..planning import Candidate, Plan, PlannedCall
 from ..policy import Policy
 from ..results import Job, Result
-from ..state.errors import LeaseLost
+from ..state.errors import LeaseLost, StateError
 from ..state.store import CallRecord, Lease, NewCall
 from ..transfer.paths import OutputTarget, plan_output
 from .engine import LEASE_SECONDS, Engine, new_id
-from .finishing import finish, suffix_of, uncollected
+from .finishing import bring_home, suffix_of
 from .following import follow, keeping
 from .preparing import Loaded, load_inputs, read_protection
 from .protecting import Protection
@@ -31,7 +32,12 @@ __all__ = ["Conductor", "Output"]
 #: How many calls of one plan are under way at once.
 _AT_ONCE = 4
 
-Replan = Callable[[Plan, int, Candidate], Plan]
+_log = logging.getLogger("anymedia")
+
+#: Plan a request anew for another candidate and a number of pieces.
+Replan = Callable[[Plan, int, Candidate, Policy], Plan]
+#: Hold a plan against the cap for a request, of which some dollars are spoken for, and ask whoever wants to be asked.
+Ask = Callable[[Plan, Policy, float], Awaitable[None]]
 
 
 @attrs.frozen(kw_only=True)
@@ -43,11 +49,13 @@ class Output:
     stem: str = "media"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class _Opened:
     lease: Lease
     record: CallRecord
+    plan: Plan
     call: PlannedCall
+    loaded: Loaded = attrs.field(repr=False)
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -59,6 +67,7 @@ class Conductor:
     policy: Policy
     output: Output
     replan: Replan
+    ask: Ask
     deadline: float | None = None
     run_id: str = attrs.field(factory=lambda: new_id("job"))
     opened: list[_Opened] = attrs.field(factory=list, init=False)
@@ -81,7 +90,7 @@ class Conductor:
         first = 0
         try:
             for index, call in enumerate(self.plan.calls):
-                self.opened.append(self._open_call(self.plan, call, index, first))
+                self.opened.append(self._open_call(self.plan, call, index, first, loaded=self.loaded))
                 first += getattr(call.request, "n", 1)
         except MediaError:
             for opened in self.opened:
@@ -114,39 +123,70 @@ class Conductor:
             raise failures[0]
         return result_of(self.engine.store.run(self.run_id))
 
+    def give_up(self) -> None:
+        """Close the calls that were not begun when the run was cancelled: they hold money that nobody will spend."""
+        for opened in self.opened:
+            try:
+                record = self.engine.store.get(opened.record.id)
+                if record is not None and record.state == "submitting" and record.submits == 0:
+                    self.engine.advance(opened.lease, "cancelled")
+            except (StateError, LeaseLost) as error:
+                _log.warning("closing %s failed: %s", opened.record.id, type(error).__name__)
+
     async def _call(self, opened: _Opened) -> None:
-        plan, lease, record, call, loaded = self.plan, opened.lease, opened.record, opened.call, self.loaded
         spare = self._spare()
         while True:
             try:
-                await self._carry_out(plan, lease, record, call, loaded)
+                await self._carry_out(opened)
                 return
             except LeaseLost:
                 # This process was away for so long that another one took the call over: let that one finish.
-                await resume_call(self.engine, record.id, self.deadline)
+                await resume_call(self.engine, opened.record.id, self.deadline)
                 return
             except BackendError as error:
                 if error.delivery is None or not may_send_again(error, error.delivery):
                     raise
-                following = next((c for c in spare if c.backend != record.backend), None)
-                if following is None:
+                found = await self._taken_over(opened, spare, error)
+                if found is None:
                     raise
-                spare = spare[spare.index(following) + 1 :]
-                plan = self.replan(self.plan, getattr(call.request, "n", 1), following)
-                call, loaded = plan.calls[0], await load_inputs(self.engine, plan, self.policy)
-                again = self._open_call(plan, call, record.index, int(record.target["first"]), suffix=f"-f{len(spare)}")
-                lease, record = again.lease, again.record
+                opened = found
 
-    async def _carry_out(self, plan: Plan, lease: Lease, record: CallRecord, call: PlannedCall, loaded: Loaded) -> None:
-        engine, row = self.engine, plan.model_row
-        async with keeping(engine, lease):
-            done = await submit(engine, lease, record, call.request, row, loaded, self.policy, self.deadline)
-            made = done.made
-            outcome = await follow(engine, lease, done.record, row, self.deadline) if isinstance(made, Job) else made
+    async def _taken_over(self, opened: _Opened, spare: list[Candidate], error: BackendError) -> _Opened | None:
+        """Open a call anew with the next of the spare candidates that will do; those that are tried leave the list.
+
+        One that will not do (it is too dear, its quote is not approved, it would take several calls) is passed over,
+        and the error that the call ended with says why.
+        """
+        record, n = opened.record, getattr(opened.call.request, "n", 1)
+        while spare:
+            following = spare.pop(0)
+            if following.backend == record.backend:
+                continue
             try:
-                await finish(engine, lease, done.record, outcome, self.protection)
-            except MediaError as error:
-                raise uncollected(error, record) from None
+                plan = self.replan(self.plan, n, following, self.policy)
+                if len(plan.calls) > 1:
+                    raise RequestError(f"it would take {len(plan.calls)} calls")
+                beside = sum(o.record.quote_usd[1] for o in self.opened if o is not opened and o.record.quote_usd)
+                await self.ask(plan, self.policy, beside)
+                loaded = await load_inputs(self.engine, plan, self.policy)
+                first, suffix = int(record.target["first"]), f"-f{len(spare)}"
+                again = self._open_call(plan, plan.calls[0], record.index, first, loaded=loaded, suffix=suffix)
+            except RequestError as refused:
+                error.fix = " ".join(filter(None, (error.fix, f"It did not go to '{following}' instead: {refused.message}.")))
+                continue
+            self.opened[self.opened.index(opened)] = again
+            return again
+        return None
+
+    async def _carry_out(self, opened: _Opened) -> None:
+        engine, lease, record, call = self.engine, opened.lease, opened.record, opened.call
+        row = opened.plan.model_row
+        async with keeping(engine, lease, sending=True) as held:
+            done = await submit(engine, lease, record, call.request, row, opened.loaded, self.policy, self.deadline)
+            held.sent(done.lease)
+            made = done.made
+            outcome = await follow(engine, done.lease, done.record, row, self.deadline) if isinstance(made, Job) else made
+            await bring_home(engine, done.lease, done.record, outcome, self.protection, self.deadline)
 
     def _spare(self) -> list[Candidate]:
         """Return who may take over: other backends that honour all intent, never the last resort, nobody if one was named."""
@@ -158,7 +198,7 @@ class Conductor:
     def _total(self) -> int:
         return sum(getattr(call.request, "n", 1) for call in self.plan.calls)
 
-    def _open_call(self, plan: Plan, call: PlannedCall, index: int, first: int, *, suffix: str = "") -> _Opened:
+    def _open_call(self, plan: Plan, call: PlannedCall, index: int, first: int, *, loaded: Loaded, suffix: str = "") -> _Opened:
         single = len(self.plan.calls) == 1
         call_id = (self.run_id if single else f"{self.run_id}-{index}") + suffix
         new = NewCall(
@@ -179,7 +219,7 @@ class Conductor:
         lease = self.engine.store.open_call(new, self.policy.budget, owner=self.engine.owner, lease_seconds=LEASE_SECONDS)
         record = self.engine.store.get(call_id)
         assert record is not None
-        return _Opened(lease=lease, record=record, call=call)
+        return _Opened(lease=lease, record=record, plan=plan, call=call, loaded=loaded)
 
     def _place(self, suffix: str) -> OutputTarget:
         """Decide where the files go, once: every call of a run goes to the same place."""

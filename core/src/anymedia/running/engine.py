@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
@@ -16,6 +17,7 @@ from ..media import Media
 from ..policy import Policy
 from ..polling import PollBudget
 from ..requests import Mask, StoredFile
+from ..state.errors import StateBusy, StateNotWritable
 from ..state.store import CallRecord, CallState, Lease, Store
 from .clients import Clients
 
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = ["LEASE_SECONDS", "Engine", "Progress", "new_id"]
 
+_T = TypeVar("_T")
+_log = logging.getLogger("anymedia")
+#: How long to wait, in seconds, before writing down once more what is paid for.
+_WRITE_AGAIN = (0.2, 1.0, 3.0, 10.0)
 #: How long a call is held without a sign of life before another process may pick it up.
 LEASE_SECONDS = 60.0
 
@@ -65,7 +71,12 @@ class Engine:
     polls: PollBudget = attrs.field(factory=PollBudget)
     on_progress: Callable[[Progress], None] | None = None
     session: str = attrs.field(factory=lambda: new_id("run"))
-    owner: str = attrs.field(factory=lambda: f"{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    _token: str = attrs.field(factory=lambda: uuid.uuid4().hex[:8], init=False)
+
+    @property
+    def owner(self) -> str:
+        """Who holds the leases of this engine: never the same in a forked child."""
+        return f"{os.getpid()}-{self._token}"
 
     def instance(self, name: str) -> BackendInstance:
         """Return a backend instance.
@@ -103,6 +114,13 @@ class Engine:
         async def fetch(url: str, headers: Mapping[str, str]) -> bytes:
             return await self.fetcher.fetch_bytes(url, headers=headers, credential_hosts=instance.hosts, for_caller=False)
 
+        async def stream(url: str, start: int) -> AsyncGenerator[bytes]:
+            async with self.fetcher.fetch(url, offset=start, for_caller=False) as download:
+                if download.start != start:
+                    raise ValueError(f"the server cannot start at byte {start}")
+                async for chunk in download.chunks():
+                    yield chunk
+
         return Context(
             backend=record.backend,
             model=record.model,
@@ -117,27 +135,45 @@ class Engine:
             loaded=loaded or {},
             clients=lambda name, factory: self.clients.get(record.backend, secrets, name, factory),
             fetch=fetch,
+            stream=stream,
             on_progress=lambda fraction, note: self.report(record, fraction=fraction, note=note),
+            now=self.clock.now,
         )
 
     def report(self, record: CallRecord, *, fraction: float | None = None, note: str = "") -> None:
-        """Tell the caller how a call is doing."""
+        """Tell the caller how a call is doing; that nobody can listen is no reason to break off what is paid for."""
         if self.on_progress is None:
             return
-        self.on_progress(
-            Progress(
-                job_id=record.id,
-                backend=record.backend,
-                model=record.model,
-                state=record.state,
-                fraction=fraction,
-                note=note,
-                elapsed=max(0.0, self.clock.now() - record.created_at),
-            )
+        said = Progress(
+            job_id=record.id,
+            backend=record.backend,
+            model=record.model,
+            state=record.state,
+            fraction=fraction,
+            note=note,
+            elapsed=max(0.0, self.clock.now() - record.created_at),
         )
+        try:
+            self.on_progress(said)
+        except Exception as error:  # noqa: BLE001 - whatever the caller's own function raises
+            _log.warning("on_progress failed: %s", type(error).__name__)
 
     def advance(self, lease: Lease, state: CallState, **changes: Any) -> CallRecord:
         """Move a call on in the journal and tell the caller."""
         record = self.store.advance(lease, state, now=self.clock.now(), **changes)
         self.report(record)
         return record
+
+    async def written(self, work: Callable[[], _T]) -> _T:
+        """Write down what is paid for: a store that is busy or full just now is given some seconds, and tried again.
+
+        Raises:
+            StateError: it stays so.
+        """
+        for pause in _WRITE_AGAIN:
+            try:
+                return work()
+            except (StateBusy, StateNotWritable) as error:
+                _log.warning("%s Trying again in %g s.", error.message, pause)
+            await self.clock.sleep(pause)
+        return work()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import os
@@ -12,21 +13,21 @@ from typing import Any
 
 import attrs
 
-from ..errors import BackendError, BadBackendResponse, MediaError
+from ..errors import BackendError, BackendTimeout, BadBackendResponse, MediaError
 from ..media import mime_of
 from ..plugin_words import clean_error
 from ..requests import Continuation, StoredFile
 from ..results import MediaFile, Outcome, Piece
 from ..state.store import CallRecord, Lease
-from ..transfer.collect import collect, in_thread
+from ..transfer.collect import collect, in_thread, unbroken
 from ..transfer.paths import OutputTarget, plan_output
-from ..transfer.writing import Writer
+from ..transfer.writing import Writer, hidden_prefix
 from .checking import mismatches
 from .engine import Engine, new_id
 from .protecting import Protection, paste_back
 from .records import outcome_json
 
-__all__ = ["finish", "output_target"]
+__all__ = ["bring_home", "output_target", "suffix_of", "sweep"]
 
 #: Bytes that are written to disk there and then, without a thread.
 _AT_ONCE = 262_144
@@ -37,25 +38,47 @@ def output_target(target: Mapping[str, Any]) -> OutputTarget:
     return OutputTarget.from_json(target["output"])
 
 
-async def finish(engine: Engine, lease: Lease, record: CallRecord, outcome: Outcome, protection: Protection | None) -> CallRecord:
-    """Bring every piece of an outcome home and close the row.
+async def bring_home(
+    engine: Engine, lease: Lease, record: CallRecord, outcome: Outcome, protection: Protection | None, deadline: float | None
+) -> CallRecord:
+    """Bring every piece of an outcome home and close the row, before a deadline (on the steady clock).
 
     Raises:
-        BackendError: a piece cannot be had or is not what it claims; the row stays ``collecting``, to be resumed,
-            unless what came is certainly wrong.
+        MediaError: a piece cannot be had, is not what it claims, cannot be written, or did not come in time; the work
+            is paid for, and the row stays ``collecting``, to be resumed.
     """
+    here = all(piece.data is not None for piece in outcome.pieces)  # there is nothing to wait for
+    left = None if deadline is None or here else max(0.0, deadline - engine.clock.steady())
+    try:
+        async with asyncio.timeout(left):
+            return await _finish(engine, lease, record, outcome, protection)
+    except TimeoutError:
+        late = BackendTimeout(f"the deadline passed before all that {record.id} made was fetched")
+        raise _uncollected(late, record) from None
+    except MediaError as error:
+        raise _uncollected(error, record) from None
+
+
+async def _finish(engine: Engine, lease: Lease, record: CallRecord, outcome: Outcome, protection: Protection | None) -> CallRecord:
     if not outcome.pieces:
         raise BadBackendResponse(f"'{record.backend}/{record.model}' answered without any {record.target['media']}")
     target = output_target(record.target)
     as_they_are = protection is None and not record.target["transcode_to"]
+    beside = _spooled_by(record)  # by an earlier process
     with contextlib.ExitStack() as opened:
-        spooled, written = await _spool(record, outcome, target, opened, as_they_are=as_they_are)
-        shown, secret = outcome_json(outcome, spooled)
-        record = engine.advance(lease, "collecting", outcome=shown, secret=secret)
+
+        async def keep() -> tuple[dict[int, Path], dict[int, Writer], CallRecord]:
+            spooled, written = await _spool(engine, record, outcome, target, opened, as_they_are=as_they_are)
+            shown, secret = outcome_json(outcome, spooled)
+            return spooled, written, await engine.written(lambda: engine.advance(lease, "collecting", outcome=shown, secret=secret))
+
+        spooled, written, record = await unbroken(keep())
+        beside |= set(spooled.values())
         files, warnings, differences = [], list(outcome.warnings), []
         for index, piece in enumerate(outcome.pieces):
             home = await _bring_home(engine, record, piece, index, len(outcome.pieces), protection, target, written.get(index))
-            files.append(_continuable(engine, record, piece, home.file, outcome))
+            files.append(await _continuable(engine, record, piece, home.file, outcome))
+            beside.add(home.part)
             warnings += home.warnings
             if home.difference is not None:
                 differences.append(home.difference)
@@ -69,23 +92,47 @@ async def finish(engine: Engine, lease: Lease, record: CallRecord, outcome: Outc
         "texts": [p.text for p in outcome.pieces if p.text],
         "outside_mask_difference": max(differences) if differences else None,
     }
-    record = engine.advance(lease, "done", result=result, cost_usd=outcome.cost_usd)
-    for path in spooled.values():
-        path.unlink(missing_ok=True)
+    record = await engine.written(lambda: engine.advance(lease, "done", result=result, cost_usd=outcome.cost_usd))
+    _remove(beside)
     return record
 
 
+def sweep(record: CallRecord) -> None:
+    """Remove what lies beside the place of a call that will not be collected any more."""
+    _remove(_spooled_by(record))
+    with contextlib.suppress(OSError):
+        _remove(set(output_target(record.target).folder.glob(f"{hidden_prefix(record.id)}*")))
+
+
+def _spooled_by(record: CallRecord) -> set[Path]:
+    return {Path(piece["spool"]) for piece in (record.outcome or {}).get("pieces", ()) if piece["spool"]}
+
+
+def _remove(paths: set[Path]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
 async def _spool(
-    record: CallRecord, outcome: Outcome, target: OutputTarget, opened: contextlib.ExitStack, *, as_they_are: bool
+    engine: Engine, record: CallRecord, outcome: Outcome, target: OutputTarget, opened: contextlib.ExitStack, *, as_they_are: bool
 ) -> tuple[dict[int, Path], dict[int, Writer]]:
     """Write bytes that came with the answer to disk at once: they can be had only once.
 
     They lie beside their final place under a hidden name, readable by the owner alone, until the row is closed. Where
     they need no more work they are the temporary of the final file too, under a second name, and written just once.
+    A place that does not take them any more (it is full, or gone) is not their end: they lie in the state directory then.
     """
 
     def spool() -> tuple[dict[int, Path], dict[int, Writer]]:
-        return _spool_now(record, outcome, target, opened, as_they_are=as_they_are)
+        try:
+            return _spool_now(record, outcome, target, opened, as_they_are=as_they_are)
+        except (MediaError, OSError) as error:
+            refuge = plan_output(f"{engine.settings.state_dir / 'spool'}/", default_stem="piece", suffix=str(record.target["suffix"]))
+            try:
+                return _spool_now(record, outcome, refuge, opened, as_they_are=False)
+            except (MediaError, OSError):
+                raise error from None
 
     if sum(len(piece.data or b"") for piece in outcome.pieces) <= _AT_ONCE:
         return spool()  # a thread would cost more than the work
@@ -100,7 +147,7 @@ def _spool_now(
     for index, piece in enumerate(outcome.pieces):
         if piece.data is None:
             continue
-        name = f".anymedia-{record.id}-{index}.spool"
+        name = f"{hidden_prefix(record.id)}{index}.spool"
         if as_they_are:
             place, of = _place_of(record, index, len(outcome.pieces))
             writer = opened.enter_context(Writer(target, call_id=record.id, index=place, of=of))
@@ -120,6 +167,8 @@ def _spool_alone(target: OutputTarget, name: str, data: bytes) -> Path:
             folder.unlink(name)  # of an earlier try at this very call
         with os.fdopen(folder.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # before the journal says that it is here
         return folder.path / name
 
 
@@ -132,6 +181,7 @@ def _place_of(record: CallRecord, index: int, of: int) -> tuple[int, int]:
 @attrs.frozen(kw_only=True)
 class _Home:
     file: MediaFile
+    part: Path
     warnings: tuple[str, ...]
     difference: float | None
 
@@ -159,21 +209,20 @@ async def _bring_home(
         index=place,
         of=total,
         written=written,
+        keep_part=True,
         expect=record.target["media"],
         fetcher=engine.fetcher,
         hosts=engine.instance(record.backend).hosts,
         sleep=engine.clock.sleep,
     )
     said = [*warnings, *found.warnings, *mismatches(record.request, found.file, to_format)]
-    return _Home(file=found.file, warnings=tuple(said), difference=difference)
+    return _Home(file=found.file, part=found.part, warnings=tuple(said), difference=difference)
 
 
 async def _worked_on(
     engine: Engine, record: CallRecord, piece: Piece, protection: Protection | None, to_format: str | None
 ) -> tuple[Piece, float | None, list[str]]:
     """Paste back what was protected and convert to the format asked for; the provider's bytes stay if that fails."""
-    import asyncio
-
     from ..transfer.transform import transcode
 
     warnings: list[str] = []
@@ -214,7 +263,7 @@ async def _fetched(engine: Engine, record: CallRecord, piece: Piece, scratch: Pa
     return found.file.path.read_bytes()
 
 
-def _continuable(engine: Engine, record: CallRecord, piece: Piece, file: MediaFile, outcome: Outcome) -> MediaFile:
+async def _continuable(engine: Engine, record: CallRecord, piece: Piece, file: MediaFile, outcome: Outcome) -> MediaFile:
     """Give an image or a video a continuation id; its files are the new one and those it went on from."""
     media = record.target["media"]
     if media not in {"image", "video"}:
@@ -240,11 +289,11 @@ def _continuable(engine: Engine, record: CallRecord, piece: Piece, file: MediaFi
         created_at=engine.clock.now(),
         expires_at=onward.expires_at if onward else None,
     )
-    engine.store.save_continuation(continuation)
+    await engine.written(lambda: engine.store.save_continuation(continuation))
     return attrs.evolve(file, continuation_id=continuation.id)
 
 
-def uncollected(error: MediaError, record: CallRecord) -> MediaError:
+def _uncollected(error: MediaError, record: CallRecord) -> MediaError:
     """Complete an error of collecting: the work is done and paid, and the job can be taken up again."""
     clean_error(error)  # a plugin's own byte stream may have failed
     error.job_id = error.job_id or record.id

@@ -7,61 +7,92 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 
+import attrs
+
 from ..capabilities import ModelRow
 from ..errors import BackendError, BackendTimeout, MediaError, PluginError
 from ..plugin_words import PluginRaised
 from ..polling import Schedule, duration_key
 from ..results import Failed, Outcome, Running, Succeeded
-from ..state.errors import LeaseLost
+from ..state.errors import LeaseLost, StateError
 from ..state.store import CallRecord, Lease
 from .engine import LEASE_SECONDS, Engine
-from .records import error_json, job_from_json
+from .records import cost_of, error_json, job_from_json
 
-__all__ = ["follow", "keeping", "still_running"]
+__all__ = ["Held", "follow", "keeping", "still_running"]
 
 _log = logging.getLogger("anymedia")
 #: How long a job is followed when the caller sets no deadline, in seconds; it stays resumable after that.
 PATIENCE = 3600.0
 #: A row that was changed within this many seconds is one that this process is at.
 _FRESH = 5.0
+#: The longest that one look may take, in seconds, and what the last one before a deadline is given.
+LONGEST_LOOK, _SHORTEST_LOOK = 120.0, 1.0
+
+
+@attrs.define(eq=False)
+class Held:
+    """A lease that is kept alive; ``sending``: its loss breaks nothing off, for the answer on its way is paid for."""
+
+    engine: Engine
+    lease: Lease
+    sending: bool
+    broken: bool = False
+    _task: asyncio.Task[object] | None = attrs.field(factory=asyncio.current_task, init=False)
+    _timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
+
+    def sent(self, lease: Lease) -> None:
+        """Go on under the lease that the submit ended with."""
+        self.lease, self.sending = lease, False
+
+    def keep(self) -> None:
+        """Renew it in time, from now on. A timer and no task: most calls end before it is due."""
+        self._timer = asyncio.get_running_loop().call_later(LEASE_SECONDS / 3, self._renew)
+
+    def _renew(self) -> None:
+        try:
+            self.engine.store.renew(self.lease, lease_seconds=LEASE_SECONDS, now=self.engine.clock.now())
+        except LeaseLost:
+            if not self.sending and self._task is not None:
+                self.broken = self._task.cancel()
+                return
+        except Exception as error:  # noqa: BLE001 - the call itself goes on; the fence still guards its row
+            _log.warning("keeping hold of %s failed: %s", self.lease.call_id, type(error).__name__)
+        self.keep()
+
+    def regained(self) -> None:
+        """Take back the cancellation by which the loss of the lease was made known."""
+        if self._task is not None:
+            self._task.uncancel()
+
+    def end(self) -> None:
+        """Renew it no more, and give it up."""
+        if self._timer is not None:
+            self._timer.cancel()
+        try:
+            self.engine.store.release(self.lease)
+        except StateError as error:
+            _log.warning("letting go of %s failed: %s", self.lease.call_id, error.code)
 
 
 @contextlib.asynccontextmanager
-async def keeping(engine: Engine, lease: Lease) -> AsyncIterator[None]:
+async def keeping(engine: Engine, lease: Lease, *, sending: bool = False) -> AsyncIterator[Held]:
     """Keep a lease alive for as long as the block runs, and give it up at its end.
 
     Raises:
-        LeaseLost: in the block, when another process has taken the call over.
+        LeaseLost: in the block, when another process has taken the call over; not while it is ``sending``.
     """
-    task = asyncio.current_task()
-    lost = False
-
-    loop = asyncio.get_running_loop()
-    timer: asyncio.TimerHandle
-
-    def renew() -> None:
-        nonlocal lost, timer
-        try:
-            engine.store.renew(lease, lease_seconds=LEASE_SECONDS, now=engine.clock.now())
-        except LeaseLost:
-            lost = True
-            if task is not None:
-                task.cancel()
-        except Exception as error:  # noqa: BLE001 - the call itself goes on; the fence still guards its row
-            _log.warning("keeping hold of %s failed: %s", lease.call_id, type(error).__name__)
-        else:
-            timer = loop.call_later(LEASE_SECONDS / 3, renew)
-
-    timer = loop.call_later(LEASE_SECONDS / 3, renew)  # a timer and no task: most calls end before it is due
+    held = Held(engine, lease, sending)
+    held.keep()
     try:
-        yield
+        yield held
     except asyncio.CancelledError:
-        if lost:
-            raise LeaseLost(lease.call_id) from None
-        raise
+        if not held.broken:
+            raise
+        held.regained()
+        raise LeaseLost(lease.call_id) from None
     finally:
-        timer.cancel()
-        engine.store.release(lease)
+        held.end()
 
 
 def _length(record: CallRecord) -> float | None:
@@ -85,9 +116,11 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
     hint = job.poll_after
     first = True
     # A job that was left alone for a while is looked at at once, and says nothing about how long such a job takes.
-    watched = engine.clock.now() - record.updated_at < _FRESH
+    watched = abs(engine.clock.now() - record.updated_at) < _FRESH
+    # From here on its age is told by the counter: the clock on the wall may be set meanwhile.
+    born = engine.clock.steady() - max(0.0, engine.clock.now() - record.created_at)
     while True:
-        elapsed = max(0.0, engine.clock.now() - record.created_at)
+        elapsed = engine.clock.steady() - born
         pause = schedule.next(elapsed, hint)
         if first:
             pause = schedule.first(hint) if watched else 0.0
@@ -98,7 +131,9 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
             raise still_running(record)
         await engine.clock.sleep(min(pause, left))
         try:
-            state = await engine.call(record.backend, "check_job", job=job, context=engine.context(record, row, deadline=left))
+            left = max(_SHORTEST_LOOK, until - engine.clock.steady())
+            async with asyncio.timeout(min(left, LONGEST_LOOK)):
+                state = await engine.call(record.backend, "check_job", job=job, context=engine.context(record, row, deadline=left))
         except Exception as error:
             if isinstance(error, PluginError) and not isinstance(error, PluginRaised):
                 raise  # what it returned breaks the contract: it will do so again
@@ -115,16 +150,17 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
             engine.report(record, fraction=state.progress, note=state.note)
         elif isinstance(state, Succeeded):
             if watched:
-                engine.store.add_duration(key, max(0.0, engine.clock.now() - record.created_at))
+                with contextlib.suppress(StateError):  # what is learnt of the time it takes is not worth the job
+                    engine.store.add_duration(key, engine.clock.steady() - born)
             return state.outcome
         elif isinstance(state, Failed):
             raise _failed(engine, lease, record, state.error)
 
 
-def still_running(record: CallRecord) -> BackendTimeout:
-    """Return the error for a passed deadline: the job goes on, and how to pick it up."""
+def still_running(record: CallRecord, why: str = "the deadline passed") -> BackendTimeout:
+    """Return the error for a job that is left, by default as a deadline passed: it goes on, and how to pick it up."""
     error = BackendTimeout(
-        f"'{record.backend}/{record.model}' is still at work on {record.id}; the deadline passed.",
+        f"'{record.backend}/{record.model}' is still at work on {record.id}; {why}.",
         fix=f"The job goes on. Pick it up with: anymedia jobs resume {record.id}",
         job_id=record.id,
     )
@@ -137,5 +173,5 @@ def _failed(engine: Engine, lease: Lease, record: CallRecord, error: BackendErro
     error.retry = False
     if error.charged == "no" and error.delivery != "refused":
         error.charged = "unknown"
-    engine.advance(lease, "failed", error=error_json(error))
+    engine.advance(lease, "failed", error=error_json(error), cost_usd=cost_of(error))
     return error

@@ -33,10 +33,13 @@ MAX_FETCHED = 200_000_000
 
 
 def resolve(request: Request, find: Callable[[str], Continuation]) -> Request:
-    """Fill in a continuation that is only an id; an edit without a source takes the continued image as its source.
+    """Fill in a continuation that is only an id, and make an edit's continued image an input like any other.
+
+    It is the source of an `Inpaint` without one, and a further source of `EditWithReferences`, behind those that are given: a
+    mask applies to the first. No backend has to look for it elsewhere, and the planner counts it.
 
     Raises:
-        UnknownContinuation: by ``find``.
+        UnknownContinuation: by ``find``; or the collected file is gone or has changed.
     """
     continuation: Continuation | None = getattr(request, "continue_from", None)
     if continuation is None:
@@ -46,15 +49,29 @@ def resolve(request: Request, find: Callable[[str], Continuation]) -> Request:
     if found.media == "image" and found.files:
         if isinstance(request, Inpaint) and request.source is None:
             changes["source"] = _continued(found)
-        if isinstance(request, EditWithReferences) and not any(r.role == "source" for r in request.references):
-            changes["references"] = (Reference(image=_continued(found)), *request.references)
+        if isinstance(request, EditWithReferences):
+            changes["references"] = _with_continued(request.references, found)
     return attrs.evolve(request, **changes)
+
+
+def _with_continued(references: tuple[Reference, ...], continuation: Continuation) -> tuple[Reference, ...]:
+    image = _continued(continuation)
+    if any(reference.image.path == image.path for reference in references):
+        return references
+    behind = 1 + max((i for i, reference in enumerate(references) if reference.role == "source"), default=-1)
+    return (*references[:behind], Reference(image=image), *references[behind:])
 
 
 def _continued(continuation: Continuation) -> Image:
     file = continuation.files[0]
-    if not Path(file.path).is_file():
-        raise UnknownContinuation(f"the file of {continuation.id!r} is gone: {file.path}", fix="give an image as an input instead")
+    instead = "give an image as an input instead"
+    try:
+        with Path(file.path).open("rb") as opened:
+            found = hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError:
+        raise UnknownContinuation(f"the file of {continuation.id!r} is gone: {file.path}", fix=instead) from None
+    if found != file.sha256:
+        raise UnknownContinuation(f"the file of {continuation.id!r} has changed since it was made: {file.path}", fix=instead)
     return Image(path=Path(file.path))
 
 

@@ -14,7 +14,17 @@ from ..media import Media
 from ..requests import Continuation, Mask, Reference, Request
 from ..results import ContinuationData, Job, Outcome, Piece
 
-__all__ = ["error_from_json", "error_json", "job_from_json", "job_json", "outcome_from_json", "outcome_json", "request_json", "request_key"]
+__all__ = [
+    "cost_of",
+    "error_from_json",
+    "error_json",
+    "job_from_json",
+    "job_json",
+    "outcome_from_json",
+    "outcome_json",
+    "request_json",
+    "request_key",
+]
 
 
 def request_json(request: Request) -> dict[str, Any]:
@@ -105,6 +115,11 @@ def error_json(error: BaseException) -> dict[str, Any]:
             out["delivery"] = error.delivery
         return out
     return {"code": "internal", "message": type(error).__name__}
+
+
+def cost_of(error: BaseException) -> float | None:
+    """Return what a call that failed has cost in US dollars, where the provider said so."""
+    return error.cost_usd if isinstance(error, BackendError) else None
 
 
 def error_from_json(raw: Mapping[str, Any]) -> MediaError:

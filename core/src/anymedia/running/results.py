@@ -9,7 +9,7 @@ from typing import Any
 from ..results import Adjustment, Attempt, Cost, MediaFile, Provenance, Result
 from ..state.store import CallRecord
 
-__all__ = ["file_from_json", "result_of"]
+__all__ = ["file_from_json", "latest", "result_of"]
 
 
 def file_from_json(raw: Mapping[str, Any]) -> MediaFile:
@@ -24,6 +24,11 @@ def file_from_json(raw: Mapping[str, Any]) -> MediaFile:
         seconds=raw.get("seconds"),
         continuation_id=raw.get("continuation_id"),
     )
+
+
+def latest(rows: Sequence[CallRecord]) -> list[CallRecord]:
+    """Return the newest row of each place in a run (rows in the store's order): an earlier one was replaced by a fallback."""
+    return list({row.index: row for row in rows}.values())
 
 
 def _cost(rows: Sequence[CallRecord], done: Sequence[CallRecord]) -> Cost:
@@ -42,14 +47,15 @@ def _unique(texts: Sequence[str]) -> tuple[str, ...]:
 
 def result_of(rows: Sequence[CallRecord]) -> Result:
     """Build the result of a run from its rows, at least one of which is done."""
+    every, rows = rows, latest(rows)
     done = [row for row in rows if row.state == "done" and row.result is not None]
     first = done[0]
     results: list[Mapping[str, Any]] = [row.result for row in done if row.result is not None]
     files = tuple(file_from_json(raw) for result in results for raw in result["files"])
-    lost = [row for row in rows if row.state != "done" and not row.target.get("replaced")]
+    lost = [row for row in rows if row.state != "done"]
     missing = [f"{len(lost)} of {len(done) + len(lost)} calls brought nothing: {_why(lost)}"] if lost else []
     differences = [d for r in results if (d := r.get("outside_mask_difference")) is not None]
-    attempts = [a for row in rows for a in row.attempts]
+    attempts = [a for row in every for a in row.attempts]
     return Result(
         operation=first.operation,
         files=files,
@@ -66,7 +72,7 @@ def result_of(rows: Sequence[CallRecord]) -> Result:
         warnings=_unique([*first.plan["warnings"], *(w for r in results for w in r["warnings"]), *missing]),
         cost=_cost(rows, done),
         attempts=tuple(Attempt(**raw) for raw in attempts),
-        seconds=max(row.updated_at for row in done) - min(row.created_at for row in rows),
+        seconds=max(row.updated_at for row in done) - min(row.created_at for row in every),
         outside_mask_difference=max(differences) if differences else None,
         texts=_unique([t for r in results for t in r.get("texts", ())]),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,21 +19,23 @@ from ..errors import (
     RequestError,
     SubmissionUnknown,
     UnknownBackend,
+    UnknownJob,
 )
 from ..media import Image
 from ..policy import Policy
 from ..requests import Inpaint
 from ..results import Job, Outcome, Succeeded
+from ..state.errors import LeaseLost
 from ..state.store import FINAL_STATES, CallRecord, Lease
 from .engine import LEASE_SECONDS, Engine
-from .finishing import finish, uncollected
-from .following import follow, keeping
+from .finishing import bring_home
+from .following import LONGEST_LOOK, follow, keeping
 from .preparing import read_protection
 from .protecting import Protection
 from .records import error_from_json, error_json, job_from_json, outcome_from_json
 from .submitting import lookup, unknown_outcome
 
-__all__ = ["resume_call"]
+__all__ = ["resume_call", "was_cancelled"]
 
 _log = logging.getLogger("anymedia")
 
@@ -51,16 +55,14 @@ async def resume_call(engine: Engine, call_id: str, deadline: float | None) -> C
         BackendError: it failed, now or earlier.
     """
     while True:
-        record = engine.store.get(call_id)
-        assert record is not None
+        record = _known(engine, call_id)
         if record.state in FINAL_STATES:
             return _ended(record)
         lease = engine.store.claim(call_id, owner=engine.owner, lease_seconds=LEASE_SECONDS, now=engine.clock.now())
         if lease is not None:
-            async with keeping(engine, lease):
-                current = engine.store.get(call_id)
-                assert current is not None
-                return _ended(await _take_up(engine, lease, current, deadline))
+            with contextlib.suppress(LeaseLost):  # away for too long: whoever took it over is waited for
+                async with keeping(engine, lease):
+                    return _ended(await _take_up(engine, lease, _known(engine, call_id), deadline))
         if deadline is not None and engine.clock.steady() >= deadline:
             raise BackendTimeout(
                 f"another process is still at work on {call_id}; the deadline passed.",
@@ -70,13 +72,24 @@ async def resume_call(engine: Engine, call_id: str, deadline: float | None) -> C
         await engine.clock.sleep(_LOOK_SECONDS)
 
 
+def _known(engine: Engine, call_id: str) -> CallRecord:
+    if (record := engine.store.get(call_id)) is None:
+        raise UnknownJob(f"{call_id} was deleted from the journal meanwhile", fix="list what there is with: anymedia jobs list")
+    return record
+
+
 def _ended(record: CallRecord) -> CallRecord:
     """Pass on a row that is done; raise what another one ended with."""
     if record.state in {"failed", "refused"} and record.error is not None:
         raise error_from_json(record.error)
     if record.state == "cancelled":
-        raise RequestError(f"{record.id} was cancelled", fix="make the request anew", job_id=record.id)
+        raise was_cancelled(record)
     return record
+
+
+def was_cancelled(record: CallRecord) -> RequestError:
+    """Return the error for a job that somebody has cancelled."""
+    return RequestError(f"{record.id} was cancelled", fix="make the request anew", job_id=record.id)
 
 
 def _row(engine: Engine, record: CallRecord) -> ModelRow | None:
@@ -103,10 +116,7 @@ async def _take_up(engine: Engine, lease: Lease, record: CallRecord, deadline: f
         outcome = await follow(engine, lease, record, row, deadline) if isinstance(made, Job) else made
     else:
         outcome = await _outcome_of(engine, lease, record, row, deadline)
-    try:
-        return await finish(engine, lease, record, outcome, await _protection(engine, record))
-    except MediaError as error:
-        raise uncollected(error, record) from None
+    return await bring_home(engine, lease, record, outcome, await _protection(engine, record), deadline)
 
 
 def _never_sent(engine: Engine, lease: Lease, record: CallRecord) -> BackendError:
@@ -141,7 +151,8 @@ async def _fresh(engine: Engine, record: CallRecord, row: ModelRow | None) -> Ou
     if record.job is None:
         return None
     try:
-        state = await engine.call(record.backend, "check_job", job=job_from_json(record.job), context=engine.context(record, row))
+        async with asyncio.timeout(LONGEST_LOOK):
+            state = await engine.call(record.backend, "check_job", job=job_from_json(record.job), context=engine.context(record, row))
     except Exception as error:  # noqa: BLE001 - the kept links may still do
         _log.debug("asking %s once more failed: %s", record.id, type(error).__name__)
         return None

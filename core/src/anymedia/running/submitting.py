@@ -30,19 +30,28 @@ from ..hookspecs import SubmissionRecord
 from ..media import Media
 from ..plugin_words import raised
 from ..policy import Policy
+from ..redaction import clean_text
 from ..requests import Mask, Request, StoredFile
 from ..results import Job, Outcome
+from ..state.errors import LeaseLost, StateError
 from ..state.store import CallRecord, Lease
-from .engine import Engine
-from .records import error_json, job_json
+from .engine import LEASE_SECONDS, Engine
+from .records import cost_of, error_json, job_json
 
-__all__ = ["Submitted", "lookup", "submit"]
+__all__ = ["Submitted", "lookup", "may_send_again", "submit", "unknown_outcome"]
 
 _log = logging.getLogger("anymedia")
 #: A provider that asks for a longer pause than this is not waited for.
 _LONGEST_PAUSE = 60.0
+#: How often to see whether another process lets a call go, in seconds.
+_LOOK_SECONDS = 0.5
+#: How long one look-up may take, in seconds.
+_LONGEST_LOOKUP = 60.0
 #: When to look up a submit of unknown outcome: seconds between one look and the next.
 LOOKUPS = (0.0, 1.0, 3.0)
+
+#: Calls that began within this many seconds before one may be taken for it.
+_ALIKE_SECONDS = 86_400.0
 
 Loaded = Mapping[Media | Mask | StoredFile, LoadedMedia]
 
@@ -67,6 +76,8 @@ def _classify(error: Exception, context: Context, backend: str) -> _Trouble:
     if not isinstance(error, MediaError):
         error = raised(backend, error)
     if context.submissions == 0:
+        if isinstance(error, BackendError):
+            error.delivery, error.charged = "not_sent", "no"
         return _Trouble(error=error, delivery="not_sent")
     if isinstance(error, BackendError):
         return _Trouble(error=error, delivery=error.delivery or "unknown")
@@ -98,9 +109,11 @@ async def submit(
     attempts: list[dict[str, Any]] = []
     for tries in range(policy.retries + 1):
         record = engine.advance(lease, "submitting", submits=tries + 1, attempts=tuple(attempts))
-        left = None if deadline is None else max(0.0, deadline - engine.clock.steady())
+        left = None if deadline is None else deadline - engine.clock.steady()
         context = engine.context(record, row, loaded=loaded, deadline=left)
         try:
+            if left is not None and left <= 0:
+                raise TimeoutError
             async with asyncio.timeout(left):
                 made = await engine.call(record.backend, request.kind, request=request, context=context)
         except asyncio.CancelledError:
@@ -111,7 +124,7 @@ async def submit(
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises is judged here
             trouble = _classify(error, context, record.backend)
         else:
-            return _accepted(engine, lease, record, made)
+            return await _accepted(engine, lease, record, made)
         _name(trouble.error, record)
         attempts.append({"error": trouble.error.code, "delivery": trouble.delivery, "backend": record.backend, "model": record.model})
         pause = _pause(trouble, tries, policy, engine, deadline)
@@ -131,16 +144,50 @@ def _timed_out(error: TimeoutError, context: Context) -> _Trouble:
     return _Trouble(error=wrapped, delivery="unknown")
 
 
-def _accepted(engine: Engine, lease: Lease, record: CallRecord, made: Job | Outcome) -> Submitted:
-    if isinstance(made, Job):
-        record = engine.advance(lease, "submitted", job=job_json(made))
+async def _accepted(engine: Engine, lease: Lease, record: CallRecord, made: Job | Outcome) -> Submitted:
+    """Write the provider's job down at once.
+
+    Raises:
+        LeaseLost: another process has found out what became of it by itself.
+        StateError: the journal does not take it; the message names the provider's job, so that it is not lost.
+    """
+    try:
+        current = engine.store.get(record.id)
+        if current is None or current.fence != lease.fence:
+            lease = await _taken_back(engine, record)
+        if isinstance(made, Job):
+            record = await engine.written(lambda: engine.advance(lease, "submitted", job=job_json(made)))
+    except StateError as error:
+        if isinstance(made, Job):
+            error.message += f" Write down that the provider knows the job {record.id} as {clean_text(made.id, 200)!r}."
+        error.job_id, error.charged = record.id, "unknown"
+        raise
     return Submitted(lease=lease, record=record, made=made)
+
+
+async def _taken_back(engine: Engine, record: CallRecord) -> Lease:
+    """Take a call back from a process that took it over while this one was away: only this one has the answer.
+
+    Raises:
+        LeaseLost: that process has found the job itself, or has closed the row.
+    """
+    while True:
+        current = engine.store.get(record.id)
+        if current is None or current.state not in {"submitting", "unknown"}:
+            raise LeaseLost(record.id)
+        lease = engine.store.claim(record.id, owner=engine.owner, lease_seconds=LEASE_SECONDS, now=engine.clock.now())
+        if lease is not None:
+            return lease
+        await engine.clock.sleep(_LOOK_SECONDS)
 
 
 def _interrupted(engine: Engine, lease: Lease, context: Context) -> None:
     """The caller went away: a submit under way has an unknown outcome, one not begun has none."""
-    engine.advance(lease, "unknown" if context.submissions else "cancelled")
-    engine.store.release(lease)
+    try:
+        engine.advance(lease, "unknown" if context.submissions else "cancelled")
+        engine.store.release(lease)
+    except (StateError, LeaseLost) as error:
+        _log.warning("what became of %s could not be written down: %s", lease.call_id, type(error).__name__)
 
 
 def _name(error: MediaError, record: CallRecord) -> None:
@@ -166,7 +213,7 @@ async def _settle(
     error = trouble.error
     if trouble.delivery != "unknown":
         state = "failed" if trouble.delivery == "not_sent" else "refused"
-        engine.advance(lease, state, attempts=attempts, error=error_json(error))  # type: ignore[arg-type]
+        engine.advance(lease, state, attempts=attempts, error=error_json(error), cost_usd=cost_of(error))  # type: ignore[arg-type]
         engine.store.release(lease)
         if isinstance(error, SubmissionUnknown):
             raise _unavailable(error, record) from error
@@ -215,12 +262,22 @@ async def lookup(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
     for pause in LOOKUPS:
         await engine.clock.sleep(pause)
         try:
-            made = await engine.call(record.backend, "find_submission", record=sought, context=engine.context(record, row))
-        except MediaError as error:
-            _log.debug("looking up %s failed: %s", record.id, error.code)
+            async with asyncio.timeout(_LONGEST_LOOKUP):
+                made = await engine.call(record.backend, "find_submission", record=sought, context=engine.context(record, row))
+        except (MediaError, TimeoutError) as error:
+            _log.debug("looking up %s failed: %s", record.id, getattr(error, "code", "timeout"))
+            continue
+        if isinstance(made, Job) and _is_anothers(engine, record, made):
+            _log.debug("what was found for %s is another call's job", record.id)
             continue
         if made is not None:
             if isinstance(made, Job):
-                record = engine.advance(lease, "submitted", job=job_json(made))
+                record = await engine.written(lambda: engine.advance(lease, "submitted", job=job_json(made)))  # noqa: B023 - run at once
             return Submitted(lease=lease, record=record, made=made)
     return None
+
+
+def _is_anothers(engine: Engine, record: CallRecord, job: Job) -> bool:
+    """Whether a job that was found belongs to another call of the journal: two that ask for the same look alike."""
+    rows = engine.store.calls(since=record.created_at - _ALIKE_SECONDS)
+    return any(r.id != record.id and r.backend == record.backend and r.job is not None and r.job["id"] == job.id for r in rows)

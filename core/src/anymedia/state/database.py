@@ -14,6 +14,7 @@ from pathlib import Path
 from ..errors import Charged
 from . import schema
 from .errors import StateBusy, StateDamaged, StateError, StateNotWritable
+from .turnstile import pause, turn
 
 __all__ = ["Database"]
 
@@ -55,7 +56,7 @@ class Database:
         with self._plain_errors(charged):
             connection = self._connection()
             self._check_in_place(charged)
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin(connection)
             try:
                 yield connection
                 connection.execute("COMMIT")
@@ -128,10 +129,23 @@ class Database:
         connection.execute("PRAGMA secure_delete = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
         if not current:
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin(connection)
             if not schema.is_current(connection, self.path):
                 schema.create(connection)
             connection.execute("COMMIT")
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Wait for one's turn, then for the writer that is at it.
+
+        SQLite's own waiting sleeps for 100 ms at a time and knows no order: on a slow disk a process with much to write,
+        which lets go for a fraction of one, would keep the others out until they give up.
+        """
+        connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            with turn(self.path.parent):
+                self._patiently(lambda: connection.execute("BEGIN IMMEDIATE") is not None)
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {round(self._busy_seconds * 1000)}")
 
     def _looks_current(self, connection: sqlite3.Connection) -> bool:
         """Look in one read transaction: another process may be making the tables at this very moment."""
@@ -150,7 +164,7 @@ class Database:
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or time.monotonic() > give_up:
                     raise
-                time.sleep(0.005)
+                pause()
 
     def _check_in_place(self, charged: Charged) -> None:
         """Refuse to write into a file that was moved or deleted meanwhile: nobody would ever read that."""

@@ -139,6 +139,9 @@ def settled(entry: LedgerEntry, record: CallRecord) -> LedgerEntry:
         return attrs.evolve(entry, reserved=0, committed=nano(record.cost_usd), unknown=False)
     if record.state == "done":
         return attrs.evolve(entry, reserved=0, committed=entry.reserved)
+    charged = (record.error or {}).get("charged", "no")
+    if charged != "no":  # a cap holds only if what may have been spent counts
+        return attrs.evolve(entry, reserved=0, committed=entry.reserved, unknown=charged == "unknown" or entry.unknown)
     return attrs.evolve(entry, reserved=0, committed=0, unknown=False)
 
 

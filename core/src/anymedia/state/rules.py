@@ -15,6 +15,8 @@ from .store import FINAL_STATES, TRANSITIONS, CallRecord, CallState, Lease, NewC
 __all__ = ["advanced", "check_forgettable", "claimed", "lease_of", "opened", "released", "renewed"]
 
 _CHANGEABLE = frozenset({"submits", "attempts", "job", "outcome", "secret", "result", "error", "cost_usd", "target", "plan"})
+#: No lease is taken for longer than this, in seconds, with room for clocks that do not quite agree.
+_LONGEST_LEASE = 300.0
 _NEEDS_JOB = frozenset({"submitted", "running"})
 
 
@@ -77,8 +79,12 @@ def _known_cost(cost: object) -> float | None:
 
 
 def claimed(record: CallRecord, *, owner: str, lease_seconds: float, now: float) -> CallRecord | None:
-    """Return the record under a new lease; None while somebody else's lasts, and once the call has ended."""
-    if record.state in FINAL_STATES or (record.owner not in (None, owner) and record.lease_until > now):
+    """Return the record under a new lease; None while somebody else's lasts, and once the call has ended.
+
+    A lease that would last for longer than leases do was taken while the clock was ahead, and counts as run out.
+    """
+    held = record.owner not in (None, owner) and now < record.lease_until <= now + max(2 * lease_seconds, _LONGEST_LEASE)
+    if record.state in FINAL_STATES or held:
         return None
     return attrs.evolve(record, owner=owner, lease_until=now + lease_seconds, fence=record.fence + 1)
 

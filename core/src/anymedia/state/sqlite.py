@@ -19,6 +19,7 @@ from .codec import CALL_COLUMNS, check_new_call, decode_call, decode_continuatio
 from .continuations import LRU_SIZE, Lru, is_live, unknown_continuation
 from .database import Database
 from .durations import KEEP, is_duration
+from .errors import StateDamaged
 from .ledger import LedgerEntry, Window
 from .schema import quoted
 from .store import CallRecord, CallState, Lease, NewCall, Spend
@@ -101,6 +102,9 @@ class SqliteStore:
 
     def release(self, lease: Lease) -> None:
         """Give a lease up early; see `Store.release`."""
+        with self._database.reading() as connection:  # most have ended by then, and need no write lock
+            if rules.released(_find(connection, lease.call_id), lease) is None:
+                return
         with self._database.writing() as connection:
             before = _find(connection, lease.call_id)
             if (after := rules.released(before, lease)) is not None:
@@ -231,7 +235,11 @@ def _text(value: str) -> str:
 
 
 def _decode(row: tuple[Any, ...]) -> CallRecord:
-    return decode_call(dict(zip(CALL_COLUMNS, row, strict=False)), ledger.usd(row[-1]))
+    try:
+        return decode_call(dict(zip(CALL_COLUMNS, row, strict=False)), ledger.usd(row[-1]))
+    except (ValueError, TypeError) as error:
+        text = f"The journal's row of {str(row[0])[:120]!r} is damaged ({type(error).__name__})."
+        raise StateDamaged(text, fix="Restore the journal from a copy, or move the file away; it names your running jobs.") from error
 
 
 def _find(connection: sqlite3.Connection, call_id: str) -> CallRecord | None:

@@ -152,7 +152,8 @@ class Store(Protocol):
 
         Columns: submits, attempts, job, outcome, secret, result, error, cost_usd, target, plan. Final states settle
         the ledger: done commits ``cost_usd`` (or the high quote when it is None and the quote is known), refused, failed and
-        cancelled commit ``cost_usd`` if given, else release the reservation; unknown keeps it reserved.
+        cancelled commit ``cost_usd`` if given, the high quote if their error says ``charged`` yes or unknown, else release
+        the reservation; unknown keeps it reserved.
 
         Raises:
             LeaseLost: when the fence is not the row's any more (nothing is changed).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -53,6 +54,10 @@ def _concerns(test: str, shape: Shape) -> bool:
     return all(holds for word, holds in checks.items() if word in test)
 
 
+#: Finding and reading all plugins anew for each of some thousand cases would take longer than the cases.
+_MATRICES: weakref.WeakKeyDictionary[type, dict[str | None, CapabilityMatrix]] = weakref.WeakKeyDictionary()
+
+
 class CaseMaker:
     """Makes the cases of a backend from its own matrix."""
 
@@ -70,26 +75,33 @@ class CaseMaker:
         """Return the matrix as an instance of a service sees it."""
         return cut_matrix(self.backend, service)
 
+    def _matrix(self, service: str | None) -> CapabilityMatrix:
+        """Return `matrix`, read once for each class of tests (None: as an instance of no named service sees it)."""
+        kept = _MATRICES.setdefault(type(self), {})
+        if service not in kept:
+            kept[service] = cut_matrix(self.backend, "") if service is None else self.matrix(service)
+        return kept[service]
+
     def all_services(self) -> tuple[str, ...]:
         """Return the services to try."""
-        return self.services or cut_matrix(self.backend, "").services or ("",)
+        return self.services or self._matrix(None).services or ("",)
 
     def today(self, service: str) -> datetime.date:
         """Return the day the matrix was checked: the tests must not rot."""
-        return self.matrix(service).checked or datetime.date(2026, 1, 1)
+        return self._matrix(service).checked or datetime.date(2026, 1, 1)
 
     @contextlib.contextmanager
     def bench(self, case: Case, scenario: Scenario = "success") -> Iterator[Bench]:
         """Set a router up over the wire of a case."""
         with (
             self.wire(scenario, case.service) as wire,
-            Bench.over(self.backend, case.service, wire, self.matrix(case.service)) as bench,
+            Bench.over(self.backend, case.service, wire, self._matrix(case.service)) as bench,
         ):
             yield bench
 
     def maker(self, case: Case) -> Any:
         """Return a function that finds the shape which makes what a model goes on from."""
-        found = self.matrix(case.service)
+        found = self._matrix(case.service)
         today = self.today(case.service)
 
         def find(model_id: str) -> Shape | None:
@@ -105,7 +117,7 @@ class CaseMaker:
     def cases(self, test: str) -> Iterator[Case]:
         """Yield the cases of a test, by what its name says it tries."""
         for service in self.all_services():
-            matrix, today = self.matrix(service), self.today(service)
+            matrix, today = self._matrix(service), self.today(service)
             done: set[str] = set()
             found = shapes(matrix, today)
             for shape in about_references(found) if "_each_part" in test else found:
@@ -160,9 +172,9 @@ class CaseMaker:
 
     def dead_models(self) -> Sequence[tuple[str, ModelRow]]:
         """Return (service, model) for every model that was shut down by the day the matrix was checked."""
-        return [(s, m) for s in self.all_services() for m in self.matrix(s).models if not alive(m, self.today(s))]
+        return [(s, m) for s in self.all_services() for m in self._matrix(s).models if not alive(m, self.today(s))]
 
     def ending_models(self) -> Sequence[tuple[str, ModelRow]]:
         """Return (service, model) for every model that has an end and may still be chosen."""
-        every = [(s, m) for s in self.all_services() for m in self.matrix(s).models if alive(m, self.today(s))]
+        every = [(s, m) for s in self.all_services() for m in self._matrix(s).models if alive(m, self.today(s))]
         return [(s, m) for s, m in every if m.lifecycle.retires is not None]

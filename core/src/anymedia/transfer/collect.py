@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Literal, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
 
@@ -26,7 +27,7 @@ from .writing import Writer
 if TYPE_CHECKING:
     from .fetch import Fetcher
 
-__all__ = ["Collected", "collect", "in_thread"]
+__all__ = ["Collected", "collect", "in_thread", "unbroken"]
 
 _T = TypeVar("_T")
 
@@ -39,10 +40,11 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 20.0
 
 @attrs.frozen(kw_only=True)
 class Collected:
-    """A collected file, the format its bytes have, and sentences for the caller."""
+    """A collected file, the format its bytes have, its temporary name's path, and sentences for the caller."""
 
     file: MediaFile
     format: str
+    part: Path
     warnings: tuple[str, ...] = ()
 
 
@@ -61,6 +63,7 @@ async def collect(
     stall: float = 120.0,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     written: Writer | None = None,
+    keep_part: bool = False,
 ) -> Collected:
     """Bring a piece onto the disk, check it and give it its name.
 
@@ -78,6 +81,7 @@ async def collect(
         stall: longest silence of a byte stream, in seconds.
         sleep: waits some seconds between tries.
         written: an open writer for this very place that holds the piece's bytes already.
+        keep_part: leave the temporary name too, for the caller to remove; see `Writer.commit`.
 
     Raises:
         BackendUnavailable: the download kept breaking off.
@@ -93,7 +97,7 @@ async def collect(
             await in_thread(writer.open)
         if written is None and writer.finished is None:
             await _Filling(piece, writer, fetcher, hosts, max_bytes, stall).fill(retries, sleep)
-        return await in_thread(lambda: _finish(piece, target, writer, expect))
+        return await in_thread(lambda: _finish(piece, target, writer, expect, keep_part=keep_part))
     except MediaError as error:
         error.charged = "yes"
         raise
@@ -103,7 +107,12 @@ async def collect(
 
 async def in_thread(work: Callable[[], _T]) -> _T:
     """Do blocking work in a thread. Cancelled, it waits for the thread first, so that nobody else touches the file meanwhile."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
+    return await unbroken(asyncio.to_thread(work))
+
+
+async def unbroken(work: Coroutine[Any, Any, _T]) -> _T:
+    """Do something that must not stop half-way: cancelled, it is done first."""
+    task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
@@ -113,17 +122,18 @@ async def in_thread(work: Callable[[], _T]) -> _T:
         raise
 
 
-def _finish(piece: Piece, target: OutputTarget, writer: Writer, expect: str) -> Collected:
+def _finish(piece: Piece, target: OutputTarget, writer: Writer, expect: str, *, keep_part: bool) -> Collected:
     seen = _recognise(piece, writer, expect)
     suffix = "" if fits_suffix(target.suffix, seen.format) else suffix_for(seen.format)
     asked, size, digest = writer.wanted, writer.size, writer.sha256
-    path = writer.commit(suffix=suffix)
+    part = writer.path
+    path = writer.commit(suffix=suffix, keep_part=keep_part)
     warnings = []
     if path.name != asked and not target.made_up:
         why = f"its bytes are {seen.format}" if suffix else "a file of that name appeared meanwhile"
         warnings.append(f"The file is named {path.name!r} and not {asked!r}: {why}.")
     file = MediaFile(path=path, mime=seen.mime, size=size, sha256=digest, width=seen.width, height=seen.height, seconds=seen.seconds)
-    return Collected(file=file, format=seen.format, warnings=tuple(warnings))
+    return Collected(file=file, format=seen.format, part=part, warnings=tuple(warnings))
 
 
 @attrs.frozen

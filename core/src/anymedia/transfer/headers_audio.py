@@ -11,6 +11,8 @@ _RATES_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0)
 _RATES_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0)
 _HERTZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _AAC_HERTZ = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+#: No frame is shorter, in bytes.
+_FRAME = 8
 _TOO_SHORT = "it starts like a sound but is none"
 
 
@@ -37,10 +39,10 @@ def read_mp3(reader: Reader, position: int) -> Facts:
     end, frames, seconds = _sound_end(reader), 0, 0.0
     promised = _promised_frames(reader, position)
     while position < end:
+        reader.step(_FRAME)
         head = reader.at(position, 4)
         found = lengths.get(head)
         if found is None:
-            reader.step()
             if len(lengths) > 4096:
                 raise refuse("the frames of the MP3 are damaged")
             found = lengths[head] = _mp3_frame(head)
@@ -78,6 +80,7 @@ def read_aac(reader: Reader, position: int) -> Facts:
     """Return the facts of an AAC in ADTS frames; ``position`` is where its first frame starts."""
     end, frames, seconds = _sound_end(reader), 0, 0.0
     while position < end:
+        reader.step(_FRAME)
         head = reader.at(position, 7)
         index = head[2] >> 2 & 15
         length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5

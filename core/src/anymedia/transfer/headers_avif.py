@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from .headers_av1 import sequence_size
-from .headers_isobmff import Box, boxes, sequence_frames
+from .headers_isobmff import Box, boxes, read_sequence
 from .headers_reader import Facts, Reader, refuse
 
 __all__ = ["read_avif"]
 
 _TOP = {b"ftyp", b"meta", b"mdat", b"free", b"skip", b"uuid", b"moov", b"idat"}
+_ONCE = {b"pitm", b"iloc", b"iinf", b"iprp", b"idat", b"iref", b"hdlr"}
 #: irot: quarter turns against the clock -> EXIF orientation.
 _TURNS = {0: 1, 1: 8, 2: 3, 3: 6}
 
@@ -25,7 +26,12 @@ def read_avif(reader: Reader) -> Facts:
     if meta is None:
         raise refuse("the AVIF has no header: it is truncated")
     picture = _Picture(reader, meta)
-    frames = (sequence_frames(reader)) if movie else 1
+    moving = read_sequence(reader) if movie else None
+    if moving is not None:
+        if moving.width > picture.width or moving.height > picture.height:
+            raise refuse("the two headers of the AVIF disagree on its size")
+        for start in moving.first:
+            picture.check_coded(start, reader.size - start)
     return Facts(
         format="avif",
         mime="image/avif",
@@ -35,7 +41,7 @@ def read_avif(reader: Reader) -> Facts:
         width=picture.width,
         height=picture.height,
         orientation=picture.orientation,
-        frames=frames,
+        frames=1 if moving is None else moving.frames,
         has_alpha=picture.alpha,
         mode="RGBA" if picture.alpha else "RGB",
     )
@@ -46,7 +52,11 @@ class _Picture:
 
     def __init__(self, reader: Reader, meta: Box) -> None:
         self.reader = reader
-        inner = {box.kind: box for box in boxes(reader, meta.start + 4, meta.end)}
+        inner: dict[bytes, Box] = {}
+        for box in boxes(reader, meta.start + 4, meta.end):
+            if box.kind in inner and box.kind in _ONCE:
+                raise refuse("the AVIF says the same thing twice in its header")
+            inner[box.kind] = box
         for need in (b"pitm", b"iloc", b"iinf", b"iprp"):
             if need not in inner:
                 raise refuse("the header of the AVIF makes no sense")
@@ -94,14 +104,18 @@ class _Picture:
         return found
 
     def _data(self, box: Box, idat: Box | None) -> None:
-        """Every item's data must lie inside the file; the coded picture must not be larger than it says."""
-        for item, start, length in _Locations(self.reader, box).items():
+        """Every item's data must lie inside the file; no coded picture (a tile, a transparency) may be larger than the whole."""
+        for _, start, length in _Locations(self.reader, box).items():
             begin = start + (idat.start if idat is not None and start < idat.start and length <= idat.end - idat.start else 0)
             if start + length > self.reader.size:
                 raise refuse("the file is truncated: it ends before its contents do")
-            size = sequence_size(self.reader.upto(begin, min(length, 256)))
-            if size is not None and (size[0] > self.width or size[1] > self.height) and item == self.item:
-                raise refuse("the two headers of the AVIF disagree on its size")
+            self.check_coded(begin, length)
+
+    def check_coded(self, start: int, length: int) -> None:
+        """Refuse an AV1 stream whose pictures are larger than the file says."""
+        size = sequence_size(self.reader.upto(start, min(length, 256)))
+        if size is not None and (size[0] > self.width or size[1] > self.height):
+            raise refuse("the two headers of the AVIF disagree on its size")
 
 
 class _Locations:

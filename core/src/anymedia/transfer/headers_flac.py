@@ -26,7 +26,7 @@ _CRC16 = _table(0x8005, 16)
 def read_flac(reader: Reader, position: int = 0) -> Facts:
     """Return a FLAC's facts; ``position`` is where ``fLaC`` stands (behind an ID3 tag, if there is one)."""
     position += 4
-    hertz = samples = bits = 0
+    hertz = samples = bits = block = 0
     largest = 0
     last, first = False, True
     while not last:
@@ -36,6 +36,7 @@ def read_flac(reader: Reader, position: int = 0) -> Facts:
         if first != (kind == 0) or kind > 6 or position + length > reader.size or (first and length != 34):
             raise refuse("the header of the FLAC makes no sense, or it is truncated")
         if first:
+            block = reader.u16(position + 2)
             largest = int.from_bytes(reader.at(position + 7, 3), "big")
             packed = int.from_bytes(reader.at(position + 10, 8), "big")
             hertz, bits, samples = packed >> 44, (packed >> 36 & 31) + 1, packed & (1 << 36) - 1
@@ -43,14 +44,14 @@ def read_flac(reader: Reader, position: int = 0) -> Facts:
         position += length
     if not hertz or (reader.size > position and not _frame_head(reader.upto(position, 32))) or position >= reader.size:
         raise refuse("the FLAC holds no sound")
-    _check_last(reader, position, largest)
+    samples = max(samples, _reach_of(_last_frame(reader, position, largest), block))  # the header may say less, or nothing
     return Facts(
         format="flac",
         mime="audio/flac",
         kind="audio",
         size=reader.size,
         end=reader.size,
-        seconds=samples / hertz if samples else None,
+        seconds=samples / hertz,
         mode="flac",
         bits=bits,
     )
@@ -74,8 +75,24 @@ def _frame_head(data: bytes) -> int:
     return length + 1 if crc == data[length] else 0
 
 
-def _check_last(reader: Reader, first: int, largest: int) -> None:
-    """Find the frame that ends at the file's end: header and checksum right. Zero padding is no part of a FLAC."""
+def _reach_of(head: bytes, block: int) -> int:
+    """Return how many samples there are up to the end of a frame; ``block``: how many the frames of a fixed size have."""
+    length = _frame_head(head)
+    lead, extra = head[4], 0 if head[4] < 0x80 else 7 - (head[4] ^ 0xFF).bit_length()
+    number = lead if not extra else lead & (0x3F >> extra)
+    for byte in head[5 : 5 + extra]:
+        number = number << 6 | byte & 0x3F
+    code = head[2] >> 4
+    if code in {6, 7}:
+        own = int.from_bytes(head[5 + extra : 5 + extra + code - 5], "big") + 1
+    else:
+        own = 192 if code == 1 else 576 << code - 2 if code < 6 else 256 << code - 8
+    assert length
+    return own + (number if head[1] & 1 else number * block)
+
+
+def _last_frame(reader: Reader, first: int, largest: int) -> bytes:
+    """Return the head of the frame that ends at the file's end, header and checksum right. Zero padding is no part of a FLAC."""
     reach = min(reader.size - first, largest or _REACH, _REACH)
     tail = reader.at(reader.size - reach, reach)
     at, work = len(tail), 2 * _REACH
@@ -90,5 +107,5 @@ def _check_last(reader: Reader, first: int, largest: int) -> None:
         for byte in tail[at:-2]:
             crc = (crc << 8 & 0xFF00) ^ _CRC16[crc >> 8 ^ byte]
         if crc == int.from_bytes(tail[-2:], "big"):
-            return
+            return tail[at : at + 32]
     raise refuse("the FLAC is truncated, or something follows after its end")

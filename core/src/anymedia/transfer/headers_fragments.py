@@ -26,17 +26,21 @@ def fragment_seconds(reader: Reader, moofs: Iterable[_Part], defaults: dict[int,
         defaults: track number -> default sample duration, from ``trex``.
     """
     total: dict[int, int] = {}
+    samples = 0
     for moof in moofs:
         for kind, start, end in _inner(reader, moof.start, moof.end):
             if kind == b"traf":
-                number, units = _track_fragment(reader, start, end, defaults)
+                number, units, count = _track_fragment(reader, start, end, defaults)
                 total[number] = total.get(number, 0) + units
+                samples += count
+                if samples > reader.size:
+                    raise refuse("its header claims more pictures or sound than its data can hold")
     return total
 
 
 def _inner(reader: Reader, start: int, end: int) -> Iterable[tuple[bytes, int, int]]:
     while start < end:
-        reader.step()
+        reader.step(32)
         length, kind = reader.u32(start), reader.at(start + 4, 4)
         if length < 8 or start + length > end:
             raise refuse("a box in it is damaged")
@@ -44,8 +48,9 @@ def _inner(reader: Reader, start: int, end: int) -> Iterable[tuple[bytes, int, i
         start += length
 
 
-def _track_fragment(reader: Reader, start: int, end: int, defaults: dict[int, int]) -> tuple[int, int]:
-    number, default, units = 0, 0, 0
+def _track_fragment(reader: Reader, start: int, end: int, defaults: dict[int, int]) -> tuple[int, int, int]:
+    """Return a track's number, the time its fragment takes, and how many samples it has."""
+    number, default, units, samples = 0, 0, 0, 0
     for kind, at, stop in _inner(reader, start, end):
         if kind == b"tfhd":
             flags, number = reader.u32(at) & 0xFFFFFF, reader.u32(at + 4)
@@ -54,7 +59,8 @@ def _track_fragment(reader: Reader, start: int, end: int, defaults: dict[int, in
                 default = reader.u32(at + 8 + (8 if flags & 0x01 else 0) + (4 if flags & 0x02 else 0))
         elif kind == b"trun":
             units += _run(reader, at, stop, default)
-    return number, units
+            samples += reader.u32(at + 4)
+    return number, units, samples
 
 
 def _run(reader: Reader, at: int, stop: int, default: int) -> int:

@@ -16,7 +16,7 @@ def read_gif(reader: Reader) -> Facts:
     position = 13 + _table(flags)
     frames, transparent = 0, False
     while True:
-        reader.step()
+        reader.step(160)
         kind = reader.at(position, 1)[0]
         position += 1
         if kind == 0x3B:
@@ -70,10 +70,8 @@ def _frame(reader: Reader, position: int, width: int, height: int) -> int:
 def _sub_blocks(reader: Reader, position: int) -> tuple[int, int]:
     """Skip data sub-blocks; returns the position behind them and how many bytes they held."""
     total = 0
-    while True:
+    while length := reader.at(position, 1)[0]:
         reader.step()
-        length = reader.at(position, 1)[0]
         position += 1 + length
-        if not length:
-            return position, total
         total += length
+    return position + 1, total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 import attrs
@@ -9,7 +10,7 @@ import attrs
 from .headers_fragments import fragment_seconds
 from .headers_reader import Facts, Reader, refuse
 
-__all__ = ["Box", "boxes", "brands", "is_movie", "read_movie", "sequence_frames", "whole_file"]
+__all__ = ["Box", "boxes", "brands", "is_movie", "read_movie", "read_sequence", "whole_file"]
 
 #: What may stand at the top of a file; C2PA and the like come in ``uuid``.
 _TOP = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"uuid", b"meta", b"udta", b"sidx", b"ssix"}
@@ -19,6 +20,14 @@ _HEIC = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 #: Handlers of tracks of pictures: video, and an animated AVIF.
 _PICTURES = {b"vide", b"pict"}
 _LOCKED = {b"encv", b"enca", b"drmi", b"drms"}
+#: What must not stand twice in one place: a reader that takes the last and one that takes the first would see two files.
+_ONCE = {b"mvhd", b"mvex", b"tkhd", b"edts", b"elst", b"mdia", b"mdhd", b"hdlr", b"minf", b"dinf", b"dref", b"stbl", b"stsd"}
+_ONCE |= {b"stts", b"stsz", b"stz2", b"stsc", b"stco", b"co64"}
+#: Edits of a track; and samples times edits, since a list of edits multiplies the entries that a reader keeps in memory.
+_MOST_EDITS, _MOST_ENTRIES = 10_000, 20_000_000
+_PATCHWORK = "the video is cut together from far too many pieces"
+#: So many bytes have a box and what is in it, at least, on average over a file.
+_BOX = 32
 
 
 @attrs.frozen
@@ -33,7 +42,7 @@ class Box:
 def boxes(reader: Reader, start: int, end: int, *, top: bool = False) -> Iterator[Box]:
     """Walk the boxes that fill ``start`` to ``end`` exactly; only a file's last ``mdat`` may leave its length open."""
     while start < end:
-        reader.step()
+        reader.step(_BOX)
         if end - start < 8:
             if not top and reader.zeros(start, end):
                 return  # QuickTime ends a list of atoms with four zero bytes
@@ -95,12 +104,28 @@ def read_movie(reader: Reader) -> Facts:
     return _facts(reader, _Movie(reader, movie, moofs), mov=major in {b"", b"qt  "})
 
 
-def sequence_frames(reader: Reader) -> int:
-    """Return how many pictures the tracks of an animated AVIF hold, at least 1."""
+@attrs.frozen
+class Sequence:
+    """The moving part of an animated AVIF: how many pictures, their largest size, where the first ones lie in the file."""
+
+    frames: int
+    width: int
+    height: int
+    first: tuple[int, ...]
+
+
+def read_sequence(reader: Reader) -> Sequence | None:
+    """Return what the tracks of an animated AVIF hold; None where there are none."""
     for box in boxes(reader, 0, reader.size, top=True):
         if box.kind == b"moov":
-            return max([1, *(t.samples for t in _Movie(reader, box, []).tracks)])
-    return 1
+            tracks = _Movie(reader, box, []).tracks
+            return Sequence(
+                frames=max([1, *(t.samples for t in tracks)]),
+                width=max([0, *(t.width for t in tracks)]),
+                height=max([0, *(t.height for t in tracks)]),
+                first=tuple(t.first for t in tracks if t.first),
+            )
+    return None
 
 
 def _facts(reader: Reader, movie: _Movie, *, mov: bool) -> Facts:
@@ -113,7 +138,7 @@ def _facts(reader: Reader, movie: _Movie, *, mov: bool) -> Facts:
     if not videos:
         name, mime = ("mov", "video/quicktime") if mov else ("m4a", "audio/mp4")
         return Facts(format=name, mime=mime, kind="audio", size=size, end=size, seconds=movie.seconds, mode=codec)
-    main = videos[0]
+    main = max(videos, key=lambda t: t.width * t.height)  # whichever a decoder takes, it is not larger
     name, mime = ("mov", "video/quicktime") if mov else ("mp4", "video/mp4")
     return Facts(
         format=name,
@@ -141,6 +166,9 @@ class _Track:
     duration: int = 0
     samples: int = 0
     number: int = 0
+    first: int = 0  # where its first sample lies
+    edits: int = 0
+    edited: int = 0  # in the units of the movie
 
 
 class _Movie:
@@ -151,7 +179,8 @@ class _Movie:
         self.tracks: list[_Track] = []
         self.seconds = 0.0
         defaults: dict[int, int] = {}
-        for box in boxes(reader, movie.start, movie.end):
+        scale = 0
+        for box in self._inside(movie):
             if box.kind == b"mvhd":
                 scale, duration = self._times(box)
                 self.seconds = max(self.seconds, duration / scale if scale else 0.0)
@@ -167,8 +196,26 @@ class _Movie:
             raise refuse("the video has too many tracks")
         units = fragment_seconds(reader, moofs, defaults) if moofs else {}
         for track in self.tracks:
+            self._believable(track)
             if track.handler in _PICTURES | {b"soun"} and track.scale:
                 self.seconds = max(self.seconds, (track.duration + units.get(track.number, 0)) / track.scale)
+            if track.edited and scale:
+                self.seconds = max(self.seconds, track.edited / scale)
+
+    def _inside(self, outer: Box) -> Iterator[Box]:
+        """Walk a box's inner boxes, of which some may stand there only once."""
+        seen: set[bytes] = set()
+        for box in boxes(self.reader, outer.start, outer.end):
+            if box.kind in seen and box.kind in _ONCE:
+                raise refuse("the video says the same thing twice in its header")
+            seen.add(box.kind)
+            yield box
+
+    def _believable(self, track: _Track) -> None:
+        if track.samples > self.reader.size:
+            raise refuse("its header claims more pictures or sound than its data can hold")
+        if track.edits * track.samples > _MOST_ENTRIES:
+            raise refuse(_PATCHWORK)
 
     def _times(self, box: Box) -> tuple[int, int]:
         """Return (units per second, duration in units) of an ``mvhd`` or ``mdhd``; an unknown duration is 0."""
@@ -180,35 +227,48 @@ class _Movie:
 
     def _track(self, outer: Box) -> _Track:
         track = _Track()
-        for box in boxes(self.reader, outer.start, outer.end):
+        for box in self._inside(outer):
             if box.kind == b"tkhd":
                 wide = self.reader.at(box.start, 1) == b"\1"
                 track.number = self.reader.u32(box.start + (20 if wide else 12))
                 track.orientation = self._rotation(box.start + (52 if wide else 40))
             elif box.kind == b"mdia":
                 self._media(track, box)
+            elif box.kind == b"edts":
+                for inner in self._inside(box):
+                    if inner.kind == b"elst":
+                        self._edits(track, inner)
         return track
+
+    def _edits(self, track: _Track, box: Box) -> None:
+        """Add up the edits: what is played may be more than what is there."""
+        wide = self.reader.at(box.start, 1) == b"\1"
+        track.edits = self.reader.u32(box.start + 4)
+        if track.edits > _MOST_EDITS:
+            raise refuse(_PATCHWORK)
+        for first, *_ in self._table(box, track.edits, ">Qqi" if wide else ">Iii"):
+            track.edited += first if first != (2**64 - 1 if wide else 2**32 - 1) else 0
 
     def _rotation(self, at: int) -> int:
         a, b, c, d = (int.from_bytes(self.reader.at(at + i, 4), "big", signed=True) >> 16 for i in (0, 4, 12, 16))
         return {(0, 1, -1, 0): 6, (-1, 0, 0, -1): 3, (0, -1, 1, 0): 8}.get((a, b, c, d), 1)
 
     def _media(self, track: _Track, outer: Box) -> None:
-        inner = {box.kind: box for box in boxes(self.reader, outer.start, outer.end)}
+        inner = {box.kind: box for box in self._inside(outer)}
         if b"hdlr" in inner:
             track.handler = self.reader.at(inner[b"hdlr"].start + 8, 4)
         if b"mdhd" in inner:
             track.scale, track.duration = self._times(inner[b"mdhd"])
         if b"minf" not in inner:
             return
-        for box in boxes(self.reader, inner[b"minf"].start, inner[b"minf"].end):
+        for box in self._inside(inner[b"minf"]):
             if box.kind == b"dinf":
                 self._references(box)
             elif box.kind == b"stbl":
                 self._samples(track, box)
 
     def _references(self, outer: Box) -> None:
-        for box in boxes(self.reader, outer.start, outer.end):
+        for box in self._inside(outer):
             if box.kind != b"dref":
                 continue
             for entry in boxes(self.reader, box.start + 8, box.end):
@@ -216,40 +276,50 @@ class _Movie:
                     raise refuse("the video's data are in another file, to which it points")
 
     def _samples(self, track: _Track, outer: Box) -> None:
-        for box in boxes(self.reader, outer.start, outer.end):
+        for box in self._inside(outer):
             if box.kind == b"stsd":
-                entry = next(boxes(self.reader, box.start + 8, box.end), None)
-                if entry is None:
-                    continue
-                track.codec = entry.kind
-                if entry.kind in _LOCKED:
-                    raise refuse("the video is copy-protected")
-                if track.handler in _PICTURES:
-                    track.width, track.height = self.reader.u16(entry.start + 24), self.reader.u16(entry.start + 26)
-                    if not track.width or not track.height:
-                        raise refuse("the video does not say how large its picture is")
+                for entry in boxes(self.reader, box.start + 8, box.end):
+                    self._entry(track, entry)
             elif box.kind == b"stts":
                 self._clock(track, box)
             elif box.kind in {b"stco", b"co64"}:
-                self._offsets(box, 4 if box.kind == b"stco" else 8)
+                self._offsets(track, box, 4 if box.kind == b"stco" else 8)
+
+    def _entry(self, track: _Track, entry: Box) -> None:
+        """Read one of the forms in which a track's samples are coded; as a rule there is just one."""
+        track.codec = track.codec or entry.kind
+        if entry.kind in _LOCKED:
+            raise refuse("the video is copy-protected")
+        if track.handler in _PICTURES:
+            width, height = self.reader.u16(entry.start + 24), self.reader.u16(entry.start + 26)
+            if not width or not height:
+                raise refuse("the video does not say how large its picture is")
+            track.width, track.height = max(track.width, width), max(track.height, height)
 
     def _clock(self, track: _Track, box: Box) -> None:
         """Add up the samples' own durations: a header may claim less than there is."""
-        total, count = 0, self.reader.u32(box.start + 4)
-        if box.start + 8 + 8 * count > box.end:
-            raise refuse("a table in the video is damaged")
-        for index in range(count):
-            self.reader.step(4)
-            samples = self.reader.u32(box.start + 8 + 8 * index)
+        total = 0
+        for samples, units in self._table(box, self.reader.u32(box.start + 4), ">II"):
             track.samples += samples
-            total += samples * self.reader.u32(box.start + 12 + 8 * index)
+            total += samples * units
         track.duration = max(track.duration, total)
 
-    def _offsets(self, box: Box, width: int) -> None:
+    def _table(self, box: Box, count: int, form: str) -> Iterator[tuple[int, ...]]:
+        """Yield a table's rows, from behind its version and its count."""
+        width, position = struct.calcsize(form), box.start + 8
+        if position + width * count > box.end:
+            raise refuse("a table in the video is damaged")
+        while count:
+            rows = min(count, 4096)
+            yield from struct.iter_unpack(form, self.reader.at(position, rows * width))
+            position, count = position + rows * width, count - rows
+
+    def _offsets(self, track: _Track, box: Box, width: int) -> None:
         """The data that the tables point to must be in the file."""
         count = self.reader.u32(box.start + 4)
         if box.start + 8 + width * count > box.end:
             raise refuse("a table in the video is damaged")
-        for index in {0, count - 1} if count else ():
-            if int.from_bytes(self.reader.at(box.start + 8 + width * index, width), "big") >= self.reader.size:
+        for index in (count - 1, 0) if count else ():
+            track.first = int.from_bytes(self.reader.at(box.start + 8 + width * index, width), "big")
+            if track.first >= self.reader.size:
                 raise refuse("the file is truncated: it ends before its contents do")

@@ -19,6 +19,8 @@ _FRAMES = {0xC0, 0xC1, 0xC2}
 _ODD_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _WINDOW = 64 * 1024
+#: Encoders write ten or so; each may make a decoder go over the whole picture once more, for a few bytes.
+_MOST_SCANS = 100
 _TOO_ODD = "the JPEG is of a kind that few programs read (lossless, arithmetic or 12 bit)"
 
 
@@ -49,7 +51,7 @@ class _Walk:
         self.end = 0
         self.width = self.height = self.components = 0
         self.orientation = 1
-        self._scanned = 0
+        self._scanned = self._scans = 0
         self._blocks_per_byte = 4
 
     def run(self) -> None:
@@ -104,6 +106,9 @@ class _Walk:
     def _scan(self, position: int) -> int:
         """Return where the scan's data end: at the next marker that is neither stuffing nor a restart."""
         begin = position
+        self._scans += 1
+        if self._scans > _MOST_SCANS:
+            raise refuse("the JPEG goes over its picture far too often", "save it as an ordinary JPEG")
         while True:
             part = self.reader.upto(position, _WINDOW)
             found = _MARKER.search(part)

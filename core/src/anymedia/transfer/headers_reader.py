@@ -18,6 +18,10 @@ Kind = Literal["image", "video", "audio"]
 _WINDOW = 64 * 1024
 #: No single read is larger than this; whatever is larger is walked in steps.
 MAX_READ = 1024 * 1024
+#: Bytes by which parts may be smaller, all together, than the step of each is worth.
+_FREE = 96_000
+#: So many parts has no file of the longest running time that is taken; walking them is a matter of seconds.
+_MOST_PARTS = 2_000_000
 
 
 @attrs.frozen(kw_only=True)
@@ -99,6 +103,7 @@ class Reader:
         self._start = 0
         self._window = b""
         self._steps = 0
+        self._parts = 0
 
     def upto(self, position: int, count: int) -> bytes:
         """Return ``count`` bytes from ``position``, or fewer where the file ends."""
@@ -144,7 +149,8 @@ class Reader:
     def step(self, worth: int = 64) -> None:
         """Count one chunk, box or frame; ``worth`` is how many bytes such a one has at least, on average over a file."""
         self._steps += worth
-        if self._steps > 320_000 + self.size:
+        self._parts += 1
+        if self._steps > _FREE + self.size or self._parts > _MOST_PARTS:
             raise refuse("it consists of far too many tiny parts")
 
     def zeros(self, start: int, end: int) -> bool:

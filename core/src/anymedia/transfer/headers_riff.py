@@ -10,8 +10,9 @@ from .headers_reader import Facts, Reader, refuse
 __all__ = ["read_riff"]
 
 _ANIMATION, _ALPHA = 0x02, 0x10
-#: What streaming writers (and some speech services) put where they cannot know a length yet.
-_UNKNOWN = {0xFFFFFFFF, 0x7FFFFFFF}
+#: Streaming writers (and some speech services) put the largest number of 32 or of 31 bits, or a little less, where
+#: they cannot know a length yet; so a length from here on that the file does not have is none.
+_UNKNOWN = 0x7FFF_0000
 _WAV_CODECS = {1: "pcm", 3: "float", 6: "alaw", 7: "mulaw"}
 
 
@@ -135,7 +136,7 @@ def _bitstream(reader: Reader, name: bytes, start: int, length: int) -> tuple[in
 
 def _read_wav(reader: Reader) -> Facts:
     claimed = reader.le32(4)
-    streamed = claimed in _UNKNOWN or claimed == 0
+    streamed = claimed == 0 or (claimed >= _UNKNOWN and claimed + 8 > reader.size)
     end = reader.size if streamed else claimed + 8
     if end > reader.size:
         raise refuse("the file is truncated: it ends before its contents do")
@@ -148,7 +149,7 @@ def _read_wav(reader: Reader) -> Facts:
         name, length, start = reader.at(position, 4), reader.le32(position + 4), position + 8
         if not all(32 <= c < 127 for c in name):
             raise refuse("a chunk of the WAV is damaged")
-        if name == b"data" and (length in _UNKNOWN or (length == 0 and streamed)):
+        if name == b"data" and ((length >= _UNKNOWN and start + length > end) or (length == 0 and streamed)):
             length = end - start
         if start + length > end:
             raise refuse("the file is truncated: it ends before its contents do")

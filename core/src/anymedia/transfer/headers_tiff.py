@@ -11,7 +11,9 @@ _MOST = 256 * 1024
 _SUB_DIRECTORIES = {330, 34665, 34853, 40965}
 _PACKINGS = {1, 5, 7, 8, 32773, 32946, 2, 3, 4, 50000, 50001, 34925}
 #: The tags whose values are kept; all others are only measured.
-_KEPT = {256, 257, 258, 259, 262, 273, 274, 277, 279, 324, 325, 513, 514} | _SUB_DIRECTORIES
+_KEPT = {256, 257, 258, 259, 262, 273, 274, 277, 279, 322, 323, 324, 325, 513, 514} | _SUB_DIRECTORIES
+#: A tile of so many pixels is never too large; decoders hold a whole one in memory, whatever of it is picture.
+_TILE = 4_194_304
 #: Slack that writers leave behind the last part for alignment.
 _SLACK = 16
 
@@ -30,6 +32,8 @@ def read_tiff(reader: Reader) -> Facts:
     if not 1 <= samples <= 8 or not 1 <= bits <= 32:
         raise refuse("the header of the TIFF makes no sense")
     need = height * ((width * samples * bits + 7) // 8)
+    if page.one(322, 0) * page.one(323, 0) > max(4 * width * height, _TILE):
+        raise refuse("the tiles of the TIFF are far larger than its picture")
     if not page.data or (packing == 1 and need > page.data):
         raise refuse("its header claims more pixels than its data can hold")
     if packing in {5, 7, 8, 32773, 32946} and need > 4096 * page.data:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 import attrs
 
@@ -16,6 +17,8 @@ _TOP = {_INFO, _TRACKS, _CLUSTER, 0x114D9B74, 0x1C53BB6B, 0x1254C367, 0x1043A770
 _ATTACHMENTS = 0x1941A469
 _CODECS = {b"V_VP8", b"V_VP9", b"V_AV1", b"A_OPUS", b"A_VORBIS"}
 _OPEN = -1
+#: So many bytes has a block, with its head, at least, on average over a file.
+_BLOCK = 8
 
 
 def read_webm(reader: Reader) -> Facts:
@@ -48,9 +51,9 @@ class _Element:
     end: int
 
 
-def _element(reader: Reader, position: int) -> _Element:
+def _element(reader: Reader, position: int, worth: int = 64) -> _Element:
     """Read an element's head; ``end`` is -1 where its length was left open (live recordings)."""
-    reader.step(8)
+    reader.step(worth)
     first = reader.at(position, 1)[0]
     width = 9 - first.bit_length()
     if width > 4:
@@ -125,15 +128,14 @@ class _Walk:
             mode=codec,
         )
 
-    def _children(self, outer: _Element) -> list[_Element]:
-        found, position = [], outer.start
+    def _children(self, outer: _Element, worth: int = 64) -> Iterator[_Element]:
+        position = outer.start
         while position < outer.end:
-            inner = _element(self.reader, position)
+            inner = _element(self.reader, position, worth)
             if inner.end == _OPEN or inner.end > outer.end:
                 raise refuse("a part of the WebM is damaged")
-            found.append(inner)
+            yield inner
             position = inner.end
-        return found
 
     def _number(self, element: _Element) -> int:
         if element.end - element.start > 8:
@@ -175,7 +177,7 @@ class _Walk:
         position, begin = cluster.start, 0
         limit = end if cluster.end == _OPEN else cluster.end
         while position < limit:
-            element = _element(self.reader, position)
+            element = _element(self.reader, position, _BLOCK)
             if cluster.end == _OPEN and element.number in _TOP - {0xEC, 0xBF}:
                 return position
             if element.end == _OPEN or element.end > limit:
@@ -186,7 +188,7 @@ class _Walk:
             elif element.number == 0xA3:
                 self._block(element, begin)
             elif element.number == 0xA0:
-                for inner in self._children(element):
+                for inner in self._children(element, _BLOCK):
                     if inner.number == 0xA1:
                         self._block(inner, begin)
             elif element.number not in {0xA7, 0xAB, 0xEC, 0xBF, 0x5854, 0xAF}:

@@ -24,6 +24,8 @@ __all__ = ["LARGE_PIXELS", "run_apart", "run_apart_async", "run_on_bytes"]
 LARGE_PIXELS = 40_000_000
 #: Address space of the child, in bytes: 89 million pixels in a few copies, or a video decoder with its threads.
 _MEMORY = 6 * 1024**3
+#: Most bytes that what is made may have on the disk.
+_DISK = 4 * 1024**3
 _MARK = "anymedia-report:"
 _KEPT_ENVIRONMENT = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "TEMP", "TMP", "LANG", "LC_ALL")
 _TOO_MUCH = "decoding it takes more memory or time than is allowed, or its decoder broke down"
@@ -111,6 +113,8 @@ def _limit(seconds: int) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_CPU)
     busy = seconds * max(1, os.cpu_count() or 1)
     resource.setrlimit(resource.RLIMIT_CPU, (busy if most == resource.RLIM_INFINITY else min(busy, most), most))
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_DISK if most == resource.RLIM_INFINITY else min(_DISK, most), most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
@@ -164,6 +168,9 @@ _WORK: dict[str, Callable[[BinaryIO, BinaryIO, Mapping[str, Any]], dict[str, Any
 def _main() -> None:
     work, args, seconds = sys.argv[1:4]
     _limit(int(seconds))
+    words = os.fdopen(os.dup(2), "w")
+    with Path(os.devnull).open("wb") as nowhere:  # decoders warn there, in a file's own words and without end
+        os.dup2(nowhere.fileno(), 2)
     try:
         with os.fdopen(0, "rb") as source, os.fdopen(os.dup(1), "wb") as sink:
             report = _WORK[work](source, sink, json.loads(args))
@@ -172,8 +179,8 @@ def _main() -> None:
         report = {"error": error.code, **error.to_json()}
     except MemoryError:
         report = {"error": "memory", "message": _TOO_MUCH, "fix": ""}
-    sys.stderr.write(f"\n{_MARK}{json.dumps(report)}\n")
-    sys.stderr.flush()
+    words.write(f"\n{_MARK}{json.dumps(report)}\n")
+    words.flush()
 
 
 if __name__ == "__main__":

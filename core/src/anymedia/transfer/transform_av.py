@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any, BinaryIO
 
 from ..errors import InvalidRequest, UnsupportedInput
+from .headers_reader import Limits
 
 __all__ = ["AUDIO_TARGETS", "VIDEO_TARGETS", "last_frame_of", "need_av", "transcode_stream"]
 
@@ -54,7 +55,22 @@ def _open(source: BinaryIO, fmt: str, pcm_rate: int) -> Any:
     options = {"protocol_whitelist": "file,pipe"}
     if fmt == "pcm":
         options |= {"sample_rate": str(pcm_rate), "ch_layout": "mono"}
-    return need_av().open(source, "r", format=_DEMUXERS.get(fmt, fmt), options=options)
+    file = need_av().open(source, "r", format=_DEMUXERS.get(fmt, fmt), options=options)
+    try:
+        for stream in file.streams.video:
+            _bound(stream.codec_context)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _bound(context: Any) -> None:
+    """Hold the coded picture to the size that the guard lets in: what the file around it says may be less."""
+    most = Limits().pixels
+    if context.width * context.height > most:
+        raise InvalidRequest(f"its picture has {context.width} x {context.height} pixels, more than is taken")
+    context.options = {"max_pixels": str(most)}  # it may grow later on
 
 
 def transcode_stream(source: BinaryIO, sink: BinaryIO, from_format: str, to_format: str, quality: int | None, pcm_rate: int) -> list[str]:

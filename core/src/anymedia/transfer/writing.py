@@ -23,7 +23,7 @@ from ..errors import MediaError
 from .paths import OutputTarget
 from .walk import Directory, explain, show_path
 
-__all__ = ["Writer", "part_name"]
+__all__ = ["CannotWrite", "Writer", "hidden_prefix", "part_name"]
 
 #: How the names of all our temporaries begin.
 _HIDDEN = ".anymedia-"
@@ -35,10 +35,21 @@ _MOST_NAMES = 100_000
 _umask_lock = threading.Lock()
 
 
+def hidden_prefix(call_id: str) -> str:
+    """Return how the names of all files begin that lie beside a call's place until it is closed."""
+    safe = call_id if re.fullmatch(r"[A-Za-z0-9_-]{1,80}", call_id) else hashlib.sha256(call_id.encode()).hexdigest()[:32]
+    return f"{_HIDDEN}{safe}-"
+
+
 def part_name(call_id: str, index: int) -> str:
     """Return the name of the temporary file of one piece of a call."""
-    safe = call_id if re.fullmatch(r"[A-Za-z0-9_-]{1,80}", call_id) else hashlib.sha256(call_id.encode()).hexdigest()[:32]
-    return f".anymedia-{safe}-{index}.part"
+    return f"{hidden_prefix(call_id)}{index}.part"
+
+
+class CannotWrite(MediaError):
+    """The disk does not take a file."""
+
+    code = "cannot_write"
 
 
 class Writer:
@@ -122,9 +133,14 @@ class Writer:
         if not owned or not _lock(fd) or not self._is_still(fd):
             os.close(fd)
             return self._make_other()
-        if os.fstat(fd).st_nlink > 1:
-            # It has its final name already: the call died between naming it and dropping the temporary name.
-            self.finished = next((name for name in self._opened.names_of(info) if not name.startswith(_HIDDEN)), None)
+        if (links := os.fstat(fd).st_nlink) > 1:
+            # It has its final name already: the call ended between naming it and dropping the temporary name.
+            names = list(self._opened.names_of(info))
+            self.finished = next((name for name in names if not name.startswith(_HIDDEN)), None)
+            if self.finished is None and len(names) < links:  # somebody has moved it away: it is theirs now
+                self._opened.unlink(self._part)
+                os.close(fd)
+                return self._make()
         self._fd = fd
         self._read_back()
         return fd
@@ -185,6 +201,7 @@ class Writer:
             MediaError: the disk does not take it.
         """
         try:
+            os.fsync(self._fd)  # before anybody writes down that it is here
             if self._opened.exists(name):
                 if os.path.samestat(self._opened.lstat(name), os.fstat(self._fd)):
                     return self._opened.path / name
@@ -198,6 +215,8 @@ class Writer:
                 with os.fdopen(fd, "wb") as copy, self.reading() as source:
                     source.seek(0)
                     shutil.copyfileobj(source, copy)
+                    copy.flush()
+                    os.fsync(copy.fileno())
                 os.lseek(self._fd, 0, os.SEEK_END)
         except OSError as error:
             raise self._failed(error) from None
@@ -211,8 +230,11 @@ class Writer:
         os.lseek(self._fd, 0, os.SEEK_SET)
         self._hash, self.size = hashlib.sha256(), 0
 
-    def commit(self, *, suffix: str = "") -> Path:
+    def commit(self, *, suffix: str = "", keep_part: bool = False) -> Path:
         """Make it durable and give it its name, counted up where that is taken meanwhile; return its path.
+
+        With ``keep_part`` the temporary name stays, for the caller to remove once it is written down that the file is
+        there: whoever takes the call up before that finds the file by it, and makes no second one.
 
         What was paid for is never lost to a name clash, so a file that exists is an error only beforehand
         (`OutputTarget.check`).
@@ -225,7 +247,8 @@ class Writer:
             if hasattr(os, "fchmod"):
                 os.fchmod(self._fd, 0o666 & ~_umask())
             name = self.finished or self._name_it(suffix)
-            self._opened.unlink(self._part)
+            if not keep_part:
+                self._opened.unlink(self._part)
             self._opened.sync()
         except OSError as error:
             raise self._failed(error) from None
@@ -283,7 +306,7 @@ class Writer:
 
     def _failed(self, error: OSError) -> MediaError:
         where = show_path(self._target.folder)
-        return MediaError(f"The file could not be written: {where} {explain(error)}.", fix="Make room or choose another directory.")
+        return CannotWrite(f"The file could not be written: {where} {explain(error)}.", fix="Make room or choose another directory.")
 
     def abort(self) -> None:
         """Close and remove the temporary; harmless after `commit`."""

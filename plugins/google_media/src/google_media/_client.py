@@ -2,7 +2,7 @@
 
 - ``HttpRetryOptions(attempts=1)``: without it the interactions client makes five attempts, and the classic one, on
   aiohttp, sends a POST again when the connection breaks (google-genai 3.4, ``_api_client.py`` and ``_gaos/google_genai.py``).
-- Redirects are off for both transports: the SDK would take the key and the body along to wherever they point.
+- Redirects are off for both transports, uploads included: the SDK would take the key and the body along to wherever they point.
 - ``automatic_continuation=False`` goes with every call that is waited for: else one call may become several billed ones.
 """
 
@@ -17,7 +17,7 @@ import attrs
 
 from anymedia.context import Context
 
-from ._errors import translated
+from ._errors import bad_answer, translated
 
 if TYPE_CHECKING:
     from google.genai import Client
@@ -99,14 +99,16 @@ def _make(context: Context) -> Connection:
     from google import genai
     from google.genai import types
 
-    session = _session()
+    # A proxy of the environment sees nothing of what is encrypted; without encryption it would be given the key.
+    trusting = not str(context.settings.get("base_url") or "").lower().startswith("http:")
+    session = _session(trusting)
     options = types.HttpOptions(
         aiohttp_client=session,
         base_url=context.settings.get("base_url"),
         api_version=context.settings.get("api_version"),
         retry_options=types.HttpRetryOptions(attempts=1),
         # The one name is httpx2's, the other aiohttp's; the SDK gives each transport what it knows.
-        async_client_args={"follow_redirects": False, "allow_redirects": False},
+        async_client_args={"follow_redirects": False, "allow_redirects": False, "trust_env": trusting},
     )
     credentials = None
     if on_agent_platform(context):
@@ -126,13 +128,21 @@ def _make(context: Context) -> Connection:
     )
 
 
-def _session() -> Any:
+def _session(trusting: bool) -> Any:
     """Return the session of the classic calls: the SDK would make its own in the middle of a submit, and warn about it there."""
     try:
         import aiohttp
     except ImportError:
         return None  # the SDK then uses httpx2 for all calls
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), trust_env=True, read_bufsize=1 << 22)
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(_refuse_redirect)
+    connector = aiohttp.TCPConnector(limit=0)
+    return aiohttp.ClientSession(connector=connector, trust_env=trusting, read_bufsize=1 << 22, trace_configs=[trace])
+
+
+async def _refuse_redirect(*_: Any) -> None:
+    """Stop before a redirect is followed: uploads are sent without the SDK's ``async_client_args``."""
+    raise bad_answer("it is a redirect, and none is followed")
 
 
 def _key(context: Context) -> str:

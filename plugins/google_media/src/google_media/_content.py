@@ -16,7 +16,7 @@ from anymedia.errors import UnknownContinuation
 from anymedia.requests import Continuation
 from anymedia.results import ContinuationData, Outcome, Piece
 
-from ._client import call_options, connect
+from ._client import call_options, connect, on_agent_platform
 from ._errors import translated
 from ._recipes import Message
 from ._refusals import blocked, no_media
@@ -42,18 +42,18 @@ async def draw(message: Message, context: Context, config: Mapping[str, Any], co
     contents = [*_history(earlier, continuation, context), _turn("user", [*_pictures(message), _text(message.text)])]
     response, candidate = await ask(contents, context, {"response_modalities": ["TEXT", "IMAGE"], **config})
     parts = _final_parts(candidate)
-    found = next((p for p in reversed(parts) if _is(p, "image/")), None)
     words = " ".join(p.text for p in parts if p.text)
-    if found is None:
+    pictures = [p for p in parts if _is(p, "image/")]
+    if not pictures:
         raise no_media(context, candidate, words, "image", response.response_id)
-    now = {"said": message.text, "answer": [_kept(p, is_file=p is found) for p in parts if p.text or p is found]}
-    piece = Piece(
-        data=found.inline_data.data,
-        mime=found.inline_data.mime_type,
-        text=words or None,
-        continuation=ContinuationData(data={"chat": [*earlier, now]}),
-    )
-    return Outcome(pieces=(piece,), usage=_usage(response), request_id=response.response_id)
+    pieces: list[Piece] = []
+    for picture in pictures:  # one as a rule; whoever goes on from one of several goes on from that one
+        told = [p for p in parts if p is picture or (p.inline_data is None and (p.text or p.thought_signature))]
+        kept = [_kept(p, is_file=p is picture) for p in told]
+        chat = ContinuationData(data={"chat": [*earlier, {"said": message.text, "answer": kept}]})
+        blob = picture.inline_data
+        pieces.append(Piece(data=blob.data, mime=blob.mime_type, text=None if pieces else words or None, continuation=chat))
+    return Outcome(pieces=tuple(pieces), usage=_usage(response), request_id=response.response_id)
 
 
 async def ask(contents: Any, context: Context, config: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -65,7 +65,8 @@ async def ask(contents: Any, context: Context, config: Mapping[str, Any]) -> tup
     from google.genai import types
 
     connection = await connect(context)
-    store: dict[str, Any] = {"store": False} if context.settings.get("store") is False else {}
+    # Only the Gemini API keeps such calls, and only there is the field known: the SDK refuses it elsewhere.
+    store: dict[str, Any] = {} if on_agent_platform(context) or context.settings.get("store") is not False else {"store": False}
     # automatic_continuation would send the same prompt again, billed each time.
     made = types.GenerateContentConfig(automatic_continuation=False, http_options=call_options(context), **store, **config)
     async with context.submission():
@@ -111,7 +112,7 @@ def _turn(role: str, parts: Iterable[Any]) -> Any:
 
 
 def _kept(part: Any, *, is_file: bool) -> dict[str, Any]:
-    kept: dict[str, Any] = {"file": None} if is_file else {"text": part.text}
+    kept: dict[str, Any] = {"file": None} if is_file else {"text": part.text or ""}
     if part.thought_signature:
         kept["signature"] = base64.b64encode(part.thought_signature).decode()
     return kept

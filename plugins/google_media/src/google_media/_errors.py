@@ -32,10 +32,13 @@ from anymedia.errors import (
     UnknownContinuation,
     UnknownModel,
 )
+from anymedia.http import retry_after
 from anymedia.redaction import clean_text
 
-__all__ = ["BY_EXCEPTION", "BY_REASON", "BY_STATUS", "Answered", "Kind", "bad_answer", "from_answer", "translated"]
+__all__ = ["BY_EXCEPTION", "BY_REASON", "BY_STATUS", "About", "Answered", "Kind", "bad_answer", "from_answer", "translated"]
 
+#: What a request names that may be gone: a model; a turn before this one; a job.
+About = Literal["model", "turn", "job"]
 Kind = Literal["auth", "billing", "rate", "content", "missing", "invalid", "broken", "no_answer", "bad_answer"]
 
 #: ``reason`` of a google.rpc.ErrorInfo in the details -> kind.
@@ -105,14 +108,14 @@ class Answered:
 
 
 @contextlib.contextmanager
-def translated(context: Context) -> Iterator[None]:
+def translated(context: Context, about: About = "model") -> Iterator[None]:
     """Turn whatever the SDK, its transports and its credentials raise into our errors; belongs inside ``context.submission()``."""
     try:
         yield
     except MediaError:
         raise
     except Exception as error:
-        found = _translate(error, context)
+        found = _translate(error, context, about)
         if found is None:
             raise
         raise found from error
@@ -125,13 +128,13 @@ def bad_answer(why: str, *, request_id: str | None = None) -> BadBackendResponse
     return error
 
 
-def _translate(error: Exception, context: Context) -> MediaError | None:
+def _translate(error: Exception, context: Context, about: About) -> MediaError | None:
     name = _known_name(error)
     if _is_auth_library(error):
         return _no_token(error, context)
     status = _status_of(error)
     if status is not None and name not in {"APIResponseValidationError", "ResponseValidationError"}:
-        return from_answer(_read(error, status), context)
+        return from_answer(_read(error, status), context, about)
     if name is None:
         return _no_answer(error, context) if isinstance(error, OSError) or _of_transport(error) else None
     if type(error) is ValueError and "supported in" in str(error):
@@ -212,20 +215,18 @@ def _retry_after(details: list[Mapping[str, Any]], headers: Mapping[str, str]) -
         found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)s", str(detail.get("retryDelay", "")))
         if found:
             return float(found[1])
-    with contextlib.suppress(KeyError, ValueError):
-        return max(0.0, float(headers["retry-after"]))
-    return None
+    return retry_after(headers)
 
 
-def from_answer(answered: Answered, context: Context) -> MediaError:
+def from_answer(answered: Answered, context: Context, about: About = "model") -> MediaError:
     """Return the error for an answered rejection; all but a broken server's are ``refused``."""
-    error = _from_answer(answered, context)
+    error = _from_answer(answered, context, about)
     if isinstance(error, BackendError):
         error.status = answered.status
     return error
 
 
-def _from_answer(answered: Answered, context: Context) -> MediaError:
+def _from_answer(answered: Answered, context: Context, about: About) -> MediaError:
     said = clean_text(answered.message) or "it gave no reason"
     who = f"'{context.backend}/{context.model}'" if context.model else f"'{context.backend}'"
     known: dict[str, Any] = {"request_id": answered.request_id, "delivery": "refused"}
@@ -241,6 +242,12 @@ def _from_answer(answered: Answered, context: Context) -> MediaError:
         fix = "change the prompt or the inputs; the same again will be refused again"
         reason = clean_text(answered.reason, 60) or "safety"
         return ContentRefused(f"the safety system of {who} refused the request: {said}", reason=reason, fix=fix, **known)
+    if about == "turn" and _is_lost_turn(answered):
+        return UnknownContinuation(
+            f"{who} does not know the earlier turn any more: {said}", fix="give the earlier file as an input instead"
+        )
+    if answered.kind == "missing" and about == "job":
+        return BackendError(f"{who} does not know this job: {said}", request_id=answered.request_id)
     if answered.kind == "missing":
         return _missing(context, who, said)
     if answered.kind == "invalid":
@@ -251,11 +258,14 @@ def _from_answer(answered: Answered, context: Context) -> MediaError:
     return BackendUnavailable(f"{who} failed: {said}", request_id=answered.request_id, retry_after=answered.retry_after)
 
 
+def _is_lost_turn(answered: Answered) -> bool:
+    """Whether a rejection of a request that names an earlier turn is about that turn."""
+    if answered.kind == "missing":
+        return "models/" not in answered.message
+    return answered.kind == "invalid" and re.search(r"previous.?interaction", answered.message, re.IGNORECASE) is not None
+
+
 def _missing(context: Context, who: str, said: str) -> MediaError:
-    if re.search(r"interaction|previous", said, re.IGNORECASE):
-        return UnknownContinuation(
-            f"{who} does not know the earlier turn any more: {said}", fix="give the earlier file as an input instead"
-        )
     life = None if context.row is None else context.row.lifecycle
     if context.service != "compatible" and life is not None and life.retires is not None:
         fix = f"use {life.replacement!r}" if life.replacement else "choose another model"

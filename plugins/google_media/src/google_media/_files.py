@@ -13,9 +13,10 @@ import urllib.parse
 from typing import Any
 
 from anymedia.context import Context, LoadedMedia
-from anymedia.errors import BackendTimeout
+from anymedia.errors import BackendTimeout, InvalidRequest, Problem
+from anymedia.redaction import clean_text
 
-from ._client import Connection, seconds_for
+from ._client import Connection, call_options, seconds_for
 from ._errors import bad_answer, translated
 
 __all__ = ["download", "upload"]
@@ -51,18 +52,24 @@ async def upload(media: LoadedMedia, context: Context, connection: Connection) -
 
     Raises:
         BackendTimeout: it was not ready in time; nothing was spent.
-        BadBackendResponse: Google could not read it.
+        InvalidRequest: Google could not read it.
     """
+    from google.genai import types
+
     with translated(context):
-        file = await connection.aio.files.upload(file=io.BytesIO(media.data), config={"mime_type": media.mime})
+        told = types.UploadFileConfig(mime_type=media.mime, http_options=call_options(context))
+        try:
+            file = await connection.aio.files.upload(file=io.BytesIO(media.data), config=told)
+        except KeyError as error:  # the SDK takes it for granted that the answers have what it looks for
+            raise bad_answer(f"it has no {clean_text(error)}") from error
         for _ in range(max(1, round(seconds_for(context) / _POLL_SECONDS))):
             state = _state(file)
             if state == "ACTIVE":
                 return str(file.uri)
             if state == "FAILED":
-                raise bad_answer("the uploaded video could not be read")
+                raise InvalidRequest([Problem("source", f"'{context.backend}' could not read the video")], fix="give it as an MP4")
             await asyncio.sleep(_POLL_SECONDS)
-            file = await connection.aio.files.get(name=file.name)
+            file = await connection.aio.files.get(name=file.name, config=types.GetFileConfig(http_options=call_options(context, look=True)))
     raise BackendTimeout("the uploaded video was not ready in time; nothing was spent", delivery="not_sent")
 
 

@@ -38,7 +38,7 @@ async def _create(context: Context, body: Mapping[str, Any]) -> tuple[Any, Conne
     connection = await connect(context)
     given = {key: value for key, value in body.items() if value not in (None, {})}
     async with context.submission():
-        with translated(context):
+        with translated(context, "turn" if "previous_interaction_id" in given else "model"):
             made = await connection.aio.interactions.create(model=context.model, timeout=seconds_for(context), **given)
     return made, connection
 
@@ -76,7 +76,7 @@ async def start(context: Context, body: Mapping[str, Any], *, way: str | None = 
 async def look(job: Job, context: Context) -> JobState:
     """Look once at an interaction."""
     connection = await connect(context)
-    with translated(context):
+    with translated(context, "job"):
         found = await connection.aio.interactions.get(job.id, timeout=seconds_for(context, look=True))
     return _judge(found, "video", context, connection, job.data)
 
@@ -84,7 +84,7 @@ async def look(job: Job, context: Context) -> JobState:
 async def cancel(job: Job, context: Context) -> None:
     """Ask for an interaction to be stopped."""
     connection = await connect(context)
-    with translated(context):
+    with translated(context, "job"):
         await connection.aio.interactions.cancel(job.id, timeout=seconds_for(context, look=True))
 
 
@@ -102,9 +102,9 @@ def _completed(found: Any, kind: str, context: Context, connection: Connection, 
     words = " ".join(b.text for b in blocks if b.type == "text" and b.text)
     if not media:
         return Failed(error=_nothing(found, kind, words, context))
-    piece = _piece(media[-1], words, found, kind, connection)
+    pieces = tuple(_piece(block, words if block is media[0] else "", found, kind, connection) for block in media)
     usage = found.usage.model_dump(mode="json", exclude_none=True) if found.usage is not None else {}
-    return Succeeded(outcome=Outcome(pieces=(piece,), continued_as=data.get("way"), usage=usage, request_id=found.id))
+    return Succeeded(outcome=Outcome(pieces=pieces, continued_as=data.get("way"), usage=usage, request_id=found.id))
 
 
 def _answer_blocks(found: Any) -> Iterable[Any]:

@@ -101,7 +101,7 @@ async def look(job: Job, context: Context) -> JobState:
     from google.genai import types
 
     connection = await connect(context)
-    with translated(context):
+    with translated(context, "job"):
         asked = types.GenerateVideosOperation()
         asked.name = job.id
         options = types.GetOperationConfig(http_options=call_options(context, look=True))

@@ -5,14 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import attrs
 
-from anymedia.capabilities import ReferencesRule
 from anymedia.context import Context, LoadedMedia
-from anymedia.errors import ContentRefused, UnknownContinuation, UnsupportedInput
+from anymedia.errors import ContentRefused, UnknownContinuation
 from anymedia.requests import Continuation, EditWithReferences, GenerateImage
 from anymedia.results import Outcome, Piece
 
@@ -34,20 +32,9 @@ async def generate(request: GenerateImage, context: Context) -> Outcome:
 
 
 async def edit(request: EditWithReferences, context: Context) -> Outcome:
-    """Edit one picture, or make one from up to five: ``<IMAGE_1>`` in the prompt is the first.
-
-    Raises:
-        UnsupportedInput: when the continued image makes one too many.
-    """
+    """Edit one picture, or make one from several: ``<IMAGE_1>`` in the prompt is the first."""
     pictures = [context.read(reference.image) for reference in request.references]
-    before = request.continue_from
-    if before is not None and before.files and all(r.image.path != Path(before.files[0].path) for r in request.references):
-        pictures.insert(0, _continued(before, context))  # it is gone on from beside the pictures that were given
-    first = 1 + len(pictures) - len(request.references)
-    said = [f"Of <IMAGE_{i}>: {r.description}." for i, r in enumerate(request.references, first) if r.description]
-    rule = None if context.operation is None else context.operation.inputs.get("references")
-    if isinstance(rule, ReferencesRule) and len(pictures) > rule.count[1]:
-        raise UnsupportedInput(f"'{context.model}' takes {rule.count[1]} pictures at most, the continued one included, not {len(pictures)}")
+    said = [f"Of <IMAGE_{i}>: {r.description}." for i, r in enumerate(request.references, 1) if r.description]
     # The protocol has no field for what is said of a picture.
     return await _make(attrs.evolve(request, prompt=" ".join([request.prompt, *said])), context, pictures)
 
@@ -130,7 +117,7 @@ def _held_back(context: Context, cost: float | None) -> ContentRefused:
         fix="change the prompt or the inputs; the same again will most likely be held back again",
         delivery="refused",
     )
-    error.charged = "yes" if cost else "unknown"  # such results are billed as usual, third parties say
+    error.charged, error.cost_usd = "yes" if cost else "unknown", cost or None  # billed as usual, third parties say
     return error
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from typing import Any
 
 from anymedia.context import Context, LoadedMedia
@@ -242,7 +241,7 @@ def _done(job: Job, response: Any, context: Context) -> JobState:
             reason="moderation of the output",
             fix="change the prompt or the inputs; the same again will most likely be held back again",
         )
-        held_back.charged = "yes" if cost else "unknown"  # such results are billed as usual, third parties say
+        held_back.charged, held_back.cost_usd = "yes" if cost else "unknown", cost or None  # billed as usual, third parties say
         return Failed(error=held_back)
     if not video.url:
         return Failed(error=bad_answer("the job is done, but its video has no address"))
@@ -252,7 +251,7 @@ def _done(job: Job, response: Any, context: Context) -> JobState:
 def _outcome(job: Job, response: Any, cost: float | None, context: Context) -> Outcome:
     video = response.video
     # The provider tells how long its URL lives, not when it began: counted from when the job was seen to be done.
-    expires_at: float | None = time.time() + URL_SECONDS
+    expires_at: float | None = context.now() + URL_SECONDS
     data: dict[str, Any] = {"request_id": job.id}
     warnings = list(job.data.get("warnings", ()))
     if video.HasField("file_output") and video.file_output.file_id:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from anymedia.results import ContinuationData, Outcome, Piece
 from ._errors import work
 from .pictures import Picture, parse_size, read_picture, write_picture
 from .recipe import Recipe, fresh_seed, resolve
+from .text import misdrawn
 from .words import Wish, read
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ async def generate(request: GenerateImage, context: Context) -> Outcome:
         picture = _draw(recipe, width, height, transparent=request.background == "transparent")
         return _piece(picture, request, seed, {"recipe": recipe.to_json(), "adjusted": []})
 
-    return await _make(context, _seeds(request), draw, lambda: warnings)
+    return await _make(context, _seeds(request), draw, lambda: [*warnings, *misdrawn(wish.texts)])
 
 
 def _draw(recipe: Recipe, width: int, height: int, *, transparent: bool = False) -> Picture:
@@ -111,7 +113,7 @@ async def _redraw(request: GenerateImage, context: Context, old: Recipe, adjuste
             picture = Picture(ADJUSTMENTS[name][1](picture.rgb), picture.alpha)
         return _piece(picture, request, recipe.seed, {"recipe": recipe.to_json(), "adjusted": names})
 
-    return await _make(context, _seeds(request), draw, list)
+    return await _make(context, _seeds(request), draw, lambda: [*misdrawn(wish.texts)])
 
 
 async def _adjust_file(request: GenerateImage, context: Context, wish: Wish, stored: bytes) -> Outcome:
@@ -126,7 +128,7 @@ async def _adjust_file(request: GenerateImage, context: Context, wish: Wish, sto
             picture = covering(picture, *size_for(request.size, request.aspect_ratio))
         return _piece(picture, request, seed, {})
 
-    return await _make(context, _seeds(request), draw, lambda: warnings)
+    return await _make(context, _seeds(request), draw, lambda: [*warnings, *misdrawn(wish.texts)])
 
 
 def covering(picture: Picture, width: int, height: int) -> Picture:
@@ -137,21 +139,18 @@ def covering(picture: Picture, width: int, height: int) -> Picture:
     if (old_width, old_height) == (width, height):
         return picture
     scale = max(width / old_width, height / old_height)
-    size = (max(width, round(old_width * scale)), max(height, round(old_height * scale)))
+    # Only what will be seen is scaled: all of a thin strip would be larger than any memory.
+    seen = (min(old_width, math.ceil(width / scale)), min(old_height, math.ceil(height / scale)))
+    x, y = (old_width - seen[0]) // 2, (old_height - seen[1]) // 2
+    size = (max(width, round(seen[0] * scale)), max(height, round(seen[1] * scale)))
     way = cv().INTER_AREA if scale < 1 else cv().INTER_CUBIC
     left, top = (size[0] - width) // 2, (size[1] - height) // 2
 
     def fit(pixels: Any) -> Any:
-        return cv().resize(pixels, size, interpolation=way)[top : top + height, left : left + width].copy()
+        part = pixels[y : y + seen[1], x : x + seen[0]]
+        return cv().resize(part, size, interpolation=way)[top : top + height, left : left + width].copy()
 
     return Picture(fit(picture.rgb), None if picture.alpha is None else fit(picture.alpha))
-
-
-def _source(request: Inpaint, context: Context) -> Picture:
-    if request.source is not None:
-        return read_picture(context.read(request.source).data)
-    assert request.continue_from is not None
-    return read_picture(context.read(request.continue_from.files[0]).data, "$.continue_from")
 
 
 def _region(mask: Mask, context: Context, picture: Picture) -> Region:
@@ -176,7 +175,8 @@ def _region(mask: Mask, context: Context, picture: Picture) -> Region:
 async def inpaint(request: Inpaint, context: Context) -> Outcome:
     """Erase or fill a region, or grow the picture; every pixel outside the region stays as it is."""
     wish = read(request.prompt, request.negative_prompt)
-    picture = _source(request, context)
+    assert request.source is not None  # a continued image is the source by now
+    picture = read_picture(context.read(request.source).data)
     if request.edit_mode == "outpaint" and request.mask is None:
         size = _grown_size(request, picture)
     warnings = [_UNKNOWN.format("the filling is chosen")] if wish.is_empty and request.edit_mode == "inpaint" else []
@@ -192,7 +192,7 @@ async def inpaint(request: Inpaint, context: Context) -> Outcome:
             done = fill(picture, region, wish, seed, request.prompt)
         return _piece(done, request, seed, {}, lossless=True)
 
-    return await _make(context, _seeds(request), draw, lambda: warnings)
+    return await _make(context, _seeds(request), draw, lambda: [*warnings, *misdrawn(wish.texts)])
 
 
 def _grown_size(request: Inpaint, picture: Picture) -> tuple[int, int]:
@@ -238,9 +238,6 @@ async def edit(request: EditWithReferences, context: Context) -> Outcome:
         return reference, read_picture(context.read(reference.image).data, "$.references")
 
     loaded = [load(reference) for reference in request.references]
-    if request.continue_from is not None:
-        earlier = read_picture(context.read(request.continue_from.files[0]).data, "$.continue_from")
-        loaded.insert(0, (Reference(image=b"earlier"), earlier))
     by_role = {role: [pair for pair in loaded if pair[0].role == role] for role in ("source", "style", "control", "subject")}
     warnings: list[str] = []
 
@@ -262,4 +259,4 @@ async def edit(request: EditWithReferences, context: Context) -> Outcome:
             picture = covering(picture, *size)
         return _piece(picture, request, seed, {}, lossless=region is not None)
 
-    return await _make(context, _seeds(request), draw, lambda: warnings)
+    return await _make(context, _seeds(request), draw, lambda: [*warnings, *misdrawn(wish.texts)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -11,7 +12,7 @@ from .heavy import cv
 if TYPE_CHECKING:
     from .heavy import Floats, Pixels
 
-__all__ = ["Lettering", "draw_texts", "lettering", "text_mask"]
+__all__ = ["Lettering", "draw_texts", "lettering", "misdrawn", "text_mask"]
 
 
 def _font(text: str) -> Any:
@@ -70,6 +71,20 @@ def text_mask(text: str, width: int, height: int) -> Pixels:
         cv().putText(canvas, line, (left, baseline), (255, 255, 255), font, size, 700, 0, (0, 1 << 20))
     grey: Pixels = canvas[..., 0]
     return grey
+
+
+def misdrawn(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Say what of these texts does not come out as it is written: letters that no font has, writing from right to left."""
+    letters = {c for text in texts for c in text}
+    strange = sorted(c for c in letters if ord(c) > 0x24F and not c.isspace())
+    none = text_mask("?", 32, 32).tobytes() if strange else b""
+    lost = [c for c in strange if text_mask(c, 32, 32).tobytes() == none]
+    said = []
+    if lost:
+        said.append(f"no font here has these letters, so '?' or nothing is drawn for them: {' '.join(lost)}")
+    if any(unicodedata.bidirectional(c) in {"R", "AL"} for c in letters):
+        said.append("writing from right to left is not laid out: its letters stand one by one from left to right")
+    return tuple(said)
 
 
 @attrs.frozen(eq=False)

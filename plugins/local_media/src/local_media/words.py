@@ -11,7 +11,7 @@ from .vocabulary import ABSENT, COLOURS, FEATURES, NUMBERS, PLACES, REMOVAL, SEA
 
 __all__ = ["Shape", "Wish", "quoted", "read", "tokens"]
 
-_QUOTES = re.compile(r"\"([^\"\n]{1,200})\"|“([^”\n]{1,200})”|«([^»\n]{1,200})»|「([^」\n]{1,200})」|(?<!\w)'([^'\n]{1,200})'(?!\w)")
+_QUOTES = re.compile(r"\"([^\"\n]{1,1000})\"|“([^”\n]{1,1000})”|«([^»\n]{1,1000})»|「([^」\n]{1,1000})」|(?<!\w)'([^'\n]{1,200})'(?!\w)")
 
 
 _SIZES = frozenset({"big", "small", "large", "little", "tiny", "huge", "bright", "dark"})

@@ -65,7 +65,9 @@ def _make(context: Context) -> Connection:
     seconds = float(context.settings.get("timeout", ANSWER_SECONDS))
     timeout = httpx2.Timeout(seconds, connect=10.0)
     # A redirected POST would go out twice, and with its key and its pictures to another place.
-    http = openai.DefaultAioHttpClient(timeout=timeout, follow_redirects=False)
+    # A proxy of the environment sees nothing of what is encrypted; without encryption it would be given the key.
+    plain = str(context.settings.get("base_url") or "").lower().startswith("http:")
+    http = openai.DefaultAioHttpClient(timeout=timeout, follow_redirects=False, trust_env=not plain)
     _read_less_ahead(http)
     sdk = openai.AsyncOpenAI(
         api_key=context.secret("api_key").reveal() if context.has_secret("api_key") else "none",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anymedia.context import Context, LoadedMedia
-from anymedia.errors import InvalidRequest, UnsupportedInput
+from anymedia.errors import InvalidRequest
 from anymedia.media import mime_of
 from anymedia.requests import EditWithReferences, GenerateImage, Inpaint, Reference
 from anymedia.results import Outcome, Piece
@@ -19,8 +19,6 @@ from ._options import chosen, extras, further
 __all__ = ["cost_of", "edit_with_references", "generate", "inpaint"]
 
 _Request = GenerateImage | Inpaint | EditWithReferences
-#: The most pictures images.edit takes (API reference).
-_MOST_IMAGES = 16
 _ARGUMENTS = ("size", "quality", "background", "output_format")
 
 
@@ -34,29 +32,19 @@ async def generate(request: GenerateImage, context: Context) -> Outcome:
 
 
 async def inpaint(request: Inpaint, context: Context) -> Outcome:
-    """Change the masked region of the source, or of the continued image."""
+    """Change the masked region of the source."""
+    assert request.source is not None  # a continued image is the source by now
     mask = None if request.mask is None else context.read(request.mask)
-    if request.source is not None:
-        source = context.read(request.source)
-    else:
-        assert request.continue_from is not None  # the request's own check
-        source = context.read(request.continue_from.files[0])
-    return await _edit(request, context, request.prompt, [source], mask)
+    return await _edit(request, context, request.prompt, [context.read(request.source)], mask)
 
 
 async def edit_with_references(request: EditWithReferences, context: Context) -> Outcome:
-    """Make an image from pictures. Sources go first (a mask applies to the first picture), then the continued image."""
+    """Make an image from pictures. Sources go first: a mask applies to the first picture."""
     sources = [r for r in request.references if r.role == "source"]
     others = [r for r in request.references if r.role != "source"]
-    pictures = [context.read(r.image) for r in sources]
-    if request.continue_from is not None:
-        pictures.append(context.read(request.continue_from.files[0]))
-    first_other = len(pictures) + 1
-    pictures += [context.read(r.image) for r in others]
-    if len(pictures) > _MOST_IMAGES:
-        raise UnsupportedInput(f"'{context.model}' takes {_MOST_IMAGES} pictures at most, the continued one counted, not {len(pictures)}")
-    told = [_wording(r, i) for i, r in enumerate(sources, 1) if r.description]
-    prompt = "\n".join([request.prompt, *told, *(_wording(r, first_other + i) for i, r in enumerate(others))])
+    pictures = [context.read(r.image) for r in (*sources, *others)]
+    told = [_wording(r, number) for number, r in enumerate((*sources, *others), 1) if r.role != "source" or r.description]
+    prompt = "\n".join([request.prompt, *told])
     mask = None if request.mask is None else context.read(request.mask)
     return await _edit(request, context, _fitting(prompt, context), pictures, mask)
 

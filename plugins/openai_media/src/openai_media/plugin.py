@@ -33,7 +33,7 @@ async def generate_image(request: GenerateImage, context: Context) -> Outcome:
 
 @hookimpl
 async def inpaint(request: Inpaint, context: Context) -> Outcome:
-    """Change the masked region of the source, or of the continued image."""
+    """Change the masked region of the source."""
     from . import images
 
     return await images.inpaint(request, context)

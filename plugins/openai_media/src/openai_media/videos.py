@@ -7,11 +7,13 @@ id in edit and extend and an image reference as an object, and will be gone some
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Mapping
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from anymedia.context import Context, LoadedMedia
-from anymedia.errors import BackendError, BackendUnavailable, InvalidRequest, MediaError, UnknownContinuation
+from anymedia.errors import BackendError, BackendUnavailable, BadBackendResponse, InvalidRequest, MediaError, UnknownContinuation
 from anymedia.hookspecs import SubmissionRecord
 from anymedia.redaction import clean_text
 from anymedia.requests import ContinueVideo, GenerateVideo
@@ -29,6 +31,8 @@ _OVER = frozenset({"failed", "cancelled", "canceled", "expired", "deleted", "err
 #: How far apart the clocks of caller and server may be, when a submit is looked for by its time.
 _SKEW_SECONDS = 60.0
 _LIST_PAGES, _LIST_SIZE = 5, 100
+#: How often a download may be sent on within the server's own address.
+_MOST_REDIRECTS = 5
 
 
 async def create(request: GenerateVideo, context: Context) -> Job:
@@ -141,7 +145,7 @@ def _outcome(job: Job, state: Mapping[str, Any], context: Context) -> Outcome:
 
 
 async def _content(video_id: str, start: int, context: Context) -> AsyncIterator[bytes]:
-    """Stream the file in small pieces; on redirects the HTTP client leaves the key behind.
+    """Stream the file in small pieces; a redirect to another place is followed by the core, which leaves the key behind.
 
     Raises:
         ValueError: when the server cannot start at that offset.
@@ -150,15 +154,33 @@ async def _content(video_id: str, start: int, context: Context) -> AsyncIterator
     headers = {**connection.sdk.auth_headers, "accept": "application/binary", "accept-encoding": "identity"}
     if start:
         headers["range"] = f"bytes={start}-"
-    url = str(connection.sdk.base_url).rstrip("/") + f"/videos/{video_id}/content"
+    own = str(connection.sdk.base_url).rstrip("/") + f"/videos/{video_id}/content"
+    url = own
     with translated(context):
-        async with connection.http.stream("GET", url, headers=headers, timeout=LOOK_SECONDS, follow_redirects=True) as answer:
-            if start and (answer.status_code != 206 or not answer.headers.get("content-range", "").startswith(f"bytes {start}-")):
-                raise ValueError(f"the server cannot start at byte {start} (it answered {answer.status_code})")
-            if not answer.is_success:
-                raise BackendUnavailable(f"the video could not be fetched (HTTP {answer.status_code})")
-            async for chunk in answer.aiter_bytes():  # as it comes: what is held back is lost when the line breaks
-                yield chunk
+        for _ in range(_MOST_REDIRECTS + 1):
+            async with connection.http.stream("GET", url, headers=headers, timeout=LOOK_SECONDS) as answer:
+                if not answer.has_redirect_location:
+                    async with contextlib.aclosing(_read(answer, start)) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
+                    return
+                url = urljoin(url, answer.headers["location"])
+            if urlsplit(url)[:2] != urlsplit(own)[:2]:
+                break
+        else:
+            raise BadBackendResponse(f"the video's address redirects more than {_MOST_REDIRECTS} times")
+    async with contextlib.aclosing(context.stream(url, start)) as elsewhere:
+        async for chunk in elsewhere:
+            yield chunk
+
+
+async def _read(answer: Any, start: int) -> AsyncGenerator[bytes]:
+    if start and (answer.status_code != 206 or not answer.headers.get("content-range", "").startswith(f"bytes {start}-")):
+        raise ValueError(f"the server cannot start at byte {start} (it answered {answer.status_code})")
+    if not answer.is_success:
+        raise BackendUnavailable(f"the video could not be fetched (HTTP {answer.status_code})")
+    async for chunk in answer.aiter_bytes():  # as it comes: what is held back is lost when the line breaks
+        yield chunk
 
 
 async def cancel(job: Job, context: Context) -> None:

@@ -1,6 +1,6 @@
 """POST /images: from words, and from pictures (``input_references``). The service keeps nothing to go on from.
 
-An edit that goes on from an earlier image sends the collected file. ``n`` is an upper bound there: fewer may come back.
+``n`` is an upper bound there: fewer may come back.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from anymedia.context import Context, LoadedMedia
-from anymedia.errors import InvalidRequest, UnsupportedInput
+from anymedia.errors import InvalidRequest
 from anymedia.requests import EditWithReferences, GenerateImage, Reference
 from anymedia.results import Outcome, Piece
 
@@ -34,20 +34,12 @@ async def generate(request: GenerateImage, context: Context) -> Outcome:
 
 
 async def edit_with_references(request: EditWithReferences, context: Context) -> Outcome:
-    """Make an image from pictures: sources first, then the continued image, then the others with their role in words."""
+    """Make an image from pictures: sources first, then the others with their role in words."""
     sources = [r for r in request.references if r.role == "source"]
     others = [r for r in request.references if r.role != "source"]
-    pictures = [context.read(r.image) for r in sources]
-    if request.continue_from is not None:
-        pictures.append(context.read(request.continue_from.files[0]))
-    first_other = len(pictures) + 1
-    pictures += [context.read(r.image) for r in others]
-    rule = None if context.operation is None else context.operation.inputs.get("references")
-    most = rule.count[1] if rule is not None and hasattr(rule, "count") else len(pictures)
-    if len(pictures) > most:
-        raise UnsupportedInput(f"'{context.model}' takes {most} pictures at most, the continued one counted, not {len(pictures)}")
-    told = [_wording(r, i) for i, r in enumerate(sources, 1) if r.description]
-    prompt = "\n".join([request.prompt, *told, *(_wording(r, first_other + i) for i, r in enumerate(others))])
+    pictures = [context.read(r.image) for r in (*sources, *others)]
+    told = [_wording(r, number) for number, r in enumerate((*sources, *others), 1) if r.role != "source" or r.description]
+    prompt = "\n".join([request.prompt, *told])
     return await _submit(request, context, _fitting(prompt, context), pictures)
 
 

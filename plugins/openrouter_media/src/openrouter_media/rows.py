@@ -73,7 +73,6 @@ def _references(count: tuple[int, int]) -> dict[str, Any]:
     most = count[1]
     plain = {"count": [0, most], "formats": _PICTURES}
     roles = {name: {**plain, "fidelity": {"level": "emulated", "note": note}} for name, note in _ROLES.items()}
-    # With a continued image going along, there may be none beside it.
     return {"count": [0, most], "roles": {"source": plain, **roles}, "doc": "a continued image counts"}
 
 

@@ -136,7 +136,7 @@ def _failure(status: str, state: Mapping[str, Any], context: Context) -> Backend
     found = BackendError(f"the job of '{context.backend}/{context.model}' {_OVER[status]}{why}")
     cost = cost_of(state.get("usage") if isinstance(state.get("usage"), dict) else None)
     if cost is not None:
-        found.charged = "yes" if cost else "no"
+        found.charged, found.cost_usd = "yes" if cost else "no", cost
         found.delivery = None if cost else "refused"
     return found
 

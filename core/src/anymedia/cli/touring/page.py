@@ -15,11 +15,13 @@ from ..console import clean
 from ..showing import adjusted, cost_words
 from .steps import Input, Skipped, Step
 
-__all__ = ["MARK", "make_page"]
+__all__ = ["MARK", "UNFINISHED", "make_page"]
 
 #: By this a later tour knows that a page, and the files beside it, are a tour's own.
 MARK = '<meta name="generator" content="anymedia tour">'
 _TITLE = "A tour of anymedia"
+#: What stands there until the steps are made.
+UNFINISHED = f'<!doctype html>\n<meta charset="utf-8">\n{MARK}\n<title>{_TITLE}</title>\n<p>This tour was not finished. Run it again.</p>\n'
 
 
 def make_page(steps: Sequence[Step], skipped: Sequence[Skipped], folder: Path) -> str:

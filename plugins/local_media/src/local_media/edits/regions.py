@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bounds", "feather", "foreground", "read_mask"]
 
+_GIVE_A_MASK = "give a mask image instead of a mode"
 #: GrabCut works on a picture no larger than this; its edge is then carried over to the full size.
 _WORK_EDGE = 480
 
@@ -64,10 +65,11 @@ def feather(region: Region, pixels: float) -> Floats:
     return np.asarray(np.where(region, np.maximum(t * t * (3 - 2 * t), 0.02), 0), np.float32)
 
 
-def foreground(picture: Picture, margin: float = 0.03) -> Region:
+def foreground(picture: Picture, margin: float = 0.03, *, field: str = "$.mask", instead: str = _GIVE_A_MASK) -> Region:
     """Find the thing in front by GrabCut: what differs from the picture's border.
 
     ``margin``: how much of each edge (0 to 0.5) is background for certain. A picture with transparency is cut by its alpha.
+    ``field``, ``instead``: the JSON path to what was asked for, and what to do where nothing is found.
 
     Raises:
         InvalidRequest: when nothing stands out.
@@ -81,9 +83,7 @@ def foreground(picture: Picture, margin: float = 0.03) -> Region:
     small = cv().resize(picture.rgb, (max(8, round(width * scale)), max(8, round(height * scale))), interpolation=cv().INTER_AREA)
     found = _grab(small, margin)
     if found.mean() < 0.002 or found.mean() > 0.985:
-        raise InvalidRequest(
-            [Problem("$.mask", "no foreground stands out from the border of this picture", "give a mask image instead of a mode")]
-        )
+        raise InvalidRequest([Problem(field, "no foreground stands out from the border of this picture", instead)])
     grown = cv().resize(found.astype(np.float32), (width, height), interpolation=cv().INTER_LINEAR)
     if scale < 1:
         guide = cv().cvtColor(picture.rgb, cv().COLOR_RGB2GRAY).astype(np.float32) / 255

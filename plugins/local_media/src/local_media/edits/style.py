@@ -48,7 +48,8 @@ def _roughness(rgb: Pixels) -> float:
     import numpy as np
 
     scale = 512 / max(rgb.shape[:2])
-    small = cv().resize(rgb, None, fx=scale, fy=scale, interpolation=cv().INTER_AREA if scale < 1 else cv().INTER_LINEAR)
+    height, width = (max(1, round(edge * scale)) for edge in rgb.shape[:2])
+    small = cv().resize(rgb, (width, height), interpolation=cv().INTER_AREA if scale < 1 else cv().INTER_LINEAR)
     grey = cv().cvtColor(small, cv().COLOR_RGB2GRAY).astype(np.float32)
     return float(np.abs(grey - cv().GaussianBlur(grey, (0, 0), 2)).mean() / max(float(grey.std()), 4.0))
 

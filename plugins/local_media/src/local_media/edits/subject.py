@@ -18,6 +18,7 @@ __all__ = ["CutOut", "cut_out", "place"]
 
 #: How much of each side is certainly not the subject, by the kind of subject.
 _MARGIN = {"person": 0.05, "animal": 0.04, "product": 0.06, "default": 0.03}
+_CLEAR_SUBJECT = "give a subject that stands out from its background, or that is transparent around it"
 _ACROSS = {"left": 0.24, "right": 0.76}
 _DOWN = {"top": 0.3, "above": 0.3, "sky": 0.3, "upper": 0.3, "middle": 0.55, "center": 0.55, "centre": 0.55}
 _SIZES = {"tiny": 0.16, "small": 0.3, "little": 0.3, "large": 0.74, "big": 0.74, "huge": 0.92, "close": 0.85}
@@ -39,7 +40,7 @@ def cut_out(picture: Picture, kind: str | None = None) -> CutOut:
     """
     import numpy as np
 
-    region = foreground(picture, _MARGIN.get(kind or "default", 0.03))
+    region = foreground(picture, _MARGIN.get(kind or "default", 0.03), field="$.references", instead=_CLEAR_SUBJECT)
     x, y, width, height = bounds(region)
     part = region[y : y + height, x : x + width].astype(np.uint8)
     rgb = picture.rgb[y : y + height, x : x + width]

@@ -68,8 +68,7 @@ def field(
         total += weight * _octave(chance, count, period, columns, rows, stretch)
         sum_of += weight * weight
         weight *= gain
-    total /= math.sqrt(sum_of) * 1.3
-    return total
+    return total / (math.sqrt(sum_of) * 1.3) if sum_of else total  # a period too short for any octave has none
 
 
 def line(

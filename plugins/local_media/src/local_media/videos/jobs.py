@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import threading
-import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -77,11 +76,17 @@ def _cancelled() -> BackendError:
 
 @atexit.register
 def _stop_all() -> None:
-    """Stop what is still at work when the interpreter ends; resuming the job renders it anew."""
+    """Stop what is still at work when the interpreter ends; resuming the job renders it anew.
+
+    Each is waited for to its next frame, however impatient somebody at the keyboard is: a thread that the end of the
+    interpreter meets inside a native library takes the whole process down with it.
+    """
     for worker in list(_workers.values()):
         worker.stop.set()
     for worker in list(_workers.values()):
-        worker.thread.join(timeout=3)
+        while worker.thread.is_alive():
+            with contextlib.suppress(KeyboardInterrupt):
+                worker.thread.join()
 
 
 def _worker(job_id: str, spec: Mapping[str, Any], drawer: Drawer) -> Worker:
@@ -111,7 +116,7 @@ async def submit(spec: Mapping[str, Any], inputs: Mapping[str, bytes], context: 
             id=uuid.uuid4().hex,
             data={**spec, "inputs": kept},
             poll_after=0.3,
-            expires_at=time.time() + KEEP_SECONDS if kept else None,
+            expires_at=context.now() + KEEP_SECONDS if kept else None,
         )
         if context.label:
             drawer.note(context.label, {"id": made.id, "data": made.data, "expires_at": made.expires_at})

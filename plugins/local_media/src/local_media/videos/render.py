@@ -12,6 +12,7 @@ import attrs
 from anymedia.media import mime_of
 from anymedia.results import ContinuationData, Outcome, Piece
 
+from ..text import misdrawn
 from .codec import FPS, Encoder, Footage, probe, read_frames
 from .films import film_of
 from .joining import fits, join
@@ -59,7 +60,8 @@ def _outcome(spec: Mapping[str, Any], data: bytes, after: dict[str, Any], way: s
         continuation=ContinuationData(data=after),
         text=None if spec.get("seeded", True) else f"seed {spec['seed']}",
     )
-    return Outcome(pieces=(piece,), continued_as=way, cost_usd=0.0, warnings=(*spec.get("warnings", ()), *warnings))
+    texts = tuple((spec.get("recipe") or {}).get("texts", ()))
+    return Outcome(pieces=(piece,), continued_as=way, cost_usd=0.0, warnings=(*spec.get("warnings", ()), *misdrawn(texts), *warnings))
 
 
 def _continued(spec: Mapping[str, Any], desk: Desk) -> Outcome:
@@ -73,7 +75,7 @@ def _continued(spec: Mapping[str, Any], desk: Desk) -> Outcome:
 def _appended(spec: Mapping[str, Any], desk: Desk, old: bytes, footage: Footage) -> Outcome:
     """Copy the old packets, encode only what is new."""
     past = spec.get("past") or {}
-    tail = [] if "recipe" in past else list(deque(read_frames(old), _TAIL))
+    tail = [] if "recipe" in past else list(deque(_watched(read_frames(old), desk), _TAIL))
     scale = Fraction(footage.rate) / FPS
     film = film_of(
         {**spec, "width": footage.width, "height": footage.height, "frames": max(1, round(spec["frames"] * scale))}, desk.load, tail
@@ -83,6 +85,13 @@ def _appended(spec: Mapping[str, Any], desk: Desk, old: bytes, footage: Footage)
         encoder.add(frame)
         desk.tick(done, film.count)
     return _outcome(spec, join(old, encoder.finish(), spec["format"]), film.after, "extend", ())
+
+
+def _watched(frames: Iterator[Pixels], desk: Desk) -> Iterator[Pixels]:
+    """Go through the frames of an old video, and stop when the rendering is to stop."""
+    for frame in frames:
+        desk.tick(0, 0)
+        yield frame
 
 
 def _encoded_anew(spec: Mapping[str, Any], desk: Desk, old: bytes, footage: Footage) -> Outcome:

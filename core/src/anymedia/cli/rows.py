@@ -1,0 +1,67 @@
+"""What a model's row says, in words and as JSON values."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from ..capabilities import ModelRow, Price
+from ..instances import BackendInstance
+
+__all__ = ["all_prices", "life", "plain", "prices", "usable"]
+
+
+def usable(instance: BackendInstance) -> str:
+    """Say whether an instance is usable, or what it lacks."""
+    return "yes" if instance.usable else f"no: {', '.join(instance.missing)}"
+
+
+def life(instance: BackendInstance, row: ModelRow, today: datetime.date) -> str:
+    """Say where a model is in its life."""
+    stage = row.lifecycle.stage_on(today)
+    words: str = "preview" if row.preview and stage == "active" else stage
+    if row.lifecycle.retires and stage != "active":
+        words += f" {row.lifecycle.retires}"
+    return words if instance.enforce_lifecycle else f"({words})"
+
+
+def all_prices(row: ModelRow) -> list[Price]:
+    """Return the prices of all operations, each once."""
+    found: list[Price] = []
+    for operation in row.operations.values():
+        found += [price for price in operation.prices if price not in found]
+    return found
+
+
+def prices(row: ModelRow) -> str:
+    """Say the whole range of prices per unit."""
+    units: dict[str, tuple[float, float]] = {}
+    for price in all_prices(row):
+        low, high = units.get(price.per, price.usd)
+        units[price.per] = (min(low, price.usd[0]), max(high, price.usd[1]))
+    said = [f"{low:g}/{unit}" if low == high else f"{low:g}-{high:g}/{unit}" for unit, (low, high) in units.items()]
+    return ", ".join(said) or "unknown"
+
+
+@functools.cache
+def _shown(kind: type) -> tuple[tuple[str, Any], ...] | None:
+    """Return names and defaults of a record's fields that are shown; None for what is no record."""
+    return tuple((f.name, f.default) for f in attrs.fields(kind) if f.name != "wire") if attrs.has(kind) else None
+
+
+def plain(value: Any) -> Any:
+    """Return matrix records as JSON values; what is absent or the default is left out, and so is ``wire``."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if (shown := _shown(value.__class__)) is not None:
+        fields = ((name, getattr(value, name), default) for name, default in shown)
+        return {n: plain(v) for n, v, default in fields if v is not None and v != default and v not in ({}, ())}
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(inner) for inner in value]
+    return value.isoformat() if isinstance(value, datetime.date) else value

@@ -1,0 +1,71 @@
+"""docs/scenarios.md lists what the tests carry out: every row leads to a test, and every test stands in a row."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/scenarios.md").read_text("utf-8")
+COMMAND = next(line.split() for line in PAGE.splitlines() if line.strip().startswith(".venv/bin/python -m pytest"))
+ROWS = [[cell.strip(" `") for cell in line.strip("| ").split(" | ")] for line in PAGE.splitlines() if line.startswith("| ")][1:]
+#: Nothing of these may be missing from the list.
+SHOWN = (
+    "continue a video: Sora's protocol", "continue a video: Veo", "continue a video: Omni", "continue a video: Grok", "image to video",
+    "inpaint by a mask", "no mask is taken", "style", "structure", "subject", "finds the region", "negative prompt, forwarded",
+    "negative prompt, not taken", "seed", "unknown continuation id", "sound cannot be continued", "another one named",
+    "can be gone on from",
+)  # fmt: skip
+pytestmark = pytest.mark.timeout(600)
+
+
+def run(*words: str) -> str:
+    """Run the page's command with the Python of this run."""
+    done = subprocess.run([sys.executable, *COMMAND[1:-1], *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def tests() -> list[str]:
+    """The names of all tests of the scenarios, with their parameters."""
+    words = COMMAND[: COMMAND.index("-k")]
+    done = subprocess.run([sys.executable, *words[1:], "--collect-only"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return re.findall(r"::(\S+)", done.stdout)
+
+
+def chosen(words: str, test: str) -> bool:
+    """Whether pytest's ``-k`` would choose a test by these words."""
+    told = re.sub(r"\w+", lambda found: found[0] if found[0] in {"and", "or", "not"} else str(found[0].lower() in test.lower()), words)
+    return bool(eval(told))
+
+
+def test_every_row_leads_to_a_test_and_every_test_stands_in_a_row(tests: list[str]) -> None:
+    assert len(tests) > 35
+    rows = {scenario: [test for test in tests if chosen(words, test)] for scenario, _, words in ROWS}
+    assert [scenario for scenario, found in rows.items() if not found] == []
+    assert set(tests) - {test for found in rows.values() for test in found} - {"test_the_guidance_for_all_backends_is_short"} == set()
+    assert [words for words in SHOWN if not any(words in scenario for scenario in rows)] == []
+
+
+def test_every_row_shows_a_call_that_can_be_read(tests: list[str]) -> None:
+    """The calls are Python, with fields that exist."""
+    from anymedia.agents.aliases import HOW, RENAMED
+    from anymedia.generation_config import GenerationConfig
+
+    known = {*GenerationConfig.__annotations__, *HOW, *RENAMED, "mode"}
+    calls = [re.findall(r"generate_media\((.*?)\)", call) for _, call, _ in ROWS]
+    fields = [field for found in calls for call in found for field in re.findall(r"(\w+)=", call)]
+    assert len(fields) > 40
+    assert set(fields) <= known
+
+
+@pytest.mark.parametrize("scenario", ["an unknown continuation id", "inpaint by a mask"])
+def test_the_command_runs(scenario: str) -> None:
+    """Two of them as they are written; the rest are this same run's own tests."""
+    (words,) = [words for name, _, words in ROWS if name == scenario]
+    assert " passed" in run(words)

@@ -1,0 +1,75 @@
+"""What a start of the server loads and costs, up to its first answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.timeout(600)  # a busy machine may take long over a process; what is asserted does not depend on it
+HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+SAID = [
+    {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": HELLO},
+    {"jsonrpc": "2.0", "method": "notifications/initialized"},
+    {"jsonrpc": "2.0", "id": 2, "method": "tools/list"},
+]
+#: No host that only looks needs any of these.
+HEAVY = {"openai", "google.genai", "grpc", "xai_sdk", "numpy", "cv2", "av", "PIL", "aiohttp"}
+#: Nor these of our own: they carry calls out.
+CARRYING_OUT = {"anymedia.router", "anymedia.running.engine", "anymedia.state.sqlite", "anymedia.transfer.fetch", "anymedia.agents.tool"}
+
+
+def start(tmp_path: Path, *words: str) -> tuple[list[dict[str, Any]], str, float]:
+    """Start a server without any key, and end it after its first answers; those, what it said on stderr, its CPU seconds."""
+    kept = {k: v for k, v in os.environ.items() if k in {"PATH", "LANG", "LC_ALL", "TMPDIR"}}
+    env = kept | {"HOME": str(tmp_path), "ANYMEDIA_STATE": str(tmp_path / "state")}
+    with (tmp_path / "stderr").open("w") as told, subprocess.Popen(
+        [sys.executable, *words], cwd=tmp_path, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=told
+    ) as process:  # fmt: skip
+        assert process.stdin is not None and process.stdout is not None
+        answers = []
+        if "mcp" in words:
+            process.stdin.write("".join(json.dumps(one) + "\n" for one in SAID))
+            process.stdin.flush()
+            answers = [json.loads(process.stdout.readline()) for one in SAID if "id" in one]
+        process.stdin.close()
+        rest = process.stdout.read()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    said = (tmp_path / "stderr").read_text()
+    assert (process.returncode, rest) == (0, ""), said[-2000:]
+    return answers, said, used.ru_utime + used.ru_stime
+
+
+def test_it_starts_without_a_key_and_says_what_is_missing(tmp_path: Path) -> None:
+    (hello, tools), said, _ = start(tmp_path, "-m", "anymedia", "mcp")
+    assert hello["result"]["serverInfo"]["name"] == "anymedia"
+    assert {tool["name"] for tool in tools["result"]["tools"]} >= {"generate_media", "plan_media"}
+    assert "usable backends: local" in said
+    for variable in ("OPENAI_API_KEY", "GOOGLE_API_KEY", "XAI_API_KEY", "OPENROUTER_API_KEY"):
+        assert variable in hello["result"]["instructions"]
+        assert variable in said
+    assert not (tmp_path / "state").exists()  # no store is opened before the first call
+
+
+def test_it_loads_no_sdk_and_no_codec_before_a_call_needs_them(tmp_path: Path) -> None:
+    _, said, _ = start(tmp_path, "-X", "importtime", "-m", "anymedia", "mcp")
+    loaded = {line.rpartition("|")[2].strip() for line in said.splitlines() if line.startswith("import time:")}
+    assert {"mcp.server.lowlevel.server", "anymedia.agents.schema"} <= loaded
+    assert not loaded & HEAVY
+    assert not loaded & CARRYING_OUT
+
+
+def test_it_costs_little_more_than_the_sdk_it_is_made_of(tmp_path: Path) -> None:
+    """CPU time to the end of a start that answers, beside importing the SDK: ratios hold on a busy machine, seconds do not."""
+    sdk, whole = [], []
+    for _ in range(3):
+        sdk.append(start(tmp_path, "-c", "import mcp")[2])
+        whole.append(start(tmp_path, "-m", "anymedia", "mcp")[2])
+    print(f"importing the SDK {min(sdk):.2f} s of CPU, start, first answers and end {min(whole):.2f} s")
+    assert min(whole) < 1.8 * min(sdk)

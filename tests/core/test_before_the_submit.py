@@ -1,0 +1,40 @@
+"""What fails before the submit was not sent and cost nothing, whatever the plugin says of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from core import fake_backend
+from core.routing import KEY, fake_router, served
+
+from anymedia import Context, hookimpl
+from anymedia.errors import BadBackendResponse
+from anymedia.policy import Policy
+from anymedia.registry import Registry
+from anymedia.requests import GenerateImage
+
+pytestmark = pytest.mark.anyio
+
+
+@hookimpl
+async def _preparing_fails(request: GenerateImage, context: Context) -> Any:
+    error = BadBackendResponse("the uploaded picture could not be read", delivery="unknown")
+    error.charged = "unknown"
+    raise error
+
+
+async def test_an_error_before_the_submit_is_not_sent_and_not_charged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_KEY", KEY)
+    module = fake_backend.as_module()
+    module.generate_image = _preparing_fails  # type: ignore[attr-defined]
+    registry = Registry()
+    registry.register("fake", module)
+    with served() as service:
+        async with fake_router(service, registry=registry, policy=Policy(retries=0)) as router:
+            with pytest.raises(BadBackendResponse, match="could not be read") as caught:
+                await router.generate_image(prompt="a fox")
+            assert (caught.value.delivery, caught.value.charged) == ("not_sent", "no")
+            assert caught.value.to_json()["charged"] == "no"
+            assert router.jobs()[0].state == "failed"
+        assert service.submits == []

@@ -1,0 +1,41 @@
+"""A model of another service of the same plugin is not unknown: it is said who serves it."""
+
+from __future__ import annotations
+
+import pytest
+from core.test_instances import MATRIX, plugin
+
+from anymedia.errors import UnknownModel
+from anymedia.instances import make_instances
+from anymedia.planning import BackendView, plan
+from anymedia.policy import Policy
+from anymedia.registry import Registry
+from anymedia.requests import GenerateImage
+from anymedia.settings import InstanceSettings, Settings
+
+
+def views(*services: str) -> list[BackendView]:
+    registry = Registry()
+    registry.register("maker", plugin(MATRIX))
+    own = {f"my{s}": InstanceSettings(name=f"my{s}", plugin="maker", service=s) for s in services}
+    made = make_instances(registry, Settings(instances=own, disabled=frozenset({"maker"})), {})
+    return [instance.view for instance in made.values()]
+
+
+@pytest.mark.parametrize("model", ["vertex-only", "myplain/vertex-only"])
+def test_the_service_that_has_it_is_named(model: str) -> None:
+    with pytest.raises(UnknownModel) as caught:
+        plan(GenerateImage(prompt="a fox"), views("plain"), Policy(), None, backend="myplain", model=model)  # type: ignore[arg-type]
+    assert caught.value.message == "'myplain' has no model 'vertex-only': it is of the service 'vertex', this is 'plain'"
+    assert caught.value.fix == "set up an instance with service = 'vertex'"
+
+
+def test_an_instance_that_has_it_is_named() -> None:
+    with pytest.raises(UnknownModel) as caught:
+        plan(GenerateImage(prompt="a fox"), views("plain", "vertex"), Policy(), None, backend="myplain", model="vertex-only")  # type: ignore[arg-type]
+    assert caught.value.fix == "use backend='myvertex'"
+
+
+def test_a_name_that_nobody_has_stays_unknown_and_gets_its_nearest() -> None:
+    with pytest.raises(UnknownModel, match=r"no model of 'myplain' named 'plain-onlie'; did you mean 'plain-only'\?"):
+        plan(GenerateImage(prompt="a fox"), views("plain"), Policy(), None, backend="myplain", model="plain-onlie")  # type: ignore[arg-type]

@@ -1,0 +1,99 @@
+"""What a request goes on from becomes an input like any other, once, whatever the backend."""
+
+from pathlib import Path
+
+import pytest
+from core.fake_service import FakeService, png
+from core.routing import KEY, fake_router
+
+from anymedia import Continuation, EditWithReferences, Image, Inpaint, Reference
+from anymedia.errors import UnknownContinuation, UnsupportedInput
+from anymedia.requests import StoredFile
+from anymedia.running.preparing import resolve
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FAKE_KEY", KEY)
+    monkeypatch.chdir(tmp_path)
+
+
+def collected(folder: Path, data: bytes = png(8, 8)) -> Continuation:
+    import hashlib
+
+    path = folder / "earlier.png"
+    path.write_bytes(data)
+    file = StoredFile(path=str(path), sha256=hashlib.sha256(data).hexdigest(), mime="image/png", width=8, height=8)
+    return Continuation(id="fake_img_0123456789ab", backend="fake", model="still", media="image", files=(file,))
+
+
+def resolved(request: EditWithReferences | Inpaint, earlier: Continuation) -> EditWithReferences | Inpaint:
+    found = resolve(request, lambda _: earlier)
+    assert isinstance(found, EditWithReferences | Inpaint)
+    return found
+
+
+def told(request: EditWithReferences | Inpaint) -> list[tuple[str, str | None]]:
+    assert isinstance(request, EditWithReferences)
+    return [(r.role, None if r.image.path is None else r.image.path.name) for r in request.references]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["style"], [("source", "earlier.png"), ("style", None)]),
+        (["source"], [("source", None), ("source", "earlier.png")]),
+        (["style", "source", "subject"], [("style", None), ("source", None), ("source", "earlier.png"), ("subject", None)]),
+    ],
+)
+def test_an_edit_takes_the_continued_image_as_a_source_behind_those_that_are_given(
+    tmp_path: Path, given: list[str], expected: list[tuple[str, str | None]]
+) -> None:
+    references = tuple(Reference(image=Image(data=png(8, 8 + i)), role=role) for i, role in enumerate(given))  # type: ignore[arg-type]
+    request = EditWithReferences(prompt="a hat", references=references, continue_from="fake_img_0123456789ab")
+    once = resolved(request, collected(tmp_path))
+    assert told(once) == expected
+    assert resolved(once, collected(tmp_path)) == once  # planning what was planned adds nothing
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_continued_file_that_is_gone_or_has_changed_is_a_clear_error(tmp_path: Path, gone: bool) -> None:
+    earlier = collected(tmp_path)
+    path = Path(earlier.files[0].path)
+    if gone:
+        path.unlink()
+    else:
+        path.write_bytes(png(9, 9))
+    style = Reference(image=Image(data=png(8, 8)), role="style")
+    requests = (
+        EditWithReferences(prompt="a hat", references=(style,), continue_from=earlier),
+        Inpaint(prompt="a hat", mask=png(8, 8), continue_from=earlier),
+    )
+    for request in requests:
+        with pytest.raises(UnknownContinuation, match=r"earlier\.png" if gone else "has changed since"):
+            resolved(request, earlier)
+
+
+async def test_the_continued_image_counts_among_the_pictures_a_model_takes(tmp_path: Path) -> None:
+    with FakeService() as service:
+        async with fake_router(service) as router:
+            first = await router.generate_image(prompt="a fox", size="64x64", output=tmp_path / "fox.png")
+            pictures = [png(64, 64 + 8 * i) for i in range(4)]
+            plan = router.plan(EditWithReferences(prompt="all", references=tuple(pictures[:3]), continue_from=first.continuation_id))
+            assert len(plan.request.references) == 4  # type: ignore[union-attr]
+            with pytest.raises(UnsupportedInput, match="1 to 4 reference images, the continued one counted, not 5"):
+                router.plan(EditWithReferences(prompt="all", references=tuple(pictures), continue_from=first.continuation_id))
+            assert len(service.submits) == 1
+
+
+async def test_an_inpainted_source_beside_a_continuation_is_the_one_changed_and_that_is_said(tmp_path: Path) -> None:
+    mask = png(64, 64)
+    with FakeService() as service:
+        async with fake_router(service) as router:
+            first = await router.generate_image(prompt="a fox", size="64x64", output=tmp_path / "fox.png")
+            beside = Inpaint(prompt="sky", source=png(64, 64), mask=mask, continue_from=first.continuation_id)
+            alone = Inpaint(prompt="sky", mask=mask, continue_from=first.continuation_id)
+            assert any("the source given is changed, not the image of" in w for w in router.plan(beside).warnings)
+            assert router.plan(alone).warnings == ()

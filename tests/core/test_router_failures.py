@@ -1,0 +1,155 @@
+"""What the router does when a backend refuses, fails, or is not heard from again: nothing is ever paid twice."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from core.fake_service import FakeService
+from core.routing import fake_router
+from wire.http_server import closed_port
+
+from anymedia import Policy
+from anymedia.errors import (
+    AuthenticationFailed,
+    BackendUnavailable,
+    BadBackendResponse,
+    ContentRefused,
+    RateLimited,
+    SubmissionUnknown,
+)
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
+
+
+async def _no_sleep(seconds: float) -> None:
+    await asyncio.sleep(0)
+
+
+async def test_a_lost_reply_is_never_sent_again_and_says_what_is_at_risk() -> None:
+    with FakeService() as service:
+        service.http.fail("lost", on="POST /images", times=None)
+        async with fake_router(service) as router:
+            with pytest.raises(SubmissionUnknown, match=r"up to 0\.1 USD may be charged") as caught:
+                await router.generate_image(prompt="a fox")
+            assert len(service.submits) == 1
+            assert (caught.value.charged, caught.value.retry, caught.value.job_id) == ("unknown", False, router.jobs()[0].id)
+            assert router.jobs()[0].state == "unknown"
+            assert "try again" not in str(caught.value).lower()
+            assert router.store.spend().reserved_usd == pytest.approx(0.1)
+
+
+async def test_a_lost_reply_is_found_again_where_the_provider_has_a_list() -> None:
+    with FakeService() as service:
+        service.http.fail("lost", on="POST /videos", times=1)
+        async with fake_router(service, options={"can_list": True}) as router:
+            result = await router.generate_video(prompt="waves")
+            assert result.path.exists()
+            assert len(service.submits) == 1
+
+
+async def test_a_refused_connection_is_tried_again_and_ends_as_not_sent() -> None:
+    async with fake_router(f"http://127.0.0.1:{closed_port()}") as router:
+        router._engine.clock.sleep = _no_sleep  # type: ignore[method-assign]
+        with pytest.raises(BackendUnavailable, match="nothing was sent") as caught:
+            await router.generate_image(prompt="a fox")
+        assert (caught.value.charged, caught.value.delivery) == ("no", "not_sent")
+        row = router.jobs()[0]
+        assert (row.state, row.submits) == ("failed", 3)
+        assert router.store.spend().reserved_usd == 0
+
+
+async def test_a_rate_limit_is_obeyed_and_tried_again() -> None:
+    with FakeService() as service:
+        service.http.fail("status", on="POST /images", times=2, status=429, headers={"Retry-After": "0.05"})
+        async with fake_router(service) as router:
+            result = await router.generate_image(prompt="a fox")
+            assert len(service.submits) == 1
+            assert [(a.error, a.delivery) for a in result.attempts] == [("rate_limited", "refused")] * 2
+
+
+async def test_a_rate_limit_that_lasts_longer_than_anybody_waits_is_passed_on() -> None:
+    with FakeService() as service:
+        service.http.fail("status", on="POST /images", times=None, status=429, headers={"Retry-After": "600"})
+        async with fake_router(service) as router:
+            with pytest.raises(RateLimited) as caught:
+                await router.generate_image(prompt="a fox")
+            assert caught.value.retry_after == 600
+            assert router.jobs()[0].submits == 1
+
+
+async def test_refusals_are_not_tried_again() -> None:
+    for status, expected in ((401, AuthenticationFailed), (403, ContentRefused), (422, BadBackendResponse)):
+        with FakeService() as service:
+            service.http.fail("status", on="POST /images", times=None, status=status)
+            async with fake_router(service) as router:
+                with pytest.raises(expected) as caught:
+                    await router.generate_image(prompt="a fox")
+                assert caught.value.backend == "fake"
+                assert (router.jobs()[0].state, router.jobs()[0].submits) == ("refused", 1)
+                assert router.store.spend().reserved_usd == 0
+
+
+async def test_garbage_is_a_bad_response_that_may_have_been_charged() -> None:
+    with FakeService() as service:
+        service.http.fail("garbage", on="POST /images", times=None)
+        async with fake_router(service) as router:
+            with pytest.raises(BadBackendResponse) as caught:
+                await router.generate_image(prompt="a fox")
+            assert caught.value.charged == "unknown"
+            assert (router.jobs()[0].state, router.jobs()[0].submits) == ("unknown", 1)
+
+
+async def test_an_equivalent_backend_takes_over_only_when_nothing_was_spent() -> None:
+    from anymedia.settings import InstanceSettings, Settings
+
+    with FakeService() as service:
+
+        def two(first: str) -> Settings:
+            urls = {"able": service.http.url, "aaaa": first}
+            made = {n: InstanceSettings(name=n, plugin="fake", base_url=u) for n, u in urls.items()}
+            return Settings(instances=made)
+
+        async with fake_router(
+            service, settings=two(f"http://127.0.0.1:{closed_port()}"), policy=Policy(retries=0, prefer=("aaaa",))
+        ) as router:
+            result = await router.generate_image(prompt="a fox")
+            assert result.provenance.backend == "able"
+            assert [(a.backend, a.delivery) for a in result.attempts] == [("aaaa", "not_sent")]
+            with pytest.raises(BackendUnavailable):
+                await router.generate_image(prompt="a fox", backend="aaaa")
+        with FakeService() as losing:
+            losing.http.fail("lost", on="POST /images", times=None)
+            async with fake_router(service, settings=two(losing.http.url), policy=Policy(prefer=("aaaa",))) as router:
+                with pytest.raises(SubmissionUnknown):
+                    await router.generate_image(prompt="a fox")
+        assert len(service.submits) == 1
+
+
+async def test_many_failed_looks_fail_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeService() as service:
+        service.http.fail("status", on="GET /videos", times=20, status=500)
+        async with fake_router(service) as router:
+            router._engine.clock.sleep = _no_sleep  # type: ignore[method-assign]
+            router._engine.polls.rate = 1e9
+            result = await router.generate_video(prompt="waves")
+            assert result.path.exists()
+
+
+async def test_a_job_that_fails_for_good_ends_with_its_reason() -> None:
+    with FakeService() as service:
+        service.fail_jobs = True
+        async with fake_router(service) as router:
+            with pytest.raises(ContentRefused) as caught:
+                await router.generate_video(prompt="waves")
+            assert caught.value.charged == "unknown"
+            with pytest.raises(ContentRefused):
+                await router.resume(str(caught.value.job_id))
+
+
+async def test_one_call_of_several_that_fails_does_not_lose_the_others(tmp_path: Path) -> None:
+    with FakeService() as service:
+        service.http.fail("status", on="POST /images", times=1, status=403)
+        async with fake_router(service) as router:
+            result = await router.generate_image(prompt="foxes", n=3)
+            assert len(result.files) == 2
+            assert any("1 of 3 calls brought nothing" in w and "content_refused" in w for w in result.warnings)

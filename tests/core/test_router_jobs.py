@@ -1,0 +1,167 @@
+"""Jobs outlive a wait, a deadline, a cancelled task and a broken collection; any router takes them up."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from core.fake_service import FakeService, mp4, png
+from core.routing import fake_registry, fake_router, fake_settings
+
+from anymedia import GenerateImage, GenerateVideo, MemoryStore, Router, SqliteStore
+from anymedia.errors import (
+    BackendTimeout,
+    BadBackendResponse,
+    MediaError,
+    UnknownJob,
+)
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
+
+
+async def test_a_passed_deadline_leaves_a_job_that_another_router_picks_up(tmp_path: Path) -> None:
+    with FakeService(looks=1_000_000) as service:
+        settings = fake_settings(service, state=tmp_path / "state")
+        async with fake_router(service, settings=settings, store=SqliteStore(tmp_path / "state.db")) as router:
+            with pytest.raises(BackendTimeout, match="jobs resume") as caught:
+                await router.generate_video(prompt="waves", deadline=3)
+        async with fake_router(service, settings=settings, store=SqliteStore(tmp_path / "state.db")) as router:
+            service.jobs["vid-1"]["left"] = 0
+            result = await router.resume(str(caught.value.job_id))
+            assert result.path.read_bytes() == mp4()
+            assert len(service.submits) == 1
+
+
+async def test_submit_returns_with_a_job_id_and_wait_brings_the_result() -> None:
+    with FakeService(looks=1) as service:
+        async with fake_router(service) as router:
+            record = await router.submit(GenerateVideo(prompt="waves"))
+            assert record.state in {"submitted", "running"}
+            result = await router.wait(record.id)
+            assert result.job_id == record.id
+            still = await router.submit(GenerateImage(prompt="a fox"))
+            assert (await router.wait(still.id)).files[0].mime == "image/png"
+
+
+async def test_a_cancelled_job_is_told_to_the_provider_and_frees_its_reservation() -> None:
+    with FakeService(looks=1000) as service:
+        async with fake_router(service) as router:
+            record = await router.submit(GenerateVideo(prompt="waves"))
+            assert router.store.spend().reserved_usd > 0
+            assert (await router.cancel(record.id)).state == "cancelled"
+            assert service.cancelled == ["vid-1"]
+            assert router.store.spend().reserved_usd == 0
+
+
+async def test_a_cancelled_task_leaves_a_resumable_row() -> None:
+    with FakeService(looks=2) as service:
+        async with fake_router(service) as router:
+            task = asyncio.create_task(router.generate_video(prompt="waves"))
+            while not service.submits:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            row = router.jobs()[0]
+            assert row.state in {"submitted", "running"}
+            assert (await router.resume(row.id)).path.exists()
+            assert len(service.submits) == 1
+
+
+async def test_an_unknown_job_is_a_clear_error() -> None:
+    async with Router(store=MemoryStore(), settings=fake_settings("http://127.0.0.1:1"), registry=fake_registry()) as router:
+        with pytest.raises(UnknownJob, match="job_nothing"):
+            await router.resume("job_nothing")
+
+
+async def test_an_expired_link_is_replaced_by_a_fresh_one_when_the_job_is_taken_up_again() -> None:
+    with FakeService(looks=0) as service:
+        service.files.fail("status", on="GET", times=None, status=403)
+        async with fake_router(service) as router:
+            with pytest.raises(BadBackendResponse, match="jobs resume") as caught:
+                await router.generate_video(prompt="waves")
+            assert (caught.value.charged, router.jobs()[0].state) == ("yes", "collecting")
+            service.files.faults.clear()
+            looks = len([r for r in service.http.received if r.method == "GET"])
+            result = await router.resume(str(caught.value.job_id))
+            assert result.path.read_bytes() == mp4()
+            assert len([r for r in service.http.received if r.method == "GET"]) == looks + 1
+            assert len(service.submits) == 1
+
+
+async def test_an_image_whose_collection_was_broken_off_is_collected_from_what_was_spooled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeService() as service:
+        async with fake_router(service) as router:
+            (tmp_path / "out").mkdir()
+            broken = True
+
+            def full(*arguments: object, **more: object) -> object:
+                if broken:
+                    raise OSError(28, "No space left on device")
+                return commit(*arguments, **more)  # type: ignore[arg-type]
+
+            from anymedia.transfer.writing import Writer
+
+            commit = Writer.commit
+            monkeypatch.setattr(Writer, "commit", full)
+            with pytest.raises(OSError, match="No space"):
+                await router.generate_image(prompt="a fox", output=tmp_path / "out" / "fox.png")
+            broken = False
+            row = router.jobs()[0]
+            assert row.state == "collecting"
+            result = await router.resume(row.id)
+            assert result.path == tmp_path / "out" / "fox.png"
+            assert result.path.read_bytes() == png()
+            assert len(service.submits) == 1
+            assert [p.name for p in (tmp_path / "out").iterdir()] == ["fox.png"]
+
+
+async def test_two_who_resume_one_job_in_one_router_share_the_work() -> None:
+    with FakeService(looks=1) as service:
+        async with fake_router(service) as router:
+            record = await router.submit(GenerateVideo(prompt="waves"))
+            results = await asyncio.gather(*(router.resume(record.id) for _ in range(5)), router.wait(record.id))
+            assert len({result.path for result in results}) == 1
+            assert len(service.files.received) == 1
+
+
+async def test_waiting_with_a_deadline_stops_the_waiting_and_not_the_job() -> None:
+    with FakeService(looks=1_000_000) as service:
+        async with fake_router(service) as router:
+            record = await router.submit(GenerateVideo(prompt="waves"))
+            with pytest.raises(BackendTimeout, match=record.id):
+                await router.wait(record.id, deadline=0.1)
+            service.jobs["vid-1"]["left"] = 0
+            assert (await router.wait(record.id)).path.exists()
+            assert len(service.submits) == 1
+
+
+async def test_what_was_paid_for_survives_a_disk_that_takes_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from anymedia.transfer.writing import Writer
+
+    write, full = Writer.write, [True]
+
+    def on_a_full_disk(self: Writer, data: bytes) -> None:
+        if full[0]:
+            raise self._failed(OSError(28, "No space left on device"))
+        write(self, data)
+
+    monkeypatch.setattr(Writer, "write", on_a_full_disk)
+    (tmp_path / "out").mkdir()
+    with FakeService() as service:
+        async with fake_router(service, settings=fake_settings(service, state=tmp_path / "state")) as router:
+            with pytest.raises(MediaError, match="full disk") as caught:
+                await router.generate_image(prompt="a fox", output=tmp_path / "out" / "fox.png")
+            assert (caught.value.charged, router.jobs()[0].state) == ("yes", "collecting")
+            assert f"jobs resume {router.jobs()[0].id}" in caught.value.fix
+            assert list((tmp_path / "out").iterdir()) == []
+            (kept,) = (tmp_path / "state" / "spool").iterdir()
+            assert (kept.read_bytes(), kept.stat().st_mode & 0o077) == (png(), 0)
+            full[0] = False
+            result = await router.resume(router.jobs()[0].id)
+            assert result.path == tmp_path / "out" / "fox.png"
+            assert result.path.read_bytes() == png()
+            assert len(service.submits) == 1
+            assert list((tmp_path / "state" / "spool").iterdir()) == []

@@ -1,0 +1,402 @@
+"""The moments at which money could be lost: two at one call, a journal that fails after the payment, a clock that jumps."""
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from core.fake_service import FakeService, mp4, png
+from core.routing import KEY, fake_router, fake_settings
+
+from anymedia import GenerateVideo, MemoryStore, SqliteStore
+from anymedia.errors import BackendTimeout, MediaError, RequestError, SubmissionUnknown
+from anymedia.running import following
+from anymedia.state.errors import StateBusy, StateNotWritable
+from anymedia.state.store import CallRecord, Lease
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FAKE_KEY", KEY)
+    monkeypatch.chdir(tmp_path)
+
+
+async def until(true: Callable[[], Any]) -> None:
+    """Wait for a condition; the ceiling is only for a broken program."""
+    async with asyncio.timeout(60):
+        while not true():
+            await asyncio.sleep(0.005)
+
+
+async def test_whoever_resumes_a_call_that_the_same_router_is_sending_waits_for_it() -> None:
+    with FakeService() as service:
+        service.http.fail("delay", on="POST /images", times=1, seconds=0.5)
+        async with fake_router(service) as router:
+            sending = asyncio.create_task(router.generate_image(prompt="a fox"))
+            await until(lambda: service.submits)
+            row = router.jobs()[0]
+            resumed, sent = await asyncio.gather(router.resume(row.id), sending)
+            assert resumed.path == sent.path
+            assert router.jobs()[0].state == "done"
+
+
+async def test_a_run_that_somebody_cancels_by_its_job_id_ends_with_an_error_and_not_as_if_its_task_were_cancelled() -> None:
+    with FakeService(looks=1000) as service:
+        async with fake_router(service) as router:
+            making = asyncio.create_task(router.generate_video(prompt="waves"))
+            await until(lambda: any(r.state == "running" for r in router.jobs()))
+            waiting = asyncio.create_task(router.wait(router.jobs()[0].id))
+            await asyncio.sleep(0.01)
+            assert (await router.cancel(router.jobs()[0].id)).state == "cancelled"
+            assert service.cancelled == ["vid-1"]
+            for task in (making, waiting):
+                with pytest.raises(RequestError, match="was cancelled"):
+                    await task
+
+
+class Interloper(MemoryStore):
+    """Lets the leases run out and somebody else in, at the moment the test says; survives its routers."""
+
+    def steal(self, call_id: str) -> Lease:
+        lease = self.claim(call_id, owner="interloper", lease_seconds=60.0, now=time.time() + 61)
+        assert lease is not None
+        return lease
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+async def test_an_answer_that_comes_after_the_lease_was_lost_is_not_thrown_away(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The owner was suspended for over a minute; another process found the row and could only call it unknown."""
+    monkeypatch.setattr(following, "LEASE_SECONDS", 0.3)  # so that the loss is noticed while the answer is on its way
+    with FakeService(looks=0) as service:
+        service.http.fail("delay", on="POST ", times=1, seconds=1.0)
+        store = Interloper()
+        async with fake_router(service, store=store) as router:
+            make = router.generate_image if kind == "image" else router.generate_video
+            sending = asyncio.create_task(make(prompt="a fox"))
+            await until(lambda: service.submits)
+            row = router.jobs()[0]
+            other = store.steal(row.id)
+            store.advance(other, "unknown", now=time.time())
+            store.release(other)
+            result = await sending
+            assert result.path.read_bytes() == (png() if kind == "image" else mp4())
+            assert router.jobs()[0].state == "done"
+            assert len(service.submits) == 1
+
+
+async def test_one_failed_renewal_does_not_give_the_lease_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stumbling(MemoryStore):
+        failures = 1
+        renewals = 0
+
+        def renew(self, lease: Lease, *, lease_seconds: float, now: float) -> Lease:
+            if self.failures:
+                self.failures -= 1
+                raise StateBusy("busy")
+            self.renewals += 1
+            return super().renew(lease, lease_seconds=lease_seconds, now=now)
+
+    monkeypatch.setattr(following, "LEASE_SECONDS", 0.15)
+    store = Stumbling()
+    with FakeService(looks=1_000_000) as service:
+        async with fake_router(service, store=store) as router:
+            await router.submit(GenerateVideo(prompt="waves"))
+            await until(lambda: store.renewals > 2)
+
+
+async def test_a_lease_that_cannot_be_given_back_does_not_hide_the_result() -> None:
+    class Stuck(MemoryStore):
+        def release(self, lease: Lease) -> None:
+            raise StateBusy("busy")
+
+    with FakeService() as service:
+        async with fake_router(service, store=Stuck()) as router:
+            assert (await router.generate_image(prompt="a fox")).path.exists()
+
+
+class Failing(MemoryStore):
+    """Cannot be written for some times, once a state is to be recorded."""
+
+    def __init__(self, state: str, times: int) -> None:
+        super().__init__()
+        self.state, self.times = state, times
+
+    def advance(self, lease: Lease, state: Any, *, now: float, **changes: Any) -> CallRecord:
+        if state == self.state and self.times:
+            self.times -= 1
+            raise StateNotWritable("The journal cannot grow: the disk is full.", charged="unknown")
+        return super().advance(lease, state, now=now, **changes)
+
+
+@pytest.mark.parametrize("state", ["submitted", "collecting", "done"])
+@pytest.mark.parametrize("kind", ["image", "video"])
+async def test_a_journal_that_cannot_be_written_for_a_while_after_the_payment_loses_nothing(kind: str, state: str) -> None:
+    with FakeService(looks=0) as service:
+        async with fake_router(service, store=Failing(state, 2)) as router:
+            result = await (router.generate_image if kind == "image" else router.generate_video)(prompt="a fox")
+            assert result.path.read_bytes() == (png() if kind == "image" else mp4())
+            assert len(service.submits) == 1
+
+
+async def test_a_journal_that_stays_unwritable_after_the_payment_names_the_providers_job() -> None:
+    with FakeService(looks=0) as service:
+        async with fake_router(service, store=Failing("submitted", 10**9)) as router:
+            router._engine.clock.sleep = lambda seconds: asyncio.sleep(0)  # type: ignore[method-assign]
+            with pytest.raises(StateNotWritable, match="vid-1") as caught:
+                await router.generate_video(prompt="waves")
+            assert caught.value.charged == "unknown"
+            assert caught.value.job_id == router.jobs()[0].id
+
+
+async def test_a_progress_callback_that_fails_does_not_stop_a_paid_call(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(progress: object) -> None:
+        raise BrokenPipeError
+
+    with FakeService(looks=1) as service:
+        async with fake_router(service, on_progress=broken) as router:
+            assert (await router.generate_video(prompt="waves")).path.exists()
+
+
+async def test_a_passed_deadline_before_the_request_is_sent_is_no_unknown_outcome() -> None:
+    with FakeService() as service:
+        async with fake_router(service) as router:
+            with pytest.raises(BackendTimeout, match="nothing was spent") as caught:
+                await router.generate_image(prompt="a fox", deadline=0)
+            assert (caught.value.charged, caught.value.delivery) == ("no", "not_sent")
+            assert (router.jobs()[0].state, router.store.spend().reserved_usd) == ("failed", 0)
+            assert service.submits == []
+
+
+@pytest.mark.parametrize("where", ["poll", "download"])
+async def test_the_deadline_holds_while_the_provider_is_silent(where: str) -> None:
+    with FakeService(looks=0) as service:
+        (service.http if where == "poll" else service.files).fail("hang", on="GET", times=None)
+        async with fake_router(service, options={"timeout": 600}) as router:
+            async with asyncio.timeout(60):
+                with pytest.raises(BackendTimeout, match="jobs resume"):
+                    await router.generate_video(prompt="waves", deadline=2)
+            assert router.jobs()[0].state in {"submitted", "running", "collecting"}
+            service.http.faults.clear()
+            service.files.faults.clear()
+            assert (await router.resume(router.jobs()[0].id)).path.read_bytes() == mp4()
+
+
+async def test_calls_that_were_not_begun_when_their_run_was_cancelled_free_their_reservations() -> None:
+    with FakeService() as service:
+        service.http.fail("delay", on="POST /images", times=None, seconds=0.5)
+        async with fake_router(service) as router:
+            task = asyncio.create_task(router.generate_image(prompt="foxes", n=8))
+            await until(lambda: len(service.submits) == 4)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            states = sorted(row.state for row in router.jobs())
+            assert states == ["cancelled"] * 4 + ["unknown"] * 4
+            assert router.store.spend().reserved_usd == pytest.approx(0.4)
+
+
+class Jumping:
+    """A wall clock that can be set."""
+
+    def __init__(self) -> None:
+        self.offset = 0.0
+
+    def now(self) -> float:
+        return time.time() + self.offset
+
+    def steady(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(min(seconds, 0.02))
+
+
+async def test_a_clock_that_was_set_back_does_not_keep_a_dead_owners_call_for_years() -> None:
+    clock, store = Jumping(), MemoryStore()
+    with FakeService(looks=1000) as service:
+        clock.offset = 4 * 365 * 86_400.0
+        async with fake_router(service, store=store, clock=clock) as router:
+            record = await router.submit(GenerateVideo(prompt="waves"))
+            lease = store.claim(record.id, owner="dead", lease_seconds=60.0, now=clock.now() + 3600)
+            assert lease is not None
+            clock.offset = 0.0
+            found = store.claim(record.id, owner="new", lease_seconds=60.0, now=clock.now())
+            assert found is not None
+
+
+@pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
+async def test_a_clock_that_jumps_meanwhile_teaches_no_wrong_duration(jump: float) -> None:
+    clock, store = Jumping(), MemoryStore()
+    with FakeService(looks=3) as service:
+        async with fake_router(service, store=store, clock=clock) as router:
+            record = await router.submit(GenerateVideo(prompt="waves", duration=4))
+            clock.offset = jump
+            await router.wait(record.id)
+        assert all(0.01 < seconds < 60 for seconds in store._durations.get("fake/moving/4s", ()))
+
+
+async def test_a_forked_child_does_not_take_its_parents_leases_for_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with fake_router("http://127.0.0.1:1") as router:
+        parents = router._engine.owner
+        assert router._engine.owner == parents
+        pid = os.getpid()
+        monkeypatch.setattr(os, "getpid", lambda: pid + 1)
+        assert router._engine.owner != parents
+
+
+async def test_forgetting_a_run_is_all_or_nothing_and_not_while_somebody_is_at_it() -> None:
+    with FakeService() as service:
+        store = Interloper()
+        service.http.fail("lost", on="POST /images", times=1)
+        async with fake_router(service, store=store) as router:
+            with pytest.raises(SubmissionUnknown):
+                await router.generate_image(prompt="a fox")
+            row = router.jobs()[0]
+            lease = store.claim(row.id, owner="other", lease_seconds=60, now=time.time())
+            with pytest.raises(RequestError, match="another process"):
+                router.forget(row.id)
+            assert lease is not None
+            store.release(lease)
+            router.forget(row.id)
+            assert router.jobs() == []
+
+
+async def test_a_call_that_vanishes_while_it_is_waited_for_is_an_error_in_plain_words() -> None:
+    with FakeService(looks=1_000_000) as service:
+        store = Interloper()
+        async with fake_router(service, store=store) as router:
+            record = await router.submit(GenerateVideo(prompt="waves"))
+            lease = store.steal(record.id)
+            async with fake_router(service, store=store) as second:
+                waiting = asyncio.create_task(second.resume(record.id))
+                await asyncio.sleep(0.05)
+                store.advance(lease, "cancelled", now=time.time())
+                store.forget(record.id)
+                with pytest.raises(MediaError, match=record.id):
+                    await waiting
+
+
+async def test_a_second_picture_that_cannot_be_written_does_not_make_the_first_a_second_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process dies (or fails) after some files have their names, and before the row is closed."""
+    from core import fake_backend
+
+    from anymedia.transfer.writing import Writer
+
+    monkeypatch.setattr(fake_backend, "MATRIX", fake_backend.MATRIX.replace("size = {", "n = { min = 1, max = 4 }\nsize = {", 1))
+    commit, fail = Writer.commit, True
+
+    def failing(self: Writer, **more: Any) -> Path:
+        if fail and self.wanted == "fox-2.png":
+            raise OSError(28, "No space left on device")
+        return commit(self, **more)
+
+    monkeypatch.setattr(Writer, "commit", failing)
+    with FakeService() as service:
+        async with fake_router(service) as router:
+            with pytest.raises(OSError, match="No space"):
+                await router.generate_image(prompt="foxes", n=3, output=tmp_path / "fox.png")
+            fail = False
+            result = await router.resume(router.jobs()[0].id)
+            assert [f.path.name for f in result.files] == ["fox-1.png", "fox-2.png", "fox-3.png"]
+            assert sorted(p.name for p in tmp_path.iterdir()) == ["fox-1.png", "fox-2.png", "fox-3.png"]
+            assert len(service.submits) == 1
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+async def test_a_continuation_that_cannot_be_saved_leaves_one_file_and_a_row_to_resume(tmp_path: Path, kind: str) -> None:
+    class Forgetful(MemoryStore):
+        fail = True
+
+        def save_continuation(self, continuation: Any) -> None:
+            if self.fail:
+                raise StateNotWritable("The journal cannot grow: the disk is full.", charged="yes")
+            super().save_continuation(continuation)
+
+    with FakeService(looks=0) as service:
+        store = Forgetful()
+        async with fake_router(service, store=store) as router:
+            router._engine.clock.sleep = lambda seconds: asyncio.sleep(0)  # type: ignore[method-assign]
+            make = router.generate_image if kind == "image" else router.generate_video
+            name = "a.png" if kind == "image" else "a.mp4"
+            with pytest.raises(StateNotWritable, match="jobs resume"):
+                await make(prompt="a fox", output=tmp_path / "out" / name if (tmp_path / "out").mkdir() is None else "")
+            store.fail = False
+            result = await router.resume(router.jobs()[0].id)
+            assert result.path == tmp_path / "out" / name
+            assert result.continuation_id is not None
+            assert [p.name for p in (tmp_path / "out").iterdir()] == [name]
+            assert len(service.files.received) == (kind == "video")
+
+
+async def test_a_named_file_that_was_moved_away_before_the_row_was_closed_is_never_written_to(tmp_path: Path) -> None:
+    class Forgetful(MemoryStore):
+        fail = True
+
+        def save_continuation(self, continuation: Any) -> None:
+            if self.fail:
+                raise StateNotWritable("full", charged="yes")
+            super().save_continuation(continuation)
+
+    (tmp_path / "out").mkdir()
+    with FakeService(looks=0) as service:
+        store = Forgetful()
+        async with fake_router(service, store=store) as router:
+            router._engine.clock.sleep = lambda seconds: asyncio.sleep(0)  # type: ignore[method-assign]
+            with pytest.raises(StateNotWritable):
+                await router.generate_video(prompt="a fox", output=tmp_path / "out" / "a.mp4")
+            (tmp_path / "out" / "a.mp4").rename(tmp_path / "mine.mp4")
+            before = (tmp_path / "mine.mp4").stat()
+            store.fail = False
+            result = await router.resume(router.jobs()[0].id)
+            after = (tmp_path / "mine.mp4").stat()
+            assert (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size)
+            assert result.path.read_bytes() == mp4()
+            assert not result.path.samefile(tmp_path / "mine.mp4")
+
+
+async def test_an_answer_that_the_output_folder_cannot_take_is_kept_elsewhere_and_collected_later(tmp_path: Path) -> None:
+    """The folder vanished (or filled up) while the picture was being made; the bytes can be had only once."""
+    (tmp_path / "out").mkdir()
+    with FakeService() as service:
+        service.http.fail("delay", on="POST /images", times=1, seconds=0.3)
+        settings = fake_settings(service, state=tmp_path / "state")
+        async with fake_router(service, settings=settings, store=SqliteStore(tmp_path / "state" / "state.db")) as router:
+            making = asyncio.create_task(router.generate_image(prompt="a fox", output=tmp_path / "out" / "fox.png"))
+            await until(lambda: service.submits)
+            (tmp_path / "out").rmdir()
+            with pytest.raises(MediaError, match="jobs resume") as caught:
+                await making
+            assert caught.value.charged == "yes"
+            row = router.jobs()[0]
+            assert row.state == "collecting"
+            (tmp_path / "out").mkdir()
+            result = await router.resume(row.id)
+            assert result.path == tmp_path / "out" / "fox.png"
+            assert result.path.read_bytes() == png()
+            assert [p.name for p in (tmp_path / "out").iterdir()] == ["fox.png"]
+            assert [p for p in (tmp_path / "state").rglob("*") if "spool" in p.name and p.is_file()] == []
+            assert len(service.submits) == 1
+
+
+async def test_a_damaged_row_is_told_as_such_and_hides_no_other(tmp_path: Path) -> None:
+    from anymedia.state.errors import StateDamaged
+
+    with FakeService() as service:
+        async with fake_router(service, store=SqliteStore(tmp_path / "state.db")) as router:
+            result = await router.generate_image(prompt="a fox")
+            with sqlite3.connect(tmp_path / "state.db") as connection:
+                connection.execute("UPDATE calls SET plan = '{\"adjust'")
+            connection.close()
+            with pytest.raises(StateDamaged, match=result.job_id):
+                router.job(result.job_id)
