@@ -355,7 +355,7 @@ MUTANTS = [
         _WRAPPED
         % 'TypeError:\n            raise\n        except Exception as error:\n            error.delivery = "refused"\n            raise',
         "takes a lost answer for a rejection",
-        "charged|BackendUnavailable|ClientError|Disconnected|BadBackendResponse",
+        "charged is .no., and should be unknown",
     ),
     Mutant("C02", "painter", _P, _POST, _WRAPPED % f"Exception:\n            {_POST}", "tries again by itself", "2 submits for one call"),
     Mutant(
