@@ -70,12 +70,13 @@ class FailureRules(CaseMaker):
         """If this fails: translate the SDK's error in ``_errors.py``, by the provider's code before its status."""
         with self.bench(case, case.what) as bench:  # type: ignore[arg-type]
             error = run(self._fail(bench, case))
-            hint = "" if error.charged != "no" else "; is the submit inside `async with context.submission():`?"
+            charged = _CHARGED[case.what]
+            early = error.charged == "no" and "no" not in charged
+            hint = "; is the submit inside `async with context.submission():`?" if early else ""
             assert isinstance(error, _EXPECTED[case.what]), f"{type(error).__name__}: {error}{hint}"
             assert isinstance(error, BackendError)
             assert error.backend == self.backend
             assert error.job_id
-            charged = _CHARGED[case.what]
             assert error.charged in charged, f"charged is {error.charged!r}, and should be {' or '.join(charged)}{hint}"
             if isinstance(error, RateLimited):
                 wait = error.retry_after
