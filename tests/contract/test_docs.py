@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import pytest
 from anymedia.cli.new_backend import write_backend
 from anymedia.errors import InvalidRequest
 from anymedia.hookspecs import HOOKS
-from anymedia.testing.docs import PAGES
+from anymedia.testing.docs import PAGES, with_table
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -26,6 +27,11 @@ EXAMPLE = ROOT / "examples/minimal_backend"
 @pytest.mark.parametrize("name", PAGES)
 def test_generated_pages_are_fresh(name: str) -> None:
     assert (DOCS / name).read_text("utf-8") == PAGES[name]().rstrip() + "\n", "write them anew: python -m anymedia.testing.docs docs"
+
+
+def test_the_readmes_table_of_backends_is_fresh() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert readme == with_table(readme), "write it anew: python -m anymedia.testing.docs docs"
 
 
 def test_the_index_leads_to_every_page() -> None:
@@ -66,6 +72,20 @@ def test_the_tutorials_backend_is_as_short_as_it_says() -> None:
     assert lines("tests/test_conformance.py") < 12
     assert lines("tests/painter_fake.py") <= 40
     assert len((ROOT / "CONTRIBUTING.md").read_text("utf-8").splitlines()) < 120
+
+
+def test_the_fragments_become_a_section_of_the_changelog(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "changelog.d", tmp_path / "changelog.d")
+    shutil.copy(ROOT / "CHANGELOG.md", tmp_path)
+    texts = [f.read_text("utf-8").strip() for f in (tmp_path / "changelog.d").glob("*.md")]
+    command = [sys.executable, str(tmp_path / "changelog.d/collect.py"), "0.1.0", "2026-12-01"]
+    subprocess.run(command, check=True)
+    log = (tmp_path / "CHANGELOG.md").read_text("utf-8")
+    assert "## 0.1.0 (2026-12-01)\n\n### Added\n\n- " in log
+    assert texts
+    assert all(f"- {text}\n" in log for text in texts)
+    assert not list((tmp_path / "changelog.d").glob("*.md"))
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 1  # nothing is left to collect
 
 
 def _edited(plugin: Path) -> None:

@@ -143,6 +143,7 @@ MUTANTS = [
         "2 submits for one call",
     ),
     Mutant("B01", "reel", _P, 'answer["status"] == "failed"', "True", "its jobs always fail", "Reel gave up"),
+    Mutant("B01", "painter", _T, 'one_of = ["png"], fixed', 'one_of = ["webp"], fixed', "always makes another format", "image/png came"),
     Mutant("B02", "painter", _P, '"seed": request.seed', '"seed": 7', "drops the seed", "seed: .* made the same submit"),
     Mutant(
         "B02",
@@ -354,7 +355,7 @@ MUTANTS = [
         _WRAPPED
         % 'TypeError:\n            raise\n        except Exception as error:\n            error.delivery = "refused"\n            raise',
         "takes a lost answer for a rejection",
-        "charged|BackendUnavailable|ClientError|Disconnected|BadBackendResponse",
+        "charged is .no., and should be unknown",
     ),
     Mutant("C02", "painter", _P, _POST, _WRAPPED % f"Exception:\n            {_POST}", "tries again by itself", "2 submits for one call"),
     Mutant(

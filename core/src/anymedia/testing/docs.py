@@ -9,6 +9,7 @@ import datetime
 import inspect
 import re
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,25 @@ def backends() -> str:
     return "\n".join(out)
 
 
+def readme_table() -> str:
+    """Return the README's table of this repository's plugins: folder, name, what it is, and its keys."""
+    out = ["| folder | backend | what it is | key |", "|---|---|---|---|"]
+    for name, plugin in loaded_registry().plugins.items():
+        if plugin.distribution.startswith("anymedia-"):
+            folder = Path(str(plugin.module.__file__)).parents[2]
+            what = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]["description"]
+            first = next(iter(_shipped(plugin.module).credentials), None)
+            keys = [] if first is None else [" or ".join(f"`{n}`" for n in names) for names in first.names.values()]
+            out.append(f"| `plugins/{folder.name}` | `{name}` | {what} | {', '.join(keys) or 'none'} |")
+    return "\n".join(out)
+
+
+def with_table(readme: str) -> str:
+    """Return the README's text with that table between its marks."""
+    before, _, rest = readme.partition("<!-- backends -->\n")
+    return f"{before}<!-- backends -->\n\n{readme_table()}\n\n<!-- /backends -->{rest.partition('<!-- /backends -->')[2]}"
+
+
 def _shipped(module: Any) -> CapabilityMatrix:
     from ..capabilities import load_matrix
 
@@ -238,9 +258,11 @@ PAGES = {
 
 
 def main(folder: Path) -> None:
-    """Write every page."""
+    """Write every page, and the README's table beside their folder."""
     for name, page in PAGES.items():
         (folder / name).write_text(page().rstrip() + "\n", "utf-8")
+    if (readme := folder.parent / "README.md").is_file():
+        readme.write_text(with_table(readme.read_text("utf-8")), "utf-8")
 
 
 if __name__ == "__main__":

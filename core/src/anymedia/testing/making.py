@@ -25,9 +25,11 @@ _Flat = dict[str, Any]
 
 def _judge(result: Result, case: Case) -> None:
     """Hold what came back against what the core says of it, with another decoder."""
-    media = case.shape.model.media
+    media, always = case.shape.model.media, case.shape.row.options.get("output_format")
     for file in result.files:
         seen = decode(file.path, media)
+        if isinstance(always, Choice) and always.fixed:
+            assert format_of(file.mime) in always.one_of, f"it always makes {', '.join(always.one_of)}, says the row; {file.mime} came"
         assert seen.format == container(format_of(file.mime)), f"the bytes are {seen.format}, the result says {file.mime}"
         if file.width is not None and seen.width is not None:
             assert (seen.width, seen.height) == (file.width, file.height)
