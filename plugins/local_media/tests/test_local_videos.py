@@ -353,3 +353,21 @@ async def test_kept_inputs_are_private_and_pruned_after_a_week(local: Any, eyes:
     os.utime(kept, (week, week))
     await local.wait(await local.start(GenerateVideo(prompt="sea", size=SIZE, duration=0.1, seed=1)))
     assert not kept.exists()
+
+
+@pytest.mark.parametrize("form", ["mp4", "webm"])
+async def test_frames_stay_evenly_spaced_through_a_chain_of_continuations(local: Any, eyes: Any, form: str) -> None:
+    av: Any = pytest.importorskip("av")
+
+    piece = await local.piece(GenerateVideo(prompt="waves", size="64x64", duration=0.5, seed=1, output_format=form))
+    for count in (24, 36, 48):
+        earlier, files = eyes.earlier(piece, "video", "landscape-video")
+        before = eyes.frames(piece.data)
+        piece = await local.piece(ContinueVideo(prompt="waves", continue_from=earlier, continue_as="extend", duration=0.5), files=files)
+        after = eyes.frames(piece.data)
+        assert all((old == new).all() for old, new in zip(before, after, strict=False))
+        with av.open(io.BytesIO(piece.data)) as container:
+            stream = container.streams.video[0]
+            times = sorted(float(packet.pts * packet.time_base) for packet in container.demux(stream) if packet.pts is not None)
+        assert len(after) == len(times) == count
+        assert times == pytest.approx([n / 24 for n in range(count)], abs=0.0011)  # WebM counts in milliseconds
