@@ -77,3 +77,17 @@ def test_a_disk_that_takes_nothing_more_is_no_wrong_usage(call, monkeypatch):
     assert (told.code, told.json["error"]["code"], told.json["error"]["charged"]) == (1, "cannot_write", "yes")
     assert "full disk" in told.json["error"]["message"]
     assert f"anymedia jobs resume {told.json['error']['job_id']}" in told.json["error"]["fix"]
+
+
+def test_an_interruption_before_anything_has_begun_is_a_code_and_no_traceback(monkeypatch):
+    import pytest
+
+    import anymedia.cli as command
+
+    def interrupted(words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "_told_before", interrupted)
+    with pytest.raises(SystemExit) as left:
+        command.main()
+    assert left.value.code == 130

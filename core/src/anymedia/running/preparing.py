@@ -102,20 +102,34 @@ async def load_inputs(engine: Engine, plan: Plan, policy: Policy) -> Loaded:
         return await _read(engine, media, policy)
 
     loaded: Loaded = {}
+    places = _places(plan.request)
     sizes: dict[Media, tuple[int, int]] = {}
     masks = [item for item in plan.forms if isinstance(item, Mask)]
     for item, form in plan.forms.items():
         if isinstance(item, Media):
-            found = await load(item, form, read=read)
+            found = await load(item, form, read=read, where=places.get(item, "$"))
             loaded[item] = found
             if found.width and found.height:
                 sizes[item] = (found.width, found.height)
     for mask in masks:
         assert mask.image is not None
-        loaded[mask] = await load(mask, plan.forms[mask], read=read, source_size=_source_size(plan.request, sizes))
+        size = _source_size(plan.request, sizes)
+        loaded[mask] = await load(mask, plan.forms[mask], read=read, source_size=size, where=places.get(mask, "$"))
     if plan.continuation is not None:
         loaded |= _stored(plan.continuation)
     return loaded
+
+
+def _places(request: Request) -> dict[Media | Mask, str]:
+    """Return the JSON path to each input of a request."""
+    found: dict[Media | Mask, str] = {}
+    for field in attrs.fields(type(request)):
+        value = getattr(request, field.name)
+        if isinstance(value, Media | Mask):
+            found[value] = f"$.{field.name}"
+        elif field.name == "references":
+            found |= {reference.image: f"$.references[{i}]" for i, reference in enumerate(value)}
+    return found
 
 
 def _source_size(request: Request, sizes: dict[Media, tuple[int, int]]) -> tuple[int, int] | None:
