@@ -40,6 +40,8 @@ def fit_inputs(draft: Draft) -> None:
             _fit_input(draft, name, value)
         elif name == "extra_params":
             _fit_extra(draft)
+        elif name == "continue_as":
+            _fit_way(draft, value)
     for name, wanted in draft.asked.modes:
         option = draft.option(name)
         taken = (MODES[name],) if option is None else getattr(option, "one_of", ())
@@ -198,6 +200,14 @@ def _for_one(rule: InputRule) -> InputRule:
     return rule if rule.fidelity.level == "native" else attrs.evolve(rule, fidelity=Fidelity())
 
 
+def _fit_way(draft: Draft, way: str) -> None:
+    """Hold the way of going on against the row's, whether it goes on from a handle or from a file."""
+    rule = draft.row.inputs.get("continue_from")
+    if isinstance(rule, ContinueRule) and way not in rule.ways:
+        text = f"{draft.who} cannot {way} a video (it can {', '.join(rule.ways)})"
+        draft.reject("way_unsupported", text, "continue_as", ", ".join(rule.ways))
+
+
 def _fit_continuation(draft: Draft, continuation: Continuation) -> None:
     if continuation.backend != draft.view.name:
         text = f"{continuation.id!r} was made by {continuation.backend!r} and can only be continued there"
@@ -214,11 +224,7 @@ def _fit_continuation(draft: Draft, continuation: Continuation) -> None:
         if draft.row.operation not in {"inpaint", "edit_with_references"}:
             draft.reject("input_unsupported", f"{draft.who} cannot go on from an earlier result", "continue_from")
         return
-    way = getattr(draft.asked.request, "continue_as", None)
-    if way is not None and way not in rule.ways:
-        text = f"{draft.who} cannot {way} a video (it can {', '.join(rule.ways)})"
-        draft.reject("way_unsupported", text, "continue_as", ", ".join(rule.ways))
-    draft.continued_as = way or rule.ways[0]
+    draft.continued_as = getattr(draft.asked.request, "continue_as", None) or rule.ways[0]
     seconds = continuation.files[0].seconds if continuation.files else None
     if rule.seconds and seconds is not None and not rule.seconds[0] <= seconds <= rule.seconds[1]:
         text = f"{draft.who} goes on from {rule.seconds[0]:g} to {rule.seconds[1]:g} s of video, not {seconds:g} s"
