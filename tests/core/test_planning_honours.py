@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anymedia.capabilities import ContinueRule, InputRule, MaskRule, OperationRow, ReferencesRule
-from anymedia.errors import RequestError, UnsupportedOperation
+from anymedia.errors import RequestError, UnsupportedInput, UnsupportedOperation
 from anymedia.fields import role_of
 from anymedia.media import Image, Video
 from anymedia.planning import BackendView, Plan, plan
@@ -31,7 +31,10 @@ source = { count = [1, 1], formats = ["png"], max_bytes = 1000, min_edge = 64, m
 mask = { format = "white", modes = ["user_provided", "foreground"] }
 extra_params.level = { min = 1, max = 3, step = 1 }
 [models.edit_with_references]
-references = { count = [1, 3], roles = { source = { count = [1, 2], max_edge = 512 }, subject = { count = [0, 1], types = ["person"] } } }
+references.count = [1, 3]
+references.max_total_bytes = 2001
+references.roles.source = { count = [1, 2], max_edge = 512 }
+references.roles.subject = { count = [0, 1], types = ["person"] }
 [[models]]
 id = "narrow-video"
 media = "video"
@@ -137,6 +140,7 @@ def takes_references(rule: ReferencesRule, given_references: tuple[Reference, ..
     roles = Counter(reference.role for reference in given_references)
     return (
         rule.count[0] <= len(given_references) <= rule.count[1]
+        and sum(reference.image.size or 0 for reference in given_references) <= (rule.max_total_bytes or 10**18)
         and all(role in rule.roles for role in roles)
         and all(own.count[0] <= roles[role] <= own.count[1] for role, own in rule.roles.items())
         and all(takes_media(rule.roles[r.role], r.image) for r in given_references)
@@ -219,3 +223,50 @@ def test_a_way_of_going_on_that_nobody_has_is_refused_for_a_file_too() -> None:
         assert found is not None and found.chosen.backend == chosen
     with pytest.raises(UnsupportedOperation, match=r"'narrow/narrow-video' cannot remix a video \(it can extend\)"):
         plan(ContinueVideo(prompt="on", source=film, continue_as="remix"), VIEWS, WIDE, TODAY, backend="narrow")
+
+
+def test_the_bytes_of_all_references_are_held_against_the_row_once_they_are_there() -> None:
+    from anymedia.context import LoadedMedia
+    from anymedia.running.preparing import _check_total
+
+    pictures = [Image(url=f"https://example.org/{n}.png") for n in range(2)]
+    found = plan(EditWithReferences(prompt="fox", references=pictures), VIEWS, WIDE, TODAY, backend="narrow")
+    loaded = {picture: LoadedMedia(data=b"x" * 1000, mime="image/png", filename="a.png") for picture in pictures}
+    _check_total(found, loaded)
+    loaded[pictures[0]] = attrs.evolve(loaded[pictures[0]], data=b"x" * 1002)
+    with pytest.raises(UnsupportedInput, match="2001 bytes of reference images in all, not 2002"):
+        _check_total(found, loaded)
+
+
+def test_a_rule_may_look_at_the_references_by_role_and_by_number() -> None:
+    text = """
+schema = 1
+[[models]]
+id = "m"
+media = "image"
+[models.edit_with_references]
+background = { one_of = ["opaque"] }
+references = { count = [1, 3], roles = { source = { count = [0, 3] }, style = { count = [0, 3] } } }
+rules = [
+  { when = { "references.count" = [2] }, forbid = { background = true }, because = "two are enough" },
+  { when = { "references.style" = true }, require = { "references.source" = true }, because = "a style needs something to be put on" },
+]
+"""
+    view = BackendView(name="b", matrix=matrix(text))
+    a, b, c = (Image(path=f"{n}.png", mime="image/png", size=1, width=64, height=64) for n in "abc")
+
+    def refused(*given_references: Reference, **more: str) -> str:
+        try:
+            plan(EditWithReferences(prompt="fox", references=given_references, **more), [view], WIDE, TODAY)  # type: ignore[arg-type]
+        except RequestError as error:
+            return str(error)
+        return ""
+
+    one, two, style = Reference(image=a), Reference(image=b), Reference(image=c, role="style")
+    assert refused(one, background="opaque") == ""
+    assert refused(one, two) == ""
+    assert "a style needs something" in refused(style)
+    assert refused(one, style) == ""
+    found = plan(EditWithReferences(prompt="fox", references=(one, two), background="opaque"), [view], WIDE, TODAY)
+    assert found.calls[0].request.background is None  # type: ignore[union-attr]
+    assert [a.field for a in found.adjustments] == ["background"]

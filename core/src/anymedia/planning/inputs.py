@@ -171,6 +171,10 @@ def _fit_references(draft: Draft, rule: ReferencesRule, references: Iterable[Ref
     low, high = rule.count
     if not low <= len(found) <= high:
         draft.reject("input_count", f"{draft.who} takes {low} to {high} reference images, not {len(found)}", "references")
+    total = sum(reference.image.size or 0 for reference in found)
+    if rule.max_total_bytes is not None and total > rule.max_total_bytes:
+        text = f"{draft.who} takes {rule.max_total_bytes} bytes of reference images in all, not {total}"
+        draft.reject("input_too_large", text, "references")
     by_role: dict[str, list[Reference]] = {}
     for reference in found:
         by_role.setdefault(reference.role, []).append(reference)

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 import attrs
 
+from ..capabilities import ReferencesRule
 from ..context import LoadedMedia
-from ..errors import InvalidRequest, Problem, UnknownContinuation
+from ..errors import InvalidRequest, Problem, UnknownContinuation, UnsupportedInput
 from ..media import Image, Media
 from ..planning import InputForm, Plan
 from ..policy import Policy
@@ -111,6 +112,7 @@ async def load_inputs(engine: Engine, plan: Plan, policy: Policy) -> Loaded:
             loaded[item] = found
             if found.width and found.height:
                 sizes[item] = (found.width, found.height)
+    _check_total(plan, loaded)
     for mask in masks:
         assert mask.image is not None
         size = _source_size(plan.request, sizes)
@@ -118,6 +120,16 @@ async def load_inputs(engine: Engine, plan: Plan, policy: Policy) -> Loaded:
     if plan.continuation is not None:
         loaded |= _stored(plan.continuation)
     return loaded
+
+
+def _check_total(plan: Plan, loaded: Loaded) -> None:
+    """Hold all reference images together against the row, now that each one's bytes are there."""
+    rule = plan.row.inputs.get("references")
+    most = rule.max_total_bytes if isinstance(rule, ReferencesRule) else None
+    total = sum(len(loaded[r.image].data) for r in getattr(plan.request, "references", ()) if r.image in loaded)
+    if most is not None and total > most:
+        text = f"'{plan.chosen}' takes {most} bytes of reference images in all, not {total}."
+        raise UnsupportedInput(text, fix="Give fewer or smaller ones.")
 
 
 def _places(request: Request) -> dict[Media | Mask, str]:
