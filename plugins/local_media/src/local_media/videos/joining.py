@@ -32,7 +32,7 @@ def _copy(packet: Any, out: Any, to: Any, offset: Fraction, usual: Fraction) -> 
     base = Fraction(packet.time_base)
     shift = round(offset / base)
     packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-    end = packet.pts * base + ((packet.duration or 0) * base or usual)
+    end: Fraction = packet.pts * base + ((packet.duration or 0) * base or usual)
     packet.stream = to
     out.mux(packet)
     return end
