@@ -316,12 +316,10 @@ async def test_a_cancelled_job_stops_and_stays_stopped(local: Any) -> None:
         await local.wait(job)
     from local_media.videos import jobs
 
-    for _ in range(200):
-        if not jobs._workers[job.id].thread.is_alive():
-            break
-        await asyncio.sleep(0.05)
-    assert jobs._workers[job.id].outcome is None
-    assert not jobs._workers[job.id].thread.is_alive()
+    worker = jobs._workers[job.id]
+    await asyncio.to_thread(worker.thread.join, 100)  # the frame under way is finished first
+    assert worker.outcome is None
+    assert not worker.thread.is_alive()
 
 
 async def test_a_submission_is_found_again_by_its_label(local: Any) -> None:
