@@ -106,7 +106,7 @@ def _fix(request: Request, nearest: Rejection, able: tuple[str, ...], unkeyed: S
     elif reason.nearest:
         parts.append(f"the nearest that works: {reason.nearest}")
     if able:
-        parts.append(f"leave backend and model out, or use backend={able[0]!r}")
+        parts.append(f"{'or ' if parts else ''}leave backend and model out, or use backend={able[0]!r}")
     others = [f"{view.name!r} ({view.lacks})" for view in unkeyed if view.name != nearest.candidate.backend]
     if others:
         parts.append(f"could do it if they were usable: {', '.join(others)}")

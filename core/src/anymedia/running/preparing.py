@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 import attrs
 
+from ..capabilities import ReferencesRule
 from ..context import LoadedMedia
-from ..errors import InvalidRequest, Problem, UnknownContinuation
+from ..errors import InvalidRequest, Problem, UnknownContinuation, UnsupportedInput
 from ..media import Image, Media
 from ..planning import InputForm, Plan
 from ..policy import Policy
@@ -114,20 +115,45 @@ async def load_inputs(engine: Engine, plan: Plan, policy: Policy) -> Loaded:
         return await _read(engine, media, policy)
 
     loaded: Loaded = {}
+    places = _places(plan.request)
     sizes: dict[Media, tuple[int, int]] = {}
     masks = [item for item in plan.forms if isinstance(item, Mask)]
     for item, form in plan.forms.items():
         if isinstance(item, Media):
-            found = await load(item, form, read=read)
+            found = await load(item, form, read=read, where=places.get(item, "$"))
             loaded[item] = found
             if found.width and found.height:
                 sizes[item] = (found.width, found.height)
+    _check_total(plan, loaded)
     for mask in masks:
         assert mask.image is not None
-        loaded[mask] = await load(mask, plan.forms[mask], read=read, source_size=_source_size(plan.request, sizes))
+        size = _source_size(plan.request, sizes)
+        loaded[mask] = await load(mask, plan.forms[mask], read=read, source_size=size, where=places.get(mask, "$"))
     if plan.continuation is not None:
         loaded |= _stored(plan.continuation)
     return loaded
+
+
+def _check_total(plan: Plan, loaded: Loaded) -> None:
+    """Hold all reference images together against the row, now that each one's bytes are there."""
+    rule = plan.row.inputs.get("references")
+    most = rule.max_total_bytes if isinstance(rule, ReferencesRule) else None
+    total = sum(len(loaded[r.image].data) for r in getattr(plan.request, "references", ()) if r.image in loaded)
+    if most is not None and total > most:
+        text = f"'{plan.chosen}' takes {most} bytes of reference images in all, not {total}."
+        raise UnsupportedInput(text, fix="Give fewer or smaller ones.")
+
+
+def _places(request: Request) -> dict[Media | Mask, str]:
+    """Return the JSON path to each input of a request."""
+    found: dict[Media | Mask, str] = {}
+    for field in attrs.fields(type(request)):
+        value = getattr(request, field.name)
+        if isinstance(value, Media | Mask):
+            found[value] = f"$.{field.name}"
+        elif field.name == "references":
+            found |= {reference.image: f"$.references[{i}]" for i, reference in enumerate(value)}
+    return found
 
 
 def _source_size(request: Request, sizes: dict[Media, tuple[int, int]]) -> tuple[int, int] | None:
