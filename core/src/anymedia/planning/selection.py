@@ -12,6 +12,9 @@ from .types import BackendView
 
 __all__ = ["Selection"]
 
+#: So many models are named where one was asked for that nobody has.
+_SOME = 8
+
 
 @attrs.frozen
 class Selection:
@@ -43,8 +46,8 @@ class Selection:
             own = next(view for view in views if view.name == head)
             if own.matrix.model(tail):
                 return cls((head,), tail)
-            raise _unknown_model(tail, [own])
-        raise _unknown_model(model, pool)
+            raise _unknown_model(tail, [own], views)
+        raise _unknown_model(model, pool, views)
 
     def takes(self, view: BackendView, row: ModelRow) -> bool:
         """Whether a row is among what was named."""
@@ -56,10 +59,13 @@ class Selection:
         return bool(self.backends) or self.model is not None
 
 
-def _unknown_model(model: str, pool: Sequence[BackendView]) -> UnknownModel:
-    known = [row.id for view in pool for row in view.matrix.models]
+def _unknown_model(model: str, pool: Sequence[BackendView], views: Sequence[BackendView]) -> UnknownModel:
     where = f" of {pool[0].name!r}" if len(pool) == 1 else ""
-    return UnknownModel(
-        f"no model{where} named {model!r}{did_you_mean(model, known)}",
-        fix="list the models with: anymedia models",
-    )
+    elsewhere = [view.name for view in views if view not in pool and view.matrix.model(model)]
+    if elsewhere:
+        text = f"no model{where} named {model!r}; {elsewhere[0]!r} has it"
+        return UnknownModel(text, fix=f"use backend={elsewhere[0]!r}, or leave model out")
+    known = [row.id for view in pool for row in view.matrix.models]
+    some = ", ".join(dict.fromkeys(known[:_SOME])) + (" ..." if len(known) > _SOME else "")
+    text = f"no model{where} named {model!r}{did_you_mean(model, known)}"
+    return UnknownModel(text, fix=f"leave model out, or take one that is there: {some}" if known else "leave model out")

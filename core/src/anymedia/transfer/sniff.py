@@ -155,8 +155,10 @@ def _located(error: InvalidRequest, where: str) -> InvalidRequest:
 
 
 def _named(error: InvalidRequest, media: Media) -> InvalidRequest:
-    """Put the file's name before what is wrong with it."""
-    return InvalidRequest([attrs.evolve(p, message=f"{str(media)!r}: {p.message}") for p in error.problems], fix=error.fix)
+    """Put the file's name before what is wrong with it, where it is not named already."""
+    name = repr(str(media))
+    named = [p if p.message.startswith(name) else attrs.evolve(p, message=f"{name}: {p.message}") for p in error.problems]
+    return InvalidRequest(named, fix=error.fix)
 
 
 def _read(reader: Reader, limits: Limits, told: str | None) -> Facts:
