@@ -46,8 +46,12 @@ def test_the_shapes_are_those_of_the_dialects(instances: dict[str, BackendInstan
     assert tool_schema("anthropic", instances=instances, name="make").keys() == {"name", "description", "input_schema"}
     mcp = tool_schema("mcp", instances=instances)
     assert mcp.keys() == {"name", "title", "description", "inputSchema", "outputSchema", "annotations"}
-    for schema in (openai["parameters"], mcp["inputSchema"], mcp["outputSchema"]):
+    anthropic = tool_schema("anthropic", instances=instances)
+    for schema in (openai["parameters"], anthropic["input_schema"], mcp["inputSchema"], mcp["outputSchema"]):
         jsonschema.Draft202012Validator.check_schema(schema)
+        assert schema["type"] == "object"
+        assert not schema.keys() & {"$ref", "$defs", "anyOf", "oneOf", "allOf"}  # hosts refuse these at the root
+        assert "$ref" not in json.dumps(schema)
     assert len(openai["description"]) <= 1024
     with pytest.raises(InvalidRequest, match="dialect"):
         tool_schema("pidgin", instances=instances)  # type: ignore[arg-type]
@@ -64,7 +68,10 @@ def test_strict_keeps_the_rules_of_strict(instances: dict[str, BackendInstance])
         if "properties" in one:
             assert one["additionalProperties"] is False
             assert one["required"] == list(one["properties"])
-    assert values <= 1000
+    assert values <= 500
+    assert sum(len(one.get("properties", ())) for one in walk(schema)) <= 100
+    words = [word for one in walk(schema) for word in [*one.get("properties", ()), *map(str, one.get("enum", ()))]]
+    assert sum(map(len, words)) <= 15_000
     everything = dict.fromkeys(schema["properties"]) | {"prompt": "a fox"}
     jsonschema.validate(everything, schema)
 
@@ -135,6 +142,22 @@ async def test_another_spelling_means_the_same(tool: MediaTool, theirs: dict[str
     first, second = [await tool.plan({"prompt": "a fox", **fields}) for fields in (theirs, ours)]
     assert first["success"], first
     assert first == second
+
+
+@pytest.mark.anyio
+async def test_a_hosts_default_does_not_stand_in_the_way_of_going_on(tool: MediaTool) -> None:
+    made = await tool.generate(prompt="a fox", output_path="a.png")
+    default = {"image": {"backend": "nobody", "model": "nothing"}}
+    assert (await tool.plan(prompt="x", multimodal_config=default))["error"]["code"] == "unknown_backend"
+    for name in ("continue_from", "continuation_id"):
+        more = await tool.plan({"prompt": "on", name: made["continuation_id"], "multimodal_config": default})
+        assert more.get("backend") == "fake", more
+
+
+@pytest.mark.parametrize("name", ["", "make media", "a" * 65, "é", "a/b"])
+def test_a_name_that_the_dialects_do_not_take_is_refused(name: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"\$\.name: .*letters, digits"):
+        tool_schema("openai", instances={}, name=name)
 
 
 @pytest.mark.parametrize(

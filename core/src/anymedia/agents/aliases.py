@@ -200,7 +200,7 @@ def _add_defaults(fields: dict[str, Any], config: Any) -> None:
     own = config.get(_medium(fields)) if isinstance(config, Mapping) else config
     if own is not None and not isinstance(own, Mapping):
         raise InvalidRequest([Problem("$.multimodal_config", "expected {'image': {'backend': ..., 'model': ...}, ...}")])
-    if "backend" in fields or "model" in fields:
+    if {"backend", "model", "continue_from"} & fields.keys():  # what is gone on from has a home of its own
         return
     for name in ("backend", "model"):
         if own is not None and own.get(name) is not None:

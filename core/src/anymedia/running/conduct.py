@@ -230,7 +230,7 @@ def check_cap(plan: Plan, policy: Policy) -> None:
     cap = policy.budget.per_request
     if cap is not None and (plan.quote.usd[1] > cap if plan.quote.usd else not policy.budget.allow_unknown):
         text = f"{plan.operation} by '{plan.chosen}' may cost {plan.quote}; the cap for a request is {cap:.4g} USD"
-        raise BudgetExceeded(text, fix="raise the cap, or ask for something smaller, shorter or fewer")
+        raise BudgetExceeded(text, fix="ask for something smaller, shorter or fewer, or for leave to spend more")
 
 
 def _suffix(plan: Plan) -> str:
