@@ -24,7 +24,7 @@ from wire.openai_videos import Videos
 
 from anymedia.agents.mcp import MediaServer, serve_http
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]  # a busy machine may take long over a process
 TOOLS = {"generate_media", "plan_media", "media_capabilities", "media_job", "media_cancel"}
 
 

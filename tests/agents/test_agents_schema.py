@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -207,3 +208,32 @@ async def test_reference_images_of_a_video_become_subjects(work: Path) -> None:
         assert found["error"]["code"] in {"unsupported_input", "no_backend_available"}  # local takes none
         wrong = await tool.plan(prompt="x", video_reference_images=["a.png"])
         assert wrong["error"]["problems"][0]["path"] == "$.video_reference_images"
+
+
+def test_the_guidance_says_what_to_do_on_every_error_code() -> None:
+    """Codes of a family stand together: ``unknown_*``."""
+    from anymedia.agents import answers
+    from anymedia.errors import BackendError, MediaError, PluginError, RequestError
+
+    def below(kind: type[MediaError]) -> Iterator[type[MediaError]]:
+        yield kind
+        for inner in kind.__subclasses__():
+            yield from below(inner)
+
+    ours = [kind for kind in below(MediaError) if kind.__module__ in ("anymedia.errors", "anymedia.agents.answers")]
+    codes = {kind.code for kind in ours} - {kind.code for kind in (MediaError, RequestError, BackendError, PluginError)} | {"some_failed"}
+    assert answers.Internal.code in codes and len(codes) > 20
+    text = guidance(instances=instances_with())
+    told = set(re.findall(r"[a-z]+(?:_[a-z*]+)*", text[text.index("## When success is false") :]))
+    families = tuple(word.removesuffix("*") for word in told if word.endswith("_*"))
+    assert sorted(code for code in codes if code not in told and not code.startswith(families)) == []
+
+
+def test_the_guidance_speaks_of_everything_an_agent_needs() -> None:
+    text = guidance(instances=instances_with(**KEYS))
+    for words in (
+        "|image from words|", "|inpaint, mask_path|", "|style_image_path|", "|image to video (input_images)|", "|go on with a video",
+        "transparent = change", "white = change", "extend (appends to it)", "image to video:", "advanced parameters:", "style reference:",
+        "subject reference:", "control reference:", "max_cost_usd", "emulated",
+    ):  # fmt: skip
+        assert words in text, words
