@@ -39,7 +39,7 @@ from .requests import (
 )
 from .results import Result
 from .running.cancelling import cancel_call, forget_run
-from .running.conduct import Conductor, Output
+from .running.conduct import Conductor, Output, check_cap
 from .running.engine import Engine, Progress
 from .running.following import still_running
 from .running.preparing import resolve, with_facts
@@ -282,11 +282,19 @@ class Router:
             deadline=None if deadline is None else self._engine.clock.steady() + deadline,
         )
 
+    def check(self, plan: Plan, *, output: Path | str | None = None, overwrite: bool = False, policy: Policy | None = None) -> None:
+        """Look at what `run` would refuse beyond the plan itself: the cap, and where the files go. Nothing is sent, nothing remains.
+
+        Raises:
+            RequestError: as `run` would.
+        """
+        conductor = self._conductor(plan, output, overwrite, None, policy)
+        check_cap(plan, conductor.policy)
+        conductor.check_place()
+
     async def _ask(self, plan: Plan, policy: Policy, beside: float = 0.0) -> None:
         """Hold the whole plan's quote, and what the request costs beside it, against the cap; ask whoever wants to be asked."""
-        cap = policy.budget.per_request
-        if cap is not None and (beside + plan.quote.usd[1] > cap if plan.quote.usd else not policy.budget.allow_unknown):
-            raise BudgetExceeded(f"{plan.operation} by '{plan.chosen}' may cost {plan.quote}; the cap for a request is {cap:.4g} USD")
+        check_cap(plan, policy, beside)
         if policy.on_quote is None:
             return
         answer = policy.on_quote(plan)

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from ..errors import BackendError, MediaError, RequestError
+from ..errors import BackendError, BudgetExceeded, MediaError, RequestError
 from ..planning import Candidate, Plan, PlannedCall
 from ..policy import Policy
 from ..results import Job, Result
@@ -28,7 +28,7 @@ from .results import result_of
 from .resuming import resume_call
 from .submitting import may_send_again, submit
 
-__all__ = ["Conductor", "Output"]
+__all__ = ["Conductor", "Output", "check_cap"]
 
 #: How many calls of one plan are under way at once.
 _AT_ONCE = 4
@@ -82,7 +82,7 @@ class Conductor:
         Raises:
             RequestError: an input, the output or the budget will not do; nothing was spent and nothing remains.
         """
-        self._place(_suffix(self.plan)).check(of=self._total())
+        self.check_place()
         self.loaded = await load_inputs(self.engine, self.plan, self.policy)
         self.protection = await read_protection(self.engine, self.plan.request, self.policy)
         said = tuple(dict.fromkeys(w for found in self.loaded.values() for w in found.warnings))
@@ -99,6 +99,14 @@ class Conductor:
                 self.engine.store.release(opened.lease)
             raise
         return [opened.record for opened in self.opened]
+
+    def check_place(self) -> None:
+        """Find out whether the files can be written where they are wanted; nothing remains of the trial.
+
+        Raises:
+            InvalidRequest: they cannot.
+        """
+        self._place(_suffix(self.plan)).check(of=self._total())
 
     async def run(self) -> Result:
         """Send, follow and finish every call; one that fails does not stop the others.
@@ -253,6 +261,18 @@ class Conductor:
             "protect": getattr(plan.request, "protect", None) == "exact",
             "input_roots": None if roots is None else [str(root.absolute()) for root in roots],
         }
+
+
+def check_cap(plan: Plan, policy: Policy, beside: float = 0.0) -> None:
+    """Hold a whole plan's quote against the cap for a request, of which some dollars may be spoken for.
+
+    Raises:
+        BudgetExceeded: it may cost more, or its price is unknown.
+    """
+    cap = policy.budget.per_request
+    if cap is not None and (beside + plan.quote.usd[1] > cap if plan.quote.usd else not policy.budget.allow_unknown):
+        text = f"{plan.operation} by '{plan.chosen}' may cost {plan.quote}; the cap for a request is {cap:.4g} USD"
+        raise BudgetExceeded(text, fix="ask for something smaller, shorter or fewer, or for leave to spend more")
 
 
 def _suffix(plan: Plan) -> str:
