@@ -58,6 +58,9 @@ def plan(
     fitted: list[tuple[Draft, ModelRow]] = []
     lost: list[tuple[str, str, tuple[Reason, ...]]] = []
     for view in views:
+        if selection.backends and view.name not in selection.backends:
+            lost += [(view.name, row.id, _NOT_NAMED) for row in view.matrix.models]
+            continue
         for row in view.matrix.models:
             if not anyone and not selection.takes(view, row):
                 lost.append((view.name, row.id, _NOT_NAMED))
@@ -136,6 +139,8 @@ def _fit(asked: Asked, candidate: Candidate, view: BackendView, row: ModelRow, p
 
 def _order(fitted: list[tuple[Draft, ModelRow]], policy: Policy, today: datetime.date) -> list[tuple[Draft, ModelRow]]:
     """Order candidates: native, preferred, least changed, the model that made what is continued, best ranked, first-party, by name."""
+    if len(fitted) == 1:
+        return fitted
     place: Mapping[str, int] = {name: i for i, name in enumerate(policy.prefer)}
     ages = [(_is_doubtful(draft, row, today), row.rank, row.id) for draft, row in fitted]
     within: dict[str, list[tuple[bool, int, str]]] = {}

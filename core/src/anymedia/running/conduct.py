@@ -43,11 +43,14 @@ Ask = Callable[[Plan, Policy, float], Awaitable[None]]
 
 @attrs.frozen(kw_only=True)
 class Output:
-    """Where the files are wanted: a file, a directory, or None for a made-up name; and whether to replace."""
+    """Where the files are wanted: a file, a directory, or None for a made-up name; and whether to replace.
+
+    ``stem`` makes the name up, where that is needed.
+    """
 
     path: Path | str | None = None
     overwrite: bool = False
-    stem: str = "media"
+    stem: Callable[[], str] = lambda: "media"
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -82,7 +85,8 @@ class Conductor:
         Raises:
             RequestError: an input, the output or the budget will not do; nothing was spent and nothing remains.
         """
-        self._place(_suffix(self.plan)).check(of=self._total())
+        suffix = _suffix(self.plan)
+        self.places[suffix] = self._place(suffix).check(of=self._total())
         self.loaded = await load_inputs(self.engine, self.plan, self.policy)
         self.protection = await read_protection(self.engine, self.plan.request, self.policy)
         said = tuple(dict.fromkeys(w for found in self.loaded.values() for w in found.warnings))
