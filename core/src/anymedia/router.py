@@ -271,12 +271,11 @@ class Router:
     def _conductor(
         self, plan: Plan, output: Path | str | None, overwrite: bool, deadline: float | None, policy: Policy | None
     ) -> Conductor:
-        stem = made_up_stem(plan.request.prompt, self._today())
         return Conductor(
             engine=self._engine,
             plan=plan,
             policy=self._allowed(plan.request, policy),
-            output=Output(path=output, overwrite=overwrite, stem=stem),
+            output=Output(path=output, overwrite=overwrite, stem=lambda: made_up_stem(plan.request.prompt, self._today())),
             replan=self._replan,
             ask=self._ask,
             deadline=None if deadline is None else self._engine.clock.steady() + deadline,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterator
@@ -29,7 +30,12 @@ def _is_number(value: Any) -> bool:
 
 def _edges(value: Any) -> tuple[int, int] | None:
     """Return width and height of a ``WIDTHxHEIGHT`` text, or None for anything else."""
-    found = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", value) if isinstance(value, str) else None
+    return _edges_of(value) if isinstance(value, str) else None
+
+
+@functools.lru_cache(maxsize=256)
+def _edges_of(text: str) -> tuple[int, int] | None:
+    found = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", text)
     return (int(found[1]), int(found[2])) if found else None
 
 
@@ -77,7 +83,9 @@ class Range:
 
     def takes(self, value: Any) -> bool:
         """Whether a value is allowed."""
-        return _is_number(value) and self.min <= value <= self.max and abs(self._on_grid(value) - value) <= 1e-9
+        if not _is_number(value) or not self.min <= value <= self.max:
+            return False
+        return not self.step or abs(self._on_grid(value) - value) <= 1e-9
 
     def problem(self, value: Any) -> str | None:
         """Say what is wrong with a value, or None."""

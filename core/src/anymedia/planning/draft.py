@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from ..capabilities import InputRule, MaskRule, OperationRow, Option
-from ..fields import Role, is_set, role_of
+from ..fields import Role, role_of, unset_value
 from ..media import Media
 from ..requests import Mask, Reference, Request
 from ..results import Adjustment, AdjustmentKind
@@ -48,6 +48,11 @@ def _roles(cls: Hashable) -> Mapping[str, Role]:
     return {field.name: role_of(field) for field in attrs.fields(cls)}  # type: ignore[arg-type]
 
 
+@functools.cache
+def _unset(cls: Hashable) -> Mapping[str, Any]:
+    return {field.name: unset_value(field) for field in attrs.fields(cls)}  # type: ignore[arg-type]
+
+
 def roles_of(request: Request) -> Mapping[str, Role]:
     """Return the role of each field of a request."""
     return _roles(type(request))  # type: ignore[arg-type]
@@ -56,9 +61,10 @@ def roles_of(request: Request) -> Mapping[str, Role]:
 def asked_by(request: Request) -> Asked:
     """Sort the set fields of a request by role."""
     by_role: dict[str, list[str]] = {"intent": [], "adjustable": [], "advisory": []}
-    for name, role in roles_of(request).items():
-        if is_set(request, name):
-            by_role[role].append(name)
+    roles = roles_of(request)
+    for name, unset in _unset(type(request)).items():  # type: ignore[arg-type]
+        if getattr(request, name) != unset:
+            by_role[roles[name]].append(name)
     modes = tuple((name, wanted) for name in MODES if (wanted := getattr(request, name, None)) is not None)
     return Asked(request=request, modes=modes, **{role: tuple(names) for role, names in by_role.items()})
 

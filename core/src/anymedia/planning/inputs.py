@@ -69,9 +69,8 @@ def _emulated(draft: Draft, field: str, fidelity: Fidelity) -> None:
 
 
 def _require_inputs(draft: Draft) -> None:
-    for name, rule in draft.row.inputs.items():
-        low = rule.count[0] if isinstance(rule, (InputRule, ReferencesRule)) else 0
-        if low and not draft.get(name) and not (name == "source" and getattr(draft.asked.request, "continue_from", None)):
+    for name in draft.row.needed_inputs:
+        if not draft.get(name) and not (name == "source" and getattr(draft.asked.request, "continue_from", None)):
             draft.reject("input_missing", f"'{draft.candidate}' needs {_a(_WORDS[name])}", name)
 
 

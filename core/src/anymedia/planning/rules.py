@@ -15,15 +15,17 @@ _ROUNDS = 8
 
 def value_of(draft: Draft, key: str) -> Any:
     """Return a field's present value; dotted keys look inside extra_params and references; unset is None."""
+    if "." not in key:
+        value = draft.get(key)
+        return None if value == () else value
     head, _, tail = key.partition(".")
-    if head == "extra_params" and tail:
+    if head == "extra_params":
         return (draft.get("extra_params") or {}).get(tail)
-    if head == "references" and tail:
+    if head == "references":
         found = draft.get("references") or ()
         count = len(found) if tail == "count" else sum(r.role == tail for r in found)
         return count or None
-    value = draft.get(key)
-    return None if value == () else value
+    return None
 
 
 def _given(draft: Draft, key: str) -> bool:

@@ -43,11 +43,14 @@ Ask = Callable[[Plan, Policy, float], Awaitable[None]]
 
 @attrs.frozen(kw_only=True)
 class Output:
-    """Where the files are wanted: a file, a directory, or None for a made-up name; and whether to replace."""
+    """Where the files are wanted: a file, a directory, or None for a made-up name; and whether to replace.
+
+    ``stem`` makes the name up, where that is needed.
+    """
 
     path: Path | str | None = None
     overwrite: bool = False
-    stem: str = "media"
+    stem: Callable[[], str] = lambda: "media"
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -106,7 +109,8 @@ class Conductor:
         Raises:
             InvalidRequest: they cannot.
         """
-        self._place(_suffix(self.plan)).check(of=self._total())
+        suffix = _suffix(self.plan)
+        self.places[suffix] = self._place(suffix).check(of=self._total())
 
     async def run(self) -> Result:
         """Send, follow and finish every call; one that fails does not stop the others.

@@ -33,11 +33,17 @@ _MOST_SPOOLED = 2_000_000_000
 
 def request_json(request: Request) -> dict[str, Any]:
     """Return a request as the journal keeps it: inputs by where they come from, bytes by their checksum."""
-    fields = {f.name: _plain(getattr(request, f.name)) for f in attrs.fields(type(request))}
-    return {"kind": request.kind} | {k: v for k, v in fields.items() if v not in (None, [], {})}
+    return {"kind": request.kind, **_fields(request)}
+
+
+def _fields(thing: Any) -> dict[str, Any]:
+    given = {f.name: value for f in attrs.fields(type(thing)) if (value := getattr(thing, f.name)) not in (None, (), {})}
+    return {name: plain for name, value in given.items() if (plain := _plain(value)) not in (None, [], {})}
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, str | int | float):
+        return value
     if isinstance(value, Media):
         if value.data is not None:
             return f"sha256:{hashlib.sha256(value.data).hexdigest()}"
@@ -45,8 +51,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Continuation):
         return value.id
     if isinstance(value, Mask | Reference):
-        inner = {f.name: _plain(getattr(value, f.name)) for f in attrs.fields(type(value))}
-        return {k: v for k, v in inner.items() if v not in (None, [], {})}
+        return _fields(value)
     if isinstance(value, tuple | list):
         return [_plain(v) for v in value]
     if isinstance(value, Mapping):

@@ -13,7 +13,7 @@ import msgspec
 
 from ..errors import PluginContractError
 from ..requests import Continuation, StoredFile
-from .store import CallRecord, CallState, NewCall
+from .store import CallRecord, CallState, NewCall, changed
 
 __all__ = [
     "CALL_COLUMNS",
@@ -25,6 +25,7 @@ __all__ = [
     "encode_continuation",
     "handed_out",
     "jsonable",
+    "own_call",
     "own_copies",
 ]
 
@@ -83,26 +84,33 @@ def jsonable(value: Any, where: str) -> Any:
     return json.loads(dump(value, where)) if found is None else found[1]
 
 
-def _dump_no_media(value: Any, where: str) -> str:
-    text = dump(value, where)
+def _without_media(value: Any, where: str) -> tuple[str, Any]:
+    """Return a value's JSON and a copy of the value; refuses what `dump` refuses, and media."""
+    found = _round_trip(value)
+    text = dump(value, where) if found is None else found[0].decode()
     if ";base64," in text and _DATA_URL.search(text):
         raise PluginContractError(f"{where} holds media as a data URL; a store takes paths, checksums and provider ids only")
-    return text
+    return text, json.loads(text) if found is None else found[1]
 
 
 def check_new_call(call: NewCall) -> None:
-    """Refuse a call that cannot be written down as it is.
+    """Refuse a call that cannot be written down as it is; see `own_call`."""
+    own_call(call)
+
+
+def own_call(call: NewCall) -> NewCall:
+    """Return a call that shares nothing with its maker, as from a file; refuse one that cannot be written down as it is.
 
     Raises:
         PluginContractError: for bytes (or media as a data URL) in its JSON, or text that is not Unicode.
     """
-    for name in ("request", "plan", "target"):
-        _dump_no_media(getattr(call, name), f"{name} of call {call.id!r}")
+    own = {name: _without_media(getattr(call, name), f"{name} of call {call.id!r}")[1] for name in ("request", "plan", "target")}
     for name in ("id", "run", "backend", "model", "operation", "idempotency_key", "session"):
         try:
             getattr(call, name).encode()
         except (UnicodeEncodeError, AttributeError):
             raise PluginContractError(f"{name} of a call must be Unicode text") from None
+    return attrs.evolve(call, **own)
 
 
 def encode_call(record: CallRecord) -> dict[str, Any]:
@@ -139,9 +147,11 @@ def own_copies(columns: Mapping[str, Any], call_id: str) -> dict[str, Any]:
 def handed_out(record: CallRecord, reserved_usd: float) -> CallRecord:
     """Return a copy of a store's own record that its receiver may change, with what the ledger holds for it."""
     held = {name: value for name in _JSON_COLUMNS if (value := getattr(record, name)) is not None}
-    # Plain JSON in memory, never on disk and from nobody else: for that, marshal is the quickest copy there is.
-    copied: dict[str, Any] = marshal.loads(marshal.dumps(held))  # noqa: S302
-    return attrs.evolve(record, reserved_usd=reserved_usd, **copied)
+    found = _round_trip({**held, "attempts": list(record.attempts)})
+    # What only `json` can hold is plain JSON too, in memory, never on disk and from nobody else.
+    copied: dict[str, Any] = marshal.loads(marshal.dumps(held)) if found is None else found[1]  # noqa: S302
+    copied["attempts"] = tuple(copied["attempts"])
+    return changed(record, reserved_usd=reserved_usd, **copied)
 
 
 def encode_continuation(continuation: Continuation) -> tuple[str, str]:
@@ -155,7 +165,7 @@ def encode_continuation(continuation: Continuation) -> tuple[str, str]:
         raise PluginContractError(f"{where} names no backend; only a resolved one can be kept")
     shown = {field.name: getattr(continuation, field.name) for field in attrs.fields(Continuation) if field.name != "secret"}
     shown["files"] = [{name: getattr(file, name) for name in _FILE_COLUMNS} for file in continuation.files]
-    return _dump_no_media(shown, where), _dump_no_media(continuation.secret, f"the secret part of {where}")
+    return _without_media(shown, where)[0], _without_media(continuation.secret, f"the secret part of {where}")[0]
 
 
 def decode_continuation(shown: str, secret: str) -> Continuation:

@@ -12,7 +12,7 @@ from ..errors import InvalidRequest, UnknownJob
 from ..policy import Budget
 from ..requests import Continuation
 from . import ledger, rules
-from .codec import check_new_call, decode_continuation, encode_continuation, handed_out, own_copies
+from .codec import decode_continuation, encode_continuation, handed_out, own_call, own_copies
 from .continuations import LRU_SIZE, Gone, Lru, is_live, unknown_continuation
 from .durations import KEEP, is_duration
 from .errors import StateError
@@ -55,8 +55,7 @@ class MemoryStore:
 
     def open_call(self, call: NewCall, budget: Budget, *, owner: str, lease_seconds: float) -> Lease:
         """Write the intent row and its reservation, if the budget allows; see `Store.open_call`."""
-        check_new_call(call)
-        own = attrs.evolve(call, **own_copies({name: getattr(call, name) for name in ("request", "plan", "target")}, call.id))
+        own = own_call(call)
         with self._open_lock():
             if call.id in self._ledger:
                 raise InvalidRequest(f"a call {call.id!r} has been made already")

@@ -10,19 +10,20 @@ import attrs
 
 from ..errors import InvalidRequest, Problem
 from .errors import IllegalTransition, LeaseLost
-from .store import FINAL_STATES, TRANSITIONS, CallRecord, CallState, Lease, NewCall
+from .store import FINAL_STATES, TRANSITIONS, CallRecord, CallState, Lease, NewCall, changed
 
 __all__ = ["advanced", "check_change", "check_forgettable", "claimed", "lease_of", "opened", "released", "renewed"]
 
 _CHANGEABLE = frozenset({"submits", "attempts", "job", "outcome", "secret", "result", "error", "cost_usd", "target", "plan"})
 #: No lease is taken for longer than this, in seconds, with room for clocks that do not quite agree.
 _LONGEST_LEASE = 300.0
+_OPENED_WITH = tuple(field.name for field in attrs.fields(NewCall))
 _NEEDS_JOB = frozenset({"submitted", "running"})
 
 
 def opened(call: NewCall, *, owner: str, lease_seconds: float) -> CallRecord:
     """Return the intent row of a call, leased to its maker."""
-    fields = {field.name: getattr(call, field.name) for field in attrs.fields(NewCall)}
+    fields = {name: getattr(call, name) for name in _OPENED_WITH}
     until = call.created_at + lease_seconds
     return CallRecord(state="submitting", updated_at=call.created_at, owner=owner, lease_until=until, fence=1, **fields)
 
@@ -77,7 +78,7 @@ def advanced(record: CallRecord | None, lease: Lease, state: CallState, *, now: 
         values["attempts"] = tuple(values["attempts"])
     if state in FINAL_STATES:
         values |= {"secret": None, "owner": None, "lease_until": 0.0}
-    return attrs.evolve(held, **values)
+    return changed(held, **values)
 
 
 def _known_cost(cost: object) -> float | None:
@@ -96,7 +97,7 @@ def claimed(record: CallRecord, *, owner: str, lease_seconds: float, now: float)
     held = record.owner not in (None, owner) and now < record.lease_until <= now + max(2 * lease_seconds, _LONGEST_LEASE)
     if record.state in FINAL_STATES or held:
         return None
-    return attrs.evolve(record, owner=owner, lease_until=now + lease_seconds, fence=record.fence + 1)
+    return changed(record, owner=owner, lease_until=now + lease_seconds, fence=record.fence + 1)
 
 
 def renewed(record: CallRecord | None, lease: Lease, *, lease_seconds: float, now: float) -> CallRecord:
@@ -106,7 +107,7 @@ def renewed(record: CallRecord | None, lease: Lease, *, lease_seconds: float, no
         LeaseLost: the lease is not the row's any more.
     """
     held = _check_held(record, lease)
-    return held if held.state in FINAL_STATES else attrs.evolve(held, owner=lease.owner, lease_until=now + lease_seconds)
+    return held if held.state in FINAL_STATES else changed(held, owner=lease.owner, lease_until=now + lease_seconds)
 
 
 def released(record: CallRecord | None, lease: Lease) -> CallRecord | None:
@@ -114,7 +115,7 @@ def released(record: CallRecord | None, lease: Lease) -> CallRecord | None:
     if record is None or record.fence != lease.fence or record.state in FINAL_STATES:
         return None
     # The fence moves on, so that the lease that was given up cannot be used any more.
-    return attrs.evolve(record, owner=None, lease_until=0.0, fence=record.fence + 1)
+    return changed(record, owner=None, lease_until=0.0, fence=record.fence + 1)
 
 
 def check_forgettable(record: CallRecord) -> None:

@@ -262,7 +262,7 @@ class Writer:
             begun = time.perf_counter()
             os.fsync(self._fd)
             if hasattr(os, "fchmod"):
-                os.fchmod(self._fd, 0o666 & ~_umask())
+                os.fchmod(self._fd, 0o666 & ~_umask() if self._target.mode is None else self._target.mode)
             name = self.finished or self._name_it(suffix)
             if not keep_part:
                 self._opened.unlink(self._part)
