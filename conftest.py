@@ -1,8 +1,16 @@
 """Shared by all tests: async tests run on asyncio; a backend that an error names must be able to do what was asked."""
 
+import contextlib
+
 import pytest
 
 pytest_plugins = ["named_backends"]
+
+with contextlib.suppress(ImportError):
+    from hypothesis import settings
+
+    settings.register_profile("any machine", deadline=None)  # a busy machine may take long over one example
+    settings.load_profile("any machine")
 
 
 @pytest.fixture
