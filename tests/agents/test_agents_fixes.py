@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from core.routing import KEY, fake_registry
 from anymedia import MemoryStore, Router
 from anymedia.agents import MediaTool
 from anymedia.agents.answers import error_answer
-from anymedia.errors import BackendTimeout, SubmissionUnknown
+from anymedia.errors import BackendTimeout, InvalidRequest, MediaError, SubmissionUnknown
 from anymedia.settings import InstanceSettings, Settings
 
 pytestmark = pytest.mark.anyio
@@ -143,6 +145,35 @@ async def test_a_deadline_says_how_to_wait_on(tool: MediaTool, service: FakeServ
 async def test_an_unknown_job_says_where_ids_come_from(tool: MediaTool) -> None:
     error = (await tool.job("job_nope"))["error"]
     assert error["fix"] == "take the job_id of an earlier answer, error or progress message"
+
+
+async def test_a_job_whose_outcome_is_not_known_says_the_same_when_it_is_looked_at(tool: MediaTool, service: FakeService) -> None:
+    service.http.fail("lost", on="POST")
+    first = (await tool.generate(prompt="a fox"))["error"]
+    looked = await tool.job(first["job_id"])
+    assert (looked["success"], looked["state"]) == (False, "unknown")
+    assert looked["error"]["code"] == "submission_unknown"
+    assert looked["error"]["fix"] == first["fix"]
+    assert looked["error"]["charged"] == "unknown"
+
+
+def test_every_kind_of_error_has_a_fix_and_none_repeats_what_may_be_paid_for() -> None:
+    def below(kind: type[MediaError]) -> Iterator[type[MediaError]]:
+        yield kind
+        for inner in kind.__subclasses__():
+            yield from below(inner)
+
+    kinds = [kind for kind in below(MediaError) if kind.__module__ == "anymedia.errors"]
+    assert len(kinds) > 25
+    for kind in kinds:
+        for job_id in (None, "job_1"):
+            for charged in ("no", "yes", "unknown"):
+                error = kind("it failed")
+                error.job_id, error.charged = job_id, charged
+                told = error_answer(error)["error"]["fix"]
+                assert told, kind
+                if charged != "no" and kind is not InvalidRequest:
+                    assert not re.search("same call|anew|try again|retry", told), (kind, told)
 
 
 def test_no_words_for_a_shell_are_left_in_the_usual_errors() -> None:

@@ -9,11 +9,34 @@ from typing import Any
 
 import attrs
 
-from ..errors import BackendTimeout, InvalidRequest, MediaError, Problem, SubmissionUnknown, UnknownBackend, UnknownJob
+from ..errors import (
+    AuthenticationFailed,
+    BackendTimeout,
+    BackendUnavailable,
+    BudgetExceeded,
+    ContentRefused,
+    InvalidRequest,
+    MediaError,
+    Problem,
+    QuotaExceeded,
+    RateLimited,
+    SubmissionUnknown,
+    UnknownBackend,
+    UnknownJob,
+)
 from ..requests import EditWithReferences, Request
 
 __all__ = ["as_written", "fix_of"]
 
+#: What to do about an error that says nothing of it, has cost nothing, and is no bug.
+_USUAL: Mapping[type[MediaError], str] = {
+    ContentRefused: "change the words or the inputs; the same would be refused again",
+    RateLimited: "make the same call later",
+    BackendUnavailable: "make the same call later",
+    AuthenticationFailed: "tell the user that the key is not accepted",
+    QuotaExceeded: "tell the user that the account has no money or quota left",
+    BudgetExceeded: "ask for something smaller, shorter or fewer, or for leave to spend more",
+}
 #: So many problems are repeated in a fix.
 _MOST = 4
 
@@ -34,7 +57,11 @@ def fix_of(error: MediaError, able: tuple[str, ...] = ()) -> str:
         return error.fix
     if isinstance(error, InvalidRequest):
         return "correct " + "; ".join(_correction(problem) for problem in error.problems[:_MOST])
-    return f"use backend={able[0]!r} without model" if able else ""
+    if error.charged != "no":
+        return f"it may be paid for: look with {wait} before you ask for it again" if error.job_id else "tell the user; it may be paid for"
+    elsewhere = f"use backend={able[0]!r} without model" if able else ""
+    usual = next((words for kind, words in _USUAL.items() if isinstance(error, kind)), "" if elsewhere else "tell the user")
+    return ", or ".join(words for words in (usual, elsewhere) if words)
 
 
 def _nearest(error: UnknownBackend, able: tuple[str, ...]) -> str:

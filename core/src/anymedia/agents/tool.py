@@ -39,8 +39,9 @@ from ..generation_config import GenerationConfig
 from ..policy import Policy
 from ..requests import Reference
 from ..router import Progress, Router
+from ..running.records import error_from_json
 from .aliases import Call, Order, flat, read_order
-from .answers import Cancelled, error_answer, internal, job_answer, plain, plan_answer, result_answer
+from .answers import Cancelled, error_answer, internal, job_answer, plan_answer, result_answer
 from .fixes import as_written
 from .places import Place, place_fields
 from .several import Purse, run_several
@@ -286,13 +287,10 @@ class MediaTool:
             return result_answer(await self.router.wait(job_id, deadline=deadline))
         answer = job_answer(record)
         if record.error is not None and record.state in {"failed", "refused", "unknown"}:
-            return {**answer, "success": False, "error": plain(_whole(record.error, record.run))}
+            error = error_from_json(record.error)
+            error.job_id = record.run
+            return {**answer, **error_answer(error)}
         return answer
-
-
-def _whole(error: Mapping[str, Any], job_id: str) -> dict[str, Any]:
-    usual = {"code": "backend_error", "message": "", "fix": "", "try_backends": [], "retry": False, "charged": "unknown"}
-    return {**usual, **error, "job_id": job_id}
 
 
 def _with_references(request: Request, pictures: Iterable[Any], place: Place) -> Request:
