@@ -80,7 +80,7 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         from google.genai import _api_client
 
         monkeypatch.setattr(_api_client, "has_aiohttp", False)
-        monkeypatch.setattr("google_media._client._session", lambda: None)
+        monkeypatch.setattr("google_media._client._session", lambda _: None)
     yield request.param
 
 
