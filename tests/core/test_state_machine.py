@@ -116,11 +116,18 @@ class Journal(RuleBasedStateMachine):
         self.known[name] = Known(quote)
         return found
 
-    @rule(lease=leases, job=st.sampled_from(["kept", "new", "lost"]), cost=st.none() | MONEY, charged=CHARGED, wanted=st.data())
-    def advance(self, lease: Lease, job: str, cost: float | None, charged: str | None, wanted: st.DataObject) -> None:
-        before = self.state(lease.call_id)
-        likely: list[CallState] = sorted(TRANSITIONS[before]) if before and TRANSITIONS[before] else ["done"]
-        state: CallState = wanted.draw(st.one_of(st.sampled_from(likely), st.sampled_from(STATES)), label="state")
+    @rule(lease=leases, steps=st.integers(1, 5), data=st.data())
+    def advance(self, lease: Lease, steps: int, data: st.DataObject) -> None:
+        """Several steps in a row, for else hardly a call comes to its end."""
+        for _ in range(steps):
+            before = self.state(lease.call_id)
+            likely: list[CallState] = sorted(TRANSITIONS[before]) if before and TRANSITIONS[before] else ["done"]
+            state: CallState = data.draw(st.sampled_from(likely * 3 + list(STATES)), label="state")
+            job = data.draw(st.sampled_from(["new", "kept", "kept", "lost"]), label="job")
+            cost, charged = data.draw(st.none() | MONEY, label="cost"), data.draw(CHARGED, label="charged")
+            self.step(lease, before, state, job, cost, charged)
+
+    def step(self, lease: Lease, before: CallState | None, state: CallState, job: str, cost: float | None, charged: str | None) -> None:
         known = self.known[lease.call_id]
         changes: dict[str, Any] = {} if cost is None else {"cost_usd": cost}
         if job == "new":
