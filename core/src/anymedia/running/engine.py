@@ -18,7 +18,7 @@ from ..polling import PollBudget
 from ..requests import Mask, StoredFile
 from ..state.errors import StateBusy, StateNotWritable
 from ..state.store import CallRecord, CallState, Lease, Store
-from .clients import Clients
+from .clients import Clients, digest_of
 
 if TYPE_CHECKING:
     from ..capabilities import ModelRow
@@ -97,6 +97,11 @@ class Engine:
     async def call(self, backend: str, hook: str, **arguments: Any) -> Any:
         """Call one hook of one backend."""
         return await self.registry.call(self.instance(backend).plugin, hook, **arguments)
+
+    def account(self, backend: str) -> str:
+        """Return what the looks of all instances with the same plugin and keys are counted under."""
+        instance = self.instance(backend)
+        return f"{instance.plugin} {digest_of(instance.secrets())}"
 
     def context(
         self,
