@@ -18,6 +18,7 @@ from ..polling import PollBudget
 from ..requests import Mask, StoredFile
 from ..state.errors import StateBusy, StateNotWritable
 from ..state.store import CallRecord, CallState, Lease, Store
+from ..transfer.collect import unbroken
 from .clients import Clients, digest_of
 
 if TYPE_CHECKING:
@@ -171,13 +172,22 @@ class Engine:
     async def written(self, work: Callable[[], _T]) -> _T:
         """Write down what is paid for: a store that is busy or full just now is given some seconds, and tried again.
 
+        Nearly always it is done there and then. Where it has to wait, a cancelled caller waits too.
+
         Raises:
             StateError: it stays so.
         """
+        try:
+            return work()
+        except (StateBusy, StateNotWritable) as error:
+            return await unbroken(self._written_later(work, error))
+
+    async def _written_later(self, work: Callable[[], _T], why: StateBusy | StateNotWritable) -> _T:
         for pause in _WRITE_AGAIN:
+            _log.warning("%s Trying again in %g s.", why.message, pause)
+            await self.clock.sleep(pause)
             try:
                 return work()
             except (StateBusy, StateNotWritable) as error:
-                _log.warning("%s Trying again in %g s.", error.message, pause)
-            await self.clock.sleep(pause)
-        return work()
+                why = error
+        raise why

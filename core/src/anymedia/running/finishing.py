@@ -73,7 +73,7 @@ async def _finish(engine: Engine, lease: Lease, record: CallRecord, outcome: Out
             shown, secret = outcome_json(outcome, spooled)
             return spooled, written, await engine.written(lambda: engine.advance(lease, "collecting", outcome=shown, secret=secret))
 
-        spooled, written, record = await unbroken(keep())
+        spooled, written, record = await (keep() if _is_small(outcome) else unbroken(keep()))  # a small one never waits in between
         beside |= {path for path, _ in spooled.values()}
         files, warnings, differences = [], list(outcome.warnings), []
         for index, piece in enumerate(outcome.pieces):
@@ -135,9 +135,13 @@ async def _spool(
             except (MediaError, OSError):
                 raise error from None
 
-    if sum(len(piece.data or b"") for piece in outcome.pieces) <= SMALL:
+    if _is_small(outcome):
         return spool()  # a thread would cost more than the work
     return await in_thread(spool)
+
+
+def _is_small(outcome: Outcome) -> bool:
+    return sum(len(piece.data or b"") for piece in outcome.pieces) <= SMALL
 
 
 def _spool_now(
