@@ -71,7 +71,9 @@ def _make_environment(root: Path, site: Path) -> dict[str, str]:
     }
 
 
-def _run(words: Sequence[str | Path], environment: Mapping[str, str], work: Path, input: bytes | None = None) -> Told:
+def _run(
+    words: Sequence[str | Path], environment: Mapping[str, str], work: Path, input: bytes | None = None, *, timeout: float = 110
+) -> Told:
     done = subprocess.run(
         [sys.executable, "-m", "anymedia", *map(str, words)],
         env=dict(environment),
@@ -79,7 +81,7 @@ def _run(words: Sequence[str | Path], environment: Mapping[str, str], work: Path
         input=input,
         stdin=None if input is not None else subprocess.DEVNULL,
         capture_output=True,
-        timeout=110,
+        timeout=timeout,
         check=False,
     )
     return Told(done.returncode, done.stdout, done.stderr.decode())
@@ -102,7 +104,7 @@ def toured(tmp_path_factory: pytest.TempPathFactory) -> Toured:
     """A tour, made once; whoever changes its folder works on a copy."""
     root = tmp_path_factory.mktemp("tour")
     environment = _make_environment(root, _make_site(root / "site"))
-    told = _run(["tour", "--json"], environment, root)
+    told = _run(["tour", "--json"], environment, root, timeout=550)  # seconds on a machine at rest, minutes on a busy one
     assert told.code == 0, told.err
     return Toured(told, root / "tour", environment["ANYMEDIA_STATE"])
 
