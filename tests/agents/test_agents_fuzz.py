@@ -94,7 +94,10 @@ def plausible(backends: Sequence[str], models: Sequence[str]) -> st.SearchStrate
         """Few fields at a time: where many may be wrong, hardly a call is right."""
         chosen = draw(st.lists(st.sampled_from(sorted(fields)), max_size=4, unique=True))
         chosen += [name for name in ("mode", "backend") if draw(st.booleans())]
-        return {"prompt": draw(st.sampled_from(["a fox", "waves", "x" * 300])), **{name: draw(fields[name]) for name in chosen}}
+        asked = {"prompt": draw(st.sampled_from(["a fox", "waves", "x" * 300])), **{name: draw(fields[name]) for name in chosen}}
+        if "local" in asked.get("backend", ()):  # which renders for real: small ones will do
+            asked = {"size": "64x48", **({"duration": 1} if asked.get("mode") == "video" else {}), **asked}
+        return asked
 
     return some()
 
@@ -175,7 +178,7 @@ class Asking:
         if home is not None:
             asked = {**asked, "continue_from": home[0]}
         received = self.ground.arrived()
-        answer = await asyncio.wait_for(self.ground.tool.generate(asked), 300)
+        answer = await asyncio.wait_for(self.ground.tool.generate(asked), 1800)
         json.dumps(answer, allow_nan=False)
         assert answer["success"] or answer["error"]["code"] != "internal", (asked, answer)
         if "results" not in answer and not answer["success"] and answer["error"]["code"] in FREE:

@@ -13,7 +13,7 @@ from agents.conftest import half_mask
 from agents.worlds import World, all_backends
 from wire.media_bytes import image
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]  # a busy machine may take long to render
 #: Backend, how its handles begin, and what going on with a video means there, the default first.
 FIRST_VIDEO = [
     ("mygpu", "sora_vid_", "remix"),
@@ -57,7 +57,7 @@ async def failed(world: World, answer: dict[str, Any], code: str, **fields: Any)
 
 @pytest.mark.parametrize(("backend", "prefix", "means"), FIRST_VIDEO, ids=[b for b, *_ in FIRST_VIDEO])
 async def test_a_video_is_continued_where_it_was_made(world: World, backend: str, prefix: str, means: str) -> None:
-    named = VEO if backend == "cloud" else {}
+    named: dict[str, Any] = VEO if backend == "cloud" else {"size": "320x240"} if backend == "local" else {}  # which renders for real
     first = succeeded(await world.tool.generate(mode="video", prompt="waves", backend=backend, duration=4, **named))
     assert first["continuation_id"].startswith(prefix)
     before = world.submits()
@@ -106,7 +106,7 @@ async def test_a_grok_extension_passes_the_earlier_video(world: World) -> None:
 @pytest.mark.parametrize("backend", ["mygpu", "cloud", "google", "grok", "local"])
 async def test_an_image_becomes_a_video(world: World, backend: str) -> None:
     inline = {"image_url": "data:image/jpeg;base64," + base64.b64encode(Path("tall.jpg").read_bytes()).decode()}
-    named = VEO if backend == "cloud" else {}
+    named: dict[str, Any] = VEO if backend == "cloud" else {"size": "240x320"} if backend == "local" else {}
     for given in ("tall.jpg", {"path": "tall.jpg"}, inline):
         fields = {"input_images": [given], "backend": backend, "duration": 4, **named}
         made = succeeded(await world.tool.generate(mode="video", prompt="Animate this", **fields))
