@@ -32,6 +32,13 @@ QUOTES = st.none() | st.tuples(MONEY, MONEY).map(lambda pair: (min(pair), max(pa
 BUDGETS = st.sampled_from(
     [Budget(), Budget(per_call=0.25), Budget(per_run=0.6), Budget(per_day=1.0, allow_unknown=True), Budget(per_backend={"google": 0.5})]
 )
+WAYS: tuple[tuple[CallState, ...], ...] = (
+    ("submitted", "running", "collecting", "done"),
+    ("collecting", "done"),
+    ("submitted", "failed"),
+    ("refused",),
+    ("unknown", "cancelled"),
+)
 CHARGED = st.sampled_from([None, "no", "yes", "unknown"])
 LEASE = 30.0
 #: Thousands of syncs to a busy disk would take minutes, and durability is not what is tested here.
@@ -147,6 +154,14 @@ class Journal(RuleBasedStateMachine):
         known.state, known.charged = state, charged or known.charged
         known.cost = known.cost if cost is None else cost
         assert (found.state, found.updated_at) == (state, self.now)
+
+    @rule(lease=leases, way=st.sampled_from(WAYS), cost=st.none() | MONEY, charged=CHARGED)
+    def carry_out(self, lease: Lease, way: tuple[CallState, ...], cost: float | None, charged: str | None) -> None:
+        """A whole life, or what is left of it: what it cost comes with its end."""
+        for state in way:
+            end = state in FINAL_STATES
+            job = "new" if state == "submitted" else "kept"
+            self.step(lease, self.state(lease.call_id), state, job, cost if end else None, charged if end else None)
 
     @rule(target=leases, lease=leases, owner=OWNERS)
     def claim(self, lease: Lease, owner: str) -> Any:
