@@ -191,7 +191,7 @@ MUTANTS = [
         '"format": request.output_format,',
         '"format": request.output_format and "png",',
         "lies about the format",
-        "was asked for and png came back",
+        "and png came back|the same submit",
     ),
     Mutant(
         "B03", "reel", _P, "context.read(request.first_frame).data", 'b"frame"', "drops the first frame", "first_frame: .* the same submit"

@@ -47,6 +47,6 @@ def video(seconds: float = 2.0, width: int = 320, height: int = 180, seed: int =
         for i in range(count):
             shade = (i * 200 // count + seed * 37) % 256
             frame = Image.new("RGB", (width, height), (shade, shade, shade))
-            container.mux(stream.encode(av.VideoFrame.from_image(frame)))
+            container.mux(stream.encode(av.VideoFrame.from_image(frame)))  # type: ignore[no-untyped-call]
         container.mux(stream.encode())
     return out.getvalue()
