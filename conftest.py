@@ -1,5 +1,7 @@
 """Shared by all tests: async tests run on asyncio; a backend that an error names must be able to do what was asked."""
 
+import contextlib
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -8,6 +10,12 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 pytest_plugins = ["named_backends"]
+
+with contextlib.suppress(ImportError):
+    from hypothesis import settings
+
+    settings.register_profile("any machine", deadline=None)  # a busy machine may take long over one example
+    settings.load_profile("any machine")
 
 
 @pytest.fixture

@@ -125,6 +125,15 @@ async def test_an_image_becomes_a_video(world: World, backend: str) -> None:
         assert base64.b64decode(world.grok.last("GenerateVideo").image.image_url.partition(",")[2]) == picture
 
 
+async def test_pictures_that_a_video_refers_to_reach_the_backend(world: World) -> None:
+    for given in (["ref.png", {"path": "photo.png"}], "ref.png"):
+        asked = {"mode": "video", "prompt": "they dance", "duration": 8, "backend": "cloud", "video_reference_images": given, **VEO}
+        succeeded(await world.tool.generate(asked))
+        sent = [base64.b64decode(r["image"]["bytesBase64Encoded"]) for r in world.google.predictions.calls[-1].instance["referenceImages"]]
+        assert sent == [Path("ref.png").read_bytes(), Path("photo.png").read_bytes()][: len(sent)]
+        assert len(sent) == (2 if isinstance(given, list) else 1)
+
+
 async def test_inpainting_by_a_mask_reaches_the_edit_endpoint(world: World) -> None:
     made = succeeded(
         await world.tool.generate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,12 @@ def test_the_shapes_are_those_of_the_dialects(instances: dict[str, BackendInstan
     assert tool_schema("anthropic", instances=instances, name="make").keys() == {"name", "description", "input_schema"}
     mcp = tool_schema("mcp", instances=instances)
     assert mcp.keys() == {"name", "title", "description", "inputSchema", "outputSchema", "annotations"}
-    for schema in (openai["parameters"], mcp["inputSchema"], mcp["outputSchema"]):
+    anthropic = tool_schema("anthropic", instances=instances)
+    for schema in (openai["parameters"], anthropic["input_schema"], mcp["inputSchema"], mcp["outputSchema"]):
         jsonschema.Draft202012Validator.check_schema(schema)
+        assert schema["type"] == "object"
+        assert not schema.keys() & {"$ref", "$defs", "anyOf", "oneOf", "allOf"}  # hosts refuse these at the root
+        assert "$ref" not in json.dumps(schema)
     assert len(openai["description"]) <= 1024
     with pytest.raises(InvalidRequest, match="dialect"):
         tool_schema("pidgin", instances=instances)  # type: ignore[arg-type]
@@ -64,7 +69,10 @@ def test_strict_keeps_the_rules_of_strict(instances: dict[str, BackendInstance])
         if "properties" in one:
             assert one["additionalProperties"] is False
             assert one["required"] == list(one["properties"])
-    assert values <= 1000
+    assert values <= 500
+    assert sum(len(one.get("properties", ())) for one in walk(schema)) <= 100
+    words = [word for one in walk(schema) for word in [*one.get("properties", ()), *map(str, one.get("enum", ()))]]
+    assert sum(map(len, words)) <= 15_000
     everything = dict.fromkeys(schema["properties"]) | {"prompt": "a fox"}
     jsonschema.validate(everything, schema)
 
@@ -137,6 +145,22 @@ async def test_another_spelling_means_the_same(tool: MediaTool, theirs: dict[str
     assert first == second
 
 
+@pytest.mark.anyio
+async def test_a_hosts_default_does_not_stand_in_the_way_of_going_on(tool: MediaTool) -> None:
+    made = await tool.generate(prompt="a fox", output_path="a.png")
+    default = {"image": {"backend": "nobody", "model": "nothing"}}
+    assert (await tool.plan(prompt="x", multimodal_config=default))["error"]["code"] == "unknown_backend"
+    for name in ("continue_from", "continuation_id"):
+        more = await tool.plan({"prompt": "on", name: made["continuation_id"], "multimodal_config": default})
+        assert more.get("backend") == "fake", more
+
+
+@pytest.mark.parametrize("name", ["", "make media", "a" * 65, "é", "a/b"])
+def test_a_name_that_the_dialects_do_not_take_is_refused(name: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"\$\.name: .*letters, digits"):
+        tool_schema("openai", instances={}, name=name)
+
+
 @pytest.mark.parametrize(
     ("theirs", "field", "value"),
     [
@@ -184,3 +208,32 @@ async def test_reference_images_of_a_video_become_subjects(work: Path) -> None:
         assert found["error"]["code"] in {"unsupported_input", "no_backend_available"}  # local takes none
         wrong = await tool.plan(prompt="x", video_reference_images=["a.png"])
         assert wrong["error"]["problems"][0]["path"] == "$.video_reference_images"
+
+
+def test_the_guidance_says_what_to_do_on_every_error_code() -> None:
+    """Codes of a family stand together: ``unknown_*``."""
+    from anymedia.agents import answers
+    from anymedia.errors import BackendError, MediaError, PluginError, RequestError
+
+    def below(kind: type[MediaError]) -> Iterator[type[MediaError]]:
+        yield kind
+        for inner in kind.__subclasses__():
+            yield from below(inner)
+
+    ours = [kind for kind in below(MediaError) if kind.__module__ in ("anymedia.errors", "anymedia.agents.answers")]
+    codes = {kind.code for kind in ours} - {kind.code for kind in (MediaError, RequestError, BackendError, PluginError)} | {"some_failed"}
+    assert answers.Internal.code in codes and len(codes) > 20
+    text = guidance(instances=instances_with())
+    told = set(re.findall(r"[a-z]+(?:_[a-z*]+)*", text[text.index("## When success is false") :]))
+    families = tuple(word.removesuffix("*") for word in told if word.endswith("_*"))
+    assert sorted(code for code in codes if code not in told and not code.startswith(families)) == []
+
+
+def test_the_guidance_speaks_of_everything_an_agent_needs() -> None:
+    text = guidance(instances=instances_with(**KEYS))
+    for words in (
+        "|image from words|", "|inpaint, mask_path|", "|style_image_path|", "|image to video (input_images)|", "|go on with a video",
+        "transparent = change", "white = change", "extend (appends to it)", "image to video:", "advanced parameters:", "style reference:",
+        "subject reference:", "control reference:", "max_cost_usd", "emulated",
+    ):  # fmt: skip
+        assert words in text, words

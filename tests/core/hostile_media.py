@@ -154,6 +154,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = REBUILT | {
     "gif 65535x65535": lambda: gif(65_535, 65_535, 1),
     "gif 9000x9000 of a few bytes": lambda: gif(9000, 9000, 1),
     "gif of endless frames": lambda: gif(4, 4, 20_000),
+    "gif of empty extensions": lambda: gif(4, 4, 1)[:19] + b"!\xfe\0" * 30_000 + gif(4, 4, 1)[19:],
     "gif of many large frames": lambda: gif(4000, 4000, 200, (0, 0, 1, 1)),
     "webp 16384x16384": lambda: riff(b"WEBP", vp8l(16_384, 16_384)),
     "webp lossless of 81 megapixels": lambda: riff(b"WEBP", vp8l(9000, 9000)),

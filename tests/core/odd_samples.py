@@ -110,6 +110,16 @@ def wav_with_chunks() -> bytes:
     return b"RIFF" + struct.pack("<I", len(data) + len(more) - 8) + data[8:] + more
 
 
+def still_screen() -> bytes:
+    """Eight hundred pictures in each of which a pixel or two changed."""
+    pictures = []
+    for index in range(800):
+        one = Image.new("P", (64, 48), 1)
+        one.putpixel((index % 64, index // 64), 2)
+        pictures.append(one)
+    return encode(pictures[0], "GIF", save_all=True, append_images=pictures[1:], duration=100)
+
+
 def flac_streamed() -> bytes:
     """Its encoder could not go back and say how long it became."""
     data = bytearray(good("flac long"))
@@ -139,6 +149,7 @@ ODD: dict[str, tuple[str, Callable[[], bytes]]] = {
     "webp animated with transparency": ("webp", lambda: animated("WEBP", "RGBA", lossless=True, duration=40)),
     "webp with a profile and xmp": ("webp", lambda: encode(picture("RGBA"), "WEBP", icc_profile=_icc(), xmp=XMP, exif=exif(1))),
     "gif with a comment": ("gif", lambda: encode(picture("P"), "GIF", comment=b"made by hand " * 40)),
+    "gif of a still screen": ("gif", still_screen),
     "gif of a video encoder": ("gif", lambda: movie("gif", "gif", seconds=0.5)),
     "avif of opencv": ("avif", lambda: by_opencv(".avif")),
     "avif of 4:4:4": ("avif", lambda: encode(picture(size=(200, 120)), "AVIF", subsampling="4:4:4", quality=90, icc_profile=_icc())),

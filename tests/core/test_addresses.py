@@ -166,6 +166,25 @@ async def test_an_allowed_name_may_lead_inside_but_never_to_a_metadata_address()
             await fetcher.fetch_bytes("https://gpu.example/x")
 
 
+METADATA = """
+169.254.169.254 168.63.129.16 100.100.100.200 192.0.0.192 fd00:ec2::254 fd20:ce::254 fe80::1%eth0 :: 0.0.0.0
+::ffff:169.254.169.254 ::169.254.169.254 64:ff9b::169.254.169.254 64:ff9b:1::a9fe:a9fe 64:ff9b:1:fffe::a83f:8110
+2002:a9fe:a9fe::1 2001:0:a9fe:a9fe::1 2001:0:1:2:3:4:5601:5601 fd12::5efe:169.254.169.254 ff02::1 255.255.255.255
+"""
+
+
+@pytest.mark.parametrize("address", METADATA.split())
+async def test_no_spelling_of_a_metadata_address_is_contacted_for_an_allowed_name(address: str) -> None:
+    async def dns(host: str, port: int) -> Sequence[str]:
+        return ["10.0.0.5", address]
+
+    trap = Trap()
+    async with Fetcher(allow=["gpu.example"], resolver=dns, socket_factory=trap) as fetcher:
+        with pytest.raises(BadBackendResponse):
+            await fetcher.fetch_bytes("https://gpu.example/x")
+    assert trap.caught == []
+
+
 async def test_a_network_that_is_allowed_opens_its_addresses_and_no_others() -> None:
     trap = Trap()
 

@@ -51,6 +51,24 @@ def pixel_rules(draw: st.DrawFn) -> tuple[Pixels, str]:
 sizes = st.builds(lambda w, h: f"{w}x{h}", st.integers(1, 9999), st.integers(1, 9999))
 
 
+options = (
+    st.builds(
+        lambda values: Choice(one_of=tuple(values)), st.lists(numbers | st.booleans() | st.sampled_from(["a", "1"]), min_size=1, max_size=4)
+    )
+    | ranges()
+    | pixel_rules().map(lambda made: made[0])
+    | st.builds(Text, max_chars=st.none() | st.integers(0, 9))
+    | st.sampled_from(["string", "integer", "number", "boolean", "array", "object"]).map(lambda kind: Anything(type=kind))
+)
+
+
+@given(options, anything | numbers | sizes | st.sampled_from(["auto", "a", "1", 1, True, 1.0]))
+def test_a_value_is_taken_exactly_where_nothing_is_said_against_it(option: Option, value: Any) -> None:
+    problem = option.problem(value)
+    assert option.takes(value) is (problem is None)
+    assert problem is None or not problem.endswith(": ")
+
+
 @given(st.lists(numbers, min_size=1, max_size=6), numbers)
 def test_the_nearest_choice_is_a_choice_and_no_other_is_nearer(values: list[Any], value: Any) -> None:
     choice = Choice(one_of=tuple(values))

@@ -178,6 +178,25 @@ def test_a_cyclic_object_is_refused() -> None:
     assert "nested too deeply" in str(refusal(loop))
 
 
+def test_a_list_may_be_nested_as_deep_as_it_says_and_no_deeper() -> None:
+    def nested(depth: int) -> dict[str, object]:
+        value: object = 1
+        for _ in range(depth):
+            value = [value]
+        return {"prompt": "x", "extra_params": {"a": value}}
+
+    GenerationConfig.from_json(nested(19))
+    assert "nested too deeply" in str(refusal(nested(20)))
+
+
+def test_a_segmentation_class_is_a_number_from_0_to_9999() -> None:
+    assert GenerationConfig(prompt="x", segmentation_classes=(0, 9999)).segmentation_classes == (0, 9999)
+    for wrong in (-1, 10_000):
+        (problem,) = refusal({"prompt": "x", "segmentation_classes": [wrong]}).problems
+        assert problem.path == "$.segmentation_classes"
+        assert problem.message.endswith("expected a class number from 0 to 9999")
+
+
 def test_all_problems_are_told_at_once() -> None:
     assert sorted(paths(refusal({"n": "2", "seed": "7", "colour": "red"}))) == ["$.colour", "$.n", "$.prompt", "$.seed"]
 

@@ -120,3 +120,28 @@ def test_a_planned_output_is_inside_its_root_or_refused(text: str) -> None:
         return
     assert target.folder.is_relative_to(root)
     assert name_problem(next(target.names())) is None
+
+
+@posix
+@pytest.mark.parametrize("mask", [0o077, 0o027, 0o002])
+def test_a_file_has_the_permissions_that_a_new_one_had_when_the_output_was_tried(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        target = plain_target(tmp_path).check()
+    finally:
+        os.umask(before)
+    again = OutputTarget.from_json(json.loads(json.dumps(target.to_json())))
+    assert again == target
+    with Writer(again, call_id="c") as writer:
+        writer.write(GOOD)
+        assert writer.commit().stat().st_mode & 0o777 == 0o666 & ~mask
+    older = {name: value for name, value in target.to_json().items() if name != "mode"}
+    assert OutputTarget.from_json(older).mode is None
+
+
+def test_a_name_is_made_up_only_where_none_was_given(tmp_path: Path) -> None:
+    def never() -> str:
+        raise AssertionError("a name was given")
+
+    assert plan_output(tmp_path / "x.png", default_stem=never, suffix=".png").stem == "x"
+    assert plan_output(tmp_path, default_stem=lambda: "made-up", suffix=".png").stem == "made-up"

@@ -69,6 +69,26 @@ def test_a_size_becomes_an_aspect_ratio_and_a_resolution_where_only_those_are_ta
     assert (sent.size, sent.aspect_ratio, sent.resolution) == (None, "16:9", "2K")  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(
+    ("asked", "size", "told"),
+    [
+        ({"aspect_ratio": "1:1"}, "1024x1024", {"aspect_ratio": "snapped", "size": "snapped"}),
+        ({"resolution": "2K"}, "2048x2048", {"resolution": "snapped", "size": "snapped"}),
+        (
+            {"aspect_ratio": "1:1", "resolution": "2K"},
+            "2048x2048",
+            {"aspect_ratio": "snapped", "resolution": "snapped", "size": "snapped"},
+        ),
+        ({"size": "1024x1024", "resolution": "2K"}, "1024x1024", {"resolution": "ignored"}),
+        ({"size": "1024x1024", "aspect_ratio": "16:9"}, "1024x1024", {"aspect_ratio": "ignored"}),
+    ],
+)
+def test_a_shape_in_other_words_becomes_the_size_that_is_usual_for_it(asked: dict[str, str], size: str, told: dict[str, str]) -> None:
+    found = planned(GenerateImage(prompt="a fox", **asked), WIDE, backend="pix")  # type: ignore[arg-type]
+    assert found.calls[0].request.size == size  # type: ignore[union-attr]
+    assert {a.field: a.kind for a in found.adjustments} == told
+
+
 def test_an_aspect_ratio_and_a_resolution_become_a_size_where_only_that_is_taken() -> None:
     sent = planned(GenerateImage(prompt="a fox", aspect_ratio="16:9", resolution="2K"), backend="pix").calls[0].request
     width, height = map(int, sent.size.split("x"))  # type: ignore[union-attr]

@@ -91,6 +91,17 @@ async def test_a_missing_input_is_an_invalid_request_with_the_path_to_its_field(
             assert service.submits == []
 
 
+async def test_what_a_url_turns_out_to_hold_is_told_with_the_path_to_its_field(tmp_path: Path) -> None:
+    with FakeService() as service:
+        async with fake_router(service) as router:
+            film = f"{service.files.url}/picture.png"
+            with pytest.raises(InvalidRequest, match=r"^\$\.source: .*video.* not an image"):
+                await router.inpaint(prompt="a hat", source=film, mask=_mask(tmp_path)[1])
+            with pytest.raises(InvalidRequest, match=r"^\$\.mask: .*video.* not an image"):
+                await router.inpaint(prompt="a hat", source=_mask(tmp_path)[0], mask=film)
+            assert service.submits == []
+
+
 async def test_the_format_asked_for_is_written_when_the_model_cannot(tmp_path: Path) -> None:
     with FakeService() as service:
         async with fake_router(service) as router:

@@ -253,6 +253,31 @@ async def test_a_forked_child_does_not_take_its_parents_leases_for_its_own(monke
         assert router._engine.owner != parents
 
 
+async def test_all_jobs_of_one_account_share_one_poll_budget() -> None:
+    from anymedia.polling import PollBudget
+    from anymedia.settings import InstanceSettings, Settings
+
+    seen: list[str] = []
+
+    class Noting(PollBudget):
+        def reserve(self, key: str, now: float) -> float:
+            seen.append(key)
+            return super().reserve(key, now)
+
+    with FakeService(looks=1) as service:
+        names = ("one", "two")
+        settings = Settings(
+            instances={n: InstanceSettings(name=n, plugin="fake", base_url=service.http.url) for n in names},
+            fetch_allow=(f"127.0.0.1:{service.files.port}",),
+        )
+        async with fake_router(service, settings=settings) as router:
+            router._engine.polls = Noting(rate=1000)
+            await asyncio.gather(*(router.generate_video(prompt="waves", backend=n) for n in names))
+    assert len(seen) >= 4
+    assert len(set(seen)) == 1
+    assert KEY not in seen[0]
+
+
 async def test_forgetting_a_run_is_all_or_nothing_and_not_while_somebody_is_at_it() -> None:
     with FakeService() as service:
         store = Interloper()

@@ -93,6 +93,47 @@ def test_a_planted_temporary_that_is_a_link_is_left_alone(tmp_path: Path) -> Non
 
 
 @posix
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_planted_temporary_that_is_another_name_of_a_file_elsewhere_is_left_alone(tmp_path: Path, twice: bool) -> None:
+    """What was written to it would be written there, and its mode be changed there."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "root").mkdir()
+    secret = tmp_path / "outside" / "secret"
+    secret.write_bytes(CANARY)
+    secret.chmod(0o600)
+    os.link(secret, tmp_path / "root" / part_name("call1", 0))
+    if twice:
+        os.link(secret, tmp_path / "root" / "theirs.png")
+    with Writer(plain_target(tmp_path / "root"), call_id="call1") as writer:
+        assert (writer.size, writer.finished) == (0, None)
+        writer.write(b"mine")
+        assert writer.commit().read_bytes() == b"mine"
+    assert secret.read_bytes() == CANARY
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+
+
+def test_of_two_calls_that_replace_one_file_the_later_ones_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The earlier one finds another file in its place: it says so, and does not remove it."""
+    (tmp_path / "x.png").write_bytes(b"old")
+    first = Writer(plain_target(tmp_path, overwrite=True), call_id="call1").open()
+    second = Writer(plain_target(tmp_path, overwrite=True), call_id="call2").open()
+    first.write(b"first")
+    second.write(b"second")
+    verified = Writer._verified
+
+    def slowly(self: Writer, name: str) -> str:
+        if self is first:
+            second.commit()
+        return verified(self, name)
+
+    monkeypatch.setattr(Writer, "_verified", slowly)
+    with pytest.raises(MediaError, match="changed"), first:
+        first.commit()
+    assert (tmp_path / "x.png").read_bytes() == b"second"
+    assert names_in(tmp_path) == ["x.png"]
+
+
+@posix
 def test_a_call_that_died_between_naming_and_tidying_up_is_finished_without_a_second_copy(tmp_path: Path) -> None:
     abandon(plain_target(tmp_path), b"whole")
     os.link(tmp_path / part_name("call1", 0), tmp_path / "x.png")

@@ -223,7 +223,7 @@ MUTANTS = [
         "drops the last of three references",
         "references.last: .* the same submit",
     ),
-    Mutant("B03", "sketch", _P, "{reference.role} ", "", "does not tell a style from a subject", "style-or-subject: .* the same submit"),
+    Mutant("B03", "sketch", _P, "{reference.role} ", "", "does not tell a style from a subject", "-or-\\w+: .* the same submit"),
     Mutant("B03", "sketch", _P, "{reference.type or ''} ", "", "drops the type of a subject", "subject.type: .* the same submit"),
     Mutant(
         "B03",

@@ -18,6 +18,7 @@ import pytest
 from core.fake_service import FakeService, png
 from core.routing import KEY, fake_router
 from hostile_media import HOSTILE
+from odd_samples import ODD
 from test_addresses import CORPUS, Trap, fake_dns
 from test_addresses import HOSTILE as URLS
 from test_paths import House, corpus, hostile_inputs, hostile_outputs, house  # noqa: F401 - a fixture
@@ -177,13 +178,11 @@ async def test_no_hostile_file_gets_through_under_any_name(service: FakeService,
                 refused += 1
                 path.unlink()
         assert service.submits == []
-    good = [
-        sniff(samples.good(name), told=samples.GOOD[name][0] if samples.GOOD[name][0] == "pcm" else None).format for name in samples.GOOD
-    ]
-    tell(f"media: {len(HOSTILE)} hostile files under two names", tried, refused, len(samples.GOOD), len(good))
+    good = [sniff(samples.good(name)).format for name in samples.GOOD] + [sniff(make()).format for _, make in ODD.values()]
+    tell(f"media: {len(HOSTILE)} hostile files under two names", tried, refused, len(samples.GOOD) + len(ODD), len(good))
     print(f"  good ones of {len(set(good))} formats: {', '.join(sorted(set(good)))}")
     assert len(HOSTILE) >= 100
-    assert len(good) >= 60
+    assert len(good) >= 100
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted in other units elsewhere")

@@ -211,10 +211,10 @@ class Predictions:
             said = "The prompt could not be submitted. It contains words that violate our usage guidelines."
             return Reply.of_json({"name": name, "done": True, "error": {"code": 3, "message": said}})
         response: dict[str, Any] = {"@type": "type.googleapis.com/cloud.ai.large_models.vision.GenerateVideoResponse"}
-        if end == "filtered":
+        if end in {"filtered", "partly"}:
             response |= {"raiMediaFilteredCount": 1, "raiMediaFilteredReasons": ["Veo found the sound unsafe. Support codes: 15236754"]}
-        else:
-            response["videos"] = self._made(found)
+        if end != "filtered":
+            response["videos"] = self._made(found)[1 if end == "partly" else 0 :]
         return Reply.of_json({"name": name, "done": True, "response": response})
 
     def _made(self, found: Predicted) -> list[Mapping[str, Any]]:

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import attrs
 
@@ -18,6 +18,8 @@ from .planning import BackendView, Plan
 from .policy import Policy
 from .requests import ContinueVideo, GenerateVideo
 from .results import Adjustment
+from .transfer.headers_reader import Limits
+from .transfer.kept import copy_kept
 from .transfer.paths import open_input
 from .transfer.sniff import describe
 from .transfer.transform import last_frame
@@ -53,22 +55,20 @@ def bridged_plan(
 
 
 def _last_frame(request: ContinueVideo, policy: Policy) -> bytes:
-    path = _file_of(request)
-    if request.source is None:
-        return last_frame(path)
-    # A caller's path is opened the guarded way; the decoder sees a copy of what was opened.
-    with tempfile.NamedTemporaryFile(prefix="anymedia-", suffix=path.suffix) as copy:
-        with open_input(path, policy.input_roots, field="$.source") as file:
-            shutil.copyfileobj(file, copy)
+    # A caller's path is opened the guarded way, a file of ours must still be the same; the decoder sees a copy of it.
+    with tempfile.NamedTemporaryFile(prefix="anymedia-") as copy:
+        if request.source is not None and request.source.path is not None:
+            with open_input(request.source.path, policy.input_roots, field="$.source") as file:
+                shutil.copyfileobj(file, copy)
+        elif not _copy_earlier(request, copy):
+            text = "the earlier video's file is gone or has changed, so it cannot be bridged"
+            raise UnsupportedInput(text, fix="give the video file as source")
         copy.flush()
         return last_frame(Path(copy.name))
 
 
-def _file_of(request: ContinueVideo) -> Path:
-    if request.source is not None and request.source.path is not None:
-        return request.source.path
-    if request.continue_from is not None and request.continue_from.files:
-        path = Path(request.continue_from.files[0].path)
-        if path.is_file():
-            return path
-    raise UnsupportedInput("the earlier video's file is not at hand, so it cannot be bridged", fix="give the video file as source")
+def _copy_earlier(request: ContinueVideo, into: IO[bytes]) -> bool:
+    if request.continue_from is None or not request.continue_from.files:
+        return False
+    file = request.continue_from.files[0]
+    return copy_kept(Path(file.path), file.sha256, into, most=Limits().bytes)

@@ -62,8 +62,9 @@ Delivery = Literal["not_sent", "refused", "unknown"]
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the nearest known name, else an empty string."""
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    names = {word.casefold(): word for word in known}
+    near = difflib.get_close_matches(name.casefold(), list(names), 1)
+    return f"; did you mean {names[near[0]]!r}?" if near else ""
 
 
 def shown(value: Any, limit: int = 60) -> str:

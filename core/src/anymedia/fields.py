@@ -31,6 +31,7 @@ __all__ = [
     "is_set",
     "one_of",
     "role_of",
+    "unset_value",
 ]
 
 Role = Literal["intent", "adjustable", "advisory"]
@@ -72,9 +73,13 @@ def role_of(field: attrs.Attribute[Any]) -> Role:
 def is_set(request: attrs.AttrsInstance, name: str) -> bool:
     """Whether a request field differs from its default (a field without a default is always set)."""
     field: attrs.Attribute[Any] = getattr(attrs.fields(type(request)), name)
-    value = getattr(request, name)
+    return bool(getattr(request, name) != unset_value(field))
+
+
+def unset_value(field: attrs.Attribute[Any]) -> Any:
+    """Return the value a request field has when nobody sets it; ``attrs.NOTHING`` for one that must be set."""
     factory = getattr(field.default, "factory", None)
-    return bool(value != (factory() if factory else field.default))
+    return factory() if factory else field.default
 
 
 def check_request(request: Any) -> None:

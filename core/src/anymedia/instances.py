@@ -6,6 +6,7 @@ adds more. What is wrong with one instance stands in its ``missing`` and stops n
 
 from __future__ import annotations
 
+import functools
 import os
 import urllib.parse
 from collections.abc import Iterable, Mapping
@@ -64,7 +65,7 @@ class BackendInstance:
         """Whether nothing is missing."""
         return not self.missing
 
-    @property
+    @functools.cached_property
     def view(self) -> BackendView:
         """What the planner sees of it."""
         return BackendView(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 import unicodedata
 import urllib.parse
 import weakref
@@ -24,8 +25,11 @@ _SHORTEST_KEY = 19
 #: Of a provider's text no more than this is looked at.
 _LONGEST = 20_000
 
-_weak: weakref.WeakSet[Secret] = weakref.WeakSet()
+_weak: set[weakref.ref[Secret]] = set()
 _strong: set[str] = set()
+#: What is looked for, longest first, without and with its URL-quoted forms; made anew when a secret comes or goes.
+_forms: dict[bool, tuple[str, ...]] = {}
+_changing = threading.RLock()
 
 _ANSI = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
@@ -57,26 +61,42 @@ _KEY_SHAPES = re.compile(
 
 def register_secret(secret: Secret | str) -> None:
     """Have a secret replaced in every text from now on: a Secret for as long as it lives, a text until `forget_secret`."""
-    if isinstance(secret, Secret):
-        _weak.add(secret)
-    elif len(secret) >= _SHORTEST:
-        _strong.add(secret)
+    with _changing:
+        if isinstance(secret, Secret):
+            _weak.add(weakref.ref(secret, _gone))
+        elif len(secret) >= _SHORTEST:
+            _strong.add(secret)
+        _forms.clear()
 
 
 def forget_secret(secret: Secret | str) -> None:
     """Stop looking for a secret."""
-    if isinstance(secret, Secret):
-        _weak.discard(secret)
-    else:
-        _strong.discard(secret)
+    with _changing:
+        if isinstance(secret, Secret):
+            _weak.discard(weakref.ref(secret))
+        else:
+            _strong.discard(secret)
+        _forms.clear()
 
 
-def _secrets(*, quoted: bool) -> list[str]:
-    known = {secret.reveal() for secret in list(_weak)} | _strong
-    forms = {text for text in known if len(text) >= _SHORTEST}
-    if quoted:
-        forms |= {urllib.parse.quote(text, safe="") for text in forms}
-    return sorted(forms, key=len, reverse=True)  # a secret that begins like another is replaced first
+def _gone(reference: weakref.ref[Secret]) -> None:
+    _weak.discard(reference)
+    _forms.clear()
+
+
+def _secrets(*, quoted: bool) -> tuple[str, ...]:
+    found = _forms.get(quoted)
+    return _look_up(quoted=quoted) if found is None else found
+
+
+def _look_up(*, quoted: bool) -> tuple[str, ...]:
+    with _changing:  # so that nothing is kept that misses a secret registered meanwhile
+        known = {secret.reveal() for reference in list(_weak) if (secret := reference()) is not None} | _strong
+        forms = {text for text in known if len(text) >= _SHORTEST}
+        if quoted:
+            forms |= {urllib.parse.quote(text, safe="") for text in forms}
+        found = _forms[quoted] = tuple(sorted(forms, key=len, reverse=True))  # a secret that begins like another is replaced first
+        return found
 
 
 def _show_url(found: re.Match[str]) -> str:
@@ -113,13 +133,21 @@ def clean_text(text: object, limit: int = 300) -> str:
     visible = raw[:_LONGEST]
     if not (visible.isascii() and visible.isprintable()):
         visible = "".join(_visible(c) for c in _ANSI.sub("", visible))
+    if visible.isidentifier() and len(visible) < _SHORTEST_KEY:  # a name: no blank, no sign, too short for a key's shape
+        return visible if not any(secret in visible for secret in _secrets(quoted=False)) else redact(visible)[:limit]
     line = " ".join(redact(visible).split())
     return line if len(line) <= limit else line[: max(0, limit - 3)].rstrip() + "..."
+
+
+#: Letters and marks by their category that nobody sees (Unicode's default ignorables, and blanks that are letters): text can hide in them.
+_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
 
 
 def _visible(character: str) -> str:
     if character.isascii() and character.isprintable():
         return character
+    if _UNSEEN.match(character):
+        return ""
     category = unicodedata.category(character)
     if category in {"Cc", "Zl", "Zp", "Zs"}:
         return " "

@@ -76,6 +76,7 @@ class Registry:
             self._manager.add_hookspecs(spec)
         self._plugins: dict[str, LoadedPlugin] = {}
         self._matrices: dict[str, CapabilityMatrix] = {}
+        self._callers: dict[tuple[str, str], Callable[..., Any]] = {}
         self._broken: dict[str, BrokenPlugin] = {}
         self._blocked: dict[str, str] = {}
         self.plugins: Mapping[str, LoadedPlugin] = types.MappingProxyType(self._plugins)
@@ -100,6 +101,7 @@ class Registry:
         self._enter(name, module)
         loaded = LoadedPlugin(name=name, module=module, distribution=distribution, version=version, hooks=hooks)
         self._plugins[name] = loaded
+        self._callers.clear()  # whom to leave out has changed
         return loaded
 
     def _marked(self, module: types.ModuleType) -> dict[str, Mapping[str, Any]]:
@@ -124,6 +126,7 @@ class Registry:
     def set_aside(self, name: str, reason: PluginError, *, distribution: str = "", version: str = "") -> None:
         """Keep a broken plugin's reason; take the plugin out of use if it was in."""
         loaded = self._plugins.pop(name, None)
+        self._callers.clear()
         if loaded is not None:
             self._manager.unregister(name=name)
             distribution, version = loaded.distribution, loaded.version
@@ -209,9 +212,11 @@ class Registry:
         raise failed
 
     def _caller(self, name: str, hook: str) -> Callable[..., Any]:
-        own = self._plugins[name].module
-        others = [plugin.module for plugin in self._plugins.values() if plugin.module is not own]
-        return self._manager.subset_hook_caller(hook, others)
+        if (name, hook) not in self._callers:
+            own = self._plugins[name].module
+            others = [plugin.module for plugin in self._plugins.values() if plugin.module is not own]
+            self._callers[name, hook] = self._manager.subset_hook_caller(hook, others)
+        return self._callers[name, hook]
 
 
 def discover(

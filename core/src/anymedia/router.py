@@ -39,12 +39,12 @@ from .requests import (
 )
 from .results import Result
 from .running.cancelling import cancel_call, forget_run
-from .running.conduct import Conductor, Output
+from .running.conduct import Conductor, Output, check_cap
 from .running.engine import Engine, Progress
-from .running.following import still_running
 from .running.preparing import resolve, with_facts
 from .running.results import latest, result_of
-from .running.resuming import resume_call, was_cancelled
+from .running.resuming import resume_call
+from .running.underway import Underway
 from .settings import Settings, load_settings
 from .state.sqlite import SqliteStore
 from .state.store import CallRecord, CallState, Store
@@ -87,8 +87,6 @@ class Router:
         self.policy = (policy or self.settings.policy).but(transcode=formats_available())
         self.store: Store = store or SqliteStore(self.settings.state_dir / "state.db")
         self._today = today or (lambda: datetime.datetime.now(datetime.UTC).date())
-        self._running: dict[str, asyncio.Task[Result]] = {}
-        self._stopping: dict[str, asyncio.Future[None]] = {}
         self._engine = Engine(
             store=self.store,
             registry=self.registry,
@@ -99,6 +97,7 @@ class Router:
             fetcher=Fetcher(allow=self.settings.fetch_allow),
             on_progress=on_progress,
         )
+        self._underway = Underway(self._engine)
 
     async def __aenter__(self) -> Self:
         return self
@@ -109,15 +108,8 @@ class Router:
     async def aclose(self) -> None:
         """Let submits that are on their way arrive, leave running jobs to be resumed, close clients and store."""
         try:
-            for task_id, task in list(self._running.items()):
-                while not task.done() and any(r.state in {"submitting", "collecting"} for r in self.store.run(task_id)):
-                    await asyncio.wait([task], timeout=0.1)
+            await self._underway.end()
         finally:
-            for task in self._running.values():
-                task.cancel()
-            if self._running:
-                await asyncio.wait(self._running.values())
-            self._running.clear()
             await self._engine.clients.aclose()
             await self._engine.fetcher.aclose()
             self.store.close()
@@ -193,11 +185,10 @@ class Router:
         conductor = self._conductor(plan, output, overwrite, deadline, policy)
         await self._ask(plan, conductor.policy)
         await conductor.open()
-        task = self._begin(conductor)
         try:
-            return await self._answer(task, conductor.run_id)
+            return await self._underway.answer(self._begin(conductor), conductor.run_id)
         finally:
-            self._running.pop(conductor.run_id, None)
+            self._underway.drop(conductor.run_id)
 
     async def execute(
         self,
@@ -241,52 +232,34 @@ class Router:
         return self.store.run(conductor.run_id)[0]
 
     def _begin(self, conductor: Conductor) -> asyncio.Task[Result]:
-        """Carry a plan out in a task that whoever asks for the job finds: to wait for it, or to cancel it."""
-        task = asyncio.create_task(conductor.run())
-        task.add_done_callback(lambda ended: conductor.give_up() if ended.cancelled() else None)
-        task.add_done_callback(_quietly)
-        self._running[conductor.run_id] = task
-        return task
-
-    async def _answer(self, task: asyncio.Task[Result], run: str) -> Result:
-        """Return what a task brings. That somebody else has cancelled it does not cancel who waits for it.
-
-        Raises:
-            RequestError: the job was cancelled.
-            BackendTimeout: it is not followed any more, but may be resumed.
-        """
-        try:
-            return await task
-        except asyncio.CancelledError:
-            waiting = asyncio.current_task()
-            if not task.cancelled() or waiting is None or waiting.cancelling():
-                raise
-        if (stopping := self._stopping.get(run)) is not None:
-            await asyncio.wait([stopping])
-        row = latest(self.store.run(run))[0]
-        if row.state == "cancelled":
-            raise was_cancelled(row)
-        raise still_running(row, "it is not followed here any more")
+        return self._underway.begin(conductor.run_id, conductor.run(), given_up=conductor.give_up)
 
     def _conductor(
         self, plan: Plan, output: Path | str | None, overwrite: bool, deadline: float | None, policy: Policy | None
     ) -> Conductor:
-        stem = made_up_stem(plan.request.prompt, self._today())
         return Conductor(
             engine=self._engine,
             plan=plan,
             policy=self._allowed(plan.request, policy),
-            output=Output(path=output, overwrite=overwrite, stem=stem),
+            output=Output(path=output, overwrite=overwrite, stem=lambda: made_up_stem(plan.request.prompt, self._today())),
             replan=self._replan,
             ask=self._ask,
             deadline=None if deadline is None else self._engine.clock.steady() + deadline,
         )
 
+    def check(self, plan: Plan, *, output: Path | str | None = None, overwrite: bool = False, policy: Policy | None = None) -> None:
+        """Look at what `run` would refuse beyond the plan itself: the cap, and where the files go. Nothing is sent, nothing remains.
+
+        Raises:
+            RequestError: as `run` would.
+        """
+        conductor = self._conductor(plan, output, overwrite, None, policy)
+        check_cap(plan, conductor.policy)
+        conductor.check_place()
+
     async def _ask(self, plan: Plan, policy: Policy, beside: float = 0.0) -> None:
         """Hold the whole plan's quote, and what the request costs beside it, against the cap; ask whoever wants to be asked."""
-        cap = policy.budget.per_request
-        if cap is not None and (beside + plan.quote.usd[1] > cap if plan.quote.usd else not policy.budget.allow_unknown):
-            raise BudgetExceeded(f"{plan.operation} by '{plan.chosen}' may cost {plan.quote}; the cap for a request is {cap:.4g} USD")
+        check_cap(plan, policy, beside)
         if policy.on_quote is None:
             return
         answer = policy.on_quote(plan)
@@ -316,8 +289,8 @@ class Router:
     async def wait(self, job_id: str, *, deadline: float | None = None) -> Result:
         """Wait for a job, whoever is at work on it; see `resume`."""
         run = self.job(job_id).run
-        task = self._running.get(run)
-        return await (self.resume(job_id, deadline=deadline) if task is None else self._join(task, run, deadline))
+        task = self._underway.get(run)
+        return await (self.resume(job_id, deadline=deadline) if task is None else self._underway.join(task, run, deadline))
 
     async def resume(self, job_id: str, *, deadline: float | None = None) -> Result:
         """Pick a job up where it is: follow it, collect it, or look up a submit whose outcome is not known.
@@ -328,19 +301,10 @@ class Router:
             UnknownJob, SubmissionUnknown, BackendTimeout, BackendError: see `run`.
         """
         run = self.job(job_id).run
-        task = self._running.get(run)
+        task = self._underway.get(run)
         if task is None or task.done():
-            task = asyncio.create_task(self._resume(run, deadline))
-            task.add_done_callback(_quietly)
-            self._running[run] = task
-        return await self._join(task, run, deadline)
-
-    async def _join(self, task: asyncio.Task[Result], run: str, deadline: float | None) -> Result:
-        """Wait for what this router is already doing; whoever stops waiting does not stop it."""
-        done, _ = await asyncio.wait([task], timeout=deadline)
-        if not done:
-            raise still_running(self.job(run))
-        return await self._answer(task, run)
+            task = self._underway.begin(run, self._resume(run, deadline))
+        return await self._underway.join(task, run, deadline)
 
     async def _resume(self, run: str, deadline: float | None) -> Result:
         until = None if deadline is None else self._engine.clock.steady() + deadline
@@ -362,17 +326,9 @@ class Router:
             RequestError: another process is at work on it.
         """
         run = self.job(job_id).run
-        stopped = self._stopping[run] = asyncio.get_running_loop().create_future()
-        try:
-            if (task := self._running.get(run)) is not None:
-                task.cancel()
-                await asyncio.wait([task])
+        async with self._underway.stopping(run):
             for row in self.store.run(run):
                 await cancel_call(self._engine, row)
-            self._running.pop(run, None)  # only now: whoever waits meanwhile must not take the job up again
-        finally:
-            self._stopping.pop(run, None)
-            stopped.set_result(None)
         return self.job(job_id)
 
     def forget(self, job_id: str) -> None:
@@ -412,9 +368,3 @@ class Router:
     async def _make(self, kind: type[Request], options: dict[str, Any]) -> Result:
         own = {k: options.pop(k) for k in ("backend", "model", "policy", "output", "overwrite", "deadline") if k in options}
         return await self.execute(kind(**options), **own)
-
-
-def _quietly(task: asyncio.Task[Result]) -> None:
-    """Look at a background task's error, so that it is not reported as never retrieved; `wait` raises it."""
-    if not task.cancelled():
-        task.exception()

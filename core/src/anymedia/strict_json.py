@@ -11,6 +11,7 @@ import collections.abc
 import functools
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,14 +22,22 @@ import attrs
 
 from .errors import InvalidRequest, Problem, did_you_mean
 
-__all__ = ["MAX_JSON", "check_plain", "parse_json", "read_object"]
+__all__ = ["MAX_JSON", "check_plain", "parse_json", "read_object", "wrong_type"]
 
 #: Longest JSON text taken, in bytes (a data: URI of a picture fits in).
 MAX_JSON = 64 * 1024 * 1024
 _MAX_DEPTH = 32
 _MAX_INT = 2**64
 _T = TypeVar("_T", bound=attrs.AttrsInstance)
-_NAMES: Mapping[type, str] = {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path as text"}
+_NAMES: Mapping[type, str] = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    Path: "a path as text",
+    list: "a list",
+    dict: "an object",
+}
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -177,7 +186,7 @@ def _is(*origins: Any) -> Callable[[Any], bool]:
 def _exact(wanted: type, *kinds: type) -> Callable[[Any, Any], Any]:
     def hook(value: Any, _: Any) -> Any:
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise TypeError(f"expected {_NAMES[wanted]}, got {_kind(value)}")
+            raise wrong_type(value, wanted)
         return value
 
     return hook
@@ -185,7 +194,7 @@ def _exact(wanted: type, *kinds: type) -> Callable[[Any, Any], Any]:
 
 def _path(value: Any, _: Any) -> Path:
     if not isinstance(value, str | Path):
-        raise TypeError(f"expected {_NAMES[Path]}, got {_kind(value)}")
+        raise wrong_type(value, Path)
     if not str(value).strip():
         raise TypeError("must not be empty")
     return Path(value)
@@ -196,7 +205,7 @@ def _tuple_hook(converter: Any) -> Callable[[Any, Any], tuple[Any, ...]]:
 
     def hook(value: Any, kind: Any) -> tuple[Any, ...]:
         if not isinstance(value, list | tuple):
-            raise TypeError(f"expected a list, got {_kind(value)}")
+            raise wrong_type(value, list)
         inner = typing.get_args(kind)[0]
         found, errors = [], []
         for i, item in enumerate(value):
@@ -214,8 +223,31 @@ def _tuple_hook(converter: Any) -> Callable[[Any, Any], tuple[Any, ...]]:
 
 def _mapping(value: Any, _: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise TypeError(f"expected an object, got {_kind(value)}")
+        raise wrong_type(value, dict)
     return dict(value)
+
+
+def wrong_type(value: Any, wanted: type) -> InvalidRequest:
+    """Return the error for a value of another type than ``wanted`` (str, int, float, bool, Path, list or dict), and what to write."""
+    return InvalidRequest([Problem("$", f"expected {_NAMES[wanted]}, got {_kind(value)}", _instead(value, wanted))])
+
+
+def _instead(value: Any, wanted: type) -> str:
+    """Say how a value that is nearly right has to be written; an empty string where that is a guess."""
+    text = value.strip() if isinstance(value, str) else ""
+    if wanted is list and isinstance(value, Mapping):
+        return "write [{...}]"
+    if wanted in {list, dict}:
+        if text.startswith("[" if wanted is list else "{"):
+            return f"give the {'list' if wanted is list else 'object'} itself, not a text that holds it"
+        return f"write [{json.dumps(text[:100])}]" if wanted is list and text else ""
+    if wanted is bool:
+        return f"write {text.lower()}, without quotes" if text.lower() in {"true", "false"} else ""
+    if wanted is int and isinstance(value, float) and value.is_integer():
+        return f"write {int(value)}"
+    if wanted in {int, float} and (number := re.match(r"-?\d{1,15}(?:\.\d{1,15})?", text)):
+        return f"write {number[0]}, without quotes" if wanted is float or "." not in number[0] else ""
+    return ""
 
 
 def _kind(value: Any) -> str:

@@ -103,10 +103,13 @@ async def make_context(fake: GoogleServer) -> AsyncIterator[MakeContext]:
 
 
 class FastClock:
-    """The machine's clock; a pause takes a hundredth of a second at most."""
+    """The machine's clock, ``ahead`` by some seconds; a pause takes a hundredth of a second at most."""
+
+    def __init__(self, ahead: float = 0.0) -> None:
+        self.ahead = ahead
 
     def now(self) -> float:
-        return time.time()
+        return time.time() + self.ahead
 
     def steady(self) -> float:
         return time.monotonic()
@@ -144,9 +147,9 @@ def new_router(fake: GoogleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     }
     settings = Settings(instances=instances, state_dir=tmp_path / "state", fetch_allow=("127.0.0.1",))
 
-    def make(policy: Policy | None = None) -> Router:
+    def make(policy: Policy | None = None, *, ahead: float = 0.0) -> Router:
         chosen = policy or Policy(retries=0)
-        return Router(settings=settings, registry=discover(), today=lambda: TODAY, policy=chosen, clock=FastClock())
+        return Router(settings=settings, registry=discover(), today=lambda: TODAY, policy=chosen, clock=FastClock(ahead))
 
     return make
 
@@ -164,7 +167,7 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         from google.genai import _api_client
 
         monkeypatch.setattr(_api_client, "has_aiohttp", False)
-        monkeypatch.setattr("google_media._client._session", lambda: None)
+        monkeypatch.setattr("google_media._client._session", lambda *_: None)
     yield request.param
 
 

@@ -103,6 +103,23 @@ async def test_mask_and_style_go_together_on_a_gemini_key_too(ask: Ask, fake: Go
     assert {a.field for a in result.adjustments if a.kind == "emulated"} == {"mask", "references"}
 
 
+@pytest.mark.parametrize("strict", [False, True])
+async def test_outpainting_on_a_gemini_key_is_told_in_words_and_by_the_shape(ask: Ask, fake: GoogleServer, at: At, strict: bool) -> None:
+    asked = {"input_image_paths": [at("f.png", FOX)], "edit_mode": "outpaint", "aspect_ratio": "16:9"}
+    if strict:
+        with pytest.raises(MediaError, match="emulated"):
+            await ask(policy=Policy(strict=True), **GEMINI, prompt="more sky", **asked)
+        assert fake.submits() == 0
+        return
+    result = await ask(**GEMINI, prompt="more sky", **asked)
+    sent = fake.interactions.made[-1]
+    assert sent.pictures() == [FOX]
+    assert "Extend the scene beyond the borders of Image 1 to the aspect ratio 16:9" in sent.text()
+    assert "more sky" in sent.text()
+    assert sent.body["response_format"]["aspect_ratio"] == "16:9"
+    assert [a.kind for a in result.adjustments] == ["emulated"]
+
+
 async def test_sources_alone_are_no_emulation_and_the_prompt_goes_as_it_is(ask: Ask, fake: GoogleServer, at: At) -> None:
     paths = [at("f.png", FOX), at("d.png", DOG)]
     result = await ask(**GEMINI, prompt="both together", input_image_paths=paths)

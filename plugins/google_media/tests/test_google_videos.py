@@ -254,6 +254,13 @@ async def test_a_video_that_was_kept_back_is_content_refused(router: Router, fak
         await film(router, out, "cloud", VEO)
 
 
+async def test_a_part_of_the_videos_kept_back_is_a_warning(router: Router, fake: GoogleServer, out: str) -> None:
+    fake.predictions.next_ends.append("partly")
+    result = await film(router, out, "cloud", VEO, n=3)
+    assert [Path(f.path).read_bytes() for f in result.files] == list(fake.predictions.calls[-1].videos[1:])
+    assert result.warnings == ("1 of 3 videos were kept back: Veo found the sound unsafe. Support codes: 15236754",)
+
+
 async def test_a_veo_operation_cannot_be_stopped(router: Router, fake: GoogleServer, out: str) -> None:
     fake.predictions.looks = 10_000
     record = await router.submit(GenerateVideo(prompt="waves", duration=4), backend="cloud", model=VEO, output=out)

@@ -13,6 +13,7 @@ from wire.openrouter_server import KEY, OpenRouterServer
 from wire.openrouter_snapshot import refresh
 from wire.openrouter_videos import SIGNATURE
 
+from anymedia.credentials import Secret
 from anymedia.errors import BackendError, BackendTimeout
 from anymedia.requests import GenerateVideo
 from anymedia.router import Router
@@ -148,7 +149,7 @@ def test_a_refresh_takes_the_key_nowhere_else_either(fake: OpenRouterServer, tmp
 async def test_a_key_is_not_sent_to_a_host_that_only_begins_like_the_service(new_router: NewRouter, no_snapshot: None) -> None:
     from openrouter_media._client import Connection
 
-    connection = Connection(session=None, base="https://openrouter.ai/api/v1", authorization={"authorization": "x"}, seconds=1.0)  # type: ignore[arg-type]
+    connection = Connection(session=None, base="https://openrouter.ai/api/v1", key=Secret("x"), seconds=1.0)  # type: ignore[arg-type]
     inside = ["/api/v1/videos/a", "videos/a", "https://openrouter.ai/x", "https://OPENROUTER.ai/x", "//openrouter.ai/x"]
     outside = [
         "https://openrouter.ai.evil.example/x", "http://openrouter.ai/x", "https://openrouter.ai:8443/x", "https://evil.example/openrouter.ai",

@@ -77,3 +77,29 @@ def test_a_disk_that_takes_nothing_more_is_no_wrong_usage(call, monkeypatch):
     assert (told.code, told.json["error"]["code"], told.json["error"]["charged"]) == (1, "cannot_write", "yes")
     assert "full disk" in told.json["error"]["message"]
     assert f"anymedia jobs resume {told.json['error']['job_id']}" in told.json["error"]["fix"]
+
+
+def test_an_interruption_that_left_no_time_to_look_says_where_to_look(call, monkeypatch):
+    from anymedia.router import Router
+
+    def impatient(*given, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Router, "plan", impatient)
+    told = call("image", "a boat", "-b", "demo", "--json")
+    assert (told.code, told.json["error"]["code"]) == (130, "interrupted")
+    assert "anymedia jobs list" in told.json["error"]["fix"]
+
+
+def test_an_interruption_before_anything_has_begun_is_a_code_and_no_traceback(monkeypatch):
+    import pytest
+
+    import anymedia.cli as command
+
+    def interrupted(words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "_told_before", interrupted)
+    with pytest.raises(SystemExit) as left:
+        command.main()
+    assert left.value.code == 130

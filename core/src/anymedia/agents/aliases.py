@@ -6,14 +6,14 @@ becomes one call each. Nothing is judged here but the shape: the rest is for `Ge
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from ..errors import InvalidRequest, Problem, did_you_mean
 from ..generation_config import GenerationConfig
-from ..strict_json import check_plain, parse_json
+from ..strict_json import check_plain, parse_json, wrong_type
 
 __all__ = ["HOW", "MAX_CALLS", "RENAMED", "Call", "Order", "flat", "read_order"]
 
@@ -28,6 +28,22 @@ RENAMED: Mapping[str, str] = {
     "last_frame": "last_frame_path",
     "input_video": "input_video_path",
     "continuation_id": "continue_from",
+}
+#: What is often written and means nothing here -> what there is instead.
+MEANT: Mapping[str, str] = {
+    **dict.fromkeys(("text", "input", "description", "caption"), "prompt"),
+    **dict.fromkeys(("width", "height", "dimensions", "image_size"), "size='WIDTHxHEIGHT'"),
+    **dict.fromkeys(("image", "images", "image_url", "image_path", "input_image", "first_frame", "source", "photo"), "input_images"),
+    **dict.fromkeys(("provider", "service", "engine"), "backend"),
+    **dict.fromkeys(("type", "media", "modality", "kind", "operation"), "mode"),
+    **dict.fromkeys(("num_images", "number", "count", "num_outputs", "samples"), "n"),
+    **dict.fromkeys(("seconds", "length", "duration_seconds"), "duration"),
+    **dict.fromkeys(("filename", "file_name", "file", "path", "output", "save_path"), "output_path"),
+    **dict.fromkeys(("format", "file_format", "response_format"), "output_format"),
+    "style": "prompt, or style_image_path",
+    "budget": "max_cost_usd",
+    "ratio": "aspect_ratio",
+    "previous_id": "continue_from",
 }
 #: Fields that say how a call is made; they belong to no request.
 HOW = (
@@ -95,7 +111,7 @@ def flat(config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
     elif config is None:
         given = {}
     else:
-        given = parse_json(config) if isinstance(config, str | bytes) else config
+        given = _parsed(config) if isinstance(config, str | bytes) else config
     if not isinstance(given, Mapping):
         raise InvalidRequest(f"expected an object with fields like 'prompt', got {type(given).__name__}")
     check_plain(given)
@@ -103,6 +119,13 @@ def flat(config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
     if twice := sorted(given.keys() & fields.keys()):
         raise InvalidRequest([Problem(f"$.{twice[0]}", "is given twice", "as a field and in the object")])
     return {key: value for key, value in {**given, **fields}.items() if value is not None}
+
+
+def _parsed(text: str | bytes) -> Any:
+    try:
+        return parse_json(text)
+    except InvalidRequest as error:
+        raise InvalidRequest(error.problems, fix='give an object like {"prompt": "a red fox in snow"}') from None
 
 
 def _plain(value: Any) -> Any:
@@ -149,10 +172,18 @@ def _check_names(fields: Mapping[str, Any]) -> None:
     problems = []
     for name in sorted(fields.keys() - known):
         shown = f"$.{name}" if name.isascii() and name.isidentifier() and len(name) <= 60 else f"$[{name[:60]!a}]"
-        near = did_you_mean(name[:60], [*known, *RENAMED, *HOW]).removeprefix("; ")
-        problems.append(Problem(shown, "there is no such field", near))
+        problems.append(Problem(shown, "there is no such field", _instead_of(name, fields[name], known)))
     if problems:
         raise InvalidRequest(problems)
+
+
+def _instead_of(name: str, value: Any, known: Iterable[str]) -> str:
+    """Say what an unknown field is likely to have meant."""
+    if isinstance(value, Mapping) and "prompt" in value:
+        return "give its fields themselves, without it around them"
+    if name.lower() in MEANT:
+        return f"there is {MEANT[name.lower()]}"
+    return did_you_mean(name[:60], [*known, *RENAMED, *HOW]).removeprefix("; ") or "leave it out"
 
 
 def _drop_inner_nulls(fields: dict[str, Any]) -> None:
@@ -169,7 +200,7 @@ def _add_defaults(fields: dict[str, Any], config: Any) -> None:
     own = config.get(_medium(fields)) if isinstance(config, Mapping) else config
     if own is not None and not isinstance(own, Mapping):
         raise InvalidRequest([Problem("$.multimodal_config", "expected {'image': {'backend': ..., 'model': ...}, ...}")])
-    if "backend" in fields or "model" in fields:
+    if {"backend", "model", "continue_from"} & fields.keys():  # what is gone on from has a home of its own
         return
     for name in ("backend", "model"):
         if own is not None and own.get(name) is not None:
@@ -235,10 +266,14 @@ def _numbered(fields: dict[str, Any], number: int) -> dict[str, Any]:
     return fields | {"output_path": f"{stem}-{number}.{suffix}"} if dot and "/" not in suffix and stem else fields
 
 
+def _wrong(name: str, value: Any, wanted: type) -> InvalidRequest:
+    return InvalidRequest([attrs.evolve(p, path=f"$.{name}") for p in wrong_type(value, wanted).problems])
+
+
 def _flag(how: Mapping[str, Any], name: str, default: bool) -> bool:
     value = how.get(name, default)
     if not isinstance(value, bool):
-        raise InvalidRequest([Problem(f"$.{name}", f"expected true or false, got {type(value).__name__}")])
+        raise _wrong(name, value, bool)
     return value
 
 
@@ -247,7 +282,7 @@ def _number(how: Mapping[str, Any], name: str, low: float, high: float, *, whole
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-        raise InvalidRequest([Problem(f"$.{name}", f"expected a {'whole ' if whole else ''}number, got {type(value).__name__}")])
+        raise _wrong(name, value, int if whole else float)
     if not low <= value <= high:
         raise InvalidRequest([Problem(f"$.{name}", f"must be between {low:g} and {high:g}")])
     return float(value)

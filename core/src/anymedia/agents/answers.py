@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import Charged, MediaError
 from ..redaction import clean_text
+from .fixes import fix_of
 
 __all__ = ["Cancelled", "Internal", "error_answer", "internal", "job_answer", "plain", "plan_answer", "result_answer", "several_answer"]
 
@@ -47,6 +48,7 @@ def error_answer(error: MediaError, able: Iterable[str] = ()) -> dict[str, Any]:
     found = error.to_json()
     if not found["try_backends"]:
         found["try_backends"] = list(able)
+    found["fix"] = fix_of(error, tuple(found["try_backends"]))
     return {"success": False, "error": plain(found)}
 
 

@@ -23,11 +23,12 @@ Paths lie in the working directory. Give just the fields you need; a field that 
 _ERRORS = """## When success is false
 `error` has code, message, fix (do that), try_backends (can do this very call here and now), retry, charged.
 - invalid_request, unknown_*: correct the field that is named. unsupported_*: use a backend of try_backends, or change the call.
-- model_retired: use the replacement named. no_backend_available: say which key is missing; do not try again.
+- model_retired: use the replacement named. no_backend_available, settings_error: tell the user what is missing; do not try again.
 - budget_exceeded: nothing was spent; ask for less, or for leave. content_refused: reword; never the same again.
 - rate_limited, backend_unavailable: the same call later (retry), or try_backends. quota_exceeded, authentication_failed: tell the user.
 - backend_timeout: the job goes on: media_job(job_id, "wait"). submission_unknown: it may have been charged; do NOT repeat it,
-  look with media_job.
+  look with media_job. cancelled: somebody stopped it. some_failed: each of `results` says why.
+- bad_backend_response, output_mismatch: look at charged before you ask again. internal, plugin_*, duplicate_*: tell the user.
 `ignored` and `adjustments` say what was left out or changed: read them before you report."""
 _COST = """## Cost
 Plan first when a call is not cheap: `quote` is in US dollars; `max_cost_usd` refuses what may cost more. Draft small and short, then
@@ -38,7 +39,7 @@ it is converted. protect="exact" copies what is outside the mask back from the s
 
 
 def estimate_tokens(text: str) -> int:
-    """Return about how many tokens a text is: its characters by 3.5, which is on the high side for English and JSON."""
+    """Return about how many tokens a text is: its characters by 3.5, which for this guidance is what a tokenizer counts (Tekken)."""
     return -(-len(text) * 2 // 7)
 
 
@@ -115,7 +116,8 @@ _LINES: Mapping[str, _Judge] = {
     "video from words": _does("generate_video"),
     "image to video (input_images)": _does("generate_video", lambda able: "first_frame" in able.row.inputs),
     "last_frame_path": _does("generate_video", lambda able: "last_frame" in able.row.inputs),
-    "go on with a video (continue_from)": _does("continue_video"),
+    "go on with a video (continue_from)": _does("continue_video", continuing),
+    "change a video file (input_video_path)": _does("continue_video", lambda able: "source" in able.row.inputs),
     "speech": _sound("speech"),
     "music": _sound("music"),
 }

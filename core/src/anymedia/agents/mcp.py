@@ -138,7 +138,7 @@ class MediaServer:
         content: list[Any] = [types.TextContent(type="text", text=json.dumps(answer))]
         for file in _files_of(answer)[:4]:
             path = Path(file["path"])
-            if (small := await preview_of(path, file["mime"])) is not None:
+            if (small := await preview_of(path, file["mime"], [self.root])) is not None:
                 data = base64.b64encode(small[0]).decode()
                 content.append(types.ImageContent(type="image", data=data, mime_type=small[1]))
         for file in _files_of(answer):

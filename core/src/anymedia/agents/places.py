@@ -61,9 +61,17 @@ class Place:
         """Return a policy that is held to this place."""
         return base.but(input_roots=self.roots, output_roots=self.roots)
 
-    def at(self, path: Any) -> Any:
-        """Return a path text as an absolute one; anything else (a URL, a wrong type) as it is."""
+    def at(self, path: Any, field: str = "path") -> Any:
+        """Return a path text as an absolute one; anything else (a URL, a wrong type) as it is.
+
+        Raises:
+            InvalidRequest: it begins with ``~``, which no shell expands here; ``field`` is where it stands in the call.
+        """
         text = os.fspath(path) if isinstance(path, Path) else path
+        if isinstance(text, str) and text.startswith("~"):
+            name = text.rpartition("/")[2]
+            hint = "write a path in the working directory" + (f", such as {name!r}" if not name.startswith("~") and name else "")
+            raise InvalidRequest([Problem(f"$.{field}", f"{text[:200]!r}: '~' stands for nothing here", hint)])
         if not isinstance(text, str) or not text.strip() or _URL.match(text) or text.startswith("/"):
             return path
         return f"{self.base}/{text}"
@@ -74,16 +82,16 @@ def place_fields(fields: Mapping[str, Any], place: Place) -> dict[str, Any]:
     placed = dict(fields)
     for name in _FILES:
         if name in placed:
-            placed[name] = place.at(placed[name])
+            placed[name] = place.at(placed[name], name)
     for name in ("input_images", "input_image_paths"):
         if isinstance(placed.get(name), list | tuple):
-            placed[name] = [_item(item, place) for item in placed[name]]
+            placed[name] = [_item(item, place, name) for item in placed[name]]
     output = placed.get("output_path", "./")
-    placed["output_path"] = f"{place.base}/" if output in (".", "./") else place.at(output)
+    placed["output_path"] = f"{place.base}/" if output in (".", "./") else place.at(output, "output_path")
     return placed
 
 
-def _item(item: Any, place: Place) -> Any:
+def _item(item: Any, place: Place, field: str) -> Any:
     if isinstance(item, Mapping) and "path" in item:
-        return {**item, "path": place.at(item["path"])}
-    return place.at(item)
+        return {**item, "path": place.at(item["path"], field)}
+    return place.at(item, field)

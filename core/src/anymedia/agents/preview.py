@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 __all__ = ["MAX_BYTES", "MAX_EDGE", "preview_of"]
@@ -13,26 +14,32 @@ MAX_BYTES = 200_000
 _MOST = 100_000_000
 
 
-async def preview_of(path: Path, mime: str) -> tuple[bytes, str] | None:
-    """Return a JPEG or (with transparency) WebP preview of an image file and its mime type; None where there is none to be had."""
+async def preview_of(path: Path, mime: str, roots: Sequence[Path]) -> tuple[bytes, str] | None:
+    """Return a JPEG or (with transparency) WebP preview of an image file and its mime type; None where there is none to be had.
+
+    ``roots``: where it must lie. What a host is shown is read like an input: by now the name may be a link to the outside.
+    """
     if not mime.startswith("image/"):
         return None
     try:
-        return await asyncio.to_thread(_make, path)
+        return await asyncio.to_thread(_make, path, roots)
     except Exception:  # noqa: BLE001 - a preview is a courtesy; the file is there all the same
         return None
 
 
-def _make(path: Path) -> tuple[bytes, str] | None:
+def _make(path: Path, roots: Sequence[Path]) -> tuple[bytes, str] | None:
     import io
 
     from PIL import Image
 
+    from ..transfer.paths import open_input
     from ..transfer.pictures import open_picture
 
-    if path.stat().st_size > _MOST:
+    with open_input(path, roots) as file:
+        data = file.read(_MOST + 1)
+    if len(data) > _MOST:
         return None
-    picture = open_picture(path.read_bytes())
+    picture = open_picture(data)
     picture.thumbnail((MAX_EDGE, MAX_EDGE), Image.Resampling.LANCZOS)
     see_through = picture.mode in {"RGBA", "LA", "PA"} or "transparency" in picture.info
     flat = picture.convert("RGBA" if see_through else "RGB")

@@ -9,6 +9,7 @@ mcp             {name, title, description, inputSchema, outputSchema, annotation
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
@@ -42,10 +43,12 @@ def tool_schema(
         name: what the tool is called.
 
     Raises:
-        InvalidRequest: no such dialect.
+        InvalidRequest: no such dialect, or a name that the dialects do not take.
     """
     if dialect not in get_args(Dialect):
         raise InvalidRequest([Problem("$.dialect", f"expected one of {', '.join(get_args(Dialect))}, got {str(dialect)[:40]!r}")])
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+        raise InvalidRequest([Problem("$.name", f"expected 1 to 64 letters, digits, '_' or '-', got {name[:80]!r}")])
     found = router.instances if instances is None and router is not None else instances
     if found is None:
         found = installed()

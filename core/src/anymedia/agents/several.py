@@ -90,6 +90,6 @@ class Purse:
             left = self._cap - self._spent
             if wanted > left + 1e-9:
                 text = f"'{plan.chosen}' may cost {wanted:.4g} USD; of the {self._cap:.4g} USD for all calls {max(left, 0):.4g} are left"
-                raise BudgetExceeded(text, fix="raise max_cost_usd, or ask for fewer")
+                raise BudgetExceeded(text, fix="ask for fewer, or for leave to spend more")
             self._held += wanted
             return wanted

@@ -39,8 +39,10 @@ from ..generation_config import GenerationConfig
 from ..policy import Policy
 from ..requests import Reference
 from ..router import Progress, Router
+from ..running.records import error_from_json
 from .aliases import Call, Order, flat, read_order
-from .answers import Cancelled, error_answer, internal, job_answer, plain, plan_answer, result_answer
+from .answers import Cancelled, error_answer, internal, job_answer, plan_answer, result_answer
+from .fixes import as_written
 from .places import Place, place_fields
 from .several import Purse, run_several
 
@@ -176,7 +178,9 @@ class MediaTool:
             ready = None
             try:
                 ready = self._ready(call, place)
-                return plan_answer(self._planned(ready))
+                plan = self._planned(ready)
+                self.router.check(plan, policy=ready.policy, output=ready.config.output_path, overwrite=ready.config.overwrite)
+                return plan_answer(plan)
             except MediaError as error:
                 return error_answer(error, self._able(ready, error))
 
@@ -234,7 +238,10 @@ class MediaTool:
         return _Ready(config=config, request=request, policy=config.policy(place.policy(self._base_policy)))
 
     def _planned(self, ready: _Ready) -> Plan:
-        return self.router.plan(ready.request, backend=ready.backend, model=ready.config.model, policy=ready.policy)
+        try:
+            return self.router.plan(ready.request, backend=ready.backend, model=ready.config.model, policy=ready.policy)
+        except InvalidRequest as error:
+            raise as_written(error, ready.request) from None
 
     def _check_audio_type(self, fields: Mapping[str, Any]) -> None:
         """Refuse a kind of sound that nobody makes, naming who makes what."""
@@ -280,13 +287,10 @@ class MediaTool:
             return result_answer(await self.router.wait(job_id, deadline=deadline))
         answer = job_answer(record)
         if record.error is not None and record.state in {"failed", "refused", "unknown"}:
-            return {**answer, "success": False, "error": plain(_whole(record.error, record.run))}
+            error = error_from_json(record.error)
+            error.job_id = record.run
+            return {**answer, **error_answer(error)}
         return answer
-
-
-def _whole(error: Mapping[str, Any], job_id: str) -> dict[str, Any]:
-    usual = {"code": "backend_error", "message": "", "fix": "", "try_backends": [], "retry": False, "charged": "unknown"}
-    return {**usual, **error, "job_id": job_id}
 
 
 def _with_references(request: Request, pictures: Iterable[Any], place: Place) -> Request:
@@ -298,7 +302,7 @@ def _with_references(request: Request, pictures: Iterable[Any], place: Place) ->
         if not isinstance(given, str) or not given.strip():
             raise InvalidRequest([Problem(f"$.video_reference_images[{i}]", "expected a path, {'path': ...} or {'image_url': ...}")])
         try:
-            found.append(Reference(image=Image.of(place.at(given)), role="subject"))
+            found.append(Reference(image=Image.of(place.at(given, "video_reference_images")), role="subject"))
         except InvalidRequest as error:
             raise InvalidRequest([attrs.evolve(p, path=f"$.video_reference_images[{i}]") for p in error.problems]) from None
     changes: dict[str, Any] = {"references": (*getattr(request, "references", ()), *found)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterator
@@ -29,7 +30,12 @@ def _is_number(value: Any) -> bool:
 
 def _edges(value: Any) -> tuple[int, int] | None:
     """Return width and height of a ``WIDTHxHEIGHT`` text, or None for anything else."""
-    found = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", value) if isinstance(value, str) else None
+    return _edges_of(value) if isinstance(value, str) else None
+
+
+@functools.lru_cache(maxsize=256)
+def _edges_of(text: str) -> tuple[int, int] | None:
+    found = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", text)
     return (int(found[1]), int(found[2])) if found else None
 
 
@@ -42,12 +48,13 @@ class Choice:
     default: Any = None
     doc: str = ""
 
+    def takes(self, value: Any) -> bool:
+        """Whether a value is allowed."""
+        return value in self.one_of and (isinstance(value, str) or any(value == v and _same_kind(value, v) for v in self.one_of))
+
     def problem(self, value: Any) -> str | None:
         """Say what is wrong with a value, or None."""
-        for allowed in self.one_of:
-            if value == allowed and _same_kind(value, allowed):
-                return None
-        return f"takes {', '.join(str(v) for v in self.one_of)}, not {shown(value)}"
+        return None if self.takes(value) else f"takes {', '.join(str(v) for v in self.one_of)}, not {shown(value)}"
 
     def nearest(self, value: Any) -> Any:
         """Return the nearest allowed number (the smaller of two equally near); None for words."""
@@ -74,14 +81,20 @@ class Range:
         """Whether only whole numbers are taken."""
         return self.step is not None and float(self.step).is_integer() and float(self.min).is_integer()
 
+    def takes(self, value: Any) -> bool:
+        """Whether a value is allowed."""
+        if not _is_number(value) or not self.min <= value <= self.max:
+            return False
+        return not self.step or abs(self._on_grid(value) - value) <= 1e-9
+
     def problem(self, value: Any) -> str | None:
         """Say what is wrong with a value, or None."""
+        if self.takes(value):
+            return None
         if not _is_number(value):
             return f"takes a number, not {shown(value)}"
-        if not self.min <= value <= self.max or abs(self._on_grid(value) - value) > 1e-9:
-            steps = f" in steps of {self.step:g}" if self.step else ""
-            return f"takes {self.min:g} to {self.max:g}{steps}, not {shown(value)}"
-        return None
+        steps = f" in steps of {self.step:g}" if self.step else ""
+        return f"takes {self.min:g} to {self.max:g}{steps}, not {shown(value)}"
 
     def nearest(self, value: Any) -> Any:
         """Return the nearest allowed number."""
@@ -106,6 +119,10 @@ class Text:
     doc: str = ""
     fixed = False
 
+    def takes(self, value: Any) -> bool:
+        """Whether a value is allowed."""
+        return isinstance(value, str) and (self.max_chars is None or len(value) <= self.max_chars)
+
     def problem(self, value: Any) -> str | None:
         """Say what is wrong with a value, or None."""
         if not isinstance(value, str):
@@ -127,6 +144,10 @@ class Anything:
     default: Any = None
     doc: str = ""
     fixed = False
+
+    def takes(self, value: Any) -> bool:
+        """Whether a value is allowed."""
+        return self.problem(value) is None
 
     def problem(self, value: Any) -> str | None:
         """Say what is wrong with a value, or None."""
@@ -161,15 +182,33 @@ class Pixels:
     doc: str = ""
     fixed = False
 
+    def takes(self, value: Any) -> bool:
+        """Whether a value is allowed."""
+        if value == "auto":
+            return self.auto
+        edges = _edges(value)
+        return edges is not None and self._fits(*edges)
+
     def problem(self, value: Any) -> str | None:
         """Say what is wrong with a value, or None."""
+        if self.takes(value):
+            return None
         if value == "auto":
-            return None if self.auto else "takes no 'auto'"
+            return "takes no 'auto'"
         edges = _edges(value)
         if edges is None:
             return f"takes {self.text()}, not {shown(value)}"
-        wrong = self._problems(*edges)
-        return f"takes {self.text()}, not {value}: {', '.join(wrong)}" if wrong else None
+        return f"takes {self.text()}, not {value}: {', '.join(self._problems(*edges))}"
+
+    def _fits(self, width: int, height: int) -> bool:
+        short, long = (width, height) if width < height else (height, width)
+        return (
+            not (width % self.multiple_of or height % self.multiple_of)
+            and self.min_edge <= short
+            and long <= self.max_edge
+            and (not self.max_ratio or long <= self.max_ratio * short * (1 + 1e-9))
+            and (not self.pixels or self.pixels[0] <= width * height <= self.pixels[1])
+        )
 
     def _problems(self, width: int, height: int) -> list[str]:
         wrong = []
@@ -214,7 +253,7 @@ class Pixels:
         """Look at the grid around an ideal size for the allowed size that changes it least."""
         best: tuple[float, str] | None = None
         for w, h in self._around(width, height):
-            if self._problems(w, h):
+            if not self._fits(w, h):
                 continue
             change = abs(math.log(w / width)) + abs(math.log(h / height))
             if best is None or change < best[0] - 1e-12:

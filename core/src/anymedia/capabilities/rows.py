@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -173,6 +174,11 @@ class OperationRow:
     typical_seconds: TypicalSeconds | None = None
     wire: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
     note: str = ""
+
+    @functools.cached_property
+    def needed_inputs(self) -> tuple[str, ...]:
+        """The inputs it does not go without."""
+        return tuple(n for n, rule in self.inputs.items() if isinstance(rule, InputRule | ReferencesRule) and rule.count[0])
 
 
 @attrs.frozen(kw_only=True)

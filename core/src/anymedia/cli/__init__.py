@@ -12,6 +12,7 @@ continuing.py   ``--continue last|ID|FILE``
 carrying_out.py a request -> plan, run, files
 showing.py      plans and results, for a person or as JSON
 progress.py     the line that moves while one waits
+rows.py         what a model's row says, in words and as JSON values
 live.py         what is installed and configured, for the commands that only look
 quick.py        an answer that was given before, given again without loading what made it
 kept.py         keeping an answer, with stamps of all that was read to make it
@@ -35,10 +36,12 @@ __all__ = ["main"]
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; always exits."""
     words = list(sys.argv[1:]) if args is None else list(args)
-    if args is None and _told_before(words):
-        sys.exit(0)
-    from .entry import main as run
-
+    try:
+        if args is None and _told_before(words):
+            sys.exit(0)
+        from .entry import main as run
+    except KeyboardInterrupt:
+        sys.exit(130)  # before there is anything that could say more
     run(words)
 
 

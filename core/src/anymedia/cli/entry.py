@@ -80,7 +80,7 @@ class _Root(LazyGroup):
             console.error(error)
             return exit_of(error)
         except (click.Abort, KeyboardInterrupt):
-            console.error(Interrupted("interrupted; nothing was left running that this command knows of."))
+            console.error(Interrupted("interrupted.", fix="see what is still open with: anymedia jobs list"))
             return Exit.INTERRUPTED
         except (StdoutClosed, BrokenPipeError):
             raise

@@ -23,6 +23,8 @@ from .types import BackendView, Candidate, Plan, PlannedCall, Reason
 
 __all__ = ["plan"]
 
+_NOT_NAMED = (Reason(code="not_named", text="not the one asked for"),)
+
 
 def plan(
     request: Request,
@@ -56,13 +58,18 @@ def plan(
     fitted: list[tuple[Draft, ModelRow]] = []
     lost: list[tuple[str, str, tuple[Reason, ...]]] = []
     for view in views:
+        if selection.backends and view.name not in selection.backends:
+            lost += [(view.name, row.id, _NOT_NAMED) for row in view.matrix.models]
+            continue
         for row in view.matrix.models:
-            if anyone and kind not in row.operations:
+            if not anyone and not selection.takes(view, row):
+                lost.append((view.name, row.id, _NOT_NAMED))
+                continue
+            if kind not in row.operations:
                 lost.append((view.name, row.id, ()))
                 continue
-            candidate = Candidate(backend=view.name, model=row.id, operation=kind)
-            reasons = _gate(candidate, view, row, policy, today, selection)
-            draft = None if reasons else _fit(asked, candidate, view, row, policy)
+            reasons = _gate(view, row, policy, today, selection)
+            draft = None if reasons else _fit(asked, view, row, policy)
             if draft is not None and not draft.reasons:
                 fitted.append((draft, row))
             else:
@@ -107,27 +114,24 @@ def _check_origin(request: Request, views: Sequence[BackendView], selection: Sel
         raise NoBackendAvailable(text, fix="install or configure it again, or give the file as an input")
 
 
-def _gate(
-    candidate: Candidate, view: BackendView, row: ModelRow, policy: Policy, today: datetime.date, selection: Selection
-) -> tuple[Reason, ...]:
-    """Judge what needs no look at the fields: named, operation, lifecycle, preview, credentials."""
-    if not selection.takes(view, row):
-        return (Reason(code="not_named", text="not the one asked for"),)
-    if candidate.operation not in row.operations:
-        return (Reason(code="operation_unsupported", text=f"'{candidate}' does no {candidate.operation}"),)
+def _gate(view: BackendView, row: ModelRow, policy: Policy, today: datetime.date, selection: Selection) -> tuple[Reason, ...]:
+    """Judge what needs no look at the fields: lifecycle, preview, credentials."""
     life = row.lifecycle
     if life.retires is not None and view.enforce_lifecycle and life.stage_on(today) == "retired":
         instead = f"; use {life.replacement!r} instead" if life.replacement else ""
-        return (Reason(code="retired", text=f"'{candidate}' was shut down on {life.retires}{instead}", nearest=life.replacement or ""),)
+        text = f"'{view.name}/{row.id}' was shut down on {life.retires}{instead}"
+        return (Reason(code="retired", text=text, nearest=life.replacement or ""),)
     if row.preview and not policy.preview and selection.model is None:
-        return (Reason(code="preview", text=f"'{candidate}' is a preview; name it, or allow previews"),)
+        return (Reason(code="preview", text=f"'{view.name}/{row.id}' is a preview; name it, or allow previews"),)
     if view.missing:
         return (Reason(code="no_credentials", text=f"'{view.name}' is not usable: {view.lacks}", nearest=view.to_set),)
     return ()
 
 
-def _fit(asked: Asked, candidate: Candidate, view: BackendView, row: ModelRow, policy: Policy) -> Draft:
-    draft = Draft(asked=asked, view=view, candidate=candidate, row=row.operations[candidate.operation])
+def _fit(asked: Asked, view: BackendView, row: ModelRow, policy: Policy) -> Draft:
+    kind = asked.request.kind
+    candidate = Candidate(backend=view.name, model=row.id, operation=kind)
+    draft = Draft(asked=asked, view=view, candidate=candidate, row=row.operations[kind])
     fit_inputs(draft)
     fit_options(draft, policy)
     return draft
@@ -135,6 +139,8 @@ def _fit(asked: Asked, candidate: Candidate, view: BackendView, row: ModelRow, p
 
 def _order(fitted: list[tuple[Draft, ModelRow]], policy: Policy, today: datetime.date) -> list[tuple[Draft, ModelRow]]:
     """Order candidates: native, preferred, least changed, the model that made what is continued, best ranked, first-party, by name."""
+    if len(fitted) == 1:
+        return fitted
     place: Mapping[str, int] = {name: i for i, name in enumerate(policy.prefer)}
     ages = [(_is_doubtful(draft, row, today), row.rank, row.id) for draft, row in fitted]
     within: dict[str, list[tuple[bool, int, str]]] = {}

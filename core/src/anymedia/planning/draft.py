@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import attrs
 
 from ..capabilities import InputRule, MaskRule, OperationRow, Option
-from ..fields import Role, is_set, role_of
+from ..fields import Role, role_of, unset_value
 from ..media import Media
 from ..requests import Mask, Reference, Request
 from ..results import Adjustment, AdjustmentKind
 from .types import BackendView, Candidate, Reason
 
-__all__ = ["MODES", "Asked", "Draft", "asked_by", "json_value", "roles_of"]
+__all__ = ["MODES", "Asked", "Draft", "Words", "asked_by", "json_value", "roles_of"]
+
+#: A sentence, or how to make it: of all the candidates a change is worked out for, it is told for the chosen one alone.
+Words = str | Callable[[], str]
 
 
 #: Fields that are no inputs but intent all the same, with the value a row supports without saying so.
@@ -45,6 +48,11 @@ def _roles(cls: Hashable) -> Mapping[str, Role]:
     return {field.name: role_of(field) for field in attrs.fields(cls)}  # type: ignore[arg-type]
 
 
+@functools.cache
+def _unset(cls: Hashable) -> Mapping[str, Any]:
+    return {field.name: unset_value(field) for field in attrs.fields(cls)}  # type: ignore[arg-type]
+
+
 def roles_of(request: Request) -> Mapping[str, Role]:
     """Return the role of each field of a request."""
     return _roles(type(request))  # type: ignore[arg-type]
@@ -53,9 +61,10 @@ def roles_of(request: Request) -> Mapping[str, Role]:
 def asked_by(request: Request) -> Asked:
     """Sort the set fields of a request by role."""
     by_role: dict[str, list[str]] = {"intent": [], "adjustable": [], "advisory": []}
-    for name, role in roles_of(request).items():
-        if is_set(request, name):
-            by_role[role].append(name)
+    roles = roles_of(request)
+    for name, unset in _unset(type(request)).items():  # type: ignore[arg-type]
+        if getattr(request, name) != unset:
+            by_role[roles[name]].append(name)
     modes = tuple((name, wanted) for name in MODES if (wanted := getattr(request, name, None)) is not None)
     return Asked(request=request, modes=modes, **{role: tuple(names) for role, names in by_role.items()})
 
@@ -85,7 +94,7 @@ class Draft:
     candidate: Candidate
     row: OperationRow
     values: dict[str, Any] = attrs.field(factory=dict)
-    notes: dict[str, tuple[AdjustmentKind, str]] = attrs.field(factory=dict)
+    notes: dict[str, tuple[AdjustmentKind, Words]] = attrs.field(factory=dict)
     extra: tuple[Adjustment, ...] = ()
     reasons: tuple[Reason, ...] = ()
     unknown: tuple[tuple[str, Media], ...] = ()
@@ -108,7 +117,7 @@ class Draft:
         """Return the row's option of that name."""
         return self.row.options.get(field)
 
-    def set(self, field: str, value: Any, kind: AdjustmentKind, why: str) -> None:
+    def set(self, field: str, value: Any, kind: AdjustmentKind, why: Words) -> None:
         """Change a field; the last reason counts."""
         self.values[field] = value
         self.notes[field] = (kind, why)
@@ -125,22 +134,30 @@ class Draft:
             before = getattr(request, field)
             if value != before:
                 kind, why = self.notes[field]
-                changed.append(Adjustment(field=field, kind=kind, asked=json_value(before), sent=json_value(value), why=why))
-        return (*changed, *self.extra)
+                told = why if isinstance(why, str) else why()
+                changed.append(Adjustment(field=field, kind=kind, asked=json_value(before), sent=json_value(value), why=told))
+        return (*changed, *self.extra, *self._bridged())
+
+    def _bridged(self) -> tuple[Adjustment, ...]:
+        """Say that several calls are made where one was asked for."""
+        if len(self.chunks) == 1:
+            return ()
+        why = f"{self.candidate.model} makes {max(self.chunks)} a call, so {len(self.chunks)} calls are made"
+        return (Adjustment(field="n", kind="bridged", asked=sum(self.chunks), sent=list(self.chunks), why=why),)
 
     def adjusted(self) -> bool:
         """Whether anything differs from what was asked."""
-        return bool(self.extra) or any(v != getattr(self.asked.request, f) for f, v in self.values.items())
+        return bool(self.extra) or len(self.chunks) > 1 or any(v != getattr(self.asked.request, f) for f, v in self.values.items())
 
     def changes(self) -> int:
         """How many adjustable fields the caller set differ (an ignored advisory one, or one that says another's value, does not count)."""
-        if not self.values and not self.extra:
-            return 0
+        count = int(len(self.chunks) > 1)
+        if not self.values:
+            return count
         request = self.asked.request
         roles = roles_of(request)
-        count = 0
         for field, value in self.values.items():
             before = getattr(request, field)
             if before is not None and value != before and roles[field] == "adjustable":
                 count += 1
-        return count + sum(a.field == "n" for a in self.extra) if self.extra else count
+        return count

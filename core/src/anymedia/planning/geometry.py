@@ -99,11 +99,9 @@ def fit_geometry(draft: Draft) -> None:
 def _fit_size(draft: Draft, size: str) -> None:
     option = draft.option("size")
     if option is not None:
-        wrong = option.problem(size)
-        if wrong is None:
-            return
-        near = option.nearest(size) if isinstance(option, Pixels) else _nearest_size(option, size)
-        draft.set("size", near, "snapped" if near else "ignored", f"{draft.candidate.model} {wrong}")
+        if not option.takes(size):
+            near = option.nearest(size) if isinstance(option, Pixels) else _nearest_size(option, size)
+            draft.set("size", near, "snapped" if near else "ignored", lambda: f"{draft.candidate.model} {option.problem(size)}")
         return
     ratio, pixels = ratio_of(size), pixels_of_size(size)
     why = f"{draft.candidate.model} takes no size in pixels"
@@ -133,10 +131,9 @@ def _nearest_size(option: Option, size: str) -> str | None:
 def _fit_aspect(draft: Draft, aspect: str, *, size_given: bool) -> None:
     option, model = draft.option("aspect_ratio"), draft.candidate.model
     if option is not None:
-        wrong = option.problem(aspect)
-        if wrong is not None:
+        if not option.takes(aspect):
             near = _nearest_word(option, ratio_of, ratio_of(aspect))
-            draft.set("aspect_ratio", near, "snapped" if near else "ignored", f"{model} {wrong}")
+            draft.set("aspect_ratio", near, "snapped" if near else "ignored", lambda: f"{model} {option.problem(aspect)}")
         return
     ratio = ratio_of(aspect)
     if draft.option("size") is None or size_given or ratio is None:
@@ -159,11 +156,10 @@ def _fit_tier(draft: Draft, tier: str) -> None:
     option, model, media = draft.option("resolution"), draft.candidate.model, draft.asked.request.media
     pixels = pixels_of_tier(tier, media)
     if option is not None:
-        wrong = option.problem(tier)
-        if wrong is not None:
+        if not option.takes(tier):
             same = next((v for v in getattr(option, "one_of", ()) if str(v).lower() == tier.lower()), None)
             near = same or _nearest_word(option, _TIERS[media], pixels)
-            draft.set("resolution", near, "snapped" if near else "ignored", f"{model} {wrong}")
+            draft.set("resolution", near, "snapped" if near else "ignored", lambda: f"{model} {option.problem(tier)}")
         return
     if draft.option("size") is not None and draft.get("size") is None and pixels:
         ratio = ratio_of(draft.get("aspect_ratio")) or (16 / 9 if media == "video" else 1.0)

@@ -32,7 +32,8 @@ def _a(word: str) -> str:
 def fit_inputs(draft: Draft) -> None:
     """Check every intent field against the row; note the form in which each input is to be sent."""
     request = draft.asked.request
-    if (wrong := draft.row.prompt.problem(request.prompt)) is not None:
+    if not draft.row.prompt.takes(request.prompt):
+        wrong = draft.row.prompt.problem(request.prompt)
         draft.reject("prompt_too_long", f"'{draft.candidate}' {wrong} in the prompt", "prompt")
     for name in draft.asked.intent:
         value = getattr(request, name)
@@ -40,6 +41,8 @@ def fit_inputs(draft: Draft) -> None:
             _fit_input(draft, name, value)
         elif name == "extra_params":
             _fit_extra(draft)
+        elif name == "continue_as":
+            _fit_way(draft, value)
     for name, wanted in draft.asked.modes:
         option = draft.option(name)
         taken = (MODES[name],) if option is None else getattr(option, "one_of", ())
@@ -66,9 +69,8 @@ def _emulated(draft: Draft, field: str, fidelity: Fidelity) -> None:
 
 
 def _require_inputs(draft: Draft) -> None:
-    for name, rule in draft.row.inputs.items():
-        low = rule.count[0] if isinstance(rule, InputRule | ReferencesRule) else 0
-        if low and not draft.get(name) and not (name == "source" and getattr(draft.asked.request, "continue_from", None)):
+    for name in draft.row.needed_inputs:
+        if not draft.get(name) and not (name == "source" and getattr(draft.asked.request, "continue_from", None)):
             draft.reject("input_missing", f"'{draft.candidate}' needs {_a(_WORDS[name])}", name)
 
 
@@ -170,6 +172,10 @@ def _fit_references(draft: Draft, rule: ReferencesRule, references: Iterable[Ref
     if not low <= len(found) <= high:
         counted = ", the continued one counted" if draft.get("continue_from") else ""
         draft.reject("input_count", f"{draft.who} takes {low} to {high} reference images{counted}, not {len(found)}", "references")
+    total = sum(reference.image.size or 0 for reference in found)
+    if rule.max_total_bytes is not None and total > rule.max_total_bytes:
+        text = f"{draft.who} takes {rule.max_total_bytes} bytes of reference images in all, not {total}"
+        draft.reject("input_too_large", text, "references")
     by_role: dict[str, list[Reference]] = {}
     for reference in found:
         by_role.setdefault(reference.role, []).append(reference)
@@ -199,6 +205,14 @@ def _for_one(rule: InputRule) -> InputRule:
     return rule if rule.fidelity.level == "native" else attrs.evolve(rule, fidelity=Fidelity())
 
 
+def _fit_way(draft: Draft, way: str) -> None:
+    """Hold the way of going on against the row's, whether it goes on from a handle or from a file."""
+    rule = draft.row.inputs.get("continue_from")
+    if isinstance(rule, ContinueRule) and way not in rule.ways:
+        text = f"{draft.who} cannot {way} a video (it can {', '.join(rule.ways)})"
+        draft.reject("way_unsupported", text, "continue_as", ", ".join(rule.ways))
+
+
 def _fit_continuation(draft: Draft, continuation: Continuation) -> None:
     if continuation.backend != draft.view.name:
         text = f"{continuation.id!r} was made by {continuation.backend!r} and can only be continued there"
@@ -215,11 +229,7 @@ def _fit_continuation(draft: Draft, continuation: Continuation) -> None:
         if draft.row.operation not in {"inpaint", "edit_with_references"}:
             draft.reject("input_unsupported", f"{draft.who} cannot go on from an earlier result", "continue_from")
         return
-    way = getattr(draft.asked.request, "continue_as", None)
-    if way is not None and way not in rule.ways:
-        text = f"{draft.who} cannot {way} a video (it can {', '.join(rule.ways)})"
-        draft.reject("way_unsupported", text, "continue_as", ", ".join(rule.ways))
-    draft.continued_as = way or rule.ways[0]
+    draft.continued_as = getattr(draft.asked.request, "continue_as", None) or rule.ways[0]
     seconds = continuation.files[0].seconds if continuation.files else None
     if rule.seconds and seconds is not None and not rule.seconds[0] <= seconds <= rule.seconds[1]:
         text = f"{draft.who} goes on from {rule.seconds[0]:g} to {rule.seconds[1]:g} s of video, not {seconds:g} s"

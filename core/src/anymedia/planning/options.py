@@ -5,7 +5,6 @@ from __future__ import annotations
 from ..capabilities import Choice, Range
 from ..media import FORMATS
 from ..policy import Policy
-from ..results import Adjustment
 from .draft import Draft
 from .geometry import check_tolerance, fit_geometry
 from .rules import apply_rules
@@ -26,7 +25,8 @@ def fit_options(draft: Draft, policy: Policy) -> None:
     check_tolerance(draft, policy.tolerance)
     if "duration" in draft.asked.adjustable:
         _check_duration(draft, policy)
-    _fit_count(draft)
+    if "n" in draft.asked.adjustable:
+        _fit_count(draft)
     if policy.strict and draft.adjusted():
         said = "; ".join(f"{a.field} would be {a.kind} ({a.why})" for a in draft.adjustments())
         draft.reject("strict", f"'{draft.candidate}': {said}, and strict allows no adjustment", draft.adjustments()[0].field)
@@ -36,18 +36,18 @@ def _fit_advisory(draft: Draft, name: str) -> None:
     option, value, model = draft.option(name), draft.get(name), draft.candidate.model
     if option is None:
         draft.set(name, None, "ignored", f"{model} takes no {name}")
-    elif (wrong := option.problem(value)) is not None:
+    elif not option.takes(value):
         near = option.nearest(value) if isinstance(option, Range) else None
-        draft.set(name, near, "ignored" if near is None else "snapped", f"{model} {wrong}")
+        draft.set(name, near, "ignored" if near is None else "snapped", lambda: f"{model} {option.problem(value)}")
 
 
 def _fit_duration(draft: Draft) -> None:
     option, value, model = draft.option("duration"), draft.get("duration"), draft.candidate.model
     if option is None:
         draft.set("duration", None, "ignored", f"{model} takes no duration")
-    elif (wrong := option.problem(value)) is not None:
+    elif not option.takes(value):
         near = option.nearest(value)
-        draft.set("duration", near, "ignored" if near is None else "snapped", f"{model} {wrong}")
+        draft.set("duration", near, "ignored" if near is None else "snapped", lambda: f"{model} {option.problem(value)}")
 
 
 def _check_duration(draft: Draft, policy: Policy) -> None:
@@ -79,8 +79,6 @@ def _fit_format(draft: Draft, policy: Policy) -> None:
 def _fit_count(draft: Draft) -> None:
     """Make as many calls as it takes; n is the number asked for in each of them."""
     asked = draft.get("n")
-    if asked is None or asked == 1:
-        return
     option = draft.option("n")
     most = int(option.max) if isinstance(option, Range) else max(getattr(option, "one_of", (1,)))
     if asked <= most:
@@ -88,5 +86,3 @@ def _fit_count(draft: Draft) -> None:
         return
     whole, rest = divmod(asked, most)
     draft.chunks = (most,) * whole + ((rest,) if rest else ())
-    why = f"{draft.candidate.model} makes {most} a call, so {len(draft.chunks)} calls are made"
-    draft.extra += (Adjustment(field="n", kind="bridged", asked=asked, sent=list(draft.chunks), why=why),)

@@ -51,11 +51,13 @@ def quote_call(draft: Draft, request: Request, n: int) -> Quote:
         return Quote(usd=None, basis="the matrix has no price")
     low = high = 0.0
     basis: list[str] = []
-    for unit in dict.fromkeys(p.per for p in prices):
-        lines = [p for p in prices if p.per == unit]
-        holding = [p for p in lines if p.when and all(matches(draft, k, c) for k, c in p.when.items())]
-        plain = [p for p in lines if not p.when]
-        chosen = holding[:1] or plain[:1] or lines
+    by_unit: dict[str, list[Price]] = {}
+    for price in prices:
+        by_unit.setdefault(price.per, []).append(price)
+    for unit, lines in by_unit.items():
+        holding = next((p for p in lines if p.when and all(matches(draft, k, c) for k, c in p.when.items())), None)
+        holding = holding or next((p for p in lines if not p.when), None)
+        chosen = lines if holding is None else [holding]
         units = _units(chosen[0], draft, request, n)
         if units is None:
             return Quote(usd=None, basis=f"the number of {unit}s is not known beforehand")

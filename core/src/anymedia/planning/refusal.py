@@ -47,7 +47,7 @@ def refuse(
     unkeyed = _who_could(request, views, policy, today, plan, able)
     nearest = max(in_question, key=_nearness)
     reason = nearest.reasons[0]
-    fix = _fix(request, nearest, able, unkeyed)
+    fix = _fix(nearest, selection, able, unkeyed)
     error_class = _class_of(reason, in_question)
     if error_class is InvalidRequest:
         path = f"$.{reason.field}" if reason.field else "$"
@@ -92,7 +92,7 @@ def _message(request: Request, nearest: Rejection, rejected: Sequence[Rejection]
     return "; ".join(dict.fromkeys(texts)) + "."
 
 
-def _fix(request: Request, nearest: Rejection, able: tuple[str, ...], unkeyed: Sequence[BackendView]) -> str:
+def _fix(nearest: Rejection, selection: Selection, able: tuple[str, ...], unkeyed: Sequence[BackendView]) -> str:
     reason = nearest.reasons[0]
     parts = []
     if reason.code == "strict":
@@ -106,7 +106,8 @@ def _fix(request: Request, nearest: Rejection, able: tuple[str, ...], unkeyed: S
     elif reason.nearest:
         parts.append(f"the nearest that works: {reason.nearest}")
     if able:
-        parts.append(f"leave backend and model out, or use backend={able[0]!r}")
+        without = " without model" if selection.model else ""
+        parts.append(f"{'or ' if parts else ''}leave backend and model out, or use backend={able[0]!r}{without}")
     others = [f"{view.name!r} ({view.lacks})" for view in unkeyed if view.name != nearest.candidate.backend]
     if others:
         parts.append(f"could do it if they were usable: {', '.join(others)}")

@@ -15,15 +15,17 @@ _ROUNDS = 8
 
 def value_of(draft: Draft, key: str) -> Any:
     """Return a field's present value; dotted keys look inside extra_params and references; unset is None."""
+    if "." not in key:
+        value = draft.get(key)
+        return None if value == () else value
     head, _, tail = key.partition(".")
-    if head == "extra_params" and tail:
+    if head == "extra_params":
         return (draft.get("extra_params") or {}).get(tail)
-    if head == "references" and tail:
+    if head == "references":
         found = draft.get("references") or ()
         count = len(found) if tail == "count" else sum(r.role == tail for r in found)
         return count or None
-    value = draft.get(key)
-    return None if value == () else value
+    return None
 
 
 def _given(draft: Draft, key: str) -> bool:
@@ -46,7 +48,8 @@ def matches(draft: Draft, key: str, condition: Any, *, assume_default: bool = Tr
         return False
     if isinstance(condition, tuple):
         return value in condition
-    return condition.problem(value) is None
+    taken: bool = condition.takes(value)
+    return taken
 
 
 def _active(draft: Draft, rule: Rule) -> bool:
@@ -100,7 +103,7 @@ def _other_value(draft: Draft, key: str, condition: Any) -> Any:
     option = draft.option(key)
     if not isinstance(option, Choice) or isinstance(condition, bool):
         return None
-    left = [v for v in option.one_of if not (v in condition if isinstance(condition, tuple) else condition.problem(v) is None)]
+    left = [v for v in option.one_of if not (v in condition if isinstance(condition, tuple) else condition.takes(v))]
     if not left:
         return None
     return Choice(one_of=tuple(left)).nearest(draft.get(key)) or left[0]

@@ -12,6 +12,9 @@ from .types import BackendView
 
 __all__ = ["Selection"]
 
+#: So many models are named where one was asked for that nobody has.
+_SOME = 8
+
 
 @attrs.frozen
 class Selection:
@@ -65,9 +68,12 @@ def _unknown_model(model: str, pool: Sequence[BackendView], views: Sequence[Back
             f"{near.name!r} has no model {model!r}: it is of the service {service!r}, this is {near.service!r}",
             fix=f"use backend={other!r}" if other else f"set up an instance with service = {service!r}",
         )
-    known = [row.id for view in pool for row in view.matrix.models]
     where = f" of {pool[0].name!r}" if len(pool) == 1 else ""
-    return UnknownModel(
-        f"no model{where} named {model!r}{did_you_mean(model, known)}",
-        fix="list the models with: anymedia models",
-    )
+    elsewhere = [view.name for view in views if view not in pool and view.matrix.model(model)]
+    if elsewhere:
+        text = f"no model{where} named {model!r}; {elsewhere[0]!r} has it"
+        return UnknownModel(text, fix=f"use backend={elsewhere[0]!r}, or leave model out")
+    known = [row.id for view in pool for row in view.matrix.models]
+    some = ", ".join(dict.fromkeys(known[:_SOME])) + (" ..." if len(known) > _SOME else "")
+    text = f"no model{where} named {model!r}{did_you_mean(model, known)}"
+    return UnknownModel(text, fix=f"leave model out, or take one that is there: {some}" if known else "leave model out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -42,13 +43,19 @@ class BackendView:
     @property
     def lacks(self) -> str:
         """What it lacks, in words."""
-        return ", ".join(f"{what} is not set" if _VARIABLES.fullmatch(what) else what for what in self.missing)
+        return _words_of(self.missing)[0]
 
     @property
     def to_set(self) -> str:
         """The environment variables it lacks, as the first half of a sentence that says what to do; empty: none."""
-        names = [what for what in self.missing if _VARIABLES.fullmatch(what)]
-        return f"set {' and '.join(names)}" if names and len(names) == len(self.missing) else ""
+        return _words_of(self.missing)[1]
+
+
+@functools.lru_cache(maxsize=256)  # asked once for every model of a backend
+def _words_of(missing: tuple[str, ...]) -> tuple[str, str]:
+    names = [what for what in missing if _VARIABLES.fullmatch(what)]
+    lacks = ", ".join(f"{what} is not set" if what in names else what for what in missing)
+    return lacks, f"set {' and '.join(names)}" if names and len(names) == len(missing) else ""
 
 
 @attrs.frozen(kw_only=True)

@@ -7,4 +7,8 @@ submitting.py  one billable call: journalled, reserved, sent once, or known not 
 following.py   looking at a job until it is over
 finishing.py   collecting files, converting, pasting back, continuations
 results.py     rows of the journal -> Result
+resuming.py    taking up what another process left
+cancelling.py  ending a call without its files
+conduct.py     a whole plan, call by call, and who takes over
+underway.py    the tasks of this process, to wait for and to stop
 """

@@ -12,9 +12,14 @@ from typing import Any
 from ..credentials import Secret
 from ..redaction import quiet_loggers
 
-__all__ = ["Clients"]
+__all__ = ["Clients", "digest_of"]
 
 _log = logging.getLogger("anymedia")
+
+
+def digest_of(secrets: Mapping[str, Secret]) -> str:
+    """Return a checksum of some keys: the same for the same account."""
+    return hashlib.sha256(repr(sorted((k, v.reveal()) for k, v in secrets.items())).encode()).hexdigest()
 
 
 class Clients:
@@ -25,8 +30,7 @@ class Clients:
 
     def get(self, instance: str, secrets: Mapping[str, Secret], name: str, factory: Callable[[], Any]) -> Any:
         """Return the client of an instance with these keys on the running loop, made on first use."""
-        digest = hashlib.sha256(repr(sorted((k, v.reveal()) for k, v in secrets.items())).encode()).hexdigest()
-        key = (instance, digest, asyncio.get_running_loop(), name)  # the loop itself: a later one may have its id
+        key = (instance, digest_of(secrets), asyncio.get_running_loop(), name)  # the loop itself: a later one may have its id
         if key not in self._made:
             self._made[key] = factory()
             quiet_loggers()  # some SDKs set their loggers' levels when they are imported

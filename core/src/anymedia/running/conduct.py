@@ -10,11 +10,12 @@ from typing import Any
 
 import attrs
 
-from ..errors import BackendError, MediaError, RequestError
+from ..errors import BackendError, BudgetExceeded, MediaError, RequestError
 from ..planning import Candidate, Plan, PlannedCall
 from ..policy import Policy
 from ..results import Job, Result
 from ..state.errors import LeaseLost, StateError
+from ..state.rules import opened as opened_record
 from ..state.store import CallRecord, Lease, NewCall
 from ..transfer.paths import OutputTarget, plan_output
 from .engine import LEASE_SECONDS, Engine, new_id
@@ -27,7 +28,7 @@ from .results import result_of
 from .resuming import resume_call
 from .submitting import may_send_again, submit
 
-__all__ = ["Conductor", "Output"]
+__all__ = ["Conductor", "Output", "check_cap"]
 
 #: How many calls of one plan are under way at once.
 _AT_ONCE = 4
@@ -42,11 +43,14 @@ Ask = Callable[[Plan, Policy, float], Awaitable[None]]
 
 @attrs.frozen(kw_only=True)
 class Output:
-    """Where the files are wanted: a file, a directory, or None for a made-up name; and whether to replace."""
+    """Where the files are wanted: a file, a directory, or None for a made-up name; and whether to replace.
+
+    ``stem`` makes the name up, where that is needed.
+    """
 
     path: Path | str | None = None
     overwrite: bool = False
-    stem: str = "media"
+    stem: Callable[[], str] = lambda: "media"
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -81,7 +85,7 @@ class Conductor:
         Raises:
             RequestError: an input, the output or the budget will not do; nothing was spent and nothing remains.
         """
-        self._place(_suffix(self.plan)).check(of=self._total())
+        self.check_place()
         self.loaded = await load_inputs(self.engine, self.plan, self.policy)
         self.protection = await read_protection(self.engine, self.plan.request, self.policy)
         said = tuple(dict.fromkeys(w for found in self.loaded.values() for w in found.warnings))
@@ -99,6 +103,15 @@ class Conductor:
             raise
         return [opened.record for opened in self.opened]
 
+    def check_place(self) -> None:
+        """Find out whether the files can be written where they are wanted; nothing remains of the trial.
+
+        Raises:
+            InvalidRequest: they cannot.
+        """
+        suffix = _suffix(self.plan)
+        self.places[suffix] = self._place(suffix).check(of=self._total())
+
     async def run(self) -> Result:
         """Send, follow and finish every call; one that fails does not stop the others.
 
@@ -106,8 +119,7 @@ class Conductor:
             MediaError: when no call brought anything.
         """
         if len(self.opened) == 1:
-            await self._call(self.opened[0])
-            return result_of(self.engine.store.run(self.run_id))
+            return await self._only_call(self.opened[0])
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def one(opened: _Opened) -> None:
@@ -133,16 +145,19 @@ class Conductor:
             except (StateError, LeaseLost) as error:
                 _log.warning("closing %s failed: %s", opened.record.id, type(error).__name__)
 
-    async def _call(self, opened: _Opened) -> None:
+    async def _only_call(self, opened: _Opened) -> Result:
+        done = await self._call(opened)
+        # Where nothing was tried before it, the row it ended with is the whole run.
+        return result_of([done] if done.id == opened.record.id else self.engine.store.run(self.run_id))
+
+    async def _call(self, opened: _Opened) -> CallRecord:
         spare = self._spare()
         while True:
             try:
-                await self._carry_out(opened)
-                return
+                return await self._carry_out(opened)
             except LeaseLost:
                 # This process was away for so long that another one took the call over: let that one finish.
-                await resume_call(self.engine, opened.record.id, self.deadline)
-                return
+                return await resume_call(self.engine, opened.record.id, self.deadline)
             except BackendError as error:
                 if error.delivery is None or not may_send_again(error, error.delivery):
                     raise
@@ -178,7 +193,7 @@ class Conductor:
             return again
         return None
 
-    async def _carry_out(self, opened: _Opened) -> None:
+    async def _carry_out(self, opened: _Opened) -> CallRecord:
         engine, lease, record, call = self.engine, opened.lease, opened.record, opened.call
         row = opened.plan.model_row
         async with keeping(engine, lease, sending=True) as held:
@@ -186,7 +201,7 @@ class Conductor:
             held.sent(done.lease)
             made = done.made
             outcome = await follow(engine, done.lease, done.record, row, self.deadline) if isinstance(made, Job) else made
-            await bring_home(engine, done.lease, done.record, outcome, self.protection, self.deadline)
+            return await bring_home(engine, done.lease, done.record, outcome, self.protection, self.deadline)
 
     def _spare(self) -> list[Candidate]:
         """Return who may take over: other backends that honour all intent, never the last resort, nobody if one was named."""
@@ -217,8 +232,7 @@ class Conductor:
             created_at=self.engine.clock.now(),
         )
         lease = self.engine.store.open_call(new, self.policy.budget, owner=self.engine.owner, lease_seconds=LEASE_SECONDS)
-        record = self.engine.store.get(call_id)
-        assert record is not None
+        record = opened_record(new, owner=self.engine.owner, lease_seconds=LEASE_SECONDS)
         return _Opened(lease=lease, record=record, plan=plan, call=call, loaded=loaded)
 
     def _place(self, suffix: str) -> OutputTarget:
@@ -251,6 +265,18 @@ class Conductor:
             "protect": getattr(plan.request, "protect", None) == "exact",
             "input_roots": None if roots is None else [str(root.absolute()) for root in roots],
         }
+
+
+def check_cap(plan: Plan, policy: Policy, beside: float = 0.0) -> None:
+    """Hold a whole plan's quote against the cap for a request, of which some dollars may be spoken for.
+
+    Raises:
+        BudgetExceeded: it may cost more, or its price is unknown.
+    """
+    cap = policy.budget.per_request
+    if cap is not None and (beside + plan.quote.usd[1] > cap if plan.quote.usd else not policy.budget.allow_unknown):
+        text = f"{plan.operation} by '{plan.chosen}' may cost {plan.quote}; the cap for a request is {cap:.4g} USD"
+        raise BudgetExceeded(text, fix="ask for something smaller, shorter or fewer, or for leave to spend more")
 
 
 def _suffix(plan: Plan) -> str:

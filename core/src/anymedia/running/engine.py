@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +18,8 @@ from ..polling import PollBudget
 from ..requests import Mask, StoredFile
 from ..state.errors import StateBusy, StateNotWritable
 from ..state.store import CallRecord, CallState, Lease, Store
-from .clients import Clients
+from ..transfer.collect import unbroken
+from .clients import Clients, digest_of
 
 if TYPE_CHECKING:
     from ..capabilities import ModelRow
@@ -40,7 +40,7 @@ LEASE_SECONDS = 60.0
 
 def new_id(prefix: str) -> str:
     """Return ``{prefix}_{12 hex}``."""
-    return f"{prefix}_{uuid.uuid4().hex[:12]}"
+    return f"{prefix}_{os.urandom(6).hex()}"
 
 
 @attrs.frozen(kw_only=True)
@@ -71,7 +71,7 @@ class Engine:
     polls: PollBudget = attrs.field(factory=PollBudget)
     on_progress: Callable[[Progress], None] | None = None
     session: str = attrs.field(factory=lambda: new_id("run"))
-    _token: str = attrs.field(factory=lambda: uuid.uuid4().hex[:8], init=False)
+    _token: str = attrs.field(factory=lambda: os.urandom(4).hex(), init=False)
 
     @property
     def owner(self) -> str:
@@ -98,6 +98,11 @@ class Engine:
     async def call(self, backend: str, hook: str, **arguments: Any) -> Any:
         """Call one hook of one backend."""
         return await self.registry.call(self.instance(backend).plugin, hook, **arguments)
+
+    def account(self, backend: str) -> str:
+        """Return what the looks of all instances with the same plugin and keys are counted under."""
+        instance = self.instance(backend)
+        return f"{instance.plugin} {digest_of(instance.secrets())}"
 
     def context(
         self,
@@ -127,7 +132,7 @@ class Engine:
             service=instance.service,
             row=row,
             operation=None if row is None else row.operations.get(record.operation),  # type: ignore[call-overload]
-            settings={"state_dir": str(self.settings.state_dir / "backends" / record.backend), **instance.context_settings},
+            settings={"state_dir": os.path.join(self.settings.state_dir, "backends", record.backend), **instance.context_settings},  # noqa: PTH118 - as text, and quick
             label=record.id,
             idempotency_key=record.idempotency_key,
             deadline=deadline,
@@ -167,13 +172,22 @@ class Engine:
     async def written(self, work: Callable[[], _T]) -> _T:
         """Write down what is paid for: a store that is busy or full just now is given some seconds, and tried again.
 
+        Nearly always it is done there and then. Where it has to wait, a cancelled caller waits too.
+
         Raises:
             StateError: it stays so.
         """
+        try:
+            return work()
+        except (StateBusy, StateNotWritable) as error:
+            return await unbroken(self._written_later(work, error))
+
+    async def _written_later(self, work: Callable[[], _T], why: StateBusy | StateNotWritable) -> _T:
         for pause in _WRITE_AGAIN:
+            _log.warning("%s Trying again in %g s.", why.message, pause)
+            await self.clock.sleep(pause)
             try:
                 return work()
             except (StateBusy, StateNotWritable) as error:
-                _log.warning("%s Trying again in %g s.", error.message, pause)
-            await self.clock.sleep(pause)
-        return work()
+                why = error
+        raise why

@@ -20,6 +20,7 @@ from ..requests import Continuation, StoredFile
 from ..results import MediaFile, Outcome, Piece
 from ..state.store import CallRecord, Lease
 from ..transfer.collect import collect, in_thread, unbroken
+from ..transfer.pace import SMALL
 from ..transfer.paths import OutputTarget, plan_output
 from ..transfer.writing import Writer, hidden_prefix
 from .checking import mismatches
@@ -29,8 +30,8 @@ from .records import outcome_json
 
 __all__ = ["bring_home", "output_target", "suffix_of", "sweep"]
 
-#: Bytes that are written to disk there and then, without a thread.
-_AT_ONCE = 262_144
+#: Piece -> where its bytes are kept until the row is closed, and their SHA-256.
+_Spooled = dict[int, tuple[Path, str]]
 
 
 def output_target(target: Mapping[str, Any]) -> OutputTarget:
@@ -67,13 +68,13 @@ async def _finish(engine: Engine, lease: Lease, record: CallRecord, outcome: Out
     beside = _spooled_by(record)  # by an earlier process
     with contextlib.ExitStack() as opened:
 
-        async def keep() -> tuple[dict[int, Path], dict[int, Writer], CallRecord]:
+        async def keep() -> tuple[_Spooled, dict[int, Writer], CallRecord]:
             spooled, written = await _spool(engine, record, outcome, target, opened, as_they_are=as_they_are)
             shown, secret = outcome_json(outcome, spooled)
             return spooled, written, await engine.written(lambda: engine.advance(lease, "collecting", outcome=shown, secret=secret))
 
-        spooled, written, record = await unbroken(keep())
-        beside |= set(spooled.values())
+        spooled, written, record = await (keep() if _is_small(outcome) else unbroken(keep()))  # a small one never waits in between
+        beside |= {path for path, _ in spooled.values()}
         files, warnings, differences = [], list(outcome.warnings), []
         for index, piece in enumerate(outcome.pieces):
             home = await _bring_home(engine, record, piece, index, len(outcome.pieces), protection, target, written.get(index))
@@ -105,7 +106,7 @@ def sweep(record: CallRecord) -> None:
 
 
 def _spooled_by(record: CallRecord) -> set[Path]:
-    return {Path(piece["spool"]) for piece in (record.outcome or {}).get("pieces", ()) if piece["spool"]}
+    return {Path(piece["spool"][0]) for piece in (record.outcome or {}).get("pieces", ()) if piece["spool"]}
 
 
 def _remove(paths: set[Path]) -> None:
@@ -116,7 +117,7 @@ def _remove(paths: set[Path]) -> None:
 
 async def _spool(
     engine: Engine, record: CallRecord, outcome: Outcome, target: OutputTarget, opened: contextlib.ExitStack, *, as_they_are: bool
-) -> tuple[dict[int, Path], dict[int, Writer]]:
+) -> tuple[_Spooled, dict[int, Writer]]:
     """Write bytes that came with the answer to disk at once: they can be had only once.
 
     They lie beside their final place under a hidden name, readable by the owner alone, until the row is closed. Where
@@ -124,7 +125,7 @@ async def _spool(
     A place that does not take them any more (it is full, or gone) is not their end: they lie in the state directory then.
     """
 
-    def spool() -> tuple[dict[int, Path], dict[int, Writer]]:
+    def spool() -> tuple[_Spooled, dict[int, Writer]]:
         try:
             return _spool_now(record, outcome, target, opened, as_they_are=as_they_are)
         except (MediaError, OSError) as error:
@@ -134,15 +135,19 @@ async def _spool(
             except (MediaError, OSError):
                 raise error from None
 
-    if sum(len(piece.data or b"") for piece in outcome.pieces) <= _AT_ONCE:
+    if _is_small(outcome):
         return spool()  # a thread would cost more than the work
     return await in_thread(spool)
 
 
+def _is_small(outcome: Outcome) -> bool:
+    return sum(len(piece.data or b"") for piece in outcome.pieces) <= SMALL
+
+
 def _spool_now(
     record: CallRecord, outcome: Outcome, target: OutputTarget, opened: contextlib.ExitStack, *, as_they_are: bool
-) -> tuple[dict[int, Path], dict[int, Writer]]:
-    spooled: dict[int, Path] = {}
+) -> tuple[_Spooled, dict[int, Writer]]:
+    spooled: _Spooled = {}
     written: dict[int, Writer] = {}
     for index, piece in enumerate(outcome.pieces):
         if piece.data is None:
@@ -155,9 +160,9 @@ def _spool_now(
                 if writer.size:
                     writer.restart()
                 writer.write(piece.data)
-            spooled[index], written[index] = writer.also(name), writer
+            spooled[index], written[index] = (writer.also(name), writer.sha256), writer
             continue
-        spooled[index] = _spool_alone(target, name, piece.data)
+        spooled[index] = _spool_alone(target, name, piece.data), hashlib.sha256(piece.data).hexdigest()
     return spooled, written
 
 

@@ -125,7 +125,7 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
         if first:
             pause = schedule.first(hint) if watched else 0.0
         first = False
-        pause = max(pause, engine.polls.reserve(record.backend, engine.clock.steady()))
+        pause = max(pause, engine.polls.reserve(engine.account(record.backend), engine.clock.steady()))
         left = until - engine.clock.steady()
         if left <= 0:
             raise still_running(record)

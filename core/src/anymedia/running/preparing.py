@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
 
+from ..capabilities import ReferencesRule
 from ..context import LoadedMedia
-from ..errors import InvalidRequest, Problem, UnknownContinuation
+from ..errors import InvalidRequest, Problem, UnknownContinuation, UnsupportedInput
 from ..media import Image, Media
 from ..planning import InputForm, Plan
 from ..policy import Policy
 from ..requests import Continuation, EditWithReferences, Inpaint, Mask, Reference, Request, StoredFile
+from ..transfer.kept import read_kept
 from ..transfer.load import load
 from ..transfer.paths import open_input
 from ..transfer.sniff import describe
@@ -64,14 +65,9 @@ def _with_continued(references: tuple[Reference, ...], continuation: Continuatio
 
 def _continued(continuation: Continuation) -> Image:
     file = continuation.files[0]
-    instead = "give an image as an input instead"
-    try:
-        with Path(file.path).open("rb") as opened:
-            found = hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError:
-        raise UnknownContinuation(f"the file of {continuation.id!r} is gone: {file.path}", fix=instead) from None
-    if found != file.sha256:
-        raise UnknownContinuation(f"the file of {continuation.id!r} has changed since it was made: {file.path}", fix=instead)
+    if read_kept(Path(file.path), file.sha256, most=MAX_INPUT) is None:
+        text = f"the file of {continuation.id!r} is gone, or has changed since it was made: {file.path}"
+        raise UnknownContinuation(text, fix="give an image as an input instead")
     return Image(path=Path(file.path))
 
 
@@ -119,20 +115,45 @@ async def load_inputs(engine: Engine, plan: Plan, policy: Policy) -> Loaded:
         return await _read(engine, media, policy)
 
     loaded: Loaded = {}
+    places = _places(plan.request)
     sizes: dict[Media, tuple[int, int]] = {}
     masks = [item for item in plan.forms if isinstance(item, Mask)]
     for item, form in plan.forms.items():
         if isinstance(item, Media):
-            found = await load(item, form, read=read)
+            found = await load(item, form, read=read, where=places.get(item, "$"))
             loaded[item] = found
             if found.width and found.height:
                 sizes[item] = (found.width, found.height)
+    _check_total(plan, loaded)
     for mask in masks:
         assert mask.image is not None
-        loaded[mask] = await load(mask, plan.forms[mask], read=read, source_size=_source_size(plan.request, sizes))
+        size = _source_size(plan.request, sizes)
+        loaded[mask] = await load(mask, plan.forms[mask], read=read, source_size=size, where=places.get(mask, "$"))
     if plan.continuation is not None:
         loaded |= _stored(plan.continuation)
     return loaded
+
+
+def _check_total(plan: Plan, loaded: Loaded) -> None:
+    """Hold all reference images together against the row, now that each one's bytes are there."""
+    rule = plan.row.inputs.get("references")
+    most = rule.max_total_bytes if isinstance(rule, ReferencesRule) else None
+    total = sum(len(loaded[r.image].data) for r in getattr(plan.request, "references", ()) if r.image in loaded)
+    if most is not None and total > most:
+        text = f"'{plan.chosen}' takes {most} bytes of reference images in all, not {total}."
+        raise UnsupportedInput(text, fix="Give fewer or smaller ones.")
+
+
+def _places(request: Request) -> dict[Media | Mask, str]:
+    """Return the JSON path to each input of a request."""
+    found: dict[Media | Mask, str] = {}
+    for field in attrs.fields(type(request)):
+        value = getattr(request, field.name)
+        if isinstance(value, Media | Mask):
+            found[value] = f"$.{field.name}"
+        elif field.name == "references":
+            found |= {reference.image: f"$.references[{i}]" for i, reference in enumerate(value)}
+    return found
 
 
 def _source_size(request: Request, sizes: dict[Media, tuple[int, int]]) -> tuple[int, int] | None:
@@ -146,11 +167,8 @@ def _stored(continuation: Continuation) -> Loaded:
     """Read the files a continuation goes on from; one that is gone or has changed is simply not there."""
     found: Loaded = {}
     for index, file in enumerate(continuation.files):
-        try:
-            data = Path(file.path).read_bytes()
-        except OSError:
-            continue
-        if hashlib.sha256(data).hexdigest() == file.sha256:
+        data = read_kept(Path(file.path), file.sha256, most=MAX_INPUT)
+        if data is not None:
             name = f"earlier-{index + 1}{Path(file.path).suffix}"
             found[file] = LoadedMedia(data=data, mime=file.mime, filename=name, width=file.width, height=file.height, seconds=file.seconds)
     return found

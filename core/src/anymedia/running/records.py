@@ -13,6 +13,7 @@ from ..errors import BackendError, MediaError, Problem
 from ..media import Media
 from ..requests import Continuation, Mask, Reference, Request
 from ..results import ContinuationData, Job, Outcome, Piece
+from ..transfer.kept import read_kept
 
 __all__ = [
     "cost_of",
@@ -26,14 +27,23 @@ __all__ = [
     "request_key",
 ]
 
+#: No answer that holds its media has more bytes.
+_MOST_SPOOLED = 2_000_000_000
+
 
 def request_json(request: Request) -> dict[str, Any]:
     """Return a request as the journal keeps it: inputs by where they come from, bytes by their checksum."""
-    fields = {f.name: _plain(getattr(request, f.name)) for f in attrs.fields(type(request))}
-    return {"kind": request.kind} | {k: v for k, v in fields.items() if v not in (None, [], {})}
+    return {"kind": request.kind, **_fields(request)}
+
+
+def _fields(thing: Any) -> dict[str, Any]:
+    given = {f.name: value for f in attrs.fields(type(thing)) if (value := getattr(thing, f.name)) not in (None, (), {})}
+    return {name: plain for name, value in given.items() if (plain := _plain(value)) not in (None, [], {})}
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, str | int | float):
+        return value
     if isinstance(value, Media):
         if value.data is not None:
             return f"sha256:{hashlib.sha256(value.data).hexdigest()}"
@@ -41,8 +51,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Continuation):
         return value.id
     if isinstance(value, Mask | Reference):
-        inner = {f.name: _plain(getattr(value, f.name)) for f in attrs.fields(type(value))}
-        return {k: v for k, v in inner.items() if v not in (None, [], {})}
+        return _fields(value)
     if isinstance(value, tuple | list):
         return [_plain(v) for v in value]
     if isinstance(value, Mapping):
@@ -65,17 +74,17 @@ def job_from_json(raw: Mapping[str, Any]) -> Job:
     return Job(id=raw["id"], data=raw["data"], poll_after=raw["poll_after"], expires_at=raw["expires_at"])
 
 
-def outcome_json(outcome: Outcome, spooled: Mapping[int, Path]) -> tuple[dict[str, Any], dict[str, Any]]:
+def outcome_json(outcome: Outcome, spooled: Mapping[int, tuple[Path, str]]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return an outcome as JSON in two parts: what may be shown, and the URLs and handles that may not.
 
-    ``spooled`` says where the bytes of pieces that came as bytes have been written. Headers are left out: they
+    ``spooled`` says where the bytes of pieces that came as bytes have been written, and their SHA-256. Headers are left out: they
     carry keys, and a job can be asked anew.
     """
     pieces, secret = [], []
     for index, piece in enumerate(outcome.pieces):
         onward = piece.continuation
         kept = None if onward is None else {"data": dict(onward.data), "expires_at": onward.expires_at}
-        spool = str(spooled[index]) if index in spooled else None
+        spool = [str(part) for part in spooled[index]] if index in spooled else None
         pieces.append({"mime": piece.mime, "text": piece.text, "continuation": kept, "spool": spool})
         hidden = piece.url if piece.url is not None and not piece.headers else None
         secret.append({"url": hidden, "continuation": dict(onward.secret) if onward else {}})
@@ -95,8 +104,8 @@ def outcome_from_json(raw: Mapping[str, Any], secret: Mapping[str, Any] | None) 
     hidden = (secret or {}).get("pieces") or [{} for _ in raw["pieces"]]
     pieces = []
     for kept, apart in zip(raw["pieces"], hidden, strict=True):
-        spool = Path(kept["spool"]) if kept["spool"] else None
-        data = spool.read_bytes() if spool is not None and spool.is_file() else None
+        where, digest = kept["spool"] or (None, "")
+        data = None if where is None else read_kept(Path(where), digest, most=_MOST_SPOOLED)
         if data is None and not apart.get("url"):
             return None
         onward = kept["continuation"]

@@ -7,6 +7,7 @@ outcome is not known is looked up at the provider, and never made again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -114,7 +115,7 @@ async def submit(
         try:
             if left is not None and left <= 0:
                 raise TimeoutError
-            async with asyncio.timeout(left):
+            async with contextlib.nullcontext() if left is None else asyncio.timeout(left):
                 made = await engine.call(record.backend, request.kind, request=request, context=context)
         except asyncio.CancelledError:
             _interrupted(engine, lease, context)

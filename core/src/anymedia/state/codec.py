@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import attrs
+import msgspec
 
 from ..errors import PluginContractError
 from ..requests import Continuation, StoredFile
-from .store import CallRecord, CallState, NewCall
+from .store import CallRecord, CallState, NewCall, changed
 
 __all__ = [
     "CALL_COLUMNS",
@@ -24,7 +25,8 @@ __all__ = [
     "encode_continuation",
     "handed_out",
     "jsonable",
-    "own_copy",
+    "own_call",
+    "own_copies",
 ]
 
 #: A media file as text: a data URL with more than a token amount of base64.
@@ -34,6 +36,7 @@ _PLAIN_COLUMNS = (
     *("id", "run", "index", "state", "backend", "model", "operation", "idempotency_key", "session"),
     *("created_at", "updated_at", "submits", "cost_usd", "owner", "lease_until", "fence"),
 )
+_FILE_COLUMNS = tuple(field.name for field in attrs.fields(StoredFile))
 #: The columns of an encoded call; what is reserved for it stands in the ledger alone.
 CALL_COLUMNS: tuple[str, ...] = (*_PLAIN_COLUMNS, "quote_low", "quote_high", *_JSON_COLUMNS)
 
@@ -44,12 +47,30 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
+_writer, _reader = msgspec.json.Encoder(), msgspec.json.Decoder()
+
+
+def _round_trip(value: Any) -> tuple[bytes, Any] | None:
+    """Return a value's JSON and what comes back from it; None where the two differ, as bytes, NaN and tuples do.
+
+    Much quicker than `json`, and all that is ordinary gets through; what does not is judged by `json`.
+    """
+    try:
+        text = _writer.encode(value)
+        back = _reader.decode(text)
+        return (text, back) if back == value else None
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
+        return None
+
+
 def dump(value: Any, where: str) -> str:
     """Return a value as JSON text.
 
     Raises:
         PluginContractError: for bytes, NaN and everything else that is not JSON; ``where`` says what it was.
     """
+    if (found := _round_trip(value)) is not None:
+        return found[0].decode()
     try:
         return json.dumps(value, default=_plain, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
@@ -59,29 +80,37 @@ def dump(value: Any, where: str) -> str:
 
 def jsonable(value: Any, where: str) -> Any:
     """Return a value as it comes back from a store (a copy; tuples become lists); refuses what `dump` refuses."""
-    return json.loads(dump(value, where))
+    found = _round_trip(value)
+    return json.loads(dump(value, where)) if found is None else found[1]
 
 
-def _dump_no_media(value: Any, where: str) -> str:
-    text = dump(value, where)
+def _without_media(value: Any, where: str) -> tuple[str, Any]:
+    """Return a value's JSON and a copy of the value; refuses what `dump` refuses, and media."""
+    found = _round_trip(value)
+    text = dump(value, where) if found is None else found[0].decode()
     if ";base64," in text and _DATA_URL.search(text):
         raise PluginContractError(f"{where} holds media as a data URL; a store takes paths, checksums and provider ids only")
-    return text
+    return text, json.loads(text) if found is None else found[1]
 
 
 def check_new_call(call: NewCall) -> None:
-    """Refuse a call that cannot be written down as it is.
+    """Refuse a call that cannot be written down as it is; see `own_call`."""
+    own_call(call)
+
+
+def own_call(call: NewCall) -> NewCall:
+    """Return a call that shares nothing with its maker, as from a file; refuse one that cannot be written down as it is.
 
     Raises:
         PluginContractError: for bytes (or media as a data URL) in its JSON, or text that is not Unicode.
     """
-    for name in ("request", "plan", "target"):
-        _dump_no_media(getattr(call, name), f"{name} of call {call.id!r}")
+    own = {name: _without_media(getattr(call, name), f"{name} of call {call.id!r}")[1] for name in ("request", "plan", "target")}
     for name in ("id", "run", "backend", "model", "operation", "idempotency_key", "session"):
         try:
             getattr(call, name).encode()
         except (UnicodeEncodeError, AttributeError):
             raise PluginContractError(f"{name} of a call must be Unicode text") from None
+    return attrs.evolve(call, **own)
 
 
 def encode_call(record: CallRecord) -> dict[str, Any]:
@@ -105,27 +134,24 @@ def decode_call(row: Mapping[str, Any], reserved_usd: float) -> CallRecord:
     return CallRecord(quote_usd=quote, reserved_usd=reserved_usd, **fields)
 
 
-def own_copy(record: CallRecord, before: CallRecord | None = None) -> CallRecord:
-    """Return a record that shares nothing with its maker, as it would come back from a file; refuses what `dump` refuses.
-
-    What is the very same as in ``before``, an own copy already, is not copied again.
-    """
-    changes: dict[str, Any] = {}
+def own_copies(columns: Mapping[str, Any], call_id: str) -> dict[str, Any]:
+    """Return columns of a call that share nothing with their maker, as from a file; refuses what `dump` refuses."""
+    own = dict(columns)
     for name in _JSON_COLUMNS:
-        value = getattr(record, name)
-        if value is not None and (before is None or value is not getattr(before, name)):
-            changes[name] = jsonable(value, f"{name} of call {record.id!r}")
-    if "attempts" in changes:
-        changes["attempts"] = tuple(changes["attempts"])
-    return attrs.evolve(record, **changes) if changes else record
+        value = own.get(name)
+        if value is not None and value != ():
+            own[name] = jsonable(value, f"{name} of call {call_id!r}")
+    return own
 
 
 def handed_out(record: CallRecord, reserved_usd: float) -> CallRecord:
     """Return a copy of a store's own record that its receiver may change, with what the ledger holds for it."""
     held = {name: value for name in _JSON_COLUMNS if (value := getattr(record, name)) is not None}
-    # Plain JSON in memory, never on disk and from nobody else: for that, marshal is the quickest copy there is.
-    copied: dict[str, Any] = marshal.loads(marshal.dumps(held))  # noqa: S302
-    return attrs.evolve(record, reserved_usd=reserved_usd, **copied)
+    found = _round_trip({**held, "attempts": list(record.attempts)})
+    # What only `json` can hold is plain JSON too, in memory, never on disk and from nobody else.
+    copied: dict[str, Any] = marshal.loads(marshal.dumps(held)) if found is None else found[1]  # noqa: S302
+    copied["attempts"] = tuple(copied["attempts"])
+    return changed(record, reserved_usd=reserved_usd, **copied)
 
 
 def encode_continuation(continuation: Continuation) -> tuple[str, str]:
@@ -138,8 +164,8 @@ def encode_continuation(continuation: Continuation) -> tuple[str, str]:
     if not continuation.resolved:
         raise PluginContractError(f"{where} names no backend; only a resolved one can be kept")
     shown = {field.name: getattr(continuation, field.name) for field in attrs.fields(Continuation) if field.name != "secret"}
-    shown["files"] = [attrs.asdict(file) for file in continuation.files]
-    return _dump_no_media(shown, where), _dump_no_media(continuation.secret, f"the secret part of {where}")
+    shown["files"] = [{name: getattr(file, name) for name in _FILE_COLUMNS} for file in continuation.files]
+    return _without_media(shown, where)[0], _without_media(continuation.secret, f"the secret part of {where}")[0]
 
 
 def decode_continuation(shown: str, secret: str) -> Continuation:

@@ -12,7 +12,7 @@ from ..errors import InvalidRequest, UnknownJob
 from ..policy import Budget
 from ..requests import Continuation
 from . import ledger, rules
-from .codec import check_new_call, decode_continuation, encode_continuation, handed_out, own_copy
+from .codec import decode_continuation, encode_continuation, handed_out, own_call, own_copies
 from .continuations import LRU_SIZE, Gone, Lru, is_live, unknown_continuation
 from .durations import KEEP, is_duration
 from .errors import StateError
@@ -55,14 +55,14 @@ class MemoryStore:
 
     def open_call(self, call: NewCall, budget: Budget, *, owner: str, lease_seconds: float) -> Lease:
         """Write the intent row and its reservation, if the budget allows; see `Store.open_call`."""
-        check_new_call(call)
+        own = own_call(call)
         with self._open_lock():
             if call.id in self._ledger:
                 raise InvalidRequest(f"a call {call.id!r} has been made already")
             entry = ledger.new_entry(call)
             ledger.check_caps(call, budget, self._used)
-            record = rules.opened(call, owner=owner, lease_seconds=lease_seconds)
-            self._rows[call.id] = _Row(self._next(), own_copy(record))
+            record = rules.opened(own, owner=owner, lease_seconds=lease_seconds)
+            self._rows[call.id] = _Row(self._next(), record)
             self._runs.setdefault(call.run, []).append(call.id)
             self._ledger[call.id] = entry
             return rules.lease_of(record)
@@ -70,7 +70,8 @@ class MemoryStore:
     def advance(self, lease: Lease, state: CallState, *, now: float, **changes: Any) -> CallRecord:
         """Move a call on and settle its ledger entry; see `Store.advance`."""
         with self._open_lock():
-            record = rules.advanced(self._kept(lease.call_id), lease, state, now=now, changes=changes)
+            held = rules.check_change(self._kept(lease.call_id), lease, state, changes)
+            record = rules.advanced(held, lease, state, now=now, changes=own_copies(changes, held.id))
             self._write(record)
             self._ledger[record.id] = ledger.settled(self._ledger[record.id], record)
             return self._read(record.id)
@@ -153,7 +154,8 @@ class MemoryStore:
         """Keep a continuation; the least recently used one goes when there are too many."""
         texts = encode_continuation(continuation)
         with self._open_lock():
-            evicted = self._continuations.put(continuation.id, _Kept(self._next(), texts, decode_continuation(*texts)))
+            about = attrs.evolve(continuation, data={}, secret={})
+            evicted = self._continuations.put(continuation.id, _Kept(self._next(), texts, about))
             self._gone.drop(continuation.id)
             if evicted is not None:
                 self._gone.put(evicted, "evicted")
@@ -206,8 +208,7 @@ class MemoryStore:
         return None if row is None else row.record
 
     def _write(self, record: CallRecord) -> None:
-        row = self._rows[record.id]
-        self._rows[record.id] = _Row(row.number, own_copy(record, row.record))
+        self._rows[record.id] = _Row(self._rows[record.id].number, record)
 
     def _used(self, window: ledger.Window) -> int:
         return sum(entry.reserved + entry.committed for entry in self._ledger.values() if window.counts(entry))

@@ -10,19 +10,20 @@ import attrs
 
 from ..errors import InvalidRequest, Problem
 from .errors import IllegalTransition, LeaseLost
-from .store import FINAL_STATES, TRANSITIONS, CallRecord, CallState, Lease, NewCall
+from .store import FINAL_STATES, TRANSITIONS, CallRecord, CallState, Lease, NewCall, changed
 
-__all__ = ["advanced", "check_forgettable", "claimed", "lease_of", "opened", "released", "renewed"]
+__all__ = ["advanced", "check_change", "check_forgettable", "claimed", "lease_of", "opened", "released", "renewed"]
 
 _CHANGEABLE = frozenset({"submits", "attempts", "job", "outcome", "secret", "result", "error", "cost_usd", "target", "plan"})
 #: No lease is taken for longer than this, in seconds, with room for clocks that do not quite agree.
 _LONGEST_LEASE = 300.0
+_OPENED_WITH = tuple(field.name for field in attrs.fields(NewCall))
 _NEEDS_JOB = frozenset({"submitted", "running"})
 
 
 def opened(call: NewCall, *, owner: str, lease_seconds: float) -> CallRecord:
     """Return the intent row of a call, leased to its maker."""
-    fields = {field.name: getattr(call, field.name) for field in attrs.fields(NewCall)}
+    fields = {name: getattr(call, name) for name in _OPENED_WITH}
     until = call.created_at + lease_seconds
     return CallRecord(state="submitting", updated_at=call.created_at, owner=owner, lease_until=until, fence=1, **fields)
 
@@ -41,33 +42,43 @@ def _check_held(record: CallRecord | None, lease: Lease) -> CallRecord:
     return record
 
 
+def check_change(record: CallRecord | None, lease: Lease, state: CallState, changes: Mapping[str, Any]) -> CallRecord:
+    """Return the record if it may be changed so.
+
+    Raises:
+        LeaseLost: the lease is not the row's any more.
+        IllegalTransition: the journal does not have this change, it would lose the provider's job, or
+            ``submitted`` or ``running`` was said without one.
+        TypeError: a column that cannot be changed.
+    """
+    if not _CHANGEABLE.issuperset(changes):
+        raise TypeError(f"advance() cannot change {', '.join(sorted(set(changes) - _CHANGEABLE))}")
+    held = _check_held(record, lease)
+    if state not in TRANSITIONS[held.state]:
+        raise IllegalTransition(f"call {held.id!r} cannot go from {held.state!r} to {state!r}")
+    if changes.get("job", held.job) is None and (held.job is not None or state in _NEEDS_JOB):
+        raise IllegalTransition(f"call {held.id!r} cannot be {state!r} without the provider's job")
+    return held
+
+
 def advanced(record: CallRecord | None, lease: Lease, state: CallState, *, now: float, changes: Mapping[str, Any]) -> CallRecord:
     """Return the record after a change of state and columns; a final state ends its lease and wipes its secret.
 
     A cost that is negative or not finite counts as not known.
 
     Raises:
-        LeaseLost: the lease is not the row's any more.
-        IllegalTransition: the journal does not have this change, it would lose the provider's job, or
-            ``submitted`` or ``running`` was said without one.
+        LeaseLost, IllegalTransition: see `check_change`.
         TypeError: a column that cannot be changed, or a cost that is no number.
     """
-    if unknown := set(changes) - _CHANGEABLE:
-        raise TypeError(f"advance() cannot change {', '.join(sorted(unknown))}")
-    held = _check_held(record, lease)
-    if state not in TRANSITIONS[held.state]:
-        raise IllegalTransition(f"call {held.id!r} cannot go from {held.state!r} to {state!r}")
-    values = dict(changes)
+    held = check_change(record, lease, state, changes)
+    values: dict[str, Any] = {**changes, "state": state, "updated_at": now}
     if "cost_usd" in values:
         values["cost_usd"] = _known_cost(values["cost_usd"])
     if "attempts" in values:
         values["attempts"] = tuple(values["attempts"])
-    changed = attrs.evolve(held, state=state, updated_at=now, **values)
-    if changed.job is None and (held.job is not None or state in _NEEDS_JOB):
-        raise IllegalTransition(f"call {held.id!r} cannot be {state!r} without the provider's job")
     if state in FINAL_STATES:
-        changed = attrs.evolve(changed, secret=None, owner=None, lease_until=0.0)
-    return changed
+        values |= {"secret": None, "owner": None, "lease_until": 0.0}
+    return changed(held, **values)
 
 
 def _known_cost(cost: object) -> float | None:
@@ -86,7 +97,7 @@ def claimed(record: CallRecord, *, owner: str, lease_seconds: float, now: float)
     held = record.owner not in (None, owner) and now < record.lease_until <= now + max(2 * lease_seconds, _LONGEST_LEASE)
     if record.state in FINAL_STATES or held:
         return None
-    return attrs.evolve(record, owner=owner, lease_until=now + lease_seconds, fence=record.fence + 1)
+    return changed(record, owner=owner, lease_until=now + lease_seconds, fence=record.fence + 1)
 
 
 def renewed(record: CallRecord | None, lease: Lease, *, lease_seconds: float, now: float) -> CallRecord:
@@ -96,7 +107,7 @@ def renewed(record: CallRecord | None, lease: Lease, *, lease_seconds: float, no
         LeaseLost: the lease is not the row's any more.
     """
     held = _check_held(record, lease)
-    return held if held.state in FINAL_STATES else attrs.evolve(held, owner=lease.owner, lease_until=now + lease_seconds)
+    return held if held.state in FINAL_STATES else changed(held, owner=lease.owner, lease_until=now + lease_seconds)
 
 
 def released(record: CallRecord | None, lease: Lease) -> CallRecord | None:
@@ -104,7 +115,7 @@ def released(record: CallRecord | None, lease: Lease) -> CallRecord | None:
     if record is None or record.fence != lease.fence or record.state in FINAL_STATES:
         return None
     # The fence moves on, so that the lease that was given up cannot be used any more.
-    return attrs.evolve(record, owner=None, lease_until=0.0, fence=record.fence + 1)
+    return changed(record, owner=None, lease_until=0.0, fence=record.fence + 1)
 
 
 def check_forgettable(record: CallRecord) -> None:

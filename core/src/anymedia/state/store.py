@@ -15,7 +15,7 @@ import attrs
 from ..policy import Budget
 from ..requests import Continuation
 
-__all__ = ["ACTIVE_STATES", "FINAL_STATES", "TRANSITIONS", "CallRecord", "CallState", "Lease", "NewCall", "Spend", "Store"]
+__all__ = ["ACTIVE_STATES", "FINAL_STATES", "TRANSITIONS", "CallRecord", "CallState", "Lease", "NewCall", "Spend", "Store", "changed"]
 
 CallState = Literal["submitting", "submitted", "running", "collecting", "done", "failed", "refused", "unknown", "cancelled"]
 
@@ -67,7 +67,7 @@ class NewCall:
         return None if self.quote_usd is None else self.quote_usd[1]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class CallRecord:
     """One row of the journal, as it stands.
 
@@ -111,6 +111,13 @@ class CallRecord:
     owner: str | None = None
     lease_until: float = 0.0
     fence: int = 0
+
+
+def changed(record: CallRecord, **values: Any) -> CallRecord:
+    """Return a copy with other values: what `attrs.evolve` does, without naming every one of thirty columns."""
+    copy = object.__new__(CallRecord)
+    copy.__dict__.update(record.__dict__, **values)
+    return copy
 
 
 @attrs.frozen(kw_only=True)

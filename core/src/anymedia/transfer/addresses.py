@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import attrs
 
@@ -38,6 +38,8 @@ _NOT_PUBLIC = tuple(
 )  # fmt: skip
 #: The only IPv6 block with global unicast addresses; mapped, NAT64, site-local and unique-local ones lie outside.
 _GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
+#: Translators of one's own network (RFC 8215); that of everybody is 64:ff9b::/96.
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
 #: Never contacted for a host allowed by name: where clouds serve credentials to whoever asks from inside.
 _FORBIDDEN = tuple(
     ipaddress.ip_network(net)
@@ -84,9 +86,21 @@ def is_public(address: Address) -> bool:
 
 def is_forbidden(address: Address) -> bool:
     """Whether an address is not contacted even for a host that is allowed by its name."""
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        return is_forbidden(address.ipv4_mapped)
+    if isinstance(address, ipaddress.IPv6Address) and any(is_forbidden(inside) for inside in _inside(address)):
+        return True
     return address.is_unspecified or any(address in net for net in _FORBIDDEN if net.version == address.version)
+
+
+def _inside(address: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
+    """Yield the IPv4 addresses that an IPv6 one may carry inside, for a translator or a tunnel to go to."""
+    if address.ipv4_mapped is not None:
+        yield address.ipv4_mapped
+    if address.sixtofour is not None:
+        yield address.sixtofour
+    if address.teredo is not None:
+        yield from address.teredo
+    if int(address) >> 96 in {0, 0x0064FF9B} or address in _LOCAL_NAT64 or (int(address) >> 32) & 0xFDFF_FFFF == 0x5EFE:
+        yield ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
 
 
 def read_url(url: str) -> CheckedUrl:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
@@ -97,6 +98,8 @@ async def collect(
             await in_thread(writer.open)
         if written is None and writer.finished is None:
             await _Filling(piece, writer, fetcher, hosts, max_bytes, stall).fill(retries, sleep)
+        if written is not None and writer.is_quick:
+            return _finish(piece, target, writer, expect, keep_part=keep_part)
         return await in_thread(lambda: _finish(piece, target, writer, expect, keep_part=keep_part))
     except MediaError as error:
         error.charged = "yes"
@@ -107,18 +110,21 @@ async def collect(
 
 async def in_thread(work: Callable[[], _T]) -> _T:
     """Do blocking work in a thread. Cancelled, it waits for the thread first, so that nobody else touches the file meanwhile."""
-    return await unbroken(asyncio.to_thread(work))
+    return await _unbroken(asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, work))
 
 
 async def unbroken(work: Coroutine[Any, Any, _T]) -> _T:
     """Do something that must not stop half-way: cancelled, it is done first."""
-    task = asyncio.ensure_future(work)
+    return await _unbroken(asyncio.ensure_future(work))
+
+
+async def _unbroken(done: asyncio.Future[_T]) -> _T:
     try:
-        return await asyncio.shield(task)
+        return await asyncio.shield(done)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # looked at, so that it is not reported as lost
+        await asyncio.wait([done])
+        if not done.cancelled():
+            done.exception()  # looked at, so that it is not reported as lost
         raise
 
 
@@ -268,11 +274,13 @@ def _broken(error: Exception) -> MediaError:
 
 def _recognise(piece: Piece, writer: Writer, expect: str) -> Facts:
     """Return the format and the facts of what was written, or raise what it is instead."""
-    text = _looks_like(writer.head())
+    # Bytes at hand are what was written; all else is read from the file.
+    data = piece.data if isinstance(piece.data, bytes) and writer.finished is None else None
+    text = _looks_like(writer.head() if data is None else data[:512])
     raw_samples = expect == "audio" and format_of(piece.mime) == "pcm" and text is None  # they have no header to be known by
     try:
-        with writer.reading() as file:
-            facts = sniff(file, told="pcm" if raw_samples else None)
+        with contextlib.nullcontext(data) if data is not None else writer.reading() as source:
+            facts = sniff(source, told="pcm" if raw_samples else None)
     except MediaError as error:
         raise BadBackendResponse(f"What came back is no {expect}: {text or clean_text(error.message)}.") from None
     if facts.kind != expect:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import struct
+
 from .headers_reader import Facts, Reader, refuse
 
 __all__ = ["read_gif"]
 
 #: The longest run one LZW code of 12 bits can stand for is under 4096 pixels.
 _LZW = 4096
+#: What a frame, an extension and a sub-block are worth, in bytes: recordings of a screen have hundreds of frames in which
+#: nothing moves.
+_FRAME, _EXTENSION, _BLOCK = 64, 32, 16
 
 
 def read_gif(reader: Reader) -> Facts:
@@ -15,23 +20,18 @@ def read_gif(reader: Reader) -> Facts:
     width, height, flags = reader.le16(6), reader.le16(8), reader.at(10, 1)[0]
     position = 13 + _table(flags)
     frames, transparent = 0, False
-    while True:
-        reader.step(160)
-        kind = reader.at(position, 1)[0]
-        position += 1
-        if kind == 0x3B:
-            break
-        if kind == 0x21:
-            label = reader.at(position, 1)[0]
-            if label == 0xF9:
-                head = reader.at(position + 1, 2)
-                transparent = transparent or bool(head[0] == 4 and head[1] & 1)
-            position, _ = _sub_blocks(reader, position + 1)
-        elif kind == 0x2C:
-            position = _frame(reader, position, width, height)
+    while (kind := (head := reader.upto(position, 19))[:1]) != b";":
+        if kind == b"!":
+            reader.step(_EXTENSION)
+            transparent = transparent or (head[1:3] == b"\xf9\x04" and bool(head[3] & 1))
+            position = _after_blocks(reader, position + 2)
+        elif kind == b",":
+            reader.step(_FRAME)
+            position = _frame(reader, head, position, width, height)
             frames += 1
         else:
-            raise refuse("a block of the GIF is damaged")
+            raise refuse("a block of the GIF is damaged" if head else "the file is truncated: the GIF has no end")
+    position += 1
     if position != reader.size and not reader.zeros(position, reader.size):
         raise refuse(f"{reader.size - position} bytes follow after the end of the GIF", "save the picture anew")
     if not frames:
@@ -54,24 +54,23 @@ def _table(flags: int) -> int:
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def _frame(reader: Reader, position: int, width: int, height: int) -> int:
-    left, top, w, h = (reader.le16(position + i) for i in (0, 2, 4, 6))
+def _frame(reader: Reader, head: bytes, position: int, width: int, height: int) -> int:
+    """Check a frame whose first bytes are given; return where it ends."""
+    left, top, w, h, flags = struct.unpack_from("<HHHHB", head, 1)
     if not w or not h or left + w > width or top + h > height:
         raise refuse("a frame of the GIF lies outside of its picture", "save the picture anew")
-    position += 9 + _table(reader.at(position + 8, 1)[0])
-    if not 1 <= reader.at(position, 1)[0] <= 11:
+    start = position + 10 + _table(flags)
+    if not 1 <= reader.at(start, 1)[0] <= 11:
         raise refuse("the picture data of the GIF are damaged")
-    position, data = _sub_blocks(reader, position + 1)
-    if w * h > _LZW * data:
+    end = _after_blocks(reader, start + 1)
+    if w * h > _LZW * (end - start):
         raise refuse("its header claims more pixels than its data can hold")
-    return position
+    return end
 
 
-def _sub_blocks(reader: Reader, position: int) -> tuple[int, int]:
-    """Skip data sub-blocks; returns the position behind them and how many bytes they held."""
-    total = 0
+def _after_blocks(reader: Reader, position: int) -> int:
+    """Return the position behind a row of sub-blocks, each with its length before it, the last one empty."""
     while length := reader.at(position, 1)[0]:
-        reader.step()
+        reader.step(_BLOCK)
         position += 1 + length
-        total += length
-    return position + 1, total
+    return position + 1

@@ -75,7 +75,7 @@ class _Walk:
     def run(self) -> None:
         position, kind = 8, b""
         while kind != b"IEND":
-            self.reader.step(300)
+            self.reader.step(400)
             length = self.reader.u32(position)
             kind = self.reader.at(position + 4, 4)
             self._check(position, length, kind)

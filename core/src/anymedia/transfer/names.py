@@ -43,7 +43,7 @@ def name_problem(name: str) -> str | None:
     """Say what keeps a text from being the name of a new file or folder on every system, or None if nothing does."""
     if not name or name in {".", ".."}:
         return "is empty"
-    if any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for c in name):
+    if not (name.isascii() and name.isprintable()) and any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for c in name):
         return "contains control characters or invisible marks"
     found = next((c for c in '<>:"/\\|?*' if c in name), None)
     if found is not None:

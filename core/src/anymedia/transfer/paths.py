@@ -12,7 +12,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,7 +23,7 @@ from .walk import Directory, Location, check_regular, explain, locate, refuse, w
 
 __all__ = ["OutputTarget", "open_input", "plan_output"]
 
-_PLAIN = ("stem", "suffix", "overwrite", "made_up", "makes_folders", "walled", "field")
+_PLAIN = ("stem", "suffix", "overwrite", "made_up", "makes_folders", "walled", "field", "mode")
 _SUFFIX_HELP = "a media suffix like .png, .jpg, .webp, .mp4, .wav"
 
 
@@ -80,6 +80,7 @@ class OutputTarget:
         made_up: the name is ours: it is counted up until one is free, and replaces nothing.
         makes_folders: whether missing folders are made.
         walled: the location lies in an allowed root, and no link is followed on the way.
+        mode: the permissions of a new file there, once `check` has seen them; None: as the process's umask says.
     """
 
     location: Location
@@ -90,6 +91,7 @@ class OutputTarget:
     makes_folders: bool = False
     walled: bool = False
     field: str = "$.output_path"
+    mode: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it JSON-ready, so that another process, in another working directory, can write to the same place."""
@@ -100,7 +102,7 @@ class OutputTarget:
     def from_json(cls, data: Mapping[str, Any]) -> OutputTarget:
         """Make it from what `to_json` gave."""
         location = Location(Path(data["root"]), tuple(data["steps"]))
-        return cls(location=location, **{name: data[name] for name in _PLAIN})
+        return cls(location=location, **{name: data[name] for name in _PLAIN if name in data})
 
     @property
     def folder(self) -> Path:
@@ -137,10 +139,10 @@ class OutputTarget:
         except OSError as error:
             raise self._unusable(error) from None
 
-    def check(self, *, of: int = 1, size: int = 0) -> None:
+    def check(self, *, of: int = 1, size: int = 0) -> OutputTarget:
         """Find out whether ``of`` files of ``size`` bytes in all could be written; nothing remains of the trial.
 
-        Call it before anything is spent.
+        Call it before anything is spent. Returns the target with what was learned of the permissions.
 
         Raises:
             InvalidRequest: a file exists (and ``overwrite`` is off), the folder is missing or cannot be written
@@ -153,12 +155,13 @@ class OutputTarget:
                     raise refuse(self.field, self.folder, "does not exist", "make the directory first, or end the path with '/'")
                 if not missing:
                     self._check_names(folder, of)
-                _try_writing(folder)
+                mode = _try_writing(folder)
                 free = folder.free_bytes()
         except OSError as error:
             raise self._unusable(error) from None
         if free is not None and free < size:
             raise refuse(self.field, self.folder, f"has {free} bytes free, and {size} may be needed", "free some space")
+        return attrs.evolve(self, mode=mode)
 
     def _check_names(self, folder: Directory, of: int) -> None:
         for name in [] if self.made_up else [self._wanted(i, of, self.suffix) for i in range(of)]:
@@ -172,10 +175,12 @@ class OutputTarget:
     def _nearest(self) -> tuple[Directory, bool]:
         """Open the folder, or the deepest part of the way to it that exists; say whether something is missing."""
         if not self.walled:
-            here = self.folder
+            with contextlib.suppress(FileNotFoundError):
+                return Directory.at(self.folder), False
+            here = self.folder.parent
             while not here.exists() and here.parent != here:
                 here = here.parent
-            return Directory.at(here), here != self.folder
+            return Directory.at(here), True
         folder = Directory.at(self.location.root)
         for step in self.location.steps:
             try:
@@ -193,11 +198,16 @@ class OutputTarget:
         return refuse(self.field, self.folder, explain(error), "choose a directory that can be written to")
 
 
-def _try_writing(folder: Directory) -> None:
+def _try_writing(folder: Directory) -> int:
+    """Make an empty file and remove it; return what a reader and a writer may do with a new file."""
     # Asking for permission lies on read-only and network file systems; making a file does not.
     name = f".anymedia-{secrets.token_hex(6)}.try"
-    os.close(folder.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-    folder.unlink(name)
+    fd = folder.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        return os.fstat(fd).st_mode & 0o666
+    finally:
+        os.close(fd)
+        folder.unlink(name)
 
 
 def plan_output(
@@ -205,7 +215,7 @@ def plan_output(
     *,
     roots: Sequence[Path] | None = None,
     overwrite: bool = False,
-    default_stem: str,
+    default_stem: str | Callable[[], str],
     suffix: str,
     field: str = "$.output_path",
 ) -> OutputTarget:
@@ -216,7 +226,7 @@ def plan_output(
             working directory (the first root, where that lies outside all of them).
         roots: the directories it must lie in; None for no restriction.
         overwrite: whether a named file may be replaced. A made-up name never replaces anything.
-        default_stem: the name to use where the caller gave none (`names.made_up_stem`).
+        default_stem: the name to use where the caller gave none (`names.made_up_stem`), or what makes it.
         suffix: the suffix to use where the caller gave none, with its dot; the bytes decide in the end.
         field: JSON path to it in the request, for messages.
 
@@ -227,9 +237,12 @@ def plan_output(
     asked_folder = output is None or text.endswith(("/", os.sep))
     found = locate(text, roots, field=field)
     walled = roots is not None
-    target = OutputTarget(
+    if not asked_folder and not _is_folder(found, walled):
+        return _named(found, text, overwrite=overwrite, walled=walled, field=field)
+    _check_folders(found, text, walled, field)
+    return OutputTarget(
         location=found,
-        stem=default_stem,
+        stem=default_stem if isinstance(default_stem, str) else default_stem(),
         suffix=suffix,
         overwrite=overwrite,
         made_up=True,
@@ -237,10 +250,6 @@ def plan_output(
         walled=walled,
         field=field,
     )
-    if asked_folder or _is_folder(found, walled):
-        _check_folders(found, text, walled, field)
-        return target
-    return _named(target, text)
 
 
 def _is_folder(found: Location, walled: bool) -> bool:
@@ -253,17 +262,16 @@ def _is_folder(found: Location, walled: bool) -> bool:
     return True
 
 
-def _named(target: OutputTarget, text: str) -> OutputTarget:
-    found, field = target.location, target.field
+def _named(found: Location, text: str, *, overwrite: bool, walled: bool, field: str) -> OutputTarget:
     name = found.path.name
     if problem := name_problem(name):
         raise refuse(field, text, f"names a file that not every system can hold: it {problem}")
-    stem, suffix = Path(name).stem, Path(name).suffix
+    stem, suffix = found.path.stem, found.path.suffix
     if suffix.lower() not in MEDIA_SUFFIXES or stem.startswith("."):
         raise refuse(field, text, "is not named like a media file", f"it needs {_SUFFIX_HELP}, or '/' at the end for a directory")
-    folder = Location(found.root, found.steps[:-1]) if target.walled else Location(found.root.parent, ())
-    _check_folders(folder, text, target.walled, field)
-    return attrs.evolve(target, location=folder, stem=stem, suffix=suffix, made_up=False)
+    folder = Location(found.root, found.steps[:-1]) if walled else Location(found.root.parent, ())
+    _check_folders(folder, text, walled, field)
+    return OutputTarget(location=folder, stem=stem, suffix=suffix, overwrite=overwrite, makes_folders=walled, walled=walled, field=field)
 
 
 def _check_folders(found: Location, text: str, walled: bool, field: str) -> None:

@@ -40,6 +40,7 @@ _M = TypeVar("_M", bound=Media)
 #: Opens a path for reading; the hardened path walk has the same shape.
 Opener = Callable[[Path], BinaryIO]
 
+_USUAL = Limits()
 _DAMAGED = (struct.error, IndexError, ValueError, KeyError, OverflowError, ZeroDivisionError)
 _ARTICLE = {"image": "an image", "video": "a video", "audio": "a sound"}
 _ERRNO = {
@@ -66,7 +67,7 @@ def sniff(source: bytes | Path | BinaryIO, *, limits: Limits | None = None, told
         InvalidRequest: unreadable, empty, of an unknown type, damaged, truncated, with something behind its end,
             too large, or made to exhaust memory. The message never repeats what is in the file.
     """
-    limits = limits or Limits()
+    limits = limits or _USUAL
     if isinstance(source, Path):
         with open_plainly(source, where=where) as file:
             return sniff(file, limits=limits, told=told, where=where)

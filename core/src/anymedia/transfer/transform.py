@@ -142,7 +142,8 @@ def _decode_av(path: Path) -> dict[str, Any]:
 
     av = need_av()
     try:
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as file:
+        # No protocol at all: a playlist that poses as a film leads nowhere.
+        with open_plainly(path) as source, av.open(source, options={"protocol_whitelist": "pipe"}) as file:
             found: dict[str, Any] = {"seconds": file.duration / 1_000_000 if file.duration else None}
             if file.streams.video:
                 stream = file.streams.video[0]

@@ -210,7 +210,7 @@ class Location:
     @property
     def path(self) -> Path:
         """The whole path."""
-        return self.root.joinpath(*self.steps)
+        return self.root.joinpath(*self.steps) if self.steps else self.root
 
 
 def locate(path: str | Path, roots: Sequence[Path] | None, *, field: str) -> Location:
@@ -227,7 +227,7 @@ def locate(path: str | Path, roots: Sequence[Path] | None, *, field: str) -> Loc
         os.fsencode(text)
         given = Path(text)
         if roots is None:
-            return Location(Path.cwd() / given, ())
+            return Location(given if given.is_absolute() else Path.cwd() / given, ())
     except (OSError, ValueError):
         raise refuse(field, "path", "is not a path that this system can hold") from None
     if ".." in given.parts:

@@ -15,11 +15,13 @@ import secrets
 import shutil
 import stat
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from ..errors import MediaError
+from . import pace
 from .paths import OutputTarget
 from .walk import Directory, explain, show_path
 
@@ -65,9 +67,15 @@ class Writer:
         self._part = part_name(call_id, index)
         self._folder: Directory | None = None
         self._fd = -1
+        self._device = 0
         self._hash = hashlib.sha256()
         self.size = 0
         self.finished: str | None = None
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether to make it durable takes so little time that no thread is needed."""
+        return self.size <= pace.SMALL and pace.is_quick(self._device)
 
     @property
     def path(self) -> Path:
@@ -99,7 +107,8 @@ class Writer:
         """
         self._folder = self._target.open()
         try:
-            self._fd = self._make() if not self._opened.exists(self._part) else self._take_up()
+            self._fd = self._make()
+            self._device = os.fstat(self._fd).st_dev
         except OSError as error:
             self.abort()
             raise self._failed(error) from None
@@ -112,7 +121,7 @@ class Writer:
         try:
             fd = self._opened.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
-            return self._make_other()
+            return self._take_up()
         if _lock(fd) is False:  # a second process took it up in this very moment
             os.close(fd)
             return self._make_other()
@@ -133,14 +142,17 @@ class Writer:
         if not owned or not _lock(fd) or not self._is_still(fd):
             os.close(fd)
             return self._make_other()
-        if (links := os.fstat(fd).st_nlink) > 1:
-            # It has its final name already: the call ended between naming it and dropping the temporary name.
-            names = list(self._opened.names_of(info))
-            self.finished = next((name for name in names if not name.startswith(_HIDDEN)), None)
-            if self.finished is None and len(names) < links:  # somebody has moved it away: it is theirs now
-                self._opened.unlink(self._part)
-                os.close(fd)
-                return self._make()
+        links = os.fstat(fd).st_nlink
+        names = list(self._opened.names_of(info)) if links > 1 else [self._part]
+        # With a final name, the call died between naming it and dropping the temporary name.
+        self.finished = next((name for name in names if not name.startswith(_HIDDEN)), None)
+        if len(names) != links:  # it has a name elsewhere, too: it is somebody's, and nothing is to be written to it
+            os.close(fd)
+            if self.finished is not None:
+                self.finished = None
+                return self._make_other()
+            self._opened.unlink(self._part)
+            return self._make()
         self._fd = fd
         self._read_back()
         return fd
@@ -202,25 +214,29 @@ class Writer:
         """
         try:
             os.fsync(self._fd)  # before anybody writes down that it is here
-            if self._opened.exists(name):
-                if os.path.samestat(self._opened.lstat(name), os.fstat(self._fd)):
-                    return self._opened.path / name
-                self._opened.unlink(name)  # of an earlier try at this very call
             try:
-                self._opened.link(self._part, name)
-            except OSError as error:
-                if error.errno not in _NO_LINKS:
-                    raise
-                fd = self._opened.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(fd, "wb") as copy, self.reading() as source:
-                    source.seek(0)
-                    shutil.copyfileobj(source, copy)
-                    copy.flush()
-                    os.fsync(copy.fileno())
-                os.lseek(self._fd, 0, os.SEEK_END)
+                self._link_or_copy(name)
+            except FileExistsError:  # of an earlier try at this very call
+                if not os.path.samestat(self._opened.lstat(name), os.fstat(self._fd)):
+                    self._opened.unlink(name)
+                    self._link_or_copy(name)
         except OSError as error:
             raise self._failed(error) from None
         return self._opened.path / name
+
+    def _link_or_copy(self, name: str) -> None:
+        try:
+            self._opened.link(self._part, name)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            fd = self._opened.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(fd, "wb") as copy, self.reading() as source:
+                source.seek(0)
+                shutil.copyfileobj(source, copy)
+                copy.flush()
+                os.fsync(copy.fileno())
+            os.lseek(self._fd, 0, os.SEEK_END)
 
     def restart(self) -> None:
         """Drop what was written and begin anew."""
@@ -243,13 +259,16 @@ class Writer:
             MediaError: the disk does not take it.
         """
         try:
+            begun = time.perf_counter()
             os.fsync(self._fd)
             if hasattr(os, "fchmod"):
-                os.fchmod(self._fd, 0o666 & ~_umask())
+                os.fchmod(self._fd, 0o666 & ~_umask() if self._target.mode is None else self._target.mode)
             name = self.finished or self._name_it(suffix)
             if not keep_part:
                 self._opened.unlink(self._part)
             self._opened.sync()
+            if self.size <= pace.SMALL:
+                pace.note(self._device, time.perf_counter() - begun)
         except OSError as error:
             raise self._failed(error) from None
         path = self._opened.path / name
@@ -300,7 +319,8 @@ class Writer:
     def _verified(self, name: str) -> str:
         """Make sure that the name leads to what was written, and not to something put in its place meanwhile."""
         if not os.path.samestat(self._opened.lstat(name), os.fstat(self._fd)):
-            self._opened.unlink(name)
+            if stat.S_ISLNK(self._opened.lstat(name).st_mode):
+                self._opened.unlink(name)  # a file in its place is another call's, which was told to replace this one
             raise OSError(errno.ESTALE, "changed")
         return name
 

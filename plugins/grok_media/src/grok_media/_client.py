@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from anymedia.context import Context
+from anymedia.credentials import Secret
 from anymedia.errors import AuthenticationFailed, BackendUnavailable, SettingsError
 
 if TYPE_CHECKING:
@@ -90,12 +91,17 @@ def _is_loopback(host: str) -> bool:
 
 @attrs.frozen(eq=False)
 class Connection:
-    """The SDK client with its channel; ``login`` is for calls that the SDK sends without the key."""
+    """The SDK client with its channel; ``key`` is there where the SDK sends calls without it."""
 
     sdk: AsyncClient
     channel: Any
-    login: tuple[tuple[str, str], ...] = attrs.field(repr=False)
+    key: Secret | None
     seconds: float
+
+    @property
+    def login(self) -> tuple[tuple[str, str], ...]:
+        """What a call that the SDK sends without the key has to carry; made only to be sent."""
+        return () if self.key is None else (("authorization", f"Bearer {self.key.reveal()}"),)
 
     async def ready(self) -> None:
         """Wait until somebody is there: what fails before has certainly not been sent, what fails after may have been.
@@ -144,8 +150,7 @@ def _make(context: Context, place: Place, seconds: float) -> Connection:
     key = key_of(context) or "none"
     sdk = AsyncClient(api_key=key, api_host=place.target, use_insecure_channel=place.plain, timeout=seconds, channel_options=list(_OPTIONS))
     # On a channel without TLS the SDK adds the key by interceptors, which streamed uploads do not pass.
-    login = (("authorization", f"Bearer {key}"),) if place.plain else ()
-    return Connection(sdk, sdk._api_channel, login, seconds)
+    return Connection(sdk, sdk._api_channel, Secret(key) if place.plain else None, seconds)
 
 
 def key_of(context: Context) -> str | None:

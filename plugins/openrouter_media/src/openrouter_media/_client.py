@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from anymedia.context import Context
+from anymedia.credentials import Secret
 
 if TYPE_CHECKING:
     import aiohttp
@@ -58,9 +59,14 @@ class Connection:
 
     session: aiohttp.ClientSession
     base: str
-    authorization: Mapping[str, str] = attrs.field(repr=False)
+    key: Secret | None
     seconds: float
     gate: asyncio.Semaphore = attrs.field(factory=lambda: asyncio.Semaphore(_AT_ONCE))
+
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The header with the key; made only to be sent."""
+        return {} if self.key is None else {"authorization": f"Bearer {self.key.reveal()}"}
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -90,7 +96,7 @@ class Connection:
             raise ValueError("the key stays with the service's own address")
         timeout = aiohttp.ClientTimeout(total=seconds or self.seconds, sock_connect=10.0)
         async with self.session.request(
-            method, url, json=body, headers=dict(self.authorization), timeout=timeout, allow_redirects=False
+            method, url, json=body, headers=self.authorization, timeout=timeout, allow_redirects=False
         ) as response:
             headers = {name.lower(): value for name, value in response.headers.items()}
             length = headers.get("content-length", "")
@@ -116,11 +122,10 @@ def connect(context: Context) -> Connection:
 def _make(context: Context) -> Connection:
     import aiohttp
 
-    key = context.secret("api_key").reveal() if context.has_secret("api_key") else ""
     return Connection(
         # Nothing of the environment (proxies, .netrc) and no cookies: what is sent is what stands here.
         aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar(), headers={"user-agent": "anymedia"}),
         str(context.settings.get("base_url") or ADDRESS).rstrip("/"),
-        {"authorization": f"Bearer {key}"} if key else {},
+        context.secret("api_key") if context.has_secret("api_key") else None,
         float(context.settings.get("timeout", ANSWER_SECONDS)),
     )

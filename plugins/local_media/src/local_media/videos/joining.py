@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from ..heavy import pyav
-from .codec import Encoder, Footage, probe
+from .codec import FPS, Encoder, Footage, probe
 
 __all__ = ["fits", "join"]
 
@@ -25,18 +25,16 @@ def fits(footage: Footage) -> bool:
     return footage.container == "mp4" and probe(trial.finish()).extradata == footage.extradata
 
 
-def _copy(packets: Any, out: Any, to: Any, offset: Fraction) -> Fraction:
-    """Mux packets of one stream, shifted by ``offset`` seconds; return where the last one ends."""
-    end = Fraction(0)
-    for packet in packets:
-        if packet.dts is None:
-            continue
-        base = Fraction(packet.time_base)
-        shift = round(offset / base)
-        packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-        end = max(end, (packet.pts + (packet.duration or 0)) * base)
-        packet.stream = to
-        out.mux(packet)
+def _copy(packet: Any, out: Any, to: Any, offset: Fraction, usual: Fraction) -> Fraction:
+    """Mux a packet, shifted by ``offset`` seconds; return where it ends. ``usual``: its length where it does not say."""
+    if packet.dts is None:
+        return Fraction(0)
+    base = Fraction(packet.time_base)
+    shift = round(offset / base)
+    packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+    end: Fraction = packet.pts * base + ((packet.duration or 0) * base or usual)
+    packet.stream = to
+    out.mux(packet)
     return end
 
 
@@ -46,12 +44,14 @@ def join(first: bytes, second: bytes, name: str) -> bytes:
     with pyav().open(io.BytesIO(first)) as old, pyav().open(io.BytesIO(second)) as new, pyav().open(file, "w", format=name) as out:
         streams = {stream.index: out.add_stream_from_template(stream) for stream in (*old.streams.video[:1], *old.streams.audio[:1])}
         video = old.streams.video[0]
+        rate = Fraction(video.average_rate or video.guessed_rate or FPS)
         end = Fraction(0)
         for packet in old.demux([s for s in old.streams if s.index in streams]):
-            stop = _copy([packet], out, streams[packet.stream.index], Fraction(0))
-            if packet.stream.index == video.index:
+            is_video = packet.stream.index == video.index
+            stop = _copy(packet, out, streams[packet.stream.index], Fraction(0), 1 / rate if is_video else Fraction(0))
+            if is_video:
                 end = max(end, stop)
-        if video.average_rate:  # a container may round the last packet's length
-            end = Fraction(round(end * video.average_rate)) / video.average_rate
-        _copy(new.demux(new.streams.video[0]), out, streams[video.index], end)
+        end = Fraction(round(end * rate)) / rate  # a container may round a packet's place and length
+        for packet in new.demux(new.streams.video[0]):
+            _copy(packet, out, streams[video.index], end, 1 / rate)
     return file.getvalue()

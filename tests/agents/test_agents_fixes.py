@@ -1,0 +1,206 @@
+"""What an agent is told to do: for every error one thing, which it can do with the tools it has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from core.fake_service import FakeService
+from core.routing import KEY, fake_registry
+
+from anymedia import MemoryStore, Router
+from anymedia.agents import MediaTool
+from anymedia.agents.answers import error_answer
+from anymedia.errors import BackendTimeout, InvalidRequest, MediaError, SubmissionUnknown
+from anymedia.settings import InstanceSettings, Settings
+
+pytestmark = pytest.mark.anyio
+
+#: An odd call -> what the fix has to say, so that the next one is right.
+ODD: list[tuple[Any, str]] = [
+    ({"mode": "video", "duration": "5s"}, "duration: write 5, without quotes"),
+    ({"mode": "video", "duration": "2.5"}, "duration: write 2.5, without quotes"),
+    ({"n": "2"}, "n: write 2, without quotes"),
+    ({"n": 2.0}, "n: write 2"),
+    ({"mode": "video", "n": "three"}, "n: expected a whole number"),
+    ({"seed": "42"}, "seed: write 42, without quotes"),
+    ({"strict": "true"}, "strict: write true, without quotes"),
+    ({"wait": "false"}, "wait: write false, without quotes"),
+    ({"wait": "0"}, "wait: expected true or false"),
+    ({"deadline": "60"}, "deadline: write 60, without quotes"),
+    ({"max_cost_usd": "0.05 USD"}, "max_cost_usd: write 0.05, without quotes"),
+    ({"input_images": "photo.png"}, 'input_images: write ["photo.png"]'),
+    ({"input_images": '["photo.png"]'}, "input_images: give the list itself, not a text that holds it"),
+    ({"input_images": {"path": "photo.png"}}, "input_images: write [{...}]"),
+    ({"extra_params": '{"a": 1}'}, "extra_params: give the object itself, not a text that holds it"),
+    ({"aspect_ratio": 1.78}, "aspect_ratio: expected text, got a number (W:H, or auto)"),
+    ({"size": [64, 48]}, "size: expected text, got a list (WIDTHxHEIGHT in pixels, or auto)"),
+    ({"size": "64 x 48"}, "size: expected WIDTHxHEIGHT in pixels like '1024x1024'"),
+    ({"width": 64, "height": 48}, "height: there is size='WIDTHxHEIGHT'; width: there is size='WIDTHxHEIGHT'"),
+    ({"provider": "fake"}, "provider: there is backend"),
+    ({"type": "video"}, "type: there is mode"),
+    ({"image": "photo.png"}, "image: there is input_images"),
+    ({"image_url": "https://example.com/a.png"}, "image_url: there is input_images"),
+    ({"num_images": 2}, "num_images: there is n"),
+    ({"seconds": 4, "mode": "video"}, "seconds: there is duration"),
+    ({"filename": "a.png"}, "filename: there is output_path"),
+    ({"style": "watercolour"}, "style: there is prompt, or style_image_path"),
+    ({"arguments": {"prompt": "x"}}, "arguments: give its fields themselves"),
+    ({"promt": "x"}, "promt: did you mean 'prompt'?"),
+    ({"prompt": ["a", "b"]}, "prompt: expected text, got a list"),
+    ({"prompt": None}, "prompt: is missing"),
+    ({"mode": "picture"}, "mode: expected one of image, video, audio"),
+    ({"duration": 4}, "duration: it goes with media_type 'video' or 'audio'"),
+    ({"mask_path": "mask.png"}, "input_images: give a source image or continue_from"),
+    ({"output_path": "~/fox.png"}, "output_path: write a path in the working directory, such as 'fox.png'"),
+    ({"input_images": ["~/photo.png"]}, "input_images: write a path in the working directory, such as 'photo.png'"),
+    ({"mask_path": "~/mask.png", "input_images": ["photo.png"]}, "mask_path: write a path in the working directory, such as 'mask.png'"),
+    ({"storage_path": "~"}, "output_path: write a path in the working directory"),
+    ({"backend": "Fake"}, "use backend='fake'"),
+    ({"backend": "gemini"}, "use backend='fake'"),
+    ({"model": "no-such-model"}, "leave model out"),
+    ("make a fox", 'give an object like {"prompt": "a red fox in snow"}'),
+]
+
+
+@pytest.mark.parametrize(("asked", "told"), ODD, ids=[str(asked)[:60] for asked, _ in ODD])
+async def test_the_fix_says_what_to_write_instead(tool: MediaTool, asked: Any, told: str) -> None:
+    answer = await tool.plan({"prompt": "a fox", **asked} if isinstance(asked, dict) else asked)
+    assert answer["success"] is False
+    assert told in answer["error"]["fix"], answer["error"]
+
+
+async def test_every_error_of_these_has_a_fix_without_words_for_a_shell(tool: MediaTool) -> None:
+    for asked, _ in ODD:
+        error = (await tool.plan({"prompt": "a fox", **asked} if isinstance(asked, dict) else asked))["error"]
+        assert error["fix"]
+        assert "anymedia " not in error["fix"], error
+
+
+@pytest.mark.parametrize(
+    ("asked", "path", "words"),
+    [
+        ({"input_images": ["gone.png"]}, "$.input_images[0]", "gone.png' does not exist"),
+        ({"input_images": ["photo.png", "gone.png"]}, "$.input_images[1]", "gone.png' does not exist"),
+        ({"input_images": ["photo.png"], "style_image": "gone.png"}, "$.style_image_path", "gone.png' does not exist"),
+        ({"mask_path": "gone.png", "input_images": ["photo.png"]}, "$.mask_path", "gone.png' does not exist"),
+        ({"mask_path": "mask.png", "input_images": ["gone.png"]}, "$.input_images[0]", "gone.png' does not exist"),
+        ({"mode": "video", "input_images": ["gone.png"]}, "$.input_images[0]", "gone.png' does not exist"),
+        ({"mode": "video", "input_images": ["photo.png"], "last_frame": "gone.png"}, "$.last_frame_path", "gone.png' does not exist"),
+    ],
+)
+async def test_a_problem_stands_at_the_field_that_the_caller_wrote(tool: MediaTool, asked: dict[str, Any], path: str, words: str) -> None:
+    error = (await tool.plan({"prompt": "a fox", **asked}))["error"]
+    (problem,) = error["problems"]
+    assert problem["path"] == path
+    assert words in problem["message"]
+    assert error["message"].startswith(f"{path}: ")
+    assert error["message"].count("gone.png") == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ({"output_path": "/etc/fox.png"}, "invalid_request"),
+        ({"output_path": "../fox.png"}, "invalid_request"),
+        ({"output_path": "photo.png"}, "invalid_request"),
+        ({"output_path": "photo.png/fox.png"}, "invalid_request"),
+        ({"max_cost_usd": 0.001}, "budget_exceeded"),
+    ],
+)
+async def test_planning_refuses_what_generating_would(
+    tool: MediaTool, service: FakeService, work: Path, asked: dict[str, Any], code: str
+) -> None:
+    before = sorted(work.rglob("*"))
+    planned, made = await tool.plan({"prompt": "a fox", **asked}), await tool.generate({"prompt": "a fox", **asked})
+    assert planned["success"] is made["success"] is False
+    assert planned["error"]["code"] == made["error"]["code"] == code
+    assert planned["error"]["message"] == made["error"]["message"]
+    assert planned["error"]["fix"]
+    assert service.submits == []
+    assert sorted(work.rglob("*")) == before
+
+
+async def test_an_outcome_that_is_not_known_is_never_to_be_tried_again(tool: MediaTool, service: FakeService) -> None:
+    service.http.fail("lost", on="POST")
+    answer = await tool.generate(prompt="a fox")
+    error = answer["error"]
+    assert (error["code"], error["charged"], error["retry"], error["try_backends"]) == ("submission_unknown", "unknown", False, [])
+    assert error["fix"].startswith("do not repeat it")
+    assert f"media_job(job_id='{error['job_id']}', action='wait')" in error["fix"]
+    assert len(service.submits) == 1
+
+
+async def test_a_deadline_says_how_to_wait_on(tool: MediaTool, service: FakeService) -> None:
+    service.looks = 10**6
+    error = (await tool.generate(mode="video", prompt="waves", deadline=0.01))["error"]
+    assert error["code"] == "backend_timeout"
+    assert error["fix"] == f"the job goes on: media_job(job_id='{error['job_id']}', action='wait')"
+    await tool.job(error["job_id"], "cancel")
+
+
+async def test_an_unknown_job_says_where_ids_come_from(tool: MediaTool) -> None:
+    error = (await tool.job("job_nope"))["error"]
+    assert error["fix"] == "take the job_id of an earlier answer, error or progress message"
+
+
+async def test_a_job_whose_outcome_is_not_known_says_the_same_when_it_is_looked_at(tool: MediaTool, service: FakeService) -> None:
+    service.http.fail("lost", on="POST")
+    first = (await tool.generate(prompt="a fox"))["error"]
+    looked = await tool.job(first["job_id"])
+    assert (looked["success"], looked["state"]) == (False, "unknown")
+    assert looked["error"]["code"] == "submission_unknown"
+    assert looked["error"]["fix"] == first["fix"]
+    assert looked["error"]["charged"] == "unknown"
+
+
+def test_every_kind_of_error_has_a_fix_and_none_repeats_what_may_be_paid_for() -> None:
+    def below(kind: type[MediaError]) -> Iterator[type[MediaError]]:
+        yield kind
+        for inner in kind.__subclasses__():
+            yield from below(inner)
+
+    kinds = [kind for kind in below(MediaError) if kind.__module__ == "anymedia.errors"]
+    assert len(kinds) > 25
+    for kind in kinds:
+        for job_id in (None, "job_1"):
+            for charged in ("no", "yes", "unknown"):
+                error = kind("it failed")
+                error.job_id, error.charged = job_id, charged
+                told = error_answer(error)["error"]["fix"]
+                assert told, kind
+                if charged != "no" and kind is not InvalidRequest:
+                    assert not re.search("same call|anew|try again|retry", told), (kind, told)
+
+
+def test_no_words_for_a_shell_are_left_in_the_usual_errors() -> None:
+    told = {"fix": "anymedia jobs resume job_1", "job_id": "job_1"}
+    for made in (BackendTimeout("x", **told), SubmissionUnknown("x", **told)):
+        assert "anymedia" not in error_answer(made)["error"]["fix"]
+
+
+async def test_a_model_of_another_backend_is_told_apart_from_one_that_is_nowhere(service: FakeService, work: Path) -> None:
+    own = {
+        "one": InstanceSettings(name="one", plugin="fake", base_url=service.http.url, models={"special": {"like": "still"}}),
+        "two": InstanceSettings(name="two", plugin="fake", base_url=service.http.url),
+    }
+    async with Router(settings=Settings(instances=own), registry=fake_registry(), store=MemoryStore()) as router:
+        error = (await MediaTool(router).plan(prompt="x", backend="two", model="special"))["error"]
+        assert error["code"] == "unknown_model"
+        assert "'one' has it" in error["message"]
+        assert error["fix"] == "use backend='one', or leave model out"
+        error = (await MediaTool(router).plan(prompt="x", backend="two", model="nothing"))["error"]
+        assert error["fix"].startswith("leave model out, or take one that is there: ")
+
+
+async def test_who_named_a_model_is_told_to_leave_it_out_elsewhere(service: FakeService, work: Path) -> None:
+    own = {name: InstanceSettings(name=name, plugin="fake", base_url=service.http.url) for name in ("one", "two")}
+    own["one"] = InstanceSettings(name="one", plugin="fake", base_url=service.http.url, models={"still": {"like": "moving"}})
+    assert KEY
+    async with Router(settings=Settings(instances=own), registry=fake_registry(), store=MemoryStore()) as router:
+        error = (await MediaTool(router).plan(prompt="x", model="one/moving", output_format="png"))["error"]
+        assert error["try_backends"]
+        assert "without model" in error["fix"]
