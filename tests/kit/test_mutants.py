@@ -120,7 +120,7 @@ def _broken(kit: type[BackendConformance], rule: str) -> str | None:
         except BaseException as error:  # whatever the broken backend brings about
             if isinstance(error, KeyboardInterrupt):
                 raise
-            return f"{type(error).__name__}: {error}"[:300]
+            return f"{type(error).__name__}: {error}"[:3000]
     return None
 
 
