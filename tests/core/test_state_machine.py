@@ -37,7 +37,7 @@ WAYS: tuple[tuple[CallState, ...], ...] = (
     ("collecting", "done"),
     ("submitted", "failed"),
     ("refused",),
-    ("unknown", "cancelled"),
+    ("unknown",),
 )
 CHARGED = st.sampled_from([None, "no", "yes", "unknown"])
 LEASE = 30.0
