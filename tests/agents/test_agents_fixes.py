@@ -204,3 +204,13 @@ async def test_who_named_a_model_is_told_to_leave_it_out_elsewhere(service: Fake
         error = (await MediaTool(router).plan(prompt="x", model="one/moving", output_format="png"))["error"]
         assert error["try_backends"]
         assert "without model" in error["fix"]
+
+
+async def test_nobody_is_named_whom_the_cap_would_refuse(service: FakeService, work: Path) -> None:
+    own = {name: InstanceSettings(name=name, plugin="fake", base_url=service.http.url) for name in ("one", "two")}
+    async with Router(settings=Settings(instances=own), registry=fake_registry(), store=MemoryStore()) as router:
+        for cap, named in ((1, True), (0, False)):
+            error = (await MediaTool(router).plan(prompt="x", backend="nobody", max_cost_usd=cap))["error"]
+            assert bool(error["try_backends"]) is named
+            error = (await MediaTool(router).plan(prompt="x", backend="one", model="moving", max_cost_usd=cap))["error"]
+            assert bool(error["try_backends"]) is named

@@ -212,7 +212,9 @@ class Asking:
         for name in error["try_backends"]:
             fields = {k: v for k, v in asked.items() if k not in ("backend", "backend_type", "model")}
             again = await self.ground.tool.plan(fields | {"backend": name})
-            assert "results" in again or again["success"], (asked, error, again)
+            # where the files go is no matter of who makes them, and planning looks at it last
+            place = [p["path"] for p in again.get("error", {}).get("problems", ())] == ["$.output_path"]
+            assert "results" in again or again["success"] or place, (asked, error, again)
 
 
 @pytest.mark.timeout(7200)

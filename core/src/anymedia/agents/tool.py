@@ -36,6 +36,7 @@ from ..errors import (
     UnsupportedOperation,
 )
 from ..generation_config import GenerationConfig
+from ..planning import is_over_cap
 from ..policy import Policy
 from ..requests import Reference
 from ..router import Progress, Router
@@ -267,8 +268,10 @@ class MediaTool:
             if not instance.usable or name in failed:
                 continue
             try:
-                self.router.plan(ready.request, backend=name, policy=ready.policy)
+                plan = self.router.plan(ready.request, backend=name, policy=ready.policy)
             except MediaError:
+                continue
+            if is_over_cap(plan.quote, ready.policy):
                 continue
             able.append((instance.matrix.last_resort, name))
         return tuple(name for _, name in sorted(able))

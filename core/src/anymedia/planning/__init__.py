@@ -13,6 +13,7 @@ refusal.py     nobody can: why, what is nearest, who could
 """
 
 from .choose import plan
+from .quote import is_over_cap
 from .types import BackendView, Candidate, Check, InputForm, Plan, PlannedCall, Quote, Reason, Rejection
 
-__all__ = ["BackendView", "Candidate", "Check", "InputForm", "Plan", "PlannedCall", "Quote", "Reason", "Rejection", "plan"]
+__all__ = ["BackendView", "Candidate", "Check", "InputForm", "Plan", "PlannedCall", "Quote", "Reason", "Rejection", "is_over_cap", "plan"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ..capabilities import Choice, OperationRow, Price, Range
+from ..policy import Policy
 from ..requests import Request
 from .draft import Draft
 from .rules import matches
 from .types import Quote
 
-__all__ = ["quote_call", "total"]
+__all__ = ["is_over_cap", "quote_call", "total"]
 
 
 def _span(row: OperationRow, name: str, value: float | None) -> tuple[float, float] | None:
@@ -73,3 +74,12 @@ def total(quotes: list[Quote]) -> Quote:
     if len(known) < len(quotes):
         return Quote(usd=None, basis=quotes[0].basis)
     return Quote(usd=(round(sum(u[0] for u in known), 6), round(sum(u[1] for u in known), 6)), basis=quotes[0].basis)
+
+
+def is_over_cap(quote: Quote, policy: Policy, beside: float = 0.0) -> bool:
+    """Whether a plan may cost more than a request may, of which some dollars may be spoken for.
+
+    With a cap, also when its price is unknown and that is not allowed.
+    """
+    cap = policy.budget.per_request
+    return cap is not None and (beside + quote.usd[1] > cap if quote.usd else not policy.budget.allow_unknown)

@@ -11,6 +11,7 @@ from ..capabilities.reading import INPUTS
 from ..errors import InvalidRequest, ModelRetired, NoBackendAvailable, Problem, RequestError, UnsupportedInput, UnsupportedOperation
 from ..policy import Policy
 from ..requests import Request
+from .quote import is_over_cap
 from .selection import Selection
 from .types import BackendView, Plan, Reason, Rejection
 
@@ -123,6 +124,8 @@ def _who_can(request: Request, views: Sequence[BackendView], policy: Policy, tod
         try:
             found = plan(request, [view], policy, today)
         except RequestError:
+            continue
+        if is_over_cap(found.quote, policy):
             continue
         able.append((view.matrix.last_resort, found.adjustments != (), view.name))
     return tuple(name for *_, name in sorted(able))

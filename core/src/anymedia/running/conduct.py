@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from ..errors import BackendError, BudgetExceeded, MediaError, RequestError
-from ..planning import Candidate, Plan, PlannedCall
+from ..planning import Candidate, Plan, PlannedCall, is_over_cap
 from ..policy import Policy
 from ..results import Job, Result
 from ..state.errors import LeaseLost, StateError
@@ -273,9 +273,8 @@ def check_cap(plan: Plan, policy: Policy, beside: float = 0.0) -> None:
     Raises:
         BudgetExceeded: it may cost more, or its price is unknown.
     """
-    cap = policy.budget.per_request
-    if cap is not None and (beside + plan.quote.usd[1] > cap if plan.quote.usd else not policy.budget.allow_unknown):
-        text = f"{plan.operation} by '{plan.chosen}' may cost {plan.quote}; the cap for a request is {cap:.4g} USD"
+    if is_over_cap(plan.quote, policy, beside):
+        text = f"{plan.operation} by '{plan.chosen}' may cost {plan.quote}; the cap for a request is {policy.budget.per_request:.4g} USD"
         raise BudgetExceeded(text, fix="ask for something smaller, shorter or fewer, or for leave to spend more")
 
 
