@@ -402,7 +402,7 @@ MUTANTS = [
         "    return _state(await",
         "    JOBS[job.id]\n    return _state(await",
         "keeps its jobs in the process",
-        "KeyError|raised",
+        "KeyError|raised|Timeout",
         (
             ("CODES = ", "JOBS = {}\nCODES = "),
             ('    return Job(id=answer["id"])\n\n\ndef', '    JOBS[answer["id"]] = 1\n    return Job(id=answer["id"])\n\n\ndef'),
