@@ -51,7 +51,7 @@ async def bring_home(
     here = all(piece.data is not None for piece in outcome.pieces)  # there is nothing to wait for
     left = None if deadline is None or here else max(0.0, deadline - engine.clock.steady())
     try:
-        async with asyncio.timeout(left):
+        async with contextlib.nullcontext() if left is None else asyncio.timeout(left):
             return await _finish(engine, lease, record, outcome, protection)
     except TimeoutError:
         late = BackendTimeout(f"the deadline passed before all that {record.id} made was fetched")
