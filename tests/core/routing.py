@@ -1,7 +1,8 @@
 """A router over the fake backend and the fake service, with a throw-away or a durable store."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,3 +45,10 @@ async def fake_router(service: FakeService | str, *, policy: Policy | None = Non
 def served(**options: Any) -> Iterator[FakeService]:
     with FakeService(**options) as service:
         yield service
+
+
+async def until(true: Callable[[], Any]) -> None:
+    """Wait for a condition; the ceiling is only for a broken program."""
+    async with asyncio.timeout(60):
+        while not true():
+            await asyncio.sleep(0.005)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from anymedia.policy import Budget
 from anymedia.requests import Continuation, StoredFile
+from anymedia.state.sqlite import SqliteStore
 from anymedia.state.store import NewCall
 
 NOW = 1_790_000_000.0
@@ -47,3 +51,17 @@ def continuation(continuation_id: str, **changes: Any) -> Continuation:
         "expires_at": NOW + 2 * DAY,
     }
     return Continuation(**(fields | changes))
+
+
+@contextlib.contextmanager
+def opened(path: Path, busy_seconds: float = 30.0) -> Iterator[SqliteStore]:
+    store = SqliteStore(path, busy_seconds=busy_seconds)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def fill(store: SqliteStore, call_id: str = "call_1") -> None:
+    lease = store.open_call(new_call(call_id), Budget(), owner="me", lease_seconds=60)
+    store.advance(lease, "submitted", now=NOW, job={"id": "17"}, secret={"url": "https://media.example/?signature=hush"})

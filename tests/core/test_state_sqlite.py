@@ -8,16 +8,14 @@ import shutil
 import sqlite3
 import stat
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from state_samples import NOW, continuation, new_call
+from state_samples import NOW, fill, new_call, opened
 
 from anymedia.policy import Budget
-from anymedia.state.errors import StateBusy, StateDamaged, StateError, StateNotWritable, StateTooNew
+from anymedia.state.errors import StateBusy, StateDamaged, StateNotWritable, StateTooNew
 from anymedia.state.sqlite import SqliteStore
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and forks are POSIX")
@@ -26,20 +24,6 @@ posix = pytest.mark.skipif(os.name != "posix", reason="modes and forks are POSIX
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "anymedia" / "journal.db"
-
-
-@contextlib.contextmanager
-def opened(path: Path, busy_seconds: float = 30.0) -> Iterator[SqliteStore]:
-    store = SqliteStore(path, busy_seconds=busy_seconds)
-    try:
-        yield store
-    finally:
-        store.close()
-
-
-def fill(store: SqliteStore, call_id: str = "call_1") -> None:
-    lease = store.open_call(new_call(call_id), Budget(), owner="me", lease_seconds=60)
-    store.advance(lease, "submitted", now=NOW, job={"id": "17"}, secret={"url": "https://media.example/?signature=hush"})
 
 
 def mode(path: Path) -> int:
@@ -280,136 +264,3 @@ def test_an_exception_in_the_middle_undoes_everything(path: Path) -> None:
             raise KeyboardInterrupt
         assert store.spend().calls == 1
         fill(store, "call_2")
-
-
-def in_threads(count: int, work: Callable[[int], None]) -> None:
-    failures: list[BaseException] = []
-
-    def run(i: int) -> None:
-        try:
-            work(i)
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=run, args=(i,)) for i in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
-
-
-def test_many_threads_write_without_an_error_or_a_lost_row(path: Path) -> None:
-    def write(i: int) -> None:
-        for j in range(10):
-            fill(store, f"call_{i}_{j}")
-
-    with opened(path) as store:
-        in_threads(12, write)
-        assert len(store.calls()) == 120
-        assert store.spend().calls == 120
-
-
-def test_many_that_make_the_same_journal_at_once_all_get_it(tmp_path: Path) -> None:
-    for turn in range(8):
-        path, barrier = tmp_path / str(turn) / "journal.db", threading.Barrier(12)
-
-        def make(i: int, path: Path = path, barrier: threading.Barrier = barrier) -> None:
-            barrier.wait(10)
-            with opened(path) as store:
-                fill(store, f"call_{i}")
-
-        in_threads(12, make)
-        with opened(path) as store:
-            assert len(store.calls()) == 12
-
-
-def test_threads_that_ended_leave_no_connection_behind(path: Path) -> None:
-    with opened(path) as store:
-        for i in range(30):
-            in_threads(1, lambda _, i=i: fill(store, f"call_{i}"))  # type: ignore[misc]
-        assert len(store._database._connections) <= 2
-
-
-def test_closing_closes_the_connections_of_all_threads(path: Path) -> None:
-    store = SqliteStore(path)
-    met, leave = threading.Event(), threading.Event()
-
-    def stay() -> None:
-        store.get("call_1")
-        met.set()
-        leave.wait(10)
-
-    thread = threading.Thread(target=stay)
-    thread.start()
-    met.wait(10)
-    connections = list(store._database._connections.values())
-    assert len(connections) == 2
-    store.close()
-    leave.set()
-    thread.join()
-    for connection in connections:
-        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
-            connection.execute("SELECT 1")
-    with pytest.raises(StateError, match="closed"):
-        in_this_thread = store.get("call_1")
-        assert in_this_thread is None
-
-
-@posix
-def test_a_forked_child_uses_connections_of_its_own(path: Path) -> None:
-    with opened(path) as store:
-        fill(store)
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                fill(store, "from_the_child")
-                store.close()
-                status = 0
-            finally:
-                os._exit(status)
-        assert os.waitpid(child, 0)[1] == 0
-        fill(store, "from_the_parent")
-        assert {r.id for r in store.calls()} == {"call_1", "from_the_child", "from_the_parent"}
-
-
-def test_a_path_may_be_text(tmp_path: Path) -> None:
-    store = SqliteStore(str(tmp_path / "journal.db"))
-    store.save_continuation(continuation("veo_vid_1"))
-    store.close()
-    assert store.path == tmp_path / "journal.db"
-
-
-def hog(path: Path, going: threading.Event, turns: list[float]) -> None:
-    """Write without a pause, each time for as long as a slow disk takes."""
-    store = SqliteStore(path)
-    lease = store.open_call(new_call("hog"), Budget(), owner="hog", lease_seconds=1)
-    lease = store.renew(lease, lease_seconds=1, now=NOW)
-    while going.is_set():
-        with store._database.writing() as connection:
-            connection.execute("UPDATE calls SET updated_at = updated_at + 1 WHERE id = 'hog'")
-            time.sleep(0.03)
-        turns.append(time.monotonic())
-    store.close()
-
-
-def test_a_writer_without_a_pause_does_not_keep_the_others_out(tmp_path: Path) -> None:
-    path = tmp_path / "journal.db"
-    going, turns = threading.Event(), list[float]()
-    going.set()
-    store = SqliteStore(path)
-    thread = threading.Thread(target=hog, args=(path, going, turns))
-    thread.start()
-    try:
-        while not turns:
-            time.sleep(0.01)
-        before = len(turns)
-        for i in range(20):
-            store.open_call(new_call(f"call_{i}"), Budget(), owner="me", lease_seconds=1)
-        waited = len(turns) - before
-    finally:
-        going.clear()
-        thread.join()
-        store.close()
-    assert waited <= 3 * 20  # its turn came each time; without an order it waits for hundreds
