@@ -70,6 +70,7 @@ async def all_backends(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
         grok_server.GrokServer() as grok,
         openrouter_server.OpenRouterServer(links="signed") as openrouter,
     ):
+        own = {"api_key": "GOOGLE_API_KEY"}  # without it, the place alone would mean the application default credentials
         place = {"mode": "agent_platform", "project": google_server.PROJECT, "location": google_server.LOCATION}
         old = {name: {"like": name} for name in ("imagen-4.0-generate-001", "imagen-3.0-capability-001")}
         instances = [
@@ -78,7 +79,7 @@ async def all_backends(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
                 name="mygpu", plugin="openai", service="compatible", base_url=gpu.base_url, models={"wan-2.2": {"like": "sora-2"}}
             ),
             InstanceSettings(name="google", plugin="google", service="gemini", base_url=google.url),
-            InstanceSettings(name="cloud", plugin="google", service="agent_platform", base_url=google.url, options=place),
+            InstanceSettings(name="cloud", plugin="google", service="agent_platform", base_url=google.url, options=place, credentials=own),
             InstanceSettings(name="imagen", plugin="google", service="compatible", base_url=imagen.url, options=place, models=old),
             InstanceSettings(name="grok", plugin="grok", base_url=grok.base_url, options={"grpc_host": grok.host}),
             InstanceSettings(name="openrouter", plugin="openrouter", base_url=openrouter.base_url),

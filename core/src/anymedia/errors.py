@@ -2,7 +2,7 @@
 
     MediaError                          .code .fix .retry .charged .to_json()
     |-- RequestError                    the caller can fix it; nothing was spent
-    |   |-- InvalidRequest (.problems)  UnknownBackend  UnknownModel  UnknownContinuation  UnknownJob
+    |   |-- InvalidRequest (.problems)  UnknownBackend  UnknownModel  UnknownContinuation  UnknownJob  JobCancelled
     |   `-- UnsupportedOperation  UnsupportedInput  ModelRetired  BudgetExceeded  NoBackendAvailable  SettingsError
     |-- PluginError                     the plugin's author must fix it
     |   `-- DuplicateBackend  PluginLoadError  PluginContractError
@@ -33,6 +33,7 @@ __all__ = [
     "Delivery",
     "DuplicateBackend",
     "InvalidRequest",
+    "JobCancelled",
     "MediaError",
     "ModelRetired",
     "NoBackendAvailable",
@@ -186,6 +187,12 @@ class UnknownJob(RequestError):
     """The journal has no such job."""
 
     code = "unknown_job"
+
+
+class JobCancelled(RequestError):
+    """The job was cancelled, by whoever holds its id; ``charged`` says whether the provider may charge it all the same."""
+
+    code = "cancelled"
 
 
 class UnsupportedOperation(RequestError):

@@ -11,17 +11,11 @@ from ..errors import Charged, MediaError
 from ..redaction import clean_text
 from .fixes import fix_of
 
-__all__ = ["Cancelled", "Internal", "error_answer", "internal", "job_answer", "plain", "plan_answer", "result_answer", "several_answer"]
+__all__ = ["Internal", "error_answer", "internal", "job_answer", "plain", "plan_answer", "result_answer", "several_answer"]
 
 #: How much is quoted of a text that may be a provider's, in characters.
 _LONGEST = 1000
 _MOST_ITEMS = 200
-
-
-class Cancelled(MediaError):
-    """The job was cancelled, by whoever holds its id."""
-
-    code = "cancelled"
 
 
 class Internal(MediaError):

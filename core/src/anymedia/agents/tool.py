@@ -24,6 +24,7 @@ from ..errors import (
     AuthenticationFailed,
     BackendUnavailable,
     InvalidRequest,
+    JobCancelled,
     MediaError,
     ModelRetired,
     NoBackendAvailable,
@@ -42,7 +43,7 @@ from ..requests import Reference
 from ..router import Progress, Router
 from ..running.records import error_from_json
 from .aliases import Call, Order, flat, read_order
-from .answers import Cancelled, error_answer, internal, job_answer, plan_answer, result_answer
+from .answers import error_answer, internal, job_answer, plan_answer, result_answer
 from .fixes import as_written
 from .places import Place, place_fields
 from .several import Purse, run_several
@@ -150,7 +151,7 @@ class MediaTool:
         except asyncio.CancelledError:
             if _cancelled_ourselves():
                 raise
-            return error_answer(Cancelled("the job was cancelled", job_id=job_id))
+            return error_answer(JobCancelled("the job was cancelled", job_id=job_id))
         except Exception as error:  # noqa: BLE001 - an agent gets an answer, whatever broke
             return error_answer(internal(error, job_id=str(job_id)[:100]))
 
@@ -225,7 +226,7 @@ class MediaTool:
         except asyncio.CancelledError:
             if _cancelled_ourselves():
                 raise
-            return error_answer(Cancelled("the job was cancelled before it was done", job_id=job_id))
+            return error_answer(JobCancelled("the job was cancelled before it was done", job_id=job_id))
         except Exception as error:  # noqa: BLE001 - an agent gets an answer, whatever broke
             return error_answer(internal(error, charged="no" if job_id is None else "unknown", job_id=job_id))
 

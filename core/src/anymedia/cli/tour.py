@@ -35,7 +35,11 @@ def tour(folder: str, force: bool, as_json: bool, quiet: bool) -> None:
     _check_folder(target, force)
     page = target.resolve() / _PAGE
     page.write_text(UNFINISHED, encoding="utf-8")  # should it be broken off, the next tour knows these files for a tour's
-    steps, skipped = asyncio.run(_make(console, target))
+    try:
+        steps, skipped = asyncio.run(_make(console, target))
+    finally:
+        if not any((target / name).exists() for name in NAMES):
+            page.unlink()  # nothing was made
     page.write_text(make_page(steps, skipped, target), encoding="utf-8")
     if as_json:
         console.document(_document(page, steps, skipped))

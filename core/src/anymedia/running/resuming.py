@@ -15,8 +15,8 @@ from ..errors import (
     BackendTimeout,
     BackendUnavailable,
     BadBackendResponse,
+    JobCancelled,
     MediaError,
-    RequestError,
     SubmissionUnknown,
     UnknownBackend,
     UnknownJob,
@@ -87,9 +87,11 @@ def _ended(record: CallRecord) -> CallRecord:
     return record
 
 
-def was_cancelled(record: CallRecord) -> RequestError:
+def was_cancelled(record: CallRecord) -> JobCancelled:
     """Return the error for a job that somebody has cancelled."""
-    return RequestError(f"{record.id} was cancelled", fix="make the request anew", job_id=record.id)
+    error = JobCancelled(f"{record.id} was cancelled", fix="make the request anew", job_id=record.id)
+    error.charged = (record.error or {}).get("charged", "no")
+    return error
 
 
 def _row(engine: Engine, record: CallRecord) -> ModelRow | None:
