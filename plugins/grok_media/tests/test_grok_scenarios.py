@@ -48,7 +48,7 @@ async def test_continuing_an_image_with_another_picture_needs_no_mask_and_loses_
     hat.write_bytes(image(64, 64, tint=5))
     await ask(router, tmp_path, prompt="with that hat", continue_from=first.continuation_id, input_image_paths=[str(hat)])
     sent = [base64.b64decode(content.image_url.partition(",")[2]) for content in fake.last("GenerateImage").images]
-    assert sent == [first.path.read_bytes(), hat.read_bytes()]
+    assert sent == [hat.read_bytes(), first.path.read_bytes()]
 
 
 async def test_a_mask_for_grok_is_refused_and_nothing_is_sent(router: Router, fake: GrokServer, tmp_path: Path) -> None:

@@ -18,10 +18,18 @@ from wire.media_bytes import image
 from wire.openai_server import KEY, OpenAIServer
 from wire.openai_videos import Videos
 
-from anymedia.errors import BackendTimeout, ContentRefused, ModelRetired, SubmissionUnknown, UnknownContinuation, UnsupportedInput
+from anymedia.errors import (
+    BackendTimeout,
+    ContentRefused,
+    ModelRetired,
+    SubmissionUnknown,
+    UnknownContinuation,
+    UnsupportedInput,
+    UnsupportedOperation,
+)
 from anymedia.policy import Policy
 from anymedia.registry import discover
-from anymedia.requests import GenerateVideo, Reference
+from anymedia.requests import GenerateImage, GenerateVideo, Reference
 from anymedia.router import Router
 from anymedia.settings import InstanceSettings, Settings
 
@@ -230,6 +238,16 @@ async def test_multi_turn_goes_on_in_the_providers_conversation(router: Router, 
     one_more = await router.generate_image(prompt="and rain", continue_from=second.continuation_id, output=tmp_path / "c.png")
     assert fake.last("POST").json()["previous_response_id"] != posts[1].json()["previous_response_id"]
     assert len({first.continuation_id, second.continuation_id, one_more.continuation_id}) == 3
+
+
+async def test_a_turn_of_a_conversation_makes_one_image_and_that_is_planned(router: Router, fake: OpenAIServer) -> None:
+    request = GenerateImage(prompt="a boat", n=3, extra_params={"responses": True})
+    plan = router.plan(request, backend="openai")
+    assert [getattr(call.request, "n", None) for call in plan.calls] == [1]
+    assert [(a.field, a.kind, a.asked, a.sent) for a in plan.adjustments] == [("n", "snapped", 3, 1)]
+    with pytest.raises(UnsupportedOperation, match="strict"):
+        router.plan(request, backend="openai", policy=Policy(strict=True))
+    assert fake.received == []
 
 
 async def test_an_image_without_a_conversation_is_continued_by_editing_its_file(router: Router, fake: OpenAIServer, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def _fit_format(draft: Draft, policy: Policy) -> None:
 
 def _fit_count(draft: Draft) -> None:
     """Make as many calls as it takes; n is the number asked for in each of them."""
-    asked = draft.get("n")
+    asked = draft.get("n") or 1
     option = draft.option("n")
     most = int(option.max) if isinstance(option, Range) else max(getattr(option, "one_of", (1,)))
     if asked <= most:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..capabilities import Choice, Rule
+from ..capabilities import Choice, Range, Rule
 from ..fields import is_set
 from .draft import Draft, roles_of
 
@@ -101,12 +101,21 @@ def _give_way(draft: Draft, rule: Rule, key: str, condition: Any, forbidden: boo
 
 def _other_value(draft: Draft, key: str, condition: Any) -> Any:
     option = draft.option(key)
+    if isinstance(option, Range) and isinstance(condition, Range):
+        return _beside(option, condition, draft.get(key))
     if not isinstance(option, Choice) or isinstance(condition, bool):
         return None
     left = [v for v in option.one_of if not (v in condition if isinstance(condition, tuple) else condition.takes(v))]
     if not left:
         return None
     return Choice(one_of=tuple(left)).nearest(draft.get(key)) or left[0]
+
+
+def _beside(option: Range, forbidden: Range, value: Any) -> Any:
+    """Return the nearest number that an option has outside a forbidden range; None where the range leaves none."""
+    step = option.step or 0.0
+    near = [type(value)(v) for v in (forbidden.min - step, forbidden.max + step) if step and option.takes(type(value)(v))]
+    return min(near, key=lambda v: abs(v - value), default=None)
 
 
 def _required_value(draft: Draft, key: str, condition: Any, value: Any) -> Any:

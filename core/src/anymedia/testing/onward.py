@@ -16,7 +16,7 @@ from .cases import Case
 from .harness import Bench, run
 from .making import MakingRules
 from .rules import rule
-from .shapes import mask_for, minimal_fields
+from .shapes import beside_continued, mask_for, minimal_fields
 
 __all__ = ["OnwardRules"]
 
@@ -71,7 +71,8 @@ class OnwardRules(MakingRules):
         """If this fails: let each Piece carry ContinuationData, and send ``request.continue_from`` on."""
         with self.bench(case) as bench:
             one, two = run(self._handles(bench, case))
-            self._differ(bench, case, {"continue_from": one}, {"continue_from": two})
+            beside = beside_continued(case.shape)
+            self._differ(bench, case, {"continue_from": one, **beside}, {"continue_from": two, **beside})
 
     async def _handles(self, bench: Bench, case: Case) -> tuple[Continuation, Continuation]:
         """Make two different things, and return a handle to each."""

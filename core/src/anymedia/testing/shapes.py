@@ -26,7 +26,7 @@ from ..media import Image, Video
 from ..requests import KINDS, Mask, Operation, Reference
 from .samples import half_mask, picture, video
 
-__all__ = ["Shape", "alive", "foreign_options", "inputs_of", "minimal_fields", "required_along", "shapes", "two_values"]
+__all__ = ["Shape", "alive", "beside_continued", "foreign_options", "inputs_of", "minimal_fields", "required_along", "shapes", "two_values"]
 
 #: Pixels an edge of the pictures that are sent and asked for, where the row lets them be that small.
 _EDGE = 256
@@ -135,6 +135,17 @@ def references_for(rule: ReferencesRule, seed: int, role: str | None = None) -> 
         kind = inner.types[0] if inner.types else None
         made.append(Reference(image=image_for(inner, seed + i), role=name, type=kind))  # type: ignore[arg-type]
     return tuple(made)
+
+
+def beside_continued(shape: Shape) -> dict[str, Any]:
+    """Return references that leave a continued image its place, where a row takes one source only: it is a source itself."""
+    rule = shape.row.inputs.get("references")
+    if shape.operation != "edit_with_references" or not isinstance(rule, ReferencesRule):
+        return {}
+    source, other = rule.roles.get("source"), next((name for name in rule.roles if name != "source"), None)
+    if source is None or source.count[1] > 1 or other is None:
+        return {}
+    return {"references": references_for(rule, 1, other)}
 
 
 def mask_for(rule: MaskRule, source: Image | None, *, left: bool = True, mode: str | None = None) -> Mask:
