@@ -40,7 +40,12 @@ def test_a_deadline_leaves_a_job_that_can_be_resumed(process, submits):
 def test_ctrl_c_leaves_the_job_running_and_names_it(environment, work, process, submits, as_json):
     words = ["video", "slow waves", "-b", "demo", "-o", "waves.mp4", *(["--json"] if as_json else [])]
     child = subprocess.Popen(
-        [sys.executable, "-m", "anymedia", *words], env=environment, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "anymedia", *words],
+        env=environment,
+        cwd=work,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=_interruptible,
     )
     _wait_for(lambda: any(job["state"] == "running" for job in process("jobs", "list", "--json").json["jobs"]))
     child.send_signal(signal.SIGINT)
@@ -65,6 +70,7 @@ def test_ctrl_c_in_the_middle_of_a_submit_says_that_the_outcome_is_open(environm
         cwd=work,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=_interruptible,
     )
     _wait_for(lambda: submits() == ["generate_image stuck"])
     child.send_signal(signal.SIGINT)
@@ -74,6 +80,10 @@ def test_ctrl_c_in_the_middle_of_a_submit_says_that_the_outcome_is_open(environm
     assert job["state"] == "unknown"
     assert job["id"] in err.decode()
     assert "charged: unknown" in err.decode()
+
+
+def _interruptible():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell starts what runs in the background with it ignored
 
 
 def _wait_for(true, seconds=30):
