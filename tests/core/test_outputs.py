@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -11,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anymedia.errors import InvalidRequest
+from anymedia.transfer import paths
 from anymedia.transfer.names import name_problem
 from anymedia.transfer.paths import OutputTarget, plan_output
+from anymedia.transfer.walk import Directory
 from anymedia.transfer.writing import Writer
 
 GOOD = b"good bytes"
@@ -145,3 +148,38 @@ def test_a_name_is_made_up_only_where_none_was_given(tmp_path: Path) -> None:
 
     assert plan_output(tmp_path / "x.png", default_stem=never, suffix=".png").stem == "x"
     assert plan_output(tmp_path, default_stem=lambda: "made-up", suffix=".png").stem == "made-up"
+
+
+@posix
+def test_a_folder_is_not_tried_twice_in_a_row_unless_something_about_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    real = Directory.open
+
+    def noted(self: Directory, name: str, flags: int, mode: int = 0o600) -> int:
+        made.append(name)
+        return real(self, name, flags, mode)
+
+    monkeypatch.setattr(Directory, "open", noted)
+    first = plain_target(tmp_path).check()
+    assert len(made) == 1 and list(tmp_path.iterdir()) == []
+    assert plain_target(tmp_path).check() == first
+    assert len(made) == 1
+    tmp_path.chmod(0o750)
+    plain_target(tmp_path).check()
+    assert len(made) == 2
+    monkeypatch.setattr(paths, "_TRIED_SECONDS", 0.0)
+    plain_target(tmp_path).check()
+    assert len(made) == 3
+
+
+@posix
+def test_a_folder_that_could_not_be_written_to_is_tried_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Directory, name: str, flags: int, mode: int = 0o600) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Directory, "open", full)
+        for _ in range(2):
+            with pytest.raises(InvalidRequest, match="full disk"):
+                plain_target(tmp_path).check()
+    plain_target(tmp_path).check()

@@ -80,3 +80,16 @@ def test_a_call_that_is_not_there_cannot_be_claimed_and_its_lease_is_lost(store:
     store.release(gone)
     assert store.get("nowhere") is None
     assert store.get("\ud800") is None
+
+
+def test_a_lease_is_held_until_somebody_takes_it_over_or_the_call_is_forgotten(store: Store) -> None:
+    lease = open_call(store, lease_seconds=60)
+    assert store.holds(lease)
+    store.advance(lease, "submitting", now=NOW + 1, submits=1)
+    assert store.holds(lease)
+    taken = store.claim("call_1", owner="you", lease_seconds=60, now=NOW + 61)
+    assert taken is not None and store.holds(taken) and not store.holds(lease)
+    store.advance(taken, "failed", now=NOW + 62)
+    assert store.holds(taken)  # it ended under this very lease
+    store.forget("call_1")
+    assert not store.holds(taken)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sqlite3
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from core.routing import KEY, fake_router, until
 from anymedia import GenerateVideo, MemoryStore, SqliteStore
 from anymedia.errors import BackendTimeout, MediaError, RequestError, SubmissionUnknown
 from anymedia.running import following
+from anymedia.running.engine import new_id
 from anymedia.state.errors import StateBusy, StateNotWritable
 from anymedia.state.store import CallRecord, Lease
 
@@ -243,6 +245,23 @@ async def test_a_forked_child_does_not_take_its_parents_leases_for_its_own(monke
         pid = os.getpid()
         monkeypatch.setattr(os, "getpid", lambda: pid + 1)
         assert router._engine.owner != parents
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are POSIX")
+def test_a_forked_child_makes_ids_that_its_parent_does_not() -> None:
+    new_id("job")  # some are in store now
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(writing, " ".join(new_id("job") for _ in range(200)).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        theirs = set(told.read().split())
+    os.waitpid(child, 0)
+    ours = {new_id("job") for _ in range(200)}
+    assert len(ours) == len(theirs) == 200
+    assert all(re.fullmatch(r"job_[0-9a-f]{12}", made) for made in ours | theirs)
+    assert ours.isdisjoint(theirs)
 
 
 async def test_all_jobs_of_one_account_share_one_poll_budget() -> None:

@@ -195,3 +195,45 @@ def test_formats_know_their_suffixes() -> None:
     assert not fits_suffix(".png", "jpeg")
     assert {".jpg", ".jpeg", ".mp4", ".wav", ".tif"} <= MEDIA_SUFFIXES
     assert not {".svg", ".html", ".py", ".txt", ""} & MEDIA_SUFFIXES
+
+
+def test_what_is_on_the_disk_is_not_synced_again_and_what_came_since_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    real = os.fsync
+
+    def noted(fd: int) -> None:
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            synced.append(os.fstat(fd).st_size)
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with Writer(plain_target(tmp_path), call_id="c") as writer:
+        writer.write(b"one")
+        writer.also(".anymedia-c-0.spool")
+        writer.also(".anymedia-c-0.again")
+        assert synced == [3]
+        writer.write(b" and two")
+        writer.commit()
+    assert synced == [3, 11]
+    with Writer(plain_target(tmp_path), call_id="d") as writer:
+        writer.write(b"one")
+        writer.also(".anymedia-d-0.spool")
+        writer.restart()
+        writer.write(b"two")
+        writer.commit()
+    assert synced == [3, 11, 3, 3]
+
+
+@posix
+def test_a_temporary_name_that_is_left_is_told_and_one_that_moved_is_not(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"old")
+    with Writer(plain_target(tmp_path, overwrite=True), call_id="c") as writer:
+        writer.write(b"new")
+        assert writer.commit(keep_part=True).read_bytes() == b"new"
+    assert writer.left is None
+    assert names_in(tmp_path) == ["x.png"]
+    with Writer(plain_target(tmp_path), call_id="d") as writer:
+        writer.write(b"more")
+        named = writer.commit(keep_part=True)
+    assert writer.left == tmp_path / part_name("d", 0)
+    assert writer.left.samefile(named)

@@ -109,8 +109,8 @@ def clean_returned(value: Any) -> Any:
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:
     return {
-        "pieces": tuple(_piece(piece) for piece in outcome.pieces),
-        "warnings": tuple(clean_text(w, _NOTE) for w in outcome.warnings[:_MOST_WARNINGS]),
+        "pieces": tuple([_piece(piece) for piece in outcome.pieces]),
+        "warnings": tuple([clean_text(w, _NOTE) for w in outcome.warnings[:_MOST_WARNINGS]]),
         "request_id": _short(outcome.request_id),
         "continued_as": _short(outcome.continued_as),
         "usage": _numbers(outcome.usage, iter(range(_MOST_NUMBERS)), _DEEPEST),
@@ -135,6 +135,8 @@ def _short(text: str | None) -> str | None:
 
 def _numbers(value: Any, left: Any, deeper: int) -> Any:
     """Return usage numbers with clean names and texts; what is too deep or too much is left out."""
+    if isinstance(value, int | float):
+        return value
     if isinstance(value, Mapping):
         if not deeper:
             return {}

@@ -176,6 +176,12 @@ class OperationRow:
     note: str = ""
 
     @functools.cached_property
+    def prices_by_unit(self) -> Mapping[str, tuple[Price, ...]]:
+        """The price lines by what they are per."""
+        units = dict.fromkeys(price.per for price in self.prices)
+        return {unit: tuple(price for price in self.prices if price.per == unit) for unit in units}
+
+    @functools.cached_property
     def needed_inputs(self) -> tuple[str, ...]:
         """The inputs it does not go without."""
         return tuple(n for n, rule in self.inputs.items() if isinstance(rule, InputRule | ReferencesRule) and rule.count[0])

@@ -23,8 +23,6 @@ from .types import BackendView, Candidate, Plan, PlannedCall, Reason
 
 __all__ = ["plan"]
 
-_NOT_NAMED = (Reason(code="not_named", text="not the one asked for"),)
-
 
 def plan(
     request: Request,
@@ -59,11 +57,11 @@ def plan(
     lost: list[tuple[str, str, tuple[Reason, ...]]] = []
     for view in views:
         if selection.backends and view.name not in selection.backends:
-            lost += [(view.name, row.id, _NOT_NAMED) for row in view.matrix.models]
+            lost += view.unnamed
             continue
-        for row in view.matrix.models:
+        for row, unnamed in zip(view.matrix.models, view.unnamed, strict=True):
             if not anyone and not selection.takes(view, row):
-                lost.append((view.name, row.id, _NOT_NAMED))
+                lost.append(unnamed)
                 continue
             if kind not in row.operations:
                 lost.append((view.name, row.id, ()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..capabilities import Choice, OperationRow, Price, Range
 from ..policy import Policy
 from ..requests import Request
@@ -45,25 +47,27 @@ def _units(price: Price, draft: Draft, request: Request, n: int) -> tuple[float,
     return None
 
 
+def _holding(draft: Draft, lines: Sequence[Price]) -> Sequence[Price]:
+    """Return the price line whose conditions hold, else the one without any, else all: it may be each of them."""
+    for price in lines:
+        if price.when and all(matches(draft, key, condition) for key, condition in price.when.items()):
+            return (price,)
+    return next(((price,) for price in lines if not price.when), lines)
+
+
 def quote_call(draft: Draft, request: Request, n: int) -> Quote:
     """Add up the price lines of a row for one call."""
-    prices = draft.row.prices
-    if not prices:
+    if not draft.row.prices:
         return Quote(usd=None, basis="the matrix has no price")
     low = high = 0.0
     basis: list[str] = []
-    by_unit: dict[str, list[Price]] = {}
-    for price in prices:
-        by_unit.setdefault(price.per, []).append(price)
-    for unit, lines in by_unit.items():
-        holding = next((p for p in lines if p.when and all(matches(draft, k, c) for k, c in p.when.items())), None)
-        holding = holding or next((p for p in lines if not p.when), None)
-        chosen = lines if holding is None else [holding]
+    for unit, lines in draft.row.prices_by_unit.items():
+        chosen = _holding(draft, lines)
         units = _units(chosen[0], draft, request, n)
         if units is None:
             return Quote(usd=None, basis=f"the number of {unit}s is not known beforehand")
-        low += min(p.usd[0] for p in chosen) * units[0]
-        high += max(p.usd[1] for p in chosen) * units[1]
+        low += min([p.usd[0] for p in chosen]) * units[0]
+        high += max([p.usd[1] for p in chosen]) * units[1]
         basis.append(chosen[0].basis or f"per {unit}")
     return Quote(usd=(round(low, 6), round(high, 6)), basis="; ".join(dict.fromkeys(basis)))
 

@@ -22,6 +22,19 @@ _VARIABLES = re.compile(r"[A-Z_][A-Z0-9_]*(?: or [A-Z_][A-Z0-9_]*)*")
 
 
 @attrs.frozen(kw_only=True)
+class Reason:
+    """Why a candidate was rejected: a stable code, the field if there is one, words, and the nearest thing that works."""
+
+    code: str
+    text: str
+    field: str = ""
+    nearest: str = ""
+
+
+_NOT_NAMED = (Reason(code="not_named", text="not the one asked for"),)
+
+
+@attrs.frozen(kw_only=True)
 class BackendView:
     """One installed backend instance as the planner sees it.
 
@@ -40,6 +53,11 @@ class BackendView:
     service: str = ""
     elsewhere: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, hash=False)
 
+    @functools.cached_property
+    def unnamed(self) -> tuple[tuple[str, str, tuple[Reason, ...]], ...]:
+        """Its models, each rejected because others were named, as `Rejections` takes them."""
+        return tuple((self.name, row.id, _NOT_NAMED) for row in self.matrix.models)
+
     @property
     def lacks(self) -> str:
         """What it lacks, in words."""
@@ -56,16 +74,6 @@ def _words_of(missing: tuple[str, ...]) -> tuple[str, str]:
     names = [what for what in missing if _VARIABLES.fullmatch(what)]
     lacks = ", ".join(f"{what} is not set" if what in names else what for what in missing)
     return lacks, f"set {' and '.join(names)}" if names and len(names) == len(missing) else ""
-
-
-@attrs.frozen(kw_only=True)
-class Reason:
-    """Why a candidate was rejected: a stable code, the field if there is one, words, and the nearest thing that works."""
-
-    code: str
-    text: str
-    field: str = ""
-    nearest: str = ""
 
 
 @attrs.frozen(kw_only=True)

@@ -11,7 +11,7 @@ from ..state.rules import check_forgettable
 from ..state.store import FINAL_STATES, CallRecord, Lease
 from .engine import LEASE_SECONDS, Engine
 from .finishing import sweep
-from .following import keeping
+from .following import Held
 from .records import job_from_json
 
 __all__ = ["cancel_call", "forget_run"]
@@ -28,7 +28,7 @@ async def cancel_call(engine: Engine, row: CallRecord) -> None:
         return
     lease = _taken(engine, row)
     try:
-        async with keeping(engine, lease):
+        async with Held(engine, lease):
             row = engine.store.get(row.id) or row
             told = row.job is not None and row.outcome is None and engine.has_hook(row.backend, "cancel_job")
             if told and row.job is not None:

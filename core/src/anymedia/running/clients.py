@@ -26,11 +26,12 @@ class Clients:
     """A cache of SDK clients."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[str, str, asyncio.AbstractEventLoop, str], Any] = {}
+        self._made: dict[tuple[str, tuple[tuple[str, Secret], ...], asyncio.AbstractEventLoop, str], Any] = {}
 
     def get(self, instance: str, secrets: Mapping[str, Secret], name: str, factory: Callable[[], Any]) -> Any:
         """Return the client of an instance with these keys on the running loop, made on first use."""
-        key = (instance, digest_of(secrets), asyncio.get_running_loop(), name)  # the loop itself: a later one may have its id
+        # The secrets and the loop themselves: a later one may have the id of one that is gone.
+        key = (instance, tuple(secrets.items()), asyncio.get_running_loop(), name)
         if key not in self._made:
             self._made[key] = factory()
             quiet_loggers()  # some SDKs set their loggers' levels when they are imported

@@ -20,7 +20,7 @@ from ..state.store import CallRecord, Lease, NewCall
 from ..transfer.paths import OutputTarget, plan_output
 from .engine import LEASE_SECONDS, Engine, new_id
 from .finishing import bring_home, suffix_of
-from .following import follow, keeping
+from .following import Held, follow
 from .preparing import Loaded, load_inputs, read_protection
 from .protecting import Protection
 from .records import request_json
@@ -196,12 +196,13 @@ class Conductor:
     async def _carry_out(self, opened: _Opened) -> CallRecord:
         engine, lease, record, call = self.engine, opened.lease, opened.record, opened.call
         row = opened.plan.model_row
-        async with keeping(engine, lease, sending=True) as held:
+        async with Held(engine, lease, sending=True) as held:
             done = await submit(engine, lease, record, call.request, row, opened.loaded, self.policy, self.deadline)
             held.sent(done.lease)
             made = done.made
             outcome = await follow(engine, done.lease, done.record, row, self.deadline) if isinstance(made, Job) else made
-            return await bring_home(engine, done.lease, done.record, outcome, self.protection, self.deadline)
+            target = self._place(_suffix(opened.plan))
+            return await bring_home(engine, done.lease, done.record, outcome, self.protection, self.deadline, target)
 
     def _spare(self) -> list[Candidate]:
         """Return who may take over: other backends that honour all intent, never the last resort, nobody if one was named."""

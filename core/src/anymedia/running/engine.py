@@ -38,9 +38,20 @@ _WRITE_AGAIN = (0.2, 1.0, 3.0, 10.0)
 LEASE_SECONDS = 60.0
 
 
+#: Random bytes for ids that are still to be made, fetched from the system for many at once; a forked child fetches its own.
+_random: list[str] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_random.clear)
+
+
 def new_id(prefix: str) -> str:
     """Return ``{prefix}_{12 hex}``."""
-    return f"{prefix}_{os.urandom(6).hex()}"
+    while True:
+        try:
+            return f"{prefix}_{_random.pop()}"
+        except IndexError:
+            fresh = os.urandom(384).hex()
+            _random.extend(fresh[i : i + 12] for i in range(0, len(fresh), 12))
 
 
 @attrs.frozen(kw_only=True)

@@ -40,9 +40,17 @@ def output_target(target: Mapping[str, Any]) -> OutputTarget:
 
 
 async def bring_home(
-    engine: Engine, lease: Lease, record: CallRecord, outcome: Outcome, protection: Protection | None, deadline: float | None
+    engine: Engine,
+    lease: Lease,
+    record: CallRecord,
+    outcome: Outcome,
+    protection: Protection | None,
+    deadline: float | None,
+    target: OutputTarget | None = None,
 ) -> CallRecord:
     """Bring every piece of an outcome home and close the row, before a deadline (on the steady clock).
+
+    ``target``: where to, for who has it at hand; by default as the row says.
 
     Raises:
         MediaError: a piece cannot be had, is not what it claims, cannot be written, or did not come in time; the work
@@ -52,7 +60,7 @@ async def bring_home(
     left = None if deadline is None or here else max(0.0, deadline - engine.clock.steady())
     try:
         async with contextlib.nullcontext() if left is None else asyncio.timeout(left):
-            return await _finish(engine, lease, record, outcome, protection)
+            return await _finish(engine, lease, record, outcome, protection, target or output_target(record.target))
     except TimeoutError:
         late = BackendTimeout(f"the deadline passed before all that {record.id} made was fetched")
         raise _uncollected(late, record) from None
@@ -60,10 +68,11 @@ async def bring_home(
         raise _uncollected(error, record) from None
 
 
-async def _finish(engine: Engine, lease: Lease, record: CallRecord, outcome: Outcome, protection: Protection | None) -> CallRecord:
+async def _finish(
+    engine: Engine, lease: Lease, record: CallRecord, outcome: Outcome, protection: Protection | None, target: OutputTarget
+) -> CallRecord:
     if not outcome.pieces:
         raise BadBackendResponse(f"'{record.backend}/{record.model}' answered without any {record.target['media']}")
-    target = output_target(record.target)
     as_they_are = protection is None and not record.target["transcode_to"]
     beside = _spooled_by(record)  # by an earlier process
     with contextlib.ExitStack() as opened:
@@ -79,7 +88,8 @@ async def _finish(engine: Engine, lease: Lease, record: CallRecord, outcome: Out
         for index, piece in enumerate(outcome.pieces):
             home = await _bring_home(engine, record, piece, index, len(outcome.pieces), protection, target, written.get(index))
             files.append(await _continuable(engine, record, piece, home.file, outcome))
-            beside.add(home.part)
+            if home.part is not None:
+                beside.add(home.part)
             warnings += home.warnings
             if home.difference is not None:
                 differences.append(home.difference)
@@ -112,7 +122,7 @@ def _spooled_by(record: CallRecord) -> set[Path]:
 def _remove(paths: set[Path]) -> None:
     for path in paths:
         with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
+            os.unlink(path)  # noqa: PTH108 - half the way
 
 
 async def _spool(
@@ -186,7 +196,7 @@ def _place_of(record: CallRecord, index: int, of: int) -> tuple[int, int]:
 @attrs.frozen(kw_only=True)
 class _Home:
     file: MediaFile
-    part: Path
+    part: Path | None
     warnings: tuple[str, ...]
     difference: float | None
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Self
 
 import attrs
 
@@ -19,7 +20,7 @@ from ..state.store import CallRecord, Lease
 from .engine import LEASE_SECONDS, Engine
 from .records import cost_of, error_json, job_from_json
 
-__all__ = ["Held", "follow", "keeping", "still_running"]
+__all__ = ["Held", "follow", "still_running"]
 
 _log = logging.getLogger("anymedia")
 #: How long a job is followed when the caller sets no deadline, in seconds; it stays resumable after that.
@@ -32,12 +33,18 @@ LONGEST_LOOK, _SHORTEST_LOOK = 120.0, 1.0
 
 @attrs.define(eq=False)
 class Held:
-    """A lease that is kept alive; ``sending``: its loss breaks nothing off, for the answer on its way is paid for."""
+    """Keeps a lease alive for as long as the block runs, and gives it up at its end.
+
+    ``sending``: its loss breaks nothing off, for the answer on its way is paid for.
+
+    Raises:
+        LeaseLost: in the block, when another process has taken the call over; not while it is ``sending``.
+    """
 
     engine: Engine
     lease: Lease
-    sending: bool
-    broken: bool = False
+    sending: bool = attrs.field(default=False, kw_only=True)
+    broken: bool = attrs.field(default=False, init=False)
     _task: asyncio.Task[object] | None = attrs.field(factory=asyncio.current_task, init=False)
     _timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
 
@@ -45,7 +52,7 @@ class Held:
         """Go on under the lease that the submit ended with."""
         self.lease, self.sending = lease, False
 
-    def keep(self) -> None:
+    def _keep(self) -> None:
         """Renew it in time, from now on. A timer and no task: most calls end before it is due."""
         self._timer = asyncio.get_running_loop().call_later(LEASE_SECONDS / 3, self._renew)
 
@@ -58,41 +65,23 @@ class Held:
                 return
         except Exception as error:  # noqa: BLE001 - the call itself goes on; the fence still guards its row
             _log.warning("keeping hold of %s failed: %s", self.lease.call_id, type(error).__name__)
-        self.keep()
+        self._keep()
 
-    def regained(self) -> None:
-        """Take back the cancellation by which the loss of the lease was made known."""
-        if self._task is not None:
-            self._task.uncancel()
+    async def __aenter__(self) -> Self:
+        self._keep()
+        return self
 
-    def end(self) -> None:
-        """Renew it no more, and give it up."""
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
         try:
             self.engine.store.release(self.lease)
-        except StateError as error:
-            _log.warning("letting go of %s failed: %s", self.lease.call_id, error.code)
-
-
-@contextlib.asynccontextmanager
-async def keeping(engine: Engine, lease: Lease, *, sending: bool = False) -> AsyncIterator[Held]:
-    """Keep a lease alive for as long as the block runs, and give it up at its end.
-
-    Raises:
-        LeaseLost: in the block, when another process has taken the call over; not while it is ``sending``.
-    """
-    held = Held(engine, lease, sending)
-    held.keep()
-    try:
-        yield held
-    except asyncio.CancelledError:
-        if not held.broken:
-            raise
-        held.regained()
-        raise LeaseLost(lease.call_id) from None
-    finally:
-        held.end()
+        except StateError as failed:
+            _log.warning("letting go of %s failed: %s", self.lease.call_id, failed.code)
+        if self.broken and isinstance(error, asyncio.CancelledError):
+            if self._task is not None:
+                self._task.uncancel()  # the cancellation by which the loss was made known
+            raise LeaseLost(self.lease.call_id) from None
 
 
 def _length(record: CallRecord) -> float | None:

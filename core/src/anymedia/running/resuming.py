@@ -29,7 +29,7 @@ from ..state.errors import LeaseLost
 from ..state.store import FINAL_STATES, CallRecord, Lease
 from .engine import LEASE_SECONDS, Engine
 from .finishing import bring_home
-from .following import LONGEST_LOOK, follow, keeping
+from .following import LONGEST_LOOK, Held, follow
 from .preparing import read_protection
 from .protecting import Protection
 from .records import error_from_json, error_json, job_from_json, outcome_from_json
@@ -61,7 +61,7 @@ async def resume_call(engine: Engine, call_id: str, deadline: float | None) -> C
         lease = engine.store.claim(call_id, owner=engine.owner, lease_seconds=LEASE_SECONDS, now=engine.clock.now())
         if lease is not None:
             with contextlib.suppress(LeaseLost):  # away for too long: whoever took it over is waited for
-                async with keeping(engine, lease):
+                async with Held(engine, lease):
                     return _ended(await _take_up(engine, lease, _known(engine, call_id), deadline))
         if deadline is not None and engine.clock.steady() >= deadline:
             raise BackendTimeout(

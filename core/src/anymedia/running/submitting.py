@@ -153,8 +153,7 @@ async def _accepted(engine: Engine, lease: Lease, record: CallRecord, made: Job 
         StateError: the journal does not take it; the message names the provider's job, so that it is not lost.
     """
     try:
-        current = engine.store.get(record.id)
-        if current is None or current.fence != lease.fence:
+        if not engine.store.holds(lease):
             lease = await _taken_back(engine, record)
         if isinstance(made, Job):
             record = await engine.written(lambda: engine.advance(lease, "submitted", job=job_json(made)))

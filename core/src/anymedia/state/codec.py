@@ -17,7 +17,6 @@ from .store import CallRecord, CallState, NewCall, changed
 
 __all__ = [
     "CALL_COLUMNS",
-    "check_new_call",
     "decode_call",
     "decode_continuation",
     "dump",
@@ -25,7 +24,7 @@ __all__ = [
     "encode_continuation",
     "handed_out",
     "jsonable",
-    "own_call",
+    "own_columns",
     "own_copies",
 ]
 
@@ -47,6 +46,8 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
+#: What msgspec raises for JSON that only `json` writes (endless integers, half characters) and for what is none.
+_NOT_ORDINARY = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 _writer, _reader = msgspec.json.Encoder(), msgspec.json.Decoder()
 
 
@@ -59,7 +60,7 @@ def _round_trip(value: Any) -> tuple[bytes, Any] | None:
         text = _writer.encode(value)
         back = _reader.decode(text)
         return (text, back) if back == value else None
-    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
+    except _NOT_ORDINARY:
         return None
 
 
@@ -93,24 +94,18 @@ def _without_media(value: Any, where: str) -> tuple[str, Any]:
     return text, json.loads(text) if found is None else found[1]
 
 
-def check_new_call(call: NewCall) -> None:
-    """Refuse a call that cannot be written down as it is; see `own_call`."""
-    own_call(call)
-
-
-def own_call(call: NewCall) -> NewCall:
-    """Return a call that shares nothing with its maker, as from a file; refuse one that cannot be written down as it is.
+def own_columns(call: NewCall) -> dict[str, Any]:
+    """Return the JSON of a call so that it shares nothing with its maker, as from a file; refuse one that cannot be written down.
 
     Raises:
         PluginContractError: for bytes (or media as a data URL) in its JSON, or text that is not Unicode.
     """
-    own = {name: _without_media(getattr(call, name), f"{name} of call {call.id!r}")[1] for name in ("request", "plan", "target")}
     for name in ("id", "run", "backend", "model", "operation", "idempotency_key", "session"):
         try:
             getattr(call, name).encode()
         except (UnicodeEncodeError, AttributeError):
             raise PluginContractError(f"{name} of a call must be Unicode text") from None
-    return attrs.evolve(call, **own)
+    return {name: _without_media(getattr(call, name), f"{name} of call {call.id!r}")[1] for name in ("request", "plan", "target")}
 
 
 def encode_call(record: CallRecord) -> dict[str, Any]:
@@ -147,9 +142,11 @@ def own_copies(columns: Mapping[str, Any], call_id: str) -> dict[str, Any]:
 def handed_out(record: CallRecord, reserved_usd: float) -> CallRecord:
     """Return a copy of a store's own record that its receiver may change, with what the ledger holds for it."""
     held = {name: value for name in _JSON_COLUMNS if (value := getattr(record, name)) is not None}
-    found = _round_trip({**held, "attempts": list(record.attempts)})
-    # What only `json` can hold is plain JSON too, in memory, never on disk and from nobody else.
-    copied: dict[str, Any] = marshal.loads(marshal.dumps(held)) if found is None else found[1]  # noqa: S302
+    try:  # what has been taken in comes out the same, so there is nothing to compare
+        copied: dict[str, Any] = _reader.decode(_writer.encode(held))
+    except _NOT_ORDINARY:
+        # What only `json` can hold is plain JSON too, in memory, never on disk and from nobody else.
+        copied = marshal.loads(marshal.dumps(held))  # noqa: S302
     copied["attempts"] = tuple(copied["attempts"])
     return changed(record, reserved_usd=reserved_usd, **copied)
 

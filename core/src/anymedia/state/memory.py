@@ -12,12 +12,12 @@ from ..errors import InvalidRequest, UnknownJob
 from ..policy import Budget
 from ..requests import Continuation
 from . import ledger, rules
-from .codec import decode_continuation, encode_continuation, handed_out, own_call, own_copies
+from .codec import decode_continuation, encode_continuation, handed_out, own_columns, own_copies
 from .continuations import LRU_SIZE, Gone, Lru, is_live, unknown_continuation
 from .durations import KEEP, is_duration
 from .errors import StateError
 from .ledger import LedgerEntry
-from .store import CallRecord, CallState, Lease, NewCall, Spend
+from .store import CallRecord, CallState, Lease, NewCall, Spend, changed
 
 __all__ = ["MemoryStore"]
 
@@ -32,7 +32,11 @@ class _Row:
 class _Kept:
     number: int
     texts: tuple[str, str]
-    about: Continuation
+    id: str
+    media: str
+    checksums: frozenset[str]
+    created_at: float
+    expires_at: float | None
 
 
 def _age(row: _Row) -> tuple[float, int]:
@@ -55,13 +59,13 @@ class MemoryStore:
 
     def open_call(self, call: NewCall, budget: Budget, *, owner: str, lease_seconds: float) -> Lease:
         """Write the intent row and its reservation, if the budget allows; see `Store.open_call`."""
-        own = own_call(call)
+        own = own_columns(call)
         with self._open_lock():
             if call.id in self._ledger:
                 raise InvalidRequest(f"a call {call.id!r} has been made already")
             entry = ledger.new_entry(call)
             ledger.check_caps(call, budget, self._used)
-            record = rules.opened(own, owner=owner, lease_seconds=lease_seconds)
+            record = changed(rules.opened(call, owner=owner, lease_seconds=lease_seconds), **own)
             self._rows[call.id] = _Row(self._next(), record)
             self._runs.setdefault(call.run, []).append(call.id)
             self._ledger[call.id] = entry
@@ -70,8 +74,7 @@ class MemoryStore:
     def advance(self, lease: Lease, state: CallState, *, now: float, **changes: Any) -> CallRecord:
         """Move a call on and settle its ledger entry; see `Store.advance`."""
         with self._open_lock():
-            held = rules.check_change(self._kept(lease.call_id), lease, state, changes)
-            record = rules.advanced(held, lease, state, now=now, changes=own_copies(changes, held.id))
+            record = rules.advanced(self._kept(lease.call_id), lease, state, now=now, changes=own_copies(changes, lease.call_id))
             self._write(record)
             self._ledger[record.id] = ledger.settled(self._ledger[record.id], record)
             return self._read(record.id)
@@ -97,6 +100,12 @@ class MemoryStore:
         with self._open_lock():
             if (record := rules.released(self._kept(lease.call_id), lease)) is not None:
                 self._write(record)
+
+    def holds(self, lease: Lease) -> bool:
+        """Whether a lease is still its row's; see `Store.holds`."""
+        with self._open_lock():
+            record = self._kept(lease.call_id)
+            return record is not None and record.fence == lease.fence
 
     def get(self, call_id: str) -> CallRecord | None:
         """Return one row, or None."""
@@ -154,8 +163,11 @@ class MemoryStore:
         """Keep a continuation; the least recently used one goes when there are too many."""
         texts = encode_continuation(continuation)
         with self._open_lock():
-            about = attrs.evolve(continuation, data={}, secret={})
-            evicted = self._continuations.put(continuation.id, _Kept(self._next(), texts, about))
+            checksums = frozenset([file.sha256 for file in continuation.files])
+            kept = _Kept(
+                self._next(), texts, continuation.id, continuation.media, checksums, continuation.created_at, continuation.expires_at
+            )
+            evicted = self._continuations.put(continuation.id, kept)
             self._gone.drop(continuation.id)
             if evicted is not None:
                 self._gone.put(evicted, "evicted")
@@ -164,21 +176,21 @@ class MemoryStore:
         """Return a continuation and count it as used; see `Store.load_continuation`."""
         with self._open_lock():
             kept = self._continuations.get(continuation_id)
-            if kept is not None and is_live(kept.about.expires_at, now):
+            if kept is not None and is_live(kept.expires_at, now):
                 return decode_continuation(*kept.texts)
             if kept is not None:
                 self._continuations.drop(continuation_id)
                 self._gone.put(continuation_id, "expired")
-            live = [each.about.id for each in self._newest_first(now)]
+            live = [each.id for each in self._newest_first(now)]
             raise unknown_continuation(continuation_id, self._gone.get(continuation_id) or "unknown", live, size=self._continuations.size)
 
     def latest_continuation(self, *, media: str | None = None, now: float) -> Continuation | None:
         """Return the newest continuation (of a media kind) and count it as used."""
-        return self._first(lambda about: media is None or about.media == media, now)
+        return self._first(lambda kept: media is None or kept.media == media, now)
 
     def continuation_of_file(self, sha256: str, *, now: float) -> Continuation | None:
         """Return the newest continuation that goes on from a file with this checksum, and count it as used."""
-        return self._first(lambda about: any(file.sha256 == sha256 for file in about.files), now)
+        return self._first(lambda kept: sha256 in kept.checksums, now)
 
     def close(self) -> None:
         """End it; everything in it is gone."""
@@ -214,13 +226,13 @@ class MemoryStore:
         return sum(entry.reserved + entry.committed for entry in self._ledger.values() if window.counts(entry))
 
     def _newest_first(self, now: float) -> list[_Kept]:
-        live = (kept for kept in self._continuations.values() if is_live(kept.about.expires_at, now))
-        return sorted(live, key=lambda kept: (kept.about.created_at, kept.number), reverse=True)
+        live = (kept for kept in self._continuations.values() if is_live(kept.expires_at, now))
+        return sorted(live, key=lambda kept: (kept.created_at, kept.number), reverse=True)
 
-    def _first(self, wanted: Callable[[Continuation], bool], now: float) -> Continuation | None:
+    def _first(self, wanted: Callable[[_Kept], bool], now: float) -> Continuation | None:
         with self._open_lock():
             for kept in self._newest_first(now):
-                if wanted(kept.about):
-                    self._continuations.get(kept.about.id)
+                if wanted(kept):
+                    self._continuations.get(kept.id)
                     return decode_continuation(*kept.texts)
         return None

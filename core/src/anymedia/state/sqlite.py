@@ -15,7 +15,7 @@ from ..errors import InvalidRequest, UnknownJob
 from ..policy import Budget
 from ..requests import Continuation
 from . import ledger, rules
-from .codec import CALL_COLUMNS, check_new_call, decode_call, decode_continuation, encode_call, encode_continuation
+from .codec import CALL_COLUMNS, decode_call, decode_continuation, encode_call, encode_continuation, own_columns
 from .continuations import LRU_SIZE, Lru, is_live, unknown_continuation
 from .database import Database
 from .durations import KEEP, is_duration
@@ -54,7 +54,7 @@ class SqliteStore:
 
     def open_call(self, call: NewCall, budget: Budget, *, owner: str, lease_seconds: float) -> Lease:
         """Write the intent row and its reservation in one transaction, if the budget allows; see `Store.open_call`."""
-        check_new_call(call)
+        own_columns(call)  # refuses what cannot be written down
         entry = ledger.new_entry(call)
         record = rules.opened(call, owner=owner, lease_seconds=lease_seconds)
         with self._database.writing() as connection:
@@ -109,6 +109,11 @@ class SqliteStore:
             before = _find(connection, lease.call_id)
             if (after := rules.released(before, lease)) is not None:
                 _update(connection, before, after)
+
+    def holds(self, lease: Lease) -> bool:
+        """Whether a lease is still its row's; see `Store.holds`."""
+        with self._database.reading() as connection:
+            return connection.execute("SELECT 1 FROM calls WHERE id = ? AND fence = ?", (lease.call_id, lease.fence)).fetchone() is not None
 
     def get(self, call_id: str) -> CallRecord | None:
         """Return one row, or None."""

@@ -183,6 +183,9 @@ class Store(Protocol):
     def release(self, lease: Lease) -> None:
         """Give a lease up early, so that another process need not wait; quiet when it is lost already."""
 
+    def holds(self, lease: Lease) -> bool:
+        """Whether a lease is still its row's: nobody has taken the call over, and nobody has forgotten it."""
+
     def get(self, call_id: str) -> CallRecord | None:
         """Return one row."""
 

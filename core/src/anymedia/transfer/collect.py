@@ -41,11 +41,11 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 20.0
 
 @attrs.frozen(kw_only=True)
 class Collected:
-    """A collected file, the format its bytes have, its temporary name's path, and sentences for the caller."""
+    """A collected file, the format its bytes have, the temporary name that was left it, and sentences for the caller."""
 
     file: MediaFile
     format: str
-    part: Path
+    part: Path | None
     warnings: tuple[str, ...] = ()
 
 
@@ -132,14 +132,13 @@ def _finish(piece: Piece, target: OutputTarget, writer: Writer, expect: str, *, 
     seen = _recognise(piece, writer, expect)
     suffix = "" if fits_suffix(target.suffix, seen.format) else suffix_for(seen.format)
     asked, size, digest = writer.wanted, writer.size, writer.sha256
-    part = writer.path
     path = writer.commit(suffix=suffix, keep_part=keep_part)
     warnings = []
     if path.name != asked and not target.made_up:
         why = f"its bytes are {seen.format}" if suffix else "a file of that name appeared meanwhile"
         warnings.append(f"The file is named {path.name!r} and not {asked!r}: {why}.")
     file = MediaFile(path=path, mime=seen.mime, size=size, sha256=digest, width=seen.width, height=seen.height, seconds=seen.seconds)
-    return Collected(file=file, format=seen.format, part=part, warnings=tuple(warnings))
+    return Collected(file=file, format=seen.format, part=writer.left, warnings=tuple(warnings))
 
 
 @attrs.frozen
@@ -278,9 +277,13 @@ def _recognise(piece: Piece, writer: Writer, expect: str) -> Facts:
     data = piece.data if isinstance(piece.data, bytes) and writer.finished is None else None
     text = _looks_like(writer.head() if data is None else data[:512])
     raw_samples = expect == "audio" and format_of(piece.mime) == "pcm" and text is None  # they have no header to be known by
+    told = "pcm" if raw_samples else None
     try:
-        with contextlib.nullcontext(data) if data is not None else writer.reading() as source:
-            facts = sniff(source, told="pcm" if raw_samples else None)
+        if data is not None:
+            facts = sniff(data, told=told)
+        else:
+            with writer.reading() as source:
+                facts = sniff(source, told=told)
     except MediaError as error:
         raise BadBackendResponse(f"What came back is no {expect}: {text or clean_text(error.message)}.") from None
     if facts.kind != expect:

@@ -103,6 +103,10 @@ class Directory:
             return Directory(self.path / name, None)
         return Directory(self.path / name, os.open(name, os.O_RDONLY | os.O_DIRECTORY | _NOFOLLOW | _CLOEXEC, dir_fd=self.fd))
 
+    def facts(self) -> os.stat_result:
+        """Return the facts about the folder itself."""
+        return os.fstat(self.fd) if self.fd is not None else self.path.stat()
+
     def lstat(self, name: str) -> os.stat_result:
         """Return the facts about a name itself, no link followed."""
         return os.stat(self._at(name), dir_fd=self.fd, follow_symlinks=False)

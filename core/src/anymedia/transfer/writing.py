@@ -60,6 +60,7 @@ class Writer:
     Attributes:
         size: bytes written so far (more than 0 after opening: a dead call's download was taken up).
         finished: the dead call had come as far as naming the file; nothing is left to write.
+        left: the path of the temporary name that `commit` has left; None where it left none.
     """
 
     def __init__(self, target: OutputTarget, *, call_id: str, index: int = 0, of: int = 1) -> None:
@@ -69,8 +70,11 @@ class Writer:
         self._fd = -1
         self._device = 0
         self._hash = hashlib.sha256()
+        self._durable = -1  # so many bytes are known to be on the disk
+        self._syncing = 0.0  # seconds that took
         self.size = 0
         self.finished: str | None = None
+        self.left: Path | None = None
 
     @property
     def is_quick(self) -> bool:
@@ -213,7 +217,7 @@ class Writer:
             MediaError: the disk does not take it.
         """
         try:
-            os.fsync(self._fd)  # before anybody writes down that it is here
+            self._sync()  # before anybody writes down that it is here
             try:
                 self._link_or_copy(name)
             except FileExistsError:  # of an earlier try at this very call
@@ -223,6 +227,13 @@ class Writer:
         except OSError as error:
             raise self._failed(error) from None
         return self._opened.path / name
+
+    def _sync(self) -> None:
+        if self._durable != self.size:
+            begun = time.perf_counter()
+            os.fsync(self._fd)
+            self._durable = self.size
+            self._syncing += time.perf_counter() - begun
 
     def _link_or_copy(self, name: str) -> None:
         try:
@@ -244,13 +255,13 @@ class Writer:
             raise RuntimeError("a file that has its final name is not written to")
         os.ftruncate(self._fd, 0)
         os.lseek(self._fd, 0, os.SEEK_SET)
-        self._hash, self.size = hashlib.sha256(), 0
+        self._hash, self.size, self._durable = hashlib.sha256(), 0, -1
 
     def commit(self, *, suffix: str = "", keep_part: bool = False) -> Path:
         """Make it durable and give it its name, counted up where that is taken meanwhile; return its path.
 
-        With ``keep_part`` the temporary name stays, for the caller to remove once it is written down that the file is
-        there: whoever takes the call up before that finds the file by it, and makes no second one.
+        With ``keep_part`` the temporary name stays (as ``left``), for the caller to remove once it is written down that the file
+        is there: whoever takes the call up before that finds the file by it, and makes no second one.
 
         What was paid for is never lost to a name clash, so a file that exists is an error only beforehand
         (`OutputTarget.check`).
@@ -259,32 +270,34 @@ class Writer:
             MediaError: the disk does not take it.
         """
         try:
+            self._sync()
             begun = time.perf_counter()
-            os.fsync(self._fd)
             if hasattr(os, "fchmod"):
                 os.fchmod(self._fd, 0o666 & ~_umask() if self._target.mode is None else self._target.mode)
-            name = self.finished or self._name_it(suffix)
-            if not keep_part:
+            name, left = (self.finished, True) if self.finished else self._name_it(suffix)
+            if left and not keep_part:
                 self._opened.unlink(self._part)
             self._opened.sync()
             if self.size <= pace.SMALL:
-                pace.note(self._device, time.perf_counter() - begun)
+                pace.note(self._device, self._syncing + time.perf_counter() - begun)
         except OSError as error:
             raise self._failed(error) from None
         path = self._opened.path / name
+        self.left = self.path if left and keep_part else None
         self._close()
         return path
 
-    def _name_it(self, suffix: str) -> str:
+    def _name_it(self, suffix: str) -> tuple[str, bool]:
+        """Give the temporary a name; return that, and whether the temporary's own is still there."""
         names = self._target.names(self._index, self._of, suffix=suffix)
         if self._target.overwrite and not self._target.made_up and not suffix:
             name = self._target_name_for_overwriting()
             if name is not None:
                 self._opened.replace(self._part, name)
-                return self._verified(name)
+                return self._verified(name), False
         for _, name in zip(range(_MOST_NAMES), names, strict=False):
             if self._give(name):
-                return self._verified(name)
+                return self._verified(name), True
         raise OSError(errno.EEXIST, "no free name")
 
     def _target_name_for_overwriting(self) -> str | None:
