@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from state_samples import DAY, NOW, continuation
+from state_calls import bring, open_call
+from state_samples import DAY, NOW, continuation, new_call
 
 from anymedia.errors import PluginContractError, UnknownContinuation
 from anymedia.requests import Continuation, StoredFile
 from anymedia.state.codec import decode_continuation, encode_continuation
 from anymedia.state.continuations import Lru
+from anymedia.state.errors import LeaseLost
 from anymedia.state.memory import MemoryStore
 from anymedia.state.sqlite import SqliteStore
 from anymedia.state.store import Store
@@ -228,3 +230,22 @@ def test_the_secret_of_an_expired_continuation_leaves_the_file(tmp_path: Path) -
         store.load_continuation("old", now=NOW + 40 * DAY)
     store.close()
     assert b"hush" not in path.read_bytes()
+
+
+def test_what_a_call_goes_on_with_is_kept_with_its_end_or_not_at_all(store: Store) -> None:
+    lease = open_call(store)
+    bring(store, lease, "collecting")
+    secret = {"key": b"bytes"}
+    with pytest.raises(PluginContractError):
+        store.advance(lease, "done", now=NOW, continuations=[continuation("a"), continuation("b", secret=secret)])
+    record = store.get("call_1")
+    assert record is not None and record.state == "collecting"
+    assert store.latest_continuation(now=NOW) is None
+    store.advance(lease, "done", now=NOW, continuations=[continuation("a"), continuation("b")])
+    assert [store.load_continuation(name, now=NOW).id for name in "ab"] == ["a", "b"]
+    late = open_call(store, new_call("call_2"))
+    assert store.claim("call_2", owner="you", lease_seconds=60, now=NOW + 61) is not None
+    with pytest.raises(LeaseLost):
+        store.advance(late, "failed", now=NOW + 62, continuations=[continuation("c")])
+    with pytest.raises(UnknownContinuation):
+        store.load_continuation("c", now=NOW)

@@ -143,11 +143,18 @@ class Journal(RuleBasedStateMachine):
             changes["job"] = None
         if charged is not None:
             changes["error"] = {"code": "backend_error", "charged": charged}
-        found = self.both(lambda store: store.advance(lease, state, now=self.now, **changes))
+        onward = [continuation(f"veo_vid_{self.saved + 1}", created_at=self.now, expires_at=self.now + DAY)] if state == "done" else []
+        found = self.both(lambda store: store.advance(lease, state, now=self.now, continuations=onward, **changes))
         holds = not known.forgotten and known.fence == lease.fence
         if isinstance(found, tuple):
             assert found[0] is IllegalTransition if holds else found[0] is LeaseLost
+            for each in onward:  # a change that is refused keeps nothing
+                refused = self.both(lambda store, name=each.id: store.load_continuation(name, now=self.now))
+                assert isinstance(refused, tuple) and refused[0] is UnknownContinuation
             return
+        self.saved += len(onward)
+        for each in onward:
+            assert self.both(lambda store, name=each.id: store.load_continuation(name, now=self.now)) == each
         assert holds and before is not None and state in TRANSITIONS[before]
         known.job = f"job-{lease.call_id}" if job == "new" else known.job
         assert known.job is not None or state not in {"submitted", "running"}

@@ -11,6 +11,7 @@ from core.routing import KEY, fake_router, fake_settings, until
 from anymedia import MemoryStore, SqliteStore
 from anymedia.errors import MediaError
 from anymedia.state.errors import StateNotWritable
+from anymedia.state.store import CallRecord, CallState, Lease
 
 pytestmark = pytest.mark.anyio
 
@@ -50,14 +51,14 @@ async def test_a_second_picture_that_cannot_be_written_does_not_make_the_first_a
 
 
 @pytest.mark.parametrize("kind", ["image", "video"])
-async def test_a_continuation_that_cannot_be_saved_leaves_one_file_and_a_row_to_resume(tmp_path: Path, kind: str) -> None:
+async def test_a_row_that_cannot_be_closed_leaves_one_file_no_continuation_and_a_row_to_resume(tmp_path: Path, kind: str) -> None:
     class Forgetful(MemoryStore):
         fail = True
 
-        def save_continuation(self, continuation: Any) -> None:
-            if self.fail:
+        def advance(self, lease: Lease, state: CallState, **changes: Any) -> CallRecord:
+            if state == "done" and self.fail:
                 raise StateNotWritable("The journal cannot grow: the disk is full.", charged="yes")
-            super().save_continuation(continuation)
+            return super().advance(lease, state, **changes)
 
     with FakeService(looks=0) as service:
         store = Forgetful()
@@ -67,6 +68,7 @@ async def test_a_continuation_that_cannot_be_saved_leaves_one_file_and_a_row_to_
             name = "a.png" if kind == "image" else "a.mp4"
             with pytest.raises(StateNotWritable, match="jobs resume"):
                 await make(prompt="a fox", output=tmp_path / "out" / name if (tmp_path / "out").mkdir() is None else "")
+            assert store.latest_continuation(now=0.0) is None
             store.fail = False
             result = await router.resume(router.jobs()[0].id)
             assert result.path == tmp_path / "out" / name
@@ -79,10 +81,10 @@ async def test_a_named_file_that_was_moved_away_before_the_row_was_closed_is_nev
     class Forgetful(MemoryStore):
         fail = True
 
-        def save_continuation(self, continuation: Any) -> None:
-            if self.fail:
+        def advance(self, lease: Lease, state: CallState, **changes: Any) -> CallRecord:
+            if state == "done" and self.fail:
                 raise StateNotWritable("full", charged="yes")
-            super().save_continuation(continuation)
+            return super().advance(lease, state, **changes)
 
     (tmp_path / "out").mkdir()
     with FakeService(looks=0) as service:

@@ -84,10 +84,13 @@ async def _finish(
 
         spooled, written, record = await (keep() if _is_small(outcome) else unbroken(keep()))  # a small one never waits in between
         beside |= {path for path, _ in spooled.values()}
-        files, warnings, differences = [], list(outcome.warnings), []
+        files, onward, warnings, differences = [], [], list(outcome.warnings), []
         for index, piece in enumerate(outcome.pieces):
             home = await _bring_home(engine, record, piece, index, len(outcome.pieces), protection, target, written.get(index))
-            files.append(await _continuable(engine, record, piece, home.file, outcome))
+            file, continuation = _continuable(engine, record, piece, home.file)
+            files.append(file)
+            if continuation is not None:
+                onward.append(continuation)
             if home.part is not None:
                 beside.add(home.part)
             warnings += home.warnings
@@ -103,7 +106,7 @@ async def _finish(
         "texts": [p.text for p in outcome.pieces if p.text],
         "outside_mask_difference": max(differences) if differences else None,
     }
-    record = await engine.written(lambda: engine.advance(lease, "done", result=result, cost_usd=outcome.cost_usd))
+    record = await engine.written(lambda: engine.advance(lease, "done", result=result, cost_usd=outcome.cost_usd, continuations=onward))
     _remove(beside)
     return record
 
@@ -278,21 +281,15 @@ async def _fetched(engine: Engine, record: CallRecord, piece: Piece, scratch: Pa
     return found.file.path.read_bytes()
 
 
-async def _continuable(engine: Engine, record: CallRecord, piece: Piece, file: MediaFile, outcome: Outcome) -> MediaFile:
-    """Give an image or a video a continuation id; its files are the new one and those it went on from."""
+def _continuable(engine: Engine, record: CallRecord, piece: Piece, file: MediaFile) -> tuple[MediaFile, Continuation | None]:
+    """Give an image or a video a continuation; its files are the new one and those it went on from."""
     media = record.target["media"]
     if media not in {"image", "video"}:
-        return file
+        return file, None
     onward = piece.continuation
-    new = StoredFile(
-        path=str(file.path.absolute()),
-        sha256=file.sha256,
-        mime=file.mime,
-        width=file.width,
-        height=file.height,
-        seconds=file.seconds,
-    )
-    earlier = tuple(StoredFile(**raw) for raw in record.target["earlier_files"])
+    facts = {name: getattr(file, name) for name in ("sha256", "mime", "width", "height", "seconds")}
+    new = StoredFile(path=str(file.path.absolute()), **facts)
+    earlier = tuple([StoredFile(**raw) for raw in record.target["earlier_files"]])
     continuation = Continuation(
         id=new_id(str(record.target["prefix"])),
         backend=record.backend,
@@ -304,8 +301,7 @@ async def _continuable(engine: Engine, record: CallRecord, piece: Piece, file: M
         created_at=engine.clock.now(),
         expires_at=onward.expires_at if onward else None,
     )
-    await engine.written(lambda: engine.store.save_continuation(continuation))
-    return attrs.evolve(file, continuation_id=continuation.id)
+    return attrs.evolve(file, continuation_id=continuation.id), continuation
 
 
 def _uncollected(error: MediaError, record: CallRecord) -> MediaError:

@@ -71,12 +71,17 @@ class MemoryStore:
             self._ledger[call.id] = entry
             return rules.lease_of(record)
 
-    def advance(self, lease: Lease, state: CallState, *, now: float, **changes: Any) -> CallRecord:
+    def advance(
+        self, lease: Lease, state: CallState, *, now: float, continuations: Sequence[Continuation] = (), **changes: Any
+    ) -> CallRecord:
         """Move a call on and settle its ledger entry; see `Store.advance`."""
+        encoded = [(each, encode_continuation(each)) for each in continuations]
         with self._open_lock():
             record = rules.advanced(self._kept(lease.call_id), lease, state, now=now, changes=own_copies(changes, lease.call_id))
             self._write(record)
             self._ledger[record.id] = ledger.settled(self._ledger[record.id], record)
+            for each, texts in encoded:
+                self._keep(each, texts)
             return self._read(record.id)
 
     def claim(self, call_id: str, *, owner: str, lease_seconds: float, now: float) -> Lease | None:
@@ -163,14 +168,7 @@ class MemoryStore:
         """Keep a continuation; the least recently used one goes when there are too many."""
         texts = encode_continuation(continuation)
         with self._open_lock():
-            checksums = frozenset([file.sha256 for file in continuation.files])
-            kept = _Kept(
-                self._next(), texts, continuation.id, continuation.media, checksums, continuation.created_at, continuation.expires_at
-            )
-            evicted = self._continuations.put(continuation.id, kept)
-            self._gone.drop(continuation.id)
-            if evicted is not None:
-                self._gone.put(evicted, "evicted")
+            self._keep(continuation, texts)
 
     def load_continuation(self, continuation_id: str, *, now: float) -> Continuation:
         """Return a continuation and count it as used; see `Store.load_continuation`."""
@@ -201,6 +199,14 @@ class MemoryStore:
         if self._closed:
             raise StateError("This store is closed.")
         return self._lock
+
+    def _keep(self, continuation: Continuation, texts: tuple[str, str]) -> None:
+        checksums = frozenset([file.sha256 for file in continuation.files])
+        about = (continuation.id, continuation.media, checksums, continuation.created_at, continuation.expires_at)
+        evicted = self._continuations.put(continuation.id, _Kept(self._next(), texts, *about))
+        self._gone.drop(continuation.id)
+        if evicted is not None:
+            self._gone.put(evicted, "evicted")
 
     def _next(self) -> int:
         self._number += 1

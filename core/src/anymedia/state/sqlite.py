@@ -68,8 +68,11 @@ class SqliteStore:
             )
         return rules.lease_of(record)
 
-    def advance(self, lease: Lease, state: CallState, *, now: float, **changes: Any) -> CallRecord:
+    def advance(
+        self, lease: Lease, state: CallState, *, now: float, continuations: Sequence[Continuation] = (), **changes: Any
+    ) -> CallRecord:
         """Move a call on and settle its ledger entry in one transaction; see `Store.advance`."""
+        encoded = [(each, encode_continuation(each)) for each in continuations]
         with self._database.writing(charged="unknown") as connection:
             before = _find(connection, lease.call_id)
             after = rules.advanced(before, lease, state, now=now, changes=changes)
@@ -77,7 +80,11 @@ class SqliteStore:
             entry = _entry(connection, after.id)
             if (settled := ledger.settled(entry, after)) != entry:
                 _settle(connection, settled)
-            return _read(connection, after.id)
+            for each, texts in encoded:
+                _insert(connection, each, texts)
+            found = _read(connection, after.id)
+        self._at_hand(encoded)
+        return found
 
     def claim(self, call_id: str, *, owner: str, lease_seconds: float, now: float) -> Lease | None:
         """Take a free lease; None while somebody else's lasts, or when the call has ended. See `Store.claim`."""
@@ -166,21 +173,11 @@ class SqliteStore:
         return tuple(seconds for (seconds,) in rows)
 
     def save_continuation(self, continuation: Continuation) -> None:
-        """Keep a continuation durably, and at hand in memory; long expired ones are cleared away."""
+        """Keep a continuation durably, and at hand in memory."""
         texts = encode_continuation(continuation)
-        name = continuation.id
         with self._database.writing(charged="yes") as connection:
-            _clear_expired(connection, continuation.created_at)
-            connection.execute("DELETE FROM continuation_files WHERE continuation = ?", (name,))
-            connection.execute("DELETE FROM continuations WHERE id = ?", (name,))
-            connection.execute(
-                "INSERT INTO continuations (id, media, created_at, expires_at, shown, secret) VALUES (?, ?, ?, ?, ?, ?)",
-                (name, continuation.media, continuation.created_at, continuation.expires_at, *texts),
-            )
-            files = {(file.sha256, name) for file in continuation.files}
-            connection.executemany("INSERT INTO continuation_files VALUES (?, ?)", sorted(files))
-        with self._lru_lock:
-            self._lru.put(name, texts)
+            _insert(connection, continuation, texts)
+        self._at_hand([(continuation, texts)])
 
     def load_continuation(self, continuation_id: str, *, now: float) -> Continuation:
         """Return a continuation and count it as used; see `Store.load_continuation`."""
@@ -214,6 +211,11 @@ class SqliteStore:
     def close(self) -> None:
         """Close the connections of all threads; closing again does nothing."""
         self._database.close()
+
+    def _at_hand(self, encoded: Sequence[tuple[Continuation, tuple[str, str]]]) -> None:
+        with self._lru_lock:
+            for continuation, texts in encoded:
+                self._lru.put(continuation.id, texts)
 
     def _select(self, where: str, values: tuple[object, ...]) -> list[CallRecord]:
         with self._database.reading() as connection:
@@ -265,6 +267,20 @@ def _update(connection: sqlite3.Connection, before: CallRecord | None, after: Ca
     if changed:
         columns = ", ".join(f'"{name}" = ?' for name in changed)
         connection.execute(f"UPDATE calls SET {columns} WHERE id = ?", (*changed.values(), after.id))  # noqa: S608 - our own names
+
+
+def _insert(connection: sqlite3.Connection, continuation: Continuation, texts: tuple[str, str]) -> None:
+    """Write a continuation in the place of one of its name; long expired ones are cleared away."""
+    name = continuation.id
+    _clear_expired(connection, continuation.created_at)
+    connection.execute("DELETE FROM continuation_files WHERE continuation = ?", (name,))
+    connection.execute("DELETE FROM continuations WHERE id = ?", (name,))
+    connection.execute(
+        "INSERT INTO continuations (id, media, created_at, expires_at, shown, secret) VALUES (?, ?, ?, ?, ?, ?)",
+        (name, continuation.media, continuation.created_at, continuation.expires_at, *texts),
+    )
+    files = {(file.sha256, name) for file in continuation.files}
+    connection.executemany("INSERT INTO continuation_files VALUES (?, ?)", sorted(files))
 
 
 def _entry(connection: sqlite3.Connection, call_id: str) -> LedgerEntry:

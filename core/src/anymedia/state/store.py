@@ -154,8 +154,10 @@ class Store(Protocol):
                 ``budget.allow_unknown`` is False; nothing is written.
         """
 
-    def advance(self, lease: Lease, state: CallState, *, now: float, **changes: Any) -> CallRecord:
-        """Move a call on in one durable transaction: change its state and the named columns.
+    def advance(
+        self, lease: Lease, state: CallState, *, now: float, continuations: Sequence[Continuation] = (), **changes: Any
+    ) -> CallRecord:
+        """Move a call on in one durable transaction: change its state and the named columns, and keep continuations with it.
 
         Columns: submits, attempts, job, outcome, secret, result, error, cost_usd, target, plan. Final states settle
         the ledger: done commits ``cost_usd`` (or the high quote when it is None and the quote is known), refused, failed and

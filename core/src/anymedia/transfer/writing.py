@@ -29,6 +29,8 @@ __all__ = ["CannotWrite", "Writer", "hidden_prefix", "part_name"]
 
 #: How the names of all our temporaries begin.
 _HIDDEN = ".anymedia-"
+#: Call ids that stand in a file name as they are.
+_SAFE = re.compile(r"[A-Za-z0-9_-]{1,80}")
 #: Bytes read, hashed and written at a time.
 CHUNK = 65_536
 #: What a file system without hard links answers to a link.
@@ -39,7 +41,7 @@ _umask_lock = threading.Lock()
 
 def hidden_prefix(call_id: str) -> str:
     """Return how the names of all files begin that lie beside a call's place until it is closed."""
-    safe = call_id if re.fullmatch(r"[A-Za-z0-9_-]{1,80}", call_id) else hashlib.sha256(call_id.encode()).hexdigest()[:32]
+    safe = call_id if _SAFE.fullmatch(call_id) else hashlib.sha256(call_id.encode()).hexdigest()[:32]
     return f"{_HIDDEN}{safe}-"
 
 
