@@ -3,8 +3,9 @@
     python benchmarks/journal.py [--calls 300] [--directory .]
 
 Every line but the last three is committed to SQLite (WAL, synchronous=FULL). Bars: the median of a state change is under 1 ms, that
-of a whole image call (opened, submitting, collecting, done with its continuation) under 1.5 ms, with 10,000 older rows in the journal, 1,000 a day. For comparison, taken
-in turns with it: what the disk itself needs to append and sync 4 kB (a busy disk makes all of it slow), and the store in memory.
+of a whole image call (opened, submitting, collecting, done with its continuation) under 1.5 ms, with 10,000 older rows in the journal,
+1,000 a day. For comparison, taken in turns with it: what the disk itself needs to append and sync 4 kB (a busy disk makes all of it
+slow), and the store in memory.
 """
 
 from __future__ import annotations

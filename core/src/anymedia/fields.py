@@ -6,9 +6,10 @@ as attrs metadata on the request classes.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -29,6 +30,7 @@ __all__ = [
     "in_range",
     "intent",
     "is_set",
+    "names_of",
     "one_of",
     "role_of",
     "unset_value",
@@ -82,17 +84,30 @@ def unset_value(field: attrs.Attribute[Any]) -> Any:
     return factory() if factory else field.default
 
 
+@functools.cache
+def _names(cls: Hashable) -> tuple[str, ...]:
+    return tuple(field.name for field in attrs.fields(cls))  # type: ignore[arg-type]
+
+
+def names_of(thing: attrs.AttrsInstance) -> tuple[str, ...]:
+    """Return the names of a record's fields, in order."""
+    return _names(type(thing))
+
+
+@functools.cache
+def _checks(cls: Hashable) -> tuple[tuple[str, bool, Check], ...]:
+    """Return of each field that has a check its name, whether None stands for unset, and the check."""
+    found = [(field.name, field.default is None, field.metadata["check"]) for field in attrs.fields(cls)]  # type: ignore[arg-type]
+    return tuple((name, optional, check) for name, optional, check in found if check is not None)
+
+
 def check_request(request: Any) -> None:
     """Run each field's check; raise one InvalidRequest that lists every problem with its path."""
     problems = []
-    for field in attrs.fields(type(request)):
-        value = getattr(request, field.name)
-        if value is None and field.default is None:
-            continue
-        check: Check | None = field.metadata["check"]
-        message = check(value) if check else None
-        if message:
-            problems.append(Problem(f"$.{field.name}", message))
+    for name, optional, check in _checks(type(request)):  # type: ignore[arg-type]
+        value = getattr(request, name)
+        if (value is not None or not optional) and (message := check(value)):
+            problems.append(Problem(f"$.{name}", message))
     if problems:
         raise InvalidRequest(problems)
 

@@ -134,7 +134,10 @@ def clean_text(text: object, limit: int = 300) -> str:
     if not (visible.isascii() and visible.isprintable()):
         visible = "".join(_visible(c) for c in _ANSI.sub("", visible))
     if visible.isidentifier() and len(visible) < _SHORTEST_KEY:  # a name: no blank, no sign, too short for a key's shape
-        return visible if not any(secret in visible for secret in _secrets(quoted=False)) else redact(visible)[:limit]
+        for secret in _secrets(quoted=False):
+            if secret in visible:
+                return redact(visible)[:limit]
+        return visible
     line = " ".join(redact(visible).split())
     return line if len(line) <= limit else line[: max(0, limit - 3)].rstrip() + "..."
 

@@ -261,4 +261,8 @@ class CapabilityMatrix:
 
     def model(self, name: str) -> ModelRow | None:
         """Return the row of a model id or alias, or None."""
-        return next((row for row in self.models if row.answers_to(name)), None)
+        return self._by_name.get(name)
+
+    @functools.cached_property
+    def _by_name(self) -> Mapping[str, ModelRow]:
+        return {name: row for row in reversed(self.models) for name in (*reversed(row.aliases), row.id)}

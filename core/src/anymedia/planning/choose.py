@@ -52,15 +52,16 @@ def plan(
     _check_whole(request)
     _check_origin(request, views, selection)
     asked = asked_by(request)
-    kind, anyone = request.kind, not selection.named
+    kind = request.kind
     fitted: list[tuple[Draft, ModelRow]] = []
     lost: list[tuple[str, str, tuple[Reason, ...]]] = []
     for view in views:
         if selection.backends and view.name not in selection.backends:
             lost += view.unnamed
             continue
+        named = None if selection.model is None else view.matrix.model(selection.model)
         for row, unnamed in zip(view.matrix.models, view.unnamed, strict=True):
-            if not anyone and not selection.takes(view, row):
+            if named is not row and selection.model is not None:
                 lost.append(unnamed)
                 continue
             if kind not in row.operations:

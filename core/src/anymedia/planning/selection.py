@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import attrs
 
-from ..capabilities import ModelRow
 from ..errors import UnknownBackend, UnknownModel, did_you_mean
 from .types import BackendView
 
@@ -48,10 +47,6 @@ class Selection:
                 return cls((head,), tail)
             raise _unknown_model(tail, [own], views)
         raise _unknown_model(model, pool, views)
-
-    def takes(self, view: BackendView, row: ModelRow) -> bool:
-        """Whether a row is among what was named."""
-        return (not self.backends or view.name in self.backends) and (self.model is None or row.answers_to(self.model))
 
     @property
     def named(self) -> bool:

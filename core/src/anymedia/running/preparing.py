@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 import attrs
 
 from ..capabilities import ReferencesRule
+from ..capabilities.reading import INPUTS
 from ..context import LoadedMedia
 from ..errors import InvalidRequest, Problem, UnknownContinuation, UnsupportedInput
+from ..fields import names_of
 from ..media import Image, Media
 from ..planning import InputForm, Plan
 from ..policy import Policy
@@ -78,16 +80,20 @@ def with_facts(request: Request, policy: Policy) -> Request:
         InvalidRequest: for a file that is missing, unreadable or no media, with the path to its field.
     """
     changes: dict[str, Any] = {}
-    for field in attrs.fields(type(request)):
-        value = getattr(request, field.name)
+    for name, value in _inputs(request):
         if isinstance(value, Media):
-            changes[field.name] = _describe(value, policy, f"$.{field.name}")
-        elif isinstance(value, Mask) and value.image is not None:
-            changes[field.name] = attrs.evolve(value, image=_describe(value.image, policy, f"$.{field.name}"))
-        elif field.name == "references" and value:
-            described = [_described_reference(r, policy, f"$.references[{i}]") for i, r in enumerate(value)]
-            changes[field.name] = tuple(described)
+            changes[name] = _describe(value, policy, f"$.{name}")
+        elif isinstance(value, Mask):
+            if value.image is not None:
+                changes[name] = attrs.evolve(value, image=_describe(value.image, policy, f"$.{name}"))
+        elif name == "references":
+            changes[name] = tuple(_described_reference(r, policy, f"$.references[{i}]") for i, r in enumerate(value))
     return attrs.evolve(request, **changes) if changes else request
+
+
+def _inputs(request: Request) -> list[tuple[str, Any]]:
+    """Return the inputs that a request has, by the names of their fields."""
+    return [(name, value) for name in names_of(request) if name in INPUTS and (value := getattr(request, name))]
 
 
 def _described_reference(reference: Reference, policy: Policy, field: str) -> Reference:
@@ -147,11 +153,10 @@ def _check_total(plan: Plan, loaded: Loaded) -> None:
 def _places(request: Request) -> dict[Media | Mask, str]:
     """Return the JSON path to each input of a request."""
     found: dict[Media | Mask, str] = {}
-    for field in attrs.fields(type(request)):
-        value = getattr(request, field.name)
+    for name, value in _inputs(request):
         if isinstance(value, Media | Mask):
-            found[value] = f"$.{field.name}"
-        elif field.name == "references":
+            found[value] = f"$.{name}"
+        elif name == "references":
             found |= {reference.image: f"$.references[{i}]" for i, reference in enumerate(value)}
     return found
 

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import attrs
-
 from ..errors import BackendError, MediaError, Problem
+from ..fields import names_of
 from ..media import Media
 from ..requests import Continuation, Mask, Reference, Request
 from ..results import ContinuationData, Job, Outcome, Piece
@@ -37,7 +36,7 @@ def request_json(request: Request) -> dict[str, Any]:
 
 
 def _fields(thing: Any) -> dict[str, Any]:
-    given = {f.name: value for f in attrs.fields(type(thing)) if (value := getattr(thing, f.name)) not in (None, (), {})}
+    given = {name: value for name in names_of(thing) if (value := getattr(thing, name)) not in (None, (), {})}
     return {name: plain for name, value in given.items() if (plain := _plain(value)) not in (None, [], {})}
 
 

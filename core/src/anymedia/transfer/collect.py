@@ -275,20 +275,23 @@ def _recognise(piece: Piece, writer: Writer, expect: str) -> Facts:
     """Return the format and the facts of what was written, or raise what it is instead."""
     # Bytes at hand are what was written; all else is read from the file.
     data = piece.data if isinstance(piece.data, bytes) and writer.finished is None else None
-    text = _looks_like(writer.head() if data is None else data[:512])
-    raw_samples = expect == "audio" and format_of(piece.mime) == "pcm" and text is None  # they have no header to be known by
-    told = "pcm" if raw_samples else None
-    try:
+    told = "pcm" if expect == "audio" and format_of(piece.mime) == "pcm" and _looks_like(_head(writer, data)) is None else None
+    try:  # raw samples have no header to be known by
         if data is not None:
             facts = sniff(data, told=told)
         else:
             with writer.reading() as source:
                 facts = sniff(source, told=told)
     except MediaError as error:
+        text = _looks_like(_head(writer, data))
         raise BadBackendResponse(f"What came back is no {expect}: {text or clean_text(error.message)}.") from None
     if facts.kind != expect:
         raise OutputMismatch(f"What came back is {facts.kind} ({facts.mime}), and {expect} was asked for.")
     return facts
+
+
+def _head(writer: Writer, data: bytes | None) -> bytes:
+    return writer.head() if data is None else data[:512]
 
 
 def _looks_like(head: bytes) -> str | None:

@@ -229,7 +229,7 @@ def locate(path: str | Path, roots: Sequence[Path] | None, *, field: str) -> Loc
         raise refuse(field, text[:200].replace("\0", "?"), "is not a path")
     try:
         os.fsencode(text)
-        given = Path(text)
+        given = path if isinstance(path, Path) else Path(text)
         if roots is None:
             return Location(given if given.is_absolute() else Path.cwd() / given, ())
     except (OSError, ValueError):
