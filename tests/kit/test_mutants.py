@@ -142,6 +142,13 @@ def test_each_mutant_is_caught_by_its_rule(mutant: Mutant, install: Any, record_
     record_property("mutant", [mutant.rule, mutant.backend, mutant.what, seen])
 
 
+@pytest.mark.parametrize("mutant", [m for m in MUTANTS if m.alone], ids=str)
+def test_what_one_rule_alone_can_see_breaks_no_other(mutant: Mutant, install: Any) -> None:
+    kit = install(mutant.backend, mutant)
+    wrong = {rule for rule in RULES if not rule.startswith("L") and _broken(kit, rule)}
+    assert wrong == {mutant.rule}
+
+
 @pytest.mark.parametrize("mutant", HIDDEN_BY_THE_CORE, ids=str)
 def test_what_a_careless_backend_tells_the_core_hides(mutant: Mutant, install: Any) -> None:
     assert _broken(install(mutant.backend, mutant), mutant.rule) is None

@@ -18,6 +18,8 @@ FAILURES = {
     "refused": (422, "unsafe_prompt"),
     "down": (503, "overloaded"),
 }
+#: So many looks at a job find nothing.
+UNSEEN = {"unseen": 2, "forgotten": 1_000_000}
 
 
 class ReelFake(ThreadingHTTPServer):
@@ -42,8 +44,11 @@ class Reel(BaseHTTPRequestHandler):
             listed = [{"id": str(number), "label": asked["label"]} for number, asked in made]
             return self.answer(200, json.dumps({"videos": listed[::-1]}).encode())
         self.server.looks[name] = self.server.looks.get(name, 0) + 1
+        unseen = UNSEEN.get(self.server.scenario, 0)
+        if self.server.looks[name] <= unseen:
+            return self.answer(404, b'{"error": {"code": "no_such_video", "message": "no such video"}}')
         asked = self.server.received[int(name)]
-        if self.server.looks[name] < 2:
+        if self.server.looks[name] < 2 + unseen:
             return self.answer(200, b'{"status": "running", "progress": 0.5}')
         url = f"{self.server.url}/files/{name}?signature={SIGNATURE}"
         done = {"id": name, "status": "done", "url": url, "extends": asked.get("extends")}

@@ -43,6 +43,7 @@ def playing(scenario: Scenario, environ: dict[str, str], options: dict[str, Any]
         fake.fail("truncate", on="POST", times=None, keep=20)
     elif scenario == "lost_reply":
         fake.fail("lost", on="POST", times=None)
+    fake.unseen = {"unseen": 2, "forgotten": 1_000_000}.get(scenario, 0)
     with fake:
         yield Wire(
             base_url=fake.url,

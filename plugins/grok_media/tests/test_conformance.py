@@ -46,6 +46,9 @@ def play(fake: GrokServer, scenario: Scenario) -> None:
     elif scenario == "lost_reply":
         fake.fail("lost", on=_SUBMITS, times=None)
         fake.http.fail("lost", on=_TTS, times=None)
+    elif scenario in {"unseen", "forgotten"}:
+        times = 2 if scenario == "unseen" else None
+        fake.fail("status", on="GetDeferredVideo", times=times, code="NOT_FOUND", details="Request not found.")
 
 
 class TestGrok(BackendConformance):

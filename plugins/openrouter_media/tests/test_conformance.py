@@ -33,6 +33,9 @@ _FAULTS: Mapping[str, dict[str, Any]] = {
     "truncated": {"kind": "truncate", "keep": 20},
     "lost_reply": {"kind": "lost"},
 }
+_GONE = {"kind": "status", "on": "GET /api/v1/videos/gen", "status": 404, "json": {"error": {"code": 404, "message": "Job not found"}}}
+#: What is done to the looks at a job, where the submit is answered as it should be.
+_LOOKS: Mapping[str, dict[str, Any]] = {"unseen": {**_GONE, "times": 2}, "forgotten": {**_GONE, "times": None}}
 
 
 def flat(received: Received) -> Mapping[str, Any]:
@@ -49,6 +52,8 @@ def playing(scenario: Scenario, cache: Path) -> Iterator[Wire]:
             fake.fail("status", on="POST", times=None, status=status, json={"error": error, "user_id": "user_2x"}, headers=headers)
         elif scenario in _FAULTS:
             fake.fail(on="POST", times=None, **_FAULTS[scenario])
+        elif scenario in _LOOKS:
+            fake.fail(**_LOOKS[scenario])
 
         def sent() -> Sequence[Mapping[str, Any]]:
             return [flat(r) for r in fake.received if r.method == "POST"]

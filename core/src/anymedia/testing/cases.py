@@ -12,7 +12,7 @@ import attrs
 
 from ..capabilities import CapabilityMatrix, Choice, ContinueRule, MaskRule, ModelRow, Rule
 from ..requests import KINDS
-from .harness import Bench, cut_matrix
+from .harness import Bench, cut_matrix, loaded_registry, returns
 from .pictures import about_references, parts_of_references
 from .shapes import Shape, alive, foreign_options, inputs_of, option_values, shapes, two_values
 from .wire import SCENARIOS, Scenario, Wire
@@ -35,6 +35,8 @@ class Case:
         return "-".join(p.replace("/", ".") for p in parts if p)
 
 
+#: Scenarios that are no failure of the submit.
+_NO_FAILURES = frozenset({"success", "slow", "unseen", "forgotten"})
 #: Options that decide what is made, not how: tried by rules of their own.
 _OTHERWISE = frozenset({"n", "edit_mode", "audio_type"})
 
@@ -48,6 +50,7 @@ def _concerns(test: str, shape: Shape) -> bool:
         "_each_onward": isinstance(onward, ContinueRule),
         "_each_mask": isinstance(mask, MaskRule) and "user_provided" in mask.modes,
         "_each_limit": shape.row.prompt.max_chars is not None,
+        "_each_job": shape.operation != "continue_video",
         "_each_kind": shape.operation != "continue_video",
         "_foreign_continuation": any(f.name == "continue_from" for f in attrs.fields(KINDS[shape.operation])),
     }
@@ -125,8 +128,15 @@ class CaseMaker:
                     continue
                 if not _concerns(test, shape) or ("_each_kind" in test and shape.operation in done):
                     continue
+                if "_each_job" in test and not self._can_miss(shape):
+                    continue
                 done.add(shape.operation)
                 yield from self._cases_of(test, service, shape)
+
+    def _can_miss(self, shape: Shape) -> bool:
+        """Whether what a shape starts may be a job, at a service that its wire can have lose one."""
+        looks = "check_job" in loaded_registry().plugins[self.backend].hooks and returns(self.backend, shape.operation) != "Outcome"
+        return looks and {"unseen", "forgotten"} <= set(self.scenarios)
 
     def _can_begin(self, service: str, shape: Shape) -> bool:
         if not isinstance(shape.row.inputs.get("continue_from"), ContinueRule):
@@ -165,7 +175,7 @@ class CaseMaker:
                 yield Case(service=service, shape=shape, what=f"rule{index}", rule=found)
         elif "_each_failure" in test:
             for scenario in self.scenarios:
-                if scenario not in {"success", "slow"} and shape.operation != "continue_video":
+                if scenario not in _NO_FAILURES and shape.operation != "continue_video":
                     yield Case(service=service, shape=shape, what=scenario)
         else:
             yield Case(service=service, shape=shape)

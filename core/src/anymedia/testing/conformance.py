@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from ..hookspecs import HOOKS
 from ..requests import Continuation, Operation
 from .failures import FailureRules
 from .guarding import socket_guard
-from .harness import cut_matrix, environment, loaded_registry, run
+from .harness import cut_matrix, environment, loaded_registry, returns, run
 from .jobs import JobRules
 from .live import LiveRules
 from .onward import OnwardRules
@@ -127,8 +126,7 @@ class BackendConformance(OnwardRules, WholeRules, RefusingRules, FailureRules, J
         assert not missing, f"claimed, without a hook: {', '.join(sorted(missing))}"
         plugin = registry.plugins[self.backend]
         for operation in claimed:
-            returned = inspect.signature(getattr(plugin.module, operation)).return_annotation
-            makes_jobs = "Job" in getattr(returned, "__name__", str(returned))
+            makes_jobs = "Job" in returns(self.backend, operation)
             assert not makes_jobs or "check_job" in plugin.hooks, f"{operation} returns a Job, and there is no hook check_job"
 
     @rule("A06")

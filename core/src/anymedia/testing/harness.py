@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import inspect
 import os
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from ..instances import make_instances
 from ..media import Image
 from ..policy import Policy
 from ..registry import Registry, discover
-from ..requests import KINDS, Continuation, Mask, Request
+from ..requests import KINDS, Continuation, Mask, Operation, Request
 from ..results import Result
 from ..router import Router
 from ..settings import InstanceSettings, Settings
@@ -31,7 +32,7 @@ from .samples import half_mask
 from .shapes import Shape, minimal_fields
 from .wire import Wire
 
-__all__ = ["Bench", "FastClock", "KeptStore", "cut_matrix", "fresh_registry", "loaded_registry", "run", "socket_guard"]
+__all__ = ["Bench", "FastClock", "KeptStore", "cut_matrix", "fresh_registry", "loaded_registry", "returns", "run", "socket_guard"]
 
 _T = TypeVar("_T")
 
@@ -60,6 +61,12 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
 def loaded_registry() -> Registry:
     """Return the installed plugins."""
     return discover()
+
+
+def returns(backend: str, operation: Operation) -> str:
+    """Return what a backend's hook for an operation returns, by its annotation."""
+    returned = inspect.signature(getattr(loaded_registry().plugins[backend].module, operation)).return_annotation
+    return str(getattr(returned, "__name__", returned))
 
 
 def cut_matrix(backend: str, service: str) -> CapabilityMatrix:

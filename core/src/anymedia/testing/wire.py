@@ -25,9 +25,11 @@ Scenario = Literal[
     "garbage",
     "truncated",
     "lost_reply",
+    "unseen",
+    "forgotten",
 ]
 SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
-#: Scenario -> what the service does with a billable submit.
+#: Scenario -> what the service does with a billable submit; a backend without jobs never sees the last two.
 MEANINGS: Mapping[Scenario, str] = {
     "success": "makes what was asked for; refuses fields, values and types that the service does not know",
     "unauthorized": "answers that the key is not accepted",
@@ -39,6 +41,8 @@ MEANINGS: Mapping[Scenario, str] = {
     "garbage": "answers 200 with bytes that mean nothing",
     "truncated": "breaks its answer off",
     "lost_reply": "makes it, and closes the connection unanswered; no list shows it",
+    "unseen": "starts a job, and does not find it at the first look or two (it has many machines, and not all have heard of it)",
+    "forgotten": "starts a job, and finds it at no look",
 }
 assert set(MEANINGS) == set(SCENARIOS)
 
