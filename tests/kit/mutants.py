@@ -35,6 +35,21 @@ _WRAPPED = f"""try:
         except %s"""
 _SUBMIT = 'answer = await post_json(context, f"{_base(context)}/videos", body, headers=_key(context), by_code=CODES)'
 _ASK = 'answer = await post_json(context, context.settings["base_url"], body, headers=headers, by_code={"unsafe_prompt": ContentRefused})'
+_FOLLOWING = """class _Following:
+    def __init__(self):
+        import aiohttp
+
+        self.session, self.real = self, aiohttp.ClientSession()
+
+    def request(self, *words, **more):
+        return self.real.request(*words, **{**more, "allow_redirects": True})
+
+    async def aclose(self):
+        await self.real.close()
+
+
+@hookimpl
+async def generate_image"""
 _TURNED = """
 
 def _turned(data: bytes) -> bytes:
@@ -514,6 +529,30 @@ MUTANTS = [
                 '    return {"404": JobNotFound} if first else {"404": BadBackendResponse}\n\n\n@hookimpl\nasync def check_job',
             ),
         ),
+    ),
+    Mutant(
+        "C11",
+        "painter",
+        _P,
+        "@hookimpl\nasync def generate_image",
+        _FOLLOWING,
+        "goes where it is sent with its key",
+        r"it followed the redirect: POST / with .*x-key.* and [1-9]\d* bytes",
+        ((_POST, f'context.client(_Following, name="anymedia.http")\n        {_POST}'),),
+        alone=True,
+    ),
+    Mutant(
+        "C11",
+        "painter",
+        _P,
+        _POST,
+        _WRAPPED % "BadBackendResponse as error:\n"
+        "            if error.status != 302:\n                raise\n"
+        '            answer = await post_json(context, url, {"moved": 1}, headers=headers)',
+        "asks again where it was told that it moved",
+        "2 submits for one call",
+        (("import ContentRefused", "import BadBackendResponse, ContentRefused"),),
+        alone=True,
     ),
     Mutant(
         "C09",

@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 import attrs
 
 from ..capabilities import CapabilityMatrix, Choice, ContinueRule, MaskRule, ModelRow, Rule
-from ..requests import KINDS
+from ..requests import KINDS, Operation
+from .elsewhere import Elsewhere
 from .harness import Bench, cut_matrix, loaded_registry, returns
 from .pictures import about_references, parts_of_references
 from .shapes import Shape, alive, foreign_options, inputs_of, option_values, shapes, two_values
-from .wire import SCENARIOS, Scenario, Wire
+from .wire import REDIRECTS, SCENARIOS, Scenario, Wire
 
 __all__ = ["Case", "CaseMaker"]
 
@@ -35,8 +36,8 @@ class Case:
         return "-".join(p.replace("/", ".") for p in parts if p)
 
 
-#: Scenarios that are no failure of the submit.
-_NO_FAILURES = frozenset({"success", "slow", "unseen", "forgotten"})
+#: Scenarios that are no failure of the submit, or have a rule of their own.
+_NO_FAILURES = frozenset({"success", "slow", "unseen", "forgotten", *REDIRECTS})
 #: Options that decide what is made, not how: tried by rules of their own.
 _OTHERWISE = frozenset({"n", "edit_mode", "audio_type"})
 
@@ -67,6 +68,9 @@ class CaseMaker:
     backend: ClassVar[str] = ""
     services: ClassVar[tuple[str, ...]] = ()
     scenarios: ClassVar[tuple[Scenario, ...]] = SCENARIOS
+    not_http: ClassVar[tuple[Operation, ...]] = ()
+    #: Where `redirected` and `moved` lead; the kit sets it for as long as their wire runs.
+    elsewhere: str = ""
 
     @contextlib.contextmanager
     def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
@@ -96,11 +100,12 @@ class CaseMaker:
     @contextlib.contextmanager
     def bench(self, case: Case, scenario: Scenario = "success") -> Iterator[Bench]:
         """Set a router up over the wire of a case."""
-        with (
-            self.wire(scenario, case.service) as wire,
-            Bench.over(self.backend, case.service, wire, self._matrix(case.service)) as bench,
-        ):
-            yield bench
+        with contextlib.ExitStack() as opened:
+            elsewhere = opened.enter_context(Elsewhere()) if scenario in REDIRECTS else None
+            self.elsewhere = "" if elsewhere is None else elsewhere.url
+            wire = opened.enter_context(self.wire(scenario, case.service))
+            over = Bench.over(self.backend, case.service, wire, self._matrix(case.service), elsewhere)
+            yield opened.enter_context(over)
 
     def maker(self, case: Case) -> Any:
         """Return a function that finds the shape which makes what a model goes on from."""
@@ -173,6 +178,10 @@ class CaseMaker:
         elif "_each_rule" in test:
             for index, found in enumerate(shape.row.rules):
                 yield Case(service=service, shape=shape, what=f"rule{index}", rule=found)
+        elif "_redirect" in test:
+            for scenario in self.scenarios:
+                if scenario in REDIRECTS and shape.operation not in self.not_http:
+                    yield Case(service=service, shape=shape, what=scenario)
         elif "_each_failure" in test:
             for scenario in self.scenarios:
                 if scenario not in _NO_FAILURES and shape.operation != "continue_video":

@@ -18,6 +18,7 @@ from .harness import cut_matrix, environment, loaded_registry, returns, run
 from .jobs import JobRules
 from .live import LiveRules
 from .onward import OnwardRules
+from .redirects import RedirectRules
 from .refusing import RefusingRules
 from .rules import rule
 from .whole import WholeRules
@@ -40,7 +41,7 @@ print("\\n".join(set(sys.modules) - before))
 """
 
 
-class BackendConformance(OnwardRules, WholeRules, RefusingRules, FailureRules, JobRules, LiveRules):
+class BackendConformance(OnwardRules, WholeRules, RefusingRules, FailureRules, RedirectRules, JobRules, LiveRules):
     """Subclass it, name the backend, and override `wire`.
 
     Must override:
@@ -51,6 +52,7 @@ class BackendConformance(OnwardRules, WholeRules, RefusingRules, FailureRules, J
         services: the services to test, by default all that the matrix names.
         scenarios: the scenarios that the wire can play; a backend that works on this machine has no others than
             ``success``.
+        not_http: operations whose requests are not HTTP (gRPC), so that no answer can send them elsewhere.
         sdks: modules that loading the backend must not import, where their names do not show it (``google.auth``).
         light: small modules beside the core's own dependencies that loading it may import.
         matrix: what to test, as an instance of a service sees it, where that depends on more than the service.
@@ -138,6 +140,9 @@ class BackendConformance(OnwardRules, WholeRules, RefusingRules, FailureRules, J
     @rule("A06")
     def test_a06_the_wire_plays_every_scenario_and_shows_what_arrives(self) -> None:
         """If this fails: play it as nearly as the service can fail; what it cannot do is a ``known_gap`` of C01."""
+        claimed = {op for model in loaded_registry().capabilities(self.backend).models for op in model.operations}
+        strange = sorted(set(self.not_http) - claimed)
+        assert not strange, f"not_http names what the matrix does not claim: {', '.join(strange)}"
         for service in self.all_services():
             keys = {n for found in cut_matrix(self.backend, service).credentials for names in found.names.values() for n in names}
             with self.wire("success", service) as wire:
@@ -193,7 +198,7 @@ class BackendConformance(OnwardRules, WholeRules, RefusingRules, FailureRules, J
 
 
 #: What a subclass may replace; everything else of the kit is the kit's.
-_OPEN = frozenset({"backend", "services", "scenarios", "sdks", "light", "wire", "matrix", "known_gaps"})
+_OPEN = frozenset({"backend", "services", "scenarios", "not_http", "sdks", "light", "wire", "matrix", "known_gaps"})
 
 
 def _overridden(cls: type) -> list[str]:

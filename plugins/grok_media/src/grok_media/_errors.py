@@ -22,6 +22,7 @@ from anymedia.errors import (
     AuthenticationFailed,
     BackendError,
     BackendUnavailable,
+    BadBackendResponse,
     ContentRefused,
     InvalidRequest,
     JobNotFound,
@@ -41,7 +42,7 @@ __all__ = ["BY_HTTP_STATUS", "BY_STATUS", "About", "Answered", "Kind", "from_ans
 
 #: What a call is about: a request, or a job that was taken before.
 About = Literal["request", "job"]
-Kind = Literal["auth", "billing", "rate", "content", "model", "invalid", "unavailable", "no_answer"]
+Kind = Literal["auth", "billing", "rate", "content", "model", "invalid", "redirect", "unavailable", "no_answer"]
 
 #: gRPC status -> kind, where the words say no more.
 BY_STATUS: Mapping[str, Kind] = {
@@ -178,6 +179,9 @@ def from_answer(answered: Answered, context: Context, about: About = "request") 
         case "invalid":
             tail = f" (request {clean_text(answered.request_id, 60)})" if answered.request_id else ""
             return InvalidRequest([Problem("$", f"{who} refused the request: {said}{tail}")])
+        case "redirect":
+            fix = "check base_url; neither the request nor the key was sent on"
+            return BadBackendResponse(f"the address of '{context.backend}' leads elsewhere ({answered.code}): {said}", fix=fix, **known)
         case "unavailable":
             # Delivery is left open: the service may have had the request, whatever it or the channel says now.
             code = f" ({answered.code})" if answered.code else ""
