@@ -1,7 +1,7 @@
 """A backend for the core's own tests: a real plugin module that talks over a real socket to whatever it is pointed at.
 
-Its protocol: POST /images -> 200 with PNG bytes; POST /videos -> 200 {"id"}; GET /videos/{id} -> {"status", "url"};
-GET /files/... -> bytes; GET /submissions?label= -> {"id"} or 404. Every failure of the transport reaches the core as
+Its protocol: POST /images -> 200 with PNG bytes; POST /videos -> 200 {"id", "expires_at"}; GET /videos/{id} -> {"status", "url"} or
+404; GET /files/... -> bytes; GET /submissions?label= -> {"id"} or 404. Every failure of the transport reaches the core as
 the SDKs would hand it on: one exception class for everything, the truth only in its cause.
 """
 
@@ -11,7 +11,15 @@ from typing import Any
 
 from anymedia import Context, ContinuationData, Failed, Job, Outcome, Piece, Running, Succeeded, hookimpl
 from anymedia.capabilities import CapabilityMatrix, parse_matrix
-from anymedia.errors import AuthenticationFailed, BackendError, BackendUnavailable, BadBackendResponse, ContentRefused, RateLimited
+from anymedia.errors import (
+    AuthenticationFailed,
+    BackendError,
+    BackendUnavailable,
+    BadBackendResponse,
+    ContentRefused,
+    JobNotFound,
+    RateLimited,
+)
 
 MATRIX = """
 schema = 1
@@ -75,7 +83,9 @@ async def _send(context: Context, method: str, path: str, **arguments: Any) -> t
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise TransportError("connection error") from error
     if reply.status >= 400:
-        raise _translate(reply.status, reply.headers, body)
+        error = _translate(reply.status, reply.headers, body)
+        error.status = reply.status
+        raise error
     return body, reply
 
 
@@ -120,7 +130,8 @@ async def _video(request: Any, context: Context) -> Job:
     async with context.submission():
         body, _ = await _send(context, "POST", "/videos", json={"prompt": request.prompt, "label": context.label})
         try:
-            return Job(id=json.loads(body)["id"])
+            started = json.loads(body)
+            return Job(id=started["id"], expires_at=started.get("expires_at"))
         except (ValueError, KeyError, TypeError):
             raise BadBackendResponse("that is no job") from None
 
@@ -139,7 +150,12 @@ async def continue_video(request: Any, context: Context) -> Job:
 async def check_job(job: Job, context: Context) -> Any:
     import json
 
-    body, _ = await _send(context, "GET", f"/videos/{job.id}")
+    try:
+        body, _ = await _send(context, "GET", f"/videos/{job.id}")
+    except BackendError as error:
+        if error.status == 404:
+            raise JobNotFound(f"there is no video {job.id}") from error
+        raise
     try:
         state = json.loads(body)
         status = state["status"]

@@ -3,6 +3,7 @@
 import functools
 import io
 import threading
+from collections.abc import Container
 from typing import Any
 
 from wire.http_server import HttpServer, Received, Reply
@@ -35,7 +36,10 @@ def mp4(seconds: float = 1.0, size: tuple[int, int] = (64, 48)) -> bytes:
 
 
 class FakeService:
-    """Paid work is counted in ``submits``; a video is done after ``looks`` looks."""
+    """Paid work is counted in ``submits``; a video is done after ``looks`` looks.
+
+    ``missing`` says of the looks at a job, counted from 0, which of them do not find it; they do not bring it on.
+    """
 
     def __init__(self, *, looks: int = 1) -> None:
         self.looks = looks
@@ -44,6 +48,8 @@ class FakeService:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.cancelled: list[str] = []
         self.fail_jobs = False
+        self.missing: Container[int] = ()
+        self.expires_at: float | None = None
         self.http = HttpServer(self.handle)
         self.files = HttpServer(FileServer().handle)
 
@@ -84,12 +90,15 @@ class FakeService:
         with self.lock:
             self.submits.append(fields)
             job_id = f"vid-{len(self.submits)}"
-            self.jobs[job_id] = {"label": fields["label"], "left": self.looks}
-        return Reply.of_json({"id": job_id})
+            self.jobs[job_id] = {"label": fields["label"], "left": self.looks, "looks": 0}
+        return Reply.of_json({"id": job_id, "expires_at": self.expires_at})
 
     def _look(self, job_id: str) -> Reply:
         job = self.jobs.get(job_id)
         if job is None:
+            return Reply(status=404)
+        job["looks"] += 1
+        if job["looks"] - 1 in self.missing:
             return Reply(status=404)
         if self.fail_jobs:
             return Reply.of_json({"status": "failed"})

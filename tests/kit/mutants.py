@@ -11,6 +11,7 @@ class Mutant:
 
     ``says``: what the rule's failure must say, so that a mutant broken in another way is not taken for caught.
     ``also``: further replacements in the same file, where one alone would be no sound Python.
+    ``alone``: tried against all the other rules too, which must not see it.
     """
 
     rule: str
@@ -21,6 +22,7 @@ class Mutant:
     what: str
     says: str
     also: tuple[tuple[str, str], ...] = ()
+    alone: bool = False
 
     def __str__(self) -> str:
         return f"{self.rule}-{self.what.replace(' ', '-')}"
@@ -33,6 +35,21 @@ _WRAPPED = f"""try:
         except %s"""
 _SUBMIT = 'answer = await post_json(context, f"{_base(context)}/videos", body, headers=_key(context), by_code=CODES)'
 _ASK = 'answer = await post_json(context, context.settings["base_url"], body, headers=headers, by_code={"unsafe_prompt": ContentRefused})'
+_FOLLOWING = """class _Following:
+    def __init__(self):
+        import aiohttp
+
+        self.session, self.real = self, aiohttp.ClientSession()
+
+    def request(self, *words, **more):
+        return self.real.request(*words, **{**more, "allow_redirects": True})
+
+    async def aclose(self):
+        await self.real.close()
+
+
+@hookimpl
+async def generate_image"""
 _TURNED = """
 
 def _turned(data: bytes) -> bytes:
@@ -474,6 +491,68 @@ MUTANTS = [
         _WRAPPED % "BaseException:\n            return Outcome(pieces=[Piece(data=b'')])",
         "hides that the time is up",
         "BadBackendResponse|OutputMismatch|ended in time",
+    ),
+    Mutant(
+        "C10",
+        "reel",
+        _P,
+        'return _state(await get_json(context, url, headers=_key(context), by_code={"404": JobNotFound}), context)',
+        """try:
+        return _state(await get_json(context, url, headers=_key(context), by_code={"404": JobNotFound}), context)
+    except JobNotFound as gone:
+        return Failed(error=gone)""",
+        "loses a job at the first look that does not find it",
+        "JobNotFound: no such video",
+        alone=True,
+    ),
+    Mutant(
+        "C10",
+        "reel",
+        _P,
+        ', by_code={"404": JobNotFound}',
+        "",
+        "never learns that a job is gone",
+        "no look raised JobNotFound",
+    ),
+    Mutant(
+        "C10",
+        "reel",
+        _P,
+        'by_code={"404": JobNotFound}), context)',
+        "by_code=_once(job)), context)",
+        "knows a missing job at its first look only",
+        "BackendTimeout: .* the deadline passed",
+        (
+            (
+                "@hookimpl\nasync def check_job",
+                "SEEN = set()\n\n\ndef _once(job):\n    first = job.id not in SEEN\n    SEEN.add(job.id)\n"
+                '    return {"404": JobNotFound} if first else {"404": BadBackendResponse}\n\n\n@hookimpl\nasync def check_job',
+            ),
+        ),
+    ),
+    Mutant(
+        "C11",
+        "painter",
+        _P,
+        "@hookimpl\nasync def generate_image",
+        _FOLLOWING,
+        "goes where it is sent with its key",
+        r"it followed the redirect: POST / with .*x-key.* and [1-9]\d* bytes",
+        ((_POST, f'context.client(_Following, name="anymedia.http")\n        {_POST}'),),
+        alone=True,
+    ),
+    Mutant(
+        "C11",
+        "painter",
+        _P,
+        _POST,
+        _WRAPPED % "BadBackendResponse as error:\n"
+        "            if error.status != 302:\n                raise\n"
+        '            answer = await post_json(context, url, {"moved": 1}, headers=headers)',
+        "asks again where it was told that it moved",
+        "2 submits for one call",
+        (("import ContentRefused", "import BadBackendResponse, ContentRefused"),),
+        alone=True,
     ),
     Mutant(
         "C09",

@@ -87,7 +87,7 @@ def _kit(backend: str, monkeypatch: pytest.MonkeyPatch) -> type[BackendConforman
 
         @contextlib.contextmanager
         def wire(self, scenario: Any, service: str) -> Iterator[Wire]:
-            with fake_class(scenario) as fake:
+            with fake_class(scenario, self.elsewhere) as fake:
                 hidden = tuple(v for n, v in vars(importlib.import_module(module)).items() if n == "SIGNATURE")
                 yield Wire(
                     base_url=fake.url,
@@ -142,6 +142,13 @@ def test_each_mutant_is_caught_by_its_rule(mutant: Mutant, install: Any, record_
     record_property("mutant", [mutant.rule, mutant.backend, mutant.what, seen])
 
 
+@pytest.mark.parametrize("mutant", [m for m in MUTANTS if m.alone], ids=str)
+def test_what_one_rule_alone_can_see_breaks_no_other(mutant: Mutant, install: Any) -> None:
+    kit = install(mutant.backend, mutant)
+    wrong = {rule for rule in RULES if not rule.startswith("L") and _broken(kit, rule)}
+    assert wrong == {mutant.rule}
+
+
 @pytest.mark.parametrize("mutant", HIDDEN_BY_THE_CORE, ids=str)
 def test_what_a_careless_backend_tells_the_core_hides(mutant: Mutant, install: Any) -> None:
     assert _broken(install(mutant.backend, mutant), mutant.rule) is None
@@ -157,6 +164,35 @@ def test_whole_backends_break_no_rule(backend: str, install: Any) -> None:
 def test_every_rule_has_a_mutant_or_is_the_cores_own() -> None:
     assert {m.rule for m in MUTANTS} | KEPT_BY_THE_CORE | KEPT_BY_THE_KIT == set(RULES)
     assert not {m.rule for m in MUTANTS} & (KEPT_BY_THE_CORE | KEPT_BY_THE_KIT)
+
+
+@pytest.mark.parametrize(
+    ("backend", "rule", "told"),
+    [("painter", "C11", "the redirected scenario succeeded: does the wire play it"), ("reel", "C10", "does the wire play 'unseen'")],
+)
+def test_a_wire_that_plays_a_scenario_as_a_success_keeps_no_rule_about_it(backend: str, rule: str, told: str, install: Any) -> None:
+    kit = install(backend)
+
+    class Smooth(kit):  # type: ignore[misc, valid-type]
+        def wire(self, scenario: Any, service: str) -> Any:
+            return super().wire("success", service)
+
+    assert told in (_broken(Smooth, rule) or "")
+
+
+def test_what_is_not_http_is_sent_on_by_nobody_and_must_be_claimed(install: Any) -> None:
+    kit = install("painter")
+
+    class Spoken(kit):  # type: ignore[misc, valid-type]
+        not_http = ("generate_image",)
+
+    class Strange(kit):  # type: ignore[misc, valid-type]
+        not_http = ("generate_video",)
+
+    (name,) = [name for name, _ in _tests(kit, "C11")]
+    assert (len(list(kit().cases(name))), list(Spoken().cases(name))) == (2, [])
+    assert _broken(Spoken, "A06") is None
+    assert "not_http names what the matrix does not claim: generate_video" in (_broken(Strange, "A06") or "")
 
 
 def test_a_rule_that_is_deleted_or_overridden_fails_a_rule(install: Any) -> None:

@@ -76,7 +76,8 @@ def test_a_rule_that_is_skipped_in_another_way_fails(kit: Runs, way: Any) -> Non
 def test_a_scenario_that_is_left_out_fails_a_rule(kit: Runs) -> None:
     code, told = kit("-k", "a06", inside="    scenarios = ('success', 'unauthorized')")
     assert code == 1
-    assert "scenarios left out: rate_limited, quota, refused, down, slow, garbage, truncated, lost_reply" in told
+    left_out = "rate_limited, quota, refused, down, slow, garbage, truncated, lost_reply, unseen, forgotten, redirected, moved"
+    assert f"scenarios left out: {left_out}" in told
 
 
 def test_a_key_that_is_not_the_canary_fails_a_rule(kit: Runs) -> None:

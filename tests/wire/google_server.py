@@ -61,6 +61,8 @@ class GoogleServer(HttpServer):
         self.content = Content()
         self.interactions = Interactions()
         self.predictions = Predictions()
+        #: So many looks at jobs find nothing yet.
+        self.unseen = 0
 
     def submits(self) -> int:
         """How many billable requests have arrived."""
@@ -98,6 +100,9 @@ class GoogleServer(HttpServer):
         agent_platform = parts.get("platform") is not None
         self._authorize(received, agent_platform=agent_platform)
         model, id_ = str(parts.get("model")), str(parts.get("id"))
+        if name in {"get", "operation"} and self.unseen:
+            self.unseen -= 1
+            raise Refused(f"{id_ if name == 'get' else 'The operation'} was not found.", 404)
         if name == "content":
             return self.content.answer(received, model, agent_platform=agent_platform)
         if name == "create":

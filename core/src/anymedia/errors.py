@@ -8,7 +8,7 @@
     |   `-- DuplicateBackend  PluginLoadError  PluginContractError
     `-- BackendError                    the provider said no, or nothing: .backend .model .request_id
         |-- AuthenticationFailed  QuotaExceeded  RateLimited (.retry_after)  ContentRefused (.reason)
-        `-- BackendTimeout  BackendUnavailable  BadBackendResponse  SubmissionUnknown (.job_id)  OutputMismatch
+        `-- BackendTimeout  BackendUnavailable  BadBackendResponse  JobNotFound  SubmissionUnknown (.job_id)  OutputMismatch
 
 Wording: what was asked, what is true, what to do. A secret or a signed URL never enters a message.
 """
@@ -34,6 +34,7 @@ __all__ = [
     "DuplicateBackend",
     "InvalidRequest",
     "JobCancelled",
+    "JobNotFound",
     "MediaError",
     "ModelRetired",
     "NoBackendAvailable",
@@ -361,6 +362,13 @@ class BadBackendResponse(BackendError):
     """The provider's answer could not be understood, or held no media."""
 
     code = "bad_backend_response"
+
+
+class JobNotFound(BackendError):
+    """The provider does not find a job that it had accepted: for a moment, as a look may tell, or for good."""
+
+    code = "job_not_found"
+    charged: Charged = "unknown"
 
 
 class SubmissionUnknown(BackendError):

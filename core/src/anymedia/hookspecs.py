@@ -154,7 +154,11 @@ class ChecksJobs(Protocol):
 
     @hookspec(firstresult=True)
     async def check_job(self, job: Job, context: Context) -> JobState:
-        """Look once at a job. Raise for a look that failed; return Failed only when the job is over for good."""
+        """Look once at a job. Raise for a look that failed; return Failed only when the job is over for good.
+
+        For a job that the provider does not find raise JobNotFound, each time: it may be there a moment later. The core
+        looks again for a minute, and then gives it up.
+        """
 
 
 class CancelsJobs(Protocol):

@@ -70,7 +70,7 @@ def raise_for_status(
         status: of the answer.
         body: of the answer; a JSON body's ``error.code`` (or ``code``) and ``error.message`` are read.
         headers: of the answer; Retry-After is read.
-        by_code: the provider's own codes, looked at before the status.
+        by_code: the provider's own codes, looked at before the status; a status as text (``"404"``) may stand there too.
 
     Raises:
         BackendError: AuthenticationFailed (401, 403), QuotaExceeded (402), RateLimited (429), ContentRefused (451),
@@ -81,7 +81,8 @@ def raise_for_status(
         return
     code, message = _told(body)
     said = clean_text(message) if message else f"HTTP {status}, without a reason"
-    named = (by_code or {}).get(code) or _BY_STATUS.get(status)
+    own = by_code or {}
+    named = own.get(code) or own.get(str(status)) or _BY_STATUS.get(status)
     wait = retry_after(headers or {})
     found: MediaError
     if named is not None:
@@ -138,7 +139,7 @@ async def get_json(
     by_code: ErrorTable | None = None,
     seconds: float = 60.0,
 ) -> dict[str, Any]:
-    """GET a JSON object: for looks at a job, lists and the like.
+    """GET a JSON object: for looks at a job (with ``by_code={"404": JobNotFound}``), lists and the like.
 
     Raises:
         MediaError: as `raise_for_status` says; BackendUnavailable when there is no answer.

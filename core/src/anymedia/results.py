@@ -152,7 +152,7 @@ class Succeeded:
 
 @attrs.frozen(kw_only=True)
 class Failed:
-    """The job ended without a result, for good (a failed look is raised instead, and looked at again)."""
+    """The job ended without a result, for good (a failed look, or one that finds no job, is raised instead, and looked at again)."""
 
     error: BackendError
 

@@ -15,13 +15,15 @@ FAILURES = {
     "quota": (402, "no_credit"),
     "refused": (422, "unsafe_prompt"),
     "down": (503, "overloaded"),
+    "redirected": (307, "elsewhere"),
+    "moved": (302, "elsewhere"),
 }
 
 
 class PainterFake(ThreadingHTTPServer):
-    def __init__(self, scenario):
+    def __init__(self, scenario, elsewhere=""):
         super().__init__(("127.0.0.1", 0), Painter)
-        self.scenario, self.received, self.url = scenario, [], f"http://127.0.0.1:{self.server_port}"
+        self.scenario, self.elsewhere, self.received, self.url = scenario, elsewhere, [], f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
 
@@ -36,10 +38,9 @@ class Painter(BaseHTTPRequestHandler):
         body = b"%!" if self.server.scenario == "garbage" else json.dumps(answer).encode()
         time.sleep(1.0 if self.server.scenario == "slow" else 0.0)
         if self.server.scenario == "lost_reply":
-            self.connection.close()
-            return
-        self.wfile.write(f"HTTP/1.0 {status} -\r\ncontent-length: {len(body)}\r\nretry-after: 2\r\n\r\n".encode())
-        self.wfile.write(body[:1] if self.server.scenario == "truncated" else body)
+            return self.connection.close()
+        head = f"HTTP/1.0 {status} -\r\ncontent-length: {len(body)}\r\nretry-after: 2\r\nlocation: {self.server.elsewhere}\r\n\r\n"
+        return self.wfile.write(head.encode() + (body[:1] if self.server.scenario == "truncated" else body))
 
     def made(self, asked):
         width, height = map(int, asked.get("size", "512x512").split("x"))

@@ -17,13 +17,17 @@ FAILURES = {
     "quota": (402, "no_credit"),
     "refused": (422, "unsafe_prompt"),
     "down": (503, "overloaded"),
+    "redirected": (307, "elsewhere"),
+    "moved": (302, "elsewhere"),
 }
+#: So many looks at a job find nothing.
+UNSEEN = {"unseen": 2, "forgotten": 1_000_000}
 
 
 class ReelFake(ThreadingHTTPServer):
-    def __init__(self, scenario):
+    def __init__(self, scenario, elsewhere=""):
         super().__init__(("127.0.0.1", 0), Reel)
-        self.scenario, self.received, self.looks = scenario, [], {}
+        self.scenario, self.elsewhere, self.received, self.looks = scenario, elsewhere, [], {}
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -42,8 +46,11 @@ class Reel(BaseHTTPRequestHandler):
             listed = [{"id": str(number), "label": asked["label"]} for number, asked in made]
             return self.answer(200, json.dumps({"videos": listed[::-1]}).encode())
         self.server.looks[name] = self.server.looks.get(name, 0) + 1
+        unseen = UNSEEN.get(self.server.scenario, 0)
+        if self.server.looks[name] <= unseen:
+            return self.answer(404, b'{"error": {"code": "no_such_video", "message": "no such video"}}')
         asked = self.server.received[int(name)]
-        if self.server.looks[name] < 2:
+        if self.server.looks[name] < 2 + unseen:
             return self.answer(200, b'{"status": "running", "progress": 0.5}')
         url = f"{self.server.url}/files/{name}?signature={SIGNATURE}"
         done = {"id": name, "status": "done", "url": url, "extends": asked.get("extends")}
@@ -68,5 +75,5 @@ class Reel(BaseHTTPRequestHandler):
         return self.answer(status, body, cut=scenario == "truncated")
 
     def answer(self, status, body, kind="application/json", *, cut=False):
-        head = f"HTTP/1.0 {status} -\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\nretry-after: 2\r\n\r\n"
-        self.wfile.write(head.encode() + (body[:1] if cut else body))
+        told = f"content-type: {kind}\r\ncontent-length: {len(body)}\r\nretry-after: 2\r\nlocation: {self.server.elsewhere}"
+        self.wfile.write(f"HTTP/1.0 {status} -\r\n{told}\r\n\r\n".encode() + (body[:1] if cut else body))

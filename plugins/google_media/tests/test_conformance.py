@@ -27,14 +27,18 @@ _ANSWERS = {
     "refused": _error(400, "INVALID_ARGUMENT", "It contains words that violate our usage guidelines."),
     "down": _error(503, "UNAVAILABLE", "The model is overloaded."),
 }
+_REDIRECTS = {"redirected": 307, "moved": 302}
 
 
 @contextlib.contextmanager
-def playing(scenario: Scenario, environ: dict[str, str], options: dict[str, Any]) -> Iterator[Wire]:
+def playing(scenario: Scenario, elsewhere: str, environ: dict[str, str], options: dict[str, Any]) -> Iterator[Wire]:
     fake = GoogleServer(key=CANARY if environ else "none")  # a compatible server is given no key that is not its own
     if scenario in _ANSWERS:
         status, body = _ANSWERS[scenario]
         fake.fail("status", on="POST", times=None, status=status, json=body)
+    elif scenario in _REDIRECTS:
+        headers = {"location": elsewhere}
+        fake.fail("status", on="POST", times=None, status=_REDIRECTS[scenario], json={}, headers=headers)
     elif scenario == "slow":
         fake.fail("delay", on="POST", times=None, seconds=2.0)
     elif scenario == "garbage":
@@ -43,6 +47,7 @@ def playing(scenario: Scenario, environ: dict[str, str], options: dict[str, Any]
         fake.fail("truncate", on="POST", times=None, keep=20)
     elif scenario == "lost_reply":
         fake.fail("lost", on="POST", times=None)
+    fake.unseen = {"unseen": 2, "forgotten": 1_000_000}.get(scenario, 0)
     with fake:
         yield Wire(
             base_url=fake.url,
@@ -62,7 +67,7 @@ class TestGoogle(BackendConformance):
 
     @contextlib.contextmanager
     def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
-        with playing(scenario, {"GOOGLE_API_KEY": CANARY}, {}) as wire:
+        with playing(scenario, self.elsewhere, {"GOOGLE_API_KEY": CANARY}, {}) as wire:
             yield wire
 
 
@@ -82,5 +87,5 @@ class TestAnEndpointWithImagen(BackendConformance):
     @contextlib.contextmanager
     def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
         options = {"mode": "agent_platform", "project": PROJECT, "location": LOCATION}
-        with playing(scenario, {}, options) as wire:
+        with playing(scenario, self.elsewhere, {}, options) as wire:
             yield wire

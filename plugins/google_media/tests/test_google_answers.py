@@ -11,11 +11,11 @@ from wire.media_bytes import image
 from anymedia.context import LoadedMedia
 from anymedia.errors import (
     AuthenticationFailed,
-    BackendError,
     BackendUnavailable,
     BadBackendResponse,
     ContentRefused,
     InvalidRequest,
+    JobNotFound,
     MediaError,
     RateLimited,
     UnknownContinuation,
@@ -144,7 +144,7 @@ async def test_only_a_turn_that_goes_on_can_have_lost_the_one_before(fake: Googl
 async def test_a_job_that_is_not_known_any_more_is_no_lost_chat(fake: GoogleServer, make_context: Any) -> None:
     job = Job(id="v1_int_0009", data={"kind": "interaction"})
     for look in (plugin.check_job, plugin.cancel_job):
-        with pytest.raises(BackendError, match="v1_int_0009 was not found"):
+        with pytest.raises(JobNotFound, match=r"does not know the job: .*v1_int_0009 was not found"):
             await look(job, make_context("gemini-omni-1.2-flash", "generate_video"))
 
 

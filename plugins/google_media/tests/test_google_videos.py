@@ -11,7 +11,16 @@ from wire.google_server import KEY, GoogleServer
 from wire.google_values import unbase64
 from wire.media_bytes import image
 
-from anymedia.errors import BackendTimeout, BadBackendResponse, ContentRefused, MediaError, QuotaExceeded, UnknownModel, UnsupportedInput
+from anymedia.errors import (
+    BackendTimeout,
+    BadBackendResponse,
+    ContentRefused,
+    JobNotFound,
+    MediaError,
+    QuotaExceeded,
+    UnknownModel,
+    UnsupportedInput,
+)
 from anymedia.generation_config import GenerationConfig
 from anymedia.policy import Policy
 from anymedia.requests import GenerateVideo, Image, Reference
@@ -259,6 +268,28 @@ async def test_a_part_of_the_videos_kept_back_is_a_warning(router: Router, fake:
     result = await film(router, out, "cloud", VEO, n=3)
     assert [Path(f.path).read_bytes() for f in result.files] == list(fake.predictions.calls[-1].videos[1:])
     assert result.warnings == ("1 of 3 videos were kept back: Veo found the sound unsafe. Support codes: 15236754",)
+
+
+@pytest.mark.parametrize(("backend", "model"), [("google", OMNI), ("cloud", VEO)])
+@pytest.mark.parametrize("looks", [1, 3])
+async def test_a_job_that_google_has_not_heard_of_yet_is_looked_at_again(
+    router: Router, fake: GoogleServer, out: str, backend: str, model: str, looks: int
+) -> None:
+    fake.unseen = looks
+    result = await film(router, out, backend, model)
+    assert result.path.exists()
+    assert (fake.unseen, fake.submits()) == (0, 1)
+
+
+@pytest.mark.parametrize(("backend", "model"), [("google", OMNI), ("cloud", VEO)])
+async def test_a_job_that_google_does_not_know_any_more_is_over_after_a_few_looks(
+    router: Router, fake: GoogleServer, out: str, backend: str, model: str
+) -> None:
+    fake.unseen = 1_000
+    with pytest.raises(JobNotFound, match=r"any more.*not found") as caught:
+        await film(router, out, backend, model)
+    assert (caught.value.charged, router.jobs()[0].state) == ("unknown", "failed")
+    assert (fake.unseen, fake.submits()) == (1_000 - 7, 1)
 
 
 async def test_a_veo_operation_cannot_be_stopped(router: Router, fake: GoogleServer, out: str) -> None:

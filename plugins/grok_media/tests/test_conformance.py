@@ -26,14 +26,18 @@ _ANSWERS: Mapping[str, tuple[dict[str, Any], tuple[int, str]]] = {
 }
 _SUBMITS = "GenerateImage|GenerateVideo|ExtendVideo"
 _TTS = "POST /v1/tts"
+_REDIRECTS: Mapping[str, int] = {"redirected": 307, "moved": 302}
 
 
-def play(fake: GrokServer, scenario: Scenario) -> None:
+def play(fake: GrokServer, scenario: Scenario, elsewhere: str) -> None:
     """Have both halves of the fake behave as the scenario says."""
     if scenario in _ANSWERS:
         status, (code, words) = _ANSWERS[scenario]
         fake.fail("status", on=_SUBMITS, times=None, **status)
         fake.http.fail("status", on=_TTS, times=None, status=code, json={"error": words}, headers={"retry-after": "2"})
+    elif scenario in _REDIRECTS:
+        headers = {"location": elsewhere}
+        fake.http.fail("status", on=_TTS, times=None, status=_REDIRECTS[scenario], json={}, headers=headers)
     elif scenario == "slow":
         fake.fail("delay", on=_SUBMITS, times=None, seconds=2.0)
         fake.http.fail("delay", on=_TTS, times=None, seconds=2.0)
@@ -46,19 +50,23 @@ def play(fake: GrokServer, scenario: Scenario) -> None:
     elif scenario == "lost_reply":
         fake.fail("lost", on=_SUBMITS, times=None)
         fake.http.fail("lost", on=_TTS, times=None)
+    elif scenario in {"unseen", "forgotten"}:
+        times = 2 if scenario == "unseen" else None
+        fake.fail("status", on="GetDeferredVideo", times=times, code="NOT_FOUND", details="Request not found.")
 
 
 class TestGrok(BackendConformance):
     """xAI."""
 
     backend = "grok"
+    not_http = ("generate_image", "edit_with_references", "generate_video", "continue_video")  # gRPC knows no redirects
     sdks = ("xai_sdk", "google.protobuf", "opentelemetry", "pydantic")
 
     @contextlib.contextmanager
     def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
         fake = GrokServer(key=CANARY)
         fake.speech.voices |= {"one", "two"}  # the kit's words for a text that is free
-        play(fake, scenario)
+        play(fake, scenario, self.elsewhere)
         with fake:
             yield Wire(
                 base_url=fake.base_url,

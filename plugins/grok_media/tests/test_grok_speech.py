@@ -83,7 +83,8 @@ async def test_a_text_too_long_is_refused_before_anything_is_sent(router: Router
         (429, "Your team has either used all available credits or reached its monthly spending limit.", QuotaExceeded),
         (429, "Too many requests for your team.", RateLimited),
         (422, "Unknown field speed.", InvalidRequest),
-        (307, "", InvalidRequest),
+        (307, "", BadBackendResponse),
+        (302, "Over there.", BadBackendResponse),
     ],
 )
 async def test_an_answered_rejection_has_its_own_error(

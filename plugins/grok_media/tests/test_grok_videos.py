@@ -14,7 +14,7 @@ from wire.grok_server import GrokServer
 from wire.media_bytes import image, video
 from xai_sdk.proto import video_pb2
 
-from anymedia.errors import BackendError, BackendTimeout, ContentRefused, UnknownContinuation, UnsupportedInput
+from anymedia.errors import BackendError, BackendTimeout, ContentRefused, JobNotFound, UnknownContinuation, UnsupportedInput
 from anymedia.requests import ContinueVideo, GenerateVideo, Reference
 from anymedia.router import Router
 
@@ -256,11 +256,30 @@ async def test_a_job_that_ends_badly_says_how(
     assert fake.count("GenerateVideo") == 1
 
 
-async def test_a_job_the_provider_forgot_is_over(router: Router, fake: GrokServer, tmp_path: Path) -> None:
-    record = await router.submit(GenerateVideo(prompt="waves", duration=1), backend="grok", output=f"{tmp_path}/")
-    fake.videos.jobs.clear()
-    with pytest.raises(BackendError, match="does not know the job any more"):
-        await router.wait(record.id)
+@pytest.mark.parametrize("details", ["Request not found.", "The model of this request was not found."])
+async def test_a_job_the_provider_has_not_heard_of_yet_is_looked_at_again(
+    router: Router, fake: GrokServer, tmp_path: Path, details: str
+) -> None:
+    fake.fail("status", on="GetDeferredVideo", times=2, code="NOT_FOUND", details=details)
+    result = await router.generate_video(prompt="waves", duration=1, backend="grok", output=f"{tmp_path}/")
+    assert result.path.read_bytes() == next(iter(fake.videos.jobs.values())).data
+    assert (fake.count("GenerateVideo"), fake.count("GetDeferredVideo")) == (1, 2 + fake.videos.looks_needed + 1)
+
+
+async def test_a_job_the_provider_forgot_is_over_after_a_few_looks(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+    fake.fail("status", on="GetDeferredVideo", times=None, code="NOT_FOUND", details="Request not found.")
+    with pytest.raises(JobNotFound, match=r"does not know the job 'req_\w+'.* any more.*not found") as caught:
+        await router.generate_video(prompt="waves", duration=1, backend="grok", output=f"{tmp_path}/")
+    assert (caught.value.charged, router.jobs()[0].state) == ("unknown", "failed")
+    assert (fake.count("GenerateVideo"), fake.count("GetDeferredVideo")) == (1, 7)
+
+
+@pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNIMPLEMENTED"])
+async def test_a_look_that_is_refused_is_a_failed_look_and_no_lost_job(router: Router, fake: GrokServer, tmp_path: Path, code: str) -> None:
+    fake.fail("status", on="GetDeferredVideo", times=12, code=code, details="not like this")
+    result = await router.generate_video(prompt="waves", duration=1, backend="grok", output=f"{tmp_path}/")
+    assert result.path.exists()
+    assert fake.count("GenerateVideo") == 1
 
 
 async def test_a_kept_video_is_continued_by_its_file_and_outlives_its_url(

@@ -24,6 +24,9 @@ _ANSWERS: Mapping[str, tuple[int, dict[str, Any], dict[str, str]]] = {
     "refused": (400, {**_NO, "type": "image_generation_user_error", "code": "moderation_blocked"}, {}),
     "down": (500, {**_NO, "type": "server_error"}, {}),
 }
+_REDIRECTS: Mapping[str, int] = {"redirected": 307, "moved": 302}
+#: At how many looks a job is not found; None: ever.
+_UNSEEN: Mapping[str, int | None] = {"unseen": 2, "forgotten": None}
 
 
 def flat(received: Received) -> Mapping[str, Any]:
@@ -37,7 +40,7 @@ def flat(received: Received) -> Mapping[str, Any]:
 
 
 @contextlib.contextmanager
-def playing(fake: OpenAIServer, scenario: Scenario, *, key: str | None) -> Iterator[Wire]:
+def playing(fake: OpenAIServer, scenario: Scenario, elsewhere: str, *, key: str | None) -> Iterator[Wire]:
     if scenario in _ANSWERS:
         status, error, headers = _ANSWERS[scenario]
         fake.fail("status", on="POST", times=None, status=status, json={"error": error}, headers=headers)
@@ -49,6 +52,11 @@ def playing(fake: OpenAIServer, scenario: Scenario, *, key: str | None) -> Itera
         fake.fail("truncate", on="POST", times=None, keep=20)
     elif scenario == "lost_reply":
         fake.fail("lost", on="POST", times=None)
+    elif scenario in _REDIRECTS:
+        headers = {"location": elsewhere}
+        fake.fail("status", on="POST", times=None, status=_REDIRECTS[scenario], json={}, headers=headers)
+    elif scenario in _UNSEEN:
+        fake.fail("status", on="GET /v1/videos/", times=_UNSEEN[scenario], status=404, json={"error": {"message": "No such video."}})
     with fake:
 
         def sent() -> Sequence[Mapping[str, Any]]:
@@ -70,7 +78,7 @@ class TestOpenAI(BackendConformance):
     def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
         fake = OpenAIServer()
         fake.key = CANARY
-        with playing(fake, scenario, key=CANARY) as wire:
+        with playing(fake, scenario, self.elsewhere, key=CANARY) as wire:
             yield wire
 
 
@@ -90,7 +98,7 @@ class TestSomebodyElsesVideos(BackendConformance):
     @contextlib.contextmanager
     def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
         fake = OpenAIServer(any_key=True, videos=Videos())
-        if scenario not in {"success", "slow"}:  # else the lost submit would be found, and followed to its end
+        if scenario not in {"success", "slow", *_UNSEEN}:  # else the lost submit would be found, and followed to its end
             fake.fail("status", on="GET /v1/videos", times=None, status=404, json={"error": _NO})
-        with playing(fake, scenario, key=None) as wire:
+        with playing(fake, scenario, self.elsewhere, key=None) as wire:
             yield wire

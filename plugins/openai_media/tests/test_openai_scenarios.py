@@ -14,6 +14,7 @@ import numpy
 import pytest
 from PIL import Image as Pillow
 from wire.forms import read_form
+from wire.http_server import Reply
 from wire.media_bytes import image
 from wire.openai_server import KEY, OpenAIServer
 from wire.openai_videos import Videos
@@ -21,6 +22,8 @@ from wire.openai_videos import Videos
 from anymedia.errors import (
     BackendTimeout,
     ContentRefused,
+    JobNotFound,
+    MediaError,
     ModelRetired,
     SubmissionUnknown,
     UnknownContinuation,
@@ -321,6 +324,39 @@ async def test_a_deadline_leaves_the_job_to_be_resumed(new_router: Callable[...,
     async with new_router() as router:
         result = await router.resume(caught.value.job_id)
     assert result.path.exists()
+    assert gpu.count("POST") == 1
+
+
+async def test_a_job_that_one_of_the_servers_machines_has_not_heard_of_is_looked_at_again(
+    router: Router, gpu: OpenAIServer, tmp_path: Path
+) -> None:
+    gpu.fail("status", on="GET /v1/videos/video", times=2, status=404, json={"error": {"message": "No such video."}})
+    result = await router.generate_video(prompt="waves", backend="mygpu", output=tmp_path / "waves.mp4")
+    assert result.path.read_bytes() == next(iter(gpu.videos.files.values()))
+    assert gpu.count("POST") == 1
+
+
+async def test_a_job_its_server_no_longer_knows_is_over_after_a_few_looks(router: Router, gpu: OpenAIServer, tmp_path: Path) -> None:
+    gpu.fail("status", on="GET /v1/videos/video", times=None, status=404, json={"error": {"message": "No such video."}})
+    with pytest.raises(JobNotFound, match=r"any more.*No such video") as caught:
+        await router.generate_video(prompt="waves", backend="mygpu", output=tmp_path / "waves.mp4")
+    assert (caught.value.charged, router.jobs()[0].state) == ("unknown", "failed")
+    assert (gpu.count("POST"), gpu.count("GET /v1/videos/video")) == (1, 7)
+
+
+async def test_a_video_that_was_made_and_is_gone_before_it_was_fetched_is_paid_for(
+    new_router: Callable[..., Router], gpu: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Videos, "_content", lambda *_: Reply(status=503))
+    async with new_router() as router:
+        with pytest.raises(MediaError) as caught:
+            await router.generate_video(prompt="waves", backend="mygpu", output=tmp_path / "waves.mp4")
+        assert (caught.value.charged, router.jobs()[0].state) == ("yes", "collecting")
+    gpu.videos.jobs.clear()
+    async with new_router() as router:
+        with pytest.raises(JobNotFound, match="any more") as gone:
+            await router.resume(str(caught.value.job_id))
+        assert (gone.value.charged, router.jobs()[0].state) == ("yes", "failed")
     assert gpu.count("POST") == 1
 
 

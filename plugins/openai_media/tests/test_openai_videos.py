@@ -14,7 +14,7 @@ from wire.openai_server import OpenAIServer
 
 from anymedia.capabilities import load_matrix
 from anymedia.context import Context, LoadedMedia
-from anymedia.errors import BackendUnavailable, BadBackendResponse, ContentRefused, InvalidRequest, UnknownContinuation
+from anymedia.errors import BackendUnavailable, BadBackendResponse, ContentRefused, InvalidRequest, JobNotFound, UnknownContinuation
 from anymedia.hookspecs import SubmissionRecord
 from anymedia.media import Image, Video
 from anymedia.requests import Continuation, ContinueVideo, GenerateVideo, Operation
@@ -281,10 +281,24 @@ async def test_a_job_refused_by_moderation_says_so_with_and_without_a_code(
 
 
 @pytest.mark.anyio
-async def test_a_job_its_server_no_longer_knows_is_over(fake: OpenAIServer, make_context: MakeContext) -> None:
-    state = await plugin.check_job(job=Job(id="video_gone"), context=make_context("sora-2", "generate_video", service="compatible"))
-    assert isinstance(state, Failed)
-    assert "does not know the job" in state.error.message
+@pytest.mark.parametrize("status", [404, 405, 410])
+@pytest.mark.parametrize("error", [{"message": "No such video."}, {"message": "No.", "code": "model_not_found"}], ids=["plain", "coded"])
+async def test_a_job_its_server_does_not_know_is_said_to_be_missing_and_not_to_have_failed(
+    fake: OpenAIServer, make_context: MakeContext, status: int, error: dict[str, str]
+) -> None:
+    fake.fail("status", on="GET /v1/videos/", status=status, json={"error": error})
+    with pytest.raises(JobNotFound, match=f"does not know the job: .*{error['message']}"):
+        await plugin.check_job(job=Job(id="video_gone"), context=make_context("sora-2", "generate_video", service="compatible"))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("status", [400, 409, 422])
+async def test_a_look_that_is_refused_is_a_failed_look_and_not_the_end_of_the_job(
+    fake: OpenAIServer, make_context: MakeContext, status: int
+) -> None:
+    fake.fail("status", on="GET /v1/videos/", status=status, json={"error": {"message": "not like this"}})
+    with pytest.raises(InvalidRequest, match="not like this"):
+        await plugin.check_job(job=Job(id="video_1"), context=make_context("sora-2", "generate_video", service="compatible"))
 
 
 @pytest.mark.anyio

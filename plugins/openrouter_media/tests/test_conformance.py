@@ -33,6 +33,10 @@ _FAULTS: Mapping[str, dict[str, Any]] = {
     "truncated": {"kind": "truncate", "keep": 20},
     "lost_reply": {"kind": "lost"},
 }
+_REDIRECTS: Mapping[str, int] = {"redirected": 307, "moved": 302}
+_GONE = {"kind": "status", "on": "GET /api/v1/videos/gen", "status": 404, "json": {"error": {"code": 404, "message": "Job not found"}}}
+#: What is done to the looks at a job, where the submit is answered as it should be.
+_LOOKS: Mapping[str, dict[str, Any]] = {"unseen": {**_GONE, "times": 2}, "forgotten": {**_GONE, "times": None}}
 
 
 def flat(received: Received) -> Mapping[str, Any]:
@@ -41,14 +45,19 @@ def flat(received: Received) -> Mapping[str, Any]:
 
 
 @contextlib.contextmanager
-def playing(scenario: Scenario, cache: Path) -> Iterator[Wire]:
+def playing(scenario: Scenario, elsewhere: str, cache: Path) -> Iterator[Wire]:
     with OpenRouterServer(key=CANARY, links="signed") as fake:
         if scenario in _ANSWERS:
             status, metadata, headers = _ANSWERS[scenario]
             error = {"code": status, "message": "No.", **({"metadata": metadata} if metadata else {})}
             fake.fail("status", on="POST", times=None, status=status, json={"error": error, "user_id": "user_2x"}, headers=headers)
+        elif scenario in _REDIRECTS:
+            headers = {"location": elsewhere}
+            fake.fail("status", on="POST", times=None, status=_REDIRECTS[scenario], json={}, headers=headers)
         elif scenario in _FAULTS:
             fake.fail(on="POST", times=None, **_FAULTS[scenario])
+        elif scenario in _LOOKS:
+            fake.fail(**_LOOKS[scenario])
 
         def sent() -> Sequence[Mapping[str, Any]]:
             return [flat(r) for r in fake.received if r.method == "POST"]
@@ -78,7 +87,7 @@ class _OverACache(BackendConformance):
 
     @contextlib.contextmanager
     def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
-        with playing(scenario, self.cache()) as wire:
+        with playing(scenario, self.elsewhere, self.cache()) as wire:
             yield wire
 
 

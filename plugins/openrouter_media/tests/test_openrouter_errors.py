@@ -16,6 +16,7 @@ from anymedia.errors import (
     BadBackendResponse,
     ContentRefused,
     InvalidRequest,
+    JobNotFound,
     MediaError,
     QuotaExceeded,
     RateLimited,
@@ -168,10 +169,23 @@ async def test_moderation_by_the_service_itself(fresh: Router, fake: OpenRouterS
     assert fake.count("POST") == 1
 
 
-async def test_a_job_the_service_forgot_is_over(fresh: Router, fake: OpenRouterServer) -> None:
+@pytest.mark.parametrize("status", [404, 410])
+@pytest.mark.parametrize("body", [{"error": {"code": 404, "message": "Job not found"}}, {}], ids=["in its envelope", "by a gateway"])
+async def test_a_job_the_service_has_not_heard_of_yet_is_looked_at_again(
+    fresh: Router, fake: OpenRouterServer, tmp_path: Path, status: int, body: dict[str, Any]
+) -> None:
+    fake.fail("status", on="GET /api/v1/videos/gen", times=2, status=status, json=body)
+    result = await fresh.generate_video(prompt="waves", model="openrouter/google/veo-3.1", output=tmp_path / "waves.mp4")
+    assert result.path.read_bytes() == next(iter(fake.videos.files.values()))
+    assert fake.count("POST") == 1
+
+
+async def test_a_job_the_service_forgot_is_over_after_a_few_looks(fresh: Router, fake: OpenRouterServer) -> None:
     fake.fail("status", on="GET /api/v1/videos/gen", times=None, status=404, json={"error": {"code": 404, "message": "Job not found"}})
-    with pytest.raises(MediaError, match="does not know the job any more"):
+    with pytest.raises(JobNotFound, match=r"does not know the job 'gen-vid-.* any more.*Job not found") as caught:
         await fresh.generate_video(prompt="waves", model="openrouter/google/veo-3.1")
+    assert (caught.value.charged, fresh.jobs()[0].state) == ("unknown", "failed")
+    assert (fake.count("POST"), fake.count("GET /api/v1/videos/gen")) == (1, 7)
 
 
 async def test_looks_that_fail_do_not_fail_the_job(fresh: Router, fake: OpenRouterServer, tmp_path: Path) -> None:

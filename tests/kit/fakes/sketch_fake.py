@@ -17,14 +17,16 @@ FAILURES = {
     "quota": (402, "no_credit"),
     "refused": (422, "unsafe_prompt"),
     "down": (503, "overloaded"),
+    "redirected": (307, "elsewhere"),
+    "moved": (302, "elsewhere"),
 }
 _TEXTS = {"prompt", "size", "format", "quality", "background", "paper", "after", "image", "mask"}
 
 
 class SketchFake(ThreadingHTTPServer):
-    def __init__(self, scenario: str) -> None:
+    def __init__(self, scenario: str, elsewhere: str = "") -> None:
         super().__init__(("127.0.0.1", 0), Sketch)
-        self.scenario, self.url = scenario, f"http://127.0.0.1:{self.server_port}"
+        self.scenario, self.elsewhere, self.url = scenario, elsewhere, f"http://127.0.0.1:{self.server_port}"
         self.received: list[dict[str, Any]] = []
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -54,7 +56,8 @@ class Sketch(BaseHTTPRequestHandler):
         if self.server.scenario == "lost_reply":
             self.connection.close()
             return
-        self.wfile.write(f"HTTP/1.0 {status} -\r\ncontent-length: {len(body)}\r\nretry-after: 2\r\n\r\n".encode())
+        told = f"content-length: {len(body)}\r\nretry-after: 2\r\nlocation: {self.server.elsewhere}"
+        self.wfile.write(f"HTTP/1.0 {status} -\r\n{told}\r\n\r\n".encode())
         self.wfile.write(body[:1] if self.server.scenario == "truncated" else body)
 
     def made(self, asked: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,8 @@ _ERRORS = """## When success is false
 - rate_limited, backend_unavailable: the same call later (retry), or try_backends. quota_exceeded, authentication_failed: tell the user.
 - backend_timeout: the job goes on: media_job(job_id, "wait"). submission_unknown: it may have been charged; do NOT repeat it,
   look with media_job. cancelled: somebody stopped it. some_failed: each of `results` says why.
-- bad_backend_response, output_mismatch: look at charged before you ask again. internal, plugin_*, duplicate_*: tell the user.
+- bad_backend_response, output_mismatch, job_not_found: look at charged before you ask again.
+- internal, plugin_*, duplicate_*: tell the user.
 `ignored` and `adjustments` say what was left out or changed: read them before you report."""
 _COST = """## Cost
 Plan first when a call is not cheap: `quote` is in US dollars; `max_cost_usd` refuses what may cost more. Draft small and short, then

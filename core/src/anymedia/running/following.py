@@ -1,4 +1,7 @@
-"""Looking at a job until it is over. A failed look never fails a job; a passed deadline leaves it to be resumed."""
+"""Looking at a job until it is over. A failed look never fails a job; a passed deadline leaves it to be resumed.
+
+A look that does not find the job is no failed one: see `missing`.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,14 @@ from typing import Self
 import attrs
 
 from ..capabilities import ModelRow
-from ..errors import BackendError, BackendTimeout, MediaError, PluginError
+from ..errors import BackendError, BackendTimeout, JobNotFound, MediaError, PluginError
 from ..plugin_words import PluginRaised
 from ..polling import Schedule, duration_key
-from ..results import Failed, Outcome, Running, Succeeded
+from ..results import Failed, Job, Outcome, Running, Succeeded
 from ..state.errors import LeaseLost, StateError
 from ..state.store import CallRecord, Lease
 from .engine import LEASE_SECONDS, Engine
+from .missing import Missing, lost_job
 from .records import cost_of, error_json, job_from_json
 
 __all__ = ["Held", "follow", "still_running"]
@@ -94,6 +98,7 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
 
     Raises:
         BackendTimeout: the deadline passed; the row is left as it is, to be resumed.
+        JobNotFound: its provider has not found it for so long that it is given up.
         BackendError: the job failed for good.
     """
     assert record.job is not None
@@ -104,6 +109,7 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
     until = engine.clock.steady() + PATIENCE if deadline is None else deadline
     hint = job.poll_after
     first = True
+    missing = Missing()
     # A job that was left alone for a while is looked at at once, and says nothing about how long such a job takes.
     watched = abs(engine.clock.now() - record.updated_at) < _FRESH
     # From here on its age is told by the counter: the clock on the wall may be set meanwhile.
@@ -117,12 +123,21 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
         pause = max(pause, engine.polls.reserve(engine.account(record.backend), engine.clock.steady()))
         left = until - engine.clock.steady()
         if left <= 0:
-            raise still_running(record)
-        await engine.clock.sleep(min(pause, left))
+            raise still_running(record, f"the deadline passed, and {missing}" if missing.looks else "the deadline passed")
+        pause = min(pause, left)
+        await engine.clock.sleep(pause)
+        missing.waited(pause)
         try:
             left = max(_SHORTEST_LOOK, until - engine.clock.steady())
             async with asyncio.timeout(min(left, LONGEST_LOOK)):
                 state = await engine.call(record.backend, "check_job", job=job, context=engine.context(record, row, deadline=left))
+        except JobNotFound as error:
+            _log.debug("a look at %s failed: %s", record.id, error.code)
+            hint = missing.not_found(error)
+            if _is_over(engine, job, missing):
+                raise _failed(engine, lease, record, lost_job(record, job, missing, error, expired=not missing.for_good)) from None
+            engine.report(record, note=f"{missing}; looking again")
+            continue
         except Exception as error:
             if isinstance(error, PluginError) and not isinstance(error, PluginRaised):
                 raise  # what it returned breaks the contract: it will do so again
@@ -132,6 +147,7 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
             engine.report(record, note=f"a look failed ({why}); looking again")
             continue
         hint = None
+        missing.found()
         if isinstance(state, Running):
             if record.state != "running":
                 record = engine.advance(lease, "running")
@@ -144,6 +160,11 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
             return state.outcome
         elif isinstance(state, Failed):
             raise _failed(engine, lease, record, state.error)
+
+
+def _is_over(engine: Engine, job: Job, missing: Missing) -> bool:
+    """Whether a job that was not found is to be given up; one that its provider was to forget by now is, at once."""
+    return missing.for_good or (job.expires_at is not None and engine.clock.now() >= job.expires_at)
 
 
 def still_running(record: CallRecord, why: str = "the deadline passed") -> BackendTimeout:

@@ -23,6 +23,8 @@ The rules are generated from the backend's own matrix: one set per distinct row 
     onward.py        going on, masks, long prompts
     refusing.py      what it must refuse
     failures.py      what may go wrong, and what must be known then
+    elsewhere.py     another place, which a submit may be sent on to
+    redirects.py     that no submit goes there
     jobs.py          picked up, told apart, stopped, looked up
     live.py          the same with real keys, within a budget
     docs.py          the pages that are written from the code

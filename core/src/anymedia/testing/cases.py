@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 import attrs
 
 from ..capabilities import CapabilityMatrix, Choice, ContinueRule, MaskRule, ModelRow, Rule
-from ..requests import KINDS
-from .harness import Bench, cut_matrix
+from ..requests import KINDS, Operation
+from .elsewhere import Elsewhere
+from .harness import Bench, cut_matrix, loaded_registry, returns
 from .pictures import about_references, parts_of_references
 from .shapes import Shape, alive, foreign_options, inputs_of, option_values, shapes, two_values
-from .wire import SCENARIOS, Scenario, Wire
+from .wire import REDIRECTS, SCENARIOS, Scenario, Wire
 
 __all__ = ["Case", "CaseMaker"]
 
@@ -35,6 +36,8 @@ class Case:
         return "-".join(p.replace("/", ".") for p in parts if p)
 
 
+#: Scenarios that are no failure of the submit, or have a rule of their own.
+_NO_FAILURES = frozenset({"success", "slow", "unseen", "forgotten", *REDIRECTS})
 #: Options that decide what is made, not how: tried by rules of their own.
 _OTHERWISE = frozenset({"n", "edit_mode", "audio_type"})
 
@@ -48,6 +51,7 @@ def _concerns(test: str, shape: Shape) -> bool:
         "_each_onward": isinstance(onward, ContinueRule),
         "_each_mask": isinstance(mask, MaskRule) and "user_provided" in mask.modes,
         "_each_limit": shape.row.prompt.max_chars is not None,
+        "_each_job": shape.operation != "continue_video",
         "_each_kind": shape.operation != "continue_video",
         "_foreign_continuation": any(f.name == "continue_from" for f in attrs.fields(KINDS[shape.operation])),
     }
@@ -64,6 +68,9 @@ class CaseMaker:
     backend: ClassVar[str] = ""
     services: ClassVar[tuple[str, ...]] = ()
     scenarios: ClassVar[tuple[Scenario, ...]] = SCENARIOS
+    not_http: ClassVar[tuple[Operation, ...]] = ()
+    #: Where `redirected` and `moved` lead; the kit sets it for as long as their wire runs.
+    elsewhere: str = ""
 
     @contextlib.contextmanager
     def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
@@ -93,11 +100,12 @@ class CaseMaker:
     @contextlib.contextmanager
     def bench(self, case: Case, scenario: Scenario = "success") -> Iterator[Bench]:
         """Set a router up over the wire of a case."""
-        with (
-            self.wire(scenario, case.service) as wire,
-            Bench.over(self.backend, case.service, wire, self._matrix(case.service)) as bench,
-        ):
-            yield bench
+        with contextlib.ExitStack() as opened:
+            elsewhere = opened.enter_context(Elsewhere()) if scenario in REDIRECTS else None
+            self.elsewhere = "" if elsewhere is None else elsewhere.url
+            wire = opened.enter_context(self.wire(scenario, case.service))
+            over = Bench.over(self.backend, case.service, wire, self._matrix(case.service), elsewhere)
+            yield opened.enter_context(over)
 
     def maker(self, case: Case) -> Any:
         """Return a function that finds the shape which makes what a model goes on from."""
@@ -125,8 +133,15 @@ class CaseMaker:
                     continue
                 if not _concerns(test, shape) or ("_each_kind" in test and shape.operation in done):
                     continue
+                if "_each_job" in test and not self._can_miss(shape):
+                    continue
                 done.add(shape.operation)
                 yield from self._cases_of(test, service, shape)
+
+    def _can_miss(self, shape: Shape) -> bool:
+        """Whether what a shape starts may be a job, at a service that its wire can have lose one."""
+        looks = "check_job" in loaded_registry().plugins[self.backend].hooks and returns(self.backend, shape.operation) != "Outcome"
+        return looks and {"unseen", "forgotten"} <= set(self.scenarios)
 
     def _can_begin(self, service: str, shape: Shape) -> bool:
         if not isinstance(shape.row.inputs.get("continue_from"), ContinueRule):
@@ -163,9 +178,13 @@ class CaseMaker:
         elif "_each_rule" in test:
             for index, found in enumerate(shape.row.rules):
                 yield Case(service=service, shape=shape, what=f"rule{index}", rule=found)
+        elif "_redirect" in test:
+            for scenario in self.scenarios:
+                if scenario in REDIRECTS and shape.operation not in self.not_http:
+                    yield Case(service=service, shape=shape, what=scenario)
         elif "_each_failure" in test:
             for scenario in self.scenarios:
-                if scenario not in {"success", "slow"} and shape.operation != "continue_video":
+                if scenario not in _NO_FAILURES and shape.operation != "continue_video":
                     yield Case(service=service, shape=shape, what=scenario)
         else:
             yield Case(service=service, shape=shape)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,10 +14,11 @@ from ..hookspecs import HOOKS
 from ..requests import Continuation, Operation
 from .failures import FailureRules
 from .guarding import socket_guard
-from .harness import cut_matrix, environment, loaded_registry, run
+from .harness import cut_matrix, environment, loaded_registry, returns, run
 from .jobs import JobRules
 from .live import LiveRules
 from .onward import OnwardRules
+from .redirects import RedirectRules
 from .refusing import RefusingRules
 from .rules import rule
 from .whole import WholeRules
@@ -41,7 +41,7 @@ print("\\n".join(set(sys.modules) - before))
 """
 
 
-class BackendConformance(OnwardRules, WholeRules, RefusingRules, FailureRules, JobRules, LiveRules):
+class BackendConformance(OnwardRules, WholeRules, RefusingRules, FailureRules, RedirectRules, JobRules, LiveRules):
     """Subclass it, name the backend, and override `wire`.
 
     Must override:
@@ -52,6 +52,7 @@ class BackendConformance(OnwardRules, WholeRules, RefusingRules, FailureRules, J
         services: the services to test, by default all that the matrix names.
         scenarios: the scenarios that the wire can play; a backend that works on this machine has no others than
             ``success``.
+        not_http: operations whose requests are not HTTP (gRPC), so that no answer can send them elsewhere.
         sdks: modules that loading the backend must not import, where their names do not show it (``google.auth``).
         light: small modules beside the core's own dependencies that loading it may import.
         matrix: what to test, as an instance of a service sees it, where that depends on more than the service.
@@ -127,8 +128,7 @@ class BackendConformance(OnwardRules, WholeRules, RefusingRules, FailureRules, J
         assert not missing, f"claimed, without a hook: {', '.join(sorted(missing))}"
         plugin = registry.plugins[self.backend]
         for operation in claimed:
-            returned = inspect.signature(getattr(plugin.module, operation)).return_annotation
-            makes_jobs = "Job" in getattr(returned, "__name__", str(returned))
+            makes_jobs = "Job" in returns(self.backend, operation)
             assert not makes_jobs or "check_job" in plugin.hooks, f"{operation} returns a Job, and there is no hook check_job"
 
     @rule("A06")
@@ -140,6 +140,9 @@ class BackendConformance(OnwardRules, WholeRules, RefusingRules, FailureRules, J
     @rule("A06")
     def test_a06_the_wire_plays_every_scenario_and_shows_what_arrives(self) -> None:
         """If this fails: play it as nearly as the service can fail; what it cannot do is a ``known_gap`` of C01."""
+        claimed = {op for model in loaded_registry().capabilities(self.backend).models for op in model.operations}
+        strange = sorted(set(self.not_http) - claimed)
+        assert not strange, f"not_http names what the matrix does not claim: {', '.join(strange)}"
         for service in self.all_services():
             keys = {n for found in cut_matrix(self.backend, service).credentials for names in found.names.values() for n in names}
             with self.wire("success", service) as wire:
@@ -195,7 +198,7 @@ class BackendConformance(OnwardRules, WholeRules, RefusingRules, FailureRules, J
 
 
 #: What a subclass may replace; everything else of the kit is the kit's.
-_OPEN = frozenset({"backend", "services", "scenarios", "sdks", "light", "wire", "matrix", "known_gaps"})
+_OPEN = frozenset({"backend", "services", "scenarios", "not_http", "sdks", "light", "wire", "matrix", "known_gaps"})
 
 
 def _overridden(cls: type) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import inspect
 import os
 import sys
 import tempfile
@@ -20,18 +21,19 @@ from ..instances import make_instances
 from ..media import Image
 from ..policy import Policy
 from ..registry import Registry, discover
-from ..requests import KINDS, Continuation, Mask, Request
+from ..requests import KINDS, Continuation, Mask, Operation, Request
 from ..results import Result
 from ..router import Router
 from ..settings import InstanceSettings, Settings
 from ..state.memory import MemoryStore
 from ..state.store import Store
+from .elsewhere import Elsewhere
 from .guarding import listening, reachable, socket_guard
 from .samples import half_mask
 from .shapes import Shape, minimal_fields
 from .wire import Wire
 
-__all__ = ["Bench", "FastClock", "KeptStore", "cut_matrix", "fresh_registry", "loaded_registry", "run", "socket_guard"]
+__all__ = ["Bench", "FastClock", "KeptStore", "cut_matrix", "fresh_registry", "loaded_registry", "returns", "run", "socket_guard"]
 
 _T = TypeVar("_T")
 
@@ -60,6 +62,12 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
 def loaded_registry() -> Registry:
     """Return the installed plugins."""
     return discover()
+
+
+def returns(backend: str, operation: Operation) -> str:
+    """Return what a backend's hook for an operation returns, by its annotation."""
+    returned = inspect.signature(getattr(loaded_registry().plugins[backend].module, operation)).return_annotation
+    return str(getattr(returned, "__name__", returned))
 
 
 def cut_matrix(backend: str, service: str) -> CapabilityMatrix:
@@ -116,21 +124,24 @@ class Bench:
     store: Store = attrs.field(factory=KeptStore)
     texts: list[str] = attrs.field(factory=list)
     tried: list[Any] = attrs.field(factory=list)
+    elsewhere: Elsewhere | None = None
 
     @classmethod
     @contextlib.contextmanager
-    def over(cls, backend: str, service: str, wire: Wire, matrix: CapabilityMatrix) -> Iterator[Bench]:
-        """Set everything up, and watch sockets and logs meanwhile."""
+    def over(cls, backend: str, service: str, wire: Wire, matrix: CapabilityMatrix, elsewhere: Elsewhere | None = None) -> Iterator[Bench]:
+        """Set everything up, and watch sockets and logs meanwhile; ``elsewhere`` can be reached too, and is not to be."""
         known = tuple(v for found in matrix.credentials for names in found.names.values() for v in names)
         drop = (*known, *matrix.base_url_env)
+        ports = frozenset() if elsewhere is None else frozenset({elsewhere.server_port})
         with (
             tempfile.TemporaryDirectory(prefix="anymedia-kit-") as scratch,
             environment(wire.environ, drop),
-            socket_guard(reachable(wire)) as tried,
+            socket_guard(reachable(wire) | ports) as tried,
             listening() as heard,
         ):
             today = matrix.checked or datetime.date(2026, 1, 1)
-            yield cls(backend=backend, service=service, wire=wire, today=today, folder=Path(scratch), texts=heard, tried=tried)
+            place = Path(scratch)
+            yield cls(backend=backend, service=service, wire=wire, today=today, folder=place, texts=heard, tried=tried, elsewhere=elsewhere)
             assert not tried, f"connections that the scenario does not allow: {tried}"
 
     def submits(self) -> int:

@@ -1,4 +1,4 @@
-"""Rules about jobs: picked up from their handle alone, told apart, stopped, and found again."""
+"""Rules about jobs: picked up from their handle alone, told apart, stopped, found again, and not given up too soon."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 from contextlib import AbstractContextManager
 from typing import Any
 
-from ..errors import MediaError
+from ..errors import JobNotFound, MediaError
 from ..hookspecs import SubmissionRecord
 from ..registry import Registry
 from ..results import Job
@@ -17,6 +17,9 @@ from .harness import Bench, fresh_registry, loaded_registry, run
 from .rules import rule
 
 __all__ = ["JobRules"]
+
+#: How long the looks at a job that nobody finds may take here, in seconds; the pauses between them are none.
+_LONG_ENOUGH = 10.0
 
 
 class JobRules(CaseMaker):
@@ -84,6 +87,45 @@ class JobRules(CaseMaker):
                     ended = await router.cancel(row.id)
                 assert ended.state in FINAL_STATES, f"the row says {ended.state!r}"
                 assert bench.submits() <= max(before, 1), "stopping it made another submit"
+
+            run(go())
+
+    @rule("C10")
+    def test_c10_each_job_not_found_at_first_is_brought_home(self, case: Case) -> None:
+        """If this fails: raise ``JobNotFound`` in ``check_job`` for a job that the service does not find; never return Failed for it."""
+        with self.bench(case, "unseen") as bench:
+
+            async def go() -> None:
+                async with bench.router() as router:
+                    request = await bench.request(router, case.shape, self.maker(case))
+                    result = await bench.execute(router, request, case.shape)
+                    row = router.job(result.job_id)
+                assert result.files
+                assert bench.submits() == 1, f"{bench.submits()} submits for one call"
+                if row.job is not None:  # else it was finished at once, and nobody looked at it
+                    told = any(JobNotFound.code in text for text in bench.texts)
+                    assert told, "no look raised JobNotFound: does check_job say so, and does the wire play 'unseen'?"
+
+            run(go())
+
+    @rule("C10")
+    def test_c10_each_job_not_found_ever_comes_to_an_end(self, case: Case) -> None:
+        """If this fails: raise ``JobNotFound`` in ``check_job``, and no other error, for a job that the service does not find."""
+        with self.bench(case, "forgotten") as bench:
+
+            async def go() -> None:
+                async with bench.router() as router:
+                    request = await bench.request(router, case.shape, self.maker(case))
+                    try:
+                        result = await bench.execute(router, request, case.shape, deadline=_LONG_ENOUGH)
+                    except MediaError as error:
+                        assert isinstance(error, JobNotFound), f"{type(error).__name__}: {error}"
+                        assert error.job_id
+                        assert error.charged in {"unknown", "yes"}, f"charged is {error.charged!r}, and the job was taken"
+                    else:
+                        row = router.job(result.job_id)
+                        assert row.job is None, f"the forgotten scenario succeeded: {result}"
+                assert bench.submits() == 1, f"{bench.submits()} submits for one call"
 
             run(go())
 

@@ -37,6 +37,8 @@ RULES: dict[str, str] = {
     "C07": "nothing but the scenario's own hosts is connected to",
     "C08": "a deadline that passes says what is known: the job's id, and whether money may be gone",
     "C09": "a look-up of a submit finds that very one or nothing",
+    "C10": "a job that is not found at a look is looked at again; one that stays so ends, after a bounded number of looks and one submit",
+    "C11": "a submit follows no redirect: it goes out once, and neither the key nor the pictures go elsewhere",
     "L01": "with real keys (--anymedia-live), each kind of making works once, within the budget",
 }
 

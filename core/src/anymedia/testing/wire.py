@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import attrs
 
-__all__ = ["CANARY", "MEANINGS", "RETRY_AFTER", "SCENARIOS", "Scenario", "Wire"]
+__all__ = ["CANARY", "MEANINGS", "REDIRECTS", "RETRY_AFTER", "SCENARIOS", "Scenario", "Wire"]
 
 #: A key to give to the backend: it must never turn up in any text.
 CANARY = "canary-key-7f3e91d2c4"
@@ -25,9 +25,13 @@ Scenario = Literal[
     "garbage",
     "truncated",
     "lost_reply",
+    "unseen",
+    "forgotten",
+    "redirected",
+    "moved",
 ]
 SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
-#: Scenario -> what the service does with a billable submit.
+#: Scenario -> what the service does with a billable submit; a backend without jobs never sees `unseen` and `forgotten`.
 MEANINGS: Mapping[Scenario, str] = {
     "success": "makes what was asked for; refuses fields, values and types that the service does not know",
     "unauthorized": "answers that the key is not accepted",
@@ -39,8 +43,14 @@ MEANINGS: Mapping[Scenario, str] = {
     "garbage": "answers 200 with bytes that mean nothing",
     "truncated": "breaks its answer off",
     "lost_reply": "makes it, and closes the connection unanswered; no list shows it",
+    "unseen": "starts a job, and does not find it at the first look or two (it has many machines, and not all have heard of it)",
+    "forgotten": "starts a job, and finds it at no look",
+    "redirected": "answers 307, with `self.elsewhere` (an address that the kit gives) as its `location`",
+    "moved": "answers 302, with the same `location`",
 }
 assert set(MEANINGS) == set(SCENARIOS)
+#: Those in which a submit is sent on to another place.
+REDIRECTS: tuple[Scenario, ...] = ("redirected", "moved")
 
 
 def _nothing_sent() -> Sequence[Mapping[str, Any]]:

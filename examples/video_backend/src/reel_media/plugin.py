@@ -24,7 +24,7 @@ from anymedia import (
     hookimpl,
     load_matrix,
 )
-from anymedia.errors import BadBackendResponse, ContentRefused
+from anymedia.errors import BadBackendResponse, ContentRefused, JobNotFound
 from anymedia.http import get_json, post_json
 
 CODES = {"unsafe_prompt": ContentRefused}
@@ -57,7 +57,8 @@ async def continue_video(request: ContinueVideo, context: Context) -> Job:
 
 @hookimpl
 async def check_job(job: Job, context: Context) -> JobState:
-    return _state(await get_json(context, f"{_base(context)}/videos/{job.id}", headers=_key(context)), context)
+    url = f"{_base(context)}/videos/{job.id}"
+    return _state(await get_json(context, url, headers=_key(context), by_code={"404": JobNotFound}), context)
 
 
 @hookimpl

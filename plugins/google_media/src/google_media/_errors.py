@@ -24,6 +24,7 @@ from anymedia.errors import (
     BadBackendResponse,
     ContentRefused,
     InvalidRequest,
+    JobNotFound,
     MediaError,
     ModelRetired,
     Problem,
@@ -247,7 +248,7 @@ def _from_answer(answered: Answered, context: Context, about: About) -> MediaErr
             f"{who} does not know the earlier turn any more: {said}", fix="give the earlier file as an input instead"
         )
     if answered.kind == "missing" and about == "job":
-        return BackendError(f"{who} does not know this job: {said}", request_id=answered.request_id)
+        return JobNotFound(f"{who} does not know the job: {said}", request_id=answered.request_id, retry_after=answered.retry_after)
     if answered.kind == "missing":
         return _missing(context, who, said)
     if answered.kind == "invalid":

@@ -74,7 +74,12 @@ async def start(context: Context, body: Mapping[str, Any], *, way: str | None = 
 
 
 async def look(job: Job, context: Context) -> JobState:
-    """Look once at an interaction."""
+    """Look once at an interaction.
+
+    Raises:
+        JobNotFound: the service does not know it, yet or any more.
+        MediaError: the look failed.
+    """
     connection = await connect(context)
     with translated(context, "job"):
         found = await connection.aio.interactions.get(job.id, timeout=seconds_for(context, look=True))

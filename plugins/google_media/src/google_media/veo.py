@@ -97,7 +97,12 @@ async def _start(context: Context, source: Any, config: Any, *, way: str | None 
 
 
 async def look(job: Job, context: Context) -> JobState:
-    """Look once at an operation."""
+    """Look once at an operation.
+
+    Raises:
+        JobNotFound: the service does not know it, yet or any more.
+        MediaError: the look failed.
+    """
     from google.genai import types
 
     connection = await connect(context)

@@ -22,8 +22,10 @@ from anymedia.errors import (
     AuthenticationFailed,
     BackendError,
     BackendUnavailable,
+    BadBackendResponse,
     ContentRefused,
     InvalidRequest,
+    JobNotFound,
     MediaError,
     ModelRetired,
     Problem,
@@ -36,9 +38,11 @@ from anymedia.redaction import clean_text
 
 from ._answers import bad_answer
 
-__all__ = ["BY_HTTP_STATUS", "BY_STATUS", "Answered", "Kind", "from_answer", "kind_of", "translated"]
+__all__ = ["BY_HTTP_STATUS", "BY_STATUS", "About", "Answered", "Kind", "from_answer", "kind_of", "translated"]
 
-Kind = Literal["auth", "billing", "rate", "content", "model", "invalid", "unavailable", "no_answer"]
+#: What a call is about: a request, or a job that was taken before.
+About = Literal["request", "job"]
+Kind = Literal["auth", "billing", "rate", "content", "model", "invalid", "redirect", "unavailable", "no_answer"]
 
 #: gRPC status -> kind, where the words say no more.
 BY_STATUS: Mapping[str, Kind] = {
@@ -93,7 +97,7 @@ def kind_of(kind: Kind, message: str) -> Kind:
 
 
 @contextlib.contextmanager
-def translated(context: Context) -> Iterator[None]:
+def translated(context: Context, about: About = "request") -> Iterator[None]:
     """Turn what gRPC and the HTTP client raise into our errors; around the submit it belongs inside ``submission()``."""
     import aiohttp
     import grpc
@@ -101,7 +105,7 @@ def translated(context: Context) -> Iterator[None]:
     try:
         yield
     except grpc.RpcError as error:
-        raise from_answer(_answered(error), context) from None  # the cause would show the request's metadata and address
+        raise from_answer(_answered(error), context, about) from None  # the cause would show the request's metadata and address
     except (aiohttp.ClientError, TimeoutError) as error:
         raise _no_answer(error, context) from error
 
@@ -151,10 +155,12 @@ def _retry_info(raw: bytes) -> float | None:
     return None
 
 
-def from_answer(answered: Answered, context: Context) -> MediaError:
+def from_answer(answered: Answered, context: Context, about: About = "request") -> MediaError:
     """Return the error of this package for an answered one."""
     said = clean_text(answered.message) or "it gave no reason"
     who = f"'{context.backend}/{context.model}'" if context.model else f"'{context.backend}'"
+    if about == "job" and answered.code == "NOT_FOUND":  # whatever the words: a look names nothing but the job
+        return JobNotFound(f"{who} does not know the job: {said}", request_id=answered.request_id)
     known: dict[str, Any] = {"request_id": answered.request_id, "delivery": "refused"}
     match answered.kind:
         case "auth":
@@ -173,6 +179,9 @@ def from_answer(answered: Answered, context: Context) -> MediaError:
         case "invalid":
             tail = f" (request {clean_text(answered.request_id, 60)})" if answered.request_id else ""
             return InvalidRequest([Problem("$", f"{who} refused the request: {said}{tail}")])
+        case "redirect":
+            fix = "check base_url; neither the request nor the key was sent on"
+            return BadBackendResponse(f"the address of '{context.backend}' leads elsewhere ({answered.code}): {said}", fix=fix, **known)
         case "unavailable":
             # Delivery is left open: the service may have had the request, whatever it or the channel says now.
             code = f" ({answered.code})" if answered.code else ""

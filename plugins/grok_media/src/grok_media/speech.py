@@ -65,7 +65,7 @@ def _body(request: GenerateAudio, context: Context) -> dict[str, Any]:
 def _refusal(answer: Any, body: bytes) -> Answered:
     status = int(answer.status)
     message = _message(body)
-    usual: Kind = "unavailable" if status >= 500 else "invalid"
+    usual: Kind = "unavailable" if status >= 500 else "redirect" if 300 <= status < 400 else "invalid"
     return Answered(
         kind=kind_of(BY_HTTP_STATUS.get(status, usual), message),
         message=message,

@@ -192,18 +192,21 @@ async def _submit(send: Any, context: Context, warnings: list[str], *, way: str 
 
 
 async def look(job: Job, context: Context) -> JobState:
-    """Look once. A job the provider does not know any more is over; a look that failed is raised."""
+    """Look once.
+
+    Raises:
+        JobNotFound: the provider does not know the job, yet or any more.
+        MediaError: the look failed.
+    """
     from xai_sdk.proto import deferred_pb2
 
     connection = connect(context)
     try:
-        with translated(context):
+        with translated(context, "job"):
             async with asyncio.timeout(LOOK_SECONDS):
                 answer = await connection.sdk.video.get(job.id)
     except ContentRefused as refused:
         return Failed(error=refused)
-    except InvalidRequest as gone:
-        return Failed(error=BackendError(f"the provider does not know the job any more: {gone.message}"))
     if answer is None:
         raise bad_answer("it is not the message that was expected", charged="no")
     response = answer.response if answer.HasField("response") else None

@@ -23,6 +23,7 @@ from anymedia.errors import (
     ContentRefused,
     Delivery,
     InvalidRequest,
+    JobNotFound,
     MediaError,
     ModelRetired,
     Problem,
@@ -39,8 +40,10 @@ from ._answers import bad_answer
 if TYPE_CHECKING:
     import openai
 
-__all__ = ["BY_CODE", "BY_EXCEPTION", "Answered", "from_answer", "translated"]
+__all__ = ["BY_CODE", "BY_EXCEPTION", "About", "Answered", "from_answer", "translated"]
 
+#: What a call names: nothing that could be missing but the model, or a job that was taken before.
+About = Literal["request", "job"]
 Kind = Literal[
     "auth", "billing", "rate", "overload", "content", "model", "invalid", "missing", "forgotten", "broken", "no_answer", "bad_answer"
 ]
@@ -106,7 +109,7 @@ class Answered:
 
 
 @contextlib.contextmanager
-def translated(context: Context) -> Iterator[None]:
+def translated(context: Context, about: About = "request") -> Iterator[None]:
     """Turn whatever the SDK and its transport raise into our errors; belongs inside ``context.submission()``."""
     import aiohttp
     import httpx2
@@ -115,12 +118,12 @@ def translated(context: Context) -> Iterator[None]:
     try:
         yield
     except openai.OpenAIError as error:
-        raise _from_sdk(error, context) from error
+        raise _from_sdk(error, context, about) from error
     except (httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError) as error:  # not all of aiohttp's are mapped by the SDK
         raise _no_answer(error, context) from error
 
 
-def _from_sdk(error: openai.OpenAIError, context: Context) -> MediaError:
+def _from_sdk(error: openai.OpenAIError, context: Context, about: About) -> MediaError:
     code, kind_of_error = getattr(error, "code", None), getattr(error, "type", None)
     status = getattr(error, "status_code", None)
     by_name: Kind = next((BY_EXCEPTION[c.__name__] for c in type(error).__mro__ if c.__name__ in BY_EXCEPTION), "no_answer")
@@ -129,6 +132,8 @@ def _from_sdk(error: openai.OpenAIError, context: Context) -> MediaError:
         return _no_answer(error, context)
     if kind == "invalid" and getattr(error, "param", None) == "model":
         kind = "model"
+    if about == "job" and (status == 404 or _BY_STATUS.get(status or 0) == "missing"):  # whatever its code
+        kind = "missing"
     body = getattr(error, "body", None)
     answered = Answered(
         kind=kind,
@@ -139,13 +144,15 @@ def _from_sdk(error: openai.OpenAIError, context: Context) -> MediaError:
         request_id=getattr(error, "request_id", None),
         retry_after=_retry_after(getattr(getattr(error, "response", None), "headers", {})),
     )
-    return from_answer(answered, context)
+    return from_answer(answered, context, about)
 
 
-def from_answer(answered: Answered, context: Context) -> MediaError:
+def from_answer(answered: Answered, context: Context, about: About = "request") -> MediaError:
     """Return the error for an answered rejection; all but a broken server are ``refused``."""
     said = clean_text(answered.message) or "it gave no reason"
     who = f"'{context.backend}/{context.model}'" if context.model else f"'{context.backend}'"
+    if about == "job" and answered.kind == "missing":
+        return JobNotFound(f"{who} does not know the job: {said}", request_id=answered.request_id, retry_after=answered.retry_after)
     known: dict[str, Any] = {"request_id": answered.request_id, "delivery": "refused"}
     if answered.kind == "auth":
         fix = "check the key and what it may do (image models may need a verified organization)"

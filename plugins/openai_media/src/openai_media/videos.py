@@ -21,7 +21,7 @@ from anymedia.results import ContinuationData, Failed, Job, JobState, Outcome, P
 
 from ._answers import bad_answer, decode_json
 from ._client import LOOK_SECONDS, Connection, connect
-from ._errors import BY_CODE, Answered, from_answer, translated
+from ._errors import BY_CODE, About, Answered, from_answer, translated
 from ._options import chosen, extras, further
 
 __all__ = ["cancel", "create", "find", "go_on", "look"]
@@ -104,18 +104,20 @@ async def _ask(connection: Connection, method: str, path: str, **more: Any) -> A
     return await getattr(connection.sdk, method)(path, cast_to=httpx2.Response, **more)
 
 
-async def _look_up(context: Context, path: str, **params: Any) -> Any:
-    with translated(context):
+async def _look_up(context: Context, path: str, about: About = "request", **params: Any) -> Any:
+    with translated(context, about):
         options = {"timeout": LOOK_SECONDS, **({"params": params} if params else {})}
         return await _ask(connect(context), "get", path, options=options)
 
 
 async def look(job: Job, context: Context) -> JobState:
-    """Look once. A job that its server no longer knows is over."""
-    try:
-        answer = await _look_up(context, f"/videos/{job.id}")
-    except InvalidRequest as gone:
-        return Failed(error=BackendError(f"the server does not know the job any more: {gone.message}"))
+    """Look once.
+
+    Raises:
+        JobNotFound: the server does not know the job, yet or any more.
+        MediaError: the look failed.
+    """
+    answer = await _look_up(context, f"/videos/{job.id}", "job")
     state = decode_json(answer.content)
     status = str(state.get("status") or "")
     progress = _number(state.get("progress"))
@@ -185,7 +187,7 @@ async def _read(answer: Any, start: int) -> AsyncGenerator[bytes]:
 
 async def cancel(job: Job, context: Context) -> None:
     """Delete the job: servers that can stop it do so then."""
-    with translated(context):
+    with translated(context, "job"):
         await _ask(connect(context), "delete", f"/videos/{job.id}", options={"timeout": LOOK_SECONDS})
 
 

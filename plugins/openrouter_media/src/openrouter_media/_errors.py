@@ -21,6 +21,7 @@ from anymedia.errors import (
     BadBackendResponse,
     ContentRefused,
     InvalidRequest,
+    JobNotFound,
     MediaError,
     Problem,
     QuotaExceeded,
@@ -33,8 +34,10 @@ from anymedia.redaction import clean_text
 from ._answers import bad_answer, decode_json
 from ._client import Answer, TooLong
 
-__all__ = ["BY_STATUS", "BY_TYPE", "refuse_errors", "rejected", "translated"]
+__all__ = ["BY_STATUS", "BY_TYPE", "About", "refuse_errors", "rejected", "translated"]
 
+#: What a call names that may be missing: a model, or a job that was taken before.
+About = Literal["model", "job"]
 Kind = Literal["auth", "billing", "rate", "overload", "provider", "content", "missing", "gone", "invalid", "redirect", "broken"]
 
 #: ``metadata.error_type`` -> kind.
@@ -98,7 +101,7 @@ def _no_answer(error: BaseException, context: Context) -> BackendError:
     return BackendUnavailable(f"'{context.backend}' gave no answer ({name})")
 
 
-def refuse_errors(answer: Answer, context: Context) -> None:
+def refuse_errors(answer: Answer, context: Context, about: About = "model") -> None:
     """Raise for an answer that is an error: by its status; one of status 200 is looked at by whoever decodes it.
 
     Raises:
@@ -111,37 +114,39 @@ def refuse_errors(answer: Answer, context: Context) -> None:
     except BadBackendResponse:
         raw = {}
     body = raw.get("error")
-    raise rejected(body if isinstance(body, dict) else {"message": body}, answer, context)
+    raise rejected(body if isinstance(body, dict) else {"message": body}, answer, context, about)
 
 
-def rejected(error: Mapping[str, Any], answer: Answer, context: Context) -> MediaError:
+def rejected(error: Mapping[str, Any], answer: Answer, context: Context, about: About = "model") -> MediaError:
     """Return our error for the ``error`` object of an answer."""
     metadata = error.get("metadata")
-    about: Mapping[str, Any] = metadata if isinstance(metadata, dict) else {}
+    told: Mapping[str, Any] = metadata if isinstance(metadata, dict) else {}
     code = error.get("code")
     number = code if isinstance(code, int) and not isinstance(code, bool) else answer.status
-    kind = _kind(about, number if number >= 300 else 500)
+    kind = _kind(told, number if number >= 300 else 500)
     said = clean_text(error.get("message") or f"HTTP {answer.status}, without a reason")
-    found = _error(kind, said, about, answer, context)
+    found = _error(kind, said, told, answer, context)
+    if about == "job" and kind in {"missing", "gone"}:
+        found = JobNotFound(f"'{context.backend}' does not know the job: {said}", retry_after=_retry_after(answer.headers))
     if isinstance(found, BackendError):
         found.status, found.request_id = number, answer.generation
     return found
 
 
-def _kind(about: Mapping[str, Any], number: int) -> Kind:
-    typed = BY_TYPE.get(str(about.get("error_type")))
-    if (typed in {None, "billing"}) and number == 402 and about.get("limit_source") == _IN_FLIGHT:
+def _kind(told: Mapping[str, Any], number: int) -> Kind:
+    typed = BY_TYPE.get(str(told.get("error_type")))
+    if (typed in {None, "billing"}) and number == 402 and told.get("limit_source") == _IN_FLIGHT:
         return "rate"
-    if typed is not None and not (typed == "auth" and "reasons" in about):
+    if typed is not None and not (typed == "auth" and "reasons" in told):
         return typed
-    if number in {400, 403} and ("reasons" in about or "flagged_input" in about):
+    if number in {400, 403} and ("reasons" in told or "flagged_input" in told):
         return "content"
     if 300 <= number < 400:
         return "redirect"
     return BY_STATUS.get(number, "broken" if number >= 500 else "invalid")
 
 
-def _error(kind: Kind, said: str, about: Mapping[str, Any], answer: Answer, context: Context) -> MediaError:
+def _error(kind: Kind, said: str, told: Mapping[str, Any], answer: Answer, context: Context) -> MediaError:
     who = f"'{context.backend}/{context.model}'" if context.model else f"'{context.backend}'"
     wait = _retry_after(answer.headers)
     if kind == "auth":
@@ -155,7 +160,7 @@ def _error(kind: Kind, said: str, about: Mapping[str, Any], answer: Answer, cont
     if kind == "overload":
         return BackendUnavailable(f"{who} is overloaded: {said}", retry_after=wait, delivery="refused")
     if kind == "content":
-        return _refused(who, said, about)
+        return _refused(who, said, told)
     if kind in {"missing", "gone"}:
         fix = "see what there is now with: anymedia models --refresh " + context.backend
         return UnknownModel(f"{who} is not served, or not like this: {said}", fix=fix)
@@ -168,10 +173,10 @@ def _error(kind: Kind, said: str, about: Mapping[str, Any], answer: Answer, cont
     return BackendUnavailable(f"{who} failed: {said}", retry_after=wait)
 
 
-def _refused(who: str, said: str, about: Mapping[str, Any]) -> ContentRefused:
-    reasons = about.get("reasons")
+def _refused(who: str, said: str, told: Mapping[str, Any]) -> ContentRefused:
+    reasons = told.get("reasons")
     words = [clean_text(r, 60) for r in reasons if isinstance(r, str)] if isinstance(reasons, list) else []
-    reason = ", ".join(words) or clean_text(about.get("error_type") or "moderation", 60)
+    reason = ", ".join(words) or clean_text(told.get("error_type") or "moderation", 60)
     fix = "change the prompt or the inputs, or use another model; the same again will be refused again"
     return ContentRefused(f"the safety system of {who} refused the request ({reason}): {said}", reason=reason, fix=fix, delivery="refused")
 

@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from anymedia.context import Context
-from anymedia.errors import BackendError, UnknownContinuation, UnknownModel, UnsupportedInput
+from anymedia.errors import BackendError, UnknownContinuation, UnsupportedInput
 from anymedia.redaction import clean_text
 from anymedia.requests import ContinueVideo, GenerateVideo
 from anymedia.results import ContinuationData, Failed, Job, JobState, Outcome, Piece, Running, Succeeded
 
 from ._answers import bad_answer, cost_of, decode_json
 from ._client import LOOK_SECONDS, Answer, Connection, connect
-from ._errors import refuse_errors, rejected, translated
+from ._errors import About, refuse_errors, rejected, translated
 from ._options import chosen, extras, link, whole
 
 __all__ = ["create", "go_on", "look"]
@@ -97,17 +97,22 @@ def _poll_path(url: Any, connection: Connection) -> str | None:
     return parts.path[len(base.path.rstrip("/")) :] if inside else None
 
 
-def _state(answer: Answer, context: Context) -> dict[str, Any]:
-    refuse_errors(answer, context)
+def _state(answer: Answer, context: Context, about: About = "model") -> dict[str, Any]:
+    refuse_errors(answer, context, about)
     state = decode_json(answer.body)
     error = state.get("error")
     if isinstance(error, dict) and "id" not in state:  # an error of status 200
-        raise rejected(error, answer, context)
+        raise rejected(error, answer, context, about)
     return state
 
 
 async def look(job: Job, context: Context) -> JobState:
-    """Look once. A job that the service no longer knows is over."""
+    """Look once.
+
+    Raises:
+        JobNotFound: the service does not know the job, yet or any more.
+        MediaError: the look failed.
+    """
     connection = connect(context)
     by_id = f"/videos/{urllib.parse.quote(job.id, safe='')}"
     for path in dict.fromkeys((str(job.data.get("poll") or by_id), by_id)):
@@ -115,10 +120,7 @@ async def look(job: Job, context: Context) -> JobState:
             answer = await connection.ask("GET", path, seconds=LOOK_SECONDS)
         if answer.status not in {404, 410}:
             break
-    try:
-        state = _state(answer, context)
-    except UnknownModel as gone:
-        return Failed(error=BackendError(f"the service does not know the job any more: {gone.message}"))
+    state = _state(answer, context, "job")
     status = str(state.get("status") or "")
     if status == "completed":
         return Succeeded(outcome=_outcome(job, state, answer, connection))
