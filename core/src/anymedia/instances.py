@@ -69,6 +69,11 @@ class BackendInstance:
         """Whether nothing is missing."""
         return not self.missing
 
+    @property
+    def not_installed(self) -> dict[str, str]:
+        """The models that require what is absent here, each with the command that installs it."""
+        return {row.id: needs.install for row in self.matrix.models if (needs := row.unmet(self.absent)) is not None}
+
     @functools.cached_property
     def view(self) -> BackendView:
         """What the planner sees of it."""

@@ -22,7 +22,8 @@ _INPUT = frozenset({
     "input_unsupported", "input_missing", "input_format", "input_too_large", "input_too_small", "input_shape", "input_length",
     "input_count", "mask_mode", "mask_classes", "reference_role", "reference_type", "other_backend", "other_model",
 })  # fmt: skip
-#: How near a rejection comes to a success: the later, the nearer; any other reason is nearer still.
+#: How near a rejection comes to a success: the later, the nearer; any other reason is nearer still, and nearest of all is
+#: what has only to be installed.
 _NEARNESS = ("not_named", "operation_unsupported", "retired", "not_installed", "preview", "no_credentials")
 #: Codes of reasons that ask for something to be set up here: the request may stay as it is.
 _SET_UP = frozenset({"no_credentials", "not_installed"})
