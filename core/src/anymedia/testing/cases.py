@@ -14,7 +14,7 @@ from ..capabilities import CapabilityMatrix, Choice, ContinueRule, MaskRule, Mod
 from ..requests import KINDS
 from .harness import Bench, cut_matrix
 from .pictures import about_references, parts_of_references
-from .shapes import Shape, alive, foreign_options, inputs_of, option_values, shapes, two_values
+from .shapes import Shape, alive, foreign_options, inputs_of, is_complete, option_values, shapes, two_values
 from .wire import SCENARIOS, Scenario, Wire
 
 __all__ = ["Case", "CaseMaker"]
@@ -108,7 +108,7 @@ class CaseMaker:
             operation = "generate_video" if case.shape.model.media == "video" else "generate_image"
             for model in found.models:
                 onward = model.continues_with or (model.id,)
-                if model_id in onward and operation in model.operations and alive(model, today):
+                if model_id in onward and operation in model.operations and alive(model, today) and is_complete(model):
                     return Shape(model=model, row=model.operations[operation])  # type: ignore[index]
             return None
 
@@ -119,6 +119,9 @@ class CaseMaker:
         for service in self.all_services():
             matrix, today = self._matrix(service), self.today(service)
             done: set[str] = set()
+            if "_each_requirement" in test:
+                yield from (Case(service=service, shape=shape) for shape in self._requiring(service))
+                continue
             found = shapes(matrix, today)
             for shape in about_references(found) if "_each_part" in test else found:
                 if shape.operation == "continue_video" and not self._can_begin(service, shape):
@@ -127,6 +130,22 @@ class CaseMaker:
                     continue
                 done.add(shape.operation)
                 yield from self._cases_of(test, service, shape)
+
+    def _requiring(self, service: str) -> Iterator[Shape]:
+        """Yield a shape for each distinct row of the models that require something, be it installed here or not."""
+        matrix = self._matrix(service)
+        models = tuple(m for m in matrix.models if m.requires is not None and alive(m, self.today(service)))
+        return shapes(attrs.evolve(matrix, models=models), self.today(service), all_models=True)
+
+    def untried(self) -> tuple[str, ...]:
+        """Say of which rows nothing but the refusal can be tried here, because what they require is not installed."""
+        absent = [s for service in self.all_services() for s in self._requiring(service) if not is_complete(s.model)]
+        said = [
+            f"{s.model.id} {s.operation}, which needs {n.module!r}, not installed here ({n.install})"
+            for s in absent
+            if (n := s.model.requires)
+        ]
+        return tuple(dict.fromkeys(said))
 
     def _can_begin(self, service: str, shape: Shape) -> bool:
         if not isinstance(shape.row.inputs.get("continue_from"), ContinueRule):
@@ -175,6 +194,6 @@ class CaseMaker:
         return [(s, m) for s in self.all_services() for m in self._matrix(s).models if not alive(m, self.today(s))]
 
     def ending_models(self) -> Sequence[tuple[str, ModelRow]]:
-        """Return (service, model) for every model that has an end and may still be chosen."""
-        every = [(s, m) for s in self.all_services() for m in self._matrix(s).models if alive(m, self.today(s))]
+        """Return (service, model) for every model that has an end and may still be chosen here."""
+        every = [(s, m) for s in self.all_services() for m in self._matrix(s).models if alive(m, self.today(s)) and is_complete(m)]
         return [(s, m) for s, m in every if m.lifecycle.retires is not None]

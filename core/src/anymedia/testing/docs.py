@@ -149,6 +149,7 @@ def conformance() -> str:
     out = ["# The conformance rules\n", _NOTE, "An id is never used again for something else. The only way to leave one out is"]
     out += ['`@known_gap("B02", "why")` on the test class; the closing table of the run shows it.\n']
     out += ["Real services: `pytest --anymedia-live --anymedia-live-budget 0.50` (off without both).\n"]
+    out += ["Of a model that requires what is not installed, nothing but its refusal is tried (B12); a line under the table says so.\n"]
     must = inspect.cleandoc(BackendConformance.__doc__ or "").partition("Must override:")[2]
     out += [
         "## What the author writes\n",
