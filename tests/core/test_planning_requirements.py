@@ -77,7 +77,7 @@ def test_what_is_not_installed_is_refused_with_the_command_that_installs_it(name
     error = refused(SPEECH, sounds("larynx"), **named)
     assert type(error) is NoBackendAvailable
     assert error.message == "'sounds/voice' needs 'larynx', which is not installed."
-    assert error.fix == f"install it: {INSTALL}"
+    assert error.fix == INSTALL
     assert (error.try_backends, error.charged, error.retry) == ((), "no", False)
 
 
@@ -96,14 +96,14 @@ def test_another_backend_takes_it_and_the_plan_says_why_the_first_did_not() -> N
 def test_who_can_do_it_here_and_now_is_named_beside_the_command() -> None:
     error = refused(SPEECH, sounds("larynx"), talker(), backend="sounds")
     assert error.try_backends == ("talker",)
-    assert error.fix == f"install it: {INSTALL}; or leave backend and model out, or use backend='talker'"
+    assert error.fix == f"{INSTALL}; or leave backend and model out, or use backend='talker'"
     assert planned(SPEECH, sounds("larynx"), talker(), backend="talker").chosen.backend == "talker"
 
 
 def test_one_command_is_nearer_than_a_key() -> None:
     error = refused(SPEECH, sounds("larynx"), talker(missing=("TALKER_KEY",)))
     assert error.message == "'sounds/voice' needs 'larynx', which is not installed."
-    assert error.fix == f"install it: {INSTALL}; could do it if they were usable: 'talker' (TALKER_KEY is not set)"
+    assert error.fix == f"{INSTALL}; could do it if they were usable: 'talker' (TALKER_KEY is not set)"
 
 
 def test_one_command_is_nearer_than_another_request() -> None:
@@ -133,7 +133,7 @@ def test_a_key_and_a_command_that_are_both_wanting_are_both_told() -> None:
     error = refused(SPEECH, sounds("larynx", missing=("SOUNDS_KEY",)), model="voice")
     assert type(error) is NoBackendAvailable
     assert error.message == "'sounds' is not usable: SOUNDS_KEY is not set; 'sounds/voice' needs 'larynx', which is not installed."
-    assert error.fix == f"set SOUNDS_KEY; install it: {INSTALL}"
+    assert error.fix == f"set SOUNDS_KEY; {INSTALL}"
 
 
 def test_a_model_that_was_shut_down_is_not_worth_installing_for() -> None:

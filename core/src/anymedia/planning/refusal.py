@@ -106,7 +106,7 @@ def _fix(nearest: Rejection, selection: Selection, able: tuple[str, ...], unkeye
     elif reason.code == "preview":
         parts.append(f"name it: model='{nearest.candidate}'")
     elif reason.code in _SET_UP:
-        parts += [f"install it: {r.nearest}" if r.code == "not_installed" else r.nearest for r in nearest.reasons if r.nearest]
+        parts += [r.nearest for r in nearest.reasons if r.nearest]
     elif reason.code == "other_backend":
         parts.append(f"leave backend out, or use backend={reason.nearest!r}")
     elif reason.nearest:
@@ -158,9 +158,9 @@ def _once_installed(
     """Return who could do the request as it is, were what its model requires installed: proven by planning it so."""
     could = set()
     for view in views:
-        rows = tuple(row for row in view.matrix.models if row.unmet(view.absent) and selection.takes(view, row))
-        if view.missing or not rows:
+        if view.missing or not view.absent:
             continue
+        rows = tuple(row for row in view.matrix.models if row.unmet(view.absent) and selection.takes(view, row))
         whole = attrs.evolve(view, absent=frozenset(), matrix=attrs.evolve(view.matrix, models=rows))
         try:
             found = plan(request, [whole], policy, today, model=selection.model)
