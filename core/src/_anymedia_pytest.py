@@ -2,7 +2,8 @@
 
     --anymedia-live --anymedia-live-budget 0.50     also call the real services, for half a dollar at most
 
-Rules that a backend declares as `known_gap` are run, and expected to fail. A table of rules and backends closes the run.
+Rules that a backend declares as `known_gap` are run, and expected to fail. A table of rules and backends closes the run,
+with the rows that could not be tried for want of what they require.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ def _rule(item: pytest.Item) -> str | None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Take out what has nothing to try and what is live; mark the known gaps; note each test's rule for the table."""
     kept, left_out = [], []
+    untried: dict[Any, list[str]] = {}
     for item in items:
         rule = _rule(item)
         if rule is None:
@@ -57,6 +59,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if reason:
             item.add_marker(pytest.mark.xfail(reason=f"known gap {rule}: {reason}", strict=False))
         item.user_properties.append(("anymedia", [cls.__name__, rule, reason]))
+        if cls not in untried:
+            untried[cls] = [f"  not tried by {cls.__name__}: {words}" for words in cls().untried()]
+        item.user_properties.append(("anymedia_untried", untried[cls]))
         kept.append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
@@ -109,6 +114,11 @@ def _gaps(stats: dict[str, list[Any]]) -> Iterable[str]:
     return [f"  known gap {rule} of {cls}: {reason}" for cls, rule, reason in sorted(told) if reason]
 
 
+def _untried(stats: dict[str, list[Any]]) -> Iterable[str]:
+    told = (v for reports in stats.values() for r in reports for n, v in getattr(r, "user_properties", ()) if n == "anymedia_untried")
+    return sorted({line for lines in told for line in lines})
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print the closing table: a line for each rule, a column for each backend's class."""
     found = _marks(terminalreporter.stats)
@@ -120,5 +130,5 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     terminalreporter.write_line("      " + "  ".join(cls.ljust(width) for cls, width in widths.items()))
     for rule in rules:
         terminalreporter.write_line(f"{rule}   " + "  ".join(_cell(found[cls].get(rule, [])).ljust(w) for cls, w in widths.items()))
-    for line in _gaps(terminalreporter.stats):
+    for line in (*_gaps(terminalreporter.stats), *_untried(terminalreporter.stats)):
         terminalreporter.write_line(line)

@@ -25,6 +25,7 @@ from anymedia.capabilities import (
     Price,
     Range,
     ReferencesRule,
+    Requirement,
     Rule,
     Text,
     TypicalSeconds,
@@ -54,6 +55,7 @@ preview = true
 continuation_prefix = "first_img"
 continues_with = ["first", "second"]
 note = "the first"
+requires = { module = "brushes", install = "pip install 'maker[brushes]'" }
 wire = { endpoint = "/v1" }
 prices = [{ per = "image", usd = 0.04, when = { quality = ["high"] }, basis = "b", source = "s", checked = 2026-11-21 }]
 typical_seconds = { median = 25, p95 = 90 }
@@ -138,6 +140,7 @@ def test_a_models_own_facts_are_read() -> None:
         "the first",
         {"endpoint": "/v1"},
     )
+    assert row.requires == Requirement(module="brushes", install="pip install 'maker[brushes]'")
     assert row.lifecycle == Lifecycle(
         released=datetime.date(2026, 1, 2),
         deprecated=datetime.date(2026, 6, 1),
@@ -193,6 +196,7 @@ def test_a_model_like_another_has_what_it_has_but_for_what_differs() -> None:
     second = matrix.model("second")
     assert second is not None
     assert (second.rank, second.aliases, second.services, second.lifecycle) == (20, (), (), Lifecycle())
+    assert second.requires == first().requires
     assert set(second.operations) == {"generate_image", "edit_with_references"}
     image = second.operations["generate_image"]
     assert image.options["n"] == Choice(one_of=(1,))
@@ -200,6 +204,24 @@ def test_a_model_like_another_has_what_it_has_but_for_what_differs() -> None:
     assert image.rules == ()
     assert image.prices == ()
     assert image.prompt == Text(max_chars=32000)
+
+
+def test_what_a_model_requires_is_inherited_replaced_whole_or_left_out() -> None:
+    raw = whole()
+    own = {"module": "chisels", "install": "pip install chisels"}
+    raw["models"] += [{"id": "fourth", "like": "first", "requires": own}, {"id": "fifth", "like": "first", "without": ["requires"]}]
+    third, fourth, fifth = parse_matrix(raw, "x.toml").models[2:]
+    assert (third.requires, fourth.requires, fifth.requires) == (None, Requirement(**own), None)
+
+
+def test_what_a_model_requires_is_unmet_only_where_it_is_absent() -> None:
+    row = first()
+    assert row.unmet(frozenset()) is None
+    assert row.unmet({"chisels"}) is None
+    assert row.unmet({"brushes", "chisels"}) is row.requires
+    third = parse_matrix(whole(), "x.toml").model("third")
+    assert third is not None
+    assert third.unmet({"brushes"}) is None
 
 
 def test_reading_leaves_the_given_document_as_it_was() -> None:
@@ -244,6 +266,20 @@ ROW = 'schema = 1\n[[models]]\nid = "m"\n'
         (ROW + "[[models]]\nid = 'm'\nrank = 2", "x.toml: m: ", "there are two rows of this name"),
         (ROW + "lifecycle = { retire = 2026-01-01 }", "x.toml: m.lifecycle: ", "did you mean 'retires'"),
         (ROW + "lifecycle = { certainty = 'sure' }", "x.toml: m.lifecycle: ", "certainty: expected one of firm, earliest, reported"),
+        (ROW + "requires = 'brushes'", "x.toml: m: ", "requires: expected table, got str"),
+        (ROW + "requires = {}", "x.toml: m.requires: ", "module is missing"),
+        (ROW + "requires = { module = 'brushes' }", "x.toml: m.requires: ", "install is missing"),
+        (ROW + "requires = { module = ['a'], install = 'b' }", "x.toml: m.requires: ", "module: expected str, got list"),
+        (ROW + "requires = { modul = 'a', install = 'b' }", "x.toml: m.requires: ", "module is missing"),
+        (ROW + "requires = { module = 'a', install = 'b', extra = 'c' }", "x.toml: m.requires: ", "unknown key 'extra'"),
+        (ROW + "requires = { module = 'a.b', install = 'b' }", "x.toml: m.requires: ", "module: expected the name of one top-level module"),
+        (ROW + "requires = { module = '', install = 'b' }", "x.toml: m.requires: ", "one top-level module, got ''"),
+        (ROW + "requires = { module = 'my-brushes', install = 'b' }", "x.toml: m.requires: ", "got 'my-brushes'"),
+        (ROW + "requires = { module = 'import', install = 'b' }", "x.toml: m.requires: ", "got 'import'"),
+        (ROW + "requires = { module = 'a', install = ' ' }", "x.toml: m.requires: ", "install: expected a command, on one line"),
+        (ROW + 'requires = { module = "a", install = "b\\nc" }', "x.toml: m.requires: ", "install: expected a command, on one line"),
+        (ROW + 'requires = { module = "a", install = "b \\u001b[2J" }', "x.toml: m.requires: ", "install: expected a command, on one line"),
+        (ROW + "generate_image = { requires = { module = 'a', install = 'b' } }", "x.toml: m.generate_image: ", "has no field 'requires'"),
         (ROW + "prices = [{ per = 'image' }]", "x.toml: m.prices[0]: ", "usd is missing"),
         (ROW + "prices = [{ per = 'image', usd = [2, 1] }]", "x.toml: m.prices[0]: ", "usd: expected two numbers, the smaller first"),
         (ROW + "prices = [{ per = 'picture', usd = 1 }]", "x.toml: m.prices[0]: ", "per: expected one of"),

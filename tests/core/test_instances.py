@@ -269,6 +269,7 @@ def test_a_models_table_adds_to_the_makers_own_list(tmp_path: Path) -> None:
         ("like = 'bot'", "like: the plugin has no model 'bot'; did you mean 'both'?"),
         ("like = 3", "no model 3"),
         ("", "give like"),
+        ("like = 'both'\nrequires = { module = 'a.b', install = 'x' }", "one top-level module"),
         ("like = 'both'\nlikes = 1", "unknown key 'likes'"),
         ("like = 'both'\nwithout = 'inpaint'", "without: expected a list"),
         ("like = 'both'\nwithout = ['inpant']", "did you mean 'inpaint'"),
@@ -304,6 +305,52 @@ def test_what_is_wrong_with_one_instance_stops_no_other(tmp_path: Path, text: st
     assert words in " ".join(found["x"].missing)
     assert not found["x"].usable
     assert found["maker"].usable
+
+
+NEEDY = {
+    "schema": 1,
+    "services": ["plain", "vertex"],
+    "models": [
+        {"id": "bare", "services": ["plain"], "generate_image": {}},
+        {"id": "here", "services": ["plain"], "requires": {"module": "json", "install": "pip install json"}, "generate_image": {}},
+        {"id": "gone", "services": ["plain"], "requires": {"module": "no_brushes", "install": "pip install brushes"}, "generate_image": {}},
+        {"id": "away", "services": ["vertex"], "requires": {"module": "no_paper", "install": "pip install paper"}, "generate_image": {}},
+    ],
+}
+
+
+def test_what_its_rows_require_and_is_not_installed_is_known_of_an_instance_and_makes_it_no_less_usable() -> None:
+    found = instances(matrix=NEEDY)["maker"]
+    assert ids(found) == ["bare", "here", "gone"]
+    assert found.absent == {"no_brushes"}  # what another service requires is not looked for
+    assert found.view.absent == {"no_brushes"}
+    assert (found.usable, found.missing) == (True, ())
+
+
+def test_what_is_installed_meanwhile_is_there_for_the_next_instances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert instances(matrix=NEEDY)["maker"].absent == {"no_brushes"}
+    (tmp_path / "no_brushes.py").write_text("raise AssertionError('it was imported')")
+    assert instances(matrix=NEEDY)["maker"].absent == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("table", "module"),
+    [
+        ("like = 'gone'", "no_brushes"),
+        ("like = 'gone'\nrequires = { module = 'no_chisels', install = 'pip install chisels' }", "no_chisels"),
+        ("requires = { module = 'no_chisels', install = 'pip install chisels' }\ngenerate_image = {}", "no_chisels"),
+    ],
+)
+def test_a_models_table_requires_what_the_plugins_row_does_or_what_it_says_itself(tmp_path: Path, table: str, module: str) -> None:
+    found = instances(f"{COMPATIBLE}\n[backends.gpu.models.wan]\n{table}", tmp_path=tmp_path, matrix=NEEDY)["gpu"]
+    assert found.missing == ()
+    assert found.absent == {module}
+    assert found.matrix.models[0].unmet(found.absent) is not None
+
+
+def test_a_compatible_servers_list_requires_what_the_plugins_rows_do(tmp_path: Path) -> None:
+    assert instances(COMPATIBLE, tmp_path=tmp_path, matrix=NEEDY)["gpu"].absent == {"no_brushes"}
 
 
 def test_a_broken_plugin_gives_no_instance_but_a_configured_one_says_why(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pytest
 
-from anymedia.capabilities import CapabilityMatrix, load_matrix, load_refreshed, parse_matrix
+from anymedia.capabilities import CapabilityMatrix, Requirement, load_matrix, load_refreshed, parse_matrix
 from anymedia.capabilities.snapshots import STALE_DAYS, snapshot_path, write_snapshot
 from anymedia.cli.refreshing import changes
 from anymedia.errors import MediaError, PluginContractError
@@ -70,6 +70,14 @@ def test_a_snapshot_replaces_the_rows_and_nothing_else(shipped: Path) -> None:
     old = found.models[0]
     assert (old.rank, old.lifecycle.retires) == (7, datetime.date(2027, 1, 6))  # which no list says
     assert found.models[1].rank == 100
+
+
+def test_a_list_does_not_unsay_what_a_model_requires(shipped: Path) -> None:
+    needs = 'requires = { module = "brushes", install = "pip install brushes" }'
+    shipped.write_text(SHIPPED.replace("rank = 7", f"rank = 7\n{needs}"))
+    write_snapshot("some", document(), load_matrix(shipped))
+    old, new = load_refreshed(shipped, "some").models
+    assert (old.requires, new.requires) == (Requirement(module="brushes", install="pip install brushes"), None)
 
 
 def test_it_is_the_same_on_each_call_of_a_process_even_when_a_refresh_comes_between(shipped: Path) -> None:

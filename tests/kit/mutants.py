@@ -50,6 +50,16 @@ _FOLLOWING = """class _Following:
 
 @hookimpl
 async def generate_image"""
+_READS = '    return load_matrix(Path(__file__).with_name("capabilities.toml"))'
+_LOOKS = """    import importlib.util
+
+    import attrs
+
+    def wanting(row):
+        return row.requires is not None and importlib.util.find_spec(row.requires.module) is None
+
+    found = load_matrix(Path(__file__).with_name("capabilities.toml"))
+    return attrs.evolve(found, models=tuple(%s))"""
 _TURNED = """
 
 def _turned(data: bytes) -> bytes:
@@ -322,6 +332,33 @@ MUTANTS = [
         '"prompt": request.prompt if len(request.prompt) < 1000 else request.prompt[:900] + request.prompt[-100:]',
         "shortens a long prompt in the middle",
         "did not arrive whole",
+    ),
+    Mutant(
+        "B01",
+        "sketch",
+        _T,
+        """requires = { module = "a_loom_that_nobody_has", install = "pip install 'sketch-media[woven]'" }\n""",
+        "",
+        "does not say that a model needs a library",
+        "a_loom_that_nobody_has|ModuleNotFoundError",
+    ),
+    Mutant(
+        "B12",
+        "sketch",
+        _P,
+        _READS,
+        _LOOKS % "attrs.evolve(row, requires=None) if wanting(row) else row for row in found.models",
+        "claims a model all the same where its library is absent",
+        "without 'colorsys' it was not refused",
+    ),
+    Mutant(
+        "B12",
+        "sketch",
+        _P,
+        _READS,
+        _LOOKS % "row for row in found.models if not wanting(row)",
+        "hides a model where its library is absent",
+        "without 'colorsys' it was not refused .*UnknownModel",
     ),
     # C: what may go wrong
     Mutant("C01", "painter", _P, ', by_code={"unsafe_prompt": ContentRefused}', "", "does not know a refusal", "InvalidRequest"),

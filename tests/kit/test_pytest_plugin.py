@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,7 @@ def test_a_known_gap_is_run_expected_to_fail_and_told_with_its_reason(kit: Runs)
         inside="    scenarios = ('success',)",
     )
     assert code == 0, told
+    assert "not tried" not in told
     assert "known gap B11 of TestPainter: the service cuts prompts" in told
     assert "A01   ok 1" in told
 
@@ -71,6 +73,41 @@ def test_a_rule_that_is_skipped_in_another_way_fails(kit: Runs, way: Any) -> Non
     assert code == 1, told
     assert '@known_gap("A06", "why") alone' in told
     assert "A06   FAILED" in told
+
+
+OIL = """
+[[models]]
+id = "painter-oil"
+media = "image"
+continuation_prefix = "painter_img"
+requires = { module = "painter_oil", install = "pip install 'painter-media[oil]'" }
+
+[models.generate_image]
+prompt = { max_chars = 100 }
+"""
+
+
+def test_what_was_not_tried_because_it_is_not_installed_is_told(kit: Runs, tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLE / "src/painter_media", tmp_path / "lib/painter_media")
+    with (tmp_path / "lib/painter_media/capabilities.toml").open("a") as file:
+        file.write(OIL)
+    untried = (
+        "not tried by TestPainter: painter-oil generate_image, "
+        "which needs 'painter_oil', not installed here (pip install 'painter-media[oil]')"
+    )
+    code, told = kit("-k", "b01 or b11 or b12")
+    assert code == 0, told
+    assert "B01   ok 1" in told
+    assert "B12   ok 1" in told
+    assert untried in told
+    assert untried in kit("-k", "a01")[1]  # whichever rules are run
+
+    (tmp_path / "lib/painter_oil.py").write_text("raise AssertionError('it was imported')")
+    code, told = kit("-k", "b01 or b11 or b12")
+    assert code == 0, told
+    assert "B01   ok 2" in told
+    assert "B12   ok 1" in told
+    assert "not tried" not in told
 
 
 def test_a_scenario_that_is_left_out_fails_a_rule(kit: Runs) -> None:

@@ -221,7 +221,7 @@ class BudgetExceeded(RequestError):
 
 
 class NoBackendAvailable(RequestError):
-    """Nothing that could do it is installed with credentials."""
+    """Nothing that could do it is installed, with all that it needs and with credentials."""
 
     code = "no_backend_available"
 

@@ -92,7 +92,11 @@ class HasCapabilities(Protocol):
 
     @hookspec(firstresult=True)
     def capabilities(self) -> CapabilityMatrix:
-        """Return the backend's capability matrix: sync, pure, equal on each call, no I/O beyond its own file."""
+        """Return the backend's capability matrix: sync, pure, equal on each call, no I/O beyond its own file.
+
+        What a model requires beside the plugin stands in its row, and the core looks whether it is installed: the matrix is
+        the same either way.
+        """
 
 
 class GeneratesImages(Protocol):

@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 
 from .capabilities import CapabilityMatrix, CredentialSet
+from .capabilities.installed import absent_from
 from .credentials import Credential, Keys, Secret, find_credential
 from .errors import PluginError, SettingsError, UnknownBackend, did_you_mean
 from .model_table import configured_rows, elsewhere
@@ -41,6 +42,8 @@ class BackendInstance:
         settings: as configured (or the default).
         credentials: each with the place it was looked for and found in; names, never values.
         missing: what it lacks to be usable: names of environment variables, or sentences.
+        absent: modules that its models require and that were not installed when it was made; it is usable all the same,
+            those models are not.
         base_url: where its requests go, None for the SDK's usual address; ``base_url_from`` says who set it.
         hosts: hosts (``host``, ``host:port``) that may be given its credentials.
         enforce_lifecycle: False for a compatible server: dates are then only noted.
@@ -54,6 +57,7 @@ class BackendInstance:
     settings: InstanceSettings = attrs.field(repr=False)
     credentials: tuple[Credential, ...] = ()
     missing: tuple[str, ...] = ()
+    absent: frozenset[str] = frozenset()
     base_url: str | None = None
     base_url_from: str = ""
     hosts: tuple[str, ...] = ()
@@ -65,6 +69,11 @@ class BackendInstance:
         """Whether nothing is missing."""
         return not self.missing
 
+    @property
+    def not_installed(self) -> dict[str, str]:
+        """The models that require what is absent here, each with the command that installs it."""
+        return {row.id: needs.install for row in self.matrix.models if (needs := row.unmet(self.absent)) is not None}
+
     @functools.cached_property
     def view(self) -> BackendView:
         """What the planner sees of it."""
@@ -72,6 +81,7 @@ class BackendInstance:
             name=self.name,
             matrix=self.matrix,
             missing=self.missing,
+            absent=self.absent,
             enforce_lifecycle=self.enforce_lifecycle,
             service=self.service,
             elsewhere=self.elsewhere,
@@ -142,6 +152,7 @@ def _make(own: InstanceSettings, matrix: CapabilityMatrix, env: Mapping[str, str
         settings=own,
         credentials=credentials,
         missing=(*missing, *lacking),
+        absent=absent_from(cut),
         base_url=base_url,
         base_url_from=base_url_from if base_url else "",
         hosts=_hosts(own, service, matrix, base_url),

@@ -65,6 +65,7 @@ def _row(model: str, table: dict[str, Any], matrix: CapabilityMatrix, where: str
         rank=own.rank if "rank" in table else base.rank,
         media=own.media if "media" in table else base.media,
         preview=own.preview,
+        requires=own.requires or base.requires,
         note=own.note or base.note,
         wire={**base.wire, **own.wire},
         continuation_prefix=own.continuation_prefix or base.continuation_prefix,

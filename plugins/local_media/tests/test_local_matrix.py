@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import re
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -45,6 +47,17 @@ def test_semantic_masks_are_not_claimed() -> None:
         rule = landscape.operations[operation].inputs["mask"]
         assert isinstance(rule, MaskRule)
         assert rule.modes == ("user_provided", "foreground", "background")
+
+
+def test_speech_requires_what_its_extra_installs() -> None:
+    rows = plugin.capabilities().models
+    assert {row.id: row.requires and row.requires.module for row in rows if row.requires} == {"voice": "espeakng_loader"}
+    voice = plugin.capabilities().model("voice")
+    assert voice is not None
+    assert voice.requires is not None
+    assert voice.requires.install == "pip install 'anymedia-local[speech]'"
+    (only,) = [line for line in metadata.requires("anymedia-local") or () if "extra ==" in line]
+    assert re.fullmatch(r"espeakng-loader\b.*; extra == ['\"]speech['\"]", only)
 
 
 def test_the_voices_of_the_matrix_are_those_of_the_library() -> None:

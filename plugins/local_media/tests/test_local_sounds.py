@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import types
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from anymedia.errors import BackendUnavailable, InvalidRequest
+from anymedia import MemoryStore, Router, Settings
+from anymedia.errors import BackendUnavailable, InvalidRequest, NoBackendAvailable
 from anymedia.requests import GenerateAudio
 
 pytestmark = pytest.mark.anyio
@@ -133,17 +137,43 @@ async def test_a_text_that_cannot_be_said_is_refused(local: Any) -> None:
         await say(local, "...")
 
 
-async def test_speech_without_its_extra_names_the_extra(local: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a machine where the extra was not installed: the import of its module fails."""
+INSTALL = "pip install 'anymedia-local[speech]'"
+
+
+@pytest.fixture
+def no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine where the extra was not installed: its module cannot be imported."""
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+
+
+async def test_speech_without_its_extra_is_refused_by_the_plan_and_music_is_not(no_extra: None, tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path / "state")
+    async with Router(store=MemoryStore(), settings=settings) as router:
+        with pytest.raises(NoBackendAvailable, match=re.escape("'local/voice' needs 'espeakng_loader', which is not installed")) as caught:
+            await router.execute(GenerateAudio(prompt="Hello"), backend="local", output=f"{tmp_path}/")
+        assert caught.value.fix.startswith(INSTALL)
+        assert list(router.store.calls()) == []
+        made = await router.execute(GenerateAudio(prompt="C4", audio_type="music", duration=0.5), backend="local", output=f"{tmp_path}/")
+        assert made.provenance.model == "tones"
+
+
+@pytest.mark.parametrize("broken", ["module", "library"])
+async def test_speech_that_cannot_be_loaded_is_told_before_anything_counts_as_submitted(
+    local: Any, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """As where the extra is only half there: the plan cannot know that."""
     from local_media import plugin
     from local_media.sounds import espeak
 
-    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    torn: Any = types.ModuleType("espeakng_loader")
+    torn.get_library_path = lambda: "/nowhere/libespeak-ng.so"
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None if broken == "module" else torn)  # type: ignore[arg-type]
     espeak._library.cache_clear()
     espeak._listed.cache_clear()
     context = local.context("generate_audio", model="voice")
-    with pytest.raises(BackendUnavailable, match=r"pip install 'anymedia-local\[speech\]'") as caught:
+    with pytest.raises(BackendUnavailable, match=r"espeak-ng cannot be loaded: (ModuleNotFoundError|OSError)") as caught:
         await plugin.generate_audio(GenerateAudio(prompt="Hello"), context)
+    assert caught.value.fix == f"install it anew: {INSTALL}"
     assert caught.value.delivery == "not_sent"
     assert not caught.value.retry
     assert context.submissions == 0

@@ -66,6 +66,59 @@ def test_capabilities_in_words(call):
     assert "      takes first_frame: png" in lines
 
 
+INSTALL = "pip install 'anymedia-clitest[press]'"
+
+
+def test_models_say_what_has_to_be_installed_for_which(call, site):
+    found = {m["model"]: m for m in call("models", "demo", "--json").json["models"]}
+    assert found["etching"]["usable"] is False
+    assert found["etching"]["requires"] == {"module": "demo_press", "install": INSTALL, "installed": False}
+    assert (found["painter"]["usable"], found["painter"]["requires"]) == (True, None)
+    assert any(line.startswith("demo/etching") and line.endswith(f"  not installed: {INSTALL}") for line in call("models", "demo").lines)
+
+    (site / "demo_press.py").write_text("raise AssertionError('it was imported')")
+    found = {m["model"]: m for m in call("models", "demo", "--json").json["models"]}
+    assert found["etching"]["usable"] is True
+    assert found["etching"]["requires"] == {"module": "demo_press", "install": INSTALL, "installed": True}
+    assert any(line.startswith("demo/etching") and line.endswith("  yes") for line in call("models", "demo").lines)
+
+
+def test_capabilities_say_what_has_to_be_installed(call, site):
+    def told():
+        models = call("capabilities", "demo", "--json").json["backends"]["demo"]["models"]
+        return next(m for m in models if m["id"] == "etching")["requires"]
+
+    assert told() == {"module": "demo_press", "install": INSTALL, "installed": False}
+    lines = call("capabilities", "demo").lines
+    assert f"    not installed: {INSTALL}" in lines
+    assert lines.index(f"    not installed: {INSTALL}") == 1 + next(i for i, line in enumerate(lines) if line.startswith("  demo/etching"))
+    (site / "demo_press.py").write_text("raise AssertionError('it was imported')")
+    assert told() == {"module": "demo_press", "install": INSTALL, "installed": True}
+    assert not [line for line in call("capabilities", "demo").lines if "not installed" in line]
+
+
+def test_doctor_tells_what_has_to_be_installed(call, site):
+    def told():
+        return {(f["part"], f["name"]): f for f in call("doctor", "--json").json["findings"]}
+
+    found = told()
+    assert found["backends", "demo"]["status"] == "ok"
+    assert found["backends", "demo/etching"]["status"] == "note"
+    assert found["backends", "demo/etching"]["text"] == f"not installed: {INSTALL}"
+    (site / "demo_press.py").write_text("raise AssertionError('it was imported')")
+    assert ("backends", "demo/etching") not in told()
+
+
+def test_a_model_whose_requirement_is_absent_is_refused_before_anything_is_sent(call, submits):
+    for words in (("image", "a boat", "-m", "demo/etching"), ("plan", "image", "a boat", "-m", "etching")):
+        told = call(*words)
+        assert told.code == 3
+        assert "'demo/etching' needs 'demo_press', which is not installed" in told.err
+        assert INSTALL in told.err
+    assert call("image", "a boat", "-m", "demo/etching", "--json").json["error"]["fix"].startswith(INSTALL)
+    assert submits() == []
+
+
 def test_doctor_tells_what_is_broken_missing_and_in_force_and_never_fails(call, monkeypatch):
     monkeypatch.setenv("DEMO_BASE_URL", "https://user-host.example/v1")
     told = call("doctor", "--json")

@@ -36,6 +36,10 @@ id = "painter-1"
 media = "image"
 [models.generate_image]
 n = { min = 1, max = 4 }
+[[models]]
+id = "etcher-1"
+like = "painter-1"
+requires = { module = "kept_press", install = "pip install press" }
 """
 CALL = """
 import sys
@@ -221,6 +225,54 @@ def test_whatever_changes_on_disk_the_answer_is_the_new_one(place: Place, change
     code, out, _ = place.call(*WORDS)
     assert (code, out) == place.anew(*WORDS)
     assert out != before
+
+
+def _installed(place: Place) -> bool:
+    """What an answer that is not kept says."""
+    models = json.loads(place.anew(*WORDS)[1])["backends"]["painter"]["models"]
+    found: bool = next(m for m in models if m["id"] == "etcher-1")["requires"]["installed"]
+    return found
+
+
+FORMS: dict[str, Callable[[Path], Path]] = {
+    "module": lambda folder: folder / "kept_press.py",
+    "package": lambda folder: folder / "kept_press" / "__init__.py",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_installed_or_removed_meanwhile_is_told_at_once(place: Place, form: str) -> None:
+    file = FORMS[form](place.site)
+    absent = place.warm(*WORDS)
+    assert not _installed(place)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("raise AssertionError('it was imported')")
+    assert place.call(*WORDS)[1] == place.anew(*WORDS)[1] != absent
+    assert _installed(place)
+    present = place.warm(*WORDS)
+    file.unlink()  # of a package the folder is left, as by an uninstaller that finds more in it
+    assert place.call(*WORDS)[1] == absent
+    assert not _installed(place)
+    assert place.warm(*WORDS) == absent
+    file.write_text("raise AssertionError('it was imported')")
+    assert place.call(*WORDS)[1] == present
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_comes_to_any_folder_that_python_looks_in_is_told_at_once(place: Place, form: str) -> None:
+    elsewhere = place.root / "elsewhere"
+    shutil.rmtree(elsewhere, ignore_errors=True)
+    elsewhere.mkdir()
+    more = {"PYTHONPATH": f"{place.site}{os.pathsep}{elsewhere}"}
+    absent = place.warm(*WORDS, **more)
+    file = FORMS[form](elsewhere)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("raise AssertionError('it was imported')")
+    present = place.call(*WORDS, **more)[1]
+    assert present == place.anew(*WORDS, **more)[1] != absent
+    assert place.warm(*WORDS, **more) == present
+    shutil.rmtree(elsewhere)
+    assert place.call(*WORDS, **more)[1] == absent
 
 
 @pytest.mark.parametrize("variable", ["KEPT_API_KEY", "KEPT_TOKEN"])

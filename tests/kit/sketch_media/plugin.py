@@ -1,6 +1,7 @@
-"""Images, edits by a mask or by pictures, going on; over plain HTTP."""
+"""Images, edits by a mask or by pictures, going on; over plain HTTP. Two of its models need a library."""
 
 import base64
+import importlib
 from pathlib import Path
 
 from anymedia import (
@@ -19,6 +20,8 @@ from anymedia import (
 from anymedia.errors import ContentRefused
 from anymedia.http import post_json
 
+LIBRARIES = {"sketch-tinted": "colorsys", "sketch-woven": "a_loom_that_nobody_has"}
+
 
 @hookimpl
 def capabilities() -> CapabilityMatrix:
@@ -27,6 +30,8 @@ def capabilities() -> CapabilityMatrix:
 
 @hookimpl
 async def generate_image(request: GenerateImage, context: Context) -> Outcome:
+    if library := LIBRARIES.get(context.model):
+        importlib.import_module(library)
     body = {
         "prompt": request.prompt,
         "n": request.n,

@@ -97,7 +97,7 @@ def installed() -> dict[str, BackendInstance]:
 
 
 def _about(instances: Mapping[str, BackendInstance]) -> str:
-    usable = ", ".join(name for name, instance in instances.items() if instance.usable) or "none"
+    usable = ", ".join(name for name, i in instances.items() if i.usable and len(i.not_installed) < len(i.matrix.models)) or "none"
     lacking = "; ".join(f"{name} lacks {', '.join(words)}" for name, words in missing(instances).items())
     text = f"{_ABOUT} Usable backends: {usable}." + (f" Not usable: {lacking}." if lacking else "")
     return text[:1000]

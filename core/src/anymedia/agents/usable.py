@@ -42,7 +42,7 @@ def today_utc() -> datetime.date:
 def able_rows(instances: Mapping[str, BackendInstance], today: datetime.date | None = None) -> list[Able]:
     """Return every row that can be used now: the best models of a backend first, the last resort last.
 
-    A model that was shut down is left out, and so is a preview (it must be named).
+    A model that was shut down is left out, and so is one that requires what is not installed, or a preview (it must be named).
     """
     on = today or today_utc()
     found: list[tuple[tuple[Any, ...], Able]] = []
@@ -51,7 +51,7 @@ def able_rows(instances: Mapping[str, BackendInstance], today: datetime.date | N
             continue
         for model in instance.matrix.models:
             stage = model.lifecycle.stage_on(on) if instance.enforce_lifecycle else "active"
-            if stage == "retired" or model.preview:
+            if stage == "retired" or model.preview or model.unmet(instance.absent):
                 continue
             key = (instance.matrix.last_resort, name, stage == "doubtful", model.rank, model.id)
             found += [(key, Able(backend=name, model=model, row=row)) for row in model.operations.values()]
@@ -97,13 +97,16 @@ def continuing(able: Able) -> ContinueRule | None:
 
 
 def describe_backends(instances: Mapping[str, BackendInstance], today: datetime.date | None = None) -> dict[str, Any]:
-    """Return what can be used now, and what is missing elsewhere, as JSON: for an agent that asks."""
+    """Return what can be used now, and what is missing or not installed elsewhere, as JSON: for an agent that asks."""
     backends: dict[str, Any] = {}
     for able in able_rows(instances, today):
         models = backends.setdefault(able.backend, {"usable": True, "models": {}})["models"]
         models.setdefault(able.model.id, {})[able.operation] = _row(able)
-    for name, lacking in missing(instances).items():
-        backends[name] = {"usable": False, "missing": list(lacking)}
+    for name, instance in instances.items():
+        if name not in backends and (not instance.usable or instance.not_installed):
+            backends[name] = {"usable": False, "missing": list(instance.missing)}
+        if instance.not_installed:
+            backends[name]["not_installed"] = instance.not_installed
     return backends
 
 

@@ -4,6 +4,7 @@ options.py    what values an option takes: Choice, Range, Text, Pixels, Anything
 rows.py       CapabilityMatrix -> ModelRow -> OperationRow, inputs, rules, prices, lifecycle
 table.py      a TOML table that complains with file, row and field
 reading.py    capabilities.toml -> CapabilityMatrix; a malformed file is refused
+installed.py  whether what a row requires is installed
 snapshots.py  rows as a service listed them on a day, kept in the user's cache
 """
 
@@ -21,6 +22,7 @@ from .rows import (
     OperationRow,
     Price,
     ReferencesRule,
+    Requirement,
     Rule,
     Stage,
     TypicalSeconds,
@@ -44,6 +46,7 @@ __all__ = [
     "Price",
     "Range",
     "ReferencesRule",
+    "Requirement",
     "Rule",
     "Stage",
     "Text",

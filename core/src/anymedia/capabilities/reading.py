@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import keyword
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from .rows import (
     ModelRow,
     OperationRow,
     Price,
+    Requirement,
     TypicalSeconds,
 )
 from .table import Table
@@ -155,6 +157,7 @@ def _model(raw: Mapping[str, Any], where: str) -> ModelRow:
         aliases=table.strings("aliases"),
         services=table.strings("services"),
         preview=table.take("preview", bool, False),
+        requires=_requirement(table.table("requires")),
         lifecycle=_lifecycle(table.table("lifecycle")),
         continuation_prefix=table.take("continuation_prefix", str, ""),
         continues_with=table.strings("continues_with"),
@@ -208,6 +211,19 @@ def _date(table: Table, key: str) -> datetime.date | None:
         except ValueError:
             table.fail(f"{key}: expected a date like 2026-11-21, got {value!r}")
     found: datetime.date | None = value
+    return found
+
+
+def _requirement(table: Table | None) -> Requirement | None:
+    if table is None:
+        return None
+    found = Requirement(module=table.need("module", str), install=table.need("install", str).strip())
+    if not found.module.isidentifier() or keyword.iskeyword(found.module):
+        # looking for a submodule would import what it lies in
+        table.fail(f"module: expected the name of one top-level module, got {found.module!r:.80}")
+    if not found.install or not found.install.isprintable():
+        table.fail(f"install: expected a command, on one line, got {found.install!r:.80}")
+    table.done()
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -24,6 +24,7 @@ __all__ = [
     "OperationRow",
     "Price",
     "ReferencesRule",
+    "Requirement",
     "Rule",
     "Stage",
     "TypicalSeconds",
@@ -188,11 +189,24 @@ class OperationRow:
 
 
 @attrs.frozen(kw_only=True)
+class Requirement:
+    """What has to be installed before a model can be used: an optional library of the plugin's, say.
+
+    ``module``: a top-level module that has to be importable; it is looked for, not imported. ``install``: the command that
+    installs it, on one line: whoever asks for the model is told so, before anything is sent.
+    """
+
+    module: str
+    install: str
+
+
+@attrs.frozen(kw_only=True)
 class ModelRow:
     """One model: identity, life, price, and a row for each operation it can do.
 
     ``wire`` holds facts for the plugin alone (which endpoint, which field name); the core never reads it.
-    ``continues_with``: ids of the models that may go on from its output; by default itself.
+    ``continues_with``: ids of the models that may go on from its output; by default itself. ``requires``: what it cannot
+    be used without; None where the plugin itself is enough.
     """
 
     id: str
@@ -201,6 +215,7 @@ class ModelRow:
     aliases: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
     preview: bool = False
+    requires: Requirement | None = None
     lifecycle: Lifecycle = Lifecycle()
     continuation_prefix: str = ""
     continues_with: tuple[str, ...] = ()
@@ -211,6 +226,10 @@ class ModelRow:
     def answers_to(self, name: str) -> bool:
         """Whether a name is this model's id or one of its aliases."""
         return name == self.id or name in self.aliases
+
+    def unmet(self, absent: Container[str]) -> Requirement | None:
+        """Return what it requires, if that is among the modules that are absent here."""
+        return self.requires if self.requires is not None and self.requires.module in absent else None
 
 
 @attrs.frozen(kw_only=True)

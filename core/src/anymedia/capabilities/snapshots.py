@@ -87,14 +87,17 @@ def _parse(raw: Any, name: str) -> CapabilityMatrix:
 
 
 def _with_judgement(rows: Iterable[ModelRow], own: CapabilityMatrix) -> tuple[ModelRow, ...]:
-    """Keep what the shipped file says of a model's life and rank: a list tells which models there are, not until when, nor how good."""
+    """Keep what the shipped file says of a model's life, rank and requirement.
+
+    A list tells which models there are, not until when, nor how good, nor what has to be installed here.
+    """
     known = {row.id: row for row in own.models}
     kept = []
     for row in rows:
         shipped = known.get(row.id)
         if shipped is not None:
             life = shipped.lifecycle if row.lifecycle == Lifecycle() else row.lifecycle
-            row = attrs.evolve(row, lifecycle=life, rank=shipped.rank)
+            row = attrs.evolve(row, lifecycle=life, rank=shipped.rank, requires=row.requires or shipped.requires)
         kept.append(row)
     return tuple(kept)
 

@@ -14,7 +14,7 @@ from .console import Console
 from .kept import keep
 from .live import load
 from .options import AS_JSON
-from .rows import life, plain, prices, usable
+from .rows import life, not_installed, plain, prices, requirement, usable
 
 __all__ = ["capabilities"]
 
@@ -35,6 +35,8 @@ def capabilities(backend: str | None, as_json: bool) -> None:
         console.result(f"{instance.name} (usable here: {usable(instance)}){_checked(instance)}")
         for row in instance.matrix.models:
             console.result(f"  {instance.name}/{row.id}: {life(instance, row, today)}, {prices(row)}")
+            if words := not_installed(instance, row):
+                console.result(f"    {words}")
             for operation in row.operations.values():
                 for line in _operation_lines(operation):
                     console.result(line)
@@ -81,4 +83,7 @@ def _as_json(instance: BackendInstance) -> dict[str, Any]:
     matrix = plain(instance.matrix)
     assert isinstance(matrix, dict)
     matrix.pop("credentials", None)
+    for told, row in zip(matrix.get("models", ()), instance.matrix.models, strict=True):
+        if row.requires is not None:
+            told["requires"] = requirement(instance, row)
     return {key: value for key, value in rest.items() if value is not None} | matrix

@@ -102,6 +102,8 @@ def _backends(live: Live) -> Iterator[Finding]:
         if instance.missing:
             words.append(f"missing: {', '.join(instance.missing)}")
         yield Finding("backends", name, "ok" if instance.usable else "note", "; ".join(words))
+        for model, install in instance.not_installed.items():
+            yield Finding("backends", f"{name}/{model}", "note", f"not installed: {install}")
 
 
 def _folders(live: Live) -> Iterator[Finding]:

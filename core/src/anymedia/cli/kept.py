@@ -2,7 +2,7 @@
 
 From `record` on an audit hook notes every file that is opened for reading and every directory that is listed: whatever a
 plugin, the settings or the import system look at is then known, without any of them having to tell. What is only asked
-for (is there a configuration file?) is added by name.
+for (is there a configuration file? a library that a model requires?) is added by name.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def keep(document: bytes, live: Any) -> None:
         return
     with contextlib.suppress(OSError, ValueError):
         variables = _variables(live)
-        if variables is not None and (lines := _stamps(_files())) is not None:
+        if variables is not None and (lines := _stamps(_files(live))) is not None:
             words, key = asked
             _write(quick.place_of(words), [" ".join(["asked:", *variables]), quick.set_among(variables), key, *lines], document)
 
@@ -79,13 +79,17 @@ def _variables(live: Any) -> list[str] | None:
     return sorted(found)
 
 
-def _files() -> Iterable[str]:
+def _files(live: Any) -> Iterable[str]:
     from platformdirs import user_config_path
 
+    from ..capabilities.installed import places_of
+
+    needed = {row.requires.module for i in live.instances.values() for row in i.matrix.models if row.requires is not None}
+    libraries = [place for module in needed for place in places_of(module)]
     own = user_config_path("anymedia", appauthor=False)
     modules: list[str] = [file for m in list(sys.modules.values()) if isinstance(file := vars(m).get("__file__"), str)]
     answers = os.path.join(quick.cache_folder(), "answers")  # noqa: PTH118
-    for path in {*map(os.path.abspath, (*_opened, *modules, *sys.path, str(own / "config.toml"), str(own / "keys.toml")))}:
+    for path in {*map(os.path.abspath, (*_opened, *modules, *libraries, *sys.path, str(own / "config.toml"), str(own / "keys.toml")))}:
         if not path.startswith((answers, "/dev/", "/proc/")) and not _is_pythons_own(path) and "__pycache__" not in path:
             yield path
 

@@ -14,7 +14,7 @@ from .console import Console
 from .kept import keep
 from .live import columns, load
 from .options import AS_JSON
-from .rows import all_prices, life, prices, usable
+from .rows import all_prices, life, prices, requirement, usable
 
 __all__ = ["models"]
 
@@ -39,7 +39,7 @@ def models(backend: str | None, task: str | None, refresh: bool, as_json: bool) 
     if as_json:
         keep(console.document({"success": True, "models": [_as_json(i, row, today) for i, row in rows]}), live)
         return
-    lines = [[f"{i.name}/{row.id}", _operations(row), prices(row), life(i, row, today), usable(i)] for i, row in rows]
+    lines = [[f"{i.name}/{row.id}", _operations(row), prices(row), life(i, row, today), usable(i, row)] for i, row in rows]
     for line in columns([["MODEL", "DOES", "PRICE (USD)", "LIFE", "USABLE HERE"], *lines]):
         console.result(line)
 
@@ -69,8 +69,9 @@ def _as_json(instance: BackendInstance, row: ModelRow, today: datetime.date) -> 
             "replacement": life.replacement,
         },
         "prices": [{"per": p.per, "usd": list(p.usd), "basis": p.basis, "checked": _date(p.checked)} for p in all_prices(row)],
-        "usable": instance.usable,
+        "usable": instance.usable and row.unmet(instance.absent) is None,
         "missing": list(instance.missing),
+        "requires": requirement(instance, row),
     }
 
 

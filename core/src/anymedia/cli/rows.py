@@ -12,12 +12,26 @@ import attrs
 from ..capabilities import ModelRow, Price
 from ..instances import BackendInstance
 
-__all__ = ["all_prices", "life", "plain", "prices", "usable"]
+__all__ = ["all_prices", "life", "not_installed", "plain", "prices", "requirement", "usable"]
 
 
-def usable(instance: BackendInstance) -> str:
-    """Say whether an instance is usable, or what it lacks."""
-    return "yes" if instance.usable else f"no: {', '.join(instance.missing)}"
+def usable(instance: BackendInstance, row: ModelRow | None = None) -> str:
+    """Say whether an instance is usable, or one of its models, or what it lacks."""
+    wanting = [] if instance.usable else [f"no: {', '.join(instance.missing)}"]
+    if row is not None and (words := not_installed(instance, row)):
+        wanting.append(words)
+    return "; ".join(wanting) or "yes"
+
+
+def not_installed(instance: BackendInstance, row: ModelRow) -> str:
+    """Say that what a model requires is not installed, with the command that installs it; empty where nothing is wanting."""
+    needs = row.unmet(instance.absent)
+    return "" if needs is None else f"not installed: {needs.install}"
+
+
+def requirement(instance: BackendInstance, row: ModelRow) -> dict[str, Any] | None:
+    """Return what a model requires, and whether that is installed, as JSON values; None where the plugin is enough."""
+    return None if row.requires is None else {**plain(row.requires), "installed": row.unmet(instance.absent) is None}
 
 
 def life(instance: BackendInstance, row: ModelRow, today: datetime.date) -> str:

@@ -59,9 +59,8 @@ def plan(
         if selection.backends and view.name not in selection.backends:
             lost += view.unnamed
             continue
-        named = None if selection.model is None else view.matrix.model(selection.model)
         for row, unnamed in zip(view.matrix.models, view.unnamed, strict=True):
-            if named is not row and selection.model is not None:
+            if selection.model is not None and not selection.takes(view, row):
                 lost.append(unnamed)
                 continue
             if kind not in row.operations:
@@ -114,7 +113,7 @@ def _check_origin(request: Request, views: Sequence[BackendView], selection: Sel
 
 
 def _gate(view: BackendView, row: ModelRow, policy: Policy, today: datetime.date, selection: Selection) -> tuple[Reason, ...]:
-    """Judge what needs no look at the fields: lifecycle, preview, credentials."""
+    """Judge what needs no look at the fields: lifecycle, preview, credentials, what has to be installed."""
     life = row.lifecycle
     if life.retires is not None and view.enforce_lifecycle and life.stage_on(today) == "retired":
         instead = f"; use {life.replacement!r} instead" if life.replacement else ""
@@ -122,9 +121,18 @@ def _gate(view: BackendView, row: ModelRow, policy: Policy, today: datetime.date
         return (Reason(code="retired", text=text, nearest=life.replacement or ""),)
     if row.preview and not policy.preview and selection.model is None:
         return (Reason(code="preview", text=f"'{view.name}/{row.id}' is a preview; name it, or allow previews"),)
+    return _wanting(view, row) if view.missing or view.absent else ()
+
+
+def _wanting(view: BackendView, row: ModelRow) -> tuple[Reason, ...]:
+    """Say what somebody would have to set up here before a model can be used."""
+    reasons = []
     if view.missing:
-        return (Reason(code="no_credentials", text=f"'{view.name}' is not usable: {view.lacks}", nearest=view.to_set),)
-    return ()
+        reasons.append(Reason(code="no_credentials", text=f"'{view.name}' is not usable: {view.lacks}", nearest=view.to_set))
+    if (needs := row.unmet(view.absent)) is not None:
+        text = f"'{view.name}/{row.id}' needs {needs.module!r}, which is not installed"
+        reasons.append(Reason(code="not_installed", text=text, nearest=needs.install))
+    return tuple(reasons)
 
 
 def _fit(asked: Asked, view: BackendView, row: ModelRow, policy: Policy) -> Draft:

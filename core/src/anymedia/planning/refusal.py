@@ -13,7 +13,7 @@ from ..policy import Policy
 from ..requests import Request
 from .quote import is_over_cap
 from .selection import Selection
-from .types import BackendView, Plan, Reason, Rejection
+from .types import BackendView, Candidate, Plan, Reason, Rejection
 
 __all__ = ["refuse"]
 
@@ -22,8 +22,11 @@ _INPUT = frozenset({
     "input_unsupported", "input_missing", "input_format", "input_too_large", "input_too_small", "input_shape", "input_length",
     "input_count", "mask_mode", "mask_classes", "reference_role", "reference_type", "other_backend", "other_model",
 })  # fmt: skip
-#: How near a rejection comes to a success: the later, the nearer.
-_NEARNESS = ("not_named", "operation_unsupported", "retired", "preview", "no_credentials")
+#: How near a rejection comes to a success: the later, the nearer; any other reason is nearer still, and nearest of all is
+#: what has only to be installed.
+_NEARNESS = ("not_named", "operation_unsupported", "retired", "not_installed", "preview", "no_credentials")
+#: Codes of reasons that ask for something to be set up here: the request may stay as it is.
+_SET_UP = frozenset({"no_credentials", "not_installed"})
 
 _Planner = Callable[..., Plan]
 
@@ -46,7 +49,8 @@ def refuse(
         )
     able = _who_can(request, views, policy, today, plan) if selection.named else ()
     unkeyed = _who_could(request, views, policy, today, plan, able)
-    nearest = max(in_question, key=_nearness)
+    installable = _once_installed(request, views, policy, today, selection, plan)
+    nearest = max(in_question, key=lambda rejection: (rejection.candidate in installable, *_nearness(rejection)))
     reason = nearest.reasons[0]
     fix = _fix(nearest, selection, able, unkeyed)
     error_class = _class_of(reason, in_question)
@@ -74,7 +78,7 @@ def _nearness(rejection: Rejection) -> tuple[int, int, str]:
 def _class_of(reason: Reason, rejected: Sequence[Rejection]) -> type[RequestError]:
     if reason.code == "retired":
         return ModelRetired
-    if reason.code == "no_credentials":
+    if reason.code in _SET_UP:
         return NoBackendAvailable
     if reason.code in _INPUT or (reason.code == "rule" and reason.field in INPUTS):
         return UnsupportedInput
@@ -88,8 +92,9 @@ def _message(request: Request, nearest: Rejection, rejected: Sequence[Rejection]
     if error_class is UnsupportedOperation and nearest.reasons[0].code == "operation_unsupported":
         who = ", ".join(sorted({repr(r.candidate.backend) for r in rejected}))
         return f"nothing that can be used does {request.kind} (looked at {who})."
-    if error_class is NoBackendAvailable:
-        texts = sorted({r.reasons[0].text for r in rejected if r.reasons[0].code == "no_credentials"})
+    if nearest.reasons[0].code == "no_credentials":
+        texts += [r.reasons[0].text for r in rejected if r.reasons[0].code == "no_credentials"]
+        texts.sort()
     return "; ".join(dict.fromkeys(texts)) + "."
 
 
@@ -100,8 +105,8 @@ def _fix(nearest: Rejection, selection: Selection, able: tuple[str, ...], unkeye
         parts.append("leave strict out, or change the options named")
     elif reason.code == "preview":
         parts.append(f"name it: model='{nearest.candidate}'")
-    elif reason.code == "no_credentials" and reason.nearest:
-        parts.append(reason.nearest)
+    elif reason.code in _SET_UP:
+        parts += [r.nearest for r in nearest.reasons if r.nearest]
     elif reason.code == "other_backend":
         parts.append(f"leave backend out, or use backend={reason.nearest!r}")
     elif reason.nearest:
@@ -145,3 +150,22 @@ def _who_could(
             continue
         could.append(view)
     return could
+
+
+def _once_installed(
+    request: Request, views: Sequence[BackendView], policy: Policy, today: datetime.date, selection: Selection, plan: _Planner
+) -> frozenset[Candidate]:
+    """Return who could do the request as it is, were what its model requires installed: proven by planning it so."""
+    could = set()
+    for view in views:
+        if view.missing or not view.absent:
+            continue
+        rows = tuple(row for row in view.matrix.models if row.unmet(view.absent) and selection.takes(view, row))
+        whole = attrs.evolve(view, absent=frozenset(), matrix=attrs.evolve(view.matrix, models=rows))
+        try:
+            found = plan(request, [whole], policy, today, model=selection.model)
+        except RequestError:
+            continue
+        if not is_over_cap(found.quote, policy):
+            could.add(found.chosen)
+    return frozenset(could)

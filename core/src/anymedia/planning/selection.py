@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
+from ..capabilities import ModelRow
 from ..errors import UnknownBackend, UnknownModel, did_you_mean
 from .types import BackendView
 
@@ -47,6 +48,10 @@ class Selection:
                 return cls((head,), tail)
             raise _unknown_model(tail, [own], views)
         raise _unknown_model(model, pool, views)
+
+    def takes(self, view: BackendView, row: ModelRow) -> bool:
+        """Whether a row is among what was named."""
+        return (not self.backends or view.name in self.backends) and (self.model is None or view.matrix.model(self.model) is row)
 
     @property
     def named(self) -> bool:

@@ -42,6 +42,7 @@ class BackendView:
         name: the instance's name.
         matrix: its matrix, already cut down to the instance's service and model table.
         missing: what it lacks to be usable (names of environment variables, a reason); empty when usable.
+        absent: modules that its models require and that are not installed; those models cannot be chosen.
         enforce_lifecycle: False for somebody else's server that speaks the same protocol: dates are then only noted.
         elsewhere: the plugin's models that are of other services than the instance's, with those services.
     """
@@ -49,6 +50,7 @@ class BackendView:
     name: str
     matrix: CapabilityMatrix
     missing: tuple[str, ...] = ()
+    absent: frozenset[str] = frozenset()
     enforce_lifecycle: bool = True
     service: str = ""
     elsewhere: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, hash=False)

@@ -22,6 +22,7 @@ The rules are generated from the backend's own matrix: one set per distinct row 
     whole.py         the whole of a claim: every value, every one of many
     onward.py        going on, masks, long prompts
     refusing.py      what it must refuse
+    installing.py    what is asked for where a library is wanting
     failures.py      what may go wrong, and what must be known then
     elsewhere.py     another place, which a submit may be sent on to
     redirects.py     that no submit goes there

@@ -15,7 +15,7 @@ from ..requests import KINDS, Operation
 from .elsewhere import Elsewhere
 from .harness import Bench, cut_matrix, loaded_registry, returns
 from .pictures import about_references, parts_of_references
-from .shapes import Shape, alive, foreign_options, inputs_of, option_values, shapes, two_values
+from .shapes import Shape, alive, foreign_options, inputs_of, is_complete, option_values, shapes, two_values
 from .wire import REDIRECTS, SCENARIOS, Scenario, Wire
 
 __all__ = ["Case", "CaseMaker"]
@@ -116,7 +116,7 @@ class CaseMaker:
             operation = "generate_video" if case.shape.model.media == "video" else "generate_image"
             for model in found.models:
                 onward = model.continues_with or (model.id,)
-                if model_id in onward and operation in model.operations and alive(model, today):
+                if model_id in onward and operation in model.operations and alive(model, today) and is_complete(model):
                     return Shape(model=model, row=model.operations[operation])  # type: ignore[index]
             return None
 
@@ -127,6 +127,9 @@ class CaseMaker:
         for service in self.all_services():
             matrix, today = self._matrix(service), self.today(service)
             done: set[str] = set()
+            if "_each_requirement" in test:
+                yield from (Case(service=service, shape=shape) for shape in self._requiring(service))
+                continue
             found = shapes(matrix, today)
             for shape in about_references(found) if "_each_part" in test else found:
                 if shape.operation == "continue_video" and not self._can_begin(service, shape):
@@ -142,6 +145,22 @@ class CaseMaker:
         """Whether what a shape starts may be a job, at a service that its wire can have lose one."""
         looks = "check_job" in loaded_registry().plugins[self.backend].hooks and returns(self.backend, shape.operation) != "Outcome"
         return looks and {"unseen", "forgotten"} <= set(self.scenarios)
+
+    def _requiring(self, service: str) -> Iterator[Shape]:
+        """Yield a shape for each distinct row of the models that require something, be it installed here or not."""
+        matrix = self._matrix(service)
+        models = tuple(m for m in matrix.models if m.requires is not None and alive(m, self.today(service)))
+        return shapes(attrs.evolve(matrix, models=models), self.today(service), all_models=True)
+
+    def untried(self) -> tuple[str, ...]:
+        """Say of which rows nothing but the refusal can be tried here, because what they require is not installed."""
+        absent = [s for service in self.all_services() for s in self._requiring(service) if not is_complete(s.model)]
+        said = [
+            f"{s.model.id} {s.operation}, which needs {n.module!r}, not installed here ({n.install})"
+            for s in absent
+            if (n := s.model.requires)
+        ]
+        return tuple(dict.fromkeys(said))
 
     def _can_begin(self, service: str, shape: Shape) -> bool:
         if not isinstance(shape.row.inputs.get("continue_from"), ContinueRule):
@@ -194,6 +213,6 @@ class CaseMaker:
         return [(s, m) for s in self.all_services() for m in self._matrix(s).models if not alive(m, self.today(s))]
 
     def ending_models(self) -> Sequence[tuple[str, ModelRow]]:
-        """Return (service, model) for every model that has an end and may still be chosen."""
-        every = [(s, m) for s in self.all_services() for m in self._matrix(s).models if alive(m, self.today(s))]
+        """Return (service, model) for every model that has an end and may still be chosen here."""
+        every = [(s, m) for s in self.all_services() for m in self._matrix(s).models if alive(m, self.today(s)) and is_complete(m)]
         return [(s, m) for s, m in every if m.lifecycle.retires is not None]

@@ -15,6 +15,7 @@ from ..requests import Continuation, Operation
 from .failures import FailureRules
 from .guarding import socket_guard
 from .harness import cut_matrix, environment, loaded_registry, returns, run
+from .installing import InstallingRules
 from .jobs import JobRules
 from .live import LiveRules
 from .onward import OnwardRules
@@ -41,7 +42,7 @@ print("\\n".join(set(sys.modules) - before))
 """
 
 
-class BackendConformance(OnwardRules, WholeRules, RefusingRules, FailureRules, RedirectRules, JobRules, LiveRules):
+class BackendConformance(OnwardRules, WholeRules, RefusingRules, InstallingRules, FailureRules, RedirectRules, JobRules, LiveRules):
     """Subclass it, name the backend, and override `wire`.
 
     Must override:

@@ -34,6 +34,7 @@ from ..capabilities import (
     Price,
     Range,
     ReferencesRule,
+    Requirement,
     Rule,
     Text,
     TypicalSeconds,
@@ -49,7 +50,7 @@ __all__ = ["PAGES", "backends", "capabilities", "conformance", "error_tree", "ho
 
 _NOTE = "<!-- Written by `python -m anymedia.testing.docs docs`; edit the code instead. -->\n"
 _TABLES = (CapabilityMatrix, CredentialSet, ModelRow, Lifecycle, OperationRow, InputRule, MaskRule, ReferencesRule, ContinueRule)
-_SMALL = (Choice, Range, Text, Pixels, Anything, Rule, Fidelity, Price, TypicalSeconds)
+_SMALL = (Choice, Range, Text, Pixels, Anything, Requirement, Rule, Fidelity, Price, TypicalSeconds)
 
 
 #: Fields that are no keys of the file: the tables and keys of their own that they are made of.
@@ -148,6 +149,7 @@ def conformance() -> str:
     out = ["# The conformance rules\n", _NOTE, "An id is never used again for something else. The only way to leave one out is"]
     out += ['`@known_gap("B02", "why")` on the test class; the closing table of the run shows it.\n']
     out += ["Real services: `pytest --anymedia-live --anymedia-live-budget 0.50` (off without both).\n"]
+    out += ["Of a model that requires what is not installed, nothing but its refusal is tried (B12); a line under the table says so.\n"]
     must = inspect.cleandoc(BackendConformance.__doc__ or "").partition("Must override:")[2]
     out += [
         "## What the author writes\n",
@@ -209,6 +211,7 @@ def backends() -> str:
         matrix = _shipped(plugin.module)
         out += [f"## {name}\n", f"Checked {matrix.checked}.\n", "| model | does | ends |", "|---|---|---|"]
         out += [f"| `{m.id}` | {', '.join(m.operations)} | {_end(m.lifecycle.retires)} |" for m in matrix.models] + [""]
+        out += [f"- `{m.id}` needs `{m.requires.module}`: `{m.requires.install}`" for m in matrix.models if m.requires is not None]
         for model in matrix.models[:1]:
             for row in model.operations.values():
                 options = [f"`{k}`: {_option(o)}" for k, o in row.options.items()]

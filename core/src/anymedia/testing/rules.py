@@ -28,6 +28,7 @@ RULES: dict[str, str] = {
     "B09": "each image and each video comes with a new continuation id, and going on from it works",
     "B10": "a mask arrives at the wire in the form the row says: edit exactly where it was asked for",
     "B11": "a prompt of the longest length arrives whole; a longer one is refused before any submit",
+    "B12": "a model whose requirement is not installed is refused before any submit, with the command that installs it",
     "C01": "each failure of the service gives its own error, which says whether money is gone and how long to wait",
     "C02": "whatever fails, there is at most one submit, unless it was certainly refused or not delivered",
     "C03": "no key and no signed URL turns up in any error, its causes, a log, a stream, a note, a row, a file or a result",

@@ -22,11 +22,23 @@ from ..capabilities import (
     ReferencesRule,
     Text,
 )
+from ..capabilities.installed import is_installed
 from ..media import Image, Video
 from ..requests import KINDS, Mask, Operation, Reference
 from .samples import half_mask, picture, video
 
-__all__ = ["Shape", "alive", "beside_continued", "foreign_options", "inputs_of", "minimal_fields", "required_along", "shapes", "two_values"]
+__all__ = [
+    "Shape",
+    "alive",
+    "beside_continued",
+    "foreign_options",
+    "inputs_of",
+    "is_complete",
+    "minimal_fields",
+    "required_along",
+    "shapes",
+    "two_values",
+]
 
 #: Pixels an edge of the pictures that are sent and asked for, where the row lets them be that small.
 _EDGE = 256
@@ -54,14 +66,20 @@ def alive(model: ModelRow, today: datetime.date) -> bool:
     return model.lifecycle.stage_on(today) != "retired"
 
 
+def is_complete(model: ModelRow) -> bool:
+    """Whether what a model requires is installed here."""
+    return model.requires is None or is_installed(model.requires.module)
+
+
 def shapes(matrix: CapabilityMatrix, today: datetime.date, *, all_models: bool = False) -> Iterator[Shape]:
-    """Yield one shape for each distinct operation row of the models that may be chosen."""
+    """Yield one shape for each distinct operation row of the models that may be chosen here and now."""
     seen: list[tuple[Any, ...]] = []
     for model in matrix.models:
-        if not all_models and not alive(model, today):
+        if not all_models and not (alive(model, today) and is_complete(model)):
             continue
         for row in model.operations.values():
-            key = (row.operation, row.prompt, row.inputs, row.options, row.extra_params, row.rules, row.fidelity, row.wire, model.wire)
+            own = (row.operation, row.prompt, row.inputs, row.options, row.extra_params, row.rules, row.fidelity, row.wire)
+            key = (*own, model.wire, model.requires)
             if key not in seen:
                 seen.append(key)
                 yield Shape(model=model, row=row)

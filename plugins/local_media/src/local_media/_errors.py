@@ -8,7 +8,7 @@ from typing import TypeVar
 from anymedia.context import Context
 from anymedia.errors import BackendError, BackendUnavailable, BadBackendResponse, RequestError
 
-__all__ = ["missing_extra", "work"]
+__all__ = ["not_loaded", "work"]
 
 _T = TypeVar("_T")
 
@@ -41,12 +41,13 @@ async def work(context: Context, job: Callable[[], _T]) -> _T:
     raise refused
 
 
-def missing_extra(what: str, extra: str) -> BackendUnavailable:
-    """Return the error for a part that needs an extra of this distribution."""
-    error = BackendUnavailable(
-        f"{what} needs the extra {extra!r} of anymedia-local, which is not installed",
-        fix=f"Install it: pip install 'anymedia-local[{extra}]'",
+def not_loaded(what: str, error: Exception, context: Context) -> BackendUnavailable:
+    """Return the error for a library that is there, as far as could be seen, and does not load."""
+    needs = None if context.row is None else context.row.requires
+    found = BackendUnavailable(
+        f"{what} cannot be loaded: {type(error).__name__}: {error!s:.200}",
+        fix="" if needs is None else f"install it anew: {needs.install}",
         delivery="not_sent",
     )
-    error.retry = False
-    return error
+    found.retry = False
+    return found

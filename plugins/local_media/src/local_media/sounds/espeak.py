@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from anymedia.errors import BadBackendResponse, InvalidRequest, Problem, did_you_mean
 
-from .._errors import missing_extra
-
 if TYPE_CHECKING:
     from ..heavy import Floats
 
@@ -50,10 +48,8 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 @functools.cache
 def _library() -> tuple[Any, int]:
     """Return the library, set up, and its sample rate. Call it with the lock held."""
-    try:
-        import espeakng_loader
-    except ImportError as error:
-        raise missing_extra("speech", "speech") from error
+    import espeakng_loader
+
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     library.espeak_Initialize.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int]
     library.espeak_ListVoices.argtypes = [ctypes.c_void_p]
@@ -96,7 +92,8 @@ def voices() -> dict[str, str]:
     """Return the voices there are: language code -> espeak-ng's own identifier.
 
     Raises:
-        BackendUnavailable: when the extra is not installed.
+        ImportError, OSError: the library cannot be loaded.
+        BadBackendResponse: it does not start.
     """
     with _lock:
         return dict(_listed())
@@ -136,7 +133,8 @@ def speak(text: str, voice: str, speed: float) -> tuple[Floats, int]:
 
     Raises:
         InvalidRequest: for a voice that is not there, or a text with nothing to say.
-        BackendUnavailable: when the extra is not installed.
+        BadBackendResponse: espeak-ng fails.
+        ImportError, OSError: as `voices`.
     """
     import numpy as np
 

@@ -7,7 +7,7 @@ from anymedia.media import mime_of
 from anymedia.requests import GenerateAudio
 from anymedia.results import Outcome, Piece
 
-from .._errors import work
+from .._errors import not_loaded, work
 from ..recipe import fresh_seed
 
 __all__ = ["make_sound"]
@@ -27,7 +27,10 @@ async def _speech(request: GenerateAudio, context: Context) -> Outcome:
     from .encode import encode_sound
     from .espeak import speak, voice_for, voices
 
-    await asyncio.to_thread(voices)  # without the extra, it is said before anything counts as submitted
+    try:
+        await asyncio.to_thread(voices)  # what does not load is told before anything counts as submitted
+    except (ImportError, OSError) as error:
+        raise not_loaded("espeak-ng", error, context) from error
     voice = request.voice or voice_for(request.prompt)
     name = request.output_format or "wav"
 

@@ -1,0 +1,129 @@
+"""What is not installed is neither offered nor promised to an agent; who asks for it is told what to install."""
+
+from __future__ import annotations
+
+import json
+import types
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from anymedia import MemoryStore, Router
+from anymedia.agents import MediaTool, tool_schema
+from anymedia.agents.guide import guidance
+from anymedia.agents.usable import able_rows, describe_backends, sound_makers
+from anymedia.capabilities import CapabilityMatrix, parse_matrix
+from anymedia.hookspecs import hookimpl
+from anymedia.instances import BackendInstance, make_instances
+from anymedia.registry import Registry
+from anymedia.settings import Settings
+
+MODULE, INSTALL = "a_larynx", "pip install 'sounds[speech]'"
+NEEDS = {"module": MODULE, "install": INSTALL}
+SOUNDS: dict[str, Any] = {
+    "schema": 1,
+    "models": [
+        {
+            "id": "sayer",
+            "media": "audio",
+            "requires": NEEDS,
+            "generate_audio": {"audio_type": {"one_of": ["speech"], "fixed": True}, "voice": {"one_of": ["anna", "otto"]}},
+        },
+        {"id": "tones", "media": "audio", "generate_audio": {"audio_type": {"one_of": ["music"], "fixed": True}}},
+    ],
+}
+ONLY: dict[str, Any] = {"schema": 1, "models": [SOUNDS["models"][0]]}
+
+
+def registry_of(matrix: dict[str, Any]) -> Registry:
+    module = types.ModuleType("sounds")
+
+    @hookimpl
+    def capabilities() -> CapabilityMatrix:
+        return parse_matrix(matrix, "sounds.toml")
+
+    @hookimpl
+    async def generate_audio(request: Any, context: Any) -> Any:
+        raise AssertionError("it was called")
+
+    module.capabilities, module.generate_audio = capabilities, generate_audio  # type: ignore[attr-defined]
+    registry = Registry()
+    registry.register("sounds", module)
+    return registry
+
+
+def instances(matrix: dict[str, Any] = SOUNDS) -> dict[str, BackendInstance]:
+    return make_instances(registry_of(matrix), Settings(), {})
+
+
+@pytest.fixture
+def larynx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install what the model requires."""
+    (tmp_path / f"{MODULE}.py").write_text("raise AssertionError('it was imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+def offered() -> dict[str, Any]:
+    properties: dict[str, Any] = tool_schema("mcp", instances=instances())["inputSchema"]["properties"]
+    return properties
+
+
+def takes(**fields: Any) -> bool:
+    schema = {"type": "object", "properties": offered(), "additionalProperties": False}
+    return jsonschema.Draft202012Validator(schema).is_valid({"prompt": "x", **fields})
+
+
+def test_the_schema_offers_nothing_that_only_an_absent_model_takes() -> None:
+    assert "voice" not in offered()
+    assert not takes(audio_type="speech")
+    assert takes(audio_type="music")
+    assert "sayer" not in json.dumps(offered())
+
+
+def test_the_guide_does_not_speak_of_it() -> None:
+    for compact in (False, True):
+        text = guidance(instances=instances(), compact=compact)
+        assert "|speech|" not in text
+        assert "|music|native|" in text
+        assert "sayer" not in text
+
+
+def test_once_it_is_installed_it_is_offered(larynx: None) -> None:
+    assert takes(audio_type="speech", voice="anna")
+    assert "|speech|native|" in guidance(instances=instances())
+    assert [able.model.id for able in able_rows(instances())] == ["sayer", "tones"]
+    assert describe_backends(instances())["sounds"].keys() == {"usable", "models"}
+
+
+def test_who_makes_what_leaves_it_out() -> None:
+    assert [able.model.id for able in able_rows(instances())] == ["tones"]
+    assert sound_makers(instances()) == {"speech": [], "music": ["sounds"]}
+
+
+def test_a_look_at_what_there_is_tells_what_has_to_be_installed() -> None:
+    told = describe_backends(instances())["sounds"]
+    assert list(told["models"]) == ["tones"]
+    assert told["not_installed"] == {"sayer": INSTALL}
+
+
+def test_a_backend_of_which_nothing_is_installed_is_not_called_usable() -> None:
+    schema = tool_schema("mcp", instances=instances(ONLY))
+    assert "Usable backends: none" in schema["description"]
+    assert "sounds" not in json.dumps(schema)
+    assert "No backend is usable" in guidance(instances=instances(ONLY))
+    assert describe_backends(instances(ONLY))["sounds"] == {"usable": False, "missing": [], "not_installed": {"sayer": INSTALL}}
+
+
+@pytest.mark.anyio
+async def test_asking_for_it_is_answered_with_what_to_install_and_calls_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with Router(registry=registry_of(SOUNDS), settings=Settings(), store=MemoryStore()) as router:
+        tool = MediaTool(router)
+        for answer in (await tool.plan({"prompt": "hello", "mode": "audio"}), await tool.generate({"prompt": "hello", "mode": "audio"})):
+            error = answer["error"]
+            assert (error["code"], error["charged"], error["retry"]) == ("no_backend_available", "no", False)
+            assert error["fix"] == INSTALL
+            assert error["try_backends"] == []
+        assert list(router.store.calls()) == []
