@@ -166,7 +166,8 @@ async def check_job(job: Job, context: Context) -> Any:
     if status != "done":
         return Running(progress=state.get("progress"), note=status)
     onward = ContinuationData(data={"video": job.id}, secret={"url": state["url"]})
-    return Succeeded(outcome=Outcome(pieces=(Piece(url=state["url"], mime="video/mp4", continuation=onward),), cost_usd=0.15))
+    headers = {"x-ticket": "a ticket"} if state.get("guarded") else {}
+    return Succeeded(outcome=Outcome(pieces=(Piece(url=state["url"], headers=headers, mime="video/mp4", continuation=onward),), cost_usd=0.15))
 
 
 @hookimpl

@@ -49,6 +49,7 @@ class FakeService:
         self.cancelled: list[str] = []
         self.fail_jobs = False
         self.missing: Container[int] = ()
+        self.guarded = False  # whether a file is fetched with a header, which no journal keeps
         self.expires_at: float | None = None
         self.http = HttpServer(self.handle)
         self.files = HttpServer(FileServer().handle)
@@ -105,7 +106,8 @@ class FakeService:
         job["left"] -= 1
         if job["left"] >= 0:
             return Reply.of_json({"status": "rendering", "progress": 0.5})
-        return Reply.of_json({"status": "done", "url": f"{self.files.url}/{job_id}.mp4?signature=SECRET-SIGNATURE"})
+        url = f"{self.files.url}/{job_id}.mp4?signature=SECRET-SIGNATURE"
+        return Reply.of_json({"status": "done", "url": url, "guarded": self.guarded})
 
 
 class FileServer:

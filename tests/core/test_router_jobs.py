@@ -89,6 +89,21 @@ async def test_an_expired_link_is_replaced_by_a_fresh_one_when_the_job_is_taken_
             assert len(service.submits) == 1
 
 
+async def test_a_job_that_is_at_work_again_when_its_file_is_fetched_anew_is_waited_for() -> None:
+    with FakeService(looks=0) as service:
+        service.guarded = True  # so that the provider has to be asked for the file anew
+        service.files.fail("status", on="GET", times=None, status=403)
+        async with fake_router(service) as router:
+            with pytest.raises(BadBackendResponse, match="jobs resume") as caught:
+                await router.generate_video(prompt="waves")
+            assert router.jobs()[0].state == "collecting"
+            service.files.faults.clear()
+            service.jobs["vid-1"]["left"] = 2  # a machine that lags behind the one that said it was done
+            result = await router.resume(str(caught.value.job_id))
+            assert result.path.read_bytes() == mp4()
+            assert (router.jobs()[0].state, len(service.submits)) == ("done", 1)
+
+
 async def test_an_image_whose_collection_was_broken_off_is_collected_from_what_was_spooled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,7 +149,7 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
         hint = None
         missing.found()
         if isinstance(state, Running):
-            if record.state != "running":
+            if record.state == "submitted":  # one whose file is to be fetched anew was done already, and stays so
                 record = engine.advance(lease, "running")
             hint = state.poll_after
             engine.report(record, fraction=state.progress, note=state.note)
