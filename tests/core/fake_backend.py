@@ -167,7 +167,9 @@ async def check_job(job: Job, context: Context) -> Any:
         return Running(progress=state.get("progress"), note=status)
     onward = ContinuationData(data={"video": job.id}, secret={"url": state["url"]})
     headers = {"x-ticket": "a ticket"} if state.get("guarded") else {}
-    return Succeeded(outcome=Outcome(pieces=(Piece(url=state["url"], headers=headers, mime="video/mp4", continuation=onward),), cost_usd=0.15))
+    return Succeeded(
+        outcome=Outcome(pieces=(Piece(url=state["url"], headers=headers, mime="video/mp4", continuation=onward),), cost_usd=0.15)
+    )
 
 
 @hookimpl
