@@ -132,6 +132,17 @@ def test_a_format_the_model_does_not_write_is_converted_afterwards() -> None:
     assert found.adjustments[0].kind == "transcoded"
 
 
+def test_of_a_model_that_leaves_no_choice_of_format_it_is_not_said_that_it_does_not_write_it() -> None:
+    clip = GenerateVideo(prompt="waves", output_format="mp4")
+    found = planned(clip, Policy(transcode=frozenset({"mp4"})))
+    assert "output_format" not in found.row.options
+    assert (found.transcode_to, found.calls[0].request.output_format) == ("mp4", None)
+    model = found.chosen.model
+    assert found.adjustments[0].why == f"{model} leaves no choice of format; it is converted afterwards where it is another"
+    ignored = planned(clip, Policy(transcode=frozenset())).adjustments[0]
+    assert (ignored.kind, ignored.why) == ("ignored", f"{model} leaves no choice of format, nor can it be converted here")
+
+
 def test_strict_refuses_every_adjustment() -> None:
     with pytest.raises(UnsupportedOperation, match="strict allows no adjustment"):
         planned(GenerateImage(prompt="a fox", negative_prompt="blur"), Policy(strict=True), backend="pix")

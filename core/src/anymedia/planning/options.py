@@ -67,13 +67,15 @@ def _fit_format(draft: Draft, policy: Policy) -> None:
     made = option.one_of if isinstance(option, Choice) else ()
     if value in made:
         return
+    # A row that is silent leaves no choice; what comes may well be the format asked for.
+    why = f"{model} does not write {value}" if made else f"{model} leaves no choice of format"
     if value in policy.transcode:
         draft.transcode_to = value
         sent = next((f for f in ("png", "wav") if f in made), made[0] if made else None)
-        draft.set("output_format", sent, "transcoded", f"{model} does not write {value}; it is converted afterwards")
+        draft.set("output_format", sent, "transcoded", f"{why}; it is converted afterwards{'' if made else ' where it is another'}")
         return
     sent = getattr(option, "default", None) or (made[0] if made else None)
-    draft.set("output_format", sent, "snapped" if sent else "ignored", f"{model} does not write {value}, nor can it be converted here")
+    draft.set("output_format", sent, "snapped" if sent else "ignored", f"{why}, nor can it be converted here")
 
 
 def _fit_count(draft: Draft) -> None:
