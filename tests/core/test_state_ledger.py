@@ -187,3 +187,15 @@ def test_of_50_threads_that_want_a_budget_for_10_just_10_get_it(store: Store) ->
     assert outcomes.count("opened") == 10
     assert outcomes.count("refused") == 40
     assert store.spend() == Spend(reserved_usd=1.0, committed_usd=0.0, unknown_calls=0, calls=10)
+
+
+def test_the_backends_that_money_went_to_are_known_by_the_ledger_alone(store: Store) -> None:
+    assert store.backends() == ()
+    for number, (name, at) in enumerate([("openai", NOW), ("grok", NOW + 10), ("openai", NOW + 20)]):
+        lease = open_call(store, new_call(f"call_{number}", backend=name, created_at=at))
+        bring(store, lease, "failed")
+        store.forget(f"call_{number}")
+    assert list(store.calls()) == []
+    assert store.backends() == ("grok", "openai")
+    assert store.backends(since=NOW + 11) == ("openai",)
+    assert store.backends(since=NOW + 21) == ()

@@ -282,9 +282,9 @@ class Router:
             raise UnknownJob(f"no job {job_id!r}{did_you_mean(job_id, known)}", fix="list them with: anymedia jobs list")
         return found
 
-    def jobs(self, states: Sequence[CallState] | None = None, since: float = 0.0) -> Sequence[CallRecord]:
-        """Return the rows of the journal, newest first."""
-        return self.store.calls(states=states, since=since)
+    def jobs(self, states: Sequence[CallState] | None = None, since: float = 0.0, *, limit: int = 1000) -> Sequence[CallRecord]:
+        """Return the rows of the journal, at most so many, the newest first."""
+        return self.store.calls(states=states, since=since, limit=limit)
 
     async def wait(self, job_id: str, *, deadline: float | None = None) -> Result:
         """Wait for a job, whoever is at work on it; see `resume`."""

@@ -185,6 +185,27 @@ def test_cost_sums_up_what_was_spent(call):
     assert any(line.startswith("demo") and "0.2300" in line for line in lines)
 
 
+def test_what_is_not_listed_is_counted_all_the_same_and_said(call):
+    for number in range(3):
+        call("image", "a boat", "-b", "demo", "-o", f"{number}.png")
+    told = call("cost", "--limit", "2", "--json").json
+    assert (len(told["calls"]), told["total"]["calls"], told["backends"]["demo"]["calls"]) == (2, 3, 3)
+    assert call("cost", "--limit", "2").lines[-1].startswith("and older ones; --limit 3 ")
+    assert "older" not in call("cost", "--limit", "3").out.decode()
+    newest = call("jobs", "list", "--limit", "1", "--json").json["jobs"]
+    assert [job["id"] for job in newest] == [told["calls"][0]["job_id"]]
+
+
+def test_the_cost_of_a_forgotten_call_of_a_backend_that_is_gone_is_told_by_name(call, monkeypatch):
+    call("image", "a boat", "-b", "demo", "-o", "a.png")
+    job = call("jobs", "list", "--json").json["jobs"][0]["id"]
+    assert call("jobs", "forget", job).code == 0
+    monkeypatch.setenv("ANYMEDIA_DISABLE", "demo")
+    told = call("cost", "--json").json
+    assert told["calls"] == []
+    assert told["backends"]["demo"]["committed_usd"] == told["total"]["committed_usd"] == pytest.approx(0.03)
+
+
 def test_cost_of_nothing(call):
     assert call("cost", "--json").json["total"]["calls"] == 0
     assert call("cost").code == 0

@@ -27,16 +27,18 @@ _UNITS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
 @click.command("cost")
 @click.option("--since", metavar="TIME", help="today, 12h, 7d, 2w, or a date like 2026-11-01 (UTC); by default everything.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="List at most so many calls; the sums count all."
+)
 @AS_JSON
-def cost(since: str | None, as_json: bool) -> None:
-    """Show what was quoted and what it cost, in US dollars: by backend, and call by call."""
+def cost(since: str | None, limit: int, as_json: bool) -> None:
+    """Show what was quoted and what it cost, in US dollars: by backend, and call by call, the newest first."""
     start = since_when(since, datetime.datetime.now(datetime.UTC))
 
     async def work(router: Router, _line: ProgressLine) -> tuple[Spend, dict[str, Spend], list[CallRecord]]:
-        records = list(router.jobs(since=start))
-        names = sorted({*router.instances, *(r.backend for r in records)})
-        by_backend = {name: router.store.spend(since=start, backend=name) for name in names}
-        return router.store.spend(since=start), {n: s for n, s in by_backend.items() if s.calls}, records
+        records = list(router.jobs(since=start, limit=limit))
+        by_backend = {name: router.store.spend(since=start, backend=name) for name in router.store.backends(since=start)}
+        return router.store.spend(since=start), by_backend, records
 
     console = Console(json=as_json)
     total, by_backend, records = with_router(work)
@@ -53,6 +55,8 @@ def cost(since: str | None, as_json: bool) -> None:
         console.result("")
     for line in columns([["JOB", "STATE", "MODEL", "QUOTED", "COST"], *([*_row(r)] for r in records)] if records else []):
         console.result(line)
+    if len(records) == limit < total.calls:
+        console.result(f"and older ones; --limit {total.calls} lists all that were not forgotten")
 
 
 def since_when(text: str | None, now: datetime.datetime) -> float:

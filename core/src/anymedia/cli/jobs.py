@@ -55,7 +55,7 @@ def list_jobs(only_open: bool, limit: int, as_json: bool) -> None:
     states = [*sorted(ACTIVE_STATES), "unknown"] if only_open else None
 
     async def work(router: Router, _line: ProgressLine) -> list[CallRecord]:
-        return list(router.jobs(states=states))[:limit]
+        return list(router.jobs(states=states, limit=limit))
 
     console, records = Console(json=as_json), with_router(work)
     if as_json:

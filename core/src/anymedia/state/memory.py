@@ -153,6 +153,11 @@ class MemoryStore:
             found = [entry for entry in self._ledger.values() if window.counts(entry)]
         return ledger.spend_of(sum(e.reserved for e in found), sum(e.committed for e in found), sum(e.unknown for e in found), len(found))
 
+    def backends(self, *, since: float = 0.0) -> Sequence[str]:
+        """Return the names in the ledger of calls made since then; see `Store.backends`."""
+        with self._open_lock():
+            return tuple(sorted({entry.backend for entry in self._ledger.values() if entry.created_at >= since}))
+
     def add_duration(self, key: str, seconds: float) -> None:
         """Record how long a job took; a negative or endless time (a clock that jumped) is left out."""
         if is_duration(seconds):

@@ -157,6 +157,12 @@ class SqliteStore:
             found = connection.execute(f"{sums} FROM ledger WHERE {where}", values).fetchone()
         return ledger.spend_of(*found)
 
+    def backends(self, *, since: float = 0.0) -> Sequence[str]:
+        """Return the names in the ledger of calls made since then; see `Store.backends`."""
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT DISTINCT backend FROM ledger WHERE created_at >= ? ORDER BY backend", (since,)).fetchall()
+        return tuple(name for (name,) in rows)
+
     def add_duration(self, key: str, seconds: float) -> None:
         """Record how long a job took; a negative or endless time (a clock that jumped) is left out."""
         if not is_duration(seconds):

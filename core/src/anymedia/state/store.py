@@ -210,6 +210,9 @@ class Store(Protocol):
     def spend(self, *, since: float = 0.0, session: str | None = None, backend: str | None = None) -> Spend:
         """Sum up the ledger."""
 
+    def backends(self, *, since: float = 0.0) -> Sequence[str]:
+        """Return the names in the ledger of calls made since then, sorted: also of backends that are gone, of calls forgotten."""
+
     def add_duration(self, key: str, seconds: float) -> None:
         """Record how long a job took, under a key of backend, model and length."""
 
