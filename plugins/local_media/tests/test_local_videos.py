@@ -6,6 +6,7 @@ import asyncio
 import io
 import itertools
 import json
+from fractions import Fraction
 from typing import Any
 
 import attrs
@@ -222,6 +223,28 @@ async def test_a_foreign_video_is_encoded_anew_and_that_is_said(local: Any, eyes
     steps = [np.abs(a.astype(int) - b).mean() for a, b in itertools.pairwise(new)]
     assert steps[14] < 1.3 * np.median(steps[:14])  # the seam is a step like any other
     assert steps[28] > 0.3 * np.median(steps[:14])  # it still moves at the end
+
+
+async def test_frames_that_came_at_uneven_times_are_each_shown_as_long_as_they_were(local: Any, eyes: Any) -> None:
+    av: Any = pytest.importorskip("av")
+    file, shown = io.BytesIO(), [(0, 40), (20, 80), (1020, 120), (1040, 160), (2000, 200)]  # milliseconds, brightness
+    with av.open(file, "w", format="mp4") as out:
+        stream = out.add_stream("mpeg4", rate=50)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 64, 48, "yuv420p", 2_000_000
+        stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
+        for at, level in shown:
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = at, Fraction(1, 1000)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    outcome = await local.run(ContinueVideo(prompt="go on", source=Video(data=file.getvalue(), mime="video/mp4"), duration=1))
+    assert "came at uneven times" in _said(outcome)
+    with av.open(io.BytesIO(outcome.pieces[0].data)) as made:
+        levels = [(frame.time, float(frame.to_ndarray(format="gray").mean())) for frame in made.decode(video=0)]
+    for (at, level), until in itertools.zip_longest(shown, [at for at, _ in shown[1:]], fillvalue=2015):
+        for time in (at / 1000 + 0.005, until / 1000 - 0.005):
+            seen = [brightness for begun, brightness in levels if begun <= time][-1]
+            assert abs(seen - level) < 12, (time, seen, level)
 
 
 async def test_a_video_in_another_format_is_encoded_anew(local: Any, eyes: Any) -> None:

@@ -16,7 +16,7 @@ from ..heavy import pyav
 if TYPE_CHECKING:
     from ..heavy import Pixels
 
-__all__ = ["FPS", "Encoder", "Footage", "probe", "read_frames"]
+__all__ = ["FPS", "Encoder", "Footage", "frame_times", "probe", "read_frames", "read_timed_frames"]
 
 FPS = 24
 _H264 = {"crf": "18", "preset": "veryfast", "bf": "0", "g": "24", "keyint_min": "24", "sc_threshold": "0", "threads": "1"}
@@ -117,8 +117,28 @@ def probe(data: bytes) -> Footage:
         )
 
 
+def frame_times(data: bytes) -> list[float]:
+    """Return when each frame is shown, in seconds, ascending, without decoding any.
+
+    Raises:
+        InvalidRequest: when it is no video.
+    """
+    with open_video(data) as container:
+        packets = container.demux(container.streams.video[0])
+        return sorted(float(packet.pts * packet.time_base) for packet in packets if packet.pts is not None)
+
+
 def read_frames(data: bytes) -> Iterator[Pixels]:
     """Yield every frame as RGB (height, width, 3), upright as a player shows it.
+
+    Raises:
+        InvalidRequest: when it is no video, or breaks off in the middle.
+    """
+    return (frame for frame, _ in read_timed_frames(data))
+
+
+def read_timed_frames(data: bytes) -> Iterator[tuple[Pixels, float | None]]:
+    """Yield every frame as `read_frames` does, and its time in seconds, where the video says it.
 
     Raises:
         InvalidRequest: when it is no video, or breaks off in the middle.
@@ -132,6 +152,6 @@ def read_frames(data: bytes) -> Iterator[Pixels]:
             for frame in container.decode(stream):
                 rgb = frame.to_ndarray(format="rgb24")
                 turns = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
-                yield np.rot90(rgb, turns).copy() if turns else rgb
+                yield np.rot90(rgb, turns).copy() if turns else rgb, frame.time
         except pyav().error.FFmpegError as error:
             raise InvalidRequest([Problem("$.source", f"the video cannot be decoded to its end ({type(error).__name__})")]) from error

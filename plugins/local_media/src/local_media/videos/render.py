@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,10 @@ from anymedia.media import mime_of
 from anymedia.results import ContinuationData, Outcome, Piece
 
 from ..text import misdrawn
-from .codec import FPS, Encoder, Footage, probe, read_frames
+from .codec import FPS, Encoder, Footage, frame_times, probe, read_frames, read_timed_frames
 from .films import film_of
 from .joining import fits, join
+from .timing import ConstantRate, rate_for
 
 if TYPE_CHECKING:
     from ..heavy import Pixels
@@ -96,12 +97,14 @@ def _watched(frames: Iterator[Pixels], desk: Desk) -> Iterator[Pixels]:
 
 def _encoded_anew(spec: Mapping[str, Any], desk: Desk, old: bytes, footage: Footage) -> Outcome:
     """Decode the old video, encode old and new together, and say so."""
-    expected = max(1, round(footage.seconds * footage.rate))
-    fresh = max(1, round(spec["frames"] * footage.rate / FPS))
+    rate = rate_for(frame_times(old), footage.rate)
+    expected = max(1, round(footage.seconds * rate))
+    fresh = max(1, round(spec["frames"] * rate / FPS))
     tail: deque[Pixels] = deque(maxlen=_TAIL)
     encoder: Encoder | None = None
-    for done, frame in enumerate(_even(read_frames(old)), 1):
-        encoder = encoder or Encoder(frame.shape[1], frame.shape[0], spec["format"], footage.rate)
+    timed = ConstantRate(read_timed_frames(old), rate, most=expected + 1)
+    for done, frame in enumerate(_even(timed), 1):
+        encoder = encoder or Encoder(frame.shape[1], frame.shape[0], spec["format"], rate)
         encoder.add(frame)
         tail.append(frame)
         desk.tick(min(done, expected), expected + fresh)
@@ -114,10 +117,11 @@ def _encoded_anew(spec: Mapping[str, Any], desk: Desk, old: bytes, footage: Foot
         desk.tick(expected + count, expected + fresh)
     why = f"the given video ({footage.codec} in {footage.container}) was not encoded like those made here, so its frames were encoded anew"
     silent = ("its sound was left out",) if footage.sound else ()
-    return _outcome(spec, encoder.finish(), film.after, "extend", (why, *silent))
+    held = (f"its frames came at uneven times and are {float(rate):g} a second now, each shown as long as it was",)
+    return _outcome(spec, encoder.finish(), film.after, "extend", (why, *(held if timed.uneven else ()), *silent))
 
 
-def _even(frames: Iterator[Pixels]) -> Iterator[Pixels]:
+def _even(frames: Iterable[Pixels]) -> Iterator[Pixels]:
     """Make odd edges even by repeating the last row or column, which the encoder needs."""
     import numpy as np
 
