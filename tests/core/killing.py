@@ -27,6 +27,7 @@ class Toll:
     billed_twice: int
     done: int
     flagged: int
+    unsent: int
     lost: int
     damaged: int
 
@@ -34,7 +35,8 @@ class Toll:
         per_job = self.submits / self.jobs
         return (
             f"{name:34} {self.kills:5} kills  {per_job:.2f} submits a job  billed twice {self.billed_twice}  "
-            f"collected {self.done}  flagged unknown {self.flagged}  never collected {self.lost}  damaged files {self.damaged}"
+            f"collected {self.done}  flagged unknown {self.flagged}  never sent {self.unsent}  "
+            f"never collected {self.lost}  damaged files {self.damaged}"
         )
 
 
@@ -96,6 +98,7 @@ def _count(service: FakeService, state: Path, out: Path, kind: str, jobs: int, d
     done = [p for p, row in rows.items() if row.state == "done"]
     flagged = [p for p, row in rows.items() if row.state == "unknown"]
     paid = set(per_job)
+    unsent = [p for p, row in rows.items() if row.state == "failed" and p not in paid and (row.error or {}).get("delivery") == "not_sent"]
     named = [p for p in out.iterdir() if not p.name.startswith(".")]
     return Toll(
         jobs=jobs,
@@ -104,6 +107,7 @@ def _count(service: FakeService, state: Path, out: Path, kind: str, jobs: int, d
         billed_twice=sum(count > 1 for count in per_job.values()),
         done=len(done),
         flagged=len(flagged),
+        unsent=len(unsent),
         lost=len([p for p in paid if p not in done and p not in flagged and rows[p].state != "failed"]),
         damaged=sum(path.read_bytes() != whole for path in named),
     )

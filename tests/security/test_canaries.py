@@ -56,17 +56,19 @@ async def carry_out(here: World, router: Any, end: str, output: Path) -> Any:
     kind = {"deadline": "delay", "cancelled": "delay"}.get(end, end)
     if end != "success":
         here.fail(kind)
-    deadline = 2.0 if end == "deadline" else 60.0
-    call = router.generate_image(prompt=PROMPT, backend=here.name, output=f"{output}/", deadline=deadline)
-    task = asyncio.create_task(call)
-    if end == "cancelled":
-        while not here.arrived() and not task.done():
-            await asyncio.sleep(0.01)
-        task.cancel()
-    try:
-        return await task
-    except (Exception, asyncio.CancelledError) as error:
-        return error
+    for deadline in (2.0, 4.0) if end == "deadline" else (60.0,):
+        task = asyncio.create_task(router.generate_image(prompt=PROMPT, backend=here.name, output=f"{output}/", deadline=deadline))
+        if end == "cancelled":
+            while not here.arrived() and not task.done():
+                await asyncio.sleep(0.01)
+            task.cancel()
+        try:
+            ended = await task
+        except (Exception, asyncio.CancelledError) as error:
+            ended = error
+        if here.arrived():  # a busy machine may take the first of the deadlines to import an SDK
+            break
+    return ended
 
 
 def look_through(name: str, end: str, level: int, shown: dict[str, str], *, prompts: tuple[str, ...]) -> None:
