@@ -240,6 +240,14 @@ async def test_what_a_call_did_not_spend_is_there_for_the_next(tool: MediaTool, 
     assert answer["succeeded"] == 3
 
 
+async def test_what_may_still_be_charged_is_not_given_to_the_next(tool: MediaTool, service: FakeService) -> None:
+    service.http.fail("lost", on="POST /images", times=1)
+    answer = await tool.batch([{"prompt": "foxes", "n": 3}, {"prompt": "a fox"}], max_concurrent=1, max_cost_usd=0.35)
+    assert (answer["results"][0]["success"], answer["results"][0]["cost"]["actual_usd"]) == (True, None)
+    assert error_of(answer["results"][1])["code"] == "budget_exceeded"
+    assert len(service.submits) == 3
+
+
 async def test_a_cap_of_the_settings_holds_for_agents(service: FakeService, work: Path) -> None:
     policy = Policy(budget=Budget(per_run=0.15))
     async with Router(settings=fake_settings(service), registry=fake_registry(), store=MemoryStore(), policy=policy) as router:

@@ -42,7 +42,7 @@ from .running.cancelling import cancel_call, forget_run
 from .running.conduct import Conductor, Output, check_cap
 from .running.engine import Engine, Progress
 from .running.preparing import resolve, with_facts
-from .running.results import latest, result_of
+from .running.results import gravest, latest, result_of
 from .running.resuming import resume_call
 from .running.underway import Underway
 from .settings import Settings, load_settings
@@ -308,15 +308,15 @@ class Router:
 
     async def _resume(self, run: str, deadline: float | None) -> Result:
         until = None if deadline is None else self._engine.clock.steady() + deadline
-        last: MediaError | None = None
+        failures: list[MediaError] = []
         for row in latest(self.store.run(run)):
             try:
                 await resume_call(self._engine, row.id, until)
             except MediaError as error:
-                last = error
+                failures.append(error)
         rows = self.store.run(run)
-        if last is not None and not any(row.state == "done" for row in rows):
-            raise last
+        if failures and not any(row.state == "done" for row in rows):
+            raise gravest(failures)
         return result_of(rows)
 
     async def cancel(self, job_id: str) -> CallRecord:
