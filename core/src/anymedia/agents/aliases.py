@@ -60,6 +60,8 @@ HOW = (
 #: Most calls that one order may hold.
 MAX_CALLS = 100
 _MAX_AT_ONCE = 16
+#: Seconds that an answer with a job waits at most for the provider to take it.
+_AT_ONCE = 2.0
 _MEDIA = ("image", "video", "audio")
 
 
@@ -89,6 +91,12 @@ class Order:
     max_concurrent: int = 4
     agent_cwd: str | None = None
     allowed_paths: tuple[str, ...] | None = None
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds that a submit is waited for at most."""
+        limits = [seconds for seconds in (self.deadline, None if self.wait else _AT_ONCE) if seconds is not None]
+        return min(limits, default=None)
 
     @property
     def max_cost_usd(self) -> Any:

@@ -42,9 +42,10 @@ from ..policy import Policy
 from ..requests import Reference
 from ..router import Progress, Router
 from ..running.records import error_from_json
+from ..state.store import ACTIVE_STATES
 from .aliases import Call, Order, flat, read_order
 from .answers import error_answer, internal, job_answer, plan_answer, result_answer
-from .fixes import as_written
+from .fixes import as_written, take_up
 from .places import Place, place_fields
 from .several import Purse, run_several
 
@@ -62,6 +63,8 @@ _ELSEWHERE = (
     UnsupportedOperation, UnsupportedInput, ModelRetired, UnknownBackend, UnknownModel, NoBackendAvailable,
     AuthenticationFailed, QuotaExceeded, RateLimited, BackendUnavailable,
 )  # fmt: skip
+#: States of a call that is over, or may be, and has brought nothing.
+_NOTHING = frozenset({"failed", "refused", "unknown"})
 _listener: contextvars.ContextVar[OnProgress | None] = contextvars.ContextVar("anymedia_listener", default=None)
 
 
@@ -211,13 +214,19 @@ class MediaTool:
             plan = self._planned(ready)
             async with contextlib.AsyncExitStack() as stack:
                 share = None if purse is None else await stack.enter_async_context(purse.share(plan))
+                clock = asyncio.get_running_loop().time
+                until = None if order.deadline is None else clock() + order.deadline
                 record = await self.router.submit(
-                    plan, policy=ready.policy, output=ready.config.output_path, overwrite=ready.config.overwrite
+                    plan,
+                    policy=ready.policy,
+                    output=ready.config.output_path,
+                    overwrite=ready.config.overwrite,
+                    patience=order.patience,
                 )
                 job_id = record.run
-                if not order.wait:
+                if not order.wait and (record.state not in _NOTHING or self.router.at_work(record.run)):
                     return job_answer(record)
-                result = await self.router.wait(record.run, deadline=order.deadline)
+                result = await self.router.wait(record.run, deadline=None if until is None else max(0.0, until - clock()))
                 if share is not None:
                     share.spent(result.cost.actual_usd)
                 return result_answer(result)
@@ -286,14 +295,24 @@ class MediaTool:
             raise InvalidRequest([Problem("$.deadline", "expected seconds from 0 to 86400")])
         if action == "cancel":
             return job_answer(await self.router.cancel(job_id))
-        record = self.router.job(job_id)
-        if action == "wait" or record.state == "done":
+        if action == "wait":
             return result_answer(await self.router.wait(job_id, deadline=deadline))
+        return self._looked_at(job_id)
+
+    def _looked_at(self, job_id: str) -> dict[str, Any]:
+        """Say how a job stands, at once: what it has brought, what it ended with, or that it is at work, or left alone."""
+        if (result := self.router.brought(job_id)) is not None:
+            return result_answer(result)
+        record = self.router.standing(job_id)
         answer = job_answer(record)
-        if record.error is not None and record.state in {"failed", "refused", "unknown"}:
+        if self.router.at_work(job_id):
+            return answer
+        if record.error is not None and record.state in _NOTHING:
             error = error_from_json(record.error)
             error.job_id = record.run
             return {**answer, **error_answer(error)}
+        if record.state in ACTIVE_STATES:
+            answer["warnings"].append(f"nobody is at work on it now: {take_up(record.run)} takes it up")
         return answer
 
 

@@ -8,9 +8,12 @@ from typing import Any
 
 from ..errors import MediaError
 from ..results import Adjustment, Attempt, Cost, MediaFile, Provenance, Result
-from ..state.store import FINAL_STATES, CallRecord
+from ..state.store import ACTIVE_STATES, FINAL_STATES, CallRecord
 
-__all__ = ["file_from_json", "gravest", "latest", "result_of"]
+__all__ = ["file_from_json", "gravest", "latest", "result_of", "standing"]
+
+#: What is said of money, the gravest last.
+_GRAVITY = ("no", "yes", "unknown")
 
 
 def file_from_json(raw: Mapping[str, Any]) -> MediaFile:
@@ -32,9 +35,22 @@ def latest(rows: Sequence[CallRecord]) -> list[CallRecord]:
     return list({row.index: row for row in rows}.values())
 
 
+def standing(rows: Sequence[CallRecord]) -> CallRecord:
+    """Return the row of a run that tells how the whole of it stands.
+
+    One that is at work comes first, then one that is done, then one of unknown outcome, then whatever may have been charged.
+    """
+    return min(latest(rows), key=_tells)
+
+
+def _tells(row: CallRecord) -> tuple[int, int]:
+    rank = 0 if row.state in ACTIVE_STATES else {"done": 1, "unknown": 2}.get(row.state, 3)
+    return rank, -_GRAVITY.index((row.error or {}).get("charged", "no"))
+
+
 def gravest(failures: Sequence[MediaError]) -> MediaError:
     """Return the failure that tells most of what may have been spent, the first of those that tell the same."""
-    return max(failures, key=lambda error: ("no", "yes", "unknown").index(error.charged))
+    return max(failures, key=lambda error: _GRAVITY.index(error.charged))
 
 
 def _spent(row: CallRecord) -> float | None:
@@ -67,7 +83,7 @@ def result_of(rows: Sequence[CallRecord]) -> Result:
     results: list[Mapping[str, Any]] = [row.result for row in done if row.result is not None]
     files = tuple(file_from_json(raw) for result in results for raw in result["files"])
     lost = [row for row in rows if row.state != "done"]
-    missing = [f"{len(lost)} of {len(done) + len(lost)} calls brought nothing: {_why(lost)}"] if lost else []
+    missing = [f"{len(some)} of {len(rows)} calls {what}: {_why(some)}" for what, some in _without(lost).items() if some]
     differences = [d for r in results if (d := r.get("outside_mask_difference")) is not None]
     attempts = [a for row in every for a in row.attempts]
     return Result(
@@ -90,6 +106,14 @@ def result_of(rows: Sequence[CallRecord]) -> Result:
         outside_mask_difference=max(differences) if differences else None,
         texts=_unique([t for r in results for t in r.get("texts", ())]),
     )
+
+
+def _without(lost: Sequence[CallRecord]) -> dict[str, list[CallRecord]]:
+    """Part the calls without files into those that have ended and those that have not."""
+    return {
+        "brought nothing": [row for row in lost if row.state not in ACTIVE_STATES],
+        "have brought nothing yet": [row for row in lost if row.state in ACTIVE_STATES],
+    }
 
 
 def _why(rows: Sequence[CallRecord]) -> str:
