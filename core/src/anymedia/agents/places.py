@@ -25,16 +25,24 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:")
 
 @attrs.frozen(kw_only=True)
 class Place:
-    """A base directory for relative paths, and the directories that inputs and outputs must lie in."""
+    """A base directory for relative paths, and the directories that inputs and outputs must lie in.
+
+    Attributes:
+        base: where relative paths start.
+        roots: what whoever set up the tool allows; trusted, links and all.
+        within: what a call narrows that to. Mere names: whatever lies there by the time a file is opened is reached from
+            one of the roots, through no link.
+    """
 
     base: Path
     roots: tuple[Path, ...]
+    within: tuple[Path, ...] | None = None
 
     @classmethod
     def of(cls, base: str | Path | None, roots: Iterable[str | Path] | None, policy: Policy) -> Place:
         """Make the place that whoever sets up the tool wants: by default the roots of the policy, else the base's tree."""
-        own = Path.cwd() if base is None else Path.cwd() / base
-        allowed = policy.output_roots if roots is None else tuple(Path.cwd() / root for root in roots)
+        own = Path.cwd() if base is None else _absolute(base)
+        allowed = policy.output_roots if roots is None else tuple(_absolute(root) for root in roots)
         return cls(base=own, roots=allowed or (own,))
 
     def narrowed(self, agent_cwd: str | None, allowed_paths: Sequence[str] | None) -> Place:
@@ -44,37 +52,55 @@ class Place:
             InvalidRequest: it names a directory that lies outside of this place.
         """
         base = self.base if agent_cwd is None else self._inside(agent_cwd, "agent_cwd")
+        within: tuple[Path, ...] | None = None if agent_cwd is None else (base,)
         if allowed_paths is not None:
-            return Place(base=base, roots=tuple(self._inside(path, "allowed_paths") for path in allowed_paths))
-        return Place(base=base, roots=self.roots if agent_cwd is None else (base,))
+            within = tuple(self._inside(path, "allowed_paths") for path in allowed_paths)
+        return Place(base=base, roots=self.roots, within=within)
 
     def _inside(self, text: str, field: str) -> Path:
         wanted = self.base / text
         if "\0" not in text and ".." not in wanted.parts:
             real = Path(os.path.realpath(wanted))
-            if any(real.is_relative_to(os.path.realpath(root)) for root in self.roots):
-                return wanted
-        allowed = ", ".join(repr(str(root)) for root in self.roots)
-        raise InvalidRequest([Problem(f"$.{field}", f"{text[:200]!r} lies outside the allowed directories", f"allowed: {allowed}")])
+            for root in self.roots:
+                if real.is_relative_to(inner := os.path.realpath(root)):
+                    return root / real.relative_to(inner)  # without the links that lead there now
+        raise _outside(text, field, self.roots)
 
     def policy(self, base: Policy) -> Policy:
-        """Return a policy that is held to this place."""
+        """Return a policy that is held to the roots; `at` holds paths to the rest."""
         return base.but(input_roots=self.roots, output_roots=self.roots)
 
     def at(self, path: Any, field: str = "path") -> Any:
         """Return a path text as an absolute one; anything else (a URL, a wrong type) as it is.
 
         Raises:
-            InvalidRequest: it begins with ``~``, which no shell expands here; ``field`` is where it stands in the call.
+            InvalidRequest: it begins with ``~``, which no shell expands here, or lies outside of what the call narrows paths
+                to; ``field`` is where it stands in the call.
         """
         text = os.fspath(path) if isinstance(path, Path) else path
         if isinstance(text, str) and text.startswith("~"):
             name = text.rpartition("/")[2]
             hint = "write a path in the working directory" + (f", such as {name!r}" if not name.startswith("~") and name else "")
             raise InvalidRequest([Problem(f"$.{field}", f"{text[:200]!r}: '~' stands for nothing here", hint)])
-        if not isinstance(text, str) or not text.strip() or _URL.match(text) or text.startswith("/"):
+        if not isinstance(text, str) or not text.strip() or _URL.match(text):
             return path
-        return f"{self.base}/{text}"
+        whole = path if text.startswith("/") else f"{self.base}/{text}"
+        if self.within is not None and not any(Path(whole).is_relative_to(name) for root in self.within for name in _names(root)):
+            raise _outside(text, field, self.within)
+        return whole
+
+
+def _names(root: Path) -> tuple[Path, Path]:
+    return _absolute(root), Path(os.path.realpath(root))
+
+
+def _absolute(path: str | Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100  (not resolved)
+
+
+def _outside(text: str, field: str, allowed: Iterable[Path]) -> InvalidRequest:
+    hint = "allowed: " + ", ".join(repr(str(root)) for root in allowed)
+    return InvalidRequest([Problem(f"$.{field}", f"{text[:200]!r} lies outside the allowed directories", hint)])
 
 
 def place_fields(fields: Mapping[str, Any], place: Place) -> dict[str, Any]:
@@ -87,7 +113,7 @@ def place_fields(fields: Mapping[str, Any], place: Place) -> dict[str, Any]:
         if isinstance(placed.get(name), list | tuple):
             placed[name] = [_item(item, place, name) for item in placed[name]]
     output = placed.get("output_path", "./")
-    placed["output_path"] = f"{place.base}/" if output in (".", "./") else place.at(output, "output_path")
+    placed["output_path"] = place.at(f"{place.base}/" if output in (".", "./") else output, "output_path")
     return placed
 
 
