@@ -43,7 +43,7 @@ from ..requests import Reference
 from ..router import Progress, Router
 from ..running.records import error_from_json
 from ..state.store import ACTIVE_STATES
-from .aliases import Call, Order, flat, read_order
+from .aliases import Call, Order, flat, listed, read_order, whole_number
 from .answers import error_answer, internal, job_answer, plan_answer, result_answer
 from .fixes import as_written, take_up
 from .places import Place, place_fields
@@ -141,9 +141,11 @@ class MediaTool:
 
     async def batch(self, calls: Iterable[Any], *, max_concurrent: int = 4, max_cost_usd: float | None = None) -> dict[str, Any]:
         """Carry out a list of calls side by side, one failing not stopping the others, within a shared budget (US dollars)."""
-        items = list(calls)
-        purse = Purse(max_cost_usd)
-        return await run_several([self._one_of(item, purse) for item in items], max(1, max_concurrent))
+        try:
+            items, at_once, purse = listed(calls, "calls"), whole_number(max_concurrent, "max_concurrent"), Purse(max_cost_usd)
+        except MediaError as error:
+            return error_answer(error)
+        return await run_several([self._one_of(item, purse) for item in items], max(1, at_once))
 
     async def job(self, job_id: str, action: Action = "look", deadline: float | None = None) -> dict[str, Any]:
         """Look at a job, wait for its result (up to ``deadline`` seconds), or cancel it."""
@@ -178,6 +180,7 @@ class MediaTool:
 
     async def _plan(self, order: Order) -> dict[str, Any]:
         place = self.place.narrowed(order.agent_cwd, order.allowed_paths)
+        purse = Purse(order.max_cost_usd if len(order.calls) > 1 else None)
 
         async def one(call: Call) -> dict[str, Any]:
             ready = None
@@ -185,13 +188,15 @@ class MediaTool:
                 ready = self._ready(call, place)
                 plan = self._planned(ready)
                 self.router.check(plan, policy=ready.policy, output=ready.config.output_path, overwrite=ready.config.overwrite)
+                async with purse.share(plan) as share:
+                    share.spent(plan.quote.usd[0] if plan.quote.usd else None)  # what it costs at least
                 return plan_answer(plan)
             except MediaError as error:
                 return error_answer(error, self._able(ready, error))
 
         if len(order.calls) == 1:
             return await one(order.calls[0])
-        return await run_several([functools.partial(one, call) for call in order.calls], order.max_concurrent)
+        return await run_several([functools.partial(one, call) for call in order.calls], 1)
 
     def _one_of(self, item: Any, purse: Purse) -> Callable[[], Any]:
         async def one() -> dict[str, Any]:
