@@ -10,7 +10,7 @@ from core.fake_service import FakeService, mp4, png
 from core.routing import fake_registry
 
 from anymedia import MemoryStore, Policy, Router
-from anymedia.agents import MediaTool
+from anymedia.agents import MediaTool, generate_media
 from anymedia.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -117,3 +117,46 @@ async def test_code_may_name_directories_from_where_it_stands(tool: MediaTool, w
     made = await beside.generate(prompt="x", output_path="x.png")
     assert made["success"], made
     assert Path(made["files"][0]["path"]) == outside / "x.png"
+
+
+@pytest.mark.parametrize("wanting", [False, True], ids=["both roots", "input roots alone"])
+async def test_the_roots_of_the_policy_are_one_thing_for_reading_and_another_for_writing(
+    settings: Settings, service: FakeService, work: Path, outside: Path, wanting: bool
+) -> None:
+    (outside / "in.png").write_bytes(png())
+    (outside / "pictures").mkdir()
+    (outside / "pictures/in.png").write_bytes(png())
+    (work / "out").mkdir()
+    policy = Policy(input_roots=(outside,), output_roots=None if wanting else (work / "out",))
+    async with Router(settings=settings, registry=fake_registry(), store=MemoryStore(), policy=policy) as router:
+        tool = MediaTool(router)
+        made = await tool.generate(prompt="x", input_images=[str(outside / "in.png")], output_path=str(work / "out/x.png"))
+        assert made["success"], made
+        narrowed = {"allowed_paths": [str(outside / "pictures"), str(work / "out")], "output_path": str(work / "out/y.png")}
+        made = await tool.generate({"prompt": "x", "input_images": [str(outside / "pictures/in.png")], **narrowed})
+        assert made["success"], made
+        wrong: list[dict[str, Any]] = [
+            {"input_images": [str(work / "out/x.png")]},
+            {"input_images": ["photo.png"]},
+            {"output_path": str(outside / "x.png")},
+            {"input_images": [str(outside / "in.png")], **narrowed, "output_path": str(work / "out/z.png")},
+        ]
+        for asked in wrong:
+            whole = {"prompt": "x", "output_path": str(work / "out/w.png"), **asked}
+            for answer in (await tool.generate(whole), await generate_media(whole, router=router, agent_cwd=work)):
+                assert answer["error"]["code"] == "invalid_request", asked
+    assert len(service.submits) == 2
+
+
+@pytest.mark.parametrize("given", ["str", "path"])
+async def test_one_directory_in_place_of_a_list_of_them_is_that_one(tool: MediaTool, work: Path, outside: Path, given: str) -> None:
+    """Taken apart into its characters it would be, among others, the root of all."""
+    one: Any = str(work) if given == "str" else work
+    for asked in ({"output_path": str(outside / "x.png")}, {"input_images": [str(outside / "in.png")]}):
+        error = (await generate_media({"prompt": "x", **asked}, router=tool.router, allowed_paths=one))["error"]
+        assert "outside" in error["message"]
+        error = (await MediaTool(tool.router, roots=one).generate(prompt="x", **asked))["error"]
+        assert "outside" in error["message"]
+    made = await generate_media({"prompt": "x", "output_path": "x.png"}, router=tool.router, allowed_paths=one)
+    assert made["success"], made
+    assert list(outside.iterdir()) == []
