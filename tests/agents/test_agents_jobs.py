@@ -20,6 +20,7 @@ from anymedia import MemoryStore, Policy, Router
 from anymedia.agents import MediaTool, tell
 from anymedia.running import following
 from anymedia.settings import InstanceSettings, Settings
+from anymedia.state.errors import StateNotWritable
 
 pytestmark = pytest.mark.anyio
 WAVES = {"mode": "video", "prompt": "waves"}
@@ -257,3 +258,27 @@ async def test_what_was_told_of_a_job_is_not_kept_for_ever(tool: MediaTool) -> N
     jobs: list[Any] = [await tool.generate(prompt=f"fox {i}") for i in range(5)]
     assert all(job["success"] for job in jobs)
     assert tool.router._underway._tasks == {}
+
+
+async def test_an_error_of_the_journal_after_the_submit_names_the_job(
+    settings: Settings, service: FakeService, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(MemoryStore):
+        def durations(self, key: str) -> Any:
+            raise StateNotWritable("The journal cannot be read: the disk is full.", charged="unknown")
+
+    async with Router(settings=settings, registry=fake_registry(), store=Full(), on_progress=tell) as router:
+        error = (await MediaTool(router).generate(**WAVES))["error"]
+        assert (error["code"], error["charged"]) == ("state_not_writable", "unknown")
+        assert error["job_id"] == router.jobs()[0].run
+        assert f"media_job(job_id='{error['job_id']}', action='wait')" in error["fix"]
+
+
+async def test_nothing_that_may_be_paid_for_is_to_be_repeated_because_another_call_failed(tool: MediaTool, service: FakeService) -> None:
+    service.http.fail("lost", on="POST /images", times=1)
+    answer = await tool.generate(prompts=["one", "two"], max_concurrent=1)
+    assert (answer["error"]["code"], answer["error"]["charged"]) == ("some_failed", "unknown")
+    assert answer["error"]["fix"].startswith("do for each that failed what its own fix says")
+    assert "do not repeat" in answer["error"]["fix"]
+    answer = await tool.generate(prompts=["one", ""])
+    assert (answer["error"]["charged"], "do not repeat" in answer["error"]["fix"]) == ("no", False)

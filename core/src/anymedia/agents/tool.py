@@ -236,6 +236,7 @@ class MediaTool:
                     share.spent(result.cost.actual_usd)
                 return result_answer(result)
         except MediaError as error:
+            error.job_id = error.job_id or job_id
             return error_answer(error, self._able(ready, error))
         except asyncio.CancelledError:
             if _cancelled_ourselves():
