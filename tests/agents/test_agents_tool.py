@@ -235,9 +235,47 @@ async def test_a_batch_shares_its_budget(tool: MediaTool, service: FakeService) 
     assert {e["code"] for e in errors} == {"budget_exceeded"}
 
 
+@pytest.mark.parametrize(
+    ("calls", "more"),
+    [
+        (7, {}),
+        (None, {}),
+        ('[{"prompt": "x"}]', {}),
+        ({"prompt": "x"}, {}),
+        ([{"prompt": "x"}], {"max_concurrent": "3"}),
+        ([{"prompt": "x"}], {"max_concurrent": True}),
+        ([{"prompt": "x"}], {"max_cost_usd": "much"}),
+    ],
+)
+async def test_a_batch_that_is_none_is_an_answer(tool: MediaTool, service: FakeService, calls: Any, more: dict[str, Any]) -> None:
+    for answer in (await tool.batch(calls, **more), await generate_batch(calls, router=tool.router, **more)):
+        error = error_of(answer)
+        assert error["code"] == "invalid_request"
+        assert error["fix"]
+    assert service.submits == []
+
+
+async def test_a_plan_of_several_refuses_what_their_common_budget_would(tool: MediaTool, service: FakeService) -> None:
+    asked = {"prompts": ["a", "b", "c"], "max_cost_usd": 0.25}
+    planned = await tool.plan(asked)
+    assert [r["success"] for r in planned["results"]] == [True, True, False]
+    assert error_of(planned["results"][2])["code"] == "budget_exceeded"
+    assert service.submits == []
+    assert (await tool.generate(asked))["succeeded"] == 2
+    assert (await tool.plan(asked | {"max_cost_usd": 0.3}))["success"] is True
+
+
 async def test_what_a_call_did_not_spend_is_there_for_the_next(tool: MediaTool, service: FakeService) -> None:
     answer = await tool.generate(prompts=["a", "b", "c"], max_concurrent=1, max_cost_usd=0.26)  # 0.08 + 0.08 + a quote of 0.10
     assert answer["succeeded"] == 3
+
+
+async def test_what_may_still_be_charged_is_not_given_to_the_next(tool: MediaTool, service: FakeService) -> None:
+    service.http.fail("lost", on="POST /images", times=1)
+    answer = await tool.batch([{"prompt": "foxes", "n": 3}, {"prompt": "a fox"}], max_concurrent=1, max_cost_usd=0.35)
+    assert (answer["results"][0]["success"], answer["results"][0]["cost"]["actual_usd"]) == (True, None)
+    assert error_of(answer["results"][1])["code"] == "budget_exceeded"
+    assert len(service.submits) == 3
 
 
 async def test_a_cap_of_the_settings_holds_for_agents(service: FakeService, work: Path) -> None:

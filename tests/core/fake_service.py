@@ -43,6 +43,7 @@ class FakeService:
 
     def __init__(self, *, looks: int = 1) -> None:
         self.looks = looks
+        self.progress = 0.5
         self.lock = threading.Lock()
         self.submits: list[dict[str, Any]] = []
         self.jobs: dict[str, dict[str, Any]] = {}
@@ -105,7 +106,7 @@ class FakeService:
             return Reply.of_json({"status": "failed"})
         job["left"] -= 1
         if job["left"] >= 0:
-            return Reply.of_json({"status": "rendering", "progress": 0.5})
+            return Reply.of_json({"status": "rendering", "progress": self.progress})
         url = f"{self.files.url}/{job_id}.mp4?signature=SECRET-SIGNATURE"
         return Reply.of_json({"status": "done", "url": url, "guarded": self.guarded})
 

@@ -17,6 +17,7 @@ from anymedia.errors import (
     RateLimited,
     SubmissionUnknown,
 )
+from anymedia.state.store import Spend
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
 
@@ -55,7 +56,10 @@ async def test_a_refused_connection_is_tried_again_and_ends_as_not_sent() -> Non
         assert (caught.value.charged, caught.value.delivery) == ("no", "not_sent")
         row = router.jobs()[0]
         assert (row.state, row.submits) == ("failed", 3)
-        assert router.store.spend().reserved_usd == 0
+        assert router.store.spend() == Spend(reserved_usd=0, committed_usd=0, unknown_calls=0, calls=1)
+        with pytest.raises(BackendUnavailable, match="nothing was sent") as again:
+            await router.resume(row.id)
+        assert again.value.to_json() == caught.value.to_json()
 
 
 async def test_a_rate_limit_is_obeyed_and_tried_again() -> None:

@@ -131,10 +131,10 @@ class Failing(MemoryStore):
         return super().advance(lease, state, now=now, **changes)
 
 
-@pytest.mark.parametrize("state", ["submitted", "collecting", "done"])
+@pytest.mark.parametrize("state", ["submitted", "running", "collecting", "done"])
 @pytest.mark.parametrize("kind", ["image", "video"])
 async def test_a_journal_that_cannot_be_written_for_a_while_after_the_payment_loses_nothing(kind: str, state: str) -> None:
-    with FakeService(looks=0) as service:
+    with FakeService(looks=1) as service:
         async with fake_router(service, store=Failing(state, 2)) as router:
             result = await (router.generate_image if kind == "image" else router.generate_video)(prompt="a fox")
             assert result.path.read_bytes() == (png() if kind == "image" else mp4())

@@ -21,7 +21,7 @@ import attrs
 from . import planning
 from .bridging import bridged_plan
 from .clock import Clock, SystemClock
-from .errors import BudgetExceeded, MediaError, UnknownJob, UnsupportedInput, UnsupportedOperation, did_you_mean
+from .errors import BudgetExceeded, UnknownJob, UnsupportedInput, UnsupportedOperation, did_you_mean
 from .instances import make_instances
 from .planning import Candidate, Plan
 from .policy import Policy
@@ -42,8 +42,7 @@ from .running.cancelling import cancel_call, forget_run
 from .running.conduct import Conductor, Output, check_cap
 from .running.engine import Engine, Progress
 from .running.preparing import resolve, with_facts
-from .running.results import latest, result_of
-from .running.resuming import resume_call
+from .running.results import result_of, standing
 from .running.underway import Underway
 from .settings import Settings, load_settings
 from .state.sqlite import SqliteStore
@@ -214,8 +213,11 @@ class Router:
         policy: Policy | None = None,
         output: Path | str | None = None,
         overwrite: bool = False,
+        patience: float | None = None,
     ) -> CallRecord:
         """Send a request and return as soon as it is under way, with its job id; `wait` brings the result.
+
+        ``patience``: seconds to wait at most for the provider to take a video's job; the submit goes on after that.
 
         Raises:
             RequestError: before anything is spent.
@@ -225,11 +227,13 @@ class Router:
         await self._ask(plan, conductor.policy)
         await conductor.open()
         task = self._begin(conductor)
-        while not task.done() and any(r.state == "submitting" for r in self.store.run(conductor.run_id)):
-            if plan.request.media != "video":
+        clock = asyncio.get_running_loop().time
+        until = None if patience is None else clock() + patience
+        while plan.request.media == "video" and not task.done() and (until is None or clock() < until):
+            if not any(r.state == "submitting" for r in self.store.run(conductor.run_id)):
                 break
             await asyncio.wait([task], timeout=0.02)
-        return self.store.run(conductor.run_id)[0]
+        return standing(self.store.run(conductor.run_id))
 
     def _begin(self, conductor: Conductor) -> asyncio.Task[Result]:
         return self._underway.begin(conductor.run_id, conductor.run(), given_up=conductor.give_up)
@@ -282,15 +286,38 @@ class Router:
             raise UnknownJob(f"no job {job_id!r}{did_you_mean(job_id, known)}", fix="list them with: anymedia jobs list")
         return found
 
+    def standing(self, job_id: str) -> CallRecord:
+        """Return the row that tells how the whole run of a job stands: one at work, else one that is done, else what it ended with.
+
+        Raises:
+            UnknownJob: with the nearest id.
+        """
+        return standing(self.store.run(self.job(job_id).run))
+
+    def brought(self, job_id: str) -> Result | None:
+        """Return what a job has brought, without waiting; None while it is at work, and where it brought nothing.
+
+        Raises:
+            UnknownJob: with the nearest id.
+        """
+        rows = self.store.run(self.job(job_id).run)
+        return result_of(rows) if standing(rows).state == "done" else None
+
+    def at_work(self, job_id: str) -> bool:
+        """Whether anybody is at work on a job just now: this router, or another one that holds one of its calls.
+
+        Raises:
+            UnknownJob: with the nearest id.
+        """
+        return self._underway.is_at_work(self.job(job_id).run)
+
     def jobs(self, states: Sequence[CallState] | None = None, since: float = 0.0, *, limit: int = 1000) -> Sequence[CallRecord]:
         """Return the rows of the journal, at most so many, the newest first."""
         return self.store.calls(states=states, since=since, limit=limit)
 
     async def wait(self, job_id: str, *, deadline: float | None = None) -> Result:
         """Wait for a job, whoever is at work on it; see `resume`."""
-        run = self.job(job_id).run
-        task = self._underway.get(run)
-        return await (self.resume(job_id, deadline=deadline) if task is None else self._underway.join(task, run, deadline))
+        return await self._underway.wait(self.job(job_id).run, deadline)
 
     async def resume(self, job_id: str, *, deadline: float | None = None) -> Result:
         """Pick a job up where it is: follow it, collect it, or look up a submit whose outcome is not known.
@@ -300,27 +327,10 @@ class Router:
         Raises:
             UnknownJob, SubmissionUnknown, BackendTimeout, BackendError: see `run`.
         """
-        run = self.job(job_id).run
-        task = self._underway.get(run)
-        if task is None or task.done():
-            task = self._underway.begin(run, self._resume(run, deadline))
-        return await self._underway.join(task, run, deadline)
-
-    async def _resume(self, run: str, deadline: float | None) -> Result:
-        until = None if deadline is None else self._engine.clock.steady() + deadline
-        last: MediaError | None = None
-        for row in latest(self.store.run(run)):
-            try:
-                await resume_call(self._engine, row.id, until)
-            except MediaError as error:
-                last = error
-        rows = self.store.run(run)
-        if last is not None and not any(row.state == "done" for row in rows):
-            raise last
-        return result_of(rows)
+        return await self._underway.resume(self.job(job_id).run, deadline)
 
     async def cancel(self, job_id: str) -> CallRecord:
-        """Stop a job: tell the provider where it can be told, and stop following it.
+        """Stop a job: tell the provider where it can be told, and stop following it; return how it stands then.
 
         Raises:
             RequestError: another process is at work on it.
@@ -329,7 +339,7 @@ class Router:
         async with self._underway.stopping(run):
             for row in self.store.run(run):
                 await cancel_call(self._engine, row)
-        return self.job(job_id)
+        return self.standing(run)
 
     def forget(self, job_id: str) -> None:
         """Drop a job that has ended from the journal, all its calls or none; what it cost stays in the ledger.

@@ -15,7 +15,7 @@ from ..errors import InvalidRequest, Problem, did_you_mean
 from ..generation_config import GenerationConfig
 from ..strict_json import check_plain, parse_json, wrong_type
 
-__all__ = ["HOW", "MAX_CALLS", "RENAMED", "Call", "Order", "flat", "read_order"]
+__all__ = ["HOW", "MAX_CALLS", "RENAMED", "Call", "Order", "flat", "listed", "read_order", "whole_number"]
 
 #: Another spelling -> the field of `GenerationConfig`.
 RENAMED: Mapping[str, str] = {
@@ -60,6 +60,8 @@ HOW = (
 #: Most calls that one order may hold.
 MAX_CALLS = 100
 _MAX_AT_ONCE = 16
+#: Seconds that an answer with a job waits at most for the provider to take it.
+_AT_ONCE = 2.0
 _MEDIA = ("image", "video", "audio")
 
 
@@ -89,6 +91,12 @@ class Order:
     max_concurrent: int = 4
     agent_cwd: str | None = None
     allowed_paths: tuple[str, ...] | None = None
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds that a submit is waited for at most."""
+        limits = [seconds for seconds in (self.deadline, None if self.wait else _AT_ONCE) if seconds is not None]
+        return min(limits, default=None)
 
     @property
     def max_cost_usd(self) -> Any:
@@ -286,6 +294,28 @@ def _number(how: Mapping[str, Any], name: str, low: float, high: float, *, whole
     if not low <= value <= high:
         raise InvalidRequest([Problem(f"$.{name}", f"must be between {low:g} and {high:g}")])
     return float(value)
+
+
+def listed(value: Any, name: str) -> list[Any]:
+    """Return a list, a tuple or whatever else yields calls as a list.
+
+    Raises:
+        InvalidRequest: it is none, or is one call, or a text.
+    """
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise _wrong(name, value, list)
+    return list(value)
+
+
+def whole_number(value: Any, name: str) -> int:
+    """Return a whole number as it is.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _wrong(name, value, int)
+    return value
 
 
 def _text(how: Mapping[str, Any], name: str) -> str | None:

@@ -69,13 +69,14 @@ def several_answer(results: list[dict[str, Any]]) -> dict[str, Any]:
     }
     if failed:
         charges = {r["error"]["charged"] for r in failed}
+        charged = next((word for word in ("yes", "unknown") if word in charges), "no")
         answer["error"] = {
             "code": "some_failed",
             "message": f"{len(failed)} of {len(results)} calls failed; each result says why.",
-            "fix": "repeat those that failed, one by one, as their own fix says",
+            "fix": "do for each that failed what its own fix says" + ("" if charged == "no" else "; do not repeat one that may be paid for"),
             "try_backends": [],
             "retry": all(r["error"]["retry"] for r in failed),
-            "charged": next((word for word in ("yes", "unknown") if word in charges), "no"),
+            "charged": charged,
         }
     return answer
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..router import Router
 from .answers import error_answer, internal
+from .places import directories
 from .tool import Action, MediaTool, tell
 
 __all__ = ["generate_batch", "generate_media", "generate_media_sync", "media_job", "media_job_sync", "plan_media", "plan_media_sync"]
@@ -44,9 +45,7 @@ async def close_media() -> None:
 
 async def _tool(router: Router | None, agent_cwd: str | Path | None, allowed_paths: Iterable[str | Path] | None) -> MediaTool:
     found = router if router is not None else await _router()
-    roots = None if allowed_paths is None else [agent_cwd if str(p) == "." and agent_cwd else p for p in allowed_paths]
-    if roots is None and agent_cwd is not None and found.policy.output_roots is None:
-        roots = [agent_cwd]
+    roots = [agent_cwd if str(p) == "." and agent_cwd else p for p in directories(allowed_paths)]
     return MediaTool(found, roots=roots or None, base=agent_cwd)
 
 

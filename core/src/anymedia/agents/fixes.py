@@ -26,7 +26,7 @@ from ..errors import (
 )
 from ..requests import EditWithReferences, Request
 
-__all__ = ["as_written", "fix_of"]
+__all__ = ["as_written", "fix_of", "take_up"]
 
 #: What to do about an error that says nothing of it, has cost nothing, and is no bug.
 _USUAL: Mapping[type[MediaError], str] = {
@@ -37,13 +37,20 @@ _USUAL: Mapping[type[MediaError], str] = {
     QuotaExceeded: "tell the user that the account has no money or quota left",
     BudgetExceeded: "ask for something smaller, shorter or fewer, or for leave to spend more",
 }
+#: How a person at a shell takes up a job.
+_FOR_A_SHELL = re.compile(r"anymedia jobs resume ([\w-]+)")
 #: So many problems are repeated in a fix.
 _MOST = 4
 
 
+def take_up(job_id: str | None) -> str:
+    """Return the call by which an agent waits for a job, or takes up one that was left."""
+    return f"media_job(job_id={job_id!r}, action='wait')"
+
+
 def fix_of(error: MediaError, able: tuple[str, ...] = ()) -> str:
     """Return what an agent should do about an error; ``able``: backends that could do what was asked."""
-    wait = f"media_job(job_id={error.job_id!r}, action='wait')"
+    wait = take_up(error.job_id)
     if isinstance(error, UnknownJob):
         return "take the job_id of an earlier answer, error or progress message"
     if isinstance(error, SubmissionUnknown):
@@ -54,7 +61,7 @@ def fix_of(error: MediaError, able: tuple[str, ...] = ()) -> str:
     if isinstance(error, UnknownBackend) and able:
         return f"use backend={_nearest(error, able)!r}, or leave backend out"
     if error.fix:
-        return error.fix
+        return _FOR_A_SHELL.sub(lambda found: take_up(found[1]), error.fix)
     if isinstance(error, InvalidRequest):
         return "correct " + "; ".join(_correction(problem) for problem in error.problems[:_MOST])
     if error.charged != "no":

@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MediaError, SettingsError
+from ..errors import InvalidRequest, MediaError, Problem, SettingsError, UnknownBackend, did_you_mean
 from ..instances import BackendInstance
-from .answers import error_answer
+from .answers import error_answer, internal
 from .mcp_tools import arguments_problem, tools_of
 from .schema import installed
 from .usable import describe_backends, missing
@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # loaded by the first call: a host that only looks waits for 
 __all__ = ["MediaServer", "serve_http", "serve_stdio", "state_of"]
 
 GUIDANCE = "anymedia://guidance"
+#: How much of what is left a sign of life without a new fraction counts for: the value grows, and never passes the whole.
+_STEP = 0.0001
 #: Makes the router when the first call needs one, given what to tell of progress.
 MakeRouter = Callable[[Callable[["Progress"], None]], "Router"]
 
@@ -104,6 +106,8 @@ class MediaServer:
             answer = await works[params.name](ctx, arguments) if problem is None else error_answer(problem)
         except MediaError as error:
             answer = error_answer(error)
+        except Exception as error:  # noqa: BLE001 - a host gets an answer, whatever broke
+            answer = error_answer(internal(error))
         return await self._result(answer)
 
     def _works(self) -> dict[str, Callable[[Any, dict[str, Any]], Awaitable[dict[str, Any]]]]:
@@ -127,8 +131,16 @@ class MediaServer:
     async def _capabilities(self, _ctx: Any, given: dict[str, Any]) -> dict[str, Any]:
         found = describe_backends(self.instances)
         if (name := given.get("backend")) is not None:
+            self._check_backend(name)
             found = {key: value for key, value in found.items() if key == name}
         return {"success": True, "backends": found, "root": str(self.root)}
+
+    def _check_backend(self, name: Any) -> None:
+        if not isinstance(name, str):
+            raise InvalidRequest([Problem("$.backend", f"expected text, got {type(name).__name__}")])
+        if name not in self.instances:
+            text = f"no backend named {name[:60]!r}{did_you_mean(name[:60], self.instances)}"
+            raise UnknownBackend(text, fix=f"there are: {', '.join(self.instances) or 'none'}")
 
     async def _result(self, answer: dict[str, Any]) -> Any:
         """Return an answer as structured content, as text, and as links to its files with a small picture of each image."""
@@ -217,7 +229,7 @@ async def _report(ctx: Any, signs: asyncio.Queue[Progress | None]) -> None:
     """Pass signs of life on as progress notifications, whose value must grow each time."""
     told = 0.0
     while (sign := await signs.get()) is not None:
-        told = max(told + 0.0001, min(sign.fraction or 0.0, 0.999))
+        told = max(told + _STEP * (1.0 - told), min(sign.fraction or 0.0, 0.999))
         message = f"{sign.job_id}: {sign.state}" + (f", {sign.note}" if sign.note else "") + f" ({sign.backend}/{sign.model})"
         with contextlib.suppress(Exception):  # a host that listens no more does not stop the work
             await ctx.session.report_progress(told, 1.0, message)
@@ -242,6 +254,7 @@ async def serve_http(server: MediaServer, *, port: int = 8765, ready: Callable[[
     with contextlib.closing(listening):
         try:
             listening.bind(("127.0.0.1", port))
+            listening.listen()  # from here on whoever is told the address can call, and waits
         except OSError as error:
             raise SettingsError(
                 f"port {port} cannot be used: {error.strerror}", fix="name another with --port, or 0 for a free one"

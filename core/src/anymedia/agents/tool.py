@@ -42,9 +42,10 @@ from ..policy import Policy
 from ..requests import Reference
 from ..router import Progress, Router
 from ..running.records import error_from_json
-from .aliases import Call, Order, flat, read_order
+from ..state.store import ACTIVE_STATES
+from .aliases import Call, Order, flat, listed, read_order, whole_number
 from .answers import error_answer, internal, job_answer, plan_answer, result_answer
-from .fixes import as_written
+from .fixes import as_written, take_up
 from .places import Place, place_fields
 from .several import Purse, run_several
 
@@ -62,6 +63,8 @@ _ELSEWHERE = (
     UnsupportedOperation, UnsupportedInput, ModelRetired, UnknownBackend, UnknownModel, NoBackendAvailable,
     AuthenticationFailed, QuotaExceeded, RateLimited, BackendUnavailable,
 )  # fmt: skip
+#: States of a call that is over, or may be, and has brought nothing.
+_NOTHING = frozenset({"failed", "refused", "unknown"})
 _listener: contextvars.ContextVar[OnProgress | None] = contextvars.ContextVar("anymedia_listener", default=None)
 
 
@@ -138,9 +141,11 @@ class MediaTool:
 
     async def batch(self, calls: Iterable[Any], *, max_concurrent: int = 4, max_cost_usd: float | None = None) -> dict[str, Any]:
         """Carry out a list of calls side by side, one failing not stopping the others, within a shared budget (US dollars)."""
-        items = list(calls)
-        purse = Purse(max_cost_usd)
-        return await run_several([self._one_of(item, purse) for item in items], max(1, max_concurrent))
+        try:
+            items, at_once, purse = listed(calls, "calls"), whole_number(max_concurrent, "max_concurrent"), Purse(max_cost_usd)
+        except MediaError as error:
+            return error_answer(error)
+        return await run_several([self._one_of(item, purse) for item in items], max(1, at_once))
 
     async def job(self, job_id: str, action: Action = "look", deadline: float | None = None) -> dict[str, Any]:
         """Look at a job, wait for its result (up to ``deadline`` seconds), or cancel it."""
@@ -175,6 +180,7 @@ class MediaTool:
 
     async def _plan(self, order: Order) -> dict[str, Any]:
         place = self.place.narrowed(order.agent_cwd, order.allowed_paths)
+        purse = Purse(order.max_cost_usd if len(order.calls) > 1 else None)
 
         async def one(call: Call) -> dict[str, Any]:
             ready = None
@@ -182,13 +188,15 @@ class MediaTool:
                 ready = self._ready(call, place)
                 plan = self._planned(ready)
                 self.router.check(plan, policy=ready.policy, output=ready.config.output_path, overwrite=ready.config.overwrite)
+                async with purse.share(plan) as share:
+                    share.spent(plan.quote.usd[0] if plan.quote.usd else None)  # what it costs at least
                 return plan_answer(plan)
             except MediaError as error:
                 return error_answer(error, self._able(ready, error))
 
         if len(order.calls) == 1:
             return await one(order.calls[0])
-        return await run_several([functools.partial(one, call) for call in order.calls], order.max_concurrent)
+        return await run_several([functools.partial(one, call) for call in order.calls], 1)
 
     def _one_of(self, item: Any, purse: Purse) -> Callable[[], Any]:
         async def one() -> dict[str, Any]:
@@ -211,17 +219,24 @@ class MediaTool:
             plan = self._planned(ready)
             async with contextlib.AsyncExitStack() as stack:
                 share = None if purse is None else await stack.enter_async_context(purse.share(plan))
+                clock = asyncio.get_running_loop().time
+                until = None if order.deadline is None else clock() + order.deadline
                 record = await self.router.submit(
-                    plan, policy=ready.policy, output=ready.config.output_path, overwrite=ready.config.overwrite
+                    plan,
+                    policy=ready.policy,
+                    output=ready.config.output_path,
+                    overwrite=ready.config.overwrite,
+                    patience=order.patience,
                 )
                 job_id = record.run
-                if not order.wait:
+                if not order.wait and (record.state not in _NOTHING or self.router.at_work(record.run)):
                     return job_answer(record)
-                result = await self.router.wait(record.run, deadline=order.deadline)
+                result = await self.router.wait(record.run, deadline=None if until is None else max(0.0, until - clock()))
                 if share is not None:
                     share.spent(result.cost.actual_usd)
                 return result_answer(result)
         except MediaError as error:
+            error.job_id = error.job_id or job_id
             return error_answer(error, self._able(ready, error))
         except asyncio.CancelledError:
             if _cancelled_ourselves():
@@ -286,14 +301,24 @@ class MediaTool:
             raise InvalidRequest([Problem("$.deadline", "expected seconds from 0 to 86400")])
         if action == "cancel":
             return job_answer(await self.router.cancel(job_id))
-        record = self.router.job(job_id)
-        if action == "wait" or record.state == "done":
+        if action == "wait":
             return result_answer(await self.router.wait(job_id, deadline=deadline))
+        return self._looked_at(job_id)
+
+    def _looked_at(self, job_id: str) -> dict[str, Any]:
+        """Say how a job stands, at once: what it has brought, what it ended with, or that it is at work, or left alone."""
+        if (result := self.router.brought(job_id)) is not None:
+            return result_answer(result)
+        record = self.router.standing(job_id)
         answer = job_answer(record)
-        if record.error is not None and record.state in {"failed", "refused", "unknown"}:
+        if self.router.at_work(job_id):
+            return answer
+        if record.error is not None and record.state in _NOTHING:
             error = error_from_json(record.error)
             error.job_id = record.run
             return {**answer, **error_answer(error)}
+        if record.state in ACTIVE_STATES:
+            answer["warnings"].append(f"nobody is at work on it now: {take_up(record.run)} takes it up")
         return answer
 
 

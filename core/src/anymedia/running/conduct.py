@@ -24,7 +24,7 @@ from .following import Held, follow
 from .preparing import Loaded, load_inputs, read_protection
 from .protecting import Protection
 from .records import request_json
-from .results import result_of
+from .results import gravest, result_of
 from .resuming import resume_call
 from .submitting import may_send_again, submit
 
@@ -127,12 +127,14 @@ class Conductor:
                 await self._call(opened)
 
         ended = await asyncio.gather(*(one(opened) for opened in self.opened), return_exceptions=True)
-        failures = [e for e in ended if isinstance(e, BaseException)]
-        for failure in failures:
-            if not isinstance(failure, MediaError):
+        failures = []
+        for failure in ended:
+            if isinstance(failure, MediaError):
+                failures.append(failure)
+            elif failure is not None:
                 raise failure
         if len(failures) == len(ended):
-            raise failures[0]
+            raise gravest(failures)
         return result_of(self.engine.store.run(self.run_id))
 
     def give_up(self) -> None:

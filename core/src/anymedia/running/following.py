@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from types import TracebackType
 from typing import Self
@@ -150,7 +151,7 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
         missing.found()
         if isinstance(state, Running):
             if record.state == "submitted":  # one whose file is to be fetched anew was done already, and stays so
-                record = engine.advance(lease, "running")
+                record = await engine.written(functools.partial(engine.advance, lease, "running"))
             hint = state.poll_after
             engine.report(record, fraction=state.progress, note=state.note)
         elif isinstance(state, Succeeded):

@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import MediaError
 from ..results import Adjustment, Attempt, Cost, MediaFile, Provenance, Result
-from ..state.store import CallRecord
+from ..state.store import ACTIVE_STATES, FINAL_STATES, CallRecord
 
-__all__ = ["file_from_json", "latest", "result_of"]
+__all__ = ["file_from_json", "gravest", "latest", "result_of", "standing"]
+
+#: What is said of money, the gravest last.
+_GRAVITY = ("no", "yes", "unknown")
 
 
 def file_from_json(raw: Mapping[str, Any]) -> MediaFile:
@@ -31,12 +35,38 @@ def latest(rows: Sequence[CallRecord]) -> list[CallRecord]:
     return list({row.index: row for row in rows}.values())
 
 
-def _cost(rows: Sequence[CallRecord], done: Sequence[CallRecord]) -> Cost:
+def standing(rows: Sequence[CallRecord]) -> CallRecord:
+    """Return the row of a run that tells how the whole of it stands.
+
+    One that is at work comes first, then one that is done, then one of unknown outcome, then whatever may have been charged.
+    """
+    return min(latest(rows), key=_tells)
+
+
+def _tells(row: CallRecord) -> tuple[int, int]:
+    rank = 0 if row.state in ACTIVE_STATES else {"done": 1, "unknown": 2}.get(row.state, 3)
+    return rank, -_GRAVITY.index((row.error or {}).get("charged", "no"))
+
+
+def gravest(failures: Sequence[MediaError]) -> MediaError:
+    """Return the failure that tells most of what may have been spent, the first of those that tell the same."""
+    return max(failures, key=lambda error: _GRAVITY.index(error.charged))
+
+
+def _spent(row: CallRecord) -> float | None:
+    """Return what a call has cost; None where nobody can say, or it is not over yet."""
+    if row.state == "done" or row.cost_usd is not None:
+        return row.cost_usd
+    return 0.0 if row.state in FINAL_STATES and (row.error or {}).get("charged", "no") == "no" else None
+
+
+def _cost(every: Sequence[CallRecord], rows: Sequence[CallRecord], done: Sequence[CallRecord]) -> Cost:
     quotes = [row.quote_usd for row in rows]
     known = [q for q in quotes if q is not None]
     quoted = (sum(q[0] for q in known), sum(q[1] for q in known)) if len(known) == len(quotes) and known else None
-    actual = [row.result["cost_usd"] for row in done if row.result is not None]
-    spent = sum(actual) if actual and all(a is not None for a in actual) else None
+    actual = [_spent(row) for row in every]
+    known_all = [a for a in actual if a is not None]
+    spent = sum(known_all) if len(known_all) == len(actual) else None
     basis = "reported by the provider" if spent is not None else str(done[0].plan.get("quote_basis", ""))
     return Cost(quoted_usd=quoted, actual_usd=spent, basis=basis)
 
@@ -53,7 +83,7 @@ def result_of(rows: Sequence[CallRecord]) -> Result:
     results: list[Mapping[str, Any]] = [row.result for row in done if row.result is not None]
     files = tuple(file_from_json(raw) for result in results for raw in result["files"])
     lost = [row for row in rows if row.state != "done"]
-    missing = [f"{len(lost)} of {len(done) + len(lost)} calls brought nothing: {_why(lost)}"] if lost else []
+    missing = [f"{len(some)} of {len(rows)} calls {what}: {_why(some)}" for what, some in _without(lost).items() if some]
     differences = [d for r in results if (d := r.get("outside_mask_difference")) is not None]
     attempts = [a for row in every for a in row.attempts]
     return Result(
@@ -70,12 +100,20 @@ def result_of(rows: Sequence[CallRecord]) -> Result:
         continued_as=results[0].get("continued_as"),
         adjustments=tuple(Adjustment(**raw) for raw in first.plan["adjustments"]),
         warnings=_unique([*first.plan["warnings"], *(w for r in results for w in r["warnings"]), *missing]),
-        cost=_cost(rows, done),
+        cost=_cost(every, rows, done),
         attempts=tuple(Attempt(**raw) for raw in attempts),
         seconds=max(row.updated_at for row in done) - min(row.created_at for row in every),
         outside_mask_difference=max(differences) if differences else None,
         texts=_unique([t for r in results for t in r.get("texts", ())]),
     )
+
+
+def _without(lost: Sequence[CallRecord]) -> dict[str, list[CallRecord]]:
+    """Part the calls without files into those that have ended and those that have not."""
+    return {
+        "brought nothing": [row for row in lost if row.state not in ACTIVE_STATES],
+        "have brought nothing yet": [row for row in lost if row.state in ACTIVE_STATES],
+    }
 
 
 def _why(rows: Sequence[CallRecord]) -> str:

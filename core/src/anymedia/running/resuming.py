@@ -24,18 +24,19 @@ from ..errors import (
 from ..media import Image
 from ..policy import Policy
 from ..requests import Inpaint
-from ..results import Job, Outcome, Succeeded
+from ..results import Job, Outcome, Result, Succeeded
 from ..state.errors import LeaseLost
-from ..state.store import FINAL_STATES, CallRecord, Lease
+from ..state.store import ACTIVE_STATES, FINAL_STATES, CallRecord, Lease
 from .engine import LEASE_SECONDS, Engine
 from .finishing import bring_home
 from .following import LONGEST_LOOK, Held, follow
 from .preparing import read_protection
 from .protecting import Protection
 from .records import error_from_json, error_json, job_from_json, outcome_from_json
+from .results import gravest, latest, result_of
 from .submitting import lookup, unknown_outcome
 
-__all__ = ["resume_call", "was_cancelled"]
+__all__ = ["resume_call", "resume_run", "was_cancelled"]
 
 _log = logging.getLogger("anymedia")
 
@@ -70,6 +71,29 @@ async def resume_call(engine: Engine, call_id: str, deadline: float | None) -> C
                 job_id=call_id,
             )
         await engine.clock.sleep(_LOOK_SECONDS)
+
+
+async def resume_run(engine: Engine, run: str, deadline: float | None) -> Result:
+    """Bring every call of a run to its end, for some seconds at most.
+
+    Raises:
+        BackendTimeout: the deadline passed before all had ended; what some have brought is there when they have.
+        MediaError: as `resume_call`, when no call brought anything.
+    """
+    until = None if deadline is None else engine.clock.steady() + deadline
+    failures: list[MediaError] = []
+    for row in latest(engine.store.run(run)):
+        try:
+            await resume_call(engine, row.id, until)
+        except MediaError as error:
+            failures.append(error)
+    rows = engine.store.run(run)
+    late = next((error for error in failures if isinstance(error, BackendTimeout)), None)
+    if late is not None and any(row.state in ACTIVE_STATES for row in latest(rows)):
+        raise late
+    if failures and not any(row.state == "done" for row in rows):
+        raise gravest(failures)
+    return result_of(rows)
 
 
 def _known(engine: Engine, call_id: str) -> CallRecord:

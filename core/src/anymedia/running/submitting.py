@@ -213,11 +213,12 @@ async def _settle(
     error = trouble.error
     if trouble.delivery != "unknown":
         state = "failed" if trouble.delivery == "not_sent" else "refused"
-        engine.advance(lease, state, attempts=attempts, error=error_json(error), cost_usd=cost_of(error))  # type: ignore[arg-type]
+        told = _unavailable(error, record) if isinstance(error, SubmissionUnknown) else error  # written down as it is told: free of charge
+        engine.advance(lease, state, attempts=attempts, error=error_json(told), cost_usd=cost_of(told))  # type: ignore[arg-type]
         engine.store.release(lease)
-        if isinstance(error, SubmissionUnknown):
-            raise _unavailable(error, record) from error
-        raise error
+        if told is error:
+            raise error
+        raise told from error
     record = engine.advance(lease, "unknown", attempts=attempts)
     found = await lookup(engine, lease, record, row)
     if found is not None:

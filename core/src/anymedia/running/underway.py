@@ -4,44 +4,55 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import attrs
 
+from ..errors import BackendTimeout
 from ..results import Result
+from ..state.store import FINAL_STATES
 from .engine import Engine
 from .following import still_running
-from .results import latest
-from .resuming import was_cancelled
+from .results import latest, result_of, standing
+from .resuming import resume_run, was_cancelled
 
 __all__ = ["Underway"]
 
 
 @attrs.define(eq=False)
 class Underway:
-    """Tasks by run id: to wait for, or to stop."""
+    """Tasks by run id: to wait for, or to stop.
+
+    What a task brought is handed out once, to all who wait for it then; who asks later asks the journal, and takes up what is open.
+    """
 
     engine: Engine
     _tasks: dict[str, asyncio.Task[Result]] = attrs.field(factory=dict, init=False)
+    _limited: weakref.WeakSet[asyncio.Task[Result]] = attrs.field(factory=weakref.WeakSet, init=False)
     _stopping: dict[str, asyncio.Future[None]] = attrs.field(factory=dict, init=False)
 
-    def get(self, run: str) -> asyncio.Task[Result] | None:
-        """Return the task of a run, ended or not."""
-        return self._tasks.get(run)
+    def begin(
+        self, run: str, work: Coroutine[Any, Any, Result], *, given_up: Callable[[], None] | None = None, limited: bool = False
+    ) -> asyncio.Task[Result]:
+        """Do the work of a run in a task; ``given_up`` is called if that is cancelled, be it before it began.
 
-    def begin(self, run: str, work: Coroutine[Any, Any, Result], *, given_up: Callable[[], None] | None = None) -> asyncio.Task[Result]:
-        """Do the work of a run in a task; ``given_up`` is called if that is cancelled, be it before it began."""
+        ``limited``: it ends with the deadline of whoever began it.
+        """
         task = asyncio.create_task(work)
+        if limited:
+            self._limited.add(task)
         if given_up is not None:
             task.add_done_callback(lambda ended: given_up() if ended.cancelled() else None)
         task.add_done_callback(_quietly)
         self._tasks[run] = task
         return task
 
-    def drop(self, run: str) -> None:
-        """Forget a task that nobody will ask for."""
-        self._tasks.pop(run, None)
+    def drop(self, run: str, task: asyncio.Task[Result] | None = None) -> None:
+        """Forget a task (just this one, where it is given) that nobody will ask for."""
+        if task is None or self._tasks.get(run) is task:
+            self._tasks.pop(run, None)
 
     async def answer(self, task: asyncio.Task[Result], run: str) -> Result:
         """Return what a task brings. That somebody else has cancelled it does not cancel who waits for it.
@@ -56,16 +67,64 @@ class Underway:
             waiting = asyncio.current_task()
             if not task.cancelled() or waiting is None or waiting.cancelling():
                 raise
+        finally:
+            if task.done() and not task.cancelled():
+                self.drop(run, task)
         if (stopping := self._stopping.get(run)) is not None:
             await asyncio.wait([stopping])
-        row = latest(self.engine.store.run(run))[0]
-        raise was_cancelled(row) if row.state == "cancelled" else still_running(row, "it is not followed here any more")
+        self.drop(run, task)
+        return self._after_all(run)
 
-    async def join(self, task: asyncio.Task[Result], run: str, deadline: float | None) -> Result:
+    def _after_all(self, run: str) -> Result:
+        """Return what a run that was stopped had brought by then, or raise how it stands."""
+        rows = self.engine.store.run(run)
+        row = standing(rows)
+        if row.state not in FINAL_STATES:
+            raise still_running(row, "it is not followed here any more")
+        if row.state == "done":
+            return result_of(rows)
+        raise was_cancelled(next((r for r in latest(rows) if r.state == "cancelled"), row))
+
+    def is_at_work(self, run: str) -> bool:
+        """Whether anybody is at work on a run just now: this process, or another one that holds one of its calls."""
+        task, now = self._tasks.get(run), self.engine.clock.now()
+        return (task is not None and not task.done()) or any(row.owner and row.lease_until > now for row in self.engine.store.run(run))
+
+    async def wait(self, run: str, deadline: float | None) -> Result:
+        """Wait for a run, for some seconds at most; what nobody is at work on is taken up.
+
+        Raises:
+            MediaError: see `Router.resume`.
+        """
+        return await self._finish(run, self._tasks.get(run), deadline)
+
+    async def resume(self, run: str, deadline: float | None) -> Result:
+        """Do as `wait`, and take up anew what a task of this process has left open."""
+        task = self._tasks.get(run)
+        return await self._finish(run, None if task is None or task.done() else task, deadline)
+
+    async def _finish(self, run: str, task: asyncio.Task[Result] | None, deadline: float | None) -> Result:
+        """Wait for who is at work on a run, or take it up; where they stop for a deadline that is not ours, take it up then."""
+        steady = self.engine.clock.steady
+        until = None if deadline is None else steady() + deadline
+        while True:
+            left = None if until is None else max(0.0, until - steady())
+            ours = task is None
+            if task is None:
+                task = self.begin(run, resume_run(self.engine, run, left), limited=left is not None)
+            try:
+                return await self._join(task, run, left)
+            except BackendTimeout:
+                theirs = not ours and task.done() and not task.cancelled() and task in self._limited
+                if not theirs or (until is not None and steady() >= until):
+                    raise
+            task = self._tasks.get(run)  # another one of those who waited may be at it by now
+
+    async def _join(self, task: asyncio.Task[Result], run: str, deadline: float | None) -> Result:
         """Wait for a task, for some seconds at most; whoever stops waiting does not stop it."""
         done, _ = await asyncio.wait([task], timeout=deadline)
         if not done:
-            raise still_running(latest(self.engine.store.run(run))[0])
+            raise still_running(standing(self.engine.store.run(run)))
         return await self.answer(task, run)
 
     @contextlib.asynccontextmanager

@@ -1,0 +1,284 @@
+"""What an agent in a loop is told of a job: how it stands, at once; and that waiting again takes up what was left."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from core.fake_service import FakeService, mp4
+from core.routing import fake_registry, until
+from wire.http_server import closed_port
+
+from anymedia import MemoryStore, Policy, Router
+from anymedia.agents import MediaTool, tell
+from anymedia.running import following
+from anymedia.settings import InstanceSettings, Settings
+from anymedia.state.errors import StateNotWritable
+
+pytestmark = pytest.mark.anyio
+WAVES = {"mode": "video", "prompt": "waves"}
+FOREVER = 10**6
+Process = Callable[[], AbstractAsyncContextManager[MediaTool]]
+
+
+@pytest.fixture
+def process(settings: Settings, work: Path) -> Process:
+    """What opens a tool as a process of its own would: all share one journal."""
+
+    class Kept(MemoryStore):
+        def close(self) -> None:
+            pass
+
+    store = Kept()
+
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[MediaTool]:
+        async with Router(settings=settings, registry=fake_registry(), store=store, on_progress=tell) as router:
+            yield MediaTool(router)
+
+    return opened
+
+
+def let_finish(service: FakeService, *jobs: str) -> None:
+    for job in jobs or service.jobs:
+        service.jobs[job]["left"] = 0
+
+
+# Looking
+
+
+async def test_a_look_at_a_job_of_several_calls_does_not_wait_for_the_slowest(tool: MediaTool, service: FakeService) -> None:
+    service.looks = FOREVER
+    job = await tool.generate(**WAVES, n=2, wait=False)
+    let_finish(service, "vid-1")
+    await until(lambda: any(row.state == "done" for row in tool.router.jobs()))
+    async with asyncio.timeout(5):
+        looked = await tool.job(job["job_id"])
+    assert (looked["success"], looked["state"]) == (True, "running")
+    assert "files" not in looked
+    let_finish(service)
+    done = await tool.job(job["job_id"], "wait", 30)
+    assert len(done["files"]) == 2
+    assert (await tool.job(job["job_id"]))["files"] == done["files"]
+
+
+@pytest.fixture
+async def beside(service: FakeService, work: Path) -> AsyncIterator[MediaTool]:
+    """A tool whose first backend is not to be reached, and whose second steps in."""
+    urls = {"aaaa": f"http://127.0.0.1:{closed_port()}", "able": service.http.url}
+    own = {name: InstanceSettings(name=name, plugin="fake", base_url=url) for name, url in urls.items()}
+    settings = Settings(instances=own, fetch_allow=(f"127.0.0.1:{service.files.port}",))
+    policy = Policy(retries=0, prefer=("aaaa",))
+    async with Router(settings=settings, registry=fake_registry(), store=MemoryStore(), policy=policy, on_progress=tell) as router:
+        yield MediaTool(router)
+
+
+async def test_a_job_that_another_backend_took_over_is_told_as_that_one_has_it(beside: MediaTool, service: FakeService) -> None:
+    service.looks = FOREVER
+    job = await beside.generate(**WAVES, wait=False)
+    assert (job["success"], job["state"], job["backend"]) == (True, "submitted", "able")
+    looked = await beside.job(job["job_id"])
+    assert (looked["success"], looked["backend"]) == (True, "able")
+    let_finish(service)
+    assert (await beside.job(job["job_id"], "wait", 30))["success"] is True
+    assert (await beside.job(job["job_id"]))["files"]
+
+
+async def test_a_job_that_another_backend_took_over_is_cancelled_there(beside: MediaTool, service: FakeService) -> None:
+    service.looks = FOREVER
+    job = await beside.generate(**WAVES, wait=False)
+    cancelled = await beside.job(job["job_id"], "cancel")
+    assert (cancelled["success"], cancelled["state"], cancelled["backend"]) == (True, "cancelled", "able")
+    assert service.cancelled == ["vid-1"]
+
+
+async def test_of_some_calls_what_is_there_is_told_although_one_is_not_known(tool: MediaTool, service: FakeService) -> None:
+    service.http.fail("lost", on="POST /images", times=1)
+    made = await tool.generate(prompt="foxes", n=3)
+    looked = await tool.job(made["job_id"])
+    assert looked["files"] == made["files"]
+    assert any("1 of 3 calls brought nothing" in warning for warning in looked["warnings"])
+
+
+async def test_of_calls_that_all_failed_a_look_tells_the_one_that_may_be_charged(tool: MediaTool, service: FakeService) -> None:
+    service.http.fail("status", on="POST /images", times=1, status=403)
+    service.http.fail("lost", on="POST /images", times=1)
+    made = (await tool.generate(prompt="foxes", n=2))["error"]
+    looked = await tool.job(made["job_id"].rpartition("-")[0])
+    assert looked["success"] is False
+    assert looked["error"]["code"] == made["code"] == "submission_unknown"
+
+
+async def test_a_look_at_a_job_that_nobody_follows_says_how_to_take_it_up(process: Process, service: FakeService) -> None:
+    service.looks = FOREVER
+    async with process() as first:
+        job = await first.generate(**WAVES, wait=False)
+        assert (await first.job(job["job_id"]))["warnings"] == job["warnings"] == []
+        async with process() as beside:  # another process sees that somebody is at it
+            assert (await beside.job(job["job_id"]))["warnings"] == []
+    let_finish(service)
+    async with process() as second:
+        looked = await second.job(job["job_id"])
+        (said,) = looked["warnings"]
+        assert (looked["success"], looked["state"]) == (True, "submitted")
+        assert f"media_job(job_id='{job['job_id']}', action='wait')" in said
+        assert (await second.job(job["job_id"], "wait", 30))["success"] is True
+    assert len(service.submits) == 1
+
+
+# Waiting again
+
+
+async def test_waiting_again_takes_up_a_job_that_was_followed_for_too_long(
+    tool: MediaTool, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "PATIENCE", 0.5)
+    service.looks = FOREVER
+    error = (await tool.generate(**WAVES))["error"]
+    assert error["code"] == "backend_timeout"
+    let_finish(service)
+    done = await tool.job(error["job_id"], "wait", 30)
+    assert done["success"], done
+    assert len(service.submits) == 1
+
+
+async def test_waiting_again_collects_what_could_not_be_collected(tool: MediaTool, service: FakeService, work: Path) -> None:
+    service.looks = 0
+    service.files.fail("status", on="GET", times=None, status=403)
+    error = (await tool.generate(**WAVES, output_path="w.mp4"))["error"]
+    assert (error["code"], error["charged"]) == ("bad_backend_response", "yes")
+    assert f"media_job(job_id='{error['job_id']}', action='wait')" in error["fix"]
+    assert "anymedia " not in error["fix"]
+    assert "nobody is at work" in (await tool.job(error["job_id"]))["warnings"][0]
+    service.files.faults.clear()
+    done = await tool.job(error["job_id"], "wait", 30)
+    assert done["success"], done
+    assert (work / "w.mp4").read_bytes() == mp4()
+    assert len(service.submits) == 1
+
+
+async def test_a_root_that_is_gone_for_a_while_loses_no_video(tool: MediaTool, service: FakeService, work: Path) -> None:
+    service.looks = FOREVER
+    job = await tool.generate(**WAVES, output_path="sub/w.mp4", wait=False)
+    work.rename(work.with_name("elsewhere"))
+    let_finish(service)
+    error = (await tool.job(job["job_id"], "wait", 30))["error"]
+    assert (error["charged"], error["job_id"]) == ("yes", job["job_id"])
+    work.mkdir()
+    done = await tool.job(job["job_id"], "wait", 30)
+    assert done["success"], done
+    assert (work / "sub/w.mp4").read_bytes() == mp4()
+    assert len(service.submits) == 1
+
+
+async def test_a_wait_that_ends_early_does_not_pass_a_part_for_the_whole(process: Process, service: FakeService) -> None:
+    service.looks = FOREVER
+    async with process() as first:
+        job = await first.generate(**WAVES, n=2, wait=False)
+    let_finish(service, "vid-1")
+    async with process() as second:
+        for _ in range(2):  # the first of them may find no time to look at both
+            error = (await second.job(job["job_id"], "wait", 2))["error"]
+            assert error["code"] == "backend_timeout"
+        assert second.router.store.run(job["job_id"])[0].state == "done"
+        let_finish(service)
+        done = await second.job(job["job_id"], "wait", 30)
+        assert len(done["files"]) == 2
+    assert len(service.submits) == 2
+
+
+async def test_who_waits_longer_is_not_stopped_by_who_waits_for_a_moment(process: Process, service: FakeService) -> None:
+    service.looks = FOREVER
+    async with process() as first:
+        job = await first.generate(**WAVES, wait=False)
+    async with process() as second:
+        short = asyncio.create_task(second.job(job["job_id"], "wait", 0.3))
+        await asyncio.sleep(0)
+        others = [asyncio.create_task(second.job(job["job_id"], "wait", deadline)) for deadline in (60, None)]
+        assert (await short)["error"]["code"] == "backend_timeout"
+        let_finish(service)
+        assert [(await other)["success"] for other in others] == [True, True]
+    assert len(service.files.received) == 1
+
+
+async def test_who_waits_for_several_calls_gets_what_was_done_before_they_were_cancelled(tool: MediaTool, service: FakeService) -> None:
+    service.looks = FOREVER
+    job = await tool.generate(**WAVES, n=2, wait=False)
+    waiting = asyncio.create_task(tool.job(job["job_id"], "wait"))
+    let_finish(service, "vid-1")
+    await until(lambda: any(row.state == "done" for row in tool.router.jobs()))
+    assert (await tool.job(job["job_id"], "cancel"))["success"] is True
+    done = await waiting
+    assert done["success"], done
+    assert len(done["files"]) == 1
+    assert any("cancelled" in warning for warning in done["warnings"])
+
+
+# At once
+
+
+async def test_a_provider_that_is_slow_to_take_a_job_keeps_nobody_waiting(tool: MediaTool, service: FakeService) -> None:
+    service.http.fail("delay", on="POST /videos", times=2, seconds=1.8)
+    begun = time.monotonic()
+    error = (await tool.generate(**WAVES, deadline=0.1))["error"]
+    assert time.monotonic() - begun < 1.5
+    assert (error["code"], error["charged"]) == ("backend_timeout", "unknown")
+    done = await tool.job(error["job_id"], "wait", 30)
+    assert done["success"], done
+    assert len(service.submits) == 1
+
+
+async def test_a_job_is_answered_at_once_although_some_calls_have_to_queue(tool: MediaTool, service: FakeService) -> None:
+    service.looks = FOREVER
+    async with asyncio.timeout(20):
+        job = await tool.generate(**WAVES, n=5, wait=False)
+    assert (job["success"], len(service.submits)) == (True, 4)
+    let_finish(service)
+    service.looks = 0
+    assert len((await tool.job(job["job_id"], "wait", 60))["files"]) == 5
+
+
+async def test_a_job_that_was_refused_at_once_is_no_success(tool: MediaTool, service: FakeService) -> None:
+    service.http.fail("status", on="POST /videos", times=1, status=403)
+    answer = await tool.generate(**WAVES, wait=False)
+    json.dumps(answer, allow_nan=False)
+    assert answer["success"] is False
+    assert (answer["error"]["code"], answer["error"]["charged"]) == ("content_refused", "no")
+    assert answer["error"]["job_id"]
+
+
+async def test_what_was_told_of_a_job_is_not_kept_for_ever(tool: MediaTool) -> None:
+    jobs: list[Any] = [await tool.generate(prompt=f"fox {i}") for i in range(5)]
+    assert all(job["success"] for job in jobs)
+    assert tool.router._underway._tasks == {}
+
+
+async def test_an_error_of_the_journal_after_the_submit_names_the_job(
+    settings: Settings, service: FakeService, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(MemoryStore):
+        def durations(self, key: str) -> Any:
+            raise StateNotWritable("The journal cannot be read: the disk is full.", charged="unknown")
+
+    async with Router(settings=settings, registry=fake_registry(), store=Full(), on_progress=tell) as router:
+        error = (await MediaTool(router).generate(**WAVES))["error"]
+        assert (error["code"], error["charged"]) == ("state_not_writable", "unknown")
+        assert error["job_id"] == router.jobs()[0].run
+        assert f"media_job(job_id='{error['job_id']}', action='wait')" in error["fix"]
+
+
+async def test_nothing_that_may_be_paid_for_is_to_be_repeated_because_another_call_failed(tool: MediaTool, service: FakeService) -> None:
+    service.http.fail("lost", on="POST /images", times=1)
+    answer = await tool.generate(prompts=["one", "two"], max_concurrent=1)
+    assert (answer["error"]["code"], answer["error"]["charged"]) == ("some_failed", "unknown")
+    assert answer["error"]["fix"].startswith("do for each that failed what its own fix says")
+    assert "do not repeat" in answer["error"]["fix"]
+    answer = await tool.generate(prompts=["one", ""])
+    assert (answer["error"]["charged"], "do not repeat" in answer["error"]["fix"]) == ("no", False)

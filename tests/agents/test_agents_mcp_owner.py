@@ -1,0 +1,102 @@
+"""The MCP server as its owner meets it: what it tells a host holds, from the first moment on and to the last sign of life."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from pathlib import Path
+
+import aiohttp
+import attrs
+import pytest
+from core.fake_service import FakeService
+from core.routing import fake_registry
+from mcp import Client
+
+from anymedia import MemoryStore, Router
+from anymedia.agents.mcp import MediaServer, serve_http
+from anymedia.settings import Settings
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def server(settings: Settings, work: Path) -> MediaServer:
+    """A server over the fake backend, in this process."""
+    router = Router(settings=settings, registry=fake_registry(), store=MemoryStore())
+    return MediaServer(
+        work,
+        make_router=lambda tell: Router(settings=settings, registry=fake_registry(), store=MemoryStore(), on_progress=tell),
+        instances=router.instances,
+    )
+
+
+@attrs.define
+class Told:
+    """What a host was told of progress."""
+
+    values: list[float] = attrs.field(factory=list)
+
+    async def hear(self, progress: float, total: float | None, message: str | None) -> None:
+        assert total == 1.0
+        self.values.append(progress)
+
+
+async def test_progress_grows_each_time_and_never_passes_the_whole(server: MediaServer, service: FakeService) -> None:
+    told = Told()
+    service.progress = 1.0  # so says a provider that is nearly there
+    async with server.closing(), Client(server.server) as client:
+        arguments = {"prompts": [f"waves {i}" for i in range(12)], "mode": "video", "max_concurrent": 12}
+        result = await client.call_tool("generate_media", arguments, progress_callback=told.hear)
+        assert result.structured_content["succeeded"] == 12
+    assert len(told.values) > 40
+    assert told.values == sorted(set(told.values))
+    assert told.values[0] > 0
+    assert told.values[-1] <= 1
+
+
+async def test_a_backend_that_is_not_there_is_no_empty_success(server: MediaServer) -> None:
+    async with server.closing(), Client(server.server) as client:
+        for name, code in (("faek", "unknown_backend"), (["fake"], "invalid_request")):
+            result = await client.call_tool("media_capabilities", {"backend": name})
+            assert result.is_error
+            assert result.structured_content["error"]["code"] == code
+        result = await client.call_tool("media_capabilities", {"backend": "faek"})
+        assert result.structured_content["error"]["fix"].endswith("fake")
+        result = await client.call_tool("media_capabilities", {"backend": "fake"})
+        assert list(result.structured_content["backends"]) == ["fake"]
+
+
+async def test_a_server_that_cannot_be_set_up_says_so_in_an_answer_and_without_the_words_of_the_exception(work: Path) -> None:
+    def broken(_tell: object) -> Router:
+        raise OSError("cannot open /home/me/sk-0123456789abcdefghijkl")
+
+    server = MediaServer(work, make_router=broken, instances={})
+    async with server.closing(), Client(server.server) as client:
+        for tool, arguments in (("generate_media", {"prompt": "x"}), ("plan_media", {"prompt": "x"}), ("media_job", {"job_id": "job_1"})):
+            result = await client.call_tool(tool, arguments)
+            assert result.is_error
+            assert result.structured_content["error"]["code"] == "internal"
+            assert "sk-0123456789" not in json.dumps(result.structured_content)
+
+
+async def test_the_address_that_is_told_can_be_called_at_once(server: MediaServer) -> None:
+    answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    calls: list[asyncio.Task[None]] = []
+
+    async def call(url: str) -> None:
+        async with aiohttp.ClientSession() as session, session.post(url, json={}) as reply:
+            answered.set_result(reply.status)
+
+    serving = asyncio.create_task(serve_http(server, port=0, ready=lambda url: calls.append(asyncio.create_task(call(url)))))
+    try:
+        async with asyncio.timeout(30):
+            while not calls:
+                await asyncio.sleep(0.01)
+            await calls[0]
+        assert answered.result() >= 400
+    finally:
+        serving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
