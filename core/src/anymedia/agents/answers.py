@@ -70,10 +70,11 @@ def several_answer(results: list[dict[str, Any]]) -> dict[str, Any]:
     if failed:
         charges = {r["error"]["charged"] for r in failed}
         charged = next((word for word in ("yes", "unknown") if word in charges), "no")
+        beware = "" if charged == "no" else "; do not repeat one that may be paid for"
         answer["error"] = {
             "code": "some_failed",
             "message": f"{len(failed)} of {len(results)} calls failed; each result says why.",
-            "fix": "do for each that failed what its own fix says" + ("" if charged == "no" else "; do not repeat one that may be paid for"),
+            "fix": f"do for each that failed what its own fix says{beware}",
             "try_backends": [],
             "retry": all(r["error"]["retry"] for r in failed),
             "charged": charged,
