@@ -73,7 +73,8 @@ def several_answer(results: list[dict[str, Any]]) -> dict[str, Any]:
         answer["error"] = {
             "code": "some_failed",
             "message": f"{len(failed)} of {len(results)} calls failed; each result says why.",
-            "fix": "do for each that failed what its own fix says" + ("" if charged == "no" else "; do not repeat one that may be paid for"),
+            "fix": "do for each that failed what its own fix says"
+            + ("" if charged == "no" else "; do not repeat one that may be paid for"),
             "try_backends": [],
             "retry": all(r["error"]["retry"] for r in failed),
             "charged": charged,
