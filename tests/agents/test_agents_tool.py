@@ -207,6 +207,18 @@ async def test_no_more_calls_are_under_way_than_asked_for(tool: MediaTool, monke
     assert most == 3
 
 
+@pytest.mark.parametrize("said", [{"mode": "video"}, {"output_path": "w.mp4"}, {"output_format": "mp4"}, {"output_path": Path("w.mp4")}])
+async def test_the_defaults_of_a_medium_are_those_of_the_medium_that_is_made(tool: MediaTool, said: dict[str, Any]) -> None:
+    config = {"image": {"backend": "fake", "model": "still"}, "video": {"backend": "fake", "model": "moving"}}
+    plan = await tool.plan({"prompt": "waves", "multimodal_config": config, **said})
+    assert plan["success"], plan
+    assert (plan["operation"], plan["model"]) == ("generate_video", "moving")
+    other = await tool.plan({"prompt": "waves", "video_reference_images": ["photo.png"], **said})
+    assert "goes with mode 'video'" not in other["error"]["message"]
+    still = await tool.plan({"prompt": "a fox", "multimodal_config": config, "output_path": "fox.png"})
+    assert still["model"] == "still"
+
+
 async def test_a_numbered_file_name_for_each_of_several(tool: MediaTool, work: Path) -> None:
     answer = await tool.generate(prompts=["one", "two"], output_path="fox.png")
     assert [Path(r["files"][0]["path"]).name for r in answer["results"]] == ["fox-1.png", "fox-2.png"]

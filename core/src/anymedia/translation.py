@@ -44,7 +44,7 @@ from .requests import (
 if TYPE_CHECKING:
     from .generation_config import GenerationConfig
 
-__all__ = ["media_of", "to_request"]
+__all__ = ["media_of", "medium_of", "to_request"]
 
 _ROLES: tuple[ReferenceRole, ...] = ("style", "control", "subject")
 #: Config fields of another name or shape than the request's -> what they go with.
@@ -90,20 +90,24 @@ def to_request(config: GenerationConfig) -> Request:
 
 
 def media_of(config: GenerationConfig) -> str:
-    """Return the medium: as given, else by the output's suffix or format, else by the continuation id, else image.
+    """Return the medium of a config, see `medium_of`."""
+    return medium_of(config.media_type, config.output_path, config.output_format, config.continue_from)
+
+
+def medium_of(named: str | None, output_path: str | None, output_format: str | None, continue_from: str | None) -> str:
+    """Return the medium: as named, else by the output's suffix or format, else by the continuation id, else image.
 
     The ids of continuable videos have a prefix that ends in ``_vid``.
     """
-    if config.media_type is not None:
-        return config.media_type
-    if (name := _suffix(config) or config.output_format) in FORMATS:
+    if named is not None:
+        return named
+    if (name := _suffix(output_path) or output_format) in FORMATS:
         return FORMATS[name].partition("/")[0]
-    return "video" if re.fullmatch(r"[a-z0-9]+_vid_[0-9a-f]{12}", config.continue_from or "") else "image"
+    return "video" if re.fullmatch(r"[a-z0-9]+_vid_[0-9a-f]{12}", continue_from or "") else "image"
 
 
-def _suffix(config: GenerationConfig) -> str | None:
+def _suffix(path: str | None) -> str | None:
     """Return the format that the output path's suffix names; None for a directory or no suffix."""
-    path = config.output_path
     if path is None or path.endswith(("/", "\\")):
         return None
     suffix = Path(path).suffix
@@ -112,7 +116,7 @@ def _suffix(config: GenerationConfig) -> str | None:
 
 def _output_format(config: GenerationConfig, media: str) -> str | None:
     """Return the format to ask for; suffix, format and medium must agree."""
-    named, asked = _suffix(config), config.output_format
+    named, asked = _suffix(config.output_path), config.output_format
     if named is not None and named not in FORMATS:
         hint = "a directory ends in '/'" + did_you_mean(named, FORMATS)
         raise InvalidRequest([Problem("$.output_path", f"'.{named[:20]}' is no media file's suffix", hint)])

@@ -7,13 +7,16 @@ becomes one call each. Nothing is judged here but the shape: the rest is for `Ge
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
 
+from ..config_fields import format_name
 from ..errors import InvalidRequest, Problem, did_you_mean
 from ..generation_config import GenerationConfig
 from ..strict_json import check_plain, parse_json, wrong_type
+from ..translation import medium_of
 
 __all__ = ["HOW", "MAX_CALLS", "RENAMED", "Call", "Order", "flat", "listed", "read_order", "whole_number"]
 
@@ -216,8 +219,17 @@ def _add_defaults(fields: dict[str, Any], config: Any) -> None:
 
 
 def _medium(fields: Mapping[str, Any]) -> str:
-    named = fields.get("mode", fields.get("media_type", "image"))
-    return named.lower() if isinstance(named, str) else "image"
+    """Return the medium that a call is for, as far as what it says can be read."""
+    named = fields.get("mode", fields.get("media_type"))
+    if named is not None:
+        return named.lower() if isinstance(named, str) else "image"
+    path, wanted, earlier = (fields.get(name) for name in ("output_path", "output_format", "continue_from"))
+    return medium_of(
+        None,
+        str(path) if isinstance(path, str | Path) else None,
+        format_name(wanted) if isinstance(wanted, str) else None,
+        earlier if isinstance(earlier, str) else None,
+    )
 
 
 def _place_output(fields: dict[str, Any], folder: Any) -> None:

@@ -14,8 +14,12 @@ from .answers import several_answer
 
 if TYPE_CHECKING:
     from ..planning import Plan
+    from ..policy import Policy
 
 __all__ = ["Purse", "Share", "run_several"]
+
+#: US dollars that sums of amounts may be off by.
+_ROUNDING = 1e-9
 
 
 async def run_several(works: Sequence[Callable[[], Awaitable[dict[str, Any]]]], at_once: int) -> dict[str, Any]:
@@ -34,6 +38,15 @@ class Share:
     """What one call holds of the purse, in US dollars: at first the high end of its quote."""
 
     usd: float
+    capped: bool = False
+
+    def held(self, policy: Policy) -> Policy:
+        """Return a policy by which no other backend steps in that costs more than what is held here."""
+        if not self.capped:
+            return policy
+        cap = policy.budget.per_request
+        most = self.usd + _ROUNDING if cap is None else min(cap, self.usd + _ROUNDING)
+        return policy.but(budget=attrs.evolve(policy.budget, per_request=most, allow_unknown=False))
 
     def spent(self, actual: float | None) -> None:
         """Note what it cost, where that is known."""
@@ -64,7 +77,7 @@ class Purse:
         Raises:
             BudgetExceeded: it does not fit, or its price is unknown; nothing was sent.
         """
-        share = Share(await self._take(plan))
+        share = Share(await self._take(plan), capped=self._cap is not None)
         held = share.usd
         try:
             yield share
@@ -85,10 +98,10 @@ class Purse:
             raise BudgetExceeded(f"the price of '{plan.chosen}' is unknown, and the calls together may cost {self._cap:.4g} USD")
         wanted = plan.quote.usd[1]
         async with self._changed:
-            while self._spent + self._held + wanted > self._cap + 1e-9 and self._held > 0:
+            while self._spent + self._held + wanted > self._cap + _ROUNDING and self._held > _ROUNDING:
                 await self._changed.wait()
             left = self._cap - self._spent
-            if wanted > left + 1e-9:
+            if wanted > left + _ROUNDING:
                 text = f"'{plan.chosen}' may cost {wanted:.4g} USD; of the {self._cap:.4g} USD for all calls {max(left, 0):.4g} are left"
                 raise BudgetExceeded(text, fix="ask for fewer, or for leave to spend more")
             self._held += wanted

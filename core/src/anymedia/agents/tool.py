@@ -223,7 +223,7 @@ class MediaTool:
                 until = None if order.deadline is None else clock() + order.deadline
                 record = await self.router.submit(
                     plan,
-                    policy=ready.policy,
+                    policy=ready.policy if share is None else share.held(ready.policy),
                     output=ready.config.output_path,
                     overwrite=ready.config.overwrite,
                     patience=order.patience,

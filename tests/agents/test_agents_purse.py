@@ -1,0 +1,87 @@
+"""A budget that several calls share holds whatever becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import tomllib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from core import fake_backend
+from core.fake_service import FakeService
+from wire.http_server import closed_port
+
+from anymedia import Budget, MemoryStore, Policy, Router, hookimpl
+from anymedia.agents import MediaTool
+from anymedia.capabilities import parse_matrix
+from anymedia.registry import Registry
+from anymedia.settings import InstanceSettings, Settings
+
+pytestmark = pytest.mark.anyio
+PRICE = 'prices = [{ per = "image", usd = 0.10 }]'
+
+
+def priced(name: str, price: str) -> Any:
+    """The fake backend with another price of an image."""
+    text = fake_backend.MATRIX.replace(PRICE, price)
+
+    @hookimpl
+    def capabilities() -> Any:
+        return parse_matrix(tomllib.loads(text), f"{name}.toml")
+
+    module: Any = fake_backend.as_module(name)
+    module.capabilities = capabilities
+    return module
+
+
+@pytest.fixture(params=["dear", "of unknown price"])
+async def beside(request: pytest.FixtureRequest, service: FakeService, work: Path) -> AsyncIterator[MediaTool]:
+    """A tool whose cheap backend is not to be reached, while another one would step in."""
+    registry = Registry()
+    registry.register("cheap", priced("cheap", PRICE))
+    registry.register("other", priced("other", PRICE.replace("0.10", "0.40") if request.param == "dear" else ""))
+    own = {
+        "cheap": InstanceSettings(name="cheap", plugin="cheap", base_url=f"http://127.0.0.1:{closed_port()}"),
+        "other": InstanceSettings(name="other", plugin="other", base_url=service.http.url),
+    }
+    policy = Policy(retries=0, prefer=("cheap",), budget=Budget(allow_unknown=True))
+    async with Router(settings=Settings(instances=own), registry=registry, store=MemoryStore(), policy=policy) as router:
+        yield MediaTool(router)
+
+
+async def test_nobody_steps_in_who_costs_more_than_a_call_holds_of_the_common_budget(beside: MediaTool, service: FakeService) -> None:
+    for answer in (
+        await beside.batch([{"prompt": "one"}, {"prompt": "two"}], max_cost_usd=0.5),
+        await beside.generate(prompts=["one", "two"], max_cost_usd=0.5),
+    ):
+        assert answer["failed"] == 2
+        for one in answer["results"]:
+            assert one["error"]["code"] == "backend_unavailable"
+            assert "did not go to 'other/still' instead" in one["error"]["fix"]
+    assert service.submits == []
+
+
+async def test_who_costs_the_same_steps_in(service: FakeService, work: Path) -> None:
+    registry = Registry()
+    for name in ("cheap", "other"):
+        registry.register(name, priced(name, PRICE))
+    own = {
+        "cheap": InstanceSettings(name="cheap", plugin="cheap", base_url=f"http://127.0.0.1:{closed_port()}"),
+        "other": InstanceSettings(name="other", plugin="other", base_url=service.http.url),
+    }
+    policy = Policy(retries=0, prefer=("cheap",))
+    async with Router(settings=Settings(instances=own), registry=registry, store=MemoryStore(), policy=policy) as router:
+        answer = await MediaTool(router).batch([{"prompt": "one", "n": 3}, {"prompt": "two"}], max_cost_usd=0.4)
+    assert answer["success"], answer
+    assert len(service.submits) == 4
+
+
+async def test_amounts_that_do_not_add_up_to_nothing_keep_nobody_waiting(tool: MediaTool, service: FakeService) -> None:
+    """0.1 + 0.2 - 0.1 - 0.2 is a little more than 0: nobody holds that."""
+    async with asyncio.timeout(30):
+        answer = await tool.batch([{"prompt": "one"}, {"prompt": "two", "n": 2}, {"prompt": "three"}], max_cost_usd=0.3)
+    assert [one["success"] for one in answer["results"]] == [True, True, False]
+    assert answer["results"][2]["error"]["code"] == "budget_exceeded"
+    assert len(service.submits) == 3
