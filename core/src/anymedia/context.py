@@ -17,12 +17,24 @@ from .credentials import Secret
 from .delivery import is_not_sent
 from .errors import BackendError, MediaError, PluginContractError, SubmissionUnknown, UnknownContinuation
 from .media import Media
-from .redaction import clean_text
+from .redaction import clean_text, words_of
 from .requests import Mask, StoredFile
 
 __all__ = ["Context", "LoadedMedia"]
 
 _C = TypeVar("_C")
+#: What code raises that did not expect what it has before it; what a connection raises is none of these.
+_MISTAKES = (
+    LookupError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    NameError,
+    AssertionError,
+    ArithmeticError,
+    ImportError,
+    NotImplementedError,
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -177,6 +189,12 @@ class Context:
         except MediaError:
             raise
         except Exception as error:
-            wrapped = SubmissionUnknown(f"no answer came back ({type(error).__name__})")
+            wrapped = SubmissionUnknown(self._why(error))
             wrapped.delivery = "not_sent" if is_not_sent(error) else "unknown"
             raise wrapped from error
+
+    def _why(self, error: Exception) -> str:
+        """Return what is to be said of an error that is none of ours: trouble on the way, or a mistake of the plugin's."""
+        if isinstance(error, _MISTAKES) and not isinstance(error, OSError):
+            return f"backend {self.backend!r} raised {words_of(error)}"
+        return f"no answer came back ({type(error).__name__})"
