@@ -77,3 +77,18 @@ async def test_a_job_whose_looks_failed_for_a_while_is_brought_home() -> None:
         async with fake_router(service, registry=looking_with(check_job), clock=Ticking()) as router:
             assert (await router.generate_video(prompt="waves", deadline=60)).path.read_bytes() == mp4()
             assert len(service.submits) == 1
+
+
+@pytest.mark.parametrize("odd", [55, -0.1, float("nan"), "half", True], ids=str)
+async def test_a_progress_that_is_none_is_told_as_unknown(odd: Any) -> None:
+    async def check_job(job: Any, context: Any) -> Any:
+        context.progress(odd, "from within")
+        return Running(progress=odd, note="at work")
+
+    heard: list[Any] = []
+    with FakeService() as service:
+        async with fake_router(service, registry=looking_with(check_job), clock=Ticking(), on_progress=heard.append) as router:
+            with pytest.raises(BackendTimeout, match="is still at work"):
+                await router.generate_video(prompt="waves", deadline=30)
+    assert {"at work", "from within"} <= {progress.note for progress in heard}
+    assert {progress.fraction for progress in heard} == {None}

@@ -25,9 +25,11 @@ from .failing import Failing
 from .missing import Missing, lost_job
 from .records import cost_of, error_json, job_from_json
 
-__all__ = ["Held", "follow", "still_running"]
+__all__ = ["LOOK_FAILED", "Held", "follow", "still_running"]
 
 _log = logging.getLogger("anymedia")
+#: How a caller is told of a look that failed.
+LOOK_FAILED = "a look failed"
 #: How long a job is followed when the caller sets no deadline, in seconds; it stays resumable after that.
 PATIENCE = 3600.0
 #: A row that was changed within this many seconds is one that this process is at.
@@ -145,7 +147,7 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
                 raise  # what it returned breaks the contract: it will do so again
             _log.debug("a look at %s failed: %s", record.id, error.code if isinstance(error, MediaError) else type(error).__name__)
             hint = getattr(error, "retry_after", None)
-            engine.report(record, note=f"a look failed ({failing.failed(error)}); looking again")
+            engine.report(record, note=f"{LOOK_FAILED} ({failing.failed(error)}); looking again")
             continue
         hint = None
         missing.found()

@@ -16,6 +16,7 @@ The rules are generated from the backend's own matrix: one set per distinct row 
     samples.py       small real pictures and videos
     decoding.py      an independent decoder that judges what came back
     guarding.py      whom a backend calls, and what it says to logs and streams
+    looks.py         how long to wait for a job
     harness.py       a real Router over the wire
     conformance.py   the rules, as one class to subclass; it is made of
     making.py        what the backend makes: operations, options, inputs
