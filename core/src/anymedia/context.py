@@ -68,6 +68,7 @@ class Context:
         label: a unique text for this call, to send along where the provider keeps one, so that
             ``find_submission`` can find it again.
         deadline: seconds left when the call was made, or None.
+        hosts: the hosts that may be given the credentials (``host``, ``host:port``); None where nobody has said.
     """
 
     backend: str
@@ -79,6 +80,7 @@ class Context:
     label: str = ""
     idempotency_key: str = ""
     deadline: float | None = None
+    hosts: tuple[str, ...] | None = None
     _secrets: Mapping[str, Secret] = attrs.field(factory=dict, alias="secrets", repr=False)
     _loaded: Mapping[Media | Mask | StoredFile, LoadedMedia] = attrs.field(factory=dict, alias="loaded", repr=False)
     _clients: Callable[[str, Callable[[], Any]], Any] | None = attrs.field(default=None, alias="clients", repr=False)

@@ -157,6 +157,7 @@ class Engine:
             label=record.id,
             idempotency_key=record.idempotency_key,
             deadline=deadline,
+            hosts=instance.hosts,
             secrets=secrets,
             loaded=loaded or {},
             clients=lambda name, factory: self.clients.get(record.backend, secrets, name, factory),
