@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..policy import Policy
 from .cases import Case, CaseMaker
-from .harness import Bench, run
+from .harness import Bench, loaded_registry, run
 from .rules import rule
 from .wire import CANARY, RETRY_AFTER
 
@@ -182,6 +182,13 @@ class FailureRules(CaseMaker):
 
             run(go())
             assert not bench.tried, f"connections left this machine: {bench.tried}"
+
+    @rule("C07")
+    def test_c07_a_key_has_hosts_to_go_to(self) -> None:
+        """If this fails: list the service's hosts in the matrix's ``hosts``: where no base_url is set, no others are given the key."""
+        matrix = loaded_registry().capabilities(self.backend)
+        keys = [name for found in matrix.credentials for name in found.names if name not in found.public]
+        assert matrix.hosts or not keys, f"the matrix names {', '.join(keys)}, and no `hosts` that it may be sent to"
 
 
 def _left_open(error: MediaError, scenario: str) -> str:

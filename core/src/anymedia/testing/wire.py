@@ -66,6 +66,7 @@ class Wire:
         sent: the billable submits that have reached it, each as a flat mapping of field to text, number or bytes
             (what the wire format makes of it is the fake's business); None where there is no wire (a backend that
             works on this machine): then the media themselves must differ.
+        stops: how many requests to stop a job have reached it; for a backend with the hook ``cancel_job``.
         environ: the credentials, by the names of the matrix's environment variables; give `CANARY` as the key.
         base_url: where the backend's requests go instead of the service.
         options: further settings of the instance.
@@ -75,6 +76,7 @@ class Wire:
 
     submits: Callable[[], int] | None
     sent: Callable[[], Sequence[Mapping[str, Any]]] | None = _nothing_sent
+    stops: Callable[[], int] | None = None
     environ: Mapping[str, str] = attrs.field(factory=dict)
     base_url: str | None = None
     options: Mapping[str, Any] = attrs.field(factory=dict)
