@@ -332,8 +332,8 @@ MUTANTS = [
         "B10",
         "sketch",
         _P,
-        '"mask": context.read(request.mask).data',
-        '"mask": _turned(context.read(request.mask).data)',
+        "field: context.read(request.mask).data",
+        "field: _turned(context.read(request.mask).data)",
         "turns the mask round",
         "is the mask as 'alpha'",
         (
@@ -342,6 +342,16 @@ MUTANTS = [
                 f'    return Outcome(pieces=pieces, request_id=answer["id"])\n{_TURNED}',
             ),
         ),
+    ),
+    Mutant(
+        "B10",
+        "sketch",
+        _T,
+        'mask = { format = "black" }',
+        'mask = { format = "white" }',
+        "says of its service that it takes the other polarity",
+        "changed outside the mask alone: the service reads it in another form than 'white'",
+        alone=True,
     ),
     Mutant("B11", "painter", _P, '"prompt": request.prompt', '"prompt": request.prompt[:100]', "cuts the prompt", "did not arrive whole"),
     Mutant(

@@ -34,7 +34,7 @@ The rules are generated from the backend's own matrix: one set per distinct row 
 
 from .conformance import BackendConformance
 from .rules import RULES, known_gap
-from .samples import half_mask, picture, video
+from .samples import half_mask, painted, picture, sound, video
 from .wire import CANARY, RETRY_AFTER, SCENARIOS, Scenario, Wire
 
 __all__ = [
@@ -47,6 +47,8 @@ __all__ = [
     "Wire",
     "half_mask",
     "known_gap",
+    "painted",
     "picture",
+    "sound",
     "video",
 ]

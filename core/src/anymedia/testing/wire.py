@@ -33,7 +33,8 @@ Scenario = Literal[
 SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
 #: Scenario -> what the service does with a billable submit; a backend without jobs never sees `unseen` and `forgotten`.
 MEANINGS: Mapping[Scenario, str] = {
-    "success": "makes what was asked for; refuses fields, values and types that the service does not know",
+    "success": "makes what was asked for, and edits where the service reads a mask to say so (`anymedia.testing.painted` does); "
+    "refuses fields, values and types that the service does not know",
     "unauthorized": "answers that the key is not accepted",
     "rate_limited": f"answers that there are too many requests, with a hint to wait {RETRY_AFTER:g} seconds",
     "quota": "answers that the account's money or quota is used up",
