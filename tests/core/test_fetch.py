@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,37 @@ async def test_a_circle_of_redirects_ends() -> None:
         with pytest.raises(BadBackendResponse, match="more than 5"):
             await fetcher.fetch_bytes(server.url())
     assert len(server.asked) == 6
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_providers_link_that_is_refused_says_which_setting_lets_it_through(host: str) -> None:
+    async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(head(content_length=2) + b"ok")
+
+    async with serving(answer) as server:
+        url = server.url(host=host).replace("https:", "http:")
+        async with Fetcher() as fetcher:
+            with pytest.raises(BadBackendResponse, match="is not followed") as caught:
+                await fetcher.fetch_bytes(url)
+            assert server.asked == []
+            with pytest.raises(InvalidRequest) as callers:
+                await fetcher.fetch_bytes(url, for_caller=True)
+            assert "allow" not in callers.value.fix  # what a caller names is no reason to open a door
+        named = re.search(r'\[fetch\] allow = (\["[^"]+"\])', caught.value.fix)
+        assert named is not None, caught.value.fix
+        async with Fetcher(allow=json.loads(named[1])) as fetcher:
+            assert await fetcher.fetch_bytes(url) == b"ok"
+
+
+@pytest.mark.parametrize("url", ["http://169.254.169.254/latest", "https://169.254.169.254/latest", "https://metadata.example/"])
+async def test_no_setting_is_named_for_what_none_lets_through(url: str) -> None:
+    async def resolver(host: str, port: int) -> list[str]:
+        return ["169.254.169.254"]
+
+    async with Fetcher(resolver=resolver) as fetcher:
+        with pytest.raises(BadBackendResponse, match="is not followed") as caught:
+            await fetcher.fetch_bytes(url)
+    assert caught.value.fix == ""
 
 
 # Answers that go wrong

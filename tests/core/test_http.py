@@ -1,11 +1,28 @@
-"""Plain HTTP for backends without an SDK: what a status means, and what a backend's own table makes of it."""
+"""Plain HTTP for backends without an SDK: what a status means, what a form looks like, and where a key may go."""
 
+import contextlib
 import json
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from wire.forms import read_form
+from wire.http_server import HttpServer, Reply
 
-from anymedia.errors import BackendError, ContentRefused, InvalidRequest, JobNotFound, MediaError, QuotaExceeded
-from anymedia.http import raise_for_status
+from anymedia import Context, LoadedMedia
+from anymedia.errors import (
+    BackendError,
+    BackendUnavailable,
+    BadBackendResponse,
+    ContentRefused,
+    InvalidRequest,
+    JobNotFound,
+    MediaError,
+    PluginContractError,
+    QuotaExceeded,
+    RateLimited,
+)
+from anymedia.http import get_json, post_form, post_json, raise_for_status, refusal, stop
 
 NO_SUCH = json.dumps({"error": {"code": "no_such_video", "message": "who?"}}).encode()
 
@@ -28,3 +45,172 @@ def test_a_backends_own_table_is_looked_at_by_code_then_by_status_then_the_usual
     with pytest.raises(MediaError) as caught:
         raise_for_status(status, body, {}, table)
     assert type(caught.value) is expected
+
+
+def test_a_code_without_words_is_told_itself() -> None:
+    with pytest.raises(InvalidRequest, match="does not take the request: no_such_thing"):
+        raise_for_status(400, b'{"ok": false, "code": "no_such_thing"}')
+
+
+KEY = {"x-key": "CANARY-key-0123"}
+PICTURE = LoadedMedia(data=b"\x89PNG\r\n\x1a\n\0\xff--x", mime="image/png", filename="source.png")
+MASK = LoadedMedia(data=b"\x89PNG mask", mime="image/png", filename="mask.png")
+
+
+@contextlib.asynccontextmanager
+async def at(server: HttpServer, *hosts: str, base_url: str = "") -> AsyncIterator[Context]:
+    """A context of a backend whose hosts are the server's address and some more; its clients are closed at the end."""
+    made: dict[str, Any] = {}
+
+    def client(name: str, factory: Any) -> Any:
+        if name not in made:
+            made[name] = factory()
+        return made[name]
+
+    url = base_url or server.url
+    try:
+        yield Context(backend="own", settings={"base_url": url}, hosts=(url.partition("://")[2], *hosts), clients=client)
+    finally:
+        for one in made.values():
+            await one.aclose()
+
+
+@pytest.fixture
+def server() -> Any:
+    with HttpServer(lambda r: Reply.of_json({"ok": True, "path": r.path})) as running:
+        yield running
+
+
+@pytest.mark.anyio
+async def test_a_form_carries_fields_as_text_and_files_as_they_are_and_leaves_out_what_was_not_asked_for(server: HttpServer) -> None:
+    async with at(server) as context:
+        fields = {"prompt": "a \u201cred\u201d fox", "n": 2, "strength": 0.5, "draft": True, "seed": None}
+        answer = await post_form(context, f"{server.url}/edits", fields, files={"image": PICTURE, "mask": MASK, "more": None}, headers=KEY)
+    assert answer == {"ok": True, "path": "/edits"}
+    (arrived,) = server.received
+    assert arrived.headers["x-key"] == KEY["x-key"]
+    form = read_form(arrived.headers["content-type"], arrived.body)
+    assert form.texts() == {"prompt": "a \u201cred\u201d fox", "n": "2", "strength": "0.5", "draft": "true"}
+    assert {(f.name, f.filename, f.mime, f.data) for f in form.files("image", "mask", "more")} == {
+        ("image", "source.png", "image/png", PICTURE.data),
+        ("mask", "mask.png", "image/png", MASK.data),
+    }
+
+
+@pytest.mark.anyio
+async def test_several_files_may_bear_one_name(server: HttpServer) -> None:
+    async with at(server) as context:
+        await post_form(context, server.url, {}, files=[("image[]", PICTURE), ("image[]", MASK)], headers=KEY)
+    form = read_form(server.last().headers["content-type"], server.last().body)
+    assert [(f.name, f.data) for f in form.files("image[]")] == [("image[]", PICTURE.data), ("image[]", MASK.data)]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_form_follows_no_redirect_and_is_sent_once(status: int, server: HttpServer) -> None:
+    server.fail("status", times=None, status=status, headers={"location": f"{server.url}/elsewhere"})
+    async with at(server) as context:
+        with pytest.raises(BadBackendResponse, match="unexpected status"):
+            await post_form(context, f"{server.url}/edits", {"prompt": "x"}, files={"image": PICTURE}, headers=KEY)
+    assert [r.line for r in server.received] == ["POST /edits"]
+
+
+@pytest.mark.anyio
+async def test_a_refused_form_is_told_by_the_services_own_code(server: HttpServer) -> None:
+    server.fail("status", status=422, json={"code": "content_policy", "message": "no foxes"})
+    async with at(server) as context:
+        with pytest.raises(ContentRefused, match="no foxes") as caught:
+            await post_form(context, server.url, {}, files={}, headers=KEY, by_code={"content_policy": ContentRefused})
+    assert caught.value.delivery == "refused"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("method", ["DELETE", "POST"])
+@pytest.mark.parametrize("reply", [Reply(status=204), Reply(status=202, body=b"being stopped"), Reply.of_json({"state": "stopped"})])
+async def test_a_job_is_stopped_whatever_the_answer_that_is_none_of_a_failure_holds(method: Any, reply: Reply) -> None:
+    with HttpServer(lambda _: reply) as server:
+        async with at(server) as context:
+            assert await stop(context, f"{server.url}/videos/7", method=method, headers=KEY) is None
+        assert [(r.line, r.headers["x-key"]) for r in server.received] == [(f"{method} /videos/7", KEY["x-key"])]
+
+
+@pytest.mark.anyio
+async def test_a_stop_that_is_refused_or_unanswered_says_so(server: HttpServer) -> None:
+    async with at(server) as context:
+        server.fail("status", status=429, json={}, headers={"retry-after": "2"})
+        with pytest.raises(RateLimited) as caught:
+            await stop(context, f"{server.url}/videos/7", headers=KEY)
+        assert caught.value.retry_after == 2.0
+        server.fail("drop", times=None)
+        with pytest.raises(BackendUnavailable, match="gave no answer"):
+            await stop(context, f"{server.url}/videos/7", headers=KEY)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "delivery", "said"),
+    [
+        ({"ok": False, "code": "content_policy", "message": "no foxes"}, ContentRefused, "refused", "no foxes"),
+        ({"ok": False, "error": {"code": "no_credit"}}, QuotaExceeded, "refused", "no_credit"),
+        ({"ok": False, "code": "cosmic_rays", "message": "oh"}, BadBackendResponse, "unknown", "cosmic_rays: oh"),
+        ({"ok": False}, BadBackendResponse, "unknown", "without a reason"),
+        ({"error": "down"}, BadBackendResponse, "unknown", "down"),
+    ],
+)
+def test_a_no_that_came_with_200_is_told_by_its_code(answer: Any, expected: type[BackendError], delivery: str, said: str) -> None:
+    found = refusal(answer, {"content_policy": ContentRefused, "no_credit": QuotaExceeded})
+    assert (type(found), found.delivery) == (expected, delivery)
+    assert said in found.message
+
+
+async def _each_way(context: Context, url: str) -> list[MediaError]:
+    """Ask in each way, with a key; return what went wrong."""
+    found: list[MediaError] = []
+    for ask in (
+        lambda: get_json(context, url, headers=KEY),
+        lambda: post_json(context, url, {"prompt": "x"}, headers=KEY),
+        lambda: post_form(context, url, {}, files={"image": PICTURE}, headers=KEY),
+        lambda: stop(context, url, headers=KEY),
+    ):
+        try:
+            await ask()  # type: ignore[no-untyped-call]
+        except MediaError as error:
+            found.append(error)
+    return found
+
+
+@pytest.mark.anyio
+async def test_a_key_goes_to_no_address_but_the_backends_own(server: HttpServer) -> None:
+    with HttpServer(lambda _: Reply.of_json({})) as stranger:
+        async with at(server, "files.own.example") as context:
+            wrong = await _each_way(context, f"{stranger.url}/v1/jobs/7?sig=SECRET")
+            assert await get_json(context, f"{stranger.url}/v1/jobs/7") == {}  # nothing that is secret goes along
+        assert [(type(e), e.charged, getattr(e, "delivery", None)) for e in wrong] == [(PluginContractError, "no", "not_sent")] * 4
+        assert all(f"127.0.0.1:{stranger.port}" in e.message and "SECRET" not in str(e) for e in wrong)
+        assert all("`hosts`" in e.fix for e in wrong)
+        assert [r.line for r in stranger.received] == ["GET /v1/jobs/7"]
+        assert "x-key" not in stranger.last().headers
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("listed", ["127.0.0.1:{port}", "127.0.0.1"])
+async def test_a_key_goes_to_a_host_that_is_listed(listed: str, server: HttpServer) -> None:
+    with HttpServer(lambda _: Reply.of_json({})) as other:
+        async with at(server, listed.format(port=other.port)) as context:
+            assert await _each_way(context, other.url) == []
+        assert [r.headers["x-key"] for r in other.received] == [KEY["x-key"]] * 4
+
+
+@pytest.mark.anyio
+async def test_a_key_does_not_go_out_in_the_clear_where_the_backends_address_is_none_in_the_clear(server: HttpServer) -> None:
+    async with at(server, f"127.0.0.1:{server.port}", base_url="https://api.own.example") as context:
+        wrong = await _each_way(context, server.url)
+    assert [type(e) for e in wrong] == [PluginContractError] * 4
+    assert all("plain http" in e.message for e in wrong)
+    assert server.received == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("url", ["http://127.0.0.1:0x1/", "not a url", "http://[::1", "file:///etc/passwd", ""])
+async def test_an_address_that_is_none_is_given_no_key(url: str, server: HttpServer) -> None:
+    async with at(server) as context:
+        assert [type(e) for e in await _each_way(context, url)] == [PluginContractError] * 4

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import time
 import traceback
 import types
 from typing import Any
 
 import pytest
+from aiohttp import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from anymedia import Context, hookimpl
 from anymedia.capabilities import CapabilityMatrix
-from anymedia.errors import BackendUnavailable, ContentRefused, InvalidRequest, MediaError, PluginContractError, Problem
+from anymedia.errors import BackendUnavailable, ContentRefused, InvalidRequest, MediaError, PluginContractError, Problem, SubmissionUnknown
 from anymedia.hookspecs import ListedModel
 from anymedia.plugin_words import PluginRaised, clean_error, clean_returned
 from anymedia.registry import Registry
@@ -168,6 +171,32 @@ async def test_an_error_that_cannot_be_shown_is_told_by_its_class() -> None:
 
     with pytest.raises(PluginRaised, match="raised Mute"):
         await check(check_job)
+
+
+NOTHING: Any = None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "mistake", [lambda: {}["image"], lambda: NOTHING["image"], lambda: base64.b64decode("a")], ids=["key", "none", "value"]
+)
+async def test_a_mistake_in_the_submit_block_is_told_with_its_place_and_not_as_an_answer_that_did_not_come(mistake: Any) -> None:
+    context = Context(backend="careless")
+    with pytest.raises(SubmissionUnknown) as caught:
+        async with context.submission():
+            mistake()
+    assert caught.value.delivery == "unknown"
+    assert "no answer came back" not in caught.value.message
+    kind = type(caught.value.__cause__).__name__
+    assert re.search(rf"'careless' raised {kind}: .+ \((test_plugin_words|base64)\.py:\d+\)$", caught.value.message), caught.value.message
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("error", [ConnectionResetError("gone"), TimeoutError(), ClientError("gone")], ids=lambda e: type(e).__name__)
+async def test_trouble_on_the_way_in_the_submit_block_is_an_answer_that_did_not_come(error: Exception) -> None:
+    with pytest.raises(SubmissionUnknown, match=rf"^no answer came back \({type(error).__name__}\)$"):
+        async with Context(backend="careless").submission():
+            raise error
 
 
 @given(st.text(max_size=300))

@@ -2,21 +2,26 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
+from core import fake_backend
 from core.fake_service import FakeService
 from core.routing import fake_router
 from wire.http_server import closed_port
 
-from anymedia import Policy
+from anymedia import Policy, hookimpl
 from anymedia.errors import (
     AuthenticationFailed,
     BackendUnavailable,
     BadBackendResponse,
     ContentRefused,
+    PluginContractError,
     RateLimited,
     SubmissionUnknown,
 )
+from anymedia.http import get_json, post_json
+from anymedia.registry import Registry
 from anymedia.state.store import Spend
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
@@ -157,3 +162,28 @@ async def test_one_call_of_several_that_fails_does_not_lose_the_others(tmp_path:
             result = await router.generate_image(prompt="foxes", n=3)
             assert len(result.files) == 2
             assert any("1 of 3 calls brought nothing" in w and "content_refused" in w for w in result.warnings)
+
+
+async def test_a_submit_that_would_take_the_key_to_another_place_is_not_sent_and_costs_nothing() -> None:
+    module = fake_backend.as_module("fake")
+    registry = Registry()
+
+    async def generate_image(request: Any, context: Any) -> Any:
+        async with context.submission():
+            return await post_json(context, context.settings["other"], {}, headers={"x-key": context.secret("api_key").reveal()})
+
+    async def check_job(job: Any, context: Any) -> Any:
+        return await get_json(context, context.settings["other"], headers={"x-key": context.secret("api_key").reveal()})
+
+    module.generate_image, module.check_job = hookimpl(generate_image), hookimpl(check_job)  # type: ignore[attr-defined]
+    registry.register("fake", module)
+    with FakeService() as service:
+        options = {"other": service.files.url}
+        async with fake_router(service, registry=registry, options=options) as router:
+            with pytest.raises(PluginContractError, match="its key was not sent there") as caught:
+                await router.generate_image(prompt="a fox")
+            row = router.job(str(caught.value.job_id))
+            assert (row.state, caught.value.charged, row.submits) == ("failed", "no", 1)
+            with pytest.raises(PluginContractError, match="its key was not sent there") as caught:
+                await router.generate_video(prompt="a fox")  # at its first look: no other would fare better
+            assert router.store.calls()[0].state == "submitted"  # and it can be taken up once the settings name the host

@@ -94,6 +94,7 @@ def _kit(backend: str, monkeypatch: pytest.MonkeyPatch) -> type[BackendConforman
                     environ={key: CANARY},
                     submits=lambda: len(fake.received),
                     sent=lambda: fake.received,
+                    stops=lambda: getattr(fake, "stops", 0),
                     hosts=(fake.url.removeprefix("http://"),),
                     hidden=hidden,
                 )

@@ -10,7 +10,7 @@ A map of the package, from the inside out; imports run one way, downwards in thi
     planning/                       plan(): pure, before spending
     credentials.py  delivery.py     keys that never show themselves; was a request delivered?
     context.py  hookspecs.py        what a plugin is given; what it may implement
-    http.py                         plain HTTP for plugins without an SDK
+    http/                           plain HTTP for plugins without an SDK
     registry.py  settings.py        plugins, configuration,
     instances.py                    and the backend instances made of both
     state/                          what outlives a call: journal, ledger, continuations

@@ -17,12 +17,24 @@ from .credentials import Secret
 from .delivery import is_not_sent
 from .errors import BackendError, MediaError, PluginContractError, SubmissionUnknown, UnknownContinuation
 from .media import Media
-from .redaction import clean_text
+from .redaction import clean_text, words_of
 from .requests import Mask, StoredFile
 
 __all__ = ["Context", "LoadedMedia"]
 
 _C = TypeVar("_C")
+#: What code raises that did not expect what it has before it; what a connection raises is none of these.
+_MISTAKES = (
+    LookupError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    NameError,
+    AssertionError,
+    ArithmeticError,
+    ImportError,
+    NotImplementedError,
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -56,6 +68,7 @@ class Context:
         label: a unique text for this call, to send along where the provider keeps one, so that
             ``find_submission`` can find it again.
         deadline: seconds left when the call was made, or None.
+        hosts: the hosts that may be given the credentials (``host``, ``host:port``); None where nobody has said.
     """
 
     backend: str
@@ -67,6 +80,7 @@ class Context:
     label: str = ""
     idempotency_key: str = ""
     deadline: float | None = None
+    hosts: tuple[str, ...] | None = None
     _secrets: Mapping[str, Secret] = attrs.field(factory=dict, alias="secrets", repr=False)
     _loaded: Mapping[Media | Mask | StoredFile, LoadedMedia] = attrs.field(factory=dict, alias="loaded", repr=False)
     _clients: Callable[[str, Callable[[], Any]], Any] | None = attrs.field(default=None, alias="clients", repr=False)
@@ -177,6 +191,12 @@ class Context:
         except MediaError:
             raise
         except Exception as error:
-            wrapped = SubmissionUnknown(f"no answer came back ({type(error).__name__})")
+            wrapped = SubmissionUnknown(self._why(error))
             wrapped.delivery = "not_sent" if is_not_sent(error) else "unknown"
             raise wrapped from error
+
+    def _why(self, error: Exception) -> str:
+        """Return what is to be said of an error that is none of ours: trouble on the way, or a mistake of the plugin's."""
+        if isinstance(error, _MISTAKES) and not isinstance(error, OSError):
+            return f"backend {self.backend!r} raised {words_of(error)}"
+        return f"no answer came back ({type(error).__name__})"

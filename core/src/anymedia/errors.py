@@ -233,9 +233,14 @@ class SettingsError(RequestError):
 
 
 class PluginError(MediaError):
-    """The plugin's author must fix it."""
+    """The plugin's author must fix it.
+
+    Attributes:
+        delivery: ``not_sent`` where it is certain that a submit did not go out for it; else None.
+    """
 
     code = "plugin_error"
+    delivery: Delivery | None = None
 
 
 class DuplicateBackend(PluginError):

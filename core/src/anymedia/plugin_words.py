@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from pathlib import PurePath
 from typing import Any
 
 import attrs
@@ -20,7 +19,7 @@ import attrs
 from .delivery import causes
 from .errors import BackendError, ContentRefused, InvalidRequest, MediaError, PluginContractError, Problem
 from .hookspecs import ListedModel
-from .redaction import clean_text
+from .redaction import clean_text, words_of
 from .results import Failed, Outcome, Piece, Running, Succeeded
 
 __all__ = ["PluginCause", "PluginRaised", "clean_error", "clean_returned", "raised"]
@@ -41,22 +40,9 @@ class PluginRaised(PluginContractError):
     """The plugin let an exception through that is none of ours."""
 
 
-def _words(error: BaseException) -> str:
-    try:
-        text = clean_text(error, _NOTE)
-    except Exception:  # noqa: BLE001 - a message that cannot be made is no reason to lose the report
-        text = ""
-    where, here = error.__traceback__, ""
-    while where is not None:
-        here = f"{PurePath(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno}"
-        where = where.tb_next
-    place = f" ({here})" if here else ""
-    return f"{type(error).__name__}{': ' if text else ''}{text}{place}"
-
-
 def _cut(error: BaseException, under: BaseException | None) -> None:
     """Drop the frames of an error, and put words in the place of what lies under it."""
-    told = [] if under is None else [_words(found) for found in itertools.islice(causes(under), _MOST_CAUSES)]
+    told = [] if under is None else [words_of(found) for found in itertools.islice(causes(under), _MOST_CAUSES)]
     error.__traceback__ = None
     error.__context__ = None
     error.__cause__ = PluginCause("; because of ".join(told)) if told else None
@@ -86,7 +72,7 @@ def _problem(problem: Problem) -> Problem:
 
 def raised(backend: str, error: Exception) -> PluginRaised:
     """Return our error for an exception that is none of ours; its frames and causes stay behind."""
-    named = PluginRaised(f"backend {backend!r} raised {_words(error)}")
+    named = PluginRaised(f"backend {backend!r} raised {words_of(error)}")
     _cut(named, error)
     return named
 

@@ -7,6 +7,7 @@ own text that might carry a secret; `RedactingFilter` does the latter to log rec
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
 import unicodedata
@@ -15,7 +16,16 @@ import weakref
 
 from .credentials import Secret
 
-__all__ = ["RedactingFilter", "clean_text", "forget_secret", "install_log_redaction", "quiet_loggers", "redact", "register_secret"]
+__all__ = [
+    "RedactingFilter",
+    "clean_text",
+    "forget_secret",
+    "install_log_redaction",
+    "quiet_loggers",
+    "redact",
+    "register_secret",
+    "words_of",
+]
 
 HIDDEN = "[hidden]"
 #: Shorter texts are no secrets, and replacing them would garble everything.
@@ -155,6 +165,20 @@ def _visible(character: str) -> str:
     if category in {"Cc", "Zl", "Zp", "Zs"}:
         return " "
     return "" if category in {"Cf", "Cs", "Co", "Cn"} else character
+
+
+def words_of(error: BaseException, limit: int = 400) -> str:
+    """Return an exception that somebody else's code raised as it may be quoted: its class, its words, its place in the code."""
+    try:
+        text = clean_text(error, limit)
+    except Exception:  # noqa: BLE001 - a message that cannot be made is no reason to lose the report
+        text = ""
+    where, here = error.__traceback__, ""
+    while where is not None:
+        here = f"{where.tb_frame.f_code.co_filename.replace(os.sep, '/').rpartition('/')[2]}:{where.tb_lineno}"
+        where = where.tb_next
+    place = f" ({here})" if here else ""
+    return f"{type(error).__name__}{': ' if text else ''}{text}{place}"
 
 
 _PLAIN_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

@@ -27,7 +27,7 @@ UNSEEN = {"unseen": 2, "forgotten": 1_000_000}
 class ReelFake(ThreadingHTTPServer):
     def __init__(self, scenario, elsewhere=""):
         super().__init__(("127.0.0.1", 0), Reel)
-        self.scenario, self.elsewhere, self.received, self.looks = scenario, elsewhere, [], {}
+        self.scenario, self.elsewhere, self.received, self.looks, self.stops = scenario, elsewhere, [], {}, 0
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -57,9 +57,10 @@ class Reel(BaseHTTPRequestHandler):
         return self.answer(200, json.dumps(done).encode())
 
     def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if self.path.endswith("/cancel"):
-            return self.answer(200, b"{}")
+            self.server.stops += 1
+            return self.answer(204, b"")
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         wrong = [k for k, v in asked.items() if not (isinstance(v, str) if k in TEXTS else k in NUMBERS and isinstance(v, int | float))]
         asked.setdefault("seconds", 4)
         if "first_frame" in asked:

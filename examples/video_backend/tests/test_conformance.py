@@ -16,6 +16,7 @@ class TestReel(BackendConformance):
                 environ={"REEL_KEY": CANARY},
                 submits=lambda: len(fake.received),
                 sent=lambda: fake.received,
+                stops=lambda: fake.stops,
                 hosts=(fake.url.removeprefix("http://"),),
                 hidden=(SIGNATURE,),
             )

@@ -55,6 +55,7 @@ def playing(scenario: Scenario, elsewhere: str, environ: dict[str, str], options
             options=options,
             submits=fake.submits,
             sent=fake.sent,
+            stops=lambda: sum(r.line.endswith("/cancel") for r in fake.received),
         )
 
 

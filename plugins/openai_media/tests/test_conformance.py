@@ -63,7 +63,11 @@ def playing(fake: OpenAIServer, scenario: Scenario, elsewhere: str, *, key: str 
             return [flat(r) for r in fake.received if r.method == "POST"]
 
         yield Wire(
-            base_url=fake.base_url, environ={} if key is None else {"OPENAI_API_KEY": key}, submits=lambda: fake.count("POST"), sent=sent
+            base_url=fake.base_url,
+            environ={} if key is None else {"OPENAI_API_KEY": key},
+            submits=lambda: fake.count("POST"),
+            sent=sent,
+            stops=lambda: fake.count("DELETE /v1/videos/"),
         )
 
 

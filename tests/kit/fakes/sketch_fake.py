@@ -7,9 +7,9 @@ import json
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Literal
 
-from anymedia.testing import picture
+from anymedia.testing import painted, picture
 
 FAILURES = {
     "unauthorized": (401, "bad_key"),
@@ -20,7 +20,9 @@ FAILURES = {
     "redirected": (307, "elsewhere"),
     "moved": (302, "elsewhere"),
 }
-_TEXTS = {"prompt", "size", "format", "quality", "background", "paper", "after", "image", "mask"}
+#: The field that a mask comes in, and how it is read there.
+_MASKS: dict[str, Literal["alpha", "black"]] = {"mask": "alpha", "stencil": "black"}
+_TEXTS = {"prompt", "size", "format", "quality", "background", "paper", "after", "image", "mask", "stencil"}
 
 
 class SketchFake(ThreadingHTTPServer):
@@ -63,6 +65,12 @@ class Sketch(BaseHTTPRequestHandler):
     def made(self, asked: dict[str, Any]) -> dict[str, Any]:
         width, height = map(int, asked.get("size", "256x256").split("x"))
         number = len(self.server.received)
+        for name, form in _MASKS.items():
+            if name in asked:
+                return self.shown(number, [painted(*(base64.b64decode(asked[part]) for part in ("image", name)), form)])
         images = [picture(width, height, number + i, asked.get("format", "png")) for i in range(asked.get("n", 1))]
-        shown = [{"id": f"img-{number}-{i}", "image": base64.b64encode(data).decode()} for i, data in enumerate(images)]
-        return {"id": f"ask-{number}", "images": shown}
+        return self.shown(number, images)
+
+    def shown(self, number: int, images: list[bytes]) -> dict[str, Any]:
+        found = [{"id": f"img-{number}-{i}", "image": base64.b64encode(data).decode()} for i, data in enumerate(images)]
+        return {"id": f"ask-{number}", "images": found}

@@ -48,7 +48,8 @@ async def generate_image(request: GenerateImage, context: Context) -> Outcome:
 
 @hookimpl
 async def inpaint(request: Inpaint, context: Context) -> Outcome:
-    pictures = {"image": context.read(request.source).data, "mask": context.read(request.mask).data}
+    field = context.operation.wire.get("mask_field", "mask")
+    pictures = {"image": context.read(request.source).data, field: context.read(request.mask).data}
     return await _ask(context, {"prompt": request.prompt, **{k: base64.b64encode(v).decode() for k, v in pictures.items()}})
 
 

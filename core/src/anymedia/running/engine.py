@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from ..transfer.fetch import Fetcher
 
-__all__ = ["LEASE_SECONDS", "Engine", "Progress", "new_id"]
+__all__ = ["LEASE_SECONDS", "ODD_PROGRESS", "Engine", "Progress", "new_id"]
 
 _T = TypeVar("_T")
 _log = logging.getLogger("anymedia")
 #: How long to wait, in seconds, before writing down once more what is paid for.
 _WRITE_AGAIN = (0.2, 1.0, 3.0, 10.0)
+#: What the log says of a progress that is none; the conformance kit listens for it.
+ODD_PROGRESS = "tells a progress of"
 #: How long a call is held without a sign of life before another process may pick it up.
 LEASE_SECONDS = 60.0
 
@@ -65,6 +67,14 @@ class Progress:
     fraction: float | None = None
     note: str = ""
     elapsed: float = 0.0
+
+
+def _sound(record: CallRecord, fraction: object) -> float | None:
+    """Return how far a plugin says it is, or None where that is no number from 0 to 1."""
+    if fraction is None or (isinstance(fraction, int | float) and not isinstance(fraction, bool) and 0 <= fraction <= 1):
+        return fraction
+    _log.debug("%s %s %r: progress is a number from 0 to 1", record.backend, ODD_PROGRESS, fraction)
+    return None
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -147,6 +157,7 @@ class Engine:
             label=record.id,
             idempotency_key=record.idempotency_key,
             deadline=deadline,
+            hosts=instance.hosts,
             secrets=secrets,
             loaded=loaded or {},
             clients=lambda name, factory: self.clients.get(record.backend, secrets, name, factory),
@@ -165,7 +176,7 @@ class Engine:
             backend=record.backend,
             model=record.model,
             state=record.state,
-            fraction=fraction,
+            fraction=_sound(record, fraction),
             note=note,
             elapsed=max(0.0, self.clock.now() - record.created_at),
         )

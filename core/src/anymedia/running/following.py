@@ -22,12 +22,15 @@ from ..results import Failed, Job, Outcome, Running, Succeeded
 from ..state.errors import LeaseLost, StateError
 from ..state.store import CallRecord, Lease
 from .engine import LEASE_SECONDS, Engine
+from .failing import Failing
 from .missing import Missing, lost_job
 from .records import cost_of, error_json, job_from_json
 
-__all__ = ["Held", "follow", "still_running"]
+__all__ = ["LOOK_FAILED", "Held", "follow", "still_running"]
 
 _log = logging.getLogger("anymedia")
+#: How a caller is told of a look that failed.
+LOOK_FAILED = "a look failed"
 #: How long a job is followed when the caller sets no deadline, in seconds; it stays resumable after that.
 PATIENCE = 3600.0
 #: A row that was changed within this many seconds is one that this process is at.
@@ -110,7 +113,7 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
     until = engine.clock.steady() + PATIENCE if deadline is None else deadline
     hint = job.poll_after
     first = True
-    missing = Missing()
+    missing, failing = Missing(), Failing()
     # A job that was left alone for a while is looked at at once, and says nothing about how long such a job takes.
     watched = abs(engine.clock.now() - record.updated_at) < _FRESH
     # From here on its age is told by the counter: the clock on the wall may be set meanwhile.
@@ -124,7 +127,7 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
         pause = max(pause, engine.polls.reserve(engine.account(record.backend), engine.clock.steady()))
         left = until - engine.clock.steady()
         if left <= 0:
-            raise still_running(record, f"the deadline passed, and {missing}" if missing.looks else "the deadline passed")
+            raise still_running(record, "the deadline passed", failing if failing.looks else missing if missing.looks else None)
         pause = min(pause, left)
         await engine.clock.sleep(pause)
         missing.waited(pause)
@@ -134,6 +137,7 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
                 state = await engine.call(record.backend, "check_job", job=job, context=engine.context(record, row, deadline=left))
         except JobNotFound as error:
             _log.debug("a look at %s failed: %s", record.id, error.code)
+            failing.worked()
             hint = missing.not_found(error)
             if _is_over(engine, job, missing):
                 raise _failed(engine, lease, record, lost_job(record, job, missing, error, expired=not missing.for_good)) from None
@@ -142,13 +146,13 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
         except Exception as error:
             if isinstance(error, PluginError) and not isinstance(error, PluginRaised):
                 raise  # what it returned breaks the contract: it will do so again
-            why = error.code if isinstance(error, MediaError) else type(error).__name__
-            _log.debug("a look at %s failed: %s", record.id, why)
+            _log.debug("a look at %s failed: %s", record.id, error.code if isinstance(error, MediaError) else type(error).__name__)
             hint = getattr(error, "retry_after", None)
-            engine.report(record, note=f"a look failed ({why}); looking again")
+            engine.report(record, note=f"{LOOK_FAILED} ({failing.failed(error)}); looking again")
             continue
         hint = None
         missing.found()
+        failing.worked()
         if isinstance(state, Running):
             if record.state == "submitted":  # one whose file is to be fetched anew was done already, and stays so
                 record = await engine.written(functools.partial(engine.advance, lease, "running"))
@@ -168,10 +172,14 @@ def _is_over(engine: Engine, job: Job, missing: Missing) -> bool:
     return missing.for_good or (job.expires_at is not None and engine.clock.now() >= job.expires_at)
 
 
-def still_running(record: CallRecord, why: str = "the deadline passed") -> BackendTimeout:
-    """Return the error for a job that is left, by default as a deadline passed: it goes on, and how to pick it up."""
+def still_running(record: CallRecord, why: str = "the deadline passed", trouble: Missing | Failing | None = None) -> BackendTimeout:
+    """Return the error for a job that is left, by default as a deadline passed: it goes on, and how to pick it up.
+
+    ``trouble``: what came of the last looks, where none of them saw it at work.
+    """
+    seen, more = ("is still", "") if trouble is None else ("may still be", f", and {trouble}")
     error = BackendTimeout(
-        f"'{record.backend}/{record.model}' is still at work on {record.id}; {why}.",
+        f"'{record.backend}/{record.model}' {seen} at work on {record.id}; {why}{more}.",
         fix=f"The job goes on. Pick it up with: anymedia jobs resume {record.id}",
         job_id=record.id,
     )

@@ -23,6 +23,7 @@ from ..errors import (
     BadBackendResponse,
     Delivery,
     MediaError,
+    PluginError,
     RateLimited,
     RequestError,
     SubmissionUnknown,
@@ -80,7 +81,7 @@ def _classify(error: Exception, context: Context, backend: str) -> _Trouble:
         if isinstance(error, BackendError):
             error.delivery, error.charged = "not_sent", "no"
         return _Trouble(error=error, delivery="not_sent")
-    if isinstance(error, BackendError):
+    if isinstance(error, BackendError | PluginError):
         return _Trouble(error=error, delivery=error.delivery or "unknown")
     return _Trouble(error=error, delivery="refused" if isinstance(error, RequestError) else "unknown")
 

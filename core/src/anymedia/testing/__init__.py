@@ -16,6 +16,7 @@ The rules are generated from the backend's own matrix: one set per distinct row 
     samples.py       small real pictures and videos
     decoding.py      an independent decoder that judges what came back
     guarding.py      whom a backend calls, and what it says to logs and streams
+    looks.py         how long to wait for a job
     harness.py       a real Router over the wire
     conformance.py   the rules, as one class to subclass; it is made of
     making.py        what the backend makes: operations, options, inputs
@@ -33,7 +34,7 @@ The rules are generated from the backend's own matrix: one set per distinct row 
 
 from .conformance import BackendConformance
 from .rules import RULES, known_gap
-from .samples import half_mask, picture, video
+from .samples import half_mask, painted, picture, sound, video
 from .wire import CANARY, RETRY_AFTER, SCENARIOS, Scenario, Wire
 
 __all__ = [
@@ -46,6 +47,8 @@ __all__ = [
     "Wire",
     "half_mask",
     "known_gap",
+    "painted",
     "picture",
+    "sound",
     "video",
 ]

@@ -152,6 +152,9 @@ class BackendConformance(OnwardRules, WholeRules, RefusingRules, InstallingRules
                 left_out = [scenario for scenario in SCENARIOS if scenario not in self.scenarios]
                 assert not left_out, f"scenarios left out: {', '.join(left_out)}"
                 assert wire.sent is not None, "a wire that counts submits has to show them: give Wire(sent=...)"
+                assert wire.stops is not None or "cancel_job" not in loaded_registry().plugins[self.backend].hooks, (
+                    "there is a hook cancel_job, and no way to see that it asks the service: give Wire(stops=...)"
+                )
                 assert not (keys and wire.environ) or keys & wire.environ.keys(), (
                     f"Wire(environ=...) sets {', '.join(wire.environ)}; the matrix reads {', '.join(sorted(keys))}"
                 )

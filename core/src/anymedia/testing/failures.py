@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..policy import Policy
 from .cases import Case, CaseMaker
-from .harness import Bench, run
+from .harness import Bench, loaded_registry, run
 from .rules import rule
 from .wire import CANARY, RETRY_AFTER
 
@@ -73,7 +73,7 @@ class FailureRules(CaseMaker):
             charged = _CHARGED[case.what]
             early = error.charged == "no" and "no" not in charged
             hint = "; is the submit inside `async with context.submission():`?" if early else ""
-            assert isinstance(error, _EXPECTED[case.what]), f"{type(error).__name__}: {error}{hint}"
+            assert isinstance(error, _EXPECTED[case.what]), f"{type(error).__name__}: {error}{hint or _left_open(error, case.what)}"
             assert isinstance(error, BackendError)
             assert error.backend == self.backend
             assert error.job_id
@@ -182,6 +182,21 @@ class FailureRules(CaseMaker):
 
             run(go())
             assert not bench.tried, f"connections left this machine: {bench.tried}"
+
+    @rule("C07")
+    def test_c07_a_key_has_hosts_to_go_to(self) -> None:
+        """If this fails: list the service's hosts in the matrix's ``hosts``: where no base_url is set, no others are given the key."""
+        matrix = loaded_registry().capabilities(self.backend)
+        keys = [name for found in matrix.credentials for name in found.names if name not in found.public]
+        assert matrix.hosts or not keys, f"the matrix names {', '.join(keys)}, and no `hosts` that it may be sent to"
+
+
+def _left_open(error: MediaError, scenario: str) -> str:
+    """Return what to do where the hook raised the right error, and did not say that nothing was taken."""
+    raised = error.__cause__
+    if not isinstance(error, SubmissionUnknown) or not isinstance(raised, _EXPECTED[scenario]):
+        return ""
+    return f"; the hook raised {type(raised).__name__} and left open whether the service had taken the request: give it delivery='refused'"
 
 
 #: What a row may say of a call that was cancelled while the service was at work.

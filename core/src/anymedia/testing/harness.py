@@ -24,11 +24,13 @@ from ..registry import Registry, discover
 from ..requests import KINDS, Continuation, Mask, Operation, Request
 from ..results import Result
 from ..router import Router
+from ..running.engine import Progress
 from ..settings import InstanceSettings, Settings
 from ..state.memory import MemoryStore
 from ..state.store import Store
 from .elsewhere import Elsewhere
 from .guarding import listening, reachable, socket_guard
+from .looks import Looks
 from .samples import half_mask
 from .shapes import Shape, minimal_fields
 from .wire import Wire
@@ -39,7 +41,13 @@ _T = TypeVar("_T")
 
 
 class FastClock:
-    """The machine's clock, but nobody waits long: a pause takes a hundredth of a second at most."""
+    """The machine's clock, but nobody waits long: a pause takes a hundredth of a second at most.
+
+    ``patience``: called before each pause; it raises where it is no use to wait on.
+    """
+
+    def __init__(self, patience: Callable[[], None] = lambda: None) -> None:
+        self.patience = patience
 
     def now(self) -> float:
         """Return seconds since the epoch."""
@@ -51,6 +59,7 @@ class FastClock:
 
     async def sleep(self, seconds: float) -> None:
         """Let the others work."""
+        self.patience()
         await asyncio.sleep(min(seconds, 0.01))
 
 
@@ -125,6 +134,7 @@ class Bench:
     texts: list[str] = attrs.field(factory=list)
     tried: list[Any] = attrs.field(factory=list)
     elsewhere: Elsewhere | None = None
+    looks: Looks = attrs.field(factory=Looks)
 
     @classmethod
     @contextlib.contextmanager
@@ -162,12 +172,16 @@ class Bench:
         )
         return Settings(instances={self.backend: own}, fetch_allow=("127.0.0.1", "localhost", *self.wire.hosts), state_dir=self.folder)
 
+    def _hear(self, progress: Progress) -> None:
+        self.texts.append(progress.note)
+        self.looks.count(progress)
+
     @contextlib.asynccontextmanager
     async def router(self, **more: Any) -> AsyncIterator[Router]:
         """Open a router over the wire."""
-        more.setdefault("clock", FastClock())
+        more.setdefault("clock", FastClock(lambda: None if self.wire.submits is None else self.looks.check()))
         more.setdefault("policy", Policy(preview=True))
-        more.setdefault("on_progress", lambda progress: self.texts.append(progress.note))
+        more.setdefault("on_progress", self._hear)
         async with Router(
             store=more.pop("store", self.store),
             settings=self.settings(),

@@ -11,6 +11,7 @@ from ..capabilities import Choice, ContinueRule, ReferencesRule
 from ..media import format_of
 from ..results import Result
 from ..running.checking import mismatches
+from ..running.engine import ODD_PROGRESS
 from .cases import Case, CaseMaker
 from .decoding import container, decode
 from .harness import Bench, run
@@ -97,6 +98,8 @@ class MakingRules(CaseMaker):
         with self.bench(case) as bench:
             result, _ = run(self._make(bench, case))
             _judge(result, case)
+            odd = [text for text in bench.texts if ODD_PROGRESS in text]
+            assert not odd, odd[0]
             assert result.provenance.backend == self.backend
             assert result.provenance.model == case.shape.model.id
 

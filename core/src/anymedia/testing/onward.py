@@ -7,6 +7,7 @@ import binascii
 import io
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ..capabilities import MaskRule
@@ -23,6 +24,8 @@ __all__ = ["OnwardRules"]
 #: How a PNG begins in base64.
 _PNG64 = re.compile(r"iVBORw0KGgo[A-Za-z0-9+/_=-]+")
 _END = "the end, 7f3e"
+#: A pixel that differs by more (of 255) was changed, and not only compressed.
+_VISIBLE = 64
 
 
 def _pictures(sent: Mapping[str, Any]) -> Iterator[bytes]:
@@ -52,6 +55,20 @@ def _edits_left(data: bytes, form: str) -> bool:
     middle = channel.width // 2
     halves = (channel.crop((0, 0, middle, channel.height)), channel.crop((middle, 0, channel.width, channel.height)))
     return [half.getextrema() for half in halves] == [(edit, edit), (255 - edit, 255 - edit)]
+
+
+def _only_outside(source: bytes, made: Path) -> bool:
+    """Whether an edit by a mask of the left half has changed the right half, and nothing of the left."""
+    from PIL import Image, ImageChops
+
+    with Image.open(io.BytesIO(source)) as before, Image.open(made) as after:
+        if before.size != after.size:
+            return False
+        changed = ImageChops.difference(before.convert("RGB"), after.convert("RGB"))
+    middle = changed.width // 2
+    halves = (changed.crop((0, 0, middle, changed.height)), changed.crop((middle, 0, changed.width, changed.height)))
+    left, right = (max(high for _, high in half.getextrema()) > _VISIBLE for half in halves)  # type: ignore[misc]
+    return right and not left
 
 
 class OnwardRules(MakingRules):
@@ -95,6 +112,9 @@ class OnwardRules(MakingRules):
                 assert any(_edits_left(data, taken.format) for data in found), (
                     f"none of the {len(found)} pictures sent is the mask as {taken.format!r}, which edits the left half"
                 )
+            assert not (source is not None and source.data and _only_outside(source.data, made.path)), (
+                f"what came back is changed outside the mask alone: the service reads it in another form than {taken.format!r}"
+            )
 
     @rule("B11")
     def test_b11_each_limit_of_a_prompt_is_kept(self, case: Case) -> None:

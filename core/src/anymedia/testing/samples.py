@@ -1,12 +1,15 @@
-"""Small real media to send: pictures of any size and colour, masks, a short video."""
+"""Small real media to send and to answer with: pictures of any size and colour, masks, an edit, a short video, a sound."""
 
 from __future__ import annotations
 
 import functools
 import io
-from typing import Any
+import math
+import struct
+import wave
+from typing import Any, Literal
 
-__all__ = ["half_mask", "picture", "video"]
+__all__ = ["half_mask", "painted", "picture", "sound", "video"]
 
 
 @functools.lru_cache(maxsize=64)
@@ -31,6 +34,41 @@ def half_mask(width: int, height: int, *, left: bool = True) -> bytes:
     image.paste(255, (0, 0, width // 2, height) if left else (width // 2, 0, width, height))
     out = io.BytesIO()
     image.save(out, "PNG")
+    return out.getvalue()
+
+
+def painted(image: bytes, mask: bytes, form: Literal["alpha", "white", "black"]) -> bytes:
+    """Return a picture (PNG) whose masked region is painted over: what a service does that reads its masks in this form.
+
+    ``form``: transparent (``alpha``), ``white`` or ``black`` is edited, as in the matrix.
+
+    Raises:
+        ValueError: the mask is not of the picture's size, or has no transparency.
+    """
+    from PIL import Image, ImageOps
+
+    with Image.open(io.BytesIO(image)) as first, Image.open(io.BytesIO(mask)) as second:
+        if form == "alpha" and "A" not in second.getbands():
+            raise ValueError("the mask has no transparency")
+        region = second.getchannel("A") if form == "alpha" else second.convert("L")
+        if region.size != first.size:
+            raise ValueError(f"the mask is {region.size}, and the picture {first.size}")
+        before = first.convert("RGB")
+        where = region if form == "white" else ImageOps.invert(region)
+        after = Image.composite(before.point(lambda value: (value + 128) % 256), before, where)
+    out = io.BytesIO()
+    after.save(out, "PNG")
+    return out.getvalue()
+
+
+@functools.lru_cache(maxsize=16)
+def sound(seconds: float = 1.0, seed: int = 0) -> bytes:
+    """Return a short tone as WAV, 16 bits at 16 kHz, whose pitch depends on the seed."""
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        step = 2 * math.pi * (220 + 20 * (seed % 40)) / 16_000
+        file.writeframes(b"".join(struct.pack("<h", int(9_000 * math.sin(step * i))) for i in range(int(seconds * 16_000))))
     return out.getvalue()
 
 

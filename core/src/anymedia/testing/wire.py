@@ -33,7 +33,8 @@ Scenario = Literal[
 SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
 #: Scenario -> what the service does with a billable submit; a backend without jobs never sees `unseen` and `forgotten`.
 MEANINGS: Mapping[Scenario, str] = {
-    "success": "makes what was asked for; refuses fields, values and types that the service does not know",
+    "success": "makes what was asked for, and edits where the service reads a mask to say so (`anymedia.testing.painted` does); "
+    "refuses fields, values and types that the service does not know",
     "unauthorized": "answers that the key is not accepted",
     "rate_limited": f"answers that there are too many requests, with a hint to wait {RETRY_AFTER:g} seconds",
     "quota": "answers that the account's money or quota is used up",
@@ -66,6 +67,7 @@ class Wire:
         sent: the billable submits that have reached it, each as a flat mapping of field to text, number or bytes
             (what the wire format makes of it is the fake's business); None where there is no wire (a backend that
             works on this machine): then the media themselves must differ.
+        stops: how many requests to stop a job have reached it; for a backend with the hook ``cancel_job``.
         environ: the credentials, by the names of the matrix's environment variables; give `CANARY` as the key.
         base_url: where the backend's requests go instead of the service.
         options: further settings of the instance.
@@ -75,6 +77,7 @@ class Wire:
 
     submits: Callable[[], int] | None
     sent: Callable[[], Sequence[Mapping[str, Any]]] | None = _nothing_sent
+    stops: Callable[[], int] | None = None
     environ: Mapping[str, str] = attrs.field(factory=dict)
     base_url: str | None = None
     options: Mapping[str, Any] = attrs.field(factory=dict)

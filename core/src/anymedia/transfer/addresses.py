@@ -51,7 +51,14 @@ _FORBIDDEN = tuple(
 
 
 class Refused(Exception):
-    """A URL or address is not contacted; the text says why, without the URL's query."""
+    """A URL or address is not contacted; the text says why, without the URL's query.
+
+    ``allow``: the entry of ``fetch.allow`` that would let it through, where one would.
+    """
+
+    def __init__(self, why: str, allow: str = "") -> None:
+        super().__init__(why)
+        self.allow = allow
 
 
 @attrs.frozen
@@ -68,6 +75,13 @@ class CheckedUrl:
     def origin(self) -> tuple[str, str, int]:
         """Scheme, host and port."""
         return self.scheme, self.host, self.port
+
+    @property
+    def place(self) -> str:
+        """Host and port as an entry of ``fetch.allow`` names them; empty for what no entry lets through."""
+        if self.address is not None and is_forbidden(self.address):
+            return ""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def __str__(self) -> str:
         """Return it as it may be shown: scheme, host and path."""

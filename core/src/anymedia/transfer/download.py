@@ -11,6 +11,7 @@ import attrs
 
 from ..errors import BackendError, BackendUnavailable, BadBackendResponse, InvalidRequest, MediaError, Problem
 from ..redaction import clean_text
+from .addresses import Refused
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
@@ -21,7 +22,7 @@ __all__ = ["CHUNK", "Blame", "Download", "HopRefused", "Limits", "translated"]
 CHUNK = 65_536
 
 
-class HopRefused(Exception):
+class HopRefused(Refused):
     """A hop is not allowed; carried through aiohttp to the caller of the fetcher."""
 
 
@@ -32,11 +33,12 @@ class Blame:
     for_caller: bool
     field: str
 
-    def refused(self, why: str) -> MediaError:
-        """Return the error for a URL that is not asked for at all."""
+    def refused(self, why: str, allow: str = "") -> MediaError:
+        """Return the error for a URL that is not asked for at all; ``allow``: the entry of ``fetch.allow`` that would let it through."""
         if self.for_caller:
             return InvalidRequest([Problem(self.field, why, "give a public https URL, a path or bytes")])
-        return BadBackendResponse(f"The provider's link is not followed: {why}.")
+        fix = f'if that server is your own, name it in the settings: [fetch] allow = ["{allow}"]' if allow else ""
+        return BadBackendResponse(f"The provider's link is not followed: {why}.", fix=fix)
 
     def failed(self, why: str, *, status: int | None = None, passing: bool = True) -> MediaError:
         """Return the error for a URL that failed; ``passing``: the same request may succeed later."""
@@ -134,7 +136,7 @@ def translated(blame: Blame, url: str) -> Iterator[None]:
     try:
         yield
     except HopRefused as error:
-        raise blame.refused(str(error)) from None
+        raise blame.refused(str(error), error.allow) from None
     except TimeoutError as error:
         raise blame.failed(f"{url} did not answer in time") from error
     except aiohttp.ClientConnectorCertificateError as error:

@@ -16,7 +16,7 @@ import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .addresses import Address, AllowList, CheckedUrl, Refused, is_public, read_url
+from .addresses import Address, AllowList, CheckedUrl, Refused, is_forbidden, is_public, read_url
 from .download import CHUNK, Blame, Download, HopRefused, Limits, translated
 
 if TYPE_CHECKING:
@@ -90,17 +90,17 @@ class Fetcher:
             checked = read_url(url)
             self._check_hop(checked)
         except Refused as error:
-            raise Blame(for_caller, field).refused(str(error)) from None
+            raise Blame(for_caller, field).refused(str(error), error.allow) from None
         return checked
 
     def _check_hop(self, url: CheckedUrl) -> None:
         named = self._allow.names(url)
         if url.scheme == "http" and not self._allow_http and not named:
-            raise Refused(f"{url.host} is asked for over plain http, which is not allowed")
+            raise Refused(f"{url.host} is asked for over plain http, which is not allowed", url.place)
         if url.port not in {80, 443} and not named:
-            raise Refused(f"port {url.port} of {url.host} is not allowed")
+            raise Refused(f"port {url.port} of {url.host} is not allowed", url.place)
         if url.address is not None and not self._allow.permits(url, url.address):
-            raise Refused(f"{url.host} is not a public address")
+            raise Refused(f"{url.host} is not a public address", url.place)
 
     @contextlib.asynccontextmanager
     async def fetch(
@@ -251,7 +251,7 @@ class Fetcher:
             raise OSError(socket.EAI_NONAME, "no address")
         for address in found:
             if not self._allow.permits(url, address):
-                raise HopRefused(f"{host} resolves to an address that is not public")
+                raise HopRefused(f"{host} resolves to an address that is not public", "" if is_forbidden(address) else url.place)
         self._granted.update((address, port) for address in found if not is_public(address))
         return found
 

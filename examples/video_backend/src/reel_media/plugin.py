@@ -25,7 +25,7 @@ from anymedia import (
     load_matrix,
 )
 from anymedia.errors import BadBackendResponse, ContentRefused, JobNotFound
-from anymedia.http import get_json, post_json
+from anymedia.http import get_json, post_json, stop
 
 CODES = {"unsafe_prompt": ContentRefused}
 
@@ -63,7 +63,7 @@ async def check_job(job: Job, context: Context) -> JobState:
 
 @hookimpl
 async def cancel_job(job: Job, context: Context) -> None:
-    await post_json(context, f"{_base(context)}/videos/{job.id}/cancel", {}, headers=_key(context))
+    await stop(context, f"{_base(context)}/videos/{job.id}/cancel", method="POST", headers=_key(context))
 
 
 @hookimpl

@@ -1,0 +1,94 @@
+"""Looks at a job that fail, one after another: the job is not lost, and whoever waits learns what they failed of."""
+
+from typing import Any
+
+import pytest
+from core import fake_backend
+from core.fake_service import FakeService, mp4
+from core.routing import fake_router
+from core.test_missing_jobs import Ticking, Told
+
+from anymedia import Running, hookimpl
+from anymedia.errors import BackendTimeout, BackendUnavailable
+from anymedia.registry import Registry
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
+
+
+def looking_with(look: Any) -> Registry:
+    """Return the fake backend with another look at its jobs."""
+    module = fake_backend.as_module("fake")
+    module.check_job = hookimpl(look)
+    registry = Registry()
+    registry.register("fake", module)
+    return registry
+
+
+async def test_a_deadline_that_passes_over_a_mistake_in_the_plugin_names_the_mistake_and_its_place() -> None:
+    async def check_job(job: Any, context: Any) -> Any:
+        return {"state": "done"}["download"]
+
+    clock = Ticking()
+    told = Told(clock)
+    with FakeService() as service:
+        async with fake_router(service, registry=looking_with(check_job), clock=clock, on_progress=told) as router:
+            with pytest.raises(BackendTimeout) as caught:
+                await router.generate_video(prompt="waves", deadline=30)
+            failed = sum("a look failed" in note for _, note in told.notes)
+            assert failed > 2
+            assert f"the last {failed} looks at it failed" in caught.value.message
+            assert "raised KeyError: 'download' (test_failing_looks.py:" in caught.value.message
+            assert "is still at work" not in caught.value.message  # nobody has said so
+            assert "anymedia jobs resume" in caught.value.fix
+            assert caught.value.charged == "unknown"
+            assert all("KeyError: 'download'" in note for _, note in told.notes if "a look failed" in note)
+
+
+async def test_a_look_that_works_again_ends_the_trouble() -> None:
+    looks = 0
+
+    async def check_job(job: Any, context: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise BackendUnavailable("it is being restarted")
+        return Running(progress=0.5)
+
+    with FakeService() as service:
+        async with fake_router(service, registry=looking_with(check_job), clock=Ticking()) as router:
+            with pytest.raises(BackendTimeout, match="is still at work") as caught:
+                await router.generate_video(prompt="waves", deadline=30)
+            assert looks > 2
+            assert "failed" not in caught.value.message
+            assert "restarted" not in caught.value.message
+
+
+async def test_a_job_whose_looks_failed_for_a_while_is_brought_home() -> None:
+    looks = 0
+
+    async def check_job(job: Any, context: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        if looks < 4:
+            raise BackendUnavailable("it is being restarted")
+        return await fake_backend.check_job(job, context)
+
+    with FakeService() as service:
+        async with fake_router(service, registry=looking_with(check_job), clock=Ticking()) as router:
+            assert (await router.generate_video(prompt="waves", deadline=60)).path.read_bytes() == mp4()
+            assert len(service.submits) == 1
+
+
+@pytest.mark.parametrize("odd", [55, -0.1, float("nan"), "half", True], ids=str)
+async def test_a_progress_that_is_none_is_told_as_unknown(odd: Any) -> None:
+    async def check_job(job: Any, context: Any) -> Any:
+        context.progress(odd, "from within")
+        return Running(progress=odd, note="at work")
+
+    heard: list[Any] = []
+    with FakeService() as service:
+        async with fake_router(service, registry=looking_with(check_job), clock=Ticking(), on_progress=heard.append) as router:
+            with pytest.raises(BackendTimeout, match="is still at work"):
+                await router.generate_video(prompt="waves", deadline=30)
+    assert {"at work", "from within"} <= {progress.note for progress in heard}
+    assert {progress.fraction for progress in heard} == {None}
