@@ -142,6 +142,15 @@ async def test_a_deadline_says_how_to_wait_on(tool: MediaTool, service: FakeServ
     await tool.job(error["job_id"], "cancel")
 
 
+async def test_nobody_is_told_to_ask_again_for_what_somebody_has_stopped(tool: MediaTool, service: FakeService) -> None:
+    service.looks = 10**6
+    job = await tool.generate(mode="video", prompt="waves", wait=False)
+    await tool.job(job["job_id"], "cancel")
+    error = (await tool.job(job["job_id"], "wait"))["error"]
+    assert (error["code"], error["charged"]) == ("cancelled", "unknown")
+    assert error["fix"] == "somebody has stopped it; ask the user before you ask for it again"
+
+
 async def test_an_unknown_job_says_where_ids_come_from(tool: MediaTool) -> None:
     error = (await tool.job("job_nope"))["error"]
     assert error["fix"] == "take the job_id of an earlier answer, error or progress message"

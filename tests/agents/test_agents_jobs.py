@@ -221,6 +221,19 @@ async def test_who_waits_for_several_calls_gets_what_was_done_before_they_were_c
     assert any("cancelled" in warning for warning in done["warnings"])
 
 
+async def test_who_waits_while_a_job_is_being_cancelled_does_not_take_it_up(process: Process, service: FakeService) -> None:
+    service.looks = FOREVER
+    async with process() as first:
+        job = await first.generate(**WAVES, wait=False)
+    service.http.fail("delay", on="DELETE", times=1, seconds=0.5)
+    async with process() as second:
+        cancelling = asyncio.create_task(second.job(job["job_id"], "cancel"))
+        await until(lambda: any(request.method == "DELETE" for request in service.http.received))
+        waited = await asyncio.gather(*(second.job(job["job_id"], "wait", 10) for _ in range(3)))
+        assert [one["error"]["code"] for one in waited] == ["cancelled"] * 3
+        assert (await cancelling)["state"] == "cancelled"
+
+
 # At once
 
 

@@ -21,25 +21,38 @@ _kept: dict[asyncio.AbstractEventLoop, tuple[Router, AsyncGenerator[Router, None
 
 async def _lifetime() -> AsyncGenerator[Router, None]:
     """Hold a router open. An event loop closes its async generators when it ends, and so this one."""
-    try:
-        async with Router(on_progress=tell) as router:
+    async with Router(on_progress=tell) as router:
+        try:
             yield router
-    finally:
-        _kept.pop(asyncio.get_running_loop(), None)
+        finally:
+            loop = asyncio.get_running_loop()
+            if loop in _kept and _kept[loop][0] is router:  # whoever calls from now on makes one anew
+                del _kept[loop]
 
 
 async def _router() -> Router:
     """Return the router of the running event loop, made when it is first needed."""
     loop = asyncio.get_running_loop()
     if loop not in _kept:
+        _drop_closed()
         held = _lifetime()
         _kept[loop] = (await anext(held), held)
     return _kept[loop][0]
 
 
+def _drop_closed() -> None:
+    """Let go of what was kept for loops that were closed without ending it: of their routers only the store can still be closed."""
+    for loop in [loop for loop in list(_kept) if loop.is_closed()]:
+        router, _ = _kept.pop(loop)
+        router.store.close()
+
+
 async def close_media() -> None:
-    """Close the running event loop's router now rather than with the loop; the next call makes a new one."""
-    if (kept := _kept.get(asyncio.get_running_loop())) is not None:
+    """Close the running event loop's router now rather than with the loop; the next call makes a new one.
+
+    Submits that are on their way arrive, which ``asyncio.run`` cancels at its end otherwise; running jobs are left to be resumed.
+    """
+    if (kept := _kept.pop(asyncio.get_running_loop(), None)) is not None:
         await kept[1].aclose()
 
 

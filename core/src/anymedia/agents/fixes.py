@@ -16,6 +16,7 @@ from ..errors import (
     BudgetExceeded,
     ContentRefused,
     InvalidRequest,
+    JobCancelled,
     MediaError,
     Problem,
     QuotaExceeded,
@@ -53,6 +54,8 @@ def fix_of(error: MediaError, able: tuple[str, ...] = ()) -> str:
     wait = take_up(error.job_id)
     if isinstance(error, UnknownJob):
         return "take the job_id of an earlier answer, error or progress message"
+    if isinstance(error, JobCancelled):
+        return "somebody has stopped it; ask the user before you ask for it again"
     if isinstance(error, SubmissionUnknown):
         look = f"look with {wait}, or " if error.job_id else ""
         return f"do not repeat it: it may be under way and paid for; {look}ask whoever has access to the provider's list of requests"

@@ -266,6 +266,7 @@ class Conductor:
             "prefix": prefix,
             "earlier_files": [attrs.asdict(f) for f in continuation.files] if continuation is not None else [],
             "protect": getattr(plan.request, "protect", None) == "exact",
+            "protection": None if self.protection is None else self.protection.to_json(),
             "input_roots": None if roots is None else [str(root.absolute()) for root in roots],
         }
 

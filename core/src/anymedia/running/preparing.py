@@ -205,4 +205,4 @@ async def read_protection(engine: Engine, request: Request, policy: Policy) -> P
     size = (picture.width, picture.height) if picture.width and picture.height else None
     region = await load(mask, InputForm(mask_format="white"), read=read, source_size=size)
     exact = getattr(request, "protect", None) == "exact"
-    return Protection(source=picture.data, mask=region.data, exact=exact)
+    return Protection(source=picture.data, mask=region.data, exact=exact, places=(source.path, mask.image.path))

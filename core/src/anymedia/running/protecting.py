@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+from typing import Any
+
 import attrs
 
 from ..errors import MediaError
@@ -11,11 +15,20 @@ __all__ = ["Pasted", "Protection", "paste_back"]
 
 @attrs.frozen(kw_only=True)
 class Protection:
-    """A masked edit's source, its mask (white = edit) as PNG, and whether the protected pixels are copied back."""
+    """A masked edit's source, its mask (white = edit) as PNG, and whether the protected pixels are copied back.
+
+    ``places``: the files that source and mask were read from; None for what was none.
+    """
 
     source: bytes = attrs.field(repr=False)
     mask: bytes = attrs.field(repr=False)
     exact: bool
+    places: tuple[Path | None, Path | None] = (None, None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as the journal keeps it: where it can be read again, and a checksum to know it by."""
+        source, mask = (None if place is None else str(place.absolute()) for place in self.places)
+        return {"source": source, "mask": mask, "sha256": hashlib.sha256(self.source + self.mask).hexdigest()}
 
 
 @attrs.frozen(kw_only=True)

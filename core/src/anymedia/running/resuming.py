@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+import attrs
 
 from ..capabilities import ModelRow
 from ..errors import (
@@ -40,6 +40,8 @@ __all__ = ["resume_call", "resume_run", "was_cancelled"]
 
 _log = logging.getLogger("anymedia")
 
+#: What is said of an edit that was to be protected exactly, where that is not possible any more.
+_UNPROTECTED = "the protected pixels could not be copied back: the source or the mask is gone, has changed, or was never a file"
 #: How often to see whether another process has finished a call, in seconds.
 _LOOK_SECONDS = 0.5
 
@@ -142,7 +144,10 @@ async def _take_up(engine: Engine, lease: Lease, record: CallRecord, deadline: f
         outcome = await follow(engine, lease, record, row, deadline) if isinstance(made, Job) else made
     else:
         outcome = await _outcome_of(engine, lease, record, row, deadline)
-    return await bring_home(engine, lease, record, outcome, await _protection(engine, record), deadline)
+    protection = await _protection(engine, record)
+    if protection is None and record.target["protect"]:
+        outcome = attrs.evolve(outcome, warnings=(*outcome.warnings, _UNPROTECTED))
+    return await bring_home(engine, lease, record, outcome, protection, deadline)
 
 
 def _never_sent(engine: Engine, lease: Lease, record: CallRecord) -> BackendError:
@@ -186,27 +191,21 @@ async def _fresh(engine: Engine, record: CallRecord, row: ModelRow | None) -> Ou
 
 
 async def _protection(engine: Engine, record: CallRecord) -> Protection | None:
-    """Read the source and the mask of a masked edit again, where they are files; what is gone is not measured."""
-    source, mask = _path(record.request.get("source")), _path((record.request.get("mask") or {}).get("image"))
-    if source is None or mask is None:
+    """Read the source and the mask of a masked edit again, where they are still the files they were; None where they are not."""
+    kept = record.target.get("protection")
+    if kept is None or None in {kept["source"], kept["mask"]}:
         return None
     exact = "exact" if record.target["protect"] else None
-    request = Inpaint(prompt="-", source=Image(path=source), mask=Image(path=mask), protect=exact)  # type: ignore[arg-type]
+    source, mask = Image(path=kept["source"]), Image(path=kept["mask"])
+    request = Inpaint(prompt="-", source=source, mask=mask, protect=exact)  # type: ignore[arg-type]
     try:
-        return await read_protection(engine, request, _roots(engine, record))
+        found = await read_protection(engine, request, _roots(engine, record))
     except MediaError:
         return None
+    return found if found is not None and found.to_json() == kept else None
 
 
 def _roots(engine: Engine, record: CallRecord) -> Policy:
     """Return a policy with the roots the call was made under: since then a link may have been put in a file's place."""
     kept = record.target.get("input_roots")
     return engine.policy if kept is None else engine.policy.but(input_roots=tuple(Path(root) for root in kept))
-
-
-def _path(text: Any) -> Path | None:
-    raw: Mapping[str, Any] | str | None = text
-    if not isinstance(raw, str) or raw.startswith(("sha256:", "http")):
-        return None
-    path = Path(raw)
-    return path if path.is_file() else None

@@ -108,6 +108,9 @@ class Underway:
         steady = self.engine.clock.steady
         until = None if deadline is None else steady() + deadline
         while True:
+            if task is None and (stopping := self._stopping.get(run)) is not None:
+                await asyncio.wait([stopping])  # its rows are being closed
+                task = self._tasks.get(run)
             left = None if until is None else max(0.0, until - steady())
             ours = task is None
             if task is None:
