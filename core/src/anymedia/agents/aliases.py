@@ -14,6 +14,7 @@ import attrs
 from ..errors import InvalidRequest, Problem, did_you_mean
 from ..generation_config import GenerationConfig
 from ..strict_json import check_plain, parse_json, wrong_type
+from ..wording import in_digits
 
 __all__ = ["HOW", "MAX_CALLS", "RENAMED", "Call", "Order", "flat", "read_order"]
 
@@ -284,7 +285,7 @@ def _number(how: Mapping[str, Any], name: str, low: float, high: float, *, whole
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         raise _wrong(name, value, int if whole else float)
     if not low <= value <= high:
-        raise InvalidRequest([Problem(f"$.{name}", f"must be between {low:g} and {high:g}")])
+        raise InvalidRequest([Problem(f"$.{name}", f"must be between {in_digits(low)} and {in_digits(high)}")])
     return float(value)
 
 
