@@ -13,7 +13,7 @@ PLUGINS = sorted(p for p in (ROOT / "plugins").glob("*/src/*") if p.is_dir() and
 #: From the inside out; a module may import from its own layer and from those before it.
 LAYERS = [
     {"errors"},
-    {"media", "clock", "redaction", "lifetimes", "credentials", "strict_json"},
+    {"media", "clock", "redaction", "lifetimes", "credentials", "strict_json", "wording"},
     {"fields"},
     {"requests"},
     {"results", "masks"},

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from anymedia.agents.words import option_words
 from anymedia.capabilities import Anything, Choice, Option, Pixels, Range, Text
 from anymedia.errors import InvalidRequest
 from anymedia.requests import GenerateImage
@@ -239,3 +240,22 @@ def test_a_request_made_in_python_refuses_hostile_values(given: dict[str, Any]) 
     with pytest.raises(InvalidRequest) as caught:
         GenerateImage(prompt="x", **given)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (Range(min=0, max=2**32 - 1, step=1), "0 to 4294967295 in steps of 1"),
+        (Range(min=0.5, max=2), "0.5 to 2"),
+        (Range(min=-1, max=1, step=0.1), "-1 to 1 in steps of 0.1"),
+        (Range(min=0, max=float(2**31 - 1), step=1), "0 to 2147483647 in steps of 1"),
+    ],
+)
+def test_the_bounds_that_are_told_are_the_bounds(rule: Range, said: str) -> None:
+    assert rule.problem(rule.max + 1) == f"takes {said}, not {rule.max + 1!r}"
+    assert option_words(rule) == said.partition(" in steps")[0]
+
+
+def test_a_seed_beyond_all_bounds_is_told_the_very_bound() -> None:
+    with pytest.raises(InvalidRequest, match=f"between 0 and {2**63 - 1}, got {2**63}"):
+        GenerateImage(prompt="x", seed=2**63)

@@ -289,7 +289,11 @@ ROW = 'schema = 1\n[[models]]\nid = "m"\n'
         (ROW + "generate_image = { sead = {} }", "x.toml: m.generate_image: ", "has no field 'sead'; did you mean 'seed'?"),
         (ROW + "generate_image = { duration = {} }", "x.toml: m.generate_image: ", "has no field 'duration'"),
         (ROW + "generate_image = { mask = {} }", "x.toml: m.generate_image: ", "has no field 'mask'"),
-        (ROW + "generate_image = { like = 'inpaint' }", "x.toml: m.generate_image: ", "like: no operation 'inpaint'"),
+        (
+            ROW + "generate_image = { like = 'inpaint' }",
+            "x.toml: m.generate_image: ",
+            "like: no operation 'inpaint' to be like (there are: none); an operation is like another of the same model",
+        ),
         (ROW + "generate_image = { like = 'generate_image' }", "x.toml: m.generate_image: ", "like: no operation"),
         (ROW + "generate_image = { like = 'inpaint' }\ninpaint = { like = 'generate_image' }", "x.toml: m.generate_image: ", "like:"),
         (ROW + "generate_image = { seed = 3 }", "x.toml: m.generate_image: ", "seed: expected table, got int"),

@@ -9,8 +9,11 @@ from core.fake_service import FakeService
 from core.routing import KEY, fake_router
 
 from anymedia import Budget, Failed, GenerateVideo, Job, MemoryStore, Policy, hookimpl
+from anymedia.cli.showing import cost_words
 from anymedia.errors import BackendError, ContentRefused, MediaError, RateLimited, SubmissionUnknown
+from anymedia.planning.types import Quote
 from anymedia.registry import Registry
+from anymedia.results import Cost
 from anymedia.settings import InstanceSettings, Settings
 
 pytestmark = pytest.mark.anyio
@@ -287,3 +290,20 @@ async def test_a_day_of_a_cap_is_the_utc_day_in_which_the_call_was_made(monkeypa
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("amount", "said"),
+    [
+        (0.0, "0"),
+        (0.04, "0.04"),
+        (0.123456, "0.1235"),
+        (7.5e-05, "0.000075"),
+        (1.5e-07, "0.00000015"),
+        (12345.5, "12345.5"),
+        (100.0, "100"),
+    ],
+)
+def test_an_amount_is_told_without_an_exponent(amount: float, said: str) -> None:
+    assert str(Quote(usd=(amount, amount))) == f"{said} USD"
+    assert cost_words(Cost(actual_usd=amount)) == f"{said} USD"

@@ -3,6 +3,7 @@
 A map of the package, from the inside out; imports run one way, downwards in this list.
 
     errors.py                       what can go wrong, split by who must act
+    wording.py                      numbers in messages
     media.py  masks.py              where bytes come from; the one canonical mask
     fields.py  requests.py          the six requests; each field's role
     results.py                      what a hook returns, what a caller gets

@@ -16,6 +16,7 @@ import attrs
 
 from .errors import InvalidRequest, Problem, did_you_mean, shown
 from .media import FORMATS
+from .wording import in_digits
 
 __all__ = [
     "Role",
@@ -172,7 +173,7 @@ def in_range(low: float, high: float, *, integer: bool = False) -> Check:
         if isinstance(value, bool) or not isinstance(value, int | float) or (integer and not isinstance(value, int)):
             return f"expected {'an integer' if integer else 'a number'}, got {type(value).__name__}"
         if not low <= value <= high:  # which NaN is not, and no number is too large to be compared
-            return f"must be between {low:g} and {high:g}, got {shown(value)}"
+            return f"must be between {in_digits(low)} and {in_digits(high)}, got {shown(value)}"
         return None
 
     return check

@@ -64,9 +64,8 @@ class Piece:
 
     Attributes:
         data: the provider's bytes, verbatim.
-        url: where the core fetches it; with ``credentials=True`` the instance's headers go along, but only to
-            the hosts the instance declares.
-        headers: those headers (secret; never shown).
+        url: where the core fetches it.
+        headers: what goes along with the url (the key, say; never shown), to the hosts the instance declares alone.
         stream: a function that opens the byte stream, called anew for each try; it is given the offset to
             start at (0, or more when a broken download is taken up again) and yields byte chunks, or raises
             ValueError for an offset it cannot start at.

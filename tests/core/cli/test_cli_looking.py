@@ -17,6 +17,7 @@ def test_models_say_what_they_do_and_whether_they_are_usable(call):
     assert painter["operations"] == ["generate_image"]
     assert painter["prices"][0]["usd"] == [0.02, 0.04]
     assert (old["lifecycle"]["stage"], old["lifecycle"]["replacement"]) == ("retired", "film")
+    assert (found["demo/etching"]["lifecycle"]["deprecated"], found["demo/painter"]["lifecycle"]["deprecated"]) == ("2026-02-01", None)
     assert (voice["usable"], voice["missing"]) == (False, ["LOCKED_API_KEY"])
 
 
@@ -32,6 +33,7 @@ def test_models_as_a_table(call):
     assert lines[0].split()[:2] == ["MODEL", "DOES"]
     assert any(line.startswith("demo/painter") and "0.02-0.04/image" in line and line.endswith("yes") for line in lines)
     assert any(line.startswith("demo/old-film") and "retired 2026-01-15" in line and "unknown" in line for line in lines)
+    assert any(line.startswith("demo/etching") and "active until 2999-12-31" in line for line in lines)
 
 
 @pytest.mark.parametrize("command", ["models", "capabilities"])

@@ -17,6 +17,7 @@ from ..errors import InvalidRequest, Problem, did_you_mean
 from ..generation_config import GenerationConfig
 from ..strict_json import check_plain, parse_json, wrong_type
 from ..translation import medium_of
+from ..wording import in_digits
 
 __all__ = ["HOW", "MAX_CALLS", "RENAMED", "Call", "Order", "flat", "listed", "read_order", "whole_number"]
 
@@ -304,7 +305,7 @@ def _number(how: Mapping[str, Any], name: str, low: float, high: float, *, whole
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         raise _wrong(name, value, int if whole else float)
     if not low <= value <= high:
-        raise InvalidRequest([Problem(f"$.{name}", f"must be between {low:g} and {high:g}")])
+        raise InvalidRequest([Problem(f"$.{name}", f"must be between {in_digits(low)} and {in_digits(high)}")])
     return float(value)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ..errors import BudgetExceeded, InvalidRequest, MediaError, Problem
+from ..wording import in_dollars
 from .answers import several_answer
 
 if TYPE_CHECKING:
@@ -95,14 +96,15 @@ class Purse:
         if self._cap is None:
             return 0.0
         if plan.quote.usd is None:
-            raise BudgetExceeded(f"the price of '{plan.chosen}' is unknown, and the calls together may cost {self._cap:.4g} USD")
+            raise BudgetExceeded(f"the price of '{plan.chosen}' is unknown, and the calls together may cost {in_dollars(self._cap)} USD")
         wanted = plan.quote.usd[1]
         async with self._changed:
             while self._spent + self._held + wanted > self._cap + _ROUNDING and self._held > _ROUNDING:
                 await self._changed.wait()
             left = self._cap - self._spent
             if wanted > left + _ROUNDING:
-                text = f"'{plan.chosen}' may cost {wanted:.4g} USD; of the {self._cap:.4g} USD for all calls {max(left, 0):.4g} are left"
+                asked, cap, rest = (in_dollars(amount) for amount in (wanted, self._cap, max(left, 0)))
+                text = f"'{plan.chosen}' may cost {asked} USD; of the {cap} USD for all calls {rest} are left"
                 raise BudgetExceeded(text, fix="ask for fewer, or for leave to spend more")
             self._held += wanted
             return wanted

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..capabilities import Choice, Option, Pixels, Range, Text
+from ..wording import in_digits
 
 __all__ = ["joined", "option_words", "word"]
 
@@ -28,7 +29,7 @@ def option_words(option: Option) -> str:
     if isinstance(option, Choice):
         return ("always " if option.fixed else "") + joined(option.one_of)
     if isinstance(option, Range):
-        return f"{option.min:g} to {option.max:g}"
+        return f"{in_digits(option.min)} to {in_digits(option.max)}"
     if isinstance(option, Pixels):
         return option.text() + (", or auto" if option.auto else "")
     if isinstance(option, Text):

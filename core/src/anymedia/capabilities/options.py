@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from ..errors import shown
+from ..wording import in_digits
 
 __all__ = ["Anything", "Choice", "Option", "Pixels", "Range", "Text"]
 
@@ -87,14 +88,18 @@ class Range:
             return False
         return not self.step or abs(self._on_grid(value) - value) <= 1e-9
 
+    def words(self) -> str:
+        """Say which numbers are taken."""
+        steps = f" in steps of {in_digits(self.step)}" if self.step else ""
+        return f"{in_digits(self.min)} to {in_digits(self.max)}{steps}"
+
     def problem(self, value: Any) -> str | None:
         """Say what is wrong with a value, or None."""
         if self.takes(value):
             return None
         if not _is_number(value):
             return f"takes a number, not {shown(value)}"
-        steps = f" in steps of {self.step:g}" if self.step else ""
-        return f"takes {self.min:g} to {self.max:g}{steps}, not {shown(value)}"
+        return f"takes {self.words()}, not {shown(value)}"
 
     def nearest(self, value: Any) -> Any:
         """Return the nearest allowed number."""

@@ -119,7 +119,9 @@ def _inherit_operations(model: dict[str, Any], where: str) -> dict[str, Any]:
         while isinstance(row, dict) and "like" in row:
             other = row["like"]
             if not isinstance(other, str) or other in seen or not isinstance(out.get(other), dict):
-                raise PluginContractError(f"{where}.{operation}: like: no operation {other!r} to be like")
+                theirs = ", ".join(name for name in _OPERATIONS if name in out and name != operation) or "none"
+                hint = "an operation is like another of the same model, and a model like another model"
+                raise PluginContractError(f"{where}.{operation}: like: no operation {other!r} to be like (there are: {theirs}); {hint}")
             seen.add(other)
             own = {k: v for k, v in row.items() if k not in {"like", "without"}}
             row = _merge(out[other], own, f"{where}.{operation}", row)

@@ -60,7 +60,7 @@ def _option_words(option: Option) -> str:
     if isinstance(option, Choice):
         return ("always " if option.fixed else "") + ", ".join(str(v) for v in option.one_of)
     if isinstance(option, Range):
-        return f"{option.min:g} to {option.max:g}" + (f" in steps of {option.step:g}" if option.step else "")
+        return option.words()
     if isinstance(option, Pixels):
         return option.text() + (", or auto" if option.auto else "")
     if isinstance(option, Text):

@@ -11,6 +11,7 @@ import attrs
 import click
 
 from ..state.store import ACTIVE_STATES, CallRecord
+from ..wording import in_dollars
 from .carrying_out import resumable
 from .console import Console
 from .live import columns
@@ -141,11 +142,11 @@ def record_json(record: CallRecord) -> dict[str, Any]:
 def money(record: CallRecord) -> str:
     """Say what a call cost, or what was quoted."""
     if record.cost_usd is not None:
-        return f"{record.cost_usd:.4g}"
+        return in_dollars(record.cost_usd)
     if record.quote_usd is None:
         return "unknown"
     low, high = record.quote_usd
-    return f"({low:.4g})" if low == high else f"({low:.4g}-{high:.4g})"
+    return f"({in_dollars(low)})" if low == high else f"({in_dollars(low)}-{in_dollars(high)})"
 
 
 def _row(record: CallRecord) -> list[str]:

@@ -64,6 +64,7 @@ def _as_json(instance: BackendInstance, row: ModelRow, today: datetime.date) -> 
         "lifecycle": {
             "stage": life.stage_on(today),
             "released": _date(life.released),
+            "deprecated": _date(life.deprecated),
             "retires": _date(life.retires),
             "certainty": life.certainty,
             "replacement": life.replacement,

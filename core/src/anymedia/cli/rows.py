@@ -40,6 +40,8 @@ def life(instance: BackendInstance, row: ModelRow, today: datetime.date) -> str:
     words: str = "preview" if row.preview and stage == "active" else stage
     if row.lifecycle.retires and stage != "active":
         words += f" {row.lifecycle.retires}"
+    elif row.lifecycle.retires and row.lifecycle.certainty == "firm":
+        words += f" until {row.lifecycle.retires}"
     return words if instance.enforce_lifecycle else f"({words})"
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from ..wording import in_dollars
 from .console import Console
 
 if TYPE_CHECKING:
@@ -76,8 +77,8 @@ def adjusted(adjustment: Adjustment) -> str:
 def cost_words(cost: Cost) -> str:
     """Return the cost in words: what it was, else what was quoted, else that nobody knows."""
     if cost.actual_usd is not None:
-        return f"{cost.actual_usd:.4g} USD"
+        return f"{in_dollars(cost.actual_usd)} USD"
     if cost.quoted_usd is None:
         return "cost unknown"
     low, high = cost.quoted_usd
-    return f"quoted {low:.4g} USD" if low == high else f"quoted {low:.4g} to {high:.4g} USD"
+    return f"quoted {in_dollars(low)} USD" if low == high else f"quoted {in_dollars(low)} to {in_dollars(high)} USD"

@@ -13,6 +13,7 @@ from ..capabilities import CapabilityMatrix, ModelRow, OperationRow
 from ..media import Media
 from ..requests import Continuation, Mask, Operation, Request
 from ..results import Adjustment
+from ..wording import in_dollars
 
 __all__ = ["BackendView", "Candidate", "Check", "InputForm", "Plan", "PlannedCall", "Quote", "Reason", "Rejection"]
 
@@ -109,7 +110,7 @@ class Quote:
         if self.usd is None:
             return "price unknown"
         low, high = self.usd
-        return f"{low:.4g} USD" if low == high else f"{low:.4g} to {high:.4g} USD"
+        return f"{in_dollars(low)} USD" if low == high else f"{in_dollars(low)} to {in_dollars(high)} USD"
 
 
 @attrs.frozen(kw_only=True)

@@ -18,6 +18,7 @@ from ..state.errors import LeaseLost, StateError
 from ..state.rules import opened as opened_record
 from ..state.store import CallRecord, Lease, NewCall
 from ..transfer.paths import OutputTarget, plan_output
+from ..wording import in_dollars
 from .engine import LEASE_SECONDS, Engine, new_id
 from .finishing import bring_home, suffix_of
 from .following import Held, follow
@@ -278,7 +279,8 @@ def check_cap(plan: Plan, policy: Policy, beside: float = 0.0) -> None:
         BudgetExceeded: it may cost more, or its price is unknown.
     """
     if is_over_cap(plan.quote, policy, beside):
-        text = f"{plan.operation} by '{plan.chosen}' may cost {plan.quote}; the cap for a request is {policy.budget.per_request:.4g} USD"
+        cap = in_dollars(policy.budget.per_request or 0.0)
+        text = f"{plan.operation} by '{plan.chosen}' may cost {plan.quote}; the cap for a request is {cap} USD"
         raise BudgetExceeded(text, fix="ask for something smaller, shorter or fewer, or for leave to spend more")
 
 

@@ -37,6 +37,7 @@ from ..requests import Mask, Request, StoredFile
 from ..results import Job, Outcome
 from ..state.errors import LeaseLost, StateError
 from ..state.store import CallRecord, Lease
+from ..wording import in_dollars
 from .engine import LEASE_SECONDS, Engine
 from .records import cost_of, error_json, job_json
 
@@ -241,7 +242,7 @@ def unknown_outcome(error: MediaError, record: CallRecord) -> MediaError:
     if isinstance(error, BadBackendResponse):
         error.charged, error.retry = "unknown", False
         return error
-    risk = "an unknown amount" if record.quote_usd is None else f"up to {record.quote_usd[1]:.4g} USD"
+    risk = "an unknown amount" if record.quote_usd is None else f"up to {in_dollars(record.quote_usd[1])} USD"
     who = f"'{record.backend}/{record.model}'"
     text = f"{who} may have received the request, but no usable answer came back ({error.message}); {risk} may be charged."
     fix = f"It was not sent again. Look for it in the provider's own list of requests, or with: anymedia jobs resume {record.id}"

@@ -41,6 +41,7 @@ from ..capabilities import (
 )
 from ..capabilities.reading import SCHEMA
 from ..hookspecs import HOOKS
+from ..wording import in_digits
 from .conformance import BackendConformance
 from .harness import loaded_registry
 from .rules import RULES, rule_of
@@ -87,7 +88,11 @@ def capabilities() -> str:
         _NOTE,
         "What does not stand in the file is not supported. An unknown key is refused, with file, row and field.",
     ]
-    out.append('`like = "other"` takes another row (of a model, or of an operation) over; `without = [...]` leaves keys of it out.')
+    out.append(
+        '`like = "other"` takes another row over: of a model an earlier model, of an operation another operation of the same model. '
+        "What stands beside it is put over what is taken: an operation of a model key by key, any other value whole; "
+        "`without = [...]` leaves keys of it out. A model's `aliases` and `lifecycle` are not taken over."
+    )
     out.append(
         "An option is a `Choice`, `Range`, `Text`, `Pixels` or (as an extra parameter) `Anything`: which of them follows from its keys."
     )
@@ -193,7 +198,7 @@ def _option(option: Option) -> str:
     if isinstance(option, Choice):
         return ", ".join(str(v) for v in option.one_of)
     if isinstance(option, Range):
-        return f"{option.min:g} to {option.max:g}"
+        return f"{in_digits(option.min)} to {in_digits(option.max)}"
     return option.text() if isinstance(option, Pixels) else type(option).__name__.lower()
 
 

@@ -1,0 +1,17 @@
+"""Numbers as they may stand in a message."""
+
+from __future__ import annotations
+
+__all__ = ["in_digits", "in_dollars"]
+
+
+def in_digits(value: float) -> str:
+    """Return a number as it may stand in a message: a whole one in full, so that it can be used, another in six digits."""
+    whole = isinstance(value, int) or (value.is_integer() and abs(value) < 1e15)
+    return str(int(value)) if whole else f"{value:g}"
+
+
+def in_dollars(amount: float) -> str:
+    """Return US dollars as they may stand in a message: four digits that count, however small or large, and no exponent."""
+    short = f"{amount:.4g}"
+    return f"{amount:.9f}".rstrip("0").rstrip(".") if "e" in short else short
