@@ -9,15 +9,21 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
+from anymedia import Context, http, results, testing
 from anymedia.cli.new_backend import write_backend
 from anymedia.errors import InvalidRequest
 from anymedia.hookspecs import HOOKS
+from anymedia.requests import KINDS
+from anymedia.settings import load_settings
 from anymedia.testing.docs import PAGES, with_table
+from anymedia.testing.docs_settings import VARIABLES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -54,6 +60,34 @@ def test_each_key_that_a_capability_file_may_have_is_in_the_reference() -> None:
     taken |= {key for text in sources for key in re.findall(r"_(?:date|above_zero)\(\w+, \"(\w+)\"", text)}
     assert {"schema", "prices", "retires", "multiple_of", "roles"} <= taken
     assert sorted(key for key in taken if f"`{key}`" not in page and f"`{key} =" not in page) == []
+
+
+def test_whatever_a_plugin_works_with_is_in_the_toolbox() -> None:
+    page = (DOCS / "toolbox.md").read_text("utf-8")
+    for name in http.__all__:
+        assert re.search(rf"### `(await )?{name}\(", page), name
+    for name in testing.samples.__all__:
+        assert f"### `{name}(" in page, name
+    own = {n for n in vars(Context) if not n.startswith("_")} - {"idempotency_key", "submissions"}
+    assert sorted(n for n in own if not re.search(rf"`(await |async with )?context\.{n}\b", page)) == []
+    for cls in KINDS.values():
+        assert sorted(f.name for f in attrs.fields(cls) if f"| `{f.name}` |" not in page) == []
+    for name in ("Outcome", "Piece", "Job", "Running", "Succeeded", "Failed", "ContinuationData"):
+        assert f"### `{name}`" in page
+        assert sorted(f.name for f in attrs.fields(getattr(results, name)) if f"| `{f.name}` |" not in page) == []
+
+
+def test_the_settings_that_the_page_shows_are_read(tmp_path: Path) -> None:
+    page = (DOCS / "settings.md").read_text("utf-8")
+    (shown,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "config.toml").write_text(shown, "utf-8")
+    read = load_settings(environ={}, files=[tmp_path / "config.toml"])
+    assert read.fetch_allow == ("127.0.0.1", "media.lan:8080")
+    assert read.instances["mygpu"].hosts == ("files.mygpu.lan",)
+    known = re.findall(r"_top\.(?:take|table)\(\"(\w+)\"", (ROOT / "core/src/anymedia/settings.py").read_text("utf-8"))
+    assert sorted(tomllib.loads(shown)) == sorted(known)
+    sources = [p.read_text("utf-8") for p in (ROOT / "core/src/anymedia").rglob("*.py")]
+    assert {name for text in sources for name in re.findall(r"\bANYMEDIA_[A-Z]+\b", text)} == set(VARIABLES)
 
 
 def test_links_in_the_docs_lead_somewhere() -> None:

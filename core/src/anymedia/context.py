@@ -63,6 +63,7 @@ class Context:
         model: the chosen model id, as the provider knows it.
         service: which of the backend's services the instance uses, or an empty string.
         row: the chosen model's row; ``row.wire`` holds the plugin's own facts about it.
+        operation: what that model does of what is asked; ``operation.wire`` as above.
         settings: the instance's settings (``base_url`` and whatever else the plugin documents), and ``state_dir``, a
             directory of its own (not yet made) for what has to outlive the process.
         label: a unique text for this call, to send along where the provider keeps one, so that

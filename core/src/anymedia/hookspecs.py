@@ -114,6 +114,8 @@ class Inpaints(Protocol):
     async def inpaint(self, request: Inpaint, context: Context) -> Job | Outcome:
         """Change the masked region of ``request.source``, or extend it (``edit_mode="outpaint"``).
 
+        But for outpainting ``request.mask`` is set always, in the form that the row takes.
+
         A continued image is the source by then: it is set always.
         """
 

@@ -33,11 +33,13 @@ class Tolerance:
 class Budget:
     """Caps in US dollars; None is no cap.
 
-    ``per_call`` counts one billable call, ``per_request`` all calls of one plan, ``per_run`` one Router's life, ``per_day``
-    the UTC day.
-
-    ``per_backend``: a cap per day for single backends. ``allow_unknown``: whether a call whose price is not
-    known may be made although a cap is set.
+    Attributes:
+        per_call: one billable call.
+        per_request: all calls of one plan.
+        per_run: one Router's life.
+        per_day: the UTC day.
+        per_backend: a cap per day for single backends.
+        allow_unknown: whether a call whose price is not known may be made although a cap is set.
     """
 
     per_call: float | None = None

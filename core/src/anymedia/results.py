@@ -135,7 +135,13 @@ class Job:
 
 @attrs.frozen(kw_only=True)
 class Running:
-    """Still at work: ``progress`` 0 to 1 if known, a short note, seconds the provider asks to wait."""
+    """Still at work.
+
+    Attributes:
+        progress: how far it is, from 0 to 1; None where that is not known.
+        note: a few words for whoever waits.
+        poll_after: seconds the provider asks to wait before the next look.
+    """
 
     progress: float | None = None
     note: str = ""

@@ -42,7 +42,10 @@ def _edges_of(text: str) -> tuple[int, int] | None:
 
 @attrs.frozen(kw_only=True)
 class Choice:
-    """One of a list of values. ``fixed``: the model always does this; there is nothing to send."""
+    """One of a list of values. ``fixed``: the model always does this; there is nothing to send.
+
+    ``default``, here and below: what the service does where nothing is sent. It is not sent; prices and rules count with it.
+    """
 
     one_of: tuple[Any, ...]
     fixed: bool = False

@@ -91,9 +91,13 @@ class InputRule:
 class MaskRule:
     """The mask a model takes: the form the core sends it in, which modes it finds itself, limits.
 
-    ``format``: ``alpha`` (PNG, transparent = edit), ``white`` (white = edit), ``black`` (black = edit) or
-    ``guidance`` (a white-on-black picture sent as one more image). ``classes``: how many segmentation classes
-    it takes at most.
+    Attributes:
+        format: what the service reads: ``alpha`` (PNG, transparent = edit), ``white`` (white = edit), ``black`` (black =
+            edit) or ``guidance`` (a white-on-black picture sent as one more image). The core turns the caller's mask into it.
+        modes: ``user_provided`` (a picture), or what the service finds by itself: ``foreground``, ``background``, ``semantic``.
+        max_bytes: of the picture.
+        same_size: it has to have the source's size.
+        classes: how many segmentation classes it takes at most.
     """
 
     format: Literal["alpha", "white", "black", "guidance"] = "white"
@@ -141,7 +145,8 @@ class Rule:
 class Price:
     """A price line: US dollars (low, high) per unit, when its conditions hold; where it was read and when.
 
-    ``per``: ``call``, ``image``, ``second``, ``input_image``, ``1k_chars``, ``megapixel``.
+    ``per``: ``call``, ``image``, ``second``, ``input_image``, ``1k_chars``, ``megapixel``. ``when``: as in a rule; an option
+    that was not given counts as its ``default``.
     """
 
     per: Literal["call", "image", "second", "input_image", "1k_chars", "megapixel"]
@@ -162,7 +167,18 @@ class TypicalSeconds:
 
 @attrs.frozen(kw_only=True)
 class OperationRow:
-    """What one model can do for one operation."""
+    """What one model can do for one operation.
+
+    Attributes:
+        prompt: how long it may be.
+        extra_params: options that only this service has.
+        rules: what holds between fields.
+        fidelity: whether the service does it itself, or the plugin or the core makes it up.
+        prices: by default those of the model.
+        typical_seconds: by default those of the model; decides when a job is looked at.
+        wire: facts for the plugin alone, as ``context.operation.wire``.
+        note: as for a model.
+    """
 
     operation: Operation
     prompt: Text = Text()
@@ -204,9 +220,19 @@ class Requirement:
 class ModelRow:
     """One model: identity, life, price, and a row for each operation it can do.
 
-    ``wire`` holds facts for the plugin alone (which endpoint, which field name); the core never reads it.
-    ``continues_with``: ids of the models that may go on from its output; by default itself. ``requires``: what it cannot
-    be used without; None where the plugin itself is enough.
+    Attributes:
+        id: as the provider knows it.
+        media: what it makes.
+        rank: the backend's own order among its models, the lowest first.
+        aliases: other names for it.
+        services: those of the backend's services that have it; empty: all.
+        preview: it is chosen only where it is named, or where the policy lets it.
+        requires: what it cannot be used without; none where the plugin itself is enough.
+        lifecycle: its dates.
+        continuation_prefix: what the ids of its results begin with; by default the instance's name and the medium.
+        continues_with: ids of the models that may go on from its output; by default itself.
+        wire: facts for the plugin alone (which endpoint, which field name); the core never reads it.
+        note: where the facts are from, or what is odd about them; shown to nobody.
     """
 
     id: str

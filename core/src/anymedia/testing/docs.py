@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 import inspect
-import re
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -43,13 +42,16 @@ from ..capabilities.reading import SCHEMA
 from ..hookspecs import HOOKS
 from ..wording import in_digits
 from .conformance import BackendConformance
+from .docs_parts import NOTE, default, listed, summary
+from .docs_parts import told as told_of
+from .docs_settings import settings
+from .docs_toolbox import toolbox
 from .harness import loaded_registry
 from .rules import RULES, rule_of
 from .wire import MEANINGS, Wire
 
-__all__ = ["PAGES", "backends", "capabilities", "conformance", "error_tree", "hooks"]
+__all__ = ["PAGES", "backends", "capabilities", "conformance", "error_tree", "hooks", "settings", "toolbox"]
 
-_NOTE = "<!-- Written by `python -m anymedia.testing.docs docs`; edit the code instead. -->\n"
 _TABLES = (CapabilityMatrix, CredentialSet, ModelRow, Lifecycle, OperationRow, InputRule, MaskRule, ReferencesRule, ContinueRule)
 _SMALL = (Choice, Range, Text, Pixels, Anything, Requirement, Rule, Fidelity, Price, TypicalSeconds)
 
@@ -68,24 +70,11 @@ _MADE_OF = {
 }
 
 
-def _summary(thing: Any) -> str:
-    return inspect.cleandoc(thing.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
-
-
-def _default(field: attrs.Attribute[Any]) -> str:
-    if field.default is attrs.NOTHING:
-        return "must be given"
-    if hasattr(field.default, "factory"):
-        return "empty"
-    value = field.default
-    return "none" if value is None else "empty" if value in ((), "") else f"`{value!r}`" if not attrs.has(type(value)) else "as below"
-
-
 def capabilities() -> str:
     """Return the reference of capabilities.toml, from the types that it is read into."""
     out = [
         "# capabilities.toml\n",
-        _NOTE,
+        NOTE,
         "What does not stand in the file is not supported. An unknown key is refused, with file, row and field.",
     ]
     out.append(
@@ -98,17 +87,10 @@ def capabilities() -> str:
     )
     out.append(f"The first key is `schema = {SCHEMA}`. A whole file stands in the [tutorial](first-backend.md).\n")
     for cls in (*_TABLES, *_SMALL):
-        prose, told = _told(cls)
+        prose, told = told_of(cls)
         head = ["| key | type | default | meaning |", "|---|---|---|---|"] if told else ["| key | type | default |", "|---|---|---|"]
         out += [f"## {cls.__name__}\n", prose + "\n", *head, *_keys(cls, told), ""]
     return "\n".join(out)
-
-
-def _told(cls: type) -> tuple[str, dict[str, str]]:
-    """Return what a docstring says of the whole, and what of each attribute."""
-    prose, _, attributes = inspect.cleandoc(cls.__doc__ or "").partition("\n\nAttributes:\n")
-    parts = re.findall(r"^    (\w+): (.*(?:\n     .*)*)", attributes, re.MULTILINE)
-    return prose.replace("``", "`"), {name: " ".join(said.split()).replace("``", "`").replace("|", "\\|") for name, said in parts}
 
 
 def _keys(cls: type, told: Mapping[str, str]) -> Iterator[str]:
@@ -118,7 +100,7 @@ def _keys(cls: type, told: Mapping[str, str]) -> Iterator[str]:
         if made_of:
             yield f"| {made_of} | | |" + (" |" if told else "")
         elif made_of is not None:
-            yield f"| `{field.name}` | `{_typed(field)}` | {_default(field)} |{more}"
+            yield f"| `{field.name}` | `{_typed(field)}` | {default(field)} |{more}"
 
 
 def _typed(field: attrs.Attribute[Any]) -> str:
@@ -130,12 +112,12 @@ def error_tree() -> str:
     """Return the page of errors."""
     out = [
         "# Errors\n",
-        _NOTE,
+        NOTE,
         "Split by who must act. To an agent the same as JSON: `code`, `message`, `fix`, `try_backends`, `retry`, `charged`.\n",
     ]
     out += ["| error | code | retry | charged | when |", "|---|---|---|---|---|"]
     out += [
-        f"| {'&nbsp;' * 4 * depth}`{c.__name__}` | `{c.code}` | {'yes' if c.retry else 'no'} | {c.charged} | {_summary(c)} |"
+        f"| {'&nbsp;' * 4 * depth}`{c.__name__}` | `{c.code}` | {'yes' if c.retry else 'no'} | {c.charged} | {summary(c)} |"
         for depth, c in _below(errors.MediaError, 0)
     ]
     out.append("\n`retry`: the very same call may succeed later. `charged`: whether money may be gone; a single error may know better.\n")
@@ -151,7 +133,7 @@ def _below(cls: type[errors.MediaError], depth: int) -> Iterator[tuple[int, type
 
 def conformance() -> str:
     """Return the page of the kit's rules."""
-    out = ["# The conformance rules\n", _NOTE, "An id is never used again for something else. The only way to leave one out is"]
+    out = ["# The conformance rules\n", NOTE, "An id is never used again for something else. The only way to leave one out is"]
     out += ['`@known_gap("B02", "why")` on the test class; the closing table of the run shows it.\n']
     out += ["Real services: `pytest --anymedia-live --anymedia-live-budget 0.50` (off without both).\n"]
     out += ["Of a model that requires what is not installed, nothing but its refusal is tried (B12); a line under the table says so.\n"]
@@ -159,31 +141,25 @@ def conformance() -> str:
     out += [
         "## What the author writes\n",
         "A subclass of `BackendConformance`. It must override:\n",
-        *_overridable(must.partition("May override:")[0]),
+        *listed(must.partition("May override:")[0]),
     ]
-    out += ["\nIt may override:\n", *_overridable(must.partition("May override:")[2].partition("Nothing else.")[0])]
+    out += ["\nIt may override:\n", *listed(must.partition("May override:")[2].partition("Nothing else.")[0])]
     out += ["\nNothing else: an overridden or skipped rule fails. `wire` runs a fake of the service; its `Wire` has\n"]
     out += [
-        *_overridable(inspect.cleandoc(Wire.__doc__ or "").partition("Attributes:")[2]),
+        *listed(inspect.cleandoc(Wire.__doc__ or "").partition("Attributes:")[2]),
         "\n| scenario | what the fake does |\n|---|---|",
     ]
     out += [f"| `{name}` | {text} |" for name, text in MEANINGS.items()] + [""]
     for rule, text in RULES.items():
         out.append(f"## {rule}\n\n{text[:1].upper()}{text[1:]}.\n")
         tests = [getattr(BackendConformance, n) for n in dir(BackendConformance) if n.startswith("test_")]
-        out += [f"- `{t.__name__}`: {_summary(t)}" for t in tests if rule_of(t) == rule] + [""]
+        out += [f"- `{t.__name__}`: {summary(t)}" for t in tests if rule_of(t) == rule] + [""]
     return "\n".join(out)
-
-
-def _overridable(text: str) -> list[str]:
-    """Return a list of a docstring's ``name: what it is`` lines."""
-    parts = re.findall(r"^    (\w+): (.*(?:\n     .*)*)", text, re.MULTILINE)
-    return [f"- `{name}`: {' '.join(said.split())}".replace("``", "`") for name, said in parts]
 
 
 def hooks() -> str:
     """Return the page of hooks: each heading is the exact call."""
-    out = ["# Hooks\n", _NOTE, "A backend is a stateless module; every operation hook takes exactly `(request, context)`, for ever.\n"]
+    out = ["# Hooks\n", NOTE, "A backend is a stateless module; every operation hook takes exactly `(request, context)`, for ever.\n"]
     out.append("An operation makes one billable submit, inside `async with context.submission():`, and returns an `Outcome` or a `Job`.\n")
     for name, spec in HOOKS.items():
         function = getattr(spec, name)
@@ -206,7 +182,7 @@ def backends() -> str:
     """Return the tables of the plugins of this repository, from their shipped files."""
     out = [
         "# Backends\n",
-        _NOTE,
+        NOTE,
         "What the shipped capability files say. Dates and prices are as their sources gave them on the day in `checked`.\n",
     ]
     registry = loaded_registry()
@@ -261,6 +237,8 @@ PAGES = {
     "errors.md": error_tree,
     "conformance.md": conformance,
     "hooks.md": hooks,
+    "toolbox.md": toolbox,
+    "settings.md": settings,
     "backends.md": backends,
 }
 

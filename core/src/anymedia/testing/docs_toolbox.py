@@ -1,0 +1,96 @@
+"""The page of what a plugin works with: the request, the context, what is returned and raised, HTTP, media for a fake."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+
+import attrs
+
+from .. import http
+from ..context import Context, LoadedMedia
+from ..credentials import Secret
+from ..errors import BackendError
+from ..fields import role_of
+from ..hookspecs import ListedModel, SubmissionRecord
+from ..requests import KINDS, Continuation, Mask, Reference
+from ..results import ContinuationData, Failed, Job, Outcome, Piece, Running, Succeeded
+from . import samples
+from .docs_parts import NOTE, default, function, record, told
+
+__all__ = ["toolbox"]
+
+_HEAD = """A plugin imports these names from `anymedia`, `anymedia.errors` and `anymedia.http`, its tests from `anymedia.testing`.
+How the hooks are called is in [hooks](hooks.md), the matrix in [capabilities](capabilities.md), every error in [errors](errors.md).
+"""
+_FIELDS = """What the chosen row takes arrives as it was fitted to it; what it does not take, and what nobody asked for, is None (a
+`default` of the matrix is not filled in). Pictures and masks are handles: `context.read` gives their bytes, in the form that the row takes.
+"""
+_RAISED = """Any `BackendError`, with a message for a person and, inside `context.submission()`, with what is known of the delivery:
+
+    raise ContentRefused("no foxes here", delivery="refused")
+
+Without `delivery` a submit that failed may have arrived and may be charged (`submission_unknown`), unless it certainly did not go out.
+`raise_for_status` and `refusal` set it. An exception of another kind is the plugin's own mistake, and is told with its place in the code.
+"""
+
+
+def toolbox() -> str:
+    """Return the page of what a plugin works with."""
+    out = ["# What a plugin works with\n", NOTE, _HEAD]
+    out += ["## The request\n", _FIELDS, *_fields(), "", *_records(Reference, Mask, Continuation, LoadedMedia)]
+    out += ["## The context\n", *_context()]
+    out += ["## What a hook returns\n", *_records(Outcome, Piece, ContinuationData, Job, Running, Succeeded, Failed)]
+    out += ["## What a hook raises\n", _RAISED, *_error()]
+    out += ["## What the other hooks are given and return\n", *_records(SubmissionRecord, ListedModel)]
+    out += [f"## `{http.__name__}`\n", inspect.cleandoc(http.__doc__ or "").replace("``", "`") + "\n"]
+    for name in http.__all__:
+        out += function(name, getattr(http, name))
+    out += ["## Media for a fake, in `anymedia.testing`\n"]
+    for name in samples.__all__:
+        out += function(name, inspect.unwrap(getattr(samples, name)))
+    return "\n".join(out)
+
+
+def _records(*classes: type) -> Iterator[str]:
+    for cls in classes:
+        yield from record(cls)
+
+
+def _fields() -> Iterator[str]:
+    """Yield a table of the fields of all requests; an intent is honoured or refused, the others are fitted or left out."""
+    yield "| field | role | default | meaning | of |\n|---|---|---|---|---|"
+    of: dict[str, list[str]] = {}
+    seen: dict[str, attrs.Attribute[object]] = {}
+    meanings: dict[str, dict[str, None]] = {}
+    for operation, cls in KINDS.items():
+        for field in attrs.fields(cls):
+            of.setdefault(field.name, []).append(operation)
+            seen.setdefault(field.name, field)
+            meanings.setdefault(field.name, {})[field.metadata["doc"]] = None
+    for name, field in seen.items():
+        where = "all" if len(of[name]) == len(KINDS) else ", ".join(of[name])
+        yield f"| `{name}` | {role_of(field)} | {default(field)} | {'; '.join(meanings[name])} | {where} |"
+
+
+def _context() -> Iterator[str]:
+    prose, said = told(Context)
+    yield prose + "\n"
+    yield "| attribute | meaning |\n|---|---|"
+    yield from (f"| `context.{name}` | {meaning} |" for name, meaning in said.items())
+    yield ""
+    for name in ("secret", "has_secret", "read", "submission", "takes", "client", "progress", "fetch", "stream", "now"):
+        made = getattr(Context, name)
+        if name == "submission":
+            yield from function("async with context.submission", inspect.unwrap(made), awaited=False)
+        else:
+            yield from function(f"context.{name}", made)
+    yield f"A `Secret` has one method, `reveal()`: {inspect.cleandoc(Secret.reveal.__doc__ or '')[7:]}\n"
+
+
+def _error() -> Iterator[str]:
+    prose, said = told(BackendError)
+    yield prose + "\n"
+    yield "| attribute | meaning |\n|---|---|"
+    yield from (f"| `{name}` | {meaning} |" for name, meaning in said.items())
+    yield ""
