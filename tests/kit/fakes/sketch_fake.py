@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import threading
 import time
@@ -67,7 +68,8 @@ class Sketch(BaseHTTPRequestHandler):
         number = len(self.server.received)
         for name, form in _MASKS.items():
             if name in asked:
-                return self.shown(number, [painted(*(base64.b64decode(asked[part]) for part in ("image", name)), form)])
+                with contextlib.suppress(Exception):  # what is no mask is left aside, as some services do in silence
+                    return self.shown(number, [painted(*(base64.b64decode(asked[part]) for part in ("image", name)), form)])
         images = [picture(width, height, number + i, asked.get("format", "png")) for i in range(asked.get("n", 1))]
         return self.shown(number, images)
 
