@@ -9,7 +9,7 @@ from core.routing import fake_router
 from core.test_missing_jobs import Ticking, Told
 
 from anymedia import Running, hookimpl
-from anymedia.errors import BackendTimeout, BackendUnavailable
+from anymedia.errors import BackendTimeout, BackendUnavailable, PluginContractError
 from anymedia.registry import Registry
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
@@ -76,6 +76,26 @@ async def test_a_job_whose_looks_failed_for_a_while_is_brought_home() -> None:
     with FakeService() as service:
         async with fake_router(service, registry=looking_with(check_job), clock=Ticking()) as router:
             assert (await router.generate_video(prompt="waves", deadline=60)).path.read_bytes() == mp4()
+            assert len(service.submits) == 1
+
+
+async def test_a_look_that_breaks_the_contract_leaves_the_job_to_be_taken_up_and_says_that_it_may_be_charged() -> None:
+    broken = True
+
+    async def check_job(job: Any, context: Any) -> Any:
+        return {"status": "rendering"} if broken else await fake_backend.check_job(job, context)
+
+    with FakeService() as service:
+        async with fake_router(service, registry=looking_with(check_job), clock=Ticking()) as router:
+            with pytest.raises(PluginContractError, match="check_job") as caught:
+                await router.generate_video(prompt="waves", deadline=30)
+            error = caught.value
+            assert error.charged == "unknown"  # it is taken, and at work: whoever asks again pays twice
+            assert error.job_id is not None
+            assert f"anymedia jobs resume {error.job_id}" in error.fix
+            assert not error.retry
+            broken = False
+            assert (await router.resume(error.job_id)).path.read_bytes() == mp4()
             assert len(service.submits) == 1
 
 

@@ -104,6 +104,7 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
         BackendTimeout: the deadline passed; the row is left as it is, to be resumed.
         JobNotFound: its provider has not found it for so long that it is given up.
         BackendError: the job failed for good.
+        PluginError: a look breaks the contract; the row is left as it is.
     """
     assert record.job is not None
     job = job_from_json(record.job)
@@ -145,6 +146,7 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
             continue
         except Exception as error:
             if isinstance(error, PluginError) and not isinstance(error, PluginRaised):
+                _leave(record, error)
                 raise  # what it returned breaks the contract: it will do so again
             _log.debug("a look at %s failed: %s", record.id, error.code if isinstance(error, MediaError) else type(error).__name__)
             hint = getattr(error, "retry_after", None)
@@ -185,6 +187,13 @@ def still_running(record: CallRecord, why: str = "the deadline passed", trouble:
     )
     error.backend, error.model, error.charged = record.backend, record.model, "unknown"
     return error
+
+
+def _leave(record: CallRecord, error: PluginError) -> None:
+    """Complete an error that is no news of the job: it goes on, may be charged, and can be taken up once the plugin is mended."""
+    how = f"The job goes on. Then pick it up with: anymedia jobs resume {record.id}"
+    error.job_id, error.charged = record.id, "unknown"
+    error.fix = f"{error.fix}. {how}" if error.fix else f"Tell the plugin's author. {how}"
 
 
 def _failed(engine: Engine, lease: Lease, record: CallRecord, error: BackendError) -> BackendError:
