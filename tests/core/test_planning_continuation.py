@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime
+from typing import Any
 
 import pytest
 
 from anymedia.capabilities import parse_matrix
+from anymedia.errors import RequestError, UnsupportedInput, UnsupportedOperation
+from anymedia.media import Video
 from anymedia.planning import BackendView, plan
 from anymedia.policy import Policy
-from anymedia.requests import Continuation, GenerateImage
+from anymedia.requests import Continuation, ContinueVideo, GenerateImage, StoredFile
 
 _ALL = ["best", "second", "old"]
 _ROW = {"prompt": {}, "size": {"one_of": ["512x512"]}, "continue_from": {"ways": ["chat"]}}
@@ -56,3 +59,50 @@ def test_a_model_that_would_have_to_change_what_is_asked_leaves_it_to_one_that_w
 def test_without_a_continuation_the_rank_decides() -> None:
     found = plan(GenerateImage(prompt="x"), [BackendView(name="a", matrix=MATRIX)], Policy(), datetime.date(2026, 11, 21))
     assert found.chosen.model == "best"
+
+
+ONWARD = {"models": [{"id": "film", "media": "video", "continue_video": {"source": {"formats": ["mp4"]}}}]}
+NO_ONWARD = {"models": [{"id": "film", "media": "video", "generate_video": {"duration": {"one_of": [4]}, "first_frame": {}}}]}
+FILE = StoredFile(path="/work/film.mp4", sha256="0" * 64, mime="video/mp4", width=320, height=180, seconds=4.0)
+
+
+def refused(*others: BackendView, backend: str | None = None, files: tuple[StoredFile, ...] = (FILE,)) -> RequestError:
+    home = BackendView(name="home", matrix=parse_matrix({"schema": 1, **NO_ONWARD}, "home"))
+    handle = Continuation(id="home_vid_0123456789ab", backend="home", model="film", media="video", files=files)
+    with pytest.raises(UnsupportedOperation, match="'home', which goes on from no video") as caught:
+        plan(ContinueVideo(prompt="on", continue_from=handle), [home, *others], Policy(), datetime.date(2026, 11, 21), backend=backend)
+    assert caught.value.try_backends == ()  # nobody does that very call
+    return caught.value
+
+
+def other(name: str, matrix: dict[str, Any], **more: Any) -> BackendView:
+    return BackendView(name=name, matrix=parse_matrix({"schema": 1, **matrix}, name), **more)
+
+
+@pytest.mark.parametrize("backend", [None, "home", "away"])
+def test_where_the_own_backend_goes_on_from_no_video_it_is_said_who_takes_the_file(backend: str | None) -> None:
+    error = refused(other("away", ONWARD), other("idle", NO_ONWARD), backend=backend)
+    assert error.fix == "give the video itself as the source, without the id, to backend='away': /work/film.mp4"
+    # ... and that very request is planned:
+    source = Video(path="/work/film.mp4", mime="video/mp4", seconds=4.0)
+    views = [other("away", ONWARD)]
+    assert plan(ContinueVideo(prompt="on", source=source), views, Policy(), datetime.date(2026, 11, 21)).chosen.backend == "away"
+
+
+@pytest.mark.parametrize("away", [other("away", NO_ONWARD), other("away", ONWARD, missing=("AWAY_KEY",))], ids=["cannot", "no key"])
+def test_where_nobody_usable_takes_the_file_no_backend_is_named(away: BackendView) -> None:
+    assert "away" not in refused(away).fix
+    assert "last picture" in refused(away).fix
+    assert "last picture" in refused(other("able", ONWARD), files=()).fix
+
+
+def test_an_image_that_can_only_be_edited_further_says_so() -> None:
+    matrix = parse_matrix(
+        {"schema": 1, "models": [{"id": "m", "media": "image", "generate_image": {}, "inpaint": {"source": {}, "mask": {}}}]}, "a"
+    )
+    handle = Continuation(id="a_img_0123456789ab", backend="a", model="m", media="image")
+    with pytest.raises(UnsupportedInput, match="cannot go on from an earlier result") as caught:
+        plan(
+            GenerateImage(prompt="on", continue_from=handle), [BackendView(name="a", matrix=matrix)], Policy(), datetime.date(2026, 11, 21)
+        )
+    assert caught.value.fix == "the nearest that works: inpaint"

@@ -19,6 +19,7 @@ from .quote import quote_call, total
 from .refusal import refuse
 from .rejected import Rejections
 from .selection import Selection
+from .stranded import stranded
 from .types import BackendView, Candidate, Plan, PlannedCall, Reason
 
 __all__ = ["plan"]
@@ -50,6 +51,8 @@ def plan(
     views = sorted(backends, key=lambda view: view.name)
     selection = Selection.of(views, backend, model)
     _check_whole(request)
+    if (error := stranded(request, views, policy, today, plan)) is not None:
+        raise error
     _check_origin(request, views, selection)
     asked = asked_by(request)
     kind = request.kind

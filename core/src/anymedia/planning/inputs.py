@@ -11,6 +11,7 @@ from ..media import Image, Media, Video
 from ..requests import Continuation, Inpaint, Mask, Reference, Request
 from ..results import Adjustment
 from .draft import MODES, Draft, json_value
+from .stranded import onward_operations
 from .types import Check, InputForm
 
 __all__ = ["checks_of", "fit_inputs", "forms_of", "set_aside"]
@@ -227,7 +228,9 @@ def _fit_continuation(draft: Draft, continuation: Continuation) -> None:
     if not isinstance(rule, ContinueRule):
         # An edit goes on from the collected file itself, which is then its source.
         if draft.row.operation not in {"inpaint", "edit_with_references"}:
-            draft.reject("input_unsupported", f"{draft.who} cannot go on from an earlier result", "continue_from")
+            model = draft.view.matrix.model(draft.candidate.model)
+            others = ", ".join(onward_operations(model)) if model is not None else ""
+            draft.reject("input_unsupported", f"{draft.who} cannot go on from an earlier result", "continue_from", others)
         return
     draft.continued_as = getattr(draft.asked.request, "continue_as", None) or rule.ways[0]
     seconds = continuation.files[0].seconds if continuation.files else None
