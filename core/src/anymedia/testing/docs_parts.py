@@ -72,7 +72,7 @@ def function(name: str, made: Callable[..., Any], *, level: int = 3, awaited: bo
     yield prose.replace("``", "`") + "\n"
     for kind, text in zip(sections[::2], sections[1::2], strict=True):
         rest = text.partition("\n\n")[0]
-        yield from [f"{kind}:\n" if kind == "Raises" else "", *listed(rest), ""] if _items(rest) else ()
+        yield from [*(["Raises:\n"] if kind == "Raises" else []), *listed(rest), ""] if _items(rest) else ()
 
 
 def record(cls: type, *, hidden: Mapping[str, str] | tuple[str, ...] = ()) -> Iterator[str]:
