@@ -22,6 +22,7 @@ from PIL import Image
 from wire.openai_server import OpenAIServer
 from wire.openai_videos import Videos
 
+from anymedia import SqliteStore
 from anymedia.agents.mcp import MediaServer, serve_http
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]  # a busy machine may take long over a process
@@ -262,3 +263,39 @@ async def test_a_request_that_the_client_cancels_leaves_the_paid_job_to_be_follo
     assert done["success"], done
     assert Path(done["files"][0]["path"]).is_relative_to(met.root)
     assert met.gpu.count("POST") == 1
+
+
+async def test_a_server_that_is_told_to_end_waits_for_no_video_and_leaves_it_to_be_followed(
+    tmp_path: Path, config: Path, gpu: OpenAIServer
+) -> None:
+    gpu.videos.looks = 10**6
+    env = bare_environment(tmp_path) | {"ANYMEDIA_CONFIG": str(config)}
+    words = ["-m", "anymedia", "mcp", "--root", str(tmp_path / "root"), "--http", "--port", "0"]
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(sys.executable, *words, env=env, cwd=tmp_path, stdout=pipe, stderr=pipe)
+    assert process.stderr is not None
+    told = ""
+    while "http://" not in told:
+        told = (await process.stderr.readline()).decode()
+    url = "http://" + told.partition("http://")[2].strip()
+
+    async def call() -> None:
+        async with Client(url) as client:
+            await client.call_tool("generate_media", {"prompt": "waves", "mode": "video", "duration": 4, "backend": "mygpu"})
+
+    calling = asyncio.create_task(call())
+    try:
+        while not gpu.count("GET /v1/videos/"):
+            await asyncio.sleep(0.05)
+        process.terminate()
+        async with asyncio.timeout(60):
+            await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+        calling.cancel()
+        await asyncio.gather(calling, return_exceptions=True)
+    with contextlib.closing(SqliteStore(tmp_path / "state/state.db")) as store:
+        (row,) = store.calls()
+    assert (row.state, row.owner) == ("running", None)  # nobody holds it: whoever asks for it takes it up

@@ -30,6 +30,8 @@ __all__ = ["MediaServer", "serve_http", "serve_stdio", "state_of"]
 GUIDANCE = "anymedia://guidance"
 #: How much of what is left a sign of life without a new fraction counts for: the value grows, and never passes the whole.
 _STEP = 0.0001
+#: How long calls may go on that a server told to end is at; their jobs outlive it.
+_LAST_SECONDS = 3
 #: Makes the router when the first call needs one, given what to tell of progress.
 MakeRouter = Callable[[Callable[["Progress"], None]], "Router"]
 
@@ -78,12 +80,13 @@ class MediaServer:
 
     @contextlib.asynccontextmanager
     async def closing(self) -> AsyncIterator[None]:
-        """Close the router at the end of the block, if one was opened."""
+        """Close the router at the end of the block, if one was opened and is not closed yet."""
         try:
             yield
         finally:
-            if self._router is not None:
-                await self._router.aclose()
+            router, self._router = self._router, None
+            if router is not None:
+                await router.aclose()
 
     def _tool(self) -> MediaTool:
         from .tool import MediaTool, tell
@@ -260,8 +263,20 @@ async def serve_http(server: MediaServer, *, port: int = 8765, ready: Callable[[
                 f"port {port} cannot be used: {error.strerror}", fix="name another with --port, or 0 for a free one"
             ) from None
         app = server.server.streamable_http_app(host="127.0.0.1")
-        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on")
+        app.router.lifespan_context = _closing_first(server, app.router.lifespan_context)
+        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=_LAST_SECONDS)
         if ready is not None:
             ready(f"http://127.0.0.1:{listening.getsockname()[1]}/mcp")
         async with server.closing():
             await uvicorn.Server(config).serve(sockets=[listening])
+
+
+def _closing_first(server: MediaServer, lifespan: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Close the router with the application: a signal that ends the process is raised again right after that."""
+
+    @contextlib.asynccontextmanager
+    async def both(app: Any) -> AsyncIterator[Any]:
+        async with lifespan(app) as state, server.closing():
+            yield state
+
+    return both
