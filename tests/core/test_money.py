@@ -1,8 +1,11 @@
 """What the ledger says after each end of a call, and what another backend may cost when it takes over."""
 
+import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from core import fake_backend
 from core.fake_service import FakeService
@@ -15,6 +18,7 @@ from anymedia.planning.types import Quote
 from anymedia.registry import Registry
 from anymedia.results import Cost
 from anymedia.settings import InstanceSettings, Settings
+from anymedia.state.store import Spend
 
 pytestmark = pytest.mark.anyio
 
@@ -307,3 +311,27 @@ async def test_a_day_of_a_cap_is_the_utc_day_in_which_the_call_was_made(monkeypa
 def test_an_amount_is_told_without_an_exponent(amount: float, said: str) -> None:
     assert str(Quote(usd=(amount, amount))) == f"{said} USD"
     assert cost_words(Cost(actual_usd=amount)) == f"{said} USD"
+
+
+@pytest.mark.parametrize("cost", [float("nan"), float("inf"), -1.0, "much", True, [0.1]])
+async def test_a_price_that_is_none_does_not_lose_what_was_paid_for(cost: Any) -> None:
+    registry = Registry()
+    module: Any = fake_backend.as_module()
+    sent = module.generate_image
+
+    @hookimpl
+    async def generate_image(request: Any, context: Any) -> Any:
+        usage = {"tokens": float("nan"), "price": Decimal("0.1"), "nothing": None, "more": [object()]}
+        return attrs.evolve(await sent(request, context), cost_usd=cost, usage=usage)
+
+    module.generate_image = generate_image
+    registry.register("fake", module)
+    with FakeService() as service:
+        async with fake_router(service, registry=registry) as router:
+            result = await router.generate_image(prompt="a fox")
+            assert result.path.exists()
+            assert result.cost.actual_usd is None
+            assert router.store.spend() == Spend(reserved_usd=0, committed_usd=0.1, unknown_calls=0, calls=1)
+            row = router.jobs()[0]
+            assert row.result is not None
+            assert json.loads(json.dumps(row.result["usage"], allow_nan=False))["tokens"] is None

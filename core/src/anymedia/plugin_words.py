@@ -11,6 +11,7 @@ causes is cut: in its place stands one `PluginCause` with the classes, the clean
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,7 +60,7 @@ def clean_error(error: MediaError) -> MediaError:
     if isinstance(error, InvalidRequest):
         error.problems = tuple(_problem(p) for p in error.problems[:_MOST_WARNINGS])
     if isinstance(error, BackendError):
-        error.request_id = _short(error.request_id)
+        error.request_id, error.cost_usd = _short(error.request_id), _amount(error.cost_usd)
     if isinstance(error, ContentRefused):
         error.reason = clean_text(error.reason, _NOTE)
     return error
@@ -100,7 +101,14 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         "request_id": _short(outcome.request_id),
         "continued_as": _short(outcome.continued_as),
         "usage": _numbers(outcome.usage, iter(range(_MOST_NUMBERS)), _DEEPEST),
+        "cost_usd": _amount(outcome.cost_usd),
     }
+
+
+def _amount(cost: Any) -> float | None:
+    """Return an amount of money; None for what is none, by which nothing that was paid for may be lost."""
+    known = isinstance(cost, int | float) and not isinstance(cost, bool) and math.isfinite(cost) and cost >= 0
+    return cost if known else None
 
 
 def _piece(piece: Piece) -> Any:
@@ -120,18 +128,16 @@ def _short(text: str | None) -> str | None:
 
 
 def _numbers(value: Any, left: Any, deeper: int) -> Any:
-    """Return usage numbers with clean names and texts; what is too deep or too much is left out."""
-    if isinstance(value, int | float):
-        return value
+    """Return usage numbers as JSON, with clean names and texts; what is too deep or too much is left out."""
+    if value is None or isinstance(value, int | float):
+        return None if isinstance(value, float) and not math.isfinite(value) else value
     if isinstance(value, Mapping):
         if not deeper:
             return {}
         return {clean_text(k, _ID): _numbers(v, left, deeper - 1) for (k, v), _ in zip(value.items(), left, strict=False)}
     if isinstance(value, list | tuple):
         return [_numbers(v, left, deeper - 1) for v, _ in zip(value, left, strict=False)] if deeper else []
-    if isinstance(value, str):
-        return clean_text(value, _ID)
-    return value
+    return clean_text(value, _ID)
 
 
 def _changed(thing: Any, **values: Any) -> Any:
