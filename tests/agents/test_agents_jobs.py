@@ -133,6 +133,18 @@ async def test_a_look_at_a_job_that_nobody_follows_says_how_to_take_it_up(proces
     assert len(service.submits) == 1
 
 
+async def test_a_lease_that_was_taken_while_the_clock_was_ahead_is_nobodys(process: Process, service: FakeService) -> None:
+    service.looks = FOREVER
+    async with process() as first:
+        job = await first.generate(**WAVES, wait=False)
+    async with process() as second:
+        store, year = second.router.store, 365 * 86_400.0
+        assert store.claim(job["job_id"], owner="dead", lease_seconds=60.0, now=time.time() + year)
+        assert "nobody is at work" in (await second.job(job["job_id"]))["warnings"][0]
+        let_finish(service)
+        assert (await second.job(job["job_id"], "wait", 30))["success"] is True
+
+
 # Waiting again
 
 

@@ -12,8 +12,9 @@ import attrs
 
 from ..errors import BackendTimeout
 from ..results import Result
+from ..state.rules import claimed
 from ..state.store import FINAL_STATES
-from .engine import Engine
+from .engine import LEASE_SECONDS, Engine
 from .following import still_running
 from .results import latest, result_of, standing
 from .resuming import resume_run, was_cancelled
@@ -88,7 +89,10 @@ class Underway:
     def is_at_work(self, run: str) -> bool:
         """Whether anybody is at work on a run just now: this process, or another one that holds one of its calls."""
         task, now = self._tasks.get(run), self.engine.clock.now()
-        return (task is not None and not task.done()) or any(row.owner and row.lease_until > now for row in self.engine.store.run(run))
+        if task is not None and not task.done():
+            return True
+        rows = [row for row in self.engine.store.run(run) if row.state not in FINAL_STATES]
+        return any(claimed(row, owner="", lease_seconds=LEASE_SECONDS, now=now) is None for row in rows)
 
     async def wait(self, run: str, deadline: float | None) -> Result:
         """Wait for a run, for some seconds at most; what nobody is at work on is taken up.
