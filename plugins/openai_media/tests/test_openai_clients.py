@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from wire.openai_server import OpenAIServer
+from wire.http_server import Received
+from wire.media_bytes import image
+from wire.openai_server import KEY, OpenAIServer
 
 from anymedia.context import Context
 from anymedia.errors import InvalidRequest
@@ -27,22 +30,73 @@ async def test_a_second_call_uses_the_same_client_over_the_sdks_own_aiohttp_tran
 ) -> None:
     import openai
 
+    from openai_media import _sdk
+
     made: list[Any] = []
-    genuine = openai.DefaultAioHttpClient
+    genuine = _sdk.HttpClient
 
     def counted(**options: Any) -> Any:
         made.append(genuine(**options))
         return made[-1]
 
-    monkeypatch.setattr(openai, "DefaultAioHttpClient", counted)
+    monkeypatch.setattr(_sdk, "HttpClient", counted)
     for _ in range(3):
         await draw(make_context("gpt-image-2", "generate_image"))
     assert len(made) == 1
     connection = _client.connect(make_context("gpt-image-2", "generate_image"))
     assert connection.http is made[0]
+    assert isinstance(made[0], openai.DefaultAioHttpClient)
     assert connection.sdk.max_retries == 0
     assert len({r.headers["user-agent"] for r in fake.received}) == 1
     assert "AsyncOpenAI" in fake.last().headers["user-agent"]
+
+
+async def ask_for_everything(sdk: Any) -> None:
+    """Send one request of each shape there is: JSON, a form with files, with query parameters, without a body, with own headers."""
+    picture = ("image.png", image(64, 64, alpha=True), "image/png")
+    for _ in range(2):  # the second time with what was kept of the first
+        await sdk.images.generate(prompt="a böat", model="gpt-image-2", size="1024x1024")
+        await sdk.images.edit(prompt="a boat", model="gpt-image-2", image=[picture, picture], mask=picture, extra_body={"quality": "low"})
+        await sdk.images.generate(
+            prompt="x", model="gpt-image-2", timeout=7.0, extra_query={"a": "b c"}, extra_headers={"Accept": "*/*", "X-A": "1"}
+        )
+        await sdk.models.list(extra_headers={"user-agent": "me"})
+
+
+@pytest.mark.anyio
+async def test_what_is_sent_is_what_the_sdk_sends_by_itself(fake: OpenAIServer, make_context: MakeContext) -> None:
+    import httpx2
+    import openai
+
+    timeout = httpx2.Timeout(600.0, connect=10.0)
+    http = openai.DefaultAioHttpClient(timeout=timeout, follow_redirects=False)
+    async with openai.AsyncOpenAI(api_key=KEY, base_url=fake.base_url, timeout=timeout, max_retries=0, http_client=http) as plain:
+        await ask_for_everything(plain)
+    expected = [as_sent(r) for r in fake.received]
+    fake.received.clear()
+    await ask_for_everything(_client.connect(make_context("gpt-image-2", "generate_image")).sdk)
+    assert [as_sent(r) for r in fake.received] == expected
+    assert len(expected) == 8
+
+
+def as_sent(request: Received) -> tuple[object, ...]:
+    """Return all of a request but the boundary of its form, which is made up each time."""
+    kind = request.headers.get("content-type", "")
+    boundary = kind.partition("boundary=")[2] or "none"
+    headers = [(name, value.replace(boundary, "#")) for name, value in request.headers.items()]
+    return request.method, request.path, request.query, headers, request.body.replace(boundary.encode(), b"#")
+
+
+@pytest.mark.anyio
+async def test_addresses_are_kept_parsed_but_not_without_end(fake: OpenAIServer, make_context: MakeContext) -> None:
+    connection = _client.connect(make_context("gpt-image-2", "generate_image"))
+    for number in range(200):
+        with contextlib.suppress(Exception):
+            await connection.sdk.get(f"/videos/video_{number}", cast_to=object)
+    assert len(fake.received) == 200
+    assert {r.path.rpartition("_")[2] for r in fake.received} == {str(n) for n in range(200)}
+    assert len(connection.http._parsed) <= 64  # type: ignore[attr-defined]
+    assert len(connection.sdk._prepared) <= 64
 
 
 @pytest.mark.anyio

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import marshal
 import re
 from collections.abc import Mapping
 from typing import Any, cast
@@ -13,7 +12,7 @@ import msgspec
 
 from ..errors import PluginContractError
 from ..requests import Continuation, StoredFile
-from .store import CallRecord, CallState, NewCall, changed
+from .store import CallRecord, CallState, NewCall
 
 __all__ = [
     "CALL_COLUMNS",
@@ -22,10 +21,9 @@ __all__ = [
     "dump",
     "encode_call",
     "encode_continuation",
-    "handed_out",
-    "jsonable",
-    "own_columns",
-    "own_copies",
+    "own_texts",
+    "texts_of",
+    "value_of",
 ]
 
 #: A media file as text: a data URL with more than a token amount of base64.
@@ -51,17 +49,27 @@ _NOT_ORDINARY = (TypeError, ValueError, OverflowError, RecursionError, msgspec.M
 _writer, _reader = msgspec.json.Encoder(), msgspec.json.Decoder()
 
 
-def _round_trip(value: Any) -> tuple[bytes, Any] | None:
-    """Return a value's JSON and what comes back from it; None where the two differ, as bytes, NaN and tuples do.
+def _round_trip(value: Any) -> bytes | None:
+    """Return a value's JSON; None where something else comes back from it, as for bytes, NaN and tuples.
 
     Much quicker than `json`, and all that is ordinary gets through; what does not is judged by `json`.
     """
     try:
         text = _writer.encode(value)
-        back = _reader.decode(text)
-        return (text, back) if back == value else None
+        return text if _reader.decode(text) == value else None
     except _NOT_ORDINARY:
         return None
+
+
+def _written(value: Any, where: str) -> bytes | str:
+    """Return a value as JSON: bytes where `_reader` reads it back as it was, text where only `json` does."""
+    if (found := _round_trip(value)) is not None:
+        return found
+    try:
+        return json.dumps(value, default=_plain, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        detail = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise PluginContractError(f"{where} must be plain JSON, without bytes: {detail}") from None
 
 
 def dump(value: Any, where: str) -> str:
@@ -70,32 +78,23 @@ def dump(value: Any, where: str) -> str:
     Raises:
         PluginContractError: for bytes, NaN and everything else that is not JSON; ``where`` says what it was.
     """
-    if (found := _round_trip(value)) is not None:
-        return found[0].decode()
-    try:
-        return json.dumps(value, default=_plain, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as error:
-        detail = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise PluginContractError(f"{where} must be plain JSON, without bytes: {detail}") from None
+    return _as_text(_written(value, where))
 
 
-def jsonable(value: Any, where: str) -> Any:
-    """Return a value as it comes back from a store (a copy; tuples become lists); refuses what `dump` refuses."""
-    found = _round_trip(value)
-    return json.loads(dump(value, where)) if found is None else found[1]
+def _as_text(written: bytes | str) -> str:
+    return written if isinstance(written, str) else written.decode()
 
 
-def _without_media(value: Any, where: str) -> tuple[str, Any]:
-    """Return a value's JSON and a copy of the value; refuses what `dump` refuses, and media."""
-    found = _round_trip(value)
-    text = dump(value, where) if found is None else found[0].decode()
-    if ";base64," in text and _DATA_URL.search(text):
+def _without_media(value: Any, where: str) -> bytes | str:
+    """Return a value's JSON; refuses what `dump` refuses, and media."""
+    text = _written(value, where)
+    if (";base64," in text if isinstance(text, str) else b";base64," in text) and _DATA_URL.search(_as_text(text)):
         raise PluginContractError(f"{where} holds media as a data URL; a store takes paths, checksums and provider ids only")
-    return text, json.loads(text) if found is None else found[1]
+    return text
 
 
-def own_columns(call: NewCall) -> dict[str, Any]:
-    """Return the JSON of a call so that it shares nothing with its maker, as from a file; refuse one that cannot be written down.
+def own_texts(call: NewCall) -> dict[str, bytes | str]:
+    """Return the JSON columns of a call written down; refuse one that cannot be.
 
     Raises:
         PluginContractError: for bytes (or media as a data URL) in its JSON, or text that is not Unicode.
@@ -105,7 +104,7 @@ def own_columns(call: NewCall) -> dict[str, Any]:
             getattr(call, name).encode()
         except (UnicodeEncodeError, AttributeError):
             raise PluginContractError(f"{name} of a call must be Unicode text") from None
-    return {name: _without_media(getattr(call, name), f"{name} of call {call.id!r}")[1] for name in ("request", "plan", "target")}
+    return {name: _without_media(getattr(call, name), f"{name} of call {call.id!r}") for name in ("request", "plan", "target")}
 
 
 def encode_call(record: CallRecord) -> dict[str, Any]:
@@ -129,26 +128,16 @@ def decode_call(row: Mapping[str, Any], reserved_usd: float) -> CallRecord:
     return CallRecord(quote_usd=quote, reserved_usd=reserved_usd, **fields)
 
 
-def own_copies(columns: Mapping[str, Any], call_id: str) -> dict[str, Any]:
-    """Return columns of a call that share nothing with their maker, as from a file; refuses what `dump` refuses."""
-    own = dict(columns)
-    for name in _JSON_COLUMNS:
-        value = own.get(name)
-        if value is not None and value != ():
-            own[name] = jsonable(value, f"{name} of call {call_id!r}")
-    return own
+def texts_of(columns: Mapping[str, Any], call_id: str) -> dict[str, bytes | str]:
+    """Return the columns of a call that are JSON and hold something, written down; refuses what `dump` refuses."""
+    held = [(name, value) for name in _JSON_COLUMNS if (value := columns.get(name)) is not None and value != ()]
+    return {name: _written(value, f"{name} of call {call_id!r}") for name, value in held}
 
 
-def handed_out(record: CallRecord, reserved_usd: float) -> CallRecord:
-    """Return a copy of a store's own record that its receiver may change, with what the ledger holds for it."""
-    held = {name: value for name in _JSON_COLUMNS if (value := getattr(record, name)) is not None}
-    try:  # what has been taken in comes out the same, so there is nothing to compare
-        copied: dict[str, Any] = _reader.decode(_writer.encode(held))
-    except _NOT_ORDINARY:
-        # What only `json` can hold is plain JSON too, in memory, never on disk and from nobody else.
-        copied = marshal.loads(marshal.dumps(held))  # noqa: S302
-    copied["attempts"] = tuple(copied["attempts"])
-    return changed(record, reserved_usd=reserved_usd, **copied)
+def value_of(column: str, text: bytes | str) -> Any:
+    """Return what `own_texts` and `texts_of` wrote down, shared with nobody."""
+    value = json.loads(text) if isinstance(text, str) else _reader.decode(text)
+    return tuple(value) if column == "attempts" else value
 
 
 def encode_continuation(continuation: Continuation) -> tuple[str, str]:
@@ -162,7 +151,7 @@ def encode_continuation(continuation: Continuation) -> tuple[str, str]:
         raise PluginContractError(f"{where} names no backend; only a resolved one can be kept")
     shown = {field.name: getattr(continuation, field.name) for field in attrs.fields(Continuation) if field.name != "secret"}
     shown["files"] = [{name: getattr(file, name) for name in _FILE_COLUMNS} for file in continuation.files]
-    return _without_media(shown, where)[0], _without_media(continuation.secret, f"the secret part of {where}")[0]
+    return _as_text(_without_media(shown, where)), _as_text(_without_media(continuation.secret, f"the secret part of {where}"))
 
 
 def decode_continuation(shown: str, secret: str) -> Continuation:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -12,20 +13,23 @@ from ..errors import InvalidRequest, UnknownJob
 from ..policy import Budget
 from ..requests import Continuation
 from . import ledger, rules
-from .codec import decode_continuation, encode_continuation, handed_out, own_columns, own_copies
+from .codec import decode_continuation, encode_continuation, own_texts, texts_of, value_of
 from .continuations import LRU_SIZE, Gone, Lru, is_live, unknown_continuation
 from .durations import KEEP, is_duration
 from .errors import StateError
 from .ledger import LedgerEntry
-from .store import CallRecord, CallState, Lease, NewCall, Spend, changed
+from .store import CallRecord, CallState, Lease, NewCall, Spend, changed, unread
 
 __all__ = ["MemoryStore"]
 
 
 @attrs.frozen
 class _Row:
+    """A call as the store keeps it: its JSON written down, which no record that is handed out shares."""
+
     number: int
     record: CallRecord
+    texts: dict[str, bytes | str]
 
 
 @attrs.frozen
@@ -59,14 +63,14 @@ class MemoryStore:
 
     def open_call(self, call: NewCall, budget: Budget, *, owner: str, lease_seconds: float) -> Lease:
         """Write the intent row and its reservation, if the budget allows; see `Store.open_call`."""
-        own = own_columns(call)
+        texts = own_texts(call)
         with self._open_lock():
             if call.id in self._ledger:
                 raise InvalidRequest(f"a call {call.id!r} has been made already")
             entry = ledger.new_entry(call)
             ledger.check_caps(call, budget, self._used)
-            record = changed(rules.opened(call, owner=owner, lease_seconds=lease_seconds), **own)
-            self._rows[call.id] = _Row(self._next(), record)
+            record = rules.opened(call, owner=owner, lease_seconds=lease_seconds)
+            self._rows[call.id] = _Row(self._next(), unread(record, texts, value_of), texts)
             self._runs.setdefault(call.run, []).append(call.id)
             self._ledger[call.id] = entry
             return rules.lease_of(record)
@@ -76,9 +80,10 @@ class MemoryStore:
     ) -> CallRecord:
         """Move a call on and settle its ledger entry; see `Store.advance`."""
         encoded = [(each, encode_continuation(each)) for each in continuations]
+        fresh = texts_of(changes, lease.call_id)
         with self._open_lock():
-            record = rules.advanced(self._kept(lease.call_id), lease, state, now=now, changes=own_copies(changes, lease.call_id))
-            self._write(record)
+            record = rules.advanced(self._kept(lease.call_id), lease, state, now=now, changes=changes)
+            self._write(record, fresh)
             self._ledger[record.id] = ledger.settled(self._ledger[record.id], record)
             for each, texts in encoded:
                 self._keep(each, texts)
@@ -218,7 +223,7 @@ class MemoryStore:
         return self._number
 
     def _read(self, call_id: str) -> CallRecord:
-        return handed_out(self._held(call_id), ledger.usd(self._ledger[call_id].reserved))
+        return changed(self._rows[call_id].record, reserved_usd=ledger.usd(self._ledger[call_id].reserved))
 
     def _held(self, call_id: str) -> CallRecord:
         if (kept := self._kept(call_id)) is None:
@@ -226,12 +231,15 @@ class MemoryStore:
         return kept
 
     def _kept(self, call_id: str) -> CallRecord | None:
-        """Return the store's own record, which is never handed out."""
+        """Return a copy of the store's own record, whose JSON the receiver reads for itself."""
         row = self._rows.get(call_id)
-        return None if row is None else row.record
+        return None if row is None else changed(row.record)
 
-    def _write(self, record: CallRecord) -> None:
-        self._rows[record.id] = _Row(self._rows[record.id].number, record)
+    def _write(self, record: CallRecord, fresh: Mapping[str, bytes | str] = MappingProxyType({})) -> None:
+        """Keep a record, of whose JSON some columns are ``fresh``; what it holds as None is gone."""
+        row, now = self._rows[record.id], record.__dict__
+        texts = {name: text for name, text in {**row.texts, **fresh}.items() if now.get(name, text) not in (None, ())}
+        self._rows[record.id] = _Row(row.number, unread(record, texts, value_of), texts)
 
     def _used(self, window: ledger.Window) -> int:
         return sum(entry.reserved + entry.committed for entry in self._ledger.values() if window.counts(entry))

@@ -15,7 +15,7 @@ from ..errors import InvalidRequest, UnknownJob
 from ..policy import Budget
 from ..requests import Continuation
 from . import ledger, rules
-from .codec import CALL_COLUMNS, decode_call, decode_continuation, encode_call, encode_continuation, own_columns
+from .codec import CALL_COLUMNS, decode_call, decode_continuation, encode_call, encode_continuation, own_texts
 from .continuations import LRU_SIZE, Lru, is_live, unknown_continuation
 from .database import Database
 from .durations import KEEP, is_duration
@@ -54,7 +54,7 @@ class SqliteStore:
 
     def open_call(self, call: NewCall, budget: Budget, *, owner: str, lease_seconds: float) -> Lease:
         """Write the intent row and its reservation in one transaction, if the budget allows; see `Store.open_call`."""
-        own_columns(call)  # refuses what cannot be written down
+        own_texts(call)  # refuses what cannot be written down
         entry = ledger.new_entry(call)
         record = rules.opened(call, owner=owner, lease_seconds=lease_seconds)
         with self._database.writing() as connection:

@@ -7,15 +7,27 @@ Times are seconds since the epoch, given by the caller, so that tests can inject
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import attrs
 
 from ..policy import Budget
 from ..requests import Continuation
 
-__all__ = ["ACTIVE_STATES", "FINAL_STATES", "TRANSITIONS", "CallRecord", "CallState", "Lease", "NewCall", "Spend", "Store", "changed"]
+__all__ = [
+    "ACTIVE_STATES",
+    "FINAL_STATES",
+    "TRANSITIONS",
+    "CallRecord",
+    "CallState",
+    "Lease",
+    "NewCall",
+    "Spend",
+    "Store",
+    "changed",
+    "unread",
+]
 
 CallState = Literal["submitting", "submitted", "running", "collecting", "done", "failed", "refused", "unknown", "cancelled"]
 
@@ -112,11 +124,31 @@ class CallRecord:
     lease_until: float = 0.0
     fence: int = 0
 
+    if not TYPE_CHECKING:  # all columns are named above
+
+        def __getattr__(self, column: str) -> Any:
+            """Read a column that was handed out `unread`, the first time that somebody looks at it."""
+            texts, read = self.__dict__.get("_unread", ((), None))
+            if column not in texts:
+                raise AttributeError(f"a call has no {column!r}")
+            value = self.__dict__[column] = read(column, texts[column])
+            return value
+
 
 def changed(record: CallRecord, **values: Any) -> CallRecord:
     """Return a copy with other values: what `attrs.evolve` does, without naming every one of thirty columns."""
     copy = object.__new__(CallRecord)
     copy.__dict__.update(record.__dict__, **values)
+    return copy
+
+
+def unread(record: CallRecord, texts: Mapping[str, bytes | str], read: Callable[[str, bytes | str], Any]) -> CallRecord:
+    """Return a copy in which some columns are as they were written down; each `changed` copy of it reads its own from there.
+
+    Few columns of a record are looked at, and a tree of dictionaries is dear to copy, and to keep by the thousand.
+    """
+    copy = object.__new__(CallRecord)
+    copy.__dict__.update({name: value for name, value in record.__dict__.items() if name not in texts}, _unread=(texts, read))
     return copy
 
 

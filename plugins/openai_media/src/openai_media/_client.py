@@ -14,7 +14,8 @@ from anymedia.errors import InvalidRequest
 
 if TYPE_CHECKING:
     import httpx2
-    from openai import AsyncOpenAI
+
+    from ._sdk import AsyncOpenAI
 
 __all__ = ["LOOK_SECONDS", "Connection", "connect", "read_answer"]
 
@@ -28,9 +29,6 @@ LOOK_SECONDS = 60.0
 _AT_ONCE = 8
 _BIG = 256 * 1024
 _OFF_LOOP = 1024 * 1024
-#: How much of an answer that waits its turn is read ahead, on each connection (aiohttp reads up to twice that; its default
-#: of 64 KiB made 500 waiting answers take some 280 MB instead of 75).
-_READ_AHEAD = 16 * 1024
 
 
 @attrs.frozen(eq=False)
@@ -59,7 +57,8 @@ def connect(context: Context) -> Connection:
 
 def _make(context: Context) -> Connection:
     import httpx2
-    import openai
+
+    from ._sdk import AsyncOpenAI, HttpClient
 
     elsewhere = context.service == "compatible"
     seconds = float(context.settings.get("timeout", ANSWER_SECONDS))
@@ -67,9 +66,8 @@ def _make(context: Context) -> Connection:
     # A redirected POST would go out twice, and with its key and its pictures to another place.
     # A proxy of the environment sees nothing of what is encrypted; without encryption it would be given the key.
     plain = str(context.settings.get("base_url") or "").lower().startswith("http:")
-    http = openai.DefaultAioHttpClient(timeout=timeout, follow_redirects=False, trust_env=not plain)
-    _read_less_ahead(http)
-    sdk = openai.AsyncOpenAI(
+    http = HttpClient(timeout=timeout, follow_redirects=False, trust_env=not plain)
+    sdk = AsyncOpenAI(
         api_key=context.secret("api_key").reveal() if context.has_secret("api_key") else "none",
         base_url=context.settings.get("base_url"),
         timeout=timeout,
@@ -81,24 +79,6 @@ def _make(context: Context) -> Connection:
         sdk.organization = sdk.project = None
         sdk._custom_headers = {}
     return Connection(sdk, http)
-
-
-def _read_less_ahead(http: httpx2.AsyncClient) -> None:
-    """Have the SDK's aiohttp transport hold back less of what nobody has read yet; it offers no setting for that."""
-    import aiohttp
-    from openai import DEFAULT_CONNECTION_LIMITS as LIMITS
-
-    transport: Any = http._transport
-    if getattr(transport, "client", transport) is not None:  # built otherwise than known: only memory differs
-        return
-
-    def session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            limit=LIMITS.max_connections or 0, keepalive_timeout=LIMITS.keepalive_expiry, ssl=transport.ssl_context
-        )
-        return aiohttp.ClientSession(connector=connector, read_bufsize=_READ_AHEAD)
-
-    transport.client = session
 
 
 async def read_answer(connection: Connection, opening: Any, decode: Callable[[bytes], _T]) -> tuple[_T, str | None]:
