@@ -63,7 +63,7 @@ def test_without_a_continuation_the_rank_decides() -> None:
 
 ONWARD = {"models": [{"id": "film", "media": "video", "continue_video": {"source": {"formats": ["mp4"]}}}]}
 NO_ONWARD = {"models": [{"id": "film", "media": "video", "generate_video": {"duration": {"one_of": [4]}, "first_frame": {}}}]}
-FILE = StoredFile(path="/work/film.mp4", sha256="0" * 64, mime="video/mp4", width=320, height=180, seconds=4.0)
+FILE = StoredFile(path="/films/waves.mp4", sha256="0" * 64, mime="video/mp4", width=320, height=180, seconds=4.0)
 
 
 def refused(*others: BackendView, backend: str | None = None, files: tuple[StoredFile, ...] = (FILE,)) -> RequestError:
@@ -82,9 +82,9 @@ def other(name: str, matrix: dict[str, Any], **more: Any) -> BackendView:
 @pytest.mark.parametrize("backend", [None, "home", "away"])
 def test_where_the_own_backend_goes_on_from_no_video_it_is_said_who_takes_the_file(backend: str | None) -> None:
     error = refused(other("away", ONWARD), other("idle", NO_ONWARD), backend=backend)
-    assert error.fix == "give the video itself as the source, without the id, to backend='away': /work/film.mp4"
+    assert error.fix == "give the video itself as the source, without the id, to backend='away': /films/waves.mp4"
     # ... and that very request is planned:
-    source = Video(path="/work/film.mp4", mime="video/mp4", seconds=4.0)
+    source = Video(path="/films/waves.mp4", mime="video/mp4", seconds=4.0)
     views = [other("away", ONWARD)]
     assert plan(ContinueVideo(prompt="on", source=source), views, Policy(), datetime.date(2026, 11, 21)).chosen.backend == "away"
 

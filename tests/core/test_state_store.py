@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import pickle
 from typing import Any
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from state_calls import JOB, STATES, bring, open_call
 from state_samples import DAY, NOW, new_call
 
 from anymedia.errors import InvalidRequest, MediaError, PluginContractError
 from anymedia.state.errors import IllegalTransition, StateError
-from anymedia.state.store import FINAL_STATES, TRANSITIONS, CallState, NewCall, Spend, Store
+from anymedia.state.memory import MemoryStore
+from anymedia.state.store import FINAL_STATES, TRANSITIONS, CallState, NewCall, Spend, Store, changed
 
 
 def test_an_opened_call_is_a_submitting_row_with_its_quote_reserved(store: Store) -> None:
@@ -35,6 +40,53 @@ def test_a_record_keeps_every_field_of_its_call(store: Store) -> None:
         if field.name != "request":
             assert getattr(record, field.name) == getattr(call, field.name)
     assert record.request == {"kind": "generate_video", "prompt": "waves", "duration": 8, "references": [{"path": "a.png"}]}
+
+
+_WRITTEN: dict[str, Any] = {
+    "job": JOB,
+    "outcome": {"pieces": [{"id": "files/3"}]},
+    "attempts": ({"code": "rate_limited", "delivery": "refused"},),
+    "secret": {"url": "https://media.example/x?signature=hush"},
+}
+
+
+@given(st.lists(st.sampled_from(["request", "plan", "target", "job", "outcome", "attempts", "secret", "result", "error"]), max_size=6))
+def test_what_is_done_to_one_record_is_seen_in_no_other_whatever_was_looked_at_when(columns: list[str]) -> None:
+    store = MemoryStore()
+    lease = open_call(store)
+    records = [store.advance(lease, "submitted", now=NOW + 1, **_WRITTEN), *store.calls(), *store.run("call_1")]
+    for record in records:
+        for column in columns:
+            spoil(getattr(record, column))
+            spoil(getattr(changed(record, submits=2), column))
+    store.advance(lease, "running", now=NOW + 2)
+    again = store.get("call_1")
+    assert again is not None
+    assert again.request == {"kind": "generate_video", "prompt": "waves", "duration": 8, "references": [{"path": "a.png"}]}
+    assert {name: getattr(again, name) for name in _WRITTEN} == _WRITTEN
+    assert (again.result, again.error) == (None, None)
+
+
+def spoil(value: Any) -> None:
+    """Change all that can be changed in a JSON value."""
+    if isinstance(value, dict):
+        for inner in value.values():
+            spoil(inner)
+        value["spoilt"] = True
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            spoil(inner)
+
+
+def test_a_record_is_one_whole_whether_its_columns_were_looked_at_or_not(store: Store) -> None:
+    open_call(store)
+    looked, copied, shown = store.get("call_1"), copy.deepcopy(store.get("call_1")), pickle.loads(pickle.dumps(store.get("call_1")))
+    assert looked is not None
+    assert attrs.asdict(looked)["target"] == {"path": "out/", "overwrite": False}
+    assert looked == copied == shown == store.get("call_1")
+    assert "waves" in repr(store.get("call_1"))
+    with pytest.raises(AttributeError, match="no 'promt'"):
+        looked.promt  # type: ignore[attr-defined]  # noqa: B018
 
 
 @pytest.mark.parametrize(("before", "after"), list(itertools.product(STATES, STATES)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["in_digits", "in_dollars"]
+__all__ = ["in_digits", "in_dollars", "in_dollars_between"]
 
 
 def in_digits(value: float) -> str:
@@ -15,3 +15,8 @@ def in_dollars(amount: float) -> str:
     """Return US dollars as they may stand in a message: four digits that count, however small or large, and no exponent."""
     short = f"{amount:.4g}"
     return f"{amount:.9f}".rstrip("0").rstrip(".") if "e" in short else short
+
+
+def in_dollars_between(low: float, high: float, *, to: str = " to ") -> str:
+    """Return a span of US dollars; one amount where both ends are the same."""
+    return in_dollars(low) if low == high else f"{in_dollars(low)}{to}{in_dollars(high)}"

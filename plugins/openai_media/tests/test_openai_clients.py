@@ -30,16 +30,14 @@ async def test_a_second_call_uses_the_same_client_over_the_sdks_own_aiohttp_tran
 ) -> None:
     import openai
 
-    from openai_media import _sdk
-
     made: list[Any] = []
-    genuine = _sdk.HttpClient
+    genuine = _client.http_client
 
     def counted(**options: Any) -> Any:
         made.append(genuine(**options))
         return made[-1]
 
-    monkeypatch.setattr(_sdk, "HttpClient", counted)
+    monkeypatch.setattr(_client, "http_client", counted)
     for _ in range(3):
         await draw(make_context("gpt-image-2", "generate_image"))
     assert len(made) == 1
@@ -95,8 +93,8 @@ async def test_addresses_are_kept_parsed_but_not_without_end(fake: OpenAIServer,
             await connection.sdk.get(f"/videos/video_{number}", cast_to=object)
     assert len(fake.received) == 200
     assert {r.path.rpartition("_")[2] for r in fake.received} == {str(n) for n in range(200)}
-    assert len(connection.http._parsed) <= 64  # type: ignore[attr-defined]
-    assert len(connection.sdk._prepared) <= 64
+    assert len(connection.http.parsed) <= 64  # type: ignore[attr-defined]
+    assert len(connection.sdk.prepared) <= 64
 
 
 @pytest.mark.anyio

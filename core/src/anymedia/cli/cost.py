@@ -10,6 +10,7 @@ import attrs
 import click
 
 from ..errors import InvalidRequest, Problem
+from ..wording import in_dollars, in_dollars_between
 from .console import Console
 from .jobs import with_router
 from .live import columns
@@ -83,8 +84,8 @@ def _line(name: str, spend: Spend) -> list[str]:
 
 
 def _row(record: CallRecord) -> list[str]:
-    quoted = "unknown" if record.quote_usd is None else f"{record.quote_usd[0]:.4g}-{record.quote_usd[1]:.4g}"
-    actual = "-" if record.cost_usd is None else f"{record.cost_usd:.4g}"
+    quoted = "unknown" if record.quote_usd is None else in_dollars_between(*record.quote_usd, to="-")
+    actual = "-" if record.cost_usd is None else in_dollars(record.cost_usd)
     return [record.id, record.state, f"{record.backend}/{record.model}", quoted, actual]
 
 

@@ -11,7 +11,7 @@ import attrs
 import click
 
 from ..state.store import ACTIVE_STATES, CallRecord
-from ..wording import in_dollars
+from ..wording import in_dollars, in_dollars_between
 from .carrying_out import resumable
 from .console import Console
 from .live import columns
@@ -145,8 +145,7 @@ def money(record: CallRecord) -> str:
         return in_dollars(record.cost_usd)
     if record.quote_usd is None:
         return "unknown"
-    low, high = record.quote_usd
-    return f"({in_dollars(low)})" if low == high else f"({in_dollars(low)}-{in_dollars(high)})"
+    return f"({in_dollars_between(*record.quote_usd, to='-')})"
 
 
 def _row(record: CallRecord) -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ..wording import in_dollars
+from ..wording import in_dollars, in_dollars_between
 from .console import Console
 
 if TYPE_CHECKING:
@@ -80,5 +80,4 @@ def cost_words(cost: Cost) -> str:
         return f"{in_dollars(cost.actual_usd)} USD"
     if cost.quoted_usd is None:
         return "cost unknown"
-    low, high = cost.quoted_usd
-    return f"quoted {in_dollars(low)} USD" if low == high else f"quoted {in_dollars(low)} to {in_dollars(high)} USD"
+    return f"quoted {in_dollars_between(*cost.quoted_usd)} USD"

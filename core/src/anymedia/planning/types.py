@@ -13,7 +13,7 @@ from ..capabilities import CapabilityMatrix, ModelRow, OperationRow
 from ..media import Media
 from ..requests import Continuation, Mask, Operation, Request
 from ..results import Adjustment
-from ..wording import in_dollars
+from ..wording import in_dollars_between
 
 __all__ = ["BackendView", "Candidate", "Check", "InputForm", "Plan", "PlannedCall", "Quote", "Reason", "Rejection"]
 
@@ -109,8 +109,7 @@ class Quote:
     def __str__(self) -> str:
         if self.usd is None:
             return "price unknown"
-        low, high = self.usd
-        return f"{in_dollars(low)} USD" if low == high else f"{in_dollars(low)} to {in_dollars(high)} USD"
+        return f"{in_dollars_between(*self.usd)} USD"
 
 
 @attrs.frozen(kw_only=True)

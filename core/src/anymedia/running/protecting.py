@@ -28,7 +28,9 @@ class Protection:
     def to_json(self) -> dict[str, Any]:
         """Return it as the journal keeps it: where it can be read again, and a checksum to know it by."""
         source, mask = (None if place is None else str(place.absolute()) for place in self.places)
-        return {"source": source, "mask": mask, "sha256": hashlib.sha256(self.source + self.mask).hexdigest()}
+        digest = hashlib.sha256(self.source)
+        digest.update(self.mask)
+        return {"source": source, "mask": mask, "sha256": digest.hexdigest()}
 
 
 @attrs.frozen(kw_only=True)

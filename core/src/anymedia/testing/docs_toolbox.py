@@ -41,7 +41,7 @@ def toolbox() -> str:
     out += ["## The request\n", _FIELDS, *_fields(), "", *_records(Reference, Mask, Continuation, LoadedMedia)]
     out += ["## The context\n", *_context()]
     out += ["## What a hook returns\n", *_records(Outcome, Piece, ContinuationData, Job, Running, Succeeded, Failed)]
-    out += ["## What a hook raises\n", _RAISED, *_error()]
+    out += ["## What a hook raises\n", _RAISED, *_attributes(BackendError)]
     out += ["## What the other hooks are given and return\n", *_records(SubmissionRecord, ListedModel)]
     out += [f"## `{http.__name__}`\n", inspect.cleandoc(http.__doc__ or "").replace("``", "`") + "\n"]
     for name in http.__all__:
@@ -73,12 +73,17 @@ def _fields() -> Iterator[str]:
         yield f"| `{name}` | {role_of(field)} | {default(field)} | {'; '.join(meanings[name])} | {where} |"
 
 
-def _context() -> Iterator[str]:
-    prose, said = told(Context)
+def _attributes(cls: type, prefix: str = "") -> Iterator[str]:
+    """Yield what a class says of itself, and a table of its attributes."""
+    prose, said = told(cls)
     yield prose + "\n"
     yield "| attribute | meaning |\n|---|---|"
-    yield from (f"| `context.{name}` | {meaning} |" for name, meaning in said.items())
+    yield from (f"| `{prefix}{name}` | {meaning} |" for name, meaning in said.items())
     yield ""
+
+
+def _context() -> Iterator[str]:
+    yield from _attributes(Context, "context.")
     for name in ("secret", "has_secret", "read", "submission", "takes", "client", "progress", "fetch", "stream", "now"):
         made = getattr(Context, name)
         if name == "submission":
@@ -86,11 +91,3 @@ def _context() -> Iterator[str]:
         else:
             yield from function(f"context.{name}", made)
     yield f"A `Secret` has one method, `reveal()`: {inspect.cleandoc(Secret.reveal.__doc__ or '')[7:]}\n"
-
-
-def _error() -> Iterator[str]:
-    prose, said = told(BackendError)
-    yield prose + "\n"
-    yield "| attribute | meaning |\n|---|---|"
-    yield from (f"| `{name}` | {meaning} |" for name, meaning in said.items())
-    yield ""

@@ -12,10 +12,11 @@ import attrs
 from anymedia.context import Context
 from anymedia.errors import InvalidRequest
 
+from ._sdk import http_client, sdk_client
+
 if TYPE_CHECKING:
     import httpx2
-
-    from ._sdk import AsyncOpenAI
+    from openai import AsyncOpenAI
 
 __all__ = ["LOOK_SECONDS", "Connection", "connect", "read_answer"]
 
@@ -58,16 +59,14 @@ def connect(context: Context) -> Connection:
 def _make(context: Context) -> Connection:
     import httpx2
 
-    from ._sdk import AsyncOpenAI, HttpClient
-
     elsewhere = context.service == "compatible"
     seconds = float(context.settings.get("timeout", ANSWER_SECONDS))
     timeout = httpx2.Timeout(seconds, connect=10.0)
     # A redirected POST would go out twice, and with its key and its pictures to another place.
     # A proxy of the environment sees nothing of what is encrypted; without encryption it would be given the key.
     plain = str(context.settings.get("base_url") or "").lower().startswith("http:")
-    http = HttpClient(timeout=timeout, follow_redirects=False, trust_env=not plain)
-    sdk = AsyncOpenAI(
+    http = http_client(timeout=timeout, follow_redirects=False, trust_env=not plain)
+    sdk = sdk_client(
         api_key=context.secret("api_key").reveal() if context.has_secret("api_key") else "none",
         base_url=context.settings.get("base_url"),
         timeout=timeout,
