@@ -121,6 +121,20 @@ def test_a_cap_per_call_holds(store: Store) -> None:
     open_call(store, new_call("b"), Budget(per_call=0.4))
 
 
+def test_what_is_left_of_a_cap_is_told_exactly_however_little_or_much_it_is(store: Store) -> None:
+    open_call(store, new_call("a", quote_usd=(1000.0, 1000.0)))
+    budget = Budget(per_run=1000.12345)
+    refuses(
+        store,
+        new_call("b", quote_usd=(0.1, 0.1235)),
+        budget,
+        r"up to 0\.1235 USD; of the cap per_run of 1000\.12345 USD, 0\.12345 USD is left",
+    )
+    refuses(
+        store, new_call("c", quote_usd=(2e-7, 2e-7)), Budget(per_call=1e-7), r"up to 0\.0000002 USD; the cap per_call is 0\.0000001 USD"
+    )
+
+
 def test_a_cap_per_run_counts_one_session(store: Store) -> None:
     budget = Budget(per_run=0.9)
     open_call(store, new_call("a", session="s"), budget)

@@ -11,9 +11,9 @@ def in_digits(value: float) -> str:
     return str(int(value)) if whole else f"{value:g}"
 
 
-def in_dollars(amount: float) -> str:
-    """Return US dollars as they may stand in a message: four digits that count, however small or large, and no exponent."""
-    short = f"{amount:.4g}"
+def in_dollars(amount: float, digits: int = 4) -> str:
+    """Return US dollars as they may stand in a message: so many digits that count, however small or large, and no exponent."""
+    short = f"{amount:.{digits}g}"
     return f"{amount:.9f}".rstrip("0").rstrip(".") if "e" in short else short
 
 

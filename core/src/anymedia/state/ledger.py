@@ -96,6 +96,11 @@ def _windows(call: NewCall, budget: Budget) -> list[Window]:
     return found
 
 
+def _exactly(amount: float) -> str:
+    """Return dollars as they are counted here: who has to stay below a cap is not helped by what was rounded up."""
+    return in_dollars(amount, digits=12)
+
+
 def check_caps(call: NewCall, budget: Budget, used: Callable[[Window], int]) -> None:
     """Refuse a call that could exceed a cap; ``used`` sums reserved and committed money of a window.
 
@@ -113,16 +118,16 @@ def check_caps(call: NewCall, budget: Budget, used: Callable[[Window], int]) -> 
             fix="Choose a model with a known price, or set allow_unknown=True in the budget.",
         )
     wanted = nano(call.reserve_usd)
-    asked = f"{who} may cost up to {in_dollars(call.reserve_usd)} USD"
+    asked = f"{who} may cost up to {_exactly(call.reserve_usd)} USD"
     if budget.per_call is not None and wanted > nano(budget.per_call):
         raise BudgetExceeded(
-            f"{asked}; the cap per_call is {in_dollars(budget.per_call)} USD.", fix="Choose a cheaper model or settings, or raise per_call."
+            f"{asked}; the cap per_call is {_exactly(budget.per_call)} USD.", fix="Choose a cheaper model or settings, or raise per_call."
         )
     for window in _windows(call, budget):
         left = nano(window.cap) - used(window)
         if wanted > left:
             raise BudgetExceeded(
-                f"{asked}; of the cap {window.name} of {in_dollars(window.cap)} USD, {in_dollars(usd(max(left, 0)))} USD is left "
+                f"{asked}; of the cap {window.name} of {_exactly(window.cap)} USD, {_exactly(usd(max(left, 0)))} USD is left "
                 "(spent and reserved by open calls: the rest).",
                 fix=f"Wait for open calls to finish, choose a cheaper model or settings, or raise {window.name}.",
             )
