@@ -47,6 +47,8 @@ class Adjustment:
 class ContinuationData:
     """What a backend needs to go on from a piece: JSON only, no bytes; short-lived URLs go into ``secret``.
 
+    What is no JSON, or a file as a data URL, is not kept: the result says so, and only the piece itself can be gone on from.
+
     Attributes:
         data: provider ids and the like (JSON).
         secret: signed URLs and the like (JSON); kept in memory or in a private column.

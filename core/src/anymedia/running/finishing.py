@@ -25,6 +25,7 @@ from ..transfer.paths import OutputTarget, plan_output
 from ..transfer.writing import Writer, hidden_prefix
 from .checking import mismatches
 from .engine import Engine, new_id
+from .keepable import keepable
 from .protecting import Protection, paste_back
 from .records import outcome_json
 
@@ -73,6 +74,7 @@ async def _finish(
 ) -> CallRecord:
     if not outcome.pieces:
         raise BadBackendResponse(f"'{record.backend}/{record.model}' answered without any {record.target['media']}")
+    outcome = keepable(outcome, record.backend)
     as_they_are = protection is None and not record.target["transcode_to"]
     beside = _spooled_by(record)  # by an earlier process
     with contextlib.ExitStack() as opened:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -23,6 +23,7 @@ from ..errors import (
     BadBackendResponse,
     Delivery,
     MediaError,
+    PluginContractError,
     PluginError,
     RateLimited,
     RequestError,
@@ -56,6 +57,7 @@ LOOKUPS = (0.0, 1.0, 3.0)
 #: Calls that began within this many seconds before one may be taken for it.
 _ALIKE_SECONDS = 86_400.0
 
+_E = TypeVar("_E", bound=MediaError)
 Loaded = Mapping[Media | Mask | StoredFile, LoadedMedia]
 
 
@@ -153,18 +155,36 @@ async def _accepted(engine: Engine, lease: Lease, record: CallRecord, made: Job 
     Raises:
         LeaseLost: another process has found out what became of it by itself.
         StateError: the journal does not take it; the message names the provider's job, so that it is not lost.
+        PluginContractError: the job is none that can be written down; named as well.
     """
     try:
         if not engine.store.holds(lease):
             lease = await _taken_back(engine, record)
-        if isinstance(made, Job):
-            record = await engine.written(lambda: engine.advance(lease, "submitted", job=job_json(made)))
     except StateError as error:
-        if isinstance(made, Job):
-            error.message += f" Write down that the provider knows the job {record.id} as {clean_text(made.id, 200)!r}."
-        error.job_id, error.charged = record.id, "unknown"
-        raise
+        raise _unwritten(error, record, made) from None
+    return await _written_down(engine, lease, record, made)
+
+
+async def _written_down(engine: Engine, lease: Lease, record: CallRecord, made: Job | Outcome) -> Submitted:
+    if isinstance(made, Job):
+        try:
+            record = await engine.written(lambda: engine.advance(lease, "submitted", job=job_json(made)))
+        except StateError as error:
+            raise _unwritten(error, record, made) from None
+        except PluginContractError as error:
+            told = _unwritten(error, record, made)
+            engine.advance(lease, "unknown", error=error_json(told))
+            raise told from None
     return Submitted(lease=lease, record=record, made=made)
+
+
+def _unwritten(error: _E, record: CallRecord, made: Job | Outcome) -> _E:
+    """Complete the error of an answer that could not be written down: it may be charged, and is known to the provider by this name."""
+    if isinstance(made, Job):
+        end = "" if error.message.endswith(".") else "."
+        error.message += f"{end} Write down that the provider knows the job {record.id} as {clean_text(made.id, 200)!r}."
+    error.job_id, error.charged = record.id, "unknown"
+    return error
 
 
 async def _taken_back(engine: Engine, record: CallRecord) -> Lease:
@@ -274,9 +294,7 @@ async def lookup(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
             _log.debug("what was found for %s is another call's job", record.id)
             continue
         if made is not None:
-            if isinstance(made, Job):
-                record = await engine.written(lambda: engine.advance(lease, "submitted", job=job_json(made)))  # noqa: B023 - run at once
-            return Submitted(lease=lease, record=record, made=made)
+            return await _written_down(engine, lease, record, made)
     return None
 
 

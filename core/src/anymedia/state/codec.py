@@ -16,6 +16,7 @@ from .store import CallRecord, CallState, NewCall
 
 __all__ = [
     "CALL_COLUMNS",
+    "check_keepable",
     "decode_call",
     "decode_continuation",
     "dump",
@@ -91,6 +92,15 @@ def _without_media(value: Any, where: str) -> bytes | str:
     if (";base64," in text if isinstance(text, str) else b";base64," in text) and _DATA_URL.search(_as_text(text)):
         raise PluginContractError(f"{where} holds media as a data URL; a store takes paths, checksums and provider ids only")
     return text
+
+
+def check_keepable(value: Any, where: str) -> None:
+    """Refuse what no store takes.
+
+    Raises:
+        PluginContractError: for what `dump` refuses, and for media as a data URL.
+    """
+    _without_media(value, where)
 
 
 def own_texts(call: NewCall) -> dict[str, bytes | str]:

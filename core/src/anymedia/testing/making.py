@@ -12,6 +12,7 @@ from ..media import format_of
 from ..results import Result
 from ..running.checking import mismatches
 from ..running.engine import ODD_PROGRESS
+from ..running.keepable import NOT_KEPT
 from .cases import Case, CaseMaker
 from .decoding import container, decode
 from .harness import Bench, run
@@ -99,6 +100,7 @@ class MakingRules(CaseMaker):
             result, _ = run(self._make(bench, case))
             _judge(result, case)
             odd = [text for text in bench.texts if ODD_PROGRESS in text]
+            odd += [warning for warning in result.warnings if NOT_KEPT in warning]
             assert not odd, odd[0]
             assert result.provenance.backend == self.backend
             assert result.provenance.model == case.shape.model.id
