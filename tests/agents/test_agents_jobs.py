@@ -96,6 +96,9 @@ async def test_a_job_that_another_backend_took_over_is_cancelled_there(beside: M
     job = await beside.generate(**WAVES, wait=False)
     cancelled = await beside.job(job["job_id"], "cancel")
     assert (cancelled["success"], cancelled["state"], cancelled["backend"]) == (True, "cancelled", "able")
+    assert cancelled["charged"] == "unknown"
+    assert "it was stopped at the provider while at work" in cancelled["warnings"]
+    assert "charged" not in await beside.generate(**WAVES, wait=False)
     assert service.cancelled == ["vid-1"]
 
 

@@ -116,6 +116,10 @@ def test_cancel_tells_the_provider(call, submits):
     assert (told.code, told.json["job"]["state"]) == (0, "cancelled")
     assert submits()[-1] == "cancelled demo-1"
     assert call("jobs", "resume", job_id).code == 2
+    other = call("video", "slow waves", "-b", "demo", "--no-wait").lines[0]
+    told = call("jobs", "cancel", other)
+    assert told.lines == [f"{other}  cancelled"]
+    assert "it may be charged: it was stopped at the provider while at work" in told.err
 
 
 @pytest.mark.parametrize("verb", ["show", "resume", "cancel", "forget"])

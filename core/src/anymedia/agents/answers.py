@@ -85,6 +85,9 @@ def several_answer(results: list[dict[str, Any]]) -> dict[str, Any]:
 def job_answer(record: Any) -> dict[str, Any]:
     """Return a row of the journal."""
     quote = None if record.quote_usd is None else list(record.quote_usd)
+    warnings = list(record.plan.get("warnings", ()))
+    if record.state == "cancelled" and record.error is not None:
+        warnings.append(record.error["message"])
     return plain(  # type: ignore[no-any-return]
         {
             "success": True,
@@ -94,7 +97,8 @@ def job_answer(record: Any) -> dict[str, Any]:
             "backend": record.backend,
             "model": record.model,
             "adjustments": list(record.plan.get("adjustments", ())),
-            "warnings": list(record.plan.get("warnings", ())),
+            "warnings": warnings,
+            **({} if record.charged is None else {"charged": record.charged}),
             "cost": {"quoted_usd": quote, "actual_usd": record.cost_usd, "basis": record.plan.get("quote_basis", "")},
             "seconds": round(max(0.0, record.updated_at - record.created_at), 3),
         }

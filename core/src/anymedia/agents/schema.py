@@ -174,6 +174,7 @@ def result_schema() -> dict[str, Any]:
             "success": {"type": "boolean"},
             "files": {"type": "array", "items": file},
             "continuation_id": {"type": ["string", "null"]},
+            "charged": {"type": "string", "enum": ["no", "yes", "unknown"]},
             "backend": {"type": "string"},
             "model": {"type": "string"},
             "operation": {"type": "string"},

@@ -114,6 +114,9 @@ def cancel(job_id: str, as_json: bool) -> None:
         console.document({"success": True, "job": record_json(record)})
     else:
         console.result(f"{record.id}  {record.state}")
+        if record.charged != "no":
+            why = "" if record.error is None else f": {record.error['message']}"
+            console.note(f"  {'it may be' if record.charged == 'unknown' else 'it is'} charged{why}")
 
 
 @jobs.command("forget")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import attrs
 
+from ..errors import Charged
 from ..policy import Budget
 from ..requests import Continuation
 
@@ -123,6 +124,15 @@ class CallRecord:
     owner: str | None = None
     lease_until: float = 0.0
     fence: int = 0
+
+    @property
+    def charged(self) -> Charged | None:
+        """Whether it was charged, as far as that is known; None while it is at work."""
+        if self.state in ACTIVE_STATES:
+            return None
+        if self.state == "done" or self.cost_usd:
+            return "yes"
+        return "unknown" if self.state == "unknown" else (self.error or {}).get("charged", "no")
 
     if not TYPE_CHECKING:  # all columns are named above
 
