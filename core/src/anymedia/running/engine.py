@@ -23,6 +23,7 @@ from .clients import Clients, digest_of
 
 if TYPE_CHECKING:
     from ..capabilities import ModelRow
+    from ..credentials import Secret
     from ..instances import BackendInstance
     from ..registry import Registry
     from ..settings import Settings
@@ -135,18 +136,7 @@ class Engine:
     ) -> Context:
         """Make the context for one hook call."""
         instance = self.instance(record.backend)
-        secrets = instance.secrets()
-
-        async def fetch(url: str, headers: Mapping[str, str]) -> bytes:
-            return await self.fetcher.fetch_bytes(url, headers=headers, credential_hosts=instance.hosts, for_caller=False)
-
-        async def stream(url: str, start: int) -> AsyncGenerator[bytes]:
-            async with self.fetcher.fetch(url, offset=start, for_caller=False) as download:
-                if download.start != start:
-                    raise ValueError(f"the server cannot start at byte {start}")
-                async for chunk in download.chunks():
-                    yield chunk
-
+        doors = _Doors(self, record, instance.hosts, instance.secrets())
         return Context(
             backend=record.backend,
             model=record.model,
@@ -158,12 +148,12 @@ class Engine:
             idempotency_key=record.idempotency_key,
             deadline=deadline,
             hosts=instance.hosts,
-            secrets=secrets,
+            secrets=doors.secrets,
             loaded=loaded or {},
-            clients=lambda name, factory: self.clients.get(record.backend, secrets, name, factory),
-            fetch=fetch,
-            stream=stream,
-            on_progress=lambda fraction, note: self.report(record, fraction=fraction, note=note),
+            clients=doors.client,
+            fetch=doors.fetch,
+            stream=doors.stream,
+            on_progress=doors.progress,
             now=self.clock.now,
         )
 
@@ -213,3 +203,29 @@ class Engine:
             except (StateBusy, StateNotWritable) as error:
                 why = error
         raise why
+
+
+@attrs.define(eq=False)
+class _Doors:
+    """What a context leads to, for one hook call."""
+
+    engine: Engine
+    record: CallRecord
+    hosts: tuple[str, ...]
+    secrets: Mapping[str, Secret] = attrs.field(repr=False)
+
+    def client(self, name: str, factory: Callable[[], Any]) -> Any:
+        return self.engine.clients.get(self.record.backend, self.secrets, name, factory)
+
+    async def fetch(self, url: str, headers: Mapping[str, str]) -> bytes:
+        return await self.engine.fetcher.fetch_bytes(url, headers=headers, credential_hosts=self.hosts, for_caller=False)
+
+    async def stream(self, url: str, start: int) -> AsyncGenerator[bytes]:
+        async with self.engine.fetcher.fetch(url, offset=start, for_caller=False) as download:
+            if download.start != start:
+                raise ValueError(f"the server cannot start at byte {start}")
+            async for chunk in download.chunks():
+                yield chunk
+
+    def progress(self, fraction: float | None, note: str) -> None:
+        self.engine.report(self.record, fraction=fraction, note=note)
