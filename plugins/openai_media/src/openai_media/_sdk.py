@@ -20,17 +20,8 @@ __all__ = ["http_client", "sdk_client"]
 _READ_AHEAD = 16 * 1024
 #: How many addresses are kept parsed: a video's has its job in it, and there is no end to those.
 _MOST_KEPT = 64
-
-
-class _Kept(dict[str, Any]):
-    """What was made of a few texts; it begins anew when there are too many."""
-
-    def put(self, text: str, made: Any) -> Any:
-        """Keep what was made of a text, and return it."""
-        if len(self) >= _MOST_KEPT:
-            self.clear()
-        self[text] = made
-        return made
+#: What the SDK does not give its HTTP client with a request.
+_SELDOM = ("cookies", "extensions")
 
 
 def http_client(**options: Any) -> httpx2.AsyncClient:
@@ -40,7 +31,12 @@ def http_client(**options: Any) -> httpx2.AsyncClient:
 
 def sdk_client(**options: Any) -> openai.AsyncOpenAI:
     """Return the SDK's client, with a path put behind its base URL once."""
-    return _sdk_class()(**options)
+    import openai
+
+    sdk = openai.AsyncOpenAI(**options)
+    if (prepare := getattr(sdk, "_prepare_url", None)) is not None:  # built otherwise than known: only time differs
+        sdk._prepare_url = functools.lru_cache(_MOST_KEPT)(prepare)  # type: ignore[method-assign]
+    return sdk
 
 
 @functools.cache
@@ -51,7 +47,7 @@ def _http_class() -> type[httpx2.AsyncClient]:
     class HttpClient(openai.DefaultAioHttpClient):
         def __init__(self, **options: Any) -> None:
             super().__init__(**options)
-            self.parsed = _Kept()
+            self.parsed = functools.lru_cache(_MOST_KEPT)(httpx2.URL)
             self.own = [(key.lower(), value) for key, value in self.headers.multi_items()]
             _adapt(self)
 
@@ -59,35 +55,15 @@ def _http_class() -> type[httpx2.AsyncClient]:
             # What is out of the ordinary is built as ever.
             headers, timeout = options.pop("headers", None), options.pop("timeout", None)
             whole = url if isinstance(url, str) and url.startswith("http") and not options.get("params") else ""
-            if not (whole and isinstance(headers, list) and isinstance(timeout, httpx2.Timeout)) or options.keys() & {
-                "cookies",
-                "extensions",
-            }:
+            usual = isinstance(headers, list) and isinstance(timeout, httpx2.Timeout) and options.keys().isdisjoint(_SELDOM)
+            if not (whole and usual):
                 given = {"headers": headers} | ({} if timeout is None else {"timeout": timeout})
                 return super().build_request(method, url, **given, **options)
-            address = self.parsed.get(whole) or self.parsed.put(whole, httpx2.URL(whole))
             said = {key.lower() for key, _ in headers}
             merged = [pair for pair in self.own if pair[0] not in said] + headers
-            return httpx2.Request(method, address, headers=merged, extensions={"timeout": timeout.as_dict()}, **options)
+            return httpx2.Request(method, self.parsed(whole), headers=merged, extensions={"timeout": timeout.as_dict()}, **options)
 
     return HttpClient
-
-
-@functools.cache
-def _sdk_class() -> type[openai.AsyncOpenAI]:
-    import openai
-
-    class AsyncOpenAI(openai.AsyncOpenAI):  # it tells the service the name of its class
-        def __init__(self, **options: Any) -> None:
-            super().__init__(**options)
-            self.prepared = _Kept()
-
-        def _prepare_url(self, url: str) -> httpx2.URL:
-            # As the SDK's own client for Azure does. Where a later SDK asks otherwise, this is not called, and nothing breaks.
-            found: httpx2.URL = self.prepared.get(url) or self.prepared.put(url, super()._prepare_url(url))
-            return found
-
-    return AsyncOpenAI
 
 
 def _adapt(http: httpx2.AsyncClient) -> None:
