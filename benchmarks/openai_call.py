@@ -250,7 +250,7 @@ def cpu(rounds: int, calls: int) -> None:
     _cpu(60, rounds, {at_once: max(calls, at_once * 2) for at_once in BARS})
 
 
-def _beside(ours: Sequence[float], theirs: Sequence[float]) -> float:
+def beside(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """Return the median over the rounds of the ratio within each."""
     return median(a / b for a, b in zip(ours, theirs, strict=True))
 
@@ -264,8 +264,8 @@ def _cpu(size: int, rounds: int, calls: Mapping[int, int]) -> None:
                     seen[way].append(run_way(way, url, number, at_once)["cpu"] / number * 1000)
             sdk, plugin, router = (median(seen[way]) for way in WAYS)
             journal = run_way("clocked", url, number, at_once)["journal"] / number * 1000
-            alone = f"plugin alone {plugin:.2f} ms = {_beside(seen['plugin'], seen['sdk']):.2f} x"
-            ratio, bare = _beside(seen["router"], seen["sdk"]), _beside([took - journal for took in seen["router"]], seen["sdk"])
+            alone = f"plugin alone {plugin:.2f} ms = {beside(seen['plugin'], seen['sdk']):.2f} x"
+            ratio, bare = beside(seen["router"], seen["sdk"]), beside([took - journal for took in seen["router"]], seen["sdk"])
             through = f"router {router:.2f} ms = {ratio:.2f} x, without the journal {bare:.2f} x"
             bar = BARS[at_once]
             through += f" (bar {bar} x): {'within the bar' if ratio <= bar else 'MISSED'}"
@@ -281,7 +281,7 @@ def memory(rounds: int) -> None:
             for way in WAYS:
                 seen[way].append(run_way(way, url, 500, 500)["peak_mb"])
     sdk, plugin, router = (median(seen[way]) for way in WAYS)
-    ratio = _beside(seen["router"], seen["sdk"])
+    ratio = beside(seen["router"], seen["sdk"])
     verdict = "within the bar" if ratio <= MEMORY_BAR else "MISSED"
     print(f"  sdk {sdk:.0f} MB, plugin alone {plugin:.0f} MB, router {router:.0f} MB = {ratio:.2f} x (bar {MEMORY_BAR} x): {verdict}")
 

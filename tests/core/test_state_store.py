@@ -77,6 +77,28 @@ def spoil(value: Any) -> None:
             spoil(inner)
 
 
+@pytest.mark.parametrize(
+    ("state", "changes", "quote", "charged"),
+    [
+        ("submitted", {"job": JOB}, (0.1, 0.4), None),
+        ("done", {}, (0.1, 0.4), "yes"),
+        ("done", {"cost_usd": 0.3}, None, "yes"),
+        ("done", {"cost_usd": 0.0}, (0.1, 0.4), "no"),
+        ("done", {}, (0, 0), "no"),
+        ("unknown", {}, (0.1, 0.4), "unknown"),
+        ("failed", {}, (0.1, 0.4), "no"),
+        ("failed", {"error": {"code": "x", "charged": "unknown"}}, (0.1, 0.4), "unknown"),
+        ("failed", {"cost_usd": 0.2}, (0.1, 0.4), "yes"),
+        ("cancelled", {"error": {"code": "cancelled", "charged": "yes"}}, (0.1, 0.4), "yes"),
+    ],
+)
+def test_a_record_says_whether_it_was_charged(store: Store, state: CallState, changes: Any, quote: Any, charged: str | None) -> None:
+    lease = open_call(store, new_call(quote_usd=quote))
+    if state == "done":
+        store.advance(lease, "collecting", now=NOW + 1)
+    assert store.advance(lease, state, now=NOW + 2, **changes).charged == charged
+
+
 def test_a_record_is_one_whole_whether_its_columns_were_looked_at_or_not(store: Store) -> None:
     open_call(store)
     looked, copied, shown = store.get("call_1"), copy.deepcopy(store.get("call_1")), pickle.loads(pickle.dumps(store.get("call_1")))

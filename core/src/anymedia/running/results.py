@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import MediaError
 from ..results import Adjustment, Attempt, Cost, MediaFile, Provenance, Result
-from ..state.store import ACTIVE_STATES, FINAL_STATES, CallRecord
+from ..state.store import ACTIVE_STATES, CallRecord
 
 __all__ = ["file_from_json", "gravest", "latest", "result_of", "standing"]
 
@@ -57,7 +57,7 @@ def _spent(row: CallRecord) -> float | None:
     """Return what a call has cost; None where nobody can say, or it is not over yet."""
     if row.state == "done" or row.cost_usd is not None:
         return row.cost_usd
-    return 0.0 if row.state in FINAL_STATES and (row.error or {}).get("charged", "no") == "no" else None
+    return 0.0 if row.charged == "no" else None
 
 
 def _cost(every: Sequence[CallRecord], rows: Sequence[CallRecord], done: Sequence[CallRecord]) -> Cost:

@@ -127,11 +127,13 @@ class CallRecord:
 
     @property
     def charged(self) -> Charged | None:
-        """Whether it was charged, as far as that is known; None while it is at work."""
+        """Whether it was charged, as far as that is known; None while it is at work. What is free is not charged."""
         if self.state in ACTIVE_STATES:
             return None
-        if self.state == "done" or self.cost_usd:
-            return "yes"
+        if self.cost_usd is not None:
+            return "yes" if self.cost_usd else "no"
+        if self.state == "done":
+            return "no" if self.quote_usd == (0, 0) else "yes"
         return "unknown" if self.state == "unknown" else (self.error or {}).get("charged", "no")
 
     if not TYPE_CHECKING:  # all columns are named above
