@@ -1,12 +1,14 @@
-"""Shared by all tests: async tests run on asyncio; no test changes how the process is scheduled; whom an error names is able."""
+"""Shared by all tests: async tests run on asyncio, no test changes the scheduling class; a summary of time spent closes the run."""
 
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 pytest_plugins = ["named_backends"]
+_CPU = pytest.StashKey[float]()
 _SCHEDULER = os.sched_getscheduler(0) if hasattr(os, "sched_getscheduler") else None
 
 with contextlib.suppress(ImportError):  # a backend's kit alone needs none
@@ -29,3 +31,40 @@ def as_patient_as_before() -> Iterator[None]:
     yield
     if _SCHEDULER is not None:
         assert os.sched_getscheduler(0) == _SCHEDULER
+
+
+_SECONDS = "seconds of CPU"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the CPU time of this process and its children to the report: an xdist worker's goes through its output."""
+    seen = os.times()
+    cpu = seen.user + seen.system + seen.children_user + seen.children_system
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[_SECONDS] = cpu
+    else:
+        session.config.stash[_CPU] = session.config.stash.get(_CPU, 0.0) + cpu
+
+
+@pytest.hookimpl(optionalhook=True)  # called by pytest-xdist, which need not be installed
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Add up the CPU time of the xdist workers that finished."""
+    spent = getattr(node, "workeroutput", {}).get(_SECONDS, 0.0)
+    node.config.stash[_CPU] = node.config.stash.get(_CPU, 0.0) + spent
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the ten slowest tests and the CPU time of the run."""
+    spent: dict[str, float] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                spent[report.nodeid] = spent.get(report.nodeid, 0.0) + report.duration
+    if not spent:
+        return
+    terminalreporter.section("slowest tests")
+    for name, seconds in sorted(spent.items(), key=lambda item: -item[1])[:10]:
+        terminalreporter.write_line(f"{seconds:7.2f} s  {name}")
+    cpu = config.stash.get(_CPU, 0.0)
+    terminalreporter.write_line(f"{len(spent)} tests, {sum(spent.values()):.0f} s of test time, {cpu:.0f} s of CPU time")
