@@ -16,6 +16,7 @@ from core.routing import KEY, fake_registry, fake_settings
 from anymedia import MemoryStore, Router
 from anymedia.agents import MediaTool, tell
 from anymedia.settings import Settings
+from anymedia.testing.harness import FastClock
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def settings(service: FakeService) -> Settings:
 
 @pytest.fixture
 async def router(settings: Settings, work: Path) -> AsyncIterator[Router]:
-    async with Router(settings=settings, registry=fake_registry(), store=MemoryStore(), on_progress=tell) as made:
+    async with Router(settings=settings, registry=fake_registry(), store=MemoryStore(), clock=FastClock(), on_progress=tell) as made:
         yield made
 
 

@@ -1,4 +1,7 @@
-"""The MCP server, met by the official client: the same over stdio, as a process of its own, and over HTTP on the loopback."""
+"""The MCP server, met by the official client: in this process, over stdio (a process of its own), and over HTTP on the loopback.
+
+Each test runs in this process with a clock that does not wait; the two transports repeat all of them in the exhaustive tier.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,9 @@ from PIL import Image
 from wire.openai_server import OpenAIServer
 from wire.openai_videos import Videos
 
-from anymedia import SqliteStore
+from anymedia import Router, SqliteStore
 from anymedia.agents.mcp import MediaServer, serve_http
+from anymedia.testing.harness import FastClock
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]  # a busy machine may take long over a process
 TOOLS = {"generate_media", "plan_media", "media_capabilities", "media_job", "media_cancel"}
@@ -73,9 +77,40 @@ models."wan-2.2" = {{ like = "sora-2" }}
     return tmp_path / "config.toml"
 
 
+def short_jobs(state: Path) -> None:
+    """Have the journal know that the videos of the service take no time, so that a process looks after half a second."""
+    with contextlib.closing(SqliteStore(state / "state.db")) as store:
+        for key in ("mygpu/wan-2.2", "mygpu/wan-2.2/4s"):
+            for _ in range(20):
+                store.add_duration(key, 0.1)
+
+
+@pytest.fixture
+def keyless(tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of a server in this process, without any key."""
+    for name in ("OPENAI_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY", "XAI_API_KEY", "OPENROUTER_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ANYMEDIA_CONFIG", str(config))
+    monkeypatch.setenv("ANYMEDIA_STATE", str(tmp_path / "state"))
+
+
+def media_server(root: Path) -> MediaServer:
+    """A server of the settings, whose router does not wait between two status checks."""
+    return MediaServer(root, make_router=lambda tell: Router(clock=FastClock(), on_progress=tell))
+
+
+@pytest.fixture
+async def in_process(tmp_path: Path, keyless: None, gpu: OpenAIServer) -> AsyncIterator[Met]:
+    """A server that the client speaks to without a transport."""
+    server = media_server(tmp_path / "root")
+    async with server.closing(), Client(server.server) as client:
+        yield Met(client=client, root=tmp_path / "root", gpu=gpu)
+
+
 @pytest.fixture
 async def over_stdio(tmp_path: Path, config: Path, gpu: OpenAIServer) -> AsyncIterator[Met]:
     """A process of its own, without any key."""
+    short_jobs(tmp_path / "state")
     env = bare_environment(tmp_path) | {"ANYMEDIA_CONFIG": str(config)}
     words = ["-m", "anymedia", "mcp", "--root", str(tmp_path / "root")]
     command = StdioServerParameters(command=sys.executable, args=words, env=env, cwd=str(tmp_path))
@@ -84,14 +119,10 @@ async def over_stdio(tmp_path: Path, config: Path, gpu: OpenAIServer) -> AsyncIt
 
 
 @pytest.fixture
-async def over_http(tmp_path: Path, config: Path, gpu: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Met]:
+async def over_http(tmp_path: Path, keyless: None, gpu: OpenAIServer) -> AsyncIterator[Met]:
     """The same on a free port of the loopback."""
-    for name in ("OPENAI_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY", "XAI_API_KEY", "OPENROUTER_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("ANYMEDIA_CONFIG", str(config))
-    monkeypatch.setenv("ANYMEDIA_STATE", str(tmp_path / "state"))
     found: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    serving = asyncio.create_task(serve_http(MediaServer(tmp_path / "root"), port=0, ready=found.set_result))
+    serving = asyncio.create_task(serve_http(media_server(tmp_path / "root"), port=0, ready=found.set_result))
     url = await found
     try:
         async with Client(url) as client:
@@ -102,9 +133,18 @@ async def over_http(tmp_path: Path, config: Path, gpu: OpenAIServer, monkeypatch
             await serving
 
 
-@pytest.fixture(params=["stdio", "http"])
+TRANSPORTS = ("over_stdio", "over_http")
+
+
+@pytest.fixture(params=["in_process", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in TRANSPORTS)])
 def met(request: pytest.FixtureRequest, config: Path) -> Met:
-    found: Met = request.getfixturevalue(f"over_{request.param}")
+    found: Met = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transported(request: pytest.FixtureRequest, config: Path) -> Met:
+    found: Met = request.getfixturevalue(request.param)
     return found
 
 
@@ -115,6 +155,19 @@ async def check(client: Client, tool: str, arguments: dict[str, Any], **more: An
     jsonschema.validate(result.structured_content, schemas[tool])
     assert result.is_error is not result.structured_content["success"]
     return result
+
+
+async def test_each_transport_carries_a_call_and_its_progress(transported: Met) -> None:
+    """The one test that the quick tier makes over the real transports."""
+    told: list[str] = []
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        told.append(message or "")
+
+    asked = {"prompt": "a boat", "backend": "local", "size": "64x64", "output_path": "b.png"}
+    answer = (await check(transported.client, "generate_media", asked, progress_callback=hear)).structured_content
+    assert Path(answer["files"][0]["path"]) == transported.root / "b.png"
+    assert answer["job_id"] in told[0]
 
 
 async def test_it_lists_its_tools_with_schemas(met: Met) -> None:
@@ -265,10 +318,23 @@ async def test_a_request_that_the_client_cancels_leaves_the_paid_job_to_be_follo
     assert met.gpu.count("POST") == 1
 
 
+async def test_a_closed_server_leaves_the_paid_job_to_be_followed(tmp_path: Path, keyless: None, gpu: OpenAIServer) -> None:
+    server = media_server(tmp_path / "root")
+    async with server.closing(), Client(server.server) as client:
+        waiting, job_id = await waiting_call(Met(client=client, root=tmp_path / "root", gpu=gpu))
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+    with contextlib.closing(SqliteStore(tmp_path / "state/state.db")) as store:
+        (row,) = store.run(job_id)
+    assert (row.state, row.owner) == ("running", None)
+
+
+@pytest.mark.exhaustive
 async def test_a_server_that_is_told_to_end_waits_for_no_video_and_leaves_it_to_be_followed(
     tmp_path: Path, config: Path, gpu: OpenAIServer
 ) -> None:
     gpu.videos.looks = 10**6
+    short_jobs(tmp_path / "state")
     env = bare_environment(tmp_path) | {"ANYMEDIA_CONFIG": str(config)}
     words = ["-m", "anymedia", "mcp", "--root", str(tmp_path / "root"), "--http", "--port", "0"]
     pipe = asyncio.subprocess.PIPE

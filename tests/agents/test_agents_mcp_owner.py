@@ -17,6 +17,7 @@ from mcp import Client
 from anymedia import MemoryStore, Router
 from anymedia.agents.mcp import MediaServer, serve_http
 from anymedia.settings import Settings
+from anymedia.testing.harness import FastClock
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +28,7 @@ def server(settings: Settings, work: Path) -> MediaServer:
     router = Router(settings=settings, registry=fake_registry(), store=MemoryStore())
     return MediaServer(
         work,
-        make_router=lambda tell: Router(settings=settings, registry=fake_registry(), store=MemoryStore(), on_progress=tell),
+        make_router=lambda tell: Router(settings=settings, registry=fake_registry(), store=MemoryStore(), clock=FastClock(), on_progress=tell),
         instances=router.instances,
     )
 
