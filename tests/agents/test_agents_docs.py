@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from agents import test_agents_scenarios
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/scenarios.md").read_text("utf-8")
@@ -30,12 +33,17 @@ def run(*words: str) -> str:
     return done.stdout
 
 
+def names_of(function: Any) -> list[str]:
+    """The names under which pytest runs a test: one for each combination of its parameters."""
+    marks = [mark for mark in getattr(function, "pytestmark", ()) if mark.name == "parametrize"]
+    axes = [mark.kwargs.get("ids") or [str(value) for value in mark.args[1]] for mark in marks]
+    return [f"{function.__name__}[{'-'.join(reversed(words))}]" if words else function.__name__ for words in itertools.product(*axes)]
+
+
 @pytest.fixture(scope="module")
 def tests() -> list[str]:
     """The names of all tests of the scenarios, with their parameters."""
-    words = COMMAND[: COMMAND.index("-k")]
-    done = subprocess.run([sys.executable, *words[1:], "--collect-only"], cwd=ROOT, capture_output=True, text=True, check=True)
-    return re.findall(r"::(\S+)", done.stdout)
+    return [name for key, value in vars(test_agents_scenarios).items() if key.startswith("test_") for name in names_of(value)]
 
 
 def chosen(words: str, test: str) -> bool:
@@ -64,8 +72,8 @@ def test_every_row_shows_a_call_that_can_be_read(tests: list[str]) -> None:
     assert set(fields) <= known
 
 
-@pytest.mark.parametrize("scenario", ["an unknown continuation id", "inpaint by a mask"])
-def test_the_command_runs(scenario: str) -> None:
-    """Two of them as they are written; the rest are this same run's own tests."""
-    (words,) = [words for name, _, words in ROWS if name == scenario]
+@pytest.mark.exhaustive  # a run of pytest of its own
+def test_the_command_runs() -> None:
+    """One of them as it is written; the rest are this same run's own tests."""
+    (words,) = [words for name, _, words in ROWS if name == "an unknown continuation id"]
     assert " passed" in run(words)

@@ -1,7 +1,7 @@
 """Whatever an agent says: an answer, never an exception, never a file outside the root, never a request for a wrong call.
 
 Once over the fake backend, and once over every backend there is, each with a key and over the fake of its provider's
-protocol. So many calls in an ordinary run; ANYMEDIA_FUZZ=5000 makes that many over each.
+protocol. Some calls in a quick run, more in the exhaustive tier, thousands in a soak; ANYMEDIA_FUZZ makes another number.
 """
 
 from __future__ import annotations
@@ -118,7 +118,6 @@ class Ground:
 
     tool: MediaTool
     arrived: Callable[[], int]
-    calls: int
     backends: Sequence[str]
     models: Sequence[str]
 
@@ -127,9 +126,7 @@ class Ground:
 async def over_the_fake(work: Path, _: pytest.MonkeyPatch) -> AsyncIterator[Ground]:
     with FakeService(looks=0) as service:
         async with Router(settings=fake_settings(service), registry=fake_registry(), store=MemoryStore(), clock=Patient()) as router:
-            yield Ground(
-                tool=MediaTool(router), arrived=lambda: len(service.http.received), calls=500, backends=["fake"], models=["still", "moving"]
-            )
+            yield Ground(tool=MediaTool(router), arrived=lambda: len(service.http.received), backends=["fake"], models=["still", "moving"])
 
 
 @contextlib.asynccontextmanager
@@ -150,7 +147,7 @@ async def over_all(work: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         ]
         assert set(instances) == {"openai", "mygpu", "google", "cloud", "imagen", "grok", "openrouter", "local"}
         assert all(instance.usable for instance in instances.values())
-        yield Ground(tool=world.tool, arrived=world.arrived, calls=150, backends=list(instances), models=models)
+        yield Ground(tool=world.tool, arrived=world.arrived, backends=list(instances), models=models)
 
 
 def everything_below(folder: Path) -> set[Path]:
@@ -218,13 +215,24 @@ class Asking:
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("ground", [over_the_fake, over_all])
-def test_no_call_breaks_it_or_leaves_its_place(ground: Any, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("ground", "calls"),
+    [
+        (over_the_fake, 100),
+        pytest.param(over_the_fake, 500, marks=pytest.mark.exhaustive),
+        pytest.param(over_all, 150, marks=pytest.mark.exhaustive),
+        pytest.param(over_the_fake, 5000, marks=pytest.mark.soak),
+        pytest.param(over_all, 5000, marks=pytest.mark.soak),
+    ],
+)
+def test_no_call_breaks_it_or_leaves_its_place(
+    ground: Any, calls: int, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FAKE_KEY", KEY)
     loop = asyncio.new_event_loop()
     opened = ground(work, monkeypatch)
     over: Ground = loop.run_until_complete(opened.__aenter__())
-    calls = int(os.environ.get("ANYMEDIA_FUZZ", over.calls))
+    calls = int(os.environ.get("ANYMEDIA_FUZZ", calls))
     (tmp_path / "outside.png").write_bytes((work / "photo.png").read_bytes())
     (work / "link.png").symlink_to(tmp_path / "outside.png")
     before, there = outside(work, tmp_path), (tmp_path / "outside.png").read_bytes()

@@ -190,7 +190,7 @@ async def test_it_makes_a_picture_and_shows_a_small_one(met: Met) -> None:
     async def hear(progress: float, total: float | None, message: str | None) -> None:
         told.append((progress, total, message))
 
-    arguments = {"prompt": "mountains at dusk", "size": "1600x1200", "output_path": "m.png"}
+    arguments = {"prompt": "mountains at dusk", "size": "1024x768", "output_path": "m.png"}
     result = await check(met.client, "generate_media", arguments, progress_callback=hear)
     answer = result.structured_content
     assert Path(answer["files"][0]["path"]) == met.root / "m.png"

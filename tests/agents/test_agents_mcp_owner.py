@@ -28,7 +28,9 @@ def server(settings: Settings, work: Path) -> MediaServer:
     router = Router(settings=settings, registry=fake_registry(), store=MemoryStore())
     return MediaServer(
         work,
-        make_router=lambda tell: Router(settings=settings, registry=fake_registry(), store=MemoryStore(), clock=FastClock(), on_progress=tell),
+        make_router=lambda tell: Router(
+            settings=settings, registry=fake_registry(), store=MemoryStore(), clock=FastClock(), on_progress=tell
+        ),
         instances=router.instances,
     )
 

@@ -74,6 +74,7 @@ async def test_a_tool_that_names_who_cannot_is_noted(service: FakeService, work:
     assert wrongly_named == []
 
 
+@pytest.mark.exhaustive  # a run of pytest of its own; what is noted, and when, the two tests above check
 def test_a_test_in_which_it_happens_fails(tmp_path: Path) -> None:
     (tmp_path / "test_lie.py").write_text(LIE)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "named_backends", str(tmp_path)]

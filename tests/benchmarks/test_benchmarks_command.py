@@ -52,12 +52,11 @@ def test_a_process_is_asked_and_answers_before_it_ends(figures, tmp_path: Path):
         figures.run([sys.executable, "-c", "import no_such_module"], {}, ["one\n"])
 
 
-def test_every_part_is_there(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(str(ROOT))
-    command = importlib.import_module("benchmarks.__main__")
+def test_every_part_is_there(command):
     assert all(callable(command.part(name)) for name in command.PARTS)
 
 
+@pytest.mark.exhaustive  # it measures for real
 def test_the_command_prints_a_table_and_writes_the_same_as_json(tmp_path: Path):
     command = [sys.executable, "-m", "benchmarks", "--quick", "--only", "plan", "guards", "--json", str(tmp_path / "figures.json")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -71,7 +70,25 @@ def test_the_command_prints_a_table_and_writes_the_same_as_json(tmp_path: Path):
     assert f"{sum(f['met'] for f in found)} bars met" in done.stdout
 
 
-def test_a_part_that_is_not_there_is_refused():
-    done = subprocess.run([sys.executable, "-m", "benchmarks", "--only", "nothing"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "invalid choice" in done.stderr
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    return importlib.import_module("benchmarks.__main__")
+
+
+def test_a_table_is_printed_and_written_as_json(command, figures, tmp_path: Path, monkeypatch, capsys):
+    measured = [figures.Figure(name="a", value=1.0, unit="ms", bar=0.5), figures.Figure(name="b", value=2.0, unit="s", bar=3.0)]
+    monkeypatch.setattr(command, "part", lambda name: lambda quick: iter(measured))
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--quick", "--only", "plan", "--json", str(tmp_path / "figures.json")])
+    assert command.main() == 0
+    found = json.loads((tmp_path / "figures.json").read_text())
+    assert [(one["name"], one["met"]) for one in found] == [("a", False), ("b", True)]
+    assert "1 bars met, 1 missed: a" in capsys.readouterr().out
+
+
+def test_a_part_that_is_not_there_is_refused(command, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--only", "nothing"])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 2
+    assert "invalid choice" in capsys.readouterr().err

@@ -162,6 +162,7 @@ with PainterFake("success") as fake:
 """
 
 
+@pytest.mark.exhaustive  # a kit twice and three commands, each a process; the skeleton is compared with the example above
 def test_the_tutorial_walked_from_an_empty_folder(tmp_path: Path, capsys: Any) -> None:
     """New backend, edit the marked place, kit green, listed, an image through it; the time it took is printed."""
     started = time.monotonic()

@@ -83,6 +83,8 @@ class Fault:
     on: str = ""
     times: int | None = 1
     seconds: float = 0.0
+    #: Of ``delay``: the answer waits until this is set, and not for a time.
+    until: threading.Event | None = None
     keep: int = 10
     reply: Reply = attrs.field(factory=lambda: Reply(status=500))
 
@@ -199,6 +201,8 @@ class HttpServer:
         if fault.kind == "truncate":
             return await _send(request, reply, keep=fault.keep)
         await asyncio.sleep(3600 if fault.kind == "hang" else fault.seconds)
+        while fault.until is not None and not fault.until.is_set():
+            await asyncio.sleep(0.005)
         return await _send(request, reply)
 
     async def _handle(self, received: Received) -> Reply:
