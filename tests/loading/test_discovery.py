@@ -3,7 +3,7 @@
 import json
 import sys
 import textwrap
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions
 from typing import Any
 
 import pytest
@@ -68,7 +68,7 @@ def test_a_broken_plugin_is_set_aside_with_its_reason_and_the_others_work(site: 
     source, kind, words = BROKEN[name]
     site.install("maker-of-broken", f"{name} = mod_{name}", version="0.3", **{f"mod_{name}": f"\n    {source}"})
     site.install("maker-of-good", "aaa = mod_good\nzzz = mod_good_too", mod_good=good, mod_good_too=good)
-    registry = discover()
+    registry = discover(entry_points=only(site))
     assert {"aaa", "zzz"} <= registry.plugins.keys()
     assert name not in registry.plugins
     found = registry.broken[name]
@@ -95,7 +95,7 @@ def test_a_broken_plugin_is_set_aside_with_its_reason_and_the_others_work(site: 
 def test_what_is_not_a_module_is_refused(site: Any, value: str, words: str) -> None:
     source = HEAD + "\n    class Backend:\n        capabilities = staticmethod(capabilities)\n    backend = Backend()"
     site.install("maker", f"thing = {value}", mod_things=source)
-    assert words in discover().broken["thing"].reason.message
+    assert words in discover(entry_points=only(site)).broken["thing"].reason.message
 
 
 def test_a_keyboard_interrupt_during_an_import_is_not_swallowed(site: Any) -> None:
@@ -107,7 +107,7 @@ def test_a_keyboard_interrupt_during_an_import_is_not_swallowed(site: Any) -> No
 @pytest.mark.parametrize("name", ["auto", "a/b", "a b", ".hidden", "x" * 65])
 def test_a_name_that_could_not_stand_before_a_slash_is_refused(site: Any, good: str, name: str) -> None:
     site.install("maker", f"{name} = mod_good", mod_good=good)
-    assert isinstance(discover().broken[name].reason, PluginContractError)
+    assert isinstance(discover(entry_points=only(site)).broken[name].reason, PluginContractError)
 
 
 def test_a_plugin_knows_its_distribution_version_and_hooks(site: Any) -> None:
@@ -147,8 +147,8 @@ LOUD = "\n    from pathlib import Path\n    Path(__file__).with_suffix('.ran').t
 
 
 def only(site: Any) -> list[EntryPoint]:
-    """The entry points installed here, whatever else the machine has."""
-    return [point for point in entry_points(group="anymedia") if point.dist and str(point.dist.locate_file("")).startswith(str(site.path))]
+    """The entry points installed here, whatever else the machine has: to read that takes far longer."""
+    return [point for found in distributions(path=[str(site.path)]) for point in found.entry_points.select(group="anymedia")]
 
 
 def ran(site: Any) -> set[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_canaries import log, look_through, on_disk, told, with_locals  # noqa: F401 - fixtures
+from test_canaries import cells, log, look_through, on_disk, told, with_locals  # noqa: F401 - fixtures
 from wire.http_server import Reply
 from worlds import KEYS, PROMPT, VARIABLES, World, quoting, world
 
@@ -38,8 +38,7 @@ def failing(here: World, end: str) -> Any:
     return watch
 
 
-@pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("name", "end"), cells({*(("fake", end) for end in ENDS), *((n, "refused") for n in MODELS)}, MODELS, ENDS))
 async def test_a_download_that_fails_shows_neither_key_nor_signature(
     name: str,
     end: str,
