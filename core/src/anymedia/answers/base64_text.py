@@ -1,0 +1,142 @@
+"""Decode base64 however it is spelled: data URLs, line breaks, missing padding, the URL-safe alphabet, JSON escapes.
+
+A text in the usual spelling is decoded straight from where it lies; only an unusual one is copied once.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import re
+import urllib.parse
+
+import attrs
+
+from .signatures import HEAD, format_of_head
+
+__all__ = ["Base64Text", "Text", "decode_base64", "head_of_base64", "split_data_url"]
+
+Text = str | bytes | bytearray | memoryview
+
+_SAFE = bytes.maketrans(b"-_", b"+/")
+_SPACE = b" \t\r\n\v\f\0"
+_QUOTES = b"\"'`"
+#: The head of a data URL, with or without its scheme: gateways drop either end of it.
+_HEAD = re.compile(
+    rb"[\s\"'`\xef\xbb\xbf]{0,16}(?P<scheme>data:)?\s{0,9}(?P<mime>[\w.+-]{1,80}\\?/[\w.+-]{1,80})?"
+    rb"(?P<parameters>(?:;[\w.+=\"-]{0,80}){0,9}?)(?P<base64>;?\s{0,9}base64)?,",
+    re.IGNORECASE,
+)
+#: A data URL's head is not longer than this.
+_LONGEST_HEAD = 512
+
+
+@attrs.frozen
+class Base64Text:
+    """The payload of a base64 text or data URL, and the mime type it names.
+
+    Attributes:
+        payload: what follows the head of the data URL; the whole text where there is none.
+        mime: the mime type in the head, in lower case and with its parameters, or None.
+        is_data_url: whether there was such a head.
+        is_base64: whether the head says so; True without a head.
+    """
+
+    payload: Text
+    mime: str | None = None
+    is_data_url: bool = False
+    is_base64: bool = True
+
+
+def split_data_url(text: Text) -> Base64Text:
+    """Split a text into the head of a data URL, where it has one, and the payload."""
+    start = text[:_LONGEST_HEAD]
+    head = start.encode("utf-8", "replace") if isinstance(start, str) else bytes(start)
+    found = _HEAD.match(head)
+    if found is None or not (found["scheme"] or found["base64"]):
+        return Base64Text(text)
+    mime = (found["mime"] or b"").decode("ascii", "replace").replace("\\", "").lower()
+    parameters = (found["parameters"] or b"").decode("ascii", "replace")
+    end = len(head[: found.end()].decode("utf-8", "replace")) if isinstance(text, str) else found.end()
+    return Base64Text(text[end:], (mime + parameters) or None, is_data_url=True, is_base64=found["base64"] is not None)
+
+
+def decode_base64(text: Text) -> bytes:
+    """Decode base64 in any spelling.
+
+    Args:
+        text: the text of a JSON string, or its bytes; a data URL's head is skipped.
+
+    Raises:
+        ValueError: the text holds something that is no spelling of base64; its message never repeats it.
+    """
+    found = split_data_url(text)
+    payload = found.payload
+    if found.is_data_url and not found.is_base64:
+        return _percent_encoded(payload)
+    try:
+        return binascii.a2b_base64(payload, strict_mode=True) if len(payload) else b""
+    except ValueError:
+        return _decode_unusual(payload)
+
+
+def head_of_base64(text: Text) -> bytes:
+    """Return the first bytes that a base64 text would give, or nothing where it does not start like base64."""
+    start = split_data_url(text).payload[: 4 * HEAD]
+    try:
+        return _decode_unusual(start, lenient_end=True)[:HEAD]
+    except ValueError:
+        return b""
+
+
+def _percent_encoded(payload: Text) -> bytes:
+    """Decode the payload of a data URL that does not call itself base64; some are all the same."""
+    if format_of_head(head_of_base64(payload)) is not None:
+        return _decode_unusual(payload)
+    return urllib.parse.unquote_to_bytes(payload if isinstance(payload, str) else bytes(payload))
+
+
+def _decode_unusual(text: Text, *, lenient_end: bool = False) -> bytes:
+    try:
+        raw = text.encode("ascii") if isinstance(text, str) else bytes(text)
+    except UnicodeEncodeError:
+        raw = _without_marks(str(text))
+    if b"%" in raw:
+        raw = urllib.parse.unquote_to_bytes(raw)
+    if b"\\" in raw:
+        raw = _unescaped(raw)
+    raw = raw.translate(_SAFE, _SPACE).strip(_QUOTES)
+    # Padding in the middle: pieces that were encoded one by one and joined.
+    parts = [part for part in re.split(rb"=+", raw) if part] if b"=" in raw else [raw]
+    if lenient_end and parts and len(parts[-1]) % 4 == 1:
+        parts[-1] = parts[-1][:-1]
+    decoded = [_strictly(part) for part in parts]
+    return decoded[0] if len(decoded) == 1 else b"".join(decoded)
+
+
+def _strictly(part: bytes) -> bytes:
+    if len(part) % 4 == 1:
+        raise ValueError("the base64 text was cut off in the middle of a byte")
+    try:
+        return binascii.a2b_base64(part + b"=" * (-len(part) % 4), strict_mode=True) if part else b""
+    except binascii.Error:
+        pass
+    if re.search(rb"[^A-Za-z0-9+/]", part):
+        raise ValueError("the text holds characters that are not base64")
+    return binascii.a2b_base64(part + b"=" * (-len(part) % 4))  # bits beyond the last byte that are not zero
+
+
+def _without_marks(text: str) -> bytes:
+    """Drop byte order marks and invisible spaces; anything else beyond ASCII is no base64."""
+    try:
+        return re.sub("[\ufeff\u200b-\u200d\u2060\u00a0\u2028\u2029]", "", text).encode("ascii")
+    except UnicodeEncodeError:
+        raise ValueError("the text holds characters that are not base64") from None
+
+
+def _unescaped(raw: bytes) -> bytes:
+    """Undo JSON's escapes in a text that was taken from JSON unread, or encoded twice."""
+    try:
+        return str(json.loads(b'"' + raw.strip(_SPACE + _QUOTES) + b'"')).encode("ascii")
+    except ValueError:
+        return re.sub(rb"\\[nrt]?", b"", raw)

@@ -1,0 +1,220 @@
+"""Compare what came back with what was asked: it is paid for, so a difference is a warning and no error.
+
+`differences` compares the facts of the files, `lost_transparency` and `changed_outside_mask` their decoded pixels, and
+`mask_polarity` looks at a mask before it is sent. Each difference has a code of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..media import format_of
+from .warning import Warning
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+    from ..masks import MaskPlane
+
+__all__ = [
+    "CHANGED_PART", "CHANGED_STEP", "Received", "changed_outside_mask", "differences", "fewer_pieces", "lost_transparency", "mask_polarity",
+]  # fmt: skip
+
+#: Seconds, and parts of the length, by which a video or sound may differ from what was asked without a warning.
+_SECONDS, _SECONDS_PART = 0.6, 0.02
+#: Part by which an aspect ratio may differ: edges are rounded to multiples of 16 by most models.
+_RATIO_PART = 0.03
+#: A pixel counts as changed where one of its channels differs by more than this (0 to 255): recompression stays below it.
+CHANGED_STEP = 24
+#: A mask counts as not honoured where more than this part of the protected pixels changed.
+CHANGED_PART = 0.05
+#: So many pixels around a mask may change: models blend its edge.
+_EDGE = 16
+#: Formats that are asked for by one name and recognized by another, since one contains the other.
+_SAME = {("ogg", "opus"), ("opus", "ogg"), ("aac", "m4a"), ("m4a", "mp4"), ("mp4", "mov")}
+#: Strokes of one colour do not spread further (standard deviation of a channel, 0 to 255).
+_STROKE_SPREAD = 32
+_OPAQUE_FORMATS = {"jpeg", "bmp"}
+
+
+class Received(Protocol):
+    """The facts of a received file; `anymedia.results.MediaFile` has them."""
+
+    @property
+    def mime(self) -> str: ...  # noqa: D102
+    @property
+    def width(self) -> int | None: ...  # noqa: D102
+    @property
+    def height(self) -> int | None: ...  # noqa: D102
+    @property
+    def seconds(self) -> float | None: ...  # noqa: D102
+
+
+def fewer_pieces(asked: int, received: int, what: str = "image") -> tuple[Warning, ...]:
+    """Warn where fewer pieces came back than were asked for."""
+    if received >= asked:
+        return ()
+    return (Warning("fewer_pieces", f"{asked} {what}s were asked for and {received or 'none'} came back"),)
+
+
+def differences(request: Mapping[str, Any], file: Received, *, converted_to: str | None = None) -> tuple[Warning, ...]:
+    """Compare a file's facts with the request that was sent.
+
+    Args:
+        request: the fields as they were sent: ``size`` (``1024x1024``), ``aspect_ratio`` (``16:9``), ``duration`` (seconds),
+            ``output_format``; whatever is missing or ``auto`` is not compared.
+        file: the facts of the received file, after its EXIF orientation.
+        converted_to: the format that the core converted it to, if it did; then that is compared.
+    """
+    found = [_format(request, file, converted_to), _size(request, file), _aspect_ratio(request, file), _duration(request, file)]
+    return tuple(warning for warning in found if warning is not None)
+
+
+def _format(request: Mapping[str, Any], file: Received, converted_to: str | None) -> Warning | None:
+    wanted, came = converted_to or request.get("output_format"), format_of(file.mime)
+    if not wanted or not came or wanted in {came, "auto"} or (wanted, came) in _SAME:
+        return None
+    return Warning("format_differs", f"{wanted} was asked for and {came} came back")
+
+
+def _pixels(request: Mapping[str, Any]) -> tuple[int, int] | None:
+    size = re.fullmatch(r"([0-9]{1,5}) ?[xX\u00d7*] ?([0-9]{1,5})", str(request.get("size") or ""))
+    return (int(size[1]), int(size[2])) if size and int(size[1]) and int(size[2]) else None
+
+
+def _size(request: Mapping[str, Any], file: Received) -> Warning | None:
+    wanted = _pixels(request)
+    if wanted is None or not file.width or not file.height or wanted == (file.width, file.height):
+        return None
+    text = f"{wanted[0]}x{wanted[1]} pixels were asked for and {file.width}x{file.height} came back"
+    return Warning("size_differs", text)
+
+
+def _aspect_ratio(request: Mapping[str, Any], file: Received) -> Warning | None:
+    ratio = re.fullmatch(r"([0-9]{1,4}(?:\.[0-9]{1,4})?):([0-9]{1,4}(?:\.[0-9]{1,4})?)", str(request.get("aspect_ratio") or ""))
+    if ratio is None or _pixels(request) is not None or not file.width or not file.height:
+        return None  # where both were sent, the size is compared
+    wide, high = float(ratio[1]), float(ratio[2])
+    if not wide or not high or abs(file.width * high / (file.height * wide) - 1) <= _RATIO_PART:
+        return None
+    return Warning("aspect_ratio_differs", f"{ratio[0]} was asked for and {file.width}x{file.height} pixels came back")
+
+
+def _duration(request: Mapping[str, Any], file: Received) -> Warning | None:
+    try:
+        wanted = float(request.get("duration") or 0)
+    except (TypeError, ValueError):
+        return None
+    if not wanted or not file.seconds or request.get("kind") == "continue_video":
+        return None  # what is appended to an earlier video comes with it
+    if abs(file.seconds - wanted) <= max(_SECONDS, _SECONDS_PART * wanted):
+        return None
+    return Warning("duration_differs", f"{wanted:g} s were asked for and {file.seconds:.1f} s came back")
+
+
+def lost_transparency(picture: Picture | bytes, *, asked: bool) -> tuple[Warning, ...]:
+    """Warn where a transparent background was asked for and every pixel is opaque.
+
+    Args:
+        picture: the received picture, decoded or as its bytes.
+        asked: whether ``background`` was ``transparent`` in the request as it was sent, or the source has transparent pixels
+            that were to be kept.
+    """
+    if not asked:
+        return ()
+    shown = _decoded(picture)
+    if _has_transparent_pixel(shown):
+        return ()
+    why = f"; {shown.format} cannot hold transparency" if (shown.format or "").lower() in _OPAQUE_FORMATS else ""
+    text = f"a transparent background was asked for and an opaque picture came back{why}"
+    return (Warning("transparency_lost", text),)
+
+
+def _decoded(picture: Picture | bytes) -> Picture:
+    from ..transfer.pictures import open_picture
+
+    return open_picture(picture) if isinstance(picture, bytes) else picture
+
+
+def _has_transparent_pixel(picture: Picture) -> bool:
+    if "transparency" not in picture.info and picture.mode not in {"RGBA", "LA", "PA", "RGBa", "La"}:
+        return False
+    low = picture.convert("RGBA").getchannel("A").getextrema()[0]
+    return int(low) < 255  # type: ignore[arg-type]
+
+
+def changed_outside_mask(source: Picture | bytes, received: Picture | bytes, mask: MaskPlane) -> tuple[Warning, ...]:
+    """Warn where a model changed what the mask protects, measured on decoded pixels at the size that was sent.
+
+    A pixel counts as changed where a channel differs by more than `CHANGED_STEP` of 255, so that a model's own encoder is no
+    change; `_EDGE` pixels around the mask are left out, since models blend there. More than `CHANGED_PART` of the protected
+    pixels changed means that the mask was not honoured.
+
+    Args:
+        source: the picture as it was sent.
+        received: what came back.
+        mask: white (255) = edit, at the size that was sent.
+
+    Returns:
+        ``mask_not_honoured``, or ``mask_not_compared`` where the sizes differ; nothing where the mask was honoured.
+    """
+    before, after = _decoded(source), _decoded(received)
+    if before.size != after.size or before.size != mask.size:
+        sizes = f"{before.width}x{before.height} pixels were sent and {after.width}x{after.height} came back"
+        return (Warning("mask_not_compared", f"whether the mask was honoured was not measured: {sizes}"),)
+    part = _changed_part(before, after, mask)
+    if part is None or part <= CHANGED_PART:
+        return ()
+    text = f"the mask was not honoured: {part:.0%} of the pixels that it protects were changed"
+    return (Warning("mask_not_honoured", f"{text} (protect='exact' copies them back from the source)"),)
+
+
+def _changed_part(before: Picture, after: Picture, mask: MaskPlane) -> float | None:
+    """Return which part of the protected pixels changed; None where the mask protects none beyond its edge."""
+    from PIL import ImageChops, ImageFilter
+
+    protected = ImageChops.invert(mask.picture().filter(ImageFilter.MaxFilter(2 * _EDGE + 1)))
+    count = protected.histogram()[255]
+    if not count:
+        return None
+    delta = ImageChops.difference(_on_white(before), _on_white(after))
+    red, green, blue = delta.split()
+    changed = ImageChops.lighter(ImageChops.lighter(red, green), blue).point(lambda step: 255 if step > CHANGED_STEP else 0)
+    return ImageChops.darker(changed, protected).histogram()[255] / count
+
+
+def _on_white(picture: Picture) -> Picture:
+    """Return the colours that are seen; those of transparent pixels are nobody's business."""
+    from ..transfer.encoding import flatten
+    from ..transfer.pictures import plain_colours
+
+    return flatten(plain_colours(picture))
+
+
+def mask_polarity(mask: Picture | bytes) -> tuple[Warning, ...]:
+    """Warn where a mask looks like opaque strokes on a transparent layer, as canvas editors export them.
+
+    Transparency means "edit" by the convention that such a file follows, so the strokes would be kept and all else
+    edited. A mask whose colours say the same as its transparency (`anymedia.masks.convert` writes such ones) is clear.
+    """
+    picture = _decoded(mask)
+    if not _has_transparent_pixel(picture):
+        return ()
+    from PIL import Image, ImageChops, ImageStat
+
+    shown = picture.convert("RGBA")
+    opaque = shown.getchannel("A").point(lambda value: 255 if value >= 128 else 0)
+    strokes = opaque.histogram()[255]
+    if not strokes or strokes > 0.5 * shown.width * shown.height:
+        return ()  # a layer with holes: the holes are meant
+    colours = Image.merge("RGB", shown.split()[:3])
+    inside, hidden = ImageStat.Stat(colours, opaque), ImageStat.Stat(colours, ImageChops.invert(opaque))
+    if max(inside.stddev) > _STROKE_SPREAD or min(hidden.mean) > max(inside.mean) + _STROKE_SPREAD:
+        return ()  # the picture itself with a part cut free; or the hidden colours say the same as the transparency
+    text = (
+        "the mask looks like opaque strokes on a transparent layer; transparent means edit, so the strokes are kept and all else is"
+        " edited. If the strokes mark what to edit, give a mask that is white there and black elsewhere, without transparency"
+    )
+    return (Warning("mask_maybe_inverted", text),)

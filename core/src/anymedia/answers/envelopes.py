@@ -1,0 +1,355 @@
+"""Read what a provider says in an error, whatever envelope it comes in.
+
+Understood are ``error`` as a text or an object, ``message``, ``detail`` as a text or a list, ``errors``, ``title``, ``name``,
+``finishMessage``, filter results, JSON inside of a text, event streams, XML, HTML pages and plain text. What is in no
+known place is quoted as it is, so that a reason is never lost.
+"""
+
+from __future__ import annotations
+
+import ast
+import html
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import attrs
+
+from ..redaction import clean_text
+from .values import child, is_object, items_of
+
+__all__ = ["AnsweredError", "quote", "read_error"]
+
+#: Characters of a provider's message that are kept, and of a code.
+_MESSAGE, _CODE = 1_000, 120
+#: So much of a body is read; an error is not longer.
+_MOST = 256 * 1024
+_DEEPEST, _MOST_PARTS = 8, 12
+
+#: Keys that hold the words themselves, or another object with them; in the order in which they are quoted.
+_WORDS = (
+    "title", "error", "message", "msg", "error_message", "errorMessage", "error_msg", "error_description", "errorDescription",
+    "detail", "details", "errors", "description", "exception", "fault", "cause", "failure", "failure_reason", "failureReason",
+    "finishMessage", "finish_message", "blockReasonMessage", "block_reason_message", "rai_filtered_reason", "raiFilteredReason",
+    "raiMediaFilteredReasons", "rai_media_filtered_reasons", "refusal", "status_message", "statusMessage", "reason",
+)  # fmt: skip
+#: Keys below which an error may stand, too.
+_BELOW = (
+    "innererror", "inner_error", "innerError", "metadata", "raw", "body", "response", "candidates", "promptFeedback", "prompt_feedback",
+    "incomplete_details", "choices", "moderation_details", "data", "result", "output", "meta",
+)  # fmt: skip
+#: Keys that hold a code, used as words where there are none.
+_CODES = (
+    "code", "type", "status", "error_type", "errorType", "error_code", "errorCode", "reason", "name", "finishReason", "finish_reason",
+    "blockReason", "block_reason", "moderation_stage", "title", "error",
+)  # fmt: skip
+_FILTERS = ("content_filter_result", "content_filter_results", "contentFilterResults", "content_filter", "safetyRatings", "safety_ratings")
+_CODE_LIKE = re.compile(r"[A-Za-z][\w.\-/]{1,79}")
+_DAMAGED = re.compile(r'"(?:message|detail|msg|error|error_message|title)"\s*:\s*"((?:[^"\\]|\\.){1,4000})')
+_XML = re.compile(r"<(?P<tag>code|message|error_description|detail)\b[^>]*>(?P<text>[^<]{1,4000})</(?P=tag)>", re.IGNORECASE)
+_HTML = re.compile(r"\s*(?:<!--.{0,2000}?-->\s*)?<(?:!doctype html|html|head|body|title|center|h1)\b", re.IGNORECASE | re.DOTALL)
+
+
+@attrs.frozen(kw_only=True)
+class AnsweredError:
+    """What a provider says went wrong. Every text is somebody else's: one line, redacted, cut.
+
+    Attributes:
+        text: the provider's message; empty where it gave none.
+        code: its own code, or an empty string.
+        type: its own type of error, or an empty string.
+        param: the parameter that it names, or an empty string.
+        status: the status number that stands in the body, if any.
+        codes: every code in the envelope, in lower case without separators, the outermost first.
+        reasons: names of filters that matched.
+        form: how it came.
+        is_error: whether the body itself says that it is an error, whatever the HTTP status.
+    """
+
+    text: str = ""
+    code: str = ""
+    type: str = ""
+    param: str = ""
+    status: int | None = None
+    codes: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    form: Literal["json", "html", "xml", "text", "empty"] = "empty"
+    is_error: bool = False
+
+    @property
+    def quoted(self) -> str:
+        """The provider's message marked as foreign: ``the provider says: “...”``, or an empty string."""
+        return quote(self.text or self.code)
+
+
+def quote(text: str) -> str:
+    """Return a provider's words as they may stand in a sentence of ours; they cannot close the quotation."""
+    inner = clean_text(text, _MESSAGE).replace("\u201c", '"').replace("\u201d", '"')
+    return f"the provider says: \u201c{inner}\u201d" if inner else ""
+
+
+def read_error(body: Any) -> AnsweredError:
+    """Read an error's body.
+
+    Args:
+        body: bytes or text as received, decoded JSON, or an SDK's object with attributes.
+
+    Returns:
+        What it says. An answer without any error gives one with ``is_error=False``.
+    """
+    form: Literal["json", "html", "xml", "text", "empty"] = "json"
+    if isinstance(body, bytes | bytearray | memoryview):
+        body = bytes(body[:_MOST]).decode("utf-8", "replace")
+    if isinstance(body, str):
+        body = body[:_MOST].strip("\ufeff\0 \t\r\n")
+        form, loaded = _form_of(body)
+        if form != "json":
+            codes = tuple(_plain(found) for found in _xml_parts(body, "code")) if form == "xml" else ()
+            return AnsweredError(text=clean_text(loaded, _MESSAGE), codes=codes, form=form)
+        body = loaded
+    return _of_object(body)
+
+
+def _of_object(body: Any) -> AnsweredError:
+    nodes = list(_objects(body))
+    strings = {key: _first_code(nodes, key) for key in ("code", "error_code", "errorCode", "type", "error_type", "name", "param", "field")}
+    codes = [_plain(value) for node in nodes for key in _CODES if (value := _code(child(node, key)))]
+    text = _words(body, 0) or (_dumped(body) if _admits(body) else "")
+    return AnsweredError(
+        text=clean_text(text, _MESSAGE),
+        code=strings["code"] or strings["error_code"] or strings["errorCode"] or _error_as_code(nodes) or strings["name"],
+        type=strings["error_type"] or strings["type"],
+        param=strings["param"] or strings["field"],
+        status=next((found for node in nodes for key in ("code", "status", "status_code") if (found := _number(child(node, key)))), None),
+        codes=tuple(dict.fromkeys(codes)),
+        reasons=tuple(dict.fromkeys(reason for node in nodes for reason in _reasons(node))),
+        form="json",
+        is_error=_admits(body),
+    )
+
+
+def _form_of(text: str) -> tuple[Literal["json", "html", "xml", "text", "empty"], Any]:
+    if not text:
+        return "empty", ""
+    if _HTML.match(text[:4096]):
+        return "html", _title(text)
+    if (loaded := _loaded(text)) is not None:
+        return "json", loaded
+    if text[:1] == "<" and (parts := _xml_parts(text, "message") or _xml_parts(text, "detail") or _xml_parts(text, "code")):
+        return "xml", ": ".join(parts)
+    if text[:1] in "{[" and (found := _DAMAGED.search(text)):
+        return "text", _unescaped(found[1])
+    return "text", text
+
+
+def _title(text: str) -> str:
+    """Return what an HTML page is called, and its first heading where that says something else."""
+    found = [re.search(rf"<{tag}\b[^>]*>(.{{0,2000}}?)</{tag}>", text, re.IGNORECASE | re.DOTALL) for tag in ("title", "h1")]
+    parts = [" ".join(html.unescape(re.sub(r"<[^>]*>", " ", part[1])).split()) for part in found if part is not None]
+    if not any(parts):
+        visible = re.sub(r"<(script|style)\b.*?</\1>|<[^>]*>", " ", text[:20_000], flags=re.IGNORECASE | re.DOTALL)
+        parts = [" ".join(html.unescape(visible).split())]
+    return _joined(parts)
+
+
+def _xml_parts(text: str, tag: str) -> list[str]:
+    return [html.unescape(found["text"].strip()) for found in _XML.finditer(text) if found["tag"].lower() == tag]
+
+
+def _unescaped(text: str) -> str:
+    try:
+        return str(json.loads(f'"{text}"'))
+    except ValueError:
+        return text
+
+
+def _loaded(text: str) -> Any:
+    """Return the JSON that a text is, or the JSON object that stands somewhere in it; None where there is none."""
+    if text.startswith(("data:", "event:", ":")):
+        return _event(text)
+    start = re.search(r"[{\[]", text)
+    if text[:1] == '"' and text[-1:] == '"':
+        return _json(text)
+    if start is None:
+        return None
+    found = _json(text[start.start() :])
+    if not isinstance(found, dict | list) or not found:
+        return None
+    return found if start.start() == 0 or not _is_list_of_plain(found) else None
+
+
+def _is_list_of_plain(found: Any) -> bool:
+    return isinstance(found, list) and not any(isinstance(item, dict) for item in found)
+
+
+def _event(text: str) -> Any:
+    """Return the first error in a stream of events, or else its last object."""
+    found = [node for line in text.splitlines() if line.startswith("data:") if (node := _json(line[5:].strip())) is not None]
+    return next((node for node in found if _admits(node)), found[-1] if found else None)
+
+
+def _json(text: str) -> Any:
+    """Return the value at the start of a text, as JSON or as Python writes it."""
+    try:
+        return json.JSONDecoder().raw_decode(text)[0]
+    except (ValueError, RecursionError):
+        pass
+    end = text.rfind("}") + 1
+    if text[:1] != "{" or not 0 < end <= 20_000:
+        return None
+    try:
+        return ast.literal_eval(text[:end])
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
+def _objects(node: Any, depth: int = 0) -> Iterator[Any]:
+    """Yield every object of an envelope that may carry a code, the outermost first."""
+    if depth > _DEEPEST:
+        return
+    if isinstance(node, str):
+        node = _loaded(node.strip()[:_MOST]) if "{" in node else None
+    if (listed := items_of(node)) is not None:
+        for item, _ in zip(listed, range(_MOST_PARTS), strict=False):
+            yield from _objects(item, depth + 1)
+    elif is_object(node):
+        yield node
+        for key in dict.fromkeys((*_WORDS, *_BELOW)):
+            if not isinstance(below := child(node, key), int | float | type(None)):
+                yield from _objects(below, depth + 1)
+
+
+def _words(node: Any, depth: int) -> str:
+    """Return the words in a node and below it."""
+    if depth > _DEEPEST:
+        return ""
+    if isinstance(node, str):
+        loaded = _loaded(node.strip()[:_MOST]) if "{" in node else None
+        return (_words(loaded, depth + 1) if loaded is not None else "") or _of_text(node)
+    if (listed := items_of(node)) is not None:
+        return _joined([_words(item, depth + 1) for item, _ in zip(listed, range(_MOST_PARTS), strict=False)], "; ")
+    if not is_object(node):
+        return ""
+    parts = [_words(child(node, key), depth + 1) for key in _WORDS]
+    if len([part for part in parts if part]) > 1 and _CODE_LIKE.fullmatch(error := _text(child(node, "error"))) and "_" in error:
+        parts[_WORDS.index("error")] = ""  # a code beside a message
+    parts += [_words(child(node, key), depth + 1) for key in _BELOW if not isinstance(child(node, key), str) or key == "raw"]
+    text = _joined(parts)
+    if not text:
+        text = next((found for key in ("name", "blockReason", "block_reason") if (found := _text(child(node, key)))), "")
+    if not text and depth and isinstance(node, Mapping):
+        text = _by_field(node, depth)
+    return _located(node, text)
+
+
+def _of_text(text: str) -> str:
+    return _title(text) if _HTML.match(text[:4096]) else text.strip()
+
+
+def _by_field(node: Mapping[Any, Any], depth: int) -> str:
+    """Return the words of an object that maps the names of fields to what is wrong with them."""
+    if not node or not all(isinstance(value, str) or items_of(value) is not None for value in node.values()):
+        return ""
+    if any(key in _CODES or key.startswith("@") for key in map(str, node)):
+        return ""
+    return _joined([f"{key}: {found}" for key, value in node.items() if (found := _words(value, depth + 1))], "; ")
+
+
+def _located(node: Any, text: str) -> str:
+    """Put the field before the words where the object says which one it is."""
+    where = items_of(child(node, "loc"))
+    if not text or where is None:
+        return text
+    path = ".".join(str(part) for part in where if part not in {"body", "query"})
+    return f"{path}: {text}" if path else text
+
+
+def _joined(parts: list[str], between: str = ": ") -> str:
+    """Join texts, each of them once; what another one contains is left out."""
+    kept: list[str] = []
+    for part in (part.strip() for part in parts):
+        if part and not any(part in other for other in kept):
+            kept = [other for other in kept if other not in part] + [part]
+    return between.join(kept)
+
+
+def _dumped(body: Any) -> str:
+    try:
+        return json.dumps(body, ensure_ascii=False, default=str)[:_MESSAGE]
+    except (ValueError, TypeError, RecursionError):
+        return ""
+
+
+def _admits(body: Any) -> bool:
+    """Whether a body says by itself that it is an error."""
+    if not is_object(body):
+        return False
+    error, errors = child(body, "error"), child(body, "errors")
+    if error not in (None, False, "", 0, [], {}) or (errors is not None and items_of(errors) != [] and errors not in ("", {}, ())):
+        return True
+    if any(child(body, key) is False for key in ("success", "ok")):
+        return True
+    state = {_plain(_code(child(body, key))) for key in ("status", "type", "object", "state")}
+    if state & {"error", "failed", "failure", "rejected", "blocked"}:
+        return True
+    told = ("raiFilteredReason", "rai_filtered_reason", "refusal", "blockReason", "block_reason")
+    if any(_text(child(body, key)) for key in told) or _finished_badly(body):
+        return True
+    return any(_admits(below) for key in ("promptFeedback", "prompt_feedback") if (below := child(body, key)) is not None)
+
+
+def _finished_badly(body: Any) -> bool:
+    reason = _plain(_code(child(body, "finishReason")) or _code(child(body, "finish_reason")))
+    return any(word in reason for word in ("safety", "filter", "prohibited", "recitation", "blocklist", "spii", "refus", "imageother"))
+
+
+def _error_as_code(nodes: list[Any]) -> str:
+    """Return ``error`` where it is a code in a text (``{"error": "invalid_request", "message": ...}``)."""
+    found = (_text(child(node, "error")) for node in nodes)
+    return next((clean_text(text, _CODE) for text in found if "_" in text and _CODE_LIKE.fullmatch(text)), "")
+
+
+def _first_code(nodes: list[Any], key: str) -> str:
+    return next((clean_text(found, _CODE) for node in nodes if (found := _code(child(node, key)))), "")
+
+
+def _code(value: Any) -> str:
+    """Return a code as text: a short name; an enumeration's member by its value."""
+    value = getattr(value, "value", value)
+    return value.strip() if isinstance(value, str) and _CODE_LIKE.fullmatch(value.strip()) else ""
+
+
+def _text(value: Any) -> str:
+    value = getattr(value, "value", value)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _plain(code: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", code.lower())
+
+
+def _number(value: Any) -> int | None:
+    if isinstance(value, str) and re.fullmatch(r"[1-5]\d\d", value):
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 100 <= value < 600 else None
+
+
+def _reasons(node: Any) -> Iterator[str]:
+    """Yield the names of the filters that matched."""
+    for key in _FILTERS:
+        for results in _listed(child(node, key)):
+            if isinstance(results, Mapping):
+                own = _text(results.get("category"))
+                if own and (results.get("blocked") is True or results.get("filtered") is True):
+                    yield clean_text(own, _CODE)
+                for name, found in results.items():
+                    if isinstance(found, Mapping) and (found.get("filtered") is True or found.get("detected") is True):
+                        yield clean_text(name, _CODE)
+    for key in ("categories", "reasons", "violations"):
+        yield from (clean_text(found, _CODE) for found in _listed(child(node, key)) if isinstance(found, str))
+
+
+def _listed(value: Any) -> list[Any]:
+    listed = items_of(value)
+    return list(listed)[:50] if listed is not None else [] if value is None else [value]

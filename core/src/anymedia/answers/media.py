@@ -1,0 +1,361 @@
+"""Find the media in a decoded answer: the plugin names the places, this module reads whatever stands there.
+
+    found = extract_media(answer, ["data[]"], base_url=connection.base_url)
+    pieces = [item.to_piece() for item in found.items]
+
+A place may hold a text (base64, a data URL, a link), bytes, an object with one of the usual keys, or a list of any of
+them. Servers that imitate an API and gateways in front of one put media elsewhere, so the usual places are searched
+where those of the plugin hold nothing. What was refused, or cannot be read, is reported beside what is good.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from ..media import mime_of
+from ..results import ContinuationData, Piece
+from .base64_text import decode_base64, head_of_base64, split_data_url
+from .envelopes import read_error
+from .links import is_absolute_link, is_relative_link, resolve_link, scheme_of
+from .signatures import HEAD, format_of_head
+from .values import child, is_object, items_of
+from .warning import Warning
+
+__all__ = ["USUAL_PLACES", "ExtractedMedia", "FoundMedia", "Unreadable", "extract_media"]
+
+#: Where services, gateways and wrappers put media; searched in this order where the plugin's own places hold nothing.
+USUAL_PLACES: tuple[str, ...] = (
+    "data[]",
+    "images[]",
+    "image",
+    "artifacts[]",
+    "generated_images[]",
+    "generatedImages[]",
+    "predictions[]",
+    "candidates[].content.parts[]",
+    "output[]",
+    "outputs[]",
+    "output.choices[].message.content[]",
+    "output.results[]",
+    "choices[].message.images[]",
+    "choices[].message.content",
+    "choices[].message.audio",
+    "result",
+    "results[]",
+    "videos[]",
+    "video",
+    "generated_videos[]",
+    "audio",
+    "audios[]",
+    "response",
+    "data.data[]",
+    "data.images[]",
+    "body.data[]",
+)
+
+#: Keys whose value is the media itself.
+_DATA_KEYS = (
+    "b64_json", "base64", "b64", "image_base64", "imageBase64", "image_b64", "video_base64", "audio_base64", "bytesBase64Encoded",
+    "bytes_base64_encoded", "image_bytes", "imageBytes", "video_bytes", "videoBytes", "audio_bytes", "audioBytes", "encodedVideo",
+    "data", "result", "binary", "blob",
+)  # fmt: skip
+#: Keys whose value says where the media lies.
+_LINK_KEYS = (
+    "url", "image_url", "imageUrl", "video_url", "videoUrl", "audio_url", "audioUrl", "uri", "file_uri", "fileUri", "gcsUri",
+    "download_url", "downloadUrl", "content_url", "href", "src", "unsigned_urls", "urls", "sample",
+)  # fmt: skip
+#: Keys whose value is an object that holds one of the others.
+_HOLDERS = (
+    "inline_data", "inlineData", "file_data", "fileData", "image", "images", "video", "audio", "output_image", "file", "source",
+    "content", "parts",
+)  # fmt: skip
+_MIME_KEYS = ("mime_type", "mimeType", "media_type", "mediaType", "content_type", "contentType", "mime", "output_format", "format")
+_TEXT_KEYS = ("revised_prompt", "revisedPrompt", "enhanced_prompt", "caption")
+_GENERIC = {"", "application/octet-stream", "binary/octet-stream", "application/unknown", "application/x-binary", "text/plain"}
+_GENERIC |= {"application/json", "text/html", "image/*", "video/*", "audio/*", "image", "video", "audio", "*/*"}
+_MARKDOWN = re.compile(r"!\[[^\]]{0,500}\]\(\s*<?(?P<link>(?:data:[^)>\s]+|https?://[^)>\s]+|/[^)>\s]+))", re.IGNORECASE)
+#: Places nested deeper than this are not media.
+_DEEPEST = 6
+
+
+@attrs.frozen(kw_only=True)
+class FoundMedia:
+    """One image, video or sound that an answer holds or points to.
+
+    Attributes:
+        data: its bytes, decoded; None where it is only linked.
+        url: where it lies, absolute.
+        mime: what the bytes show; for a link, and where the bytes show nothing, what the answer claims; None if neither.
+        text: what the service says about it (a revised prompt).
+        place: the path in the answer, for messages.
+        thought: whether it stood in a part that is marked as a thought.
+        item: the object in the answer that it was found in, for whatever else the plugin needs from there.
+    """
+
+    data: bytes | None = attrs.field(default=None, repr=lambda d: "None" if d is None else f"<{len(d)} bytes>")
+    url: str | None = attrs.field(default=None, repr=False)
+    mime: str | None = None
+    text: str | None = None
+    place: str = "$"
+    thought: bool = False
+    item: Any = attrs.field(default=None, repr=False, eq=False)
+
+    def to_piece(self, *, continuation: ContinuationData | None = None, headers: Mapping[str, str] | None = None) -> Piece:
+        """Return it as a piece of an outcome; ``headers`` are used for a link only."""
+        common: dict[str, Any] = {"mime": self.mime, "text": self.text, "continuation": continuation}
+        if self.data is not None:
+            return Piece(data=self.data, **common)
+        return Piece(url=self.url, headers=headers or {}, **common)
+
+
+@attrs.frozen(kw_only=True)
+class Unreadable:
+    """Something that stood where media should be and could not be decoded; it is paid for, so its bytes are kept."""
+
+    data: bytes = attrs.field(repr=lambda d: f"<{len(d)} bytes>")
+    place: str
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class ExtractedMedia:
+    """What was found in an answer, in its order.
+
+    Attributes:
+        items: the media to deliver.
+        warnings: what was missing, refused or left out beside them.
+        unreadable: what could not be decoded.
+        refusals: the provider's own words on refused items, sanitized.
+    """
+
+    items: tuple[FoundMedia, ...] = ()
+    warnings: tuple[Warning, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+    refusals: tuple[str, ...] = ()
+
+
+def extract_media(answer: Any, places: Iterable[str] = (), *, base_url: str = "", usual: bool = True) -> ExtractedMedia:
+    """Find and decode all media in an answer.
+
+    Args:
+        answer: the decoded JSON, an SDK's object with attributes, or the media's bytes themselves.
+        places: where this service puts media, as paths: ``data[]``, ``output[].result``, ``candidates[].content.parts[]``.
+            Lists are walked whether or not the path says ``[]``. The first place that holds media counts; give several where
+            the service has several.
+        base_url: the service's address, to resolve relative links.
+        usual: whether `USUAL_PLACES` are searched where the plugin's own hold nothing.
+
+    Returns:
+        What was found. Media in parts that are marked as thoughts are delivered only where there are no others.
+    """
+    if isinstance(answer, bytes | bytearray | memoryview):
+        if (name := format_of_head(memoryview(answer))) is not None:
+            return ExtractedMedia(items=(FoundMedia(data=bytes(answer), mime=_mime_of(name)),))
+        return ExtractedMedia()
+    best: _Search | None = None
+    seen: set[str] = set()
+    for place in (*places, *(USUAL_PLACES if usual else ())):
+        path = place.replace("[]", "")
+        if path in seen:
+            continue
+        seen.add(path)
+        search = _Search(base_url)
+        for node, where, thought in _nodes(answer, path.split("."), "$", thought=False):
+            search.slot(node, where, thought=thought)
+        if search.items:
+            return search.result()
+        if best is None or (not best.has_remarks and search.has_remarks):
+            best = search
+    return best.result() if best is not None else ExtractedMedia()
+
+
+def _nodes(node: Any, path: list[str], where: str, *, thought: bool) -> Iterator[tuple[Any, str, bool]]:
+    """Yield what stands at a path, each item of a list by itself, with whether it lies inside of a thought."""
+    if (listed := items_of(node)) is not None:
+        for index, item in enumerate(listed):
+            yield from _nodes(item, path, f"{where}[{index}]", thought=thought)
+        return
+    if not path:
+        yield node, where, thought
+        return
+    if not is_object(node):
+        return
+    below = child(node, path[0])
+    if below is not None:
+        yield from _nodes(below, path[1:], f"{where}.{path[0]}", thought=thought or _is_thought(node))
+
+
+def _is_thought(node: Any) -> bool:
+    return is_object(node) and (child(node, "thought") is True or child(node, "type") == "thought")
+
+
+def _mime_of(name: str | None) -> str | None:
+    if name is None:
+        return None
+    return {"aiff": "audio/aiff", "heic": "image/heic"}.get(name) or mime_of(name)
+
+
+class _Search:
+    """What one place holds."""
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
+        self.items: list[FoundMedia] = []
+        self.warnings: list[Warning] = []
+        self.unreadable: list[Unreadable] = []
+        self.refusals: list[str] = []
+
+    @property
+    def has_remarks(self) -> bool:
+        """Whether there is anything to report, if no media."""
+        return bool(self.warnings or self.unreadable)
+
+    def result(self) -> ExtractedMedia:
+        """Return it, without the drafts where there is a final version."""
+        final = [item for item in self.items if not item.thought]
+        warnings = list(self.warnings)
+        if final and len(final) < len(self.items):
+            count = len(self.items) - len(final)
+            warnings.append(Warning("drafts_left_out", f"{count} of the answer's media are marked as thoughts and were left out"))
+        elif self.items and not final:
+            warnings.append(Warning("media_in_thought", "the media stood in a part that is marked as a thought"))
+        return ExtractedMedia(
+            items=tuple(final or self.items),
+            warnings=tuple(warnings),
+            unreadable=tuple(self.unreadable),
+            refusals=tuple(self.refusals),
+        )
+
+    def slot(self, node: Any, where: str, *, thought: bool) -> None:
+        """Read one place where a piece of media may stand, and report where it does not."""
+        before = len(self.items), len(self.warnings)
+        thought = thought or _is_thought(node)
+        empty = self._read(node, where, _Context(item=node, thought=thought), 0)
+        if (len(self.items), len(self.warnings)) != before:
+            return
+        error = read_error(node) if is_object(node) else None
+        if error is not None and error.is_error:
+            reason = error.text or error.code
+            self.refusals.append(reason)
+            self.warnings.append(Warning("item_refused", f"the provider refused one of the items ({where}): {reason or 'no reason given'}"))
+        elif node is None or empty or (isinstance(node, Mapping) and not node):
+            self.warnings.append(Warning("item_missing", f"one of the items in the answer is empty ({where})"))
+
+    def _read(self, node: Any, where: str, context: _Context, depth: int) -> bool:
+        """Take what stands at a node; return whether a key for media is there and holds nothing."""
+        if isinstance(node, str | bytes | bytearray | memoryview):
+            self._value(node, where, context, link=False)
+            return False
+        if (listed := items_of(node)) is not None:
+            for index, item in enumerate(listed):
+                self._read(item, f"{where}[{index}]", context, depth + 1)
+            return False
+        if not is_object(node) or depth > _DEEPEST:
+            return False
+        context = context.inside(node)
+        empty = False
+        for keys, link in ((_DATA_KEYS, False), (_LINK_KEYS, True), (_HOLDERS, False)):
+            for key in keys:
+                value = child(node, key)
+                before = len(self.items)
+                if isinstance(value, str | bytes | bytearray | memoryview):
+                    if len(value):
+                        self._value(value, f"{where}.{key}", context, link=link)
+                elif value is not None:
+                    self._read(value, f"{where}.{key}", context, depth + 1)
+                if len(self.items) > before:
+                    return False  # the same media may stand under another key as well
+                empty = empty or (keys is not _HOLDERS and isinstance(node, Mapping) and key in node)
+        return empty
+
+    def _value(self, value: Any, where: str, context: _Context, *, link: bool) -> None:
+        """Take a text or bytes as what they look like, whatever the key suggests."""
+        if not isinstance(value, str):
+            self._bytes(value, where, context)
+            return
+        start = value[:_LONGEST_START].lstrip("\ufeff \t\r\n\"'`")
+        if is_absolute_link(start):
+            self._link(value.strip("\ufeff \t\r\n\"'`"), where, context)
+        elif (found := split_data_url(value)).is_data_url or format_of_head(head_of_base64(found.payload)) is not None:
+            self._encoded(value, where, context)
+        elif "![" in value:
+            for index, image in enumerate(_MARKDOWN.finditer(value)):
+                self._value(image["link"], f"{where}({index})", context, link=True)
+        elif is_relative_link(value[: _LONGEST_START + 1], expected=link):
+            self._link(value, where, context)
+        elif scheme_of(start):
+            text = f"an item of the answer lies at an address that cannot be fetched ({scheme_of(start)}:)"
+            self.warnings.append(Warning("link_unsupported", text))
+        elif not link and where.rpartition(".")[2] in _DATA_KEYS:
+            self._encoded(value, where, context)
+
+    def _bytes(self, value: bytes | bytearray | memoryview, where: str, context: _Context) -> None:
+        """Take bytes as the media, unless they are base64 that an SDK left as it was."""
+        head = memoryview(value)[:HEAD]
+        if format_of_head(head) is None and (head_of_base64(value) and format_of_head(head_of_base64(value)) is not None):
+            self._encoded(value, where, context)
+        elif len(value):
+            self._add(value if isinstance(value, bytes) else bytes(value), None, context, where)
+
+    def _encoded(self, value: Any, where: str, context: _Context) -> None:
+        try:
+            data = decode_base64(value)
+        except ValueError as error:
+            raw = value.encode("utf-8", "replace") if isinstance(value, str) else bytes(value)
+            self.unreadable.append(Unreadable(data=raw, place=where, reason=str(error)))
+            self.warnings.append(Warning("item_unreadable", f"one of the items in the answer cannot be decoded ({where}): {error}"))
+            return
+        if data:
+            self._add(data, split_data_url(value).mime, context, where)
+
+    def _add(self, data: bytes, claim: str | None, context: _Context, where: str) -> None:
+        mime = _mime_of(format_of_head(memoryview(data))) or _usable(claim) or context.mime
+        self.items.append(FoundMedia(data=data, mime=mime, text=context.text, place=where, thought=context.thought, item=context.item))
+
+    def _link(self, url: str, where: str, context: _Context) -> None:
+        whole = resolve_link(url, self._base_url)
+        if not is_absolute_link(whole):
+            self.warnings.append(Warning("link_unsupported", f"one of the items is a relative link without an address ({where})"))
+            return
+        self.items.append(
+            FoundMedia(url=whole, mime=context.mime, text=context.text, place=where, thought=context.thought, item=context.item)
+        )
+
+
+#: Longer texts are not looked through for the start of a link.
+_LONGEST_START = 8193
+
+
+@attrs.frozen(kw_only=True)
+class _Context:
+    """What the objects around a value say about it."""
+
+    item: Any
+    thought: bool
+    mime: str | None = None
+    text: str | None = None
+
+    def inside(self, node: Any) -> _Context:
+        mime = next((found for key in _MIME_KEYS if (found := _usable(child(node, key))) is not None), None)
+        text = next((found for key in _TEXT_KEYS if isinstance(found := child(node, key), str) and found), None)
+        return attrs.evolve(self, mime=mime or self.mime, text=text or self.text, thought=self.thought or _is_thought(node))
+
+
+def _usable(claim: Any) -> str | None:
+    """Return a claimed mime type, or None where it says nothing; a format's name is taken too."""
+    value = getattr(claim, "value", claim)
+    if not isinstance(value, str):
+        return None
+    name = value.strip().lower()
+    if name.partition(";")[0] in _GENERIC:
+        return None
+    if "/" in name:
+        return name
+    try:
+        return mime_of({"jpg": "jpeg"}.get(name, name))
+    except KeyError:
+        return None
