@@ -24,7 +24,7 @@ LAYERS = [
     {"hookspecs", "polling", "http"},
     {"plugin_checks", "plugin_origin", "plugin_words", "registry"},
     {"settings_reading", "settings", "model_table", "instances"},
-    {"state", "transfer"},
+    {"state", "transfer", "answers"},
     {"bridging", "running"},
     {"router"},
     {"config_fields", "translation", "generation_config"},

@@ -20,7 +20,15 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 JPEG = b"\xff\xd8\xff\xe0" + bytes(range(255, -1, -1))
 B64 = base64.b64encode(PNG).decode()
 
-HEADS = ("", "data:image/png;base64,", "data:;base64,", "DATA:image/PNG;charset=utf-8;base64,", "image/png;base64,", "base64,", "data:image/png,")
+HEADS = (
+    "",
+    "data:image/png;base64,",
+    "data:;base64,",
+    "DATA:image/PNG;charset=utf-8;base64,",
+    "image/png;base64,",
+    "base64,",
+    "data:image/png,",
+)
 
 
 def _lines(text: str, width: int, end: str) -> str:
@@ -55,7 +63,9 @@ def test_base64_in_any_spelling_is_decoded_exactly(spelled: tuple[bytes, str]) -
         assert decode_base64(memoryview(text.encode())) == data
 
 
-@given(spellings(), st.sampled_from([p for p in USUAL_PLACES if "[]" in p]), st.sampled_from(["b64_json", "base64", "url", "data", "image"]))
+@given(
+    spellings(), st.sampled_from([p for p in USUAL_PLACES if "[]" in p]), st.sampled_from(["b64_json", "base64", "url", "data", "image"])
+)
 def test_media_in_any_usual_place_is_extracted(spelled: tuple[bytes, str], place: str, key: str) -> None:
     data, text = spelled
     answer = _at(place, {key: text})
@@ -71,7 +81,9 @@ def _at(place: str, item: Any) -> Any:
     return node
 
 
-@given(st.text(max_size=80).filter(lambda t: any(ord(c) > 127 and not c.isspace() and c not in "\ufeff\u200b\u200c\u200d\u2060" for c in t)))
+@given(
+    st.text(max_size=80).filter(lambda t: any(ord(c) > 127 and not c.isspace() and c not in "\ufeff\u200b\u200c\u200d\u2060" for c in t))
+)
 def test_base64_with_letters_beyond_ascii_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="base64"):
         decode_base64("AAAA" + text)
@@ -95,8 +107,23 @@ def test_json_escapes_in_text_taken_unread_are_undone() -> None:
 
 CASES: dict[str, Any] = {
     "images_api": {"data": [{"b64_json": B64, "revised_prompt": "said"}]},
-    "chat_images": {"choices": [{"message": {"content": "Here.", "images": [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{B64}"}}]}}]},
-    "chat_content_parts": {"choices": [{"message": {"content": [{"type": "text", "text": "Here."}, {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{B64}"}}]}}]},
+    "chat_images": {
+        "choices": [
+            {"message": {"content": "Here.", "images": [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{B64}"}}]}}
+        ]
+    },
+    "chat_content_parts": {
+        "choices": [
+            {
+                "message": {
+                    "content": [
+                        {"type": "text", "text": "Here."},
+                        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{B64}"}},
+                    ]
+                }
+            }
+        ]
+    },
     "chat_markdown": {"choices": [{"message": {"content": f"Here you are: ![boat](data:image/png;base64,{B64})"}}]},
     "tool_call": {"output": [{"type": "reasoning"}, {"type": "image_generation_call", "result": B64, "status": "completed"}]},
     "parts_camel": {"candidates": [{"content": {"parts": [{"text": "Here."}, {"inlineData": {"mimeType": "image/png", "data": B64}}]}}]},
@@ -112,7 +139,7 @@ CASES: dict[str, Any] = {
     "null_beside": {"data": [None, {"b64_json": None}, {"b64_json": B64}]},
     "whole_body": PNG,
     "sdk_bytes": {"generated_images": [types.SimpleNamespace(image=types.SimpleNamespace(image_bytes=PNG, mime_type=None))]},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -134,7 +161,9 @@ def test_null_and_refused_items_beside_good_ones_are_reported() -> None:
 
 
 def test_refused_items_alone_are_reported_with_the_providers_words() -> None:
-    found = extract_media({"artifacts": [{"finishReason": "CONTENT_FILTERED"}], "predictions": [{"raiFilteredReason": "WHY123"}]}, ["predictions[]"])
+    found = extract_media(
+        {"artifacts": [{"finishReason": "CONTENT_FILTERED"}], "predictions": [{"raiFilteredReason": "WHY123"}]}, ["predictions[]"]
+    )
     assert not found.items
     assert found.refusals == ("WHY123",)
 
@@ -203,8 +232,18 @@ def test_encoded_link_is_ascii_and_encoding_twice_changes_nothing(url: str) -> N
     assert resolve_link(url, "http://other.example") == once
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=40), lambda c: st.lists(c, max_size=3) | st.dictionaries(
-    st.sampled_from(["data", "url", "b64_json", "images", "error", "image", "content", "parts", "x"]), c, max_size=4), max_leaves=12))  # fmt: skip
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=40),
+        lambda c: (
+            st.lists(c, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["data", "url", "b64_json", "images", "error", "image", "content", "parts", "x"]), c, max_size=4
+            )
+        ),
+        max_leaves=12,
+    )
+)
 def test_any_json_is_read_without_an_exception(answer: Any) -> None:
     extract_media(answer, ["data[]", "images[].image"], base_url="http://127.0.0.1:1")
 

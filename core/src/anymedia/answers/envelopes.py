@@ -261,7 +261,7 @@ def _located(node: Any, text: str) -> str:
     where = items_of(child(node, "loc"))
     if not text or where is None:
         return text
-    path = ".".join(str(part) for part in where if part not in {"body", "query"})
+    path = ".".join(str(part) for part in where if part not in ("body", "query"))
     return f"{path}: {text}" if path else text
 
 
