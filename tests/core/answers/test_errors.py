@@ -19,6 +19,7 @@ from anymedia.errors import (
     BadBackendResponse,
     ContentRefused,
     InvalidRequest,
+    JobNotFound,
     QuotaExceeded,
     RateLimited,
     SettingsError,
@@ -248,6 +249,12 @@ def test_wrong_base_url_is_named_with_what_to_set(status: int, body: Any) -> Non
 def test_missing_path_at_the_default_address_is_a_missing_model() -> None:
     error = error_from({"detail": "Not Found"}, who="'a/b'", status=404, own_address=True)
     assert isinstance(error, UnknownModel)
+
+
+@pytest.mark.parametrize("body", [{"detail": "Not Found"}, {"error": {"message": "no such job", "code": "not_found"}}, b""])
+def test_missing_path_in_a_status_check_is_a_missing_job(body: Any) -> None:
+    assert isinstance(error_from(body, who="'a/b'", status=404, about="job"), JobNotFound)
+    assert isinstance(error_from(body, who="'a/b'", status=401, about="job"), AuthenticationFailed)
 
 
 def test_providers_own_codes_come_first() -> None:

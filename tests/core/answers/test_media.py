@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tracemalloc
 import types
 import urllib.parse
 from typing import Any
@@ -260,3 +261,24 @@ def test_samples_without_a_header_keep_the_claimed_type(mime: str) -> None:
     part = {"inlineData": {"mimeType": mime, "data": base64.b64encode(bytes(64)).decode()}}
     item = extract_media({"candidates": [{"content": {"parts": [part]}}]}).items[0]
     assert (item.data, item.mime) == (bytes(64), mime.lower())
+
+
+@pytest.mark.parametrize(("head", "copies"), [("", 1.1), ("data:image/png;base64,", 2.5)])
+def test_large_base64_is_decoded_without_needless_copies(head: str, copies: float) -> None:
+    data = PNG + bytes(8_000_000)
+    answer = {"data": [{"b64_json": head + base64.b64encode(data).decode()}]}
+    tracemalloc.start()
+    try:
+        found = extract_media(answer, ["data[]"])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.items[0].data == data
+    assert peak < copies * len(data)
+
+
+def test_json_left_unread_is_decoded_from_where_it_lies() -> None:
+    raw = memoryview(f'"{B64}"'.encode())
+    found = extract_media({"data": [{"b64_json": raw}, {"b64_json": memoryview(b"null")}]}, ["data[]"])
+    assert [item.data for item in found.items] == [PNG]
+    assert [warning.code for warning in found.warnings] == ["item_missing"]

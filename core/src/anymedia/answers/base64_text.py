@@ -61,17 +61,20 @@ def split_data_url(text: Text) -> Base64Text:
     return Base64Text(text[end:], (mime + parameters) or None, is_data_url=True, is_base64=found["base64"] is not None)
 
 
-def decode_base64(text: Text) -> bytes:
+def decode_base64(text: Text | Base64Text) -> bytes:
     """Decode base64 in any spelling.
 
     Args:
-        text: the text of a JSON string, or its bytes; a data URL's head is skipped.
+        text: the text of a JSON string, or its bytes, with its quotes or without; a data URL's head is skipped. What
+            `split_data_url` gave is not split again.
 
     Raises:
         ValueError: the text holds something that is no spelling of base64; its message never repeats it.
     """
-    found = split_data_url(text)
+    found = text if isinstance(text, Base64Text) else split_data_url(text)
     payload = found.payload
+    if isinstance(payload, memoryview) and len(payload) > 1 and payload[0] == payload[-1] == _QUOTES[0]:
+        payload = payload[1:-1]
     if found.is_data_url and not found.is_base64:
         return _percent_encoded(payload)
     try:

@@ -21,6 +21,7 @@ from ..errors import (
     ContentRefused,
     Delivery,
     InvalidRequest,
+    JobNotFound,
     MediaError,
     Problem,
     QuotaExceeded,
@@ -160,6 +161,7 @@ def error_from(
     request_id: str | None = None,
     retry_after: float | None = None,
     delivery: Delivery | None = None,
+    about: Literal["request", "job"] = "request",
 ) -> MediaError:
     """Return our error for an answer that is one.
 
@@ -174,6 +176,7 @@ def error_from(
         retry_after: seconds that the provider asked to wait.
         delivery: what is known from elsewhere (a documented billing rule); by default ``refused`` for a rejection and None,
             not known, for a server that broke down.
+        about: ``job`` for a status check, in which 404 and 410 mean that the provider does not know the job.
 
     Returns:
         The error, with ``provider_message`` set to the provider's own words (an empty string where there are none).
@@ -185,10 +188,11 @@ def error_from(
     if found.form == "html" and (status is None or status < 400):
         kind = "address"
     known = _Known(found, who, status, base_url, request_id, retry_after, delivery)
-    error = known.error(kind)
+    missing = about == "job" and (kind in {"model", "address"} and status in {404, 405, 410})
+    error = known.unknown_job() if missing else known.error(kind)
     vars(error)["provider_message"] = found.text
     if isinstance(error, BackendError):
-        error.status = status or found.status
+        error.status = status if status is not None and status >= 300 else found.status or status
         error.retry_after = retry_after
     return error
 
@@ -238,6 +242,10 @@ class _Known:
             fix = "correct base_url; neither the request nor the key was sent on"
             return BadBackendResponse(self._said(f"the address of {who} redirects elsewhere"), fix=fix, **refused)
         return self._unavailable(kind)
+
+    def unknown_job(self) -> MediaError:
+        """Return the error for a job that the provider does not find."""
+        return JobNotFound(self._said(f"{self.who} does not know the job"), request_id=self.request_id)
 
     def _unavailable(self, kind: ErrorKind) -> MediaError:
         is_overload = kind == "overload" and self.found.form == "json"

@@ -18,7 +18,7 @@ import attrs
 
 from ..media import mime_of
 from ..results import ContinuationData, Piece
-from .base64_text import decode_base64, head_of_base64, split_data_url
+from .base64_text import Base64Text, decode_base64, head_of_base64, split_data_url
 from .envelopes import read_error
 from .links import is_absolute_link, is_relative_link, resolve_link, scheme_of
 from .signatures import HEAD, format_of_head
@@ -142,7 +142,8 @@ def extract_media(answer: Any, places: Iterable[str] = (), *, base_url: str = ""
     """Find and decode all media in an answer.
 
     Args:
-        answer: the decoded JSON, an SDK's object with attributes, or the media's bytes themselves.
+        answer: the decoded JSON, an SDK's object with attributes, or the media's bytes themselves. A ``memoryview`` in it is a
+            JSON string that was left unread (``memoryview(msgspec.Raw)``): its base64 is decoded from where it lies.
         places: where this service puts media, as paths: ``data[]``, ``output[].result``, ``candidates[].content.parts[]``.
             Lists are walked whether or not the path says ``[]``. The first place that holds media counts; give several where
             the service has several.
@@ -281,7 +282,7 @@ class _Search:
         if is_absolute_link(start):
             self._link(value.strip("\ufeff \t\r\n\"'`"), where, context)
         elif (found := split_data_url(value)).is_data_url or format_of_head(head_of_base64(found.payload)) is not None:
-            self._encoded(value, where, context)
+            self._encoded(found, where, context)
         elif "![" in value:
             for index, image in enumerate(_MARKDOWN.finditer(value)):
                 self._value(image["link"], f"{where}({index})", context, link=True)
@@ -291,26 +292,25 @@ class _Search:
             text = f"an item of the answer lies at an address that cannot be fetched ({scheme_of(start)}:)"
             self.warnings.append(Warning("link_unsupported", text))
         elif not link and where.rpartition(".")[2] in _DATA_KEYS:
-            self._encoded(value, where, context)
+            self._encoded(found, where, context)
 
     def _bytes(self, value: bytes | bytearray | memoryview, where: str, context: _Context) -> None:
         """Take bytes as the media, unless they are base64 that an SDK left as it was."""
-        head = memoryview(value)[:HEAD]
-        if format_of_head(head) is None and (head_of_base64(value) and format_of_head(head_of_base64(value)) is not None):
-            self._encoded(value, where, context)
-        elif len(value):
+        if format_of_head(memoryview(value)[:HEAD]) is None and format_of_head(head_of_base64(value)) is not None:
+            self._encoded(split_data_url(value), where, context)
+        elif len(value) and value != b"null":
             self._add(value if isinstance(value, bytes) else bytes(value), None, context, where)
 
-    def _encoded(self, value: Any, where: str, context: _Context) -> None:
+    def _encoded(self, found: Base64Text, where: str, context: _Context) -> None:
         try:
-            data = decode_base64(value)
+            data = decode_base64(found)
         except ValueError as error:
-            raw = value.encode("utf-8", "replace") if isinstance(value, str) else bytes(value)
+            raw = found.payload.encode("utf-8", "replace") if isinstance(found.payload, str) else bytes(found.payload)
             self.unreadable.append(Unreadable(data=raw, place=where, reason=str(error)))
             self.warnings.append(Warning("item_unreadable", f"one of the items in the answer cannot be decoded ({where}): {error}"))
             return
         if data:
-            self._add(data, split_data_url(value).mime, context, where)
+            self._add(data, found.mime, context, where)
 
     def _add(self, data: bytes, claim: str | None, context: _Context, where: str) -> None:
         mime = _mime_of(format_of_head(memoryview(data))) or _usable(claim) or context.mime
