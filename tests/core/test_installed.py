@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from anymedia.capabilities import parse_matrix
-from anymedia.capabilities.installed import absent_from, is_installed, places_of
+from anymedia.capabilities.installed import absent_from, is_installed
 
 NAME = "a_module_for_looking"
 
@@ -60,14 +60,12 @@ def test_what_may_not_be_imported_is_absent(site: Path, monkeypatch: pytest.Monk
     put(site / f"{NAME}.py")
     monkeypatch.setitem(sys.modules, NAME, None)  # type: ignore[arg-type]
     assert not is_installed(NAME)
-    assert places_of(NAME) == ()
 
 
 def test_a_folder_without_code_is_not_what_was_meant(site: Path) -> None:
     """As an uninstaller leaves it that finds files of others in it."""
     (site / NAME / "data").mkdir(parents=True)
     assert not is_installed(NAME)
-    assert places_of(NAME) == (str(site / NAME),)  # code may come into it
     put(site / NAME / "__init__.py")
     assert is_installed(NAME)
 
@@ -80,14 +78,6 @@ class _Torn:
 def test_a_finder_that_fails_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "meta_path", [_Torn(), *sys.meta_path])
     assert not is_installed(NAME)
-    assert places_of(NAME) == ()
-
-
-def test_the_places_of_what_is_installed_are_its_file_and_its_folder(site: Path) -> None:
-    put(site / NAME / "__init__.py")
-    assert set(places_of(NAME)) == {str(site / NAME / "__init__.py"), str(site / NAME)}
-    assert places_of("sys") == ()
-    assert NAME not in sys.modules
 
 
 def test_of_a_matrix_each_module_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:

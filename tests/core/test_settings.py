@@ -199,7 +199,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An own configuration directory, in place of the user's."""
     directory = tmp_path / "home" / "anymedia"
     directory.mkdir(parents=True)
-    monkeypatch.setattr("anymedia.settings._user_dir", lambda: directory)
+    monkeypatch.setattr("anymedia.settings.user_dir", lambda _kind: directory)
     return directory
 
 

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from anymedia.errors import InvalidRequest, UnsupportedInput
+from anymedia.transfer.formats import formats_available
 from anymedia.transfer.sniff import sniff
-from anymedia.transfer.transform import decode_facts, formats_available, last_frame, transcode
+from anymedia.transfer.transform import decode_facts, last_frame, transcode
 
 
 def put(folder: Path, name: str) -> Path:

@@ -15,7 +15,6 @@ Wording: what was asked, what is true, what to do. A secret or a signed URL neve
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
@@ -64,6 +63,8 @@ Delivery = Literal["not_sent", "refused", "unknown"]
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the nearest known name, else an empty string."""
+    import difflib
+
     names = {word.casefold(): word for word in known}
     near = difflib.get_close_matches(name.casefold(), list(names), 1)
     return f"; did you mean {names[near[0]]!r}?" if near else ""

@@ -18,15 +18,18 @@ one chosen backend only, never broadcast.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args
 
 import attrs
 import pluggy
 
-from .capabilities import CapabilityMatrix
-from .context import Context
-from .requests import ContinueVideo, EditWithReferences, GenerateAudio, GenerateImage, GenerateVideo, Inpaint, Operation
-from .results import Job, JobState, Outcome
+from .operations import Operation
+
+if TYPE_CHECKING:
+    from .capabilities import CapabilityMatrix
+    from .context import Context
+    from .requests import ContinueVideo, EditWithReferences, GenerateAudio, GenerateImage, GenerateVideo, Inpaint
+    from .results import Job, JobState, Outcome
 
 __all__ = [
     "HOOKS",

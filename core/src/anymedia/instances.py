@@ -10,7 +10,7 @@ import functools
 import os
 import urllib.parse
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -18,12 +18,13 @@ from .capabilities import CapabilityMatrix, CredentialSet
 from .capabilities.installed import absent_from
 from .credentials import Credential, Keys, Secret, find_credential
 from .errors import PluginError, SettingsError, UnknownBackend, did_you_mean
-from .model_table import configured_rows, elsewhere
-from .planning.types import BackendView
 from .redaction import register_secret
 from .registry import Registry
 from .settings import InstanceSettings, Settings
 from .settings_reading import base_url_problem
+
+if TYPE_CHECKING:
+    from .planning.types import BackendView
 
 __all__ = ["COMPATIBLE", "BackendInstance", "make_instances"]
 
@@ -77,6 +78,8 @@ class BackendInstance:
     @functools.cached_property
     def view(self) -> BackendView:
         """What the planner sees of it."""
+        from .planning.types import BackendView
+
         return BackendView(
             name=self.name,
             matrix=self.matrix,
@@ -239,6 +242,8 @@ def _hosts(own: InstanceSettings, service: str, matrix: CapabilityMatrix, base_u
 
 def _cut(matrix: CapabilityMatrix, service: str, own: InstanceSettings) -> CapabilityMatrix:
     """Keep the rows of the service; apply the models table, which replaces a compatible server's list."""
+    from .model_table import configured_rows, elsewhere
+
     extra = configured_rows(own.models, matrix, own.where)
     if service != COMPATIBLE:
         rows = [row for row in matrix.models if not row.services or service in row.services]

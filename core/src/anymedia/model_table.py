@@ -10,13 +10,13 @@ generate_video.duration = { min = 2, max = 10, step = 1 }   # as in a capability
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 
-from .capabilities import CapabilityMatrix, Lifecycle, ModelRow, OperationRow, parse_matrix
+from .capabilities import CapabilityMatrix, Lifecycle, ModelRow, OperationRow
 from .errors import PluginContractError, SettingsError, did_you_mean
-from .requests import KINDS
+from .operations import Operation
 
 __all__ = ["configured_rows", "elsewhere"]
 
@@ -76,6 +76,8 @@ def _row(model: str, table: dict[str, Any], matrix: CapabilityMatrix, where: str
 
 def _parsed(model: str, table: Mapping[str, Any], where: str) -> ModelRow:
     """Read what differs with the reader of capability files, so that it means the same."""
+    from .capabilities.reading import parse_matrix
+
     try:
         return parse_matrix({"schema": 1, "models": [{**table, "id": model}]}, where).models[0]
     except PluginContractError as error:
@@ -106,7 +108,7 @@ def _without(row: ModelRow, dropped: Any, where: str) -> ModelRow:
     operations = dict(row.operations)
     for item in dropped:
         kind, _, field = item.partition(".")
-        found = next((op for op in KINDS if op == kind), None)
+        found = next((op for op in get_args(Operation) if op == kind), None)
         if found is None or found not in operations:
             raise SettingsError(f"{where}: without: there is no operation {kind!r:.80}{did_you_mean(kind, operations)}")
         if not field:

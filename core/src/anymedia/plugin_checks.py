@@ -5,6 +5,7 @@ Each check raises `PluginContractError` with the plugin's name, what is wrong, a
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 import types
@@ -14,9 +15,8 @@ from typing import Any, get_args
 from .capabilities import CapabilityMatrix
 from .errors import PluginContractError, did_you_mean
 from .hookspecs import HOOKS, ListedModel
+from .operations import Operation
 from .redaction import clean_text
-from .requests import Operation
-from .results import Failed, Job, Outcome, Running, Succeeded
 
 __all__ = ["check_hooks", "check_matrix", "check_module", "check_name", "check_returned", "told"]
 
@@ -26,15 +26,20 @@ _OPERATIONS: tuple[str, ...] = get_args(Operation)
 _POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
 #: Options of the marker that change who answers, or wrap the answer; a backend is called alone and unwrapped.
 _FORBIDDEN = ("wrapper", "hookwrapper", "specname")
-#: Hook -> the types it may return.
-_RETURNS: Mapping[str, tuple[type, ...]] = dict.fromkeys(_OPERATIONS, (Job, Outcome)) | {
-    "capabilities": (CapabilityMatrix,),
-    "check_job": (Running, Succeeded, Failed),
-    "cancel_job": (types.NoneType,),
-    "find_submission": (Job, Outcome, types.NoneType),
-    "list_models": (tuple,),
-}
-assert set(_RETURNS) == set(HOOKS)
+
+
+@functools.cache
+def _returns(hook: str) -> tuple[type, ...]:
+    """Return the types that a hook may return."""
+    from .results import Failed, Job, Outcome, Running, Succeeded
+
+    kinds: Mapping[str, tuple[type, ...]] = dict.fromkeys(_OPERATIONS, (Job, Outcome)) | {
+        "check_job": (Running, Succeeded, Failed),
+        "cancel_job": (types.NoneType,),
+        "find_submission": (Job, Outcome, types.NoneType),
+        "list_models": (tuple,),
+    }
+    return kinds[hook]
 
 
 def told(error: BaseException) -> str:
@@ -114,12 +119,12 @@ def check_returned(name: str, hook: str, value: Any) -> Any:
     Raises:
         PluginContractError: for a wrong type; after an operation ``charged`` is ``unknown``.
     """
-    fits = isinstance(value, _RETURNS[hook])
+    fits = isinstance(value, _returns(hook))
     if hook == "list_models":
         fits = fits and all(isinstance(model, ListedModel) for model in value)
     if fits:
         return value
-    allowed = "tuple of ListedModel" if hook == "list_models" else " or ".join(t.__name__ for t in _RETURNS[hook])
+    allowed = "tuple of ListedModel" if hook == "list_models" else " or ".join(t.__name__ for t in _returns(hook))
     error = PluginContractError(f"backend {name!r}: {hook} returned {type(value).__name__}, not {allowed}")
     if hook in _OPERATIONS:
         error.charged = "unknown"

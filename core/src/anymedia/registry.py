@@ -7,15 +7,15 @@ An import runs the plugin's code with all rights: the allow-list decides who may
 
 from __future__ import annotations
 
-import re
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pluggy
 
 from .capabilities import CapabilityMatrix
+from .distributions import Installed, PluginPoint, normal, plugin_points
 from .errors import (
     DuplicateBackend,
     MediaError,
@@ -28,8 +28,6 @@ from .errors import (
 )
 from .hookspecs import HOOKS
 from .plugin_checks import check_hooks, check_matrix, check_module, check_name, check_returned, told
-from .plugin_origin import foreign_origin
-from .plugin_words import clean_error, clean_returned, raised
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
@@ -197,6 +195,8 @@ class Registry:
         """
         if not self.has(name, hook):
             raise UnsupportedOperation(f"backend {name!r} has no {hook}")
+        from .plugin_words import clean_error, clean_returned, raised
+
         failed: MediaError
         try:
             value = await self._caller(name, hook)(**kwargs)
@@ -223,7 +223,7 @@ def discover(
     *,
     allow: tuple[str, ...] | None = None,
     disabled: frozenset[str] = frozenset(),
-    entry_points: Iterable[EntryPoint] | None = None,
+    entry_points: Iterable[EntryPoint | PluginPoint] | None = None,
 ) -> Registry:
     """Load the installed plugins; never raises for one that is broken.
 
@@ -234,7 +234,8 @@ def discover(
         entry_points: what to load; by default what is installed.
     """
     registry = Registry()
-    points = list(_installed() if entry_points is None else entry_points)
+    # where there is an allow-list, `foreign_origin` looks at the files of the distributions
+    points = list(plugin_points(GROUP, with_files=allow is not None) if entry_points is None else entry_points)
     for name, same in sorted(_admitted(registry, points, allow, disabled).items()):
         if len(same) == 1:
             _load(registry, same[0])
@@ -246,17 +247,17 @@ def discover(
 
 
 def _admitted(
-    registry: Registry, points: Iterable[EntryPoint], allow: tuple[str, ...] | None, disabled: frozenset[str]
-) -> dict[str, list[EntryPoint]]:
+    registry: Registry, points: Iterable[EntryPoint | PluginPoint], allow: tuple[str, ...] | None, disabled: frozenset[str]
+) -> dict[str, list[EntryPoint | PluginPoint]]:
     """Return by name what may be imported; block the rest. A stranger of an admitted one's name does not block that."""
-    admitted: dict[str, list[EntryPoint]] = {}
-    strangers: list[EntryPoint] = []
+    admitted: dict[str, list[EntryPoint | PluginPoint]] = {}
+    strangers: list[EntryPoint | PluginPoint] = []
     for point in points:
         if point.name in disabled:
             registry.block(point.name, "it is disabled (ANYMEDIA_DISABLE or plugins.disable)")
         elif not _is_allowed(*_distribution(point), allow):
             strangers.append(point)
-        elif allow is not None and (where := foreign_origin(point)) is not None:
+        elif allow is not None and (where := _foreign_origin(point)) is not None:
             registry.block(point.name, f"{point.module} would come from {where}, which {_distribution(point)[0]} did not install")
         else:
             admitted.setdefault(point.name, []).append(point)
@@ -267,7 +268,13 @@ def _admitted(
     return admitted
 
 
-def _load(registry: Registry, point: EntryPoint) -> None:
+def _foreign_origin(point: EntryPoint | PluginPoint) -> str | None:
+    from .plugin_origin import foreign_origin
+
+    return None if isinstance(point, PluginPoint) else foreign_origin(point)
+
+
+def _load(registry: Registry, point: EntryPoint | PluginPoint) -> None:
     distribution, version = _distribution(point)
     reason: PluginError
     try:
@@ -283,30 +290,7 @@ def _load(registry: Registry, point: EntryPoint) -> None:
     registry.set_aside(point.name, reason, distribution=distribution, version=version)
 
 
-def _installed() -> Iterator[EntryPoint]:
-    from importlib import metadata
-
-    try:
-        yield from metadata.entry_points(group=GROUP)
-        return
-    except Exception:  # noqa: BLE001, S110 - one unreadable entry_points.txt of any package spoils the whole list
-        pass
-    seen: set[str] = set()
-    for distribution in metadata.distributions():
-        try:
-            name = _normal(_header(distribution, "Name"))
-            if name not in seen:
-                seen.add(name)
-                yield from distribution.entry_points.select(group=GROUP)
-        except Exception:  # noqa: BLE001, S112 - the unreadable one is not ours to report
-            continue
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _distribution(point: EntryPoint) -> tuple[str, str]:
+def _distribution(point: EntryPoint | PluginPoint) -> tuple[str, str]:
     """Return name and version of the distribution an entry point comes from; empty where metadata are missing."""
     try:
         return ("", "") if point.dist is None else (_header(point.dist, "Name"), _header(point.dist, "Version"))
@@ -314,9 +298,10 @@ def _distribution(point: EntryPoint) -> tuple[str, str]:
         return "", ""
 
 
-def _header(distribution: Distribution, key: str) -> str:
+def _header(distribution: Distribution | Installed, key: str) -> str:
     """Return a header of a distribution's metadata, or an empty text; looked up so that no Python warns where it is missing."""
-    found = next((value for name, value in distribution.metadata.items() if name.lower() == key.lower()), "")  # type: ignore[attr-defined]
+    headers: Any = distribution.metadata
+    found = next((value for name, value in headers.items() if name.lower() == key.lower()), "")
     return str(found)
 
 
@@ -325,6 +310,6 @@ def _is_allowed(distribution: str, version: str, allow: tuple[str, ...] | None) 
         return True
     for item in allow:
         name, pinned, wanted = (part.strip() for part in item.partition("=="))
-        if distribution and _normal(name) == _normal(distribution) and (not pinned or wanted == version):
+        if distribution and normal(name) == normal(distribution) and (not pinned or wanted == version):
             return True
     return False

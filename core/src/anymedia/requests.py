@@ -30,9 +30,12 @@ from .fields import (
     one_of,
 )
 from .media import Image, Video
+from .operations import MASK_MODES, REFERENCE_ROLES, MaskMode, Operation, ReferenceRole, Way
 
 __all__ = [
     "KINDS",
+    "MASK_MODES",
+    "REFERENCE_ROLES",
     "Continuation",
     "ContinueVideo",
     "EditWithReferences",
@@ -48,14 +51,6 @@ __all__ = [
     "Request",
     "StoredFile",
 ]
-
-Operation = Literal["generate_image", "inpaint", "edit_with_references", "generate_video", "continue_video", "generate_audio"]
-ReferenceRole = Literal["source", "style", "control", "subject"]
-MaskMode = Literal["user_provided", "foreground", "background", "semantic"]
-Way = Literal["extend", "edit", "remix"]
-
-REFERENCE_ROLES: tuple[ReferenceRole, ...] = ("source", "style", "control", "subject")
-MASK_MODES: tuple[MaskMode, ...] = ("user_provided", "foreground", "background", "semantic")
 
 
 @attrs.frozen(kw_only=True)

@@ -18,11 +18,10 @@ from typing import Any, Self
 
 import attrs
 
-from . import planning
-from .bridging import bridged_plan
 from .clock import Clock, SystemClock
-from .errors import BudgetExceeded, UnknownJob, UnsupportedInput, UnsupportedOperation, did_you_mean
+from .errors import BudgetExceeded, UnknownJob, did_you_mean
 from .instances import make_instances
+from .plan_maker import PlanMaker
 from .planning import Candidate, Plan
 from .policy import Policy
 from .redaction import install_log_redaction, quiet_loggers
@@ -41,7 +40,6 @@ from .results import Result
 from .running.cancelling import cancel_call, forget_run
 from .running.conduct import Conductor, Output, check_cap
 from .running.engine import Engine, Progress
-from .running.preparing import resolve, with_facts
 from .running.results import result_of, standing
 from .running.underway import Underway
 from .settings import Settings, load_settings
@@ -49,7 +47,6 @@ from .state.sqlite import SqliteStore
 from .state.store import CallRecord, CallState, Store
 from .transfer.fetch import Fetcher
 from .transfer.names import made_up_stem
-from .transfer.transform import formats_available
 
 __all__ = ["Progress", "Router"]
 
@@ -83,9 +80,15 @@ class Router:
         self.settings = settings or load_settings()
         self.registry = registry or discover(allow=self.settings.plugins_allow, disabled=self.settings.disabled)
         self.instances = make_instances(self.registry, self.settings)
-        self.policy = (policy or self.settings.policy).but(transcode=formats_available())
+        self._plans = PlanMaker(
+            settings=self.settings,
+            instances=self.instances,
+            policy=policy or self.settings.policy,
+            find=self._continuation,
+            **({} if today is None else {"today": today}),
+        )
+        self.policy = self._plans.policy
         self.store: Store = store or SqliteStore(self.settings.state_dir / "state.db")
-        self._today = today or (lambda: datetime.datetime.now(datetime.UTC).date())
         self._engine = Engine(
             store=self.store,
             registry=self.registry,
@@ -128,23 +131,7 @@ class Router:
         Raises:
             RequestError: nobody can, as it was asked; with the nearest thing that would work.
         """
-        allowed = self._allowed(request, policy)
-        asked = with_facts(resolve(request, self._continuation), allowed)
-        return self._plan(asked, allowed, backend, model)
-
-    def _allowed(self, request: Request, policy: Policy | None) -> Policy:
-        base = self.policy if policy is None else policy.but(transcode=self.policy.transcode)
-        return self.settings.policy_for(request.kind, request.media, base)
-
-    def _plan(self, request: Request, policy: Policy, backend: str | Sequence[str] | None, model: str | None) -> Plan:
-        views = [instance.view for instance in self.instances.values()]
-        today = self._today()
-        try:
-            return planning.plan(request, views, policy, today, backend=backend, model=model)
-        except (UnsupportedOperation, UnsupportedInput):
-            if not (policy.bridge and isinstance(request, ContinueVideo)):
-                raise
-            return bridged_plan(request, views, policy, today, backend=backend, model=model)
+        return self._plans.make(request, policy, backend, model)
 
     def _continuation(self, continuation_id: str) -> Continuation:
         return self.store.load_continuation(continuation_id, now=self._engine.clock.now())
@@ -152,7 +139,7 @@ class Router:
     def _replan(self, plan: Plan, n: int, candidate: Candidate, policy: Policy) -> Plan:
         changes: dict[str, Any] = {"n": n} if hasattr(plan.request, "n") else {}
         request: Request = attrs.evolve(plan.request, **changes)
-        return self._plan(request, policy, candidate.backend, candidate.model)
+        return self._plans.choose(request, policy, candidate.backend, candidate.model)
 
     # Carrying out
 
@@ -244,8 +231,8 @@ class Router:
         return Conductor(
             engine=self._engine,
             plan=plan,
-            policy=self._allowed(plan.request, policy),
-            output=Output(path=output, overwrite=overwrite, stem=lambda: made_up_stem(plan.request.prompt, self._today())),
+            policy=self._plans.allowed(plan.request, policy),
+            output=Output(path=output, overwrite=overwrite, stem=lambda: made_up_stem(plan.request.prompt, self._plans.today())),
             replan=self._replan,
             ask=self._ask,
             deadline=None if deadline is None else self._engine.clock.steady() + deadline,

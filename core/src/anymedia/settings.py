@@ -42,6 +42,7 @@ from typing import Any
 import attrs
 
 from .credentials import Keys, read_keys
+from .directories import user_dir
 from .errors import SettingsError
 from .policy import Policy
 from .settings_reading import InstanceSettings, SettingsTable, expanded, names_in, read_instance, read_policy, refuse_keys
@@ -73,7 +74,7 @@ class Settings:
     policy: Policy = Policy()
     defaults: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     fetch_allow: tuple[str, ...] = ()
-    state_dir: Path = attrs.field(factory=lambda: _state_dir())
+    state_dir: Path = attrs.field(factory=lambda: user_dir("state"))
     keys: Keys = Keys()
     files: tuple[Path, ...] = ()
 
@@ -119,7 +120,7 @@ def load_settings(
     for path in paths:
         found = _merge(found, _Config(_read(path), path).read(found.get("policy", Policy())))
     if keys_file is None and files is None:
-        keys_file = _user_dir() / "keys.toml"
+        keys_file = user_dir("config") / "keys.toml"
     found["disabled"] = frozenset(found.get("disabled", ())) | set(names_in(env.get("ANYMEDIA_DISABLE", "")))
     policy: Policy = found.pop("policy", Policy())
     if prefer := names_in(env.get("ANYMEDIA_PREFER", "")):
@@ -139,23 +140,11 @@ def _merge(base: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _user_dir() -> Path:
-    from platformdirs import user_config_path
-
-    return user_config_path("anymedia", appauthor=False)
-
-
-def _state_dir() -> Path:
-    from platformdirs import user_state_path
-
-    return user_state_path("anymedia", appauthor=False)
-
-
 def _named(env: Mapping[str, str], here: Path) -> tuple[Path, ...]:
     named = [part for part in env.get("ANYMEDIA_CONFIG", "").split(os.pathsep) if part]
     if named:
         return tuple(here / expanded(part, "ANYMEDIA_CONFIG") for part in named)
-    own = _user_dir() / "config.toml"
+    own = user_dir("config") / "config.toml"
     return (own,) if own.is_file() else ()
 
 

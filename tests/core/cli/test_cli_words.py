@@ -91,15 +91,20 @@ def test_an_interruption_that_left_no_time_to_look_says_where_to_look(call, monk
     assert "anymedia jobs list" in told.json["error"]["fix"]
 
 
-def test_an_interruption_before_anything_has_begun_is_a_code_and_no_traceback(monkeypatch):
+def test_an_interruption_while_the_command_line_is_loaded_is_a_code_and_no_traceback(monkeypatch):
+    import sys
+
     import pytest
 
     import anymedia.cli as command
 
-    def interrupted(words):
-        raise KeyboardInterrupt
+    class Interrupted:
+        def find_spec(self, name, path=None, target=None):
+            if name == "anymedia.cli.entry":
+                raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "_told_before", interrupted)
+    monkeypatch.delitem(sys.modules, "anymedia.cli.entry", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
     with pytest.raises(SystemExit) as left:
-        command.main()
+        command.main(["--version"])
     assert left.value.code == 130

@@ -4,12 +4,13 @@ options.py    what values an option takes: Choice, Range, Text, Pixels, Anything
 rows.py       CapabilityMatrix -> ModelRow -> OperationRow, inputs, rules, prices, lifecycle
 table.py      a TOML table that complains with file, row and field
 reading.py    capabilities.toml -> CapabilityMatrix; a malformed file is refused
+matrix_cache.py  parsed matrices, kept in the user's cache
 installed.py  whether what a row requires is installed
 snapshots.py  rows as a service listed them on a day, kept in the user's cache
 """
 
+from .matrix_cache import load_matrix
 from .options import Anything, Choice, Option, Pixels, Range, Text
-from .reading import load_matrix, parse_matrix
 from .rows import (
     CapabilityMatrix,
     ContinueRule,
@@ -28,6 +29,10 @@ from .rows import (
     TypicalSeconds,
 )
 from .snapshots import load_refreshed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .reading import parse_matrix
 
 __all__ = [
     "Anything",
@@ -55,3 +60,12 @@ __all__ = [
     "load_refreshed",
     "parse_matrix",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import the parser when it is asked for: with all matrices in the cache, nothing needs it."""
+    if name != "parse_matrix":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .reading import parse_matrix
+
+    return parse_matrix

@@ -14,7 +14,7 @@ from .rows import CapabilityMatrix
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
-__all__ = ["absent_from", "is_installed", "places_of"]
+__all__ = ["absent_from", "is_installed"]
 
 
 def absent_from(matrix: CapabilityMatrix) -> frozenset[str]:
@@ -29,15 +29,6 @@ def is_installed(module: str) -> bool:
         return sys.modules[module] is not None  # None: somebody has forbidden its import
     spec = _found(module)
     return spec is not None and not _is_bare(spec)
-
-
-def places_of(module: str) -> tuple[str, ...]:
-    """Return the file and the folders that decide whether a module is installed, as far as it has any."""
-    spec = _found(module)
-    if spec is None:
-        return ()
-    file = [spec.origin] if spec.has_location and spec.origin else []
-    return (*file, *(spec.submodule_search_locations or ()))
 
 
 def _found(module: str) -> ModuleSpec | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import functools
 import keyword
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -13,7 +12,8 @@ from typing import Any, get_args
 import attrs
 
 from ..errors import PluginContractError, did_you_mean
-from ..requests import KINDS, MASK_MODES, REFERENCE_ROLES, Operation
+from ..operations import INPUTS, MASK_MODES, REFERENCE_ROLES, Operation
+from ..requests import KINDS
 from .inputs import read_conditions, read_input, read_option, read_rule
 from .options import Text
 from .rows import (
@@ -29,19 +29,16 @@ from .rows import (
 )
 from .table import Table
 
-__all__ = ["load_matrix", "parse_matrix"]
+__all__ = ["parse_matrix", "read_matrix"]
 
 SCHEMA = 1
-#: Request fields that hold pictures, videos, masks or handles; all other fields but prompt are options.
-INPUTS = frozenset({"source", "mask", "references", "first_frame", "last_frame", "continue_from"})
 #: Request fields that the core itself takes care of, so that no row needs to speak of them.
 CORE_FIELDS = frozenset({"prompt", "extra_params", "edit_mode", "protect", "continue_as", "audio_type"})
 _OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
 
-@functools.cache
-def load_matrix(path: Path) -> CapabilityMatrix:
-    """Read a capability file once per process.
+def read_matrix(path: Path) -> CapabilityMatrix:
+    """Read a capability file.
 
     Raises:
         PluginContractError: with file, row and field, for a malformed file.

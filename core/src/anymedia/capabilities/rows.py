@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import attrs
 
-from ..requests import MaskMode, Operation
+from ..operations import MaskMode, Operation
 from .options import Option, Text
 
 __all__ = [

@@ -15,23 +15,15 @@ from typing import Any
 
 import attrs
 
+from ..directories import cache_dir
 from ..errors import MediaError, RequestError
-from .reading import load_matrix, parse_matrix
+from .matrix_cache import load_matrix
 from .rows import CapabilityMatrix, Lifecycle, ModelRow
 
-__all__ = ["STALE_DAYS", "cache_dir", "load_refreshed", "snapshot_path", "write_snapshot"]
+__all__ = ["STALE_DAYS", "load_refreshed", "snapshot_path", "write_snapshot"]
 
 #: A snapshot older than this many days, by its own date, carries a warning on every plan.
 STALE_DAYS = 30
-
-
-def cache_dir() -> Path:
-    """Return the user's cache directory; the environment variable ANYMEDIA_CACHE names another."""
-    if own := os.environ.get("ANYMEDIA_CACHE"):
-        return Path(own)
-    from platformdirs import user_cache_path
-
-    return user_cache_path("anymedia", appauthor=False)
 
 
 def snapshot_path(plugin: str) -> Path:
@@ -76,6 +68,8 @@ def _unreadable(own: CapabilityMatrix, snapshot: Path, why: str) -> CapabilityMa
 
 
 def _parse(raw: Any, name: str) -> CapabilityMatrix:
+    from .reading import parse_matrix
+
     found = parse_matrix(raw, name)
     kept = {"checked", "models"}
     for field in attrs.fields(CapabilityMatrix):

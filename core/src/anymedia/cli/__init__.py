@@ -14,8 +14,6 @@ showing.py      plans and results, for a person or as JSON
 progress.py     the line that moves while one waits
 rows.py         what a model's row says, in words and as JSON values
 live.py         what is installed and configured, for the commands that only look
-quick.py        an answer that was given before, given again without loading what made it
-kept.py         keeping an answer, with stamps of all that was read to make it
 touring/        the tour's steps and page
 
 One file per command: image, edit, video, audio, plan, models, capabilities, doctor, jobs, cost, tour.
@@ -35,31 +33,8 @@ __all__ = ["main"]
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; always exits."""
-    words = list(sys.argv[1:]) if args is None else list(args)
     try:
-        if args is None and _told_before(words):
-            sys.exit(0)
         from .entry import main as run
     except KeyboardInterrupt:
-        sys.exit(130)  # before there is anything that could say more
-    run(words)
-
-
-def _told_before(words: list[str]) -> bool:
-    """Give a kept answer; if there is none, see to it that the one to come is kept. On a terminal it is laid out anew."""
-    from . import quick
-
-    if not quick.is_asked(words) or sys.stdout is None or sys.stdout.isatty():
-        return False
-    found = quick.answer(words)
-    if found is None:
-        from . import kept
-
-        kept.record(words)
-        return False
-    try:
-        sys.stdout.buffer.write(found)
-        sys.stdout.buffer.flush()
-    except OSError:
-        return False  # the usual way meets the same, and has words and a code for it
-    return True
+        sys.exit(130)  # the part that reports an interruption is not loaded yet
+    run(args)

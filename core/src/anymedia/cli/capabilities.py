@@ -11,7 +11,6 @@ from ..capabilities import Choice, InputRule, MaskRule, OperationRow, Option, Pi
 from ..capabilities.rows import ContinueRule
 from ..instances import BackendInstance
 from .console import Console
-from .kept import keep
 from .live import load
 from .options import AS_JSON
 from .rows import life, not_installed, plain, prices, requirement, usable
@@ -28,7 +27,7 @@ def capabilities(backend: str | None, as_json: bool) -> None:
     live = load()
     found = live.pick(backend)
     if as_json:
-        keep(console.document({"success": True, "backends": {i.name: _as_json(i) for i in found}}), live)
+        console.document({"success": True, "backends": {i.name: _as_json(i) for i in found}})
         return
     today = datetime.datetime.now(datetime.UTC).date()
     for instance in found:

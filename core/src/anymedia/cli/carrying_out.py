@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import tempfile
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest, Problem
-from ..state.store import FINAL_STATES
 from .arguments import split_model
 from .asking import ask, format_of_output, request_fields
 from .console import Console
-from .continuing import start_from
 from .exits import Interrupted
 from .order import Order, medium_of
-from .progress import ProgressLine
 from .showing import show_plan, show_result
 
 if TYPE_CHECKING:
     from ..planning.types import Plan
     from ..requests import Request
     from ..router import Router
+    from ..state.store import Store
+    from .progress import ProgressLine
 
 __all__ = ["carry_out", "resumable"]
 
@@ -38,29 +36,61 @@ def carry_out(command: str, given: Mapping[str, Any]) -> None:
         click.UsageError: options that contradict each other.
     """
     console = Console(json=given["as_json"], quiet=given["quiet"])
-    asyncio.run(_carry_out(Order.of(command, given), console))
+    order = Order.of(command, given)
+    if given["dry_run"]:
+        _plan(order, console)
+        return
+    import asyncio
+
+    asyncio.run(_carry_out(order, console))
+
+
+def _plan(order: Order, console: Console) -> None:
+    """Print the plan; a store is opened only where an earlier result is asked for."""
+    from ..plan_maker import PlanMaker
+    from ..settings import load_settings
+    from .live import load
+
+    live = load(load_settings())
+    with contextlib.ExitStack() as stack:
+        opened: list[Store] = []
+
+        def store() -> Store:
+            from ..state.sqlite import SqliteStore
+
+            if not opened:
+                opened.append(SqliteStore(live.settings.state_dir / "state.db"))
+                stack.callback(opened[0].close)
+            return opened[0]
+
+        plans = PlanMaker(
+            settings=live.settings,
+            instances=live.instances,
+            policy=order.policy(live.settings.policy),
+            find=lambda continuation_id: store().load_continuation(continuation_id, now=time.time()),
+        )
+        backend, model = split_model(order.either("model"), order.either("backend"), live.instances)
+        show_plan(console, plans.make(_request(order, store, backend), None, backend, model))
 
 
 async def _carry_out(order: Order, console: Console) -> None:
     from ..router import Router
     from ..settings import load_settings
+    from .progress import ProgressLine
 
     settings = load_settings()
     policy = order.policy(settings.policy)
     async with ProgressLine(quiet=console.quiet) as line, Router(settings=settings, policy=policy, on_progress=line) as router:
         backend, model = split_model(order.either("model"), order.either("backend"), router.instances)
-        request = _request(order, router, backend)
+        request = _request(order, lambda: router.store, backend)
         plan = router.plan(request, backend=backend, model=model)
-        if order.given["dry_run"]:
-            await line.stop()
-            show_plan(console, plan)
-        elif order.given["no_wait"]:
+        if order.given["no_wait"]:
             await _submit(order, console, router, plan, line)
         else:
             await _run(order, console, router, plan, line)
 
 
-def _request(order: Order, router: Router, backend: str | None) -> Request:
+def _request(order: Order, store: Callable[[], Store], backend: str | None) -> Request:
     given = dict(order.given)
     given["output_format"] = format_of_output(order.output, given["output_format"])
     fields = request_fields(given, (*_HOW, "go_on"))
@@ -68,7 +98,11 @@ def _request(order: Order, router: Router, backend: str | None) -> Request:
         if given.get("go_on") is not None:
             raise InvalidRequest([Problem("$.continue_from", "--continue belongs into the config file, as continue_from")])
         return ask(order.command, fields, base=order.config.to_request())
-    return ask(order.command, fields, start_from(given.get("go_on"), medium_of(order.command), router.store, backend))
+    if given.get("go_on") is None:
+        return ask(order.command, fields)
+    from .continuing import start_from
+
+    return ask(order.command, fields, start_from(given["go_on"], medium_of(order.command), store(), backend))
 
 
 async def _submit(order: Order, console: Console, router: Router, plan: Plan, line: ProgressLine) -> None:
@@ -89,6 +123,8 @@ async def _run(order: Order, console: Console, router: Router, plan: Plan, line:
         await line.stop()
         show_result(console, result)
         return
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="anymedia-") as folder:
         async with resumable(router, line):
             result = await router.run(plan, output=f"{folder}/", deadline=deadline)
@@ -100,6 +136,8 @@ async def _run(order: Order, console: Console, router: Router, plan: Plan, line:
 @contextlib.asynccontextmanager
 async def resumable(router: Router, line: ProgressLine) -> AsyncIterator[None]:
     """Turn Ctrl-C inside the block into `Interrupted`, which names the jobs that go on."""
+    import asyncio
+
     try:
         yield
     except asyncio.CancelledError:
@@ -107,6 +145,8 @@ async def resumable(router: Router, line: ProgressLine) -> AsyncIterator[None]:
 
 
 def _interrupted(router: Router, job_ids: list[str]) -> Interrupted:
+    from ..state.store import FINAL_STATES
+
     rows = [router.job(job_id) for job_id in job_ids]
     open_rows = {row.run: row.state for row in rows if row.state not in FINAL_STATES}
     if not open_rows:

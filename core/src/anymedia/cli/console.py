@@ -50,11 +50,9 @@ class Console:
         """Print one line of result on stdout (a path keeps its very bytes)."""
         _write((os.fsencode(line) if isinstance(line, Path) else clean(line).encode(errors="replace")) + b"\n")
 
-    def document(self, value: Mapping[str, Any]) -> bytes:
-        """Print the one JSON document: laid out on a terminal, else on one line. Returns what was printed."""
-        data = json.dumps(value, indent=2 if is_terminal(sys.stdout) else None, default=str).encode() + b"\n"
-        _write(data)
-        return data
+    def document(self, value: Mapping[str, Any]) -> None:
+        """Print the one JSON document: laid out on a terminal, else on one line."""
+        _write(json.dumps(value, indent=2 if is_terminal(sys.stdout) else None, default=str).encode() + b"\n")
 
     def data(self, data: bytes) -> None:
         """Write bytes to stdout as they are."""

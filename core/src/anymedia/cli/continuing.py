@@ -16,7 +16,7 @@ from .asking import Start
 __all__ = ["start_from"]
 
 
-def start_from(text: str | None, medium: str, store: Store, backend: str | None = None) -> Start:
+def start_from(text: str, medium: str, store: Store, backend: str | None = None) -> Start:
     """Resolve ``last`` (the newest one of the medium), an id, or a file.
 
     A file that was collected earlier leads to its continuation (by its checksum), unless another backend is named;
@@ -26,8 +26,6 @@ def start_from(text: str | None, medium: str, store: Store, backend: str | None 
         UnknownContinuation: there is no such thing, or it has expired.
         InvalidRequest: a file that is not there; an image file that nobody here made.
     """
-    if text is None:
-        return None
     if text == "last":
         found = store.latest_continuation(media=medium, now=time.time())
         if found is None:

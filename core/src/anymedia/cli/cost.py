@@ -12,14 +12,12 @@ import click
 from ..errors import InvalidRequest, Problem
 from ..wording import in_dollars, in_dollars_between
 from .console import Console
-from .jobs import with_router
+from .jobs import opened_store
 from .live import columns
 from .options import AS_JSON
 
 if TYPE_CHECKING:
-    from ..router import Router
     from ..state.store import CallRecord, Spend
-    from .progress import ProgressLine
 
 __all__ = ["cost", "since_when"]
 
@@ -35,14 +33,11 @@ _UNITS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 def cost(since: str | None, limit: int, as_json: bool) -> None:
     """Show what was quoted and what it cost, in US dollars: by backend, and call by call, the newest first."""
     start = since_when(since, datetime.datetime.now(datetime.UTC))
-
-    async def work(router: Router, _line: ProgressLine) -> tuple[Spend, dict[str, Spend], list[CallRecord]]:
-        records = list(router.jobs(since=start, limit=limit))
-        by_backend = {name: router.store.spend(since=start, backend=name) for name in router.store.backends(since=start)}
-        return router.store.spend(since=start), by_backend, records
-
     console = Console(json=as_json)
-    total, by_backend, records = with_router(work)
+    with opened_store() as store:
+        records = list(store.calls(since=start, limit=limit))
+        by_backend = {name: store.spend(since=start, backend=name) for name in store.backends(since=start)}
+        total = store.spend(since=start)
     if as_json:
         calls = [_call(r) for r in records]
         document = {"total": attrs.asdict(total), "backends": {n: attrs.asdict(s) for n, s in by_backend.items()}, "calls": calls}

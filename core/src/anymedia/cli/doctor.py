@@ -7,13 +7,13 @@ import platform
 import sys
 import tempfile
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 import attrs
 import click
 
+from ..distributions import version_of
 from ..errors import MediaError
 from ..media import without_query
 from ..settings import Settings, load_settings
@@ -57,7 +57,7 @@ def doctor(as_json: bool) -> None:
 
 def _findings() -> Iterator[Finding]:
     yield Finding("system", "python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.prefix}")
-    yield Finding("system", "anymedia", "ok", metadata.version("anymedia"))
+    yield Finding("system", "anymedia", "ok", version_of("anymedia") or "not installed")
     settings, finding = _settings()
     yield finding
     live = load(settings)
@@ -124,10 +124,8 @@ def _not_writable(folder: Path) -> str:
 
 def _libraries() -> Iterator[Finding]:
     for name in _LIBRARIES:
-        try:
-            yield Finding("libraries", name, "ok", metadata.version(name))
-        except metadata.PackageNotFoundError:
-            yield Finding("libraries", name, "note", "not installed")
+        version = version_of(name)
+        yield Finding("libraries", name, "ok" if version else "note", version or "not installed")
 
 
 def _codecs() -> Iterator[Finding]:

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -126,6 +125,8 @@ class _InternalError(MediaError):
 
 def _internal(error: Exception, console: Console) -> Exit:
     """Say where it broke, but not the exception's own words: they may hold a secret."""
+    import traceback
+
     frame = traceback.extract_tb(error.__traceback__)[-1]
     message = f"internal error: {type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
     console.error(_InternalError(message, fix="this is a bug; ANYMEDIA_DEBUG=1 shows the traceback"))
@@ -136,9 +137,9 @@ def _internal(error: Exception, console: Console) -> Exit:
 
 def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        from importlib.metadata import version
+        from ..distributions import version_of
 
-        click.echo(f"anymedia {version('anymedia')}")
+        click.echo(f"anymedia {version_of('anymedia')}")
         ctx.exit()
 
 

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import datetime
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import click
 
-from ..state.store import ACTIVE_STATES, CallRecord
 from ..wording import in_dollars, in_dollars_between
-from .carrying_out import resumable
 from .console import Console
 from .live import columns
 from .options import AS_JSON, DEADLINE
-from .progress import ProgressLine
-from .showing import show_result
 
 if TYPE_CHECKING:
     from ..router import Router
+    from ..state.store import CallRecord, Store
+    from .progress import ProgressLine
 
-__all__ = ["jobs", "record_json", "with_router"]
+__all__ = ["jobs", "opened_store", "record_json", "with_router"]
 
 _T = TypeVar("_T")
 #: Never shown: signed URLs, and what only the store itself needs.
@@ -37,14 +35,29 @@ def jobs() -> None:
 
 def with_router(work: Callable[[Router, ProgressLine], Awaitable[_T]], *, quiet: bool = True) -> _T:
     """Run some work with a Router (and its store) open; ``quiet``: without a progress line."""
+    import asyncio
+
+    from ..router import Router
+    from .progress import ProgressLine
 
     async def run() -> _T:
-        from ..router import Router
-
         async with ProgressLine(quiet=quiet) as line, Router(on_progress=line) as router:
             return await work(router, line)
 
     return asyncio.run(run())
+
+
+@contextlib.contextmanager
+def opened_store() -> Iterator[Store]:
+    """Open the store alone, for commands that only read the journal: no backend is loaded."""
+    from ..settings import load_settings
+    from ..state.sqlite import SqliteStore
+
+    store = SqliteStore(load_settings().state_dir / "state.db")
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 @jobs.command("list")
@@ -53,12 +66,12 @@ def with_router(work: Callable[[Router, ProgressLine], Awaitable[_T]], *, quiet:
 @AS_JSON
 def list_jobs(only_open: bool, limit: int, as_json: bool) -> None:
     """List jobs, the newest first."""
+    from ..state.store import ACTIVE_STATES
+
     states = [*sorted(ACTIVE_STATES), "unknown"] if only_open else None
-
-    async def work(router: Router, _line: ProgressLine) -> list[CallRecord]:
-        return list(router.jobs(states=states, limit=limit))
-
-    console, records = Console(json=as_json), with_router(work)
+    console = Console(json=as_json)
+    with opened_store() as store:
+        records = list(store.calls(states=states, limit=limit))
     if as_json:
         console.document({"success": True, "jobs": [record_json(r) for r in records]})
         return
@@ -91,6 +104,8 @@ def show(job_id: str, as_json: bool) -> None:
 @click.option("-q", "--quiet", is_flag=True, help="No notes and no progress on stderr.")
 def resume(job_id: str, deadline: float | None, as_json: bool, quiet: bool) -> None:
     """Wait for a job and collect its files, wherever it was left."""
+    from .carrying_out import resumable
+    from .showing import show_result
 
     async def work(router: Router, line: ProgressLine) -> Any:
         line.job_ids[router.job(job_id).id] = None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 
 from ..errors import UnknownBackend, did_you_mean
-from ..instances import BackendInstance, make_instances
-from ..registry import Registry, discover
-from ..settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from ..instances import BackendInstance
+    from ..registry import Registry
+    from ..settings import Settings
 
 __all__ = ["Live", "columns", "load"]
 
@@ -40,6 +43,10 @@ class Live:
 
 def load(settings: Settings | None = None) -> Live:
     """Load settings, plugins and instances."""
+    from ..instances import make_instances
+    from ..registry import discover
+    from ..settings import load_settings
+
     settings = load_settings() if settings is None else settings
     registry = discover(allow=settings.plugins_allow, disabled=settings.disabled)
     return Live(settings=settings, registry=registry, instances=make_instances(registry, settings))

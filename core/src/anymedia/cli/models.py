@@ -9,9 +9,8 @@ import click
 
 from ..capabilities import ModelRow
 from ..instances import BackendInstance
-from ..requests import Operation
+from ..operations import Operation
 from .console import Console
-from .kept import keep
 from .live import columns, load
 from .options import AS_JSON
 from .rows import all_prices, life, prices, requirement, usable
@@ -37,7 +36,7 @@ def models(backend: str | None, task: str | None, refresh: bool, as_json: bool) 
     live = load()
     rows = [(i, row) for i in live.pick(backend) for row in i.matrix.models if task is None or _does(row, task)]
     if as_json:
-        keep(console.document({"success": True, "models": [_as_json(i, row, today) for i, row in rows]}), live)
+        console.document({"success": True, "models": [_as_json(i, row, today) for i, row in rows]})
         return
     lines = [[f"{i.name}/{row.id}", _operations(row), prices(row), life(i, row, today), usable(i, row)] for i, row in rows]
     for line in columns([["MODEL", "DOES", "PRICE (USD)", "LIFE", "USABLE HERE"], *lines]):

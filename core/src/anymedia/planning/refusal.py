@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from ..capabilities.reading import INPUTS
 from ..errors import InvalidRequest, ModelRetired, NoBackendAvailable, Problem, RequestError, UnsupportedInput, UnsupportedOperation
+from ..operations import INPUTS
 from ..policy import Policy
 from ..requests import Request
 from .quote import is_over_cap

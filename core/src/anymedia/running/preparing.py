@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
 from ..capabilities import ReferencesRule
-from ..capabilities.reading import INPUTS
 from ..context import LoadedMedia
 from ..errors import InvalidRequest, Problem, UnknownContinuation, UnsupportedInput
 from ..fields import names_of
 from ..media import Image, Media
+from ..operations import INPUTS
 from ..planning import InputForm, Plan
 from ..policy import Policy
 from ..requests import Continuation, EditWithReferences, Inpaint, Mask, Reference, Request, StoredFile
-from ..transfer.kept import read_kept
-from ..transfer.load import load
-from ..transfer.paths import open_input
-from ..transfer.sniff import describe
-from .engine import Engine
-from .protecting import Protection
+
+# What touches files is imported where it is used: a plan without inputs, the usual one, needs none of it.
+if TYPE_CHECKING:
+    from .engine import Engine
+    from .protecting import Protection
 
 __all__ = ["Loaded", "load_inputs", "read_protection", "resolve", "with_facts"]
 
@@ -66,6 +65,8 @@ def _with_continued(references: tuple[Reference, ...], continuation: Continuatio
 
 
 def _continued(continuation: Continuation) -> Image:
+    from ..transfer.kept import read_kept
+
     file = continuation.files[0]
     if read_kept(Path(file.path), file.sha256, most=MAX_INPUT) is None:
         text = f"the file of {continuation.id!r} is gone, or has changed since it was made: {file.path}"
@@ -103,6 +104,9 @@ def _described_reference(reference: Reference, policy: Policy, field: str) -> Re
 def _describe(media: _M, policy: Policy, field: str) -> _M:
     if media.url is not None or (media.size is not None and media.mime is not None):
         return media
+    from ..transfer.paths import open_input
+    from ..transfer.sniff import describe
+
     try:
         return describe(media, opener=lambda path: open_input(path, policy.input_roots, field=field))
     except InvalidRequest as error:
@@ -116,6 +120,7 @@ async def load_inputs(engine: Engine, plan: Plan, policy: Policy) -> Loaded:
     Raises:
         RequestError: an input turns out not to be what the model takes; nothing was spent.
     """
+    from ..transfer.load import load
 
     async def read(media: Media) -> bytes:
         return await _read(engine, media, policy)
@@ -170,6 +175,8 @@ def _source_size(request: Request, sizes: dict[Media, tuple[int, int]]) -> tuple
 
 def _stored(continuation: Continuation) -> Loaded:
     """Read the files a continuation goes on from; one that is gone or has changed is simply not there."""
+    from ..transfer.kept import read_kept
+
     found: Loaded = {}
     for index, file in enumerate(continuation.files):
         data = read_kept(Path(file.path), file.sha256, most=MAX_INPUT)
@@ -180,6 +187,8 @@ def _stored(continuation: Continuation) -> Loaded:
 
 
 async def _read(engine: Engine, media: Media, policy: Policy) -> bytes:
+    from ..transfer.paths import open_input
+
     if media.data is not None:
         return media.data
     if media.path is not None:
@@ -191,6 +200,9 @@ async def _read(engine: Engine, media: Media, policy: Policy) -> bytes:
 
 async def read_protection(engine: Engine, request: Request, policy: Policy) -> Protection | None:
     """Return the picture and the mask of a masked edit, to measure and copy back with; None where there is none."""
+    from ..transfer.load import load
+    from .protecting import Protection
+
     mask: Mask | None = getattr(request, "mask", None)
     source: Image | None = getattr(request, "source", None)
     if source is None:

@@ -11,6 +11,7 @@ pictures   opening pictures with Pillow: guarded, upright, never a stray error
 encoding   writing pictures: which format holds what, and what is lost
 converting an input picture in a form that a model takes
 load       a request's inputs become bytes
+formats    which formats the core can write here and now
 transform  files in another format, a video's last frame; transform_picture by Pillow, transform_av by PyAV
 media_process  decoding in a child with bounded memory and time
 """

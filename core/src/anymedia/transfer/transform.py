@@ -11,17 +11,15 @@ from typing import Any
 import attrs
 
 from ..errors import InvalidRequest, Problem, UnsupportedInput
+from .formats import AUDIO, PICTURES, VIDEO
 from .headers_reader import Facts
 from .media_process import LARGE_PIXELS, run_apart
 from .names import suffix_for
 from .sniff import check_kind, open_plainly, sniff
 from .transform_picture import transcode_picture
 
-__all__ = ["Transcoded", "decode_facts", "formats_available", "last_frame", "transcode"]
+__all__ = ["Transcoded", "decode_facts", "last_frame", "transcode"]
 
-_PICTURES = frozenset({"png", "jpeg", "webp", "gif", "avif"})
-_VIDEO = frozenset({"mp4", "mov", "webm"})
-_AUDIO = frozenset({"wav", "mp3", "flac", "opus", "m4a", "aac"})
 _ARTICLE = {"image": "an image", "video": "a video", "audio": "a sound"}
 
 
@@ -33,13 +31,6 @@ class Transcoded:
     warnings: tuple[str, ...] = ()
 
 
-def formats_available() -> frozenset[str]:
-    """Return the formats that `transcode` can write here and now; nothing is imported to find out."""
-    if importlib.util.find_spec("av") is None:
-        return _PICTURES
-    return _PICTURES | _VIDEO | _AUDIO
-
-
 def transcode(path: Path, to_format: str, *, quality: int | None = None, pcm_rate: int | None = None) -> Transcoded:
     """Write a file in another format, as a new file beside it (mode 0600); the old one stays. Blocks.
 
@@ -49,7 +40,7 @@ def transcode(path: Path, to_format: str, *, quality: int | None = None, pcm_rat
 
     Args:
         path: any file that `sniff` lets in. In its own format already, it is returned as it is.
-        to_format: one of `formats_available`.
+        to_format: one of `anymedia.transfer.formats.formats_available`.
         quality: 0 to 100 for pictures (default: visually lossless), the encoder's CRF for video.
         pcm_rate: for headerless 16 bit mono samples their rate in Hz.
 
@@ -72,7 +63,7 @@ def transcode(path: Path, to_format: str, *, quality: int | None = None, pcm_rat
 
 
 def _check_target(facts: Facts, to_format: str) -> None:
-    allowed = {"image": _PICTURES, "video": _VIDEO | _AUDIO, "audio": _AUDIO}[facts.kind]
+    allowed = {"image": PICTURES, "video": VIDEO | AUDIO, "audio": AUDIO}[facts.kind]
     if to_format not in allowed:
         raise UnsupportedInput(
             f"{_ARTICLE[facts.kind]} ({facts.format}) cannot be written as {to_format}", fix=f"Take one of {sorted(allowed)}."

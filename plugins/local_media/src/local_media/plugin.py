@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from anymedia.capabilities import CapabilityMatrix, load_matrix
-from anymedia.context import Context
-from anymedia.hookspecs import SubmissionRecord, hookimpl
-from anymedia.requests import ContinueVideo, EditWithReferences, GenerateAudio, GenerateImage, GenerateVideo, Inpaint
-from anymedia.results import Job, JobState, Outcome
+from anymedia.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from anymedia.context import Context
+    from anymedia.hookspecs import SubmissionRecord
+    from anymedia.requests import ContinueVideo, EditWithReferences, GenerateAudio, GenerateImage, GenerateVideo, Inpaint
+    from anymedia.results import Job, JobState, Outcome
 
 __all__ = [
     "cancel_job",

@@ -1,0 +1,191 @@
+"""Parsed matrices, kept in the user's cache: one JSON file per capability file, read in a tenth of the time parsing takes.
+
+A kept matrix counts only for the very file it was made from (both times, size and inode), the same code and the same Python.
+Whatever is wrong with it, or with the directory, the capability file is parsed as if there were no cache.
+
+Equal parts of a matrix are written once and become one object again: rows share most of their options and prices.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import functools
+import json
+import os
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ..directories import cache_dir
+from . import options, rows
+
+__all__ = ["load_matrix"]
+
+FORMAT = 1
+#: Times of files are this coarse on some systems, in seconds: a file changed so recently may change again unnoticed.
+COARSE = 2.0
+_RECORDS: dict[str, type] = {
+    kind.__name__: kind for module in (options, rows) for kind in vars(module).values() if isinstance(kind, type) and attrs.has(kind)
+}
+#: What turns a document into records; another version of it may read the same document otherwise.
+_PARSERS = ("inputs.py", "options.py", "reading.py", "rows.py", "table.py", "../operations.py", "../requests.py")
+
+
+@functools.cache
+def load_matrix(path: Path) -> rows.CapabilityMatrix:
+    """Read a capability file once per process, from the cache where that holds what the file says.
+
+    Raises:
+        PluginContractError: with file, row and field, for a malformed file.
+    """
+    before = _stamp(path)
+    found = _recall(path, before)
+    if found is None:
+        from .reading import read_matrix
+
+        found = read_matrix(path)
+        _remember(path, before, found)
+    return found
+
+
+def _stamp(path: Path) -> str:
+    """Return what changes whenever the file does; empty where there is no file.
+
+    The time of the inode's last change cannot be set back, as the time of modification can be.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    return f"{found.st_mtime_ns}.{found.st_ctime_ns}.{found.st_size}.{found.st_ino}"
+
+
+@functools.cache
+def _version() -> str:
+    """Return what stands for the version of the code, empty where that cannot be told."""
+    stamps = [_stamp(Path(__file__).parent / name) for name in _PARSERS]
+    return json.dumps([FORMAT, sys.version, stamps]) if all(stamps) else ""
+
+
+def _place(source: Path) -> Path:
+    return cache_dir() / "matrices" / f"{source.parent.name}-{zlib.crc32(os.fsencode(source)):08x}.json"
+
+
+def _recall(source: Path, now: str) -> rows.CapabilityMatrix | None:
+    """Return the kept matrix of a capability file whose stamp is ``now``, or None.
+
+    Args:
+        source: the capability file.
+        now: its `_stamp`.
+    """
+    try:
+        with _place(source).open("rb") as file:
+            status = os.fstat(file.fileno())
+            if os.name == "posix" and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
+                return None
+            head, _, body = file.read().partition(b"\n")
+        if head != _head(source, now, body):
+            return None
+        found = _decoded(json.loads(body))
+    except (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError):
+        return None  # RuntimeError: there is no home directory
+    return found if isinstance(found, rows.CapabilityMatrix) else None
+
+
+def _remember(source: Path, before: str, matrix: rows.CapabilityMatrix) -> None:
+    """Keep a matrix, if its file has not changed since it was read; never raises where that is not possible.
+
+    Args:
+        source: the capability file.
+        before: its `_stamp` from before it was read.
+        matrix: what was read.
+    """
+    with contextlib.suppress(OSError, RuntimeError, ValueError, TypeError):
+        status = source.stat()
+        recent = max(status.st_mtime, status.st_ctime) > time.time() - COARSE
+        if not _version() or recent or _stamp(source) != before:
+            return
+        body = json.dumps(_encoded(matrix), separators=(",", ":")).encode()
+        _write(_place(source), _head(source, before, body) + b"\n" + body)
+
+
+def _head(source: Path, now: str, body: bytes) -> bytes:
+    return json.dumps([_version(), str(source), now, zlib.crc32(body)]).encode()
+
+
+def _write(place: Path, data: bytes) -> None:
+    """Write a file whole or not at all, for this user alone; the last of several writers wins."""
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    scratch = place.with_name(f".{place.name}.{os.getpid()}.{time.monotonic_ns()}.tmp")
+    try:
+        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+        scratch.replace(place)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def _encoded(matrix: rows.CapabilityMatrix) -> list[Any]:
+    """Return a table of the matrix's parts, each once and after the parts it is made of; the last is the matrix itself.
+
+    A tuple is a list of places in the table, every other compound ``{kind: places}``; a plain value stands for itself.
+    """
+    places: dict[str, int] = {}
+    table: list[Any] = []
+
+    def put(value: Any) -> int:
+        part = _part(value, put)
+        place = places.setdefault(repr(part), len(table))
+        if place == len(table):
+            table.append(part)
+        return place
+
+    put(matrix)
+    return table
+
+
+def _part(value: Any, put: Callable[[Any], int]) -> Any:
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, tuple):
+        return [put(inner) for inner in value]
+    if isinstance(value, list):
+        return {"list": [put(inner) for inner in value]}
+    if isinstance(value, dict):
+        return {"dict": [[put(key), put(inner)] for key, inner in value.items()]}
+    if type(value) is datetime.date:
+        return {"date": value.isoformat()}
+    if type(value) in _RECORDS.values():
+        shown = ((field.name, getattr(value, field.name), field.default) for field in attrs.fields(type(value)))
+        return {type(value).__name__: {name: put(inner) for name, inner, default in shown if inner is not default}}
+    raise TypeError(f"{type(value).__name__} cannot be kept")
+
+
+def _decoded(table: Iterable[Any]) -> Any:
+    """Return the last of a table's parts, made of the others."""
+    made: list[Any] = []
+    value: Any = None
+    for part in table:
+        if isinstance(part, list):
+            value = tuple([made[place] for place in part])
+        elif isinstance(part, dict):
+            ((kind, inner),) = part.items()
+            if kind == "dict":
+                value = {made[key]: made[place] for key, place in inner}
+            elif kind == "list":
+                value = [made[place] for place in inner]
+            elif kind == "date":
+                value = datetime.date.fromisoformat(inner)
+            else:
+                value = _RECORDS[kind](**{name: made[place] for name, place in inner.items()})
+        else:
+            value = part
+        made.append(value)
+    return value

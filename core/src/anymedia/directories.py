@@ -1,0 +1,31 @@
+"""The user's directories for settings, state and cache, as platformdirs gives them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Literal
+
+__all__ = ["cache_dir", "user_dir"]
+
+#: Linux is answered here, and alike: importing platformdirs takes longer than the rest of reading the settings.
+_LINUX = {"config": "~/.config", "state": "~/.local/state", "cache": "~/.cache"}
+
+
+def user_dir(kind: Literal["config", "state", "cache"]) -> Path:
+    """Return anymedia's directory of a kind for this user; nothing is created."""
+    if sys.platform == "linux" and "ANDROID_ROOT" not in os.environ:
+        base = os.environ.get(f"XDG_{kind.upper()}_HOME") or os.path.expanduser(_LINUX[kind])  # noqa: PTH111 - also without a home
+        if base.startswith("/"):
+            return Path(base) / "anymedia"
+    import platformdirs
+
+    find = {"config": platformdirs.user_config_path, "state": platformdirs.user_state_path, "cache": platformdirs.user_cache_path}
+    return find[kind]("anymedia", appauthor=False)
+
+
+def cache_dir() -> Path:
+    """Return the cache directory; the environment variable ANYMEDIA_CACHE names another."""
+    own = os.environ.get("ANYMEDIA_CACHE")
+    return Path(own) if own else user_dir("cache")

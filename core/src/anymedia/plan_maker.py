@@ -1,0 +1,66 @@
+"""Plans from what is installed and configured: all that comes before spending, without a store, a client or an event loop."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+
+from . import planning
+from .errors import UnsupportedInput, UnsupportedOperation
+from .instances import BackendInstance
+from .planning import Plan
+from .policy import Policy
+from .requests import Continuation, ContinueVideo, Request
+from .running.preparing import resolve, with_facts
+from .settings import Settings
+from .transfer.formats import formats_available
+
+__all__ = ["PlanMaker"]
+
+
+def _with_formats(policy: Policy) -> Policy:
+    return policy.but(transcode=formats_available())
+
+
+@attrs.frozen(kw_only=True)
+class PlanMaker:
+    """Makes plans.
+
+    Attributes:
+        settings: whose defaults are preferred.
+        instances: the backends.
+        policy: what is allowed where a plan's own policy does not say otherwise.
+        find: finds a continuation by its id.
+        today: gives the date by which lifecycles are judged.
+    """
+
+    settings: Settings
+    instances: Mapping[str, BackendInstance]
+    policy: Policy = attrs.field(converter=_with_formats)
+    find: Callable[[str], Continuation]
+    today: Callable[[], datetime.date] = lambda: datetime.datetime.now(datetime.UTC).date()
+
+    def allowed(self, request: Request, policy: Policy | None) -> Policy:
+        """Return the policy that holds for a request."""
+        base = self.policy if policy is None else policy.but(transcode=self.policy.transcode)
+        return self.settings.policy_for(request.kind, request.media, base)
+
+    def make(self, request: Request, policy: Policy | None, backend: str | Sequence[str] | None, model: str | None) -> Plan:
+        """Return the plan for a request as it was asked; see `Router.plan`."""
+        allowed = self.allowed(request, policy)
+        return self.choose(with_facts(resolve(request, self.find), allowed), allowed, backend, model)
+
+    def choose(self, request: Request, policy: Policy, backend: str | Sequence[str] | None, model: str | None) -> Plan:
+        """Return the plan for a request whose continuation and facts are known."""
+        views = [instance.view for instance in self.instances.values()]
+        today = self.today()
+        try:
+            return planning.plan(request, views, policy, today, backend=backend, model=model)
+        except (UnsupportedOperation, UnsupportedInput):
+            if not (policy.bridge and isinstance(request, ContinueVideo)):
+                raise
+        from .bridging import bridged_plan
+
+        return bridged_plan(request, views, policy, today, backend=backend, model=model)
