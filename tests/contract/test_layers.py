@@ -12,7 +12,7 @@ PLUGINS = sorted(p for p in (ROOT / "plugins").glob("*/src/*") if p.is_dir() and
 
 #: From the inside out; a module may import from its own layer and from those before it.
 LAYERS = [
-    {"errors"},
+    {"errors", "operations", "directories", "distributions"},
     {"media", "clock", "redaction", "lifetimes", "credentials", "strict_json", "wording"},
     {"fields"},
     {"requests"},
@@ -26,6 +26,7 @@ LAYERS = [
     {"settings_reading", "settings", "model_table", "instances"},
     {"state", "transfer", "answers"},
     {"bridging", "running"},
+    {"plan_maker"},
     {"router"},
     {"config_fields", "translation", "generation_config"},
     {"agents", "testing"},

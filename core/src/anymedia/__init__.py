@@ -3,7 +3,8 @@
 A map of the package, from the inside out; imports run one way, downwards in this list.
 
     errors.py                       what can go wrong, split by who must act
-    wording.py                      numbers in messages
+    wording.py  operations.py       numbers in messages; words that all share
+    directories.py  distributions.py   where the user's files are; what is installed
     media.py  masks.py              where bytes come from; the one canonical mask
     fields.py  requests.py          the six requests; each field's role
     results.py                      what a hook returns, what a caller gets
@@ -18,6 +19,7 @@ A map of the package, from the inside out; imports run one way, downwards in thi
     transfer/                       the edge to files and network
     clock.py  polling.py            time, and when to look at a job next
     running/  bridging.py           carrying out a plan, station by station
+    plan_maker.py                   plans from what is installed and configured
     router.py                       the one that knows all the stations
     generation_config.py            the flat, agent-facing form
     agents/  cli/                   what agents and people meet

@@ -73,6 +73,7 @@ def _pixels(path, mode="RGB"):
         return numpy.asarray(image.convert(mode)).astype(int)
 
 
+@pytest.mark.exhaustive
 def test_every_step_made_what_it_says(toured):
     steps = toured.steps
     assert len(steps) == (8 if SPEAKS else 7)
@@ -89,6 +90,7 @@ def test_every_step_made_what_it_says(toured):
     assert steps[4]["result"]["continued_as"] == "extend"
 
 
+@pytest.mark.exhaustive
 def test_the_masked_edit_changed_the_white_part_and_no_other_pixel(toured):
     import numpy
 
@@ -99,12 +101,14 @@ def test_the_masked_edit_changed_the_white_part_and_no_other_pixel(toured):
     assert changed[mask == 255].mean() > 0.5
 
 
+@pytest.mark.exhaustive
 def test_the_style_edit_took_the_colours(toured):
     folder = toured.folder
     source, style, made = (_pixels(folder / name).mean(axis=(0, 1)) for name in ("2-window.png", "3-style.png", "3-restyled.png"))
     assert abs(made - style).sum() < abs(source - style).sum() / 2
 
 
+@pytest.mark.exhaustive
 def test_the_continuation_keeps_the_earlier_frames(toured):
     import av
     import numpy
@@ -118,6 +122,7 @@ def test_the_continuation_keeps_the_earlier_frames(toured):
     assert all(numpy.array_equal(one, other) for one, other in zip(video, longer, strict=False))
 
 
+@pytest.mark.exhaustive
 def test_the_page_loads_only_its_own_files_and_runs_nothing(page, toured):
     folder = toured.folder
     (policy,) = [m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
@@ -141,6 +146,7 @@ def test_the_page_loads_only_its_own_files_and_runs_nothing(page, toured):
     assert {"2-mask.png", "3-style.png"} <= set(referred)
 
 
+@pytest.mark.exhaustive
 def test_the_page_can_be_read_by_everybody(page):
     assert page.all("html")[0]["lang"] == "en"
     assert all("alt" in image for image in page.all("img"))
@@ -151,6 +157,7 @@ def test_the_page_can_be_read_by_everybody(page):
         assert video["preload"] == "metadata"
 
 
+@pytest.mark.exhaustive
 def test_the_page_says_who_made_it_and_how(toured):
     text = Path(toured.told.json["page"]).read_text("utf-8")
     assert "no AI model" in text
@@ -159,6 +166,7 @@ def test_the_page_says_who_made_it_and_how(toured):
         assert step["prompt"] in text
 
 
+@pytest.mark.exhaustive
 def test_the_commands_on_the_page_make_the_same_pictures(toured, call, tmp_path, monkeypatch):
     folder = tmp_path / "again"
     folder.mkdir()
@@ -176,6 +184,7 @@ def test_the_commands_on_the_page_make_the_same_pictures(toured, call, tmp_path,
         assert (_pixels(folder / name) == _pixels(toured.folder / name)).all(), name
 
 
+@pytest.mark.exhaustive
 def test_a_tour_replaces_an_earlier_tour_but_nothing_else(toured, process, work):
     shutil.copytree(toured.folder, work / "tour")
     again = process("tour")
@@ -190,6 +199,7 @@ def test_a_tour_replaces_an_earlier_tour_but_nothing_else(toured, process, work)
     assert (work / "mine" / "1-lake.png").read_bytes() == b"mine"
 
 
+@pytest.mark.exhaustive
 def test_a_tour_can_be_gone_on_from(toured, process):
     told = process(
         "video", "--continue", "last", "the camera moves back", "-s", "1", "-o", "more.mp4", "--json", ANYMEDIA_STATE=toured.state
@@ -246,6 +256,7 @@ def test_chains_part_where_a_step_begins_anew(tmp_path):
     assert [chain["start"] for chain in page.all("ol")] == ["1", "3"]
 
 
+@pytest.mark.exhaustive
 def test_all_names_of_a_tour_are_known_beforehand(toured):
     made = {path.name for path in toured.folder.iterdir()} - {"index.html"}
     assert made <= set(NAMES)
