@@ -69,11 +69,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _in_order(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Return the tests with those of each kit by their rules' ids: what tells most about a broken backend comes first."""
+    """Return the tests with those of each kit by their rules' ids: what tells most about a broken backend comes first.
+
+    The rules that look at one and the same failure stand together: a worker of pytest-xdist then plays it once.
+    """
     kits = [(getattr(item, "cls", None) if _rule(item) else None) for item in items]
     first = {cls: place for place, cls in reversed(list(enumerate(kits)))}
     places = range(len(items))
-    order = sorted(places, key=lambda i: (first[kits[i]], _rule(items[i])) if kits[i] else (i, ""))
+
+    def place(i: int) -> tuple[int, str, str]:
+        if kits[i] is None:
+            return i, "", ""
+        case = str(items[i].callspec.params["case"]) if "_each_failure" in items[i].name else ""  # type: ignore[attr-defined]
+        return first[kits[i]], "C01" if case else str(_rule(items[i])), case
+
+    order = sorted(places, key=place)
     return [items[i] for i in order]
 
 

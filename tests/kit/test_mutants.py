@@ -16,6 +16,7 @@ import pytest
 from kit.mutants import HIDDEN_BY_THE_CORE, KEPT_BY_THE_CORE, KEPT_BY_THE_KIT, MUTANTS, Mutant
 
 from anymedia.testing import CANARY, RULES, BackendConformance, Wire
+from anymedia.testing.harness import forget_plugins
 from anymedia.testing.rules import rule_of
 
 ROOT = Path(__file__).parents[2]
@@ -61,12 +62,14 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.syspath_prepend(str(tmp_path))
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
         _forget(package)
+        forget_plugins()
         packages.append(package)
         return _kit(backend, monkeypatch)
 
     yield put
     for package in packages:
         _forget(package)
+    forget_plugins()
 
 
 def _kit(backend: str, monkeypatch: pytest.MonkeyPatch) -> type[BackendConformance]:
@@ -132,7 +135,15 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=str)
+#: The quick suite tries the first mutant of each rule.
+_FIRST = {mutant.rule: mutant for mutant in reversed(MUTANTS)}
+
+
+def _exhaustive(quick: bool) -> Any:
+    return () if quick else pytest.mark.exhaustive
+
+
+@pytest.mark.parametrize("mutant", [pytest.param(m, id=str(m), marks=_exhaustive(_FIRST[m.rule] is m)) for m in MUTANTS])
 def test_each_mutant_is_caught_by_its_rule(mutant: Mutant, install: Any, record_property: Any) -> None:
     try:
         seen = _broken(install(mutant.backend, mutant), mutant.rule)
@@ -143,6 +154,7 @@ def test_each_mutant_is_caught_by_its_rule(mutant: Mutant, install: Any, record_
     record_property("mutant", [mutant.rule, mutant.backend, mutant.what, seen])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("mutant", [m for m in MUTANTS if m.alone], ids=str)
 def test_what_one_rule_alone_can_see_breaks_no_other(mutant: Mutant, install: Any) -> None:
     kit = install(mutant.backend, mutant)
@@ -150,12 +162,12 @@ def test_what_one_rule_alone_can_see_breaks_no_other(mutant: Mutant, install: An
     assert wrong == {mutant.rule}
 
 
-@pytest.mark.parametrize("mutant", HIDDEN_BY_THE_CORE, ids=str)
+@pytest.mark.parametrize("mutant", [pytest.param(m, id=str(m), marks=_exhaustive(i == 0)) for i, m in enumerate(HIDDEN_BY_THE_CORE)])
 def test_what_a_careless_backend_tells_the_core_hides(mutant: Mutant, install: Any) -> None:
     assert _broken(install(mutant.backend, mutant), mutant.rule) is None
 
 
-@pytest.mark.parametrize("backend", SOURCES)
+@pytest.mark.parametrize("backend", [pytest.param(name, marks=_exhaustive(name == "painter")) for name in SOURCES])
 def test_whole_backends_break_no_rule(backend: str, install: Any) -> None:
     kit = install(backend)
     wrong = {rule: seen for rule in RULES if not rule.startswith("L") and (seen := _broken(kit, rule))}

@@ -8,7 +8,8 @@
 
 Every call needs the key in its metadata. Kinds of failure: ``status`` (answered, not handled), ``late_status`` (handled, then
 answered so), ``lost`` (handled, the connections reset before the answer), ``reset`` (the same, not handled), ``delay`` (handled,
-answered after ``seconds``), ``garbage`` and ``truncate`` (handled; the answer is noise, or ends early). Run as a program it prints
+answered after ``seconds``), ``hang`` (handled, held back until the
+call ends), ``garbage`` and ``truncate`` (handled; the answer is noise, or ends early). Run as a program it prints
 its addresses and serves until its input ends.
 """
 
@@ -40,7 +41,7 @@ __all__ = ["KEY", "SUBMITS", "Call", "Fault", "GrokServer", "flat"]
 KEY = "xai-test-0123456789abcdefghijklmnopqrstuvwxyz"
 #: The calls that cost money.
 SUBMITS = frozenset({"GenerateImage", "GenerateVideo", "ExtendVideo"})
-FaultKind = Literal["status", "late_status", "lost", "reset", "delay", "garbage", "truncate"]
+FaultKind = Literal["status", "late_status", "lost", "reset", "delay", "hang", "garbage", "truncate"]
 _NOISE = b"\x0a\xff\xff\xff\xff\x0f\x00\x9f\x92\x96 this is not what was promised"
 
 
@@ -77,6 +78,12 @@ def flat(message: Any, prefix: str = "") -> dict[str, Any]:
             name = f"{prefix}{field.name}{index}"
             found |= flat(item, f"{name}.") if field.message_type is not None else {name: item}
     return found
+
+
+def _wait_until_it_ends(context: Any) -> None:
+    ended = threading.Event()
+    if context.add_callback(ended.set):
+        ended.wait(60)
 
 
 class GrokServer:
@@ -202,6 +209,8 @@ class GrokServer:
             self._abort(context, fault)
         if fault.kind == "lost":
             self._relay.reset()
+        if fault.kind == "hang":
+            _wait_until_it_ends(context)
         time.sleep(fault.seconds)
         return {"garbage": _NOISE, "truncate": answer[: fault.keep]}.get(fault.kind, answer)
 

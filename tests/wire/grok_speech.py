@@ -10,6 +10,8 @@ from .media_bytes import sound
 __all__ = ["Speech"]
 
 _TYPES = {"mp3": "audio/mpeg", "wav": "audio/wav", "pcm": "audio/pcm"}
+#: Seconds: the longest text would be spoken for a quarter of an hour.
+_LONGEST = 20.0
 _RATES = frozenset({8000, 16000, 22050, 24000, 44100, 48000})
 
 
@@ -43,6 +45,6 @@ class Speech:
         codec, rate = form.get("codec", "mp3"), form.get("sample_rate", 24_000)
         if codec not in _TYPES or rate not in _RATES:
             return _no("Unsupported output_format.")
-        data = sound(codec, max(0.5, round(len(asked["text"]) / 15, 1)), rate=rate)
+        data = sound(codec, min(max(0.5, round(len(asked["text"]) / 15, 1)), _LONGEST), rate=rate)
         self.spoken.append(data)
         return Reply(body=data, headers={"content-type": _TYPES[codec], "x-request-id": "req-of-the-speech"})

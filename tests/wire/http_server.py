@@ -155,6 +155,7 @@ class HttpServer:
             self._problem = error
         finally:
             self._ready.set()
+            self._loop.run_until_complete(_end_tasks())
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
 
@@ -215,6 +216,14 @@ class HttpServer:
                 fault.times = None if fault.times is None else fault.times - 1
                 return fault
         return None
+
+
+async def _end_tasks() -> None:
+    """End the answers that are still held back for clients that have gone."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 def _cut(request: Any, *, reset: bool = False) -> Any:

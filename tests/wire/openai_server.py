@@ -53,6 +53,9 @@ _SHUTDOWN = {
     "tts-1-hd": "2027-01-06",
 }
 
+#: Seconds: the longest text would be spoken for minutes.
+_LONGEST = 20.0
+
 
 class OpenAIServer(HttpServer):
     """The fake; ``any_key`` for a self-hosted server that asks for none."""
@@ -130,7 +133,7 @@ class OpenAIServer(HttpServer):
         if not 0.25 <= asked.get("speed", 1.0) <= 4.0:
             raise Refusal("speed must be between 0.25 and 4.0.", param="speed", code="invalid_value")
         form = asked.get("response_format", "mp3")
-        data = sound(form, max(0.5, round(len(asked["input"]) / 15 / asked.get("speed", 1.0), 1)))
+        data = sound(form, min(max(0.5, round(len(asked["input"]) / 15 / asked.get("speed", 1.0), 1)), _LONGEST))
         self.spoken.append(data)
         return Reply(body=data, headers={"content-type": _AUDIO_TYPES[form]})
 

@@ -3,7 +3,6 @@
 import base64
 import json
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from anymedia.testing import picture
@@ -36,7 +35,8 @@ class Painter(BaseHTTPRequestHandler):
             status, code = 400, "unknown_field"
         answer = {"error": {"code": code, "message": code}} if code else self.made(asked)
         body = b"%!" if self.server.scenario == "garbage" else json.dumps(answer).encode()
-        time.sleep(1.0 if self.server.scenario == "slow" else 0.0)
+        if self.server.scenario == "slow":
+            return self.connection.recv(1)  # the answer is held back until the client has gone
         if self.server.scenario == "lost_reply":
             return self.connection.close()
         head = f"HTTP/1.0 {status} -\r\ncontent-length: {len(body)}\r\nretry-after: 2\r\nlocation: {self.server.elsewhere}\r\n\r\n"

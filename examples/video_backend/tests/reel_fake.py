@@ -3,7 +3,6 @@
 import base64
 import json
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from anymedia.testing import video
@@ -67,7 +66,8 @@ class Reel(BaseHTTPRequestHandler):
             asked["first_frame"] = base64.b64decode(asked["first_frame"])
         self.server.received.append(asked)
         scenario = self.server.scenario
-        time.sleep(1.0 if scenario == "slow" else 0.0)
+        if scenario == "slow":
+            return self.connection.recv(1)  # the answer is held back until the client has gone
         if scenario == "lost_reply":
             return self.connection.close()
         status, code = FAILURES.get(scenario, (400, "unknown_field") if wrong else (200, ""))

@@ -40,7 +40,7 @@ def playing(scenario: Scenario, elsewhere: str, environ: dict[str, str], options
         headers = {"location": elsewhere}
         fake.fail("status", on="POST", times=None, status=_REDIRECTS[scenario], json={}, headers=headers)
     elif scenario == "slow":
-        fake.fail("delay", on="POST", times=None, seconds=2.0)
+        fake.fail("hang", on="POST", times=None)
     elif scenario == "garbage":
         fake.fail("garbage", on="POST", times=None)
     elif scenario == "truncated":

@@ -39,8 +39,8 @@ def play(fake: GrokServer, scenario: Scenario, elsewhere: str) -> None:
         headers = {"location": elsewhere}
         fake.http.fail("status", on=_TTS, times=None, status=_REDIRECTS[scenario], json={}, headers=headers)
     elif scenario == "slow":
-        fake.fail("delay", on=_SUBMITS, times=None, seconds=2.0)
-        fake.http.fail("delay", on=_TTS, times=None, seconds=2.0)
+        fake.fail("hang", on=_SUBMITS, times=None)
+        fake.http.fail("hang", on=_TTS, times=None)
     elif scenario == "garbage":
         fake.fail("garbage", on=_SUBMITS, times=None)
         fake.http.fail("garbage", on=_TTS, times=None)

@@ -45,7 +45,7 @@ def playing(fake: OpenAIServer, scenario: Scenario, elsewhere: str, *, key: str 
         status, error, headers = _ANSWERS[scenario]
         fake.fail("status", on="POST", times=None, status=status, json={"error": error}, headers=headers)
     elif scenario == "slow":
-        fake.fail("delay", on="POST", times=None, seconds=2.0)
+        fake.fail("hang", on="POST", times=None)
     elif scenario == "garbage":
         fake.fail("garbage", on="POST", times=None)
     elif scenario == "truncated":

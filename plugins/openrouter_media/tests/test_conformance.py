@@ -28,7 +28,7 @@ _ANSWERS: Mapping[str, tuple[int, dict[str, Any], dict[str, str]]] = {
     "down": (500, {}, {}),
 }
 _FAULTS: Mapping[str, dict[str, Any]] = {
-    "slow": {"kind": "delay", "seconds": 2.0},
+    "slow": {"kind": "hang"},
     "garbage": {"kind": "garbage"},
     "truncated": {"kind": "truncate", "keep": 20},
     "lost_reply": {"kind": "lost"},

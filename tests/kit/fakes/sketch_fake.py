@@ -6,7 +6,6 @@ import base64
 import contextlib
 import json
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
@@ -55,7 +54,9 @@ class Sketch(BaseHTTPRequestHandler):
         body = json.dumps({"error": {"code": code, "message": code}} if code else self.made(asked)).encode()
         if self.server.scenario == "garbage":
             body = b"%!"
-        time.sleep(1.0 if self.server.scenario == "slow" else 0.0)
+        if self.server.scenario == "slow":
+            self.connection.recv(1)  # the answer is held back until the client has gone
+            return
         if self.server.scenario == "lost_reply":
             self.connection.close()
             return

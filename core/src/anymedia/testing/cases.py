@@ -15,10 +15,11 @@ from ..requests import KINDS, Operation
 from .elsewhere import Elsewhere
 from .harness import Bench, cut_matrix, loaded_registry, returns
 from .pictures import about_references, parts_of_references
+from .rules import is_kept_by_the_core, rule_of
 from .shapes import Shape, alive, foreign_options, inputs_of, is_complete, option_values, shapes, two_values
 from .wire import REDIRECTS, SCENARIOS, Scenario, Wire
 
-__all__ = ["Case", "CaseMaker"]
+__all__ = ["Case", "CaseMaker", "representatives"]
 
 
 @attrs.frozen(kw_only=True)
@@ -56,6 +57,33 @@ def _concerns(test: str, shape: Shape) -> bool:
         "_foreign_continuation": any(f.name == "continue_from" for f in attrs.fields(KINDS[shape.operation])),
     }
     return all(holds for word, holds in checks.items() if word in test)
+
+
+def _once_for(test: str, shape: Shape) -> Any:
+    """Return what a test, by its name, is tried on once; None where it is tried on each shape."""
+    if "_each_kind" in test:
+        return shape.operation
+    if "_each_failure" in test:  # how a service fails depends on the endpoint, not on what else a row says
+        return shape.operation, repr(shape.row.wire), repr(shape.model.wire)
+    return None
+
+
+def representatives(test: Any, cases: Sequence[Case], *, works_here: bool) -> Sequence[Case]:
+    """Return the cases that try something first: a service, an operation, an option, an input or a scenario.
+
+    One is enough for a test whose outcome the core decides before it reaches the plugin. A backend that works on this
+    machine makes each case anew, which takes long: each of its operations is tried by B01, and each other test once.
+    """
+    if is_kept_by_the_core(test) or (works_here and rule_of(test) != "B01"):
+        return cases[:1]
+    chosen: list[Case] = []
+    seen: set[tuple[str, str]] = set()
+    for case in cases:
+        tries = {("service", case.service), ("operation", case.shape.operation), ("what", case.what)}
+        if tries - seen:
+            chosen.append(case)
+            seen |= tries
+    return chosen
 
 
 #: Finding and reading all plugins anew for each of some thousand cases would take longer than the cases.
@@ -126,7 +154,7 @@ class CaseMaker:
         """Yield the cases of a test, by what its name says it tries."""
         for service in self.all_services():
             matrix, today = self._matrix(service), self.today(service)
-            done: set[str] = set()
+            done: set[Any] = set()
             if "_each_requirement" in test:
                 yield from (Case(service=service, shape=shape) for shape in self._requiring(service))
                 continue
@@ -134,11 +162,13 @@ class CaseMaker:
             for shape in about_references(found) if "_each_part" in test else found:
                 if shape.operation == "continue_video" and not self._can_begin(service, shape):
                     continue
-                if not _concerns(test, shape) or ("_each_kind" in test and shape.operation in done):
+                once = _once_for(test, shape)
+                if not _concerns(test, shape) or once in done:
                     continue
                 if "_each_job" in test and not self._can_miss(shape):
                     continue
-                done.add(shape.operation)
+                if once is not None:
+                    done.add(once)
                 yield from self._cases_of(test, service, shape)
 
     def _can_miss(self, shape: Shape) -> bool:

@@ -12,6 +12,7 @@ from ..capabilities import CapabilityMatrix
 from ..errors import MediaError, UnsupportedInput
 from ..hookspecs import HOOKS
 from ..requests import Continuation, Operation
+from .cases import Case, representatives
 from .failures import FailureRules
 from .guarding import socket_guard
 from .harness import cut_matrix, environment, loaded_registry, returns, run
@@ -161,7 +162,7 @@ class BackendConformance(OnwardRules, WholeRules, RefusingRules, InstallingRules
                 for name in keys & wire.environ.keys():
                     assert CANARY in wire.environ[name], f"give CANARY as {name}: only that key is looked for in what is told"
 
-    @rule("C06")
+    @rule("C06", kept_by_the_core=True)
     def test_c06_a_foreign_continuation_is_refused(self, case: Any) -> None:
         """If this fails: the core refuses it; look whether the matrix names another backend's models."""
         with self.bench(case) as bench:
@@ -183,11 +184,14 @@ class BackendConformance(OnwardRules, WholeRules, RefusingRules, InstallingRules
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
         """Make one test for each case of the backend's own matrix (called by pytest)."""
-        names = set(metafunc.fixturenames)
-        if "case" in names:
-            cases: list[Any] = list(self.cases(metafunc.function.__name__))
-            # What a matrix does not claim leaves nothing to try: the plugin of pytest takes this one out again.
-            metafunc.parametrize("case", cases or [None], ids=[str(c) for c in cases] or ["nothing-claimed"])
+        if "case" not in metafunc.fixturenames:
+            return
+        cases = list(self.cases(metafunc.function.__name__))
+        if not cases:  # the plugin of pytest takes this one out again
+            metafunc.parametrize("case", [None], ids=["nothing-claimed"])
+            return
+        quick = representatives(metafunc.function, cases, works_here=self.scenarios == ("success",))
+        metafunc.parametrize("case", [_tried(metafunc.config, case, case in quick) for case in cases])
 
     def __init_subclass__(cls, **more: Any) -> None:
         """See that the rule which guards the others is there.
@@ -199,6 +203,14 @@ class BackendConformance(OnwardRules, WholeRules, RefusingRules, InstallingRules
         for guard in ("test_a06_no_rule_is_deleted_or_overridden", "pytest_generate_tests", "cases"):
             if getattr(cls, guard) is not getattr(BackendConformance, guard):
                 raise TypeError(f"{cls.__name__}: {guard} belongs to the kit; a gap is declared with known_gap(rule, reason)")
+
+
+def _tried(config: Any, case: Case, quick: bool) -> Any:
+    """Return a case as pytest's parameter; in a project that has the marker ``exhaustive``, it marks all but the quick ones."""
+    import pytest
+
+    tiers = any(line.partition(":")[0].strip() == "exhaustive" for line in config.getini("markers"))
+    return pytest.param(case, id=str(case), marks=[pytest.mark.exhaustive] if tiers and not quick else [])
 
 
 #: What a subclass may replace; everything else of the kit is the kit's.

@@ -7,8 +7,11 @@ import contextlib
 import gc
 import traceback
 import warnings
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterable, Iterator
 from typing import Any
+
+import attrs
 
 from ..errors import (
     AuthenticationFailed,
@@ -24,7 +27,7 @@ from ..errors import (
 )
 from ..policy import Policy
 from .cases import Case, CaseMaker
-from .harness import Bench, loaded_registry, run
+from .harness import Bench, JumpingClock, loaded_registry, run
 from .rules import rule
 from .wire import CANARY, RETRY_AFTER
 
@@ -53,8 +56,33 @@ _CHARGED: dict[str, tuple[str, ...]] = {
 }
 
 
+@attrs.frozen(kw_only=True)
+class Failure:
+    """What came of a scenario: the error, how many submits arrived, all that was told, and what must not be in it."""
+
+    error: MediaError
+    submits: int
+    texts: tuple[str, ...]
+    hidden: tuple[str, ...]
+
+
+#: Class of tests -> case -> what came of it.
+_FAILURES: weakref.WeakKeyDictionary[type, dict[str, Failure]] = weakref.WeakKeyDictionary()
+
+
 class FailureRules(CaseMaker):
     """Failures, secrets, resuming, cancelling."""
+
+    def _failure(self, case: Case) -> Failure:
+        """Return what came of a scenario; it is played once, and the rules about failures look at the same outcome."""
+        kept = _FAILURES.setdefault(type(self), {})
+        if str(case) not in kept:
+            with self.bench(case, case.what) as bench:  # type: ignore[arg-type]
+                error = run(self._fail(bench, case))
+                told = "".join(traceback.format_exception(error))  # with its notes, and everything that it came of
+                texts = (str(error), repr(error), str(error.to_json()), told, *_told(bench))
+                kept[str(case)] = Failure(error=_let_go(error), submits=bench.submits(), texts=texts, hidden=_hidden(bench))
+        return kept[str(case)]
 
     async def _fail(self, bench: Bench, case: Case) -> MediaError:
         async with bench.router(policy=Policy(retries=0, preview=True)) as router:
@@ -68,42 +96,31 @@ class FailureRules(CaseMaker):
     @rule("C01")
     def test_c01_each_failure_has_its_own_error(self, case: Case) -> None:
         """If this fails: translate the SDK's error in ``_errors.py``, by the provider's code before its status."""
-        with self.bench(case, case.what) as bench:  # type: ignore[arg-type]
-            error = run(self._fail(bench, case))
-            charged = _CHARGED[case.what]
-            early = error.charged == "no" and "no" not in charged
-            hint = "; is the submit inside `async with context.submission():`?" if early else ""
-            assert isinstance(error, _EXPECTED[case.what]), f"{type(error).__name__}: {error}{hint or _left_open(error, case.what)}"
-            assert isinstance(error, BackendError)
-            assert error.backend == self.backend
-            assert error.job_id
-            assert error.charged in charged, f"charged is {error.charged!r}, and should be {' or '.join(charged)}{hint}"
-            if isinstance(error, RateLimited):
-                wait = error.retry_after
-                assert wait is not None, "the provider's hint was not read"
-                assert RETRY_AFTER / 2 <= wait <= RETRY_AFTER, f"the provider's hint was {RETRY_AFTER:g} s, not {wait:g} s"
+        error = self._failure(case).error
+        charged = _CHARGED[case.what]
+        early = error.charged == "no" and "no" not in charged
+        hint = "; is the submit inside `async with context.submission():`?" if early else ""
+        assert isinstance(error, _EXPECTED[case.what]), f"{type(error).__name__}: {error}{hint or _left_open(error, case.what)}"
+        assert isinstance(error, BackendError)
+        assert error.backend == self.backend
+        assert error.job_id
+        assert error.charged in charged, f"charged is {error.charged!r}, and should be {' or '.join(charged)}{hint}"
+        if isinstance(error, RateLimited):
+            wait = error.retry_after
+            assert wait is not None, "the provider's hint was not read"
+            assert RETRY_AFTER / 2 <= wait <= RETRY_AFTER, f"the provider's hint was {RETRY_AFTER:g} s, not {wait:g} s"
 
     @rule("C02")
     def test_c02_each_failure_makes_at_most_one_submit(self, case: Case) -> None:
         """If this fails: switch the SDK's own retries off."""
-        with self.bench(case, case.what) as bench:  # type: ignore[arg-type]
-            run(self._fail(bench, case))
-            assert bench.submits() <= 1, f"{bench.submits()} submits for one call"
+        submits = self._failure(case).submits
+        assert submits <= 1, f"{submits} submits for one call"
 
     @rule("C03")
     def test_c03_each_failure_tells_no_secret(self, case: Case) -> None:
         """If this fails: build messages from the provider's own words, never from a request, a URL or an object's repr."""
-        with self.bench(case, case.what) as bench:  # type: ignore[arg-type]
-            error = run(self._fail(bench, case))
-            told = "".join(traceback.format_exception(error))  # with its notes, and everything that it came of
-            self._see_no_secret(bench, [str(error), repr(error), str(error.to_json()), told])
-
-    def _see_no_secret(self, bench: Bench, texts: list[str]) -> None:
-        rows = [repr(row) for row in bench.store.calls()]
-        assert rows, "nothing was journalled"
-        for text in [*texts, *rows, *bench.texts]:
-            for hidden in (CANARY, *bench.wire.hidden):
-                assert hidden not in text, f"{hidden!r} turned up in: {text[:300]}"
+        failure = self._failure(case)
+        _see_no_secret(failure.texts, failure.hidden)
 
     @rule("C03")
     def test_c03_a_success_tells_no_secret(self, case: Case) -> None:
@@ -117,7 +134,7 @@ class FailureRules(CaseMaker):
                     handles = [repr(bench.store.load_continuation(f.continuation_id, now=0.0)) for f in result.files if f.continuation_id]
                     return [repr(result), str(result.to_json()), *handles, *(f.path.read_bytes().decode("latin-1") for f in result.files)]
 
-            self._see_no_secret(bench, run(go()))
+            _see_no_secret((*run(go()), *_told(bench)), _hidden(bench))
 
     @rule("C05")
     def test_c05_each_kind_of_call_passes_a_cancellation_on(self, case: Case) -> None:
@@ -154,10 +171,14 @@ class FailureRules(CaseMaker):
         with self.bench(case, "slow") as bench:
 
             async def go() -> MediaError:
-                async with bench.router(policy=Policy(retries=0, preview=True)) as router:
+                clock = JumpingClock()
+                async with bench.router(policy=Policy(retries=0, preview=True), clock=clock) as router:
                     request = await bench.request(router, case.shape, self.maker(case))
+                    task = asyncio.create_task(bench.execute(router, request, case.shape, deadline=_DEADLINE))
+                    await _under_way(bench, task)
+                    clock.ahead = _DEADLINE
                     try:
-                        result = await bench.execute(router, request, case.shape, deadline=0.4)
+                        result = await task
                     except MediaError as error:
                         return error
                     raise AssertionError(f"the slow scenario ended in time: {result}")
@@ -191,6 +212,34 @@ class FailureRules(CaseMaker):
         assert matrix.hosts or not keys, f"the matrix names {', '.join(keys)}, and no `hosts` that it may be sent to"
 
 
+def _let_go(error: MediaError) -> MediaError:
+    """Return an error without the frames that it and its causes came through: they would keep clients and sockets."""
+    left: list[BaseException | None] = [error]
+    while left:
+        if (one := left.pop()) is not None and one.__traceback__ is not None:
+            traceback.clear_frames(one.__traceback__)
+            one.__traceback__ = None
+            left += [one.__cause__, one.__context__]
+    return error
+
+
+def _told(bench: Bench) -> list[str]:
+    """Return what was journalled, and what was said to logs, streams and the caller."""
+    rows = [repr(row) for row in bench.store.calls()]
+    assert rows, "nothing was journalled"
+    return [*rows, *bench.texts]
+
+
+def _hidden(bench: Bench) -> tuple[str, ...]:
+    return (CANARY, *bench.wire.hidden)
+
+
+def _see_no_secret(texts: Iterable[str], secrets: tuple[str, ...]) -> None:
+    for text in texts:
+        for hidden in secrets:
+            assert hidden not in text, f"{hidden!r} turned up in: {text[:300]}"
+
+
 def _left_open(error: MediaError, scenario: str) -> str:
     """Return what to do where the hook raised the right error, and did not say that nothing was taken."""
     raised = error.__cause__
@@ -199,6 +248,8 @@ def _left_open(error: MediaError, scenario: str) -> str:
     return f"; the hook raised {type(raised).__name__} and left open whether the service had taken the request: give it delivery='refused'"
 
 
+#: Seconds that a call has, of which none is waited: the clock jumps when the submit has arrived.
+_DEADLINE = 20.0
 #: What a row may say of a call that was cancelled while the service was at work.
 _KNOWN = frozenset({"unknown", "submitted", "running", "collecting"})
 

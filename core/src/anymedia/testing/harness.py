@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import functools
 import inspect
 import os
 import sys
@@ -35,7 +36,19 @@ from .samples import half_mask
 from .shapes import Shape, minimal_fields
 from .wire import Wire
 
-__all__ = ["Bench", "FastClock", "KeptStore", "cut_matrix", "fresh_registry", "loaded_registry", "returns", "run", "socket_guard"]
+__all__ = [
+    "Bench",
+    "FastClock",
+    "JumpingClock",
+    "KeptStore",
+    "cut_matrix",
+    "forget_plugins",
+    "fresh_registry",
+    "loaded_registry",
+    "returns",
+    "run",
+    "socket_guard",
+]
 
 _T = TypeVar("_T")
 
@@ -63,14 +76,37 @@ class FastClock:
         await asyncio.sleep(min(seconds, 0.01))
 
 
+class JumpingClock(FastClock):
+    """A clock that jumps ahead when it is asked to; the timeouts of the running event loop go by it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ahead = 0.0
+        asyncio.get_running_loop().time = self.steady  # type: ignore[method-assign]
+
+    def steady(self) -> float:
+        """Return seconds on a counter that jumps ahead, and never back."""
+        return super().steady() + self.ahead
+
+
 def run(work: Coroutine[Any, Any, _T]) -> _T:
     """Run a coroutine to its end on an event loop of its own."""
     return asyncio.run(work)
 
 
 def loaded_registry() -> Registry:
-    """Return the installed plugins."""
+    """Return the installed plugins, discovered once for each environment: a plugin may read its matrix by it."""
+    return _discovered(frozenset(item for item in os.environ.items() if item[0] != "PYTEST_CURRENT_TEST"))
+
+
+@functools.lru_cache(maxsize=8)
+def _discovered(environ: frozenset[tuple[str, str]]) -> Registry:
     return discover()
+
+
+def forget_plugins() -> None:
+    """Discover the plugins anew at the next look: something was installed, taken away or changed."""
+    _discovered.cache_clear()
 
 
 def returns(backend: str, operation: Operation) -> str:
@@ -93,7 +129,7 @@ def fresh_registry(backend: str) -> Iterator[Registry]:
     for name in before:
         del sys.modules[name]
     try:
-        yield loaded_registry()
+        yield discover()
     finally:
         for name in [n for n in sys.modules if n == package or n.startswith(f"{package}.")]:
             del sys.modules[name]
@@ -193,7 +229,7 @@ class Bench:
 
     async def execute(self, router: Router, request: Request, shape: Shape, **more: Any) -> Result:
         """Plan and run a request on a shape's model, into the bench's folder."""
-        more.setdefault("deadline", 60.0)
+        more.setdefault("deadline", 600.0)  # how long it takes says how busy the machine is
         output = f"{self.folder}/out/"
         return await router.execute(request, backend=self.backend, model=shape.model.id, output=output, **more)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ..errors import MediaError, NoBackendAvailable
 from ..requests import KINDS, Continuation, Request
 from .cases import Case, CaseMaker
-from .harness import Bench, run
+from .harness import Bench, forget_plugins, run
 from .rules import rule
 from .shapes import minimal_fields
 
@@ -22,9 +22,11 @@ def _without(module: str) -> Iterator[None]:
     nothing = object()
     before = sys.modules.get(module, nothing)
     sys.modules[module] = None  # type: ignore[assignment]
+    forget_plugins()  # the matrix is read as on such a machine
     try:
         yield
     finally:
+        forget_plugins()
         del sys.modules[module]
         if before is not nothing:
             sys.modules[module] = before  # type: ignore[assignment]

@@ -89,7 +89,7 @@ class RefusingRules(CaseMaker):
 
         return run(go())
 
-    @rule("B04")
+    @rule("B04", kept_by_the_core=True)
     def test_b04_what_is_not_claimed_is_refused(self, case: Case) -> None:
         """If this fails: the row claims an input that it does not mean to; absent means unsupported."""
         with self.bench(case) as bench:
@@ -122,7 +122,7 @@ class RefusingRules(CaseMaker):
                     raise AssertionError(f"{shape.model.id} does not claim {operation}, and it was planned: {plan}")
         assert bench.submits() == 0
 
-    @rule("B05")
+    @rule("B05", kept_by_the_core=True)
     def test_b05_each_foreign_option_is_reported_and_strict_refuses_it(self, case: Case) -> None:
         """If this fails: the core leaves it out; look whether the matrix and the hook agree."""
         assert case.pair is not None
@@ -171,7 +171,7 @@ class RefusingRules(CaseMaker):
             run(go())
             assert bench.submits() == 0 or case.shape.operation == "continue_video"
 
-    @rule("B07")
+    @rule("B07", kept_by_the_core=True)
     def test_b07_an_undeclared_extra_parameter_is_refused(self, case: Case) -> None:
         """If this fails: the core refuses it; look whether the row declares a key by accident."""
         with self.bench(case) as bench:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-__all__ = ["RULES", "known_gap", "rule", "rule_of"]
+__all__ = ["RULES", "is_kept_by_the_core", "known_gap", "rule", "rule_of"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -44,12 +44,18 @@ RULES: dict[str, str] = {
 }
 
 
-def rule(rule_id: str) -> Callable[[_F], _F]:
-    """Mark a test as the one for a rule."""
+def rule(rule_id: str, *, kept_by_the_core: bool = False) -> Callable[[_F], _F]:
+    """Mark a test as one for a rule.
+
+    Args:
+        rule_id: the rule.
+        kept_by_the_core: the core decides the outcome before it reaches the plugin.
+    """
     assert rule_id in RULES
 
     def mark(function: _F) -> _F:
         function.__anymedia_rule__ = rule_id  # type: ignore[attr-defined]
+        function.__anymedia_core__ = kept_by_the_core  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -58,6 +64,11 @@ def rule(rule_id: str) -> Callable[[_F], _F]:
 def rule_of(test: Any) -> str | None:
     """Return the id of the rule that a test function is for, or None."""
     return getattr(test, "__anymedia_rule__", None)
+
+
+def is_kept_by_the_core(test: Any) -> bool:
+    """Whether the core decides the outcome of a test before it reaches the plugin."""
+    return getattr(test, "__anymedia_core__", False)
 
 
 def known_gap(rule_id: str, reason: str) -> Callable[[type], type]:

@@ -98,7 +98,7 @@ def two_values(option: Option) -> tuple[Any, Any] | None:
         pair = option.nearest(low), option.nearest(low + (high - low) / 2)
         return pair if pair[0] != pair[1] else None
     if isinstance(option, Pixels):
-        sizes = [s for wanted in ("1024x1024", "1536x1024", "512x768", "256x256", "64x48") if (s := option.nearest(wanted))]
+        sizes = [s for wanted in ("512x512", "512x768", "1024x1024", "1536x1024", "256x256", "64x48") if (s := option.nearest(wanted))]
         distinct = list(dict.fromkeys(sizes))
         return (distinct[0], distinct[1]) if len(distinct) > 1 else None
     if isinstance(option, Text):

@@ -40,7 +40,7 @@ MEANINGS: Mapping[Scenario, str] = {
     "quota": "answers that the account's money or quota is used up",
     "refused": "answers that its safety system refused the prompt",
     "down": "answers that it is down or overloaded",
-    "slow": "makes it, and answers after a second or two",
+    "slow": "makes it, and holds the answer back until the client has gone",
     "garbage": "answers 200 with bytes that mean nothing",
     "truncated": "breaks its answer off",
     "lost_reply": "makes it, and closes the connection unanswered; no list shows it",
