@@ -38,7 +38,7 @@ async def test_bytes_a_url_and_a_stream_give_the_same_file_verbatim(tmp_path: Pa
 async def test_a_file_is_named_by_its_bytes_and_that_is_said(tmp_path: Path) -> None:
     found = await bring(Piece(data=SMALL, mime="image/jpeg"), tmp_path, name="fox.jpg")
     assert found.file.path == tmp_path / "fox.png"
-    assert found.warnings == ("The file is named 'fox.png' and not 'fox.jpg': its bytes are png.",)
+    assert found.warnings == ("The file is named 'fox.png', not 'fox.jpg': its bytes are png.",)
     assert (await bring(Piece(data=SMALL), tmp_path, name="")).warnings == ()
 
 
@@ -46,7 +46,7 @@ async def test_a_taken_name_after_spending_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "fox.png").write_bytes(b"theirs")
     found = await bring(Piece(data=SMALL), tmp_path)
     assert found.file.path == tmp_path / "fox-2.png"
-    assert found.warnings == ("The file is named 'fox-2.png' and not 'fox.png': a file of that name appeared meanwhile.",)
+    assert found.warnings == ("The file is named 'fox-2.png', not 'fox.png': another file with that name was created in the meantime.",)
     assert (tmp_path / "fox.png").read_bytes() == b"theirs"
 
 
@@ -160,7 +160,7 @@ async def test_a_length_that_is_never_reached_ends_in_an_error(tmp_path: Path) -
 
     naps = Naps()
     async with serving(lying) as server:
-        await never_collected(Piece(url=server.url()), tmp_path, BackendUnavailable, "broke off", server=server, sleep=naps, retries=3)
+        await never_collected(Piece(url=server.url()), tmp_path, BackendUnavailable, "interrupted", server=server, sleep=naps, retries=3)
     assert len(server.asked) == 4
     assert len(naps.taken) == 3
 
@@ -170,7 +170,7 @@ async def test_a_length_that_is_too_small_gives_no_file(tmp_path: Path) -> None:
         writer.write(head(content_length=1000) + PNG)
 
     async with serving(lying) as server:
-        await never_collected(Piece(url=server.url()), tmp_path, BackendError, "no image|could not be fetched", server=server)
+        await never_collected(Piece(url=server.url()), tmp_path, BackendError, "not valid image data|could not be fetched", server=server)
 
 
 # What is wrong for good
@@ -182,7 +182,7 @@ async def test_a_link_that_is_gone_is_told_at_once(tmp_path: Path, status: int) 
         writer.write(head(f"{status} Gone", content_length=0))
 
     async with serving(answer) as server:
-        error = await never_collected(Piece(url=server.url()), tmp_path, BadBackendResponse, "expired or was taken down", server=server)
+        error = await never_collected(Piece(url=server.url()), tmp_path, BadBackendResponse, "expired or was removed", server=server)
     assert isinstance(error, BackendError)
     assert error.status == status
     assert "Resume the job" in str(error)
@@ -208,10 +208,10 @@ async def test_a_link_that_expires_half_way_leaves_nothing(tmp_path: Path) -> No
         (b"<!DOCTYPE html><html><body>Sign in</body></html>", "an HTML page"),
         (b'\n {"error": {"message": "see https://x.example/?sig=CANARY", "code": 7}}', r"a JSON text: .*code.*7"),
         (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "an XML text: .*AccessDenied"),
-        (b"", "nothing at all"),
-        (PNG[:1000], "no image"),
-        (b"\x7fELF" + bytes(200), "no image"),
-        (b"Too many requests\x1b[31m", "no image"),
+        (b"", "an empty response"),
+        (PNG[:1000], "not valid image data"),
+        (b"\x7fELF" + bytes(200), "not valid image data"),
+        (b"Too many requests\x1b[31m", "not valid image data"),
     ],
 )
 async def test_what_is_no_media_is_told_by_what_it_is(tmp_path: Path, body: bytes, said: str) -> None:
@@ -220,12 +220,12 @@ async def test_what_is_no_media_is_told_by_what_it_is(tmp_path: Path, body: byte
 
 
 async def test_another_medium_than_was_asked_for_is_a_mismatch(tmp_path: Path) -> None:
-    await never_collected(Piece(data=SMALL), tmp_path, OutputMismatch, "is image .*video was asked for", name="fox.mp4", expect="video")
+    await never_collected(Piece(data=SMALL), tmp_path, OutputMismatch, "is image .*video was requested", name="fox.mp4", expect="video")
 
 
 async def test_a_link_into_the_network_is_not_followed(tmp_path: Path) -> None:
     for url in ("https://127.0.0.1/x.png", "https://169.254.169.254/latest", "http://example.com/x.png"):
-        await never_collected(Piece(url=url), tmp_path, BadBackendResponse, "not followed")
+        await never_collected(Piece(url=url), tmp_path, BadBackendResponse, "link was refused")
 
 
 async def test_keys_go_along_only_to_declared_hosts(tmp_path: Path) -> None:
@@ -241,6 +241,6 @@ async def test_more_bytes_than_are_taken_end_it(tmp_path: Path) -> None:
         while True:
             yield bytes(65_536)
 
-    await never_collected(Piece(stream=endless), tmp_path, BadBackendResponse, "more than the 1000000", max_bytes=1_000_000)
+    await never_collected(Piece(stream=endless), tmp_path, BadBackendResponse, "maximum of 1000000", max_bytes=1_000_000)
     async with serving(whole(PNG)) as server:
         await never_collected(Piece(url=server.url()), tmp_path, BadBackendResponse, "taken", server=server, max_bytes=1000)

@@ -107,7 +107,7 @@ async def test_a_providers_link_that_is_refused_says_which_setting_lets_it_throu
     async with serving(answer) as server:
         url = server.url(host=host).replace("https:", "http:")
         async with Fetcher() as fetcher:
-            with pytest.raises(BadBackendResponse, match="is not followed") as caught:
+            with pytest.raises(BadBackendResponse, match="link was refused") as caught:
                 await fetcher.fetch_bytes(url)
             assert server.asked == []
             with pytest.raises(InvalidRequest) as callers:
@@ -125,7 +125,7 @@ async def test_no_setting_is_named_for_what_none_lets_through(url: str) -> None:
         return ["169.254.169.254"]
 
     async with Fetcher(resolver=resolver) as fetcher:
-        with pytest.raises(BadBackendResponse, match="is not followed") as caught:
+        with pytest.raises(BadBackendResponse, match="link was refused") as caught:
             await fetcher.fetch_bytes(url)
     assert caught.value.fix == ""
 
@@ -173,8 +173,8 @@ async def test_a_body_that_breaks_off_is_an_error() -> None:
         reset(writer)
 
     for answer in (short, unchunked, torn):
-        await fails(answer, BackendUnavailable, "broke off|could not be fetched")
-    await fails(short, InvalidRequest, "broke off", for_caller=True)
+        await fails(answer, BackendUnavailable, "interrupted|could not be fetched")
+    await fails(short, InvalidRequest, "interrupted", for_caller=True)
 
 
 async def test_no_answer_and_no_http_are_errors() -> None:
@@ -185,7 +185,7 @@ async def test_no_answer_and_no_http_are_errors() -> None:
         writer.write(b"SSH-2.0-OpenSSH " + SIGNATURE.encode() + b"\r\n\r\n")
 
     await fails(nothing, BackendUnavailable, "could not be fetched")
-    await fails(noise, BackendError, "could not be fetched|no HTTP")
+    await fails(noise, BackendError, "could not be fetched|invalid HTTP")
 
 
 async def test_silence_ends() -> None:
@@ -210,7 +210,7 @@ async def test_a_slow_drip_ends() -> None:
             await writer.drain()
             await asyncio.sleep(0.02)
 
-    await fails(drip, BackendUnavailable, "slower than 1024 bytes", stall=1.0, rate_window=0.3)
+    await fails(drip, BackendUnavailable, "slower than the minimum of 1024 bytes", stall=1.0, rate_window=0.3)
 
 
 async def test_more_bytes_than_are_taken_end_the_download() -> None:
@@ -223,15 +223,15 @@ async def test_more_bytes_than_are_taken_end_the_download() -> None:
             writer.write(b"x" * 65_536)
             await writer.drain()
 
-    await fails(announced, BadBackendResponse, "at most 1000000 are taken", max_bytes=1_000_000)
-    await fails(endless, BadBackendResponse, "more than the 1000000 bytes", max_bytes=1_000_000)
+    await fails(announced, BadBackendResponse, "the maximum is 1000000", max_bytes=1_000_000)
+    await fails(endless, BadBackendResponse, "maximum of 1000000 bytes", max_bytes=1_000_000)
 
 
 async def test_a_compressed_answer_is_not_unpacked() -> None:
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(head(content_length=4, content_encoding="gzip") + b"\x1f\x8b\x08\x00")
 
-    await fails(answer, BadBackendResponse, "encoding that was not asked for")
+    await fails(answer, BadBackendResponse, "encoding that was not requested")
 
 
 async def test_an_offset_is_taken_up_only_as_it_was_asked_for() -> None:
@@ -258,7 +258,7 @@ async def test_a_range_that_was_not_asked_for_is_refused(claimed: str) -> None:
         writer.write(head("206 Partial Content", content_length=5, content_range=claimed) + b"56789")
 
     async with serving(answer) as server, Fetcher(allow=[server.allow]) as fetcher:
-        with pytest.raises(BackendError, match=r"another part|broke off"):
+        with pytest.raises(BackendError, match=r"another range|interrupted"):
             async with fetcher.fetch(server.url(), offset=5) as download:
                 [chunk async for chunk in download.chunks()]
 

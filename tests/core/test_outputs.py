@@ -53,7 +53,7 @@ def test_each_of_several_names_is_looked_at(tmp_path: Path) -> None:
 
 
 def test_a_missing_directory_is_refused_unless_a_directory_is_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequest, match="make the directory first"):
+    with pytest.raises(InvalidRequest, match="create the directory first"):
         plan_output(tmp_path / "no" / "x.png", default_stem="s", suffix=".png").check()
     target = plan_output(f"{tmp_path}/no/deeper/", default_stem="s", suffix=".png")
     target.check()

@@ -164,7 +164,7 @@ def test_no_root_at_all_permits_nothing(house: House) -> None:
 @pytest.mark.parametrize("root", ["/", "/proc", "/dev"])
 def test_the_system_directories_stay_closed_under_the_widest_root(root: str) -> None:
     for text in ("/proc/self/environ.png", "/dev/x.png", "/sys/a.png"):
-        with pytest.raises(InvalidRequest, match=r"of the system|outside"):
+        with pytest.raises(InvalidRequest, match=r"in a system directory|outside"):
             open_input(text, [Path(root)])
 
 
@@ -330,7 +330,7 @@ def test_what_is_swapped_for_a_link_right_after_it_was_looked_at_is_not_followed
         return found
 
     monkeypatch.setattr(walking.Directory, "lstat", look_then_swap)
-    with pytest.raises(InvalidRequest, match=r"link|goes through something"):
+    with pytest.raises(InvalidRequest, match=r"link|has a component"):
         open_input(text, [house.root])
 
 

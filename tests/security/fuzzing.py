@@ -32,6 +32,8 @@ from anymedia.translation import to_request
 
 #: Their encoders take minutes on a busy machine.
 _SLOW = {"mp4 av1", "mp4 hevc"}
+#: Each of these is decoded in a child process, which takes too long for thousands of examples.
+_SANDBOXED = ("avif", "bmp", "tiff")
 
 
 @functools.cache
@@ -39,12 +41,13 @@ def seeds() -> dict[str, bytes]:
     """Good files small enough to be mutated often, and every hostile one that is."""
     made = {name: samples.good(name) for name in samples.GOOD if name not in _SLOW}
     made |= {f"hostile {name}": make() for name, make in HOSTILE.items()}
-    return {name: data for name, data in made.items() if len(data) < 60_000}
+    left_out = tuple(f"{prefix}{fmt}" for prefix in ("", "hostile ") for fmt in _SANDBOXED)
+    return {name: data for name, data in made.items() if len(data) < 60_000 and not name.startswith(left_out)}
 
 
 def pictures() -> list[str]:
     """The names of the seeds that are pictures."""
-    return [name for name in seeds() if name.removeprefix("hostile ").startswith(("png", "jpeg", "webp", "gif", "bmp"))]
+    return [name for name in seeds() if name.removeprefix("hostile ").startswith(("png", "jpeg", "webp", "gif"))]
 
 
 #: What a mask of the fuzzer may have in pixels: the search is for errors, not for load.
@@ -97,10 +100,8 @@ def check_header(data: bytes) -> None:
 def check_mask(data: bytes) -> None:
     """What passes the guard is read as a mask or refused: no stray error of a decoder."""
     try:
-        facts = sniff(data, limits=_SMALL)
+        sniff(data, limits=_SMALL)
     except InvalidRequest:
-        return
-    if facts.format == "tiff":  # is decoded in a child
         return
     try:
         plane = read_mask(data)

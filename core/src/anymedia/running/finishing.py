@@ -20,9 +20,8 @@ from ..requests import Continuation, StoredFile
 from ..results import MediaFile, Outcome, Piece
 from ..state.store import CallRecord, Lease
 from ..transfer.collect import collect, in_thread, unbroken
-from ..transfer.pace import SMALL
 from ..transfer.paths import OutputTarget, plan_output
-from ..transfer.writing import Writer, hidden_prefix
+from ..transfer.writing import SMALL, Writer, hidden_prefix
 from .checking import mismatches
 from .engine import Engine, new_id
 from .keepable import keepable

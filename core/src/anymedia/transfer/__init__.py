@@ -1,17 +1,16 @@
-"""The edge to files and network: whatever enters or leaves passes here, and is checked here.
+"""Access to files and the network: everything that enters or leaves is checked here.
 
-names      what a media file may be called
-paths      opening inputs and planning outputs, by descriptor walk from allowed roots
-writing    a private temporary beside the final name, linked into place when complete
+names      media file names and suffixes
+walk, paths  opening inputs and planning outputs, confined to allowed directories
+writing    atomic writes: a private temporary file, linked to its final name when complete
+kept       verified reads of files recorded earlier
 addresses  which URLs and network addresses may be contacted
-fetch      the guarded fetcher
-collect    a piece becomes a checked file
-sniff      what bytes are, from their headers and structure; one headers_* room for each format
-pictures   opening pictures with Pillow: guarded, upright, never a stray error
-encoding   writing pictures: which format holds what, and what is lost
-converting an input picture in a form that a model takes
-load       a request's inputs become bytes
-formats    which formats the core can write here and now
-transform  files in another format, a video's last frame; transform_picture by Pillow, transform_av by PyAV
-media_process  decoding in a child with bounded memory and time
+fetch, download  the guarded HTTP fetcher and its streamed responses
+collect    saving one piece of a result as a checked file
+sniff      format detection and structure checks; one ``headers_*`` module per format
+pictures   decoding, converting and encoding images with Pillow
+load       a request's inputs in the form the model accepts
+formats    formats that can be written with what is installed
+transform  transcoding files and extracting a video's last frame; ``transform_av`` with PyAV
+media_process  decoding in a child process with bounded memory and time
 """

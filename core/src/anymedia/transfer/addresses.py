@@ -1,8 +1,8 @@
-"""Which URLs and network addresses may be contacted. Pure: no network, no name lookup.
+"""Decide which URLs and network addresses may be contacted, without any network access.
 
-A URL from a caller or a provider may point into the machine or the network it runs in. So its text is read strictly
-(whatever two parsers could read differently is refused), its host must be a name or a plainly written address,
-and every address a name resolves to must be public, unless the settings allow that host.
+A URL from a caller or a provider may point to this machine or its network. So it is parsed strictly (anything two parsers
+could interpret differently is refused), its host must be a name or an address in the usual notation, and every address a
+name resolves to must be public, unless the settings allow that host.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _LONGEST = 8_192
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
-#: Beside what the ``ipaddress`` module knows: addresses that are public by number and internal by use, and those
-#: that carry another address inside (IANA special-purpose registries; cloud vendors' documentation).
+#: In addition to what the ``ipaddress`` module knows: public addresses that are used internally, and those that embed
+#: another address (IANA special-purpose registries; cloud vendors' documentation).
 _NOT_PUBLIC = tuple(
     ipaddress.ip_network(net)
     for net in (
@@ -36,11 +36,11 @@ _NOT_PUBLIC = tuple(
         "3fff::/20",  # documentation
     )
 )  # fmt: skip
-#: The only IPv6 block with global unicast addresses; mapped, NAT64, site-local and unique-local ones lie outside.
+#: The only IPv6 block with global unicast addresses; mapped, NAT64, site-local and unique-local addresses are outside.
 _GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
-#: Translators of one's own network (RFC 8215); that of everybody is 64:ff9b::/96.
+#: NAT64 prefix for local use (RFC 8215); the well-known prefix is 64:ff9b::/96.
 _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
-#: Never contacted for a host allowed by name: where clouds serve credentials to whoever asks from inside.
+#: Refused even for a host allowed by name: cloud metadata services, which return credentials to any local client.
 _FORBIDDEN = tuple(
     ipaddress.ip_network(net)
     for net in (
@@ -51,9 +51,10 @@ _FORBIDDEN = tuple(
 
 
 class Refused(Exception):
-    """A URL or address is not contacted; the text says why, without the URL's query.
+    """A URL or address is refused; the message says why, without the URL's query.
 
-    ``allow``: the entry of ``fetch.allow`` that would let it through, where one would.
+    Attributes:
+        allow: the ``fetch.allow`` entry that would permit it, if there is one.
     """
 
     def __init__(self, why: str, allow: str = "") -> None:
@@ -63,7 +64,7 @@ class Refused(Exception):
 
 @attrs.frozen
 class CheckedUrl:
-    """A URL whose text was read strictly. ``host`` is in lower case, without brackets; ``address`` is set for a literal."""
+    """A strictly parsed URL. ``host`` is in lower case, without brackets; ``address`` is set if it is a literal address."""
 
     text: str = attrs.field(repr=False)
     scheme: str
@@ -78,35 +79,35 @@ class CheckedUrl:
 
     @property
     def place(self) -> str:
-        """Host and port as an entry of ``fetch.allow`` names them; empty for what no entry lets through."""
+        """Host and port as a ``fetch.allow`` entry; empty if no entry would permit it."""
         if self.address is not None and is_forbidden(self.address):
             return ""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def __str__(self) -> str:
-        """Return it as it may be shown: scheme, host and path."""
+        """Return the part that may be shown: scheme, host and path."""
         parts = urllib.parse.urlsplit(self.text)
         return urllib.parse.urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))[:200]
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address belongs to the open internet and to nothing else; one that carries another inside does not."""
+    """Return whether an address is on the public internet; one that embeds another address is not."""
     if isinstance(address, ipaddress.IPv6Address) and (address not in _GLOBAL_V6 or (int(address) >> 32) & 0xFDFF_FFFF == 0x5EFE):
-        return False  # the latter: ISATAP, an IPv4 address inside
+        return False  # the latter: ISATAP, which embeds an IPv4 address
     if not address.is_global or address.is_multicast or address.is_reserved or address.is_unspecified:
         return False
     return not any(address in net for net in _NOT_PUBLIC if net.version == address.version)
 
 
 def is_forbidden(address: Address) -> bool:
-    """Whether an address is not contacted even for a host that is allowed by its name."""
+    """Return whether an address is refused even for a host that is allowed by name."""
     if isinstance(address, ipaddress.IPv6Address) and any(is_forbidden(inside) for inside in _inside(address)):
         return True
     return address.is_unspecified or any(address in net for net in _FORBIDDEN if net.version == address.version)
 
 
 def _inside(address: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
-    """Yield the IPv4 addresses that an IPv6 one may carry inside, for a translator or a tunnel to go to."""
+    """Yield the IPv4 addresses embedded in an IPv6 address, to which a translator or a tunnel may connect."""
     if address.ipv4_mapped is not None:
         yield address.ipv4_mapped
     if address.sixtofour is not None:
@@ -118,30 +119,33 @@ def _inside(address: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
 
 
 def read_url(url: str) -> CheckedUrl:
-    """Read an http(s) URL strictly.
+    """Parse an http(s) URL strictly.
+
+    Args:
+        url: the URL; a fragment is dropped.
 
     Raises:
-        Refused: for anything two readers could understand differently: user info, encoded or numeric hosts, trailing
-            dots, backslashes, white space, characters beyond ASCII in the host.
+        Refused: anything two parsers could interpret differently: user info, encoded or numeric hosts, trailing dots,
+            backslashes, white space, non-ASCII characters in the host.
     """
     if len(url) > _LONGEST:
         raise Refused("the URL is too long")
     if not url.isascii() or any(c <= " " or c in '\\"<>^`{|}\x7f' for c in url):
-        raise Refused("the URL contains characters that must be written encoded")
+        raise Refused("the URL contains characters that must be percent-encoded")
     head, separator, rest = url.partition("://")
     scheme = head.lower()
     if not separator or scheme not in _PORTS:
         raise Refused("only http and https URLs are fetched")
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if "@" in authority:
-        raise Refused("the URL carries user info before its host")
+        raise Refused("the URL contains user info before its host")
     if "%" in authority:
         raise Refused("the URL's host is percent-encoded")
     host, port = _split_port(authority.lower(), scheme)
     address = _read_host(host)
     parts = urllib.parse.urlsplit(url)
     if parts.hostname != host.strip("[]") or (parts.port or _PORTS[scheme]) != port:
-        raise Refused("the URL can be read in two ways")
+        raise Refused("the URL can be parsed in two ways")
     text = f"{scheme}://{authority.lower()}{rest[len(authority) :]}".partition("#")[0]
     return CheckedUrl(text, scheme, host.strip("[]"), port, address)
 
@@ -149,7 +153,7 @@ def read_url(url: str) -> CheckedUrl:
 def _split_port(authority: str, scheme: str) -> tuple[str, int]:
     found = re.fullmatch(r"(\[[^\]]*\]|[^:\[\]]*)(?::([0-9]{1,5}))?", authority)
     if not found or not found[1]:
-        raise Refused("the URL has no readable host")
+        raise Refused("the URL has no valid host")
     port = int(found[2]) if found[2] else _PORTS[scheme]
     if not 0 < port < 65_536:
         raise Refused("the URL's port is out of range")
@@ -157,12 +161,12 @@ def _split_port(authority: str, scheme: str) -> tuple[str, int]:
 
 
 def _read_host(host: str) -> Address | None:
-    """Return the address a literal host means, None for a name."""
+    """Return the address if the host is a literal address, None for a name."""
     if host.startswith("["):
         try:
             return ipaddress.IPv6Address(host[1:-1])
         except ValueError:
-            raise Refused("the URL's host is no IPv6 address") from None
+            raise Refused("the URL's host is not a valid IPv6 address") from None
     try:
         return ipaddress.IPv4Address(host)
     except ValueError:
@@ -177,10 +181,10 @@ def _read_host(host: str) -> Address | None:
 
 @attrs.frozen
 class AllowList:
-    """Hosts (``host`` or ``host:port``, ``[v6]:port``) and networks (CIDR) that may be contacted though they are not public.
+    """Hosts (``host``, ``host:port``, ``[v6]:port``) and networks (CIDR) that may be contacted although they are not public.
 
-    An entry without a port allows every port. A listed host, and a literal address in a listed network, may be asked on
-    other ports and over plain http; a name that resolves into a listed network may not, unless it is listed itself.
+    An entry without a port allows every port. A listed host, and a literal address in a listed network, may be contacted on
+    other ports and over plain http; a name that resolves into a listed network only if the name itself is listed.
     """
 
     hosts: frozenset[tuple[str, int | None]] = frozenset()
@@ -188,10 +192,10 @@ class AllowList:
 
     @classmethod
     def of(cls, entries: Iterable[str]) -> AllowList:
-        """Read the entries of a setting.
+        """Parse the entries of a setting.
 
         Raises:
-            ValueError: for one that is none of those.
+            ValueError: an entry is neither a host nor a network.
         """
         hosts: set[tuple[str, int | None]] = set()
         networks: list[_Network] = []
@@ -215,21 +219,21 @@ class AllowList:
         return cls(frozenset(hosts), tuple(networks))
 
     def names(self, url: CheckedUrl) -> bool:
-        """Whether the URL's host and port stand in the list: the name by name, a literal address by itself or in a network."""
+        """Return whether the URL's host and port are listed: a name itself, a literal address itself or in a listed network."""
         if url.address is not None:
             return self.lists(url.address, url.port)
         return not self.hosts.isdisjoint({(url.host, None), (url.host, url.port)})
 
     def lists(self, address: Address, port: int) -> bool:
-        """Whether an address stands in the list itself, or lies in a listed network."""
+        """Return whether an address is listed or lies in a listed network."""
         return self.covers(address) or not self.hosts.isdisjoint({(str(address), None), (str(address), port)})
 
     def covers(self, address: Address) -> bool:
-        """Whether an address lies in a listed network."""
+        """Return whether an address lies in a listed network."""
         return any(address in net for net in self.networks if net.version == address.version)
 
     def permits(self, url: CheckedUrl, address: Address) -> bool:
-        """Whether a URL's host may be asked at this address."""
+        """Return whether a URL's host may be contacted at this address."""
         if is_public(address) or self.covers(address):
             return True
         if url.address is not None:

@@ -1,6 +1,6 @@
-"""A piece becomes a file: streamed to a temporary, taken up again when it breaks off, checked by its bytes, then named.
+"""Save one piece of a result: stream it to a temporary file, resume broken downloads, check its bytes, then name it.
 
-Provider bytes are kept verbatim. No more than a chunk is in memory. The final name appears only on a whole, checked file.
+Provider bytes are kept unchanged. At most one chunk is in memory. Only a complete, checked file gets its final name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..results import MediaFile, Piece
 from .download import CHUNK
 from .names import fits_suffix, suffix_for
 from .paths import OutputTarget
-from .sniff import Facts, sniff
+from .sniff import Facts, is_sandboxed, sniff
 from .writing import Writer
 
 if TYPE_CHECKING:
@@ -32,16 +32,16 @@ __all__ = ["Collected", "collect", "in_thread", "unbroken"]
 
 _T = TypeVar("_T")
 
-#: When a download is taken up again, this much of what is there is asked for once more and compared.
+#: When a download is resumed, this many bytes are requested again and compared with those on disk.
 _OVERLAP = CHUNK
-#: A download that got this much further than ever before has not failed in vain: the count of failures starts anew.
+#: A download that progressed by this many bytes since the last failure starts with a fresh number of retries.
 _PROGRESS = 1_048_576
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 20.0
 
 
 @attrs.frozen(kw_only=True)
 class Collected:
-    """A collected file, the format its bytes have, the temporary name that was left it, and sentences for the caller."""
+    """A saved file, the format of its bytes, its temporary name if that was kept, and warnings for the caller."""
 
     file: MediaFile
     format: str
@@ -66,31 +66,31 @@ async def collect(
     written: Writer | None = None,
     keep_part: bool = False,
 ) -> Collected:
-    """Bring a piece onto the disk, check it and give it its name.
+    """Save a piece to disk, check it and give it its final name.
 
     Args:
         piece: what the hook returned.
-        target: where it goes; the suffix follows the bytes.
+        target: where to save it; the suffix is adjusted to the bytes.
         fetcher: for a piece with a URL.
-        call_id: names the temporary, so that a killed process's download is taken up by whoever resumes the call.
-        expect: the medium it must be.
-        index: which piece it is, counted from 0.
-        of: how many pieces there are.
-        hosts: hosts (``host``, ``host:port``) that may be sent the piece's headers.
-        retries: how often in a row a broken download is tried again.
-        max_bytes: most bytes taken.
-        stall: longest silence of a byte stream, in seconds.
-        sleep: waits some seconds between tries.
-        written: an open writer for this very place that holds the piece's bytes already.
-        keep_part: leave the temporary name too, for the caller to remove; see `Writer.commit`.
+        call_id: names the temporary file, so that resuming the call also resumes the download of a killed process.
+        expect: the required medium.
+        index: number of the piece, starting at 0.
+        of: number of pieces.
+        hosts: hosts (``host``, ``host:port``) that may receive the piece's headers.
+        retries: maximum consecutive retries of a broken download.
+        max_bytes: maximum size in bytes.
+        stall: maximum seconds without data from a byte stream.
+        sleep: waits a number of seconds between retries.
+        written: an open writer for the same target that already contains the piece's bytes.
+        keep_part: keep the temporary name as well, for the caller to remove; see `Writer.commit`.
 
     Raises:
-        BackendUnavailable: the download kept breaking off.
-        BadBackendResponse: the link is gone or refused (``status`` says), or what came is no media.
-        OutputMismatch: what came is another medium than was asked for.
-        MediaError: the disk does not take it.
+        BackendUnavailable: the download failed after all retries.
+        BadBackendResponse: the link has expired or was refused (see ``status``), or the response is not media.
+        OutputMismatch: it is another medium than the one requested.
+        MediaError: it cannot be written.
 
-    Every error says ``charged="yes"``: the work itself is done.
+    Every error has ``charged="yes"``: the provider has done the work.
     """
     writer = written or Writer(target, call_id=call_id, index=index, of=of)
     try:
@@ -98,7 +98,7 @@ async def collect(
             await in_thread(writer.open)
         if written is None and writer.finished is None:
             await _Filling(piece, writer, fetcher, hosts, max_bytes, stall).fill(retries, sleep)
-        if written is not None and writer.is_quick:
+        if written is not None and writer.is_quick and not is_sandboxed(writer.head()):
             return _finish(piece, target, writer, expect, keep_part=keep_part)
         return await in_thread(lambda: _finish(piece, target, writer, expect, keep_part=keep_part))
     except MediaError as error:
@@ -109,12 +109,12 @@ async def collect(
 
 
 async def in_thread(work: Callable[[], _T]) -> _T:
-    """Do blocking work in a thread. Cancelled, it waits for the thread first, so that nobody else touches the file meanwhile."""
+    """Run blocking work in a thread. When cancelled, wait for the thread first, so that it cannot use the file afterwards."""
     return await _unbroken(asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, work))
 
 
 async def unbroken(work: Coroutine[Any, Any, _T]) -> _T:
-    """Do something that must not stop half-way: cancelled, it is done first."""
+    """Await something that must complete: a cancellation is raised only after it is done."""
     return await _unbroken(asyncio.ensure_future(work))
 
 
@@ -124,7 +124,7 @@ async def _unbroken(done: asyncio.Future[_T]) -> _T:
     except asyncio.CancelledError:
         await asyncio.wait([done])
         if not done.cancelled():
-            done.exception()  # looked at, so that it is not reported as lost
+            done.exception()  # retrieved, so that asyncio does not report it as never retrieved
         raise
 
 
@@ -135,15 +135,15 @@ def _finish(piece: Piece, target: OutputTarget, writer: Writer, expect: str, *, 
     path = writer.commit(suffix=suffix, keep_part=keep_part)
     warnings = []
     if path.name != asked and not target.made_up:
-        why = f"its bytes are {seen.format}" if suffix else "a file of that name appeared meanwhile"
-        warnings.append(f"The file is named {path.name!r} and not {asked!r}: {why}.")
+        why = f"its bytes are {seen.format}" if suffix else "another file with that name was created in the meantime"
+        warnings.append(f"The file is named {path.name!r}, not {asked!r}: {why}.")
     file = MediaFile(path=path, mime=seen.mime, size=size, sha256=digest, width=seen.width, height=seen.height, seconds=seen.seconds)
     return Collected(file=file, format=seen.format, part=writer.left, warnings=tuple(warnings))
 
 
 @attrs.frozen
 class _Filling:
-    """Gets a piece's bytes into the writer."""
+    """Writes a piece's bytes to the writer."""
 
     piece: Piece
     writer: Writer
@@ -153,7 +153,7 @@ class _Filling:
     stall: float
 
     async def fill(self, retries: int, sleep: Callable[[float], Awaitable[None]]) -> None:
-        """Pour until it is whole; after a break, wait and take it up again."""
+        """Write all of the piece; after a failure, wait and resume."""
         if self.piece.data is not None:
             data = self.piece.data
             await in_thread(lambda: self._write_data(data))
@@ -190,12 +190,12 @@ class _Filling:
                 etag[0] = download.etag
                 await self._take(download.chunks(), download.start)
         except BadBackendResponse as error:
-            if offset and error.status == 416:  # the file there is shorter than what we have: not the same one
+            if offset and error.status == 416:  # the file there is shorter than what was received: it is another one
                 self.writer.restart()
                 raise BackendUnavailable("The file at the provider changed during the download.") from None
             if error.status in {401, 403, 404, 410}:
-                error.message = f"{error.message.rstrip('.')}: the link has expired or was taken down."
-                error.fix = "Resume the job to be given a new link, if the provider still has the file."
+                error.message = f"{error.message.rstrip('.')}: the link has expired or was removed."
+                error.fix = "Resume the job: the provider returns a new link if it still has the file."
             raise
 
     async def _pour_stream(self, _: list[str | None]) -> None:
@@ -209,7 +209,7 @@ class _Filling:
             await self._take(_timed(open_stream, 0, self.stall), 0)
 
     async def _take(self, chunks: AsyncIterator[bytes], start: int) -> None:
-        """Write what comes, after comparing it with what is there from ``start`` on."""
+        """Write the chunks, after comparing them with what is already there from ``start``."""
         known = b""
         if start == 0:
             if self.writer.size:
@@ -226,19 +226,19 @@ class _Filling:
                         raise BackendUnavailable("The file at the provider changed during the download.")
                     known, fresh = known[count:], fresh[count:]
                 if self.writer.size + len(fresh) > self.max_bytes:
-                    raise BadBackendResponse(f"The file has more than the {self.max_bytes} bytes that are taken.")
+                    raise BadBackendResponse(f"The file is larger than the maximum of {self.max_bytes} bytes.")
                 self.writer.write(fresh)
-        if known:  # it ended before the place we had come to
+        if known:  # it ended before the position already reached
             self.writer.restart()
             raise BackendUnavailable("The file at the provider changed during the download.")
 
 
 class _CannotStartThere(Exception):
-    """The stream cannot start at the offset it was asked for."""
+    """The stream cannot start at the requested offset."""
 
 
 async def _timed(open_stream: Callable[[int], AsyncIterator[bytes]], offset: int, stall: float) -> AsyncIterator[bytes]:
-    """Yield a plugin's stream, each wait limited, its errors put into ours."""
+    """Yield a plugin's stream with a timeout for each chunk; its errors become `MediaError`."""
     stream: AsyncIterator[bytes] | None = None
     begun = False
     try:
@@ -265,28 +265,28 @@ async def _timed(open_stream: Callable[[int], AsyncIterator[bytes]], offset: int
 
 
 def _broken(error: Exception) -> MediaError:
-    # A plain Python error is the plugin's mistake and will come again; whatever an HTTP library or the system raises is the network's.
+    # A built-in Python error is a bug in the plugin and would recur; anything an HTTP library or the system raises is a network error.
     if type(error).__module__ == "builtins" and not isinstance(error, OSError | EOFError):
         return PluginContractError(f"The plugin's byte stream failed ({type(error).__name__}).")
-    return BackendUnavailable(f"The download broke off ({type(error).__name__}).")
+    return BackendUnavailable(f"The download was interrupted ({type(error).__name__}).")
 
 
 def _recognise(piece: Piece, writer: Writer, expect: str) -> Facts:
-    """Return the format and the facts of what was written, or raise what it is instead."""
-    # Bytes at hand are what was written; all else is read from the file.
+    """Return the facts of what was written; raise an error that says what it is if it is not the expected medium."""
+    # Bytes in memory equal what was written; anything else is read from the file.
     data = piece.data if isinstance(piece.data, bytes) and writer.finished is None else None
-    told = "pcm" if expect == "audio" and format_of(piece.mime) == "pcm" and _looks_like(_head(writer, data)) is None else None
-    try:  # raw samples have no header to be known by
+    hint = "pcm" if expect == "audio" and format_of(piece.mime) == "pcm" and _text_kind(_head(writer, data)) is None else None
+    try:  # raw samples have no header to recognize
         if data is not None:
-            facts = sniff(data, told=told)
+            facts = sniff(data, told=hint)
         else:
             with writer.reading() as source:
-                facts = sniff(source, told=told)
+                facts = sniff(source, told=hint)
     except MediaError as error:
-        text = _looks_like(_head(writer, data))
-        raise BadBackendResponse(f"What came back is no {expect}: {text or clean_text(error.message)}.") from None
+        text = _text_kind(_head(writer, data))
+        raise BadBackendResponse(f"The response is not valid {expect} data: {text or clean_text(error.message)}.") from None
     if facts.kind != expect:
-        raise OutputMismatch(f"What came back is {facts.kind} ({facts.mime}), and {expect} was asked for.")
+        raise OutputMismatch(f"The response is {facts.kind} ({facts.mime}), but {expect} was requested.")
     return facts
 
 
@@ -294,12 +294,12 @@ def _head(writer: Writer, data: bytes | None) -> bytes:
     return writer.head() if data is None else data[:512]
 
 
-def _looks_like(head: bytes) -> str | None:
-    """Name the kinds of text that servers send in place of a file."""
+def _text_kind(head: bytes) -> str | None:
+    """Name the kind of text a server has sent in place of a file; None for anything else."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:400]
     low = start.lower()
     if not head:
-        return "nothing at all"
+        return "an empty response"
     if low.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
         return "an HTML page"
     kind = "a JSON text" if low.startswith((b"{", b"[")) else "an XML text" if low.startswith((b"<?xml", b"<error")) else None

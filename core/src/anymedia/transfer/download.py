@@ -1,4 +1,4 @@
-"""One answer of the network, coming in: its limits, its pace, and whose fault it is when it fails."""
+"""A streamed HTTP response: its limits, its transfer rate, and the errors to raise when it fails."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 
 __all__ = ["CHUNK", "Blame", "Download", "HopRefused", "Limits", "translated"]
 
-#: Most bytes handed on at a time.
+#: Maximum size of a chunk in bytes.
 CHUNK = 65_536
 
 
 class HopRefused(Refused):
-    """A hop is not allowed; carried through aiohttp to the caller of the fetcher."""
+    """A hop is not allowed; passes through aiohttp to the caller of the fetcher."""
 
 
 @attrs.frozen
 class Blame:
-    """Whose URL it is decides which errors are raised: a caller's (InvalidRequest) or a provider's (BackendError)."""
+    """Creates the errors for a URL: InvalidRequest if the caller gave it, BackendError if a provider did."""
 
     for_caller: bool
     field: str
 
     def refused(self, why: str, allow: str = "") -> MediaError:
-        """Return the error for a URL that is not asked for at all; ``allow``: the entry of ``fetch.allow`` that would let it through."""
+        """Return the error for a URL that is not requested; ``allow``: the ``fetch.allow`` entry that would permit it."""
         if self.for_caller:
             return InvalidRequest([Problem(self.field, why, "give a public https URL, a path or bytes")])
-        fix = f'if that server is your own, name it in the settings: [fetch] allow = ["{allow}"]' if allow else ""
-        return BadBackendResponse(f"The provider's link is not followed: {why}.", fix=fix)
+        fix = f'if this is your own server, allow it in the settings: [fetch] allow = ["{allow}"]' if allow else ""
+        return BadBackendResponse(f"The provider's link was refused: {why}.", fix=fix)
 
     def failed(self, why: str, *, status: int | None = None, passing: bool = True) -> MediaError:
-        """Return the error for a URL that failed; ``passing``: the same request may succeed later."""
+        """Return the error for a failed request; ``passing``: whether the same request may succeed later."""
         if self.for_caller:
             return InvalidRequest([Problem(self.field, why)])
         error: BackendError = BackendUnavailable(f"{why}.") if passing else BadBackendResponse(f"{why}.")
@@ -51,14 +51,14 @@ class Blame:
 
 @attrs.define
 class Download:
-    """An answer that is coming in.
+    """A streamed response.
 
     Attributes:
-        url: where it came from in the end, as it may be shown.
-        start: the byte it starts at; 0 where the server did not take up the offset.
-        total: how many bytes the whole has, if the server said.
-        mime: the server's claim.
-        etag: a strong entity tag, to be sent when it is taken up again, or None.
+        url: the final URL, in a form that may be shown.
+        start: position of its first byte; 0 if the server ignored the requested offset.
+        total: size of the whole file in bytes, if the server stated it.
+        mime: the ``Content-Type`` the server sent.
+        etag: a strong entity tag to send when resuming, or None.
     """
 
     url: str
@@ -71,11 +71,11 @@ class Download:
     _blame: Blame = attrs.field(repr=False)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the bytes, at most 64 KiB at a time.
+        """Yield the bytes in chunks of at most 64 KiB.
 
         Raises:
-            BackendUnavailable: broken off, too slow, or shorter than announced (InvalidRequest for a caller's URL).
-            BadBackendResponse: more bytes than are taken (InvalidRequest for a caller's URL).
+            BackendUnavailable: interrupted, too slow, or shorter than announced (InvalidRequest for a caller's URL).
+            BadBackendResponse: larger than the maximum (InvalidRequest for a caller's URL).
         """
         got = 0
         pace = _Pace(self._limits)
@@ -87,17 +87,25 @@ class Download:
                 break
             got += len(chunk)
             if self.start + got > self._limits.max_bytes:
-                raise self._blame.failed(f"{self.url} has more than the {self._limits.max_bytes} bytes that are taken", passing=False)
+                raise self._blame.failed(f"{self.url} is larger than the maximum of {self._limits.max_bytes} bytes", passing=False)
             if not pace.keeps_up(len(chunk)):
-                raise self._blame.failed(f"{self.url} came in slower than {self._limits.min_rate:g} bytes a second")
+                raise self._blame.failed(f"{self.url} was slower than the minimum of {self._limits.min_rate:g} bytes/s")
             yield chunk
         if self.total is not None and self.start + got != self.total:
-            raise self._blame.failed(f"{self.url} broke off after {self.start + got} of {self.total} bytes")
+            raise self._blame.failed(f"{self.url} was interrupted after {self.start + got} of {self.total} bytes")
 
 
 @attrs.define
 class Limits:
-    """What one answer may take: bytes, bytes a second over a window of seconds, seconds of silence, until when (loop time)."""
+    """The limits of one response.
+
+    Attributes:
+        max_bytes: maximum size in bytes.
+        min_rate: minimum bytes per second, measured over windows of ``rate_window`` seconds.
+        rate_window: see ``min_rate``.
+        stall: maximum seconds without data.
+        deadline: latest end, in event loop time.
+    """
 
     max_bytes: int
     min_rate: float
@@ -106,12 +114,12 @@ class Limits:
     deadline: float
 
     def guard(self) -> asyncio.Timeout:
-        """Return the time limit of the next wait; it raises TimeoutError."""
+        """Return a timeout for the next wait; it raises TimeoutError."""
         return asyncio.timeout_at(min(self.deadline, asyncio.get_running_loop().time() + self.stall))
 
 
 class _Pace:
-    """Measures bytes per second over successive windows."""
+    """Measures the transfer rate over successive windows."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -130,7 +138,7 @@ class _Pace:
 
 @contextlib.contextmanager
 def translated(blame: Blame, url: str) -> Iterator[None]:
-    """Turn what aiohttp and the system raise into our errors; their texts can hold the whole URL and are not used."""
+    """Convert errors of aiohttp and the operating system; their messages may contain the full URL and are not used."""
     import aiohttp
 
     try:
@@ -142,9 +150,9 @@ def translated(blame: Blame, url: str) -> Iterator[None]:
     except aiohttp.ClientConnectorCertificateError as error:
         raise blame.failed(f"{url} has no valid certificate", passing=False) from error.__cause__
     except aiohttp.ClientPayloadError as error:
-        raise blame.failed(f"{url} broke off") from error.__cause__
+        raise blame.failed(f"{url} was interrupted") from error.__cause__
     except (aiohttp.ClientError, OSError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
         raise blame.failed(f"{url} could not be fetched ({clean_text(why, 100)})") from getattr(error, "os_error", None)
-    except ValueError as error:  # aiohttp's reading of headers and numbers
-        raise blame.failed(f"{url} gave an answer that is no HTTP ({type(error).__name__})", passing=False) from None
+    except ValueError as error:  # raised by aiohttp's header parser
+        raise blame.failed(f"{url} sent an invalid HTTP response ({type(error).__name__})", passing=False) from None

@@ -1,8 +1,8 @@
-"""The guarded fetcher: the one place from which the core itself asks for a URL.
+"""The guarded fetcher: the only place where the core itself requests a URL.
 
-For every hop: the URL is read strictly, its host's name is resolved once, every address that comes back must be
-public (or allowed in the settings), and the connection goes to one of exactly these; the socket itself is checked once
-more. Redirects are followed by hand. There are no proxies, cookies or credentials from the environment.
+For every hop, the URL is parsed strictly, its host is resolved once, every resolved address must be public (or allowed in
+the settings), and the connection is made to one of exactly these addresses; the socket is checked again. Redirects are
+followed here, one by one. Proxies, cookies and credentials from the environment are not used.
 """
 
 from __future__ import annotations
@@ -26,35 +26,40 @@ __all__ = ["Download", "Fetcher", "SocketFactory", "resolve"]
 
 #: Resolves a host name to address texts.
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
-#: Opens the socket for one address, as aiohttp asks for it.
+#: Opens the socket for one address, with the signature aiohttp expects.
 SocketFactory = Callable[[tuple[Any, ...]], socket.socket]
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-#: Statuses after which the very same request may succeed later.
+#: Status codes after which the same request may succeed later.
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 _MOST_REDIRECTS = 5
 _RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+|\*)")
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
-    """Resolve a host name with the system's resolver; raises OSError."""
+    """Resolve a host name with the system's resolver.
+
+    Raises:
+        OSError: the name cannot be resolved.
+    """
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class Fetcher:
-    """Fetches http(s) URLs that callers or providers named.
+    """Fetches http(s) URLs given by callers or providers.
 
     Args:
-        allow: hosts (``host``, ``host:port``) that may be contacted though they are not public, on every port (or the
-            given one), also over plain http; networks (CIDR) whose addresses may. For self-hosted servers.
-        allow_http: whether public hosts may be asked over plain http.
-        max_bytes: most bytes of one answer.
-        min_rate: least bytes a second, measured over windows of ``rate_window`` seconds.
-        timeout: seconds for one answer as a whole.
-        stall: longest silence, in seconds.
-        resolver: resolves a host name to address texts; the system's by default.
-        socket_factory: opens the socket to an address that has passed; for tests.
+        allow: for self-hosted servers: hosts (``host``, ``host:port``) and networks (CIDR) that may be contacted although
+            they are not public, on any port (or the given one), also over plain http.
+        allow_http: whether public hosts may be contacted over plain http.
+        max_bytes: maximum size of one response in bytes.
+        min_rate: minimum bytes per second, measured over windows of ``rate_window`` seconds.
+        rate_window: see ``min_rate``.
+        timeout: maximum seconds for one response.
+        stall: maximum seconds without data.
+        resolver: resolves a host name to addresses; the system's by default.
+        socket_factory: opens the socket to an address that was accepted; for tests.
     """
 
     def __init__(
@@ -76,15 +81,20 @@ class Fetcher:
         self._timeout, self._stall = timeout, stall
         self._resolver = resolver or resolve
         self._socket_factory = socket_factory
-        #: Addresses that are not public and were permitted for an allowed host.
+        #: Non-public addresses that were permitted for an allowed host.
         self._granted: set[tuple[Address, int]] = set()
         self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, ClientSession] = weakref.WeakKeyDictionary()
 
     def check_url(self, url: str, *, for_caller: bool = True, field: str = "$") -> CheckedUrl:
-        """Check a URL's text, scheme and port, without any network.
+        """Check a URL's text, scheme and port, without network access.
+
+        Args:
+            url: http or https.
+            for_caller: whether a caller gave the URL (InvalidRequest) or a provider (BadBackendResponse).
+            field: JSON path of the URL in the request, for messages.
 
         Raises:
-            InvalidRequest, BadBackendResponse: it will not be fetched, and why.
+            InvalidRequest, BadBackendResponse: the URL is refused; the message says why.
         """
         try:
             checked = read_url(url)
@@ -96,7 +106,7 @@ class Fetcher:
     def _check_hop(self, url: CheckedUrl) -> None:
         named = self._allow.names(url)
         if url.scheme == "http" and not self._allow_http and not named:
-            raise Refused(f"{url.host} is asked for over plain http, which is not allowed", url.place)
+            raise Refused(f"plain http to {url.host} is not allowed", url.place)
         if url.port not in {80, 443} and not named:
             raise Refused(f"port {url.port} of {url.host} is not allowed", url.place)
         if url.address is not None and not self._allow.permits(url, url.address):
@@ -115,23 +125,23 @@ class Fetcher:
         for_caller: bool = False,
         field: str = "$",
     ) -> AsyncIterator[Download]:
-        """Ask for a URL and give the answer, still coming in.
+        """Request a URL and yield the streamed response.
 
         Args:
             url: http or https.
-            headers: secret ones (keys); sent only to hosts in ``credential_hosts`` (``host``, ``host:port``), only over
-                https or to an allowed host, and over no redirect to another origin.
+            headers: secret headers (keys); sent only to hosts in ``credential_hosts`` (``host``, ``host:port``), only over
+                https or to an allowed host, and never to another origin after a redirect.
             credential_hosts: see ``headers``.
-            offset: byte to start at; `Download.start` says whether the server did.
-            etag: the entity tag of what was had so far; another version is sent from its beginning.
-            max_bytes: most bytes to take, if fewer than the fetcher's own limit.
-            for_caller: whether a caller named the URL (errors are InvalidRequest) or a provider.
-            field: JSON path to the URL in the request, for messages.
+            offset: position to start at; `Download.start` tells where the server started.
+            etag: the entity tag of the part received so far; a changed file is sent from its beginning.
+            max_bytes: maximum size in bytes, if less than the fetcher's own limit.
+            for_caller: whether a caller gave the URL (errors are InvalidRequest) or a provider.
+            field: JSON path of the URL in the request, for messages.
 
         Raises:
-            InvalidRequest: a caller's URL that is refused or fails.
-            BackendUnavailable: a provider's URL that fails and may succeed later; ``status`` where there was one.
-            BadBackendResponse: a provider's URL that is refused, or answered by an error; ``status`` as above.
+            InvalidRequest: a caller's URL was refused or failed.
+            BackendUnavailable: a provider's URL failed and may succeed later; ``status`` is set if there was a response.
+            BadBackendResponse: a provider's URL was refused or answered with an error; ``status`` as above.
         """
         blame = Blame(for_caller, field)
         limits = Limits(
@@ -150,7 +160,7 @@ class Fetcher:
         try:
             yield self._read_head(response, final, offset, limits, blame)
         finally:
-            response.close()  # a body that was read to its end has freed its connection before
+            response.close()  # a body that was read completely has already released its connection
 
     async def _follow(
         self, url: str, secret: Mapping[str, str], hosts: Sequence[str], asked: Mapping[str, str], limits: Limits, blame: Blame
@@ -170,11 +180,11 @@ class Fetcher:
         import urllib.parse
 
         if not target:
-            raise blame.failed(f"{here} redirects to nowhere", passing=False)
+            raise blame.failed(f"{here} redirects without a target", passing=False)
         try:
             joined = urllib.parse.urljoin(here.text, target)
         except ValueError:
-            raise blame.refused(f"{here.host} redirects to something that is no URL") from None
+            raise blame.refused(f"{here.host} redirects to an invalid URL") from None
         hop = self.check_url(joined, for_caller=blame.for_caller, field=blame.field)
         if here.scheme == "https" and hop.scheme == "http" and not self._allow.names(hop):
             raise blame.refused(f"{here.host} redirects from https to plain http")
@@ -189,7 +199,7 @@ class Fetcher:
 
         target = yarl.URL(url.text, encoded=True)
         if target.raw_host != url.host or target.port != url.port:
-            raise blame.refused(f"{url.host} can be read in two ways")
+            raise blame.refused(f"{url.host} can be parsed in two ways")
         with translated(blame, str(url)):
             async with limits.guard():
                 return await self._session().get(target, headers=headers, allow_redirects=False)
@@ -199,12 +209,12 @@ class Fetcher:
         if status not in {200, 206}:
             raise blame.failed(f"{url} answered with status {status}", status=status, passing=status in _PASSING)
         if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-            raise blame.failed(f"{url} answered in an encoding that was not asked for", passing=False)
+            raise blame.failed(f"{url} answered with a content encoding that was not requested", passing=False)
         start, total = 0, response.content_length
         if status == 206:
             start, total = self._read_range(response.headers.get("Content-Range", ""), offset, url, blame)
         if (total or 0) > limits.max_bytes:
-            raise blame.failed(f"{url} has {total} bytes; at most {limits.max_bytes} are taken", passing=False)
+            raise blame.failed(f"{url} has {total} bytes; the maximum is {limits.max_bytes}", passing=False)
         etag = response.headers.get("ETag")
         strong = etag if etag and etag.startswith('"') and len(etag) < 200 else None
         return Download(str(url), start, total, response.headers.get("Content-Type"), strong, response, limits, blame)
@@ -213,7 +223,7 @@ class Fetcher:
         found = _RANGE.fullmatch(text.strip().lower())
         total = int(found[3]) if found and found[3] != "*" else None
         if not offset or not found or int(found[1]) != offset or (total is not None and int(found[2]) + 1 != total):
-            raise blame.failed(f"{url} answered with another part than was asked for", passing=False)
+            raise blame.failed(f"{url} answered with another range than the one requested", passing=False)
         return offset, total if total is not None else int(found[2]) + 1
 
     async def fetch_bytes(
@@ -226,7 +236,7 @@ class Fetcher:
         for_caller: bool = False,
         field: str = "$",
     ) -> bytes:
-        """Return what a URL holds, at most ``max_bytes``; arguments and errors as `fetch`."""
+        """Return the contents of a URL, at most ``max_bytes``; arguments and errors as for `fetch`."""
         arguments: dict[str, Any] = {"headers": headers, "credential_hosts": credential_hosts, "for_caller": for_caller, "field": field}
         async with self.fetch(url, max_bytes=max_bytes, **arguments) as download:
             return b"".join([chunk async for chunk in download.chunks()])
@@ -239,11 +249,11 @@ class Fetcher:
         return session
 
     async def addresses(self, host: str, port: int) -> list[Address]:
-        """Resolve a name, and return its addresses if each may be contacted.
+        """Resolve a host name and return its addresses if all of them may be contacted.
 
         Raises:
-            OSError: it does not resolve.
-            HopRefused: one of its addresses is neither public nor allowed.
+            OSError: the name cannot be resolved.
+            HopRefused: an address is neither public nor allowed.
         """
         url = CheckedUrl("", "https", host, port, None)
         found = [ipaddress.ip_address(text.split("%")[0]) for text in await self._resolver(host, port)]
@@ -256,7 +266,7 @@ class Fetcher:
         return found
 
     def open_socket(self, info: tuple[Any, ...]) -> socket.socket:
-        """Open the socket for an address, which is checked here once more: whatever led to it, this is the last door."""
+        """Open the socket for an address, after checking the address a last time."""
         family, kind, protocol, _, where = info
         address = ipaddress.ip_address(str(where[0]).split("%")[0])
         if not (is_public(address) or (address, where[1]) in self._granted or self._allow.lists(address, where[1])):

@@ -1,4 +1,4 @@
-"""Which formats the core can write here and now."""
+"""The media formats that can be written with what is installed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ AUDIO = frozenset({"wav", "mp3", "flac", "opus", "m4a", "aac"})
 
 
 def formats_available() -> frozenset[str]:
-    """Return the formats that `anymedia.transfer.transform.transcode` can write here and now; nothing is imported to find out."""
+    """Return the formats that `transform.transcode` can write with what is installed; imports nothing."""
     if importlib.util.find_spec("av") is None:
         return PICTURES
     return PICTURES | VIDEO | AUDIO

@@ -1,4 +1,4 @@
-"""The orientation in an EXIF block: a small TIFF inside JPEG, PNG and WebP."""
+"""Read the orientation from an EXIF block, a small TIFF inside JPEG, PNG and WebP."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SHORT = 3
 def orientation_of(block: bytes) -> int:
     """Return the orientation 1 to 8 of an EXIF block (with or without its ``Exif`` prefix); 1 if it has none.
 
-    A damaged block counts as none, as decoders hold it: orientation is no matter of safety.
+    A damaged block is ignored, as decoders do: the orientation does not affect safety.
     """
     if block.startswith(b"Exif\0\0"):
         block = block[6:]

@@ -1,4 +1,4 @@
-"""MP4, MOV and M4A: boxes walked to the exact end, tracks read for size, running time and outside references."""
+"""Parse MP4, MOV and M4A: boxes to the exact end of the file; tracks for size, duration and external references."""
 
 from __future__ import annotations
 
@@ -7,32 +7,31 @@ from collections.abc import Iterator
 
 import attrs
 
-from .headers_fragments import fragment_seconds
 from .headers_reader import Facts, Reader, refuse
 
-__all__ = ["Box", "boxes", "brands", "is_movie", "read_movie", "read_sequence", "whole_file"]
+__all__ = ["Box", "boxes", "brands", "is_movie", "read_movie", "whole_file"]
 
-#: What may stand at the top of a file; C2PA and the like come in ``uuid``.
+#: Boxes allowed at the top level of a file; C2PA and similar metadata use ``uuid``.
 _TOP = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"uuid", b"meta", b"udta", b"sidx", b"ssix"}
 _TOP |= {b"mfra", b"pdin", b"prft", b"emsg", b"pnot", b"PICT", b"imda", b"meco", b"sefd"}
 _OLD_MOV = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
 _HEIC = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
-#: Handlers of tracks of pictures: video, and an animated AVIF.
+#: Handlers of tracks with pictures: video and image sequences.
 _PICTURES = {b"vide", b"pict"}
 _LOCKED = {b"encv", b"enca", b"drmi", b"drms"}
-#: What must not stand twice in one place: a reader that takes the last and one that takes the first would see two files.
+#: Boxes that must not be repeated: a parser that uses the first and one that uses the last would see different files.
 _ONCE = {b"mvhd", b"mvex", b"tkhd", b"edts", b"elst", b"mdia", b"mdhd", b"hdlr", b"minf", b"dinf", b"dref", b"stbl", b"stsd"}
 _ONCE |= {b"stts", b"stsz", b"stz2", b"stsc", b"stco", b"co64"}
-#: Edits of a track; and samples times edits, since a list of edits multiplies the entries that a reader keeps in memory.
+#: Maximum edits of a track; and of samples times edits, because an edit list multiplies the entries a demuxer keeps in memory.
 _MOST_EDITS, _MOST_ENTRIES = 10_000, 20_000_000
-_PATCHWORK = "the video is cut together from far too many pieces"
-#: So many bytes have a box and what is in it, at least, on average over a file.
+_TOO_MANY_EDITS = "the edit list of the video is far too long"
+#: Minimum average size of a box with its contents, in bytes.
 _BOX = 32
 
 
 @attrs.frozen
 class Box:
-    """One box: its type, where its body starts, where it ends."""
+    """One box: its type, the start of its body, and its end."""
 
     kind: bytes
     start: int
@@ -40,7 +39,17 @@ class Box:
 
 
 def boxes(reader: Reader, start: int, end: int, *, top: bool = False) -> Iterator[Box]:
-    """Walk the boxes that fill ``start`` to ``end`` exactly; only a file's last ``mdat`` may leave its length open."""
+    """Yield the boxes that fill the range from ``start`` to ``end`` exactly.
+
+    Args:
+        reader: the file.
+        start: first position in bytes.
+        end: position after the last box.
+        top: whether this is the top level, where the last ``mdat`` may have an unspecified length.
+
+    Raises:
+        InvalidRequest: a box is damaged or exceeds the range.
+    """
     while start < end:
         reader.step(_BOX)
         if end - start < 8:
@@ -61,30 +70,34 @@ def boxes(reader: Reader, start: int, end: int, *, top: bool = False) -> Iterato
 
 
 def brands(reader: Reader, at: int) -> list[bytes]:
-    """Return the major brand and the compatible ones of the ``ftyp`` box at a position."""
+    """Return the major brand and the compatible brands of the ``ftyp`` box at a position."""
     length = reader.u32(at)
     if not 16 <= length <= 1024:
-        raise refuse("the header of the file makes no sense")
+        raise refuse("the header of the file is invalid")
     found = reader.at(at + 8, length - 8)
     return [found[i : i + 4] for i in range(0, len(found), 4) if i != 4]
 
 
 def is_movie(head: bytes) -> bool:
-    """Whether a file that starts so may be an MP4 or a MOV."""
+    """Return whether a file with these first bytes may be an MP4 or a MOV."""
     return head[4:8] == b"ftyp" or (head[4:8] in _OLD_MOV and len(head) >= 8)
 
 
 def whole_file(reader: Reader, position: int) -> bool:
-    """Whether one whole MP4 fills the file from a position on (a motion photo)."""
+    """Return whether the rest of the file is exactly one complete MP4 (a motion photo)."""
     kinds = [box.kind for box in boxes(reader, position, reader.size, top=True)]
     return kinds[:1] == [b"ftyp"] and b"moov" in kinds and b"mdat" in kinds and set(kinds) <= _TOP
 
 
 def read_movie(reader: Reader) -> Facts:
-    """Return the facts of an MP4, MOV or M4A."""
+    """Return the facts of an MP4, MOV or M4A.
+
+    Raises:
+        InvalidRequest: the file is damaged, protected, or refers to other files.
+    """
     major = brands(reader, 0)[0] if reader.at(4, 4) == b"ftyp" else b""
     if major in _HEIC:
-        raise refuse("it is a HEIC picture, which is not taken", "convert it to JPEG or PNG")
+        raise refuse("it is a HEIC image, which is not supported", "convert it to JPEG or PNG")
     movie, media, moofs = None, [], []
     for box in boxes(reader, 0, reader.size, top=True):
         if box.kind not in _TOP:
@@ -98,47 +111,23 @@ def read_movie(reader: Reader) -> Facts:
         elif box.kind == b"moof":
             moofs.append(box)
     if movie is None:
-        raise refuse("the video has no header: it is truncated, or a fragment of one")
+        raise refuse("the video has no header: it is truncated, or only a fragment")
     if not any(box.end > box.start for box in media):
-        raise refuse("the video holds no data")
+        raise refuse("the video contains no data")
     return _facts(reader, _Movie(reader, movie, moofs), mov=major in {b"", b"qt  "})
-
-
-@attrs.frozen
-class Sequence:
-    """The moving part of an animated AVIF: how many pictures, their largest size, where the first ones lie in the file."""
-
-    frames: int
-    width: int
-    height: int
-    first: tuple[int, ...]
-
-
-def read_sequence(reader: Reader) -> Sequence | None:
-    """Return what the tracks of an animated AVIF hold; None where there are none."""
-    for box in boxes(reader, 0, reader.size, top=True):
-        if box.kind == b"moov":
-            tracks = _Movie(reader, box, []).tracks
-            return Sequence(
-                frames=max([1, *(t.samples for t in tracks)]),
-                width=max([0, *(t.width for t in tracks)]),
-                height=max([0, *(t.height for t in tracks)]),
-                first=tuple(t.first for t in tracks if t.first),
-            )
-    return None
 
 
 def _facts(reader: Reader, movie: _Movie, *, mov: bool) -> Facts:
     videos = [t for t in movie.tracks if t.handler in _PICTURES]
     sounds = [t for t in movie.tracks if t.handler == b"soun"]
     if not videos and not sounds:
-        raise refuse("the file holds neither video nor sound")
+        raise refuse("the file contains neither video nor audio")
     size = reader.size
     codec = (videos or sounds)[0].codec.decode("ascii", "replace").strip()
     if not videos:
         name, mime = ("mov", "video/quicktime") if mov else ("m4a", "audio/mp4")
         return Facts(format=name, mime=mime, kind="audio", size=size, end=size, seconds=movie.seconds, mode=codec)
-    main = max(videos, key=lambda t: t.width * t.height)  # whichever a decoder takes, it is not larger
+    main = max(videos, key=lambda t: t.width * t.height)  # whichever track a decoder picks, it is not larger
     name, mime = ("mov", "video/quicktime") if mov else ("mp4", "video/mp4")
     return Facts(
         format=name,
@@ -166,13 +155,12 @@ class _Track:
     duration: int = 0
     samples: int = 0
     number: int = 0
-    first: int = 0  # where its first sample lies
     edits: int = 0
-    edited: int = 0  # in the units of the movie
+    edited: int = 0  # in units of the movie's time scale
 
 
 class _Movie:
-    """What the header says: tracks, and how long they run."""
+    """The tracks and the duration that the header states."""
 
     def __init__(self, reader: Reader, movie: Box, moofs: list[Box]) -> None:
         self.reader = reader
@@ -191,34 +179,34 @@ class _Movie:
                     if inner.kind == b"trex":
                         defaults[reader.u32(inner.start + 4)] = reader.u32(inner.start + 12)
             elif box.kind in {b"cmov", b"rmra"}:
-                raise refuse("the video's header is compressed, or points to other files")
+                raise refuse("the video's header is compressed, or refers to other files")
         if len(self.tracks) > 64:
             raise refuse("the video has too many tracks")
-        units = fragment_seconds(reader, moofs, defaults) if moofs else {}
+        units = _fragment_units(reader, moofs, defaults) if moofs else {}
         for track in self.tracks:
-            self._believable(track)
+            self._check_plausible(track)
             if track.handler in _PICTURES | {b"soun"} and track.scale:
                 self.seconds = max(self.seconds, (track.duration + units.get(track.number, 0)) / track.scale)
             if track.edited and scale:
                 self.seconds = max(self.seconds, track.edited / scale)
 
     def _inside(self, outer: Box) -> Iterator[Box]:
-        """Walk a box's inner boxes, of which some may stand there only once."""
+        """Yield the boxes inside a box; those in `_ONCE` must not be repeated."""
         seen: set[bytes] = set()
         for box in boxes(self.reader, outer.start, outer.end):
             if box.kind in seen and box.kind in _ONCE:
-                raise refuse("the video says the same thing twice in its header")
+                raise refuse("the header of the video contains a duplicate box")
             seen.add(box.kind)
             yield box
 
-    def _believable(self, track: _Track) -> None:
+    def _check_plausible(self, track: _Track) -> None:
         if track.samples > self.reader.size:
-            raise refuse("its header claims more pictures or sound than its data can hold")
+            raise refuse("its header claims more samples than its data can hold")
         if track.edits * track.samples > _MOST_ENTRIES:
-            raise refuse(_PATCHWORK)
+            raise refuse(_TOO_MANY_EDITS)
 
     def _times(self, box: Box) -> tuple[int, int]:
-        """Return (units per second, duration in units) of an ``mvhd`` or ``mdhd``; an unknown duration is 0."""
+        """Return the time scale (units per second) and the duration in units of an ``mvhd`` or ``mdhd`` box; 0 if unknown."""
         if self.reader.at(box.start, 1) == b"\1":
             scale, duration = self.reader.u32(box.start + 20), int.from_bytes(self.reader.at(box.start + 24, 8), "big")
             return scale, 0 if duration == 2**64 - 1 else duration
@@ -241,11 +229,11 @@ class _Movie:
         return track
 
     def _edits(self, track: _Track, box: Box) -> None:
-        """Add up the edits: what is played may be more than what is there."""
+        """Add up the edits: playback may be longer than the samples."""
         wide = self.reader.at(box.start, 1) == b"\1"
         track.edits = self.reader.u32(box.start + 4)
         if track.edits > _MOST_EDITS:
-            raise refuse(_PATCHWORK)
+            raise refuse(_TOO_MANY_EDITS)
         for first, *_ in self._table(box, track.edits, ">Qqi" if wide else ">Iii"):
             track.edited += first if first != (2**64 - 1 if wide else 2**32 - 1) else 0
 
@@ -273,7 +261,7 @@ class _Movie:
                 continue
             for entry in boxes(self.reader, box.start + 8, box.end):
                 if not self.reader.at(entry.start, 4)[3] & 1:
-                    raise refuse("the video's data are in another file, to which it points")
+                    raise refuse("the video's data are in another file")
 
     def _samples(self, track: _Track, outer: Box) -> None:
         for box in self._inside(outer):
@@ -283,21 +271,21 @@ class _Movie:
             elif box.kind == b"stts":
                 self._clock(track, box)
             elif box.kind in {b"stco", b"co64"}:
-                self._offsets(track, box, 4 if box.kind == b"stco" else 8)
+                self._offsets(box, 4 if box.kind == b"stco" else 8)
 
     def _entry(self, track: _Track, entry: Box) -> None:
-        """Read one of the forms in which a track's samples are coded; as a rule there is just one."""
+        """Read one sample description of a track; usually there is only one."""
         track.codec = track.codec or entry.kind
         if entry.kind in _LOCKED:
             raise refuse("the video is copy-protected")
         if track.handler in _PICTURES:
             width, height = self.reader.u16(entry.start + 24), self.reader.u16(entry.start + 26)
             if not width or not height:
-                raise refuse("the video does not say how large its picture is")
+                raise refuse("the header of the video has no picture size")
             track.width, track.height = max(track.width, width), max(track.height, height)
 
     def _clock(self, track: _Track, box: Box) -> None:
-        """Add up the samples' own durations: a header may claim less than there is."""
+        """Add up the durations of the samples: the header may state less than there is."""
         total = 0
         for samples, units in self._table(box, self.reader.u32(box.start + 4), ">II"):
             track.samples += samples
@@ -305,7 +293,7 @@ class _Movie:
         track.duration = max(track.duration, total)
 
     def _table(self, box: Box, count: int, form: str) -> Iterator[tuple[int, ...]]:
-        """Yield a table's rows, from behind its version and its count."""
+        """Yield the rows of a table, which follow its version and its count."""
         width, position = struct.calcsize(form), box.start + 8
         if position + width * count > box.end:
             raise refuse("a table in the video is damaged")
@@ -314,12 +302,64 @@ class _Movie:
             yield from struct.iter_unpack(form, self.reader.at(position, rows * width))
             position, count = position + rows * width, count - rows
 
-    def _offsets(self, track: _Track, box: Box, width: int) -> None:
-        """The data that the tables point to must be in the file."""
+    def _offsets(self, box: Box, width: int) -> None:
+        """Check that the first and the last chunk lie inside the file."""
         count = self.reader.u32(box.start + 4)
         if box.start + 8 + width * count > box.end:
             raise refuse("a table in the video is damaged")
         for index in (count - 1, 0) if count else ():
-            track.first = int.from_bytes(self.reader.at(box.start + 8 + width * index, width), "big")
-            if track.first >= self.reader.size:
+            if int.from_bytes(self.reader.at(box.start + 8 + width * index, width), "big") >= self.reader.size:
                 raise refuse("the file is truncated: it ends before its contents do")
+
+
+def _fragment_units(reader: Reader, moofs: list[Box], defaults: dict[int, int]) -> dict[int, int]:
+    """Return the duration of each track over all fragments, in the track's own units.
+
+    A fragmented MP4 states its durations in the fragments, not in the header.
+
+    Args:
+        reader: the file.
+        moofs: its ``moof`` boxes.
+        defaults: track number -> default sample duration, from ``trex``.
+    """
+    total: dict[int, int] = {}
+    samples = 0
+    for moof in moofs:
+        for box in boxes(reader, moof.start, moof.end):
+            if box.kind == b"traf":
+                number, units, count = _track_fragment(reader, box, defaults)
+                total[number] = total.get(number, 0) + units
+                samples += count
+                if samples > reader.size:
+                    raise refuse("its header claims more samples than its data can hold")
+    return total
+
+
+def _track_fragment(reader: Reader, outer: Box, defaults: dict[int, int]) -> tuple[int, int, int]:
+    """Return a fragment's track number, its duration in units, and its number of samples."""
+    number, default, units, samples = 0, 0, 0, 0
+    for box in boxes(reader, outer.start, outer.end):
+        if box.kind == b"tfhd":
+            flags, number = reader.u32(box.start) & 0xFFFFFF, reader.u32(box.start + 4)
+            default = defaults.get(number, 0)
+            if flags & 0x08:
+                default = reader.u32(box.start + 8 + (8 if flags & 0x01 else 0) + (4 if flags & 0x02 else 0))
+        elif box.kind == b"trun":
+            units += _run_units(reader, box, default)
+            samples += reader.u32(box.start + 4)
+    return number, units, samples
+
+
+def _run_units(reader: Reader, box: Box, default: int) -> int:
+    flags, count = reader.u32(box.start) & 0xFFFFFF, reader.u32(box.start + 4)
+    if not flags & 0x100:
+        return count * default
+    width = 4 * sum(bool(flags & bit) for bit in (0x100, 0x200, 0x400, 0x800))
+    first = box.start + 8 + (4 if flags & 0x01 else 0) + (4 if flags & 0x04 else 0)
+    if first + width * count > box.end:
+        raise refuse("a table in the video is damaged")
+    units = 0
+    for index in range(count):
+        reader.step(4)
+        units += reader.u32(first + width * index)
+    return units

@@ -1,6 +1,6 @@
-"""What all header readers share: bounded reading, limits, facts, and how a file is refused.
+"""Shared parts of the header parsers: bounded reading, limits, facts, and errors.
 
-A reader never holds more than one window of a file, and no message repeats what is in the file.
+At most one window of a file is in memory, and messages never quote the file.
 """
 
 from __future__ import annotations
@@ -16,28 +16,29 @@ __all__ = ["Facts", "Kind", "Limits", "Reader", "refuse"]
 Kind = Literal["image", "video", "audio"]
 
 _WINDOW = 64 * 1024
-#: No single read is larger than this; whatever is larger is walked in steps.
+#: Maximum size of a single read in bytes; anything larger is read in steps.
 MAX_READ = 1024 * 1024
-#: Bytes by which parts may be smaller, all together, than the step of each is worth.
+#: Bytes by which the parts of a file may fall short, in total, of the minimum average passed to `Reader.step`.
 _FREE = 96_000
-#: So many parts has no file of the longest running time that is taken; walking them is a matter of seconds.
+#: More parts than any file of the maximum duration has; parsing them takes seconds.
 _MOST_PARTS = 2_000_000
 
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """What is let in at all, whatever a model takes.
+    """Limits for every file, independent of the model.
 
     Attributes:
-        bytes: size of a file.
-        pixels: width x height of one picture or video frame; the default is just under where Pillow warns.
-        edge: longest edge in pixels (also what JPEG can hold).
-        frames: pictures in an animated image.
-        total_pixels: pixels of all frames of an animated image together.
-        animation_pixels: the same, where all frames must be held in memory to convert them.
-        seconds: running time.
-        free_bytes, inflation: a picture whose decoded bytes exceed ``free_bytes`` must not be more than
-            ``inflation`` times larger decoded than its file: what only a decompression bomb is.
+        bytes: file size.
+        pixels: width x height of an image or video frame; the default is just below the limit at which Pillow warns.
+        edge: longest edge in pixels (also the maximum of JPEG).
+        frames: frames of an animated image.
+        total_pixels: pixels of all frames of an animated image in total.
+        animation_pixels: the same, when all frames must be in memory for conversion.
+        seconds: duration.
+        free_bytes: an image whose decoded size in bytes exceeds this is rejected as a decompression bomb if its decoded
+            size is more than ``inflation`` times its file size.
+        inflation: see ``free_bytes``.
     """
 
     bytes: int = 4 * 1024**3
@@ -53,20 +54,20 @@ class Limits:
 
 @attrs.frozen(kw_only=True)
 class Facts:
-    """What a file is, read from its headers and its structure alone.
+    """Format and properties of a file, read from its headers and structure.
 
     Attributes:
         format: a name of `anymedia.media.FORMATS`.
-        mime: its mime type.
-        kind: ``image``, ``video`` or ``audio`` (an MP4 with sound alone is audio).
-        size: bytes in all.
-        end: bytes that belong to it; less than ``size`` where a camera put something behind a JPEG.
-        width, height: pixels as shown, after orientation (readers give them as stored, `sniff` turns them).
+        mime: its MIME type.
+        kind: ``image``, ``video`` or ``audio`` (an MP4 without video is audio).
+        size: file size in bytes.
+        end: position of the end of the media; less than ``size`` if a camera has appended data to a JPEG.
+        width, height: pixels as displayed, after orientation (parsers return them as stored, `sniff` swaps them).
         orientation: the EXIF number 1 to 8 (1: as stored); for video 1, 3, 6 or 8 from the rotation.
-        frames: pictures in it, where known without decoding (images: 1 or more; video and audio: None if unknown).
-        seconds: running time of video and audio.
+        frames: number of frames, if known without decoding (images: at least 1; video and audio: None if unknown).
+        seconds: duration of video and audio.
         has_alpha: whether pixels can be transparent.
-        mode: how pixels are stored, in Pillow's words (``RGB``, ``P``, ``CMYK``, ``I;16`` ...), or a codec's name.
+        mode: Pillow's mode of an image (``RGB``, ``P``, ``CMYK``, ``I;16`` ...), or the codec of video and audio.
         bits: bits per sample, for images.
     """
 
@@ -86,14 +87,14 @@ class Facts:
 
 
 def refuse(text: str, fix: str = "") -> InvalidRequest:
-    """Make the error for a file that is not let in; the location is put in by `sniff`."""
+    """Return the error for a rejected file; `sniff` fills in the location."""
     return InvalidRequest([Problem("$", f"{text}." if fix else text)], fix=fix and f"{fix[0].upper()}{fix[1:]}.")
 
 
 class Reader:
     """Random reads of bytes or of an open binary file, one window at a time.
 
-    `step` counts chunks, boxes and frames over the whole walk, so that no file is made of endless small ones.
+    `step` counts chunks, boxes and frames, so that a file of endless tiny parts is rejected.
     """
 
     def __init__(self, source: bytes | BinaryIO) -> None:
@@ -106,11 +107,11 @@ class Reader:
         self._parts = 0
 
     def upto(self, position: int, count: int) -> bytes:
-        """Return ``count`` bytes from ``position``, or fewer where the file ends."""
+        """Return ``count`` bytes from ``position``, or fewer at the end of the file."""
         if count > MAX_READ:
             raise refuse("a header in it is too large")
         if position < 0:
-            raise refuse("an offset in it lies outside of the file")
+            raise refuse("an offset in it lies outside the file")
         if self._bytes is not None:
             return self._bytes[position : position + count]
         assert self._file is not None
@@ -124,37 +125,37 @@ class Reader:
         return self._window[inside : inside + count]
 
     def at(self, position: int, count: int) -> bytes:
-        """Return exactly ``count`` bytes from ``position``; a file that ends before is refused."""
+        """Return exactly ``count`` bytes from ``position``; a file that ends earlier is rejected."""
         found = self.upto(position, count)
         if len(found) < count:
             raise refuse("the file is truncated: it ends before its contents do")
         return found
 
     def u16(self, position: int) -> int:
-        """Return a big-endian 16 bit number."""
+        """Return a big-endian 16-bit number."""
         return int.from_bytes(self.at(position, 2), "big")
 
     def u32(self, position: int) -> int:
-        """Return a big-endian 32 bit number."""
+        """Return a big-endian 32-bit number."""
         return int.from_bytes(self.at(position, 4), "big")
 
     def le16(self, position: int) -> int:
-        """Return a little-endian 16 bit number."""
+        """Return a little-endian 16-bit number."""
         return int.from_bytes(self.at(position, 2), "little")
 
     def le32(self, position: int) -> int:
-        """Return a little-endian 32 bit number."""
+        """Return a little-endian 32-bit number."""
         return int.from_bytes(self.at(position, 4), "little")
 
     def step(self, worth: int = 64) -> None:
-        """Count one chunk, box or frame; ``worth`` is how many bytes such a one has at least, on average over a file."""
+        """Count one chunk, box or frame; ``worth`` is the minimum average size of such a part in bytes."""
         self._steps += worth
         self._parts += 1
         if self._steps > _FREE + self.size or self._parts > _MOST_PARTS:
             raise refuse("it consists of far too many tiny parts")
 
     def zeros(self, start: int, end: int) -> bool:
-        """Whether everything from ``start`` to ``end`` is zero bytes."""
+        """Return whether all bytes from ``start`` to ``end`` are zero."""
         while start < end:
             part = self.at(start, min(_WINDOW, end - start))
             if part.count(0) != len(part):

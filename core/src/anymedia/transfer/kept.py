@@ -1,4 +1,4 @@
-"""Files of ours that are read again later: by then their name may lead to something else, so what counts is the content."""
+"""Read files recorded earlier, verified by their content: by now their path may refer to something else."""
 
 from __future__ import annotations
 
@@ -15,19 +15,32 @@ __all__ = ["copy_kept", "read_kept"]
 
 
 def read_kept(path: Path, sha256: str, *, most: int) -> bytes | None:
-    """Return what a file of ours holds; None where it is gone, is no regular file any more, or holds something else.
+    """Return the contents of a file recorded earlier.
 
     Args:
-        path: its name, which somebody may have given to a pipe, a device or a link meanwhile.
-        sha256: of its content, in hex.
-        most: bytes after which it certainly is another one.
+        path: its path, which may have been replaced by a pipe, a device or a link.
+        sha256: the recorded hash of its contents, in hexadecimal.
+        most: maximum size in bytes; a larger file is not the recorded one.
+
+    Returns:
+        The contents, or None if the file is missing, is not a regular file, or has changed.
     """
     out = io.BytesIO()
     return out.getvalue() if copy_kept(path, sha256, out, most=most) else None
 
 
 def copy_kept(path: Path, sha256: str, into: IO[bytes], *, most: int) -> bool:
-    """Copy what a file of ours holds; False where `read_kept` gives None, and then the copy is good for nothing."""
+    """Copy a file recorded earlier.
+
+    Args:
+        path: its path.
+        sha256: the recorded hash of its contents, in hexadecimal.
+        into: the file to write to.
+        most: maximum size in bytes.
+
+    Returns:
+        Whether the contents were verified; if not, the copy must be discarded.
+    """
     digest, left = hashlib.sha256(), most
     try:
         with open_plainly(path) as file:

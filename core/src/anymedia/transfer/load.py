@@ -1,7 +1,7 @@
-"""A request's inputs become bytes: guarded, upright, within the model's limits, in a format it takes.
+"""Load a request's inputs in the form the model accepts.
 
-What is fine already goes out byte for byte. Heavy decoding happens off the event loop; large pictures, video and
-sound are decoded in a child process.
+An input that fits is passed on byte for byte; others are converted. Large images, AVIF, BMP, TIFF, video and audio are
+decoded in a child process, everything else outside the event loop.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..media import FORMATS, Media
 from ..planning.types import InputForm
 from ..requests import Mask
 from .headers_reader import Facts, Limits
-from .media_process import LARGE_PIXELS, run_on_bytes
+from .media_process import LARGE_PIXELS, SANDBOXED_FORMATS, run_on_bytes
 from .names import suffix_for
 from .sniff import check_kind, sniff
 
@@ -34,23 +34,23 @@ async def load(
     limits: Limits | None = None,
     where: str = "$",
 ) -> LoadedMedia:
-    """Return an input as the model takes it.
+    """Return an input in the form the model accepts.
 
     Args:
-        item: an image, video or audio; or a mask that has an image.
-        form: allowed formats (the first is what others are converted to), limits, a mask's format.
-        read: gives the bytes of a path, a URL or data; called once.
-        source_size: for a mask, (width, height) of its source, which it must have.
-        limits: what is let in at all.
-        where: the JSON path for errors.
+        item: an image, video or audio; or a mask with an image.
+        form: allowed formats (others are converted to the first), the model's limits, the mask format.
+        read: returns the bytes of a path, a URL or data; called once.
+        source_size: for a mask, the (width, height) in pixels of its source, which it must match.
+        limits: what is accepted at all.
+        where: JSON path of the input, for errors.
 
     Raises:
-        InvalidRequest: no such media, damaged, hostile, or a mask that does not fit.
-        UnsupportedInput: whole and well, but outside of what the model takes: says the limit and the fact.
+        InvalidRequest: not found, damaged, hostile, or a mask that does not match its source.
+        UnsupportedInput: valid, but outside the limits of the model; the message states both.
     """
     if isinstance(item, Mask):
         if item.image is None:
-            raise InvalidRequest("a mask without an image has no bytes to load")
+            raise InvalidRequest("a mask without an image cannot be loaded")
         return await _load_mask(await read(item.image), form, source_size, limits, where)
     data = await read(item)
     facts = sniff(data, limits=limits, told="pcm" if item.format == "pcm" else None, where=where)
@@ -62,37 +62,38 @@ async def load(
     return await _load_timed(data, facts, form, name)
 
 
-def _apart(facts: Facts) -> bool:
-    """Whether a picture is decoded in a child: a large one, and any TIFF, whose decoder writes to the terminal."""
-    return facts.format == "tiff" or (facts.width or 0) * (facts.height or 0) > LARGE_PIXELS
+def _needs_child(facts: Facts) -> bool:
+    """Return whether an image must be decoded in the child process."""
+    return facts.format in SANDBOXED_FORMATS or (facts.width or 0) * (facts.height or 0) > LARGE_PIXELS
 
 
 def _name(media: Media) -> str:
-    return f"{str(media)!r}" if media.data is None else f"the {media.media} given"
+    return f"{str(media)!r}" if media.data is None else f"the given {media.media}"
 
 
 def _check_facts(facts: Facts, form: InputForm, name: str) -> None:
-    """Hold pixels and seconds against the model's limits."""
+    """Compare pixels and seconds with the model's limits."""
     if facts.width and facts.height:
         size, short, long = f"{facts.width} x {facts.height} pixels", min(facts.width, facts.height), max(facts.width, facts.height)
         if form.min_edge is not None and short < form.min_edge:
-            raise UnsupportedInput(f"{name} has {size}; the model takes no edge under {form.min_edge}.", fix="Give a larger one.")
+            raise UnsupportedInput(f"{name} has {size}; the model needs edges of at least {form.min_edge}.", fix="Use a larger one.")
         if form.max_edge is not None and long > form.max_edge:
-            raise UnsupportedInput(f"{name} has {size}; the model takes no edge over {form.max_edge}.", fix="Scale it down.")
+            raise UnsupportedInput(f"{name} has {size}; the model accepts edges of at most {form.max_edge}.", fix="Scale it down.")
         if form.max_pixels is not None and short * long > form.max_pixels:
-            raise UnsupportedInput(f"{name} has {size}, {short * long} in all; the model takes {form.max_pixels}.", fix="Scale it down.")
+            total = f"{short * long} in total"
+            raise UnsupportedInput(f"{name} has {size}, {total}; the model accepts at most {form.max_pixels}.", fix="Scale it down.")
         if form.max_ratio is not None and long > form.max_ratio * short:
             ratio = f"{long / short:.3g}:1"
-            raise UnsupportedInput(f"{name} has {size}, {ratio}; the model takes {form.max_ratio:g}:1 at most.", fix="Crop it.")
+            raise UnsupportedInput(f"{name} has {size}, {ratio}; the model accepts at most {form.max_ratio:g}:1.", fix="Crop it.")
     if form.seconds is not None and facts.seconds is not None:
         low, high = form.seconds
-        if not low - 0.05 <= facts.seconds <= high + 0.05:  # containers round to their own clock
-            raise UnsupportedInput(f"{name} runs for {facts.seconds:.2f} s; the model takes {low:g} to {high:g} s.", fix="Cut it.")
+        if not low - 0.05 <= facts.seconds <= high + 0.05:  # containers round to their own time scale
+            raise UnsupportedInput(f"{name} runs for {facts.seconds:.2f} s; the model accepts {low:g} to {high:g} s.", fix="Trim it.")
 
 
 def _check_bytes(data: bytes, form: InputForm, name: str) -> None:
     if form.max_bytes is not None and len(data) > form.max_bytes:
-        raise UnsupportedInput(f"{name} has {len(data)} bytes; the model takes {form.max_bytes} at most.", fix="Make it smaller.")
+        raise UnsupportedInput(f"{name} has {len(data)} bytes; the model accepts at most {form.max_bytes}.", fix="Make it smaller.")
 
 
 def _loaded(data: bytes, fmt: str, kind: str, facts: Facts, warnings: tuple[str, ...] = ()) -> LoadedMedia:
@@ -108,14 +109,14 @@ def _loaded(data: bytes, fmt: str, kind: str, facts: Facts, warnings: tuple[str,
 
 
 async def _load_picture(data: bytes, facts: Facts, form: InputForm, name: str, where: str) -> LoadedMedia:
-    from .converting import convert_picture, is_plain
+    from .pictures import convert_picture, is_plain
 
     if is_plain(facts) and (not form.formats or facts.format in form.formats):
         data = data[: facts.end]
         _check_bytes(data, form, name)
         return _loaded(data, facts.format, "image", facts)
     formats = list(form.formats)
-    if _apart(facts):
+    if _needs_child(facts):
         report, made = await run_on_bytes("picture", {"formats": formats, "max_bytes": form.max_bytes}, data)
         return _loaded(made, str(report["format"]), "image", facts, tuple(report["warnings"]))
     done = await asyncio.to_thread(convert_picture, data, formats, max_bytes=form.max_bytes, where=where)
@@ -123,7 +124,7 @@ async def _load_picture(data: bytes, facts: Facts, form: InputForm, name: str, w
 
 
 async def _load_timed(data: bytes, facts: Facts, form: InputForm, name: str) -> LoadedMedia:
-    """Video and sound go out as they are, or are converted where PyAV is there."""
+    """Load video or audio unchanged, or converted if PyAV is installed."""
     if not form.formats or facts.format in form.formats:
         _check_bytes(data, form, name)
         return _loaded(data, facts.format, facts.kind, facts)
@@ -131,12 +132,13 @@ async def _load_timed(data: bytes, facts: Facts, form: InputForm, name: str) -> 
 
     known = VIDEO_TARGETS if facts.kind == "video" else AUDIO_TARGETS
     target = next((f for f in form.formats if f in known), None)
-    taken = ", ".join(form.formats)
+    accepted = ", ".join(form.formats)
     if target is None or facts.format == "pcm":
-        raise UnsupportedInput(f"{name} is {facts.format}; the model takes {taken}.", fix="Convert it.")
+        raise UnsupportedInput(f"{name} is {facts.format}; the model accepts {accepted}.", fix="Convert it.")
     if importlib.util.find_spec("av") is None:
         fix = "Convert it, or run: pip install 'anymedia[video]'"
-        raise UnsupportedInput(f"{name} is {facts.format}; the model takes {taken}, and PyAV is not installed to convert it.", fix=fix)
+        text = f"{name} is {facts.format}; the model accepts {accepted}. Converting it needs PyAV, which is not installed."
+        raise UnsupportedInput(text, fix=fix)
     args = {"from": facts.format, "to": target, "quality": None, "pcm_rate": 0}
     report, made = await run_on_bytes("transcode", args, data, seconds=1800)
     _check_bytes(made, form, name)
@@ -149,7 +151,7 @@ async def _load_mask(data: bytes, form: InputForm, size: tuple[int, int] | None,
     facts = sniff(data, limits=limits, where=where)
     check_kind(facts, "image", where=where)
     wanted: MaskFormat = form.mask_format or "white"  # type: ignore[assignment]
-    if _apart(facts):
+    if _needs_child(facts):
         report, made = await run_on_bytes("mask", {"source_size": size, "form": wanted, "resize": False}, data)
         width, height = int(report["width"]), int(report["height"])
     else:

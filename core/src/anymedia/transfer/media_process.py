@@ -1,7 +1,8 @@
-"""Decoding in a child process with bounded memory and time: for large pictures, and for video and sound.
+"""Decode media in a child process with bounded memory, time and disk space.
 
-The child gets an open file and writes to another; it sees neither the parent's environment (where keys live) nor
-its folder. What it has to say comes as one line of JSON at the end of its standard error.
+The child handles large images, the image formats whose structure is not checked before decoding, video and audio. It gets
+one open file to read and one to write, but not the parent's environment variables, which may hold keys. Its report is one
+line of JSON at the end of its standard error.
 """
 
 from __future__ import annotations
@@ -16,33 +17,48 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+import attrs
+
 from ..errors import InvalidRequest, MediaError, Problem, UnsupportedInput
+from .headers_reader import Limits
 
-__all__ = ["LARGE_PIXELS", "run_apart", "run_apart_async", "run_on_bytes"]
+__all__ = ["LARGE_PIXELS", "SANDBOXED_FORMATS", "in_sandbox", "main", "run_apart", "run_apart_async", "run_on_bytes"]
 
-#: Pictures with more pixels than this are decoded in a child.
+#: Images with more pixels than this are decoded in the child.
 LARGE_PIXELS = 40_000_000
-#: Address space of the child, in bytes: 89 million pixels in a few copies, or a video decoder with its threads.
+#: Image formats that are recognized by their signature only: their size is read, and their pixels decoded, in the child.
+SANDBOXED_FORMATS = frozenset({"avif", "bmp", "tiff"})
+#: Address space of the child in bytes: 89 million pixels in a few copies, or a video decoder with its threads.
 _MEMORY = 6 * 1024**3
-#: Most bytes that what is made may have on the disk.
+#: Maximum size in bytes of the file the child writes.
 _DISK = 4 * 1024**3
 _MARK = "anymedia-report:"
 _KEPT_ENVIRONMENT = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "TEMP", "TMP", "LANG", "LC_ALL")
-_TOO_MUCH = "decoding it takes more memory or time than is allowed, or its decoder broke down"
+_TOO_MUCH = "decoding it takes more memory or time than is allowed, or the decoder crashed"
+_inside = False
+
+
+def in_sandbox() -> bool:
+    """Return whether this process is the child."""
+    return _inside
 
 
 def run_apart(work: str, args: Mapping[str, Any], source: IO[bytes], sink: IO[bytes], *, seconds: float = 300.0) -> dict[str, Any]:
-    """Run a piece of work (see `_WORK`) in a child; blocks.
+    """Run a task in a child process and wait for it (blocking).
 
     Args:
-        work: its name.
-        args: what it needs to know (JSON; never a secret).
+        work: name of the task, a key of `_WORK`.
+        args: its arguments, JSON-serializable and without secrets.
         source: an open regular file, the child's input.
-        sink: an open regular file, empty; what the work makes is written there.
-        seconds: wall time after which the child is ended.
+        sink: an open, empty regular file for the child's output.
+        seconds: wall time after which the child is killed.
+
+    Returns:
+        The child's report.
 
     Raises:
-        InvalidRequest, UnsupportedInput: as the work does, or when memory or time ran out.
+        InvalidRequest: raised by the task, or it ran out of memory or time.
+        UnsupportedInput: raised by the task.
     """
     return _finish(_start(work, args, source, sink, seconds), seconds)
 
@@ -50,7 +66,7 @@ def run_apart(work: str, args: Mapping[str, Any], source: IO[bytes], sink: IO[by
 async def run_apart_async(
     work: str, args: Mapping[str, Any], source: IO[bytes], sink: IO[bytes], *, seconds: float = 300.0
 ) -> dict[str, Any]:
-    """As `run_apart`, without blocking; the child ends with the task that waits for it."""
+    """Run a task as `run_apart` does, without blocking; cancelling the caller kills the child."""
     child = _start(work, args, source, sink, seconds)
     try:
         return await asyncio.to_thread(_finish, child, seconds)
@@ -60,7 +76,20 @@ async def run_apart_async(
 
 
 async def run_on_bytes(work: str, args: Mapping[str, Any], data: bytes, *, seconds: float = 300.0) -> tuple[dict[str, Any], bytes]:
-    """Run a piece of work on bytes; returns its report and what it made."""
+    """Run a task on bytes.
+
+    Args:
+        work: name of the task.
+        args: its arguments, JSON-serializable and without secrets.
+        data: the child's input.
+        seconds: wall time after which the child is killed.
+
+    Returns:
+        The child's report and its output.
+
+    Raises:
+        InvalidRequest, UnsupportedInput: as `run_apart`.
+    """
     with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as sink:
         source.write(data)
         source.seek(0)
@@ -72,9 +101,10 @@ async def run_on_bytes(work: str, args: Mapping[str, Any], data: bytes, *, secon
 def _start(work: str, args: Mapping[str, Any], source: IO[bytes], sink: IO[bytes], seconds: float) -> subprocess.Popen[bytes]:
     environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
     environment["PYTHONPATH"] = os.pathsep.join(str(Path(p).absolute()) for p in sys.path if p)
-    command = [sys.executable, "-P", "-X", "utf8", "-m", __spec__.name, work, json.dumps(dict(args)), str(int(seconds) + 1)]
+    program = f"from {__name__} import main; main()"
+    command = [sys.executable, "-P", "-X", "utf8", "-c", program, work, json.dumps(dict(args)), str(int(seconds) + 1)]
     source.flush()
-    os.lseek(source.fileno(), 0, os.SEEK_SET)  # the child shares the position, whatever was read ahead here
+    os.lseek(source.fileno(), 0, os.SEEK_SET)  # the child shares the file position, which buffering here may have advanced
     return subprocess.Popen(command, stdin=source, stdout=sink, stderr=subprocess.PIPE, env=environment)  # noqa: S603 - own argv
 
 
@@ -103,10 +133,10 @@ def _error(report: Mapping[str, Any]) -> MediaError:
 
 
 def _limit(seconds: int) -> None:
-    """Bound this process's memory and time, where the system can."""
+    """Limit this process's memory, CPU time and file size, where the operating system supports it."""
     try:
         import resource
-    except ImportError:  # Windows: the wall time alone bounds it
+    except ImportError:  # Windows: only the wall time is limited
         return
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY if most == resource.RLIM_INFINITY else min(_MEMORY, most), most))
@@ -118,8 +148,15 @@ def _limit(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def _probe(source: BinaryIO, _: BinaryIO, args: Mapping[str, Any]) -> dict[str, Any]:
+    from .pictures import probe_picture
+
+    size = os.fstat(source.fileno()).st_size
+    return attrs.asdict(probe_picture(source, args["format"], size, limits=Limits(**args["limits"]), decode=True))
+
+
 def _picture(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]) -> dict[str, Any]:
-    from .converting import convert_picture
+    from .pictures import convert_picture
 
     made = convert_picture(source.read(), args["formats"], max_bytes=args["max_bytes"])
     sink.write(made.data)
@@ -136,7 +173,7 @@ def _mask(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]) -> dict[str
 
 
 def _transcode_picture(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]) -> dict[str, Any]:
-    from .transform_picture import transcode_picture
+    from .pictures import transcode_picture
 
     data, warnings = transcode_picture(source.read(), args["to"], args["quality"])
     sink.write(data)
@@ -157,6 +194,7 @@ def _last_frame(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]) -> di
 
 
 _WORK: dict[str, Callable[[BinaryIO, BinaryIO, Mapping[str, Any]], dict[str, Any]]] = {
+    "probe": _probe,
     "picture": _picture,
     "mask": _mask,
     "transcode": _transcode,
@@ -165,11 +203,14 @@ _WORK: dict[str, Callable[[BinaryIO, BinaryIO, Mapping[str, Any]], dict[str, Any
 }
 
 
-def _main() -> None:
+def main() -> None:
+    """Run the task named on the command line; the child's entry point."""
+    global _inside
+    _inside = True
     work, args, seconds = sys.argv[1:4]
     _limit(int(seconds))
     words = os.fdopen(os.dup(2), "w")
-    with Path(os.devnull).open("wb") as nowhere:  # decoders warn there, in a file's own words and without end
+    with Path(os.devnull).open("wb") as nowhere:  # decoders print warnings that quote the file, without limit
         os.dup2(nowhere.fileno(), 2)
     try:
         with os.fdopen(0, "rb") as source, os.fdopen(os.dup(1), "wb") as sink:
@@ -181,7 +222,3 @@ def _main() -> None:
         report = {"error": "memory", "message": _TOO_MUCH, "fix": ""}
     words.write(f"\n{_MARK}{json.dumps(report)}\n")
     words.flush()
-
-
-if __name__ == "__main__":
-    _main()

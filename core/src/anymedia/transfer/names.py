@@ -1,4 +1,4 @@
-"""What a media file may be called: suffixes, safe names, names made up from a prompt."""
+"""Names of media files: suffixes, portable names, default names derived from a prompt."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..media import FORMATS
 
 __all__ = ["MEDIA_SUFFIXES", "fits_suffix", "made_up_stem", "name_problem", "suffix_for"]
 
-#: Suffixes that a format may carry, the usual one first. Unlisted formats carry their own name.
+#: Suffixes of a format, the usual one first. Formats not listed use their own name.
 _SUFFIXES: dict[str, tuple[str, ...]] = {
     "jpeg": (".jpg", ".jpeg"),
     "tiff": (".tiff", ".tif"),
@@ -20,31 +20,31 @@ _SUFFIXES: dict[str, tuple[str, ...]] = {
     "opus": (".opus", ".ogg", ".oga"),
 }
 
-#: Every suffix a media file may carry, in lower case with its dot.
+#: All suffixes of media files, in lower case with the dot.
 MEDIA_SUFFIXES: frozenset[str] = frozenset(s for name in FORMATS for s in _SUFFIXES.get(name, (f".{name}",)))
 
-#: Device names of Windows, which are no file names there, whatever their suffix.
+#: Device names of Windows, which cannot be file names there, with any suffix.
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)
-#: Longest file name in bytes: room is left for a number and a suffix below the usual limit of 255.
+#: Maximum length of a file name in bytes; leaves room for a number and a suffix below the usual limit of 255.
 _MAX_NAME = 200
 
 
 def suffix_for(format_name: str) -> str:
-    """Return the usual suffix of a format, with its dot (``jpeg`` -> ``.jpg``)."""
+    """Return the usual suffix of a format with its dot (``jpeg`` -> ``.jpg``)."""
     return _SUFFIXES.get(format_name, (f".{format_name}",))[0]
 
 
 def fits_suffix(suffix: str, format_name: str) -> bool:
-    """Whether a suffix (with its dot, any case) is one that the format may carry."""
+    """Return whether a suffix (with its dot, in any case) belongs to a format."""
     return suffix.lower() in _SUFFIXES.get(format_name, (f".{format_name}",))
 
 
 def name_problem(name: str) -> str | None:
-    """Say what keeps a text from being the name of a new file or folder on every system, or None if nothing does."""
+    """Return why a text cannot name a new file or directory on every operating system, or None if it can."""
     if not name or name in {".", ".."}:
         return "is empty"
     if not (name.isascii() and name.isprintable()) and any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for c in name):
-        return "contains control characters or invisible marks"
+        return "contains control characters or invisible characters"
     found = next((c for c in '<>:"/\\|?*' if c in name), None)
     if found is not None:
         return f"contains {found!r}"
@@ -58,9 +58,12 @@ def name_problem(name: str) -> str | None:
 
 
 def made_up_stem(prompt: str, date: datetime.date, *, fallback: str = "media") -> str:
-    """Return a file name without suffix and number, made from a date and a prompt: ``2026-11-21-red-fox``.
+    """Return a default file name without suffix and number: ``2026-11-21-red-fox``.
 
-    Words beyond ASCII are left out; if none remains, ``fallback`` stands in.
+    Args:
+        prompt: its ASCII words are used; accents are removed, other characters skipped.
+        date: the first part of the name.
+        fallback: used if no word remains.
     """
     plain = unicodedata.normalize("NFKD", prompt[:400]).encode("ascii", "ignore").decode()
     slug = ""

@@ -1,8 +1,8 @@
-"""Opening what a caller names, and planning where results go. Nothing here reads media or spends anything.
+"""Open input files, and plan where results are saved.
 
-With roots (an agent, a server) a path must lie in one of them, may go through no link, must be a regular file with one
-name and carry a media suffix. Without roots (a person at the command line) links are followed, and a file need only be
-a regular one.
+With roots (an agent, a server), a path must be inside one of them, without symbolic links, and a regular file with a single
+hard link and a media suffix. Without roots (a person at the command line), links are followed and any regular file is
+accepted.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ __all__ = ["OutputTarget", "open_input", "plan_output"]
 
 _PLAIN = ("stem", "suffix", "overwrite", "made_up", "makes_folders", "walled", "field", "mode")
 _SUFFIX_HELP = "a media suffix like .png, .jpg, .webp, .mp4, .wav"
-#: For so many seconds a folder in which a file could be made is not tried again; a program's umask hardly changes either.
+#: Seconds for which a successful write test of a directory is remembered, including the resulting file mode.
 _TRIED_SECONDS = 5.0
 _MOST_TRIED = 1_000
-#: A folder, who may do what in it -> when it was tried (on the steady clock), and the mode of a new file there.
+#: Directory and its permissions -> time of the test (monotonic clock), mode of a new file there.
 _tried: dict[tuple[object, ...], tuple[float, int]] = {}
 
 
@@ -38,17 +38,17 @@ def open_input(path: str | Path, roots: Sequence[Path] | None = None, *, field: 
 
     Args:
         path: as the caller wrote it.
-        roots: the directories it must lie in; None for no restriction.
-        field: JSON path to it in the request, for messages.
+        roots: the directories it must be in; None for no restriction.
+        field: JSON path of it in the request, for messages.
 
     Raises:
-        InvalidRequest: it is not there, not a regular file, or not within what is allowed.
+        InvalidRequest: it does not exist, is not a regular file, or is not allowed.
     """
     found = locate(path, roots, field=field)
     if os.fspath(path).endswith(("/", "/.", os.sep)):
         raise refuse(field, path, "names a directory")
     if roots is not None and Path(found.path).suffix.lower() not in MEDIA_SUFFIXES:
-        raise refuse(field, path, "is not named like a media file", f"it needs {_SUFFIX_HELP}")
+        raise refuse(field, path, "is not named like a media file", f"use {_SUFFIX_HELP}")
     try:
         return os.fdopen(_open_free(found.path) if roots is None else _open_walked(found), "rb")
     except OSError as error:
@@ -57,7 +57,7 @@ def open_input(path: str | Path, roots: Sequence[Path] | None = None, *, field: 
 
 
 def _open_free(path: Path) -> int:
-    check_regular(path.stat())  # looked at first, so that no device is opened
+    check_regular(path.stat())  # before opening, which may have effects on a device
     flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     fd = os.open(path, flags)
     try:
@@ -77,16 +77,18 @@ def _open_walked(found: Location) -> int:
 
 @attrs.frozen(kw_only=True)
 class OutputTarget:
-    """Where the files of one call go.
+    """Where the files of one call are saved.
 
     Attributes:
-        location: the folder.
-        stem, suffix: the file name (``fox``, ``.png``).
-        overwrite: whether a file of that name may be replaced.
-        made_up: the name is ours: it is counted up until one is free, and replaces nothing.
-        makes_folders: whether missing folders are made.
-        walled: the location lies in an allowed root, and no link is followed on the way.
-        mode: the permissions of a new file there, once `check` has seen them; None: as the process's umask says.
+        location: the directory.
+        stem: the file name without suffix (``fox``).
+        suffix: the suffix with its dot (``.png``).
+        overwrite: whether an existing file may be replaced.
+        made_up: the name is a default: it is numbered until a free one is found, and never replaces a file.
+        makes_folders: whether missing directories are created.
+        walled: the location is confined to an allowed root, and links are not followed.
+        field: JSON path of the output in the request, for messages.
+        mode: permissions for a new file, as found by `check`; None: according to the process's umask.
     """
 
     location: Location
@@ -100,23 +102,23 @@ class OutputTarget:
     mode: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return it JSON-ready, so that another process, in another working directory, can write to the same place."""
+        """Return a JSON-serializable form, with which another process can write to the same location."""
         plain = {name: getattr(self, name) for name in _PLAIN}
         return plain | {"root": str(self.location.root), "steps": list(self.location.steps)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> OutputTarget:
-        """Make it from what `to_json` gave."""
+        """Return the target that `to_json` was called on."""
         location = Location(Path(data["root"]), tuple(data["steps"]))
         return cls(location=location, **{name: data[name] for name in _PLAIN if name in data})
 
     @property
     def folder(self) -> Path:
-        """The folder's path."""
+        """The path of the directory."""
         return self.location.path
 
     def names(self, index: int = 0, of: int = 1, *, suffix: str = "") -> Iterator[str]:
-        """Yield file names for piece ``index`` of ``of``, the wanted one first, then counted up without end."""
+        """Yield file names for piece ``index`` of ``of``: the requested one, then numbered ones without end."""
         suffix = suffix or self.suffix
         first = self._wanted(index, of, suffix)
         yield first
@@ -131,10 +133,10 @@ class OutputTarget:
         return f"{self.stem}-{index + 1}{suffix}" if numbered else f"{self.stem}{suffix}"
 
     def open(self) -> Directory:
-        """Open the folder, making it where that is asked for; the caller closes it.
+        """Open the directory, creating it if ``makes_folders`` is set; the caller closes it.
 
         Raises:
-            InvalidRequest: it is not there, or not within what is allowed.
+            InvalidRequest: it does not exist or is not allowed.
         """
         try:
             if self.walled:
@@ -146,19 +148,24 @@ class OutputTarget:
             raise self._unusable(error) from None
 
     def check(self, *, of: int = 1, size: int = 0) -> OutputTarget:
-        """Find out whether ``of`` files of ``size`` bytes in all could be written; nothing remains of the trial.
+        """Check, before anything is spent, that the files could be written; leaves nothing behind.
 
-        Call it before anything is spent. Returns the target with what was learned of the permissions.
+        Args:
+            of: number of files.
+            size: their total size in bytes.
+
+        Returns:
+            The target with ``mode`` set.
 
         Raises:
-            InvalidRequest: a file exists (and ``overwrite`` is off), the folder is missing or cannot be written
-                to, or the disk is full.
+            InvalidRequest: a file exists (and ``overwrite`` is off), the directory is missing or not writable, or the
+                disk is full.
         """
         try:
             folder, missing = self._nearest()
             with contextlib.closing(folder):
                 if missing and not self.makes_folders:
-                    raise refuse(self.field, self.folder, "does not exist", "make the directory first, or end the path with '/'")
+                    raise refuse(self.field, self.folder, "does not exist", "create the directory first, or end the path with '/'")
                 if not missing:
                     self._check_names(folder, of)
                 mode = _mode_of_new(folder)
@@ -166,7 +173,7 @@ class OutputTarget:
         except OSError as error:
             raise self._unusable(error) from None
         if free is not None and free < size:
-            raise refuse(self.field, self.folder, f"has {free} bytes free, and {size} may be needed", "free some space")
+            raise refuse(self.field, self.folder, f"has {free} bytes free, but {size} may be needed", "free some space")
         return attrs.evolve(self, mode=mode)
 
     def _check_names(self, folder: Directory, of: int) -> None:
@@ -179,7 +186,7 @@ class OutputTarget:
                 raise refuse(self.field, folder.path / name, "is a directory")
 
     def _nearest(self) -> tuple[Directory, bool]:
-        """Open the folder, or the deepest part of the way to it that exists; say whether something is missing."""
+        """Open the directory or its nearest existing parent; return it and whether anything is missing."""
         if not self.walled:
             with contextlib.suppress(FileNotFoundError):
                 return Directory.at(self.folder), False
@@ -205,7 +212,7 @@ class OutputTarget:
 
 
 def _mode_of_new(folder: Directory) -> int:
-    """Return what a reader and a writer may do with a new file in a folder, found by making one, unless that was done just now."""
+    """Return the mode of a new file in a directory, found by creating one unless that was done recently."""
     info = folder.facts()
     key = (info.st_dev, info.st_ino, info.st_mode, info.st_uid, info.st_gid, folder.path)
     now = time.monotonic()
@@ -220,8 +227,8 @@ def _mode_of_new(folder: Directory) -> int:
 
 
 def _try_writing(folder: Directory) -> int:
-    """Make an empty file and remove it; return what a reader and a writer may do with a new file."""
-    # Asking for permission lies on read-only and network file systems; making a file does not.
+    """Create an empty file and remove it; return its mode."""
+    # os.access() is unreliable on read-only and network file systems; creating a file is not.
     name = f".anymedia-{secrets.token_hex(6)}.try"
     fd = folder.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
@@ -240,19 +247,19 @@ def plan_output(
     suffix: str,
     field: str = "$.output_path",
 ) -> OutputTarget:
-    """Decide where results go; reads names only, writes nothing (`OutputTarget.check` tries).
+    """Decide where results are saved, without writing anything (`OutputTarget.check` tests that).
 
     Args:
-        output: a file, an existing directory, a text ending in ``/`` (a directory to be made), or None for the
-            working directory (the first root, where that lies outside all of them).
-        roots: the directories it must lie in; None for no restriction.
-        overwrite: whether a named file may be replaced. A made-up name never replaces anything.
-        default_stem: the name to use where the caller gave none (`names.made_up_stem`), or what makes it.
-        suffix: the suffix to use where the caller gave none, with its dot; the bytes decide in the end.
-        field: JSON path to it in the request, for messages.
+        output: a file, an existing directory, a path ending in ``/`` (a directory to create), or None for the working
+            directory (the first root, if that is outside all roots).
+        roots: the directories it must be in; None for no restriction.
+        overwrite: whether the file that ``output`` names may be replaced; a default name never replaces one.
+        default_stem: the name to use if ``output`` has none (`names.made_up_stem`), or a function that returns it.
+        suffix: the suffix to use if ``output`` has none, with its dot; it is adjusted to the bytes received.
+        field: JSON path of it in the request, for messages.
 
     Raises:
-        InvalidRequest: outside the roots, through a link, not a media suffix, not a name every system can hold.
+        InvalidRequest: outside the roots, through a link, without a media suffix, or with a name that is not portable.
     """
     text = "." if output is None else os.fspath(output)
     asked_folder = output is None or text.endswith(("/", os.sep))
@@ -276,7 +283,7 @@ def plan_output(
 def _is_folder(found: Location, walled: bool) -> bool:
     try:
         if not walled:
-            return os.path.isdir(found.path)  # noqa: PTH112 - in half the time
+            return os.path.isdir(found.path)  # noqa: PTH112 - twice as fast
         walk(found.root, found.steps).close()
     except OSError:
         return False
@@ -284,19 +291,19 @@ def _is_folder(found: Location, walled: bool) -> bool:
 
 
 def _named(found: Location, text: str, *, overwrite: bool, walled: bool, field: str) -> OutputTarget:
-    name = os.path.basename(found.path)  # noqa: PTH119 - as text, and quick
+    name = os.path.basename(found.path)  # noqa: PTH119 - faster on text
     if problem := name_problem(name):
-        raise refuse(field, text, f"names a file that not every system can hold: it {problem}")
+        raise refuse(field, text, f"has a file name that is not portable: it {problem}")
     stem, suffix = os.path.splitext(name)  # noqa: PTH122
     if suffix.lower() not in MEDIA_SUFFIXES or stem.startswith("."):
-        raise refuse(field, text, "is not named like a media file", f"it needs {_SUFFIX_HELP}, or '/' at the end for a directory")
+        raise refuse(field, text, "is not named like a media file", f"use {_SUFFIX_HELP}, or '/' at the end for a directory")
     folder = Location(found.root, found.steps[:-1]) if walled else Location(found.root.parent, ())
     _check_folders(folder, text, walled, field)
     return OutputTarget(location=folder, stem=stem, suffix=suffix, overwrite=overwrite, makes_folders=walled, walled=walled, field=field)
 
 
 def _check_folders(found: Location, text: str, walled: bool, field: str) -> None:
-    """With roots, refuse links on the way now, and names that not every system can hold where folders are to be made."""
+    """With roots, refuse links in the path, and names of directories to create that are not portable."""
     if not walled:
         return
     here = Directory.at(found.root)
@@ -307,7 +314,7 @@ def _check_folders(found: Location, text: str, walled: bool, field: str) -> None
             except FileNotFoundError:
                 bad = next((p for s in found.steps[number:] if (p := name_problem(s))), None)
                 if bad:
-                    raise refuse(field, text, f"names a directory that not every system can hold: it {bad}") from None
+                    raise refuse(field, text, f"has a directory name that is not portable: it {bad}") from None
                 return
             here.close()
             here = below

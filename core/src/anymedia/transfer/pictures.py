@@ -1,97 +1,183 @@
-"""Opening pictures with Pillow: guarded first, an explicit list of formats, turned upright, never a stray error."""
+"""Decode, convert and encode images with Pillow.
+
+Every file is checked by `sniff` before a decoder sees it, and only an explicit list of formats is decoded. The formats
+whose structure is not checked (`SANDBOXED_FORMATS`) are decoded in a child process only.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
-from ..errors import InvalidRequest, Problem
+import attrs
+
+from ..errors import InvalidRequest, Problem, UnsupportedInput
 from .headers_reader import Facts, Limits
+from .media_process import SANDBOXED_FORMATS, in_sandbox, run_apart
 from .sniff import check_kind, sniff
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-__all__ = ["PILLOW_FORMATS", "decoding", "eight_bits", "open_frames", "open_picture", "plain_colours"]
+__all__ = [
+    "PILLOW_FORMATS",
+    "Converted",
+    "convert_picture",
+    "decoding",
+    "eight_bits",
+    "encode_picture",
+    "is_plain",
+    "open_picture",
+    "plain_colours",
+    "probe_picture",
+    "transcode_picture",
+]
 
-#: Format name -> Pillow's name. Pillow is never asked to guess among all it knows.
+#: Format name -> Pillow's name. Pillow never guesses among all the formats it supports.
 PILLOW_FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP", "gif": "GIF", "avif": "AVIF", "bmp": "BMP", "tiff": "TIFF"}
+#: Formats that can hold partial transparency.
+_ALPHA_FORMATS = frozenset({"png", "webp", "avif", "tiff"})
+#: Formats that preserve every pixel (WebP when written losslessly).
+_LOSSLESS_FORMATS = frozenset({"png", "webp", "bmp", "tiff"})
+_ANIMATED_FORMATS = frozenset({"gif", "webp", "png", "avif"})
+#: Default quality on each encoder's scale of 0 to 100: visually lossless, and far from the largest file.
+_QUALITY = {"jpeg": 95, "webp": 92, "avif": 88}
+#: Quality to fall back to when the default exceeds the model's limit in bytes.
+_LOWER_QUALITY = 85
+_ORIENTATION, _BITS_PER_SAMPLE = 0x0112, 258
 
 
 @contextmanager
 def decoding(where: str = "$") -> Iterator[None]:
-    """Turn whatever a decoder raises into InvalidRequest; its own text is not passed on.
+    """Convert any decoder error to `InvalidRequest` without its message, which may quote the file.
+
+    Args:
+        where: JSON path of the image in the request.
 
     Raises:
-        InvalidRequest: in place of any decoder's error.
+        InvalidRequest: in place of any error a decoder raises.
     """
     from PIL import Image
 
     try:
         yield
-    except InvalidRequest:
+    except (InvalidRequest, UnsupportedInput):
         raise
     except Image.DecompressionBombError:
         raise InvalidRequest([Problem(where, "it is a decompression bomb")]) from None
     except MemoryError:
         raise InvalidRequest([Problem(where, "decoding it takes more memory than is allowed.")], fix="Scale it down.") from None
-    except Exception:  # noqa: BLE001 - decoders raise anything on damaged files: SyntaxError, struct.error, OSError ...
-        raise InvalidRequest([Problem(where, "it is damaged: it cannot be decoded.")], fix="Save it anew.") from None
+    except Exception:  # noqa: BLE001 - decoders raise anything for damaged files: SyntaxError, struct.error, OSError ...
+        raise InvalidRequest([Problem(where, "it is damaged: it cannot be decoded.")], fix="Save it again.") from None
+
+
+def _open(source: bytes | IO[bytes], fmt: str, limits: Limits) -> Picture:
+    """Open an image without decoding its pixels; its header must be within the limits."""
+    from PIL import Image, ImageFile, features
+
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise RuntimeError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set: damaged files would be accepted")
+    if fmt == "avif" and not features.check("avif"):
+        raise UnsupportedInput("the installed Pillow cannot decode AVIF.", fix="Install a Pillow with AVIF support: pip install -U pillow")
+    image: Picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=[PILLOW_FORMATS[fmt]])
+    if image.width * image.height > limits.pixels:
+        raise Image.DecompressionBombError
+    return image
 
 
 def open_picture(data: bytes, *, limits: Limits | None = None, where: str = "$", facts: Facts | None = None) -> Picture:
-    """Guard, decode and turn upright a picture; of an animated one the first frame.
+    """Check an image, decode it and apply its orientation; of an animation, only the first frame.
 
-    Returns a loaded Pillow image in the file's own mode; ``format`` and ``info`` are the file's.
+    Args:
+        data: the file's contents.
+        limits: what is accepted at all.
+        where: JSON path of the image in the request.
+        facts: what `sniff` returned for these bytes, if it has been called already.
+
+    Returns:
+        A loaded Pillow image in the file's mode (8-bit RGB or RGBA for `SANDBOXED_FORMATS`), with the file's
+        ``format`` and ``info``.
 
     Raises:
-        InvalidRequest: refused by the guard, no picture, or not to be decoded.
+        InvalidRequest: it is rejected by `sniff`, is not an image, or cannot be decoded.
     """
-    from PIL import Image, ImageFile, ImageOps
+    from PIL import ImageOps
 
     limits = limits or Limits()
     if facts is None:
         facts = sniff(data, limits=limits, where=where)
         check_kind(facts, "image", where=where)
-    assert not ImageFile.LOAD_TRUNCATED_IMAGES, "somebody told Pillow to accept damaged files"
+    source, fmt = data[: facts.end], facts.format
+    if fmt in SANDBOXED_FORMATS and not in_sandbox():
+        source, fmt = _decoded_in_sandbox(data), "png"
     with decoding(where):
-        with Image.open(io.BytesIO(data[: facts.end]), formats=[PILLOW_FORMATS[facts.format]]) as image:
-            if image.width * image.height > limits.pixels:
-                raise Image.DecompressionBombError
+        with _open(source, fmt, limits) as image:
             image.load()
             upright = ImageOps.exif_transpose(image)
         found: Picture = image.copy() if upright is None else upright
         found.format = PILLOW_FORMATS[facts.format]
         return found
-    raise AssertionError  # decoding() never swallows
+    raise AssertionError  # decoding() never suppresses an error
 
 
-def open_frames(data: bytes, facts: Facts, *, limits: Limits | None = None, where: str = "$") -> tuple[list[Picture], list[int]]:
-    """Decode all frames of an animated picture, each whole; returns them with their durations in milliseconds.
+def _decoded_in_sandbox(data: bytes) -> bytes:
+    """Return an image as PNG, decoded and encoded by a child process."""
+    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as sink:
+        source.write(data)
+        run_apart("picture", {"formats": ["png"], "max_bytes": None}, source, sink)
+        sink.seek(0)
+        return sink.read()
+
+
+def probe_picture(source: bytes | IO[bytes], fmt: str, size: int, *, limits: Limits, decode: bool) -> Facts:
+    """Return what Pillow finds in an image of one of `SANDBOXED_FORMATS`; only to be called in the child process.
+
+    Args:
+        source: the file's contents, or the open file.
+        fmt: the format its signature names.
+        size: the file's length in bytes.
+        limits: what is accepted at all; the pixels are checked before anything is decoded.
+        decode: decode the first frame, so that a damaged file is rejected here.
+
+    Returns:
+        The facts, with width and height as displayed.
 
     Raises:
-        InvalidRequest: not to be decoded, or together larger than is kept in memory.
+        InvalidRequest: it has too many pixels or cannot be decoded.
+        UnsupportedInput: the installed Pillow has no decoder for the format.
     """
-    from PIL import Image
-
-    limits = limits or Limits()
-    pictures: list[Picture] = []
-    durations: list[int] = []
-    with decoding(where):
-        if (facts.width or 0) * (facts.height or 0) * (facts.frames or 1) > limits.animation_pixels:
-            raise InvalidRequest([Problem(where, "its frames together are too large to be converted.")], fix="Scale it down.")
-        with Image.open(io.BytesIO(data[: facts.end]), formats=[PILLOW_FORMATS[facts.format]]) as image:
-            for index in range(getattr(image, "n_frames", 1)):
-                image.seek(index)
-                pictures.append(image.convert("RGBA" if facts.has_alpha else "RGB"))
-                durations.append(int(image.info.get("duration", 100)) or 100)
-    return pictures, durations
+    with decoding(), _open(source, fmt, limits) as image:
+        orientation = int(image.getexif().get(_ORIENTATION, 1))
+        orientation = orientation if 1 <= orientation <= 8 else 1
+        width, height = image.size
+        if orientation >= 5 and fmt != "tiff":  # Pillow itself reports a TIFF's size as displayed
+            width, height = height, width
+        frames, mode, alpha = getattr(image, "n_frames", 1), image.mode, image.has_transparency_data
+        bits = max(getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,)))
+        if decode:
+            image.seek(0)
+            image.load()
+    return Facts(
+        format=fmt,
+        mime=f"image/{fmt}",
+        kind="image",
+        size=size,
+        end=size,
+        width=width,
+        height=height,
+        orientation=orientation,
+        frames=frames,
+        has_alpha=alpha,
+        mode=mode,
+        bits=bits,
+    )
 
 
 def eight_bits(picture: Picture) -> Picture:
-    """Return a picture of one 16 or 32 bit channel as ``L``: scaled, where Pillow's own conversion would cut off."""
+    """Return an image with one 16-bit, 32-bit or float channel as ``L``: scaled, where Pillow's own conversion would clip."""
     from PIL import Image
 
     if picture.mode == "F":
@@ -101,15 +187,15 @@ def eight_bits(picture: Picture) -> Picture:
     if picture.mode == "I":
         _, most = picture.getextrema()
         return picture.point(lambda v: v * (1 / 257 if int(most) > 255 else 1)).convert("L")  # type: ignore[arg-type]
-    # the high byte of each sample, wherever the machine or the file puts it
+    # the high byte of each sample; the mode says in which order the bytes are
     offset = 0 if picture.mode == "I;16B" else 1
     return Image.frombytes("L", picture.size, picture.tobytes()[offset::2])
 
 
 def plain_colours(picture: Picture) -> Picture:
-    """Return a picture as 8-bit ``RGB`` or ``RGBA``; exact for grey, palette and RGB. CMYK goes by its profile if it has one.
+    """Return an image as 8-bit ``RGB`` or ``RGBA``; exact for grey, palette and RGB. CMYK uses its ICC profile if it has one.
 
-    A colour profile that still holds is kept in ``info["icc_profile"]``.
+    An ICC profile that still applies is kept in ``info["icc_profile"]``.
     """
     profile = picture.info.get("icc_profile")
     if picture.mode.startswith("I") or picture.mode == "F":
@@ -130,9 +216,197 @@ def _from_cmyk(picture: Picture, profile: bytes | None) -> Picture:
 
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            turned = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            converted = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
         except ImageCms.PyCMSError:
-            turned = None  # a profile that fits no CMYK: as if there were none
-        if turned is not None:
-            return turned
+            converted = None  # the profile is not one for CMYK: treated as if it were missing
+        if converted is not None:
+            return converted
     return picture.convert("RGB")
+
+
+def _has_alpha(picture: Picture) -> bool:
+    """Return whether any pixel is not opaque."""
+    return picture.mode == "RGBA" and bool(picture.getchannel("A").histogram()[255] < picture.width * picture.height)
+
+
+def _flatten(picture: Picture) -> Picture:
+    """Return an RGB image with transparent pixels on white."""
+    from PIL import Image
+
+    if picture.mode != "RGBA":
+        return picture.convert("RGB")
+    ground = Image.new("RGB", picture.size, (255, 255, 255))
+    ground.paste(picture, (0, 0), picture.getchannel("A"))
+    return ground
+
+
+def encode_picture(picture: Picture, fmt: str, *, quality: int | None = None, lossless: bool = False) -> tuple[bytes, tuple[str, ...]]:
+    """Encode an image in one of `PILLOW_FORMATS`.
+
+    Args:
+        picture: an upright image in any mode; its ICC profile is kept.
+        fmt: format name.
+        quality: 0 to 100 on the encoder's own scale (jpeg, webp, avif).
+        lossless: write WebP losslessly (PNG, BMP and TIFF always are).
+
+    Returns:
+        The encoded bytes, and a sentence for each loss.
+    """
+    made, warnings = _fitted(picture, fmt)
+    out = io.BytesIO()
+    made.save(out, PILLOW_FORMATS[fmt], **_options(made, fmt, quality, lossless))
+    return out.getvalue(), warnings
+
+
+def _fitted(picture: Picture, fmt: str) -> tuple[Picture, tuple[str, ...]]:
+    """Convert an image to a mode the format supports; return it with a sentence for each loss."""
+    deep = picture.mode.startswith("I") or picture.mode == "F"
+    warnings: tuple[str, ...] = ("16 bits per channel were reduced to 8",) if deep else ()
+    made = plain_colours(picture)
+    profile = made.info.get("icc_profile")
+    if fmt in {"jpeg", "bmp"} and made.mode == "RGBA":
+        if _has_alpha(made):
+            warnings += (f"{fmt.upper()} does not support transparency: transparent pixels are now white",)
+        made = _flatten(made)
+    elif fmt == "gif":  # Pillow's writer reduces the colours and builds the palette
+        if made.mode == "RGBA" and any(made.getchannel("A").histogram()[1:255]):
+            warnings += ("GIF does not support partial transparency: every pixel is now opaque or transparent",)
+        if made.getcolors(255) is None:
+            warnings += ("GIF supports at most 256 colours: the image was reduced to them",)
+    made.info = {"icc_profile": profile} if profile else {}
+    return made, warnings
+
+
+def _options(picture: Picture, fmt: str, quality: int | None, lossless: bool) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    profile = picture.info.get("icc_profile")
+    if profile and fmt not in {"gif", "bmp"}:
+        options["icc_profile"] = profile
+    if fmt in _QUALITY:
+        options["quality"] = _QUALITY[fmt] if quality is None else quality
+    if fmt == "jpeg":
+        options["subsampling"] = 0 if options["quality"] >= 90 else 2
+    elif fmt == "webp" and lossless:
+        options |= {"lossless": True, "exact": True, "quality": 60}
+    elif fmt == "tiff":
+        options["compression"] = "tiff_adobe_deflate"
+    return options
+
+
+@attrs.frozen(kw_only=True)
+class Converted:
+    """An image in another format, with a sentence for each loss."""
+
+    data: bytes = attrs.field(repr=lambda d: f"<{len(d)} bytes>")
+    format: str
+    warnings: tuple[str, ...] = ()
+
+
+def is_plain(facts: Facts) -> bool:
+    """Return whether an image can be sent byte for byte: structure checked, upright, still, 8 bits per channel, not CMYK or LAB.
+
+    Services treat other images differently, so those are converted first. Images of `SANDBOXED_FORMATS` are always
+    encoded again, so that nothing but their pixels is sent.
+    """
+    if facts.format in SANDBOXED_FORMATS:
+        return False
+    return facts.orientation == 1 and (facts.frames or 1) == 1 and facts.bits <= 8 and not facts.mode.startswith(("CMYK", "LAB"))
+
+
+def convert_picture(
+    data: bytes, formats: Sequence[str], *, max_bytes: int | None = None, limits: Limits | None = None, where: str = "$"
+) -> Converted:
+    """Return an image as a still, upright one with 8 bits per channel, in one of the given formats.
+
+    A file in none of the formats becomes the first one that supports its transparency. A file that already has one of the
+    formats keeps its pixels: a lossless format is used if one is allowed and fits into ``max_bytes``, otherwise its own
+    format at high quality.
+
+    Args:
+        data: the file's contents.
+        formats: allowed formats; if empty, PNG or the file's own format.
+        max_bytes: maximum size of the result in bytes.
+        limits: what is accepted at all.
+        where: JSON path of the image in the request.
+
+    Raises:
+        InvalidRequest: it is not an image, or cannot be decoded.
+        UnsupportedInput: none of the formats can be written, or none is small enough.
+    """
+    facts = sniff(data, limits=limits, where=where)
+    check_kind(facts, "image", where=where)
+    picture = open_picture(data, limits=limits, where=where, facts=facts)
+    deep = picture.mode.startswith("I") or picture.mode == "F" or facts.bits > 8
+    with decoding(where):
+        plain = plain_colours(picture)
+    smallest = 0
+    for fmt, quality in _candidates(facts.format, formats, alpha=_has_alpha(plain)):
+        with decoding(where):
+            made, lost = encode_picture(plain, fmt, quality=quality, lossless=quality is None)
+        warnings = (*(("16 bits per channel were reduced to 8",) if deep else ()), *lost)
+        if (facts.frames or 1) > 1:
+            warnings += (f"only the first of its {facts.frames} frames is used",)
+        if max_bytes is None or len(made) <= max_bytes:
+            return Converted(data=made, format=fmt, warnings=warnings)
+        smallest = min(smallest or len(made), len(made))
+    if smallest:
+        text = f"the image has {smallest} bytes in the format the model accepts; the maximum is {max_bytes}."
+        raise UnsupportedInput(text, fix="Scale it down.")
+    raise UnsupportedInput(f"the model accepts {', '.join(formats)}; a {facts.format} image cannot be converted to that")
+
+
+def _candidates(own: str, formats: Sequence[str], *, alpha: bool) -> list[tuple[str, int | None]]:
+    """Return the formats to try with their quality (None: the best), best first."""
+    allowed = [f for f in formats if f in PILLOW_FORMATS] if formats else ["png", own]
+    if own in allowed:
+        found = [f for f in ("png", "webp") if f in allowed] + [own] + [f for f in allowed if f in _LOSSLESS_FORMATS]
+    else:
+        found = allowed
+    found = sorted(dict.fromkeys(found), key=lambda f: alpha and f not in _ALPHA_FORMATS)
+    smaller: list[tuple[str, int | None]] = [(f, _LOWER_QUALITY) for f in found if f in {"jpeg", "webp", "avif"}]
+    return [(f, None) for f in found] + smaller
+
+
+def transcode_picture(data: bytes, to_format: str, quality: int | None) -> tuple[bytes, list[str]]:
+    """Return an image, upright, in another format; an animation stays one if the format supports it.
+
+    Args:
+        data: the file's contents.
+        to_format: one of `PILLOW_FORMATS`.
+        quality: 0 to 100 on the encoder's own scale; None for the default.
+
+    Returns:
+        The encoded bytes, and a sentence for each loss.
+
+    Raises:
+        InvalidRequest: it is rejected by `sniff`, is not an image, or cannot be decoded.
+    """
+    facts = sniff(data)
+    check_kind(facts, "image")
+    frames = facts.frames or 1
+    if frames > 1 and to_format in _ANIMATED_FORMATS:
+        return _transcode_animation(data, facts, to_format, quality)
+    picture = open_picture(data, facts=facts)
+    with decoding():
+        made, warnings = encode_picture(picture, to_format, quality=quality)
+    return made, [*warnings, *([f"only the first of its {frames} frames was kept"] if frames > 1 else [])]
+
+
+def _transcode_animation(data: bytes, facts: Facts, fmt: str, quality: int | None) -> tuple[bytes, list[str]]:
+    limits = Limits()
+    if (facts.width or 0) * (facts.height or 0) * (facts.frames or 1) > limits.animation_pixels:
+        raise InvalidRequest([Problem("$", "its frames together are too large to be converted.")], fix="Scale it down.")
+    frames: list[Picture] = []
+    durations: list[int] = []
+    with decoding():
+        with _open(data[: facts.end], facts.format, limits) as image:
+            for index in range(getattr(image, "n_frames", 1)):
+                image.seek(index)
+                frames.append(image.convert("RGBA" if facts.has_alpha else "RGB"))
+                durations.append(int(image.info.get("duration", 100)) or 100)
+        fitted = [_fitted(frame, fmt) for frame in frames]
+        first, *rest = [made for made, _ in fitted]
+        options = _options(first, fmt, quality, lossless=False) | {"save_all": True, "append_images": rest, "duration": durations}
+        out = io.BytesIO()
+        first.save(out, PILLOW_FORMATS[fmt], **options | ({} if fmt == "avif" else {"loop": 0}))
+    return out.getvalue(), list(fitted[0][1])

@@ -1,15 +1,19 @@
-"""What bytes are, from their headers and their structure: the guard before any decoder sees a file.
+"""Detect what a file is from its headers and structure, and reject hostile files before a decoder sees them.
 
-The type comes from the bytes, never from a name or a claim. Every format is walked to its exact end, so that
-nothing else can ride along; sizes and running times are capped. Formats: see the ``headers_*`` rooms.
+The type comes from the bytes, never from a file name or a claimed MIME type. PNG, JPEG, WebP, GIF, video and audio are
+parsed to their exact end (``headers_*``), so that nothing can be hidden behind it. AVIF, BMP and TIFF are recognized by
+their signature; a child process decodes them and reports their size. The number of bytes, pixels, frames and seconds is
+limited for all formats.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import struct
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -19,8 +23,6 @@ import attrs
 from ..errors import InvalidRequest, Problem
 from ..media import Image, Media, Video
 from .headers_audio import after_id3, read_aac, read_mp3
-from .headers_avif import read_avif
-from .headers_bmp import read_bmp
 from .headers_flac import read_flac
 from .headers_gif import read_gif
 from .headers_isobmff import brands, is_movie, read_movie
@@ -29,50 +31,57 @@ from .headers_ogg import read_ogg
 from .headers_png import SIGNATURE, read_png
 from .headers_reader import Facts, Kind, Limits, Reader, refuse
 from .headers_riff import read_riff
-from .headers_strangers import check_no_second_face, name_stranger
-from .headers_tiff import read_tiff
 from .headers_webm import read_webm
+from .media_process import in_sandbox, run_apart
 
-__all__ = ["Facts", "Kind", "Limits", "Opener", "check_kind", "describe", "open_plainly", "sniff"]
+__all__ = ["Facts", "Kind", "Limits", "Opener", "check_kind", "describe", "is_sandboxed", "open_plainly", "sniff"]
 
 _M = TypeVar("_M", bound=Media)
 
-#: Opens a path for reading; the hardened path walk has the same shape.
+#: Opens a path for reading; `paths.open_input` has the same signature once its roots are bound.
 Opener = Callable[[Path], BinaryIO]
 
-_USUAL = Limits()
+_DEFAULT_LIMITS = Limits()
+#: Seconds that reading the size of a file of `SANDBOXED_FORMATS` may take.
+_PROBE_SECONDS = 60.0
 _DAMAGED = (struct.error, IndexError, ValueError, KeyError, OverflowError, ZeroDivisionError)
-_ARTICLE = {"image": "an image", "video": "a video", "audio": "a sound"}
+_ARTICLE = {"image": "an image", "video": "a video", "audio": "an audio file"}
 _ERRNO = {
     errno.ENOENT: "there is no such file",
     errno.ENOTDIR: "there is no such file",
     errno.EISDIR: "it is a directory, not a file",
     errno.EACCES: "it may not be read (permission denied)",
     errno.EPERM: "it may not be read (permission denied)",
-    errno.ELOOP: "its path runs in a circle of links",
+    errno.ELOOP: "its path contains a circle of symbolic links",
     errno.ENAMETOOLONG: "its name is too long",
 }
 
 
 def sniff(source: bytes | Path | BinaryIO, *, limits: Limits | None = None, told: str | None = None, where: str = "$") -> Facts:
-    """Return what a file is; it is read piece by piece, and never decoded.
+    """Return the format and properties of a media file.
+
+    The file is read in small pieces and not decoded, except that a child process decodes AVIF, BMP and TIFF (blocking).
 
     Args:
-        source: the bytes, a path, or an open binary file that can seek (left open, at any position).
-        limits: what is let in at all.
-        told: ``pcm`` for headerless samples, which no byte gives away; anything else is ignored.
-        where: the JSON path for the error.
+        source: the bytes, a path, or an open, seekable binary file (left open, at any position).
+        limits: what is accepted at all.
+        told: ``pcm`` for raw samples, which have no header to recognize; any other value is ignored.
+        where: JSON path of the input, for the error.
+
+    Returns:
+        The facts, with width and height as displayed.
 
     Raises:
-        InvalidRequest: unreadable, empty, of an unknown type, damaged, truncated, with something behind its end,
-            too large, or made to exhaust memory. The message never repeats what is in the file.
+        InvalidRequest: unreadable, empty, of an unsupported type, damaged, truncated, followed by other data, too large,
+            or built to exhaust memory. The message never quotes the file.
+        UnsupportedInput: AVIF, BMP or TIFF, and the installed Pillow cannot decode it.
     """
-    limits = limits or _USUAL
+    limits = limits or _DEFAULT_LIMITS
     if isinstance(source, Path):
         with open_plainly(source, where=where) as file:
             return sniff(file, limits=limits, told=told, where=where)
     try:
-        facts = _read(Reader(source), limits, told)
+        facts = _read(source, limits, told)
         _check(facts, limits)
     except InvalidRequest as error:
         raise _located(error, where) from None
@@ -83,27 +92,40 @@ def sniff(source: bytes | Path | BinaryIO, *, limits: Limits | None = None, told
     return facts
 
 
-def describe(media: _M, *, opener: Opener | None = None, limits: Limits | None = None, where: str = "$") -> _M:
-    """Return the same image, video or audio with its facts filled in; one given by URL comes back unchanged.
+def is_sandboxed(head: bytes) -> bool:
+    """Return whether `sniff` starts a child process for a file, given its first 64 bytes or more."""
+    return _sandboxed_format(Reader(head)) is not None
 
-    What the bytes say replaces a claimed mime type and whatever a file's name suggests.
+
+def describe(media: _M, *, opener: Opener | None = None, limits: Limits | None = None, where: str = "$") -> _M:
+    """Return the same image, video or audio with the properties of its file filled in.
+
+    The type found in the bytes replaces a claimed MIME type and whatever the file name suggests. Media given by URL is
+    returned unchanged.
+
+    Args:
+        media: the input.
+        opener: opens its path; by default any readable regular file is opened.
+        limits: what is accepted at all.
+        where: JSON path of the input, for the error.
 
     Raises:
-        InvalidRequest: as `sniff`, and when it is of another kind than asked for (a video given as an image).
+        InvalidRequest: as `sniff`, or the file is of another kind (a video given as an image).
+        UnsupportedInput: as `sniff`.
     """
     if media.url is not None:
         return media
-    told = "pcm" if media.format == "pcm" else None
+    hint = "pcm" if media.format == "pcm" else None
     try:
         if media.data is not None:
-            facts = sniff(media.data, limits=limits, told=told, where=where)
+            facts = sniff(media.data, limits=limits, told=hint, where=where)
         elif opener is None:
             assert media.path is not None
-            facts = sniff(media.path, limits=limits, told=told, where=where)
+            facts = sniff(media.path, limits=limits, told=hint, where=where)
         else:
             assert media.path is not None
             with opener(media.path) as file:
-                facts = sniff(file, limits=limits, told=told, where=where)
+                facts = sniff(file, limits=limits, told=hint, where=where)
         check_kind(facts, media.media, where=where)
     except InvalidRequest as error:
         raise _named(error, media) from None
@@ -116,25 +138,34 @@ def describe(media: _M, *, opener: Opener | None = None, limits: Limits | None =
 
 
 def check_kind(facts: Facts, wanted: str, *, where: str = "$") -> None:
-    """Refuse a video given as an image, and the like.
+    """Reject a file of another kind, such as a video given as an image.
+
+    Args:
+        facts: what `sniff` returned.
+        wanted: image, video or audio.
+        where: JSON path of the input, for the error.
 
     Raises:
-        InvalidRequest: when ``facts`` are of another kind than ``wanted`` (image, video or audio).
+        InvalidRequest: the file is of another kind.
     """
     if wanted in _ARTICLE and facts.kind != wanted:
         raise InvalidRequest([Problem(where, f"it is {_ARTICLE[facts.kind]} ({facts.format}), not {_ARTICLE[wanted]}")])
 
 
 def open_plainly(path: Path, *, where: str = "$") -> BinaryIO:
-    """Open a regular file for reading; never waits on a pipe or a device.
+    """Open a regular file for reading without ever blocking on a pipe or a device.
+
+    Args:
+        path: the file; symbolic links are followed.
+        where: JSON path of the input, for the error.
 
     Raises:
-        InvalidRequest: when there is no such file, it may not be read, or it is no regular file.
+        InvalidRequest: the file does not exist, cannot be read, or is not a regular file.
     """
     try:
         number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
     except ValueError:
-        raise _located(refuse("its path is not a valid one"), where) from None
+        raise _located(refuse("its path is not valid"), where) from None
     except OSError as error:
         raise _located(_unreadable(error), where) from None
     try:
@@ -156,20 +187,24 @@ def _located(error: InvalidRequest, where: str) -> InvalidRequest:
 
 
 def _named(error: InvalidRequest, media: Media) -> InvalidRequest:
-    """Put the file's name before what is wrong with it."""
+    """Prefix each problem with the file's name."""
     name = repr(str(media))
-    told = [p if p.message.startswith(name) else attrs.evolve(p, message=f"{name}: {p.message}") for p in error.problems]
-    return InvalidRequest(told, fix=error.fix)
+    problems = [p if p.message.startswith(name) else attrs.evolve(p, message=f"{name}: {p.message}") for p in error.problems]
+    return InvalidRequest(problems, fix=error.fix)
 
 
-def _read(reader: Reader, limits: Limits, told: str | None) -> Facts:
+def _read(source: bytes | BinaryIO, limits: Limits, hint: str | None) -> Facts:
+    reader = Reader(source)
     size = reader.size
     if not size:
         raise refuse("it is empty (0 bytes)")
     if size > limits.bytes:
-        raise refuse(f"it has {size} bytes; {limits.bytes} are the most that is taken")
-    if told == "pcm":
+        raise refuse(f"it has {size} bytes; the maximum is {limits.bytes}")
+    if hint == "pcm":
         return Facts(format="pcm", mime="audio/pcm", kind="audio", size=size, end=size, mode="pcm")
+    if (fmt := _sandboxed_format(reader)) is not None:
+        check_no_second_face(reader)
+        return _probe(source, fmt, size, limits)
     facts = _parse(reader, reader.upto(0, 16))
     check_no_second_face(reader)
     if facts.orientation >= 5:
@@ -177,14 +212,40 @@ def _read(reader: Reader, limits: Limits, told: str | None) -> Facts:
     return facts
 
 
+def _sandboxed_format(reader: Reader) -> str | None:
+    """Return the format of a file that only the child process may parse, by its signature; None for any other file."""
+    head = reader.upto(0, 16)
+    if head.startswith(b"BM"):
+        return "bmp"
+    if head.startswith((b"II*\0", b"MM\0*")):
+        return "tiff"
+    if head[4:8] == b"ftyp" and {b"avif", b"avis"} & set(brands(reader, 0)):
+        return "avif"
+    return None
+
+
+def _probe(source: bytes | BinaryIO, fmt: str, size: int, limits: Limits) -> Facts:
+    """Let Pillow read the facts: in a child process, which also decodes the image, unless this is the child."""
+    if in_sandbox():
+        from .pictures import probe_picture
+
+        return probe_picture(source, fmt, size, limits=limits, decode=False)
+    with tempfile.TemporaryFile() as copy, tempfile.TemporaryFile() as sink:  # a copy: the child moves the file position
+        if isinstance(source, bytes):
+            copy.write(source)
+        else:
+            source.seek(0)
+            shutil.copyfileobj(source, copy)
+        args = {"format": fmt, "limits": attrs.asdict(limits)}
+        return Facts(**run_apart("probe", args, copy, sink, seconds=_PROBE_SECONDS))
+
+
 def _parse(reader: Reader, head: bytes) -> Facts:
-    """Go by the magic bytes; what is on no list is refused by name where it is known."""
+    """Parse the format that the magic bytes name."""
     for magic, read in _MAGIC:
         if head.startswith(magic):
             return read(reader)
     if is_movie(head):
-        if head[4:8] == b"ftyp" and {b"avif", b"avis"} & set(brands(reader, 0)):
-            return read_avif(reader)
         return read_movie(reader)
     if head.startswith(b"ID3") or head[:1] == b"\xff":
         return _sound(reader, after_id3(reader))
@@ -206,47 +267,111 @@ _MAGIC: tuple[tuple[bytes, Callable[[Reader], Facts]], ...] = (
     (b"RIFF", read_riff),
     (b"GIF87a", read_gif),
     (b"GIF89a", read_gif),
-    (b"BM", read_bmp),
-    (b"II*\0", read_tiff),
-    (b"MM\0*", read_tiff),
     (b"\x1aE\xdf\xa3", read_webm),
     (b"fLaC", read_flac),
     (b"OggS", read_ogg),
 )
 
+#: Magic bytes of well-known unsupported formats, what to call them, and what to do instead.
+_UNSUPPORTED: tuple[tuple[bytes, str, str], ...] = (
+    (b"%PDF", "a PDF document", "export the page as PNG"),
+    (b"PK\x03\x04", "a ZIP archive", ""),
+    (b"\x1f\x8b", "a gzip archive", ""),
+    (b"#EXTM3U", "a playlist, which refers to other files", "give the video itself"),
+    (b"ffconcat", "a playlist, which refers to other files", "give the video itself"),
+    (b"8BPS", "a Photoshop document", "export it as PNG"),
+    (b"%!PS", "a PostScript document", "export it as PNG"),
+    (b"\xff\x0a", "a JPEG XL image", "convert it to JPEG or PNG"),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL image", "convert it to JPEG or PNG"),
+    (b"\0\0\0\x0cjP  ", "a JPEG 2000 image", "convert it to JPEG or PNG"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000 image", "convert it to JPEG or PNG"),
+    (b"\0\0\x01\0", "an icon", "convert it to PNG"),
+    (b"II+\0", "a BigTIFF image", "save it as PNG"),
+    (b"MM\0+", "a BigTIFF image", "save it as PNG"),
+    (b"FORM", "an AIFF or IFF file", "convert it to WAV"),
+    (b"0&\xb2u", "a Windows Media file", "convert it to MP4 or MP3"),
+    (b"FLV\x01", "a Flash video", "convert it to MP4"),
+    (b"<svg", "an SVG drawing", "export it as PNG"),
+    (b"<!DOCTYPE", "a web page", "give the media file itself"),
+    (b"<html", "a web page", "give the media file itself"),
+    (b"<?xml", "an XML file", "give a media file"),
+)
+_SUPPORTED = "PNG, JPEG, WebP, GIF, AVIF, BMP, TIFF; MP4, MOV, WebM; MP3, WAV, FLAC, Ogg, Opus, M4A, AAC"
+_TEXT = set(range(32, 256)) | {9, 10, 12, 13}
+_END_OF_ZIP = b"PK\5\6"
+
+
+def name_stranger(reader: Reader) -> InvalidRequest:
+    """Return the error for an unsupported file, with the name of its format if it is a well-known one."""
+    head = reader.upto(0, 512)
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    for magic, name, fix in _UNSUPPORTED:
+        if head.startswith(magic) or start[: len(magic)].lower() == magic.lower():
+            return refuse(f"it is {name}, which is not supported", fix)
+    if not set(head) - _TEXT:
+        return refuse("it is a text file, not a media file")
+    return refuse("it is not a media file of a supported type", f"supported: {_SUPPORTED}")
+
+
+def check_no_second_face(reader: Reader) -> None:
+    """Reject a polyglot: a media file that is also a ZIP archive or a PDF (in a comment, a box or a chunk).
+
+    ZIP readers search for their directory within 64 KiB of the end, PDF readers for ``%PDF-`` near the start.
+
+    Raises:
+        InvalidRequest: the file is a polyglot.
+    """
+    if b"%PDF-" in reader.upto(0, 1024):
+        raise refuse("it is also a PDF document", "save it again as plain media")
+    reach = min(reader.size, 22 + 65535)
+    begin = reader.size - reach
+    tail = reader.upto(begin, reach)
+    at = tail.rfind(_END_OF_ZIP)
+    while at >= 0:
+        if _is_zip_end(tail, at, begin):
+            raise refuse("it is also a ZIP archive", "save it again as plain media")
+        at = tail.rfind(_END_OF_ZIP, 0, at)
+
+
+def _is_zip_end(tail: bytes, at: int, begin: int) -> bool:
+    """Return whether a ZIP's end-of-directory record is at this position; it holds the lengths of the directory and the comment."""
+    record = tail[at : at + 22]
+    if len(record) < 22:
+        return False
+    size, comment = int.from_bytes(record[12:16], "little"), int.from_bytes(record[20:22], "little")
+    return at + 22 + comment <= len(tail) and size <= begin + at and record[4:8] == b"\0\0\0\0" and record[8:10] == record[10:12]
+
 
 def _check(facts: Facts, limits: Limits) -> None:
-    """The caps that hold whatever the format."""
+    """Apply the limits that hold for every format."""
     if facts.width is not None and facts.height is not None:
         _check_pixels(facts, facts.width, facts.height, limits)
     if facts.seconds is not None and facts.seconds > limits.seconds:
-        raise refuse(f"it runs for {facts.seconds:.0f} s; {limits.seconds:.0f} s are the most that is taken")
+        raise refuse(f"it runs for {facts.seconds:.0f} s; the maximum is {limits.seconds:.0f} s")
     if facts.kind == "image" and (facts.frames or 1) > limits.frames:
-        raise refuse(f"it has {facts.frames} frames; {limits.frames} are the most that is taken")
+        raise refuse(f"it has {facts.frames} frames; the maximum is {limits.frames}")
 
 
 def _check_pixels(facts: Facts, width: int, height: int, limits: Limits) -> None:
     size = f"{width} x {height} pixels"
     if width < 1 or height < 1:
-        raise refuse("its header makes no sense")
+        raise refuse("its header is invalid")
     if max(width, height) > limits.edge:
-        raise refuse(f"it has {size}; an edge may have {limits.edge} at most")
+        raise refuse(f"it has {size}; the maximum for an edge is {limits.edge}")
     pixels = width * height
     if pixels > limits.pixels:
-        raise refuse(
-            f"it has {size}, {pixels / 1e6:.0f} million; {limits.pixels / 1e6:.0f} million are the most that is taken", "scale it down"
-        )
+        raise refuse(f"it has {size}, {pixels / 1e6:.0f} million; the maximum is {limits.pixels / 1e6:.0f} million", "scale it down")
     if facts.kind != "image":
         return
     if pixels * (facts.frames or 1) > limits.total_pixels:
-        raise refuse(f"its {facts.frames} frames of {size} are more than is taken")
+        raise refuse(f"its {facts.frames} frames of {size} exceed the maximum of {limits.total_pixels / 1e6:.0f} million pixels")
     decoded = pixels * _pixel_bytes(facts)
     if decoded > limits.free_bytes and decoded > limits.inflation * facts.end:
-        raise refuse(f"it is a decompression bomb: {facts.end} bytes that would become {decoded}", "scale it down")
+        raise refuse(f"it is a decompression bomb: {facts.end} bytes that would decode to {decoded}", "scale it down")
 
 
 def _pixel_bytes(facts: Facts) -> int:
     if facts.format == "webp":
-        return 4  # its decoder always works with four
+        return 4  # its decoder always uses four
     samples = {"1": 1, "L": 1, "P": 1, "I": 1, "LA": 2, "CMYK": 4, "RGBA": 4}.get(facts.mode.split(";")[0], 4 if facts.has_alpha else 3)
     return samples * ((facts.bits + 7) // 8)

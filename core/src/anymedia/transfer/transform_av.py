@@ -1,6 +1,6 @@
-"""Video and sound by PyAV: into another container or codec, and a video's last frame. Runs in a child as a rule.
+"""Transcode video and audio with PyAV, and extract a video's last frame. Normally runs in the child process.
 
-Demuxers are forced by what the guard found, and read through an open file, so that no protocol is ever used.
+The demuxer is chosen by the format `sniff` found and reads an open file, so that no protocol is ever used.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .headers_reader import Limits
 __all__ = ["AUDIO_TARGETS", "VIDEO_TARGETS", "last_frame_of", "need_av", "transcode_stream"]
 
 _DEMUXERS = {"mp4": "mov", "mov": "mov", "m4a": "mov", "webm": "matroska", "ogg": "ogg", "opus": "ogg", "pcm": "s16le"}
-#: Target -> (container, video codec, audio codec, codecs that may simply be copied).
+#: Target -> (container, video codec, audio codec, codecs that can be copied).
 VIDEO_TARGETS: dict[str, tuple[str, str, str, frozenset[str]]] = {
     "mp4": ("mp4", "libx264", "aac", frozenset({"h264", "hevc", "av1", "mpeg4", "aac", "mp3"})),
     "mov": ("mov", "libx264", "aac", frozenset({"h264", "hevc", "mpeg4", "aac", "mp3", "pcm_s16le"})),
@@ -40,13 +40,13 @@ def need_av() -> Any:
     """Return the PyAV module.
 
     Raises:
-        UnsupportedInput: it is not installed.
+        UnsupportedInput: PyAV is not installed.
     """
     try:
         import av
     except ImportError:
         raise UnsupportedInput(
-            "video and sound cannot be worked on: PyAV is not installed", fix="Run: pip install 'anymedia[video]'"
+            "processing video and audio needs PyAV, which is not installed", fix="Run: pip install 'anymedia[video]'"
         ) from None
     return av
 
@@ -66,20 +66,32 @@ def _open(source: BinaryIO, fmt: str, pcm_rate: int) -> Any:
 
 
 def _bound(context: Any) -> None:
-    """Hold the coded picture to the size that the guard lets in: what the file around it says may be less."""
+    """Limit the size of the coded picture: the container, which `sniff` has read, may state a smaller one."""
     most = Limits().pixels
     if context.width * context.height > most:
-        raise InvalidRequest(f"its picture has {context.width} x {context.height} pixels, more than is taken")
-    context.options = {"max_pixels": str(most)}  # it may grow later on
+        raise InvalidRequest(f"its picture has {context.width} x {context.height} pixels; the maximum is {most}")
+    context.options = {"max_pixels": str(most)}  # it may grow within the stream
 
 
 def transcode_stream(source: BinaryIO, sink: BinaryIO, from_format: str, to_format: str, quality: int | None, pcm_rate: int) -> list[str]:
-    """Write a video or a sound in another format; returns what was lost, as sentences.
+    """Write video or audio in another format.
 
-    Streams whose codec the target can hold are copied without loss; others are decoded and encoded anew.
+    Streams whose codec the target supports are copied without loss; others are re-encoded.
+
+    Args:
+        source: an open file.
+        sink: an open, empty file for the result.
+        from_format: the source's format.
+        to_format: the target format.
+        quality: the video encoder's CRF; None for the default.
+        pcm_rate: sample rate in Hz of raw samples.
+
+    Returns:
+        A sentence for each loss.
 
     Raises:
-        InvalidRequest: it cannot be decoded, or holds nothing for the target.
+        InvalidRequest: it cannot be decoded, or has no stream the target supports.
+        UnsupportedInput: PyAV is not installed.
     """
     av = need_av()
     try:
@@ -100,7 +112,7 @@ class _Transcoding:
     def run(self) -> list[str]:
         streams = self._streams()
         if not streams:
-            raise InvalidRequest(f"it holds nothing that a {self.to_format} file could hold")
+            raise InvalidRequest(f"it has no stream that {self.to_format} supports")
         for packet in self.before.demux([s for s, _ in streams]):
             worker = next(w for s, w in streams if s.index == packet.stream.index)
             for made in worker.feed(packet):
@@ -115,7 +127,7 @@ class _Transcoding:
         video, audio = self.before.streams.video[:1], self.before.streams.audio[:1]
         if self.to_format in AUDIO_TARGETS:
             if video:
-                self.warnings.append("only the sound of the video was kept")
+                self.warnings.append("only the audio of the video was kept")
             _, codec = AUDIO_TARGETS[self.to_format]
             return [(audio[0], _Sound(self.av, self.after, audio[0], codec))] if audio else []
         _, video_codec, audio_codec, copied = VIDEO_TARGETS[self.to_format]
@@ -124,7 +136,7 @@ class _Transcoding:
                 found.append((stream, _Copy(self.after, stream)))
             else:
                 found.append((stream, _Picture(self.av, self.after, stream, video_codec, self.quality)))
-                self.warnings.append(f"the video was encoded anew ({stream.codec_context.name} to {self.to_format})")
+                self.warnings.append(f"the video was re-encoded ({stream.codec_context.name} to {self.to_format})")
         for stream in audio:
             if stream.codec_context.name in copied:
                 found.append((stream, _Copy(self.after, stream)))
@@ -134,7 +146,7 @@ class _Transcoding:
 
 
 class _Copy:
-    """Packets as they are."""
+    """Copies packets unchanged."""
 
     def __init__(self, after: Any, stream: Any) -> None:
         self.target = after.add_stream_from_template(stream)
@@ -149,7 +161,7 @@ class _Copy:
 
 
 class _Encode:
-    """Frames decoded and encoded anew."""
+    """Decodes and re-encodes frames."""
 
     target: Any
 
@@ -217,12 +229,12 @@ class _Sound(_Encode):
 
 
 def _nearest(rates: list[int], wanted: int) -> int:
-    """Return the next higher rate, or the highest."""
+    """Return the next higher sample rate, or the highest."""
     return min((r for r in rates if r >= wanted), default=max(rates))
 
 
 def _upright(av: Any, frame: Any) -> Any:
-    """Turn a frame as its display matrix says (``rotation``: degrees against the clock)."""
+    """Rotate a frame by its display matrix (``rotation``: degrees counterclockwise)."""
     turns = round(frame.rotation / 90) % 4
     if not turns:
         return frame
@@ -241,21 +253,26 @@ def _upright(av: Any, frame: Any) -> Any:
 
 
 def last_frame_of(source: BinaryIO, from_format: str) -> bytes:
-    """Return the last picture of a video as PNG, upright.
+    """Return the last frame of a video as PNG, upright.
+
+    Args:
+        source: an open file.
+        from_format: its format.
 
     Raises:
-        InvalidRequest: it holds no picture that can be decoded.
+        InvalidRequest: no frame can be decoded.
+        UnsupportedInput: PyAV is not installed.
     """
     av = need_av()
     try:
         with _open(source, from_format, 24_000) as file:
             if not file.streams.video:
-                raise InvalidRequest("it holds no picture")
+                raise InvalidRequest("it has no video stream")
             stream = file.streams.video[0]
             stream.thread_type = "AUTO"
             last = _decode_last(av, file, stream)
             if last is None:
-                raise InvalidRequest("it holds no picture that can be decoded")
+                raise InvalidRequest("no frame of it can be decoded")
             out = io.BytesIO()
             _upright(av, last).to_image().save(out, "PNG")
             return out.getvalue()
@@ -264,7 +281,7 @@ def last_frame_of(source: BinaryIO, from_format: str) -> bytes:
 
 
 def _decode_last(av: Any, file: Any, stream: Any) -> Any:
-    """Decode from the last key frame on; from the start where seeking finds nothing."""
+    """Decode from the last key frame, or from the start if seeking finds no frame."""
     last = None
     if file.duration:
         try:

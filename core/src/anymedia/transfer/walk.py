@@ -1,9 +1,9 @@
-"""Walking to a file one step at a time, each step relative to the last, so that nobody can bend the path meanwhile.
+"""Open files by walking the path one directory at a time, so that it cannot be redirected while it is in use.
 
-A path text is only a wish: between looking at it and opening it, any part of it can be swapped for a link to
-somewhere else. So an allowed root is opened first, then each folder relative to the one before with O_NOFOLLOW, and
-everything else is done relative to the last one. Where a system has no O_NOFOLLOW or no relative opening (Windows),
-each step is looked at first and compared after opening; that leaves a race, and nothing else.
+Between checking a path and opening it, any part of it can be replaced by a link to another location. So an allowed root is
+opened first, then each directory relative to its parent with O_NOFOLLOW, and everything else is done relative to the last
+one. On systems without O_NOFOLLOW or ``dir_fd`` (Windows), each step is checked before and compared after opening, which
+leaves a race.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from .names import name_problem
 
 __all__ = ["Directory", "Location", "explain", "locate", "refuse", "show_path", "walk"]
 
-#: Whether each step can be taken relative to an open folder without following links.
+#: Whether names can be opened relative to a directory without following links.
 CAN_WALK = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-#: A pipe or a terminal must neither block the open nor become ours; both flags mean nothing to a regular file.
+#: A pipe must not block, and a terminal must not become the controlling one; no effect on regular files.
 _CAREFUL = _CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
-#: What lies in these is the system's, even where a root is as wide as ``/``.
+#: System directories, refused even if a root is as wide as ``/``.
 _SYSTEM = frozenset({"proc", "sys", "dev"})
 _KINDS = (
     (stat.S_ISDIR, "is a directory"),
@@ -42,28 +42,35 @@ _KINDS = (
 
 
 def show_path(path: str | Path) -> str:
-    """Return a path as a message may show it: quoted, cut, without control characters."""
+    """Return a path in a form that is safe in messages: quoted, shortened, without control characters."""
     return repr(clean_text(str(path), limit=200))
 
 
 def refuse(field: str, path: str | Path, why: str, suggestion: str = "") -> InvalidRequest:
-    """Return the error that says why a path is not taken; ``field`` is the JSON path to it in the request."""
+    """Return the error for a refused path.
+
+    Args:
+        field: JSON path of it in the request.
+        path: the path as given.
+        why: the reason, continuing a sentence that begins with the path.
+        suggestion: what to do instead.
+    """
     return InvalidRequest([Problem(field, f"{show_path(path)} {why}", suggestion)])
 
 
 def explain(error: OSError) -> str:
-    """Say in plain words what an operating system error about a path means."""
+    """Return the meaning of an operating system error about a path, as the end of a sentence."""
     known = {
         errno.ENOENT: "does not exist",
-        errno.ENOTDIR: "goes through something that is not a directory",
+        errno.ENOTDIR: "has a component that is not a directory",
         errno.EISDIR: "is a directory",
         errno.ELOOP: "is or goes through a symbolic link",
         errno.EACCES: "may not be opened (permission denied)",
         errno.EPERM: "may not be opened (not permitted)",
         errno.ENAMETOOLONG: "has a name that is too long",
-        errno.EROFS: "lies on a read-only file system",
-        errno.ENOSPC: "lies on a full disk",
-        errno.EEXIST: "exists already",
+        errno.EROFS: "is on a read-only file system",
+        errno.ENOSPC: "is on a full disk",
+        errno.EEXIST: "already exists",
         errno.ENXIO: "is not a regular file",
         errno.ESTALE: "changed while it was being opened",
     }
@@ -72,9 +79,9 @@ def explain(error: OSError) -> str:
 
 @attrs.frozen
 class Directory:
-    """An open folder; names are relative to it. ``fd`` is None where the system cannot do that.
+    """An open directory; names are relative to it. ``fd`` is None on systems without ``dir_fd``.
 
-    Every method raises OSError; `explain` turns one into words.
+    All methods raise OSError; `explain` converts it to text.
     """
 
     path: Path
@@ -82,7 +89,7 @@ class Directory:
 
     @classmethod
     def at(cls, path: Path) -> Directory:
-        """Open a trusted folder, links and all."""
+        """Open a trusted directory, following links."""
         if not CAN_WALK:
             if not path.is_dir():
                 raise OSError(errno.ENOTDIR if path.exists() else errno.ENOENT, "no such directory")
@@ -93,7 +100,7 @@ class Directory:
         return name if self.fd is not None else str(self.path / name)
 
     def child(self, name: str) -> Directory:
-        """Open a folder in this one; a link is an ELOOP error."""
+        """Open a subdirectory; a symbolic link raises ELOOP."""
         info = self.lstat(name)
         if stat.S_ISLNK(info.st_mode) or getattr(info, "st_reparse_tag", False):
             raise OSError(errno.ELOOP, "symbolic link")
@@ -104,15 +111,15 @@ class Directory:
         return Directory(self.path / name, os.open(name, os.O_RDONLY | os.O_DIRECTORY | _NOFOLLOW | _CLOEXEC, dir_fd=self.fd))
 
     def facts(self) -> os.stat_result:
-        """Return the facts about the folder itself."""
+        """Return the status of the directory itself."""
         return os.fstat(self.fd) if self.fd is not None else self.path.stat()
 
     def lstat(self, name: str) -> os.stat_result:
-        """Return the facts about a name itself, no link followed."""
+        """Return the status of a name without following links."""
         return os.stat(self._at(name), dir_fd=self.fd, follow_symlinks=False)
 
     def exists(self, name: str) -> bool:
-        """Whether the name is taken, be it by a dangling link."""
+        """Return whether the name exists, even as a dangling link."""
         try:
             self.lstat(name)
         except FileNotFoundError:
@@ -120,16 +127,16 @@ class Directory:
         return True
 
     def mkdir(self, name: str) -> None:
-        """Make a folder; one that is there already is fine."""
+        """Create a subdirectory unless it exists."""
         with contextlib.suppress(FileExistsError):
             os.mkdir(self._at(name), dir_fd=self.fd)
 
     def open(self, name: str, flags: int, mode: int = 0o600) -> int:
-        """Open a name in this folder without following a link; returns a descriptor."""
+        """Open a name without following links; return the descriptor."""
         return os.open(self._at(name), flags | _NOFOLLOW | _CAREFUL, mode, dir_fd=self.fd)
 
     def open_regular(self, name: str, flags: int = os.O_RDONLY) -> int:
-        """Open a regular file that has this one name; ELOOP, EISDIR, ENXIO or EMLINK otherwise."""
+        """Open a regular file with a single hard link; ELOOP, EISDIR, ENXIO or EMLINK otherwise."""
         before = self.lstat(name)
         check_regular(before)
         fd = self.open(name, flags)
@@ -146,30 +153,30 @@ class Directory:
         return fd
 
     def link(self, old: str, new: str) -> None:
-        """Give a file a second name, which must be free (FileExistsError)."""
+        """Create a hard link; the new name must not exist (FileExistsError)."""
         if self.fd is None:
             os.link(self._at(old), self._at(new))
         else:
             os.link(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd, follow_symlinks=False)
 
     def replace(self, old: str, new: str) -> None:
-        """Move a file onto a name, whatever carried it before."""
+        """Rename a file, replacing any file with the new name."""
         os.replace(self._at(old), self._at(new), src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
     def unlink(self, name: str) -> None:
-        """Remove a name; one that is gone already is fine."""
+        """Remove a name if it exists."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._at(name), dir_fd=self.fd)
 
     def names_of(self, info: os.stat_result) -> Iterator[str]:
-        """Yield the names in this folder that belong to one file."""
+        """Yield all names in this directory that are links to one file."""
         with os.scandir(self.fd if self.fd is not None else self.path) as entries:
             for entry in entries:
                 if entry.inode() == info.st_ino and os.path.samestat(self.lstat(entry.name), info):
                     yield entry.name
 
     def free_bytes(self) -> int | None:
-        """Return the bytes still free for us on the disk, or None where the system does not say."""
+        """Return the bytes available on the disk, or None if the system does not report them."""
         if self.fd is not None and hasattr(os, "fstatvfs"):
             found = os.fstatvfs(self.fd)
             return found.f_bavail * found.f_frsize
@@ -181,19 +188,19 @@ class Directory:
             return None
 
     def sync(self) -> None:
-        """Make new names durable, where the system can."""
+        """Make new names durable, if the system supports it."""
         if self.fd is not None:
-            with contextlib.suppress(OSError):  # some network file systems cannot; nothing else can be done there
+            with contextlib.suppress(OSError):  # not supported by some network file systems
                 os.fsync(self.fd)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the directory."""
         if self.fd is not None:
             os.close(self.fd)
 
 
 def check_regular(info: os.stat_result) -> None:
-    """Raise OSError unless the facts are those of a regular file."""
+    """Raise OSError unless the status is that of a regular file."""
     if stat.S_ISREG(info.st_mode):
         return
     code = errno.ENXIO
@@ -206,23 +213,29 @@ def check_regular(info: os.stat_result) -> None:
 
 @attrs.frozen
 class Location:
-    """Where a path lies: an allowed root (links resolved) and the steps below it; without roots, no steps."""
+    """A path as an allowed root (links resolved) and the names below it; without roots, ``root`` is the whole path."""
 
     root: Path
     steps: tuple[str, ...]
 
     @property
     def path(self) -> Path:
-        """The whole path."""
+        """The full path."""
         return self.root.joinpath(*self.steps) if self.steps else self.root
 
 
 def locate(path: str | Path, roots: Sequence[Path] | None, *, field: str) -> Location:
-    """Find out, from the text alone, where a path lies. Relative paths start at the working directory, or at
-    the first root where that lies outside all of them.
+    """Find the root that contains a path, from its text only.
+
+    Relative paths start at the working directory, or at the first root if that is outside all roots.
+
+    Args:
+        path: as the caller wrote it.
+        roots: allowed directories; None for no restriction.
+        field: JSON path of it in the request, for messages.
 
     Raises:
-        InvalidRequest: for a text that is no path, one with ``..``, or one outside the roots.
+        InvalidRequest: it is not a valid path, contains ``..``, or is outside the roots.
     """
     text = os.fspath(path)
     if not text or "\0" in text or len(text) > 4096:
@@ -233,7 +246,7 @@ def locate(path: str | Path, roots: Sequence[Path] | None, *, field: str) -> Loc
         if roots is None:
             return Location(given if given.is_absolute() else Path.cwd() / given, ())
     except (OSError, ValueError):
-        raise refuse(field, "path", "is not a path that this system can hold") from None
+        raise refuse(field, "path", "is not a valid path on this system") from None
     if ".." in given.parts:
         raise refuse(field, text, "contains '..'", "give the path without it")
     pairs = [(alias, real) for root in roots for real in _real(root) for alias in (real, Path(os.path.abspath(root)))]  # noqa: PTH100  (not resolved)
@@ -264,13 +277,18 @@ def _base(pairs: Sequence[tuple[Path, Path]]) -> Path:
 
 def _check_steps(found: Location, text: str, field: str) -> None:
     if os.name == "posix" and found.path.parts[1:2] and found.path.parts[1] in _SYSTEM:
-        raise refuse(field, text, "lies in a directory of the system")
+        raise refuse(field, text, "is in a system directory")
     if os.name == "nt" and (bad := next((p for step in found.steps if (p := name_problem(step))), None)):
         raise refuse(field, text, bad)
 
 
 def walk(start: Path, steps: Sequence[str], *, create: bool = False) -> Directory:
-    """Open ``start`` (trusted) and go down the steps, none of them a link; the caller closes what comes back.
+    """Open a directory by descending from a trusted one without following links; the caller closes it.
+
+    Args:
+        start: a trusted directory.
+        steps: names of the subdirectories.
+        create: whether to create missing ones.
 
     Raises:
         OSError: as `Directory.child`.

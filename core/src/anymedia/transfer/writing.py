@@ -1,7 +1,7 @@
-"""A file appears under its name only when it is whole: a private temporary beside it, then a link into place.
+"""Write files atomically: to a private temporary file in the same directory, then linked to the final name.
 
-The temporary is named by the call, so that a download broken off by a killed process can be taken up again by
-whoever resumes the call. A lock tells a dead call's temporary from a live one's.
+The temporary file is named after the call, so that resuming the call also resumes a download that a killed process had
+begun. A lock distinguishes the temporary file of a dead process from that of a live one.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import math
 import os
 import re
 import secrets
@@ -21,48 +22,70 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from ..errors import MediaError
-from . import pace
 from .paths import OutputTarget
 from .walk import Directory, explain, show_path
 
-__all__ = ["CannotWrite", "Writer", "hidden_prefix", "part_name"]
+__all__ = ["SMALL", "CannotWrite", "Writer", "hidden_prefix", "is_quick", "note", "part_name"]
 
-#: How the names of all our temporaries begin.
+#: Prefix of all temporary files.
 _HIDDEN = ".anymedia-"
-#: Call ids that stand in a file name as they are.
+#: Call ids that are used in a file name unchanged.
 _SAFE = re.compile(r"[A-Za-z0-9_-]{1,80}")
 #: Bytes read, hashed and written at a time.
 CHUNK = 65_536
-#: What a file system without hard links answers to a link.
+#: Error codes of ``link`` on file systems without hard links.
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.EACCES})
 _MOST_NAMES = 100_000
 _umask_lock = threading.Lock()
 
+#: Files of at most this many bytes are written on the event loop if the disk is quick.
+SMALL = 262_144
+#: Maximum seconds for which the event loop may be blocked.
+_QUICK = 0.002
+#: A sync counts as at most this many times the previous one: a single slow sync on a busy machine does not make a disk slow.
+_AT_MOST_TIMES = 4
+#: Device number -> seconds the last sync took.
+_sync_seconds: dict[int, float] = {}
+
+
+def is_quick(device: int) -> bool:
+    """Return whether recent syncs of a device (``st_dev``) were quick enough to run on the event loop.
+
+    Running work in a thread costs several times what naming a small file on a local disk costs, but a network disk may
+    block for long. A device that was never synced is not quick.
+    """
+    return _sync_seconds.get(device, math.inf) < _QUICK
+
+
+def note(device: int, seconds: float) -> None:
+    """Record how many seconds syncing a file and its directory took on a device."""
+    _sync_seconds[device] = min(seconds, _AT_MOST_TIMES * _sync_seconds.get(device, math.inf))
+
 
 def hidden_prefix(call_id: str) -> str:
-    """Return how the names of all files begin that lie beside a call's place until it is closed."""
+    """Return the name prefix of all temporary files of a call."""
     safe = call_id if _SAFE.fullmatch(call_id) else hashlib.sha256(call_id.encode()).hexdigest()[:32]
     return f"{_HIDDEN}{safe}-"
 
 
 def part_name(call_id: str, index: int) -> str:
-    """Return the name of the temporary file of one piece of a call."""
+    """Return the name of the temporary file for one piece of a call."""
     return f"{hidden_prefix(call_id)}{index}.part"
 
 
 class CannotWrite(MediaError):
-    """The disk does not take a file."""
+    """A file could not be written."""
 
     code = "cannot_write"
 
 
 class Writer:
-    """Writes one file of a call; a context manager that leaves nothing behind unless `commit` was reached.
+    """Writes one file of a call; a context manager that removes the temporary file unless `commit` was called.
 
     Attributes:
-        size: bytes written so far (more than 0 after opening: a dead call's download was taken up).
-        finished: the dead call had come as far as naming the file; nothing is left to write.
-        left: the path of the temporary name that `commit` has left; None where it left none.
+        size: bytes written so far; more than 0 after `open` if an interrupted download is being resumed.
+        finished: the final name, if the process that died had already named the file; nothing is left to write.
+        left: the path of the temporary name if `commit` kept it, else None.
     """
 
     def __init__(self, target: OutputTarget, *, call_id: str, index: int = 0, of: int = 1) -> None:
@@ -72,16 +95,16 @@ class Writer:
         self._fd = -1
         self._device = 0
         self._hash = hashlib.sha256()
-        self._durable = -1  # so many bytes are known to be on the disk
-        self._syncing = 0.0  # seconds that took
+        self._durable = -1  # bytes known to be on disk
+        self._syncing = 0.0  # seconds that syncing took
         self.size = 0
         self.finished: str | None = None
         self.left: Path | None = None
 
     @property
     def is_quick(self) -> bool:
-        """Whether to make it durable takes so little time that no thread is needed."""
-        return self.size <= pace.SMALL and pace.is_quick(self._device)
+        """Whether a commit is quick enough to run on the event loop."""
+        return self.size <= SMALL and is_quick(self._device)
 
     @property
     def path(self) -> Path:
@@ -90,12 +113,12 @@ class Writer:
 
     @property
     def wanted(self) -> str:
-        """The file name that was asked for."""
+        """The requested file name."""
         return next(self._target.names(self._index, self._of))
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of what was written so far, in hex."""
+        """Hexadecimal SHA-256 of the bytes written so far."""
         return self._hash.hexdigest()
 
     @property
@@ -105,11 +128,11 @@ class Writer:
         return self._folder
 
     def open(self) -> Self:
-        """Open the folder and the temporary file, or take up a dead call's.
+        """Open the directory and the temporary file; resume that of a dead process.
 
         Raises:
-            InvalidRequest: the folder cannot be used.
-            MediaError: the temporary cannot be made.
+            InvalidRequest: the directory cannot be used.
+            CannotWrite: the temporary file cannot be created.
         """
         self._folder = self._target.open()
         try:
@@ -127,8 +150,8 @@ class Writer:
         try:
             fd = self._opened.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
-            return self._take_up()
-        if _lock(fd) is False:  # a second process took it up in this very moment
+            return self._resume()
+        if _lock(fd) is False:  # another process has just opened it
             os.close(fd)
             return self._make_other()
         return fd
@@ -137,8 +160,8 @@ class Writer:
         self._part = f".anymedia-{secrets.token_hex(12)}-{self._index}.part"
         return self._opened.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
 
-    def _take_up(self) -> int:
-        """Open the temporary of a dead call. One that is alive, or that is not surely ours, is left alone."""
+    def _resume(self) -> int:
+        """Open the temporary file of a dead process; leave one that is in use or may belong to another user."""
         try:
             fd = self._opened.open(self._part, os.O_RDWR)
         except OSError:
@@ -150,9 +173,9 @@ class Writer:
             return self._make_other()
         links = os.fstat(fd).st_nlink
         names = list(self._opened.names_of(info)) if links > 1 else [self._part]
-        # With a final name, the call died between naming it and dropping the temporary name.
+        # If it has a final name, the process died between creating that and removing the temporary name.
         self.finished = next((name for name in names if not name.startswith(_HIDDEN)), None)
-        if len(names) != links:  # it has a name elsewhere, too: it is somebody's, and nothing is to be written to it
+        if len(names) != links:  # it is linked from another directory: writing would change that file
             os.close(fd)
             if self.finished is not None:
                 self.finished = None
@@ -177,10 +200,10 @@ class Writer:
             self.size += len(chunk)
 
     def write(self, data: bytes | memoryview) -> None:
-        """Add bytes.
+        """Append bytes.
 
         Raises:
-            MediaError: the disk does not take them.
+            CannotWrite: the disk is full or fails.
         """
         view = memoryview(data)
         self._hash.update(view)
@@ -192,7 +215,7 @@ class Writer:
             raise self._failed(error) from None
 
     def tail(self, count: int) -> bytes:
-        """Return the last ``count`` bytes written, or all there are."""
+        """Return the last ``count`` bytes written, or all if there are fewer."""
         start = max(0, self.size - count)
         os.lseek(self._fd, start, os.SEEK_SET)
         found = b""
@@ -209,20 +232,23 @@ class Writer:
         return found
 
     def reading(self) -> BinaryIO:
-        """Return what was written as a file to read from; closing it closes nothing else."""
+        """Return a file for reading what was written; closing it does not close the writer."""
         return os.fdopen(os.dup(self._fd), "rb")
 
     def also(self, name: str) -> Path:
-        """Give what was written a second, hidden name, which `commit` and `abort` leave alone; return its path.
+        """Create a second, hidden name for what was written and return its path; `commit` and `abort` keep it.
+
+        Args:
+            name: the file name.
 
         Raises:
-            MediaError: the disk does not take it.
+            CannotWrite: the disk is full or fails.
         """
         try:
-            self._sync()  # before anybody writes down that it is here
+            self._sync()  # before the file is recorded in the journal
             try:
                 self._link_or_copy(name)
-            except FileExistsError:  # of an earlier try at this very call
+            except FileExistsError:  # from an earlier attempt at the same call
                 if not os.path.samestat(self._opened.lstat(name), os.fstat(self._fd)):
                     self._opened.unlink(name)
                     self._link_or_copy(name)
@@ -252,24 +278,26 @@ class Writer:
             os.lseek(self._fd, 0, os.SEEK_END)
 
     def restart(self) -> None:
-        """Drop what was written and begin anew."""
+        """Discard what was written and start again."""
         if self.finished is not None:
-            raise RuntimeError("a file that has its final name is not written to")
+            raise RuntimeError("a file with its final name cannot be changed")
         os.ftruncate(self._fd, 0)
         os.lseek(self._fd, 0, os.SEEK_SET)
         self._hash, self.size, self._durable = hashlib.sha256(), 0, -1
 
     def commit(self, *, suffix: str = "", keep_part: bool = False) -> Path:
-        """Make it durable and give it its name, counted up where that is taken meanwhile; return its path.
+        """Sync the file, give it its final name and return its path.
 
-        With ``keep_part`` the temporary name stays (as ``left``), for the caller to remove once it is written down that the file
-        is there: whoever takes the call up before that finds the file by it, and makes no second one.
+        If the name has been taken in the meantime, a number is appended: a paid result is never lost to a name clash. An
+        existing file is an error only before the call (`OutputTarget.check`).
 
-        What was paid for is never lost to a name clash, so a file that exists is an error only beforehand
-        (`OutputTarget.check`).
+        Args:
+            suffix: file suffix to use in place of the requested one.
+            keep_part: keep the temporary name (see ``left``) until the caller has recorded the file; a resumed call finds
+                the file by it and does not create a second one.
 
         Raises:
-            MediaError: the disk does not take it.
+            CannotWrite: the disk is full or fails.
         """
         try:
             self._sync()
@@ -280,8 +308,8 @@ class Writer:
             if left and not keep_part:
                 self._opened.unlink(self._part)
             self._opened.sync()
-            if self.size <= pace.SMALL:
-                pace.note(self._device, self._syncing + time.perf_counter() - begun)
+            if self.size <= SMALL:
+                note(self._device, self._syncing + time.perf_counter() - begun)
         except OSError as error:
             raise self._failed(error) from None
         path = self._opened.path / name
@@ -290,7 +318,7 @@ class Writer:
         return path
 
     def _name_it(self, suffix: str) -> tuple[str, bool]:
-        """Give the temporary a name; return that, and whether the temporary's own is still there."""
+        """Give the file its final name; return it, and whether the temporary name still exists."""
         names = self._target.names(self._index, self._of, suffix=suffix)
         if self._target.overwrite and not self._target.made_up and not suffix:
             name = self._target_name_for_overwriting()
@@ -310,7 +338,7 @@ class Writer:
         return None if is_folder else self.wanted
 
     def _give(self, name: str) -> bool:
-        """Give the temporary a name if that is free."""
+        """Link the file to a name if that is free; return whether it was."""
         try:
             self._opened.link(self._part, name)
         except FileExistsError:
@@ -322,8 +350,8 @@ class Writer:
         return True
 
     def _give_without_links(self, name: str) -> bool:
-        # The name is reserved by an empty file, then taken over in one step. Only on such file systems can a
-        # crash in between leave the empty one.
+        # An empty file reserves the name and is then replaced atomically. On such file systems, a crash in between
+        # leaves the empty file.
         try:
             os.close(self._opened.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         except FileExistsError:
@@ -332,10 +360,10 @@ class Writer:
         return True
 
     def _verified(self, name: str) -> str:
-        """Make sure that the name leads to what was written, and not to something put in its place meanwhile."""
+        """Check that the name refers to what was written, not to a file that has replaced it."""
         if not os.path.samestat(self._opened.lstat(name), os.fstat(self._fd)):
             if stat.S_ISLNK(self._opened.lstat(name).st_mode):
-                self._opened.unlink(name)  # a file in its place is another call's, which was told to replace this one
+                self._opened.unlink(name)  # a regular file there belongs to another call that overwrites this one
             raise OSError(errno.ESTALE, "changed")
         return name
 
@@ -344,7 +372,7 @@ class Writer:
         return CannotWrite(f"The file could not be written: {where} {explain(error)}.", fix="Make room or choose another directory.")
 
     def abort(self) -> None:
-        """Close and remove the temporary; harmless after `commit`."""
+        """Close and remove the temporary file; has no effect after `commit`."""
         if self._folder is not None and self._fd >= 0:
             with contextlib.suppress(OSError):
                 self._folder.unlink(self._part)
@@ -366,7 +394,7 @@ class Writer:
 
 
 def _lock(fd: int) -> bool | None:
-    """Lock a file for this process: False if another one holds it, None where files cannot be locked."""
+    """Lock a file; return False if another process holds the lock, None if the file system does not support locks."""
     try:
         import fcntl
     except ImportError:
@@ -379,7 +407,7 @@ def _lock(fd: int) -> bool | None:
 
 
 def _umask() -> int:
-    """Return the process's file mode mask without changing it where the system says it, else by a careful detour."""
+    """Return the process's umask, if possible without setting it (which affects other threads)."""
     try:
         fd = os.open("/proc/self/status", os.O_RDONLY)
         try:
