@@ -243,4 +243,4 @@ async def test_more_bytes_than_are_taken_end_it(tmp_path: Path) -> None:
 
     await never_collected(Piece(stream=endless), tmp_path, BadBackendResponse, "maximum of 1000000", max_bytes=1_000_000)
     async with serving(whole(PNG)) as server:
-        await never_collected(Piece(url=server.url()), tmp_path, BadBackendResponse, "taken", server=server, max_bytes=1000)
+        await never_collected(Piece(url=server.url()), tmp_path, BadBackendResponse, "maximum", server=server, max_bytes=1000)

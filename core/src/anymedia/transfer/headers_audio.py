@@ -1,4 +1,4 @@
-"""MP3 and AAC: frames walked one by one to the exact end, with the tags that may stand before and behind."""
+"""Parse MP3 and AAC: every frame to the exact end of the file, and the tags before and after the audio."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ _RATES_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0)
 _RATES_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0)
 _HERTZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _AAC_HERTZ = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
-#: No frame is shorter, in bytes.
+#: Minimum length of a frame in bytes.
 _FRAME = 8
-_TOO_SHORT = "it starts like a sound but is none"
+_TOO_SHORT = "it starts like an audio file but is not one"
 
 
 def after_id3(reader: Reader) -> int:
-    """Return where the sound starts: behind an ID3v2 tag and its zero padding, if there is one."""
+    """Return the position of the audio: after an ID3v2 tag and its zero padding, if there is one."""
     head = reader.upto(0, 10)
     if head[:3] != b"ID3":
         return 0
     if len(head) < 10 or head[3] not in {2, 3, 4} or any(b & 0x80 for b in head[6:]):
-        raise refuse("it starts like a tagged sound but its tag is damaged")
+        raise refuse("it starts with an ID3 tag that is damaged")
     length = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
     position = 10 + length + (10 if head[5] & 0x10 else 0)
     if position >= reader.size:
@@ -36,7 +36,7 @@ def after_id3(reader: Reader) -> int:
 def read_mp3(reader: Reader, position: int) -> Facts:
     """Return an MP3's facts; ``position`` is where its first frame starts."""
     lengths: dict[bytes, tuple[int, float]] = {}
-    end, frames, seconds = _sound_end(reader), 0, 0.0
+    end, frames, seconds = _audio_end(reader), 0, 0.0
     promised = _promised_frames(reader, position)
     while position < end:
         reader.step(_FRAME)
@@ -49,14 +49,14 @@ def read_mp3(reader: Reader, position: int) -> Facts:
         position += found[0]
         seconds += found[1]
         frames += 1
-    _ends_well(position, end, frames)
+    _check_end(position, end, frames)
     if frames < promised:
-        raise refuse("the file is truncated: it has fewer frames than it says")
+        raise refuse("the file is truncated: it has fewer frames than its header states")
     return Facts(format="mp3", mime="audio/mpeg", kind="audio", size=reader.size, end=reader.size, seconds=seconds, mode="mp3")
 
 
 def _promised_frames(reader: Reader, position: int) -> int:
-    """Return how many frames follow the first one, as an encoder's ``Xing`` or ``Info`` frame says; 0 if it says nothing."""
+    """Return the number of frames stated in a ``Xing`` or ``Info`` frame; 0 if there is none."""
     first = reader.upto(position, 64)
     for at in (13, 21, 36):
         if first[at : at + 4] in {b"Xing", b"Info"} and int.from_bytes(first[at + 4 : at + 8], "big") & 1:
@@ -78,7 +78,7 @@ def _mp3_frame(head: bytes) -> tuple[int, float]:
 
 def read_aac(reader: Reader, position: int) -> Facts:
     """Return the facts of an AAC in ADTS frames; ``position`` is where its first frame starts."""
-    end, frames, seconds = _sound_end(reader), 0, 0.0
+    end, frames, seconds = _audio_end(reader), 0, 0.0
     while position < end:
         reader.step(_FRAME)
         head = reader.at(position, 7)
@@ -89,19 +89,19 @@ def read_aac(reader: Reader, position: int) -> Facts:
         position += length
         seconds += 1024 * ((head[6] & 3) + 1) / _AAC_HERTZ[index]
         frames += 1
-    _ends_well(position, end, frames)
+    _check_end(position, end, frames)
     return Facts(format="aac", mime="audio/aac", kind="audio", size=reader.size, end=reader.size, seconds=seconds, mode="aac")
 
 
-def _ends_well(position: int, end: int, frames: int) -> None:
+def _check_end(position: int, end: int, frames: int) -> None:
     if position > end:
         raise refuse("the file is truncated: it ends in the middle of a frame")
     if frames < 2:
         raise refuse(_TOO_SHORT)
 
 
-def _sound_end(reader: Reader) -> int:
-    """Return where frames end: before an ID3v1 and an APE tag."""
+def _audio_end(reader: Reader) -> int:
+    """Return the position where the frames end: before an ID3v1 and an APE tag."""
     end = reader.size
     if end > 128 and reader.at(end - 128, 3) == b"TAG":
         end -= 128
@@ -109,5 +109,5 @@ def _sound_end(reader: Reader) -> int:
         length, flags = reader.le32(end - 20), reader.le32(end - 12)
         end -= length + (32 if flags & 0x80000000 else 0)
         if end <= 0:
-            raise refuse("the tag behind the sound is damaged")
+            raise refuse("the tag after the audio is damaged")
     return end

@@ -1,4 +1,4 @@
-"""FLAC: metadata walked block by block, first and last frame checked by their checksums."""
+"""Parse FLAC: every metadata block, and the first and the last frame with their checksums."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def _table(polynomial: int, width: int) -> list[int]:
     return found
 
 
-#: How far from the end the last frame is looked for, in bytes.
+#: Maximum distance in bytes from the end at which the last frame is searched.
 _REACH = 256 * 1024
 _CRC8 = _table(0x07, 8)
 _CRC16 = _table(0x8005, 16)
 
 
 def read_flac(reader: Reader, position: int = 0) -> Facts:
-    """Return a FLAC's facts; ``position`` is where ``fLaC`` stands (behind an ID3 tag, if there is one)."""
+    """Return a FLAC's facts; ``position`` is that of ``fLaC`` (after an ID3 tag, if there is one)."""
     position += 4
     hertz = samples = bits = block = 0
     largest = 0
@@ -34,7 +34,7 @@ def read_flac(reader: Reader, position: int = 0) -> Facts:
         kind, length = reader.at(position, 1)[0], int.from_bytes(reader.at(position + 1, 3), "big")
         last, kind, position = bool(kind & 0x80), kind & 0x7F, position + 4
         if first != (kind == 0) or kind > 6 or position + length > reader.size or (first and length != 34):
-            raise refuse("the header of the FLAC makes no sense, or it is truncated")
+            raise refuse("the header of the FLAC is invalid, or it is truncated")
         if first:
             block = reader.u16(position + 2)
             largest = int.from_bytes(reader.at(position + 7, 3), "big")
@@ -43,8 +43,8 @@ def read_flac(reader: Reader, position: int = 0) -> Facts:
             first = False
         position += length
     if not hertz or (reader.size > position and not _frame_head(reader.upto(position, 32))) or position >= reader.size:
-        raise refuse("the FLAC holds no sound")
-    samples = max(samples, _reach_of(_last_frame(reader, position, largest), block))  # the header may say less, or nothing
+        raise refuse("the FLAC contains no audio")
+    samples = max(samples, _reach_of(_last_frame(reader, position, largest), block))  # the header may state fewer, or none
     return Facts(
         format="flac",
         mime="audio/flac",
@@ -58,7 +58,7 @@ def read_flac(reader: Reader, position: int = 0) -> Facts:
 
 
 def _frame_head(data: bytes) -> int:
-    """Return the length of a frame header with a right checksum, or 0."""
+    """Return the length of a frame header whose checksum is valid, or 0."""
     if len(data) < 6 or data[0] != 0xFF or data[1] & 0xFE != 0xF8 or data[3] & 1 or data[2] >> 4 == 0 or data[2] & 15 == 15:
         return 0
     lead = data[4]
@@ -76,7 +76,7 @@ def _frame_head(data: bytes) -> int:
 
 
 def _reach_of(head: bytes, block: int) -> int:
-    """Return how many samples there are up to the end of a frame; ``block``: how many the frames of a fixed size have."""
+    """Return the number of samples up to the end of a frame; ``block``: samples per frame with a fixed block size."""
     length = _frame_head(head)
     lead, extra = head[4], 0 if head[4] < 0x80 else 7 - (head[4] ^ 0xFF).bit_length()
     number = lead if not extra else lead & (0x3F >> extra)
@@ -92,7 +92,7 @@ def _reach_of(head: bytes, block: int) -> int:
 
 
 def _last_frame(reader: Reader, first: int, largest: int) -> bytes:
-    """Return the head of the frame that ends at the file's end, header and checksum right. Zero padding is no part of a FLAC."""
+    """Return the start of the valid frame that ends at the end of the file. Zero padding is not allowed in FLAC."""
     reach = min(reader.size - first, largest or _REACH, _REACH)
     tail = reader.at(reader.size - reach, reach)
     at, work = len(tail), 2 * _REACH

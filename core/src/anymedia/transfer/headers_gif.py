@@ -1,4 +1,4 @@
-"""GIF, walked block by block to its exact end."""
+"""Parse GIF: every block to the exact end of the file."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from .headers_reader import Facts, Reader, refuse
 
 __all__ = ["read_gif"]
 
-#: The longest run one LZW code of 12 bits can stand for is under 4096 pixels.
+#: A 12-bit LZW code represents fewer pixels than this.
 _LZW = 4096
-#: What a frame, an extension and a sub-block are worth, in bytes: recordings of a screen have hundreds of frames in which
-#: nothing moves.
+#: Minimum average sizes of a frame, an extension and a sub-block in bytes: screen recordings have hundreds of frames
+#: without any change.
 _FRAME, _EXTENSION, _BLOCK = 64, 32, 16
 
 
@@ -33,9 +33,9 @@ def read_gif(reader: Reader) -> Facts:
             raise refuse("a block of the GIF is damaged" if head else "the file is truncated: the GIF has no end")
     position += 1
     if position != reader.size and not reader.zeros(position, reader.size):
-        raise refuse(f"{reader.size - position} bytes follow after the end of the GIF", "save the picture anew")
+        raise refuse(f"{reader.size - position} bytes follow after the end of the GIF", "save the image again")
     if not frames:
-        raise refuse("the GIF holds no picture data")
+        raise refuse("the GIF contains no image data")
     return Facts(
         format="gif",
         mime="image/gif",
@@ -55,13 +55,13 @@ def _table(flags: int) -> int:
 
 
 def _frame(reader: Reader, head: bytes, position: int, width: int, height: int) -> int:
-    """Check a frame whose first bytes are given; return where it ends."""
+    """Check the frame that begins with ``head``; return the position of its end."""
     left, top, w, h, flags = struct.unpack_from("<HHHHB", head, 1)
     if not w or not h or left + w > width or top + h > height:
-        raise refuse("a frame of the GIF lies outside of its picture", "save the picture anew")
+        raise refuse("a frame of the GIF lies outside the image", "save the image again")
     start = position + 10 + _table(flags)
     if not 1 <= reader.at(start, 1)[0] <= 11:
-        raise refuse("the picture data of the GIF are damaged")
+        raise refuse("the image data of the GIF are damaged")
     end = _after_blocks(reader, start + 1)
     if w * h > _LZW * (end - start):
         raise refuse("its header claims more pixels than its data can hold")
@@ -69,7 +69,7 @@ def _frame(reader: Reader, head: bytes, position: int, width: int, height: int) 
 
 
 def _after_blocks(reader: Reader, position: int) -> int:
-    """Return the position behind a row of sub-blocks, each with its length before it, the last one empty."""
+    """Return the position after a sequence of length-prefixed sub-blocks, which ends with an empty one."""
     while length := reader.at(position, 1)[0]:
         reader.step(_BLOCK)
         position += 1 + length

@@ -1,7 +1,7 @@
-"""JPEG, walked marker by marker through its scans to its end; what cameras put behind it is known or refused.
+"""Parse JPEG: every marker and scan to its end, and the data that cameras append.
 
-Allowed behind the end, and never sent on: zero padding, further whole JPEGs (multi-picture files), a whole MP4
-(motion photos) and Samsung's trailer. Anything else is refused.
+Allowed after the end, but never passed on: zero padding, further complete JPEGs (multi-picture files), a complete MP4
+(motion photos) and Samsung's trailer. Anything else is rejected.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from .headers_reader import Facts, Reader, refuse
 
 __all__ = ["read_jpeg"]
 
-#: Baseline, extended and progressive Huffman: what decoders everywhere read.
+#: Baseline, extended and progressive Huffman: supported by all decoders.
 _FRAMES = {0xC0, 0xC1, 0xC2}
 _ODD_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _WINDOW = 64 * 1024
-#: Encoders write ten or so; each may make a decoder go over the whole picture once more, for a few bytes.
+#: Encoders write about ten; each can make a decoder process the whole image again for a few bytes.
 _MOST_SCANS = 100
-_TOO_ODD = "the JPEG is of a kind that few programs read (lossless, arithmetic or 12 bit)"
+_TOO_ODD = "the JPEG uses a rarely supported variant (lossless, arithmetic or 12-bit)"
 
 
 def read_jpeg(reader: Reader) -> Facts:
-    """Return a JPEG's facts; ``end`` is where the (first) picture ends."""
+    """Return a JPEG's facts; ``end`` is the end of the (first) image."""
     walk = _Walk(reader, 0)
     walk.run()
     _trailer(reader, walk.end)
@@ -79,7 +79,7 @@ class _Walk:
             if marker == 0xDA:
                 position = self._scan(position)
         self.end = position
-        self._believable()
+        self._check_plausible()
 
     def _segment(self, marker: int, start: int, length: int) -> None:
         if marker in _ODD_FRAMES:
@@ -99,16 +99,16 @@ class _Walk:
         if depth != 8:
             raise refuse(_TOO_ODD, "save it as an ordinary JPEG")
         if components not in {1, 3, 4} or length != 6 + 3 * components or not self.width or not self.height:
-            raise refuse("the header of the JPEG makes no sense")
+            raise refuse("the header of the JPEG is invalid")
         self.components = components
         self._blocks_per_byte = 8 if marker == 0xC2 else 4
 
     def _scan(self, position: int) -> int:
-        """Return where the scan's data end: at the next marker that is neither stuffing nor a restart."""
+        """Return the end of a scan's data: the next marker that is neither stuffing nor a restart."""
         begin = position
         self._scans += 1
         if self._scans > _MOST_SCANS:
-            raise refuse("the JPEG goes over its picture far too often", "save it as an ordinary JPEG")
+            raise refuse("the JPEG has far too many scans", "save it as an ordinary JPEG")
         while True:
             part = self.reader.upto(position, _WINDOW)
             found = _MARKER.search(part)
@@ -119,16 +119,16 @@ class _Walk:
                 raise refuse("the file is truncated: the JPEG has no end")
             position += len(part) - 1  # the last byte may be the first half of a marker
 
-    def _believable(self) -> None:
+    def _check_plausible(self) -> None:
         if not self.width or not self._scanned:
-            raise refuse("the JPEG holds no picture data")
-        # One 8x8 block takes two bits at least (one in a progressive first scan); colour may be subsampled 4x4.
+            raise refuse("the JPEG contains no image data")
+        # An 8x8 block takes at least two bits (one in a progressive first scan); chroma may be subsampled 4x4.
         if (self.width * self.height) // (64 * 16) > self._scanned * self._blocks_per_byte:
             raise refuse("its header claims more pixels than its data can hold")
 
 
 def _trailer(reader: Reader, position: int) -> None:
-    """Refuse what follows a JPEG's end, unless it is one of the known things that cameras put there."""
+    """Reject data after the end of a JPEG, except for the kinds that cameras append."""
     while position < reader.size:
         reader.step()
         head = reader.upto(position, 12)
@@ -141,7 +141,7 @@ def _trailer(reader: Reader, position: int) -> None:
         elif (head[4:8] == b"ftyp" and whole_file(reader, position)) or _samsung(reader, position):
             return
         else:
-            raise refuse(f"{reader.size - position} bytes follow after the end of the JPEG", "save the picture anew")
+            raise refuse(f"{reader.size - position} bytes follow after the end of the JPEG", "save the image again")
 
 
 def _skip_zeros(reader: Reader, position: int) -> int:
@@ -152,16 +152,16 @@ def _skip_zeros(reader: Reader, position: int) -> int:
         position += len(part) - len(rest)
         if rest:
             break
-    # Samsung's first block starts with two zero bytes: so few of them are padding only before another JPEG
+    # Samsung's first block starts with two zero bytes: fewer than four are padding only before another JPEG
     if position - begin < 4 and position < reader.size and reader.upto(position, 3) != b"\xff\xd8\xff":
         if _samsung(reader, begin):
             return reader.size
-        raise refuse(f"{reader.size - begin} bytes follow after the end of the JPEG", "save the picture anew")
+        raise refuse(f"{reader.size - begin} bytes follow after the end of the JPEG", "save the image again")
     return position
 
 
 def _samsung(reader: Reader, start: int) -> bool:
-    """Whether everything from ``start`` on is one Samsung trailer: blocks, then their directory, then ``SEFT``."""
+    """Return whether the rest of the file is one Samsung trailer: blocks, their directory, ``SEFT``."""
     if reader.size - start < 24 or reader.at(reader.size - 4, 4) != b"SEFT":
         return False
     length = reader.le32(reader.size - 8)

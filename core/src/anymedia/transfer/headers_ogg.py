@@ -1,4 +1,4 @@
-"""Ogg with Opus, Vorbis or FLAC in it: pages walked one by one with their checksums, to the exact end."""
+"""Parse Ogg with Opus, Vorbis or FLAC: every page with its checksum to the exact end of the file."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _NONE = 2**64 - 1
 
 
 def _checksum(page: bytes) -> int:
-    """Ogg's CRC is zlib's with all bits mirrored and without its inversions."""
+    """Return Ogg's CRC: zlib's with all bits mirrored and without its inversions."""
     mirrored = zlib.crc32(page.translate(_FLIP), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{mirrored:032b}"[::-1], 2)
 
 
 def read_ogg(reader: Reader) -> Facts:
-    """Return an Ogg's facts; video in Ogg is refused."""
+    """Return an Ogg's facts; video in Ogg is rejected."""
     position, serial, codec, hertz, skip, granule = 0, b"", "", 0, 0, 0
     total, chained = 0.0, 0
     while position < reader.size:
@@ -41,12 +41,12 @@ def read_ogg(reader: Reader) -> Facts:
             serial, granule = page[14:18], 0
             codec, hertz, skip = _codec(page[27 + head[26] :])
         elif page[14:18] != serial:
-            raise refuse("the Ogg holds more than one stream at a time, or is damaged")
+            raise refuse("the Ogg contains several streams at a time, or is damaged")
         found = int.from_bytes(head[6:14], "little")
         granule = max(granule, found if found != _NONE else 0)
         position += length
     if not codec or not granule:
-        raise refuse("the Ogg holds no sound")
+        raise refuse("the Ogg contains no audio")
     seconds = total + max(0, granule - skip) / hertz
     name, mime = ("opus", "audio/opus") if codec == "opus" else ("ogg", "audio/ogg")
     return Facts(format=name, mime=mime, kind="audio", size=reader.size, end=reader.size, seconds=seconds, mode=codec)
@@ -64,4 +64,4 @@ def _codec(first: bytes) -> tuple[str, int, int]:
         hertz = int.from_bytes(first[27:30], "big") >> 4
         if hertz:
             return "flac", hertz, 0
-    raise refuse("the Ogg holds something else than Opus, Vorbis or FLAC sound", "convert it to MP3, WAV or MP4")
+    raise refuse("the Ogg contains something other than Opus, Vorbis or FLAC audio", "convert it to MP3, WAV or MP4")

@@ -1,4 +1,4 @@
-"""PNG, walked chunk by chunk with its checksums, to its exact end."""
+"""Parse PNG: every chunk with its checksum to the exact end of the file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COLOURS = {
 }
 _CRITICAL = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 _BLOCK = 64 * 1024
-#: Deflate never shrinks by more than this.
+#: Maximum compression ratio of deflate.
 _DEFLATE = 1032
 
 
@@ -32,10 +32,10 @@ def read_png(reader: Reader) -> Facts:
     depth, colour, packing, filtering, interlace = reader.at(24, 5)
     samples, depths, mode = _COLOURS.get(colour, (0, set(), ""))
     if depth not in depths or packing or filtering or interlace > 1:
-        raise refuse("it starts like a PNG but its header makes no sense")
+        raise refuse("it starts like a PNG but its header is invalid")
     walk = _Walk(reader)
     walk.run()
-    # an animation's frames repeat the canvas at most; only the still picture must be in IDAT
+    # the frames of an animation are at most as large as the canvas; only the still image must be in IDAT
     need = height * ((width * samples * depth + 7) // 8)
     if need > _DEFLATE * walk.data + 64:
         raise refuse("its header claims more pixels than its data can hold")
@@ -61,7 +61,7 @@ def read_png(reader: Reader) -> Facts:
 
 
 class _Walk:
-    """One pass over the chunks: what was seen on the way."""
+    """One pass over the chunks, and what it found."""
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
@@ -82,9 +82,9 @@ class _Walk:
             self._note(position + 8, length, kind)
             position += 12 + length
         if position != self.reader.size:
-            raise refuse(f"{self.reader.size - position} bytes follow after the end of the PNG", "save the picture anew")
+            raise refuse(f"{self.reader.size - position} bytes follow after the end of the PNG", "save the image again")
         if not self.data:
-            raise refuse("the PNG holds no picture data")
+            raise refuse("the PNG contains no image data")
 
     def _check(self, position: int, length: int, kind: bytes) -> None:
         if length > 0x7FFFFFFF or not kind.isalpha():

@@ -1,4 +1,4 @@
-"""RIFF files: WebP pictures and WAV sound, walked chunk by chunk to the exact end."""
+"""Parse RIFF files, WebP images and WAV audio: every chunk to the exact end of the file."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from .headers_reader import Facts, Reader, refuse
 __all__ = ["read_riff"]
 
 _ANIMATION, _ALPHA = 0x02, 0x10
-#: Streaming writers (and some speech services) put the largest number of 32 or of 31 bits, or a little less, where
-#: they cannot know a length yet; so a length from here on that the file does not have is none.
+#: Streaming writers (and some speech services) write the largest 32-bit or 31-bit number, or slightly less, in place of
+#: a length they do not know yet; so a length from here on that exceeds the file is treated as unknown.
 _UNKNOWN = 0x7FFF_0000
 _WAV_CODECS = {1: "pcm", 3: "float", 6: "alaw", 7: "mulaw"}
 
 
 def read_riff(reader: Reader) -> Facts:
-    """Return the facts of a WebP or a WAV; any other RIFF (AVI ...) is refused."""
+    """Return the facts of a WebP or a WAV; any other RIFF file (AVI ...) is rejected."""
     kind = reader.at(8, 4)
     if kind == b"WEBP":
         return _read_webp(reader)
     if kind == b"WAVE":
         return _read_wav(reader)
     if kind == b"AVI ":
-        raise refuse("it is an AVI video, which is not taken", "convert it to MP4 or WebM")
-    raise refuse("it is a RIFF file of a kind that is not taken")
+        raise refuse("it is an AVI video, which is not supported", "convert it to MP4 or WebM")
+    raise refuse("it is a RIFF file of a kind that is not supported")
 
 
 def _chunks(reader: Reader, position: int, end: int) -> list[tuple[bytes, int, int]]:
@@ -50,10 +50,10 @@ def _read_webp(reader: Reader) -> Facts:
     if end > reader.size:
         raise refuse("the file is truncated: it ends before its contents do")
     if end < reader.size:
-        raise refuse(f"{reader.size - end} bytes follow after the end of the WebP", "save the picture anew")
+        raise refuse(f"{reader.size - end} bytes follow after the end of the WebP", "save the image again")
     chunks = _chunks(reader, 12, end)
     if not chunks:
-        raise refuse("the WebP holds no picture data")
+        raise refuse("the WebP contains no image data")
     name, start, length = chunks[0]
     if name in {b"VP8 ", b"VP8L"}:
         if len(chunks) > 1:
@@ -76,7 +76,7 @@ def _read_webp(reader: Reader) -> Facts:
         mode = b"anim"
     else:
         if len(pictures) != 1 or moving:
-            raise refuse("the WebP does not hold just one picture")
+            raise refuse("the WebP does not contain exactly one image")
         found = _bitstream(reader, *pictures[0])
         if found[:2] != (width, height):
             raise refuse("the two headers of the WebP disagree on its size")
@@ -114,21 +114,21 @@ def _animation_frame(reader: Reader, start: int, length: int, width: int, height
 
 
 def _bitstream(reader: Reader, name: bytes, start: int, length: int) -> tuple[int, int, bool]:
-    """Return (width, height, has alpha) as the picture data themselves say."""
+    """Return (width, height, has alpha) from the header of the image data."""
     if name == b"VP8L":
         if length < 6 or reader.at(start, 1) != b"\x2f":
-            raise refuse("the picture data of the WebP are damaged")
+            raise refuse("the image data of the WebP are damaged")
         bits = reader.le32(start + 1)
         if bits >> 29:
-            raise refuse("the picture data of the WebP are of an unknown version")
+            raise refuse("the image data of the WebP are of an unknown version")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1)
     if length < 11:
-        raise refuse("the picture data of the WebP are damaged")
+        raise refuse("the image data of the WebP are damaged")
     tag = int.from_bytes(reader.at(start, 3), "little")
     if tag & 1 or reader.at(start + 3, 3) != b"\x9d\x01\x2a" or 10 + (tag >> 5) > length:
-        raise refuse("the picture data of the WebP are damaged")
+        raise refuse("the image data of the WebP are damaged")
     width, height = reader.le16(start + 6) & 0x3FFF, reader.le16(start + 8) & 0x3FFF
-    # a macroblock of 16x16 costs some bits even when it is skipped; 1/64 bit is far below what the coder reaches
+    # a 16x16 macroblock takes some bits even if it is skipped; 1/64 bit is far below what the coder achieves
     if width * height // 256 > length * 8 * 64:
         raise refuse("its header claims more pixels than its data can hold")
     return width, height, False
@@ -141,7 +141,7 @@ def _read_wav(reader: Reader) -> Facts:
     if end > reader.size:
         raise refuse("the file is truncated: it ends before its contents do")
     if end < reader.size and not (end + 1 == reader.size and claimed % 2):
-        raise refuse(f"{reader.size - end} bytes follow after the end of the WAV", "save the sound anew")
+        raise refuse(f"{reader.size - end} bytes follow after the end of the WAV", "save the audio again")
     position, seconds, codec, block, rate = 12, 0.0, "", 0, 0
     heard = False
     while position < end:
@@ -161,16 +161,16 @@ def _read_wav(reader: Reader) -> Facts:
             heard, seconds = True, length / (block * rate)
         position = start + length + length % 2
     if not heard or not seconds:
-        raise refuse("the WAV holds no sound")
+        raise refuse("the WAV contains no audio")
     if not math.isfinite(seconds):
-        raise refuse("the header of the WAV makes no sense")
+        raise refuse("the header of the WAV is invalid")
     return Facts(format="wav", mime="audio/wav", kind="audio", size=reader.size, end=reader.size, seconds=seconds, mode=codec)
 
 
 def _wav_format(reader: Reader, start: int, length: int) -> tuple[str, int, int]:
     """Return (codec, bytes per sample frame, sample frames per second)."""
     if not 14 <= length <= 1024:
-        raise refuse("the header of the WAV makes no sense")
+        raise refuse("the header of the WAV is invalid")
     tag, channels, rate = reader.le16(start), reader.le16(start + 2), reader.le32(start + 4)
     block = reader.le16(start + 12)
     bits = reader.le16(start + 14) if length >= 16 else 8 * block // max(1, channels)
@@ -178,7 +178,7 @@ def _wav_format(reader: Reader, start: int, length: int) -> tuple[str, int, int]
         tag = reader.le16(start + 24)
     codec = _WAV_CODECS.get(tag)
     if codec is None:
-        raise refuse("the WAV is compressed in a way that is not taken", "save it as plain PCM")
+        raise refuse("the WAV is compressed in a way that is not supported", "save it as uncompressed PCM")
     if not 1 <= channels <= 64 or not 1000 <= rate <= 768_000 or block != channels * ((bits + 7) // 8) or not 8 <= bits <= 64:
-        raise refuse("the header of the WAV makes no sense")
+        raise refuse("the header of the WAV is invalid")
     return codec, block, rate

@@ -1,4 +1,4 @@
-"""WebM: EBML elements walked to the exact end; tracks read for size, running time and codecs."""
+"""Parse WebM: EBML elements to the exact end of the file; tracks for size, duration and codecs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _TOP = {_INFO, _TRACKS, _CLUSTER, 0x114D9B74, 0x1C53BB6B, 0x1254C367, 0x1043A770
 _ATTACHMENTS = 0x1941A469
 _CODECS = {b"V_VP8", b"V_VP9", b"V_AV1", b"A_OPUS", b"A_VORBIS"}
 _OPEN = -1
-#: So many bytes has a block, with its head, at least, on average over a file.
+#: Minimum average size of a block with its header, in bytes.
 _BLOCK = 8
 
 
 def read_webm(reader: Reader) -> Facts:
-    """Return a WebM's facts; other Matroska files are refused."""
+    """Return a WebM's facts; other Matroska files are rejected."""
     head = _element(reader, 0)
     doctype = b""
     position = head.start
@@ -32,13 +32,13 @@ def read_webm(reader: Reader) -> Facts:
             doctype = reader.at(inner.start, min(16, inner.end - inner.start)).rstrip(b"\0")
         position = inner.end
     if doctype != b"webm":
-        raise refuse("it is a Matroska file but no WebM", "convert it to MP4 or WebM")
+        raise refuse("it is a Matroska file, but not WebM", "convert it to MP4 or WebM")
     segment = _element(reader, head.end)
     if segment.number != _SEGMENT:
         raise refuse("it starts like a WebM but has no contents")
     end = reader.size if segment.end == _OPEN else segment.end
     if end < reader.size:
-        raise refuse(f"{reader.size - end} bytes follow after the end of the WebM", "save the video anew")
+        raise refuse(f"{reader.size - end} bytes follow after the end of the WebM", "save the video again")
     walk = _Walk(reader)
     walk.run(segment.start, end)
     return walk.facts()
@@ -52,7 +52,7 @@ class _Element:
 
 
 def _element(reader: Reader, position: int, worth: int = 64) -> _Element:
-    """Read an element's head; ``end`` is -1 where its length was left open (live recordings)."""
+    """Read an element's header; ``end`` is -1 if its length is unspecified (live recordings)."""
     reader.step(worth)
     first = reader.at(position, 1)[0]
     width = 9 - first.bit_length()
@@ -107,10 +107,10 @@ class _Walk:
 
     def facts(self) -> Facts:
         if not self._clusters or not self.codecs:
-            raise refuse("the WebM holds no data")
+            raise refuse("the WebM contains no data")
         seconds = max(self._claimed, float(self._last)) * self._scale / 1e9
         if not 0 <= seconds < 1e9:
-            raise refuse("the header of the WebM makes no sense")
+            raise refuse("the header of the WebM is invalid")
         size = self.reader.size
         codec = self.codecs[0].decode("ascii")
         if not self.width:
@@ -155,10 +155,10 @@ class _Walk:
             if element.number == 0x86:
                 codec = self.reader.at(element.start, min(32, element.end - element.start)).rstrip(b"\0")
                 if codec not in _CODECS:
-                    raise refuse("the WebM is coded in a way that WebM does not allow", "convert it to MP4 or WebM")
+                    raise refuse("the WebM uses a codec that WebM does not allow", "convert it to MP4 or WebM")
                 self.codecs.append(codec)
             elif element.number == 0x6D80:
-                raise refuse("the WebM is compressed or encrypted in a way that is not taken")
+                raise refuse("the WebM is compressed or encrypted in a way that is not supported")
             elif element.number == 0xE0:
                 self._picture(element)
 
@@ -172,7 +172,7 @@ class _Walk:
                 self.alpha = bool(self._number(element))
 
     def _cluster(self, cluster: _Element, end: int) -> int:
-        """Walk a cluster's blocks for their times; returns where it ends (found out, where it was left open)."""
+        """Read the timestamps of a cluster's blocks; return the position of its end, found by parsing if it is unspecified."""
         self._clusters += 1
         position, begin = cluster.start, 0
         limit = end if cluster.end == _OPEN else cluster.end
