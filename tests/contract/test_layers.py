@@ -116,5 +116,5 @@ def test_plugins_import_public_names_and_never_each_other(plugin: Path) -> None:
 
 def test_files_are_small_rooms() -> None:
     sizes = sorted(len(p.read_text().splitlines()) for p in [*CORE.rglob("*.py"), *(f for d in PLUGINS for f in d.rglob("*.py"))])
-    assert sizes[-1] <= 400
+    assert sizes[-1] <= 500
     assert sizes[len(sizes) // 2] < 150

@@ -187,8 +187,7 @@ def _changed_part(before: Picture, after: Picture, mask: MaskPlane) -> float | N
 
 def _on_white(picture: Picture) -> Picture:
     """Return the colours that are seen; those of transparent pixels are nobody's business."""
-    from ..transfer.encoding import flatten
-    from ..transfer.pictures import plain_colours
+    from ..transfer.pictures import flatten, plain_colours
 
     return flatten(plain_colours(picture))
 

@@ -29,6 +29,7 @@ __all__ = [
     "decoding",
     "eight_bits",
     "encode_picture",
+    "flatten",
     "is_plain",
     "open_picture",
     "plain_colours",
@@ -229,7 +230,7 @@ def _has_alpha(picture: Picture) -> bool:
     return picture.mode == "RGBA" and bool(picture.getchannel("A").histogram()[255] < picture.width * picture.height)
 
 
-def _flatten(picture: Picture) -> Picture:
+def flatten(picture: Picture) -> Picture:
     """Return an RGB image with transparent pixels on white."""
     from PIL import Image
 
@@ -267,7 +268,7 @@ def _fitted(picture: Picture, fmt: str) -> tuple[Picture, tuple[str, ...]]:
     if fmt in {"jpeg", "bmp"} and made.mode == "RGBA":
         if _has_alpha(made):
             warnings += (f"{fmt.upper()} does not support transparency: transparent pixels are now white",)
-        made = _flatten(made)
+        made = flatten(made)
     elif fmt == "gif":  # Pillow's writer reduces the colours and builds the palette
         if made.mode == "RGBA" and any(made.getchannel("A").histogram()[1:255]):
             warnings += ("GIF does not support partial transparency: every pixel is now opaque or transparent",)
