@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import types
 from typing import Any
 
@@ -203,6 +204,9 @@ AZURE_FILTER = {
         ),
         (403, {"error": {"message": "Your organization must be verified to use the model `gpt-image-2`."}}, AuthenticationFailed),
         (401, {"detail": "token expired"}, AuthenticationFailed),
+        (400, {"code": "Client specified an invalid argument", "error": "Incorrect API key provided: x"}, AuthenticationFailed),
+        (200, {"candidates": [{"finishReason": "IMAGE_SAFETY", "finishMessage": "Unable to show it."}]}, ContentRefused),
+        (403, {"error": {"code": 403, "message": "Blocked", "metadata": {"reasons": ["violence"], "flagged_input": "x"}}}, ContentRefused),
         (429, {"error": {"code": "insufficient_quota", "message": "quota"}}, QuotaExceeded),
         (402, {"error": "no money"}, QuotaExceeded),
         (429, {"error": {"message": "slow"}}, RateLimited),
@@ -301,6 +305,7 @@ def test_answer_without_an_error_is_none(answer: Any) -> None:
         {"status": "failed"},
         {"promptFeedback": {"blockReason": "SAFETY"}},
         {"finishReason": "CONTENT_FILTERED"},
+        {"candidates": [{"finishReason": "IMAGE_SAFETY"}]},
         {"type": "error", "message": "x"},
     ],
 )
@@ -320,3 +325,11 @@ def test_endless_and_deep_bodies_are_read_in_bounded_time() -> None:
     for _ in range(400):
         deep = {"error": deep}
     read_error(deep)
+    wide: Any = ""
+    for _ in range(4):
+        wide = {"error": [wide] * 12, "detail": [wide] * 12}
+    begun = time.process_time()
+    read_error(json.dumps(wide)[:200_000] + "x")
+    read_error(wide)
+    read_error(b"<html>" + b"<title><script>" * 20_000)
+    assert time.process_time() - begun < 5

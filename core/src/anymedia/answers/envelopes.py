@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import html
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -25,7 +26,7 @@ __all__ = ["AnsweredError", "quote", "read_error"]
 _MESSAGE, _CODE = 1_000, 120
 #: So much of a body is read; an error is not longer.
 _MOST = 256 * 1024
-_DEEPEST, _MOST_PARTS = 8, 12
+_DEEPEST, _MOST_PARTS, _MOST_NODES = 8, 12, 1_000
 
 #: Keys that hold the words themselves, or another object with them; in the order in which they are quoted.
 _WORDS = (
@@ -112,13 +113,18 @@ def read_error(body: Any) -> AnsweredError:
 
 
 def _of_object(body: Any) -> AnsweredError:
-    nodes = list(_objects(body))
+    nodes = list(itertools.islice(_objects(body), _MOST_NODES))
     strings = {key: _first_code(nodes, key) for key in ("code", "error_code", "errorCode", "type", "error_type", "name", "param", "field")}
     codes = [_plain(value) for node in nodes for key in _CODES if (value := _code(child(node, key)))]
-    text = _words(body, 0) or (_dumped(body) if _admits(body) else "")
+    text = _words(body, 0, iter(range(_MOST_NODES))) or (_dumped(body) if _admits(body) else "")
     return AnsweredError(
         text=clean_text(text, _MESSAGE),
-        code=strings["code"] or strings["error_code"] or strings["errorCode"] or _error_as_code(nodes) or strings["name"],
+        code=strings["code"]
+        or strings["error_code"]
+        or strings["errorCode"]
+        or _error_as_code(nodes)
+        or strings["name"]
+        or _status_name(nodes),
         type=strings["error_type"] or strings["type"],
         param=strings["param"] or strings["field"],
         status=next((found for node in nodes for key in ("code", "status", "status_code") if (found := _number(child(node, key)))), None),
@@ -145,10 +151,11 @@ def _form_of(text: str) -> tuple[Literal["json", "html", "xml", "text", "empty"]
 
 def _title(text: str) -> str:
     """Return what an HTML page is called, and its first heading where that says something else."""
+    text = text[:20_000]
     found = [re.search(rf"<{tag}\b[^>]*>(.{{0,2000}}?)</{tag}>", text, re.IGNORECASE | re.DOTALL) for tag in ("title", "h1")]
     parts = [" ".join(html.unescape(re.sub(r"<[^>]*>", " ", part[1])).split()) for part in found if part is not None]
     if not any(parts):
-        visible = re.sub(r"<(script|style)\b.*?</\1>|<[^>]*>", " ", text[:20_000], flags=re.IGNORECASE | re.DOTALL)
+        visible = re.sub(r"<(script|style)\b.*?</\1>|<[^>]*>", " ", text, flags=re.IGNORECASE | re.DOTALL)
         parts = [" ".join(html.unescape(visible).split())]
     return _joined(parts)
 
@@ -220,40 +227,44 @@ def _objects(node: Any, depth: int = 0) -> Iterator[Any]:
                 yield from _objects(below, depth + 1)
 
 
-def _words(node: Any, depth: int) -> str:
-    """Return the words in a node and below it."""
-    if depth > _DEEPEST:
+def _words(node: Any, depth: int, left: Iterator[int]) -> str:
+    """Return the words in a node and below it; ``left`` counts how many more nodes are read."""
+    if depth > _DEEPEST or next(left, None) is None:
         return ""
     if isinstance(node, str):
         loaded = _loaded(node.strip()[:_MOST]) if "{" in node else None
-        return (_words(loaded, depth + 1) if loaded is not None else "") or _of_text(node)
+        return (_words(loaded, depth + 1, left) if loaded is not None else "") or _of_text(node)
     if (listed := items_of(node)) is not None:
-        return _joined([_words(item, depth + 1) for item, _ in zip(listed, range(_MOST_PARTS), strict=False)], "; ")
+        return _joined([_words(item, depth + 1, left) for item, _ in zip(listed, range(_MOST_PARTS), strict=False)], "; ")
     if not is_object(node):
         return ""
-    parts = [_words(child(node, key), depth + 1) for key in _WORDS]
-    if len([part for part in parts if part]) > 1 and _CODE_LIKE.fullmatch(error := _text(child(node, "error"))) and "_" in error:
-        parts[_WORDS.index("error")] = ""  # a code beside a message
-    parts += [_words(child(node, key), depth + 1) for key in _BELOW if not isinstance(child(node, key), str) or key == "raw"]
+    parts = [
+        _words(below, depth + 1, left) or _by_field(below, depth + 1, left) for key in _WORDS if (below := child(node, key)) is not None
+    ]
+    parts += [_words(child(node, key), depth + 1, left) for key in _BELOW if not isinstance(child(node, key), str) or key == "raw"]
+    if any(part and not _is_name(part) for part in parts):
+        parts = [part for part in parts if not _is_name(part)]  # a code beside a message
     text = _joined(parts)
     if not text:
         text = next((found for key in ("name", "blockReason", "block_reason") if (found := _text(child(node, key)))), "")
-    if not text and depth and isinstance(node, Mapping):
-        text = _by_field(node, depth)
     return _located(node, text)
+
+
+def _is_name(text: str) -> bool:
+    return "_" in text and _CODE_LIKE.fullmatch(text) is not None
 
 
 def _of_text(text: str) -> str:
     return _title(text) if _HTML.match(text[:4096]) else text.strip()
 
 
-def _by_field(node: Mapping[Any, Any], depth: int) -> str:
+def _by_field(node: Any, depth: int, left: Iterator[int]) -> str:
     """Return the words of an object that maps the names of fields to what is wrong with them."""
-    if not node or not all(isinstance(value, str) or items_of(value) is not None for value in node.values()):
+    if not isinstance(node, Mapping) or not all(isinstance(text, str) for value in node.values() for text in _listed(value)):
         return ""
     if any(key in _CODES or key.startswith("@") for key in map(str, node)):
         return ""
-    return _joined([f"{key}: {found}" for key, value in node.items() if (found := _words(value, depth + 1))], "; ")
+    return _joined([f"{key}: {found}" for key, value in node.items() if (found := _words(value, depth + 1, left))], "; ")
 
 
 def _located(node: Any, text: str) -> str:
@@ -296,12 +307,19 @@ def _admits(body: Any) -> bool:
     told = ("raiFilteredReason", "rai_filtered_reason", "refusal", "blockReason", "block_reason")
     if any(_text(child(body, key)) for key in told) or _finished_badly(body):
         return True
-    return any(_admits(below) for key in ("promptFeedback", "prompt_feedback") if (below := child(body, key)) is not None)
+    if any(_admits(below) for key in ("promptFeedback", "prompt_feedback") if (below := child(body, key)) is not None):
+        return True
+    return any(_finished_badly(item) for key in ("candidates", "choices") for item in _listed(child(body, key)) if is_object(item))
 
 
 def _finished_badly(body: Any) -> bool:
     reason = _plain(_code(child(body, "finishReason")) or _code(child(body, "finish_reason")))
     return any(word in reason for word in ("safety", "filter", "prohibited", "recitation", "blocklist", "spii", "refus", "imageother"))
+
+
+def _status_name(nodes: list[Any]) -> str:
+    """Return a status that is a name in capitals (``INVALID_ARGUMENT``)."""
+    return next((found for node in nodes if (found := _code(child(node, "status"))).isupper()), "")
 
 
 def _error_as_code(nodes: list[Any]) -> str:

@@ -88,6 +88,9 @@ _REGION = re.compile(
     r"|(?:country|region|territory|location)(?:, [a-z ,]{0,40})? (?:is )?not supported|unsupported (?:country|region|location)",
     re.IGNORECASE,
 )
+_AUTH = re.compile(
+    r"(?:incorrect|invalid|missing|expired|no|wrong) api.?key|api.?key (?:is )?(?:not valid|invalid|missing|expired)", re.IGNORECASE
+)
 _VERIFICATION = re.compile(r"organi[sz]ation must be verified|verify (?:your )?organi[sz]ation|must be verified to use", re.IGNORECASE)
 _MODEL = re.compile(
     r"\bmodels?\b[^.]{0,80}(?:not found|does not exist|doesn't exist|not available|unknown)|(?:no such|unknown) model", re.IGNORECASE
@@ -121,7 +124,7 @@ def classify(error: AnsweredError, status: int | None, *, by_code: Mapping[str, 
     if by_known == "content" or (error.reasons and client_error and number not in {401, 402, 404, 429}):
         return "content"
     if client_error and (number is None or number in {400, 403, 404, 451}):
-        for kind, pattern in (("region", _REGION), ("verification", _VERIFICATION)):
+        for kind, pattern in (("region", _REGION), ("verification", _VERIFICATION), ("auth", _AUTH)):
             if pattern.search(error.text):
                 return kind  # type: ignore[return-value]
     if by_known is not None:
