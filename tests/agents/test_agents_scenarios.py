@@ -25,6 +25,11 @@ FIRST_VIDEO = [
 VEO = {"model": "veo-3.1-generate-001"}
 
 
+def small(backend: str) -> dict[str, Any]:
+    """The size to ask of ``local``, which renders for real."""
+    return {"size": "64x64"} if backend == "local" else {}
+
+
 @pytest.fixture
 async def world(work: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     (work / "photo.png").write_bytes(image(1280, 720, "png"))
@@ -57,8 +62,10 @@ async def failed(world: World, answer: dict[str, Any], code: str, **fields: Any)
 
 @pytest.mark.parametrize(("backend", "prefix", "means"), FIRST_VIDEO, ids=[b for b, *_ in FIRST_VIDEO])
 async def test_a_video_is_continued_where_it_was_made(world: World, backend: str, prefix: str, means: str) -> None:
-    named: dict[str, Any] = VEO if backend == "cloud" else {"size": "320x240"} if backend == "local" else {}  # which renders for real
-    first = succeeded(await world.tool.generate(mode="video", prompt="waves", backend=backend, duration=4, **named))
+    named: dict[str, Any] = VEO if backend == "cloud" else small(backend)
+    first = succeeded(
+        await world.tool.generate(mode="video", prompt="waves", backend=backend, duration=1 if backend == "local" else 4, **named)
+    )
     assert first["continuation_id"].startswith(prefix)
     before = world.submits()
     more = succeeded(await world.tool.generate(mode="video", prompt="Make it slow motion", continue_from=first["continuation_id"]))
@@ -106,9 +113,9 @@ async def test_a_grok_extension_passes_the_earlier_video(world: World) -> None:
 @pytest.mark.parametrize("backend", ["mygpu", "cloud", "google", "grok", "local"])
 async def test_an_image_becomes_a_video(world: World, backend: str) -> None:
     inline = {"image_url": "data:image/jpeg;base64," + base64.b64encode(Path("tall.jpg").read_bytes()).decode()}
-    named: dict[str, Any] = VEO if backend == "cloud" else {"size": "240x320"} if backend == "local" else {}
+    named: dict[str, Any] = VEO if backend == "cloud" else {"size": "48x64"} if backend == "local" else {}
     for given in ("tall.jpg", {"path": "tall.jpg"}, inline):
-        fields = {"input_images": [given], "backend": backend, "duration": 4, **named}
+        fields = {"input_images": [given], "backend": backend, "duration": 1 if backend == "local" else 4, **named}
         made = succeeded(await world.tool.generate(mode="video", prompt="Animate this", **fields))
         assert made["backend"] == backend
         assert made["files"][0]["mime"] == "video/mp4"
@@ -236,7 +243,7 @@ async def test_a_kind_of_sound_nobody_makes_is_refused_naming_who_makes_what(wor
 async def test_no_continuation_is_sent_to_another_backend_whatever_is_asked(world: World) -> None:
     made = {}
     for backend in ("openai", "google", "grok", "local"):
-        made[backend] = succeeded(await world.tool.generate(prompt="a boat", backend=backend))["continuation_id"]
+        made[backend] = succeeded(await world.tool.generate(prompt="a boat", backend=backend, **small(backend)))["continuation_id"]
     before = world.submits()
     for home, handle in made.items():
         for other in world.router.instances:
@@ -251,7 +258,7 @@ async def test_no_continuation_is_sent_to_another_backend_whatever_is_asked(worl
 
 async def test_every_image_and_video_gives_a_new_handle(world: World) -> None:
     for backend in ("openai", "google", "grok", "local"):
-        first = succeeded(await world.tool.generate(prompt="a boat", backend=backend))
+        first = succeeded(await world.tool.generate(prompt="a boat", backend=backend, **small(backend)))
         second = succeeded(await world.tool.generate(prompt="at night", continue_from=first["continuation_id"]))
         assert second["backend"] == backend
         assert second["continuation_id"] != first["continuation_id"]
