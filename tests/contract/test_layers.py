@@ -12,7 +12,7 @@ PLUGINS = sorted(p for p in (ROOT / "plugins").glob("*/src/*") if p.is_dir() and
 
 #: From the inside out; a module may import from its own layer and from those before it.
 LAYERS = [
-    {"errors", "operations", "directories", "distributions"},
+    {"errors", "adjustments", "operations", "directories", "distributions"},
     {"media", "clock", "redaction", "lifetimes", "credentials", "strict_json", "wording"},
     {"fields"},
     {"requests"},

@@ -7,7 +7,7 @@ A map of the package, from the inside out; imports run one way, downwards in thi
     directories.py  distributions.py   where the user's files are; what is installed
     media.py  masks.py              where bytes come from; the one canonical mask
     fields.py  requests.py          the six requests; each field's role
-    results.py                      what a hook returns, what a caller gets
+    adjustments.py  results.py      what was fitted; what a hook returns, what a caller gets
     capabilities/  policy.py        what models can do; what the caller allows
     planning/                       plan(): pure, before spending
     credentials.py  delivery.py     keys that never show themselves; was a request delivered?

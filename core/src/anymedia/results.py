@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 
+from .adjustments import Adjustment, AdjustmentKind
 from .errors import BackendError, Delivery, PluginContractError
 from .media import without_query
 
@@ -28,19 +29,6 @@ __all__ = [
     "Running",
     "Succeeded",
 ]
-
-AdjustmentKind = Literal["ignored", "snapped", "transcoded", "bridged", "emulated"]
-
-
-@attrs.frozen(kw_only=True)
-class Adjustment:
-    """One thing that was done to make a request fit: field, kind, before, after, why. JSON values only."""
-
-    field: str
-    kind: AdjustmentKind
-    asked: Any
-    sent: Any
-    why: str
 
 
 @attrs.frozen(kw_only=True)

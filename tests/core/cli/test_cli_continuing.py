@@ -13,10 +13,10 @@ def _frames(path):
         return sum(1 for _ in container.decode(video=0))
 
 
-def test_last_is_taken_up_by_another_process(process, work):
-    first = process("video", "waves", "-b", "demo", "-s", "1", "-o", "a.mp4", "--json")
+def test_last_is_what_an_earlier_call_made(call, work):
+    first = call("video", "waves", "-b", "demo", "-s", "1", "-o", "a.mp4", "--json")
     assert first.code == 0, first.err
-    second = process("video", "--continue", "last", "a gull", "-s", "2", "-o", "b.mp4", "--json")
+    second = call("video", "--continue", "last", "a gull", "-s", "2", "-o", "b.mp4", "--json")
     assert second.code == 0, second.err
     assert second.json["texts"] == ["waves > a gull"]
     assert second.json["continued_as"] == "extend"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.exhaustive  # the same in one process: test_deadline_that_passes_leaves_a_job_that_can_be_resumed
 def test_no_wait_prints_the_job_and_another_process_collects_it(process, work):
     told = process("video", "slow waves", "-b", "demo", "--no-wait", "-o", "waves.mp4")
     assert told.code == 0, told.err
@@ -24,6 +25,17 @@ def test_no_wait_prints_the_job_and_another_process_collects_it(process, work):
     assert (work / "waves.mp4").is_file()
 
 
+def test_deadline_that_passes_leaves_a_job_that_can_be_resumed(call, submits, monkeypatch):
+    told = call("video", "slow waves", "-b", "demo", "--deadline", "0.1", "--json")
+    assert told.code == 7
+    job_id = told.json["error"]["job_id"]
+    monkeypatch.setenv("DEMO_HURRY", "1")
+    done = call("jobs", "resume", job_id, "--json")
+    assert (done.code, done.json["success"], done.json["job_id"]) == (0, True, job_id)
+    assert submits() == ["generate_video slow waves"]
+
+
+@pytest.mark.exhaustive
 def test_a_deadline_leaves_a_job_that_can_be_resumed(process, submits):
     told = process("video", "slow waves", "-b", "demo", "--deadline", "0.3", "--json")
     assert told.code == 7
@@ -36,7 +48,7 @@ def test_a_deadline_leaves_a_job_that_can_be_resumed(process, submits):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("as_json", [pytest.param(False, marks=pytest.mark.exhaustive), True])
 def test_ctrl_c_leaves_the_job_running_and_names_it(environment, work, process, submits, as_json):
     words = ["video", "slow waves", "-b", "demo", "-o", "waves.mp4", *(["--json"] if as_json else [])]
     child = subprocess.Popen(
@@ -63,6 +75,7 @@ def test_ctrl_c_leaves_the_job_running_and_names_it(environment, work, process, 
     assert submits() == ["generate_video slow waves"]
 
 
+@pytest.mark.exhaustive
 def test_ctrl_c_in_the_middle_of_a_submit_says_that_the_outcome_is_open(environment, work, process, submits):
     child = subprocess.Popen(
         [sys.executable, "-m", "anymedia", "image", "stuck", "-b", "demo"],

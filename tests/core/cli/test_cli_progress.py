@@ -36,6 +36,7 @@ def _on_a_terminal(words, environment, work, *, both=False):
     return drawn.decode(), out
 
 
+@pytest.mark.exhaustive  # the line itself: test_the_line_leaves_out_what_is_not_known; on a terminal: the test after next
 def test_a_terminal_sees_time_model_state_and_progress(environment, work):
     drawn, out = _on_a_terminal(["video", "slow waves", "-b", "demo", "--deadline", "1"], environment, work)
     assert "demo/film" in drawn
@@ -70,6 +71,7 @@ def test_what_is_printed_on_a_terminal_stands_on_lines_of_its_own(environment, w
     assert not [line for line in seen if "submitting" in line or "collecting" in line]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("more", [{"TERM": "dumb"}, {}])
 def test_quiet_and_dumb_terminals_see_no_moving_line(environment, work, more):
     quiet = [] if more else ["-q"]
@@ -78,8 +80,8 @@ def test_quiet_and_dumb_terminals_see_no_moving_line(environment, work, more):
     assert (drawn == "") is bool(quiet)
 
 
-def test_what_is_no_terminal_sees_no_moving_line(process):
-    told = process("video", "slow waves", "-b", "demo", "--deadline", "0.5")
+def test_what_is_no_terminal_sees_no_moving_line(call):
+    told = call("video", "slow waves", "-b", "demo", "--deadline", "0.1")
     assert "\r" not in told.err
     assert "rendering" not in told.err
 

@@ -31,6 +31,7 @@ def test_the_python_example_runs(environment, work):
     assert Path(done.stdout.split()[0]).is_file()
 
 
+@pytest.mark.exhaustive
 @needs_local
 def test_the_shell_examples_run(call, work):
     import PIL.Image

@@ -127,7 +127,7 @@ def test_an_existing_file_is_never_overwritten_without_force(call, work, submits
         (("image", "unsafe", "-b", "demo"), 5),
         (("image", "wrong key", "-b", "demo"), 6),
         (("image", "garbage", "-b", "demo"), 6),
-        (("video", "slow", "-b", "demo", "--deadline", "0.3"), 7),
+        (("video", "slow", "-b", "demo", "--deadline", "0.1"), 7),
         (("image", "lost", "-b", "demo"), 8),
     ],
 )
@@ -141,7 +141,7 @@ def test_each_way_to_fail_has_its_exit_code(call, words, code):
 
 
 def test_a_timeout_says_how_to_go_on(call):
-    told = call("video", "slow waves", "-b", "demo", "--deadline", "0.3", "--json")
+    told = call("video", "slow waves", "-b", "demo", "--deadline", "0.1", "--json")
     error = told.json["error"]
     assert told.code == 7
     assert error["code"] == "backend_timeout"
@@ -185,7 +185,9 @@ def test_a_cap_that_would_hold_nothing_is_refused(call, submits, words):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-@pytest.mark.parametrize("words", ["models", "models --json", "imagge --json", "--help"])
+@pytest.mark.parametrize(
+    "words", ["models", *(pytest.param(words, marks=pytest.mark.exhaustive) for words in ("models --json", "imagge --json", "--help"))]
+)
 def test_a_full_disk_behind_stdout_is_said_without_a_traceback(environment, work, words):
     done = subprocess.run(
         f"{sys.executable} -m anymedia {words} > /dev/full",

@@ -73,6 +73,21 @@ def _pixels(path, mode="RGB"):
         return numpy.asarray(image.convert(mode)).astype(int)
 
 
+def test_small_tour_makes_every_step_and_a_page_that_shows_them(call, work, monkeypatch):
+    monkeypatch.setattr("anymedia.cli.touring.steps._SIZE", "256x144")
+    told = call("tour", "--json")
+    assert told.code == 0, told.err
+    files = [Path(step["result"]["files"][0]["path"]) for step in told.json["steps"]]
+    assert len(files) == (8 if SPEAKS else 7)
+    page = _Page(Path(told.json["page"]))
+    shown = {a[name] for _, a in page.tags for name in ("src", "href") if a.get(name)}
+    assert {path.name for path in files} <= shown
+    assert {path.name for path in (work / "tour").iterdir()} - {"index.html"} <= set(NAMES)
+    for step, path in zip(told.json["steps"], files, strict=True):
+        kind, _ = _decoded(path)
+        assert step["result"]["files"][0]["mime"].startswith(kind)
+
+
 @pytest.mark.exhaustive
 def test_every_step_made_what_it_says(toured):
     steps = toured.steps
@@ -208,8 +223,9 @@ def test_a_tour_can_be_gone_on_from(toured, process):
     assert told.json["files"][0]["seconds"] == pytest.approx(7, abs=0.1)
 
 
-def test_without_the_local_backend_the_tour_says_what_is_missing(process, work):
-    told = process("tour", "--json", ANYMEDIA_DISABLE="local")
+def test_without_the_local_backend_the_tour_says_what_is_missing(call, work, monkeypatch):
+    monkeypatch.setenv("ANYMEDIA_DISABLE", "local")
+    told = call("tour", "--json")
     assert told.code == 2
     assert "local" in told.json["error"]["message"]
     assert not (work / "tour" / "index.html").exists()

@@ -8,11 +8,11 @@ from typing import Any
 
 import attrs
 
+from ..adjustments import Adjustment, AdjustmentKind
 from ..capabilities import InputRule, MaskRule, OperationRow, Option
 from ..fields import Role, role_of, unset_value
 from ..media import Media
 from ..requests import Mask, Reference, Request
-from ..results import Adjustment, AdjustmentKind
 from .types import BackendView, Candidate, Reason
 
 __all__ = ["MODES", "Asked", "Draft", "Words", "asked_by", "json_value", "roles_of"]

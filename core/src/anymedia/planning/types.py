@@ -9,10 +9,10 @@ from typing import Any
 
 import attrs
 
+from ..adjustments import Adjustment
 from ..capabilities import CapabilityMatrix, ModelRow, OperationRow
 from ..media import Media
 from ..requests import Continuation, Mask, Operation, Request
-from ..results import Adjustment
 from ..wording import in_dollars_between
 
 __all__ = ["BackendView", "Candidate", "Check", "InputForm", "Plan", "PlannedCall", "Quote", "Reason", "Rejection"]

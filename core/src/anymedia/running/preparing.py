@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import attrs
 
 from ..capabilities import ReferencesRule
-from ..context import LoadedMedia
 from ..errors import InvalidRequest, Problem, UnknownContinuation, UnsupportedInput
 from ..fields import names_of
 from ..media import Image, Media
@@ -20,12 +19,13 @@ from ..requests import Continuation, EditWithReferences, Inpaint, Mask, Referenc
 
 # What touches files is imported where it is used: a plan without inputs, the usual one, needs none of it.
 if TYPE_CHECKING:
+    from ..context import LoadedMedia
     from .engine import Engine
     from .protecting import Protection
 
 __all__ = ["Loaded", "load_inputs", "read_protection", "resolve", "with_facts"]
 
-Loaded = dict[Media | Mask | StoredFile, LoadedMedia]
+Loaded: TypeAlias = "dict[Media | Mask | StoredFile, LoadedMedia]"
 _M = TypeVar("_M", bound=Media)
 
 #: The most an input may weigh, in bytes; a model's own limit is lower and stands in its matrix.
@@ -175,6 +175,7 @@ def _source_size(request: Request, sizes: dict[Media, tuple[int, int]]) -> tuple
 
 def _stored(continuation: Continuation) -> Loaded:
     """Read the files a continuation goes on from; one that is gone or has changed is simply not there."""
+    from ..context import LoadedMedia
     from ..transfer.kept import read_kept
 
     found: Loaded = {}
