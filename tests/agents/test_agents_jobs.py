@@ -87,7 +87,8 @@ async def beside(service: FakeService, work: Path) -> AsyncIterator[MediaTool]:
 async def test_a_job_that_another_backend_took_over_is_told_as_that_one_has_it(beside: MediaTool, service: FakeService) -> None:
     service.looks = FOREVER
     job = await beside.generate(**WAVES, wait=False)
-    assert (job["success"], job["state"], job["backend"]) == (True, "submitted", "able")
+    assert (job["success"], job["backend"]) == (True, "able")
+    assert job["state"] in {"submitted", "running"}  # the first status check may have come already
     looked = await beside.job(job["job_id"])
     assert (looked["success"], looked["backend"]) == (True, "able")
     let_finish(service)
@@ -134,7 +135,8 @@ async def test_a_look_at_a_job_that_nobody_follows_says_how_to_take_it_up(proces
     async with process() as second:
         looked = await second.job(job["job_id"])
         (said,) = looked["warnings"]
-        assert (looked["success"], looked["state"]) == (True, "submitted")
+        assert looked["success"] is True
+        assert looked["state"] in {"submitted", "running"}
         assert f"media_job(job_id='{job['job_id']}', action='wait')" in said
         assert (await second.job(job["job_id"], "wait", 30))["success"] is True
     assert len(service.submits) == 1
