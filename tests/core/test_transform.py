@@ -140,7 +140,7 @@ def test_a_sound_becomes_any_other(name: str, target: str, tmp_path: Path) -> No
     assert sniff(made.path).format == target
     found = decode_facts(made.path)
     assert abs(found["decoded_seconds"] - 1.0) < 0.12
-    assert ("only the sound of the video was kept" in made.warnings) == (name == "mp4 with sound")
+    assert ("only the audio of the video was kept" in made.warnings) == (name == "mp4 with sound")
 
 
 def test_a_sound_keeps_its_tone(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path: Path) ->
     for name, target, words in (
         ("png", "mp4", "an image .png. cannot be written as mp4"),
         ("mp4", "png", "a video .mp4. cannot be written as png"),
-        ("wav", "webm", "a sound .wav. cannot be written as webm"),
+        ("wav", "webm", "an audio file .wav. cannot be written as webm"),
         ("png", "ogg", "cannot be written as ogg"),
     ):
         path = put(tmp_path, name)
@@ -220,7 +220,7 @@ def test_a_failed_conversion_leaves_nothing_behind(tmp_path: Path) -> None:
     path.write_bytes(bytes(data))
     with pytest.raises(InvalidRequest):
         transcode(path, "mp4")
-    with pytest.raises(InvalidRequest, match="holds nothing"):
+    with pytest.raises(InvalidRequest, match="no stream that mp3 supports"):
         silent = tmp_path / "came"
         silent.write_bytes(samples.good("mp4"))
         transcode(silent, "mp3")
