@@ -15,8 +15,33 @@ with contextlib.suppress(ImportError):  # a backend's kit alone needs none
     from hypothesis import HealthCheck, settings
 
     # How long an example takes says how busy the machine is, and nothing about the code.
-    settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.load_profile("patient")
+    patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("exhaustive", patient, max_examples=100)
+    settings.register_profile("quick", patient, max_examples=20)
+    settings.load_profile("quick")
+
+
+def _thorough(config: pytest.Config) -> bool:
+    """Whether ``-m`` asks for more than the quick suite."""
+    return "not exhaustive" not in str(config.option.markexpr)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose how many examples a property gets, before the test modules are read."""
+    if _thorough(config):
+        with contextlib.suppress(ImportError):
+            from hypothesis import settings
+
+            settings.load_profile("exhaustive")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A property is in both tiers: the exhaustive one tries five times as many examples."""
+    if _thorough(config):
+        for item in items:
+            if getattr(getattr(item, "obj", None), "is_hypothesis_test", False) and not item.get_closest_marker("soak"):
+                item.add_marker(pytest.mark.exhaustive)
 
 
 @pytest.fixture

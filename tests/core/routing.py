@@ -10,6 +10,7 @@ from core import fake_backend
 from core.fake_service import FakeService
 
 from anymedia import MemoryStore, Policy, Router
+from anymedia.clock import SystemClock
 from anymedia.registry import Registry
 from anymedia.settings import InstanceSettings, Settings
 
@@ -31,11 +32,19 @@ def fake_registry(*names: str) -> Registry:
     return registry
 
 
+class Hasty(SystemClock):
+    """The machine's clock; a pause takes a hundredth of a second at most."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(min(seconds, 0.01))
+
+
 @contextlib.asynccontextmanager
 async def fake_router(service: FakeService | str, *, policy: Policy | None = None, **more: Any) -> AsyncIterator[Router]:
     options = more.pop("options", {})
     settings = more.pop("settings", None) or fake_settings(service, **options)
     more.setdefault("store", MemoryStore())
+    more.setdefault("clock", Hasty())
     router = Router(settings=settings, registry=more.pop("registry", None) or fake_registry(), policy=policy, **more)
     async with router:
         yield router

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from tiers import examples
 
 from anymedia.agents.words import option_words
 from anymedia.capabilities import Anything, Choice, Option, Pixels, Range, Text
@@ -132,7 +133,7 @@ def test_what_is_no_number_is_not_taken_for_a_range(value: Any) -> None:
     assert Range(min=0, max=9).nearest(value) is None
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(pixel_rules(), sizes)
 def test_the_nearest_size_is_taken_and_stays_where_it_is(made: tuple[Pixels, str], size: str) -> None:
     rule, allowed = made
@@ -144,7 +145,7 @@ def test_the_nearest_size_is_taken_and_stays_where_it_is(made: tuple[Pixels, str
         assert rule.nearest(nearest) == nearest
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(pixel_rules(), sizes)
 def test_a_rule_that_is_not_tight_has_a_nearest_for_every_size(made: tuple[Pixels, str], size: str) -> None:
     rule, _ = made

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tiers import examples
 
 from anymedia.capabilities import (
     Anything,
@@ -374,7 +375,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(st.sampled_from(places(whole())), junk, st.sampled_from(["replace", "remove", "add"]))
 def test_a_file_with_junk_anywhere_is_read_or_refused_with_its_name(place: tuple[Any, ...], value: Any, how: str) -> None:
     raw = whole()

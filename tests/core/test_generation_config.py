@@ -6,8 +6,9 @@ from pathlib import Path
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tiers import examples
 
 from anymedia.errors import InvalidRequest
 from anymedia.generation_config import AMBIENT, GenerationConfig
@@ -244,7 +245,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(st.dictionaries(st.sampled_from([*sorted(NAMES), "mode", "x"]), json_values, max_size=6))
 def test_any_object_gives_a_config_or_an_invalid_request(given: dict[str, object]) -> None:
     try:
@@ -256,7 +257,7 @@ def test_any_object_gives_a_config_or_an_invalid_request(given: dict[str, object
         str(error).encode()
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.binary(max_size=200) | st.text(max_size=200))
 def test_any_text_gives_a_config_or_an_invalid_request(text: str | bytes) -> None:
     try:

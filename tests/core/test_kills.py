@@ -1,14 +1,17 @@
 """A process killed at any moment of a paid call: nothing billed twice, nothing lost in silence, no file half written."""
 
+import itertools
 from pathlib import Path
 from typing import Literal
 
 import pytest
 from core.killing import TRANSITIONS, killed
+from tiers import quick_first
+
+DEATHS = sorted(itertools.product(TRANSITIONS, ("before", "after")), key=lambda death: death != ("submitting", "after"))
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("transition", TRANSITIONS)
+@pytest.mark.parametrize(("transition", "when"), quick_first(DEATHS))
 def test_killed_at_a_transition_a_video_is_billed_once_and_collected(tmp_path: Path, transition: str, when: str) -> None:
     toll = killed(tmp_path, kind="video", jobs=1, can_list=True, kills=1, at=f"{transition}:{when}")
     assert toll.kills == 1
@@ -21,6 +24,7 @@ def test_killed_at_a_transition_a_video_is_billed_once_and_collected(tmp_path: P
         assert (toll.submits, toll.done, toll.lost) == (1, 1, 0)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", ["image", "video"])
 def test_killed_at_random_without_a_look_up_every_loss_is_flagged(tmp_path: Path, kind: Literal["image", "video"]) -> None:
     toll = killed(tmp_path, kind=kind, jobs=3, can_list=False, kills=5, seed=3)
@@ -28,7 +32,17 @@ def test_killed_at_random_without_a_look_up_every_loss_is_flagged(tmp_path: Path
     assert toll.done + toll.flagged + toll.unsent == 3  # of one that died before it sent anything, the row says just that
 
 
+@pytest.mark.exhaustive
 def test_killed_at_random_with_a_look_up_nothing_that_was_paid_is_lost(tmp_path: Path) -> None:
     toll = killed(tmp_path, kind="video", jobs=3, can_list=True, kills=5, seed=5)
     assert (toll.billed_twice, toll.lost, toll.damaged) == (0, 0, 0)
     assert toll.done >= toll.submits
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("can_list", [True, False], ids=["with a look-up", "without"])
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_killed_a_thousand_times_nothing_is_billed_twice_or_lost(tmp_path: Path, kind: Literal["image", "video"], can_list: bool) -> None:
+    for seed in range(50):
+        toll = killed(tmp_path / str(seed), kind=kind, jobs=20, can_list=can_list, kills=20, seed=seed)
+        assert (toll.billed_twice, toll.lost, toll.damaged) == (0, 0, 0), seed

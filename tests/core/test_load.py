@@ -316,6 +316,7 @@ async def test_a_large_mask_is_read_in_a_child(children: list[Any]) -> None:
     assert len(children) == 2
 
 
+@pytest.mark.exhaustive
 async def test_a_mask_of_a_42_megapixel_photo_is_no_bomb() -> None:
     image = Pillow.new("RGBA", (7000, 6000), (0, 0, 0, 255))
     image.paste((0, 0, 0, 0), (0, 0, 100, 100))

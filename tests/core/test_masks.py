@@ -4,9 +4,10 @@ import io
 
 import media_samples as samples
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageChops
+from tiers import examples
 
 from anymedia.errors import InvalidRequest, OutputMismatch
 from anymedia.masks import MaskPlane, convert, outside_difference, paste_back, read_mask
@@ -124,7 +125,7 @@ def test_a_mask_is_resized_without_grey() -> None:
     assert mask.coverage == 0.5
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     planes(),
     st.sampled_from(["RGB", "RGBA", "L", "LA", "P", "1"]),

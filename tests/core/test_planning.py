@@ -5,8 +5,9 @@ import datetime
 import attrs
 import pytest
 from core.planning_matrices import LOCAL, PIXELS, TIERS, matrix, views
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tiers import examples
 
 from anymedia.errors import (
     InvalidRequest,
@@ -306,7 +307,7 @@ def try_plan(request: Request, policy: Policy, names: list[str]) -> Plan | None:
         return None
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(requests, policies)
 def test_what_is_planned_honours_all_intent_and_tells_every_difference(request: Request, policy: Policy) -> None:
     found = try_plan(request, policy, ["pix", "tiers", "local"])
@@ -331,7 +332,7 @@ def test_what_is_planned_honours_all_intent_and_tells_every_difference(request: 
         assert found.adjustments == ()
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(requests, policies)
 def test_planning_a_planned_request_changes_nothing(request: Request, policy: Policy) -> None:
     first = try_plan(request, policy, ["pix", "tiers", "local"])
@@ -343,20 +344,20 @@ def test_planning_a_planned_request_changes_nothing(request: Request, policy: Po
         assert all(a.kind == "emulated" for a in again.adjustments)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(requests, policies, st.permutations(["pix", "tiers", "local"]))
 def test_the_order_of_backends_does_not_change_the_outcome(request: Request, policy: Policy, order: list[str]) -> None:
     assert try_plan(request, policy, order) == try_plan(request, policy, ["local", "pix", "tiers"])
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(requests, policies, st.permutations(["pix", "tiers", "local"]), st.integers(1, 2))
 def test_adding_a_backend_never_turns_a_success_into_a_failure(request: Request, policy: Policy, order: list[str], few: int) -> None:
     if try_plan(request, policy, order[:few]) is not None:
         assert try_plan(request, policy, order) is not None
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(requests, policies, st.dates(datetime.date(2026, 9, 1), datetime.date(2027, 3, 1)))
 def test_a_retired_model_is_never_chosen(request: Request, policy: Policy, day: datetime.date) -> None:
     try:
@@ -370,7 +371,7 @@ def test_a_retired_model_is_never_chosen(request: Request, policy: Policy, day: 
         assert row.lifecycle.stage_on(day) != "retired"
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(requests, policies, st.sampled_from(["pix", "tiers", "local"]))
 def test_every_backend_an_error_recommends_can_do_the_request(request: Request, policy: Policy, named: str) -> None:
     try:

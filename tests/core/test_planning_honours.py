@@ -6,8 +6,9 @@ from collections import Counter
 import attrs
 import pytest
 from core.planning_matrices import matrix
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tiers import examples
 
 from anymedia.capabilities import ContinueRule, InputRule, MaskRule, OperationRow, ReferencesRule
 from anymedia.errors import RequestError, UnsupportedInput, UnsupportedOperation
@@ -193,7 +194,7 @@ def planned(request: Request) -> Plan | None:
         return None
 
 
-@settings(max_examples=1000)
+@examples(1000)
 @given(requests)
 def test_the_planner_chooses_exactly_those_who_can_honour_a_request(request: Request) -> None:
     mask, source = getattr(request, "mask", None), getattr(request, "source", None)
@@ -205,7 +206,7 @@ def test_the_planner_chooses_exactly_those_who_can_honour_a_request(request: Req
     assert chosen == able(request)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(requests)
 def test_an_adjustment_says_truly_what_was_asked_and_what_is_sent(request: Request) -> None:
     found = planned(request)

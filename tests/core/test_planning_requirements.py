@@ -9,8 +9,9 @@ import attrs
 import pytest
 from core.planning_matrices import PIXELS, matrix
 from core.test_planning import NAMED, policies, requests
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tiers import examples
 
 from anymedia.errors import InvalidRequest, ModelRetired, NoBackendAvailable, RequestError, UnsupportedInput, UnsupportedOperation
 from anymedia.media import Image
@@ -185,7 +186,7 @@ def outcome(request: Request, policy: Policy, backends: list[BackendView], **nam
         return error
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(requests, policies, absences)
 def test_with_something_absent_it_is_as_if_those_models_were_not_there(request: Request, policy: Policy, absent: dict[str, bool]) -> None:
     found = outcome(request, policy, views(**absent))
@@ -197,7 +198,7 @@ def test_with_something_absent_it_is_as_if_those_models_were_not_there(request: 
         assert isinstance(left, RequestError)
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(requests, policies, absences, st.sampled_from([None, *NAMED]))
 def test_a_command_is_told_just_where_running_it_helps(
     request: Request, policy: Policy, absent: dict[str, bool], named: str | None

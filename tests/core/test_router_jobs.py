@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from core.fake_service import FakeService, mp4, png
-from core.routing import fake_registry, fake_router, fake_settings
+from core.routing import fake_registry, fake_router, fake_settings, until
 
 from anymedia import GenerateImage, GenerateVideo, MemoryStore, Router, SqliteStore
 from anymedia.errors import (
@@ -53,17 +53,16 @@ async def test_a_cancelled_job_is_told_to_the_provider_and_frees_its_reservation
 
 
 async def test_a_cancelled_task_leaves_a_resumable_row() -> None:
-    with FakeService(looks=2) as service:
+    with FakeService(looks=1_000_000) as service:
         async with fake_router(service) as router:
             task = asyncio.create_task(router.generate_video(prompt="waves"))
-            while not service.submits:
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(0.1)
+            await until(lambda: any(row.state in {"submitted", "running"} for row in router.jobs()))
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
             row = router.jobs()[0]
             assert row.state in {"submitted", "running"}
+            service.jobs["vid-1"]["left"] = 0
             assert (await router.resume(row.id)).path.exists()
             assert len(service.submits) == 1
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from core.fake_service import FakeService
 from core.routing import KEY, fake_router, fake_settings
+from tiers import quick_first
 
 from anymedia import GenerateVideo, SqliteStore
 
@@ -28,29 +29,30 @@ def _together(count: int, folder: Path, service: FakeService, what: str) -> list
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("processes", [2, 8])
-async def test_several_processes_collect_each_of_a_hundred_jobs_just_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+@pytest.mark.parametrize(("processes", "jobs"), quick_first([(2, 10), (2, 100), (8, 100)]))
+async def test_several_processes_collect_each_job_just_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int, jobs: int
 ) -> None:
     monkeypatch.setitem(os.environ, "FAKE_KEY", KEY)
     with FakeService(looks=1_000_000) as service:
         store = SqliteStore(tmp_path / "state.db")
         async with fake_router(service, settings=fake_settings(service), store=store) as router:
-            for number in range(100):
+            for number in range(jobs):
                 await router.submit(GenerateVideo(prompt=f"job {number}"), output=f"{tmp_path}/out/")
         with sqlite3.connect(tmp_path / "state.db", timeout=30) as connection:
             connection.execute("UPDATE calls SET lease_until = 0")
         connection.close()
         for job in service.jobs.values():
             job["left"] = 0
-        assert _together(processes, tmp_path, service, "resume") == [100] * processes
+        assert _together(processes, tmp_path, service, "resume") == [jobs] * processes
         fetched = Counter(r.path for r in service.files.received)
-        assert len(service.submits) == 100
+        assert len(service.submits) == jobs
         assert set(fetched.values()) == {1}
-        assert len(fetched) == 100
-        assert len(list((tmp_path / "out").glob("*.mp4"))) == 100
+        assert len(fetched) == jobs
+        assert len(list((tmp_path / "out").glob("*.mp4"))) == jobs
 
 
+@pytest.mark.exhaustive
 def test_five_processes_under_a_budget_for_ten_submit_just_ten(tmp_path: Path) -> None:
     with FakeService() as service:
         assert sum(_together(5, tmp_path, service, "spend")) == len(service.submits) == 10

@@ -11,8 +11,9 @@ from pathlib import Path
 import media_samples as samples
 import pytest
 from hostile_media import HOSTILE, SECRET, TOLERATED
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tiers import examples
 
 from anymedia.errors import InvalidRequest, MediaError
 from anymedia.masks import read_mask
@@ -51,6 +52,7 @@ def calls_of(work: Callable[[], object]) -> int:
     return count
 
 
+@pytest.mark.exhaustive
 def test_refusing_costs_little_work(tmp_path: Path) -> None:
     """A call takes a tenth of a microsecond, so this is ten milliseconds; tests/security prints the time itself."""
     heavy = {}
@@ -87,6 +89,7 @@ print(json.dumps(peak() - before))
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted in other units elsewhere")
 def test_refusing_the_whole_corpus_takes_little_memory(tmp_path: Path) -> None:
     for index, make in enumerate(HOSTILE.values()):
@@ -138,7 +141,7 @@ def mutated(draw: st.DrawFn, names: list[str]) -> bytes:
     return bytes(data)
 
 
-@settings(max_examples=1500, deadline=None)
+@examples(1500)
 @given(mutated(SMALL))
 def test_a_mutated_file_passes_or_is_refused_and_nothing_else(data: bytes) -> None:
     try:
@@ -163,7 +166,7 @@ def test_the_net_under_the_readers_is_not_needed(monkeypatch: pytest.MonkeyPatch
             sniff(bytes(data))
 
 
-@settings(max_examples=12, deadline=None)
+@examples(12)
 @given(mutated(SANDBOXED))
 def test_a_mutated_file_of_a_sandboxed_format_is_decoded_or_refused_in_the_child(data: bytes) -> None:
     try:
@@ -173,7 +176,7 @@ def test_a_mutated_file_of_a_sandboxed_format_is_decoded_or_refused_in_the_child
     assert 0 < (facts.width or 0) * (facts.height or 0) <= Limits().pixels
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(mutated([n for n in SMALL if n.startswith(("png", "jpeg", "webp", "gif")) and "20000" not in n and "4000" not in n]))
 def test_a_mutated_mask_is_read_or_refused_and_nothing_else(data: bytes) -> None:
     try:
@@ -185,7 +188,7 @@ def test_a_mutated_mask_is_read_or_refused_and_nothing_else(data: bytes) -> None
     assert len(plane.pixels) == plane.width * plane.height
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.binary(max_size=400), st.sampled_from(SMALL), st.sampled_from([12, 40]))
 def test_garbage_behind_a_real_beginning_is_refused(tail: bytes, name: str, length: int) -> None:
     try:

@@ -14,10 +14,10 @@ from typing import Any, get_args
 
 import attrs
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 from state_samples import DAY, NOW, continuation, new_call
+from tiers import examples
 
 from anymedia.errors import BudgetExceeded, InvalidRequest, UnknownContinuation, UnknownJob
 from anymedia.policy import Budget
@@ -270,4 +270,4 @@ class Journal(RuleBasedStateMachine):
 
 
 TestJournal = Journal.TestCase
-TestJournal.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+TestJournal.settings = examples(50, stateful_step_count=40)

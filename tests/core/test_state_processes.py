@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from state_samples import NOW, new_call
 from state_worker import CAP, PRICE
+from tiers import quick_first
 
 from anymedia.errors import BudgetExceeded
 from anymedia.policy import Budget
@@ -22,7 +23,6 @@ from anymedia.state.sqlite import SqliteStore
 from anymedia.state.store import FINAL_STATES
 
 WORKER = Path(__file__).with_name("state_worker.py")
-KILLS = 20
 
 
 def start(command: str, path: Path, *rest: object) -> subprocess.Popen[str]:
@@ -58,7 +58,7 @@ def make_jobs(path: Path, names: list[str]) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("processes", [2, 8])
+@pytest.mark.parametrize("processes", quick_first([2, 8]))
 def test_each_of_100_jobs_is_collected_exactly_once_by_several_processes(tmp_path: Path, processes: int) -> None:
     path, names = tmp_path / "journal.db", [f"call_{i}" for i in range(100)]
     make_jobs(path, names)
@@ -84,6 +84,7 @@ def test_under_a_shared_budget_for_10_just_10_of_50_calls_of_5_processes_are_ope
     store.close()
 
 
+@pytest.mark.exhaustive
 def test_a_row_fought_over_changes_only_under_the_newest_lease(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     make_jobs(path, ["prize"])
@@ -141,9 +142,10 @@ def check_all_that_was_said(store: SqliteStore, said: list[str]) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
-def test_a_process_killed_while_writing_loses_nothing_it_said_and_leaves_a_sound_journal(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", quick_first([1, 20]))
+def test_a_process_killed_while_writing_loses_nothing_it_said_and_leaves_a_sound_journal(tmp_path: Path, kills: int) -> None:
     path, rng, all_said = tmp_path / "journal.db", random.Random(11), []
-    for kill in range(KILLS):
+    for kill in range(kills):
         all_said += kill_in_the_middle(path, f"p{kill}", rng)
         with contextlib.closing(sqlite3.connect(path)) as plain:
             assert plain.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -156,7 +158,7 @@ def test_a_process_killed_while_writing_loses_nothing_it_said_and_leaves_a_sound
         store.close()
     store = SqliteStore(path)
     check_all_that_was_said(store, all_said)
-    assert len(all_said) > 5 * KILLS
+    assert len(all_said) > 5 * kills
     with pytest.raises(BudgetExceeded):
         store.open_call(new_call("more"), Budget(per_day=0.3), owner="me", lease_seconds=1)
     store.close()

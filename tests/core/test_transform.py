@@ -11,6 +11,7 @@ import media_samples as samples
 import numpy as np
 import pytest
 from PIL import Image, ImageChops, ImageStat
+from tiers import quick_first
 
 from anymedia.errors import InvalidRequest, UnsupportedInput
 from anymedia.transfer.formats import formats_available
@@ -60,7 +61,8 @@ def difference(one: Image.Image, other: Image.Image) -> float:
 
 @pytest.mark.parametrize("target", ["png", "jpeg", "webp", "gif", "avif"])
 @pytest.mark.parametrize(
-    "name", ["png", "png rgba", "png 16 bit", "png palette", "jpeg", "jpeg cmyk", "webp alpha", "gif", "avif", "bmp", "tiff lzw"]
+    "name",
+    quick_first(["png rgba", "jpeg cmyk", "png", "png 16 bit", "png palette", "jpeg", "webp alpha", "gif", "avif", "bmp", "tiff lzw"], 2),
 )
 def test_a_picture_becomes_any_other(name: str, target: str, tmp_path: Path) -> None:
     path = put(tmp_path, name)
@@ -133,7 +135,7 @@ def test_a_colour_profile_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["wav", "mp3", "flac", "opus", "m4a", "aac"])
-@pytest.mark.parametrize("name", ["wav", "wav 24 bit stereo", "mp3 22 kHz", "ogg flac", "mp4 with sound"])
+@pytest.mark.parametrize("name", quick_first(["wav", "wav 24 bit stereo", "mp3 22 kHz", "ogg flac", "mp4 with sound"]))
 def test_a_sound_becomes_any_other(name: str, target: str, tmp_path: Path) -> None:
     path = put(tmp_path, name)
     made = transcode(path, target)
@@ -162,7 +164,7 @@ def test_raw_samples_are_written_when_their_rate_is_told(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "target"), [("mp4 with sound", "webm"), ("webm vp9 opus", "mp4"), ("mov mjpeg", "mp4"), ("webm vp8", "mov")]
+    ("name", "target"), quick_first([("mp4 with sound", "webm"), ("webm vp9 opus", "mp4"), ("mov mjpeg", "mp4"), ("webm vp8", "mov")])
 )
 def test_a_video_is_encoded_anew_and_said(name: str, target: str, tmp_path: Path) -> None:
     path = put(tmp_path, name)
@@ -227,7 +229,9 @@ def test_a_failed_conversion_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("name", ["mp4 with sound", "webm vp9 opus", "mov", "mp4 fragmented", "webm live", "mp4 av1", "mp4 hevc"])
+@pytest.mark.parametrize(
+    "name", quick_first(["mp4 with sound", "webm vp9 opus", "mov", "mp4 fragmented", "webm live", "mp4 av1", "mp4 hevc"])
+)
 def test_the_last_frame_is_the_last_one_decoded(name: str, tmp_path: Path) -> None:
     path = put(tmp_path, name)
     with av.open(str(path)) as file:

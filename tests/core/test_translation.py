@@ -7,8 +7,9 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tiers import examples
 
 from anymedia import translation
 from anymedia.errors import InvalidRequest
@@ -201,7 +202,7 @@ def test_a_field_with_its_companion_arrives(media: str, name: str, others: tuple
     assert everything_arrives_or_it_is_refused(media, (name, *others))
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(st.sampled_from(MEDIA), st.sets(st.sampled_from([*SAMPLES, "output_format"]), max_size=7))
 def test_any_set_of_fields_arrives_or_is_refused(media: str, names: set[str]) -> None:
     everything_arrives_or_it_is_refused(media, tuple(sorted(names)))

@@ -160,7 +160,7 @@ async def router(new_router: MakeRouter) -> AsyncIterator[Router]:
         yield made
 
 
-@pytest.fixture(params=["aiohttp", "httpx2"])
+@pytest.fixture(params=["aiohttp", pytest.param("httpx2", marks=pytest.mark.exhaustive)])
 def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The classic calls' transport: the SDK takes aiohttp where it is installed."""
     if request.param == "httpx2":

@@ -56,7 +56,9 @@ def killed_when(state: str, fake: GoogleServer, folder: Path, backend: str, mode
             worker.send_signal(signal.SIGKILL)
 
 
-@pytest.mark.parametrize(("backend", "model"), [OMNI, VEO])
+@pytest.mark.parametrize(
+    ("backend", "model"), [pytest.param(*OMNI, marks=pytest.mark.exhaustive), pytest.param(*VEO, marks=pytest.mark.exhaustive)]
+)
 async def test_a_video_is_collected_by_another_process_after_a_kill(
     new_router: NewRouter, fake: GoogleServer, tmp_path: Path, backend: str, model: str
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
+from tiers import quick_first
 
 from anymedia.requests import GenerateImage, GenerateVideo
 
@@ -26,14 +27,14 @@ PLACES = [
 ]
 
 
-@pytest.mark.parametrize("size", ["16x16", "640x400", "333x517", "1024x128"])
+@pytest.mark.parametrize("size", quick_first(["333x517", "16x16", "640x400", "1024x128"]))
 async def test_the_picture_has_the_size_that_was_asked_for(local: Any, eyes: Any, size: str) -> None:
     piece = await local.piece(GenerateImage(prompt="a mountain lake", size=size, seed=1))
     height, width = eyes.pixels(piece.data).shape[:2]
     assert f"{width}x{height}" == size
 
 
-@pytest.mark.parametrize("ratio", ["1:1", "16:9", "9:16", "21:9", "1:2"])
+@pytest.mark.parametrize("ratio", quick_first(["1:2", "1:1", "16:9", "9:16", "21:9"]))
 async def test_the_picture_has_the_ratio_that_was_asked_for(local: Any, eyes: Any, ratio: str) -> None:
     height, width = eyes.pixels((await local.piece(GenerateImage(prompt="hills", aspect_ratio=ratio, seed=1))).data).shape[:2]
     across, down = (float(n) for n in ratio.split(":"))
@@ -50,7 +51,7 @@ async def test_each_output_format_is_what_it_says(local: Any, eyes: Any, name: s
     assert np.abs(eyes.pixels(piece.data).astype(int) - drawn).mean() < 8
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", quick_first(PLACES))
 async def test_the_same_seed_gives_the_same_pixels_and_another_seed_others(local: Any, eyes: Any, place: str) -> None:
     first, again, other = [
         eyes.pixels((await local.piece(GenerateImage(prompt=place, size="192x128", seed=seed))).data) for seed in (7, 7, 8)

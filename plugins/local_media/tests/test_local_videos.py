@@ -6,12 +6,14 @@ import asyncio
 import io
 import itertools
 import json
+import time
 from fractions import Fraction
 from typing import Any
 
 import attrs
 import numpy as np
 import pytest
+from tiers import quick_first
 
 from anymedia.errors import BackendError, InvalidRequest
 from anymedia.media import Image, Video
@@ -27,8 +29,8 @@ def _said(outcome: Any) -> str:
     return " ".join(outcome.warnings)
 
 
-@pytest.mark.parametrize(("name", "codec"), [("mp4", "h264"), ("webm", "vp9")])
-@pytest.mark.parametrize("duration", [0.5, 1.3])
+@pytest.mark.parametrize(("name", "codec"), quick_first([("mp4", "h264"), ("webm", "vp9")]))
+@pytest.mark.parametrize("duration", quick_first([0.5, 1.3]))
 async def test_a_video_has_the_size_length_and_format_that_was_asked_for(
     local: Any, eyes: Any, name: str, codec: str, duration: float
 ) -> None:
@@ -46,6 +48,7 @@ async def test_a_video_has_the_size_length_and_format_that_was_asked_for(
         assert container.duration / 1e6 == pytest.approx(duration, abs=0.05)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("more", "size"),
     [
@@ -61,6 +64,7 @@ async def test_resolution_and_ratio_give_the_size(local: Any, eyes: Any, more: A
     assert (frame.shape[1], frame.shape[0]) == size
 
 
+@pytest.mark.exhaustive
 async def test_a_scene_moves_and_its_seed_decides(local: Any, eyes: Any) -> None:
     first, again, other = [
         eyes.frames((await local.piece(GenerateVideo(prompt="mountain lake", size=SIZE, duration=1, seed=seed))).data) for seed in (3, 3, 4)
@@ -70,12 +74,14 @@ async def test_a_scene_moves_and_its_seed_decides(local: Any, eyes: Any) -> None
     assert np.abs(first[0].astype(int) - first[-1]).mean() > 0.5
 
 
+@pytest.mark.exhaustive
 async def test_a_negative_prompt_takes_things_out_of_the_video(local: Any, eyes: Any) -> None:
     request = GenerateVideo(prompt="meadow with flowers, day", size=SIZE, duration=0.1, seed=2)
     plain, bare = [eyes.frames((await local.piece(r)).data)[0] for r in (request, attrs.evolve(request, negative_prompt="flowers"))]
     assert np.abs(plain[110:].astype(int) - bare[110:]).mean() > 2
 
 
+@pytest.mark.exhaustive
 async def test_the_first_frame_is_the_picture_and_the_camera_moves_as_told(local: Any, eyes: Any, photo: Any) -> None:
     first = eyes.image(photo)
 
@@ -97,6 +103,7 @@ async def test_the_first_frame_is_the_picture_and_the_camera_moves_as_told(local
     assert thing((await film("pan left"))[-1])[1] > x + 8
 
 
+@pytest.mark.exhaustive
 async def test_words_about_weather_and_light_change_the_picture_by_and_by(local: Any, eyes: Any, photo: Any) -> None:
     async def film(prompt: str) -> Any:
         return eyes.frames((await local.piece(GenerateVideo(prompt=prompt, first_frame=eyes.image(photo), duration=1, seed=1))).data)
@@ -108,6 +115,7 @@ async def test_words_about_weather_and_light_change_the_picture_by_and_by(local:
     assert (snow[-1].min(axis=2) > 235).sum() > (snow[0].min(axis=2) > 235).sum() + 20
 
 
+@pytest.mark.exhaustive
 async def test_first_and_last_frame_are_met_and_joined_by_motion(local: Any, eyes: Any) -> None:
     """A thing on the left, then on the right: in the middle of the way it stands in the middle."""
     chance = np.random.default_rng(5)
@@ -137,6 +145,7 @@ async def test_a_first_frame_that_is_no_picture_is_refused(local: Any) -> None:
         await local.run(GenerateVideo(prompt="x", first_frame=Image(data=b"nothing", mime="image/png")))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["mp4", "webm"])
 async def test_going_on_keeps_the_old_frames_bit_for_bit_and_the_scene_runs_on(local: Any, eyes: Any, name: str) -> None:
     first = await local.piece(GenerateVideo(prompt="sailboat on the sea", size=SIZE, duration=2, seed=1, output_format=name))
@@ -157,6 +166,7 @@ async def test_going_on_keeps_the_old_frames_bit_for_bit_and_the_scene_runs_on(l
     assert np.abs(straight[-1].astype(int) - third[-1]).mean() < 4  # as if it had been made in one go
 
 
+@pytest.mark.exhaustive
 async def test_a_continuation_follows_its_prompt(local: Any, eyes: Any) -> None:
     first = await local.piece(GenerateVideo(prompt="mountains, day", size=SIZE, duration=0.5, seed=1))
     earlier, files = eyes.earlier(first, "video", "landscape-video")
@@ -172,6 +182,7 @@ async def test_a_continuation_follows_its_prompt(local: Any, eyes: Any) -> None:
     assert dark[:60].max() < frames[-1][:60].max() - 40
 
 
+@pytest.mark.exhaustive
 async def test_a_film_over_a_picture_goes_on_as_it_moved(local: Any, eyes: Any, photo: Any) -> None:
     request = GenerateVideo(prompt="pan right slowly", first_frame=eyes.image(photo), size="240x160", duration=1, seed=1)
     first = await local.piece(request)
@@ -211,6 +222,7 @@ def _foreign(name: str, codec: str, *, rate: int = 15, sound: bool = False, size
     return file.getvalue()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("name", "codec", "sound"), [("mp4", "mpeg4", False), ("mp4", "libx264", True), ("mov", "libx264", False)])
 async def test_a_foreign_video_is_encoded_anew_and_that_is_said(local: Any, eyes: Any, name: str, codec: str, sound: bool) -> None:
     data = _foreign(name, codec, sound=sound)
@@ -225,6 +237,7 @@ async def test_a_foreign_video_is_encoded_anew_and_that_is_said(local: Any, eyes
     assert steps[28] > 0.3 * np.median(steps[:14])  # it still moves at the end
 
 
+@pytest.mark.exhaustive
 async def test_frames_that_came_at_uneven_times_are_each_shown_as_long_as_they_were(local: Any, eyes: Any) -> None:
     av: Any = pytest.importorskip("av")
     file, shown = io.BytesIO(), [(0, 40), (20, 80), (1020, 120), (1040, 160), (2000, 200)]  # milliseconds, brightness
@@ -242,11 +255,12 @@ async def test_frames_that_came_at_uneven_times_are_each_shown_as_long_as_they_w
     with av.open(io.BytesIO(outcome.pieces[0].data)) as made:
         levels = [(frame.time, float(frame.to_ndarray(format="gray").mean())) for frame in made.decode(video=0)]
     for (at, level), until in itertools.zip_longest(shown, [at for at, _ in shown[1:]], fillvalue=2015):
-        for time in (at / 1000 + 0.005, until / 1000 - 0.005):
-            seen = [brightness for begun, brightness in levels if begun <= time][-1]
-            assert abs(seen - level) < 12, (time, seen, level)
+        for moment in (at / 1000 + 0.005, until / 1000 - 0.005):
+            seen = [brightness for begun, brightness in levels if begun <= moment][-1]
+            assert abs(seen - level) < 12, (moment, seen, level)
 
 
+@pytest.mark.exhaustive
 async def test_a_video_in_another_format_is_encoded_anew(local: Any, eyes: Any) -> None:
     first = await local.piece(GenerateVideo(prompt="sea", size=SIZE, duration=0.5, seed=1))
     earlier, files = eyes.earlier(first, "video", "landscape-video")
@@ -264,6 +278,7 @@ async def test_what_is_no_video_is_refused_before_any_work(local: Any, data: byt
 # Jobs
 
 
+@pytest.mark.exhaustive
 async def test_a_job_tells_how_far_it_is_and_keeps_the_event_loop_free(local: Any) -> None:
     from local_media import plugin
 
@@ -271,18 +286,18 @@ async def test_a_job_tells_how_far_it_is_and_keeps_the_event_loop_free(local: An
     assert isinstance(job, Job)
     seen: list[Any] = []
     longest = 0.0
-    loop = asyncio.get_running_loop()
     while isinstance(state := await plugin.check_job(job, local.context("generate_video")), Running):
         seen.append(state.progress)
-        before = loop.time()
+        before = time.process_time()  # what this process did meanwhile: a busy machine does not count
         await asyncio.sleep(0.02)
-        longest = max(longest, loop.time() - before)
+        longest = max(longest, time.process_time() - before)
     assert isinstance(state, Succeeded)
     assert seen == sorted(seen)
     assert len(set(seen)) > 2
     assert longest < 1.0
 
 
+@pytest.mark.exhaustive
 async def test_a_job_is_taken_up_by_another_process_from_its_json_alone(local: Any, eyes: Any, photo: Any) -> None:
     """The handle goes through JSON into a fresh interpreter, which knows nothing but the state directory."""
     import subprocess
@@ -333,7 +348,7 @@ async def test_a_job_whose_inputs_are_gone_fails_for_good_and_says_so(local: Any
 async def test_a_cancelled_job_stops_and_stays_stopped(local: Any) -> None:
     from local_media import plugin
 
-    job = await local.start(GenerateVideo(prompt="city at night", resolution="1080p", duration=12, seed=1))
+    job = await local.start(GenerateVideo(prompt="city at night", resolution="360p", duration=60, seed=1))
     await plugin.cancel_job(job, local.context("generate_video"))
     with pytest.raises(BackendError, match="was cancelled"):
         await local.wait(job)
@@ -361,7 +376,6 @@ async def test_a_submission_is_found_again_by_its_label(local: Any) -> None:
 
 async def test_kept_inputs_are_private_and_pruned_after_a_week(local: Any, eyes: Any, photo: Any) -> None:
     import os
-    import time
 
     request = GenerateVideo(prompt="zoom in", first_frame=eyes.image(photo), size=SIZE, duration=0.1, seed=1)
     job = await local.start(request)
@@ -376,7 +390,7 @@ async def test_kept_inputs_are_private_and_pruned_after_a_week(local: Any, eyes:
     assert not kept.exists()
 
 
-@pytest.mark.parametrize("form", ["mp4", "webm"])
+@pytest.mark.parametrize("form", quick_first(["mp4", "webm"]))
 async def test_frames_stay_evenly_spaced_through_a_chain_of_continuations(local: Any, eyes: Any, form: str) -> None:
     av: Any = pytest.importorskip("av")
 

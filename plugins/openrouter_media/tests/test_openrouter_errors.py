@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiers import quick_first
 from wire.http_server import closed_port
 from wire.openrouter_server import OpenRouterServer
 
@@ -72,7 +73,7 @@ async def failure(router: Router, media: str, expected: type[MediaError]) -> Med
     return caught.value
 
 
-@pytest.mark.parametrize("media", ASKED)
+@pytest.mark.parametrize("media", quick_first(ASKED))
 @pytest.mark.parametrize(
     ("status", "metadata", "headers", "expected", "charged"), CASES, ids=lambda v: v.__name__ if isinstance(v, type) else None
 )

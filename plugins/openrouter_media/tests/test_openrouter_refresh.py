@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiers import quick_first
 from wire.http_server import closed_port
 from wire.openrouter_catalog import enum
 from wire.openrouter_server import KEY, OpenRouterServer
@@ -101,8 +102,8 @@ def test_what_the_lists_leave_open_is_noted_and_not_offered(fake: OpenRouterServ
     assert rows["painter/two-houses"]["generate_image"]["n"]["max"] == 2  # what both endpoints take
 
 
-@pytest.mark.parametrize("path", ["/api/v1/images/models", "/api/v1/videos/models", "/api/v1/models"])
-@pytest.mark.parametrize("kind", ["garbage", "drop", "status"])
+@pytest.mark.parametrize("path", quick_first(["/api/v1/images/models", "/api/v1/videos/models", "/api/v1/models"]))
+@pytest.mark.parametrize("kind", quick_first(["garbage", "drop", "status"]))
 def test_a_list_that_cannot_be_had_leaves_what_was_known(fake: OpenRouterServer, tmp_path: Path, path: str, kind: str) -> None:
     assert refresh(fake, tmp_path).code == 0
     kept = (tmp_path / SNAPSHOT).read_bytes()

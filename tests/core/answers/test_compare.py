@@ -6,9 +6,10 @@ import io
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
+from tiers import examples
 
 from anymedia.answers.compare import changed_outside_mask, differences, fewer_pieces, lost_transparency, mask_polarity
 from anymedia.answers.warning import Warning
@@ -99,7 +100,7 @@ def test_alpha_channel_that_is_opaque_everywhere_is_lost_transparency() -> None:
     assert not lost_transparency(encoded(Image.new("P", SIZE), "GIF", transparency=0), asked=True)
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(st.integers(0, 60), st.integers(0, 40), st.integers(8, 30), st.sampled_from([60, 80, 95]))
 def test_edit_inside_of_the_mask_that_came_back_lossy_is_honoured(left: int, top: int, edge: int, quality: int) -> None:
     box = (left, top, left + edge, top + edge)
@@ -108,7 +109,7 @@ def test_edit_inside_of_the_mask_that_came_back_lossy_is_honoured(left: int, top
     assert not changed_outside_mask(encoded(source()), encoded(edited, "JPEG", quality=quality, subsampling=0), plane(box))
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 255))
 def test_picture_made_anew_is_a_mask_not_honoured(red: int, green: int, blue: int) -> None:
     warnings = changed_outside_mask(encoded(source()), encoded(Image.new("RGB", SIZE, (red, green, blue))), plane())

@@ -12,8 +12,9 @@ from pathlib import Path
 import av
 import pytest
 from core import media_samples as samples
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tiers import examples
 
 from anymedia.answers.containers import find_repair, repair_bytes, repair_file
 from anymedia.errors import InvalidRequest
@@ -99,7 +100,7 @@ def test_bytes_after_the_end_are_cut(name: str, tmp_path: Path) -> None:
         assert in_file(tmp_path, data + tail)[0] == made
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.sampled_from(NAMES), st.binary(min_size=1, max_size=60))
 def test_any_bytes_after_the_end_leave_a_file_that_is_accepted(name: str, tail: bytes) -> None:
     data = samples.good(name)
@@ -128,7 +129,7 @@ sizes = st.one_of(
 )
 
 
-@settings(max_examples=120)
+@examples(120)
 @given(st.integers(600, 1200), st.integers(1, 2), st.sampled_from([1, 2, 3, 4]), sizes, sizes)
 def test_wav_with_any_sizes_in_its_header_gives_all_its_samples(
     frames: int, channels: int, width: int, total: int | None, part: int | None
@@ -142,7 +143,7 @@ def test_wav_with_any_sizes_in_its_header_gives_all_its_samples(
     assert made[44:] == bare[44:]
 
 
-@settings(max_examples=80)
+@examples(80)
 @given(st.integers(600, 1200), st.integers(1, 2), st.sampled_from([2, 3, 4]), sizes, sizes, st.sampled_from([None, 0, 0xFFFFFFFF, 7]))
 def test_aiff_with_any_sizes_in_its_header_gives_all_its_samples(
     frames: int, channels: int, width: int, total: int | None, part: int | None, count: int | None
