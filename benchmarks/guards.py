@@ -18,11 +18,11 @@ def figures(quick: bool) -> Iterator[Figure]:
     from PIL import Image
 
     from anymedia.errors import BackendUnavailable
+    from anymedia.files.paths import open_input, plan_output
+    from anymedia.net.fetcher import Fetcher
     from anymedia.plugin_words import clean_error, clean_returned
+    from anymedia.probe.probe import sniff
     from anymedia.results import Outcome, Piece
-    from anymedia.transfer.fetch import Fetcher
-    from anymedia.transfer.paths import open_input, plan_output
-    from anymedia.transfer.sniff import sniff
 
     rounds, times = (5, 20) if quick else (20, 50)
     out = io.BytesIO()

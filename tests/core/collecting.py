@@ -13,10 +13,10 @@ import pytest
 from faulty_server import FaultyServer
 
 from anymedia.errors import MediaError
+from anymedia.files.paths import OutputTarget, plan_output
+from anymedia.net.fetcher import Fetcher
 from anymedia.results import Piece
 from anymedia.transfer.collect import Collected, collect
-from anymedia.transfer.fetch import Fetcher
-from anymedia.transfer.paths import OutputTarget, plan_output
 
 OVERLAP = 65_536
 

@@ -87,7 +87,7 @@ def _scans() -> bytes:
 
 def _long_flac() -> bytes:
     """Its last frame says that two thousand million came before; every checksum is right."""
-    from anymedia.transfer.headers_flac import _CRC8, _CRC16
+    from anymedia.probe.audio import _CRC8, _CRC16
 
     head = b"\xff\xf8\x39\x08" + b"\xfd\xbd\xbf\xbf\xbf\xbf"
     crc = 0
@@ -101,7 +101,7 @@ def _long_flac() -> bytes:
 
 
 def _long_opus() -> bytes:
-    from anymedia.transfer.headers_ogg import _checksum
+    from anymedia.probe.audio import _checksum
 
     data = good("opus")
     at = data.rindex(b"OggS")

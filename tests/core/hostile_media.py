@@ -126,7 +126,7 @@ def webm_doctype(name: bytes) -> bytes:
 
 def ogg_with(first: bytes) -> bytes:
     """One page, its checksum right."""
-    from anymedia.transfer.headers_ogg import _checksum
+    from anymedia.probe.audio import _checksum
 
     page = b"OggS\0\x02" + struct.pack("<QIII", 48_000, 1, 0, 0) + bytes([1, len(first)]) + first
     return page[:22] + struct.pack("<I", _checksum(page)) + page[26:]

@@ -85,7 +85,7 @@ def m4a_with_a_cover() -> bytes:
 
 def chained() -> bytes:
     """Two Ogg files one after the other, the second with a serial number of its own: as web radios send it."""
-    from anymedia.transfer.headers_ogg import _checksum
+    from anymedia.probe.audio import _checksum
 
     data, again, at = good("opus"), b"", 0
     while at < len(data):

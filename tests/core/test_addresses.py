@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anymedia.errors import BackendUnavailable, BadBackendResponse, InvalidRequest
-from anymedia.transfer.addresses import AllowList, Refused, is_public, read_url
-from anymedia.transfer.fetch import Fetcher
+from anymedia.net.addresses import AllowList, Refused, is_public, read_url
+from anymedia.net.fetcher import Fetcher
 
 CORPUS = json.loads((Path(__file__).with_name("corpora") / "urls.json").read_text())
 HOSTILE = [u if isinstance(u, str) else u["repeat"] * u["times"] for group in CORPUS["hostile"].values() for u in group]

@@ -16,8 +16,8 @@ from collecting import OVERLAP, PNG, SMALL, bring, check_whole, names_in, never_
 from faulty_server import Asked, send_from, serving, whole
 
 from anymedia.errors import BackendUnavailable, PluginContractError
+from anymedia.files.atomic_writer import part_name
 from anymedia.results import Piece
-from anymedia.transfer.writing import part_name
 
 pytestmark = pytest.mark.anyio
 
@@ -128,8 +128,8 @@ CHILD = """
 import asyncio, sys
 from anymedia.results import Piece
 from anymedia.transfer.collect import collect
-from anymedia.transfer.fetch import Fetcher
-from anymedia.transfer.paths import plan_output
+from anymedia.net.fetcher import Fetcher
+from anymedia.files.paths import plan_output
 
 async def main(url, folder):
     async with Fetcher(allow=["127.0.0.1"]) as fetcher:

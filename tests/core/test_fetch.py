@@ -14,7 +14,7 @@ import pytest
 from faulty_server import Asked, head, reset, send_from, serving, whole
 
 from anymedia.errors import BackendError, BackendUnavailable, BadBackendResponse, InvalidRequest
-from anymedia.transfer.fetch import Fetcher
+from anymedia.net.fetcher import Fetcher
 
 KEY, SIGNATURE = "CANARY-KEY", "CANARY-SIGNATURE"
 pytestmark = pytest.mark.anyio

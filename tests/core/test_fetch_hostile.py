@@ -10,7 +10,7 @@ import pytest
 from faulty_server import Asked, head, serving
 
 from anymedia.errors import BackendUnavailable, BadBackendResponse
-from anymedia.transfer.fetch import Fetcher
+from anymedia.net.fetcher import Fetcher
 
 pytestmark = pytest.mark.anyio
 _CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -18,9 +18,9 @@ from PIL import Image
 from anymedia import Policy, bridging
 from anymedia.agents.preview import preview_of
 from anymedia.errors import MediaError, UnknownContinuation, UnsupportedInput
+from anymedia.files.atomic_writer import Writer
+from anymedia.files.verified_read import copy_kept, read_kept
 from anymedia.requests import ContinueVideo
-from anymedia.transfer.kept import copy_kept, read_kept
-from anymedia.transfer.writing import Writer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.name != "posix", reason="links and pipes of POSIX")]
 DIGEST = hashlib.sha256(b"ours").hexdigest()

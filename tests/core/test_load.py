@@ -16,14 +16,14 @@ from PIL import ImageChops, ImageOps
 from tiers import quick_first
 
 from anymedia.context import LoadedMedia
+from anymedia.convert import sandbox
+from anymedia.convert.load_input import load
 from anymedia.errors import InvalidRequest, MediaError, UnsupportedInput
 from anymedia.masks import read_mask
 from anymedia.media import Audio, Image, Media, Video
 from anymedia.planning.types import InputForm
+from anymedia.probe.probe import sniff
 from anymedia.requests import Mask
-from anymedia.transfer import media_process
-from anymedia.transfer.load import load
-from anymedia.transfer.sniff import sniff
 
 pytestmark = pytest.mark.anyio
 
@@ -74,14 +74,14 @@ async def test_a_hostile_file_that_its_decoder_accepts_is_passed_on_as_pixels_al
 
 @pytest.mark.parametrize("fmt", ["avif", "bmp", "tiff"])
 async def test_a_decoder_crash_in_a_sandboxed_format_is_an_invalid_request(fmt: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    start = media_process._start
+    start = sandbox._start
 
     def crashing(*args: Any) -> Any:
         child = start(*args)
         child.send_signal(signal.SIGSEGV)
         return child
 
-    monkeypatch.setattr(media_process, "_start", crashing)
+    monkeypatch.setattr(sandbox, "_start", crashing)
     with pytest.raises(InvalidRequest, match="decoder crashed"):
         sniff(samples.good(fmt))
 
@@ -281,14 +281,14 @@ async def test_masks_are_checked() -> None:
 def children(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Makes all but the tiniest picture large, and notes the children that were started for it."""
     started: list[Any] = []
-    start = media_process._start
+    start = sandbox._start
 
     def noted(*args: Any) -> Any:
         started.append(start(*args))
         return started[-1]
 
-    monkeypatch.setattr(media_process, "_start", noted)
-    monkeypatch.setattr(sys.modules["anymedia.transfer.load"], "LARGE_PIXELS", 1000)
+    monkeypatch.setattr(sandbox, "_start", noted)
+    monkeypatch.setattr(sys.modules["anymedia.convert.load_input"], "LARGE_PIXELS", 1000)
     return started
 
 
@@ -331,7 +331,7 @@ async def test_a_child_that_needs_too_much_memory_is_an_invalid_request(held: No
 
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     data = samples.encode(Pillow.linear_gradient("L").resize((7000, 3000)), "PNG", exif=samples.exif(6))
-    start = media_process._start
+    start = sandbox._start
 
     def tight(*args: Any) -> Any:
         child = start(*args)
@@ -340,9 +340,9 @@ async def test_a_child_that_needs_too_much_memory_is_an_invalid_request(held: No
         child.send_signal(signal.SIGCONT)
         return child
 
-    monkeypatch.setattr(media_process, "_start", tight)
+    monkeypatch.setattr(sandbox, "_start", tight)
     with pytest.raises(InvalidRequest, match="memory"):
-        await media_process.run_on_bytes("picture", {"formats": ["png"], "max_bytes": None}, data)
+        await sandbox.run_on_bytes("picture", {"formats": ["png"], "max_bytes": None}, data)
     assert resource.getrlimit(resource.RLIMIT_AS) == (soft, hard)
 
 
@@ -351,7 +351,7 @@ async def test_what_a_child_makes_has_a_size_limit(held: None, monkeypatch: pyte
     """A few bytes of sound can stand for days of samples."""
     import resource
 
-    start = media_process._start
+    start = sandbox._start
 
     def tight(*args: Any) -> Any:
         child = start(*args)
@@ -360,9 +360,9 @@ async def test_what_a_child_makes_has_a_size_limit(held: None, monkeypatch: pyte
         child.send_signal(signal.SIGCONT)
         return child
 
-    monkeypatch.setattr(media_process, "_start", tight)
+    monkeypatch.setattr(sandbox, "_start", tight)
     with pytest.raises(InvalidRequest, match="cannot be converted"):
-        await media_process.run_on_bytes("transcode", {"from": "flac", "to": "wav", "quality": None, "pcm_rate": 0}, samples.good("flac"))
+        await sandbox.run_on_bytes("transcode", {"from": "flac", "to": "wav", "quality": None, "pcm_rate": 0}, samples.good("flac"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no stopped processes there")
@@ -382,8 +382,8 @@ async def test_a_child_sees_no_keys_and_ends_with_its_task(held: None, children:
 
 
 #: Files of a format that a child reads go last; the quick suite gives one of them.
-FILES = sorted(samples.GOOD.keys() - {"png 1x1"}, key=lambda name: (name.startswith(tuple(media_process.SANDBOXED_FORMATS)), name))
-IN_PROCESS = sum(not name.startswith(tuple(media_process.SANDBOXED_FORMATS)) for name in FILES)
+FILES = sorted(samples.GOOD.keys() - {"png 1x1"}, key=lambda name: (name.startswith(tuple(sandbox.SANDBOXED_FORMATS)), name))
+IN_PROCESS = sum(not name.startswith(tuple(sandbox.SANDBOXED_FORMATS)) for name in FILES)
 
 
 @pytest.mark.parametrize("name", quick_first(FILES, IN_PROCESS + 1))

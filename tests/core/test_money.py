@@ -97,7 +97,7 @@ async def test_cancelling_counts_what_may_have_been_charged() -> None:
 async def test_cancelling_a_call_whose_process_died_while_sending_counts_it_as_spent() -> None:
     from core.state_samples import new_call
 
-    from anymedia.transfer.paths import plan_output
+    from anymedia.files.paths import plan_output
 
     store = MemoryStore()
     target = {"media": "image", "output": plan_output(None, default_stem="fox", suffix=".png").to_json()}

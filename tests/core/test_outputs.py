@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anymedia.errors import InvalidRequest
-from anymedia.transfer import paths
-from anymedia.transfer.names import name_problem
-from anymedia.transfer.paths import OutputTarget, plan_output
-from anymedia.transfer.walk import Directory
-from anymedia.transfer.writing import Writer
+from anymedia.files import paths
+from anymedia.files.atomic_writer import Writer
+from anymedia.files.names import name_problem
+from anymedia.files.paths import OutputTarget, plan_output
+from anymedia.files.safe_dir import Directory
 
 GOOD = b"good bytes"
 posix = pytest.mark.skipif(os.name != "posix", reason="directories of POSIX")

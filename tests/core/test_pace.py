@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anymedia.transfer import writing as pace
+from anymedia.files import atomic_writer as pace
 
 _devices = itertools.count(-1, -1)  # no disk has these numbers
 _quick, _slow = st.floats(0.0, 0.0004), st.floats(0.01, 30.0)

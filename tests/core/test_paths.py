@@ -16,10 +16,10 @@ import attrs
 import pytest
 
 from anymedia.errors import InvalidRequest, MediaError
-from anymedia.transfer import walk as walking
-from anymedia.transfer import writing
-from anymedia.transfer.paths import open_input, plan_output
-from anymedia.transfer.writing import Writer
+from anymedia.files import atomic_writer
+from anymedia.files import safe_dir as walking
+from anymedia.files.atomic_writer import Writer
+from anymedia.files.paths import open_input, plan_output
 
 CANARY = b"CANARY-this-is-outside-the-root"
 GOOD = b"good bytes"
@@ -261,7 +261,7 @@ def test_good_outputs_are_written_whole_with_the_usual_mode(house: House) -> Non
         path = write_to(text, house)
         assert path == house.root / expected
         assert path.read_bytes() == GOOD
-        assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~writing._umask()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~atomic_writer._umask()
         assert path.stat().st_nlink == 1
     assert not list(house.root.rglob(".anymedia-*"))
 

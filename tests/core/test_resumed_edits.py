@@ -12,7 +12,7 @@ from PIL import Image as Pictures
 
 from anymedia import Result, SqliteStore
 from anymedia.errors import MediaError
-from anymedia.transfer.writing import CannotWrite, Writer
+from anymedia.files.atomic_writer import CannotWrite, Writer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
 GREEN, RED = (10, 200, 30), (200, 40, 40)

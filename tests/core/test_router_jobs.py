@@ -116,7 +116,7 @@ async def test_an_image_whose_collection_was_broken_off_is_collected_from_what_w
                     raise OSError(28, "No space left on device")
                 return commit(*arguments, **more)  # type: ignore[arg-type]
 
-            from anymedia.transfer.writing import Writer
+            from anymedia.files.atomic_writer import Writer
 
             commit = Writer.commit
             monkeypatch.setattr(Writer, "commit", full)
@@ -153,7 +153,7 @@ async def test_waiting_with_a_deadline_stops_the_waiting_and_not_the_job() -> No
 
 
 async def test_what_was_paid_for_survives_a_disk_that_takes_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from anymedia.transfer.writing import Writer
+    from anymedia.files.atomic_writer import Writer
 
     write, full = Writer.write, [True]
 

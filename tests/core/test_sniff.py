@@ -6,10 +6,10 @@ from pathlib import Path
 import media_samples as samples
 import pytest
 
+from anymedia.convert.sandbox import SANDBOXED_FORMATS
 from anymedia.errors import InvalidRequest
 from anymedia.media import Audio, Image, Video
-from anymedia.transfer.media_process import SANDBOXED_FORMATS
-from anymedia.transfer.sniff import Limits, describe, sniff
+from anymedia.probe.probe import Limits, describe, sniff
 
 #: Files whose structure is parsed to the exact end, before and without any decoder.
 STRUCTURED = [name for name, (fmt, _) in samples.GOOD.items() if fmt not in SANDBOXED_FORMATS]

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiers import examples
 
+from anymedia.convert.sandbox import SANDBOXED_FORMATS
 from anymedia.errors import InvalidRequest, MediaError
 from anymedia.masks import read_mask
-from anymedia.transfer import sniff as guard
-from anymedia.transfer.media_process import SANDBOXED_FORMATS
-from anymedia.transfer.sniff import Limits, sniff
+from anymedia.probe import probe as guard
+from anymedia.probe.probe import Limits, sniff
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -74,7 +74,7 @@ import json, sys
 from collections.abc import Callable
 from pathlib import Path
 from anymedia.errors import InvalidRequest
-from anymedia.transfer.sniff import sniff
+from anymedia.probe.probe import sniff
 def peak():  # ru_maxrss would begin with the parent's
     return next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith('VmHWM'))
 

@@ -15,10 +15,10 @@ from hostile_media import tiff
 from odd_samples import ODD
 from PIL import Image, ImageOps
 
+from anymedia.convert import sandbox, video
 from anymedia.errors import InvalidRequest
-from anymedia.transfer import media_process, transform_av
-from anymedia.transfer.headers_reader import Limits
-from anymedia.transfer.sniff import sniff
+from anymedia.probe.probe import sniff
+from anymedia.probe.reader import Limits
 
 pytestmark = pytest.mark.anyio
 
@@ -62,27 +62,27 @@ def _lying(size: tuple[int, int], said: tuple[int, int]) -> bytes:
 
 
 async def _last_frame(data: bytes) -> bytes:
-    return (await media_process.run_on_bytes("last_frame", {"from": "mp4"}, data))[1]
+    return (await sandbox.run_on_bytes("last_frame", {"from": "mp4"}, data))[1]
 
 
 async def test_a_video_that_is_larger_than_it_says_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     data = _lying((640, 480), (64, 48))
     assert sniff(data).width == 64
     assert await _last_frame(data)  # within what is let in, a wrong number does no harm
-    monkeypatch.setattr(transform_av, "Limits", lambda: Limits(pixels=200_000))
+    monkeypatch.setattr(video, "Limits", lambda: Limits(pixels=200_000))
     with pytest.raises(InvalidRequest, match="640 x 480"):
-        transform_av.last_frame_of(io.BytesIO(data), "mp4")
+        video.last_frame_of(io.BytesIO(data), "mp4")
 
 
 def test_a_video_that_grows_later_on_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     small, large = samples.movie("webm", "libvpx"), samples.movie("webm", "libvpx", size=(640, 480))
-    monkeypatch.setattr(transform_av, "Limits", lambda: Limits(pixels=200_000))
-    assert transform_av.last_frame_of(io.BytesIO(small), "webm")
+    monkeypatch.setattr(video, "Limits", lambda: Limits(pixels=200_000))
+    assert video.last_frame_of(io.BytesIO(small), "webm")
     grown = _with_block(small, _first_block(large))  # its own header says how large it is
     with pytest.raises(InvalidRequest, match="damaged"):
-        transform_av.last_frame_of(io.BytesIO(grown), "webm")
+        video.last_frame_of(io.BytesIO(grown), "webm")
     monkeypatch.undo()
-    with Image.open(io.BytesIO(transform_av.last_frame_of(io.BytesIO(grown), "webm"))) as image:
+    with Image.open(io.BytesIO(video.last_frame_of(io.BytesIO(grown), "webm"))) as image:
         assert image.size == (640, 480)
 
 
@@ -116,9 +116,9 @@ def test_what_a_decoder_says_on_its_own_is_no_report() -> None:
     strange = tiff({65_001: 7, 282: 7, 296: 77})  # libtiff warns of tags that it does not know
     with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as sink:
         source.write(strange)
-        child = media_process._start("picture", {"formats": ["png"], "max_bytes": None}, source, sink, 60)
+        child = sandbox._start("picture", {"formats": ["png"], "max_bytes": None}, source, sink, 60)
         _, words = child.communicate(timeout=60)
         sink.seek(0)
         assert sniff(sink.read()).format == "png"
-    assert words.decode().strip().startswith(media_process._MARK)
+    assert words.decode().strip().startswith(sandbox._MARK)
     assert len(words.splitlines()) <= 2

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 from tiers import quick_first
 
+from anymedia.convert.formats import formats_available
+from anymedia.convert.transcode import last_frame, transcode
 from anymedia.errors import InvalidRequest, UnsupportedInput
-from anymedia.transfer.formats import formats_available
-from anymedia.transfer.sniff import sniff
-from anymedia.transfer.transform import last_frame, transcode
+from anymedia.probe.probe import sniff
 
 
 def put(folder: Path, name: str) -> Path:

@@ -28,7 +28,7 @@ async def test_a_second_picture_that_cannot_be_written_does_not_make_the_first_a
     """The process dies (or fails) after some files have their names, and before the row is closed."""
     from core import fake_backend
 
-    from anymedia.transfer.writing import Writer
+    from anymedia.files.atomic_writer import Writer
 
     monkeypatch.setattr(fake_backend, "MATRIX", fake_backend.MATRIX.replace("size = {", "n = { min = 1, max = 4 }\nsize = {", 1))
     commit, fail = Writer.commit, True

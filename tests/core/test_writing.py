@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anymedia.errors import MediaError
-from anymedia.transfer.names import MEDIA_SUFFIXES, fits_suffix, made_up_stem, name_problem, suffix_for
-from anymedia.transfer.paths import OutputTarget, plan_output
-from anymedia.transfer.writing import Writer, part_name
+from anymedia.files.atomic_writer import Writer, part_name
+from anymedia.files.names import MEDIA_SUFFIXES, fits_suffix, made_up_stem, name_problem, suffix_for
+from anymedia.files.paths import OutputTarget, plan_output
 
 posix = pytest.mark.skipif(os.name != "posix", reason="locks and links of POSIX")
 CANARY = b"CANARY-this-is-none-of-our-business"

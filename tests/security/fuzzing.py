@@ -26,8 +26,8 @@ from hypothesis import strategies as st
 from anymedia import GenerationConfig
 from anymedia.errors import InvalidRequest, MediaError
 from anymedia.masks import read_mask
-from anymedia.transfer.headers_reader import Limits
-from anymedia.transfer.sniff import sniff
+from anymedia.probe.probe import sniff
+from anymedia.probe.reader import Limits
 from anymedia.translation import to_request
 
 #: Their encoders take minutes on a busy machine.

@@ -17,8 +17,8 @@ from objects import shown_by
 from worlds import KEYS, PROMPT, SIGNATURE, SUBMITS, VARIABLES, World, quoting, world
 
 from anymedia.agents import MediaTool
+from anymedia.files.names import MEDIA_SUFFIXES
 from anymedia.redaction import install_log_redaction
-from anymedia.transfer.names import MEDIA_SUFFIXES
 
 pytestmark = pytest.mark.anyio
 ENDS = ("success", "400", "401", "403", "429", "500", "garbage", "lost", "deadline", "cancelled")

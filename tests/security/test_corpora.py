@@ -24,8 +24,8 @@ from anymedia import Policy, Router
 from anymedia.agents import MediaTool
 from anymedia.errors import BackendUnavailable, BadBackendResponse, InvalidRequest, MediaError, RequestError
 from anymedia.media import Image, Video
+from anymedia.net.fetcher import Fetcher
 from anymedia.requests import ContinueVideo, EditWithReferences, GenerateVideo, Inpaint, Mask, Reference
-from anymedia.transfer.fetch import Fetcher
 
 pytestmark = pytest.mark.anyio
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes of POSIX")

@@ -11,7 +11,7 @@ from core.routing import KEY, fake_router
 from PIL import Image
 
 from anymedia import Policy
-from anymedia.transfer.writing import Writer
+from anymedia.files.atomic_writer import Writer
 
 pytestmark = pytest.mark.anyio
 

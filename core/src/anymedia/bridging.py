@@ -12,17 +12,17 @@ from typing import IO, Any
 import attrs
 
 from . import planning
+from .convert.transcode import last_frame
 from .errors import UnsupportedInput
+from .files.paths import open_input
+from .files.verified_read import copy_kept
 from .media import Image
 from .planning import BackendView, Plan
 from .policy import Policy
+from .probe.probe import describe
+from .probe.reader import Limits
 from .requests import ContinueVideo, GenerateVideo
 from .results import Adjustment
-from .transfer.headers_reader import Limits
-from .transfer.kept import copy_kept
-from .transfer.paths import open_input
-from .transfer.sniff import describe
-from .transfer.transform import last_frame
 
 __all__ = ["bridged_plan"]
 

@@ -90,7 +90,7 @@ def read_mask(
     Raises:
         InvalidRequest: no picture, another size than the source, nothing to edit, or everything.
     """
-    from .transfer.pictures import open_picture
+    from .convert.images import open_picture
 
     picture = open_picture(data, where=where)
     plane = _plane(_edited(picture, convention))
@@ -142,7 +142,7 @@ def _lowest(picture: Picture) -> int:
 def _grey(picture: Picture) -> Picture:
     """Return the brightness in 8 bits; 16 bit samples are scaled down, not cut off."""
     if picture.mode.startswith("I") or picture.mode == "F":
-        from .transfer.pictures import eight_bits
+        from .convert.images import eight_bits
 
         return eight_bits(picture)
     if picture.mode in {"P", "PA", "CMYK", "LAB", "HSV", "YCbCr"} or "transparency" in picture.info:
@@ -231,7 +231,7 @@ def _pair(original: bytes, result: bytes, mask: MaskPlane) -> tuple[Picture, Pic
     """Return source and result as RGB or RGBA of one size, and what was done to the result."""
     from PIL import Image
 
-    from .transfer.pictures import open_picture, plain_colours
+    from .convert.images import open_picture, plain_colours
 
     before = plain_colours(open_picture(original, where="$.source"))
     if before.size != mask.size:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import attrs
 
 from . import planning
+from .convert.formats import formats_available
 from .errors import UnsupportedInput, UnsupportedOperation
 from .instances import BackendInstance
 from .planning import Plan
@@ -15,7 +16,6 @@ from .policy import Policy
 from .requests import Continuation, ContinueVideo, Request
 from .running.preparing import resolve, with_facts
 from .settings import Settings
-from .transfer.formats import formats_available
 
 __all__ = ["PlanMaker"]
 

@@ -20,7 +20,9 @@ import attrs
 
 from .clock import Clock, SystemClock
 from .errors import BudgetExceeded, UnknownJob, did_you_mean
+from .files.names import made_up_stem
 from .instances import make_instances
+from .net.fetcher import Fetcher
 from .plan_maker import PlanMaker
 from .planning import Candidate, Plan
 from .policy import Policy
@@ -45,8 +47,6 @@ from .running.underway import Underway
 from .settings import Settings, load_settings
 from .state.sqlite import SqliteStore
 from .state.store import CallRecord, CallState, Store
-from .transfer.fetch import Fetcher
-from .transfer.names import made_up_stem
 
 __all__ = ["Progress", "Router"]
 

@@ -11,8 +11,8 @@ from wire.openai_server import KEY, OpenAIServer
 from anymedia.context import Context, LoadedMedia
 from anymedia.credentials import Secret
 from anymedia.media import Media
+from anymedia.net.fetcher import Fetcher
 from anymedia.requests import Mask, Operation, StoredFile
-from anymedia.transfer.fetch import Fetcher
 from openai_media import plugin
 
 MakeContext = Callable[..., Context]

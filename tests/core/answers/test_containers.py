@@ -18,7 +18,7 @@ from tiers import examples
 
 from anymedia.answers.containers import find_repair, repair_bytes, repair_file
 from anymedia.errors import InvalidRequest
-from anymedia.transfer.sniff import sniff
+from anymedia.probe.probe import sniff
 
 #: Samples of every format whose structure shows its end.
 NAMES = [

@@ -67,7 +67,7 @@ def test_an_empty_stdin_is_the_prompts_fault(call):
 
 
 def test_a_disk_that_takes_nothing_more_is_no_wrong_usage(call, monkeypatch):
-    from anymedia.transfer.writing import Writer
+    from anymedia.files.atomic_writer import Writer
 
     def full(self, data):
         raise self._failed(OSError(28, "No space left on device"))

@@ -32,8 +32,8 @@ def _make(path: Path, roots: Sequence[Path]) -> tuple[bytes, str] | None:
 
     from PIL import Image
 
-    from ..transfer.paths import open_input
-    from ..transfer.pictures import open_picture
+    from ..convert.images import open_picture
+    from ..files.paths import open_input
 
     with open_input(path, roots) as file:
         data = file.read(_MOST + 1)

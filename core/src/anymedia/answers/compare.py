@@ -133,7 +133,7 @@ def lost_transparency(picture: Picture | bytes, *, asked: bool) -> tuple[Warning
 
 
 def _decoded(picture: Picture | bytes) -> Picture:
-    from ..transfer.pictures import open_picture
+    from ..convert.images import open_picture
 
     return open_picture(picture) if isinstance(picture, bytes) else picture
 
@@ -187,7 +187,7 @@ def _changed_part(before: Picture, after: Picture, mask: MaskPlane) -> float | N
 
 def _on_white(picture: Picture) -> Picture:
     """Return the colours that are seen; those of transparent pixels are nobody's business."""
-    from ..transfer.pictures import flatten, plain_colours
+    from ..convert.images import flatten, plain_colours
 
     return flatten(plain_colours(picture))
 

@@ -6,11 +6,10 @@ import contextlib
 from collections.abc import Callable, Mapping
 
 from ..errors import InvalidRequest
-from ..transfer.headers_audio import _mp3_frame, after_id3
-from ..transfer.headers_flac import read_flac
-from ..transfer.headers_gif import _after_blocks, _table
-from ..transfer.headers_jpeg import _Walk, read_jpeg
-from ..transfer.headers_reader import Reader
+from ..probe.audio import _mp3_frame, after_id3, read_flac
+from ..probe.gif import _after_blocks, _table
+from ..probe.jpeg import _Walk, read_jpeg
+from ..probe.reader import Reader
 
 __all__ = ["END_OF"]
 

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import attrs
 
 from ..errors import InvalidRequest
-from ..transfer.headers_reader import Reader
+from ..probe.reader import Reader
 from .container_ends import END_OF
 from .signatures import HEAD, format_of_head
 from .sound_sizes import correct_sizes

@@ -7,7 +7,7 @@ from typing import Literal
 
 import attrs
 
-from ..transfer.headers_reader import Reader
+from ..probe.reader import Reader
 
 __all__ = ["Corrected", "correct_sizes"]
 

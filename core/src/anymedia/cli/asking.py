@@ -11,9 +11,9 @@ import click
 
 from ..errors import InvalidRequest, Problem
 from ..fields import is_set
+from ..files.names import MEDIA_SUFFIXES, fits_suffix
 from ..media import FORMATS, Video
 from ..requests import Continuation, ContinueVideo, EditWithReferences, GenerateAudio, GenerateImage, GenerateVideo, Inpaint, Request
-from ..transfer.names import MEDIA_SUFFIXES, fits_suffix
 from .arguments import any_reference, extra_params, mask, reference, shape
 
 __all__ = ["Start", "ask", "format_of_output", "request_fields"]

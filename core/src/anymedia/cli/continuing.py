@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 from ..errors import InvalidRequest, Problem, UnknownContinuation
+from ..files.names import MEDIA_SUFFIXES
+from ..files.safe_dir import refuse
 from ..media import Video
 from ..requests import Continuation
 from ..state.store import Store
-from ..transfer.names import MEDIA_SUFFIXES
-from ..transfer.walk import refuse
 from .asking import Start
 
 __all__ = ["start_from"]

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from ..capabilities import ModelRow
     from ..credentials import Secret
     from ..instances import BackendInstance
+    from ..net.fetcher import Fetcher
     from ..registry import Registry
     from ..settings import Settings
-    from ..transfer.fetch import Fetcher
 
 __all__ = ["LEASE_SECONDS", "ODD_PROGRESS", "Engine", "Progress", "new_id"]
 

@@ -14,14 +14,14 @@ from typing import Any
 import attrs
 
 from ..errors import BackendError, BackendTimeout, BadBackendResponse, MediaError
+from ..files.atomic_writer import SMALL, Writer, hidden_prefix
+from ..files.paths import OutputTarget, plan_output
 from ..media import mime_of
 from ..plugin_words import clean_error
 from ..requests import Continuation, StoredFile
 from ..results import MediaFile, Outcome, Piece
 from ..state.store import CallRecord, Lease
 from ..transfer.collect import collect, in_thread, unbroken
-from ..transfer.paths import OutputTarget, plan_output
-from ..transfer.writing import SMALL, Writer, hidden_prefix
 from .checking import mismatches
 from .engine import Engine, new_id
 from .keepable import keepable
@@ -242,7 +242,7 @@ async def _worked_on(
     engine: Engine, record: CallRecord, piece: Piece, protection: Protection | None, to_format: str | None
 ) -> tuple[Piece, float | None, list[str]]:
     """Paste back what was protected and convert to the format asked for; the provider's bytes stay if that fails."""
-    from ..transfer.transform import transcode
+    from ..convert.transcode import transcode
 
     warnings: list[str] = []
     difference = None

@@ -65,7 +65,7 @@ def _with_continued(references: tuple[Reference, ...], continuation: Continuatio
 
 
 def _continued(continuation: Continuation) -> Image:
-    from ..transfer.kept import read_kept
+    from ..files.verified_read import read_kept
 
     file = continuation.files[0]
     if read_kept(Path(file.path), file.sha256, most=MAX_INPUT) is None:
@@ -104,8 +104,8 @@ def _described_reference(reference: Reference, policy: Policy, field: str) -> Re
 def _describe(media: _M, policy: Policy, field: str) -> _M:
     if media.url is not None or (media.size is not None and media.mime is not None):
         return media
-    from ..transfer.paths import open_input
-    from ..transfer.sniff import describe
+    from ..files.paths import open_input
+    from ..probe.probe import describe
 
     try:
         return describe(media, opener=lambda path: open_input(path, policy.input_roots, field=field))
@@ -120,7 +120,7 @@ async def load_inputs(engine: Engine, plan: Plan, policy: Policy) -> Loaded:
     Raises:
         RequestError: an input turns out not to be what the model takes; nothing was spent.
     """
-    from ..transfer.load import load
+    from ..convert.load_input import load
 
     async def read(media: Media) -> bytes:
         return await _read(engine, media, policy)
@@ -176,7 +176,7 @@ def _source_size(request: Request, sizes: dict[Media, tuple[int, int]]) -> tuple
 def _stored(continuation: Continuation) -> Loaded:
     """Read the files a continuation goes on from; one that is gone or has changed is simply not there."""
     from ..context import LoadedMedia
-    from ..transfer.kept import read_kept
+    from ..files.verified_read import read_kept
 
     found: Loaded = {}
     for index, file in enumerate(continuation.files):
@@ -188,7 +188,7 @@ def _stored(continuation: Continuation) -> Loaded:
 
 
 async def _read(engine: Engine, media: Media, policy: Policy) -> bytes:
-    from ..transfer.paths import open_input
+    from ..files.paths import open_input
 
     if media.data is not None:
         return media.data
@@ -201,7 +201,7 @@ async def _read(engine: Engine, media: Media, policy: Policy) -> bytes:
 
 async def read_protection(engine: Engine, request: Request, policy: Policy) -> Protection | None:
     """Return the picture and the mask of a masked edit, to measure and copy back with; None where there is none."""
-    from ..transfer.load import load
+    from ..convert.load_input import load
     from .protecting import Protection
 
     mask: Mask | None = getattr(request, "mask", None)

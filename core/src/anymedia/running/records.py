@@ -9,10 +9,10 @@ from typing import Any
 
 from ..errors import BackendError, MediaError, Problem
 from ..fields import names_of
+from ..files.verified_read import read_kept
 from ..media import Media
 from ..requests import Continuation, Mask, Reference, Request
 from ..results import ContinuationData, Job, Outcome, Piece
-from ..transfer.kept import read_kept
 
 __all__ = [
     "cost_of",

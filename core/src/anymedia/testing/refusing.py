@@ -29,7 +29,7 @@ def _source_size(shape: Shape) -> tuple[int, int]:
     source = fields.get("source") or next((r.image for r in fields.get("references", ()) if r.role == "source"), None)
     if source is None or source.data is None:
         return 512, 512
-    from ..transfer.sniff import sniff
+    from ..probe.probe import sniff
 
     found = sniff(source.data)
     return found.width or 512, found.height or 512

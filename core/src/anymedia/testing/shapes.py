@@ -172,7 +172,7 @@ def mask_for(rule: MaskRule, source: Image | None, *, left: bool = True, mode: s
     if chosen == "user_provided":
         edge = _EDGE
         if source is not None and source.data is not None:
-            from ..transfer.sniff import sniff
+            from ..probe.probe import sniff
 
             edge = sniff(source.data).width or edge
         return Mask(image=Image(data=half_mask(edge, edge, left=left)))

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import attrs
 
 from ..errors import BackendError, BackendUnavailable, BadBackendResponse, MediaError, OutputMismatch, PluginContractError
+from ..files.atomic_writer import Writer
+from ..files.names import fits_suffix, suffix_for
+from ..files.paths import OutputTarget
 from ..media import format_of
+from ..net.download import CHUNK
+from ..probe.probe import Facts, is_sandboxed, sniff
 from ..redaction import clean_text
 from ..results import MediaFile, Piece
-from .download import CHUNK
-from .names import fits_suffix, suffix_for
-from .paths import OutputTarget
-from .sniff import Facts, is_sandboxed, sniff
-from .writing import Writer
 
 if TYPE_CHECKING:
-    from .fetch import Fetcher
+    from ..net.fetcher import Fetcher
 
 __all__ = ["Collected", "collect", "in_thread", "unbroken"]
 

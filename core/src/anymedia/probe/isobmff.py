@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from .headers_reader import Facts, Reader, refuse
+from .reader import Facts, Reader, refuse
 
 __all__ = ["Box", "boxes", "brands", "is_movie", "read_movie", "whole_file"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from .headers_reader import Facts, Reader, refuse
+from .reader import Facts, Reader, refuse
 
 __all__ = ["read_gif"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import zlib
 
-from .headers_exif import orientation_of
-from .headers_reader import Facts, Reader, refuse
+from .exif import orientation_of
+from .reader import Facts, Reader, refuse
 
 __all__ = ["read_png"]
 

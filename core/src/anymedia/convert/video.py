@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any, BinaryIO
 
 from ..errors import InvalidRequest, UnsupportedInput
-from .headers_reader import Limits
+from ..probe.reader import Limits
 
 __all__ = ["AUDIO_TARGETS", "VIDEO_TARGETS", "last_frame_of", "need_av", "transcode_stream"]
 

@@ -1,8 +1,4 @@
-"""Decode, convert and encode images with Pillow.
-
-Every file is checked by `sniff` before a decoder sees it, and only an explicit list of formats is decoded. The formats
-whose structure is not checked (`SANDBOXED_FORMATS`) are decoded in a child process only.
-"""
+"""Open, encode and convert pictures with Pillow; every failure becomes one of our errors."""
 
 from __future__ import annotations
 
@@ -15,9 +11,9 @@ from typing import IO, TYPE_CHECKING, Any
 import attrs
 
 from ..errors import InvalidRequest, Problem, UnsupportedInput
-from .headers_reader import Facts, Limits
-from .media_process import SANDBOXED_FORMATS, in_sandbox, run_apart
-from .sniff import check_kind, sniff
+from ..probe.probe import check_kind, sniff
+from ..probe.reader import Facts, Limits
+from .sandbox import SANDBOXED_FORMATS, in_sandbox, run_apart
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

@@ -20,7 +20,7 @@ from typing import IO, Any, BinaryIO
 import attrs
 
 from ..errors import InvalidRequest, MediaError, Problem, UnsupportedInput
-from .headers_reader import Limits
+from ..probe.reader import Limits
 
 __all__ = ["LARGE_PIXELS", "SANDBOXED_FORMATS", "in_sandbox", "main", "run_apart", "run_apart_async", "run_on_bytes"]
 
@@ -149,14 +149,14 @@ def _limit(seconds: int) -> None:
 
 
 def _probe(source: BinaryIO, _: BinaryIO, args: Mapping[str, Any]) -> dict[str, Any]:
-    from .pictures import probe_picture
+    from .images import probe_picture
 
     size = os.fstat(source.fileno()).st_size
     return attrs.asdict(probe_picture(source, args["format"], size, limits=Limits(**args["limits"]), decode=True))
 
 
 def _picture(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]) -> dict[str, Any]:
-    from .pictures import convert_picture
+    from .images import convert_picture
 
     made = convert_picture(source.read(), args["formats"], max_bytes=args["max_bytes"])
     sink.write(made.data)
@@ -173,7 +173,7 @@ def _mask(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]) -> dict[str
 
 
 def _transcode_picture(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]) -> dict[str, Any]:
-    from .pictures import transcode_picture
+    from .images import transcode_picture
 
     data, warnings = transcode_picture(source.read(), args["to"], args["quality"])
     sink.write(data)
@@ -181,13 +181,13 @@ def _transcode_picture(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]
 
 
 def _transcode(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]) -> dict[str, Any]:
-    from .transform_av import transcode_stream
+    from .video import transcode_stream
 
     return {"warnings": transcode_stream(source, sink, args["from"], args["to"], args["quality"], args["pcm_rate"])}
 
 
 def _last_frame(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]) -> dict[str, Any]:
-    from .transform_av import last_frame_of
+    from .video import last_frame_of
 
     sink.write(last_frame_of(source, args["from"]))
     return {}

@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable
 
 from ..context import LoadedMedia
 from ..errors import InvalidRequest, UnsupportedInput
+from ..files.names import suffix_for
 from ..media import FORMATS, Media
 from ..planning.types import InputForm
+from ..probe.probe import check_kind, sniff
+from ..probe.reader import Facts, Limits
 from ..requests import Mask
-from .headers_reader import Facts, Limits
-from .media_process import LARGE_PIXELS, SANDBOXED_FORMATS, run_on_bytes
-from .names import suffix_for
-from .sniff import check_kind, sniff
+from .sandbox import LARGE_PIXELS, SANDBOXED_FORMATS, run_on_bytes
 
 __all__ = ["load"]
 
@@ -109,7 +109,7 @@ def _loaded(data: bytes, fmt: str, kind: str, facts: Facts, warnings: tuple[str,
 
 
 async def _load_picture(data: bytes, facts: Facts, form: InputForm, name: str, where: str) -> LoadedMedia:
-    from .pictures import convert_picture, is_plain
+    from .images import convert_picture, is_plain
 
     if is_plain(facts) and (not form.formats or facts.format in form.formats):
         data = data[: facts.end]
@@ -128,7 +128,7 @@ async def _load_timed(data: bytes, facts: Facts, form: InputForm, name: str) -> 
     if not form.formats or facts.format in form.formats:
         _check_bytes(data, form, name)
         return _loaded(data, facts.format, facts.kind, facts)
-    from .transform_av import AUDIO_TARGETS, VIDEO_TARGETS
+    from .video import AUDIO_TARGETS, VIDEO_TARGETS
 
     known = VIDEO_TARGETS if facts.kind == "video" else AUDIO_TARGETS
     target = next((f for f in form.formats if f in known), None)

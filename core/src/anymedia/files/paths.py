@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import attrs
 
 from .names import MEDIA_SUFFIXES, name_problem
-from .walk import Directory, Location, check_regular, explain, locate, refuse, walk
+from .safe_dir import Directory, Location, check_regular, explain, locate, refuse, walk
 
 __all__ = ["OutputTarget", "open_input", "plan_output"]
 

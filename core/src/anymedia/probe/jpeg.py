@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 
-from .headers_exif import orientation_of
-from .headers_isobmff import whole_file
-from .headers_reader import Facts, Reader, refuse
+from .exif import orientation_of
+from .isobmff import whole_file
+from .reader import Facts, Reader, refuse
 
 __all__ = ["read_jpeg"]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import attrs
 
 from ..errors import UnsupportedInput
+from ..files.names import suffix_for
+from ..probe.probe import check_kind, open_plainly, sniff
+from ..probe.reader import Facts
 from .formats import AUDIO, PICTURES, VIDEO
-from .headers_reader import Facts
-from .media_process import LARGE_PIXELS, SANDBOXED_FORMATS, run_apart
-from .names import suffix_for
-from .sniff import check_kind, open_plainly, sniff
+from .sandbox import LARGE_PIXELS, SANDBOXED_FORMATS, run_apart
 
 __all__ = ["Transcoded", "last_frame", "transcode"]
 
@@ -87,7 +87,7 @@ def _write(path: Path, target: Path, facts: Facts, to_format: str, quality: int 
         pixels = (facts.width or 0) * (facts.height or 0) * (facts.frames or 1)
         if facts.format in SANDBOXED_FORMATS or pixels > LARGE_PIXELS:
             return list(run_apart("transcode_picture", args, source, sink)["warnings"])
-        from .pictures import transcode_picture
+        from .images import transcode_picture
 
         data, warnings = transcode_picture(source.read(), to_format, quality)
         sink.write(data)

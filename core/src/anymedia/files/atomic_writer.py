@@ -1,7 +1,7 @@
-"""Write files atomically: to a private temporary file in the same directory, then linked to the final name.
+"""Write a file under a private temporary name, then link it into place once it is complete.
 
-The temporary file is named after the call, so that resuming the call also resumes a download that a killed process had
-begun. A lock distinguishes the temporary file of a dead process from that of a live one.
+The temporary's name contains the call id, so that a download interrupted by a killed process can be continued by the process
+that resumes the call. A file lock distinguishes the temporary of a dead process from that of a live one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import BinaryIO, Self
 
 from ..errors import MediaError
 from .paths import OutputTarget
-from .walk import Directory, explain, show_path
+from .safe_dir import Directory, explain, show_path
 
 __all__ = ["SMALL", "CannotWrite", "Writer", "hidden_prefix", "is_quick", "note", "part_name"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import InvalidRequest
-from .sniff import open_plainly
-from .writing import CHUNK
+from ..probe.probe import open_plainly
+from .atomic_writer import CHUNK
 
 __all__ = ["copy_kept", "read_kept"]
 

@@ -1,10 +1,4 @@
-"""Detect what a file is from its headers and structure, and reject hostile files before a decoder sees them.
-
-The type comes from the bytes, never from a file name or a claimed MIME type. PNG, JPEG, WebP, GIF, video and audio are
-parsed to their exact end (``headers_*``), so that nothing can be hidden behind it. AVIF, BMP and TIFF are recognized by
-their signature; a child process decodes them and reports their size. The number of bytes, pixels, frames and seconds is
-limited for all formats.
-"""
+"""Detect the format of a file by its headers, check its structure and reject polyglots."""
 
 from __future__ import annotations
 
@@ -22,17 +16,14 @@ import attrs
 
 from ..errors import InvalidRequest, Problem
 from ..media import Image, Media, Video
-from .headers_audio import after_id3, read_aac, read_mp3
-from .headers_flac import read_flac
-from .headers_gif import read_gif
-from .headers_isobmff import brands, is_movie, read_movie
-from .headers_jpeg import read_jpeg
-from .headers_ogg import read_ogg
-from .headers_png import SIGNATURE, read_png
-from .headers_reader import Facts, Kind, Limits, Reader, refuse
-from .headers_riff import read_riff
-from .headers_webm import read_webm
-from .media_process import in_sandbox, run_apart
+from .audio import after_id3, read_aac, read_flac, read_mp3, read_ogg
+from .gif import read_gif
+from .isobmff import brands, is_movie, read_movie
+from .jpeg import read_jpeg
+from .png import SIGNATURE, read_png
+from .reader import Facts, Kind, Limits, Reader, refuse
+from .riff import read_riff
+from .webm import read_webm
 
 __all__ = ["Facts", "Kind", "Limits", "Opener", "check_kind", "describe", "is_sandboxed", "open_plainly", "sniff"]
 
@@ -226,8 +217,10 @@ def _sandboxed_format(reader: Reader) -> str | None:
 
 def _probe(source: bytes | BinaryIO, fmt: str, size: int, limits: Limits) -> Facts:
     """Let Pillow read the facts: in a child process, which also decodes the image, unless this is the child."""
+    from ..convert.sandbox import in_sandbox, run_apart  # decoding is a layer above
+
     if in_sandbox():
-        from .pictures import probe_picture
+        from ..convert.images import probe_picture
 
         return probe_picture(source, fmt, size, limits=limits, decode=False)
     with tempfile.TemporaryFile() as copy, tempfile.TemporaryFile() as sink:  # a copy: the child moves the file position

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from .headers_exif import orientation_of
-from .headers_reader import Facts, Reader, refuse
+from .exif import orientation_of
+from .reader import Facts, Reader, refuse
 
 __all__ = ["read_riff"]
 

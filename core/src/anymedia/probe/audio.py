@@ -1,0 +1,284 @@
+"""Headers of MP3, ADTS AAC, FLAC and Ogg."""
+
+from __future__ import annotations
+
+import zlib
+
+from .reader import Facts, Reader, refuse
+
+__all__ = [
+    "after_id3",
+    "read_aac",
+    "read_flac",
+    "read_mp3",
+    "read_ogg",
+]
+
+#: Bit rates in kbit/s of layer III: MPEG 1, and MPEG 2 and 2.5.
+_RATES_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0)
+_RATES_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0)
+_HERTZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+_AAC_HERTZ = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+#: Minimum length of a frame in bytes.
+_FRAME = 8
+_TOO_SHORT = "it starts like an audio file but is not one"
+
+
+def after_id3(reader: Reader) -> int:
+    """Return the position of the audio: after an ID3v2 tag and its zero padding, if there is one."""
+    head = reader.upto(0, 10)
+    if head[:3] != b"ID3":
+        return 0
+    if len(head) < 10 or head[3] not in {2, 3, 4} or any(b & 0x80 for b in head[6:]):
+        raise refuse("it starts with an ID3 tag that is damaged")
+    length = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
+    position = 10 + length + (10 if head[5] & 0x10 else 0)
+    if position >= reader.size:
+        raise refuse("the file is truncated: it ends before its contents do")
+    while reader.upto(position, 1) == b"\0":
+        reader.step()
+        position += 1
+    return position
+
+
+def read_mp3(reader: Reader, position: int) -> Facts:
+    """Return an MP3's facts; ``position`` is where its first frame starts."""
+    lengths: dict[bytes, tuple[int, float]] = {}
+    end, frames, seconds = _audio_end(reader), 0, 0.0
+    promised = _promised_frames(reader, position)
+    while position < end:
+        reader.step(_FRAME)
+        head = reader.at(position, 4)
+        found = lengths.get(head)
+        if found is None:
+            if len(lengths) > 4096:
+                raise refuse("the frames of the MP3 are damaged")
+            found = lengths[head] = _mp3_frame(head)
+        position += found[0]
+        seconds += found[1]
+        frames += 1
+    _check_end(position, end, frames)
+    if frames < promised:
+        raise refuse("the file is truncated: it has fewer frames than its header states")
+    return Facts(format="mp3", mime="audio/mpeg", kind="audio", size=reader.size, end=reader.size, seconds=seconds, mode="mp3")
+
+
+def _promised_frames(reader: Reader, position: int) -> int:
+    """Return the number of frames stated in a ``Xing`` or ``Info`` frame; 0 if there is none."""
+    first = reader.upto(position, 64)
+    for at in (13, 21, 36):
+        if first[at : at + 4] in {b"Xing", b"Info"} and int.from_bytes(first[at + 4 : at + 8], "big") & 1:
+            return int.from_bytes(first[at + 8 : at + 12], "big")
+    return 0
+
+
+def _mp3_frame(head: bytes) -> tuple[int, float]:
+    """Return (bytes, seconds) of a layer III frame."""
+    version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
+    rate, hertz = head[2] >> 4, head[2] >> 2 & 3
+    if head[0] != 0xFF or head[1] < 0xE0 or version == 1 or layer != 1 or hertz == 3 or rate in {0, 15}:
+        raise refuse("the frames of the MP3 are damaged, or something follows after its end")
+    bits = (_RATES_1 if version == 3 else _RATES_2)[rate] * 1000
+    per_second = _HERTZ[version][hertz]
+    samples = 1152 if version == 3 else 576
+    return samples // 8 * bits // per_second + (head[2] >> 1 & 1), samples / per_second
+
+
+def read_aac(reader: Reader, position: int) -> Facts:
+    """Return the facts of an AAC in ADTS frames; ``position`` is where its first frame starts."""
+    end, frames, seconds = _audio_end(reader), 0, 0.0
+    while position < end:
+        reader.step(_FRAME)
+        head = reader.at(position, 7)
+        index = head[2] >> 2 & 15
+        length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+        if head[0] != 0xFF or head[1] & 0xF6 != 0xF0 or index >= len(_AAC_HERTZ) or length < 8:
+            raise refuse("the frames of the AAC are damaged, or something follows after its end")
+        position += length
+        seconds += 1024 * ((head[6] & 3) + 1) / _AAC_HERTZ[index]
+        frames += 1
+    _check_end(position, end, frames)
+    return Facts(format="aac", mime="audio/aac", kind="audio", size=reader.size, end=reader.size, seconds=seconds, mode="aac")
+
+
+def _check_end(position: int, end: int, frames: int) -> None:
+    if position > end:
+        raise refuse("the file is truncated: it ends in the middle of a frame")
+    if frames < 2:
+        raise refuse(_TOO_SHORT)
+
+
+def _audio_end(reader: Reader) -> int:
+    """Return the position where the frames end: before an ID3v1 and an APE tag."""
+    end = reader.size
+    if end > 128 and reader.at(end - 128, 3) == b"TAG":
+        end -= 128
+    if end > 32 and reader.at(end - 32, 8) == b"APETAGEX":
+        length, flags = reader.le32(end - 20), reader.le32(end - 12)
+        end -= length + (32 if flags & 0x80000000 else 0)
+        if end <= 0:
+            raise refuse("the tag after the audio is damaged")
+    return end
+
+
+def _table(polynomial: int, width: int) -> list[int]:
+    top, mask, found = 1 << width - 1, (1 << width) - 1, []
+    for value in range(256):
+        value <<= width - 8
+        for _ in range(8):
+            value = (value << 1 ^ polynomial if value & top else value << 1) & mask
+        found.append(value)
+    return found
+
+
+#: Maximum distance in bytes from the end at which the last frame is searched.
+_REACH = 256 * 1024
+_CRC8 = _table(0x07, 8)
+_CRC16 = _table(0x8005, 16)
+
+
+def read_flac(reader: Reader, position: int = 0) -> Facts:
+    """Return a FLAC's facts; ``position`` is that of ``fLaC`` (after an ID3 tag, if there is one)."""
+    position += 4
+    hertz = samples = bits = block = 0
+    largest = 0
+    last, first = False, True
+    while not last:
+        reader.step()
+        kind, length = reader.at(position, 1)[0], int.from_bytes(reader.at(position + 1, 3), "big")
+        last, kind, position = bool(kind & 0x80), kind & 0x7F, position + 4
+        if first != (kind == 0) or kind > 6 or position + length > reader.size or (first and length != 34):
+            raise refuse("the header of the FLAC is invalid, or it is truncated")
+        if first:
+            block = reader.u16(position + 2)
+            largest = int.from_bytes(reader.at(position + 7, 3), "big")
+            packed = int.from_bytes(reader.at(position + 10, 8), "big")
+            hertz, bits, samples = packed >> 44, (packed >> 36 & 31) + 1, packed & (1 << 36) - 1
+            first = False
+        position += length
+    if not hertz or (reader.size > position and not _frame_head(reader.upto(position, 32))) or position >= reader.size:
+        raise refuse("the FLAC contains no audio")
+    samples = max(samples, _reach_of(_last_frame(reader, position, largest), block))  # the header may state fewer, or none
+    return Facts(
+        format="flac",
+        mime="audio/flac",
+        kind="audio",
+        size=reader.size,
+        end=reader.size,
+        seconds=samples / hertz,
+        mode="flac",
+        bits=bits,
+    )
+
+
+def _frame_head(data: bytes) -> int:
+    """Return the length of a frame header whose checksum is valid, or 0."""
+    if len(data) < 6 or data[0] != 0xFF or data[1] & 0xFE != 0xF8 or data[3] & 1 or data[2] >> 4 == 0 or data[2] & 15 == 15:
+        return 0
+    lead = data[4]
+    extra = 0 if lead < 0x80 else 8 - (lead ^ 0xFF).bit_length() - 1
+    if lead >= 0x80 and (extra < 1 or extra > 6):
+        return 0
+    length = 5 + extra
+    length += {6: 1, 7: 2}.get(data[2] >> 4, 0) + {12: 1, 13: 2, 14: 2}.get(data[2] & 15, 0)
+    if length >= len(data):
+        return 0
+    crc = 0
+    for byte in data[:length]:
+        crc = _CRC8[crc ^ byte]
+    return length + 1 if crc == data[length] else 0
+
+
+def _reach_of(head: bytes, block: int) -> int:
+    """Return the number of samples up to the end of a frame; ``block``: samples per frame with a fixed block size."""
+    length = _frame_head(head)
+    lead, extra = head[4], 0 if head[4] < 0x80 else 7 - (head[4] ^ 0xFF).bit_length()
+    number = lead if not extra else lead & (0x3F >> extra)
+    for byte in head[5 : 5 + extra]:
+        number = number << 6 | byte & 0x3F
+    code = head[2] >> 4
+    if code in {6, 7}:
+        own = int.from_bytes(head[5 + extra : 5 + extra + code - 5], "big") + 1
+    else:
+        own = 192 if code == 1 else 576 << code - 2 if code < 6 else 256 << code - 8
+    assert length
+    return own + (number if head[1] & 1 else number * block)
+
+
+def _last_frame(reader: Reader, first: int, largest: int) -> bytes:
+    """Return the start of the valid frame that ends at the end of the file. Zero padding is not allowed in FLAC."""
+    reach = min(reader.size - first, largest or _REACH, _REACH)
+    tail = reader.at(reader.size - reach, reach)
+    at, work = len(tail), 2 * _REACH
+    while work > 0:
+        at = tail.rfind(b"\xff", 0, at)
+        while at >= 0 and not _frame_head(tail[at : at + 32]):
+            at = tail.rfind(b"\xff", 0, at)
+        if at < 0:
+            break
+        crc = 0
+        work -= len(tail) - at
+        for byte in tail[at:-2]:
+            crc = (crc << 8 & 0xFF00) ^ _CRC16[crc >> 8 ^ byte]
+        if crc == int.from_bytes(tail[-2:], "big"):
+            return tail[at : at + 32]
+    raise refuse("the FLAC is truncated, or something follows after its end")
+
+
+_FLIP = bytes(int(f"{i:08b}"[::-1], 2) for i in range(256))
+_NONE = 2**64 - 1
+
+
+def _checksum(page: bytes) -> int:
+    """Return Ogg's CRC: zlib's with all bits mirrored and without its inversions."""
+    mirrored = zlib.crc32(page.translate(_FLIP), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{mirrored:032b}"[::-1], 2)
+
+
+def read_ogg(reader: Reader) -> Facts:
+    """Return an Ogg's facts; video in Ogg is rejected."""
+    position, serial, codec, hertz, skip, granule = 0, b"", "", 0, 0, 0
+    total, chained = 0.0, 0
+    while position < reader.size:
+        reader.step(30)
+        head = reader.at(position, 27)
+        if head[:5] != b"OggS\0":
+            raise refuse("something follows after the end of the Ogg, or a page of it is damaged")
+        table = reader.at(position + 27, head[26])
+        length = 27 + head[26] + sum(table)
+        page = reader.at(position, length)
+        if _checksum(page[:22] + b"\0\0\0\0" + page[26:]) != int.from_bytes(page[22:26], "little"):
+            raise refuse("a checksum in the Ogg is wrong: the file is damaged")
+        if head[5] & 2:
+            if codec:
+                total += max(0, granule - skip) / hertz
+                chained += 1
+            if chained and page[14:18] == serial:
+                raise refuse("the pages of the Ogg are out of order")
+            serial, granule = page[14:18], 0
+            codec, hertz, skip = _codec(page[27 + head[26] :])
+        elif page[14:18] != serial:
+            raise refuse("the Ogg contains several streams at a time, or is damaged")
+        found = int.from_bytes(head[6:14], "little")
+        granule = max(granule, found if found != _NONE else 0)
+        position += length
+    if not codec or not granule:
+        raise refuse("the Ogg contains no audio")
+    seconds = total + max(0, granule - skip) / hertz
+    name, mime = ("opus", "audio/opus") if codec == "opus" else ("ogg", "audio/ogg")
+    return Facts(format=name, mime=mime, kind="audio", size=reader.size, end=reader.size, seconds=seconds, mode=codec)
+
+
+def _codec(first: bytes) -> tuple[str, int, int]:
+    """Return (codec, samples per second, samples to skip) from a stream's first packet."""
+    if first[:8] == b"OpusHead" and len(first) >= 19:
+        return "opus", 48_000, int.from_bytes(first[10:12], "little")
+    if first[:7] == b"\x01vorbis" and len(first) >= 16:
+        hertz = int.from_bytes(first[12:16], "little")
+        if hertz:
+            return "vorbis", hertz, 0
+    if first[:5] == b"\x7fFLAC" and len(first) >= 31:
+        hertz = int.from_bytes(first[27:30], "big") >> 4
+        if hertz:
+            return "flac", hertz, 0
+    raise refuse("the Ogg contains something other than Opus, Vorbis or FLAC audio", "convert it to MP3, WAV or MP4")
