@@ -117,7 +117,7 @@ def _ms(seen: list[Process]) -> str:
 
 def _matrices(rounds: int) -> Iterator[Figure]:
     from anymedia.capabilities import load_matrix
-    from anymedia.capabilities.reading import read_matrix
+    from anymedia.capabilities.loader import read_matrix
     from anymedia.registry import discover
 
     registry = discover()

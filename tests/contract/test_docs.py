@@ -55,7 +55,7 @@ def test_each_hook_is_a_heading_with_its_exact_call() -> None:
 
 def test_each_key_that_a_capability_file_may_have_is_in_the_reference() -> None:
     page = (DOCS / "capabilities.md").read_text("utf-8")
-    sources = [(ROOT / "core/src/anymedia/capabilities" / name).read_text("utf-8") for name in ("reading.py", "inputs.py")]
+    sources = [(ROOT / "core/src/anymedia/capabilities" / name).read_text("utf-8") for name in ("loader.py",)]
     taken = {key for text in sources for key in re.findall(r"\w+\.(?:take|need|word|strings|tables?|pair)\(\"(\w+)\"", text)}
     taken |= {key for text in sources for key in re.findall(r"_(?:date|above_zero)\(\w+, \"(\w+)\"", text)}
     assert {"schema", "prices", "retires", "multiple_of", "roles"} <= taken

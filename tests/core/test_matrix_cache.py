@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from anymedia.capabilities import CapabilityMatrix, load_matrix, matrix_cache, reading
+from anymedia.capabilities import CapabilityMatrix, load_matrix, loader, matrix_cache
 from anymedia.errors import PluginContractError
 
 SHIPPED = Path(__file__).parents[2] / "plugins" / "google_media" / "src" / "google_media" / "capabilities.toml"
@@ -28,7 +28,7 @@ class Parser:
         return _read(path)
 
 
-_read = reading.read_matrix
+_read = loader.read_matrix
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def source(tmp_path: Path) -> Path:
 @pytest.fixture
 def parser(monkeypatch: pytest.MonkeyPatch) -> Parser:
     found = Parser()
-    monkeypatch.setattr(reading, "read_matrix", found)
+    monkeypatch.setattr(loader, "read_matrix", found)
     return found
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from .capabilities import CapabilityMatrix, CredentialSet
-from .capabilities.installed import absent_from
+from .capabilities.requirements import absent_from
 from .credentials import Credential, Keys, Secret, find_credential
 from .errors import PluginError, SettingsError, UnknownBackend, did_you_mean
 from .redaction import register_secret
@@ -242,7 +242,7 @@ def _hosts(own: InstanceSettings, service: str, matrix: CapabilityMatrix, base_u
 
 def _cut(matrix: CapabilityMatrix, service: str, own: InstanceSettings) -> CapabilityMatrix:
     """Keep the rows of the service; apply the models table, which replaces a compatible server's list."""
-    from .model_table import configured_rows, elsewhere
+    from .capabilities.custom_models import configured_rows, elsewhere
 
     extra = configured_rows(own.models, matrix, own.where)
     if service != COMPATIBLE:

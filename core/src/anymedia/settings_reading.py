@@ -37,7 +37,7 @@ class InstanceSettings:
         service: one of the plugin's services, or ``compatible``; empty: whichever has credentials.
         base_url: where its requests go; None: the SDK's usual address.
         credentials: credential name -> name of an environment variable.
-        models: model id -> its table (``like`` and what differs), see `anymedia.model_table`.
+        models: model id -> its table (``like`` and what differs), see `anymedia.capabilities.custom_models`.
         hosts: further hosts that may be given the credentials.
         options: whatever the plugin documents.
         where: file and table, for messages.

@@ -9,9 +9,9 @@ installed.py  whether what a row requires is installed
 snapshots.py  rows as a service listed them on a day, kept in the user's cache
 """
 
+from .catalog import load_refreshed
 from .matrix_cache import load_matrix
-from .options import Anything, Choice, Option, Pixels, Range, Text
-from .rows import (
+from .model import (
     CapabilityMatrix,
     ContinueRule,
     CredentialSet,
@@ -28,11 +28,11 @@ from .rows import (
     Stage,
     TypicalSeconds,
 )
-from .snapshots import load_refreshed
+from .options import Anything, Choice, Option, Pixels, Range, Text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .reading import parse_matrix
+    from .loader import parse_matrix
 
 __all__ = [
     "Anything",
@@ -66,6 +66,6 @@ def __getattr__(name: str) -> object:
     """Import the parser when it is asked for: with all matrices in the cache, nothing needs it."""
     if name != "parse_matrix":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .reading import parse_matrix
+    from .loader import parse_matrix
 
     return parse_matrix

@@ -23,7 +23,7 @@ from typing import Any
 import attrs
 
 from ..directories import cache_dir
-from . import options, rows
+from . import model, options
 
 __all__ = ["load_matrix"]
 
@@ -31,14 +31,14 @@ FORMAT = 1
 #: Times of files are this coarse on some systems, in seconds: a file changed so recently may change again unnoticed.
 COARSE = 2.0
 _RECORDS: dict[str, type] = {
-    kind.__name__: kind for module in (options, rows) for kind in vars(module).values() if isinstance(kind, type) and attrs.has(kind)
+    kind.__name__: kind for module in (options, model) for kind in vars(module).values() if isinstance(kind, type) and attrs.has(kind)
 }
 #: What turns a document into records; another version of it may read the same document otherwise.
 _PARSERS = ("inputs.py", "options.py", "reading.py", "rows.py", "table.py", "../operations.py", "../requests.py")
 
 
 @functools.cache
-def load_matrix(path: Path) -> rows.CapabilityMatrix:
+def load_matrix(path: Path) -> model.CapabilityMatrix:
     """Read a capability file once per process, from the cache where that holds what the file says.
 
     Raises:
@@ -47,7 +47,7 @@ def load_matrix(path: Path) -> rows.CapabilityMatrix:
     before = _stamp(path)
     found = _recall(path, before)
     if found is None:
-        from .reading import read_matrix
+        from .loader import read_matrix
 
         found = read_matrix(path)
         _remember(path, before, found)
@@ -77,7 +77,7 @@ def _place(source: Path) -> Path:
     return cache_dir() / "matrices" / f"{source.parent.name}-{zlib.crc32(os.fsencode(source)):08x}.json"
 
 
-def _recall(source: Path, now: str) -> rows.CapabilityMatrix | None:
+def _recall(source: Path, now: str) -> model.CapabilityMatrix | None:
     """Return the kept matrix of a capability file whose stamp is ``now``, or None.
 
     Args:
@@ -95,10 +95,10 @@ def _recall(source: Path, now: str) -> rows.CapabilityMatrix | None:
         found = _decoded(json.loads(body))
     except (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError):
         return None  # RuntimeError: there is no home directory
-    return found if isinstance(found, rows.CapabilityMatrix) else None
+    return found if isinstance(found, model.CapabilityMatrix) else None
 
 
-def _remember(source: Path, before: str, matrix: rows.CapabilityMatrix) -> None:
+def _remember(source: Path, before: str, matrix: model.CapabilityMatrix) -> None:
     """Keep a matrix, if its file has not changed since it was read; never raises where that is not possible.
 
     Args:
@@ -132,7 +132,7 @@ def _write(place: Path, data: bytes) -> None:
         raise
 
 
-def _encoded(matrix: rows.CapabilityMatrix) -> list[Any]:
+def _encoded(matrix: model.CapabilityMatrix) -> list[Any]:
     """Return a table of the matrix's parts, each once and after the parts it is made of; the last is the matrix itself.
 
     A tuple is a list of places in the table, every other compound ``{kind: places}``; a plain value stands for itself.

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..capabilities import Choice, InputRule, MaskRule, OperationRow, Option, Pixels, Range, ReferencesRule, Text
-from ..capabilities.rows import ContinueRule
+from ..capabilities.model import ContinueRule
 from ..instances import BackendInstance
 from .console import Console
 from .live import load

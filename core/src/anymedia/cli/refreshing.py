@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ..capabilities import CapabilityMatrix
-from ..capabilities.snapshots import write_snapshot
+from ..capabilities.catalog import write_snapshot
 from ..context import Context
 from ..errors import InvalidRequest, RequestError, UnsupportedOperation
 from ..hookspecs import ListedModel

@@ -38,7 +38,7 @@ from ..capabilities import (
     Text,
     TypicalSeconds,
 )
-from ..capabilities.reading import SCHEMA
+from ..capabilities.loader import SCHEMA
 from ..hookspecs import HOOKS
 from ..wording import in_digits
 from .conformance import BackendConformance

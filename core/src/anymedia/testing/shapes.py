@@ -22,7 +22,7 @@ from ..capabilities import (
     ReferencesRule,
     Text,
 )
-from ..capabilities.installed import is_installed
+from ..capabilities.requirements import is_installed
 from ..media import Image, Video
 from ..requests import KINDS, Mask, Operation, Reference
 from .samples import half_mask, picture, video

@@ -18,7 +18,7 @@ import attrs
 from ..directories import cache_dir
 from ..errors import MediaError, RequestError
 from .matrix_cache import load_matrix
-from .rows import CapabilityMatrix, Lifecycle, ModelRow
+from .model import CapabilityMatrix, Lifecycle, ModelRow
 
 __all__ = ["STALE_DAYS", "load_refreshed", "snapshot_path", "write_snapshot"]
 
@@ -68,7 +68,7 @@ def _unreadable(own: CapabilityMatrix, snapshot: Path, why: str) -> CapabilityMa
 
 
 def _parse(raw: Any, name: str) -> CapabilityMatrix:
-    from .reading import parse_matrix
+    from .loader import parse_matrix
 
     found = parse_matrix(raw, name)
     kept = {"checked", "models"}

@@ -14,9 +14,9 @@ from typing import Any, get_args
 
 import attrs
 
-from .capabilities import CapabilityMatrix, Lifecycle, ModelRow, OperationRow
-from .errors import PluginContractError, SettingsError, did_you_mean
-from .operations import Operation
+from ..errors import PluginContractError, SettingsError, did_you_mean
+from ..operations import Operation
+from . import CapabilityMatrix, Lifecycle, ModelRow, OperationRow
 
 __all__ = ["configured_rows", "elsewhere"]
 
@@ -76,7 +76,7 @@ def _row(model: str, table: dict[str, Any], matrix: CapabilityMatrix, where: str
 
 def _parsed(model: str, table: Mapping[str, Any], where: str) -> ModelRow:
     """Read what differs with the reader of capability files, so that it means the same."""
-    from .capabilities.reading import parse_matrix
+    from .loader import parse_matrix
 
     try:
         return parse_matrix({"schema": 1, "models": [{**table, "id": model}]}, where).models[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from .rows import CapabilityMatrix
+from .model import CapabilityMatrix
 
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
