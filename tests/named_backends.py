@@ -20,9 +20,9 @@ def listening(wrong: list[str]) -> Iterator[None]:
     """Note every backend that is named in ``try_backends`` and cannot do what was asked."""
     from anymedia.agents import tool
     from anymedia.errors import MediaError
-    from anymedia.planning import choose
+    from anymedia.planning import planner
 
-    refuse, able = choose.refuse, tool.MediaTool._able
+    refuse, able = planner.refuse, tool.MediaTool._able
 
     judging = threading.local()  # what is planned here is not judged in its turn
 
@@ -38,7 +38,7 @@ def listening(wrong: list[str]) -> Iterator[None]:
 
     def refusing(request: Any, views: Any, policy: Any, today: Any, *more: Any) -> Any:
         error = refuse(request, views, policy, today, *more)
-        judge(error.try_backends, request, lambda name: choose.plan(request, views, policy, today, backend=name))
+        judge(error.try_backends, request, lambda name: planner.plan(request, views, policy, today, backend=name))
         return error
 
     def naming(self: tool.MediaTool, ready: Any, error: MediaError) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ def listening(wrong: list[str]) -> Iterator[None]:
         return names
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(choose, "refuse", refusing)
+        patch.setattr(planner, "refuse", refusing)
         patch.setattr(tool.MediaTool, "_able", naming)
         yield
 

@@ -14,7 +14,7 @@ from core.routing import fake_registry
 from anymedia import GenerateImage, MemoryStore, Router
 from anymedia.agents import MediaTool
 from anymedia.errors import RequestError
-from anymedia.planning import refusal
+from anymedia.planning import explain
 from anymedia.settings import InstanceSettings, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ async def test_a_planner_that_names_who_cannot_is_noted(
         with pytest.raises(RequestError):
             router.plan(GenerateImage(prompt="x", extra_params={"no": 1}), backend="one")
         assert wrongly_named == []
-        monkeypatch.setattr(refusal, "_who_can", lambda *_: ("two",))
+        monkeypatch.setattr(explain, "_who_can", lambda *_: ("two",))
         with pytest.raises(RequestError):
             router.plan(GenerateImage(prompt="x", extra_params={"no": 1}), backend="one")
     assert len(wrongly_named) == 1
@@ -96,6 +96,6 @@ def test_names_are_filled_in_nowhere_else() -> None:
         if any(f"try_backends={word}" in path.read_text() for word in ("[", "(", "able", "name", "found", "tuple"))
         or 'found["try_backends"] = ' in path.read_text()
     }
-    assert filling == {"refusal.py", "answers.py"}
+    assert filling == {"explain.py", "answers.py"}
     handing = {path.name for path in sources for line in path.read_text().splitlines() if "error_answer(" in line and "_able(" in line}
     assert handing == {"tool.py"}

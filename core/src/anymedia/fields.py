@@ -15,8 +15,8 @@ from typing import Any, Literal
 import attrs
 
 from .errors import InvalidRequest, Problem, did_you_mean, shown
+from .formatting import in_digits
 from .media import FORMATS
-from .wording import in_digits
 
 __all__ = [
     "Role",

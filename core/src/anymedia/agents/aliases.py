@@ -14,10 +14,10 @@ import attrs
 
 from ..config_fields import format_name
 from ..errors import InvalidRequest, Problem, did_you_mean
+from ..formatting import in_digits
 from ..generation_config import GenerationConfig
 from ..strict_json import check_plain, parse_json, wrong_type
 from ..translation import medium_of
-from ..wording import in_digits
 
 __all__ = ["HOW", "MAX_CALLS", "RENAMED", "Call", "Order", "flat", "listed", "read_order", "whole_number"]
 

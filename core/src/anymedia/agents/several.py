@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ..errors import BudgetExceeded, InvalidRequest, MediaError, Problem
-from ..wording import in_dollars
+from ..formatting import in_dollars
 from .answers import several_answer
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..capabilities import Choice, Option, Pixels, Range, Text
-from ..wording import in_digits
+from ..formatting import in_digits
 
 __all__ = ["joined", "option_words", "word"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from ..errors import shown
-from ..wording import in_digits
+from ..formatting import in_digits
 
 __all__ = ["Anything", "Choice", "Option", "Pixels", "Range", "Text"]
 

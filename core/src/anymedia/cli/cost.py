@@ -10,7 +10,7 @@ import attrs
 import click
 
 from ..errors import InvalidRequest, Problem
-from ..wording import in_dollars, in_dollars_between
+from ..formatting import in_dollars, in_dollars_between
 from .console import Console
 from .jobs import opened_store
 from .live import columns

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 import click
 
-from ..wording import in_dollars, in_dollars_between
+from ..formatting import in_dollars, in_dollars_between
 from .console import Console
 from .live import columns
 from .options import AS_JSON, DEADLINE

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ..wording import in_dollars, in_dollars_between
+from ..formatting import in_dollars, in_dollars_between
 from .console import Console
 
 if TYPE_CHECKING:

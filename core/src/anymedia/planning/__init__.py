@@ -12,7 +12,7 @@ choose.py      plan(): fit every candidate, order them, take the best
 refusal.py     nobody can: why, what is nearest, who could
 """
 
-from .choose import plan
+from .planner import plan
 from .quote import is_over_cap
 from .types import BackendView, Candidate, Check, InputForm, Plan, PlannedCall, Quote, Reason, Rejection
 

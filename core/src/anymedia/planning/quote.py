@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..capabilities import Choice, OperationRow, Price, Range
 from ..policy import Policy
 from ..requests import Request
-from .draft import Draft
+from .candidate import Draft
 from .rules import matches
 from .types import Quote
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..capabilities import Choice, Range, Rule
 from ..fields import is_set
-from .draft import Draft, roles_of
+from .candidate import Draft, roles_of
 
 __all__ = ["apply_rules", "matches", "value_of"]
 

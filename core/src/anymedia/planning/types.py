@@ -11,9 +11,9 @@ import attrs
 
 from ..adjustments import Adjustment
 from ..capabilities import CapabilityMatrix, ModelRow, OperationRow
+from ..formatting import in_dollars_between
 from ..media import Media
 from ..requests import Continuation, Mask, Operation, Request
-from ..wording import in_dollars_between
 
 __all__ = ["BackendView", "Candidate", "Check", "InputForm", "Plan", "PlannedCall", "Quote", "Reason", "Rejection"]
 

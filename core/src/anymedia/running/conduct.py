@@ -12,13 +12,13 @@ import attrs
 
 from ..errors import BackendError, BudgetExceeded, MediaError, RequestError
 from ..files.paths import OutputTarget, plan_output
+from ..formatting import in_dollars
 from ..planning import Candidate, Plan, PlannedCall, is_over_cap
 from ..policy import Policy
 from ..results import Job, Result
 from ..state.errors import LeaseLost, StateError
 from ..state.rules import opened as opened_record
 from ..state.store import CallRecord, Lease, NewCall
-from ..wording import in_dollars
 from .engine import LEASE_SECONDS, Engine, new_id
 from .finishing import bring_home, suffix_of
 from .following import Held, follow

@@ -29,6 +29,7 @@ from ..errors import (
     RequestError,
     SubmissionUnknown,
 )
+from ..formatting import in_dollars
 from ..hookspecs import SubmissionRecord
 from ..media import Media
 from ..plugin_words import raised
@@ -38,7 +39,6 @@ from ..requests import Mask, Request, StoredFile
 from ..results import Job, Outcome
 from ..state.errors import LeaseLost, StateError
 from ..state.store import CallRecord, Lease
-from ..wording import in_dollars
 from .engine import LEASE_SECONDS, Engine
 from .records import cost_of, error_json, job_json
 

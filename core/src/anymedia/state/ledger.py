@@ -11,8 +11,8 @@ from collections.abc import Callable
 import attrs
 
 from ..errors import BudgetExceeded, InvalidRequest
+from ..formatting import in_dollars
 from ..policy import Budget
-from ..wording import in_dollars
 from .store import FINAL_STATES, CallRecord, NewCall, Spend
 
 __all__ = ["LedgerEntry", "Window", "abandoned", "check_caps", "nano", "new_entry", "settled", "spend_of", "usd"]

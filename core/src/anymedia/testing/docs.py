@@ -39,8 +39,8 @@ from ..capabilities import (
     TypicalSeconds,
 )
 from ..capabilities.loader import SCHEMA
+from ..formatting import in_digits
 from ..hookspecs import HOOKS
-from ..wording import in_digits
 from .conformance import BackendConformance
 from .docs_parts import NOTE, default, listed, summary
 from .docs_parts import told as told_of

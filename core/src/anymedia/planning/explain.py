@@ -1,4 +1,4 @@
-"""Nobody can do it: say why, what the nearest thing is, and who could."""
+"""Explain why no candidate can honour the request, what comes nearest, and which alternatives exist."""
 
 from __future__ import annotations
 
@@ -7,15 +7,60 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
+from ..capabilities import ContinueRule, ModelRow
 from ..errors import InvalidRequest, ModelRetired, NoBackendAvailable, Problem, RequestError, UnsupportedInput, UnsupportedOperation
+from ..media import Video
 from ..operations import INPUTS
 from ..policy import Policy
-from ..requests import Request
+from ..requests import ContinueVideo, Operation, Request
 from .quote import is_over_cap
 from .selection import Selection
 from .types import BackendView, Candidate, Plan, Reason, Rejection
 
-__all__ = ["refuse"]
+__all__ = [
+    "onward_operations",
+    "refuse",
+    "stranded",
+]
+
+#: An edit goes on from the collected file itself, which is then its source.
+_FROM_THE_FILE = ("inpaint", "edit_with_references")
+
+
+def onward_operations(row: ModelRow) -> tuple[Operation, ...]:
+    """Return what a model does that goes on from an earlier result."""
+    found = row.operations.items()
+    return tuple(name for name, own in found if name in _FROM_THE_FILE or isinstance(own.inputs.get("continue_from"), ContinueRule))
+
+
+def stranded(
+    request: Request, views: Sequence[BackendView], policy: Policy, today: datetime.date, plan: Callable[..., Plan]
+) -> UnsupportedOperation | None:
+    """Return the error for going on from a video whose own backend goes on from none; None where it does."""
+    handle = getattr(request, "continue_from", None)
+    if not isinstance(request, ContinueVideo) or handle is None or not handle.resolved:
+        return None
+    home = next((view for view in views if view.name == handle.backend), None)
+    if home is None or any("continue_video" in row.operations for row in home.matrix.models):
+        return None
+    text = f"{handle.id!r} was made by {handle.backend!r}, which goes on from no video."
+    return UnsupportedOperation(text, fix=_instead(request, views, policy, today, plan))
+
+
+def _instead(request: ContinueVideo, views: Sequence[BackendView], policy: Policy, today: datetime.date, plan: Callable[..., Plan]) -> str:
+    """Return what can be done with the file itself, proven by planning it."""
+    file = next(iter(request.continue_from.files), None) if request.continue_from is not None else None
+    if file is not None:
+        video = Video(path=file.path, mime=file.mime, width=file.width, height=file.height, seconds=file.seconds)
+        alone = attrs.evolve(request, continue_from=None, source=video)
+        for view in sorted(views, key=lambda view: (view.matrix.last_resort, view.name)):
+            try:
+                if not view.missing and plan(alone, [view], policy, today):
+                    return f"give the video itself as the source, without the id, to backend={view.name!r}: {file.path}"
+            except RequestError:
+                continue
+    return "make a new video that starts from its last picture, or set bridge = true under [policy] in the settings"
+
 
 #: Codes of reasons that are about the request's inputs.
 _INPUT = frozenset({

@@ -10,8 +10,8 @@ from ..adjustments import Adjustment
 from ..capabilities import ContinueRule, Fidelity, InputRule, MaskRule, ReferencesRule
 from ..media import Image, Media, Video
 from ..requests import Continuation, Inpaint, Mask, Reference, Request
-from .draft import MODES, Draft, json_value
-from .stranded import onward_operations
+from .candidate import MODES, Draft, json_value
+from .explain import onward_operations
 from .types import Check, InputForm
 
 __all__ = ["checks_of", "fit_inputs", "forms_of", "set_aside"]

@@ -1,28 +1,74 @@
-"""plan(): who will do it, exactly how, for how much, and why nobody else. Pure: no I/O, the date is an argument."""
+"""Fit the request to every candidate, order the candidates and choose the best."""
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 import attrs
 
 from ..capabilities import ModelRow
 from ..errors import InvalidRequest, NoBackendAvailable, Problem, UnsupportedInput
 from ..policy import Policy
-from ..requests import EditWithReferences, Mask, Request
-from .draft import Asked, Draft, asked_by
-from .inputs import checks_of, fit_inputs, forms_of, set_aside
-from .options import fit_options
+from ..requests import EditWithReferences, Mask, Operation, Request
+from .candidate import Asked, Draft, asked_by
+from .explain import refuse, stranded
+from .fit_inputs import checks_of, fit_inputs, forms_of, set_aside
+from .fit_options import fit_options
 from .quote import quote_call, total
-from .refusal import refuse
-from .rejected import Rejections
 from .selection import Selection
-from .stranded import stranded
-from .types import BackendView, Candidate, Plan, PlannedCall, Reason
+from .types import BackendView, Candidate, Plan, PlannedCall, Reason, Rejection
 
-__all__ = ["plan"]
+__all__ = [
+    "Rejections",
+    "plan",
+]
+
+
+class Rejections(Sequence[Rejection]):
+    """A tuple of `Rejection`, each made when it is first asked for.
+
+    Args:
+        operation: what was asked for.
+        found: backend, model, reasons; no reasons where the model has no row for the operation at all.
+    """
+
+    __slots__ = ("_found", "_made", "_operation")
+
+    def __init__(self, operation: Operation, found: Sequence[tuple[str, str, tuple[Reason, ...]]] = ()) -> None:
+        self._operation = operation
+        self._found = tuple(found)
+        self._made: tuple[Rejection, ...] | None = None
+
+    def _all(self) -> tuple[Rejection, ...]:
+        if self._made is None:
+            self._made = tuple(self._one(*entry) for entry in self._found)
+        return self._made
+
+    def _one(self, backend: str, model: str, reasons: tuple[Reason, ...]) -> Rejection:
+        candidate = Candidate(backend=backend, model=model, operation=self._operation)
+        no_row = Reason(code="operation_unsupported", text=f"'{candidate}' does no {self._operation}")
+        return Rejection(candidate=candidate, reasons=reasons or (no_row,))
+
+    @overload
+    def __getitem__(self, index: int) -> Rejection: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Rejection, ...]: ...
+    def __getitem__(self, index: int | slice) -> Rejection | tuple[Rejection, ...]:
+        return self._all()[index]
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __eq__(self, other: object) -> bool:
+        return self._all() == (other._all() if isinstance(other, Rejections) else other)
+
+    def __hash__(self) -> int:
+        return hash(self._all())
+
+    def __repr__(self) -> str:
+        return repr(self._all())
 
 
 def plan(

@@ -1,4 +1,4 @@
-"""Numbers as they may stand in a message."""
+"""Format numbers and amounts of money for messages."""
 
 from __future__ import annotations
 
