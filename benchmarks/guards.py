@@ -20,7 +20,7 @@ def figures(quick: bool) -> Iterator[Figure]:
     from anymedia.errors import BackendUnavailable
     from anymedia.files.paths import open_input, plan_output
     from anymedia.net.fetcher import Fetcher
-    from anymedia.plugin_words import clean_error, clean_returned
+    from anymedia.plugins.sanitize import clean_error, clean_returned
     from anymedia.probe.probe import sniff
     from anymedia.results import Outcome, Piece
 

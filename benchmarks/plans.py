@@ -10,8 +10,8 @@ import attrs
 from anymedia.capabilities import CapabilityMatrix
 from anymedia.media import Image
 from anymedia.planning import BackendView, plan
+from anymedia.plugins.registry import discover
 from anymedia.policy import Policy
-from anymedia.registry import discover
 from anymedia.requests import GenerateAudio, GenerateImage, GenerateVideo, Inpaint, Mask, Request
 
 from .figures import Figure, milliseconds

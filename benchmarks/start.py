@@ -118,7 +118,7 @@ def _ms(seen: list[Process]) -> str:
 def _matrices(rounds: int) -> Iterator[Figure]:
     from anymedia.capabilities import load_matrix
     from anymedia.capabilities.loader import read_matrix
-    from anymedia.registry import discover
+    from anymedia.plugins.registry import discover
 
     registry = discover()
     paths = [Path(p.module.__file__).with_name("capabilities.toml") for p in registry.plugins.values() if p.module.__file__]

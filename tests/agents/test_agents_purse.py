@@ -16,7 +16,7 @@ from wire.http_server import closed_port
 from anymedia import Budget, MemoryStore, Policy, Router, hookimpl
 from anymedia.agents import MediaTool
 from anymedia.capabilities import parse_matrix
-from anymedia.registry import Registry
+from anymedia.plugins.registry import Registry
 from anymedia.settings import InstanceSettings, Settings
 
 pytestmark = pytest.mark.anyio

@@ -16,8 +16,8 @@ from anymedia.agents.guide import guidance
 from anymedia.agents.usable import able_rows, describe_backends, sound_makers
 from anymedia.capabilities import CapabilityMatrix, parse_matrix
 from anymedia.hookspecs import hookimpl
-from anymedia.instances import BackendInstance, make_instances
-from anymedia.registry import Registry
+from anymedia.plugins.instances import BackendInstance, make_instances
+from anymedia.plugins.registry import Registry
 from anymedia.settings import Settings
 
 MODULE, INSTALL = "a_larynx", "pip install 'sounds[speech]'"

@@ -16,8 +16,8 @@ from anymedia.agents import MediaTool, tool_schema
 from anymedia.agents.guide import guidance
 from anymedia.errors import InvalidRequest
 from anymedia.generation_config import GenerationConfig
-from anymedia.instances import BackendInstance, make_instances
-from anymedia.registry import discover
+from anymedia.plugins.instances import BackendInstance, make_instances
+from anymedia.plugins.registry import discover
 from anymedia.settings import Settings
 
 KEYS = {"OPENAI_API_KEY": "k" * 20, "GOOGLE_API_KEY": "k" * 20, "XAI_API_KEY": "k" * 20, "OPENROUTER_API_KEY": "k" * 20}

@@ -15,7 +15,7 @@ from wire.openai_videos import Videos
 
 from anymedia import MemoryStore, Policy, Router
 from anymedia.agents import MediaTool, tell
-from anymedia.registry import discover
+from anymedia.plugins.registry import discover
 from anymedia.settings import InstanceSettings, Settings
 from anymedia.testing.harness import FastClock
 

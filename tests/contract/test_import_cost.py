@@ -29,7 +29,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 def test_loading_every_plugin_and_its_matrix_loads_no_sdk() -> None:
-    code = "from anymedia.registry import discover\nr = discover()\n[r.capabilities(n) for n in list(r.plugins)]"
+    code = "from anymedia.plugins.registry import discover\nr = discover()\n[r.capabilities(n) for n in list(r.plugins)]"
     assert not _loaded(code) & set(HEAVY)
 
 

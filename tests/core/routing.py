@@ -11,7 +11,7 @@ from core.fake_service import FakeService
 
 from anymedia import MemoryStore, Policy, Router
 from anymedia.clock import SystemClock
-from anymedia.registry import Registry
+from anymedia.plugins.registry import Registry
 from anymedia.settings import InstanceSettings, Settings
 
 KEY = "fake-key-0123456789"

@@ -10,8 +10,8 @@ from core.routing import KEY, fake_router, served
 
 from anymedia import Context, hookimpl
 from anymedia.errors import BadBackendResponse
+from anymedia.plugins.registry import Registry
 from anymedia.policy import Policy
-from anymedia.registry import Registry
 from anymedia.requests import GenerateImage
 
 pytestmark = pytest.mark.anyio

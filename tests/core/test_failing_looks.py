@@ -10,7 +10,7 @@ from core.test_missing_jobs import Ticking, Told
 
 from anymedia import Running, hookimpl
 from anymedia.errors import BackendTimeout, BackendUnavailable, PluginContractError
-from anymedia.registry import Registry
+from anymedia.plugins.registry import Registry
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
 

@@ -10,9 +10,9 @@ import pytest
 from anymedia.capabilities import CapabilityMatrix, Choice, Lifecycle, MaskRule, Range, parse_matrix
 from anymedia.credentials import Keys, Secret
 from anymedia.hookspecs import HOOKS, hookimpl
-from anymedia.instances import BackendInstance, make_instances
+from anymedia.plugins.instances import BackendInstance, make_instances
+from anymedia.plugins.registry import Registry
 from anymedia.redaction import redact
-from anymedia.registry import Registry
 from anymedia.settings import Settings, load_settings
 
 OPERATION = {"seed": {"min": 0, "max": 9, "step": 1}, "prompt": {"max_chars": 100}}

@@ -15,7 +15,7 @@ from anymedia import Budget, Failed, GenerateVideo, Job, MemoryStore, Policy, ho
 from anymedia.cli.showing import cost_words
 from anymedia.errors import BackendError, ContentRefused, MediaError, RateLimited, SubmissionUnknown
 from anymedia.planning.types import Quote
-from anymedia.registry import Registry
+from anymedia.plugins.registry import Registry
 from anymedia.results import Cost
 from anymedia.settings import InstanceSettings, Settings
 from anymedia.state.store import Spend

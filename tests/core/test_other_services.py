@@ -6,10 +6,10 @@ import pytest
 from core.test_instances import MATRIX, plugin
 
 from anymedia.errors import UnknownModel
-from anymedia.instances import make_instances
 from anymedia.planning import BackendView, plan
+from anymedia.plugins.instances import make_instances
+from anymedia.plugins.registry import Registry
 from anymedia.policy import Policy
-from anymedia.registry import Registry
 from anymedia.requests import GenerateImage
 from anymedia.settings import InstanceSettings, Settings
 

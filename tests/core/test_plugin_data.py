@@ -14,7 +14,7 @@ from core.routing import KEY, fake_router
 
 from anymedia import ContinuationData, Job, hookimpl
 from anymedia.errors import BadBackendResponse, PluginContractError
-from anymedia.registry import Registry
+from anymedia.plugins.registry import Registry
 
 pytestmark = pytest.mark.anyio
 

@@ -18,8 +18,8 @@ from anymedia import Context, hookimpl
 from anymedia.capabilities import CapabilityMatrix
 from anymedia.errors import BackendUnavailable, ContentRefused, InvalidRequest, MediaError, PluginContractError, Problem, SubmissionUnknown
 from anymedia.hookspecs import ListedModel
-from anymedia.plugin_words import PluginRaised, clean_error, clean_returned
-from anymedia.registry import Registry
+from anymedia.plugins.registry import Registry
+from anymedia.plugins.sanitize import PluginRaised, clean_error, clean_returned
 from anymedia.results import Failed, Job, Outcome, Piece, Running, Succeeded
 
 KEY = "sk-CANARYCANARYCANARY0123"

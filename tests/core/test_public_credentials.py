@@ -9,9 +9,9 @@ from core.test_instances import MATRIX, plugin
 
 from anymedia.capabilities import parse_matrix
 from anymedia.errors import PluginContractError
-from anymedia.instances import BackendInstance, make_instances
+from anymedia.plugins.instances import BackendInstance, make_instances
+from anymedia.plugins.registry import Registry
 from anymedia.redaction import redact
-from anymedia.registry import Registry
 from anymedia.settings import InstanceSettings, Settings
 
 PLACE = {"project": "my-project-1", "location": "us-central-1"}

@@ -16,7 +16,7 @@ from anymedia.errors import (
     UnsupportedOperation,
 )
 from anymedia.hookspecs import HOOKS, ListedModel, SubmissionRecord, hookimpl
-from anymedia.registry import Registry, discover
+from anymedia.plugins.registry import Registry, discover
 from anymedia.requests import GenerateImage
 from anymedia.results import Failed, Job, Outcome, Piece, Running, Succeeded
 

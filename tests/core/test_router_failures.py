@@ -21,7 +21,7 @@ from anymedia.errors import (
     SubmissionUnknown,
 )
 from anymedia.http import get_json, post_json
-from anymedia.registry import Registry
+from anymedia.plugins.registry import Registry
 from anymedia.state.store import Spend
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from anymedia.credentials import Keys, Secret, find_credential, read_keys
 from anymedia.errors import SettingsError
 from anymedia.policy import Budget, Policy, Tolerance
-from anymedia.settings import Settings, load_settings
-from anymedia.settings_reading import base_url_problem
+from anymedia.settings import Settings, base_url_problem, load_settings
 
 WHOLE = """
 state_dir = "state"

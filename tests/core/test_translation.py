@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiers import examples
 
-from anymedia import translation
+from anymedia import generation_config
 from anymedia.errors import InvalidRequest
 from anymedia.generation_config import AMBIENT, GenerationConfig, to_request
 from anymedia.media import Image, Video
@@ -209,12 +209,12 @@ def test_any_set_of_fields_arrives_or_is_refused(media: str, names: set[str]) ->
 
 
 def test_a_translation_that_forgets_a_field_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = translation._Taken.take
+    real = generation_config._Taken.take
 
     def forgetful(self: Any, *names: str) -> dict[str, Any]:
         return {key: value for key, value in real(self, *names).items() if key != "seed"}
 
-    monkeypatch.setattr(translation._Taken, "take", forgetful)
+    monkeypatch.setattr(generation_config._Taken, "take", forgetful)
     with pytest.raises(AssertionError, match="'seed'"):
         everything_arrives_or_it_is_refused("image", ("seed",))
 

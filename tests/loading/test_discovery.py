@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from anymedia.errors import DuplicateBackend, PluginContractError, PluginError, PluginLoadError, UnknownBackend
-from anymedia.registry import discover
+from anymedia.plugins.registry import discover
 
 HEAD = """
     from anymedia.capabilities import CapabilityMatrix

@@ -25,10 +25,10 @@ from hypothesis import strategies as st
 
 from anymedia import GenerationConfig
 from anymedia.errors import InvalidRequest, MediaError
+from anymedia.generation_config import to_request
 from anymedia.masks import read_mask
 from anymedia.probe.probe import sniff
 from anymedia.probe.reader import Limits
-from anymedia.translation import to_request
 
 #: Their encoders take minutes on a busy machine.
 _SLOW = {"mp4 av1", "mp4 hevc"}

@@ -23,8 +23,8 @@ from wire.openai_server import OpenAIServer
 from wire.openrouter_server import KEY as OPENROUTER_KEY
 from wire.openrouter_server import OpenRouterServer
 
+from anymedia.plugins.registry import Registry, discover
 from anymedia.policy import Policy
-from anymedia.registry import Registry, discover
 from anymedia.router import Router
 from anymedia.settings import InstanceSettings, Settings
 from anymedia.state.store import Store

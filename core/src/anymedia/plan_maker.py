@@ -10,8 +10,8 @@ import attrs
 from . import planning
 from .convert.formats import formats_available
 from .errors import UnsupportedInput, UnsupportedOperation
-from .instances import BackendInstance
 from .planning import Plan
+from .plugins.instances import BackendInstance
 from .policy import Policy
 from .requests import Continuation, ContinueVideo, Request
 from .running.preparing import resolve, with_facts

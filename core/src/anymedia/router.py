@@ -21,13 +21,13 @@ import attrs
 from .clock import Clock, SystemClock
 from .errors import BudgetExceeded, UnknownJob, did_you_mean
 from .files.names import made_up_stem
-from .instances import make_instances
 from .net.fetcher import Fetcher
 from .plan_maker import PlanMaker
 from .planning import Candidate, Plan
+from .plugins.instances import make_instances
+from .plugins.registry import Registry, discover
 from .policy import Policy
 from .redaction import install_log_redaction, quiet_loggers
-from .registry import Registry, discover
 from .requests import (
     Continuation,
     ContinueVideo,

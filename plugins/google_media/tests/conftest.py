@@ -16,8 +16,8 @@ from anymedia.context import Context, LoadedMedia
 from anymedia.credentials import Secret
 from anymedia.generation_config import GenerationConfig
 from anymedia.media import Media
+from anymedia.plugins.registry import discover
 from anymedia.policy import Policy
-from anymedia.registry import discover
 from anymedia.requests import Mask, Operation, StoredFile
 from anymedia.results import Result
 from anymedia.router import Router

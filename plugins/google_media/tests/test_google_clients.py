@@ -13,8 +13,8 @@ from wire.google_server import KEY, LOCATION, PROJECT, GoogleServer
 
 from anymedia import MemoryStore
 from anymedia.errors import AuthenticationFailed, InvalidRequest
-from anymedia.instances import make_instances
-from anymedia.registry import discover
+from anymedia.plugins.instances import make_instances
+from anymedia.plugins.registry import discover
 from anymedia.requests import GenerateAudio, GenerateImage
 from anymedia.results import ContinuationData, Job, Succeeded
 from anymedia.router import Router

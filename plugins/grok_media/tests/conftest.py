@@ -13,8 +13,8 @@ import attrs
 import pytest
 from wire.grok_server import KEY, GrokServer
 
+from anymedia.plugins.registry import discover
 from anymedia.policy import Policy
-from anymedia.registry import discover
 from anymedia.router import Router
 from anymedia.settings import InstanceSettings, Settings
 

@@ -25,8 +25,8 @@ from anymedia.errors import (
     SubmissionUnknown,
     UnknownModel,
 )
+from anymedia.plugins.registry import discover
 from anymedia.policy import Policy
-from anymedia.registry import discover
 from anymedia.requests import GenerateAudio, GenerateImage, GenerateVideo
 from anymedia.router import Router
 from anymedia.settings import InstanceSettings, Settings

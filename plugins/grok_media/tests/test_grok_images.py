@@ -12,8 +12,8 @@ from wire.media_bytes import image
 from xai_sdk.proto import image_pb2
 
 from anymedia.errors import ContentRefused, ModelRetired, UnsupportedInput, UnsupportedOperation
+from anymedia.plugins.registry import discover
 from anymedia.policy import Policy
-from anymedia.registry import discover
 from anymedia.requests import GenerateImage, Inpaint, Mask
 from anymedia.router import Router
 from anymedia.settings import InstanceSettings, Settings

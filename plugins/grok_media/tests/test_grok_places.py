@@ -17,7 +17,7 @@ from anymedia.context import Context
 from anymedia.credentials import Secret
 from anymedia.errors import SettingsError
 from anymedia.hookspecs import HOOKS
-from anymedia.registry import discover
+from anymedia.plugins.registry import discover
 from anymedia.router import Router
 from anymedia.settings import InstanceSettings, Settings
 from grok_media._client import connect, place_of, rest_url

@@ -6,8 +6,8 @@ import re
 import textwrap
 from pathlib import Path
 
-from anymedia.instances import make_instances
-from anymedia.registry import discover
+from anymedia.plugins.instances import make_instances
+from anymedia.plugins.registry import discover
 from anymedia.settings import load_settings
 
 README = Path(__file__).parents[1] / "README.md"

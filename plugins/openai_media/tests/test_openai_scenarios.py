@@ -30,8 +30,8 @@ from anymedia.errors import (
     UnsupportedInput,
     UnsupportedOperation,
 )
+from anymedia.plugins.registry import discover
 from anymedia.policy import Policy
-from anymedia.registry import discover
 from anymedia.requests import GenerateImage, GenerateVideo, Reference
 from anymedia.router import Router
 from anymedia.settings import InstanceSettings, Settings

@@ -13,8 +13,8 @@ import pytest
 from wire.openrouter_server import KEY, OpenRouterServer
 from wire.openrouter_snapshot import refresh
 
+from anymedia.plugins.registry import discover
 from anymedia.policy import Policy
-from anymedia.registry import discover
 from anymedia.router import Router
 from anymedia.settings import InstanceSettings, Settings
 

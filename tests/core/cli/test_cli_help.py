@@ -55,7 +55,7 @@ def test_help_imports_no_command(environment, tmp_path):
     done = subprocess.run([sys.executable, "-c", spy], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
     loaded = set(done.stderr.splitlines())
     assert not loaded & {f"anymedia.cli.{command.where.partition(':')[0]}" for command in COMMANDS.values()}
-    assert not loaded & {"asyncio", "sqlite3", "anymedia.router", "anymedia.registry"}
+    assert not loaded & {"asyncio", "sqlite3", "anymedia.router", "anymedia.plugins.registry"}
 
 
 def test_help_lists_every_command(call):

@@ -12,12 +12,10 @@ from typing import Any
 
 import attrs
 
-from ..config_fields import format_name
 from ..errors import InvalidRequest, Problem, did_you_mean
 from ..formatting import in_digits
-from ..generation_config import GenerationConfig
+from ..generation_config import GenerationConfig, format_name, medium_of
 from ..strict_json import check_plain, parse_json, wrong_type
-from ..translation import medium_of
 
 __all__ = ["HOW", "MAX_CALLS", "RENAMED", "Call", "Order", "flat", "listed", "read_order", "whole_number"]
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..instances import BackendInstance
+from ..plugins.instances import BackendInstance
 from .examples import worked_examples
 from .schema import installed
 from .usable import Able, able_rows, continuing, mask_rule, missing, role_rules

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest, MediaError, Problem, SettingsError, UnknownBackend, did_you_mean
-from ..instances import BackendInstance
+from ..plugins.instances import BackendInstance
 from .answers import error_answer, internal
 from .mcp_tools import arguments_problem, tools_of
 from .schema import installed

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import InvalidRequest, Problem, RequestError, UnsupportedOperation, did_you_mean
-from ..instances import BackendInstance
+from ..plugins.instances import BackendInstance
 from .schema import input_schema, result_schema, tool_schema
 
 __all__ = ["arguments_problem", "tools_of"]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 from ..errors import InvalidRequest, Problem
-from ..instances import BackendInstance
+from ..plugins.instances import BackendInstance
 from .fields import call_fields
 from .usable import able_rows, missing
 
@@ -88,8 +88,8 @@ _DIALECTS: Mapping[str, Callable[[str, str, dict[str, Any]], dict[str, Any]]] = 
 
 def installed() -> dict[str, BackendInstance]:
     """Return the instances of what is installed and configured, without opening any store."""
-    from ..instances import make_instances
-    from ..registry import discover
+    from ..plugins.instances import make_instances
+    from ..plugins.registry import discover
     from ..settings import load_settings
 
     settings = load_settings()

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from ..capabilities import Choice, ContinueRule, Fidelity, InputRule, MaskRule, ModelRow, OperationRow, ReferencesRule
-from ..instances import BackendInstance
+from ..plugins.instances import BackendInstance
 from ..requests import Operation
 
 __all__ = ["Able", "able_rows", "continuing", "describe_backends", "missing", "role_rules", "sound_makers", "today_utc"]

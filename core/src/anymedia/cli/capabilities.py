@@ -9,7 +9,7 @@ import click
 
 from ..capabilities import Choice, InputRule, MaskRule, OperationRow, Option, Pixels, Range, ReferencesRule, Text
 from ..capabilities.model import ContinueRule
-from ..instances import BackendInstance
+from ..plugins.instances import BackendInstance
 from .console import Console
 from .live import load
 from .options import AS_JSON

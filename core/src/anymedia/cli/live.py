@@ -10,8 +10,8 @@ import attrs
 from ..errors import UnknownBackend, did_you_mean
 
 if TYPE_CHECKING:
-    from ..instances import BackendInstance
-    from ..registry import Registry
+    from ..plugins.instances import BackendInstance
+    from ..plugins.registry import Registry
     from ..settings import Settings
 
 __all__ = ["Live", "columns", "load"]
@@ -43,8 +43,8 @@ class Live:
 
 def load(settings: Settings | None = None) -> Live:
     """Load settings, plugins and instances."""
-    from ..instances import make_instances
-    from ..registry import discover
+    from ..plugins.instances import make_instances
+    from ..plugins.registry import discover
     from ..settings import load_settings
 
     settings = load_settings() if settings is None else settings

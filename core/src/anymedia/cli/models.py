@@ -8,8 +8,8 @@ from typing import Any, get_args
 import click
 
 from ..capabilities import ModelRow
-from ..instances import BackendInstance
 from ..operations import Operation
+from ..plugins.instances import BackendInstance
 from .console import Console
 from .live import columns, load
 from .options import AS_JSON

@@ -15,7 +15,7 @@ from ..capabilities.catalog import write_snapshot
 from ..context import Context
 from ..errors import InvalidRequest, RequestError, UnsupportedOperation
 from ..hookspecs import ListedModel
-from ..instances import COMPATIBLE, BackendInstance
+from ..plugins.instances import COMPATIBLE, BackendInstance
 from .console import Console
 from .live import Live, load
 from .rows import plain

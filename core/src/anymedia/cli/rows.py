@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from ..capabilities import ModelRow, Price
-from ..instances import BackendInstance
+from ..plugins.instances import BackendInstance
 
 __all__ = ["all_prices", "life", "not_installed", "plain", "prices", "requirement", "usable"]
 

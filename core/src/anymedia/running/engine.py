@@ -24,9 +24,9 @@ from .clients import Clients, digest_of
 if TYPE_CHECKING:
     from ..capabilities import ModelRow
     from ..credentials import Secret
-    from ..instances import BackendInstance
     from ..net.fetcher import Fetcher
-    from ..registry import Registry
+    from ..plugins.instances import BackendInstance
+    from ..plugins.registry import Registry
     from ..settings import Settings
 
 __all__ = ["LEASE_SECONDS", "ODD_PROGRESS", "Engine", "Progress", "new_id"]

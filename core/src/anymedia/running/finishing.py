@@ -17,7 +17,7 @@ from ..errors import BackendError, BackendTimeout, BadBackendResponse, MediaErro
 from ..files.atomic_writer import SMALL, Writer, hidden_prefix
 from ..files.paths import OutputTarget, plan_output
 from ..media import mime_of
-from ..plugin_words import clean_error
+from ..plugins.sanitize import clean_error
 from ..requests import Continuation, StoredFile
 from ..results import MediaFile, Outcome, Piece
 from ..state.store import CallRecord, Lease

@@ -16,7 +16,7 @@ import attrs
 
 from ..capabilities import ModelRow
 from ..errors import BackendError, BackendTimeout, JobNotFound, MediaError, PluginError
-from ..plugin_words import PluginRaised
+from ..plugins.sanitize import PluginRaised
 from ..polling import Schedule, duration_key
 from ..results import Failed, Job, Outcome, Running, Succeeded
 from ..state.errors import LeaseLost, StateError

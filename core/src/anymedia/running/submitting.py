@@ -32,7 +32,7 @@ from ..errors import (
 from ..formatting import in_dollars
 from ..hookspecs import SubmissionRecord
 from ..media import Media
-from ..plugin_words import raised
+from ..plugins.sanitize import raised
 from ..policy import Policy
 from ..redaction import clean_text
 from ..requests import Mask, Request, StoredFile

@@ -35,7 +35,7 @@ _LIGHT = frozenset({"anymedia", "attr", "attrs", "cattr", "cattrs", "click", "ms
 _LOADED = """
 import sys
 from importlib.metadata import entry_points
-from anymedia.registry import discover
+from anymedia.plugins.registry import discover
 before = set(sys.modules)
 found = discover(entry_points=[p for p in entry_points(group="anymedia") if p.name == sys.argv[1]])
 found.capabilities(sys.argv[1])

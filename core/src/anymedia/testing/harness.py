@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 import attrs
 
 from ..capabilities import CapabilityMatrix, ContinueRule
-from ..instances import make_instances
 from ..media import Image
+from ..plugins.instances import make_instances
+from ..plugins.registry import Registry, discover
 from ..policy import Policy
-from ..registry import Registry, discover
 from ..requests import KINDS, Continuation, Mask, Operation, Request
 from ..results import Result
 from ..router import Router

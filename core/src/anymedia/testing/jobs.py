@@ -9,7 +9,7 @@ from typing import Any
 from ..clock import SystemClock
 from ..errors import JobNotFound, MediaError, UnsupportedOperation
 from ..hookspecs import SubmissionRecord
-from ..registry import Registry
+from ..plugins.registry import Registry
 from ..results import Job
 from ..router import Router
 from ..state.store import FINAL_STATES, CallRecord

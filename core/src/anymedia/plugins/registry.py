@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pluggy
 
-from .capabilities import CapabilityMatrix
-from .distributions import Installed, PluginPoint, normal, plugin_points
-from .errors import (
+from ..capabilities import CapabilityMatrix
+from ..distributions import Installed, PluginPoint, normal, plugin_points
+from ..errors import (
     DuplicateBackend,
     MediaError,
     PluginContractError,
@@ -26,8 +26,8 @@ from .errors import (
     UnsupportedOperation,
     did_you_mean,
 )
-from .hookspecs import HOOKS
-from .plugin_checks import check_hooks, check_matrix, check_module, check_name, check_returned, told
+from ..hookspecs import HOOKS
+from .validate import check_hooks, check_matrix, check_module, check_name, check_returned, told
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
@@ -195,7 +195,7 @@ class Registry:
         """
         if not self.has(name, hook):
             raise UnsupportedOperation(f"backend {name!r} has no {hook}")
-        from .plugin_words import clean_error, clean_returned, raised
+        from .sanitize import clean_error, clean_returned, raised
 
         failed: MediaError
         try:
@@ -269,7 +269,7 @@ def _admitted(
 
 
 def _foreign_origin(point: EntryPoint | PluginPoint) -> str | None:
-    from .plugin_origin import foreign_origin
+    from .origin import foreign_origin
 
     return None if isinstance(point, PluginPoint) else foreign_origin(point)
 

@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from .capabilities import CapabilityMatrix, CredentialSet
-from .capabilities.requirements import absent_from
-from .credentials import Credential, Keys, Secret, find_credential
-from .errors import PluginError, SettingsError, UnknownBackend, did_you_mean
-from .redaction import register_secret
+from ..capabilities import CapabilityMatrix, CredentialSet
+from ..capabilities.requirements import absent_from
+from ..credentials import Credential, Keys, Secret, find_credential
+from ..errors import PluginError, SettingsError, UnknownBackend, did_you_mean
+from ..redaction import register_secret
+from ..settings import InstanceSettings, Settings, base_url_problem
 from .registry import Registry
-from .settings import InstanceSettings, Settings
-from .settings_reading import base_url_problem
 
 if TYPE_CHECKING:
-    from .planning.types import BackendView
+    from ..planning.types import BackendView
 
 __all__ = ["COMPATIBLE", "BackendInstance", "make_instances"]
 
@@ -78,7 +77,7 @@ class BackendInstance:
     @functools.cached_property
     def view(self) -> BackendView:
         """What the planner sees of it."""
-        from .planning.types import BackendView
+        from ..planning.types import BackendView
 
         return BackendView(
             name=self.name,
@@ -242,7 +241,7 @@ def _hosts(own: InstanceSettings, service: str, matrix: CapabilityMatrix, base_u
 
 def _cut(matrix: CapabilityMatrix, service: str, own: InstanceSettings) -> CapabilityMatrix:
     """Keep the rows of the service; apply the models table, which replaces a compatible server's list."""
-    from .capabilities.custom_models import configured_rows, elsewhere
+    from ..capabilities.custom_models import configured_rows, elsewhere
 
     extra = configured_rows(own.models, matrix, own.where)
     if service != COMPATIBLE:

@@ -12,11 +12,11 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
-from .capabilities import CapabilityMatrix
-from .errors import PluginContractError, did_you_mean
-from .hookspecs import HOOKS, ListedModel
-from .operations import Operation
-from .redaction import clean_text
+from ..capabilities import CapabilityMatrix
+from ..errors import PluginContractError, did_you_mean
+from ..hookspecs import HOOKS, ListedModel
+from ..operations import Operation
+from ..redaction import clean_text
 
 __all__ = ["check_hooks", "check_matrix", "check_module", "check_name", "check_returned", "told"]
 
@@ -31,7 +31,7 @@ _FORBIDDEN = ("wrapper", "hookwrapper", "specname")
 @functools.cache
 def _returns(hook: str) -> tuple[type, ...]:
     """Return the types that a hook may return."""
-    from .results import Failed, Job, Outcome, Running, Succeeded
+    from ..results import Failed, Job, Outcome, Running, Succeeded
 
     kinds: Mapping[str, tuple[type, ...]] = dict.fromkeys(_OPERATIONS, (Job, Outcome)) | {
         "check_job": (Running, Succeeded, Failed),

@@ -17,11 +17,11 @@ from typing import Any
 
 import attrs
 
-from .delivery import causes
-from .errors import BackendError, ContentRefused, InvalidRequest, MediaError, PluginContractError, Problem
-from .hookspecs import ListedModel
-from .redaction import clean_text, words_of
-from .results import Failed, Outcome, Piece, Running, Succeeded
+from ..delivery import causes
+from ..errors import BackendError, ContentRefused, InvalidRequest, MediaError, PluginContractError, Problem
+from ..hookspecs import ListedModel
+from ..redaction import clean_text, words_of
+from ..results import Failed, Outcome, Piece, Running, Succeeded
 
 __all__ = ["PluginCause", "PluginRaised", "clean_error", "clean_returned", "raised"]
 
