@@ -69,10 +69,10 @@ async def bare(url: str, folder: Path, count: int) -> None:
 
 async def collected(url: str, folder: Path, count: int) -> None:
     """Collect pieces as the router does."""
+    from anymedia.execution.save_piece import collect
     from anymedia.files.paths import plan_output
     from anymedia.net.fetcher import Fetcher
     from anymedia.results import Piece
-    from anymedia.transfer.collect import collect
 
     target = plan_output(f"{folder}/", default_stem="noise", suffix=".wav")
     async with Fetcher(allow=["127.0.0.1"]) as fetcher:

@@ -19,7 +19,7 @@ from statistics import NormalDist
 import attrs
 
 from anymedia.capabilities import TypicalSeconds
-from anymedia.polling import Schedule
+from anymedia.execution.poll_schedule import Schedule
 
 Sampler = Callable[[random.Random], float]
 #: Job age in seconds -> seconds until the next look; asked at age 0 for the first.

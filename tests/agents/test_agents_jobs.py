@@ -19,7 +19,7 @@ from wire.http_server import closed_port
 
 from anymedia import MemoryStore, Policy, Router
 from anymedia.agents import MediaTool, tell
-from anymedia.running import following
+from anymedia.execution import poll
 from anymedia.settings import InstanceSettings, Settings
 from anymedia.state.errors import StateNotWritable
 from anymedia.testing.harness import FastClock
@@ -160,7 +160,7 @@ async def test_a_lease_that_was_taken_while_the_clock_was_ahead_is_nobodys(proce
 async def test_waiting_again_takes_up_a_job_that_was_followed_for_too_long(
     tool: MediaTool, service: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "PATIENCE", 0.1)
+    monkeypatch.setattr(poll, "PATIENCE", 0.1)
     service.looks = FOREVER
     error = (await tool.generate(**WAVES))["error"]
     assert error["code"] == "backend_timeout"

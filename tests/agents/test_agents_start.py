@@ -21,7 +21,7 @@ SAID = [
 #: No host that only looks needs any of these.
 HEAVY = {"openai", "google.genai", "grpc", "xai_sdk", "numpy", "cv2", "av", "PIL", "aiohttp"}
 #: Nor these of our own: they carry calls out.
-CARRYING_OUT = {"anymedia.router", "anymedia.running.engine", "anymedia.state.sqlite", "anymedia.net.fetcher", "anymedia.agents.tool"}
+CARRYING_OUT = {"anymedia.router", "anymedia.execution.engine", "anymedia.state.sqlite", "anymedia.net.fetcher", "anymedia.agents.tool"}
 
 
 def start(tmp_path: Path) -> tuple[list[dict[str, Any]], str, set[str]]:

@@ -13,10 +13,10 @@ import pytest
 from faulty_server import FaultyServer
 
 from anymedia.errors import MediaError
+from anymedia.execution.save_piece import Collected, collect
 from anymedia.files.paths import OutputTarget, plan_output
 from anymedia.net.fetcher import Fetcher
 from anymedia.results import Piece
-from anymedia.transfer.collect import Collected, collect
 
 OVERLAP = 65_536
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from anymedia.execution.finalize import mismatches
 from anymedia.results import MediaFile
-from anymedia.running.checking import mismatches
 
 
 def _file(mime: str, **facts: object) -> MediaFile:

@@ -127,7 +127,7 @@ async def test_cancelling_at_any_moment_leaves_a_whole_file_or_nothing(tmp_path:
 CHILD = """
 import asyncio, sys
 from anymedia.results import Piece
-from anymedia.transfer.collect import collect
+from anymedia.execution.save_piece import collect
 from anymedia.net.fetcher import Fetcher
 from anymedia.files.paths import plan_output
 

@@ -15,9 +15,10 @@ from core.fake_service import FakeService, mp4, png
 from core.routing import KEY, fake_router
 from PIL import Image
 
-from anymedia import Policy, bridging
+from anymedia import Policy
 from anymedia.agents.preview import preview_of
 from anymedia.errors import MediaError, UnknownContinuation, UnsupportedInput
+from anymedia.execution import bridge
 from anymedia.files.atomic_writer import Writer
 from anymedia.files.verified_read import copy_kept, read_kept
 from anymedia.requests import ContinueVideo
@@ -91,12 +92,12 @@ async def test_a_bridge_takes_no_other_video_than_the_one_that_was_made(tmp_path
             made = await router.generate_video(prompt="waves", backend="fake", output=tmp_path / "root" / "w.mp4")
             found = router.store.load_continuation(str(made.continuation_id), now=0)
             request = ContinueVideo(prompt="on", continue_from=found)
-            assert bridging._last_frame(request, Policy())
+            assert bridge._last_frame(request, Policy())
             (tmp_path / "outside" / "secret").write_bytes(mp4() + b"\0\0\0\x08free")
             made.path.unlink()
             _link(made.path)
             with pytest.raises(UnsupportedInput, match="gone or has changed"):
-                bridging._last_frame(request, Policy())
+                bridge._last_frame(request, Policy())
 
 
 async def test_a_spool_that_was_swapped_is_not_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -228,7 +228,7 @@ def test_a_way_of_going_on_that_nobody_has_is_refused_for_a_file_too() -> None:
 
 def test_the_bytes_of_all_references_are_held_against_the_row_once_they_are_there() -> None:
     from anymedia.context import LoadedMedia
-    from anymedia.running.preparing import _check_total
+    from anymedia.execution.prepare_inputs import _check_total
 
     pictures = [Image(url=f"https://example.org/{n}.png") for n in range(2)]
     found = plan(EditWithReferences(prompt="fox", references=pictures), VIEWS, WIDE, TODAY, backend="narrow")

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from tiers import quick_first
 
 from anymedia.capabilities import TypicalSeconds
-from anymedia.lifetimes import estimate
-from anymedia.polling import LONGEST, SHORTEST, PollBudget, Schedule, duration_key
+from anymedia.execution.poll_schedule import LONGEST, SHORTEST, PollBudget, Schedule, duration_key, estimate
 
 
 def _benchmark() -> ModuleType:

@@ -8,8 +8,8 @@ from core.routing import KEY, fake_router
 
 from anymedia import Continuation, EditWithReferences, Image, Inpaint, Reference
 from anymedia.errors import UnknownContinuation, UnsupportedInput
+from anymedia.execution.prepare_inputs import resolve
 from anymedia.requests import StoredFile
-from anymedia.running.preparing import resolve
 
 pytestmark = pytest.mark.anyio
 

@@ -10,11 +10,11 @@ import attrs
 from . import planning
 from .convert.formats import formats_available
 from .errors import UnsupportedInput, UnsupportedOperation
+from .execution.prepare_inputs import resolve, with_facts
 from .planning import Plan
 from .plugins.instances import BackendInstance
 from .policy import Policy
 from .requests import Continuation, ContinueVideo, Request
-from .running.preparing import resolve, with_facts
 from .settings import Settings
 
 __all__ = ["PlanMaker"]
@@ -61,6 +61,6 @@ class PlanMaker:
         except (UnsupportedOperation, UnsupportedInput):
             if not (policy.bridge and isinstance(request, ContinueVideo)):
                 raise
-        from .bridging import bridged_plan
+        from .execution.bridge import bridged_plan
 
         return bridged_plan(request, views, policy, today, backend=backend, model=model)

@@ -20,6 +20,11 @@ import attrs
 
 from .clock import Clock, SystemClock
 from .errors import BudgetExceeded, UnknownJob, did_you_mean
+from .execution.engine import Engine, Progress
+from .execution.plan_runner import Conductor, Output, check_cap
+from .execution.resume import cancel_call, forget_run
+from .execution.run_registry import Underway
+from .execution.run_result import result_of, standing
 from .files.names import made_up_stem
 from .net.fetcher import Fetcher
 from .plan_maker import PlanMaker
@@ -39,11 +44,6 @@ from .requests import (
     Request,
 )
 from .results import Result
-from .running.cancelling import cancel_call, forget_run
-from .running.conduct import Conductor, Output, check_cap
-from .running.engine import Engine, Progress
-from .running.results import result_of, standing
-from .running.underway import Underway
 from .settings import Settings, load_settings
 from .state.sqlite import SqliteStore
 from .state.store import CallRecord, CallState, Store

@@ -41,7 +41,7 @@ from ..planning import is_over_cap
 from ..policy import Policy
 from ..requests import Reference
 from ..router import Progress, Router
-from ..running.records import error_from_json
+from ..state.call_codec import error_from_json
 from ..state.store import ACTIVE_STATES
 from .aliases import Call, Order, flat, listed, read_order, whole_number
 from .answers import error_answer, internal, job_answer, plan_answer, result_answer

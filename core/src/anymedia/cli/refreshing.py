@@ -53,7 +53,7 @@ def refresh_models(backend: str | None, console: Console) -> None:
 
 
 async def _ask(live: Live, instance: BackendInstance) -> Sequence[ListedModel]:
-    from ..running.clients import Clients
+    from ..execution.client_pool import Clients
 
     if instance.service == COMPATIBLE:
         fix = "give its models in the settings ([backends.NAME.models])"

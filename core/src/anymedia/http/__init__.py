@@ -8,7 +8,6 @@ in ``hosts`` of its matrix or its settings, and its ``base_url``. The connection
 the router.
 """
 
-from .asking import get_json, post_form, post_json, stop
-from .statuses import raise_for_status, refusal, retry_after
+from .client import get_json, post_form, post_json, raise_for_status, refusal, retry_after, stop
 
 __all__ = ["get_json", "post_form", "post_json", "raise_for_status", "refusal", "retry_after", "stop"]

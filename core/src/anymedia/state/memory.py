@@ -12,13 +12,13 @@ import attrs
 from ..errors import InvalidRequest, UnknownJob
 from ..policy import Budget
 from ..requests import Continuation
-from . import ledger, rules
+from . import ledger, transitions
 from .codec import decode_continuation, encode_continuation, own_texts, texts_of, value_of
 from .continuations import LRU_SIZE, Gone, Lru, is_live, unknown_continuation
-from .durations import KEEP, is_duration
 from .errors import StateError
 from .ledger import LedgerEntry
 from .store import CallRecord, CallState, Lease, NewCall, Spend, changed, unread
+from .transitions import KEEP, is_duration
 
 __all__ = ["MemoryStore"]
 
@@ -69,11 +69,11 @@ class MemoryStore:
                 raise InvalidRequest(f"a call {call.id!r} has been made already")
             entry = ledger.new_entry(call)
             ledger.check_caps(call, budget, self._used)
-            record = rules.opened(call, owner=owner, lease_seconds=lease_seconds)
+            record = transitions.opened(call, owner=owner, lease_seconds=lease_seconds)
             self._rows[call.id] = _Row(self._next(), unread(record, texts, value_of), texts)
             self._runs.setdefault(call.run, []).append(call.id)
             self._ledger[call.id] = entry
-            return rules.lease_of(record)
+            return transitions.lease_of(record)
 
     def advance(
         self, lease: Lease, state: CallState, *, now: float, continuations: Sequence[Continuation] = (), **changes: Any
@@ -82,7 +82,7 @@ class MemoryStore:
         encoded = [(each, encode_continuation(each)) for each in continuations]
         fresh = texts_of(changes, lease.call_id)
         with self._open_lock():
-            record = rules.advanced(self._kept(lease.call_id), lease, state, now=now, changes=changes)
+            record = transitions.advanced(self._kept(lease.call_id), lease, state, now=now, changes=changes)
             self._write(record, fresh)
             self._ledger[record.id] = ledger.settled(self._ledger[record.id], record)
             for each, texts in encoded:
@@ -92,23 +92,23 @@ class MemoryStore:
     def claim(self, call_id: str, *, owner: str, lease_seconds: float, now: float) -> Lease | None:
         """Take a free lease; None while somebody else's lasts, or when the call has ended. See `Store.claim`."""
         with self._open_lock():
-            record = rules.claimed(self._held(call_id), owner=owner, lease_seconds=lease_seconds, now=now)
+            record = transitions.claimed(self._held(call_id), owner=owner, lease_seconds=lease_seconds, now=now)
             if record is None:
                 return None
             self._write(record)
-            return rules.lease_of(record)
+            return transitions.lease_of(record)
 
     def renew(self, lease: Lease, *, lease_seconds: float, now: float) -> Lease:
         """Prolong a lease; see `Store.renew`."""
         with self._open_lock():
-            record = rules.renewed(self._kept(lease.call_id), lease, lease_seconds=lease_seconds, now=now)
+            record = transitions.renewed(self._kept(lease.call_id), lease, lease_seconds=lease_seconds, now=now)
             self._write(record)
             return attrs.evolve(lease, until=record.lease_until) if record.owner else lease
 
     def release(self, lease: Lease) -> None:
         """Give a lease up early; see `Store.release`."""
         with self._open_lock():
-            if (record := rules.released(self._kept(lease.call_id), lease)) is not None:
+            if (record := transitions.released(self._kept(lease.call_id), lease)) is not None:
                 self._write(record)
 
     def holds(self, lease: Lease) -> bool:
@@ -144,7 +144,7 @@ class MemoryStore:
         """
         with self._open_lock():
             record = self._held(call_id)
-            rules.check_forgettable(record)
+            transitions.check_forgettable(record)
             del self._rows[call_id]
             self._runs[record.run].remove(call_id)
             if not self._runs[record.run]:

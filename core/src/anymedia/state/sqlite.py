@@ -14,15 +14,15 @@ import attrs
 from ..errors import InvalidRequest, UnknownJob
 from ..policy import Budget
 from ..requests import Continuation
-from . import ledger, rules
+from . import ledger, transitions
 from .codec import CALL_COLUMNS, decode_call, decode_continuation, encode_call, encode_continuation, own_texts
+from .connection import Database
 from .continuations import LRU_SIZE, Lru, is_live, unknown_continuation
-from .database import Database
-from .durations import KEEP, is_duration
 from .errors import StateDamaged
 from .ledger import LedgerEntry, Window
 from .schema import quoted
 from .store import CallRecord, CallState, Lease, NewCall, Spend
+from .transitions import KEEP, is_duration
 
 __all__ = ["SqliteStore"]
 
@@ -56,7 +56,7 @@ class SqliteStore:
         """Write the intent row and its reservation in one transaction, if the budget allows; see `Store.open_call`."""
         own_texts(call)  # refuses what cannot be written down
         entry = ledger.new_entry(call)
-        record = rules.opened(call, owner=owner, lease_seconds=lease_seconds)
+        record = transitions.opened(call, owner=owner, lease_seconds=lease_seconds)
         with self._database.writing() as connection:
             if connection.execute("SELECT 1 FROM ledger WHERE call_id = ?", (call.id,)).fetchone():
                 raise InvalidRequest(f"a call {call.id!r} has been made already")
@@ -66,7 +66,7 @@ class SqliteStore:
                 "INSERT INTO ledger VALUES (:call_id, :session, :backend, :created_at, :reserved, :committed, :unknown)",
                 attrs.asdict(entry),
             )
-        return rules.lease_of(record)
+        return transitions.lease_of(record)
 
     def advance(
         self, lease: Lease, state: CallState, *, now: float, continuations: Sequence[Continuation] = (), **changes: Any
@@ -75,7 +75,7 @@ class SqliteStore:
         encoded = [(each, encode_continuation(each)) for each in continuations]
         with self._database.writing(charged="unknown") as connection:
             before = _find(connection, lease.call_id)
-            after = rules.advanced(before, lease, state, now=now, changes=changes)
+            after = transitions.advanced(before, lease, state, now=now, changes=changes)
             _update(connection, before, after)
             entry = _entry(connection, after.id)
             if (settled := ledger.settled(entry, after)) != entry:
@@ -89,32 +89,32 @@ class SqliteStore:
     def claim(self, call_id: str, *, owner: str, lease_seconds: float, now: float) -> Lease | None:
         """Take a free lease; None while somebody else's lasts, or when the call has ended. See `Store.claim`."""
         with self._database.reading() as connection:  # most claims of a busy row end here, without the write lock
-            if rules.claimed(_read(connection, call_id), owner=owner, lease_seconds=lease_seconds, now=now) is None:
+            if transitions.claimed(_read(connection, call_id), owner=owner, lease_seconds=lease_seconds, now=now) is None:
                 return None
         with self._database.writing() as connection:
             before = _read(connection, call_id)
-            after = rules.claimed(before, owner=owner, lease_seconds=lease_seconds, now=now)
+            after = transitions.claimed(before, owner=owner, lease_seconds=lease_seconds, now=now)
             if after is None:
                 return None
             _update(connection, before, after)
-        return rules.lease_of(after)
+        return transitions.lease_of(after)
 
     def renew(self, lease: Lease, *, lease_seconds: float, now: float) -> Lease:
         """Prolong a lease; see `Store.renew`."""
         with self._database.writing() as connection:
             before = _find(connection, lease.call_id)
-            after = rules.renewed(before, lease, lease_seconds=lease_seconds, now=now)
+            after = transitions.renewed(before, lease, lease_seconds=lease_seconds, now=now)
             _update(connection, before, after)
         return attrs.evolve(lease, until=after.lease_until) if after.owner else lease
 
     def release(self, lease: Lease) -> None:
         """Give a lease up early; see `Store.release`."""
         with self._database.reading() as connection:  # most have ended by then, and need no write lock
-            if rules.released(_find(connection, lease.call_id), lease) is None:
+            if transitions.released(_find(connection, lease.call_id), lease) is None:
                 return
         with self._database.writing() as connection:
             before = _find(connection, lease.call_id)
-            if (after := rules.released(before, lease)) is not None:
+            if (after := transitions.released(before, lease)) is not None:
                 _update(connection, before, after)
 
     def holds(self, lease: Lease) -> bool:
@@ -145,7 +145,7 @@ class SqliteStore:
             InvalidRequest: it is still at work.
         """
         with self._database.writing() as connection:
-            rules.check_forgettable(_read(connection, call_id))
+            transitions.check_forgettable(_read(connection, call_id))
             _settle(connection, ledger.abandoned(_entry(connection, call_id)))
             connection.execute("DELETE FROM calls WHERE id = ?", (call_id,))
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import attrs
 
 from ..capabilities import CapabilityMatrix, ContinueRule
+from ..execution.engine import Progress
 from ..media import Image
 from ..plugins.instances import make_instances
 from ..plugins.registry import Registry, discover
@@ -25,7 +26,6 @@ from ..policy import Policy
 from ..requests import KINDS, Continuation, Mask, Operation, Request
 from ..results import Result
 from ..router import Router
-from ..running.engine import Progress
 from ..settings import InstanceSettings, Settings
 from ..state.memory import MemoryStore
 from ..state.store import Store

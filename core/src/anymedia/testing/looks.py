@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from ..running.engine import Progress
-from ..running.following import LOOK_FAILED
+from ..execution.engine import Progress
+from ..execution.poll import LOOK_FAILED
 
 __all__ = ["Looks"]
 

@@ -8,11 +8,10 @@ from typing import Any
 import attrs
 
 from ..capabilities import Choice, ContinueRule, ReferencesRule
+from ..execution.engine import ODD_PROGRESS
+from ..execution.finalize import NOT_KEPT, mismatches
 from ..media import format_of
 from ..results import Result
-from ..running.checking import mismatches
-from ..running.engine import ODD_PROGRESS
-from ..running.keepable import NOT_KEPT
 from .cases import Case, CaseMaker
 from .decoding import container, decode
 from .harness import Bench, run

@@ -1,4 +1,4 @@
-"""The journal's rules, decided without I/O: which change is allowed, who holds a lease. The same for all stores."""
+"""Which changes of a call record are allowed, and who may make them; the same for all stores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,27 @@ from ..errors import InvalidRequest, Problem
 from .errors import IllegalTransition, LeaseLost
 from .store import FINAL_STATES, TRANSITIONS, CallRecord, CallState, Lease, NewCall, changed
 
-__all__ = ["advanced", "check_change", "check_forgettable", "claimed", "lease_of", "opened", "released", "renewed"]
+__all__ = [
+    "KEEP",
+    "advanced",
+    "check_change",
+    "check_forgettable",
+    "claimed",
+    "is_duration",
+    "lease_of",
+    "opened",
+    "released",
+    "renewed",
+]
+
+#: How many durations are kept per key, the newest.
+KEEP = 200
+
+
+def is_duration(seconds: float) -> bool:
+    """Whether it is a time a job can have taken; a clock that jumped yields others."""
+    return math.isfinite(seconds) and seconds >= 0
+
 
 _CHANGEABLE = frozenset({"submits", "attempts", "job", "outcome", "secret", "result", "error", "cost_usd", "target", "plan"})
 #: No lease is taken for longer than this, in seconds, with room for clocks that do not quite agree.

@@ -11,18 +11,18 @@ from typing import IO, Any
 
 import attrs
 
-from . import planning
-from .convert.transcode import last_frame
-from .errors import UnsupportedInput
-from .files.paths import open_input
-from .files.verified_read import copy_kept
-from .media import Image
-from .planning import BackendView, Plan
-from .policy import Policy
-from .probe.probe import describe
-from .probe.reader import Limits
-from .requests import ContinueVideo, GenerateVideo
-from .results import Adjustment
+from .. import planning
+from ..convert.transcode import last_frame
+from ..errors import UnsupportedInput
+from ..files.paths import open_input
+from ..files.verified_read import copy_kept
+from ..media import Image
+from ..planning import BackendView, Plan
+from ..policy import Policy
+from ..probe.probe import describe
+from ..probe.reader import Limits
+from ..requests import ContinueVideo, GenerateVideo
+from ..results import Adjustment
 
 __all__ = ["bridged_plan"]
 

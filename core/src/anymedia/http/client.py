@@ -1,21 +1,172 @@
-"""Asking: JSON or a form sent once, an object read, a job stopped."""
+"""Send one HTTP request, read its answer as JSON and map its failure to an error."""
 
 from __future__ import annotations
 
+import email.utils
 import json
+import time
+import urllib.parse
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..context import Context, LoadedMedia
-from ..errors import BackendUnavailable, BadBackendResponse
-from .places import check_place
-from .statuses import ErrorTable, raise_for_status
+from ..errors import (
+    AuthenticationFailed,
+    BackendError,
+    BackendUnavailable,
+    BadBackendResponse,
+    ContentRefused,
+    InvalidRequest,
+    MediaError,
+    PluginContractError,
+    QuotaExceeded,
+    RateLimited,
+)
+from ..media import without_query
+from ..redaction import clean_text
 
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["get_json", "post_form", "post_json", "stop"]
+__all__ = [
+    "ErrorTable",
+    "check_place",
+    "get_json",
+    "post_form",
+    "post_json",
+    "raise_for_status",
+    "refusal",
+    "retry_after",
+    "stop",
+]
+
+_FIX = "list the service's host under `hosts` in capabilities.toml, or in the settings under [backends.{}]"
+
+
+def check_place(context: Context, url: str, headers: Mapping[str, str]) -> None:
+    """See that what is secret goes to the backend itself: an address that an answer named may be anybody's.
+
+    Raises:
+        PluginContractError: it is another's address, or plain http; nothing was sent there.
+    """
+    if not headers or context.hosts is None:
+        return
+    scheme, host, port = _parts(url)
+    if not any(own.lower() in {host, f"{host}:{port}"} for own in context.hosts if host):
+        raise _not_sent(f"{without_query(url)!r} is no address of {context.backend!r}: its key was not sent there", context)
+    clear = str(context.settings.get("base_url", "")).lower().startswith("http:")
+    if scheme != "https" and not (scheme == "http" and clear):
+        raise _not_sent(f"{without_query(url)!r} is plain http: the key of {context.backend!r} was not sent there", context)
+
+
+def _parts(url: str) -> tuple[str, str, int | None]:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return "", "", None
+
+
+def _not_sent(text: str, context: Context) -> PluginContractError:
+    error = PluginContractError(text, fix=_FIX.format(context.backend))
+    error.delivery = "not_sent"
+    return error
+
+
+ErrorTable = Mapping[str, type[BackendError]]
+
+_BY_STATUS: Mapping[int, type[BackendError]] = {
+    401: AuthenticationFailed,
+    402: QuotaExceeded,
+    403: AuthenticationFailed,
+    429: RateLimited,
+    451: ContentRefused,
+}
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds an answer's Retry-After asks to wait (a number or an HTTP date), or None."""
+    value = next((v for k, v in headers.items() if k.lower() == "retry-after"), "")
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None
+
+
+def raise_for_status(
+    status: int, body: bytes | str = b"", headers: Mapping[str, str] | None = None, by_code: ErrorTable | None = None
+) -> None:
+    """Raise the error that a status means; return for 2xx.
+
+    Args:
+        status: of the answer.
+        body: of the answer; a JSON body's ``error.code`` (or ``code``) and ``error.message`` are read.
+        headers: of the answer; Retry-After is read.
+        by_code: the provider's own codes, looked at before the status; a status as text (``"404"``) may stand there too.
+
+    Raises:
+        BackendError: AuthenticationFailed (401, 403), QuotaExceeded (402), RateLimited (429), ContentRefused (451),
+            BackendUnavailable (5xx, whose delivery is not known), BadBackendResponse (others).
+        InvalidRequest: any other 4xx: the provider does not take the request.
+    """
+    if 200 <= status < 300:
+        return
+    code, message = _told(body)
+    said = clean_text(message or code) or f"HTTP {status}, without a reason"
+    own = by_code or {}
+    named = own.get(code) or own.get(str(status)) or _BY_STATUS.get(status)
+    wait = retry_after(headers or {})
+    found: MediaError
+    if named is not None:
+        found = named(said, delivery="refused" if status < 500 else "unknown")
+    elif 400 <= status < 500:
+        found = InvalidRequest(f"the provider does not take the request: {said}")
+    elif status >= 500:
+        found = BackendUnavailable(said)
+    else:
+        found = BadBackendResponse(f"unexpected status: {said}", delivery="unknown")
+    if isinstance(found, BackendError):
+        found.status, found.retry_after = status, wait
+    raise found
+
+
+def refusal(answer: Mapping[str, Any], by_code: ErrorTable) -> BackendError:
+    """Return the error for an answer that says no with status 200, or for a job that has failed.
+
+    To be raised, or given to ``Failed``. One of the table was refused by the service, before it cost anything; of any
+    other nothing is known of the money, and it is a BadBackendResponse.
+
+    Args:
+        answer: ``error.code`` (or ``code``) and ``error.message`` (or ``message``) are read.
+        by_code: the provider's own codes.
+    """
+    code, message = _of(answer)
+    named = by_code.get(code)
+    if named is not None:
+        return named(clean_text(message or code), delivery="refused")
+    said = ": ".join(clean_text(text) for text in (code, message) if text) or "without a reason"
+    return BadBackendResponse(f"the provider says no: {said}", delivery="unknown")
+
+
+def _told(body: bytes | str) -> tuple[str, str]:
+    """Return the code and the words of an error's body."""
+    try:
+        return _of(json.loads(body))
+    except ValueError:
+        return "", body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+
+
+def _of(raw: Any) -> tuple[str, str]:
+    inner = raw.get("error", raw) if isinstance(raw, Mapping) else raw
+    if not isinstance(inner, Mapping):
+        return "", str(inner)
+    return str(inner.get("code") or inner.get("type") or ""), str(inner.get("message") or "")
+
 
 #: How long an answer may take, in seconds, where nobody says otherwise: making an image takes minutes at times.
 ANSWER_SECONDS = 600.0

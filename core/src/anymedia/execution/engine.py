@@ -14,12 +14,12 @@ from ..context import Context, LoadedMedia
 from ..errors import UnknownBackend, did_you_mean
 from ..media import Media
 from ..policy import Policy
-from ..polling import PollBudget
 from ..requests import Mask, StoredFile
 from ..state.errors import StateBusy, StateNotWritable
 from ..state.store import CallRecord, CallState, Lease, Store
-from ..transfer.collect import unbroken
-from .clients import Clients, digest_of
+from .client_pool import Clients, digest_of
+from .poll_schedule import PollBudget
+from .save_piece import unbroken
 
 if TYPE_CHECKING:
     from ..capabilities import ModelRow

@@ -1,7 +1,8 @@
-"""Before the submit: facts of local files for the planner, and every input read once, in the form the plan chose."""
+"""Read the inputs of a plan once, in the form that the plan chose, and protect pixels outside a mask."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import attrs
 
 from ..capabilities import ReferencesRule
-from ..errors import InvalidRequest, Problem, UnknownContinuation, UnsupportedInput
+from ..errors import InvalidRequest, MediaError, Problem, UnknownContinuation, UnsupportedInput
 from ..fields import names_of
 from ..media import Image, Media
 from ..operations import INPUTS
@@ -17,13 +18,20 @@ from ..planning import InputForm, Plan
 from ..policy import Policy
 from ..requests import Continuation, EditWithReferences, Inpaint, Mask, Reference, Request, StoredFile
 
-# What touches files is imported where it is used: a plan without inputs, the usual one, needs none of it.
 if TYPE_CHECKING:
     from ..context import LoadedMedia
     from .engine import Engine
-    from .protecting import Protection
 
-__all__ = ["Loaded", "load_inputs", "read_protection", "resolve", "with_facts"]
+__all__ = [
+    "Loaded",
+    "Pasted",
+    "Protection",
+    "load_inputs",
+    "paste_back",
+    "read_protection",
+    "resolve",
+    "with_facts",
+]
 
 Loaded: TypeAlias = "dict[Media | Mask | StoredFile, LoadedMedia]"
 _M = TypeVar("_M", bound=Media)
@@ -202,7 +210,6 @@ async def _read(engine: Engine, media: Media, policy: Policy) -> bytes:
 async def read_protection(engine: Engine, request: Request, policy: Policy) -> Protection | None:
     """Return the picture and the mask of a masked edit, to measure and copy back with; None where there is none."""
     from ..convert.load_input import load
-    from .protecting import Protection
 
     mask: Mask | None = getattr(request, "mask", None)
     source: Image | None = getattr(request, "source", None)
@@ -219,3 +226,47 @@ async def read_protection(engine: Engine, request: Request, policy: Policy) -> P
     region = await load(mask, InputForm(mask_format="white"), read=read, source_size=size)
     exact = getattr(request, "protect", None) == "exact"
     return Protection(source=picture.data, mask=region.data, exact=exact, places=(source.path, mask.image.path))
+
+
+@attrs.frozen(kw_only=True)
+class Protection:
+    """A masked edit's source, its mask (white = edit) as PNG, and whether the protected pixels are copied back.
+
+    ``places``: the files that source and mask were read from; None for what was none.
+    """
+
+    source: bytes = attrs.field(repr=False)
+    mask: bytes = attrs.field(repr=False)
+    exact: bool
+    places: tuple[Path | None, Path | None] = (None, None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as the journal keeps it: where it can be read again, and a checksum to know it by."""
+        source, mask = (None if place is None else str(place.absolute()) for place in self.places)
+        digest = hashlib.sha256(self.source)
+        digest.update(self.mask)
+        return {"source": source, "mask": mask, "sha256": digest.hexdigest()}
+
+
+@attrs.frozen(kw_only=True)
+class Pasted:
+    """The picture to keep, the difference outside the mask as the provider returned it (0 to 255), and remarks."""
+
+    data: bytes = attrs.field(repr=False)
+    difference: float | None
+    mime: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def paste_back(protection: Protection, data: bytes) -> Pasted:
+    """Measure the difference outside the mask; with ``exact`` copy the protected pixels back from the source."""
+    from .. import masks
+
+    try:
+        if not protection.exact:
+            return Pasted(data=data, difference=masks.outside_difference(protection.source, data, protection.mask))
+        made = masks.paste_back(protection.source, data, protection.mask)
+    except MediaError as error:
+        text = "the protected pixels could not be copied back" if protection.exact else "pixels outside the mask were not compared"
+        return Pasted(data=data, difference=None, warnings=(f"{text}: {error.message}",))
+    return Pasted(data=made.data, difference=made.difference, mime="image/png", warnings=tuple(made.warnings))

@@ -1,6 +1,6 @@
-"""Looking at a job until it is over. A failed look never fails a job; a passed deadline leaves it to be resumed.
+"""Poll a job at the provider until it ends. A failed status check never fails a job; after a deadline it can be resumed.
 
-A look that does not find the job is no failed one: see `missing`.
+A status check that does not find the job counts separately, see `NotFoundStreak`.
 """
 
 from __future__ import annotations
@@ -9,24 +9,104 @@ import asyncio
 import contextlib
 import functools
 import logging
-from types import TracebackType
-from typing import Self
 
 import attrs
 
 from ..capabilities import ModelRow
 from ..errors import BackendError, BackendTimeout, JobNotFound, MediaError, PluginError
 from ..plugins.sanitize import PluginRaised
-from ..polling import Schedule, duration_key
+from ..redaction import clean_text
 from ..results import Failed, Job, Outcome, Running, Succeeded
-from ..state.errors import LeaseLost, StateError
+from ..state.call_codec import cost_of, error_json, job_from_json
+from ..state.errors import StateError
 from ..state.store import CallRecord, Lease
-from .engine import LEASE_SECONDS, Engine
-from .failing import Failing
-from .missing import Missing, lost_job
-from .records import cost_of, error_json, job_from_json
+from .engine import Engine
+from .poll_schedule import Schedule, duration_key
 
-__all__ = ["LOOK_FAILED", "Held", "follow", "still_running"]
+__all__ = [
+    "LOOK_FAILED",
+    "WAITS",
+    "Failing",
+    "Missing",
+    "follow",
+    "lost_job",
+    "still_running",
+    "why_of",
+]
+
+#: How long to wait at least after each look in a row that found nothing, in seconds; one more, and the job is given up.
+WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+
+
+@attrs.define
+class Missing:
+    """The looks in a row that did not find a job, and the seconds from the first of them to the last."""
+
+    looks: int = 0
+    seconds: float = 0.0
+
+    def waited(self, seconds: float) -> None:
+        """Count a pause before a look; what goes before the first of them is none of theirs."""
+        if self.looks:
+            self.seconds += seconds
+
+    def found(self) -> None:
+        """Begin anew: the job was seen."""
+        self.looks, self.seconds = 0, 0.0
+
+    def not_found(self, error: JobNotFound) -> float:
+        """Count a look that found nothing; return how many seconds to wait for the next at least."""
+        self.looks += 1
+        return max(WAITS[min(self.looks, len(WAITS)) - 1], error.retry_after or 0.0)
+
+    @property
+    def for_good(self) -> bool:
+        """Whether that is enough: as many looks as are waited between, over as long. A wait that was cut short does not count whole."""
+        return self.looks > len(WAITS) and self.seconds >= sum(WAITS)
+
+    def __str__(self) -> str:
+        times = "a look" if self.looks == 1 else f"{self.looks} looks in a row"
+        return f"{times} did not find the job at the provider"
+
+
+def lost_job(record: CallRecord, job: Job, missing: Missing, error: JobNotFound, *, expired: bool) -> JobNotFound:
+    """Return the error for a job that is given up: what is known of it, and of the money."""
+    why = "its time there has expired" if expired else f"{missing.looks} looks in {missing.seconds:.0f} s found nothing"
+    known = clean_text(job.id, 200)
+    text = f"'{record.backend}/{record.model}' does not know the job {known!r} of {record.id} any more: {why} ({error.message})"
+    fix = "Ask the provider about that job: it may have been charged, and was not sent again. A new request is charged anew."
+    found = JobNotFound(text, fix=fix, request_id=error.request_id)
+    found.status = error.status
+    if record.outcome is not None:  # it was made, and not collected
+        found.charged, found.cost_usd = "yes", record.outcome["cost_usd"]
+    return found
+
+
+def why_of(error: Exception) -> str:
+    """Return in a few words why a look failed; a plugin's mistake comes with its place in the code."""
+    return clean_text(error.message, 200).rstrip(".") if isinstance(error, MediaError) else type(error).__name__
+
+
+@attrs.define
+class Failing:
+    """The looks in a row that failed, and what the last of them failed of."""
+
+    looks: int = 0
+    why: str = ""
+
+    def failed(self, error: Exception) -> str:
+        """Count a look that failed; return why."""
+        self.looks += 1
+        self.why = why_of(error)
+        return self.why
+
+    def worked(self) -> None:
+        """Begin anew: there was an answer."""
+        self.looks, self.why = 0, ""
+
+    def __str__(self) -> str:
+        return f"the last {f'{self.looks} looks' if self.looks > 1 else 'look'} at it failed: {self.why}"
+
 
 _log = logging.getLogger("anymedia")
 #: How a caller is told of a look that failed.
@@ -37,59 +117,6 @@ PATIENCE = 3600.0
 _FRESH = 5.0
 #: The longest that one look may take, in seconds, and what the last one before a deadline is given.
 LONGEST_LOOK, _SHORTEST_LOOK = 120.0, 1.0
-
-
-@attrs.define(eq=False)
-class Held:
-    """Keeps a lease alive for as long as the block runs, and gives it up at its end.
-
-    ``sending``: its loss breaks nothing off, for the answer on its way is paid for.
-
-    Raises:
-        LeaseLost: in the block, when another process has taken the call over; not while it is ``sending``.
-    """
-
-    engine: Engine
-    lease: Lease
-    sending: bool = attrs.field(default=False, kw_only=True)
-    broken: bool = attrs.field(default=False, init=False)
-    _task: asyncio.Task[object] | None = attrs.field(factory=asyncio.current_task, init=False)
-    _timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
-
-    def sent(self, lease: Lease) -> None:
-        """Go on under the lease that the submit ended with."""
-        self.lease, self.sending = lease, False
-
-    def _keep(self) -> None:
-        """Renew it in time, from now on. A timer and no task: most calls end before it is due."""
-        self._timer = asyncio.get_running_loop().call_later(LEASE_SECONDS / 3, self._renew)
-
-    def _renew(self) -> None:
-        try:
-            self.engine.store.renew(self.lease, lease_seconds=LEASE_SECONDS, now=self.engine.clock.now())
-        except LeaseLost:
-            if not self.sending and self._task is not None:
-                self.broken = self._task.cancel()
-                return
-        except Exception as error:  # noqa: BLE001 - the call itself goes on; the fence still guards its row
-            _log.warning("keeping hold of %s failed: %s", self.lease.call_id, type(error).__name__)
-        self._keep()
-
-    async def __aenter__(self) -> Self:
-        self._keep()
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        try:
-            self.engine.store.release(self.lease)
-        except StateError as failed:
-            _log.warning("letting go of %s failed: %s", self.lease.call_id, failed.code)
-        if self.broken and isinstance(error, asyncio.CancelledError):
-            if self._task is not None:
-                self._task.uncancel()  # the cancellation by which the loss was made known
-            raise LeaseLost(self.lease.call_id) from None
 
 
 def _length(record: CallRecord) -> float | None:

@@ -16,18 +16,18 @@ from ..formatting import in_dollars
 from ..planning import Candidate, Plan, PlannedCall, is_over_cap
 from ..policy import Policy
 from ..results import Job, Result
+from ..state.call_codec import request_json
 from ..state.errors import LeaseLost, StateError
-from ..state.rules import opened as opened_record
 from ..state.store import CallRecord, Lease, NewCall
+from ..state.transitions import opened as opened_record
 from .engine import LEASE_SECONDS, Engine, new_id
-from .finishing import bring_home, suffix_of
-from .following import Held, follow
-from .preparing import Loaded, load_inputs, read_protection
-from .protecting import Protection
-from .records import request_json
-from .results import gravest, result_of
-from .resuming import resume_call
-from .submitting import may_send_again, submit
+from .finalize import bring_home, suffix_of
+from .lease import Held
+from .poll import follow
+from .prepare_inputs import Loaded, Protection, load_inputs, read_protection
+from .resume import resume_call
+from .run_result import gravest, result_of
+from .submit import may_send_again, submit
 
 __all__ = ["Conductor", "Output", "check_cap"]
 

@@ -1,11 +1,13 @@
-"""Picking up calls that an earlier process, or a passed deadline, left under way."""
+"""Resume, cancel or forget the calls of a run, also those that another process started."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -17,6 +19,7 @@ from ..errors import (
     BadBackendResponse,
     JobCancelled,
     MediaError,
+    RequestError,
     SubmissionUnknown,
     UnknownBackend,
     UnknownJob,
@@ -25,18 +28,25 @@ from ..media import Image
 from ..policy import Policy
 from ..requests import Inpaint
 from ..results import Job, Outcome, Result, Succeeded
+from ..state.call_codec import error_from_json, error_json, job_from_json, outcome_from_json
 from ..state.errors import LeaseLost
 from ..state.store import ACTIVE_STATES, FINAL_STATES, CallRecord, Lease
+from ..state.transitions import check_forgettable
 from .engine import LEASE_SECONDS, Engine
-from .finishing import bring_home
-from .following import LONGEST_LOOK, Held, follow
-from .preparing import read_protection
-from .protecting import Protection
-from .records import error_from_json, error_json, job_from_json, outcome_from_json
-from .results import gravest, latest, result_of
-from .submitting import lookup, unknown_outcome
+from .finalize import bring_home, sweep
+from .lease import Held
+from .poll import LONGEST_LOOK, follow
+from .prepare_inputs import Protection, read_protection
+from .run_result import gravest, latest, result_of
+from .submit import lookup, unknown_outcome
 
-__all__ = ["resume_call", "resume_run", "was_cancelled"]
+__all__ = [
+    "cancel_call",
+    "forget_run",
+    "resume_call",
+    "resume_run",
+    "was_cancelled",
+]
 
 _log = logging.getLogger("anymedia")
 
@@ -209,3 +219,63 @@ def _roots(engine: Engine, record: CallRecord) -> Policy:
     """Return a policy with the roots the call was made under: since then a link may have been put in a file's place."""
     kept = record.target.get("input_roots")
     return engine.policy if kept is None else engine.policy.but(input_roots=tuple(Path(root) for root in kept))
+
+
+async def cancel_call(engine: Engine, row: CallRecord) -> None:
+    """Stop one call; quiet for one that has ended.
+
+    Raises:
+        RequestError: another process is at work on it.
+        BackendError: the provider could not be told; the row stays as it is.
+    """
+    if row.state in FINAL_STATES:
+        return
+    lease = _taken(engine, row)
+    try:
+        async with Held(engine, lease):
+            row = engine.store.get(row.id) or row
+            told = row.job is not None and row.outcome is None and engine.has_hook(row.backend, "cancel_job")
+            if told and row.job is not None:
+                model = engine.instance(row.backend).matrix.model(row.model)
+                await engine.call(row.backend, "cancel_job", job=job_from_json(row.job), context=engine.context(row, model))
+            engine.advance(lease, "cancelled", **_spent(row, told=told))
+    except LeaseLost:
+        raise _at_work(row) from None
+    sweep(row)
+
+
+def _spent(row: CallRecord, *, told: bool) -> dict[str, Any]:
+    """Return what the journal is to say of the money of a call that is cancelled: what may be charged counts as spent."""
+    if row.state == "submitting" and row.submits == 0:
+        return {}
+    if row.outcome is not None and row.outcome["cost_usd"] is not None:
+        return {"cost_usd": row.outcome["cost_usd"]}
+    why = "it was stopped at the provider while at work" if told else "the provider could not be told, goes on, and charges"
+    return {"error": {"code": "cancelled", "message": why, "charged": "unknown" if told else "yes"}}
+
+
+def forget_run(engine: Engine, rows: Sequence[CallRecord]) -> None:
+    """Drop the rows of a run from the journal, all or none.
+
+    Raises:
+        RequestError: one is still at work, or another process is looking up what became of it.
+    """
+    for row in rows:
+        check_forgettable(row)
+    leases = [_taken(engine, row) for row in rows if row.state not in FINAL_STATES]
+    for row in rows:
+        engine.store.forget(row.id)
+        sweep(row)
+    for lease in leases:
+        engine.store.release(lease)
+
+
+def _taken(engine: Engine, row: CallRecord) -> Lease:
+    lease = engine.store.claim(row.id, owner=engine.owner, lease_seconds=LEASE_SECONDS, now=engine.clock.now())
+    if lease is None:
+        raise _at_work(row)
+    return lease
+
+
+def _at_work(row: CallRecord) -> RequestError:
+    return RequestError(f"another process is at work on {row.id}", fix="stop it there, or wait until it has ended")

@@ -1,9 +1,10 @@
-"""One SQLite file shared by many threads and processes: opening, transactions, and errors in plain words."""
+"""SQLite connections: opened, configured, shared between threads and processes; writers take a lock in turn."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import random
 import sqlite3
 import stat
 import threading
@@ -14,9 +15,51 @@ from pathlib import Path
 from ..errors import Charged
 from . import schema
 from .errors import StateBusy, StateDamaged, StateError, StateNotWritable
-from .turnstile import pause, turn
 
-__all__ = ["Database"]
+__all__ = [
+    "Database",
+    "pause",
+    "turn",
+]
+
+#: Nobody stands in the turnstile for longer than this, in seconds, unless stopped or stuck: then it is passed by.
+_LONGEST = 1.0
+
+
+def pause() -> None:
+    """Sleep for a moment before asking again: a millisecond or two, so that those who wait do not ask in step."""
+    time.sleep(random.uniform(0.0005, 0.002))  # noqa: S311
+
+
+@contextlib.contextmanager
+def turn(folder: Path) -> Iterator[None]:
+    """Stand in the turnstile, a lock on the file's folder, until the block has got what it wants.
+
+    (A lock on the file itself would meddle with SQLite's own.)
+
+    Who has just let go has to queue behind who stands there. Where folders cannot be locked, everybody goes straight through.
+    """
+    try:
+        import fcntl
+
+        fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        give_up = time.monotonic() + _LONGEST
+        while time.monotonic() < give_up:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                pause()
+            except OSError:
+                break
+        yield
+    finally:
+        os.close(fd)
+
 
 _NOT_WRITABLE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_AUTH}
 _MOVE = "Move the file away (a new one is begun then; keep it, it names your running jobs), or set ANYMEDIA_STATE to another directory."

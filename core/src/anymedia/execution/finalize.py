@@ -1,11 +1,13 @@
-"""From an outcome to files: spooled, collected, pasted back, converted, checked against what was asked, continuable."""
+"""Turn an outcome into files: save, convert, paste back, compare with the request, record continuations."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import hashlib
+import math
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,22 +15,75 @@ from typing import Any
 
 import attrs
 
-from ..errors import BackendError, BackendTimeout, BadBackendResponse, MediaError
+from ..errors import BackendError, BackendTimeout, BadBackendResponse, MediaError, PluginContractError
 from ..files.atomic_writer import SMALL, Writer, hidden_prefix
 from ..files.paths import OutputTarget, plan_output
-from ..media import mime_of
+from ..media import format_of, mime_of
 from ..plugins.sanitize import clean_error
 from ..requests import Continuation, StoredFile
-from ..results import MediaFile, Outcome, Piece
+from ..results import ContinuationData, MediaFile, Outcome, Piece
+from ..state.call_codec import outcome_json
+from ..state.codec import check_keepable
 from ..state.store import CallRecord, Lease
-from ..transfer.collect import collect, in_thread, unbroken
-from .checking import mismatches
 from .engine import Engine, new_id
-from .keepable import keepable
-from .protecting import Protection, paste_back
-from .records import outcome_json
+from .prepare_inputs import Protection, paste_back
+from .save_piece import collect, in_thread, unbroken
 
-__all__ = ["bring_home", "output_target", "suffix_of", "sweep"]
+__all__ = [
+    "NOT_KEPT",
+    "bring_home",
+    "keepable",
+    "mismatches",
+    "output_target",
+    "suffix_of",
+    "sweep",
+]
+
+#: What a result says of data that was not kept; the conformance kit listens for it.
+NOT_KEPT = "wanted to go on with was no JSON, or a file in itself, and is not kept"
+
+
+def keepable(outcome: Outcome, backend: str) -> Outcome:
+    """Return an outcome without the continuation data that no store takes, with a warning in their place."""
+    lost = [piece for piece in outcome.pieces if piece.continuation is not None and not _is_keepable(piece.continuation)]
+    if not lost:
+        return outcome
+    pieces = tuple([attrs.evolve(piece, continuation=None) if piece in lost else piece for piece in outcome.pieces])
+    return attrs.evolve(outcome, pieces=pieces, warnings=(*outcome.warnings, f"what '{backend}' {NOT_KEPT}"))
+
+
+def _is_keepable(onward: ContinuationData) -> bool:
+    expires = onward.expires_at
+    if isinstance(expires, bool) or not (expires is None or (isinstance(expires, int | float) and math.isfinite(expires))):
+        return False
+    try:
+        for part in (onward.data, onward.secret):
+            check_keepable(dict(part), "it")
+    except (PluginContractError, TypeError, ValueError):  # no mapping at all, or one of what is no JSON
+        return False
+    return True
+
+
+#: How many seconds a video or sound may differ from what was asked without a word.
+_SECONDS = 0.6
+
+
+def mismatches(request: Mapping[str, Any], file: MediaFile, transcode_to: str | None) -> list[str]:
+    """Return a sentence for each way in which a file differs from the request that was sent."""
+    said = []
+    wanted = transcode_to or request.get("output_format")
+    came = format_of(file.mime)
+    if wanted and came and wanted != came and (wanted, came) != ("ogg", "opus"):  # Opus lies in an Ogg file
+        said.append(f"{wanted} was asked for and {came} came back")
+    size = re.fullmatch(r"([0-9]+)x([0-9]+)", str(request.get("size", "")))
+    if size and file.width and (int(size[1]), int(size[2])) != (file.width, file.height):
+        said.append(f"{size[0]} pixels were asked for and {file.width}x{file.height} came back")
+    seconds = request.get("duration")
+    appended = request.get("kind") == "continue_video"
+    if seconds and file.seconds and not appended and abs(file.seconds - float(seconds)) > _SECONDS:
+        said.append(f"{float(seconds):g} s were asked for and {file.seconds:.1f} s came back")
+    return said
+
 
 #: Piece -> where its bytes are kept until the row is closed, and their SHA-256.
 _Spooled = dict[int, tuple[Path, str]]

@@ -12,12 +12,12 @@ import attrs
 
 from ..errors import BackendTimeout
 from ..results import Result
-from ..state.rules import claimed
 from ..state.store import FINAL_STATES
+from ..state.transitions import claimed
 from .engine import LEASE_SECONDS, Engine
-from .following import still_running
-from .results import latest, result_of, standing
-from .resuming import resume_run, was_cancelled
+from .poll import still_running
+from .resume import resume_run, was_cancelled
+from .run_result import latest, result_of, standing
 
 __all__ = ["Underway"]
 

@@ -37,10 +37,10 @@ from ..policy import Policy
 from ..redaction import clean_text
 from ..requests import Mask, Request, StoredFile
 from ..results import Job, Outcome
+from ..state.call_codec import cost_of, error_json, job_json
 from ..state.errors import LeaseLost, StateError
 from ..state.store import CallRecord, Lease
 from .engine import LEASE_SECONDS, Engine
-from .records import cost_of, error_json, job_json
 
 __all__ = ["Submitted", "lookup", "may_send_again", "submit", "unknown_outcome"]
 
