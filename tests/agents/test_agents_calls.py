@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from anymedia.agents import calls as module
+from anymedia.agents import api as module
 from anymedia.agents import generate_media, generate_media_sync, media_job_sync, plan_media_sync
 
 

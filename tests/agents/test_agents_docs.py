@@ -62,7 +62,7 @@ def test_every_row_leads_to_a_test_and_every_test_stands_in_a_row(tests: list[st
 
 def test_every_row_shows_a_call_that_can_be_read(tests: list[str]) -> None:
     """The calls are Python, with fields that exist."""
-    from anymedia.agents.aliases import HOW, RENAMED
+    from anymedia.agents.normalize import HOW, RENAMED
     from anymedia.generation_config import GenerationConfig
 
     known = {*GenerationConfig.__annotations__, *HOW, *RENAMED, "mode"}

@@ -13,7 +13,7 @@ from core.routing import KEY, fake_registry
 
 from anymedia import MemoryStore, Router
 from anymedia.agents import MediaTool
-from anymedia.agents.answers import error_answer
+from anymedia.agents.responses import error_answer
 from anymedia.errors import BackendTimeout, InvalidRequest, MediaError, SubmissionUnknown
 from anymedia.settings import InstanceSettings, Settings
 

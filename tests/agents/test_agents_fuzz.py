@@ -27,7 +27,7 @@ from wire.media_bytes import image
 
 from anymedia import MemoryStore, Router
 from anymedia.agents import MediaTool
-from anymedia.agents.aliases import HOW, RENAMED
+from anymedia.agents.normalize import HOW, RENAMED
 from anymedia.clock import SystemClock
 from anymedia.errors import RequestError
 from anymedia.generation_config import GenerationConfig

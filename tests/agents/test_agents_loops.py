@@ -11,7 +11,7 @@ from core.fake_service import FakeService
 from core.routing import KEY, fake_registry, fake_settings, until
 
 from anymedia import Router, SqliteStore
-from anymedia.agents import calls as module
+from anymedia.agents import api as module
 from anymedia.agents import close_media, generate_media, generate_media_sync, media_job_sync
 
 

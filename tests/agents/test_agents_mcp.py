@@ -26,7 +26,7 @@ from wire.openai_server import OpenAIServer
 from wire.openai_videos import Videos
 
 from anymedia import Router, SqliteStore
-from anymedia.agents.mcp import MediaServer, serve_http
+from anymedia.agents.mcp_server import MediaServer, serve_http
 from anymedia.testing.harness import FastClock
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]  # a busy machine may take long over a process

@@ -15,7 +15,7 @@ from core.routing import fake_registry
 from mcp import Client
 
 from anymedia import MemoryStore, Router
-from anymedia.agents.mcp import MediaServer, serve_http
+from anymedia.agents.mcp_server import MediaServer, serve_http
 from anymedia.settings import Settings
 from anymedia.testing.harness import FastClock
 

@@ -12,8 +12,8 @@ import pytest
 
 from anymedia import MemoryStore, Router
 from anymedia.agents import MediaTool, tool_schema
-from anymedia.agents.guide import guidance
-from anymedia.agents.usable import able_rows, describe_backends, sound_makers
+from anymedia.agents.available import able_rows, describe_backends, sound_makers
+from anymedia.agents.prompt import guidance
 from anymedia.capabilities import CapabilityMatrix, parse_matrix
 from anymedia.hookspecs import hookimpl
 from anymedia.plugins.instances import BackendInstance, make_instances

@@ -268,7 +268,7 @@ async def test_the_examples_of_the_guidance_work(world: World) -> None:
     """Every call in the guidance is carried out, with the ids of earlier answers put in."""
     import re
 
-    from anymedia.agents.guide import guidance
+    from anymedia.agents.prompt import guidance
 
     calls = [json.loads(found) for found in re.findall(r"^- .*: `(\{.*\})`$", guidance(router=world.router), re.MULTILINE)]
     assert len(calls) >= 12
@@ -281,7 +281,7 @@ async def test_the_examples_of_the_guidance_work(world: World) -> None:
 
 
 async def test_the_guidance_for_all_backends_is_short(world: World) -> None:
-    from anymedia.agents.guide import estimate_tokens, guidance
+    from anymedia.agents.prompt import estimate_tokens, guidance
 
     named = {n: i for n, i in world.router.instances.items() if n in {"openai", "google", "grok", "openrouter", "local"}}
     assert len(named) == 5 and all(instance.usable for instance in named.values())

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 
 from anymedia.agents import MediaTool, tool_schema
-from anymedia.agents.guide import guidance
+from anymedia.agents.prompt import guidance
 from anymedia.errors import InvalidRequest
 from anymedia.generation_config import GenerationConfig
 from anymedia.plugins.instances import BackendInstance, make_instances
@@ -78,7 +78,7 @@ def test_strict_keeps_the_rules_of_strict(instances: dict[str, BackendInstance])
 
 
 def test_nulls_of_a_strict_caller_mean_left_out(instances: dict[str, BackendInstance]) -> None:
-    from anymedia.agents.aliases import flat, read_order
+    from anymedia.agents.normalize import flat, read_order
 
     schema = tool_schema("openai-strict", instances=instances)["parameters"]
     given = dict.fromkeys(schema["properties"]) | {"prompt": "a fox", "extra_params": {"moderation": None}}
@@ -179,7 +179,7 @@ def test_a_name_that_the_dialects_do_not_take_is_refused(name: str) -> None:
     ],
 )
 def test_a_spelling_reaches_its_field(theirs: str, field: str, value: Any) -> None:
-    from anymedia.agents.aliases import flat, read_order
+    from anymedia.agents.normalize import flat, read_order
 
     (call,) = read_order(flat({"prompt": "x", theirs: value}, {})).calls
     config = GenerationConfig.from_json(call.fields)
@@ -212,7 +212,7 @@ async def test_reference_images_of_a_video_become_subjects(work: Path) -> None:
 
 def test_the_guidance_says_what_to_do_on_every_error_code() -> None:
     """Codes of a family stand together: ``unknown_*``."""
-    from anymedia.agents import answers
+    from anymedia.agents import responses
     from anymedia.errors import BackendError, MediaError, PluginError, RequestError
 
     def below(kind: type[MediaError]) -> Iterator[type[MediaError]]:
@@ -220,9 +220,9 @@ def test_the_guidance_says_what_to_do_on_every_error_code() -> None:
         for inner in kind.__subclasses__():
             yield from below(inner)
 
-    ours = [kind for kind in below(MediaError) if kind.__module__ in ("anymedia.errors", "anymedia.agents.answers")]
+    ours = [kind for kind in below(MediaError) if kind.__module__ in ("anymedia.errors", "anymedia.agents.responses")]
     codes = {kind.code for kind in ours} - {kind.code for kind in (MediaError, RequestError, BackendError, PluginError)} | {"some_failed"}
-    assert answers.Internal.code in codes and len(codes) > 20
+    assert responses.Internal.code in codes and len(codes) > 20
     text = guidance(instances=instances_with())
     told = set(re.findall(r"[a-z]+(?:_[a-z*]+)*", text[text.index("## When success is false") :]))
     families = tuple(word.removesuffix("*") for word in told if word.endswith("_*"))

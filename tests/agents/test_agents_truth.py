@@ -15,8 +15,8 @@ from wire.media_bytes import image, video
 
 from anymedia import MemoryStore, Router
 from anymedia.agents import MediaTool
-from anymedia.agents.guide import _LINES, guidance
-from anymedia.agents.usable import able_rows
+from anymedia.agents.available import able_rows
+from anymedia.agents.prompt import _LINES, guidance
 from anymedia.requests import Continuation, StoredFile
 
 pytestmark = pytest.mark.anyio

@@ -96,6 +96,6 @@ def test_names_are_filled_in_nowhere_else() -> None:
         if any(f"try_backends={word}" in path.read_text() for word in ("[", "(", "able", "name", "found", "tuple"))
         or 'found["try_backends"] = ' in path.read_text()
     }
-    assert filling == {"explain.py", "answers.py"}
+    assert filling == {"explain.py", "responses.py"}
     handing = {path.name for path in sources for line in path.read_text().splitlines() if "error_answer(" in line and "_able(" in line}
     assert handing == {"tool.py"}

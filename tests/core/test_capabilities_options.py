@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tiers import examples
 
-from anymedia.agents.words import option_words
+from anymedia.agents.available import option_words
 from anymedia.capabilities import Anything, Choice, Option, Pixels, Range, Text
 from anymedia.errors import InvalidRequest
 from anymedia.requests import GenerateImage

@@ -16,7 +16,7 @@ from core.routing import KEY, fake_router
 from PIL import Image
 
 from anymedia import Policy
-from anymedia.agents.preview import preview_of
+from anymedia.agents.mcp_server import preview_of
 from anymedia.errors import MediaError, UnknownContinuation, UnsupportedInput
 from anymedia.execution import bridge
 from anymedia.files.atomic_writer import Writer

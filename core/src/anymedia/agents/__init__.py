@@ -18,7 +18,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .calls import (
+    from .api import (
         close_media,
         generate_batch,
         generate_media,
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
         plan_media,
         plan_media_sync,
     )
-    from .guide import guidance
+    from .prompt import guidance
     from .schema import tool_schema
     from .tool import MediaTool, tell
 
 _HOMES = {
     "MediaTool": "tool",
-    "close_media": "calls",
-    "generate_batch": "calls",
-    "generate_media": "calls",
-    "generate_media_sync": "calls",
-    "guidance": "guide",
-    "media_job": "calls",
-    "media_job_sync": "calls",
-    "plan_media": "calls",
-    "plan_media_sync": "calls",
+    "close_media": "api",
+    "generate_batch": "api",
+    "generate_media": "api",
+    "generate_media_sync": "api",
+    "guidance": "prompt",
+    "media_job": "api",
+    "media_job_sync": "api",
+    "plan_media": "api",
+    "plan_media_sync": "api",
     "tell": "tool",
     "tool_schema": "schema",
 }

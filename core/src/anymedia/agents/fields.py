@@ -9,8 +9,7 @@ import attrs
 
 from ..capabilities import Anything, Choice, InputRule, Option, Range
 from ..generation_config import GenerationConfig
-from .usable import Able, continuing, mask_rule, role_rules
-from .words import joined, option_words
+from .available import Able, continuing, joined, mask_rule, option_words, role_rules
 
 __all__ = ["call_fields"]
 

@@ -15,8 +15,8 @@ from typing import Any, Literal, get_args
 
 from ..errors import InvalidRequest, Problem
 from ..plugins.instances import BackendInstance
+from .available import able_rows, missing
 from .fields import call_fields
-from .usable import able_rows, missing
 
 __all__ = ["Dialect", "input_schema", "result_schema", "strict", "tool_schema"]
 

@@ -43,11 +43,10 @@ from ..requests import Reference
 from ..router import Progress, Router
 from ..state.call_codec import error_from_json
 from ..state.store import ACTIVE_STATES
-from .aliases import Call, Order, flat, listed, read_order, whole_number
-from .answers import error_answer, internal, job_answer, plan_answer, result_answer
-from .fixes import as_written, take_up
-from .places import Place, place_fields
-from .several import Purse, run_several
+from .batch import Purse, run_several
+from .normalize import Call, Order, flat, listed, read_order, whole_number
+from .path_scope import Place, place_fields
+from .responses import as_written, error_answer, internal, job_answer, plan_answer, result_answer, take_up
 
 if TYPE_CHECKING:
     from ..planning import Plan
@@ -265,7 +264,7 @@ class MediaTool:
         wanted = fields.get("audio_type")
         if not isinstance(wanted, str) or wanted.lower() in {"speech", "music"}:
             return
-        from .usable import sound_makers
+        from .available import sound_makers
 
         makers = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in sound_makers(self.router.instances).items() if names)
         raise UnsupportedOperation(

@@ -15,7 +15,7 @@ __all__ = ["guide"]
 @AS_JSON
 def guide(compact: bool, as_json: bool) -> None:
     """Print guidance for an agent: what the backends that are usable here and now can do, with calls that work."""
-    from ..agents.guide import estimate_tokens, guidance
+    from ..agents.prompt import estimate_tokens, guidance
 
     text = guidance(compact=compact)
     if as_json:

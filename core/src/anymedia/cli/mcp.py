@@ -26,7 +26,7 @@ def mcp(root: Path, http: bool, port: int) -> None:
 
     Standard output belongs to the protocol; which backends are usable, and what the others lack, is said on stderr.
     """
-    from ..agents.mcp import MediaServer, serve_http, serve_stdio, state_of
+    from ..agents.mcp_server import MediaServer, serve_http, serve_stdio, state_of
 
     server = MediaServer(root)
     click.echo(f"anymedia mcp: {state_of(server.instances)}; root {server.root}", err=True)

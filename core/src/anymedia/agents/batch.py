@@ -11,7 +11,7 @@ import attrs
 
 from ..errors import BudgetExceeded, InvalidRequest, MediaError, Problem
 from ..formatting import in_dollars
-from .answers import several_answer
+from .responses import several_answer
 
 if TYPE_CHECKING:
     from ..planning import Plan

@@ -1,8 +1,4 @@
-"""The MCP server: generate_media and its kin for any host, over stdio or streamable HTTP on this machine.
-
-Everything it says comes from the live matrices. Paths are held to the root directory given at the start, money to the
-caps of the settings. Standard output belongs to the protocol.
-"""
+"""The MCP server: tools, progress, cancellation, and a preview image in each answer."""
 
 from __future__ import annotations
 
@@ -10,22 +6,129 @@ import asyncio
 import base64
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidRequest, MediaError, Problem, SettingsError, UnknownBackend, did_you_mean
+from ..errors import InvalidRequest, MediaError, Problem, RequestError, SettingsError, UnknownBackend, UnsupportedOperation, did_you_mean
 from ..plugins.instances import BackendInstance
-from .answers import error_answer, internal
-from .mcp_tools import arguments_problem, tools_of
-from .schema import installed
-from .usable import describe_backends, missing
+from .available import describe_backends, missing
+from .responses import error_answer, internal
+from .schema import input_schema, installed, result_schema, tool_schema
 
-if TYPE_CHECKING:  # loaded by the first call: a host that only looks waits for nothing of it
+if TYPE_CHECKING:
     from ..router import Progress, Router
     from .tool import MediaTool
 
-__all__ = ["MediaServer", "serve_http", "serve_stdio", "state_of"]
+__all__ = [
+    "MAX_BYTES",
+    "MAX_EDGE",
+    "MediaServer",
+    "arguments_problem",
+    "preview_of",
+    "serve_http",
+    "serve_stdio",
+    "state_of",
+    "tools_of",
+]
+
+_JOB_ID = {"type": "string", "description": "from an answer, an error or a progress message"}
+_READS = {"readOnlyHint": True, "openWorldHint": False}
+_ANY = {"type": "object", "properties": {"success": {"type": "boolean"}}, "required": ["success"]}
+
+
+def tools_of(instances: Mapping[str, BackendInstance]) -> list[dict[str, Any]]:
+    """Return the tools, as the protocol lists them."""
+    backends = {"type": "string", "description": "just this backend", "enum": sorted(instances)} if instances else {"type": "string"}
+    job = {
+        "job_id": _JOB_ID,
+        "action": {"type": "string", "enum": ["look", "wait"], "description": "look at it, or wait for its result"},
+        "deadline": {"type": "number", "minimum": 0, "maximum": 86400, "description": "seconds to wait at most"},
+    }
+    one = {"job_id": _JOB_ID}
+    knows = "What each backend can do here and now, in full, and what the others lack."
+    stops = "Stop a job; what the provider already did may be charged."
+    plans = "Say what generate_media would do with the same arguments: by whom, adjusted how, at what price. Spends nothing."
+    again = {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": True}
+    return [
+        tool_schema("mcp", instances=instances),
+        _tool("plan_media", "Plan media", plans, input_schema(instances), _ANY, _READS),
+        _tool("media_capabilities", "Media capabilities", knows, _takes({"backend": backends}), _ANY, _READS),
+        _tool("media_job", "Media job", "Look at a job, or wait for its result.", _takes(job, "job_id"), result_schema(), again),
+        _tool("media_cancel", "Cancel a media job", stops, _takes(one, "job_id"), result_schema(), again | {"destructiveHint": True}),
+    ]
+
+
+def _takes(fields: dict[str, Any], *needed: str) -> dict[str, Any]:
+    return {"type": "object", "properties": fields, "required": list(needed), "additionalProperties": False}
+
+
+def _tool(name: str, title: str, about: str, takes: dict[str, Any], gives: dict[str, Any], hints: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "title": title, "description": about, "inputSchema": takes, "outputSchema": gives, "annotations": hints}
+
+
+_TAKES: Mapping[str, tuple[set[str], set[str]]] = {
+    "media_capabilities": ({"backend"}, set()),
+    "media_job": ({"job_id", "action", "deadline"}, {"job_id"}),
+    "media_cancel": ({"job_id"}, {"job_id"}),
+}
+
+
+def arguments_problem(name: str, given: Mapping[str, Any], known: Iterable[str]) -> RequestError | None:
+    """Return what is wrong with a tool's name or the names of its arguments; generate_media checks its own."""
+    if name not in known:
+        return UnsupportedOperation(f"there is no tool {name[:60]!r}{did_you_mean(name[:60], known)}")
+    if name not in _TAKES:
+        return None
+    takes, needs = _TAKES[name]
+    problems = [Problem(f"$[{str(key)[:40]!a}]", "there is no such argument") for key in sorted(given.keys() - takes)]
+    problems += [Problem(f"$.{key}", "is missing") for key in sorted(needs - given.keys())]
+    return InvalidRequest(problems) if problems else None
+
+
+MAX_EDGE = 768
+MAX_BYTES = 200_000
+#: Files larger than this are not decoded for a preview.
+_MOST = 100_000_000
+
+
+async def preview_of(path: Path, mime: str, roots: Sequence[Path]) -> tuple[bytes, str] | None:
+    """Return a JPEG or (with transparency) WebP preview of an image file and its mime type; None where there is none to be had.
+
+    ``roots``: where it must lie. What a host is shown is read like an input: by now the name may be a link to the outside.
+    """
+    if not mime.startswith("image/"):
+        return None
+    try:
+        return await asyncio.to_thread(_make, path, roots)
+    except Exception:  # noqa: BLE001 - a preview is a courtesy; the file is there all the same
+        return None
+
+
+def _make(path: Path, roots: Sequence[Path]) -> tuple[bytes, str] | None:
+    import io
+
+    from PIL import Image
+
+    from ..convert.images import open_picture
+    from ..files.paths import open_input
+
+    with open_input(path, roots) as file:
+        data = file.read(_MOST + 1)
+    if len(data) > _MOST:
+        return None
+    picture = open_picture(data)
+    picture.thumbnail((MAX_EDGE, MAX_EDGE), Image.Resampling.LANCZOS)
+    see_through = picture.mode in {"RGBA", "LA", "PA"} or "transparency" in picture.info
+    flat = picture.convert("RGBA" if see_through else "RGB")
+    for quality, edge in ((85, MAX_EDGE), (70, MAX_EDGE), (60, 512), (50, 320)):
+        flat.thumbnail((edge, edge), Image.Resampling.LANCZOS)
+        out = io.BytesIO()
+        flat.save(out, "WEBP" if see_through else "JPEG", quality=quality)
+        if out.tell() < MAX_BYTES:
+            return out.getvalue(), "image/webp" if see_through else "image/jpeg"
+    return None
+
 
 GUIDANCE = "anymedia://guidance"
 #: How much of what is left a sign of life without a new fraction counts for: the value grows, and never passes the whole.
@@ -147,8 +250,6 @@ class MediaServer:
 
     async def _result(self, answer: dict[str, Any]) -> Any:
         """Return an answer as structured content, as text, and as links to its files with a small picture of each image."""
-        from .preview import preview_of
-
         types, _ = _sdk()
         content: list[Any] = [types.TextContent(type="text", text=json.dumps(answer))]
         for file in _files_of(answer)[:4]:
@@ -165,7 +266,7 @@ class MediaServer:
     # Guidance
 
     def _guidance(self) -> str:
-        from .guide import guidance
+        from .prompt import guidance
 
         return guidance(instances=self.instances)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..router import Router
-from .answers import error_answer, internal
-from .places import directories
+from .path_scope import directories
+from .responses import error_answer, internal
 from .tool import Action, MediaTool, tell
 
 __all__ = ["generate_batch", "generate_media", "generate_media_sync", "media_job", "media_job_sync", "plan_media", "plan_media_sync"]
@@ -79,7 +79,7 @@ async def generate_media(
         router: by default one is kept for each event loop and closed with it.
         agent_cwd: where relative paths start, by default the working directory (said by your code, not by a model).
         allowed_paths: directories that every path must lie in, by default ``agent_cwd``'s tree (likewise).
-        fields: the fields of `GenerationConfig` and the other spellings of `anymedia.agents.aliases`, and
+        fields: the fields of `GenerationConfig` and the other spellings of `anymedia.agents.normalize`, and
 
             prompts, backend=[...]: several calls side by side (``max_concurrent``, by default 4, at most 16);
             wait: False answers with a job at once;

@@ -1,18 +1,70 @@
-"""What the usable backends can do right now, gathered from their matrices: the one source of schema and guidance."""
+"""What the usable backends can do now, read from their matrices."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from ..capabilities import Choice, ContinueRule, Fidelity, InputRule, MaskRule, ModelRow, OperationRow, ReferencesRule
+from ..capabilities import (
+    Choice,
+    ContinueRule,
+    Fidelity,
+    InputRule,
+    MaskRule,
+    ModelRow,
+    OperationRow,
+    Option,
+    Pixels,
+    Range,
+    ReferencesRule,
+    Text,
+)
+from ..formatting import in_digits
 from ..plugins.instances import BackendInstance
 from ..requests import Operation
 
-__all__ = ["Able", "able_rows", "continuing", "describe_backends", "missing", "role_rules", "sound_makers", "today_utc"]
+__all__ = [
+    "Able",
+    "able_rows",
+    "continuing",
+    "describe_backends",
+    "joined",
+    "missing",
+    "option_words",
+    "role_rules",
+    "sound_makers",
+    "today_utc",
+    "word",
+]
+
+_MOST = 14
+
+
+def word(value: Any) -> str:
+    """Return one value as it is written in JSON."""
+    return "true" if value is True else "false" if value is False else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def joined(values: Sequence[Any], most: int = _MOST) -> str:
+    """Return values in a row; of a long list only the first, and how many there are."""
+    shown = ", ".join(word(value) for value in values[:most])
+    return shown if len(values) <= most else f"{shown} ... ({len(values)})"
+
+
+def option_words(option: Option) -> str:
+    """Return what an option takes, in words."""
+    if isinstance(option, Choice):
+        return ("always " if option.fixed else "") + joined(option.one_of)
+    if isinstance(option, Range):
+        return f"{in_digits(option.min)} to {in_digits(option.max)}"
+    if isinstance(option, Pixels):
+        return option.text() + (", or auto" if option.auto else "")
+    if isinstance(option, Text):
+        return f"text up to {option.max_chars} characters" if option.max_chars else "text"
+    return option.type
 
 
 @attrs.frozen(kw_only=True)
@@ -111,7 +163,6 @@ def describe_backends(instances: Mapping[str, BackendInstance], today: datetime.
 
 
 def _row(able: Able) -> dict[str, Any]:
-    from .words import option_words
 
     row = able.row
     found: dict[str, Any] = {"fidelity": row.fidelity.level, "takes": sorted(row.inputs)}
