@@ -8,7 +8,7 @@ from pathlib import Path
 import click.testing
 import pytest
 
-from anymedia.cli.entry import cli
+from anymedia.cli.app import cli
 
 KEYS = ("OPENAI_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY", "XAI_API_KEY", "OPENROUTER_API_KEY")
 

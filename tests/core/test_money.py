@@ -12,7 +12,7 @@ from core.fake_service import FakeService
 from core.routing import KEY, fake_router
 
 from anymedia import Budget, Failed, GenerateVideo, Job, MemoryStore, Policy, hookimpl
-from anymedia.cli.showing import cost_words
+from anymedia.cli.render import cost_words
 from anymedia.errors import BackendError, ContentRefused, MediaError, RateLimited, SubmissionUnknown
 from anymedia.planning.types import Quote
 from anymedia.plugins.registry import Registry

@@ -140,7 +140,7 @@ def call(environment: Mapping[str, str], site: Path, work: Path, monkeypatch: py
     monkeypatch.chdir(work)
 
     def run(*words: str | Path, input: str | bytes | None = None) -> Told:
-        from anymedia.cli.entry import cli
+        from anymedia.cli.app import cli
 
         done = CliRunner().invoke(cli, [str(word) for word in words], input=input)
         if done.exception is not None and not isinstance(done.exception, SystemExit):

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anymedia.cli.arguments import any_reference, extra_params, mask, reference, shape, split_model, split_type
-from anymedia.cli.asking import ask, format_of_output
+from anymedia.cli.build_request import any_reference, ask, extra_params, format_of_output, mask, reference, shape, split_model, split_type
 from anymedia.cli.console import clean
 from anymedia.errors import InvalidRequest
 from anymedia.media import Video

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from anymedia.cli.entry import COMMANDS
+from anymedia.cli.app import COMMANDS
 
 PAGE = (Path(__file__).parents[3] / "docs/cli.md").read_text("utf-8")
 

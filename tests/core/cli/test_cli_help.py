@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from anymedia.cli.entry import COMMANDS, MEDIA, cli
+from anymedia.cli.app import COMMANDS, MEDIA, cli
 
 #: ``asyncio`` and ``email`` (of importlib.metadata) are a third of a start each.
 HEAVY = ("asyncio", "email", "numpy", "cv2", "av", "PIL", "rich", "openai", "google", "grpc", "mcp", "aiohttp", "xai_sdk")

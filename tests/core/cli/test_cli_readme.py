@@ -81,7 +81,7 @@ def test_links_lead_somewhere():
 
 
 def test_the_exit_codes_in_the_docs_are_the_real_ones():
-    from anymedia.cli.exits import Exit
+    from anymedia.cli.app import Exit
 
     told = {int(code) for code in re.findall(r"^\| (\d+) \|", (ROOT / "docs" / "cli.md").read_text("utf-8"), re.MULTILINE)}
     assert told == {int(code) for code in Exit}

@@ -100,10 +100,10 @@ def test_an_interruption_while_the_command_line_is_loaded_is_a_code_and_no_trace
 
     class Interrupted:
         def find_spec(self, name, path=None, target=None):
-            if name == "anymedia.cli.entry":
+            if name == "anymedia.cli.app":
                 raise KeyboardInterrupt
 
-    monkeypatch.delitem(sys.modules, "anymedia.cli.entry", raising=False)
+    monkeypatch.delitem(sys.modules, "anymedia.cli.app", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
     with pytest.raises(SystemExit) as left:
         command.main(["--version"])

@@ -34,7 +34,7 @@ __all__ = ["main"]
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; always exits."""
     try:
-        from .entry import main as run
+        from .app import main as run
     except KeyboardInterrupt:
         sys.exit(130)  # the part that reports an interruption is not loaded yet
     run(args)

@@ -11,9 +11,9 @@ from ..capabilities import Choice, InputRule, MaskRule, OperationRow, Option, Pi
 from ..capabilities.model import ContinueRule
 from ..plugins.instances import BackendInstance
 from .console import Console
-from .live import load
+from .environment import load
 from .options import AS_JSON
-from .rows import life, not_installed, plain, prices, requirement, usable
+from .render import life, not_installed, plain, prices, requirement, usable
 
 __all__ = ["capabilities"]
 

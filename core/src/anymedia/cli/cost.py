@@ -12,8 +12,8 @@ import click
 from ..errors import InvalidRequest, Problem
 from ..formatting import in_dollars, in_dollars_between
 from .console import Console
+from .environment import columns
 from .jobs import opened_store
-from .live import columns
 from .options import AS_JSON
 
 if TYPE_CHECKING:

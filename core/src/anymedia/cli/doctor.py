@@ -18,7 +18,7 @@ from ..errors import MediaError
 from ..media import without_query
 from ..settings import Settings, load_settings
 from .console import Console
-from .live import Live, load
+from .environment import Live, load
 from .options import AS_JSON
 
 __all__ = ["doctor"]

@@ -12,7 +12,7 @@ import click
 
 from ..formatting import in_dollars, in_dollars_between
 from .console import Console
-from .live import columns
+from .environment import columns
 from .options import AS_JSON, DEADLINE
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ def show(job_id: str, as_json: bool) -> None:
 @click.option("-q", "--quiet", is_flag=True, help="No notes and no progress on stderr.")
 def resume(job_id: str, deadline: float | None, as_json: bool, quiet: bool) -> None:
     """Wait for a job and collect its files, wherever it was left."""
-    from .carrying_out import resumable
-    from .showing import show_result
+    from .render import show_result
+    from .run_media import resumable
 
     async def work(router: Router, line: ProgressLine) -> Any:
         line.job_ids[router.job(job_id).id] = None

@@ -11,9 +11,9 @@ from ..capabilities import ModelRow
 from ..operations import Operation
 from ..plugins.instances import BackendInstance
 from .console import Console
-from .live import columns, load
+from .environment import columns, load
 from .options import AS_JSON
-from .rows import all_prices, life, prices, requirement, usable
+from .render import all_prices, life, prices, requirement, usable
 
 __all__ = ["models"]
 
@@ -28,7 +28,7 @@ _TASKS = (*get_args(Operation), "image", "video", "audio")
 def models(backend: str | None, task: str | None, refresh: bool, as_json: bool) -> None:
     """List the models of all backends, or of BACKEND: what they do, price, whether they are usable here."""
     if refresh:
-        from .refreshing import refresh_models
+        from .refresh_models import refresh_models
 
         refresh_models(backend, Console(json=as_json))
         return

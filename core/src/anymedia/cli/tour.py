@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from ..errors import InvalidRequest, Problem
-from .carrying_out import resumable
 from .console import Console
 from .options import AS_JSON
 from .progress import ProgressLine
+from .run_media import resumable
 from .touring.page import MARK, UNFINISHED, make_page
 from .touring.steps import NAMES, Skipped, Step, make_steps
 

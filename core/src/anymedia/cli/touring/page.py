@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...results import MediaFile, Result
 from ..console import clean
-from ..showing import adjusted, cost_words
+from ..render import adjusted, cost_words
 from .steps import Input, Skipped, Step
 
 __all__ = ["MARK", "UNFINISHED", "make_page"]

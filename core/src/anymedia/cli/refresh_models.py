@@ -17,8 +17,8 @@ from ..errors import InvalidRequest, RequestError, UnsupportedOperation
 from ..hookspecs import ListedModel
 from ..plugins.instances import COMPATIBLE, BackendInstance
 from .console import Console
-from .live import Live, load
-from .rows import plain
+from .environment import Live, load
+from .render import plain
 
 __all__ = ["changes", "refresh_models"]
 

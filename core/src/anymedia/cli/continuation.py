@@ -11,7 +11,7 @@ from ..files.safe_dir import refuse
 from ..media import Video
 from ..requests import Continuation
 from ..state.store import Store
-from .asking import Start
+from .build_request import Start
 
 __all__ = ["start_from"]
 

@@ -8,12 +8,10 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest, Problem
-from .arguments import split_model
-from .asking import ask, format_of_output, request_fields
+from .app import Interrupted
+from .build_request import Order, ask, format_of_output, medium_of, request_fields, split_model
 from .console import Console
-from .exits import Interrupted
-from .order import Order, medium_of
-from .showing import show_plan, show_result
+from .render import show_plan, show_result
 
 if TYPE_CHECKING:
     from ..planning.types import Plan
@@ -49,7 +47,7 @@ def _plan(order: Order, console: Console) -> None:
     """Print the plan; a store is opened only where an earlier result is asked for."""
     from ..plan_maker import PlanMaker
     from ..settings import load_settings
-    from .live import load
+    from .environment import load
 
     live = load(load_settings())
     with contextlib.ExitStack() as stack:
@@ -100,7 +98,7 @@ def _request(order: Order, store: Callable[[], Store], backend: str | None) -> R
         return ask(order.command, fields, base=order.config.to_request())
     if given.get("go_on") is None:
         return ask(order.command, fields)
-    from .continuing import start_from
+    from .continuation import start_from
 
     return ask(order.command, fields, start_from(given["go_on"], medium_of(order.command), store(), backend))
 

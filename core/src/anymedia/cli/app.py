@@ -1,33 +1,149 @@
-"""The group of commands, and the one place where an error becomes words, JSON and an exit code."""
+"""The command group, its exit codes, and the place where every error becomes a message, JSON and an exit code.
+
+Names, aliases and one-line helps are static: ``--help`` and a misspelt name import no command.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
 from pathlib import Path
 from typing import Any, NoReturn
 
+import attrs
 import click
 
-from ..errors import MediaError, RequestError
+from ..errors import (
+    BackendError,
+    BackendTimeout,
+    ContentRefused,
+    MediaError,
+    ModelRetired,
+    NoBackendAvailable,
+    PluginError,
+    RequestError,
+    SubmissionUnknown,
+    UnsupportedInput,
+    UnsupportedOperation,
+    did_you_mean,
+)
 from .console import Console, StdoutClosed, drop_stdout
-from .exits import Exit, Interrupted, exit_of
-from .lazy import Lazy, LazyGroup
 
-__all__ = ["COMMANDS", "cli", "main"]
+__all__ = [
+    "COMMANDS",
+    "Exit",
+    "Interrupted",
+    "Lazy",
+    "LazyGroup",
+    "cli",
+    "exit_of",
+    "main",
+]
+
+
+class Exit(IntEnum):
+    """The exit codes of every command."""
+
+    OK = 0
+    INTERNAL = 1
+    USAGE = 2
+    NOTHING_USABLE = 3
+    UNSUPPORTED = 4
+    REFUSED = 5
+    PROVIDER = 6
+    TIMEOUT = 7
+    OUTCOME_UNKNOWN = 8
+    INTERRUPTED = 130
+    PIPE_CLOSED = 141
+
+
+class Interrupted(MediaError):
+    """Somebody pressed Ctrl-C; what runs at a provider goes on and can be resumed."""
+
+    code = "interrupted"
+
+
+_TABLE: tuple[tuple[type[MediaError], Exit], ...] = (
+    (Interrupted, Exit.INTERRUPTED),
+    (NoBackendAvailable, Exit.NOTHING_USABLE),
+    (UnsupportedOperation, Exit.UNSUPPORTED),
+    (UnsupportedInput, Exit.UNSUPPORTED),
+    (ModelRetired, Exit.UNSUPPORTED),
+    (ContentRefused, Exit.REFUSED),
+    (BackendTimeout, Exit.TIMEOUT),
+    (SubmissionUnknown, Exit.OUTCOME_UNKNOWN),
+    (BackendError, Exit.PROVIDER),
+    (PluginError, Exit.PROVIDER),
+)
+
+
+def exit_of(error: MediaError) -> Exit:
+    """Return the exit code of an error; whatever the caller has to put right is a usage error, but for a full disk."""
+    if error.code == "cannot_write":
+        return Exit.INTERNAL
+    return next((code for kind, code in _TABLE if isinstance(error, kind)), Exit.USAGE)
+
+
+@attrs.frozen
+class Lazy:
+    """Where a command lives (``module:attribute``, inside this package), its one-line help, its other names."""
+
+    where: str
+    help: str
+    aliases: tuple[str, ...] = ()
+
+    def load(self) -> click.Command:
+        """Import it."""
+        module, _, name = self.where.partition(":")
+        command: click.Command = getattr(importlib.import_module(f"{__package__}.{module}"), name)
+        return command
+
+
+class LazyGroup(click.Group):
+    """A group of `Lazy` commands."""
+
+    def __init__(self, *args: Any, lazy: Mapping[str, Lazy], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order they were given: the commonest first."""
+        return list(self.lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command, by its name or an alias."""
+        found = self.lazy.get(cmd_name) or next((c for c in self.lazy.values() if cmd_name in c.aliases), None)
+        return None if found is None else found.load()
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command an argument names; suggest a near name without importing anything."""
+        name = args[0]
+        known = [n for key, c in self.lazy.items() for n in (key, *c.aliases)]
+        if name not in known and not name.startswith("-"):
+            raise click.UsageError(f"no command {name!r}{did_you_mean(name, known)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        rows = [(", ".join((name, *c.aliases)), c.help) for name, c in self.lazy.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
 
 #: The commands that ask for media; ``plan`` takes the same.
 MEDIA = {
-    "image": Lazy("image:image", "Make an image from words."),
-    "edit": Lazy("edit:edit", "Change an image: by a mask, a style, a structure, a subject, or beyond its edges."),
-    "video": Lazy("video:video", "Make a video from words or pictures, or go on from one."),
-    "audio": Lazy("audio:audio", "Speak a text, or make music.", ("say",)),
+    "image": Lazy("media_commands:image", "Make an image from words."),
+    "edit": Lazy("media_commands:edit", "Change an image: by a mask, a style, a structure, a subject, or beyond its edges."),
+    "video": Lazy("media_commands:video", "Make a video from words or pictures, or go on from one."),
+    "audio": Lazy("media_commands:audio", "Speak a text, or make music.", ("say",)),
 }
 COMMANDS = MEDIA | {
-    "plan": Lazy("plan:plan", "Say what would be sent, where, at what price; spend nothing."),
+    "plan": Lazy("media_commands:plan", "Say what would be sent, where, at what price; spend nothing."),
     "models": Lazy("models:models", "List the models: what they do, price, whether they are usable here."),
     "capabilities": Lazy("capabilities:capabilities", "Show what each backend can do, in full."),
     "doctor": Lazy("doctor:doctor", "Check plugins, credentials, settings, codecs, folders."),
