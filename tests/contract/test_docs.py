@@ -15,6 +15,8 @@ from typing import Any
 
 import attrs
 import pytest
+from tools.docs.pages import PAGES, with_table
+from tools.docs.settings_page import VARIABLES
 
 from anymedia import Context, http, results, testing
 from anymedia.cli.new_backend import write_backend
@@ -22,8 +24,6 @@ from anymedia.errors import InvalidRequest
 from anymedia.hookspecs import HOOKS
 from anymedia.requests import KINDS
 from anymedia.settings import load_settings
-from anymedia.testing.docs import PAGES, with_table
-from anymedia.testing.docs_settings import VARIABLES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -32,12 +32,12 @@ EXAMPLE = ROOT / "examples/minimal_backend"
 
 @pytest.mark.parametrize("name", PAGES)
 def test_generated_pages_are_fresh(name: str) -> None:
-    assert (DOCS / name).read_text("utf-8") == PAGES[name]().rstrip() + "\n", "write them anew: python -m anymedia.testing.docs docs"
+    assert (DOCS / name).read_text("utf-8") == PAGES[name]().rstrip() + "\n", "write them anew: python -m tools.docs docs"
 
 
 def test_the_readmes_table_of_backends_is_fresh() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
-    assert readme == with_table(readme), "write it anew: python -m anymedia.testing.docs docs"
+    assert readme == with_table(readme), "write it anew: python -m tools.docs docs"
 
 
 def test_the_index_leads_to_every_page() -> None:

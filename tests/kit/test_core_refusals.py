@@ -13,8 +13,8 @@ from anymedia.errors import InvalidRequest, RequestError, UnsupportedInput, Unsu
 from anymedia.planning import BackendView, Plan, plan
 from anymedia.policy import Policy
 from anymedia.requests import KINDS, Continuation, Operation
-from anymedia.testing.refusing import _any_request, _strangers
-from anymedia.testing.shapes import Shape, foreign_options
+from anymedia.testing.case_values import Shape, foreign_options
+from anymedia.testing.rejection_rules import _any_request, _strangers
 
 #: Operation -> a row that claims that operation, and of its options and inputs no more than it needs.
 BARE: dict[Operation, str] = {

@@ -29,13 +29,12 @@ The rules are generated from the backend's own matrix: one set per distinct row 
     redirects.py     that no submit goes there
     jobs.py          picked up, told apart, stopped, looked up
     live.py          the same with real keys, within a budget
-    docs.py          the pages that are written from the code
 """
 
 from .conformance import BackendConformance
+from .fake_service import CANARY, RETRY_AFTER, SCENARIOS, Scenario, Wire
 from .rules import RULES, known_gap
 from .samples import half_mask, painted, picture, sound, video
-from .wire import CANARY, RETRY_AFTER, SCENARIOS, Scenario, Wire
 
 __all__ = [
     "CANARY",

@@ -12,12 +12,21 @@ import attrs
 
 from ..capabilities import CapabilityMatrix, Choice, ContinueRule, MaskRule, ModelRow, Rule
 from ..requests import KINDS, Operation
-from .elsewhere import Elsewhere
-from .harness import Bench, cut_matrix, loaded_registry, returns
-from .pictures import about_references, parts_of_references
+from .case_values import (
+    Shape,
+    about_references,
+    alive,
+    foreign_options,
+    inputs_of,
+    is_complete,
+    option_values,
+    parts_of_references,
+    shapes,
+    two_values,
+)
+from .fake_service import REDIRECTS, SCENARIOS, Scenario, Wire
+from .harness import Bench, Elsewhere, cut_matrix, loaded_registry, returns
 from .rules import is_kept_by_the_core, rule_of
-from .shapes import Shape, alive, foreign_options, inputs_of, is_complete, option_values, shapes, two_values
-from .wire import REDIRECTS, SCENARIOS, Scenario, Wire
 
 __all__ = ["Case", "CaseMaker", "representatives"]
 

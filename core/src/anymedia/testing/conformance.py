@@ -13,18 +13,15 @@ from ..errors import MediaError, UnsupportedInput
 from ..hookspecs import HOOKS
 from ..requests import Continuation, Operation
 from .cases import Case, representatives
-from .failures import FailureRules
+from .failure_rules import FailureRules, RedirectRules
+from .fake_service import CANARY, SCENARIOS, Scenario, Wire
 from .guarding import socket_guard
 from .harness import cut_matrix, environment, loaded_registry, returns, run
-from .installing import InstallingRules
 from .jobs import JobRules
 from .live import LiveRules
-from .onward import OnwardRules
-from .redirects import RedirectRules
-from .refusing import RefusingRules
+from .operation_rules import OnwardRules, WholeRules
+from .rejection_rules import InstallingRules, RefusingRules
 from .rules import rule
-from .whole import WholeRules
-from .wire import CANARY, SCENARIOS, Scenario, Wire
 
 __all__ = ["BackendConformance"]
 

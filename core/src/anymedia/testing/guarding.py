@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
-from .wire import Wire
+from .fake_service import Wire
 
 __all__ = ["listening", "reachable", "socket_guard"]
 

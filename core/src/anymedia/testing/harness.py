@@ -1,4 +1,4 @@
-"""A real Router over an author's wire: nothing of the core is replaced but the clock's patience."""
+"""A real Router over the author's fake, with sockets and logs watched."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ import inspect
 import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 import attrs
 
 from ..capabilities import CapabilityMatrix, ContinueRule
 from ..execution.engine import Progress
+from ..execution.poll import LOOK_FAILED
 from ..media import Image
 from ..plugins.instances import make_instances
 from ..plugins.registry import Registry, discover
@@ -29,18 +33,18 @@ from ..router import Router
 from ..settings import InstanceSettings, Settings
 from ..state.memory import MemoryStore
 from ..state.store import Store
-from .elsewhere import Elsewhere
+from .case_values import Shape, minimal_fields
+from .fake_service import Wire
 from .guarding import listening, reachable, socket_guard
-from .looks import Looks
 from .samples import half_mask
-from .shapes import Shape, minimal_fields
-from .wire import Wire
 
 __all__ = [
     "Bench",
+    "Elsewhere",
     "FastClock",
     "JumpingClock",
     "KeptStore",
+    "Looks",
     "cut_matrix",
     "forget_plugins",
     "fresh_registry",
@@ -49,6 +53,88 @@ __all__ = [
     "run",
     "socket_guard",
 ]
+
+
+class Elsewhere(ThreadingHTTPServer):
+    """A server on a port of its own; a context manager.
+
+    Attributes:
+        arrived: each request, in words: its line, the names of its headers (never what they say), the size of its body.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Notes)
+        self.arrived: list[str] = []
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), name="anymedia-elsewhere", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """The address, without a trailing slash."""
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.shutdown()
+        self.server_close()
+        self._thread.join(10)
+
+
+class _Notes(BaseHTTPRequestHandler):
+    server: Elsewhere
+
+    def _note(self) -> None:
+        size = int(self.headers.get("content-length") or 0)
+        self.rfile.read(size)
+        path = self.path.partition("?")[0]  # a query may hold a key
+        names = ", ".join(sorted(name.lower() for name in self.headers))
+        self.server.arrived.append(f"{self.command} {path} with {names} and {size} bytes")
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_HEAD = do_OPTIONS = do_DELETE = _note  # noqa: N815 - http.server's names
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+#: So many looks at one job, and so many in a row that fail, are no fake's doing.
+_MOST, _MOST_FAILED = 500, 20
+
+
+@attrs.define
+class Looks:
+    """The looks at jobs so far: of a fake, which keeps nobody waiting, there are few, and few that fail."""
+
+    of: dict[str, int] = attrs.field(factory=dict)
+    failed: int = 0
+    why: str = ""
+
+    def count(self, progress: Progress) -> None:
+        """Count a look by what the caller is told of it."""
+        if progress.state not in {"submitted", "running"}:
+            return
+        self.of[progress.job_id] = self.of.get(progress.job_id, 0) + 1
+        self.failed = self.failed + 1 if progress.note.startswith(LOOK_FAILED) else 0
+        self.why = progress.note
+
+    def check(self) -> None:
+        """Break off what would only end with the deadline.
+
+        Raises:
+            AssertionError: so many looks in a row failed, or so many saw a job at work.
+        """
+        assert self.failed < _MOST_FAILED, f"{self.failed} looks in a row, and each failed; the last: {self.why}"
+        most = max(self.of.values(), default=0)
+        assert most < _MOST, f"looked at it {most} times, and check_job never says that it is done or has failed; the last: {self.why}"
+
 
 _T = TypeVar("_T")
 #: The one authority that clients trust here, and whose key was never kept. Nothing leaves this machine, and to read the

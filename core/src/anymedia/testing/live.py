@@ -9,11 +9,11 @@ from ..errors import BudgetExceeded
 from ..policy import Budget, Policy
 from ..requests import KINDS
 from ..router import Router
+from .case_values import minimal_fields
 from .cases import Case, CaseMaker
-from .decoding import decode
 from .harness import KeptStore, run
 from .rules import rule
-from .shapes import minimal_fields
+from .verify_media import decode
 
 __all__ = ["LiveRules"]
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 import attrs
 
-from .. import credentials
-from .. import settings as source
-from ..policy import Budget, Policy, Tolerance
-from .docs_parts import NOTE, default, told
+from anymedia import credentials
+from anymedia import settings as source
+from anymedia.policy import Budget, Policy, Tolerance
+
+from .parts import NOTE, default, told
 
 __all__ = ["VARIABLES", "example", "settings"]
 

@@ -1,4 +1,4 @@
-"""The pages that are written from the code: ``python -m anymedia.testing.docs FOLDER`` writes them anew.
+"""The pages that are written from the code: ``python -m tools.docs FOLDER`` writes them anew.
 
 A test compares the files with what this would write, so that prose and code cannot part.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 import inspect
-import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any
 
 import attrs
 
-from .. import errors
-from ..capabilities import (
+from anymedia import errors
+from anymedia.capabilities import (
     Anything,
     CapabilityMatrix,
     Choice,
@@ -38,17 +37,18 @@ from ..capabilities import (
     Text,
     TypicalSeconds,
 )
-from ..capabilities.loader import SCHEMA
-from ..formatting import in_digits
-from ..hookspecs import HOOKS
-from .conformance import BackendConformance
-from .docs_parts import NOTE, default, listed, summary
-from .docs_parts import told as told_of
-from .docs_settings import settings
-from .docs_toolbox import toolbox
-from .harness import loaded_registry
-from .rules import RULES, rule_of
-from .wire import MEANINGS, Wire
+from anymedia.capabilities.loader import SCHEMA
+from anymedia.formatting import in_digits
+from anymedia.hookspecs import HOOKS
+from anymedia.testing.conformance import BackendConformance
+from anymedia.testing.fake_service import MEANINGS, Wire
+from anymedia.testing.harness import loaded_registry
+from anymedia.testing.rules import RULES, rule_of
+
+from .parts import NOTE, default, listed, summary
+from .parts import told as told_of
+from .settings_page import settings
+from .toolbox_page import toolbox
 
 __all__ = ["PAGES", "backends", "capabilities", "conformance", "error_tree", "hooks", "settings", "toolbox"]
 
@@ -223,7 +223,7 @@ def with_table(readme: str) -> str:
 
 
 def _shipped(module: Any) -> CapabilityMatrix:
-    from ..capabilities import load_matrix
+    from anymedia.capabilities import load_matrix
 
     return load_matrix(Path(module.__file__).with_name("capabilities.toml"))
 
@@ -249,7 +249,3 @@ def main(folder: Path) -> None:
         (folder / name).write_text(page().rstrip() + "\n", "utf-8")
     if (readme := folder.parent / "README.md").is_file():
         readme.write_text(with_table(readme.read_text("utf-8")), "utf-8")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs"))

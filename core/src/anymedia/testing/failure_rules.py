@@ -1,4 +1,4 @@
-"""Rules about failures: each has its own error, nothing is sent twice, nothing secret is told, no job is lost."""
+"""Rules about failures: the right error, one submit, no redirect, no secret in a message, no job lost."""
 
 from __future__ import annotations
 
@@ -27,14 +27,48 @@ from ..errors import (
 )
 from ..policy import Policy
 from .cases import Case, CaseMaker
+from .fake_service import CANARY, RETRY_AFTER
 from .harness import Bench, JumpingClock, loaded_registry, run
 from .rules import rule
-from .wire import CANARY, RETRY_AFTER
 
-__all__ = ["FailureRules"]
+__all__ = [
+    "FailureRules",
+    "RedirectRules",
+]
+
+#: What an answer that leads elsewhere may come out as.
+_REDIRECT_ERRORS = (BadBackendResponse, BackendUnavailable, SubmissionUnknown)
+
+
+class RedirectRules(CaseMaker):
+    """No submit goes where its service sends it."""
+
+    @rule("C11")
+    def test_c11_each_kind_of_submit_follows_no_redirect(self, case: Case) -> None:
+        """If this fails: switch redirects off in the client of your SDK (``follow_redirects``, ``allow_redirects``)."""
+        with self.bench(case, case.what) as bench:  # type: ignore[arg-type]
+            assert bench.elsewhere is not None
+            error = run(self._sent_on(bench, case))
+            arrived = bench.elsewhere.arrived
+            assert not arrived, f"it followed the redirect: {'; '.join(arrived)}"
+            assert error is not None, f"the {case.what} scenario succeeded: does the wire play it?"
+            assert bench.submits() == 1, f"{bench.submits()} submits for one call"
+            assert isinstance(error, _REDIRECT_ERRORS), f"{type(error).__name__}: {error}"
+            assert error.job_id
+            assert error.charged in {"no", "unknown"}, f"charged is {error.charged!r}, and nothing was answered"
+
+    async def _sent_on(self, bench: Bench, case: Case) -> MediaError | None:
+        async with bench.router(policy=Policy(retries=0, preview=True)) as router:
+            request = await bench.request(router, case.shape, self.maker(case))
+            try:
+                await bench.execute(router, request, case.shape)
+            except MediaError as error:
+                return error
+        return None
+
 
 #: Scenario -> the errors that tell it truly. What may have been delivered is never a plain failure.
-_EXPECTED: dict[str, tuple[type[MediaError], ...]] = {
+_EXPECTED_ERRORS: dict[str, tuple[type[MediaError], ...]] = {
     "unauthorized": (AuthenticationFailed,),
     "rate_limited": (RateLimited,),
     "quota": (QuotaExceeded,),
@@ -100,7 +134,7 @@ class FailureRules(CaseMaker):
         charged = _CHARGED[case.what]
         early = error.charged == "no" and "no" not in charged
         hint = "; is the submit inside `async with context.submission():`?" if early else ""
-        assert isinstance(error, _EXPECTED[case.what]), f"{type(error).__name__}: {error}{hint or _left_open(error, case.what)}"
+        assert isinstance(error, _EXPECTED_ERRORS[case.what]), f"{type(error).__name__}: {error}{hint or _left_open(error, case.what)}"
         assert isinstance(error, BackendError)
         assert error.backend == self.backend
         assert error.job_id
@@ -243,7 +277,7 @@ def _see_no_secret(texts: Iterable[str], secrets: tuple[str, ...]) -> None:
 def _left_open(error: MediaError, scenario: str) -> str:
     """Return what to do where the hook raised the right error, and did not say that nothing was taken."""
     raised = error.__cause__
-    if not isinstance(error, SubmissionUnknown) or not isinstance(raised, _EXPECTED[scenario]):
+    if not isinstance(error, SubmissionUnknown) or not isinstance(raised, _EXPECTED_ERRORS[scenario]):
         return ""
     return f"; the hook raised {type(raised).__name__} and left open whether the service had taken the request: give it delivery='refused'"
 

@@ -11,7 +11,7 @@ import attrs
 
 __all__ = ["NOTE", "called", "default", "function", "listed", "record", "summary", "told"]
 
-NOTE = "<!-- Written by `python -m anymedia.testing.docs docs`; edit the code instead. -->\n"
+NOTE = "<!-- Written by `python -m tools.docs docs`; edit the code instead. -->\n"
 _SECTION = re.compile(r"\n\n(Args|Attributes|Raises):\n")
 
 

@@ -7,16 +7,17 @@ from collections.abc import Iterator
 
 import attrs
 
-from .. import http
-from ..context import Context, LoadedMedia
-from ..credentials import Secret
-from ..errors import BackendError
-from ..fields import role_of
-from ..hookspecs import ListedModel, SubmissionRecord
-from ..requests import KINDS, Continuation, Mask, Reference
-from ..results import ContinuationData, Failed, Job, Outcome, Piece, Running, Succeeded
-from . import samples
-from .docs_parts import NOTE, default, function, record, told
+from anymedia import http
+from anymedia.context import Context, LoadedMedia
+from anymedia.credentials import Secret
+from anymedia.errors import BackendError
+from anymedia.fields import role_of
+from anymedia.hookspecs import ListedModel, SubmissionRecord
+from anymedia.requests import KINDS, Continuation, Mask, Reference
+from anymedia.results import ContinuationData, Failed, Job, Outcome, Piece, Running, Succeeded
+from anymedia.testing import samples
+
+from .parts import NOTE, default, function, record, told
 
 __all__ = ["toolbox"]
 

@@ -1,0 +1,1 @@
+"""The generator of the pages in docs/ that are written from the code."""
