@@ -22,7 +22,7 @@ def listening(wrong: list[str]) -> Iterator[None]:
     from anymedia.errors import MediaError
     from anymedia.planning import planner
 
-    refuse, able = planner.refuse, tool.MediaTool._able
+    refuse, able = planner.explain_rejections, tool.MediaTool._able
 
     judging = threading.local()  # what is planned here is not judged in its turn
 
@@ -48,7 +48,7 @@ def listening(wrong: list[str]) -> Iterator[None]:
         return names
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planner, "refuse", refusing)
+        patch.setattr(planner, "explain_rejections", refusing)
         patch.setattr(tool.MediaTool, "_able", naming)
         yield
 

@@ -290,7 +290,7 @@ async def test_a_job_that_was_refused_at_once_is_no_success(tool: MediaTool, ser
 async def test_what_was_told_of_a_job_is_not_kept_for_ever(tool: MediaTool) -> None:
     jobs: list[Any] = [await tool.generate(prompt=f"fox {i}") for i in range(5)]
     assert all(job["success"] for job in jobs)
-    assert tool.router._underway._tasks == {}
+    assert tool.router._run_registry._tasks == {}
 
 
 async def test_an_error_of_the_journal_after_the_submit_names_the_job(

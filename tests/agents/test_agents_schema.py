@@ -78,11 +78,11 @@ def test_strict_keeps_the_rules_of_strict(instances: dict[str, BackendInstance])
 
 
 def test_nulls_of_a_strict_caller_mean_left_out(instances: dict[str, BackendInstance]) -> None:
-    from anymedia.agents.normalize import flat, read_order
+    from anymedia.agents.normalize import flat, read_tool_call
 
     schema = tool_schema("openai-strict", instances=instances)["parameters"]
     given = dict.fromkeys(schema["properties"]) | {"prompt": "a fox", "extra_params": {"moderation": None}}
-    (call,) = read_order(flat(given, {})).calls
+    (call,) = read_tool_call(flat(given, {})).calls
     assert GenerationConfig.from_json(call.fields) == GenerationConfig(prompt="a fox")
 
 
@@ -179,9 +179,9 @@ def test_a_name_that_the_dialects_do_not_take_is_refused(name: str) -> None:
     ],
 )
 def test_a_spelling_reaches_its_field(theirs: str, field: str, value: Any) -> None:
-    from anymedia.agents.normalize import flat, read_order
+    from anymedia.agents.normalize import flat, read_tool_call
 
-    (call,) = read_order(flat({"prompt": "x", theirs: value}, {})).calls
+    (call,) = read_tool_call(flat({"prompt": "x", theirs: value}, {})).calls
     config = GenerationConfig.from_json(call.fields)
     assert getattr(config, field) == (Path(value) if field.endswith("_path") else value)
 

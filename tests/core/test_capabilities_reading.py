@@ -21,7 +21,7 @@ from anymedia.capabilities import (
     InputRule,
     Lifecycle,
     MaskRule,
-    ModelRow,
+    ModelSpec,
     Pixels,
     Price,
     Range,
@@ -126,7 +126,7 @@ def test_a_whole_file_is_read() -> None:
     assert (matrix.first_party, matrix.last_resort, matrix.disclosure) == (False, True, "It is drawn by rule.")
 
 
-def first() -> ModelRow:
+def first() -> ModelSpec:
     row = parse_matrix(whole(), "x.toml").model("one")
     assert row is not None
     return row

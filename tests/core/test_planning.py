@@ -364,7 +364,7 @@ def test_a_retired_model_is_never_chosen(request: Request, policy: Policy, day: 
         found = plan(request, views(), policy, day)
     except RequestError:
         return
-    assert found.model_row.lifecycle.stage_on(day) != "retired"
+    assert found.model_spec.lifecycle.stage_on(day) != "retired"
     for other in found.alternatives:
         row = next(v for v in views() if v.name == other.backend).matrix.model(other.model)
         assert row is not None

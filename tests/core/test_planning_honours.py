@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiers import examples
 
-from anymedia.capabilities import ContinueRule, InputRule, MaskRule, OperationRow, ReferencesRule
+from anymedia.capabilities import ContinueRule, InputRule, MaskRule, OperationSpec, ReferencesRule
 from anymedia.errors import RequestError, UnsupportedInput, UnsupportedOperation
 from anymedia.fields import role_of
 from anymedia.media import Image, Video
@@ -149,7 +149,7 @@ def takes_references(rule: ReferencesRule, given_references: tuple[Reference, ..
     )
 
 
-def honours(found: OperationRow, owner: str, request: Request) -> bool:
+def honours(found: OperationSpec, owner: str, request: Request) -> bool:
     """Whether a row can take everything that a request means."""
     inputs = found.inputs
     for field in attrs.fields(type(request)):

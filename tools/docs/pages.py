@@ -25,8 +25,8 @@ from anymedia.capabilities import (
     InputRule,
     Lifecycle,
     MaskRule,
-    ModelRow,
-    OperationRow,
+    ModelSpec,
+    OperationSpec,
     Option,
     Pixels,
     Price,
@@ -52,7 +52,7 @@ from .toolbox_page import toolbox
 
 __all__ = ["PAGES", "backends", "capabilities", "conformance", "error_tree", "hooks", "settings", "toolbox"]
 
-_TABLES = (CapabilityMatrix, CredentialSet, ModelRow, Lifecycle, OperationRow, InputRule, MaskRule, ReferencesRule, ContinueRule)
+_TABLES = (CapabilityMatrix, CredentialSet, ModelSpec, Lifecycle, OperationSpec, InputRule, MaskRule, ReferencesRule, ContinueRule)
 _SMALL = (Choice, Range, Text, Pixels, Anything, Requirement, Rule, Fidelity, Price, TypicalSeconds)
 
 
@@ -61,12 +61,12 @@ _MADE_OF = {
     ("CapabilityMatrix", "warnings"): None,
     ("CapabilityMatrix", "stale_after_days"): None,
     (
-        "ModelRow",
+        "ModelSpec",
         "operations",
     ): "a table for each operation: `[models.generate_image]` and so on; `prices` and `typical_seconds` for all of them",
-    ("OperationRow", "operation"): None,
-    ("OperationRow", "inputs"): "a key for each input: `source`, `mask`, `references`, `first_frame`, `last_frame`, `continue_from`",
-    ("OperationRow", "options"): "a key for each option: `size`, `duration`, `seed` ...",
+    ("OperationSpec", "operation"): None,
+    ("OperationSpec", "inputs"): "a key for each input: `source`, `mask`, `references`, `first_frame`, `last_frame`, `continue_from`",
+    ("OperationSpec", "options"): "a key for each option: `size`, `duration`, `seed` ...",
 }
 
 

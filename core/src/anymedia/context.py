@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 
 import attrs
 
-from .capabilities import ModelRow, OperationRow
+from .capabilities import ModelSpec, OperationSpec
 from .credentials import Secret
 from .delivery import is_not_sent
 from .errors import BackendError, MediaError, PluginContractError, SubmissionUnknown, UnknownContinuation
 from .media import Media
-from .redaction import clean_text, words_of
+from .redaction import clean_text, summarize_exception
 from .requests import Mask, StoredFile
 
 __all__ = ["Context", "LoadedMedia"]
@@ -75,8 +75,8 @@ class Context:
     backend: str
     model: str = ""
     service: str = ""
-    row: ModelRow | None = None
-    operation: OperationRow | None = None
+    row: ModelSpec | None = None
+    operation: OperationSpec | None = None
     settings: Mapping[str, Any] = attrs.field(factory=dict)
     label: str = ""
     idempotency_key: str = ""
@@ -199,5 +199,5 @@ class Context:
     def _why(self, error: Exception) -> str:
         """Return what is to be said of an error that is none of ours: trouble on the way, or a mistake of the plugin's."""
         if isinstance(error, _MISTAKES) and not isinstance(error, OSError):
-            return f"backend {self.backend!r} raised {words_of(error)}"
+            return f"backend {self.backend!r} raised {summarize_exception(error)}"
         return f"no answer came back ({type(error).__name__})"

@@ -24,7 +24,7 @@ __all__ = [
     "quiet_loggers",
     "redact",
     "register_secret",
-    "words_of",
+    "summarize_exception",
 ]
 
 HIDDEN = "[hidden]"
@@ -167,7 +167,7 @@ def _visible(character: str) -> str:
     return "" if category in {"Cf", "Cs", "Co", "Cn"} else character
 
 
-def words_of(error: BaseException, limit: int = 400) -> str:
+def summarize_exception(error: BaseException, limit: int = 400) -> str:
     """Return an exception that somebody else's code raised as it may be quoted: its class, its words, its place in the code."""
     try:
         text = clean_text(error, limit)

@@ -21,10 +21,10 @@ import attrs
 from .clock import Clock, SystemClock
 from .errors import BudgetExceeded, UnknownJob, did_you_mean
 from .execution.engine import Engine, Progress
-from .execution.plan_runner import Conductor, Output, check_cap
+from .execution.plan_runner import Output, PlanRunner, check_cap
 from .execution.resume import cancel_call, forget_run
-from .execution.run_registry import Underway
-from .execution.run_result import result_of, standing
+from .execution.run_registry import RunRegistry
+from .execution.run_result import result_of, run_status
 from .files.names import made_up_stem
 from .net.fetcher import Fetcher
 from .plan_maker import PlanMaker
@@ -99,7 +99,7 @@ class Router:
             fetcher=Fetcher(allow=self.settings.fetch_allow),
             on_progress=on_progress,
         )
-        self._underway = Underway(self._engine)
+        self._run_registry = RunRegistry(self._engine)
 
     async def __aenter__(self) -> Self:
         return self
@@ -110,7 +110,7 @@ class Router:
     async def aclose(self) -> None:
         """Let submits that are on their way arrive, leave running jobs to be resumed, close clients and store."""
         try:
-            await self._underway.end()
+            await self._run_registry.end()
         finally:
             await self._engine.clients.aclose()
             await self._engine.fetcher.aclose()
@@ -168,13 +168,13 @@ class Router:
             BackendTimeout: the deadline passed; the job id is on the error.
             BackendError: the provider said no.
         """
-        conductor = self._conductor(plan, output, overwrite, deadline, policy)
-        await self._ask(plan, conductor.policy)
-        await conductor.open()
+        runner = self._plan_runner(plan, output, overwrite, deadline, policy)
+        await self._ask(plan, runner.policy)
+        await runner.open()
         try:
-            return await self._underway.answer(self._begin(conductor), conductor.run_id)
+            return await self._run_registry.wait_for_result(self._start(runner), runner.run_id)
         finally:
-            self._underway.drop(conductor.run_id)
+            self._run_registry.drop(runner.run_id)
 
     async def execute(
         self,
@@ -210,25 +210,25 @@ class Router:
             RequestError: before anything is spent.
         """
         plan = request if isinstance(request, Plan) else self.plan(request, backend=backend, model=model, policy=policy)
-        conductor = self._conductor(plan, output, overwrite, None, policy)
-        await self._ask(plan, conductor.policy)
-        await conductor.open()
-        task = self._begin(conductor)
+        runner = self._plan_runner(plan, output, overwrite, None, policy)
+        await self._ask(plan, runner.policy)
+        await runner.open()
+        task = self._start(runner)
         clock = asyncio.get_running_loop().time
         until = None if patience is None else clock() + patience
         while plan.request.media == "video" and not task.done() and (until is None or clock() < until):
-            if not any(r.state == "submitting" for r in self.store.run(conductor.run_id)):
+            if not any(r.state == "submitting" for r in self.store.run(runner.run_id)):
                 break
             await asyncio.wait([task], timeout=0.02)
-        return standing(self.store.run(conductor.run_id))
+        return run_status(self.store.run(runner.run_id))
 
-    def _begin(self, conductor: Conductor) -> asyncio.Task[Result]:
-        return self._underway.begin(conductor.run_id, conductor.run(), given_up=conductor.give_up)
+    def _start(self, runner: PlanRunner) -> asyncio.Task[Result]:
+        return self._run_registry.start(runner.run_id, runner.run(), on_cancel=runner.give_up)
 
-    def _conductor(
+    def _plan_runner(
         self, plan: Plan, output: Path | str | None, overwrite: bool, deadline: float | None, policy: Policy | None
-    ) -> Conductor:
-        return Conductor(
+    ) -> PlanRunner:
+        return PlanRunner(
             engine=self._engine,
             plan=plan,
             policy=self._plans.allowed(plan.request, policy),
@@ -244,13 +244,13 @@ class Router:
         Raises:
             RequestError: as `run` would.
         """
-        conductor = self._conductor(plan, output, overwrite, None, policy)
-        check_cap(plan, conductor.policy)
-        conductor.check_place()
+        runner = self._plan_runner(plan, output, overwrite, None, policy)
+        check_cap(plan, runner.policy)
+        runner.check_place()
 
-    async def _ask(self, plan: Plan, policy: Policy, beside: float = 0.0) -> None:
+    async def _ask(self, plan: Plan, policy: Policy, already_reserved: float = 0.0) -> None:
         """Hold the whole plan's quote, and what the request costs beside it, against the cap; ask whoever wants to be asked."""
-        check_cap(plan, policy, beside)
+        check_cap(plan, policy, already_reserved)
         if policy.on_quote is None:
             return
         answer = policy.on_quote(plan)
@@ -273,30 +273,30 @@ class Router:
             raise UnknownJob(f"no job {job_id!r}{did_you_mean(job_id, known)}", fix="list them with: anymedia jobs list")
         return found
 
-    def standing(self, job_id: str) -> CallRecord:
+    def run_status(self, job_id: str) -> CallRecord:
         """Return the row that tells how the whole run of a job stands: one at work, else one that is done, else what it ended with.
 
         Raises:
             UnknownJob: with the nearest id.
         """
-        return standing(self.store.run(self.job(job_id).run))
+        return run_status(self.store.run(self.job(job_id).run))
 
-    def brought(self, job_id: str) -> Result | None:
+    def result_if_done(self, job_id: str) -> Result | None:
         """Return what a job has brought, without waiting; None while it is at work, and where it brought nothing.
 
         Raises:
             UnknownJob: with the nearest id.
         """
         rows = self.store.run(self.job(job_id).run)
-        return result_of(rows) if standing(rows).state == "done" else None
+        return result_of(rows) if run_status(rows).state == "done" else None
 
-    def at_work(self, job_id: str) -> bool:
+    def is_active(self, job_id: str) -> bool:
         """Whether anybody is at work on a job just now: this router, or another one that holds one of its calls.
 
         Raises:
             UnknownJob: with the nearest id.
         """
-        return self._underway.is_at_work(self.job(job_id).run)
+        return self._run_registry.is_active(self.job(job_id).run)
 
     def jobs(self, states: Sequence[CallState] | None = None, since: float = 0.0, *, limit: int = 1000) -> Sequence[CallRecord]:
         """Return the rows of the journal, at most so many, the newest first."""
@@ -304,7 +304,7 @@ class Router:
 
     async def wait(self, job_id: str, *, deadline: float | None = None) -> Result:
         """Wait for a job, whoever is at work on it; see `resume`."""
-        return await self._underway.wait(self.job(job_id).run, deadline)
+        return await self._run_registry.wait(self.job(job_id).run, deadline)
 
     async def resume(self, job_id: str, *, deadline: float | None = None) -> Result:
         """Pick a job up where it is: follow it, collect it, or look up a submit whose outcome is not known.
@@ -314,7 +314,7 @@ class Router:
         Raises:
             UnknownJob, SubmissionUnknown, BackendTimeout, BackendError: see `run`.
         """
-        return await self._underway.resume(self.job(job_id).run, deadline)
+        return await self._run_registry.resume(self.job(job_id).run, deadline)
 
     async def cancel(self, job_id: str) -> CallRecord:
         """Stop a job: tell the provider where it can be told, and stop following it; return how it stands then.
@@ -323,10 +323,10 @@ class Router:
             RequestError: another process is at work on it.
         """
         run = self.job(job_id).run
-        async with self._underway.stopping(run):
+        async with self._run_registry.stopping(run):
             for row in self.store.run(run):
                 await cancel_call(self._engine, row)
-        return self.standing(run)
+        return self.run_status(run)
 
     def forget(self, job_id: str) -> None:
         """Drop a job that has ended from the journal, all its calls or none; what it cost stays in the ledger.

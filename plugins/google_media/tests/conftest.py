@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from wire.google_server import KEY, LOCATION, PROJECT, GoogleServer
 
-from anymedia.capabilities import ModelRow
+from anymedia.capabilities import ModelSpec
 from anymedia.context import Context, LoadedMedia
 from anymedia.credentials import Secret
 from anymedia.generation_config import GenerationConfig
@@ -54,7 +54,7 @@ def fake() -> Iterator[GoogleServer]:
         yield server
 
 
-def row_of(model: str, service: str) -> ModelRow:
+def row_of(model: str, service: str) -> ModelSpec:
     rows = [r for r in plugin.capabilities().models if r.id == model]
     return next((r for r in rows if service in r.services), rows[0])
 

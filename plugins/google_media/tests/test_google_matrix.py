@@ -6,7 +6,7 @@ import datetime
 
 import pytest
 
-from anymedia.capabilities import Choice, ModelRow, ReferencesRule
+from anymedia.capabilities import Choice, ModelSpec, ReferencesRule
 from anymedia.requests import Operation
 from google_media.plugin import capabilities
 
@@ -19,7 +19,7 @@ def rows(service: str, operation: Operation, stage: str = "active") -> list[str]
     return [r.id for r in sorted(found, key=lambda r: r.rank)]
 
 
-def row(model: str, service: str) -> ModelRow:
+def row(model: str, service: str) -> ModelSpec:
     return next(r for r in ROWS if r.id == model and service in r.services)
 
 

@@ -10,7 +10,7 @@ from xai_sdk.proto import image_pb2, video_pb2
 from xai_sdk.types import video as sdk_video
 from xai_sdk.types.model import ImageGenerationModel, VideoGenerationModel
 
-from anymedia.capabilities import CapabilityMatrix, Choice, OperationRow
+from anymedia.capabilities import CapabilityMatrix, Choice, OperationSpec
 from anymedia.errors import InvalidRequest, UnsupportedInput
 from anymedia.requests import ContinueVideo, GenerateVideo, Reference
 from anymedia.router import Router
@@ -29,7 +29,7 @@ _PREFIXES: dict[tuple[str, str], tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize(("model", "row"), ROWS, ids=[f"{m}-{r.operation}" for m, r in ROWS])
-def test_every_word_that_is_offered_has_a_number_in_the_protocol(model: str, row: OperationRow) -> None:
+def test_every_word_that_is_offered_has_a_number_in_the_protocol(model: str, row: OperationSpec) -> None:
     found = MATRIX.model(model)
     assert found is not None
     for (media, name), (enum, prefix) in _PREFIXES.items():

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from anymedia.capabilities import ModelRow, Pixels, Stage
+from anymedia.capabilities import ModelSpec, Pixels, Stage
 from anymedia.requests import Operation
 from openai_media import plugin
 
@@ -37,7 +37,7 @@ ENDS: dict[str, tuple[str, str, Stage]] = {
 }
 
 
-def row(model: str) -> ModelRow:
+def row(model: str) -> ModelSpec:
     found = plugin.capabilities().model(model)
     assert found is not None
     return found
@@ -48,7 +48,7 @@ def test_every_model_named_in_the_documentation_has_a_row() -> None:
 
 
 @pytest.mark.parametrize("found", ROWS, ids=lambda r: r.id)
-def test_each_row_names_a_public_source_the_date_it_was_checked_and_priced(found: ModelRow) -> None:
+def test_each_row_names_a_public_source_the_date_it_was_checked_and_priced(found: ModelSpec) -> None:
     assert found.lifecycle.source.startswith("https://")
     assert found.lifecycle.checked is not None
     for operation in found.operations.values():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wire.openrouter_catalog import images, speech, videos
 
-from anymedia.capabilities import Choice, ModelRow, Range, ReferencesRule, parse_matrix
+from anymedia.capabilities import Choice, ModelSpec, Range, ReferencesRule, parse_matrix
 from openrouter_media.rows import image_row, speech_row, video_row
 
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-5, 5000), st.floats(allow_nan=False), st.text(max_size=8), st.just("16:9"))
@@ -31,16 +31,16 @@ VIDEO_KEYS = (
 )  # fmt: skip
 
 
-def read(row: dict[str, Any]) -> ModelRow:
+def read(row: dict[str, Any]) -> ModelSpec:
     return parse_matrix({"schema": 1, "models": [row]}, "list").models[0]
 
 
-def image(*parameters: dict[str, Any]) -> tuple[ModelRow, list[str]]:
+def image(*parameters: dict[str, Any]) -> tuple[ModelSpec, list[str]]:
     row, notes = image_row({"id": "a/b"}, [{"supported_parameters": p, "pricing": []} for p in parameters])
     return read(row), notes
 
 
-def video(**entry: Any) -> tuple[ModelRow, list[str]]:
+def video(**entry: Any) -> tuple[ModelSpec, list[str]]:
     row, notes = video_row({"id": "a/b", **entry}, ())
     return read(row), notes
 

@@ -161,7 +161,7 @@ def test_a_bug_gives_a_document_and_no_words_of_the_exception(call, monkeypatch)
     def broken(*_args, **_kwargs):
         raise RuntimeError("sk-a-secret")
 
-    monkeypatch.setattr(models, "load", broken)
+    monkeypatch.setattr(models, "load_environment", broken)
     told = call("models", "--json")
     assert told.code == 1
     assert told.json["error"]["code"] == "internal_error"

@@ -14,8 +14,8 @@ from ..capabilities import (
     Fidelity,
     InputRule,
     MaskRule,
-    ModelRow,
-    OperationRow,
+    ModelSpec,
+    OperationSpec,
     Option,
     Pixels,
     Range,
@@ -72,8 +72,8 @@ class Able:
     """One row that can be used now: an operation of a model of a backend."""
 
     backend: str
-    model: ModelRow
-    row: OperationRow
+    model: ModelSpec
+    row: OperationSpec
 
     @property
     def operation(self) -> Operation:

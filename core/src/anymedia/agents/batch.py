@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..planning import Plan
     from ..policy import Policy
 
-__all__ = ["Purse", "Share", "run_several"]
+__all__ = ["Reservation", "SharedBudget", "run_several"]
 
 #: US dollars that sums of amounts may be off by.
 _ROUNDING = 1e-9
@@ -35,7 +35,7 @@ async def run_several(works: Sequence[Callable[[], Awaitable[dict[str, Any]]]], 
 
 
 @attrs.define(eq=False)
-class Share:
+class Reservation:
     """What one call holds of the purse, in US dollars: at first the high end of its quote."""
 
     usd: float
@@ -55,7 +55,7 @@ class Share:
             self.usd = actual
 
 
-class Purse:
+class SharedBudget:
     """A cap that several calls share. A call waits while others hold money that may come back.
 
     Raises:
@@ -72,24 +72,24 @@ class Purse:
         self._changed = asyncio.Condition()
 
     @contextlib.asynccontextmanager
-    async def share(self, plan: Plan) -> AsyncIterator[Share]:
+    async def reserve(self, plan: Plan) -> AsyncIterator[Reservation]:
         """Hold the high end of a plan's quote for as long as the block runs; what was spent stays spent.
 
         Raises:
             BudgetExceeded: it does not fit, or its price is unknown; nothing was sent.
         """
-        share = Share(await self._take(plan), capped=self._cap is not None)
-        held = share.usd
+        reservation = Reservation(await self._take(plan), capped=self._cap is not None)
+        held = reservation.usd
         try:
-            yield share
+            yield reservation
         except MediaError as error:
             if error.charged == "no":
-                share.usd = 0.0
+                reservation.usd = 0.0
             raise
         finally:
             async with self._changed:
                 self._held -= held
-                self._spent += share.usd
+                self._spent += reservation.usd
                 self._changed.notify_all()
 
     async def _take(self, plan: Plan) -> float:

@@ -17,7 +17,7 @@ from ..formatting import in_digits
 from ..generation_config import GenerationConfig, format_name, medium_of
 from ..strict_json import check_plain, parse_json, wrong_type
 
-__all__ = ["HOW", "MAX_CALLS", "RENAMED", "Call", "Order", "flat", "listed", "read_order", "whole_number"]
+__all__ = ["HOW", "MAX_CALLS", "RENAMED", "Call", "ToolCall", "flat", "listed", "read_tool_call", "whole_number"]
 
 #: Another spelling -> the field of `GenerationConfig`.
 RENAMED: Mapping[str, str] = {
@@ -76,7 +76,7 @@ class Call:
 
 
 @attrs.frozen(kw_only=True)
-class Order:
+class ToolCall:
     """What was asked for in one go.
 
     Attributes:
@@ -142,7 +142,7 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
 
 
-def read_order(given: Mapping[str, Any]) -> Order:
+def read_tool_call(given: Mapping[str, Any]) -> ToolCall:
     """Read a flat call (see `flat`) in any of the known spellings.
 
     Raises:
@@ -157,7 +157,7 @@ def read_order(given: Mapping[str, Any]) -> Order:
     _place_output(fields, how.get("storage_path"))
     references = _references(fields, how.get("video_reference_images"))
     calls = [Call(fields=each, video_references=references) for each in _spread(fields, how.get("prompts"))]
-    return Order(
+    return ToolCall(
         calls=tuple(calls),
         wait=_flag(how, "wait", True),
         deadline=_number(how, "deadline", 0.0, 86_400.0),

@@ -17,14 +17,14 @@ import attrs
 from ..errors import InvalidRequest, Problem
 from ..policy import Policy
 
-__all__ = ["Place", "directories", "place_fields"]
+__all__ = ["PathScope", "directories", "resolve_paths"]
 
 _FILES = ("mask_path", "style_image_path", "control_image_path", "subject_image_path", "last_frame_path", "input_video_path")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:")
 
 
 @attrs.frozen(kw_only=True)
-class Place:
+class PathScope:
     """A base directory for relative paths, and the directories that inputs and outputs must lie in.
 
     Attributes:
@@ -41,7 +41,7 @@ class Place:
     within: tuple[Path, ...] | None = None
 
     @classmethod
-    def of(cls, base: str | Path | None, roots: str | Path | Iterable[str | Path] | None, policy: Policy) -> Place:
+    def of(cls, base: str | Path | None, roots: str | Path | Iterable[str | Path] | None, policy: Policy) -> PathScope:
         """Make the place that whoever sets up the tool wants: by default the roots of the policy, else the base's tree."""
         own = Path.cwd() if base is None else _absolute(base)
         if given := tuple(_absolute(root) for root in directories(roots)):
@@ -49,7 +49,7 @@ class Place:
         outputs = policy.output_roots or (own,)
         return cls(base=own, roots=outputs, inputs=outputs if policy.input_roots is None else policy.input_roots)
 
-    def narrowed(self, agent_cwd: str | None, allowed_paths: Sequence[str] | None) -> Place:
+    def narrowed(self, agent_cwd: str | None, allowed_paths: Sequence[str] | None) -> PathScope:
         """Return the place of one call.
 
         Raises:
@@ -113,21 +113,21 @@ def _outside(text: str, field: str, allowed: Iterable[Path]) -> InvalidRequest:
     return InvalidRequest([Problem(f"$.{field}", f"{text[:200]!r} lies outside the allowed directories", hint)])
 
 
-def place_fields(fields: Mapping[str, Any], place: Place) -> dict[str, Any]:
+def resolve_paths(fields: Mapping[str, Any], scope: PathScope) -> dict[str, Any]:
     """Return the fields of a call with its relative paths made absolute; without an output, the base directory."""
     placed = dict(fields)
     for name in _FILES:
         if name in placed:
-            placed[name] = place.at(placed[name], name)
+            placed[name] = scope.at(placed[name], name)
     for name in ("input_images", "input_image_paths"):
         if isinstance(placed.get(name), list | tuple):
-            placed[name] = [_item(item, place, name) for item in placed[name]]
+            placed[name] = [_item(item, scope, name) for item in placed[name]]
     output = placed.get("output_path", "./")
-    placed["output_path"] = place.at(f"{place.base}/" if output in (".", "./") else output, "output_path")
+    placed["output_path"] = scope.at(f"{scope.base}/" if output in (".", "./") else output, "output_path")
     return placed
 
 
-def _item(item: Any, place: Place, field: str) -> Any:
+def _item(item: Any, scope: PathScope, field: str) -> Any:
     if isinstance(item, Mapping) and "path" in item:
-        return {**item, "path": place.at(item["path"], field)}
-    return place.at(item, field)
+        return {**item, "path": scope.at(item["path"], field)}
+    return scope.at(item, field)

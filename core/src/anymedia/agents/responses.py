@@ -33,16 +33,16 @@ from ..requests import EditWithReferences, Request
 
 __all__ = [
     "Internal",
-    "as_written",
     "error_answer",
     "fix_of",
     "internal",
     "job_answer",
+    "map_to_config_fields",
     "plain",
     "plan_answer",
     "result_answer",
+    "resume_call_text",
     "several_answer",
-    "take_up",
 ]
 
 #: How much is quoted of a text that may be a provider's, in characters.
@@ -148,7 +148,7 @@ def plan_answer(plan: Any) -> dict[str, Any]:
     """Return a plan: what would be sent, where, at what price, and why not elsewhere."""
     found: dict[str, Any] = plan.to_json()
     rejected = found.pop("rejected")
-    kept = [r for r in rejected if r["reasons"][0]["code"] not in {"not_named", "operation_unsupported"}]
+    kept = [r for r in rejected if r["reasons"][0]["code"] not in {"not_selected", "operation_unsupported"}]
     told = {"success": True, "planned": True, **found, "rejected": kept[:20]}
     return plain(told)  # type: ignore[no-any-return]
 
@@ -168,14 +168,14 @@ _FOR_A_SHELL = re.compile(r"anymedia jobs resume ([\w-]+)")
 _MOST = 4
 
 
-def take_up(job_id: str | None) -> str:
+def resume_call_text(job_id: str | None) -> str:
     """Return the call by which an agent waits for a job, or takes up one that was left."""
     return f"media_job(job_id={job_id!r}, action='wait')"
 
 
 def fix_of(error: MediaError, able: tuple[str, ...] = ()) -> str:
     """Return what an agent should do about an error; ``able``: backends that could do what was asked."""
-    wait = take_up(error.job_id)
+    wait = resume_call_text(error.job_id)
     if isinstance(error, UnknownJob):
         return "take the job_id of an earlier answer, error or progress message"
     if isinstance(error, JobCancelled):
@@ -188,7 +188,7 @@ def fix_of(error: MediaError, able: tuple[str, ...] = ()) -> str:
     if isinstance(error, UnknownBackend) and able:
         return f"use backend={_nearest(error, able)!r}, or leave backend out"
     if error.fix:
-        return _FOR_A_SHELL.sub(lambda found: take_up(found[1]), error.fix)
+        return _FOR_A_SHELL.sub(lambda found: resume_call_text(found[1]), error.fix)
     if isinstance(error, InvalidRequest):
         return "correct " + "; ".join(_correction(problem) for problem in error.problems[:_MOST])
     if error.charged != "no":
@@ -220,7 +220,7 @@ def _docs() -> Mapping[str, str]:
     return {field.name: field.metadata["doc"] for field in attrs.fields(GenerationConfig)}
 
 
-def as_written(error: InvalidRequest, request: Request) -> InvalidRequest:
+def map_to_config_fields(error: InvalidRequest, request: Request) -> InvalidRequest:
     """Return the error with its problems at the fields of a call rather than at those of the request made from it."""
     places = {
         "source": "input_video_path" if request.media == "video" else "input_images[0]",

@@ -43,10 +43,10 @@ from ..requests import Reference
 from ..router import Progress, Router
 from ..state.call_codec import error_from_json
 from ..state.store import ACTIVE_STATES
-from .batch import Purse, run_several
-from .normalize import Call, Order, flat, listed, read_order, whole_number
-from .path_scope import Place, place_fields
-from .responses import as_written, error_answer, internal, job_answer, plan_answer, result_answer, take_up
+from .batch import SharedBudget, run_several
+from .normalize import Call, ToolCall, flat, listed, read_tool_call, whole_number
+from .path_scope import PathScope, resolve_paths
+from .responses import error_answer, internal, job_answer, map_to_config_fields, plan_answer, result_answer, resume_call_text
 
 if TYPE_CHECKING:
     from ..planning import Plan
@@ -106,7 +106,7 @@ class MediaTool:
     ) -> None:
         self.router = router
         self._base_policy = policy or router.policy
-        self.place = Place.of(base, roots, self._base_policy)
+        self.scope = PathScope.of(base, roots, self._base_policy)
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -141,10 +141,14 @@ class MediaTool:
     async def batch(self, calls: Iterable[Any], *, max_concurrent: int = 4, max_cost_usd: float | None = None) -> dict[str, Any]:
         """Carry out a list of calls side by side, one failing not stopping the others, within a shared budget (US dollars)."""
         try:
-            items, at_once, purse = listed(calls, "calls"), whole_number(max_concurrent, "max_concurrent"), Purse(max_cost_usd)
+            items, at_once, shared_budget = (
+                listed(calls, "calls"),
+                whole_number(max_concurrent, "max_concurrent"),
+                SharedBudget(max_cost_usd),
+            )
         except MediaError as error:
             return error_answer(error)
-        return await run_several([self._one_of(item, purse) for item in items], max(1, at_once))
+        return await run_several([self._one_of(item, shared_budget) for item in items], max(1, at_once))
 
     async def job(self, job_id: str, action: Action = "look", deadline: float | None = None) -> dict[str, Any]:
         """Look at a job, wait for its result (up to ``deadline`` seconds), or cancel it."""
@@ -161,78 +165,80 @@ class MediaTool:
 
     # Inside
 
-    async def _guarded(self, work: Callable[[Order], Any], config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+    async def _guarded(self, work: Callable[[ToolCall], Any], config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            answer: dict[str, Any] = await work(read_order(flat(config, fields)))
+            answer: dict[str, Any] = await work(read_tool_call(flat(config, fields)))
             return answer
         except MediaError as error:
             return error_answer(error)
         except Exception as error:  # noqa: BLE001 - an agent gets an answer, whatever broke
             return error_answer(internal(error))
 
-    async def _generate(self, order: Order) -> dict[str, Any]:
-        place = self.place.narrowed(order.agent_cwd, order.allowed_paths)
-        if len(order.calls) == 1:
-            return await self._answer(order.calls[0], order, place)
-        purse = Purse(order.max_cost_usd)
-        return await run_several([functools.partial(self._answer, call, order, place, purse) for call in order.calls], order.max_concurrent)
+    async def _generate(self, tool_call: ToolCall) -> dict[str, Any]:
+        scope = self.scope.narrowed(tool_call.agent_cwd, tool_call.allowed_paths)
+        if len(tool_call.calls) == 1:
+            return await self._answer(tool_call.calls[0], tool_call, scope)
+        shared_budget = SharedBudget(tool_call.max_cost_usd)
+        return await run_several(
+            [functools.partial(self._answer, call, tool_call, scope, shared_budget) for call in tool_call.calls], tool_call.max_concurrent
+        )
 
-    async def _plan(self, order: Order) -> dict[str, Any]:
-        place = self.place.narrowed(order.agent_cwd, order.allowed_paths)
-        purse = Purse(order.max_cost_usd if len(order.calls) > 1 else None)
+    async def _plan(self, tool_call: ToolCall) -> dict[str, Any]:
+        scope = self.scope.narrowed(tool_call.agent_cwd, tool_call.allowed_paths)
+        shared_budget = SharedBudget(tool_call.max_cost_usd if len(tool_call.calls) > 1 else None)
 
         async def one(call: Call) -> dict[str, Any]:
             ready = None
             try:
-                ready = self._ready(call, place)
+                ready = self._ready(call, scope)
                 plan = self._planned(ready)
                 self.router.check(plan, policy=ready.policy, output=ready.config.output_path, overwrite=ready.config.overwrite)
-                async with purse.share(plan) as share:
-                    share.spent(plan.quote.usd[0] if plan.quote.usd else None)  # what it costs at least
+                async with shared_budget.reserve(plan) as reservation:
+                    reservation.spent(plan.quote.usd[0] if plan.quote.usd else None)  # what it costs at least
                 return plan_answer(plan)
             except MediaError as error:
                 return error_answer(error, self._able(ready, error))
 
-        if len(order.calls) == 1:
-            return await one(order.calls[0])
-        return await run_several([functools.partial(one, call) for call in order.calls], 1)
+        if len(tool_call.calls) == 1:
+            return await one(tool_call.calls[0])
+        return await run_several([functools.partial(one, call) for call in tool_call.calls], 1)
 
-    def _one_of(self, item: Any, purse: Purse) -> Callable[[], Any]:
+    def _one_of(self, item: Any, shared_budget: SharedBudget) -> Callable[[], Any]:
         async def one() -> dict[str, Any]:
             try:
-                order = read_order(flat(item, {}))
-                if len(order.calls) > 1:
+                tool_call = read_tool_call(flat(item, {}))
+                if len(tool_call.calls) > 1:
                     raise InvalidRequest([Problem("$.prompts", "a call of a batch is a single one", "give each prompt as a call")])
-                place = self.place.narrowed(order.agent_cwd, order.allowed_paths)
-                return await self._answer(order.calls[0], order, place, purse)
+                scope = self.scope.narrowed(tool_call.agent_cwd, tool_call.allowed_paths)
+                return await self._answer(tool_call.calls[0], tool_call, scope, shared_budget)
             except MediaError as error:
                 return error_answer(error)
 
         return one
 
-    async def _answer(self, call: Call, order: Order, place: Place, purse: Purse | None = None) -> dict[str, Any]:
+    async def _answer(self, call: Call, tool_call: ToolCall, scope: PathScope, shared_budget: SharedBudget | None = None) -> dict[str, Any]:
         """Carry out one call; whatever goes wrong becomes its answer."""
         ready, job_id = None, None
         try:
-            ready = self._ready(call, place)
+            ready = self._ready(call, scope)
             plan = self._planned(ready)
             async with contextlib.AsyncExitStack() as stack:
-                share = None if purse is None else await stack.enter_async_context(purse.share(plan))
+                reservation = None if shared_budget is None else await stack.enter_async_context(shared_budget.reserve(plan))
                 clock = asyncio.get_running_loop().time
-                until = None if order.deadline is None else clock() + order.deadline
+                until = None if tool_call.deadline is None else clock() + tool_call.deadline
                 record = await self.router.submit(
                     plan,
-                    policy=ready.policy if share is None else share.held(ready.policy),
+                    policy=ready.policy if reservation is None else reservation.held(ready.policy),
                     output=ready.config.output_path,
                     overwrite=ready.config.overwrite,
-                    patience=order.patience,
+                    patience=tool_call.patience,
                 )
                 job_id = record.run
-                if not order.wait and (record.state not in _NOTHING or self.router.at_work(record.run)):
+                if not tool_call.wait and (record.state not in _NOTHING or self.router.is_active(record.run)):
                     return job_answer(record)
                 result = await self.router.wait(record.run, deadline=None if until is None else max(0.0, until - clock()))
-                if share is not None:
-                    share.spent(result.cost.actual_usd)
+                if reservation is not None:
+                    reservation.spent(result.cost.actual_usd)
                 return result_answer(result)
         except MediaError as error:
             error.job_id = error.job_id or job_id
@@ -244,20 +250,20 @@ class MediaTool:
         except Exception as error:  # noqa: BLE001 - an agent gets an answer, whatever broke
             return error_answer(internal(error, charged="no" if job_id is None else "unknown", job_id=job_id))
 
-    def _ready(self, call: Call, place: Place) -> _Ready:
-        fields = place_fields(call.fields, place)
+    def _ready(self, call: Call, scope: PathScope) -> _Ready:
+        fields = resolve_paths(call.fields, scope)
         self._check_audio_type(fields)
         config = GenerationConfig.from_json(fields, drop_nulls=True)
         request = config.to_request()
         if call.video_references:
-            request = _with_references(request, call.video_references, place)
-        return _Ready(config=config, request=request, policy=config.policy(place.policy(self._base_policy)))
+            request = _with_references(request, call.video_references, scope)
+        return _Ready(config=config, request=request, policy=config.policy(scope.policy(self._base_policy)))
 
     def _planned(self, ready: _Ready) -> Plan:
         try:
             return self.router.plan(ready.request, backend=ready.backend, model=ready.config.model, policy=ready.policy)
         except InvalidRequest as error:
-            raise as_written(error, ready.request) from None
+            raise map_to_config_fields(error, ready.request) from None
 
     def _check_audio_type(self, fields: Mapping[str, Any]) -> None:
         """Refuse a kind of sound that nobody makes, naming who makes what."""
@@ -306,22 +312,22 @@ class MediaTool:
 
     def _looked_at(self, job_id: str) -> dict[str, Any]:
         """Say how a job stands, at once: what it has brought, what it ended with, or that it is at work, or left alone."""
-        if (result := self.router.brought(job_id)) is not None:
+        if (result := self.router.result_if_done(job_id)) is not None:
             return result_answer(result)
-        record = self.router.standing(job_id)
+        record = self.router.run_status(job_id)
         answer = job_answer(record)
-        if self.router.at_work(job_id):
+        if self.router.is_active(job_id):
             return answer
         if record.error is not None and record.state in _NOTHING:
             error = error_from_json(record.error)
             error.job_id = record.run
             return {**answer, **error_answer(error)}
         if record.state in ACTIVE_STATES:
-            answer["warnings"].append(f"nobody is at work on it now: {take_up(record.run)} takes it up")
+            answer["warnings"].append(f"nobody is at work on it now: {resume_call_text(record.run)} takes it up")
         return answer
 
 
-def _with_references(request: Request, pictures: Iterable[Any], place: Place) -> Request:
+def _with_references(request: Request, pictures: Iterable[Any], scope: PathScope) -> Request:
     from ..media import Image
 
     found = []
@@ -330,7 +336,7 @@ def _with_references(request: Request, pictures: Iterable[Any], place: Place) ->
         if not isinstance(given, str) or not given.strip():
             raise InvalidRequest([Problem(f"$.video_reference_images[{i}]", "expected a path, {'path': ...} or {'image_url': ...}")])
         try:
-            found.append(Reference(image=Image.of(place.at(given, "video_reference_images")), role="subject"))
+            found.append(Reference(image=Image.of(scope.at(given, "video_reference_images")), role="subject"))
         except InvalidRequest as error:
             raise InvalidRequest([attrs.evolve(p, path=f"$.video_reference_images[{i}]") for p in error.problems]) from None
     changes: dict[str, Any] = {"references": (*getattr(request, "references", ()), *found)}

@@ -1,7 +1,7 @@
 """The capability matrix: what a backend's models can do, as data anyone can read and patch.
 
 options.py    what values an option takes: Choice, Range, Text, Pixels, Anything
-rows.py       CapabilityMatrix -> ModelRow -> OperationRow, inputs, rules, prices, lifecycle
+rows.py       CapabilityMatrix -> ModelSpec -> OperationSpec, inputs, rules, prices, lifecycle
 table.py      a TOML table that complains with file, row and field
 reading.py    capabilities.toml -> CapabilityMatrix; a malformed file is refused
 matrix_cache.py  parsed matrices, kept in the user's cache
@@ -19,8 +19,8 @@ from .model import (
     InputRule,
     Lifecycle,
     MaskRule,
-    ModelRow,
-    OperationRow,
+    ModelSpec,
+    OperationSpec,
     Price,
     ReferencesRule,
     Requirement,
@@ -44,8 +44,8 @@ __all__ = [
     "InputRule",
     "Lifecycle",
     "MaskRule",
-    "ModelRow",
-    "OperationRow",
+    "ModelSpec",
+    "OperationSpec",
     "Option",
     "Pixels",
     "Price",

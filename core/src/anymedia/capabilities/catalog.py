@@ -18,7 +18,7 @@ import attrs
 from ..directories import cache_dir
 from ..errors import MediaError, RequestError
 from .matrix_cache import load_matrix
-from .model import CapabilityMatrix, Lifecycle, ModelRow
+from .model import CapabilityMatrix, Lifecycle, ModelSpec
 
 __all__ = ["STALE_DAYS", "load_refreshed", "snapshot_path", "write_snapshot"]
 
@@ -80,7 +80,7 @@ def _parse(raw: Any, name: str) -> CapabilityMatrix:
     return found
 
 
-def _with_judgement(rows: Iterable[ModelRow], own: CapabilityMatrix) -> tuple[ModelRow, ...]:
+def _with_judgement(rows: Iterable[ModelSpec], own: CapabilityMatrix) -> tuple[ModelSpec, ...]:
     """Keep what the shipped file says of a model's life, rank and requirement.
 
     A list tells which models there are, not until when, nor how good, nor what has to be installed here.

@@ -16,18 +16,18 @@ import attrs
 
 from ..errors import PluginContractError, SettingsError, did_you_mean
 from ..operations import Operation
-from . import CapabilityMatrix, Lifecycle, ModelRow, OperationRow
+from . import CapabilityMatrix, Lifecycle, ModelSpec, OperationSpec
 
-__all__ = ["configured_rows", "elsewhere"]
+__all__ = ["configured_rows", "for_other_service"]
 
 
-def elsewhere(row: ModelRow) -> ModelRow:
+def for_other_service(row: ModelSpec) -> ModelSpec:
     """Return a row as somebody else's server has it: prices and timings are not known there."""
     operations = {kind: attrs.evolve(op, prices=(), typical_seconds=None) for kind, op in row.operations.items()}
     return attrs.evolve(row, operations=operations, services=())
 
 
-def configured_rows(models: Mapping[str, Mapping[str, Any]], matrix: CapabilityMatrix, where: str) -> tuple[ModelRow, ...]:
+def configured_rows(models: Mapping[str, Mapping[str, Any]], matrix: CapabilityMatrix, where: str) -> tuple[ModelSpec, ...]:
     """Make the rows of a ``models`` table.
 
     Args:
@@ -41,7 +41,7 @@ def configured_rows(models: Mapping[str, Mapping[str, Any]], matrix: CapabilityM
     return tuple(_row(model, dict(table), matrix, f"{where}.models.{model}") for model, table in models.items())
 
 
-def _row(model: str, table: dict[str, Any], matrix: CapabilityMatrix, where: str) -> ModelRow:
+def _row(model: str, table: dict[str, Any], matrix: CapabilityMatrix, where: str) -> ModelSpec:
     like, without = table.pop("like", None), table.pop("without", [])
     own = _parsed(model, table, where)
     if like is None:
@@ -52,8 +52,8 @@ def _row(model: str, table: dict[str, Any], matrix: CapabilityMatrix, where: str
     if base is None:
         known = [row.id for row in matrix.models]
         raise SettingsError(f"{where}: like: the plugin has no model {like!r:.80}{did_you_mean(str(like), known)}")
-    inherited = elsewhere(base).operations
-    operations = {kind: inherited.get(kind, OperationRow(operation=kind)) for kind in (*inherited, *own.operations)}
+    inherited = for_other_service(base).operations
+    operations = {kind: inherited.get(kind, OperationSpec(operation=kind)) for kind in (*inherited, *own.operations)}
     operations = {kind: _refined(row, own.operations.get(kind)) for kind, row in operations.items()}
     row = attrs.evolve(
         base,
@@ -74,7 +74,7 @@ def _row(model: str, table: dict[str, Any], matrix: CapabilityMatrix, where: str
     return _without(row, without, where)
 
 
-def _parsed(model: str, table: Mapping[str, Any], where: str) -> ModelRow:
+def _parsed(model: str, table: Mapping[str, Any], where: str) -> ModelSpec:
     """Read what differs with the reader of capability files, so that it means the same."""
     from .loader import parse_matrix
 
@@ -84,7 +84,7 @@ def _parsed(model: str, table: Mapping[str, Any], where: str) -> ModelRow:
         raise SettingsError(error.message) from None
 
 
-def _refined(base: OperationRow, own: OperationRow | None) -> OperationRow:
+def _refined(base: OperationSpec, own: OperationSpec | None) -> OperationSpec:
     if own is None:
         return base
     return attrs.evolve(
@@ -102,7 +102,7 @@ def _refined(base: OperationRow, own: OperationRow | None) -> OperationRow:
     )
 
 
-def _without(row: ModelRow, dropped: Any, where: str) -> ModelRow:
+def _without(row: ModelSpec, dropped: Any, where: str) -> ModelSpec:
     if not isinstance(dropped, list) or not all(isinstance(item, str) for item in dropped):
         raise SettingsError(f"{where}: without: expected a list of texts")
     operations = dict(row.operations)
@@ -121,7 +121,7 @@ def _without(row: ModelRow, dropped: Any, where: str) -> ModelRow:
     return attrs.evolve(row, operations=operations)
 
 
-def _dropped(row: OperationRow, field: str) -> OperationRow:
+def _dropped(row: OperationSpec, field: str) -> OperationSpec:
     def kept(table: Mapping[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in table.items() if key != field}
 

@@ -23,8 +23,8 @@ from .model import (
     InputRule,
     Lifecycle,
     MaskRule,
-    ModelRow,
-    OperationRow,
+    ModelSpec,
+    OperationSpec,
     Price,
     ReferencesRule,
     Requirement,
@@ -252,7 +252,7 @@ def parse_matrix(raw: Mapping[str, Any], name: str) -> CapabilityMatrix:
 
 
 def _check_names(matrix: CapabilityMatrix, name: str) -> None:
-    taken: dict[tuple[str, str], ModelRow] = {}
+    taken: dict[tuple[str, str], ModelSpec] = {}
     ids = {row.id for row in matrix.models}
     for row in matrix.models:
         for service in row.services or matrix.services or ("",):
@@ -319,16 +319,16 @@ def _merge(base: Mapping[str, Any], own: Mapping[str, Any], where: str, table: M
     return merged
 
 
-def _model(raw: Mapping[str, Any], where: str) -> ModelRow:
+def _model(raw: Mapping[str, Any], where: str) -> ModelSpec:
     table = Table(raw, where)
     prices = tuple(_price(t) for t in table.tables("prices"))
     typical = _typical(table)
-    operations: dict[Operation, OperationRow] = {}
+    operations: dict[Operation, OperationSpec] = {}
     for operation in _OPERATIONS:
         if (inner := table.table(operation)) is not None:
             row = _operation(inner, operation)
             operations[operation] = attrs.evolve(row, prices=row.prices or prices, typical_seconds=row.typical_seconds or typical)
-    model = ModelRow(
+    model = ModelSpec(
         id=table.need("id", str),
         media=table.word("media", ("image", "video", "audio"), "image"),
         rank=table.take("rank", int, 100),
@@ -347,7 +347,7 @@ def _model(raw: Mapping[str, Any], where: str) -> ModelRow:
     return model
 
 
-def _operation(table: Table, operation: Operation) -> OperationRow:
+def _operation(table: Table, operation: Operation) -> OperationSpec:
     fields = {field.name for field in attrs.fields(KINDS[operation])}
     prompt = table.table("prompt")
     extra = table.table("extra_params")
@@ -372,7 +372,7 @@ def _operation(table: Table, operation: Operation) -> OperationRow:
         else:
             table.fail(f"{operation} has no field {key!r}{did_you_mean(key, fields)}")
     table.done()
-    return OperationRow(operation=operation, inputs=inputs, options=options, **found)
+    return OperationSpec(operation=operation, inputs=inputs, options=options, **found)
 
 
 def _need_option(table: Table, key: str) -> Any:

@@ -20,8 +20,8 @@ __all__ = [
     "InputRule",
     "Lifecycle",
     "MaskRule",
-    "ModelRow",
-    "OperationRow",
+    "ModelSpec",
+    "OperationSpec",
     "Price",
     "ReferencesRule",
     "Requirement",
@@ -166,7 +166,7 @@ class TypicalSeconds:
 
 
 @attrs.frozen(kw_only=True)
-class OperationRow:
+class OperationSpec:
     """What one model can do for one operation.
 
     Attributes:
@@ -217,7 +217,7 @@ class Requirement:
 
 
 @attrs.frozen(kw_only=True)
-class ModelRow:
+class ModelSpec:
     """One model: identity, life, price, and a row for each operation it can do.
 
     Attributes:
@@ -245,7 +245,7 @@ class ModelRow:
     lifecycle: Lifecycle = Lifecycle()
     continuation_prefix: str = ""
     continues_with: tuple[str, ...] = ()
-    operations: Mapping[Operation, OperationRow] = attrs.field(factory=dict, hash=False)
+    operations: Mapping[Operation, OperationSpec] = attrs.field(factory=dict, hash=False)
     wire: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
     note: str = ""
 
@@ -288,7 +288,7 @@ class CapabilityMatrix:
         stale_after_days: plans warn when ``checked`` lies further back than this; None for never.
     """
 
-    models: tuple[ModelRow, ...]
+    models: tuple[ModelSpec, ...]
     checked: datetime.date | None = None
     services: tuple[str, ...] = ()
     credentials: tuple[CredentialSet, ...] = ()
@@ -304,10 +304,10 @@ class CapabilityMatrix:
         """Whether the facts were checked too long ago to be relied on without a word."""
         return self.stale_after_days is not None and self.checked is not None and (today - self.checked).days > self.stale_after_days
 
-    def model(self, name: str) -> ModelRow | None:
+    def model(self, name: str) -> ModelSpec | None:
         """Return the row of a model id or alias, or None."""
         return self._by_name.get(name)
 
     @functools.cached_property
-    def _by_name(self) -> Mapping[str, ModelRow]:
+    def _by_name(self) -> Mapping[str, ModelSpec]:
         return {name: row for row in reversed(self.models) for name in (*reversed(row.aliases), row.id)}

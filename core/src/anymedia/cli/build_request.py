@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ..policy import Policy
 
 __all__ = [
-    "Order",
+    "CliInvocation",
     "Start",
     "any_reference",
     "ask",
@@ -153,7 +153,7 @@ def medium_of(command: str) -> str:
 
 
 @attrs.frozen(kw_only=True)
-class Order:
+class CliInvocation:
     """What was given on the command line, by parameter name, and the config file beside it.
 
     What the command line says wins over the file.

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from ..capabilities import Choice, InputRule, MaskRule, OperationRow, Option, Pixels, Range, ReferencesRule, Text
+from ..capabilities import Choice, InputRule, MaskRule, OperationSpec, Option, Pixels, Range, ReferencesRule, Text
 from ..capabilities.model import ContinueRule
 from ..plugins.instances import BackendInstance
 from .console import Console
-from .environment import load
+from .environment import load_environment
 from .options import AS_JSON
 from .render import life, not_installed, plain, prices, requirement, usable
 
@@ -24,8 +24,8 @@ __all__ = ["capabilities"]
 def capabilities(backend: str | None, as_json: bool) -> None:
     """Show what each model of BACKEND (or of all) can do: operations, inputs, options with their values, rules, prices."""
     console = Console(json=as_json)
-    live = load()
-    found = live.pick(backend)
+    environment = load_environment()
+    found = environment.pick(backend)
     if as_json:
         console.document({"success": True, "backends": {i.name: _as_json(i) for i in found}})
         return
@@ -45,7 +45,7 @@ def _checked(instance: BackendInstance) -> str:
     return f", facts checked {instance.matrix.checked}" if instance.matrix.checked else ""
 
 
-def _operation_lines(row: OperationRow) -> list[str]:
+def _operation_lines(row: OperationSpec) -> list[str]:
     note = f" (emulated: {row.fidelity.note})" if row.fidelity.level == "emulated" else ""
     lines = [f"    {row.operation}{note}"]
     lines += [f"      takes {name}: {_input_words(rule)}" for name, rule in row.inputs.items()]

@@ -18,7 +18,7 @@ from ..errors import MediaError
 from ..media import without_query
 from ..settings import Settings, load_settings
 from .console import Console
-from .environment import Live, load
+from .environment import Environment, load_environment
 from .options import AS_JSON
 
 __all__ = ["doctor"]
@@ -60,10 +60,10 @@ def _findings() -> Iterator[Finding]:
     yield Finding("system", "anymedia", "ok", version_of("anymedia") or "not installed")
     settings, finding = _settings()
     yield finding
-    live = load(settings)
-    yield from _plugins(live)
-    yield from _backends(live)
-    yield from _folders(live)
+    environment = load_environment(settings)
+    yield from _plugins(environment)
+    yield from _backends(environment)
+    yield from _folders(environment)
     yield from _libraries()
     yield from _codecs()
 
@@ -78,20 +78,20 @@ def _settings() -> tuple[Settings, Finding]:
     return settings, Finding("system", "settings", "ok", files + keys)
 
 
-def _plugins(live: Live) -> Iterator[Finding]:
-    for name, plugin in live.registry.plugins.items():
+def _plugins(environment: Environment) -> Iterator[Finding]:
+    for name, plugin in environment.registry.plugins.items():
         yield Finding("plugins", name, "ok", f"{plugin.distribution} {plugin.version}".strip())
-    for name, broken in live.registry.broken.items():
+    for name, broken in environment.registry.broken.items():
         maker = f"{broken.distribution} {broken.version}: ".lstrip() if broken.distribution else ""
         yield Finding("plugins", name, "problem", f"set aside: {maker}{broken.reason}")
-    for name, why in live.registry.blocked.items():
+    for name, why in environment.registry.blocked.items():
         yield Finding("plugins", name, "note", f"not imported: {why}")
-    if not (live.registry.plugins or live.registry.broken or live.registry.blocked):
+    if not (environment.registry.plugins or environment.registry.broken or environment.registry.blocked):
         yield Finding("plugins", "none", "problem", "no backend is installed; from a checkout: pip install -e plugins/local_media")
 
 
-def _backends(live: Live) -> Iterator[Finding]:
-    for name, instance in live.instances.items():
+def _backends(environment: Environment) -> Iterator[Finding]:
+    for name, instance in environment.instances.items():
         count = len(instance.matrix.models)
         words = [f"{count} model{'s' * (count != 1)}"]
         if instance.service:
@@ -106,8 +106,8 @@ def _backends(live: Live) -> Iterator[Finding]:
             yield Finding("backends", f"{name}/{model}", "note", f"not installed: {install}")
 
 
-def _folders(live: Live) -> Iterator[Finding]:
-    for name, folder in (("state", live.settings.state_dir), ("working directory", Path.cwd())):
+def _folders(environment: Environment) -> Iterator[Finding]:
+    for name, folder in (("state", environment.settings.state_dir), ("working directory", Path.cwd())):
         wrong = _not_writable(folder)
         yield Finding("folders", name, "problem" if wrong else "ok", f"{folder}" + (f": {wrong}" if wrong else ""))
 

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from ..plugins.registry import Registry
     from ..settings import Settings
 
-__all__ = ["Live", "columns", "load"]
+__all__ = ["Environment", "columns", "load_environment"]
 
 
 @attrs.frozen(kw_only=True)
-class Live:
+class Environment:
     """Settings, plugins and backend instances as they are now."""
 
     settings: Settings
@@ -41,7 +41,7 @@ class Live:
         raise UnknownBackend(f"no backend named {name!r} (there are: {known}){did_you_mean(name, self.instances)}")
 
 
-def load(settings: Settings | None = None) -> Live:
+def load_environment(settings: Settings | None = None) -> Environment:
     """Load settings, plugins and instances."""
     from ..plugins.instances import make_instances
     from ..plugins.registry import discover
@@ -49,7 +49,7 @@ def load(settings: Settings | None = None) -> Live:
 
     settings = load_settings() if settings is None else settings
     registry = discover(allow=settings.plugins_allow, disabled=settings.disabled)
-    return Live(settings=settings, registry=registry, instances=make_instances(registry, settings))
+    return Environment(settings=settings, registry=registry, instances=make_instances(registry, settings))
 
 
 def columns(rows: Iterable[Sequence[str]]) -> list[str]:

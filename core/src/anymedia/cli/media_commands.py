@@ -29,9 +29,9 @@ __all__ = [
 )
 def image(**given: Any) -> None:
     """Make an image from PROMPT (- reads it from stdin)."""
-    from .run_media import carry_out
+    from .run_media import run_media_command
 
-    carry_out("image", given)
+    run_media_command("image", given)
 
 
 @click.command("edit")
@@ -55,9 +55,9 @@ def image(**given: Any) -> None:
 )
 def edit(**given: Any) -> None:
     """Change IMAGE as PROMPT says (- reads it from stdin). Several images are all sources."""
-    from .run_media import carry_out
+    from .run_media import run_media_command
 
-    carry_out("edit", given)
+    run_media_command("edit", given)
 
 
 @click.command("video")
@@ -76,9 +76,9 @@ def edit(**given: Any) -> None:
 )
 def video(**given: Any) -> None:
     """Make a video from PROMPT (- reads it from stdin), starting from IMAGE if one is given."""
-    from .run_media import carry_out
+    from .run_media import run_media_command
 
-    carry_out("video", given)
+    run_media_command("video", given)
 
 
 @click.command("audio")
@@ -94,9 +94,9 @@ def video(**given: Any) -> None:
 )
 def audio(**given: Any) -> None:
     """Speak PROMPT (- reads it from stdin), or make music from it."""
-    from .run_media import carry_out
+    from .run_media import run_media_command
 
-    carry_out("audio", given)
+    run_media_command("audio", given)
 
 
 class _Planning(LazyGroup):

@@ -7,11 +7,11 @@ from typing import Any, get_args
 
 import click
 
-from ..capabilities import ModelRow
+from ..capabilities import ModelSpec
 from ..operations import Operation
 from ..plugins.instances import BackendInstance
 from .console import Console
-from .environment import columns, load
+from .environment import columns, load_environment
 from .options import AS_JSON
 from .render import all_prices, life, prices, requirement, usable
 
@@ -33,8 +33,8 @@ def models(backend: str | None, task: str | None, refresh: bool, as_json: bool) 
         refresh_models(backend, Console(json=as_json))
         return
     console, today = Console(json=as_json), datetime.datetime.now(datetime.UTC).date()
-    live = load()
-    rows = [(i, row) for i in live.pick(backend) for row in i.matrix.models if task is None or _does(row, task)]
+    environment = load_environment()
+    rows = [(i, row) for i in environment.pick(backend) for row in i.matrix.models if task is None or _does(row, task)]
     if as_json:
         console.document({"success": True, "models": [_as_json(i, row, today) for i, row in rows]})
         return
@@ -43,15 +43,15 @@ def models(backend: str | None, task: str | None, refresh: bool, as_json: bool) 
         console.result(line)
 
 
-def _does(row: ModelRow, task: str) -> bool:
+def _does(row: ModelSpec, task: str) -> bool:
     return task == row.media or task in row.operations
 
 
-def _operations(row: ModelRow) -> str:
+def _operations(row: ModelSpec) -> str:
     return " ".join(row.operations)
 
 
-def _as_json(instance: BackendInstance, row: ModelRow, today: datetime.date) -> dict[str, Any]:
+def _as_json(instance: BackendInstance, row: ModelSpec, today: datetime.date) -> dict[str, Any]:
     life = row.lifecycle
     return {
         "backend": instance.name,

@@ -17,7 +17,7 @@ from ..errors import InvalidRequest, RequestError, UnsupportedOperation
 from ..hookspecs import ListedModel
 from ..plugins.instances import COMPATIBLE, BackendInstance
 from .console import Console
-from .environment import Live, load
+from .environment import Environment, load_environment
 from .render import plain
 
 __all__ = ["changes", "refresh_models"]
@@ -36,14 +36,14 @@ def refresh_models(backend: str | None, console: Console) -> None:
     """
     if backend is None:
         raise click.UsageError("--refresh needs the name of a BACKEND")
-    live = load()
-    instance = live.pick(backend)[0]
-    listed = asyncio.run(_ask(live, instance))
+    environment = load_environment()
+    instance = environment.pick(backend)[0]
+    listed = asyncio.run(_ask(environment, instance))
     rows = [dict(model.row) for model in listed if model.row]
     if not rows:
         raise UnsupportedOperation(f"what {backend!r} lists does not say what its models can do", fix="its own rows stand")
     today = datetime.datetime.now(datetime.UTC).date()
-    before = live.registry.capabilities(instance.plugin)
+    before = environment.registry.capabilities(instance.plugin)
     document = {"schema": 1, "checked": today.isoformat(), "models": rows}
     try:
         path, after = write_snapshot(instance.plugin, document, before)
@@ -52,13 +52,13 @@ def refresh_models(backend: str | None, console: Console) -> None:
     _tell(console, instance.name, str(path), today, changes(before, after), [note for model in listed for note in model.notes])
 
 
-async def _ask(live: Live, instance: BackendInstance) -> Sequence[ListedModel]:
+async def _ask(environment: Environment, instance: BackendInstance) -> Sequence[ListedModel]:
     from ..execution.client_pool import Clients
 
     if instance.service == COMPATIBLE:
         fix = "give its models in the settings ([backends.NAME.models])"
         raise InvalidRequest(f"{instance.name!r} is somebody else's server: its lists do not speak for the whole plugin", fix=fix)
-    if not live.registry.has(instance.plugin, "list_models"):
+    if not environment.registry.has(instance.plugin, "list_models"):
         raise UnsupportedOperation(f"backend {instance.name!r} has no lists to refresh from")
     clients, secrets = Clients(), instance.secrets()
     context = Context(
@@ -69,7 +69,7 @@ async def _ask(live: Live, instance: BackendInstance) -> Sequence[ListedModel]:
         clients=lambda name, factory: clients.get(instance.name, secrets, name, factory),
     )
     try:
-        found: Sequence[ListedModel] = await live.registry.call(instance.plugin, "list_models", context=context)
+        found: Sequence[ListedModel] = await environment.registry.call(instance.plugin, "list_models", context=context)
     finally:
         await clients.aclose()
     return found

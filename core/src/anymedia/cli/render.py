@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ..capabilities import ModelRow, Price
+from ..capabilities import ModelSpec, Price
 from ..formatting import in_dollars, in_dollars_between
 from ..plugins.instances import BackendInstance
 from .console import Console
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-def usable(instance: BackendInstance, row: ModelRow | None = None) -> str:
+def usable(instance: BackendInstance, row: ModelSpec | None = None) -> str:
     """Say whether an instance is usable, or one of its models, or what it lacks."""
     wanting = [] if instance.usable else [f"no: {', '.join(instance.missing)}"]
     if row is not None and (words := not_installed(instance, row)):
@@ -41,18 +41,18 @@ def usable(instance: BackendInstance, row: ModelRow | None = None) -> str:
     return "; ".join(wanting) or "yes"
 
 
-def not_installed(instance: BackendInstance, row: ModelRow) -> str:
+def not_installed(instance: BackendInstance, row: ModelSpec) -> str:
     """Say that what a model requires is not installed, with the command that installs it; empty where nothing is wanting."""
     needs = row.unmet(instance.absent)
     return "" if needs is None else f"not installed: {needs.install}"
 
 
-def requirement(instance: BackendInstance, row: ModelRow) -> dict[str, Any] | None:
+def requirement(instance: BackendInstance, row: ModelSpec) -> dict[str, Any] | None:
     """Return what a model requires, and whether that is installed, as JSON values; None where the plugin is enough."""
     return None if row.requires is None else {**plain(row.requires), "installed": row.unmet(instance.absent) is None}
 
 
-def life(instance: BackendInstance, row: ModelRow, today: datetime.date) -> str:
+def life(instance: BackendInstance, row: ModelSpec, today: datetime.date) -> str:
     """Say where a model is in its life."""
     stage = row.lifecycle.stage_on(today)
     words: str = "preview" if row.preview and stage == "active" else stage
@@ -63,7 +63,7 @@ def life(instance: BackendInstance, row: ModelRow, today: datetime.date) -> str:
     return words if instance.enforce_lifecycle else f"({words})"
 
 
-def all_prices(row: ModelRow) -> list[Price]:
+def all_prices(row: ModelSpec) -> list[Price]:
     """Return the prices of all operations, each once."""
     found: list[Price] = []
     for operation in row.operations.values():
@@ -71,7 +71,7 @@ def all_prices(row: ModelRow) -> list[Price]:
     return found
 
 
-def prices(row: ModelRow) -> str:
+def prices(row: ModelSpec) -> str:
     """Say the whole range of prices per unit."""
     units: dict[str, tuple[float, float]] = {}
     for price in all_prices(row):
@@ -102,7 +102,7 @@ def plain(value: Any) -> Any:
 
 
 #: Reasons that say nothing about the request.
-_BESIDE_THE_POINT = frozenset({"not_named", "operation_unsupported"})
+_BESIDE_THE_POINT = frozenset({"not_selected", "operation_unsupported"})
 
 
 def show_plan(console: Console, plan: Plan) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest, Problem
 from .app import Interrupted
-from .build_request import Order, ask, format_of_output, medium_of, request_fields, split_model
+from .build_request import CliInvocation, ask, format_of_output, medium_of, request_fields, split_model
 from .console import Console
 from .render import show_plan, show_result
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from ..state.store import Store
     from .progress import ProgressLine
 
-__all__ = ["carry_out", "resumable"]
+__all__ = ["resumable", "run_media_command"]
 
 #: Parameters that say how to run, not what to make.
 _HOW = ("model", "backend", "output", "force", "config", "strict", "max_cost", "deadline", "no_wait", "dry_run", "as_json", "quiet")
 
 
-def carry_out(command: str, given: Mapping[str, Any]) -> None:
+def run_media_command(command: str, given: Mapping[str, Any]) -> None:
     """Carry out a media command; prints what it made.
 
     Raises:
@@ -34,22 +34,22 @@ def carry_out(command: str, given: Mapping[str, Any]) -> None:
         click.UsageError: options that contradict each other.
     """
     console = Console(json=given["as_json"], quiet=given["quiet"])
-    order = Order.of(command, given)
+    invocation = CliInvocation.of(command, given)
     if given["dry_run"]:
-        _plan(order, console)
+        _plan(invocation, console)
         return
     import asyncio
 
-    asyncio.run(_carry_out(order, console))
+    asyncio.run(_run_media_command(invocation, console))
 
 
-def _plan(order: Order, console: Console) -> None:
+def _plan(invocation: CliInvocation, console: Console) -> None:
     """Print the plan; a store is opened only where an earlier result is asked for."""
     from ..plan_maker import PlanMaker
     from ..settings import load_settings
-    from .environment import load
+    from .environment import load_environment
 
-    live = load(load_settings())
+    live = load_environment(load_settings())
     with contextlib.ExitStack() as stack:
         opened: list[Store] = []
 
@@ -64,47 +64,47 @@ def _plan(order: Order, console: Console) -> None:
         plans = PlanMaker(
             settings=live.settings,
             instances=live.instances,
-            policy=order.policy(live.settings.policy),
+            policy=invocation.policy(live.settings.policy),
             find=lambda continuation_id: store().load_continuation(continuation_id, now=time.time()),
         )
-        backend, model = split_model(order.either("model"), order.either("backend"), live.instances)
-        show_plan(console, plans.make(_request(order, store, backend), None, backend, model))
+        backend, model = split_model(invocation.either("model"), invocation.either("backend"), live.instances)
+        show_plan(console, plans.make(_request(invocation, store, backend), None, backend, model))
 
 
-async def _carry_out(order: Order, console: Console) -> None:
+async def _run_media_command(invocation: CliInvocation, console: Console) -> None:
     from ..router import Router
     from ..settings import load_settings
     from .progress import ProgressLine
 
     settings = load_settings()
-    policy = order.policy(settings.policy)
+    policy = invocation.policy(settings.policy)
     async with ProgressLine(quiet=console.quiet) as line, Router(settings=settings, policy=policy, on_progress=line) as router:
-        backend, model = split_model(order.either("model"), order.either("backend"), router.instances)
-        request = _request(order, lambda: router.store, backend)
+        backend, model = split_model(invocation.either("model"), invocation.either("backend"), router.instances)
+        request = _request(invocation, lambda: router.store, backend)
         plan = router.plan(request, backend=backend, model=model)
-        if order.given["no_wait"]:
-            await _submit(order, console, router, plan, line)
+        if invocation.given["no_wait"]:
+            await _submit(invocation, console, router, plan, line)
         else:
-            await _run(order, console, router, plan, line)
+            await _run(invocation, console, router, plan, line)
 
 
-def _request(order: Order, store: Callable[[], Store], backend: str | None) -> Request:
-    given = dict(order.given)
-    given["output_format"] = format_of_output(order.output, given["output_format"])
+def _request(invocation: CliInvocation, store: Callable[[], Store], backend: str | None) -> Request:
+    given = dict(invocation.given)
+    given["output_format"] = format_of_output(invocation.output, given["output_format"])
     fields = request_fields(given, (*_HOW, "go_on"))
-    if order.config is not None:
+    if invocation.config is not None:
         if given.get("go_on") is not None:
             raise InvalidRequest([Problem("$.continue_from", "--continue belongs into the config file, as continue_from")])
-        return ask(order.command, fields, base=order.config.to_request())
+        return ask(invocation.command, fields, base=invocation.config.to_request())
     if given.get("go_on") is None:
-        return ask(order.command, fields)
+        return ask(invocation.command, fields)
     from .continuation import start_from
 
-    return ask(order.command, fields, start_from(given["go_on"], medium_of(order.command), store(), backend))
+    return ask(invocation.command, fields, start_from(given["go_on"], medium_of(invocation.command), store(), backend))
 
 
-async def _submit(order: Order, console: Console, router: Router, plan: Plan, line: ProgressLine) -> None:
-    record = await router.submit(plan, output=order.output, overwrite=order.force)
+async def _submit(invocation: CliInvocation, console: Console, router: Router, plan: Plan, line: ProgressLine) -> None:
+    record = await router.submit(plan, output=invocation.output, overwrite=invocation.force)
     await line.stop()
     if console.json:
         console.document({"success": True, "job_id": record.id, "state": record.state, "plan": plan.to_json()})
@@ -113,11 +113,11 @@ async def _submit(order: Order, console: Console, router: Router, plan: Plan, li
     console.note(f"{plan.chosen}: {record.state}; get the result with: anymedia jobs resume {record.id}")
 
 
-async def _run(order: Order, console: Console, router: Router, plan: Plan, line: ProgressLine) -> None:
-    output, deadline = order.output, order.given["deadline"]
+async def _run(invocation: CliInvocation, console: Console, router: Router, plan: Plan, line: ProgressLine) -> None:
+    output, deadline = invocation.output, invocation.given["deadline"]
     if output != "-":
         async with resumable(router, line):
-            result = await router.run(plan, output=output, overwrite=order.force, deadline=deadline)
+            result = await router.run(plan, output=output, overwrite=invocation.force, deadline=deadline)
         await line.stop()
         show_result(console, result)
         return

@@ -19,10 +19,10 @@ from ..state.errors import StateBusy, StateNotWritable
 from ..state.store import CallRecord, CallState, Lease, Store
 from .client_pool import Clients, digest_of
 from .poll_schedule import PollBudget
-from .save_piece import unbroken
+from .save_piece import shielded
 
 if TYPE_CHECKING:
-    from ..capabilities import ModelRow
+    from ..capabilities import ModelSpec
     from ..credentials import Secret
     from ..net.fetcher import Fetcher
     from ..plugins.instances import BackendInstance
@@ -129,14 +129,14 @@ class Engine:
     def context(
         self,
         record: CallRecord,
-        row: ModelRow | None,
+        row: ModelSpec | None,
         *,
         loaded: Mapping[Media | Mask | StoredFile, LoadedMedia] | None = None,
         deadline: float | None = None,
     ) -> Context:
         """Make the context for one hook call."""
         instance = self.instance(record.backend)
-        doors = _Doors(self, record, instance.hosts, instance.secrets())
+        services = _ContextServices(self, record, instance.hosts, instance.secrets())
         return Context(
             backend=record.backend,
             model=record.model,
@@ -148,12 +148,12 @@ class Engine:
             idempotency_key=record.idempotency_key,
             deadline=deadline,
             hosts=instance.hosts,
-            secrets=doors.secrets,
+            secrets=services.secrets,
             loaded=loaded or {},
-            clients=doors.client,
-            fetch=doors.fetch,
-            stream=doors.stream,
-            on_progress=doors.progress,
+            clients=services.client,
+            fetch=services.fetch,
+            stream=services.stream,
+            on_progress=services.progress,
             now=self.clock.now,
         )
 
@@ -181,7 +181,7 @@ class Engine:
         self.report(record)
         return record
 
-    async def written(self, work: Callable[[], _T]) -> _T:
+    async def persist_with_retry(self, work: Callable[[], _T]) -> _T:
         """Write down what is paid for: a store that is busy or full just now is given some seconds, and tried again.
 
         Nearly always it is done there and then. Where it has to wait, a cancelled caller waits too.
@@ -192,9 +192,9 @@ class Engine:
         try:
             return work()
         except (StateBusy, StateNotWritable) as error:
-            return await unbroken(self._written_later(work, error))
+            return await shielded(self._persist_later(work, error))
 
-    async def _written_later(self, work: Callable[[], _T], why: StateBusy | StateNotWritable) -> _T:
+    async def _persist_later(self, work: Callable[[], _T], why: StateBusy | StateNotWritable) -> _T:
         for pause in _WRITE_AGAIN:
             _log.warning("%s Trying again in %g s.", why.message, pause)
             await self.clock.sleep(pause)
@@ -206,7 +206,7 @@ class Engine:
 
 
 @attrs.define(eq=False)
-class _Doors:
+class _ContextServices:
     """What a context leads to, for one hook call."""
 
     engine: Engine

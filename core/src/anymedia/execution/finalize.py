@@ -27,29 +27,29 @@ from ..state.codec import check_keepable
 from ..state.store import CallRecord, Lease
 from .engine import Engine, new_id
 from .prepare_inputs import Protection, paste_back
-from .save_piece import collect, in_thread, unbroken
+from .save_piece import collect, in_thread, shielded
 
 __all__ = [
-    "NOT_KEPT",
-    "bring_home",
-    "keepable",
+    "NOT_STORED",
+    "delete_temporaries",
+    "finalize",
     "mismatches",
     "output_target",
+    "storable",
     "suffix_of",
-    "sweep",
 ]
 
 #: What a result says of data that was not kept; the conformance kit listens for it.
-NOT_KEPT = "wanted to go on with was no JSON, or a file in itself, and is not kept"
+NOT_STORED = "wanted to go on with was no JSON, or a file in itself, and is not kept"
 
 
-def keepable(outcome: Outcome, backend: str) -> Outcome:
+def storable(outcome: Outcome, backend: str) -> Outcome:
     """Return an outcome without the continuation data that no store takes, with a warning in their place."""
     lost = [piece for piece in outcome.pieces if piece.continuation is not None and not _is_keepable(piece.continuation)]
     if not lost:
         return outcome
     pieces = tuple([attrs.evolve(piece, continuation=None) if piece in lost else piece for piece in outcome.pieces])
-    return attrs.evolve(outcome, pieces=pieces, warnings=(*outcome.warnings, f"what '{backend}' {NOT_KEPT}"))
+    return attrs.evolve(outcome, pieces=pieces, warnings=(*outcome.warnings, f"what '{backend}' {NOT_STORED}"))
 
 
 def _is_keepable(onward: ContinuationData) -> bool:
@@ -94,7 +94,7 @@ def output_target(target: Mapping[str, Any]) -> OutputTarget:
     return OutputTarget.from_json(target["output"])
 
 
-async def bring_home(
+async def finalize(
     engine: Engine,
     lease: Lease,
     record: CallRecord,
@@ -128,27 +128,31 @@ async def _finish(
 ) -> CallRecord:
     if not outcome.pieces:
         raise BadBackendResponse(f"'{record.backend}/{record.model}' answered without any {record.target['media']}")
-    outcome = keepable(outcome, record.backend)
+    outcome = storable(outcome, record.backend)
     as_they_are = protection is None and not record.target["transcode_to"]
-    beside = _spooled_by(record)  # by an earlier process
+    temporaries = _spooled_by(record)  # by an earlier process
     with contextlib.ExitStack() as opened:
 
         async def keep() -> tuple[_Spooled, dict[int, Writer], CallRecord]:
-            spooled, written = await _spool(engine, record, outcome, target, opened, as_they_are=as_they_are)
+            spooled, written = await _persist_bytes(engine, record, outcome, target, opened, as_they_are=as_they_are)
             shown, secret = outcome_json(outcome, spooled)
-            return spooled, written, await engine.written(lambda: engine.advance(lease, "collecting", outcome=shown, secret=secret))
+            return (
+                spooled,
+                written,
+                await engine.persist_with_retry(lambda: engine.advance(lease, "collecting", outcome=shown, secret=secret)),
+            )
 
-        spooled, written, record = await (keep() if _is_small(outcome) else unbroken(keep()))  # a small one never waits in between
-        beside |= {path for path, _ in spooled.values()}
+        spooled, written, record = await (keep() if _is_small(outcome) else shielded(keep()))  # a small one never waits in between
+        temporaries |= {path for path, _ in spooled.values()}
         files, onward, warnings, differences = [], [], list(outcome.warnings), []
         for index, piece in enumerate(outcome.pieces):
-            home = await _bring_home(engine, record, piece, index, len(outcome.pieces), protection, target, written.get(index))
+            home = await _finalize_piece(engine, record, piece, index, len(outcome.pieces), protection, target, written.get(index))
             file, continuation = _continuable(engine, record, piece, home.file)
             files.append(file)
             if continuation is not None:
                 onward.append(continuation)
             if home.part is not None:
-                beside.add(home.part)
+                temporaries.add(home.part)
             warnings += home.warnings
             if home.difference is not None:
                 differences.append(home.difference)
@@ -162,12 +166,14 @@ async def _finish(
         "texts": [p.text for p in outcome.pieces if p.text],
         "outside_mask_difference": max(differences) if differences else None,
     }
-    record = await engine.written(lambda: engine.advance(lease, "done", result=result, cost_usd=outcome.cost_usd, continuations=onward))
-    _remove(beside)
+    record = await engine.persist_with_retry(
+        lambda: engine.advance(lease, "done", result=result, cost_usd=outcome.cost_usd, continuations=onward)
+    )
+    _remove(temporaries)
     return record
 
 
-def sweep(record: CallRecord) -> None:
+def delete_temporaries(record: CallRecord) -> None:
     """Remove what lies beside the place of a call that will not be collected any more."""
     _remove(_spooled_by(record))
     with contextlib.suppress(OSError):
@@ -184,7 +190,7 @@ def _remove(paths: set[Path]) -> None:
             os.unlink(path)  # noqa: PTH108 - half the way
 
 
-async def _spool(
+async def _persist_bytes(
     engine: Engine, record: CallRecord, outcome: Outcome, target: OutputTarget, opened: contextlib.ExitStack, *, as_they_are: bool
 ) -> tuple[_Spooled, dict[int, Writer]]:
     """Write bytes that came with the answer to disk at once: they can be had only once.
@@ -196,11 +202,11 @@ async def _spool(
 
     def spool() -> tuple[_Spooled, dict[int, Writer]]:
         try:
-            return _spool_now(record, outcome, target, opened, as_they_are=as_they_are)
+            return _persist_bytes_now(record, outcome, target, opened, as_they_are=as_they_are)
         except (MediaError, OSError) as error:
             refuge = plan_output(f"{engine.settings.state_dir / 'spool'}/", default_stem="piece", suffix=str(record.target["suffix"]))
             try:
-                return _spool_now(record, outcome, refuge, opened, as_they_are=False)
+                return _persist_bytes_now(record, outcome, refuge, opened, as_they_are=False)
             except (MediaError, OSError):
                 raise error from None
 
@@ -213,7 +219,7 @@ def _is_small(outcome: Outcome) -> bool:
     return sum(len(piece.data or b"") for piece in outcome.pieces) <= SMALL
 
 
-def _spool_now(
+def _persist_bytes_now(
     record: CallRecord, outcome: Outcome, target: OutputTarget, opened: contextlib.ExitStack, *, as_they_are: bool
 ) -> tuple[_Spooled, dict[int, Writer]]:
     spooled: _Spooled = {}
@@ -260,7 +266,7 @@ class _Home:
     difference: float | None
 
 
-async def _bring_home(
+async def _finalize_piece(
     engine: Engine,
     record: CallRecord,
     piece: Piece,
@@ -275,7 +281,7 @@ async def _bring_home(
     warnings: list[str] = []
     difference = None
     if protection is not None or to_format:
-        piece, difference, warnings = await _worked_on(engine, record, piece, protection, to_format)
+        piece, difference, warnings = await _post_process(engine, record, piece, protection, to_format)
     found = await collect(
         piece,
         target,
@@ -293,7 +299,7 @@ async def _bring_home(
     return _Home(file=found.file, part=found.part, warnings=tuple(said), difference=difference)
 
 
-async def _worked_on(
+async def _post_process(
     engine: Engine, record: CallRecord, piece: Piece, protection: Protection | None, to_format: str | None
 ) -> tuple[Piece, float | None, list[str]]:
     """Paste back what was protected and convert to the format asked for; the provider's bytes stay if that fails."""

@@ -13,13 +13,13 @@ from ..state.errors import LeaseLost, StateError
 from ..state.store import Lease
 from .engine import LEASE_SECONDS, Engine
 
-__all__ = ["Held"]
+__all__ = ["LeaseKeeper"]
 
 _log = logging.getLogger("anymedia")
 
 
 @attrs.define(eq=False)
-class Held:
+class LeaseKeeper:
     """Keeps a lease alive for as long as the block runs, and gives it up at its end.
 
     ``sending``: its loss breaks nothing off, for the answer on its way is paid for.

@@ -21,15 +21,15 @@ from ..state.errors import LeaseLost, StateError
 from ..state.store import CallRecord, Lease, NewCall
 from ..state.transitions import opened as opened_record
 from .engine import LEASE_SECONDS, Engine, new_id
-from .finalize import bring_home, suffix_of
-from .lease import Held
-from .poll import follow
+from .finalize import finalize, suffix_of
+from .lease import LeaseKeeper
+from .poll import poll_job
 from .prepare_inputs import Loaded, Protection, load_inputs, read_protection
 from .resume import resume_call
-from .run_result import gravest, result_of
+from .run_result import most_serious, result_of
 from .submit import may_send_again, submit
 
-__all__ = ["Conductor", "Output", "check_cap"]
+__all__ = ["Output", "PlanRunner", "check_cap"]
 
 #: How many calls of one plan are under way at once.
 _AT_ONCE = 4
@@ -64,7 +64,7 @@ class _Opened:
 
 
 @attrs.define(kw_only=True, eq=False)
-class Conductor:
+class PlanRunner:
     """Carries out one plan. `open` reserves, `run` spends."""
 
     engine: Engine
@@ -135,7 +135,7 @@ class Conductor:
             elif failure is not None:
                 raise failure
         if len(failures) == len(ended):
-            raise gravest(failures)
+            raise most_serious(failures)
         return result_of(self.engine.store.run(self.run_id))
 
     def give_up(self) -> None:
@@ -154,7 +154,7 @@ class Conductor:
         return result_of([done] if done.id == opened.record.id else self.engine.store.run(self.run_id))
 
     async def _call(self, opened: _Opened) -> CallRecord:
-        spare = self._spare()
+        fallbacks = self._fallback_candidates()
         while True:
             try:
                 return await self._carry_out(opened)
@@ -164,30 +164,30 @@ class Conductor:
             except BackendError as error:
                 if error.delivery is None or not may_send_again(error, error.delivery):
                     raise
-                found = await self._taken_over(opened, spare, error)
+                found = await self._fall_back(opened, fallbacks, error)
                 if found is None:
                     raise
                 opened = found
 
-    async def _taken_over(self, opened: _Opened, spare: list[Candidate], error: BackendError) -> _Opened | None:
+    async def _fall_back(self, opened: _Opened, fallbacks: list[Candidate], error: BackendError) -> _Opened | None:
         """Open a call anew with the next of the spare candidates that will do; those that are tried leave the list.
 
         One that will not do (it is too dear, its quote is not approved, it would take several calls) is passed over,
         and the error that the call ended with says why.
         """
         record, n = opened.record, getattr(opened.call.request, "n", 1)
-        while spare:
-            following = spare.pop(0)
+        while fallbacks:
+            following = fallbacks.pop(0)
             if following.backend == record.backend:
                 continue
             try:
                 plan = self.replan(self.plan, n, following, self.policy)
                 if len(plan.calls) > 1:
                     raise RequestError(f"it would take {len(plan.calls)} calls")
-                beside = sum(o.record.quote_usd[1] for o in self.opened if o is not opened and o.record.quote_usd)
-                await self.ask(plan, self.policy, beside)
+                already_reserved = sum(o.record.quote_usd[1] for o in self.opened if o is not opened and o.record.quote_usd)
+                await self.ask(plan, self.policy, already_reserved)
                 loaded = await load_inputs(self.engine, plan, self.policy)
-                first, suffix = int(record.target["first"]), f"-f{len(spare)}"
+                first, suffix = int(record.target["first"]), f"-f{len(fallbacks)}"
                 again = self._open_call(plan, plan.calls[0], record.index, first, loaded=loaded, suffix=suffix)
             except RequestError as refused:
                 error.fix = " ".join(filter(None, (error.fix, f"It did not go to '{following}' instead: {refused.message}.")))
@@ -198,16 +198,16 @@ class Conductor:
 
     async def _carry_out(self, opened: _Opened) -> CallRecord:
         engine, lease, record, call = self.engine, opened.lease, opened.record, opened.call
-        row = opened.plan.model_row
-        async with Held(engine, lease, sending=True) as held:
+        row = opened.plan.model_spec
+        async with LeaseKeeper(engine, lease, sending=True) as held:
             done = await submit(engine, lease, record, call.request, row, opened.loaded, self.policy, self.deadline)
             held.sent(done.lease)
             made = done.made
-            outcome = await follow(engine, done.lease, done.record, row, self.deadline) if isinstance(made, Job) else made
+            outcome = await poll_job(engine, done.lease, done.record, row, self.deadline) if isinstance(made, Job) else made
             target = self._place(_suffix(opened.plan))
-            return await bring_home(engine, done.lease, done.record, outcome, self.protection, self.deadline, target)
+            return await finalize(engine, done.lease, done.record, outcome, self.protection, self.deadline, target)
 
-    def _spare(self) -> list[Candidate]:
+    def _fallback_candidates(self) -> list[Candidate]:
         """Return who may take over: other backends that honour all intent, never the last resort, nobody if one was named."""
         mode = self.policy.fallback or ("off" if self.plan.named else "equivalent")
         if mode == "off" or self.plan.continuation is not None:
@@ -256,7 +256,7 @@ class Conductor:
         continuation = plan.continuation
         roots = self.policy.input_roots
         suffix = _suffix(plan)
-        prefix = plan.model_row.continuation_prefix or f"{plan.chosen.backend}_{media[:3]}"
+        prefix = plan.model_spec.continuation_prefix or f"{plan.chosen.backend}_{media[:3]}"
         return {
             "media": media,
             "output": self._place(suffix).to_json(),
@@ -272,13 +272,13 @@ class Conductor:
         }
 
 
-def check_cap(plan: Plan, policy: Policy, beside: float = 0.0) -> None:
+def check_cap(plan: Plan, policy: Policy, already_reserved: float = 0.0) -> None:
     """Hold a whole plan's quote against the cap for a request, of which some dollars may be spoken for.
 
     Raises:
         BudgetExceeded: it may cost more, or its price is unknown.
     """
-    if is_over_cap(plan.quote, policy, beside):
+    if is_over_cap(plan.quote, policy, already_reserved):
         cap = in_dollars(policy.budget.per_request or 0.0)
         text = f"{plan.operation} by '{plan.chosen}' may cost {plan.quote}; the cap for a request is {cap} USD"
         raise BudgetExceeded(text, fix="ask for something smaller, shorter or fewer, or for leave to spend more")

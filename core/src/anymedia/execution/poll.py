@@ -12,7 +12,7 @@ import logging
 
 import attrs
 
-from ..capabilities import ModelRow
+from ..capabilities import ModelSpec
 from ..errors import BackendError, BackendTimeout, JobNotFound, MediaError, PluginError
 from ..plugins.sanitize import PluginRaised
 from ..redaction import clean_text
@@ -24,13 +24,13 @@ from .engine import Engine
 from .poll_schedule import Schedule, duration_key
 
 __all__ = [
-    "LOOK_FAILED",
+    "STATUS_CHECK_FAILED",
     "WAITS",
-    "Failing",
-    "Missing",
-    "follow",
-    "lost_job",
-    "still_running",
+    "FailureStreak",
+    "NotFoundStreak",
+    "job_not_found_error",
+    "poll_job",
+    "still_running_error",
     "why_of",
 ]
 
@@ -39,7 +39,7 @@ WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 
 
 @attrs.define
-class Missing:
+class NotFoundStreak:
     """The looks in a row that did not find a job, and the seconds from the first of them to the last."""
 
     looks: int = 0
@@ -54,7 +54,7 @@ class Missing:
         """Begin anew: the job was seen."""
         self.looks, self.seconds = 0, 0.0
 
-    def not_found(self, error: JobNotFound) -> float:
+    def count(self, error: JobNotFound) -> float:
         """Count a look that found nothing; return how many seconds to wait for the next at least."""
         self.looks += 1
         return max(WAITS[min(self.looks, len(WAITS)) - 1], error.retry_after or 0.0)
@@ -69,9 +69,9 @@ class Missing:
         return f"{times} did not find the job at the provider"
 
 
-def lost_job(record: CallRecord, job: Job, missing: Missing, error: JobNotFound, *, expired: bool) -> JobNotFound:
+def job_not_found_error(record: CallRecord, job: Job, not_found: NotFoundStreak, error: JobNotFound, *, expired: bool) -> JobNotFound:
     """Return the error for a job that is given up: what is known of it, and of the money."""
-    why = "its time there has expired" if expired else f"{missing.looks} looks in {missing.seconds:.0f} s found nothing"
+    why = "its time there has expired" if expired else f"{not_found.looks} looks in {not_found.seconds:.0f} s found nothing"
     known = clean_text(job.id, 200)
     text = f"'{record.backend}/{record.model}' does not know the job {known!r} of {record.id} any more: {why} ({error.message})"
     fix = "Ask the provider about that job: it may have been charged, and was not sent again. A new request is charged anew."
@@ -88,7 +88,7 @@ def why_of(error: Exception) -> str:
 
 
 @attrs.define
-class Failing:
+class FailureStreak:
     """The looks in a row that failed, and what the last of them failed of."""
 
     looks: int = 0
@@ -110,13 +110,13 @@ class Failing:
 
 _log = logging.getLogger("anymedia")
 #: How a caller is told of a look that failed.
-LOOK_FAILED = "a look failed"
+STATUS_CHECK_FAILED = "a look failed"
 #: How long a job is followed when the caller sets no deadline, in seconds; it stays resumable after that.
 PATIENCE = 3600.0
 #: A row that was changed within this many seconds is one that this process is at.
 _FRESH = 5.0
 #: The longest that one look may take, in seconds, and what the last one before a deadline is given.
-LONGEST_LOOK, _SHORTEST_LOOK = 120.0, 1.0
+LONGEST_CHECK, _SHORTEST_CHECK = 120.0, 1.0
 
 
 def _length(record: CallRecord) -> float | None:
@@ -124,7 +124,7 @@ def _length(record: CallRecord) -> float | None:
     return float(seconds) if isinstance(seconds, int | float) else None
 
 
-async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow | None, deadline: float | None) -> Outcome:
+async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelSpec | None, deadline: float | None) -> Outcome:
     """Look at a job, at the times that waste the least, until it is over.
 
     Raises:
@@ -141,35 +141,37 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
     until = engine.clock.steady() + PATIENCE if deadline is None else deadline
     hint = job.poll_after
     first = True
-    missing, failing = Missing(), Failing()
+    not_found, failures = NotFoundStreak(), FailureStreak()
     # A job that was left alone for a while is looked at at once, and says nothing about how long such a job takes.
-    watched = abs(engine.clock.now() - record.updated_at) < _FRESH
+    observed_from_start = abs(engine.clock.now() - record.updated_at) < _FRESH
     # From here on its age is told by the counter: the clock on the wall may be set meanwhile.
-    born = engine.clock.steady() - max(0.0, engine.clock.now() - record.created_at)
+    started_at = engine.clock.steady() - max(0.0, engine.clock.now() - record.created_at)
     while True:
-        elapsed = engine.clock.steady() - born
+        elapsed = engine.clock.steady() - started_at
         pause = schedule.next(elapsed, hint)
         if first:
-            pause = schedule.first(hint) if watched else 0.0
+            pause = schedule.first(hint) if observed_from_start else 0.0
         first = False
         pause = max(pause, engine.polls.reserve(engine.account(record.backend), engine.clock.steady()))
         left = until - engine.clock.steady()
         if left <= 0:
-            raise still_running(record, "the deadline passed", failing if failing.looks else missing if missing.looks else None)
+            raise still_running_error(record, "the deadline passed", failures if failures.looks else not_found if not_found.looks else None)
         pause = min(pause, left)
         await engine.clock.sleep(pause)
-        missing.waited(pause)
+        not_found.waited(pause)
         try:
-            left = max(_SHORTEST_LOOK, until - engine.clock.steady())
-            async with asyncio.timeout(min(left, LONGEST_LOOK)):
+            left = max(_SHORTEST_CHECK, until - engine.clock.steady())
+            async with asyncio.timeout(min(left, LONGEST_CHECK)):
                 state = await engine.call(record.backend, "check_job", job=job, context=engine.context(record, row, deadline=left))
         except JobNotFound as error:
             _log.debug("a look at %s failed: %s", record.id, error.code)
-            failing.worked()
-            hint = missing.not_found(error)
-            if _is_over(engine, job, missing):
-                raise _failed(engine, lease, record, lost_job(record, job, missing, error, expired=not missing.for_good)) from None
-            engine.report(record, note=f"{missing}; looking again")
+            failures.worked()
+            hint = not_found.count(error)
+            if _is_over(engine, job, not_found):
+                raise _failed(
+                    engine, lease, record, job_not_found_error(record, job, not_found, error, expired=not not_found.for_good)
+                ) from None
+            engine.report(record, note=f"{not_found}; looking again")
             continue
         except Exception as error:
             if isinstance(error, PluginError) and not isinstance(error, PluginRaised):
@@ -177,31 +179,33 @@ async def follow(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow
                 raise  # what it returned breaks the contract: it will do so again
             _log.debug("a look at %s failed: %s", record.id, error.code if isinstance(error, MediaError) else type(error).__name__)
             hint = getattr(error, "retry_after", None)
-            engine.report(record, note=f"{LOOK_FAILED} ({failing.failed(error)}); looking again")
+            engine.report(record, note=f"{STATUS_CHECK_FAILED} ({failures.failed(error)}); looking again")
             continue
         hint = None
-        missing.found()
-        failing.worked()
+        not_found.found()
+        failures.worked()
         if isinstance(state, Running):
             if record.state == "submitted":  # one whose file is to be fetched anew was done already, and stays so
-                record = await engine.written(functools.partial(engine.advance, lease, "running"))
+                record = await engine.persist_with_retry(functools.partial(engine.advance, lease, "running"))
             hint = state.poll_after
             engine.report(record, fraction=state.progress, note=state.note)
         elif isinstance(state, Succeeded):
-            if watched:
+            if observed_from_start:
                 with contextlib.suppress(StateError):  # what is learnt of the time it takes is not worth the job
-                    engine.store.add_duration(key, engine.clock.steady() - born)
+                    engine.store.add_duration(key, engine.clock.steady() - started_at)
             return state.outcome
         elif isinstance(state, Failed):
             raise _failed(engine, lease, record, state.error)
 
 
-def _is_over(engine: Engine, job: Job, missing: Missing) -> bool:
+def _is_over(engine: Engine, job: Job, not_found: NotFoundStreak) -> bool:
     """Whether a job that was not found is to be given up; one that its provider was to forget by now is, at once."""
-    return missing.for_good or (job.expires_at is not None and engine.clock.now() >= job.expires_at)
+    return not_found.for_good or (job.expires_at is not None and engine.clock.now() >= job.expires_at)
 
 
-def still_running(record: CallRecord, why: str = "the deadline passed", trouble: Missing | Failing | None = None) -> BackendTimeout:
+def still_running_error(
+    record: CallRecord, why: str = "the deadline passed", trouble: NotFoundStreak | FailureStreak | None = None
+) -> BackendTimeout:
     """Return the error for a job that is left, by default as a deadline passed: it goes on, and how to pick it up.
 
     ``trouble``: what came of the last looks, where none of them saw it at work.

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from ..capabilities import ModelRow
+from ..capabilities import ModelSpec
 from ..errors import (
     BackendError,
     BackendTimeout,
@@ -33,19 +33,19 @@ from ..state.errors import LeaseLost
 from ..state.store import ACTIVE_STATES, FINAL_STATES, CallRecord, Lease
 from ..state.transitions import check_forgettable
 from .engine import LEASE_SECONDS, Engine
-from .finalize import bring_home, sweep
-from .lease import Held
-from .poll import LONGEST_LOOK, follow
+from .finalize import delete_temporaries, finalize
+from .lease import LeaseKeeper
+from .poll import LONGEST_CHECK, poll_job
 from .prepare_inputs import Protection, read_protection
-from .run_result import gravest, latest, result_of
+from .run_result import latest, most_serious, result_of
 from .submit import lookup, unknown_outcome
 
 __all__ = [
     "cancel_call",
+    "cancelled_error",
     "forget_run",
     "resume_call",
     "resume_run",
-    "was_cancelled",
 ]
 
 _log = logging.getLogger("anymedia")
@@ -74,7 +74,7 @@ async def resume_call(engine: Engine, call_id: str, deadline: float | None) -> C
         lease = engine.store.claim(call_id, owner=engine.owner, lease_seconds=LEASE_SECONDS, now=engine.clock.now())
         if lease is not None:
             with contextlib.suppress(LeaseLost):  # away for too long: whoever took it over is waited for
-                async with Held(engine, lease):
+                async with LeaseKeeper(engine, lease):
                     return _ended(await _take_up(engine, lease, _known(engine, call_id), deadline))
         if deadline is not None and engine.clock.steady() >= deadline:
             raise BackendTimeout(
@@ -104,7 +104,7 @@ async def resume_run(engine: Engine, run: str, deadline: float | None) -> Result
     if late is not None and any(row.state in ACTIVE_STATES for row in latest(rows)):
         raise late
     if failures and not any(row.state == "done" for row in rows):
-        raise gravest(failures)
+        raise most_serious(failures)
     return result_of(rows)
 
 
@@ -119,18 +119,18 @@ def _ended(record: CallRecord) -> CallRecord:
     if record.state in {"failed", "refused"} and record.error is not None:
         raise error_from_json(record.error)
     if record.state == "cancelled":
-        raise was_cancelled(record)
+        raise cancelled_error(record)
     return record
 
 
-def was_cancelled(record: CallRecord) -> JobCancelled:
+def cancelled_error(record: CallRecord) -> JobCancelled:
     """Return the error for a job that somebody has cancelled."""
     error = JobCancelled(f"{record.id} was cancelled", fix="make the request anew", job_id=record.id)
     error.charged = (record.error or {}).get("charged", "no")
     return error
 
 
-def _row(engine: Engine, record: CallRecord) -> ModelRow | None:
+def _row(engine: Engine, record: CallRecord) -> ModelSpec | None:
     try:
         return engine.instance(record.backend).matrix.model(record.model)
     except UnknownBackend as error:
@@ -151,13 +151,13 @@ async def _take_up(engine: Engine, lease: Lease, record: CallRecord, deadline: f
             engine.advance(lease, "unknown", error=error_json(error))
             raise error
         record, made = found.record, found.made
-        outcome = await follow(engine, lease, record, row, deadline) if isinstance(made, Job) else made
+        outcome = await poll_job(engine, lease, record, row, deadline) if isinstance(made, Job) else made
     else:
         outcome = await _outcome_of(engine, lease, record, row, deadline)
     protection = await _protection(engine, record)
     if protection is None and record.target["protect"]:
         outcome = attrs.evolve(outcome, warnings=(*outcome.warnings, _UNPROTECTED))
-    return await bring_home(engine, lease, record, outcome, protection, deadline)
+    return await finalize(engine, lease, record, outcome, protection, deadline)
 
 
 def _never_sent(engine: Engine, lease: Lease, record: CallRecord) -> BackendError:
@@ -169,14 +169,14 @@ def _never_sent(engine: Engine, lease: Lease, record: CallRecord) -> BackendErro
     return error
 
 
-async def _outcome_of(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow | None, deadline: float | None) -> Outcome:
+async def _outcome_of(engine: Engine, lease: Lease, record: CallRecord, row: ModelSpec | None, deadline: float | None) -> Outcome:
     kept = None
     if record.state == "collecting" and record.outcome is not None:
         kept = outcome_from_json(record.outcome, record.secret)
     if kept is not None:
-        return await _fresh(engine, record, row) or kept
+        return await _refresh_links(engine, record, row) or kept
     if record.job is not None:
-        return await follow(engine, lease, record, row, deadline)
+        return await poll_job(engine, lease, record, row, deadline)
     error: BackendError = BadBackendResponse(
         f"'{record.backend}/{record.model}' answered, but the process ended before its answer was written down.",
         fix="make the request anew if it is still wanted",
@@ -187,12 +187,12 @@ async def _outcome_of(engine: Engine, lease: Lease, record: CallRecord, row: Mod
     raise error
 
 
-async def _fresh(engine: Engine, record: CallRecord, row: ModelRow | None) -> Outcome | None:
+async def _refresh_links(engine: Engine, record: CallRecord, row: ModelSpec | None) -> Outcome | None:
     """Ask a finished job once more: its links are new then, where the kept ones may have expired."""
     if record.job is None:
         return None
     try:
-        async with asyncio.timeout(LONGEST_LOOK):
+        async with asyncio.timeout(LONGEST_CHECK):
             state = await engine.call(record.backend, "check_job", job=job_from_json(record.job), context=engine.context(record, row))
     except Exception as error:  # noqa: BLE001 - the kept links may still do
         _log.debug("asking %s once more failed: %s", record.id, type(error).__name__)
@@ -232,7 +232,7 @@ async def cancel_call(engine: Engine, row: CallRecord) -> None:
         return
     lease = _taken(engine, row)
     try:
-        async with Held(engine, lease):
+        async with LeaseKeeper(engine, lease):
             row = engine.store.get(row.id) or row
             told = row.job is not None and row.outcome is None and engine.has_hook(row.backend, "cancel_job")
             if told and row.job is not None:
@@ -241,7 +241,7 @@ async def cancel_call(engine: Engine, row: CallRecord) -> None:
             engine.advance(lease, "cancelled", **_spent(row, told=told))
     except LeaseLost:
         raise _at_work(row) from None
-    sweep(row)
+    delete_temporaries(row)
 
 
 def _spent(row: CallRecord, *, told: bool) -> dict[str, Any]:
@@ -265,7 +265,7 @@ def forget_run(engine: Engine, rows: Sequence[CallRecord]) -> None:
     leases = [_taken(engine, row) for row in rows if row.state not in FINAL_STATES]
     for row in rows:
         engine.store.forget(row.id)
-        sweep(row)
+        delete_temporaries(row)
     for lease in leases:
         engine.store.release(lease)
 

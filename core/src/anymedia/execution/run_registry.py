@@ -15,15 +15,15 @@ from ..results import Result
 from ..state.store import FINAL_STATES
 from ..state.transitions import claimed
 from .engine import LEASE_SECONDS, Engine
-from .poll import still_running
-from .resume import resume_run, was_cancelled
-from .run_result import latest, result_of, standing
+from .poll import still_running_error
+from .resume import cancelled_error, resume_run
+from .run_result import latest, result_of, run_status
 
-__all__ = ["Underway"]
+__all__ = ["RunRegistry"]
 
 
 @attrs.define(eq=False)
-class Underway:
+class RunRegistry:
     """Tasks by run id: to wait for, or to stop.
 
     What a task brought is handed out once, to all who wait for it then; who asks later asks the journal, and takes up what is open.
@@ -34,18 +34,18 @@ class Underway:
     _limited: weakref.WeakSet[asyncio.Task[Result]] = attrs.field(factory=weakref.WeakSet, init=False)
     _stopping: dict[str, asyncio.Future[None]] = attrs.field(factory=dict, init=False)
 
-    def begin(
-        self, run: str, work: Coroutine[Any, Any, Result], *, given_up: Callable[[], None] | None = None, limited: bool = False
+    def start(
+        self, run: str, work: Coroutine[Any, Any, Result], *, on_cancel: Callable[[], None] | None = None, limited: bool = False
     ) -> asyncio.Task[Result]:
-        """Do the work of a run in a task; ``given_up`` is called if that is cancelled, be it before it began.
+        """Do the work of a run in a task; ``on_cancel`` is called if that is cancelled, be it before it began.
 
         ``limited``: it ends with the deadline of whoever began it.
         """
         task = asyncio.create_task(work)
         if limited:
             self._limited.add(task)
-        if given_up is not None:
-            task.add_done_callback(lambda ended: given_up() if ended.cancelled() else None)
+        if on_cancel is not None:
+            task.add_done_callback(lambda ended: on_cancel() if ended.cancelled() else None)
         task.add_done_callback(_quietly)
         self._tasks[run] = task
         return task
@@ -55,7 +55,7 @@ class Underway:
         if task is None or self._tasks.get(run) is task:
             self._tasks.pop(run, None)
 
-    async def answer(self, task: asyncio.Task[Result], run: str) -> Result:
+    async def wait_for_result(self, task: asyncio.Task[Result], run: str) -> Result:
         """Return what a task brings. That somebody else has cancelled it does not cancel who waits for it.
 
         Raises:
@@ -79,14 +79,14 @@ class Underway:
     def _after_all(self, run: str) -> Result:
         """Return what a run that was stopped had brought by then, or raise how it stands."""
         rows = self.engine.store.run(run)
-        row = standing(rows)
+        row = run_status(rows)
         if row.state not in FINAL_STATES:
-            raise still_running(row, "it is not followed here any more")
+            raise still_running_error(row, "it is not followed here any more")
         if row.state == "done":
             return result_of(rows)
-        raise was_cancelled(next((r for r in latest(rows) if r.state == "cancelled"), row))
+        raise cancelled_error(next((r for r in latest(rows) if r.state == "cancelled"), row))
 
-    def is_at_work(self, run: str) -> bool:
+    def is_active(self, run: str) -> bool:
         """Whether anybody is at work on a run just now: this process, or another one that holds one of its calls."""
         task, now = self._tasks.get(run), self.engine.clock.now()
         if task is not None and not task.done():
@@ -118,7 +118,7 @@ class Underway:
             left = None if until is None else max(0.0, until - steady())
             ours = task is None
             if task is None:
-                task = self.begin(run, resume_run(self.engine, run, left), limited=left is not None)
+                task = self.start(run, resume_run(self.engine, run, left), limited=left is not None)
             try:
                 return await self._join(task, run, left)
             except BackendTimeout:
@@ -131,8 +131,8 @@ class Underway:
         """Wait for a task, for some seconds at most; whoever stops waiting does not stop it."""
         done, _ = await asyncio.wait([task], timeout=deadline)
         if not done:
-            raise still_running(standing(self.engine.store.run(run)))
-        return await self.answer(task, run)
+            raise still_running_error(run_status(self.engine.store.run(run)))
+        return await self.wait_for_result(task, run)
 
     @contextlib.asynccontextmanager
     async def stopping(self, run: str) -> AsyncIterator[None]:

@@ -10,7 +10,7 @@ from ..errors import MediaError
 from ..results import Adjustment, Attempt, Cost, MediaFile, Provenance, Result
 from ..state.store import ACTIVE_STATES, CallRecord
 
-__all__ = ["file_from_json", "gravest", "latest", "result_of", "standing"]
+__all__ = ["file_from_json", "latest", "most_serious", "result_of", "run_status"]
 
 #: What is said of money, the gravest last.
 _GRAVITY = ("no", "yes", "unknown")
@@ -35,7 +35,7 @@ def latest(rows: Sequence[CallRecord]) -> list[CallRecord]:
     return list({row.index: row for row in rows}.values())
 
 
-def standing(rows: Sequence[CallRecord]) -> CallRecord:
+def run_status(rows: Sequence[CallRecord]) -> CallRecord:
     """Return the row of a run that tells how the whole of it stands.
 
     One that is at work comes first, then one that is done, then one of unknown outcome, then whatever may have been charged.
@@ -48,7 +48,7 @@ def _tells(row: CallRecord) -> tuple[int, int]:
     return rank, -_GRAVITY.index((row.error or {}).get("charged", "no"))
 
 
-def gravest(failures: Sequence[MediaError]) -> MediaError:
+def most_serious(failures: Sequence[MediaError]) -> MediaError:
     """Return the failure that tells most of what may have been spent, the first of those that tell the same."""
     return max(failures, key=lambda error: _GRAVITY.index(error.charged))
 

@@ -28,7 +28,7 @@ from ..results import MediaFile, Piece
 if TYPE_CHECKING:
     from ..net.fetcher import Fetcher
 
-__all__ = ["Collected", "collect", "in_thread", "unbroken"]
+__all__ = ["Collected", "collect", "in_thread", "shielded"]
 
 _T = TypeVar("_T")
 
@@ -113,7 +113,7 @@ async def in_thread(work: Callable[[], _T]) -> _T:
     return await _unbroken(asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, work))
 
 
-async def unbroken(work: Coroutine[Any, Any, _T]) -> _T:
+async def shielded(work: Coroutine[Any, Any, _T]) -> _T:
     """Await something that must complete: a cancellation is raised only after it is done."""
     return await _unbroken(asyncio.ensure_future(work))
 

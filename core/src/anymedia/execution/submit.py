@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from ..capabilities import ModelRow
+from ..capabilities import ModelSpec
 from ..context import Context, LoadedMedia
 from ..errors import (
     BackendError,
@@ -101,7 +101,7 @@ async def submit(
     lease: Lease,
     record: CallRecord,
     request: Request,
-    row: ModelRow,
+    row: ModelSpec,
     loaded: Loaded,
     policy: Policy,
     deadline: float | None,
@@ -168,7 +168,7 @@ async def _accepted(engine: Engine, lease: Lease, record: CallRecord, made: Job 
 async def _written_down(engine: Engine, lease: Lease, record: CallRecord, made: Job | Outcome) -> Submitted:
     if isinstance(made, Job):
         try:
-            record = await engine.written(lambda: engine.advance(lease, "submitted", job=job_json(made)))
+            record = await engine.persist_with_retry(lambda: engine.advance(lease, "submitted", job=job_json(made)))
         except StateError as error:
             raise _unwritten(error, record, made) from None
         except PluginContractError as error:
@@ -230,7 +230,7 @@ def _pause(trouble: _Trouble, tries: int, policy: Policy, engine: Engine, deadli
 
 
 async def _settle(
-    engine: Engine, lease: Lease, record: CallRecord, row: ModelRow, trouble: _Trouble, attempts: tuple[dict[str, Any], ...]
+    engine: Engine, lease: Lease, record: CallRecord, row: ModelSpec, trouble: _Trouble, attempts: tuple[dict[str, Any], ...]
 ) -> Submitted:
     error = trouble.error
     if trouble.delivery != "unknown":
@@ -271,7 +271,7 @@ def unknown_outcome(error: MediaError, record: CallRecord) -> MediaError:
     return found
 
 
-async def lookup(engine: Engine, lease: Lease, record: CallRecord, row: ModelRow | None) -> Submitted | None:
+async def lookup(engine: Engine, lease: Lease, record: CallRecord, row: ModelSpec | None) -> Submitted | None:
     """Look up a submit of unknown outcome at its provider; None when it cannot be found. Never sends it again."""
     if not engine.has_hook(record.backend, "find_submission"):
         return None

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from ..adjustments import Adjustment, AdjustmentKind
-from ..capabilities import InputRule, MaskRule, OperationRow, Option
+from ..capabilities import InputRule, MaskRule, OperationSpec, Option
 from ..fields import Role, role_of, unset_value
 from ..media import Media
 from ..requests import Mask, Reference, Request
@@ -92,7 +92,7 @@ class Draft:
     asked: Asked
     view: BackendView
     candidate: Candidate
-    row: OperationRow
+    row: OperationSpec
     values: dict[str, Any] = attrs.field(factory=dict)
     notes: dict[str, tuple[AdjustmentKind, Words]] = attrs.field(factory=dict)
     extra: tuple[Adjustment, ...] = ()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from ..capabilities import ContinueRule, ModelRow
+from ..capabilities import ContinueRule, ModelSpec
 from ..errors import InvalidRequest, ModelRetired, NoBackendAvailable, Problem, RequestError, UnsupportedInput, UnsupportedOperation
 from ..media import Video
 from ..operations import INPUTS
@@ -18,22 +18,22 @@ from .selection import Selection
 from .types import BackendView, Candidate, Plan, Reason, Rejection
 
 __all__ = [
+    "cannot_continue_error",
+    "explain_rejections",
     "onward_operations",
-    "refuse",
-    "stranded",
 ]
 
 #: An edit goes on from the collected file itself, which is then its source.
 _FROM_THE_FILE = ("inpaint", "edit_with_references")
 
 
-def onward_operations(row: ModelRow) -> tuple[Operation, ...]:
+def onward_operations(row: ModelSpec) -> tuple[Operation, ...]:
     """Return what a model does that goes on from an earlier result."""
     found = row.operations.items()
     return tuple(name for name, own in found if name in _FROM_THE_FILE or isinstance(own.inputs.get("continue_from"), ContinueRule))
 
 
-def stranded(
+def cannot_continue_error(
     request: Request, views: Sequence[BackendView], policy: Policy, today: datetime.date, plan: Callable[..., Plan]
 ) -> UnsupportedOperation | None:
     """Return the error for going on from a video whose own backend goes on from none; None where it does."""
@@ -69,14 +69,14 @@ _INPUT = frozenset({
 })  # fmt: skip
 #: How near a rejection comes to a success: the later, the nearer; any other reason is nearer still, and nearest of all is
 #: what has only to be installed.
-_NEARNESS = ("not_named", "operation_unsupported", "retired", "not_installed", "preview", "no_credentials")
+_NEARNESS = ("not_selected", "operation_unsupported", "retired", "not_installed", "preview", "no_credentials")
 #: Codes of reasons that ask for something to be set up here: the request may stay as it is.
 _SET_UP = frozenset({"no_credentials", "not_installed"})
 
 _Planner = Callable[..., Plan]
 
 
-def refuse(
+def explain_rejections(
     request: Request,
     views: Sequence[BackendView],
     policy: Policy,
@@ -86,7 +86,7 @@ def refuse(
     plan: _Planner,
 ) -> RequestError:
     """Make the error for a request that no candidate can honour."""
-    in_question = [r for r in rejected if r.reasons[0].code != "not_named"]
+    in_question = [r for r in rejected if r.reasons[0].code != "not_selected"]
     if not views or not in_question:
         return NoBackendAvailable(
             "no backend is installed" if not views else "nothing that was named can be used",

@@ -8,12 +8,12 @@ from typing import Any, overload
 
 import attrs
 
-from ..capabilities import ModelRow
+from ..capabilities import ModelSpec
 from ..errors import InvalidRequest, NoBackendAvailable, Problem, UnsupportedInput
 from ..policy import Policy
 from ..requests import EditWithReferences, Mask, Operation, Request
 from .candidate import Asked, Draft, asked_by
-from .explain import refuse, stranded
+from .explain import cannot_continue_error, explain_rejections
 from .fit_inputs import checks_of, fit_inputs, forms_of, set_aside
 from .fit_options import fit_options
 from .quote import quote_call, total
@@ -97,12 +97,12 @@ def plan(
     views = sorted(backends, key=lambda view: view.name)
     selection = Selection.of(views, backend, model)
     _check_whole(request)
-    if (error := stranded(request, views, policy, today, plan)) is not None:
+    if (error := cannot_continue_error(request, views, policy, today, plan)) is not None:
         raise error
     _check_origin(request, views, selection)
     asked = asked_by(request)
     kind = request.kind
-    fitted: list[tuple[Draft, ModelRow]] = []
+    fitted: list[tuple[Draft, ModelSpec]] = []
     lost: list[tuple[str, str, tuple[Reason, ...]]] = []
     for view in views:
         if selection.backends and view.name not in selection.backends:
@@ -123,7 +123,7 @@ def plan(
                 lost.append((view.name, row.id, draft.reasons if draft else reasons))
     rejected = Rejections(kind, lost)
     if not fitted:
-        raise refuse(request, views, policy, today, selection, tuple(rejected), plan)
+        raise explain_rejections(request, views, policy, today, selection, tuple(rejected), plan)
     ordered = _order(fitted, policy, today)
     best, best_row = ordered[0]
     others = tuple(draft.candidate for draft, _ in ordered[1:])
@@ -161,7 +161,7 @@ def _check_origin(request: Request, views: Sequence[BackendView], selection: Sel
         raise NoBackendAvailable(text, fix="install or configure it again, or give the file as an input")
 
 
-def _gate(view: BackendView, row: ModelRow, policy: Policy, today: datetime.date, selection: Selection) -> tuple[Reason, ...]:
+def _gate(view: BackendView, row: ModelSpec, policy: Policy, today: datetime.date, selection: Selection) -> tuple[Reason, ...]:
     """Judge what needs no look at the fields: lifecycle, preview, credentials, what has to be installed."""
     life = row.lifecycle
     if life.retires is not None and view.enforce_lifecycle and life.stage_on(today) == "retired":
@@ -173,7 +173,7 @@ def _gate(view: BackendView, row: ModelRow, policy: Policy, today: datetime.date
     return _wanting(view, row) if view.missing or view.absent else ()
 
 
-def _wanting(view: BackendView, row: ModelRow) -> tuple[Reason, ...]:
+def _wanting(view: BackendView, row: ModelSpec) -> tuple[Reason, ...]:
     """Say what somebody would have to set up here before a model can be used."""
     reasons = []
     if view.missing:
@@ -184,7 +184,7 @@ def _wanting(view: BackendView, row: ModelRow) -> tuple[Reason, ...]:
     return tuple(reasons)
 
 
-def _fit(asked: Asked, view: BackendView, row: ModelRow, policy: Policy) -> Draft:
+def _fit(asked: Asked, view: BackendView, row: ModelSpec, policy: Policy) -> Draft:
     kind = asked.request.kind
     candidate = Candidate(backend=view.name, model=row.id, operation=kind)
     draft = Draft(asked=asked, view=view, candidate=candidate, row=row.operations[kind])
@@ -193,7 +193,7 @@ def _fit(asked: Asked, view: BackendView, row: ModelRow, policy: Policy) -> Draf
     return draft
 
 
-def _order(fitted: list[tuple[Draft, ModelRow]], policy: Policy, today: datetime.date) -> list[tuple[Draft, ModelRow]]:
+def _order(fitted: list[tuple[Draft, ModelSpec]], policy: Policy, today: datetime.date) -> list[tuple[Draft, ModelSpec]]:
     """Order candidates: native, preferred, least changed, the model that made what is continued, best ranked, first-party, by name."""
     if len(fitted) == 1:
         return fitted
@@ -208,7 +208,7 @@ def _order(fitted: list[tuple[Draft, ModelRow]], policy: Policy, today: datetime
     continuation = getattr(fitted[0][0].asked.request, "continue_from", None)
     origin = None if continuation is None else continuation.model
 
-    def key(draft: Draft, row: ModelRow, age: tuple[bool, int, str]) -> tuple[object, ...]:
+    def key(draft: Draft, row: ModelSpec, age: tuple[bool, int, str]) -> tuple[object, ...]:
         view = draft.view
         preferred = min(place.get(view.name, len(place)), place.get(str(draft.candidate), len(place))) if place else 0
         return (
@@ -228,13 +228,13 @@ def _order(fitted: list[tuple[Draft, ModelRow]], policy: Policy, today: datetime
     return [fitted[i] for i in sorted(range(len(fitted)), key=keys.__getitem__)]
 
 
-def _is_doubtful(draft: Draft, row: ModelRow, today: datetime.date) -> bool:
+def _is_doubtful(draft: Draft, row: ModelSpec, today: datetime.date) -> bool:
     return row.lifecycle.retires is not None and draft.view.enforce_lifecycle and row.lifecycle.stage_on(today) == "doubtful"
 
 
 def _make_plan(
     draft: Draft,
-    row: ModelRow,
+    row: ModelSpec,
     policy: Policy,
     today: datetime.date,
     selection: Selection,
@@ -251,7 +251,7 @@ def _make_plan(
     return Plan(
         request=request,
         chosen=draft.candidate,
-        model_row=row,
+        model_spec=row,
         row=draft.row,
         calls=tuple(calls),
         adjustments=draft.adjustments(),
@@ -277,7 +277,7 @@ def _stale_warnings(draft: Draft, today: datetime.date) -> list[str]:
     return [f"what {name!r} can do was listed on {matrix.checked}, {days} days ago; list it anew with: anymedia models --refresh {name}"]
 
 
-def _life_warnings(draft: Draft, row: ModelRow, today: datetime.date) -> list[str]:
+def _life_warnings(draft: Draft, row: ModelSpec, today: datetime.date) -> list[str]:
     life = row.lifecycle
     stage = life.stage_on(today)
     instead = f" Its replacement is {life.replacement!r}." if life.replacement else ""

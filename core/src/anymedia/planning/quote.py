@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..capabilities import Choice, OperationRow, Price, Range
+from ..capabilities import Choice, OperationSpec, Price, Range
 from ..policy import Policy
 from ..requests import Request
 from .candidate import Draft
@@ -14,7 +14,7 @@ from .types import Quote
 __all__ = ["is_over_cap", "quote_call", "total"]
 
 
-def _span(row: OperationRow, name: str, value: float | None) -> tuple[float, float] | None:
+def _span(row: OperationSpec, name: str, value: float | None) -> tuple[float, float] | None:
     """Return the least and the most an unset number may turn out to be."""
     if value is not None:
         return (value, value)
@@ -80,10 +80,10 @@ def total(quotes: list[Quote]) -> Quote:
     return Quote(usd=(round(sum(u[0] for u in known), 6), round(sum(u[1] for u in known), 6)), basis=quotes[0].basis)
 
 
-def is_over_cap(quote: Quote, policy: Policy, beside: float = 0.0) -> bool:
+def is_over_cap(quote: Quote, policy: Policy, already_reserved: float = 0.0) -> bool:
     """Whether a plan may cost more than a request may, of which some dollars may be spoken for.
 
     With a cap, also when its price is unknown and that is not allowed.
     """
     cap = policy.budget.per_request
-    return cap is not None and (beside + quote.usd[1] > cap if quote.usd else not policy.budget.allow_unknown)
+    return cap is not None and (already_reserved + quote.usd[1] > cap if quote.usd else not policy.budget.allow_unknown)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from ..capabilities import ModelRow
+from ..capabilities import ModelSpec
 from ..errors import UnknownBackend, UnknownModel, did_you_mean
 from .types import BackendView
 
@@ -49,7 +49,7 @@ class Selection:
             raise _unknown_model(tail, [own], views)
         raise _unknown_model(model, pool, views)
 
-    def takes(self, view: BackendView, row: ModelRow) -> bool:
+    def takes(self, view: BackendView, row: ModelSpec) -> bool:
         """Whether a row is among what was named."""
         return (not self.backends or view.name in self.backends) and (self.model is None or view.matrix.model(self.model) is row)
 
@@ -60,19 +60,19 @@ class Selection:
 
 
 def _unknown_model(model: str, pool: Sequence[BackendView], views: Sequence[BackendView]) -> UnknownModel:
-    near = next((view for view in pool if model in view.elsewhere), None)
+    near = next((view for view in pool if model in view.other_service_models), None)
     if near is not None:
-        service = near.elsewhere[model][0]
+        service = near.other_service_models[model][0]
         other = next((view.name for view in views if view.matrix.model(model)), None)
         return UnknownModel(
             f"{near.name!r} has no model {model!r}: it is of the service {service!r}, this is {near.service!r}",
             fix=f"use backend={other!r}" if other else f"set up an instance with service = {service!r}",
         )
     where = f" of {pool[0].name!r}" if len(pool) == 1 else ""
-    elsewhere = [view.name for view in views if view not in pool and view.matrix.model(model)]
-    if elsewhere:
-        text = f"no model{where} named {model!r}; {elsewhere[0]!r} has it"
-        return UnknownModel(text, fix=f"use backend={elsewhere[0]!r}, or leave model out")
+    other_backends = [view.name for view in views if view not in pool and view.matrix.model(model)]
+    if other_backends:
+        text = f"no model{where} named {model!r}; {other_backends[0]!r} has it"
+        return UnknownModel(text, fix=f"use backend={other_backends[0]!r}, or leave model out")
     known = [row.id for view in pool for row in view.matrix.models]
     some = ", ".join(dict.fromkeys(known[:_SOME])) + (" ..." if len(known) > _SOME else "")
     text = f"no model{where} named {model!r}{did_you_mean(model, known)}"

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from ..adjustments import Adjustment
-from ..capabilities import CapabilityMatrix, ModelRow, OperationRow
+from ..capabilities import CapabilityMatrix, ModelSpec, OperationSpec
 from ..formatting import in_dollars_between
 from ..media import Media
 from ..requests import Continuation, Mask, Operation, Request
@@ -32,7 +32,7 @@ class Reason:
     nearest: str = ""
 
 
-_NOT_NAMED = (Reason(code="not_named", text="not the one asked for"),)
+_NOT_SELECTED = (Reason(code="not_selected", text="not the one asked for"),)
 
 
 @attrs.frozen(kw_only=True)
@@ -45,7 +45,7 @@ class BackendView:
         missing: what it lacks to be usable (names of environment variables, a reason); empty when usable.
         absent: modules that its models require and that are not installed; those models cannot be chosen.
         enforce_lifecycle: False for somebody else's server that speaks the same protocol: dates are then only noted.
-        elsewhere: the plugin's models that are of other services than the instance's, with those services.
+        other_service_models: the plugin's models that are of other services than the instance's, with those services.
     """
 
     name: str
@@ -54,12 +54,12 @@ class BackendView:
     absent: frozenset[str] = frozenset()
     enforce_lifecycle: bool = True
     service: str = ""
-    elsewhere: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, hash=False)
+    other_service_models: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, hash=False)
 
     @functools.cached_property
     def unnamed(self) -> tuple[tuple[str, str, tuple[Reason, ...]], ...]:
         """Its models, each rejected because others were named, as `Rejections` takes them."""
-        return tuple((self.name, row.id, _NOT_NAMED) for row in self.matrix.models)
+        return tuple((self.name, row.id, _NOT_SELECTED) for row in self.matrix.models)
 
     @property
     def lacks(self) -> str:
@@ -152,7 +152,7 @@ class Plan:
 
     Attributes:
         request: what was asked (with its continuation resolved).
-        chosen: who will do it; ``model_row`` and ``row`` are its rows in the matrix.
+        chosen: who will do it; ``model_spec`` and ``row`` are its rows in the matrix.
         calls: the billable calls, one submit each.
         adjustments: everything that differs from what was asked.
         warnings: sentences for the caller (a model near its end, a price that is only reported ...).
@@ -166,8 +166,8 @@ class Plan:
 
     request: Request
     chosen: Candidate
-    model_row: ModelRow = attrs.field(repr=False)
-    row: OperationRow = attrs.field(repr=False)
+    model_spec: ModelSpec = attrs.field(repr=False)
+    row: OperationSpec = attrs.field(repr=False)
     calls: tuple[PlannedCall, ...]
     adjustments: tuple[Adjustment, ...] = ()
     warnings: tuple[str, ...] = ()

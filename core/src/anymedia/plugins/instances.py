@@ -47,7 +47,7 @@ class BackendInstance:
         base_url: where its requests go, None for the SDK's usual address; ``base_url_from`` says who set it.
         hosts: hosts (``host``, ``host:port``) that may be given its credentials.
         enforce_lifecycle: False for a compatible server: dates are then only noted.
-        elsewhere: the plugin's models that are of other services only, with those services.
+        other_service_models: the plugin's models that are of other services only, with those services.
     """
 
     name: str
@@ -62,7 +62,7 @@ class BackendInstance:
     base_url_from: str = ""
     hosts: tuple[str, ...] = ()
     enforce_lifecycle: bool = True
-    elsewhere: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, repr=False)
+    other_service_models: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, repr=False)
 
     @property
     def usable(self) -> bool:
@@ -86,7 +86,7 @@ class BackendInstance:
             absent=self.absent,
             enforce_lifecycle=self.enforce_lifecycle,
             service=self.service,
-            elsewhere=self.elsewhere,
+            other_service_models=self.other_service_models,
         )
 
     @property
@@ -159,7 +159,9 @@ def _make(own: InstanceSettings, matrix: CapabilityMatrix, env: Mapping[str, str
         base_url_from=base_url_from if base_url else "",
         hosts=_hosts(own, service, matrix, base_url),
         enforce_lifecycle=service != COMPATIBLE,
-        elsewhere={} if service == COMPATIBLE else {r.id: r.services for r in matrix.models if r.services and not cut.model(r.id)},
+        other_service_models={}
+        if service == COMPATIBLE
+        else {r.id: r.services for r in matrix.models if r.services and not cut.model(r.id)},
     )
 
 
@@ -241,7 +243,7 @@ def _hosts(own: InstanceSettings, service: str, matrix: CapabilityMatrix, base_u
 
 def _cut(matrix: CapabilityMatrix, service: str, own: InstanceSettings) -> CapabilityMatrix:
     """Keep the rows of the service; apply the models table, which replaces a compatible server's list."""
-    from ..capabilities.custom_models import configured_rows, elsewhere
+    from ..capabilities.custom_models import configured_rows, for_other_service
 
     extra = configured_rows(own.models, matrix, own.where)
     if service != COMPATIBLE:
@@ -256,5 +258,5 @@ def _cut(matrix: CapabilityMatrix, service: str, own: InstanceSettings) -> Capab
             base_url_env=_address_variables(matrix, service),
         )
     speaks = COMPATIBLE if COMPATIBLE in matrix.services else "".join(matrix.services[:1])
-    rows = [elsewhere(row) for row in matrix.models if not row.services or speaks in row.services]
+    rows = [for_other_service(row) for row in matrix.models if not row.services or speaks in row.services]
     return attrs.evolve(matrix, models=extra or tuple(rows), services=(), first_party=False, hosts=(), base_url_env=())

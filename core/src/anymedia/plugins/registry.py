@@ -27,7 +27,7 @@ from ..errors import (
     did_you_mean,
 )
 from ..hookspecs import HOOKS
-from .validate import check_hooks, check_matrix, check_module, check_name, check_returned, told
+from .validate import check_hooks, check_matrix, check_module, check_name, check_returned, describe_exception
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
@@ -114,12 +114,12 @@ class Registry:
             other = self._manager.get_name(module)
             raise DuplicateBackend(f"backends {other!r} and {name!r} are the same module; configure a second instance instead") from None
         except pluggy.PluginValidationError as error:
-            raise PluginContractError(f"backend {name!r}: {told(error)}") from None
+            raise PluginContractError(f"backend {name!r}: {describe_exception(error)}") from None
         try:
             self._manager.check_pending()
         except pluggy.PluginValidationError as error:
             self._manager.unregister(name=name)
-            raise PluginContractError(f"backend {name!r}: {told(error)}") from None
+            raise PluginContractError(f"backend {name!r}: {describe_exception(error)}") from None
 
     def set_aside(self, name: str, reason: PluginError, *, distribution: str = "", version: str = "") -> None:
         """Keep a broken plugin's reason; take the plugin out of use if it was in."""
@@ -175,7 +175,7 @@ class Registry:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
-                reason = PluginContractError(f"backend {name!r}: capabilities() raised {told(error)}")
+                reason = PluginContractError(f"backend {name!r}: capabilities() raised {describe_exception(error)}")
                 self.set_aside(name, reason)
                 raise reason from error
         return self._matrices[name]
@@ -285,7 +285,7 @@ def _load(registry: Registry, point: EntryPoint | PluginPoint) -> None:
     except PluginError as error:
         reason = error
     except BaseException as error:  # noqa: BLE001 - also a SyntaxError or a sys.exit(): whatever a stranger's import does
-        reason = PluginLoadError(f"backend {point.name!r} of {distribution} could not be loaded: {told(error)}")
+        reason = PluginLoadError(f"backend {point.name!r} of {distribution} could not be loaded: {describe_exception(error)}")
         reason.__cause__ = error
     registry.set_aside(point.name, reason, distribution=distribution, version=version)
 

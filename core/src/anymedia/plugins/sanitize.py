@@ -20,7 +20,7 @@ import attrs
 from ..delivery import causes
 from ..errors import BackendError, ContentRefused, InvalidRequest, MediaError, PluginContractError, Problem
 from ..hookspecs import ListedModel
-from ..redaction import clean_text, words_of
+from ..redaction import clean_text, summarize_exception
 from ..results import Failed, Outcome, Piece, Running, Succeeded
 
 __all__ = ["PluginCause", "PluginRaised", "clean_error", "clean_returned", "raised"]
@@ -43,7 +43,7 @@ class PluginRaised(PluginContractError):
 
 def _cut(error: BaseException, under: BaseException | None) -> None:
     """Drop the frames of an error, and put words in the place of what lies under it."""
-    told = [] if under is None else [words_of(found) for found in itertools.islice(causes(under), _MOST_CAUSES)]
+    told = [] if under is None else [summarize_exception(found) for found in itertools.islice(causes(under), _MOST_CAUSES)]
     error.__traceback__ = None
     error.__context__ = None
     error.__cause__ = PluginCause("; because of ".join(told)) if told else None
@@ -73,7 +73,7 @@ def _problem(problem: Problem) -> Problem:
 
 def raised(backend: str, error: Exception) -> PluginRaised:
     """Return our error for an exception that is none of ours; its frames and causes stay behind."""
-    named = PluginRaised(f"backend {backend!r} raised {words_of(error)}")
+    named = PluginRaised(f"backend {backend!r} raised {summarize_exception(error)}")
     _cut(named, error)
     return named
 

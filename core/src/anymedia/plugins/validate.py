@@ -18,7 +18,7 @@ from ..hookspecs import HOOKS, ListedModel
 from ..operations import Operation
 from ..redaction import clean_text
 
-__all__ = ["check_hooks", "check_matrix", "check_module", "check_name", "check_returned", "told"]
+__all__ = ["check_hooks", "check_matrix", "check_module", "check_name", "check_returned", "describe_exception"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _RESERVED = frozenset({"auto"})
@@ -42,7 +42,7 @@ def _returns(hook: str) -> tuple[type, ...]:
     return kinds[hook]
 
 
-def told(error: BaseException) -> str:
+def describe_exception(error: BaseException) -> str:
     """Return what somebody else's exception says: one line, printable, cut to 300 characters."""
     try:
         text = str(error)

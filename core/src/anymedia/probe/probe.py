@@ -194,10 +194,10 @@ def _read(source: bytes | BinaryIO, limits: Limits, hint: str | None) -> Facts:
     if hint == "pcm":
         return Facts(format="pcm", mime="audio/pcm", kind="audio", size=size, end=size, mode="pcm")
     if (fmt := _sandboxed_format(reader)) is not None:
-        check_no_second_face(reader)
+        reject_polyglot(reader)
         return _probe(source, fmt, size, limits)
     facts = _parse(reader, reader.upto(0, 16))
-    check_no_second_face(reader)
+    reject_polyglot(reader)
     if facts.orientation >= 5:
         return attrs.evolve(facts, width=facts.height, height=facts.width)
     return facts
@@ -242,7 +242,7 @@ def _parse(reader: Reader, head: bytes) -> Facts:
         return read_movie(reader)
     if head.startswith(b"ID3") or head[:1] == b"\xff":
         return _sound(reader, after_id3(reader))
-    raise name_stranger(reader)
+    raise unsupported_format_error(reader)
 
 
 def _sound(reader: Reader, start: int) -> Facts:
@@ -294,7 +294,7 @@ _TEXT = set(range(32, 256)) | {9, 10, 12, 13}
 _END_OF_ZIP = b"PK\5\6"
 
 
-def name_stranger(reader: Reader) -> InvalidRequest:
+def unsupported_format_error(reader: Reader) -> InvalidRequest:
     """Return the error for an unsupported file, with the name of its format if it is a well-known one."""
     head = reader.upto(0, 512)
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -306,7 +306,7 @@ def name_stranger(reader: Reader) -> InvalidRequest:
     return refuse("it is not a media file of a supported type", f"supported: {_SUPPORTED}")
 
 
-def check_no_second_face(reader: Reader) -> None:
+def reject_polyglot(reader: Reader) -> None:
     """Reject a polyglot: a media file that is also a ZIP archive or a PDF (in a comment, a box or a chunk).
 
     ZIP readers search for their directory within 64 KiB of the end, PDF readers for ``%PDF-`` near the start.

@@ -19,7 +19,7 @@ from .errors import StateBusy, StateDamaged, StateError, StateNotWritable
 __all__ = [
     "Database",
     "pause",
-    "turn",
+    "write_lock",
 ]
 
 #: Nobody stands in the turnstile for longer than this, in seconds, unless stopped or stuck: then it is passed by.
@@ -32,7 +32,7 @@ def pause() -> None:
 
 
 @contextlib.contextmanager
-def turn(folder: Path) -> Iterator[None]:
+def write_lock(folder: Path) -> Iterator[None]:
     """Stand in the turnstile, a lock on the file's folder, until the block has got what it wants.
 
     (A lock on the file itself would meddle with SQLite's own.)
@@ -185,7 +185,7 @@ class Database:
         """
         connection.execute("PRAGMA busy_timeout = 0")
         try:
-            with turn(self.path.parent):
+            with write_lock(self.path.parent):
                 self._patiently(lambda: connection.execute("BEGIN IMMEDIATE") is not None)
         finally:
             connection.execute(f"PRAGMA busy_timeout = {round(self._busy_seconds * 1000)}")

@@ -15,8 +15,8 @@ from ..capabilities import (
     ContinueRule,
     InputRule,
     MaskRule,
-    ModelRow,
-    OperationRow,
+    ModelSpec,
+    OperationSpec,
     Option,
     Pixels,
     Range,
@@ -52,8 +52,8 @@ _TEXT_OPTIONS = {"instructions": ("slowly and softly", "fast and loud"), "negati
 class Shape:
     """One distinct row: a model that stands for all that share it."""
 
-    model: ModelRow
-    row: OperationRow
+    model: ModelSpec
+    row: OperationSpec
 
     @property
     def operation(self) -> Operation:
@@ -64,12 +64,12 @@ class Shape:
         return f"{self.model.id}-{self.operation}"
 
 
-def alive(model: ModelRow, today: datetime.date) -> bool:
+def alive(model: ModelSpec, today: datetime.date) -> bool:
     """Whether a model may still be chosen."""
     return model.lifecycle.stage_on(today) != "retired"
 
 
-def is_complete(model: ModelRow) -> bool:
+def is_complete(model: ModelSpec) -> bool:
     """Whether what a model requires is installed here."""
     return model.requires is None or is_installed(model.requires.module)
 
@@ -209,7 +209,7 @@ def minimal_fields(shape: Shape, seed: int = 1) -> dict[str, Any]:
     return fields
 
 
-def _small(row: OperationRow) -> dict[str, Any]:
+def _small(row: OperationSpec) -> dict[str, Any]:
     """Return options that keep the work small and repeatable, where a row leaves them free."""
     found: dict[str, Any] = {}
     size, duration, seed = (row.options.get(name) for name in ("size", "duration", "seed"))

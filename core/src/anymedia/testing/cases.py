@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from ..capabilities import CapabilityMatrix, Choice, ContinueRule, MaskRule, ModelRow, Rule
+from ..capabilities import CapabilityMatrix, Choice, ContinueRule, MaskRule, ModelSpec, Rule
 from ..requests import KINDS, Operation
 from .case_values import (
     Shape,
@@ -25,7 +25,7 @@ from .case_values import (
     two_values,
 )
 from .fake_service import REDIRECTS, SCENARIOS, Scenario, Wire
-from .harness import Bench, Elsewhere, cut_matrix, loaded_registry, returns
+from .harness import Bench, RedirectTarget, cut_matrix, loaded_registry, returns
 from .rules import is_kept_by_the_core, rule_of
 
 __all__ = ["Case", "CaseMaker", "representatives"]
@@ -140,7 +140,7 @@ class CaseMaker:
     def bench(self, case: Case, scenario: Scenario = "success") -> Iterator[Bench]:
         """Set a router up over the wire of a case."""
         with contextlib.ExitStack() as opened:
-            elsewhere = opened.enter_context(Elsewhere()) if scenario in REDIRECTS else None
+            elsewhere = opened.enter_context(RedirectTarget()) if scenario in REDIRECTS else None
             self.elsewhere = "" if elsewhere is None else elsewhere.url
             wire = opened.enter_context(self.wire(scenario, case.service))
             over = Bench.over(self.backend, case.service, wire, self._matrix(case.service), elsewhere)
@@ -249,11 +249,11 @@ class CaseMaker:
         else:
             yield Case(service=service, shape=shape)
 
-    def dead_models(self) -> Sequence[tuple[str, ModelRow]]:
+    def dead_models(self) -> Sequence[tuple[str, ModelSpec]]:
         """Return (service, model) for every model that was shut down by the day the matrix was checked."""
         return [(s, m) for s in self.all_services() for m in self._matrix(s).models if not alive(m, self.today(s))]
 
-    def ending_models(self) -> Sequence[tuple[str, ModelRow]]:
+    def ending_models(self) -> Sequence[tuple[str, ModelSpec]]:
         """Return (service, model) for every model that has an end and may still be chosen here."""
         every = [(s, m) for s in self.all_services() for m in self._matrix(s).models if alive(m, self.today(s)) and is_complete(m)]
         return [(s, m) for s, m in every if m.lifecycle.retires is not None]

@@ -19,8 +19,8 @@ from .guarding import socket_guard
 from .harness import cut_matrix, environment, loaded_registry, returns, run
 from .jobs import JobRules
 from .live import LiveRules
-from .operation_rules import OnwardRules, WholeRules
-from .rejection_rules import InstallingRules, RefusingRules
+from .operation_rules import ContinuationRules, EveryValueRules
+from .rejection_rules import RejectionRules, RequirementRules
 from .rules import rule
 
 __all__ = ["BackendConformance"]
@@ -40,7 +40,9 @@ print("\\n".join(set(sys.modules) - before))
 """
 
 
-class BackendConformance(OnwardRules, WholeRules, RefusingRules, InstallingRules, FailureRules, RedirectRules, JobRules, LiveRules):
+class BackendConformance(
+    ContinuationRules, EveryValueRules, RejectionRules, RequirementRules, FailureRules, RedirectRules, JobRules, LiveRules
+):
     """Subclass it, name the backend, and override `wire`.
 
     Must override:

@@ -22,7 +22,7 @@ import attrs
 
 from ..capabilities import CapabilityMatrix, ContinueRule
 from ..execution.engine import Progress
-from ..execution.poll import LOOK_FAILED
+from ..execution.poll import STATUS_CHECK_FAILED
 from ..media import Image
 from ..plugins.instances import make_instances
 from ..plugins.registry import Registry, discover
@@ -40,11 +40,11 @@ from .samples import half_mask
 
 __all__ = [
     "Bench",
-    "Elsewhere",
     "FastClock",
     "JumpingClock",
     "KeptStore",
-    "Looks",
+    "RedirectTarget",
+    "StatusCheckCount",
     "cut_matrix",
     "forget_plugins",
     "fresh_registry",
@@ -55,7 +55,7 @@ __all__ = [
 ]
 
 
-class Elsewhere(ThreadingHTTPServer):
+class RedirectTarget(ThreadingHTTPServer):
     """A server on a port of its own; a context manager.
 
     Attributes:
@@ -85,7 +85,7 @@ class Elsewhere(ThreadingHTTPServer):
 
 
 class _Notes(BaseHTTPRequestHandler):
-    server: Elsewhere
+    server: RedirectTarget
 
     def _note(self) -> None:
         size = int(self.headers.get("content-length") or 0)
@@ -110,7 +110,7 @@ _MOST, _MOST_FAILED = 500, 20
 
 
 @attrs.define
-class Looks:
+class StatusCheckCount:
     """The looks at jobs so far: of a fake, which keeps nobody waiting, there are few, and few that fail."""
 
     of: dict[str, int] = attrs.field(factory=dict)
@@ -122,7 +122,7 @@ class Looks:
         if progress.state not in {"submitted", "running"}:
             return
         self.of[progress.job_id] = self.of.get(progress.job_id, 0) + 1
-        self.failed = self.failed + 1 if progress.note.startswith(LOOK_FAILED) else 0
+        self.failed = self.failed + 1 if progress.note.startswith(STATUS_CHECK_FAILED) else 0
         self.why = progress.note
 
     def check(self) -> None:
@@ -274,12 +274,14 @@ class Bench:
     store: Store = attrs.field(factory=KeptStore)
     texts: list[str] = attrs.field(factory=list)
     tried: list[Any] = attrs.field(factory=list)
-    elsewhere: Elsewhere | None = None
-    looks: Looks = attrs.field(factory=Looks)
+    elsewhere: RedirectTarget | None = None
+    looks: StatusCheckCount = attrs.field(factory=StatusCheckCount)
 
     @classmethod
     @contextlib.contextmanager
-    def over(cls, backend: str, service: str, wire: Wire, matrix: CapabilityMatrix, elsewhere: Elsewhere | None = None) -> Iterator[Bench]:
+    def over(
+        cls, backend: str, service: str, wire: Wire, matrix: CapabilityMatrix, elsewhere: RedirectTarget | None = None
+    ) -> Iterator[Bench]:
         """Set everything up, and watch sockets and logs meanwhile; ``elsewhere`` can be reached too, and is not to be."""
         known = tuple(v for found in matrix.credentials for names in found.names.values() for v in names)
         drop = (*known, *matrix.base_url_env)

@@ -15,7 +15,7 @@ import attrs
 from ..capabilities import Choice, ContinueRule, MaskRule, ReferencesRule
 from ..errors import MediaError, RequestError
 from ..execution.engine import ODD_PROGRESS
-from ..execution.finalize import NOT_KEPT, mismatches
+from ..execution.finalize import NOT_STORED, mismatches
 from ..media import format_of
 from ..requests import Continuation, Request
 from ..results import Result
@@ -26,9 +26,9 @@ from .rules import rule
 from .verify_media import container, decode
 
 __all__ = [
-    "MakingRules",
-    "OnwardRules",
-    "WholeRules",
+    "ContinuationRules",
+    "EveryValueRules",
+    "OperationRules",
     "distinct",
 ]
 
@@ -91,7 +91,7 @@ def distinct(sent: Sequence[_Flat]) -> tuple[int, int] | None:
     return None
 
 
-class MakingRules(CaseMaker):
+class OperationRules(CaseMaker):
     """Success, options, inputs, continuations."""
 
     async def _make(self, bench: Bench, case: Case, **changes: Any) -> tuple[Result, _Flat | None]:
@@ -111,7 +111,7 @@ class MakingRules(CaseMaker):
             result, _ = run(self._make(bench, case))
             _judge(result, case)
             odd = [text for text in bench.texts if ODD_PROGRESS in text]
-            odd += [warning for warning in result.warnings if NOT_KEPT in warning]
+            odd += [warning for warning in result.warnings if NOT_STORED in warning]
             assert not odd, odd[0]
             assert result.provenance.backend == self.backend
             assert result.provenance.model == case.shape.model.id
@@ -173,7 +173,7 @@ class MakingRules(CaseMaker):
         assert attrs.astuple(first) != attrs.astuple(third), f"{case.what} made no difference to what came out"
 
 
-class WholeRules(MakingRules):
+class EveryValueRules(OperationRules):
     """Choices, several at once, the parts of references."""
 
     @rule("B02")
@@ -271,7 +271,7 @@ def _only_outside(source: bytes, made: Path) -> bool:
     return right and not left
 
 
-class OnwardRules(MakingRules):
+class ContinuationRules(OperationRules):
     """Continuations, masks, prompts."""
 
     @rule("B09")

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from ..capabilities import InputRule, MaskRule, OperationRow, Option, ReferencesRule, Rule
+from ..capabilities import InputRule, MaskRule, OperationSpec, Option, ReferencesRule, Rule
 from ..errors import InvalidRequest, MediaError, ModelRetired, NoBackendAvailable, RequestError, UnsupportedInput, UnsupportedOperation
 from ..fields import is_set
 from ..media import Image
@@ -23,8 +23,8 @@ from .rules import rule
 from .samples import half_mask, picture
 
 __all__ = [
-    "InstallingRules",
-    "RefusingRules",
+    "RejectionRules",
+    "RequirementRules",
     "breaking",
     "keeps",
     "unknown_to",
@@ -35,12 +35,12 @@ _CORE = frozenset({"prompt", "extra_params", "continue_as", "edit_mode", "audio_
 _NOTHING: dict[str, Any] = {"references": (), "extra_params": {}}
 
 
-def _option(row: OperationRow, key: str) -> Option | None:
+def _option(row: OperationSpec, key: str) -> Option | None:
     head, _, tail = key.partition(".")
     return row.extra_params.get(tail) if head == "extra_params" else row.options.get(key)
 
 
-def unknown_to(row: OperationRow, key: str, condition: Any) -> str | None:
+def unknown_to(row: OperationSpec, key: str, condition: Any) -> str | None:
     """Say why a condition can never be met by this row's own fields, or None."""
     head, _, tail = key.partition(".")
     if head == "extra_params" and tail and tail not in row.extra_params:
@@ -66,7 +66,7 @@ def _value(request: Request, key: str) -> Any:
     return getattr(request, key, None)
 
 
-def _meets(request: Request, row: OperationRow, key: str, condition: Any, *, default: bool) -> bool:
+def _meets(request: Request, row: OperationSpec, key: str, condition: Any, *, default: bool) -> bool:
     value = _value(request, key)
     if isinstance(condition, bool):
         given = value is not None if "." in key else is_set(request, key)
@@ -78,7 +78,7 @@ def _meets(request: Request, row: OperationRow, key: str, condition: Any, *, def
     return value in condition if isinstance(condition, tuple) else condition.problem(value) is None
 
 
-def keeps(request: Request, row: OperationRow, rule: Rule) -> bool:
+def keeps(request: Request, row: OperationSpec, rule: Rule) -> bool:
     """Whether a planned request keeps a rule."""
     if not all(_meets(request, row, k, c, default=True) for k, c in rule.when.items()):
         return True
@@ -202,7 +202,7 @@ def _any_request(operation: Operation, shape: Shape, backend: str) -> Request:
     return made
 
 
-class RefusingRules(CaseMaker):
+class RejectionRules(CaseMaker):
     """Unclaimed operations, inputs, options; rules between fields; retired models."""
 
     def _refused(self, bench: Bench, case: Case, expected: tuple[type[MediaError], ...], **changes: Any) -> MediaError:
@@ -367,7 +367,7 @@ def _without(module: str) -> Iterator[None]:
             sys.modules[module] = before  # type: ignore[assignment]
 
 
-class InstallingRules(CaseMaker):
+class RequirementRules(CaseMaker):
     """Each row that requires a library, as on a machine that has none."""
 
     @rule("B12")

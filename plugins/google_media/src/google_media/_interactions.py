@@ -18,7 +18,7 @@ from ._files import download
 from ._recipes import Message
 from ._refusals import filtered
 
-__all__ = ["KIND", "cancel", "content_of", "look", "start", "take_turn"]
+__all__ = ["KIND", "cancel", "check_status", "content_of", "start", "take_turn"]
 
 #: What marks a job's data as an interaction's.
 KIND = "interaction"
@@ -73,7 +73,7 @@ async def start(context: Context, body: Mapping[str, Any], *, way: str | None = 
     return Job(id=made.id, data={"kind": KIND, **({"way": way} if way else {})})
 
 
-async def look(job: Job, context: Context) -> JobState:
+async def check_status(job: Job, context: Context) -> JobState:
     """Look once at an interaction.
 
     Raises:

@@ -8,14 +8,14 @@ from anymedia.results import Job, JobState
 
 from . import _interactions, veo
 
-__all__ = ["cancel", "look"]
+__all__ = ["cancel", "check_status"]
 
 
-async def look(job: Job, context: Context) -> JobState:
+async def check_status(job: Job, context: Context) -> JobState:
     """Look once."""
     if job.data.get("kind") == veo.KIND:
-        return await veo.look(job, context)
-    return await _interactions.look(job, context)
+        return await veo.check_status(job, context)
+    return await _interactions.check_status(job, context)
 
 
 async def cancel(job: Job, context: Context) -> None:

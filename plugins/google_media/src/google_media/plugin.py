@@ -98,7 +98,7 @@ async def check_job(job: Job, context: Context) -> JobState:
     """Look once at an interaction or at a Veo operation."""
     from . import jobs
 
-    return await jobs.look(job, context)
+    return await jobs.check_status(job, context)
 
 
 @hookimpl

@@ -15,7 +15,7 @@ from ._errors import bad_answer, translated
 from ._files import download
 from ._refusals import filtered
 
-__all__ = ["KIND", "generate", "go_on", "look"]
+__all__ = ["KIND", "check_status", "generate", "go_on"]
 
 #: What marks a job's data as a Veo operation's.
 KIND = "veo"
@@ -96,7 +96,7 @@ async def _start(context: Context, source: Any, config: Any, *, way: str | None 
     return Job(id=operation.name, data={"kind": KIND, **({"way": way} if way else {})})
 
 
-async def look(job: Job, context: Context) -> JobState:
+async def check_status(job: Job, context: Context) -> JobState:
     """Look once at an operation.
 
     Raises:

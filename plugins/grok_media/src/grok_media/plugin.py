@@ -66,7 +66,7 @@ async def check_job(job: Job, context: Context) -> JobState:
     """Look once at a video."""
     from . import videos
 
-    return await videos.look(job, context)
+    return await videos.check_status(job, context)
 
 
 @hookimpl

@@ -18,7 +18,7 @@ from ._errors import Answered, from_answer, kind_of, translated
 from ._inputs import Sent, bring
 from ._options import chosen, number_of
 
-__all__ = ["file_name", "generate", "go_on", "kept_seconds", "look"]
+__all__ = ["check_status", "file_name", "generate", "go_on", "kept_seconds"]
 
 #: How long the URL of a finished video lives (the SDK's description of ``VideoResponse.url``).
 URL_SECONDS = 24 * 3600.0
@@ -191,7 +191,7 @@ async def _submit(send: Any, context: Context, warnings: list[str], *, way: str 
     return Job(id=started.request_id, data=data)
 
 
-async def look(job: Job, context: Context) -> JobState:
+async def check_status(job: Job, context: Context) -> JobState:
     """Look once.
 
     Raises:

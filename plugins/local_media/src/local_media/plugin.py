@@ -85,9 +85,9 @@ async def generate_audio(request: GenerateAudio, context: Context) -> Outcome:
 @hookimpl
 async def check_job(job: Job, context: Context) -> JobState:
     """Look at a rendering; take it up again where no process is at work on it."""
-    from .videos.jobs import look
+    from .videos.jobs import check_status
 
-    return await look(job, context)
+    return await check_status(job, context)
 
 
 @hookimpl

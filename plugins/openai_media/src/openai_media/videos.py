@@ -24,7 +24,7 @@ from ._client import LOOK_SECONDS, Connection, connect
 from ._errors import BY_CODE, About, Answered, from_answer, translated
 from ._options import chosen, extras, further
 
-__all__ = ["cancel", "create", "find", "go_on", "look"]
+__all__ = ["cancel", "check_status", "create", "find", "go_on"]
 
 _DONE = frozenset({"completed", "succeeded"})
 _OVER = frozenset({"failed", "cancelled", "canceled", "expired", "deleted", "error"})
@@ -110,7 +110,7 @@ async def _look_up(context: Context, path: str, about: About = "request", **para
         return await _ask(connect(context), "get", path, options=options)
 
 
-async def look(job: Job, context: Context) -> JobState:
+async def check_status(job: Job, context: Context) -> JobState:
     """Look once.
 
     Raises:

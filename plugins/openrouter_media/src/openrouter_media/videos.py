@@ -22,7 +22,7 @@ from ._client import LOOK_SECONDS, Answer, Connection, connect
 from ._errors import About, refuse_errors, rejected, translated
 from ._options import chosen, extras, link, whole
 
-__all__ = ["create", "go_on", "look"]
+__all__ = ["check_status", "create", "go_on"]
 
 _FIELDS = ("resolution", "aspect_ratio", "size", "seed")
 _RUNNING = frozenset({"pending", "in_progress"})
@@ -106,7 +106,7 @@ def _state(answer: Answer, context: Context, about: About = "model") -> dict[str
     return state
 
 
-async def look(job: Job, context: Context) -> JobState:
+async def check_status(job: Job, context: Context) -> JobState:
     """Look once.
 
     Raises:

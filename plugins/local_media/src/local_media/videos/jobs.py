@@ -17,7 +17,7 @@ from anymedia.results import Failed, Job, JobState, Outcome, Running, Succeeded
 
 from ..state import KEEP_SECONDS, Drawer, open_drawer
 
-__all__ = ["cancel", "find", "look", "submit"]
+__all__ = ["cancel", "check_status", "find", "submit"]
 
 #: How many renderings work at once; more wait their turn.
 _AT_ONCE = threading.BoundedSemaphore(2)
@@ -127,7 +127,7 @@ async def submit(spec: Mapping[str, Any], inputs: Mapping[str, bytes], context: 
         return await asyncio.to_thread(prepare)
 
 
-async def look(job: Job, context: Context) -> JobState:
+async def check_status(job: Job, context: Context) -> JobState:
     """Look once at a rendering; where this process has none under way for the job, start it again."""
     import asyncio
 
