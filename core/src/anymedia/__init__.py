@@ -1,31 +1,30 @@
 """anymedia: one call, any media backend.
 
-A map of the package, from the inside out; imports run one way, downwards in this list.
+A map of the package, from the inside out; imports go one way, a module imports only from those above it.
 
-    errors.py                       what can go wrong, split by who must act
-    wording.py  operations.py       numbers in messages; words that all share
-    directories.py  distributions.py   where the user's files are; what is installed
-    media.py  masks.py              where bytes come from; the one canonical mask
-    fields.py  requests.py          the six requests; each field's role
-    adjustments.py  results.py      what was fitted; what a hook returns, what a caller gets
-    capabilities/  policy.py        what models can do; what the caller allows
-    planning/                       plan(): pure, before spending
-    credentials.py  delivery.py     keys that never show themselves; was a request delivered?
-    context.py  hookspecs.py        what a plugin is given; what it may implement
-    http/                           plain HTTP for plugins without an SDK
-    registry.py  settings.py        plugins, configuration,
-    instances.py                    and the backend instances made of both
-    state/                          what outlives a call: journal, ledger, continuations
-    transfer/                       the edge to files and network
-    clock.py  polling.py            time, and when to look at a job next
-    running/  bridging.py           carrying out a plan, station by station
-    plan_maker.py                   plans from what is installed and configured
-    router.py                       the one that knows all the stations
-    generation_config.py            the flat, agent-facing form
-    agents/  cli/                   what agents and people meet
+    errors.py  operations.py        the error tree; names of operations
+    formatting.py  strict_json.py   numbers in messages; JSON without surprises
+    media.py  masks.py              sources of bytes; the canonical mask
+    fields.py  requests.py          the six requests and the role of each field
+    results.py                      outcomes and jobs (from hooks), results (to callers)
+    capabilities/  policy.py        the capability matrix; what the caller allows
+    planning/                       plan(): pure, before anything is spent
+    credentials.py  redaction.py    keys, and keeping them out of every text
+    context.py  hookspecs.py        what a plugin receives and implements
+    http/  delivery.py              plain HTTP for plugins without an SDK; was a request delivered?
+    settings.py                     configuration files and environment variables
+    plugins/                        installed plugins and the backend instances made of them
+    probe/  files/  net/  convert/  format detection; files; network; decoding and encoding
+    state/                          journal, ledger and continuations
+    answers/                        reading provider answers: media, error messages, comparison with the request
+    execution/                      execution of a plan: submit, poll, finalize, resume
+    plan_maker.py                   plans from settings and installed plugins, without a store or an event loop
+    router.py                       Router, the entry point
+    generation_config.py            the flat form: one mapping of fields that becomes a request
+    agents/  cli/                   interfaces for agents and for the command line
     testing/                        the conformance kit for backends
 
-Names are loaded when they are first used, so that ``import anymedia`` costs next to nothing.
+Public names are imported on first use, so that ``import anymedia`` costs next to nothing.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""What an agent meets: one tool, its schema, its guidance, and a server that offers them.
+"""The interface for agents: one tool, its schema, its guidance, and an MCP server.
 
-aliases.py      what a caller wrote -> single calls; other tools' spellings
-places.py       where an agent's paths start and may lie
-tool.py         MediaTool: generate, plan, follow; answers with dicts
-several.py      several calls side by side, one purse
-calls.py        generate_media and its kin, over a tool kept for each event loop
-answers.py      results, plans, jobs and errors as JSON
-usable.py       what the usable backends can do now, from their matrices
-schema.py       the tool's schema in each dialect; fields.py the fields in it
-guide.py        the words of a system prompt; examples.py the worked calls in it
-mcp.py          the MCP server; mcp_tools.py its tools, preview.py the small picture it shows
+normalize.py    a call as the agent wrote it -> single calls; other tools' spellings
+path_scope.py   where relative paths start, and which paths are allowed
+tool.py         MediaTool: generate, plan, poll; answers with dicts
+batch.py        several calls concurrently under one shared budget
+api.py          generate_media and related functions, over one tool per event loop
+responses.py    results, plans, jobs and errors as JSON
+available.py    what the usable backends can do now, from their matrices
+schema.py       the tool's schema in each dialect; fields.py its fields
+prompt.py       guidance for a system prompt, with worked examples
+mcp_server.py   the MCP server
 """
 
 from __future__ import annotations

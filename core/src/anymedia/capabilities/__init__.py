@@ -1,12 +1,12 @@
-"""The capability matrix: what a backend's models can do, as data anyone can read and patch.
+"""The capability matrix: what a backend's models can do, as data.
 
-options.py    what values an option takes: Choice, Range, Text, Pixels, Anything
-rows.py       CapabilityMatrix -> ModelSpec -> OperationSpec, inputs, rules, prices, lifecycle
-table.py      a TOML table that complains with file, row and field
-reading.py    capabilities.toml -> CapabilityMatrix; a malformed file is refused
-matrix_cache.py  parsed matrices, kept in the user's cache
-installed.py  whether what a row requires is installed
-snapshots.py  rows as a service listed them on a day, kept in the user's cache
+options.py        the values an option takes: Choice, Range, Text, Pixels, Anything
+model.py          CapabilityMatrix -> ModelSpec -> OperationSpec, inputs, rules, prices, lifecycle
+loader.py         capabilities.toml -> CapabilityMatrix; reports file, model and field of every mistake
+requirements.py   whether the libraries that a model requires are installed
+matrix_cache.py   parsed matrices, cached for the user
+catalog.py        model specs as a service listed them, cached for the user
+custom_models.py  model specs from the settings file
 """
 
 from .catalog import load_refreshed

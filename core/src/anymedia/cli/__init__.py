@@ -1,22 +1,17 @@
 """The command line: prompt in, path out.
 
-entry.py        the group of commands; turns every error into words, JSON and an exit code
-lazy.py         commands that are imported one at a time, when they are called
-exits.py        what each exit code means
-console.py      paths on stdout, everything else on stderr, or one JSON document
-options.py      the options that several commands share
-order.py        one call of a media command: what was given, and the config file beside it
-arguments.py    the words of a command line -> values (models, masks, references, KEY=JSON)
-asking.py       values -> a request
-continuing.py   ``--continue last|ID|FILE``
-carrying_out.py a request -> plan, run, files
-showing.py      plans and results, for a person or as JSON
-progress.py     the line that moves while one waits
-rows.py         what a model's row says, in words and as JSON values
-live.py         what is installed and configured, for the commands that only look
-touring/        the tour's steps and page
+app.py             the command group; every error becomes a message, JSON and an exit code
+media_commands.py  image, edit, video, audio, plan
+build_request.py   arguments and config file -> a request
+continuation.py    ``--continue last|ID|FILE``
+run_media.py       a request -> plan, run, files
+render.py          plans, results and model specs, as text or as JSON
+console.py         paths on stdout, everything else on stderr, or one JSON document
+options.py         options that several commands share
+progress.py        the progress line
+environment.py     settings, plugins and instances, for commands that only read
 
-One file per command: image, edit, video, audio, plan, models, capabilities, doctor, jobs, cost, tour.
+Each other command has a module of its own: models, capabilities, doctor, jobs, cost, tour, mcp, schema, guide, new_backend.
 """
 
 from __future__ import annotations

@@ -1,14 +1,16 @@
-"""Carrying out a plan, station by station. Only router.py knows them all.
+"""Execution of a plan, step by step.
 
-engine.py      what every station needs: store, registry, instances, clock, clients, fetcher
-records.py     the JSON of the journal: requests, jobs, outcomes, errors
-preparing.py   facts of local files, inputs read once in the form the plan chose
-submitting.py  one billable call: journalled, reserved, sent once, or known not to have been sent
-following.py   looking at a job until it is over
-finishing.py   collecting files, converting, pasting back, continuations
-results.py     rows of the journal -> Result
-resuming.py    taking up what another process left
-cancelling.py  ending a call without its files
-conduct.py     a whole plan, call by call, and who takes over
-underway.py    the tasks of this process, to wait for and to stop
+engine.py          what every step needs: store, registry, instances, clock, clients, fetcher
+client_pool.py     SDK clients, one per instance and set of keys
+prepare_inputs.py  inputs, read once in the form that the plan chose
+submit.py          one billable request: recorded, sent once, or known not to have been sent
+poll.py            status checks until a job ends; poll_schedule.py when to make them
+lease.py           the lease of a call, renewed while it is processed
+save_piece.py      one piece of an outcome -> a checked file
+finalize.py        save, convert, paste back, record continuations
+run_result.py      the records of a run -> Result
+plan_runner.py     a whole plan, call by call, with fallback candidates
+resume.py          resume, cancel or forget the calls of a run
+run_registry.py    the tasks of this process: wait for them, stop them
+bridge.py          continue a video with another backend from its last frame
 """

@@ -1,15 +1,14 @@
-"""plan(): the router's answer before spending. Pure: no I/O, the date is an argument.
+"""plan(): decide where a request goes and what it costs, before spending. Pure: no I/O, the date is an argument.
 
-types.py       Plan and what it is made of
-selection.py   what the caller named
-draft.py       a request on its way to one candidate
-inputs.py      intent: honoured or rejected
-options.py     advisory and adjustable options, n, output_format
-geometry.py    size, aspect ratio, resolution
-rules.py       rules between fields
-quote.py       what it will cost
-choose.py      plan(): fit every candidate, order them, take the best
-refusal.py     nobody can: why, what is nearest, who could
+types.py        Plan and its parts
+selection.py    the backend and model that the caller named
+candidate.py    a request while it is fitted to one candidate
+fit_inputs.py   inputs: supported or rejected
+fit_options.py  advisory and adjustable options: size, aspect ratio, resolution, n, output_format
+rules.py        rules between fields
+quote.py        the price
+planner.py      plan(): fit every candidate, order them, choose the best
+explain.py      why no candidate can, what comes nearest, which alternatives exist
 """
 
 from .planner import plan

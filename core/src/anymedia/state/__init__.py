@@ -1,9 +1,10 @@
-"""What outlives a call: the journal, the ledger, the continuations, the durations of past jobs.
+"""Everything that outlives a call: the journal, the ledger, continuations, durations of past jobs.
 
-store.py           the protocol and its records; TRANSITIONS is the journal's one table of what may follow what
-errors.py          LeaseLost and IllegalTransition (the core's own to handle); the StateError family (the caller's)
-rules.py ledger.py continuations.py durations.py codec.py     every decision, without I/O, for all stores alike
-memory.py          MemoryStore: one process, throw-away runs
-sqlite.py          SqliteStore: one file, many processes; schema.py (tables, version), database.py (connections, errors),
-                   turnstile.py (writers take turns)
+store.py          the protocol and its records; TRANSITIONS lists which state may follow which
+errors.py         LeaseLost and IllegalTransition (handled by the core); the StateError family (for the caller)
+transitions.py    which changes are allowed, without I/O, for all stores
+ledger.py         spending and caps
+continuations.py  continuation handles and their expiry
+codec.py          records <-> columns; call_codec.py requests, jobs and outcomes <-> JSON
+sqlite.py         SqliteStore: one file, many processes; schema.py tables and version, connection.py connections and locks
 """

@@ -1,4 +1,4 @@
-"""The conformance kit: what a backend's author runs to know that the backend keeps its word.
+"""The conformance kit: tests that a backend's author runs to check that the backend keeps the contract.
 
     class TestAcme(BackendConformance):
         backend = "acme"
@@ -8,27 +8,20 @@
             with AcmeFake(scenario) as fake:
                 yield Wire(base_url=fake.url, environ={"ACME_KEY": CANARY}, submits=fake.submits)
 
-The rules are generated from the backend's own matrix: one set per distinct row shape, not per model id.
+The tests are generated from the backend's own matrix: one set per distinct shape of a model spec, not per model id.
 
-    wire.py          what the author provides: a fake of the service for each scenario
-    shapes.py        the distinct rows of a matrix, and requests that fit them
-    pictures.py      references in pairs that differ in one part
-    samples.py       small real pictures and videos
-    decoding.py      an independent decoder that judges what came back
-    guarding.py      whom a backend calls, and what it says to logs and streams
-    looks.py         how long to wait for a job
-    harness.py       a real Router over the wire
-    conformance.py   the rules, as one class to subclass; it is made of
-    making.py        what the backend makes: operations, options, inputs
-    whole.py         the whole of a claim: every value, every one of many
-    onward.py        going on, masks, long prompts
-    refusing.py      what it must refuse
-    installing.py    what is asked for where a library is wanting
-    failures.py      what may go wrong, and what must be known then
-    elsewhere.py     another place, which a submit may be sent on to
-    redirects.py     that no submit goes there
-    jobs.py          picked up, told apart, stopped, looked up
-    live.py          the same with real keys, within a budget
+    fake_service.py     what the author provides: a fake of the service for each scenario
+    conformance.py      the class to subclass; its tests are in
+    operation_rules.py  what the backend produces
+    rejection_rules.py  what it does not support or lacks
+    failure_rules.py    failures, and what must be known after them
+    jobs.py             jobs: resumed, distinguished, cancelled, looked up
+    live.py             the same with real keys, within a budget
+    cases.py            one case per rule and shape; case_values.py their requests
+    harness.py          a real Router over the fake
+    samples.py          small real pictures, videos and sounds
+    verify_media.py     an independent decoder that checks the output
+    guarding.py         watches sockets, logs and streams
 """
 
 from .conformance import BackendConformance

@@ -37,7 +37,7 @@ async def test_a_deadline_that_passes_over_a_mistake_in_the_plugin_names_the_mis
             failed = sum("a look failed" in note for _, note in told.notes)
             assert failed > 2
             assert f"the last {failed} looks at it failed" in caught.value.message
-            assert "raised KeyError: 'download' (test_failing_looks.py:" in caught.value.message
+            assert "raised KeyError: 'download' (test_status_check_failures.py:" in caught.value.message
             assert "is still at work" not in caught.value.message  # nobody has said so
             assert "anymedia jobs resume" in caught.value.fix
             assert caught.value.charged == "unknown"

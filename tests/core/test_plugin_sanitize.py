@@ -143,7 +143,7 @@ async def test_the_exception_of_an_sdk_stays_behind_with_its_frames() -> None:
     shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
     assert "CANARY" not in shown
     assert "SdkError" in shown  # its class, its words and its place are told
-    assert "test_plugin_words.py:" in shown
+    assert "test_plugin_sanitize.py:" in shown
     assert not any(isinstance(e, SdkError) for e in (caught.value.__cause__, caught.value.__context__))
 
 
