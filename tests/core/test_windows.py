@@ -14,7 +14,7 @@ from core.routing import KEY, fake_router, until
 
 from anymedia import GenerateVideo, MemoryStore, SqliteStore
 from anymedia.errors import BackendTimeout, MediaError, RequestError, SubmissionUnknown
-from anymedia.execution import poll
+from anymedia.execution import lease as lease_module
 from anymedia.execution.engine import new_id
 from anymedia.state.errors import StateBusy, StateNotWritable
 from anymedia.state.store import CallRecord, Lease
@@ -69,7 +69,7 @@ class Interloper(MemoryStore):
 @pytest.mark.parametrize("kind", ["image", "video"])
 async def test_an_answer_that_comes_after_the_lease_was_lost_is_not_thrown_away(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The owner was suspended for over a minute; another process found the row and could only call it unknown."""
-    monkeypatch.setattr(poll, "LEASE_SECONDS", 0.3)  # so that the loss is noticed while the answer is on its way
+    monkeypatch.setattr(lease_module, "LEASE_SECONDS", 0.3)  # so that the loss is noticed while the answer is on its way
     with FakeService(looks=0) as service:
         service.http.fail("delay", on="POST ", times=1, seconds=1.0)
         store = Interloper()
@@ -99,7 +99,7 @@ async def test_one_failed_renewal_does_not_give_the_lease_up(monkeypatch: pytest
             self.renewals += 1
             return super().renew(lease, lease_seconds=lease_seconds, now=now)
 
-    monkeypatch.setattr(poll, "LEASE_SECONDS", 0.15)
+    monkeypatch.setattr(lease_module, "LEASE_SECONDS", 0.15)
     store = Stumbling()
     with FakeService(looks=1_000_000) as service:
         async with fake_router(service, store=store) as router:

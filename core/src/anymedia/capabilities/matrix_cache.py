@@ -34,7 +34,7 @@ _RECORDS: dict[str, type] = {
     kind.__name__: kind for module in (options, model) for kind in vars(module).values() if isinstance(kind, type) and attrs.has(kind)
 }
 #: What turns a document into records; another version of it may read the same document otherwise.
-_PARSERS = ("inputs.py", "options.py", "reading.py", "rows.py", "table.py", "../operations.py", "../requests.py")
+_PARSERS = ("loader.py", "model.py", "options.py", "table.py", "../operations.py", "../requests.py")
 
 
 @functools.cache
