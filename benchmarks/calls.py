@@ -90,10 +90,10 @@ async def routed(url: str, folder: Path, calls: int, durable: bool) -> dict[str,
     _tests()
     from core.routing import KEY, fake_router
 
-    from anymedia import MemoryStore, SqliteStore
+    from anymedia import SqliteStore
 
     os.environ["FAKE_KEY"] = KEY
-    store: Any = SqliteStore(folder / "state.db") if durable else MemoryStore()
+    store: Any = SqliteStore(folder / "state.db") if durable else SqliteStore(":memory:")
     async with fake_router(url, store=store) as router:
 
         async def one(number: int) -> None:

@@ -21,7 +21,6 @@ from typing import Any, BinaryIO, cast
 
 from anymedia.policy import Budget
 from anymedia.requests import Continuation, StoredFile
-from anymedia.state.memory import MemoryStore
 from anymedia.state.sqlite import SqliteStore
 from anymedia.state.store import Lease, NewCall, Store
 
@@ -116,7 +115,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.directory) as made:
         directory = Path(made)
-        durable, memory = SqliteStore(directory / "journal.db"), MemoryStore()
+        durable, memory = SqliteStore(directory / "journal.db"), SqliteStore(":memory:")
         _fill(durable, options.older)
         times: Times = {}
         in_memory: Times = {}

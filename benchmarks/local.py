@@ -38,7 +38,7 @@ def figures(quick: bool) -> Iterator[Figure]:
 
 async def operations(folder: Path) -> dict[str, list[float]]:
     """Make each thing once; return wall and CPU seconds by name."""
-    from anymedia import Mask, MemoryStore, Reference, Router, Settings
+    from anymedia import Mask, Reference, Router, Settings, SqliteStore
 
     found: dict[str, list[float]] = {}
 
@@ -48,7 +48,7 @@ async def operations(folder: Path) -> dict[str, list[float]]:
         found[name] = [time.perf_counter() - wall, _cpu() - cpu]
         return result
 
-    async with Router(store=MemoryStore(), settings=Settings(state_dir=folder / "state")) as router:
+    async with Router(store=SqliteStore(":memory:"), settings=Settings(state_dir=folder / "state")) as router:
         own: dict[str, Any] = {"backend": "local", "output": f"{folder}/"}
         await router.generate_image(prompt="a lake", size="64x64", **own)  # imports are done
         picture = await timed(

@@ -194,12 +194,12 @@ async def by_router(url: str, folder: Path, calls: int, at_once: int, *, clocked
     """Ask through the router; ``clocked``: with a clock on the journal, which takes time itself."""
     from anymedia.router import Router
     from anymedia.settings import InstanceSettings, Settings
-    from anymedia.state.memory import MemoryStore
+    from anymedia.state.sqlite import SqliteStore
 
     os.environ["OPENAI_API_KEY"] = "sk-benchmark"
     own = InstanceSettings(name="openai", plugin="openai", service="openai", base_url=url)
     settings = Settings(instances={"openai": own}, state_dir=folder)
-    store: Any = Clocked(MemoryStore()) if clocked else MemoryStore()
+    store: Any = Clocked(SqliteStore(":memory:")) if clocked else SqliteStore(":memory:")
     async with Router(store=store, settings=settings) as router:
 
         async def one(number: int) -> None:

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
 from core.fake_service import FakeService, png
 from core.routing import KEY, fake_registry, fake_settings
 
-from anymedia import MemoryStore, Router
+from anymedia import Router, SqliteStore
 from anymedia.agents import MediaTool, tell
 from anymedia.settings import Settings
 from anymedia.testing.harness import FastClock
@@ -58,7 +58,9 @@ def settings(service: FakeService) -> Settings:
 
 @pytest.fixture
 async def router(settings: Settings, work: Path) -> AsyncIterator[Router]:
-    async with Router(settings=settings, registry=fake_registry(), store=MemoryStore(), clock=FastClock(), on_progress=tell) as made:
+    async with Router(
+        settings=settings, registry=fake_registry(), store=SqliteStore(":memory:"), clock=FastClock(), on_progress=tell
+    ) as made:
         yield made
 
 

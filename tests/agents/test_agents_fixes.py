@@ -11,7 +11,7 @@ import pytest
 from core.fake_service import FakeService
 from core.routing import KEY, fake_registry
 
-from anymedia import MemoryStore, Router
+from anymedia import Router, SqliteStore
 from anymedia.agents import MediaTool
 from anymedia.agents.responses import error_answer
 from anymedia.errors import BackendTimeout, InvalidRequest, MediaError, SubmissionUnknown
@@ -196,7 +196,7 @@ async def test_a_model_of_another_backend_is_told_apart_from_one_that_is_nowhere
         "one": InstanceSettings(name="one", plugin="fake", base_url=service.http.url, models={"special": {"like": "still"}}),
         "two": InstanceSettings(name="two", plugin="fake", base_url=service.http.url),
     }
-    async with Router(settings=Settings(instances=own), registry=fake_registry(), store=MemoryStore()) as router:
+    async with Router(settings=Settings(instances=own), registry=fake_registry(), store=SqliteStore(":memory:")) as router:
         error = (await MediaTool(router).plan(prompt="x", backend="two", model="special"))["error"]
         assert error["code"] == "unknown_model"
         assert "'one' has it" in error["message"]
@@ -209,7 +209,7 @@ async def test_who_named_a_model_is_told_to_leave_it_out_elsewhere(service: Fake
     own = {name: InstanceSettings(name=name, plugin="fake", base_url=service.http.url) for name in ("one", "two")}
     own["one"] = InstanceSettings(name="one", plugin="fake", base_url=service.http.url, models={"still": {"like": "moving"}})
     assert KEY
-    async with Router(settings=Settings(instances=own), registry=fake_registry(), store=MemoryStore()) as router:
+    async with Router(settings=Settings(instances=own), registry=fake_registry(), store=SqliteStore(":memory:")) as router:
         error = (await MediaTool(router).plan(prompt="x", model="one/moving", output_format="png"))["error"]
         assert error["try_backends"]
         assert "without model" in error["fix"]
@@ -217,7 +217,7 @@ async def test_who_named_a_model_is_told_to_leave_it_out_elsewhere(service: Fake
 
 async def test_nobody_is_named_whom_the_cap_would_refuse(service: FakeService, work: Path) -> None:
     own = {name: InstanceSettings(name=name, plugin="fake", base_url=service.http.url) for name in ("one", "two")}
-    async with Router(settings=Settings(instances=own), registry=fake_registry(), store=MemoryStore()) as router:
+    async with Router(settings=Settings(instances=own), registry=fake_registry(), store=SqliteStore(":memory:")) as router:
         for cap, named in ((1, True), (0, False)):
             error = (await MediaTool(router).plan(prompt="x", backend="nobody", max_cost_usd=cap))["error"]
             assert bool(error["try_backends"]) is named

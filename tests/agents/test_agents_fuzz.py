@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from wire.media_bytes import image
 
-from anymedia import MemoryStore, Router
+from anymedia import Router, SqliteStore
 from anymedia.agents import MediaTool
 from anymedia.agents.normalize import HOW, RENAMED
 from anymedia.clock import SystemClock
@@ -125,7 +125,9 @@ class Ground:
 @contextlib.asynccontextmanager
 async def over_the_fake(work: Path, _: pytest.MonkeyPatch) -> AsyncIterator[Ground]:
     with FakeService(looks=0) as service:
-        async with Router(settings=fake_settings(service), registry=fake_registry(), store=MemoryStore(), clock=Patient()) as router:
+        async with Router(
+            settings=fake_settings(service), registry=fake_registry(), store=SqliteStore(":memory:"), clock=Patient()
+        ) as router:
             yield Ground(tool=MediaTool(router), arrived=lambda: len(service.http.received), backends=["fake"], models=["still", "moving"])
 
 

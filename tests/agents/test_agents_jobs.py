@@ -17,7 +17,7 @@ from core.fake_service import FakeService, mp4
 from core.routing import fake_registry, until
 from wire.http_server import closed_port
 
-from anymedia import MemoryStore, Policy, Router
+from anymedia import Policy, Router, SqliteStore
 from anymedia.agents import MediaTool, tell
 from anymedia.execution import poll
 from anymedia.settings import InstanceSettings, Settings
@@ -34,7 +34,7 @@ Process = Callable[[], AbstractAsyncContextManager[MediaTool]]
 def process(settings: Settings, work: Path) -> Process:
     """What opens a tool as a process of its own would: all share one journal."""
 
-    class Kept(MemoryStore):
+    class Kept(SqliteStore):
         def close(self) -> None:
             pass
 
@@ -79,7 +79,7 @@ async def beside(service: FakeService, work: Path) -> AsyncIterator[MediaTool]:
     settings = Settings(instances=own, fetch_allow=(f"127.0.0.1:{service.files.port}",))
     policy = Policy(retries=0, prefer=("aaaa",))
     async with Router(
-        settings=settings, registry=fake_registry(), store=MemoryStore(), policy=policy, clock=FastClock(), on_progress=tell
+        settings=settings, registry=fake_registry(), store=SqliteStore(":memory:"), policy=policy, clock=FastClock(), on_progress=tell
     ) as router:
         yield MediaTool(router)
 
@@ -296,7 +296,7 @@ async def test_what_was_told_of_a_job_is_not_kept_for_ever(tool: MediaTool) -> N
 async def test_an_error_of_the_journal_after_the_submit_names_the_job(
     settings: Settings, service: FakeService, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Full(MemoryStore):
+    class Full(SqliteStore):
         def durations(self, key: str) -> Any:
             raise StateNotWritable("The journal cannot be read: the disk is full.", charged="unknown")
 

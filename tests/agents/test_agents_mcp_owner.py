@@ -14,7 +14,7 @@ from core.fake_service import FakeService
 from core.routing import fake_registry
 from mcp import Client
 
-from anymedia import MemoryStore, Router
+from anymedia import Router, SqliteStore
 from anymedia.agents.mcp_server import MediaServer, serve_http
 from anymedia.settings import Settings
 from anymedia.testing.harness import FastClock
@@ -25,11 +25,11 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def server(settings: Settings, work: Path) -> MediaServer:
     """A server over the fake backend, in this process."""
-    router = Router(settings=settings, registry=fake_registry(), store=MemoryStore())
+    router = Router(settings=settings, registry=fake_registry(), store=SqliteStore(":memory:"))
     return MediaServer(
         work,
         make_router=lambda tell: Router(
-            settings=settings, registry=fake_registry(), store=MemoryStore(), clock=FastClock(), on_progress=tell
+            settings=settings, registry=fake_registry(), store=SqliteStore(":memory:"), clock=FastClock(), on_progress=tell
         ),
         instances=router.instances,
     )

@@ -9,7 +9,7 @@ import pytest
 from core.fake_service import FakeService, mp4, png
 from core.routing import fake_registry
 
-from anymedia import MemoryStore, Policy, Router
+from anymedia import Policy, Router, SqliteStore
 from anymedia.agents import MediaTool, generate_media
 from anymedia.settings import Settings
 
@@ -65,7 +65,7 @@ async def test_a_narrower_directory_that_becomes_a_link_lets_nothing_in(
         return True
 
     policy = Policy(on_quote=meanwhile)
-    async with Router(settings=settings, registry=fake_registry(), store=MemoryStore(), policy=policy) as router:
+    async with Router(settings=settings, registry=fake_registry(), store=SqliteStore(":memory:"), policy=policy) as router:
         error = (await MediaTool(router).generate({"prompt": "x", "input_images": ["photo.png"], "agent_cwd": "sub"}))["error"]
     assert error["code"] == "invalid_request"
     assert "symbolic link" in error["message"]
@@ -128,7 +128,7 @@ async def test_the_roots_of_the_policy_are_one_thing_for_reading_and_another_for
     (outside / "pictures/in.png").write_bytes(png())
     (work / "out").mkdir()
     policy = Policy(input_roots=(outside,), output_roots=None if wanting else (work / "out",))
-    async with Router(settings=settings, registry=fake_registry(), store=MemoryStore(), policy=policy) as router:
+    async with Router(settings=settings, registry=fake_registry(), store=SqliteStore(":memory:"), policy=policy) as router:
         tool = MediaTool(router)
         made = await tool.generate(prompt="x", input_images=[str(outside / "in.png")], output_path=str(work / "out/x.png"))
         assert made["success"], made

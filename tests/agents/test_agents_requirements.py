@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from anymedia import MemoryStore, Router
+from anymedia import Router, SqliteStore
 from anymedia.agents import MediaTool, tool_schema
 from anymedia.agents.available import able_rows, describe_backends, sound_makers
 from anymedia.agents.prompt import guidance
@@ -119,7 +119,7 @@ def test_a_backend_of_which_nothing_is_installed_is_not_called_usable() -> None:
 @pytest.mark.anyio
 async def test_asking_for_it_is_answered_with_what_to_install_and_calls_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    async with Router(registry=registry_of(SOUNDS), settings=Settings(), store=MemoryStore()) as router:
+    async with Router(registry=registry_of(SOUNDS), settings=Settings(), store=SqliteStore(":memory:")) as router:
         tool = MediaTool(router)
         for answer in (await tool.plan({"prompt": "hello", "mode": "audio"}), await tool.generate({"prompt": "hello", "mode": "audio"})):
             error = answer["error"]

@@ -198,11 +198,11 @@ async def test_a_spelling_and_its_own_field_contradict(tool: MediaTool) -> None:
 async def test_reference_images_of_a_video_become_subjects(work: Path) -> None:
     from agents.conftest import half_mask
 
-    from anymedia import MemoryStore, Router
+    from anymedia import Router, SqliteStore
 
     (work / "a.png").write_bytes(half_mask(512, 512))
     instances = Settings()
-    async with Router(settings=instances, store=MemoryStore()) as router:
+    async with Router(settings=instances, store=SqliteStore(":memory:")) as router:
         tool = MediaTool(router)
         found = await tool.plan(prompt="x", mode="video", video_reference_images=["a.png", {"path": "a.png"}])
         assert found["error"]["code"] in {"unsupported_input", "no_backend_available"}  # local takes none

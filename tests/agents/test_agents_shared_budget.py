@@ -13,7 +13,7 @@ from core import fake_backend
 from core.fake_service import FakeService
 from wire.http_server import closed_port
 
-from anymedia import Budget, MemoryStore, Policy, Router, hookimpl
+from anymedia import Budget, Policy, Router, SqliteStore, hookimpl
 from anymedia.agents import MediaTool
 from anymedia.capabilities import parse_matrix
 from anymedia.plugins.registry import Registry
@@ -47,7 +47,7 @@ async def beside(request: pytest.FixtureRequest, service: FakeService, work: Pat
         "other": InstanceSettings(name="other", plugin="other", base_url=service.http.url),
     }
     policy = Policy(retries=0, prefer=("cheap",), budget=Budget(allow_unknown=True))
-    async with Router(settings=Settings(instances=own), registry=registry, store=MemoryStore(), policy=policy) as router:
+    async with Router(settings=Settings(instances=own), registry=registry, store=SqliteStore(":memory:"), policy=policy) as router:
         yield MediaTool(router)
 
 
@@ -72,7 +72,7 @@ async def test_who_costs_the_same_steps_in(service: FakeService, work: Path) -> 
         "other": InstanceSettings(name="other", plugin="other", base_url=service.http.url),
     }
     policy = Policy(retries=0, prefer=("cheap",))
-    async with Router(settings=Settings(instances=own), registry=registry, store=MemoryStore(), policy=policy) as router:
+    async with Router(settings=Settings(instances=own), registry=registry, store=SqliteStore(":memory:"), policy=policy) as router:
         answer = await MediaTool(router).batch([{"prompt": "one", "n": 3}, {"prompt": "two"}], max_cost_usd=0.4)
     assert answer["success"], answer
     assert len(service.submits) == 4

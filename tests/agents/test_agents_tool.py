@@ -11,7 +11,7 @@ import pytest
 from core.fake_service import FakeService, png
 from core.routing import fake_registry, fake_settings
 
-from anymedia import Budget, MemoryStore, Policy, Router
+from anymedia import Budget, Policy, Router, SqliteStore
 from anymedia.agents import MediaTool, generate_batch, generate_media, media_job, plan_media
 from anymedia.settings import InstanceSettings, Settings
 
@@ -228,7 +228,7 @@ async def test_backends_run_side_by_side(service: FakeService, work: Path) -> No
     own = {name: InstanceSettings(name=name, plugin="fake", base_url=service.http.url) for name in ("one", "two")}
     dead = InstanceSettings(name="dead", plugin="fake", base_url="http://127.0.0.1:9")
     settings = Settings(instances={**own, "dead": dead}, fetch_allow=(f"127.0.0.1:{service.files.port}",))
-    async with Router(settings=settings, registry=fake_registry(), store=MemoryStore(), policy=Policy(retries=0)) as router:
+    async with Router(settings=settings, registry=fake_registry(), store=SqliteStore(":memory:"), policy=Policy(retries=0)) as router:
         answer = await MediaTool(router).generate(prompt="a fox", backend=["one", "dead", "two"], output_path="fox.png")
     assert [r["success"] for r in answer["results"]] == [True, False, True]
     assert [r.get("backend") for r in answer["results"]] == ["one", None, "two"]
@@ -292,7 +292,7 @@ async def test_what_may_still_be_charged_is_not_given_to_the_next(tool: MediaToo
 
 async def test_a_cap_of_the_settings_holds_for_agents(service: FakeService, work: Path) -> None:
     policy = Policy(budget=Budget(per_run=0.15))
-    async with Router(settings=fake_settings(service), registry=fake_registry(), store=MemoryStore(), policy=policy) as router:
+    async with Router(settings=fake_settings(service), registry=fake_registry(), store=SqliteStore(":memory:"), policy=policy) as router:
         tool = MediaTool(router)
         assert (await tool.generate(prompt="one"))["success"]
         assert error_of(await tool.generate(prompt="two", max_cost_usd=100))["code"] == "budget_exceeded"
@@ -348,7 +348,7 @@ async def test_the_functions_do_what_the_tool_does(router: Router, work: Path) -
 
 async def test_errors_name_who_could_do_it_and_those_really_can(service: FakeService, work: Path) -> None:
     own = {name: InstanceSettings(name=name, plugin="fake", base_url=service.http.url) for name in ("one", "two")}
-    async with Router(settings=Settings(instances=own), registry=fake_registry(), store=MemoryStore()) as router:
+    async with Router(settings=Settings(instances=own), registry=fake_registry(), store=SqliteStore(":memory:")) as router:
         tool = MediaTool(router)
         made = await tool.generate(prompt="x", backend="one")
         error = error_of(await tool.generate(prompt="y", backend="two", continue_from=made["continuation_id"]))
@@ -368,7 +368,9 @@ async def test_a_continuation_never_reaches_another_backend(service: FakeService
             "two": InstanceSettings(name="two", plugin="fake", base_url=other.http.url),
         }
         settings = Settings(instances=own, fetch_allow=(f"127.0.0.1:{service.files.port}",), disabled=frozenset({"fake"}))
-        async with Router(settings=settings, registry=fake_registry(), store=MemoryStore(), policy=Policy(prefer=("two",))) as router:
+        async with Router(
+            settings=settings, registry=fake_registry(), store=SqliteStore(":memory:"), policy=Policy(prefer=("two",))
+        ) as router:
             tool = MediaTool(router)
             made = await tool.generate(prompt="x", mode="video", backend="one", output_path="a.mp4")
             assert made["success"], made

@@ -13,7 +13,7 @@ from agents.conftest import half_mask
 from agents.worlds import TODAY
 from wire.media_bytes import image, video
 
-from anymedia import MemoryStore, Router
+from anymedia import Router, SqliteStore
 from anymedia.agents import MediaTool
 from anymedia.agents.available import able_rows
 from anymedia.agents.prompt import _LINES, guidance
@@ -51,7 +51,7 @@ async def router(work: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (work / "photo.png").write_bytes(image(1280, 720, "png"))
     (work / "mask.png").write_bytes(half_mask(1280, 720))
     (work / "clip.mp4").write_bytes(video(1280, 720, seconds=4.0))
-    async with Router(store=MemoryStore(), today=lambda: TODAY) as made:
+    async with Router(store=SqliteStore(":memory:"), today=lambda: TODAY) as made:
         yield made
 
 

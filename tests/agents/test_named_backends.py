@@ -11,7 +11,7 @@ import pytest
 from core.fake_service import FakeService
 from core.routing import fake_registry
 
-from anymedia import GenerateImage, MemoryStore, Router
+from anymedia import GenerateImage, Router, SqliteStore
 from anymedia.agents import MediaTool
 from anymedia.errors import RequestError
 from anymedia.planning import explain
@@ -38,7 +38,7 @@ def test_lie(monkeypatch):
 
 def two_backends(service: FakeService) -> Router:
     own = {name: InstanceSettings(name=name, plugin="fake", base_url=service.http.url) for name in ("one", "two")}
-    return Router(settings=Settings(instances=own), registry=fake_registry(), store=MemoryStore())
+    return Router(settings=Settings(instances=own), registry=fake_registry(), store=SqliteStore(":memory:"))
 
 
 @pytest.mark.anyio

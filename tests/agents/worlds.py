@@ -13,7 +13,7 @@ import pytest
 from wire import google_server, grok_server, openai_server, openrouter_server
 from wire.openai_videos import Videos
 
-from anymedia import MemoryStore, Policy, Router
+from anymedia import Policy, Router, SqliteStore
 from anymedia.agents import MediaTool, tell
 from anymedia.plugins.registry import discover
 from anymedia.settings import InstanceSettings, Settings
@@ -88,7 +88,7 @@ async def all_backends(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
             instances={one.name: one for one in instances}, fetch_allow=("127.0.0.1", "localhost"), state_dir=folder.parent / "state"
         )
         router = Router(
-            settings=settings, registry=discover(), store=MemoryStore(), policy=Policy(retries=0, preview=True),
+            settings=settings, registry=discover(), store=SqliteStore(":memory:"), policy=Policy(retries=0, preview=True),
             today=lambda: TODAY, clock=FastClock(), on_progress=tell,
         )  # fmt: skip
         async with router:

@@ -24,12 +24,11 @@ def fake_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "file"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """Run the test with each kind of store."""
-    from anymedia.state.memory import MemoryStore
+    """Run the test with a store in memory and in a file."""
     from anymedia.state.sqlite import SqliteStore
 
-    made: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "state" / "journal.db")
+    made: Store = SqliteStore(":memory:") if request.param == "memory" else SqliteStore(tmp_path / "state" / "journal.db")
     yield made
     made.close()

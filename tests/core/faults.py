@@ -11,7 +11,7 @@ from core.fake_service import FakeService
 from core.routing import KEY, fake_router, fake_settings
 from wire.http_server import closed_port
 
-from anymedia import MemoryStore
+from anymedia import SqliteStore
 from anymedia.errors import MediaError
 
 STATUSES = (408, 409, 425, 429, 500, 502, 503, 504, 529)
@@ -100,7 +100,7 @@ async def run_cell(cell: Cell) -> Seen:
 
 
 async def _play(cell: Cell, service: FakeService, folder: Path) -> Seen:
-    store = MemoryStore()
+    store = SqliteStore(":memory:")
     store.close = lambda: None  # type: ignore[method-assign]
     fields = {"prompt": "a fox"} | await _inputs(cell, service, store, folder)
     posts = len([r for r in service.http.received if r.method == "POST"])
@@ -123,7 +123,7 @@ async def _play(cell: Cell, service: FakeService, folder: Path) -> Seen:
     )
 
 
-async def _inputs(cell: Cell, service: FakeService, store: MemoryStore, folder: Path) -> dict[str, object]:
+async def _inputs(cell: Cell, service: FakeService, store: SqliteStore, folder: Path) -> dict[str, object]:
     from PIL import Image
 
     if cell.operation == "continue_video":

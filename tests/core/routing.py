@@ -9,7 +9,7 @@ from typing import Any
 from core import fake_backend
 from core.fake_service import FakeService
 
-from anymedia import MemoryStore, Policy, Router
+from anymedia import Policy, Router, SqliteStore
 from anymedia.clock import SystemClock
 from anymedia.plugins.registry import Registry
 from anymedia.settings import InstanceSettings, Settings
@@ -43,7 +43,7 @@ class Hasty(SystemClock):
 async def fake_router(service: FakeService | str, *, policy: Policy | None = None, **more: Any) -> AsyncIterator[Router]:
     options = more.pop("options", {})
     settings = more.pop("settings", None) or fake_settings(service, **options)
-    more.setdefault("store", MemoryStore())
+    more.setdefault("store", SqliteStore(":memory:"))
     more.setdefault("clock", Hasty())
     router = Router(settings=settings, registry=more.pop("registry", None) or fake_registry(), policy=policy, **more)
     async with router:

@@ -8,7 +8,7 @@ import pytest
 from core.fake_service import FakeService, mp4
 from core.routing import fake_router, fake_settings
 
-from anymedia import GenerateVideo, MemoryStore, Policy, SqliteStore
+from anymedia import GenerateVideo, Policy, SqliteStore
 from anymedia.errors import BackendTimeout, JobNotFound
 from anymedia.settings import InstanceSettings
 
@@ -156,7 +156,7 @@ async def test_a_deadline_before_that_leaves_the_job_to_be_resumed(deadline: flo
 
 async def test_a_job_that_has_expired_and_is_not_found_is_over_at_once() -> None:
     with FakeService(looks=1_000) as service:
-        clock, store = Ticking(), MemoryStore()
+        clock, store = Ticking(), SqliteStore(":memory:")
         store.close = lambda: None  # type: ignore[method-assign]
         service.expires_at = clock.at + 3600
         async with fake_router(service, clock=clock, store=store) as router:
@@ -181,7 +181,7 @@ async def test_a_job_past_its_time_that_is_found_all_the_same_is_brought_home() 
 
 async def test_a_job_taken_up_long_after_without_a_known_end_is_given_the_same_looks() -> None:
     with FakeService(looks=1_000) as service:
-        clock, store = Ticking(), MemoryStore()
+        clock, store = Ticking(), SqliteStore(":memory:")
         store.close = lambda: None  # type: ignore[method-assign]
         async with fake_router(service, clock=clock, store=store) as router:
             row = await router.submit(GenerateVideo(prompt="waves"))

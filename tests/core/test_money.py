@@ -11,7 +11,7 @@ from core import fake_backend
 from core.fake_service import FakeService
 from core.routing import KEY, fake_router
 
-from anymedia import Budget, Failed, GenerateVideo, Job, MemoryStore, Policy, hookimpl
+from anymedia import Budget, Failed, GenerateVideo, Job, Policy, SqliteStore, hookimpl
 from anymedia.cli.render import cost_words
 from anymedia.errors import BackendError, ContentRefused, MediaError, RateLimited, SubmissionUnknown
 from anymedia.planning.types import Quote
@@ -99,7 +99,7 @@ async def test_cancelling_a_call_whose_process_died_while_sending_counts_it_as_s
 
     from anymedia.files.paths import plan_output
 
-    store = MemoryStore()
+    store = SqliteStore(":memory:")
     target = {"media": "image", "output": plan_output(None, default_stem="fox", suffix=".png").to_json()}
     call = new_call("job_dead", backend="fake", model="still", operation="generate_image", quote_usd=(0.1, 0.1), target=target)
     lease = store.open_call(call, Budget(), owner="dead", lease_seconds=0)

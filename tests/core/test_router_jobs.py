@@ -7,7 +7,7 @@ import pytest
 from core.fake_service import FakeService, mp4, png
 from core.routing import fake_registry, fake_router, fake_settings, until
 
-from anymedia import GenerateImage, GenerateVideo, MemoryStore, Router, SqliteStore
+from anymedia import GenerateImage, GenerateVideo, Router, SqliteStore
 from anymedia.errors import (
     BackendTimeout,
     BadBackendResponse,
@@ -68,7 +68,7 @@ async def test_a_cancelled_task_leaves_a_resumable_row() -> None:
 
 
 async def test_an_unknown_job_is_a_clear_error() -> None:
-    async with Router(store=MemoryStore(), settings=fake_settings("http://127.0.0.1:1"), registry=fake_registry()) as router:
+    async with Router(store=SqliteStore(":memory:"), settings=fake_settings("http://127.0.0.1:1"), registry=fake_registry()) as router:
         with pytest.raises(UnknownJob, match="job_nothing"):
             await router.resume("job_nothing")
 

@@ -4,13 +4,13 @@ import pytest
 from core.fake_service import FakeService
 from core.routing import fake_router
 
-from anymedia import MemoryStore
+from anymedia import SqliteStore
 from anymedia.errors import SubmissionUnknown
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
 
 
-class Kept(MemoryStore):
+class Kept(SqliteStore):
     """Outlives its routers."""
 
     def close(self) -> None:

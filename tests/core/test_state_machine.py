@@ -22,7 +22,6 @@ from tiers import examples
 from anymedia.errors import BudgetExceeded, InvalidRequest, UnknownContinuation, UnknownJob
 from anymedia.policy import Budget
 from anymedia.state.errors import IllegalTransition, LeaseLost
-from anymedia.state.memory import MemoryStore
 from anymedia.state.sqlite import SqliteStore
 from anymedia.state.store import ACTIVE_STATES, FINAL_STATES, TRANSITIONS, CallState, Lease, Store
 
@@ -81,7 +80,7 @@ class Journal(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp(dir=IN_MEMORY))
-        self.stores: tuple[Store, Store] = (MemoryStore(), SqliteStore(self.directory / "journal.db"))
+        self.stores: tuple[Store, Store] = (SqliteStore(":memory:"), SqliteStore(self.directory / "journal.db"))
         self.known: dict[str, Known] = {}
         self.now = NOW
         self.saved = 0

@@ -12,7 +12,7 @@ import pytest
 from core.fake_service import FakeService, mp4, png
 from core.routing import KEY, fake_router, until
 
-from anymedia import GenerateVideo, MemoryStore, SqliteStore
+from anymedia import GenerateVideo, SqliteStore
 from anymedia.errors import BackendTimeout, MediaError, RequestError, SubmissionUnknown
 from anymedia.execution import lease as lease_module
 from anymedia.execution.engine import new_id
@@ -54,7 +54,7 @@ async def test_a_run_that_somebody_cancels_by_its_job_id_ends_with_an_error_and_
                     await task
 
 
-class Interloper(MemoryStore):
+class Interloper(SqliteStore):
     """Lets the leases run out and somebody else in, at the moment the test says; survives its routers."""
 
     def steal(self, call_id: str) -> Lease:
@@ -88,7 +88,7 @@ async def test_an_answer_that_comes_after_the_lease_was_lost_is_not_thrown_away(
 
 
 async def test_one_failed_renewal_does_not_give_the_lease_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Stumbling(MemoryStore):
+    class Stumbling(SqliteStore):
         failures = 1
         renewals = 0
 
@@ -108,7 +108,7 @@ async def test_one_failed_renewal_does_not_give_the_lease_up(monkeypatch: pytest
 
 
 async def test_a_lease_that_cannot_be_given_back_does_not_hide_the_result() -> None:
-    class Stuck(MemoryStore):
+    class Stuck(SqliteStore):
         def release(self, lease: Lease) -> None:
             raise StateBusy("busy")
 
@@ -117,7 +117,7 @@ async def test_a_lease_that_cannot_be_given_back_does_not_hide_the_result() -> N
             assert (await router.generate_image(prompt="a fox")).path.exists()
 
 
-class Failing(MemoryStore):
+class Failing(SqliteStore):
     """Cannot be written for some times, once a state is to be recorded."""
 
     def __init__(self, state: str, times: int) -> None:
@@ -215,7 +215,7 @@ class Jumping:
 
 
 async def test_a_clock_that_was_set_back_does_not_keep_a_dead_owners_call_for_years() -> None:
-    clock, store = Jumping(), MemoryStore()
+    clock, store = Jumping(), SqliteStore(":memory:")
     with FakeService(looks=1000) as service:
         clock.offset = 4 * 365 * 86_400.0
         async with fake_router(service, store=store, clock=clock) as router:
@@ -229,13 +229,13 @@ async def test_a_clock_that_was_set_back_does_not_keep_a_dead_owners_call_for_ye
 
 @pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
 async def test_a_clock_that_jumps_meanwhile_teaches_no_wrong_duration(jump: float) -> None:
-    clock, store = Jumping(), MemoryStore()
+    clock, store = Jumping(), SqliteStore(":memory:")
     with FakeService(looks=3) as service:
         async with fake_router(service, store=store, clock=clock) as router:
             record = await router.submit(GenerateVideo(prompt="waves", duration=4))
             clock.offset = jump
             await router.wait(record.id)
-        assert all(0.01 < seconds < 60 for seconds in store._durations.get("fake/moving/4s", ()))
+            assert all(0.01 < seconds < 60 for seconds in store.durations("fake/moving/4s"))
 
 
 async def test_a_forked_child_does_not_take_its_parents_leases_for_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from core.fake_service import FakeService, mp4, png
 from core.routing import KEY, fake_router, fake_settings, until
 
-from anymedia import MemoryStore, SqliteStore
+from anymedia import SqliteStore
 from anymedia.errors import MediaError
 from anymedia.state.errors import StateNotWritable
 from anymedia.state.store import CallRecord, CallState, Lease
@@ -52,7 +52,7 @@ async def test_a_second_picture_that_cannot_be_written_does_not_make_the_first_a
 
 @pytest.mark.parametrize("kind", ["image", "video"])
 async def test_a_row_that_cannot_be_closed_leaves_one_file_no_continuation_and_a_row_to_resume(tmp_path: Path, kind: str) -> None:
-    class Forgetful(MemoryStore):
+    class Forgetful(SqliteStore):
         fail = True
 
         def advance(self, lease: Lease, state: CallState, **changes: Any) -> CallRecord:
@@ -78,7 +78,7 @@ async def test_a_row_that_cannot_be_closed_leaves_one_file_no_continuation_and_a
 
 
 async def test_a_named_file_that_was_moved_away_before_the_row_was_closed_is_never_written_to(tmp_path: Path) -> None:
-    class Forgetful(MemoryStore):
+    class Forgetful(SqliteStore):
         fail = True
 
         def advance(self, lease: Lease, state: CallState, **changes: Any) -> CallRecord:

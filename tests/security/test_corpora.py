@@ -118,11 +118,11 @@ async def test_no_hostile_path_gets_through_the_agents_tool(
 ) -> None:
     from core.routing import fake_registry, fake_settings
 
-    from anymedia import MemoryStore
+    from anymedia import SqliteStore
 
     tried = refused = 0
     outside = {path: path.read_bytes() for path in house.outside.rglob("*") if path.is_file()}
-    async with Router(settings=fake_settings(service), registry=fake_registry(), store=MemoryStore()) as router:
+    async with Router(settings=fake_settings(service), registry=fake_registry(), store=SqliteStore(":memory:")) as router:
         tool = MediaTool(router)  # its root is the working directory, the house's
         cases: list[dict[str, Any]] = [{"input_image_paths": [p]} for p in hostile_inputs(house)]
         cases += [{"output_path": p} for p in hostile_outputs(house)]

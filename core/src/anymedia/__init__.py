@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from .results import ContinuationData, Failed, Job, JobState, MediaFile, Outcome, Piece, Result, Running, Succeeded
     from .router import Progress, Router
     from .settings import Settings, load_settings
-    from .state.memory import MemoryStore
     from .state.sqlite import SqliteStore
 
 #: Public name -> the module it stands in.
@@ -82,7 +81,6 @@ _HOMES = {
     "LoadedMedia": "context",
     "Mask": "requests",
     "MediaFile": "results",
-    "MemoryStore": "state.memory",
     "Outcome": "results",
     "Piece": "results",
     "Plan": "planning",
@@ -127,7 +125,6 @@ __all__ = [
     "LoadedMedia",
     "Mask",
     "MediaFile",
-    "MemoryStore",
     "Outcome",
     "Piece",
     "Plan",

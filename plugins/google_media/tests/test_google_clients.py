@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from wire.google_server import KEY, LOCATION, PROJECT, GoogleServer
 
-from anymedia import MemoryStore
+from anymedia import SqliteStore
 from anymedia.errors import AuthenticationFailed, InvalidRequest
 from anymedia.plugins.instances import make_instances
 from anymedia.plugins.registry import discover
@@ -159,7 +159,7 @@ async def test_a_place_in_the_settings_and_ones_own_credentials_are_all_that_is_
     """As the README shows it; a Gemini key that is set for the other service does not get in the way."""
     monkeypatch.setenv("GOOGLE_API_KEY", "a-key-of-the-gemini-api")
     cloud = InstanceSettings(name="cloud", plugin="google", service="agent_platform", base_url=fake.url, options=PLACE)
-    async with Router(settings=settings(cloud=cloud), registry=discover(), store=MemoryStore()) as router:
+    async with Router(settings=settings(cloud=cloud), registry=discover(), store=SqliteStore(":memory:")) as router:
         await router.generate_image(prompt="a fox", backend="cloud", output=f"{tmp_path}/out/")
     assert fake.received[-1].headers["authorization"] == f"Bearer {fake.token}"
     assert f"/projects/{PROJECT}/locations/{LOCATION}/" in fake.received[-1].path

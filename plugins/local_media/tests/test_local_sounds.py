@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tiers import quick_first
 
-from anymedia import MemoryStore, Router, Settings
+from anymedia import Router, Settings, SqliteStore
 from anymedia.errors import BackendUnavailable, InvalidRequest, NoBackendAvailable
 from anymedia.requests import GenerateAudio
 
@@ -150,7 +150,7 @@ def no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_speech_without_its_extra_is_refused_by_the_plan_and_music_is_not(no_extra: None, tmp_path: Path) -> None:
     settings = Settings(state_dir=tmp_path / "state")
-    async with Router(store=MemoryStore(), settings=settings) as router:
+    async with Router(store=SqliteStore(":memory:"), settings=settings) as router:
         with pytest.raises(NoBackendAvailable, match=re.escape("'local/voice' needs 'espeakng_loader', which is not installed")) as caught:
             await router.execute(GenerateAudio(prompt="Hello"), backend="local", output=f"{tmp_path}/")
         assert caught.value.fix.startswith(INSTALL)

@@ -23,7 +23,7 @@ from ..plugins.sanitize import clean_error
 from ..requests import Continuation, StoredFile
 from ..results import ContinuationData, MediaFile, Outcome, Piece
 from ..state.call_codec import outcome_json
-from ..state.codec import check_keepable
+from ..state.codec import check_storable
 from ..state.store import CallRecord, Lease
 from .engine import Engine, new_id
 from .prepare_inputs import Protection, paste_back
@@ -58,7 +58,7 @@ def _is_keepable(onward: ContinuationData) -> bool:
         return False
     try:
         for part in (onward.data, onward.secret):
-            check_keepable(dict(part), "it")
+            check_storable(dict(part), "it")
     except (PluginContractError, TypeError, ValueError):  # no mapping at all, or one of what is no JSON
         return False
     return True

@@ -16,11 +16,10 @@ from ..errors import Charged
 from . import schema
 from .errors import StateBusy, StateDamaged, StateError, StateNotWritable
 
-__all__ = [
-    "Database",
-    "pause",
-    "write_lock",
-]
+__all__ = ["MEMORY", "Database", "pause", "write_lock"]
+
+#: The path of a database in memory.
+MEMORY = ":memory:"
 
 #: Nobody stands in the turnstile for longer than this, in seconds, unless stopped or stuck: then it is passed by.
 _LONGEST = 1.0
@@ -75,8 +74,10 @@ class Database:
 
     def __init__(self, path: Path, *, busy_seconds: float) -> None:
         self.path = path
+        self.is_memory = str(path) == MEMORY
         self._busy_seconds = busy_seconds
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._memory: sqlite3.Connection | None = None
         self._connections: dict[threading.Thread, sqlite3.Connection] = {}
         self._of_parent: list[object] = []
         self._pid = os.getpid()
@@ -87,7 +88,7 @@ class Database:
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Run single SELECTs; SQLite's errors come out as `StateError`."""
-        with self._plain_errors("no"):
+        with self._plain_errors("no"), self._exclusive():
             yield self._connection()
 
     @contextlib.contextmanager
@@ -96,7 +97,7 @@ class Database:
 
         ``charged``: what is said of the money when the journal itself fails here.
         """
-        with self._plain_errors(charged):
+        with self._plain_errors(charged), self._exclusive():
             connection = self._connection()
             self._check_in_place(charged)
             self._begin(connection)
@@ -109,16 +110,24 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
 
+    def _exclusive(self) -> contextlib.AbstractContextManager[object]:
+        """Serialize the threads that share the one connection to a database in memory."""
+        return self._lock if self.is_memory else contextlib.nullcontext()
+
     def close(self) -> None:
         """Close the connections of all threads; closing again does nothing."""
         with self._lock:
             self._closed = True
+            if self._memory is not None:
+                self._memory.close()
             if self._pid == os.getpid():
                 for connection in self._connections.values():
                     connection.close()
                 self._connections.clear()
 
     def _connection(self) -> sqlite3.Connection:
+        if self.is_memory:
+            return self._only_connection()
         thread = threading.current_thread()
         if self._pid == os.getpid() and (connection := self._connections.get(thread)) is not None:
             return connection
@@ -135,6 +144,14 @@ class Database:
         with self._lock:
             self._connections[thread] = opened
         return opened
+
+    def _only_connection(self) -> sqlite3.Connection:
+        if self._closed:
+            raise StateError("This store is closed.")
+        if self._memory is None:
+            self._memory = sqlite3.connect(MEMORY, isolation_level=None, check_same_thread=False)
+            schema.create(self._memory)
+        return self._memory
 
     def _open(self) -> sqlite3.Connection:
         with self._plain_errors("no"):
@@ -183,6 +200,9 @@ class Database:
         SQLite's own waiting sleeps for 100 ms at a time and knows no order: on a slow disk a process with much to write,
         which lets go for a fraction of one, would keep the others out until they give up.
         """
+        if self.is_memory:
+            connection.execute("BEGIN")
+            return
         connection.execute("PRAGMA busy_timeout = 0")
         try:
             with write_lock(self.path.parent):
@@ -210,7 +230,9 @@ class Database:
                 pause()
 
     def _check_in_place(self, charged: Charged) -> None:
-        """Refuse to write into a file that was moved or deleted meanwhile: nobody would ever read that."""
+        """Refuse to write to a file that has been moved or deleted: the data would be lost."""
+        if self.is_memory:
+            return
         try:
             found = self.path.stat()
         except OSError:

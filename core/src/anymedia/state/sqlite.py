@@ -1,23 +1,22 @@
-"""The durable store: one SQLite file that any number of threads and processes share."""
+"""The store: one SQLite file shared by any number of threads and processes, or a database in memory."""
 
 from __future__ import annotations
 
+import difflib
 import os
 import sqlite3
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from ..errors import InvalidRequest, UnknownJob
+from ..errors import InvalidRequest, UnknownContinuation, UnknownJob
 from ..policy import Budget
 from ..requests import Continuation
 from . import ledger, transitions
-from .codec import CALL_COLUMNS, decode_call, decode_continuation, encode_call, encode_continuation, own_texts
-from .connection import Database
-from .continuations import LRU_SIZE, Lru, is_live, unknown_continuation
+from .codec import CALL_COLUMNS, check_call, decode_call, decode_continuation, encode_call, encode_continuation
+from .connection import MEMORY, Database
 from .errors import StateDamaged
 from .ledger import LedgerEntry, Window
 from .schema import quoted
@@ -35,26 +34,24 @@ _REMEMBER_EXPIRED = 30 * 86_400
 
 
 class SqliteStore:
-    """`anymedia.state.store.Store` in a file.
+    """`anymedia.state.store.Store` in SQLite.
 
     Args:
-        path: the file; it and its directory are made if need be, for the owner alone.
-        lru: how many continuations are kept at hand in memory (all are in the file).
-        busy_seconds: how long to wait for other processes that write.
+        path: the file; it and its directory are created if necessary, readable by the owner only. ``":memory:"`` (default): a
+            database in memory that is gone after `close`.
+        busy_seconds: maximum wait for a lock that another process holds.
 
     Raises:
         StateError: from every method, when the file cannot be opened, read or written (see `anymedia.state.errors`).
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, lru: int = LRU_SIZE, busy_seconds: float = 30.0) -> None:
+    def __init__(self, path: str | os.PathLike[str] = MEMORY, *, busy_seconds: float = 30.0) -> None:
         self.path = Path(path)
-        self._lru: Lru[tuple[str, str]] = Lru(lru)
-        self._lru_lock = threading.Lock()
         self._database = Database(self.path, busy_seconds=busy_seconds)
 
     def open_call(self, call: NewCall, budget: Budget, *, owner: str, lease_seconds: float) -> Lease:
         """Write the intent row and its reservation in one transaction, if the budget allows; see `Store.open_call`."""
-        own_texts(call)  # refuses what cannot be written down
+        check_call(call)
         entry = ledger.new_entry(call)
         record = transitions.opened(call, owner=owner, lease_seconds=lease_seconds)
         with self._database.writing() as connection:
@@ -82,9 +79,7 @@ class SqliteStore:
                 _settle(connection, settled)
             for each, texts in encoded:
                 _insert(connection, each, texts)
-            found = _read(connection, after.id)
-        self._at_hand(encoded)
-        return found
+            return _read(connection, after.id)
 
     def claim(self, call_id: str, *, owner: str, lease_seconds: float, now: float) -> Lease | None:
         """Take a free lease; None while somebody else's lasts, or when the call has ended. See `Store.claim`."""
@@ -179,38 +174,29 @@ class SqliteStore:
         return tuple(seconds for (seconds,) in rows)
 
     def save_continuation(self, continuation: Continuation) -> None:
-        """Keep a continuation durably, and at hand in memory."""
+        """Save a continuation."""
         texts = encode_continuation(continuation)
         with self._database.writing(charged="yes") as connection:
             _insert(connection, continuation, texts)
-        self._at_hand([(continuation, texts)])
 
     def load_continuation(self, continuation_id: str, *, now: float) -> Continuation:
-        """Return a continuation and count it as used; see `Store.load_continuation`."""
-        with self._lru_lock:
-            texts = self._lru.get(continuation_id)
-        if texts is None:
-            texts = self._load_texts("WHERE id = ?", (_text(continuation_id),))
-        found = None if texts is None else decode_continuation(*texts)
-        if texts is not None and found is not None and is_live(found.expires_at, now):
-            with self._lru_lock:
-                self._lru.put(continuation_id, texts)
+        """Return a continuation; see `Store.load_continuation`."""
+        found = self._first("WHERE id = ?", (_text(continuation_id),))
+        if found is not None and (found.expires_at is None or now < found.expires_at):
             return found
-        with self._lru_lock:
-            self._lru.drop(continuation_id)
         with self._database.reading() as connection:
             live = connection.execute(
                 f"SELECT id FROM continuations WHERE {_LIVE} ORDER BY created_at DESC, number DESC LIMIT 500",  # noqa: S608
                 (now,),
             ).fetchall()
-        raise unknown_continuation(continuation_id, "unknown" if found is None else "expired", [name for (name,) in live])
+        raise _unknown_continuation(continuation_id, [name for (name,) in live], expired=found is not None)
 
     def latest_continuation(self, *, media: str | None = None, now: float) -> Continuation | None:
-        """Return the newest continuation (of a media kind) and count it as used."""
+        """Return the newest continuation (of a media kind)."""
         return self._first(f"WHERE {_LIVE} AND (? IS NULL OR media = ?)", (now, media, media))
 
     def continuation_of_file(self, sha256: str, *, now: float) -> Continuation | None:
-        """Return the newest continuation that goes on from a file with this checksum, and count it as used."""
+        """Return the newest continuation for a file with this checksum."""
         where = f"WHERE {_LIVE} AND id IN (SELECT continuation FROM continuation_files WHERE sha256 = ?)"  # noqa: S608
         return self._first(where, (now, _text(sha256)))
 
@@ -218,28 +204,27 @@ class SqliteStore:
         """Close the connections of all threads; closing again does nothing."""
         self._database.close()
 
-    def _at_hand(self, encoded: Sequence[tuple[Continuation, tuple[str, str]]]) -> None:
-        with self._lru_lock:
-            for continuation, texts in encoded:
-                self._lru.put(continuation.id, texts)
-
     def _select(self, where: str, values: tuple[object, ...]) -> list[CallRecord]:
         with self._database.reading() as connection:
             return [_decode(row) for row in connection.execute(f"{_SELECT} {where}", values).fetchall()]
 
-    def _load_texts(self, where: str, values: tuple[object, ...]) -> tuple[str, str] | None:
-        with self._database.reading() as connection:
-            row: tuple[str, str] | None = connection.execute(f"SELECT shown, secret FROM continuations {where}", values).fetchone()  # noqa: S608
-        return row
-
     def _first(self, where: str, values: tuple[object, ...]) -> Continuation | None:
-        texts = self._load_texts(f"{where} ORDER BY created_at DESC, number DESC LIMIT 1", values)
-        if texts is None:
-            return None
-        found = decode_continuation(*texts)
-        with self._lru_lock:
-            self._lru.put(found.id, texts)
-        return found
+        query = f"SELECT shown, secret FROM continuations {where} ORDER BY created_at DESC, number DESC LIMIT 1"  # noqa: S608 - our own text
+        with self._database.reading() as connection:
+            texts = connection.execute(query, values).fetchone()
+        return None if texts is None else decode_continuation(*texts)
+
+
+def _unknown_continuation(asked: str, live: Sequence[str], *, expired: bool) -> UnknownContinuation:
+    """Return the error for an id that cannot be used; ``live``: the ids that can, newest first."""
+    quoted = repr(asked[:120])
+    message = f"The continuation {quoted} has expired at the provider." if expired else f"There is no continuation {quoted}."
+    if not live:
+        return UnknownContinuation(message, fix="Make a new request without continue_from; every result has its own continuation id.")
+    near = [] if expired else difflib.get_close_matches(asked[:120], live, 3)
+    if near:
+        message += f" Did you mean {' or '.join(repr(name) for name in near)}?"
+    return UnknownContinuation(message, fix=f"Use an id from an earlier result (the latest is {live[0]!r}), or omit continue_from.")
 
 
 def _text(value: str) -> str:

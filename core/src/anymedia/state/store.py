@@ -1,14 +1,13 @@
 """What outlives a call, as one protocol: the journal, the ledger, the continuations, the durations.
 
-Two stores speak it: `anymedia.state.memory.MemoryStore` and `anymedia.state.sqlite.SqliteStore`, with the same
-semantics. All methods are synchronous and quick (about a millisecond), and safe to call from several threads.
+`anymedia.state.sqlite.SqliteStore` implements it, in a file or in memory. All methods are safe to call from several threads.
 Times are seconds since the epoch, given by the caller, so that tests can inject a clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
 
 import attrs
 
@@ -26,8 +25,6 @@ __all__ = [
     "NewCall",
     "Spend",
     "Store",
-    "changed",
-    "unread",
 ]
 
 CallState = Literal["submitting", "submitted", "running", "collecting", "done", "failed", "refused", "unknown", "cancelled"]
@@ -80,7 +77,7 @@ class NewCall:
         return None if self.quote_usd is None else self.quote_usd[1]
 
 
-@attrs.frozen(kw_only=True, slots=False)
+@attrs.frozen(kw_only=True)
 class CallRecord:
     """One row of the journal, as it stands.
 
@@ -135,33 +132,6 @@ class CallRecord:
         if self.state == "done":
             return "no" if self.quote_usd == (0, 0) else "yes"
         return "unknown" if self.state == "unknown" else (self.error or {}).get("charged", "no")
-
-    if not TYPE_CHECKING:  # all columns are named above
-
-        def __getattr__(self, column: str) -> Any:
-            """Read a column that was handed out `unread`, the first time that somebody looks at it."""
-            texts, read = self.__dict__.get("_unread", ((), None))
-            if column not in texts:
-                raise AttributeError(f"a call has no {column!r}")
-            value = self.__dict__[column] = read(column, texts[column])
-            return value
-
-
-def changed(record: CallRecord, **values: Any) -> CallRecord:
-    """Return a copy with other values: what `attrs.evolve` does, without naming every one of thirty columns."""
-    copy = object.__new__(CallRecord)
-    copy.__dict__.update(record.__dict__, **values)
-    return copy
-
-
-def unread(record: CallRecord, texts: Mapping[str, bytes | str], read: Callable[[str, bytes | str], Any]) -> CallRecord:
-    """Return a copy in which some columns are as they were written down; each `changed` copy of it reads its own from there.
-
-    Few columns of a record are looked at, and a tree of dictionaries is dear to copy, and to keep by the thousand.
-    """
-    copy = object.__new__(CallRecord)
-    copy.__dict__.update({name: value for name, value in record.__dict__.items() if name not in texts}, _unread=(texts, read))
-    return copy
 
 
 @attrs.frozen(kw_only=True)

@@ -10,7 +10,7 @@ import attrs
 
 from ..errors import InvalidRequest, Problem
 from .errors import IllegalTransition, LeaseLost
-from .store import FINAL_STATES, TRANSITIONS, CallRecord, CallState, Lease, NewCall, changed
+from .store import FINAL_STATES, TRANSITIONS, CallRecord, CallState, Lease, NewCall
 
 __all__ = [
     "KEEP",
@@ -98,7 +98,7 @@ def advanced(record: CallRecord | None, lease: Lease, state: CallState, *, now: 
         values["attempts"] = tuple(values["attempts"])
     if state in FINAL_STATES:
         values |= {"secret": None, "owner": None, "lease_until": 0.0}
-    return changed(held, **values)
+    return attrs.evolve(held, **values)
 
 
 def _known_cost(cost: object) -> float | None:
@@ -117,7 +117,7 @@ def claimed(record: CallRecord, *, owner: str, lease_seconds: float, now: float)
     held = record.owner not in (None, owner) and now < record.lease_until <= now + max(2 * lease_seconds, _LONGEST_LEASE)
     if record.state in FINAL_STATES or held:
         return None
-    return changed(record, owner=owner, lease_until=now + lease_seconds, fence=record.fence + 1)
+    return attrs.evolve(record, owner=owner, lease_until=now + lease_seconds, fence=record.fence + 1)
 
 
 def renewed(record: CallRecord | None, lease: Lease, *, lease_seconds: float, now: float) -> CallRecord:
@@ -127,7 +127,7 @@ def renewed(record: CallRecord | None, lease: Lease, *, lease_seconds: float, no
         LeaseLost: the lease is not the row's any more.
     """
     held = _check_held(record, lease)
-    return held if held.state in FINAL_STATES else changed(held, owner=lease.owner, lease_until=now + lease_seconds)
+    return held if held.state in FINAL_STATES else attrs.evolve(held, owner=lease.owner, lease_until=now + lease_seconds)
 
 
 def released(record: CallRecord | None, lease: Lease) -> CallRecord | None:
@@ -135,7 +135,7 @@ def released(record: CallRecord | None, lease: Lease) -> CallRecord | None:
     if record is None or record.fence != lease.fence or record.state in FINAL_STATES:
         return None
     # The fence moves on, so that the lease that was given up cannot be used any more.
-    return changed(record, owner=None, lease_until=0.0, fence=record.fence + 1)
+    return attrs.evolve(record, owner=None, lease_until=0.0, fence=record.fence + 1)
 
 
 def check_forgettable(record: CallRecord) -> None:

@@ -31,7 +31,7 @@ from ..requests import KINDS, Continuation, Mask, Operation, Request
 from ..results import Result
 from ..router import Router
 from ..settings import InstanceSettings, Settings
-from ..state.memory import MemoryStore
+from ..state.sqlite import SqliteStore
 from ..state.store import Store
 from .case_values import Shape, minimal_fields
 from .fake_service import Wire
@@ -255,7 +255,7 @@ def environment(changes: Mapping[str, str], without: tuple[str, ...]) -> Iterato
         os.environ.update(before)
 
 
-class KeptStore(MemoryStore):
+class KeptStore(SqliteStore):
     """A store that outlives the routers that use it, as a durable one would."""
 
     def close(self) -> None:
