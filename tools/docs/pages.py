@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import datetime
 import inspect
+import re
+import textwrap
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 
 import attrs
 
-from anymedia import errors
+from anymedia import errors, hookspecs
 from anymedia.capabilities import (
     Anything,
     CapabilityMatrix,
@@ -50,7 +52,7 @@ from .parts import told as told_of
 from .settings_page import settings
 from .toolbox_page import toolbox
 
-__all__ = ["PAGES", "backends", "capabilities", "conformance", "error_tree", "hooks", "settings", "toolbox"]
+__all__ = ["PAGES", "backends", "capabilities", "conformance", "error_tree", "hook_example", "hooks", "settings", "toolbox"]
 
 _TABLES = (CapabilityMatrix, CredentialSet, ModelSpec, Lifecycle, OperationSpec, InputRule, MaskRule, ReferencesRule, ContinueRule)
 _SMALL = (Choice, Range, Text, Pixels, Anything, Requirement, Rule, Fidelity, Price, TypicalSeconds)
@@ -159,15 +161,38 @@ def conformance() -> str:
 
 def hooks() -> str:
     """Return the page of hooks: each heading is the exact call."""
-    out = ["# Hooks\n", NOTE, "A backend is a stateless module; every operation hook takes exactly `(request, context)`, for ever.\n"]
-    out.append("An operation makes one billable submit, inside `async with context.submission():`, and returns an `Outcome` or a `Job`.\n")
+    out = ["# Hooks\n", NOTE, inspect.cleandoc(hookspecs.__doc__ or "").partition("\n\n")[2].replace("``", "`") + "\n"]
+    out[-1] = _fenced(out[-1])
     for name, spec in HOOKS.items():
         function = getattr(spec, name)
         names = [p for p in inspect.signature(function).parameters if p != "self"]
         word = "async def" if inspect.iscoroutinefunction(function) else "def"
         returns = inspect.signature(function).return_annotation
-        out.append(f"## `{word} {name}({', '.join(names)}) -> {returns}`\n\n{inspect.cleandoc(function.__doc__)}\n")
+        prose, sections = _hook_sections(name)
+        out += [f"## `{word} {name}({', '.join(names)}) -> {returns}`\n", prose.replace("``", "`") + "\n"]
+        for title, heading in (("Args", "Parameters"), ("Returns", "Returns"), ("Raises", "Raises")):
+            if text := sections.get(title, ""):
+                body = "\n".join(listed(text)) if title != "Returns" else " ".join(text.split()).replace("``", "`")
+                out.append(f"**{heading}**\n\n{body}\n")
+        out.append(f"**Example**\n\n```python\n{hook_example(name)}```\n")
     return "\n".join(out)
+
+
+def _fenced(text: str) -> str:
+    """Return a docstring's text with its indented block as a code block."""
+    return re.sub(r"\n\n((?:    .*\n)+)", lambda found: f"\n\n```text\n{inspect.cleandoc(found[1])}\n```\n", text)
+
+
+def _hook_sections(name: str) -> tuple[str, dict[str, str]]:
+    """Return the prose of a hook's docstring, and its sections by their titles, still indented."""
+    text = inspect.cleandoc(getattr(HOOKS[name], name).__doc__ or "")
+    prose, *sections = re.split(r"\n\n(Args|Returns|Raises|Example):\n", text)
+    return prose, dict(zip(sections[::2], sections[1::2], strict=True))
+
+
+def hook_example(name: str) -> str:
+    """Return the code of a hook's example, as a module."""
+    return textwrap.dedent(_hook_sections(name)[1]["Example"]) + "\n"
 
 
 def _option(option: Option) -> str:

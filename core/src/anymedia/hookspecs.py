@@ -1,18 +1,20 @@
-"""The hooks, one Protocol each: what a backend may implement. Project and marker name: ``anymedia``.
+"""The hooks that a backend may implement, one Protocol each. pluggy project and marker name: ``anymedia``.
 
-A backend is a stateless module. It implements `capabilities` and the operations its matrix claims. Every operation
-hook takes exactly ``(request, context)``, for ever: growth goes into those two objects. Hooks are called for the
-one chosen backend only, never broadcast.
+A backend is a stateless module. It implements `capabilities` and a hook for each operation that its matrix claims. The
+parameters of a hook never change: new data goes into ``request`` and ``context``. The core calls the hooks of the one
+backend it has chosen; hooks are never broadcast.
 
-    capabilities                    sync, pure, no I/O, no key needed
+    capabilities                    synchronous and pure: no I/O beyond its own file, no key needed
     generate_image, inpaint,
     edit_with_references,
     generate_video, continue_video,
-    generate_audio                  one billable submit each; a finished Outcome or a running Job
-    check_job                       one look at a job, no loop
-    cancel_job                      optional: ask the provider to stop
+    generate_audio                  one billable submit each; returns a finished Outcome or a running Job
+    check_job                       one status check of a job, no loop; required where an operation returns a Job
+    cancel_job                      optional: ask the provider to cancel a job
     find_submission                 optional: look up a submit whose outcome is unknown
-    list_models                     optional: what the provider lists right now (discovery, drift)
+    list_models                     optional: the models that the provider lists right now
+
+Each example is a complete module for one imaginary service, Acme; a test runs them all.
 """
 
 from __future__ import annotations
@@ -57,10 +59,14 @@ hookimpl = pluggy.HookimplMarker("anymedia")
 
 @attrs.frozen(kw_only=True)
 class SubmissionRecord:
-    """What is known of a submit whose outcome is not: enough to look it up at the provider.
+    """What is known about a submit whose outcome is unknown: enough to look it up at the provider.
 
-    ``label`` is the text `Context.label` gave the hook to send along where the provider keeps one;
-    ``started_at`` is seconds since the epoch.
+    Attributes:
+        label: the text that `Context.label` gave the hook to send along, where the provider stores one.
+        model: the model id.
+        operation: the operation.
+        prompt: the prompt that was sent.
+        started_at: when the call began, in seconds since the epoch.
     """
 
     label: str
@@ -75,12 +81,12 @@ class ListedModel:
     """One model as the provider lists it now.
 
     Attributes:
-        id: the provider's id of it.
-        retires: its last day, if the provider says (``YYYY-MM-DD``).
-        data: whatever else the provider says (JSON).
-        row: what it can do, as a row of a capability file; empty where the list does not say. A backend whose lists
-            say it can have its matrix refreshed.
-        notes: sentences on what the list left open, and was therefore left out of the row.
+        id: the provider's model id.
+        retires: its last day, if the provider gives one (``YYYY-MM-DD``).
+        data: whatever else the provider says about it (JSON).
+        row: what it can do, as a model of a capability file; empty where the list does not say. A backend whose list
+            says it supports ``anymedia models --refresh``.
+        notes: sentences about what the list left open and what is therefore missing in ``row``.
     """
 
     id: str
@@ -95,67 +101,272 @@ class HasCapabilities(Protocol):
 
     @hookspec(firstresult=True)
     def capabilities(self) -> CapabilityMatrix:
-        """Return the backend's capability matrix: sync, pure, equal on each call, no I/O beyond its own file.
+        """Return the backend's capability matrix.
 
-        What a model requires beside the plugin stands in its row, and the core looks whether it is installed: the matrix is
-        the same either way.
+        Called before planning, in any process that lists or uses the backend, possibly several times and without any
+        credential set. It must be synchronous and pure: no I/O beyond its own file, equal on each call. A library that
+        only some models require belongs in their ``requires``: the core checks whether it is installed, and the
+        matrix is the same either way.
+
+        Returns:
+            The matrix, usually read from ``capabilities.toml`` beside the module.
+
+        Raises:
+            PluginContractError: for a malformed file, as `load_matrix` raises it.
+
+        Example:
+            from pathlib import Path
+
+            from anymedia import CapabilityMatrix, hookimpl, load_matrix
+
+
+            @hookimpl
+            def capabilities() -> CapabilityMatrix:
+                return load_matrix(Path(__file__).with_name("capabilities.toml"))
         """
 
 
 class GeneratesImages(Protocol):
-    """Backends that make images from words."""
+    """Backends that generate images from a prompt."""
 
     @hookspec(firstresult=True)
     async def generate_image(self, request: GenerateImage, context: Context) -> Job | Outcome:
-        """Make images from a prompt, or go on with an earlier image (``request.continue_from``)."""
+        """Generate images from a prompt, or continue an earlier image.
+
+        Called once per planned call, after planning, the budget check and the journal entry. It submits once, inside
+        ``async with context.submission():``; retries and fallbacks are decided by the core.
+
+        Args:
+            request: the request as the planner adapted it to the model; an option that the model does not have, or that
+                the caller did not give, is None. ``request.continue_from`` is set where an earlier image is continued.
+            context: credentials, settings, clients and input bytes for this call.
+
+        Returns:
+            An `Outcome` with one `Piece` for each image, or a `Job` where the provider works asynchronously.
+
+        Raises:
+            BackendError: the submit failed. Inside the submission block ``delivery`` says whether the provider may have
+                accepted it; without it a failed submit may have been charged.
+
+        Example:
+            import base64
+
+            from anymedia import Context, GenerateImage, Outcome, Piece, hookimpl
+            from anymedia.errors import ContentRefused
+            from anymedia.http import post_json
+
+            ACME = "https://api.acme.example/v1"
+
+
+            @hookimpl
+            async def generate_image(request: GenerateImage, context: Context) -> Outcome:
+                url = context.settings.get("base_url", ACME) + "/images"
+                headers = {"x-key": context.secret("api_key").reveal()}
+                body = {"prompt": request.prompt, "size": request.size, "seed": request.seed}
+                async with context.submission():
+                    answer = await post_json(context, url, body, headers=headers, by_code={"unsafe_prompt": ContentRefused})
+                return Outcome(pieces=[Piece(data=base64.b64decode(answer["image"]))], request_id=answer["id"])
+        """
 
 
 class Inpaints(Protocol):
-    """Backends that change a region of an image."""
+    """Backends that edit a region of an image."""
 
     @hookspec(firstresult=True)
     async def inpaint(self, request: Inpaint, context: Context) -> Job | Outcome:
-        """Change the masked region of ``request.source``, or extend it (``edit_mode="outpaint"``).
+        """Edit the masked region of an image, or extend the image (``edit_mode="outpaint"``).
 
-        But for outpainting ``request.mask`` is set always, in the form that the row takes.
+        Called as `generate_image` is.
 
-        A continued image is the source by then: it is set always.
+        Args:
+            request: ``request.source`` is always set; where an image is continued, it is that image. Except for
+                outpainting, ``request.mask`` is always set, in the format that the matrix declares. Both are handles:
+                ``context.read`` returns their bytes.
+            context: credentials, settings, clients and input bytes for this call.
+
+        Returns:
+            An `Outcome` with one `Piece` for each image, or a `Job`.
+
+        Raises:
+            BackendError: as for `generate_image`.
+
+        Example:
+            import base64
+
+            from anymedia import Context, Inpaint, Outcome, Piece, hookimpl
+            from anymedia.http import post_form
+
+            ACME = "https://api.acme.example/v1"
+
+
+            @hookimpl
+            async def inpaint(request: Inpaint, context: Context) -> Outcome:
+                url = context.settings.get("base_url", ACME) + "/edits"
+                headers = {"x-key": context.secret("api_key").reveal()}
+                files = {"image": context.read(request.source), "mask": context.read(request.mask)}
+                async with context.submission():
+                    answer = await post_form(context, url, {"prompt": request.prompt}, files=files, headers=headers)
+                return Outcome(pieces=[Piece(data=base64.b64decode(answer["image"]))], request_id=answer["id"])
         """
 
 
 class EditsWithReferences(Protocol):
-    """Backends that make an image from words and pictures."""
+    """Backends that create an image from a prompt and reference images."""
 
     @hookspec(firstresult=True)
     async def edit_with_references(self, request: EditWithReferences, context: Context) -> Job | Outcome:
-        """Make an image from a prompt and ``request.references``, each with its role.
+        """Create an image from a prompt and reference images.
 
-        A continued image is among them by then, as the last source. A mask applies to the first source.
+        Called as `generate_image` is.
+
+        Args:
+            request: ``request.references`` holds at least one image, each with its role (source, style, control, subject)
+                and, where given, its type and description. Where an image is continued, it is the last source. A mask
+                applies to the first source.
+            context: credentials, settings, clients and input bytes for this call.
+
+        Returns:
+            An `Outcome` with one `Piece` for each image, or a `Job`.
+
+        Raises:
+            BackendError: as for `generate_image`.
+
+        Example:
+            import base64
+
+            from anymedia import Context, EditWithReferences, Outcome, Piece, hookimpl
+            from anymedia.http import post_json
+
+            ACME = "https://api.acme.example/v1"
+
+
+            @hookimpl
+            async def edit_with_references(request: EditWithReferences, context: Context) -> Outcome:
+                url = context.settings.get("base_url", ACME) + "/compositions"
+                headers = {"x-key": context.secret("api_key").reveal()}
+                images = [
+                    {"role": r.role, "about": r.description, "data": base64.b64encode(context.read(r.image).data).decode()}
+                    for r in request.references
+                ]
+                async with context.submission():
+                    answer = await post_json(context, url, {"prompt": request.prompt, "images": images}, headers=headers)
+                return Outcome(pieces=[Piece(data=base64.b64decode(answer["image"]))], request_id=answer["id"])
         """
 
 
 class GeneratesVideos(Protocol):
-    """Backends that make videos."""
+    """Backends that generate videos."""
 
     @hookspec(firstresult=True)
     async def generate_video(self, request: GenerateVideo, context: Context) -> Job | Outcome:
-        """Make a video from words, frames or references."""
+        """Generate a video from a prompt, from frames or from reference images.
+
+        Called as `generate_image` is.
+
+        Args:
+            request: ``request.duration`` is in seconds; ``first_frame``, ``last_frame`` and ``references`` are set where
+                the caller gave them.
+            context: credentials, settings, clients and input bytes for this call; send ``context.label`` along where the
+                provider stores such a text, so that `find_submission` can find the submit again.
+
+        Returns:
+            Usually a `Job` that any process can resume from its id and data alone, which `check_job` then checks.
+
+        Raises:
+            BackendError: as for `generate_image`.
+
+        Example:
+            from anymedia import Context, GenerateVideo, Job, hookimpl
+            from anymedia.http import post_json
+
+            ACME = "https://api.acme.example/v1"
+
+
+            @hookimpl
+            async def generate_video(request: GenerateVideo, context: Context) -> Job:
+                url = context.settings.get("base_url", ACME) + "/videos"
+                headers = {"x-key": context.secret("api_key").reveal()}
+                body = {"prompt": request.prompt, "seconds": request.duration, "label": context.label}
+                async with context.submission():
+                    answer = await post_json(context, url, body, headers=headers)
+                return Job(id=answer["id"])
+        """
 
 
 class ContinuesVideos(Protocol):
-    """Backends that go on from a video."""
+    """Backends that continue a video."""
 
     @hookspec(firstresult=True)
     async def continue_video(self, request: ContinueVideo, context: Context) -> Job | Outcome:
-        """Go on from ``request.continue_from`` or ``request.source``; the outcome says what that meant."""
+        """Continue an earlier video (``request.continue_from``) or a video file (``request.source``).
+
+        Called as `generate_image` is. A continuation only ever reaches the backend instance that made it.
+
+        Args:
+            request: ``request.continue_from.data`` is what the backend returned in `ContinuationData`; ``continue_as``
+                is extend, edit or remix where the caller chose.
+            context: credentials, settings, clients and input bytes for this call.
+
+        Returns:
+            A `Job` or an `Outcome`. The outcome's ``continued_as`` says whether the video was extended, edited or remixed.
+
+        Raises:
+            BackendError: as for `generate_image`.
+
+        Example:
+            from anymedia import Context, ContinueVideo, Job, hookimpl
+            from anymedia.http import post_json
+
+            ACME = "https://api.acme.example/v1"
+
+
+            @hookimpl
+            async def continue_video(request: ContinueVideo, context: Context) -> Job:
+                url = context.settings.get("base_url", ACME) + "/videos"
+                headers = {"x-key": context.secret("api_key").reveal()}
+                body = {"prompt": request.prompt, "extends": request.continue_from.data["id"], "label": context.label}
+                async with context.submission():
+                    answer = await post_json(context, url, body, headers=headers)
+                return Job(id=answer["id"])
+        """
 
 
 class GeneratesAudio(Protocol):
-    """Backends that speak or make music."""
+    """Backends that generate speech or music."""
 
     @hookspec(firstresult=True)
     async def generate_audio(self, request: GenerateAudio, context: Context) -> Job | Outcome:
-        """Speak ``request.prompt``, or make music from it."""
+        """Speak the prompt, or make music from it (``request.audio_type``).
+
+        Called as `generate_image` is.
+
+        Args:
+            request: ``request.prompt`` is the text to speak, or the description of the music.
+            context: credentials, settings, clients and input bytes for this call.
+
+        Returns:
+            An `Outcome` with one `Piece`, or a `Job`.
+
+        Raises:
+            BackendError: as for `generate_image`.
+
+        Example:
+            import base64
+
+            from anymedia import Context, GenerateAudio, Outcome, Piece, hookimpl
+            from anymedia.http import post_json
+
+            ACME = "https://api.acme.example/v1"
+
+
+            @hookimpl
+            async def generate_audio(request: GenerateAudio, context: Context) -> Outcome:
+                url = context.settings.get("base_url", ACME) + "/speech"
+                headers = {"x-key": context.secret("api_key").reveal()}
+                async with context.submission():
+                    answer = await post_json(context, url, {"text": request.prompt, "voice": request.voice}, headers=headers)
+                return Outcome(pieces=[Piece(data=base64.b64decode(answer["audio"]))], request_id=answer["id"])
+        """
 
 
 class ChecksJobs(Protocol):
@@ -163,19 +374,78 @@ class ChecksJobs(Protocol):
 
     @hookspec(firstresult=True)
     async def check_job(self, job: Job, context: Context) -> JobState:
-        """Look once at a job. Raise for a look that failed; return Failed only when the job is over for good.
+        """Check the status of a job once.
 
-        For a job that the provider does not find raise JobNotFound, each time: it may be there a moment later. The core
-        looks again for a minute, and then gives it up.
+        Called repeatedly until the job has ended, possibly in another process than the one that submitted; the core
+        decides when. It must not wait, loop or submit.
+
+        Args:
+            job: the handle that the operation returned, as it was stored.
+            context: credentials, settings and clients.
+
+        Returns:
+            `Running`, `Succeeded` with the outcome, or `Failed` where the provider says that the job has failed for good.
+
+        Raises:
+            JobNotFound: the provider does not find the job. Raise it each time: a new job may appear a moment later. The
+                core checks again for at least a minute.
+            BackendError: this status check failed. The core checks again later; the job is not lost.
+
+        Example:
+            from anymedia import Context, ContinuationData, Failed, Job, JobState, Outcome, Piece, Running, Succeeded, hookimpl
+            from anymedia.errors import BadBackendResponse, JobNotFound
+            from anymedia.http import get_json
+
+            ACME = "https://api.acme.example/v1"
+
+
+            @hookimpl
+            async def check_job(job: Job, context: Context) -> JobState:
+                url = context.settings.get("base_url", ACME) + f"/videos/{job.id}"
+                headers = {"x-key": context.secret("api_key").reveal()}
+                answer = await get_json(context, url, headers=headers, by_code={"404": JobNotFound})
+                if answer["status"] == "failed":
+                    return Failed(error=BadBackendResponse(answer["reason"]))
+                if answer["status"] != "done":
+                    return Running(progress=answer["progress"])
+                piece = Piece(url=answer["url"], continuation=ContinuationData(data={"id": job.id}))
+                return Succeeded(outcome=Outcome(pieces=[piece], continued_as="extend" if answer["extends"] else None))
         """
 
 
 class CancelsJobs(Protocol):
-    """Backends whose provider can stop a job."""
+    """Backends whose provider can cancel a job."""
 
     @hookspec(firstresult=True)
     async def cancel_job(self, job: Job, context: Context) -> None:
-        """Ask the provider to stop a job."""
+        """Ask the provider to cancel a job. Optional.
+
+        Called by ``router.cancel`` and ``anymedia jobs cancel`` for a job that has not ended.
+
+        Args:
+            job: the handle that the operation returned, as it was stored.
+            context: credentials, settings and clients.
+
+        Returns:
+            None, once the provider has accepted the request.
+
+        Raises:
+            UnsupportedOperation: the provider cannot cancel this job.
+            BackendError: the request failed; the job may still be running.
+
+        Example:
+            from anymedia import Context, Job, hookimpl
+            from anymedia.http import stop
+
+            ACME = "https://api.acme.example/v1"
+
+
+            @hookimpl
+            async def cancel_job(job: Job, context: Context) -> None:
+                headers = {"x-key": context.secret("api_key").reveal()}
+                url = context.settings.get("base_url", ACME) + f"/videos/{job.id}"
+                await stop(context, url, headers=headers)
+        """
 
 
 class FindsSubmissions(Protocol):
@@ -183,7 +453,35 @@ class FindsSubmissions(Protocol):
 
     @hookspec(firstresult=True)
     async def find_submission(self, record: SubmissionRecord, context: Context) -> Job | Outcome | None:
-        """Look it up by list, label or file name. None means not found, and never licenses a resubmission."""
+        """Look up a submit whose answer was lost. Optional.
+
+        Called after a submit ended without an answer, and when such a call is resumed. It must not submit.
+
+        Args:
+            record: the label, model, operation, prompt and start time of the submit.
+            context: credentials, settings and clients.
+
+        Returns:
+            The `Job` or `Outcome` of that submit and of no other, or None where it is not found. None never permits a
+            second submit: the provider may not list it yet.
+
+        Raises:
+            BackendError: the look-up failed; the call remains unknown.
+
+        Example:
+            from anymedia import Context, Job, SubmissionRecord, hookimpl
+            from anymedia.http import get_json
+
+            ACME = "https://api.acme.example/v1"
+
+
+            @hookimpl
+            async def find_submission(record: SubmissionRecord, context: Context) -> Job | None:
+                url = context.settings.get("base_url", ACME) + "/videos"
+                headers = {"x-key": context.secret("api_key").reveal()}
+                listed = await get_json(context, url, headers=headers)
+                return next((Job(id=video["id"]) for video in listed["videos"] if video["label"] == record.label), None)
+        """
 
 
 class ListsModels(Protocol):
@@ -191,7 +489,33 @@ class ListsModels(Protocol):
 
     @hookspec(firstresult=True)
     async def list_models(self, context: Context) -> tuple[ListedModel, ...]:
-        """Return the provider's current models; never needed to plan."""
+        """Return the models that the provider lists now. Optional.
+
+        Called by ``anymedia models --refresh`` only; planning never needs it.
+
+        Args:
+            context: credentials, settings and clients.
+
+        Returns:
+            One `ListedModel` for each model of the provider.
+
+        Raises:
+            BackendError: the provider did not return its list.
+
+        Example:
+            from anymedia import Context, ListedModel, hookimpl
+            from anymedia.http import get_json
+
+            ACME = "https://api.acme.example/v1"
+
+
+            @hookimpl
+            async def list_models(context: Context) -> tuple[ListedModel, ...]:
+                url = context.settings.get("base_url", ACME) + "/models"
+                headers = {"x-key": context.secret("api_key").reveal()}
+                listed = await get_json(context, url, headers=headers)
+                return tuple(ListedModel(id=model["id"], retires=model["last_day"]) for model in listed["models"])
+        """
 
 
 _SPECS = (
