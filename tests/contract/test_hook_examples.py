@@ -16,7 +16,7 @@ from tools.docs.pages import hook_example
 from wire.forms import read_form
 from wire.http_server import HttpServer, Received, Reply
 
-from anymedia import Image, Mask, MemoryStore, Reference, Router
+from anymedia import Image, Mask, Reference, Router, SqliteStore
 from anymedia.context import Context
 from anymedia.credentials import Secret
 from anymedia.execution.client_pool import Clients
@@ -157,7 +157,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 async def routed(acme: Acme, registry: Registry, tmp_path: Path) -> AsyncIterator[Router]:
     own = InstanceSettings(name="acme", plugin="acme", base_url=acme.http.url)
     settings = Settings(instances={"acme": own}, fetch_allow=(f"127.0.0.1:{acme.http.port}",), state_dir=tmp_path / "state")
-    async with Router(store=MemoryStore(), settings=settings, registry=registry, clock=FastClock()) as router:
+    async with Router(store=SqliteStore(":memory:"), settings=settings, registry=registry, clock=FastClock()) as router:
         yield router
 
 
