@@ -20,9 +20,9 @@ def listening(wrong: list[str]) -> Iterator[None]:
     """Note every backend that is named in ``try_backends`` and cannot do what was asked."""
     from anymedia.agents import tool
     from anymedia.errors import MediaError
-    from anymedia.planning import planner
+    from anymedia.planning import Planner
 
-    refuse, able = planner.explain_rejections, tool.MediaTool._able
+    refuse, able = Planner._rejection_error, tool.MediaTool._able
 
     judging = threading.local()  # what is planned here is not judged in its turn
 
@@ -36,9 +36,9 @@ def listening(wrong: list[str]) -> Iterator[None]:
         finally:
             judging.now = False
 
-    def refusing(request: Any, views: Any, policy: Any, today: Any, *more: Any) -> Any:
-        error = refuse(request, views, policy, today, *more)
-        judge(error.try_backends, request, lambda name: planner.plan(request, views, policy, today, backend=name))
+    def refusing(self: Planner, request: Any, *more: Any) -> Any:
+        error = refuse(self, request, *more)
+        judge(error.try_backends, request, lambda name: self.plan(request, backend=name))
         return error
 
     def naming(self: tool.MediaTool, ready: Any, error: MediaError) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ def listening(wrong: list[str]) -> Iterator[None]:
         return names
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planner, "explain_rejections", refusing)
+        patch.setattr(Planner, "_rejection_error", refusing)
         patch.setattr(tool.MediaTool, "_able", naming)
         yield
 

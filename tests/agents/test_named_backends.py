@@ -14,7 +14,7 @@ from core.routing import fake_registry
 from anymedia import GenerateImage, Router, SqliteStore
 from anymedia.agents import MediaTool
 from anymedia.errors import RequestError
-from anymedia.planning import explain
+from anymedia.planning import Planner
 from anymedia.settings import InstanceSettings, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -26,11 +26,11 @@ from core.planning_matrices import views
 
 from anymedia import GenerateVideo, Policy
 from anymedia.errors import RequestError
-from anymedia.planning import plan, refusal
+from anymedia.planning import Planner, plan
 
 
 def test_lie(monkeypatch):
-    monkeypatch.setattr(refusal, "_who_can", lambda *_: ("local",))
+    monkeypatch.setattr(Planner, "_able", lambda *_: ("local",))
     with pytest.raises(RequestError):
         plan(GenerateVideo(prompt="waves"), views(), Policy(), datetime.date(2026, 11, 21), backend="pix")
 """
@@ -49,7 +49,7 @@ async def test_a_planner_that_names_who_cannot_is_noted(
         with pytest.raises(RequestError):
             router.plan(GenerateImage(prompt="x", extra_params={"no": 1}), backend="one")
         assert wrongly_named == []
-        monkeypatch.setattr(explain, "_who_can", lambda *_: ("two",))
+        monkeypatch.setattr(Planner, "_able", lambda *_: ("two",))
         with pytest.raises(RequestError):
             router.plan(GenerateImage(prompt="x", extra_params={"no": 1}), backend="one")
     assert len(wrongly_named) == 1

@@ -26,8 +26,8 @@ def views(*services: str) -> list[BackendView]:
 def test_the_service_that_has_it_is_named(model: str) -> None:
     with pytest.raises(UnknownModel) as caught:
         plan(GenerateImage(prompt="a fox"), views("plain"), Policy(), None, backend="myplain", model=model)  # type: ignore[arg-type]
-    assert caught.value.message == "'myplain' has no model 'vertex-only': it is of the service 'vertex', this is 'plain'"
-    assert caught.value.fix == "set up an instance with service = 'vertex'"
+    assert caught.value.message == "'myplain' has no model 'vertex-only': it belongs to the service 'vertex', this instance uses 'plain'"
+    assert caught.value.fix == "configure an instance with service = 'vertex'"
 
 
 def test_an_instance_that_has_it_is_named() -> None:

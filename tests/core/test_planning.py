@@ -98,13 +98,13 @@ def test_an_aspect_ratio_and_a_resolution_become_a_size_where_only_that_is_taken
 
 
 def test_a_shape_that_would_change_too_much_rejects_the_candidate() -> None:
-    with pytest.raises(UnsupportedOperation, match="no shape near 8:1"):
+    with pytest.raises(UnsupportedOperation, match="supports no aspect ratio near 8:1"):
         planned(GenerateImage(prompt="a banner", aspect_ratio="8:1"), backend="tiers")
 
 
 def test_a_duration_is_snapped_within_the_tolerance_and_refused_beyond_it() -> None:
     assert planned(GenerateVideo(prompt="waves", duration=5)).calls[0].request.duration == 4  # type: ignore[union-attr]
-    with pytest.raises(UnsupportedOperation, match="8 s at the nearest, not 60 s"):
+    with pytest.raises(UnsupportedOperation, match=r"supports at most 8 s \(you asked for 60 s\)"):
         planned(GenerateVideo(prompt="waves", duration=60))
 
 
@@ -136,12 +136,12 @@ def test_a_format_the_model_does_not_write_is_converted_afterwards() -> None:
 def test_of_a_model_that_leaves_no_choice_of_format_it_is_not_said_that_it_does_not_write_it() -> None:
     clip = GenerateVideo(prompt="waves", output_format="mp4")
     found = planned(clip, Policy(transcode=frozenset({"mp4"})))
-    assert "output_format" not in found.row.options
+    assert "output_format" not in found.operation_spec.options
     assert (found.transcode_to, found.calls[0].request.output_format) == ("mp4", None)
     model = found.chosen.model
-    assert found.adjustments[0].why == f"{model} leaves no choice of format; it is converted afterwards where it is another"
+    assert found.adjustments[0].why == f"{model} has no choice of formats; the output is converted if it has another"
     ignored = planned(clip, Policy(transcode=frozenset())).adjustments[0]
-    assert (ignored.kind, ignored.why) == ("ignored", f"{model} leaves no choice of format, nor can it be converted here")
+    assert (ignored.kind, ignored.why) == ("ignored", f"{model} has no choice of formats, and it cannot be converted here")
 
 
 def test_strict_refuses_every_adjustment() -> None:
@@ -160,7 +160,7 @@ def test_native_comes_before_emulated_and_emulated_is_told() -> None:
 def test_a_mask_mode_the_model_does_not_find_is_refused() -> None:
     request = Inpaint(prompt="a hat", source="a.png", mask=Mask(mode="semantic", classes=(1, 2)))
     assert planned(request).chosen.backend == "tiers"
-    with pytest.raises(UnsupportedInput, match="does not take mask mode 'semantic'") as caught:
+    with pytest.raises(UnsupportedInput, match="does not accept mask mode 'semantic'") as caught:
         planned(request, backend="pix")
     assert caught.value.try_backends == ("tiers",)
 
@@ -325,9 +325,9 @@ def test_what_is_planned_honours_all_intent_and_tells_every_difference(request: 
             assert field.name in told
             if field.name != "n":
                 assert told[field.name].sent == after
-    for name in found.row.inputs.keys() | {"mask", "source", "references", "first_frame", "last_frame"}:
+    for name in found.operation_spec.inputs.keys() | {"mask", "source", "references", "first_frame", "last_frame"}:
         if hasattr(request, name) and is_set(request, name):
-            assert name in found.row.inputs
+            assert name in found.operation_spec.inputs
     if policy.strict:
         assert found.adjustments == ()
 

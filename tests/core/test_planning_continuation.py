@@ -69,7 +69,7 @@ FILE = StoredFile(path="/films/waves.mp4", sha256="0" * 64, mime="video/mp4", wi
 def refused(*others: BackendView, backend: str | None = None, files: tuple[StoredFile, ...] = (FILE,)) -> RequestError:
     home = BackendView(name="home", matrix=parse_matrix({"schema": 1, **NO_ONWARD}, "home"))
     handle = Continuation(id="home_vid_0123456789ab", backend="home", model="film", media="video", files=files)
-    with pytest.raises(UnsupportedOperation, match="'home', which goes on from no video") as caught:
+    with pytest.raises(UnsupportedOperation, match="'home', which cannot continue videos") as caught:
         plan(ContinueVideo(prompt="on", continue_from=handle), [home, *others], Policy(), datetime.date(2026, 11, 21), backend=backend)
     assert caught.value.try_backends == ()  # nobody does that very call
     return caught.value
@@ -82,7 +82,7 @@ def other(name: str, matrix: dict[str, Any], **more: Any) -> BackendView:
 @pytest.mark.parametrize("backend", [None, "home", "away"])
 def test_where_the_own_backend_goes_on_from_no_video_it_is_said_who_takes_the_file(backend: str | None) -> None:
     error = refused(other("away", ONWARD), other("idle", NO_ONWARD), backend=backend)
-    assert error.fix == "give the video itself as the source, without the id, to backend='away': /films/waves.mp4"
+    assert error.fix == "pass the video file as the source, without the id, to backend='away': /films/waves.mp4"
     # ... and that very request is planned:
     source = Video(path="/films/waves.mp4", mime="video/mp4", seconds=4.0)
     views = [other("away", ONWARD)]
@@ -92,8 +92,8 @@ def test_where_the_own_backend_goes_on_from_no_video_it_is_said_who_takes_the_fi
 @pytest.mark.parametrize("away", [other("away", NO_ONWARD), other("away", ONWARD, missing=("AWAY_KEY",))], ids=["cannot", "no key"])
 def test_where_nobody_usable_takes_the_file_no_backend_is_named(away: BackendView) -> None:
     assert "away" not in refused(away).fix
-    assert "last picture" in refused(away).fix
-    assert "last picture" in refused(other("able", ONWARD), files=()).fix
+    assert "last frame" in refused(away).fix
+    assert "last frame" in refused(other("able", ONWARD), files=()).fix
 
 
 def test_an_image_that_can_only_be_edited_further_says_so() -> None:
@@ -101,8 +101,8 @@ def test_an_image_that_can_only_be_edited_further_says_so() -> None:
         {"schema": 1, "models": [{"id": "m", "media": "image", "generate_image": {}, "inpaint": {"source": {}, "mask": {}}}]}, "a"
     )
     handle = Continuation(id="a_img_0123456789ab", backend="a", model="m", media="image")
-    with pytest.raises(UnsupportedInput, match="cannot go on from an earlier result") as caught:
+    with pytest.raises(UnsupportedInput, match="cannot continue an earlier result") as caught:
         plan(
             GenerateImage(prompt="on", continue_from=handle), [BackendView(name="a", matrix=matrix)], Policy(), datetime.date(2026, 11, 21)
         )
-    assert caught.value.fix == "the nearest that works: inpaint"
+    assert caught.value.fix == "nearest supported: inpaint"

@@ -97,14 +97,14 @@ def test_another_backend_takes_it_and_the_plan_says_why_the_first_did_not() -> N
 def test_who_can_do_it_here_and_now_is_named_beside_the_command() -> None:
     error = refused(SPEECH, sounds("larynx"), talker(), backend="sounds")
     assert error.try_backends == ("talker",)
-    assert error.fix == f"{INSTALL}; or leave backend and model out, or use backend='talker'"
+    assert error.fix == f"{INSTALL}; or omit backend and model, or use backend='talker'"
     assert planned(SPEECH, sounds("larynx"), talker(), backend="talker").chosen.backend == "talker"
 
 
 def test_one_command_is_nearer_than_a_key() -> None:
     error = refused(SPEECH, sounds("larynx"), talker(missing=("TALKER_KEY",)))
     assert error.message == "'sounds/voice' needs 'larynx', which is not installed."
-    assert error.fix == f"{INSTALL}; could do it if they were usable: 'talker' (TALKER_KEY is not set)"
+    assert error.fix == f"{INSTALL}; also possible after setup: talker (set TALKER_KEY)"
 
 
 def test_one_command_is_nearer_than_another_request() -> None:

@@ -44,6 +44,7 @@ __all__ = [
     "Problem",
     "QuotaExceeded",
     "RateLimited",
+    "Reason",
     "RequestError",
     "SettingsError",
     "SubmissionUnknown",
@@ -90,6 +91,16 @@ class Problem:
     def __str__(self) -> str:
         """Return one readable line."""
         return f"{self.path}: {self.message}" + (f" ({self.suggestion})" if self.suggestion else "")
+
+
+@attrs.frozen(kw_only=True)
+class Reason:
+    """Why a candidate was rejected: a stable code, a sentence, the field if there is one, and the nearest supported value."""
+
+    code: str
+    text: str
+    field: str = ""
+    nearest: str = ""
 
 
 class MediaError(Exception):
@@ -147,9 +158,14 @@ class MediaError(Exception):
 
 
 class RequestError(MediaError):
-    """The caller can fix it; nothing was spent."""
+    """The caller can fix it; nothing was spent.
+
+    Attributes:
+        reasons: why the nearest candidate was rejected, where the planner refused the request.
+    """
 
     code = "request_error"
+    reasons: tuple[Reason, ...] = ()
 
 
 class InvalidRequest(RequestError):

@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
-from . import planning
 from .convert.formats import formats_available
 from .errors import UnsupportedInput, UnsupportedOperation
 from .execution.prepare_inputs import resolve, with_facts
-from .planning import Plan
+from .planning import Plan, Planner
 from .plugins.instances import BackendInstance
 from .policy import Policy
 from .requests import Continuation, ContinueVideo, Request
@@ -52,15 +51,18 @@ class PlanMaker:
         allowed = self.allowed(request, policy)
         return self.choose(with_facts(resolve(request, self.find), allowed), allowed, backend, model)
 
+    def planner(self, policy: Policy) -> Planner:
+        """Return the planner over all configured backends under a policy."""
+        return Planner(views=[instance.view for instance in self.instances.values()], policy=policy, today=self.today())
+
     def choose(self, request: Request, policy: Policy, backend: str | Sequence[str] | None, model: str | None) -> Plan:
         """Return the plan for a request whose continuation and facts are known."""
-        views = [instance.view for instance in self.instances.values()]
-        today = self.today()
+        planner = self.planner(policy)
         try:
-            return planning.plan(request, views, policy, today, backend=backend, model=model)
+            return planner.plan(request, backend=backend, model=model)
         except (UnsupportedOperation, UnsupportedInput):
             if not (policy.bridge and isinstance(request, ContinueVideo)):
                 raise
         from .execution.bridge import bridged_plan
 
-        return bridged_plan(request, views, policy, today, backend=backend, model=model)
+        return bridged_plan(request, planner, backend=backend, model=model)

@@ -81,7 +81,7 @@ async def test_what_grok_does_not_take_is_left_out_and_named(router: Router, fak
 async def test_a_style_image_is_refused_where_only_sources_are_taken(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     style = tmp_path / "style.png"
     style.write_bytes(image(64, 64))
-    with pytest.raises(UnsupportedInput, match="takes no style reference"):
+    with pytest.raises(UnsupportedInput, match="does not accept a style reference"):
         await ask(router, tmp_path, prompt="a fox", backend="grok", style_image_path=str(style))
     assert fake.calls == []
 

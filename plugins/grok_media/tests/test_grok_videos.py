@@ -73,7 +73,7 @@ async def test_first_and_last_frame_are_told_apart(router: Router, fake: GrokSer
 
 
 async def test_a_last_frame_chooses_the_model_that_takes_one(router: Router, fake: GrokServer) -> None:
-    with pytest.raises(UnsupportedInput, match="takes no last frame"):
+    with pytest.raises(UnsupportedInput, match="does not accept a last frame"):
         router.plan(GenerateVideo(prompt="x", last_frame=image(64, 64)), backend="grok", model="grok-imagine-video")  # type: ignore[arg-type]
     assert fake.calls == []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -11,13 +10,12 @@ from typing import IO, Any
 
 import attrs
 
-from .. import planning
 from ..convert.transcode import last_frame
 from ..errors import UnsupportedInput
 from ..files.paths import open_input
 from ..files.verified_read import copy_kept
 from ..media import Image
-from ..planning import BackendView, Plan
+from ..planning import Plan, Planner
 from ..policy import Policy
 from ..probe.probe import describe
 from ..probe.reader import Limits
@@ -29,9 +27,7 @@ __all__ = ["bridged_plan"]
 
 def bridged_plan(
     request: ContinueVideo,
-    views: Sequence[BackendView],
-    policy: Policy,
-    today: datetime.date,
+    planner: Planner,
     *,
     backend: str | Sequence[str] | None = None,
     model: str | None = None,
@@ -44,10 +40,10 @@ def bridged_plan(
     """
     if request.continue_as not in (None, "extend"):
         raise UnsupportedInput(f"a video can be bridged elsewhere only to extend it, not to {request.continue_as} it")
-    frame = describe(Image(data=_last_frame(request, policy), mime="image/png"))
+    frame = describe(Image(data=_last_frame(request, planner.policy), mime="image/png"))
     shared = {f.name for f in attrs.fields(GenerateVideo)} & {f.name for f in attrs.fields(ContinueVideo)}
     fields: dict[str, Any] = {name: getattr(request, name) for name in shared}
-    plan = planning.plan(GenerateVideo(**fields, first_frame=frame), views, policy, today, backend=backend, model=model)
+    plan = planner.plan(GenerateVideo(**fields, first_frame=frame), backend=backend, model=model)
     asked = request.continue_from.id if request.continue_from is not None else str(request.source)
     why = "its own backend cannot extend it: a new video starts from its last frame; the earlier part is not in the file"
     bridge = Adjustment(field="continue_from", kind="bridged", asked=asked, sent="first_frame", why=why)

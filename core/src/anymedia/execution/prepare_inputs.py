@@ -155,7 +155,7 @@ async def load_inputs(engine: Engine, plan: Plan, policy: Policy) -> Loaded:
 
 def _check_total(plan: Plan, loaded: Loaded) -> None:
     """Hold all reference images together against the row, now that each one's bytes are there."""
-    rule = plan.row.inputs.get("references")
+    rule = plan.operation_spec.inputs.get("references")
     most = rule.max_total_bytes if isinstance(rule, ReferencesRule) else None
     total = sum(len(loaded[r.image].data) for r in getattr(plan.request, "references", ()) if r.image in loaded)
     if most is not None and total > most:

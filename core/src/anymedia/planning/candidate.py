@@ -1,4 +1,4 @@
-"""A request on its way to one candidate: what is asked, what has been changed so far, and why it will not do."""
+"""One candidate while a request is fitted to it: the fields that were asked, the changes so far, the reasons against it."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ import attrs
 
 from ..adjustments import Adjustment, AdjustmentKind
 from ..capabilities import InputRule, MaskRule, OperationSpec, Option
+from ..errors import Reason
 from ..fields import Role, role_of, unset_value
 from ..media import Media
 from ..requests import Mask, Reference, Request
-from .types import BackendView, Candidate, Reason
+from .types import BackendView, Candidate
 
-__all__ = ["MODES", "Asked", "Draft", "Words", "asked_by", "json_value", "roles_of"]
+__all__ = ["MODES", "AskedFields", "Draft", "Text", "asked_fields", "json_value", "roles_of"]
 
-#: A sentence, or how to make it: of all the candidates a change is worked out for, it is told for the chosen one alone.
-Words = str | Callable[[], str]
+#: A sentence, or a function that returns it: only the chosen candidate's sentences are ever formatted.
+Text = str | Callable[[], str]
 
 
-#: Fields that are no inputs but intent all the same, with the value a row supports without saying so.
+#: Intent fields that are not inputs, each with the value that every operation spec supports unless it states otherwise.
 MODES = {"edit_mode": "inpaint", "audio_type": "speech"}
 
 
 @attrs.frozen(kw_only=True)
-class Asked:
-    """The set fields of a request by role, worked out once for all candidates.
+class AskedFields:
+    """The set fields of a request by role, computed once for all candidates.
 
-    ``modes``: those of `MODES` that the request has, with what it wants of them.
+    ``modes``: the fields of `MODES` that the request has, with the requested values.
     """
 
     request: Request
@@ -58,19 +59,19 @@ def roles_of(request: Request) -> Mapping[str, Role]:
     return _roles(type(request))  # type: ignore[arg-type]
 
 
-def asked_by(request: Request) -> Asked:
+def asked_fields(request: Request) -> AskedFields:
     """Sort the set fields of a request by role."""
     by_role: dict[str, list[str]] = {"intent": [], "adjustable": [], "advisory": []}
     roles = roles_of(request)
     for name, unset in _unset(type(request)).items():  # type: ignore[arg-type]
         if getattr(request, name) != unset:
             by_role[roles[name]].append(name)
-    modes = tuple((name, wanted) for name in MODES if (wanted := getattr(request, name, None)) is not None)
-    return Asked(request=request, modes=modes, **{role: tuple(names) for role, names in by_role.items()})
+    modes = tuple((name, value) for name in MODES if (value := getattr(request, name, None)) is not None)
+    return AskedFields(request=request, modes=modes, **{role: tuple(names) for role, names in by_role.items()})
 
 
 def json_value(value: Any) -> Any:
-    """Return a field's value as JSON shows it: media and masks by where they come from."""
+    """Return a field's value as JSON shows it: media and masks by their origin."""
     if isinstance(value, Media):
         return str(value)
     if isinstance(value, Mask):
@@ -84,17 +85,30 @@ def json_value(value: Any) -> Any:
 
 @attrs.define(eq=False)
 class Draft:
-    """The planner's working copy for one candidate.
+    """The planner's working copy of a request for one candidate.
 
-    ``unknown``: inputs of which something is not known yet; ``forms``: each input with the rule it is sent by.
+    Attributes:
+        asked: the request by role.
+        view: the backend instance.
+        candidate: backend, model and operation.
+        spec: the operation spec that the request is fitted to.
+        values: changed fields; ``notes`` has the kind and the reason of each change.
+        extra: adjustments that change no field (emulated inputs).
+        reasons: why this candidate is rejected; empty while it can honour the request.
+        unknown: inputs of which a fact is not known before their bytes are read.
+        forms: each input with the rule by which it is sent.
+        chunks: the number of outputs of each call.
+        transcode_to: the format that the core converts the result to.
+        continued_as: how a continuation is continued.
+        emulated: whether any part is emulated.
     """
 
-    asked: Asked
+    asked: AskedFields
     view: BackendView
     candidate: Candidate
-    row: OperationSpec
+    spec: OperationSpec
     values: dict[str, Any] = attrs.field(factory=dict)
-    notes: dict[str, tuple[AdjustmentKind, Words]] = attrs.field(factory=dict)
+    notes: dict[str, tuple[AdjustmentKind, Text]] = attrs.field(factory=dict)
     extra: tuple[Adjustment, ...] = ()
     reasons: tuple[Reason, ...] = ()
     unknown: tuple[tuple[str, Media], ...] = ()
@@ -105,52 +119,55 @@ class Draft:
     emulated: bool = False
 
     @property
-    def who(self) -> str:
-        """The candidate's name, for a message."""
+    def name(self) -> str:
+        """The candidate's quoted name, for messages."""
         return f"'{self.candidate}'"
 
     def get(self, field: str) -> Any:
-        """Return a field's present value."""
+        """Return a field's current value."""
         return self.values[field] if field in self.values else getattr(self.asked.request, field, None)
 
     def option(self, field: str) -> Option | None:
-        """Return the row's option of that name."""
-        return self.row.options.get(field)
+        """Return the operation spec's option of that name."""
+        return self.spec.options.get(field)
 
-    def set(self, field: str, value: Any, kind: AdjustmentKind, why: Words) -> None:
-        """Change a field; the last reason counts."""
+    def set(self, field: str, value: Any, kind: AdjustmentKind, why: Text) -> None:
+        """Change a field; the last reason is reported."""
         self.values[field] = value
         self.notes[field] = (kind, why)
 
     def reject(self, code: str, text: str, field: str = "", nearest: str = "") -> None:
-        """Note a reason why this candidate will not do."""
+        """Add a reason against this candidate."""
         self.reasons += (Reason(code=code, text=text, field=field, nearest=nearest),)
 
     def adjustments(self) -> tuple[Adjustment, ...]:
-        """Return what differs from what was asked, one adjustment a field, and what the core does around it."""
+        """Return every difference from the request: one adjustment per changed field, and what the core adds."""
         request = self.asked.request
         changed = []
         for field, value in self.values.items():
             before = getattr(request, field)
             if value != before:
                 kind, why = self.notes[field]
-                told = why if isinstance(why, str) else why()
-                changed.append(Adjustment(field=field, kind=kind, asked=json_value(before), sent=json_value(value), why=told))
-        return (*changed, *self.extra, *self._bridged())
+                reason = why if isinstance(why, str) else why()
+                changed.append(Adjustment(field=field, kind=kind, asked=json_value(before), sent=json_value(value), why=reason))
+        return (*changed, *self.extra, *self._split_calls())
 
-    def _bridged(self) -> tuple[Adjustment, ...]:
-        """Say that several calls are made where one was asked for."""
+    def _split_calls(self) -> tuple[Adjustment, ...]:
+        """Return the adjustment for a request that needs several calls."""
         if len(self.chunks) == 1:
             return ()
-        why = f"{self.candidate.model} makes {max(self.chunks)} a call, so {len(self.chunks)} calls are made"
+        why = f"{self.candidate.model} returns at most {max(self.chunks)} per call, so {len(self.chunks)} calls are made"
         return (Adjustment(field="n", kind="bridged", asked=sum(self.chunks), sent=list(self.chunks), why=why),)
 
     def adjusted(self) -> bool:
-        """Whether anything differs from what was asked."""
+        """Whether anything differs from the request."""
         return bool(self.extra) or len(self.chunks) > 1 or any(v != getattr(self.asked.request, f) for f, v in self.values.items())
 
     def changes(self) -> int:
-        """How many adjustable fields the caller set differ (an ignored advisory one, or one that says another's value, does not count)."""
+        """Return how many adjustable fields that the caller set are changed.
+
+        An ignored advisory field does not count, nor a field whose value another one already implies.
+        """
         count = int(len(self.chunks) > 1)
         if not self.values:
             return count

@@ -1,4 +1,4 @@
-"""Inputs and handles: honoured as they are, or the candidate is rejected."""
+"""Fit inputs and continuations to a candidate: sent as they are, or the candidate is rejected."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from ..capabilities import ContinueRule, Fidelity, InputRule, MaskRule, Referenc
 from ..media import Image, Media, Video
 from ..requests import Continuation, Inpaint, Mask, Reference, Request
 from .candidate import MODES, Draft, json_value
-from .explain import onward_operations
 from .types import Check, InputForm
 
-__all__ = ["checks_of", "fit_inputs", "forms_of", "set_aside"]
+__all__ = ["checks_of", "fit_inputs", "forms_of", "source_warning"]
 
-_WORDS = {
+_LABELS = {
     "source": "source file",
     "mask": "mask",
     "references": "reference images",
@@ -26,32 +25,36 @@ _WORDS = {
 }
 
 
+#: Operations that continue from the saved file itself, which then is their source.
+_FROM_FILE = frozenset({"inpaint", "edit_with_references"})
+
+
 def _a(word: str) -> str:
     return word if word.endswith("s") else f"a {word}"
 
 
 def fit_inputs(draft: Draft) -> None:
-    """Check every intent field against the row; note the form in which each input is to be sent."""
+    """Check every intent field against the operation spec; record the form in which each input is sent."""
     request = draft.asked.request
-    if not draft.row.prompt.takes(request.prompt):
-        wrong = draft.row.prompt.problem(request.prompt)
-        draft.reject("prompt_too_long", f"'{draft.candidate}' {wrong} in the prompt", "prompt")
+    if not draft.spec.prompt.takes(request.prompt):
+        wrong = draft.spec.prompt.problem(request.prompt)
+        draft.reject("prompt_too_long", f"{draft.name}: the prompt {wrong}", "prompt")
     for name in draft.asked.intent:
         value = getattr(request, name)
-        if name in _WORDS:
+        if name in _LABELS:
             _fit_input(draft, name, value)
         elif name == "extra_params":
             _fit_extra(draft)
         elif name == "continue_as":
-            _fit_way(draft, value)
+            _fit_continue_as(draft, value)
     for name, wanted in draft.asked.modes:
         option = draft.option(name)
         taken = (MODES[name],) if option is None else getattr(option, "one_of", ())
         if wanted not in taken:
-            draft.reject("mode_unsupported", f"'{draft.candidate}' does no {wanted}", name, ", ".join(taken))
+            draft.reject("mode_unsupported", f"{draft.name} does not support {wanted}", name, ", ".join(taken))
     _require_inputs(draft)
-    if draft.row.fidelity.level == "emulated":
-        _emulated(draft, _main_field(draft), draft.row.fidelity)
+    if draft.spec.fidelity.level == "emulated":
+        _emulated(draft, _main_field(draft), draft.spec.fidelity)
 
 
 def _main_field(draft: Draft) -> str:
@@ -70,18 +73,18 @@ def _emulated(draft: Draft, field: str, fidelity: Fidelity) -> None:
 
 
 def _require_inputs(draft: Draft) -> None:
-    for name in draft.row.needed_inputs:
+    for name in draft.spec.needed_inputs:
         if not draft.get(name) and not (name == "source" and getattr(draft.asked.request, "continue_from", None)):
-            draft.reject("input_missing", f"'{draft.candidate}' needs {_a(_WORDS[name])}", name)
+            draft.reject("input_missing", f"{draft.name} needs {_a(_LABELS[name])}", name)
 
 
 def _fit_input(draft: Draft, name: str, value: object) -> None:
     if isinstance(value, Continuation):
         _fit_continuation(draft, value)
         return
-    rule = draft.row.inputs.get(name)
+    rule = draft.spec.inputs.get(name)
     if rule is None:
-        draft.reject("input_unsupported", f"'{draft.candidate}' takes no {_WORDS[name]}", name)
+        draft.reject("input_unsupported", f"{draft.name} does not accept {_a(_LABELS[name])}", name)
     elif isinstance(rule, MaskRule) and isinstance(value, Mask):
         _fit_mask(draft, rule, value)
     elif isinstance(rule, ReferencesRule) and isinstance(value, tuple):
@@ -91,19 +94,19 @@ def _fit_input(draft: Draft, name: str, value: object) -> None:
 
 
 def _fit_media(draft: Draft, name: str, rule: InputRule, media: Media) -> None:
-    word = _WORDS[name]
+    word = _LABELS[name]
     known = media.format
     if known and rule.formats and known not in rule.formats and not isinstance(media, Image):
-        draft.reject("input_format", f"{draft.who} takes {', '.join(rule.formats)} as {word}, not {known}", name)
+        draft.reject("input_format", f"{draft.name} accepts {', '.join(rule.formats)} as {word}, not {known}", name)
     converts = bool(known and rule.formats and known not in rule.formats)
     if rule.max_bytes and media.size and media.size > rule.max_bytes and not converts:
-        draft.reject("input_too_large", f"{draft.who} takes {_a(word)} of at most {rule.max_bytes} bytes, not {media.size}", name)
+        draft.reject("input_too_large", f"{draft.name} accepts {_a(word)} of at most {rule.max_bytes} bytes, not {media.size}", name)
     if isinstance(media, Image | Video):
         _fit_pixels(draft, name, rule, media)
     if isinstance(media, Video) and rule.seconds:
         low, high = rule.seconds
         if media.seconds is not None and not low <= media.seconds <= high:
-            text = f"{draft.who} takes {_a(word)} of {low:g} to {high:g} s, not {media.seconds:g} s"
+            text = f"{draft.name} accepts {_a(word)} of {low:g} to {high:g} s, not {media.seconds:g} s"
             draft.reject("input_length", text, name)
     draft.forms += ((media, rule),)
     unknown = media.size is None or (isinstance(media, Image | Video) and media.width is None)
@@ -116,25 +119,25 @@ def _fit_media(draft: Draft, name: str, rule: InputRule, media: Media) -> None:
 def _fit_pixels(draft: Draft, name: str, rule: InputRule, media: Image | Video) -> None:
     if not media.width or not media.height:
         return
-    word, is_ = _WORDS[name], f"{media.width}x{media.height}"
+    word, is_ = _LABELS[name], f"{media.width}x{media.height}"
     short, long = sorted((media.width, media.height))
     if rule.min_edge and short < rule.min_edge:
-        draft.reject("input_too_small", f"{draft.who} takes {_a(word)} of at least {rule.min_edge} pixels an edge, not {is_}", name)
+        draft.reject("input_too_small", f"{draft.name} accepts {_a(word)} of at least {rule.min_edge} pixels per edge, not {is_}", name)
     if rule.max_edge and long > rule.max_edge:
-        draft.reject("input_too_large", f"{draft.who} takes {_a(word)} of at most {rule.max_edge} pixels an edge, not {is_}", name)
+        draft.reject("input_too_large", f"{draft.name} accepts {_a(word)} of at most {rule.max_edge} pixels per edge, not {is_}", name)
     if rule.max_pixels and short * long > rule.max_pixels:
-        draft.reject("input_too_large", f"{draft.who} takes {_a(word)} of at most {rule.max_pixels} pixels, not {is_}", name)
+        draft.reject("input_too_large", f"{draft.name} accepts {_a(word)} of at most {rule.max_pixels} pixels, not {is_}", name)
     if rule.max_ratio and long > rule.max_ratio * short:
-        draft.reject("input_shape", f"{draft.who} takes {_a(word)} of a ratio up to {rule.max_ratio:g}, not {is_}", name)
+        draft.reject("input_shape", f"{draft.name} accepts {_a(word)} with an aspect ratio of at most {rule.max_ratio:g}, not {is_}", name)
 
 
 def forms_of(draft: Draft) -> dict[Media | Mask, InputForm]:
-    """Return the form each input is to be sent in. Worded for the chosen one only, as are `checks_of`."""
+    """Return the form in which each input is sent."""
     return {given: _form(rule) for given, rule in draft.forms}
 
 
 def checks_of(draft: Draft) -> tuple[Check, ...]:
-    """Return what is to be settled once the inputs' bytes are there."""
+    """Return what has to be checked once the inputs' bytes are read."""
     what = {True: "size and polarity", False: "type, size and pixels"}
     return tuple(Check(field=field, text=f"{what[field == 'mask']} of {media} are not known yet") for field, media in draft.unknown)
 
@@ -156,9 +159,11 @@ def _form(rule: InputRule | MaskRule) -> InputForm:
 def _fit_mask(draft: Draft, rule: MaskRule, mask: Mask) -> None:
     if mask.mode not in rule.modes:
         what = "a mask image" if mask.mode == "user_provided" else f"mask mode {mask.mode!r}"
-        draft.reject("mask_mode", f"{draft.who} does not take {what} (it takes {', '.join(rule.modes)})", "mask", ", ".join(rule.modes))
+        draft.reject(
+            "mask_mode", f"{draft.name} does not accept {what} (it accepts {', '.join(rule.modes)})", "mask", ", ".join(rule.modes)
+        )
     if rule.classes is not None and len(mask.classes) > rule.classes:
-        draft.reject("mask_classes", f"{draft.who} takes at most {rule.classes} segmentation classes, not {len(mask.classes)}", "mask")
+        draft.reject("mask_classes", f"{draft.name} accepts at most {rule.classes} segmentation classes, not {len(mask.classes)}", "mask")
     if mask.image is not None:
         draft.forms += ((mask, rule),)
         if mask.image.size is None:
@@ -171,11 +176,11 @@ def _fit_references(draft: Draft, rule: ReferencesRule, references: Iterable[Ref
     found = tuple(references)
     low, high = rule.count
     if not low <= len(found) <= high:
-        counted = ", the continued one counted" if draft.get("continue_from") else ""
-        draft.reject("input_count", f"{draft.who} takes {low} to {high} reference images{counted}, not {len(found)}", "references")
+        counted = ", including the continued image" if draft.get("continue_from") else ""
+        draft.reject("input_count", f"{draft.name} accepts {low} to {high} reference images{counted}, not {len(found)}", "references")
     total = sum(reference.image.size or 0 for reference in found)
     if rule.max_total_bytes is not None and total > rule.max_total_bytes:
-        text = f"{draft.who} takes {rule.max_total_bytes} bytes of reference images in all, not {total}"
+        text = f"{draft.name} accepts at most {rule.max_total_bytes} bytes of reference images in total, not {total}"
         draft.reject("input_too_large", text, "references")
     by_role: dict[str, list[Reference]] = {}
     for reference in found:
@@ -184,33 +189,33 @@ def _fit_references(draft: Draft, rule: ReferencesRule, references: Iterable[Ref
         inner = rule.roles.get(role)
         if inner is None:
             taken = ", ".join(rule.roles) or "none"
-            draft.reject("reference_role", f"{draft.who} takes no {role} reference (it takes {taken})", "references", taken)
+            draft.reject("reference_role", f"{draft.name} does not accept a {role} reference (it accepts {taken})", "references", taken)
             continue
         if not inner.count[0] <= len(group) <= inner.count[1]:
-            text = f"{draft.who} takes {inner.count[0]} to {inner.count[1]} {role} references, not {len(group)}"
+            text = f"{draft.name} accepts {inner.count[0]} to {inner.count[1]} {role} references, not {len(group)}"
             draft.reject("input_count", text, "references")
         for reference in group:
             if reference.type and inner.types and reference.type not in inner.types:
-                text = f"{draft.who} knows no {role} type {reference.type!r} (it knows {', '.join(inner.types)})"
+                text = f"{draft.name} does not support {role} type {reference.type!r} (it supports {', '.join(inner.types)})"
                 draft.reject("reference_type", text, "references", ", ".join(inner.types))
             _fit_media(draft, "references", _for_one(inner), reference.image)
         if inner.fidelity.level == "emulated":
             _emulated(draft, "references", inner.fidelity)
     for role, inner in rule.roles.items():
         if inner.count[0] and role not in by_role:
-            draft.reject("input_missing", f"{draft.who} needs {inner.count[0]} {role} references at least", "references")
+            draft.reject("input_missing", f"{draft.name} needs at least {inner.count[0]} {role} references", "references")
 
 
 def _for_one(rule: InputRule) -> InputRule:
-    """Return a role's rule as one for each of its images: emulation is said once for the role."""
+    """Return a role's rule for one of its images: emulation is reported once for the role."""
     return rule if rule.fidelity.level == "native" else attrs.evolve(rule, fidelity=Fidelity())
 
 
-def _fit_way(draft: Draft, way: str) -> None:
-    """Hold the way of going on against the row's, whether it goes on from a handle or from a file."""
-    rule = draft.row.inputs.get("continue_from")
+def _fit_continue_as(draft: Draft, way: str) -> None:
+    """Check how a video is to be continued, from an earlier result or from a file."""
+    rule = draft.spec.inputs.get("continue_from")
     if isinstance(rule, ContinueRule) and way not in rule.ways:
-        text = f"{draft.who} cannot {way} a video (it can {', '.join(rule.ways)})"
+        text = f"{draft.name} cannot {way} a video (it can {', '.join(rule.ways)})"
         draft.reject("way_unsupported", text, "continue_as", ", ".join(rule.ways))
 
 
@@ -220,41 +225,46 @@ def _fit_continuation(draft: Draft, continuation: Continuation) -> None:
         draft.reject("other_backend", text, "continue_from", continuation.backend)
         return
     origin = draft.view.matrix.model(continuation.model)
-    onward = (continuation.model,) if origin is None else origin.continues_with or (origin.id,)
-    if draft.candidate.model not in onward:
-        text = f"{continuation.id!r} was made by {continuation.model!r}, which {draft.who} cannot go on from"
-        draft.reject("other_model", text, "continue_from", ", ".join(onward))
-    rule = draft.row.inputs.get("continue_from")
+    successors = (continuation.model,) if origin is None else origin.continues_with or (origin.id,)
+    if draft.candidate.model not in successors:
+        text = f"{continuation.id!r} was made by {continuation.model!r}, whose results {draft.name} cannot continue"
+        draft.reject("other_model", text, "continue_from", ", ".join(successors))
+    rule = draft.spec.inputs.get("continue_from")
     if not isinstance(rule, ContinueRule):
-        # An edit goes on from the collected file itself, which is then its source.
-        if draft.row.operation not in {"inpaint", "edit_with_references"}:
-            model = draft.view.matrix.model(draft.candidate.model)
-            others = ", ".join(onward_operations(model)) if model is not None else ""
-            draft.reject("input_unsupported", f"{draft.who} cannot go on from an earlier result", "continue_from", others)
+        if draft.spec.operation not in _FROM_FILE:
+            others = ", ".join(_continuing_operations(draft))
+            draft.reject("input_unsupported", f"{draft.name} cannot continue an earlier result", "continue_from", others)
         return
     draft.continued_as = getattr(draft.asked.request, "continue_as", None) or rule.ways[0]
     seconds = continuation.files[0].seconds if continuation.files else None
     if rule.seconds and seconds is not None and not rule.seconds[0] <= seconds <= rule.seconds[1]:
-        text = f"{draft.who} goes on from {rule.seconds[0]:g} to {rule.seconds[1]:g} s of video, not {seconds:g} s"
+        text = f"{draft.name} continues videos of {rule.seconds[0]:g} to {rule.seconds[1]:g} s, not {seconds:g} s"
         draft.reject("input_length", text, "continue_from")
 
 
-def set_aside(request: Request) -> list[str]:
-    """Say so where a source of its own takes the place of the image that a masked edit would go on from."""
+def _continuing_operations(draft: Draft) -> list[str]:
+    """Return the operations of the candidate's model that can continue an earlier result."""
+    model = draft.view.matrix.model(draft.candidate.model)
+    found = {} if model is None else model.operations
+    return [name for name, own in found.items() if name in _FROM_FILE or isinstance(own.inputs.get("continue_from"), ContinueRule)]
+
+
+def source_warning(request: Request) -> list[str]:
+    """Return the warning for a masked edit whose own source takes the place of the continued image."""
     if not isinstance(request, Inpaint) or request.source is None or request.continue_from is None:
         return []
     if request.source.path is not None and str(request.source.path) in {file.path for file in request.continue_from.files[:1]}:
         return []
-    return [f"the source given is changed, not the image of {request.continue_from.id!r}, which only decides the backend"]
+    return [f"the given source is edited, not the image of {request.continue_from.id!r}, which only decides the backend"]
 
 
 def _fit_extra(draft: Draft) -> None:
-    known = draft.row.extra_params
+    known = draft.spec.extra_params
     for key, value in draft.asked.request.extra_params.items():
         option = known.get(key)
         if option is None:
             names = ", ".join(known)
-            text = f"'{draft.candidate}' has no extra parameter {key!r} (it has {names or 'none'})"
+            text = f"{draft.name} has no extra parameter {key!r} (it has {names or 'none'})"
             draft.reject("extra_param", text, f"extra_params.{key}", names)
         elif (wrong := option.problem(value)) is not None:
-            draft.reject("extra_param", f"'{draft.candidate}': extra parameter {key!r} {wrong}", f"extra_params.{key}")
+            draft.reject("extra_param", f"{draft.name}: extra parameter {key!r} {wrong}", f"extra_params.{key}")

@@ -22,11 +22,11 @@ __all__ = [
 ]
 
 _SHAPE = frozenset({"size", "aspect_ratio", "resolution"})
-#: Of so many texts it is kept what they stand for: the same few dozen words stand in row after row.
-_WORDS = 2048
+#: Size of the caches: the same few dozen sizes and ratios occur in every matrix.
+_CACHED = 2048
 
 
-@functools.lru_cache(maxsize=_WORDS)
+@functools.lru_cache(maxsize=_CACHED)
 def ratio_of(text: str | None) -> float | None:
     """Return width over height of ``WxH`` or ``W:H``; None for auto, None and anything else."""
     match = re.fullmatch(r"([0-9.]+)[x:]([0-9.]+)", text or "")
@@ -35,16 +35,16 @@ def ratio_of(text: str | None) -> float | None:
     return float(match[1]) / float(match[2])
 
 
-@functools.lru_cache(maxsize=_WORDS)
+@functools.lru_cache(maxsize=_CACHED)
 def pixels_of_size(size: str | None) -> int | None:
     """Return the pixel count of ``WxH``."""
     match = re.fullmatch(r"([0-9]+)x([0-9]+)", size or "")
     return int(match[1]) * int(match[2]) if match else None
 
 
-@functools.lru_cache(maxsize=_WORDS)
+@functools.lru_cache(maxsize=_CACHED)
 def pixels_of_tier(tier: str | None, media: str) -> int | None:
-    """Return roughly how many pixels a tier stands for: ``720p`` (16:9), ``2K`` (square for images), ``512``."""
+    """Return the approximate pixel count of a resolution tier: ``720p`` (16:9), ``2K`` (square for images), ``512``."""
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([pk]?)", (tier or "").lower())
     if match is None:
         return None
@@ -56,7 +56,7 @@ def pixels_of_tier(tier: str | None, media: str) -> int | None:
     return round(number * number)
 
 
-#: Medium -> how many pixels its tiers stand for.
+#: Medium -> function from a tier to its pixel count.
 _TIERS: Mapping[str, Callable[[str], int | None]] = {m: functools.partial(pixels_of_tier, media=m) for m in ("image", "video", "audio")}
 
 
@@ -64,19 +64,19 @@ def _distance(a: float | None, b: float | None) -> float:
     return abs(math.log(a / b)) if a and b else 0.0
 
 
-def _nearest_word(option: Option | None, measure: Callable[[str], float | None], wanted: float | None) -> str | None:
-    """Return the choice whose measure is nearest to the wanted one; ties go to the one listed first."""
+def _nearest_choice(option: Option | None, measure: Callable[[str], float | None], wanted: float | None) -> str | None:
+    """Return the choice whose measure is nearest to a value; of equally near ones the first."""
     return _nearest_of(option.one_of, measure, wanted) if isinstance(option, Choice) and wanted else None
 
 
-@functools.lru_cache(maxsize=_WORDS)
-def _nearest_of(words: tuple[str, ...], measure: Callable[[str], float | None], wanted: float) -> str | None:
-    measured = [(v, m) for v in words if (m := measure(v))]
+@functools.lru_cache(maxsize=_CACHED)
+def _nearest_of(choices: tuple[str, ...], measure: Callable[[str], float | None], wanted: float) -> str | None:
+    measured = [(v, m) for v in choices if (m := measure(v))]
     return str(min(measured, key=lambda pair: _distance(pair[1], wanted))[0]) if measured else None
 
 
 def _size_for(option: Option | None, ratio: float, pixels: float | None, fallback: float) -> str | None:
-    """Return the size a row takes that comes nearest to a ratio (first) and a pixel count (then)."""
+    """Return the supported size nearest to a ratio and then to a pixel count."""
     if isinstance(option, Pixels):
         total = pixels or fallback
         if option.pixels and not pixels:
@@ -91,7 +91,7 @@ def _size_for(option: Option | None, ratio: float, pixels: float | None, fallbac
 
 
 def fit_geometry(draft: Draft) -> None:
-    """Fit size, aspect_ratio and resolution to the row's options, in that order of precedence."""
+    """Fit size, aspect_ratio and resolution to the options of the operation spec, in that order of precedence."""
     if not draft.asked.any_of(_SHAPE):
         return
     size, aspect, tier = draft.get("size"), draft.get("aspect_ratio"), draft.get("resolution")
@@ -111,16 +111,16 @@ def _fit_size(draft: Draft, size: str) -> None:
             draft.set("size", near, "snapped" if near else "ignored", lambda: f"{draft.candidate.model} {option.problem(size)}")
         return
     ratio, pixels = ratio_of(size), pixels_of_size(size)
-    why = f"{draft.candidate.model} takes no size in pixels"
+    why = f"{draft.candidate.model} does not accept a size in pixels"
     moved = False
-    if draft.get("aspect_ratio") is None and (near := _nearest_word(draft.option("aspect_ratio"), ratio_of, ratio)):
-        draft.set("aspect_ratio", near, "snapped", f"{why}, but an aspect ratio")
+    if draft.get("aspect_ratio") is None and (near := _nearest_choice(draft.option("aspect_ratio"), ratio_of, ratio)):
+        draft.set("aspect_ratio", near, "snapped", f"{why}, only an aspect ratio")
         moved = True
     media = draft.asked.request.media
     if draft.get("resolution") is None:
-        near = _nearest_word(draft.option("resolution"), _TIERS[media], pixels)
+        near = _nearest_choice(draft.option("resolution"), _TIERS[media], pixels)
         if near:
-            draft.set("resolution", near, "snapped", f"{why}, but a resolution")
+            draft.set("resolution", near, "snapped", f"{why}, only a resolution")
             moved = True
     draft.set("size", None, "snapped" if moved else "ignored", why)
 
@@ -139,17 +139,17 @@ def _fit_aspect(draft: Draft, aspect: str, *, size_given: bool) -> None:
     option, model = draft.option("aspect_ratio"), draft.candidate.model
     if option is not None:
         if not option.takes(aspect):
-            near = _nearest_word(option, ratio_of, ratio_of(aspect))
+            near = _nearest_choice(option, ratio_of, ratio_of(aspect))
             draft.set("aspect_ratio", near, "snapped" if near else "ignored", lambda: f"{model} {option.problem(aspect)}")
         return
     ratio = ratio_of(aspect)
     if draft.option("size") is None or size_given or ratio is None:
-        why = "the size already says it" if size_given and draft.option("size") else f"{model} takes no aspect ratio"
+        why = "the size already determines it" if size_given and draft.option("size") else f"{model} does not accept an aspect ratio"
         draft.set("aspect_ratio", None, "ignored", why)
         return
     media = draft.asked.request.media
     near = _size_for(draft.option("size"), ratio, pixels_of_tier(draft.get("resolution"), media), _usual_pixels(media))
-    why = f"{model} takes a size in pixels, not an aspect ratio"
+    why = f"{model} accepts a size in pixels, not an aspect ratio"
     draft.set("aspect_ratio", None, "snapped" if near else "ignored", why)
     if near:
         draft.set("size", near, "snapped", why)
@@ -165,26 +165,26 @@ def _fit_tier(draft: Draft, tier: str) -> None:
     if option is not None:
         if not option.takes(tier):
             same = next((v for v in getattr(option, "one_of", ()) if str(v).lower() == tier.lower()), None)
-            near = same or _nearest_word(option, _TIERS[media], pixels)
+            near = same or _nearest_choice(option, _TIERS[media], pixels)
             draft.set("resolution", near, "snapped" if near else "ignored", lambda: f"{model} {option.problem(tier)}")
         return
     if draft.option("size") is not None and draft.get("size") is None and pixels:
         ratio = ratio_of(draft.get("aspect_ratio")) or (16 / 9 if media == "video" else 1.0)
         near = _size_for(draft.option("size"), ratio, pixels, _usual_pixels(media))
-        why = f"{model} takes a size in pixels, not a resolution"
+        why = f"{model} accepts a size in pixels, not a resolution"
         draft.set("resolution", None, "snapped" if near else "ignored", why)
         if near:
             draft.set("size", near, "snapped", why)
         return
     if "size" in draft.values and draft.get("size") is not None:
-        draft.set("resolution", None, "snapped", f"{model} takes a size in pixels, not a resolution")
+        draft.set("resolution", None, "snapped", f"{model} accepts a size in pixels, not a resolution")
         return
-    said = draft.get("size") is not None
-    draft.set("resolution", None, "ignored", "the size already says it" if said else f"{model} takes no resolution")
+    why = "the size already determines it" if draft.get("size") is not None else f"{model} does not accept a resolution"
+    draft.set("resolution", None, "ignored", why)
 
 
 def check_tolerance(draft: Draft, tolerance: Tolerance) -> None:
-    """Reject the candidate when the shape or the number of pixels would change more than the policy allows."""
+    """Reject the candidate if aspect ratio or pixel count would change more than the policy allows."""
     if _SHAPE.isdisjoint(draft.values):
         return
     request = draft.asked.request
@@ -195,18 +195,18 @@ def check_tolerance(draft: Draft, tolerance: Tolerance) -> None:
     after = ratio_of(size) or ratio_of(aspect)
     if before and after and abs(after / before - 1) > tolerance.aspect_ratio + 1e-9:
         nearest = size or aspect
-        text = f"'{draft.candidate}' has no shape near {request.size or request.aspect_ratio}"  # type: ignore[union-attr]
+        text = f"{draft.name} supports no aspect ratio near {request.size or request.aspect_ratio}"  # type: ignore[union-attr]
         draft.reject("out_of_tolerance", f"{text} (nearest: {nearest})", "aspect_ratio", str(nearest))
     had = pixels_of_size(asked_size) or pixels_of_tier(getattr(request, "resolution", None), media)
     has = pixels_of_size(size) or pixels_of_tier(tier, media)
     if had and has and had != has and math.exp(_distance(has, had)) > tolerance.pixels + 1e-9:
         nearest = size or tier
-        text = f"'{draft.candidate}' makes nothing of about {getattr(request, 'size', None) or getattr(request, 'resolution', None)}"
+        text = f"{draft.name} supports no size near {getattr(request, 'size', None) or getattr(request, 'resolution', None)}"
         draft.reject("out_of_tolerance", f"{text} (nearest: {nearest})", "size", str(nearest))
 
 
 def fit_options(draft: Draft, policy: Policy) -> None:
-    """Fit every option, then the rules between them, then what the core does itself."""
+    """Fit every option, apply the rules between fields, then check the tolerance and split the calls."""
     for name in draft.asked.advisory:
         _fit_advisory(draft, name)
     fit_geometry(draft)
@@ -221,14 +221,14 @@ def fit_options(draft: Draft, policy: Policy) -> None:
     if "n" in draft.asked.adjustable:
         _fit_count(draft)
     if policy.strict and draft.adjusted():
-        said = "; ".join(f"{a.field} would be {a.kind} ({a.why})" for a in draft.adjustments())
-        draft.reject("strict", f"'{draft.candidate}': {said}, and strict allows no adjustment", draft.adjustments()[0].field)
+        changes = "; ".join(f"{a.field} would be {a.kind} ({a.why})" for a in draft.adjustments())
+        draft.reject("strict", f"{draft.name}: {changes}, and strict allows no adjustment", draft.adjustments()[0].field)
 
 
 def _fit_advisory(draft: Draft, name: str) -> None:
     option, value, model = draft.option(name), draft.get(name), draft.candidate.model
     if option is None:
-        draft.set(name, None, "ignored", f"{model} takes no {name}")
+        draft.set(name, None, "ignored", f"{model} does not accept {name}")
     elif not option.takes(value):
         near = option.nearest(value) if isinstance(option, Range) else None
         draft.set(name, near, "ignored" if near is None else "snapped", lambda: f"{model} {option.problem(value)}")
@@ -237,7 +237,7 @@ def _fit_advisory(draft: Draft, name: str) -> None:
 def _fit_duration(draft: Draft) -> None:
     option, value, model = draft.option("duration"), draft.get("duration"), draft.candidate.model
     if option is None:
-        draft.set("duration", None, "ignored", f"{model} takes no duration")
+        draft.set("duration", None, "ignored", f"{model} does not accept a duration")
     elif not option.takes(value):
         near = option.nearest(value)
         draft.set("duration", near, "ignored" if near is None else "snapped", lambda: f"{model} {option.problem(value)}")
@@ -246,7 +246,8 @@ def _fit_duration(draft: Draft) -> None:
 def _check_duration(draft: Draft, policy: Policy) -> None:
     before, after = getattr(draft.asked.request, "duration", None), draft.get("duration")
     if before and after and abs(after - before) / before > policy.tolerance.duration + 1e-9:
-        text = f"'{draft.candidate}' makes {after:g} s at the nearest, not {before:g} s"
+        limit = "at most" if after < before else "at least"
+        text = f"{draft.name} supports {limit} {after:g} s (you asked for {before:g} s)"
         draft.reject("out_of_tolerance", text, "duration", f"{after:g}")
 
 
@@ -254,25 +255,25 @@ def _fit_format(draft: Draft, policy: Policy) -> None:
     option, value, model = draft.option("output_format"), draft.get("output_format"), draft.candidate.model
     if not FORMATS[value].startswith(draft.asked.request.media):
         media = draft.asked.request.media
-        there_are = ", ".join(name for name, mime in FORMATS.items() if mime.startswith(media))
-        draft.reject("wrong_medium", f"{value} is no {media} format (there are: {there_are})", "output_format")
+        known = ", ".join(name for name, mime in FORMATS.items() if mime.startswith(media))
+        draft.reject("wrong_medium", f"{value} is not a format for {media} (available: {known})", "output_format")
         return
     made = option.one_of if isinstance(option, Choice) else ()
     if value in made:
         return
-    # A row that is silent leaves no choice; what comes may well be the format asked for.
-    why = f"{model} does not write {value}" if made else f"{model} leaves no choice of format"
+    # Without an option the format cannot be chosen; the output may still have the requested one.
+    why = f"{model} does not write {value}" if made else f"{model} has no choice of formats"
     if value in policy.transcode:
         draft.transcode_to = value
         sent = next((f for f in ("png", "wav") if f in made), made[0] if made else None)
-        draft.set("output_format", sent, "transcoded", f"{why}; it is converted afterwards{'' if made else ' where it is another'}")
+        draft.set("output_format", sent, "transcoded", f"{why}; the output is converted{'' if made else ' if it has another'}")
         return
     sent = getattr(option, "default", None) or (made[0] if made else None)
-    draft.set("output_format", sent, "snapped" if sent else "ignored", f"{why}, nor can it be converted here")
+    draft.set("output_format", sent, "snapped" if sent else "ignored", f"{why}, and it cannot be converted here")
 
 
 def _fit_count(draft: Draft) -> None:
-    """Make as many calls as it takes; n is the number asked for in each of them."""
+    """Split n into calls, each with at most as many outputs as one call returns."""
     asked = draft.get("n") or 1
     option = draft.option("n")
     most = int(option.max) if isinstance(option, Range) else max(getattr(option, "one_of", (1,)))

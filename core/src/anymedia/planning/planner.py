@@ -1,37 +1,38 @@
-"""Fit the request to every candidate, order the candidates and choose the best."""
+"""The planner: fit a request to every candidate, order the candidates, choose the best."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 import attrs
 
 from ..capabilities import ModelSpec
-from ..errors import InvalidRequest, NoBackendAvailable, Problem, UnsupportedInput
+from ..errors import InvalidRequest, NoBackendAvailable, Problem, Reason, RequestError, UnsupportedInput, UnsupportedOperation
+from ..media import Video
 from ..policy import Policy
-from ..requests import EditWithReferences, Mask, Operation, Request
-from .candidate import Asked, Draft, asked_by
-from .explain import cannot_continue_error, explain_rejections
-from .fit_inputs import checks_of, fit_inputs, forms_of, set_aside
+from ..requests import ContinueVideo, EditWithReferences, Mask, Operation, Request
+from .candidate import AskedFields, Draft, asked_fields
+from .explain import explain_rejections
+from .fit_inputs import checks_of, fit_inputs, forms_of, source_warning
 from .fit_options import fit_options
-from .quote import quote_call, total
+from .quote import is_over_cap, quote_call, total
 from .selection import Selection
-from .types import BackendView, Candidate, Plan, PlannedCall, Reason, Rejection
+from .types import BackendView, Candidate, Plan, PlannedCall, Rejection
 
-__all__ = [
-    "Rejections",
-    "plan",
-]
+__all__ = ["Planner", "Rejections", "plan"]
+
+#: (draft, model spec) of a candidate that can honour the request.
+_Fitted = tuple[Draft, ModelSpec]
 
 
 class Rejections(Sequence[Rejection]):
-    """A tuple of `Rejection`, each made when it is first asked for.
+    """A tuple of `Rejection`, created on first access: most plans are executed without anyone reading them.
 
     Args:
-        operation: what was asked for.
-        found: backend, model, reasons; no reasons where the model has no row for the operation at all.
+        operation: the operation that was requested.
+        found: (backend, model, reasons); empty reasons mean that the model does not support the operation.
     """
 
     __slots__ = ("_found", "_made", "_operation")
@@ -48,8 +49,8 @@ class Rejections(Sequence[Rejection]):
 
     def _one(self, backend: str, model: str, reasons: tuple[Reason, ...]) -> Rejection:
         candidate = Candidate(backend=backend, model=model, operation=self._operation)
-        no_row = Reason(code="operation_unsupported", text=f"'{candidate}' does no {self._operation}")
-        return Rejection(candidate=candidate, reasons=reasons or (no_row,))
+        unsupported = Reason(code="operation_unsupported", text=f"'{candidate}' does not support {self._operation}")
+        return Rejection(candidate=candidate, reasons=reasons or (unsupported,))
 
     @overload
     def __getitem__(self, index: int) -> Rejection: ...
@@ -71,6 +72,241 @@ class Rejections(Sequence[Rejection]):
         return repr(self._all())
 
 
+def _by_name(views: Iterable[BackendView]) -> tuple[BackendView, ...]:
+    return tuple(sorted(views, key=lambda view: view.name))
+
+
+@attrs.frozen(kw_only=True)
+class Planner:
+    """Plans requests over a set of backends under one policy as of one day. Pure: no I/O.
+
+    Attributes:
+        views: the backend instances, in any order.
+        policy: what the caller allows.
+        today: the date by which lifecycles are judged.
+    """
+
+    views: tuple[BackendView, ...] = attrs.field(converter=_by_name)
+    policy: Policy
+    today: datetime.date
+
+    def plan(self, request: Request, *, backend: str | Sequence[str] | None = None, model: str | None = None) -> Plan:
+        """Choose a candidate and describe exactly what will be sent.
+
+        Args:
+            request: the request, with its continuation resolved.
+            backend: only these instances; ``auto`` or None for any.
+            model: only this model (``model`` or ``backend/model``); ``auto`` or None for any.
+
+        Raises:
+            RequestError: UnknownBackend, UnknownModel, InvalidRequest, UnsupportedOperation, UnsupportedInput,
+                ModelRetired or NoBackendAvailable, each with the nearest request that would work.
+        """
+        selection = Selection.of(self.views, backend, model)
+        _check_consistency(request)
+        self._check_continuation(request, selection)
+        fitted, rejected = self._fit_all(request, selection)
+        if not fitted:
+            raise self._rejection_error(request, selection, rejected)
+        return self._make_plan(fitted, selection, rejected)
+
+    def with_views(self, *views: BackendView) -> Planner:
+        """Return a planner over other views under the same policy."""
+        return attrs.evolve(self, views=views)
+
+    def find(self, request: Request, selection: Selection) -> Plan | None:
+        """Return the plan for a request, or None where no candidate can honour it or it would exceed the cap."""
+        fitted, rejected = self._fit_all(request, selection)
+        found = self._make_plan(fitted, selection, rejected) if fitted else None
+        return None if found is None or is_over_cap(found.quote, self.policy) else found
+
+    # Candidates
+
+    def _fit_all(self, request: Request, selection: Selection) -> tuple[list[_Fitted], Rejections]:
+        """Return the candidates that can honour a request, and the others with reasons."""
+        asked = asked_fields(request)
+        kind = request.kind
+        fitted: list[_Fitted] = []
+        rejected: list[tuple[str, str, tuple[Reason, ...]]] = []
+        for view in self.views:
+            if selection.backends and view.name not in selection.backends:
+                rejected += view.not_selected
+                continue
+            for spec, not_selected in zip(view.matrix.models, view.not_selected, strict=True):
+                if selection.model is not None and not selection.includes(view, spec):
+                    rejected.append(not_selected)
+                    continue
+                if kind not in spec.operations:
+                    rejected.append((view.name, spec.id, ()))
+                    continue
+                reasons = self._unavailable(view, spec, selection)
+                draft = None if reasons else self._fit(asked, view, spec)
+                if draft is not None and not draft.reasons:
+                    fitted.append((draft, spec))
+                else:
+                    rejected.append((view.name, spec.id, draft.reasons if draft else reasons))
+        return fitted, Rejections(kind, rejected)
+
+    def _unavailable(self, view: BackendView, spec: ModelSpec, selection: Selection) -> tuple[Reason, ...]:
+        """Return the reasons against a model that do not depend on the request's fields."""
+        life = spec.lifecycle
+        if life.retires is not None and view.enforce_lifecycle and life.stage_on(self.today) == "retired":
+            instead = f"; use {life.replacement!r} instead" if life.replacement else ""
+            text = f"'{view.name}/{spec.id}' was shut down on {life.retires}{instead}"
+            return (Reason(code="retired", text=text, nearest=life.replacement or ""),)
+        if spec.preview and not self.policy.preview and selection.model is None:
+            text = f"'{view.name}/{spec.id}' is a preview model; name it, or set preview = true in the policy"
+            return (Reason(code="preview", text=text),)
+        return _setup_reasons(view, spec) if view.missing or view.absent else ()
+
+    def _fit(self, asked: AskedFields, view: BackendView, spec: ModelSpec) -> Draft:
+        kind = asked.request.kind
+        candidate = Candidate(backend=view.name, model=spec.id, operation=kind)
+        draft = Draft(asked=asked, view=view, candidate=candidate, spec=spec.operations[kind])
+        fit_inputs(draft)
+        fit_options(draft, self.policy)
+        return draft
+
+    def _order(self, fitted: list[_Fitted]) -> list[_Fitted]:
+        """Order candidates: native, preferred, fewest changes, model of the continuation, rank, first-party, name."""
+        if len(fitted) == 1:
+            return fitted
+        place: Mapping[str, int] = {name: i for i, name in enumerate(self.policy.prefer)}
+        ages = [(self._is_doubtful(draft, spec), spec.rank, spec.id) for draft, spec in fitted]
+        within: dict[str, list[tuple[bool, int, str]]] = {}
+        for (draft, _), age in zip(fitted, ages, strict=True):
+            within.setdefault(draft.view.name, []).append(age)
+        for ranks in within.values():
+            ranks.sort()
+        continuation = getattr(fitted[0][0].asked.request, "continue_from", None)
+        origin = None if continuation is None else continuation.model
+
+        def key(draft: Draft, spec: ModelSpec, age: tuple[bool, int, str]) -> tuple[object, ...]:
+            view = draft.view
+            preferred = min(place.get(view.name, len(place)), place.get(str(draft.candidate), len(place))) if place else 0
+            return (
+                view.matrix.last_resort,
+                draft.emulated,
+                preferred,
+                draft.changes(),
+                age[0],
+                origin is not None and origin != spec.id,  # another model than the one that made the continuation
+                within[view.name].index(age),
+                not view.matrix.first_party,
+                view.name,
+                spec.id,
+            )
+
+        keys = [key(draft, spec, age) for (draft, spec), age in zip(fitted, ages, strict=True)]
+        return [fitted[i] for i in sorted(range(len(fitted)), key=keys.__getitem__)]
+
+    def _is_doubtful(self, draft: Draft, spec: ModelSpec) -> bool:
+        life = spec.lifecycle
+        return life.retires is not None and draft.view.enforce_lifecycle and life.stage_on(self.today) == "doubtful"
+
+    # The plan
+
+    def _make_plan(self, fitted: list[_Fitted], selection: Selection, rejected: Rejections) -> Plan:
+        (draft, spec), *others = self._order(fitted)
+        request = draft.asked.request
+        calls = _planned_calls(draft)
+        return Plan(
+            request=request,
+            chosen=draft.candidate,
+            model_spec=spec,
+            operation_spec=draft.spec,
+            calls=calls,
+            adjustments=draft.adjustments(),
+            warnings=(*draft.view.matrix.warnings, *self._warnings(draft, spec), *source_warning(request)),
+            quote=total([call.quote for call in calls]),
+            forms=forms_of(draft),
+            transcode_to=draft.transcode_to,
+            checks=checks_of(draft),
+            disclosure=draft.view.matrix.disclosure,
+            continued_as=draft.continued_as,
+            named=selection.named,
+            alternatives=tuple(other.candidate for other, _ in others),
+            rejected=rejected,
+        )
+
+    def _warnings(self, draft: Draft, spec: ModelSpec) -> Iterator[str]:
+        """Yield what a caller should know about the matrix and the model: outdated facts, the end of a model's life."""
+        matrix, name, life = draft.view.matrix, draft.view.name, spec.lifecycle
+        if matrix.stale_on(self.today) and matrix.checked is not None:
+            days = (self.today - matrix.checked).days
+            refresh = f"refresh it with: anymedia models --refresh {name}"
+            yield f"the model list of {name!r} is of {matrix.checked}, {days} days old; {refresh}"
+        stage = life.stage_on(self.today)
+        instead = f" Its replacement is {life.replacement!r}." if life.replacement else ""
+        if stage == "retiring":
+            yield f"'{draft.candidate}' will be shut down on {life.retires} ({life.certainty}).{instead}"
+        elif stage == "doubtful":
+            yield f"'{draft.candidate}' may have been shut down on {life.retires} ({life.certainty}).{instead}"
+        elif stage == "retired":
+            yield f"'{draft.candidate}' was shut down by its maker on {life.retires}; this instance is another server."
+
+    # Errors
+
+    def _check_continuation(self, request: Request, selection: Selection) -> None:
+        """Refuse a continuation that its own backend cannot continue."""
+        continuation = getattr(request, "continue_from", None)
+        if continuation is None or not continuation.resolved:
+            return
+        origin = continuation.backend
+        view = next((view for view in self.views if view.name == origin), None)
+        if isinstance(request, ContinueVideo) and view and not any("continue_video" in spec.operations for spec in view.matrix.models):
+            text = f"{continuation.id!r} was made by {origin!r}, which cannot continue videos."
+            raise UnsupportedOperation(text, fix=self._continue_from_file(request))
+        if selection.backends and origin not in selection.backends:
+            text = f"{continuation.id!r} was made by {origin!r} and can only be continued there, not by {selection.backends[0]!r}."
+            raise UnsupportedInput(text, fix=f"omit backend, or use backend={origin!r}")
+        if view is None:
+            text = f"{continuation.id!r} was made by {origin!r}, which is no longer installed or configured."
+            raise NoBackendAvailable(text, fix="install or configure it again, or pass the file as an input")
+
+    def _continue_from_file(self, request: ContinueVideo) -> str:
+        """Return how the video file itself can be continued, verified by planning that request."""
+        file = next(iter(request.continue_from.files), None) if request.continue_from is not None else None
+        if file is not None:
+            video = Video(path=file.path, mime=file.mime, width=file.width, height=file.height, seconds=file.seconds)
+            from_file = attrs.evolve(request, continue_from=None, source=video)
+            if able := self._able(from_file):
+                return f"pass the video file as the source, without the id, to backend={able[0]!r}: {file.path}"
+        return "generate a new video that starts from its last frame, or set bridge = true under [policy] in the settings"
+
+    def _rejection_error(self, request: Request, selection: Selection, rejected: Rejections) -> RequestError:
+        """Return the error for a request that no candidate can honour."""
+        able = self._able(request) if selection.named else ()
+        after_setup = self._able_after_setup(request, able)
+        return explain_rejections(request, rejected, selection, able, after_setup, self._able_once_installed(request, selection))
+
+    def _able(self, request: Request) -> tuple[str, ...]:
+        """Return the usable backends that can honour a request as it is, verified by planning it, the best first."""
+        plans = [(view, self.with_views(view).find(request, Selection())) for view in self.views if not view.missing]
+        return tuple(
+            name for *_, name in sorted((view.matrix.last_resort, found.adjustments != (), view.name) for view, found in plans if found)
+        )
+
+    def _able_after_setup(self, request: Request, able: Sequence[str]) -> list[BackendView]:
+        """Return the installed backends that could honour a request if their credentials were set."""
+        unusable = [view for view in self.views if view.missing and view.name not in able]
+        whole = [(view, self.with_views(attrs.evolve(view, missing=()))) for view in unusable]
+        return [view for view, planner in whole if planner._fit_all(request, Selection())[0]]
+
+    def _able_once_installed(self, request: Request, selection: Selection) -> frozenset[Candidate]:
+        """Return the candidates that could honour a request if the libraries they require were installed."""
+        found = set()
+        for view in self.views:
+            if view.missing or not view.absent:
+                continue
+            specs = tuple(spec for spec in view.matrix.models if spec.unmet(view.absent) and selection.includes(view, spec))
+            whole = attrs.evolve(view, absent=frozenset(), matrix=attrs.evolve(view.matrix, models=specs))
+            able = self.with_views(whole).find(request, Selection((), selection.model))
+            if able is not None:
+                found.add(able.chosen)
+        return frozenset(found)
+
+
 def plan(
     request: Request,
     backends: Iterable[BackendView],
@@ -80,61 +316,15 @@ def plan(
     backend: str | Sequence[str] | None = None,
     model: str | None = None,
 ) -> Plan:
-    """Choose a candidate and say exactly what will be sent.
-
-    Args:
-        request: what is asked, with its continuation resolved.
-        backends: the installed instances, in any order.
-        policy: what the caller allows.
-        today: the date by which lifecycles are judged.
-        backend: only these instances; ``auto`` or None for any.
-        model: only this model (``model`` or ``backend/model``).
-
-    Raises:
-        RequestError: UnknownBackend, UnknownModel, InvalidRequest, UnsupportedOperation, UnsupportedInput,
-            ModelRetired or NoBackendAvailable, each with the nearest thing that would work.
-    """
-    views = sorted(backends, key=lambda view: view.name)
-    selection = Selection.of(views, backend, model)
-    _check_whole(request)
-    if (error := cannot_continue_error(request, views, policy, today, plan)) is not None:
-        raise error
-    _check_origin(request, views, selection)
-    asked = asked_by(request)
-    kind = request.kind
-    fitted: list[tuple[Draft, ModelSpec]] = []
-    lost: list[tuple[str, str, tuple[Reason, ...]]] = []
-    for view in views:
-        if selection.backends and view.name not in selection.backends:
-            lost += view.unnamed
-            continue
-        for row, unnamed in zip(view.matrix.models, view.unnamed, strict=True):
-            if selection.model is not None and not selection.takes(view, row):
-                lost.append(unnamed)
-                continue
-            if kind not in row.operations:
-                lost.append((view.name, row.id, ()))
-                continue
-            reasons = _gate(view, row, policy, today, selection)
-            draft = None if reasons else _fit(asked, view, row, policy)
-            if draft is not None and not draft.reasons:
-                fitted.append((draft, row))
-            else:
-                lost.append((view.name, row.id, draft.reasons if draft else reasons))
-    rejected = Rejections(kind, lost)
-    if not fitted:
-        raise explain_rejections(request, views, policy, today, selection, tuple(rejected), plan)
-    ordered = _order(fitted, policy, today)
-    best, best_row = ordered[0]
-    others = tuple(draft.candidate for draft, _ in ordered[1:])
-    return _make_plan(best, best_row, policy, today, selection, others, rejected)
+    """Plan one request; see `Planner`."""
+    return Planner(views=backends, policy=policy, today=today).plan(request, backend=backend, model=model)
 
 
-def _check_whole(request: Request) -> None:
-    """Refuse what is wrong whoever does it."""
+def _check_consistency(request: Request) -> None:
+    """Refuse a request that contradicts itself, whichever backend executes it."""
     continuation = getattr(request, "continue_from", None)
     if continuation is not None and continuation.resolved and continuation.media != request.media:
-        hint = "give its file as an input instead"
+        hint = "pass its file as an input instead"
         raise InvalidRequest([Problem("$.continue_from", f"{continuation.id!r} is of {continuation.media}, not {request.media}", hint)])
     source = getattr(request, "source", None)
     mask: Mask | None = getattr(request, "mask", None)
@@ -147,100 +337,19 @@ def _check_whole(request: Request) -> None:
         raise InvalidRequest([Problem("$.mask", text, "make the mask the same size as the source")])
 
 
-def _check_origin(request: Request, views: Sequence[BackendView], selection: Selection) -> None:
-    """Refuse a continuation that would have to go to another backend than the one that made it."""
-    continuation = getattr(request, "continue_from", None)
-    if continuation is None or not continuation.resolved:
-        return
-    home = continuation.backend
-    if selection.backends and home not in selection.backends:
-        text = f"{continuation.id!r} was made by {home!r} and can only be continued there, not by {selection.backends[0]!r}."
-        raise UnsupportedInput(text, fix=f"leave backend out, or use backend={home!r}")
-    if home not in {view.name for view in views}:
-        text = f"{continuation.id!r} was made by {home!r}, which is not installed or not configured any more."
-        raise NoBackendAvailable(text, fix="install or configure it again, or give the file as an input")
-
-
-def _gate(view: BackendView, row: ModelSpec, policy: Policy, today: datetime.date, selection: Selection) -> tuple[Reason, ...]:
-    """Judge what needs no look at the fields: lifecycle, preview, credentials, what has to be installed."""
-    life = row.lifecycle
-    if life.retires is not None and view.enforce_lifecycle and life.stage_on(today) == "retired":
-        instead = f"; use {life.replacement!r} instead" if life.replacement else ""
-        text = f"'{view.name}/{row.id}' was shut down on {life.retires}{instead}"
-        return (Reason(code="retired", text=text, nearest=life.replacement or ""),)
-    if row.preview and not policy.preview and selection.model is None:
-        return (Reason(code="preview", text=f"'{view.name}/{row.id}' is a preview; name it, or allow previews"),)
-    return _wanting(view, row) if view.missing or view.absent else ()
-
-
-def _wanting(view: BackendView, row: ModelSpec) -> tuple[Reason, ...]:
-    """Say what somebody would have to set up here before a model can be used."""
+def _setup_reasons(view: BackendView, spec: ModelSpec) -> tuple[Reason, ...]:
+    """Return what has to be set up on this machine before a model can be used."""
     reasons = []
     if view.missing:
         reasons.append(Reason(code="no_credentials", text=f"'{view.name}' is not usable: {view.lacks}", nearest=view.to_set))
-    if (needs := row.unmet(view.absent)) is not None:
-        text = f"'{view.name}/{row.id}' needs {needs.module!r}, which is not installed"
+    if (needs := spec.unmet(view.absent)) is not None:
+        text = f"'{view.name}/{spec.id}' needs {needs.module!r}, which is not installed"
         reasons.append(Reason(code="not_installed", text=text, nearest=needs.install))
     return tuple(reasons)
 
 
-def _fit(asked: Asked, view: BackendView, row: ModelSpec, policy: Policy) -> Draft:
-    kind = asked.request.kind
-    candidate = Candidate(backend=view.name, model=row.id, operation=kind)
-    draft = Draft(asked=asked, view=view, candidate=candidate, row=row.operations[kind])
-    fit_inputs(draft)
-    fit_options(draft, policy)
-    return draft
-
-
-def _order(fitted: list[tuple[Draft, ModelSpec]], policy: Policy, today: datetime.date) -> list[tuple[Draft, ModelSpec]]:
-    """Order candidates: native, preferred, least changed, the model that made what is continued, best ranked, first-party, by name."""
-    if len(fitted) == 1:
-        return fitted
-    place: Mapping[str, int] = {name: i for i, name in enumerate(policy.prefer)}
-    ages = [(_is_doubtful(draft, row, today), row.rank, row.id) for draft, row in fitted]
-    within: dict[str, list[tuple[bool, int, str]]] = {}
-    for (draft, _), age in zip(fitted, ages, strict=True):
-        within.setdefault(draft.view.name, []).append(age)
-    for ranks in within.values():
-        ranks.sort()
-
-    continuation = getattr(fitted[0][0].asked.request, "continue_from", None)
-    origin = None if continuation is None else continuation.model
-
-    def key(draft: Draft, row: ModelSpec, age: tuple[bool, int, str]) -> tuple[object, ...]:
-        view = draft.view
-        preferred = min(place.get(view.name, len(place)), place.get(str(draft.candidate), len(place))) if place else 0
-        return (
-            view.matrix.last_resort,
-            draft.emulated,
-            preferred,
-            draft.changes(),
-            age[0],
-            origin is not None and origin != row.id,  # whether it would go on with what another model made
-            within[view.name].index(age),
-            not view.matrix.first_party,
-            view.name,
-            row.id,
-        )
-
-    keys = [key(draft, row, age) for (draft, row), age in zip(fitted, ages, strict=True)]
-    return [fitted[i] for i in sorted(range(len(fitted)), key=keys.__getitem__)]
-
-
-def _is_doubtful(draft: Draft, row: ModelSpec, today: datetime.date) -> bool:
-    return row.lifecycle.retires is not None and draft.view.enforce_lifecycle and row.lifecycle.stage_on(today) == "doubtful"
-
-
-def _make_plan(
-    draft: Draft,
-    row: ModelSpec,
-    policy: Policy,
-    today: datetime.date,
-    selection: Selection,
-    others: tuple[Candidate, ...],
-    rejected: Rejections,
-) -> Plan:
+def _planned_calls(draft: Draft) -> tuple[PlannedCall, ...]:
+    """Return the billable calls of a fitted request, one per chunk of n."""
     request = draft.asked.request
     fitted: Request = attrs.evolve(request, **draft.values) if draft.values else request
     calls = []
@@ -248,43 +357,4 @@ def _make_plan(
         changes: dict[str, Any] = {"n": chunk} if getattr(fitted, "n", chunk) != chunk else {}
         one = attrs.evolve(fitted, **changes) if changes else fitted
         calls.append(PlannedCall(request=one, quote=quote_call(draft, one, chunk)))
-    return Plan(
-        request=request,
-        chosen=draft.candidate,
-        model_spec=row,
-        row=draft.row,
-        calls=tuple(calls),
-        adjustments=draft.adjustments(),
-        warnings=(*draft.view.matrix.warnings, *_stale_warnings(draft, today), *_life_warnings(draft, row, today), *set_aside(request)),
-        quote=total([call.quote for call in calls]),
-        forms=forms_of(draft),
-        transcode_to=draft.transcode_to,
-        checks=checks_of(draft),
-        disclosure=draft.view.matrix.disclosure,
-        continued_as=draft.continued_as,
-        named=selection.named,
-        alternatives=others,
-        rejected=rejected,
-    )
-
-
-def _stale_warnings(draft: Draft, today: datetime.date) -> list[str]:
-    matrix, name = draft.view.matrix, draft.view.name
-    if not matrix.stale_on(today):
-        return []
-    assert matrix.checked is not None  # an undated matrix is never stale
-    days = (today - matrix.checked).days
-    return [f"what {name!r} can do was listed on {matrix.checked}, {days} days ago; list it anew with: anymedia models --refresh {name}"]
-
-
-def _life_warnings(draft: Draft, row: ModelSpec, today: datetime.date) -> list[str]:
-    life = row.lifecycle
-    stage = life.stage_on(today)
-    instead = f" Its replacement is {life.replacement!r}." if life.replacement else ""
-    if stage == "retiring":
-        return [f"'{draft.candidate}' ends on {life.retires} ({life.certainty}).{instead}"]
-    if stage == "doubtful":
-        return [f"'{draft.candidate}' may have ended on {life.retires} ({life.certainty}).{instead}"]
-    if stage == "retired":
-        return [f"'{draft.candidate}' was shut down by its maker on {life.retires}; this is another server."]
-    return []
+    return tuple(calls)

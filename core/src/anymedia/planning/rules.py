@@ -1,4 +1,4 @@
-"""Rules between fields: applied to a draft until nothing changes."""
+"""Apply rules between fields to a draft until nothing changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ROUNDS = 8
 
 
 def value_of(draft: Draft, key: str) -> Any:
-    """Return a field's present value; dotted keys look inside extra_params and references; unset is None."""
+    """Return a field's current value, None if unset; dotted keys address extra_params and references."""
     if "." not in key:
         value = draft.get(key)
         return None if value == () else value
@@ -42,18 +42,18 @@ def matches(draft: Draft, key: str, condition: Any, *, assume_default: bool = Tr
         return _given(draft, key) is condition
     value = value_of(draft, key)
     if value is None and assume_default:
-        option = draft.row.extra_params.get(key.partition(".")[2]) if key.startswith("extra_params.") else draft.option(key)
+        option = draft.spec.extra_params.get(key.partition(".")[2]) if key.startswith("extra_params.") else draft.option(key)
         value = getattr(option, "default", None)
     if value is None:
         return False
     if isinstance(condition, tuple):
         return value in condition
-    taken: bool = condition.takes(value)
-    return taken
+    matched: bool = condition.takes(value)
+    return matched
 
 
 def _active(draft: Draft, rule: Rule) -> bool:
-    for key, condition in rule.when.items():  # noqa: SIM110 - a generator takes twice the time, for every rule of every row
+    for key, condition in rule.when.items():  # noqa: SIM110 - a generator takes twice the time, for every rule of every spec
         if not matches(draft, key, condition):
             return False
     return True
@@ -66,21 +66,21 @@ def _broken(draft: Draft, rule: Rule) -> list[tuple[str, Any, bool]]:
 
 
 def apply_rules(draft: Draft) -> None:
-    """Bring a draft in line with its row's rules: adjustable and advisory fields give way, intent does not."""
-    if not draft.row.rules:
+    """Make a draft comply with its rules: adjustable and advisory fields are changed, intent never is."""
+    if not draft.spec.rules:
         return
     for _ in range(_ROUNDS):
-        broken = [(rule, *found) for rule in draft.row.rules if _active(draft, rule) for found in _broken(draft, rule)]
+        broken = [(rule, *found) for rule in draft.spec.rules if _active(draft, rule) for found in _broken(draft, rule)]
         if not broken:
             return
         for rule, key, condition, forbidden in broken:
-            if not _give_way(draft, rule, key, condition, forbidden):
-                draft.reject("rule", f"'{draft.candidate}': {rule.because}", key)
+            if not _comply(draft, rule, key, condition, forbidden):
+                draft.reject("rule", f"{draft.name}: {rule.because}", key)
                 return
-    draft.reject("rule", f"'{draft.candidate}': no combination of the options asked for is allowed")
+    draft.reject("rule", f"{draft.name} does not allow this combination of options")
 
 
-def _give_way(draft: Draft, rule: Rule, key: str, condition: Any, forbidden: bool) -> bool:
+def _comply(draft: Draft, rule: Rule, key: str, condition: Any, forbidden: bool) -> bool:
     role = roles_of(draft.asked.request).get(key, "intent")
     if role == "intent":
         return False
@@ -102,17 +102,17 @@ def _give_way(draft: Draft, rule: Rule, key: str, condition: Any, forbidden: boo
 def _other_value(draft: Draft, key: str, condition: Any) -> Any:
     option = draft.option(key)
     if isinstance(option, Range) and isinstance(condition, Range):
-        return _beside(option, condition, draft.get(key))
+        return _nearest_outside(option, condition, draft.get(key))
     if not isinstance(option, Choice) or isinstance(condition, bool):
         return None
-    left = [v for v in option.one_of if not (v in condition if isinstance(condition, tuple) else condition.takes(v))]
-    if not left:
+    allowed = [v for v in option.one_of if not (v in condition if isinstance(condition, tuple) else condition.takes(v))]
+    if not allowed:
         return None
-    return Choice(one_of=tuple(left)).nearest(draft.get(key)) or left[0]
+    return Choice(one_of=tuple(allowed)).nearest(draft.get(key)) or allowed[0]
 
 
-def _beside(option: Range, forbidden: Range, value: Any) -> Any:
-    """Return the nearest number that an option has outside a forbidden range; None where the range leaves none."""
+def _nearest_outside(option: Range, forbidden: Range, value: Any) -> Any:
+    """Return the nearest number of an option outside a forbidden range, or None."""
     step = option.step or 0.0
     near = [type(value)(v) for v in (forbidden.min - step, forbidden.max + step) if step and option.takes(type(value)(v))]
     return min(near, key=lambda v: abs(v - value), default=None)

@@ -1,4 +1,4 @@
-"""What a plan is made of."""
+"""The parts of a plan."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import attrs
 
 from ..adjustments import Adjustment
 from ..capabilities import CapabilityMatrix, ModelSpec, OperationSpec
+from ..errors import Reason
 from ..formatting import in_dollars_between
 from ..media import Media
 from ..requests import Continuation, Mask, Operation, Request
@@ -18,21 +19,11 @@ from ..requests import Continuation, Mask, Operation, Request
 __all__ = ["BackendView", "Candidate", "Check", "InputForm", "Plan", "PlannedCall", "Quote", "Reason", "Rejection"]
 
 
-#: One environment variable, or several of which one will do.
+#: One environment variable, or several of which one suffices.
 _VARIABLES = re.compile(r"[A-Z_][A-Z0-9_]*(?: or [A-Z_][A-Z0-9_]*)*")
 
 
-@attrs.frozen(kw_only=True)
-class Reason:
-    """Why a candidate was rejected: a stable code, the field if there is one, words, and the nearest thing that works."""
-
-    code: str
-    text: str
-    field: str = ""
-    nearest: str = ""
-
-
-_NOT_SELECTED = (Reason(code="not_selected", text="not the one asked for"),)
+_NOT_SELECTED = (Reason(code="not_selected", text="another backend or model was named"),)
 
 
 @attrs.frozen(kw_only=True)
@@ -41,11 +32,11 @@ class BackendView:
 
     Attributes:
         name: the instance's name.
-        matrix: its matrix, already cut down to the instance's service and model table.
-        missing: what it lacks to be usable (names of environment variables, a reason); empty when usable.
-        absent: modules that its models require and that are not installed; those models cannot be chosen.
-        enforce_lifecycle: False for somebody else's server that speaks the same protocol: dates are then only noted.
-        other_service_models: the plugin's models that are of other services than the instance's, with those services.
+        matrix: its matrix, reduced to the instance's service and with its custom models.
+        missing: what it needs to be usable (names of environment variables, or sentences); empty if usable.
+        absent: modules that its models require and that are not installed; such models cannot be chosen.
+        enforce_lifecycle: False for another server with the same protocol: lifecycle dates then only cause warnings.
+        other_service_models: the plugin's models of other services than the instance's, with those services.
     """
 
     name: str
@@ -57,23 +48,23 @@ class BackendView:
     other_service_models: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, hash=False)
 
     @functools.cached_property
-    def unnamed(self) -> tuple[tuple[str, str, tuple[Reason, ...]], ...]:
-        """Its models, each rejected because others were named, as `Rejections` takes them."""
-        return tuple((self.name, row.id, _NOT_SELECTED) for row in self.matrix.models)
+    def not_selected(self) -> tuple[tuple[str, str, tuple[Reason, ...]], ...]:
+        """Its models, each rejected because another one was named, in the form of `Rejections`."""
+        return tuple((self.name, spec.id, _NOT_SELECTED) for spec in self.matrix.models)
 
     @property
     def lacks(self) -> str:
-        """What it lacks, in words."""
-        return _words_of(self.missing)[0]
+        """A sentence part that says what it needs to be usable."""
+        return _describe_missing(self.missing)[0]
 
     @property
     def to_set(self) -> str:
-        """The environment variables it lacks, as the first half of a sentence that says what to do; empty: none."""
-        return _words_of(self.missing)[1]
+        """The hint that names the environment variables to set; empty if something else is missing."""
+        return _describe_missing(self.missing)[1]
 
 
-@functools.lru_cache(maxsize=256)  # asked once for every model of a backend
-def _words_of(missing: tuple[str, ...]) -> tuple[str, str]:
+@functools.lru_cache(maxsize=256)  # called once for every model of a backend
+def _describe_missing(missing: tuple[str, ...]) -> tuple[str, str]:
     names = [what for what in missing if _VARIABLES.fullmatch(what)]
     lacks = ", ".join(f"{what} is not set" if what in names else what for what in missing)
     return lacks, f"set {' and '.join(names)}" if names and len(names) == len(missing) else ""
@@ -81,7 +72,7 @@ def _words_of(missing: tuple[str, ...]) -> tuple[str, str]:
 
 @attrs.frozen(kw_only=True)
 class Candidate:
-    """One backend, model and row."""
+    """A backend, one of its models, and the operation."""
 
     backend: str
     model: str
@@ -93,7 +84,7 @@ class Candidate:
 
 @attrs.frozen(kw_only=True)
 class Rejection:
-    """A candidate that was not taken, and all the reasons."""
+    """A candidate that cannot honour the request, and all reasons."""
 
     candidate: Candidate
     reasons: tuple[Reason, ...]
@@ -101,7 +92,7 @@ class Rejection:
 
 @attrs.frozen(kw_only=True)
 class Quote:
-    """US dollars beforehand: (low, high), or None for unknown (never 0 for unknown); and on what basis."""
+    """An estimate in US dollars: (low, high), or None if unknown (an unknown price is never 0); and its basis."""
 
     usd: tuple[float, float] | None
     basis: str = ""
@@ -114,9 +105,9 @@ class Quote:
 
 @attrs.frozen(kw_only=True)
 class InputForm:
-    """The form an input is sent in, and what is to be checked once its bytes are there.
+    """The form in which an input is sent, and the limits that are checked once its bytes are read.
 
-    ``formats``: allowed format names, the first being what it is converted to when it has none of them (empty: any).
+    ``formats``: allowed formats; an input in another one is converted to the first (empty: any is allowed).
     ``mask_format``: for masks. Limits as in the matrix.
     """
 
@@ -132,7 +123,7 @@ class InputForm:
 
 @attrs.frozen(kw_only=True)
 class Check:
-    """Something the plan could not settle without the bytes; it is settled before any money is spent."""
+    """A check that needs an input's bytes; it is made before any money is spent."""
 
     field: str
     text: str
@@ -140,7 +131,7 @@ class Check:
 
 @attrs.frozen(kw_only=True)
 class PlannedCall:
-    """One billable call: the exact request that the plugin will see, and its part of the quote."""
+    """One billable call: the exact request that the plugin receives, and its part of the quote."""
 
     request: Request
     quote: Quote
@@ -148,26 +139,29 @@ class PlannedCall:
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """The router's answer before spending.
+    """What will be sent where, and what it costs, before anything is spent.
 
     Attributes:
-        request: what was asked (with its continuation resolved).
-        chosen: who will do it; ``model_spec`` and ``row`` are its rows in the matrix.
-        calls: the billable calls, one submit each.
-        adjustments: everything that differs from what was asked.
-        warnings: sentences for the caller (a model near its end, a price that is only reported ...).
+        request: the original request, with its continuation resolved.
+        chosen: the chosen candidate; ``model_spec`` and ``operation_spec`` are its entries in the matrix.
+        calls: the billable calls, each submitted once.
+        adjustments: every difference from the request.
+        warnings: sentences for the caller (a model that will be shut down, an outdated model list ...).
         quote: the sum over all calls.
-        forms: how each input is to be sent.
-        transcode_to: the format the core writes afterwards, when the model cannot.
-        checks: what is still to be settled once the inputs' bytes are there.
-        alternatives: other candidates that could do it, best first.
-        rejected: the others, with reasons.
+        forms: the form in which each input is sent.
+        transcode_to: the format that the core converts the output to, if the model cannot write it.
+        checks: what is checked once the inputs' bytes are read.
+        disclosure: a sentence that accompanies every result of the backend.
+        continued_as: how a continuation is continued.
+        named: whether the caller named a backend or a model.
+        alternatives: other candidates that can honour the request, the best first.
+        rejected: all other candidates, with reasons.
     """
 
     request: Request
     chosen: Candidate
     model_spec: ModelSpec = attrs.field(repr=False)
-    row: OperationSpec = attrs.field(repr=False)
+    operation_spec: OperationSpec = attrs.field(repr=False)
     calls: tuple[PlannedCall, ...]
     adjustments: tuple[Adjustment, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -183,17 +177,17 @@ class Plan:
 
     @property
     def operation(self) -> Operation:
-        """The operation asked for."""
+        """The requested operation."""
         return self.request.kind
 
     @property
     def continuation(self) -> Continuation | None:
-        """The continuation it goes on from, if any."""
+        """The continuation of the request, or None."""
         found: Continuation | None = getattr(self.request, "continue_from", None)
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plan as an agent gets it (JSON-ready)."""
+        """Return the plan as JSON-ready values, as agents receive it."""
         return {
             "operation": self.operation,
             "backend": self.chosen.backend,
@@ -211,8 +205,8 @@ class Plan:
     def __str__(self) -> str:
         lines = [f"{self.operation} by {self.chosen}, {len(self.calls)} call{'s' * (len(self.calls) != 1)}, {self.quote}"]
         lines += [f"  {a.kind}: {a.field} {a.asked!r} -> {a.sent!r} ({a.why})" for a in self.adjustments]
-        lines += [f"  to check: {c.field}: {c.text}" for c in self.checks]
+        lines += [f"  check later: {c.field}: {c.text}" for c in self.checks]
         lines += [f"  warning: {w}" for w in self.warnings]
-        lines += [f"  or: {c}" for c in self.alternatives]
-        lines += [f"  not {r.candidate}: {'; '.join(x.text for x in r.reasons)}" for r in self.rejected]
+        lines += [f"  alternative: {c}" for c in self.alternatives]
+        lines += [f"  rejected: {r.candidate}: {'; '.join(x.text for x in r.reasons)}" for r in self.rejected]
         return "\n".join(lines)
