@@ -64,7 +64,9 @@ _SECONDS = "seconds of CPU"
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Hand the CPU time of this process and its children to the report: an xdist worker's goes through its output."""
     seen = os.times()
-    cpu = seen.user + seen.system + seen.children_user + seen.children_system
+    cpu = seen.user + seen.system
+    if _CPU not in session.config.stash:  # else the children are the workers, whose time was added when they finished
+        cpu += seen.children_user + seen.children_system
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         output[_SECONDS] = cpu

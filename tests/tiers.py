@@ -17,6 +17,18 @@ def quick_first(values: Iterable[Any], count: int = 1) -> list[Any]:
     return [pytest.param(*case, marks=[] if n < count else [pytest.mark.exhaustive]) for n, case in enumerate(cases)]
 
 
+def sandboxed_once(names: Iterable[str]) -> list[Any]:
+    """Mark all but the first of the files that a child process reads exhaustive: each costs the start of a process.
+
+    Args:
+        names: Names of files, which begin with their format.
+    """
+    from anymedia.convert.sandbox import SANDBOXED_FORMATS
+
+    ordered = sorted(names, key=lambda name: name.startswith(tuple(SANDBOXED_FORMATS)))
+    return quick_first(ordered, 1 + sum(not name.startswith(tuple(SANDBOXED_FORMATS)) for name in ordered))
+
+
 def examples(count: int, **more: Any) -> Any:
     """Return Hypothesis settings with ``count`` examples in the exhaustive tier and a fifth of them (10 at least) in the quick one."""
     from hypothesis import settings

@@ -1,12 +1,12 @@
 """Every fault at every step of a call, and what the server and the journal say of it afterwards."""
 
-import asyncio
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
+from clocks import FastClock
 from core.fake_service import FakeService
 from core.routing import KEY, fake_router, fake_settings
 from wire.http_server import closed_port
@@ -67,16 +67,6 @@ def expected(cell: Cell) -> tuple[str, str]:
     return "done", "-"
 
 
-class Hasty:
-    """A clock that hardly waits, so that retries and looks take no time."""
-
-    now = staticmethod(__import__("time").time)
-    steady = staticmethod(__import__("time").monotonic)
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(min(seconds, 0.005))
-
-
 def _arrange(service: FakeService, cell: Cell) -> None:
     server = service.files if cell.step == "download" else service.http
     on = {"submit": "POST", "poll": "GET /videos", "download": "GET"}[cell.step]
@@ -109,7 +99,7 @@ async def _play(cell: Cell, service: FakeService, folder: Path) -> Seen:
     settings = attrs.evolve(settings, fetch_allow=(f"127.0.0.1:{service.files.port}",))
     _arrange(service, cell)
     error: MediaError | None = None
-    async with fake_router(service, settings=settings, store=store, clock=Hasty()) as router:
+    async with fake_router(service, settings=settings, store=store, clock=FastClock()) as router:
         router._engine.polls.rate = 1e6
         try:
             await getattr(router, cell.operation)(output=f"{folder}/out/", deadline=60, **fields)
@@ -127,7 +117,7 @@ async def _inputs(cell: Cell, service: FakeService, store: SqliteStore, folder: 
     from PIL import Image
 
     if cell.operation == "continue_video":
-        async with fake_router(service, store=store, clock=Hasty()) as router:
+        async with fake_router(service, store=store, clock=FastClock()) as router:
             made = await router.generate_video(prompt="first", output=f"{folder}/first/")
         return {"continue_from": made.continuation_id}
     if cell.operation in {"inpaint", "edit_with_references"}:

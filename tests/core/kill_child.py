@@ -14,6 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from clocks import FastClock
 from core.routing import KEY, fake_registry
 
 from anymedia import GenerateImage, GenerateVideo, Router, SqliteStore
@@ -38,23 +39,6 @@ class DyingStore(SqliteStore):
         return record
 
 
-class Hasty:
-    """A clock on which a lease is short, so that the next process need not wait for it."""
-
-    def now(self) -> float:
-        import time
-
-        return time.time()
-
-    def steady(self) -> float:
-        import time
-
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(min(seconds, 0.02))
-
-
 async def main(state: str, out: str, service: str, files: str, jobs: str, kind: str, *more: str) -> None:
     os.environ["FAKE_KEY"] = KEY
     store = DyingStore(Path(state))
@@ -63,7 +47,7 @@ async def main(state: str, out: str, service: str, files: str, jobs: str, kind: 
             store.death = tuple(word.split(":"))  # type: ignore[assignment]
     own = InstanceSettings(name="fake", plugin="fake", base_url=service, options={"can_list": "can_list" in more, "timeout": 20})
     settings = Settings(instances={"fake": own}, fetch_allow=(files.removeprefix("http://"),))
-    async with Router(store=store, settings=settings, registry=fake_registry(), clock=Hasty()) as router:
+    async with Router(store=store, settings=settings, registry=fake_registry(), clock=FastClock()) as router:
         rows = list(router.jobs())
         for row in rows:
             if row.state not in {"done", "failed", "refused", "cancelled"}:

@@ -1,16 +1,16 @@
 """A router over the fake backend and the fake service, with a throw-away or a durable store."""
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+from clocks import FastClock
+from clocks import until as until  # for the tests of the core
 from core import fake_backend
 from core.fake_service import FakeService
 
 from anymedia import Policy, Router, SqliteStore
-from anymedia.clock import SystemClock
 from anymedia.plugins.registry import Registry
 from anymedia.settings import InstanceSettings, Settings
 
@@ -32,19 +32,12 @@ def fake_registry(*names: str) -> Registry:
     return registry
 
 
-class Hasty(SystemClock):
-    """The machine's clock; a pause takes a hundredth of a second at most."""
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(min(seconds, 0.01))
-
-
 @contextlib.asynccontextmanager
 async def fake_router(service: FakeService | str, *, policy: Policy | None = None, **more: Any) -> AsyncIterator[Router]:
     options = more.pop("options", {})
     settings = more.pop("settings", None) or fake_settings(service, **options)
     more.setdefault("store", SqliteStore(":memory:"))
-    more.setdefault("clock", Hasty())
+    more.setdefault("clock", FastClock())
     router = Router(settings=settings, registry=more.pop("registry", None) or fake_registry(), policy=policy, **more)
     async with router:
         yield router
@@ -54,10 +47,3 @@ async def fake_router(service: FakeService | str, *, policy: Policy | None = Non
 def served(**options: Any) -> Iterator[FakeService]:
     with FakeService(**options) as service:
         yield service
-
-
-async def until(true: Callable[[], Any]) -> None:
-    """Wait for a condition; the ceiling is only for a broken program."""
-    async with asyncio.timeout(60):
-        while not true():
-            await asyncio.sleep(0.005)

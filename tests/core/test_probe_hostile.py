@@ -13,7 +13,7 @@ import pytest
 from hostile_media import HOSTILE, SECRET, TOLERATED
 from hypothesis import given
 from hypothesis import strategies as st
-from tiers import examples
+from tiers import examples, sandboxed_once
 
 from anymedia.convert.sandbox import SANDBOXED_FORMATS
 from anymedia.errors import InvalidRequest, MediaError
@@ -22,7 +22,7 @@ from anymedia.probe import probe as guard
 from anymedia.probe.probe import Limits, sniff
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", sandboxed_once(HOSTILE))
 def test_a_hostile_file_is_refused_without_repeating_it(name: str) -> None:
     data = HOSTILE[name]()
     with pytest.raises(InvalidRequest) as caught:

@@ -14,6 +14,7 @@ from hostile_headers import within
 from hostile_media import tiff
 from odd_samples import ODD
 from PIL import Image, ImageOps
+from tiers import sandboxed_once
 
 from anymedia.convert import sandbox, video
 from anymedia.errors import InvalidRequest
@@ -23,7 +24,7 @@ from anymedia.probe.reader import Limits
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", sandboxed_once(ODD))
 def test_an_odd_but_valid_file_passes_with_the_facts_a_decoder_finds(name: str) -> None:
     wanted, make = ODD[name]
     data = make()
@@ -74,6 +75,7 @@ async def test_a_video_that_is_larger_than_it_says_is_not_decoded(monkeypatch: p
         video.last_frame_of(io.BytesIO(data), "mp4")
 
 
+@pytest.mark.exhaustive
 def test_a_video_that_grows_later_on_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     small, large = samples.movie("webm", "libvpx"), samples.movie("webm", "libvpx", size=(640, 480))
     monkeypatch.setattr(video, "Limits", lambda: Limits(pixels=200_000))

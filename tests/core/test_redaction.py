@@ -169,11 +169,11 @@ def test_whatever_comes_in_is_printable_and_short(text: str) -> None:
 def test_a_hostile_text_does_not_take_long() -> None:
     import time
 
-    begun = time.perf_counter()
+    begun = time.process_time()
     for unit in ("a://", "\x1b]", "key=", '"x-api-key": "', "/a?", "sk-", "=.-", "Bearer ", "https://@", "x-amz-signature", "-_"):
         redact(unit * 20_000)
         clean_text(unit * 1_000_000)
-    assert time.perf_counter() - begun < 20
+    assert time.process_time() - begun < 20
 
 
 # Logs

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from clocks import FastClock
 from core.fake_service import FakeService, mp4, png
 from core.routing import fake_registry, fake_router, fake_settings, until
 
@@ -21,9 +22,13 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
 async def test_a_passed_deadline_leaves_a_job_that_another_router_picks_up(tmp_path: Path) -> None:
     with FakeService(looks=1_000_000) as service:
         settings = fake_settings(service, state=tmp_path / "state")
-        async with fake_router(service, settings=settings, store=SqliteStore(tmp_path / "state.db")) as router:
+        clock = FastClock()
+        async with fake_router(service, settings=settings, store=SqliteStore(tmp_path / "state.db"), clock=clock) as router:
+            making = asyncio.create_task(router.generate_video(prompt="waves", deadline=600))
+            await until(lambda: any(row.state == "running" for row in router.jobs()))
+            clock.ahead += 3600
             with pytest.raises(BackendTimeout, match="jobs resume") as caught:
-                await router.generate_video(prompt="waves", deadline=3)
+                await making
         async with fake_router(service, settings=settings, store=SqliteStore(tmp_path / "state.db")) as router:
             service.jobs["vid-1"]["left"] = 0
             result = await router.resume(str(caught.value.job_id))

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import sqlite3
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from anymedia import GenerateVideo, SqliteStore
 from anymedia.errors import BackendTimeout, MediaError, RequestError, SubmissionUnknown
 from anymedia.execution import lease as lease_module
 from anymedia.execution.engine import new_id
-from anymedia.state.errors import StateBusy, StateNotWritable
+from anymedia.state.errors import LeaseLost, StateBusy, StateNotWritable
 from anymedia.state.store import CallRecord, Lease
 
 pytestmark = pytest.mark.anyio
@@ -30,12 +31,15 @@ def key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 async def test_whoever_resumes_a_call_that_the_same_router_is_sending_waits_for_it() -> None:
     with FakeService() as service:
-        service.http.fail("delay", on="POST /images", times=1, seconds=0.5)
+        answered = threading.Event()
+        service.http.fail("delay", on="POST /images", times=1, until=answered)
         async with fake_router(service) as router:
             sending = asyncio.create_task(router.generate_image(prompt="a fox"))
             await until(lambda: service.submits)
-            row = router.jobs()[0]
-            resumed, sent = await asyncio.gather(router.resume(row.id), sending)
+            resuming = asyncio.create_task(router.resume(router.jobs()[0].id))
+            await asyncio.sleep(0.05)
+            answered.set()
+            resumed, sent = await asyncio.gather(resuming, sending)
             assert resumed.path == sent.path
             assert router.jobs()[0].state == "done"
 
@@ -57,6 +61,15 @@ async def test_a_run_that_somebody_cancels_by_its_job_id_ends_with_an_error_and_
 class Interloper(SqliteStore):
     """Lets the leases run out and somebody else in, at the moment the test says; survives its routers."""
 
+    noticed = False
+
+    def renew(self, lease: Lease, *, lease_seconds: float, now: float) -> Lease:
+        try:
+            return super().renew(lease, lease_seconds=lease_seconds, now=now)
+        except LeaseLost:
+            self.noticed = True
+            raise
+
     def steal(self, call_id: str) -> Lease:
         lease = self.claim(call_id, owner="interloper", lease_seconds=60.0, now=time.time() + 61)
         assert lease is not None
@@ -71,7 +84,8 @@ async def test_an_answer_that_comes_after_the_lease_was_lost_is_not_thrown_away(
     """The owner was suspended for over a minute; another process found the row and could only call it unknown."""
     monkeypatch.setattr(lease_module, "LEASE_SECONDS", 0.3)  # so that the loss is noticed while the answer is on its way
     with FakeService(looks=0) as service:
-        service.http.fail("delay", on="POST ", times=1, seconds=1.0)
+        answered = threading.Event()
+        service.http.fail("delay", on="POST ", times=1, until=answered)
         store = Interloper()
         async with fake_router(service, store=store) as router:
             make = router.generate_image if kind == "image" else router.generate_video
@@ -81,6 +95,8 @@ async def test_an_answer_that_comes_after_the_lease_was_lost_is_not_thrown_away(
             other = store.steal(row.id)
             store.advance(other, "unknown", now=time.time())
             store.release(other)
+            await until(lambda: store.noticed)
+            answered.set()
             result = await sending
             assert result.path.read_bytes() == (png() if kind == "image" else mp4())
             assert router.jobs()[0].state == "done"
@@ -170,6 +186,7 @@ async def test_a_passed_deadline_before_the_request_is_sent_is_no_unknown_outcom
             assert service.submits == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("where", ["poll", "download"])
 async def test_the_deadline_holds_while_the_provider_is_silent(where: str) -> None:
     with FakeService(looks=0) as service:
@@ -186,7 +203,7 @@ async def test_the_deadline_holds_while_the_provider_is_silent(where: str) -> No
 
 async def test_calls_that_were_not_begun_when_their_run_was_cancelled_free_their_reservations() -> None:
     with FakeService() as service:
-        service.http.fail("delay", on="POST /images", times=None, seconds=0.5)
+        service.http.fail("hang", on="POST /images", times=None)
         async with fake_router(service) as router:
             task = asyncio.create_task(router.generate_image(prompt="foxes", n=8))
             await until(lambda: len(service.submits) == 4)

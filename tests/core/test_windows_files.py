@@ -1,6 +1,7 @@
 """The moments at which money could be lost, on the way to the files: a folder that vanishes, a handle that cannot be kept."""
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +108,14 @@ async def test_an_answer_that_the_output_folder_cannot_take_is_kept_elsewhere_an
     """The folder vanished (or filled up) while the picture was being made; the bytes can be had only once."""
     (tmp_path / "out").mkdir()
     with FakeService() as service:
-        service.http.fail("delay", on="POST /images", times=1, seconds=0.3)
+        answered = threading.Event()
+        service.http.fail("delay", on="POST /images", times=1, until=answered)
         settings = fake_settings(service, state=tmp_path / "state")
         async with fake_router(service, settings=settings, store=SqliteStore(tmp_path / "state" / "state.db")) as router:
             making = asyncio.create_task(router.generate_image(prompt="a fox", output=tmp_path / "out" / "fox.png"))
             await until(lambda: service.submits)
             (tmp_path / "out").rmdir()
+            answered.set()
             with pytest.raises(MediaError, match="jobs resume") as caught:
                 await making
             assert caught.value.charged == "yes"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from clocks import FastClock
 from wire.google_server import KEY, LOCATION, PROJECT, GoogleServer
 
 from anymedia.capabilities import ModelSpec
@@ -16,12 +16,12 @@ from anymedia.context import Context, LoadedMedia
 from anymedia.credentials import Secret
 from anymedia.generation_config import GenerationConfig
 from anymedia.media import Media
-from anymedia.plugins.registry import discover
 from anymedia.policy import Policy
 from anymedia.requests import Mask, Operation, StoredFile
 from anymedia.results import Result
 from anymedia.router import Router
 from anymedia.settings import InstanceSettings, Settings
+from anymedia.testing.harness import AUTHORITY, loaded_registry
 from google_media import plugin
 
 MakeContext = Callable[..., Context]
@@ -41,11 +41,20 @@ _ENVIRONMENT = (
 )
 
 
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The one authority that clients trust: to read certifi's hundred and more takes each client longer than its request."""
+    path = tmp_path_factory.mktemp("trust") / "authority.pem"
+    path.write_text(AUTHORITY, "ascii")
+    return str(path)
+
+
 @pytest.fixture(autouse=True)
-def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_environment(monkeypatch: pytest.MonkeyPatch, authority: str) -> None:
     """What the SDK reads by itself would change its mode and its keys."""
     for name in _ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", authority)
 
 
 @pytest.fixture
@@ -102,26 +111,13 @@ async def make_context(fake: GoogleServer) -> AsyncIterator[MakeContext]:
         await client.aclose()
 
 
-class FastClock:
-    """The machine's clock, ``ahead`` by some seconds; a pause takes a hundredth of a second at most."""
-
-    def __init__(self, ahead: float = 0.0) -> None:
-        self.ahead = ahead
-
-    def now(self) -> float:
-        return time.time() + self.ahead
-
-    def steady(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        import asyncio
-
-        await asyncio.sleep(min(seconds, 0.01))
+@pytest.fixture
+def clock() -> FastClock:
+    return FastClock()
 
 
 @pytest.fixture
-def new_router(fake: GoogleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRouter:
+def new_router(fake: GoogleServer, clock: FastClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRouter:
     """Make a Router with four instances: a Gemini key, Agent Platform, a platform that still has edit_image, and
     somebody else's server that has it too."""
     monkeypatch.setenv("GOOGLE_API_KEY", KEY)
@@ -148,8 +144,8 @@ def new_router(fake: GoogleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     settings = Settings(instances=instances, state_dir=tmp_path / "state", fetch_allow=("127.0.0.1",))
 
     def make(policy: Policy | None = None, *, ahead: float = 0.0) -> Router:
-        chosen = policy or Policy(retries=0)
-        return Router(settings=settings, registry=discover(), today=lambda: TODAY, policy=chosen, clock=FastClock(ahead))
+        chosen, clock.ahead = policy or Policy(retries=0), ahead
+        return Router(settings=settings, registry=loaded_registry(), today=lambda: TODAY, policy=chosen, clock=clock)
 
     return make
 

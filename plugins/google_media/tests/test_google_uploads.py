@@ -15,7 +15,7 @@ from anymedia.errors import BackendError, BackendUnavailable, BadBackendResponse
 from anymedia.requests import ContinueVideo, Video
 from anymedia.results import Result
 from anymedia.router import Router
-from google_media import plugin
+from google_media import _files, plugin
 
 pytestmark = pytest.mark.anyio
 Extend = Callable[..., Awaitable[Result]]
@@ -24,8 +24,9 @@ FILM = video(112, 64, 3.0)
 
 
 @pytest.fixture
-def extend(router: Router, transport: str, tmp_path: Path) -> Extend:
+def extend(router: Router, transport: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Extend:
     """Extend a video file with a Gemini key, on each of the SDK's transports."""
+    monkeypatch.setattr(_files, "_POLL_SECONDS", 0.01)
     (tmp_path / "mine.mp4").write_bytes(FILM)
 
     async def call(**more: float) -> Result:
@@ -96,6 +97,7 @@ async def test_a_busy_store_is_unavailable_and_nothing_was_spent(extend: Extend,
     assert (caught.value.delivery, caught.value.charged) == ("not_sent", "no")
 
 
+@pytest.mark.exhaustive
 async def test_a_store_that_never_answers_is_not_waited_for_for_ever(fake: GoogleServer, make_context: MakeContext, transport: str) -> None:
     fake.fail("hang", on="POST /upload", times=None)
     source = Video(data=FILM)

@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
+from clocks import FastClock
 from wire.grok_server import KEY, GrokServer
 
-from anymedia.plugins.registry import discover
 from anymedia.policy import Policy
 from anymedia.router import Router
 from anymedia.settings import InstanceSettings, Settings
+from anymedia.testing.harness import loaded_registry
 
 NewRouter = Callable[..., Router]
-
-
-@attrs.define
-class FastClock:
-    """The machine's clock, set ahead by ``ahead`` seconds; a pause takes a hundredth of a second at most."""
-
-    ahead: float = 0.0
-
-    def now(self) -> float:
-        return time.time() + self.ahead
-
-    def steady(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(min(seconds, 0.01))
 
 
 @pytest.fixture
@@ -59,7 +41,7 @@ def new_router(fake: GrokServer, clock: FastClock, tmp_path: Path, monkeypatch: 
         settings = Settings(instances={"grok": own}, fetch_allow=("127.0.0.1",), state_dir=tmp_path / "state")
         return Router(
             settings=settings,
-            registry=discover(),
+            registry=loaded_registry(),
             today=lambda: datetime.date(2026, 11, 21),
             policy=Policy(retries=retries),
             clock=clock,

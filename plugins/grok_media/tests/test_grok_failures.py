@@ -209,6 +209,7 @@ async def test_a_service_that_takes_the_connection_and_says_nothing_is_not_sent_
     assert (error.delivery, error.charged) == ("not_sent", "no")
 
 
+@pytest.mark.exhaustive
 async def test_a_deadline_that_passes_during_the_submit_leaves_an_unknown_outcome(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     fake.fail("delay", on="GenerateImage", seconds=1.0)
     with pytest.raises(SubmissionUnknown):

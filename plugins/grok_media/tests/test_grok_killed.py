@@ -74,6 +74,7 @@ async def test_a_video_is_collected_by_another_process_after_a_kill(
     assert fake.count("GenerateVideo") == 1
 
 
+@pytest.mark.exhaustive
 async def test_a_kill_in_the_middle_of_the_submit_is_an_unknown_outcome_and_never_sent_again(
     new_router: NewRouter, fake: GrokServer, clock: Any, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import av
 import pytest
+from clocks import FastClock, until
 from wire.grok_server import GrokServer
 from wire.media_bytes import image, video
 from xai_sdk.proto import video_pb2
@@ -208,11 +210,17 @@ async def test_progress_is_the_providers(new_router: NewRouter, fake: GrokServer
     assert [fraction for fraction in seen if fraction is not None] == [0.0, 0.25, 0.5, 0.75]
 
 
-async def test_a_started_video_is_taken_up_by_its_request_id(new_router: NewRouter, fake: GrokServer, tmp_path: Path) -> None:
+async def test_a_started_video_is_taken_up_by_its_request_id(
+    new_router: NewRouter, clock: FastClock, fake: GrokServer, tmp_path: Path
+) -> None:
     fake.videos.looks_needed = 1_000_000
     async with new_router() as first:
+        request = GenerateVideo(prompt="waves", duration=1)
+        making = asyncio.create_task(first.execute(request, backend="grok", output=tmp_path / "waves.mp4", deadline=600.0))
+        await until(lambda: any(row.state == "running" for row in first.jobs()))
+        clock.ahead += 3600.0
         with pytest.raises(BackendTimeout) as caught:
-            await first.generate_video(prompt="waves", duration=1, backend="grok", output=tmp_path / "waves.mp4", deadline=0.6)
+            await making
     fake.videos.looks_needed = 0
     assert caught.value.job_id is not None
     async with new_router() as second:

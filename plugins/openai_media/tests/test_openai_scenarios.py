@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import datetime
 import io
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy
 import pytest
+from clocks import FastClock, until
 from PIL import Image as Pillow
 from wire.forms import read_form
 from wire.http_server import Reply
@@ -30,27 +30,14 @@ from anymedia.errors import (
     UnsupportedInput,
     UnsupportedOperation,
 )
-from anymedia.plugins.registry import discover
 from anymedia.policy import Policy
 from anymedia.requests import GenerateImage, GenerateVideo, Reference
 from anymedia.router import Router
 from anymedia.settings import InstanceSettings, Settings
+from anymedia.testing.harness import loaded_registry
 
 TODAY = datetime.date(2026, 11, 21)
 pytestmark = pytest.mark.anyio
-
-
-class FastClock:
-    """The machine's clock; a pause takes a hundredth of a second at most."""
-
-    def now(self) -> float:
-        return time.time()
-
-    def steady(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(min(seconds, 0.01))
 
 
 @pytest.fixture
@@ -72,7 +59,7 @@ def new_router(fake: OpenAIServer, gpu: OpenAIServer, tmp_path: Path, monkeypatc
     settings = Settings(instances=instances, state_dir=tmp_path / "state")
 
     def make() -> Router:  # its store is a file, so that one router may take up what another left
-        return Router(settings=settings, registry=discover(), today=lambda: TODAY, policy=Policy(retries=0), clock=FastClock())
+        return Router(settings=settings, registry=loaded_registry(), today=lambda: TODAY, policy=Policy(retries=0), clock=FastClock())
 
     return make
 
@@ -317,8 +304,12 @@ async def test_a_lost_reply_of_a_video_is_found_at_the_server_and_followed_to_it
 async def test_a_deadline_leaves_the_job_to_be_resumed(new_router: Callable[..., Router], gpu: OpenAIServer, tmp_path: Path) -> None:
     gpu.videos.looks = 10**6
     async with new_router() as router:
+        request = GenerateVideo(prompt="waves")
+        making = asyncio.create_task(router.execute(request, backend="mygpu", output=tmp_path / "waves.mp4", deadline=600.0))
+        await until(lambda: any(row.state == "running" for row in router.jobs()))
+        router._engine.clock.ahead += 3600.0  # type: ignore[attr-defined]
         with pytest.raises(BackendTimeout) as caught:
-            await router.generate_video(prompt="waves", backend="mygpu", output=tmp_path / "waves.mp4", deadline=0.5)
+            await making
     gpu.videos.looks = 0
     assert caught.value.job_id is not None
     async with new_router() as router:

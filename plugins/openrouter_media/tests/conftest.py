@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from clocks import FastClock
 from wire.openrouter_server import KEY, OpenRouterServer
 from wire.openrouter_snapshot import refresh
 
-from anymedia.plugins.registry import discover
 from anymedia.policy import Policy
 from anymedia.router import Router
 from anymedia.settings import InstanceSettings, Settings
+from anymedia.testing.harness import loaded_registry
 
 NewRouter = Callable[..., Router]
-
-
-class FastClock:
-    """The machine's clock; a pause takes a hundredth of a second at most."""
-
-    def now(self) -> float:
-        return time.time()
-
-    def steady(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(min(seconds, 0.01))
 
 
 @pytest.fixture
@@ -69,7 +55,7 @@ def new_router(fake: OpenRouterServer, tmp_path: Path, monkeypatch: pytest.Monke
         # Its store is a file, so that one router may take up what another left.
         settings = Settings(instances={"openrouter": own}, state_dir=tmp_path / "state", fetch_allow=("127.0.0.1",))
         day = today or datetime.datetime.now(datetime.UTC).date()
-        return Router(settings=settings, registry=discover(), today=lambda: day, policy=Policy(retries=retries), clock=FastClock())
+        return Router(settings=settings, registry=loaded_registry(), today=lambda: day, policy=Policy(retries=retries), clock=FastClock())
 
     return make
 

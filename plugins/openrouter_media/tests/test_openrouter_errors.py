@@ -132,6 +132,7 @@ async def test_an_answer_that_does_not_come_or_means_nothing_is_not_asked_for_ag
     assert fake.count("POST") == 1
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("media", ASKED)
 async def test_an_answer_that_takes_too_long_is_not_asked_for_again(
     new_router: NewRouter, snapshot: None, fake: OpenRouterServer, media: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import wave
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from clocks import until
 from PIL import Image as Pillow
 from wire.media_bytes import image, video
 from wire.openrouter_server import OpenRouterServer
@@ -171,12 +173,16 @@ async def test_a_job_that_one_router_leaves_is_taken_up_by_another(
     fake.videos.states = ("in_progress",)
     request = GenerateVideo(prompt="waves", duration=4)
     async with new_router() as first:
+        film = {"backend": "openrouter", "model": "google/veo-3.1", "output": tmp_path / "waves.mp4"}
+        making = asyncio.create_task(first.execute(request, deadline=600.0, **film))
+        await until(lambda: any(row.state == "running" for row in first.jobs()))
+        first._engine.clock.ahead += 3600.0  # type: ignore[attr-defined]
         with pytest.raises(BackendTimeout) as left:
-            await first.execute(request, backend="openrouter", model="google/veo-3.1", output=tmp_path / "waves.mp4", deadline=1.0)
+            await making
     fake.videos.states = ("completed",)
     assert left.value.job_id is not None
     async with new_router() as second:
-        result = await second.resume(left.value.job_id, deadline=30)
+        result = await second.resume(left.value.job_id)
     assert result.path.read_bytes() == next(iter(fake.videos.files.values()))
     assert fake.count("POST") == 1
 

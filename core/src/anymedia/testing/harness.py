@@ -139,7 +139,7 @@ class StatusCheckCount:
 _T = TypeVar("_T")
 #: The one authority that clients trust here, and whose key was never kept. Nothing leaves this machine, and to read the
 #: hundred and more that are usual takes each client longer than its request.
-_AUTHORITY = """\
+AUTHORITY = """\
 -----BEGIN CERTIFICATE-----
 MIIBhDCCASugAwIBAgIUVbBLRIlcPlXyovVwkPfaaEeW5RYwCgYIKoZIzj0EAwIw
 FzEVMBMGA1UEAwwMYW55bWVkaWEga2l0MCAXDTI2MTEyOTE3MzE1MloYDzIxMjYx
@@ -294,7 +294,7 @@ class Bench:
         ):
             today = matrix.checked or datetime.date(2026, 1, 1)
             place = Path(scratch)
-            (place / "authority.pem").write_text(_AUTHORITY, "ascii")
+            (place / "authority.pem").write_text(AUTHORITY, "ascii")
             yield cls(backend=backend, service=service, wire=wire, today=today, folder=place, texts=heard, tried=tried, elsewhere=elsewhere)
             assert not tried, f"connections that the scenario does not allow: {tried}"
 

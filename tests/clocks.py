@@ -1,0 +1,31 @@
+"""A clock on which nothing waits, and waiting for a condition instead of for a time."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+
+@attrs.define(slots=False)  # so that a test can replace a method
+class FastClock:
+    """The machine's clock, ``ahead`` by some seconds, which a test may change; a pause takes a hundredth of a second at most."""
+
+    ahead: float = 0.0
+
+    def now(self) -> float:
+        return time.time() + self.ahead
+
+    def steady(self) -> float:
+        return time.monotonic() + self.ahead
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(min(seconds, 0.01))
+
+
+async def until(true: Callable[[], Any]) -> None:
+    """Wait for a condition; the ceiling is only for a broken program."""
+    async with asyncio.timeout(60):
+        while not true():
+            await asyncio.sleep(0.005)
