@@ -38,7 +38,7 @@ ODD: list[tuple[Any, str]] = [
     ({"extra_params": '{"a": 1}'}, "extra_params: give the object itself, not a text that holds it"),
     ({"aspect_ratio": 1.78}, "aspect_ratio: expected text, got a number (W:H, or auto)"),
     ({"size": [64, 48]}, "size: expected text, got a list (WIDTHxHEIGHT in pixels, or auto)"),
-    ({"size": "64 x 48"}, "size: expected WIDTHxHEIGHT in pixels like '1024x1024'"),
+    ({"size": "64 by 48"}, "size: expected WIDTHxHEIGHT in pixels like '1024x1024'"),
     ({"width": 64, "height": 48}, "height: there is size='WIDTHxHEIGHT'; width: there is size='WIDTHxHEIGHT'"),
     ({"provider": "fake"}, "provider: there is backend"),
     ({"type": "video"}, "type: there is mode"),
@@ -85,11 +85,11 @@ async def test_every_error_of_these_has_a_fix_without_words_for_a_shell(tool: Me
     [
         ({"input_images": ["gone.png"]}, "$.input_images[0]", "gone.png' does not exist"),
         ({"input_images": ["photo.png", "gone.png"]}, "$.input_images[1]", "gone.png' does not exist"),
-        ({"input_images": ["photo.png"], "style_image": "gone.png"}, "$.style_image_path", "gone.png' does not exist"),
+        ({"input_images": ["photo.png"], "style_image": "gone.png"}, "$.style_image", "gone.png' does not exist"),
         ({"mask_path": "gone.png", "input_images": ["photo.png"]}, "$.mask_path", "gone.png' does not exist"),
         ({"mask_path": "mask.png", "input_images": ["gone.png"]}, "$.input_images[0]", "gone.png' does not exist"),
         ({"mode": "video", "input_images": ["gone.png"]}, "$.input_images[0]", "gone.png' does not exist"),
-        ({"mode": "video", "input_images": ["photo.png"], "last_frame": "gone.png"}, "$.last_frame_path", "gone.png' does not exist"),
+        ({"mode": "video", "input_images": ["photo.png"], "last_frame": "gone.png"}, "$.last_frame", "gone.png' does not exist"),
     ],
 )
 async def test_a_problem_stands_at_the_field_that_the_caller_wrote(tool: MediaTool, asked: dict[str, Any], path: str, words: str) -> None:

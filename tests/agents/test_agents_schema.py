@@ -83,7 +83,7 @@ def test_nulls_of_a_strict_caller_mean_left_out(instances: dict[str, BackendInst
     schema = tool_schema("openai-strict", instances=instances)["parameters"]
     given = dict.fromkeys(schema["properties"]) | {"prompt": "a fox", "extra_params": {"moderation": None}}
     (call,) = read_tool_call(flat(given, {})).calls
-    assert GenerationConfig.from_json(call.fields) == GenerationConfig(prompt="a fox")
+    assert GenerationConfig.from_json(call) == GenerationConfig(prompt="a fox")
 
 
 def test_only_what_a_usable_backend_takes_is_offered() -> None:
@@ -157,7 +157,7 @@ async def test_a_hosts_default_does_not_stand_in_the_way_of_going_on(tool: Media
 
 @pytest.mark.parametrize("name", ["", "make media", "a" * 65, "é", "a/b"])
 def test_a_name_that_the_dialects_do_not_take_is_refused(name: str) -> None:
-    with pytest.raises(InvalidRequest, match=r"\$\.name: .*letters, digits"):
+    with pytest.raises(InvalidRequest, match=r"^name=: .*letters, digits"):
         tool_schema("openai", instances={}, name=name)
 
 
@@ -182,7 +182,7 @@ def test_a_spelling_reaches_its_field(theirs: str, field: str, value: Any) -> No
     from anymedia.agents.normalize import flat, read_tool_call
 
     (call,) = read_tool_call(flat({"prompt": "x", theirs: value}, {})).calls
-    config = GenerationConfig.from_json(call.fields)
+    config = GenerationConfig.from_json(call)
     assert getattr(config, field) == (Path(value) if field.endswith("_path") else value)
 
 

@@ -22,16 +22,16 @@ NAMES = frozenset(
         "input_images", "input_image_paths", "continue_from", "mask_path", "edit_mode", "output_format", "background", "negative_prompt",
         "seed", "guidance_scale", "style_image_path", "style_description", "control_image_path", "control_type", "subject_image_path",
         "subject_type", "subject_description", "mask_mode", "segmentation_classes", "last_frame_path", "strict", "n", "resolution",
-        "continue_as", "protect", "audio_type", "speed", "instructions", "input_video_path", "overwrite", "fallback", "prefer",
-        "max_cost_usd", "preview", "bridge",
+        "references", "continue_as", "protect", "audio_type", "speed", "instructions", "input_video_path", "overwrite", "fallback",
+        "prefer", "max_cost_usd", "preview", "bridge",
     }
 )
 # fmt: on
 
 
-def refusal(given: object, **options: bool) -> InvalidRequest:
+def refusal(given: object) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as caught:
-        GenerationConfig.from_json(given, **options)  # type: ignore[arg-type]
+        GenerationConfig.from_json(given)  # type: ignore[arg-type]
     return caught.value
 
 
@@ -91,8 +91,7 @@ def test_an_unknown_field_is_refused_with_a_did_you_mean(field: str, near: str) 
 @pytest.mark.parametrize(
     ("given", "path", "words"),
     [
-        ({"prompt": None}, "$.prompt", "null"),
-        ({"prompt": "x", "model": None}, "$.model", "null"),
+        ({"prompt": None}, "$.prompt", "missing"),
         ({}, "$.prompt", "missing"),
         ({"prompt": 12}, "$.prompt", "expected text, got a number"),
         ({"prompt": "x", "n": "2"}, "$.n", "expected a whole number, got text"),
@@ -106,7 +105,7 @@ def test_an_unknown_field_is_refused_with_a_did_you_mean(field: str, near: str) 
         ({"prompt": "x", "aspect_ratio": "16/9"}, "$.aspect_ratio", "W:H"),
         ({"prompt": "x", "mode": "film"}, "$.mode", "image, video, audio"),
         ({"prompt": "x", "media_type": "film"}, "$.media_type", "image, video, audio"),
-        ({"prompt": "x", "mode": "image", "media_type": "image"}, "$.mode", "same as media_type"),
+        ({"prompt": "x", "mode": "image", "media_type": "image"}, "$.mode", "another name for media_type"),
         ({"prompt": "x", "extra_params": []}, "$.extra_params", "expected an object, got a list"),
         ({"prompt": "x", "input_images": "a.png"}, "$.input_images", "expected a list, got text"),
         ({"prompt": "x", "input_images": [{"file": "a.png"}]}, "$.input_images", "item 0"),
@@ -209,9 +208,54 @@ def test_a_hostile_key_is_quoted_and_cut_in_the_path() -> None:
     assert len(problem.path) < 100
 
 
-def test_nulls_can_be_taken_as_left_out() -> None:
-    assert GenerationConfig.from_json({"prompt": "x", "model": None}, drop_nulls=True) == GenerationConfig(prompt="x")
-    assert paths(refusal({"prompt": None}, drop_nulls=True)) == ["$.prompt"]
+def test_none_for_every_field_is_the_same_as_not_given() -> None:
+    nothing = {field.name: None for field in attrs.fields(GenerationConfig)} | {"prompt": "x"}
+    assert GenerationConfig(**nothing) == GenerationConfig(prompt="x")  # type: ignore[arg-type]
+    assert GenerationConfig.from_json(nothing) == GenerationConfig(prompt="x")
+    assert GenerationConfig(prompt="x", extra_params={"a": None, "b": 1}).extra_params == {"b": 1}
+
+
+def test_none_for_the_prompt_is_a_missing_prompt() -> None:
+    with pytest.raises(InvalidRequest, match=r"^prompt=: is missing$"):
+        GenerationConfig(prompt=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("field", "name", "value"),
+    [
+        ("control_type", "CONTROL_TYPE_CANNY", "edges"),
+        ("control_type", "CONTROL_TYPE_SCRIBBLE", "scribble"),
+        ("control_type", "CONTROL_TYPE_FACE_MESH", "face_mesh"),
+        ("control_type", "CONTROL_TYPE_DEFAULT", None),
+        ("subject_type", "SUBJECT_TYPE_ANIMAL", "animal"),
+        ("subject_type", "subject_type_person", "person"),
+        ("subject_type", "SUBJECT_TYPE_PRODUCT", "product"),
+        ("subject_type", "SUBJECT_TYPE_DEFAULT", None),
+        ("mask_mode", "MASK_MODE_FOREGROUND", "foreground"),
+        ("mask_mode", "MASK_MODE_USER_PROVIDED", "user_provided"),
+        ("mask_mode", "MASK_MODE_DEFAULT", None),
+        ("edit_mode", "EDIT_MODE_INPAINT_INSERTION", "inpaint"),
+        ("edit_mode", "EDIT_MODE_OUTPAINT", "outpaint"),
+        ("edit_mode", "EDIT_MODE_DEFAULT", None),
+    ],
+)
+def test_enumeration_name_of_google_is_read_as_our_word(field: str, name: str, value: str | None) -> None:
+    config = GenerationConfig.from_json({"prompt": "x", field: name})
+    assert getattr(config, field) == value
+
+
+@pytest.mark.parametrize("name", ["EDIT_MODE_INPAINT_REMOVAL", "EDIT_MODE_BGSWAP"])
+def test_enumeration_name_without_an_equivalent_is_refused_and_not_weakened(name: str) -> None:
+    (problem,) = refusal({"prompt": "x", "edit_mode": name}).problems
+    assert (problem.path, problem.message) == ("$.edit_mode", f"expected one of inpaint, outpaint, got {name!r}")
+
+
+def test_field_in_a_message_is_named_as_python_or_json_writes_it() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        GenerationConfig(prompt="x", size="big")
+    assert str(caught.value).startswith("size=: expected WIDTHxHEIGHT")
+    assert caught.value.to_json()["message"].startswith("$.size: expected WIDTHxHEIGHT")
+    assert caught.value.renamed({"size": "--size"}).message.startswith("--size: expected")
 
 
 def test_a_config_made_in_python_is_checked_as_well() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiers import examples
 
 from anymedia import generation_config
-from anymedia.errors import InvalidRequest
+from anymedia.errors import InvalidRequest, Problem
 from anymedia.generation_config import AMBIENT, GenerationConfig, to_request
 from anymedia.media import Image, Video
 from anymedia.requests import (
@@ -41,6 +41,7 @@ SAMPLES: dict[str, Any] = {
     "extra_params": {"grain": "coarse"},
     "input_images": ({"path": "input-a.png"},),
     "input_image_paths": (Path("input-b.png"),),
+    "references": ({"path": "reference.png", "role": "subject", "type": "robot", "description": "our robot"},),
     "continue_from": "gpt_img_0123456789ab",
     "mask_path": Path("mask.png"),
     "edit_mode": "outpaint",
@@ -72,9 +73,9 @@ MEDIA = ("image", "video", "audio")
 
 #: Fields that mean something for a medium when they are set alone (prompt aside) ...
 ALONE = {
-    "image": "quality aspect_ratio size extra_params input_images input_image_paths continue_from background negative_prompt seed "
-    "guidance_scale style_image_path control_image_path subject_image_path n resolution output_format",
-    "video": "quality duration aspect_ratio size extra_params input_images input_image_paths continue_from negative_prompt seed "
+    "image": "quality aspect_ratio size extra_params input_images input_image_paths references continue_from background negative_prompt "
+    "seed guidance_scale style_image_path control_image_path subject_image_path n resolution output_format",
+    "video": "quality duration aspect_ratio size extra_params input_images input_image_paths references continue_from negative_prompt seed "
     "guidance_scale style_image_path control_image_path subject_image_path last_frame_path n resolution input_video_path output_format",
     "audio": "duration voice extra_params negative_prompt seed audio_type speed instructions output_format",
 }
@@ -155,6 +156,8 @@ def carries(request: Request, name: str, value: Any) -> bool:
     if name in PLACES:
         wanted = [leaf["path"] if isinstance(leaf, dict) else str(leaf) for leaf in (value if isinstance(value, tuple) else (value,))]
         return all(file in files_at(request, PLACES[name]) for file in wanted)
+    if name == "references":
+        return all((item["role"], item["path"], item["description"], item["type"]) in found for item in value)
     if name in {"style_description", "control_type", "subject_type", "subject_description"}:
         owner, _, part = name.partition("_")
         index = {"description": 2, "type": 3}[part]
@@ -306,15 +309,15 @@ def test_the_order_of_routing(given: dict[str, Any], expected: Request) -> None:
     ("given", "path", "words"),
     [
         ({"media_type": "audio", "continue_from": "a"}, "$.continue_from", "audio cannot be continued"),
-        ({"media_type": "video", "input_images": ["a.png", "b.png"]}, "$.input_images", "which is which"),
+        ({"media_type": "video", "input_images": ["a.png", "b.png"]}, "$.input_images", "roles are not known"),
         ({"media_type": "video", "input_images": ["a.png"], "continue_from": "v"}, "$.input_images", "last frame"),
         ({"media_type": "video", "continue_from": "v", "input_video_path": "v.mp4"}, "$.continue_from", "just one"),
-        ({"media_type": "video", "continue_from": "v", "n": 2}, "$.n", "means nothing for continue_video"),
-        ({"media_type": "video", "continue_from": "v", "last_frame_path": "l.png"}, "$.last_frame_path", "means nothing"),
+        ({"media_type": "video", "continue_from": "v", "n": 2}, "$.n", "has no meaning for continue_video"),
+        ({"media_type": "video", "continue_from": "v", "last_frame_path": "l.png"}, "$.last_frame_path", "has no meaning"),
         ({"media_type": "video", "background": "opaque"}, "$.background", "media_type 'image'"),
         ({"media_type": "video", "mask_path": "m.png"}, "$.mask_path", "media_type 'image'"),
         ({"media_type": "video", "n": 21}, "$.n", "between 1 and 20"),
-        ({"media_type": "audio", "input_images": ["a.png"]}, "$.input_images", "means nothing for generate_audio"),
+        ({"media_type": "audio", "input_images": ["a.png"]}, "$.input_images", "has no meaning for generate_audio"),
         ({"media_type": "image", "duration": 4}, "$.duration", "'video' or 'audio'"),
         ({"voice": "nova"}, "$.voice", "media_type 'audio'"),
         ({"style_description": "oil"}, "$.style_description", "style_image_path"),
@@ -340,11 +343,11 @@ def test_the_order_of_routing(given: dict[str, Any], expected: Request) -> None:
         ({"input_images": [{"image_url": "data:image/png;base64,%%"}]}, "$.input_images[0].image_url", "base64"),
         ({"continue_from": "x" * 300}, "$.continue_from", "continuation id"),
         ({"output_path": "a.png", "output_format": "jpeg"}, "$.output_format", "contradicts"),
-        ({"output_path": "a.mp4", "media_type": "image"}, "$.output_path", "no format for image"),
-        ({"output_format": "wav", "media_type": "video"}, "$.output_format", "no format for video"),
-        ({"output_path": "a.py"}, "$.output_path", "no media file"),
+        ({"output_path": "a.mp4", "media_type": "image"}, "$.output_path", "not a format for image"),
+        ({"output_format": "wav", "media_type": "video"}, "$.output_format", "not a format for video"),
+        ({"output_path": "a.py"}, "$.output_path", "not a suffix of media files"),
         ({"output_path": "a.pngg"}, "$.output_path", "did you mean 'png'"),
-        ({"output_path": ".png/.bashrc.exe"}, "$.output_path", "no media file"),
+        ({"output_path": ".png/.bashrc.exe"}, "$.output_path", "not a suffix of media files"),
     ],
 )
 def test_contradictions_are_refused_where_they_are(given: dict[str, Any], path: str, words: str) -> None:
@@ -386,3 +389,47 @@ def test_input_images_come_before_input_image_paths() -> None:
     found = request(input_images=["a.png"], input_image_paths=["b.png"])
     assert isinstance(found, EditWithReferences)
     assert [str(reference.image) for reference in found.references] == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"size": "480p"}, {"resolution": "480p"}),
+        ({"size": "720P", "media_type": "video"}, {"resolution": "720p"}),
+        ({"size": "4k"}, {"resolution": "4K"}),
+        ({"size": "16x9"}, {"aspect_ratio": "16:9"}),
+        ({"size": "9:16"}, {"aspect_ratio": "9:16"}),
+        ({"size": "512*512"}, {"size": "512x512"}),
+        ({"size": "512 X 256"}, {"size": "512x256"}),
+        ({"size": "512×256"}, {"size": "512x256"}),
+        ({"aspect_ratio": "16x9"}, {"aspect_ratio": "16:9"}),
+        ({"size": "720p", "resolution": "720p"}, {"resolution": "720p"}),
+    ],
+)
+def test_shape_written_in_another_way_is_read_and_noted(given: dict[str, Any], expected: dict[str, str]) -> None:
+    found = request(**given)
+    shape = {name: getattr(found, name) for name in ("size", "aspect_ratio", "resolution")}
+    assert {name: value for name, value in shape.items() if value is not None} == expected
+    changes, (note,) = generation_config._read_shape(GenerationConfig(prompt="x", **given))
+    assert next(iter(given)) in note and "is read as" in note and expected.items() <= changes.items()
+
+
+@pytest.mark.parametrize("size", ["64x64", "9x9", "4x8", "48x64", "auto", "1024x1024"])
+def test_size_in_pixels_stays_a_size(size: str) -> None:
+    assert request(size=size).size == size  # type: ignore[union-attr]
+    assert generation_config._read_shape(GenerationConfig(prompt="x", size=size)) == ({}, [])
+
+
+def test_size_that_contradicts_the_field_it_is_read_as_is_refused() -> None:
+    (problem,) = refused(size="720p", resolution="1080p").problems
+    assert problem.path == "$.size"
+    assert problem.message == "'720p' is read as resolution '720p', but resolution is '1080p'"
+
+
+def test_problem_of_a_further_reference_is_at_its_place() -> None:
+    given = {"input_images": ["a.png"], "references": ["b.png", {"path": "c.png", "role": "style", "type": "oil"}]}
+    (problem,) = refused(**given).problems
+    assert problem.path == "$.references[1].type"
+    config = GenerationConfig(prompt="x", input_images=("a.png",), style_image_path="s.png", references=("b.png",))  # type: ignore[arg-type]
+    moved = config.locate(InvalidRequest([Problem(f"$.references[{i}]", "is wrong") for i in range(3)]))
+    assert [p.path for p in moved.problems] == ["$.input_images[0]", "$.style_image_path", "$.references[0]"]

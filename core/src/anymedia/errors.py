@@ -15,6 +15,7 @@ Wording: what was asked, what is true, what to do. A secret or a signed URL neve
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
@@ -82,15 +83,32 @@ def shown(value: Any, limit: int = 60) -> str:
 
 @attrs.frozen
 class Problem:
-    """One thing that is wrong with a request: where (a JSON path), what, and what would be right."""
+    """One thing that is wrong with a request.
+
+    Attributes:
+        path: the field, as a JSON path (``$.size``), or as the caller wrote it (``--size``).
+        message: what is wrong.
+        suggestion: what would be right, if that is known.
+    """
 
     path: str
     message: str
     suggestion: str = ""
 
     def __str__(self) -> str:
-        """Return one readable line."""
-        return f"{self.path}: {self.message}" + (f" ({self.suggestion})" if self.suggestion else "")
+        """Return one line that names the field as Python code does: ``size=: expected ...``."""
+        if self.path == "$":
+            return self._text
+        name = self.path.removeprefix("$.")
+        return f"{name}=: {self._text}" if name.isidentifier() and name != self.path else f"{name}: {self._text}"
+
+    def json_line(self) -> str:
+        """Return one line that names the field by its path: ``$.size: expected ...``."""
+        return f"{self.path}: {self._text}"
+
+    @property
+    def _text(self) -> str:
+        return self.message + (f" ({self.suggestion})" if self.suggestion else "")
 
 
 @attrs.frozen(kw_only=True)
@@ -169,7 +187,10 @@ class RequestError(MediaError):
 
 
 class InvalidRequest(RequestError):
-    """The request itself is wrong; ``problems`` says where and how."""
+    """The request itself is wrong; ``problems`` says where and how.
+
+    The message names a field as Python code does (``size=``), `to_json` by its JSON path (``$.size``).
+    """
 
     code = "invalid_request"
 
@@ -178,9 +199,26 @@ class InvalidRequest(RequestError):
         self.problems = found
         super().__init__("; ".join(str(p) for p in found), fix=fix, try_backends=try_backends)
 
+    def renamed(self, names: Mapping[str, str]) -> InvalidRequest:
+        """Return the error with other names for its fields.
+
+        Args:
+            names: a field (``mask``, ``references[0]``), without ``$.`` -> the path that replaces it (``$.mask_path``, ``--mask``).
+        """
+        moved = []
+        for problem in self.problems:
+            found = re.match(r"\$\.(\w+(?:\[\d+\])?)", problem.path)
+            for name in (found[1], found[1].partition("[")[0]) if found is not None else ():
+                if name in names:
+                    problem = attrs.evolve(problem, path=names[name] + problem.path[2 + len(name) :])
+                    break
+            moved.append(problem)
+        return InvalidRequest(moved, fix=self.fix, try_backends=self.try_backends)
+
     def to_json(self) -> dict[str, Any]:
         """Return the error with its problems, each with a path."""
-        return super().to_json() | {"problems": [attrs.asdict(p) for p in self.problems]}
+        message = "; ".join(p.json_line() for p in self.problems)
+        return super().to_json() | {"message": message, "problems": [attrs.asdict(p) for p in self.problems]}
 
 
 class UnknownBackend(RequestError):

@@ -107,7 +107,10 @@ def check_request(request: Any) -> None:
     problems = []
     for name, optional, check in _checks(type(request)):  # type: ignore[arg-type]
         value = getattr(request, name)
-        if (value is not None or not optional) and (message := check(value)):
+        if value is None:
+            if not optional:
+                problems.append(Problem(f"$.{name}", "is missing"))
+        elif message := check(value):
             problems.append(Problem(f"$.{name}", message))
     if problems:
         raise InvalidRequest(problems)

@@ -1,12 +1,14 @@
-"""GenerationConfig: the flat form of a call, as agents and the command line give it; its reading from JSON.
+"""GenerationConfig: the flat form of a request, as agents, the MCP server and the command line give it.
 
-All fields but the prompt are optional. Which of the six requests it becomes is decided in `anymedia.generation_config`;
-a field that means nothing for that request is refused there, so none is lost in silence.
+This module is the only place that decides which of the six requests a set of fields stands for. Every field except the
+prompt is optional, and None means that it was not given. A field that has no meaning for the request is refused, so
+that nothing is dropped silently.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,10 +18,12 @@ import attrs
 
 from .errors import InvalidRequest, Problem, did_you_mean
 from .fields import Check, check_aspect_ratio, check_format, check_json, check_request, check_size, check_text, in_range, one_of
+from .files.names import fits_suffix
 from .media import FORMATS, Image, Video
 from .policy import Policy
 from .requests import (
     KINDS,
+    REFERENCE_ROLES,
     ContinueVideo,
     EditWithReferences,
     GenerateAudio,
@@ -34,26 +38,9 @@ from .requests import (
 from .strict_json import parse_json, read_object
 
 if TYPE_CHECKING:
-    pass
+    from .planning.types import Plan
 
-__all__ = [
-    "AMBIENT",
-    "GenerationConfig",
-    "check_classes",
-    "check_flag",
-    "check_images",
-    "check_output",
-    "check_path",
-    "each",
-    "field",
-    "file",
-    "format_name",
-    "listed",
-    "media_of",
-    "medium_of",
-    "to_request",
-    "word",
-]
+__all__ = ["AMBIENT", "GenerationConfig", "format_name", "medium_of", "to_request"]
 
 #: Fields that say where a call goes and what it may do; all others become part of the request.
 AMBIENT = frozenset(
@@ -62,38 +49,72 @@ AMBIENT = frozenset(
 _MAX_ITEMS = 100
 _MAX_PATH = 4096
 _MAX_CLASS = 10_000
+_IMAGE_KEYS = frozenset({"path", "image_url", "url"})
+_PROVIDER_WORDS: Mapping[str, Mapping[str, str | None]] = {
+    "control_type_": {"default": None, "canny": "edges", "scribble": "scribble", "face_mesh": "face_mesh"},
+    "subject_type_": {"default": None, "person": "person", "animal": "animal", "product": "product"},
+    "mask_mode_": {"default": None} | {mode: mode for mode in ("user_provided", "foreground", "background", "semantic")},
+    "edit_mode_": {"default": None, "inpaint_insertion": "inpaint", "outpaint": "outpaint"},
+}
 
 
-def field(doc: str, check: Check | None = None, *, converter: Callable[[Any], Any] | None = None, **options: Any) -> Any:
-    """Declare a field: its meaning in one line, a check for the value, what makes the value of what was given."""
+def _field(doc: str, check: Check | None = None, *, converter: Callable[[Any], Any] | None = None, **options: Any) -> Any:
+    """Declare a field: its meaning in one line, the check of its value, and the conversion before the check."""
     return attrs.field(**{"default": None, **options}, converter=converter, metadata={"doc": doc, "check": check})
 
 
-def word(doc: str, *allowed: str) -> Any:
+def _without_prefix(value: Any) -> Any:
+    """Return the word for an enumeration name such as ``CONTROL_TYPE_CANNY``; any other value as it is."""
+    if isinstance(value, str):
+        for prefix, words in _PROVIDER_WORDS.items():
+            if value.lower().startswith(prefix):
+                return words.get(value.lower().removeprefix(prefix), value)
+    return value
+
+
+def _word(doc: str, *allowed: str) -> Any:
     """Declare a field that takes one of a closed set of words, in any case."""
-    return field(doc, one_of(*allowed), converter=lambda value: value.lower() if isinstance(value, str) else value)
+
+    def convert(value: Any) -> Any:
+        found = _without_prefix(value)
+        return found.lower() if isinstance(found, str) and found.lower() in allowed else found
+
+    return _field(doc, one_of(*allowed), converter=convert)
 
 
-def file(doc: str) -> Any:
+def _file(doc: str) -> Any:
     """Declare a field that takes the path of a local file."""
-    return field(doc, check_path, converter=lambda value: Path(value) if isinstance(value, str) and value.strip() else value)
+    return _field(doc, _path_problem, converter=lambda value: Path(value) if isinstance(value, str) and value.strip() else value)
 
 
-def listed(value: Any) -> Any:
-    """Keep a list as a tuple; anything else is left for the check to refuse."""
-    return tuple(value) if isinstance(value, list) else value
+def _list(doc: str, check: Check, convert_item: Callable[[Any], Any] | None = None, **options: Any) -> Any:
+    """Declare a field that takes a list and keeps it as a tuple; None is an empty one."""
+
+    def convert(value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return () if value is None else value
+        return tuple(value) if convert_item is None else tuple(convert_item(item) for item in value)
+
+    return _field(doc, _each(check), default=(), converter=convert, **options)
 
 
 def format_name(text: Any) -> Any:
-    """Return a file format as `anymedia.media.FORMATS` names it: ``.JPG`` -> ``jpeg``."""
+    """Return a file format under its name in `anymedia.media.FORMATS` (``.JPG`` -> ``jpeg``); what is not text as it is."""
     if not isinstance(text, str):
         return text
     name = text.lower().removeprefix(".")
-    return {"jpg": "jpeg", "jpe": "jpeg", "tif": "tiff", "oga": "ogg", "wave": "wav"}.get(name, name)
+    others = {"jpg": "jpeg", "jpe": "jpeg", "tif": "tiff", "oga": "ogg", "wave": "wav", "m4v": "mp4", "qt": "mov"}
+    return others.get(name, name)
 
 
-def check_path(value: Any) -> str | None:
-    """A path of a local file (a URL goes into ``input_images``)."""
+def _extra_params(value: Any) -> Any:
+    """Return provider options without those that are None; a schema that requires every field sends null for each."""
+    if isinstance(value, Mapping):
+        return {key: inner for key, inner in value.items() if inner is not None}
+    return {} if value is None else value
+
+
+def _path_problem(value: Any) -> str | None:
     if not isinstance(value, str | Path):
         return f"expected a file path, got {type(value).__name__}"
     text = str(value)
@@ -104,24 +125,22 @@ def check_path(value: Any) -> str | None:
     return "expected a file path" if text.strip() in {"", "."} else check_text(text)
 
 
-def check_output(value: Any) -> str | None:
-    """A path to write to: a file, or a directory."""
-    return None if value in {".", "./"} else check_path(value)
+def _output_problem(value: Any) -> str | None:
+    return None if value in {".", "./"} else _path_problem(value)
 
 
-def check_flag(value: Any) -> str | None:
-    """True or false."""
+def _flag_problem(value: Any) -> str | None:
     return None if isinstance(value, bool) else f"expected true or false, got {type(value).__name__}"
 
 
-def each(check: Check) -> Check:
-    """Make a check for a list out of one for its items."""
+def _each(check: Check) -> Check:
+    """Return a check for a list from the check for its items."""
 
     def check_all(value: Any) -> str | None:
         if not isinstance(value, tuple):
             return f"expected a list, got {type(value).__name__}"
         if len(value) > _MAX_ITEMS:
-            return f"has {len(value)} items; at most {_MAX_ITEMS} are taken"
+            return f"has {len(value)} items; at most {_MAX_ITEMS} are allowed"
         return next((f"item {i}: {wrong}" for i, item in enumerate(value) if (wrong := check(item)) is not None), None)
 
     return check_all
@@ -129,7 +148,7 @@ def each(check: Check) -> Check:
 
 def _image_problem(item: Any) -> str | None:
     given = {"path": item} if isinstance(item, str | Path) else item
-    if not isinstance(given, Mapping) or len(given) != 1 or not set(given) <= {"path", "image_url", "url"}:
+    if not isinstance(given, Mapping) or len(given) != 1 or not set(given) <= _IMAGE_KEYS:
         return "expected a path, {'path': ...} or {'image_url': ...}"
     ((key, text),) = given.items()
     if not isinstance(text, str | Path) or not str(text).strip() or "\0" in str(text)[:_MAX_PATH]:
@@ -138,8 +157,19 @@ def _image_problem(item: Any) -> str | None:
     if key != "path" and not is_url:
         return f"{key}: expected an http(s) or data: URL; a local file goes under 'path'"
     if isinstance(item, Mapping) and key == "path":
-        return "path: expected a file path; a URL goes under 'image_url'" if is_url else check_path(text)
-    return None if is_url else check_path(text)
+        return "path: expected a file path; a URL goes under 'image_url'" if is_url else _path_problem(text)
+    return None if is_url else _path_problem(text)
+
+
+def _reference_problem(item: Any) -> str | None:
+    if not isinstance(item, Mapping):
+        return _image_problem(item)
+    about = {key: item[key] for key in ("role", "type", "description") if item.get(key) is not None}
+    if (wrong := _image_problem({k: v for k, v in item.items() if k not in {"role", "type", "description"}})) is not None:
+        return wrong
+    if (wrong := one_of(*REFERENCE_ROLES)(about.get("role", "subject"))) is not None:
+        return f"role: {wrong}"
+    return next((f"{key}: {wrong}" for key, value in about.items() if (wrong := check_text(value)) is not None), None)
 
 
 def _class_problem(item: Any) -> str | None:
@@ -147,68 +177,98 @@ def _class_problem(item: Any) -> str | None:
     return None if fits else f"expected a class number from 0 to {_MAX_CLASS - 1}"
 
 
-check_images = each(_image_problem)
-check_classes = each(_class_problem)
+def _read_size(text: str) -> tuple[str, str]:
+    """Return the field that a text given as ``size`` belongs to, and the value as that field writes it.
+
+    ``480p`` is a resolution, ``16x9`` (no common divisor, neither side above 32) an aspect ratio, ``512*512`` a size.
+    """
+    compact = re.sub(r"\s*[x*×]\s*", "x", text.strip().lower())
+    if re.fullmatch(r"[1-9][0-9]{2,3}p|[1-9][0-9]?k", compact):
+        return "resolution", compact.replace("k", "K")
+    if ":" in compact:
+        return "aspect_ratio", compact
+    if sides := re.fullmatch(r"([1-9][0-9]?)x([1-9][0-9]?)", compact):
+        width, height = int(sides[1]), int(sides[2])
+        if max(width, height) <= 32 and math.gcd(width, height) == 1:
+            return "aspect_ratio", f"{width}:{height}"
+    return "size", compact
+
+
+def _read_aspect_ratio(text: str) -> tuple[str, str]:
+    """Return a text given as ``aspect_ratio`` as that field writes it (``16x9`` -> ``16:9``)."""
+    return "aspect_ratio", re.sub(r"\s*[x*×:]\s*", ":", text.strip().lower())
+
+
+_SHAPE_READERS: Mapping[str, Callable[[str], tuple[str, str]]] = {"size": _read_size, "aspect_ratio": _read_aspect_ratio}
+
+
+def _size_problem(value: Any) -> str | None:
+    field, text = _read_size(value) if isinstance(value, str) and len(value) < 100 else ("size", value)
+    problem = {"size": check_size, "aspect_ratio": check_aspect_ratio, "resolution": check_text}[field](text)
+    return check_size(value) if problem is not None and field == "size" else problem
+
+
+def _aspect_ratio_problem(value: Any) -> str | None:
+    return check_aspect_ratio(_read_aspect_ratio(value)[1] if isinstance(value, str) and len(value) < 100 else value)
 
 
 @attrs.frozen(kw_only=True)
 class GenerationConfig:
-    """One call, flat. Units: seconds, pixels, US dollars.
+    """One call, flat. Units: seconds, pixels, US dollars. None means that a field was not given.
 
     Raises:
-        InvalidRequest: with every problem and its path, for a value that no request could take.
+        InvalidRequest: a value that no request could take; with every problem and its path.
     """
 
-    prompt: str = field("what to make, in words", check_text, default=attrs.NOTHING)
-    output_path: str | None = field(
+    prompt: str = _field("what to make", check_text, default=attrs.NOTHING)
+    output_path: str | None = _field(
         "file to write, or an existing directory or a path ending in '/'; the suffix decides the format",
-        check_output,
+        _output_problem,
         converter=lambda value: str(value) if isinstance(value, Path) else value,
     )
-    media_type: str | None = word(
-        "image, video or audio; by default what output_path or output_format say, or image", "image", "video", "audio"
+    media_type: str | None = _word(
+        "image, video or audio; by default as output_path or output_format imply, or image",
+        "image",
+        "video",
+        "audio",
     )
-    backend: str | None = field("which backend; by default the best one", check_text)
-    model: str | None = field("which model, also as backend/model", check_text)
-    quality: str | None = field("how much effort, in the model's own words", check_text)
-    duration: float | None = field("seconds (video, music)", in_range(0.1, 3600))
-    voice: str | None = field("voice name (speech)", check_text)
-    aspect_ratio: str | None = field("W:H, or auto", check_aspect_ratio)
-    size: str | None = field("WIDTHxHEIGHT in pixels, or auto", check_size)
-    extra_params: Mapping[str, Any] = field(
-        "provider-only options, as the model declares them", check_json, default=attrs.Factory(dict), hash=False
+    backend: str | None = _field("which backend; by default the best one", check_text)
+    model: str | None = _field("which model, also as backend/model", check_text)
+    quality: str | None = _field("quality level, as the model names it", check_text)
+    duration: float | None = _field("seconds (video, music)", in_range(0.1, 3600))
+    voice: str | None = _field("voice name (speech)", check_text)
+    aspect_ratio: str | None = _field("W:H, or auto", _aspect_ratio_problem)
+    size: str | None = _field("WIDTHxHEIGHT in pixels, or auto", _size_problem)
+    extra_params: Mapping[str, Any] = _field(
+        "provider-only options, as the model declares them", check_json, default=attrs.Factory(dict), converter=_extra_params, hash=False
     )
-    input_images: tuple[Any, ...] = field(
-        "images to edit, or the first frame: paths, {'path': ...} or {'image_url': http(s) or data: URL}",
-        check_images,
-        default=(),
-        converter=listed,
+    input_images: tuple[Any, ...] = _list(
+        "images to edit, or the first frame: paths, {'path': ...} or {'image_url': http(s) or data: URL}", _image_problem, hash=False
+    )
+    input_image_paths: tuple[Path, ...] = _list(
+        "more images, as paths", _path_problem, lambda item: Path(item) if isinstance(item, str) and item.strip() else item
+    )
+    references: tuple[Any, ...] = _list(
+        "more reference images: as in input_images, each with an optional role (source, style, control, subject), type and description",
+        _reference_problem,
         hash=False,
     )
-    input_image_paths: tuple[Path, ...] = field(
-        "more images, as paths",
-        each(check_path),
-        default=(),
-        converter=lambda paths: (
-            tuple(Path(p) if isinstance(p, str) and p.strip() else p for p in paths) if isinstance(paths, list | tuple) else paths
-        ),
-    )
-    continue_from: str | None = field("continuation id of an earlier image or video", check_text)
-    mask_path: Path | None = file("mask: PNG with transparency (transparent = edit), or black and white (white = edit)")
-    edit_mode: str | None = word("inpaint or outpaint", "inpaint", "outpaint")
-    output_format: str | None = field("file format (png, jpeg, webp, mp4, wav ...)", check_format, converter=format_name)
-    background: str | None = word("transparent, opaque or auto (images)", "transparent", "opaque", "auto")
-    negative_prompt: str | None = field("what to avoid", check_text)
-    seed: int | None = field("for reproducible results", in_range(0, 2**63 - 1, integer=True))
-    guidance_scale: float | None = field("how closely to follow the prompt", in_range(0, 1000))
-    style_image_path: Path | None = file("image whose style to take")
-    style_description: str | None = field("what to take from the style image", check_text)
-    control_image_path: Path | None = file("image whose structure to keep")
-    control_type: str | None = field("kind of structure: edges, scribble ...", check_text)
-    subject_image_path: Path | None = file("image of someone or something to keep alike")
-    subject_type: str | None = field("kind of subject: person, animal, product ...", check_text)
-    subject_description: str | None = field("who or what the subject is", check_text)
-    mask_mode: str | None = word(
+    continue_from: str | None = _field("continuation id of an earlier image or video", check_text)
+    mask_path: Path | None = _file("mask: PNG with transparency (transparent = edit), or black and white (white = edit)")
+    edit_mode: str | None = _word("inpaint or outpaint", "inpaint", "outpaint")
+    output_format: str | None = _field("file format (png, jpeg, webp, mp4, wav ...)", check_format, converter=format_name)
+    background: str | None = _word("transparent, opaque or auto (images)", "transparent", "opaque", "auto")
+    negative_prompt: str | None = _field("what to avoid", check_text)
+    seed: int | None = _field("for reproducible results", in_range(0, 2**63 - 1, integer=True))
+    guidance_scale: float | None = _field("how closely to follow the prompt", in_range(0, 1000))
+    style_image_path: Path | None = _file("image whose style to use")
+    style_description: str | None = _field("what to take from the style image", check_text)
+    control_image_path: Path | None = _file("image whose structure to keep")
+    control_type: str | None = _field("kind of structure: edges, scribble ...", check_text, converter=_without_prefix)
+    subject_image_path: Path | None = _file("image of a person, animal or thing to reproduce")
+    subject_type: str | None = _field("kind of subject: person, animal, product ...", check_text, converter=_without_prefix)
+    subject_description: str | None = _field("who or what the subject is", check_text)
+    mask_mode: str | None = _word(
         "how to find the region to edit: foreground, background, semantic (with segmentation_classes), user_provided "
         "(with mask_path), or auto (semantic with classes, else foreground)",
         "auto",
@@ -217,34 +277,35 @@ class GenerationConfig:
         "semantic",
         "user_provided",
     )
-    segmentation_classes: tuple[int, ...] = field("class numbers to edit", check_classes, default=(), converter=listed)
-    last_frame_path: Path | None = file("image that the video ends on")
-    n: int | None = field("how many", in_range(1, 100, integer=True))
-    resolution: str | None = field("tier such as 1K, 4K, 720p, 1080p", check_text)
-    continue_as: str | None = word("what going on means for a video: extend, edit or remix", "extend", "edit", "remix")
-    protect: str | None = word("exact: copy back the pixels outside the mask", "exact")
-    audio_type: str | None = word("speech or music", "speech", "music")
-    speed: float | None = field("of speech; 1.0 is normal", in_range(0.05, 20))
-    instructions: str | None = field("how to speak or play", check_text)
-    input_video_path: Path | None = file("video file to go on from, instead of continue_from")
-    overwrite: bool = field("whether an existing file may be replaced", check_flag, default=False)
-    strict: bool | None = field("true: every adjustment is an error instead", check_flag)
-    fallback: str | None = word("off, or equivalent: another backend that honours all intent may step in", "off", "equivalent")
-    prefer: tuple[str, ...] = field("backends in order of preference", each(check_text), default=(), converter=listed)
-    max_cost_usd: float | None = field("what it may cost at most; a lower cap of the settings stands", in_range(0, 1_000_000))
-    preview: bool | None = field("whether preview models may be chosen", check_flag)
-    bridge: bool | None = field("whether another backend may continue a video from its last frame", check_flag)
+    segmentation_classes: tuple[int, ...] = _list("class numbers to edit", _class_problem)
+    last_frame_path: Path | None = _file("last frame of the video")
+    n: int | None = _field("how many", in_range(1, 100, integer=True))
+    resolution: str | None = _field("tier such as 1K, 4K, 720p, 1080p", check_text)
+    continue_as: str | None = _word("how to continue a video: extend, edit or remix", "extend", "edit", "remix")
+    protect: str | None = _word("exact: copy back the pixels outside the mask", "exact")
+    audio_type: str | None = _word("speech or music", "speech", "music")
+    speed: float | None = _field("of speech; 1.0 is normal", in_range(0.05, 20))
+    instructions: str | None = _field("how to speak or play", check_text)
+    input_video_path: Path | None = _file("video file to continue, instead of continue_from")
+    overwrite: bool = _field(
+        "whether an existing file may be replaced", _flag_problem, default=False, converter=lambda value: False if value is None else value
+    )
+    strict: bool | None = _field("true: every adjustment is an error instead", _flag_problem)
+    fallback: str | None = _word("off, or equivalent: try another backend that honours all intent", "off", "equivalent")
+    prefer: tuple[str, ...] = _list("backends in order of preference", check_text)
+    max_cost_usd: float | None = _field("maximum cost; a lower cap in the settings still applies", in_range(0, 1_000_000))
+    preview: bool | None = _field("whether preview models may be chosen", _flag_problem)
+    bridge: bool | None = _field("whether another backend may continue a video from its last frame", _flag_problem)
 
     def __attrs_post_init__(self) -> None:
         check_request(self)
 
     @classmethod
-    def from_json(cls, given: Mapping[str, Any] | str | bytes, *, drop_nulls: bool = False) -> Self:
+    def from_json(cls, given: Mapping[str, Any] | str | bytes) -> Self:
         """Read it strictly from a JSON object, or from JSON text.
 
         Args:
-            given: the object; ``mode`` stands for ``media_type``.
-            drop_nulls: take a null as left out, for callers whose schema makes every field required.
+            given: the object; ``mode`` is another name for ``media_type``. A null is a field that was not given.
 
         Raises:
             InvalidRequest: with every problem, its path and a did-you-mean.
@@ -252,28 +313,28 @@ class GenerationConfig:
         raw = parse_json(given) if isinstance(given, str | bytes) else given
         if not isinstance(raw, Mapping):
             return read_object(cls, raw)
-        fields = {key: value for key, value in raw.items() if not (drop_nulls and value is None)}
+        fields = {key: value for key, value in raw.items() if value is not None}
         if isinstance(fields.get("output_path"), Path):
             fields["output_path"] = str(fields["output_path"])
         if "mode" not in fields:
             return read_object(cls, fields)
         if "media_type" in fields:
-            raise InvalidRequest([Problem("$.mode", "is the same as media_type", "give just one of them")])
+            raise InvalidRequest([Problem("$.mode", "is another name for media_type", "give only one of them")])
         fields["media_type"] = fields.pop("mode")
         try:
             return read_object(cls, fields)
         except InvalidRequest as error:
-            raise InvalidRequest([attrs.evolve(p, path="$.mode") if p.path == "$.media_type" else p for p in error.problems]) from None
+            raise error.renamed({"media_type": "$.mode"}) from None
 
     def is_set(self, name: str) -> bool:
-        """Whether a field was given (and is not empty)."""
+        """Return whether a field was given and is not empty."""
         value = getattr(self, name)
         return value is not None and value is not False and value != () and value != {}
 
     def policy(self, base: Policy) -> Policy:
-        """Return a policy with this call's wishes.
+        """Return a policy with this call's choices.
 
-        ``strict`` and ``max_cost_usd`` only ever tighten it: what the settings forbid, no call allows.
+        ``strict`` and ``max_cost_usd`` can only tighten it: a call never allows what the settings forbid.
         """
         changes: dict[str, Any] = {"strict": base.strict or bool(self.strict)}
         for name in ("fallback", "preview", "bridge"):
@@ -281,18 +342,25 @@ class GenerationConfig:
                 changes[name] = value
         if self.prefer:
             changes["prefer"] = self.prefer
-        if self.max_cost_usd is not None:
-            cap = base.budget.per_request
-            changes["budget"] = attrs.evolve(base.budget, per_request=self.max_cost_usd if cap is None else min(cap, self.max_cost_usd))
-        return base.but(**changes)
+        changed = base.but(**changes)
+        return changed if self.max_cost_usd is None else changed.capped(self.max_cost_usd)
 
     def to_request(self) -> Request:
-        """Return the request it stands for, see `anymedia.generation_config.to_request`."""
+        """Return the request that the fields stand for, see `anymedia.generation_config.to_request`."""
         return to_request(self)
+
+    def annotate(self, plan: Plan) -> Plan:
+        """Return a plan whose warnings name each field that was read as another one (``size="480p"``)."""
+        notes = _read_shape(self)[1]
+        return attrs.evolve(plan, warnings=(*notes, *plan.warnings)) if notes else plan
+
+    def locate(self, error: InvalidRequest) -> InvalidRequest:
+        """Return an error about the request with its problems at the fields of this config."""
+        return error.renamed(_locations(self))
 
 
 _ROLES: tuple[ReferenceRole, ...] = ("style", "control", "subject")
-#: Config fields of another name or shape than the request's -> what they go with.
+#: Fields whose name or shape differs from the request's -> what they belong to.
 _COMPANIONS: Mapping[str, str] = {
     "style_description": "goes with style_image_path",
     "control_type": "goes with control_image_path",
@@ -305,38 +373,32 @@ _COMPANIONS: Mapping[str, str] = {
     "edit_mode": "outpaint goes with one source image; inpaint goes with a mask",
     "input_images": "goes with media_type 'image' or 'video'",
     "input_image_paths": "goes with media_type 'image' or 'video'",
+    "references": "goes with media_type 'image' or 'video'",
     **dict.fromkeys(("mask_path", "mask_mode", "segmentation_classes"), "goes with media_type 'image'"),
     **dict.fromkeys((f"{role}_image_path" for role in _ROLES), "goes with media_type 'image' or 'video'"),
 }
-_PICTURE = ("size", "aspect_ratio", "resolution", "quality", "background", "negative_prompt", "seed", "guidance_scale")
-_MOVING = ("duration", "size", "aspect_ratio", "resolution", "quality", "negative_prompt", "seed", "guidance_scale")
-_SOUND = ("duration", "voice", "speed", "instructions", "negative_prompt", "seed", "audio_type")
-#: Request field -> the config field that a caller knows.
-_KNOWN_AS = {"mask": "mask_path", "source": "input_images", "references": "input_images", "first_frame": "input_images"}
+_IMAGE_OPTIONS = ("size", "aspect_ratio", "resolution", "quality", "background", "negative_prompt", "seed", "guidance_scale")
+_VIDEO_OPTIONS = ("duration", "size", "aspect_ratio", "resolution", "quality", "negative_prompt", "seed", "guidance_scale")
+_AUDIO_OPTIONS = ("duration", "voice", "speed", "instructions", "negative_prompt", "seed", "audio_type")
 
 
 def to_request(config: GenerationConfig) -> Request:
     """Return the request that a config stands for.
 
     Raises:
-        InvalidRequest: for a field that means nothing here, or fields that contradict each other.
+        InvalidRequest: a field has no meaning here, or fields contradict each other.
     """
+    shape, _ = _read_shape(config)
+    config = attrs.evolve(config, **shape)
     taken = _Taken(config)
-    media = media_of(config)
-    with _config_paths():
-        if media == "audio":
-            request = _audio(taken)
-        elif media == "video":
-            request = _video(taken)
-        else:
-            request = _image(taken)
+    media = medium_of(config.media_type, config.output_path, config.output_format, config.continue_from)
+    kind, fields = {"audio": _audio, "video": _video, "image": _image}[media](taken)
+    try:
+        request = kind(**fields)
+    except InvalidRequest as error:
+        raise config.locate(error) from None
     taken.refuse_leftovers(request.kind)
     return request
-
-
-def media_of(config: GenerationConfig) -> str:
-    """Return the medium of a config, see `medium_of`."""
-    return medium_of(config.media_type, config.output_path, config.output_format, config.continue_from)
 
 
 def medium_of(named: str | None, output_path: str | None, output_format: str | None, continue_from: str | None) -> str:
@@ -349,6 +411,29 @@ def medium_of(named: str | None, output_path: str | None, output_format: str | N
     if (name := _suffix(output_path) or output_format) in FORMATS:
         return FORMATS[name].partition("/")[0]
     return "video" if re.fullmatch(r"[a-z0-9]+_vid_[0-9a-f]{12}", continue_from or "") else "image"
+
+
+def _read_shape(config: GenerationConfig) -> tuple[dict[str, Any], list[str]]:
+    """Return what ``size`` and ``aspect_ratio`` change to where they are written in another way, and a note about each.
+
+    Raises:
+        InvalidRequest: the field that the value belongs to has another value.
+    """
+    changes: dict[str, Any] = {}
+    notes = []
+    for name, read in _SHAPE_READERS.items():
+        text = getattr(config, name)
+        if text is None or (found := read(text)) == (name, text):
+            continue
+        field, value = found
+        if field != name and getattr(config, field) not in {None, value}:
+            problem = Problem(
+                f"$.{name}", f"{text!r} is read as {field} {value!r}, but {field} is {getattr(config, field)!r}", "give only one of them"
+            )
+            raise InvalidRequest([problem])
+        changes |= {name: None, field: value}
+        notes.append(f"{name} {text!r} is read as {field} {value!r}")
+    return changes, notes
 
 
 def _suffix(path: str | None) -> str | None:
@@ -364,46 +449,61 @@ def _output_format(config: GenerationConfig, media: str) -> str | None:
     named, asked = _suffix(config.output_path), config.output_format
     if named is not None and named not in FORMATS:
         hint = "a directory ends in '/'" + did_you_mean(named, FORMATS)
-        raise InvalidRequest([Problem("$.output_path", f"'.{named[:20]}' is no media file's suffix", hint)])
-    if named and asked and named != asked:
+        raise InvalidRequest([Problem("$.output_path", f"'.{named[:20]}' is not a suffix of media files", hint)])
+    if named and asked and named != asked and not fits_suffix(Path(config.output_path or "").suffix, asked):
         raise InvalidRequest(
-            [Problem("$.output_format", f"{asked} contradicts the suffix of output_path ({named})", "give just one of them")]
+            [Problem("$.output_format", f"{asked} contradicts the suffix of output_path ({named})", "give only one of them")]
         )
-    found = named or asked
+    found = asked or named
     if found is not None and not FORMATS[found].startswith(f"{media}/"):
         where = "$.output_path" if named else "$.output_format"
-        raise InvalidRequest([Problem(where, f"{found} is no format for {media}", f"media_type is {media!r}")])
+        formats = ", ".join(name for name, mime in FORMATS.items() if mime.startswith(f"{media}/"))
+        raise InvalidRequest([Problem(where, f"{found} is not a format for {media}", f"the formats for {media} are {formats}")])
     return found
 
 
+def _locations(config: GenerationConfig) -> dict[str, str]:
+    """Return for each field of a request (and each of its references) the path of the config field it came from."""
+    video = medium_of(config.media_type, config.output_path, config.output_format, config.continue_from) == "video"
+    images = [f"input_images[{i}]" for i in range(len(config.input_images))]
+    images += [f"input_image_paths[{i}]" for i in range(len(config.input_image_paths))]
+    others = [f"{role}_image_path" for role in _ROLES if config.is_set(f"{role}_image_path")]
+    others += [f"references[{i}]" for i in range(len(config.references))]
+    first = images[0] if images else "input_images"
+    found = {
+        "source": "input_video_path" if video else first,
+        "first_frame": first,
+        "last_frame": "last_frame_path",
+        "mask": "mask_mode" if config.mask_path is None and config.mask_mode is not None else "mask_path",
+        "references": first,
+    }
+    found |= {f"references[{i}]": name for i, name in enumerate(others if video else [*images, *others])}
+    return {name: f"$.{place}" for name, place in found.items()}
+
+
 @contextlib.contextmanager
-def _config_paths() -> Iterator[None]:
-    """Name the config's fields in problems that a request's class found."""
+def _at(path: str) -> Iterator[None]:
+    """Name the field in problems of a media object or a reference made from it."""
     try:
         yield
     except InvalidRequest as error:
-        renamed = []
-        for problem in error.problems:
-            head, dot, rest = problem.path.removeprefix("$.").partition(".")
-            renamed.append(attrs.evolve(problem, path=f"$.{_KNOWN_AS[head]}{dot}{rest}") if head in _KNOWN_AS else problem)
-        raise InvalidRequest(renamed, fix=error.fix) from None
+        raise InvalidRequest([attrs.evolve(p, path=path + p.path.removeprefix("$")) for p in error.problems]) from None
 
 
 class _Taken:
-    """A config from which each field is taken once; what is set and not taken is refused."""
+    """A config from which each field is taken once; fields that are set and not taken are refused at the end."""
 
     def __init__(self, config: GenerationConfig) -> None:
-
         self.config = config
         names = (field.name for field in attrs.fields(type(config)))
         self._left = [name for name in names if name not in AMBIENT and config.is_set(name)]
 
     def has(self, *names: str) -> bool:
-        """Whether any of the fields is set."""
+        """Return whether any of the fields is set."""
         return any(self.config.is_set(name) for name in names)
 
     def take(self, *names: str) -> dict[str, Any]:
-        """Take those of the fields that are set, as keyword arguments."""
+        """Take the fields that are set, as keyword arguments."""
         found = {name: getattr(self.config, name) for name in names if self.config.is_set(name)}
         self._left = [name for name in self._left if name not in names]
         return found
@@ -416,29 +516,29 @@ class _Taken:
     def images(self) -> list[Image]:
         """Take the input images, in order."""
         self.take("input_images", "input_image_paths")
-        found = []
-        for i, item in enumerate(self.config.input_images):
-            ((key, value),) = item.items() if isinstance(item, Mapping) else (("path", item),)
-            path = f"$.input_images[{i}]" + (f".{key}" if isinstance(item, Mapping) else "")
-            try:
-                found.append(Image.of(value))
-            except InvalidRequest as error:
-                raise InvalidRequest([attrs.evolve(p, path=path) for p in error.problems]) from None
+        found = [_image_of(item, f"$.input_images[{i}]") for i, item in enumerate(self.config.input_images)]
         return found + [Image(path=path) for path in self.config.input_image_paths]
 
-    def roles(self) -> list[Reference]:
-        """Take the style, control and subject images, each with its description and type."""
+    def references(self) -> list[Reference]:
+        """Take the style, control and subject images with description and type, then the further references."""
         found = []
         for role in _ROLES:
             given = self.take(f"{role}_image_path")
             if given:
-                words = self.take(*(name for name in (f"{role}_description", f"{role}_type") if hasattr(self.config, name)))
-                named = {name.removeprefix(f"{role}_"): value for name, value in words.items()}
+                about = self.take(*(name for name in (f"{role}_description", f"{role}_type") if hasattr(self.config, name)))
+                named = {name.removeprefix(f"{role}_"): value for name, value in about.items()}
                 found.append(Reference(image=given[f"{role}_image_path"], role=role, **named))
+        for i, item in enumerate(self.take("references").get("references", ())):
+            options = item if isinstance(item, Mapping) else {"path": item}
+            image = {key: value for key, value in options.items() if key in _IMAGE_KEYS}
+            about = {key: options[key] for key in ("type", "description") if options.get(key) is not None}
+            with _at(f"$.references[{i}]"):
+                picture = _image_of(image if isinstance(item, Mapping) else item, "$")
+                found.append(Reference(image=picture, role=options.get("role") or "subject", **about))
         return found
 
     def mask(self) -> Mask | None:
-        """Take the mask, its mode and classes, which must go together."""
+        """Take the mask, its mode and classes, which must agree."""
         config = self.config
         given = self.take("mask_path", "mask_mode", "segmentation_classes")
         if not given:
@@ -464,7 +564,17 @@ class _Taken:
     def refuse_leftovers(self, kind: str) -> None:
         """Refuse what is set and not taken."""
         if self._left:
-            raise InvalidRequest([Problem(f"$.{name}", f"means nothing for {kind}", _goes_with(name)) for name in self._left])
+            raise InvalidRequest([Problem(f"$.{name}", f"has no meaning for {kind}", _goes_with(name)) for name in self._left])
+
+
+def _image_of(item: Any, path: str) -> Image:
+    """Return the image of a path, ``{"path": ...}`` or ``{"image_url": ...}``; ``path`` is where it stands."""
+    if not isinstance(item, Mapping):
+        with _at(path):
+            return Image.of(item)
+    ((key, value),) = item.items()
+    with _at(f"{path}.{key}"):
+        return Image.of(value)
 
 
 def _goes_with(name: str) -> str:
@@ -475,16 +585,20 @@ def _goes_with(name: str) -> str:
     return f"it goes with media_type {' or '.join(repr(m) for m in media)}" if media else ""
 
 
-def _audio(taken: _Taken) -> Request:
+#: The class of a request and its fields.
+_Made = tuple[type[Request], dict[str, Any]]
+
+
+def _audio(taken: _Taken) -> _Made:
     if taken.has("continue_from"):
         problem = Problem("$.continue_from", "audio cannot be continued", "leave it out, or continue an image or a video")
         raise InvalidRequest([problem])
     taken.single()
-    return GenerateAudio(**taken.common("audio"), **taken.take(*_SOUND))
+    return GenerateAudio, taken.common("audio") | taken.take(*_AUDIO_OPTIONS)
 
 
-def _video(taken: _Taken) -> Request:
-    common = taken.common("video") | taken.take(*_MOVING)
+def _video(taken: _Taken) -> _Made:
+    common = taken.common("video") | taken.take(*_VIDEO_OPTIONS)
     if taken.has("continue_from", "input_video_path"):
         if taken.has("input_images", "input_image_paths"):
             why = "a continued video starts from its last frame"
@@ -493,29 +607,29 @@ def _video(taken: _Taken) -> Request:
         given = taken.take("continue_from", "input_video_path", "continue_as")
         if "input_video_path" in given:
             given["source"] = Video(path=given.pop("input_video_path"))
-        return ContinueVideo(**common, **given, references=tuple(taken.roles()))
+        return ContinueVideo, common | given | {"references": tuple(taken.references())}
     images = taken.images()
     if len(images) > 1:
-        why = f"{len(images)} images for a video: which is which?"
+        why = f"{len(images)} images for a video: their roles are not known"
         fix = "one input image is the first frame; give others as last_frame_path, style_image_path or subject_image_path"
         raise InvalidRequest([Problem("$.input_images", why, fix)])
     frames: dict[str, Any] = {"first_frame": images[0]} if images else {}
     if last := taken.take("last_frame_path"):
         frames["last_frame"] = Image(path=last["last_frame_path"])
-    return GenerateVideo(**common, **frames, **taken.take("n"), references=tuple(taken.roles()))
+    return GenerateVideo, common | frames | taken.take("n") | {"references": tuple(taken.references())}
 
 
-def _image(taken: _Taken) -> Request:
-    common = taken.common("image") | taken.take(*_PICTURE, "n", "continue_from")
-    images, roles = taken.images(), taken.roles()
+def _image(taken: _Taken) -> _Made:
+    common = taken.common("image") | taken.take(*_IMAGE_OPTIONS, "n", "continue_from")
+    images, references = taken.images(), taken.references()
     masked = taken.has("mask_path", "mask_mode", "segmentation_classes", "edit_mode")
-    if roles or len(images) > 1 or (images and not masked):
+    if references or len(images) > 1 or (images and not masked):
         sources = [Reference(image=image) for image in images]
         mask = taken.mask()
         if mask is not None and taken.config.edit_mode == "inpaint":
-            taken.take("edit_mode")  # what a mask means anyway
-        return EditWithReferences(**common, **taken.take("protect"), references=(*sources, *roles), mask=mask)
+            taken.take("edit_mode")  # a mask means inpaint anyway
+        return EditWithReferences, common | taken.take("protect") | {"references": (*sources, *references), "mask": mask}
     if masked:
         source: dict[str, Any] = {"source": images[0]} if images else {}
-        return Inpaint(**common, **taken.take("protect", "edit_mode"), **source, mask=taken.mask())
-    return GenerateImage(**common)
+        return Inpaint, common | taken.take("protect", "edit_mode") | source | {"mask": taken.mask()}
+    return GenerateImage, common

@@ -94,3 +94,8 @@ class Policy:
     def but(self, **changes: Any) -> Policy:
         """Return a copy with some fields changed."""
         return attrs.evolve(self, **changes)
+
+    def capped(self, usd: float) -> Policy:
+        """Return a copy whose cap per request is at most ``usd`` US dollars; under it, a call of unknown price is refused."""
+        cap = self.budget.per_request
+        return self.but(budget=attrs.evolve(self.budget, per_request=usd if cap is None else min(cap, usd), allow_unknown=False))

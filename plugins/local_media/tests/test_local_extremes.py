@@ -55,7 +55,7 @@ async def test_a_film_begins_with_a_strip(local: Any, eyes: Any, width: int, hei
 
 async def test_a_subject_that_does_not_stand_out_is_refused_with_the_path_to_it(local: Any, eyes: Any) -> None:
     flat = eyes.reference(np.full((40, 40, 3), 90, np.uint8), "subject")
-    with pytest.raises(InvalidRequest, match=r"\$\.references: no foreground stands out .*transparent around it"):
+    with pytest.raises(InvalidRequest, match=r"^references=: no foreground stands out .*transparent around it"):
         await local.run(EditWithReferences(prompt="on a beach", size="96x64", references=(flat,)))
 
 

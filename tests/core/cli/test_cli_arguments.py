@@ -5,16 +5,25 @@ from __future__ import annotations
 import json
 import unicodedata
 
+import attrs
 import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anymedia.cli.build_request import any_reference, ask, extra_params, format_of_output, mask, reference, shape, split_model, split_type
+from anymedia.cli.build_request import CliInvocation, extra_params, mask_fields, reference, split_model, split_type
 from anymedia.cli.console import clean
 from anymedia.errors import InvalidRequest
-from anymedia.media import Video
-from anymedia.requests import Continuation, ContinueVideo, EditWithReferences, GenerateAudio, GenerateImage, GenerateVideo, Inpaint
+from anymedia.requests import EditWithReferences, GenerateAudio, GenerateImage, GenerateVideo, Inpaint, Request
+
+_DEFAULTS = {"prompt": None, "config": None, "output": None, "dry_run": False, "as_json": False, "no_wait": False}
+
+
+def ask(command: str, given: dict[str, object]) -> Request:
+    """Return the request of a command line, given by parameter name."""
+    invocation = CliInvocation.of(command, _DEFAULTS | given)
+    with invocation.naming_options():
+        return invocation.config.to_request()
 
 
 @pytest.mark.parametrize(
@@ -51,22 +60,21 @@ def test_extra_without_a_key_is_refused(pair):
         extra_params([pair])
 
 
-def test_a_mask_is_a_file_or_a_way_to_find_it(tmp_path, monkeypatch):
+def test_mask_of_a_file_or_a_word_sets_the_fields_for_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert mask("foreground").mode == "foreground"
-    assert mask("background").mode == "background"
-    assert mask("auto").mode == "foreground"
-    assert mask("semantic:1,22").classes == (1, 22)
-    assert str(mask("sky.png").image.path) == "sky.png"
+    for word in ("foreground", "background", "auto"):
+        assert mask_fields(word) == {"mask_mode": word}
+    assert mask_fields("semantic:1,22") == {"mask_mode": "semantic", "segmentation_classes": (1, 22)}
+    assert mask_fields("sky.png") == {"mask_path": "sky.png"}
     (tmp_path / "foregroun").write_bytes(b"")
-    assert str(mask("foregroun").image.path) == "foregroun"
+    assert mask_fields("foregroun") == {"mask_path": "foregroun"}
 
 
 @pytest.mark.parametrize(("text", "hint"), [("semantic:a", "NUMBER"), ("semantic:", "NUMBER"), ("forground", "did you mean 'foreground'")])
 def test_a_wrong_mask_word_says_what_is_right(text, hint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InvalidRequest, match=hint):
-        mask(text)
+        mask_fields(text)
 
 
 @pytest.mark.parametrize(
@@ -90,18 +98,13 @@ def test_a_file_that_really_has_a_colon_in_its_name_stays_whole(tmp_path, monkey
     assert split_type("edges:plan.png") == (None, "edges:plan.png")
 
 
-def test_references_have_roles_and_types():
-    assert reference("animal:cat.png", "subject", "a cat").type == "animal"
-    assert reference("animal:cat.png", "style").type is None
-    assert any_reference("style:van.png").role == "style"
-    assert any_reference("cat.png").role == "subject"
+def test_reference_of_a_file_has_its_role_and_type():
+    assert reference("animal:cat.png", "subject") == {"path": "cat.png", "role": "subject", "type": "animal"}
+    assert reference("animal:cat.png", "style") == {"path": "animal:cat.png", "role": "style"}
+    assert reference("style:van.png") == {"path": "van.png", "role": "style"}
+    assert reference("https://host/cat.png") == {"image_url": "https://host/cat.png", "role": "subject"}
     with pytest.raises(InvalidRequest, match="did you mean 'style'"):
-        any_reference("styel:van.png")
-
-
-def test_a_shape_is_a_ratio_or_a_size():
-    assert shape("16:9") == {"aspect_ratio": "16:9"}
-    assert shape("1920x1080") == {"size": "1920x1080"}
+        reference("styel:van.png")
 
 
 @pytest.mark.parametrize(
@@ -118,15 +121,25 @@ def test_a_shape_is_a_ratio_or_a_size():
         ("-", None, None),
         (None, "jpg", "jpeg"),
         ("folder", None, None),
+        (".", None, None),
     ],
 )
-def test_the_extension_decides_the_format(output, chosen, found):
-    assert format_of_output(output, chosen) == found
+def test_format_of_an_output_follows_its_suffix(output, chosen, found, monkeypatch):
+    monkeypatch.setattr("anymedia.cli.build_request.is_terminal", lambda stream: False)
+    command = {"mp4": "video", "opus": "audio"}.get(found, "image")
+    assert ask(command, {"prompt": "x", "output": output, "output_format": chosen}).output_format == found
 
 
-def test_a_format_that_contradicts_the_file_name_is_refused():
-    with pytest.raises(InvalidRequest, match="contradicts"):
-        format_of_output("a.png", "jpeg")
+def test_format_that_contradicts_the_file_name_is_refused_by_option():
+    with pytest.raises(InvalidRequest, match=r"^--format: jpeg contradicts the suffix of -o \(png\)"):
+        ask("image", {"prompt": "x", "output": "a.png", "output_format": "jpeg"})
+
+
+def test_existing_directory_with_a_suffix_is_a_directory(tmp_path):
+    (tmp_path / "pictures.old").mkdir()
+    invocation = CliInvocation.of("image", _DEFAULTS | {"prompt": "x", "output": f"{tmp_path}/pictures.old"})
+    assert invocation.output == f"{tmp_path}/pictures.old/"
+    assert invocation.config.to_request().output_format is None
 
 
 def test_words_alone_make_an_image():
@@ -144,7 +157,7 @@ def test_an_outpaint_says_its_shape_once():
     found = ask("edit", {"prompt": "wider", "sources": ("a.png",), "outpaint": "16:9"})
     assert isinstance(found, Inpaint)
     assert (found.edit_mode, found.aspect_ratio) == ("outpaint", "16:9")
-    with pytest.raises(InvalidRequest, match="already says"):
+    with pytest.raises(InvalidRequest, match=r"^--outpaint: contradicts --aspect-ratio"):
         ask("edit", {"prompt": "wider", "sources": ("a.png",), "outpaint": "16:9", "aspect_ratio": "4:3"})
 
 
@@ -177,32 +190,43 @@ def test_one_picture_is_a_videos_first_frame():
 
 
 def test_two_first_frames_are_refused():
-    with pytest.raises(InvalidRequest, match="several need roles"):
+    with pytest.raises(InvalidRequest, match=r"^IMAGE: 2 images for a video"):
         ask("video", {"prompt": "p", "sources": ("a.png",), "first_frame": "b.png"})
 
 
-def test_going_on_from_a_handle_or_a_file():
-    handle = Continuation(id="demo_vid_0123456789ab")
-    assert ask("video", {"prompt": "p", "continue_as": "edit"}, handle) == ContinueVideo(
-        prompt="p", continue_from=handle, continue_as="edit"
-    )
-    assert str(ask("video", {"prompt": "p"}, Video(path="a.mp4")).source.path) == "a.mp4"
-    assert ask("image", {"prompt": "p"}, handle).continue_from == handle
+@pytest.mark.parametrize(
+    ("command", "fields", "message"),
+    [
+        ("video", {"continue_as": "extend"}, r"^--as: has no meaning .*goes with media_type 'video' and --continue"),
+        ("edit", {"protect": "exact", "sources": ("a.png",)}, r"^--protect: .*mask"),
+        ("edit", {"style": ("s.png",), "outpaint": "1:1", "sources": ("a.png",)}, r"^--outpaint: has no meaning"),
+        ("image", {"size": "64"}, r"^--size: expected WIDTHxHEIGHT"),
+        ("image", {"n": 0}, r"^-n: must be between"),
+        ("video", {"last_frame": "https://host/a.png"}, r"^--last: expected a file path, not a URL"),
+        ("edit", {"sources": ("a.png", "ftp://host/b.png")}, r"^IMAGE: item 1"),
+        ("video", {"reference": ("data:image/png;base64,%",)}, r"^--reference: .*base64"),
+    ],
+)
+def test_option_without_meaning_or_with_a_wrong_value_is_refused_by_its_name(command, fields, message):
+    with pytest.raises(InvalidRequest, match=message):
+        ask(command, {"prompt": "p", **fields})
+
+
+@pytest.mark.parametrize(("fields", "option"), [({"n": 2}, "-n"), ({"first_frame": "a.png"}, "--first")])
+def test_option_without_meaning_for_a_continued_video_is_refused(call, fields, option):
+    invocation = CliInvocation.of("video", _DEFAULTS | {"prompt": "p", **fields})
+    config = attrs.evolve(invocation.config, continue_from="demo_vid_0123456789ab")
+    with pytest.raises(InvalidRequest, match=f"^{option}: "), invocation.naming_options():
+        config.to_request()
 
 
 @pytest.mark.parametrize(
-    ("command", "fields", "start", "flag"),
-    [
-        ("video", {"n": 2}, Continuation(id="demo_vid_0123456789ab"), "-n means nothing"),
-        ("video", {"first_frame": "a.png"}, Continuation(id="demo_vid_0123456789ab"), "--first means nothing"),
-        ("video", {"continue_as": "extend"}, None, "--as means nothing"),
-        ("edit", {"protect": "exact", "sources": ("a.png",)}, None, "mask"),
-        ("edit", {"style": ("s.png",), "outpaint": "1:1", "sources": ("a.png",)}, None, "--outpaint"),
-    ],
+    ("size", "field", "value"), [("480p", "resolution", "480p"), ("16x9", "aspect_ratio", "16:9"), ("96*64", "size", "96x64")]
 )
-def test_what_means_nothing_together_is_refused_and_not_dropped(command, fields, start, flag):
-    with pytest.raises(InvalidRequest, match=flag):
-        ask(command, {"prompt": "p", **fields}, start)
+def test_size_written_in_another_way_is_read_and_noted_in_the_plan(call, size, field, value):
+    told = call("plan", "image", "a boat", "-b", "demo", "--size", size, "--json")
+    assert told.code == 0, told.err
+    assert f"size {size!r} is read as {field} {value!r}" in told.json["warnings"]
 
 
 def test_no_prompt_is_wrong_usage():
@@ -218,11 +242,11 @@ def test_audio_takes_its_own_options():
 def test_an_image_is_needed_beside_the_words(call, work):
     told = call("edit", "make it blue", "-b", "demo")
     assert told.code == 2
-    assert "reference image" in told.err
+    assert "IMAGE: an image to edit is missing" in told.err
     (work / "a.png").write_bytes(b"")
     told = call("edit", "a.png", "-b", "demo")
     assert told.code == 2
-    assert "a prompt is needed beside the file 'a.png'" in told.err
+    assert "a prompt is missing; the only argument is the file 'a.png'" in told.err
 
 
 def test_an_unquoted_prompt_is_noticed(call):

@@ -73,7 +73,7 @@ def test_what_the_command_line_says_wins_over_the_config(call, submits):
         ('{"prompt": "x", "bakground": "auto"}', "background"),
         ('{"prompt": "x", "seed": "4"}', "$.seed"),
         ('{"prompt": "x", "mode": "video"}', "anymedia video"),
-        ('{"prompt": "x", "mask_path": null}', "$.mask_path"),
+        ('{"prompt": null}', "$.prompt: is missing"),
         ("[]", "$"),
     ],
 )

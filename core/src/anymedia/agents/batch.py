@@ -45,9 +45,7 @@ class Reservation:
         """Return a policy by which no other backend steps in that costs more than what is held here."""
         if not self.capped:
             return policy
-        cap = policy.budget.per_request
-        most = self.usd + _ROUNDING if cap is None else min(cap, self.usd + _ROUNDING)
-        return policy.but(budget=attrs.evolve(policy.budget, per_request=most, allow_unknown=False))
+        return policy.capped(self.usd + _ROUNDING)
 
     def spent(self, actual: float | None) -> None:
         """Note what it cost, where that is known."""

@@ -17,7 +17,7 @@ from ..formatting import in_digits
 from ..generation_config import GenerationConfig, format_name, medium_of
 from ..strict_json import check_plain, parse_json, wrong_type
 
-__all__ = ["HOW", "MAX_CALLS", "RENAMED", "Call", "ToolCall", "flat", "listed", "read_tool_call", "whole_number"]
+__all__ = ["HOW", "MAX_CALLS", "RENAMED", "ToolCall", "flat", "listed", "read_tool_call", "whole_number"]
 
 #: Another spelling -> the field of `GenerationConfig`.
 RENAMED: Mapping[str, str] = {
@@ -68,26 +68,20 @@ _MEDIA = ("image", "video", "audio")
 
 
 @attrs.frozen(kw_only=True)
-class Call:
-    """One call: fields for `GenerationConfig.from_json`, and pictures that a video refers to."""
-
-    fields: Mapping[str, Any] = attrs.field(hash=False)
-    video_references: tuple[Any, ...] = attrs.field(default=(), hash=False)
-
-
-@attrs.frozen(kw_only=True)
 class ToolCall:
     """What was asked for in one go.
 
     Attributes:
-        calls: one or several, in order.
+        calls: the fields of one or several calls for `GenerationConfig.from_json`, in order.
+        names: field of `GenerationConfig` -> the path of the field that the caller wrote instead (``mask_path`` -> ``$.mask``).
         wait: False returns jobs at once.
         deadline: seconds after which waiting ends; the job goes on.
         max_concurrent: how many calls are under way at once.
         agent_cwd, allowed_paths: where relative paths start, and the directories that paths must lie in.
     """
 
-    calls: tuple[Call, ...]
+    calls: tuple[Mapping[str, Any], ...] = attrs.field(hash=False)
+    names: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     wait: bool = True
     deadline: float | None = None
     max_concurrent: int = 4
@@ -103,7 +97,7 @@ class ToolCall:
     @property
     def max_cost_usd(self) -> Any:
         """The cap that all calls share."""
-        return self.calls[0].fields.get("max_cost_usd")
+        return self.calls[0].get("max_cost_usd")
 
 
 def flat(config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,15 +144,16 @@ def read_tool_call(given: Mapping[str, Any]) -> ToolCall:
     """
     fields = dict(given)
     how = {name: fields.pop(name) for name in HOW if name in fields}
-    _rename(fields)
+    names = _rename(fields)
     _check_names(fields)
-    _drop_inner_nulls(fields)
     _add_defaults(fields, how.get("multimodal_config"))
     _place_output(fields, how.get("storage_path"))
-    references = _references(fields, how.get("video_reference_images"))
-    calls = [Call(fields=each, video_references=references) for each in _spread(fields, how.get("prompts"))]
+    if how.get("video_reference_images") is not None:
+        fields["references"] = _references(fields, how["video_reference_images"])
+        names["references"] = "$.video_reference_images"
     return ToolCall(
-        calls=tuple(calls),
+        calls=tuple(_spread(fields, how.get("prompts"))),
+        names=names,
         wait=_flag(how, "wait", True),
         deadline=_number(how, "deadline", 0.0, 86_400.0),
         max_concurrent=int(_number(how, "max_concurrent", 1, _MAX_AT_ONCE, whole=True) or 4),
@@ -167,13 +162,16 @@ def read_tool_call(given: Mapping[str, Any]) -> ToolCall:
     )
 
 
-def _rename(fields: dict[str, Any]) -> None:
+def _rename(fields: dict[str, Any]) -> dict[str, str]:
+    names = {}
     for theirs, ours in RENAMED.items():
         if theirs not in fields:
             continue
         if ours in fields:
             raise InvalidRequest([Problem(f"$.{theirs}", f"is the same as {ours}", "give just one of them")])
         fields[ours] = fields.pop(theirs)
+        names[ours] = f"$.{theirs}"
+    return names
 
 
 def _check_names(fields: Mapping[str, Any]) -> None:
@@ -194,13 +192,6 @@ def _instead_of(name: str, value: Any, known: Iterable[str]) -> str:
     if name.lower() in MEANT:
         return f"there is {MEANT[name.lower()]}"
     return did_you_mean(name[:60], [*known, *RENAMED, *HOW]).removeprefix("; ") or "leave it out"
-
-
-def _drop_inner_nulls(fields: dict[str, Any]) -> None:
-    """A schema that makes every field required sends null for what is left out, also inside extra_params."""
-    extra = fields.get("extra_params")
-    if isinstance(extra, Mapping):
-        fields["extra_params"] = {key: value for key, value in extra.items() if value is not None}
 
 
 def _add_defaults(fields: dict[str, Any], config: Any) -> None:
@@ -243,15 +234,14 @@ def _place_output(fields: dict[str, Any], folder: Any) -> None:
     fields["output_path"] = f"{folder.rstrip('/')}/{inside}"
 
 
-def _references(fields: Mapping[str, Any], given: Any) -> tuple[Any, ...]:
-    if given is None:
-        return ()
+def _references(fields: Mapping[str, Any], given: Any) -> list[Any]:
+    """Return ``video_reference_images`` as the field ``references``: each the subject of a video."""
     found = given if isinstance(given, list | tuple) else [given]
     if _medium(fields) != "video" and found:
         raise InvalidRequest([Problem("$.video_reference_images", "goes with mode 'video'", "use input_images for an image")])
-    if len(found) > MAX_CALLS:
-        raise InvalidRequest([Problem("$.video_reference_images", f"has {len(found)} items; at most {MAX_CALLS} are taken")])
-    return tuple(found)
+    if "references" in fields:
+        raise InvalidRequest([Problem("$.video_reference_images", "is another name for references", "give only one of them")])
+    return list(found)
 
 
 def _spread(fields: dict[str, Any], prompts: Any) -> Iterator[dict[str, Any]]:

@@ -119,7 +119,7 @@ def resolve_paths(fields: Mapping[str, Any], scope: PathScope) -> dict[str, Any]
     for name in _FILES:
         if name in placed:
             placed[name] = scope.at(placed[name], name)
-    for name in ("input_images", "input_image_paths"):
+    for name in ("input_images", "input_image_paths", "references"):
         if isinstance(placed.get(name), list | tuple):
             placed[name] = [_item(item, scope, name) for item in placed[name]]
     output = placed.get("output_path", "./")

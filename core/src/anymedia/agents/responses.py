@@ -29,7 +29,6 @@ from ..errors import (
     UnknownJob,
 )
 from ..redaction import clean_text
-from ..requests import EditWithReferences, Request
 
 __all__ = [
     "Internal",
@@ -37,7 +36,6 @@ __all__ = [
     "fix_of",
     "internal",
     "job_answer",
-    "map_to_config_fields",
     "plain",
     "plan_answer",
     "result_answer",
@@ -218,36 +216,3 @@ def _docs() -> Mapping[str, str]:
     from ..generation_config import GenerationConfig
 
     return {field.name: field.metadata["doc"] for field in attrs.fields(GenerationConfig)}
-
-
-def map_to_config_fields(error: InvalidRequest, request: Request) -> InvalidRequest:
-    """Return the error with its problems at the fields of a call rather than at those of the request made from it."""
-    places = {
-        "source": "input_video_path" if request.media == "video" else "input_images[0]",
-        "mask": "mask_path",
-        "first_frame": "input_images[0]",
-        "last_frame": "last_frame_path",
-        **_references(request),
-    }
-    moved = []
-    for problem in error.problems:
-        found = re.match(r"\$\.(references\[\d+\]|\w+)", problem.path)
-        place = places.get(found[1]) if found is not None else None
-        moved.append(problem if found is None or place is None else attrs.evolve(problem, path=f"$.{place}{problem.path[found.end() :]}"))
-    return InvalidRequest(moved, fix=error.fix, try_backends=error.try_backends)
-
-
-def _references(request: Request) -> dict[str, str]:
-    """Return for each reference the field it came from; sources keep their order in input_images."""
-    places: dict[str, str] = {}
-    sources = 0
-    references: Any = getattr(request, "references", ())
-    for i, reference in enumerate(references):
-        if reference.role == "source":
-            places[f"references[{i}]"] = f"input_images[{sources}]"
-            sources += 1
-        elif reference.role == "subject" and not isinstance(request, EditWithReferences):
-            places[f"references[{i}]"] = f"video_reference_images[{i}]"
-        else:
-            places[f"references[{i}]"] = f"{reference.role}_image_path"
-    return places

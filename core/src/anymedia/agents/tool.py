@@ -39,14 +39,13 @@ from ..errors import (
 from ..generation_config import GenerationConfig
 from ..planning import is_over_cap
 from ..policy import Policy
-from ..requests import Reference
 from ..router import Progress, Router
 from ..state.call_codec import error_from_json
 from ..state.store import ACTIVE_STATES
 from .batch import SharedBudget, run_several
-from .normalize import Call, ToolCall, flat, listed, read_tool_call, whole_number
+from .normalize import ToolCall, flat, listed, read_tool_call, whole_number
 from .path_scope import PathScope, resolve_paths
-from .responses import error_answer, internal, job_answer, map_to_config_fields, plan_answer, result_answer, resume_call_text
+from .responses import error_answer, internal, job_answer, plan_answer, result_answer, resume_call_text
 
 if TYPE_CHECKING:
     from ..planning import Plan
@@ -80,6 +79,7 @@ class _Ready:
     config: GenerationConfig
     request: Request
     policy: Policy
+    names: Mapping[str, str] = attrs.field(factory=dict)
 
     @property
     def backend(self) -> str | None:
@@ -187,10 +187,10 @@ class MediaTool:
         scope = self.scope.narrowed(tool_call.agent_cwd, tool_call.allowed_paths)
         shared_budget = SharedBudget(tool_call.max_cost_usd if len(tool_call.calls) > 1 else None)
 
-        async def one(call: Call) -> dict[str, Any]:
+        async def one(call: Mapping[str, Any]) -> dict[str, Any]:
             ready = None
             try:
-                ready = self._ready(call, scope)
+                ready = self._ready(call, tool_call.names, scope)
                 plan = self._planned(ready)
                 self.router.check(plan, policy=ready.policy, output=ready.config.output_path, overwrite=ready.config.overwrite)
                 async with shared_budget.reserve(plan) as reservation:
@@ -216,11 +216,13 @@ class MediaTool:
 
         return one
 
-    async def _answer(self, call: Call, tool_call: ToolCall, scope: PathScope, shared_budget: SharedBudget | None = None) -> dict[str, Any]:
+    async def _answer(
+        self, call: Mapping[str, Any], tool_call: ToolCall, scope: PathScope, shared_budget: SharedBudget | None = None
+    ) -> dict[str, Any]:
         """Carry out one call; whatever goes wrong becomes its answer."""
         ready, job_id = None, None
         try:
-            ready = self._ready(call, scope)
+            ready = self._ready(call, tool_call.names, scope)
             plan = self._planned(ready)
             async with contextlib.AsyncExitStack() as stack:
                 reservation = None if shared_budget is None else await stack.enter_async_context(shared_budget.reserve(plan))
@@ -250,20 +252,22 @@ class MediaTool:
         except Exception as error:  # noqa: BLE001 - an agent gets an answer, whatever broke
             return error_answer(internal(error, charged="no" if job_id is None else "unknown", job_id=job_id))
 
-    def _ready(self, call: Call, scope: PathScope) -> _Ready:
-        fields = resolve_paths(call.fields, scope)
-        self._check_audio_type(fields)
-        config = GenerationConfig.from_json(fields, drop_nulls=True)
-        request = config.to_request()
-        if call.video_references:
-            request = _with_references(request, call.video_references, scope)
-        return _Ready(config=config, request=request, policy=config.policy(scope.policy(self._base_policy)))
+    def _ready(self, call: Mapping[str, Any], names: Mapping[str, str], scope: PathScope) -> _Ready:
+        try:
+            fields = resolve_paths(call, scope)
+            self._check_audio_type(fields)
+            config = GenerationConfig.from_json(fields)
+            policy = config.policy(scope.policy(self._base_policy))
+            return _Ready(config=config, request=config.to_request(), policy=policy, names=names)
+        except InvalidRequest as error:
+            raise error.renamed(names) from None
 
     def _planned(self, ready: _Ready) -> Plan:
         try:
-            return self.router.plan(ready.request, backend=ready.backend, model=ready.config.model, policy=ready.policy)
+            plan = self.router.plan(ready.request, backend=ready.backend, model=ready.config.model, policy=ready.policy)
         except InvalidRequest as error:
-            raise map_to_config_fields(error, ready.request) from None
+            raise ready.config.locate(error).renamed(ready.names) from None
+        return ready.config.annotate(plan)
 
     def _check_audio_type(self, fields: Mapping[str, Any]) -> None:
         """Refuse a kind of sound that nobody makes, naming who makes what."""
@@ -325,22 +329,6 @@ class MediaTool:
         if record.state in ACTIVE_STATES:
             answer["warnings"].append(f"nobody is at work on it now: {resume_call_text(record.run)} takes it up")
         return answer
-
-
-def _with_references(request: Request, pictures: Iterable[Any], scope: PathScope) -> Request:
-    from ..media import Image
-
-    found = []
-    for i, item in enumerate(pictures):
-        given = item.get("path", item.get("image_url")) if isinstance(item, Mapping) else item
-        if not isinstance(given, str) or not given.strip():
-            raise InvalidRequest([Problem(f"$.video_reference_images[{i}]", "expected a path, {'path': ...} or {'image_url': ...}")])
-        try:
-            found.append(Reference(image=Image.of(scope.at(given, "video_reference_images")), role="subject"))
-        except InvalidRequest as error:
-            raise InvalidRequest([attrs.evolve(p, path=f"$.video_reference_images[{i}]") for p in error.problems]) from None
-    changes: dict[str, Any] = {"references": (*getattr(request, "references", ()), *found)}
-    return attrs.evolve(request, **changes)
 
 
 def _cancelled_ourselves() -> bool:

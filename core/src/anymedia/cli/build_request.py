@@ -1,90 +1,275 @@
-"""Build a request from command-line arguments and the config file."""
+"""Turn command-line arguments and the config file into the fields of a `GenerationConfig`.
+
+Only the command line's own syntax is handled here (positional words, ``[TYPE:]FILE``, ``semantic:1,2``, ``KEY=JSON``);
+`anymedia.generation_config` decides which request the fields stand for.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 import click
 
 from ..errors import InvalidRequest, Problem, did_you_mean
-from ..fields import is_set
-from ..files.names import MEDIA_SUFFIXES, fits_suffix
-from ..media import FORMATS, Video
-from ..requests import (
-    MASK_MODES,
-    REFERENCE_ROLES,
-    Continuation,
-    ContinueVideo,
-    EditWithReferences,
-    GenerateAudio,
-    GenerateImage,
-    GenerateVideo,
-    Inpaint,
-    Mask,
-    Reference,
-    ReferenceRole,
-    Request,
-)
+from ..generation_config import GenerationConfig
+from ..media import Video
+from ..requests import MASK_MODES, REFERENCE_ROLES, Continuation
 from .console import is_terminal
 
 if TYPE_CHECKING:
-    from ..generation_config import GenerationConfig
-    from ..policy import Policy
+    from ..state.store import Store
 
-__all__ = [
-    "CliInvocation",
-    "Start",
-    "any_reference",
-    "ask",
-    "extra_params",
-    "format_of_output",
-    "mask",
-    "medium_of",
-    "prompt_of",
-    "reference",
-    "request_fields",
-    "shape",
-    "split_model",
-    "split_type",
-    "stdin_text",
-]
+__all__ = ["CliInvocation", "Start", "extra_params", "mask_fields", "reference", "split_model", "split_type"]
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]+")
+#: What ``--continue`` refers to: an earlier result, or a video file.
+Start = Continuation | Video
+#: Field of `GenerationConfig` -> the option or argument that sets it, where it is not ``--`` and the field's name.
+_OPTIONS: Mapping[str, str] = {
+    "prompt": "PROMPT",
+    "input_images": "IMAGE",
+    "n": "-n",
+    "duration": "--seconds",
+    "output_format": "--format",
+    "output_path": "-o",
+    "overwrite": "--force",
+    "negative_prompt": "--negative",
+    "guidance_scale": "--guidance",
+    "extra_params": "--extra",
+    "last_frame_path": "--last",
+    "continue_as": "--as",
+    "continue_from": "--continue",
+    "input_video_path": "--continue",
+    "audio_type": "--type",
+    "max_cost_usd": "--max-cost",
+    "mask_path": "--mask",
+    "mask_mode": "--mask",
+    "segmentation_classes": "--mask",
+    "edit_mode": "--outpaint",
+    "style_image_path": "--style",
+    "control_image_path": "--control",
+    "subject_image_path": "--subject",
+}
+#: Parameters that are fields of `GenerationConfig` under the same name.
+_SAME = (
+    *("prompt", "model", "backend", "output_format", "size", "aspect_ratio", "resolution", "quality", "background", "duration", "n"),
+    *("seed", "negative_prompt", "guidance_scale", "voice", "speed", "instructions", "audio_type", "continue_as", "protect", "strict"),
+)
 
 
-def prompt_of(words: str) -> str:
-    """Return a prompt; ``-`` means all of stdin."""
-    return stdin_text("prompt", "$.prompt") if words == "-" else words
+@attrs.frozen(kw_only=True)
+class CliInvocation:
+    """One media command: its parameters by name, and the config made of them and of the config file.
+
+    Attributes:
+        given: the parameters as click parsed them.
+        config: every field except those that ``--continue`` sets; options take precedence over the config file.
+        names: field of the config -> the option it was given by.
+    """
+
+    command: str
+    given: Mapping[str, Any]
+    config: GenerationConfig
+    names: Mapping[str, str]
+
+    @classmethod
+    def of(cls, command: str, given: Mapping[str, Any]) -> Self:
+        """Read the parameters, stdin and the config file.
+
+        Raises:
+            click.UsageError: options that contradict each other, or no prompt.
+            InvalidRequest: a value is wrong, named by its option, or by its path in the config file.
+        """
+        _check_stdout(given)
+        medium = "image" if command == "edit" else command
+        words = _split_words(command, given)
+        if words["prompt"] == given["config"] == "-":
+            raise click.UsageError("the prompt and the config cannot both be read from stdin")
+        file = _read_config(medium, given["config"])
+        fields, names = _fields(words)
+        if "extra_params" in fields and isinstance(file.get("extra_params"), dict):
+            fields["extra_params"] = {**file["extra_params"], **fields["extra_params"]}
+        merged = {**file, **fields} if "mode" in file else {**file, **fields, "media_type": medium}
+        if given["output"] == "-":
+            merged.pop("output_path", None)
+        if "prompt" not in merged and not file:
+            raise click.UsageError("a prompt is needed (or - to read it from stdin)")
+        _check_edit(command, merged, given)
+        with _naming_options(names):
+            config = GenerationConfig.from_json(merged) if file else GenerationConfig(**merged)
+        return cls(command=command, given=given, config=config, names=names)
+
+    @property
+    def output(self) -> str | None:
+        """Where to write: a path, ``-`` for stdout, or None for a generated name."""
+        return "-" if self.given["output"] == "-" else self.config.output_path
+
+    def with_start(self, store: Callable[[], Store], backend: str | None) -> GenerationConfig:
+        """Return the config with the earlier result or the file that ``--continue`` refers to."""
+        if self.given.get("go_on") is None:
+            return self.config
+        from .continuation import start_from
+
+        start = start_from(self.given["go_on"], self.config.media_type or "image", store(), backend)
+        if isinstance(start, Video):
+            return attrs.evolve(self.config, input_video_path=start.path)
+        return attrs.evolve(self.config, continue_from=start.id)
+
+    @contextlib.contextmanager
+    def naming_options(self, config: GenerationConfig | None = None) -> Iterator[None]:
+        """Name the options of the command line in each `InvalidRequest` raised inside.
+
+        Args:
+            config: the config whose request is planned or run inside; None while it is still being read.
+        """
+        with _naming_options({**self.names, "continue_from": "--continue", "input_video_path": "--continue"}, config):
+            yield
 
 
-def stdin_text(what: str, where: str = "$") -> str:
-    """Return all of stdin, without white space around it.
+@contextlib.contextmanager
+def _naming_options(names: Mapping[str, str], config: GenerationConfig | None = None) -> Iterator[None]:
+    try:
+        yield
+    except InvalidRequest as error:
+        located = error if config is None else config.locate(error)
+        raise InvalidRequest([_as_option(p, names) for p in located.problems], fix=error.fix, try_backends=error.try_backends) from None
+
+
+def _as_option(problem: Problem, names: Mapping[str, str]) -> Problem:
+    found = re.match(r"\$\.(\w+)(\[\d+\])?", problem.path)
+    if found is None:
+        return problem
+    option = names.get(found[0].removeprefix("$."), names.get(found[1]))
+    if option is None:
+        return problem
+
+    def rewritten(text: str) -> str:
+        return re.sub(r"\b[a-z]+(?:_[a-z]+)+\b", lambda word: _OPTIONS.get(word[0], word[0]), text)
+
+    return Problem(option, rewritten(problem.message), rewritten(problem.suggestion))
+
+
+def _split_words(command: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters with the positional words separated: images first, the prompt last (``-`` reads stdin)."""
+    taken = dict(given)
+    words: tuple[str, ...] | None = taken.pop("words", None)
+    if words is not None:
+        if command == "video" and len(words) > 2:
+            raise click.UsageError(f"expected [IMAGE] PROMPT, got {len(words)} arguments (quote the prompt)")
+        if len(words) == 1 and given["config"] is None and Path(words[0]).is_file():
+            raise click.UsageError(f"a prompt is missing; the only argument is the file {words[0]!r}")
+        taken |= {"prompt": words[-1] if words else None, "sources": words[:-1]}
+    if taken["prompt"] == "-" and given["config"] != "-":
+        taken["prompt"] = _stdin_text("prompt", "PROMPT")
+    return taken
+
+
+def _fields(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the fields of `GenerationConfig` that the parameters set, and the option that set each."""
+    fields = {name: given[name] for name in _SAME if given.get(name) is not None and given[name] is not False}
+    names = {name: _OPTIONS.get(name, f"--{name.replace('_', '-')}") for name in fields}
+
+    def add(option: str, **found: Any) -> None:
+        if twice := found.keys() & fields.keys():
+            name = min(twice)
+            raise InvalidRequest([Problem(option, f"contradicts {names[name]}: both set {name}", "give only one of them")])
+        fields.update(found)
+        names.update(dict.fromkeys(found, option))
+
+    if images := (*given.get("sources", ()), *([given["first_frame"]] if given.get("first_frame") else ())):
+        add("IMAGE" if given.get("sources") else "--first", input_images=images)
+    if given.get("last_frame"):
+        add("--last", last_frame_path=given["last_frame"])
+    if given.get("mask"):
+        add("--mask", **mask_fields(given["mask"]))
+    if given.get("outpaint"):
+        add("--outpaint", edit_mode="outpaint", **{"aspect_ratio" if ":" in given["outpaint"] else "size": given["outpaint"]})
+    if references := list(_references(given)):
+        add("--reference", references=tuple(item for _, item in references))
+        names |= {f"references[{i}]": option for i, (option, _) in enumerate(references)}
+    if given.get("extra"):
+        add("--extra", extra_params=extra_params(given["extra"]))
+    if given.get("max_cost") is not None:
+        add("--max-cost", max_cost_usd=given["max_cost"])
+    if given.get("force"):
+        add("--force", overwrite=True)
+    output = given.get("output")
+    if output is not None and output != "-":
+        add("-o", output_path=f"{output}/" if not output.endswith("/") and Path(output).is_dir() else output)
+    return fields, names
+
+
+def _references(given: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the reference images, each with the option that gave it."""
+    for role in ("style", "control", "subject"):
+        about = {"description": given.get(f"{role}_description")}
+        for text in given.get(role, ()):
+            yield f"--{role}", reference(text, role) | {k: v for k, v in about.items() if v is not None}
+    for text in given.get("reference", ()):
+        yield "--reference", reference(text)
+
+
+def reference(text: str, role: str | None = None) -> dict[str, Any]:
+    """Read ``[TYPE:]FILE`` (``control``, ``subject``), ``FILE`` (``style``) or, without a role, ``[ROLE:]FILE`` as a reference image.
 
     Raises:
-        InvalidRequest: it is empty, or no text.
+        InvalidRequest: there is no such role.
     """
-    try:
-        text = sys.stdin.read().strip()
-    except UnicodeDecodeError:
-        raise InvalidRequest([Problem(where, f"the {what} '-' reads stdin, and stdin is no UTF-8 text")]) from None
-    if not text:
-        raise InvalidRequest([Problem(where, f"the {what} '-' reads stdin, and stdin is empty")])
-    return text
+    word, file = split_type(text) if role != "style" else (None, text)
+    found: dict[str, Any] = {"image_url" if re.match(r"https?://|data:", file, re.IGNORECASE) else "path": file}
+    if role is not None:
+        return found | {"role": role} | ({} if word is None else {"type": word})
+    if word is not None and word not in REFERENCE_ROLES:
+        near = did_you_mean(word, REFERENCE_ROLES)
+        raise InvalidRequest([Problem("--reference", f"unknown role {word!r} (roles: {', '.join(REFERENCE_ROLES)}){near}")])
+    return found | {"role": word or "subject"}
+
+
+def split_type(text: str) -> tuple[str | None, str]:
+    """Split ``[TYPE:]FILE``; URLs, data URIs and existing files with a colon in their name stay whole."""
+    word, colon, rest = text.partition(":")
+    if not colon or not _WORD.fullmatch(word) or rest.startswith("//") or word == "data" or Path(text).exists():
+        return None, text
+    return word, rest
+
+
+def mask_fields(text: str) -> dict[str, Any]:
+    """Return the fields for a mask: a file, ``foreground``, ``background``, ``auto`` or ``semantic:1,2``.
+
+    Raises:
+        InvalidRequest: classes that are not numbers, or a misspelt word that is not a file either.
+    """
+    word, colon, classes = text.partition(":")
+    if word == "semantic" and colon:
+        try:
+            return {"mask_mode": word, "segmentation_classes": tuple(int(c) for c in classes.split(","))}
+        except ValueError:
+            raise InvalidRequest([Problem("--mask", f"expected semantic:NUMBER,NUMBER, got {text!r:.60}")]) from None
+    if text in {"auto", "foreground", "background"}:
+        return {"mask_mode": text}
+    if not colon and not Path(text).exists() and (near := did_you_mean(text, [*MASK_MODES[1:], "auto"])):
+        raise InvalidRequest([Problem("--mask", f"there is no file {text!r}{near}")])
+    return {"mask_path": text}
 
 
 def extra_params(pairs: Iterable[str]) -> dict[str, Any]:
-    """Read ``KEY=JSON`` pairs; a value that is not JSON is taken as text."""
+    """Read ``KEY=JSON`` pairs; a value that is not JSON is text.
+
+    Raises:
+        InvalidRequest: a pair has no key or no ``=``.
+    """
     found: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise InvalidRequest([Problem("$.extra_params", f"expected KEY=JSON, got {pair!r:.60}")])
+            raise InvalidRequest([Problem("--extra", f"expected KEY=JSON, got {pair!r:.60}")])
         try:
             found[key] = json.loads(value)
         except ValueError:
@@ -92,116 +277,24 @@ def extra_params(pairs: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def mask(text: str) -> Mask:
-    """Read a mask: a file, ``foreground``, ``background``, ``auto`` (the foreground) or ``semantic:1,2``."""
-    word, colon, classes = text.partition(":")
-    if word == "semantic" and colon:
-        try:
-            return Mask(mode="semantic", classes=tuple(int(c) for c in classes.split(",")))
-        except ValueError:
-            raise InvalidRequest([Problem("$.mask", f"expected semantic:NUMBER,NUMBER, got {text!r:.60}")]) from None
-    if text == "auto":
-        return Mask(mode="foreground")
-    if text in {"foreground", "background"}:
-        return Mask(mode=text)  # type: ignore[arg-type]
-    if not colon and not Path(text).exists() and (near := did_you_mean(text, [*MASK_MODES[1:], "auto"])):
-        raise InvalidRequest([Problem("$.mask", f"there is no file {text!r}{near}")])
-    return Mask(image=text)
-
-
-def split_type(text: str) -> tuple[str | None, str]:
-    """Split ``[TYPE:]FILE``; URLs, data URIs and files that really have a colon in their name stay whole."""
-    word, colon, rest = text.partition(":")
-    if not colon or not _WORD.fullmatch(word) or rest.startswith("//") or word == "data" or Path(text).exists():
-        return None, text
-    return word, rest
-
-
-def reference(text: str, role: ReferenceRole, description: str | None = None) -> Reference:
-    """Read ``[TYPE:]FILE`` as a reference of a role."""
-    kind, file = split_type(text) if role in {"control", "subject"} else (None, text)
-    return Reference(image=file, role=role, type=kind, description=description)
-
-
-def any_reference(text: str) -> Reference:
-    """Read ``[ROLE:]FILE``; without a role the picture is a subject."""
-    role, file = split_type(text)
-    if role is not None and role not in get_args(ReferenceRole):
-        near = did_you_mean(role, REFERENCE_ROLES)
-        raise InvalidRequest([Problem("$.references", f"no role {role!r} (there are: {', '.join(REFERENCE_ROLES)}){near}")])
-    return Reference(image=file, role=role or "subject")  # type: ignore[arg-type]
-
-
-def shape(text: str) -> dict[str, str]:
-    """Read what to outpaint to: ``W:H`` as an aspect ratio, ``WxH`` as a size in pixels."""
-    return {"aspect_ratio": text} if ":" in text else {"size": text}
-
-
 def split_model(model: str | None, backend: str | None, known: Iterable[str]) -> tuple[str | None, str | None]:
-    """Return (backend, model) from ``-b`` and ``-m``, which may also be just a backend's name.
+    """Return (backend, model) from ``-b`` and ``-m``, where ``-m`` may also name a backend.
 
-    ``backend/model`` is left as it is, slashes included: the planner takes it apart. ``known``: the backends' names.
+    ``backend/model`` is left as it is, slashes included: the planner splits it. ``known``: the backends' names.
     """
     if model is not None and backend in {None, model} and model in known:
         return model, None
     return backend, model
 
 
-def medium_of(command: str) -> str:
-    """Return the medium that a command makes."""
-    return "image" if command == "edit" else command
-
-
-@attrs.frozen(kw_only=True)
-class CliInvocation:
-    """What was given on the command line, by parameter name, and the config file beside it.
-
-    What the command line says wins over the file.
-    """
-
-    command: str
-    given: Mapping[str, Any]
-    config: GenerationConfig | None
-
-    @classmethod
-    def of(cls, command: str, given: Mapping[str, Any]) -> Self:
-        """Take the words apart, read stdin and the config file.
-
-        Raises:
-            click.UsageError: options that contradict each other.
-            InvalidRequest: the config file is wrong.
-        """
-        _check_stdout(given)
-        taken = _words(command, given)
-        if taken["prompt"] is not None:
-            if taken["prompt"] == given["config"] == "-":
-                raise click.UsageError("the prompt and the config cannot both be read from stdin")
-            taken["prompt"] = prompt_of(taken["prompt"])
-        return cls(command=command, given=taken, config=_read_config(command, taken))
-
-    def either(self, name: str) -> Any:
-        """Return what the command line says, or else the config file."""
-        return self.given[name] if self.given[name] is not None else getattr(self.config, name, None)
-
-    @property
-    def output(self) -> str | None:
-        """Where to write, or None for a made-up name."""
-        output: str | None = self.given["output"]
-        return output if output is not None or self.config is None else self.config.output_path
-
-    @property
-    def force(self) -> bool:
-        """Whether an existing file may be replaced."""
-        return bool(self.given["force"] or (self.config is not None and self.config.overwrite))
-
-    def policy(self, base: Policy) -> Policy:
-        """Return the configured policy with what this call changes; a cap is only ever made tighter."""
-        policy = base if self.config is None else self.config.policy(base)
-        cap, budget = self.given["max_cost"], policy.budget
-        if cap is not None:
-            tighter = cap if budget.per_request is None else min(cap, budget.per_request)
-            budget = attrs.evolve(budget, per_request=tighter, allow_unknown=False)
-        return policy.but(strict=self.given["strict"] or policy.strict, budget=budget)
+def _check_edit(command: str, fields: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse an edit of nothing, which would otherwise become a new image."""
+    inputs = {"input_images", "input_image_paths", "continue_from", "references", "mask_path", "mask_mode"} | {
+        f"{role}_image_path" for role in ("style", "control", "subject")
+    }
+    if command == "edit" and not inputs & fields.keys() and given.get("go_on") is None:
+        hint = "write: anymedia edit IMAGE PROMPT, or: anymedia edit --continue last PROMPT"
+        raise InvalidRequest([Problem("IMAGE", "an image to edit is missing", hint)])
 
 
 def _check_stdout(given: Mapping[str, Any]) -> None:
@@ -216,181 +309,39 @@ def _check_stdout(given: Mapping[str, Any]) -> None:
         raise click.UsageError("-o - writes bytes to stdout, which is a terminal; redirect it")
 
 
-def _words(command: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was given with its positional words taken apart: pictures first, the prompt last."""
-    taken = dict(given)
-    words: tuple[str, ...] | None = taken.pop("words", None)
-    if words is None:
-        return taken
-    if command == "video" and len(words) > 2:
-        raise click.UsageError(f"expected [IMAGE] PROMPT, got {len(words)} arguments (quote the prompt)")
-    if len(words) == 1 and given["config"] is None and Path(words[0]).is_file():
-        raise click.UsageError(f"a prompt is needed beside the file {words[0]!r}")
-    return taken | {"prompt": words[-1] if words else None, "sources": words[:-1]}
+def _read_config(medium: str, source: str | None) -> dict[str, Any]:
+    """Return the object in the file that ``--config`` names (``-``: stdin); its medium must be the command's.
 
-
-def _read_config(command: str, given: Mapping[str, Any]) -> GenerationConfig | None:
-    """Read the file that ``--config`` names; the medium is the command's, and a prompt given beside it wins."""
-    source = given["config"]
+    Raises:
+        InvalidRequest: the file cannot be read, is not a JSON object, or is for another medium.
+    """
     if source is None:
-        return None
-    from ..generation_config import GenerationConfig
+        return {}
     from ..strict_json import parse_json
 
-    raw = parse_json(stdin_text("config") if source == "-" else _text(source))
-    if isinstance(raw, dict):
-        if given["prompt"] is not None:
-            raw["prompt"] = given["prompt"]
-        if "media_type" not in raw:
-            raw.setdefault("mode", medium_of(command))
-    config = GenerationConfig.from_json(raw)
-    if config.media_type != medium_of(command):
-        text = f"the config asks for {config.media_type}, the command is {command!r}"
-        raise InvalidRequest([Problem("$.media_type", text, f"use: anymedia {config.media_type} --config {source}")])
-    return config
+    raw = parse_json(_stdin_text("config", "--config") if source == "-" else _file_text(source))
+    if not isinstance(raw, dict):
+        raise InvalidRequest(f"expected a JSON object with the fields of a request, got {type(raw).__name__}")
+    for name in ("media_type", "mode"):
+        if isinstance(wanted := raw.get(name), str) and wanted.lower() in {"image", "video", "audio"} and wanted.lower() != medium:
+            text = f"the config asks for {wanted}, the command makes {medium}"
+            raise InvalidRequest([Problem(f"$.{name}", text, f"use: anymedia {wanted.lower()} --config {source}")])
+    return raw
 
 
-def _text(source: str) -> str:
+def _stdin_text(what: str, option: str) -> str:
+    try:
+        text = sys.stdin.read().strip()
+    except UnicodeDecodeError:
+        raise InvalidRequest([Problem(option, f"the {what} '-' reads stdin, and stdin is not UTF-8 text")]) from None
+    if not text:
+        raise InvalidRequest([Problem(option, f"the {what} '-' reads stdin, and stdin is empty")])
+    return text
+
+
+def _file_text(source: str) -> str:
     try:
         return Path(source).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise InvalidRequest([Problem("$", f"cannot read the config {source!r}: {why}")]) from None
-
-
-#: What ``--continue`` led to: a handle, a video file, or nothing.
-Start = Continuation | Video | None
-
-#: Parameters that are not request fields under the same name, but are turned into one here.
-_MADE = {"sources", "mask", "style", "style_description", "control", "subject", "subject_description", "outpaint", "protect", "reference"}
-_SAME = {"jpg": "jpeg", "tif": "tiff"}
-_FLAGS = {
-    "n": "-n",
-    "duration": "--seconds",
-    "output_format": "--format",
-    "negative_prompt": "--negative",
-    "guidance_scale": "--guidance",
-    "extra_params": "--extra",
-    "first_frame": "--first",
-    "last_frame": "--last",
-    "continue_as": "--as",
-    "continue_from": "--continue",
-    "source": "--continue",
-    "audio_type": "--type",
-}
-
-
-def format_of_output(output: str | None, chosen: str | None) -> str | None:
-    """Return the file format: the one chosen, or the one that the output's extension says.
-
-    Raises:
-        InvalidRequest: when the two contradict each other.
-    """
-    suffix = "" if output is None or output == "-" or output.endswith("/") else Path(output).suffix
-    wanted = None if chosen is None else _SAME.get(chosen.lower(), chosen.lower())
-    if wanted in FORMATS and suffix.lower() in MEDIA_SUFFIXES and not fits_suffix(suffix, wanted):
-        raise InvalidRequest([Problem("$.output_format", f"--format {chosen} contradicts the file name {Path(output or '').name!r}")])
-    return wanted or next((name for name in FORMATS if fits_suffix(suffix, name)), None)
-
-
-def ask(command: str, given: Mapping[str, Any], start: Start = None, base: Request | None = None) -> Request:
-    """Make the request of a command.
-
-    Args:
-        command: ``image``, ``edit``, ``video`` or ``audio``.
-        given: the parameters that were given, by name, prompt included.
-        start: what ``--continue`` led to.
-        base: a request read from a file, which the given parameters change.
-
-    Raises:
-        InvalidRequest: with the option that is wrong.
-    """
-    fields = {k: v for k, v in given.items() if k not in _MADE}
-    if "extra" in fields:
-        fields["extra_params"] = extra_params(fields.pop("extra"))
-    if base is not None:
-        return _changed(base, fields, given)
-    if command == "edit":
-        kind = _edit(fields, given)
-    elif command == "video":
-        kind = _video(fields, given, start)
-    else:
-        kind = GenerateImage if command == "image" else GenerateAudio
-    if isinstance(start, Continuation):
-        fields["continue_from"] = start
-    return _make(kind, fields)
-
-
-def _make(kind: type[Request], fields: Mapping[str, Any]) -> Request:
-    known = {f.name for f in attrs.fields(kind)}
-    wrong = [name for name in fields if name not in known]
-    if wrong:
-        flags = ", ".join(_FLAGS.get(name, f"--{name.replace('_', '-')}") for name in wrong)
-        raise InvalidRequest([Problem(f"$.{wrong[0]}", f"{flags} means nothing for {kind.kind}")])
-    if "prompt" not in fields:
-        raise click.UsageError("a prompt is needed (or - to read it from stdin)")
-    made: Request = kind(**fields)
-    return made
-
-
-def _changed(base: Request, fields: dict[str, Any], given: Mapping[str, Any]) -> Request:
-    pictures = sorted(_MADE & given.keys())
-    if pictures:
-        raise InvalidRequest([Problem("$", f"pictures belong into the config file: {', '.join(pictures)}")])
-    kept = {f.name: getattr(base, f.name) for f in attrs.fields(type(base)) if is_set(base, f.name)}
-    if "extra_params" in fields:
-        fields["extra_params"] = {**base.extra_params, **fields["extra_params"]}
-    return _make(type(base), kept | fields)
-
-
-def _edit(fields: dict[str, Any], given: Mapping[str, Any]) -> type[Request]:
-    """Choose inpaint or edit_with_references, and fill in its pictures."""
-    sources: tuple[str, ...] = given.get("sources", ())
-    if given.get("protect"):
-        fields["protect"] = given["protect"]
-    if "mask" in given:
-        fields["mask"] = mask(given["mask"])
-    helpers = [reference(s, "style", given.get("style_description")) for s in given.get("style", ())]
-    helpers += [reference(s, "control") for s in given.get("control", ())]
-    helpers += [reference(s, "subject", given.get("subject_description")) for s in given.get("subject", ())]
-    masked = "mask" in given or "outpaint" in given
-    if masked and not helpers and len(sources) <= 1:
-        fields.update(_outpaint(given), source=sources[0] if sources else None)
-        return Inpaint
-    if "outpaint" in given:
-        raise InvalidRequest([Problem("$.edit_mode", "--outpaint takes one picture and no --style, --control or --subject")])
-    fields["references"] = (*(reference(s, "source") for s in sources), *helpers)
-    return EditWithReferences
-
-
-def _outpaint(given: Mapping[str, Any]) -> dict[str, Any]:
-    if "outpaint" not in given:
-        return {}
-    grown = shape(given["outpaint"])
-    twice = [name for name in grown if name in given]
-    if twice:
-        raise InvalidRequest([Problem(f"$.{twice[0]}", f"--outpaint already says the {twice[0]}")])
-    return {"edit_mode": "outpaint", **grown}
-
-
-def _video(fields: dict[str, Any], given: Mapping[str, Any], start: Start) -> type[Request]:
-    """Choose generate_video or continue_video, and fill in its pictures."""
-    sources: tuple[str, ...] = given.get("sources", ())
-    if len(sources) + ("first_frame" in fields) > 1:
-        hint = "name them: --first A --last B, or --reference [ROLE:]FILE"
-        raise InvalidRequest([Problem("$.first_frame", "one picture is the first frame; several need roles", hint)])
-    if sources:
-        fields["first_frame"] = sources[0]
-    if given.get("reference"):
-        fields["references"] = tuple(any_reference(text) for text in given["reference"])
-    if start is None:
-        return GenerateVideo
-    if isinstance(start, Video):
-        fields["source"] = start
-    return ContinueVideo
-
-
-def request_fields(given: Mapping[str, Any], leave_out: Iterable[str]) -> dict[str, Any]:
-    """Return the parameters that were really given (not None, False or empty), without some."""
-    out = set(leave_out)
-    return {k: v for k, v in given.items() if k not in out and v is not None and v is not False and v != ()}
+        raise InvalidRequest([Problem("--config", f"cannot read {source!r}: {why}")]) from None

@@ -72,7 +72,7 @@ class Console:
 
 
 def _error_lines(error: MediaError) -> list[str]:
-    lines = [f"anymedia: {error.message}"]
+    lines = [f"anymedia: {error.to_json()['message']}"]
     if error.fix:
         lines.append(f"  to put it right: {error.fix}")
     if error.try_backends:

@@ -35,7 +35,7 @@ def start_from(text: str, medium: str, store: Store, backend: str | None = None)
     if not path.is_file():
         if path.suffix.lower() in MEDIA_SUFFIXES or path.name != text:
             raise refuse("$.continue_from", text, "is a directory" if path.is_dir() else "does not exist")
-        return Continuation.of(text)
+        return Continuation(id=text)
     known = store.continuation_of_file(_sha256(path), now=time.time())
     if known is not None and known.media == medium and backend in {None, known.backend}:
         return known

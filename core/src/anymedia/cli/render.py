@@ -108,7 +108,7 @@ _BESIDE_THE_POINT = frozenset({"not_selected", "operation_unsupported"})
 def show_plan(console: Console, plan: Plan) -> None:
     """Print what would be sent, where, at what price, and why not elsewhere."""
     if console.json:
-        console.document({"success": True, "dry_run": True, **plan.to_json()})
+        console.document({"success": True, "planned": True, **plan.to_json()})
         return
     for line in (*str(attrs.evolve(plan, rejected=())).splitlines(), *_rejected(plan)):
         console.result(line)

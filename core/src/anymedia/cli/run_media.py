@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidRequest, Problem
 from .app import Interrupted
-from .build_request import CliInvocation, ask, format_of_output, medium_of, request_fields, split_model
+from .build_request import CliInvocation, split_model
 from .console import Console
 from .render import show_plan, show_result
 
 if TYPE_CHECKING:
     from ..planning.types import Plan
-    from ..requests import Request
     from ..router import Router
     from ..state.store import Store
     from .progress import ProgressLine
 
 __all__ = ["resumable", "run_media_command"]
-
-#: Parameters that say how to run, not what to make.
-_HOW = ("model", "backend", "output", "force", "config", "strict", "max_cost", "deadline", "no_wait", "dry_run", "as_json", "quiet")
 
 
 def run_media_command(command: str, given: Mapping[str, Any]) -> None:
@@ -64,11 +59,16 @@ def _plan(invocation: CliInvocation, console: Console) -> None:
         plans = PlanMaker(
             settings=live.settings,
             instances=live.instances,
-            policy=invocation.policy(live.settings.policy),
+            policy=invocation.config.policy(live.settings.policy),
             find=lambda continuation_id: store().load_continuation(continuation_id, now=time.time()),
         )
-        backend, model = split_model(invocation.either("model"), invocation.either("backend"), live.instances)
-        show_plan(console, plans.make(_request(invocation, store, backend), None, backend, model))
+        backend, model = split_model(invocation.config.model, invocation.config.backend, live.instances)
+        with invocation.naming_options():
+            config = invocation.with_start(store, backend)
+            request = config.to_request()
+        with invocation.naming_options(config):
+            plan = plans.make(request, None, backend, model)
+        show_plan(console, config.annotate(plan))
 
 
 async def _run_media_command(invocation: CliInvocation, console: Console) -> None:
@@ -77,34 +77,22 @@ async def _run_media_command(invocation: CliInvocation, console: Console) -> Non
     from .progress import ProgressLine
 
     settings = load_settings()
-    policy = invocation.policy(settings.policy)
+    policy = invocation.config.policy(settings.policy)
     async with ProgressLine(quiet=console.quiet) as line, Router(settings=settings, policy=policy, on_progress=line) as router:
-        backend, model = split_model(invocation.either("model"), invocation.either("backend"), router.instances)
-        request = _request(invocation, lambda: router.store, backend)
-        plan = router.plan(request, backend=backend, model=model)
-        if invocation.given["no_wait"]:
-            await _submit(invocation, console, router, plan, line)
-        else:
-            await _run(invocation, console, router, plan, line)
-
-
-def _request(invocation: CliInvocation, store: Callable[[], Store], backend: str | None) -> Request:
-    given = dict(invocation.given)
-    given["output_format"] = format_of_output(invocation.output, given["output_format"])
-    fields = request_fields(given, (*_HOW, "go_on"))
-    if invocation.config is not None:
-        if given.get("go_on") is not None:
-            raise InvalidRequest([Problem("$.continue_from", "--continue belongs into the config file, as continue_from")])
-        return ask(invocation.command, fields, base=invocation.config.to_request())
-    if given.get("go_on") is None:
-        return ask(invocation.command, fields)
-    from .continuation import start_from
-
-    return ask(invocation.command, fields, start_from(given["go_on"], medium_of(invocation.command), store(), backend))
+        backend, model = split_model(invocation.config.model, invocation.config.backend, router.instances)
+        with invocation.naming_options():
+            config = invocation.with_start(lambda: router.store, backend)
+            request = config.to_request()
+        with invocation.naming_options(config):
+            plan = config.annotate(router.plan(request, backend=backend, model=model))
+            if invocation.given["no_wait"]:
+                await _submit(invocation, console, router, plan, line)
+            else:
+                await _run(invocation, console, router, plan, line)
 
 
 async def _submit(invocation: CliInvocation, console: Console, router: Router, plan: Plan, line: ProgressLine) -> None:
-    record = await router.submit(plan, output=invocation.output, overwrite=invocation.force)
+    record = await router.submit(plan, output=invocation.output, overwrite=invocation.config.overwrite)
     await line.stop()
     if console.json:
         console.document({"success": True, "job_id": record.id, "state": record.state, "plan": plan.to_json()})
@@ -117,7 +105,7 @@ async def _run(invocation: CliInvocation, console: Console, router: Router, plan
     output, deadline = invocation.output, invocation.given["deadline"]
     if output != "-":
         async with resumable(router, line):
-            result = await router.run(plan, output=output, overwrite=invocation.force, deadline=deadline)
+            result = await router.run(plan, output=output, overwrite=invocation.config.overwrite, deadline=deadline)
         await line.stop()
         show_result(console, result)
         return
