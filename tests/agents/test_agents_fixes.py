@@ -61,7 +61,7 @@ ODD: list[tuple[Any, str]] = [
     ({"storage_path": "~"}, "output_path: write a path in the working directory"),
     ({"backend": "Fake"}, "use backend='fake'"),
     ({"backend": "gemini"}, "use backend='fake'"),
-    ({"model": "no-such-model"}, "leave model out"),
+    ({"model": "no-such-model"}, "omit model"),
     ("make a fox", 'give an object like {"prompt": "a red fox in snow"}'),
 ]
 
@@ -200,9 +200,9 @@ async def test_a_model_of_another_backend_is_told_apart_from_one_that_is_nowhere
         error = (await MediaTool(router).plan(prompt="x", backend="two", model="special"))["error"]
         assert error["code"] == "unknown_model"
         assert "'one' has it" in error["message"]
-        assert error["fix"] == "use backend='one', or leave model out"
+        assert error["fix"] == "use backend='one', or omit model"
         error = (await MediaTool(router).plan(prompt="x", backend="two", model="nothing"))["error"]
-        assert error["fix"].startswith("leave model out, or take one that is there: ")
+        assert error["fix"].startswith("omit model, or use one of: ")
 
 
 async def test_who_named_a_model_is_told_to_leave_it_out_elsewhere(service: FakeService, work: Path) -> None:
