@@ -102,7 +102,7 @@ async def test_a_job_that_another_backend_took_over_is_cancelled_there(beside: M
     cancelled = await beside.job(job["job_id"], "cancel")
     assert (cancelled["success"], cancelled["state"], cancelled["backend"]) == (True, "cancelled", "able")
     assert cancelled["charged"] == "unknown"
-    assert "it was stopped at the provider while at work" in cancelled["warnings"]
+    assert [w["code"] for w in cancelled["warnings"]] == ["may_be_charged"]
     assert "charged" not in await beside.generate(**WAVES, wait=False)
     assert service.cancelled == ["vid-1"]
 
@@ -112,7 +112,7 @@ async def test_of_some_calls_what_is_there_is_told_although_one_is_not_known(too
     made = await tool.generate(prompt="foxes", n=3)
     looked = await tool.job(made["job_id"])
     assert looked["files"] == made["files"]
-    assert any("1 of 3 calls brought nothing" in warning for warning in looked["warnings"])
+    assert any(w["code"] == "calls_failed" and "1 of 3 calls" in w["text"] for w in looked["warnings"])
 
 
 async def test_of_calls_that_all_failed_a_look_tells_the_one_that_may_be_charged(tool: MediaTool, service: FakeService) -> None:
@@ -137,7 +137,7 @@ async def test_a_look_at_a_job_that_nobody_follows_says_how_to_take_it_up(proces
         (said,) = looked["warnings"]
         assert looked["success"] is True
         assert looked["state"] in {"submitted", "running"}
-        assert f"media_job(job_id='{job['job_id']}', action='wait')" in said
+        assert f"media_job(job_id='{job['job_id']}', action='wait')" in said["text"]
         assert (await second.job(job["job_id"], "wait", 30))["success"] is True
     assert len(service.submits) == 1
 
@@ -149,7 +149,7 @@ async def test_a_lease_that_was_taken_while_the_clock_was_ahead_is_nobodys(proce
     async with process() as second:
         store, year = second.router.store, 365 * 86_400.0
         assert store.claim(job["job_id"], owner="dead", lease_seconds=60.0, now=time.time() + year)
-        assert "nobody is at work" in (await second.job(job["job_id"]))["warnings"][0]
+        assert (await second.job(job["job_id"]))["warnings"][0]["code"] == "not_followed"
         let_finish(service)
         assert (await second.job(job["job_id"], "wait", 30))["success"] is True
 
@@ -177,7 +177,7 @@ async def test_waiting_again_collects_what_could_not_be_collected(tool: MediaToo
     assert (error["code"], error["charged"]) == ("bad_backend_response", "yes")
     assert f"media_job(job_id='{error['job_id']}', action='wait')" in error["fix"]
     assert "anymedia " not in error["fix"]
-    assert "nobody is at work" in (await tool.job(error["job_id"]))["warnings"][0]
+    assert (await tool.job(error["job_id"]))["warnings"][0]["code"] == "not_followed"
     service.files.faults.clear()
     done = await tool.job(error["job_id"], "wait", 30)
     assert done["success"], done
@@ -238,7 +238,7 @@ async def test_who_waits_for_several_calls_gets_what_was_done_before_they_were_c
     done = await waiting
     assert done["success"], done
     assert len(done["files"]) == 1
-    assert any("cancelled" in warning for warning in done["warnings"])
+    assert any("cancelled" in warning["text"] for warning in done["warnings"])
 
 
 async def test_who_waits_while_a_job_is_being_cancelled_does_not_take_it_up(process: Process, service: FakeService) -> None:

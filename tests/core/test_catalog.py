@@ -138,7 +138,7 @@ def test_plans_tell_a_stale_list_by_the_day_they_are_made_on(shipped: Path, days
     assert matrix.checked is not None
     today = matrix.checked + datetime.timedelta(days=days)
     made = plan(GenerateImage(prompt="x"), [BackendView(name="some", matrix=matrix)], Policy(), today)
-    assert any("anymedia models --refresh some" in warning for warning in made.warnings) is stale
+    assert any("anymedia models --refresh some" in str(warning) for warning in made.warnings) is stale
     assert made.adjustments == ()
 
 

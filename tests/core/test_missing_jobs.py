@@ -145,7 +145,7 @@ async def test_a_deadline_before_that_leaves_the_job_to_be_resumed(deadline: flo
         service.missing = EVER
         settings = fake_settings(service, state=tmp_path / "state")
         async with fake_router(service, settings=settings, store=SqliteStore(tmp_path / "state.db"), clock=Ticking()) as router:
-            with pytest.raises(BackendTimeout, match=r"did not find the job .*jobs resume") as caught:
+            with pytest.raises(BackendTimeout, match=r"did not find the job .*router\.resume") as caught:
                 await router.generate_video(prompt="waves", deadline=deadline)
             assert router.jobs()[0].state == "submitted"
         service.missing = ()

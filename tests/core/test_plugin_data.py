@@ -58,7 +58,7 @@ async def test_a_picture_outlives_what_its_backend_wanted_to_go_on_with(part: st
         async with fake_router(service, registry=answering("generate_image", spoilt)) as router:
             result = await router.generate_image(prompt="a fox")
             assert result.path.exists()
-            assert "what 'fake' wanted to go on with was no JSON, or a file in itself, and is not kept" in result.warnings
+            assert [w.code for w in result.warnings] == ["continuation_not_stored"]
             assert router.jobs()[0].state == "done"
             # ... the picture itself is something to go on with:
             assert (await router.generate_image(prompt="at night", continue_from=result.continuation_id)).path.exists()

@@ -83,7 +83,7 @@ async def test_the_continued_image_counts_among_the_pictures_a_model_takes(tmp_p
             pictures = [png(64, 64 + 8 * i) for i in range(4)]
             plan = router.plan(EditWithReferences(prompt="all", references=tuple(pictures[:3]), continue_from=first.continuation_id))
             assert len(plan.request.references) == 4  # type: ignore[union-attr]
-            with pytest.raises(UnsupportedInput, match="1 to 4 reference images, the continued one counted, not 5"):
+            with pytest.raises(UnsupportedInput, match="1 to 4 reference images, including the continued image, not 5"):
                 router.plan(EditWithReferences(prompt="all", references=tuple(pictures), continue_from=first.continuation_id))
             assert len(service.submits) == 1
 
@@ -95,5 +95,5 @@ async def test_an_inpainted_source_beside_a_continuation_is_the_one_changed_and_
             first = await router.generate_image(prompt="a fox", size="64x64", output=tmp_path / "fox.png")
             beside = Inpaint(prompt="sky", source=png(64, 64), mask=mask, continue_from=first.continuation_id)
             alone = Inpaint(prompt="sky", mask=mask, continue_from=first.continuation_id)
-            assert any("the source given is changed, not the image of" in w for w in router.plan(beside).warnings)
+            assert [w.code for w in router.plan(beside).warnings] == ["continued_image_unused"]
             assert router.plan(alone).warnings == ()

@@ -60,7 +60,7 @@ def outside_of(result: Result) -> Any:
 
 
 def told(result: Result) -> bool:
-    return any("protected pixels could not be copied back" in warning for warning in result.warnings)
+    return any(warning.code == "not_protected" for warning in result.warnings)
 
 
 @pytest.mark.parametrize("relative", [False, True])

@@ -12,6 +12,7 @@ from anymedia import GenerateImage, GenerateVideo, Router, SqliteStore
 from anymedia.errors import (
     BackendTimeout,
     BadBackendResponse,
+    Fix,
     MediaError,
     UnknownJob,
 )
@@ -27,7 +28,7 @@ async def test_a_passed_deadline_leaves_a_job_that_another_router_picks_up(tmp_p
             making = asyncio.create_task(router.generate_video(prompt="waves", deadline=600))
             await until(lambda: any(row.state == "running" for row in router.jobs()))
             clock.ahead += 3600
-            with pytest.raises(BackendTimeout, match="jobs resume") as caught:
+            with pytest.raises(BackendTimeout, match=r"router\.resume") as caught:
                 await making
         async with fake_router(service, settings=settings, store=SqliteStore(tmp_path / "state.db")) as router:
             service.jobs["vid-1"]["left"] = 0
@@ -82,7 +83,7 @@ async def test_an_expired_link_is_replaced_by_a_fresh_one_when_the_job_is_taken_
     with FakeService(looks=0) as service:
         service.files.fail("status", on="GET", times=None, status=403)
         async with fake_router(service) as router:
-            with pytest.raises(BadBackendResponse, match="jobs resume") as caught:
+            with pytest.raises(BadBackendResponse, match=r"router\.resume") as caught:
                 await router.generate_video(prompt="waves")
             assert (caught.value.charged, router.jobs()[0].state) == ("yes", "collecting")
             service.files.faults.clear()
@@ -98,7 +99,7 @@ async def test_a_job_that_is_at_work_again_when_its_file_is_fetched_anew_is_wait
         service.guarded = True  # so that the provider has to be asked for the file anew
         service.files.fail("status", on="GET", times=None, status=403)
         async with fake_router(service) as router:
-            with pytest.raises(BadBackendResponse, match="jobs resume") as caught:
+            with pytest.raises(BadBackendResponse, match=r"router\.resume") as caught:
                 await router.generate_video(prompt="waves")
             assert router.jobs()[0].state == "collecting"
             service.files.faults.clear()
@@ -174,7 +175,7 @@ async def test_what_was_paid_for_survives_a_disk_that_takes_nothing_more(tmp_pat
             with pytest.raises(MediaError, match="full disk") as caught:
                 await router.generate_image(prompt="a fox", output=tmp_path / "out" / "fox.png")
             assert (caught.value.charged, router.jobs()[0].state) == ("yes", "collecting")
-            assert f"jobs resume {router.jobs()[0].id}" in caught.value.fix
+            assert caught.value.action == Fix("resume", router.jobs()[0].run)
             assert list((tmp_path / "out").iterdir()) == []
             (kept,) = (tmp_path / "state" / "spool").iterdir()
             assert (kept.read_bytes(), kept.stat().st_mode & 0o077) == (png(), 0)

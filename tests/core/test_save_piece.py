@@ -11,7 +11,7 @@ from collecting import OVERLAP, PNG, SMALL, Naps, bring, check_whole, names_in, 
 from faulty_server import Asked, head, reset, send_from, serving, whole
 
 from anymedia.errors import BackendError, BackendUnavailable, BadBackendResponse, OutputMismatch
-from anymedia.results import Piece
+from anymedia.results import Piece, Warning
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +38,7 @@ async def test_bytes_a_url_and_a_stream_give_the_same_file_verbatim(tmp_path: Pa
 async def test_a_file_is_named_by_its_bytes_and_that_is_said(tmp_path: Path) -> None:
     found = await bring(Piece(data=SMALL, mime="image/jpeg"), tmp_path, name="fox.jpg")
     assert found.file.path == tmp_path / "fox.png"
-    assert found.warnings == ("The file is named 'fox.png', not 'fox.jpg': its bytes are png.",)
+    assert found.warnings == (Warning("file_renamed", "The file is named 'fox.png', not 'fox.jpg': its bytes are png."),)
     assert (await bring(Piece(data=SMALL), tmp_path, name="")).warnings == ()
 
 
@@ -46,7 +46,8 @@ async def test_a_taken_name_after_spending_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "fox.png").write_bytes(b"theirs")
     found = await bring(Piece(data=SMALL), tmp_path)
     assert found.file.path == tmp_path / "fox-2.png"
-    assert found.warnings == ("The file is named 'fox-2.png', not 'fox.png': another file with that name was created in the meantime.",)
+    text = "The file is named 'fox-2.png', not 'fox.png': another file with that name was created in the meantime."
+    assert found.warnings == (Warning("file_renamed", text),)
     assert (tmp_path / "fox.png").read_bytes() == b"theirs"
 
 

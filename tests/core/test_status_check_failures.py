@@ -9,7 +9,7 @@ from core.routing import fake_router
 from core.test_missing_jobs import Ticking, Told
 
 from anymedia import Running, hookimpl
-from anymedia.errors import BackendTimeout, BackendUnavailable, PluginContractError
+from anymedia.errors import BackendTimeout, BackendUnavailable, Fix, PluginContractError
 from anymedia.plugins.registry import Registry
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
@@ -34,14 +34,14 @@ async def test_a_deadline_that_passes_over_a_mistake_in_the_plugin_names_the_mis
         async with fake_router(service, registry=looking_with(check_job), clock=clock, on_progress=told) as router:
             with pytest.raises(BackendTimeout) as caught:
                 await router.generate_video(prompt="waves", deadline=30)
-            failed = sum("a look failed" in note for _, note in told.notes)
+            failed = sum("a status check failed" in note for _, note in told.notes)
             assert failed > 2
             assert f"the last {failed} looks at it failed" in caught.value.message
             assert "raised KeyError: 'download' (test_status_check_failures.py:" in caught.value.message
             assert "is still at work" not in caught.value.message  # nobody has said so
-            assert "anymedia jobs resume" in caught.value.fix
+            assert caught.value.action == Fix("resume", caught.value.job_id)
             assert caught.value.charged == "unknown"
-            assert all("KeyError: 'download'" in note for _, note in told.notes if "a look failed" in note)
+            assert all("KeyError: 'download'" in note for _, note in told.notes if "a status check failed" in note)
 
 
 async def test_a_look_that_works_again_ends_the_trouble() -> None:
@@ -92,7 +92,7 @@ async def test_a_look_that_breaks_the_contract_leaves_the_job_to_be_taken_up_and
             error = caught.value
             assert error.charged == "unknown"  # it is taken, and at work: whoever asks again pays twice
             assert error.job_id is not None
-            assert f"anymedia jobs resume {error.job_id}" in error.fix
+            assert error.action == Fix("resume", error.job_id)
             assert not error.retry
             broken = False
             assert (await router.resume(error.job_id)).path.read_bytes() == mp4()
@@ -110,5 +110,5 @@ async def test_a_progress_that_is_none_is_told_as_unknown(odd: Any) -> None:
         async with fake_router(service, registry=looking_with(check_job), clock=Ticking(), on_progress=heard.append) as router:
             with pytest.raises(BackendTimeout, match="is still at work"):
                 await router.generate_video(prompt="waves", deadline=30)
-    assert {"at work", "from within"} <= {progress.note for progress in heard}
+    assert {"at work", "from within"} == {p.note for p in heard if p.event == "invalid_progress"}
     assert {progress.fraction for progress in heard} == {None}

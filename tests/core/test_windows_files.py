@@ -67,7 +67,7 @@ async def test_a_row_that_cannot_be_closed_leaves_one_file_no_continuation_and_a
             router._engine.clock.sleep = lambda seconds: asyncio.sleep(0)  # type: ignore[method-assign]
             make = router.generate_image if kind == "image" else router.generate_video
             name = "a.png" if kind == "image" else "a.mp4"
-            with pytest.raises(StateNotWritable, match="jobs resume"):
+            with pytest.raises(StateNotWritable, match=r"router\.resume"):
                 await make(prompt="a fox", output=tmp_path / "out" / name if (tmp_path / "out").mkdir() is None else "")
             assert store.latest_continuation(now=0.0) is None
             store.fail = False
@@ -116,7 +116,7 @@ async def test_an_answer_that_the_output_folder_cannot_take_is_kept_elsewhere_an
             await until(lambda: service.submits)
             (tmp_path / "out").rmdir()
             answered.set()
-            with pytest.raises(MediaError, match="jobs resume") as caught:
+            with pytest.raises(MediaError, match=r"router\.resume") as caught:
                 await making
             assert caught.value.charged == "yes"
             row = router.jobs()[0]

@@ -626,7 +626,7 @@ MUTANTS = [
         'by_code={"404": JobNotFound}), context)',
         "by_code=_once(job)), context)",
         "knows a missing job at its first look only",
-        r"20 looks in a row, and each failed; the last: a look failed \(no such video\)",
+        r"20 looks in a row, and each failed; the last: a status check failed \(no such video\)",
         (
             (
                 "@hookimpl\nasync def check_job",

@@ -32,6 +32,8 @@ __all__ = [
     "ContentRefused",
     "Delivery",
     "DuplicateBackend",
+    "Fix",
+    "FixAction",
     "InvalidRequest",
     "JobCancelled",
     "JobNotFound",
@@ -121,12 +123,38 @@ class Reason:
     nearest: str = ""
 
 
+FixAction = Literal["resume", "list_jobs"]
+
+
+@attrs.frozen
+class Fix:
+    """What the caller can do about an error, as a code that each interface renders in its own commands.
+
+    Attributes:
+        action: ``resume`` (ask again for the state and the result of a run) or ``list_jobs`` (choose one of the known runs).
+        run_id: the run that it is about.
+    """
+
+    action: FixAction
+    run_id: str | None = None
+
+    def render(self, commands: Mapping[FixAction, str]) -> str:
+        """Return the fix as a sentence with the command of an interface; ``{run_id}`` stands for the run."""
+        verb = {"resume": "Resume it with", "list_jobs": "List the jobs with"}[self.action]
+        return f"{verb}: {commands[self.action].replace('{run_id}', str(self.run_id))}"
+
+
+#: How Python code does it.
+_PYTHON: Mapping[FixAction, str] = {"resume": "router.resume('{run_id}')", "list_jobs": "router.jobs()"}
+
+
 class MediaError(Exception):
     """Base of all errors: a stable code, one fix, whether to retry, whether money may be gone.
 
     Attributes:
         code: stable machine-readable name.
         fix: one concrete thing to do, or an empty string.
+        action: what to do as a code, where there is one; see `hint`.
         retry: whether the very same call may succeed later.
         charged: ``no``, ``yes`` or ``unknown``.
         try_backends: backends, usable here and now, that can do what was asked.
@@ -136,6 +164,7 @@ class MediaError(Exception):
     code: ClassVar[str] = "media_error"
     retry: bool = False
     charged: Charged = "no"
+    action: Fix | None = None
 
     def __init__(
         self,
@@ -153,12 +182,19 @@ class MediaError(Exception):
 
     def __str__(self) -> str:
         """Return the message and the fix, for a person."""
-        if not self.fix:
+        hint = self.hint()
+        if not hint:
             return self.message
-        if self.fix[:1].islower():  # a hint, which may begin with a command
-            return f"{self.message} ({self.fix})"
-        stop = "" if self.message.endswith((".", "!", "?", ":")) else "."
-        return f"{self.message}{stop} {self.fix}"
+        if hint[:1].islower():  # it may begin with a command
+            return f"{self.message} ({hint})"
+        return f"{_sentence(self.message)} {hint}"
+
+    def hint(self, commands: Mapping[FixAction, str] = _PYTHON) -> str:
+        """Return what to do: `fix`, followed by `action` with the commands of an interface (by default Python's)."""
+        if self.action is None:
+            return self.fix
+        rendered = self.action.render(commands)
+        return f"{_sentence(self.fix)} {rendered}" if self.fix else rendered
 
     def to_json(self) -> dict[str, Any]:
         """Return the error as an agent gets it (JSON-ready)."""
@@ -170,9 +206,15 @@ class MediaError(Exception):
             "retry": self.retry,
             "charged": self.charged,
         }
+        if self.action is not None:
+            out["action"] = attrs.asdict(self.action)
         if self.job_id is not None:
             out["job_id"] = self.job_id
         return out
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?", ":")) else f"{text}."
 
 
 class RequestError(MediaError):

@@ -35,6 +35,7 @@ from .requests import (
     ReferenceRole,
     Request,
 )
+from .results import to_warnings
 from .strict_json import parse_json, read_object
 
 if TYPE_CHECKING:
@@ -352,7 +353,7 @@ class GenerationConfig:
     def annotate(self, plan: Plan) -> Plan:
         """Return a plan whose warnings name each field that was read as another one (``size="480p"``)."""
         notes = _read_shape(self)[1]
-        return attrs.evolve(plan, warnings=(*notes, *plan.warnings)) if notes else plan
+        return attrs.evolve(plan, warnings=(*to_warnings(notes, "field_interpreted"), *plan.warnings)) if notes else plan
 
     def locate(self, error: InvalidRequest) -> InvalidRequest:
         """Return an error about the request with its problems at the fields of this config."""

@@ -28,7 +28,41 @@ __all__ = [
     "Result",
     "Running",
     "Succeeded",
+    "Warning",
+    "to_warnings",
 ]
+
+
+@attrs.frozen
+class Warning:
+    """Something the caller should know about a plan or a result.
+
+    Attributes:
+        code: a stable identifier (``fewer_pieces``, ``size_differs``, ``backend_note`` ...).
+        text: the sentence for a person; it quotes the provider's text, if at all.
+    """
+
+    code: str
+    text: str
+
+    def __str__(self) -> str:
+        """Return the sentence."""
+        return self.text
+
+    def to_json(self) -> dict[str, str]:
+        """Return the warning JSON-ready."""
+        return {"code": self.code, "text": self.text}
+
+
+def to_warnings(values: Iterable[Warning | str | Mapping[str, str]], code: str = "backend_note") -> tuple[Warning, ...]:
+    """Return warnings without duplicates.
+
+    Args:
+        values: warnings, their JSON, or plain texts (from plugins, and from journals of the first edition).
+        code: the code given to plain texts.
+    """
+    found = [Warning(code, v) if isinstance(v, str) else Warning(v["code"], v["text"]) if isinstance(v, Mapping) else v for v in values]
+    return tuple(dict.fromkeys(found))
 
 
 @attrs.frozen(kw_only=True)
@@ -81,7 +115,7 @@ def _pieces(value: Iterable[Piece]) -> tuple[Piece, ...]:
     return tuple(value)
 
 
-def _texts(value: Iterable[str]) -> tuple[str, ...]:
+def _notes(value: Iterable[Warning | str]) -> tuple[Warning | str, ...]:
     return tuple(value)
 
 
@@ -95,7 +129,7 @@ class Outcome:
         cost_usd: what the provider says it cost; None when it does not say.
         usage: the provider's usage numbers (JSON).
         request_id: the provider's id of the exchange.
-        warnings: sentences for the caller.
+        warnings: for the caller; plain text gets the code ``backend_note``.
     """
 
     pieces: tuple[Piece, ...] = attrs.field(converter=_pieces)
@@ -103,7 +137,7 @@ class Outcome:
     cost_usd: float | None = None
     usage: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
     request_id: str | None = None
-    warnings: tuple[str, ...] = attrs.field(default=(), converter=_texts)
+    warnings: tuple[Warning | str, ...] = attrs.field(default=(), converter=_notes)
 
 
 @attrs.frozen(kw_only=True)
@@ -235,7 +269,7 @@ class Result:
     continuation_id: str | None = None
     continued_as: str | None = None
     adjustments: tuple[Adjustment, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Warning, ...] = ()
     cost: Cost = Cost()
     attempts: tuple[Attempt, ...] = ()
     seconds: float = 0.0
@@ -259,7 +293,7 @@ class Result:
             "job_id": self.job_id,
             "adjustments": [attrs.asdict(a) for a in self.adjustments],
             "ignored": [a.field for a in self.adjustments if a.kind == "ignored"],
-            "warnings": list(self.warnings),
+            "warnings": [w.to_json() for w in self.warnings],
             "cost": self.cost.to_json(),
             "seconds": round(self.seconds, 3),
         }

@@ -19,8 +19,8 @@ from typing import Any, Self
 import attrs
 
 from .clock import Clock, SystemClock
-from .errors import BudgetExceeded, UnknownJob, did_you_mean
-from .execution.engine import Engine, Progress
+from .errors import BudgetExceeded, Fix, UnknownJob, did_you_mean
+from .execution.engine import Engine, Progress, ProgressEvent
 from .execution.plan_runner import Output, PlanRunner, check_cap
 from .execution.resume import cancel_call, forget_run
 from .execution.run_registry import RunRegistry
@@ -48,7 +48,7 @@ from .settings import Settings, load_settings
 from .state.sqlite import SqliteStore
 from .state.store import CallRecord, CallState, Store
 
-__all__ = ["Progress", "Router"]
+__all__ = ["Progress", "ProgressEvent", "Router"]
 
 
 class Router:
@@ -270,7 +270,9 @@ class Router:
         found = self.store.get(job_id) or next(iter(self.store.run(job_id)), None)
         if found is None:
             known = [row.id for row in self.store.calls(limit=200)]
-            raise UnknownJob(f"no job {job_id!r}{did_you_mean(job_id, known)}", fix="list them with: anymedia jobs list")
+            error = UnknownJob(f"no job {job_id!r}{did_you_mean(job_id, known)}")
+            error.action = Fix("list_jobs")
+            raise error
         return found
 
     def run_status(self, job_id: str) -> CallRecord:

@@ -91,13 +91,13 @@ async def test_fewer_images_than_asked_for_are_taken_and_told(router: Router, fa
     fake.images.short_by = 1
     result = await router.generate_image(prompt="foxes", n=3, backend="grok", output=f"{tmp_path}/")
     assert len(result.files) == 2
-    assert "3 images were asked for and 2 came" in result.warnings
+    assert "3 images were asked for and 2 came" in [str(w) for w in result.warnings]
 
 
 async def test_images_that_moderation_held_back_are_told_and_the_others_kept(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     result = await router.generate_image(prompt="HALF of the foxes", n=4, backend="grok", output=f"{tmp_path}/")
     assert len(result.files) == 2
-    assert "the provider's moderation held 2 of 4 images back" in result.warnings
+    assert "the provider's moderation held 2 of 4 images back" in [str(w) for w in result.warnings]
 
 
 async def test_an_image_held_back_is_refused_content_that_was_paid_for(router: Router, fake: GrokServer, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ async def test_going_on_passes_the_stored_url_to_the_extension(router: Router, f
     assert second.continuation_id not in {None, first.continuation_id}
     third = await router.continue_video(prompt="it lands", duration=1, continue_from=second.continuation_id, output=tmp_path / "c.mp4")
     assert seconds_of(third.path) == pytest.approx(6, abs=0.2)
-    assert any("2 s at least" in warning for warning in third.warnings)
+    assert any("2 s at least" in str(warning) for warning in third.warnings)
 
 
 async def test_editing_passes_the_stored_url_as_the_video_of_a_new_one(router: Router, fake: GrokServer, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ async def test_a_video_too_long_to_edit_is_refused_before_it_costs_anything(rout
 
 async def test_where_sources_differ_on_a_limit_the_wider_is_taken_with_a_warning(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     result = await router.continue_video(prompt="go on", source=video(160, 96, 20.0), duration=2, backend="grok", output=f"{tmp_path}/")
-    assert any("2 to 15 s is sure, and this one has 20 s" in warning for warning in result.warnings)
+    assert any("2 to 15 s is sure, and this one has 20 s" in str(warning) for warning in result.warnings)
     with pytest.raises(UnsupportedInput, match="2 to 30 s, not 31 s"):
         router.plan(ContinueVideo(prompt="go on", source=video(160, 96, 31.0)), backend="grok")  # type: ignore[arg-type]
 
@@ -325,4 +325,4 @@ async def test_a_video_that_could_not_be_kept_comes_with_a_warning(new_router: N
     fake.videos.storage_fails = True
     async with new_router(keep_videos=86400) as router:
         result = await router.generate_video(prompt="waves", duration=1, backend="grok", output=f"{tmp_path}/")
-    assert any("could not keep the video: storage is full" in warning for warning in result.warnings)
+    assert any("could not keep the video: storage is full" in str(warning) for warning in result.warnings)

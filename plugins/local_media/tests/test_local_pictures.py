@@ -157,7 +157,7 @@ def test_letters_of_far_scripts_are_no_empty_boxes() -> None:
 
 
 async def test_unknown_words_are_said_to_be_unknown(local: Any) -> None:
-    assert "no word of the prompt is known" in (await local.run(GenerateImage(prompt="xyzzy", size="64x64"))).warnings[0]
+    assert "no word of the prompt is known" in (await local.run(GenerateImage(prompt="xyzzy", size="64x64"))).warnings[0].text
     assert (await local.run(GenerateImage(prompt="a lake", size="64x64"))).warnings == ()
 
 
@@ -198,7 +198,7 @@ async def test_letters_that_do_not_come_out_as_written_are_told(local: Any, word
     ]
     for request in requests:
         warnings = (await local.run(request)).warnings
-        assert [said in warning for warning in warnings] == [True] if said else warnings == ()
+        assert [said in str(warning) for warning in warnings] == [True] if said else warnings == ()
 
 
 async def test_a_long_text_is_drawn_and_not_left_out(local: Any, eyes: Any) -> None:

@@ -12,9 +12,8 @@ from PIL import Image, ImageDraw
 from tiers import examples
 
 from anymedia.answers.compare import changed_outside_mask, differences, fewer_pieces, lost_transparency, mask_polarity
-from anymedia.answers.warning import Warning
 from anymedia.masks import MaskPlane, convert, read_mask
-from anymedia.results import MediaFile
+from anymedia.results import MediaFile, Warning
 
 SIZE = (96, 64)
 

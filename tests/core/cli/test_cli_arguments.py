@@ -226,7 +226,7 @@ def test_option_without_meaning_for_a_continued_video_is_refused(call, fields, o
 def test_size_written_in_another_way_is_read_and_noted_in_the_plan(call, size, field, value):
     told = call("plan", "image", "a boat", "-b", "demo", "--size", size, "--json")
     assert told.code == 0, told.err
-    assert f"size {size!r} is read as {field} {value!r}" in told.json["warnings"]
+    assert {"code": "field_interpreted", "text": f"size {size!r} is read as {field} {value!r}"} in told.json["warnings"]
 
 
 def test_no_prompt_is_wrong_usage():

@@ -9,7 +9,7 @@ def test_a_missing_key_is_named_as_what_is_not_set_and_what_to_set(call, monkeyp
     assert told.code == 3
     first, fix, *_ = told.err.splitlines()
     assert first == "anymedia: 'openai' is not usable: OPENAI_API_KEY is not set."
-    assert fix.startswith("  to put it right: set OPENAI_API_KEY;")
+    assert fix.startswith("  hint: set OPENAI_API_KEY;")
     assert "openai (" not in fix, "it was said once already"
 
 

@@ -18,6 +18,7 @@ from ..errors import (
     BudgetExceeded,
     Charged,
     ContentRefused,
+    FixAction,
     InvalidRequest,
     JobCancelled,
     MediaError,
@@ -29,6 +30,7 @@ from ..errors import (
     UnknownJob,
 )
 from ..redaction import clean_text
+from ..results import Warning, to_warnings
 
 __all__ = [
     "Internal",
@@ -115,9 +117,9 @@ def several_answer(results: list[dict[str, Any]]) -> dict[str, Any]:
 def job_answer(record: Any) -> dict[str, Any]:
     """Return a row of the journal."""
     quote = None if record.quote_usd is None else list(record.quote_usd)
-    warnings = list(record.plan.get("warnings", ()))
+    warnings = list(to_warnings(record.plan.get("warnings", ())))
     if record.state == "cancelled" and record.error is not None:
-        warnings.append(record.error["message"])
+        warnings.append(Warning("may_be_charged", record.error["message"]))
     return plain(  # type: ignore[no-any-return]
         {
             "success": True,
@@ -127,7 +129,7 @@ def job_answer(record: Any) -> dict[str, Any]:
             "backend": record.backend,
             "model": record.model,
             "adjustments": list(record.plan.get("adjustments", ())),
-            "warnings": warnings,
+            "warnings": [warning.to_json() for warning in warnings],
             **({} if record.charged is None else {"charged": record.charged}),
             "cost": {"quoted_usd": quote, "actual_usd": record.cost_usd, "basis": record.plan.get("quote_basis", "")},
             "seconds": round(max(0.0, record.updated_at - record.created_at), 3),
@@ -160,8 +162,11 @@ _USUAL: Mapping[type[MediaError], str] = {
     QuotaExceeded: "tell the user that the account has no money or quota left",
     BudgetExceeded: "ask for something smaller, shorter or fewer, or for leave to spend more",
 }
-#: How a person at a shell takes up a job.
-_FOR_A_SHELL = re.compile(r"anymedia jobs resume ([\w-]+)")
+#: How an agent carries out what an error suggests.
+_COMMANDS: Mapping[FixAction, str] = {
+    "resume": "media_job(job_id='{run_id}', action='wait')",
+    "list_jobs": "the job_id of an earlier answer",
+}
 #: So many problems are repeated in a fix.
 _MOST = 4
 
@@ -185,8 +190,8 @@ def fix_of(error: MediaError, able: tuple[str, ...] = ()) -> str:
         return f"the job goes on: {wait}"
     if isinstance(error, UnknownBackend) and able:
         return f"use backend={_nearest(error, able)!r}, or leave backend out"
-    if error.fix:
-        return _FOR_A_SHELL.sub(lambda found: resume_call_text(found[1]), error.fix)
+    if error.fix or error.action is not None:
+        return error.hint(_COMMANDS)
     if isinstance(error, InvalidRequest):
         return "correct " + "; ".join(_correction(problem) for problem in error.problems[:_MOST])
     if error.charged != "no":

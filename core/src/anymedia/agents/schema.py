@@ -142,6 +142,11 @@ def _nullable(field: dict[str, Any]) -> dict[str, Any]:
 def result_schema() -> dict[str, Any]:
     """Return the JSON Schema of an answer: a result, a job, a plan, several of them, or an error."""
     texts = {"type": "array", "items": {"type": "string"}}
+    warning = {
+        "type": "object",
+        "properties": {"code": {"type": "string"}, "text": {"type": "string"}},
+        "required": ["code", "text"],
+    }
     file = {
         "type": "object",
         "properties": {
@@ -180,7 +185,7 @@ def result_schema() -> dict[str, Any]:
             "operation": {"type": "string"},
             "adjustments": {"type": "array", "items": {"type": "object"}},
             "ignored": texts,
-            "warnings": texts,
+            "warnings": {"type": "array", "items": warning},
             "cost": {"type": "object"},
             "job_id": {"type": "string"},
             "state": {"type": "string"},

@@ -39,6 +39,7 @@ from ..errors import (
 from ..generation_config import GenerationConfig
 from ..planning import is_over_cap
 from ..policy import Policy
+from ..results import Warning
 from ..router import Progress, Router
 from ..state.call_codec import error_from_json
 from ..state.store import ACTIVE_STATES
@@ -327,7 +328,8 @@ class MediaTool:
             error.job_id = record.run
             return {**answer, **error_answer(error)}
         if record.state in ACTIVE_STATES:
-            answer["warnings"].append(f"nobody is at work on it now: {resume_call_text(record.run)} takes it up")
+            text = f"no process is waiting for it now; continue with {resume_call_text(record.run)}"
+            answer["warnings"].append(Warning("not_followed", text).to_json())
         return answer
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..media import format_of
-from .warning import Warning
+from ..results import Warning
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

@@ -16,10 +16,10 @@ import attrs
 
 from ..errors import InvalidRequest
 from ..probe.reader import Reader
+from ..results import Warning
 from .container_ends import END_OF
 from .signatures import HEAD, format_of_head
 from .sound_sizes import correct_sizes
-from .warning import Warning
 
 __all__ = ["Edit", "Repair", "find_repair", "repair_bytes", "repair_file"]
 

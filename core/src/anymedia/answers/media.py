@@ -17,13 +17,12 @@ from typing import Any
 import attrs
 
 from ..media import mime_of
-from ..results import ContinuationData, Piece
+from ..results import ContinuationData, Piece, Warning
 from .base64_text import Base64Text, decode_base64, head_of_base64, split_data_url
 from .envelopes import read_error
 from .links import is_absolute_link, is_relative_link, resolve_link, scheme_of
 from .signatures import HEAD, format_of_head
 from .values import child, is_object, items_of
-from .warning import Warning
 
 __all__ = ["USUAL_PLACES", "ExtractedMedia", "FoundMedia", "Unreadable", "extract_media"]
 

@@ -13,9 +13,12 @@ from typing import Any
 import attrs
 import click
 
-from ..errors import MediaError
+from ..errors import FixAction, MediaError
 
-__all__ = ["Console", "StdoutClosed", "clean"]
+__all__ = ["COMMANDS", "Console", "StdoutClosed", "clean"]
+
+#: How a person at a command line carries out what an error suggests.
+COMMANDS: Mapping[FixAction, str] = {"resume": "anymedia jobs resume {run_id}", "list_jobs": "anymedia jobs list"}
 
 #: Control characters, bidirectional overrides included: a provider's words must not steer a terminal.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -66,15 +69,15 @@ class Console:
     def error(self, error: MediaError) -> None:
         """Tell what went wrong: as the one JSON document, or in words on stderr."""
         if self.json:
-            self.document({"success": False, "error": error.to_json()})
+            self.document({"success": False, "error": error.to_json() | {"fix": error.hint(COMMANDS)}})
         for line in _error_lines(error):
             click.echo(clean(line), err=True)
 
 
 def _error_lines(error: MediaError) -> list[str]:
     lines = [f"anymedia: {error.to_json()['message']}"]
-    if error.fix:
-        lines.append(f"  to put it right: {error.fix}")
+    if hint := error.hint(COMMANDS):
+        lines.append(f"  hint: {hint}")
     if error.try_backends:
         lines.append(f"  usable here and now: {', '.join(error.try_backends)}")
     if error.job_id:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..errors import Fix
 from .app import Interrupted
 from .build_request import CliInvocation, split_model
 from .console import Console
@@ -139,6 +140,7 @@ def _interrupted(router: Router, job_ids: list[str]) -> Interrupted:
         return Interrupted("interrupted; nothing is left running.")
     first = next(iter(open_rows))
     said = ", ".join(f"{run} ({state})" for run, state in open_rows.items())
-    error = Interrupted(f"interrupted; still open: {said}.", fix=f"get the result with: anymedia jobs resume {first}", job_id=first)
+    error = Interrupted(f"interrupted; still open: {said}.", job_id=first)
+    error.action = Fix("resume", first)
     error.charged = "unknown"
     return error

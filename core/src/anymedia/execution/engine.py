@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
 
@@ -29,14 +29,12 @@ if TYPE_CHECKING:
     from ..plugins.registry import Registry
     from ..settings import Settings
 
-__all__ = ["LEASE_SECONDS", "ODD_PROGRESS", "Engine", "Progress", "new_id"]
+__all__ = ["LEASE_SECONDS", "Engine", "Progress", "ProgressEvent", "new_id"]
 
 _T = TypeVar("_T")
 _log = logging.getLogger("anymedia")
 #: How long to wait, in seconds, before writing down once more what is paid for.
 _WRITE_AGAIN = (0.2, 1.0, 3.0, 10.0)
-#: What the log says of a progress that is none; the conformance kit listens for it.
-ODD_PROGRESS = "tells a progress of"
 #: How long a call is held without a sign of life before another process may pick it up.
 LEASE_SECONDS = 60.0
 
@@ -57,25 +55,36 @@ def new_id(prefix: str) -> str:
             _random.extend(fresh[i : i + 12] for i in range(0, len(fresh), 12))
 
 
+#: ``state``: the call changed its state. ``progress``: the backend reported progress. ``invalid_progress``: the backend reported a
+#: progress that is not a number from 0 to 1. ``retrying``: the submit will be sent again. ``status_check_failed``, ``job_not_found``:
+#: the result of a status check; the next one follows.
+ProgressEvent = Literal["state", "progress", "invalid_progress", "retrying", "status_check_failed", "job_not_found"]
+
+
 @attrs.frozen(kw_only=True)
 class Progress:
-    """A sign of life of one call: its state, how far it is (0 to 1, if known), seconds since it began."""
+    """The progress of one call.
+
+    Attributes:
+        job_id: the call's id.
+        event: what happened, as a code.
+        fraction: 0 to 1, or None if unknown.
+        note: details for a person.
+        elapsed: seconds since the call was created.
+    """
 
     job_id: str
     backend: str
     model: str
     state: CallState
+    event: ProgressEvent = "state"
     fraction: float | None = None
     note: str = ""
     elapsed: float = 0.0
 
 
-def _sound(record: CallRecord, fraction: object) -> float | None:
-    """Return how far a plugin says it is, or None where that is no number from 0 to 1."""
-    if fraction is None or (isinstance(fraction, int | float) and not isinstance(fraction, bool) and 0 <= fraction <= 1):
-        return fraction
-    _log.debug("%s %s %r: progress is a number from 0 to 1", record.backend, ODD_PROGRESS, fraction)
-    return None
+def _is_fraction(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -157,16 +166,20 @@ class Engine:
             now=self.clock.now,
         )
 
-    def report(self, record: CallRecord, *, fraction: float | None = None, note: str = "") -> None:
-        """Tell the caller how a call is doing; that nobody can listen is no reason to break off what is paid for."""
+    def report(self, record: CallRecord, event: ProgressEvent = "state", *, fraction: float | None = None, note: str = "") -> None:
+        """Report progress to the caller. An exception in the caller's function is only logged: the call may be paid for."""
         if self.on_progress is None:
             return
+        if fraction is not None and not _is_fraction(fraction):
+            _log.debug("%s: progress must be a number from 0 to 1, not %r", record.backend, fraction)
+            event, fraction = "invalid_progress", None
         said = Progress(
             job_id=record.id,
             backend=record.backend,
             model=record.model,
             state=record.state,
-            fraction=_sound(record, fraction),
+            event=event,
+            fraction=fraction,
             note=note,
             elapsed=max(0.0, self.clock.now() - record.created_at),
         )
@@ -228,4 +241,4 @@ class _ContextServices:
                 yield chunk
 
     def progress(self, fraction: float | None, note: str) -> None:
-        self.engine.report(self.record, fraction=fraction, note=note)
+        self.engine.report(self.record, "progress", fraction=fraction, note=note)

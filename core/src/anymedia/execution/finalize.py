@@ -15,13 +15,13 @@ from typing import Any
 
 import attrs
 
-from ..errors import BackendError, BackendTimeout, BadBackendResponse, MediaError, PluginContractError
+from ..errors import BackendError, BackendTimeout, BadBackendResponse, Fix, MediaError, PluginContractError
 from ..files.atomic_writer import SMALL, Writer, hidden_prefix
 from ..files.paths import OutputTarget, plan_output
 from ..media import format_of, mime_of
 from ..plugins.sanitize import clean_error
 from ..requests import Continuation, StoredFile
-from ..results import ContinuationData, MediaFile, Outcome, Piece
+from ..results import ContinuationData, MediaFile, Outcome, Piece, Warning, to_warnings
 from ..state.call_codec import outcome_json
 from ..state.codec import check_storable
 from ..state.store import CallRecord, Lease
@@ -30,7 +30,6 @@ from .prepare_inputs import Protection, paste_back
 from .save_piece import collect, in_thread, shielded
 
 __all__ = [
-    "NOT_STORED",
     "delete_temporaries",
     "finalize",
     "mismatches",
@@ -39,20 +38,18 @@ __all__ = [
     "suffix_of",
 ]
 
-#: What a result says of data that was not kept; the conformance kit listens for it.
-NOT_STORED = "wanted to go on with was no JSON, or a file in itself, and is not kept"
-
 
 def storable(outcome: Outcome, backend: str) -> Outcome:
-    """Return an outcome without the continuation data that no store takes, with a warning in their place."""
-    lost = [piece for piece in outcome.pieces if piece.continuation is not None and not _is_keepable(piece.continuation)]
+    """Return an outcome without continuation data that cannot be stored, with a warning in its place."""
+    lost = [piece for piece in outcome.pieces if piece.continuation is not None and not _is_storable(piece.continuation)]
     if not lost:
         return outcome
     pieces = tuple([attrs.evolve(piece, continuation=None) if piece in lost else piece for piece in outcome.pieces])
-    return attrs.evolve(outcome, pieces=pieces, warnings=(*outcome.warnings, f"what '{backend}' {NOT_STORED}"))
+    text = f"the continuation data of '{backend}' is not JSON, or contains media, and was not saved"
+    return attrs.evolve(outcome, pieces=pieces, warnings=(*outcome.warnings, Warning("continuation_not_stored", text)))
 
 
-def _is_keepable(onward: ContinuationData) -> bool:
+def _is_storable(onward: ContinuationData) -> bool:
     expires = onward.expires_at
     if isinstance(expires, bool) or not (expires is None or (isinstance(expires, int | float) and math.isfinite(expires))):
         return False
@@ -64,24 +61,24 @@ def _is_keepable(onward: ContinuationData) -> bool:
     return True
 
 
-#: How many seconds a video or sound may differ from what was asked without a word.
+#: How many seconds a video or sound may differ from the request without a warning.
 _SECONDS = 0.6
 
 
-def mismatches(request: Mapping[str, Any], file: MediaFile, transcode_to: str | None) -> list[str]:
-    """Return a sentence for each way in which a file differs from the request that was sent."""
+def mismatches(request: Mapping[str, Any], file: MediaFile, transcode_to: str | None) -> list[Warning]:
+    """Return a warning for each way in which a file differs from the request that was sent."""
     said = []
     wanted = transcode_to or request.get("output_format")
     came = format_of(file.mime)
     if wanted and came and wanted != came and (wanted, came) != ("ogg", "opus"):  # Opus lies in an Ogg file
-        said.append(f"{wanted} was asked for and {came} came back")
+        said.append(Warning("format_differs", f"{wanted} was requested and {came} was returned"))
     size = re.fullmatch(r"([0-9]+)x([0-9]+)", str(request.get("size", "")))
     if size and file.width and (int(size[1]), int(size[2])) != (file.width, file.height):
-        said.append(f"{size[0]} pixels were asked for and {file.width}x{file.height} came back")
+        said.append(Warning("size_differs", f"{size[0]} pixels were requested and {file.width}x{file.height} were returned"))
     seconds = request.get("duration")
     appended = request.get("kind") == "continue_video"
     if seconds and file.seconds and not appended and abs(file.seconds - float(seconds)) > _SECONDS:
-        said.append(f"{float(seconds):g} s were asked for and {file.seconds:.1f} s came back")
+        said.append(Warning("duration_differs", f"{float(seconds):g} s were requested and {file.seconds:.1f} s were returned"))
     return said
 
 
@@ -144,7 +141,7 @@ async def _finish(
 
         spooled, written, record = await (keep() if _is_small(outcome) else shielded(keep()))  # a small one never waits in between
         temporaries |= {path for path, _ in spooled.values()}
-        files, onward, warnings, differences = [], [], list(outcome.warnings), []
+        files, onward, warnings, differences = [], [], list(to_warnings(outcome.warnings)), []
         for index, piece in enumerate(outcome.pieces):
             home = await _finalize_piece(engine, record, piece, index, len(outcome.pieces), protection, target, written.get(index))
             file, continuation = _continuable(engine, record, piece, home.file)
@@ -160,7 +157,7 @@ async def _finish(
         "files": [file.to_json() for file in files],
         "request_id": outcome.request_id,
         "continued_as": outcome.continued_as or record.plan.get("continued_as"),
-        "warnings": warnings,
+        "warnings": [warning.to_json() for warning in to_warnings(warnings)],
         "usage": dict(outcome.usage),
         "cost_usd": outcome.cost_usd,
         "texts": [p.text for p in outcome.pieces if p.text],
@@ -262,7 +259,7 @@ def _place_of(record: CallRecord, index: int, of: int) -> tuple[int, int]:
 class _Home:
     file: MediaFile
     part: Path | None
-    warnings: tuple[str, ...]
+    warnings: tuple[Warning, ...]
     difference: float | None
 
 
@@ -278,7 +275,7 @@ async def _finalize_piece(
 ) -> _Home:
     to_format = record.target["transcode_to"]
     place, total = _place_of(record, index, of)
-    warnings: list[str] = []
+    warnings: list[Warning] = []
     difference = None
     if protection is not None or to_format:
         piece, difference, warnings = await _post_process(engine, record, piece, protection, to_format)
@@ -301,11 +298,11 @@ async def _finalize_piece(
 
 async def _post_process(
     engine: Engine, record: CallRecord, piece: Piece, protection: Protection | None, to_format: str | None
-) -> tuple[Piece, float | None, list[str]]:
+) -> tuple[Piece, float | None, list[Warning]]:
     """Paste back what was protected and convert to the format asked for; the provider's bytes stay if that fails."""
     from ..convert.transcode import transcode
 
-    warnings: list[str] = []
+    warnings: list[Warning] = []
     difference = None
     with tempfile.TemporaryDirectory(prefix="anymedia-") as scratch:
         data = piece.data if piece.data is not None else await _fetched(engine, record, piece, Path(scratch))
@@ -320,10 +317,10 @@ async def _post_process(
             try:
                 made = await asyncio.to_thread(transcode, raw, to_format)
             except MediaError as error:
-                warnings.append(f"it could not be converted to {to_format}: {error.message}")
+                warnings.append(Warning("not_converted", f"it could not be converted to {to_format}: {error.message}"))
             else:
                 data, mime = made.path.read_bytes(), mime_of(to_format)
-                warnings += made.warnings
+                warnings += to_warnings(made.warnings, "converted")
     return attrs.evolve(piece, data=data, url=None, stream=None, headers={}, mime=mime), difference, warnings
 
 
@@ -373,8 +370,8 @@ def _uncollected(error: MediaError, record: CallRecord) -> MediaError:
     error.charged = "yes"
     if isinstance(error, BackendError):
         error.backend, error.model = record.backend, record.model
-    how = f"anymedia jobs resume {record.id}"
-    error.fix = f"{error.fix} ({how})" if error.fix else f"The work is done. Collect it with: {how}"
+    error.fix = error.fix or "The result is ready at the provider."
+    error.action = Fix("resume", record.run)
     return error
 
 

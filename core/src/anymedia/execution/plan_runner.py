@@ -15,7 +15,7 @@ from ..files.paths import OutputTarget, plan_output
 from ..formatting import in_dollars
 from ..planning import Candidate, Plan, PlannedCall, is_over_cap
 from ..policy import Policy
-from ..results import Job, Result
+from ..results import Job, Result, to_warnings
 from ..state.call_codec import request_json
 from ..state.errors import LeaseLost, StateError
 from ..state.store import CallRecord, Lease, NewCall
@@ -89,7 +89,7 @@ class PlanRunner:
         self.check_place()
         self.loaded = await load_inputs(self.engine, self.plan, self.policy)
         self.protection = await read_protection(self.engine, self.plan.request, self.policy)
-        said = tuple(dict.fromkeys(w for found in self.loaded.values() for w in found.warnings))
+        said = to_warnings([w for found in self.loaded.values() for w in found.warnings], "input_converted")
         if said:
             self.plan = attrs.evolve(self.plan, warnings=(*self.plan.warnings, *said))
         first = 0
@@ -291,7 +291,7 @@ def _suffix(plan: Plan) -> str:
 def _plan_json(plan: Plan) -> dict[str, Any]:
     return {
         "adjustments": [attrs.asdict(adjustment) for adjustment in plan.adjustments],
-        "warnings": list(plan.warnings),
+        "warnings": [warning.to_json() for warning in plan.warnings],
         "calls": len(plan.calls),
         "disclosure": plan.disclosure,
         "continued_as": plan.continued_as,

@@ -13,7 +13,7 @@ import logging
 import attrs
 
 from ..capabilities import ModelSpec
-from ..errors import BackendError, BackendTimeout, JobNotFound, MediaError, PluginError
+from ..errors import BackendError, BackendTimeout, Fix, JobNotFound, MediaError, PluginError
 from ..plugins.sanitize import PluginRaised
 from ..redaction import clean_text
 from ..results import Failed, Job, Outcome, Running, Succeeded
@@ -24,7 +24,6 @@ from .engine import Engine
 from .poll_schedule import Schedule, duration_key
 
 __all__ = [
-    "STATUS_CHECK_FAILED",
     "WAITS",
     "FailureStreak",
     "NotFoundStreak",
@@ -109,8 +108,6 @@ class FailureStreak:
 
 
 _log = logging.getLogger("anymedia")
-#: How a caller is told of a look that failed.
-STATUS_CHECK_FAILED = "a look failed"
 #: How long a job is followed when the caller sets no deadline, in seconds; it stays resumable after that.
 PATIENCE = 3600.0
 #: A row that was changed within this many seconds is one that this process is at.
@@ -171,7 +168,7 @@ async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelS
                 raise _failed(
                     engine, lease, record, job_not_found_error(record, job, not_found, error, expired=not not_found.for_good)
                 ) from None
-            engine.report(record, note=f"{not_found}; looking again")
+            engine.report(record, "job_not_found", note=f"{not_found}; checking again")
             continue
         except Exception as error:
             if isinstance(error, PluginError) and not isinstance(error, PluginRaised):
@@ -179,7 +176,7 @@ async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelS
                 raise  # what it returned breaks the contract: it will do so again
             _log.debug("a look at %s failed: %s", record.id, error.code if isinstance(error, MediaError) else type(error).__name__)
             hint = getattr(error, "retry_after", None)
-            engine.report(record, note=f"{STATUS_CHECK_FAILED} ({failures.failed(error)}); looking again")
+            engine.report(record, "status_check_failed", note=f"a status check failed ({failures.failed(error)}); checking again")
             continue
         hint = None
         not_found.found()
@@ -188,7 +185,7 @@ async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelS
             if record.state == "submitted":  # one whose file is to be fetched anew was done already, and stays so
                 record = await engine.persist_with_retry(functools.partial(engine.advance, lease, "running"))
             hint = state.poll_after
-            engine.report(record, fraction=state.progress, note=state.note)
+            engine.report(record, "progress", fraction=state.progress, note=state.note)
         elif isinstance(state, Succeeded):
             if observed_from_start:
                 with contextlib.suppress(StateError):  # what is learnt of the time it takes is not worth the job
@@ -213,18 +210,19 @@ def still_running_error(
     seen, more = ("is still", "") if trouble is None else ("may still be", f", and {trouble}")
     error = BackendTimeout(
         f"'{record.backend}/{record.model}' {seen} at work on {record.id}; {why}{more}.",
-        fix=f"The job goes on. Pick it up with: anymedia jobs resume {record.id}",
+        fix="The job continues at the provider.",
         job_id=record.id,
     )
+    error.action = Fix("resume", record.run)
     error.backend, error.model, error.charged = record.backend, record.model, "unknown"
     return error
 
 
 def _leave(record: CallRecord, error: PluginError) -> None:
     """Complete an error that is no news of the job: it goes on, may be charged, and can be taken up once the plugin is mended."""
-    how = f"The job goes on. Then pick it up with: anymedia jobs resume {record.id}"
     error.job_id, error.charged = record.id, "unknown"
-    error.fix = f"{error.fix}. {how}" if error.fix else f"Tell the plugin's author. {how}"
+    error.fix = f"{error.fix or 'Report it to the author of the plugin'}. The job continues at the provider."
+    error.action = Fix("resume", record.run)
 
 
 def _failed(engine: Engine, lease: Lease, record: CallRecord, error: BackendError) -> BackendError:

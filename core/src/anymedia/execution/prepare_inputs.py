@@ -17,6 +17,7 @@ from ..operations import INPUTS
 from ..planning import InputForm, Plan
 from ..policy import Policy
 from ..requests import Continuation, EditWithReferences, Inpaint, Mask, Reference, Request, StoredFile
+from ..results import Warning, to_warnings
 
 if TYPE_CHECKING:
     from ..context import LoadedMedia
@@ -255,7 +256,7 @@ class Pasted:
     data: bytes = attrs.field(repr=False)
     difference: float | None
     mime: str | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Warning, ...] = ()
 
 
 def paste_back(protection: Protection, data: bytes) -> Pasted:
@@ -267,6 +268,9 @@ def paste_back(protection: Protection, data: bytes) -> Pasted:
             return Pasted(data=data, difference=masks.outside_difference(protection.source, data, protection.mask))
         made = masks.paste_back(protection.source, data, protection.mask)
     except MediaError as error:
-        text = "the protected pixels could not be copied back" if protection.exact else "pixels outside the mask were not compared"
-        return Pasted(data=data, difference=None, warnings=(f"{text}: {error.message}",))
-    return Pasted(data=made.data, difference=made.difference, mime="image/png", warnings=tuple(made.warnings))
+        if protection.exact:
+            warning = Warning("not_protected", f"the protected pixels could not be copied back: {error.message}")
+        else:
+            warning = Warning("mask_not_compared", f"pixels outside the mask were not compared: {error.message}")
+        return Pasted(data=data, difference=None, warnings=(warning,))
+    return Pasted(data=made.data, difference=made.difference, mime="image/png", warnings=to_warnings(made.warnings, "converted"))

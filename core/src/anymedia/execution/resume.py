@@ -17,6 +17,7 @@ from ..errors import (
     BackendTimeout,
     BackendUnavailable,
     BadBackendResponse,
+    Fix,
     JobCancelled,
     MediaError,
     RequestError,
@@ -27,7 +28,7 @@ from ..errors import (
 from ..media import Image
 from ..policy import Policy
 from ..requests import Inpaint
-from ..results import Job, Outcome, Result, Succeeded
+from ..results import Job, Outcome, Result, Succeeded, Warning
 from ..state.call_codec import error_from_json, error_json, job_from_json, outcome_from_json
 from ..state.errors import LeaseLost
 from ..state.store import ACTIVE_STATES, FINAL_STATES, CallRecord, Lease
@@ -50,8 +51,9 @@ __all__ = [
 
 _log = logging.getLogger("anymedia")
 
-#: What is said of an edit that was to be protected exactly, where that is not possible any more.
-_UNPROTECTED = "the protected pixels could not be copied back: the source or the mask is gone, has changed, or was never a file"
+_NOT_PROTECTED = Warning(
+    "not_protected", "the protected pixels could not be copied back: the source or the mask is gone, has changed, or was never a file"
+)
 #: How often to see whether another process has finished a call, in seconds.
 _LOOK_SECONDS = 0.5
 
@@ -77,11 +79,9 @@ async def resume_call(engine: Engine, call_id: str, deadline: float | None) -> C
                 async with LeaseKeeper(engine, lease):
                     return _ended(await _take_up(engine, lease, _known(engine, call_id), deadline))
         if deadline is not None and engine.clock.steady() >= deadline:
-            raise BackendTimeout(
-                f"another process is still at work on {call_id}; the deadline passed.",
-                fix=f"Look again with: anymedia jobs resume {call_id}",
-                job_id=call_id,
-            )
+            late = BackendTimeout(f"another process is still processing {call_id}; the deadline passed.", job_id=call_id)
+            late.action = Fix("resume", record.run)
+            raise late
         await engine.clock.sleep(_LOOK_SECONDS)
 
 
@@ -110,7 +110,9 @@ async def resume_run(engine: Engine, run: str, deadline: float | None) -> Result
 
 def _known(engine: Engine, call_id: str) -> CallRecord:
     if (record := engine.store.get(call_id)) is None:
-        raise UnknownJob(f"{call_id} was deleted from the journal meanwhile", fix="list what there is with: anymedia jobs list")
+        error = UnknownJob(f"{call_id} was deleted from the journal in the meantime")
+        error.action = Fix("list_jobs")
+        raise error
     return record
 
 
@@ -156,7 +158,7 @@ async def _take_up(engine: Engine, lease: Lease, record: CallRecord, deadline: f
         outcome = await _outcome_of(engine, lease, record, row, deadline)
     protection = await _protection(engine, record)
     if protection is None and record.target["protect"]:
-        outcome = attrs.evolve(outcome, warnings=(*outcome.warnings, _UNPROTECTED))
+        outcome = attrs.evolve(outcome, warnings=(*outcome.warnings, _NOT_PROTECTED))
     return await finalize(engine, lease, record, outcome, protection, deadline)
 
 

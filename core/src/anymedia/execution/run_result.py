@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MediaError
-from ..results import Adjustment, Attempt, Cost, MediaFile, Provenance, Result
+from ..results import Adjustment, Attempt, Cost, MediaFile, Provenance, Result, Warning, to_warnings
 from ..state.store import ACTIVE_STATES, CallRecord
 
 __all__ = ["file_from_json", "latest", "most_serious", "result_of", "run_status"]
@@ -83,7 +83,7 @@ def result_of(rows: Sequence[CallRecord]) -> Result:
     results: list[Mapping[str, Any]] = [row.result for row in done if row.result is not None]
     files = tuple(file_from_json(raw) for result in results for raw in result["files"])
     lost = [row for row in rows if row.state != "done"]
-    missing = [f"{len(some)} of {len(rows)} calls {what}: {_why(some)}" for what, some in _without(lost).items() if some]
+    missing = _missing(lost, len(rows))
     differences = [d for r in results if (d := r.get("outside_mask_difference")) is not None]
     attempts = [a for row in every for a in row.attempts]
     return Result(
@@ -99,7 +99,7 @@ def result_of(rows: Sequence[CallRecord]) -> Result:
         continuation_id=next((f.continuation_id for f in files if f.continuation_id), None),
         continued_as=results[0].get("continued_as"),
         adjustments=tuple(Adjustment(**raw) for raw in first.plan["adjustments"]),
-        warnings=_unique([*first.plan["warnings"], *(w for r in results for w in r["warnings"]), *missing]),
+        warnings=to_warnings([*first.plan["warnings"], *(w for r in results for w in r["warnings"]), *missing]),
         cost=_cost(every, rows, done),
         attempts=tuple(Attempt(**raw) for raw in attempts),
         seconds=max(row.updated_at for row in done) - min(row.created_at for row in every),
@@ -108,12 +108,16 @@ def result_of(rows: Sequence[CallRecord]) -> Result:
     )
 
 
-def _without(lost: Sequence[CallRecord]) -> dict[str, list[CallRecord]]:
-    """Part the calls without files into those that have ended and those that have not."""
-    return {
-        "brought nothing": [row for row in lost if row.state not in ACTIVE_STATES],
-        "have brought nothing yet": [row for row in lost if row.state in ACTIVE_STATES],
-    }
+def _missing(lost: Sequence[CallRecord], total: int) -> list[Warning]:
+    """Return warnings for the calls without files: those that have ended, and those that have not."""
+    ended = [row for row in lost if row.state not in ACTIVE_STATES]
+    active = [row for row in lost if row.state in ACTIVE_STATES]
+    found = []
+    if ended:
+        found.append(Warning("calls_failed", f"{len(ended)} of {total} calls returned nothing: {_why(ended)}"))
+    if active:
+        found.append(Warning("calls_active", f"{len(active)} of {total} calls have not ended yet: {_why(active)}"))
+    return found
 
 
 def _why(rows: Sequence[CallRecord]) -> str:

@@ -23,7 +23,7 @@ from ..media import format_of
 from ..net.download import CHUNK
 from ..probe.probe import Facts, is_sandboxed, sniff
 from ..redaction import clean_text
-from ..results import MediaFile, Piece
+from ..results import MediaFile, Piece, Warning
 
 if TYPE_CHECKING:
     from ..net.fetcher import Fetcher
@@ -46,7 +46,7 @@ class Collected:
     file: MediaFile
     format: str
     part: Path | None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Warning, ...] = ()
 
 
 async def collect(
@@ -133,10 +133,10 @@ def _finish(piece: Piece, target: OutputTarget, writer: Writer, expect: str, *, 
     suffix = "" if fits_suffix(target.suffix, seen.format) else suffix_for(seen.format)
     asked, size, digest = writer.wanted, writer.size, writer.sha256
     path = writer.commit(suffix=suffix, keep_part=keep_part)
-    warnings = []
+    warnings: list[Warning] = []
     if path.name != asked and not target.made_up:
         why = f"its bytes are {seen.format}" if suffix else "another file with that name was created in the meantime"
-        warnings.append(f"The file is named {path.name!r}, not {asked!r}: {why}.")
+        warnings.append(Warning("file_renamed", f"The file is named {path.name!r}, not {asked!r}: {why}."))
     file = MediaFile(path=path, mime=seen.mime, size=size, sha256=digest, width=seen.width, height=seen.height, seconds=seen.seconds)
     return Collected(file=file, format=seen.format, part=writer.left, warnings=tuple(warnings))
 

@@ -22,6 +22,7 @@ from ..errors import (
     BackendUnavailable,
     BadBackendResponse,
     Delivery,
+    Fix,
     MediaError,
     PluginContractError,
     PluginError,
@@ -135,7 +136,7 @@ async def submit(
         pause = _pause(trouble, tries, policy, engine, deadline)
         if pause is None:
             return await _settle(engine, lease, record, row, trouble, tuple(attempts))
-        engine.report(record, note=f"{trouble.error.code}; trying again in {pause:.0f} s")
+        engine.report(record, "retrying", note=f"{trouble.error.code}; retrying in {pause:.0f} s")
         await engine.clock.sleep(pause)
     raise AssertionError("unreachable")
 
@@ -265,9 +266,9 @@ def unknown_outcome(error: MediaError, record: CallRecord) -> MediaError:
     risk = "an unknown amount" if record.quote_usd is None else f"up to {in_dollars(record.quote_usd[1])} USD"
     who = f"'{record.backend}/{record.model}'"
     text = f"{who} may have received the request, but no usable answer came back ({error.message}); {risk} may be charged."
-    fix = f"It was not sent again. Look for it in the provider's own list of requests, or with: anymedia jobs resume {record.id}"
+    fix = "It was not sent again. Look for it in the provider's list of requests."
     found = SubmissionUnknown(text, fix=fix, delivery="unknown", job_id=record.id, request_id=getattr(error, "request_id", None))
-    found.backend, found.model = record.backend, record.model
+    found.backend, found.model, found.action = record.backend, record.model, Fix("resume", record.run)
     return found
 
 

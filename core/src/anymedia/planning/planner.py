@@ -13,6 +13,7 @@ from ..errors import InvalidRequest, NoBackendAvailable, Problem, Reason, Reques
 from ..media import Video
 from ..policy import Policy
 from ..requests import ContinueVideo, EditWithReferences, Mask, Operation, Request
+from ..results import Warning, to_warnings
 from .candidate import AskedFields, Draft, asked_fields
 from .explain import explain_rejections
 from .fit_inputs import checks_of, fit_inputs, forms_of, source_warning
@@ -217,7 +218,11 @@ class Planner:
             operation_spec=draft.spec,
             calls=calls,
             adjustments=draft.adjustments(),
-            warnings=(*draft.view.matrix.warnings, *self._warnings(draft, spec), *source_warning(request)),
+            warnings=(
+                *to_warnings(draft.view.matrix.warnings, "catalog"),
+                *self._warnings(draft, spec),
+                *to_warnings(source_warning(request), "continued_image_unused"),
+            ),
             quote=total([call.quote for call in calls]),
             forms=forms_of(draft),
             transcode_to=draft.transcode_to,
@@ -229,21 +234,23 @@ class Planner:
             rejected=rejected,
         )
 
-    def _warnings(self, draft: Draft, spec: ModelSpec) -> Iterator[str]:
+    def _warnings(self, draft: Draft, spec: ModelSpec) -> Iterator[Warning]:
         """Yield what a caller should know about the matrix and the model: outdated facts, the end of a model's life."""
         matrix, name, life = draft.view.matrix, draft.view.name, spec.lifecycle
         if matrix.stale_on(self.today) and matrix.checked is not None:
             days = (self.today - matrix.checked).days
             refresh = f"refresh it with: anymedia models --refresh {name}"
-            yield f"the model list of {name!r} is of {matrix.checked}, {days} days old; {refresh}"
+            yield Warning("matrix_outdated", f"the model list of {name!r} is of {matrix.checked}, {days} days old; {refresh}")
         stage = life.stage_on(self.today)
         instead = f" Its replacement is {life.replacement!r}." if life.replacement else ""
         if stage == "retiring":
-            yield f"'{draft.candidate}' will be shut down on {life.retires} ({life.certainty}).{instead}"
+            yield Warning("model_retiring", f"'{draft.candidate}' will be shut down on {life.retires} ({life.certainty}).{instead}")
         elif stage == "doubtful":
-            yield f"'{draft.candidate}' may have been shut down on {life.retires} ({life.certainty}).{instead}"
+            text = f"'{draft.candidate}' may have been shut down on {life.retires} ({life.certainty}).{instead}"
+            yield Warning("model_may_be_retired", text)
         elif stage == "retired":
-            yield f"'{draft.candidate}' was shut down by its maker on {life.retires}; this instance is another server."
+            text = f"'{draft.candidate}' was shut down by its maker on {life.retires}; this instance is another server."
+            yield Warning("model_retired_by_maker", text)
 
     # Errors
 

@@ -15,6 +15,7 @@ from ..errors import Reason
 from ..formatting import in_dollars_between
 from ..media import Media
 from ..requests import Continuation, Mask, Operation, Request
+from ..results import Warning
 
 __all__ = ["BackendView", "Candidate", "Check", "InputForm", "Plan", "PlannedCall", "Quote", "Reason", "Rejection"]
 
@@ -146,7 +147,7 @@ class Plan:
         chosen: the chosen candidate; ``model_spec`` and ``operation_spec`` are its entries in the matrix.
         calls: the billable calls, each submitted once.
         adjustments: every difference from the request.
-        warnings: sentences for the caller (a model that will be shut down, an outdated model list ...).
+        warnings: for the caller (a model that will be shut down, an outdated model list ...).
         quote: the sum over all calls.
         forms: the form in which each input is sent.
         transcode_to: the format that the core converts the output to, if the model cannot write it.
@@ -164,7 +165,7 @@ class Plan:
     operation_spec: OperationSpec = attrs.field(repr=False)
     calls: tuple[PlannedCall, ...]
     adjustments: tuple[Adjustment, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Warning, ...] = ()
     quote: Quote
     forms: Mapping[Media | Mask, InputForm] = attrs.field(factory=dict, hash=False, repr=False)
     transcode_to: str | None = None
@@ -195,7 +196,7 @@ class Plan:
             "calls": len(self.calls),
             "adjustments": [attrs.asdict(a) for a in self.adjustments],
             "ignored": [a.field for a in self.adjustments if a.kind == "ignored"],
-            "warnings": list(self.warnings),
+            "warnings": [w.to_json() for w in self.warnings],
             "checks": [attrs.asdict(c) for c in self.checks],
             "quote": {"usd": None if self.quote.usd is None else list(self.quote.usd), "basis": self.quote.basis},
             "alternatives": [str(c) for c in self.alternatives],

@@ -21,7 +21,7 @@ from ..delivery import causes
 from ..errors import BackendError, ContentRefused, InvalidRequest, MediaError, PluginContractError, Problem
 from ..hookspecs import ListedModel
 from ..redaction import clean_text, summarize_exception
-from ..results import Failed, Outcome, Piece, Running, Succeeded
+from ..results import Failed, Outcome, Piece, Running, Succeeded, Warning
 
 __all__ = ["PluginCause", "PluginRaised", "clean_error", "clean_returned", "raised"]
 
@@ -97,12 +97,18 @@ def clean_returned(value: Any) -> Any:
 def _outcome(outcome: Outcome) -> dict[str, Any]:
     return {
         "pieces": tuple([_piece(piece) for piece in outcome.pieces]),
-        "warnings": tuple([clean_text(w, _NOTE) for w in outcome.warnings[:_MOST_WARNINGS]]),
+        "warnings": tuple([_warning(w) for w in outcome.warnings[:_MOST_WARNINGS]]),
         "request_id": _short(outcome.request_id),
         "continued_as": _short(outcome.continued_as),
         "usage": _numbers(outcome.usage, iter(range(_MOST_NUMBERS)), _DEEPEST),
         "cost_usd": _amount(outcome.cost_usd),
     }
+
+
+def _warning(warning: Warning | str) -> Warning | str:
+    if isinstance(warning, Warning):
+        return Warning(clean_text(warning.code, _ID), clean_text(warning.text, _NOTE))
+    return clean_text(warning, _NOTE)
 
 
 def _amount(cost: Any) -> float | None:

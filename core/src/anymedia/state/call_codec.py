@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import BackendError, MediaError, Problem
+from ..errors import BackendError, Fix, MediaError, Problem
 from ..fields import names_of
 from ..files.verified_read import read_kept
 from ..media import Media
 from ..requests import Continuation, Mask, Reference, Request
-from ..results import ContinuationData, Job, Outcome, Piece
+from ..results import ContinuationData, Job, Outcome, Piece, to_warnings
 
 __all__ = [
     "cost_of",
@@ -93,7 +93,7 @@ def outcome_json(outcome: Outcome, spooled: Mapping[int, tuple[Path, str]]) -> t
         "cost_usd": outcome.cost_usd,
         "usage": dict(outcome.usage),
         "request_id": outcome.request_id,
-        "warnings": list(outcome.warnings),
+        "warnings": [warning.to_json() for warning in to_warnings(outcome.warnings)],
     }
     return shown, {"pieces": secret}
 
@@ -111,8 +111,8 @@ def outcome_from_json(raw: Mapping[str, Any], secret: Mapping[str, Any] | None) 
         continuation = None if onward is None else ContinuationData(**onward, secret=apart.get("continuation") or {})
         source: dict[str, Any] = {"data": data} if data is not None else {"url": apart["url"]}
         pieces.append(Piece(mime=kept["mime"], text=kept["text"], continuation=continuation, **source))
-    rest = {k: raw[k] for k in ("continued_as", "cost_usd", "usage", "request_id", "warnings")}
-    return Outcome(pieces=tuple(pieces), **rest)
+    rest = {k: raw[k] for k in ("continued_as", "cost_usd", "usage", "request_id")}
+    return Outcome(pieces=tuple(pieces), warnings=to_warnings(raw["warnings"]), **rest)
 
 
 def error_json(error: BaseException) -> dict[str, Any]:
@@ -136,6 +136,8 @@ def error_from_json(raw: Mapping[str, Any]) -> MediaError:
     message = str(raw.get("message", "it failed"))
     error = found([Problem(**p) for p in raw["problems"]]) if "problems" in raw else found(message)  # type: ignore[arg-type]
     error.fix, error.job_id = str(raw.get("fix", "")), raw.get("job_id")
+    if raw.get("action"):
+        error.action = Fix(**raw["action"])
     error.retry, error.charged = bool(raw.get("retry")), raw.get("charged", "unknown")
     if isinstance(error, BackendError):
         error.backend, error.model = raw.get("backend", ""), raw.get("model", "")

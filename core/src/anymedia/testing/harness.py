@@ -22,7 +22,6 @@ import attrs
 
 from ..capabilities import CapabilityMatrix, ContinueRule
 from ..execution.engine import Progress
-from ..execution.poll import STATUS_CHECK_FAILED
 from ..media import Image
 from ..plugins.instances import make_instances
 from ..plugins.registry import Registry, discover
@@ -116,13 +115,16 @@ class StatusCheckCount:
     of: dict[str, int] = attrs.field(factory=dict)
     failed: int = 0
     why: str = ""
+    invalid: str = ""
 
     def count(self, progress: Progress) -> None:
         """Count a look by what the caller is told of it."""
+        if progress.event == "invalid_progress":
+            self.invalid = "the backend reported a progress that is not a number from 0 to 1"
         if progress.state not in {"submitted", "running"}:
             return
         self.of[progress.job_id] = self.of.get(progress.job_id, 0) + 1
-        self.failed = self.failed + 1 if progress.note.startswith(STATUS_CHECK_FAILED) else 0
+        self.failed = self.failed + 1 if progress.event == "status_check_failed" else 0
         self.why = progress.note
 
     def check(self) -> None:

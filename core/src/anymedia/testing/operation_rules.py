@@ -14,8 +14,7 @@ import attrs
 
 from ..capabilities import Choice, ContinueRule, MaskRule, ReferencesRule
 from ..errors import MediaError, RequestError
-from ..execution.engine import ODD_PROGRESS
-from ..execution.finalize import NOT_STORED, mismatches
+from ..execution.finalize import mismatches
 from ..media import format_of
 from ..requests import Continuation, Request
 from ..results import Result
@@ -110,9 +109,9 @@ class OperationRules(CaseMaker):
         with self.bench(case) as bench:
             result, _ = run(self._make(bench, case))
             _judge(result, case)
-            odd = [text for text in bench.texts if ODD_PROGRESS in text]
-            odd += [warning for warning in result.warnings if NOT_STORED in warning]
-            assert not odd, odd[0]
+            assert not bench.looks.invalid, bench.looks.invalid
+            lost = [warning.text for warning in result.warnings if warning.code == "continuation_not_stored"]
+            assert not lost, lost[0]
             assert result.provenance.backend == self.backend
             assert result.provenance.model == case.shape.model.id
 
@@ -165,7 +164,7 @@ class OperationRules(CaseMaker):
         for row in bench.store.run(made.job_id):
             for file in made.files:
                 wrong = mismatches(row.request, file, row.target["transcode_to"])
-                assert not wrong, "; ".join(wrong)
+                assert not wrong, "; ".join(map(str, wrong))
 
     def _media_differ(self, case: Case, one: Result, other: Result) -> None:
         media = case.shape.model.media

@@ -16,6 +16,7 @@ from ..fields import is_set
 from ..media import Image
 from ..policy import Policy
 from ..requests import KINDS, Continuation, Mask, Operation, Reference, Request
+from ..results import Warning
 from .case_values import Shape, image_for, mask_for, minimal_fields, references_for, shapes, two_values
 from .cases import Case, CaseMaker
 from .harness import Bench, forget_plugins, run
@@ -335,9 +336,9 @@ class RejectionRules(CaseMaker):
             with self.bench(case) as bench:
                 bench.today = model.lifecycle.retires - datetime.timedelta(days=10)
                 warnings = run(self._warnings(bench, case))
-                assert any(str(model.lifecycle.retires) in text for text in warnings), f"{model.id}: {warnings}"
+                assert any(str(model.lifecycle.retires) in warning.text for warning in warnings), f"{model.id}: {warnings}"
 
-    async def _warnings(self, bench: Bench, case: Case) -> tuple[str, ...]:
+    async def _warnings(self, bench: Bench, case: Case) -> tuple[Warning, ...]:
         async with bench.router() as router:
             request = await bench.request(router, case.shape, self.maker(case))
             return router.plan(request, backend=self.backend, model=case.shape.model.id, policy=Policy(preview=True)).warnings

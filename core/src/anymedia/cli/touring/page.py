@@ -149,7 +149,7 @@ def _facts(result: Result) -> str:
     if result.outside_mask_difference is not None:
         facts.append(("outside the mask", _outside(result.outside_mask_difference)))
     facts += [(a.kind, adjusted(a)) for a in result.adjustments]
-    facts += [("note", warning) for warning in result.warnings]
+    facts += [("note", str(warning)) for warning in result.warnings]
     if result.continuation_id:
         facts.append(("go on with", result.continuation_id))
     return "<dl>\n" + "\n".join(f"<dt>{_text(name)}</dt><dd>{_text(words)}</dd>" for name, words in facts) + "\n</dl>\n"
