@@ -11,16 +11,16 @@ MARK = "<!-- changelog.d/collect.py puts new versions here -->\n"
 def collect(folder: Path, log: Path, version: str, date: str) -> None:
     """Write one section for a version, and delete its fragments."""
     fragments = sorted(folder.glob("*.md"))
-    strange = [f.name for f in fragments if f.name.split(".")[-2] not in KINDS]
-    if strange or not fragments:
-        raise SystemExit(f"nothing to collect, or no kind in the name: {strange}")
+    unknown = [f.name for f in fragments if f.name.split(".")[-2] not in KINDS]
+    if unknown or not fragments:
+        raise SystemExit(f"no fragments, or fragments without a kind in their name: {unknown}")
     lines = [f"\n## {version} ({date})\n"]
     for kind in KINDS:
         texts = [f.read_text("utf-8").strip() for f in fragments if f.name.split(".")[-2] == kind]
         lines += [f"\n### {kind.capitalize()}\n\n", *(f"- {text}\n" for text in texts)] if texts else []
     before, mark, after = log.read_text("utf-8").partition(MARK)
     if not mark:
-        raise SystemExit(f"{log.name} has lost its mark")
+        raise SystemExit(f"{log.name} lacks the line {MARK.strip()!r}")
     log.write_text(before + mark + "".join(lines) + after, "utf-8")
     for fragment in fragments:
         fragment.unlink()
