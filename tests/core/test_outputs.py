@@ -64,13 +64,13 @@ def test_a_missing_directory_is_refused_unless_a_directory_is_asked_for(tmp_path
 
 
 @pytest.mark.parametrize("output", [None, "x.png", "made/", "sub/x.mp4"])
-@pytest.mark.parametrize("walled", [True, False])
+@pytest.mark.parametrize("confined", [True, False])
 def test_a_target_means_the_same_place_to_another_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str | None, walled: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str | None, confined: bool
 ) -> None:
     (tmp_path / "sub").mkdir()
     monkeypatch.chdir(tmp_path)
-    target = plan_output(output, roots=[Path()] if walled else None, overwrite=True, default_stem="s", suffix=".png")
+    target = plan_output(output, roots=[Path()] if confined else None, overwrite=True, default_stem="s", suffix=".png")
     kept = json.dumps(target.to_json())
     monkeypatch.chdir("/")
     again = OutputTarget.from_json(json.loads(kept))
@@ -183,3 +183,11 @@ def test_a_folder_that_could_not_be_written_to_is_tried_each_time(tmp_path: Path
             with pytest.raises(InvalidRequest, match="full disk"):
                 plain_target(tmp_path).check()
     plain_target(tmp_path).check()
+
+
+def test_output_target_of_an_earlier_journal_stays_confined(tmp_path: Path) -> None:
+    target = plan_output("a.png", roots=[tmp_path], overwrite=False, default_stem="s", suffix=".png")
+    data = target.to_json()
+    data["walled"] = data.pop("confined")
+    assert OutputTarget.from_json(data) == target
+    assert OutputTarget.from_json(data).confined

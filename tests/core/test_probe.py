@@ -115,7 +115,7 @@ def test_what_a_camera_puts_behind_a_jpeg_is_not_part_of_it() -> None:
 
 def test_raw_samples_pass_only_when_told() -> None:
     data = bytes(range(256)) * 10
-    assert sniff(data, told="pcm").format == "pcm"
+    assert sniff(data, format_hint="pcm").format == "pcm"
     with pytest.raises(InvalidRequest):
         sniff(data)
 

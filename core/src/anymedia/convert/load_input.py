@@ -53,7 +53,7 @@ async def load(
             raise InvalidRequest("a mask without an image cannot be loaded")
         return await _load_mask(await read(item.image), form, source_size, limits, where)
     data = await read(item)
-    facts = sniff(data, limits=limits, told="pcm" if item.format == "pcm" else None, where=where)
+    facts = sniff(data, limits=limits, format_hint="pcm" if item.format == "pcm" else None, where=where)
     check_kind(facts, item.media, where=where)
     name = _name(item)
     _check_facts(facts, form, name)

@@ -50,7 +50,7 @@ def transcode(path: Path, to_format: str, *, quality: int | None = None, pcm_rat
         UnsupportedInput: it cannot be converted to that format, or PyAV is not installed.
     """
     with open_plainly(path) as file:
-        facts = sniff(file, told="pcm" if pcm_rate else None)
+        facts = sniff(file, format_hint="pcm" if pcm_rate else None)
     if facts.format == to_format:
         return Transcoded(path=path)
     _check_target(facts, to_format)

@@ -278,10 +278,10 @@ def _recognise(piece: Piece, writer: Writer, expect: str) -> Facts:
     hint = "pcm" if expect == "audio" and format_of(piece.mime) == "pcm" and _text_kind(_head(writer, data)) is None else None
     try:  # raw samples have no header to recognize
         if data is not None:
-            facts = sniff(data, told=hint)
+            facts = sniff(data, format_hint=hint)
         else:
             with writer.reading() as source:
-                facts = sniff(source, told=hint)
+                facts = sniff(source, format_hint=hint)
     except MediaError as error:
         text = _text_kind(_head(writer, data))
         raise BadBackendResponse(f"The response is not valid {expect} data: {text or clean_text(error.message)}.") from None

@@ -24,7 +24,9 @@ from .safe_dir import Directory, Location, check_regular, explain, locate, refus
 
 __all__ = ["OutputTarget", "open_input", "plan_output"]
 
-_PLAIN = ("stem", "suffix", "overwrite", "made_up", "makes_folders", "walled", "field", "mode")
+_PLAIN = ("stem", "suffix", "overwrite", "made_up", "makes_folders", "confined", "field", "mode")
+#: Names in journals of the first edition.
+_RENAMED = {"walled": "confined"}
 _SUFFIX_HELP = "a media suffix like .png, .jpg, .webp, .mp4, .wav"
 #: Seconds for which a successful write test of a directory is remembered, including the resulting file mode.
 _TRIED_SECONDS = 5.0
@@ -86,7 +88,7 @@ class OutputTarget:
         overwrite: whether an existing file may be replaced.
         made_up: the name is a default: it is numbered until a free one is found, and never replaces a file.
         makes_folders: whether missing directories are created.
-        walled: the location is confined to an allowed root, and links are not followed.
+        confined: the location is confined to an allowed root, and links are not followed.
         field: JSON path of the output in the request, for messages.
         mode: permissions for a new file, as found by `check`; None: according to the process's umask.
     """
@@ -97,7 +99,7 @@ class OutputTarget:
     overwrite: bool = False
     made_up: bool = False
     makes_folders: bool = False
-    walled: bool = False
+    confined: bool = False
     field: str = "$.output_path"
     mode: int | None = None
 
@@ -110,7 +112,8 @@ class OutputTarget:
     def from_json(cls, data: Mapping[str, Any]) -> OutputTarget:
         """Return the target that `to_json` was called on."""
         location = Location(Path(data["root"]), tuple(data["steps"]))
-        return cls(location=location, **{name: data[name] for name in _PLAIN if name in data})
+        values = {_RENAMED.get(name, name): value for name, value in data.items()}
+        return cls(location=location, **{name: values[name] for name in _PLAIN if name in values})
 
     @property
     def folder(self) -> Path:
@@ -139,7 +142,7 @@ class OutputTarget:
             InvalidRequest: it does not exist or is not allowed.
         """
         try:
-            if self.walled:
+            if self.confined:
                 return walk(self.location.root, self.location.steps, create=self.makes_folders)
             if self.makes_folders:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -187,7 +190,7 @@ class OutputTarget:
 
     def _nearest(self) -> tuple[Directory, bool]:
         """Open the directory or its nearest existing parent; return it and whether anything is missing."""
-        if not self.walled:
+        if not self.confined:
             with contextlib.suppress(FileNotFoundError):
                 return Directory.at(self.folder), False
             here = self.folder.parent
@@ -264,25 +267,25 @@ def plan_output(
     text = "." if output is None else os.fspath(output)
     asked_folder = output is None or text.endswith(("/", os.sep))
     found = locate(text, roots, field=field)
-    walled = roots is not None
-    if not asked_folder and not _is_folder(found, walled):
-        return _named(found, text, overwrite=overwrite, walled=walled, field=field)
-    _check_folders(found, text, walled, field)
+    confined = roots is not None
+    if not asked_folder and not _is_folder(found, confined):
+        return _named(found, text, overwrite=overwrite, confined=confined, field=field)
+    _check_folders(found, text, confined, field)
     return OutputTarget(
         location=found,
         stem=default_stem if isinstance(default_stem, str) else default_stem(),
         suffix=suffix,
         overwrite=overwrite,
         made_up=True,
-        makes_folders=walled or asked_folder,
-        walled=walled,
+        makes_folders=confined or asked_folder,
+        confined=confined,
         field=field,
     )
 
 
-def _is_folder(found: Location, walled: bool) -> bool:
+def _is_folder(found: Location, confined: bool) -> bool:
     try:
-        if not walled:
+        if not confined:
             return os.path.isdir(found.path)  # noqa: PTH112 - twice as fast
         walk(found.root, found.steps).close()
     except OSError:
@@ -290,21 +293,23 @@ def _is_folder(found: Location, walled: bool) -> bool:
     return True
 
 
-def _named(found: Location, text: str, *, overwrite: bool, walled: bool, field: str) -> OutputTarget:
+def _named(found: Location, text: str, *, overwrite: bool, confined: bool, field: str) -> OutputTarget:
     name = os.path.basename(found.path)  # noqa: PTH119 - faster on text
     if problem := name_problem(name):
         raise refuse(field, text, f"has a file name that is not portable: it {problem}")
     stem, suffix = os.path.splitext(name)  # noqa: PTH122
     if suffix.lower() not in MEDIA_SUFFIXES or stem.startswith("."):
         raise refuse(field, text, "is not named like a media file", f"use {_SUFFIX_HELP}, or '/' at the end for a directory")
-    folder = Location(found.root, found.steps[:-1]) if walled else Location(found.root.parent, ())
-    _check_folders(folder, text, walled, field)
-    return OutputTarget(location=folder, stem=stem, suffix=suffix, overwrite=overwrite, makes_folders=walled, walled=walled, field=field)
+    folder = Location(found.root, found.steps[:-1]) if confined else Location(found.root.parent, ())
+    _check_folders(folder, text, confined, field)
+    return OutputTarget(
+        location=folder, stem=stem, suffix=suffix, overwrite=overwrite, makes_folders=confined, confined=confined, field=field
+    )
 
 
-def _check_folders(found: Location, text: str, walled: bool, field: str) -> None:
+def _check_folders(found: Location, text: str, confined: bool, field: str) -> None:
     """With roots, refuse links in the path, and names of directories to create that are not portable."""
-    if not walled:
+    if not confined:
         return
     here = Directory.at(found.root)
     try:

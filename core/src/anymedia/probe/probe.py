@@ -48,7 +48,7 @@ _ERRNO = {
 }
 
 
-def sniff(source: bytes | Path | BinaryIO, *, limits: Limits | None = None, told: str | None = None, where: str = "$") -> Facts:
+def sniff(source: bytes | Path | BinaryIO, *, limits: Limits | None = None, format_hint: str | None = None, where: str = "$") -> Facts:
     """Return the format and properties of a media file.
 
     The file is read in small pieces and not decoded, except that a child process decodes AVIF, BMP and TIFF (blocking).
@@ -56,7 +56,7 @@ def sniff(source: bytes | Path | BinaryIO, *, limits: Limits | None = None, told
     Args:
         source: the bytes, a path, or an open, seekable binary file (left open, at any position).
         limits: what is accepted at all.
-        told: ``pcm`` for raw samples, which have no header to recognize; any other value is ignored.
+        format_hint: ``pcm`` for raw samples, which have no header to recognize; any other value is ignored.
         where: JSON path of the input, for the error.
 
     Returns:
@@ -70,9 +70,9 @@ def sniff(source: bytes | Path | BinaryIO, *, limits: Limits | None = None, told
     limits = limits or _DEFAULT_LIMITS
     if isinstance(source, Path):
         with open_plainly(source, where=where) as file:
-            return sniff(file, limits=limits, told=told, where=where)
+            return sniff(file, limits=limits, format_hint=format_hint, where=where)
     try:
-        facts = _read(source, limits, told)
+        facts = _read(source, limits, format_hint)
         _check(facts, limits)
     except InvalidRequest as error:
         raise _located(error, where) from None
@@ -109,14 +109,14 @@ def describe(media: _M, *, opener: Opener | None = None, limits: Limits | None =
     hint = "pcm" if media.format == "pcm" else None
     try:
         if media.data is not None:
-            facts = sniff(media.data, limits=limits, told=hint, where=where)
+            facts = sniff(media.data, limits=limits, format_hint=hint, where=where)
         elif opener is None:
             assert media.path is not None
-            facts = sniff(media.path, limits=limits, told=hint, where=where)
+            facts = sniff(media.path, limits=limits, format_hint=hint, where=where)
         else:
             assert media.path is not None
             with opener(media.path) as file:
-                facts = sniff(file, limits=limits, told=hint, where=where)
+                facts = sniff(file, limits=limits, format_hint=hint, where=where)
         check_kind(facts, media.media, where=where)
     except InvalidRequest as error:
         raise _named(error, media) from None
