@@ -1,4 +1,4 @@
-"""docs/scenarios.md lists what the tests carry out: every row leads to a test, and every test stands in a row."""
+"""docs/scenarios.md: every row selects a test, and every scenario test is in a row."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from typing import Any
 
 import pytest
 from agents import test_agents_scenarios
+from core import test_seed_scenarios
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/scenarios.md").read_text("utf-8")
 COMMAND = next(line.split() for line in PAGE.splitlines() if line.strip().startswith(".venv/bin/python -m pytest"))
 ROWS = [[cell.strip(" `") for cell in line.strip("| ").split(" | ")] for line in PAGE.splitlines() if line.startswith("| ")][1:]
-#: Nothing of these may be missing from the list.
+#: Scenarios that must be in the list.
 SHOWN = (
     "continue a video: Sora's protocol", "continue a video: Veo", "continue a video: Omni", "continue a video: Grok", "image to video",
-    "inpaint by a mask", "no mask is taken", "style", "structure", "subject", "finds the region", "negative prompt, forwarded",
-    "negative prompt, not taken", "seed", "unknown continuation id", "sound cannot be continued", "another one named",
-    "can be gone on from",
+    "inpaint by a mask", "backend without inpainting", "style", "structure", "subject", "finds the region", "negative prompt, forwarded",
+    "negative prompt, unsupported", "seed", "unknown continuation id", "audio cannot be continued", "another one named",
+    "new continuation id",
 )  # fmt: skip
 pytestmark = pytest.mark.timeout(600)
 
@@ -34,7 +35,7 @@ def run(*words: str) -> str:
 
 
 def names_of(function: Any) -> list[str]:
-    """The names under which pytest runs a test: one for each combination of its parameters."""
+    """Return the names under which pytest runs a test: one for each combination of its parameters."""
     marks = [mark for mark in getattr(function, "pytestmark", ()) if mark.name == "parametrize"]
     axes = [mark.kwargs.get("ids") or [str(value) for value in mark.args[1]] for mark in marks]
     return [f"{function.__name__}[{'-'.join(reversed(words))}]" if words else function.__name__ for words in itertools.product(*axes)]
@@ -42,26 +43,29 @@ def names_of(function: Any) -> list[str]:
 
 @pytest.fixture(scope="module")
 def tests() -> list[str]:
-    """The names of all tests of the scenarios, with their parameters."""
-    return [name for key, value in vars(test_agents_scenarios).items() if key.startswith("test_") for name in names_of(value)]
+    """Return the names of all scenario tests, with their parameters."""
+    modules = (test_agents_scenarios, test_seed_scenarios)
+    return [name for module in modules for key, value in vars(module).items() if key.startswith("test_") for name in names_of(value)]
 
 
 def chosen(words: str, test: str) -> bool:
-    """Whether pytest's ``-k`` would choose a test by these words."""
-    told = re.sub(r"\w+", lambda found: found[0] if found[0] in {"and", "or", "not"} else str(found[0].lower() in test.lower()), words)
-    return bool(eval(told))
+    """Return whether pytest's ``-k`` selects a test by these words."""
+    expression = re.sub(
+        r"\w+", lambda found: found[0] if found[0] in {"and", "or", "not"} else str(found[0].lower() in test.lower()), words
+    )
+    return bool(eval(expression))
 
 
-def test_every_row_leads_to_a_test_and_every_test_stands_in_a_row(tests: list[str]) -> None:
+def test_scenario_page_rows_and_tests_match(tests: list[str]) -> None:
     assert len(tests) > 35
     rows = {scenario: [test for test in tests if chosen(words, test)] for scenario, _, words in ROWS}
     assert [scenario for scenario, found in rows.items() if not found] == []
-    assert set(tests) - {test for found in rows.values() for test in found} - {"test_the_guidance_for_all_backends_is_short"} == set()
+    assert set(tests) - {test for found in rows.values() for test in found} - {"test_guidance_for_all_backends_is_short"} == set()
     assert [words for words in SHOWN if not any(words in scenario for scenario in rows)] == []
 
 
-def test_every_row_shows_a_call_that_can_be_read(tests: list[str]) -> None:
-    """The calls are Python, with fields that exist."""
+def test_scenario_page_calls_use_known_fields(tests: list[str]) -> None:
+    """The calls are Python."""
     from anymedia.agents.normalize import HOW, RENAMED
     from anymedia.generation_config import GenerationConfig
 
@@ -73,7 +77,7 @@ def test_every_row_shows_a_call_that_can_be_read(tests: list[str]) -> None:
 
 
 @pytest.mark.exhaustive  # a run of pytest of its own
-def test_the_command_runs() -> None:
-    """One of them as it is written; the rest are this same run's own tests."""
+def test_scenario_page_command_runs() -> None:
+    """One of them as written; the others are tests of this run."""
     (words,) = [words for name, _, words in ROWS if name == "an unknown continuation id"]
     assert " passed" in run(words)

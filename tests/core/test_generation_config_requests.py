@@ -1,4 +1,4 @@
-"""Which request a config becomes, and that no field is lost on the way."""
+"""Which request a config becomes; no field is lost in the conversion."""
 
 import itertools
 from collections.abc import Iterator, Mapping
@@ -211,7 +211,7 @@ def test_any_set_of_fields_arrives_or_is_refused(media: str, names: set[str]) ->
     everything_arrives_or_it_is_refused(media, tuple(sorted(names)))
 
 
-def test_a_translation_that_forgets_a_field_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_conversion_that_forgets_a_field_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     real = generation_config._Taken.take
 
     def forgetful(self: Any, *names: str) -> dict[str, Any]:
