@@ -129,7 +129,7 @@ def test_a_range_of_whole_steps_gives_whole_numbers() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -math.inf, True, "5", None, [5]])
 def test_what_is_no_number_is_not_taken_for_a_range(value: Any) -> None:
-    assert "takes a number" in str(Range(min=0, max=9).problem(value))
+    assert "accepts a number" in str(Range(min=0, max=9).problem(value))
     assert Range(min=0, max=9).nearest(value) is None
 
 
@@ -166,7 +166,7 @@ def test_the_nearest_size_keeps_ratio_and_pixel_count_where_it_can() -> None:
     assert width <= 3 * height
     assert rule.problem("auto") is None
     assert rule.nearest("auto") is None
-    assert Pixels().problem("auto") == "takes no 'auto'"
+    assert Pixels().problem("auto") == "does not accept 'auto'"
 
 
 def test_a_size_that_is_refused_is_told_every_reason() -> None:
@@ -180,15 +180,15 @@ def test_a_size_that_is_refused_is_told_every_reason() -> None:
     "value", ["big", "0x5", "5x0", "-1x5", "1x2x3", "1 x 2", "", 5, None, True, "9999999x1", pytest.param(10**5000, id="huge")]
 )
 def test_what_is_no_size_is_not_taken_for_pixels(value: Any) -> None:
-    assert "takes WIDTHxHEIGHT" in str(Pixels().problem(value))
+    assert "accepts WIDTHxHEIGHT" in str(Pixels().problem(value))
     assert Pixels().nearest(value) is None
 
 
 def test_text_has_a_length_and_no_nearest() -> None:
     assert Text().problem("x" * 10_000) is None
     assert Text(max_chars=3).problem("abc") is None
-    assert Text(max_chars=3).problem("abcd") == "takes at most 3 characters, not 4"
-    assert Text().problem(3) == "takes text, not int"
+    assert Text(max_chars=3).problem("abcd") == "accepts at most 3 characters, not 4"
+    assert Text().problem(3) == "accepts text, not int"
     assert Text(max_chars=3).nearest("abcd") is None
 
 
@@ -253,7 +253,7 @@ def test_a_request_made_in_python_refuses_hostile_values(given: dict[str, Any]) 
     ],
 )
 def test_the_bounds_that_are_told_are_the_bounds(rule: Range, said: str) -> None:
-    assert rule.problem(rule.max + 1) == f"takes {said}, not {rule.max + 1!r}"
+    assert rule.problem(rule.max + 1) == f"accepts {said}, not {rule.max + 1!r}"
     assert option_words(rule) == said.partition(" in steps")[0]
 
 

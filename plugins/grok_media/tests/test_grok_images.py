@@ -68,7 +68,7 @@ async def test_ratios_the_protocol_has_no_number_for_are_snapped_or_refused_in_w
     router: Router, fake: GrokServer, tmp_path: Path, asked: str, nearest: str
 ) -> None:
     request = GenerateImage(prompt="a fox", aspect_ratio=asked)
-    with pytest.raises(UnsupportedOperation, match=r"takes 1:1, 16:9"):
+    with pytest.raises(UnsupportedOperation, match=r"accepts 1:1, 16:9"):
         router.plan(request, backend="grok", policy=Policy(strict=True))
     assert fake.calls == []
     try:

@@ -1,11 +1,12 @@
-"""The capability matrix: what a backend's models can do, as data.
+"""The capability matrix: what a backend's models support, as data.
 
-options.py        the values an option takes: Choice, Range, Text, Pixels, Anything
+options.py        the values that an option accepts: Choice, Range, Text, Pixels, Anything
 model.py          CapabilityMatrix -> ModelSpec -> OperationSpec, inputs, rules, prices, lifecycle
-loader.py         capabilities.toml -> CapabilityMatrix; reports file, model and field of every mistake
+loader.py         capabilities.toml -> CapabilityMatrix; reports file, model and field of every problem
 requirements.py   whether the libraries that a model requires are installed
-matrix_cache.py   parsed matrices, cached for the user
-catalog.py        model specs as a service listed them, cached for the user
+table.py          strict reading of TOML and JSON tables
+matrix_cache.py   cache of parsed matrices
+catalog.py        model specs as a service listed them
 custom_models.py  model specs from the settings file
 """
 
@@ -63,7 +64,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import the parser when it is asked for: with all matrices in the cache, nothing needs it."""
+    """Import the parser on first use: with all matrices in the cache, nothing needs it."""
     if name != "parse_matrix":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .loader import parse_matrix

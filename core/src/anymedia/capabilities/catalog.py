@@ -1,7 +1,7 @@
-"""A backend's rows as its service listed them on a day: a JSON file in the user's cache, in place of the shipped rows.
+"""Snapshots: model specs as a service listed them, a JSON file in the user's cache that replaces the shipped specs.
 
-A snapshot holds rows and their date, nothing else: which hosts get the key, which credentials there are and the like
-always come from the plugin's own file, so that a file in a cache never decides where a key goes.
+A snapshot holds model specs and their date and nothing else: hosts, credentials and the like always come from the
+plugin's own file, so that a file in a cache never decides where a key is sent.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from .model import CapabilityMatrix, Lifecycle, ModelSpec
 
 __all__ = ["STALE_DAYS", "load_refreshed", "snapshot_path", "write_snapshot"]
 
-#: A snapshot older than this many days, by its own date, carries a warning on every plan.
+#: A snapshot older than this many days, by its own date, causes a warning on every plan.
 STALE_DAYS = 30
 
 
 def snapshot_path(plugin: str) -> Path:
-    """Return where a plugin's snapshot is kept."""
+    """Return the path of a plugin's snapshot."""
     return cache_dir() / "capabilities" / f"{plugin}.json"
 
 
 def load_refreshed(shipped: Path, plugin: str) -> CapabilityMatrix:
-    """Return the matrix of a capability file, with the rows of the plugin's snapshot where there is one.
+    """Return the matrix of a capability file, with the model specs of the plugin's snapshot if there is one.
 
-    Both are read once per process. A snapshot that cannot be read is told in the matrix's warnings; the shipped rows
-    then stand.
+    Both are read once per process. A snapshot that cannot be read adds a warning to the matrix; the shipped specs are
+    used then.
 
     Raises:
-        PluginContractError: with file, row and field, for a malformed shipped file.
+        PluginContractError: for a malformed shipped file, with file, model and field.
     """
     return _load(shipped, snapshot_path(plugin))
 
@@ -59,12 +59,12 @@ def _load(shipped: Path, snapshot: Path) -> CapabilityMatrix:
         return _unreadable(own, snapshot, type(error).__name__)
     except MediaError as error:
         return _unreadable(own, snapshot, error.message)
-    return attrs.evolve(own, models=_with_judgement(listed.models, own), checked=listed.checked, stale_after_days=STALE_DAYS)
+    return attrs.evolve(own, models=_with_shipped_facts(listed.models, own), checked=listed.checked, stale_after_days=STALE_DAYS)
 
 
 def _unreadable(own: CapabilityMatrix, snapshot: Path, why: str) -> CapabilityMatrix:
-    said = f"the snapshot {snapshot.name} cannot be used ({why}): the rows that came with the plugin stand; make it anew with --refresh"
-    return attrs.evolve(own, warnings=(*own.warnings, said))
+    warning = f"the snapshot {snapshot.name} cannot be used ({why}), so the shipped models apply; recreate it with --refresh"
+    return attrs.evolve(own, warnings=(*own.warnings, warning))
 
 
 def _parse(raw: Any, name: str) -> CapabilityMatrix:
@@ -74,33 +74,30 @@ def _parse(raw: Any, name: str) -> CapabilityMatrix:
     kept = {"checked", "models"}
     for field in attrs.fields(CapabilityMatrix):
         if field.name not in kept and getattr(found, field.name) != field.default:
-            raise RequestError(f"{name}: a snapshot has rows and their date, not {field.name!r}")
+            raise RequestError(f"{name}: a snapshot holds models and their date, not {field.name!r}")
     if found.checked is None or not found.models:
-        raise RequestError(f"{name}: a snapshot needs its date and at least one row")
+        raise RequestError(f"{name}: a snapshot needs a date and at least one model")
     return found
 
 
-def _with_judgement(rows: Iterable[ModelSpec], own: CapabilityMatrix) -> tuple[ModelSpec, ...]:
-    """Keep what the shipped file says of a model's life, rank and requirement.
-
-    A list tells which models there are, not until when, nor how good, nor what has to be installed here.
-    """
-    known = {row.id: row for row in own.models}
-    kept = []
-    for row in rows:
-        shipped = known.get(row.id)
+def _with_shipped_facts(specs: Iterable[ModelSpec], own: CapabilityMatrix) -> tuple[ModelSpec, ...]:
+    """Add the shipped lifecycle, rank and requirement of each model, which a provider's list does not contain."""
+    known = {spec.id: spec for spec in own.models}
+    merged = []
+    for spec in specs:
+        shipped = known.get(spec.id)
         if shipped is not None:
-            life = shipped.lifecycle if row.lifecycle == Lifecycle() else row.lifecycle
-            row = attrs.evolve(row, lifecycle=life, rank=shipped.rank, requires=row.requires or shipped.requires)
-        kept.append(row)
-    return tuple(kept)
+            life = shipped.lifecycle if spec.lifecycle == Lifecycle() else spec.lifecycle
+            spec = attrs.evolve(spec, lifecycle=life, rank=shipped.rank, requires=spec.requires or shipped.requires)
+        merged.append(spec)
+    return tuple(merged)
 
 
 def write_snapshot(plugin: str, document: Mapping[str, Any], shipped: CapabilityMatrix) -> tuple[Path, CapabilityMatrix]:
-    """Write a snapshot whole or not at all; return its path, and the matrix that the next process will plan by.
+    """Write a snapshot atomically; return its path, and the matrix that the next process will use.
 
     Raises:
-        PluginContractError, RequestError: the document is not one; nothing is written.
+        PluginContractError, RequestError: the document is not a valid snapshot; nothing is written.
         OSError: the cache cannot be written.
     """
     import tempfile
@@ -118,5 +115,5 @@ def write_snapshot(plugin: str, document: Mapping[str, Any], shipped: Capability
     except BaseException:
         Path(scratch).unlink(missing_ok=True)
         raise
-    found = attrs.evolve(shipped, models=_with_judgement(listed.models, shipped), checked=listed.checked, stale_after_days=STALE_DAYS)
+    found = attrs.evolve(shipped, models=_with_shipped_facts(listed.models, shipped), checked=listed.checked, stale_after_days=STALE_DAYS)
     return path, found

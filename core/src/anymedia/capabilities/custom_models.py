@@ -1,8 +1,8 @@
-"""The ``models`` table of a configured instance: rows made from a plugin's row and what differs.
+"""The ``models`` table of a configured instance: model specs derived from one of the plugin's.
 
 [backends.mygpu.models."wan-2.2"]
-like = "sora-2"                                     # everything from here, but no lifecycle, prices or timings
-without = ["continue_video", "generate_video.seed"] # operations, or fields of one
+like = "sora-2"                                     # inherit everything except lifecycle, prices and timings
+without = ["continue_video", "generate_video.seed"] # operations, or fields of an operation
 aliases = ["wan"]
 generate_video.duration = { min = 2, max = 10, step = 1 }   # as in a capability file
 """
@@ -18,44 +18,44 @@ from ..errors import PluginContractError, SettingsError, did_you_mean
 from ..operations import Operation
 from . import CapabilityMatrix, Lifecycle, ModelSpec, OperationSpec
 
-__all__ = ["configured_rows", "for_other_service"]
+__all__ = ["custom_model_specs", "for_other_service"]
 
 
-def for_other_service(row: ModelSpec) -> ModelSpec:
-    """Return a row as somebody else's server has it: prices and timings are not known there."""
-    operations = {kind: attrs.evolve(op, prices=(), typical_seconds=None) for kind, op in row.operations.items()}
-    return attrs.evolve(row, operations=operations, services=())
+def for_other_service(spec: ModelSpec) -> ModelSpec:
+    """Return a model spec as it applies to another server: prices and timings are unknown."""
+    operations = {kind: attrs.evolve(op, prices=(), typical_seconds=None) for kind, op in spec.operations.items()}
+    return attrs.evolve(spec, operations=operations, services=())
 
 
-def configured_rows(models: Mapping[str, Mapping[str, Any]], matrix: CapabilityMatrix, where: str) -> tuple[ModelSpec, ...]:
-    """Make the rows of a ``models`` table.
+def custom_model_specs(models: Mapping[str, Mapping[str, Any]], matrix: CapabilityMatrix, where: str) -> tuple[ModelSpec, ...]:
+    """Build the model specs of a ``models`` table.
 
     Args:
         models: model id -> its table.
-        matrix: the plugin's whole matrix, to be ``like``.
-        where: file and table, for messages.
+        matrix: the plugin's matrix, which ``like`` refers to.
+        where: file and table, the prefix of messages.
 
     Raises:
         SettingsError: with table and key.
     """
-    return tuple(_row(model, dict(table), matrix, f"{where}.models.{model}") for model, table in models.items())
+    return tuple(_spec(model, dict(table), matrix, f"{where}.models.{model}") for model, table in models.items())
 
 
-def _row(model: str, table: dict[str, Any], matrix: CapabilityMatrix, where: str) -> ModelSpec:
+def _spec(model: str, table: dict[str, Any], matrix: CapabilityMatrix, where: str) -> ModelSpec:
     like, without = table.pop("like", None), table.pop("without", [])
     own = _parsed(model, table, where)
     if like is None:
         if not own.operations:
-            raise SettingsError(f'{where}: give like = "...", or the operations it can do')
+            raise SettingsError(f'{where}: give like = "...", or the operations that it supports')
         return own
     base = matrix.model(like) if isinstance(like, str) else None
     if base is None:
-        known = [row.id for row in matrix.models]
+        known = [spec.id for spec in matrix.models]
         raise SettingsError(f"{where}: like: the plugin has no model {like!r:.80}{did_you_mean(str(like), known)}")
     inherited = for_other_service(base).operations
     operations = {kind: inherited.get(kind, OperationSpec(operation=kind)) for kind in (*inherited, *own.operations)}
-    operations = {kind: _refined(row, own.operations.get(kind)) for kind, row in operations.items()}
-    row = attrs.evolve(
+    operations = {kind: _refined(spec, own.operations.get(kind)) for kind, spec in operations.items()}
+    spec = attrs.evolve(
         base,
         id=model,
         aliases=own.aliases,
@@ -71,11 +71,11 @@ def _row(model: str, table: dict[str, Any], matrix: CapabilityMatrix, where: str
         continuation_prefix=own.continuation_prefix or base.continuation_prefix,
         operations=operations,
     )
-    return _without(row, without, where)
+    return _without(spec, without, where)
 
 
 def _parsed(model: str, table: Mapping[str, Any], where: str) -> ModelSpec:
-    """Read what differs with the reader of capability files, so that it means the same."""
+    """Parse the own part of a model table like a capability file."""
     from .loader import parse_matrix
 
     try:
@@ -102,10 +102,10 @@ def _refined(base: OperationSpec, own: OperationSpec | None) -> OperationSpec:
     )
 
 
-def _without(row: ModelSpec, dropped: Any, where: str) -> ModelSpec:
+def _without(spec: ModelSpec, dropped: Any, where: str) -> ModelSpec:
     if not isinstance(dropped, list) or not all(isinstance(item, str) for item in dropped):
         raise SettingsError(f"{where}: without: expected a list of texts")
-    operations = dict(row.operations)
+    operations = dict(spec.operations)
     for item in dropped:
         kind, _, field = item.partition(".")
         found = next((op for op in get_args(Operation) if op == kind), None)
@@ -118,15 +118,15 @@ def _without(row: ModelSpec, dropped: Any, where: str) -> ModelSpec:
         if field not in known:
             raise SettingsError(f"{where}: without: {kind} has no {field!r:.80}{did_you_mean(field, known)}")
         operations[found] = _dropped(operations[found], field)
-    return attrs.evolve(row, operations=operations)
+    return attrs.evolve(spec, operations=operations)
 
 
-def _dropped(row: OperationSpec, field: str) -> OperationSpec:
+def _dropped(spec: OperationSpec, field: str) -> OperationSpec:
     def kept(table: Mapping[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in table.items() if key != field}
 
-    def speaks_of(tables: Iterable[Mapping[str, Any]]) -> bool:
+    def mentions(tables: Iterable[Mapping[str, Any]]) -> bool:
         return any(field in table for table in tables)
 
-    rules = tuple(rule for rule in row.rules if not speaks_of((rule.when, rule.forbid, rule.require)))
-    return attrs.evolve(row, inputs=kept(row.inputs), options=kept(row.options), rules=rules)
+    rules = tuple(rule for rule in spec.rules if not mentions((rule.when, rule.forbid, rule.require)))
+    return attrs.evolve(spec, inputs=kept(spec.inputs), options=kept(spec.options), rules=rules)

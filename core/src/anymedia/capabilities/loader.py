@@ -1,13 +1,14 @@
-"""Read a `CapabilityMatrix` from `capabilities.toml`; report every mistake with file, model and field."""
+"""Read a `CapabilityMatrix` from `capabilities.toml`; every problem is reported with file, model and field."""
 
 from __future__ import annotations
 
 import datetime
+import functools
 import keyword
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import attrs
 
@@ -34,21 +35,64 @@ from .model import (
 from .options import Anything, Choice, Option, Pixels, Range, Text
 from .table import Table
 
-__all__ = [
-    "parse_matrix",
-    "read_conditions",
-    "read_input",
-    "read_matrix",
-    "read_option",
-    "read_rule",
-]
+__all__ = ["SCHEMA", "parse_matrix", "read_matrix"]
 
+SCHEMA = 1
+#: Request fields that the core handles itself; operation specs do not list them.
+CORE_FIELDS = frozenset({"prompt", "extra_params", "edit_mode", "protect", "continue_as", "audio_type"})
+_OPERATIONS: tuple[Operation, ...] = get_args(Operation)
+_T = TypeVar("_T")
 _PIXEL_KEYS = {"multiple_of", "min_edge", "max_edge", "max_ratio", "pixels", "auto"}
 _JSON_TYPES = ("string", "integer", "number", "boolean", "array", "object")
 
 
-def read_option(table: Table, kind: type | None = None) -> Any:
-    """Read one option; which kind it is follows from its keys."""
+def read_matrix(path: Path) -> CapabilityMatrix:
+    """Read a capability file.
+
+    Raises:
+        PluginContractError: every problem with file, model and field.
+    """
+    try:
+        raw = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise PluginContractError(f"{path.name}: {error}") from error
+    return parse_matrix(raw, path.name)
+
+
+def parse_matrix(raw: Mapping[str, Any], name: str) -> CapabilityMatrix:
+    """Turn a parsed capability document (TOML or JSON) into a matrix.
+
+    Args:
+        raw: the document.
+        name: prefix of the messages, usually the file name.
+
+    Raises:
+        PluginContractError: every problem, with file, model and field.
+    """
+    top = Table(raw, name, [])
+    if (schema := top.need("schema", int)) != SCHEMA:
+        top.fail(f"schema: this version reads {SCHEMA}, not {schema}")
+    models = _inherit(top.take("models", list, []), name)
+    matrix = CapabilityMatrix(
+        checked=_date(top, "checked"),
+        services=top.strings("services"),
+        credentials=_each(top, _credential_set, "credentials"),
+        hosts=top.strings("hosts"),
+        base_url_env=top.strings("base_url_env"),
+        first_party=top.take("first_party", bool, True),
+        last_resort=top.take("last_resort", bool, False),
+        disclosure=top.take("disclosure", str, ""),
+        models=tuple(spec for model in models if (spec := top.attempt(_model, model, f"{name}: {model['id']}", top)) is not None),
+    )
+    top.done()
+    if not top.problems:
+        _check_names(matrix, top)
+    top.raise_problems()
+    return matrix
+
+
+def _option(table: Table, kind: type | None = None) -> Any:
+    """Read an option; its keys decide its type."""
     keys = set(table.left())
     doc = table.take("doc", str, "")
     default = table.take("default", (str, int, float, bool, list, dict), None)
@@ -65,7 +109,7 @@ def read_option(table: Table, kind: type | None = None) -> Any:
             table.fail("min is above max")
         found = Range(min=low, max=high, step=_above_zero(table, "step", None), default=default, doc=doc)
     elif keys & _PIXEL_KEYS:
-        found = _read_pixels(table, default, doc)
+        found = _pixels(table, default, doc)
     elif "type" in keys and kind is None:
         found = Anything(type=table.word("type", _JSON_TYPES, "string"), default=default, doc=doc)
     else:
@@ -74,18 +118,19 @@ def read_option(table: Table, kind: type | None = None) -> Any:
     if kind is not None and not isinstance(found, kind):
         table.fail(f"expected {kind.__name__}, got {type(found).__name__}")
     if default is not None and (wrong := found.problem(default)):
-        table.fail(f"default: {wrong}")
+        table.report(f"default: {wrong}")
     return found
 
 
 def _above_zero(table: Table, key: str, default: Any, kind: type | tuple[type, ...] = (int, float)) -> Any:
     value = table.take(key, kind, default)
     if value is not None and not value > 0:
-        table.fail(f"{key}: must be above 0, not {value!r}")
+        table.report(f"{key}: must be above 0, not {value!r}")
+        return default
     return value
 
 
-def _read_pixels(table: Table, default: Any, doc: str) -> Pixels:
+def _pixels(table: Table, default: Any, doc: str) -> Pixels:
     return Pixels(
         multiple_of=_above_zero(table, "multiple_of", 1, int),
         min_edge=_above_zero(table, "min_edge", 1, int),
@@ -98,10 +143,10 @@ def _read_pixels(table: Table, default: Any, doc: str) -> Pixels:
     )
 
 
-def read_input(key: str, table: Table, roles: Iterable[str], modes: Iterable[str]) -> Any:
+def _input(table: Table, key: str) -> Any:
     """Read the rule of one input field."""
     if key == "mask":
-        return _read_mask(table, tuple(modes))
+        return _mask(table)
     if key == "continue_from":
         found = ContinueRule(ways=table.strings("ways"), seconds=table.pair("seconds"), doc=table.take("doc", str, ""))
         table.done()
@@ -109,24 +154,15 @@ def read_input(key: str, table: Table, roles: Iterable[str], modes: Iterable[str
             table.fail("ways: expected at least one of extend, edit, remix, chat")
         return found
     if key == "references":
-        return _read_references(table, tuple(roles))
-    return _read_media(table)
+        return _references(table)
+    return _media(table)
 
 
-def _read_fidelity(table: Table) -> Fidelity:
-    inner = table.table("fidelity")
-    if inner is None:
-        return Fidelity()
-    found = Fidelity(level=inner.word("level", ("native", "emulated"), "native"), note=inner.take("note", str, ""))
-    inner.done()
-    return found
-
-
-def _read_media(table: Table) -> InputRule:
+def _media(table: Table) -> InputRule:
     formats = table.strings("formats")
     for name in formats:
         if name not in FORMATS:
-            table.fail(f"formats: unknown format {name!r}{did_you_mean(name, FORMATS)}")
+            table.report(f"formats: unknown format {name!r}{did_you_mean(name, FORMATS)}")
     count = table.pair("count", (0, 1))
     found = InputRule(
         count=(int(count[0]), int(count[1])),
@@ -138,41 +174,41 @@ def _read_media(table: Table) -> InputRule:
         max_ratio=table.take("max_ratio", (int, float)),
         seconds=table.pair("seconds"),
         types=table.strings("types"),
-        fidelity=_read_fidelity(table),
+        fidelity=_nested(table, _fidelity, "fidelity") or Fidelity(),
         doc=table.take("doc", str, ""),
     )
     table.done()
     return found
 
 
-def _read_mask(table: Table, modes: tuple[Any, ...]) -> MaskRule:
-    taken = table.strings("modes", ("user_provided",))
-    for mode in taken:
-        if mode not in modes:
-            table.fail(f"modes: unknown mode {mode!r}{did_you_mean(mode, modes)}")
+def _mask(table: Table) -> MaskRule:
+    modes = table.strings("modes", ("user_provided",))
+    for mode in modes:
+        if mode not in MASK_MODES:
+            table.report(f"modes: unknown mode {mode!r}{did_you_mean(mode, MASK_MODES)}")
     found = MaskRule(
         format=table.word("format", ("alpha", "white", "black", "guidance"), "white"),
-        modes=taken,  # type: ignore[arg-type]
+        modes=modes,  # type: ignore[arg-type]
         max_bytes=table.take("max_bytes", int),
         same_size=table.take("same_size", bool, True),
         classes=table.take("classes", int),
-        fidelity=_read_fidelity(table),
+        fidelity=_nested(table, _fidelity, "fidelity") or Fidelity(),
         doc=table.take("doc", str, ""),
     )
     table.done()
     return found
 
 
-def _read_references(table: Table, roles: tuple[str, ...]) -> ReferencesRule:
+def _references(table: Table) -> ReferencesRule:
     inner = table.table("roles")
-    taken = {} if inner is None else {key: inner.table(key) for key in inner.left()}
-    for role in taken:
-        if role not in roles:
-            table.fail(f"roles: unknown role {role!r}{did_you_mean(role, roles)}")
+    roles = {} if inner is None else _tables(inner, _media)
+    for role in roles:
+        if role not in REFERENCE_ROLES:
+            table.report(f"roles: unknown role {role!r}{did_you_mean(role, REFERENCE_ROLES)}")
     count = table.pair("count", (0, 1))
     found = ReferencesRule(
         count=(int(count[0]), int(count[1])),
-        roles={role: _read_media(rule) for role, rule in taken.items() if rule is not None},
+        roles=roles,
         max_total_bytes=table.take("max_total_bytes", int),
         doc=table.take("doc", str, ""),
     )
@@ -180,138 +216,101 @@ def _read_references(table: Table, roles: tuple[str, ...]) -> ReferencesRule:
     return found
 
 
-def read_conditions(table: Table | None, fields: set[str] | None = None) -> dict[str, Any]:
+def _conditions(table: Table | None, fields: set[str] | None = None) -> dict[str, Any]:
     """Read conditions on fields: true or false (given or not), a value, a list of values, or {min, max}."""
     found: dict[str, Any] = {}
     for key in table.left() if table is not None else []:
         assert table is not None
         if fields is not None and key not in fields and not key.startswith(("extra_params.", "references.")):
-            table.fail(f"no field {key!r}{did_you_mean(key, fields)}")
+            table.report(f"no field {key!r}{did_you_mean(key, fields)}")
         value = table.take(key, (bool, str, int, float, list, dict))
+        if value is None:
+            continue
         if isinstance(value, dict):
-            value = read_option(Table(value, f"{table.where}.{key}"))
+            value = _option(Table(value, f"{table.where}.{key}", table.problems))
         elif not isinstance(value, bool):
             value = tuple(value) if isinstance(value, list) else (value,)
         found[key] = value
     return found
 
 
-def read_rule(table: Table, fields: set[str]) -> Rule:
+def _rule(table: Table, fields: set[str]) -> Rule:
     """Read one rule between fields."""
     rule = Rule(
-        when=read_conditions(table.table("when"), fields),
-        forbid=read_conditions(table.table("forbid"), fields),
-        require=read_conditions(table.table("require"), fields),
+        when=_conditions(table.table("when"), fields),
+        forbid=_conditions(table.table("forbid"), fields),
+        require=_conditions(table.table("require"), fields),
         because=table.take("because", str, ""),
     )
     table.done()
     if not rule.because or bool(rule.forbid) == bool(rule.require):
-        table.fail("a rule needs 'because' and one of 'forbid' and 'require'")
+        table.report("a rule needs 'because' and one of 'forbid' and 'require'")
     return rule
 
 
-SCHEMA = 1
-#: Request fields that the core itself takes care of, so that no row needs to speak of them.
-CORE_FIELDS = frozenset({"prompt", "extra_params", "edit_mode", "protect", "continue_as", "audio_type"})
-_OPERATIONS: tuple[Operation, ...] = get_args(Operation)
-
-
-def read_matrix(path: Path) -> CapabilityMatrix:
-    """Read a capability file.
-
-    Raises:
-        PluginContractError: with file, row and field, for a malformed file.
-    """
-    try:
-        raw = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise PluginContractError(f"{path.name}: {error}") from error
-    return parse_matrix(raw, path.name)
-
-
-def parse_matrix(raw: Mapping[str, Any], name: str) -> CapabilityMatrix:
-    """Turn a parsed capability document (TOML or JSON) into a matrix; ``name`` stands in error messages."""
-    top = Table(raw, name)
-    if (schema := top.need("schema", int)) != SCHEMA:
-        top.fail(f"schema: this version reads {SCHEMA}, not {schema}")
-    models = _inherit(top.take("models", list, []), name)
-    matrix = CapabilityMatrix(
-        checked=_date(top, "checked"),
-        services=top.strings("services"),
-        credentials=tuple(_credential_set(t) for t in top.tables("credentials")),
-        hosts=top.strings("hosts"),
-        base_url_env=top.strings("base_url_env"),
-        first_party=top.take("first_party", bool, True),
-        last_resort=top.take("last_resort", bool, False),
-        disclosure=top.take("disclosure", str, ""),
-        models=tuple(_model(row, f"{name}: {row.get('id', '?')}") for row in models),
-    )
-    top.done()
-    _check_names(matrix, name)
-    return matrix
-
-
-def _check_names(matrix: CapabilityMatrix, name: str) -> None:
+def _check_names(matrix: CapabilityMatrix, top: Table) -> None:
+    """Report names that are used twice or refer to nothing."""
     taken: dict[tuple[str, str], ModelSpec] = {}
-    ids = {row.id for row in matrix.models}
-    for row in matrix.models:
-        for service in row.services or matrix.services or ("",):
+    ids = {spec.id for spec in matrix.models}
+    for spec in matrix.models:
+        for service in spec.services or matrix.services or ("",):
             if service and service not in matrix.services:
-                raise PluginContractError(f"{name}: {row.id}: services: {service!r} is not among {list(matrix.services)}")
-            for label in (row.id, *row.aliases):
-                if (other_row := taken.setdefault((service, label), row)) is not row:
-                    twice = "there are two rows of this name" if row.id == other_row.id else f"{label!r} already names {other_row.id!r}"
-                    raise PluginContractError(f"{name}: {row.id}: {twice}")
-        for other in row.continues_with:
-            if other not in ids:
-                raise PluginContractError(f"{name}: {row.id}: continues_with: no row {other!r}{did_you_mean(other, ids)}")
+                top.report(f"{spec.id}: services: {service!r} is not among {list(matrix.services)}")
+            for label in (spec.id, *spec.aliases):
+                if (other := taken.setdefault((service, label), spec)) is not spec:
+                    twice = "two models have this id" if spec.id == other.id else f"{label!r} already names {other.id!r}"
+                    top.report(f"{spec.id}: {twice}")
+        for successor in spec.continues_with:
+            if successor not in ids:
+                problem = f"continues_with: no model {successor!r}{did_you_mean(successor, ids)}"
+                top.report(f"{spec.id}: {problem}")
 
 
-def _inherit(rows: Iterable[Any], name: str) -> list[dict[str, Any]]:
-    """Resolve ``like`` between models and between a model's operations; ``without`` drops what is inherited."""
+def _inherit(models: Iterable[Any], name: str) -> list[dict[str, Any]]:
+    """Resolve ``like`` between models and between a model's operations; ``without`` removes what is inherited."""
     done: dict[str, dict[str, Any]] = {}
     found = []
-    for row in rows:
-        if not isinstance(row, dict) or not isinstance(row.get("id"), str):
-            raise PluginContractError(f"{name}: each row of models needs an id")
-        own = {k: v for k, v in row.items() if k not in {"like", "without"}}
-        if "like" in row:
-            if not isinstance(row["like"], str) or row["like"] not in done:
-                raise PluginContractError(
-                    f"{name}: {row['id']}: like: no earlier row {row['like']!r}{did_you_mean(str(row['like']), done)}"
-                )
-            base = {k: v for k, v in done[row["like"]].items() if k not in {"aliases", "lifecycle"}}
-            own = _merge(base, own, f"{name}: {row['id']}", row)
-        done[row["id"]] = own
-        found.append(_inherit_operations(own, f"{name}: {row['id']}"))
+    for model in models:
+        if not isinstance(model, dict) or not isinstance(model.get("id"), str):
+            raise PluginContractError(f"{name}: every model needs an id")
+        where = f"{name}: {model['id']}"
+        own = {k: v for k, v in model.items() if k not in {"like", "without"}}
+        if "like" in model:
+            other = model["like"]
+            if not isinstance(other, str) or other not in done:
+                raise PluginContractError(f"{where}: like: no earlier model {other!r}{did_you_mean(str(other), done)}")
+            base = {k: v for k, v in done[other].items() if k not in {"aliases", "lifecycle"}}
+            own = _merge(base, own, where, model)
+        done[model["id"]] = own
+        found.append(_inherit_operations(own, where))
     return found
 
 
 def _inherit_operations(model: dict[str, Any], where: str) -> dict[str, Any]:
     out = dict(model)
     for operation in _OPERATIONS:
-        row = out.get(operation)
+        spec = out.get(operation)
         seen: set[str] = {operation}
-        while isinstance(row, dict) and "like" in row:
-            other = row["like"]
+        while isinstance(spec, dict) and "like" in spec:
+            other = spec["like"]
             if not isinstance(other, str) or other in seen or not isinstance(out.get(other), dict):
-                theirs = ", ".join(name for name in _OPERATIONS if name in out and name != operation) or "none"
-                hint = "an operation is like another of the same model, and a model like another model"
-                raise PluginContractError(f"{where}.{operation}: like: no operation {other!r} to be like (there are: {theirs}); {hint}")
+                others = ", ".join(name for name in _OPERATIONS if name in out and name != operation) or "none"
+                hint = "an operation can be like another one of the same model, and a model like another model"
+                raise PluginContractError(f"{where}.{operation}: like: no operation {other!r} (available: {others}); {hint}")
             seen.add(other)
-            own = {k: v for k, v in row.items() if k not in {"like", "without"}}
-            row = _merge(out[other], own, f"{where}.{operation}", row)
-        if row is not None:
-            out[operation] = row
+            own = {k: v for k, v in spec.items() if k not in {"like", "without"}}
+            spec = _merge(out[other], own, f"{where}.{operation}", spec)
+        if spec is not None:
+            out[operation] = spec
     return out
 
 
 def _merge(base: Mapping[str, Any], own: Mapping[str, Any], where: str, table: Mapping[str, Any]) -> dict[str, Any]:
-    """Put ``own`` over ``base``, from which goes what ``without`` in the table (``own`` as it was written) names."""
+    """Return ``own`` over ``base`` without the keys that ``without`` in the table (``own`` as written) lists."""
     dropped = Table(table, where).strings("without")
     merged = {k: v for k, v in base.items() if k not in dropped}
     for key, value in own.items():
-        # An operation is refined key by key; any other value is replaced whole.
+        # An operation is refined key by key; any other value is replaced as a whole.
         if key in _OPERATIONS and isinstance(value, dict) and isinstance(merged.get(key), dict) and "like" not in value:
             merged[key] = _merge(merged[key], {k: v for k, v in value.items() if k != "without"}, f"{where}.{key}", value)
         else:
@@ -319,15 +318,14 @@ def _merge(base: Mapping[str, Any], own: Mapping[str, Any], where: str, table: M
     return merged
 
 
-def _model(raw: Mapping[str, Any], where: str) -> ModelSpec:
-    table = Table(raw, where)
-    prices = tuple(_price(t) for t in table.tables("prices"))
-    typical = _typical(table)
+def _model(raw: Mapping[str, Any], where: str, top: Table) -> ModelSpec:
+    table = Table(raw, where, top.problems)
+    prices = _each(table, _price, "prices")
+    typical = _nested(table, _typical, "typical_seconds")
     operations: dict[Operation, OperationSpec] = {}
     for operation in _OPERATIONS:
-        if (inner := table.table(operation)) is not None:
-            row = _operation(inner, operation)
-            operations[operation] = attrs.evolve(row, prices=row.prices or prices, typical_seconds=row.typical_seconds or typical)
+        if (inner := table.table(operation)) is not None and (spec := table.attempt(_operation, inner, operation)) is not None:
+            operations[operation] = attrs.evolve(spec, prices=spec.prices or prices, typical_seconds=spec.typical_seconds or typical)
     model = ModelSpec(
         id=table.need("id", str),
         media=table.word("media", ("image", "video", "audio"), "image"),
@@ -335,8 +333,8 @@ def _model(raw: Mapping[str, Any], where: str) -> ModelSpec:
         aliases=table.strings("aliases"),
         services=table.strings("services"),
         preview=table.take("preview", bool, False),
-        requires=_requirement(table.table("requires")),
-        lifecycle=_lifecycle(table.table("lifecycle")),
+        requires=_nested(table, _requirement, "requires"),
+        lifecycle=_nested(table, _lifecycle, "lifecycle") or Lifecycle(),
         continuation_prefix=table.take("continuation_prefix", str, ""),
         continues_with=table.strings("continues_with"),
         wire=dict(table.take("wire", Mapping, {})),
@@ -349,36 +347,46 @@ def _model(raw: Mapping[str, Any], where: str) -> ModelSpec:
 
 def _operation(table: Table, operation: Operation) -> OperationSpec:
     fields = {field.name for field in attrs.fields(KINDS[operation])}
-    prompt = table.table("prompt")
     extra = table.table("extra_params")
-    found = {
-        "prompt": Text() if prompt is None else read_option(prompt, Text),
-        "extra_params": {} if extra is None else {key: _need_option(extra, key) for key in extra.left()},
-        "rules": tuple(read_rule(t, fields) for t in table.tables("rules")),
-        "fidelity": _fidelity(table.table("fidelity")),
-        "prices": tuple(_price(t) for t in table.tables("prices")),
-        "typical_seconds": _typical(table),
+    found: dict[str, Any] = {
+        "prompt": _nested(table, lambda inner: _option(inner, Text), "prompt") or Text(),
+        "extra_params": {} if extra is None else _tables(extra, _option),
+        "rules": _each(table, lambda rule: _rule(rule, fields), "rules"),
+        "fidelity": _nested(table, _fidelity, "fidelity") or Fidelity(),
+        "prices": _each(table, _price, "prices"),
+        "typical_seconds": _nested(table, _typical, "typical_seconds"),
         "wire": dict(table.take("wire", Mapping, {})),
         "note": table.take("note", str, ""),
     }
-    inputs, options = {}, {}
+    inputs: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for key in table.left():
-        inner = table.table(key)
-        assert inner is not None
         if key in INPUTS & fields:
-            inputs[key] = read_input(key, inner, REFERENCE_ROLES, MASK_MODES)
+            inputs[key] = _nested(table, functools.partial(_input, key=key), key)
         elif key in fields - CORE_FIELDS or key in {"audio_type", "edit_mode"} & fields:
-            options[key] = read_option(inner)
+            options[key] = _nested(table, _option, key)
         else:
-            table.fail(f"{operation} has no field {key!r}{did_you_mean(key, fields)}")
+            table.take(key, object)
+            table.report(f"{operation} has no field {key!r}{did_you_mean(key, fields)}")
     table.done()
     return OperationSpec(operation=operation, inputs=inputs, options=options, **found)
 
 
-def _need_option(table: Table, key: str) -> Any:
+def _each(table: Table, read: Callable[[Table], _T], key: str) -> tuple[_T, ...]:
+    """Read each table of a list; the problems of all are collected."""
+    found = (table.attempt(read, inner) for inner in table.tables(key))
+    return tuple(item for item in found if item is not None)
+
+
+def _nested(table: Table, read: Callable[[Table], _T], key: str) -> _T | None:
+    """Read a nested table; None where the key is absent or a problem was collected."""
     inner = table.table(key)
-    assert inner is not None
-    return read_option(inner)
+    return None if inner is None else table.attempt(read, inner)
+
+
+def _tables(table: Table, read: Callable[[Table], _T]) -> dict[str, _T]:
+    """Read every key of a table as a nested table."""
+    return {key: found for key in table.left() if (found := _nested(table, read, key)) is not None}
 
 
 def _date(table: Table, key: str) -> datetime.date | None:
@@ -387,27 +395,24 @@ def _date(table: Table, key: str) -> datetime.date | None:
         try:
             return datetime.date.fromisoformat(value)
         except ValueError:
-            table.fail(f"{key}: expected a date like 2026-11-21, got {value!r}")
+            table.report(f"{key}: expected a date like 2026-11-21, got {value!r}")
+            return None
     found: datetime.date | None = value
     return found
 
 
-def _requirement(table: Table | None) -> Requirement | None:
-    if table is None:
-        return None
+def _requirement(table: Table) -> Requirement:
     found = Requirement(module=table.need("module", str), install=table.need("install", str).strip())
     if not found.module.isidentifier() or keyword.iskeyword(found.module):
-        # looking for a submodule would import what it lies in
-        table.fail(f"module: expected the name of one top-level module, got {found.module!r:.80}")
+        # finding a submodule would import its package
+        table.report(f"module: expected the name of one top-level module, got {found.module!r:.80}")
     if not found.install or not found.install.isprintable():
-        table.fail(f"install: expected a command, on one line, got {found.install!r:.80}")
+        table.report(f"install: expected a command, on one line, got {found.install!r:.80}")
     table.done()
     return found
 
 
-def _lifecycle(table: Table | None) -> Lifecycle:
-    if table is None:
-        return Lifecycle()
+def _lifecycle(table: Table) -> Lifecycle:
     life = Lifecycle(
         released=_date(table, "released"),
         deprecated=_date(table, "deprecated"),
@@ -421,28 +426,22 @@ def _lifecycle(table: Table | None) -> Lifecycle:
     return life
 
 
-def _fidelity(table: Table | None) -> Fidelity:
-    if table is None:
-        return Fidelity()
+def _fidelity(table: Table) -> Fidelity:
     found = Fidelity(level=table.word("level", ("native", "emulated"), "native"), note=table.take("note", str, ""))
     if found.level == "emulated" and not found.note:
-        table.fail("an emulated row needs a note that says what is lost")
+        table.report("emulated fidelity needs a note that says what is lost")
     table.done()
     return found
 
 
-def _usd(table: Table) -> tuple[float, float]:
+def _price(table: Table) -> Price:
     pair = table.pair("usd")
     if pair is None:
-        table.fail("usd is missing")
-    return float(pair[0]), float(pair[1])
-
-
-def _price(table: Table) -> Price:
+        table.report("usd is missing")
     price = Price(
         per=table.word("per", ("call", "image", "second", "input_image", "1k_chars", "megapixel"), "call"),
-        usd=_usd(table),
-        when=read_conditions(table.table("when")),
+        usd=(0.0, 0.0) if pair is None else (float(pair[0]), float(pair[1])),
+        when=_conditions(table.table("when")),
         basis=table.take("basis", str, ""),
         source=table.take("source", str, ""),
         checked=_date(table, "checked"),
@@ -451,14 +450,11 @@ def _price(table: Table) -> Price:
     return price
 
 
-def _typical(table: Table) -> TypicalSeconds | None:
-    inner = table.table("typical_seconds")
-    if inner is None:
-        return None
-    found = TypicalSeconds(median=float(inner.need("median", (int, float))), p95=float(inner.need("p95", (int, float))))
-    inner.done()
+def _typical(table: Table) -> TypicalSeconds:
+    found = TypicalSeconds(median=float(table.need("median", (int, float))), p95=float(table.need("p95", (int, float))))
+    table.done()
     if not 0 < found.median <= found.p95:
-        inner.fail("expected 0 < median <= p95")
+        table.report("expected 0 < median <= p95")
     return found
 
 
@@ -471,6 +467,6 @@ def _credential_set(table: Table) -> CredentialSet:
     public = table.strings("public")
     for name in public:
         if name not in names:
-            table.fail(f"public: no name {name!r}{did_you_mean(name, names)}")
+            table.report(f"public: no name {name!r}{did_you_mean(name, names)}")
     table.done()
     return CredentialSet(names=names, service=service, public=public)

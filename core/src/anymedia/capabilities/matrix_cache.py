@@ -1,9 +1,9 @@
-"""Parsed matrices, kept in the user's cache: one JSON file per capability file, read in a tenth of the time parsing takes.
+"""Cache of parsed matrices: one JSON file per capability file in the user's cache, read in a tenth of the parsing time.
 
-A kept matrix counts only for the very file it was made from (both times, size and inode), the same code and the same Python.
-Whatever is wrong with it, or with the directory, the capability file is parsed as if there were no cache.
+An entry is valid only for the same capability file (both times, size and inode), the same code and the same Python.
+If the entry or the directory is damaged, the capability file is parsed.
 
-Equal parts of a matrix are written once and become one object again: rows share most of their options and prices.
+Equal parts of a matrix are written once and become one object again: specs share most of their options and prices.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from . import model, options
 __all__ = ["load_matrix"]
 
 FORMAT = 1
-#: Times of files are this coarse on some systems, in seconds: a file changed so recently may change again unnoticed.
+#: Resolution of file times on some systems, in seconds: a file changed more recently may change again unnoticed.
 COARSE = 2.0
 _RECORDS: dict[str, type] = {
     kind.__name__: kind for module in (options, model) for kind in vars(module).values() if isinstance(kind, type) and attrs.has(kind)
 }
-#: What turns a document into records; another version of it may read the same document otherwise.
+#: The modules that turn a document into records; another version may read the same document differently.
 _PARSERS = ("loader.py", "model.py", "options.py", "table.py", "../operations.py", "../requests.py")
 
 
 @functools.cache
 def load_matrix(path: Path) -> model.CapabilityMatrix:
-    """Read a capability file once per process, from the cache where that holds what the file says.
+    """Read a capability file once per process, from the cache if its entry is valid.
 
     Raises:
-        PluginContractError: with file, row and field, for a malformed file.
+        PluginContractError: for a malformed file, with file, model and field.
     """
     before = _stamp(path)
     found = _recall(path, before)
@@ -55,9 +55,9 @@ def load_matrix(path: Path) -> model.CapabilityMatrix:
 
 
 def _stamp(path: Path) -> str:
-    """Return what changes whenever the file does; empty where there is no file.
+    """Return a text that changes whenever the file does; empty if there is no file.
 
-    The time of the inode's last change cannot be set back, as the time of modification can be.
+    Unlike the modification time, the time of the inode's last change cannot be set back.
     """
     try:
         found = path.stat()
@@ -68,7 +68,7 @@ def _stamp(path: Path) -> str:
 
 @functools.cache
 def _version() -> str:
-    """Return what stands for the version of the code, empty where that cannot be told."""
+    """Return a text that identifies the version of the code; empty if that is unknown."""
     stamps = [_stamp(Path(__file__).parent / name) for name in _PARSERS]
     return json.dumps([FORMAT, sys.version, stamps]) if all(stamps) else ""
 
@@ -78,7 +78,7 @@ def _place(source: Path) -> Path:
 
 
 def _recall(source: Path, now: str) -> model.CapabilityMatrix | None:
-    """Return the kept matrix of a capability file whose stamp is ``now``, or None.
+    """Return the cached matrix of a capability file whose stamp is ``now``, or None.
 
     Args:
         source: the capability file.
@@ -99,12 +99,12 @@ def _recall(source: Path, now: str) -> model.CapabilityMatrix | None:
 
 
 def _remember(source: Path, before: str, matrix: model.CapabilityMatrix) -> None:
-    """Keep a matrix, if its file has not changed since it was read; never raises where that is not possible.
+    """Cache a matrix if its file has not changed since it was read; an error is ignored.
 
     Args:
         source: the capability file.
-        before: its `_stamp` from before it was read.
-        matrix: what was read.
+        before: its `_stamp` before it was read.
+        matrix: the parsed matrix.
     """
     with contextlib.suppress(OSError, RuntimeError, ValueError, TypeError):
         status = source.stat()
@@ -120,7 +120,7 @@ def _head(source: Path, now: str, body: bytes) -> bytes:
 
 
 def _write(place: Path, data: bytes) -> None:
-    """Write a file whole or not at all, for this user alone; the last of several writers wins."""
+    """Write a file atomically, readable by this user only; the last of several writers wins."""
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     scratch = place.with_name(f".{place.name}.{os.getpid()}.{time.monotonic_ns()}.tmp")
     try:
@@ -133,9 +133,9 @@ def _write(place: Path, data: bytes) -> None:
 
 
 def _encoded(matrix: model.CapabilityMatrix) -> list[Any]:
-    """Return a table of the matrix's parts, each once and after the parts it is made of; the last is the matrix itself.
+    """Return a table of the matrix's parts, each once and after the parts it contains; the last is the matrix itself.
 
-    A tuple is a list of places in the table, every other compound ``{kind: places}``; a plain value stands for itself.
+    A tuple is a list of indices into the table, other compounds are ``{kind: indices}``, plain values are themselves.
     """
     places: dict[str, int] = {}
     table: list[Any] = []
@@ -165,11 +165,11 @@ def _part(value: Any, put: Callable[[Any], int]) -> Any:
     if type(value) in _RECORDS.values():
         shown = ((field.name, getattr(value, field.name), field.default) for field in attrs.fields(type(value)))
         return {type(value).__name__: {name: put(inner) for name, inner, default in shown if inner is not default}}
-    raise TypeError(f"{type(value).__name__} cannot be kept")
+    raise TypeError(f"{type(value).__name__} cannot be cached")
 
 
 def _decoded(table: Iterable[Any]) -> Any:
-    """Return the last of a table's parts, made of the others."""
+    """Return the last part of a table, built from the others."""
     made: list[Any] = []
     value: Any = None
     for part in table:

@@ -32,17 +32,17 @@ __all__ = [
 
 Stage = Literal["active", "retiring", "doubtful", "retired"]
 
-#: A model within this many days of its end carries a warning on the result.
+#: A model that is shut down within this many days causes a warning.
 WARN_DAYS = 30
 
 
 @attrs.frozen(kw_only=True)
 class Lifecycle:
-    """Dates of a model's life, each with how sure it is and where it was read.
+    """Dates of a model's life, with their certainty and source.
 
-    ``certainty``: ``firm`` (the maker said so), ``earliest`` (not before that day), ``reported`` (a third party
-    said so, or sources differ). Only a firm date retires a model; past any other the model is ``doubtful``: used
-    after all others, with a warning.
+    ``certainty``: ``firm`` (announced by the maker), ``earliest`` (not before that day), ``reported`` (by a third party,
+    or sources differ). Only a firm date retires a model; after any other date the model is ``doubtful``: ranked after
+    all others, with a warning.
     """
 
     released: datetime.date | None = None
@@ -54,7 +54,7 @@ class Lifecycle:
     checked: datetime.date | None = None
 
     def stage_on(self, today: datetime.date) -> Stage:
-        """Judge the model on a day: active, retiring (within 30 days of its end), doubtful or retired."""
+        """Return the stage on a day: active, retiring (within 30 days of the end), doubtful or retired."""
         if self.retires is None or (self.retires - today).days > WARN_DAYS:
             return "active"
         if today < self.retires:
@@ -72,7 +72,7 @@ class Fidelity:
 
 @attrs.frozen(kw_only=True)
 class InputRule:
-    """Limits of one input: how many (min, max), formats (empty: any), bytes, edges, pixels, ratio, seconds."""
+    """Limits of one input: count (min, max), formats (empty: any), bytes, edges in pixels, pixels, ratio, seconds."""
 
     count: tuple[int, int] = (0, 1)
     formats: tuple[str, ...] = ()
@@ -89,15 +89,15 @@ class InputRule:
 
 @attrs.frozen(kw_only=True)
 class MaskRule:
-    """The mask a model takes: the form the core sends it in, which modes it finds itself, limits.
+    """The masks that a model accepts: the form in which the core sends them, modes, limits.
 
     Attributes:
-        format: what the service reads: ``alpha`` (PNG, transparent = edit), ``white`` (white = edit), ``black`` (black =
-            edit) or ``guidance`` (a white-on-black picture sent as one more image). The core turns the caller's mask into it.
-        modes: ``user_provided`` (a picture), or what the service finds by itself: ``foreground``, ``background``, ``semantic``.
-        max_bytes: of the picture.
-        same_size: it has to have the source's size.
-        classes: how many segmentation classes it takes at most.
+        format: what the service expects: ``alpha`` (PNG, transparent = edit), ``white`` (white = edit), ``black`` (black =
+            edit) or ``guidance`` (a white-on-black image sent as an additional image). The core converts the caller's mask.
+        modes: ``user_provided`` (an image), or regions that the service detects itself: ``foreground``, ``background``, ``semantic``.
+        max_bytes: size limit of the mask image.
+        same_size: whether it must have the source's size.
+        classes: the maximum number of segmentation classes.
     """
 
     format: Literal["alpha", "white", "black", "guidance"] = "white"
@@ -111,7 +111,7 @@ class MaskRule:
 
 @attrs.frozen(kw_only=True)
 class ReferencesRule:
-    """Reference pictures: how many in all, and a rule for each role that is taken."""
+    """Reference images: the total count (min, max), and a rule for each supported role."""
 
     count: tuple[int, int] = (0, 1)
     roles: Mapping[str, InputRule] = attrs.field(factory=dict, hash=False)
@@ -121,7 +121,7 @@ class ReferencesRule:
 
 @attrs.frozen(kw_only=True)
 class ContinueRule:
-    """Going on from an earlier result: which ways there are, the first being the default; limits on its length."""
+    """Continuing an earlier result: the supported ways, the first being the default; limits on its length in seconds."""
 
     ways: tuple[str, ...]
     seconds: tuple[float, float] | None = None
@@ -130,7 +130,7 @@ class ContinueRule:
 
 @attrs.frozen(kw_only=True)
 class Rule:
-    """A rule between fields: when all of ``when`` holds, ``forbid`` and ``require`` bind the named fields.
+    """A rule between fields: if all conditions of ``when`` hold, ``forbid`` and ``require`` apply to the named fields.
 
     A condition is ``True`` (given) or ``False`` (not given), a tuple of values, or a (min, max) `Range`.
     """
@@ -143,10 +143,10 @@ class Rule:
 
 @attrs.frozen(kw_only=True)
 class Price:
-    """A price line: US dollars (low, high) per unit, when its conditions hold; where it was read and when.
+    """A price line: US dollars (low, high) per unit if its conditions hold, with source and date.
 
     ``per``: ``call``, ``image``, ``second``, ``input_image``, ``1k_chars``, ``megapixel``. ``when``: as in a rule; an option
-    that was not given counts as its ``default``.
+    that is not given counts as its ``default``.
     """
 
     per: Literal["call", "image", "second", "input_image", "1k_chars", "megapixel"]
@@ -159,7 +159,7 @@ class Price:
 
 @attrs.frozen(kw_only=True)
 class TypicalSeconds:
-    """How long a call takes as a rule: median and 95th percentile, in seconds."""
+    """The typical duration of a call: median and 95th percentile, in seconds."""
 
     median: float
     p95: float
@@ -170,12 +170,14 @@ class OperationSpec:
     """What one model can do for one operation.
 
     Attributes:
-        prompt: how long it may be.
+        prompt: its maximum length.
+        inputs: input field -> its rule; an input that is absent is not supported.
+        options: option -> its values; an option that is absent is not supported.
         extra_params: options that only this service has.
-        rules: what holds between fields.
-        fidelity: whether the service does it itself, or the plugin or the core makes it up.
+        rules: rules between fields.
+        fidelity: whether the service supports the operation natively, or plugin or core emulate it.
         prices: by default those of the model.
-        typical_seconds: by default those of the model; decides when a job is looked at.
+        typical_seconds: by default those of the model; decides when a job's status is checked.
         wire: facts for the plugin alone, as ``context.operation.wire``.
         note: as for a model.
     """
@@ -194,22 +196,22 @@ class OperationSpec:
 
     @functools.cached_property
     def prices_by_unit(self) -> Mapping[str, tuple[Price, ...]]:
-        """The price lines by what they are per."""
+        """The price lines by unit."""
         units = dict.fromkeys(price.per for price in self.prices)
         return {unit: tuple(price for price in self.prices if price.per == unit) for unit in units}
 
     @functools.cached_property
     def needed_inputs(self) -> tuple[str, ...]:
-        """The inputs it does not go without."""
+        """The inputs that are required."""
         return tuple(n for n, rule in self.inputs.items() if isinstance(rule, InputRule | ReferencesRule) and rule.count[0])
 
 
 @attrs.frozen(kw_only=True)
 class Requirement:
-    """What has to be installed before a model can be used: an optional library of the plugin's, say.
+    """What must be installed before a model can be used, for example an optional dependency of the plugin.
 
-    ``module``: a top-level module that has to be importable; it is looked for, not imported. ``install``: the command that
-    installs it, on one line: whoever asks for the model is told so, before anything is sent.
+    ``module``: a top-level module that must be importable; it is searched for, not imported. ``install``: the command that
+    installs it, on one line; it is part of the error when the model is requested without it.
     """
 
     module: str
@@ -218,21 +220,21 @@ class Requirement:
 
 @attrs.frozen(kw_only=True)
 class ModelSpec:
-    """One model: identity, life, price, and a row for each operation it can do.
+    """One model: identity, lifecycle, and a spec for each operation that it supports.
 
     Attributes:
-        id: as the provider knows it.
-        media: what it makes.
-        rank: the backend's own order among its models, the lowest first.
+        id: the provider's id.
+        media: the medium of its output.
+        rank: the backend's order among its models, the lowest first.
         aliases: other names for it.
-        services: those of the backend's services that have it; empty: all.
-        preview: it is chosen only where it is named, or where the policy lets it.
-        requires: what it cannot be used without; none where the plugin itself is enough.
+        services: the backend's services that offer it; empty: all.
+        preview: whether it is chosen only if named or if the policy allows previews.
+        requires: what must be installed besides the plugin; None: nothing.
         lifecycle: its dates.
-        continuation_prefix: what the ids of its results begin with; by default the instance's name and the medium.
-        continues_with: ids of the models that may go on from its output; by default itself.
-        wire: facts for the plugin alone (which endpoint, which field name); the core never reads it.
-        note: where the facts are from, or what is odd about them; shown to nobody.
+        continuation_prefix: prefix of the ids of its results; by default the instance's name and the medium.
+        continues_with: ids of the models that can continue its output; by default only itself.
+        wire: facts for the plugin only (endpoint, field names); the core never reads it.
+        note: a comment on the facts and their sources; not displayed.
     """
 
     id: str
@@ -254,15 +256,15 @@ class ModelSpec:
         return name == self.id or name in self.aliases
 
     def unmet(self, absent: Container[str]) -> Requirement | None:
-        """Return what it requires, if that is among the modules that are absent here."""
+        """Return its requirement if that is among the absent modules."""
         return self.requires if self.requires is not None and self.requires.module in absent else None
 
 
 @attrs.frozen(kw_only=True)
 class CredentialSet:
-    """Credentials that go together for a service (empty: any): name -> environment variables, first found wins.
+    """Credentials that are used together for a service (empty: any): name -> environment variables, the first set one wins.
 
-    ``public`` names those that are no secrets (a project, a place): they may stand in the instance's options.
+    ``public`` lists names that are not secret (a project, a region): they may be given in the instance's options.
     """
 
     names: Mapping[str, tuple[str, ...]] = attrs.field(hash=False)
@@ -275,17 +277,18 @@ class CapabilityMatrix:
     """All models of a backend.
 
     Attributes:
-        models: one row each.
-        checked: when the facts were last checked.
-        services: the services the plugin can talk to, the default one first; empty where there is just one.
-        credentials: any one complete set is enough; none listed means none needed.
-        hosts: hosts that may be given the credentials, beside the host of a configured base_url.
-        base_url_env: environment variables the backend's SDK reads its address from, shown by ``doctor``;
-            ``service:VARIABLE`` where it counts for one service alone.
-        first_party: the service is the models' own maker's, not a reseller's.
-        last_resort: ranks after every other backend and is never a fallback for one that failed.
-        disclosure: a sentence that every result carries (for instance that it is procedural).
-        stale_after_days: plans warn when ``checked`` lies further back than this; None for never.
+        models: the model specs.
+        checked: the day on which the facts were last checked.
+        services: the services that the plugin supports, the default first; empty if there is only one.
+        credentials: alternatives, of which one complete set suffices; empty: none needed.
+        hosts: hosts that may receive the credentials, in addition to the host of a configured base_url.
+        base_url_env: environment variables from which the backend's SDK reads its address, shown by ``doctor``;
+            ``service:VARIABLE`` if one applies to a single service.
+        first_party: whether the service belongs to the models' maker and not to a reseller.
+        last_resort: whether it ranks after every other backend and is never a fallback for one that failed.
+        disclosure: a sentence attached to every result (for example that it is procedural).
+        warnings: sentences attached to every plan.
+        stale_after_days: plans carry a warning if ``checked`` is older than this; None: never.
     """
 
     models: tuple[ModelSpec, ...]
@@ -301,13 +304,13 @@ class CapabilityMatrix:
     stale_after_days: int | None = None
 
     def stale_on(self, today: datetime.date) -> bool:
-        """Whether the facts were checked too long ago to be relied on without a word."""
+        """Whether the facts are older than ``stale_after_days``."""
         return self.stale_after_days is not None and self.checked is not None and (today - self.checked).days > self.stale_after_days
 
     def model(self, name: str) -> ModelSpec | None:
-        """Return the row of a model id or alias, or None."""
+        """Return the spec of a model id or alias, or None."""
         return self._by_name.get(name)
 
     @functools.cached_property
     def _by_name(self) -> Mapping[str, ModelSpec]:
-        return {name: row for row in reversed(self.models) for name in (*reversed(row.aliases), row.id)}
+        return {name: spec for spec in reversed(self.models) for name in (*reversed(spec.aliases), spec.id)}

@@ -1,4 +1,4 @@
-"""What values an option takes, and which of them is nearest to one that it does not take."""
+"""The values that an option accepts, and the nearest accepted value to another one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _same_kind(a: Any, b: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is a finite number (an integer of any size, which only comparing is safe for)."""
+    """Whether it is a finite number (an integer of any size: it may be compared, but not converted to float)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return isinstance(value, int) or math.isfinite(value)
@@ -42,9 +42,9 @@ def _edges_of(text: str) -> tuple[int, int] | None:
 
 @attrs.frozen(kw_only=True)
 class Choice:
-    """One of a list of values. ``fixed``: the model always does this; there is nothing to send.
+    """One of a list of values. ``fixed``: the model always behaves like this, so nothing is sent.
 
-    ``default``, here and below: what the service does where nothing is sent. It is not sent; prices and rules count with it.
+    ``default``, here and below: the service's behaviour if nothing is sent. It is not sent; prices and rules assume it.
     """
 
     one_of: tuple[Any, ...]
@@ -57,11 +57,11 @@ class Choice:
         return value in self.one_of and (isinstance(value, str) or any(value == v and _same_kind(value, v) for v in self.one_of))
 
     def problem(self, value: Any) -> str | None:
-        """Say what is wrong with a value, or None."""
-        return None if self.takes(value) else f"takes {', '.join(str(v) for v in self.one_of)}, not {shown(value)}"
+        """Return what is wrong with a value, or None."""
+        return None if self.takes(value) else f"accepts {', '.join(str(v) for v in self.one_of)}, not {shown(value)}"
 
     def nearest(self, value: Any) -> Any:
-        """Return the nearest allowed number (the smaller of two equally near); None for words."""
+        """Return the nearest allowed number (the smaller of two equally near ones); None for text."""
         numbers = [v for v in self.one_of if isinstance(v, int | float) and not isinstance(v, bool)]
         if not numbers or not _is_number(value):
             return None
@@ -71,7 +71,7 @@ class Choice:
 
 @attrs.frozen(kw_only=True)
 class Range:
-    """A number between two bounds, both included, in steps counted from the lower one."""
+    """A number between two inclusive bounds, in steps from the lower one."""
 
     min: float
     max: float
@@ -82,7 +82,7 @@ class Range:
 
     @property
     def integer(self) -> bool:
-        """Whether only whole numbers are taken."""
+        """Whether only integers are allowed."""
         return self.step is not None and float(self.step).is_integer() and float(self.min).is_integer()
 
     def takes(self, value: Any) -> bool:
@@ -91,18 +91,18 @@ class Range:
             return False
         return not self.step or abs(self._on_grid(value) - value) <= 1e-9
 
-    def words(self) -> str:
-        """Say which numbers are taken."""
+    def text(self) -> str:
+        """Return the allowed numbers as text."""
         steps = f" in steps of {in_digits(self.step)}" if self.step else ""
         return f"{in_digits(self.min)} to {in_digits(self.max)}{steps}"
 
     def problem(self, value: Any) -> str | None:
-        """Say what is wrong with a value, or None."""
+        """Return what is wrong with a value, or None."""
         if self.takes(value):
             return None
         if not _is_number(value):
-            return f"takes a number, not {shown(value)}"
-        return f"takes {self.words()}, not {shown(value)}"
+            return f"accepts a number, not {shown(value)}"
+        return f"accepts {self.text()}, not {shown(value)}"
 
     def nearest(self, value: Any) -> Any:
         """Return the nearest allowed number."""
@@ -120,7 +120,7 @@ class Range:
 
 @attrs.frozen(kw_only=True)
 class Text:
-    """Free text up to a number of characters (no limit known: None)."""
+    """Free text of at most ``max_chars`` characters (None: no known limit)."""
 
     max_chars: int | None = None
     default: str | None = None
@@ -132,15 +132,15 @@ class Text:
         return isinstance(value, str) and (self.max_chars is None or len(value) <= self.max_chars)
 
     def problem(self, value: Any) -> str | None:
-        """Say what is wrong with a value, or None."""
+        """Return what is wrong with a value, or None."""
         if not isinstance(value, str):
-            return f"takes text, not {type(value).__name__}"
+            return f"accepts text, not {type(value).__name__}"
         if self.max_chars is not None and len(value) > self.max_chars:
-            return f"takes at most {self.max_chars} characters, not {len(value)}"
+            return f"accepts at most {self.max_chars} characters, not {len(value)}"
         return None
 
     def nearest(self, value: Any) -> Any:
-        """Text is never shortened."""
+        """Return None: text is never shortened."""
         return None
 
 
@@ -158,7 +158,7 @@ class Anything:
         return self.problem(value) is None
 
     def problem(self, value: Any) -> str | None:
-        """Say what is wrong with a value, or None."""
+        """Return what is wrong with a value, or None."""
         kinds: dict[str, tuple[type, ...]] = {
             "string": (str,),
             "integer": (int,),
@@ -169,16 +169,16 @@ class Anything:
         }
         if isinstance(value, kinds[self.type]) and (self.type == "boolean" or not isinstance(value, bool)):
             return None
-        return f"takes {self.type}, not {type(value).__name__}"
+        return f"accepts {self.type}, not {type(value).__name__}"
 
     def nearest(self, value: Any) -> Any:
-        """There is no order, so nothing is nearest."""
+        """Return None: there is no order among the values."""
         return None
 
 
 @attrs.frozen(kw_only=True)
 class Pixels:
-    """A free ``WIDTHxHEIGHT`` under rules: edges in multiples, bounds on edge, ratio and total pixels."""
+    """Any ``WIDTHxHEIGHT`` within limits: multiples, edge lengths, aspect ratio and total pixels."""
 
     multiple_of: int = 1
     min_edge: int = 1
@@ -198,15 +198,15 @@ class Pixels:
         return edges is not None and self._fits(*edges)
 
     def problem(self, value: Any) -> str | None:
-        """Say what is wrong with a value, or None."""
+        """Return what is wrong with a value, or None."""
         if self.takes(value):
             return None
         if value == "auto":
-            return "takes no 'auto'"
+            return "does not accept 'auto'"
         edges = _edges(value)
         if edges is None:
-            return f"takes {self.text()}, not {shown(value)}"
-        return f"takes {self.text()}, not {value}: {', '.join(self._problems(*edges))}"
+            return f"accepts {self.text()}, not {shown(value)}"
+        return f"accepts {self.text()}, not {value}: {', '.join(self._problems(*edges))}"
 
     def _fits(self, width: int, height: int) -> bool:
         short, long = (width, height) if width < height else (height, width)
@@ -231,7 +231,7 @@ class Pixels:
         return wrong
 
     def text(self) -> str:
-        """Return the rule in words."""
+        """Return the limits as text."""
         parts = [f"WIDTHxHEIGHT in multiples of {self.multiple_of}" if self.multiple_of > 1 else "WIDTHxHEIGHT"]
         if self.max_edge < 1_000_000:
             parts.append(f"edges {self.min_edge} to {self.max_edge}")
@@ -242,7 +242,7 @@ class Pixels:
         return ", ".join(parts)
 
     def nearest(self, value: Any) -> str | None:
-        """Return the nearest allowed size: ratio kept as well as the rule lets, pixel count fitted; or None."""
+        """Return the nearest allowed size, keeping first the aspect ratio and then the pixel count; or None."""
         edges = _edges(value)
         if edges is None:
             return None
@@ -250,7 +250,7 @@ class Pixels:
         low, high = self.pixels or (1, self.max_edge**2)
         step = self.multiple_of
         short, long = -(-self.min_edge // step) * step, max(self.max_edge // step, 1) * step
-        # The most extreme ratio at which edges and pixel count can both be kept; then the pixel counts it leaves.
+        # The most extreme ratio at which the limits on edges and pixels can both be met; then the pixel counts possible with it.
         most = max(1.0, min(self.max_ratio or math.inf, long / short, high / short**2, long**2 / max(low, 1)))
         shape = min(max(shape, 1 / most), most)
         wide = max(shape, 1 / shape)
@@ -258,7 +258,7 @@ class Pixels:
         return self._search(math.sqrt(total * shape), math.sqrt(total / shape))
 
     def _search(self, width: float, height: float) -> str | None:
-        """Look at the grid around an ideal size for the allowed size that changes it least."""
+        """Search the grid around an ideal size for the allowed size with the smallest change."""
         best: tuple[float, str] | None = None
         for w, h in self._around(width, height):
             if not self._fits(w, h):
@@ -269,7 +269,7 @@ class Pixels:
         return best[1] if best else None
 
     def _around(self, width: float, height: float) -> Iterator[tuple[int, int]]:
-        """Yield sizes with one edge near its ideal, the other as near as the rule lets it."""
+        """Yield sizes with one edge near its ideal and the other as near as the limits allow."""
         step = self.multiple_of
         for i in range(-3, 4):
             if (w := (math.floor(width / step) + i) * step) > 0:
@@ -278,7 +278,7 @@ class Pixels:
                 yield from ((w, h) for w in self._other_edges(h, width))
 
     def _other_edges(self, edge: int, wanted: float) -> set[int]:
-        """Return the lengths just below and above the wanted one, moved to where they fit with a given edge."""
+        """Return the lengths just below and above the wanted one, moved into the limits for a given edge."""
         low, high = self.pixels or (1, self.max_edge**2)
         ratio, step = self.max_ratio or math.inf, self.multiple_of
         least = math.ceil(max(self.min_edge, low / edge, edge / ratio, 1) / step - 1e-9) * step

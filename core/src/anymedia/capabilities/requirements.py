@@ -1,7 +1,6 @@
-"""Whether what a row requires is installed: looked for as an import would look, and never imported.
+"""Find out which modules that models require are installed, without importing them.
 
-A matrix says what its models require; it is the same whether that is here or not. Whoever makes an instance looks once,
-and hands what is absent on as data.
+This is checked once, when an instance is created; the planner receives the absent modules as data.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ __all__ = ["absent_from", "is_installed"]
 
 
 def absent_from(matrix: CapabilityMatrix) -> frozenset[str]:
-    """Return the modules that models of a matrix require and that are not installed; each is looked for once."""
-    wanted = {row.requires.module for row in matrix.models if row.requires is not None}
+    """Return the modules that models of a matrix require and that are not installed."""
+    wanted = {spec.requires.module for spec in matrix.models if spec.requires is not None}
     return frozenset(module for module in wanted if not is_installed(module))
 
 
 def is_installed(module: str) -> bool:
-    """Whether a top-level module could be imported. A folder of that name without code in it is no such module."""
+    """Whether a top-level module could be imported; a directory without code in it does not count."""
     if module in sys.modules:
-        return sys.modules[module] is not None  # None: somebody has forbidden its import
+        return sys.modules[module] is not None  # None blocks the import
     spec = _found(module)
     return spec is not None and not _is_bare(spec)
 
@@ -36,10 +35,10 @@ def _found(module: str) -> ModuleSpec | None:
 
     try:
         return importlib.util.find_spec(module)
-    except Exception:  # noqa: BLE001 - whatever a finder, or a module of somebody's making, comes up with
+    except Exception:  # noqa: BLE001 - third-party finders may raise anything
         return None
 
 
 def _is_bare(spec: ModuleSpec) -> bool:
-    """Whether there is but a folder: Python would make an empty namespace of it."""
+    """Whether there is only a directory, which Python would import as an empty namespace package."""
     return spec.origin is None and spec.submodule_search_locations is not None

@@ -59,7 +59,7 @@ def _option_words(option: Option) -> str:
     if isinstance(option, Choice):
         return ("always " if option.fixed else "") + ", ".join(str(v) for v in option.one_of)
     if isinstance(option, Range):
-        return option.words()
+        return option.text()
     if isinstance(option, Pixels):
         return option.text() + (", or auto" if option.auto else "")
     if isinstance(option, Text):

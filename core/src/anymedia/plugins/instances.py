@@ -243,9 +243,9 @@ def _hosts(own: InstanceSettings, service: str, matrix: CapabilityMatrix, base_u
 
 def _cut(matrix: CapabilityMatrix, service: str, own: InstanceSettings) -> CapabilityMatrix:
     """Keep the rows of the service; apply the models table, which replaces a compatible server's list."""
-    from ..capabilities.custom_models import configured_rows, for_other_service
+    from ..capabilities.custom_models import custom_model_specs, for_other_service
 
-    extra = configured_rows(own.models, matrix, own.where)
+    extra = custom_model_specs(own.models, matrix, own.where)
     if service != COMPATIBLE:
         rows = [row for row in matrix.models if not row.services or service in row.services]
         taken = {row.id for row in extra}

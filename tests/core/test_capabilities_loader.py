@@ -253,18 +253,18 @@ ROW = 'schema = 1\n[[models]]\nid = "m"\n'
         ("schema = 1\nhosts = [1]", "x.toml: ", "hosts: expected a list of strings"),
         ("schema = 1\nchecked = '21.11.2026'", "x.toml: ", "checked: expected a date like"),
         ("schema = 1\nmodels = {}", "x.toml: ", "models: expected list, got table"),
-        ("schema = 1\nmodels = [1]", "x.toml: ", "each row of models needs an id"),
-        ("schema = 1\n[[models]]\nmedia = 'image'", "x.toml: ", "each row of models needs an id"),
+        ("schema = 1\nmodels = [1]", "x.toml: ", "every model needs an id"),
+        ("schema = 1\n[[models]]\nmedia = 'image'", "x.toml: ", "every model needs an id"),
         ("schema = 1\n[[credentials]]", "x.toml.credentials[0]: ", "names is missing"),
         ("schema = 1\n[[credentials]]\nnames = { api_key = 'A' }", "x.toml.credentials[0].names: ", "api_key: expected list"),
         (ROW + "medium = 'image'", "x.toml: m: ", "unknown key 'medium'; did you mean 'media'?"),
         (ROW + "media = 'picture'", "x.toml: m: ", "media: expected one of image, video, audio, got 'picture'"),
         (ROW + "rank = 1.5", "x.toml: m: ", "rank: expected int, got float"),
         (ROW + "services = ['x']", "x.toml: m: ", "services: 'x' is not among []"),
-        (ROW + "continues_with = ['n']", "x.toml: m: ", "continues_with: no row 'n'"),
-        (ROW + "like = 'n'", "x.toml: m: ", "like: no earlier row 'n'"),
+        (ROW + "continues_with = ['n']", "x.toml: m: ", "continues_with: no model 'n'"),
+        (ROW + "like = 'n'", "x.toml: m: ", "like: no earlier model 'n'"),
         (ROW + "aliases = ['m2']\n[[models]]\nid = 'm2'", "x.toml: m2: ", "'m2' already names 'm'"),
-        (ROW + "[[models]]\nid = 'm'\nrank = 2", "x.toml: m: ", "there are two rows of this name"),
+        (ROW + "[[models]]\nid = 'm'\nrank = 2", "x.toml: m: ", "two models have this id"),
         (ROW + "lifecycle = { retire = 2026-01-01 }", "x.toml: m.lifecycle: ", "did you mean 'retires'"),
         (ROW + "lifecycle = { certainty = 'sure' }", "x.toml: m.lifecycle: ", "certainty: expected one of firm, earliest, reported"),
         (ROW + "requires = 'brushes'", "x.toml: m: ", "requires: expected table, got str"),
@@ -293,7 +293,7 @@ ROW = 'schema = 1\n[[models]]\nid = "m"\n'
         (
             ROW + "generate_image = { like = 'inpaint' }",
             "x.toml: m.generate_image: ",
-            "like: no operation 'inpaint' to be like (there are: none); an operation is like another of the same model",
+            "like: no operation 'inpaint' (available: none); an operation can be like another one of the same model",
         ),
         (ROW + "generate_image = { like = 'generate_image' }", "x.toml: m.generate_image: ", "like: no operation"),
         (ROW + "generate_image = { like = 'inpaint' }\ninpaint = { like = 'generate_image' }", "x.toml: m.generate_image: ", "like:"),
@@ -302,12 +302,16 @@ ROW = 'schema = 1\n[[models]]\nid = "m"\n'
         (ROW + "generate_image = { seed = { min = 2, max = 1 } }", "x.toml: m.generate_image.seed: ", "min is above max"),
         (ROW + "generate_image = { seed = { min = 1, max = 2, steps = 1 } }", "x.toml: m.generate_image.seed: ", "did you mean 'step'"),
         (ROW + "generate_image = { seed = { min = 1, max = 2, step = 0 } }", "x.toml: m.generate_image.seed: ", "step: must be above 0"),
-        (ROW + "generate_image = { seed = { min = 1, max = 2, default = 3 } }", "x.toml: m.generate_image.seed: ", "default: takes 1 to 2"),
+        (
+            ROW + "generate_image = { seed = { min = 1, max = 2, default = 3 } }",
+            "x.toml: m.generate_image.seed: ",
+            "default: accepts 1 to 2",
+        ),
         (ROW + "generate_image = { quality = { one_of = [] } }", "x.toml: m.generate_image.quality: ", "at least one value"),
         (
             ROW + "generate_image = { quality = { one_of = ['a'], default = 'b' } }",
             "x.toml: m.generate_image.quality: ",
-            "default: takes a",
+            "default: accepts a",
         ),
         (ROW + "generate_image = { size = { multiple_of = 0 } }", "x.toml: m.generate_image.size: ", "multiple_of: must be above 0"),
         (ROW + "generate_image = { prompt = { one_of = ['a'] } }", "x.toml: m.generate_image.prompt: ", "expected Text, got Choice"),
@@ -345,6 +349,41 @@ def test_a_malformed_file_is_refused_with_file_row_and_field(text: str, place: s
     message = refused(text)
     assert message.startswith(place)
     assert words in message
+
+
+def test_problem_every_one_of_a_file_is_reported_with_its_path() -> None:
+    text = """
+schema = 1
+hosts = "a"
+[[models]]
+id = "m"
+rank = 1.5
+lifecycle = { certainty = "sure", retires = "soon" }
+[models.generate_image]
+sead = {}
+seed = { min = 2, max = 1 }
+quality = { one_of = ["a"], default = "b" }
+[[models]]
+id = "n"
+inpaint = { source = { formats = ["pgn"] }, mask = { modes = ["auto"] } }
+"""
+    assert refused(text).split("; x.toml") == [
+        "x.toml: hosts: expected list, got str",
+        ": m.generate_image: generate_image has no field 'sead'; did you mean 'seed'?",
+        ": m.generate_image.seed: min is above max",
+        ": m.generate_image.quality: default: accepts a, not 'b'",
+        ": m: rank: expected int, got float",
+        ": m.lifecycle: retires: expected a date like 2026-11-21, got 'soon'",
+        ": m.lifecycle: certainty: expected one of firm, earliest, reported, got 'sure'",
+        ": n.inpaint.source: formats: unknown format 'pgn'; did you mean 'png'?",
+        ": n.inpaint.mask: modes: unknown mode 'auto'",
+    ]
+
+
+@pytest.mark.parametrize("key", ["disclosure", "checked", "hosts"])
+def test_none_in_place_of_a_value_is_refused_and_never_becomes_text(key: str) -> None:
+    with pytest.raises(PluginContractError, match=f"x.toml: {key}: expected .*, got NoneType"):
+        parse_matrix({"schema": 1, key: None}, "x.toml")
 
 
 def test_a_file_is_read_from_disk_once(tmp_path: Path) -> None:
