@@ -294,10 +294,10 @@ def test_what_is_wrong_in_a_models_table_makes_that_instance_unusable_and_says_w
         ("[backends.x]", "no backend named 'x'"),
         (
             "[backends.x]\nplugin = 'maker'\nservice = 'vertx'",
-            "has no service 'vertx' (there are: plain, vertex, compatible); did you mean 'vertex'?",
+            "has no service 'vertx' (available: plain, vertex, compatible); did you mean 'vertex'?",
         ),
         ("[backends.x]\nplugin = 'maker'\nservice = 'compatible'", "needs a base_url"),
-        ("[backends.x]\nplugin = 'maker'\ncredentials = { apikey = 'A' }", "no credential 'apikey'; did you mean 'api_key'?"),
+        ("[backends.x]\nplugin = 'maker'\ncredentials = { apikey = 'A' }", "unknown credential 'apikey'; did you mean 'api_key'?"),
     ],
 )
 def test_what_is_wrong_with_one_instance_stops_no_other(tmp_path: Path, text: str, words: str) -> None:

@@ -235,7 +235,7 @@ def test_a_blocked_name_cannot_be_registered() -> None:
 
 def test_an_unknown_backend_is_told_with_what_there_is() -> None:
     registry = registry_of(openai=plugin("a"), google=plugin("b"))
-    registry.set_aside("grok", PluginLoadError("no grpc"))
+    registry.mark_broken("grok", PluginLoadError("no grpc"))
     registry.block("local", "disabled")
     with pytest.raises(UnknownBackend) as caught:
         registry.get("opnai")

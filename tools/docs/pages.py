@@ -58,7 +58,7 @@ _TABLES = (CapabilityMatrix, CredentialSet, ModelSpec, Lifecycle, OperationSpec,
 _SMALL = (Choice, Range, Text, Pixels, Anything, Requirement, Rule, Fidelity, Price, TypicalSeconds)
 
 
-#: Fields that are no keys of the file: the tables and keys of their own that they are made of.
+#: Fields that are not keys of the file, with the tables and keys from which they are built.
 _MADE_OF = {
     ("CapabilityMatrix", "warnings"): None,
     ("CapabilityMatrix", "stale_after_days"): None,
@@ -77,17 +77,15 @@ def capabilities() -> str:
     out = [
         "# capabilities.toml\n",
         NOTE,
-        "What does not stand in the file is not supported. An unknown key is refused, with file, row and field.",
+        "What is absent from the file is not supported. Every problem, such as an unknown key, is reported with file, model and field.",
     ]
     out.append(
-        '`like = "other"` takes another row over: of a model an earlier model, of an operation another operation of the same model. '
-        "What stands beside it is put over what is taken: an operation of a model key by key, any other value whole; "
-        "`without = [...]` leaves keys of it out. A model's `aliases` and `lifecycle` are not taken over."
+        '`like = "other"` inherits: a model from an earlier model, an operation from another operation of the same model. '
+        "The keys written next to it override what is inherited: operations of a model are merged key by key, any other value is "
+        "replaced as a whole; `without = [...]` drops inherited keys. A model's `aliases` and `lifecycle` are not inherited."
     )
-    out.append(
-        "An option is a `Choice`, `Range`, `Text`, `Pixels` or (as an extra parameter) `Anything`: which of them follows from its keys."
-    )
-    out.append(f"The first key is `schema = {SCHEMA}`. A whole file stands in the [tutorial](first-backend.md).\n")
+    out.append("An option is a `Choice`, `Range`, `Text`, `Pixels` or (as an extra parameter) `Anything`; its keys decide which.")
+    out.append(f"The first key is `schema = {SCHEMA}`. The [tutorial](first-backend.md) contains a complete file.\n")
     for cls in (*_TABLES, *_SMALL):
         prose, told = told_of(cls)
         head = ["| key | type | default | meaning |", "|---|---|---|---|"] if told else ["| key | type | default |", "|---|---|---|"]
@@ -208,14 +206,14 @@ def backends() -> str:
     out = [
         "# Backends\n",
         NOTE,
-        "What the shipped capability files say. Dates and prices are as their sources gave them on the day in `checked`.\n",
+        "The models of the shipped capability files. Dates and prices are those of their sources on the day in `checked`.\n",
     ]
     registry = loaded_registry()
     for name, plugin in registry.plugins.items():
         if not plugin.distribution.startswith("anymedia-"):
             continue
         matrix = _shipped(plugin.module)
-        out += [f"## {name}\n", f"Checked {matrix.checked}.\n", "| model | does | ends |", "|---|---|---|"]
+        out += [f"## {name}\n", f"Checked {matrix.checked}.\n", "| model | operations | shut down on |", "|---|---|---|"]
         out += [f"| `{m.id}` | {', '.join(m.operations)} | {_end(m.lifecycle.retires)} |" for m in matrix.models] + [""]
         out += [f"- `{m.id}` needs `{m.requires.module}`: `{m.requires.install}`" for m in matrix.models if m.requires is not None]
         for model in matrix.models[:1]:

@@ -1,8 +1,7 @@
 """Installed plugins: discovered, validated, sanitized, and configured as backend instances.
 
 registry.py   discover plugins by entry point and call their hooks
-validate.py   check what a plugin provides and returns
-origin.py     which file an entry point would import
+validate.py   check where a plugin comes from, what it provides and what it returns
 sanitize.py   clean texts, errors and results that come from a plugin
 instances.py  backend instances: a plugin with settings, credentials and a service
 """

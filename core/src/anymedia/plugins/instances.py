@@ -1,7 +1,7 @@
-"""Backend instances: a plugin with a service, an address and credentials, as the planner and the router see it.
+"""Backend instances: a plugin with a service, an address and credentials.
 
-Every installed plugin gives an instance of its own name; ``[backends.NAME]`` in the settings refines that one or
-adds more. What is wrong with one instance stands in its ``missing`` and stops no other.
+Every installed plugin has an instance of the same name; ``[backends.NAME]`` in the settings configures it or adds
+another one. A problem with one instance is recorded in its ``missing`` and does not affect the others.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ if TYPE_CHECKING:
 
 __all__ = ["COMPATIBLE", "BackendInstance", "make_instances"]
 
-#: The service of an instance that is somebody else's server speaking the same protocol.
+#: The service of an instance that is another server with the same protocol.
 COMPATIBLE = "compatible"
 
 
 @attrs.frozen(kw_only=True)
 class BackendInstance:
-    """One instance.
+    """One backend instance.
 
     Attributes:
         name: the instance's name; ``plugin`` is its plugin's.
-        service: one of the plugin's services, ``compatible``, or empty where there is just one.
-        matrix: cut to the service, with the configured model table applied.
+        service: one of the plugin's services, ``compatible``, or empty if there is only one.
+        matrix: the model specs of the service, with the configured custom models.
         settings: as configured (or the default).
-        credentials: each with the place it was looked for and found in; names, never values.
-        missing: what it lacks to be usable: names of environment variables, or sentences.
-        absent: modules that its models require and that were not installed when it was made; it is usable all the same,
-            those models are not.
-        base_url: where its requests go, None for the SDK's usual address; ``base_url_from`` says who set it.
-        hosts: hosts (``host``, ``host:port``) that may be given its credentials.
-        enforce_lifecycle: False for a compatible server: dates are then only noted.
-        other_service_models: the plugin's models that are of other services only, with those services.
+        credentials: each with the variables searched and the place where it was found.
+        missing: what it needs to be usable: names of environment variables, or sentences.
+        absent: modules that its models require and that were not installed when it was created; only those models
+            are unusable.
+        base_url: the address of its requests, None for the SDK's default; ``base_url_from`` names what set it.
+        hosts: hosts (``host``, ``host:port``) that may receive its credentials.
+        enforce_lifecycle: False for a compatible server: lifecycle dates then only cause warnings.
+        other_service_models: the plugin's models of other services only, with those services.
     """
 
     name: str
@@ -71,12 +71,12 @@ class BackendInstance:
 
     @property
     def not_installed(self) -> dict[str, str]:
-        """The models that require what is absent here, each with the command that installs it."""
-        return {row.id: needs.install for row in self.matrix.models if (needs := row.unmet(self.absent)) is not None}
+        """The models whose required modules are absent, each with the command that installs them."""
+        return {spec.id: needs.install for spec in self.matrix.models if (needs := spec.unmet(self.absent)) is not None}
 
     @functools.cached_property
     def view(self) -> BackendView:
-        """What the planner sees of it."""
+        """The instance as the planner sees it."""
         from ..planning.types import BackendView
 
         return BackendView(
@@ -91,7 +91,7 @@ class BackendInstance:
 
     @property
     def context_settings(self) -> dict[str, Any]:
-        """What a hook sees as ``context.settings``: the plugin's options, and ``base_url`` where one is in force."""
+        """The value of ``context.settings``: the plugin's options, and ``base_url`` if one is set."""
         return {**self.settings.options, **({} if self.base_url is None else {"base_url": self.base_url})}
 
     def secrets(self) -> dict[str, Secret]:
@@ -100,9 +100,9 @@ class BackendInstance:
 
 
 def make_instances(registry: Registry, settings: Settings, environ: Mapping[str, str] | None = None) -> dict[str, BackendInstance]:
-    """Make all instances, sorted by name; those named in ``settings.disabled`` are left out.
+    """Create all instances, sorted by name, except those in ``settings.disabled``.
 
-    A plugin whose ``capabilities()`` fails is set aside by the registry and gives no instance of its own.
+    A plugin whose ``capabilities()`` fails is recorded as broken by the registry and has no instance of its own.
     """
     env = os.environ if environ is None else environ
     wanted = {name: InstanceSettings(name=name, plugin=name) for name in registry.plugins} | dict(settings.instances)
@@ -133,7 +133,7 @@ def _make(own: InstanceSettings, matrix: CapabilityMatrix, env: Mapping[str, str
     service = _service(own, matrix, env, keys)
     if service not in {*matrix.services, COMPATIBLE, ""}:
         known = tuple(dict.fromkeys([*matrix.services, COMPATIBLE]))
-        missing.append(f"plugin {own.plugin!r} has no service {service!r} (there are: {', '.join(known)}){did_you_mean(service, known)}")
+        missing.append(f"plugin {own.plugin!r} has no service {service!r} (available: {', '.join(known)}){did_you_mean(service, known)}")
     base_url, base_url_from = _base_url(own, service, matrix, env)
     if service == COMPATIBLE and base_url is None:
         missing.append("a compatible service needs a base_url")
@@ -142,26 +142,26 @@ def _make(own: InstanceSettings, matrix: CapabilityMatrix, env: Mapping[str, str
         base_url = None
     credentials, lacking = _credentials(own, service, matrix, env, keys)
     try:
-        cut = _cut(matrix, service, own)
+        own_matrix = _for_service(matrix, service, own)
     except SettingsError as error:
-        cut = CapabilityMatrix(models=())
+        own_matrix = CapabilityMatrix(models=())
         missing.append(error.message)
     return BackendInstance(
         name=own.name,
         plugin=own.plugin,
         service=service,
-        matrix=cut,
+        matrix=own_matrix,
         settings=own,
         credentials=credentials,
         missing=(*missing, *lacking),
-        absent=absent_from(cut),
+        absent=absent_from(own_matrix),
         base_url=base_url,
         base_url_from=base_url_from if base_url else "",
         hosts=_hosts(own, service, matrix, base_url),
         enforce_lifecycle=service != COMPATIBLE,
         other_service_models={}
         if service == COMPATIBLE
-        else {r.id: r.services for r in matrix.models if r.services and not cut.model(r.id)},
+        else {spec.id: spec.services for spec in matrix.models if spec.services and not own_matrix.model(spec.id)},
     )
 
 
@@ -169,26 +169,26 @@ def _sets_for(matrix: CapabilityMatrix, service: str) -> list[CredentialSet]:
     return [s for s in matrix.credentials if service == COMPATIBLE or s.service in {"", service}]
 
 
-def _look_up(chosen: CredentialSet, own: InstanceSettings, env: Mapping[str, str], keys: Keys) -> tuple[Credential, ...]:
-    """Find each credential of a set; a configured variable stands in for the plugin's usual ones, an option for a public one."""
+def _find_all(chosen: CredentialSet, own: InstanceSettings, env: Mapping[str, str], keys: Keys) -> tuple[Credential, ...]:
+    """Find each credential of a set; a configured variable replaces the plugin's own ones, an option can hold a public one."""
 
-    def look_up(name: str, usual: tuple[str, ...]) -> Credential:
-        public, told = name in chosen.public, own.options.get(name)
+    def find(name: str, usual: tuple[str, ...]) -> Credential:
+        public, option = name in chosen.public, own.options.get(name)
         variables = (own.credentials[name],) if name in own.credentials else usual
-        if public and isinstance(told, str) and told.strip():
+        if public and isinstance(option, str) and option.strip():
             where = f"options of {own.name}"
-            return Credential(name=name, variables=variables, found_in=where, secret=Secret(told.strip()), public=True)
+            return Credential(name=name, variables=variables, found_in=where, secret=Secret(option.strip()), public=True)
         return attrs.evolve(find_credential(name, own.name, variables, env, keys), public=public)
 
-    return tuple(look_up(name, usual) for name, usual in chosen.names.items())
+    return tuple(find(name, usual) for name, usual in chosen.names.items())
 
 
 def _service(own: InstanceSettings, matrix: CapabilityMatrix, env: Mapping[str, str], keys: Keys) -> str:
-    """Return the configured service, else the first with complete credentials, else the plugin's first."""
+    """Return the configured service, else the first one with complete credentials, else the plugin's first."""
     if own.service:
         return own.service
     for service in matrix.services:
-        if service != COMPATIBLE and any(all(c.secret for c in _look_up(s, own, env, keys)) for s in _sets_for(matrix, service)):
+        if service != COMPATIBLE and any(all(c.secret for c in _find_all(s, own, env, keys)) for s in _sets_for(matrix, service)):
             return service
     return matrix.services[0] if matrix.services else ""
 
@@ -196,30 +196,30 @@ def _service(own: InstanceSettings, matrix: CapabilityMatrix, env: Mapping[str, 
 def _credentials(
     own: InstanceSettings, service: str, matrix: CapabilityMatrix, env: Mapping[str, str], keys: Keys
 ) -> tuple[tuple[Credential, ...], tuple[str, ...]]:
-    """Return the credentials of the instance, and what is lacking.
+    """Return the credentials of the instance, and those that are missing.
 
-    A compatible server needs none, and is given none that was meant for the plugin's usual provider: only those
-    that its own table in the settings or in the keys file names.
+    A compatible server needs none, and never receives those of the plugin's usual provider: only the ones named in
+    its own table in the settings or in the keys file.
     """
     sets = _sets_for(matrix, service)
     known = dict.fromkeys(name for s in sets for name in s.names)
-    strange = [f"no credential {name!r}{did_you_mean(name, known)}" for name in own.credentials if name not in known]
+    unknown = [f"unknown credential {name!r}{did_you_mean(name, known)}" for name in own.credentials if name not in known]
     if service == COMPATIBLE:
-        none_usual = CredentialSet(names=dict.fromkeys(known, ()))
-        found = _look_up(none_usual, own, env, keys)
-        return found, (*strange, *(c.wanted for c in found if c.name in own.credentials and not c.secret))
+        no_defaults = CredentialSet(names=dict.fromkeys(known, ()))
+        found = _find_all(no_defaults, own, env, keys)
+        return found, (*unknown, *(c.wanted for c in found if c.name in own.credentials and not c.secret))
     if not sets:
-        return (), tuple(strange)
-    looked_up = [_look_up(s, own, env, keys) for s in sets]
-    # The one that lacks least; of several, one that the instance's own table names.
-    best = min(looked_up, key=lambda found: (sum(not c.secret for c in found), not any(c.name in own.credentials for c in found)))
-    return best, (*strange, *(c.wanted for c in best if not c.secret))
+        return (), tuple(unknown)
+    candidates = [_find_all(s, own, env, keys) for s in sets]
+    # The set with the fewest missing credentials; of several, one that the instance's own table names.
+    best = min(candidates, key=lambda found: (sum(not c.secret for c in found), not any(c.name in own.credentials for c in found)))
+    return best, (*unknown, *(c.wanted for c in best if not c.secret))
 
 
 def _base_url(own: InstanceSettings, service: str, matrix: CapabilityMatrix, env: Mapping[str, str]) -> tuple[str | None, str]:
-    """Return the address in force and who set it: the settings, or else the SDK's usual variable.
+    """Return the address and what set it: the settings, or else the SDK's environment variable.
 
-    The variable is meant for the plugin's provider, so a compatible server never takes its address from it.
+    The variable belongs to the plugin's provider, so it never sets the address of a compatible server.
     """
     if own.base_url is not None:
         return own.base_url, own.where or "settings"
@@ -230,7 +230,7 @@ def _base_url(own: InstanceSettings, service: str, matrix: CapabilityMatrix, env
 
 
 def _address_variables(matrix: CapabilityMatrix, service: str) -> tuple[str, ...]:
-    """Return the variables that name the address of a service; a compatible server has none."""
+    """Return the environment variables with the address of a service; a compatible server has none."""
     parts = [entry.rpartition(":") for entry in matrix.base_url_env if service != COMPATIBLE]
     return tuple(variable for only, _, variable in parts if only in {"", service})
 
@@ -241,15 +241,15 @@ def _hosts(own: InstanceSettings, service: str, matrix: CapabilityMatrix, base_u
     return tuple(dict.fromkeys([*usual, *place, *own.hosts]))
 
 
-def _cut(matrix: CapabilityMatrix, service: str, own: InstanceSettings) -> CapabilityMatrix:
-    """Keep the rows of the service; apply the models table, which replaces a compatible server's list."""
+def _for_service(matrix: CapabilityMatrix, service: str, own: InstanceSettings) -> CapabilityMatrix:
+    """Return the matrix with the models of the service and the custom models, which replace those of a compatible server."""
     from ..capabilities.custom_models import custom_model_specs, for_other_service
 
     extra = custom_model_specs(own.models, matrix, own.where)
     if service != COMPATIBLE:
-        rows = [row for row in matrix.models if not row.services or service in row.services]
-        taken = {row.id for row in extra}
-        models = (*extra, *(row for row in rows if row.id not in taken))
+        replaced = {spec.id for spec in extra}
+        specs = [spec for spec in matrix.models if not spec.services or service in spec.services]
+        models = (*extra, *(spec for spec in specs if spec.id not in replaced))
         return attrs.evolve(
             matrix,
             models=models,
@@ -257,6 +257,6 @@ def _cut(matrix: CapabilityMatrix, service: str, own: InstanceSettings) -> Capab
             credentials=tuple(_sets_for(matrix, service)),
             base_url_env=_address_variables(matrix, service),
         )
-    speaks = COMPATIBLE if COMPATIBLE in matrix.services else "".join(matrix.services[:1])
-    rows = [for_other_service(row) for row in matrix.models if not row.services or speaks in row.services]
-    return attrs.evolve(matrix, models=extra or tuple(rows), services=(), first_party=False, hosts=(), base_url_env=())
+    protocol = COMPATIBLE if COMPATIBLE in matrix.services else "".join(matrix.services[:1])
+    specs = [for_other_service(spec) for spec in matrix.models if not spec.services or protocol in spec.services]
+    return attrs.evolve(matrix, models=extra or tuple(specs), services=(), first_party=False, hosts=(), base_url_env=())

@@ -1,8 +1,8 @@
 """Entry points -> plugins; the only user of `pluggy.PluginManager`.
 
-`discover` loads each installed entry point of the group ``anymedia`` on its own: one that is broken is set aside
-with its reason and the others work. A plugin that an allow-list leaves out, or that is disabled, is not imported.
-An import runs the plugin's code with all rights: the allow-list decides who may run, it is no sandbox.
+`discover` loads each installed entry point of the group ``anymedia`` separately: a broken one is recorded with its
+reason and the others work. A plugin that is disabled, or not in the allow-list, is not imported. Importing a plugin
+runs its code with all rights: the allow-list decides which code may run, it is not a sandbox.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..errors import (
     did_you_mean,
 )
 from ..hookspecs import HOOKS
-from .validate import check_hooks, check_matrix, check_module, check_name, check_returned, describe_exception
+from .validate import check_hooks, check_matrix, check_module, check_name, check_returned, describe_exception, foreign_origin
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
@@ -40,7 +40,7 @@ GROUP = "anymedia"
 
 @attrs.frozen(kw_only=True)
 class LoadedPlugin:
-    """A plugin in use: its entry-point name, its module, who installed it, which hooks it has."""
+    """A loaded plugin: entry-point name, module, distribution and hooks."""
 
     name: str
     module: types.ModuleType = attrs.field(repr=False)
@@ -51,7 +51,7 @@ class LoadedPlugin:
 
 @attrs.frozen(kw_only=True)
 class BrokenPlugin:
-    """A plugin that was set aside, and why."""
+    """A plugin that cannot be used, and the reason."""
 
     name: str
     distribution: str = ""
@@ -60,7 +60,7 @@ class BrokenPlugin:
 
 
 class Registry:
-    """The plugins in use, those set aside, and calls to one of them.
+    """The loaded plugins, the broken ones, and calls to single plugins.
 
     Attributes:
         plugins: name -> `LoadedPlugin`.
@@ -82,7 +82,7 @@ class Registry:
         self.blocked: Mapping[str, str] = types.MappingProxyType(self._blocked)
 
     def register(self, name: str, module: types.ModuleType, *, distribution: str = "", version: str = "") -> LoadedPlugin:
-        """Check a plugin and take it in.
+        """Check a plugin and add it.
 
         Raises:
             DuplicateBackend: the name is taken.
@@ -99,7 +99,7 @@ class Registry:
         self._enter(name, module)
         loaded = LoadedPlugin(name=name, module=module, distribution=distribution, version=version, hooks=hooks)
         self._plugins[name] = loaded
-        self._callers.clear()  # whom to leave out has changed
+        self._callers.clear()  # the set of other plugins has changed
         return loaded
 
     def _marked(self, module: types.ModuleType) -> dict[str, Mapping[str, Any]]:
@@ -107,7 +107,7 @@ class Registry:
         return {attribute: options for attribute, options in found if options is not None}
 
     def _enter(self, name: str, module: types.ModuleType) -> None:
-        """Hand it to pluggy, whose own checks come last: whatever ours let through is refused here."""
+        """Register a module with pluggy, whose own checks come last."""
         try:
             self._manager.register(module, name=name)
         except ValueError:
@@ -121,8 +121,8 @@ class Registry:
             self._manager.unregister(name=name)
             raise PluginContractError(f"backend {name!r}: {describe_exception(error)}") from None
 
-    def set_aside(self, name: str, reason: PluginError, *, distribution: str = "", version: str = "") -> None:
-        """Keep a broken plugin's reason; take the plugin out of use if it was in."""
+    def mark_broken(self, name: str, reason: PluginError, *, distribution: str = "", version: str = "") -> None:
+        """Record why a plugin is broken, and remove it if it was loaded."""
         loaded = self._plugins.pop(name, None)
         self._callers.clear()
         if loaded is not None:
@@ -131,14 +131,14 @@ class Registry:
         self._broken[name] = BrokenPlugin(name=name, distribution=distribution, version=version, reason=reason)
 
     def block(self, name: str, why: str) -> None:
-        """Keep a plugin out, and remember why."""
+        """Record why a plugin must not be imported."""
         self._blocked[name] = why
 
     def get(self, name: str) -> LoadedPlugin:
         """Return a plugin by name.
 
         Raises:
-            UnknownBackend: there is none; says so if one of that name is broken or blocked.
+            UnknownBackend: there is none, or it is broken or blocked.
         """
         try:
             return self._plugins[name]
@@ -146,7 +146,7 @@ class Registry:
             raise self.unknown(name) from None
 
     def unknown(self, name: str, known: Iterable[str] | None = None) -> UnknownBackend:
-        """Make the error for an unknown name; ``known``: the names to offer (by default the plugins')."""
+        """Return the error for an unknown name; ``known``: the names to suggest (by default the plugins')."""
         if name in self._broken:
             return UnknownBackend(f"backend {name!r} is installed but broken: {self._broken[name].reason.message}")
         if name in self._blocked:
@@ -159,10 +159,10 @@ class Registry:
         return UnknownBackend(f"no backend named {name!r:.80} ({state}){hint}")
 
     def capabilities(self, name: str) -> CapabilityMatrix:
-        """Return a plugin's matrix, asked for once.
+        """Return a plugin's matrix; the plugin is asked only once.
 
         Raises:
-            PluginContractError: ``capabilities()`` raised or returned something else; the plugin is set aside.
+            PluginContractError: ``capabilities()`` raised or returned something else; the plugin is marked as broken.
             UnknownBackend: there is no such plugin.
         """
         if name not in self._matrices:
@@ -170,13 +170,13 @@ class Registry:
             try:
                 self._matrices[name] = check_matrix(name, self._caller(name, "capabilities")(), loaded.hooks)
             except PluginContractError as error:
-                self.set_aside(name, error)
+                self.mark_broken(name, error)
                 raise
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
                 reason = PluginContractError(f"backend {name!r}: capabilities() raised {describe_exception(error)}")
-                self.set_aside(name, reason)
+                self.mark_broken(name, reason)
                 raise reason from error
         return self._matrices[name]
 
@@ -185,13 +185,13 @@ class Registry:
         return hook in self.get(name).hooks
 
     async def call(self, name: str, hook: str, **kwargs: Any) -> Any:
-        """Call one hook of one plugin, and of no other; return what it returned, its texts clean.
+        """Call one hook of one plugin; return its result with sanitized texts.
 
         Raises:
             UnknownBackend: there is no such plugin.
             UnsupportedOperation: it has no such hook.
-            PluginContractError: it returned a wrong type; `PluginRaised` where it let an error through that is none of ours.
-            MediaError: what the plugin raised, its words clean and without the SDK's own exception.
+            PluginContractError: it returned a wrong type; `PluginRaised` if it raised an exception other than a `MediaError`.
+            MediaError: raised by the plugin, with sanitized texts and without the SDK's own exception.
         """
         if not self.has(name, hook):
             raise UnsupportedOperation(f"backend {name!r} has no {hook}")
@@ -202,9 +202,9 @@ class Registry:
             value = await self._caller(name, hook)(**kwargs)
         except MediaError as error:
             failed = clean_error(error)
-        except Exception as error:  # noqa: BLE001 - whatever an SDK raises
+        except Exception as error:  # noqa: BLE001 - an SDK may raise anything
             failed = raised(name, error)
-        except BaseException as error:  # noqa: BLE001 - cancelled: the SDK's frames, and the key in them, stay behind here too
+        except BaseException as error:  # noqa: BLE001 - cancelled: drop the SDK's frames, which hold the key
             error.__context__ = None
             raise error.with_traceback(None) from None
         else:
@@ -234,7 +234,7 @@ def discover(
         entry_points: what to load; by default what is installed.
     """
     registry = Registry()
-    # where there is an allow-list, `foreign_origin` looks at the files of the distributions
+    # with an allow-list, `foreign_origin` needs the files of the distributions
     points = list(plugin_points(GROUP, with_files=allow is not None) if entry_points is None else entry_points)
     for name, same in sorted(_admitted(registry, points, allow, disabled).items()):
         if len(same) == 1:
@@ -242,26 +242,26 @@ def discover(
         else:
             makers = ", ".join(sorted(_distribution(point)[0] for point in same))
             twice = DuplicateBackend(f"backend {name!r} is provided more than once: {makers}", fix="Uninstall or disable all but one.")
-            registry.set_aside(name, twice, distribution=makers)
+            registry.mark_broken(name, twice, distribution=makers)
     return registry
 
 
 def _admitted(
     registry: Registry, points: Iterable[EntryPoint | PluginPoint], allow: tuple[str, ...] | None, disabled: frozenset[str]
 ) -> dict[str, list[EntryPoint | PluginPoint]]:
-    """Return by name what may be imported; block the rest. A stranger of an admitted one's name does not block that."""
+    """Return by name the entry points that may be imported, and block the others; a blocked one never blocks an allowed one."""
     admitted: dict[str, list[EntryPoint | PluginPoint]] = {}
-    strangers: list[EntryPoint | PluginPoint] = []
+    not_allowed: list[EntryPoint | PluginPoint] = []
     for point in points:
         if point.name in disabled:
             registry.block(point.name, "it is disabled (ANYMEDIA_DISABLE or plugins.disable)")
         elif not _is_allowed(*_distribution(point), allow):
-            strangers.append(point)
+            not_allowed.append(point)
         elif allow is not None and (where := _foreign_origin(point)) is not None:
             registry.block(point.name, f"{point.module} would come from {where}, which {_distribution(point)[0]} did not install")
         else:
             admitted.setdefault(point.name, []).append(point)
-    for point in strangers:
+    for point in not_allowed:
         distribution, version = _distribution(point)
         shown = f"{point.name} ({distribution})" if point.name in admitted else point.name
         registry.block(shown, f"{distribution or 'a distribution without a name'} {version} is not in plugins.allow")
@@ -269,8 +269,6 @@ def _admitted(
 
 
 def _foreign_origin(point: EntryPoint | PluginPoint) -> str | None:
-    from .origin import foreign_origin
-
     return None if isinstance(point, PluginPoint) else foreign_origin(point)
 
 
@@ -284,14 +282,14 @@ def _load(registry: Registry, point: EntryPoint | PluginPoint) -> None:
         raise
     except PluginError as error:
         reason = error
-    except BaseException as error:  # noqa: BLE001 - also a SyntaxError or a sys.exit(): whatever a stranger's import does
+    except BaseException as error:  # noqa: BLE001 - an import may raise anything, such as SyntaxError or SystemExit
         reason = PluginLoadError(f"backend {point.name!r} of {distribution} could not be loaded: {describe_exception(error)}")
         reason.__cause__ = error
-    registry.set_aside(point.name, reason, distribution=distribution, version=version)
+    registry.mark_broken(point.name, reason, distribution=distribution, version=version)
 
 
 def _distribution(point: EntryPoint | PluginPoint) -> tuple[str, str]:
-    """Return name and version of the distribution an entry point comes from; empty where metadata are missing."""
+    """Return name and version of an entry point's distribution; empty if its metadata are missing."""
     try:
         return ("", "") if point.dist is None else (_header(point.dist, "Name"), _header(point.dist, "Version"))
     except (AttributeError, KeyError, OSError, ValueError):
@@ -299,7 +297,7 @@ def _distribution(point: EntryPoint | PluginPoint) -> tuple[str, str]:
 
 
 def _header(distribution: Distribution | Installed, key: str) -> str:
-    """Return a header of a distribution's metadata, or an empty text; looked up so that no Python warns where it is missing."""
+    """Return a header of a distribution's metadata, or an empty text; a missing one causes no warning in any Python version."""
     headers: Any = distribution.metadata
     found = next((value for name, value in headers.items() if name.lower() == key.lower()), "")
     return str(found)

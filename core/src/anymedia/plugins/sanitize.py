@@ -1,11 +1,11 @@
-"""What a plugin says, made fit to be read: the one door through which its texts and its errors come into the core.
+"""Sanitize the texts and errors of plugins; everything that a hook returns or raises passes through here.
 
-A plugin hands on a provider's words: error messages, notes, warnings, answers in text. Any of them may hold terminal
-escapes, marks that turn the writing direction, line breaks that pose as lines of ours, a key, a signed URL, a megabyte.
-They leave here as one line each, cut and redacted. What a machine reads (a job's handle, a continuation) is not touched.
+A plugin forwards a provider's text: error messages, notes, warnings, text results. It may contain terminal escapes,
+bidirectional control characters, line breaks that imitate our own output, a key, a signed URL, a megabyte. Each text
+becomes one redacted line of limited length. Machine-readable values (job handles, continuations) are not changed.
 
-The SDK's own exception under an error holds the request with its headers, and its frames hold the key. So the chain of
-causes is cut: in its place stands one `PluginCause` with the classes, the cleaned words and the place in the code.
+The SDK's exception under an error holds the request with its headers, and its frames hold the key. The chain of causes
+is therefore replaced by one `PluginCause` with class names, sanitized texts and the position in the code.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from ..results import Failed, Outcome, Piece, Running, Succeeded, Warning
 
 __all__ = ["PluginCause", "PluginRaised", "clean_error", "clean_returned", "raised"]
 
-#: Characters of a message or fix, of a warning or note, of an id or a type, of a text that is itself a result.
+#: Maximum characters of a message or fix, of a warning or note, of an id or type, of a text result.
 _MESSAGE, _NOTE, _ID, _TEXT = 1_000, 400, 200, 10_000
-#: So many warnings are handed on, and causes told.
+#: Maximum number of warnings, and of causes of an error.
 _MOST_WARNINGS, _MOST_CAUSES = 20, 4
-#: So deep, and with so many entries in all, are usage numbers handed on.
+#: Maximum depth and number of entries of usage numbers.
 _DEEPEST, _MOST_NUMBERS = 4, 200
 
 
 class PluginCause(Exception):
-    """What lay under a plugin's error, in words: no request, no headers, no frames."""
+    """The cause of a plugin's error as text, without request, headers and frames."""
 
 
 class PluginRaised(PluginContractError):
-    """The plugin let an exception through that is none of ours."""
+    """The plugin raised an exception other than a `MediaError`."""
 
 
 def _cut(error: BaseException, under: BaseException | None) -> None:
-    """Drop the frames of an error, and put words in the place of what lies under it."""
-    told = [] if under is None else [summarize_exception(found) for found in itertools.islice(causes(under), _MOST_CAUSES)]
+    """Drop the frames of an error and replace its causes by their summaries."""
+    summaries = [] if under is None else [summarize_exception(found) for found in itertools.islice(causes(under), _MOST_CAUSES)]
     error.__traceback__ = None
     error.__context__ = None
-    error.__cause__ = PluginCause("; because of ".join(told)) if told else None
+    error.__cause__ = PluginCause("; because of ".join(summaries)) if summaries else None
 
 
 def clean_error(error: MediaError) -> MediaError:
-    """Return the same error with clean words and without what an SDK left hanging on it."""
+    """Return the same error with sanitized texts and without an SDK's exceptions."""
     below = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if not isinstance(below, PluginCause):
         _cut(error, below)
@@ -67,19 +67,18 @@ def clean_error(error: MediaError) -> MediaError:
 
 
 def _problem(problem: Problem) -> Problem:
-    path, message, suggestion = (clean_text(t, _MESSAGE) for t in (problem.path, problem.message, problem.suggestion))
-    return Problem(path, message, suggestion)
+    return Problem(clean_text(problem.path, _ID), clean_text(problem.message, _NOTE), clean_text(problem.suggestion, _NOTE))
 
 
 def raised(backend: str, error: Exception) -> PluginRaised:
-    """Return our error for an exception that is none of ours; its frames and causes stay behind."""
+    """Return our error for a foreign exception, without its frames and causes."""
     named = PluginRaised(f"backend {backend!r} raised {summarize_exception(error)}")
     _cut(named, error)
     return named
 
 
 def clean_returned(value: Any) -> Any:
-    """Return what a hook returned, with its texts clean; the very same object where nothing was to be done."""
+    """Return a hook's result with sanitized texts; the same object if nothing changes."""
     if isinstance(value, Outcome):
         return _changed(value, **_outcome(value))
     if isinstance(value, Succeeded):
@@ -112,7 +111,7 @@ def _warning(warning: Warning | str) -> Warning | str:
 
 
 def _amount(cost: Any) -> float | None:
-    """Return an amount of money; None for what is none, by which nothing that was paid for may be lost."""
+    """Return a valid amount of money, else None: a wrong amount must not cost the result that was paid for."""
     known = isinstance(cost, int | float) and not isinstance(cost, bool) and math.isfinite(cost) and cost >= 0
     return cost if known else None
 
@@ -134,7 +133,7 @@ def _short(text: str | None) -> str | None:
 
 
 def _numbers(value: Any, left: Any, deeper: int) -> Any:
-    """Return usage numbers as JSON, with clean names and texts; what is too deep or too much is left out."""
+    """Return usage numbers as JSON values with sanitized texts; what exceeds the limits is dropped."""
     if value is None or isinstance(value, int | float):
         return None if isinstance(value, float) and not math.isfinite(value) else value
     if isinstance(value, Mapping):
