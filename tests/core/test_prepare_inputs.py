@@ -1,14 +1,21 @@
 """What a request goes on from becomes an input like any other, once, whatever the backend."""
 
+import io
 from pathlib import Path
+from typing import Any
 
 import pytest
+from core import fake_backend
 from core.fake_service import FakeService, png
 from core.routing import KEY, fake_router
+from PIL import Image as Pictures
 
-from anymedia import Continuation, EditWithReferences, Image, Inpaint, Reference
+from anymedia import Continuation, EditWithReferences, Image, Inpaint, Outcome, Piece, Reference, hookimpl
 from anymedia.errors import UnknownContinuation, UnsupportedInput
 from anymedia.execution.prepare_inputs import resolve
+from anymedia.files import paths
+from anymedia.files.paths import open_input
+from anymedia.plugins.registry import Registry
 from anymedia.requests import StoredFile
 
 pytestmark = pytest.mark.anyio
@@ -97,3 +104,52 @@ async def test_an_inpainted_source_beside_a_continuation_is_the_one_changed_and_
             alone = Inpaint(prompt="sky", mask=mask, continue_from=first.continuation_id)
             assert [w.code for w in router.plan(beside).warnings] == ["continued_image_unused"]
             assert router.plan(alone).warnings == ()
+
+
+def mask_of(box: tuple[int, int, int, int]) -> bytes:
+    """Return a 64x48 mask as PNG: white, to be edited, within the box."""
+    made = Pictures.new("L", (64, 48), 0)
+    made.paste(255, box)
+    found = io.BytesIO()
+    made.save(found, "png")
+    return found.getvalue()
+
+
+async def test_masked_edit_whose_mask_file_changes_between_reads_uses_the_first_bytes_for_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, right = mask_of((0, 0, 32, 48)), mask_of((32, 0, 64, 48))
+    source, mask = tmp_path / "source.png", tmp_path / "mask.png"
+    Pictures.new("RGB", (64, 48), (10, 200, 30)).save(source)
+    mask.write_bytes(left)
+    opened: list[str] = []
+    sent: list[bytes] = []
+
+    def open_once(path: Path, *args: Any, **more: Any) -> Any:
+        """Open a file, whose path then holds another mask."""
+        with open_input(path, *args, **more) as file:
+            data = file.read()
+        opened.append(path.name)
+        if path == mask:
+            mask.write_bytes(right)
+        return io.BytesIO(data)
+
+    async def inpaint(request: Any, context: Any) -> Any:
+        sent.append(context.read(request.mask).data)
+        async with context.submission():
+            picture = io.BytesIO()
+            Pictures.new("RGB", (64, 48), (200, 40, 40)).save(picture, "png")
+            return Outcome(pieces=(Piece(data=picture.getvalue(), mime="image/png"),))
+
+    monkeypatch.setattr(paths, "open_input", open_once)
+    module = fake_backend.as_module("fake")
+    module.inpaint = hookimpl(inpaint)  # type: ignore[attr-defined]
+    registry = Registry()
+    registry.register("fake", module)
+    async with fake_router("http://127.0.0.1:1", registry=registry) as router:
+        result = await router.inpaint(prompt="red", source=source, mask=mask, protect="exact", output=tmp_path / "out.png")
+    assert sorted(opened) == ["mask.png", "source.png"]
+    transparent = Pictures.open(io.BytesIO(sent[0])).getchannel("A").point(lambda alpha: 255 - alpha)
+    assert transparent.tobytes() == Pictures.open(io.BytesIO(left)).tobytes()
+    made = Pictures.open(result.path).convert("RGB")
+    assert (made.getpixel((8, 8)), made.getpixel((56, 8))) == ((200, 40, 40), (10, 200, 30))

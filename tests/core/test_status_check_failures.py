@@ -10,6 +10,7 @@ from core.test_missing_jobs import Ticking, Told
 
 from anymedia import Running, hookimpl
 from anymedia.errors import BackendTimeout, BackendUnavailable, Fix, PluginContractError
+from anymedia.execution import engine
 from anymedia.plugins.registry import Registry
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
@@ -97,6 +98,16 @@ async def test_a_look_that_breaks_the_contract_leaves_the_job_to_be_taken_up_and
             broken = False
             assert (await router.resume(error.job_id)).path.read_bytes() == mp4()
             assert len(service.submits) == 1
+
+
+async def test_credentials_are_hashed_once_per_job_and_not_on_every_status_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed = []
+    digest = engine.digest_of
+    monkeypatch.setattr(engine, "digest_of", lambda secrets: hashed.append(1) or digest(secrets))
+    with FakeService(looks=10) as service:
+        async with fake_router(service, clock=Ticking()) as router:
+            await router.generate_video(prompt="waves")
+    assert len(hashed) == 1
 
 
 @pytest.mark.parametrize("odd", [55, -0.1, float("nan"), "half", True], ids=str)

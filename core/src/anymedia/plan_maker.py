@@ -1,4 +1,4 @@
-"""Plans from what is installed and configured: all that comes before spending, without a store, a client or an event loop."""
+"""Plans from the settings and the installed backends: everything before spending, without a store, a client or an event loop."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import attrs
 
 from .convert.formats import formats_available
 from .errors import UnsupportedInput, UnsupportedOperation
-from .execution.prepare_inputs import resolve, with_facts
+from .execution.prepare_inputs import InputReader, with_facts
 from .planning import Plan, Planner
 from .plugins.instances import BackendInstance
 from .policy import Policy
-from .requests import Continuation, ContinueVideo, Request
+from .requests import ContinueVideo, Request
 from .settings import Settings
 
 __all__ = ["PlanMaker"]
@@ -28,40 +28,46 @@ class PlanMaker:
     """Makes plans.
 
     Attributes:
-        settings: whose defaults are preferred.
+        settings: the preferences per operation.
         instances: the backends.
-        policy: what is allowed where a plan's own policy does not say otherwise.
-        find: finds a continuation by its id.
-        today: gives the date by which lifecycles are judged.
+        policy: what is allowed, unless a plan has its own policy.
+        today: returns the date by which lifecycles are judged.
     """
 
     settings: Settings
     instances: Mapping[str, BackendInstance]
     policy: Policy = attrs.field(converter=_with_formats)
-    find: Callable[[str], Continuation]
     today: Callable[[], datetime.date] = lambda: datetime.datetime.now(datetime.UTC).date()
 
-    def allowed(self, request: Request, policy: Policy | None) -> Policy:
-        """Return the policy that holds for a request."""
+    def planner(self, request: Request, policy: Policy | None = None) -> Planner:
+        """Return the planner over all backends, under the policy that applies to a request."""
         base = self.policy if policy is None else policy.but(transcode=self.policy.transcode)
-        return self.settings.policy_for(request.kind, request.media, base)
+        allowed = self.settings.policy_for(request.kind, request.media, base)
+        return Planner(views=[instance.view for instance in self.instances.values()], policy=allowed, today=self.today())
 
-    def make(self, request: Request, policy: Policy | None, backend: str | Sequence[str] | None, model: str | None) -> Plan:
-        """Return the plan for a request as it was asked; see `Router.plan`."""
-        allowed = self.allowed(request, policy)
-        return self.choose(with_facts(resolve(request, self.find), allowed), allowed, backend, model)
+    def plan(
+        self,
+        request: Request,
+        policy: Policy | None = None,
+        backend: str | Sequence[str] | None = None,
+        model: str | None = None,
+        inputs: InputReader | None = None,
+    ) -> Plan:
+        """Return the plan for a request whose continuation is resolved; see `Router.plan`.
 
-    def planner(self, policy: Policy) -> Planner:
-        """Return the planner over all configured backends under a policy."""
-        return Planner(views=[instance.view for instance in self.instances.values()], policy=policy, today=self.today())
-
-    def choose(self, request: Request, policy: Policy, backend: str | Sequence[str] | None, model: str | None) -> Plan:
-        """Return the plan for a request whose continuation and facts are known."""
-        planner = self.planner(policy)
+        Args:
+            request: the request.
+            policy: what is allowed for this request.
+            backend: only these instances.
+            model: only this model.
+            inputs: reads the input files; by default only their headers are read.
+        """
+        planner = self.planner(request, policy)
+        request = with_facts(request, inputs or InputReader(roots=planner.policy.input_roots, headers_only=True))
         try:
             return planner.plan(request, backend=backend, model=model)
         except (UnsupportedOperation, UnsupportedInput):
-            if not (policy.bridge and isinstance(request, ContinueVideo)):
+            if not (planner.policy.bridge and isinstance(request, ContinueVideo)):
                 raise
         from .execution.bridge import bridged_plan
 

@@ -10,31 +10,28 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import attrs
-
 from .clock import Clock, SystemClock
-from .errors import BudgetExceeded, Fix, UnknownJob, did_you_mean
+from .errors import Fix, UnknownJob, did_you_mean
 from .execution.engine import Engine, Progress, ProgressEvent
 from .execution.plan_runner import Output, PlanRunner, check_cap
+from .execution.prepare_inputs import InputReader, resolve
 from .execution.resume import cancel_call, forget_run
 from .execution.run_registry import RunRegistry
 from .execution.run_result import result_of, run_status
 from .files.names import made_up_stem
 from .net.fetcher import Fetcher
 from .plan_maker import PlanMaker
-from .planning import Candidate, Plan
+from .planning import Plan
 from .plugins.instances import make_instances
 from .plugins.registry import Registry, discover
 from .policy import Policy
 from .redaction import install_log_redaction, quiet_loggers
 from .requests import (
-    Continuation,
     ContinueVideo,
     EditWithReferences,
     GenerateAudio,
@@ -80,14 +77,13 @@ class Router:
         self.settings = settings or load_settings()
         self.registry = registry or discover(allow=self.settings.plugins_allow, disabled=self.settings.disabled)
         self.instances = make_instances(self.registry, self.settings)
-        self._plans = PlanMaker(
+        self._plan_maker = PlanMaker(
             settings=self.settings,
             instances=self.instances,
             policy=policy or self.settings.policy,
-            find=self._continuation,
             **({} if today is None else {"today": today}),
         )
-        self.policy = self._plans.policy
+        self.policy = self._plan_maker.policy
         self.store: Store = store or SqliteStore(self.settings.state_dir / "state.db")
         self._engine = Engine(
             store=self.store,
@@ -126,22 +122,17 @@ class Router:
         model: str | None = None,
         policy: Policy | None = None,
     ) -> Plan:
-        """Say who would do it, exactly how, and for how much. No network; nothing is spent.
+        """Choose the backend, the model and the exact calls, with their price. No network; nothing is spent.
 
         Raises:
-            RequestError: nobody can, as it was asked; with the nearest thing that would work.
+            RequestError: no backend can do it as requested; with the nearest request that would work.
         """
-        return self._plans.make(request, policy, backend, model)
+        return self._plan_maker.plan(self._resolved(request), policy, backend, model)
 
-    def _continuation(self, continuation_id: str) -> Continuation:
-        return self.store.load_continuation(continuation_id, now=self._engine.clock.now())
+    def _resolved(self, request: Request) -> Request:
+        return resolve(request, lambda name: self.store.load_continuation(name, now=self._engine.clock.now()))
 
-    def _replan(self, plan: Plan, n: int, candidate: Candidate, policy: Policy) -> Plan:
-        changes: dict[str, Any] = {"n": n} if hasattr(plan.request, "n") else {}
-        request: Request = attrs.evolve(plan.request, **changes)
-        return self._plans.choose(request, policy, candidate.backend, candidate.model)
-
-    # Carrying out
+    # Running
 
     async def run(
         self,
@@ -168,8 +159,9 @@ class Router:
             BackendTimeout: the deadline passed; the job id is on the error.
             BackendError: the provider said no.
         """
-        runner = self._plan_runner(plan, output, overwrite, deadline, policy)
-        await self._ask(plan, runner.policy)
+        return await self._run(self._plan_runner(plan, output, overwrite, deadline, policy))
+
+    async def _run(self, runner: PlanRunner) -> Result:
         await runner.open()
         try:
             return await self._run_registry.wait_for_result(self._start(runner), runner.run_id)
@@ -188,8 +180,9 @@ class Router:
         deadline: float | None = None,
     ) -> Result:
         """Plan and run a request; see `plan` and `run`."""
-        plan = self.plan(request, backend=backend, model=model, policy=policy)
-        return await self.run(plan, output=output, overwrite=overwrite, deadline=deadline, policy=policy)
+        inputs = self._inputs(policy)
+        plan = self._plan_maker.plan(self._resolved(request), policy, backend, model, inputs)
+        return await self._run(self._plan_runner(plan, output, overwrite, deadline, policy, inputs))
 
     async def submit(
         self,
@@ -209,9 +202,13 @@ class Router:
         Raises:
             RequestError: before anything is spent.
         """
-        plan = request if isinstance(request, Plan) else self.plan(request, backend=backend, model=model, policy=policy)
-        runner = self._plan_runner(plan, output, overwrite, None, policy)
-        await self._ask(plan, runner.policy)
+        inputs = None
+        if isinstance(request, Plan):
+            plan = request
+        else:
+            inputs = self._inputs(policy)
+            plan = self._plan_maker.plan(self._resolved(request), policy, backend, model, inputs)
+        runner = self._plan_runner(plan, output, overwrite, None, policy, inputs)
         await runner.open()
         task = self._start(runner)
         clock = asyncio.get_running_loop().time
@@ -225,39 +222,36 @@ class Router:
     def _start(self, runner: PlanRunner) -> asyncio.Task[Result]:
         return self._run_registry.start(runner.run_id, runner.run(), on_cancel=runner.give_up)
 
+    def _inputs(self, policy: Policy | None) -> InputReader:
+        return InputReader(roots=(policy or self.policy).input_roots, fetcher=self._engine.fetcher)
+
     def _plan_runner(
-        self, plan: Plan, output: Path | str | None, overwrite: bool, deadline: float | None, policy: Policy | None
+        self,
+        plan: Plan,
+        output: Path | str | None,
+        overwrite: bool,
+        deadline: float | None,
+        policy: Policy | None,
+        inputs: InputReader | None = None,
     ) -> PlanRunner:
         return PlanRunner(
             engine=self._engine,
             plan=plan,
-            policy=self._plans.allowed(plan.request, policy),
-            output=Output(path=output, overwrite=overwrite, stem=lambda: made_up_stem(plan.request.prompt, self._plans.today())),
-            replan=self._replan,
-            ask=self._ask,
+            planner=self._plan_maker.planner(plan.request, policy),
+            inputs=inputs or self._inputs(policy),
+            output=Output(path=output, overwrite=overwrite, stem=lambda: made_up_stem(plan.request.prompt, self._plan_maker.today())),
             deadline=None if deadline is None else self._engine.clock.steady() + deadline,
         )
 
     def check(self, plan: Plan, *, output: Path | str | None = None, overwrite: bool = False, policy: Policy | None = None) -> None:
-        """Look at what `run` would refuse beyond the plan itself: the cap, and where the files go. Nothing is sent, nothing remains.
+        """Check what `run` checks beyond the plan itself: the cap and the output. Nothing is sent, nothing remains.
 
         Raises:
             RequestError: as `run` would.
         """
         runner = self._plan_runner(plan, output, overwrite, None, policy)
         check_cap(plan, runner.policy)
-        runner.check_place()
-
-    async def _ask(self, plan: Plan, policy: Policy, already_reserved: float = 0.0) -> None:
-        """Hold the whole plan's quote, and what the request costs beside it, against the cap; ask whoever wants to be asked."""
-        check_cap(plan, policy, already_reserved)
-        if policy.on_quote is None:
-            return
-        answer = policy.on_quote(plan)
-        if inspect.isawaitable(answer):
-            answer = await answer
-        if not answer:
-            raise BudgetExceeded(f"the quote was not approved: {plan.quote} for {plan.operation} by '{plan.chosen}'")
+        runner.check_output()
 
     # Jobs
 

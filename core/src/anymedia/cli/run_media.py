@@ -41,6 +41,7 @@ def run_media_command(command: str, given: Mapping[str, Any]) -> None:
 
 def _plan(invocation: CliInvocation, console: Console) -> None:
     """Print the plan; a store is opened only where an earlier result is asked for."""
+    from ..execution.prepare_inputs import resolve
     from ..plan_maker import PlanMaker
     from ..settings import load_settings
     from .environment import load_environment
@@ -61,14 +62,14 @@ def _plan(invocation: CliInvocation, console: Console) -> None:
             settings=live.settings,
             instances=live.instances,
             policy=invocation.config.policy(live.settings.policy),
-            find=lambda continuation_id: store().load_continuation(continuation_id, now=time.time()),
         )
         backend, model = split_model(invocation.config.model, invocation.config.backend, live.instances)
         with invocation.naming_options():
             config = invocation.with_start(store, backend)
             request = config.to_request()
         with invocation.naming_options(config):
-            plan = plans.make(request, None, backend, model)
+            resolved = resolve(request, lambda name: store().load_continuation(name, now=time.time()))
+            plan = plans.plan(resolved, None, backend, model)
         show_plan(console, config.annotate(plan))
 
 

@@ -131,7 +131,7 @@ class Engine:
         return await self.registry.call(self.instance(backend).plugin, hook, **arguments)
 
     def account(self, backend: str) -> str:
-        """Return what the looks of all instances with the same plugin and keys are counted under."""
+        """Return the key under which the status checks of all instances with the same plugin and credentials are counted."""
         instance = self.instance(backend)
         return f"{instance.plugin} {digest_of(instance.secrets())}"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import attrs
 from ..errors import BackendError, BudgetExceeded, MediaError, RequestError
 from ..files.paths import OutputTarget, plan_output
 from ..formatting import in_dollars
-from ..planning import Candidate, Plan, PlannedCall, is_over_cap
+from ..planning import Candidate, Plan, PlannedCall, Planner, is_over_cap
 from ..policy import Policy
 from ..results import Job, Result, to_warnings
 from ..state.call_codec import request_json
@@ -24,7 +25,7 @@ from .engine import LEASE_SECONDS, Engine, new_id
 from .finalize import finalize, suffix_of
 from .lease import LeaseKeeper
 from .poll import poll_job
-from .prepare_inputs import Loaded, Protection, load_inputs, read_protection
+from .prepare_inputs import InputReader, Loaded, Protection, load_inputs, read_protection
 from .resume import resume_call
 from .run_result import most_serious, result_of
 from .submit import may_send_again, submit
@@ -35,11 +36,6 @@ __all__ = ["Output", "PlanRunner", "check_cap"]
 _AT_ONCE = 4
 
 _log = logging.getLogger("anymedia")
-
-#: Plan a request anew for another candidate and a number of pieces.
-Replan = Callable[[Plan, int, Candidate, Policy], Plan]
-#: Hold a plan against the cap for a request, of which some dollars are spoken for, and ask whoever wants to be asked.
-Ask = Callable[[Plan, Policy, float], Awaitable[None]]
 
 
 @attrs.frozen(kw_only=True)
@@ -65,14 +61,23 @@ class _Opened:
 
 @attrs.define(kw_only=True, eq=False)
 class PlanRunner:
-    """Carries out one plan. `open` reserves, `run` spends."""
+    """Executes one plan. `open` reserves, `run` spends.
+
+    Attributes:
+        engine: what every step needs.
+        plan: the plan.
+        planner: plans the request for a fallback candidate; its policy applies.
+        inputs: reads the inputs.
+        output: where the files go.
+        deadline: on the steady clock; None for no deadline.
+        run_id: the id of the run.
+    """
 
     engine: Engine
     plan: Plan
-    policy: Policy
+    planner: Planner
+    inputs: InputReader
     output: Output
-    replan: Replan
-    ask: Ask
     deadline: float | None = None
     run_id: str = attrs.field(factory=lambda: new_id("job"))
     opened: list[_Opened] = attrs.field(factory=list, init=False)
@@ -80,15 +85,23 @@ class PlanRunner:
     protection: Protection | None = attrs.field(default=None, init=False, repr=False)
     places: dict[str, OutputTarget] = attrs.field(factory=dict, init=False, repr=False)
 
+    @property
+    def policy(self) -> Policy:
+        """What the caller allows."""
+        return self.planner.policy
+
     async def open(self) -> list[CallRecord]:
-        """Settle everything that can fail for free, then journal and reserve every call of the plan.
+        """Do everything that can fail without a charge, then record and reserve every call of the plan.
 
         Raises:
-            RequestError: an input, the output or the budget will not do; nothing was spent and nothing remains.
+            RequestError: an input, the output, the quote or the budget is refused; nothing was spent and nothing remains.
         """
-        self.check_place()
-        self.loaded = await load_inputs(self.engine, self.plan, self.policy)
-        self.protection = await read_protection(self.engine, self.plan.request, self.policy)
+        await approve(self.plan, self.policy)
+        self.check_output()
+        self.loaded = await load_inputs(self.inputs, self.plan)
+        self.protection = await read_protection(self.inputs, self.plan.request)
+        if not self._fallback_candidates():
+            self.inputs.clear()
         said = to_warnings([w for found in self.loaded.values() for w in found.warnings], "input_converted")
         if said:
             self.plan = attrs.evolve(self.plan, warnings=(*self.plan.warnings, *said))
@@ -104,8 +117,8 @@ class PlanRunner:
             raise
         return [opened.record for opened in self.opened]
 
-    def check_place(self) -> None:
-        """Find out whether the files can be written where they are wanted; nothing remains of the trial.
+    def check_output(self) -> None:
+        """Check that the output files can be written; nothing remains of the test.
 
         Raises:
             InvalidRequest: they cannot.
@@ -181,12 +194,13 @@ class PlanRunner:
             if following.backend == record.backend:
                 continue
             try:
-                plan = self.replan(self.plan, n, following, self.policy)
+                changes: dict[str, Any] = {"n": n} if hasattr(self.plan.request, "n") else {}
+                plan = self.planner.plan(attrs.evolve(self.plan.request, **changes), backend=following.backend, model=following.model)
                 if len(plan.calls) > 1:
                     raise RequestError(f"it would take {len(plan.calls)} calls")
                 already_reserved = sum(o.record.quote_usd[1] for o in self.opened if o is not opened and o.record.quote_usd)
-                await self.ask(plan, self.policy, already_reserved)
-                loaded = await load_inputs(self.engine, plan, self.policy)
+                await approve(plan, self.policy, already_reserved)
+                loaded = await load_inputs(self.inputs, plan)
                 first, suffix = int(record.target["first"]), f"-f{len(fallbacks)}"
                 again = self._open_call(plan, plan.calls[0], record.index, first, loaded=loaded, suffix=suffix)
             except RequestError as refused:
@@ -272,8 +286,29 @@ class PlanRunner:
         }
 
 
+async def approve(plan: Plan, policy: Policy, already_reserved: float = 0.0) -> None:
+    """Compare a plan's quote with the cap for a request, and ask ``policy.on_quote``.
+
+    Raises:
+        BudgetExceeded: the quote is above the cap, or was not approved.
+    """
+    check_cap(plan, policy, already_reserved)
+    if policy.on_quote is None:
+        return
+    answer = policy.on_quote(plan)
+    if inspect.isawaitable(answer):
+        answer = await answer
+    if not answer:
+        raise BudgetExceeded(f"the quote was not approved: {plan.quote} for {plan.operation} by '{plan.chosen}'")
+
+
 def check_cap(plan: Plan, policy: Policy, already_reserved: float = 0.0) -> None:
-    """Hold a whole plan's quote against the cap for a request, of which some dollars may be spoken for.
+    """Compare a plan's quote with the cap for a request.
+
+    Args:
+        plan: the plan.
+        policy: contains the cap.
+        already_reserved: US dollars that other calls of the request have reserved.
 
     Raises:
         BudgetExceeded: it may cost more, or its price is unknown.

@@ -137,6 +137,7 @@ async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelS
     schedule = Schedule(engine.store.durations(key), None if operation is None else operation.typical_seconds)
     until = engine.clock.steady() + PATIENCE if deadline is None else deadline
     hint = job.poll_after
+    account = engine.account(record.backend)
     first = True
     not_found, failures = NotFoundStreak(), FailureStreak()
     # A job that was left alone for a while is looked at at once, and says nothing about how long such a job takes.
@@ -149,7 +150,7 @@ async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelS
         if first:
             pause = schedule.first(hint) if observed_from_start else 0.0
         first = False
-        pause = max(pause, engine.polls.reserve(engine.account(record.backend), engine.clock.steady()))
+        pause = max(pause, engine.polls.reserve(account, engine.clock.steady()))
         left = until - engine.clock.steady()
         if left <= 0:
             raise still_running_error(record, "the deadline passed", failures if failures.looks else not_found if not_found.looks else None)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar
 
 import attrs
 
@@ -15,15 +16,16 @@ from ..fields import names_of
 from ..media import Image, Media
 from ..operations import INPUTS
 from ..planning import InputForm, Plan
-from ..policy import Policy
 from ..requests import Continuation, EditWithReferences, Inpaint, Mask, Reference, Request, StoredFile
 from ..results import Warning, to_warnings
+from .save_piece import in_thread
 
 if TYPE_CHECKING:
     from ..context import LoadedMedia
-    from .engine import Engine
+    from ..net.fetcher import Fetcher
 
 __all__ = [
+    "InputReader",
     "Loaded",
     "Pasted",
     "Protection",
@@ -83,7 +85,63 @@ def _continued(continuation: Continuation) -> Image:
     return Image(path=Path(file.path))
 
 
-def with_facts(request: Request, policy: Policy) -> Request:
+@attrs.define(kw_only=True, eq=False)
+class InputReader:
+    """Reads each input once, so that planning, sending and pasting back use the same bytes.
+
+    Attributes:
+        roots: the directories that paths must lie in; None for no restriction.
+        fetcher: fetches URLs; None where only local files are read.
+        headers_only: open files without keeping their bytes, to plan only.
+    """
+
+    roots: tuple[Path, ...] | None = None
+    fetcher: Fetcher | None = None
+    headers_only: bool = False
+    _read: dict[Path | str, bytes] = attrs.field(factory=dict, init=False, repr=False)
+
+    def open(self, path: Path, field: str = "$") -> BinaryIO:
+        """Open a local file, or its bytes if it was read before.
+
+        Raises:
+            InvalidRequest: it cannot be read; the problem is located at ``field``.
+        """
+        from ..files.paths import open_input
+
+        if path in self._read:
+            return io.BytesIO(self._read[path])
+        file = open_input(path, self.roots, field=field)
+        if self.headers_only:
+            return file
+        with file:
+            self._read[path] = file.read(MAX_INPUT)
+        return io.BytesIO(self._read[path])
+
+    async def read(self, media: Media) -> bytes:
+        """Return the bytes of an input: given, read or fetched.
+
+        Raises:
+            MediaError: it cannot be read or fetched.
+        """
+        if media.data is not None:
+            return media.data
+        if media.path is not None:
+            path = media.path
+            if path not in self._read:
+                await in_thread(lambda: self.open(path).close())
+            return self._read[path]
+        assert media.url is not None
+        assert self.fetcher is not None
+        if media.url not in self._read:
+            self._read[media.url] = await self.fetcher.fetch_bytes(media.url, for_caller=True, max_bytes=MAX_FETCHED)
+        return self._read[media.url]
+
+    def clear(self) -> None:
+        """Release the bytes that were read."""
+        self._read.clear()
+
+
+def with_facts(request: Request, inputs: InputReader) -> Request:
     """Return the request with the type, size and pixels of its local files and bytes, from their headers alone.
 
     Raises:
@@ -92,12 +150,12 @@ def with_facts(request: Request, policy: Policy) -> Request:
     changes: dict[str, Any] = {}
     for name, value in _inputs(request):
         if isinstance(value, Media):
-            changes[name] = _describe(value, policy, f"$.{name}")
+            changes[name] = _describe(value, inputs, f"$.{name}")
         elif isinstance(value, Mask):
             if value.image is not None:
-                changes[name] = attrs.evolve(value, image=_describe(value.image, policy, f"$.{name}"))
+                changes[name] = attrs.evolve(value, image=_describe(value.image, inputs, f"$.{name}"))
         elif name == "references":
-            changes[name] = tuple(_described_reference(r, policy, f"$.references[{i}]") for i, r in enumerate(value))
+            changes[name] = tuple(attrs.evolve(r, image=_describe(r.image, inputs, f"$.references[{i}]")) for i, r in enumerate(value))
     return attrs.evolve(request, **changes) if changes else request
 
 
@@ -106,33 +164,25 @@ def _inputs(request: Request) -> list[tuple[str, Any]]:
     return [(name, value) for name in names_of(request) if name in INPUTS and (value := getattr(request, name))]
 
 
-def _described_reference(reference: Reference, policy: Policy, field: str) -> Reference:
-    return attrs.evolve(reference, image=_describe(reference.image, policy, field))
-
-
-def _describe(media: _M, policy: Policy, field: str) -> _M:
+def _describe(media: _M, inputs: InputReader, field: str) -> _M:
     if media.url is not None or (media.size is not None and media.mime is not None):
         return media
-    from ..files.paths import open_input
     from ..probe.probe import describe
 
     try:
-        return describe(media, opener=lambda path: open_input(path, policy.input_roots, field=field))
+        return describe(media, opener=lambda path: inputs.open(path, field))
     except InvalidRequest as error:
         moved = [Problem(field, p.message, p.suggestion) if p.path == "$" else p for p in error.problems]
         raise InvalidRequest(moved, fix=error.fix) from None
 
 
-async def load_inputs(engine: Engine, plan: Plan, policy: Policy) -> Loaded:
-    """Read or fetch every input once and bring it into its form; settle the checks the plan left open.
+async def load_inputs(inputs: InputReader, plan: Plan) -> Loaded:
+    """Read or fetch every input and convert it to the form that the plan chose; carry out the checks that the plan left open.
 
     Raises:
-        RequestError: an input turns out not to be what the model takes; nothing was spent.
+        RequestError: an input is not what the model accepts; nothing was spent.
     """
     from ..convert.load_input import load
-
-    async def read(media: Media) -> bytes:
-        return await _read(engine, media, policy)
 
     loaded: Loaded = {}
     places = _places(plan.request)
@@ -140,7 +190,7 @@ async def load_inputs(engine: Engine, plan: Plan, policy: Policy) -> Loaded:
     masks = [item for item in plan.forms if isinstance(item, Mask)]
     for item, form in plan.forms.items():
         if isinstance(item, Media):
-            found = await load(item, form, read=read, where=places.get(item, "$"))
+            found = await load(item, form, read=inputs.read, where=places.get(item, "$"))
             loaded[item] = found
             if found.width and found.height:
                 sizes[item] = (found.width, found.height)
@@ -148,7 +198,7 @@ async def load_inputs(engine: Engine, plan: Plan, policy: Policy) -> Loaded:
     for mask in masks:
         assert mask.image is not None
         size = _source_size(plan.request, sizes)
-        loaded[mask] = await load(mask, plan.forms[mask], read=read, source_size=size, where=places.get(mask, "$"))
+        loaded[mask] = await load(mask, plan.forms[mask], read=inputs.read, source_size=size, where=places.get(mask, "$"))
     if plan.continuation is not None:
         loaded |= _stored(plan.continuation)
     return loaded
@@ -196,20 +246,8 @@ def _stored(continuation: Continuation) -> Loaded:
     return found
 
 
-async def _read(engine: Engine, media: Media, policy: Policy) -> bytes:
-    from ..files.paths import open_input
-
-    if media.data is not None:
-        return media.data
-    if media.path is not None:
-        with open_input(media.path, policy.input_roots) as file:
-            return file.read(MAX_INPUT)
-    assert media.url is not None
-    return await engine.fetcher.fetch_bytes(media.url, for_caller=True, max_bytes=MAX_FETCHED)
-
-
-async def read_protection(engine: Engine, request: Request, policy: Policy) -> Protection | None:
-    """Return the picture and the mask of a masked edit, to measure and copy back with; None where there is none."""
+async def read_protection(inputs: InputReader, request: Request) -> Protection | None:
+    """Return the source and the mask of a masked edit, for measuring and copying back; None if the request has no mask."""
     from ..convert.load_input import load
 
     mask: Mask | None = getattr(request, "mask", None)
@@ -219,12 +257,9 @@ async def read_protection(engine: Engine, request: Request, policy: Policy) -> P
     if mask is None or mask.image is None or source is None:
         return None
 
-    async def read(media: Media) -> bytes:
-        return await _read(engine, media, policy)
-
-    picture = await load(source, InputForm(), read=read)
+    picture = await load(source, InputForm(), read=inputs.read)
     size = (picture.width, picture.height) if picture.width and picture.height else None
-    region = await load(mask, InputForm(mask_format="white"), read=read, source_size=size)
+    region = await load(mask, InputForm(mask_format="white"), read=inputs.read, source_size=size)
     exact = getattr(request, "protect", None) == "exact"
     return Protection(source=picture.data, mask=region.data, exact=exact, places=(source.path, mask.image.path))
 

@@ -26,7 +26,6 @@ from ..errors import (
     UnknownJob,
 )
 from ..media import Image
-from ..policy import Policy
 from ..requests import Inpaint
 from ..results import Job, Outcome, Result, Succeeded, Warning
 from ..state.call_codec import error_from_json, error_json, job_from_json, outcome_from_json
@@ -37,7 +36,7 @@ from .engine import LEASE_SECONDS, Engine
 from .finalize import delete_temporaries, finalize
 from .lease import LeaseKeeper
 from .poll import LONGEST_CHECK, poll_job
-from .prepare_inputs import Protection, read_protection
+from .prepare_inputs import InputReader, Protection, read_protection
 from .run_result import latest, most_serious, result_of
 from .submit import lookup, unknown_outcome
 
@@ -211,16 +210,16 @@ async def _protection(engine: Engine, record: CallRecord) -> Protection | None:
     source, mask = Image(path=kept["source"]), Image(path=kept["mask"])
     request = Inpaint(prompt="-", source=source, mask=mask, protect=exact)  # type: ignore[arg-type]
     try:
-        found = await read_protection(engine, request, _roots(engine, record))
+        found = await read_protection(InputReader(roots=_roots(engine, record)), request)
     except MediaError:
         return None
     return found if found is not None and found.to_json() == kept else None
 
 
-def _roots(engine: Engine, record: CallRecord) -> Policy:
-    """Return a policy with the roots the call was made under: since then a link may have been put in a file's place."""
-    kept = record.target.get("input_roots")
-    return engine.policy if kept is None else engine.policy.but(input_roots=tuple(Path(root) for root in kept))
+def _roots(engine: Engine, record: CallRecord) -> tuple[Path, ...] | None:
+    """Return the input roots of the original call: a link may have replaced a file in the meantime."""
+    stored = record.target.get("input_roots")
+    return engine.policy.input_roots if stored is None else tuple(Path(root) for root in stored)
 
 
 async def cancel_call(engine: Engine, row: CallRecord) -> None:
