@@ -21,6 +21,7 @@ from anymedia.errors import (
     PluginContractError,
     QuotaExceeded,
     RateLimited,
+    SettingsError,
 )
 from anymedia.http import get_json, post_form, post_json, raise_for_status, refusal, stop
 
@@ -30,7 +31,7 @@ NO_SUCH = json.dumps({"error": {"code": "no_such_video", "message": "who?"}}).en
 @pytest.mark.parametrize(
     ("status", "body", "table", "expected"),
     [
-        (404, b"", {}, InvalidRequest),
+        (404, b"", {}, SettingsError),
         (404, b"", {"404": JobNotFound}, JobNotFound),
         (404, b'{"error": {"code": 404, "message": "gone"}}', {"404": JobNotFound}, JobNotFound),
         (404, NO_SUCH, {"no_such_video": JobNotFound}, JobNotFound),
@@ -48,7 +49,7 @@ def test_a_backends_own_table_is_looked_at_by_code_then_by_status_then_the_usual
 
 
 def test_a_code_without_words_is_told_itself() -> None:
-    with pytest.raises(InvalidRequest, match="does not take the request: no_such_thing"):
+    with pytest.raises(InvalidRequest, match="rejected the request; the provider says: .no_such_thing"):
         raise_for_status(400, b'{"ok": false, "code": "no_such_thing"}')
 
 
@@ -110,7 +111,7 @@ async def test_several_files_may_bear_one_name(server: HttpServer) -> None:
 async def test_a_form_follows_no_redirect_and_is_sent_once(status: int, server: HttpServer) -> None:
     server.fail("status", times=None, status=status, headers={"location": f"{server.url}/elsewhere"})
     async with at(server) as context:
-        with pytest.raises(BadBackendResponse, match="unexpected status"):
+        with pytest.raises(BadBackendResponse, match="redirects elsewhere"):
             await post_form(context, f"{server.url}/edits", {"prompt": "x"}, files={"image": PICTURE}, headers=KEY)
     assert [r.line for r in server.received] == ["POST /edits"]
 
@@ -152,7 +153,8 @@ async def test_a_stop_that_is_refused_or_unanswered_says_so(server: HttpServer) 
         ({"ok": False, "code": "content_policy", "message": "no foxes"}, ContentRefused, "refused", "no foxes"),
         ({"ok": False, "error": {"code": "no_credit"}}, QuotaExceeded, "refused", "no_credit"),
         ({"ok": False, "code": "cosmic_rays", "message": "oh"}, BadBackendResponse, "unknown", "cosmic_rays: oh"),
-        ({"ok": False}, BadBackendResponse, "unknown", "without a reason"),
+        ({"ok": False}, BadBackendResponse, "unknown", '"ok": false'),
+        ({}, BadBackendResponse, "unknown", "without a reason"),
         ({"error": "down"}, BadBackendResponse, "unknown", "down"),
     ],
 )

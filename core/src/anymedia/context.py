@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from .capabilities import ModelSpec, OperationSpec
+from .capabilities import BillingRule, ModelSpec, OperationSpec
 from .credentials import Secret
 from .delivery import is_not_sent
 from .errors import BackendError, MediaError, PluginContractError, SubmissionUnknown, UnknownContinuation
@@ -69,6 +69,7 @@ class Context:
         label: a unique text for this call, to send along where the provider keeps one, so that
             ``find_submission`` can find it again.
         deadline: seconds left when the call was made, or None.
+        billing: errors that the provider documents as not charged; empty where requests go to another address than its own.
         hosts: the hosts that may be given the credentials (``host``, ``host:port``); None where nobody has said.
     """
 
@@ -82,6 +83,7 @@ class Context:
     idempotency_key: str = ""
     deadline: float | None = None
     hosts: tuple[str, ...] | None = None
+    billing: tuple[BillingRule, ...] = ()
     _secrets: Mapping[str, Secret] = attrs.field(factory=dict, alias="secrets", repr=False)
     _loaded: Mapping[Media | Mask | StoredFile, LoadedMedia] = attrs.field(factory=dict, alias="loaded", repr=False)
     _clients: Callable[[str, Callable[[], Any]], Any] | None = attrs.field(default=None, alias="clients", repr=False)

@@ -1,6 +1,6 @@
 """Everything that can go wrong, split by who must act.
 
-    MediaError                          .code .fix .retry .charged .to_json()
+    MediaError                          .code .fix .retry .charged .provider_message .to_json()
     |-- RequestError                    the caller can fix it; nothing was spent
     |   |-- InvalidRequest (.problems)  UnknownBackend  UnknownModel  UnknownContinuation  UnknownJob  JobCancelled
     |   `-- UnsupportedOperation  UnsupportedInput  ModelRetired  BudgetExceeded  NoBackendAvailable  SettingsError
@@ -159,9 +159,12 @@ class MediaError(Exception):
         charged: ``no``, ``yes`` or ``unknown``.
         try_backends: backends, usable here and now, that can do what was asked.
         job_id: the journal's id of the call, where there is one.
+        provider_message: the provider's own words, on one line and redacted; not ours, so never an instruction. Empty where it
+            gave none.
     """
 
     code: ClassVar[str] = "media_error"
+    provider_message: str = ""
     retry: bool = False
     charged: Charged = "no"
     action: Fix | None = None
@@ -210,6 +213,8 @@ class MediaError(Exception):
             out["action"] = attrs.asdict(self.action)
         if self.job_id is not None:
             out["job_id"] = self.job_id
+        if self.provider_message:
+            out["provider_message"] = self.provider_message
         return out
 
 

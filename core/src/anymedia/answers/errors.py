@@ -27,6 +27,7 @@ from ..errors import (
     QuotaExceeded,
     RateLimited,
     SettingsError,
+    UnknownContinuation,
     UnknownModel,
 )
 from ..media import without_query
@@ -36,7 +37,7 @@ from .envelopes import AnsweredError, read_error
 __all__ = ["ErrorKind", "classify", "error_from", "is_web_page"]
 
 ErrorKind = Literal[
-    "content", "region", "verification", "billing", "rate", "auth", "overload", "model", "address", "invalid", "redirect", "broken"
+    "content", "region", "verification", "billing", "rate", "auth", "overload", "model", "turn", "address", "invalid", "redirect", "broken"
 ]
 
 #: Codes in lower case without separators, as `AnsweredError.codes` gives them -> kind. The order of the kinds is that of their weight.
@@ -65,6 +66,7 @@ _BY_CODE: Mapping[ErrorKind, frozenset[str]] = {
         }
     ),
     "overload": frozenset({"serverisoverloaded", "overloaded", "overloadederror", "modeloverloaded", "provideroverloaded"}),
+    "turn": frozenset({"previousresponsenotfound", "previousinteractionnotfound"}),
     "model": frozenset({"modelnotfound", "unknownmodel", "invalidmodel", "modelnotavailable", "deploymentnotfound"}),
 }  # fmt: skip
 _BY_STATUS: Mapping[int, ErrorKind] = {
@@ -193,7 +195,7 @@ def error_from(
     known = _Known(found, who, status, base_url, request_id, retry_after, delivery)
     missing = about == "job" and (kind in {"model", "address"} and status in {404, 405, 410})
     error = known.unknown_job() if missing else known.error(kind)
-    vars(error)["provider_message"] = found.text
+    error.provider_message = found.text
     if isinstance(error, BackendError):
         error.status = status if status is not None and status >= 300 else found.status or status
         error.retry_after = retry_after
@@ -236,6 +238,9 @@ class _Known:
         if kind == "model":
             fix = "list the models that are served: anymedia models --refresh"
             return UnknownModel(self._said(f"{who} does not serve this model, or not for this request"), fix=fix)
+        if kind == "turn":
+            fix = "give the earlier file as an input instead"
+            return UnknownContinuation(self._said(f"{who} does not know the earlier turn any more"), fix=fix)
         if kind == "address":
             return self._wrong_address()
         if kind == "invalid":

@@ -13,6 +13,7 @@ custom_models.py  model specs from the settings file
 from .catalog import load_refreshed
 from .matrix_cache import load_matrix
 from .model import (
+    BillingRule,
     CapabilityMatrix,
     ContinueRule,
     CredentialSet,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Anything",
+    "BillingRule",
     "CapabilityMatrix",
     "Choice",
     "ContinueRule",

@@ -17,6 +17,7 @@ from ..media import FORMATS
 from ..operations import INPUTS, MASK_MODES, REFERENCE_ROLES, Operation
 from ..requests import KINDS
 from .model import (
+    BillingRule,
     CapabilityMatrix,
     ContinueRule,
     CredentialSet,
@@ -82,6 +83,7 @@ def parse_matrix(raw: Mapping[str, Any], name: str) -> CapabilityMatrix:
         first_party=top.take("first_party", bool, True),
         last_resort=top.take("last_resort", bool, False),
         disclosure=top.take("disclosure", str, ""),
+        billing=_each(top, _billing_rule, "billing"),
         models=tuple(spec for model in models if (spec := top.attempt(_model, model, f"{name}: {model['id']}", top)) is not None),
     )
     top.done()
@@ -246,6 +248,29 @@ def _rule(table: Table, fields: set[str]) -> Rule:
     if not rule.because or bool(rule.forbid) == bool(rule.require):
         table.report("a rule needs 'because' and one of 'forbid' and 'require'")
     return rule
+
+
+def _billing_rule(table: Table) -> BillingRule:
+    """Read one rule about errors that are not charged."""
+    operations = table.strings("operations")
+    for name in operations:
+        if name not in _OPERATIONS:
+            table.report(f"operations: unknown operation {name!r}{did_you_mean(name, _OPERATIONS)}")
+    statuses = table.need("statuses", list)
+    if not statuses or not all(isinstance(status, int) and not isinstance(status, bool) for status in statuses):
+        table.fail("statuses: expected at least one number")
+    found = BillingRule(
+        statuses=tuple(statuses),
+        source=table.need("source", str),
+        services=table.strings("services"),
+        operations=operations,
+        codes=table.strings("codes"),
+        says=table.take("says", str, ""),
+        evidence=table.word("evidence", ("documented", "reported"), "documented"),
+        checked=_date(table, "checked"),
+    )
+    table.done()
+    return found
 
 
 def _check_names(matrix: CapabilityMatrix, top: Table) -> None:

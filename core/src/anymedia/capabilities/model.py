@@ -158,6 +158,33 @@ class Price:
 
 
 @attrs.frozen(kw_only=True)
+class BillingRule:
+    """Answered errors that a service does not charge, with the page that says so.
+
+    A rule applies to an error in the provider's own envelope: one of `codes` stands in it or, without `codes`, its status.
+
+    Attributes:
+        statuses: HTTP statuses of the answer, or status codes of a failed job.
+        source: where it is documented.
+        services: the services that it covers; empty for all.
+        operations: the operations that the source covers; empty for all.
+        codes: the provider's own codes.
+        says: a word that the provider's message contains.
+        evidence: ``documented``, or ``reported`` where no page names this very status; such a rule is shown and never acted on.
+        checked: when the source was read.
+    """
+
+    statuses: tuple[int, ...]
+    source: str
+    services: tuple[str, ...] = ()
+    operations: tuple[str, ...] = ()
+    codes: tuple[str, ...] = ()
+    says: str = ""
+    evidence: Literal["documented", "reported"] = "documented"
+    checked: datetime.date | None = None
+
+
+@attrs.frozen(kw_only=True)
 class TypicalSeconds:
     """The typical duration of a call: median and 95th percentile, in seconds."""
 
@@ -287,6 +314,7 @@ class CapabilityMatrix:
         first_party: whether the service belongs to the models' maker and not to a reseller.
         last_resort: whether it ranks after every other backend and is never a fallback for one that failed.
         disclosure: a sentence attached to every result (for example that it is procedural).
+        billing: answered errors that the provider does not charge.
         warnings: sentences attached to every plan.
         stale_after_days: plans carry a warning if ``checked`` is older than this; None: never.
     """
@@ -301,6 +329,7 @@ class CapabilityMatrix:
     last_resort: bool = False
     disclosure: str = ""
     warnings: tuple[str, ...] = ()
+    billing: tuple[BillingRule, ...] = ()
     stale_after_days: int | None = None
 
     def stale_on(self, today: datetime.date) -> bool:

@@ -157,6 +157,7 @@ class Engine:
             idempotency_key=record.idempotency_key,
             deadline=deadline,
             hosts=instance.hosts,
+            billing=instance.billing,
             secrets=services.secrets,
             loaded=loaded or {},
             clients=services.client,

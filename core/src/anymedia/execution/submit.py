@@ -269,6 +269,7 @@ def unknown_outcome(error: MediaError, record: CallRecord) -> MediaError:
     fix = "It was not sent again. Look for it in the provider's list of requests."
     found = SubmissionUnknown(text, fix=fix, delivery="unknown", job_id=record.id, request_id=getattr(error, "request_id", None))
     found.backend, found.model, found.action = record.backend, record.model, Fix("resume", record.run)
+    found.provider_message = error.provider_message
     return found
 
 

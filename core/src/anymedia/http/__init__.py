@@ -1,13 +1,17 @@
-"""Plain HTTP for backends without an SDK: one request, sent once, its answer read as JSON, its failure named.
+"""Plain HTTP for backends without an SDK, and what a failed exchange means for all backends.
 
     async with context.submission():
         answer = await post_json(context, url, {"prompt": request.prompt}, headers={"x-key": key})
 
-A POST goes out once and follows no redirect; headers (the key is among them) go to the backend's own hosts alone: those
-in ``hosts`` of its matrix or its settings, and its ``base_url``. The connections are kept per instance and closed with
-the router.
+A POST is sent once and follows no redirect. Headers, which carry the key, go only to the backend's own hosts: those in
+``hosts`` of its matrix or its settings, and its ``base_url``. The connections are kept per instance and closed with the
+router. Plugins that use an SDK map its failures with `answered_error`, `no_answer`, `transport_errors` and `bad_answer`.
 """
 
-from .client import get_json, post_form, post_json, raise_for_status, refusal, retry_after, stop
+from .client import get_json, post_form, post_json, raise_for_status, refusal, stop
+from .failures import answered_error, bad_answer, no_answer, retry_after, transport_errors
 
-__all__ = ["get_json", "post_form", "post_json", "raise_for_status", "refusal", "retry_after", "stop"]
+__all__ = [
+    "answered_error", "bad_answer", "get_json", "no_answer", "post_form", "post_json", "raise_for_status", "refusal", "retry_after",
+    "stop", "transport_errors",
+]  # fmt: skip

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import email.utils
 import json
-import time
+import re
 import urllib.parse
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..answers.envelopes import AnsweredError, quote, read_error
+from ..answers.errors import classify, error_from
 from ..context import Context, LoadedMedia
-from ..errors import (
-    AuthenticationFailed,
-    BackendError,
-    BackendUnavailable,
-    BadBackendResponse,
-    ContentRefused,
-    InvalidRequest,
-    MediaError,
-    PluginContractError,
-    QuotaExceeded,
-    RateLimited,
-)
+from ..errors import BackendError, BackendUnavailable, BadBackendResponse, MediaError, PluginContractError
 from ..media import without_query
-from ..redaction import clean_text
+from .failures import answered_error, retry_after
 
 if TYPE_CHECKING:
     import aiohttp
@@ -37,7 +27,6 @@ __all__ = [
     "post_json",
     "raise_for_status",
     "refusal",
-    "retry_after",
     "stop",
 ]
 
@@ -76,96 +65,73 @@ def _not_sent(text: str, context: Context) -> PluginContractError:
 
 ErrorTable = Mapping[str, type[BackendError]]
 
-_BY_STATUS: Mapping[int, type[BackendError]] = {
-    401: AuthenticationFailed,
-    402: QuotaExceeded,
-    403: AuthenticationFailed,
-    429: RateLimited,
-    451: ContentRefused,
-}
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds an answer's Retry-After asks to wait (a number or an HTTP date), or None."""
-    value = next((v for k, v in headers.items() if k.lower() == "retry-after"), "")
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
-
 
 def raise_for_status(
-    status: int, body: bytes | str = b"", headers: Mapping[str, str] | None = None, by_code: ErrorTable | None = None
+    status: int,
+    body: bytes | str = b"",
+    headers: Mapping[str, str] | None = None,
+    by_code: ErrorTable | None = None,
+    *,
+    context: Context | None = None,
 ) -> None:
     """Raise the error that a status means; return for 2xx.
 
     Args:
         status: of the answer.
-        body: of the answer; a JSON body's ``error.code`` (or ``code``) and ``error.message`` are read.
+        body: of the answer; the provider's code and message are found in any of the usual envelopes.
         headers: of the answer; Retry-After is read.
-        by_code: the provider's own codes, looked at before the status; a status as text (``"404"``) may stand there too.
+        by_code: the provider's own codes, read before the status; a status as text (``"404"``) may be a key, too.
+        context: of the call; names the backend and its address in the message.
 
     Raises:
-        BackendError: AuthenticationFailed (401, 403), QuotaExceeded (402), RateLimited (429), ContentRefused (451),
-            BackendUnavailable (5xx, whose delivery is not known), BadBackendResponse (others).
-        InvalidRequest: any other 4xx: the provider does not take the request.
+        MediaError: an entry of ``by_code``; else by the provider's code, its message and the status: AuthenticationFailed,
+            QuotaExceeded, RateLimited, ContentRefused, UnknownModel, SettingsError (the address is wrong), InvalidRequest
+            (any other 4xx), BackendUnavailable (5xx; whether it was delivered is not known), BadBackendResponse (others).
     """
     if 200 <= status < 300:
         return
-    code, message = _told(body)
-    said = clean_text(message or code) or f"HTTP {status}, without a reason"
-    own = by_code or {}
-    named = own.get(code) or own.get(str(status)) or _BY_STATUS.get(status)
-    wait = retry_after(headers or {})
-    found: MediaError
+    found, wait = read_error(body), retry_after(headers or {})
+    named = _own_class(found, by_code) or (by_code or {}).get(str(status))
     if named is not None:
-        found = named(said, delivery="refused" if status < 500 else "unknown")
-    elif 400 <= status < 500:
-        found = InvalidRequest(f"the provider does not take the request: {said}")
-    elif status >= 500:
-        found = BackendUnavailable(said)
-    else:
-        found = BadBackendResponse(f"unexpected status: {said}", delivery="unknown")
-    if isinstance(found, BackendError):
-        found.status, found.retry_after = status, wait
-    raise found
+        raise _of_class(named, found, status, wait)
+    if context is None:
+        raise error_from(found, who="the provider", status=status, retry_after=wait)
+    raise answered_error(context, found, status=status, wait=wait)
 
 
-def refusal(answer: Mapping[str, Any], by_code: ErrorTable) -> BackendError:
-    """Return the error for an answer that says no with status 200, or for a job that has failed.
+def refusal(answer: Mapping[str, Any], by_code: ErrorTable, *, context: Context | None = None) -> MediaError:
+    """Return the error for an error object in an answer of status 200, or for a job that failed.
 
-    To be raised, or given to ``Failed``. One of the table was refused by the service, before it cost anything; of any
-    other nothing is known of the money, and it is a BadBackendResponse.
+    To be raised, or given to ``Failed``. An error whose code or message says what it is about was refused by the service
+    before it cost anything; of any other it is not known whether it is charged, and it is a BadBackendResponse.
 
     Args:
-        answer: ``error.code`` (or ``code``) and ``error.message`` (or ``message``) are read.
+        answer: the provider's code and message are found in any of the usual envelopes.
         by_code: the provider's own codes.
+        context: of the call; names the backend in the message.
     """
-    code, message = _of(answer)
-    named = by_code.get(code)
+    found = read_error(answer)
+    named = _own_class(found, by_code)
     if named is not None:
-        return named(clean_text(message or code), delivery="refused")
-    said = ": ".join(clean_text(text) for text in (code, message) if text) or "without a reason"
-    return BadBackendResponse(f"the provider says no: {said}", delivery="unknown")
+        return _of_class(named, found, None, None)
+    if classify(found, None) != "broken":
+        return error_from(found, who="the provider") if context is None else answered_error(context, found)
+    said = ": ".join(dict.fromkeys(text for text in (found.code, found.text) if text))
+    error = BadBackendResponse(f"the provider reports a failure{f'; {quote(said)}' if said else ' without a reason'}")
+    error.delivery, error.provider_message = "unknown", found.text
+    return error
 
 
-def _told(body: bytes | str) -> tuple[str, str]:
-    """Return the code and the words of an error's body."""
-    try:
-        return _of(json.loads(body))
-    except ValueError:
-        return "", body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+def _own_class(found: AnsweredError, by_code: ErrorTable | None) -> type[BackendError] | None:
+    own = {re.sub(r"[^a-z0-9]", "", code.lower()): named for code, named in (by_code or {}).items() if not code.isdigit()}
+    return next((own[code] for code in reversed(found.codes) if code in own), None)
 
 
-def _of(raw: Any) -> tuple[str, str]:
-    inner = raw.get("error", raw) if isinstance(raw, Mapping) else raw
-    if not isinstance(inner, Mapping):
-        return "", str(inner)
-    return str(inner.get("code") or inner.get("type") or ""), str(inner.get("message") or "")
+def _of_class(named: type[BackendError], found: AnsweredError, status: int | None, wait: float | None) -> BackendError:
+    said = found.quoted or (f"HTTP {status}, without a reason" if status else "without a reason")
+    error = named(f"the provider refused the request; {said}", delivery="refused" if status is None or status < 500 else "unknown")
+    error.status, error.retry_after, error.provider_message = status, wait, found.text
+    return error
 
 
 #: How long an answer may take, in seconds, where nobody says otherwise: making an image takes minutes at times.
@@ -299,7 +265,7 @@ async def _ask(
     timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=10.0)
     async with session.request(method, url, headers=headers, timeout=timeout, allow_redirects=False, **body) as answer:
         data = await _read(answer)
-        raise_for_status(answer.status, data, answer.headers, by_code)
+        raise_for_status(answer.status, data, answer.headers, by_code, context=context)
     return data
 
 

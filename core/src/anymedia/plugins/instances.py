@@ -7,6 +7,7 @@ another one. A problem with one instance is recorded in its ``missing`` and does
 from __future__ import annotations
 
 import functools
+import ipaddress
 import os
 import urllib.parse
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ..capabilities import CapabilityMatrix, CredentialSet
+from ..capabilities import BillingRule, CapabilityMatrix, CredentialSet
 from ..capabilities.requirements import absent_from
 from ..credentials import Credential, Keys, Secret, find_credential
 from ..errors import PluginError, SettingsError, UnknownBackend, did_you_mean
@@ -94,6 +95,17 @@ class BackendInstance:
         """The value of ``context.settings``: the plugin's options, and ``base_url`` if one is set."""
         return {**self.settings.options, **({} if self.base_url is None else {"base_url": self.base_url})}
 
+    @functools.cached_property
+    def billing(self) -> tuple[BillingRule, ...]:
+        """The rules about errors that are not charged; none where requests do not go to the provider's own address.
+
+        A server on the loopback interface that is configured under the provider's own service counts as the provider: its
+        answers are the provider's, passed on, or those of a test server.
+        """
+        if self.base_url is not None and not _is_own_address(self.base_url, self.matrix.hosts):
+            return ()
+        return tuple(rule for rule in self.matrix.billing if not rule.services or self.service in rule.services)
+
     def secrets(self) -> dict[str, Secret]:
         """Return the credentials that were found, by name."""
         return {found.name: found.secret for found in self.credentials if found.secret is not None}
@@ -163,6 +175,14 @@ def _make(own: InstanceSettings, matrix: CapabilityMatrix, env: Mapping[str, str
         if service == COMPATIBLE
         else {spec.id: spec.services for spec in matrix.models if spec.services and not own_matrix.model(spec.id)},
     )
+
+
+def _is_own_address(base_url: str, hosts: Iterable[str]) -> bool:
+    host = (urllib.parse.urlsplit(base_url).hostname or "").lower()
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host in {*hosts, "localhost"}
 
 
 def _sets_for(matrix: CapabilityMatrix, service: str) -> list[CredentialSet]:
@@ -259,4 +279,4 @@ def _for_service(matrix: CapabilityMatrix, service: str, own: InstanceSettings) 
         )
     protocol = COMPATIBLE if COMPATIBLE in matrix.services else "".join(matrix.services[:1])
     specs = [for_other_service(spec) for spec in matrix.models if not spec.services or protocol in spec.services]
-    return attrs.evolve(matrix, models=extra or tuple(specs), services=(), first_party=False, hosts=(), base_url_env=())
+    return attrs.evolve(matrix, models=extra or tuple(specs), services=(), first_party=False, hosts=(), base_url_env=(), billing=())

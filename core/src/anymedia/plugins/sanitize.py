@@ -56,6 +56,7 @@ def clean_error(error: MediaError) -> MediaError:
         _cut(error, below)
     error.message = clean_text(error.message, _MESSAGE)
     error.fix = clean_text(error.fix, _MESSAGE)
+    error.provider_message = clean_text(error.provider_message, _MESSAGE)
     error.args = (error.message,)
     if isinstance(error, InvalidRequest):
         error.problems = tuple(_problem(p) for p in error.problems[:_MOST_WARNINGS])

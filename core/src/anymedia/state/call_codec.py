@@ -138,6 +138,7 @@ def error_from_json(raw: Mapping[str, Any]) -> MediaError:
     error.fix, error.job_id = str(raw.get("fix", "")), raw.get("job_id")
     if raw.get("action"):
         error.action = Fix(**raw["action"])
+    error.provider_message = str(raw.get("provider_message", ""))
     error.retry, error.charged = bool(raw.get("retry")), raw.get("charged", "unknown")
     if isinstance(error, BackendError):
         error.backend, error.model = raw.get("backend", ""), raw.get("model", "")
