@@ -63,6 +63,7 @@ async def make_context(fake: OpenAIServer) -> AsyncIterator[MakeContext]:
             service=service,
             row=row,
             operation=row.operations.get(operation),
+            billing=plugin.capabilities().billing if service == "openai" else (),
             settings=settings,
             secrets={} if key is None else {"api_key": Secret(key)},
             loaded=loaded or {},

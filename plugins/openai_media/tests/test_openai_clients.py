@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +12,9 @@ from wire.media_bytes import image
 from wire.openai_server import KEY, OpenAIServer
 
 from anymedia.context import Context
-from anymedia.errors import InvalidRequest
+from anymedia.errors import SettingsError
 from anymedia.requests import GenerateImage
-from openai_media import _client, plugin
+from openai_media import _client, _transport, plugin
 
 MakeContext = Callable[..., Context]
 
@@ -25,25 +24,22 @@ async def draw(context: Context) -> Any:
 
 
 @pytest.mark.anyio
-async def test_a_second_call_uses_the_same_client_over_the_sdks_own_aiohttp_transport(
+async def test_client_second_call_reuses_the_connection(
     fake: OpenAIServer, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import openai
-
     made: list[Any] = []
-    genuine = _client.http_client
+    genuine = _transport.http_client
 
     def counted(**options: Any) -> Any:
         made.append(genuine(**options))
         return made[-1]
 
-    monkeypatch.setattr(_client, "http_client", counted)
+    monkeypatch.setattr(_transport, "http_client", counted)
     for _ in range(3):
         await draw(make_context("gpt-image-2", "generate_image"))
     assert len(made) == 1
     connection = _client.connect(make_context("gpt-image-2", "generate_image"))
     assert connection.http is made[0]
-    assert isinstance(made[0], openai.DefaultAioHttpClient)
     assert connection.sdk.max_retries == 0
     assert len({r.headers["user-agent"] for r in fake.received}) == 1
     assert "AsyncOpenAI" in fake.last().headers["user-agent"]
@@ -86,18 +82,6 @@ def as_sent(request: Received) -> tuple[object, ...]:
 
 
 @pytest.mark.anyio
-async def test_addresses_are_kept_parsed_but_not_without_end(fake: OpenAIServer, make_context: MakeContext) -> None:
-    connection = _client.connect(make_context("gpt-image-2", "generate_image"))
-    for number in range(200):
-        with contextlib.suppress(Exception):
-            await connection.sdk.get(f"/videos/video_{number}", cast_to=object)
-    assert len(fake.received) == 200
-    assert {r.path.rpartition("_")[2] for r in fake.received} == {str(n) for n in range(200)}
-    for kept in (connection.http.parsed, connection.sdk._prepare_url):  # type: ignore[attr-defined]
-        assert 1 <= kept.cache_info().currsize <= 64
-
-
-@pytest.mark.anyio
 async def test_a_compatible_server_gets_no_key_and_no_header_that_is_meant_for_openai(
     make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,18 +117,27 @@ async def test_the_maker_itself_gets_what_the_sdk_reads_from_its_environment(
 @pytest.mark.anyio
 async def test_a_compatible_service_without_an_address_is_refused_without_a_submit(make_context: MakeContext) -> None:
     context = make_context("gpt-image-2", "generate_image", service="compatible", base_url=None)
-    with pytest.raises(InvalidRequest, match="base_url"):
+    with pytest.raises(SettingsError, match="base_url"):
         await draw(context)
     assert context.submissions == 0
 
 
 @pytest.mark.anyio
-async def test_answers_that_wait_are_read_ahead_only_a_little(fake: OpenAIServer, make_context: MakeContext) -> None:
-    await draw(make_context("gpt-image-2", "generate_image"))
-    connection = _client.connect(make_context("gpt-image-2", "generate_image"))
-    session = connection.http._transport.client  # type: ignore[attr-defined]
-    assert session._read_bufsize == 16 * 1024
-    assert session.connector.limit == 1000
+async def test_client_session_reads_little_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    import aiohttp
+    import httpx2
+
+    made: list[dict[str, Any]] = []
+    genuine = aiohttp.ClientSession
+
+    def counted(**options: Any) -> Any:
+        made.append(options)
+        return genuine(**options)
+
+    monkeypatch.setattr(aiohttp, "ClientSession", counted)
+    async with _transport.http_client(timeout=httpx2.Timeout(5.0), trust_env=False):
+        assert made[0]["read_bufsize"] == 16 * 1024
+        assert made[0]["connector"].limit == 1000
 
 
 @pytest.mark.anyio

@@ -287,7 +287,7 @@ async def test_a_job_its_server_does_not_know_is_said_to_be_missing_and_not_to_h
     fake: OpenAIServer, make_context: MakeContext, status: int, error: dict[str, str]
 ) -> None:
     fake.fail("status", on="GET /v1/videos/", status=status, json={"error": error})
-    with pytest.raises(JobNotFound, match=f"does not know the job: .*{error['message']}"):
+    with pytest.raises(JobNotFound, match=f"does not know the job; .*{error['message']}"):
         await plugin.check_job(job=Job(id="video_gone"), context=make_context("sora-2", "generate_video", service="compatible"))
 
 

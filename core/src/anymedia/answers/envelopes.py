@@ -45,6 +45,7 @@ _CODES = (
     "code", "type", "status", "error_type", "errorType", "error_code", "errorCode", "reason", "name", "finishReason", "finish_reason",
     "blockReason", "block_reason", "moderation_stage", "title", "error",
 )  # fmt: skip
+_NAMED = ("code", "error_code", "errorCode", "type", "error_type", "name", "param", "field", "moderation_stage")
 _FILTERS = ("content_filter_result", "content_filter_results", "contentFilterResults", "content_filter", "safetyRatings", "safety_ratings")
 _CODE_LIKE = re.compile(r"[A-Za-z][\w.\-/]{1,79}")
 _DAMAGED = re.compile(r'"(?:message|detail|msg|error|error_message|title)"\s*:\s*"((?:[^"\\]|\\.){1,4000})')
@@ -64,6 +65,7 @@ class AnsweredError:
         status: the status number that stands in the body, if any.
         codes: every code in the envelope, in lower case without separators, the outermost first.
         reasons: names of filters that matched.
+        stage: ``input`` or ``output`` where the provider says which of them its moderation refused, or an empty string.
         form: how it came.
         is_error: whether the body itself says that it is an error, whatever the HTTP status.
     """
@@ -75,6 +77,7 @@ class AnsweredError:
     status: int | None = None
     codes: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    stage: str = ""
     form: Literal["json", "html", "xml", "text", "empty"] = "empty"
     is_error: bool = False
 
@@ -114,7 +117,7 @@ def read_error(body: Any) -> AnsweredError:
 
 def _of_object(body: Any) -> AnsweredError:
     nodes = list(itertools.islice(_objects(body), _MOST_NODES))
-    strings = {key: _first_code(nodes, key) for key in ("code", "error_code", "errorCode", "type", "error_type", "name", "param", "field")}
+    strings = {key: _first_code(nodes, key) for key in _NAMED}
     codes = [_plain(value) for node in nodes for key in _CODES if (value := _code(child(node, key)))]
     text = _words(body, 0, iter(range(_MOST_NODES))) or (_dumped(body) if _admits(body) else "")
     return AnsweredError(
@@ -130,6 +133,7 @@ def _of_object(body: Any) -> AnsweredError:
         status=next((found for node in nodes for key in ("code", "status", "status_code") if (found := _number(child(node, key)))), None),
         codes=tuple(dict.fromkeys(codes)),
         reasons=tuple(dict.fromkeys(reason for node in nodes for reason in _reasons(node))),
+        stage=strings["moderation_stage"],
         form="json",
         is_error=_admits(body),
     )

@@ -147,7 +147,7 @@ def _by_number(error: AnsweredError, number: int | None) -> ErrorKind:
         return "address" if error.form in {"html", "empty"} or _NO_ROUTE.fullmatch(error.text) else "model" if number != 405 else "address"
     if number is None or number >= 500:
         return "broken"
-    return "invalid"
+    return "model" if error.param == "model" else "invalid"
 
 
 def is_web_page(body: bytes | str) -> bool:
@@ -219,7 +219,8 @@ class _Known:
         if kind == "content":
             fix = "change the prompt or the inputs; the same request will be refused again"
             reason = ", ".join(self.found.reasons) or self.found.code or "content policy"
-            said = self._said(f"the safety system of {who} refused the request")
+            what = {"input": "the prompt or an input", "output": "what was generated"}.get(self.found.stage, "the request")
+            said = self._said(f"the safety system of {who} refused {what}")
             return ContentRefused(said, reason=clean_text(reason, 120), fix=fix, **refused)
         if kind == "region":
             fix = "use another backend, or run where the provider offers the service; the key itself may be right"

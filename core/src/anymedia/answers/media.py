@@ -10,6 +10,7 @@ where those of the plugin hold nothing. What was refused, or cannot be read, is 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -294,11 +295,23 @@ class _Search:
             self._encoded(found, where, context)
 
     def _bytes(self, value: bytes | bytearray | memoryview, where: str, context: _Context) -> None:
-        """Take bytes as the media, unless they are base64 that an SDK left as it was."""
+        """Take bytes as the media, unless they are base64 that an SDK left as it was; a memoryview is unread JSON."""
+        if isinstance(value, memoryview):
+            self._unread(value, where, context)
+            return
         if format_of_head(memoryview(value)[:HEAD]) is None and format_of_head(head_of_base64(value)) is not None:
             self._encoded(split_data_url(value), where, context)
         elif len(value) and value != b"null":
             self._add(value if isinstance(value, bytes) else bytes(value), None, context, where)
+
+    def _unread(self, value: memoryview, where: str, context: _Context) -> None:
+        if bytes(value[:1]) != b'"':
+            return  # null, a number or an object: no media
+        start = bytes(value[1:_LONGEST_START])
+        if start.lstrip().lower().startswith((b"http:", b"https:")):
+            self._value(str(json.loads(bytes(value))), where, context, link=True)
+        elif len(value) > 2:
+            self._encoded(split_data_url(value), where, context)
 
     def _encoded(self, found: Base64Text, where: str, context: _Context) -> None:
         try:

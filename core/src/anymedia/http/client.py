@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..answers.envelopes import AnsweredError, quote, read_error
 from ..answers.errors import classify, error_from
 from ..context import Context, LoadedMedia
-from ..errors import BackendError, BackendUnavailable, BadBackendResponse, MediaError, PluginContractError
+from ..errors import AuthenticationFailed, BackendError, BackendUnavailable, BadBackendResponse, MediaError, PluginContractError
 from ..media import without_query
 from .failures import answered_error, retry_after
 
@@ -27,6 +27,7 @@ __all__ = [
     "post_json",
     "raise_for_status",
     "refusal",
+    "secret_for_header",
     "stop",
 ]
 
@@ -47,6 +48,26 @@ def check_place(context: Context, url: str, headers: Mapping[str, str]) -> None:
     clear = str(context.settings.get("base_url", "")).lower().startswith("http:")
     if scheme != "https" and not (scheme == "http" and clear):
         raise _not_sent(f"{without_query(url)!r} is plain http: the key of {context.backend!r} was not sent there", context)
+
+
+def secret_for_header(context: Context, name: str = "api_key") -> str | None:
+    """Return a credential as it goes into an HTTP header, or None where the instance has none.
+
+    Raises:
+        AuthenticationFailed: it holds characters that no header can carry, as a copied typographic quote; nothing was sent.
+    """
+    if not context.has_secret(name):
+        return None
+    found = context.secret(name).reveal()
+    _check_header(context, found)
+    return found
+
+
+def _check_header(context: Context, value: str) -> None:
+    if value.isascii() and value.isprintable() and value.strip():
+        return
+    text = f"the key of '{context.backend}' holds line breaks or characters that no key has, such as typographic quotes; nothing was sent"
+    raise AuthenticationFailed(text, fix="copy the key again, without quotes", delivery="not_sent")
 
 
 def _parts(url: str) -> tuple[str, str, int | None]:
@@ -261,6 +282,8 @@ async def _ask(
     import aiohttp
 
     check_place(context, url, headers or {})
+    for value in (headers or {}).values():
+        _check_header(context, value)
     session = context.client(_Session, name="anymedia.http").session
     timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=10.0)
     async with session.request(method, url, headers=headers, timeout=timeout, allow_redirects=False, **body) as answer:

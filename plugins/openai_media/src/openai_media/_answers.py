@@ -1,172 +1,138 @@
-"""Answers of the Images and Responses APIs: base64 goes straight from the JSON text to bytes.
+"""Answers of the Images and Responses APIs, decoded once; the media in them is located here and read by the core.
 
-The JSON is scanned once and the picture's text left where it lies; it is decoded from there, checked, by vector instructions.
+The JSON is scanned once and an image's base64 is left where it lies, so that it is decoded from there without a copy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
+import attrs
 import msgspec
-import pybase64
 
-from anymedia.errors import BadBackendResponse
+from anymedia.answers.envelopes import AnsweredError, read_error
+from anymedia.answers.media import ExtractedMedia, extract_media
+from anymedia.http import bad_answer
 
-__all__ = ["ImagesAnswer", "Picture", "ProviderError", "ToolCall", "Turn", "bad_answer", "decode_images", "decode_json", "decode_turn"]
-
-_T = TypeVar("_T")
+__all__ = ["ImagesAnswer", "Turn", "decode_images", "decode_json", "decode_turn"]
 
 
-class Picture(msgspec.Struct):
-    """One image: its base64 as it stands in the JSON, or (from other servers) where it lies."""
+class _Item(msgspec.Struct):
+    """One image of the Images API: base64, or a link from other servers."""
 
     b64_json: msgspec.Raw = msgspec.Raw(b"null")
-    url: str | None = None
-    revised_prompt: str | None = None
-    data: bytes | None = None
+    url: Any = None
+    revised_prompt: Any = None
+    output_format: Any = None
 
 
-class ImagesAnswer(msgspec.Struct):
-    """The answer of images.generate and images.edit."""
-
-    data: list[Picture] | None = None
-    output_format: str | None = None
-    usage: dict[str, Any] | None = None
+class _Images(msgspec.Struct):
+    data: list[_Item | None]
+    output_format: Any = None
+    usage: Any = None
 
 
-class ProviderError(msgspec.Struct):
-    """An error inside an answered object."""
-
-    message: str = ""
-    code: str | None = None
-    type: str | None = None
-    param: str | None = None
-    moderation_details: dict[str, Any] | None = None
-
-
-class ToolCall(msgspec.Struct):
-    """The image_generation_call item of a response."""
-
-    id: str = ""
-    status: str = ""
+class _Call(msgspec.Struct, tag="image_generation_call"):
     result: msgspec.Raw = msgspec.Raw(b"null")
-    data: bytes | None = None
-    output_format: str | None = None
-    revised_prompt: str | None = None
-    error: ProviderError | None = None
+    status: Any = None
+    output_format: Any = None
+    revised_prompt: Any = None
+    error: Any = None
 
 
-class _Kind(msgspec.Struct):
-    type: str = ""
+@attrs.frozen(kw_only=True)
+class ImagesAnswer:
+    """What the Images API answered.
 
-
-class _Message(msgspec.Struct):
-    content: list[dict[str, Any]] = []
-
-
-class _Response(msgspec.Struct):
-    id: str
-    output: list[msgspec.Raw] = []
-    status: str | None = None
-    created_at: float | None = None
-    error: ProviderError | None = None
-    incomplete_details: dict[str, Any] | None = None
-    usage: dict[str, Any] | None = None
-
-
-class Turn(msgspec.Struct):
-    """What a turn of a conversation brought."""
-
-    id: str
-    status: str | None
-    created_at: float | None
-    error: ProviderError | None
-    incomplete: str | None
-    usage: Mapping[str, Any] | None
-    calls: list[ToolCall]
-    said: str
-    refused: str
-
-
-def bad_answer(why: str) -> BadBackendResponse:
-    """Return the error for an answer that cannot be used: the work may have been done and paid all the same."""
-    error = BadBackendResponse(f"the provider's answer could not be used: {why}", delivery="unknown")
-    error.charged = "unknown"
-    return error
-
-
-def _decode(body: bytes | msgspec.Raw, kind: type[_T]) -> _T:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise bad_answer(f"{type(error).__name__} in {memoryview(body).nbytes} bytes") from error
-
-
-def _bytes_of(raw: msgspec.Raw) -> bytes | None:
-    """Decode a JSON string of base64, or null.
-
-    Raises:
-        BadBackendResponse: for anything else.
+    Attributes:
+        found: the media in it.
+        error: what it says went wrong; read only where it holds no media.
+        output_format: the format that it names, or None.
+        usage: token counts, or an empty mapping.
     """
-    text = memoryview(raw)
-    if text.nbytes == 4:  # null
-        return _decode(raw, bytes | None)  # type: ignore[arg-type]
-    try:
-        return pybase64.b64decode(text[1:-1], validate=True)
-    except ValueError:  # not base64, or escaped as JSON allows: the slower way tells which
-        return _decode(raw, bytes)
+
+    found: ExtractedMedia
+    error: AnsweredError | None = None
+    output_format: str | None = None
+    usage: dict[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class Turn:
+    """What the Responses API answered to one turn of a conversation; ``body`` is the decoded answer, for its errors."""
+
+    found: ExtractedMedia
+    body: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The provider's id of the turn, or an empty string."""
+        found = self.body.get("id")
+        return found if isinstance(found, str) else ""
 
 
 def decode_json(body: bytes) -> dict[str, Any]:
     """Decode an object.
 
     Raises:
-        BadBackendResponse: for anything else.
+        BadBackendResponse: for anything else; it quotes an error or a text.
     """
-    return _decode(body, dict[str, Any])
+    found = _loose(body)
+    if not isinstance(found, dict):
+        raise bad_answer(f"it is not a JSON object; {read_error(body).quoted or f'{len(body)} bytes'}")
+    return found
 
 
-def decode_images(body: bytes) -> ImagesAnswer:
-    """Decode the answer of the Images API.
+def _loose(body: bytes) -> Any:
+    """Return the decoded JSON, or the bytes themselves where it is not JSON."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return body
+
+
+def decode_images(body: bytes, base_url: str = "") -> ImagesAnswer:
+    """Decode the answer of the Images API; other servers put media in other places and spellings."""
+    try:
+        answer = msgspec.json.decode(body, type=_Images)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        answer = None
+    if answer is not None:
+        items = [None if item is None else _visible(item, b64_json=memoryview(item.b64_json)) for item in answer.data]
+        found = extract_media({"data": items}, ["data[]"], base_url=base_url, usual=False)
+        if found.items:
+            form = answer.output_format if isinstance(answer.output_format, str) else None
+            return ImagesAnswer(found=found, output_format=form, usage=answer.usage if isinstance(answer.usage, dict) else {})
+    whole = _loose(body)
+    found = extract_media(whole, ["data[]"], base_url=base_url)
+    return ImagesAnswer(found=found, error=None if found.items else read_error(whole))
+
+
+def _visible(item: msgspec.Struct, **replaced: Any) -> dict[str, Any]:
+    """Return a decoded item as a mapping of what it names."""
+    return {name: value for name, value in (msgspec.structs.asdict(item) | replaced).items() if value is not None}
+
+
+def decode_turn(body: bytes, base_url: str = "") -> Turn:
+    """Decode the answer of the Responses API: the results of its image tool, and everything else for its errors.
 
     Raises:
-        BadBackendResponse: for anything else, and for one without a picture.
+        BadBackendResponse: it is not a JSON object.
     """
-    answer = _decode(body, ImagesAnswer)
-    for picture in answer.data or ():
-        picture.data, picture.b64_json = _bytes_of(picture.b64_json), msgspec.Raw(b"null")
-    if not answer.data or not all(picture.data or picture.url for picture in answer.data):
-        raise bad_answer("it holds no image")
-    return answer
-
-
-def decode_turn(body: bytes) -> Turn:
-    """Decode the answer of the Responses API.
-
-    Raises:
-        BadBackendResponse: for anything else.
-    """
-    response = _decode(body, _Response)
-    calls: list[ToolCall] = []
-    texts: dict[str, list[str]] = {"output_text": [], "refusal": []}
-    for item in response.output:
-        kind = _decode(item, _Kind).type
-        if kind == "image_generation_call":
-            call = _decode(item, ToolCall)
-            call.data, call.result = _bytes_of(call.result), msgspec.Raw(b"null")
-            calls.append(call)
-        elif kind == "message":
-            for part in _decode(item, _Message).content:
-                texts.get(part.get("type", ""), []).append(str(part.get("text") or part.get("refusal") or ""))
-    return Turn(
-        id=response.id,
-        status=response.status,
-        created_at=response.created_at,
-        error=response.error,
-        incomplete=(response.incomplete_details or {}).get("reason"),
-        usage=response.usage,
-        calls=calls,
-        said=" ".join(texts["output_text"]),
-        refused=" ".join(texts["refusal"]),
-    )
+    try:
+        parts = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        listed = msgspec.json.decode(parts.pop("output", b"[]"), type=list[msgspec.Raw])
+        rest = {name: msgspec.json.decode(value) for name, value in parts.items()}
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        whole = decode_json(body)
+        return Turn(found=extract_media(whole, ["output[].result"], base_url=base_url), body=whole)
+    calls, others = [], []
+    for raw in listed:
+        try:
+            call = msgspec.json.decode(raw, type=_Call)
+            calls.append(_visible(call, result=memoryview(call.result)))
+            others.append(_visible(call, result=None))
+        except msgspec.MsgspecError:
+            others.append(msgspec.json.decode(raw))
+    found = extract_media({"output": calls}, ["output[]"], base_url=base_url, usual=False)
+    return Turn(found=found, body={**rest, "output": others})

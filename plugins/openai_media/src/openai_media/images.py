@@ -1,19 +1,22 @@
-"""The Images API: generate, edit, masks and references. Answers carry base64; the provider keeps nothing to go on from."""
+"""The Images API: generate, edit, masks and references. Answers carry base64; the provider stores nothing to continue from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import attrs
 
 from anymedia.context import Context, LoadedMedia
 from anymedia.errors import InvalidRequest
+from anymedia.http import no_media
 from anymedia.media import mime_of
 from anymedia.requests import EditWithReferences, GenerateImage, Inpaint, Reference
 from anymedia.results import Outcome, Piece
 
 from ._answers import ImagesAnswer, decode_images
 from ._client import Connection, connect, read_answer
-from ._errors import translated
+from ._errors import BY_CODE, translated
 from ._options import chosen, extras, further
 
 __all__ = ["cost_of", "edit_with_references", "generate", "inpaint"]
@@ -23,7 +26,7 @@ _ARGUMENTS = ("size", "quality", "background", "output_format")
 
 
 async def generate(request: GenerateImage, context: Context) -> Outcome:
-    """Make images from words; with a continuation, edit the collected image."""
+    """Generate images from a prompt; with a continuation, edit the earlier image."""
     if request.continue_from is not None:
         return await _edit(request, context, request.prompt, [context.read(request.continue_from.files[0])], None)
     connection = connect(context)
@@ -33,24 +36,24 @@ async def generate(request: GenerateImage, context: Context) -> Outcome:
 
 async def inpaint(request: Inpaint, context: Context) -> Outcome:
     """Change the masked region of the source."""
-    assert request.source is not None  # a continued image is the source by now
+    assert request.source is not None  # the core puts a continued image there
     mask = None if request.mask is None else context.read(request.mask)
     return await _edit(request, context, request.prompt, [context.read(request.source)], mask)
 
 
 async def edit_with_references(request: EditWithReferences, context: Context) -> Outcome:
-    """Make an image from pictures. Sources go first: a mask applies to the first picture."""
+    """Generate an image from pictures. Sources go first: a mask applies to the first picture."""
     sources = [r for r in request.references if r.role == "source"]
     others = [r for r in request.references if r.role != "source"]
     pictures = [context.read(r.image) for r in (*sources, *others)]
-    told = [_wording(r, number) for number, r in enumerate((*sources, *others), 1) if r.role != "source" or r.description]
-    prompt = "\n".join([request.prompt, *told])
+    notes = [_instruction(r, number) for number, r in enumerate((*sources, *others), 1) if r.role != "source" or r.description]
+    prompt = "\n".join([request.prompt, *notes])
     mask = None if request.mask is None else context.read(request.mask)
-    return await _edit(request, context, _fitting(prompt, context), pictures, mask)
+    return await _edit(request, context, _checked(prompt, context), pictures, mask)
 
 
-def _wording(reference: Reference, number: int) -> str:
-    """Put a role into words; pictures are counted from 1 in the order they are sent."""
+def _instruction(reference: Reference, number: int) -> str:
+    """Say in words what a role means; pictures are counted from 1 in the order they are sent."""
     what = {
         "source": f"Of picture {number}",
         "style": f"Take the style, and only the style, from picture {number}",
@@ -60,7 +63,7 @@ def _wording(reference: Reference, number: int) -> str:
     return f"{what}: {reference.description}." if reference.description else f"{what}."
 
 
-def _fitting(prompt: str, context: Context) -> str:
+def _checked(prompt: str, context: Context) -> str:
     if context.operation is not None and (wrong := context.operation.prompt.problem(prompt)) is not None:
         raise InvalidRequest(
             f"with the roles of its references in words, '{context.model}' {wrong} in the prompt", fix="shorten the prompt"
@@ -68,12 +71,12 @@ def _fitting(prompt: str, context: Context) -> str:
     return prompt
 
 
-def _arguments(request: _Request, context: Context) -> dict[str, Any]:
+def _arguments(request: _Request, context: Context, *, but: Iterable[str] = ()) -> dict[str, Any]:
     sent = chosen(request, context, _ARGUMENTS)
     if context.takes("n") and request.n != 1:
         sent["n"] = request.n
-    more = {**further(request, context, sent=(*_ARGUMENTS, "n")), **extras(request, context, but=("responses",))}
-    # As they are: the SDK works through the type of every argument it knows, which takes 50 us for the model alone.
+    more = {**further(request, context, sent=(*_ARGUMENTS, "n")), **extras(request, context, but=("responses", *but))}
+    # In extra_body: the SDK validates each argument that it knows, which takes 50 us for the model alone.
     return {"extra_body": {"model": context.model, **sent, **more}}
 
 
@@ -83,10 +86,10 @@ def _file(loaded: LoadedMedia) -> tuple[str, bytes, str]:
 
 async def _edit(request: _Request, context: Context, prompt: str, pictures: Sequence[LoadedMedia], mask: LoadedMedia | None) -> Outcome:
     connection = connect(context)
-    arguments = _arguments(request, context)
+    arguments = _arguments(request, context, but=("moderation",))  # a field of generations, not of this endpoint's forms
     if mask is not None:
         arguments["mask"] = _file(mask)
-    # Always a list: a single file would go out under another field name.
+    # Always a list: a single file would be sent under another field name.
     opening = connection.sdk.images.with_streaming_response.edit(image=[_file(p) for p in pictures], prompt=prompt, **arguments)
     return await _submit(connection, opening, request, context)
 
@@ -94,11 +97,14 @@ async def _edit(request: _Request, context: Context, prompt: str, pictures: Sequ
 async def _submit(connection: Connection, opening: Any, request: _Request, context: Context) -> Outcome:
     async with context.submission():
         with translated(context):
-            answer, request_id = await read_answer(connection, opening, decode_images)
+            answer, request_id = await read_answer(connection, opening, lambda body: decode_images(body, connection.base_url))
+        if not answer.found.items:
+            raise no_media(context, answer.error, answer.found, what="image", by_code=BY_CODE, request_id=request_id)
     asked = request.output_format if context.takes("output_format") else None
     return Outcome(
         pieces=_pieces(answer, asked),
-        usage=answer.usage or {},
+        warnings=[str(warning) for warning in answer.found.warnings],
+        usage=answer.usage,
         cost_usd=cost_of(answer.usage, context),
         request_id=request_id,
     )
@@ -107,10 +113,7 @@ async def _submit(connection: Connection, opening: Any, request: _Request, conte
 def _pieces(answer: ImagesAnswer, asked: str | None) -> list[Piece]:
     form = answer.output_format or asked
     mime = mime_of(form) if form in {"png", "jpeg", "webp"} else None
-    return [
-        Piece(data=p.data, mime=mime, text=p.revised_prompt) if p.data else Piece(url=p.url, mime=mime, text=p.revised_prompt)
-        for p in answer.data or ()
-    ]
+    return [attrs.evolve(item, mime=item.mime or mime).to_piece() for item in answer.found.items]
 
 
 def cost_of(usage: Mapping[str, Any] | None, context: Context) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from anymedia.context import Context
 from anymedia.hookspecs import ListedModel
 
-from ._client import LOOK_SECONDS, connect
+from ._client import STATUS_SECONDS, connect
 from ._errors import translated
 
 __all__ = ["listed"]
@@ -15,7 +15,7 @@ async def listed(context: Context) -> tuple[ListedModel, ...]:
     """Return all models the key may use, with ``shutdown_date`` where the provider gives one."""
     connection = connect(context)
     with translated(context):
-        page = await connection.sdk.models.list(timeout=LOOK_SECONDS)
+        page = await connection.sdk.models.list(timeout=STATUS_SECONDS)
         models = [model async for model in page]
     return tuple(
         ListedModel(

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @hookimpl
 def capabilities() -> CapabilityMatrix:
-    """Return the matrix that stands beside this file."""
+    """Return the matrix in capabilities.toml."""
     return load_matrix(Path(__file__).with_name("capabilities.toml"))
 
 
 @hookimpl
 async def generate_image(request: GenerateImage, context: Context) -> Outcome:
-    """Make images by the Images API, or a turn of a conversation by the Responses API."""
+    """Generate images by the Images API, or a turn of a conversation by the Responses API."""
     from . import conversation, images
 
     if conversation.wanted(request):
@@ -41,7 +41,7 @@ async def inpaint(request: Inpaint, context: Context) -> Outcome:
 
 @hookimpl
 async def edit_with_references(request: EditWithReferences, context: Context) -> Outcome:
-    """Make an image from up to 16 pictures; roles other than source are put into words."""
+    """Generate an image from up to 16 pictures; roles other than source are described in the prompt."""
     from . import images
 
     return await images.edit_with_references(request, context)
@@ -49,7 +49,7 @@ async def edit_with_references(request: EditWithReferences, context: Context) ->
 
 @hookimpl
 async def generate_video(request: GenerateVideo, context: Context) -> Job:
-    """Start a video job, from words or a first frame."""
+    """Start a video job from a prompt or a first frame."""
     from . import videos
 
     return await videos.create(request, context)
@@ -60,7 +60,7 @@ async def continue_video(request: ContinueVideo, context: Context) -> Job:
     """Remix, edit or extend an earlier video."""
     from . import videos
 
-    return await videos.go_on(request, context)
+    return await videos.continue_video(request, context)
 
 
 @hookimpl
@@ -73,7 +73,7 @@ async def generate_audio(request: GenerateAudio, context: Context) -> Outcome:
 
 @hookimpl
 async def check_job(job: Job, context: Context) -> JobState:
-    """Look once at a video job."""
+    """Check a video job once."""
     from . import videos
 
     return await videos.check_status(job, context)
@@ -89,7 +89,7 @@ async def cancel_job(job: Job, context: Context) -> None:
 
 @hookimpl
 async def find_submission(record: SubmissionRecord, context: Context) -> Job | None:
-    """Look for a video job by model, prompt and time of creation; images and speech are kept nowhere."""
+    """Search for a video job by model, prompt and time of creation; images and speech are not stored."""
     from . import videos
 
     return await videos.find(record, context)

@@ -1,29 +1,27 @@
-"""The Speech API: a text becomes sound. The answer is the sound itself, read as it comes."""
+"""The Speech API: text to speech. The answer is the sound itself."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import attrs
+
+from anymedia.answers.media import ExtractedMedia, extract_media
 from anymedia.context import Context
+from anymedia.http import bad_answer, no_media
 from anymedia.media import mime_of
 from anymedia.requests import GenerateAudio
 from anymedia.results import Outcome, Piece
 
-from ._answers import bad_answer
 from ._client import connect
-from ._errors import translated
+from ._errors import BY_CODE, translated
 from ._options import chosen, extras
 
 __all__ = ["speak"]
 
-#: A text of 4096 characters makes some five minutes: 15 MB as wav. What is ten times that is no answer.
+#: Bytes of the longest answer: 4096 characters give about five minutes, 15 MB as WAV.
 _MOST_BYTES = 150_000_000
-#: How sound begins: wav, flac, Ogg, MP3 with and without tags, AAC in ADTS, MP4. Servers do not always make the format that
-#: was asked for, so each will do; raw pcm begins with anything.
-_BEGINNINGS = (
-    *(b"RIFF", b"fLaC", b"OggS", b"ID3", b"\0\0\0"),
-    *(b"\xff\xe2", b"\xff\xe3", b"\xff\xf1", b"\xff\xf2", b"\xff\xf3", b"\xff\xf9", b"\xff\xfa", b"\xff\xfb"),
-)
 
 
 async def speak(request: GenerateAudio, context: Context) -> Outcome:
@@ -34,7 +32,7 @@ async def speak(request: GenerateAudio, context: Context) -> Outcome:
         "model": context.model,
         "input": request.prompt,
         "voice": _voice(request, context),
-        "response_format": form,  # always sent: servers differ in what they do without it
+        "response_format": form,  # always sent: servers differ in their default
         **chosen(request, context, ("speed", "instructions")),
     }
     more = extras(request, context, but=("voice_id",))
@@ -47,11 +45,31 @@ async def speak(request: GenerateAudio, context: Context) -> Outcome:
                 async for chunk in answer.iter_bytes(1 << 16):
                     data += chunk
                     if len(data) > _MOST_BYTES:
-                        raise bad_answer(f"more than {_MOST_BYTES} bytes of sound")
+                        raise bad_answer(f"it is longer than {_MOST_BYTES} bytes")
                 kind, request_id = answer.headers.get("content-type", ""), answer.headers.get("x-request-id")
-        if not data or kind.startswith(("application/json", "text/")) or (form != "pcm" and not data.startswith(_BEGINNINGS)):
-            raise bad_answer(f"it holds no sound ({kind or 'no type'}, {len(data)} bytes)")
-    return Outcome(pieces=(Piece(data=bytes(data), mime=mime_of(form)),), request_id=request_id)
+        piece, warnings = _sound(bytes(data), kind, form, connection.base_url)
+        if piece is None:
+            raise no_media(context, bytes(data), ExtractedMedia(), what="sound", by_code=BY_CODE, request_id=request_id)
+    return Outcome(pieces=(piece,), warnings=warnings, request_id=request_id)
+
+
+def _sound(data: bytes, kind: str, form: str, base_url: str) -> tuple[Piece | None, list[str]]:
+    """Return the sound in an answer: its bytes, whatever format they show, or media in JSON as other servers answer."""
+    is_text = kind.startswith(("application/json", "text/"))
+    found = extract_media(_loose(data) if is_text else data, ["audio", "data"], base_url=base_url)
+    if found.items:
+        item = found.items[0]
+        mime = mime_of(form) if (form, item.mime) == ("opus", "audio/ogg") else item.mime  # Opus lies in an Ogg container
+        return attrs.evolve(item, mime=mime).to_piece(), [str(warning) for warning in found.warnings]
+    raw = form == "pcm" and data and not is_text  # samples without a header begin with anything
+    return (Piece(data=data, mime=mime_of(form)) if raw else None), []
+
+
+def _loose(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError:
+        return data
 
 
 def _voice(request: GenerateAudio, context: Context) -> Any:

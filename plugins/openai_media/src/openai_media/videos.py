@@ -1,51 +1,93 @@
-"""The videos protocol (create, look, content, remix, edits, extensions, list, delete), as other servers still speak it.
+"""The videos protocol (create, status, content, remix, edits, extensions, list, delete), as other servers still speak it.
 
-It goes through the SDK's generic requests: its own ``videos`` methods are deprecated, warn with every call, refuse a video
-id in edit and extend and an image reference as an object, and will be gone some day. What is sent is the same.
+The SDK's generic requests are used: its own ``videos`` methods are deprecated, warn at every call, refuse a video id in edit and
+extend and an image reference as an object, and will be removed. The requests are the same.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+from anymedia.answers.media import ExtractedMedia
 from anymedia.context import Context, LoadedMedia
-from anymedia.errors import BackendError, BackendUnavailable, BadBackendResponse, InvalidRequest, MediaError, UnknownContinuation
+from anymedia.errors import BadBackendResponse, InvalidRequest, RequestError, UnknownContinuation, UnsupportedInput
 from anymedia.hookspecs import SubmissionRecord
+from anymedia.http import answered_error, failed_job, no_media
 from anymedia.redaction import clean_text
 from anymedia.requests import ContinueVideo, GenerateVideo
 from anymedia.results import ContinuationData, Failed, Job, JobState, Outcome, Piece, Running, Succeeded
 
-from ._answers import bad_answer, decode_json
-from ._client import LOOK_SECONDS, Connection, connect
-from ._errors import BY_CODE, About, Answered, from_answer, translated
+from ._answers import decode_json
+from ._client import STATUS_SECONDS, Connection, connect
+from ._errors import BY_CODE, About, translated
 from ._options import chosen, extras, further
 
-__all__ = ["cancel", "check_status", "create", "find", "go_on"]
+__all__ = ["cancel", "check_status", "continue_video", "create", "find"]
 
-_DONE = frozenset({"completed", "succeeded"})
-_OVER = frozenset({"failed", "cancelled", "canceled", "expired", "deleted", "error"})
-#: How far apart the clocks of caller and server may be, when a submit is looked for by its time.
+#: Ends of a job as servers spell them, in lower case without separators. Any other word is taken for a running job.
+_DONE = frozenset({"completed", "complete", "succeeded", "success", "successful", "done", "ready", "finished"})
+_FAILED = frozenset(
+    {
+        *(
+            "failed",
+            "failure",
+            "fail",
+            "cancelled",
+            "canceled",
+            "expired",
+            "deleted",
+            "error",
+            "errored",
+            "rejected",
+            "timeout",
+            "timedout",
+        ),
+        *("aborted", "terminated", "moderationblocked", "blocked", "refused", "contentfiltered"),
+    }
+)
+#: Seconds by which the clocks of caller and server may differ when a submit is searched for by its time.
 _SKEW_SECONDS = 60.0
 _LIST_PAGES, _LIST_SIZE = 5, 100
-#: How often a download may be sent on within the server's own address.
+#: How many redirects within the server's own address a download follows.
 _MOST_REDIRECTS = 5
 
 
 async def create(request: GenerateVideo, context: Context) -> Job:
-    """Start a job from words, or from a first frame (``input_reference``)."""
-    fields: dict[str, Any] = {"prompt": request.prompt, "model": context.model, **chosen(request, context, ("size",))}
+    """Start a job from a prompt, or from a first frame (``input_reference``).
+
+    Raises:
+        UnsupportedInput: the first frame does not have the size of the video, which servers refuse; nothing was sent.
+    """
+    frame = None if request.first_frame is None else context.read(request.first_frame)
+    fields: dict[str, Any] = {"prompt": request.prompt, "model": context.model, **_size(request, frame, context)}
     if request.duration is not None and context.takes("duration"):
         fields["seconds"] = f"{request.duration:g}"  # a text in this protocol
     fields |= {**further(request, context, sent=("size",)), **extras(request, context)}
-    frame = None if request.first_frame is None else context.read(request.first_frame)
     return await _start(context, "/videos", fields, "input_reference", frame)
 
 
-async def go_on(request: ContinueVideo, context: Context) -> Job:
+def _size(request: GenerateVideo, frame: LoadedMedia | None, context: Context) -> dict[str, Any]:
+    """Return the size to send: the one that was asked for, else that of the first frame, which must have the video's size."""
+    sent = chosen(request, context, ("size",))
+    if frame is None or frame.width is None or not context.takes("size"):
+        return sent
+    size = f"{frame.width}x{frame.height}"
+    option = None if context.operation is None else context.operation.options.get("size")
+    if "size" not in sent and option is not None and option.problem(size) is None:
+        return {"size": size}
+    wanted = str(sent.get("size") or getattr(option, "default", None) or "")
+    if not wanted or wanted == size:
+        return sent
+    text = f"the first frame has {size} pixels and the video {wanted}; '{context.model}' takes a first frame of the video's size only"
+    raise UnsupportedInput(text, fix=f"resize or crop the first frame to {wanted}, or ask for another size")
+
+
+async def continue_video(request: ContinueVideo, context: Context) -> Job:
     """Remix (the default), edit or extend an earlier job, or edit or extend an uploaded video."""
     way = request.continue_as or ("remix" if request.source is None else "edit")
     fields: dict[str, Any] = {"prompt": request.prompt, **extras(request, context)}
@@ -77,7 +119,7 @@ def _video_id(request: ContinueVideo) -> str:
 async def _start(
     context: Context, path: str, fields: Mapping[str, Any], name: str, file: LoadedMedia | None, *, json: bool = False, way: str = ""
 ) -> Job:
-    """Make the one billable POST. Forms are what the SDK itself sends; rows of JSON-only servers say ``wire.json``."""
+    """Send the one billable POST, as a form like the SDK's own; model specs of servers that take JSON only set ``wire.json``."""
     connection = connect(context)
     wants_json = json or bool(context.row is not None and context.row.wire.get("json"))
     body: dict[str, Any] = dict(fields)
@@ -90,53 +132,47 @@ async def _start(
         more["options"] = {"headers": {"Content-Type": "multipart/form-data"}}
     async with context.submission():
         with translated(context):
-            answer = await _ask(connection, "post", path, body=body, **more)
+            answer = await _send(connection, "post", path, body=body, **more)
         job = decode_json(answer.content)
-        if not isinstance(job.get("id"), str):
-            raise bad_answer("it holds no id of a job")
+        if not isinstance(job.get("id"), str) or not job["id"]:
+            raise no_media(context, job, ExtractedMedia(), what="id of a job", by_code=BY_CODE)
     data = {"way": way} if way else {}
     return Job(id=job["id"], data=data, poll_after=_poll_after(answer), expires_at=_number(job.get("expires_at")))
 
 
-async def _ask(connection: Connection, method: str, path: str, **more: Any) -> Any:
+async def _send(connection: Connection, method: str, path: str, **more: Any) -> Any:
     import httpx2
 
     return await getattr(connection.sdk, method)(path, cast_to=httpx2.Response, **more)
 
 
-async def _look_up(context: Context, path: str, about: About = "request", **params: Any) -> Any:
+async def _get(context: Context, path: str, about: About = "request", **params: Any) -> Any:
     with translated(context, about):
-        options = {"timeout": LOOK_SECONDS, **({"params": params} if params else {})}
-        return await _ask(connect(context), "get", path, options=options)
+        options = {"timeout": STATUS_SECONDS, **({"params": params} if params else {})}
+        return await _send(connect(context), "get", path, options=options)
 
 
 async def check_status(job: Job, context: Context) -> JobState:
-    """Look once.
+    """Check the job once.
 
     Raises:
         JobNotFound: the server does not know the job, yet or any more.
-        MediaError: the look failed.
+        MediaError: the check failed.
     """
-    answer = await _look_up(context, f"/videos/{job.id}", "job")
+    answer = await _get(context, f"/videos/{job.id}", "job")
     state = decode_json(answer.content)
     status = str(state.get("status") or "")
+    word = re.sub(r"[^a-z]", "", status.lower())
     progress = _number(state.get("progress"))
-    if status in _DONE:
+    if word in _DONE:
         return Succeeded(outcome=_outcome(job, state, context))
-    if status in _OVER:
-        return Failed(error=_failure(status, state.get("error"), context))
+    if word in _FAILED:
+        error = state.get("error") or state.get("message") or state.get("detail")
+        named = {"error": error} if error else {}
+        codes = {"code": status} if "error" not in named or not isinstance(error, dict) else {}
+        return Failed(error=failed_job(context, {**named, **codes}, ended=f"ended as {clean_text(status, 40)!r}", by_code=BY_CODE))
     share = None if progress is None else min(max(progress / 100, 0.0), 1.0)
     return Running(progress=share, note=clean_text(status, 40), poll_after=_poll_after(answer))
-
-
-def _failure(status: str, error: Any, context: Context) -> BackendError:
-    details = error if isinstance(error, dict) else {"message": error}
-    message, code = str(details.get("message") or f"the job ended as {status!r}"), details.get("code")
-    kind = BY_CODE.get(code) if isinstance(code, str) else None
-    found: MediaError = from_answer(Answered(kind=kind or "broken", message=message, code=code if kind else None), context)
-    if isinstance(found, BackendError) and not isinstance(found, BackendUnavailable):
-        return found
-    return BackendError(f"the job of '{context.backend}/{context.model}' failed: {clean_text(message)}")
 
 
 def _outcome(job: Job, state: Mapping[str, Any], context: Context) -> Outcome:
@@ -147,7 +183,7 @@ def _outcome(job: Job, state: Mapping[str, Any], context: Context) -> Outcome:
 
 
 async def _content(video_id: str, start: int, context: Context) -> AsyncIterator[bytes]:
-    """Stream the file in small pieces; a redirect to another place is followed by the core, which leaves the key behind.
+    """Stream the file; a redirect to another host is followed by the core, without the key.
 
     Raises:
         ValueError: when the server cannot start at that offset.
@@ -160,9 +196,9 @@ async def _content(video_id: str, start: int, context: Context) -> AsyncIterator
     url = own
     with translated(context):
         for _ in range(_MOST_REDIRECTS + 1):
-            async with connection.http.stream("GET", url, headers=headers, timeout=LOOK_SECONDS) as answer:
+            async with connection.http.stream("GET", url, headers=headers, timeout=STATUS_SECONDS) as answer:
                 if not answer.has_redirect_location:
-                    async with contextlib.aclosing(_read(answer, start)) as chunks:
+                    async with contextlib.aclosing(_read(answer, start, context)) as chunks:
                         async for chunk in chunks:
                             yield chunk
                     return
@@ -171,30 +207,31 @@ async def _content(video_id: str, start: int, context: Context) -> AsyncIterator
                 break
         else:
             raise BadBackendResponse(f"the video's address redirects more than {_MOST_REDIRECTS} times")
-    async with contextlib.aclosing(context.stream(url, start)) as elsewhere:
-        async for chunk in elsewhere:
+    async with contextlib.aclosing(context.stream(url, start)) as chunks:
+        async for chunk in chunks:
             yield chunk
 
 
-async def _read(answer: Any, start: int) -> AsyncGenerator[bytes]:
+async def _read(answer: Any, start: int, context: Context) -> AsyncGenerator[bytes]:
     if start and (answer.status_code != 206 or not answer.headers.get("content-range", "").startswith(f"bytes {start}-")):
         raise ValueError(f"the server cannot start at byte {start} (it answered {answer.status_code})")
     if not answer.is_success:
-        raise BackendUnavailable(f"the video could not be fetched (HTTP {answer.status_code})")
-    async for chunk in answer.aiter_bytes():  # as it comes: what is held back is lost when the line breaks
+        await answer.aread()
+        raise answered_error(context, answer.content, status=answer.status_code, headers=answer.headers, by_code=BY_CODE)
+    async for chunk in answer.aiter_bytes():  # unbuffered: what is held back is lost when the connection breaks
         yield chunk
 
 
 async def cancel(job: Job, context: Context) -> None:
     """Delete the job: servers that can stop it do so then."""
     with translated(context, "job"):
-        await _ask(connect(context), "delete", f"/videos/{job.id}", options={"timeout": LOOK_SECONDS})
+        await _send(connect(context), "delete", f"/videos/{job.id}", options={"timeout": STATUS_SECONDS})
 
 
 async def find(record: SubmissionRecord, context: Context) -> Job | None:
-    """Look through the server's list for the one job of this model and prompt since the submit began.
+    """Search the server's list for the one job of this model and prompt since the submit began.
 
-    Two that fit leave it open which is ours, so then none is taken.
+    Where two match it is not known which one is ours, so none is returned.
     """
     if record.operation not in {"generate_video", "continue_video"}:
         return None
@@ -203,12 +240,12 @@ async def find(record: SubmissionRecord, context: Context) -> Job | None:
     since = record.started_at - _SKEW_SECONDS
     for _ in range(_LIST_PAGES):
         try:
-            answer = await _look_up(context, "/videos", limit=_LIST_SIZE, order="desc", **after)
-        except InvalidRequest:  # no list on this server
+            answer = await _get(context, "/videos", limit=_LIST_SIZE, order="desc", **after)
+        except RequestError:  # no list on this server
             return None
         page = decode_json(answer.content)
         jobs = [job for job in page.get("data") or () if isinstance(job, dict) and isinstance(job.get("id"), str)]
-        found += [job["id"] for job in jobs if _fits(job, record, since)]
+        found += [job["id"] for job in jobs if _matches(job, record, since)]
         oldest = min((_number(job.get("created_at")) or 0.0 for job in jobs), default=0.0)
         if not jobs or not page.get("has_more") or oldest < since:
             break
@@ -216,7 +253,7 @@ async def find(record: SubmissionRecord, context: Context) -> Job | None:
     return Job(id=found[0]) if len(found) == 1 else None
 
 
-def _fits(job: Mapping[str, Any], record: SubmissionRecord, since: float) -> bool:
+def _matches(job: Mapping[str, Any], record: SubmissionRecord, since: float) -> bool:
     made = _number(job.get("created_at"))
     return job.get("prompt") == record.prompt and job.get("model", record.model) == record.model and made is not None and made >= since
 

@@ -1,0 +1,237 @@
+"""What a failed exchange means: an answered error, an answer that never came, an answer that cannot be used.
+
+All backends share these four functions. A plugin adds what is special to its provider: its own codes, and the exceptions of
+its SDK.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import math
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from ..answers.envelopes import AnsweredError, quote, read_error
+from ..answers.errors import ErrorKind, error_from
+from ..answers.media import ExtractedMedia
+from ..capabilities import BillingRule
+from ..context import Context
+from ..delivery import causes
+from ..errors import (
+    AuthenticationFailed,
+    BackendError,
+    BackendUnavailable,
+    BadBackendResponse,
+    Charged,
+    ContentRefused,
+    MediaError,
+    ModelRetired,
+    QuotaExceeded,
+    RateLimited,
+    SubmissionUnknown,
+    UnknownModel,
+)
+
+__all__ = ["answered_error", "bad_answer", "failed_job", "no_answer", "no_media", "retry_after", "transport_errors"]
+
+
+def answered_error(
+    context: Context,
+    body: Any,
+    *,
+    status: int | None = None,
+    headers: Mapping[str, str] | None = None,
+    by_code: Mapping[str, ErrorKind] | None = None,
+    request_id: str | None = None,
+    wait: float | None = None,
+    about: Literal["request", "job"] = "request",
+) -> MediaError:
+    """Return our error for an error that the provider answered.
+
+    A ``[[billing]]`` rule of the matrix that covers it makes the delivery ``refused``: the provider does not charge it.
+
+    Args:
+        context: of the call; names backend, model, address and billing rules.
+        body: of the answer: bytes, text, decoded JSON, an SDK's object, or what `read_error` gave.
+        status: of the HTTP answer; None for an error inside another answer, such as a job that failed.
+        headers: of the answer; Retry-After is read.
+        by_code: what the provider's own codes mean, where the usual table does not know them.
+        request_id: the provider's id of the exchange.
+        wait: seconds that the provider asked to wait, where no header says it.
+        about: ``job`` for a status check, in which 404 means that the provider does not know the job.
+    """
+    found = body if isinstance(body, AnsweredError) else read_error(body)
+    rule = _billing_rule(context, found, status)
+    error = error_from(
+        found,
+        who=_who(context),
+        status=status,
+        base_url=str(context.settings.get("base_url") or ""),
+        own_address=not context.settings.get("base_url"),
+        by_code=by_code,
+        request_id=request_id,
+        retry_after=wait if wait is not None else retry_after(headers or {}),
+        delivery="refused" if rule is not None and rule.evidence == "documented" else None,
+        about=about,
+    )
+    error.fix = error.fix or _reported(rule)
+    return _retired(error, context) if isinstance(error, UnknownModel) else error
+
+
+def failed_job(
+    context: Context,
+    body: Any,
+    *,
+    ended: str = "failed",
+    status: int | None = None,
+    by_code: Mapping[str, ErrorKind] | None = None,
+    request_id: str | None = None,
+) -> BackendError:
+    """Return the error for a job that ended without a result, to be given to ``Failed``.
+
+    The provider had accepted the job, so whether it charges for it is not known unless a billing rule says so.
+
+    Args:
+        context: of the call.
+        body: the job's error or the whole state: decoded JSON, text, an SDK's object, or what `read_error` gave.
+        ended: how it ended, as a verb: ``failed``, ``was cancelled``.
+        status: the provider's own status number of the failure, for billing rules.
+        by_code: what the provider's own codes mean.
+        request_id: the provider's id of the exchange.
+    """
+    found = body if isinstance(body, AnsweredError) else read_error(body)
+    rule = _billing_rule(context, found, status)
+    error = answered_error(context, found, by_code=by_code, request_id=request_id)
+    if not isinstance(error, AuthenticationFailed | ContentRefused | QuotaExceeded | RateLimited):
+        said = f"; {found.quoted}" if found.quoted else ""
+        error = BackendError(f"the job of {_who(context)} {ended}{said}", fix=_reported(rule), request_id=request_id)
+        error.provider_message = found.text
+    error.delivery = "refused" if rule is not None and rule.evidence == "documented" else None
+    error.charged = "no" if error.delivery else "unknown"
+    return error
+
+
+def no_media(
+    context: Context,
+    answer: Any,
+    found: ExtractedMedia,
+    *,
+    what: str,
+    status: int = 200,
+    by_code: Mapping[str, ErrorKind] | None = None,
+    request_id: str | None = None,
+) -> MediaError:
+    """Return the error for an answer that holds no media: an error object, a refusal, a web page, words, or nothing.
+
+    Args:
+        context: of the call.
+        answer: bytes or text as received, decoded JSON, an SDK's object, or what `read_error` gave.
+        found: what `extract_media` found in it.
+        what: the media that was expected, such as ``image``.
+        status: of the HTTP answer.
+        by_code: what the provider's own codes mean.
+        request_id: the provider's id of the exchange.
+    """
+    error = answer if isinstance(answer, AnsweredError) else read_error(answer)
+    if error.is_error or error.form in {"html", "xml"}:
+        return answered_error(context, error, status=status, by_code=by_code, request_id=request_id)
+    reasons = [f"{item.place}: {item.reason}" for item in found.unreadable]
+    said = "; ".join(found.refusals) or error.text
+    text = f"it holds no {what}" + (f" that can be decoded ({'; '.join(reasons)})" if reasons else "")
+    bad = bad_answer(f"{text}; {quote(said)}" if said and not reasons else text, request_id=request_id)
+    bad.provider_message = said
+    return bad
+
+
+def _who(context: Context) -> str:
+    return f"'{context.backend}/{context.model}'" if context.model else f"'{context.backend}'"
+
+
+def _reported(rule: BillingRule | None) -> str:
+    if rule is None or rule.evidence != "reported":
+        return ""
+    return "others report that this failure is not charged; check the account before you repeat it"
+
+
+def _billing_rule(context: Context, found: AnsweredError, status: int | None) -> BillingRule | None:
+    """Return the rule about an error in the provider's own envelope."""
+    if found.form != "json":
+        return None
+    number = status if status is not None else found.status
+    operation = None if context.operation is None else context.operation.operation
+    return next((rule for rule in context.billing if _covers(rule, found, number, operation)), None)
+
+
+def _covers(rule: BillingRule, found: AnsweredError, status: int | None, operation: str | None) -> bool:
+    if status not in rule.statuses or (rule.operations and operation not in rule.operations):
+        return False
+    if rule.says and rule.says.lower() not in found.text.lower():
+        return False
+    if rule.codes:
+        return any(_plain(code) in found.codes for code in rule.codes)
+    return found.status == status
+
+
+def _plain(code: str) -> str:
+    return "".join(c for c in code.lower() if c.isascii() and c.isalnum())
+
+
+def _retired(error: UnknownModel, context: Context) -> MediaError:
+    """Name the replacement of a model that the matrix knows to be at its end."""
+    life = None if context.row is None else context.row.lifecycle
+    if context.service == "compatible" or life is None or life.retires is None:
+        return error
+    fix = f"use {life.replacement!r}" if life.replacement else "choose another model"
+    retired = ModelRetired(f"{error.message} (its shutdown was announced for {life.retires})", fix=fix)
+    retired.provider_message = error.provider_message
+    return retired
+
+
+def no_answer(context: Context, error: BaseException) -> BackendError:
+    """Return the error for an answer that did not come; nothing was sent where the connection was never made."""
+    import aiohttp
+
+    chain = list(causes(error))
+    name = type(chain[-1]).__name__
+    if any(isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) for cause in chain):
+        return BackendUnavailable(f"'{context.backend}' could not be reached ({name})", delivery="not_sent")
+    if context.submissions:
+        return SubmissionUnknown(f"no answer came back from '{context.backend}' ({name})")
+    return BackendUnavailable(f"'{context.backend}' gave no answer ({name})")
+
+
+@contextlib.contextmanager
+def transport_errors(context: Context) -> Iterator[None]:
+    """Turn what aiohttp and sockets raise into our errors; around a submit it belongs inside ``context.submission()``."""
+    import aiohttp
+
+    try:
+        yield
+    except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+        raise no_answer(context, error) from error
+
+
+def bad_answer(why: str, *, charged: Charged = "unknown", request_id: str | None = None) -> BadBackendResponse:
+    """Return the error for an answer that cannot be used; the work may have been done and charged."""
+    error = BadBackendResponse(f"the provider's answer could not be used: {why}", request_id=request_id, delivery="unknown")
+    error.charged = charged
+    return error
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that an answer asks to wait, or None.
+
+    Read are ``retry-after-ms`` and ``Retry-After``, as a number or as a date; a date counts from the answer's own ``Date``.
+    """
+    given = {str(name).lower(): value for name, value in headers.items()}
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        with contextlib.suppress(KeyError, ValueError, TypeError):
+            seconds = float(given[name]) * scale
+            return max(0.0, seconds) if math.isfinite(seconds) else None
+    with contextlib.suppress(KeyError, ValueError, TypeError):
+        until = email.utils.parsedate_to_datetime(given["retry-after"]).timestamp()
+        now = email.utils.parsedate_to_datetime(given["date"]).timestamp() if "date" in given else time.time()
+        return max(0.0, until - now)
+    return None
