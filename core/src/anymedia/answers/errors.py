@@ -246,7 +246,8 @@ class _Known:
             return self._wrong_address()
         if kind == "invalid":
             where = f"$.{self.found.param}" if self.found.param else "$"
-            return InvalidRequest([Problem(where, self._said(f"{who} rejected the request"))])
+            fix = "correct what the provider's message names, or use another model"
+            return InvalidRequest([Problem(where, self._said(f"{who} rejected the request"))], fix=fix)
         if kind == "redirect":
             fix = "correct base_url; neither the request nor the key was sent on"
             return BadBackendResponse(self._said(f"the address of {who} redirects elsewhere"), fix=fix, **refused)
