@@ -265,7 +265,7 @@ async def test_an_edit_sends_the_continued_image_once_behind_the_sources_and_cou
         assert f"from picture {len(expected)}" in form.texts()["prompt"]
     sixteen = [image(64, 64 + 16 * i) for i in range(16)]
     before = fake.count("POST")
-    with pytest.raises(UnsupportedInput, match="the continued one counted, not 17"):
+    with pytest.raises(UnsupportedInput, match="including the continued image, not 17"):
         await router.edit_with_references(prompt="all", references=sixteen, continue_from=first.continuation_id)
     assert fake.count("POST") == before
 
