@@ -1,4 +1,4 @@
-"""The clock, injectable: seconds since the epoch, a steady counter, and sleeping."""
+"""The injectable clock: seconds since the epoch, a monotonic counter, and sleeping."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ __all__ = ["Clock", "SystemClock"]
 
 
 class Clock(Protocol):
-    """What the core asks of a clock."""
+    """A source of time."""
 
     def now(self) -> float:
         """Return seconds since the epoch."""
 
     def steady(self) -> float:
-        """Return seconds on a counter that never jumps."""
+        """Return seconds on a monotonic counter."""
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep."""
+        """Sleep for some seconds."""
 
 
 class SystemClock:
@@ -29,11 +29,11 @@ class SystemClock:
         return time.time()
 
     def steady(self) -> float:
-        """Return seconds on a counter that never jumps."""
+        """Return seconds on a monotonic counter."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep."""
+        """Sleep for some seconds."""
         import asyncio
 
         await asyncio.sleep(seconds)

@@ -1,6 +1,6 @@
-"""What a hook is given beside the request: the instance's settings and keys, input bytes, the submit block.
+"""What a hook receives in addition to the request: settings and credentials, input bytes, the submit block.
 
-The core makes one `Context` per hook call. A plugin never reads files, environment variables or the clock itself.
+The core creates one `Context` per hook call. A plugin never reads files, environment variables or the clock itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .requests import Mask, StoredFile
 __all__ = ["Context", "LoadedMedia"]
 
 _C = TypeVar("_C")
-#: What code raises that did not expect what it has before it; what a connection raises is none of these.
+#: Exceptions of a bug in the plugin; a connection raises others.
 _MISTAKES = (
     LookupError,
     TypeError,
@@ -39,10 +39,15 @@ _MISTAKES = (
 
 @attrs.frozen(kw_only=True)
 class LoadedMedia:
-    """An input's bytes, already in the form the plan chose (format, mask polarity, orientation).
+    """An input's bytes, in the form that the plan chose (format, mask polarity, orientation).
 
-    ``width`` and ``height`` in pixels and ``seconds`` where they apply; ``filename`` is made up, safe to send;
-    ``warnings`` say what was lost in bringing it into that form.
+    Attributes:
+        data: the bytes.
+        mime: their type.
+        filename: a generated name that is safe to send.
+        width, height: pixels, where they apply.
+        seconds: duration, where it applies.
+        warnings: what was lost in the conversion.
     """
 
     data: bytes = attrs.field(repr=lambda d: f"<{len(d)} bytes>")
@@ -56,21 +61,20 @@ class LoadedMedia:
 
 @attrs.define(kw_only=True, eq=False)
 class Context:
-    """Everything ambient that a hook may need.
+    """The environment of one hook call.
 
     Attributes:
         backend: the instance's name.
         model: the chosen model id, as the provider knows it.
-        service: which of the backend's services the instance uses, or an empty string.
-        row: the chosen model's row; ``row.wire`` holds the plugin's own facts about it.
-        operation: what that model does of what is asked; ``operation.wire`` as above.
-        settings: the instance's settings (``base_url`` and whatever else the plugin documents), and ``state_dir``, a
-            directory of its own (not yet made) for what has to outlive the process.
-        label: a unique text for this call, to send along where the provider keeps one, so that
-            ``find_submission`` can find it again.
-        deadline: seconds left when the call was made, or None.
+        service: the backend's service that the instance uses, or an empty string.
+        row: the chosen model's entry in the matrix; ``row.wire`` contains the plugin's own facts about it.
+        operation: the entry of the requested operation; ``operation.wire`` as above.
+        settings: the instance's settings (``base_url`` and what else the plugin documents), and ``state_dir``, a
+            directory for data that must outlive the process (not created yet).
+        label: a unique text for this call, to be sent where the provider stores one, so that ``find_submission`` can find it.
+        deadline: seconds left when the hook was called, or None.
         billing: errors that the provider documents as not charged; empty where requests go to another address than its own.
-        hosts: the hosts that may be given the credentials (``host``, ``host:port``); None where nobody has said.
+        hosts: the hosts that may receive the credentials (``host``, ``host:port``); None if undeclared.
     """
 
     backend: str
@@ -94,7 +98,7 @@ class Context:
     submissions: int = attrs.field(default=0, init=False)
 
     def secret(self, name: str) -> Secret:
-        """Return a credential by the name the matrix gives it; ``.reveal()`` shows it to the SDK alone.
+        """Return a credential by its name in the matrix; call ``.reveal()`` only to pass it to the SDK.
 
         Raises:
             PluginContractError: for a name the matrix does not list.
@@ -106,7 +110,7 @@ class Context:
             raise PluginContractError(f"backend {self.backend!r} asked for the credential {name!r} (there are: {known})") from None
 
     def now(self) -> float:
-        """Return seconds since the epoch, by the clock of whoever made the call: what ``expires_at`` is counted from."""
+        """Return seconds since the epoch on the core's clock, the reference of ``expires_at``."""
         return self._now()
 
     def has_secret(self, name: str) -> bool:
@@ -114,12 +118,12 @@ class Context:
         return name in self._secrets
 
     def takes(self, field: str) -> bool:
-        """Whether the chosen row takes an option and leaves its value to the caller (so it is to be sent)."""
+        """Whether the chosen model accepts an option with the caller's value (so that it must be sent)."""
         option = None if self.operation is None else self.operation.options.get(field)
         return option is not None and not option.fixed
 
     def client(self, factory: Callable[[], _C], *, name: str = "") -> _C:
-        """Return the SDK client that ``factory`` makes, kept per instance, key, event loop and ``name``.
+        """Return the SDK client that ``factory`` creates, cached per instance, credentials, event loop and ``name``.
 
         Clients are closed (``aclose`` or ``close``) with the router.
         """
@@ -132,42 +136,42 @@ class Context:
         """Return the bytes of one of the request's inputs, or of one of its continuation's files.
 
         Raises:
-            UnknownContinuation: for a continuation's file that is gone or has changed.
-            PluginContractError: for media that are not part of the request.
+            UnknownContinuation: a continuation's file is missing or has changed.
+            PluginContractError: the media are not part of the request.
         """
         try:
             return self._loaded[media]
         except KeyError:
             if isinstance(media, StoredFile):
-                text = f"the file {media.path!r}, which is to be gone on from, is gone or has changed"
-                raise UnknownContinuation(text, fix="give the file as an input, or make it anew") from None
+                text = f"the file {media.path!r} of the continuation is missing or has changed"
+                raise UnknownContinuation(text, fix="pass the file as an input, or generate it again") from None
             raise PluginContractError(f"{media} is not an input of this request") from None
 
     async def fetch(self, url: str, headers: Mapping[str, str] | None = None) -> bytes:
-        """Fetch a small provider URL through the guarded fetcher; headers go only to the declared hosts."""
+        """Fetch a small provider URL through the guarded fetcher; headers are sent only to the declared hosts."""
         if self._fetch is None:
             raise PluginContractError("this context cannot fetch")
         return await self._fetch(url, headers or {})
 
     def stream(self, url: str, start: int = 0) -> AsyncGenerator[bytes]:
-        """Fetch a file of any size from a link that the provider gave, through the guarded fetcher and without a key.
+        """Fetch a file of any size from a link of the provider, through the guarded fetcher and without credentials.
 
-        Where a provider's own address answers with a redirect, this is the way to follow it.
+        Use it also to follow a redirect from the provider's address.
 
         Args:
-            url: http or https; to a public host, or to one that the settings allow.
+            url: http or https, to a public host or to one that the settings allow.
             start: the byte to start at.
 
         Raises:
             ValueError: the server cannot start there.
-            BackendUnavailable, BadBackendResponse: it fails, or is not asked at all.
+            BackendUnavailable, BadBackendResponse: the request failed, or the address is not allowed.
         """
         if self._stream is None:
             raise PluginContractError("this context cannot fetch")
         return self._stream(url, start)
 
     def progress(self, fraction: float | None, note: str = "") -> None:
-        """Tell the caller how far it is: 0 to 1, or None when that is not known."""
+        """Report progress to the caller: 0 to 1, or None if unknown."""
         if self._on_progress is not None:
             self._on_progress(fraction, clean_text(note))
 
@@ -175,12 +179,12 @@ class Context:
     async def submission(self) -> AsyncIterator[str]:
         """Wrap the one billable submit; yields an idempotency key for providers that document one.
 
-        Every BackendError that leaves the block carries ``delivery``: what the plugin set, or ``not_sent`` where
-        the deepest cause is DNS, a refused connection or the TLS handshake, or ``unknown``. A RequestError raised
-        in the block says that the provider answered with a rejection.
+        Every BackendError that leaves the block has ``delivery`` set: to the plugin's value, or to ``not_sent`` where
+        the deepest cause is DNS, a refused connection or the TLS handshake, or to ``unknown``. A RequestError raised
+        in the block means that the provider rejected the request.
 
         Raises:
-            SubmissionUnknown: in place of an error that is none of ours.
+            SubmissionUnknown: in place of any other exception.
         """
         self.submissions += 1
         if self.submissions > 1:
@@ -199,7 +203,7 @@ class Context:
             raise wrapped from error
 
     def _why(self, error: Exception) -> str:
-        """Return what is to be said of an error that is none of ours: trouble on the way, or a mistake of the plugin's."""
+        """Return the message for another exception: a network error, or a bug in the plugin."""
         if isinstance(error, _MISTAKES) and not isinstance(error, OSError):
             return f"backend {self.backend!r} raised {summarize_exception(error)}"
         return f"no answer came back ({type(error).__name__})"

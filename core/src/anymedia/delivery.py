@@ -1,7 +1,7 @@
-"""Was a request delivered? Judged by the deepest cause of an error, never by an SDK's exception class.
+"""Whether a request was delivered, judged by the deepest cause of an error, never by an SDK's exception class.
 
 SDKs raise the same class for a refused connection and for a reply that was lost after the request arrived; only
-the innermost exception tells them apart. Whatever is not certainly undelivered counts as possibly delivered.
+the innermost exception differs. What is not certainly undelivered counts as possibly delivered.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 __all__ = ["causes", "is_not_sent"]
 
-#: Errors of connecting: no byte of a request can have left. (A reset is not among them.)
+#: Errors of connecting: no byte of a request can have been sent. (A reset is not among them.)
 _REFUSED = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL})
 
 

@@ -1,4 +1,4 @@
-"""What the caller allows: how far a request may be adjusted, where it may go, what it may cost."""
+"""What the caller allows: adjustments of the request, backends, cost."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["Budget", "Policy", "Tolerance"]
 
 @attrs.frozen(kw_only=True)
 class Tolerance:
-    """How far an adjustable field may be snapped before the candidate is rejected instead.
+    """Maximum changes of adjustable fields; a candidate that needs a larger one is rejected.
 
     Attributes:
-        duration: largest change relative to what was asked (0.5: 8 s may become 4 to 12 s).
-        aspect_ratio: largest change of the ratio, relative (0.35: 16:9 may become 3:2 but not 1:1).
-        pixels: largest factor between the pixel counts asked and sent (16: 4K may become 1K).
+        duration: largest relative change (0.5: 8 s may become 4 to 12 s).
+        aspect_ratio: largest relative change of the ratio (0.35: 16:9 may become 3:2 but not 1:1).
+        pixels: largest factor between the requested and the sent number of pixels (16: 4K may become 1K).
     """
 
     duration: float = 0.5
@@ -31,15 +31,15 @@ class Tolerance:
 
 @attrs.frozen(kw_only=True)
 class Budget:
-    """Caps in US dollars; None is no cap.
+    """Caps in US dollars; None for unlimited.
 
     Attributes:
         per_call: one billable call.
         per_request: all calls of one plan.
-        per_run: one Router's life.
+        per_run: the lifetime of one Router.
         per_day: the UTC day.
-        per_backend: a cap per day for single backends.
-        allow_unknown: whether a call whose price is not known may be made although a cap is set.
+        per_backend: the UTC day, per backend.
+        allow_unknown: whether calls of unknown price are allowed although a cap is set.
     """
 
     per_call: float | None = None
@@ -57,7 +57,7 @@ class Budget:
 
 @attrs.frozen(kw_only=True)
 class Policy:
-    """What the caller allows. The defaults are what a careful person would choose.
+    """What the caller allows. The defaults are cautious.
 
     Attributes:
         strict: every adjustment is an error instead.
@@ -65,17 +65,16 @@ class Policy:
             was certainly not delivered or was refused for capacity), or None: off for a named backend or model,
             equivalent otherwise.
         prefer: backends, or ``backend/model``, in order of preference.
-        tolerance: how far adjustable fields may be snapped.
-        preview: whether preview models may be chosen without being named.
-        bridge: whether a video that its own backend cannot extend may be continued elsewhere from its last
+        tolerance: maximum changes of adjustable fields.
+        preview: whether preview models are chosen automatically.
+        bridge: whether a video that its own backend cannot extend may be continued by another backend from its last
             frame (reported as ``bridged``).
         budget: caps.
-        retries: how often a submit that was certainly not delivered, or was refused as over capacity, is made
-            again on the same candidate.
-        input_roots, output_roots: directories that paths must lie in; None is no restriction (a person at the
-            command line).
-        transcode: formats the core can write itself here and now.
-        on_quote: asked before anything is spent; returning False refuses the plan.
+        retries: how often a submit that was certainly not delivered, or was refused for capacity, is repeated with the
+            same candidate.
+        input_roots, output_roots: directories that paths must lie in; None for no restriction (the command line).
+        transcode: formats that the core can write on this machine.
+        on_quote: called before anything is spent; returning False refuses the plan.
     """
 
     strict: bool = False

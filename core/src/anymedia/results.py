@@ -1,4 +1,4 @@
-"""Piece and Outcome (what a hook returns), Job and its states, Result (what a caller gets)."""
+"""Piece, Outcome and Job (returned by hooks), the states of a job, Result (returned to callers)."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def to_warnings(values: Iterable[Warning | str | Mapping[str, str]], code: str =
 
 @attrs.frozen(kw_only=True)
 class ContinuationData:
-    """What a backend needs to go on from a piece: JSON only, no bytes; short-lived URLs go into ``secret``.
+    """Continuation data of one piece: JSON only, no bytes; short-lived URLs belong into ``secret``.
 
-    What is no JSON, or a file as a data URL, is not kept: the result says so, and only the piece itself can be gone on from.
+    Data that is not JSON, or contains a file as a data URL, is not saved; a warning says so, and only the file can be continued.
 
     Attributes:
         data: provider ids and the like (JSON).
-        secret: signed URLs and the like (JSON); kept in memory or in a private column.
-        expires_at: when the provider forgets it, seconds since the epoch.
+        secret: signed URLs and the like (JSON), stored in a private column.
+        expires_at: when it expires at the provider, seconds since the epoch.
     """
 
     data: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
@@ -84,18 +84,17 @@ class ContinuationData:
 
 @attrs.frozen(kw_only=True)
 class Piece:
-    """One image, video or sound of an outcome: bytes, a URL to fetch, or an async byte stream (just one).
+    """One image, video or sound of an outcome: exactly one of bytes, a URL to fetch, and an async byte stream.
 
     Attributes:
         data: the provider's bytes, verbatim.
         url: where the core fetches it.
-        headers: what goes along with the url (the key, say; never shown), to the hosts the instance declares alone.
-        stream: a function that opens the byte stream, called anew for each try; it is given the offset to
-            start at (0, or more when a broken download is taken up again) and yields byte chunks, or raises
-            ValueError for an offset it cannot start at.
-        mime: the provider's own claim; the bytes decide.
-        continuation: how to go on from this piece; without one the core uses the collected file alone.
-        text: words that came with it (a revised prompt, lyrics).
+        headers: request headers for the url (credentials, for example; never shown), sent only to the hosts that the instance declares.
+        stream: opens the byte stream, once per attempt. Its argument is the offset in bytes to start at (more than 0 when a
+            broken download is resumed). It yields chunks, or raises ValueError for an offset that it cannot start at.
+        mime: the type that the provider claims; the bytes decide.
+        continuation: data for continuing from this piece; without it, the core continues from the saved file only.
+        text: text that belongs to the piece (a revised prompt, lyrics).
     """
 
     data: bytes | None = attrs.field(default=None, repr=lambda d: "None" if d is None else f"<{len(d)} bytes>")
@@ -108,7 +107,7 @@ class Piece:
 
     def __attrs_post_init__(self) -> None:
         if sum(x is not None for x in (self.data, self.url, self.stream)) != 1:
-            raise PluginContractError("a Piece takes just one of data, url and stream")
+            raise PluginContractError("a Piece needs exactly one of data, url and stream")
 
 
 def _pieces(value: Iterable[Piece]) -> tuple[Piece, ...]:
@@ -124,11 +123,11 @@ class Outcome:
     """What a hook returns when the work is done.
 
     Attributes:
-        pieces: what was made, at least one.
-        continued_as: for continue_video, what going on meant (extend, edit, remix).
-        cost_usd: what the provider says it cost; None when it does not say.
-        usage: the provider's usage numbers (JSON).
-        request_id: the provider's id of the exchange.
+        pieces: the generated media, at least one piece.
+        continued_as: for continue_video, how it was continued (extend, edit, remix).
+        cost_usd: the cost in US dollars as reported by the provider; None if it does not report one.
+        usage: the provider's usage figures (JSON).
+        request_id: the provider's id of the request.
         warnings: for the caller; plain text gets the code ``backend_note``.
     """
 
@@ -142,13 +141,13 @@ class Outcome:
 
 @attrs.frozen(kw_only=True)
 class Job:
-    """Work running at the provider, known by a handle. JSON only: any process may pick it up.
+    """An asynchronous job at the provider. JSON only, so that any process can continue it.
 
     Attributes:
-        id: the provider's own id of it.
+        id: the provider's id of the job.
         data: what else ``check_job`` needs (JSON; no secrets).
-        poll_after: seconds the provider asks to wait before the first look.
-        expires_at: when the provider forgets it, seconds since the epoch.
+        poll_after: seconds to wait before the first status check, as requested by the provider.
+        expires_at: when the job expires at the provider, seconds since the epoch.
     """
 
     id: str
@@ -159,12 +158,12 @@ class Job:
 
 @attrs.frozen(kw_only=True)
 class Running:
-    """Still at work.
+    """The job is still running.
 
     Attributes:
-        progress: how far it is, from 0 to 1; None where that is not known.
-        note: a few words for whoever waits.
-        poll_after: seconds the provider asks to wait before the next look.
+        progress: from 0 to 1; None if unknown.
+        note: a short text for the person who waits.
+        poll_after: seconds to wait before the next status check, as requested by the provider.
     """
 
     progress: float | None = None
@@ -174,14 +173,14 @@ class Running:
 
 @attrs.frozen(kw_only=True)
 class Succeeded:
-    """The job is done; here is what it made."""
+    """The job is done."""
 
     outcome: Outcome
 
 
 @attrs.frozen(kw_only=True)
 class Failed:
-    """The job ended without a result, for good (a failed look, or one that finds no job, is raised instead, and looked at again)."""
+    """The job has failed for good; a status check that fails, or does not find the job, raises instead and is repeated."""
 
     error: BackendError
 
@@ -191,7 +190,7 @@ JobState = Running | Succeeded | Failed
 
 @attrs.frozen(kw_only=True)
 class MediaFile:
-    """A collected, checked file: what its bytes really are. Pixels and seconds where they apply."""
+    """A saved file with the facts read from its bytes; pixels and seconds where they apply."""
 
     path: Path
     mime: str
@@ -203,7 +202,7 @@ class MediaFile:
     continuation_id: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return it JSON-ready, without what is not known."""
+        """Return the file JSON-ready, without unknown values."""
         out = {
             "path": str(self.path),
             "mime": self.mime,
@@ -219,21 +218,21 @@ class MediaFile:
 
 @attrs.frozen(kw_only=True)
 class Cost:
-    """US dollars: quoted beforehand as (low, high) or None for unknown; actual where known; and on what basis."""
+    """US dollars: the quote as (low, high), the actual cost (both None if unknown), and their basis."""
 
     quoted_usd: tuple[float, float] | None = None
     actual_usd: float | None = None
     basis: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return it JSON-ready; unknown is null, never 0."""
+        """Return the cost JSON-ready; unknown is null, never 0."""
         quoted = None if self.quoted_usd is None else list(self.quoted_usd)
         return {"quoted_usd": quoted, "actual_usd": self.actual_usd, "basis": self.basis}
 
 
 @attrs.frozen(kw_only=True)
 class Attempt:
-    """One submit that did not work out, and what is known of its delivery."""
+    """One submit that failed, and whether it was delivered."""
 
     backend: str
     model: str
@@ -243,7 +242,7 @@ class Attempt:
 
 @attrs.frozen(kw_only=True)
 class Provenance:
-    """Who made it: backend, model, the provider's request ids, and a disclosure where the maker asks for one."""
+    """The origin of a result: backend, model, the provider's request ids, and a disclosure if the provider requires one."""
 
     backend: str
     model: str
@@ -253,13 +252,13 @@ class Provenance:
 
 @attrs.frozen(kw_only=True)
 class Result:
-    """What a caller gets: files, a handle to go on from, and everything that was adjusted.
+    """The result of a run: files, a continuation id, and everything that was adjusted.
 
     Attributes:
-        seconds: wall time of the whole call.
-        continued_as: what going on meant, for continue_video.
+        seconds: wall time of the whole run.
+        continued_as: for continue_video, how it was continued.
         outside_mask_difference: with a mask image, the mean absolute difference (0 to 255) of the pixels outside
-            the mask between source and what the provider returned; None where it was not measured.
+            the mask between the source and the provider's image; None if it was not measured.
     """
 
     operation: str
@@ -282,7 +281,7 @@ class Result:
         return self.files[0].path
 
     def to_json(self) -> dict[str, Any]:
-        """Return the result as an agent gets it (JSON-ready)."""
+        """Return the result JSON-ready."""
         out: dict[str, Any] = {
             "success": True,
             "operation": self.operation,
