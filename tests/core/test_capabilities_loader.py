@@ -1,4 +1,4 @@
-"""capabilities.toml: a whole file is read, inheritance does what it says, a malformed file is refused with its place."""
+"""Loading capabilities.toml: complete files, inheritance, malformed files."""
 
 import copy
 import datetime
@@ -116,7 +116,7 @@ def whole() -> dict[str, Any]:
     return tomllib.loads(WHOLE)
 
 
-def test_a_whole_file_is_read() -> None:
+def test_matrix_complete_file_is_read() -> None:
     matrix = parse_matrix(whole(), "x.toml")
     assert [row.id for row in matrix.models] == ["first", "second", "third"]
     assert matrix.checked == datetime.date(2026, 11, 21)
@@ -132,7 +132,7 @@ def first() -> ModelSpec:
     return row
 
 
-def test_a_models_own_facts_are_read() -> None:
+def test_model_facts_are_read() -> None:
     row = first()
     assert (row.id, row.media, row.rank, row.aliases, row.services, row.preview) == ("first", "image", 10, ("one",), ("plain",), True)
     assert (row.continuation_prefix, row.continues_with, row.note, row.wire) == (
@@ -153,7 +153,7 @@ def test_a_models_own_facts_are_read() -> None:
     )
 
 
-def test_an_operations_options_and_inputs_are_read() -> None:
+def test_operation_options_and_inputs_are_read() -> None:
     row = first().operations["generate_image"]
     assert row.prompt == Text(max_chars=32000)
     assert row.options == {
@@ -171,7 +171,7 @@ def test_an_operations_options_and_inputs_are_read() -> None:
     assert row.prices == (price,)
 
 
-def test_an_operation_like_another_has_what_it_has_but_for_what_differs() -> None:
+def test_operation_like_another_inherits_and_overrides() -> None:
     operations = first().operations
     inpaint = operations["inpaint"]
     assert set(inpaint.options) == set(operations["generate_image"].options) - {"negative_prompt"}
@@ -184,7 +184,7 @@ def test_an_operation_like_another_has_what_it_has_but_for_what_differs() -> Non
     assert inpaint.inputs["mask"] == mask
 
 
-def test_references_are_read_with_a_rule_for_each_role() -> None:
+def test_references_are_read_with_rule_per_role() -> None:
     assert first().operations["edit_with_references"].inputs["references"] == ReferencesRule(
         count=(1, 4),
         roles={"source": InputRule(count=(0, 2)), "control": InputRule(types=("edges",), fidelity=Fidelity(level="emulated", note="n"))},
@@ -192,7 +192,7 @@ def test_references_are_read_with_a_rule_for_each_role() -> None:
     )
 
 
-def test_a_model_like_another_has_what_it_has_but_for_what_differs() -> None:
+def test_model_like_another_inherits_and_overrides() -> None:
     matrix = parse_matrix(whole(), "x.toml")
     second = matrix.model("second")
     assert second is not None
@@ -207,7 +207,7 @@ def test_a_model_like_another_has_what_it_has_but_for_what_differs() -> None:
     assert image.prompt == Text(max_chars=32000)
 
 
-def test_what_a_model_requires_is_inherited_replaced_whole_or_left_out() -> None:
+def test_requires_is_inherited_replaced_or_dropped() -> None:
     raw = whole()
     own = {"module": "chisels", "install": "pip install chisels"}
     raw["models"] += [{"id": "fourth", "like": "first", "requires": own}, {"id": "fifth", "like": "first", "without": ["requires"]}]
@@ -215,7 +215,7 @@ def test_what_a_model_requires_is_inherited_replaced_whole_or_left_out() -> None
     assert (third.requires, fourth.requires, fifth.requires) == (None, Requirement(**own), None)
 
 
-def test_what_a_model_requires_is_unmet_only_where_it_is_absent() -> None:
+def test_requires_absent_module_is_unmet() -> None:
     row = first()
     assert row.unmet(frozenset()) is None
     assert row.unmet({"chisels"}) is None
@@ -225,7 +225,7 @@ def test_what_a_model_requires_is_unmet_only_where_it_is_absent() -> None:
     assert third.unmet({"brushes"}) is None
 
 
-def test_reading_leaves_the_given_document_as_it_was() -> None:
+def test_parse_matrix_leaves_document_unchanged() -> None:
     raw = whole()
     before = copy.deepcopy(raw)
     parse_matrix(raw, "x.toml")
@@ -345,13 +345,13 @@ ROW = 'schema = 1\n[[models]]\nid = "m"\n'
         ),
     ],
 )
-def test_a_malformed_file_is_refused_with_file_row_and_field(text: str, place: str, words: str) -> None:
+def test_file_malformed_is_refused_with_file_model_and_field(text: str, place: str, words: str) -> None:
     message = refused(text)
     assert message.startswith(place)
     assert words in message
 
 
-def test_problem_every_one_of_a_file_is_reported_with_its_path() -> None:
+def test_file_with_several_problems_reports_all_with_paths() -> None:
     text = """
 schema = 1
 hosts = "a"
@@ -381,19 +381,19 @@ inpaint = { source = { formats = ["pgn"] }, mask = { modes = ["auto"] } }
 
 
 @pytest.mark.parametrize("key", ["disclosure", "checked", "hosts"])
-def test_none_in_place_of_a_value_is_refused_and_never_becomes_text(key: str) -> None:
+def test_value_none_is_refused(key: str) -> None:
     with pytest.raises(PluginContractError, match=f"x.toml: {key}: expected .*, got NoneType"):
         parse_matrix({"schema": 1, key: None}, "x.toml")
 
 
-def test_a_file_is_read_from_disk_once(tmp_path: Path) -> None:
+def test_load_matrix_twice_reads_once(tmp_path: Path) -> None:
     path = tmp_path / "capabilities.toml"
     path.write_text(WHOLE)
     assert load_matrix(path) is load_matrix(path)
 
 
 @pytest.mark.parametrize("content", [b"schema = ", b"\xff\xfe", None])
-def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path, content: bytes | None) -> None:
+def test_file_unreadable_is_refused_with_name(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "capabilities.toml"
     if content is not None:
         path.write_bytes(content)
@@ -416,7 +416,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @examples(400)
 @given(st.sampled_from(places(whole())), junk, st.sampled_from(["replace", "remove", "add"]))
-def test_a_file_with_junk_anywhere_is_read_or_refused_with_its_name(place: tuple[Any, ...], value: Any, how: str) -> None:
+def test_file_with_junk_anywhere_is_read_or_refused_with_name(place: tuple[Any, ...], value: Any, how: str) -> None:
     raw = whole()
     holder = raw
     for key in place[:-1]:

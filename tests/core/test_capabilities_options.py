@@ -1,4 +1,4 @@
-"""Options: a value is taken or it is said why not; the nearest one is taken, near, and stays where it is."""
+"""Options: accepted values, problems, nearest values."""
 
 import math
 from typing import Any
@@ -65,26 +65,26 @@ options = (
 
 
 @given(options, anything | numbers | sizes | st.sampled_from(["auto", "a", "1", 1, True, 1.0]))
-def test_a_value_is_taken_exactly_where_nothing_is_said_against_it(option: Option, value: Any) -> None:
+def test_option_accepts_value_exactly_without_problem(option: Option, value: Any) -> None:
     problem = option.problem(value)
     assert option.takes(value) is (problem is None)
     assert problem is None or not problem.endswith(": ")
 
 
 @given(st.lists(numbers, min_size=1, max_size=6), numbers)
-def test_the_nearest_choice_is_a_choice_and_no_other_is_nearer(values: list[Any], value: Any) -> None:
+def test_choice_nearest_is_minimal(values: list[Any], value: Any) -> None:
     choice = Choice(one_of=tuple(values))
     nearest = choice.nearest(value)
     assert choice.problem(nearest) is None
     assert all(abs(nearest - value) <= abs(other - value) for other in values)
 
 
-def test_of_two_equally_near_numbers_the_smaller_is_chosen() -> None:
+def test_choice_equally_near_numbers_gives_smaller() -> None:
     assert Choice(one_of=(8, 4, 12)).nearest(6) == 4
     assert Choice(one_of=(8, 4, 12)).nearest(10) == 8
 
 
-def test_words_have_no_nearest() -> None:
+def test_choice_of_words_has_no_nearest() -> None:
     assert Choice(one_of=("low", "high")).nearest("medium") is None
     assert Choice(one_of=("low", 4)).nearest("low") is None
     assert Choice(one_of=("auto", 4)).nearest(9) == 4
@@ -94,12 +94,12 @@ def test_words_have_no_nearest() -> None:
 @pytest.mark.parametrize(
     ("allowed", "value", "fits"), [(1, 1.0, True), (1, True, False), (True, 1, False), ("1", 1, False), (4, "4", False)]
 )
-def test_a_choice_does_not_mix_up_types(allowed: Any, value: Any, fits: bool) -> None:
+def test_choice_distinguishes_types(allowed: Any, value: Any, fits: bool) -> None:
     assert (Choice(one_of=(allowed,)).problem(value) is None) is fits
 
 
 @given(ranges(), numbers)
-def test_the_nearest_in_a_range_is_taken_and_stays_where_it_is(rule: Range, value: Any) -> None:
+def test_range_nearest_is_accepted_and_stable(rule: Range, value: Any) -> None:
     nearest = rule.nearest(value)
     assert rule.problem(nearest) is None
     assert rule.nearest(nearest) == nearest
@@ -108,7 +108,7 @@ def test_the_nearest_in_a_range_is_taken_and_stays_where_it_is(rule: Range, valu
 
 
 @given(ranges(), numbers)
-def test_no_value_of_a_range_is_nearer_than_the_nearest(rule: Range, value: Any) -> None:
+def test_range_nearest_is_minimal(rule: Range, value: Any) -> None:
     if rule.step is None:
         others = [rule.min, rule.max, min(max(value, rule.min), rule.max)]
     else:
@@ -117,7 +117,7 @@ def test_no_value_of_a_range_is_nearer_than_the_nearest(rule: Range, value: Any)
     assert all(abs(nearest - value) <= abs(other - value) + 1e-6 for other in others)
 
 
-def test_a_range_of_whole_steps_gives_whole_numbers() -> None:
+def test_range_with_integer_steps_gives_integers() -> None:
     assert repr(Range(min=1, max=10, step=1).nearest(7.6)) == "8"
     assert repr(Range(min=1, max=10).nearest(12)) == "10"
     assert repr(Range(min=0.5, max=10).nearest(7.6)) == "7.6"
@@ -128,14 +128,14 @@ def test_a_range_of_whole_steps_gives_whole_numbers() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -math.inf, True, "5", None, [5]])
-def test_what_is_no_number_is_not_taken_for_a_range(value: Any) -> None:
+def test_range_of_non_number_is_refused(value: Any) -> None:
     assert "accepts a number" in str(Range(min=0, max=9).problem(value))
     assert Range(min=0, max=9).nearest(value) is None
 
 
 @examples(200)
 @given(pixel_rules(), sizes)
-def test_the_nearest_size_is_taken_and_stays_where_it_is(made: tuple[Pixels, str], size: str) -> None:
+def test_pixels_nearest_is_accepted_and_stable(made: tuple[Pixels, str], size: str) -> None:
     rule, allowed = made
     assert rule.problem(allowed) is None
     assert rule.nearest(allowed) == allowed
@@ -147,7 +147,7 @@ def test_the_nearest_size_is_taken_and_stays_where_it_is(made: tuple[Pixels, str
 
 @examples(200)
 @given(pixel_rules(), sizes)
-def test_a_rule_that_is_not_tight_has_a_nearest_for_every_size(made: tuple[Pixels, str], size: str) -> None:
+def test_pixels_with_loose_limits_always_has_nearest(made: tuple[Pixels, str], size: str) -> None:
     rule, _ = made
     low, high = rule.pixels or (1, 2**40)
     edge = max(rule.min_edge, rule.multiple_of)
@@ -157,7 +157,7 @@ def test_a_rule_that_is_not_tight_has_a_nearest_for_every_size(made: tuple[Pixel
     assert rule.nearest(size) is not None
 
 
-def test_the_nearest_size_keeps_ratio_and_pixel_count_where_it_can() -> None:
+def test_pixels_nearest_keeps_ratio_and_count() -> None:
     rule = Pixels(multiple_of=16, max_edge=3840, max_ratio=3.0, pixels=(655360, 8294400), auto=True)
     assert rule.nearest("1920x1080") == "1920x1088"
     assert rule.nearest("512x512") in {"816x816", "832x832"}
@@ -169,22 +169,22 @@ def test_the_nearest_size_keeps_ratio_and_pixel_count_where_it_can() -> None:
     assert Pixels().problem("auto") == "does not accept 'auto'"
 
 
-def test_a_size_that_is_refused_is_told_every_reason() -> None:
+def test_pixels_refused_lists_every_reason() -> None:
     rule = Pixels(multiple_of=16, min_edge=256, max_edge=1024, max_ratio=2, pixels=(65536, 200000))
-    told = str(rule.problem("2001x100"))
+    problem = str(rule.problem("2001x100"))
     for words in ("multiples of 16", "256 to 1024", "at most 2", "65536 to 200000 pixels"):
-        assert words in told
+        assert words in problem
 
 
 @pytest.mark.parametrize(
     "value", ["big", "0x5", "5x0", "-1x5", "1x2x3", "1 x 2", "", 5, None, True, "9999999x1", pytest.param(10**5000, id="huge")]
 )
-def test_what_is_no_size_is_not_taken_for_pixels(value: Any) -> None:
+def test_pixels_of_non_size_is_refused(value: Any) -> None:
     assert "accepts WIDTHxHEIGHT" in str(Pixels().problem(value))
     assert Pixels().nearest(value) is None
 
 
-def test_text_has_a_length_and_no_nearest() -> None:
+def test_text_has_length_limit_and_no_nearest() -> None:
     assert Text().problem("x" * 10_000) is None
     assert Text(max_chars=3).problem("abc") is None
     assert Text(max_chars=3).problem("abcd") == "accepts at most 3 characters, not 4"
@@ -203,7 +203,7 @@ def test_text_has_a_length_and_no_nearest() -> None:
         ("object", [{}, {"a": 1}], [[], "{}"]),
     ],
 )
-def test_a_json_type_takes_that_type_only(kind: str, good: list[Any], bad: list[Any]) -> None:
+def test_anything_accepts_its_json_type_only(kind: str, good: list[Any], bad: list[Any]) -> None:
     rule = Anything(type=kind)
     assert [rule.problem(value) for value in good] == [None] * len(good)
     assert all(rule.problem(value) for value in bad)
@@ -218,9 +218,9 @@ def test_a_json_type_takes_that_type_only(kind: str, good: list[Any], bad: list[
     | st.sampled_from(["string", "integer", "number", "boolean", "array", "object"]).map(lambda kind: Anything(type=kind)),
     anything,
 )
-def test_any_value_is_judged_without_a_traceback(rule: Option, value: Any) -> None:
-    told = rule.problem(value)
-    assert told is None or (isinstance(told, str) and len(told) < 300)
+def test_option_any_value_never_raises(rule: Option, value: Any) -> None:
+    problem = rule.problem(value)
+    assert problem is None or (isinstance(problem, str) and len(problem) < 300)
     nearest = rule.nearest(value)
     assert nearest is None or rule.problem(nearest) is None
 
@@ -237,7 +237,7 @@ def test_any_value_is_judged_without_a_traceback(rule: Option, value: Any) -> No
     ]
     + [{"extra_params": {"a": value}} for value in (10**5000, "\ud800", "a\0b", {"\ud800": 1}, float("inf"), object())],
 )
-def test_a_request_made_in_python_refuses_hostile_values(given: dict[str, Any]) -> None:
+def test_request_with_hostile_values_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest) as caught:
         GenerateImage(prompt="x", **given)
     assert len(str(caught.value)) < 300
@@ -252,11 +252,11 @@ def test_a_request_made_in_python_refuses_hostile_values(given: dict[str, Any]) 
         (Range(min=0, max=float(2**31 - 1), step=1), "0 to 2147483647 in steps of 1"),
     ],
 )
-def test_the_bounds_that_are_told_are_the_bounds(rule: Range, said: str) -> None:
+def test_range_problem_states_exact_bounds(rule: Range, said: str) -> None:
     assert rule.problem(rule.max + 1) == f"accepts {said}, not {rule.max + 1!r}"
     assert option_words(rule) == said.partition(" in steps")[0]
 
 
-def test_a_seed_beyond_all_bounds_is_told_the_very_bound() -> None:
+def test_range_problem_of_huge_seed_states_exact_bound() -> None:
     with pytest.raises(InvalidRequest, match=f"between 0 and {2**63 - 1}, got {2**63}"):
         GenerateImage(prompt="x", seed=2**63)

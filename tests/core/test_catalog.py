@@ -1,4 +1,4 @@
-"""Snapshots: rows as a service listed them, kept in a cache; what they may not decide, when they are stale, how they differ."""
+"""Snapshots of a service's models: what they replace, when they are stale, how they differ."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_without_a_snapshot_the_shipped_rows_stand(shipped: Path) -> None:
+def test_snapshot_absent_uses_shipped_models(shipped: Path) -> None:
     assert load_refreshed(shipped, "some") == load_matrix(shipped)
 
 
-def test_a_snapshot_replaces_the_rows_and_nothing_else(shipped: Path) -> None:
+def test_snapshot_replaces_models_only(shipped: Path) -> None:
     own = load_matrix(shipped)
     path, expected = write_snapshot("some", document(), own)
     assert path == snapshot_path("some")
@@ -68,11 +68,11 @@ def test_a_snapshot_replaces_the_rows_and_nothing_else(shipped: Path) -> None:
     assert (found.hosts, found.credentials) == (own.hosts, own.credentials)
     assert found.warnings == ()
     old = found.models[0]
-    assert (old.rank, old.lifecycle.retires) == (7, datetime.date(2027, 1, 6))  # which no list says
+    assert (old.rank, old.lifecycle.retires) == (7, datetime.date(2027, 1, 6))  # from the shipped file
     assert found.models[1].rank == 100
 
 
-def test_a_list_does_not_unsay_what_a_model_requires(shipped: Path) -> None:
+def test_snapshot_keeps_shipped_requirement(shipped: Path) -> None:
     needs = 'requires = { module = "brushes", install = "pip install brushes" }'
     shipped.write_text(SHIPPED.replace("rank = 7", f"rank = 7\n{needs}"))
     write_snapshot("some", document(), load_matrix(shipped))
@@ -80,7 +80,7 @@ def test_a_list_does_not_unsay_what_a_model_requires(shipped: Path) -> None:
     assert (old.requires, new.requires) == (Requirement(module="brushes", install="pip install brushes"), None)
 
 
-def test_it_is_the_same_on_each_call_of_a_process_even_when_a_refresh_comes_between(shipped: Path) -> None:
+def test_load_refreshed_is_constant_within_process(shipped: Path) -> None:
     before = load_refreshed(shipped, "some")
     write_snapshot("some", document(), before)
     assert load_refreshed(shipped, "some") is before
@@ -104,7 +104,7 @@ def test_it_is_the_same_on_each_call_of_a_process_even_when_a_refresh_comes_betw
         json.dumps(document(models=[{"id": "x", "media": "smell"}])),
     ],
 )
-def test_a_snapshot_that_is_none_is_told_and_the_shipped_rows_stand(shipped: Path, text: str) -> None:
+def test_snapshot_malformed_warns_and_uses_shipped_models(shipped: Path, text: str) -> None:
     path = snapshot_path("some")
     path.parent.mkdir(parents=True)
     path.write_bytes(text.encode(errors="surrogateescape"))
@@ -115,7 +115,7 @@ def test_a_snapshot_that_is_none_is_told_and_the_shipped_rows_stand(shipped: Pat
     assert "some.json cannot be used" in found.warnings[0]
 
 
-def test_what_is_no_snapshot_is_not_written(shipped: Path) -> None:
+def test_write_snapshot_of_malformed_document_writes_nothing(shipped: Path) -> None:
     own = load_matrix(shipped)
     write_snapshot("some", document(), own)
     kept = snapshot_path("some").read_bytes()
@@ -126,14 +126,14 @@ def test_what_is_no_snapshot_is_not_written(shipped: Path) -> None:
     assert [p.name for p in snapshot_path("some").parent.iterdir()] == ["some.json"]
 
 
-def test_a_malformed_shipped_file_is_still_refused(shipped: Path) -> None:
+def test_shipped_file_malformed_is_refused(shipped: Path) -> None:
     shipped.write_text("schema = 9")
     with pytest.raises(PluginContractError):
         load_refreshed(shipped, "other")
 
 
 @pytest.mark.parametrize(("days", "stale"), [(-1, False), (0, False), (STALE_DAYS, False), (STALE_DAYS + 1, True)])
-def test_plans_tell_a_stale_list_by_the_day_they_are_made_on(shipped: Path, days: int, stale: bool) -> None:
+def test_plan_with_stale_snapshot_warns(shipped: Path, days: int, stale: bool) -> None:
     _, matrix = write_snapshot("some", document(), load_matrix(shipped))
     assert matrix.checked is not None
     today = matrix.checked + datetime.timedelta(days=days)
@@ -142,12 +142,12 @@ def test_plans_tell_a_stale_list_by_the_day_they_are_made_on(shipped: Path, days
     assert made.adjustments == ()
 
 
-def test_a_shipped_matrix_is_never_stale(shipped: Path) -> None:
+def test_shipped_matrix_is_never_stale(shipped: Path) -> None:
     assert not load_matrix(shipped).stale_on(datetime.date(2099, 1, 1))
     assert not CapabilityMatrix(models=(), stale_after_days=3).stale_on(datetime.date(2099, 1, 1))
 
 
-def test_changes_name_what_came_went_and_differs(shipped: Path) -> None:
+def test_changes_list_added_removed_and_changed_models(shipped: Path) -> None:
     before = load_matrix(shipped)
     _, after = write_snapshot("some", document(), before)
     quality = {"field": "generate_image.options.quality.one_of", "before": ["high", "low"], "after": ["high", "low", "max"]}
@@ -155,7 +155,7 @@ def test_changes_name_what_came_went_and_differs(shipped: Path) -> None:
     assert changes(after, after) == {"added": [], "removed": [], "changed": []}
 
 
-def test_an_operation_that_came_is_one_change_and_remarks_are_none() -> None:
+def test_changes_new_operation_counts_once_and_notes_do_not() -> None:
     one: dict[str, Any] = {"id": "m", "media": "image", "note": "a", "generate_image": {"seed": {"min": 0, "max": 9, "doc": "a"}}}
     two = {**one, "note": "b", "generate_image": {"seed": {"min": 0, "max": 9, "doc": "b"}}, "inpaint": {"seed": {"min": 0, "max": 9}}}
     before, after = (parse_matrix({"schema": 1, "models": [row]}, "x") for row in (one, two))

@@ -1,4 +1,4 @@
-"""Instances: which there are, what they can do, what they lack, where they send what."""
+"""Backend instances: models, services, credentials, addresses, custom models."""
 
 import types
 from collections.abc import Iterator
@@ -81,7 +81,7 @@ def ids(instance: BackendInstance) -> list[str]:
     return [row.id for row in instance.matrix.models]
 
 
-def test_each_plugin_gives_an_instance_of_its_own_name() -> None:
+def test_instance_per_plugin_has_its_name() -> None:
     found = instances(MAKER_KEY="k")["maker"]
     assert (found.name, found.plugin, found.service, found.usable, found.missing) == ("maker", "maker", "plain", True, ())
     assert found.secrets()["api_key"].reveal() == "k"
@@ -90,7 +90,7 @@ def test_each_plugin_gives_an_instance_of_its_own_name() -> None:
     assert found.context_settings == {}
 
 
-def test_the_view_is_what_the_planner_sees() -> None:
+def test_instance_view_has_planner_facts() -> None:
     found = instances()["maker"]
     view = found.view
     assert (view.name, view.matrix, view.missing, view.service) == ("maker", found.matrix, ("MAKER_KEY or MAKER_OLD_KEY",), "plain")
@@ -108,30 +108,30 @@ def test_the_view_is_what_the_planner_sees() -> None:
         ({"MAKER_KEY": "k", "MAKER_PROJECT": "p", "MAKER_LOCATION": "l"}, "plain", ()),
     ],
 )
-def test_the_service_is_the_first_with_whole_credentials(environ: dict[str, Any], service: str, missing: tuple[str, ...]) -> None:
+def test_service_unset_is_first_with_complete_credentials(environ: dict[str, Any], service: str, missing: tuple[str, ...]) -> None:
     found = instances(**environ)["maker"]
     assert (found.service, found.missing) == (service, missing)
 
 
-def test_a_matrix_is_cut_to_its_service() -> None:
+def test_matrix_of_instance_has_models_of_its_service() -> None:
     assert ids(instances(MAKER_KEY="k")["maker"]) == ["both", "plain-only"]
     found = instances(MAKER_PROJECT="p", MAKER_LOCATION="l")["maker"]
     assert ids(found) == ["both", "vertex-only"]
     assert [s.service for s in found.matrix.credentials] == ["vertex"]
 
 
-def test_a_configured_service_wins_and_says_what_it_lacks(tmp_path: Path) -> None:
+def test_service_configured_wins_and_reports_missing(tmp_path: Path) -> None:
     found = instances("[backends.maker]\nservice = 'vertex'", tmp_path=tmp_path, MAKER_KEY="k", MAKER_PROJECT="p")["maker"]
     assert (found.service, found.missing) == ("vertex", ("MAKER_LOCATION",))
     assert {c.name: c.found_in for c in found.credentials} == {"project": "MAKER_PROJECT", "location": ""}
 
 
-def test_no_credentials_needed_means_usable() -> None:
+def test_instance_without_credential_sets_is_usable() -> None:
     found = instances(matrix={"schema": 1, "models": []})["maker"]
     assert (found.usable, found.service, found.credentials) == (True, "", ())
 
 
-def test_a_second_instance_has_its_own_name_key_and_address(tmp_path: Path) -> None:
+def test_instance_second_has_own_name_key_and_address(tmp_path: Path) -> None:
     text = """
         [backends.work]
         plugin = "maker"
@@ -152,13 +152,13 @@ def test_a_second_instance_has_its_own_name_key_and_address(tmp_path: Path) -> N
     assert (found["maker"].base_url, found["maker"].base_url_from) == ("https://elsewhere.example.org", "MAKER_BASE_URL")
 
 
-def test_a_configured_variable_is_the_only_one_looked_at(tmp_path: Path) -> None:
+def test_credential_variable_configured_is_the_only_one_read(tmp_path: Path) -> None:
     found = instances("[backends.maker]\ncredentials = { api_key = 'WORK_KEY' }", tmp_path=tmp_path, MAKER_KEY="private")["maker"]
     assert found.missing == ("WORK_KEY",)
     assert found.secrets() == {}
 
 
-def test_keys_of_the_keys_file_are_found_and_the_environment_wins() -> None:
+def test_credential_in_keys_file_is_found_after_environment() -> None:
     keys = Keys(by_variable={"MAKER_KEY": Secret("shared")}, by_instance={"maker": {"api_key": Secret("own")}})
     assert instances(keys=keys)["maker"].secrets()["api_key"].reveal() == "own"
     assert instances(keys=keys, MAKER_OLD_KEY="env")["maker"].secrets()["api_key"].reveal() == "env"
@@ -174,7 +174,7 @@ COMPATIBLE = """
 """
 
 
-def test_a_compatible_server_needs_no_key_and_is_given_none_of_the_makers(tmp_path: Path) -> None:
+def test_compatible_server_without_key_gets_none_of_the_makers(tmp_path: Path) -> None:
     environ: dict[str, Any] = {"MAKER_KEY": "private", "MAKER_BASE_URL": "https://elsewhere.example.org"}
     found = instances(COMPATIBLE, tmp_path=tmp_path, **environ)["gpu"]
     assert found.usable
@@ -185,13 +185,13 @@ def test_a_compatible_server_needs_no_key_and_is_given_none_of_the_makers(tmp_pa
     assert not found.matrix.first_party
 
 
-def test_a_compatible_server_is_given_the_key_that_its_own_table_names(tmp_path: Path) -> None:
+def test_compatible_server_gets_key_of_its_table(tmp_path: Path) -> None:
     text = COMPATIBLE + 'credentials = { api_key = "GPU_KEY" }'
     assert instances(text, tmp_path=tmp_path, MAKER_KEY="private")["gpu"].missing == ("GPU_KEY",)
     assert instances(text, tmp_path=tmp_path, GPU_KEY="gpu")["gpu"].secrets()["api_key"].reveal() == "gpu"
 
 
-def test_a_compatible_server_is_given_the_key_of_its_table_in_the_keys_file(tmp_path: Path) -> None:
+def test_compatible_server_gets_key_of_keys_file_table(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(COMPATIBLE)
     (tmp_path / "keys.toml").write_text("MAKER_KEY = 'private'\n[gpu]\napi_key = 'gpu'")
     (tmp_path / "keys.toml").chmod(0o600)
@@ -203,14 +203,14 @@ def test_a_compatible_server_is_given_the_key_of_its_table_in_the_keys_file(tmp_
     assert found["maker"].secrets()["api_key"].reveal() == "private"
 
 
-def test_a_compatible_server_without_a_table_keeps_the_first_services_models_without_prices(tmp_path: Path) -> None:
+def test_compatible_server_without_models_table_has_models_without_prices(tmp_path: Path) -> None:
     found = instances(COMPATIBLE, tmp_path=tmp_path)["gpu"]
     assert ids(found) == ["both", "plain-only"]
     assert all(not row.prices and row.typical_seconds is None for model in found.matrix.models for row in model.operations.values())
     assert found.matrix.models[0].lifecycle.retires is not None
 
 
-def test_a_plugin_may_say_itself_which_models_a_compatible_server_has(tmp_path: Path) -> None:
+def test_compatible_service_in_plugin_decides_its_models(tmp_path: Path) -> None:
     matrix = MATRIX | {
         "services": ["plain", "compatible"],
         "credentials": [],
@@ -221,7 +221,7 @@ def test_a_plugin_may_say_itself_which_models_a_compatible_server_has(tmp_path: 
     assert (found["maker"].service, ids(found["maker"])) == ("plain", ["a", "c"])
 
 
-def test_a_models_table_replaces_a_compatible_servers_list(tmp_path: Path) -> None:
+def test_models_table_of_compatible_server_replaces_models(tmp_path: Path) -> None:
     text = (
         COMPATIBLE
         + """
@@ -247,7 +247,7 @@ def test_a_models_table_replaces_a_compatible_servers_list(tmp_path: Path) -> No
     assert wan.continuation_prefix == "both_img"
     image, inpaint = wan.operations["generate_image"], wan.operations["inpaint"]
     assert image.options == {"n": Range(min=1, max=4, step=1)}
-    assert image.rules == ()  # it spoke of the seed
+    assert image.rules == ()  # the rule mentioned the seed
     assert image.prompt.max_chars == 100
     assert inpaint.inputs["mask"] == MaskRule(format="black")
     assert set(inpaint.inputs) == {"source", "mask"}
@@ -257,7 +257,7 @@ def test_a_models_table_replaces_a_compatible_servers_list(tmp_path: Path) -> No
     assert own.operations["generate_video"].options["duration"] == Choice(one_of=(4,))
 
 
-def test_a_models_table_adds_to_the_makers_own_list(tmp_path: Path) -> None:
+def test_models_table_of_maker_service_adds_models(tmp_path: Path) -> None:
     found = instances("[backends.maker.models.new]\nlike = 'both'\nwithout = ['inpaint']", tmp_path=tmp_path, MAKER_KEY="k")["maker"]
     assert ids(found) == ["new", "both", "plain-only"]
     assert set(found.matrix.models[0].operations) == {"generate_image"}
@@ -278,7 +278,7 @@ def test_a_models_table_adds_to_the_makers_own_list(tmp_path: Path) -> None:
         ("like = 'both'\ninpaint = { seed = { min = 3, max = 1 } }", "min is above max"),
     ],
 )
-def test_what_is_wrong_in_a_models_table_makes_that_instance_unusable_and_says_where(tmp_path: Path, table: str, words: str) -> None:
+def test_models_table_malformed_makes_instance_unusable(tmp_path: Path, table: str, words: str) -> None:
     found = instances(f"{COMPATIBLE}\n[backends.gpu.models.wan]\n{table}", tmp_path=tmp_path, MAKER_KEY="k")
     (missing,) = found["gpu"].missing
     assert words in missing
@@ -300,7 +300,7 @@ def test_what_is_wrong_in_a_models_table_makes_that_instance_unusable_and_says_w
         ("[backends.x]\nplugin = 'maker'\ncredentials = { apikey = 'A' }", "unknown credential 'apikey'; did you mean 'api_key'?"),
     ],
 )
-def test_what_is_wrong_with_one_instance_stops_no_other(tmp_path: Path, text: str, words: str) -> None:
+def test_instance_misconfigured_leaves_others_usable(tmp_path: Path, text: str, words: str) -> None:
     found = instances(text, tmp_path=tmp_path, MAKER_KEY="k")
     assert words in " ".join(found["x"].missing)
     assert not found["x"].usable
@@ -319,15 +319,15 @@ NEEDY = {
 }
 
 
-def test_what_its_rows_require_and_is_not_installed_is_known_of_an_instance_and_makes_it_no_less_usable() -> None:
+def test_instance_with_absent_requirement_stays_usable() -> None:
     found = instances(matrix=NEEDY)["maker"]
     assert ids(found) == ["bare", "here", "gone"]
-    assert found.absent == {"no_brushes"}  # what another service requires is not looked for
+    assert found.absent == {"no_brushes"}  # requirements of other services are not checked
     assert found.view.absent == {"no_brushes"}
     assert (found.usable, found.missing) == (True, ())
 
 
-def test_what_is_installed_meanwhile_is_there_for_the_next_instances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requirement_installed_later_is_found_by_new_instances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     assert instances(matrix=NEEDY)["maker"].absent == {"no_brushes"}
     (tmp_path / "no_brushes.py").write_text("raise AssertionError('it was imported')")
@@ -342,18 +342,18 @@ def test_what_is_installed_meanwhile_is_there_for_the_next_instances(tmp_path: P
         ("requires = { module = 'no_chisels', install = 'pip install chisels' }\ngenerate_image = {}", "no_chisels"),
     ],
 )
-def test_a_models_table_requires_what_the_plugins_row_does_or_what_it_says_itself(tmp_path: Path, table: str, module: str) -> None:
+def test_models_table_requirement_is_inherited_or_own(tmp_path: Path, table: str, module: str) -> None:
     found = instances(f"{COMPATIBLE}\n[backends.gpu.models.wan]\n{table}", tmp_path=tmp_path, matrix=NEEDY)["gpu"]
     assert found.missing == ()
     assert found.absent == {module}
     assert found.matrix.models[0].unmet(found.absent) is not None
 
 
-def test_a_compatible_servers_list_requires_what_the_plugins_rows_do(tmp_path: Path) -> None:
+def test_compatible_server_models_keep_requirements(tmp_path: Path) -> None:
     assert instances(COMPATIBLE, tmp_path=tmp_path, matrix=NEEDY)["gpu"].absent == {"no_brushes"}
 
 
-def test_a_broken_plugin_gives_no_instance_but_a_configured_one_says_why(tmp_path: Path) -> None:
+def test_plugin_broken_gives_reason_only_if_configured(tmp_path: Path) -> None:
     broken = RuntimeError("no matrix today")
     registry = Registry()
     module = plugin(MATRIX)
@@ -373,7 +373,7 @@ def test_a_broken_plugin_gives_no_instance_but_a_configured_one_says_why(tmp_pat
 
 
 @pytest.mark.parametrize("url", ["http://example.org", "https://u:sk-canary@example.org", "not a url"])
-def test_an_address_from_the_environment_is_checked_as_well(url: str) -> None:
+def test_base_url_from_environment_is_checked(url: str) -> None:
     found = instances(MAKER_KEY="k", MAKER_OLD_URL=url)["maker"]
     assert found.base_url is None
     assert found.missing[0].startswith("MAKER_OLD_URL: ")
@@ -381,7 +381,7 @@ def test_an_address_from_the_environment_is_checked_as_well(url: str) -> None:
     assert found.hosts == ("api.example.org",)
 
 
-def test_an_address_variable_may_count_for_one_service_alone(tmp_path: Path) -> None:
+def test_base_url_variable_of_service_applies_to_it_only(tmp_path: Path) -> None:
     matrix = MATRIX | {"base_url_env": ["plain:MAKER_BASE_URL", "vertex:CLOUD_URL"]}
     text = "[backends.cloud]\nplugin = 'maker'\nservice = 'vertex'\n[backends.gpu]\nplugin = 'maker'\nservice = 'compatible'"
     found = instances(text, tmp_path=tmp_path, matrix=matrix, CLOUD_URL="https://cloud.example.org")
@@ -390,12 +390,12 @@ def test_an_address_variable_may_count_for_one_service_alone(tmp_path: Path) -> 
     assert found["gpu"].base_url is None
 
 
-def test_a_disabled_instance_is_left_out(tmp_path: Path) -> None:
+def test_instance_disabled_is_omitted(tmp_path: Path) -> None:
     text = COMPATIBLE + "\n[plugins]\ndisable = ['gpu']"
     assert set(instances(text, tmp_path=tmp_path)) == {"maker"}
 
 
-def test_instances_come_in_the_order_of_their_names(tmp_path: Path) -> None:
+def test_instances_are_sorted_by_name(tmp_path: Path) -> None:
     text = "".join(f"[backends.{name}]\nplugin = 'maker'\n" for name in ("zeta", "alpha", "nu"))
     assert list(instances(text, tmp_path=tmp_path)) == ["alpha", "maker", "nu", "zeta"]
 
@@ -404,7 +404,7 @@ def everything(found: BackendInstance) -> Iterator[str]:
     yield from (str(found), repr(found), repr(found.view), repr(found.secrets()), repr(found.credentials))
 
 
-def test_a_key_never_shows_and_is_redacted_from_now_on() -> None:
+def test_key_of_instance_is_redacted() -> None:
     found = instances(MAKER_KEY="canary-0123456789")["maker"]
     assert not any("canary" in text for text in everything(found))
     assert redact("it said canary-0123456789") == "it said [hidden]"

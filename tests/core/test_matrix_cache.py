@@ -1,4 +1,4 @@
-"""Parsed matrices in the user's cache: used while the file is the very same, and otherwise as if there were no cache."""
+"""The cache of parsed matrices: valid for an unchanged file, otherwise ignored."""
 
 from __future__ import annotations
 
@@ -54,21 +54,21 @@ def parser(monkeypatch: pytest.MonkeyPatch) -> Parser:
 
 
 def load(source: Path) -> CapabilityMatrix:
-    """Load as a new process does."""
+    """Load like a new process."""
     load_matrix.cache_clear()
     return load_matrix(source)
 
 
-def test_kept_matrix_of_every_plugin_is_the_parsed_one(cache: Path, parser: Parser) -> None:
+def test_cached_matrix_of_every_plugin_equals_parsed(cache: Path, parser: Parser) -> None:
     for shipped in sorted(SHIPPED.parents[3].glob("*/src/*/capabilities.toml")):
         parsed = _read(shipped)
         before = parser.times
         assert load(shipped) == load(shipped) == parsed
-        assert repr(load(shipped)) == repr(parsed)  # equality alone takes 1 for 1.0 and for True
+        assert repr(load(shipped)) == repr(parsed)  # 1 == 1.0 == True
         assert parser.times == before + 1
 
 
-def test_cache_directory_when_written_is_for_its_owner_alone(cache: Path, source: Path) -> None:
+def test_cache_directory_is_private(cache: Path, source: Path) -> None:
     load(source)
     (kept,) = cache.iterdir()
     assert (stat.S_IMODE(cache.stat().st_mode), stat.S_IMODE(kept.stat().st_mode)) == (0o700, 0o600)
@@ -79,7 +79,7 @@ def _edit(source: Path) -> None:
 
 
 def _edit_unnoticed(source: Path) -> None:
-    """Change it, with the size and the time of modification it had."""
+    """Change a file without changing its size and modification time."""
     before = source.stat()
     _edit(source)
     os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -91,28 +91,28 @@ def _replace(source: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [_edit, _edit_unnoticed, _replace])
-def test_changed_file_is_parsed_anew(cache: Path, source: Path, parser: Parser, change: Callable[[Path], None]) -> None:
+def test_file_changed_is_parsed_again(cache: Path, source: Path, parser: Parser, change: Callable[[Path], None]) -> None:
     load(source)
     change(source)
     assert load(source) == _read(source)
     assert parser.times == 2
 
 
-def test_malformed_file_after_a_good_one_is_refused(cache: Path, source: Path) -> None:
+def test_file_malformed_after_valid_is_refused(cache: Path, source: Path) -> None:
     load(source)
     source.write_text("schema = 1\nmodels = 3\n")
     with pytest.raises(PluginContractError, match=r"capabilities\.toml"):
         load(source)
 
 
-def test_other_code_or_python_parses_anew(cache: Path, source: Path, parser: Parser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_or_python_changed_parses_again(cache: Path, source: Path, parser: Parser, monkeypatch: pytest.MonkeyPatch) -> None:
     load(source)
     monkeypatch.setattr(matrix_cache, "_version", lambda: "another")
     load(source)
     assert parser.times == 2
 
 
-def test_file_changed_a_moment_ago_is_not_kept(cache: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_changed_recently_is_not_cached(cache: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matrix_cache, "COARSE", 3600.0)
     assert load(source) == _read(source)
     assert not cache.exists()
@@ -136,7 +136,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_damaged_cache_is_no_cache(cache: Path, source: Path, parser: Parser, damage: Callable[[Path], object]) -> None:
+def test_cache_damaged_is_ignored(cache: Path, source: Path, parser: Parser, damage: Callable[[Path], object]) -> None:
     load(source)
     (kept,) = cache.iterdir()
     damage(kept)
@@ -147,8 +147,8 @@ def test_damaged_cache_is_no_cache(cache: Path, source: Path, parser: Parser, da
 @pytest.mark.parametrize(
     "body", [b"[]", b"{}", b"3", b"[[1]]", b'[{"Nothing":{}}]', b'[{"CapabilityMatrix":{"models":0}}]', b'["x"]', b'[{"date":1}]']
 )
-def test_body_that_holds_no_matrix_is_no_cache(cache: Path, source: Path, parser: Parser, body: bytes) -> None:
-    """Even where its checksum and its stamp are right."""
+def test_cache_without_matrix_is_ignored(cache: Path, source: Path, parser: Parser, body: bytes) -> None:
+    """Even if checksum and stamp are right."""
     load(source)
     (kept,) = cache.iterdir()
     kept.write_bytes(matrix_cache._head(source, matrix_cache._stamp(source), body) + b"\n" + body)
@@ -157,7 +157,7 @@ def test_body_that_holds_no_matrix_is_no_cache(cache: Path, source: Path, parser
 
 
 @pytest.mark.skipif(os.name != "posix", reason="owners of files")
-def test_cache_file_of_another_user_is_no_cache(cache: Path, source: Path, parser: Parser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_of_another_user_is_ignored(cache: Path, source: Path, parser: Parser, monkeypatch: pytest.MonkeyPatch) -> None:
     load(source)
     mine = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
@@ -166,7 +166,7 @@ def test_cache_file_of_another_user_is_no_cache(cache: Path, source: Path, parse
 
 
 @pytest.mark.parametrize("place", ["a file", "below a file"])
-def test_cache_that_cannot_be_written_is_done_without(
+def test_cache_unwritable_is_ignored(
     tmp_path: Path, source: Path, parser: Parser, monkeypatch: pytest.MonkeyPatch, cache: Path, place: str
 ) -> None:
     (tmp_path / "taken").write_bytes(b"mine")
@@ -176,7 +176,7 @@ def test_cache_that_cannot_be_written_is_done_without(
     assert (tmp_path / "taken").read_bytes() == b"mine"
 
 
-def test_write_that_fails_leaves_nothing(cache: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_write_failing_leaves_nothing(cache: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -185,7 +185,7 @@ def test_write_that_fails_leaves_nothing(cache: Path, source: Path, monkeypatch:
     assert list(cache.iterdir()) == []
 
 
-def test_no_home_directory_is_no_cache(source: Path, parser: Parser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_directory_absent_disables_cache(source: Path, parser: Parser, monkeypatch: pytest.MonkeyPatch) -> None:
     def homeless() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -194,7 +194,7 @@ def test_no_home_directory_is_no_cache(source: Path, parser: Parser, monkeypatch
     assert parser.times == 1
 
 
-def test_concurrent_writers_and_readers_see_whole_files_only(cache: Path, source: Path) -> None:
+def test_cache_concurrent_readers_see_complete_files(cache: Path, source: Path) -> None:
     wanted, wrong = _read(source), []
     before = matrix_cache._stamp(source)
     begin = threading.Barrier(6)

@@ -1,4 +1,4 @@
-"""Whatever a plugin says is one clean, short line by the time anybody reads it, and its SDK's exceptions stay behind."""
+"""Texts of plugins become clean, short lines, and the exceptions of their SDKs are dropped."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIGNED = "https://files.example/v.mp4?X-Amz-Signature=CANARYsignature"
 EVIL = {
     "colours": "\x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b2J text",
     "a link for terminals": "\x1b]8;;https://evil.example\x1b\\click\x1b]8;;\x1b\\",
-    "lines of ours": "refused.\nanymedia: the job is done\r\n  to put it right: rm -rf ~",
+    "lines of ours": "refused.\nanymedia: the job is done\r\n  hint: rm -rf ~",
     "other line ends": "a\u2028b\u2029c\x85d\x0be\x0cf",
     "turned around": "abc\u202egnp.exe\u2066x\u2069\u200f",
     "invisible": "a\u200bb\ufeffc\U000e0041d\xade",
@@ -74,7 +74,7 @@ async def check(hook: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", EVIL)
-def test_an_errors_words_are_clean_in_every_field(name: str) -> None:
+def test_error_every_field_is_sanitized(name: str) -> None:
     evil = EVIL[name]
     errors: list[MediaError] = [
         BackendUnavailable(evil, fix=evil, request_id=evil),
@@ -89,7 +89,7 @@ def test_an_errors_words_are_clean_in_every_field(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EVIL)
-def test_what_a_hook_returns_is_clean_wherever_it_is_read(name: str) -> None:
+def test_result_every_text_is_sanitized(name: str) -> None:
     evil = EVIL[name]
     outcome = Outcome(
         pieces=(Piece(data=b"\0raw\x1b", mime=evil, text=evil),),
@@ -115,17 +115,17 @@ def test_what_a_hook_returns_is_clean_wherever_it_is_read(name: str) -> None:
     is_clean(noted[0])
 
 
-def test_what_is_clean_already_is_the_very_same_object() -> None:
+def test_result_already_clean_is_same_object() -> None:
     outcome = Outcome(pieces=(Piece(data=b"x", mime="image/png", text="a fox"),), warnings=("it is small",), usage={"a": [1, {"b": None}]})
     state = Running(note="rendering", progress=0.5)
-    job = Job(id="a\nb")  # a handle: no one but the provider reads it
+    job = Job(id="a\nb")  # a handle, read by the provider only
     assert clean_returned(outcome) is outcome
     assert clean_returned(state) is state
     assert clean_returned(job) is job
 
 
 @pytest.mark.anyio
-async def test_the_exception_of_an_sdk_stays_behind_with_its_frames() -> None:
+async def test_sdk_exception_is_dropped_with_frames() -> None:
     class SdkError(Exception):
         def __init__(self, text: str) -> None:
             super().__init__(text)
@@ -142,14 +142,14 @@ async def test_the_exception_of_an_sdk_stays_behind_with_its_frames() -> None:
         await check(check_job)
     shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
     assert "CANARY" not in shown
-    assert "SdkError" in shown  # its class, its words and its place are told
+    assert "SdkError" in shown  # class, text and position
     assert "test_plugin_sanitize.py:" in shown
     assert not any(isinstance(e, SdkError) for e in (caught.value.__cause__, caught.value.__context__))
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("error", [KeyError("a"), ValueError(KEY), TimeoutError(), RuntimeError("\x1b[31m\nanymedia: done")])
-async def test_an_error_that_is_none_of_ours_is_the_plugins(error: Exception) -> None:
+async def test_foreign_exception_becomes_plugin_raised(error: Exception) -> None:
     async def check_job(job: Any, context: Any) -> Any:
         raise error
 
@@ -161,7 +161,7 @@ async def test_an_error_that_is_none_of_ours_is_the_plugins(error: Exception) ->
 
 
 @pytest.mark.anyio
-async def test_an_error_that_cannot_be_shown_is_told_by_its_class() -> None:
+async def test_exception_without_text_is_named_by_class() -> None:
     class Mute(Exception):
         def __str__(self) -> str:
             raise RuntimeError
@@ -180,7 +180,7 @@ NOTHING: Any = None
 @pytest.mark.parametrize(
     "mistake", [lambda: {}["image"], lambda: NOTHING["image"], lambda: base64.b64decode("a")], ids=["key", "none", "value"]
 )
-async def test_a_mistake_in_the_submit_block_is_told_with_its_place_and_not_as_an_answer_that_did_not_come(mistake: Any) -> None:
+async def test_submission_block_bug_is_reported_with_position(mistake: Any) -> None:
     context = Context(backend="careless")
     with pytest.raises(SubmissionUnknown) as caught:
         async with context.submission():
@@ -194,20 +194,20 @@ async def test_a_mistake_in_the_submit_block_is_told_with_its_place_and_not_as_a
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("error", [ConnectionResetError("gone"), TimeoutError(), ClientError("gone")], ids=lambda e: type(e).__name__)
-async def test_trouble_on_the_way_in_the_submit_block_is_an_answer_that_did_not_come(error: Exception) -> None:
+async def test_submission_block_transport_error_is_unknown_delivery(error: Exception) -> None:
     with pytest.raises(SubmissionUnknown, match=rf"^no answer came back \({type(error).__name__}\)$"):
         async with Context(backend="careless").submission():
             raise error
 
 
 @given(st.text(max_size=300))
-def test_any_words_at_all_come_out_clean(text: str) -> None:
+def test_text_any_content_is_sanitized(text: str) -> None:
     error = clean_error(BackendUnavailable(text, fix=text))
     assert error.message.isprintable()
     assert error.fix.isprintable()
 
 
-def test_a_megabyte_costs_little() -> None:
+def test_text_of_a_megabyte_is_cheap() -> None:
     begin = time.process_time()
     clean_error(BackendUnavailable("\x1b]" + "a\u202e" * 500_000))
     assert time.process_time() - begin < 1.0

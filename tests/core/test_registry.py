@@ -1,4 +1,4 @@
-"""The registry: one plugin is called and no other; what breaks the contract is said."""
+"""The registry: calls to single plugins, and breaches of the contract."""
 
 import types
 from typing import Any
@@ -29,7 +29,7 @@ EMPTY = CapabilityMatrix(models=())
 
 
 def plugin(name: str = "plugin", *, matrix: Any = EMPTY, **answers: Any) -> types.ModuleType:
-    """A module whose hooks return (or raise) what is given, and count their calls."""
+    """A module whose hooks return or raise a given value and count their calls."""
     module = types.ModuleType(name)
     module.calls = []  # type: ignore[attr-defined]
 
@@ -75,7 +75,7 @@ def registry_of(**plugins: types.ModuleType) -> Registry:
 
 
 @pytest.mark.anyio
-async def test_only_the_named_plugin_is_called() -> None:
+async def test_call_reaches_named_plugin_only() -> None:
     one, two, three = (plugin(name, generate_image=OUTCOME) for name in ("one", "two", "three"))
     registry = registry_of(one=one, two=two, three=three)
     assert await registry.call("two", "generate_image", request=REQUEST, context=CONTEXT) is OUTCOME
@@ -83,7 +83,7 @@ async def test_only_the_named_plugin_is_called() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_hook_gets_just_what_it_is_called_with() -> None:
+async def test_call_passes_exact_arguments() -> None:
     module, seen = plugin(), []
 
     @hookimpl
@@ -98,7 +98,7 @@ async def test_a_hook_gets_just_what_it_is_called_with() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_hook_that_a_plugin_lacks_is_unsupported_even_if_another_has_it() -> None:
+async def test_call_of_absent_hook_is_unsupported() -> None:
     registry = registry_of(one=plugin("one"), two=plugin("two", inpaint=OUTCOME))
     with pytest.raises(UnsupportedOperation, match="'one' has no inpaint"):
         await registry.call("one", "inpaint", request=REQUEST, context=CONTEXT)
@@ -107,7 +107,7 @@ async def test_a_hook_that_a_plugin_lacks_is_unsupported_even_if_another_has_it(
 
 
 @pytest.mark.anyio
-async def test_an_error_of_a_hook_passes_unchanged() -> None:
+async def test_call_raising_media_error_passes_it() -> None:
     error = BackendUnavailable("down")
     with pytest.raises(BackendUnavailable) as caught:
         await registry_of(one=plugin(generate_image=error)).call("one", "generate_image", request=REQUEST, context=CONTEXT)
@@ -144,7 +144,7 @@ async def returned(hook: str, value: Any) -> Any:
         ("list_models", (ListedModel(id="m"),)),
     ],
 )
-async def test_what_a_hook_may_return_is_passed_on(hook: str, value: Any) -> None:
+async def test_call_returning_allowed_type_passes_it(hook: str, value: Any) -> None:
     assert await returned(hook, value) is value
 
 
@@ -161,13 +161,13 @@ async def test_what_a_hook_may_return_is_passed_on(hook: str, value: Any) -> Non
         ("list_models", ("m",)),
     ],
 )
-async def test_a_wrong_return_type_breaks_the_contract(hook: str, value: Any) -> None:
+async def test_call_returning_wrong_type_breaks_contract(hook: str, value: Any) -> None:
     with pytest.raises(PluginContractError, match=f"'one': {hook} returned") as caught:
         await returned(hook, value)
     assert caught.value.charged == ("unknown" if hook in OPERATIONS else "no")
 
 
-def test_capabilities_are_asked_for_once() -> None:
+def test_capabilities_twice_calls_hook_once() -> None:
     module = plugin()
     registry = registry_of(one=module)
     assert registry.capabilities("one") is registry.capabilities("one") is EMPTY
@@ -184,7 +184,7 @@ def test_capabilities_are_asked_for_once() -> None:
         (PluginContractError("capabilities.toml: id is missing"), "capabilities.toml: id is missing"),
     ],
 )
-def test_failing_capabilities_set_the_plugin_aside_and_leave_the_others(matrix: Any, words: str) -> None:
+def test_capabilities_raising_marks_plugin_broken(matrix: Any, words: str) -> None:
     registry = registry_of(one=plugin("one", matrix=matrix), two=plugin("two"))
     with pytest.raises(PluginContractError, match=words) as caught:
         registry.capabilities("one")
@@ -195,14 +195,14 @@ def test_failing_capabilities_set_the_plugin_aside_and_leave_the_others(matrix: 
         registry.capabilities("one")
 
 
-def test_a_matrix_that_claims_an_operation_without_a_hook_breaks_the_contract() -> None:
+def test_matrix_with_operation_without_hook_breaks_contract() -> None:
     matrix = parse_matrix({"schema": 1, "models": [{"id": "m", "generate_image": {}, "inpaint": {}}]}, "x")
     registry = registry_of(one=plugin(matrix=matrix, generate_image=OUTCOME))
     with pytest.raises(PluginContractError, match="'m' claims inpaint"):
         registry.capabilities("one")
 
 
-def test_a_name_is_taken_once() -> None:
+def test_register_same_name_twice_is_refused() -> None:
     registry = registry_of(one=plugin())
     with pytest.raises(DuplicateBackend):
         registry.register("one", plugin())
@@ -210,7 +210,7 @@ def test_a_name_is_taken_once() -> None:
         registry.register("two", registry.plugins["one"].module)
 
 
-def test_a_refused_plugin_leaves_no_trace() -> None:
+def test_register_refused_leaves_registry_unchanged() -> None:
     registry = Registry()
     module = plugin()
     module.generate_imgae = hookimpl(_hook("generate_image", None))  # type: ignore[attr-defined]
@@ -221,19 +221,19 @@ def test_a_refused_plugin_leaves_no_trace() -> None:
 
 
 @pytest.mark.parametrize("thing", [object(), type("Plugin", (), {}), lambda: None, "module"])
-def test_only_modules_are_taken(thing: Any) -> None:
+def test_register_non_module_is_refused(thing: Any) -> None:
     with pytest.raises(PluginContractError, match="must be a module"):
         Registry().register("one", thing)
 
 
-def test_a_blocked_name_cannot_be_registered() -> None:
+def test_register_blocked_name_is_refused() -> None:
     registry = Registry()
     registry.block("one", "it is disabled")
     with pytest.raises(PluginLoadError, match="it is disabled"):
         registry.register("one", plugin())
 
 
-def test_an_unknown_backend_is_told_with_what_there_is() -> None:
+def test_unknown_backend_lists_installed_ones() -> None:
     registry = registry_of(openai=plugin("a"), google=plugin("b"))
     registry.mark_broken("grok", PluginLoadError("no grpc"))
     registry.block("local", "disabled")
@@ -247,13 +247,13 @@ def test_an_unknown_backend_is_told_with_what_there_is() -> None:
     assert "did you mean 'grok'" in registry.unknown("grokk").message
 
 
-def test_the_mappings_cannot_be_changed_from_outside() -> None:
+def test_registry_mappings_are_read_only() -> None:
     registry = registry_of(one=plugin())
     for mapping in (registry.plugins, registry.broken, registry.blocked):
         with pytest.raises(TypeError):
             mapping["x"] = 1  # type: ignore[index]
 
 
-def test_without_plugins_discovery_gives_an_empty_registry() -> None:
+def test_discover_without_plugins_is_empty() -> None:
     registry = discover(entry_points=())
     assert (dict(registry.plugins), dict(registry.broken), dict(registry.blocked)) == ({}, {}, {})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-#: A whole plugin that makes nothing but can be loaded.
+#: A complete plugin that can be loaded but generates nothing.
 GOOD = """
     from anymedia.capabilities import CapabilityMatrix
     from anymedia.hookspecs import hookimpl

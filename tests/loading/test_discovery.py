@@ -1,4 +1,4 @@
-"""Installed plugins are loaded one by one; the broken ones are set aside and the others work."""
+"""Discovery: plugins are loaded separately; a broken one is recorded and the others work."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ HEAD = """
         return CapabilityMatrix(models=())
 """
 
-#: name -> (what is wrong with it, its error, words that the reason must say)
+#: name -> (what is wrong with it, its error, text that the reason must contain)
 BROKEN: dict[str, tuple[str, type[PluginError], str]] = {
     "importerror": ("import no_such_module_anywhere", PluginLoadError, "No module named 'no_such_module_anywhere'"),
     "syntaxerror": ("def broken(:", PluginLoadError, "SyntaxError"),
@@ -64,7 +64,7 @@ BROKEN: dict[str, tuple[str, type[PluginError], str]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_plugin_is_set_aside_with_its_reason_and_the_others_work(site: Any, good: str, name: str) -> None:
+def test_plugin_broken_is_recorded_and_others_work(site: Any, good: str, name: str) -> None:
     source, kind, words = BROKEN[name]
     site.install("maker-of-broken", f"{name} = mod_{name}", version="0.3", **{f"mod_{name}": f"\n    {source}"})
     site.install("maker-of-good", "aaa = mod_good\nzzz = mod_good_too", mod_good=good, mod_good_too=good)
@@ -92,25 +92,25 @@ def test_a_broken_plugin_is_set_aside_with_its_reason_and_the_others_work(site: 
         ("not a module at all!", "could not be loaded"),
     ],
 )
-def test_what_is_not_a_module_is_refused(site: Any, value: str, words: str) -> None:
+def test_entry_point_to_non_module_is_refused(site: Any, value: str, words: str) -> None:
     source = HEAD + "\n    class Backend:\n        capabilities = staticmethod(capabilities)\n    backend = Backend()"
     site.install("maker", f"thing = {value}", mod_things=source)
     assert words in discover(entry_points=only(site)).broken["thing"].reason.message
 
 
-def test_a_keyboard_interrupt_during_an_import_is_not_swallowed(site: Any) -> None:
+def test_import_keyboard_interrupt_is_raised(site: Any) -> None:
     site.install("maker", "thing = mod_interrupted", mod_interrupted="\n    raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
         discover()
 
 
 @pytest.mark.parametrize("name", ["auto", "a/b", "a b", ".hidden", "x" * 65])
-def test_a_name_that_could_not_stand_before_a_slash_is_refused(site: Any, good: str, name: str) -> None:
+def test_plugin_name_with_invalid_characters_is_refused(site: Any, good: str, name: str) -> None:
     site.install("maker", f"{name} = mod_good", mod_good=good)
     assert isinstance(discover(entry_points=only(site)).broken[name].reason, PluginContractError)
 
 
-def test_a_plugin_knows_its_distribution_version_and_hooks(site: Any) -> None:
+def test_plugin_loaded_has_distribution_version_and_hooks(site: Any) -> None:
     source = HEAD + "\n    @hookimpl\n    async def inpaint(request, context): ..."
     site.install("anymedia-paint", "paint = mod_paint", version="2.1", mod_paint=source)
     found = discover().plugins["paint"]
@@ -119,13 +119,13 @@ def test_a_plugin_knows_its_distribution_version_and_hooks(site: Any) -> None:
     assert found.module is sys.modules["mod_paint"]
 
 
-def test_a_hook_of_a_later_version_is_let_through_when_marked_optional(site: Any) -> None:
+def test_hook_unknown_but_optional_is_allowed(site: Any) -> None:
     source = HEAD + "\n    @hookimpl(optionalhook=True)\n    async def upscale(request, context): ..."
     site.install("maker", "paint = mod_paint", mod_paint=source)
     assert discover().plugins["paint"].hooks == {"capabilities"}
 
 
-def test_two_distributions_with_one_name_are_both_set_aside_and_neither_is_imported(site: Any, good: str) -> None:
+def test_plugin_name_of_two_distributions_is_broken_and_not_imported(site: Any, good: str) -> None:
     site.install("first-maker", "paint = mod_first", mod_first=good)
     site.install("second-maker", "paint = mod_second", mod_second=good)
     registry = discover()
@@ -136,7 +136,7 @@ def test_two_distributions_with_one_name_are_both_set_aside_and_neither_is_impor
     assert site.loaded() == set()
 
 
-def test_one_module_under_two_names_gives_one_backend_and_a_hint(site: Any, good: str) -> None:
+def test_module_under_two_names_loads_once_with_hint(site: Any, good: str) -> None:
     site.install("maker", "one = mod_good\ntwo = mod_good", mod_good=good)
     registry = discover()
     assert "one" in registry.plugins
@@ -147,7 +147,7 @@ LOUD = "\n    from pathlib import Path\n    Path(__file__).with_suffix('.ran').t
 
 
 def only(site: Any) -> list[EntryPoint]:
-    """The entry points installed here, whatever else the machine has: to read that takes far longer."""
+    """The entry points installed here, without those of the machine, which take far longer to read."""
     return [point for found in distributions(path=[str(site.path)]) for point in found.entry_points.select(group="anymedia")]
 
 
@@ -155,14 +155,14 @@ def ran(site: Any) -> set[str]:
     return {path.stem for path in site.path.glob("*.ran")}
 
 
-def test_nothing_of_a_plugin_outside_the_allow_list_runs(site: Any) -> None:
+def test_plugin_outside_allow_list_is_not_imported(site: Any) -> None:
     site.install("trusted-maker", "trusted = mod_trusted", mod_trusted=LOUD)
-    site.install("stranger", "strange = mod_strange", mod_strange=LOUD)
+    site.install("other-dist", "strange = mod_strange", mod_strange=LOUD)
     registry = discover(allow=("Trusted_Maker",))
     assert ran(site) == {"mod_trusted"}
     assert set(registry.plugins) == {"trusted"}
-    assert registry.blocked["strange"] == "stranger 1.0 is not in plugins.allow"
-    with pytest.raises(UnknownBackend, match=r"blocked: stranger 1\.0 is not in plugins\.allow"):
+    assert registry.blocked["strange"] == "other-dist 1.0 is not in plugins.allow"
+    with pytest.raises(UnknownBackend, match=r"blocked: other-dist 1\.0 is not in plugins\.allow"):
         registry.get("strange")
 
 
@@ -181,45 +181,45 @@ def test_nothing_of_a_plugin_outside_the_allow_list_runs(site: Any) -> None:
         (None, True),
     ],
 )
-def test_an_allow_list_can_pin_a_version(site: Any, allow: tuple[str, ...] | None, runs: bool) -> None:
+def test_allow_list_can_pin_version(site: Any, allow: tuple[str, ...] | None, runs: bool) -> None:
     site.install("maker", "paint = mod_paint", mod_paint=LOUD)
     registry = discover(allow=allow)
     assert ("paint" in registry.plugins) is runs
     assert ran(site) == ({"mod_paint"} if runs else set())
 
 
-def test_a_stranger_cannot_take_an_allowed_plugins_name_nor_spoil_it(site: Any) -> None:
+def test_plugin_not_allowed_cannot_block_allowed_name(site: Any) -> None:
     site.install("trusted-maker", "paint = mod_trusted", mod_trusted=LOUD)
-    site.install("stranger", "paint = mod_strange", mod_strange=LOUD)
+    site.install("other-dist", "paint = mod_strange", mod_strange=LOUD)
     registry = discover(allow=("trusted-maker",), entry_points=only(site))
     assert ran(site) == {"mod_trusted"}
     assert registry.get("paint").distribution == "trusted-maker"
-    assert registry.blocked == {"paint (stranger)": "stranger 1.0 is not in plugins.allow"}
+    assert registry.blocked == {"paint (other-dist)": "other-dist 1.0 is not in plugins.allow"}
 
 
 def record(site: Any, distribution: str, *files: str) -> None:
-    """Write down which files a distribution installed, as installers do."""
+    """Write the list of a distribution's files, as installers do."""
     (info,) = site.path.glob(f"{distribution.replace('-', '_')}-*.dist-info")
     (info / "RECORD").write_text("".join(f"{file},,\n" for file in (*files, f"{info.name}/METADATA")))
 
 
 @pytest.mark.parametrize("as_package", [False, True])
 @pytest.mark.parametrize("allow", [("maker",), None])
-def test_a_module_that_shadows_an_allowed_plugins_own_does_not_run(
+def test_module_shadowing_allowed_plugin_is_not_imported(
     site: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, allow: tuple[str, ...] | None, as_package: bool
 ) -> None:
-    """A stranger's module of the same name lies earlier on the path; without an allow-list, Python's order counts."""
+    """A foreign module of the same name comes earlier on the path; without an allow-list, Python's order applies."""
     site.install("maker", "paint = mod_paint.plugin" if as_package else "paint = mod_paint", **({} if as_package else {"mod_paint": LOUD}))
     if as_package:
         (site.path / "mod_paint").mkdir()
         for name in ("__init__", "plugin"):
             (site.path / "mod_paint" / f"{name}.py").write_text(textwrap.dedent(LOUD))
     record(site, "maker", *(["mod_paint/__init__.py", "mod_paint/plugin.py"] if as_package else ["mod_paint.py"]))
-    elsewhere = tmp_path / "elsewhere"
-    shadow = elsewhere / "mod_paint" / "__init__.py" if as_package else elsewhere / "mod_paint.py"
+    other_place = tmp_path / "other_place"
+    shadow = other_place / "mod_paint" / "__init__.py" if as_package else other_place / "mod_paint.py"
     shadow.parent.mkdir(parents=True)
     shadow.write_text(textwrap.dedent(LOUD))
-    monkeypatch.syspath_prepend(str(elsewhere))
+    monkeypatch.syspath_prepend(str(other_place))
     registry = discover(allow=allow, entry_points=only(site))
     assert shadow.with_suffix(".ran").exists() is (allow is None)
     if allow is not None:
@@ -227,13 +227,13 @@ def test_a_module_that_shadows_an_allowed_plugins_own_does_not_run(
         assert not list(site.path.rglob("*.ran"))
 
 
-def test_the_control_an_allowed_plugin_runs_from_its_own_files(site: Any) -> None:
+def test_module_of_allowed_plugin_is_imported(site: Any) -> None:
     site.install("maker", "paint = mod_paint", mod_paint=LOUD)
     record(site, "maker", "mod_paint.py")
     assert "paint" in discover(allow=("maker",), entry_points=only(site)).plugins
 
 
-def test_an_editable_installation_is_at_home_where_it_points_to(site: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_editable_installation_origin_is_accepted(site: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "checkout" / "src"
     source.mkdir(parents=True)
     (source / "mod_paint.py").write_text(textwrap.dedent(LOUD))
@@ -254,7 +254,7 @@ def test_an_editable_installation_is_at_home_where_it_points_to(site: Any, tmp_p
 
 
 @pytest.mark.parametrize("name", ["Anymedia_Evil", "anymedia.evil", "ANYMEDIA--EVIL", "anymedia_Evil"])
-def test_a_stranger_is_one_however_its_name_is_spelled(site: Any, name: str) -> None:
+def test_distribution_name_spelling_does_not_matter(site: Any, name: str) -> None:
     site.install("anymedia-evil", "paint = mod_paint", mod_paint=LOUD)
     (info,) = site.path.glob("anymedia_evil-*.dist-info")
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
@@ -264,7 +264,7 @@ def test_a_stranger_is_one_however_its_name_is_spelled(site: Any, name: str) -> 
     assert "paint" in discover(allow=("anymedia-evil",), entry_points=only(site)).plugins
 
 
-def test_a_distribution_without_a_name_is_never_on_an_allow_list(site: Any) -> None:
+def test_distribution_without_name_is_not_allowed(site: Any) -> None:
     site.install("nameless", "paint = mod_paint", mod_paint=LOUD)
     (site.path / "nameless-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\n")
     registry = discover(allow=("", "nameless"))
@@ -272,34 +272,34 @@ def test_a_distribution_without_a_name_is_never_on_an_allow_list(site: Any) -> N
     assert "paint" in registry.blocked
 
 
-def test_a_disabled_plugin_is_not_imported(site: Any) -> None:
+def test_plugin_disabled_is_not_imported(site: Any) -> None:
     site.install("maker", "paint = mod_paint\nother = mod_other", mod_paint=LOUD, mod_other=LOUD)
-    registry = discover(disabled=frozenset({"paint", "nobody"}))
+    registry = discover(disabled=frozenset({"paint", "absent"}))
     assert ran(site) == {"mod_other"}
     assert "ANYMEDIA_DISABLE" in registry.blocked["paint"]
 
 
-def test_an_unreadable_entry_points_file_of_some_other_package_spoils_nothing(site: Any, good: str) -> None:
-    site.install("aaa-rubbish", "this line is no entry point", version="9")
+def test_entry_points_file_unreadable_is_ignored(site: Any, good: str) -> None:
+    site.install("aaa-rubbish", "this line is not an entry point", version="9")
     site.install("maker", "paint = mod_paint", mod_paint=good)
     site.install("second-maker", "two = mod_two", mod_two=good)
     assert {"paint", "two"} <= set(discover().plugins)
 
 
-def test_a_broken_metadata_file_spoils_nothing(site: Any, good: str) -> None:
+def test_metadata_file_broken_is_ignored(site: Any, good: str) -> None:
     site.install("maker", "paint = mod_paint", mod_paint=good)
     site.install("rubbish", "bad = mod_bad", mod_bad=good)
     (site.path / "rubbish-1.0.dist-info" / "METADATA").write_bytes(b"\xff\xfe\x00\x01")
     assert "paint" in discover().plugins
 
 
-def test_the_order_on_disk_does_not_matter(site: Any, good: str) -> None:
+def test_discover_is_independent_of_order_on_disk(site: Any, good: str) -> None:
     for i in (3, 1, 2):
         site.install(f"maker-{i}", f"paint{i} = mod_paint{i}", **{f"mod_paint{i}": good})
     assert [name for name in discover().plugins if name.startswith("paint")] == ["paint1", "paint2", "paint3"]
 
 
-def test_the_entry_points_can_be_given(site: Any, good: str) -> None:
+def test_discover_with_given_entry_points(site: Any, good: str) -> None:
     site.install("maker", "paint = mod_paint", mod_paint=good)
     registry = discover(entry_points=[EntryPoint("mine", "mod_paint", "anymedia")])
     assert set(registry.plugins) == {"mine"}

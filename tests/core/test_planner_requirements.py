@@ -1,4 +1,4 @@
-"""plan(): a model that requires what is not installed is not chosen, and whoever asks for it is told how to install it."""
+"""Planner: a model whose required library is absent is not chosen, and the error names the install command."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 from core.planning_matrices import PIXELS, matrix
-from core.test_planning import NAMED, policies, requests
+from core.test_planner import NAMED, policies, requests
 from hypothesis import given
 from hypothesis import strategies as st
 from tiers import examples
@@ -68,13 +68,13 @@ def refused(request: Request, *views: BackendView, policy: Policy | None = None,
     return caught.value
 
 
-def test_a_view_made_without_a_word_of_it_lacks_nothing() -> None:
+def test_view_without_absent_modules_is_complete() -> None:
     assert planned(SPEECH, BackendView(name="sounds", matrix=matrix(SOUNDS))).chosen.model == "voice"
     assert planned(SPEECH, sounds("something_else")).chosen.model == "voice"
 
 
 @pytest.mark.parametrize("named", [{}, {"backend": "sounds"}, {"model": "voice"}, {"model": "sounds/voice"}], ids=str)
-def test_what_is_not_installed_is_refused_with_the_command_that_installs_it(named: dict[str, str]) -> None:
+def test_requirement_absent_is_refused_with_install_command(named: dict[str, str]) -> None:
     error = refused(SPEECH, sounds("larynx"), **named)
     assert type(error) is NoBackendAvailable
     assert error.message == "'sounds/voice' needs 'larynx', which is not installed."
@@ -82,11 +82,11 @@ def test_what_is_not_installed_is_refused_with_the_command_that_installs_it(name
     assert (error.try_backends, error.charged, error.retry) == ((), "no", False)
 
 
-def test_what_is_asked_for_otherwise_goes_on_as_ever() -> None:
+def test_requirement_absent_for_other_model_is_ignored() -> None:
     assert planned(GenerateAudio(prompt="C4", audio_type="music"), sounds("larynx")).chosen.model == "tones"
 
 
-def test_another_backend_takes_it_and_the_plan_says_why_the_first_did_not() -> None:
+def test_requirement_absent_uses_other_backend_with_reason() -> None:
     found = planned(SPEECH, sounds("larynx"), talker())
     assert (found.chosen.backend, found.alternatives) == ("talker", ())
     (reason,) = next(r.reasons for r in found.rejected if str(r.candidate) == "sounds/voice")
@@ -94,56 +94,56 @@ def test_another_backend_takes_it_and_the_plan_says_why_the_first_did_not() -> N
     assert reason.text == "'sounds/voice' needs 'larynx', which is not installed"
 
 
-def test_who_can_do_it_here_and_now_is_named_beside_the_command() -> None:
+def test_requirement_absent_suggests_able_backend_and_command() -> None:
     error = refused(SPEECH, sounds("larynx"), talker(), backend="sounds")
     assert error.try_backends == ("talker",)
     assert error.fix == f"{INSTALL}; or omit backend and model, or use backend='talker'"
     assert planned(SPEECH, sounds("larynx"), talker(), backend="talker").chosen.backend == "talker"
 
 
-def test_one_command_is_nearer_than_a_key() -> None:
+def test_requirement_absent_is_nearer_than_missing_key() -> None:
     error = refused(SPEECH, sounds("larynx"), talker(missing=("TALKER_KEY",)))
     assert error.message == "'sounds/voice' needs 'larynx', which is not installed."
     assert error.fix == f"{INSTALL}; also possible after setup: talker (set TALKER_KEY)"
 
 
-def test_one_command_is_nearer_than_another_request() -> None:
-    """Of what can be used as it is, 'tones' is nearest: it would have the caller ask for music instead."""
+def test_requirement_absent_is_nearer_than_changed_request() -> None:
+    """Without it 'tones' is nearest, which would need a request for music instead."""
     without = attrs.evolve(matrix(SOUNDS), models=matrix(SOUNDS).models[1:])
     assert isinstance(refused(SPEECH, BackendView(name="sounds", matrix=without)), UnsupportedOperation)
     assert INSTALL in refused(SPEECH, sounds("larynx")).fix
 
 
-def test_what_would_not_do_once_installed_either_is_not_recommended() -> None:
+def test_requirement_useless_once_installed_is_not_suggested() -> None:
     long = GenerateAudio(prompt="x" * 21)
     voice = sounds("larynx", text=SOUNDS.partition('[[models]]\nid = "tones"')[0])
     error = refused(long, voice, talker(missing=("TALKER_KEY",)))
     assert error.message == "'talker' is not usable: TALKER_KEY is not set."
     assert INSTALL not in str(error)
     assert INSTALL not in str(refused(long, sounds("larynx")))
-    assert isinstance(refused(long, sounds("larynx"), model="voice"), NoBackendAvailable)  # the only one that was named
+    assert isinstance(refused(long, sounds("larynx"), model="voice"), NoBackendAvailable)  # the only named one
 
 
-def test_what_would_cost_more_than_may_be_spent_is_not_recommended() -> None:
+def test_requirement_over_cap_is_not_suggested() -> None:
     error = refused(SPEECH, sounds("larynx"), policy=Policy(budget=Budget(per_request=0.5)))
     assert INSTALL not in str(error)
     assert INSTALL in str(refused(SPEECH, sounds("larynx"), policy=Policy(budget=Budget(per_request=1.5))))
 
 
-def test_a_key_and_a_command_that_are_both_wanting_are_both_told() -> None:
+def test_requirement_and_key_missing_are_both_reported() -> None:
     error = refused(SPEECH, sounds("larynx", missing=("SOUNDS_KEY",)), model="voice")
     assert type(error) is NoBackendAvailable
     assert error.message == "'sounds' is not usable: SOUNDS_KEY is not set; 'sounds/voice' needs 'larynx', which is not installed."
     assert error.fix == f"set SOUNDS_KEY; {INSTALL}"
 
 
-def test_a_model_that_was_shut_down_is_not_worth_installing_for() -> None:
+def test_requirement_of_retired_model_is_not_suggested() -> None:
     text = SOUNDS.replace(NEEDS, f'{NEEDS}\nlifecycle = {{ retires = 2026-01-01, certainty = "firm", source = "x" }}')
     assert isinstance(refused(SPEECH, sounds("larynx", text=text), model="voice"), ModelRetired)
     assert INSTALL not in str(refused(SPEECH, sounds("larynx", text=text)))
 
 
-def test_a_wrong_request_is_refused_for_what_is_wrong_with_it() -> None:
+def test_request_invalid_is_refused_before_requirement() -> None:
     one = PIXELS.replace('id = "pix-2"', f'id = "pix-2"\n{NEEDS}')  # pix-1 and pix-0 are like it
     view = BackendView(name="pix", matrix=matrix(one), absent=frozenset({"larynx"}))
     other = BackendView(name="other", matrix=matrix(PIXELS))
@@ -152,7 +152,7 @@ def test_a_wrong_request_is_refused_for_what_is_wrong_with_it() -> None:
     assert "sparkle" in error.message
 
 
-def test_what_is_not_installed_is_not_among_those_that_could_do_it_here_and_now() -> None:
+def test_try_backends_excludes_backend_with_absent_requirement() -> None:
     request = Inpaint(prompt="a hat", source=Image(path="a.png"), mask=Mask(mode="semantic", classes=(1,)))
     error = refused(request, *views(tiers=True), backend="pix")
     assert isinstance(error, UnsupportedInput)
@@ -164,7 +164,7 @@ def test_what_is_not_installed_is_not_among_those_that_could_do_it_here_and_now(
 
 
 def views(**absent: bool) -> list[BackendView]:
-    """Return the usual three, each of whose models requires a module of its own; those named are absent."""
+    """Return the usual three views, each requiring its own module; the named ones are absent."""
     found = []
     for name, text in NAMED.items():
         rows = matrix(text).models
@@ -188,7 +188,7 @@ def outcome(request: Request, policy: Policy, backends: list[BackendView], **nam
 
 @examples(120)
 @given(requests, policies, absences)
-def test_with_something_absent_it_is_as_if_those_models_were_not_there(request: Request, policy: Policy, absent: dict[str, bool]) -> None:
+def test_plan_with_absent_modules_equals_plan_without_those_models(request: Request, policy: Policy, absent: dict[str, bool]) -> None:
     found = outcome(request, policy, views(**absent))
     left = outcome(request, policy, [view for view in views() if not absent[view.name]])
     if isinstance(found, Plan):
@@ -200,7 +200,7 @@ def test_with_something_absent_it_is_as_if_those_models_were_not_there(request: 
 
 @examples(120)
 @given(requests, policies, absences, st.sampled_from([None, *NAMED]))
-def test_a_command_is_told_just_where_running_it_helps(
+def test_install_command_any_request_is_suggested_only_if_it_helps(
     request: Request, policy: Policy, absent: dict[str, bool], named: str | None
 ) -> None:
     error = outcome(request, policy, views(**absent), backend=named)
@@ -208,12 +208,12 @@ def test_a_command_is_told_just_where_running_it_helps(
         return
     in_question = [name for name in NAMED if absent[name] and named in {None, name}]
     helpful = [name for name in in_question if isinstance(outcome(request, policy, views(), backend=name), Plan)]
-    told = [name for name in NAMED if f"pip install {name}" in error.fix]
+    suggested = [name for name in NAMED if f"pip install {name}" in error.fix]
     if helpful:
         assert isinstance(error, NoBackendAvailable)
-        assert set(told) <= set(helpful)
-        assert len(told) == 1
+        assert set(suggested) <= set(helpful)
+        assert len(suggested) == 1
     elif not isinstance(error, NoBackendAvailable):
-        assert told == []
+        assert suggested == []
     for name in error.try_backends:
         assert isinstance(outcome(request, policy, views(**absent), backend=name), Plan)

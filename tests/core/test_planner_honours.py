@@ -1,4 +1,4 @@
-"""plan() against an oracle written apart from it: what is chosen can take each input as the request has it, limits included."""
+"""Planner against an independent oracle: the chosen candidate accepts every input within its limits."""
 
 import datetime
 from collections import Counter
@@ -121,7 +121,7 @@ requests: st.SearchStrategy[Request] = st.one_of(
 
 
 def takes_media(rule: InputRule, media: Image | Video) -> bool:
-    """Whether an image or a video is within a rule; an image of another format can be converted, and then weighs otherwise."""
+    """Whether an image or video complies with a rule; an image in another format is converted, which changes its size."""
     fmt = media.format
     converted = bool(rule.formats) and fmt not in rule.formats
     if converted and isinstance(media, Video):
@@ -150,7 +150,7 @@ def takes_references(rule: ReferencesRule, given_references: tuple[Reference, ..
 
 
 def honours(found: OperationSpec, owner: str, request: Request) -> bool:
-    """Whether a row can take everything that a request means."""
+    """Whether an operation spec can honour all intent of a request."""
     inputs = found.inputs
     for field in attrs.fields(type(request)):
         value = getattr(request, field.name)
@@ -196,7 +196,7 @@ def planned(request: Request) -> Plan | None:
 
 @examples(1000)
 @given(requests)
-def test_the_planner_chooses_exactly_those_who_can_honour_a_request(request: Request) -> None:
+def test_candidates_any_request_are_exactly_the_able_ones(request: Request) -> None:
     mask, source = getattr(request, "mask", None), getattr(request, "source", None)
     if mask is not None and mask.image is not None and (mask.image.width, mask.image.height) != (source.width, source.height):
         assert planned(request) is None
@@ -208,16 +208,16 @@ def test_the_planner_chooses_exactly_those_who_can_honour_a_request(request: Req
 
 @examples(300)
 @given(requests)
-def test_an_adjustment_says_truly_what_was_asked_and_what_is_sent(request: Request) -> None:
+def test_adjustment_any_request_states_asked_and_sent_values(request: Request) -> None:
     found = planned(request)
-    for told in () if found is None else found.adjustments:
-        if told.kind in {"ignored", "snapped"}:
-            assert told.asked == getattr(request, told.field)
-            assert told.asked != told.sent
-            assert all(getattr(call.request, told.field) == told.sent for call in found.calls)  # type: ignore[union-attr]
+    for change in () if found is None else found.adjustments:
+        if change.kind in {"ignored", "snapped"}:
+            assert change.asked == getattr(request, change.field)
+            assert change.asked != change.sent
+            assert all(getattr(call.request, change.field) == change.sent for call in found.calls)  # type: ignore[union-attr]
 
 
-def test_a_way_of_going_on_that_nobody_has_is_refused_for_a_file_too() -> None:
+def test_continue_as_unsupported_with_file_is_refused() -> None:
     film = Video(path="v.mp4", mime="video/mp4", size=9, width=256, height=256, seconds=4.0)
     for way, chosen in (("extend", "narrow"), ("remix", "broad"), ("edit", "broad")):
         found = planned(ContinueVideo(prompt="on", source=film, continue_as=way))  # type: ignore[arg-type]
@@ -226,7 +226,7 @@ def test_a_way_of_going_on_that_nobody_has_is_refused_for_a_file_too() -> None:
         plan(ContinueVideo(prompt="on", source=film, continue_as="remix"), VIEWS, WIDE, TODAY, backend="narrow")
 
 
-def test_the_bytes_of_all_references_are_held_against_the_row_once_they_are_there() -> None:
+def test_references_total_bytes_after_loading_are_checked() -> None:
     from anymedia.context import LoadedMedia
     from anymedia.execution.prepare_inputs import _check_total
 
@@ -239,7 +239,7 @@ def test_the_bytes_of_all_references_are_held_against_the_row_once_they_are_ther
         _check_total(found, loaded)
 
 
-def test_a_rule_may_look_at_the_references_by_role_and_by_number() -> None:
+def test_rule_on_references_matches_role_and_count() -> None:
     text = """
 schema = 1
 [[models]]

@@ -1,4 +1,4 @@
-"""plan(): intent is honoured or refused; every difference is told; the outcome does not depend on chance."""
+"""Planner: intent is honoured or refused, every difference is reported, the outcome is deterministic."""
 
 import datetime
 
@@ -46,32 +46,32 @@ def planned(request: Request, policy: Policy = DEFAULT, **chosen: object) -> Pla
     return plan(request, views(), policy, TODAY, **chosen)  # type: ignore[arg-type]
 
 
-def test_an_exact_request_is_sent_as_it_is() -> None:
+def test_request_supported_exactly_is_unchanged() -> None:
     found = planned(GenerateImage(prompt="a fox", size="1024x1024", quality="high"), model="pix-2")
     assert found.adjustments == ()
     assert found.calls[0].request == found.request
     assert found.quote.usd == (0.01, 0.25)
 
 
-def test_an_advisory_option_that_is_not_taken_is_ignored_and_told() -> None:
+def test_advisory_option_unsupported_is_ignored_and_reported() -> None:
     found = planned(GenerateImage(prompt="a fox", negative_prompt="blur"), backend="pix")
     assert [(a.field, a.kind, a.asked, a.sent) for a in found.adjustments] == [("negative_prompt", "ignored", "blur", None)]
     assert found.calls[0].request.negative_prompt is None  # type: ignore[union-attr]
 
 
-def test_a_size_off_the_grid_is_snapped_to_the_nearest_allowed_one() -> None:
+def test_size_off_the_grid_is_snapped_to_nearest() -> None:
     found = planned(GenerateImage(prompt="a fox", size="1920x1080"), backend="pix")
     assert found.calls[0].request.size == "1920x1088"  # type: ignore[union-attr]
     assert [(a.field, a.kind) for a in found.adjustments] == [("size", "snapped")]
 
 
-def test_a_size_becomes_an_aspect_ratio_and_a_resolution_where_only_those_are_taken() -> None:
+def test_size_without_size_option_becomes_aspect_ratio_and_resolution() -> None:
     sent = planned(GenerateImage(prompt="a fox", size="3840x2160"), backend="tiers").calls[0].request
     assert (sent.size, sent.aspect_ratio, sent.resolution) == (None, "16:9", "2K")  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
-    ("asked", "size", "told"),
+    ("asked", "size", "kinds"),
     [
         ({"aspect_ratio": "1:1"}, "1024x1024", {"aspect_ratio": "snapped", "size": "snapped"}),
         ({"resolution": "2K"}, "2048x2048", {"resolution": "snapped", "size": "snapped"}),
@@ -84,56 +84,56 @@ def test_a_size_becomes_an_aspect_ratio_and_a_resolution_where_only_those_are_ta
         ({"size": "1024x1024", "aspect_ratio": "16:9"}, "1024x1024", {"aspect_ratio": "ignored"}),
     ],
 )
-def test_a_shape_in_other_words_becomes_the_size_that_is_usual_for_it(asked: dict[str, str], size: str, told: dict[str, str]) -> None:
+def test_aspect_ratio_or_resolution_with_size_option_becomes_usual_size(asked: dict[str, str], size: str, kinds: dict[str, str]) -> None:
     found = planned(GenerateImage(prompt="a fox", **asked), WIDE, backend="pix")  # type: ignore[arg-type]
     assert found.calls[0].request.size == size  # type: ignore[union-attr]
-    assert {a.field: a.kind for a in found.adjustments} == told
+    assert {a.field: a.kind for a in found.adjustments} == kinds
 
 
-def test_an_aspect_ratio_and_a_resolution_become_a_size_where_only_that_is_taken() -> None:
+def test_aspect_ratio_and_resolution_with_size_option_become_size() -> None:
     sent = planned(GenerateImage(prompt="a fox", aspect_ratio="16:9", resolution="2K"), backend="pix").calls[0].request
     width, height = map(int, sent.size.split("x"))  # type: ignore[union-attr]
     assert abs(width / height - 16 / 9) < 0.03
     assert 0.8 < width * height / 2048**2 < 1.25
 
 
-def test_a_shape_that_would_change_too_much_rejects_the_candidate() -> None:
+def test_aspect_ratio_beyond_tolerance_rejects_candidate() -> None:
     with pytest.raises(UnsupportedOperation, match="supports no aspect ratio near 8:1"):
         planned(GenerateImage(prompt="a banner", aspect_ratio="8:1"), backend="tiers")
 
 
-def test_a_duration_is_snapped_within_the_tolerance_and_refused_beyond_it() -> None:
+def test_duration_within_tolerance_is_snapped_and_beyond_is_refused() -> None:
     assert planned(GenerateVideo(prompt="waves", duration=5)).calls[0].request.duration == 4  # type: ignore[union-attr]
     with pytest.raises(UnsupportedOperation, match=r"supports at most 8 s \(you asked for 60 s\)"):
         planned(GenerateVideo(prompt="waves", duration=60))
 
 
-def test_a_rule_between_fields_changes_the_field_that_may_change() -> None:
+def test_rule_on_adjustable_field_changes_it() -> None:
     found = planned(GenerateVideo(prompt="waves", duration=6, resolution="1080p"))
     assert found.calls[0].request.duration == 8  # type: ignore[union-attr]
     assert found.adjustments[0].why == "1080p is 8 s only"
 
 
-def test_a_rule_that_binds_an_input_refuses_rather_than_drops_it() -> None:
+def test_rule_on_input_refuses_request() -> None:
     frames = {"first_frame": Image(path="a.png"), "references": (Reference(image="b.png", role="subject"),)}
     with pytest.raises(UnsupportedInput, match="references exclude a first frame"):
         planned(GenerateVideo(prompt="waves", **frames))  # type: ignore[arg-type]
 
 
-def test_more_than_one_call_holds_is_made_by_several_calls() -> None:
+def test_n_above_limit_is_split_into_calls() -> None:
     found = planned(GenerateImage(prompt="a fox", n=3), backend="tiers")
     assert [getattr(c.request, "n", 0) for c in found.calls] == [1, 1, 1]
     assert found.adjustments[0].kind == "bridged"
     assert found.quote.usd == (0.09, 0.09)
 
 
-def test_a_format_the_model_does_not_write_is_converted_afterwards() -> None:
+def test_output_format_unsupported_is_transcoded() -> None:
     found = planned(GenerateImage(prompt="a fox", output_format="avif"), backend="pix")
     assert (found.transcode_to, found.calls[0].request.output_format) == ("avif", "png")
     assert found.adjustments[0].kind == "transcoded"
 
 
-def test_of_a_model_that_leaves_no_choice_of_format_it_is_not_said_that_it_does_not_write_it() -> None:
+def test_output_format_without_option_is_explained_as_no_choice() -> None:
     clip = GenerateVideo(prompt="waves", output_format="mp4")
     found = planned(clip, Policy(transcode=frozenset({"mp4"})))
     assert "output_format" not in found.operation_spec.options
@@ -144,20 +144,20 @@ def test_of_a_model_that_leaves_no_choice_of_format_it_is_not_said_that_it_does_
     assert (ignored.kind, ignored.why) == ("ignored", f"{model} has no choice of formats, and it cannot be converted here")
 
 
-def test_strict_refuses_every_adjustment() -> None:
+def test_strict_with_adjustment_is_refused() -> None:
     with pytest.raises(UnsupportedOperation, match="strict allows no adjustment"):
         planned(GenerateImage(prompt="a fox", negative_prompt="blur"), Policy(strict=True), backend="pix")
     assert planned(GenerateImage(prompt="a fox", seed=3), Policy(strict=True)).chosen.backend == "tiers"
 
 
-def test_native_comes_before_emulated_and_emulated_is_told() -> None:
+def test_order_native_before_emulated_and_emulation_is_reported() -> None:
     request = Inpaint(prompt="a hat", source="a.png", mask="m.png")
     assert planned(request).chosen.backend == "pix"
-    told = planned(request, backend="tiers").adjustments
-    assert [(a.field, a.kind, a.why) for a in told] == [("mask", "emulated", "the mask is only shown to the model")]
+    kinds = planned(request, backend="tiers").adjustments
+    assert [(a.field, a.kind, a.why) for a in kinds] == [("mask", "emulated", "the mask is only shown to the model")]
 
 
-def test_a_mask_mode_the_model_does_not_find_is_refused() -> None:
+def test_mask_mode_unsupported_is_refused() -> None:
     request = Inpaint(prompt="a hat", source="a.png", mask=Mask(mode="semantic", classes=(1, 2)))
     assert planned(request).chosen.backend == "tiers"
     with pytest.raises(UnsupportedInput, match="does not accept mask mode 'semantic'") as caught:
@@ -165,39 +165,39 @@ def test_a_mask_mode_the_model_does_not_find_is_refused() -> None:
     assert caught.value.try_backends == ("tiers",)
 
 
-def test_an_unsupported_operation_names_who_can_do_it() -> None:
+def test_operation_unsupported_by_named_backend_suggests_able_one() -> None:
     with pytest.raises(UnsupportedOperation) as caught:
         planned(GenerateVideo(prompt="waves"), backend="pix")
     assert caught.value.try_backends == ("tiers",)
     assert "backend='tiers'" in caught.value.fix
 
 
-def test_who_could_do_it_with_a_key_is_named_without_being_recommended() -> None:
+def test_backend_without_key_is_named_but_not_suggested() -> None:
     without_key = views(missing=("TIERS_KEY",))
     with pytest.raises(NoBackendAvailable, match="TIERS_KEY") as caught:
         plan(GenerateVideo(prompt="waves"), without_key, Policy(), TODAY)
     assert caught.value.try_backends == ()
 
 
-def test_a_retired_model_is_refused_with_its_date_and_replacement() -> None:
+def test_model_retired_is_refused_with_date_and_replacement() -> None:
     with pytest.raises(ModelRetired, match=r"2026-10-23.*'pix-2'"):
         planned(GenerateImage(prompt="a fox"), model="pix-1")
 
 
-def test_a_retired_model_is_only_noted_on_somebody_elses_server() -> None:
+def test_model_retired_on_compatible_server_causes_warning_only() -> None:
     view = BackendView(name="mine", matrix=matrix(PIXELS), enforce_lifecycle=False)
     found = plan(GenerateImage(prompt="a fox"), [view], Policy(), TODAY, model="pix-1")
     assert found.warnings[0].code == "model_retired_by_maker"
 
 
-def test_a_model_near_its_end_carries_a_warning_and_one_past_a_reported_end_comes_last() -> None:
+def test_model_near_end_warns_and_past_reported_end_ranks_last() -> None:
     assert "2026-12-01" in planned(GenerateImage(prompt="a fox"), backend="pix").warnings[0].text
     later = plan(GenerateImage(prompt="a fox"), views(), Policy(), datetime.date(2026, 12, 2), backend="pix")
     assert later.chosen.model == "pix-2"
     assert later.warnings == ()
 
 
-def test_unknown_names_come_with_the_nearest_known_one() -> None:
+def test_unknown_name_suggests_nearest() -> None:
     with pytest.raises(UnknownBackend, match="did you mean 'pix'"):
         planned(GenerateImage(prompt="a fox"), backend="pixx")
     with pytest.raises(UnknownModel, match="did you mean 'pix-2'"):
@@ -205,12 +205,12 @@ def test_unknown_names_come_with_the_nearest_known_one() -> None:
     assert planned(GenerateImage(prompt="a fox"), model="pix/pix-2").chosen.model == "pix-2"
 
 
-def test_an_undeclared_extra_parameter_is_an_error() -> None:
+def test_extra_param_undeclared_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="no extra parameter 'sparkle'"):
         planned(GenerateImage(prompt="a fox", extra_params={"sparkle": 1}), backend="pix")
 
 
-def test_a_continuation_stays_with_its_backend_and_model() -> None:
+def test_continuation_stays_with_its_backend_and_model() -> None:
     handle = Continuation(id="tier_vid_0123456789ab", backend="tiers", model="tier-video", media="video")
     found = planned(ContinueVideo(prompt="on", continue_from=handle))
     assert (found.chosen.backend, found.continued_as) == ("tiers", "extend")
@@ -220,28 +220,28 @@ def test_a_continuation_stays_with_its_backend_and_model() -> None:
         planned(GenerateImage(prompt="on", continue_from=handle))
 
 
-def test_a_mask_of_another_size_than_its_source_is_refused_whoever_does_it() -> None:
+def test_mask_size_unlike_source_is_refused_for_every_backend() -> None:
     source = Image(path="a.png", mime="image/png", width=64, height=64, size=99)
     mask = Image(path="m.png", mime="image/png", width=64, height=32, size=99)
     with pytest.raises(InvalidRequest, match="64x32 pixels, the source 64x64"):
         planned(Inpaint(prompt="a hat", source=source, mask=mask))
 
 
-def test_the_preferred_backend_comes_first_and_the_last_resort_last() -> None:
+def test_order_preferred_first_and_last_resort_last() -> None:
     request = GenerateImage(prompt="a fox")
     assert planned(request, Policy(prefer=("tiers",))).chosen.backend == "tiers"
     assert planned(request).alternatives[-1].backend == "local"
     assert planned(request, backend="local").disclosure == "procedural"
 
 
-def test_an_unknown_price_is_unknown_and_never_zero() -> None:
+def test_quote_without_price_is_unknown_and_not_zero() -> None:
     text = PIXELS.replace('prices = [{ per = "image", usd = [0.01, 0.25], basis = "metered" }]', "")
     found = plan(GenerateImage(prompt="a fox"), [BackendView(name="p", matrix=matrix(text))], Policy(), TODAY)
     assert found.quote.usd is None
     assert str(found.quote) == "price unknown"
 
 
-def test_a_price_follows_the_conditions_of_its_line() -> None:
+def test_quote_with_conditions_uses_matching_line() -> None:
     assert planned(GenerateImage(prompt="a fox", resolution="4K"), backend="tiers").quote.usd == (0.12, 0.12)
     assert planned(GenerateImage(prompt="a fox"), backend="tiers").quote.usd == (0.03, 0.03)
     assert planned(GenerateVideo(prompt="waves", duration=4)).quote.usd == (0.4, 0.4)
@@ -309,11 +309,11 @@ def try_plan(request: Request, policy: Policy, names: list[str]) -> Plan | None:
 
 @examples(300)
 @given(requests, policies)
-def test_what_is_planned_honours_all_intent_and_tells_every_difference(request: Request, policy: Policy) -> None:
+def test_plan_any_request_honours_intent_and_reports_every_difference(request: Request, policy: Policy) -> None:
     found = try_plan(request, policy, ["pix", "tiers", "local"])
     if found is None:
         return
-    told = {a.field: a for a in found.adjustments}
+    kinds = {a.field: a for a in found.adjustments}
     asked_n = getattr(request, "n", 1)
     assert sum(getattr(call.request, "n", 1) for call in found.calls) == asked_n
     for call in found.calls:
@@ -322,9 +322,9 @@ def test_what_is_planned_honours_all_intent_and_tells_every_difference(request: 
             if before == after:
                 continue
             assert role_of(field) != "intent", f"{field.name} was changed"
-            assert field.name in told
+            assert field.name in kinds
             if field.name != "n":
-                assert told[field.name].sent == after
+                assert kinds[field.name].sent == after
     for name in found.operation_spec.inputs.keys() | {"mask", "source", "references", "first_frame", "last_frame"}:
         if hasattr(request, name) and is_set(request, name):
             assert name in found.operation_spec.inputs
@@ -334,7 +334,7 @@ def test_what_is_planned_honours_all_intent_and_tells_every_difference(request: 
 
 @examples(200)
 @given(requests, policies)
-def test_planning_a_planned_request_changes_nothing(request: Request, policy: Policy) -> None:
+def test_plan_of_planned_request_is_unchanged(request: Request, policy: Policy) -> None:
     first = try_plan(request, policy, ["pix", "tiers", "local"])
     if first is None:
         return
@@ -346,20 +346,20 @@ def test_planning_a_planned_request_changes_nothing(request: Request, policy: Po
 
 @examples(100)
 @given(requests, policies, st.permutations(["pix", "tiers", "local"]))
-def test_the_order_of_backends_does_not_change_the_outcome(request: Request, policy: Policy, order: list[str]) -> None:
+def test_plan_any_order_of_backends_is_equal(request: Request, policy: Policy, order: list[str]) -> None:
     assert try_plan(request, policy, order) == try_plan(request, policy, ["local", "pix", "tiers"])
 
 
 @examples(150)
 @given(requests, policies, st.permutations(["pix", "tiers", "local"]), st.integers(1, 2))
-def test_adding_a_backend_never_turns_a_success_into_a_failure(request: Request, policy: Policy, order: list[str], few: int) -> None:
+def test_plan_with_another_backend_still_succeeds(request: Request, policy: Policy, order: list[str], few: int) -> None:
     if try_plan(request, policy, order[:few]) is not None:
         assert try_plan(request, policy, order) is not None
 
 
 @examples(150)
 @given(requests, policies, st.dates(datetime.date(2026, 9, 1), datetime.date(2027, 3, 1)))
-def test_a_retired_model_is_never_chosen(request: Request, policy: Policy, day: datetime.date) -> None:
+def test_plan_any_request_never_chooses_retired_model(request: Request, policy: Policy, day: datetime.date) -> None:
     try:
         found = plan(request, views(), policy, day)
     except RequestError:
@@ -373,7 +373,7 @@ def test_a_retired_model_is_never_chosen(request: Request, policy: Policy, day: 
 
 @examples(150)
 @given(requests, policies, st.sampled_from(["pix", "tiers", "local"]))
-def test_every_backend_an_error_recommends_can_do_the_request(request: Request, policy: Policy, named: str) -> None:
+def test_try_backends_any_error_names_able_backends_only(request: Request, policy: Policy, named: str) -> None:
     try:
         plan(request, views(), policy, TODAY, backend=named)
     except RequestError as error:

@@ -1,4 +1,4 @@
-"""A size in pixels told in other words is one change, however many words it takes: it moves no spending to a lesser model."""
+"""A size in pixels expressed by other options counts as one change, so that it does not favour a lesser model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ VIEWS = [BackendView(name="family", matrix=parse_matrix(tomllib.loads(FAMILY), "
 @pytest.mark.parametrize(
     ("size", "model", "tier"), [("2048x2048", "best", "2K"), ("4096x4096", "best", "4K"), ("1024x1024", "exact", None)]
 )
-def test_the_best_model_that_can_say_a_size_in_its_own_words_is_chosen(size: str, model: str, tier: str | None) -> None:
+def test_size_in_model_specific_form_chooses_best_model(size: str, model: str, tier: str | None) -> None:
     found = plan(GenerateImage(prompt="a fox", size=size), VIEWS, Policy(), TODAY)
     assert found.chosen.model == model
     sent = found.calls[0].request

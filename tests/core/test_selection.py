@@ -1,4 +1,4 @@
-"""A model of another service of the same plugin is not unknown: it is said who serves it."""
+"""Errors for unknown models: another service or instance that has them, the nearest name."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def views(*services: str) -> list[BackendView]:
 
 
 @pytest.mark.parametrize("model", ["vertex-only", "myplain/vertex-only"])
-def test_the_service_that_has_it_is_named(model: str) -> None:
+def test_model_of_other_service_names_the_service(model: str) -> None:
     with pytest.raises(UnknownModel) as caught:
         plan(GenerateImage(prompt="a fox"), views("plain"), Policy(), None, backend="myplain", model=model)  # type: ignore[arg-type]
     assert caught.value.message == "'myplain' has no model 'vertex-only': it belongs to the service 'vertex', this instance uses 'plain'"
     assert caught.value.fix == "configure an instance with service = 'vertex'"
 
 
-def test_an_instance_that_has_it_is_named() -> None:
+def test_model_of_other_instance_names_the_instance() -> None:
     with pytest.raises(UnknownModel) as caught:
         plan(GenerateImage(prompt="a fox"), views("plain", "vertex"), Policy(), None, backend="myplain", model="vertex-only")  # type: ignore[arg-type]
     assert caught.value.fix == "use backend='myvertex'"
 
 
-def test_a_name_that_nobody_has_stays_unknown_and_gets_its_nearest() -> None:
+def test_model_unknown_everywhere_suggests_nearest() -> None:
     with pytest.raises(UnknownModel, match=r"no model of 'myplain' named 'plain-onlie'; did you mean 'plain-only'\?"):
         plan(GenerateImage(prompt="a fox"), views("plain"), Policy(), None, backend="myplain", model="plain-onlie")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What is continued goes on with the model that made it, as long as that one lives and nothing is lost by it."""
+"""Planner: which model continues an earlier result, and what is suggested if none can."""
 
 from __future__ import annotations
 
@@ -44,34 +44,34 @@ def chosen(model: str, **options: str) -> str:
 
 
 @pytest.mark.parametrize("model", ["best", "second"])
-def test_a_model_goes_on_with_its_own_work_although_another_ranks_better(model: str) -> None:
+def test_continuation_prefers_its_own_model_over_better_rank(model: str) -> None:
     assert chosen(model) == model
 
 
-def test_a_model_that_may_have_ended_leaves_it_to_the_best_that_lives() -> None:
+def test_continuation_of_doubtful_model_uses_best_active_one() -> None:
     assert chosen("old") == "best"
 
 
-def test_a_model_that_would_have_to_change_what_is_asked_leaves_it_to_one_that_would_not() -> None:
+def test_continuation_needing_changes_uses_model_without_changes() -> None:
     assert chosen("second", size="2048x512") == "best"
 
 
-def test_without_a_continuation_the_rank_decides() -> None:
+def test_order_without_continuation_follows_rank() -> None:
     found = plan(GenerateImage(prompt="x"), [BackendView(name="a", matrix=MATRIX)], Policy(), datetime.date(2026, 11, 21))
     assert found.chosen.model == "best"
 
 
-ONWARD = {"models": [{"id": "film", "media": "video", "continue_video": {"source": {"formats": ["mp4"]}}}]}
-NO_ONWARD = {"models": [{"id": "film", "media": "video", "generate_video": {"duration": {"one_of": [4]}, "first_frame": {}}}]}
+ABLE = {"models": [{"id": "film", "media": "video", "continue_video": {"source": {"formats": ["mp4"]}}}]}
+UNABLE = {"models": [{"id": "film", "media": "video", "generate_video": {"duration": {"one_of": [4]}, "first_frame": {}}}]}
 FILE = StoredFile(path="/films/waves.mp4", sha256="0" * 64, mime="video/mp4", width=320, height=180, seconds=4.0)
 
 
 def refused(*others: BackendView, backend: str | None = None, files: tuple[StoredFile, ...] = (FILE,)) -> RequestError:
-    home = BackendView(name="home", matrix=parse_matrix({"schema": 1, **NO_ONWARD}, "home"))
+    origin = BackendView(name="home", matrix=parse_matrix({"schema": 1, **UNABLE}, "home"))
     handle = Continuation(id="home_vid_0123456789ab", backend="home", model="film", media="video", files=files)
     with pytest.raises(UnsupportedOperation, match="'home', which cannot continue videos") as caught:
-        plan(ContinueVideo(prompt="on", continue_from=handle), [home, *others], Policy(), datetime.date(2026, 11, 21), backend=backend)
-    assert caught.value.try_backends == ()  # nobody does that very call
+        plan(ContinueVideo(prompt="on", continue_from=handle), [origin, *others], Policy(), datetime.date(2026, 11, 21), backend=backend)
+    assert caught.value.try_backends == ()  # no backend can execute that call
     return caught.value
 
 
@@ -80,23 +80,23 @@ def other(name: str, matrix: dict[str, Any], **more: Any) -> BackendView:
 
 
 @pytest.mark.parametrize("backend", [None, "home", "away"])
-def test_where_the_own_backend_goes_on_from_no_video_it_is_said_who_takes_the_file(backend: str | None) -> None:
-    error = refused(other("away", ONWARD), other("idle", NO_ONWARD), backend=backend)
+def test_continue_video_unsupported_by_own_backend_names_backend_for_file(backend: str | None) -> None:
+    error = refused(other("away", ABLE), other("idle", UNABLE), backend=backend)
     assert error.fix == "pass the video file as the source, without the id, to backend='away': /films/waves.mp4"
-    # ... and that very request is planned:
+    # ... and that request can be planned:
     source = Video(path="/films/waves.mp4", mime="video/mp4", seconds=4.0)
-    views = [other("away", ONWARD)]
+    views = [other("away", ABLE)]
     assert plan(ContinueVideo(prompt="on", source=source), views, Policy(), datetime.date(2026, 11, 21)).chosen.backend == "away"
 
 
-@pytest.mark.parametrize("away", [other("away", NO_ONWARD), other("away", ONWARD, missing=("AWAY_KEY",))], ids=["cannot", "no key"])
-def test_where_nobody_usable_takes_the_file_no_backend_is_named(away: BackendView) -> None:
+@pytest.mark.parametrize("away", [other("away", UNABLE), other("away", ABLE, missing=("AWAY_KEY",))], ids=["cannot", "no key"])
+def test_continue_video_without_able_backend_names_none(away: BackendView) -> None:
     assert "away" not in refused(away).fix
     assert "last frame" in refused(away).fix
-    assert "last frame" in refused(other("able", ONWARD), files=()).fix
+    assert "last frame" in refused(other("able", ABLE), files=()).fix
 
 
-def test_an_image_that_can_only_be_edited_further_says_so() -> None:
+def test_continuation_of_edit_only_model_suggests_inpaint() -> None:
     matrix = parse_matrix(
         {"schema": 1, "models": [{"id": "m", "media": "image", "generate_image": {}, "inpaint": {"source": {}, "mask": {}}}]}, "a"
     )
