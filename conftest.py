@@ -58,6 +58,18 @@ def as_patient_as_before() -> Iterator[None]:
         assert os.sched_getscheduler(0) == _SCHEDULER
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have clients trust the kit's certificate only: reading the usual bundle takes each client longer than its request."""
+    from anymedia.testing.harness import CERTIFICATE
+
+    path = tmp_path_factory.mktemp("trust") / "certificate.pem"
+    path.write_text(CERTIFICATE, "ascii")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(path))
+        yield
+
+
 _SECONDS = "seconds of CPU"
 
 

@@ -1,9 +1,9 @@
-"""The pytest plugin of the conformance kit. It imports anymedia only inside fixtures, so that coverage is right.
+"""The pytest plugin of the conformance kit. It never imports anymedia when it is loaded, so that coverage stays complete.
 
-    --anymedia-live --anymedia-live-budget 0.50     also call the real services, for half a dollar at most
+    --anymedia-live --anymedia-live-budget 0.50     also call the real services, for at most 0.50 USD
 
-Rules that a backend declares as `known_gap` are run, and expected to fail. A table of rules and backends closes the run,
-with the rows that could not be tried for want of what they require.
+Rules that a backend declares as `known_gap` are run and expected to fail. A table of rules and backends closes the run,
+followed by the models that could not be tested because a library is not installed.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of live runs."""
     group = parser.getgroup("anymedia", "conformance kit of anymedia")
     group.addoption("--anymedia-live", action="store_true", help="also call the real services, with your keys (costs money)")
-    group.addoption("--anymedia-live-budget", type=float, default=None, metavar="USD", help="the most a live run may cost")
+    group.addoption("--anymedia-live-budget", type=float, default=None, metavar="USD", help="maximum cost of a live run")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse a live run without a budget."""
+    """Reject a live run without a budget."""
     budget = config.getoption("--anymedia-live-budget")
     if config.getoption("--anymedia-live") and (budget is None or not 0 < budget < float("inf")):
         raise pytest.UsageError("--anymedia-live needs --anymedia-live-budget USD, above 0")
@@ -32,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def anymedia_live_budget(request: pytest.FixtureRequest) -> float:
-    """The most a live run may cost, in US dollars."""
+    """The maximum cost of a live run, in US dollars."""
     return float(request.config.getoption("--anymedia-live-budget"))
 
 
@@ -41,9 +41,9 @@ def _rule(item: pytest.Item) -> str | None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Take out what has nothing to try and what is live; mark the known gaps; note each test's rule for the table."""
+    """Deselect live tests and tests without cases; mark the known gaps; record each test's rule for the table."""
     kept, left_out = [], []
-    untried: dict[Any, list[str]] = {}
+    untested: dict[Any, list[str]] = {}
     for item in items:
         rule = _rule(item)
         if rule is None:
@@ -59,9 +59,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if reason:
             item.add_marker(pytest.mark.xfail(reason=f"known gap {rule}: {reason}", strict=False))
         item.user_properties.append(("anymedia", [cls.__name__, rule, reason]))
-        if cls not in untried:
-            untried[cls] = [f"  not tried by {cls.__name__}: {words}" for words in cls().untried()]
-        item.user_properties.append(("anymedia_untried", untried[cls]))
+        if cls not in untested:
+            untested[cls] = [f"  not tested by {cls.__name__}: {model}" for model in cls().untested()]
+        item.user_properties.append(("anymedia_untested", untested[cls]))
         kept.append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
@@ -69,9 +69,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _in_order(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Return the tests with those of each kit by their rules' ids: what tells most about a broken backend comes first.
+    """Return the tests, those of each kit sorted by rule id: the first failure is the most informative.
 
-    The rules that look at one and the same failure stand together: a worker of pytest-xdist then plays it once.
+    Tests of the same failure are kept together, so that a worker of pytest-xdist plays it once.
     """
     kits = [(getattr(item, "cls", None) if _rule(item) else None) for item in items]
     first = {cls: place for place, cls in reversed(list(enumerate(kits)))}
@@ -80,7 +80,8 @@ def _in_order(items: list[pytest.Item]) -> list[pytest.Item]:
     def place(i: int) -> tuple[int, str, str]:
         if kits[i] is None:
             return i, "", ""
-        case = str(items[i].callspec.params["case"]) if "_each_failure" in items[i].name else ""  # type: ignore[attr-defined]
+        shared = getattr(items[i].function, "__anymedia_per__", "") == "submit_failure"  # type: ignore[attr-defined]
+        case = str(items[i].callspec.params["case"]) if shared else ""  # type: ignore[attr-defined]
         return first[kits[i]], "C01" if case else str(_rule(items[i])), case
 
     order = sorted(places, key=place)
@@ -89,21 +90,21 @@ def _in_order(items: list[pytest.Item]) -> list[pytest.Item]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn a rule that was skipped, or expected to fail, without a known gap into a failure."""
+    """Fail a rule that was skipped or expected to fail without a known gap."""
     report = yield
-    told = dict(item.user_properties).get("anymedia")
-    if report.skipped and isinstance(told, list) and not told[2] and not told[1].startswith("L"):
+    recorded = dict(item.user_properties).get("anymedia")
+    if report.skipped and isinstance(recorded, list) and not recorded[2] and not recorded[1].startswith("L"):
         report.outcome = "failed"
-        report.longrepr = f'{item.nodeid}: a rule is left out by @known_gap("{told[1]}", "why") alone, not by skip or xfail'
+        report.longrepr = f'{item.nodeid}: a rule can only be left out with @known_gap("{recorded[1]}", "why"), not with skip or xfail'
         vars(report).pop("wasxfail", None)
     return report
 
 
 def _marks(stats: dict[str, list[Any]]) -> dict[str, dict[str, list[str]]]:
-    """Return class -> rule -> how each of its tests ended."""
+    """Return class -> rule -> the outcome of each of its tests."""
     found: dict[str, dict[str, list[str]]] = {}
-    words = {"passed": _PASSED, "xpassed": _PASSED, "failed": _FAILED, "error": _FAILED, "xfailed": "gap", "skipped": "skipped"}
-    for category, word in words.items():
+    outcomes = {"passed": _PASSED, "xpassed": _PASSED, "failed": _FAILED, "error": _FAILED, "xfailed": "gap", "skipped": "skipped"}
+    for category, word in outcomes.items():
         for report in stats.get(category, []):
             for name, value in getattr(report, "user_properties", ()):
                 if name == "anymedia":
@@ -112,7 +113,7 @@ def _marks(stats: dict[str, list[Any]]) -> dict[str, dict[str, list[str]]]:
 
 
 def _cell(marks: list[str]) -> str:
-    """Return what a rule's tests come to: the worst of them, and how many there are."""
+    """Return the worst outcome of a rule's tests and their number."""
     for word in (_FAILED, "gap", "skipped"):
         if word in marks:
             return f"{word} {marks.count(word)}/{len(marks)}"
@@ -120,17 +121,17 @@ def _cell(marks: list[str]) -> str:
 
 
 def _gaps(stats: dict[str, list[Any]]) -> Iterable[str]:
-    told = {tuple(v) for reports in stats.values() for r in reports for n, v in getattr(r, "user_properties", ()) if n == "anymedia"}
-    return [f"  known gap {rule} of {cls}: {reason}" for cls, rule, reason in sorted(told) if reason]
+    recorded = {tuple(v) for reports in stats.values() for r in reports for n, v in getattr(r, "user_properties", ()) if n == "anymedia"}
+    return [f"  known gap {rule} of {cls}: {reason}" for cls, rule, reason in sorted(recorded) if reason]
 
 
-def _untried(stats: dict[str, list[Any]]) -> Iterable[str]:
-    told = (v for reports in stats.values() for r in reports for n, v in getattr(r, "user_properties", ()) if n == "anymedia_untried")
-    return sorted({line for lines in told for line in lines})
+def _untested(stats: dict[str, list[Any]]) -> Iterable[str]:
+    recorded = (v for reports in stats.values() for r in reports for n, v in getattr(r, "user_properties", ()) if n == "anymedia_untested")
+    return sorted({line for lines in recorded for line in lines})
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print the closing table: a line for each rule, a column for each backend's class."""
+    """Print the closing table: a line for each rule, a column for each test class."""
     found = _marks(terminalreporter.stats)
     if not found:
         return
@@ -140,5 +141,5 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     terminalreporter.write_line("      " + "  ".join(cls.ljust(width) for cls, width in widths.items()))
     for rule in rules:
         terminalreporter.write_line(f"{rule}   " + "  ".join(_cell(found[cls].get(rule, [])).ljust(w) for cls, w in widths.items()))
-    for line in (*_gaps(terminalreporter.stats), *_untried(terminalreporter.stats)):
+    for line in (*_gaps(terminalreporter.stats), *_untested(terminalreporter.stats)):
         terminalreporter.write_line(line)

@@ -1,4 +1,4 @@
-"""The pytest plugin of the kit, in runs of its own: what is left out, what is told, what costs money."""
+"""The pytest plugin of the kit, in separate pytest runs: gaps, skips, untested models, live runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples/minimal_backend"
 
 
 class Runs(Protocol):
-    def __call__(self, *words: str, before: str = "", inside: str = "", swap: tuple[str, str] = ("", "")) -> tuple[int, str]: ...
+    def __call__(self, *args: str, before: str = "", inside: str = "", swap: tuple[str, str] = ("", "")) -> tuple[int, str]: ...
 
 
 @pytest.fixture
@@ -35,28 +35,28 @@ def kit(tmp_path: Path) -> Runs:
 
     (tmp_path / "empty.toml").write_text("")
 
-    def run(*words: str, before: str = "", inside: str = "", swap: tuple[str, str] = ("", "")) -> tuple[int, str]:
+    def run(*args: str, before: str = "", inside: str = "", swap: tuple[str, str] = ("", "")) -> tuple[int, str]:
         changed = text.replace("class TestPainter", f"{before}\nclass TestPainter").replace('"painter"\n', f'"painter"\n{inside}\n', 1)
         changed = changed.replace(*swap, 1)
         (tmp_path / "test_it.py").write_text(changed, "utf-8")
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), *words, "test_it.py"]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), *args, "test_it.py"]
         done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout + done.stderr
 
     return run
 
 
-def test_a_known_gap_is_run_expected_to_fail_and_told_with_its_reason(kit: Runs) -> None:
-    code, told = kit(
+def test_known_gap_is_run_and_reported_with_its_reason(kit: Runs) -> None:
+    code, output = kit(
         "-k",
         "a01 or b11",
         before='from anymedia.testing import known_gap\n@known_gap("B11", "the service cuts prompts")',
         inside="    scenarios = ('success',)",
     )
-    assert code == 0, told
-    assert "not tried" not in told
-    assert "known gap B11 of TestPainter: the service cuts prompts" in told
-    assert "A01   ok 1" in told
+    assert code == 0, output
+    assert "not tested" not in output
+    assert "known gap B11 of TestPainter: the service cuts prompts" in output
+    assert "A01   ok 1" in output
 
 
 @pytest.mark.parametrize(
@@ -68,11 +68,11 @@ def test_a_known_gap_is_run_expected_to_fail_and_told_with_its_reason(kit: Runs)
     ],
     ids=["skip", "xfail", "skip-inside"],
 )
-def test_a_rule_that_is_skipped_in_another_way_fails(kit: Runs, way: Any) -> None:
-    code, told = kit("-k", "a06", **way)
-    assert code == 1, told
-    assert '@known_gap("A06", "why") alone' in told
-    assert "A06   FAILED" in told
+def test_rule_skipped_without_known_gap_fails(kit: Runs, way: Any) -> None:
+    code, output = kit("-k", "a06", **way)
+    assert code == 1, output
+    assert 'only be left out with @known_gap("A06", "why")' in output
+    assert "A06   FAILED" in output
 
 
 OIL = """
@@ -87,50 +87,50 @@ prompt = { max_chars = 100 }
 """
 
 
-def test_what_was_not_tried_because_it_is_not_installed_is_told(kit: Runs, tmp_path: Path) -> None:
+def test_model_without_its_library_is_reported_as_not_tested(kit: Runs, tmp_path: Path) -> None:
     shutil.copytree(EXAMPLE / "src/painter_media", tmp_path / "lib/painter_media")
     with (tmp_path / "lib/painter_media/capabilities.toml").open("a") as file:
         file.write(OIL)
-    untried = (
-        "not tried by TestPainter: painter-oil generate_image, "
+    untested = (
+        "not tested by TestPainter: painter-oil generate_image, "
         "which needs 'painter_oil', not installed here (pip install 'painter-media[oil]')"
     )
-    code, told = kit("-k", "b01 or b11 or b12")
-    assert code == 0, told
-    assert "B01   ok 1" in told
-    assert "B12   ok 1" in told
-    assert untried in told
-    assert untried in kit("-k", "a01")[1]  # whichever rules are run
+    code, output = kit("-k", "b01 or b11 or b12")
+    assert code == 0, output
+    assert "B01   ok 1" in output
+    assert "B12   ok 1" in output
+    assert untested in output
+    assert untested in kit("-k", "a01")[1]  # whichever rules are run
 
     (tmp_path / "lib/painter_oil.py").write_text("raise AssertionError('it was imported')")
-    code, told = kit("-k", "b01 or b11 or b12")
-    assert code == 0, told
-    assert "B01   ok 2" in told
-    assert "B12   ok 1" in told
-    assert "not tried" not in told
+    code, output = kit("-k", "b01 or b11 or b12")
+    assert code == 0, output
+    assert "B01   ok 2" in output
+    assert "B12   ok 1" in output
+    assert "not tested" not in output
 
 
-def test_a_scenario_that_is_left_out_fails_a_rule(kit: Runs) -> None:
-    code, told = kit("-k", "a06", inside="    scenarios = ('success', 'unauthorized')")
+def test_scenario_left_out_fails_a06(kit: Runs) -> None:
+    code, output = kit("-k", "a06", inside="    scenarios = ('success', 'unauthorized')")
     assert code == 1
     left_out = "rate_limited, quota, refused, down, slow, garbage, truncated, lost_reply, unseen, forgotten, redirected, moved"
-    assert f"scenarios left out: {left_out}" in told
+    assert f"scenarios left out: {left_out}" in output
 
 
-def test_a_key_that_is_not_the_canary_fails_a_rule(kit: Runs) -> None:
-    code, told = kit("-k", "a06", swap=("CANARY}", "'my-own-key'}"))
+def test_key_other_than_the_canary_fails_a06(kit: Runs) -> None:
+    code, output = kit("-k", "a06", swap=("CANARY}", "'my-own-key'}"))
     assert code == 1
-    assert "give CANARY as PAINTER_KEY" in told
+    assert "give CANARY as PAINTER_KEY" in output
 
 
-def test_real_services_are_called_only_with_a_budget(kit: Runs) -> None:
-    code, told = kit("-k", "l01")
-    assert code == 5, told  # nothing is collected: live rules are off
-    code, told = kit("--anymedia-live", "-k", "l01")
+def test_live_run_without_a_budget_is_rejected(kit: Runs) -> None:
+    code, output = kit("-k", "l01")
+    assert code == 5, output  # no tests collected: live rules are off
+    code, output = kit("--anymedia-live", "-k", "l01")
     assert code == 4
-    assert "--anymedia-live needs --anymedia-live-budget USD, above 0" in told
+    assert "--anymedia-live needs --anymedia-live-budget USD, above 0" in output
     for budget in ("0", "-1", "inf", "nan"):
         assert kit("--anymedia-live", "--anymedia-live-budget", budget, "-k", "l01")[0] == 4
-    code, told = kit("--anymedia-live", "--anymedia-live-budget", "0.5", "-k", "l01", "-rs")
-    assert code == 0, told  # without a key there is no usable instance: the one thing that may be skipped
-    assert "no usable instance of painter" in told
+    code, output = kit("--anymedia-live", "--anymedia-live-budget", "0.5", "-k", "l01", "-rs")
+    assert code == 0, output  # without a key there is no usable instance, the only reason for a skip
+    assert "no usable instance of painter" in output

@@ -10,6 +10,6 @@ class TestPainter(BackendConformance):
 
     @contextlib.contextmanager
     def wire(self, scenario, service):
-        with PainterFake(scenario, self.elsewhere) as fake:
+        with PainterFake(scenario, self.redirect_to) as fake:
             yield Wire(base_url=fake.url, environ={"PAINTER_KEY": CANARY}, submits=lambda: len(fake.received), sent=lambda: fake.received)
             fake.shutdown()

@@ -1,4 +1,4 @@
-"""Reel, as its documentation says it answers: jobs that take two looks, signed addresses, and each way to fail."""
+"""A fake of Reel that follows its documentation: jobs done at the second status check, signed URLs, and each scenario of the kit."""
 
 import base64
 import json
@@ -16,17 +16,17 @@ FAILURES = {
     "quota": (402, "no_credit"),
     "refused": (422, "unsafe_prompt"),
     "down": (503, "overloaded"),
-    "redirected": (307, "elsewhere"),
-    "moved": (302, "elsewhere"),
+    "redirected": (307, "moved"),
+    "moved": (302, "moved"),
 }
-#: So many looks at a job find nothing.
+#: Scenario -> how many status checks do not find a job.
 UNSEEN = {"unseen": 2, "forgotten": 1_000_000}
 
 
 class ReelFake(ThreadingHTTPServer):
-    def __init__(self, scenario, elsewhere=""):
+    def __init__(self, scenario, redirect_to=""):
         super().__init__(("127.0.0.1", 0), Reel)
-        self.scenario, self.elsewhere, self.received, self.looks, self.stops = scenario, elsewhere, [], {}, 0
+        self.scenario, self.redirect_to, self.received, self.checks, self.stops = scenario, redirect_to, [], {}, 0
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -40,16 +40,16 @@ class Reel(BaseHTTPRequestHandler):
         if self.path.startswith("/files/"):
             seconds = self.server.received[int(name)]["seconds"]
             return self.answer(200, video(float(seconds)), "video/mp4")
-        if name == "videos":  # a lost submit is lost for good here: the list does not show it
+        if name == "videos":  # a submit whose reply was lost is never listed
             made = enumerate(self.server.received if self.server.scenario in {"success", "slow"} else ())
             listed = [{"id": str(number), "label": asked["label"]} for number, asked in made]
             return self.answer(200, json.dumps({"videos": listed[::-1]}).encode())
-        self.server.looks[name] = self.server.looks.get(name, 0) + 1
+        self.server.checks[name] = self.server.checks.get(name, 0) + 1
         unseen = UNSEEN.get(self.server.scenario, 0)
-        if self.server.looks[name] <= unseen:
+        if self.server.checks[name] <= unseen:
             return self.answer(404, b'{"error": {"code": "no_such_video", "message": "no such video"}}')
         asked = self.server.received[int(name)]
-        if self.server.looks[name] < 2 + unseen:
+        if self.server.checks[name] < 2 + unseen:
             return self.answer(200, b'{"status": "running", "progress": 0.5}')
         url = f"{self.server.url}/files/{name}?signature={SIGNATURE}"
         done = {"id": name, "status": "done", "url": url, "extends": asked.get("extends")}
@@ -67,7 +67,7 @@ class Reel(BaseHTTPRequestHandler):
         self.server.received.append(asked)
         scenario = self.server.scenario
         if scenario == "slow":
-            return self.connection.recv(1)  # the answer is held back until the client has gone
+            return self.connection.recv(1)  # hold the answer back until the client has disconnected
         if scenario == "lost_reply":
             return self.connection.close()
         status, code = FAILURES.get(scenario, (400, "unknown_field") if wrong else (200, ""))
@@ -76,5 +76,5 @@ class Reel(BaseHTTPRequestHandler):
         return self.answer(status, body, cut=scenario == "truncated")
 
     def answer(self, status, body, kind="application/json", *, cut=False):
-        told = f"content-type: {kind}\r\ncontent-length: {len(body)}\r\nretry-after: 2\r\nlocation: {self.server.elsewhere}"
-        self.wfile.write(f"HTTP/1.0 {status} -\r\n{told}\r\n\r\n".encode() + (body[:1] if cut else body))
+        headers = f"content-type: {kind}\r\ncontent-length: {len(body)}\r\nretry-after: 2\r\nlocation: {self.server.redirect_to}"
+        self.wfile.write(f"HTTP/1.0 {status} -\r\n{headers}\r\n\r\n".encode() + (body[:1] if cut else body))

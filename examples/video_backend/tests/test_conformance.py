@@ -10,7 +10,7 @@ class TestReel(BackendConformance):
 
     @contextlib.contextmanager
     def wire(self, scenario, service):
-        with ReelFake(scenario, self.elsewhere) as fake:
+        with ReelFake(scenario, self.redirect_to) as fake:
             yield Wire(
                 base_url=fake.url,
                 environ={"REEL_KEY": CANARY},

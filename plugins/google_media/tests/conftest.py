@@ -21,7 +21,7 @@ from anymedia.requests import Mask, Operation, StoredFile
 from anymedia.results import Result
 from anymedia.router import Router
 from anymedia.settings import InstanceSettings, Settings
-from anymedia.testing.harness import AUTHORITY, loaded_registry
+from anymedia.testing.harness import loaded_registry
 from google_media import plugin
 
 MakeContext = Callable[..., Context]
@@ -41,20 +41,11 @@ _ENVIRONMENT = (
 )
 
 
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The one authority that clients trust: to read certifi's hundred and more takes each client longer than its request."""
-    path = tmp_path_factory.mktemp("trust") / "authority.pem"
-    path.write_text(AUTHORITY, "ascii")
-    return str(path)
-
-
 @pytest.fixture(autouse=True)
-def no_environment(monkeypatch: pytest.MonkeyPatch, authority: str) -> None:
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the SDK reads by itself would change its mode and its keys."""
     for name in _ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("SSL_CERT_FILE", authority)
 
 
 @pytest.fixture

@@ -31,13 +31,13 @@ _REDIRECTS = {"redirected": 307, "moved": 302}
 
 
 @contextlib.contextmanager
-def playing(scenario: Scenario, elsewhere: str, environ: dict[str, str], options: dict[str, Any]) -> Iterator[Wire]:
+def playing(scenario: Scenario, redirect_to: str, environ: dict[str, str], options: dict[str, Any]) -> Iterator[Wire]:
     fake = GoogleServer(key=CANARY if environ else "none")  # a compatible server is given no key that is not its own
     if scenario in _ANSWERS:
         status, body = _ANSWERS[scenario]
         fake.fail("status", on="POST", times=None, status=status, json=body)
     elif scenario in _REDIRECTS:
-        headers = {"location": elsewhere}
+        headers = {"location": redirect_to}
         fake.fail("status", on="POST", times=None, status=_REDIRECTS[scenario], json={}, headers=headers)
     elif scenario == "slow":
         fake.fail("hang", on="POST", times=None)
@@ -68,7 +68,7 @@ class TestGoogle(BackendConformance):
 
     @contextlib.contextmanager
     def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
-        with playing(scenario, self.elsewhere, {"GOOGLE_API_KEY": CANARY}, {}) as wire:
+        with playing(scenario, self.redirect_to, {"GOOGLE_API_KEY": CANARY}, {}) as wire:
             yield wire
 
 
@@ -88,5 +88,5 @@ class TestAnEndpointWithImagen(BackendConformance):
     @contextlib.contextmanager
     def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
         options = {"mode": "agent_platform", "project": PROJECT, "location": LOCATION}
-        with playing(scenario, self.elsewhere, {}, options) as wire:
+        with playing(scenario, self.redirect_to, {}, options) as wire:
             yield wire

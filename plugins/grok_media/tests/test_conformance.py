@@ -29,14 +29,14 @@ _TTS = "POST /v1/tts"
 _REDIRECTS: Mapping[str, int] = {"redirected": 307, "moved": 302}
 
 
-def play(fake: GrokServer, scenario: Scenario, elsewhere: str) -> None:
+def play(fake: GrokServer, scenario: Scenario, redirect_to: str) -> None:
     """Have both halves of the fake behave as the scenario says."""
     if scenario in _ANSWERS:
         status, (code, words) = _ANSWERS[scenario]
         fake.fail("status", on=_SUBMITS, times=None, **status)
         fake.http.fail("status", on=_TTS, times=None, status=code, json={"error": words}, headers={"retry-after": "2"})
     elif scenario in _REDIRECTS:
-        headers = {"location": elsewhere}
+        headers = {"location": redirect_to}
         fake.http.fail("status", on=_TTS, times=None, status=_REDIRECTS[scenario], json={}, headers=headers)
     elif scenario == "slow":
         fake.fail("hang", on=_SUBMITS, times=None)
@@ -66,7 +66,7 @@ class TestGrok(BackendConformance):
     def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
         fake = GrokServer(key=CANARY)
         fake.speech.voices |= {"one", "two"}  # the kit's words for a text that is free
-        play(fake, scenario, self.elsewhere)
+        play(fake, scenario, self.redirect_to)
         with fake:
             yield Wire(
                 base_url=fake.base_url,

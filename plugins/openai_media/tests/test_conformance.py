@@ -40,7 +40,7 @@ def flat(received: Received) -> Mapping[str, Any]:
 
 
 @contextlib.contextmanager
-def playing(fake: OpenAIServer, scenario: Scenario, elsewhere: str, *, key: str | None) -> Iterator[Wire]:
+def playing(fake: OpenAIServer, scenario: Scenario, redirect_to: str, *, key: str | None) -> Iterator[Wire]:
     if scenario in _ANSWERS:
         status, error, headers = _ANSWERS[scenario]
         fake.fail("status", on="POST", times=None, status=status, json={"error": error}, headers=headers)
@@ -53,7 +53,7 @@ def playing(fake: OpenAIServer, scenario: Scenario, elsewhere: str, *, key: str 
     elif scenario == "lost_reply":
         fake.fail("lost", on="POST", times=None)
     elif scenario in _REDIRECTS:
-        headers = {"location": elsewhere}
+        headers = {"location": redirect_to}
         fake.fail("status", on="POST", times=None, status=_REDIRECTS[scenario], json={}, headers=headers)
     elif scenario in _UNSEEN:
         fake.fail("status", on="GET /v1/videos/", times=_UNSEEN[scenario], status=404, json={"error": {"message": "No such video."}})
@@ -82,7 +82,7 @@ class TestOpenAI(BackendConformance):
     def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
         fake = OpenAIServer()
         fake.key = CANARY
-        with playing(fake, scenario, self.elsewhere, key=CANARY) as wire:
+        with playing(fake, scenario, self.redirect_to, key=CANARY) as wire:
             yield wire
 
 
@@ -104,5 +104,5 @@ class TestSomebodyElsesVideos(BackendConformance):
         fake = OpenAIServer(any_key=True, videos=Videos())
         if scenario not in {"success", "slow", *_UNSEEN}:  # else the lost submit would be found, and followed to its end
             fake.fail("status", on="GET /v1/videos", times=None, status=404, json={"error": _NO})
-        with playing(fake, scenario, self.elsewhere, key=None) as wire:
+        with playing(fake, scenario, self.redirect_to, key=None) as wire:
             yield wire

@@ -45,14 +45,14 @@ def flat(received: Received) -> Mapping[str, Any]:
 
 
 @contextlib.contextmanager
-def playing(scenario: Scenario, elsewhere: str, cache: Path) -> Iterator[Wire]:
+def playing(scenario: Scenario, redirect_to: str, cache: Path) -> Iterator[Wire]:
     with OpenRouterServer(key=CANARY, links="signed") as fake:
         if scenario in _ANSWERS:
             status, metadata, headers = _ANSWERS[scenario]
             error = {"code": status, "message": "No.", **({"metadata": metadata} if metadata else {})}
             fake.fail("status", on="POST", times=None, status=status, json={"error": error, "user_id": "user_2x"}, headers=headers)
         elif scenario in _REDIRECTS:
-            headers = {"location": elsewhere}
+            headers = {"location": redirect_to}
             fake.fail("status", on="POST", times=None, status=_REDIRECTS[scenario], json={}, headers=headers)
         elif scenario in _FAULTS:
             fake.fail(on="POST", times=None, **_FAULTS[scenario])
@@ -87,7 +87,7 @@ class _OverACache(BackendConformance):
 
     @contextlib.contextmanager
     def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
-        with playing(scenario, self.elsewhere, self.cache()) as wire:
+        with playing(scenario, self.redirect_to, self.cache()) as wire:
             yield wire
 
 

@@ -1,4 +1,4 @@
-"""Images, edits by a mask or by pictures, going on; over plain HTTP. Two of its models need a library."""
+"""Images, edits with a mask or with references, continuations; over plain HTTP. Two of its models need a library."""
 
 import base64
 import importlib
@@ -20,7 +20,7 @@ from anymedia import (
 from anymedia.errors import ContentRefused
 from anymedia.http import post_json
 
-LIBRARIES = {"sketch-tinted": "colorsys", "sketch-woven": "a_loom_that_nobody_has"}
+LIBRARIES = {"sketch-tinted": "colorsys", "sketch-woven": "a_library_that_does_not_exist"}
 
 
 @hookimpl

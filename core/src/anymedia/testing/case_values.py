@@ -1,4 +1,4 @@
-"""The distinct specs of a matrix, and values for requests that fit them."""
+"""The distinct operation specs of a matrix, and values for requests that fit them."""
 
 from __future__ import annotations
 
@@ -30,71 +30,71 @@ from .samples import half_mask, picture, video
 
 __all__ = [
     "Shape",
-    "about_references",
-    "alive",
-    "beside_continued",
     "foreign_options",
     "inputs_of",
+    "is_available",
     "is_complete",
     "minimal_fields",
-    "parts_of_references",
-    "required_along",
+    "reference_parts",
+    "references_with_continuation",
+    "required_with",
     "shapes",
     "two_values",
+    "with_distinct_references",
 ]
 
-#: Pixels an edge of the pictures that are sent and asked for, where the row lets them be that small.
+#: Edge in pixels of the images that are sent and requested, where the spec permits that size.
 _EDGE = 256
 _TEXT_OPTIONS = {"instructions": ("slowly and softly", "fast and loud"), "negative_prompt": ("snow", "blur")}
 
 
 @attrs.frozen(kw_only=True)
 class Shape:
-    """One distinct row: a model that stands for all that share it."""
+    """One distinct operation spec, with one of the models that share it."""
 
     model: ModelSpec
-    row: OperationSpec
+    spec: OperationSpec
 
     @property
     def operation(self) -> Operation:
         """The operation."""
-        return self.row.operation
+        return self.spec.operation
 
     def __str__(self) -> str:
         return f"{self.model.id}-{self.operation}"
 
 
-def alive(model: ModelSpec, today: datetime.date) -> bool:
+def is_available(model: ModelSpec, today: datetime.date) -> bool:
     """Whether a model may still be chosen."""
     return model.lifecycle.stage_on(today) != "retired"
 
 
 def is_complete(model: ModelSpec) -> bool:
-    """Whether what a model requires is installed here."""
+    """Whether the library that a model requires is installed here."""
     return model.requires is None or is_installed(model.requires.module)
 
 
 def shapes(matrix: CapabilityMatrix, today: datetime.date, *, all_models: bool = False) -> Iterator[Shape]:
-    """Yield one shape for each distinct operation row of the models that may be chosen here and now."""
+    """Yield one shape for each distinct operation spec of the models that may be chosen here and now."""
     seen: list[tuple[Any, ...]] = []
     for model in matrix.models:
-        if not all_models and not (alive(model, today) and is_complete(model)):
+        if not all_models and not (is_available(model, today) and is_complete(model)):
             continue
-        for row in model.operations.values():
-            own = (row.operation, row.prompt, row.inputs, row.options, row.extra_params, row.rules, row.fidelity, row.wire)
-            key = (*own, model.wire, model.requires)
+        for spec in model.operations.values():
+            content = (spec.operation, spec.prompt, spec.inputs, spec.options, spec.extra_params, spec.rules, spec.fidelity, spec.wire)
+            key = (*content, model.wire, model.requires)
             if key not in seen:
                 seen.append(key)
-                yield Shape(model=model, row=row)
+                yield Shape(model=model, spec=spec)
 
 
 def two_values(option: Option) -> tuple[Any, Any] | None:
-    """Return two values an option takes, or None where it takes just one or leaves nothing to send."""
+    """Return two values of an option, or None where it has only one or is fixed."""
     if option.fixed:
         return None
     if isinstance(option, Choice):
         concrete = [v for v in option.one_of if v != "auto"] or list(option.one_of)
-        first = 1 if len(concrete) > 2 else 0  # not the first of many: it is often what comes out anyway
+        first = 1 if len(concrete) > 2 else 0  # not the first of many: it is often the default
         return (concrete[first], concrete[-1]) if len(concrete) > 1 else None
     if isinstance(option, Range):
         low, high = option.min, min(option.max, option.min + 1000)
@@ -118,10 +118,24 @@ def two_values(option: Option) -> tuple[Any, Any] | None:
 
 
 def option_values(name: str, option: Option) -> tuple[Any, Any] | None:
-    """Return two values of a request's option, in words that mean something for it."""
+    """Return two values of a request's option: realistic texts, and the shortest durations."""
+    if name == "duration" and not option.fixed:
+        return _short_durations(option)
     if name in _TEXT_OPTIONS and isinstance(option, Text):
         return _TEXT_OPTIONS[name]
     return two_values(option)
+
+
+def _short_durations(option: Option) -> tuple[Any, Any] | None:
+    """Return the two shortest durations in seconds, the second first: the shortest is often the default."""
+    if isinstance(option, Choice):
+        shortest = sorted(value for value in option.one_of if value != "auto")[:2]
+    elif isinstance(option, Range):
+        steps = (option.nearest(option.min + seconds) for seconds in (0, 1, 2, 5, 10, 30))
+        shortest = list(dict.fromkeys(value for value in steps if value is not None))[:2]
+    else:
+        return two_values(option)
+    return (shortest[1], shortest[0]) if len(shortest) > 1 else None
 
 
 def _edge(rule: InputRule) -> int:
@@ -130,20 +144,20 @@ def _edge(rule: InputRule) -> int:
 
 
 def image_for(rule: InputRule, seed: int) -> Image:
-    """Return a picture that an input takes."""
+    """Return an image that an input accepts."""
     edge = _edge(rule)
     name = rule.formats[0] if rule.formats else "png"
     return Image(data=picture(edge, edge, seed, name))
 
 
 def video_for(rule: InputRule, seed: int) -> Video:
-    """Return a video that an input takes."""
+    """Return a video that an input accepts."""
     seconds = min(max(2.0, rule.seconds[0]), rule.seconds[1]) if rule.seconds else 2.0
     return Video(data=video(seconds, seed=seed))
 
 
 def references_for(rule: ReferencesRule, seed: int, role: str | None = None) -> tuple[Reference, ...]:
-    """Return as few references as a row takes: those that must be there, and one of the role asked for."""
+    """Return as few references as a spec accepts: the required ones, and one of the given role."""
     wanted: list[str] = [name for name, inner in rule.roles.items() for _ in range(inner.count[0])]
     if role is not None and role not in wanted:
         wanted.append(role)
@@ -158,9 +172,9 @@ def references_for(rule: ReferencesRule, seed: int, role: str | None = None) -> 
     return tuple(made)
 
 
-def beside_continued(shape: Shape) -> dict[str, Any]:
-    """Return references that leave a continued image its place, where a row takes one source only: it is a source itself."""
-    rule = shape.row.inputs.get("references")
+def references_with_continuation(shape: Shape) -> dict[str, Any]:
+    """Return references without a source, for a spec that accepts one source only: the continued image is that source."""
+    rule = shape.spec.inputs.get("references")
     if shape.operation != "edit_with_references" or not isinstance(rule, ReferencesRule):
         return {}
     source, other = rule.roles.get("source"), next((name for name in rule.roles if name != "source"), None)
@@ -170,7 +184,7 @@ def beside_continued(shape: Shape) -> dict[str, Any]:
 
 
 def mask_for(rule: MaskRule, source: Image | None, *, left: bool = True, mode: str | None = None) -> Mask:
-    """Return a mask a row takes, in a mode it knows."""
+    """Return a mask that a spec accepts, in one of its modes."""
     chosen = mode or rule.modes[0]
     if chosen == "user_provided":
         edge = _EDGE
@@ -183,9 +197,9 @@ def mask_for(rule: MaskRule, source: Image | None, *, left: bool = True, mode: s
 
 
 def minimal_fields(shape: Shape, seed: int = 1) -> dict[str, Any]:
-    """Return the least that a request of this shape needs, without its continuation."""
+    """Return the fields of a minimal request of a shape, without its continuation."""
     fields: dict[str, Any] = {"prompt": "a red fox in the snow"}
-    rules = shape.row.inputs
+    rules = shape.spec.inputs
     if shape.operation == "inpaint":
         source = rules.get("source")
         if isinstance(source, InputRule):
@@ -202,17 +216,17 @@ def minimal_fields(shape: Shape, seed: int = 1) -> dict[str, Any]:
     source = rules.get("source")
     if shape.operation == "continue_video" and not isinstance(rules.get("continue_from"), ContinueRule) and isinstance(source, InputRule):
         fields["source"] = video_for(source, seed)
-    fields |= _small(shape.row)
-    audio = shape.row.options.get("audio_type")
+    fields |= _small(shape.spec)
+    audio = shape.spec.options.get("audio_type")
     if isinstance(audio, Choice) and "speech" not in audio.one_of:
         fields["audio_type"] = audio.one_of[0]
     return fields
 
 
-def _small(row: OperationSpec) -> dict[str, Any]:
-    """Return options that keep the work small and repeatable, where a row leaves them free."""
+def _small(spec: OperationSpec) -> dict[str, Any]:
+    """Return options that keep the work small and repeatable, where a spec has them."""
     found: dict[str, Any] = {}
-    size, duration, seed = (row.options.get(name) for name in ("size", "duration", "seed"))
+    size, duration, seed = (spec.options.get(name) for name in ("size", "duration", "seed"))
     if isinstance(size, Pixels) and (near := size.nearest(f"{_EDGE}x{_EDGE}")):
         found["size"] = near
     if isinstance(duration, Range):
@@ -223,44 +237,44 @@ def _small(row: OperationSpec) -> dict[str, Any]:
 
 
 def inputs_of(shape: Shape, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (name, fields) for every input a row claims, each role and each mask mode of its own.
+    """Yield (name, fields) for every input that a spec claims, for each role and each mask mode.
 
-    What a rule of the row requires along with an input is in the fields as well, and stays the same for any seed.
+    The fields include what a rule requires together with the input; that part is the same for every seed.
     """
-    for name, fields in _inputs_alone(shape, seed):
-        along = required_along(shape, next(iter(fields)))
-        yield name, along | fields
+    for name, fields in _single_inputs(shape, seed):
+        required = required_with(shape, next(iter(fields)))
+        yield name, required | fields
 
 
-def required_along(shape: Shape, given: str) -> dict[str, Any]:
-    """Return what the rules of a row require along with a field: a picture, a reference of a role."""
-    along: dict[str, Any] = {}
-    references = shape.row.inputs.get("references")
-    for rule in shape.row.rules:
+def required_with(shape: Shape, given: str) -> dict[str, Any]:
+    """Return what the rules of a spec require together with a field: an image, a reference of a role."""
+    required: dict[str, Any] = {}
+    references = shape.spec.inputs.get("references")
+    for rule in shape.spec.rules:
         if rule.when.get(given) is True:
             for name, condition in rule.require.items():
-                other = shape.row.inputs.get(name)
+                other = shape.spec.inputs.get(name)
                 if condition is True and isinstance(other, InputRule):
-                    along[name] = image_for(other, 5)
+                    required[name] = image_for(other, 5)
                 elif condition is True and name.startswith("references.") and isinstance(references, ReferencesRule):
-                    along["references"] = references_for(references, 5, name.partition(".")[2])
-            along |= {name: _NOT_GIVEN[name] for name, c in rule.forbid.items() if c is True and name in _NOT_GIVEN}
-    return along
+                    required["references"] = references_for(references, 5, name.partition(".")[2])
+            required |= {name: _NOT_GIVEN[name] for name, c in rule.forbid.items() if c is True and name in _NOT_GIVEN}
+    return required
 
 
-#: What "not given" is for the inputs that a rule may forbid.
+#: The value that means "not given", for the inputs that a rule may forbid.
 _NOT_GIVEN: dict[str, Any] = {"references": (), "first_frame": None, "last_frame": None, "mask": None}
 
 
-def _inputs_alone(shape: Shape, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, rule in shape.row.inputs.items():
+def _single_inputs(shape: Shape, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, rule in shape.spec.inputs.items():
         if isinstance(rule, ReferencesRule):
             for role in rule.roles:
                 yield f"references.{role}", {"references": references_for(rule, seed, role)}
         elif isinstance(rule, MaskRule):
             source = minimal_fields(shape).get("source") or _first_source(minimal_fields(shape))
             for i, mode in enumerate(rule.modes):
-                # A mode that finds the region itself takes no picture: it is held against another mode.
+                # A mode that finds the region itself has no image: it is compared with another mode.
                 other = mode if mode == "user_provided" or seed % 2 == 0 else rule.modes[i - 1]
                 yield f"mask.{mode}", {"mask": mask_for(rule, source, left=seed % 2 == 0, mode=other)}
         elif isinstance(rule, InputRule):
@@ -273,14 +287,14 @@ def _first_source(fields: dict[str, Any]) -> Image | None:
 
 
 def foreign_options(shape: Shape) -> Iterator[tuple[str, Any]]:
-    """Yield (name, value) for every option that the row does not claim and that the core does not do itself."""
+    """Yield (name, value) for every option that the spec does not claim and that the core does not implement itself."""
     values = {
         "negative_prompt": "blur",
         "seed": 42,
         "guidance_scale": 7.5,
         "quality": "high",
         "background": "opaque",
-        "voice": "somebody",
+        "voice": "narrator",
         "speed": 1.25,
         "instructions": "softly",
         "size": "512x512",
@@ -289,52 +303,52 @@ def foreign_options(shape: Shape) -> Iterator[tuple[str, Any]]:
         "duration": 5.0,
     }
     for field in attrs.fields(KINDS[shape.operation]):
-        if field.name in values and field.name not in shape.row.options:
+        if field.name in values and field.name not in shape.spec.options:
             yield field.name, values[field.name]
 
 
 _WORDS = ("the bold lines", "the soft colours")
 
 
-def about_references(found: Iterable[Shape]) -> Iterator[Shape]:
-    """Yield the shapes whose references, or the plugin's own facts about them, are not those of another."""
+def with_distinct_references(found: Iterable[Shape]) -> Iterator[Shape]:
+    """Yield the shapes that differ in their references, or in the plugin's own data about them."""
     seen: list[tuple[Any, ...]] = []
     for shape in found:
-        key = (shape.operation, shape.row.inputs.get("references"), shape.row.wire, shape.model.wire)
+        key = (shape.operation, shape.spec.inputs.get("references"), shape.spec.wire, shape.model.wire)
         if key not in seen:
             seen.append(key)
             yield shape
 
 
-def parts_of_references(shape: Shape) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Yield (name, fields, other fields): two requests that differ in nothing but that part of their references."""
-    taken = shape.row.inputs.get("references")
-    if not isinstance(taken, ReferencesRule):
+def reference_parts(shape: Shape) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Yield (name, fields, other fields): two requests that differ only in that part of their references."""
+    accepted = shape.spec.inputs.get("references")
+    if not isinstance(accepted, ReferencesRule):
         return
-    along = required_along(shape, "references")
-    for name, one, two in _pairs(taken):
-        yield f"references.{name}", {**along, "references": tuple(one)}, {**along, "references": tuple(two)}
+    required = required_with(shape, "references")
+    for name, one, two in _pairs(accepted):
+        yield f"references.{name}", {**required, "references": tuple(one)}, {**required, "references": tuple(two)}
 
 
-def _pairs(taken: ReferencesRule) -> Iterator[tuple[str, Sequence[Reference], Sequence[Reference]]]:
-    many = _many(taken)
+def _pairs(accepted: ReferencesRule) -> Iterator[tuple[str, Sequence[Reference], Sequence[Reference]]]:
+    many = _many(accepted)
     if len(many) > 1:
-        yield "last", many, [*many[:-1], attrs.evolve(many[-1], image=image_for(taken.roles[many[-1].role], 99))]
-    roles = list(taken.roles)
+        yield "last", many, [*many[:-1], attrs.evolve(many[-1], image=image_for(accepted.roles[many[-1].role], 99))]
+    roles = list(accepted.roles)
     for role, other in itertools.pairwise(roles):
-        yield f"{role}-or-{other}", references_for(taken, 1, role), references_for(taken, 1, other)
-    for role, rule in taken.roles.items():
-        base = references_for(taken, 1, role)
+        yield f"{role}-or-{other}", references_for(accepted, 1, role), references_for(accepted, 1, other)
+    for role, rule in accepted.roles.items():
+        base = references_for(accepted, 1, role)
         yield f"{role}.description", *(_with(base, role, description=words) for words in _WORDS)  # type: ignore[misc]
         if len(rule.types) > 1:
             yield f"{role}.type", *(_with(base, role, type=kind) for kind in (rule.types[0], rule.types[-1]))  # type: ignore[misc]
 
 
-def _many(taken: ReferencesRule) -> list[Reference]:
-    """Return as many references as a row takes, of every role as many as it may have."""
+def _many(accepted: ReferencesRule) -> list[Reference]:
+    """Return as many references as a spec accepts, with as many of each role as possible."""
     found: list[Reference] = []
-    for role, rule in taken.roles.items():
-        for _ in range(min(rule.count[1], taken.count[1] - len(found))):
+    for role, rule in accepted.roles.items():
+        for _ in range(min(rule.count[1], accepted.count[1] - len(found))):
             kind = rule.types[0] if rule.types else None
             found.append(Reference(image=image_for(rule, 20 + len(found)), role=role, type=kind))  # type: ignore[arg-type]
     return found

@@ -1,11 +1,11 @@
-"""What the rules are tried on: each service, each distinct row shape, each option, input and scenario."""
+"""The cases that each rule is tested with: services, distinct operation specs, options, inputs and scenarios."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import attrs
@@ -14,102 +14,128 @@ from ..capabilities import CapabilityMatrix, Choice, ContinueRule, MaskRule, Mod
 from ..requests import KINDS, Operation
 from .case_values import (
     Shape,
-    about_references,
-    alive,
     foreign_options,
     inputs_of,
+    is_available,
     is_complete,
     option_values,
-    parts_of_references,
+    reference_parts,
     shapes,
     two_values,
+    with_distinct_references,
 )
 from .fake_service import REDIRECTS, SCENARIOS, Scenario, Wire
 from .harness import Bench, RedirectTarget, cut_matrix, loaded_registry, returns
-from .rules import is_kept_by_the_core, rule_of
+from .rules import CasesPer, cases_per, is_decided_by_core, rule_of
 
 __all__ = ["Case", "CaseMaker", "representatives"]
 
 
 @attrs.frozen(kw_only=True)
 class Case:
-    """One thing to try: a shape of a service, and what of it."""
+    """One thing to test.
+
+    Attributes:
+        service: the service of the backend.
+        shape: the operation spec, with a model that has it.
+        subject: the option, input, part or scenario that is tested.
+        values: two or more values of it.
+        rule: the rule between fields that is tested.
+    """
 
     service: str
     shape: Shape
-    what: str = ""
-    pair: tuple[Any, ...] | None = None
+    subject: str = ""
+    values: tuple[Any, ...] | None = None
     rule: Rule | None = None
 
     def __str__(self) -> str:
-        parts = [self.service, self.shape.model.id, self.shape.operation, self.what]
+        parts = [self.service, self.shape.model.id, self.shape.operation, self.subject]
         return "-".join(p.replace("/", ".") for p in parts if p)
 
 
-#: Scenarios that are no failure of the submit, or have a rule of their own.
-_NO_FAILURES = frozenset({"success", "slow", "unseen", "forgotten", *REDIRECTS})
-#: Options that decide what is made, not how: tried by rules of their own.
-_OTHERWISE = frozenset({"n", "edit_mode", "audio_type"})
+#: Scenarios in which the submit does not fail, or that have rules for themselves.
+_NOT_FAILURES = frozenset({"success", "slow", "unseen", "forgotten", *REDIRECTS})
+#: Options that decide what is made, not how: other rules cover them.
+_COVERED_SEPARATELY = frozenset({"n", "edit_mode", "audio_type"})
 
 
-def _concerns(test: str, shape: Shape) -> bool:
-    """Whether a test, by its name, is about such a shape at all."""
-    mask, onward = (shape.row.inputs.get(name) for name in ("mask", "continue_from"))
-    checks = {
-        "_each_visual": shape.model.media != "audio",
-        "_each_video": shape.model.media == "video",
-        "_each_onward": isinstance(onward, ContinueRule),
-        "_each_mask": isinstance(mask, MaskRule) and "user_provided" in mask.modes,
-        "_each_limit": shape.row.prompt.max_chars is not None,
-        "_each_job": shape.operation != "continue_video",
-        "_each_kind": shape.operation != "continue_video",
-        "_foreign_continuation": any(f.name == "continue_from" for f in attrs.fields(KINDS[shape.operation])),
-    }
-    return all(holds for word, holds in checks.items() if word in test)
+def _continues(shape: Shape) -> bool:
+    return isinstance(shape.spec.inputs.get("continue_from"), ContinueRule)
 
 
-def _once_for(test: str, shape: Shape) -> Any:
-    """Return what a test, by its name, is tried on once; None where it is tried on each shape."""
-    if "_each_kind" in test:
+def _takes_mask_image(shape: Shape) -> bool:
+    mask = shape.spec.inputs.get("mask")
+    return isinstance(mask, MaskRule) and "user_provided" in mask.modes
+
+
+def _starts_something(shape: Shape) -> bool:
+    return shape.operation != "continue_video"
+
+
+#: What a test is repeated for -> whether it applies to a shape.
+_APPLIES: Mapping[CasesPer, Callable[[Shape], bool]] = {
+    "visual": lambda shape: shape.model.media != "audio",
+    "video": lambda shape: shape.model.media == "video",
+    "continuation": _continues,
+    "continuable": lambda shape: any(f.name == "continue_from" for f in attrs.fields(KINDS[shape.operation])),
+    "mask": _takes_mask_image,
+    "prompt_limit": lambda shape: shape.spec.prompt.max_chars is not None,
+    "job": _starts_something,
+    "operation": _starts_something,
+    "submit_failure": _starts_something,
+    "redirect": _starts_something,
+}
+
+
+def _once_per(per: CasesPer, shape: Shape) -> Any:
+    """Return the key that a test is run once for; None where it is run for each shape."""
+    if per in {"operation", "redirect"}:
         return shape.operation
-    if "_each_failure" in test:  # how a service fails depends on the endpoint, not on what else a row says
-        return shape.operation, repr(shape.row.wire), repr(shape.model.wire)
+    if per == "submit_failure":  # how a service fails depends on the endpoint, not on the rest of the spec
+        return shape.operation, repr(shape.spec.wire), repr(shape.model.wire)
     return None
 
 
-def representatives(test: Any, cases: Sequence[Case], *, works_here: bool) -> Sequence[Case]:
-    """Return the cases that try something first: a service, an operation, an option, an input or a scenario.
+def representatives(test: Any, cases: Sequence[Case], *, is_local: bool) -> Sequence[Case]:
+    """Return the cases that are the first with a service, an operation, an option, an input or a scenario.
 
     One is enough for a test whose outcome the core decides before it reaches the plugin. A backend that works on this
-    machine makes each case anew, which takes long: each of its operations is tried by B01, and each other test once.
+    machine generates the media of each case, which is slow: B01 tests each of its operations, and each other test is
+    run once.
+
+    Args:
+        test: the test function.
+        cases: all its cases.
+        is_local: whether the backend works on this machine.
     """
-    if is_kept_by_the_core(test) or (works_here and rule_of(test) != "B01"):
+    if is_decided_by_core(test) or (is_local and rule_of(test) != "B01"):
         return cases[:1]
     chosen: list[Case] = []
     seen: set[tuple[str, str]] = set()
-    # That each option and input arrives at all is tried by tests of their own: these go through its values and words.
-    each_what = not any(word in test.__name__ for word in ("_each_choice", "_each_part", "_each_rule"))
+    # Other tests show that each option and input arrives at all; these cover its values and parts.
+    each_subject = cases_per(test) not in {"choice", "reference_part", "field_rule"}
     for case in cases:
-        tries = {("service", case.service), ("operation", case.shape.operation)} | ({("what", case.what)} if each_what else set())
-        if tries - seen:
+        keys = {("service", case.service), ("operation", case.shape.operation)} | ({("subject", case.subject)} if each_subject else set())
+        if keys - seen:
             chosen.append(case)
-            seen |= tries
+            seen |= keys
     return chosen
 
 
-#: Finding and reading all plugins anew for each of some thousand cases would take longer than the cases.
+#: Discovering and reading all plugins for each of about a thousand cases would take longer than the cases.
 _MATRICES: weakref.WeakKeyDictionary[type, dict[str | None, CapabilityMatrix]] = weakref.WeakKeyDictionary()
 
 
 class CaseMaker:
-    """Makes the cases of a backend from its own matrix."""
+    """Derives the cases of a backend from its own matrix."""
 
     backend: ClassVar[str] = ""
     services: ClassVar[tuple[str, ...]] = ()
     scenarios: ClassVar[tuple[Scenario, ...]] = SCENARIOS
     not_http: ClassVar[tuple[Operation, ...]] = ()
-    #: Where `redirected` and `moved` lead; the kit sets it for as long as their wire runs.
-    elsewhere: str = ""
+    #: The target of `redirected` and `moved`; the kit sets it while their wire runs.
+    redirect_to: str = ""
 
     @contextlib.contextmanager
     def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
@@ -122,138 +148,158 @@ class CaseMaker:
         return cut_matrix(self.backend, service)
 
     def _matrix(self, service: str | None) -> CapabilityMatrix:
-        """Return `matrix`, read once for each class of tests (None: as an instance of no named service sees it)."""
-        kept = _MATRICES.setdefault(type(self), {})
-        if service not in kept:
-            kept[service] = cut_matrix(self.backend, "") if service is None else self.matrix(service)
-        return kept[service]
+        """Return `matrix`, read once for each test class; None means an instance without a named service."""
+        cached = _MATRICES.setdefault(type(self), {})
+        if service not in cached:
+            cached[service] = cut_matrix(self.backend, "") if service is None else self.matrix(service)
+        return cached[service]
 
     def all_services(self) -> tuple[str, ...]:
-        """Return the services to try."""
+        """Return the services to test."""
         return self.services or self._matrix(None).services or ("",)
 
     def today(self, service: str) -> datetime.date:
-        """Return the day the matrix was checked: the tests must not rot."""
+        """Return the day the matrix was checked, so that the tests do not depend on the calendar."""
         return self._matrix(service).checked or datetime.date(2026, 1, 1)
 
     @contextlib.contextmanager
     def bench(self, case: Case, scenario: Scenario = "success") -> Iterator[Bench]:
-        """Set a router up over the wire of a case."""
+        """Set up a router over the wire of a case."""
         with contextlib.ExitStack() as opened:
-            elsewhere = opened.enter_context(RedirectTarget()) if scenario in REDIRECTS else None
-            self.elsewhere = "" if elsewhere is None else elsewhere.url
+            target = opened.enter_context(RedirectTarget()) if scenario in REDIRECTS else None
+            self.redirect_to = "" if target is None else target.url
             wire = opened.enter_context(self.wire(scenario, case.service))
-            over = Bench.over(self.backend, case.service, wire, self._matrix(case.service), elsewhere)
+            over = Bench.over(self.backend, case.service, wire, self._matrix(case.service), target)
             yield opened.enter_context(over)
 
-    def maker(self, case: Case) -> Any:
-        """Return a function that finds the shape which makes what a model goes on from."""
+    def maker(self, case: Case) -> Callable[[str], Shape | None]:
+        """Return a function that finds the shape which makes what a model can continue."""
         found = self._matrix(case.service)
         today = self.today(case.service)
+        operation: Operation = "generate_video" if case.shape.model.media == "video" else "generate_image"
 
         def find(model_id: str) -> Shape | None:
-            operation = "generate_video" if case.shape.model.media == "video" else "generate_image"
             for model in found.models:
-                onward = model.continues_with or (model.id,)
-                if model_id in onward and operation in model.operations and alive(model, today) and is_complete(model):
-                    return Shape(model=model, row=model.operations[operation])  # type: ignore[index]
+                continued_by = model.continues_with or (model.id,)
+                if model_id in continued_by and operation in model.operations and is_available(model, today) and is_complete(model):
+                    return Shape(model=model, spec=model.operations[operation])
             return None
 
         return find
 
-    def cases(self, test: str) -> Iterator[Case]:
-        """Yield the cases of a test, by what its name says it tries."""
+    def cases(self, test: Any) -> Iterator[Case]:
+        """Yield the cases of a test function."""
+        per = cases_per(test)
         for service in self.all_services():
-            matrix, today = self._matrix(service), self.today(service)
-            done: set[Any] = set()
-            if "_each_requirement" in test:
+            if per == "requirement":
                 yield from (Case(service=service, shape=shape) for shape in self._requiring(service))
                 continue
-            found = shapes(matrix, today)
-            for shape in about_references(found) if "_each_part" in test else found:
-                if shape.operation == "continue_video" and not self._can_begin(service, shape):
-                    continue
-                once = _once_for(test, shape)
-                if not _concerns(test, shape) or once in done:
-                    continue
-                if "_each_job" in test and not self._can_miss(shape):
+            done: set[Any] = set()
+            found = shapes(self._matrix(service), self.today(service))
+            for shape in with_distinct_references(found) if per == "reference_part" else found:
+                once = _once_per(per, shape)
+                if once in done or not self._applies(per, service, shape):
                     continue
                 if once is not None:
                     done.add(once)
-                yield from self._cases_of(test, service, shape)
+                yield from self._cases_of(per, service, shape)
 
-    def _can_miss(self, shape: Shape) -> bool:
-        """Whether what a shape starts may be a job, at a service that its wire can have lose one."""
-        looks = "check_job" in loaded_registry().plugins[self.backend].hooks and returns(self.backend, shape.operation) != "Outcome"
-        return looks and {"unseen", "forgotten"} <= set(self.scenarios)
+    def _applies(self, per: CasesPer, service: str, shape: Shape) -> bool:
+        if shape.operation == "continue_video" and not self._can_begin(service, shape):
+            return False
+        if per == "job" and not self._can_lose_job(shape):
+            return False
+        applies = _APPLIES.get(per)
+        return applies is None or applies(shape)
+
+    def _can_lose_job(self, shape: Shape) -> bool:
+        """Whether a shape may start a job, at a service whose wire can lose one."""
+        checks = "check_job" in loaded_registry().plugins[self.backend].hooks and returns(self.backend, shape.operation) != "Outcome"
+        return checks and {"unseen", "forgotten"} <= set(self.scenarios)
 
     def _requiring(self, service: str) -> Iterator[Shape]:
-        """Yield a shape for each distinct row of the models that require something, be it installed here or not."""
+        """Yield a shape for each distinct spec of the models that require a library, installed here or not."""
         matrix = self._matrix(service)
-        models = tuple(m for m in matrix.models if m.requires is not None and alive(m, self.today(service)))
+        models = tuple(m for m in matrix.models if m.requires is not None and is_available(m, self.today(service)))
         return shapes(attrs.evolve(matrix, models=models), self.today(service), all_models=True)
 
-    def untried(self) -> tuple[str, ...]:
-        """Say of which rows nothing but the refusal can be tried here, because what they require is not installed."""
+    def untested(self) -> tuple[str, ...]:
+        """Return which models can only be tested for their rejection, because what they require is not installed."""
         absent = [s for service in self.all_services() for s in self._requiring(service) if not is_complete(s.model)]
-        said = [
+        lines = [
             f"{s.model.id} {s.operation}, which needs {n.module!r}, not installed here ({n.install})"
             for s in absent
             if (n := s.model.requires)
         ]
-        return tuple(dict.fromkeys(said))
+        return tuple(dict.fromkeys(lines))
 
     def _can_begin(self, service: str, shape: Shape) -> bool:
-        if not isinstance(shape.row.inputs.get("continue_from"), ContinueRule):
-            return True
-        return self.maker(Case(service=service, shape=shape))(shape.model.id) is not None
+        return not _continues(shape) or self.maker(Case(service=service, shape=shape))(shape.model.id) is not None
 
-    def _cases_of(self, test: str, service: str, shape: Shape) -> Iterator[Case]:
-        if "_each_option" in test:
-            for name, option in shape.row.options.items():
-                if name not in _OTHERWISE and (pair := option_values(name, option)):
-                    yield Case(service=service, shape=shape, what=name, pair=pair)
-        elif "_each_choice" in test:
-            own = {**shape.row.options, **{f"extra_params.{name}": option for name, option in shape.row.extra_params.items()}}
-            for name, option in own.items():
-                if isinstance(option, Choice) and not option.fixed and len(option.one_of) > 2 and name not in _OTHERWISE:
-                    yield Case(service=service, shape=shape, what=name, pair=option.one_of)
-        elif "_each_several" in test:
-            if (count := shape.row.options.get("n")) is not None and count.problem(2) is None:
-                yield Case(service=service, shape=shape)
-        elif "_each_part" in test:
-            for name, one, two in parts_of_references(shape):
-                yield Case(service=service, shape=shape, what=name, pair=(one, two))
-        elif "_each_input" in test:
-            second = dict(inputs_of(shape, 7))
-            for name, fields in inputs_of(shape, 2):
-                yield Case(service=service, shape=shape, what=name, pair=(fields, second[name]))
-        elif "_each_extra" in test:
-            for name, option in shape.row.extra_params.items():
-                if pair := two_values(option):
-                    yield Case(service=service, shape=shape, what=name, pair=pair)
-        elif "_each_foreign_option" in test:
-            for name, value in foreign_options(shape):
-                yield Case(service=service, shape=shape, what=name, pair=(value, value))
-        elif "_each_rule" in test:
-            for index, found in enumerate(shape.row.rules):
-                yield Case(service=service, shape=shape, what=f"rule{index}", rule=found)
-        elif "_redirect" in test:
-            for scenario in self.scenarios:
-                if scenario in REDIRECTS and shape.operation not in self.not_http:
-                    yield Case(service=service, shape=shape, what=scenario)
-        elif "_each_failure" in test:
-            for scenario in self.scenarios:
-                if scenario not in _NO_FAILURES and shape.operation != "continue_video":
-                    yield Case(service=service, shape=shape, what=scenario)
+    def _cases_of(self, per: CasesPer, service: str, shape: Shape) -> Iterator[Case]:
+        def case(subject: str = "", values: tuple[Any, ...] | None = None, rule: Rule | None = None) -> Case:
+            return Case(service=service, shape=shape, subject=subject, values=values, rule=rule)
+
+        if per == "several":
+            if (count := shape.spec.options.get("n")) is not None and count.problem(2) is None:
+                yield case()
+        elif per == "field_rule":
+            yield from (case(f"rule{index}", rule=found) for index, found in enumerate(shape.spec.rules))
+        elif per == "redirect":
+            yield from (case(scenario) for scenario in self.scenarios if scenario in REDIRECTS and shape.operation not in self.not_http)
+        elif per == "submit_failure":
+            yield from (case(scenario) for scenario in self.scenarios if scenario not in _NOT_FAILURES)
+        elif per in _SUBJECTS:
+            yield from (case(subject, values) for subject, values in _SUBJECTS[per](shape))
         else:
-            yield Case(service=service, shape=shape)
+            yield case()
 
     def dead_models(self) -> Sequence[tuple[str, ModelSpec]]:
-        """Return (service, model) for every model that was shut down by the day the matrix was checked."""
-        return [(s, m) for s in self.all_services() for m in self._matrix(s).models if not alive(m, self.today(s))]
+        """Return (service, model) for every model that was retired by the day the matrix was checked."""
+        return [(s, m) for s in self.all_services() for m in self._matrix(s).models if not is_available(m, self.today(s))]
 
     def ending_models(self) -> Sequence[tuple[str, ModelSpec]]:
-        """Return (service, model) for every model that has an end and may still be chosen here."""
-        every = [(s, m) for s in self.all_services() for m in self._matrix(s).models if alive(m, self.today(s)) and is_complete(m)]
+        """Return (service, model) for every model that has an end date and may still be chosen here."""
+        every = [(s, m) for s in self.all_services() for m in self._matrix(s).models if is_available(m, self.today(s)) and is_complete(m)]
         return [(s, m) for s, m in every if m.lifecycle.retires is not None]
+
+
+def _options(shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    for name, option in shape.spec.options.items():
+        if name not in _COVERED_SEPARATELY and (values := option_values(name, option)):
+            yield name, values
+
+
+def _choices(shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    every = {**shape.spec.options, **{f"extra_params.{name}": option for name, option in shape.spec.extra_params.items()}}
+    for name, option in every.items():
+        if isinstance(option, Choice) and not option.fixed and len(option.one_of) > 2 and name not in _COVERED_SEPARATELY:
+            yield name, option.one_of
+
+
+def _inputs(shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    second = dict(inputs_of(shape, 7))
+    yield from ((name, (fields, second[name])) for name, fields in inputs_of(shape, 2))
+
+
+def _reference_parts(shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    yield from ((name, (one, two)) for name, one, two in reference_parts(shape))
+
+
+def _extra_parameters(shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    yield from ((name, values) for name, option in shape.spec.extra_params.items() if (values := two_values(option)))
+
+
+def _unclaimed_options(shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    yield from ((name, (value, value)) for name, value in foreign_options(shape))
+
+
+#: What a test is repeated for -> the (subject, values) of a shape.
+_SUBJECTS: Mapping[CasesPer, Callable[[Shape], Iterator[tuple[str, tuple[Any, ...]]]]] = {
+    "option": _options,
+    "choice": _choices,
+    "input": _inputs,
+    "reference_part": _reference_parts,
+    "extra_parameter": _extra_parameters,
+    "unclaimed_option": _unclaimed_options,
+}

@@ -1,34 +1,36 @@
-"""The rules, as a class to subclass. Each test's first line is its rule; ``If this fails`` says what to do."""
+"""The class to subclass: rules about loading (A), foreign continuations (C06) and real services (L); the others are inherited."""
 
 from __future__ import annotations
 
 import contextlib
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from ..capabilities import CapabilityMatrix
-from ..errors import MediaError, UnsupportedInput
+from ..errors import BudgetExceeded, MediaError, UnsupportedInput
 from ..hookspecs import HOOKS
-from ..requests import Continuation, Operation
-from .cases import Case, representatives
+from ..policy import Budget, Policy
+from ..requests import KINDS, Continuation, Operation
+from ..router import Router
+from .case_values import minimal_fields
+from .cases import Case, CaseMaker, representatives
 from .failure_rules import FailureRules, RedirectRules
 from .fake_service import CANARY, SCENARIOS, Scenario, Wire
-from .guarding import socket_guard
-from .harness import cut_matrix, environment, loaded_registry, returns, run
-from .jobs import JobRules
-from .live import LiveRules
-from .operation_rules import ContinuationRules, EveryValueRules
+from .harness import KeptStore, cut_matrix, environment, loaded_registry, returns, run, socket_guard
+from .job_rules import JobRules
+from .operation_rules import ContinuationRules, EveryValueRules, decode
 from .rejection_rules import RejectionRules, RequirementRules
 from .rules import rule
 
 __all__ = ["BackendConformance"]
 
 
-#: What the core imports itself, and a plugin may.
+#: What the core imports itself, and a plugin may import.
 _LIGHT = frozenset({"anymedia", "attr", "attrs", "cattr", "cattrs", "click", "msgspec", "platformdirs", "pluggy", "typing_extensions"})
-#: Prints what loading one backend and reading its matrix imports, the core's own modules aside.
+#: Prints the modules that loading one backend and reading its matrix imports, except the core's own.
 _LOADED = """
 import sys
 from importlib.metadata import entry_points
@@ -38,6 +40,37 @@ found = discover(entry_points=[p for p in entry_points(group="anymedia") if p.na
 found.capabilities(sys.argv[1])
 print("\\n".join(set(sys.modules) - before))
 """
+
+
+#: One ledger for a whole test run, so that the budget counts all its calls.
+_LEDGER = KeptStore()
+
+
+class LiveRules(CaseMaker):
+    """Calls to the real service, with the user's settings and keys."""
+
+    @rule("L01", per="operation")
+    def test_l01_live_operation_works(self, case: Case, anymedia_live_budget: float) -> None:
+        """If this fails: the service has changed, or the matrix claims too much; see the error."""
+        import pytest
+
+        budget = Budget(per_day=anymedia_live_budget)  # an unknown price is rejected as well
+        request: Any = KINDS[case.shape.operation](**minimal_fields(case.shape))
+
+        async def go(folder: str) -> None:
+            async with Router(store=_LEDGER, policy=Policy(budget=budget, retries=0, preview=True)) as router:
+                name = next((n for n, i in router.instances.items() if i.plugin == self.backend and i.service == case.service), "")
+                if not name or not router.instances[name].usable:
+                    pytest.skip(f"no usable instance of {self.backend} {case.service}".rstrip())
+                try:
+                    made = await router.execute(request, backend=name, model=case.shape.model.id, output=f"{folder}/", deadline=900.0)
+                except BudgetExceeded as error:
+                    pytest.skip(f"over the budget of {anymedia_live_budget} USD: {error}")
+                for file in made.files:
+                    decode(file.path, case.shape.model.media)
+
+        with tempfile.TemporaryDirectory(prefix="anymedia-live-") as folder:
+            run(go(folder))
 
 
 class BackendConformance(
@@ -50,15 +83,14 @@ class BackendConformance(
         wire: a context manager that runs a fake of the service for a scenario.
 
     May override:
-        services: the services to test, by default all that the matrix names.
-        scenarios: the scenarios that the wire can play; a backend that works on this machine has no others than
-            ``success``.
-        not_http: operations whose requests are not HTTP (gRPC), so that no answer can send them elsewhere.
-        sdks: modules that loading the backend must not import, where their names do not show it (``google.auth``).
-        light: small modules beside the core's own dependencies that loading it may import.
-        matrix: what to test, as an instance of a service sees it, where that depends on more than the service.
+        services: the services to test; by default all that the matrix names.
+        scenarios: the scenarios that the wire can play; only ``success`` for a backend that works on this machine.
+        not_http: operations whose requests are not HTTP (gRPC) and therefore cannot be redirected.
+        sdks: modules that loading the backend must not import, where the kit cannot infer it (``google.auth``).
+        light: small modules, besides the core's own dependencies, that loading it may import.
+        matrix: the matrix to test, as an instance of a service sees it, where it depends on more than the service.
 
-    Nothing else. A rule that a backend does not keep is declared: ``@known_gap("B02", "why")`` on the subclass.
+    Nothing else. A rule that the backend does not keep is declared: ``@known_gap("B02", "why")`` on the subclass.
     """
 
     backend: ClassVar[str] = ""
@@ -68,16 +100,21 @@ class BackendConformance(
 
     @contextlib.contextmanager
     def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
-        """Run a fake of the service that behaves as the scenario says."""
+        """Run a fake of the service for a scenario.
+
+        Args:
+            scenario: how the fake behaves, see `MEANINGS`.
+            service: the service of the backend.
+        """
         raise NotImplementedError("override wire()")
         yield
 
     @rule("A01")
-    def test_a01_loads_through_its_entry_point(self) -> None:
-        """If this fails: look at `anymedia doctor`, which says why the plugin was set aside."""
+    def test_a01_plugin_is_found_by_its_entry_point(self) -> None:
+        """If this fails: run `anymedia doctor`, which says why the plugin could not be loaded."""
         registry = loaded_registry()
         broken = registry.broken.get(self.backend)
-        assert broken is None, f"set aside: {broken.reason if broken else ''}"
+        assert broken is None, f"not loaded: {broken.reason if broken else ''}"
         assert self.backend in registry.plugins, (
             f"no entry point {self.backend!r} in group 'anymedia': install the package (pip install -e .)"
         )
@@ -96,11 +133,11 @@ class BackendConformance(
         assert not found, f"loading {self.backend!r} imports {', '.join(found)}"
 
     @rule("A03")
-    def test_a03_hooks_have_the_signature_of_their_specification(self) -> None:
-        """If this fails: an operation hook is ``async def name(request, context)``, no more and no less."""
+    def test_a03_hooks_match_their_specification(self) -> None:
+        """If this fails: an operation hook is exactly ``async def name(request, context)``."""
         registry = loaded_registry()
         broken = registry.broken.get(self.backend)
-        assert broken is None, f"set aside: {broken.reason if broken else ''}"
+        assert broken is None, f"not loaded: {broken.reason if broken else ''}"
         assert registry.plugins[self.backend].hooks <= set(HOOKS)
 
     @rule("A04")
@@ -109,61 +146,61 @@ class BackendConformance(
         module: Any = loaded_registry().plugins[self.backend].module
         with socket_guard(frozenset()) as tried:
             first, second = module.capabilities(), module.capabilities()
-            assert isinstance(first, CapabilityMatrix), f"it returned {type(first).__name__}"
+            assert isinstance(first, CapabilityMatrix), f"capabilities() returned {type(first).__name__}"
             keys = tuple(name for found in first.credentials for names in found.names.values() for name in names)
             with environment({}, keys):
                 bare = module.capabilities()
             with environment(dict.fromkeys(keys, CANARY), ()):
                 keyed = module.capabilities()
-        assert first == second, "two calls return two different matrices"
-        assert bare == keyed, "the matrix is another one when a key is set"
-        assert tried == [], f"it called {tried}"
+        assert first == second, "two calls of capabilities() returned different matrices"
+        assert bare == keyed, "the matrix changes when a key is set"
+        assert tried == [], f"capabilities() tried to connect to {tried}"
 
     @rule("A05")
-    def test_a05_what_the_matrix_claims_is_implemented(self) -> None:
-        """If this fails: implement the hook, or take the operation out of the matrix."""
+    def test_a05_claimed_operations_are_implemented(self) -> None:
+        """If this fails: implement the hook, or remove the operation from the matrix."""
         registry = loaded_registry()
         claimed: set[Operation] = {op for model in registry.capabilities(self.backend).models for op in model.operations}
         assert claimed, "the matrix claims nothing"
         missing = claimed - registry.plugins[self.backend].hooks
-        assert not missing, f"claimed, without a hook: {', '.join(sorted(missing))}"
+        assert not missing, f"claimed, but not implemented: {', '.join(sorted(missing))}"
         plugin = registry.plugins[self.backend]
         for operation in claimed:
-            makes_jobs = "Job" in returns(self.backend, operation)
-            assert not makes_jobs or "check_job" in plugin.hooks, f"{operation} returns a Job, and there is no hook check_job"
+            returns_job = "Job" in returns(self.backend, operation)
+            assert not returns_job or "check_job" in plugin.hooks, f"{operation} returns a Job, but the hook check_job is missing"
 
     @rule("A06")
-    def test_a06_no_rule_is_deleted_or_overridden(self) -> None:
-        """If this fails: take the override out, and declare ``@known_gap("B02", "why")`` on the class instead."""
-        found = _overridden(type(self))
-        assert not found, f"deleted or overridden: {', '.join(found)}"
+    def test_a06_rules_are_not_removed_or_overridden(self) -> None:
+        """If this fails: remove the override, and declare ``@known_gap("B02", "why")`` on the class instead."""
+        found = _replaced(type(self))
+        assert not found, f"removed or overridden: {', '.join(found)}"
 
     @rule("A06")
-    def test_a06_the_wire_plays_every_scenario_and_shows_what_arrives(self) -> None:
-        """If this fails: play it as nearly as the service can fail; what it cannot do is a ``known_gap`` of C01."""
+    def test_a06_wire_plays_every_scenario_and_records_submits(self) -> None:
+        """If this fails: imitate the failure as closely as the service allows; a failure it cannot have is a ``known_gap`` of C01."""
         claimed = {op for model in loaded_registry().capabilities(self.backend).models for op in model.operations}
-        strange = sorted(set(self.not_http) - claimed)
-        assert not strange, f"not_http names what the matrix does not claim: {', '.join(strange)}"
+        unclaimed = sorted(set(self.not_http) - claimed)
+        assert not unclaimed, f"not_http names operations that the matrix does not claim: {', '.join(unclaimed)}"
         for service in self.all_services():
             keys = {n for found in cut_matrix(self.backend, service).credentials for names in found.names.values() for n in names}
             with self.wire("success", service) as wire:
                 if wire.submits is None:
-                    continue  # it works on this machine: nothing fails but itself
+                    continue  # it works on this machine: there is no service to fail
                 left_out = [scenario for scenario in SCENARIOS if scenario not in self.scenarios]
                 assert not left_out, f"scenarios left out: {', '.join(left_out)}"
-                assert wire.sent is not None, "a wire that counts submits has to show them: give Wire(sent=...)"
+                assert wire.sent is not None, "a wire that counts submits must also return them: give Wire(sent=...)"
                 assert wire.stops is not None or "cancel_job" not in loaded_registry().plugins[self.backend].hooks, (
-                    "there is a hook cancel_job, and no way to see that it asks the service: give Wire(stops=...)"
+                    "the backend has the hook cancel_job: give Wire(stops=...), the number of cancel requests that the service has received"
                 )
                 assert not (keys and wire.environ) or keys & wire.environ.keys(), (
                     f"Wire(environ=...) sets {', '.join(wire.environ)}; the matrix reads {', '.join(sorted(keys))}"
                 )
                 for name in keys & wire.environ.keys():
-                    assert CANARY in wire.environ[name], f"give CANARY as {name}: only that key is looked for in what is told"
+                    assert CANARY in wire.environ[name], f"give CANARY as {name}: the kit searches all output for that key"
 
-    @rule("C06", kept_by_the_core=True)
-    def test_c06_a_foreign_continuation_is_refused(self, case: Any) -> None:
-        """If this fails: the core refuses it; look whether the matrix names another backend's models."""
+    @rule("C06", per="continuable", decided_by_core=True)
+    def test_c06_foreign_continuation_is_rejected(self, case: Any) -> None:
+        """If this fails: the core rejects it; check whether the matrix names models of another backend."""
         with self.bench(case) as bench:
             foreign = Continuation(id="other_vid_0123456789ab", backend="another", model="x", media=case.shape.model.media)
 
@@ -176,47 +213,47 @@ class BackendConformance(
                     except MediaError as error:
                         assert isinstance(error, UnsupportedInput), error
                     else:
-                        raise AssertionError("it was accepted")
+                        raise AssertionError("the foreign continuation was accepted")
 
             run(go())
             assert bench.submits() == 0
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
-        """Make one test for each case of the backend's own matrix (called by pytest)."""
+        """Parametrize a test with the cases of the backend's own matrix (called by pytest)."""
         if "case" not in metafunc.fixturenames:
             return
-        cases = list(self.cases(metafunc.function.__name__))
-        if not cases:  # the plugin of pytest takes this one out again
+        cases = list(self.cases(metafunc.function))
+        if not cases:  # the kit's pytest plugin deselects this one
             metafunc.parametrize("case", [None], ids=["nothing-claimed"])
             return
-        quick = representatives(metafunc.function, cases, works_here=self.scenarios == ("success",))
-        metafunc.parametrize("case", [_tried(metafunc.config, case, case in quick) for case in cases])
+        quick = representatives(metafunc.function, cases, is_local=self.scenarios == ("success",))
+        metafunc.parametrize("case", [_parameter(metafunc.config, case, case in quick) for case in cases])
 
     def __init_subclass__(cls, **more: Any) -> None:
-        """See that the rule which guards the others is there.
+        """Check that the rule which guards the others is present.
 
         Raises:
-            TypeError: it was taken out.
+            TypeError: it was removed or replaced.
         """
         super().__init_subclass__(**more)
-        for guard in ("test_a06_no_rule_is_deleted_or_overridden", "pytest_generate_tests", "cases"):
+        for guard in ("test_a06_rules_are_not_removed_or_overridden", "pytest_generate_tests", "cases"):
             if getattr(cls, guard) is not getattr(BackendConformance, guard):
-                raise TypeError(f"{cls.__name__}: {guard} belongs to the kit; a gap is declared with known_gap(rule, reason)")
+                raise TypeError(f"{cls.__name__}: {guard} belongs to the kit; declare a gap with known_gap(rule, reason)")
 
 
-def _tried(config: Any, case: Case, quick: bool) -> Any:
-    """Return a case as pytest's parameter; in a project that has the marker ``exhaustive``, it marks all but the quick ones."""
+def _parameter(config: Any, case: Case, quick: bool) -> Any:
+    """Return a case as a pytest parameter; in a project with the marker ``exhaustive``, all but the quick cases get it."""
     import pytest
 
     tiers = any(line.partition(":")[0].strip() == "exhaustive" for line in config.getini("markers"))
     return pytest.param(case, id=str(case), marks=[pytest.mark.exhaustive] if tiers and not quick else [])
 
 
-#: What a subclass may replace; everything else of the kit is the kit's.
-_OPEN = frozenset({"backend", "services", "scenarios", "not_http", "sdks", "light", "wire", "matrix", "known_gaps"})
+#: What a subclass may override.
+_OVERRIDABLE = frozenset({"backend", "services", "scenarios", "not_http", "sdks", "light", "wire", "matrix", "known_gaps"})
 
 
-def _overridden(cls: type) -> list[str]:
-    """Return the names of the kit that a subclass has replaced."""
-    kit = {n for n in dir(BackendConformance) if not n.startswith("__")} - _OPEN
+def _replaced(cls: type) -> list[str]:
+    """Return the attributes of the kit that a subclass has replaced."""
+    kit = {n for n in dir(BackendConformance) if not n.startswith("__")} - _OVERRIDABLE
     return sorted(n for n in kit if getattr(cls, n, None) is not getattr(BackendConformance, n))

@@ -1,4 +1,4 @@
-"""A real Router over the author's fake, with sockets and logs watched."""
+"""A real Router over the author's fake, with sockets, logs and streams watched."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import contextlib
 import datetime
 import functools
 import inspect
+import ipaddress
+import logging
 import os
+import re
+import socket
 import sys
 import tempfile
 import threading
@@ -16,7 +20,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mappin
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TextIO, TypeVar
 
 import attrs
 
@@ -34,7 +38,6 @@ from ..state.sqlite import SqliteStore
 from ..state.store import Store
 from .case_values import Shape, minimal_fields
 from .fake_service import Wire
-from .guarding import listening, reachable, socket_guard
 from .samples import half_mask
 
 __all__ = [
@@ -43,7 +46,7 @@ __all__ = [
     "JumpingClock",
     "KeptStore",
     "RedirectTarget",
-    "StatusCheckCount",
+    "StatusCheckCounter",
     "cut_matrix",
     "forget_plugins",
     "fresh_registry",
@@ -53,20 +56,123 @@ __all__ = [
     "socket_guard",
 ]
 
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_PORT = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\]):(\d+)")
+
+
+def reachable(wire: Wire) -> frozenset[int]:
+    """Return the local ports that a backend may connect to in a scenario."""
+    addresses = [wire.base_url or "", *wire.hosts, *(str(value) for value in wire.options.values())]
+    return frozenset(int(port) for text in addresses for port in _PORT.findall(text))
+
+
+@contextlib.contextmanager
+def socket_guard(ports: frozenset[int] | None = None) -> Iterator[list[Any]]:
+    """Refuse every connection that leaves this machine; yields the refused addresses.
+
+    It sees Python's sockets only: a library with native sockets (gRPC) has to be configured to use the wire instead.
+
+    Args:
+        ports: the only local ports that may be connected to; with them, host names are not resolved either.
+    """
+    tried: list[Any] = []
+    real = {name: getattr(socket.socket, name) for name in ("connect", "connect_ex", "sendto")}
+    resolve = socket.getaddrinfo
+
+    def check(address: Any) -> None:
+        if not isinstance(address, tuple) or (address[0] in _LOOPBACK and (ports is None or address[1] in ports)):
+            return
+        tried.append(address)
+        raise ConnectionRefusedError(111, f"the conformance kit permits no connection to {address!r}")
+
+    def guarded(name: str) -> Callable[..., Any]:
+        def call(self: socket.socket, *arguments: Any) -> Any:
+            check(arguments[-1])
+            return real[name](self, *arguments)
+
+        return call
+
+    def named(host: Any, *rest: Any, **more: Any) -> Any:
+        text = host.decode() if isinstance(host, bytes) else host
+        if ports is not None and text and text not in _LOOPBACK and not _is_address(text):
+            tried.append(text)
+            raise socket.gaierror(socket.EAI_NONAME, f"the conformance kit resolves no host names: {text!r}")
+        return resolve(host, *rest, **more)
+
+    for name in real:
+        setattr(socket.socket, name, guarded(name))
+    socket.getaddrinfo = named
+    try:
+        yield tried
+    finally:
+        socket.getaddrinfo = resolve
+        for name, function in real.items():
+            setattr(socket.socket, name, function)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+class _LogCollector(logging.Handler):
+    """Collects every log record, as text with its traceback."""
+
+    def __init__(self, texts: list[str]) -> None:
+        super().__init__(logging.DEBUG)
+        self.texts = texts
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(self.format(record))
+
+
+class _StreamCollector:
+    """Collects what is written to a stream of the process, and writes it to that stream."""
+
+    def __init__(self, stream: TextIO, texts: list[str]) -> None:
+        self._stream, self._texts = stream, texts
+
+    def write(self, text: str) -> int:
+        self._texts.append(text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def collected_output() -> Iterator[list[str]]:
+    """Collect all log messages of the process, and its output to stdout and stderr."""
+    texts: list[str] = []
+    handler, root = _LogCollector(texts), logging.getLogger()
+    level, out, err = root.level, sys.stdout, sys.stderr
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    sys.stdout, sys.stderr = _StreamCollector(out, texts), _StreamCollector(err, texts)
+    try:
+        yield texts
+    finally:
+        sys.stdout, sys.stderr = out, err
+        root.removeHandler(handler)
+        root.setLevel(level)
+
 
 class RedirectTarget(ThreadingHTTPServer):
-    """A server on a port of its own; a context manager.
+    """The server that redirects point to; a context manager.
 
     Attributes:
-        arrived: each request, in words: its line, the names of its headers (never what they say), the size of its body.
+        arrived: a description of each request: its line, the names of its headers (never their values), the size of its body.
     """
 
     daemon_threads = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Notes)
+        super().__init__(("127.0.0.1", 0), _RedirectHandler)
         self.arrived: list[str] = []
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), name="anymedia-elsewhere", daemon=True)
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), name="anymedia-redirect-target", daemon=True)
 
     @property
     def url(self) -> str:
@@ -83,7 +189,7 @@ class RedirectTarget(ThreadingHTTPServer):
         self._thread.join(10)
 
 
-class _Notes(BaseHTTPRequestHandler):
+class _RedirectHandler(BaseHTTPRequestHandler):
     server: RedirectTarget
 
     def _note(self) -> None:
@@ -101,47 +207,56 @@ class _Notes(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_HEAD = do_OPTIONS = do_DELETE = _note  # noqa: N815 - http.server's names
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
-#: So many looks at one job, and so many in a row that fail, are no fake's doing.
-_MOST, _MOST_FAILED = 500, 20
+#: More status checks of one job, or more consecutive failed ones, than any fake causes.
+_MAX_CHECKS, _MAX_FAILED_CHECKS = 500, 20
 
 
 @attrs.define
-class StatusCheckCount:
-    """The looks at jobs so far: of a fake, which keeps nobody waiting, there are few, and few that fail."""
+class StatusCheckCounter:
+    """Counts status checks: against a fake there are few, and few that fail.
 
-    of: dict[str, int] = attrs.field(factory=dict)
+    Attributes:
+        checks: the number of checks of each job.
+        failed: how many checks failed in a row.
+        note: the note of the last progress event.
+        invalid_progress: whether the backend reported a progress that is not a number from 0 to 1.
+    """
+
+    checks: dict[str, int] = attrs.field(factory=dict)
     failed: int = 0
-    why: str = ""
-    invalid: str = ""
+    note: str = ""
+    invalid_progress: bool = False
 
     def count(self, progress: Progress) -> None:
-        """Count a look by what the caller is told of it."""
+        """Count a status check by the progress event that it causes."""
         if progress.event == "invalid_progress":
-            self.invalid = "the backend reported a progress that is not a number from 0 to 1"
+            self.invalid_progress = True
         if progress.state not in {"submitted", "running"}:
             return
-        self.of[progress.job_id] = self.of.get(progress.job_id, 0) + 1
+        self.checks[progress.job_id] = self.checks.get(progress.job_id, 0) + 1
         self.failed = self.failed + 1 if progress.event == "status_check_failed" else 0
-        self.why = progress.note
+        self.note = progress.note
 
     def check(self) -> None:
-        """Break off what would only end with the deadline.
+        """Abort a run that would only end with its deadline.
 
         Raises:
-            AssertionError: so many looks in a row failed, or so many saw a job at work.
+            AssertionError: too many status checks failed in a row, or found a job running.
         """
-        assert self.failed < _MOST_FAILED, f"{self.failed} looks in a row, and each failed; the last: {self.why}"
-        most = max(self.of.values(), default=0)
-        assert most < _MOST, f"looked at it {most} times, and check_job never says that it is done or has failed; the last: {self.why}"
+        assert self.failed < _MAX_FAILED_CHECKS, f"{self.failed} status checks in a row failed; the last: {self.note}"
+        most = max(self.checks.values(), default=0)
+        assert most < _MAX_CHECKS, (
+            f"check_job was called {most} times for one job and never returned Succeeded or Failed; the last note: {self.note}"
+        )
 
 
 _T = TypeVar("_T")
-#: The one authority that clients trust here, and whose key was never kept. Nothing leaves this machine, and to read the
-#: hundred and more that are usual takes each client longer than its request.
-AUTHORITY = """\
+#: The only certificate that clients trust here; its private key was discarded. Nothing leaves this machine, and reading
+#: the usual bundle of more than a hundred certificates takes each client longer than its request.
+CERTIFICATE = """\
 -----BEGIN CERTIFICATE-----
 MIIBhDCCASugAwIBAgIUVbBLRIlcPlXyovVwkPfaaEeW5RYwCgYIKoZIzj0EAwIw
 FzEVMBMGA1UEAwwMYW55bWVkaWEga2l0MCAXDTI2MTEyOTE3MzE1MloYDzIxMjYx
@@ -157,13 +272,14 @@ yvadsWnV91o=
 
 
 class FastClock:
-    """The machine's clock, but nobody waits long: a pause takes a hundredth of a second at most.
+    """The system clock, whose pauses take at most a hundredth of a second.
 
-    ``patience``: called before each pause; it raises where it is no use to wait on.
+    Args:
+        before_pause: called before each pause; may raise to end a hopeless wait.
     """
 
-    def __init__(self, patience: Callable[[], None] = lambda: None) -> None:
-        self.patience = patience
+    def __init__(self, before_pause: Callable[[], None] = lambda: None) -> None:
+        self.before_pause = before_pause
 
     def now(self) -> float:
         """Return seconds since the epoch."""
@@ -174,13 +290,13 @@ class FastClock:
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Let the others work."""
-        self.patience()
+        """Yield to other tasks for at most a hundredth of a second."""
+        self.before_pause()
         await asyncio.sleep(min(seconds, 0.01))
 
 
 class JumpingClock(FastClock):
-    """A clock that jumps ahead when it is asked to; the timeouts of the running event loop go by it."""
+    """A clock that a test can set ahead; it also drives the timeouts of the running event loop."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -188,22 +304,22 @@ class JumpingClock(FastClock):
         asyncio.get_running_loop().time = self.steady  # type: ignore[method-assign]
 
     def steady(self) -> float:
-        """Return seconds on a counter that jumps ahead, and never back."""
+        """Return seconds on a counter that may jump ahead, never back."""
         return super().steady() + self.ahead
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine to its end on an event loop of its own."""
+    """Run a coroutine on a new event loop and return its result."""
     return asyncio.run(work)
 
 
 def loaded_registry() -> Registry:
-    """Return the installed plugins, discovered once for each environment: a plugin may read its matrix by it."""
-    return _discovered(frozenset(item for item in os.environ.items() if item[0] not in _RESTLESS))
+    """Return the installed plugins, discovered once for each environment: a plugin's matrix may depend on it."""
+    return _discovered(frozenset(item for item in os.environ.items() if item[0] not in _VOLATILE))
 
 
-#: Differ from test to test.
-_RESTLESS = frozenset({"PYTEST_CURRENT_TEST", "SSL_CERT_FILE"})
+#: Environment variables that change from test to test.
+_VOLATILE = frozenset({"PYTEST_CURRENT_TEST", "SSL_CERT_FILE"})
 
 
 @functools.lru_cache(maxsize=8)
@@ -212,12 +328,12 @@ def _discovered(environ: frozenset[tuple[str, str]]) -> Registry:
 
 
 def forget_plugins() -> None:
-    """Discover the plugins anew at the next look: something was installed, taken away or changed."""
+    """Discover the plugins again at the next access: something was installed, removed or changed."""
     _discovered.cache_clear()
 
 
 def returns(backend: str, operation: Operation) -> str:
-    """Return what a backend's hook for an operation returns, by its annotation."""
+    """Return the annotated return type of a backend's hook, by name."""
     returned = inspect.signature(getattr(loaded_registry().plugins[backend].module, operation)).return_annotation
     return str(getattr(returned, "__name__", returned))
 
@@ -230,7 +346,7 @@ def cut_matrix(backend: str, service: str) -> CapabilityMatrix:
 
 @contextlib.contextmanager
 def fresh_registry(backend: str) -> Iterator[Registry]:
-    """Import a plugin anew, as another process would: what it kept in its modules is gone."""
+    """Import a plugin again, as another process would: the state of its modules is lost."""
     package = loaded_registry().plugins[backend].module.__name__.partition(".")[0]
     before = {name: module for name, module in sys.modules.items() if name == package or name.startswith(f"{package}.")}
     for name in before:
@@ -245,7 +361,7 @@ def fresh_registry(backend: str) -> Iterator[Registry]:
 
 @contextlib.contextmanager
 def environment(changes: Mapping[str, str], without: tuple[str, ...]) -> Iterator[None]:
-    """Set and drop environment variables for as long as the block runs."""
+    """Set and remove environment variables while the block runs."""
     before = dict(os.environ)
     for name in without:
         os.environ.pop(name, None)
@@ -266,7 +382,7 @@ class KeptStore(SqliteStore):
 
 @attrs.define(kw_only=True, eq=False)
 class Bench:
-    """A backend over a wire, in a directory of its own."""
+    """A backend over a wire, in a temporary directory."""
 
     backend: str
     service: str
@@ -276,38 +392,48 @@ class Bench:
     store: Store = attrs.field(factory=KeptStore)
     texts: list[str] = attrs.field(factory=list)
     tried: list[Any] = attrs.field(factory=list)
-    elsewhere: RedirectTarget | None = None
-    looks: StatusCheckCount = attrs.field(factory=StatusCheckCount)
+    redirect_target: RedirectTarget | None = None
+    checks: StatusCheckCounter = attrs.field(factory=StatusCheckCounter)
+    _handles: dict[tuple[str, Operation], Continuation] = attrs.field(factory=dict, init=False)
 
     @classmethod
     @contextlib.contextmanager
     def over(
-        cls, backend: str, service: str, wire: Wire, matrix: CapabilityMatrix, elsewhere: RedirectTarget | None = None
+        cls, backend: str, service: str, wire: Wire, matrix: CapabilityMatrix, redirect_target: RedirectTarget | None = None
     ) -> Iterator[Bench]:
-        """Set everything up, and watch sockets and logs meanwhile; ``elsewhere`` can be reached too, and is not to be."""
+        """Set everything up and watch sockets, logs and streams; the redirect target is reachable, so that following it is seen."""
         known = tuple(v for found in matrix.credentials for names in found.names.values() for v in names)
         drop = (*known, *matrix.base_url_env)
-        ports = frozenset() if elsewhere is None else frozenset({elsewhere.server_port})
+        ports = frozenset() if redirect_target is None else frozenset({redirect_target.server_port})
         with (
             tempfile.TemporaryDirectory(prefix="anymedia-kit-") as scratch,
-            environment({"SSL_CERT_FILE": f"{scratch}/authority.pem", **wire.environ}, drop),
+            environment({"SSL_CERT_FILE": f"{scratch}/certificate.pem", **wire.environ}, drop),
             socket_guard(reachable(wire) | ports) as tried,
-            listening() as heard,
+            collected_output() as texts,
         ):
             today = matrix.checked or datetime.date(2026, 1, 1)
-            place = Path(scratch)
-            (place / "authority.pem").write_text(AUTHORITY, "ascii")
-            yield cls(backend=backend, service=service, wire=wire, today=today, folder=place, texts=heard, tried=tried, elsewhere=elsewhere)
+            folder = Path(scratch)
+            (folder / "certificate.pem").write_text(CERTIFICATE, "ascii")
+            yield cls(
+                backend=backend,
+                service=service,
+                wire=wire,
+                today=today,
+                folder=folder,
+                texts=texts,
+                tried=tried,
+                redirect_target=redirect_target,
+            )
             assert not tried, f"connections that the scenario does not allow: {tried}"
 
     def submits(self) -> int:
-        """How many billable submits there have been: as the fake counts them, or as the journal does."""
+        """Return the number of billable submits: as the fake counts them, or as the journal does."""
         if self.wire.submits is not None:
             return self.wire.submits()
-        return sum(row.submits for row in self.store.calls())
+        return sum(call.submits for call in self.store.calls())
 
     def settings(self) -> Settings:
-        """The instance's settings, pointed at the wire."""
+        """Return the settings of an instance that uses the wire."""
         own = InstanceSettings(
             name=self.backend,
             plugin=self.backend,
@@ -318,16 +444,16 @@ class Bench:
         )
         return Settings(instances={self.backend: own}, fetch_allow=("127.0.0.1", "localhost", *self.wire.hosts), state_dir=self.folder)
 
-    def _hear(self, progress: Progress) -> None:
+    def _on_progress(self, progress: Progress) -> None:
         self.texts.append(progress.note)
-        self.looks.count(progress)
+        self.checks.count(progress)
 
     @contextlib.asynccontextmanager
     async def router(self, **more: Any) -> AsyncIterator[Router]:
         """Open a router over the wire."""
-        more.setdefault("clock", FastClock(lambda: None if self.wire.submits is None else self.looks.check()))
+        more.setdefault("clock", FastClock(lambda: None if self.wire.submits is None else self.checks.check()))
         more.setdefault("policy", Policy(preview=True))
-        more.setdefault("on_progress", self._hear)
+        more.setdefault("on_progress", self._on_progress)
         async with Router(
             store=more.pop("store", self.store),
             settings=self.settings(),
@@ -339,34 +465,39 @@ class Bench:
 
     async def execute(self, router: Router, request: Request, shape: Shape, **more: Any) -> Result:
         """Plan and run a request on a shape's model, into the bench's folder."""
-        more.setdefault("deadline", 600.0)  # how long it takes says how busy the machine is
+        more.setdefault("deadline", 600.0)  # generous: the machine may be busy
         output = f"{self.folder}/out/"
         return await router.execute(request, backend=self.backend, model=shape.model.id, output=output, **more)
 
     async def request(self, router: Router, shape: Shape, find: Callable[[str], Shape | None], **changes: Any) -> Request:
-        """Return a minimal request of a shape; what it goes on from is made first."""
+        """Return a minimal request of a shape; the media that it continues are made first, once for each bench."""
         fields = minimal_fields(shape) | changes
         if changes.keys() & {"aspect_ratio", "resolution"}:
             fields.pop("size", None)
         if "continue_from" in changes:
-            fields |= _from_the_handle(fields, changes["continue_from"])
+            fields |= _fields_for_handle(fields, changes["continue_from"])
         if shape.operation == "continue_video" and not {"source", "continue_from"} & fields.keys():
-            fields["continue_from"] = await self.handle(router, shape, find)
+            key = (shape.model.id, shape.operation)
+            if key not in self._handles:
+                self._handles[key] = await self.handle(router, shape, find)
+            fields["continue_from"] = self._handles[key]
         cls: Any = KINDS[shape.operation]
         made: Request = cls(**fields)
         return made
 
     async def handle(self, router: Router, shape: Shape, find: Callable[[str], Shape | None], **changes: Any) -> Continuation:
-        """Make something that this shape can go on from, and return the handle."""
+        """Make media that this shape can continue, and return the handle."""
         maker = find(shape.model.id)
-        assert maker is not None, f"no row makes what {shape} goes on from"
-        made = await self.execute(router, await self.request(router, maker, find, **{**_long_enough(shape, maker), **changes}), maker)
+        assert maker is not None, f"no model makes the media that {shape} continues"
+        made = await self.execute(
+            router, await self.request(router, maker, find, **{**_sufficient_duration(shape, maker), **changes}), maker
+        )
         assert made.continuation_id is not None
         return router.store.load_continuation(made.continuation_id, now=router._engine.clock.now())
 
 
-def _from_the_handle(fields: dict[str, Any], handle: Continuation) -> dict[str, Any]:
-    """Return what is different when a request goes on from a handle: no source of its own, and a mask of that one's size."""
+def _fields_for_handle(fields: dict[str, Any], handle: Continuation) -> dict[str, Any]:
+    """Return the fields that differ when a request continues media: no source, and a mask of the size of those media."""
     found: dict[str, Any] = {"source": None} if "source" in fields else {}
     file = next(iter(handle.files), None)
     mask = fields.get("mask")
@@ -375,9 +506,9 @@ def _from_the_handle(fields: dict[str, Any], handle: Continuation) -> dict[str, 
     return found
 
 
-def _long_enough(shape: Shape, maker: Shape) -> dict[str, Any]:
-    """Return a duration that what a shape goes on from must have at least, where its row says so."""
-    rule, duration = shape.row.inputs.get("continue_from"), maker.row.options.get("duration")
+def _sufficient_duration(shape: Shape, maker: Shape) -> dict[str, Any]:
+    """Return the minimum duration of the media that a shape continues, where its spec gives one."""
+    rule, duration = shape.spec.inputs.get("continue_from"), maker.spec.options.get("duration")
     if not isinstance(rule, ContinueRule) or rule.seconds is None or duration is None:
         return {}
     return {"duration": duration.nearest(max(rule.seconds[0], getattr(duration, "min", 0.0)))}

@@ -18,57 +18,128 @@ from ..execution.finalize import mismatches
 from ..media import format_of
 from ..requests import Continuation, Request
 from ..results import Result
-from .case_values import beside_continued, mask_for, minimal_fields, references_for, required_along
+from .case_values import mask_for, minimal_fields, references_for, references_with_continuation, required_with
 from .cases import Case, CaseMaker
 from .harness import Bench, run
 from .rules import rule
-from .verify_media import container, decode
 
 __all__ = [
     "ContinuationRules",
     "EveryValueRules",
     "OperationRules",
+    "decode",
     "distinct",
 ]
 
-#: Fields of a submit that differ from call to call by themselves are found by sending the same request twice.
+
+@attrs.frozen(kw_only=True)
+class Decoded:
+    """A decoded file: its format, pixels, seconds, and its decoded content or a hash of it."""
+
+    format: str
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None
+    content: bytes = attrs.field(default=b"", repr=False)
+
+
+#: Different names of the same container: the decoder's, and those of formats that share it.
+_CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2": "mp4", "mov": "mp4", "m4a": "mp4", "matroska,webm": "webm", "opus": "ogg"}
+
+
+def container(name: str | None) -> str | None:
+    """Return the canonical name of a format's container."""
+    return None if name is None else _CONTAINERS.get(name, name)
+
+
+def decode(path: Path, media: str) -> Decoded:
+    """Decode a whole file with Pillow or PyAV, not with the core's own header reader.
+
+    Args:
+        path: the file.
+        media: image, video or audio.
+
+    Raises:
+        Exception: whatever the decoder raises for a broken file.
+    """
+    return _picture(path) if media == "image" else _stream(path, media)
+
+
+def _picture(path: Path) -> Decoded:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        image.load()
+        format_name = str(image.format).lower()
+        return Decoded(format=format_name, width=image.width, height=image.height, content=image.convert("RGBA").tobytes())
+
+
+def _stream(path: Path, media: str) -> Decoded:
+    import hashlib
+
+    import av
+
+    digest = hashlib.sha256()
+    with av.open(str(path)) as found:
+        opened: Any = found
+        kind = "video" if media == "video" else "audio"
+        stream = next(s for s in opened.streams if s.type == kind)
+        last = 0.0
+        for frame in opened.decode(stream):
+            digest.update(frame.to_image().tobytes() if kind == "video" else b"".join(bytes(plane) for plane in frame.planes))
+            if frame.time is not None:
+                length = 1 / float(stream.average_rate) if kind == "video" else frame.samples / frame.sample_rate
+                last = float(frame.time) + length
+        size = (stream.width, stream.height) if kind == "video" else (None, None)
+        return Decoded(
+            format=str(container(opened.format.name)),
+            width=size[0],
+            height=size[1],
+            seconds=last,
+            content=digest.digest(),
+        )
+
+
+#: A submit as field -> value.
 _Flat = dict[str, Any]
 
 
-def _judge(result: Result, case: Case) -> None:
-    """Hold what came back against what the core says of it, with another decoder."""
-    media, always = case.shape.model.media, case.shape.row.options.get("output_format")
+def _check_media(result: Result, case: Case) -> None:
+    """Compare the files with what the result says about them, by means of an independent decoder."""
+    media, always = case.shape.model.media, case.shape.spec.options.get("output_format")
     for file in result.files:
         seen = decode(file.path, media)
         if isinstance(always, Choice) and always.fixed:
-            assert format_of(file.mime) in always.one_of, f"it always makes {', '.join(always.one_of)}, says the row; {file.mime} came"
+            assert format_of(file.mime) in always.one_of, (
+                f"the matrix says that the format is always {', '.join(always.one_of)}; the result is {file.mime}"
+            )
         assert seen.format == container(format_of(file.mime)), f"the bytes are {seen.format}, the result says {file.mime}"
         if file.width is not None and seen.width is not None:
             assert (seen.width, seen.height) == (file.width, file.height)
         if media != "image":
             assert seen.seconds and seen.seconds > 0
             if file.seconds is not None:
-                assert abs(file.seconds - seen.seconds) < 0.5, f"{file.seconds} s said, {seen.seconds} s decoded"
+                assert abs(file.seconds - seen.seconds) < 0.5, f"the result says {file.seconds} s, decoded are {seen.seconds} s"
 
 
-def _growing(case: Case) -> dict[str, Any]:
-    """Return what makes an option mean something: outpainting for the shape of an edit, extending for a video's length."""
-    onward = case.shape.row.inputs.get("continue_from")
-    if case.what == "duration" and isinstance(onward, ContinueRule) and "extend" in onward.ways:
+def _enabling_fields(case: Case) -> dict[str, Any]:
+    """Return the fields without which an option has no effect: outpainting for the shape of an edit, extending for a duration."""
+    continuation = case.shape.spec.inputs.get("continue_from")
+    if case.subject == "duration" and isinstance(continuation, ContinueRule) and "extend" in continuation.ways:
         return {"continue_as": "extend"}
-    if more := _as_many_as_it_means_something_for(case):
+    if more := _more_references(case):
         return more
-    modes = case.shape.row.options.get("edit_mode")
-    if case.what not in {"size", "aspect_ratio"} or not isinstance(modes, Choice) or "outpaint" not in modes.one_of:
+    modes = case.shape.spec.options.get("edit_mode")
+    if case.subject not in {"size", "aspect_ratio"} or not isinstance(modes, Choice) or "outpaint" not in modes.one_of:
         return {}
     return {"edit_mode": "outpaint", "mask": None}
 
 
-def _as_many_as_it_means_something_for(case: Case) -> dict[str, Any]:
-    """Return one reference more than the least, where a rule of the row forbids the option for the least alone."""
-    references = case.shape.row.inputs.get("references")
+def _more_references(case: Case) -> dict[str, Any]:
+    """Return one reference more than the minimum, where a rule forbids the option for the minimum alone."""
+    references = case.shape.spec.inputs.get("references")
     least = len(minimal_fields(case.shape).get("references", ()))
-    forbidding = [r for r in case.shape.row.rules if case.what in r.forbid and r.when.get("references.count") == (least,)]
+    forbidding = [r for r in case.shape.spec.rules if case.subject in r.forbid and r.when.get("references.count") == (least,)]
     if not isinstance(references, ReferencesRule) or not forbidding or references.count[1] <= least:
         return {}
     role = next(iter(references.roles))
@@ -76,25 +147,27 @@ def _as_many_as_it_means_something_for(case: Case) -> dict[str, Any]:
 
 
 def distinct(sent: Sequence[_Flat]) -> tuple[int, int] | None:
-    """Return the places of two submits that are the same, or None; the first two are of one and the same request.
+    """Return the indexes of two equal submits, or None.
 
-    What differs between those two differs by itself, from call to call (ids, boundaries), and does not count.
+    Args:
+        sent: the submits. The first two are of the same request: fields that differ between them (ids, boundaries) vary
+            from call to call, and are ignored.
     """
-    restless = {name for name in sent[0].keys() | sent[1].keys() if sent[0].get(name) != sent[1].get(name)}
+    varying = {name for name in sent[0].keys() | sent[1].keys() if sent[0].get(name) != sent[1].get(name)}
     seen: list[_Flat] = []
-    for place, one in enumerate(sent[1:], 1):
-        steady = {name: value for name, value in one.items() if name not in restless}
-        if steady in seen:
-            return seen.index(steady) + 1, place
-        seen.append(steady)
+    for index, one in enumerate(sent[1:], 1):
+        stable = {name: value for name, value in one.items() if name not in varying}
+        if stable in seen:
+            return seen.index(stable) + 1, index
+        seen.append(stable)
     return None
 
 
 class OperationRules(CaseMaker):
-    """Success, options, inputs, continuations."""
+    """Success, options, inputs, extra parameters."""
 
     async def _make(self, bench: Bench, case: Case, **changes: Any) -> tuple[Result, _Flat | None]:
-        """Make something and return the result with the submit that made it."""
+        """Execute a request and return the result with its submit."""
         async with bench.router() as router:
             request = await bench.request(router, case.shape, self.maker(case), **changes)
             before = bench.submits()
@@ -104,94 +177,94 @@ class OperationRules(CaseMaker):
             return result, None if sent is None else dict(sent()[-1])
 
     @rule("B01")
-    def test_b01_each_claimed_operation_makes_real_media_with_one_submit(self, case: Case) -> None:
+    def test_b01_operation_returns_media_with_one_submit(self, case: Case) -> None:
         """If this fails: the hook must submit once, inside ``context.submission()``, and return the provider's bytes."""
         with self.bench(case) as bench:
             result, _ = run(self._make(bench, case))
-            _judge(result, case)
-            assert not bench.looks.invalid, bench.looks.invalid
+            _check_media(result, case)
+            assert not bench.checks.invalid_progress, "the backend reported a progress that is not a number from 0 to 1"
             lost = [warning.text for warning in result.warnings if warning.code == "continuation_not_stored"]
             assert not lost, lost[0]
             assert result.provenance.backend == self.backend
             assert result.provenance.model == case.shape.model.id
 
-    @rule("B02")
-    def test_b02_each_option_reaches_the_wire(self, case: Case) -> None:
-        """If this fails: send the option in the provider's field, or take it out of the matrix."""
-        assert case.pair is not None
-        growing = _growing(case)
+    @rule("B02", per="option")
+    def test_b02_option_reaches_the_wire(self, case: Case) -> None:
+        """If this fails: send the option in the provider's field, or remove it from the matrix."""
+        assert case.values is not None
+        enabling = _enabling_fields(case)
         with self.bench(case) as bench:
-            self._differ(bench, case, growing | {case.what: case.pair[0]}, growing | {case.what: case.pair[1]})
+            self._differ(bench, case, enabling | {case.subject: case.values[0]}, enabling | {case.subject: case.values[1]})
 
-    @rule("B03")
-    def test_b03_each_input_reaches_the_wire(self, case: Case) -> None:
-        """If this fails: send the bytes of ``context.read(...)``, or take the input out of the matrix."""
-        assert case.pair is not None
+    @rule("B03", per="input")
+    def test_b03_input_reaches_the_wire(self, case: Case) -> None:
+        """If this fails: send the bytes of ``context.read(...)``, or remove the input from the matrix."""
+        assert case.values is not None
         with self.bench(case) as bench:
-            self._differ(bench, case, *case.pair)
+            self._differ(bench, case, *case.values)
 
-    @rule("B07")
-    def test_b07_each_extra_parameter_reaches_the_wire(self, case: Case) -> None:
-        """If this fails: send ``request.extra_params`` on, each key in its place."""
-        assert case.pair is not None
+    @rule("B07", per="extra_parameter")
+    def test_b07_extra_parameter_reaches_the_wire(self, case: Case) -> None:
+        """If this fails: send each key of ``request.extra_params`` in the provider's field."""
+        assert case.values is not None
         with self.bench(case) as bench:
-            along = required_along(case.shape, f"extra_params.{case.what}")
-            one, two = (along | {"extra_params": {case.what: value}} for value in case.pair)
+            required = required_with(case.shape, f"extra_params.{case.subject}")
+            one, two = (required | {"extra_params": {case.subject: value}} for value in case.values)
             self._differ(bench, case, one, two)
 
     def _differ(self, bench: Bench, case: Case, one: dict[str, Any], two: dict[str, Any]) -> None:
-        """Send two requests that differ in just one thing: what is sent (or made) must differ too."""
+        """Execute two requests that differ in one field: the submits (or the media) must differ too."""
 
         async def go() -> tuple[Any, Any, Any]:
             first = await self._make(bench, case, **one)
-            # What differs from call to call by itself (ids, boundaries) is found by sending the same twice.
+            # Sending the same request twice shows which fields vary from call to call (ids, boundaries).
             again = first if bench.wire.sent is None else await self._make(bench, case, **one)
             other = await self._make(bench, case, **two)
             return first, again, other
 
         (made_1, sent_1), (_, sent_2), (made_3, sent_3) = run(go())
         for made in (made_1, made_3):
-            self._fits(bench, made)
-            ignored = [a for a in made.adjustments if a.field in {case.what, *one} and a.kind in {"ignored", "snapped"}]
-            assert not ignored, f"claimed, but not honoured: {ignored}"
+            self._check_result(bench, made)
+            ignored = [a for a in made.adjustments if a.field in {case.subject, *one} and a.kind in {"ignored", "snapped"}]
+            assert not ignored, f"claimed in the matrix, but not honoured: {ignored}"
         if sent_1 is None or sent_2 is None or sent_3 is None:
             self._media_differ(case, made_1, made_3)
             return
-        assert not distinct([sent_1, sent_2, sent_3]), f"{case.what}: {one} and {two} made the same submit"
+        assert not distinct([sent_1, sent_2, sent_3]), f"{case.subject}: {one} and {two} made the same submit"
 
-    def _fits(self, bench: Bench, made: Result) -> None:
-        """Hold what came back against what was sent: pixels, seconds and format."""
-        for row in bench.store.run(made.job_id):
+    def _check_result(self, bench: Bench, made: Result) -> None:
+        """Compare the files with what was requested: pixels, seconds and format."""
+        for call in bench.store.run(made.job_id):
             for file in made.files:
-                wrong = mismatches(row.request, file, row.target["transcode_to"])
+                wrong = mismatches(call.request, file, call.target["transcode_to"])
                 assert not wrong, "; ".join(map(str, wrong))
 
     def _media_differ(self, case: Case, one: Result, other: Result) -> None:
         media = case.shape.model.media
         first, third = (decode(r.path, media) for r in (one, other))
-        assert attrs.astuple(first) != attrs.astuple(third), f"{case.what} made no difference to what came out"
+        assert attrs.astuple(first) != attrs.astuple(third), f"{case.subject} made no difference to the media"
 
 
 class EveryValueRules(OperationRules):
-    """Choices, several at once, the parts of references."""
+    """All values of choices, several outputs, the parts of references."""
 
-    @rule("B02")
-    def test_b02_each_choice_sends_every_value(self, case: Case) -> None:
-        """If this fails: let the plugin's table hold every value of the matrix, or take the value out of it."""
-        assert case.pair is not None
-        head, _, tail = case.what.partition(".")
-        along = required_along(case.shape, case.what)
+    @rule("B02", per="choice")
+    def test_b02_choice_sends_every_value(self, case: Case) -> None:
+        """If this fails: add the missing values to the plugin's table, or remove them from the matrix."""
+        assert case.values is not None
+        head, _, tail = case.subject.partition(".")
+        required = required_with(case.shape, case.subject)
         with self.bench(case) as bench:
-            sent = [run(self._sent_with(bench, case, along, head, {tail: v} if tail else v)) for v in (case.pair[0], *case.pair)]
-            found = [(value, one) for value, one in zip((case.pair[0], *case.pair), sent, strict=True) if one is not None]
+            sent = [run(self._sent_with(bench, case, required, head, {tail: v} if tail else v)) for v in (case.values[0], *case.values)]
+            found = [(value, one) for value, one in zip((case.values[0], *case.values), sent, strict=True) if one is not None]
             if len(found) > 2 and sent[0] is not None:
                 same = distinct([one for _, one in found])
-                assert not same, f"{case.what}: {found[same[0]][0]!r} and {found[same[1]][0]!r} made the same submit"
+                assert not same, f"{case.subject}: {found[same[0]][0]!r} and {found[same[1]][0]!r} made the same submit"
 
-    async def _sent_with(self, bench: Bench, case: Case, along: dict[str, object], name: str, value: object) -> dict[str, object] | None:
-        """Return the submit of a value; None where the row's rules, as the plan says, do not let it stand beside the least."""
+    async def _sent_with(self, bench: Bench, case: Case, required: dict[str, object], name: str, value: object) -> dict[str, object] | None:
+        """Return the submit of a value; None where the spec's rules do not permit the value in a minimal request."""
         async with bench.router() as router:
-            fields = {**along, name: value}
+            fields = {**required, name: value}
             try:
                 request = await bench.request(router, case.shape, self.maker(case), **fields)
                 plan = router.plan(request, backend=self.backend, model=case.shape.model.id)
@@ -201,34 +274,34 @@ class EveryValueRules(OperationRules):
                 return None
         return (await self._make(bench, case, **fields))[1]
 
-    @rule("B02")
-    def test_b02_each_several_come_from_one_submit(self, case: Case) -> None:
-        """If this fails: send ``request.n``, and return a piece for each thing that was made."""
+    @rule("B02", per="several")
+    def test_b02_several_outputs_come_from_one_submit(self, case: Case) -> None:
+        """If this fails: send ``request.n``, and return a piece for each output."""
         with self.bench(case) as bench:
             made, _ = run(self._make(bench, case, n=2))
-            assert len(made.files) == 2, f"two were asked for, {len(made.files)} came back"
+            assert len(made.files) == 2, f"2 outputs were requested, {len(made.files)} returned"
             one, two = (decode(file.path, case.shape.model.media) for file in made.files)
-            assert one.content != two.content, "the same came back twice"
+            assert one.content != two.content, "the same output was returned twice"
 
-    @rule("B03")
-    def test_b03_each_part_of_references_reaches_the_wire(self, case: Case) -> None:
-        """If this fails: send every reference, with its role, ``type`` and ``description``, in the service's fields or in words."""
-        assert case.pair is not None
+    @rule("B03", per="reference_part")
+    def test_b03_reference_part_reaches_the_wire(self, case: Case) -> None:
+        """If this fails: send every reference, with its role, ``type`` and ``description``, in the service's fields or in the prompt."""
+        assert case.values is not None
         with self.bench(case) as bench:
-            if bench.wire.sent is None and case.what.endswith((".description", ".type")):
-                return  # what is made by rules on this machine may not follow every word
-            self._differ(bench, case, *case.pair)
+            if bench.wire.sent is None and case.subject.endswith((".description", ".type")):
+                return  # a backend on this machine may not follow a description
+            self._differ(bench, case, *case.values)
 
 
-#: How a PNG begins in base64.
+#: A PNG in base64.
 _PNG64 = re.compile(r"iVBORw0KGgo[A-Za-z0-9+/_=-]+")
 _END = "the end, 7f3e"
-#: A pixel that differs by more (of 255) was changed, and not only compressed.
+#: A pixel that differs by more (of 255) was edited, not only compressed.
 _VISIBLE = 64
 
 
-def _pictures(sent: Mapping[str, Any]) -> Iterator[bytes]:
-    """Yield every PNG of a submit, plain or in base64."""
+def _png_images(sent: Mapping[str, Any]) -> Iterator[bytes]:
+    """Yield every PNG in a submit, as bytes or in base64."""
     for value in sent.values():
         if isinstance(value, bytes) and value.startswith(b"\x89PNG"):
             yield value
@@ -240,7 +313,7 @@ def _pictures(sent: Mapping[str, Any]) -> Iterator[bytes]:
 
 
 def _edits_left(data: bytes, form: str) -> bool:
-    """Whether a picture is a mask of a form that edits the left half and nothing else."""
+    """Whether an image is a mask in a format that edits exactly the left half."""
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as opened:
@@ -257,7 +330,7 @@ def _edits_left(data: bytes, form: str) -> bool:
 
 
 def _only_outside(source: bytes, made: Path) -> bool:
-    """Whether an edit by a mask of the left half has changed the right half, and nothing of the left."""
+    """Whether an edit with a mask of the left half has changed the right half only."""
     from PIL import Image, ImageChops
 
     with Image.open(io.BytesIO(source)) as before, Image.open(made) as after:
@@ -271,57 +344,57 @@ def _only_outside(source: bytes, made: Path) -> bool:
 
 
 class ContinuationRules(OperationRules):
-    """Continuations, masks, prompts."""
+    """Continuations, masks, prompt lengths."""
 
-    @rule("B09")
-    def test_b09_each_visual_result_has_a_continuation_id_of_its_own(self, case: Case) -> None:
-        """If this fails: return the provider's files as pieces; the core gives each of them an id."""
+    @rule("B09", per="visual")
+    def test_b09_result_has_its_own_continuation_id(self, case: Case) -> None:
+        """If this fails: return the provider's files as pieces; the core assigns each of them an id."""
         with self.bench(case) as bench:
             (first, _), (second, _) = run(self._make(bench, case)), run(self._make(bench, case))
             ids = [file.continuation_id for made in (first, second) for file in made.files]
             assert all(ids)
             assert len(set(ids)) == len(ids)
 
-    @rule("B09")
-    def test_b09_each_onward_row_sends_what_it_goes_on_from(self, case: Case) -> None:
-        """If this fails: let each Piece carry ContinuationData, and send ``request.continue_from`` on."""
+    @rule("B09", per="continuation")
+    def test_b09_continuation_reaches_the_wire(self, case: Case) -> None:
+        """If this fails: return ContinuationData with each Piece, and send the data of ``request.continue_from``."""
         with self.bench(case) as bench:
             one, two = run(self._handles(bench, case))
-            beside = beside_continued(case.shape)
-            self._differ(bench, case, {"continue_from": one, **beside}, {"continue_from": two, **beside})
+            references = references_with_continuation(case.shape)
+            self._differ(bench, case, {"continue_from": one, **references}, {"continue_from": two, **references})
 
     async def _handles(self, bench: Bench, case: Case) -> tuple[Continuation, Continuation]:
-        """Make two different things, and return a handle to each."""
+        """Make two different images or videos, and return a handle to each."""
         async with bench.router() as router:
             find = self.maker(case)
             first = await bench.handle(router, case.shape, find, prompt="a red fox in the snow")
             return first, await bench.handle(router, case.shape, find, prompt="a blue boat at night")
 
-    @rule("B10")
-    def test_b10_each_mask_arrives_in_the_rows_own_form(self, case: Case) -> None:
-        """If this fails: send ``context.read(request.mask)`` as it is; the core has converted it by the row's ``format``."""
-        taken = case.shape.row.inputs["mask"]
-        assert isinstance(taken, MaskRule)
+    @rule("B10", per="mask")
+    def test_b10_mask_reaches_the_wire_in_the_declared_format(self, case: Case) -> None:
+        """If this fails: send ``context.read(request.mask)`` unchanged; the core has converted it to the matrix's ``format``."""
+        declared = case.shape.spec.inputs["mask"]
+        assert isinstance(declared, MaskRule)
         source = minimal_fields(case.shape).get("source")
         with self.bench(case) as bench:
-            made, sent = run(self._make(bench, case, mask=mask_for(taken, source, mode="user_provided")))
+            made, sent = run(self._make(bench, case, mask=mask_for(declared, source, mode="user_provided")))
             assert made.files
             if sent is not None:
-                found = list(_pictures(sent))
-                assert any(_edits_left(data, taken.format) for data in found), (
-                    f"none of the {len(found)} pictures sent is the mask as {taken.format!r}, which edits the left half"
+                found = list(_png_images(sent))
+                assert any(_edits_left(data, declared.format) for data in found), (
+                    f"none of the {len(found)} images sent is the mask in the format {declared.format!r}, which edits the left half"
                 )
             assert not (source is not None and source.data and _only_outside(source.data, made.path)), (
-                f"what came back is changed outside the mask alone: the service reads it in another form than {taken.format!r}"
+                f"the result is edited outside the mask only: the service reads masks in another format than {declared.format!r}"
             )
 
-    @rule("B11")
-    def test_b11_each_limit_of_a_prompt_is_kept(self, case: Case) -> None:
+    @rule("B11", per="prompt_limit")
+    def test_b11_longest_prompt_arrives_whole_and_longer_is_rejected(self, case: Case) -> None:
         """If this fails: send ``request.prompt`` whole, or lower ``prompt.max_chars`` in the matrix."""
-        longest = case.shape.row.prompt.max_chars
+        longest = case.shape.spec.prompt.max_chars
         assert longest is not None
         with self.bench(case) as bench:
-            if longest < 10_000 or bench.wire.sent is not None:  # a longer text proves nothing where it is spoken on this machine
+            if longest < 10_000 or bench.wire.sent is not None:  # speaking a longer text on this machine proves nothing
                 prompt = ("snow " * longest)[: longest - len(_END)] + _END
                 _, sent = run(self._make(bench, case, prompt=prompt))
                 assert sent is None or any(prompt in str(value) for value in sent.values()), "the prompt did not arrive whole"
@@ -337,4 +410,4 @@ class ContinuationRules(OperationRules):
                 assert isinstance(error, RequestError), error
                 assert bench.submits() == before
             else:
-                raise AssertionError(f"a prompt of {longest + 1} characters was taken")
+                raise AssertionError(f"a prompt of {longest + 1} characters was accepted")

@@ -32,28 +32,28 @@ __all__ = [
 ]
 
 _CORE = frozenset({"prompt", "extra_params", "continue_as", "edit_mode", "audio_type", "protect", "continue_from"})
-#: What "not given" is for a field, where it is not None.
+#: The value that means "not given" for a field, where it is not None.
 _NOTHING: dict[str, Any] = {"references": (), "extra_params": {}}
 
 
-def _option(row: OperationSpec, key: str) -> Option | None:
+def _option(spec: OperationSpec, key: str) -> Option | None:
     head, _, tail = key.partition(".")
-    return row.extra_params.get(tail) if head == "extra_params" else row.options.get(key)
+    return spec.extra_params.get(tail) if head == "extra_params" else spec.options.get(key)
 
 
-def unknown_to(row: OperationSpec, key: str, condition: Any) -> str | None:
-    """Say why a condition can never be met by this row's own fields, or None."""
+def unknown_to(spec: OperationSpec, key: str, condition: Any) -> str | None:
+    """Return why a condition can never hold for the fields of a spec, or None."""
     head, _, tail = key.partition(".")
-    if head == "extra_params" and tail and tail not in row.extra_params:
-        return f"{key} is no extra parameter of this row"
-    taken = row.inputs.get("references")
-    if head == "references" and tail and tail != "count" and not (isinstance(taken, ReferencesRule) and tail in taken.roles):
-        return f"{key} is no role that this row takes"
-    if head not in row.options and head not in row.inputs and head not in _CORE:
-        return f"{key} is neither an option nor an input of this row"
-    option = _option(row, key)
+    if head == "extra_params" and tail and tail not in spec.extra_params:
+        return f"{key} is not an extra parameter of this operation"
+    accepted = spec.inputs.get("references")
+    if head == "references" and tail and tail != "count" and not (isinstance(accepted, ReferencesRule) and tail in accepted.roles):
+        return f"{key} is not a role of this operation"
+    if head not in spec.options and head not in spec.inputs and head not in _CORE:
+        return f"{key} is neither an option nor an input of this operation"
+    option = _option(spec, key)
     if option is not None and isinstance(condition, tuple) and all(option.problem(value) for value in condition):
-        return f"{key}: the row never has {condition}"
+        return f"{key}: this operation never has the value {condition}"
     return None
 
 
@@ -67,34 +67,34 @@ def _value(request: Request, key: str) -> Any:
     return getattr(request, key, None)
 
 
-def _meets(request: Request, row: OperationSpec, key: str, condition: Any, *, default: bool) -> bool:
+def _meets(request: Request, spec: OperationSpec, key: str, condition: Any, *, default: bool) -> bool:
     value = _value(request, key)
     if isinstance(condition, bool):
         given = value is not None if "." in key else is_set(request, key)
         return given is condition
     if value is None and default:
-        value = getattr(_option(row, key), "default", None)
+        value = getattr(_option(spec, key), "default", None)
     if value is None:
         return False
     return value in condition if isinstance(condition, tuple) else condition.problem(value) is None
 
 
-def keeps(request: Request, row: OperationSpec, rule: Rule) -> bool:
+def keeps(request: Request, spec: OperationSpec, rule: Rule) -> bool:
     """Whether a planned request keeps a rule."""
-    if not all(_meets(request, row, k, c, default=True) for k, c in rule.when.items()):
+    if not all(_meets(request, spec, k, c, default=True) for k, c in rule.when.items()):
         return True
-    forbidden = any(_meets(request, row, k, c, default=False) for k, c in rule.forbid.items())
-    return not forbidden and all(_meets(request, row, k, c, default=True) for k, c in rule.require.items())
+    forbidden = any(_meets(request, spec, k, c, default=False) for k, c in rule.forbid.items())
+    return not forbidden and all(_meets(request, spec, k, c, default=True) for k, c in rule.require.items())
 
 
 def _meeting(shape: Shape, key: str, condition: Any) -> dict[str, Any]:
-    """Return fields with which a condition holds; empty where none can be made."""
+    """Return fields for which a condition holds; empty where there are none."""
     head, _, tail = key.partition(".")
     if condition is False:
         return {head: _NOTHING.get(head)}
     if condition is True:
         return _given(shape, key)
-    option = _option(shape.row, key)
+    option = _option(shape.spec, key)
     if isinstance(condition, tuple):
         fitting = [v for v in condition if option is None or option.problem(v) is None]
         value = fitting[0] if fitting else condition[0]
@@ -109,26 +109,26 @@ def _meeting(shape: Shape, key: str, condition: Any) -> dict[str, Any]:
 
 def _given(shape: Shape, key: str) -> dict[str, Any]:
     head, _, tail = key.partition(".")
-    option = _option(shape.row, key)
+    option = _option(shape.spec, key)
     if option is not None:
         pair = two_values(option)
         value = pair[0] if pair else getattr(option, "default", None)
         return {} if value is None else ({"extra_params": {tail: value}} if head == "extra_params" else {key: value})
-    taken = shape.row.inputs.get(head)
-    if isinstance(taken, ReferencesRule):
-        return {"references": references_for(taken, 5, tail if tail in taken.roles else None)}
-    if isinstance(taken, MaskRule):
-        return {"mask": mask_for(taken, None)}
-    if isinstance(taken, InputRule) and shape.operation != "continue_video":
-        return {head: image_for(taken, 5)}
+    accepted = shape.spec.inputs.get(head)
+    if isinstance(accepted, ReferencesRule):
+        return {"references": references_for(accepted, 5, tail if tail in accepted.roles else None)}
+    if isinstance(accepted, MaskRule):
+        return {"mask": mask_for(accepted, None)}
+    if isinstance(accepted, InputRule) and shape.operation != "continue_video":
+        return {head: image_for(accepted, 5)}
     return {}
 
 
 def _opposite(shape: Shape, key: str, condition: Any) -> dict[str, Any]:
-    """Return fields with which a condition does not hold; empty where none can be made."""
+    """Return fields for which a condition does not hold; empty where there are none."""
     if isinstance(condition, bool):
         return _meeting(shape, key, not condition)
-    option = _option(shape.row, key)
+    option = _option(shape.spec, key)
     if option is None:
         return {}
     values = [*getattr(option, "one_of", ()), *(two_values(option) or ()), getattr(option, "max", None)]
@@ -150,7 +150,7 @@ def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def breaking(shape: Shape, rule: Rule) -> Iterator[dict[str, Any]]:
-    """Yield fields for requests that would break a rule: one for each thing it forbids or requires."""
+    """Yield fields of requests that break a rule: one for each field that it forbids or requires."""
     when = [_meeting(shape, key, condition) for key, condition in rule.when.items()]
     for key, condition in rule.forbid.items():
         yield _joined([*when, _meeting(shape, key, condition)])
@@ -159,7 +159,7 @@ def breaking(shape: Shape, rule: Rule) -> Iterator[dict[str, Any]]:
 
 
 def _source_size(shape: Shape) -> tuple[int, int]:
-    """Return the pixels of the source that a minimal request has: a mask of another size would be refused for that."""
+    """Return the size in pixels of the source of a minimal request: a mask of another size would be rejected for that."""
     fields = minimal_fields(shape)
     source = fields.get("source") or next((r.image for r in fields.get("references", ()) if r.role == "source"), None)
     if source is None or source.data is None:
@@ -170,8 +170,8 @@ def _source_size(shape: Shape) -> tuple[int, int]:
     return found.width or 512, found.height or 512
 
 
-def _strangers(shape: Shape) -> dict[str, dict[str, Any]]:
-    """Return fields for every input that an operation could have and this row does not claim."""
+def _unclaimed_inputs(shape: Shape) -> dict[str, dict[str, Any]]:
+    """Return fields for every input that the operation may have and this spec does not claim."""
     image = Image(data=picture(512, 512, 3))
     possible: dict[str, Any] = {
         "first_frame": image,
@@ -179,7 +179,7 @@ def _strangers(shape: Shape) -> dict[str, dict[str, Any]]:
         "mask": Mask(image=Image(data=half_mask(*_source_size(shape)))),
         "references": (Reference(image=image, role="style"),),
     }
-    claimed = shape.row.inputs
+    claimed = shape.spec.inputs
     named = {field.name for field in attrs.fields(KINDS[shape.operation])}
     found = {name: {name: value} for name, value in possible.items() if name in named and name not in claimed}
     mask = claimed.get("mask")
@@ -190,8 +190,8 @@ def _strangers(shape: Shape) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _any_request(operation: Operation, shape: Shape, backend: str) -> Request:
-    """Return a request that is whole, for an operation of which a row says nothing."""
+def _valid_request(operation: Operation, shape: Shape, backend: str) -> Request:
+    """Return a valid request for an operation that the model does not claim."""
     image = Image(data=picture(512, 512, 3))
     handle = Continuation(id="own_vid_0123456789ab", backend=backend, model=shape.model.id, media="video")
     fields: Mapping[Operation, dict[str, Any]] = {
@@ -207,7 +207,7 @@ class RejectionRules(CaseMaker):
     """Unclaimed operations, inputs, options; rules between fields; retired models."""
 
     def _refused(self, bench: Bench, case: Case, expected: tuple[type[MediaError], ...], **changes: Any) -> MediaError:
-        """Ask for something that must be refused, and see that nothing was sent."""
+        """Plan a request that must be rejected, and check that nothing was sent."""
 
         async def go() -> MediaError:
             async with bench.router() as router:
@@ -220,22 +220,22 @@ class RejectionRules(CaseMaker):
                     assert bench.submits() == before
                     assert error.charged == "no"
                     return error
-                raise AssertionError(f"it was planned: {plan}")
+                raise AssertionError(f"the request was planned: {plan}")
 
         return run(go())
 
-    @rule("B04", kept_by_the_core=True)
-    def test_b04_what_is_not_claimed_is_refused(self, case: Case) -> None:
-        """If this fails: the row claims an input that it does not mean to; absent means unsupported."""
+    @rule("B04", decided_by_core=True)
+    def test_b04_unclaimed_input_is_rejected(self, case: Case) -> None:
+        """If this fails: the matrix claims an input by mistake; an absent input is unsupported."""
         with self.bench(case) as bench:
-            for name, fields in _strangers(case.shape).items():
+            for name, fields in _unclaimed_inputs(case.shape).items():
                 error = self._refused(bench, case, (UnsupportedInput, UnsupportedOperation), **fields)
                 word = name.split()[0].rstrip("s").replace("_", " ")
-                assert word in str(error), f"the refusal does not name the {name}: {error}"
+                assert word in str(error), f"the error does not name the {name}: {error}"
 
     @rule("B04")
-    def test_b04_an_operation_that_is_not_claimed_is_refused(self) -> None:
-        """If this fails: a row claims an operation that it does not mean to."""
+    def test_b04_unclaimed_operation_is_rejected(self) -> None:
+        """If this fails: a model claims an operation by mistake."""
         for service in self.all_services():
             tried = set()
             for shape in shapes(self.matrix(service), self.today(service)):
@@ -250,45 +250,45 @@ class RejectionRules(CaseMaker):
         async with bench.router() as router:
             for operation in operations:
                 try:
-                    plan = router.plan(_any_request(operation, shape, self.backend), backend=self.backend, model=shape.model.id)
+                    plan = router.plan(_valid_request(operation, shape, self.backend), backend=self.backend, model=shape.model.id)
                 except (UnsupportedOperation, UnsupportedInput) as error:
                     assert error.charged == "no"
                 else:
-                    raise AssertionError(f"{shape.model.id} does not claim {operation}, and it was planned: {plan}")
+                    raise AssertionError(f"{shape.model.id} does not claim {operation}, but it was planned: {plan}")
         assert bench.submits() == 0
 
-    @rule("B05", kept_by_the_core=True)
-    def test_b05_each_foreign_option_is_reported_and_strict_refuses_it(self, case: Case) -> None:
-        """If this fails: the core leaves it out; look whether the matrix and the hook agree."""
-        assert case.pair is not None
+    @rule("B05", per="unclaimed_option", decided_by_core=True)
+    def test_b05_unclaimed_option_is_reported_and_rejected_by_strict(self, case: Case) -> None:
+        """If this fails: the core drops the option; check whether the matrix and the hook agree."""
+        assert case.values is not None
         with self.bench(case) as bench:
 
             async def go() -> None:
                 async with bench.router() as router:
-                    request = await bench.request(router, case.shape, self.maker(case), **{case.what: case.pair[0]})  # type: ignore[index]
+                    request = await bench.request(router, case.shape, self.maker(case), **{case.subject: case.values[0]})  # type: ignore[index]
                     try:
                         plan = router.plan(request, backend=self.backend, model=case.shape.model.id)
                     except RequestError:
-                        return  # out of the tolerance, or a rule of the row: nothing is dropped in silence
-                    said = [a.field for a in plan.adjustments]
-                    assert case.what in said, f"{case.what} is not claimed, and what was adjusted is {said}"
-                    assert all(getattr(call.request, case.what) is None for call in plan.calls)
+                        return  # outside the tolerance, or forbidden by a rule: not dropped silently
+                    reported = [a.field for a in plan.adjustments]
+                    assert case.subject in reported, f"{case.subject} is not claimed, but only {reported} are reported as adjusted"
+                    assert all(getattr(call.request, case.subject) is None for call in plan.calls)
                     try:
                         router.plan(request, backend=self.backend, model=case.shape.model.id, policy=Policy(strict=True))
                     except RequestError:
                         return
-                    raise AssertionError("strict let it pass")
+                    raise AssertionError(f"strict accepted {case.subject}, which is not claimed")
 
             run(go())
 
-    @rule("B06")
-    def test_b06_each_rule_between_fields_holds_in_what_is_planned(self, case: Case) -> None:
-        """If this fails: the rule names fields or values that the row's own options do not have, or cannot be kept."""
+    @rule("B06", per="field_rule")
+    def test_b06_rule_between_fields_holds_in_the_plan(self, case: Case) -> None:
+        """If this fails: the rule names fields or values that the operation does not have, or cannot be kept."""
         found = case.rule
         assert found is not None
-        row = case.shape.row
+        spec = case.shape.spec
         for key, condition in {**found.when, **found.forbid, **found.require}.items():
-            assert (wrong := unknown_to(row, key, condition)) is None, wrong
+            assert (wrong := unknown_to(spec, key, condition)) is None, wrong
         with self.bench(case) as bench:
 
             async def go() -> None:
@@ -301,24 +301,24 @@ class RejectionRules(CaseMaker):
                             assert error.charged == "no"
                             continue
                         for call in plan.calls:
-                            assert keeps(call.request, row, found), f"{changes} was planned as {call.request}, against: {found.because}"
+                            assert keeps(call.request, spec, found), f"{changes} was planned as {call.request}, against: {found.because}"
 
             run(go())
             assert bench.submits() == 0 or case.shape.operation == "continue_video"
 
-    @rule("B07", kept_by_the_core=True)
-    def test_b07_an_undeclared_extra_parameter_is_refused(self, case: Case) -> None:
-        """If this fails: the core refuses it; look whether the row declares a key by accident."""
+    @rule("B07", decided_by_core=True)
+    def test_b07_undeclared_extra_parameter_is_rejected(self, case: Case) -> None:
+        """If this fails: the core rejects it; check whether the matrix declares the key by mistake."""
         with self.bench(case) as bench:
             error = self._refused(bench, case, (InvalidRequest,), extra_params={"no_such_parameter": 1})
             assert "no_such_parameter" in str(error)
 
     @rule("B08")
-    def test_b08_retired_models_are_refused_with_their_date(self) -> None:
-        """If this fails: give the row its ``lifecycle``, with the date, its certainty and its source."""
+    def test_b08_retired_model_is_rejected_with_its_date(self) -> None:
+        """If this fails: give the model its ``lifecycle``, with the date, its certainty and its source."""
         for service, model in self.dead_models():
-            for operation, row in model.operations.items():
-                case = Case(service=service, shape=Shape(model=model, row=row))
+            for operation, spec in model.operations.items():
+                case = Case(service=service, shape=Shape(model=model, spec=spec))
                 if operation == "continue_video":
                     continue
                 with self.bench(case) as bench:
@@ -326,13 +326,13 @@ class RejectionRules(CaseMaker):
                     assert str(model.lifecycle.retires) in str(error)
 
     @rule("B08")
-    def test_b08_models_near_their_end_carry_a_warning(self) -> None:
-        """If this fails: the matrix says otherwise than the date; look at ``lifecycle.retires``."""
+    def test_b08_model_near_its_end_carries_a_warning(self) -> None:
+        """If this fails: check ``lifecycle.retires`` of the model."""
         for service, model in self.ending_models():
-            operation, row = next(iter(model.operations.items()))
+            operation, spec = next(iter(model.operations.items()))
             if operation == "continue_video" or model.lifecycle.retires is None:
                 continue
-            case = Case(service=service, shape=Shape(model=model, row=row))
+            case = Case(service=service, shape=Shape(model=model, spec=spec))
             with self.bench(case) as bench:
                 bench.today = model.lifecycle.retires - datetime.timedelta(days=10)
                 warnings = run(self._warnings(bench, case))
@@ -344,8 +344,8 @@ class RejectionRules(CaseMaker):
             return router.plan(request, backend=self.backend, model=case.shape.model.id, policy=Policy(preview=True)).warnings
 
     @rule("B08")
-    def test_b08_every_lifecycle_date_has_a_source(self) -> None:
-        """If this fails: write down where the date was read."""
+    def test_b08_lifecycle_date_has_a_source(self) -> None:
+        """If this fails: add the source of the date."""
         for service in self.all_services():
             for model in self.matrix(service).models:
                 if model.lifecycle.retires is not None:
@@ -354,47 +354,47 @@ class RejectionRules(CaseMaker):
 
 @contextlib.contextmanager
 def _without(module: str) -> Iterator[None]:
-    """Have Python say for as long as the block runs that a module is not to be had, whether it is or not."""
-    nothing = object()
-    before = sys.modules.get(module, nothing)
+    """Make a module unimportable while the block runs, whether it is installed or not."""
+    missing = object()
+    before = sys.modules.get(module, missing)
     sys.modules[module] = None  # type: ignore[assignment]
-    forget_plugins()  # the matrix is read as on such a machine
+    forget_plugins()  # the matrix is read as on a machine without the module
     try:
         yield
     finally:
         forget_plugins()
         del sys.modules[module]
-        if before is not nothing:
+        if before is not missing:
             sys.modules[module] = before  # type: ignore[assignment]
 
 
 class RequirementRules(CaseMaker):
-    """Each row that requires a library, as on a machine that has none."""
+    """Each model that requires a library, as on a machine without it."""
 
-    @rule("B12")
-    def test_b12_each_requirement_is_asked_for_before_anything_is_sent(self, case: Case) -> None:
-        """If this fails: leave it to the row's ``requires``; ``capabilities()`` is the same whether that is installed or not."""
+    @rule("B12", per="requirement")
+    def test_b12_missing_requirement_is_rejected_with_its_install_command(self, case: Case) -> None:
+        """If this fails: rely on the model's ``requires``; ``capabilities()`` must not depend on what is installed."""
         needs = case.shape.model.requires
         assert needs is not None
         with self.bench(case) as bench, _without(needs.module):
-            error = run(self._ended(bench, case))
-        ended = "was made" if error is None else f"ended with {type(error).__name__}: {error}"
-        assert isinstance(error, NoBackendAvailable), f"without {needs.module!r} it was not refused beforehand, but {ended}"
-        assert bench.submits() == 0, "it was sent"
+            error = run(self._error_of(bench, case))
+        outcome = "succeeded" if error is None else f"raised {type(error).__name__}: {error}"
+        assert isinstance(error, NoBackendAvailable), f"without {needs.module!r} the request was not rejected early, but {outcome}"
+        assert bench.submits() == 0, "the request was sent"
         assert error.charged == "no"
-        assert needs.install in error.fix, f"the command {needs.install!r} is not told: {error}"
+        assert needs.install in error.fix, f"the error does not give the command {needs.install!r}: {error}"
 
-    async def _ended(self, bench: Bench, case: Case) -> MediaError | None:
-        """Ask for what the row makes; return how that failed, or None where it was made."""
+    async def _error_of(self, bench: Bench, case: Case) -> MediaError | None:
+        """Execute a request for the model; return its error, or None where it succeeded."""
         async with bench.router() as router:
             try:
-                await bench.execute(router, self._asked(case), case.shape)
+                await bench.execute(router, self._request_of(case), case.shape)
             except MediaError as error:
                 return error
         return None
 
-    def _asked(self, case: Case) -> Request:
-        """Return a request that is whole; what it would go on from need not have been made by anybody."""
+    def _request_of(self, case: Case) -> Request:
+        """Return a valid request; its continuation need not exist."""
         shape = case.shape
         fields = minimal_fields(shape)
         if shape.operation == "continue_video" and "source" not in fields:

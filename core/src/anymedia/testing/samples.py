@@ -1,4 +1,4 @@
-"""Small real media to send and to answer with: pictures of any size and colour, masks, an edit, a short video, a sound."""
+"""Small real media to send and to answer with: images of any size and colour, masks, an edit, a short video, a sound."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ __all__ = ["half_mask", "painted", "picture", "sound", "video"]
 
 @functools.lru_cache(maxsize=64)
 def picture(width: int, height: int, seed: int = 0, format_name: str = "png") -> bytes:
-    """Return a picture of two colours that depend on the seed, in an image format."""
+    """Return an image file with two colours that depend on the seed.
+
+    Args:
+        width: in pixels.
+        height: in pixels.
+        seed: images with different seeds differ.
+        format_name: png, jpeg or webp.
+    """
     from PIL import Image, ImageDraw
 
     shades = [((seed * 67 + 40 * i) % 256, (seed * 131 + 90 * i) % 256, (seed * 29 + 150 * i) % 256) for i in (1, 2)]
@@ -27,7 +34,13 @@ def picture(width: int, height: int, seed: int = 0, format_name: str = "png") ->
 
 @functools.lru_cache(maxsize=16)
 def half_mask(width: int, height: int, *, left: bool = True) -> bytes:
-    """Return a black and white mask: white (edit) on one half."""
+    """Return a black and white mask (PNG): white (edit) on one half.
+
+    Args:
+        width: in pixels.
+        height: in pixels.
+        left: the left half is white, else the right half.
+    """
     from PIL import Image
 
     image = Image.new("L", (width, height), 0)
@@ -38,12 +51,15 @@ def half_mask(width: int, height: int, *, left: bool = True) -> bytes:
 
 
 def painted(image: bytes, mask: bytes, form: Literal["alpha", "white", "black"]) -> bytes:
-    """Return a picture (PNG) whose masked region is painted over: what a service does that reads its masks in this form.
+    """Return an image (PNG) with the masked region painted over, as a service does that reads masks in a format.
 
-    ``form``: transparent (``alpha``), ``white`` or ``black`` is edited, as in the matrix.
+    Args:
+        image: the source.
+        mask: the mask, of the same size.
+        form: which part of the mask is edited, as in the matrix: transparent (``alpha``), ``white`` or ``black``.
 
     Raises:
-        ValueError: the mask is not of the picture's size, or has no transparency.
+        ValueError: the mask has another size than the image, or no transparency.
     """
     from PIL import Image, ImageOps
 
@@ -52,7 +68,7 @@ def painted(image: bytes, mask: bytes, form: Literal["alpha", "white", "black"])
             raise ValueError("the mask has no transparency")
         region = second.getchannel("A") if form == "alpha" else second.convert("L")
         if region.size != first.size:
-            raise ValueError(f"the mask is {region.size}, and the picture {first.size}")
+            raise ValueError(f"the mask is {region.size}, the image {first.size}")
         before = first.convert("RGB")
         where = region if form == "white" else ImageOps.invert(region)
         after = Image.composite(before.point(lambda value: (value + 128) % 256), before, where)
@@ -63,7 +79,12 @@ def painted(image: bytes, mask: bytes, form: Literal["alpha", "white", "black"])
 
 @functools.lru_cache(maxsize=16)
 def sound(seconds: float = 1.0, seed: int = 0) -> bytes:
-    """Return a short tone as WAV, 16 bits at 16 kHz, whose pitch depends on the seed."""
+    """Return a tone as WAV, 16 bits at 16 kHz.
+
+    Args:
+        seconds: its duration.
+        seed: its pitch depends on the seed.
+    """
     out = io.BytesIO()
     with wave.open(out, "wb") as file:
         file.setparams((1, 2, 16_000, 0, "NONE", ""))
@@ -74,7 +95,14 @@ def sound(seconds: float = 1.0, seed: int = 0) -> bytes:
 
 @functools.lru_cache(maxsize=16)
 def video(seconds: float = 2.0, width: int = 320, height: int = 180, seed: int = 0) -> bytes:
-    """Return a short H.264 MP4 whose brightness rises; needs PyAV."""
+    """Return an H.264 MP4 at 24 frames a second whose brightness rises; needs PyAV.
+
+    Args:
+        seconds: its duration.
+        width: in pixels.
+        height: in pixels.
+        seed: videos with different seeds differ.
+    """
     import av
     from PIL import Image
 

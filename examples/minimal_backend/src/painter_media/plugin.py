@@ -1,4 +1,4 @@
-"""Images from Painter, for anymedia."""
+"""An anymedia backend for images from Painter."""
 
 import base64
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Videos from Reel, for anymedia: submit, look once, stop, look a lost submit up. The core does the rest."""
+"""An anymedia backend for videos from Reel: submit, check a job once, cancel it, look up a lost submit."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def generate_video(request: GenerateVideo, context: Context) -> Job:
 
 @hookimpl
 async def continue_video(request: ContinueVideo, context: Context) -> Job:
-    assert request.continue_from is not None  # the matrix takes nothing else
+    assert request.continue_from is not None  # the matrix accepts no other source
     return await _submit(context, {"prompt": request.prompt, "seconds": request.duration, "extends": request.continue_from.data["id"]})
 
 
@@ -68,7 +68,7 @@ async def cancel_job(job: Job, context: Context) -> None:
 
 @hookimpl
 async def find_submission(record: SubmissionRecord, context: Context) -> Job | None:
-    """Reel keeps the label of each submit, and lists the newest ones."""
+    """Find the submit by its label, which Reel stores and lists."""
     listed = await get_json(context, f"{_base(context)}/videos", headers=_key(context))
     return next((Job(id=v["id"]) for v in listed["videos"] if v["label"] == record.label), None)
 
@@ -78,13 +78,13 @@ async def _submit(context: Context, body: Mapping[str, Any]) -> Job:
         body = {**body, "label": context.label}
         answer = await post_json(context, f"{_base(context)}/videos", body, headers=_key(context), by_code=CODES)
         if not isinstance(answer.get("id"), str):
-            raise BadBackendResponse("the answer names no video")
+            raise BadBackendResponse("the answer contains no video id")
     return Job(id=answer["id"])
 
 
 def _state(answer: Mapping[str, Any], context: Context) -> JobState:
     if answer["status"] == "failed":
-        return Failed(error=BadBackendResponse(f"Reel gave up: {answer.get('reason', 'no reason')}"))
+        return Failed(error=BadBackendResponse(f"the video failed: {answer.get('reason', 'no reason')}"))
     if answer["status"] != "done":
         return Running(progress=answer.get("progress"))
     piece = Piece(url=answer["url"], continuation=ContinuationData(data={"id": answer["id"]}))
