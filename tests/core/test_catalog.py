@@ -12,7 +12,7 @@ import pytest
 
 from anymedia.capabilities import CapabilityMatrix, Requirement, load_matrix, load_refreshed, parse_matrix
 from anymedia.capabilities.catalog import STALE_DAYS, snapshot_path, write_snapshot
-from anymedia.cli.refresh_models import changes
+from anymedia.cli.models import changes
 from anymedia.errors import MediaError, PluginContractError
 from anymedia.planning import plan
 from anymedia.planning.types import BackendView

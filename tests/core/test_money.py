@@ -12,7 +12,7 @@ from core.fake_service import FakeService
 from core.routing import KEY, fake_router
 
 from anymedia import Budget, Failed, GenerateVideo, Job, Policy, SqliteStore, hookimpl
-from anymedia.cli.render import cost_words
+from anymedia.cli.render import cost_text
 from anymedia.errors import BackendError, ContentRefused, MediaError, RateLimited, SubmissionUnknown
 from anymedia.planning.types import Quote
 from anymedia.plugins.registry import Registry
@@ -310,7 +310,7 @@ async def test_a_day_of_a_cap_is_the_utc_day_in_which_the_call_was_made(monkeypa
 )
 def test_an_amount_is_told_without_an_exponent(amount: float, said: str) -> None:
     assert str(Quote(usd=(amount, amount))) == f"{said} USD"
-    assert cost_words(Cost(actual_usd=amount)) == f"{said} USD"
+    assert cost_text(Cost(actual_usd=amount)) == f"{said} USD"
 
 
 @pytest.mark.parametrize("cost", [float("nan"), float("inf"), -1.0, "much", True, [0.1]])

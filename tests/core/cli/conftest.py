@@ -1,4 +1,4 @@
-"""Three more backends beside what is installed, a state directory of its own, and two ways to call the command line."""
+"""Fixtures: three additional backends, a private state directory, and two ways to run the command line."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _OURS = ("demo_backend", "locked_backend", "torn_backend")
 
 
 @attrs.frozen
-class Told:
-    """What a call of the command line gave back."""
+class CliResult:
+    """Exit code and output of a command."""
 
     code: int
     out: bytes
@@ -37,16 +37,16 @@ class Told:
 
 
 @attrs.frozen
-class Toured:
-    """A tour that was made: what it told, its folder, and the state directory it used."""
+class TourRun:
+    """A finished tour: its result, directory and state directory."""
 
-    told: Told
+    result: CliResult
     folder: Path
     state: str
 
     @property
     def steps(self) -> Any:
-        return self.told.json["steps"]
+        return self.result.json["steps"]
 
 
 def _make_site(folder: Path) -> Path:
@@ -73,7 +73,7 @@ def _make_environment(root: Path, site: Path) -> dict[str, str]:
 
 def _run(
     words: Sequence[str | Path], environment: Mapping[str, str], work: Path, input: bytes | None = None, *, timeout: float = 110
-) -> Told:
+) -> CliResult:
     done = subprocess.run(
         [sys.executable, "-m", "anymedia", *map(str, words)],
         env=dict(environment),
@@ -84,52 +84,52 @@ def _run(
         timeout=timeout,
         check=False,
     )
-    return Told(done.returncode, done.stdout, done.stderr.decode())
+    return CliResult(done.returncode, done.stdout, done.stderr.decode())
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A folder with three plugins as pip would have left them: demo, locked, and one that does not import."""
+    """A directory with three installed plugins: demo, locked, and one that cannot be imported."""
     return _make_site(tmp_path / "site")
 
 
 @pytest.fixture
 def environment(tmp_path: Path, site: Path) -> dict[str, str]:
-    """The environment of a call: no keys, no settings, a state directory and a working directory of its own."""
+    """Environment variables without keys or settings, with private state and home directories."""
     return _make_environment(tmp_path, site)
 
 
 @pytest.fixture(scope="session")
-def toured(tmp_path_factory: pytest.TempPathFactory) -> Toured:
-    """A tour, made once; whoever changes its folder works on a copy."""
+def toured(tmp_path_factory: pytest.TempPathFactory) -> TourRun:
+    """A tour shared by the session; a test that changes its directory works on a copy."""
     root = tmp_path_factory.mktemp("tour")
     environment = _make_environment(root, _make_site(root / "site"))
-    told = _run(["tour", "--json"], environment, root, timeout=550)  # seconds on a machine at rest, minutes on a busy one
-    assert told.code == 0, told.err
-    return Toured(told, root / "tour", environment["ANYMEDIA_STATE"])
+    result = _run(["tour", "--json"], environment, root, timeout=550)  # takes minutes on a busy machine
+    assert result.code == 0, result.err
+    return TourRun(result, root / "tour", environment["ANYMEDIA_STATE"])
 
 
 @pytest.fixture
 def submits(tmp_path: Path) -> Callable[[], list[str]]:
-    """What the demo backend was sent, in order."""
+    """Return the requests that the demo backend received, in order."""
     path = tmp_path / "submits"
     return lambda: path.read_text().splitlines() if path.exists() else []
 
 
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
-    """The working directory of a call."""
+    """The working directory of the command."""
     folder = tmp_path / "work"
     folder.mkdir()
     return folder
 
 
-Call = Callable[..., Told]
+Call = Callable[..., CliResult]
 
 
 @pytest.fixture
 def call(environment: Mapping[str, str], site: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Call the command line in this process."""
+    """Run the command line in this process."""
     for name in [n for n in os.environ if n.endswith("_API_KEY") or n.startswith(("ANYMEDIA_", "XDG_"))]:
         monkeypatch.delenv(name)
     for name, value in environment.items():
@@ -139,13 +139,13 @@ def call(environment: Mapping[str, str], site: Path, work: Path, monkeypatch: py
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.chdir(work)
 
-    def run(*words: str | Path, input: str | bytes | None = None) -> Told:
+    def run(*words: str | Path, input: str | bytes | None = None) -> CliResult:
         from anymedia.cli.app import cli
 
         done = CliRunner().invoke(cli, [str(word) for word in words], input=input)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
-        return Told(done.exit_code, done.stdout_bytes, done.stderr)
+        return CliResult(done.exit_code, done.stdout_bytes, done.stderr)
 
     yield run
     for name in _OURS:
@@ -154,6 +154,6 @@ def call(environment: Mapping[str, str], site: Path, work: Path, monkeypatch: py
 
 @pytest.fixture
 def process(environment: Mapping[str, str], work: Path) -> Call:
-    """Call the command line as a process of its own."""
+    """Run the command line in a separate process."""
 
     return lambda *words, input=None, **more: _run(words, {**environment, **more}, work, input)

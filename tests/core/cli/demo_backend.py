@@ -1,6 +1,6 @@
-"""A backend for the command line's tests: it makes real media, and fails in the way a word of the prompt asks for.
+"""A backend for the tests of the command line: it makes real media, and fails in the way that a word of the prompt selects.
 
-Each submit is written to the file that DEMO_SUBMITS names, so that a test can count them from outside.
+Each submit is appended to the file named by DEMO_SUBMITS, so that a test can count them from another process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _note(line):
         file.write(line + "\n")
 
 
-def _fail_as_asked(prompt):
+def _fail_if_requested(prompt):
     if "unsafe" in prompt:
         raise ContentRefused("the demo does not make this", reason="safety", delivery="refused")
     if "wrong key" in prompt:
@@ -45,7 +45,7 @@ async def _submit(context, request):
         _note(f"{request.kind} {request.prompt}")
         if "stuck" in request.prompt:
             await asyncio.sleep(60)
-        _fail_as_asked(request.prompt)
+        _fail_if_requested(request.prompt)
 
 
 def _png(prompt, size):
@@ -78,8 +78,8 @@ async def generate_image(request, context):
     await _submit(context, request)
     earlier = request.continue_from.data["said"] if request.continue_from else []
     said = [*earlier, request.prompt]
-    onward = ContinuationData(data={"said": said})
-    pieces = [Piece(data=_png(f"{request.prompt}{i}", request.size), continuation=onward) for i in range(request.n)]
+    continuation = ContinuationData(data={"said": said})
+    pieces = [Piece(data=_png(f"{request.prompt}{i}", request.size), continuation=continuation) for i in range(request.n)]
     return Outcome(pieces=tuple(pieces), cost_usd=0.03 * request.n)
 
 

@@ -1,4 +1,4 @@
-"""docs/cli.md leaves no command out."""
+"""docs/cli.md describes every command."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from anymedia.cli.app import COMMANDS
 PAGE = (Path(__file__).parents[3] / "docs/cli.md").read_text("utf-8")
 
 
-def test_every_command_stands_in_the_page() -> None:
+def test_every_command_is_documented() -> None:
     quoted = {word for text in re.findall(r"`([^`]+)`", PAGE) for word in text.split()[:1]}
     assert {name for key, lazy in COMMANDS.items() for name in (key, *lazy.aliases)} - quoted == set()
 
 
-def test_every_command_of_a_group_stands_there_too() -> None:
+def test_every_subcommand_is_documented() -> None:
     for name, lazy in COMMANDS.items():
         command = lazy.load()
         if isinstance(command, click.Group):

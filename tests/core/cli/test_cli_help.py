@@ -1,4 +1,4 @@
-"""Help costs nothing, and a misspelt word gets the near one."""
+"""Help texts, import cost and suggestions for misspelt words."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ finally:
         ),
     ],
 )
-def test_what_needs_no_media_loads_no_heavy_module(environment, tmp_path, words):
+def test_command_without_media_imports_no_heavy_module(environment, tmp_path, words):
     import subprocess
     import sys
 
@@ -59,11 +59,11 @@ def test_help_imports_no_command(environment, tmp_path):
 
 
 def test_help_lists_every_command(call):
-    told = call("--help")
-    assert told.code == 0
+    result = call("--help")
+    assert result.code == 0
     for name, command in COMMANDS.items():
-        assert f"  {name}" in told.out.decode()
-        assert command.help.split()[0] in told.out.decode()
+        assert f"  {name}" in result.out.decode()
+        assert command.help.split()[0] in result.out.decode()
 
 
 def _all_commands():
@@ -74,45 +74,45 @@ def _all_commands():
 
 @pytest.mark.parametrize("words", _all_commands(), ids=" ".join)
 def test_every_command_has_help(call, words):
-    told = call(*words, "--help")
-    assert told.code == 0, told.err
-    assert told.out.startswith(f"Usage: anymedia {' '.join(words)}".encode())
+    result = call(*words, "--help")
+    assert result.code == 0, result.err
+    assert result.out.startswith(f"Usage: anymedia {' '.join(words)}".encode())
 
 
 @pytest.mark.parametrize("words", [[], ["plan"], ["jobs"]])
-def test_a_group_without_a_command_shows_its_help_and_is_wrong_usage(call, words):
-    told = call(*words)
-    assert told.code == 2
-    assert b"Traceback" not in told.out
-    assert "Commands:" in told.err
+def test_group_without_a_command_shows_its_help_and_is_a_usage_error(call, words):
+    result = call(*words)
+    assert result.code == 2
+    assert b"Traceback" not in result.out
+    assert "Commands:" in result.err
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("imge", "image"), ("capabilites", "capabilities"), ("docter", "doctor"), ("sya", "say")])
-def test_a_misspelt_command_gets_the_near_one(call, typed, meant):
-    told = call(typed)
-    assert told.code == 2
-    assert f"did you mean {meant!r}?" in told.err
+def test_misspelt_command_suggests_the_nearest(call, typed, meant):
+    result = call(typed)
+    assert result.code == 2
+    assert f"did you mean {meant!r}?" in result.err
 
 
-def test_a_misspelt_option_gets_the_near_one(call):
-    told = call("image", "x", "--formt", "png")
-    assert told.code == 2
-    assert "--format" in told.err
+def test_misspelt_option_suggests_the_nearest(call):
+    result = call("image", "x", "--formt", "png")
+    assert result.code == 2
+    assert "--format" in result.err
 
 
-def test_the_version_is_the_installed_one(call):
+def test_version_is_the_installed_one(call):
     from importlib.metadata import version
 
     assert call("--version").lines == [f"anymedia {version('anymedia')}"]
 
 
-def test_static_names_are_the_commands_own_names():
+def test_static_command_names_match_the_commands():
     for name, lazy in COMMANDS.items():
         assert lazy.load().name == name
     assert list(cli.lazy) == list(COMMANDS)
 
 
-def test_module_and_script_are_the_same_command_line(process):
-    told = process("--version")
-    assert told.code == 0
-    assert told.out.startswith(b"anymedia ")
+def test_module_runs_the_same_command_line(process):
+    result = process("--version")
+    assert result.code == 0
+    assert result.out.startswith(b"anymedia ")

@@ -1,4 +1,4 @@
-"""Jobs that outlive the process that began them."""
+"""Jobs that outlive the process that started them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 
 
 @pytest.mark.exhaustive  # the same in one process: test_deadline_that_passes_leaves_a_job_that_can_be_resumed
-def test_no_wait_prints_the_job_and_another_process_collects_it(process, work):
-    told = process("video", "slow waves", "-b", "demo", "--no-wait", "-o", "waves.mp4")
-    assert told.code == 0, told.err
-    (job_id,) = told.lines
+def test_no_wait_prints_a_job_that_another_process_can_resume(process, work):
+    result = process("video", "slow waves", "-b", "demo", "--no-wait", "-o", "waves.mp4")
+    assert result.code == 0, result.err
+    (job_id,) = result.lines
     assert not (work / "waves.mp4").exists()
-    assert f"anymedia jobs resume {job_id}" in told.err
+    assert f"anymedia jobs resume {job_id}" in result.err
     done = process("jobs", "resume", job_id, DEMO_HURRY="1")
     assert done.code == 0, done.err
     assert Path(done.lines[0]).name == "waves.mp4"
@@ -26,9 +26,9 @@ def test_no_wait_prints_the_job_and_another_process_collects_it(process, work):
 
 
 def test_deadline_that_passes_leaves_a_job_that_can_be_resumed(call, submits, monkeypatch):
-    told = call("video", "slow waves", "-b", "demo", "--deadline", "0.1", "--json")
-    assert told.code == 7
-    job_id = told.json["error"]["job_id"]
+    result = call("video", "slow waves", "-b", "demo", "--deadline", "0.1", "--json")
+    assert result.code == 7
+    job_id = result.json["error"]["job_id"]
     monkeypatch.setenv("DEMO_HURRY", "1")
     done = call("jobs", "resume", job_id, "--json")
     assert (done.code, done.json["success"], done.json["job_id"]) == (0, True, job_id)
@@ -36,10 +36,10 @@ def test_deadline_that_passes_leaves_a_job_that_can_be_resumed(call, submits, mo
 
 
 @pytest.mark.exhaustive
-def test_a_deadline_leaves_a_job_that_can_be_resumed(process, submits):
-    told = process("video", "slow waves", "-b", "demo", "--deadline", "0.3", "--json")
-    assert told.code == 7
-    job_id = told.json["error"]["job_id"]
+def test_deadline_that_passes_twice_leaves_a_job_that_can_be_resumed(process, submits):
+    result = process("video", "slow waves", "-b", "demo", "--deadline", "0.3", "--json")
+    assert result.code == 7
+    job_id = result.json["error"]["job_id"]
     again = process("jobs", "resume", job_id, "--deadline", "0.2", "--json")
     assert (again.code, again.json["error"]["job_id"]) == (7, job_id)
     done = process("jobs", "resume", job_id, "--json", DEMO_HURRY="1")
@@ -49,7 +49,7 @@ def test_a_deadline_leaves_a_job_that_can_be_resumed(process, submits):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("as_json", [pytest.param(False, marks=pytest.mark.exhaustive), True])
-def test_ctrl_c_leaves_the_job_running_and_names_it(environment, work, process, submits, as_json):
+def test_ctrl_c_names_the_job_and_leaves_it_running(environment, work, process, submits, as_json):
     words = ["video", "slow waves", "-b", "demo", "-o", "waves.mp4", *(["--json"] if as_json else [])]
     child = subprocess.Popen(
         [sys.executable, "-m", "anymedia", *words],
@@ -76,7 +76,7 @@ def test_ctrl_c_leaves_the_job_running_and_names_it(environment, work, process, 
 
 
 @pytest.mark.exhaustive
-def test_ctrl_c_in_the_middle_of_a_submit_says_that_the_outcome_is_open(environment, work, process, submits):
+def test_ctrl_c_during_a_submit_reports_an_unknown_outcome(environment, work, process, submits):
     child = subprocess.Popen(
         [sys.executable, "-m", "anymedia", "image", "stuck", "-b", "demo"],
         env=environment,
@@ -96,17 +96,17 @@ def test_ctrl_c_in_the_middle_of_a_submit_says_that_the_outcome_is_open(environm
 
 
 def _interruptible():
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell starts what runs in the background with it ignored
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell starts background processes with SIGINT ignored
 
 
-def _wait_for(true, seconds=30):
+def _wait_for(condition, seconds=30):
     until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until, "it did not happen"
+    while not condition():
+        assert time.monotonic() < until, "timed out"
         time.sleep(0.05)
 
 
-def test_list_show_and_forget(call):
+def test_jobs_are_listed_shown_and_forgotten(call):
     call("image", "a boat", "-b", "demo", "-o", "boat.png")
     call("image", "unsafe", "-b", "demo")
     listed = call("jobs", "list", "--json").json["jobs"]
@@ -123,25 +123,25 @@ def test_list_show_and_forget(call):
     assert Path("boat.png").is_file()
 
 
-def test_cancel_tells_the_provider(call, submits):
+def test_cancel_stops_the_job_at_the_provider(call, submits):
     job_id = call("video", "slow waves", "-b", "demo", "--no-wait").lines[0]
-    told = call("jobs", "cancel", job_id, "--json")
-    assert (told.code, told.json["job"]["state"]) == (0, "cancelled")
+    result = call("jobs", "cancel", job_id, "--json")
+    assert (result.code, result.json["job"]["state"]) == (0, "cancelled")
     assert submits()[-1] == "cancelled demo-1"
     assert call("jobs", "resume", job_id).code == 2
     other = call("video", "slow waves", "-b", "demo", "--no-wait").lines[0]
-    told = call("jobs", "cancel", other)
-    assert told.lines == [f"{other}  cancelled"]
-    assert "it may be charged: it was stopped at the provider while at work" in told.err
+    result = call("jobs", "cancel", other)
+    assert result.lines == [f"{other}  cancelled"]
+    assert "it may be charged: it was stopped at the provider while at work" in result.err
 
 
 @pytest.mark.parametrize("verb", ["show", "resume", "cancel", "forget"])
-def test_an_unknown_job_is_wrong_usage(call, verb):
-    told = call("jobs", verb, "job_000000000000", "--json")
-    assert (told.code, told.json["error"]["code"]) == (2, "unknown_job")
+def test_unknown_job_is_a_usage_error(call, verb):
+    result = call("jobs", verb, "job_000000000000", "--json")
+    assert (result.code, result.json["error"]["code"]) == (2, "unknown_job")
 
 
-def test_a_reader_that_goes_away_is_no_error_message(environment, work):
+def test_closed_pipe_prints_no_error(environment, work):
     done = subprocess.run(
         f"{sys.executable} -m anymedia capabilities demo --json | head -c 1",
         shell=True,

@@ -1,4 +1,4 @@
-"""The line that moves: on a terminal, and only there."""
+"""The progress line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pty = pytest.importorskip("pty", reason="terminals")
 
 
 def _on_a_terminal(words, environment, work, *, both=False):
-    """Run a command whose stderr (or both) is a terminal; return what it drew there, and its stdout."""
+    """Run a command with stderr (or both streams) on a terminal; return the terminal output and stdout."""
     ours, theirs = pty.openpty()
     child = subprocess.Popen(
         [sys.executable, "-m", "anymedia", *words],
@@ -36,8 +36,8 @@ def _on_a_terminal(words, environment, work, *, both=False):
     return drawn.decode(), out
 
 
-@pytest.mark.exhaustive  # the line itself: test_the_line_leaves_out_what_is_not_known; on a terminal: the test after next
-def test_a_terminal_sees_time_model_state_and_progress(environment, work):
+@pytest.mark.exhaustive  # the line itself: test_progress_line_omits_unknown_values; on a terminal: the test after next
+def test_terminal_shows_time_model_state_and_progress(environment, work):
     drawn, out = _on_a_terminal(["video", "slow waves", "-b", "demo", "--deadline", "1"], environment, work)
     assert "demo/film" in drawn
     assert "running" in drawn
@@ -52,7 +52,7 @@ def test_a_terminal_sees_time_model_state_and_progress(environment, work):
 
 
 def _as_seen(drawn):
-    """Return the lines as they stand on the screen in the end, without those that are empty."""
+    """Return the final non-empty lines on the screen."""
     screen = []
     for line in drawn.replace("\r\n", "\n").split("\n"):
         seen = ""
@@ -62,7 +62,7 @@ def _as_seen(drawn):
     return [line for line in screen if line]
 
 
-def test_what_is_printed_on_a_terminal_stands_on_lines_of_its_own(environment, work):
+def test_output_on_a_terminal_starts_on_its_own_line(environment, work):
     drawn, _ = _on_a_terminal(["video", "waves", "-b", "demo", "-o", "waves.mp4"], environment, work, both=True)
     assert "demo/film" in drawn
     seen = _as_seen(drawn)
@@ -73,25 +73,25 @@ def test_what_is_printed_on_a_terminal_stands_on_lines_of_its_own(environment, w
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("more", [{"TERM": "dumb"}, {}])
-def test_quiet_and_dumb_terminals_see_no_moving_line(environment, work, more):
+def test_quiet_or_dumb_terminal_shows_no_progress_line(environment, work, more):
     quiet = [] if more else ["-q"]
     drawn, _ = _on_a_terminal(["image", "a boat", "-b", "demo", "-o", "boat.png", *quiet], {**environment, **more}, work)
     assert "submitting" not in drawn
     assert (drawn == "") is bool(quiet)
 
 
-def test_what_is_no_terminal_sees_no_moving_line(call):
-    told = call("video", "slow waves", "-b", "demo", "--deadline", "0.1")
-    assert "\r" not in told.err
-    assert "rendering" not in told.err
+def test_stderr_that_is_not_a_terminal_shows_no_progress_line(call):
+    result = call("video", "slow waves", "-b", "demo", "--deadline", "0.1")
+    assert "\r" not in result.err
+    assert "rendering" not in result.err
 
 
-def test_the_line_leaves_out_what_is_not_known():
+def test_progress_line_omits_unknown_values():
     report = Progress(job_id="j", backend="b", model="m", state="running")
     assert line_of(report, 3.2) == "   3 s  b/m  running"
     assert line_of(None, 75.0) == "  75 s"
 
 
-def test_a_providers_note_stays_on_the_line():
+def test_progress_line_cleans_the_note_of_a_provider():
     report = Progress(job_id="j", backend="b", model="m", state="running", fraction=0.5, note="queue\n\x1b[2J 3")
     assert line_of(report, 1) == "   1 s  b/m  running  50%  queue \N{REPLACEMENT CHARACTER}[2J 3"

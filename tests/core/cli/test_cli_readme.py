@@ -1,4 +1,4 @@
-"""What the README shows is run."""
+"""The examples in the README run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _blocks(language):
 
 
 @needs_local
-def test_the_python_example_runs(environment, work):
+def test_python_example_runs(environment, work):
     (code,) = _blocks("python")
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], env=environment, cwd=work, capture_output=True, text=True, check=False
@@ -33,17 +33,17 @@ def test_the_python_example_runs(environment, work):
 
 @pytest.mark.exhaustive
 @needs_local
-def test_the_shell_examples_run(call, work):
+def test_shell_examples_run(call, work):
     (block,) = [b for b in _blocks("sh") if b.startswith("anymedia ")]
     lines = [shlex.split(line, comments=True) for line in block.splitlines()]
     assert len(lines) >= 6
     for program, *words in lines:
         assert program == "anymedia"
-        told = call(*words)
-        assert told.code == 0, (words, told.err)
+        result = call(*words)
+        assert result.code == 0, (words, result.err)
 
 
-def test_set_up_is_one_line_each_and_uses_the_constraints():
+def test_setup_is_one_line_that_uses_the_constraints():
     lines = [line for block in _blocks("sh") for line in block.splitlines() if line.startswith("python3 -m venv")]
     tour, tests = lines
     assert all("-c constraints.txt" in line and ".venv/bin/" in line for line in lines)
@@ -52,7 +52,7 @@ def test_set_up_is_one_line_each_and_uses_the_constraints():
     assert "pytest" in tests
 
 
-def test_the_checks_run_the_very_line_of_the_readme():
+def test_ci_runs_the_test_command_of_the_readme():
     script = (ROOT / ".ci" / "run").read_text("utf-8")
     extract = re.search(r"tests=\$\((.*)\)", script)[1]
     found = subprocess.run(["bash", "-c", extract], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
@@ -60,21 +60,21 @@ def test_the_checks_run_the_very_line_of_the_readme():
     assert "-m pytest" in found
 
 
-def test_constraints_pin_every_name_once_for_each_python():
+def test_constraints_pin_every_name_once_per_python_version():
     pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line]
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9.]+(; python_version [<>=]+ '3\.\d+')?", pin) for pin in pins)
     plain = [pin.partition("==")[0] for pin in pins if ";" not in pin]
     assert len(plain) == len(set(plain))
 
 
-def test_links_lead_somewhere():
+def test_links_point_to_existing_files():
     for page in (README, (ROOT / "docs" / "cli.md").read_text("utf-8")):
         for target in re.findall(r"\]\(([^)#]+)\)", page):
             assert (ROOT / target).exists() or (ROOT / "docs" / target).exists(), target
 
 
-def test_the_exit_codes_in_the_docs_are_the_real_ones():
+def test_documented_exit_codes_match_the_code():
     from anymedia.cli.app import Exit
 
-    told = {int(code) for code in re.findall(r"^\| (\d+) \|", (ROOT / "docs" / "cli.md").read_text("utf-8"), re.MULTILINE)}
-    assert told == {int(code) for code in Exit}
+    result = {int(code) for code in re.findall(r"^\| (\d+) \|", (ROOT / "docs" / "cli.md").read_text("utf-8"), re.MULTILINE)}
+    assert result == {int(code) for code in Exit}

@@ -1,4 +1,4 @@
-"""The tour, from one end to the other: real media, and a page that shows them and nothing else."""
+"""The tour of the local backend and its page."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pathlib import Path
 import attrs
 import pytest
 
-from anymedia.cli.touring.page import MARK, make_page
-from anymedia.cli.touring.steps import NAMES, Input, Skipped, Step
+from anymedia.cli.page import MARK, Input, Skipped, Step, make_page
 from anymedia.results import Adjustment, Cost, MediaFile, Provenance, Result
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("local_media") is None, reason="the local backend is not installed")
+local_tour = pytest.importorskip("local_media.tour", reason="the local backend is not installed")
+NAMES = local_tour.NAMES
 SPEAKS = importlib.util.find_spec("espeakng_loader") is not None
 
 
 class _Page(html.parser.HTMLParser):
-    """Every tag with its attributes, and the text of the style."""
+    """The tags of a page with their attributes, and the text of its style."""
 
     def __init__(self, path):
         super().__init__()
@@ -48,11 +48,11 @@ class _Page(html.parser.HTMLParser):
 
 @pytest.fixture
 def page(toured):
-    return _Page(Path(toured.told.json["page"]))
+    return _Page(Path(toured.result.json["page"]))
 
 
 def _decoded(path):
-    """Decode a whole file; return its kind, size or number of frames."""
+    """Decode a file; return its kind and its size or number of frames."""
     import av
     import PIL.Image
 
@@ -73,26 +73,26 @@ def _pixels(path, mode="RGB"):
         return numpy.asarray(image.convert(mode)).astype(int)
 
 
-def test_small_tour_makes_every_step_and_a_page_that_shows_them(call, work, monkeypatch):
-    monkeypatch.setattr("anymedia.cli.touring.steps._SIZE", "256x144")
-    told = call("tour", "--json")
-    assert told.code == 0, told.err
-    files = [Path(step["result"]["files"][0]["path"]) for step in told.json["steps"]]
+def test_small_tour_makes_every_step_and_shows_it(call, work, monkeypatch):
+    monkeypatch.setattr(local_tour, "SIZE", "256x144")
+    result = call("tour", "--json")
+    assert result.code == 0, result.err
+    files = [Path(step["result"]["files"][0]["path"]) for step in result.json["steps"]]
     assert len(files) == (8 if SPEAKS else 7)
-    page = _Page(Path(told.json["page"]))
+    page = _Page(Path(result.json["page"]))
     shown = {a[name] for _, a in page.tags for name in ("src", "href") if a.get(name)}
     assert {path.name for path in files} <= shown
     assert {path.name for path in (work / "tour").iterdir()} - {"index.html"} <= set(NAMES)
-    for step, path in zip(told.json["steps"], files, strict=True):
+    for step, path in zip(result.json["steps"], files, strict=True):
         kind, _ = _decoded(path)
         assert step["result"]["files"][0]["mime"].startswith(kind)
 
 
 @pytest.mark.exhaustive
-def test_every_step_made_what_it_says(toured):
+def test_tour_files_have_the_described_media(toured):
     steps = toured.steps
     assert len(steps) == (8 if SPEAKS else 7)
-    assert len(toured.told.json["skipped"]) == (0 if SPEAKS else 1)
+    assert len(toured.result.json["skipped"]) == (0 if SPEAKS else 1)
     for step in steps:
         (file,) = step["result"]["files"]
         kind, extent = _decoded(Path(file["path"]))
@@ -106,7 +106,7 @@ def test_every_step_made_what_it_says(toured):
 
 
 @pytest.mark.exhaustive
-def test_the_masked_edit_changed_the_white_part_and_no_other_pixel(toured):
+def test_masked_edit_changes_only_the_white_area(toured):
     import numpy
 
     folder = toured.folder
@@ -117,14 +117,14 @@ def test_the_masked_edit_changed_the_white_part_and_no_other_pixel(toured):
 
 
 @pytest.mark.exhaustive
-def test_the_style_edit_took_the_colours(toured):
+def test_style_edit_takes_the_colours(toured):
     folder = toured.folder
     source, style, made = (_pixels(folder / name).mean(axis=(0, 1)) for name in ("2-window.png", "3-style.png", "3-restyled.png"))
     assert abs(made - style).sum() < abs(source - style).sum() / 2
 
 
 @pytest.mark.exhaustive
-def test_the_continuation_keeps_the_earlier_frames(toured):
+def test_continuation_keeps_the_earlier_frames(toured):
     import av
     import numpy
 
@@ -138,7 +138,7 @@ def test_the_continuation_keeps_the_earlier_frames(toured):
 
 
 @pytest.mark.exhaustive
-def test_the_page_loads_only_its_own_files_and_runs_nothing(page, toured):
+def test_page_loads_only_its_own_files_and_no_script(page, toured):
     folder = toured.folder
     (policy,) = [m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
     digest = base64.b64encode(hashlib.sha256(page.style.encode()).digest()).decode()
@@ -162,7 +162,7 @@ def test_the_page_loads_only_its_own_files_and_runs_nothing(page, toured):
 
 
 @pytest.mark.exhaustive
-def test_the_page_can_be_read_by_everybody(page):
+def test_page_is_accessible(page):
     assert page.all("html")[0]["lang"] == "en"
     assert all("alt" in image for image in page.all("img"))
     assert all(image["alt"] for image in page.all("img") if "loading" not in image)
@@ -173,8 +173,8 @@ def test_the_page_can_be_read_by_everybody(page):
 
 
 @pytest.mark.exhaustive
-def test_the_page_says_who_made_it_and_how(toured):
-    text = Path(toured.told.json["page"]).read_text("utf-8")
+def test_page_names_models_and_prompts(toured):
+    text = Path(toured.result.json["page"]).read_text("utf-8")
     assert "no AI model" in text
     assert "local/landscape" in text
     for step in toured.steps:
@@ -182,7 +182,7 @@ def test_the_page_says_who_made_it_and_how(toured):
 
 
 @pytest.mark.exhaustive
-def test_the_commands_on_the_page_make_the_same_pictures(toured, call, tmp_path, monkeypatch):
+def test_commands_on_the_page_reproduce_the_images(toured, call, tmp_path, monkeypatch):
     folder = tmp_path / "again"
     folder.mkdir()
     for name in ("2-mask.png", "3-style.png"):
@@ -193,14 +193,14 @@ def test_the_commands_on_the_page_make_the_same_pictures(toured, call, tmp_path,
     for step in pictures:
         program, *words = shlex.split(step["command"])
         assert program == "anymedia"
-        told = call(*words)
-        assert told.code == 0, told.err
+        result = call(*words)
+        assert result.code == 0, result.err
         name = Path(step["result"]["files"][0]["path"]).name
         assert (_pixels(folder / name) == _pixels(toured.folder / name)).all(), name
 
 
 @pytest.mark.exhaustive
-def test_a_tour_replaces_an_earlier_tour_but_nothing_else(toured, process, work):
+def test_tour_replaces_an_earlier_tour_only(toured, process, work):
     shutil.copytree(toured.folder, work / "tour")
     again = process("tour")
     assert again.code == 0, again.err
@@ -215,19 +215,19 @@ def test_a_tour_replaces_an_earlier_tour_but_nothing_else(toured, process, work)
 
 
 @pytest.mark.exhaustive
-def test_a_tour_can_be_gone_on_from(toured, process):
-    told = process(
+def test_tour_result_can_be_continued(toured, process):
+    result = process(
         "video", "--continue", "last", "the camera moves back", "-s", "1", "-o", "more.mp4", "--json", ANYMEDIA_STATE=toured.state
     )
-    assert told.code == 0, told.err
-    assert told.json["files"][0]["seconds"] == pytest.approx(7, abs=0.1)
+    assert result.code == 0, result.err
+    assert result.json["files"][0]["seconds"] == pytest.approx(7, abs=0.1)
 
 
-def test_without_the_local_backend_the_tour_says_what_is_missing(call, work, monkeypatch):
+def test_tour_without_the_local_backend_names_it(call, work, monkeypatch):
     monkeypatch.setenv("ANYMEDIA_DISABLE", "local")
-    told = call("tour", "--json")
-    assert told.code == 2
-    assert "local" in told.json["error"]["message"]
+    result = call("tour", "--json")
+    assert result.code == 2
+    assert "local" in result.json["error"]["message"]
     assert not (work / "tour" / "index.html").exists()
 
 
@@ -244,11 +244,11 @@ def _evil_step(folder):
         cost=Cost(),
         continuation_id=evil,
     )
-    return Step(number=1, title=evil, says=evil, prompt=evil, command=evil, inputs=(Input(role=evil, picture=file.path),), result=result)
+    return Step(number=1, title=evil, text=evil, prompt=evil, command=evil, inputs=(Input(role=evil, picture=file.path),), result=result)
 
 
-def test_words_of_others_stay_words(tmp_path):
-    text = make_page([_evil_step(tmp_path)], [Skipped(title="<b>x</b>", why="</footer><img src=x>")], tmp_path)
+def test_page_escapes_hostile_text(tmp_path):
+    text = make_page([_evil_step(tmp_path)], [Skipped(title="<b>x</b>", reason="</footer><img src=x>")], tmp_path)
     (tmp_path / "index.html").write_text(text, "utf-8")
     page = _Page(tmp_path / "index.html")
     assert not page.all("script")
@@ -259,45 +259,45 @@ def test_words_of_others_stay_words(tmp_path):
     assert "cost unknown" in text
 
 
-def test_a_page_is_known_as_a_tours_own(tmp_path):
+def test_page_has_the_mark_of_a_tour(tmp_path):
     assert MARK in make_page([_evil_step(tmp_path)], [], tmp_path)
 
 
-def test_chains_part_where_a_step_begins_anew(tmp_path):
+def test_page_starts_a_chain_at_a_step_without_earlier_inputs(tmp_path):
     first = _evil_step(tmp_path)
-    onward = attrs.evolve(first, number=2, inputs=(Input(role="source", picture=tmp_path / "a b.png", step=1),))
+    second = attrs.evolve(first, number=2, inputs=(Input(role="source", picture=tmp_path / "a b.png", step=1),))
     third = attrs.evolve(first, number=3, inputs=())
-    (tmp_path / "index.html").write_text(make_page([first, onward, third], [], tmp_path), "utf-8")
+    (tmp_path / "index.html").write_text(make_page([first, second, third], [], tmp_path), "utf-8")
     page = _Page(tmp_path / "index.html")
     assert [chain["start"] for chain in page.all("ol")] == ["1", "3"]
 
 
 @pytest.mark.exhaustive
-def test_all_names_of_a_tour_are_known_beforehand(toured):
+def test_tour_writes_only_its_known_names(toured):
     made = {path.name for path in toured.folder.iterdir()} - {"index.html"}
     assert made <= set(NAMES)
     assert json.dumps(sorted(set(NAMES) - made)) in {"[]", '["8-spoken.wav"]'}
 
 
-def test_a_tour_that_was_broken_off_is_begun_again_without_force(call, work, monkeypatch):
+def test_interrupted_tour_is_replaced_without_force(call, work, monkeypatch):
     import anymedia.cli.tour as command
 
-    async def broken_off(router, folder, tell):
-        tell("1. An image")
+    async def interrupt(router, steps, folder, announce):
+        announce("1. An image")
         (folder / "1-lake.png").write_bytes(b"made by a tour")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "make_steps", broken_off)
+    monkeypatch.setattr(command, "_run_steps", interrupt)
     assert call("tour", "half").code == 130
     assert "not finished" in (work / "half" / "index.html").read_text()
 
-    async def nothing(router, folder, tell):
+    async def finish(router, steps, folder, announce):
         return [], []
 
-    monkeypatch.setattr(command, "make_steps", nothing)
+    monkeypatch.setattr(command, "_run_steps", finish)
     assert call("tour", "half").code == 0
     (work / "mine").mkdir()
     (work / "mine" / "1-lake.png").write_bytes(b"a holiday")
-    told = call("tour", "mine")
-    assert (told.code, (work / "mine" / "1-lake.png").read_bytes()) == (2, b"a holiday")
+    result = call("tour", "mine")
+    assert (result.code, (work / "mine" / "1-lake.png").read_bytes()) == (2, b"a holiday")
     assert not (work / "mine" / "index.html").exists()

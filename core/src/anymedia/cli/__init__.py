@@ -1,24 +1,24 @@
-"""The command line: prompt in, path out.
+"""The command line.
 
-app.py             the command group; every error becomes a message, JSON and an exit code
-media_commands.py  image, edit, video, audio, plan
-build_request.py   arguments and config file -> a request
-continuation.py    ``--continue last|ID|FILE``
-run_media.py       a request -> plan, run, files
-render.py          plans, results and model specs, as text or as JSON
-console.py         paths on stdout, everything else on stderr, or one JSON document
-options.py         options that several commands share
+app.py             the command group; turns every error into a message, a JSON document and an exit code
+media_commands.py  the commands image, edit, video, audio, plan
+build_request.py   builds a request from arguments and the config file
+run_media.py       plans and runs a request, resolves ``--continue``
+render.py          formats plans, results and model specs as text or JSON
+console.py         writes results to stdout and everything else to stderr
+options.py         options shared by several commands
 progress.py        the progress line
-environment.py     settings, plugins and instances, for commands that only read
+environment.py     settings, plugins and instances for commands that only read
+page.py, page.css  the HTML page of the tour
 
-Each other command has a module of its own: models, capabilities, doctor, jobs, cost, tour, mcp, schema, guide, new_backend.
+The other modules are one command each; agent_commands.py holds mcp, schema and guide.
 """
 
 from __future__ import annotations
 
 import sys
 
-TYPE_CHECKING = False  # as typing's own, whose import takes a third of the time of a start
+TYPE_CHECKING = False  # importing typing would take a third of the start-up time
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
@@ -31,5 +31,5 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     try:
         from .app import main as run
     except KeyboardInterrupt:
-        sys.exit(130)  # the part that reports an interruption is not loaded yet
+        sys.exit(130)  # the code that reports an interruption is not loaded yet
     run(args)

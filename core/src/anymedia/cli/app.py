@@ -1,6 +1,6 @@
-"""The command group, its exit codes, and the place where every error becomes a message, JSON and an exit code.
+"""The command group and its exit codes; every error becomes a message, a JSON document and an exit code.
 
-Names, aliases and one-line helps are static: ``--help`` and a misspelt name import no command.
+Names, aliases and one-line descriptions are static, so ``--help`` and a misspelt name import no command.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Exit(IntEnum):
 
 
 class Interrupted(MediaError):
-    """Somebody pressed Ctrl-C; what runs at a provider goes on and can be resumed."""
+    """The command was interrupted; jobs at a provider continue and can be resumed."""
 
     code = "interrupted"
 
@@ -83,7 +83,7 @@ _TABLE: tuple[tuple[type[MediaError], Exit], ...] = (
 
 
 def exit_of(error: MediaError) -> Exit:
-    """Return the exit code of an error; whatever the caller has to put right is a usage error, but for a full disk."""
+    """Return the exit code of an error; errors not listed are usage errors, except a full disk."""
     if error.code == "cannot_write":
         return Exit.INTERNAL
     return next((code for kind, code in _TABLE if isinstance(error, kind)), Exit.USAGE)
@@ -91,14 +91,14 @@ def exit_of(error: MediaError) -> Exit:
 
 @attrs.frozen
 class Lazy:
-    """Where a command lives (``module:attribute``, inside this package), its one-line help, its other names."""
+    """Where a command is defined (``module:attribute`` in this package), its one-line help and its aliases."""
 
     where: str
     help: str
     aliases: tuple[str, ...] = ()
 
     def load(self) -> click.Command:
-        """Import it."""
+        """Import and return the command."""
         module, _, name = self.where.partition(":")
         command: click.Command = getattr(importlib.import_module(f"{__package__}.{module}"), name)
         return command
@@ -112,16 +112,16 @@ class LazyGroup(click.Group):
         self.lazy = lazy
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order they were given: the commonest first."""
+        """Return the names in definition order, the most common first."""
         return list(self.lazy)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return one command, by its name or an alias."""
+        """Import and return a command by its name or an alias."""
         found = self.lazy.get(cmd_name) or next((c for c in self.lazy.values() if cmd_name in c.aliases), None)
         return None if found is None else found.load()
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command an argument names; suggest a near name without importing anything."""
+        """Resolve the first argument to a command; suggest a similar name without importing any command."""
         name = args[0]
         known = [n for key, c in self.lazy.items() for n in (key, *c.aliases)]
         if name not in known and not name.startswith("-"):
@@ -129,40 +129,40 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands without importing them."""
+        """Write the command list without importing the commands."""
         rows = [(", ".join((name, *c.aliases)), c.help) for name, c in self.lazy.items()]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
 
-#: The commands that ask for media; ``plan`` takes the same.
+#: The commands that generate media; ``plan`` takes the same arguments.
 MEDIA = {
-    "image": Lazy("media_commands:image", "Make an image from words."),
-    "edit": Lazy("media_commands:edit", "Change an image: by a mask, a style, a structure, a subject, or beyond its edges."),
-    "video": Lazy("media_commands:video", "Make a video from words or pictures, or go on from one."),
-    "audio": Lazy("media_commands:audio", "Speak a text, or make music.", ("say",)),
+    "image": Lazy("media_commands:image", "Generate an image from a prompt."),
+    "edit": Lazy("media_commands:edit", "Edit an image: mask, style, structure, subject or outpainting."),
+    "video": Lazy("media_commands:video", "Generate a video from a prompt or images, or continue one."),
+    "audio": Lazy("media_commands:audio", "Generate speech or music.", ("say",)),
 }
 COMMANDS = MEDIA | {
-    "plan": Lazy("media_commands:plan", "Say what would be sent, where, at what price; spend nothing."),
-    "models": Lazy("models:models", "List the models: what they do, price, whether they are usable here."),
-    "capabilities": Lazy("capabilities:capabilities", "Show what each backend can do, in full."),
-    "doctor": Lazy("doctor:doctor", "Check plugins, credentials, settings, codecs, folders."),
+    "plan": Lazy("media_commands:plan", "Show what would be sent, where and at what price; spends nothing."),
+    "models": Lazy("models:models", "List models with operations, prices and availability."),
+    "capabilities": Lazy("capabilities:capabilities", "Show the full capabilities of each backend."),
+    "doctor": Lazy("doctor:doctor", "Check plugins, credentials, settings, codecs and directories."),
     "jobs": Lazy("jobs:jobs", "List, show, resume, cancel or forget jobs."),
-    "cost": Lazy("cost:cost", "Show what was quoted and what it cost."),
-    "new-backend": Lazy("new_backend:new_backend", "Write the skeleton of a backend of your own."),
-    "tour": Lazy("tour:tour", "Make a chain of media without any key, and a page that shows it."),
-    "mcp": Lazy("mcp:mcp", "Serve agents over the Model Context Protocol."),
-    "schema": Lazy("schema:schema", "Print the tool's schema for an agent's host."),
-    "guide": Lazy("guide:guide", "Print the guidance for an agent's system prompt."),
+    "cost": Lazy("cost:cost", "Show quoted and actual costs."),
+    "new-backend": Lazy("new_backend:new_backend", "Create the skeleton of a new backend."),
+    "tour": Lazy("tour:tour", "Generate sample media without an API key, and a page that shows them."),
+    "mcp": Lazy("agent_commands:mcp", "Serve agents over the Model Context Protocol."),
+    "schema": Lazy("agent_commands:schema", "Print the tool schema for an agent host."),
+    "guide": Lazy("agent_commands:guide", "Print guidance for an agent's system prompt."),
 }
 
 
-#: What a full or failing disk says.
+#: Error numbers of a full or failing disk.
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 
 
 class _Root(LazyGroup):
-    """The outermost group: nothing leaves it but an exit code."""
+    """The root group; its only way out is an exit code."""
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         """Run a command and exit with its code."""
@@ -195,13 +195,13 @@ class _Root(LazyGroup):
             console.error(error)
             return exit_of(error)
         except (click.Abort, KeyboardInterrupt):
-            console.error(Interrupted("interrupted.", fix="see what is still open with: anymedia jobs list"))
+            console.error(Interrupted("interrupted.", fix="list unfinished jobs with: anymedia jobs list --open"))
             return Exit.INTERRUPTED
         except (StdoutClosed, BrokenPipeError):
             raise
         except OSError as error:
             return _disk(error, console) if error.errno in _DISK else _internal(error, console)
-        except Exception as error:  # noqa: BLE001 - a bug of ours must still give a document and a code
+        except Exception as error:  # noqa: BLE001 - a bug must still produce a document and an exit code
             return _internal(error, console)
 
 
@@ -213,13 +213,13 @@ def _usage(error: click.ClickException, console: Console) -> Exit:
 
 
 class _UsageError(RequestError):
-    """The command line itself is wrong."""
+    """The command line is invalid."""
 
     code = "usage"
 
 
 class _DiskError(MediaError):
-    """Something could not be written."""
+    """A file or stream could not be written."""
 
     code = "cannot_write"
 
@@ -229,7 +229,7 @@ def _disk(error: OSError, console: Console) -> Exit:
         sys.stdout.flush()
     except OSError:
         drop_stdout()
-    console.error(_DiskError(f"cannot write: {error.strerror}", fix="make room, or write elsewhere"))
+    console.error(_DiskError(f"cannot write: {error.strerror}", fix="free disk space or choose another directory"))
     return Exit.INTERNAL
 
 
@@ -240,7 +240,7 @@ class _InternalError(MediaError):
 
 
 def _internal(error: Exception, console: Console) -> Exit:
-    """Say where it broke, but not the exception's own words: they may hold a secret."""
+    """Report where the error was raised, without the exception text, which may contain a secret."""
     import traceback
 
     frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -262,7 +262,7 @@ def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
 cli = _Root(
     name="anymedia",
     lazy=COMMANDS,
-    help="Images, video and sound from any installed backend. Paths go to stdout, everything else to stderr.",
+    help="Generate images, video and audio with any installed backend. Paths go to stdout, everything else to stderr.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     no_args_is_help=True,
     params=[

@@ -26,7 +26,7 @@ from .console import is_terminal
 if TYPE_CHECKING:
     from ..state.store import Store
 
-__all__ = ["CliInvocation", "Start", "extra_params", "mask_fields", "reference", "split_model", "split_type"]
+__all__ = ["CliInvocation", "Start", "extra_params", "mask_fields", "reference", "split_model", "split_type", "start_from"]
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]+")
 #: What ``--continue`` refers to: an earlier result, or a video file.
@@ -113,11 +113,9 @@ class CliInvocation:
 
     def with_start(self, store: Callable[[], Store], backend: str | None) -> GenerationConfig:
         """Return the config with the earlier result or the file that ``--continue`` refers to."""
-        if self.given.get("go_on") is None:
+        if self.given.get("continue_from") is None:
             return self.config
-        from .continuation import start_from
-
-        start = start_from(self.given["go_on"], self.config.media_type or "image", store(), backend)
+        start = start_from(self.given["continue_from"], self.config.media_type or "image", store(), backend)
         if isinstance(start, Video):
             return attrs.evolve(self.config, input_video_path=start.path)
         return attrs.evolve(self.config, continue_from=start.id)
@@ -287,12 +285,63 @@ def split_model(model: str | None, backend: str | None, known: Iterable[str]) ->
     return backend, model
 
 
+def start_from(text: str, medium: str, store: Store, backend: str | None = None) -> Start:
+    """Resolve the argument of ``--continue``.
+
+    A file that an earlier call saved is found by its checksum, unless another backend is named; any other video file is
+    itself the video to continue.
+
+    Args:
+        text: ``last`` (the newest result of the medium), a continuation id, or a file.
+        medium: ``image``, ``video`` or ``audio``.
+        store: the journal.
+        backend: the backend that was named, if any.
+
+    Raises:
+        UnknownContinuation: there is no earlier result of the medium.
+        InvalidRequest: the file does not exist, or is an image that is not in the journal.
+    """
+    import time
+
+    from ..errors import UnknownContinuation
+    from ..files.names import MEDIA_SUFFIXES
+    from ..files.safe_dir import refuse
+
+    if text == "last":
+        found = store.latest_continuation(media=medium, now=time.time())
+        if found is None:
+            raise UnknownContinuation(f"there is no earlier {medium} to continue.", fix=f"generate one first: anymedia {medium} PROMPT")
+        return found
+    path = Path(text)
+    if not path.is_file():
+        if path.suffix.lower() in MEDIA_SUFFIXES or path.name != text:
+            raise refuse("$.continue_from", text, "is a directory" if path.is_dir() else "does not exist")
+        return Continuation(id=text)
+    known = store.continuation_of_file(_sha256(path), now=time.time())
+    if known is not None and known.media == medium and backend in {None, known.backend}:
+        return known
+    if medium == "video":
+        return Video(path=path)
+    hint = f"edit it as a file: anymedia edit {text} PROMPT"
+    raise InvalidRequest([Problem("$.continue_from", f"{text!r} is not in the journal, so it has no history to continue", hint)])
+
+
+def _sha256(path: Path) -> str:
+    import hashlib
+
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InvalidRequest([Problem("$.continue_from", f"{path}: {error.strerror}")]) from None
+
+
 def _check_edit(command: str, fields: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Refuse an edit of nothing, which would otherwise become a new image."""
     inputs = {"input_images", "input_image_paths", "continue_from", "references", "mask_path", "mask_mode"} | {
         f"{role}_image_path" for role in ("style", "control", "subject")
     }
-    if command == "edit" and not inputs & fields.keys() and given.get("go_on") is None:
+    if command == "edit" and not inputs & fields.keys() and given.get("continue_from") is None:
         hint = "write: anymedia edit IMAGE PROMPT, or: anymedia edit --continue last PROMPT"
         raise InvalidRequest([Problem("IMAGE", "an image to edit is missing", hint)])
 

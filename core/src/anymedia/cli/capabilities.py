@@ -1,4 +1,4 @@
-"""``anymedia capabilities``: everything the matrices say."""
+"""``anymedia capabilities``: the complete capability matrices."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["capabilities"]
 @click.argument("backend", required=False)
 @AS_JSON
 def capabilities(backend: str | None, as_json: bool) -> None:
-    """Show what each model of BACKEND (or of all) can do: operations, inputs, options with their values, rules, prices."""
+    """Show what each model of BACKEND (default: all) can do: operations, inputs, options and values, rules, prices."""
     console = Console(json=as_json)
     environment = load_environment()
     found = environment.pick(backend)
@@ -31,31 +31,31 @@ def capabilities(backend: str | None, as_json: bool) -> None:
         return
     today = datetime.datetime.now(datetime.UTC).date()
     for instance in found:
-        console.result(f"{instance.name} (usable here: {usable(instance)}){_checked(instance)}")
-        for row in instance.matrix.models:
-            console.result(f"  {instance.name}/{row.id}: {life(instance, row, today)}, {prices(row)}")
-            if words := not_installed(instance, row):
-                console.result(f"    {words}")
-            for operation in row.operations.values():
+        console.result(f"{instance.name} (usable: {usable(instance)}){_checked(instance)}")
+        for spec in instance.matrix.models:
+            console.result(f"  {instance.name}/{spec.id}: {life(instance, spec, today)}, {prices(spec)}")
+            if text := not_installed(instance, spec):
+                console.result(f"    {text}")
+            for operation in spec.operations.values():
                 for line in _operation_lines(operation):
                     console.result(line)
 
 
 def _checked(instance: BackendInstance) -> str:
-    return f", facts checked {instance.matrix.checked}" if instance.matrix.checked else ""
+    return f", checked {instance.matrix.checked}" if instance.matrix.checked else ""
 
 
-def _operation_lines(row: OperationSpec) -> list[str]:
-    note = f" (emulated: {row.fidelity.note})" if row.fidelity.level == "emulated" else ""
-    lines = [f"    {row.operation}{note}"]
-    lines += [f"      takes {name}: {_input_words(rule)}" for name, rule in row.inputs.items()]
-    lines += [f"      {name}: {_option_words(option)}" for name, option in row.options.items()]
-    lines += [f"      --extra {name}=: {_option_words(option)}" for name, option in row.extra_params.items()]
-    lines += [f"      rule: {rule.because}" for rule in row.rules]
+def _operation_lines(spec: OperationSpec) -> list[str]:
+    note = f" (emulated: {spec.fidelity.note})" if spec.fidelity.level == "emulated" else ""
+    lines = [f"    {spec.operation}{note}"]
+    lines += [f"      input {name}: {_input_text(rule)}" for name, rule in spec.inputs.items()]
+    lines += [f"      {name}: {_option_text(option)}" for name, option in spec.options.items()]
+    lines += [f"      --extra {name}=: {_option_text(option)}" for name, option in spec.extra_params.items()]
+    lines += [f"      rule: {rule.because}" for rule in spec.rules]
     return lines
 
 
-def _option_words(option: Option) -> str:
+def _option_text(option: Option) -> str:
     if isinstance(option, Choice):
         return ("always " if option.fixed else "") + ", ".join(str(v) for v in option.one_of)
     if isinstance(option, Range):
@@ -67,7 +67,7 @@ def _option_words(option: Option) -> str:
     return option.type
 
 
-def _input_words(rule: InputRule | MaskRule | ReferencesRule | ContinueRule) -> str:
+def _input_text(rule: InputRule | MaskRule | ReferencesRule | ContinueRule) -> str:
     if isinstance(rule, ContinueRule):
         return ", ".join(rule.ways)
     if isinstance(rule, MaskRule):
@@ -82,7 +82,7 @@ def _as_json(instance: BackendInstance) -> dict[str, Any]:
     matrix = plain(instance.matrix)
     assert isinstance(matrix, dict)
     matrix.pop("credentials", None)
-    for told, row in zip(matrix.get("models", ()), instance.matrix.models, strict=True):
-        if row.requires is not None:
-            told["requires"] = requirement(instance, row)
+    for shown, spec in zip(matrix.get("models", ()), instance.matrix.models, strict=True):
+        if spec.requires is not None:
+            shown["requires"] = requirement(instance, spec)
     return {key: value for key, value in rest.items() if value is not None} | matrix

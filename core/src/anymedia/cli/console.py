@@ -1,4 +1,4 @@
-"""Where words go: results on stdout, everything else on stderr; or exactly one JSON document on stdout."""
+"""Output: results on stdout, everything else on stderr; or exactly one JSON document on stdout."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ..errors import FixAction, MediaError
 
 __all__ = ["COMMANDS", "Console", "StdoutClosed", "clean"]
 
-#: How a person at a command line carries out what an error suggests.
+#: The command for each action that an error suggests.
 COMMANDS: Mapping[FixAction, str] = {"resume": "anymedia jobs resume {run_id}", "list_jobs": "anymedia jobs list"}
 
-#: Control characters, bidirectional overrides included: a provider's words must not steer a terminal.
+#: Control characters, including bidirectional overrides: text from a provider must not control the terminal.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class StdoutClosed(Exception):
-    """Stdout takes no more: whoever read it went away (no words), or it cannot be written (the reason)."""
+    """Stdout cannot be written: its reader closed it (empty message), or another reason, which is the message."""
 
 
 def clean(text: str) -> str:
-    """Return a text without characters that steer a terminal."""
+    """Replace the characters of a text that could control a terminal."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
@@ -44,30 +44,35 @@ def _write(data: bytes) -> None:
 
 @attrs.frozen(kw_only=True)
 class Console:
-    """One command's way to speak. ``json``: one document and nothing else on stdout; ``quiet``: no notes."""
+    """Output of one command.
+
+    Attributes:
+        json: print one JSON document and nothing else on stdout.
+        quiet: print no notes.
+    """
 
     json: bool = False
     quiet: bool = False
 
     def result(self, line: str | Path) -> None:
-        """Print one line of result on stdout (a path keeps its very bytes)."""
+        """Print one result line on stdout; a path keeps its exact bytes."""
         _write((os.fsencode(line) if isinstance(line, Path) else clean(line).encode(errors="replace")) + b"\n")
 
     def document(self, value: Mapping[str, Any]) -> None:
-        """Print the one JSON document: laid out on a terminal, else on one line."""
+        """Print the JSON document: indented on a terminal, otherwise on one line."""
         _write(json.dumps(value, indent=2 if is_terminal(sys.stdout) else None, default=str).encode() + b"\n")
 
     def data(self, data: bytes) -> None:
-        """Write bytes to stdout as they are."""
+        """Write bytes to stdout unchanged."""
         _write(data)
 
     def note(self, text: str) -> None:
-        """Tell something beside the result, on stderr."""
+        """Print a note on stderr."""
         if not self.quiet:
             click.echo(clean(text), err=True)
 
     def error(self, error: MediaError) -> None:
-        """Tell what went wrong: as the one JSON document, or in words on stderr."""
+        """Print an error on stderr, and as the JSON document if asked for."""
         if self.json:
             self.document({"success": False, "error": error.to_json() | {"fix": error.hint(COMMANDS)}})
         for line in _error_lines(error):
@@ -79,7 +84,7 @@ def _error_lines(error: MediaError) -> list[str]:
     if hint := error.hint(COMMANDS):
         lines.append(f"  hint: {hint}")
     if error.try_backends:
-        lines.append(f"  usable here and now: {', '.join(error.try_backends)}")
+        lines.append(f"  usable now: {', '.join(error.try_backends)}")
     if error.job_id:
         lines.append(f"  job: {error.job_id} (anymedia jobs show {error.job_id})")
     if error.charged != "no":
@@ -88,7 +93,7 @@ def _error_lines(error: MediaError) -> list[str]:
 
 
 def is_terminal(stream: Any) -> bool:
-    """Whether a stream is a terminal; a closed or missing one is not."""
+    """Return whether a stream is a terminal; a closed or missing one is not."""
     try:
         return bool(stream is not None and stream.isatty())
     except ValueError:
@@ -96,7 +101,7 @@ def is_terminal(stream: Any) -> bool:
 
 
 def drop_stdout() -> None:
-    """Point stdout at nothing, so that the interpreter's last flush does not complain."""
+    """Redirect stdout to the null device, so that the interpreter's final flush does not fail."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, sys.stdout.fileno())
     os.close(devnull)

@@ -1,4 +1,4 @@
-"""``anymedia cost``: what was quoted and what it cost."""
+"""``anymedia cost``: quoted and actual costs."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _UNITS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
 
 @click.command("cost")
-@click.option("--since", metavar="TIME", help="today, 12h, 7d, 2w, or a date like 2026-11-01 (UTC); by default everything.")
+@click.option("--since", metavar="TIME", help="today, 12h, 7d, 2w, or a date like 2026-11-01 (UTC); default: everything.")
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="List at most so many calls; the sums count all."
+    "--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="List at most this many calls; the totals include all."
 )
 @AS_JSON
 def cost(since: str | None, limit: int, as_json: bool) -> None:
-    """Show what was quoted and what it cost, in US dollars: by backend, and call by call, the newest first."""
+    """Show quoted and actual costs in US dollars, by backend and by call, the newest first."""
     start = since_when(since, datetime.datetime.now(datetime.UTC))
     console = Console(json=as_json)
     with opened_store() as store:
@@ -43,7 +43,7 @@ def cost(since: str | None, limit: int, as_json: bool) -> None:
         document = {"total": attrs.asdict(total), "backends": {n: attrs.asdict(s) for n, s in by_backend.items()}, "calls": calls}
         console.document({"success": True, "since": start, **document})
         return
-    rows = [["BACKEND", "CALLS", "SPENT", "RESERVED", "OF UNKNOWN COST"]]
+    rows = [["BACKEND", "CALLS", "SPENT", "RESERVED", "UNKNOWN COST"]]
     rows += [_line(name, spend) for name, spend in [*by_backend.items(), ("all", total)]]
     for line in columns(rows):
         console.result(line)
@@ -52,14 +52,18 @@ def cost(since: str | None, limit: int, as_json: bool) -> None:
     for line in columns([["JOB", "STATE", "MODEL", "QUOTED", "COST"], *([*_row(r)] for r in records)] if records else []):
         console.result(line)
     if len(records) == limit < total.calls:
-        console.result(f"and older ones; --limit {total.calls} lists all that were not forgotten")
+        console.result(f"older calls are not listed; --limit {total.calls} lists all that were not forgotten")
 
 
 def since_when(text: str | None, now: datetime.datetime) -> float:
-    """Return seconds since the epoch for ``today``, a span like ``7d`` before now, or a UTC date; None is 0.
+    """Return a time as seconds since the epoch.
+
+    Args:
+        text: ``today``, a span before now like ``7d``, or a UTC date; None is 0.
+        now: the current time.
 
     Raises:
-        InvalidRequest: for anything else.
+        InvalidRequest: the text is none of these.
     """
     if text is None:
         return 0.0

@@ -1,4 +1,4 @@
-"""``anymedia doctor``: what is there, what is not, and why."""
+"""``anymedia doctor``: what is installed and configured, what is missing, and why."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LIBRARIES = ("pillow", "aiohttp", "av", "numpy", "opencv-python-headless", "ope
 
 @attrs.frozen
 class Finding:
-    """One thing looked at: under which heading, its name, how it stands, in words."""
+    """One checked item: its section, name, status and description."""
 
     part: str
     name: str
@@ -40,7 +40,7 @@ class Finding:
 @click.command("doctor")
 @AS_JSON
 def doctor(as_json: bool) -> None:
-    """Check Python, plugins, credentials (by name only), addresses, folders, codecs. Needs no key and no network."""
+    """Check Python, plugins, credentials (names only), addresses, directories and codecs. Needs no key and no network."""
     console = Console(json=as_json)
     found = list(_findings())
     if as_json:
@@ -63,7 +63,7 @@ def _findings() -> Iterator[Finding]:
     environment = load_environment(settings)
     yield from _plugins(environment)
     yield from _backends(environment)
-    yield from _folders(environment)
+    yield from _directories(environment)
     yield from _libraries()
     yield from _codecs()
 
@@ -83,7 +83,7 @@ def _plugins(environment: Environment) -> Iterator[Finding]:
         yield Finding("plugins", name, "ok", f"{plugin.distribution} {plugin.version}".strip())
     for name, broken in environment.registry.broken.items():
         maker = f"{broken.distribution} {broken.version}: ".lstrip() if broken.distribution else ""
-        yield Finding("plugins", name, "problem", f"set aside: {maker}{broken.reason}")
+        yield Finding("plugins", name, "problem", f"not loaded: {maker}{broken.reason}")
     for name, why in environment.registry.blocked.items():
         yield Finding("plugins", name, "note", f"not imported: {why}")
     if not (environment.registry.plugins or environment.registry.broken or environment.registry.blocked):
@@ -93,27 +93,27 @@ def _plugins(environment: Environment) -> Iterator[Finding]:
 def _backends(environment: Environment) -> Iterator[Finding]:
     for name, instance in environment.instances.items():
         count = len(instance.matrix.models)
-        words = [f"{count} model{'s' * (count != 1)}"]
+        parts = [f"{count} model{'s' * (count != 1)}"]
         if instance.service:
-            words.append(f"service {instance.service}")
-        words += [f"{c.name} found in {c.found_in}" for c in instance.credentials if c.found_in]
+            parts.append(f"service {instance.service}")
+        parts += [f"{c.name} found in {c.found_in}" for c in instance.credentials if c.found_in]
         if instance.base_url:
-            words.append(f"requests go to {without_query(instance.base_url)} (from {instance.base_url_from})")
+            parts.append(f"requests go to {without_query(instance.base_url)} (from {instance.base_url_from})")
         if instance.missing:
-            words.append(f"missing: {', '.join(instance.missing)}")
-        yield Finding("backends", name, "ok" if instance.usable else "note", "; ".join(words))
+            parts.append(f"missing: {', '.join(instance.missing)}")
+        yield Finding("backends", name, "ok" if instance.usable else "note", "; ".join(parts))
         for model, install in instance.not_installed.items():
             yield Finding("backends", f"{name}/{model}", "note", f"not installed: {install}")
 
 
-def _folders(environment: Environment) -> Iterator[Finding]:
+def _directories(environment: Environment) -> Iterator[Finding]:
     for name, folder in (("state", environment.settings.state_dir), ("working directory", Path.cwd())):
         wrong = _not_writable(folder)
-        yield Finding("folders", name, "problem" if wrong else "ok", f"{folder}" + (f": {wrong}" if wrong else ""))
+        yield Finding("directories", name, "problem" if wrong else "ok", f"{folder}" + (f": {wrong}" if wrong else ""))
 
 
 def _not_writable(folder: Path) -> str:
-    """Try to write into a folder, or into the nearest one above it that exists; say what is wrong."""
+    """Try to write to a directory or its nearest existing parent; return the error, or an empty string."""
     existing = next(p for p in (folder, *folder.parents) if p.exists())
     try:
         with tempfile.TemporaryFile(dir=existing):
@@ -129,11 +129,11 @@ def _libraries() -> Iterator[Finding]:
 
 
 def _codecs() -> Iterator[Finding]:
-    for name, look in (("images", _image_codecs), ("video and sound", _av_codecs)):
+    for name, check in (("images", _image_codecs), ("video and sound", _av_codecs)):
         try:
-            yield Finding("codecs", name, "ok", look())
-        except Exception as error:  # noqa: BLE001 - a library that is missing or broken is what we are here to tell
-            yield Finding("codecs", name, "note", f"not to be had ({type(error).__name__})")
+            yield Finding("codecs", name, "ok", check())
+        except Exception as error:  # noqa: BLE001 - a missing or broken library is a finding
+            yield Finding("codecs", name, "note", f"not available ({type(error).__name__})")
 
 
 def _image_codecs() -> str:
@@ -148,4 +148,4 @@ def _av_codecs() -> str:
     import av
 
     names = {"libx264": "H.264", "libvpx-vp9": "VP9", "aac": "AAC", "libmp3lame": "MP3", "libopus": "Opus", "flac": "FLAC"}
-    return "encodes " + ", ".join(words for codec, words in names.items() if codec in av.codecs_available)
+    return "encodes " + ", ".join(label for codec, label in names.items() if codec in av.codecs_available)

@@ -1,4 +1,4 @@
-"""What is installed and configured, without opening any store: for models, capabilities and doctor."""
+"""Installed and configured backends, without opening the journal: for models, capabilities, doctor and plan."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Environment", "columns", "load_environment"]
 
 @attrs.frozen(kw_only=True)
 class Environment:
-    """Settings, plugins and backend instances as they are now."""
+    """The current settings, plugins and backend instances."""
 
     settings: Settings
     registry: Registry
@@ -29,7 +29,7 @@ class Environment:
         """Return one instance by name, or all.
 
         Raises:
-            UnknownBackend: there is none of that name; says so when its plugin is broken or blocked.
+            UnknownBackend: no instance has that name; the message says when its plugin is broken or blocked.
         """
         if name is None:
             return list(self.instances.values())
@@ -38,7 +38,7 @@ class Environment:
         if name in self.registry.broken or name in self.registry.blocked:
             raise self.registry.unknown(name, self.instances)
         known = ", ".join(self.instances) or "none"
-        raise UnknownBackend(f"no backend named {name!r} (there are: {known}){did_you_mean(name, self.instances)}")
+        raise UnknownBackend(f"no backend named {name!r} (available: {known}){did_you_mean(name, self.instances)}")
 
 
 def load_environment(settings: Settings | None = None) -> Environment:

@@ -1,4 +1,4 @@
-"""``anymedia jobs``: what was asked of providers, and taking it up again."""
+"""``anymedia jobs``: list, show, resume, cancel and forget runs."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 __all__ = ["jobs", "opened_store", "record_json", "with_router"]
 
 _T = TypeVar("_T")
-#: Never shown: signed URLs, and what only the store itself needs.
+#: Never shown: signed URLs, and fields that only the store needs.
 _HIDDEN = ("secret", "idempotency_key", "owner", "lease_until", "fence", "session")
 _ID = click.argument("job_id", metavar="ID")
 
 
 @click.group("jobs", no_args_is_help=True)
 def jobs() -> None:
-    """List, show, resume, cancel or forget jobs; any process may take up what another one began."""
+    """List, show, resume, cancel or forget jobs; any process can resume the job of another one."""
 
 
 def with_router(work: Callable[[Router, ProgressLine], Awaitable[_T]], *, quiet: bool = True) -> _T:
-    """Run some work with a Router (and its store) open; ``quiet``: without a progress line."""
+    """Run a coroutine function with an open Router; ``quiet`` suppresses the progress line."""
     import asyncio
 
     from ..router import Router
@@ -49,7 +49,7 @@ def with_router(work: Callable[[Router, ProgressLine], Awaitable[_T]], *, quiet:
 
 @contextlib.contextmanager
 def opened_store() -> Iterator[Store]:
-    """Open the store alone, for commands that only read the journal: no backend is loaded."""
+    """Open the journal without loading any backend, for commands that only read."""
     from ..settings import load_settings
     from ..state.sqlite import SqliteStore
 
@@ -61,8 +61,8 @@ def opened_store() -> Iterator[Store]:
 
 
 @jobs.command("list")
-@click.option("--open", "only_open", is_flag=True, help="Only those that are still at work, or whose outcome is not known.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many, the newest first.")
+@click.option("--open", "only_open", is_flag=True, help="Only unfinished jobs and those with an unknown outcome.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Maximum number of jobs.")
 @AS_JSON
 def list_jobs(only_open: bool, limit: int, as_json: bool) -> None:
     """List jobs, the newest first."""
@@ -83,7 +83,7 @@ def list_jobs(only_open: bool, limit: int, as_json: bool) -> None:
 @_ID
 @AS_JSON
 def show(job_id: str, as_json: bool) -> None:
-    """Show everything that is known of one job."""
+    """Show the details of one job."""
 
     async def work(router: Router, _line: ProgressLine) -> CallRecord:
         return router.job(job_id)
@@ -103,7 +103,7 @@ def show(job_id: str, as_json: bool) -> None:
 @AS_JSON
 @click.option("-q", "--quiet", is_flag=True, help="No notes and no progress on stderr.")
 def resume(job_id: str, deadline: float | None, as_json: bool, quiet: bool) -> None:
-    """Wait for a job and collect its files, wherever it was left."""
+    """Wait for a job and save its files."""
     from .render import show_result
     from .run_media import resumable
 
@@ -119,7 +119,7 @@ def resume(job_id: str, deadline: float | None, as_json: bool, quiet: bool) -> N
 @_ID
 @AS_JSON
 def cancel(job_id: str, as_json: bool) -> None:
-    """Ask the provider to stop a job; what it charges for that is its own affair."""
+    """Ask the provider to stop a job; the provider may still charge for it."""
 
     async def work(router: Router, _line: ProgressLine) -> CallRecord:
         return await router.cancel(job_id)
@@ -138,7 +138,7 @@ def cancel(job_id: str, as_json: bool) -> None:
 @_ID
 @AS_JSON
 def forget(job_id: str, as_json: bool) -> None:
-    """Delete a finished job from the list; its files and what it cost stay."""
+    """Delete a finished job from the list; its files and its recorded cost are kept."""
 
     async def work(router: Router, _line: ProgressLine) -> None:
         router.job(job_id)
@@ -153,12 +153,12 @@ def forget(job_id: str, as_json: bool) -> None:
 
 
 def record_json(record: CallRecord) -> dict[str, Any]:
-    """Return a journal row JSON-ready, without what is private to the store."""
+    """Return a call record as JSON values, without the fields private to the store."""
     return attrs.asdict(record, recurse=False, filter=lambda field, _value: field.name not in _HIDDEN)
 
 
 def money(record: CallRecord) -> str:
-    """Say what a call cost, or what was quoted."""
+    """Format the cost of a call, or its quote in parentheses."""
     if record.cost_usd is not None:
         return in_dollars(record.cost_usd)
     if record.quote_usd is None:

@@ -21,14 +21,14 @@ __all__ = [
 @click.command("image")
 @click.argument("prompt", required=False)
 @apply(
-    click.option("--continue", "go_on", metavar="last|ID|FILE", help="Go on with an earlier image."),
+    click.option("--continue", "continue_from", metavar="last|ID|FILE", help="Continue an earlier image."),
     picture_options,
     frame_options,
     advice_options,
     run_options,
 )
 def image(**given: Any) -> None:
-    """Make an image from PROMPT (- reads it from stdin)."""
+    """Generate an image from PROMPT (- reads it from stdin)."""
     from .run_media import run_media_command
 
     run_media_command("image", given)
@@ -38,23 +38,23 @@ def image(**given: Any) -> None:
 @click.argument("words", nargs=-1, metavar="[IMAGE]... PROMPT")
 @apply(
     click.option(
-        "--mask", metavar="FILE|WORD", help="What to change: a file (white or transparent), foreground, background, semantic:1,2."
+        "--mask", metavar="FILE|WORD", help="Area to change: a file (white or transparent), foreground, background, semantic:1,2."
     ),
-    click.option("--protect", type=click.Choice(["exact"]), help="exact: copy the pixels outside the mask back."),
-    click.option("--outpaint", metavar="W:H|WxH", help="Extend the picture beyond its edges to this shape."),
-    click.option("--style", multiple=True, metavar="FILE", help="Take the style of this picture."),
-    click.option("--style-description", metavar="TEXT", help="What to take from it, in words."),
-    click.option("--control", multiple=True, metavar="[TYPE:]FILE", help="Keep the structure of this picture (edges:plan.png)."),
-    click.option("--subject", multiple=True, metavar="[TYPE:]FILE", help="Put this subject in (animal:cat.png)."),
-    click.option("--subject-description", metavar="TEXT", help="What it is, in words."),
-    click.option("--continue", "go_on", metavar="last|ID|FILE", help="Change an earlier image, with its history."),
+    click.option("--protect", type=click.Choice(["exact"]), help="exact: restore the pixels outside the mask."),
+    click.option("--outpaint", metavar="W:H|WxH", help="Extend the image beyond its edges to this shape."),
+    click.option("--style", multiple=True, metavar="FILE", help="Style reference image."),
+    click.option("--style-description", metavar="TEXT", help="Description of the style to use."),
+    click.option("--control", multiple=True, metavar="[TYPE:]FILE", help="Control image whose structure is kept (edges:plan.png)."),
+    click.option("--subject", multiple=True, metavar="[TYPE:]FILE", help="Subject reference image (animal:cat.png)."),
+    click.option("--subject-description", metavar="TEXT", help="Description of the subject."),
+    click.option("--continue", "continue_from", metavar="last|ID|FILE", help="Edit an earlier image, with its history."),
     picture_options,
     frame_options,
     advice_options,
     run_options,
 )
 def edit(**given: Any) -> None:
-    """Change IMAGE as PROMPT says (- reads it from stdin). Several images are all sources."""
+    """Edit IMAGE as PROMPT describes (- reads it from stdin). Several images are all used as sources."""
     from .run_media import run_media_command
 
     run_media_command("edit", given)
@@ -63,19 +63,19 @@ def edit(**given: Any) -> None:
 @click.command("video")
 @click.argument("words", nargs=-1, metavar="[IMAGE] PROMPT")
 @apply(
-    click.option("-s", "--seconds", "duration", type=float, metavar="SECONDS", help="How long it is to be."),
-    click.option("--first", "first_frame", metavar="FILE", help="The picture it starts from."),
-    click.option("--last", "last_frame", metavar="FILE", help="The picture it ends on."),
-    click.option("--reference", multiple=True, metavar="[ROLE:]FILE", help="A picture with a part to play: subject (default), style ..."),
-    click.option("--continue", "go_on", metavar="last|ID|FILE", help="Go on from an earlier video, or from a file."),
-    click.option("--as", "continue_as", type=click.Choice(["extend", "edit", "remix"]), help="What going on means."),
-    click.option("-n", "n", type=int, metavar="COUNT", help="How many."),
+    click.option("-s", "--seconds", "duration", type=float, metavar="SECONDS", help="Duration in seconds."),
+    click.option("--first", "first_frame", metavar="FILE", help="First frame."),
+    click.option("--last", "last_frame", metavar="FILE", help="Last frame."),
+    click.option("--reference", multiple=True, metavar="[ROLE:]FILE", help="Reference image: subject (default), style ..."),
+    click.option("--continue", "continue_from", metavar="last|ID|FILE", help="Continue an earlier video or a video file."),
+    click.option("--as", "continue_as", type=click.Choice(["extend", "edit", "remix"]), help="How to continue."),
+    click.option("-n", "n", type=int, metavar="COUNT", help="Number of results."),
     frame_options,
     advice_options,
     run_options,
 )
 def video(**given: Any) -> None:
-    """Make a video from PROMPT (- reads it from stdin), starting from IMAGE if one is given."""
+    """Generate a video from PROMPT (- reads it from stdin), with IMAGE as its first frame if given."""
     from .run_media import run_media_command
 
     run_media_command("video", given)
@@ -86,14 +86,14 @@ def video(**given: Any) -> None:
 @apply(
     click.option("--type", "audio_type", type=click.Choice(["speech", "music"]), help="Speech (default) or music."),
     click.option("--voice", metavar="NAME", help="Voice."),
-    click.option("--speed", type=float, metavar="NUMBER", help="1.0 is normal."),
-    click.option("--instructions", metavar="TEXT", help="How to speak or play."),
-    click.option("-s", "--seconds", "duration", type=float, metavar="SECONDS", help="How long the music is to be."),
+    click.option("--speed", type=float, metavar="NUMBER", help="Speaking rate; 1.0 is normal."),
+    click.option("--instructions", metavar="TEXT", help="Instructions for the performance."),
+    click.option("-s", "--seconds", "duration", type=float, metavar="SECONDS", help="Duration of music in seconds."),
     advice_options,
     run_options,
 )
 def audio(**given: Any) -> None:
-    """Speak PROMPT (- reads it from stdin), or make music from it."""
+    """Generate speech or music from PROMPT (- reads it from stdin)."""
     from .run_media import run_media_command
 
     run_media_command("audio", given)
@@ -108,6 +108,7 @@ class _Planning(LazyGroup):
 plan = _Planning(
     name="plan",
     lazy=MEDIA,
-    help="Say what would be sent, where, at what price, and why not elsewhere; spend nothing. Takes what the command itself takes.",
+    help="Show what would be sent, where, at what price, and why other models were rejected; spends nothing. "
+    "Takes the same arguments as the command itself.",
     no_args_is_help=True,
 )

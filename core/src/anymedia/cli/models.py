@@ -1,65 +1,65 @@
-"""``anymedia models``: one line a model."""
+"""``anymedia models``: list models; ``--refresh`` updates the models of a backend from the lists of its service."""
 
 from __future__ import annotations
 
 import datetime
-from typing import Any, get_args
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from ..capabilities import ModelSpec
+from ..capabilities import CapabilityMatrix, ModelSpec
+from ..errors import InvalidRequest, RequestError, UnsupportedOperation
 from ..operations import Operation
-from ..plugins.instances import BackendInstance
+from ..plugins.instances import COMPATIBLE, BackendInstance
 from .console import Console
-from .environment import columns, load_environment
+from .environment import Environment, columns, load_environment
 from .options import AS_JSON
-from .render import all_prices, life, prices, requirement, usable
+from .render import all_prices, life, plain, prices, requirement, usable
 
-__all__ = ["models"]
+if TYPE_CHECKING:
+    from ..hookspecs import ListedModel
+
+__all__ = ["changes", "models"]
 
 _TASKS = (*get_args(Operation), "image", "video", "audio")
 
 
 @click.command("models")
 @click.argument("backend", required=False)
-@click.option("--task", type=click.Choice(_TASKS), metavar="OPERATION", help="Only models that do this (or make this medium).")
-@click.option("--refresh", is_flag=True, help="Ask BACKEND's service what it has now, keep that, and show what changed.")
+@click.option("--task", type=click.Choice(_TASKS), metavar="OPERATION", help="Only models with this operation or medium.")
+@click.option("--refresh", is_flag=True, help="Update the models of BACKEND from its service and show the changes.")
 @AS_JSON
 def models(backend: str | None, task: str | None, refresh: bool, as_json: bool) -> None:
-    """List the models of all backends, or of BACKEND: what they do, price, whether they are usable here."""
+    """List the models of BACKEND (default: all) with operations, prices, lifecycle and availability."""
     if refresh:
-        from .refresh_models import refresh_models
-
-        refresh_models(backend, Console(json=as_json))
+        _refresh(backend, Console(json=as_json))
         return
     console, today = Console(json=as_json), datetime.datetime.now(datetime.UTC).date()
     environment = load_environment()
-    rows = [(i, row) for i in environment.pick(backend) for row in i.matrix.models if task is None or _does(row, task)]
+    found = [(i, spec) for i in environment.pick(backend) for spec in i.matrix.models if task is None or _supports(spec, task)]
     if as_json:
-        console.document({"success": True, "models": [_as_json(i, row, today) for i, row in rows]})
+        console.document({"success": True, "models": [_as_json(i, spec, today) for i, spec in found]})
         return
-    lines = [[f"{i.name}/{row.id}", _operations(row), prices(row), life(i, row, today), usable(i, row)] for i, row in rows]
-    for line in columns([["MODEL", "DOES", "PRICE (USD)", "LIFE", "USABLE HERE"], *lines]):
+    lines = [[f"{i.name}/{s.id}", " ".join(s.operations), prices(s), life(i, s, today), usable(i, s)] for i, s in found]
+    for line in columns([["MODEL", "OPERATIONS", "PRICE (USD)", "STAGE", "USABLE"], *lines]):
         console.result(line)
 
 
-def _does(row: ModelSpec, task: str) -> bool:
-    return task == row.media or task in row.operations
+def _supports(spec: ModelSpec, task: str) -> bool:
+    return task == spec.media or task in spec.operations
 
 
-def _operations(row: ModelSpec) -> str:
-    return " ".join(row.operations)
-
-
-def _as_json(instance: BackendInstance, row: ModelSpec, today: datetime.date) -> dict[str, Any]:
-    life = row.lifecycle
+def _as_json(instance: BackendInstance, spec: ModelSpec, today: datetime.date) -> dict[str, Any]:
+    life = spec.lifecycle
     return {
         "backend": instance.name,
-        "model": row.id,
-        "aliases": list(row.aliases),
-        "media": row.media,
-        "operations": list(row.operations),
-        "preview": row.preview,
+        "model": spec.id,
+        "aliases": list(spec.aliases),
+        "media": spec.media,
+        "operations": list(spec.operations),
+        "preview": spec.preview,
         "lifecycle": {
             "stage": life.stage_on(today),
             "released": _date(life.released),
@@ -68,12 +68,136 @@ def _as_json(instance: BackendInstance, row: ModelSpec, today: datetime.date) ->
             "certainty": life.certainty,
             "replacement": life.replacement,
         },
-        "prices": [{"per": p.per, "usd": list(p.usd), "basis": p.basis, "checked": _date(p.checked)} for p in all_prices(row)],
-        "usable": instance.usable and row.unmet(instance.absent) is None,
+        "prices": [{"per": p.per, "usd": list(p.usd), "basis": p.basis, "checked": _date(p.checked)} for p in all_prices(spec)],
+        "usable": instance.usable and spec.unmet(instance.absent) is None,
         "missing": list(instance.missing),
-        "requires": requirement(instance, row),
+        "requires": requirement(instance, spec),
     }
 
 
 def _date(day: datetime.date | None) -> str | None:
     return None if day is None else day.isoformat()
+
+
+#: Parts of a model spec that document it, rather than say what the model can do.
+_DOCUMENTATION = frozenset({"note", "doc", "basis", "source", "checked"})
+
+
+def _refresh(backend: str | None, console: Console) -> None:
+    """List the models of a service, save them as the snapshot used for planning, and print the changes.
+
+    Raises:
+        RequestError: no backend was named, or the snapshot cannot be written.
+        UnsupportedOperation: the lists do not describe what the models can do.
+        BackendError: the service did not answer; the previous models stay in use.
+    """
+    if backend is None:
+        raise click.UsageError("--refresh needs the name of a BACKEND")
+    import asyncio
+
+    from ..capabilities.catalog import write_snapshot
+
+    environment = load_environment()
+    instance = environment.pick(backend)[0]
+    listed = asyncio.run(_list_models(environment, instance))
+    rows = [dict(model.row) for model in listed if model.row]
+    if not rows:
+        raise UnsupportedOperation(
+            f"the lists of {backend!r} do not describe what its models can do", fix="use the shipped models; they are unchanged"
+        )
+    today = datetime.datetime.now(datetime.UTC).date()
+    before = environment.registry.capabilities(instance.plugin)
+    document = {"schema": 1, "checked": today.isoformat(), "models": rows}
+    try:
+        path, after = write_snapshot(instance.plugin, document, before)
+    except OSError as error:
+        raise RequestError(f"the snapshot cannot be written: {error.strerror}", fix="set ANYMEDIA_CACHE to a writable directory") from error
+    _show_changes(console, instance.name, str(path), today, changes(before, after), [note for model in listed for note in model.notes])
+
+
+async def _list_models(environment: Environment, instance: BackendInstance) -> Sequence[ListedModel]:
+    from ..context import Context
+    from ..execution.client_pool import Clients
+
+    if instance.service == COMPATIBLE:
+        fix = "declare its models in the settings ([backends.NAME.models])"
+        raise InvalidRequest(f"{instance.name!r} is a compatible server; its lists cannot update the models of the plugin", fix=fix)
+    if not environment.registry.has(instance.plugin, "list_models"):
+        raise UnsupportedOperation(f"backend {instance.name!r} cannot list its models")
+    clients, secrets = Clients(), instance.secrets()
+    context = Context(
+        backend=instance.name,
+        service=instance.service,
+        settings=instance.context_settings,
+        secrets=secrets,
+        clients=lambda name, factory: clients.get(instance.name, secrets, name, factory),
+    )
+    try:
+        found: Sequence[ListedModel] = await environment.registry.call(instance.plugin, "list_models", context=context)
+    finally:
+        await clients.aclose()
+    return found
+
+
+def changes(before: CapabilityMatrix, after: CapabilityMatrix) -> dict[str, Any]:
+    """Return the difference of two matrices as JSON: added and removed ids, and each changed field of the other models.
+
+    An added or removed operation is one change, as is each changed field of the remaining operations.
+    """
+    old, new = ({spec.id: _comparable(plain(spec)) for spec in matrix.models} for matrix in (before, after))
+    changed = [
+        {"model": model, "field": field, "before": was, "after": now}
+        for model in sorted(old.keys() & new.keys())
+        for field, was, now in _differences(old[model], new[model])
+    ]
+    return {"added": sorted(new.keys() - old.keys()), "removed": sorted(old.keys() - new.keys()), "changed": changed}
+
+
+def _comparable(value: Any) -> Any:
+    """Return a model spec without its documentation and without the order of allowed values."""
+    if isinstance(value, Mapping):
+        found = {key: _comparable(inner) for key, inner in value.items() if key not in _DOCUMENTATION}
+        return found | ({"one_of": sorted(found["one_of"], key=str)} if "one_of" in found else {})
+    return [_comparable(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    before, after = old.get("operations", {}), new.get("operations", {})
+    if before.keys() != after.keys():
+        yield "operations", sorted(before), sorted(after)
+    both = before.keys() & after.keys()
+    was, now = ({**spec, "operations": {name: spec["operations"][name] for name in both}} for spec in (old, new))
+    flat_before, flat_after = dict(_leaves(was)), dict(_leaves(now))
+    for field in sorted(flat_before.keys() | flat_after.keys()):
+        if flat_before.get(field) != flat_after.get(field):
+            yield field.removeprefix("operations."), flat_before.get(field), flat_after.get(field)
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, Mapping) or not value:
+        yield path, value
+        return
+    for key, inner in value.items():
+        yield from _leaves(inner, f"{path}.{key}" if path else str(key))
+
+
+def _show_changes(console: Console, name: str, path: str, today: datetime.date, found: Mapping[str, Any], notes: Sequence[str]) -> None:
+    if console.json:
+        console.document({"success": True, "backend": name, "checked": today.isoformat(), "path": path, **found, "notes": list(notes)})
+        return
+    for model in found["added"]:
+        console.note(f"+ {name}/{model}")
+    for model in found["removed"]:
+        console.note(f"- {name}/{model}")
+    for change in found["changed"]:
+        console.note(f"~ {name}/{change['model']}  {change['field']}: {_as_text(change['before'])} -> {_as_text(change['after'])}")
+    for note in notes:
+        console.note(f"  note: {note}")
+    counts = ", ".join(f"{len(found[kind])} {kind}" for kind in ("added", "removed"))
+    touched = len({change["model"] for change in found["changed"]})
+    console.note(f"{counts}, {touched} changed; listed on {today}")
+    console.result(path)
+
+
+def _as_text(value: Any) -> str:
+    return "none" if value is None else json.dumps(value, default=str)

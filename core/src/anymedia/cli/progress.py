@@ -1,4 +1,4 @@
-"""The line that moves while one waits: elapsed time, state, how far; on a terminal only, no colours."""
+"""The progress line: elapsed time, model, state and fraction; drawn only on a terminal, without colours."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ __all__ = ["ProgressLine"]
 
 
 class ProgressLine:
-    """Takes a Router's progress reports; remembers the jobs they name, and draws the newest report if wanted.
+    """Receives the progress reports of a Router, records their job ids and draws the latest report.
 
-    It writes to stderr, redraws once a second, and clears itself at the end. ``quiet`` or no terminal: draws nothing.
+    Writes to stderr, redraws once a second and clears itself at the end.
+
+    Args:
+        quiet: draw nothing, as when stderr is not a terminal.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -34,7 +37,7 @@ class ProgressLine:
         self.job_ids: dict[str, None] = {}
 
     def __call__(self, progress: Progress) -> None:
-        """Take a report."""
+        """Receive a report."""
         self._newest = progress
         if progress.job_id:
             self.job_ids[progress.job_id] = None
@@ -46,11 +49,11 @@ class ProgressLine:
         return self
 
     def clear(self) -> None:
-        """Clear the line, so that something else can be written; the next report draws it again."""
+        """Clear the line so that other text can be printed; the next report redraws it."""
         self._put("")
 
     async def stop(self) -> None:
-        """Clear the line for good: what follows on the terminal begins on an empty one."""
+        """Clear the line and draw no more."""
         if self._ticker is not None:
             self._ticker.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -80,7 +83,12 @@ class ProgressLine:
 
 
 def line_of(progress: Progress | None, elapsed: float) -> str:
-    """Return the line for the newest report; ``elapsed`` in seconds."""
+    """Return the line for a report.
+
+    Args:
+        progress: the latest report, None before the first.
+        elapsed: seconds since the start.
+    """
     if progress is None:
         return f"{elapsed:4.0f} s"
     parts = [f"{elapsed:4.0f} s", f"{progress.backend}/{progress.model}", progress.state]

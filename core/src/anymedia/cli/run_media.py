@@ -1,4 +1,4 @@
-"""A media command, carried out: words -> request -> plan -> files, or a job id, or just the plan."""
+"""Run a media command: plan its request, then print the plan, a job id or the files."""
 
 from __future__ import annotations
 
@@ -23,10 +23,14 @@ __all__ = ["resumable", "run_media_command"]
 
 
 def run_media_command(command: str, given: Mapping[str, Any]) -> None:
-    """Carry out a media command; prints what it made.
+    """Run a media command and print its result.
+
+    Args:
+        command: ``image``, ``edit``, ``video`` or ``audio``.
+        given: the parameters of the command by name.
 
     Raises:
-        MediaError: whatever went wrong; Interrupted after Ctrl-C.
+        MediaError: the command failed; Interrupted after Ctrl-C.
         click.UsageError: options that contradict each other.
     """
     console = Console(json=given["as_json"], quiet=given["quiet"])
@@ -40,13 +44,13 @@ def run_media_command(command: str, given: Mapping[str, Any]) -> None:
 
 
 def _plan(invocation: CliInvocation, console: Console) -> None:
-    """Print the plan; a store is opened only where an earlier result is asked for."""
+    """Print the plan; the journal is opened only to look up an earlier result."""
     from ..execution.prepare_inputs import resolve
     from ..plan_maker import PlanMaker
     from ..settings import load_settings
     from .environment import load_environment
 
-    live = load_environment(load_settings())
+    environment = load_environment(load_settings())
     with contextlib.ExitStack() as stack:
         opened: list[Store] = []
 
@@ -54,16 +58,16 @@ def _plan(invocation: CliInvocation, console: Console) -> None:
             from ..state.sqlite import SqliteStore
 
             if not opened:
-                opened.append(SqliteStore(live.settings.state_dir / "state.db"))
+                opened.append(SqliteStore(environment.settings.state_dir / "state.db"))
                 stack.callback(opened[0].close)
             return opened[0]
 
         plans = PlanMaker(
-            settings=live.settings,
-            instances=live.instances,
-            policy=invocation.config.policy(live.settings.policy),
+            settings=environment.settings,
+            instances=environment.instances,
+            policy=invocation.config.policy(environment.settings.policy),
         )
-        backend, model = split_model(invocation.config.model, invocation.config.backend, live.instances)
+        backend, model = split_model(invocation.config.model, invocation.config.backend, environment.instances)
         with invocation.naming_options():
             config = invocation.with_start(store, backend)
             request = config.to_request()
@@ -123,7 +127,7 @@ async def _run(invocation: CliInvocation, console: Console, router: Router, plan
 
 @contextlib.asynccontextmanager
 async def resumable(router: Router, line: ProgressLine) -> AsyncIterator[None]:
-    """Turn Ctrl-C inside the block into `Interrupted`, which names the jobs that go on."""
+    """Turn Ctrl-C inside the block into `Interrupted`, which names the jobs that continue."""
     import asyncio
 
     try:
@@ -135,13 +139,13 @@ async def resumable(router: Router, line: ProgressLine) -> AsyncIterator[None]:
 def _interrupted(router: Router, job_ids: list[str]) -> Interrupted:
     from ..state.store import FINAL_STATES
 
-    rows = [router.job(job_id) for job_id in job_ids]
-    open_rows = {row.run: row.state for row in rows if row.state not in FINAL_STATES}
-    if not open_rows:
-        return Interrupted("interrupted; nothing is left running.")
-    first = next(iter(open_rows))
-    said = ", ".join(f"{run} ({state})" for run, state in open_rows.items())
-    error = Interrupted(f"interrupted; still open: {said}.", job_id=first)
+    records = [router.job(job_id) for job_id in job_ids]
+    unfinished = {record.run: record.state for record in records if record.state not in FINAL_STATES}
+    if not unfinished:
+        return Interrupted("interrupted; no job is running.")
+    first = next(iter(unfinished))
+    jobs = ", ".join(f"{run} ({state})" for run, state in unfinished.items())
+    error = Interrupted(f"interrupted; still running: {jobs}.", job_id=first)
     error.action = Fix("resume", first)
     error.charged = "unknown"
     return error

@@ -1,45 +1,89 @@
-"""``anymedia tour``: a chain of media without any key, and a page that shows it."""
+"""``anymedia tour``: run the tour that the local backend provides, and write a page that shows its steps."""
 
 from __future__ import annotations
 
-import asyncio
+import importlib
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from ..errors import InvalidRequest, Problem
+from ..errors import InvalidRequest, MediaError, Problem, UnknownBackend
 from .console import Console
 from .options import AS_JSON
+from .page import MARK, UNFINISHED, Input, Skipped, Step, make_page
 from .progress import ProgressLine
 from .run_media import resumable
-from .touring.page import MARK, UNFINISHED, make_page
-from .touring.steps import NAMES, Skipped, Step, make_steps
+
+if TYPE_CHECKING:
+    from ..requests import Request
+    from ..results import Result
+    from ..router import Router
 
 __all__ = ["tour"]
 
+_BACKEND = "local"
 _PAGE = "index.html"
+
+
+class TourStep(Protocol):
+    """A step as the backend's module ``tour`` yields it; the result of its request is sent back to the generator.
+
+    Attributes:
+        request: the request to run.
+        name: file name of the result.
+        title: heading of the step on the page; empty for a result that is only an input of later steps.
+        text: what the step shows.
+        command: the arguments of ``anymedia`` that make the same file.
+        inputs: (role, file name, number of the step that made the file or 0) for each input.
+        poster: file name of the still image of a video, or None.
+        optional: whether the step may fail, for example because an extra is not installed.
+    """
+
+    request: Request
+    name: str
+    title: str
+    text: str
+    command: str
+    inputs: Sequence[tuple[str, str, int]]
+    poster: str | None
+    optional: bool
+
+
+class TourModule(Protocol):
+    """The module ``tour`` beside a backend's plugin module.
+
+    Attributes:
+        NAMES: every file name that the tour may write.
+        steps: takes the tour's directory and yields the steps.
+    """
+
+    NAMES: Sequence[str]
+    steps: Callable[[Path], Generator[TourStep, Result | None, None]]
 
 
 @click.command("tour")
 @click.argument("folder", default="tour", metavar="[DIR]")
-@click.option("-f", "--force", is_flag=True, help="Replace files of the same names that no tour made.")
+@click.option("-f", "--force", is_flag=True, help="Replace existing files that no tour made.")
 @AS_JSON
-@click.option("-q", "--quiet", is_flag=True, help="No notes and no progress on stderr.")
+@click.option("-q", "--quiet", is_flag=True, help="Print no notes and no progress on stderr.")
 def tour(folder: str, force: bool, as_json: bool, quiet: bool) -> None:
-    """Make an image, edits of it, a video and its continuation into DIR (default: ./tour), and a page that shows them.
+    """Generate an image, edits of it, a video and its continuation in DIR (default: ./tour), and a page that shows them.
 
-    Needs no key and no network: the local backend makes everything, by rules.
+    Needs no key and no network: the local backend generates everything by rules.
     """
-    console, target = Console(json=as_json, quiet=quiet), Path(folder)
-    _check_folder(target, force)
+    import asyncio
+
+    console, target, module = Console(json=as_json, quiet=quiet), Path(folder), _load_tour()
+    _check_directory(target, module.NAMES, force)
     page = target.resolve() / _PAGE
-    page.write_text(UNFINISHED, encoding="utf-8")  # should it be broken off, the next tour knows these files for a tour's
+    page.write_text(UNFINISHED, encoding="utf-8")  # marks the directory as a tour's, in case this one is interrupted
     try:
-        steps, skipped = asyncio.run(_make(console, target))
+        steps, skipped = asyncio.run(_run_tour(console, module, target))
     finally:
-        if not any((target / name).exists() for name in NAMES):
-            page.unlink()  # nothing was made
+        if not any((target / name).exists() for name in module.NAMES):
+            page.unlink()
     page.write_text(make_page(steps, skipped, target), encoding="utf-8")
     if as_json:
         console.document(_document(page, steps, skipped))
@@ -47,37 +91,100 @@ def tour(folder: str, force: bool, as_json: bool, quiet: bool) -> None:
     for step in steps:
         console.result(step.result.path)
     console.result(page)
-    for left_out in skipped:
-        console.note(f"not made here: {left_out.title}: {left_out.why}")
+    for omitted in skipped:
+        console.note(f"skipped: {omitted.title}: {omitted.reason}")
     console.note(f"Open in a browser: {page.as_uri()}")
 
 
-def _check_folder(folder: Path, force: bool) -> None:
-    """Make the folder; refuse one that holds files of our names which no tour made."""
+def _load_tour() -> TourModule:
+    """Import the module ``tour`` of the local backend.
+
+    Raises:
+        UnknownBackend: the local backend is not installed, broken or disabled.
+    """
+    from .environment import load_environment
+
+    environment = load_environment()
+    loaded = environment.registry.plugins.get(_BACKEND)
+    if loaded is None:
+        if _BACKEND in environment.registry.broken or _BACKEND in environment.registry.blocked:
+            raise environment.registry.unknown(_BACKEND, environment.instances)
+        fix = "in a checkout: pip install -e plugins/local_media"
+        raise UnknownBackend(f"the tour needs the backend {_BACKEND!r}, which is not installed", fix=fix)
+    package = loaded.module.__name__.rpartition(".")[0]
+    module: Any = importlib.import_module(f"{package}.tour")
+    return module  # type: ignore[no-any-return]
+
+
+def _check_directory(folder: Path, names: Sequence[str], force: bool) -> None:
+    """Create the directory; refuse one that holds files of the tour's names which no tour made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         page = folder / _PAGE
         own = page.is_file() and MARK in page.read_text("utf-8", errors="replace")
     except OSError as error:
-        raise InvalidRequest([Problem("$.output_path", f"cannot use the folder {str(folder)!r}: {error.strerror}")]) from None
-    taken = [name for name in (*NAMES, _PAGE) if (folder / name).exists()]
+        raise InvalidRequest([Problem("$.output_path", f"cannot use the directory {str(folder)!r}: {error.strerror}")]) from None
+    taken = [name for name in (*names, _PAGE) if (folder / name).exists()]
     if taken and not own and not force:
-        text = f"{str(folder)!r} already holds {taken[0]!r}, which no tour made"
-        raise InvalidRequest([Problem("$.output_path", text, "name another folder, or give -f")])
+        text = f"{str(folder)!r} already contains {taken[0]!r}, which no tour made"
+        raise InvalidRequest([Problem("$.output_path", text, "name another directory, or use -f")])
 
 
-async def _make(console: Console, folder: Path) -> tuple[list[Step], list[Skipped]]:
+async def _run_tour(console: Console, module: TourModule, folder: Path) -> tuple[list[Step], list[Skipped]]:
     from ..router import Router
 
     async with ProgressLine(quiet=console.quiet) as line, Router(on_progress=line) as router, resumable(router, line):
 
-        def tell(title: str) -> None:
+        def announce(title: str) -> None:
             line.clear()
             console.note(title)
 
-        return await make_steps(router, folder, tell)
+        return await _run_steps(router, module.steps(folder), folder, announce)
+
+
+async def _run_steps(
+    router: Router, steps: Generator[TourStep, Result | None, None], folder: Path, announce: Callable[[str], None]
+) -> tuple[list[Step], list[Skipped]]:
+    """Run the steps in order; an optional one that fails is skipped.
+
+    Raises:
+        MediaError: a step that is not optional failed.
+    """
+    made: list[Step] = []
+    skipped: list[Skipped] = []
+    result: Result | None = None
+    while True:
+        try:
+            step = steps.send(result)
+        except StopIteration:
+            return made, skipped
+        if step.title:
+            announce(f"{len(made) + 1}. {step.title}")
+        try:
+            result = await router.execute(step.request, backend=_BACKEND, output=folder / step.name, overwrite=True)
+        except MediaError as error:
+            if not step.optional:
+                raise
+            skipped.append(Skipped(title=step.title, reason=str(error)))
+            result = None
+            continue
+        if step.title:
+            made.append(_shown(step, len(made) + 1, result, folder))
+
+
+def _shown(step: TourStep, number: int, result: Result, folder: Path) -> Step:
+    return Step(
+        number=number,
+        title=step.title,
+        text=step.text,
+        prompt=step.request.prompt,
+        command=f"anymedia {step.command} -b {_BACKEND}",
+        inputs=tuple(Input(role=role, picture=folder / name, step=source) for role, name, source in step.inputs),
+        result=result,
+        poster=None if step.poster is None else folder / step.poster,
+    )
 
 
 def _document(page: Path, steps: list[Step], skipped: list[Skipped]) -> dict[str, Any]:
     made = [{"title": s.title, "prompt": s.prompt, "command": s.command, "result": s.result.to_json()} for s in steps]
-    return {"success": True, "page": str(page), "steps": made, "skipped": [{"title": s.title, "why": s.why} for s in skipped]}
+    return {"success": True, "page": str(page), "steps": made, "skipped": [{"title": s.title, "reason": s.reason} for s in skipped]}

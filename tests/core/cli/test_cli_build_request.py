@@ -1,4 +1,4 @@
-"""The words of a command line become one request, and nothing of them is lost."""
+"""Arguments and the config file become one request."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ def ask(command: str, given: dict[str, object]) -> Request:
         (None, None, (None, None)),
     ],
 )
-def test_a_model_may_be_a_backend_and_keeps_its_slashes(model, backend, found):
+def test_model_option_names_a_backend_or_keeps_its_slashes(model, backend, found):
     assert split_model(model, backend, ["local", "google", "openrouter"]) == found
 
 
-def test_a_model_id_with_slashes_reaches_the_plan_verbatim(call):
+def test_model_id_with_slashes_reaches_the_plan_unchanged(call):
     for words in (("-m", "demo/demo/painter-1"), ("-b", "demo", "-m", "demo/painter-1"), ("-m", "demo/painter")):
         plan = call("plan", "image", "a boat", *words, "--json")
         assert plan.json["backend"] == "demo", plan.err
         assert plan.json["model"] == "painter"
 
 
-def test_extra_takes_json_and_words():
+def test_extra_value_is_json_or_text():
     found = extra_params(['a={"b": [1]}', "c=3", "d=true", "e=vivid", "f=", "g=x=y"])
     assert found == {"a": {"b": [1]}, "c": 3, "d": True, "e": "vivid", "f": "", "g": "x=y"}
 
 
 @pytest.mark.parametrize("pair", ["novalue", "=3", ""])
-def test_extra_without_a_key_is_refused(pair):
+def test_extra_without_a_key_is_rejected(pair):
     with pytest.raises(InvalidRequest, match="KEY=JSON"):
         extra_params([pair])
 
@@ -71,7 +71,7 @@ def test_mask_of_a_file_or_a_word_sets_the_fields_for_it(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("text", "hint"), [("semantic:a", "NUMBER"), ("semantic:", "NUMBER"), ("forground", "did you mean 'foreground'")])
-def test_a_wrong_mask_word_says_what_is_right(text, hint, tmp_path, monkeypatch):
+def test_mask_with_an_unknown_word_suggests_a_valid_one(text, hint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InvalidRequest, match=hint):
         mask_fields(text)
@@ -88,11 +88,11 @@ def test_a_wrong_mask_word_says_what_is_right(text, hint, tmp_path, monkeypatch)
         ("edges:https://host/x.png", ("edges", "https://host/x.png")),
     ],
 )
-def test_a_type_before_a_file_is_told_from_a_url(text, found):
+def test_type_prefix_of_a_file_is_distinguished_from_a_url(text, found):
     assert split_type(text) == found
 
 
-def test_a_file_that_really_has_a_colon_in_its_name_stays_whole(tmp_path, monkeypatch):
+def test_existing_file_with_a_colon_in_its_name_is_not_split(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "edges:plan.png").write_bytes(b"")
     assert split_type("edges:plan.png") == (None, "edges:plan.png")
@@ -142,18 +142,18 @@ def test_existing_directory_with_a_suffix_is_a_directory(tmp_path):
     assert invocation.config.to_request().output_format is None
 
 
-def test_words_alone_make_an_image():
+def test_image_command_builds_generate_image():
     found = ask("image", {"prompt": "a boat", "size": "64x64", "extra": ("grain=3",)})
     assert found == GenerateImage(prompt="a boat", size="64x64", extra_params={"grain": 3})
 
 
-def test_a_mask_makes_it_an_inpaint():
+def test_edit_with_a_mask_builds_inpaint():
     found = ask("edit", {"prompt": "blue", "sources": ("a.png",), "mask": "sky.png", "protect": "exact"})
     assert isinstance(found, Inpaint)
     assert (str(found.source.path), str(found.mask.image.path), found.protect) == ("a.png", "sky.png", "exact")
 
 
-def test_an_outpaint_says_its_shape_once():
+def test_outpaint_with_a_second_shape_is_rejected():
     found = ask("edit", {"prompt": "wider", "sources": ("a.png",), "outpaint": "16:9"})
     assert isinstance(found, Inpaint)
     assert (found.edit_mode, found.aspect_ratio) == ("outpaint", "16:9")
@@ -161,12 +161,12 @@ def test_an_outpaint_says_its_shape_once():
         ask("edit", {"prompt": "wider", "sources": ("a.png",), "outpaint": "16:9", "aspect_ratio": "4:3"})
 
 
-def test_styles_controls_and_subjects_are_references_beside_the_sources():
+def test_edit_with_style_control_and_subject_builds_references():
     given = {"style": ("s.png",), "style_description": "brush strokes", "control": ("edges:c.png",), "subject": ("animal:x.png",)}
     found = ask("edit", {"prompt": "p", "sources": ("a.png", "b.png"), **given})
     assert isinstance(found, EditWithReferences)
-    told = [(r.role, str(r.image.path), r.type, r.description) for r in found.references]
-    assert told == [
+    result = [(r.role, str(r.image.path), r.type, r.description) for r in found.references]
+    assert result == [
         ("source", "a.png", None, None),
         ("source", "b.png", None, None),
         ("style", "s.png", None, "brush strokes"),
@@ -175,21 +175,21 @@ def test_styles_controls_and_subjects_are_references_beside_the_sources():
     ]
 
 
-def test_a_mask_beside_a_style_is_not_lost():
+def test_edit_with_a_mask_and_a_style_keeps_the_mask():
     found = ask("edit", {"prompt": "p", "sources": ("a.png",), "style": ("s.png",), "mask": "m.png", "protect": "exact"})
     assert isinstance(found, EditWithReferences)
     assert str(found.mask.image.path) == "m.png"
     assert found.protect == "exact"
 
 
-def test_one_picture_is_a_videos_first_frame():
+def test_video_with_one_image_uses_it_as_first_frame():
     found = ask("video", {"prompt": "p", "sources": ("a.png",), "last_frame": "b.png", "duration": 4.0, "reference": ("c.png",)})
     assert isinstance(found, GenerateVideo)
     assert (str(found.first_frame.path), str(found.last_frame.path), found.duration) == ("a.png", "b.png", 4.0)
     assert found.references[0].role == "subject"
 
 
-def test_two_first_frames_are_refused():
+def test_video_with_two_first_frames_is_rejected():
     with pytest.raises(InvalidRequest, match=r"^IMAGE: 2 images for a video"):
         ask("video", {"prompt": "p", "sources": ("a.png",), "first_frame": "b.png"})
 
@@ -224,35 +224,35 @@ def test_option_without_meaning_for_a_continued_video_is_refused(call, fields, o
     ("size", "field", "value"), [("480p", "resolution", "480p"), ("16x9", "aspect_ratio", "16:9"), ("96*64", "size", "96x64")]
 )
 def test_size_written_in_another_way_is_read_and_noted_in_the_plan(call, size, field, value):
-    told = call("plan", "image", "a boat", "-b", "demo", "--size", size, "--json")
-    assert told.code == 0, told.err
-    assert {"code": "field_interpreted", "text": f"size {size!r} is read as {field} {value!r}"} in told.json["warnings"]
+    result = call("plan", "image", "a boat", "-b", "demo", "--size", size, "--json")
+    assert result.code == 0, result.err
+    assert {"code": "field_interpreted", "text": f"size {size!r} is read as {field} {value!r}"} in result.json["warnings"]
 
 
-def test_no_prompt_is_wrong_usage():
+def test_missing_prompt_is_a_usage_error():
     with pytest.raises(click.UsageError, match="prompt"):
         ask("audio", {"voice": "anna"})
 
 
-def test_audio_takes_its_own_options():
+def test_audio_options_set_the_fields_of_the_request():
     found = ask("audio", {"prompt": "hi", "voice": "anna", "speed": 1.5, "audio_type": "music", "duration": 3.0, "instructions": "soft"})
     assert found == GenerateAudio(prompt="hi", voice="anna", speed=1.5, audio_type="music", duration=3.0, instructions="soft")
 
 
-def test_an_image_is_needed_beside_the_words(call, work):
-    told = call("edit", "make it blue", "-b", "demo")
-    assert told.code == 2
-    assert "IMAGE: an image to edit is missing" in told.err
+def test_edit_without_an_image_or_a_prompt_is_a_usage_error(call, work):
+    result = call("edit", "make it blue", "-b", "demo")
+    assert result.code == 2
+    assert "IMAGE: an image to edit is missing" in result.err
     (work / "a.png").write_bytes(b"")
-    told = call("edit", "a.png", "-b", "demo")
-    assert told.code == 2
-    assert "a prompt is missing; the only argument is the file 'a.png'" in told.err
+    result = call("edit", "a.png", "-b", "demo")
+    assert result.code == 2
+    assert "a prompt is missing; the only argument is the file 'a.png'" in result.err
 
 
-def test_an_unquoted_prompt_is_noticed(call):
-    told = call("video", "the", "camera", "moves", "-b", "demo")
-    assert told.code == 2
-    assert "quote the prompt" in told.err
+def test_unquoted_prompt_is_a_usage_error(call):
+    result = call("video", "the", "camera", "moves", "-b", "demo")
+    assert result.code == 2
+    assert "quote the prompt" in result.err
 
 
 _json = st.recursive(
@@ -261,12 +261,12 @@ _json = st.recursive(
 
 
 @given(st.text(min_size=1).filter(lambda key: "=" not in key), _json)
-def test_any_json_value_comes_through_extra(key, value):
+def test_extra_with_any_json_value_round_trips(key, value):
     assert extra_params([f"{key}={json.dumps(value)}"]) == {key: value}
 
 
 @given(st.text())
-def test_nothing_that_steers_a_terminal_comes_through(text):
+def test_clean_of_any_text_removes_control_characters(text):
     shown = clean(text)
     assert len(shown) == len(text)
     assert clean(shown) == shown
