@@ -1,4 +1,4 @@
-"""The docs are what the code says: generated pages are fresh, and what the tutorial shows is run."""
+"""The docs agree with the code: generated pages are current, and the tutorial is executed."""
 
 from __future__ import annotations
 
@@ -31,38 +31,39 @@ EXAMPLE = ROOT / "examples/minimal_backend"
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_generated_pages_are_fresh(name: str) -> None:
-    assert (DOCS / name).read_text("utf-8") == PAGES[name]().rstrip() + "\n", "write them anew: python -m tools.docs docs"
+def test_generated_page_is_current(name: str) -> None:
+    assert (DOCS / name).read_text("utf-8") == PAGES[name]().rstrip() + "\n", "run: python -m tools.docs docs"
 
 
-def test_the_readmes_table_of_backends_is_fresh() -> None:
+def test_backend_table_in_the_readme_is_current() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
-    assert readme == with_table(readme), "write it anew: python -m tools.docs docs"
+    assert readme == with_table(readme), "run: python -m tools.docs docs"
 
 
-def test_the_index_leads_to_every_page() -> None:
+def test_index_links_to_every_page() -> None:
     index = (DOCS / "index.md").read_text("utf-8")
     for page in {p.name for p in DOCS.glob("*.md")} - {"index.md"}:
         assert f"({page})" in index, page
 
 
-def test_each_hook_is_a_heading_with_its_exact_call() -> None:
+def test_hook_page_has_a_heading_with_each_signature() -> None:
     page = (DOCS / "hooks.md").read_text("utf-8")
     for name, spec in HOOKS.items():
         parameters = [p for p in inspect.signature(getattr(spec, name)).parameters if p != "self"]
         assert f" {name}({', '.join(parameters)}) -> " in page
 
 
-def test_each_key_that_a_capability_file_may_have_is_in_the_reference() -> None:
+def test_capabilities_page_documents_every_key() -> None:
     page = (DOCS / "capabilities.md").read_text("utf-8")
     sources = [(ROOT / "core/src/anymedia/capabilities" / name).read_text("utf-8") for name in ("loader.py",)]
-    taken = {key for text in sources for key in re.findall(r"\w+\.(?:take|need|word|strings|tables?|pair)\(\"(\w+)\"", text)}
-    taken |= {key for text in sources for key in re.findall(r"_(?:date|above_zero)\(\w+, \"(\w+)\"", text)}
-    assert {"schema", "prices", "retires", "multiple_of", "roles"} <= taken
-    assert sorted(key for key in taken if f"`{key}`" not in page and f"`{key} =" not in page) == []
+    keys = {key for text in sources for key in re.findall(r"\w+\.(?:take|need|word|strings|tables?|pair)\(\"(\w+)\"", text)}
+    keys |= {key for text in sources for key in re.findall(r"_(?:date|above_zero)\(\w+, \"(\w+)\"", text)}
+    keys |= {key for text in sources for key in re.findall(r"_each\(\w+, [^\"\n]*, \"(\w+)\"", text)}
+    assert {"schema", "prices", "retires", "multiple_of", "roles"} <= keys
+    assert sorted(key for key in keys if f"`{key}`" not in page and f"`{key} =" not in page) == []
 
 
-def test_whatever_a_plugin_works_with_is_in_the_toolbox() -> None:
+def test_toolbox_page_documents_every_public_name() -> None:
     page = (DOCS / "toolbox.md").read_text("utf-8")
     for name in http.__all__:
         assert re.search(rf"### `(await )?{name}\(", page), name
@@ -77,7 +78,7 @@ def test_whatever_a_plugin_works_with_is_in_the_toolbox() -> None:
         assert sorted(f.name for f in attrs.fields(getattr(results, name)) if f"| `{f.name}` |" not in page) == []
 
 
-def test_the_settings_that_the_page_shows_are_read(tmp_path: Path) -> None:
+def test_settings_on_the_page_are_accepted(tmp_path: Path) -> None:
     page = (DOCS / "settings.md").read_text("utf-8")
     (shown,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     (tmp_path / "config.toml").write_text(shown, "utf-8")
@@ -90,14 +91,14 @@ def test_the_settings_that_the_page_shows_are_read(tmp_path: Path) -> None:
     assert {name for text in sources for name in re.findall(r"\bANYMEDIA_[A-Z]+\b", text)} == set(VARIABLES)
 
 
-def test_links_in_the_docs_lead_somewhere() -> None:
+def test_links_in_the_docs_have_targets() -> None:
     pages = [*ROOT.glob("*.md"), *DOCS.glob("*.md"), *ROOT.glob("plugins/*/README.md"), *ROOT.glob("examples/*/README.md")]
     for page in pages:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_the_tutorials_backend_is_as_short_as_it_says() -> None:
+def test_tutorial_backend_stays_short() -> None:
     def lines(path: str) -> int:
         return sum(bool(line.strip()) for line in (EXAMPLE / path).read_text("utf-8").splitlines())
 
@@ -108,7 +109,7 @@ def test_the_tutorials_backend_is_as_short_as_it_says() -> None:
     assert len((ROOT / "CONTRIBUTING.md").read_text("utf-8").splitlines()) < 120
 
 
-def test_the_fragments_become_a_section_of_the_changelog(tmp_path: Path) -> None:
+def test_fragments_become_a_section_of_the_changelog(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "changelog.d", tmp_path / "changelog.d")
     shutil.copy(ROOT / "CHANGELOG.md", tmp_path)
     texts = [f.read_text("utf-8").strip() for f in (tmp_path / "changelog.d").glob("*.md")]
@@ -119,17 +120,17 @@ def test_the_fragments_become_a_section_of_the_changelog(tmp_path: Path) -> None
     assert texts
     assert all(f"- {text}\n" in log for text in texts)
     assert not list((tmp_path / "changelog.d").glob("*.md"))
-    assert subprocess.run(command, check=False, capture_output=True).returncode == 1  # nothing is left to collect
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 1  # nothing left to collect
 
 
 def _edited(plugin: Path) -> None:
-    """Do what the tutorial's second step says."""
+    """Apply the second step of the tutorial."""
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "first-backend.md").read_text("utf-8"), re.DOTALL)
     text = plugin.read_text("utf-8")
     plugin.write_text(text[: text.index("    # EDIT HERE")] + blocks[0], "utf-8")
 
 
-def test_the_skeleton_edited_as_the_tutorial_says_is_the_example(tmp_path: Path) -> None:
+def test_skeleton_edited_as_in_the_tutorial_equals_the_example(tmp_path: Path) -> None:
     written = write_backend("painter", tmp_path)
     _edited(tmp_path / "src/painter_media/plugin.py")
     for path in written:
@@ -137,12 +138,12 @@ def test_the_skeleton_edited_as_the_tutorial_says_is_the_example(tmp_path: Path)
         assert path.read_text("utf-8") == (EXAMPLE / place).read_text("utf-8"), place
 
 
-def test_a_skeleton_writes_over_nothing_and_takes_no_odd_name(tmp_path: Path) -> None:
+def test_skeleton_overwrites_nothing_and_rejects_invalid_names(tmp_path: Path) -> None:
     write_backend("painter", tmp_path)
-    with pytest.raises(InvalidRequest, match="already there"):
+    with pytest.raises(InvalidRequest, match="already exists"):
         write_backend("painter", tmp_path)
     for name in ("Painter", "my-backend", "class", "../up", ""):
-        with pytest.raises(InvalidRequest, match="no name for a backend"):
+        with pytest.raises(InvalidRequest, match="not a valid backend name"):
             write_backend(name, tmp_path / "other")
 
 
@@ -163,8 +164,8 @@ with PainterFake("success") as fake:
 
 
 @pytest.mark.exhaustive  # a kit twice and three commands, each a process; the skeleton is compared with the example above
-def test_the_tutorial_walked_from_an_empty_folder(tmp_path: Path, capsys: Any) -> None:
-    """New backend, edit the marked place, kit green, listed, an image through it; the time it took is printed."""
+def test_tutorial_followed_from_an_empty_folder_succeeds(tmp_path: Path, capsys: Any) -> None:
+    """New backend, edit the marked place, the kit passes, the model is listed, an image is made; the time is printed."""
     started = time.monotonic()
     info = tmp_path / "lib/painter_media-0.1.0.dist-info"
     info.mkdir(parents=True)
@@ -180,7 +181,7 @@ def test_the_tutorial_walked_from_an_empty_folder(tmp_path: Path, capsys: Any) -
     kit = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "pyproject.toml", "--rootdir", ".", "tests")
     before = run(*kit, "-k", "b01", folder=folder)
     assert before.returncode == 1
-    assert "the marked place in plugin.py" in before.stdout
+    assert "edit the place marked EDIT HERE in plugin.py" in before.stdout
     _edited(folder / "src/painter_media/plugin.py")
     after = run(*kit, folder=folder)
     assert after.returncode == 0, after.stdout[-3000:]
@@ -190,4 +191,4 @@ def test_the_tutorial_walked_from_an_empty_folder(tmp_path: Path, capsys: Any) -
     assert "painter-1" in used.stdout
     assert (folder / "fox.png").read_bytes().startswith(b"\x89PNG")
     with capsys.disabled():
-        print(f"\nthe tutorial, walked in {time.monotonic() - started:.1f} s: {after.stdout.splitlines()[-1]}")
+        print(f"\nthe tutorial took {time.monotonic() - started:.1f} s: {after.stdout.splitlines()[-1]}")

@@ -1,6 +1,6 @@
-"""The pages that are written from the code: ``python -m tools.docs FOLDER`` writes them anew.
+"""The pages that are generated from the code: ``python -m tools.docs FOLDER`` writes them.
 
-A test compares the files with what this would write, so that prose and code cannot part.
+A test compares the committed pages with the generated ones, so that docs and code agree.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import attrs
 from anymedia import errors, hookspecs
 from anymedia.capabilities import (
     Anything,
+    BillingRule,
     CapabilityMatrix,
     Choice,
     ContinueRule,
@@ -47,19 +48,18 @@ from anymedia.testing.fake_service import MEANINGS, Wire
 from anymedia.testing.harness import loaded_registry
 from anymedia.testing.rules import RULES, rule_of
 
-from .parts import NOTE, default, listed, summary
-from .parts import told as told_of
+from .parts import NOTE, attribute_docs, default, listed, summary
 from .settings_page import settings
 from .toolbox_page import toolbox
 
 __all__ = ["PAGES", "backends", "capabilities", "conformance", "error_tree", "hook_example", "hooks", "settings", "toolbox"]
 
 _TABLES = (CapabilityMatrix, CredentialSet, ModelSpec, Lifecycle, OperationSpec, InputRule, MaskRule, ReferencesRule, ContinueRule)
-_SMALL = (Choice, Range, Text, Pixels, Anything, Requirement, Rule, Fidelity, Price, TypicalSeconds)
+_SMALL = (Choice, Range, Text, Pixels, Anything, Requirement, Rule, BillingRule, Fidelity, Price, TypicalSeconds)
 
 
 #: Fields that are not keys of the file, with the tables and keys from which they are built.
-_MADE_OF = {
+_READ_FROM = {
     ("CapabilityMatrix", "warnings"): None,
     ("CapabilityMatrix", "stale_after_days"): None,
     (
@@ -87,19 +87,19 @@ def capabilities() -> str:
     out.append("An option is a `Choice`, `Range`, `Text`, `Pixels` or (as an extra parameter) `Anything`; its keys decide which.")
     out.append(f"The first key is `schema = {SCHEMA}`. The [tutorial](first-backend.md) contains a complete file.\n")
     for cls in (*_TABLES, *_SMALL):
-        prose, told = told_of(cls)
-        head = ["| key | type | default | meaning |", "|---|---|---|---|"] if told else ["| key | type | default |", "|---|---|---|"]
-        out += [f"## {cls.__name__}\n", prose + "\n", *head, *_keys(cls, told), ""]
+        prose, meanings = attribute_docs(cls)
+        head = ["| key | type | default | meaning |", "|---|---|---|---|"] if meanings else ["| key | type | default |", "|---|---|---|"]
+        out += [f"## {cls.__name__}\n", prose + "\n", *head, *_keys(cls, meanings), ""]
     return "\n".join(out)
 
 
-def _keys(cls: type, told: Mapping[str, str]) -> Iterator[str]:
+def _keys(cls: type, meanings: Mapping[str, str]) -> Iterator[str]:
     for field in attrs.fields(cls):
-        made_of = _MADE_OF.get((cls.__name__, field.name), "")
-        more = f" {told.get(field.name, '')} |" if told else ""
-        if made_of:
-            yield f"| {made_of} | | |" + (" |" if told else "")
-        elif made_of is not None:
+        read_from = _READ_FROM.get((cls.__name__, field.name), "")
+        more = f" {meanings.get(field.name, '')} |" if meanings else ""
+        if read_from:
+            yield f"| {read_from} | | |" + (" |" if meanings else "")
+        elif read_from is not None:
             yield f"| `{field.name}` | `{_typed(field)}` | {default(field)} |{more}"
 
 
@@ -113,14 +113,16 @@ def error_tree() -> str:
     out = [
         "# Errors\n",
         NOTE,
-        "Split by who must act. To an agent the same as JSON: `code`, `message`, `fix`, `try_backends`, `retry`, `charged`.\n",
+        "Grouped by who must act. Agents receive the same as JSON: `code`, `message`, `fix`, `try_backends`, `retry`, `charged`.\n",
     ]
     out += ["| error | code | retry | charged | when |", "|---|---|---|---|---|"]
     out += [
         f"| {'&nbsp;' * 4 * depth}`{c.__name__}` | `{c.code}` | {'yes' if c.retry else 'no'} | {c.charged} | {summary(c)} |"
         for depth, c in _below(errors.MediaError, 0)
     ]
-    out.append("\n`retry`: the very same call may succeed later. `charged`: whether money may be gone; a single error may know better.\n")
+    out.append(
+        "\n`retry`: the same call may succeed later. `charged`: whether it may be charged; an individual error may be more precise.\n"
+    )
     return "\n".join(out)
 
 
@@ -133,21 +135,21 @@ def _below(cls: type[errors.MediaError], depth: int) -> Iterator[tuple[int, type
 
 def conformance() -> str:
     """Return the page of the kit's rules."""
-    out = ["# The conformance rules\n", NOTE, "An id is never used again for something else. The only way to leave one out is"]
-    out += ['`@known_gap("B02", "why")` on the test class; the closing table of the run shows it.\n']
+    out = ["# The conformance rules\n", NOTE, "An id is never reused for another rule. The only way to leave out a rule is"]
+    out += ['`@known_gap("B02", "why")` on the test class; the table at the end of the test run shows the gap.\n']
     out += ["Real services: `pytest --anymedia-live --anymedia-live-budget 0.50` (off without both).\n"]
-    out += ["Of a model that requires what is not installed, nothing but its refusal is tried (B12); a line under the table says so.\n"]
+    out += ["If the library that a model requires is not installed, only its rejection is tested (B12); a line under the table says so.\n"]
     must = inspect.cleandoc(BackendConformance.__doc__ or "").partition("Must override:")[2]
     out += [
-        "## What the author writes\n",
+        "## What the author provides\n",
         "A subclass of `BackendConformance`. It must override:\n",
         *listed(must.partition("May override:")[0]),
     ]
     out += ["\nIt may override:\n", *listed(must.partition("May override:")[2].partition("Nothing else.")[0])]
-    out += ["\nNothing else: an overridden or skipped rule fails. `wire` runs a fake of the service; its `Wire` has\n"]
+    out += ["\nNothing else: an overridden or skipped rule fails. `wire` runs a fake of the service and yields a `Wire` with\n"]
     out += [
         *listed(inspect.cleandoc(Wire.__doc__ or "").partition("Attributes:")[2]),
-        "\n| scenario | what the fake does |\n|---|---|",
+        "\n| scenario | behaviour of the fake |\n|---|---|",
     ]
     out += [f"| `{name}` | {text} |" for name, text in MEANINGS.items()] + [""]
     for rule, text in RULES.items():
@@ -202,7 +204,7 @@ def _option(option: Option) -> str:
 
 
 def backends() -> str:
-    """Return the tables of the plugins of this repository, from their shipped files."""
+    """Return the page of the plugins in this repository, from their shipped capability files."""
     out = [
         "# Backends\n",
         NOTE,
@@ -215,20 +217,20 @@ def backends() -> str:
         matrix = _shipped(plugin.module)
         out += [f"## {name}\n", f"Checked {matrix.checked}.\n", "| model | operations | shut down on |", "|---|---|---|"]
         out += [f"| `{m.id}` | {', '.join(m.operations)} | {_end(m.lifecycle.retires)} |" for m in matrix.models] + [""]
-        out += [f"- `{m.id}` needs `{m.requires.module}`: `{m.requires.install}`" for m in matrix.models if m.requires is not None]
+        out += [f"- `{m.id}` requires `{m.requires.module}`: `{m.requires.install}`" for m in matrix.models if m.requires is not None]
         for model in matrix.models[:1]:
-            for row in model.operations.values():
-                options = [f"`{k}`: {_option(o)}" for k, o in row.options.items()]
+            for spec in model.operations.values():
+                options = [f"`{k}`: {_option(o)}" for k, o in spec.options.items()]
                 out.append(
-                    f"- `{model.id}` {row.operation}: inputs {', '.join(row.inputs) or 'none'}; {'; '.join(options) or 'no options'}"
+                    f"- `{model.id}` {spec.operation}: inputs {', '.join(spec.inputs) or 'none'}; {'; '.join(options) or 'no options'}"
                 )
         out.append("")
     return "\n".join(out)
 
 
 def readme_table() -> str:
-    """Return the README's table of this repository's plugins: folder, name, what it is, and its keys."""
-    out = ["| folder | backend | what it is | key |", "|---|---|---|---|"]
+    """Return the README's table of the plugins in this repository: folder, name, description and keys."""
+    out = ["| folder | backend | description | key |", "|---|---|---|---|"]
     for name, plugin in loaded_registry().plugins.items():
         if plugin.distribution.startswith("anymedia-"):
             folder = Path(str(plugin.module.__file__)).parents[2]
@@ -240,7 +242,7 @@ def readme_table() -> str:
 
 
 def with_table(readme: str) -> str:
-    """Return the README's text with that table between its marks."""
+    """Return the README's text with the table between its markers."""
     before, _, rest = readme.partition("<!-- backends -->\n")
     return f"{before}<!-- backends -->\n\n{readme_table()}\n\n<!-- /backends -->{rest.partition('<!-- /backends -->')[2]}"
 
@@ -267,7 +269,7 @@ PAGES = {
 
 
 def main(folder: Path) -> None:
-    """Write every page, and the README's table beside their folder."""
+    """Write every page into a folder, and the table into the README next to it."""
     for name, page in PAGES.items():
         (folder / name).write_text(page().rstrip() + "\n", "utf-8")
     if (readme := folder.parent / "README.md").is_file():

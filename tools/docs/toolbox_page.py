@@ -1,4 +1,4 @@
-"""The page of what a plugin works with: the request, the context, what is returned and raised, HTTP, media for a fake."""
+"""The toolbox page: requests, context, results, errors, HTTP and media for a fake."""
 
 from __future__ import annotations
 
@@ -17,33 +17,34 @@ from anymedia.requests import KINDS, Continuation, Mask, Reference
 from anymedia.results import ContinuationData, Failed, Job, Outcome, Piece, Running, Succeeded
 from anymedia.testing import samples
 
-from .parts import NOTE, default, function, record, told
+from .parts import NOTE, attribute_docs, default, function, record
 
 __all__ = ["toolbox"]
 
-_HEAD = """A plugin imports these names from `anymedia`, `anymedia.errors` and `anymedia.http`, its tests from `anymedia.testing`.
-How the hooks are called is in [hooks](hooks.md), the matrix in [capabilities](capabilities.md), every error in [errors](errors.md).
+_HEAD = """A plugin imports these names from `anymedia`, `anymedia.errors` and `anymedia.http`; its tests import from `anymedia.testing`.
+The [hooks](hooks.md), the [matrix](capabilities.md) and all [errors](errors.md) have their own pages.
 """
-_FIELDS = """What the chosen row takes arrives as it was fitted to it; what it does not take, and what nobody asked for, is None (a
-`default` of the matrix is not filled in). Pictures and masks are handles: `context.read` gives their bytes, in the form that the row takes.
+_FIELDS = """Options arrive as the planner adapted them to the model. An option that the model does not have, or that the caller did not
+give, is None (a `default` of the matrix is not filled in). Images and masks are handles: `context.read` returns their bytes, in
+a format that the model accepts.
 """
-_RAISED = """Any `BackendError`, with a message for a person and, inside `context.submission()`, with what is known of the delivery:
+_RAISED = """Any `BackendError`, with a message for people and, inside `context.submission()`, with what is known about the delivery:
 
     raise ContentRefused("no foxes here", delivery="refused")
 
-Without `delivery` a submit that failed may have arrived and may be charged (`submission_unknown`), unless it certainly did not go out.
-`raise_for_status` and `refusal` set it. An exception of another kind is the plugin's own mistake, and is told with its place in the code.
+Without `delivery`, a failed submit may have been received and charged (`submission_unknown`), unless it was certainly not sent.
+`raise_for_status` and `refusal` set it. Any other exception is a bug of the plugin; it is reported with its position in the code.
 """
 
 
 def toolbox() -> str:
-    """Return the page of what a plugin works with."""
-    out = ["# What a plugin works with\n", NOTE, _HEAD]
+    """Return the toolbox page."""
+    out = ["# Toolbox for plugins\n", NOTE, _HEAD]
     out += ["## The request\n", _FIELDS, *_fields(), "", *_records(Reference, Mask, Continuation, LoadedMedia)]
     out += ["## The context\n", *_context()]
     out += ["## What a hook returns\n", *_records(Outcome, Piece, ContinuationData, Job, Running, Succeeded, Failed)]
     out += ["## What a hook raises\n", _RAISED, *_attributes(BackendError)]
-    out += ["## What the other hooks are given and return\n", *_records(SubmissionRecord, ListedModel)]
+    out += ["## What the other hooks receive and return\n", *_records(SubmissionRecord, ListedModel)]
     out += [f"## `{http.__name__}`\n", inspect.cleandoc(http.__doc__ or "").replace("``", "`") + "\n"]
     for name in http.__all__:
         out += function(name, getattr(http, name))
@@ -59,8 +60,8 @@ def _records(*classes: type) -> Iterator[str]:
 
 
 def _fields() -> Iterator[str]:
-    """Yield a table of the fields of all requests; an intent is honoured or refused, the others are fitted or left out."""
-    yield "| field | role | default | meaning | of |\n|---|---|---|---|---|"
+    """Yield a table of the fields of all requests."""
+    yield "| field | role | default | meaning | operations |\n|---|---|---|---|---|"
     of: dict[str, list[str]] = {}
     seen: dict[str, attrs.Attribute[object]] = {}
     meanings: dict[str, dict[str, None]] = {}
@@ -75,11 +76,11 @@ def _fields() -> Iterator[str]:
 
 
 def _attributes(cls: type, prefix: str = "") -> Iterator[str]:
-    """Yield what a class says of itself, and a table of its attributes."""
-    prose, said = told(cls)
+    """Yield the description of a class and a table of its attributes."""
+    prose, meanings = attribute_docs(cls)
     yield prose + "\n"
     yield "| attribute | meaning |\n|---|---|"
-    yield from (f"| `{prefix}{name}` | {meaning} |" for name, meaning in said.items())
+    yield from (f"| `{prefix}{name}` | {meaning} |" for name, meaning in meanings.items())
     yield ""
 
 

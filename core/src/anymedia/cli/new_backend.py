@@ -1,4 +1,4 @@
-"""``anymedia new-backend NAME``: a backend's folder, whole but for the one place where it asks its service."""
+"""``anymedia new-backend NAME``: the folder of a new backend, complete except for the request to its service."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .options import AS_JSON
 
 __all__ = ["new_backend", "write_backend"]
 
-#: Template -> where it goes. The templates speak of "painter", which becomes the backend's name.
-_PLACES = {
+#: Template -> its path in the folder. "painter" in the templates is replaced by the backend's name.
+_TEMPLATES = {
     "pyproject.toml": "pyproject.toml",
     "README.md": "README.md",
     "init.py": "src/painter_media/__init__.py",
@@ -27,24 +27,30 @@ _PLACES = {
 }
 
 
-def _named(text: str, name: str) -> str:
+def _renamed(text: str, name: str) -> str:
     camel = "".join(part.capitalize() for part in name.split("_"))
     return text.replace("painter", name).replace("PAINTER", name.upper()).replace("Painter", camel)
 
 
 def write_backend(name: str, folder: Path) -> list[Path]:
-    """Write a backend's folder and return the files; nothing that is there is written over.
+    """Write the folder of a new backend and return its files; existing files are never overwritten.
+
+    Args:
+        name: the backend's name: lower-case letters, digits and single underscores.
+        folder: where to write it.
 
     Raises:
-        InvalidRequest: the name is none for a backend, or one of the files is there.
+        InvalidRequest: the name is not valid, or one of the files exists.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
-        raise InvalidRequest(f"{name!r} is no name for a backend", fix="use lower-case letters, digits and single underscores, like 'acme'")
+        raise InvalidRequest(
+            f"{name!r} is not a valid backend name", fix="use lower-case letters, digits and single underscores, like 'acme'"
+        )
     here = files(__package__).joinpath("skeleton")
-    wanted = {folder / _named(place, name): _named(here.joinpath(f"{t}.txt").read_text("utf-8"), name) for t, place in _PLACES.items()}
+    wanted = {folder / _renamed(path, name): _renamed(here.joinpath(f"{t}.txt").read_text("utf-8"), name) for t, path in _TEMPLATES.items()}
     wanted[folder / "src" / f"{name}_media" / "py.typed"] = ""
-    if taken := [str(path) for path in wanted if path.exists()]:
-        raise InvalidRequest(f"already there: {', '.join(taken)}", fix="name another folder")
+    if existing := [str(path) for path in wanted if path.exists()]:
+        raise InvalidRequest(f"already exists: {', '.join(existing)}", fix="choose another folder")
     for path, text in wanted.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
@@ -56,13 +62,13 @@ def write_backend(name: str, folder: Path) -> list[Path]:
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @AS_JSON
 def new_backend(name: str, folder: Path | None, as_json: bool) -> None:
-    """Write a backend called NAME into FOLDER (NAME_media by default): plugin, matrix, a fake of the service, the kit."""
+    """Write a new backend NAME into FOLDER (default: NAME_media): plugin, capability file, a fake of the service, conformance test."""
     console = Console(json=as_json)
-    place = Path(f"{name}_media") if folder is None else folder
-    written = write_backend(name, place)
+    target = Path(f"{name}_media") if folder is None else folder
+    written = write_backend(name, target)
     if as_json:
         console.document({"success": True, "files": [str(path) for path in written]})
         return
     for path in written:
         console.result(str(path))
-    console.note(f"edit the place marked EDIT HERE in {place / 'src' / f'{name}_media' / 'plugin.py'}, then run the kit: pytest {place}")
+    console.note(f"edit the place marked EDIT HERE in {target / 'src' / f'{name}_media' / 'plugin.py'}, then run: pytest {target}")
