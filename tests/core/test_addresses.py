@@ -239,3 +239,23 @@ async def test_a_url_is_read_as_every_other_reader_reads_it_or_refused(url: str)
     assert (other.raw_host, other.port, other.scheme) == (read.host, read.port, read.scheme)
     assert other.user is None
     assert read_url(read.text) == read
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("https://example.com/my photo.png", "https://example.com/my%20photo.png"),
+        ("https://example.com/caf\u00e9.png?q=\u56fe&n=a%20b", "https://example.com/caf%C3%A9.png?q=%E5%9B%BE&n=a%20b"),
+        ("https://example.com?q=a b", "https://example.com?q=a%20b"),
+    ],
+)
+def test_url_with_spaces_and_letters_beyond_ascii_is_encoded_behind_the_host(url: str, text: str) -> None:
+    assert read_url(url).text == text
+
+
+@pytest.mark.parametrize(
+    "url", ["https://ex\u00e4mple.com/a", "https://exa mple.com/a", "https://example.com/a\tb", "https://example.com/a\u200bb"]
+)
+def test_url_with_odd_host_or_invisible_characters_is_refused(url: str) -> None:
+    with pytest.raises(Refused):
+        read_url(url)

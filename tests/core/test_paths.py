@@ -344,3 +344,43 @@ def test_a_temporary_that_is_swapped_for_a_link_is_not_given_the_name(house: Hou
         writer.commit()
     assert not os.path.lexists(house.root / "out.png")
     assert (house.outside / "secret.png").read_bytes() == CANARY
+
+
+@pytest.mark.parametrize("name", ["upload_7f3a", "photo.heic", "scan.jfif"])
+def test_input_without_a_media_suffix_is_opened_when_its_signature_is_media(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n" + b"rest")
+    with open_input(tmp_path / name, [tmp_path]) as file:
+        assert file.read() == b"\x89PNG\r\n\x1a\nrest"
+
+
+@pytest.mark.parametrize("name", ["upload_7f3a", "photo.heic", "secrets.txt", ".hidden"])
+def test_input_without_a_media_suffix_is_refused_when_it_is_no_media(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"-----BEGIN PRIVATE KEY-----")
+    with pytest.raises(InvalidRequest) as caught:
+        open_input(tmp_path / name, [tmp_path])
+    assert "PRIVATE" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("real", "asked"),
+    [
+        ("Shot at 9.41\u202fAM.png", "Shot at 9.41 AM.png"),
+        ("cafe\u0301.png", "caf\u00e9.png"),
+        ("A\u00a0B.PNG", "a b.png"),
+        ("a  b.png", "a b.png"),
+    ],
+)
+@pytest.mark.parametrize("confined", [True, False])
+def test_missing_input_with_a_look_alike_name_is_named_in_the_error(tmp_path: Path, real: str, asked: str, confined: bool) -> None:
+    (tmp_path / real).write_bytes(b"x")
+    with pytest.raises(InvalidRequest) as caught:
+        open_input(tmp_path / asked, [tmp_path] if confined else None)
+    assert ascii(real) in str(caught.value) + caught.value.fix
+
+
+def test_missing_input_with_two_look_alike_names_names_neither(tmp_path: Path) -> None:
+    for real in ("a\u00a0b.png", "a  b.png"):
+        (tmp_path / real).write_bytes(b"x")
+    with pytest.raises(InvalidRequest) as caught:
+        open_input(tmp_path / "a b.png", [tmp_path])
+    assert "similar" not in str(caught.value) + caught.value.fix

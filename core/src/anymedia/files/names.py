@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime
 import re
 import unicodedata
+from pathlib import PurePath
 
 from ..media import FORMATS
 
-__all__ = ["MEDIA_SUFFIXES", "fits_suffix", "made_up_stem", "name_problem", "suffix_for"]
+__all__ = ["MEDIA_SUFFIXES", "fits_suffix", "is_media_name", "made_up_stem", "name_problem", "plain_name", "suffix_for"]
 
 #: Suffixes of a format, the usual one first. Formats not listed use their own name.
 _SUFFIXES: dict[str, tuple[str, ...]] = {
@@ -23,10 +24,31 @@ _SUFFIXES: dict[str, tuple[str, ...]] = {
 #: All suffixes of media files, in lower case with the dot.
 MEDIA_SUFFIXES: frozenset[str] = frozenset(s for name in FORMATS for s in _SUFFIXES.get(name, (f".{name}",)))
 
+#: Suffixes of media that are recognised and refused with the format to convert them to, or that hold a supported format.
+_UNSUPPORTED_SUFFIXES = frozenset({".avi", ".heic", ".heif", ".jfif", ".mkv"})
+
 #: Device names of Windows, which cannot be file names there, with any suffix.
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)
 #: Maximum length of a file name in bytes; leaves room for a number and a suffix below the usual limit of 255.
 _MAX_NAME = 200
+
+
+def is_media_name(name: str) -> bool | None:
+    """Return whether a confined caller may open a file of this name as media.
+
+    Returns:
+        True for a media suffix, False for any other name; None for a name without a suffix (as uploads have) or with the suffix of
+        an unsupported picture or video, which the file's signature decides.
+    """
+    suffix = PurePath(name).suffix.lower()
+    if suffix in MEDIA_SUFFIXES:
+        return True
+    return None if suffix in _UNSUPPORTED_SUFFIXES or "." not in name else False
+
+
+def plain_name(name: str) -> str:
+    """Return a name in a form that is equal for names that look alike: one kind of space, composed letters, lower case."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def suffix_for(format_name: str) -> str:

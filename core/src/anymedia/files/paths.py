@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import secrets
 import stat
@@ -19,7 +20,8 @@ from typing import Any, BinaryIO
 
 import attrs
 
-from .names import MEDIA_SUFFIXES, name_problem
+from ..probe.probe import has_media_signature
+from .names import MEDIA_SUFFIXES, is_media_name, name_problem, plain_name
 from .safe_dir import Directory, Location, check_regular, explain, locate, refuse, walk
 
 __all__ = ["OutputTarget", "open_input", "plan_output"]
@@ -31,6 +33,8 @@ _SUFFIX_HELP = "a media suffix like .png, .jpg, .webp, .mp4, .wav"
 #: Seconds for which a successful write test of a directory is remembered, including the resulting file mode.
 _TRIED_SECONDS = 5.0
 _MOST_TRIED = 1_000
+#: Names of a directory that are compared with one that does not exist.
+_MOST_NAMES = 10_000
 #: Directory and its permissions -> time of the test (monotonic clock), mode of a new file there.
 _tried: dict[tuple[object, ...], tuple[float, int]] = {}
 
@@ -49,13 +53,32 @@ def open_input(path: str | Path, roots: Sequence[Path] | None = None, *, field: 
     found = locate(path, roots, field=field)
     if os.fspath(path).endswith(("/", "/.", os.sep)):
         raise refuse(field, path, "names a directory")
-    if roots is not None and Path(found.path).suffix.lower() not in MEDIA_SUFFIXES:
+    named = True if roots is None else is_media_name(found.path.name)
+    if named is False:
         raise refuse(field, path, "is not named like a media file", f"use {_SUFFIX_HELP}")
     try:
-        return os.fdopen(_open_free(found.path) if roots is None else _open_walked(found), "rb")
+        file = os.fdopen(_open_free(found.path) if roots is None else _open_walked(found), "rb")
+    except FileNotFoundError as error:
+        near = _look_alike(found)
+        raise refuse(field, path, explain(error), f"a similar name exists there: {near!a}" if near else "") from None
     except OSError as error:
         why = error.strerror if error.errno in {errno.ENXIO, errno.EMLINK, errno.EISDIR} else None
         raise refuse(field, path, why or explain(error), "give a regular file" if why else "") from None
+    if named is None and not has_media_signature(file.peek(16)[:16]):
+        file.close()
+        raise refuse(field, path, "is neither named like a media file nor recognised as one", f"use {_SUFFIX_HELP}")
+    return file
+
+
+def _look_alike(found: Location) -> str | None:
+    """Return the one name in the directory that differs from the wanted one by spaces, case or Unicode normalization only."""
+    wanted = plain_name(found.path.name)
+    try:
+        with contextlib.closing(walk(found.root, found.steps[:-1]) if found.steps else Directory.at(found.path.parent)) as folder:
+            near = [name for name in itertools.islice(folder.names(), _MOST_NAMES) if plain_name(name) == wanted]
+    except OSError:
+        return None
+    return near[0] if len(near) == 1 else None
 
 
 def _open_free(path: Path) -> int:

@@ -168,6 +168,11 @@ class Directory:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._at(name), dir_fd=self.fd)
 
+    def names(self) -> Iterator[str]:
+        """Yield the names in this directory."""
+        with os.scandir(self.fd if self.fd is not None else self.path) as entries:
+            yield from (entry.name for entry in entries)
+
     def names_of(self, info: os.stat_result) -> Iterator[str]:
         """Yield all names in this directory that are links to one file."""
         with os.scandir(self.fd if self.fd is not None else self.path) as entries:

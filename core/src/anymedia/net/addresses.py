@@ -22,6 +22,7 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _PORTS = {"http": 80, "https": 443}
 _LONGEST = 8_192
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+_BEHIND_HOST = re.compile(r"https?://[^/?#]*(?=[/?])", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 #: In addition to what the ``ipaddress`` module knows: public addresses that are used internally, and those that embed
@@ -121,6 +122,8 @@ def _inside(address: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
 def read_url(url: str) -> CheckedUrl:
     """Parse an http(s) URL strictly.
 
+    Spaces and letters beyond ASCII in the path and the query are percent-encoded as UTF-8, as a browser does.
+
     Args:
         url: the URL; a fragment is dropped.
 
@@ -128,6 +131,7 @@ def read_url(url: str) -> CheckedUrl:
         Refused: anything two parsers could interpret differently: user info, encoded or numeric hosts, trailing dots,
             backslashes, white space, non-ASCII characters in the host.
     """
+    url = _encode_path(url)
     if len(url) > _LONGEST:
         raise Refused("the URL is too long")
     if not url.isascii() or any(c <= " " or c in '\\"<>^`{|}\x7f' for c in url):
@@ -148,6 +152,17 @@ def read_url(url: str) -> CheckedUrl:
         raise Refused("the URL can be parsed in two ways")
     text = f"{scheme}://{authority.lower()}{rest[len(authority) :]}".partition("#")[0]
     return CheckedUrl(text, scheme, host.strip("[]"), port, address)
+
+
+def _encode_path(url: str) -> str:
+    """Percent-encode spaces and printable characters beyond ASCII behind the host; everything else is left to `read_url`."""
+    if len(url) > _LONGEST or (url.isascii() and " " not in url):
+        return url
+    found = _BEHIND_HOST.match(url)
+    if found is None:
+        return url
+    rest = "".join(urllib.parse.quote(c) if c == " " or (c > "\x7f" and c.isprintable()) else c for c in url[found.end() :].rstrip(" "))
+    return found[0] + rest
 
 
 def _split_port(authority: str, scheme: str) -> tuple[str, int]:

@@ -25,7 +25,7 @@ from .reader import Facts, Kind, Limits, Reader, refuse
 from .riff import read_riff
 from .webm import read_webm
 
-__all__ = ["Facts", "Kind", "Limits", "Opener", "check_kind", "describe", "is_sandboxed", "open_plainly", "sniff"]
+__all__ = ["Facts", "Kind", "Limits", "Opener", "check_kind", "describe", "has_media_signature", "is_sandboxed", "open_plainly", "sniff"]
 
 _M = TypeVar("_M", bound=Media)
 
@@ -243,6 +243,14 @@ def _parse(reader: Reader, head: bytes) -> Facts:
     if head.startswith(b"ID3") or head[:1] == b"\xff":
         return _sound(reader, after_id3(reader))
     raise unsupported_format_error(reader)
+
+
+def has_media_signature(head: bytes) -> bool:
+    """Return whether the first 16 bytes of a file are those of an image, a video or a sound, supported or not.
+
+    Signatures of two bytes (BMP, MP3 frames) do not count: too many other files begin so.
+    """
+    return head.startswith((*(magic for magic, _ in _MAGIC), b"II*\0", b"MM\0*", b"ID3")) or is_movie(head)
 
 
 def _sound(reader: Reader, start: int) -> Facts:
