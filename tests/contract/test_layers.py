@@ -1,4 +1,4 @@
-"""Imports run one way, in the order the package's docstring draws; plugins use public names only, never each other."""
+"""Imports go one way, in the order of the package's docstring; plugins import public names only, and never each other."""
 
 import ast
 from collections.abc import Iterator
@@ -74,7 +74,7 @@ def _core_imports(path: Path) -> Iterator[str]:
             yield node.module.split(".")[1]
 
 
-def test_imports_run_one_way() -> None:
+def test_imports_go_one_way() -> None:
     wrong = []
     for path in CORE.rglob("*.py"):
         own = path.relative_to(CORE).parts[0].removesuffix(".py")
@@ -86,7 +86,7 @@ def test_imports_run_one_way() -> None:
     assert wrong == []
 
 
-def test_nothing_heavy_is_imported_when_a_module_is_loaded() -> None:
+def test_modules_import_nothing_heavy_when_loaded() -> None:
     wrong = []
     for path in [*CORE.rglob("*.py"), *(p for plugin in PLUGINS for p in plugin.rglob("*.py"))]:
         for node in _module_level(ast.parse(path.read_text())):
@@ -95,7 +95,7 @@ def test_nothing_heavy_is_imported_when_a_module_is_loaded() -> None:
     assert wrong == []
 
 
-def test_the_core_knows_no_provider() -> None:
+def test_core_compares_with_no_provider_name() -> None:
     words = ("openai", "google", "gemini", "grok", "xai", "openrouter")
     wrong = []
     for path in CORE.rglob("*.py"):
@@ -108,7 +108,7 @@ def test_the_core_knows_no_provider() -> None:
 
 
 @pytest.mark.parametrize("plugin", PLUGINS, ids=lambda p: p.name)
-def test_plugins_import_public_names_and_never_each_other(plugin: Path) -> None:
+def test_plugin_imports_public_names_and_no_other_plugin(plugin: Path) -> None:
     others = {p.name for p in PLUGINS} - {plugin.name}
     private = {"plugins", "router", "execution", "planning", "state", "cli", "settings", "probe", "files", "net", "convert"}
     for path in plugin.rglob("*.py"):
@@ -119,6 +119,6 @@ def test_plugins_import_public_names_and_never_each_other(plugin: Path) -> None:
                 assert not (parts[0] == "anymedia" and len(parts) > 1 and parts[1] in private), f"{path}: {node.module}"
 
 
-def test_files_have_a_moderate_length() -> None:
+def test_files_have_at_most_600_lines() -> None:
     sizes = sorted(len(p.read_text().splitlines()) for p in [*CORE.rglob("*.py"), *(f for d in PLUGINS for f in d.rglob("*.py"))])
     assert sizes[-1] <= 600

@@ -1,4 +1,4 @@
-"""Every folder of a plugin has the same shape: distribution, package, entry point and folder say the same name."""
+"""All plugin folders have the same structure: distribution, package, entry point and folder share a name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FOLDERS = sorted(p.parent for p in (ROOT / "plugins").glob("*/pyproject.toml"))
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: p.name)
-def test_a_plugins_folder_has_the_shape_of_the_others(folder: Path) -> None:
+def test_plugin_folder_has_the_common_structure(folder: Path) -> None:
     name = folder.name.removesuffix("_media")
     project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]
     assert project["name"] == f"anymedia-{name}"
@@ -25,7 +25,7 @@ def test_a_plugins_folder_has_the_shape_of_the_others(folder: Path) -> None:
     assert not (folder / "tests/__init__.py").exists()
 
 
-def test_no_plugin_depends_on_another_or_on_anothers_sdk() -> None:
+def test_plugin_depends_on_no_other_plugin_or_its_sdk() -> None:
     sdks = {"openai": "openai", "google": "google-genai", "grok": "xai-sdk"}
     for folder in FOLDERS:
         own = folder.name.removesuffix("_media")
