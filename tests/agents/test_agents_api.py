@@ -26,7 +26,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_without_an_event_loop_it_works_all_the_same(alone: Path) -> None:
+def test_sync_functions_without_an_event_loop_work(alone: Path) -> None:
     made = generate_media_sync({"prompt": "mountains", "size": "64x64"}, output_path="m.png")
     assert made["success"], made
     assert Path(made["files"][0]["path"]) == alone / "m.png"
@@ -35,7 +35,7 @@ def test_without_an_event_loop_it_works_all_the_same(alone: Path) -> None:
     assert plan_media_sync(prompt="sea")["backend"] == "local"
 
 
-def test_a_job_outlives_the_loop_that_began_it() -> None:
+def test_job_after_its_loop_ended_can_be_resumed() -> None:
     job = generate_media_sync(prompt="sea", mode="video", duration=1, size="128x96", wait=False)
     assert job["success"], job
     done = media_job_sync(job["job_id"], "wait", 60)
@@ -43,31 +43,31 @@ def test_a_job_outlives_the_loop_that_began_it() -> None:
     assert done["files"][0]["mime"] == "video/mp4"
 
 
-def test_one_router_is_kept_for_a_loop_and_closed_with_it() -> None:
+def test_router_of_a_loop_is_reused_and_closed_with_it() -> None:
     seen = []
 
     async def twice() -> None:
         for number in range(2):
             assert (await generate_media(prompt="dunes", size="64x64", output_path=f"{number}.png"))["success"]
-            seen.append(module._kept[asyncio.get_running_loop()][0])
+            seen.append(module._routers[asyncio.get_running_loop()][0])
 
     asyncio.run(twice())
     assert seen[0] is seen[1]
     with pytest.raises(Exception, match=r"(?i)closed"):
         seen[0].store.calls()
-    assert module._kept == {}
+    assert module._routers == {}
 
 
 async def _within() -> None:
     generate_media_sync(prompt="x")
 
 
-def test_the_sync_form_refuses_to_run_inside_a_loop() -> None:
+def test_sync_function_inside_a_loop_raises() -> None:
     with pytest.raises(RuntimeError, match="await the function without _sync"):
         asyncio.run(_within())
 
 
-def test_settings_that_cannot_be_read_are_an_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_unreadable_settings_return_an_error_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("polcy = 1\n")
     monkeypatch.setenv("ANYMEDIA_CONFIG", str(tmp_path / "bad.toml"))
     answer = generate_media_sync(prompt="x")

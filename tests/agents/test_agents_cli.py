@@ -31,13 +31,13 @@ def run(*words: str) -> click.testing.Result:
 @pytest.mark.parametrize(
     ("dialect", "key"), [("openai", "parameters"), ("openai-strict", "parameters"), ("anthropic", "input_schema"), ("mcp", "inputSchema")]
 )
-def test_the_schema_is_printed_as_json(dialect: str, key: str) -> None:
+def test_schema_command_prints_json(dialect: str, key: str) -> None:
     done = run("schema", "--dialect", dialect)
     assert (done.exit_code, done.stderr) == (0, "")
     assert json.loads(done.stdout)[key]["properties"]["prompt"]
 
 
-def test_the_guidance_is_printed(tmp_path: Path) -> None:
+def test_guide_command_prints_the_guidance(tmp_path: Path) -> None:
     full, compact = run("guide"), run("guide", "--compact", "--json")
     assert full.stdout.startswith("# Media generation")
     told = json.loads(compact.stdout)
@@ -46,7 +46,7 @@ def test_the_guidance_is_printed(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()  # no store is opened for it
 
 
-def test_a_root_that_is_not_there_is_a_clear_error() -> None:
+def test_mcp_command_with_a_missing_root_is_an_error() -> None:
     done = run("mcp", "--root", "nowhere")
     assert done.exit_code != 0
     assert "is not a directory" in done.stderr

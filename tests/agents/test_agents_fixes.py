@@ -39,16 +39,16 @@ ODD: list[tuple[Any, str]] = [
     ({"aspect_ratio": 1.78}, "aspect_ratio: expected text, got a number (W:H, or auto)"),
     ({"size": [64, 48]}, "size: expected text, got a list (WIDTHxHEIGHT in pixels, or auto)"),
     ({"size": "64 by 48"}, "size: expected WIDTHxHEIGHT in pixels like '1024x1024'"),
-    ({"width": 64, "height": 48}, "height: there is size='WIDTHxHEIGHT'; width: there is size='WIDTHxHEIGHT'"),
-    ({"provider": "fake"}, "provider: there is backend"),
-    ({"type": "video"}, "type: there is mode"),
-    ({"image": "photo.png"}, "image: there is input_images"),
-    ({"image_url": "https://example.com/a.png"}, "image_url: there is input_images"),
-    ({"num_images": 2}, "num_images: there is n"),
-    ({"seconds": 4, "mode": "video"}, "seconds: there is duration"),
-    ({"filename": "a.png"}, "filename: there is output_path"),
-    ({"style": "watercolour"}, "style: there is prompt, or style_image_path"),
-    ({"arguments": {"prompt": "x"}}, "arguments: give its fields themselves"),
+    ({"width": 64, "height": 48}, "height: use size='WIDTHxHEIGHT'; width: use size='WIDTHxHEIGHT'"),
+    ({"provider": "fake"}, "provider: use backend"),
+    ({"type": "video"}, "type: use mode"),
+    ({"image": "photo.png"}, "image: use input_images"),
+    ({"image_url": "https://example.com/a.png"}, "image_url: use input_images"),
+    ({"num_images": 2}, "num_images: use n"),
+    ({"seconds": 4, "mode": "video"}, "seconds: use duration"),
+    ({"filename": "a.png"}, "filename: use output_path"),
+    ({"style": "watercolour"}, "style: use prompt, or style_image_path"),
+    ({"arguments": {"prompt": "x"}}, "arguments: give its fields directly"),
     ({"promt": "x"}, "promt: did you mean 'prompt'?"),
     ({"prompt": ["a", "b"]}, "prompt: expected text, got a list"),
     ({"prompt": None}, "prompt: is missing"),
@@ -67,13 +67,13 @@ ODD: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("asked", "told"), ODD, ids=[str(asked)[:60] for asked, _ in ODD])
-async def test_the_fix_says_what_to_write_instead(tool: MediaTool, asked: Any, told: str) -> None:
+async def test_fix_of_a_wrong_call_names_what_to_write(tool: MediaTool, asked: Any, told: str) -> None:
     answer = await tool.plan({"prompt": "a fox", **asked} if isinstance(asked, dict) else asked)
     assert answer["success"] is False
     assert told in answer["error"]["fix"], answer["error"]
 
 
-async def test_every_error_of_these_has_a_fix_without_words_for_a_shell(tool: MediaTool) -> None:
+async def test_fix_of_a_wrong_call_has_no_shell_command(tool: MediaTool) -> None:
     for asked, _ in ODD:
         error = (await tool.plan({"prompt": "a fox", **asked} if isinstance(asked, dict) else asked))["error"]
         assert error["fix"]
@@ -92,7 +92,7 @@ async def test_every_error_of_these_has_a_fix_without_words_for_a_shell(tool: Me
         ({"mode": "video", "input_images": ["photo.png"], "last_frame": "gone.png"}, "$.last_frame", "gone.png' does not exist"),
     ],
 )
-async def test_a_problem_stands_at_the_field_that_the_caller_wrote(tool: MediaTool, asked: dict[str, Any], path: str, words: str) -> None:
+async def test_problem_path_is_the_field_as_the_caller_wrote_it(tool: MediaTool, asked: dict[str, Any], path: str, words: str) -> None:
     error = (await tool.plan({"prompt": "a fox", **asked}))["error"]
     (problem,) = error["problems"]
     assert problem["path"] == path
@@ -111,7 +111,7 @@ async def test_a_problem_stands_at_the_field_that_the_caller_wrote(tool: MediaTo
         ({"max_cost_usd": 0.001}, "budget_exceeded"),
     ],
 )
-async def test_planning_refuses_what_generating_would(
+async def test_plan_refuses_what_generate_refuses(
     tool: MediaTool, service: FakeService, work: Path, asked: dict[str, Any], code: str
 ) -> None:
     before = sorted(work.rglob("*"))
@@ -124,7 +124,7 @@ async def test_planning_refuses_what_generating_would(
     assert sorted(work.rglob("*")) == before
 
 
-async def test_an_outcome_that_is_not_known_is_never_to_be_tried_again(tool: MediaTool, service: FakeService) -> None:
+async def test_unknown_outcome_is_never_to_be_repeated(tool: MediaTool, service: FakeService) -> None:
     service.http.fail("lost", on="POST")
     answer = await tool.generate(prompt="a fox")
     error = answer["error"]
@@ -134,29 +134,29 @@ async def test_an_outcome_that_is_not_known_is_never_to_be_tried_again(tool: Med
     assert len(service.submits) == 1
 
 
-async def test_a_deadline_says_how_to_wait_on(tool: MediaTool, service: FakeService) -> None:
+async def test_deadline_error_names_the_call_that_waits(tool: MediaTool, service: FakeService) -> None:
     service.looks = 10**6
     error = (await tool.generate(mode="video", prompt="waves", deadline=0.01))["error"]
     assert error["code"] == "backend_timeout"
-    assert error["fix"] == f"the job goes on: media_job(job_id='{error['job_id']}', action='wait')"
+    assert error["fix"] == f"the job is still running: media_job(job_id='{error['job_id']}', action='wait')"
     await tool.job(error["job_id"], "cancel")
 
 
-async def test_nobody_is_told_to_ask_again_for_what_somebody_has_stopped(tool: MediaTool, service: FakeService) -> None:
+async def test_cancelled_job_fix_does_not_suggest_a_repeat(tool: MediaTool, service: FakeService) -> None:
     service.looks = 10**6
     job = await tool.generate(mode="video", prompt="waves", wait=False)
     await tool.job(job["job_id"], "cancel")
     error = (await tool.job(job["job_id"], "wait"))["error"]
     assert (error["code"], error["charged"]) == ("cancelled", "unknown")
-    assert error["fix"] == "somebody has stopped it; ask the user before you ask for it again"
+    assert error["fix"] == "it was cancelled; ask the user before you repeat the call"
 
 
-async def test_an_unknown_job_says_where_ids_come_from(tool: MediaTool) -> None:
+async def test_unknown_job_fix_says_where_ids_are(tool: MediaTool) -> None:
     error = (await tool.job("job_nope"))["error"]
-    assert error["fix"] == "take the job_id of an earlier answer, error or progress message"
+    assert error["fix"] == "use the job_id of an earlier answer, error or progress message"
 
 
-async def test_a_job_whose_outcome_is_not_known_says_the_same_when_it_is_looked_at(tool: MediaTool, service: FakeService) -> None:
+async def test_status_of_an_unknown_outcome_repeats_its_error(tool: MediaTool, service: FakeService) -> None:
     service.http.fail("lost", on="POST")
     first = (await tool.generate(prompt="a fox"))["error"]
     looked = await tool.job(first["job_id"])
@@ -166,7 +166,7 @@ async def test_a_job_whose_outcome_is_not_known_says_the_same_when_it_is_looked_
     assert looked["error"]["charged"] == "unknown"
 
 
-def test_every_kind_of_error_has_a_fix_and_none_repeats_what_may_be_paid_for() -> None:
+def test_every_error_class_has_a_fix_that_repeats_no_charged_call() -> None:
     def below(kind: type[MediaError]) -> Iterator[type[MediaError]]:
         yield kind
         for inner in kind.__subclasses__():
@@ -185,13 +185,13 @@ def test_every_kind_of_error_has_a_fix_and_none_repeats_what_may_be_paid_for() -
                     assert not re.search("same call|anew|try again|retry", told), (kind, told)
 
 
-def test_no_words_for_a_shell_are_left_in_the_usual_errors() -> None:
+def test_fix_of_usual_errors_has_no_shell_command() -> None:
     for made in (BackendTimeout("x", job_id="job_1"), BackendTimeout("x"), SubmissionUnknown("x", job_id="job_1")):
         made.action = Fix("resume", "job_1")
         assert not re.search("anymedia|router", error_answer(made)["error"]["fix"])
 
 
-async def test_a_model_of_another_backend_is_told_apart_from_one_that_is_nowhere(service: FakeService, work: Path) -> None:
+async def test_model_of_another_backend_and_unknown_model_have_different_fixes(service: FakeService, work: Path) -> None:
     own = {
         "one": InstanceSettings(name="one", plugin="fake", base_url=service.http.url, models={"special": {"like": "still"}}),
         "two": InstanceSettings(name="two", plugin="fake", base_url=service.http.url),
@@ -205,7 +205,7 @@ async def test_a_model_of_another_backend_is_told_apart_from_one_that_is_nowhere
         assert error["fix"].startswith("omit model, or use one of: ")
 
 
-async def test_who_named_a_model_is_told_to_leave_it_out_elsewhere(service: FakeService, work: Path) -> None:
+async def test_suggested_backend_after_a_named_model_says_to_omit_it(service: FakeService, work: Path) -> None:
     own = {name: InstanceSettings(name=name, plugin="fake", base_url=service.http.url) for name in ("one", "two")}
     own["one"] = InstanceSettings(name="one", plugin="fake", base_url=service.http.url, models={"still": {"like": "moving"}})
     assert KEY
@@ -215,7 +215,7 @@ async def test_who_named_a_model_is_told_to_leave_it_out_elsewhere(service: Fake
         assert "without model" in error["fix"]
 
 
-async def test_nobody_is_named_whom_the_cap_would_refuse(service: FakeService, work: Path) -> None:
+async def test_suggested_backends_fit_the_cap(service: FakeService, work: Path) -> None:
     own = {name: InstanceSettings(name=name, plugin="fake", base_url=service.http.url) for name in ("one", "two")}
     async with Router(settings=Settings(instances=own), registry=fake_registry(), store=SqliteStore(":memory:")) as router:
         for cap, named in ((1, True), (0, False)):

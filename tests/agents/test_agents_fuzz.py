@@ -227,7 +227,7 @@ class Asking:
         pytest.param(over_all, 5000, marks=pytest.mark.soak),
     ],
 )
-def test_no_call_breaks_it_or_leaves_its_place(
+def test_any_call_is_answered_and_stays_in_the_path_scope(
     ground: Any, calls: int, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_KEY", KEY)
@@ -266,7 +266,7 @@ def test_no_call_breaks_it_or_leaves_its_place(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("job_id", [*HOSTILE, 7, None, [], {}])
-async def test_no_job_id_breaks_it(tool: MediaTool, job_id: Any) -> None:
-    for action in ("look", "wait", "cancel"):
+async def test_any_job_id_is_answered(tool: MediaTool, job_id: Any) -> None:
+    for action in ("status", "wait", "cancel"):
         answer = await tool.job(job_id, action, 0.01)
         assert answer["error"]["code"] in {"unknown_job", "invalid_request"}

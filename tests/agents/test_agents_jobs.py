@@ -56,7 +56,7 @@ def let_finish(service: FakeService, *jobs: str) -> None:
 # Looking
 
 
-async def test_a_look_at_a_job_of_several_calls_does_not_wait_for_the_slowest(tool: MediaTool, service: FakeService) -> None:
+async def test_status_of_several_calls_does_not_wait_for_the_slowest(tool: MediaTool, service: FakeService) -> None:
     service.looks = FOREVER
     job = await tool.generate(**WAVES, n=2, wait=False)
     let_finish(service, "vid-1")
@@ -84,7 +84,7 @@ async def beside(service: FakeService, work: Path) -> AsyncIterator[MediaTool]:
         yield MediaTool(router)
 
 
-async def test_a_job_that_another_backend_took_over_is_told_as_that_one_has_it(beside: MediaTool, service: FakeService) -> None:
+async def test_status_after_a_fallback_is_that_of_the_fallback(beside: MediaTool, service: FakeService) -> None:
     service.looks = FOREVER
     job = await beside.generate(**WAVES, wait=False)
     assert (job["success"], job["backend"]) == (True, "able")
@@ -96,7 +96,7 @@ async def test_a_job_that_another_backend_took_over_is_told_as_that_one_has_it(b
     assert (await beside.job(job["job_id"]))["files"]
 
 
-async def test_a_job_that_another_backend_took_over_is_cancelled_there(beside: MediaTool, service: FakeService) -> None:
+async def test_cancel_after_a_fallback_reaches_the_fallback(beside: MediaTool, service: FakeService) -> None:
     service.looks = FOREVER
     job = await beside.generate(**WAVES, wait=False)
     cancelled = await beside.job(job["job_id"], "cancel")
@@ -107,7 +107,7 @@ async def test_a_job_that_another_backend_took_over_is_cancelled_there(beside: M
     assert service.cancelled == ["vid-1"]
 
 
-async def test_of_some_calls_what_is_there_is_told_although_one_is_not_known(tool: MediaTool, service: FakeService) -> None:
+async def test_status_of_several_calls_with_one_unknown_has_the_finished_ones(tool: MediaTool, service: FakeService) -> None:
     service.http.fail("lost", on="POST /images", times=1)
     made = await tool.generate(prompt="foxes", n=3)
     looked = await tool.job(made["job_id"])
@@ -115,7 +115,7 @@ async def test_of_some_calls_what_is_there_is_told_although_one_is_not_known(too
     assert any(w["code"] == "calls_failed" and "1 of 3 calls" in w["text"] for w in looked["warnings"])
 
 
-async def test_of_calls_that_all_failed_a_look_tells_the_one_that_may_be_charged(tool: MediaTool, service: FakeService) -> None:
+async def test_status_of_failed_calls_is_the_error_that_may_be_charged(tool: MediaTool, service: FakeService) -> None:
     service.http.fail("status", on="POST /images", times=1, status=403)
     service.http.fail("lost", on="POST /images", times=1)
     made = (await tool.generate(prompt="foxes", n=2))["error"]
@@ -124,7 +124,7 @@ async def test_of_calls_that_all_failed_a_look_tells_the_one_that_may_be_charged
     assert looked["error"]["code"] == made["code"] == "submission_unknown"
 
 
-async def test_a_look_at_a_job_that_nobody_follows_says_how_to_take_it_up(process: Process, service: FakeService) -> None:
+async def test_status_of_an_unattended_job_says_how_to_resume_it(process: Process, service: FakeService) -> None:
     service.looks = FOREVER
     async with process() as first:
         job = await first.generate(**WAVES, wait=False)
@@ -142,7 +142,7 @@ async def test_a_look_at_a_job_that_nobody_follows_says_how_to_take_it_up(proces
     assert len(service.submits) == 1
 
 
-async def test_a_lease_that_was_taken_while_the_clock_was_ahead_is_nobodys(process: Process, service: FakeService) -> None:
+async def test_lease_from_a_clock_ahead_counts_as_expired(process: Process, service: FakeService) -> None:
     service.looks = FOREVER
     async with process() as first:
         job = await first.generate(**WAVES, wait=False)
@@ -157,9 +157,7 @@ async def test_a_lease_that_was_taken_while_the_clock_was_ahead_is_nobodys(proce
 # Waiting again
 
 
-async def test_waiting_again_takes_up_a_job_that_was_followed_for_too_long(
-    tool: MediaTool, service: FakeService, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_wait_after_a_poll_timeout_resumes_the_job(tool: MediaTool, service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(poll, "PATIENCE", 0.1)
     service.looks = FOREVER
     error = (await tool.generate(**WAVES))["error"]
@@ -170,7 +168,7 @@ async def test_waiting_again_takes_up_a_job_that_was_followed_for_too_long(
     assert len(service.submits) == 1
 
 
-async def test_waiting_again_collects_what_could_not_be_collected(tool: MediaTool, service: FakeService, work: Path) -> None:
+async def test_wait_after_a_failed_download_collects_the_result(tool: MediaTool, service: FakeService, work: Path) -> None:
     service.looks = 0
     service.files.fail("status", on="GET", times=None, status=403)
     error = (await tool.generate(**WAVES, output_path="w.mp4"))["error"]
@@ -185,7 +183,7 @@ async def test_waiting_again_collects_what_could_not_be_collected(tool: MediaToo
     assert len(service.submits) == 1
 
 
-async def test_a_root_that_is_gone_for_a_while_loses_no_video(tool: MediaTool, service: FakeService, work: Path) -> None:
+async def test_root_missing_for_a_while_loses_no_video(tool: MediaTool, service: FakeService, work: Path) -> None:
     service.looks = FOREVER
     job = await tool.generate(**WAVES, output_path="sub/w.mp4", wait=False)
     work.rename(work.with_name("elsewhere"))
@@ -199,7 +197,7 @@ async def test_a_root_that_is_gone_for_a_while_loses_no_video(tool: MediaTool, s
     assert len(service.submits) == 1
 
 
-async def test_a_wait_that_ends_early_does_not_pass_a_part_for_the_whole(process: Process, service: FakeService) -> None:
+async def test_wait_that_ends_early_does_not_return_a_partial_result(process: Process, service: FakeService) -> None:
     service.looks = FOREVER
     async with process() as first:
         job = await first.generate(**WAVES, n=2, wait=False)
@@ -214,7 +212,7 @@ async def test_a_wait_that_ends_early_does_not_pass_a_part_for_the_whole(process
     assert len(service.submits) == 2
 
 
-async def test_who_waits_longer_is_not_stopped_by_who_waits_for_a_moment(process: Process, service: FakeService) -> None:
+async def test_longer_wait_is_not_ended_by_a_shorter_one(process: Process, service: FakeService) -> None:
     service.looks = FOREVER
     async with process() as first:
         job = await first.generate(**WAVES, wait=False)
@@ -228,7 +226,7 @@ async def test_who_waits_longer_is_not_stopped_by_who_waits_for_a_moment(process
     assert len(service.files.received) == 1
 
 
-async def test_who_waits_for_several_calls_gets_what_was_done_before_they_were_cancelled(tool: MediaTool, service: FakeService) -> None:
+async def test_wait_for_cancelled_calls_returns_the_finished_ones(tool: MediaTool, service: FakeService) -> None:
     service.looks = FOREVER
     job = await tool.generate(**WAVES, n=2, wait=False)
     waiting = asyncio.create_task(tool.job(job["job_id"], "wait"))
@@ -241,7 +239,7 @@ async def test_who_waits_for_several_calls_gets_what_was_done_before_they_were_c
     assert any("cancelled" in warning["text"] for warning in done["warnings"])
 
 
-async def test_who_waits_while_a_job_is_being_cancelled_does_not_take_it_up(process: Process, service: FakeService) -> None:
+async def test_wait_during_a_cancellation_does_not_resume_the_job(process: Process, service: FakeService) -> None:
     service.looks = FOREVER
     async with process() as first:
         job = await first.generate(**WAVES, wait=False)
@@ -257,7 +255,7 @@ async def test_who_waits_while_a_job_is_being_cancelled_does_not_take_it_up(proc
 # At once
 
 
-async def test_a_provider_that_is_slow_to_take_a_job_keeps_nobody_waiting(tool: MediaTool, service: FakeService) -> None:
+async def test_slow_submit_without_wait_returns_a_job_at_once(tool: MediaTool, service: FakeService) -> None:
     taken = threading.Event()
     service.http.fail("delay", on="POST /videos", times=2, until=taken)
     error = (await tool.generate(**WAVES, deadline=0.1))["error"]  # answers although the provider has not
@@ -268,7 +266,7 @@ async def test_a_provider_that_is_slow_to_take_a_job_keeps_nobody_waiting(tool: 
     assert len(service.submits) == 1
 
 
-async def test_a_job_is_answered_at_once_although_some_calls_have_to_queue(tool: MediaTool, service: FakeService) -> None:
+async def test_queued_calls_without_wait_return_a_job_at_once(tool: MediaTool, service: FakeService) -> None:
     service.looks = FOREVER
     async with asyncio.timeout(20):
         job = await tool.generate(**WAVES, n=5, wait=False)
@@ -278,7 +276,7 @@ async def test_a_job_is_answered_at_once_although_some_calls_have_to_queue(tool:
     assert len((await tool.job(job["job_id"], "wait", 60))["files"]) == 5
 
 
-async def test_a_job_that_was_refused_at_once_is_no_success(tool: MediaTool, service: FakeService) -> None:
+async def test_job_refused_at_once_is_an_error(tool: MediaTool, service: FakeService) -> None:
     service.http.fail("status", on="POST /videos", times=1, status=403)
     answer = await tool.generate(**WAVES, wait=False)
     json.dumps(answer, allow_nan=False)
@@ -287,13 +285,13 @@ async def test_a_job_that_was_refused_at_once_is_no_success(tool: MediaTool, ser
     assert answer["error"]["job_id"]
 
 
-async def test_what_was_told_of_a_job_is_not_kept_for_ever(tool: MediaTool) -> None:
+async def test_progress_of_a_finished_job_is_not_retained(tool: MediaTool) -> None:
     jobs: list[Any] = [await tool.generate(prompt=f"fox {i}") for i in range(5)]
     assert all(job["success"] for job in jobs)
     assert tool.router._run_registry._tasks == {}
 
 
-async def test_an_error_of_the_journal_after_the_submit_names_the_job(
+async def test_journal_error_after_the_submit_names_the_job(
     settings: Settings, service: FakeService, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Full(SqliteStore):
@@ -307,7 +305,7 @@ async def test_an_error_of_the_journal_after_the_submit_names_the_job(
         assert f"media_job(job_id='{error['job_id']}', action='wait')" in error["fix"]
 
 
-async def test_nothing_that_may_be_paid_for_is_to_be_repeated_because_another_call_failed(tool: MediaTool, service: FakeService) -> None:
+async def test_failure_of_one_call_does_not_suggest_repeating_a_charged_one(tool: MediaTool, service: FakeService) -> None:
     service.http.fail("lost", on="POST /images", times=1)
     answer = await tool.generate(prompts=["one", "two"], max_concurrent=1)
     assert (answer["error"]["code"], answer["error"]["charged"]) == ("some_failed", "unknown")

@@ -29,7 +29,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service: FakeService) 
     return tmp_path
 
 
-def test_a_picture_on_its_way_arrives_before_the_router_is_closed(home: Path, service: FakeService) -> None:
+def test_close_waits_for_a_submit_in_flight(home: Path, service: FakeService) -> None:
     service.http.fail("delay", on="POST /images", times=2, seconds=0.5)
 
     async def whole() -> dict[str, Any]:
@@ -45,7 +45,7 @@ def test_a_picture_on_its_way_arrives_before_the_router_is_closed(home: Path, se
     assert len(service.submits) == 2
 
 
-def test_closing_disturbs_nobody_who_begins_anew_meanwhile(home: Path, service: FakeService) -> None:
+def test_close_during_a_new_call_does_not_disturb_it(home: Path, service: FakeService) -> None:
     service.http.fail("delay", on="POST /images", times=1, seconds=0.5)
 
     async def whole() -> dict[str, Any]:
@@ -59,20 +59,20 @@ def test_closing_disturbs_nobody_who_begins_anew_meanwhile(home: Path, service: 
         return made
 
     assert asyncio.run(whole())["success"] is True
-    assert module._kept == {}
+    assert module._routers == {}
 
 
-def test_loops_that_are_closed_without_their_routers_do_not_pile_up() -> None:
+def test_routers_of_closed_loops_are_dropped() -> None:
     for number in range(3):
         loop = asyncio.new_event_loop()
         assert loop.run_until_complete(generate_media(prompt=f"fox {number}"))["success"]
         loop.run_until_complete(_clients_closed(loop))
         loop.close()
-    assert len(module._kept) == 1
+    assert len(module._routers) == 1
     asyncio.run(generate_media(prompt="the last"))
-    assert module._kept == {}
+    assert module._routers == {}
 
 
 async def _clients_closed(loop: asyncio.AbstractEventLoop) -> None:
     """Close what would complain; the router itself stays as it is."""
-    await module._kept[loop][0]._engine.clients.aclose()
+    await module._routers[loop][0]._engine.clients.aclose()

@@ -157,7 +157,7 @@ async def check(client: Client, tool: str, arguments: dict[str, Any], **more: An
     return result
 
 
-async def test_each_transport_carries_a_call_and_its_progress(transported: Met) -> None:
+async def test_each_transport_runs_a_call_with_progress(transported: Met) -> None:
     """The one test that the quick tier makes over the real transports."""
     told: list[str] = []
 
@@ -170,7 +170,7 @@ async def test_each_transport_carries_a_call_and_its_progress(transported: Met) 
     assert answer["job_id"] in told[0]
 
 
-async def test_it_lists_its_tools_with_schemas(met: Met) -> None:
+async def test_tool_list_has_schemas(met: Met) -> None:
     tools = {tool.name: tool for tool in (await met.client.list_tools()).tools}
     assert tools.keys() == TOOLS
     for tool in tools.values():
@@ -184,7 +184,7 @@ async def test_it_lists_its_tools_with_schemas(met: Met) -> None:
     assert "OPENAI_API_KEY" in " ".join(told["openai"]["missing"])
 
 
-async def test_it_makes_a_picture_and_shows_a_small_one(met: Met) -> None:
+async def test_image_result_has_a_preview(met: Met) -> None:
     told: list[tuple[float, float | None, str | None]] = []
 
     async def hear(progress: float, total: float | None, message: str | None) -> None:
@@ -209,7 +209,7 @@ async def test_it_makes_a_picture_and_shows_a_small_one(met: Met) -> None:
     assert more.structured_content["continuation_id"] not in {None, answer["continuation_id"]}
 
 
-async def test_it_plans_makes_a_video_and_tells_progress(met: Met) -> None:
+async def test_video_call_reports_progress(met: Met) -> None:
     asked = {"prompt": "waves", "mode": "video", "duration": 4, "backend": "mygpu"}
     plan = await check(met.client, "plan_media", asked)
     assert plan.structured_content["backend"] == "mygpu"
@@ -226,7 +226,7 @@ async def test_it_plans_makes_a_video_and_tells_progress(met: Met) -> None:
     assert met.gpu.count("POST") == 1
 
 
-async def test_errors_are_structured_and_nothing_leaves_the_root(met: Met, tmp_path: Path) -> None:
+async def test_errors_are_structured_and_paths_stay_in_the_root(met: Met, tmp_path: Path) -> None:
     wrong: list[tuple[str, dict[str, Any]]] = [
         ("generate_media", {"prompt": "x", "output_path": str(tmp_path / "out.png")}),
         ("generate_media", {"prompt": "x", "output_path": "../out.png"}),
@@ -254,7 +254,7 @@ async def test_errors_are_structured_and_nothing_leaves_the_root(met: Met, tmp_p
 
 
 @pytest.mark.parametrize("budget", ["per_request = 0.5"])
-async def test_a_cap_of_the_settings_holds_whatever_a_call_says(met: Met) -> None:
+async def test_cap_of_the_settings_applies_whatever_the_call_says(met: Met) -> None:
     asked = {"prompt": "waves", "mode": "video", "duration": 4, "backend": "mygpu", "max_cost_usd": 100}
     for tool in ("plan_media", "generate_media"):
         result = await check(met.client, tool, asked)
@@ -270,12 +270,12 @@ async def test_guidance_is_a_resource_and_a_prompt(met: Met) -> None:
     assert (await met.client.get_prompt(prompt.name)).messages[0].content.text == text.text
 
 
-async def test_a_job_can_be_followed_and_cancelled(met: Met) -> None:
+async def test_job_can_be_followed_and_cancelled(met: Met) -> None:
     met.gpu.videos.looks = 10**6
     asked = {"prompt": "waves", "mode": "video", "duration": 4, "backend": "mygpu", "wait": False}
     job = (await check(met.client, "generate_media", asked)).structured_content
     looked = (await check(met.client, "media_job", {"job_id": job["job_id"]})).structured_content
-    assert looked["state"] in {"submitted", "running"}
+    assert looked["state"] in {"submitting", "submitted", "running"}  # submitting: while a busy machine still imports the SDK
     late = (await check(met.client, "media_job", {"job_id": job["job_id"], "action": "wait", "deadline": 0.05})).structured_content
     assert late["error"]["code"] == "backend_timeout"
     gone = (await check(met.client, "media_cancel", {"job_id": job["job_id"]})).structured_content
@@ -299,14 +299,14 @@ async def waiting_call(met: Met) -> tuple[asyncio.Task[Any], str]:
     return waiting, message.partition(":")[0]
 
 
-async def test_a_call_that_waits_is_cancelled_from_beside_it(met: Met) -> None:
+async def test_waiting_call_is_cancelled_by_another_call(met: Met) -> None:
     waiting, job_id = await waiting_call(met)
     assert (await met.client.call_tool("media_cancel", {"job_id": job_id})).structured_content["state"] == "cancelled"
     assert (await waiting).structured_content["error"]["code"] == "cancelled"
     assert met.gpu.count("DELETE /v1/videos/") == 1
 
 
-async def test_a_request_that_the_client_cancels_leaves_the_paid_job_to_be_followed(met: Met) -> None:
+async def test_cancelled_request_leaves_the_paid_job_resumable(met: Met) -> None:
     waiting, job_id = await waiting_call(met)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -318,7 +318,7 @@ async def test_a_request_that_the_client_cancels_leaves_the_paid_job_to_be_follo
     assert met.gpu.count("POST") == 1
 
 
-async def test_a_closed_server_leaves_the_paid_job_to_be_followed(tmp_path: Path, keyless: None, gpu: OpenAIServer) -> None:
+async def test_closed_server_leaves_the_paid_job_resumable(tmp_path: Path, keyless: None, gpu: OpenAIServer) -> None:
     server = media_server(tmp_path / "root")
     async with server.closing(), Client(server.server) as client:
         waiting, job_id = await waiting_call(Met(client=client, root=tmp_path / "root", gpu=gpu))
@@ -330,9 +330,7 @@ async def test_a_closed_server_leaves_the_paid_job_to_be_followed(tmp_path: Path
 
 
 @pytest.mark.exhaustive
-async def test_a_server_that_is_told_to_end_waits_for_no_video_and_leaves_it_to_be_followed(
-    tmp_path: Path, config: Path, gpu: OpenAIServer
-) -> None:
+async def test_stopped_server_leaves_the_running_job_resumable(tmp_path: Path, config: Path, gpu: OpenAIServer) -> None:
     gpu.videos.looks = 10**6
     short_jobs(tmp_path / "state")
     env = bare_environment(tmp_path) | {"ANYMEDIA_CONFIG": str(config)}

@@ -46,7 +46,7 @@ class Told:
         self.values.append(progress)
 
 
-async def test_progress_grows_each_time_and_never_passes_the_whole(server: MediaServer, service: FakeService) -> None:
+async def test_progress_value_grows_and_stays_below_one(server: MediaServer, service: FakeService) -> None:
     told = Told()
     service.progress = 1.0  # so says a provider that is nearly there
     async with server.closing(), Client(server.server) as client:
@@ -59,7 +59,7 @@ async def test_progress_grows_each_time_and_never_passes_the_whole(server: Media
     assert told.values[-1] <= 1
 
 
-async def test_a_backend_that_is_not_there_is_no_empty_success(server: MediaServer) -> None:
+async def test_capabilities_of_an_unknown_backend_are_an_error(server: MediaServer) -> None:
     async with server.closing(), Client(server.server) as client:
         for name, code in (("faek", "unknown_backend"), (["fake"], "invalid_request")):
             result = await client.call_tool("media_capabilities", {"backend": name})
@@ -71,7 +71,7 @@ async def test_a_backend_that_is_not_there_is_no_empty_success(server: MediaServ
         assert list(result.structured_content["backends"]) == ["fake"]
 
 
-async def test_a_server_that_cannot_be_set_up_says_so_in_an_answer_and_without_the_words_of_the_exception(work: Path) -> None:
+async def test_server_without_a_router_answers_an_error_without_the_exception_text(work: Path) -> None:
     def broken(_tell: object) -> Router:
         raise OSError("cannot open /home/me/sk-0123456789abcdefghijkl")
 
@@ -84,7 +84,7 @@ async def test_a_server_that_cannot_be_set_up_says_so_in_an_answer_and_without_t
             assert "sk-0123456789" not in json.dumps(result.structured_content)
 
 
-async def test_the_address_that_is_told_can_be_called_at_once(server: MediaServer) -> None:
+async def test_announced_address_accepts_calls_at_once(server: MediaServer) -> None:
     answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     calls: list[asyncio.Task[None]] = []
 

@@ -33,7 +33,7 @@ def outside(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("narrowed", NARROWED, ids=["agent_cwd", "allowed_paths"])
-async def test_a_narrower_directory_that_becomes_a_link_leads_no_file_out(
+async def test_narrowed_directory_replaced_by_a_link_writes_nothing_outside(
     tool: MediaTool, service: FakeService, work: Path, outside: Path, narrowed: dict[str, Any]
 ) -> None:
     (work / "sub").mkdir()
@@ -53,7 +53,7 @@ async def test_a_narrower_directory_that_becomes_a_link_leads_no_file_out(
     assert (work / "sub/w.mp4").read_bytes() == mp4()
 
 
-async def test_a_narrower_directory_that_becomes_a_link_lets_nothing_in(
+async def test_narrowed_directory_replaced_by_a_link_reads_nothing_outside(
     settings: Settings, service: FakeService, work: Path, outside: Path
 ) -> None:
     (work / "sub").mkdir()
@@ -72,7 +72,7 @@ async def test_a_narrower_directory_that_becomes_a_link_lets_nothing_in(
     assert service.submits == []
 
 
-async def test_a_narrower_directory_holds_every_path(tool: MediaTool, work: Path, service: FakeService) -> None:
+async def test_narrowed_directory_limits_every_path(tool: MediaTool, work: Path, service: FakeService) -> None:
     (work / "sub").mkdir()
     (work / "sub/photo.png").write_bytes(png())
     made = await tool.generate(prompt="x", agent_cwd="sub", input_images=["photo.png", {"path": str(work / "sub/photo.png")}])
@@ -98,7 +98,7 @@ async def test_a_narrower_directory_holds_every_path(tool: MediaTool, work: Path
     assert len(service.submits) == 1
 
 
-async def test_a_narrower_directory_may_be_named_by_a_link_that_stays_inside(tool: MediaTool, work: Path) -> None:
+async def test_narrowed_directory_named_by_an_inner_link_is_allowed(tool: MediaTool, work: Path) -> None:
     (work / "real").mkdir()
     (work / "link").symlink_to(work / "real")
     made = await tool.generate(prompt="x", agent_cwd="link", output_path="x.png")
@@ -106,13 +106,13 @@ async def test_a_narrower_directory_may_be_named_by_a_link_that_stays_inside(too
     assert (work / "real/x.png").exists()
 
 
-async def test_a_narrower_directory_need_not_be_there_yet(tool: MediaTool, work: Path) -> None:
+async def test_narrowed_directory_that_does_not_exist_yet_is_allowed(tool: MediaTool, work: Path) -> None:
     made = await tool.generate(prompt="x", agent_cwd="new/er", output_path="x.png")
     assert made["success"], made
     assert (work / "new/er/x.png").exists()
 
 
-async def test_code_may_name_directories_from_where_it_stands(tool: MediaTool, work: Path, outside: Path) -> None:
+async def test_relative_directories_from_code_start_at_the_working_directory(tool: MediaTool, work: Path, outside: Path) -> None:
     beside = MediaTool(tool.router, roots=["../outside"], base="../outside")
     made = await beside.generate(prompt="x", output_path="x.png")
     assert made["success"], made
@@ -120,7 +120,7 @@ async def test_code_may_name_directories_from_where_it_stands(tool: MediaTool, w
 
 
 @pytest.mark.parametrize("wanting", [False, True], ids=["both roots", "input roots alone"])
-async def test_the_roots_of_the_policy_are_one_thing_for_reading_and_another_for_writing(
+async def test_input_and_output_roots_of_the_policy_are_separate(
     settings: Settings, service: FakeService, work: Path, outside: Path, wanting: bool
 ) -> None:
     (outside / "in.png").write_bytes(png())
@@ -149,7 +149,7 @@ async def test_the_roots_of_the_policy_are_one_thing_for_reading_and_another_for
 
 
 @pytest.mark.parametrize("given", ["str", "path"])
-async def test_one_directory_in_place_of_a_list_of_them_is_that_one(tool: MediaTool, work: Path, outside: Path, given: str) -> None:
+async def test_single_directory_instead_of_a_list_is_accepted(tool: MediaTool, work: Path, outside: Path, given: str) -> None:
     """Taken apart into its characters it would be, among others, the root of all."""
     one: Any = str(work) if given == "str" else work
     for asked in ({"output_path": str(outside / "x.png")}, {"input_images": [str(outside / "in.png")]}):

@@ -75,14 +75,14 @@ def takes(**fields: Any) -> bool:
     return jsonschema.Draft202012Validator(schema).is_valid({"prompt": "x", **fields})
 
 
-def test_the_schema_offers_nothing_that_only_an_absent_model_takes() -> None:
+def test_schema_omits_fields_of_models_that_are_not_installed() -> None:
     assert "voice" not in offered()
     assert not takes(audio_type="speech")
     assert takes(audio_type="music")
     assert "sayer" not in json.dumps(offered())
 
 
-def test_the_guide_does_not_speak_of_it() -> None:
+def test_guidance_omits_models_that_are_not_installed() -> None:
     for compact in (False, True):
         text = guidance(instances=instances(), compact=compact)
         assert "|speech|" not in text
@@ -90,25 +90,25 @@ def test_the_guide_does_not_speak_of_it() -> None:
         assert "sayer" not in text
 
 
-def test_once_it_is_installed_it_is_offered(larynx: None) -> None:
+def test_installed_model_is_offered(larynx: None) -> None:
     assert takes(audio_type="speech", voice="anna")
     assert "|speech|native|" in guidance(instances=instances())
     assert [able.model.id for able in able_rows(instances())] == ["sayer", "tones"]
     assert describe_backends(instances())["sounds"].keys() == {"usable", "models"}
 
 
-def test_who_makes_what_leaves_it_out() -> None:
+def test_audio_backends_omit_models_that_are_not_installed() -> None:
     assert [able.model.id for able in able_rows(instances())] == ["tones"]
     assert sound_makers(instances()) == {"speech": [], "music": ["sounds"]}
 
 
-def test_a_look_at_what_there_is_tells_what_has_to_be_installed() -> None:
+def test_capabilities_list_what_has_to_be_installed() -> None:
     told = describe_backends(instances())["sounds"]
     assert list(told["models"]) == ["tones"]
     assert told["not_installed"] == {"sayer": INSTALL}
 
 
-def test_a_backend_of_which_nothing_is_installed_is_not_called_usable() -> None:
+def test_backend_without_an_installed_model_is_not_usable() -> None:
     schema = tool_schema("mcp", instances=instances(ONLY))
     assert "Usable backends: none" in schema["description"]
     assert "sounds" not in json.dumps(schema)
@@ -117,7 +117,7 @@ def test_a_backend_of_which_nothing_is_installed_is_not_called_usable() -> None:
 
 
 @pytest.mark.anyio
-async def test_asking_for_it_is_answered_with_what_to_install_and_calls_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_call_of_a_model_not_installed_names_the_install_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     async with Router(registry=registry_of(SOUNDS), settings=Settings(), store=SqliteStore(":memory:")) as router:
         tool = MediaTool(router)

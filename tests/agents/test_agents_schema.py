@@ -40,7 +40,7 @@ def instances(request: pytest.FixtureRequest) -> dict[str, BackendInstance]:
     return instances_with(**(KEYS if request.param == "all" else {}))
 
 
-def test_the_shapes_are_those_of_the_dialects(instances: dict[str, BackendInstance]) -> None:
+def test_schema_has_the_structure_of_its_dialect(instances: dict[str, BackendInstance]) -> None:
     openai = tool_schema("openai", instances=instances)
     assert (openai["type"], openai["name"], openai["strict"]) == ("function", "generate_media", False)
     assert tool_schema("openai-strict", instances=instances)["strict"] is True
@@ -58,7 +58,7 @@ def test_the_shapes_are_those_of_the_dialects(instances: dict[str, BackendInstan
         tool_schema("pidgin", instances=instances)  # type: ignore[arg-type]
 
 
-def test_strict_keeps_the_rules_of_strict(instances: dict[str, BackendInstance]) -> None:
+def test_strict_schema_follows_the_strict_rules(instances: dict[str, BackendInstance]) -> None:
     schema = tool_schema("openai-strict", instances=instances)["parameters"]
     jsonschema.Draft202012Validator.check_schema(schema)
     assert schema["type"] == "object" and "anyOf" not in schema
@@ -77,7 +77,7 @@ def test_strict_keeps_the_rules_of_strict(instances: dict[str, BackendInstance])
     jsonschema.validate(everything, schema)
 
 
-def test_nulls_of_a_strict_caller_mean_left_out(instances: dict[str, BackendInstance]) -> None:
+def test_nulls_of_a_strict_caller_mean_not_given(instances: dict[str, BackendInstance]) -> None:
     from anymedia.agents.normalize import flat, read_tool_call
 
     schema = tool_schema("openai-strict", instances=instances)["parameters"]
@@ -86,7 +86,7 @@ def test_nulls_of_a_strict_caller_mean_left_out(instances: dict[str, BackendInst
     assert GenerationConfig.from_json(call) == GenerationConfig(prompt="a fox")
 
 
-def test_only_what_a_usable_backend_takes_is_offered() -> None:
+def test_schema_has_only_what_usable_backends_support() -> None:
     none, everything = (tool_schema("mcp", instances=instances_with(**keys))["inputSchema"]["properties"] for keys in ({}, KEYS))
     known = {f.name for f in attrs.fields(GenerationConfig)} | {"mode", "wait", "deadline"}
     assert none.keys() <= everything.keys() <= known
@@ -105,14 +105,14 @@ def test_only_what_a_usable_backend_takes_is_offered() -> None:
             jsonschema.validate({"prompt": "x", **wrong}, {"type": "object", "properties": none})
 
 
-def test_without_any_backend_schema_and_guidance_still_say_so() -> None:
+def test_schema_and_guidance_without_backends_say_so() -> None:
     schema = tool_schema("mcp", instances={})
     jsonschema.Draft202012Validator.check_schema(schema["inputSchema"])
     assert "Usable backends: none" in schema["description"]
     assert "No backend is usable" in guidance(instances={})
 
 
-def test_a_retired_model_is_not_spoken_of() -> None:
+def test_retired_model_is_not_mentioned() -> None:
     text = json.dumps(tool_schema("mcp", instances=instances_with(**KEYS))) + guidance(instances=instances_with(**KEYS))
     assert "sora-2" not in text
 
@@ -139,14 +139,14 @@ SAME: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("theirs", "ours"), SAME, ids=[json.dumps(t)[:60] for t, _ in SAME])
-async def test_another_spelling_means_the_same(tool: MediaTool, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+async def test_other_name_of_a_field_means_the_same(tool: MediaTool, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
     first, second = [await tool.plan({"prompt": "a fox", **fields}) for fields in (theirs, ours)]
     assert first["success"], first
     assert first == second
 
 
 @pytest.mark.anyio
-async def test_a_hosts_default_does_not_stand_in_the_way_of_going_on(tool: MediaTool) -> None:
+async def test_default_of_the_host_does_not_prevent_a_continuation(tool: MediaTool) -> None:
     made = await tool.generate(prompt="a fox", output_path="a.png")
     default = {"image": {"backend": "nobody", "model": "nothing"}}
     assert (await tool.plan(prompt="x", multimodal_config=default))["error"]["code"] == "unknown_backend"
@@ -156,7 +156,7 @@ async def test_a_hosts_default_does_not_stand_in_the_way_of_going_on(tool: Media
 
 
 @pytest.mark.parametrize("name", ["", "make media", "a" * 65, "é", "a/b"])
-def test_a_name_that_the_dialects_do_not_take_is_refused(name: str) -> None:
+def test_invalid_tool_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidRequest, match=r"^name=: .*letters, digits"):
         tool_schema("openai", instances={}, name=name)
 
@@ -178,7 +178,7 @@ def test_a_name_that_the_dialects_do_not_take_is_refused(name: str) -> None:
         ("extra_params", "extra_params", {"a": 1}),
     ],
 )
-def test_a_spelling_reaches_its_field(theirs: str, field: str, value: Any) -> None:
+def test_other_name_sets_its_field(theirs: str, field: str, value: Any) -> None:
     from anymedia.agents.normalize import flat, read_tool_call
 
     (call,) = read_tool_call(flat({"prompt": "x", theirs: value}, {})).calls
@@ -187,7 +187,7 @@ def test_a_spelling_reaches_its_field(theirs: str, field: str, value: Any) -> No
 
 
 @pytest.mark.anyio
-async def test_a_spelling_and_its_own_field_contradict(tool: MediaTool) -> None:
+async def test_other_name_together_with_its_field_is_refused(tool: MediaTool) -> None:
     error = (await tool.plan(prompt="x", backend="fake", backend_type="fake"))["error"]
     assert error["problems"][0]["path"] == "$.backend_type"
     error = (await tool.plan(prompt="x", bakend_type="fake"))["error"]
@@ -195,7 +195,7 @@ async def test_a_spelling_and_its_own_field_contradict(tool: MediaTool) -> None:
 
 
 @pytest.mark.anyio
-async def test_reference_images_of_a_video_become_subjects(work: Path) -> None:
+async def test_video_reference_images_become_subjects(work: Path) -> None:
     from agents.conftest import half_mask
 
     from anymedia import Router, SqliteStore
@@ -210,7 +210,7 @@ async def test_reference_images_of_a_video_become_subjects(work: Path) -> None:
         assert wrong["error"]["problems"][0]["path"] == "$.video_reference_images"
 
 
-def test_the_guidance_says_what_to_do_on_every_error_code() -> None:
+def test_guidance_covers_every_error_code() -> None:
     """Codes of a family stand together: ``unknown_*``."""
     from anymedia.agents import responses
     from anymedia.errors import BackendError, MediaError, PluginError, RequestError
@@ -229,10 +229,10 @@ def test_the_guidance_says_what_to_do_on_every_error_code() -> None:
     assert sorted(code for code in codes if code not in told and not code.startswith(families)) == []
 
 
-def test_the_guidance_speaks_of_everything_an_agent_needs() -> None:
+def test_guidance_covers_every_feature() -> None:
     text = guidance(instances=instances_with(**KEYS))
     for words in (
-        "|image from words|", "|inpaint, mask_path|", "|style_image_path|", "|image to video (input_images)|", "|go on with a video",
+        "|image from words|", "|inpaint, mask_path|", "|style_image_path|", "|image to video (input_images)|", "|continue a video",
         "transparent = change", "white = change", "extend (appends to it)", "image to video:", "advanced parameters:", "style reference:",
         "subject reference:", "control reference:", "max_cost_usd", "emulated",
     ):  # fmt: skip

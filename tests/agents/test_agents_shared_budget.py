@@ -51,7 +51,7 @@ async def beside(request: pytest.FixtureRequest, service: FakeService, work: Pat
         yield MediaTool(router)
 
 
-async def test_nobody_steps_in_who_costs_more_than_a_call_holds_of_the_common_budget(beside: MediaTool, service: FakeService) -> None:
+async def test_fallback_above_the_reservation_is_not_used(beside: MediaTool, service: FakeService) -> None:
     for answer in (
         await beside.batch([{"prompt": "one"}, {"prompt": "two"}], max_cost_usd=0.5),
         await beside.generate(prompts=["one", "two"], max_cost_usd=0.5),
@@ -63,7 +63,7 @@ async def test_nobody_steps_in_who_costs_more_than_a_call_holds_of_the_common_bu
     assert service.submits == []
 
 
-async def test_who_costs_the_same_steps_in(service: FakeService, work: Path) -> None:
+async def test_fallback_at_the_same_price_is_used(service: FakeService, work: Path) -> None:
     registry = Registry()
     for name in ("cheap", "other"):
         registry.register(name, priced(name, PRICE))
@@ -78,7 +78,7 @@ async def test_who_costs_the_same_steps_in(service: FakeService, work: Path) -> 
     assert len(service.submits) == 4
 
 
-async def test_amounts_that_do_not_add_up_to_nothing_keep_nobody_waiting(tool: MediaTool, service: FakeService) -> None:
+async def test_rounding_of_amounts_does_not_block_a_call(tool: MediaTool, service: FakeService) -> None:
     """0.1 + 0.2 - 0.1 - 0.2 is a little more than 0: nobody holds that."""
     async with asyncio.timeout(30):
         answer = await tool.batch([{"prompt": "one"}, {"prompt": "two", "n": 2}, {"prompt": "three"}], max_cost_usd=0.3)

@@ -44,7 +44,7 @@ def start(tmp_path: Path) -> tuple[list[dict[str, Any]], str, set[str]]:
     return answers, said, {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
 
 
-def test_a_start_without_a_key_says_what_is_missing_and_loads_no_sdk_and_no_codec(tmp_path: Path) -> None:
+def test_start_without_a_key_names_what_is_missing_and_loads_no_sdk(tmp_path: Path) -> None:
     (hello, tools), said, loaded = start(tmp_path)
     assert hello["result"]["serverInfo"]["name"] == "anymedia"
     assert {tool["name"] for tool in tools["result"]["tools"]} >= {"generate_media", "plan_media"}

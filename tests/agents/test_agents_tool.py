@@ -27,7 +27,7 @@ def error_of(answer: dict[str, Any]) -> dict[str, Any]:
     return error
 
 
-async def test_a_success_is_json_with_file_continuation_cost_and_job(tool: MediaTool, work: Path) -> None:
+async def test_success_answer_has_files_continuation_cost_and_job(tool: MediaTool, work: Path) -> None:
     answer = await tool.generate(prompt="a fox", output_path="fox.png", seed=7)
     assert json.loads(json.dumps(answer)) == answer
     assert answer["success"] is True
@@ -43,7 +43,7 @@ async def test_a_success_is_json_with_file_continuation_cost_and_job(tool: Media
     assert answer["job_id"].startswith("job_")
 
 
-async def test_a_dict_json_text_and_keywords_mean_the_same(tool: MediaTool) -> None:
+async def test_dict_json_text_and_keywords_are_equivalent(tool: MediaTool) -> None:
     fields = {"prompt": "a fox", "size": "64x48"}
     plans = [
         await tool.plan(fields),
@@ -55,7 +55,7 @@ async def test_a_dict_json_text_and_keywords_mean_the_same(tool: MediaTool) -> N
     assert all(plan == plans[0] for plan in plans)
 
 
-async def test_nothing_that_is_wrong_raises(tool: MediaTool, service: FakeService) -> None:
+async def test_wrong_calls_return_errors(tool: MediaTool, service: FakeService) -> None:
     wrong: list[Any] = [
         {}, [], 7, "", "{", b"\xff", {"prompt": ""}, {"prompt": 7}, {"prompt": "x", "sise": "1x1"}, {"prompt": "x", "n": True},
         {"prompt": "x", "mode": "smell"}, {"prompts": "x"}, {"prompts": [None]}, {"prompt": "x", "deadline": "soon"},
@@ -72,7 +72,7 @@ async def test_nothing_that_is_wrong_raises(tool: MediaTool, service: FakeServic
     assert service.submits == []
 
 
-async def test_an_unexpected_exception_is_an_internal_error_without_its_words(tool: MediaTool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unexpected_exception_is_an_internal_error_without_its_message(tool: MediaTool, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError("the key is sk-0123456789abcdefghijkl")
 
@@ -83,7 +83,7 @@ async def test_an_unexpected_exception_is_an_internal_error_without_its_words(to
     assert "sk-0123456789" not in json.dumps(error)
 
 
-async def test_a_providers_words_are_cleaned_before_an_agent_reads_them(tool: MediaTool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_provider_text_is_cleaned(tool: MediaTool, monkeypatch: pytest.MonkeyPatch) -> None:
     from anymedia.errors import ContentRefused
 
     def refuse(*_: Any, **__: Any) -> Any:
@@ -95,7 +95,7 @@ async def test_a_providers_words_are_cleaned_before_an_agent_reads_them(tool: Me
     assert len(error["reason"]) <= 1000
 
 
-async def test_planning_says_what_generating_would_do_and_sends_nothing(tool: MediaTool, service: FakeService) -> None:
+async def test_plan_sends_nothing(tool: MediaTool, service: FakeService) -> None:
     plan = await tool.plan(mode="video", prompt="waves", duration=4, seed=1)
     assert (plan["success"], plan["planned"], plan["backend"], plan["model"]) == (True, True, "fake", "moving")
     assert plan["quote"]["usd"] == pytest.approx([0.2, 0.2])
@@ -104,7 +104,7 @@ async def test_planning_says_what_generating_would_do_and_sends_nothing(tool: Me
     assert service.http.received == []
 
 
-async def test_a_call_that_does_not_wait_gives_a_job_to_look_at_and_wait_for(tool: MediaTool, work: Path) -> None:
+async def test_call_without_wait_returns_a_job(tool: MediaTool, work: Path) -> None:
     job = await tool.generate(mode="video", prompt="waves", output_path="waves.mp4", wait=False)
     assert job["success"] is True
     assert job["state"] in {"submitted", "running", "collecting", "done"}
@@ -117,7 +117,7 @@ async def test_a_call_that_does_not_wait_gives_a_job_to_look_at_and_wait_for(too
     assert (await tool.job(job["job_id"]))["files"] == done["files"]
 
 
-async def test_a_deadline_leaves_the_job_running_and_names_it(tool: MediaTool, service: FakeService) -> None:
+async def test_deadline_leaves_the_job_running_and_names_it(tool: MediaTool, service: FakeService) -> None:
     service.looks = 3
     error = error_of(await tool.generate(mode="video", prompt="waves", output_path="waves.mp4", deadline=0.01))
     assert error["code"] == "backend_timeout"
@@ -126,7 +126,7 @@ async def test_a_deadline_leaves_the_job_running_and_names_it(tool: MediaTool, s
     assert len(service.submits) == 1
 
 
-async def test_a_cancelled_job_answers_whoever_waits_for_it(tool: MediaTool, service: FakeService) -> None:
+async def test_cancelled_job_answers_a_waiting_call(tool: MediaTool, service: FakeService) -> None:
     service.looks = 10**6
     seen: list[str] = []
     waiting = asyncio.create_task(
@@ -141,7 +141,7 @@ async def test_a_cancelled_job_answers_whoever_waits_for_it(tool: MediaTool, ser
     assert service.cancelled
 
 
-async def test_cancelling_the_caller_is_passed_on(tool: MediaTool, service: FakeService) -> None:
+async def test_cancelled_task_raises(tool: MediaTool, service: FakeService) -> None:
     service.looks = 10**6
     waiting = asyncio.create_task(tool.generate(mode="video", prompt="waves", output_path="waves.mp4"))
     while not service.jobs:
@@ -151,7 +151,7 @@ async def test_cancelling_the_caller_is_passed_on(tool: MediaTool, service: Fake
         await waiting
 
 
-async def test_progress_goes_to_the_call_it_belongs_to(tool: MediaTool) -> None:
+async def test_progress_is_sent_to_its_call(tool: MediaTool) -> None:
     heard: dict[str, list[str]] = {"a": [], "b": []}
 
     async def one(name: str) -> dict[str, Any]:
@@ -166,19 +166,19 @@ async def test_progress_goes_to_the_call_it_belongs_to(tool: MediaTool) -> None:
 @pytest.mark.parametrize(
     ("job_id", "action", "deadline"),
     [
-        ("job_nope", "look", None),
-        ("", "look", None),
+        ("job_nope", "status", None),
+        ("", "status", None),
         ("job_1", "eat", None),
         ("job_1", "wait", -1),
-        (7, "look", None),
+        (7, "status", None),
         ("job_1", "wait", True),
     ],
 )
-async def test_a_job_that_is_not_there_is_a_typed_error(tool: MediaTool, job_id: Any, action: Any, deadline: Any) -> None:
+async def test_unknown_job_is_a_typed_error(tool: MediaTool, job_id: Any, action: Any, deadline: Any) -> None:
     assert error_of(await tool.job(job_id, action, deadline))["code"] in {"unknown_job", "invalid_request"}
 
 
-async def test_several_prompts_answer_in_order_and_one_failing_stops_no_other(tool: MediaTool, work: Path) -> None:
+async def test_several_prompts_are_answered_in_order_despite_a_failure(tool: MediaTool, work: Path) -> None:
     answer = await tool.generate(prompts=["one", "", "three"], storage_path="shots", max_concurrent=2)
     assert (answer["success"], answer["succeeded"], answer["failed"]) == (False, 2, 1)
     first, second, third = answer["results"]
@@ -189,7 +189,7 @@ async def test_several_prompts_answer_in_order_and_one_failing_stops_no_other(to
     assert "one" in first["files"][0]["path"] and "three" in third["files"][0]["path"]
 
 
-async def test_no_more_calls_are_under_way_than_asked_for(tool: MediaTool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_max_concurrent_limits_the_calls(tool: MediaTool, monkeypatch: pytest.MonkeyPatch) -> None:
     now, most = 0, 0
     submit = tool.router.submit
 
@@ -208,7 +208,7 @@ async def test_no_more_calls_are_under_way_than_asked_for(tool: MediaTool, monke
 
 
 @pytest.mark.parametrize("said", [{"mode": "video"}, {"output_path": "w.mp4"}, {"output_format": "mp4"}, {"output_path": Path("w.mp4")}])
-async def test_the_defaults_of_a_medium_are_those_of_the_medium_that_is_made(tool: MediaTool, said: dict[str, Any]) -> None:
+async def test_defaults_follow_the_medium_of_the_call(tool: MediaTool, said: dict[str, Any]) -> None:
     config = {"image": {"backend": "fake", "model": "still"}, "video": {"backend": "fake", "model": "moving"}}
     plan = await tool.plan({"prompt": "waves", "multimodal_config": config, **said})
     assert plan["success"], plan
@@ -219,12 +219,12 @@ async def test_the_defaults_of_a_medium_are_those_of_the_medium_that_is_made(too
     assert still["model"] == "still"
 
 
-async def test_a_numbered_file_name_for_each_of_several(tool: MediaTool, work: Path) -> None:
+async def test_several_calls_get_numbered_file_names(tool: MediaTool, work: Path) -> None:
     answer = await tool.generate(prompts=["one", "two"], output_path="fox.png")
     assert [Path(r["files"][0]["path"]).name for r in answer["results"]] == ["fox-1.png", "fox-2.png"]
 
 
-async def test_backends_run_side_by_side(service: FakeService, work: Path) -> None:
+async def test_several_backends_run_concurrently(service: FakeService, work: Path) -> None:
     own = {name: InstanceSettings(name=name, plugin="fake", base_url=service.http.url) for name in ("one", "two")}
     dead = InstanceSettings(name="dead", plugin="fake", base_url="http://127.0.0.1:9")
     settings = Settings(instances={**own, "dead": dead}, fetch_allow=(f"127.0.0.1:{service.files.port}",))
@@ -238,7 +238,7 @@ async def test_backends_run_side_by_side(service: FakeService, work: Path) -> No
     assert len(service.submits) == 2
 
 
-async def test_a_batch_shares_its_budget(tool: MediaTool, service: FakeService) -> None:
+async def test_batch_shares_its_budget(tool: MediaTool, service: FakeService) -> None:
     calls = [{"prompt": f"fox {i}"} for i in range(5)]
     answer = await tool.batch(calls, max_concurrent=5, max_cost_usd=0.25)  # 0.10 quoted and 0.08 spent each
     assert answer["succeeded"] == 2
@@ -259,7 +259,7 @@ async def test_a_batch_shares_its_budget(tool: MediaTool, service: FakeService) 
         ([{"prompt": "x"}], {"max_cost_usd": "much"}),
     ],
 )
-async def test_a_batch_that_is_none_is_an_answer(tool: MediaTool, service: FakeService, calls: Any, more: dict[str, Any]) -> None:
+async def test_invalid_batch_is_an_error_answer(tool: MediaTool, service: FakeService, calls: Any, more: dict[str, Any]) -> None:
     for answer in (await tool.batch(calls, **more), await generate_batch(calls, router=tool.router, **more)):
         error = error_of(answer)
         assert error["code"] == "invalid_request"
@@ -267,7 +267,7 @@ async def test_a_batch_that_is_none_is_an_answer(tool: MediaTool, service: FakeS
     assert service.submits == []
 
 
-async def test_a_plan_of_several_refuses_what_their_common_budget_would(tool: MediaTool, service: FakeService) -> None:
+async def test_plan_of_several_calls_respects_the_shared_budget(tool: MediaTool, service: FakeService) -> None:
     asked = {"prompts": ["a", "b", "c"], "max_cost_usd": 0.25}
     planned = await tool.plan(asked)
     assert [r["success"] for r in planned["results"]] == [True, True, False]
@@ -277,12 +277,12 @@ async def test_a_plan_of_several_refuses_what_their_common_budget_would(tool: Me
     assert (await tool.plan(asked | {"max_cost_usd": 0.3}))["success"] is True
 
 
-async def test_what_a_call_did_not_spend_is_there_for_the_next(tool: MediaTool, service: FakeService) -> None:
+async def test_unspent_reservation_is_available_to_the_next_call(tool: MediaTool, service: FakeService) -> None:
     answer = await tool.generate(prompts=["a", "b", "c"], max_concurrent=1, max_cost_usd=0.26)  # 0.08 + 0.08 + a quote of 0.10
     assert answer["succeeded"] == 3
 
 
-async def test_what_may_still_be_charged_is_not_given_to_the_next(tool: MediaTool, service: FakeService) -> None:
+async def test_reservation_that_may_be_charged_is_not_released(tool: MediaTool, service: FakeService) -> None:
     service.http.fail("lost", on="POST /images", times=1)
     answer = await tool.batch([{"prompt": "foxes", "n": 3}, {"prompt": "a fox"}], max_concurrent=1, max_cost_usd=0.35)
     assert (answer["results"][0]["success"], answer["results"][0]["cost"]["actual_usd"]) == (True, None)
@@ -290,7 +290,7 @@ async def test_what_may_still_be_charged_is_not_given_to_the_next(tool: MediaToo
     assert len(service.submits) == 3
 
 
-async def test_a_cap_of_the_settings_holds_for_agents(service: FakeService, work: Path) -> None:
+async def test_cap_of_the_settings_applies_to_agents(service: FakeService, work: Path) -> None:
     policy = Policy(budget=Budget(per_run=0.15))
     async with Router(settings=fake_settings(service), registry=fake_registry(), store=SqliteStore(":memory:"), policy=policy) as router:
         tool = MediaTool(router)
@@ -300,13 +300,13 @@ async def test_a_cap_of_the_settings_holds_for_agents(service: FakeService, work
 
 
 @pytest.mark.parametrize("path", ["/etc/fox.png", "../fox.png", "sub/../../fox.png", "/tmp/fox.png"])
-async def test_nothing_is_written_outside_the_working_directory(tool: MediaTool, service: FakeService, path: str) -> None:
+async def test_write_outside_the_working_directory_is_refused(tool: MediaTool, service: FakeService, path: str) -> None:
     assert error_of(await tool.generate(prompt="x", output_path=path))["code"] == "invalid_request"
     assert error_of(await tool.generate(prompt="x", storage_path=path.removesuffix("fox.png") or "/"))["code"] == "invalid_request"
     assert service.submits == []
 
 
-async def test_nothing_outside_the_working_directory_is_read(tool: MediaTool, tmp_path: Path, service: FakeService) -> None:
+async def test_read_outside_the_working_directory_is_refused(tool: MediaTool, tmp_path: Path, service: FakeService) -> None:
     outside = tmp_path / "outside.png"
     outside.write_bytes(png())
     (Path.cwd() / "link.png").symlink_to(outside)
@@ -315,7 +315,7 @@ async def test_nothing_outside_the_working_directory_is_read(tool: MediaTool, tm
     assert service.submits == []
 
 
-async def test_fields_can_narrow_the_directories_but_never_widen_them(tool: MediaTool, work: Path, tmp_path: Path) -> None:
+async def test_fields_narrow_the_directories_but_never_widen_them(tool: MediaTool, work: Path, tmp_path: Path) -> None:
     (work / "mine").mkdir()
     answer = await tool.generate(prompt="x", agent_cwd="mine", output_path="fox.png")
     assert Path(answer["files"][0]["path"]) == work / "mine/fox.png"
@@ -327,7 +327,7 @@ async def test_fields_can_narrow_the_directories_but_never_widen_them(tool: Medi
     assert not (tmp_path / "fox.png").exists()
 
 
-async def test_code_may_say_where_an_agent_lives(router: Router, tmp_path: Path) -> None:
+async def test_directories_from_code_are_used(router: Router, tmp_path: Path) -> None:
     home = tmp_path / "agent"
     home.mkdir()
     answer = await generate_media({"prompt": "x", "output_path": "fox.png"}, router=router, agent_cwd=home)
@@ -338,7 +338,7 @@ async def test_code_may_say_where_an_agent_lives(router: Router, tmp_path: Path)
     assert Path(answer["files"][0]["path"]) == tmp_path / "b.png"
 
 
-async def test_the_functions_do_what_the_tool_does(router: Router, work: Path) -> None:
+async def test_functions_answer_like_the_tool(router: Router, work: Path) -> None:
     assert (await plan_media(prompt="x", router=router))["planned"] is True
     made = await generate_media(prompt="x", router=router)
     assert (await media_job(made["job_id"], router=router))["files"] == made["files"]
@@ -346,7 +346,7 @@ async def test_the_functions_do_what_the_tool_does(router: Router, work: Path) -
     assert (several["succeeded"], several["failed"]) == (1, 1)
 
 
-async def test_errors_name_who_could_do_it_and_those_really_can(service: FakeService, work: Path) -> None:
+async def test_suggested_backends_can_do_the_call(service: FakeService, work: Path) -> None:
     own = {name: InstanceSettings(name=name, plugin="fake", base_url=service.http.url) for name in ("one", "two")}
     async with Router(settings=Settings(instances=own), registry=fake_registry(), store=SqliteStore(":memory:")) as router:
         tool = MediaTool(router)
@@ -361,7 +361,7 @@ async def test_errors_name_who_could_do_it_and_those_really_can(service: FakeSer
             assert (await tool.plan(prompt="y", backend=name))["success"]
 
 
-async def test_a_continuation_never_reaches_another_backend(service: FakeService, work: Path) -> None:
+async def test_continuation_never_reaches_another_backend(service: FakeService, work: Path) -> None:
     with FakeService() as other:
         own = {
             "one": InstanceSettings(name="one", plugin="fake", base_url=service.http.url),

@@ -35,7 +35,7 @@ CALLS: dict[str, list[dict[str, Any]]] = {
     "video from words": [{"prompt": "x", "mode": "video"}],
     "image to video (input_images)": [{**MASKED, "mode": "video"}],
     "last_frame_path": [{**MASKED, "mode": "video", "last_frame_path": "photo.png"}],
-    "go on with a video (continue_from)": [{"prompt": "x", "mode": "video", "continue_from": "video"}],
+    "continue a video (continue_from)": [{"prompt": "x", "mode": "video", "continue_from": "video"}],
     "change a video file (input_video_path)": [{"prompt": "x", "mode": "video", "input_video_path": "clip.mp4"}],
     "speech": [{"prompt": "x", "mode": "audio"}],
     "music": [{"prompt": "x", "mode": "audio", "audio_type": "music"}],
@@ -76,7 +76,7 @@ def handles(router: Router, work: Path) -> Iterator[tuple[str, str, str]]:
         yield able.backend, medium, made.id
 
 
-async def test_every_cell_of_the_table_is_what_the_planner_says(router: Router, work: Path) -> None:
+async def test_every_cell_of_the_guidance_table_matches_the_planner(router: Router, work: Path) -> None:
     tool = MediaTool(router)
     lines = guidance(router=router, today=TODAY).splitlines()
     head = next(line for line in lines if line.startswith("| |")).strip("|").split("|")[1:]

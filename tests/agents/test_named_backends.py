@@ -42,7 +42,7 @@ def two_backends(service: FakeService) -> Router:
 
 
 @pytest.mark.anyio
-async def test_a_planner_that_names_who_cannot_is_noted(
+async def test_planner_that_suggests_an_unable_backend_is_recorded(
     service: FakeService, work: Path, wrongly_named: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with two_backends(service) as router:
@@ -58,7 +58,7 @@ async def test_a_planner_that_names_who_cannot_is_noted(
 
 
 @pytest.mark.anyio
-async def test_a_tool_that_names_who_cannot_is_noted(service: FakeService, work: Path, wrongly_named: list[str]) -> None:
+async def test_tool_that_suggests_an_unable_backend_is_recorded(service: FakeService, work: Path, wrongly_named: list[str]) -> None:
     from named_backends import listening
 
     wrong: list[str] = []
@@ -75,7 +75,7 @@ async def test_a_tool_that_names_who_cannot_is_noted(service: FakeService, work:
 
 
 @pytest.mark.exhaustive  # a run of pytest of its own; what is noted, and when, the two tests above check
-def test_a_test_in_which_it_happens_fails(tmp_path: Path) -> None:
+def test_test_with_a_wrong_suggestion_fails(tmp_path: Path) -> None:
     (tmp_path / "test_lie.py").write_text(LIE)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "named_backends", str(tmp_path)]
     done = subprocess.run(
@@ -86,7 +86,7 @@ def test_a_test_in_which_it_happens_fails(tmp_path: Path) -> None:
     assert "try_backends named a backend that cannot do it: 'local' was named" in done.stdout
 
 
-def test_names_are_filled_in_nowhere_else() -> None:
+def test_suggestions_are_set_only_in_known_places() -> None:
     """Whoever gives an error names of its own would not be listened to."""
     sources = [path for top in ("core/src", *(str(p) for p in (ROOT / "plugins").glob("*/src"))) for path in (ROOT / top).rglob("*.py")]
     assert len(sources) > 100

@@ -2,13 +2,13 @@
 
 normalize.py    a call as the agent wrote it -> single calls; other tools' spellings
 path_scope.py   where relative paths start, and which paths are allowed
-tool.py         MediaTool: generate, plan, poll; answers with dicts
+tool.py         MediaTool: generate, plan, follow jobs; answers with dicts
 batch.py        several calls concurrently under one shared budget
-api.py          generate_media and related functions, over one tool per event loop
+api.py          generate_media and related functions, over one router per event loop
 responses.py    results, plans, jobs and errors as JSON
 available.py    what the usable backends can do now, from their matrices
-schema.py       the tool's schema in each dialect; fields.py its fields
-prompt.py       guidance for a system prompt, with worked examples
+schema.py       the tool's schema and its fields, in each dialect
+prompt.py       guidance for a system prompt, with example calls
 mcp_server.py   the MCP server
 """
 

@@ -1,4 +1,4 @@
-"""The functions an agent's host imports: the same calls as `MediaTool`'s, over a tool kept for each event loop."""
+"""Functions for the host of an agent: the calls of `MediaTool`, over one router per event loop."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ from .tool import Action, MediaTool, tell
 
 __all__ = ["generate_batch", "generate_media", "generate_media_sync", "media_job", "media_job_sync", "plan_media", "plan_media_sync"]
 
-#: Event loop -> its router and what holds it open.
-_kept: dict[asyncio.AbstractEventLoop, tuple[Router, AsyncGenerator[Router, None]]] = {}
+#: Event loop -> its router and the generator that keeps it open.
+_routers: dict[asyncio.AbstractEventLoop, tuple[Router, AsyncGenerator[Router, None]]] = {}
 
 
 async def _lifetime() -> AsyncGenerator[Router, None]:
-    """Hold a router open. An event loop closes its async generators when it ends, and so this one."""
+    """Keep a router open; an event loop closes its asynchronous generators when it ends, this one included."""
     async with Router(on_progress=tell) as router:
         try:
             yield router
         finally:
             loop = asyncio.get_running_loop()
-            if loop in _kept and _kept[loop][0] is router:  # whoever calls from now on makes one anew
-                del _kept[loop]
+            if loop in _routers and _routers[loop][0] is router:
+                del _routers[loop]
 
 
 async def _router() -> Router:
-    """Return the router of the running event loop, made when it is first needed."""
+    """Return the router of the running event loop; the first call creates it."""
     loop = asyncio.get_running_loop()
-    if loop not in _kept:
+    if loop not in _routers:
         _drop_closed()
-        held = _lifetime()
-        _kept[loop] = (await anext(held), held)
-    return _kept[loop][0]
+        lifetime = _lifetime()
+        _routers[loop] = (await anext(lifetime), lifetime)
+    return _routers[loop][0]
 
 
 def _drop_closed() -> None:
-    """Let go of what was kept for loops that were closed without ending it: of their routers only the store can still be closed."""
-    for loop in [loop for loop in list(_kept) if loop.is_closed()]:
-        router, _ = _kept.pop(loop)
+    """Drop the routers of closed event loops; without its loop, only the store of a router can still be closed."""
+    for loop in [loop for loop in list(_routers) if loop.is_closed()]:
+        router, _ = _routers.pop(loop)
         router.store.close()
 
 
 async def close_media() -> None:
-    """Close the running event loop's router now rather than with the loop; the next call makes a new one.
+    """Close the running event loop's router now instead of with the loop; the next call creates a new one.
 
-    Submits that are on their way arrive, which ``asyncio.run`` cancels at its end otherwise; running jobs are left to be resumed.
+    Submits in flight are completed (``asyncio.run`` would cancel them at its end); running jobs stay resumable.
     """
-    if (kept := _kept.pop(asyncio.get_running_loop(), None)) is not None:
-        await kept[1].aclose()
+    if (entry := _routers.pop(asyncio.get_running_loop(), None)) is not None:
+        await entry[1].aclose()
 
 
 async def _tool(router: Router | None, agent_cwd: str | Path | None, allowed_paths: Iterable[str | Path] | None) -> MediaTool:
@@ -71,19 +71,19 @@ async def generate_media(
     allowed_paths: Iterable[str | Path] | None = None,
     **fields: Any,
 ) -> dict[str, Any]:
-    """Make an image, a video or a sound, and answer with a JSON-ready dict; nothing that can be expected is raised.
+    """Make an image, a video or audio and return a JSON-ready dict; expected errors are returned, not raised.
 
     Args:
         config: the fields as a mapping, JSON text or a `GenerationConfig`. Give a model's own arguments here:
-            what they say about directories can only narrow what is allowed.
-        router: by default one is kept for each event loop and closed with it.
-        agent_cwd: where relative paths start, by default the working directory (said by your code, not by a model).
-        allowed_paths: directories that every path must lie in, by default ``agent_cwd``'s tree (likewise).
+            directories named in them can only narrow what is allowed.
+        router: by default one per event loop, closed with it.
+        agent_cwd: where relative paths start, by default the working directory (set by your code, not by a model).
+        allowed_paths: directories that every path must lie in, by default the tree of ``agent_cwd`` (likewise).
         fields: the fields of `GenerationConfig` and the other spellings of `anymedia.agents.normalize`, and
 
-            prompts, backend=[...]: several calls side by side (``max_concurrent``, by default 4, at most 16);
-            wait: False answers with a job at once;
-            deadline: seconds after which waiting ends, while the job goes on.
+            prompts, backend=[...]: several calls concurrently (``max_concurrent``, by default 4, at most 16);
+            wait: False returns a job at once;
+            deadline: seconds after which waiting ends; the job keeps running.
 
     Returns:
         ``success`` and ``files``, ``continuation_id``, ``backend``, ``model``, ``operation``, ``adjustments``,
@@ -92,7 +92,7 @@ async def generate_media(
     """
     try:
         tool = await _tool(router, agent_cwd, allowed_paths)
-    except Exception as error:  # noqa: BLE001 - settings that cannot be read are an answer, too
+    except Exception as error:  # noqa: BLE001 - settings that cannot be read are an error answer, too
         return _refused(error)
     return await tool.generate(config, **fields)
 
@@ -106,7 +106,7 @@ async def plan_media(
     allowed_paths: Iterable[str | Path] | None = None,
     **fields: Any,
 ) -> dict[str, Any]:
-    """Say what `generate_media` would do with the same fields: by whom, adjusted how, at what price. Spends nothing."""
+    """Return the plan of `generate_media` for the same fields: backend, adjustments, price. Spends nothing."""
     try:
         tool = await _tool(router, agent_cwd, allowed_paths)
     except Exception as error:  # noqa: BLE001
@@ -114,8 +114,10 @@ async def plan_media(
     return await tool.plan(config, **fields)
 
 
-async def media_job(job_id: str, action: Action = "look", deadline: float | None = None, *, router: Router | None = None) -> dict[str, Any]:
-    """Look at a job, wait for its result (up to ``deadline`` seconds), or cancel it."""
+async def media_job(
+    job_id: str, action: Action = "status", deadline: float | None = None, *, router: Router | None = None
+) -> dict[str, Any]:
+    """Return the status of a job, wait for its result (up to ``deadline`` seconds), or cancel it."""
     try:
         tool = await _tool(router, None, None)
     except Exception as error:  # noqa: BLE001
@@ -132,7 +134,7 @@ async def generate_batch(
     agent_cwd: str | Path | None = None,
     allowed_paths: Iterable[str | Path] | None = None,
 ) -> dict[str, Any]:
-    """Carry out a list of calls side by side, with a shared budget in US dollars; ``results`` keep their order."""
+    """Run a list of calls concurrently under a shared budget in US dollars; ``results`` keep their order."""
     try:
         tool = await _tool(router, agent_cwd, allowed_paths)
         return await tool.batch(calls, max_concurrent=max_concurrent, max_cost_usd=max_cost_usd)
@@ -141,17 +143,17 @@ async def generate_batch(
 
 
 def generate_media_sync(config: Any = None, /, **fields: Any) -> dict[str, Any]:
-    """Do as `generate_media`, for code without an event loop; each call opens and closes a router of its own."""
+    """Blocking form of `generate_media`, for code without an event loop; each call opens and closes its own router."""
     return _run(generate_media(config, **fields))
 
 
 def plan_media_sync(config: Any = None, /, **fields: Any) -> dict[str, Any]:
-    """Do as `plan_media`, for code without an event loop."""
+    """Blocking form of `plan_media`."""
     return _run(plan_media(config, **fields))
 
 
-def media_job_sync(job_id: str, action: Action = "look", deadline: float | None = None) -> dict[str, Any]:
-    """Do as `media_job`, for code without an event loop; any process may take up a job that another left."""
+def media_job_sync(job_id: str, action: Action = "status", deadline: float | None = None) -> dict[str, Any]:
+    """Blocking form of `media_job`; any process can resume a job that another one started."""
     return _run(media_job(job_id, action, deadline))
 
 

@@ -49,13 +49,13 @@ def word(value: Any) -> str:
 
 
 def joined(values: Sequence[Any], most: int = _MOST) -> str:
-    """Return values in a row; of a long list only the first, and how many there are."""
+    """Return values separated by commas; of a long list only the first ones, and how many there are."""
     shown = ", ".join(word(value) for value in values[:most])
     return shown if len(values) <= most else f"{shown} ... ({len(values)})"
 
 
 def option_words(option: Option) -> str:
-    """Return what an option takes, in words."""
+    """Return the allowed values of an option as text."""
     if isinstance(option, Choice):
         return ("always " if option.fixed else "") + joined(option.one_of)
     if isinstance(option, Range):
@@ -69,7 +69,7 @@ def option_words(option: Option) -> str:
 
 @attrs.frozen(kw_only=True)
 class Able:
-    """One row that can be used now: an operation of a model of a backend."""
+    """One operation spec that can be used now, with its model and backend."""
 
     backend: str
     model: ModelSpec
@@ -82,7 +82,7 @@ class Able:
 
     @property
     def name(self) -> str:
-        """The model, as a caller names it."""
+        """The model as a caller names it, ``backend/model``."""
         return f"{self.backend}/{self.model.id}"
 
 
@@ -92,9 +92,9 @@ def today_utc() -> datetime.date:
 
 
 def able_rows(instances: Mapping[str, BackendInstance], today: datetime.date | None = None) -> list[Able]:
-    """Return every row that can be used now: the best models of a backend first, the last resort last.
+    """Return every operation spec that can be used now: the best models of a backend first, backends of last resort last.
 
-    A model that was shut down is left out, and so is one that requires what is not installed, or a preview (it must be named).
+    Models that were shut down, that need something not installed, or that are previews (they must be named) are left out.
     """
     on = today or today_utc()
     found: list[tuple[tuple[Any, ...], Able]] = []
@@ -111,12 +111,12 @@ def able_rows(instances: Mapping[str, BackendInstance], today: datetime.date | N
 
 
 def missing(instances: Mapping[str, BackendInstance]) -> dict[str, tuple[str, ...]]:
-    """Return what each installed but unusable backend lacks; names of variables, never values."""
+    """Return what each installed but unusable backend lacks: names of variables, never values."""
     return {name: instance.missing for name, instance in instances.items() if not instance.usable}
 
 
 def sound_makers(instances: Mapping[str, BackendInstance]) -> dict[str, list[str]]:
-    """Return who makes speech and who makes music."""
+    """Return the backends for speech and for music."""
     makers: dict[str, list[str]] = {"speech": [], "music": []}
     for able in able_rows(instances):
         if able.operation != "generate_audio":
@@ -129,7 +129,7 @@ def sound_makers(instances: Mapping[str, BackendInstance]) -> dict[str, list[str
 
 
 def role_rules(able: Able) -> Iterator[tuple[str, InputRule, Fidelity]]:
-    """Yield the reference roles a row takes, with how true it does them."""
+    """Yield the reference roles that an operation spec supports, each with its input rule and fidelity."""
     rule = able.row.inputs.get("references")
     if isinstance(rule, ReferencesRule):
         for role, inner in rule.roles.items():
@@ -137,19 +137,19 @@ def role_rules(able: Able) -> Iterator[tuple[str, InputRule, Fidelity]]:
 
 
 def mask_rule(able: Able) -> MaskRule | None:
-    """Return the row's rule for masks."""
+    """Return the rule for masks, if masks are supported."""
     rule = able.row.inputs.get("mask")
     return rule if isinstance(rule, MaskRule) else None
 
 
 def continuing(able: Able) -> ContinueRule | None:
-    """Return how the row goes on from an earlier result."""
+    """Return the rule for continuing an earlier result, if that is supported."""
     rule = able.row.inputs.get("continue_from")
     return rule if isinstance(rule, ContinueRule) else None
 
 
 def describe_backends(instances: Mapping[str, BackendInstance], today: datetime.date | None = None) -> dict[str, Any]:
-    """Return what can be used now, and what is missing or not installed elsewhere, as JSON: for an agent that asks."""
+    """Return as JSON what can be used now, and what is missing or not installed for the other backends."""
     backends: dict[str, Any] = {}
     for able in able_rows(instances, today):
         models = backends.setdefault(able.backend, {"usable": True, "models": {}})["models"]
@@ -170,8 +170,8 @@ def _row(able: Able) -> dict[str, Any]:
         found["reference_roles"] = roles
     if (mask := mask_rule(able)) is not None:
         found["mask_modes"] = list(mask.modes)
-    if (onward := continuing(able)) is not None:
-        found["continues_by"] = list(onward.ways)
+    if (rule := continuing(able)) is not None:
+        found["continues_by"] = list(rule.ways)
     found["options"] = {name: option_words(option) for name, option in row.options.items()}
     if row.extra_params:
         found["extra_params"] = {name: option_words(option) for name, option in row.extra_params.items()}

@@ -1,4 +1,4 @@
-"""Several calls side by side: bounded concurrency, answers in order, one purse for all."""
+"""Several calls at once: bounded concurrency, answers in order, one shared budget."""
 
 from __future__ import annotations
 
@@ -23,41 +23,41 @@ __all__ = ["Reservation", "SharedBudget", "run_several"]
 _ROUNDING = 1e-9
 
 
-async def run_several(works: Sequence[Callable[[], Awaitable[dict[str, Any]]]], at_once: int) -> dict[str, Any]:
-    """Run works that answer, so many at once; the answers keep their order."""
-    gate = asyncio.Semaphore(at_once)
+async def run_several(calls: Sequence[Callable[[], Awaitable[dict[str, Any]]]], max_concurrent: int) -> dict[str, Any]:
+    """Run calls, at most ``max_concurrent`` at a time, and return their answers in order."""
+    semaphore = asyncio.Semaphore(max_concurrent)
 
-    async def one(work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-        async with gate:
-            return await work()
+    async def one(call: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+        async with semaphore:
+            return await call()
 
-    return several_answer(list(await asyncio.gather(*(one(work) for work in works))))
+    return several_answer(list(await asyncio.gather(*(one(call) for call in calls))))
 
 
 @attrs.define(eq=False)
 class Reservation:
-    """What one call holds of the purse, in US dollars: at first the high end of its quote."""
+    """The part of a shared budget that one call has reserved, in US dollars: at first the high end of its quote."""
 
     usd: float
     capped: bool = False
 
-    def held(self, policy: Policy) -> Policy:
-        """Return a policy by which no other backend steps in that costs more than what is held here."""
+    def limit(self, policy: Policy) -> Policy:
+        """Return a policy whose cap is the reservation, so that a fallback cannot cost more."""
         if not self.capped:
             return policy
         return policy.capped(self.usd + _ROUNDING)
 
     def spent(self, actual: float | None) -> None:
-        """Note what it cost, where that is known."""
+        """Record the actual cost, if it is known."""
         if actual is not None:
             self.usd = actual
 
 
 class SharedBudget:
-    """A cap that several calls share. A call waits while others hold money that may come back.
+    """A cap that several calls share. A call waits while others have reserved money that they may not spend.
 
     Raises:
-        InvalidRequest: the cap is no amount of money.
+        InvalidRequest: the cap is not an amount of money.
     """
 
     def __init__(self, cap: Any) -> None:
@@ -66,18 +66,18 @@ class SharedBudget:
             raise InvalidRequest([Problem("$.max_cost_usd", "expected US dollars from 0 to 1000000")])
         self._cap: float | None = cap
         self._spent = 0.0
-        self._held = 0.0
+        self._reserved = 0.0
         self._changed = asyncio.Condition()
 
     @contextlib.asynccontextmanager
     async def reserve(self, plan: Plan) -> AsyncIterator[Reservation]:
-        """Hold the high end of a plan's quote for as long as the block runs; what was spent stays spent.
+        """Reserve the high end of a plan's quote while the block runs; afterwards the actual cost counts.
 
         Raises:
-            BudgetExceeded: it does not fit, or its price is unknown; nothing was sent.
+            BudgetExceeded: the quote exceeds what is left, or the price is unknown; nothing was sent.
         """
         reservation = Reservation(await self._take(plan), capped=self._cap is not None)
-        held = reservation.usd
+        reserved = reservation.usd
         try:
             yield reservation
         except MediaError as error:
@@ -86,7 +86,7 @@ class SharedBudget:
             raise
         finally:
             async with self._changed:
-                self._held -= held
+                self._reserved -= reserved
                 self._spent += reservation.usd
                 self._changed.notify_all()
 
@@ -94,15 +94,15 @@ class SharedBudget:
         if self._cap is None:
             return 0.0
         if plan.quote.usd is None:
-            raise BudgetExceeded(f"the price of '{plan.chosen}' is unknown, and the calls together may cost {in_dollars(self._cap)} USD")
+            raise BudgetExceeded(f"the price of '{plan.chosen}' is unknown, and the calls share a cap of {in_dollars(self._cap)} USD")
         wanted = plan.quote.usd[1]
         async with self._changed:
-            while self._spent + self._held + wanted > self._cap + _ROUNDING and self._held > _ROUNDING:
+            while self._spent + self._reserved + wanted > self._cap + _ROUNDING and self._reserved > _ROUNDING:
                 await self._changed.wait()
             left = self._cap - self._spent
             if wanted > left + _ROUNDING:
                 asked, cap, rest = (in_dollars(amount) for amount in (wanted, self._cap, max(left, 0)))
                 text = f"'{plan.chosen}' may cost {asked} USD; of the {cap} USD for all calls {rest} are left"
-                raise BudgetExceeded(text, fix="ask for fewer, or for leave to spend more")
-            self._held += wanted
+                raise BudgetExceeded(text, fix="ask for fewer, or for a higher max_cost_usd")
+            self._reserved += wanted
             return wanted

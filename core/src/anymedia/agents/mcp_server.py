@@ -39,22 +39,24 @@ _ANY = {"type": "object", "properties": {"success": {"type": "boolean"}}, "requi
 
 def tools_of(instances: Mapping[str, BackendInstance]) -> list[dict[str, Any]]:
     """Return the tools, as the protocol lists them."""
-    backends = {"type": "string", "description": "just this backend", "enum": sorted(instances)} if instances else {"type": "string"}
+    backends = {"type": "string", "description": "only this backend", "enum": sorted(instances)} if instances else {"type": "string"}
     job = {
         "job_id": _JOB_ID,
-        "action": {"type": "string", "enum": ["look", "wait"], "description": "look at it, or wait for its result"},
-        "deadline": {"type": "number", "minimum": 0, "maximum": 86400, "description": "seconds to wait at most"},
+        "action": {"type": "string", "enum": ["status", "wait"], "description": "its status, or wait for its result"},
+        "deadline": {"type": "number", "minimum": 0, "maximum": 86400, "description": "maximum number of seconds to wait"},
     }
     one = {"job_id": _JOB_ID}
-    knows = "What each backend can do here and now, in full, and what the others lack."
-    stops = "Stop a job; what the provider already did may be charged."
-    plans = "Say what generate_media would do with the same arguments: by whom, adjusted how, at what price. Spends nothing."
+    knows = "What each usable backend supports, in full, and what the others lack."
+    stops = "Cancel a job; the provider may charge for work already done."
+    plans = "Return the plan of generate_media for the same arguments: backend, adjustments, price. Spends nothing."
     again = {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": True}
     return [
         tool_schema("mcp", instances=instances),
         _tool("plan_media", "Plan media", plans, input_schema(instances), _ANY, _READS),
         _tool("media_capabilities", "Media capabilities", knows, _takes({"backend": backends}), _ANY, _READS),
-        _tool("media_job", "Media job", "Look at a job, or wait for its result.", _takes(job, "job_id"), result_schema(), again),
+        _tool(
+            "media_job", "Media job", "Return the status of a job, or wait for its result.", _takes(job, "job_id"), result_schema(), again
+        ),
         _tool("media_cancel", "Cancel a media job", stops, _takes(one, "job_id"), result_schema(), again | {"destructiveHint": True}),
     ]
 
@@ -75,7 +77,7 @@ _TAKES: Mapping[str, tuple[set[str], set[str]]] = {
 
 
 def arguments_problem(name: str, given: Mapping[str, Any], known: Iterable[str]) -> RequestError | None:
-    """Return what is wrong with a tool's name or the names of its arguments; generate_media checks its own."""
+    """Return the error for an unknown tool or argument names; generate_media checks its own."""
     if name not in known:
         return UnsupportedOperation(f"there is no tool {name[:60]!r}{did_you_mean(name[:60], known)}")
     if name not in _TAKES:
@@ -93,15 +95,15 @@ _MOST = 100_000_000
 
 
 async def preview_of(path: Path, mime: str, roots: Sequence[Path]) -> tuple[bytes, str] | None:
-    """Return a JPEG or (with transparency) WebP preview of an image file and its mime type; None where there is none to be had.
+    """Return a JPEG or (with transparency) WebP preview of an image file and its mime type; None if that is not possible.
 
-    ``roots``: where it must lie. What a host is shown is read like an input: by now the name may be a link to the outside.
+    ``roots``: directories that it must lie in. It is read like an input, because the name may be a link by now.
     """
     if not mime.startswith("image/"):
         return None
     try:
         return await asyncio.to_thread(_make, path, roots)
-    except Exception:  # noqa: BLE001 - a preview is a courtesy; the file is there all the same
+    except Exception:  # noqa: BLE001 - without a preview the answer still has the file
         return None
 
 
@@ -131,35 +133,35 @@ def _make(path: Path, roots: Sequence[Path]) -> tuple[bytes, str] | None:
 
 
 GUIDANCE = "anymedia://guidance"
-#: How much of what is left a sign of life without a new fraction counts for: the value grows, and never passes the whole.
+#: Part of the remaining progress that an event without a new fraction adds, because the value must grow and stay below 1.
 _STEP = 0.0001
-#: How long calls may go on that a server told to end is at; their jobs outlive it.
-_LAST_SECONDS = 3
-#: Makes the router when the first call needs one, given what to tell of progress.
+#: Seconds that active calls may still take when the server is stopped; their jobs keep running.
+_SHUTDOWN_SECONDS = 3
+#: Creates the router for the first call, given the progress callback.
 MakeRouter = Callable[[Callable[["Progress"], None]], "Router"]
 
 
 def state_of(instances: Mapping[str, BackendInstance]) -> str:
-    """Say in one line which backends are usable, and what the others lack."""
+    """Return one line with the usable backends and what the others lack."""
     usable = ", ".join(name for name, instance in instances.items() if instance.usable) or "none"
     lacking = "; ".join(f"{name} lacks {', '.join(words)}" for name, words in missing(instances).items())
     return f"usable backends: {usable}" + (f"; not usable: {lacking}" if lacking else "")
 
 
 class MediaServer:
-    """One server: its tool is opened by the first call, so that it starts without touching a store or a network.
+    """An MCP server. The first call opens the router, so that starting needs neither a store nor the network.
 
     Args:
         root: the directory that every path must lie in.
         make_router: by default a `Router` of the settings.
-        instances: what schema and guidance are made of; by default what is installed and configured.
+        instances: the backends of the schema and the guidance; by default those that are installed and configured.
     """
 
     def __init__(
         self, root: Path, *, make_router: MakeRouter | None = None, instances: Mapping[str, BackendInstance] | None = None
     ) -> None:
         if not root.is_dir():
-            raise SettingsError(f"the root {str(root)!r} is not a directory", fix="make it first, or name another with --root")
+            raise SettingsError(f"the root {str(root)!r} is not a directory", fix="create it, or name another one with --root")
         self.root = root.resolve()
         self.instances = installed() if instances is None else instances
         self._make_router = make_router or _usual_router
@@ -212,7 +214,7 @@ class MediaServer:
             answer = await works[params.name](ctx, arguments) if problem is None else error_answer(problem)
         except MediaError as error:
             answer = error_answer(error)
-        except Exception as error:  # noqa: BLE001 - a host gets an answer, whatever broke
+        except Exception as error:  # noqa: BLE001 - a host always gets an answer
             answer = error_answer(internal(error))
         return await self._result(answer)
 
@@ -221,18 +223,18 @@ class MediaServer:
             "generate_media": self._generate,
             "plan_media": lambda _, given: self._tool().plan(given),
             "media_capabilities": self._capabilities,
-            "media_job": lambda _, given: self._tool().job(given["job_id"], given.get("action", "look"), given.get("deadline")),
+            "media_job": lambda _, given: self._tool().job(given["job_id"], given.get("action", "status"), given.get("deadline")),
             "media_cancel": lambda _, given: self._tool().job(given["job_id"], "cancel"),
         }
 
     async def _generate(self, ctx: Any, given: dict[str, Any]) -> dict[str, Any]:
-        signs: asyncio.Queue[Progress | None] = asyncio.Queue()
-        teller = asyncio.create_task(_report(ctx, signs))
+        events: asyncio.Queue[Progress | None] = asyncio.Queue()
+        reporter = asyncio.create_task(_report(ctx, events))
         try:
-            return await self._tool().generate(given, on_progress=signs.put_nowait)
+            return await self._tool().generate(given, on_progress=events.put_nowait)
         finally:
-            signs.put_nowait(None)
-            await teller
+            events.put_nowait(None)
+            await reporter
 
     async def _capabilities(self, _ctx: Any, given: dict[str, Any]) -> dict[str, Any]:
         found = describe_backends(self.instances)
@@ -246,10 +248,10 @@ class MediaServer:
             raise InvalidRequest([Problem("$.backend", f"expected text, got {type(name).__name__}")])
         if name not in self.instances:
             text = f"no backend named {name[:60]!r}{did_you_mean(name[:60], self.instances)}"
-            raise UnknownBackend(text, fix=f"there are: {', '.join(self.instances) or 'none'}")
+            raise UnknownBackend(text, fix=f"use one of: {', '.join(self.instances) or 'none'}")
 
     async def _result(self, answer: dict[str, Any]) -> Any:
-        """Return an answer as structured content, as text, and as links to its files with a small picture of each image."""
+        """Return an answer as structured content, as text, and as links to its files with a preview of each image."""
         types, _ = _sdk()
         content: list[Any] = [types.TextContent(type="text", text=json.dumps(answer))]
         for file in _files_of(answer)[:4]:
@@ -272,7 +274,7 @@ class MediaServer:
 
     async def _list_resources(self, _ctx: Any, _params: Any) -> Any:
         types, _ = _sdk()
-        about = "How to use generate_media with the backends that are usable here and now"
+        about = "How to use generate_media with the backends that are usable now"
         one = types.Resource(uri=GUIDANCE, name="guidance", description=about, mime_type="text/markdown")
         return types.ListResourcesResult(resources=[one])
 
@@ -281,20 +283,20 @@ class MediaServer:
         if str(params.uri) != GUIDANCE:
             from mcp.shared.exceptions import MCPError
 
-            raise MCPError(code=-32002, message=f"there is no such resource; there is {GUIDANCE}")
+            raise MCPError(code=-32002, message=f"unknown resource; the only one is {GUIDANCE}")
         text = types.TextResourceContents(uri=GUIDANCE, mime_type="text/markdown", text=self._guidance())
         return types.ReadResourceResult(contents=[text])
 
     async def _list_prompts(self, _ctx: Any, _params: Any) -> Any:
         types, _ = _sdk()
-        return types.ListPromptsResult(prompts=[types.Prompt(name="guidance", description="How to make media here")])
+        return types.ListPromptsResult(prompts=[types.Prompt(name="guidance", description="How to generate media")])
 
     async def _get_prompt(self, _ctx: Any, params: Any) -> Any:
         types, _ = _sdk()
         if params.name != "guidance":
             from mcp.shared.exceptions import MCPError
 
-            raise MCPError(code=-32602, message="there is no such prompt; there is 'guidance'")
+            raise MCPError(code=-32602, message="unknown prompt; the only one is 'guidance'")
         text = types.TextContent(type="text", text=self._guidance())
         return types.GetPromptResult(messages=[types.PromptMessage(role="user", content=text)])
 
@@ -329,14 +331,14 @@ def _files_of(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [file for one in (answer, *answer.get("results", ())) for file in one.get("files", ())]
 
 
-async def _report(ctx: Any, signs: asyncio.Queue[Progress | None]) -> None:
-    """Pass signs of life on as progress notifications, whose value must grow each time."""
-    told = 0.0
-    while (sign := await signs.get()) is not None:
-        told = max(told + _STEP * (1.0 - told), min(sign.fraction or 0.0, 0.999))
-        message = f"{sign.job_id}: {sign.state}" + (f", {sign.note}" if sign.note else "") + f" ({sign.backend}/{sign.model})"
-        with contextlib.suppress(Exception):  # a host that listens no more does not stop the work
-            await ctx.session.report_progress(told, 1.0, message)
+async def _report(ctx: Any, events: asyncio.Queue[Progress | None]) -> None:
+    """Send progress events as progress notifications, whose value must grow each time."""
+    value = 0.0
+    while (event := await events.get()) is not None:
+        value = max(value + _STEP * (1.0 - value), min(event.fraction or 0.0, 0.999))
+        message = f"{event.job_id}: {event.state}" + (f", {event.note}" if event.note else "") + f" ({event.backend}/{event.model})"
+        with contextlib.suppress(Exception):  # a host that no longer listens does not stop the call
+            await ctx.session.report_progress(value, 1.0, message)
 
 
 async def serve_stdio(server: MediaServer) -> None:
@@ -348,7 +350,7 @@ async def serve_stdio(server: MediaServer) -> None:
 
 
 async def serve_http(server: MediaServer, *, port: int = 8765, ready: Callable[[str], None] | None = None) -> None:
-    """Serve hosts over streamable HTTP on the loopback address; ``port`` 0 takes a free one, and ``ready`` is told the URL."""
+    """Serve hosts over streamable HTTP on the loopback address; ``port`` 0 takes a free one, and ``ready`` is called with the URL."""
     import socket
 
     import uvicorn
@@ -358,14 +360,14 @@ async def serve_http(server: MediaServer, *, port: int = 8765, ready: Callable[[
     with contextlib.closing(listening):
         try:
             listening.bind(("127.0.0.1", port))
-            listening.listen()  # from here on whoever is told the address can call, and waits
+            listening.listen()  # from here on a client can connect
         except OSError as error:
             raise SettingsError(
                 f"port {port} cannot be used: {error.strerror}", fix="name another with --port, or 0 for a free one"
             ) from None
         app = server.server.streamable_http_app(host="127.0.0.1")
         app.router.lifespan_context = _closing_first(server, app.router.lifespan_context)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=_LAST_SECONDS)
+        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=_SHUTDOWN_SECONDS)
         if ready is not None:
             ready(f"http://127.0.0.1:{listening.getsockname()[1]}/mcp")
         async with server.closing():
@@ -373,7 +375,7 @@ async def serve_http(server: MediaServer, *, port: int = 8765, ready: Callable[[
 
 
 def _closing_first(server: MediaServer, lifespan: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Close the router with the application: a signal that ends the process is raised again right after that."""
+    """Close the router with the application: uvicorn raises a signal that ends the process again right after that."""
 
     @contextlib.asynccontextmanager
     async def both(app: Any) -> AsyncIterator[Any]:

@@ -1,7 +1,7 @@
-"""What a caller wrote -> single calls in the fields of `GenerationConfig`.
+"""Normalize the arguments of a call into one or several mappings of `GenerationConfig` fields.
 
-Other tools of this kind spell some fields differently; their calls work unchanged. A list of prompts or of backends
-becomes one call each. Nothing is judged here but the shape: the rest is for `GenerationConfig` to refuse.
+Names that similar tools use for some fields are accepted. A list of prompts or of backends becomes one call each. Only
+the structure is checked here; the values are checked by `GenerationConfig`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..strict_json import check_plain, parse_json, wrong_type
 
 __all__ = ["HOW", "MAX_CALLS", "RENAMED", "ToolCall", "flat", "listed", "read_tool_call", "whole_number"]
 
-#: Another spelling -> the field of `GenerationConfig`.
+#: Another name -> the field of `GenerationConfig`.
 RENAMED: Mapping[str, str] = {
     "backend_type": "backend",
     "audio_format": "output_format",
@@ -31,8 +31,8 @@ RENAMED: Mapping[str, str] = {
     "input_video": "input_video_path",
     "continuation_id": "continue_from",
 }
-#: What is often written and means nothing here -> what there is instead.
-MEANT: Mapping[str, str] = {
+#: Unknown name that is often written -> what to use instead.
+INSTEAD: Mapping[str, str] = {
     **dict.fromkeys(("text", "input", "description", "caption"), "prompt"),
     **dict.fromkeys(("width", "height", "dimensions", "image_size"), "size='WIDTHxHEIGHT'"),
     **dict.fromkeys(("image", "images", "image_url", "image_path", "input_image", "first_frame", "source", "photo"), "input_images"),
@@ -47,7 +47,7 @@ MEANT: Mapping[str, str] = {
     "ratio": "aspect_ratio",
     "previous_id": "continue_from",
 }
-#: Fields that say how a call is made; they belong to no request.
+#: Fields about how a call is made; they are not part of a request.
 HOW = (
     "prompts",
     "max_concurrent",
@@ -59,24 +59,24 @@ HOW = (
     "allowed_paths",
     "multimodal_config",
 )
-#: Most calls that one order may hold.
+#: Maximum number of calls in one tool call.
 MAX_CALLS = 100
-_MAX_AT_ONCE = 16
-#: Seconds that an answer with a job waits at most for the provider to take it.
-_AT_ONCE = 2.0
+_MAX_CONCURRENT = 16
+#: Seconds to wait for the provider to accept a job before it is returned with ``wait=False``.
+_SUBMIT_SECONDS = 2.0
 _MEDIA = ("image", "video", "audio")
 
 
 @attrs.frozen(kw_only=True)
 class ToolCall:
-    """What was asked for in one go.
+    """The parsed arguments of one tool call.
 
     Attributes:
         calls: the fields of one or several calls for `GenerationConfig.from_json`, in order.
         names: field of `GenerationConfig` -> the path of the field that the caller wrote instead (``mask_path`` -> ``$.mask``).
         wait: False returns jobs at once.
-        deadline: seconds after which waiting ends; the job goes on.
-        max_concurrent: how many calls are under way at once.
+        deadline: seconds after which waiting ends; the job keeps running.
+        max_concurrent: how many calls run at once.
         agent_cwd, allowed_paths: where relative paths start, and the directories that paths must lie in.
     """
 
@@ -90,25 +90,25 @@ class ToolCall:
 
     @property
     def patience(self) -> float | None:
-        """Seconds that a submit is waited for at most."""
-        limits = [seconds for seconds in (self.deadline, None if self.wait else _AT_ONCE) if seconds is not None]
+        """Maximum number of seconds to wait for the submit, if limited."""
+        limits = [seconds for seconds in (self.deadline, None if self.wait else _SUBMIT_SECONDS) if seconds is not None]
         return min(limits, default=None)
 
     @property
     def max_cost_usd(self) -> Any:
-        """The cap that all calls share."""
+        """The cap that all calls share, as given."""
         return self.calls[0].get("max_cost_usd")
 
 
 def flat(config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was given as one plain mapping without nulls.
+    """Return the arguments as one mapping without nulls.
 
     Args:
         config: a mapping, JSON text, a `GenerationConfig`, or None.
-        fields: further fields; one that stands in both is refused.
+        fields: further fields; a field given in both is refused.
 
     Raises:
-        InvalidRequest: not a JSON object, or not JSON all the way down.
+        InvalidRequest: not a JSON object, or a value in it is not JSON.
     """
     if isinstance(config, GenerationConfig):
         given = {f.name: _plain(getattr(config, f.name)) for f in attrs.fields(GenerationConfig) if config.is_set(f.name)}
@@ -137,10 +137,10 @@ def _plain(value: Any) -> Any:
 
 
 def read_tool_call(given: Mapping[str, Any]) -> ToolCall:
-    """Read a flat call (see `flat`) in any of the known spellings.
+    """Read a mapping (see `flat`) with any of the accepted names.
 
     Raises:
-        InvalidRequest: with the field as the caller spelt it.
+        InvalidRequest: with the field as the caller wrote it.
     """
     fields = dict(given)
     how = {name: fields.pop(name) for name in HOW if name in fields}
@@ -156,7 +156,7 @@ def read_tool_call(given: Mapping[str, Any]) -> ToolCall:
         names=names,
         wait=_flag(how, "wait", True),
         deadline=_number(how, "deadline", 0.0, 86_400.0),
-        max_concurrent=int(_number(how, "max_concurrent", 1, _MAX_AT_ONCE, whole=True) or 4),
+        max_concurrent=int(_number(how, "max_concurrent", 1, _MAX_CONCURRENT, whole=True) or 4),
         agent_cwd=_text(how, "agent_cwd"),
         allowed_paths=_texts(how, "allowed_paths"),
     )
@@ -168,14 +168,14 @@ def _rename(fields: dict[str, Any]) -> dict[str, str]:
         if theirs not in fields:
             continue
         if ours in fields:
-            raise InvalidRequest([Problem(f"$.{theirs}", f"is the same as {ours}", "give just one of them")])
+            raise InvalidRequest([Problem(f"$.{theirs}", f"is another name for {ours}", "give only one of them")])
         fields[ours] = fields.pop(theirs)
         names[ours] = f"$.{theirs}"
     return names
 
 
 def _check_names(fields: Mapping[str, Any]) -> None:
-    """Refuse unknown names here, where all spellings are known and can be suggested."""
+    """Refuse unknown names here, where all accepted names are known and can be suggested."""
     known = {f.name for f in attrs.fields(GenerationConfig)} | {"mode"}
     problems = []
     for name in sorted(fields.keys() - known):
@@ -186,22 +186,22 @@ def _check_names(fields: Mapping[str, Any]) -> None:
 
 
 def _instead_of(name: str, value: Any, known: Iterable[str]) -> str:
-    """Say what an unknown field is likely to have meant."""
+    """Return what to write instead of an unknown field."""
     if isinstance(value, Mapping) and "prompt" in value:
-        return "give its fields themselves, without it around them"
-    if name.lower() in MEANT:
-        return f"there is {MEANT[name.lower()]}"
-    return did_you_mean(name[:60], [*known, *RENAMED, *HOW]).removeprefix("; ") or "leave it out"
+        return "give its fields directly, not nested in this object"
+    if name.lower() in INSTEAD:
+        return f"use {INSTEAD[name.lower()]}"
+    return did_you_mean(name[:60], [*known, *RENAMED, *HOW]).removeprefix("; ") or "omit it"
 
 
 def _add_defaults(fields: dict[str, Any], config: Any) -> None:
-    """Take backend and model of a medium from ``multimodal_config`` where the call itself names none."""
+    """Use backend and model of a medium from ``multimodal_config`` where the call names neither."""
     if config is None:
         return
     own = config.get(_medium(fields)) if isinstance(config, Mapping) else config
     if own is not None and not isinstance(own, Mapping):
         raise InvalidRequest([Problem("$.multimodal_config", "expected {'image': {'backend': ..., 'model': ...}, ...}")])
-    if {"backend", "model", "continue_from"} & fields.keys():  # what is gone on from has a home of its own
+    if {"backend", "model", "continue_from"} & fields.keys():  # an earlier result is continued by its own backend
         return
     for name in ("backend", "model"):
         if own is not None and own.get(name) is not None:
@@ -209,7 +209,7 @@ def _add_defaults(fields: dict[str, Any], config: Any) -> None:
 
 
 def _medium(fields: Mapping[str, Any]) -> str:
-    """Return the medium that a call is for, as far as what it says can be read."""
+    """Return the medium of a call, ignoring values of wrong types (they are refused later)."""
     named = fields.get("mode", fields.get("media_type"))
     if named is not None:
         return named.lower() if isinstance(named, str) else "image"
@@ -223,14 +223,16 @@ def _medium(fields: Mapping[str, Any]) -> str:
 
 
 def _place_output(fields: dict[str, Any], folder: Any) -> None:
-    """``storage_path`` is a directory; an ``output_path`` beside it lies in it."""
+    """Put ``output_path`` into the directory ``storage_path``."""
     if folder is None:
         return
     if not isinstance(folder, str) or not folder.strip():
         raise InvalidRequest([Problem("$.storage_path", f"expected a directory as text, got {type(folder).__name__}")])
     inside = fields.get("output_path", "")
     if not isinstance(inside, str) or inside.startswith("/"):
-        raise InvalidRequest([Problem("$.output_path", "beside storage_path it is a name in that directory", "give just one of them")])
+        raise InvalidRequest(
+            [Problem("$.output_path", "with storage_path it must be a relative name in that directory", "give only one of them")]
+        )
     fields["output_path"] = f"{folder.rstrip('/')}/{inside}"
 
 
@@ -255,11 +257,11 @@ def _spread(fields: dict[str, Any], prompts: Any) -> Iterator[dict[str, Any]]:
     elif not isinstance(prompts, list | tuple):
         raise InvalidRequest([Problem("$.prompts", f"expected a list of texts, got {type(prompts).__name__}")])
     elif "prompt" in fields:
-        raise InvalidRequest([Problem("$.prompts", "stands beside prompt", "give just one of them")])
+        raise InvalidRequest([Problem("$.prompts", "contradicts prompt", "give only one of them")])
     else:
         texts = prompts
     if len(texts) * len(backends) > MAX_CALLS:
-        raise InvalidRequest([Problem("$.prompts", f"makes {len(texts) * len(backends)} calls; at most {MAX_CALLS} are taken")])
+        raise InvalidRequest([Problem("$.prompts", f"makes {len(texts) * len(backends)} calls; at most {MAX_CALLS} are allowed")])
     several = len(texts) * len(backends) > 1
     for number, (text, name) in enumerate(((t, b) for t in texts for b in backends), 1):
         one = {**fields, **({} if text is None else {"prompt": text}), **({} if name is None else {"backend": name})}
@@ -267,7 +269,7 @@ def _spread(fields: dict[str, Any], prompts: Any) -> Iterator[dict[str, Any]]:
 
 
 def _numbered(fields: dict[str, Any], number: int) -> dict[str, Any]:
-    """Give each of several calls a file name of its own."""
+    """Number the file name of one of several calls."""
     path = fields.get("output_path")
     if not isinstance(path, str) or path.endswith("/"):
         return fields
@@ -298,10 +300,10 @@ def _number(how: Mapping[str, Any], name: str, low: float, high: float, *, whole
 
 
 def listed(value: Any, name: str) -> list[Any]:
-    """Return a list, a tuple or whatever else yields calls as a list.
+    """Return an iterable of calls as a list.
 
     Raises:
-        InvalidRequest: it is none, or is one call, or a text.
+        InvalidRequest: it is not iterable, or is a mapping or a text.
     """
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         raise _wrong(name, value, list)
@@ -309,10 +311,10 @@ def listed(value: Any, name: str) -> list[Any]:
 
 
 def whole_number(value: Any, name: str) -> int:
-    """Return a whole number as it is.
+    """Return the value if it is a whole number.
 
     Raises:
-        InvalidRequest: it is none.
+        InvalidRequest: it is not.
     """
     if isinstance(value, bool) or not isinstance(value, int):
         raise _wrong(name, value, int)

@@ -1,7 +1,7 @@
-"""Where an agent's paths start and where they may lie.
+"""The paths that an agent may use.
 
-A relative path starts at the base directory, not at wherever the process happens to stand. What a call says
-(``agent_cwd``, ``allowed_paths``) can only narrow what whoever set up the tool allowed: it may come from a model.
+A relative path starts at the base directory of the tool, not at the working directory of the process. The arguments
+``agent_cwd`` and ``allowed_paths`` of a call may come from a model, so they can only narrow what the tool allows.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class PathScope:
 
     Attributes:
         base: where relative paths start.
-        roots: what whoever set up the tool allows to be written to; trusted, links and all.
-        inputs: what they allow to be read (likewise).
-        within: what a call narrows that to. Mere names: whatever lies there by the time a file is opened is reached from
-            one of the roots, through no link.
+        roots: directories that may be written to; trusted, including the links that lead to them.
+        inputs: directories that may be read (likewise).
+        within: the directories to which a call narrows both. Only names are compared here: when a file is opened, it is
+            reached from one of the roots without following links.
     """
 
     base: Path
@@ -42,7 +42,7 @@ class PathScope:
 
     @classmethod
     def of(cls, base: str | Path | None, roots: str | Path | Iterable[str | Path] | None, policy: Policy) -> PathScope:
-        """Make the place that whoever sets up the tool wants: by default the roots of the policy, else the base's tree."""
+        """Return the scope of a tool: the given roots, by default those of the policy, else the tree of the base directory."""
         own = Path.cwd() if base is None else _absolute(base)
         if given := tuple(_absolute(root) for root in directories(roots)):
             return cls(base=own, roots=given, inputs=given)
@@ -50,10 +50,10 @@ class PathScope:
         return cls(base=own, roots=outputs, inputs=outputs if policy.input_roots is None else policy.input_roots)
 
     def narrowed(self, agent_cwd: str | None, allowed_paths: Sequence[str] | None) -> PathScope:
-        """Return the place of one call.
+        """Return the scope of one call.
 
         Raises:
-            InvalidRequest: it names a directory that lies outside of this place.
+            InvalidRequest: it names a directory outside this scope.
         """
         base = self.base if agent_cwd is None else self._inside(agent_cwd, "agent_cwd")
         within: tuple[Path, ...] | None = None if agent_cwd is None else (base,)
@@ -68,25 +68,25 @@ class PathScope:
             real = Path(os.path.realpath(wanted))
             for root in allowed:
                 if real.is_relative_to(inner := os.path.realpath(root)):
-                    return root / real.relative_to(inner)  # without the links that lead there now
+                    return root / real.relative_to(inner)  # without the links that lead there
         raise _outside(text, field, allowed)
 
     def policy(self, base: Policy) -> Policy:
-        """Return a policy that is held to the roots; `at` holds paths to the rest."""
+        """Return a policy limited to the roots; `at` enforces the rest."""
         return base.but(input_roots=self.inputs, output_roots=self.roots)
 
     def at(self, path: Any, field: str = "path") -> Any:
         """Return a path text as an absolute one; anything else (a URL, a wrong type) as it is.
 
         Raises:
-            InvalidRequest: it begins with ``~``, which no shell expands here, or lies outside of what the call narrows paths
-                to; ``field`` is where it stands in the call.
+            InvalidRequest: it begins with ``~``, which is not expanded here, or lies outside the directories of the call;
+                ``field`` is the field of the call.
         """
         text = os.fspath(path) if isinstance(path, Path) else path
         if isinstance(text, str) and text.startswith("~"):
             name = text.rpartition("/")[2]
             hint = "write a path in the working directory" + (f", such as {name!r}" if not name.startswith("~") and name else "")
-            raise InvalidRequest([Problem(f"$.{field}", f"{text[:200]!r}: '~' stands for nothing here", hint)])
+            raise InvalidRequest([Problem(f"$.{field}", f"{text[:200]!r}: '~' is not expanded", hint)])
         if not isinstance(text, str) or not text.strip() or _URL.match(text):
             return path
         whole = path if text.startswith("/") else f"{self.base}/{text}"
@@ -96,7 +96,7 @@ class PathScope:
 
 
 def directories(given: str | Path | Iterable[str | Path] | None) -> tuple[str | Path, ...]:
-    """Return what was given for a list of directories, be it just one of them, as a tuple."""
+    """Return one directory or several as a tuple."""
     return () if given is None else (given,) if isinstance(given, str | Path) else tuple(given)
 
 
@@ -114,17 +114,17 @@ def _outside(text: str, field: str, allowed: Iterable[Path]) -> InvalidRequest:
 
 
 def resolve_paths(fields: Mapping[str, Any], scope: PathScope) -> dict[str, Any]:
-    """Return the fields of a call with its relative paths made absolute; without an output, the base directory."""
-    placed = dict(fields)
+    """Return the fields of a call with absolute paths; the default output is the base directory."""
+    resolved = dict(fields)
     for name in _FILES:
-        if name in placed:
-            placed[name] = scope.at(placed[name], name)
+        if name in resolved:
+            resolved[name] = scope.at(resolved[name], name)
     for name in ("input_images", "input_image_paths", "references"):
-        if isinstance(placed.get(name), list | tuple):
-            placed[name] = [_item(item, scope, name) for item in placed[name]]
-    output = placed.get("output_path", "./")
-    placed["output_path"] = scope.at(f"{scope.base}/" if output in (".", "./") else output, "output_path")
-    return placed
+        if isinstance(resolved.get(name), list | tuple):
+            resolved[name] = [_item(item, scope, name) for item in resolved[name]]
+    output = resolved.get("output_path", "./")
+    resolved["output_path"] = scope.at(f"{scope.base}/" if output in (".", "./") else output, "output_path")
+    return resolved
 
 
 def _item(item: Any, scope: PathScope, field: str) -> Any:

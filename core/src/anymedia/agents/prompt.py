@@ -1,4 +1,4 @@
-"""The guidance for an agent's system prompt, with worked examples that fit the usable backends."""
+"""The guidance for an agent's system prompt, with example calls for the usable backends."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ __all__ = [
     "worked_examples",
 ]
 
-#: What stands for the ``continuation_id`` of an earlier answer.
+#: Placeholders for the ``continuation_id`` of an earlier answer.
 EARLIER_IMAGE = "ID_OF_AN_IMAGE"
 EARLIER_VIDEO = "ID_OF_A_VIDEO"
 
 
 @attrs.frozen(kw_only=True)
 class Example:
-    """One call that works here and now, with the files ``photo.png``, ``mask.png`` (of its size) and ``ref.png`` at hand."""
+    """A call that works now, given the files ``photo.png``, ``mask.png`` (of the same size) and ``ref.png``."""
 
     title: str
     fields: dict[str, Any]
 
 
 def worked_examples(rows: Sequence[Able]) -> list[Example]:
-    """Return one call for each thing the usable rows can do, by the row that would be chosen first."""
+    """Return one call for each supported feature, with the operation spec that would be chosen first."""
     return list(_images(rows)) + list(_videos(rows)) + list(_sounds(rows))
 
 
@@ -57,12 +57,12 @@ def _images(rows: Sequence[Able]) -> Iterator[Example]:
         yield Example(title="change it (multi-turn)", fields={"prompt": "make it night", "continue_from": EARLIER_IMAGE})
     if able := _first(rows, "inpaint", lambda a: _takes_mask(a, "user_provided")):
         fields = {"prompt": "a stormy sky", "backend": able.backend, "input_images": ["photo.png"], "mask_path": "mask.png"}
-        yield Example(title="inpaint by a mask", fields=fields)
+        yield Example(title="inpaint with a mask", fields=fields)
     for mode in ("semantic", "foreground"):
         if able := _first(rows, "inpaint", lambda a, m=mode: _takes_mask(a, m)):
             fields = {"prompt": "a beach", "backend": able.backend, "input_images": ["photo.png"], "mask_mode": mode}
             yield Example(
-                title=f"inpaint what the backend finds ({mode})",
+                title=f"inpaint a region that the backend finds ({mode})",
                 fields=fields | ({"segmentation_classes": [1]} if mode == "semantic" else {}),
             )
     if able := _first(rows, "edit_with_references", lambda a: _role(a, "source")):
@@ -82,7 +82,7 @@ def _videos(rows: Sequence[Able]) -> Iterator[Example]:
         fields = {"mode": "video", "prompt": "the camera pans", "backend": able.backend, "input_images": ["photo.png"], **_seconds(able)}
         yield Example(title="image to video", fields=fields)
     if _first(rows, "continue_video"):
-        yield Example(title="go on with a video", fields={"mode": "video", "prompt": "a gull passes", "continue_from": EARLIER_VIDEO})
+        yield Example(title="continue a video", fields={"mode": "video", "prompt": "a gull passes", "continue_from": EARLIER_VIDEO})
 
 
 def _sounds(rows: Sequence[Able]) -> Iterator[Example]:
@@ -116,7 +116,7 @@ def _seconds(able: Able) -> dict[str, Any]:
 
 
 def _advanced(able: Able) -> dict[str, Any]:
-    """Return up to four options with a value the row takes."""
+    """Return up to four options, each with a supported value."""
     found: dict[str, Any] = {}
     for name in ("aspect_ratio", "quality", "negative_prompt", "seed", "output_format", "guidance_scale"):
         option = able.row.options.get(name)
@@ -133,29 +133,29 @@ def _advanced(able: Able) -> dict[str, Any]:
 
 
 _INTRO = """# Media generation
-`generate_media` makes and changes images, videos and sounds; `plan_media` takes the same fields and spends nothing.
-Paths lie in the working directory. Give just the fields you need; a field that means nothing for the call is refused."""
+`generate_media` makes and changes images, videos and audio; `plan_media` accepts the same fields and spends nothing.
+Paths lie in the working directory. Give only the fields you need; a field without meaning for the call is refused."""
 _ERRORS = """## When success is false
-`error` has code, message, fix (do that), try_backends (can do this very call here and now), retry, charged.
-- invalid_request, unknown_*: correct the field that is named. unsupported_*: use a backend of try_backends, or change the call.
-- model_retired: use the replacement named. no_backend_available, settings_error: tell the user what is missing; do not try again.
-- budget_exceeded: nothing was spent; ask for less, or for leave. content_refused: reword; never the same again.
+`error` has code, message, fix (do that), try_backends (can do this call now), retry, charged.
+- invalid_request, unknown_*: correct the named field. unsupported_*: use a backend of try_backends, or change the call.
+- model_retired: use the replacement named. no_backend_available, settings_error: tell the user what is missing; do not retry.
+- budget_exceeded: nothing was spent; ask for less, or for a higher cap. content_refused: reword; never repeat the same.
 - rate_limited, backend_unavailable: the same call later (retry), or try_backends. quota_exceeded, authentication_failed: tell the user.
-- backend_timeout: the job goes on: media_job(job_id, "wait"). submission_unknown: it may have been charged; do NOT repeat it,
-  look with media_job. cancelled: somebody stopped it. some_failed: each of `results` says why.
-- bad_backend_response, output_mismatch, job_not_found: look at charged before you ask again.
+- backend_timeout: the job is still running: media_job(job_id, "wait"). submission_unknown: it may have been charged; do NOT repeat it,
+  check with media_job. cancelled: it was stopped on request. some_failed: each of `results` says why.
+- bad_backend_response, output_mismatch, job_not_found: read charged before you repeat the call.
 - internal, plugin_*, duplicate_*: tell the user.
-`ignored` and `adjustments` say what was left out or changed: read them before you report."""
+`ignored` and `adjustments` list what was omitted or changed: read them before you report."""
 _COST = """## Cost
-Plan first when a call is not cheap: `quote` is in US dollars; `max_cost_usd` refuses what may cost more. Draft small and short, then
+Plan first when a call is not cheap: `quote` is in US dollars; `max_cost_usd` refuses a call that may cost more. Draft small and short, then
 render once. An unknown price is not 0. Never repeat a call only because it is slow: use wait=false and media_job."""
 _MASKS = """## Masks
 Same size as the image. PNG with transparency: transparent = change. Black and white: white = change. Either works with every backend;
-it is converted. protect="exact" copies what is outside the mask back from the source. mask_mode has the backend find the region."""
+it is converted. protect="exact" copies the pixels outside the mask back from the source. mask_mode has the backend find the region."""
 
 
 def estimate_tokens(text: str) -> int:
-    """Return about how many tokens a text is: its characters by 3.5, which for this guidance is what a tokenizer counts (Tekken)."""
+    """Return the approximate number of tokens: characters divided by 3.5, which for this guidance matches a tokenizer (Tekken)."""
     return -(-len(text) * 2 // 7)
 
 
@@ -166,12 +166,12 @@ def guidance(
     router: Any = None,
     today: datetime.date | None = None,
 ) -> str:
-    """Return the guidance for the backends that are usable here and now, as Markdown.
+    """Return the guidance for the backends that are usable now, as Markdown.
 
     Args:
         compact: table, continuation and rules only.
         instances: the backend instances; by default the router's, or else what is installed and configured.
-        router: where to take the instances from.
+        router: source of the instances.
         today: the date by which lifecycles are judged.
     """
     found = router.instances if instances is None and router is not None else instances
@@ -185,12 +185,12 @@ def guidance(
     if compact:
         parts += [
             " ".join(_MASKS.splitlines()[1:]),
-            "On an error do what `error.fix` says; never repeat submission_unknown or a slow call (media_job follows it).",
+            "On an error do what `error.fix` says; never repeat submission_unknown or a slow call (wait with media_job).",
         ]
         return "\n\n".join(part for part in parts if part)
     if any(mask_rule(able) for able in rows):
         parts.append(_MASKS)
-    parts += [_emulated(rows), _best(rows), _worked(rows), _ERRORS, _COST]
+    parts += [_emulated(rows), _best(rows), _examples(rows), _ERRORS, _COST]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -232,7 +232,7 @@ _LINES: Mapping[str, _Judge] = {
     "video from words": _does("generate_video"),
     "image to video (input_images)": _does("generate_video", lambda able: "first_frame" in able.row.inputs),
     "last_frame_path": _does("generate_video", lambda able: "last_frame" in able.row.inputs),
-    "go on with a video (continue_from)": _does("continue_video", continuing),
+    "continue a video (continue_from)": _does("continue_video", continuing),
     "change a video file (input_video_path)": _does("continue_video", lambda able: "source" in able.row.inputs),
     "speech": _sound("speech"),
     "music": _sound("music"),
@@ -240,7 +240,7 @@ _LINES: Mapping[str, _Judge] = {
 
 
 def _table(rows: Sequence[Able]) -> str:
-    """Return the capability table: what, by which backend, native or emulated or not at all."""
+    """Return the capability table: native, emulated or no, by feature and backend."""
     backends = list(dict.fromkeys(able.backend for able in rows))
     lines = ["| |" + "|".join(backends) + "|", "|---|" + "---|" * len(backends)]
     for name, judge in _LINES.items():
@@ -257,14 +257,14 @@ def _cell(judge: _Judge, rows: Iterable[Able]) -> str:
 
 def _lacking(instances: Mapping[str, BackendInstance]) -> str:
     found = [f"{name} ({', '.join(words)})"[:120] for name, words in missing(instances).items()]
-    return f"Installed, but not usable for want of: {'; '.join(found)}" if found else ""
+    return f"Installed but not usable, with what is missing: {'; '.join(found)}" if found else ""
 
 
-_MEANS = {"extend": "appends to it", "edit": "changes it, same length", "remix": "renders it anew", "chat": "takes the next turn"}
+_MEANS = {"extend": "appends to it", "edit": "changes it, same length", "remix": "renders it again", "chat": "continues the conversation"}
 
 
 def _continuing(rows: Sequence[Able], compact: bool) -> str:
-    """Say for each backend what going on with a video means there."""
+    """Return how each backend continues a video."""
     said: dict[str, str] = {}
     for able in rows:
         rule = continuing(able)
@@ -274,12 +274,12 @@ def _continuing(rows: Sequence[Able], compact: bool) -> str:
         doc = f". {rule.doc}" if rule.doc and not compact else ""
         said[able.backend] = f"- {able.backend}: {ways}{doc}"[:260]
     rule_text = (
-        "Pass the continuation_id of an earlier answer as continue_from. Only the backend that made it goes on from it; "
-        "each answer has a new id. Sound cannot be continued."
+        "Pass the continuation_id of an earlier answer as continue_from. Only the backend that made it can continue it; "
+        "each answer has a new id. Audio cannot be continued."
     )
     if not said:
         return rule_text
-    return "\n".join(["## Going on", rule_text, "For a video it means (the first is the default, continue_as chooses):", *said.values()])
+    return "\n".join(["## Continuing", rule_text, "For a video (the first is the default, continue_as chooses):", *said.values()])
 
 
 def _emulated(rows: Sequence[Able]) -> str:
@@ -290,15 +290,13 @@ def _emulated(rows: Sequence[Able]) -> str:
 
 
 def _best(rows: Sequence[Able]) -> str:
-    """Name the model of each backend that is taken first, by medium."""
+    """Return the default model of each backend by medium."""
     first: dict[str, dict[str, str]] = {}
     for able in rows:
         first.setdefault(able.backend, {}).setdefault(able.model.media, able.model.id)
-    return "\n".join(
-        ["Models taken by default:", *(f"- {name}: {', '.join(f'{m} {i}' for m, i in by.items())}" for name, by in first.items())]
-    )
+    return "\n".join(["Default models:", *(f"- {name}: {', '.join(f'{m} {i}' for m, i in by.items())}" for name, by in first.items())])
 
 
-def _worked(rows: Sequence[Able]) -> str:
+def _examples(rows: Sequence[Able]) -> str:
     found = worked_examples(rows)
     return "\n".join(["## Calls that work here", *(f"- {e.title}: `{json.dumps(e.fields)}`" for e in found)]) if found else ""

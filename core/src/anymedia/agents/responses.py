@@ -45,7 +45,7 @@ __all__ = [
     "several_answer",
 ]
 
-#: How much is quoted of a text that may be a provider's, in characters.
+#: Maximum length of a quoted text that may come from a provider, in characters.
 _LONGEST = 1000
 _MOST_ITEMS = 200
 
@@ -57,7 +57,7 @@ class Internal(MediaError):
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON, every text in one clean line; what JSON cannot hold becomes text."""
+    """Return a value as JSON with each text on one clean line; values that JSON cannot represent become text."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):
@@ -79,7 +79,7 @@ def error_answer(error: MediaError, able: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def internal(error: BaseException, *, charged: Charged = "no", job_id: str | None = None) -> Internal:
-    """Return the error for an exception nobody expected: where it broke, not its words, which may hold a secret."""
+    """Return the error for an unexpected exception: its type and place, not its message, which may contain a secret."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
     made = Internal(f"internal error: {type(error).__name__}{where}", fix="this is a bug; report it with this message", job_id=job_id)
@@ -88,9 +88,9 @@ def internal(error: BaseException, *, charged: Charged = "no", job_id: str | Non
 
 
 def several_answer(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the answer to several calls, each with its own, in order.
+    """Return one answer for several calls; ``results`` has the answer of each, in order.
 
-    ``success`` means that every one succeeded; otherwise ``error`` says how many did not.
+    ``success`` is true if all succeeded; otherwise ``error`` gives the number of failures.
     """
     failed = [r for r in results if not r["success"]]
     answer: dict[str, Any] = {
@@ -102,11 +102,11 @@ def several_answer(results: list[dict[str, Any]]) -> dict[str, Any]:
     if failed:
         charges = {r["error"]["charged"] for r in failed}
         charged = next((word for word in ("yes", "unknown") if word in charges), "no")
-        beware = "" if charged == "no" else "; do not repeat one that may be paid for"
+        warning = "" if charged == "no" else "; do not repeat one that may be paid for"
         answer["error"] = {
             "code": "some_failed",
             "message": f"{len(failed)} of {len(results)} calls failed; each result says why.",
-            "fix": f"do for each that failed what its own fix says{beware}",
+            "fix": f"do for each that failed what its own fix says{warning}",
             "try_backends": [],
             "retry": all(r["error"]["retry"] for r in failed),
             "charged": charged,
@@ -115,7 +115,7 @@ def several_answer(results: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def job_answer(record: Any) -> dict[str, Any]:
-    """Return a row of the journal."""
+    """Return the answer for a call record."""
     quote = None if record.quote_usd is None else list(record.quote_usd)
     warnings = list(to_warnings(record.plan.get("warnings", ())))
     if record.state == "cancelled" and record.error is not None:
@@ -145,34 +145,34 @@ def result_answer(result: Any) -> dict[str, Any]:
 
 
 def plan_answer(plan: Any) -> dict[str, Any]:
-    """Return a plan: what would be sent, where, at what price, and why not elsewhere."""
+    """Return a plan: what would be sent, to which backend, at what price, and why other candidates were rejected."""
     found: dict[str, Any] = plan.to_json()
     rejected = found.pop("rejected")
     kept = [r for r in rejected if r["reasons"][0]["code"] not in {"not_selected", "operation_unsupported"}]
-    told = {"success": True, "planned": True, **found, "rejected": kept[:20]}
-    return plain(told)  # type: ignore[no-any-return]
+    answer = {"success": True, "planned": True, **found, "rejected": kept[:20]}
+    return plain(answer)  # type: ignore[no-any-return]
 
 
-#: What to do about an error that says nothing of it, has cost nothing, and is no bug.
+#: Fix for an error that has none, has cost nothing, and is not a bug.
 _USUAL: Mapping[type[MediaError], str] = {
-    ContentRefused: "change the words or the inputs; the same would be refused again",
+    ContentRefused: "change the prompt or the inputs; the same call would be refused again",
     RateLimited: "make the same call later",
     BackendUnavailable: "make the same call later",
     AuthenticationFailed: "tell the user that the key is not accepted",
-    QuotaExceeded: "tell the user that the account has no money or quota left",
-    BudgetExceeded: "ask for something smaller, shorter or fewer, or for leave to spend more",
+    QuotaExceeded: "tell the user that the account has no credit or quota left",
+    BudgetExceeded: "ask for something smaller, shorter or fewer, or for a higher max_cost_usd",
 }
 #: How an agent carries out what an error suggests.
 _COMMANDS: Mapping[FixAction, str] = {
     "resume": "media_job(job_id='{run_id}', action='wait')",
     "list_jobs": "the job_id of an earlier answer",
 }
-#: So many problems are repeated in a fix.
+#: Maximum number of problems in a fix.
 _MOST = 4
 
 
 def resume_call_text(job_id: str | None) -> str:
-    """Return the call by which an agent waits for a job, or takes up one that was left."""
+    """Return the call with which an agent waits for a job or resumes it."""
     return f"media_job(job_id={job_id!r}, action='wait')"
 
 
@@ -180,25 +180,25 @@ def fix_of(error: MediaError, able: tuple[str, ...] = ()) -> str:
     """Return what an agent should do about an error; ``able``: backends that could do what was asked."""
     wait = resume_call_text(error.job_id)
     if isinstance(error, UnknownJob):
-        return "take the job_id of an earlier answer, error or progress message"
+        return "use the job_id of an earlier answer, error or progress message"
     if isinstance(error, JobCancelled):
-        return "somebody has stopped it; ask the user before you ask for it again"
+        return "it was cancelled; ask the user before you repeat the call"
     if isinstance(error, SubmissionUnknown):
-        look = f"look with {wait}, or " if error.job_id else ""
-        return f"do not repeat it: it may be under way and paid for; {look}ask whoever has access to the provider's list of requests"
+        check = f"check with {wait}, or " if error.job_id else ""
+        return f"do not repeat it: it may be running and charged; {check}ask the user to look at the provider's list of requests"
     if isinstance(error, BackendTimeout) and error.job_id:
-        return f"the job goes on: {wait}"
+        return f"the job is still running: {wait}"
     if isinstance(error, UnknownBackend) and able:
-        return f"use backend={_nearest(error, able)!r}, or leave backend out"
+        return f"use backend={_nearest(error, able)!r}, or omit backend"
     if error.fix or error.action is not None:
         return error.hint(_COMMANDS)
     if isinstance(error, InvalidRequest):
         return "correct " + "; ".join(_correction(problem) for problem in error.problems[:_MOST])
     if error.charged != "no":
-        return f"it may be paid for: look with {wait} before you ask for it again" if error.job_id else "tell the user; it may be paid for"
-    elsewhere = f"use backend={able[0]!r} without model" if able else ""
-    usual = next((words for kind, words in _USUAL.items() if isinstance(error, kind)), "" if elsewhere else "tell the user")
-    return ", or ".join(words for words in (usual, elsewhere) if words)
+        return f"it may be charged: check with {wait} before you repeat it" if error.job_id else "tell the user; it may be charged"
+    alternative = f"use backend={able[0]!r} without model" if able else ""
+    usual = next((words for kind, words in _USUAL.items() if isinstance(error, kind)), "" if alternative else "tell the user")
+    return ", or ".join(words for words in (usual, alternative) if words)
 
 
 def _nearest(error: UnknownBackend, able: tuple[str, ...]) -> str:

@@ -1,7 +1,7 @@
-"""The tool's schema in each dialect, made from what the usable backends take right now.
+"""The tool's schema in each dialect, from the capabilities of the usable backends.
 
 openai          {type, name, description, parameters}: the function tool of the Responses API
-openai-strict   the same with strict: every field required, nullable where it may be left out, nothing additional
+openai-strict   the same with strict: every field required, optional ones nullable, nothing additional
 anthropic       {name, description, input_schema}
 mcp             {name, title, description, inputSchema, outputSchema, annotations}
 """
@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
+import attrs
+
+from ..capabilities import Anything, Choice, InputRule, Option, Range
 from ..errors import InvalidRequest, Problem
+from ..generation_config import GenerationConfig
 from ..plugins.instances import BackendInstance
-from .available import able_rows, missing
-from .fields import call_fields
+from .available import Able, able_rows, continuing, joined, mask_rule, missing, option_words, role_rules
 
 __all__ = ["Dialect", "input_schema", "result_schema", "strict", "tool_schema"]
 
 Dialect = Literal["openai", "openai-strict", "anthropic", "mcp"]
 
-_ABOUT = "Make or change an image, a video or a sound, or go on from an earlier one. Paths lie in the working directory."
+_ABOUT = "Make or change an image, a video or audio, or continue an earlier one. Paths lie in the working directory."
 
 
 def tool_schema(
@@ -33,17 +36,17 @@ def tool_schema(
     today: datetime.date | None = None,
     name: str = "generate_media",
 ) -> dict[str, Any]:
-    """Return the schema of `generate_media` for the backends that are usable here and now.
+    """Return the schema of `generate_media` for the backends that are usable now.
 
     Args:
-        dialect: whose rules it follows.
+        dialect: the format.
         instances: the backend instances; by default the router's, or else what is installed and configured.
-        router: where to take the instances from.
+        router: source of the instances.
         today: the date by which lifecycles are judged.
-        name: what the tool is called.
+        name: the name of the tool.
 
     Raises:
-        InvalidRequest: no such dialect, or a name that the dialects do not take.
+        InvalidRequest: an unknown dialect, or a name that the dialects do not allow.
     """
     if dialect not in get_args(Dialect):
         raise InvalidRequest([Problem("$.dialect", f"expected one of {', '.join(get_args(Dialect))}, got {str(dialect)[:40]!r}")])
@@ -87,7 +90,7 @@ _DIALECTS: Mapping[str, Callable[[str, str, dict[str, Any]], dict[str, Any]]] = 
 
 
 def installed() -> dict[str, BackendInstance]:
-    """Return the instances of what is installed and configured, without opening any store."""
+    """Return the installed and configured instances, without opening a store."""
     from ..plugins.instances import make_instances
     from ..plugins.registry import discover
     from ..settings import load_settings
@@ -104,7 +107,7 @@ def _about(instances: Mapping[str, BackendInstance]) -> str:
 
 
 def input_schema(instances: Mapping[str, BackendInstance], today: datetime.date | None = None) -> dict[str, Any]:
-    """Return the JSON Schema of the arguments: only fields, values and ranges that some usable backend takes."""
+    """Return the JSON Schema of the arguments: only fields, values and ranges that some usable backend supports."""
     return {
         "type": "object",
         "properties": call_fields(able_rows(instances, today)),
@@ -114,7 +117,7 @@ def input_schema(instances: Mapping[str, BackendInstance], today: datetime.date 
 
 
 def strict(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema in which every field is required and those that may be left out are nullable."""
+    """Return a schema in which every field is required and optional ones are nullable."""
     if "properties" not in schema:
         return dict(schema)
     needed = set(schema.get("required", ()))
@@ -194,3 +197,222 @@ def result_schema() -> dict[str, Any]:
         },
         "required": ["success"],
     }
+
+
+#: A longer list of values appears only in the description.
+_LONGEST_ENUM = 40
+_TEXT: Mapping[str, Any] = {"type": "string"}
+_FILE: Mapping[str, Any] = {"type": "string"}
+_PICTURE: Mapping[str, Any] = {
+    "anyOf": [
+        {"type": "string", "description": "path"},
+        {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"], "additionalProperties": False},
+        {"type": "object", "properties": {"image_url": {"type": "string"}}, "required": ["image_url"], "additionalProperties": False},
+    ]
+}
+#: Options of a request that a call has under the same name, and the type of their values.
+_OPTIONS: Mapping[str, str] = {
+    "size": "string",
+    "aspect_ratio": "string",
+    "resolution": "string",
+    "quality": "string",
+    "background": "string",
+    "duration": "number",
+    "n": "integer",
+    "output_format": "string",
+    "negative_prompt": "string",
+    "seed": "integer",
+    "guidance_scale": "number",
+    "voice": "string",
+    "speed": "number",
+    "instructions": "string",
+}
+
+
+def call_fields(rows: Sequence[Able]) -> dict[str, Any]:
+    """Return the properties of a call: name -> schema, the most common first."""
+    docs = {f.name: f.metadata["doc"] for f in attrs.fields(GenerationConfig)}
+    backends = list(dict.fromkeys(able.backend for able in rows))
+    fields: dict[str, Any] = {"prompt": dict(_TEXT), "output_path": dict(_TEXT), "mode": _words(_grouped(rows, lambda a: (a.model.media,)))}
+    one = {"type": "string", "enum": ["auto", *backends]}
+    fields["backend"] = {"anyOf": [one, {"type": "array", "items": {"type": "string", "enum": backends}}]} if backends else one
+    fields["model"] = {"type": "string"}
+    fields |= _inputs(rows) | _choices(rows)
+    for name, kind in _OPTIONS.items():
+        takers = [(able, able.row.options[name]) for able in rows if name in able.row.options]
+        if name == "n" and rows:  # the core splits it into several calls
+            fields[name] = {"type": "integer", "minimum": 1, "maximum": 20}
+        elif takers:
+            fields[name] = _option(kind, takers)
+    if extra := _extra(rows):
+        fields["extra_params"] = extra
+    fields |= _how_fields()
+    about = {"mode": "what to make", "backend": docs["backend"] + "; a list runs concurrently", "model": _models(rows)}
+    return {name: _described(field, about.get(name, docs.get(name, "")), name) for name, field in fields.items()}
+
+
+def _described(field: dict[str, Any], doc: str, name: str) -> dict[str, Any]:
+    details = field.pop("description", "")
+    text = f"{doc}. {details}" if doc and details else doc or details
+    return {**field, "description": text} if text else field
+
+
+def _words(takers: Mapping[str, Iterable[Able]]) -> dict[str, Any]:
+    """Return a closed set of words, each with the backends that support it."""
+    by = "; ".join(f"{word}: {', '.join(dict.fromkeys(a.backend for a in ables))}" for word, ables in takers.items())
+    return {"type": "string", "enum": list(takers), "description": by}
+
+
+def _who(takers: Iterable[Able]) -> str:
+    return ", ".join(dict.fromkeys(able.backend for able in takers))
+
+
+def _inputs(rows: Sequence[Able]) -> dict[str, Any]:
+    """Return the fields for images, masks, videos and continuation ids that some operation spec supports."""
+    fields: dict[str, Any] = {}
+    images = [a for a in rows if {"source", "references", "first_frame"} & a.row.inputs.keys()]
+    if images:
+        fields["input_images"] = {"type": "array", "items": dict(_PICTURE), "description": f"Supported by {_who(images)}"}
+    if continued := [a for a in rows if continuing(a)]:
+        fields["continue_from"] = {**_TEXT, "description": f"Only its own backend can continue it: {_who(continued)}"}
+    videos = [a for a in continued if a.operation == "continue_video"]
+    if ways := _grouped(videos, lambda a: getattr(continuing(a), "ways", ())):
+        fields["continue_as"] = _words(ways)
+    masked = [a for a in rows if mask_rule(a)]
+    modes = _grouped(masked, lambda a: getattr(mask_rule(a), "modes", ()))
+    if given := modes.get("user_provided"):
+        fields["mask_path"] = {**_FILE, "description": f"Supported by {_who(given)}"}
+        fields["protect"] = {"type": "string", "enum": ["exact"]}
+    found = {mode: takers for mode, takers in modes.items() if mode != "user_provided"}
+    if found:
+        fields["mask_mode"] = _words({"auto": _flat(found.values()), **found})
+    if "semantic" in found:
+        fields["segmentation_classes"] = {
+            "type": "array",
+            "items": {"type": "integer"},
+            "description": f"Supported by {_who(found['semantic'])}",
+        }
+    for role in ("style", "control", "subject"):
+        takers = [(a, rule) for a in rows for name, rule, _ in role_rules(a) if name == role]
+        fields |= _role(role, takers)
+    if last := [a for a in rows if "last_frame" in a.row.inputs]:
+        fields["last_frame_path"] = {**_FILE, "description": f"Supported by {_who(last)}"}
+    if source := [a for a in rows if a.operation == "continue_video" and "source" in a.row.inputs]:
+        fields["input_video_path"] = {**_FILE, "description": f"Supported by {_who(source)}"}
+    return fields
+
+
+def _flat(groups: Iterable[Iterable[Able]]) -> list[Able]:
+    found: list[Able] = []
+    for group in groups:
+        found += [able for able in group if able not in found]
+    return found
+
+
+def _grouped(rows: Iterable[Able], values: Any) -> dict[str, list[Able]]:
+    groups: dict[str, list[Able]] = {}
+    for able in rows:
+        for value in values(able):
+            groups.setdefault(value, []).append(able)
+    return groups
+
+
+def _role(role: str, takers: Sequence[tuple[Able, InputRule]]) -> dict[str, Any]:
+    if not takers:
+        return {}
+    who = _who(able for able, _ in takers)
+    fields: dict[str, Any] = {f"{role}_image_path": {**_FILE, "description": f"Supported by {who}"}}
+    if role != "control":
+        fields[f"{role}_description"] = dict(_TEXT)
+    if role == "style":
+        return fields
+    types = list(dict.fromkeys(t for _, rule in takers for t in rule.types))
+    free = any(not rule.types for _, rule in takers)
+    fields[f"{role}_type"] = dict(_TEXT) if free or not types else {"type": "string", "enum": types}
+    return fields
+
+
+def _choices(rows: Sequence[Able]) -> dict[str, Any]:
+    """Return the fields that choose a kind of the same operation."""
+    fields: dict[str, Any] = {}
+    modes = {"edit_mode": ("inpaint", "inpaint"), "audio_type": ("generate_audio", "speech")}
+    for name, (operation, silent) in modes.items():
+        takers = [a for a in rows if a.operation == operation]
+        groups = _grouped(takers, lambda a, n=name, s=silent: getattr(a.row.options.get(n), "one_of", (s,)))
+        if groups:
+            fields[name] = _words(groups)
+    return fields
+
+
+def _option(kind: str, takers: Sequence[tuple[Able, Option]]) -> dict[str, Any]:
+    """Combine one option of several operation specs: all values, or the widest range."""
+    by_words: dict[str, list[Able]] = {}
+    for able, option in takers:
+        by_words.setdefault(option_words(option), []).append(able)
+    details = "; ".join(f"{_who(ables)}: {words}" for words, ables in list(by_words.items())[:6])
+    field: dict[str, Any] = {"type": kind, "description": details[:600]}
+    options = [option for _, option in takers]
+    if kind == "string":
+        values = list(dict.fromkeys(v for o in options if isinstance(o, Choice) for v in o.one_of))
+        if all(isinstance(o, Choice) for o in options) and len(values) <= _LONGEST_ENUM:
+            field["enum"] = values
+        return field
+    ends = [end for o in options for end in _ends(o)]
+    if ends and all(isinstance(o, Range | Choice) for o in options):
+        field |= {"minimum": _whole(min(ends)), "maximum": _whole(max(ends))}
+    return field
+
+
+def _ends(option: Option) -> tuple[float, ...]:
+    if isinstance(option, Range):
+        return (option.min, option.max)
+    return tuple(v for v in getattr(option, "one_of", ()) if isinstance(v, int | float) and not isinstance(v, bool))
+
+
+def _whole(number: float) -> float:
+    return int(number) if float(number).is_integer() else number
+
+
+def _extra(rows: Sequence[Able]) -> dict[str, Any]:
+    """Return the object of options that individual models declare."""
+    takers: dict[str, list[tuple[Able, Option]]] = {}
+    for able in rows:
+        for name, option in able.row.extra_params.items():
+            takers.setdefault(name, []).append((able, option))
+    if not takers:
+        return {}
+    inner = {}
+    for name, found in takers.items():
+        kinds = {_json_type(option) for _, option in found}
+        if len(kinds) == 1 and (kind := kinds.pop()) in {"string", "integer", "number", "boolean"}:
+            doc = next((option.doc for _, option in found if option.doc), "")
+            field = _option(kind, found) if kind != "boolean" else {"type": "boolean", "description": f"{_who(a for a, _ in found)}"}
+            inner[name] = _described(field, doc, name)
+    return {"type": "object", "properties": inner, "additionalProperties": False} if inner else {}
+
+
+def _json_type(option: Option) -> str:
+    if isinstance(option, Anything):
+        return option.type
+    if isinstance(option, Range):
+        return "integer" if option.integer else "number"
+    if isinstance(option, Choice):
+        kinds = {type(v) for v in option.one_of}
+        return {bool: "boolean", int: "integer", float: "number", str: "string"}.get(kinds.pop(), "") if len(kinds) == 1 else ""
+    return "string"
+
+
+def _how_fields() -> dict[str, Any]:
+    """Return the fields about how the call is made, which do not depend on the backend."""
+    return {
+        "strict": {"type": "boolean"},
+        "max_cost_usd": {"type": "number", "minimum": 0},
+        "overwrite": {"type": "boolean"},
+        "wait": {"type": "boolean", "description": "false: return a job_id at once, for media_job"},
+        "deadline": {"type": "number", "minimum": 0, "maximum": 86400, "description": "seconds to wait; the job keeps running after that"},
+    }
+
+
+def _models(rows: Sequence[Able]) -> str:
+    names = list(dict.fromkeys(able.name for able in rows))
+    return f"which model; by default the best: {joined(names, 12)}" if names else "which model"

@@ -1,11 +1,10 @@
-"""generate_media: one call for every medium, by a flat set of fields, that answers with a dict and does not raise.
+"""MediaTool: one call for every medium with a flat set of fields, which returns a dict and does not raise.
 
     answer = await generate_media(prompt="a red fox in snow", output_path="fox.png")
     if not answer["success"]:
         print(answer["error"]["fix"])
 
-`MediaTool` holds a router, the directories an agent may use and a policy; the functions of this module work over one
-that is kept for each event loop, because SDK clients are expensive to make.
+A `MediaTool` has a router, a path scope and a policy.
 """
 
 from __future__ import annotations
@@ -54,28 +53,28 @@ if TYPE_CHECKING:
 
 __all__ = ["Action", "MediaTool", "OnProgress", "tell"]
 
-Action = Literal["look", "wait", "cancel"]
+Action = Literal["status", "wait", "cancel"]
 OnProgress = Callable[[Progress], None]
 
-#: Errors after which another backend may do what was asked; a refused content is not carried elsewhere.
-_ELSEWHERE = (
+#: Errors after which another backend may be suggested; refused content is not sent to another one.
+_TRY_OTHERS = (
     UnsupportedOperation, UnsupportedInput, ModelRetired, UnknownBackend, UnknownModel, NoBackendAvailable,
     AuthenticationFailed, QuotaExceeded, RateLimited, BackendUnavailable,
 )  # fmt: skip
-#: States of a call that is over, or may be, and has brought nothing.
-_NOTHING = frozenset({"failed", "refused", "unknown"})
+#: States of a call that has ended, or may have, without a result.
+_WITHOUT_RESULT = frozenset({"failed", "refused", "unknown"})
 _listener: contextvars.ContextVar[OnProgress | None] = contextvars.ContextVar("anymedia_listener", default=None)
 
 
 def tell(progress: Progress) -> None:
-    """Hand a sign of life to whoever made the call it belongs to; give this to a Router as ``on_progress``."""
+    """Pass a progress event to the ``on_progress`` of its call; give this function to a Router as ``on_progress``."""
     if (listener := _listener.get()) is not None:
         listener(progress)
 
 
 @attrs.frozen(kw_only=True)
 class _Ready:
-    """A call that is understood: what to ask for, of whom, within which policy."""
+    """A call after validation: its config, request and policy, and the names of its fields as the caller wrote them."""
 
     config: GenerationConfig
     request: Request
@@ -88,13 +87,13 @@ class _Ready:
 
 
 class MediaTool:
-    """What an agent is given: generate, plan and follow media, held to some directories and a policy.
+    """The tool of an agent: generate and plan media and follow jobs, within a path scope and a policy.
 
     Args:
-        router: plans and carries out; the caller closes it. Give it ``on_progress=anymedia.agents.tell`` to hear of progress.
-        roots: directories that every path must lie in; by default the policy's, or else the base directory's tree.
+        router: the caller closes it. It needs ``on_progress=anymedia.agents.tell`` for progress events.
+        roots: directories that every path must lie in; by default the policy's, else the tree of the base directory.
         base: where relative paths start; by default the working directory.
-        policy: what is allowed; by default the router's.
+        policy: by default the router's.
     """
 
     def __init__(
@@ -114,19 +113,19 @@ class MediaTool:
     async def opened(
         cls, *, roots: Iterable[str | Path] | None = None, base: str | Path | None = None, **router_options: Any
     ) -> AsyncIterator[Self]:
-        """Open a tool with a router of its own; the options are those of `Router`."""
+        """Open a tool with its own router; the options are those of `Router`."""
         async with Router(**{"on_progress": tell, **router_options}) as router:
             yield cls(router, roots=roots, base=base)
 
-    # What an agent calls
+    # Public calls
 
     async def generate(self, config: Any = None, /, *, on_progress: OnProgress | None = None, **fields: Any) -> dict[str, Any]:
-        """Make what the fields say, and answer with a JSON-ready dict; nothing but cancellation is raised.
+        """Generate media and return a JSON-ready dict; nothing but cancellation is raised.
 
         Args:
             config: a mapping, JSON text or a `GenerationConfig`; typically a model's own arguments.
-            on_progress: told of every sign of life of this call.
-            fields: the same by keyword.
+            on_progress: called with each progress event of this call.
+            fields: the same as keyword arguments.
         """
         token = _listener.set(on_progress) if on_progress is not None else None
         try:
@@ -136,35 +135,35 @@ class MediaTool:
                 _listener.reset(token)
 
     async def plan(self, config: Any = None, /, **fields: Any) -> dict[str, Any]:
-        """Say what `generate` would do with the same fields; no network, nothing is spent."""
+        """Return the plan of `generate` for the same fields; no network, nothing is spent."""
         return await self._guarded(self._plan, config, fields)
 
     async def batch(self, calls: Iterable[Any], *, max_concurrent: int = 4, max_cost_usd: float | None = None) -> dict[str, Any]:
-        """Carry out a list of calls side by side, one failing not stopping the others, within a shared budget (US dollars)."""
+        """Run a list of calls concurrently under a shared budget (US dollars); a failure does not stop the others."""
         try:
-            items, at_once, shared_budget = (
+            items, concurrent, shared_budget = (
                 listed(calls, "calls"),
                 whole_number(max_concurrent, "max_concurrent"),
                 SharedBudget(max_cost_usd),
             )
         except MediaError as error:
             return error_answer(error)
-        return await run_several([self._one_of(item, shared_budget) for item in items], max(1, at_once))
+        return await run_several([self._one_of(item, shared_budget) for item in items], max(1, concurrent))
 
-    async def job(self, job_id: str, action: Action = "look", deadline: float | None = None) -> dict[str, Any]:
-        """Look at a job, wait for its result (up to ``deadline`` seconds), or cancel it."""
+    async def job(self, job_id: str, action: Action = "status", deadline: float | None = None) -> dict[str, Any]:
+        """Return the status of a job, wait for its result (up to ``deadline`` seconds), or cancel it."""
         try:
             return await self._job(job_id, action, deadline)
         except MediaError as error:
             return error_answer(error)
         except asyncio.CancelledError:
-            if _cancelled_ourselves():
+            if _task_cancelled():
                 raise
             return error_answer(JobCancelled("the job was cancelled", job_id=job_id))
-        except Exception as error:  # noqa: BLE001 - an agent gets an answer, whatever broke
+        except Exception as error:  # noqa: BLE001 - an agent always gets an answer
             return error_answer(internal(error, job_id=str(job_id)[:100]))
 
-    # Inside
+    # Implementation
 
     async def _guarded(self, work: Callable[[ToolCall], Any], config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
         try:
@@ -172,7 +171,7 @@ class MediaTool:
             return answer
         except MediaError as error:
             return error_answer(error)
-        except Exception as error:  # noqa: BLE001 - an agent gets an answer, whatever broke
+        except Exception as error:  # noqa: BLE001 - an agent always gets an answer
             return error_answer(internal(error))
 
     async def _generate(self, tool_call: ToolCall) -> dict[str, Any]:
@@ -195,7 +194,7 @@ class MediaTool:
                 plan = self._planned(ready)
                 self.router.check(plan, policy=ready.policy, output=ready.config.output_path, overwrite=ready.config.overwrite)
                 async with shared_budget.reserve(plan) as reservation:
-                    reservation.spent(plan.quote.usd[0] if plan.quote.usd else None)  # what it costs at least
+                    reservation.spent(plan.quote.usd[0] if plan.quote.usd else None)  # the minimum cost
                 return plan_answer(plan)
             except MediaError as error:
                 return error_answer(error, self._able(ready, error))
@@ -209,7 +208,7 @@ class MediaTool:
             try:
                 tool_call = read_tool_call(flat(item, {}))
                 if len(tool_call.calls) > 1:
-                    raise InvalidRequest([Problem("$.prompts", "a call of a batch is a single one", "give each prompt as a call")])
+                    raise InvalidRequest([Problem("$.prompts", "a call of a batch has one prompt", "give each prompt as a call")])
                 scope = self.scope.narrowed(tool_call.agent_cwd, tool_call.allowed_paths)
                 return await self._answer(tool_call.calls[0], tool_call, scope, shared_budget)
             except MediaError as error:
@@ -220,7 +219,7 @@ class MediaTool:
     async def _answer(
         self, call: Mapping[str, Any], tool_call: ToolCall, scope: PathScope, shared_budget: SharedBudget | None = None
     ) -> dict[str, Any]:
-        """Carry out one call; whatever goes wrong becomes its answer."""
+        """Run one call and return its answer; every error becomes an answer."""
         ready, job_id = None, None
         try:
             ready = self._ready(call, tool_call.names, scope)
@@ -231,13 +230,13 @@ class MediaTool:
                 until = None if tool_call.deadline is None else clock() + tool_call.deadline
                 record = await self.router.submit(
                     plan,
-                    policy=ready.policy if reservation is None else reservation.held(ready.policy),
+                    policy=ready.policy if reservation is None else reservation.limit(ready.policy),
                     output=ready.config.output_path,
                     overwrite=ready.config.overwrite,
                     patience=tool_call.patience,
                 )
                 job_id = record.run
-                if not tool_call.wait and (record.state not in _NOTHING or self.router.is_active(record.run)):
+                if not tool_call.wait and (record.state not in _WITHOUT_RESULT or self.router.is_active(record.run)):
                     return job_answer(record)
                 result = await self.router.wait(record.run, deadline=None if until is None else max(0.0, until - clock()))
                 if reservation is not None:
@@ -247,10 +246,10 @@ class MediaTool:
             error.job_id = error.job_id or job_id
             return error_answer(error, self._able(ready, error))
         except asyncio.CancelledError:
-            if _cancelled_ourselves():
+            if _task_cancelled():
                 raise
-            return error_answer(JobCancelled("the job was cancelled before it was done", job_id=job_id))
-        except Exception as error:  # noqa: BLE001 - an agent gets an answer, whatever broke
+            return error_answer(JobCancelled("the job was cancelled before it finished", job_id=job_id))
+        except Exception as error:  # noqa: BLE001 - an agent always gets an answer
             return error_answer(internal(error, charged="no" if job_id is None else "unknown", job_id=job_id))
 
     def _ready(self, call: Mapping[str, Any], names: Mapping[str, str], scope: PathScope) -> _Ready:
@@ -271,7 +270,7 @@ class MediaTool:
         return ready.config.annotate(plan)
 
     def _check_audio_type(self, fields: Mapping[str, Any]) -> None:
-        """Refuse a kind of sound that nobody makes, naming who makes what."""
+        """Refuse an unknown kind of audio, naming the backends for the known ones."""
         wanted = fields.get("audio_type")
         if not isinstance(wanted, str) or wanted.lower() in {"speech", "music"}:
             return
@@ -279,12 +278,12 @@ class MediaTool:
 
         makers = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in sound_makers(self.router.instances).items() if names)
         raise UnsupportedOperation(
-            f"nothing that is installed makes audio_type {wanted[:60]!r}", fix=f"what can be made here: {makers or 'nothing'}"
+            f"no installed backend supports audio_type {wanted[:60]!r}", fix=f"supported here: {makers or 'nothing'}"
         )
 
     def _able(self, ready: _Ready | None, error: MediaError) -> tuple[str, ...]:
-        """Return the usable backends that could do it after this error, each proven by planning it."""
-        if ready is None or error.try_backends or not isinstance(error, _ELSEWHERE) or error.charged != "no":
+        """Return the usable backends that can do the call after this error; each was planned."""
+        if ready is None or error.try_backends or not isinstance(error, _TRY_OTHERS) or error.charged != "no":
             return ()
         failed = {getattr(error, "backend", "")}
         if not isinstance(error, UnsupportedOperation | UnsupportedInput | ModelRetired | UnknownModel):
@@ -305,25 +304,25 @@ class MediaTool:
     async def _job(self, job_id: Any, action: Any, deadline: Any) -> dict[str, Any]:
         if not isinstance(job_id, str) or not job_id.strip() or len(job_id) > 200:
             raise InvalidRequest([Problem("$.job_id", "expected a job id like 'job_3f2a9c01b7de'")])
-        if action not in ("look", "wait", "cancel"):
-            raise InvalidRequest([Problem("$.action", "expected one of look, wait, cancel")])
+        if action not in ("status", "wait", "cancel"):
+            raise InvalidRequest([Problem("$.action", "expected one of status, wait, cancel")])
         if deadline is not None and (isinstance(deadline, bool) or not isinstance(deadline, int | float) or not 0 <= deadline <= 86_400):
             raise InvalidRequest([Problem("$.deadline", "expected seconds from 0 to 86400")])
         if action == "cancel":
             return job_answer(await self.router.cancel(job_id))
         if action == "wait":
             return result_answer(await self.router.wait(job_id, deadline=deadline))
-        return self._looked_at(job_id)
+        return self._status(job_id)
 
-    def _looked_at(self, job_id: str) -> dict[str, Any]:
-        """Say how a job stands, at once: what it has brought, what it ended with, or that it is at work, or left alone."""
+    def _status(self, job_id: str) -> dict[str, Any]:
+        """Return the status of a job at once: its result, its error, or its state, with a warning if no process waits for it."""
         if (result := self.router.result_if_done(job_id)) is not None:
             return result_answer(result)
         record = self.router.run_status(job_id)
         answer = job_answer(record)
         if self.router.is_active(job_id):
             return answer
-        if record.error is not None and record.state in _NOTHING:
+        if record.error is not None and record.state in _WITHOUT_RESULT:
             error = error_from_json(record.error)
             error.job_id = record.run
             return {**answer, **error_answer(error)}
@@ -333,7 +332,7 @@ class MediaTool:
         return answer
 
 
-def _cancelled_ourselves() -> bool:
-    """Whether it is this task that is being cancelled, rather than the job it waits for."""
+def _task_cancelled() -> bool:
+    """Return whether this task is being cancelled, rather than the job it waits for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
