@@ -10,6 +10,7 @@ import functools
 import math
 import re
 from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import attrs
@@ -19,12 +20,20 @@ from .formatting import in_digits
 from .media import FORMATS
 
 __all__ = [
+    "IMAGE_KEYS",
+    "Check",
     "Role",
     "adjustable",
     "advisory",
     "check_aspect_ratio",
+    "check_class",
+    "check_each",
+    "check_flag",
     "check_format",
+    "check_image",
     "check_json",
+    "check_output",
+    "check_path",
     "check_request",
     "check_size",
     "check_text",
@@ -43,6 +52,11 @@ Check = Callable[[Any], str | None]
 #: Longest text a request takes, in characters; a model's own limit is lower and stands in its matrix.
 MAX_TEXT = 200_000
 _MAX_INT = 2**64
+_MAX_ITEMS = 100
+_MAX_PATH = 4096
+_MAX_CLASS = 10_000
+#: Keys of an image given as an object, one of which it has.
+IMAGE_KEYS = frozenset({"path", "image_url", "url"})
 
 
 def _field(role: Role, doc: str, check: Check | None, default: Any, converter: Callable[[Any], Any] | None) -> Any:
@@ -158,6 +172,63 @@ def check_format(value: Any) -> str | None:
         return None
     near = did_you_mean(value[:60], FORMATS) if isinstance(value, str) else ""
     return f"expected one of {', '.join(FORMATS)}, got {shown(value)}{near}"
+
+
+def check_path(value: Any) -> str | None:
+    """A path of a local file (a URL goes into ``input_images``)."""
+    if not isinstance(value, str | Path):
+        return f"expected a file path, got {type(value).__name__}"
+    text = str(value)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:", text):
+        return "expected a file path, not a URL"
+    if len(text) > _MAX_PATH:
+        return f"is longer than {_MAX_PATH} characters"
+    return "expected a file path" if text.strip() in {"", "."} else check_text(text)
+
+
+def check_output(value: Any) -> str | None:
+    """A path to write to: a file or a directory."""
+    return None if value in {".", "./"} else check_path(value)
+
+
+def check_flag(value: Any) -> str | None:
+    """True or false."""
+    return None if isinstance(value, bool) else f"expected true or false, got {type(value).__name__}"
+
+
+def check_each(check: Check) -> Check:
+    """Return a check for a list from the check for its items."""
+
+    def check_all(value: Any) -> str | None:
+        if not isinstance(value, tuple):
+            return f"expected a list, got {type(value).__name__}"
+        if len(value) > _MAX_ITEMS:
+            return f"has {len(value)} items; at most {_MAX_ITEMS} are allowed"
+        return next((f"item {i}: {wrong}" for i, item in enumerate(value) if (wrong := check(item)) is not None), None)
+
+    return check_all
+
+
+def check_image(item: Any) -> str | None:
+    """An image: a path, ``{'path': ...}`` or ``{'image_url': ...}``."""
+    given = {"path": item} if isinstance(item, str | Path) else item
+    if not isinstance(given, Mapping) or len(given) != 1 or not set(given) <= IMAGE_KEYS:
+        return "expected a path, {'path': ...} or {'image_url': ...}"
+    ((key, text),) = given.items()
+    if not isinstance(text, str | Path) or not str(text).strip() or "\0" in str(text)[:_MAX_PATH]:
+        return "expected a path or a URL as text"
+    is_url = bool(re.match(r"https?://|data:", str(text), re.IGNORECASE))
+    if key != "path" and not is_url:
+        return f"{key}: expected an http(s) or data: URL; a local file goes under 'path'"
+    if isinstance(item, Mapping) and key == "path":
+        return "path: expected a file path; a URL goes under 'image_url'" if is_url else check_path(text)
+    return None if is_url else check_path(text)
+
+
+def check_class(item: Any) -> str | None:
+    """A segmentation class number."""
+    fits = isinstance(item, int) and not isinstance(item, bool) and 0 <= item < _MAX_CLASS
+    return None if fits else f"expected a class number from 0 to {_MAX_CLASS - 1}"
 
 
 def one_of(*allowed: str) -> Check:

@@ -17,7 +17,24 @@ from typing import TYPE_CHECKING, Any, Self
 import attrs
 
 from .errors import InvalidRequest, Problem, did_you_mean
-from .fields import Check, check_aspect_ratio, check_format, check_json, check_request, check_size, check_text, in_range, one_of
+from .fields import (
+    IMAGE_KEYS,
+    Check,
+    check_aspect_ratio,
+    check_class,
+    check_each,
+    check_flag,
+    check_format,
+    check_image,
+    check_json,
+    check_output,
+    check_path,
+    check_request,
+    check_size,
+    check_text,
+    in_range,
+    one_of,
+)
 from .files.names import fits_suffix
 from .media import FORMATS, Image, Video
 from .policy import Policy
@@ -47,10 +64,6 @@ __all__ = ["AMBIENT", "GenerationConfig", "format_name", "medium_of", "to_reques
 AMBIENT = frozenset(
     {"output_path", "overwrite", "media_type", "backend", "model", "strict", "fallback", "prefer", "max_cost_usd", "preview", "bridge"}
 )
-_MAX_ITEMS = 100
-_MAX_PATH = 4096
-_MAX_CLASS = 10_000
-_IMAGE_KEYS = frozenset({"path", "image_url", "url"})
 _PROVIDER_WORDS: Mapping[str, Mapping[str, str | None]] = {
     "control_type_": {"default": None, "canny": "edges", "scribble": "scribble", "face_mesh": "face_mesh"},
     "subject_type_": {"default": None, "person": "person", "animal": "animal", "product": "product"},
@@ -85,7 +98,7 @@ def _word(doc: str, *allowed: str) -> Any:
 
 def _file(doc: str) -> Any:
     """Declare a field that takes the path of a local file."""
-    return _field(doc, _path_problem, converter=lambda value: Path(value) if isinstance(value, str) and value.strip() else value)
+    return _field(doc, check_path, converter=lambda value: Path(value) if isinstance(value, str) and value.strip() else value)
 
 
 def _list(doc: str, check: Check, convert_item: Callable[[Any], Any] | None = None, **options: Any) -> Any:
@@ -96,7 +109,7 @@ def _list(doc: str, check: Check, convert_item: Callable[[Any], Any] | None = No
             return () if value is None else value
         return tuple(value) if convert_item is None else tuple(convert_item(item) for item in value)
 
-    return _field(doc, _each(check), default=(), converter=convert, **options)
+    return _field(doc, check_each(check), default=(), converter=convert, **options)
 
 
 def format_name(text: Any) -> Any:
@@ -115,67 +128,15 @@ def _extra_params(value: Any) -> Any:
     return {} if value is None else value
 
 
-def _path_problem(value: Any) -> str | None:
-    if not isinstance(value, str | Path):
-        return f"expected a file path, got {type(value).__name__}"
-    text = str(value)
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:", text):
-        return "expected a file path, not a URL"
-    if len(text) > _MAX_PATH:
-        return f"is longer than {_MAX_PATH} characters"
-    return "expected a file path" if text.strip() in {"", "."} else check_text(text)
-
-
-def _output_problem(value: Any) -> str | None:
-    return None if value in {".", "./"} else _path_problem(value)
-
-
-def _flag_problem(value: Any) -> str | None:
-    return None if isinstance(value, bool) else f"expected true or false, got {type(value).__name__}"
-
-
-def _each(check: Check) -> Check:
-    """Return a check for a list from the check for its items."""
-
-    def check_all(value: Any) -> str | None:
-        if not isinstance(value, tuple):
-            return f"expected a list, got {type(value).__name__}"
-        if len(value) > _MAX_ITEMS:
-            return f"has {len(value)} items; at most {_MAX_ITEMS} are allowed"
-        return next((f"item {i}: {wrong}" for i, item in enumerate(value) if (wrong := check(item)) is not None), None)
-
-    return check_all
-
-
-def _image_problem(item: Any) -> str | None:
-    given = {"path": item} if isinstance(item, str | Path) else item
-    if not isinstance(given, Mapping) or len(given) != 1 or not set(given) <= _IMAGE_KEYS:
-        return "expected a path, {'path': ...} or {'image_url': ...}"
-    ((key, text),) = given.items()
-    if not isinstance(text, str | Path) or not str(text).strip() or "\0" in str(text)[:_MAX_PATH]:
-        return "expected a path or a URL as text"
-    is_url = bool(re.match(r"https?://|data:", str(text), re.IGNORECASE))
-    if key != "path" and not is_url:
-        return f"{key}: expected an http(s) or data: URL; a local file goes under 'path'"
-    if isinstance(item, Mapping) and key == "path":
-        return "path: expected a file path; a URL goes under 'image_url'" if is_url else _path_problem(text)
-    return None if is_url else _path_problem(text)
-
-
 def _reference_problem(item: Any) -> str | None:
     if not isinstance(item, Mapping):
-        return _image_problem(item)
+        return check_image(item)
     about = {key: item[key] for key in ("role", "type", "description") if item.get(key) is not None}
-    if (wrong := _image_problem({k: v for k, v in item.items() if k not in {"role", "type", "description"}})) is not None:
+    if (wrong := check_image({k: v for k, v in item.items() if k not in {"role", "type", "description"}})) is not None:
         return wrong
     if (wrong := one_of(*REFERENCE_ROLES)(about.get("role", "subject"))) is not None:
         return f"role: {wrong}"
     return next((f"{key}: {wrong}" for key, value in about.items() if (wrong := check_text(value)) is not None), None)
-
-
-def _class_problem(item: Any) -> str | None:
-    fits = isinstance(item, int) and not isinstance(item, bool) and 0 <= item < _MAX_CLASS
-    return None if fits else f"expected a class number from 0 to {_MAX_CLASS - 1}"
 
 
 def _read_size(text: str) -> tuple[str, str]:
@@ -224,7 +185,7 @@ class GenerationConfig:
     prompt: str = _field("what to make", check_text, default=attrs.NOTHING)
     output_path: str | None = _field(
         "file to write, or an existing directory or a path ending in '/'; the suffix decides the format",
-        _output_problem,
+        check_output,
         converter=lambda value: str(value) if isinstance(value, Path) else value,
     )
     media_type: str | None = _word(
@@ -244,10 +205,10 @@ class GenerationConfig:
         "provider-only options, as the model declares them", check_json, default=attrs.Factory(dict), converter=_extra_params, hash=False
     )
     input_images: tuple[Any, ...] = _list(
-        "images to edit, or the first frame: paths, {'path': ...} or {'image_url': http(s) or data: URL}", _image_problem, hash=False
+        "images to edit, or the first frame: paths, {'path': ...} or {'image_url': http(s) or data: URL}", check_image, hash=False
     )
     input_image_paths: tuple[Path, ...] = _list(
-        "more images, as paths", _path_problem, lambda item: Path(item) if isinstance(item, str) and item.strip() else item
+        "more images, as paths", check_path, lambda item: Path(item) if isinstance(item, str) and item.strip() else item
     )
     references: tuple[Any, ...] = _list(
         "more reference images: as in input_images, each with an optional role (source, style, control, subject), type and description",
@@ -278,7 +239,7 @@ class GenerationConfig:
         "semantic",
         "user_provided",
     )
-    segmentation_classes: tuple[int, ...] = _list("class numbers to edit", _class_problem)
+    segmentation_classes: tuple[int, ...] = _list("class numbers to edit", check_class)
     last_frame_path: Path | None = _file("last frame of the video")
     n: int | None = _field("how many", in_range(1, 100, integer=True))
     resolution: str | None = _field("tier such as 1K, 4K, 720p, 1080p", check_text)
@@ -289,14 +250,14 @@ class GenerationConfig:
     instructions: str | None = _field("how to speak or play", check_text)
     input_video_path: Path | None = _file("video file to continue, instead of continue_from")
     overwrite: bool = _field(
-        "whether an existing file may be replaced", _flag_problem, default=False, converter=lambda value: False if value is None else value
+        "whether an existing file may be replaced", check_flag, default=False, converter=lambda value: False if value is None else value
     )
-    strict: bool | None = _field("true: every adjustment is an error instead", _flag_problem)
+    strict: bool | None = _field("true: every adjustment is an error instead", check_flag)
     fallback: str | None = _word("off, or equivalent: try another backend that honours all intent", "off", "equivalent")
     prefer: tuple[str, ...] = _list("backends in order of preference", check_text)
     max_cost_usd: float | None = _field("maximum cost; a lower cap in the settings still applies", in_range(0, 1_000_000))
-    preview: bool | None = _field("whether preview models may be chosen", _flag_problem)
-    bridge: bool | None = _field("whether another backend may continue a video from its last frame", _flag_problem)
+    preview: bool | None = _field("whether preview models may be chosen", check_flag)
+    bridge: bool | None = _field("whether another backend may continue a video from its last frame", check_flag)
 
     def __attrs_post_init__(self) -> None:
         check_request(self)
@@ -531,7 +492,7 @@ class _Taken:
                 found.append(Reference(image=given[f"{role}_image_path"], role=role, **named))
         for i, item in enumerate(self.take("references").get("references", ())):
             options = item if isinstance(item, Mapping) else {"path": item}
-            image = {key: value for key, value in options.items() if key in _IMAGE_KEYS}
+            image = {key: value for key, value in options.items() if key in IMAGE_KEYS}
             about = {key: options[key] for key in ("type", "description") if options.get(key) is not None}
             with _at(f"$.references[{i}]"):
                 picture = _image_of(image if isinstance(item, Mapping) else item, "$")
