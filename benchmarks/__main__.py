@@ -26,6 +26,7 @@ PARTS = {
     "start": "start:figures",
     "plan": "plans:figures",
     "state": "keeping:state",
+    "artifacts": "keeping:artifacts",
     "waiting": "keeping:polling",
     "guards": "guards:figures",
     "router": "calls:figures",

@@ -1,8 +1,11 @@
-"""A durable state change; waiting for a job against the optimum."""
+"""A durable state change; a durable artifact; waiting for a job against the optimum."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -31,6 +34,45 @@ def state(quick: bool) -> Iterator[Figure]:
             bar = 1.5 if name.startswith("a whole") else 1.0
             note = f"median of {calls}, {older} older rows; to append and sync 4 kB alone takes {disk:.3f} ms in turns with it"
             yield Figure(name=f"journal: {name}", value=median(values), unit="ms", bar=bar, note=note)
+
+
+def artifacts(quick: bool) -> Iterator[Figure]:
+    """Measure the time from the last byte of an answer until it is durable, beside writing and syncing the same bytes."""
+    sizes = [100_000, 1_500_000] if quick else [10_000, 100_000, 1_500_000, 20_000_000]
+    with tempfile.TemporaryDirectory(prefix="anymedia-bench-") as made:
+        for size in sizes:
+            seen = asyncio.run(_artifact_times(Path(made), size, 10 if quick or size > 10_000_000 else 40))
+            for way in ("put", "streamed"):
+                value = median(ours / plain for ours, plain in zip(seen[way], seen["plain"], strict=True))
+                note = f"median of {len(seen['plain'])} in turns; write and fsync alone: {median(seen['plain']) * 1000:.2f} ms"
+                yield Figure(name=f"artifact: {size:,} bytes, {way}", value=value, unit="x", bar=2.0, note=note)
+
+
+async def _artifact_times(folder: Path, size: int, rounds: int) -> dict[str, list[float]]:
+    from anymedia.artifacts import LocalArtifacts
+
+    store = LocalArtifacts(folder / "artifacts")
+    seen: dict[str, list[float]] = {"plain": [], "put": [], "streamed": []}
+    for number in range(rounds + 1):
+        data = os.urandom(size)
+        begun = time.perf_counter()
+        with (folder / f"plain-{size}-{number}").open("wb", buffering=0) as plain:
+            plain.write(data)
+            os.fsync(plain.fileno())
+        after_plain = time.perf_counter()
+        await store.put(f"put-{size}-{number}", "piece", data)
+        after_put = time.perf_counter()
+        async with store.writer(f"streamed-{size}-{number}", "piece") as writer:
+            for start in range(0, size, 65_536):
+                await writer.write(os.urandom(min(65_536, size - start)))
+            last_byte = time.perf_counter()
+            await writer.commit()
+            done = time.perf_counter()
+        if number:  # the first round creates directories
+            seen["plain"].append(after_plain - begun)
+            seen["put"].append(after_put - after_plain)
+            seen["streamed"].append(done - last_byte)
+    return seen
 
 
 def polling(quick: bool) -> Iterator[Figure]:

@@ -12,7 +12,7 @@ PLUGINS = sorted(p for p in (ROOT / "plugins").glob("*/src/*") if p.is_dir() and
 
 #: From the inside out; a module may import from its own layer and from those before it.
 LAYERS = [
-    {"errors", "adjustments", "operations", "directories", "distributions"},
+    {"errors", "adjustments", "operations", "directories", "distributions", "threads"},
     {"media", "clock", "redaction", "credentials", "strict_json", "formatting"},
     {"fields"},
     {"requests"},
@@ -26,7 +26,7 @@ LAYERS = [
     {"plugins"},
     {"probe"},
     {"files"},
-    {"net"},
+    {"net", "artifacts"},
     {"convert"},
     {"state", "answers"},
     {"http"},

@@ -17,9 +17,9 @@ from ..policy import Policy
 from ..requests import Mask, StoredFile
 from ..state.errors import StateBusy, StateNotWritable
 from ..state.store import CallRecord, CallState, Lease, Store
+from ..threads import shielded
 from .client_pool import Clients, digest_of
 from .poll_schedule import PollBudget
-from .save_piece import shielded
 
 if TYPE_CHECKING:
     from ..capabilities import ModelSpec

@@ -25,9 +25,10 @@ from ..results import ContinuationData, MediaFile, Outcome, Piece, Warning, to_w
 from ..state.call_codec import outcome_json
 from ..state.codec import check_storable
 from ..state.store import CallRecord, Lease
+from ..threads import in_thread, shielded
 from .engine import Engine, new_id
 from .prepare_inputs import Protection, paste_back
-from .save_piece import collect, in_thread, shielded
+from .save_piece import collect
 
 __all__ = [
     "delete_temporaries",

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
@@ -24,13 +23,12 @@ from ..net.download import CHUNK
 from ..probe.probe import Facts, is_sandboxed, sniff
 from ..redaction import clean_text
 from ..results import MediaFile, Piece, Warning
+from ..threads import in_thread
 
 if TYPE_CHECKING:
     from ..net.fetcher import Fetcher
 
-__all__ = ["Collected", "collect", "in_thread", "shielded"]
-
-_T = TypeVar("_T")
+__all__ = ["Collected", "collect"]
 
 #: When a download is resumed, this many bytes are requested again and compared with those on disk.
 _OVERLAP = CHUNK
@@ -106,26 +104,6 @@ async def collect(
         raise
     finally:
         writer.abort()
-
-
-async def in_thread(work: Callable[[], _T]) -> _T:
-    """Run blocking work in a thread. When cancelled, wait for the thread first, so that it cannot use the file afterwards."""
-    return await _unbroken(asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, work))
-
-
-async def shielded(work: Coroutine[Any, Any, _T]) -> _T:
-    """Await something that must complete: a cancellation is raised only after it is done."""
-    return await _unbroken(asyncio.ensure_future(work))
-
-
-async def _unbroken(done: asyncio.Future[_T]) -> _T:
-    try:
-        return await asyncio.shield(done)
-    except asyncio.CancelledError:
-        await asyncio.wait([done])
-        if not done.cancelled():
-            done.exception()  # retrieved, so that asyncio does not report it as never retrieved
-        raise
 
 
 def _finish(piece: Piece, target: OutputTarget, writer: Writer, expect: str, *, keep_part: bool) -> Collected:

@@ -6,7 +6,6 @@ that resumes the call. A file lock distinguishes the temporary of a dead process
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import math
@@ -18,10 +17,9 @@ import stat
 import threading
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
 
 from ..errors import MediaError
+from .part_file import PartFile
 from .paths import OutputTarget
 from .safe_dir import Directory, explain, show_path
 
@@ -31,8 +29,6 @@ __all__ = ["SMALL", "CannotWrite", "Writer", "hidden_prefix", "is_quick", "note"
 _HIDDEN = ".anymedia-"
 #: Call ids that are used in a file name unchanged.
 _SAFE = re.compile(r"[A-Za-z0-9_-]{1,80}")
-#: Bytes read, hashed and written at a time.
-CHUNK = 65_536
 #: Error codes of ``link`` on file systems without hard links.
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.EACCES})
 _MOST_NAMES = 100_000
@@ -79,7 +75,7 @@ class CannotWrite(MediaError):
     code = "cannot_write"
 
 
-class Writer:
+class Writer(PartFile):
     """Writes one file of a call; a context manager that removes the temporary file unless `commit` was called.
 
     Attributes:
@@ -90,14 +86,7 @@ class Writer:
 
     def __init__(self, target: OutputTarget, *, call_id: str, index: int = 0, of: int = 1) -> None:
         self._target, self._index, self._of = target, index, of
-        self._part = part_name(call_id, index)
-        self._folder: Directory | None = None
-        self._fd = -1
-        self._device = 0
-        self._hash = hashlib.sha256()
-        self._durable = -1  # bytes known to be on disk
-        self._syncing = 0.0  # seconds that syncing took
-        self.size = 0
+        super().__init__(part_name(call_id, index), spare=f".anymedia-{secrets.token_hex(12)}-{index}.part")
         self.finished: str | None = None
         self.left: Path | None = None
 
@@ -107,133 +96,31 @@ class Writer:
         return self.size <= SMALL and is_quick(self._device)
 
     @property
-    def path(self) -> Path:
-        """The temporary file's path."""
-        return self._opened.path / self._part
-
-    @property
     def wanted(self) -> str:
         """The requested file name."""
         return next(self._target.names(self._index, self._of))
 
-    @property
-    def sha256(self) -> str:
-        """Hexadecimal SHA-256 of the bytes written so far."""
-        return self._hash.hexdigest()
+    def _open_folder(self) -> Directory:
+        return self._target.open()
 
-    @property
-    def _opened(self) -> Directory:
-        if self._folder is None:
-            raise RuntimeError("the writer is not open")
-        return self._folder
-
-    def open(self) -> Self:
-        """Open the directory and the temporary file; resume that of a dead process.
-
-        Raises:
-            InvalidRequest: the directory cannot be used.
-            CannotWrite: the temporary file cannot be created.
-        """
-        self._folder = self._target.open()
-        try:
-            self._fd = self._make()
-            self._device = os.fstat(self._fd).st_dev
-        except OSError as error:
-            self.abort()
-            raise self._failed(error) from None
-        except BaseException:
-            self.abort()
-            raise
-        return self
-
-    def _make(self) -> int:
-        try:
-            fd = self._opened.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return self._resume()
-        if _lock(fd) is False:  # another process has just opened it
-            os.close(fd)
-            return self._make_other()
-        return fd
-
-    def _make_other(self) -> int:
-        self._part = f".anymedia-{secrets.token_hex(12)}-{self._index}.part"
-        return self._opened.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-
-    def _resume(self) -> int:
-        """Open the temporary file of a dead process; leave one that is in use or may belong to another user."""
-        try:
-            fd = self._opened.open(self._part, os.O_RDWR)
-        except OSError:
-            return self._make_other()
-        info = os.fstat(fd)
-        owned = stat.S_ISREG(info.st_mode) and (not hasattr(os, "geteuid") or info.st_uid == os.geteuid())
-        if not owned or not _lock(fd) or not self._is_still(fd):
-            os.close(fd)
-            return self._make_other()
-        links = os.fstat(fd).st_nlink
-        names = list(self._opened.names_of(info)) if links > 1 else [self._part]
+    def _resume_linked(self, fd: int, info: os.stat_result) -> int | None:
+        names = list(self._opened.names_of(info))
         # If it has a final name, the process died between creating that and removing the temporary name.
-        self.finished = next((name for name in names if not name.startswith(_HIDDEN)), None)
-        if len(names) != links:  # it is linked from another directory: writing would change that file
-            os.close(fd)
-            if self.finished is not None:
-                self.finished = None
-                return self._make_other()
-            self._opened.unlink(self._part)
-            return self._make()
-        self._fd = fd
-        self._read_back()
-        return fd
+        final = next((name for name in names if not name.startswith(_HIDDEN)), None)
+        if len(names) == info.st_nlink:
+            self.finished = final
+            return None
+        os.close(fd)  # it is linked from another directory: writing would change that file
+        if final is not None:
+            return self._make_other()
+        self._opened.unlink(self._part)
+        return self._make()
 
-    def _is_still(self, fd: int) -> bool:
-        try:
-            return os.path.samestat(self._opened.lstat(self._part), os.fstat(fd))
-        except OSError:
-            return False
-
-    def _read_back(self) -> None:
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        self._hash, self.size = hashlib.sha256(), 0
-        while chunk := os.read(self._fd, CHUNK):
-            self._hash.update(chunk)
-            self.size += len(chunk)
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Append bytes.
-
-        Raises:
-            CannotWrite: the disk is full or fails.
-        """
-        view = memoryview(data)
-        self._hash.update(view)
-        self.size += len(view)
-        try:
-            while view:
-                view = view[os.write(self._fd, view) :]
-        except OSError as error:
-            raise self._failed(error) from None
-
-    def tail(self, count: int) -> bytes:
-        """Return the last ``count`` bytes written, or all if there are fewer."""
-        start = max(0, self.size - count)
-        os.lseek(self._fd, start, os.SEEK_SET)
-        found = b""
-        while len(found) < self.size - start and (more := os.read(self._fd, self.size - start - len(found))):
-            found += more
-        os.lseek(self._fd, 0, os.SEEK_END)
-        return found
-
-    def head(self, count: int = 512) -> bytes:
-        """Return the first bytes written."""
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        found = os.read(self._fd, count)
-        os.lseek(self._fd, 0, os.SEEK_END)
-        return found
-
-    def reading(self) -> BinaryIO:
-        """Return a file for reading what was written; closing it does not close the writer."""
-        return os.fdopen(os.dup(self._fd), "rb")
+    def restart(self) -> None:
+        """Discard what was written and start again."""
+        if self.finished is not None:
+            raise RuntimeError("a file with its final name cannot be changed")
+        super().restart()
 
     def also(self, name: str) -> Path:
         """Create a second, hidden name for what was written and return its path; `commit` and `abort` keep it.
@@ -256,13 +143,6 @@ class Writer:
             raise self._failed(error) from None
         return self._opened.path / name
 
-    def _sync(self) -> None:
-        if self._durable != self.size:
-            begun = time.perf_counter()
-            os.fsync(self._fd)
-            self._durable = self.size
-            self._syncing += time.perf_counter() - begun
-
     def _link_or_copy(self, name: str) -> None:
         try:
             self._opened.link(self._part, name)
@@ -276,14 +156,6 @@ class Writer:
                 copy.flush()
                 os.fsync(copy.fileno())
             os.lseek(self._fd, 0, os.SEEK_END)
-
-    def restart(self) -> None:
-        """Discard what was written and start again."""
-        if self.finished is not None:
-            raise RuntimeError("a file with its final name cannot be changed")
-        os.ftruncate(self._fd, 0)
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        self._hash, self.size, self._durable = hashlib.sha256(), 0, -1
 
     def commit(self, *, suffix: str = "", keep_part: bool = False) -> Path:
         """Sync the file, give it its final name and return its path.
@@ -370,40 +242,6 @@ class Writer:
     def _failed(self, error: OSError) -> MediaError:
         where = show_path(self._target.folder)
         return CannotWrite(f"The file could not be written: {where} {explain(error)}.", fix="Make room or choose another directory.")
-
-    def abort(self) -> None:
-        """Close and remove the temporary file; has no effect after `commit`."""
-        if self._folder is not None and self._fd >= 0:
-            with contextlib.suppress(OSError):
-                self._folder.unlink(self._part)
-        self._close()
-
-    def _close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-        if self._folder is not None:
-            self._folder.close()
-            self._folder = None
-
-    def __enter__(self) -> Self:
-        return self if self._folder is not None else self.open()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.abort()
-
-
-def _lock(fd: int) -> bool | None:
-    """Lock a file; return False if another process holds the lock, None if the file system does not support locks."""
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return False if error.errno in {errno.EWOULDBLOCK, errno.EACCES} else None
-    return True
 
 
 def _umask() -> int:

@@ -9,7 +9,7 @@ from typing import IO
 
 from ..errors import InvalidRequest
 from ..probe.probe import open_plainly
-from .atomic_writer import CHUNK
+from .part_file import CHUNK
 
 __all__ = ["copy_kept", "read_kept"]
 

@@ -1,0 +1,516 @@
+"""Artifacts in a directory.
+
+``files/`` holds the bytes, each file named by its SHA-256, and an empty file for each reference, whose name says everything about
+it (call, kind, index, hash, size, mime type): syncing one directory makes both durable. ``parts/`` holds what is being written,
+``pins/`` a locked file for each living process. A shared lock on ``lock`` is held while a reference is made, an exclusive one while
+something is removed: bytes without a reference are then certainly not needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Collection, Iterator
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import quote, unquote
+
+from ..files.atomic_writer import Writer
+from ..files.part_file import PartFile, lock_file
+from ..files.paths import OutputTarget
+from ..files.safe_dir import Directory, explain, show_path
+from ..threads import in_thread
+from .store import KINDS, Artifact, ArtifactDamaged, ArtifactMissing, ArtifactNotStored, Keep, Kind, Swept, select_for_removal
+
+__all__ = ["LocalArtifacts", "LocalWriter"]
+
+_UNKNOWN = "application/octet-stream"
+_CALL = re.compile(r"[A-Za-z0-9_.-]{1,80}")
+_MIME = re.compile(r"[A-Za-z0-9!#$&^_.+/;= -]{1,60}")
+_SEPARATOR = "!"
+#: Written bytes are collected up to this many before a thread hashes and writes them.
+_BUFFER = 262_144
+#: A dead process's temporary file is kept this many seconds for a resume to continue.
+_PART_SECONDS = 86_400.0
+#: References removed under one exclusive lock: a paid answer waiting for it is not delayed by a long clean-up.
+_BATCH = 200
+_FOLDERS = ("files", "parts", "pins")
+
+
+class LocalArtifacts:
+    """An `ArtifactStore` in a directory, private to the user (0700, files 0600) and shared by his processes.
+
+    Args:
+        directory: where; created when it is first written to.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._files = os.path.join(directory, "files", "")  # noqa: PTH118 - joined as text: a commit takes little time
+        self._lock_path = os.path.join(directory, "lock")  # noqa: PTH118
+        self._is_prepared = False
+        self._pins = _Pins(self)
+
+    def writer(self, call_id: str, kind: Kind, index: int = 0, mime: str = _UNKNOWN) -> LocalWriter:
+        """Return a writer for an artifact of a call; what a dead process wrote under the same names is resumed."""
+        return LocalWriter(self, call_id, kind, index, mime)
+
+    async def put(self, call_id: str, kind: Kind, data: bytes, *, index: int = 0, mime: str = _UNKNOWN) -> Artifact:
+        """Store bytes; see `ArtifactStore.put`."""
+
+        def work() -> Artifact:
+            with _Part(self, call_id, kind, index) as part:
+                if part.size:
+                    part.restart()
+                part.write(data)
+                return part.commit(mime)
+
+        return await in_thread(work)
+
+    async def link(self, artifact: Artifact, call_id: str, kind: Kind, index: int = 0) -> Artifact:
+        """Let another call refer to the same bytes; see `ArtifactStore.link`."""
+        made = Artifact(call_id=call_id, kind=kind, index=index, sha256=artifact.sha256, size=artifact.size, mime=artifact.mime)
+
+        def work() -> Artifact:
+            with self._failing(), self._lock(shared=True):
+                self._check(artifact)
+                self._add_reference(made)
+                _sync(self._files)
+            return made
+
+        return await in_thread(work)
+
+    async def find(self, call_id: str) -> tuple[Artifact, ...]:
+        """Return the sound artifacts of a call, the latest of each kind and index; see `ArtifactStore.find`."""
+
+        def work() -> tuple[Artifact, ...]:
+            latest: dict[tuple[str, int], tuple[float, Artifact]] = {}
+            for artifact, made_at in self._references(call_id):
+                known = latest.get((artifact.kind, artifact.index))
+                if (known is None or made_at >= known[0]) and self._is_sound(artifact):
+                    latest[artifact.kind, artifact.index] = made_at, artifact
+            return tuple([latest[key][1] for key in sorted(latest)])
+
+        return await in_thread(work)
+
+    async def read(self, artifact: Artifact) -> bytes:
+        """Return the bytes, checked against their hash; see `ArtifactStore.read`."""
+
+        def work() -> bytes:
+            with self._open(artifact) as file:
+                data = file.read()
+            if hashlib.sha256(data).hexdigest() != artifact.sha256:
+                raise self._damaged(artifact)
+            return data
+
+        return await in_thread(work)
+
+    async def chunks(self, artifact: Artifact, start: int = 0) -> AsyncIterator[bytes]:
+        """Yield the bytes from an offset on; see `ArtifactStore.chunks`."""
+        with await in_thread(lambda: self._open(artifact)) as file:
+            file.seek(start)
+            while chunk := await in_thread(lambda: file.read(_BUFFER)):
+                yield chunk
+
+    async def local_file(self, artifact: Artifact) -> Path:
+        """Return the path of the stored file, to be read only; see `ArtifactStore.local_file`."""
+        return await in_thread(lambda: self._check(artifact))
+
+    async def export(self, artifact: Artifact, target: OutputTarget, *, index: int = 0, of: int = 1, suffix: str = "") -> Path:
+        """Write the bytes to an output file, by reflink or copy; see `ArtifactStore.export`."""
+
+        def work() -> Path:
+            with self._open(artifact) as source, Writer(target, call_id=artifact.call_id, index=index, of=of) as writer:
+                if writer.finished is not None and writer.sha256 != artifact.sha256:
+                    writer.abort()  # a file that a dead process exported and that was edited since: it stays as it is
+                    writer.finished = None
+                    writer.open()
+                if writer.finished is None:
+                    writer.copy_from(source)
+                if writer.sha256 != artifact.sha256:
+                    raise self._damaged(artifact)
+                return writer.commit(suffix=suffix)
+
+        return await in_thread(work)
+
+    async def release(self, call_id: str, kinds: Collection[Kind] = KINDS) -> int:
+        """Remove a call's references and the bytes that no other refers to; see `ArtifactStore.release`."""
+        return await in_thread(lambda: self._remove([a for a, _ in self._references(call_id) if a.kind in kinds]))
+
+    @contextlib.asynccontextmanager
+    async def pin(self, call_id: str) -> AsyncIterator[None]:
+        """Protect the artifacts of a call from retention; see `ArtifactStore.pin`."""
+        await in_thread(lambda: self._pins.change(call_id, 1))
+        try:
+            yield
+        finally:
+            await in_thread(lambda: self._pins.change(call_id, -1))
+
+    async def gc(
+        self,
+        *,
+        keep_seconds: float | None = None,
+        max_bytes: int | None = None,
+        keep: Keep | None = None,
+        now: float | None = None,
+        dry_run: bool = False,
+    ) -> Swept:
+        """Remove old artifacts, then the oldest beyond a total size; see `ArtifactStore.gc`."""
+        now = time.time() if now is None else now
+        stored = await in_thread(lambda: list(self._references()))
+        # What is listed now is asked about afterwards: a call that begins meanwhile is not in the list.
+        required = set(await keep([artifact for artifact, _ in stored])) if keep is not None else set()
+        pinned = await in_thread(self._pinned)
+        required |= {artifact for artifact, _ in stored if artifact.call_id in pinned}
+        older_than = None if keep_seconds is None else now - keep_seconds
+        chosen = select_for_removal(stored, required, older_than=older_than, max_bytes=max_bytes)
+        return await in_thread(lambda: self._sweep(chosen, required, now, dry_run=dry_run))
+
+    def _pinned(self) -> set[str]:
+        if not self.directory.is_dir():
+            return set()
+        with self._failing(), self._lock(shared=False):
+            return self._pins.living()
+
+    async def used_bytes(self) -> int:
+        """Return the number of bytes stored."""
+        return await in_thread(lambda: sum(self._object_sizes().values()))
+
+    def close(self) -> None:
+        """Give up this process's pins; the store can be used again afterwards."""
+        self._pins.close()
+
+    def _sweep(self, chosen: list[Artifact], required: set[Artifact], now: float, *, dry_run: bool) -> Swept:
+        before = self._object_sizes()
+        temporaries = self._remove_temporaries(now, dry_run=dry_run)
+        if dry_run:
+            gone = set(chosen)
+            remaining = {artifact.sha256 for artifact, _ in self._references() if artifact not in gone}
+            freed = sum(size for name, size in before.items() if name not in remaining)
+        else:
+            freed = sum(self._remove(chosen[i : i + _BATCH], unless_pinned=True) for i in range(0, max(1, len(chosen)), _BATCH))
+        needed = sum({artifact.sha256: artifact.size for artifact in required}.values())
+        return Swept(
+            removed=tuple(chosen), freed=freed, left=max(0, sum(before.values()) - freed), required=needed, temporaries=temporaries
+        )
+
+    def _remove(self, chosen: Collection[Artifact], *, unless_pinned: bool = False) -> int:
+        """Remove references, then every object that has none left; return the bytes freed."""
+        if not self.directory.is_dir():
+            return 0
+        freed = 0
+        with self._failing(), self._lock(shared=False):
+            pinned = self._pins.living() if unless_pinned else set()
+            for artifact in chosen:
+                if artifact.call_id in pinned:
+                    continue
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._files + _name_of(artifact))  # noqa: PTH108
+            referred = {artifact.sha256 for artifact, _ in self._references()}
+            for name, size in self._object_sizes().items():
+                if name not in referred:
+                    os.unlink(self._files + name)  # noqa: PTH108
+                    freed += size
+        return freed
+
+    def _remove_temporaries(self, now: float, *, dry_run: bool) -> int:
+        count = 0
+        for path in _entries(self.directory / "parts"):
+            with contextlib.suppress(OSError):
+                if now - path.stat().st_mtime < _PART_SECONDS or not _is_abandoned(path):
+                    continue
+                count += 1
+                if not dry_run:
+                    path.unlink()
+        return count
+
+    def _object_sizes(self) -> dict[str, int]:
+        found = {}
+        for path in _entries(self.directory / "files"):
+            with contextlib.suppress(FileNotFoundError):
+                if _SEPARATOR not in path.name:
+                    found[path.name] = path.stat().st_size
+        return found
+
+    def _references(self, call_id: str | None = None) -> Iterator[tuple[Artifact, float]]:
+        """Yield references (of one call) with the time they were made."""
+        start = "" if call_id is None else quote(call_id, safe="") + _SEPARATOR
+        for path in _entries(self.directory / "files"):
+            if path.name.startswith(start) and (artifact := _parse_name(path.name)) is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    yield artifact, path.stat().st_mtime
+
+    def _is_sound(self, artifact: Artifact) -> bool:
+        try:
+            with self._open(artifact) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == artifact.sha256
+        except ArtifactMissing:
+            return False
+
+    def _check(self, artifact: Artifact) -> Path:
+        """Return the path of an artifact's object; raise `ArtifactMissing` unless the store holds the reference and the bytes."""
+        path = Path(self._files + artifact.sha256)
+        try:
+            os.stat(self._files + _name_of(artifact))  # noqa: PTH116
+            size = path.stat().st_size
+        except (OSError, ValueError):
+            size = -1
+        if size != artifact.size:
+            text = f"The {artifact.kind} {artifact.index} of {artifact.call_id} is not in the artifact store {show_path(self.directory)}."
+            raise ArtifactMissing(text)
+        return path
+
+    def _open(self, artifact: Artifact) -> io.BufferedReader:
+        try:
+            return self._check(artifact).open("rb")
+        except FileNotFoundError:  # removed since
+            self._check(artifact)
+            raise
+
+    def _damaged(self, artifact: Artifact) -> ArtifactDamaged:
+        return ArtifactDamaged(
+            f"The {artifact.kind} {artifact.index} of {artifact.call_id} in {show_path(self.directory)} is damaged: its bytes changed."
+        )
+
+    def _add_reference(self, artifact: Artifact) -> bool:
+        """Create the file that is a reference; return whether it is new."""
+        path = self._files + _name_of(artifact)
+        is_new = not os.path.exists(path)  # noqa: PTH110
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600))
+        os.utime(path, ns=(time.time_ns(),) * 2)  # finer than the system's own; `find` prefers the latest
+        return is_new
+
+    @contextlib.contextmanager
+    def _lock(self, *, shared: bool) -> Iterator[None]:
+        fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        try:
+            lock_file(fd, shared=shared, wait=True)
+            yield
+        finally:
+            os.close(fd)
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise not_stored(self.directory, error) from None
+
+    def prepare(self) -> None:
+        """Create the directories, unless they are there."""
+        if self._is_prepared and (self.directory / "parts").is_dir():
+            return
+        with self._failing():
+            missing = [folder for folder in (self.directory, *self.directory.parents) if not folder.is_dir()]
+            for folder in [*reversed(missing), *(self.directory / name for name in _FOLDERS)]:
+                folder.mkdir(exist_ok=True, mode=0o700)
+            for folder in [self.directory, *missing]:
+                _sync(folder)
+            _sync((missing or [self.directory])[-1].parent)
+        self._is_prepared = True
+
+
+class _Part(PartFile):
+    """The temporary file of an artifact."""
+
+    def __init__(self, store: LocalArtifacts, call_id: str, kind: Kind, index: int) -> None:
+        if not _CALL.fullmatch(call_id) or kind not in KINDS or index < 0:
+            raise ValueError(f"not a name for an artifact: {call_id!r}, {kind!r}, {index}")
+        name = _SEPARATOR.join([quote(call_id, safe=""), kind, str(index)])
+        super().__init__(f"{name}.part", spare=f"{name}{_SEPARATOR}{secrets.token_hex(8)}.part")
+        self._store, self._call_id, self._kind, self._number = store, call_id, kind, index
+        self._is_new = False  # the reference was made here
+
+    def _open_folder(self) -> Directory:
+        self._store.prepare()
+        with self._store._failing():
+            return Directory.at(self._store.directory / "parts")
+
+    def _failed(self, error: OSError) -> ArtifactNotStored:
+        return not_stored(self._store.directory, error)
+
+    def commit(self, mime: str) -> Artifact:
+        """Make the bytes and a reference to them durable; return the artifact."""
+        made = Artifact(
+            call_id=self._call_id,
+            kind=self._kind,
+            index=self._number,
+            sha256=self.sha256,
+            size=self.size,
+            mime=mime if _MIME.fullmatch(mime) else _UNKNOWN,
+        )
+        try:
+            with self._store._lock(shared=True):
+                self._name_it(made)
+        except OSError as error:
+            self.abort()
+            with contextlib.suppress(ArtifactNotStored):
+                self._store._remove([made] if self._is_new else [])
+            raise self._failed(error) from None
+        self._close()
+        return made
+
+    def _name_it(self, made: Artifact) -> None:
+        final = self._store._files + made.sha256
+        # On most file systems the file's sync makes its new names durable as well, and the directory's sync then costs little. A
+        # name that is there before its bytes does no harm: `find` checks them. Only an object in use is not replaced before that.
+        if os.path.exists(final):  # noqa: PTH110
+            os.fsync(self._fd)
+        os.replace(self.path, final)  # noqa: PTH105
+        self._is_new = self._store._add_reference(made)
+        os.fsync(self._fd)
+        _sync(self._store._files)
+
+
+class LocalWriter:
+    """An `ArtifactWriter` on a temporary file; blocking work is done in threads."""
+
+    def __init__(self, store: LocalArtifacts, call_id: str, kind: Kind, index: int, mime: str) -> None:
+        self._part = _Part(store, call_id, kind, index)
+        self._mime = mime
+        self._buffer = bytearray()
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._part.size + len(self._buffer)
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal hash of the bytes written so far."""
+        digest = self._part._hash.copy()
+        digest.update(self._buffer)
+        return digest.hexdigest()
+
+    async def write(self, data: bytes | memoryview) -> None:
+        """Append bytes; see `ArtifactWriter.write`."""
+        self._buffer += data
+        if len(self._buffer) >= _BUFFER:
+            await in_thread(self._flush)
+
+    def _flush(self) -> None:
+        if self._buffer:
+            data, self._buffer = self._buffer, bytearray()
+            self._part.write(memoryview(data))
+
+    async def tail(self, count: int) -> bytes:
+        """Return the last bytes written."""
+
+        def work() -> bytes:
+            self._flush()
+            return self._part.tail(count)
+
+        return await in_thread(work)
+
+    async def restart(self) -> None:
+        """Discard what was written and start again."""
+        self._buffer.clear()
+        await in_thread(self._part.restart)
+
+    async def commit(self, *, mime: str | None = None) -> Artifact:
+        """Make the bytes and the reference to them durable; see `ArtifactWriter.commit`."""
+
+        def work() -> Artifact:
+            self._flush()
+            return self._part.commit(mime or self._mime)
+
+        return await in_thread(work)
+
+    async def __aenter__(self) -> Self:
+        """Open the temporary file, or that of a dead process."""
+        await in_thread(self._part.open)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        """Remove the temporary file unless it was committed."""
+        await in_thread(self._part.abort)
+
+
+class _Pins:
+    """The calls that this process protects: lines in a file that it keeps locked as long as it lives."""
+
+    def __init__(self, store: LocalArtifacts) -> None:
+        self._store = store
+        self._fd, self._pid = -1, 0
+        self._path = store.directory
+
+    def change(self, call_id: str, count: Literal[1, -1]) -> None:
+        """Add or remove one pin of a call."""
+        self._store.prepare()
+        with self._store._failing(), self._store._lock(shared=True):  # no clean-up sees the file before it is locked
+            if self._fd < 0 or self._pid != os.getpid():
+                self._pid = os.getpid()
+                self._path = self._store.directory / "pins" / f"{self._pid}-{secrets.token_hex(8)}"
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+                self._fd = os.open(self._path, flags, 0o600)
+                lock_file(self._fd)
+            os.write(self._fd, f"{count} {call_id}\n".encode())
+
+    def living(self) -> set[str]:
+        """Return the calls that a living process has pinned; remove the files of dead ones (under the exclusive lock)."""
+        counts: dict[str, int] = {}
+        for path in _entries(self._store.directory / "pins"):
+            with contextlib.suppress(FileNotFoundError):
+                if _is_abandoned(path):
+                    path.unlink()
+                    continue
+                for line in path.read_text().splitlines():
+                    change, _, call_id = line.partition(" ")
+                    counts[call_id] = counts.get(call_id, 0) + int(change)
+        return {call_id for call_id, count in counts.items() if count > 0}
+
+    def close(self) -> None:
+        """Give up all pins of this process."""
+        if self._fd >= 0 and self._pid == os.getpid():
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+            os.close(self._fd)
+        self._fd = -1
+
+
+def not_stored(directory: Path, error: OSError) -> ArtifactNotStored:
+    """Return the error for bytes that the system refused to store."""
+    text = f"The bytes could not be stored: {show_path(directory)} {explain(error)}."
+    return ArtifactNotStored(text, fix="Free some space there, or set ANYMEDIA_STATE to a directory on another disk.")
+
+
+def _name_of(artifact: Artifact) -> str:
+    a = artifact
+    return _SEPARATOR.join([quote(a.call_id, safe=""), a.kind, str(a.index), a.sha256, str(a.size), quote(a.mime, safe="+;=&")])
+
+
+def _parse_name(name: str) -> Artifact | None:
+    try:
+        call_id, kind, index, sha256, size, mime = name.split(_SEPARATOR)
+        made: dict[str, Any] = {"call_id": unquote(call_id), "kind": kind, "mime": unquote(mime)}
+        found = Artifact(index=int(index), sha256=sha256, size=int(size), **made)
+    except ValueError:
+        return None
+    return found if found.kind in KINDS and re.fullmatch("[0-9a-f]{64}", found.sha256) else None
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return [folder / name for name in os.listdir(folder)]  # noqa: PTH208
+    except FileNotFoundError:
+        return []
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Return whether the process that locked a file is dead; without file locks, whether it is a day old."""
+    fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+    try:
+        locked = lock_file(fd)
+        return time.time() - os.fstat(fd).st_mtime > _PART_SECONDS if locked is None else locked
+    finally:
+        os.close(fd)
+
+
+def _sync(folder: Path | str) -> None:
+    with contextlib.closing(Directory.at(Path(folder))) as opened:
+        opened.sync()

@@ -1,0 +1,266 @@
+"""A private temporary file that is hashed as it is written and that a later process can resume.
+
+A file lock distinguishes the temporary file of a dead process, which is resumed, from that of a living one, which is left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from ..errors import MediaError
+from .safe_dir import Directory
+
+__all__ = ["CHUNK", "PartFile", "lock_file"]
+
+#: Bytes read, hashed and written at a time.
+CHUNK = 65_536
+#: The ioctl request with which Linux lets two files share their blocks.
+_FICLONE = 0x40049409
+
+
+class PartFile:
+    """A temporary file in a directory; a context manager that removes it unless a subclass has given it another name.
+
+    Args:
+        name: its name; a file with that name that a dead process left is resumed.
+        spare: the name to use if that one is in use.
+
+    Attributes:
+        size: bytes written so far; more than 0 after `open` if an interrupted file is being resumed.
+    """
+
+    def __init__(self, name: str, *, spare: str) -> None:
+        self._part, self._spare = name, spare
+        self._folder: Directory | None = None
+        self._fd = -1
+        self._device = 0
+        self._hash = hashlib.sha256()
+        self._durable = -1  # bytes known to be on disk
+        self._syncing = 0.0  # seconds that syncing took
+        self.size = 0
+
+    @property
+    def path(self) -> Path:
+        """The temporary file's path."""
+        return self._opened.path / self._part
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal SHA-256 of the bytes written so far."""
+        return self._hash.hexdigest()
+
+    @property
+    def _opened(self) -> Directory:
+        if self._folder is None:
+            raise RuntimeError("the writer is not open")
+        return self._folder
+
+    def _open_folder(self) -> Directory:
+        """Open the directory to write in."""
+        raise NotImplementedError
+
+    def _failed(self, error: OSError) -> MediaError:
+        """Return the error for the caller when the system refuses to write."""
+        raise NotImplementedError
+
+    def open(self) -> Self:
+        """Open the directory and the temporary file; resume that of a dead process.
+
+        Raises:
+            MediaError: the directory cannot be used, or the file cannot be created.
+        """
+        self._folder = self._open_folder()
+        try:
+            self._fd = self._make()
+            self._device = os.fstat(self._fd).st_dev
+        except OSError as error:
+            self.abort()
+            raise self._failed(error) from None
+        except BaseException:
+            self.abort()
+            raise
+        return self
+
+    def _make(self) -> int:
+        try:
+            fd = self._opened.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return self._resume()
+        if lock_file(fd) is False:  # another process has just opened it
+            os.close(fd)
+            return self._make_other()
+        return fd
+
+    def _make_other(self) -> int:
+        self._part = self._spare
+        fd = self._opened.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        lock_file(fd)
+        return fd
+
+    def _resume(self) -> int:
+        """Open the temporary file of a dead process; leave one that is in use or may belong to another user."""
+        try:
+            fd = self._opened.open(self._part, os.O_RDWR)
+        except OSError:
+            return self._make_other()
+        info = os.fstat(fd)
+        owned = stat.S_ISREG(info.st_mode) and (not hasattr(os, "geteuid") or info.st_uid == os.geteuid())
+        if not owned or not lock_file(fd) or not self._is_still(fd):
+            os.close(fd)
+            return self._make_other()
+        info = os.fstat(fd)
+        if info.st_nlink > 1 and (made := self._resume_linked(fd, info)) is not None:
+            return made
+        self._fd = fd
+        self._read_back()
+        return fd
+
+    def _resume_linked(self, fd: int, info: os.stat_result) -> int | None:
+        """Decide about a temporary file with several names; return another descriptor, or None to resume this one."""
+        os.close(fd)
+        return self._make_other()
+
+    def _is_still(self, fd: int) -> bool:
+        try:
+            return os.path.samestat(self._opened.lstat(self._part), os.fstat(fd))
+        except OSError:
+            return False
+
+    def _read_back(self) -> None:
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        self._hash, self.size = hashlib.sha256(), 0
+        while chunk := os.read(self._fd, CHUNK):
+            self._hash.update(chunk)
+            self.size += len(chunk)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append bytes.
+
+        Raises:
+            MediaError: the disk is full or fails.
+        """
+        view = memoryview(data)
+        self._hash.update(view)
+        self.size += len(view)
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError as error:
+            raise self._failed(error) from None
+
+    def copy_from(self, source: BinaryIO) -> None:
+        """Replace what was written with the bytes of a file, sharing its blocks if the file system can (a reflink).
+
+        Raises:
+            MediaError: the disk is full or fails.
+        """
+        try:
+            if self.size:
+                self.restart()
+            if _reflink(source.fileno(), self._fd):
+                self._read_back()
+                return
+            source.seek(0)
+            while chunk := source.read(CHUNK):
+                self.write(chunk)
+        except OSError as error:
+            raise self._failed(error) from None
+
+    def tail(self, count: int) -> bytes:
+        """Return the last ``count`` bytes written, or all if there are fewer."""
+        start = max(0, self.size - count)
+        os.lseek(self._fd, start, os.SEEK_SET)
+        found = b""
+        while len(found) < self.size - start and (more := os.read(self._fd, self.size - start - len(found))):
+            found += more
+        os.lseek(self._fd, 0, os.SEEK_END)
+        return found
+
+    def head(self, count: int = 512) -> bytes:
+        """Return the first bytes written."""
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        found = os.read(self._fd, count)
+        os.lseek(self._fd, 0, os.SEEK_END)
+        return found
+
+    def reading(self) -> BinaryIO:
+        """Return a file for reading what was written; closing it does not close the writer."""
+        return os.fdopen(os.dup(self._fd), "rb")
+
+    def restart(self) -> None:
+        """Discard what was written and start again."""
+        os.ftruncate(self._fd, 0)
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        self._hash, self.size, self._durable = hashlib.sha256(), 0, -1
+
+    def _sync(self) -> None:
+        if self._durable != self.size:
+            begun = time.perf_counter()
+            os.fsync(self._fd)
+            self._durable = self.size
+            self._syncing += time.perf_counter() - begun
+
+    def abort(self) -> None:
+        """Close and remove the temporary file; has no effect once it has its final name."""
+        if self._folder is not None and self._fd >= 0:
+            with contextlib.suppress(OSError):
+                self._folder.unlink(self._part)
+        self._close()
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        if self._folder is not None:
+            self._folder.close()
+            self._folder = None
+
+    def __enter__(self) -> Self:
+        return self if self._folder is not None else self.open()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.abort()
+
+
+def lock_file(fd: int, *, shared: bool = False, wait: bool = False) -> bool | None:
+    """Lock a file until its descriptor is closed.
+
+    Args:
+        fd: the open file.
+        shared: allow other shared locks at the same time.
+        wait: wait for a lock that excludes this one.
+
+    Returns:
+        Whether it is locked now; None if the system or the file system does not support locks.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        return False if error.errno in {errno.EWOULDBLOCK, errno.EACCES} else None
+    return True
+
+
+def _reflink(source: int, target: int) -> bool:
+    """Let an empty file share the blocks of another; return whether the file system could."""
+    if sys.platform != "linux":
+        return False
+    import fcntl
+
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError:  # another file system, or one that cannot
+        return False
+    return True

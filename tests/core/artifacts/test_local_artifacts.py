@@ -1,0 +1,439 @@
+"""Bytes under a call id are there or they are not: durable once the write returned, verified when found, shared with nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+import pytest
+
+from anymedia.artifacts import Artifact, ArtifactDamaged, ArtifactMissing, ArtifactNotStored, ArtifactStore, LocalArtifacts
+from anymedia.artifacts.local import _BUFFER
+from anymedia.files.atomic_writer import Writer
+from anymedia.files.paths import OutputTarget, open_input, plan_output
+
+posix = pytest.mark.skipif(os.name != "posix", reason="locks and signals of POSIX")
+BYTES = b"\x89PNG" + bytes(range(256)) * 40
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalArtifacts:
+    return LocalArtifacts(tmp_path / "state" / "artifacts")
+
+
+def target(folder: Path, name: str = "fox.png") -> OutputTarget:
+    return plan_output(folder / name, default_stem="fox", suffix=".png")
+
+
+def put(store: LocalArtifacts, call_id: str, data: bytes = BYTES, index: int = 0) -> Artifact:
+    return asyncio.run(store.put(call_id, "piece", data, index=index, mime="image/png"))
+
+
+def find(store: LocalArtifacts, call_id: str) -> tuple[Artifact, ...]:
+    return asyncio.run(store.find(call_id))
+
+
+def names(store: LocalArtifacts, folder: str) -> list[str]:
+    return sorted(path.name for path in (store.directory / folder).iterdir())
+
+
+def objects(store: LocalArtifacts) -> list[str]:
+    return [name for name in names(store, "files") if "!" not in name]
+
+
+def test_local_artifacts_are_an_artifact_store(store: LocalArtifacts) -> None:
+    typed: ArtifactStore = store  # checked by mypy
+    assert typed is store
+
+
+@pytest.mark.parametrize("size", [0, 1, 4_096, _BUFFER, _BUFFER * 3 + 7])
+def test_writer_streamed_bytes_are_found_under_the_call_id(store: LocalArtifacts, size: int) -> None:
+    data = (BYTES * (size // len(BYTES) + 1))[:size]
+
+    async def write() -> Artifact:
+        async with store.writer("job_1", "raw", 3, "video/mp4") as writer:
+            for start in range(0, size, 50_000):
+                await writer.write(data[start : start + 50_000])
+            assert (writer.size, writer.sha256) == (size, hashlib.sha256(data).hexdigest())
+            assert await writer.tail(10) == data[-10:]
+            return await writer.commit()
+
+    made = asyncio.run(write())
+    assert made == Artifact(call_id="job_1", kind="raw", index=3, sha256=hashlib.sha256(data).hexdigest(), size=size, mime="video/mp4")
+    other = LocalArtifacts(store.directory)
+    assert find(other, "job_1") == (made,)
+    assert asyncio.run(other.read(made)) == data
+    assert Artifact.from_json(made.to_json()) == made
+    assert names(store, "parts") == []
+
+
+@posix
+def test_store_directories_and_files_are_private(store: LocalArtifacts) -> None:
+    put(store, "job_1")
+    for path in [store.directory, *store.directory.rglob("*")]:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_commit_syncs_the_file_and_the_directory_after_the_names_are_there(store: LocalArtifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.prepare()
+    synced: list[tuple[str, int]] = []
+    real = os.fsync
+
+    def record(fd: int) -> None:
+        kind = "directory" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file"
+        synced.append((kind, len(names(store, "files"))))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", record)
+    put(store, "job_1")
+    assert synced == [("file", 2), ("directory", 2)]
+
+
+def test_commit_of_bytes_in_use_syncs_before_it_replaces_them(store: LocalArtifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = put(store, "job_1")
+    inode = (store.directory / "files" / first.sha256).stat().st_ino
+    kept: list[bool] = []
+    real = os.fsync
+
+    def record(fd: int) -> None:
+        kept.append((store.directory / "files" / first.sha256).stat().st_ino == inode)
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", record)
+    put(store, "job_2")
+    assert kept[0]
+    assert asyncio.run(store.read(first)) == BYTES
+
+
+def test_writer_left_without_commit_leaves_nothing(store: LocalArtifacts) -> None:
+    async def write() -> None:
+        async with store.writer("job_1", "piece") as writer:
+            await writer.write(BYTES)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        asyncio.run(write())
+    assert names(store, "parts") == names(store, "files") == []
+
+
+@posix
+def test_writer_of_a_killed_process_is_resumed_where_it_stopped(store: LocalArtifacts) -> None:
+    code = f"""
+import asyncio, os, signal
+from pathlib import Path
+from anymedia.artifacts import LocalArtifacts
+async def write():
+    async with LocalArtifacts(Path({str(store.directory)!r})).writer("job_1", "piece") as writer:
+        await writer.write(b"a" * {_BUFFER})
+        os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(write())
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    assert find(store, "job_1") == ()
+
+    async def resume() -> tuple[int, Artifact]:
+        async with store.writer("job_1", "piece") as writer:
+            size = writer.size
+            await writer.write(b"b")
+            return size, await writer.commit()
+
+    size, made = asyncio.run(resume())
+    assert size == _BUFFER
+    assert asyncio.run(store.read(made)) == b"a" * _BUFFER + b"b"
+
+
+def test_two_writers_of_one_name_do_not_disturb_each_other(store: LocalArtifacts) -> None:
+    async def write() -> tuple[Artifact, Artifact]:
+        async with store.writer("job_1", "piece") as first, store.writer("job_1", "piece") as second:
+            await first.write(b"first")
+            await second.write(b"second")
+            return await first.commit(), await second.commit()
+
+    first, second = asyncio.run(write())
+    assert asyncio.run(store.read(first)) == b"first"
+    assert find(store, "job_1") == (second,)
+
+
+def test_writer_restarted_forgets_what_was_written(store: LocalArtifacts) -> None:
+    async def write() -> Artifact:
+        async with store.writer("job_1", "piece") as writer:
+            await writer.write(b"x" * _BUFFER)
+            await writer.write(b"y")
+            await writer.restart()
+            await writer.write(BYTES)
+            return await writer.commit(mime="image/png")
+
+    assert asyncio.run(write()) == put(store, "job_1")
+
+
+@pytest.mark.parametrize("data", [b"", BYTES[:-1], b"\0" * len(BYTES)], ids=["empty", "short", "zeros"])
+def test_find_damaged_bytes_are_not_adopted(store: LocalArtifacts, data: bytes) -> None:
+    made = put(store, "job_1")
+    (store.directory / "files" / made.sha256).write_bytes(data)
+    assert find(store, "job_1") == ()
+    with pytest.raises((ArtifactDamaged, ArtifactMissing)):
+        asyncio.run(store.read(made))
+    put(store, "job_2")  # bytes that arrive again repair the first call as well
+    assert find(store, "job_1") == (made,)
+
+
+def test_find_of_a_call_whose_id_begins_another_finds_only_its_own(store: LocalArtifacts) -> None:
+    put(store, "job_1")
+    other = put(store, "job_11", b"other")
+    assert find(store, "job_11") == (other,)
+    assert find(store, "job_2") == ()
+
+
+@pytest.mark.parametrize("call_id", ["", "../job", "a/b", "x" * 81, "job!1", "jöb"])
+def test_put_call_id_that_is_no_file_name_is_refused(store: LocalArtifacts, call_id: str) -> None:
+    with pytest.raises(ValueError, match="not a name"):
+        put(store, call_id)
+
+
+@pytest.mark.parametrize("mime", ["audio/L16; rate=24000; channels=1", "image/svg+xml", "a" * 300, "../../etc", "x\0y", "ä/ö", ""])
+def test_put_any_mime_type_of_a_provider_is_stored(store: LocalArtifacts, mime: str) -> None:
+    made = asyncio.run(store.put("job_1", "piece", BYTES, mime=mime))
+    assert find(store, "job_1") == (made,)
+    assert made.mime in {mime, "application/octet-stream"}
+
+
+def test_read_with_a_hash_alone_is_refused(store: LocalArtifacts) -> None:
+    made = put(store, "job_1")
+    forged = Artifact(call_id="job_2", kind="piece", index=0, sha256=made.sha256, size=made.size, mime=made.mime)
+    for work in (store.read(forged), store.local_file(forged), store.link(forged, "job_3", "input")):
+        with pytest.raises(ArtifactMissing, match=r"job_2 is not in the artifact store"):
+            asyncio.run(work)  # type: ignore[arg-type]
+
+
+def test_release_keeps_the_bytes_that_another_call_refers_to(store: LocalArtifacts) -> None:
+    made = put(store, "job_1")
+    linked = asyncio.run(store.link(made, "job_2", "input"))
+    assert asyncio.run(store.release("job_1")) == 0
+    with pytest.raises(ArtifactMissing):
+        asyncio.run(store.read(made))
+    assert asyncio.run(store.read(linked)) == BYTES
+    assert asyncio.run(store.release("job_2")) == len(BYTES)
+    assert names(store, "files") == []
+
+
+def test_release_of_one_kind_leaves_the_others(store: LocalArtifacts) -> None:
+    asyncio.run(store.put("job_1", "raw", b"answer"))
+    piece = put(store, "job_1")
+    assert asyncio.run(store.release("job_1", ["raw"])) == len(b"answer")
+    assert find(store, "job_1") == (piece,)
+
+
+@pytest.mark.parametrize("walled", [False, True])
+def test_export_output_is_accepted_as_an_input(store: LocalArtifacts, tmp_path: Path, walled: bool) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    roots = [out] if walled else None
+    place = plan_output(out / "fox.png", roots=roots, default_stem="fox", suffix=".png")
+    path = asyncio.run(store.export(put(store, "job_1"), place))
+    assert path == out / "fox.png"
+    assert path.stat().st_nlink == 1
+    assert objects(store) == [hashlib.sha256(BYTES).hexdigest()]
+    assert (store.directory / "files" / objects(store)[0]).stat().st_nlink == 1
+    with open_input(path, [out]) as file:
+        assert file.read() == BYTES
+    assert sorted(path.name for path in out.iterdir()) == ["fox.png"]
+
+
+def test_export_output_edited_in_place_leaves_the_artifact(store: LocalArtifacts, tmp_path: Path) -> None:
+    made = put(store, "job_1")
+    path = asyncio.run(store.export(made, target(tmp_path)))
+    with path.open("r+b") as file:
+        file.write(b"edited by the user")
+    path.chmod(0o444)
+    assert asyncio.run(store.read(made)) == BYTES
+    assert asyncio.run(store.export(made, target(tmp_path, "again.png"))).read_bytes() == BYTES
+
+
+@posix
+@pytest.mark.parametrize("edit", [False, True])
+def test_export_of_a_process_killed_after_naming_the_file_is_not_repeated(store: LocalArtifacts, tmp_path: Path, edit: bool) -> None:
+    made = put(store, "job_1")
+    with Writer(target(tmp_path), call_id="job_1") as writer:
+        writer.write(BYTES)
+        path = writer.commit(keep_part=True)  # the temporary name is what a kill would have left
+    if edit:
+        path.write_bytes(b"mine now")
+    again = asyncio.run(store.export(made, target(tmp_path)))
+    assert again.read_bytes() == BYTES
+    assert sorted(path.name for path in tmp_path.iterdir()) == (["fox-2.png", "fox.png", "state"] if edit else ["fox.png", "state"])
+
+
+def test_export_of_damaged_bytes_names_no_file(store: LocalArtifacts, tmp_path: Path) -> None:
+    made = put(store, "job_1")
+    (store.directory / "files" / made.sha256).write_bytes(b"\0" * made.size)
+    with pytest.raises(ArtifactDamaged, match="piece 0 of job_1"):
+        asyncio.run(store.export(made, target(tmp_path)))
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
+@pytest.mark.parametrize("operation", ["write", "fsync", "replace"])
+def test_put_on_a_disk_that_fails_leaves_nothing(store: LocalArtifacts, monkeypatch: pytest.MonkeyPatch, operation: str, code: int) -> None:
+    first = put(store, "job_1", b"first")
+    real: Callable[..., int] = getattr(os, operation)
+    done = 0
+
+    def full(*arguments: object, **named: object) -> int:
+        nonlocal done
+        if done >= (1 if operation == "write" else 0):
+            raise OSError(code, os.strerror(code))
+        done += 1
+        return real(arguments[0], arguments[1][:100])  # type: ignore[index]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, operation, full)
+        with pytest.raises(ArtifactNotStored, match="could not be stored") as caught:
+            put(store, "job_2")
+    assert "Free some space" in caught.value.fix
+    assert names(store, "parts") == []
+    assert objects(store) == [first.sha256]
+    assert find(store, "job_2") == ()
+    assert find(store, "job_1") == (first,)
+
+
+def test_put_again_on_a_disk_that_fails_leaves_the_earlier_write(store: LocalArtifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = put(store, "job_1")
+
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(ArtifactNotStored):
+            put(store, "job_1")
+    assert find(store, "job_1") == (made,)
+
+
+def age(store: LocalArtifacts, call_id: str, seconds: float, *, now: float = 1_000_000.0) -> None:
+    for path in (store.directory / "files").glob(f"{call_id}!*"):
+        os.utime(path, (now - seconds, now - seconds))
+
+
+def test_gc_removes_what_is_older_and_a_dry_run_only_reports_it(store: LocalArtifacts) -> None:
+    old, new = put(store, "job_1", b"old!"), put(store, "job_2", b"new")
+    age(store, "job_1", 100)
+    age(store, "job_2", 10)
+    for dry_run in (True, False):
+        swept = asyncio.run(store.gc(keep_seconds=50, now=1_000_000.0, dry_run=dry_run))
+        assert (swept.removed, swept.freed, swept.left) == ((old,), 4, 3)
+        assert find(store, "job_1") == ((old,) if dry_run else ())
+    assert find(store, "job_2") == (new,)
+
+
+def test_gc_beyond_the_size_removes_the_oldest_first(store: LocalArtifacts) -> None:
+    for number in range(5):
+        put(store, f"job_{number}", bytes([number]) * 100)
+        age(store, f"job_{number}", 100 - number)
+    swept = asyncio.run(store.gc(max_bytes=250, now=1_000_000.0))
+    assert [artifact.call_id for artifact in swept.removed] == ["job_0", "job_1", "job_2"]
+    assert (swept.freed, swept.left, asyncio.run(store.used_bytes())) == (300, 200, 200)
+
+
+def test_gc_leaves_what_is_required_and_counts_it(store: LocalArtifacts) -> None:
+    needed, linked = put(store, "job_1"), put(store, "job_2", b"linked")
+    asyncio.run(store.link(linked, "job_3", "input"))
+    asked: list[Sequence[Artifact]] = []
+
+    async def keep(found: Sequence[Artifact]) -> Collection[Artifact]:
+        asked.append(found)
+        return [artifact for artifact in found if artifact.call_id in {"job_1", "job_3"}]
+
+    swept = asyncio.run(store.gc(keep_seconds=0, max_bytes=0, keep=keep, now=2e12))
+    assert len(asked[0]) == 3
+    assert swept.removed == (linked,)
+    assert (swept.freed, swept.required, swept.left) == (0, len(BYTES) + 6, len(BYTES) + 6)
+    assert find(store, "job_1") == (needed,)
+    assert [artifact.sha256 for artifact in find(store, "job_3")] == [linked.sha256]
+
+
+def test_gc_removes_bytes_without_a_reference(store: LocalArtifacts) -> None:
+    made = put(store, "job_1")
+    next((store.directory / "files").glob("job_1!*")).unlink()
+    assert asyncio.run(store.gc()).freed == made.size
+    assert objects(store) == []
+
+
+def test_gc_of_a_store_that_was_never_used_finds_nothing(store: LocalArtifacts) -> None:
+    swept = asyncio.run(store.gc(keep_seconds=0, max_bytes=0))
+    assert (swept.removed, swept.left) == ((), 0)
+    assert asyncio.run(store.release("job_1")) == asyncio.run(store.used_bytes()) == 0
+    assert not store.directory.exists()
+
+
+@posix
+def test_gc_leaves_what_a_living_process_has_pinned_until_it_is_killed(store: LocalArtifacts) -> None:
+    made = put(store, "job_1")
+    code = f"""
+import asyncio, sys
+from pathlib import Path
+from anymedia.artifacts import LocalArtifacts
+async def hold():
+    async with LocalArtifacts(Path({str(store.directory)!r})).pin("job_1"):
+        print("pinned", flush=True)
+        sys.stdin.read()
+asyncio.run(hold())
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"pinned\n"
+        assert asyncio.run(store.gc(keep_seconds=0, now=2e12)).removed == ()
+        process.kill()
+        process.wait()
+    assert asyncio.run(store.gc(keep_seconds=0, now=2e12)).removed == (made,)
+    assert names(store, "pins") == []
+
+
+def test_pin_released_once_per_use(store: LocalArtifacts) -> None:
+    made = put(store, "job_1")
+
+    async def use() -> None:
+        async with store.pin("job_1"):
+            async with store.pin("job_1"):
+                pass
+            assert (await store.gc(keep_seconds=0, now=2e12)).removed == ()
+
+    asyncio.run(use())
+    assert asyncio.run(store.gc(keep_seconds=0, now=2e12)).removed == (made,)
+    store.close()
+    assert names(store, "pins") == []
+
+
+@posix
+def test_gc_removes_the_parts_of_dead_processes_after_a_day(store: LocalArtifacts) -> None:
+    async def collect() -> tuple[int, int]:
+        async with store.writer("job_1", "piece") as writer:
+            await writer.write(b"x" * _BUFFER)
+            (store.directory / "parts" / "job_2!piece!0.part").write_bytes(b"abandoned")
+            return (await store.gc()).temporaries, (await store.gc(now=1e11)).temporaries
+
+    assert asyncio.run(collect()) == (0, 1)
+
+
+def test_gc_during_writes_loses_nothing(store: LocalArtifacts) -> None:
+    async def work() -> list[Artifact]:
+        async def write(number: int) -> Artifact:
+            return await store.put(f"job_{number}", "piece", bytes([number]) * 1_000)
+
+        async def keep(found: Sequence[Artifact]) -> Collection[Artifact]:
+            return found
+
+        made, *_ = await asyncio.gather(
+            asyncio.gather(*[write(number % 7) for number in range(40)]), *[store.gc(keep_seconds=0, keep=keep) for _ in range(20)]
+        )
+        return made
+
+    for artifact in asyncio.run(work()):
+        assert len(asyncio.run(store.read(artifact))) == 1_000
