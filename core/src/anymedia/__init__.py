@@ -15,6 +15,7 @@ A map of the package, from the inside out; imports go one way, a module imports 
     settings.py                     configuration files and environment variables
     plugins/                        installed plugins and the backend instances made of them
     probe/  files/  net/  convert/  format detection; files; network; decoding and encoding
+    artifacts/                      content-addressed files of calls: inputs, answers, finished pieces
     state/                          journal, ledger and continuations
     answers/                        reading provider answers: media, error messages, comparison with the request
     execution/                      execution of a plan: submit, poll, finalize, resume
