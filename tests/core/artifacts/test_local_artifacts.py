@@ -193,7 +193,7 @@ def test_find_of_a_call_whose_id_begins_another_finds_only_its_own(store: LocalA
 
 
 @pytest.mark.parametrize("call_id", ["", "../job", "a/b", "x" * 81, "job!1", "jöb"])
-def test_put_call_id_that_is_no_file_name_is_refused(store: LocalArtifacts, call_id: str) -> None:
+def test_put_call_id_unusable_as_a_file_name_is_refused(store: LocalArtifacts, call_id: str) -> None:
     with pytest.raises(ValueError, match="not a name"):
         put(store, call_id)
 
@@ -231,11 +231,11 @@ def test_release_of_one_kind_leaves_the_others(store: LocalArtifacts) -> None:
     assert find(store, "job_1") == (piece,)
 
 
-@pytest.mark.parametrize("walled", [False, True])
-def test_export_output_is_accepted_as_an_input(store: LocalArtifacts, tmp_path: Path, walled: bool) -> None:
+@pytest.mark.parametrize("confined", [False, True])
+def test_export_output_is_accepted_as_an_input(store: LocalArtifacts, tmp_path: Path, confined: bool) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    roots = [out] if walled else None
+    roots = [out] if confined else None
     place = plan_output(out / "fox.png", roots=roots, default_stem="fox", suffix=".png")
     path = asyncio.run(store.export(put(store, "job_1"), place))
     assert path == out / "fox.png"

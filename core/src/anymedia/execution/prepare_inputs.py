@@ -18,7 +18,7 @@ from ..operations import INPUTS
 from ..planning import InputForm, Plan
 from ..requests import Continuation, EditWithReferences, Inpaint, Mask, Reference, Request, StoredFile
 from ..results import Warning, to_warnings
-from .save_piece import in_thread
+from ..threads import in_thread
 
 if TYPE_CHECKING:
     from ..context import LoadedMedia
