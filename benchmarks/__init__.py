@@ -1,16 +1,16 @@
-"""What anymedia costs, measured: ``python -m benchmarks`` prints one table of figures with their bars.
+"""Benchmarks: ``python -m benchmarks`` prints a table of measurements and their limits.
 
-__main__.py     the one command
-figures.py      a figure, its bar, the table; measuring in interleaved rounds
-start.py        import, commands as processes, reading the matrices
-plans.py        plan() over 5 and over 200 backends
+__main__.py     the command
+figures.py      a measurement, its limit and the table; measuring in interleaved rounds
+start.py        imports, commands as processes, reading the matrices
+plans.py        planning over 5 and over 200 backends
 keeping.py      a durable state change; waiting for a job
-guards.py       header guard and path walk
-calls.py        the router beside a bare HTTP session doing the same exchange
-openai_sdk.py   the router beside the OpenAI SDK; an image out of its JSON
-fetching.py     fifty downloads at once
-local.py        what the local backend's operations take
+guards.py       header checks and path resolution
+calls.py        the router compared with a bare HTTP session
+openai_sdk.py   the router compared with the OpenAI SDK; decoding an image from JSON
+fetching.py     fifty concurrent downloads
+local.py        operations of the local backend
 
-Beside them, each a command of its own with more detail: journal.py, waiting.py, downloads.py, openai_call.py, and the two that
-count instead of measuring: faults.py, kills.py.
+Commands with more detail: journal.py, waiting.py, downloads.py, openai_call.py. faults.py and kills.py count submits instead of
+measuring time.
 """

@@ -1,9 +1,9 @@
-"""One command, one table: what anymedia costs beside its bars.
+"""Print a table of measurements and their limits.
 
     python -m benchmarks [--quick] [--only NAME ...] [--json FILE]
 
-Run from the checkout, in an environment that has the core and the backends installed. ``--quick`` takes less than a minute and is
-rougher. Nothing is asserted: a bar that is missed is said in the table, and the exit code is 0 all the same.
+Run it from the checkout, in an environment with the core and the backends installed. ``--quick`` takes less than a minute and is
+less precise. Nothing is asserted: the table marks a missed limit, and the exit code is 0.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from .figures import Figure, show
 
-#: Name -> where it is measured, in the order of the table.
+#: Name of a part -> the function that measures it, in the order of the table.
 PARTS = {
     "start": "start:figures",
     "plan": "plans:figures",
@@ -38,33 +38,33 @@ PARTS = {
 
 
 def part(name: str) -> Callable[[bool], Iterator[Figure]]:
-    """Return what measures one part."""
+    """Return the function that measures a part."""
     module, _, function = PARTS[name].partition(":")
     found: Callable[[bool], Iterator[Figure]] = getattr(importlib.import_module(f".{module}", __package__), function)
     return found
 
 
 def main() -> int:
-    """Measure what was asked for, print the table."""
+    """Measure the selected parts and print the table."""
     assert __doc__ is not None
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="less than a minute, rougher")
-    parser.add_argument("--only", nargs="+", choices=list(PARTS), metavar="NAME", help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
-    asked = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="less than a minute, less precise")
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), metavar="NAME", help=f"parts to measure: {', '.join(PARTS)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the measurements to this file")
+    options = parser.parse_args()
     found: list[Figure] = []
-    begun = time.perf_counter()
-    for name in asked.only or PARTS:
+    started = time.perf_counter()
+    for name in options.only or PARTS:
         print(f"measuring: {name}", file=sys.stderr, flush=True)
-        found += part(name)(asked.quick)
+        found += part(name)(options.quick)
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     print(f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} processors{load}\n")
     print(show(found))
     missed = [figure.name for figure in found if figure.met is False]
     met = sum(figure.met is True for figure in found)
-    print(f"\n{met} bars met, {len(missed)} missed{': ' + ', '.join(missed) if missed else ''}; {time.perf_counter() - begun:.0f} s")
-    if asked.json:
-        asked.json.write_text(json.dumps([dataclasses.asdict(figure) | {"met": figure.met} for figure in found], indent=1))
+    print(f"\n{met} limits met, {len(missed)} missed{': ' + ', '.join(missed) if missed else ''}; {time.perf_counter() - started:.0f} s")
+    if options.json:
+        options.json.write_text(json.dumps([dataclasses.asdict(figure) | {"met": figure.met} for figure in found], indent=1))
     return 0
 
 

@@ -1,9 +1,9 @@
-"""What the router adds to one exchange with a service: beside a bare HTTP session that does the same, over the loopback.
+"""Overhead of the router for one call, compared with a bare HTTP session over the loopback interface.
 
     python -m benchmarks --only router
 
-The backend and the service are those of the core's own tests. The bare way posts the same JSON, reads the picture and writes it to a
-file. The router plans, reserves, journals (in memory, or durably), calls the hook, sniffs, sums, syncs and links into place.
+The backend and the service are those of the core's tests. The bare session posts the same JSON, reads the image and writes it to a
+file. The router plans, reserves, journals (in memory or durably), calls the hook, detects the format, hashes, syncs and saves the file.
 """
 
 from __future__ import annotations
@@ -43,13 +43,11 @@ def figures(quick: bool) -> Iterator[Figure]:
         serving.wait()
         serving.stdout.close()
     bare = median(s["cpu"] for s in seen["bare"])
-    for way, words in (("memory", "store in memory"), ("durable", "durable journal")):
+    for way, label in (("memory", "store in memory"), ("durable", "durable journal")):
         found = median(s["cpu"] for s in seen[way])
         wall = median(s["wall"] for s in seen[way])
-        note = (
-            f"{found:.2f} ms of CPU a call ({wall:.2f} ms wall) beside {bare:.2f} ms for a bare aiohttp session; {rounds} rounds of {calls}"
-        )
-        yield Figure(name=f"router around a call, {words}: CPU added", value=found - bare, unit="ms", note=f"{note}; no bar")
+        note = f"{found:.2f} ms of CPU per call ({wall:.2f} ms wall), {bare:.2f} ms for a bare aiohttp session; {rounds} rounds of {calls}"
+        yield Figure(name=f"router around a call, {label}: CPU added", value=found - bare, unit="ms", note=f"{note}; no limit")
 
 
 def _command(way: str, url: str, calls: int) -> list[str]:
@@ -61,7 +59,7 @@ def _tests() -> None:
 
 
 def serve() -> None:
-    """Serve until stdin ends; prints the address."""
+    """Print the address and serve until stdin ends."""
     _tests()
     from core.fake_service import FakeService
 
@@ -71,7 +69,7 @@ def serve() -> None:
 
 
 async def bare(url: str, folder: Path, calls: int) -> dict[str, float]:
-    """Post, read, write."""
+    """Measure a bare aiohttp session."""
     import aiohttp
 
     headers = {"authorization": "Bearer fake-key-0123456789"}
@@ -86,7 +84,7 @@ async def bare(url: str, folder: Path, calls: int) -> dict[str, float]:
 
 
 async def routed(url: str, folder: Path, calls: int, durable: bool) -> dict[str, float]:
-    """Ask the router."""
+    """Measure the router."""
     _tests()
     from core.routing import KEY, fake_router
 
@@ -112,24 +110,24 @@ async def _timed(one: Any, calls: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Do one child's part."""
+    """Run one child process."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--way", choices=["serve", *WAYS], required=True)
     parser.add_argument("--url", default="")
     parser.add_argument("--calls", type=int, default=100)
-    asked = parser.parse_args()
-    if asked.way == "serve":
+    options = parser.parse_args()
+    if options.way == "serve":
         serve()
         return
     in_memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(
-        prefix="anymedia-bench-", dir=in_memory if in_memory.is_dir() and asked.way != "durable" else None
+        prefix="anymedia-bench-", dir=in_memory if in_memory.is_dir() and options.way != "durable" else None
     ) as made:
         folder = Path(made)
-        work = (
-            bare(asked.url, folder, asked.calls) if asked.way == "bare" else routed(asked.url, folder, asked.calls, asked.way == "durable")
-        )
-        print(json.dumps(asyncio.run(work)))
+        durable = options.way == "durable"
+        bare_session = options.way == "bare"
+        measured = bare(options.url, folder, options.calls) if bare_session else routed(options.url, folder, options.calls, durable)
+        print(json.dumps(asyncio.run(measured)))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Fifty downloads of 20 MB at once: peak memory above idle, beside a bare streamed aiohttp download.
+"""Fifty concurrent downloads of 20 MB: peak memory above idle, compared with a bare streamed aiohttp download.
 
     python benchmarks/downloads.py [--count 50] [--megabytes 20] [--rounds 3]
 
-A server in a child process sends a WAV of noise over the loopback; each way of fetching it runs in a process of its own, and writes
-the files to a temporary directory. ``collect`` is what the router does: checked address, SHA-256, fsync, header guard, link into place.
-Bars: under 64 MB above idle, and under 1.5 x the bare download.
+A child process serves a WAV of noise over the loopback interface; each method runs in a separate process and writes the files to a
+temporary directory. ``collect`` does what the router does: address check, SHA-256, fsync, header check, atomic save.
+Limits: 64 MB above idle, and 1.5 x the bare download.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ BAR_MB, BAR_RATIO = 64.0, 1.5
 
 
 def wav(size: int) -> bytes:
-    """Noise of ``size`` bytes with a header."""
+    """Return a WAV file of ``size`` bytes of noise."""
     samples = random.Random(1).randbytes(size - 44)
     form = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", size - 8, b"WAVE", b"fmt ", 16, 1, 1, 48_000, 96_000, 2, 16, b"data", size - 44)
     return form + samples
 
 
 async def serve(size: int) -> None:
-    """Answer every request with the file; prints its port."""
+    """Print the port and answer every request with the file."""
     body = wav(size)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -52,7 +52,7 @@ async def serve(size: int) -> None:
 
 
 async def bare(url: str, folder: Path, count: int) -> None:
-    """Stream to files with aiohttp and nothing else."""
+    """Stream to files with aiohttp alone."""
     import aiohttp
 
     async def one(session: aiohttp.ClientSession, path: Path) -> None:
@@ -68,7 +68,7 @@ async def bare(url: str, folder: Path, count: int) -> None:
 
 
 async def collected(url: str, folder: Path, count: int) -> None:
-    """Collect pieces as the router does."""
+    """Save pieces as the router does."""
     from anymedia.execution.save_piece import collect
     from anymedia.files.paths import plan_output
     from anymedia.net.fetcher import Fetcher
@@ -90,7 +90,7 @@ class Measured:
     """Prints peak memory above idle (MB), CPU and wall seconds of a block, as JSON."""
 
     def __enter__(self) -> None:
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
         self.idle, self.wall, self.cpu = status("VmRSS"), time.perf_counter(), time.process_time()
 
     def __exit__(self, *_: object) -> None:
@@ -105,7 +105,7 @@ def status(name: str) -> float:
 
 
 def measure(way: str, port: int, count: int) -> dict[str, Any]:
-    """Run one way in a process of its own."""
+    """Run one method in a separate process."""
     with tempfile.TemporaryDirectory(prefix="anymedia-bench-") as folder:
         command = [sys.executable, __file__, "--way", way, "--port", str(port), "--folder", folder, "--count", str(count)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -114,7 +114,7 @@ def measure(way: str, port: int, count: int) -> dict[str, Any]:
 
 
 def table(count: int, megabytes: int, rounds: int) -> int:
-    """Print the table; returns 0 if the bars are met."""
+    """Print the table; return 0 if the limits are met, otherwise 1."""
     server = subprocess.Popen(
         [sys.executable, __file__, "--way", "serve", "--megabytes", str(megabytes)], stdout=subprocess.PIPE, text=True
     )
@@ -127,7 +127,7 @@ def table(count: int, megabytes: int, rounds: int) -> int:
         server.wait()
         if server.stdout is not None:
             server.stdout.close()
-    print(f"{count} downloads of {megabytes} MB at once, median of {rounds} rounds\n")
+    print(f"{count} downloads of {megabytes} MB concurrently, median of {rounds} rounds\n")
     print(f"{'':10}{'peak above idle':>16}{'idle':>9}{'CPU':>9}{'wall':>9}")
     for way in ("bare", "collect"):
         middle = {key: median(r[way][key] for r in found) for key in found[0][way]}
@@ -135,7 +135,7 @@ def table(count: int, megabytes: int, rounds: int) -> int:
     peak = median(r["collect"]["peak_mb"] for r in found)
     ratio = median(r["collect"]["peak_mb"] / r["bare"]["peak_mb"] for r in found)
     met = peak < BAR_MB and ratio < BAR_RATIO
-    print(f"\npeak {peak:.1f} MB (bar {BAR_MB:.0f}), {ratio:.2f} x bare (bar {BAR_RATIO}): {'met' if met else 'missed'}")
+    print(f"\npeak {peak:.1f} MB (limit {BAR_MB:.0f}), {ratio:.2f} x bare (limit {BAR_RATIO}): {'met' if met else 'missed'}")
     return 0 if met else 1
 
 

@@ -1,8 +1,8 @@
-"""The fault matrix as a table: for each operation, step and fault, how many submits the server counted, and how the call ended.
+"""Print the fault matrix: the number of submits and the final state for each operation, step and fault.
 
     python benchmarks/faults.py
 
-Bar: 1 in every cell, or more only where the journal shows that the earlier submits were certainly refused (``+n refused``).
+Limit: 1 in every cell; more only if the journal shows that the earlier submits were certainly refused (``+``).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ async def main() -> None:
             line += f"{'' if seen is None else f'{seen.posts}{again} {seen.state[:7]}':>11}"
         print(line)
     beyond = [c for c, s in found.items() if s.posts > 1 + s.deliveries.count("refused")]
-    print(f"{len(found)} cells; submits beyond the one that is accounted for: {len(beyond)}   (+: an earlier submit was certainly refused)")
+    print(f"{len(found)} cells; unaccounted submits: {len(beyond)}   (+: an earlier submit was certainly refused)")
 
 
 if __name__ == "__main__":

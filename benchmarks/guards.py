@@ -1,4 +1,4 @@
-"""What safety adds to a small call: the header guard, walking to where files lie, reading a URL, cleaning a plugin's words.
+"""Cost of the safety checks of a small call: header check, path resolution, URL check, sanitizing the texts of a plugin.
 
 python -m benchmarks.guards
 """
@@ -36,39 +36,39 @@ def figures(quick: bool) -> Iterator[Figure]:
         (root / "in").mkdir()
         (root / "in" / "a.png").write_bytes(data)
 
-        def guard() -> None:
+        def check_header() -> None:
             sniff(data)
 
-        def guard_large() -> None:
+        def check_large_header() -> None:
             sniff(large)
 
-        def ways() -> None:
+        def resolve_paths() -> None:
             open_input(root / "in" / "a.png", [root]).close()
             plan_output(root / "out" / "b.png", roots=[root], default_stem="b", suffix=".png")
 
         fetcher = Fetcher()
         signed = "https://files.example/video/1.mp4?X-Amz-Signature=" + "0" * 64
 
-        def reading() -> None:
+        def check_url() -> None:
             fetcher.check_url(signed)
 
-        outcome = Outcome(pieces=(Piece(data=data, mime="image/png", text="a harbour"),), warnings=("smaller than asked",))
+        outcome = Outcome(pieces=(Piece(data=data, mime="image/png", text="a harbour"),), warnings=("smaller than requested",))
 
-        def words() -> None:
+        def sanitize() -> None:
             clean_returned(outcome)
             clean_error(BackendUnavailable(f"could not read {signed}", fix="try again later"))
 
-        guarding = milliseconds(guard, rounds=rounds, times=times)
-        guarding_large = milliseconds(guard_large, rounds=rounds, times=times)
-        walking = milliseconds(ways, rounds=rounds, times=times)
-        urls = milliseconds(reading, rounds=rounds, times=times)
-        said = milliseconds(words, rounds=rounds, times=times)
-    note = f"guard over a PNG of {len(data) / 1e3:.0f} kB {guarding:.2f} ms (of {len(large) / 1e6:.1f} MB, whose checksums "
-    note += f"count: {guarding_large:.2f} ms), walking to an input and an output {walking:.2f} ms, "
-    note += f"checking a URL {urls:.2f} ms, cleaning words {said:.2f} ms; CPU time"
+        header = milliseconds(check_header, rounds=rounds, times=times)
+        large_header = milliseconds(check_large_header, rounds=rounds, times=times)
+        paths = milliseconds(resolve_paths, rounds=rounds, times=times)
+        url = milliseconds(check_url, rounds=rounds, times=times)
+        texts = milliseconds(sanitize, rounds=rounds, times=times)
+    note = f"header of a PNG of {len(data) / 1e3:.0f} kB {header:.2f} ms (of {len(large) / 1e6:.1f} MB, with checksums: "
+    note += f"{large_header:.2f} ms), paths of an input and an output {paths:.2f} ms, "
+    note += f"URL {url:.2f} ms, texts {texts:.2f} ms; CPU time"
     yield Figure(
-        name="header guard, path walk, URL check, clean words, a call",
-        value=guarding + walking + urls + said,
+        name="header, path, URL and text checks of a call",
+        value=header + paths + url + texts,
         unit="ms",
         bar=1.0,
         note=note,
@@ -77,4 +77,4 @@ def figures(quick: bool) -> Iterator[Figure]:
 
 if __name__ == "__main__":
     for figure in figures(quick=False):
-        print(f"{figure.name}: {figure.value:.2f} {figure.unit} (bar {figure.bar})\n  {figure.note}")
+        print(f"{figure.name}: {figure.value:.2f} {figure.unit} (limit {figure.bar})\n  {figure.note}")

@@ -1,11 +1,10 @@
-"""What the journal costs: the time of one durable state change, and of a whole call's life.
+"""Duration of one durable state change and of all changes of a call.
 
     python benchmarks/journal.py [--calls 300] [--directory .]
 
-Every line but the last three is committed to SQLite (WAL, synchronous=FULL). Bars: the median of a state change is under 1 ms, that
-of a whole image call (opened, submitting, collecting, done with its continuation) under 1.5 ms, with 10,000 older rows in the journal,
-1,000 a day. For comparison, taken in turns with it: what the disk itself needs to append and sync 4 kB (a busy disk makes all of it
-slow), and the store in memory.
+Every change is committed to SQLite (WAL, synchronous=FULL). Limits: 1 ms for the median state change, 1.5 ms for a whole image call
+(opened, submitting, collecting, done with its continuation), with 10,000 older calls in the journal, 1,000 per day. For comparison, in
+turns: appending and syncing 4 kB alone (a busy disk slows all of it), and a store in memory.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from anymedia.state.store import Lease, NewCall, Store
 
 NOW = 1_790_000_000.0
 BUDGET = Budget(per_call=10, per_run=1e5, per_day=1e6)
-_DISK = "the disk alone: append 4 kB and sync"
+_DISK = "the disk alone: append and sync 4 kB"
 Times = dict[str, list[float]]
 
 
@@ -62,7 +61,7 @@ def _timed(times: Times, name: str, work: Callable[[], object]) -> object:
 
 
 def one_life(store: Store, name: str, times: Times) -> None:
-    """Take one call through all that a job does, timing each step."""
+    """Take one call through all its states and time each change."""
     start = time.perf_counter()
     lease = _timed(times, "open_call (row, reservation, caps)", lambda: store.open_call(_call(name), BUDGET, owner="o", lease_seconds=60))
     assert isinstance(lease, Lease)
@@ -86,7 +85,7 @@ def _sync_alone(file: BinaryIO) -> None:
 
 
 def _fill(store: SqliteStore, rows: int) -> None:
-    """Put older rows in, many to a transaction: only here, to be quick."""
+    """Insert older calls in one transaction."""
     database = store._database._connection()
     lease = store.open_call(_call("older"), BUDGET, owner="o", lease_seconds=0)
     store.advance(lease, "failed", now=NOW, cost_usd=0.01)
@@ -110,8 +109,8 @@ def _line(name: str, values: list[float], disk: float, verdict: str = "") -> str
 def main() -> None:
     parser = argparse.ArgumentParser(description="The time of a durable state change.")
     parser.add_argument("--calls", type=int, default=300)
-    parser.add_argument("--older", type=int, default=10_000, help="rows that are in the journal beforehand")
-    parser.add_argument("--directory", type=Path, default=None, help="where to put the file (default: the temporary directory)")
+    parser.add_argument("--older", type=int, default=10_000, help="number of older calls in the journal")
+    parser.add_argument("--directory", type=Path, default=None, help="directory of the journal (default: the temporary directory)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.directory) as made:
         directory = Path(made)
@@ -126,11 +125,13 @@ def main() -> None:
                 one_life(memory, f"call_{i}", in_memory)
         durable.close()
     disk = statistics.median(times[_DISK])
-    print(f"{'ms':<42} {'median':>8} {'p95':>8} {'x disk':>7}   ({options.older} older rows)")
+    print(f"{'ms':<42} {'median':>8} {'p95':>8} {'x disk':>7}   ({options.older} older calls)")
     changes = {name for name in times if name.startswith(("open_call", "advance"))}
     for name, values in times.items():
         bar = 1.0 if name in changes else 1.5 if "whole" in name else None
-        print(_line(name, values, disk, "" if bar is None else "  met" if statistics.median(values) < bar else f"  missed (bar {bar} ms)"))
+        print(
+            _line(name, values, disk, "" if bar is None else "  met" if statistics.median(values) < bar else f"  missed (limit {bar} ms)")
+        )
     print(_line("in memory: advance", in_memory["advance"], disk))
 
 

@@ -1,4 +1,4 @@
-"""A durable state change; a durable artifact; waiting for a job against the optimum."""
+"""A durable state change; a durable artifact; waiting for a job compared with the theoretical optimum."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .figures import Figure
 
 
 def state(quick: bool) -> Iterator[Figure]:
-    """Measure the journal, beside what the disk itself takes."""
+    """Measure the journal, and the disk alone for comparison."""
     from anymedia.state.sqlite import SqliteStore
 
     calls, older = (60, 10_000) if quick else (300, 10_000)
@@ -32,18 +32,18 @@ def state(quick: bool) -> Iterator[Figure]:
     for name, values in times.items():
         if name.startswith(("open_call", "advance", "a whole")):
             bar = 1.5 if name.startswith("a whole") else 1.0
-            note = f"median of {calls}, {older} older rows; to append and sync 4 kB alone takes {disk:.3f} ms in turns with it"
+            note = f"median of {calls}, {older} older rows; appending and syncing 4 kB alone takes {disk:.3f} ms"
             yield Figure(name=f"journal: {name}", value=median(values), unit="ms", bar=bar, note=note)
 
 
 def artifacts(quick: bool) -> Iterator[Figure]:
-    """Measure the time from the last byte of an answer until it is durable, beside writing and syncing the same bytes."""
+    """Measure the time from the last byte of a response until it is durable, relative to writing and syncing the same bytes."""
     sizes = [100_000, 1_500_000] if quick else [10_000, 100_000, 1_500_000, 20_000_000]
     with tempfile.TemporaryDirectory(prefix="anymedia-bench-") as made:
         for size in sizes:
             seen = asyncio.run(_artifact_times(Path(made), size, 10 if quick or size > 10_000_000 else 40))
             for way in ("put", "streamed"):
-                value = median(ours / plain for ours, plain in zip(seen[way], seen["plain"], strict=True))
+                value = median(stored / plain for stored, plain in zip(seen[way], seen["plain"], strict=True))
                 note = f"median of {len(seen['plain'])} in turns; write and fsync alone: {median(seen['plain']) * 1000:.2f} ms"
                 yield Figure(name=f"artifact: {size:,} bytes, {way}", value=value, unit="x", bar=2.0, note=note)
 
@@ -55,7 +55,7 @@ async def _artifact_times(folder: Path, size: int, rounds: int) -> dict[str, lis
     seen: dict[str, list[float]] = {"plain": [], "put": [], "streamed": []}
     for number in range(rounds + 1):
         data = os.urandom(size)
-        begun = time.perf_counter()
+        started = time.perf_counter()
         with (folder / f"plain-{size}-{number}").open("wb", buffering=0) as plain:
             plain.write(data)
             os.fsync(plain.fileno())
@@ -69,25 +69,25 @@ async def _artifact_times(folder: Path, size: int, rounds: int) -> dict[str, lis
             await writer.commit()
             done = time.perf_counter()
         if number:  # the first round creates directories
-            seen["plain"].append(after_plain - begun)
+            seen["plain"].append(after_plain - started)
             seen["put"].append(after_put - after_plain)
             seen["streamed"].append(done - last_byte)
     return seen
 
 
 def polling(quick: bool) -> Iterator[Figure]:
-    """Simulate waiting: wasted time x looks over the least there can be, for the worst kind of job."""
+    """Simulate waiting: wasted time x polls relative to the theoretical minimum, for the worst kind of job."""
     jobs = 1_000 if quick else 20_000
     found: dict[str, list[tuple[float, float, str]]] = {"after 50 jobs": [], "cold": []}
     for scenario in waiting.scenarios():
         bound = scenario.bound()
-        for name, wasted, looks in waiting.rows(scenario, jobs):
+        for name, wasted, polls in waiting.rows(scenario, jobs):
             if name in found:
-                found[name].append((wasted * looks / bound, looks, scenario.name))
+                found[name].append((wasted * polls / bound, polls, scenario.name))
     for name, bar in (("after 50 jobs", 1.25), ("cold", 1.5)):
         worst, _, where = max(found[name])
-        looks = max(looks for _, looks, _ in found[name])
+        polls = max(polls for _, polls, _ in found[name])
         within = sum(value < bar for value, _, _ in found[name])
-        kinds = f"worst of {len(found[name])} kinds of jobs ({where}), {within} are within"
-        note = f"{kinds}; {jobs} simulated each; at most {looks:.1f} looks a job"
-        yield Figure(name=f"waiting, {name}: waste x looks", value=worst, unit="x", bar=bar, note=note)
+        kinds = f"worst of {len(found[name])} kinds of jobs ({where}), {within} are within the limit"
+        note = f"{kinds}; {jobs} simulated each; at most {polls:.1f} polls per job"
+        yield Figure(name=f"waiting, {name}: waste x polls", value=worst, unit="x", bar=bar, note=note)

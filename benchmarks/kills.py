@@ -1,10 +1,10 @@
-"""SIGKILL at random moments and at each journal transition: what was billed twice, and what was never collected.
+"""SIGKILL at random times and at each journal transition: count double submits and lost results.
 
     python benchmarks/kills.py [--kills 500]
 
-Each design runs jobs against a fake service on the loopback interface that counts submits; the process is killed, its leases run out,
-and the next one takes up what it left. Bars: nothing billed twice; with a look-up nothing that was paid is lost; without one every
-loss is flagged ``unknown``; no file under its final name is incomplete.
+Each design runs jobs against a fake service on the loopback interface that counts submits; the process is killed, its leases expire,
+and the next process resumes its jobs. Limits: nothing billed twice; with job listing no paid result is lost; without it every loss is
+marked ``unknown``; no file with its final name is incomplete.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         for name, kind, can_list in (
-            ("video, with a look-up", "video", True),
-            ("video, without a look-up", "video", False),
-            ("image, without a look-up", "image", False),
+            ("video, with job listing", "video", True),
+            ("video, without job listing", "video", False),
+            ("image, without job listing", "image", False),
         ):
             rounds = []
             while (left := per_design - sum(t.kills for t in rounds)) > 0:
                 where = folder / f"{kind}-{can_list}-{len(rounds)}"
-                # Twice as many jobs as kills, so that no round runs dry before its kills are done.
+                # Twice as many jobs as kills, so that no round finishes before its kills.
                 rounds.append(killed(where, kind=kind, jobs=40, can_list=can_list, kills=min(20, left), seed=len(rounds)))  # type: ignore[arg-type]
             every += rounds
             print(_sum(rounds).line(name), flush=True)

@@ -1,4 +1,4 @@
-"""What the local backend's operations take, one after the other in a process of its own, through the router.
+"""Time and memory of the operations of the local backend, run through the router in a separate process.
 
 python -m benchmarks --only local
 """
@@ -31,13 +31,13 @@ def figures(quick: bool) -> Iterator[Figure]:
     for name in seen[0]:
         if name != "peak":
             wall, cpu = (min(s[name][i] for s in seen) for i in (0, 1))
-            yield Figure(name=f"local: {name}", value=wall, unit="s", note=f"{cpu:.2f} s of CPU; least of {rounds}; no bar")
+            yield Figure(name=f"local: {name}", value=wall, unit="s", note=f"{cpu:.2f} s of CPU; minimum of {rounds}; no limit")
     peak = max(s["peak"][0] for s in seen)
-    yield Figure(name="local: peak memory of all of these", value=peak, unit="MiB", note="resident, the whole process; no bar")
+    yield Figure(name="local: peak memory of all operations", value=peak, unit="MiB", note="resident, whole process; no limit")
 
 
 async def operations(folder: Path) -> dict[str, list[float]]:
-    """Make each thing once; return wall and CPU seconds by name."""
+    """Run each operation once; return wall and CPU seconds by name."""
     from anymedia import Mask, Reference, Router, Settings, SqliteStore
 
     found: dict[str, list[float]] = {}
@@ -50,28 +50,26 @@ async def operations(folder: Path) -> dict[str, list[float]]:
 
     async with Router(store=SqliteStore(":memory:"), settings=Settings(state_dir=folder / "state")) as router:
         own: dict[str, Any] = {"backend": "local", "output": f"{folder}/"}
-        await router.generate_image(prompt="a lake", size="64x64", **own)  # imports are done
-        picture = await timed(
-            "an image of 1024x1024", router.generate_image(prompt="mountains over a lake at dusk", size="1024x1024", **own)
-        )
-        source = picture.files[0].path
+        await router.generate_image(prompt="a lake", size="64x64", **own)  # warms the imports
+        image = await timed("an image of 1024x1024", router.generate_image(prompt="mountains over a lake at dusk", size="1024x1024", **own))
+        source = image.files[0].path
         mask = Mask(image=_mask(folder / "mask.png", 1024))
-        await timed("inpainting it by a mask", router.inpaint(prompt="remove it", source=source, mask=mask, **own))
+        await timed("inpainting it with a mask", router.inpaint(prompt="remove it", source=source, mask=mask, **own))
         references = [Reference(image=source, role="source"), Reference(image=source, role="style")]
-        await timed("taking on a style", router.edit_with_references(prompt="in this style", references=references, **own))
+        await timed("a style edit", router.edit_with_references(prompt="in this style", references=references, **own))
         video = await timed("4 s of video, 1280x720", router.generate_video(prompt="waves at dusk", duration=4, size="1280x720", **own))
-        await timed("continuing it by 2 s", router.continue_video(prompt="on", continue_from=video.continuation_id, duration=2, **own))
+        await timed("extending it by 2 s", router.continue_video(prompt="on", continue_from=video.continuation_id, duration=2, **own))
         await timed("10 s of music", router.generate_audio(prompt="calm", audio_type="music", duration=10, **own))
         try:
             await timed("speaking a sentence", router.generate_audio(prompt="The quick brown fox jumps over the lazy dog.", **own))
-        except Exception as error:  # noqa: BLE001 - the voice is an extra
+        except Exception as error:  # noqa: BLE001 - speech is an optional extra
             print(f"no speech: {error}", file=sys.stderr)
     found["peak"] = [peak_memory()]
     return found
 
 
 def _cpu() -> float:
-    """CPU seconds of this process and of those it waited for: videos are rendered in one of their own."""
+    """Return the CPU seconds of this process and its child processes, which render videos."""
     return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 

@@ -1,17 +1,16 @@
-"""An image call through the router beside the bare OpenAI SDK as it comes: CPU a call, peak memory, decoding.
+"""An image call through the router compared with the unmodified OpenAI SDK: CPU per call, peak memory, decoding.
 
     python benchmarks/openai_call.py [--rounds 5] [--calls 400] [--only cpu|memory|decode]
 
-A server in a child process answers every call with the same image over the loopback; each way of asking runs in a process of its
-own, the ways of a round one after the other; ratios are taken within a round, and their median is shown. ``sdk`` is
-``AsyncOpenAI`` with its defaults (its own retries off), the base64 decoded and the bytes written to a file. ``plugin`` is the
-plugin's hook alone, its bytes written the same way. ``router`` is ``Router.generate_image`` with a store in memory: planned,
-reserved, journalled, asked for once, the file sniffed, summed, synced and linked into place. Files go to a file system in memory
-where there is one, so that not the disk is measured.
+A child process serves the same image for every call over the loopback interface; each method runs in a separate process, in turns
+within a round; ratios are taken within a round, and their median is shown. ``sdk`` is ``AsyncOpenAI`` with its defaults (without
+retries), the base64 decoded and the bytes written to a file. ``plugin`` is the hook of the plugin alone, its bytes written the same
+way. ``router`` is ``Router.generate_image`` with a store in memory: planned, reserved, journalled, submitted once, the file checked,
+hashed, synced and saved. Files are written to a file system in memory if available, so that the disk is not measured.
 
-Bars: at most 1.1 x the SDK's CPU with 1 call in flight, below it with 50 and with 500, for an image of 1.5 MB, as people really get,
-and for one of 120 bytes, which shows what the router itself takes; with 500 images of 1.5 MB in flight at most half its peak memory
-above idle; a 4 MB image decoded in at most 0.25 x the time of json and base64.
+Limits: 1.1 x the CPU time of the SDK for 1 call, 1 x for 50 and 500 concurrent calls, for a realistic image of 1.5 MB and for one of
+120 bytes, which shows the overhead of the router; half the peak memory above idle of the SDK for 500 concurrent images of 1.5 MB;
+0.25 x the time of json and base64 to decode a 4 MB image.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def picture(size: int) -> bytes:
 
 
 def answer(size: int) -> bytes:
-    """Return the JSON the Images API gives for one image."""
+    """Return a response of the Images API with one image."""
     usage = {
         "input_tokens": 12,
         "input_tokens_details": {"text_tokens": 12, "image_tokens": 0},
@@ -66,7 +65,7 @@ def answer(size: int) -> bytes:
 
 
 async def serve(size: int) -> None:
-    """Answer every POST with the image; prints the port."""
+    """Print the port and answer every POST with the image."""
     from aiohttp import web
 
     body = answer(size)
@@ -88,12 +87,12 @@ async def serve(size: int) -> None:
 
 
 class Measured:
-    """CPU seconds of this process and its peak memory above what it held before, for the block."""
+    """Measures CPU seconds and peak memory above idle of a block."""
 
     journal = 0.0
 
     def __enter__(self) -> Measured:
-        gc.collect()  # what starting up left is nobody's call
+        gc.collect()  # excludes garbage of the start-up
         self._idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         self._cpu = time.process_time()
         return self
@@ -104,7 +103,7 @@ class Measured:
 
 
 class Clocked:
-    """A store that adds up the CPU seconds spent in it."""
+    """A store that sums the CPU seconds spent in it."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -114,18 +113,18 @@ class Clocked:
         method = getattr(self._store, name)
 
         def clocked(*given: Any, **named: Any) -> Any:
-            begun = time.thread_time()
+            started = time.thread_time()
             try:
                 return method(*given, **named)
             finally:
-                self.cpu += time.thread_time() - begun
+                self.cpu += time.thread_time() - started
 
         setattr(self, name, clocked)
         return clocked
 
 
 async def in_flight(one: Callable[[int], Awaitable[Any]], calls: int, at_once: int) -> None:
-    """Make so many calls, so many of them at once."""
+    """Make a number of calls, a number of them concurrently."""
     numbers = iter(range(calls))
 
     async def worker() -> None:
@@ -136,7 +135,7 @@ async def in_flight(one: Callable[[int], Awaitable[Any]], calls: int, at_once: i
 
 
 async def by_sdk(url: str, folder: Path, calls: int, at_once: int) -> Measured:
-    """Ask with the SDK as it comes."""
+    """Call the unmodified SDK."""
     from openai import AsyncOpenAI
 
     async with AsyncOpenAI(base_url=url, api_key="sk-benchmark", max_retries=0) as sdk:
@@ -153,7 +152,7 @@ async def by_sdk(url: str, folder: Path, calls: int, at_once: int) -> Measured:
 
 
 async def by_plugin(url: str, folder: Path, calls: int, at_once: int) -> Measured:
-    """Ask through the plugin's hook alone."""
+    """Call the hook of the plugin alone."""
     from anymedia.context import Context
     from anymedia.credentials import Secret
     from anymedia.requests import GenerateImage
@@ -191,7 +190,7 @@ async def by_plugin(url: str, folder: Path, calls: int, at_once: int) -> Measure
 
 
 async def by_router(url: str, folder: Path, calls: int, at_once: int, *, clocked: bool = False) -> Measured:
-    """Ask through the router; ``clocked``: with a clock on the journal, which takes time itself."""
+    """Call the router; ``clocked`` also measures the journal, which takes time itself."""
     from anymedia.router import Router
     from anymedia.settings import InstanceSettings, Settings
     from anymedia.state.sqlite import SqliteStore
@@ -215,7 +214,7 @@ async def by_router(url: str, folder: Path, calls: int, at_once: int, *, clocked
 
 
 def run_way(way: str, url: str, calls: int, at_once: int) -> dict[str, float]:
-    """Run one way in a process of its own."""
+    """Run one method in a separate process."""
     command = [sys.executable, __file__, "--way", way, "--url", url, "--calls", str(calls), "--at-once", str(at_once)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -225,7 +224,7 @@ def run_way(way: str, url: str, calls: int, at_once: int) -> dict[str, float]:
 
 
 class Server:
-    """The answering child process."""
+    """The child process that serves the image."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -243,16 +242,16 @@ class Server:
 
 
 def cpu(rounds: int, calls: int) -> None:
-    """CPU a call, with 1, 50 and 500 calls in flight: for an image as people really get, and for a tiny one."""
-    print(f"\nCPU a call, an image of 1.5 MB, median of {rounds} rounds")
+    """Print the CPU time per call with 1, 50 and 500 concurrent calls, for a realistic and a tiny image."""
+    print(f"\nCPU per call, an image of 1.5 MB, median of {rounds} rounds")
     _cpu(1_500_000, rounds, {at_once: max(calls // 4, at_once) for at_once in BARS})
-    print(f"\nCPU a call, an image of 120 bytes, median of {rounds} rounds")
+    print(f"\nCPU per call, an image of 120 bytes, median of {rounds} rounds")
     _cpu(60, rounds, {at_once: max(calls, at_once * 2) for at_once in BARS})
 
 
-def beside(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Return the median over the rounds of the ratio within each."""
-    return median(a / b for a, b in zip(ours, theirs, strict=True))
+def median_ratio(values: Sequence[float], reference: Sequence[float]) -> float:
+    """Return the median, over the rounds, of the ratio within each round."""
+    return median(a / b for a, b in zip(values, reference, strict=True))
 
 
 def _cpu(size: int, rounds: int, calls: Mapping[int, int]) -> None:
@@ -264,16 +263,16 @@ def _cpu(size: int, rounds: int, calls: Mapping[int, int]) -> None:
                     seen[way].append(run_way(way, url, number, at_once)["cpu"] / number * 1000)
             sdk, plugin, router = (median(seen[way]) for way in WAYS)
             journal = run_way("clocked", url, number, at_once)["journal"] / number * 1000
-            alone = f"plugin alone {plugin:.2f} ms = {beside(seen['plugin'], seen['sdk']):.2f} x"
-            ratio, bare = beside(seen["router"], seen["sdk"]), beside([took - journal for took in seen["router"]], seen["sdk"])
+            alone = f"plugin alone {plugin:.2f} ms = {median_ratio(seen['plugin'], seen['sdk']):.2f} x"
+            ratio, bare = median_ratio(seen["router"], seen["sdk"]), median_ratio([took - journal for took in seen["router"]], seen["sdk"])
             through = f"router {router:.2f} ms = {ratio:.2f} x, without the journal {bare:.2f} x"
             bar = BARS[at_once]
-            through += f" (bar {bar} x): {'within the bar' if ratio <= bar else 'MISSED'}"
+            through += f" (limit {bar} x): {'met' if ratio <= bar else 'MISSED'}"
             print(f"  {at_once:>3} in flight: sdk {sdk:.2f} ms, {alone}, {through}")
 
 
 def memory(rounds: int) -> None:
-    """Peak memory above idle, 500 images of 1.5 MB in flight."""
+    """Print the peak memory above idle of 500 concurrent images of 1.5 MB."""
     print(f"\nPeak memory above idle, 500 images of 1.5 MB in flight, median of {rounds} rounds")
     with Server(1_500_000) as url:
         seen: dict[str, list[float]] = {way: [] for way in WAYS}
@@ -281,13 +280,13 @@ def memory(rounds: int) -> None:
             for way in WAYS:
                 seen[way].append(run_way(way, url, 500, 500)["peak_mb"])
     sdk, plugin, router = (median(seen[way]) for way in WAYS)
-    ratio = beside(seen["router"], seen["sdk"])
-    verdict = "within the bar" if ratio <= MEMORY_BAR else "MISSED"
-    print(f"  sdk {sdk:.0f} MB, plugin alone {plugin:.0f} MB, router {router:.0f} MB = {ratio:.2f} x (bar {MEMORY_BAR} x): {verdict}")
+    ratio = median_ratio(seen["router"], seen["sdk"])
+    verdict = "met" if ratio <= MEMORY_BAR else "MISSED"
+    print(f"  sdk {sdk:.0f} MB, plugin alone {plugin:.0f} MB, router {router:.0f} MB = {ratio:.2f} x (limit {MEMORY_BAR} x): {verdict}")
 
 
 def decode(rounds: int) -> None:
-    """A 4 MB image out of its JSON: the plugin's way beside json and base64."""
+    """Print the time to decode a 4 MB image from JSON, compared with json and base64."""
     from openai_media._answers import decode_images
 
     body = answer(4_000_000)
@@ -295,49 +294,49 @@ def decode(rounds: int) -> None:
     def plain() -> bytes:
         return base64.b64decode(json.loads(body)["data"][0]["b64_json"])
 
-    def ours() -> bytes:
+    def plugin() -> bytes:
         found = decode_images(body).data
         assert found is not None
         return found[0].data or b""
 
-    assert plain() == ours()
-    seen: dict[str, list[float]] = {"plain": [], "ours": []}
+    assert plain() == plugin()
+    seen: dict[str, list[float]] = {"plain": [], "plugin": []}
     for _ in range(rounds * 5):
-        for name, way in (("plain", plain), ("ours", ours)):
-            begun = time.perf_counter()
+        for name, way in (("plain", plain), ("plugin", plugin)):
+            started = time.perf_counter()
             way()
-            seen[name].append(time.perf_counter() - begun)
-    usual, took = median(seen["plain"]) * 1000, median(seen["ours"]) * 1000
-    verdict = "within the bar" if took <= DECODE_BAR * usual else "MISSED"
-    ratio = f"{took / usual:.2f} x (bar {DECODE_BAR} x)"
-    print(f"\nA 4 MB image out of its JSON: json+base64 {usual:.1f} ms, plugin {took:.1f} ms = {ratio}: {verdict}")
+            seen[name].append(time.perf_counter() - started)
+    usual, took = median(seen["plain"]) * 1000, median(seen["plugin"]) * 1000
+    verdict = "met" if took <= DECODE_BAR * usual else "MISSED"
+    ratio = f"{took / usual:.2f} x (limit {DECODE_BAR} x)"
+    print(f"\nA 4 MB image decoded from JSON: json+base64 {usual:.1f} ms, plugin {took:.1f} ms = {ratio}: {verdict}")
 
 
 def main() -> None:
-    """Run the parts asked for, or one child's part."""
+    """Run the selected parts, or one child process."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=400)
     parser.add_argument("--only", choices=["cpu", "memory", "decode"])
     for hidden in ("--serve", "--way", "--url", "--at-once"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.serve is not None:
-        asyncio.run(serve(int(asked.serve)))
-    elif asked.way is not None:
+    options = parser.parse_args()
+    if options.serve is not None:
+        asyncio.run(serve(int(options.serve)))
+    elif options.way is not None:
         clocked = functools.partial(by_router, clocked=True)
-        way: Any = {"sdk": by_sdk, "plugin": by_plugin, "router": by_router, "clocked": clocked}[asked.way]
+        way: Any = {"sdk": by_sdk, "plugin": by_plugin, "router": by_router, "clocked": clocked}[options.way]
         memory_files = Path("/dev/shm")
         with tempfile.TemporaryDirectory(prefix="anymedia-bench-", dir=memory_files if memory_files.is_dir() else None) as folder:
-            measured = asyncio.run(way(asked.url, Path(folder), asked.calls, int(asked.at_once)))
+            measured = asyncio.run(way(options.url, Path(folder), options.calls, int(options.at_once)))
         print(json.dumps({"cpu": measured.cpu, "journal": measured.journal, "peak_mb": measured.peak_mb}))
     else:
-        if asked.only in {None, "decode"}:
-            decode(asked.rounds)
-        if asked.only in {None, "cpu"}:
-            cpu(asked.rounds, asked.calls)
-        if asked.only in {None, "memory"}:
-            memory(max(1, asked.rounds // 2))
+        if options.only in {None, "decode"}:
+            decode(options.rounds)
+        if options.only in {None, "cpu"}:
+            cpu(options.rounds, options.calls)
+        if options.only in {None, "memory"}:
+            memory(max(1, options.rounds // 2))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The router beside the OpenAI SDK as it comes; a 4 MB image out of its JSON."""
+"""The router compared with the unmodified OpenAI SDK; decoding a 4 MB image from JSON."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from statistics import median
 from . import openai_call
 from .figures import Figure
 
-#: Calls in flight -> CPU beside the SDK's.
+#: Concurrent calls -> limit of the CPU time relative to the SDK.
 BARS = openai_call.BARS
 
 
 def decoding(quick: bool) -> Iterator[Figure]:
-    """Measure time and heap of getting a 4 MB image out of its JSON."""
+    """Measure time and heap of decoding a 4 MB image from JSON."""
     from openai_media._answers import decode_images
 
     body = openai_call.answer(4_000_000)
@@ -26,27 +26,27 @@ def decoding(quick: bool) -> Iterator[Figure]:
     def plain() -> bytes:
         return base64.b64decode(json.loads(body)["data"][0]["b64_json"])
 
-    def ours() -> bytes:
+    def plugin() -> bytes:
         found = decode_images(body).data
         assert found is not None
         return found[0].data or b""
 
-    size = len(ours())
-    if plain() != ours():
+    size = len(plugin())
+    if plain() != plugin():
         raise SystemExit("the two ways of decoding differ")
     rounds = 15 if quick else 60
-    seen: dict[Callable[[], bytes], list[float]] = {plain: [], ours: []}
+    seen: dict[Callable[[], bytes], list[float]] = {plain: [], plugin: []}
     for _ in range(rounds):
         for way, times in seen.items():
             begun = time.process_time()
             way()
             times.append(time.process_time() - begun)
-    usual, took = min(seen[plain]) * 1000, min(seen[ours]) * 1000
-    note = f"{took:.1f} ms beside {usual:.1f} ms by json and base64; least of {rounds} interleaved rounds, CPU time"
-    yield Figure(name="4 MB image out of its JSON: time", value=took / usual, unit="x", bar=openai_call.DECODE_BAR, note=note)
-    heap = _heap(ours)
-    note = f"{heap / 1e6:.1f} MB at the peak for an image of {size / 1e6:.1f} MB; json and base64 {_heap(plain) / size:.1f} x"
-    yield Figure(name="4 MB image out of its JSON: heap", value=heap / size, unit="x", bar=1.1, note=note)
+    usual, took = min(seen[plain]) * 1000, min(seen[plugin]) * 1000
+    note = f"{took:.1f} ms compared with {usual:.1f} ms for json and base64; minimum of {rounds} interleaved rounds, CPU time"
+    yield Figure(name="4 MB image decoded from JSON: time", value=took / usual, unit="x", bar=openai_call.DECODE_BAR, note=note)
+    heap = _heap(plugin)
+    note = f"{heap / 1e6:.1f} MB peak for an image of {size / 1e6:.1f} MB; json and base64 {_heap(plain) / size:.1f} x"
+    yield Figure(name="4 MB image decoded from JSON: heap", value=heap / size, unit="x", bar=1.1, note=note)
 
 
 def _heap(way: Callable[[], bytes]) -> int:
@@ -60,7 +60,7 @@ def _heap(way: Callable[[], bytes]) -> int:
 
 
 def calls(quick: bool) -> Iterator[Figure]:
-    """Measure CPU a call for an image of real size and for a tiny one, and (unless in a hurry) peak memory with 500 in flight."""
+    """Measure the CPU time per call for a realistic and a tiny image, and without ``quick`` the peak memory of 500 calls."""
     for what, size, share in (("an image of 1.5 MB", 1_500_000, 4), ("a tiny image", 60, 1)):
         for at_once, bar in BARS.items():
             if quick and (at_once == 500 or (size > 60 and at_once > 1)):
@@ -77,9 +77,11 @@ def _cpu(what: str, size: int, at_once: int, bar: float, *, rounds: int, number:
             for way in openai_call.WAYS:
                 seen[way].append(openai_call.run_way(way, url, number, at_once)["cpu"] / number * 1000)
     sdk, plugin, router = (median(seen[way]) for way in openai_call.WAYS)
-    ratio = openai_call.beside(seen["router"], seen["sdk"])
-    note = f"router {router:.2f} ms, plugin alone {plugin:.2f} ms, SDK {sdk:.2f} ms a call; {rounds} interleaved rounds"
-    return Figure(name=f"{what} through the router, {at_once} in flight: CPU beside the SDK", value=ratio, unit="x", bar=bar, note=note)
+    ratio = openai_call.median_ratio(seen["router"], seen["sdk"])
+    note = f"router {router:.2f} ms, plugin alone {plugin:.2f} ms, SDK {sdk:.2f} ms per call; {rounds} interleaved rounds"
+    return Figure(
+        name=f"{what} through the router, {at_once} in flight: CPU relative to the SDK", value=ratio, unit="x", bar=bar, note=note
+    )
 
 
 def _memory() -> Figure:

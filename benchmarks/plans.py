@@ -1,4 +1,4 @@
-"""plan() over the installed backends' own matrices, and over 200 made from them."""
+"""Planning over the matrices of the installed backends, and over 200 copies of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PICTURE = Image.of("fox.png") if hasattr(Image, "of") else Image(path="fox.png"
 REQUESTS: dict[str, Request] = {
     "an image": GenerateImage(prompt="a fox in snow"),
     "two images of a size, with a seed": GenerateImage(prompt="a fox in snow", size="1024x1024", n=2, seed=7),
-    "an edit by a mask": Inpaint(prompt="a door", source=_PICTURE, mask=Mask(image=Image(path="mask.png"))),
+    "a masked edit": Inpaint(prompt="a door", source=_PICTURE, mask=Mask(image=Image(path="mask.png"))),
     "8 s of video": GenerateVideo(prompt="waves", duration=8, aspect_ratio="16:9", resolution="1080p"),
     "speech": GenerateAudio(prompt="hello there"),
 }
@@ -56,11 +56,11 @@ def figures(quick: bool) -> Iterator[Figure]:
             made = plan(request, backends, Policy(), TODAY)
             rounds = 5 if quick else 25
             took = milliseconds(lambda r=request, b=backends: plan(r, b, Policy(), TODAY), rounds=rounds, times=times)  # type: ignore[misc]
-            able = 1 + len(made.alternatives)
+            capable = 1 + len(made.alternatives)
             yield Figure(
                 name=f"plan {name}, {count} backends",
                 value=took,
                 unit="ms",
                 bar=bar,
-                note=f"{models} models, {able} of them able; least of {rounds} rounds, CPU time",
+                note=f"{models} models, {capable} can serve it; minimum of {rounds} rounds, CPU time",
             )

@@ -1,4 +1,4 @@
-"""Starting: import, commands as processes beside a bare interpreter, reading the matrices."""
+"""Start-up: imports, commands as processes compared with a bare interpreter, reading the matrices."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from statistics import median
 from .figures import ROOT, Figure, Process, in_turns, milliseconds, ratio, run
 
 CLI = "import sys; sys.argv = ['anymedia', *sys.argv[1:]]; from anymedia.cli import main; main()"
-#: What a host says first to a server of the Model Context Protocol; each of the two is answered.
-GREETING = (
+#: The first messages of an MCP host; the server answers each of the two.
+HANDSHAKE = (
     '{"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25", "capabilities": {}, '
     '"clientInfo": {"name": "benchmark", "version": "1"}}}\n',
     '{"jsonrpc": "2.0", "method": "notifications/initialized"}\n{"jsonrpc": "2.0", "id": 2, "method": "tools/list"}\n',
 )
-#: No matrix is kept there: a file stands where the cache's directory would be.
-NOWHERE = os.devnull
-#: Command -> the most CPU it may take beside importing what every command needs, and a note.
+#: A path that cannot be used as the cache directory, so that no matrix is cached.
+NO_CACHE = os.devnull
+#: Command -> limit of its CPU time relative to importing its dependencies, and a note.
 COMMANDS = {
     "plan image x": (2.2, ""),
     "models": (2.2, ""),
@@ -41,35 +41,28 @@ def figures(quick: bool) -> Iterator[Figure]:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("ANYMEDIA_", "PYTHON")) and not k.endswith("_BASE_URL")}
         clean |= {"HOME": folder, "XDG_CONFIG_HOME": folder, "ANYMEDIA_CACHE": folder, "ANYMEDIA_STATE": folder}
         seen = in_turns(_ways(clean), rounds)
-    usual = f"bare Python {_ms(seen['bare'])}; wall"
+    wall = f"bare Python {_ms(seen['bare'])}; wall"
     yield Figure(
         name="import anymedia",
         value=ratio(seen, "anymedia", "base"),
         unit="x",
         bar=1.3,
-        note=f"{_ms(seen['anymedia'])} beside import pluggy, attrs, cattrs ({_ms(seen['base'])}); "
+        note=f"{_ms(seen['anymedia'])} compared with import pluggy, attrs, cattrs ({_ms(seen['base'])}); "
         f"wall {ratio(seen, 'anymedia', 'base', 'wall'):.2f} x",
     )
     yield Figure(
         name="import anymedia, every public name",
         value=ratio(seen, "names", "base"),
         unit="x",
-        note=f"{_ms(seen['names'])}: router, stores and requests among them; no bar",
+        note=f"{_ms(seen['names'])}: including router, stores and requests; no limit",
     )
-    base, ours = _peak("pluggy, attrs, cattrs", rounds), _peak("anymedia", rounds)
-    note = f"{ours:.1f} MiB beside {base:.1f} MiB"
-    yield Figure(name="import anymedia, peak memory", value=ours / base, unit="x", bar=1.3, note=note)
-    for name, (bar, words) in COMMANDS.items():
-        text = (
-            f"{_ms(seen[name])} beside import pluggy, attrs, cattrs, click ({_ms(seen['needed'])}); {words + '; ' if words else ''}{usual}"
-        )
-        yield Figure(
-            name=f"anymedia {name}",
-            value=ratio(seen, name, "needed"),
-            unit="x",
-            bar=bar,
-            note=f"{text} {ratio(seen, name, 'needed', 'wall'):.2f} x",
-        )
+    base, anymedia = _peak("pluggy, attrs, cattrs", rounds), _peak("anymedia", rounds)
+    note = f"{anymedia:.1f} MiB compared with {base:.1f} MiB"
+    yield Figure(name="import anymedia, peak memory", value=anymedia / base, unit="x", bar=1.3, note=note)
+    for name, (bar, remark) in COMMANDS.items():
+        cpu = f"{_ms(seen[name])} compared with import pluggy, attrs, cattrs, click ({_ms(seen['needed'])})"
+        note = "; ".join(filter(None, (cpu, remark, f"{wall} {ratio(seen, name, 'needed', 'wall'):.2f} x")))
+        yield Figure(name=f"anymedia {name}", value=ratio(seen, name, "needed"), unit="x", bar=bar, note=note)
     yield Figure(
         name="anymedia models, no cache",
         value=ratio(seen, "models, no cache", "needed"),
@@ -77,11 +70,11 @@ def figures(quick: bool) -> Iterator[Figure]:
         note=f"{_ms(seen['models, no cache'])}: every matrix parsed",
     )
     yield Figure(
-        name="anymedia mcp, to its first answers",
+        name="anymedia mcp, to its first responses",
         value=ratio(seen, "mcp", "mcp sdk"),
         unit="x",
         bar=1.5,
-        note=f"{_ms(seen['mcp'])} of CPU until initialize and tools/list are answered and it has ended; beside import mcp "
+        note=f"{_ms(seen['mcp'])} of CPU to answer initialize and tools/list and exit; compared with import mcp "
         f"({_ms(seen['mcp sdk'])}); wall {median(p.wall for p in seen['mcp']):.2f} s",
     )
     yield from _matrices(rounds)
@@ -98,17 +91,17 @@ def _ways(clean: dict[str, str]) -> dict[str, partial[Process]]:
         "names": way("-c", "import anymedia; [getattr(anymedia, n) for n in anymedia.__all__]"),
         "needed": way("-c", "import pluggy, attrs, cattrs, click"),
         **{name: way("-c", CLI, *name.split()) for name in COMMANDS},
-        "models, no cache": way("-c", CLI, "models", ANYMEDIA_CACHE=NOWHERE),
+        "models, no cache": way("-c", CLI, "models", ANYMEDIA_CACHE=NO_CACHE),
         "mcp sdk": way("-c", "import mcp"),
-        "mcp": partial(run, [sys.executable, "-c", CLI, "mcp"], clean, GREETING),
+        "mcp": partial(run, [sys.executable, "-c", CLI, "mcp"], clean, HANDSHAKE),
     }
 
 
 def _peak(modules: str, rounds: int) -> float:
-    """Return the peak memory in MiB of a process that imports something."""
+    """Return the peak memory in MiB of a process that imports some modules."""
     code = f"import {modules}\nfrom benchmarks.figures import peak_memory\nprint(peak_memory())"
-    told = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT) for _ in range(rounds)]
-    return median(float(one.stdout) for one in told)
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT) for _ in range(rounds)]
+    return median(float(one.stdout) for one in runs)
 
 
 def _ms(seen: list[Process]) -> str:
@@ -124,12 +117,12 @@ def _matrices(rounds: int) -> Iterator[Figure]:
     paths = [Path(p.module.__file__).with_name("capabilities.toml") for p in registry.plugins.values() if p.module.__file__]
     files = [path for path in paths if path.is_file()]
 
-    def recall() -> int:
+    def load_cached() -> int:
         load_matrix.cache_clear()
         return sum(len(load_matrix(path).models) for path in files)
 
-    models = recall()  # and keep them
-    for name, work, bar in (("parsing", lambda: [read_matrix(path) for path in files], 30.0), ("from the cache", recall, None)):
+    models = load_cached()  # fills the cache
+    for name, work, bar in (("parsing", lambda: [read_matrix(path) for path in files], 30.0), ("from the cache", load_cached, None)):
         took = milliseconds(work, rounds=rounds, times=1)
-        note = f"{len(files)} backends, {models} models, least of {rounds} rounds, CPU time"
+        note = f"{len(files)} backends, {models} models, minimum of {rounds} rounds, CPU time"
         yield Figure(name=f"reading all installed matrices, {name}", value=took, unit="ms", bar=bar, note=note)

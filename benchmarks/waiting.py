@@ -1,11 +1,11 @@
-"""Waiting for a job: wasted seconds x looks, against the theoretical optimum, with a fake clock.
+"""Polling a job: wasted seconds x polls compared with the theoretical optimum, on a simulated clock.
 
     python benchmarks/waiting.py [--jobs 20000]
 
-For any schedule, mean wasted time x mean number of looks is bounded below (up to a few per cent, when looks are few) by
-1/2 (integral of sqrt(survival x density))^2. A job's duration is drawn; each strategy looks until the job is done. "after 50 jobs"
-and "after 8 jobs" know that many past durations and the matrix's median and 95th percentile; "cold" knows only those two; "nothing
-known" not even those. Bars: 1.25 x the bound after 50 jobs, 1.5 x cold, at most 9 looks a job.
+For any schedule, mean wasted time x mean number of polls is bounded below (up to a few per cent, when polls are few) by
+1/2 (integral of sqrt(survival x density))^2. The duration of a job is drawn at random; each strategy polls until the job is done.
+"after 50 jobs" and "after 8 jobs" know that many past durations and the median and 95th percentile of the matrix; "cold" knows only
+the latter; "nothing known" neither. Limits: 1.25 x the bound after 50 jobs, 1.5 x cold, at most 9 polls per job.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from anymedia.capabilities import TypicalSeconds
 from anymedia.execution.poll_schedule import Schedule
 
 Sampler = Callable[[random.Random], float]
-#: Job age in seconds -> seconds until the next look; asked at age 0 for the first.
+#: Job age in seconds -> seconds until the next poll; called with age 0 for the first.
 Strategy = Callable[[float], float]
 
 
 @attrs.frozen
 class Scenario:
-    """Durations of one kind of job: how to draw one, survival and density, and the ages between which they matter."""
+    """Durations of one kind of job: sampler, survival function, density, and the relevant range of ages."""
 
     name: str
     draw: Sampler
@@ -44,7 +44,7 @@ class Scenario:
         return 0.5 * (sum(math.sqrt(max(0.0, self.survival(t) * self.density(t))) for t in middles) * step) ** 2
 
     def typical(self) -> TypicalSeconds:
-        """Return what a matrix would say of it."""
+        """Return the median and 95th percentile, as in a matrix."""
         return TypicalSeconds(median=self._age_at(0.5), p95=self._age_at(0.05))
 
     def _age_at(self, alive: float) -> float:
@@ -73,7 +73,7 @@ def _log_normal(name: str, *humps: tuple[float, float, float]) -> Scenario:
 
 
 def _queued(name: str, law: NormalDist, share: float, mean_wait: float) -> Scenario:
-    """Return a normal law where a share of the jobs waits in a queue first (exponential)."""
+    """Return a normal distribution in which a share of the jobs first waits in a queue (exponential)."""
     rate, sigma = 1 / mean_wait, law.stdev
 
     def waited(t: float) -> float:
@@ -90,7 +90,7 @@ def _queued(name: str, law: NormalDist, share: float, mean_wait: float) -> Scena
 
 
 def scenarios() -> list[Scenario]:
-    """Return the kinds of jobs looked at."""
+    """Return the simulated kinds of jobs."""
     steady = NormalDist(91, 0.15 * 91)
     return [
         _queued("steady, mean 91 s, cv 0.15", steady, 0.0, 60.0),
@@ -105,23 +105,23 @@ def scenarios() -> list[Scenario]:
 
 
 def one_job(strategy: Strategy, duration: float) -> tuple[float, int]:
-    """Return (wasted seconds, looks) of one job."""
-    age, looks = strategy(0.0), 1
+    """Return (wasted seconds, polls) of one job."""
+    age, polls = strategy(0.0), 1
     while age < duration:
         age += strategy(age)
-        looks += 1
-    return age - duration, looks
+        polls += 1
+    return age - duration, polls
 
 
 def measure(strategies: Iterator[Strategy], draw: Sampler, jobs: int, per_strategy: int, rng: random.Random) -> tuple[float, float]:
-    """Return (mean wasted seconds, mean looks) over many jobs, a new strategy every ``per_strategy`` jobs."""
-    wasted = looks = 0.0
+    """Return (mean wasted seconds, mean polls) over many jobs, with a new strategy every ``per_strategy`` jobs."""
+    wasted = polls = 0.0
     for start in range(0, jobs, per_strategy):
         strategy = next(strategies)
         for _ in range(min(per_strategy, jobs - start)):
             w, n = one_job(strategy, draw(rng))
-            wasted, looks = wasted + w, looks + n
-    return wasted / jobs, looks / jobs
+            wasted, polls = wasted + w, polls + n
+    return wasted / jobs, polls / jobs
 
 
 def of_schedule(schedule: Schedule) -> Strategy:
@@ -130,7 +130,7 @@ def of_schedule(schedule: Schedule) -> Strategy:
 
 
 def adaptive(scenario: Scenario, past: int, typical: TypicalSeconds | None, rng: random.Random) -> Iterator[Strategy]:
-    """Yield schedules that each know ``past`` durations of their own."""
+    """Yield schedules that each know ``past`` durations."""
     while True:
         yield of_schedule(Schedule([scenario.draw(rng) for _ in range(past)], typical))
 
@@ -145,7 +145,7 @@ def _fixed(interval: float) -> Strategy:
 
 
 def _exponential(age: float) -> float:
-    """1 s, then each interval 1.5 times the one before, at most 30 s: stateless, by counting the looks up to this age."""
+    """Return 1 s, then 1.5 times the previous interval, at most 30 s; stateless, computed from the age."""
     passed, wait = 0.0, 1.0
     while passed + 1e-9 < age:
         passed, wait = passed + wait, min(30.0, wait * 1.5)
@@ -153,7 +153,7 @@ def _exponential(age: float) -> float:
 
 
 def rows(scenario: Scenario, jobs: int, seed: int = 20) -> list[tuple[str, float, float]]:
-    """Return (strategy, mean wasted seconds, mean looks) for one scenario."""
+    """Return (strategy, mean wasted seconds, mean polls) for one scenario."""
     typical = scenario.typical()
     known: list[tuple[str, int, TypicalSeconds | None]] = [
         ("after 50 jobs", 50, typical),
@@ -172,19 +172,19 @@ def rows(scenario: Scenario, jobs: int, seed: int = 20) -> list[tuple[str, float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Waiting for a job, against the optimum.")
-    parser.add_argument("--jobs", type=int, default=20_000, help="how many durations are drawn per line")
+    parser = argparse.ArgumentParser(description="Polling a job, compared with the optimum.")
+    parser.add_argument("--jobs", type=int, default=20_000, help="number of simulated jobs per line")
     jobs = parser.parse_args().jobs
     bars = {"after 50 jobs": 1.25, "cold": 1.5}
     for scenario in scenarios():
         bound = scenario.bound()
-        print(f"\n{scenario.name} (bound {bound:.1f} s)\n  {'strategy':<15} wasted s   looks   x bound")
-        for name, wasted, looks in rows(scenario, jobs):
-            ratio = wasted * looks / bound
+        print(f"\n{scenario.name} (bound {bound:.1f} s)\n  {'strategy':<15} wasted s   polls   x bound")
+        for name, wasted, polls in rows(scenario, jobs):
+            ratio = wasted * polls / bound
             verdict = (
-                "" if name not in bars else "  met" if ratio <= bars[name] and looks <= 9 else f"  missed (bar {bars[name]} and 9 looks)"
+                "" if name not in bars else "  met" if ratio <= bars[name] and polls <= 9 else f"  missed (limit {bars[name]} and 9 polls)"
             )
-            print(f"  {name:<15} {wasted:8.2f} {looks:7.1f} {ratio:9.2f}{verdict}")
+            print(f"  {name:<15} {wasted:8.2f} {polls:7.1f} {ratio:9.2f}{verdict}")
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def test_command_prints_a_table_and_writes_it_as_json(tmp_path: Path):
         line = next(line for line in done.stdout.splitlines() if line.startswith(figure["name"]))
         assert {True: "met", False: "MISSED"}[figure["met"]] in line
         assert figure["value"] > 0
-    assert f"{sum(f['met'] for f in found)} bars met" in done.stdout
+    assert f"{sum(f['met'] for f in found)} limits met" in done.stdout
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_table_is_printed_and_written_as_json(command, figures, tmp_path: Path, 
     assert command.main() == 0
     found = json.loads((tmp_path / "figures.json").read_text())
     assert [(one["name"], one["met"]) for one in found] == [("a", False), ("b", True)]
-    assert "1 bars met, 1 missed: a" in capsys.readouterr().out
+    assert "1 limits met, 1 missed: a" in capsys.readouterr().out
 
 
 def test_unknown_part_is_rejected(command, monkeypatch, capsys):
