@@ -1,5 +1,6 @@
 """A few small matrices for the planner's tests, written as a plugin author would write them."""
 
+import functools
 import tomllib
 
 from anymedia.capabilities import CapabilityMatrix, parse_matrix
@@ -106,6 +107,7 @@ output_format = { one_of = ["png"] }
 """
 
 
+@functools.cache
 def matrix(text: str) -> CapabilityMatrix:
     return parse_matrix(tomllib.loads(text), "test.toml")
 

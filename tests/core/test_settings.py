@@ -248,12 +248,11 @@ def test_an_empty_allow_list_allows_nothing_and_none_allows_all(tmp_path: Path) 
     assert load(tmp_path, "[plugins]").plugins_allow is None
 
 
-def test_a_default_goes_first_in_the_preference() -> None:
-    found = Settings(defaults={"image": "a", "inpaint": "b/m"}, policy=Policy(prefer=("c", "a")))
-    assert found.policy_for("generate_image", "image").prefer == ("a", "c")
-    assert found.policy_for("inpaint", "image").prefer == ("b/m", "c", "a")
-    assert found.policy_for("generate_video", "video") is found.policy
-    assert found.policy_for("inpaint", "image", Policy(strict=True)) == Policy(strict=True, prefer=("b/m",))
+def test_default_for_an_operation_wins_over_its_medium() -> None:
+    found = Settings(defaults={"image": "a", "inpaint": "b/m"})
+    assert found.default_for("generate_image", "image") == ("image", "a")
+    assert found.default_for("inpaint", "image") == ("inpaint", "b/m")
+    assert found.default_for("generate_video", "video") is None
 
 
 # Keys

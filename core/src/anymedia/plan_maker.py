@@ -10,7 +10,7 @@ import attrs
 from .convert.formats import formats_available
 from .errors import UnsupportedInput, UnsupportedOperation
 from .execution.prepare_inputs import InputReader, with_facts
-from .planning import Plan, Planner
+from .planning import Default, Plan, Planner
 from .plugins.instances import BackendInstance
 from .policy import Policy
 from .requests import ContinueVideo, Request
@@ -40,10 +40,15 @@ class PlanMaker:
     today: Callable[[], datetime.date] = lambda: datetime.datetime.now(datetime.UTC).date()
 
     def planner(self, request: Request, policy: Policy | None = None) -> Planner:
-        """Return the planner over all backends, under the policy that applies to a request."""
-        base = self.policy if policy is None else policy.but(transcode=self.policy.transcode)
-        allowed = self.settings.policy_for(request.kind, request.media, base)
-        return Planner(views=[instance.view for instance in self.instances.values()], policy=allowed, today=self.today())
+        """Return the planner over all backends, under the policy that applies to a request.
+
+        A default of the settings applies unless the request's own policy has other preferences.
+        """
+        allowed = self.policy if policy is None else policy.but(transcode=self.policy.transcode)
+        found = self.settings.default_for(request.kind, request.media) if allowed.prefer == self.policy.prefer else None
+        default = None if found is None else Default(name=found[1], setting=f"[defaults] {found[0]}")
+        views = [instance.view for instance in self.instances.values()]
+        return Planner(views=views, policy=allowed, today=self.today(), default=default)
 
     def plan(
         self,

@@ -8,10 +8,10 @@ that directory may be somebody else's. Keys do not stand here but in the environ
     state_dir = "~/media-state"                  # ANYMEDIA_STATE wins
 
     [policy]                                     # the fields of Policy; ANYMEDIA_PREFER=a,b wins over prefer
-    prefer = ["google", "openai"]
+    prefer = ["google", "openai"]                # an order: the first one that can honour the request
     budget = { per_call = 2.0, per_day = 20.0 }  # US dollars
 
-    [defaults]                                   # by operation or by medium: a backend, or backend/model
+    [defaults]                                   # a choice by operation or medium: a backend, or backend/model
     image = "google"
 
     [plugins]
@@ -327,21 +327,9 @@ class Settings:
     keys: Keys = Keys()
     files: tuple[Path, ...] = ()
 
-    def default_for(self, operation: str, media: str) -> tuple[str, str | None] | None:
-        """Return (backend, model or None) configured for an operation, or else for its medium; or None."""
-        chosen = self.defaults.get(operation) or self.defaults.get(media)
-        if chosen is None:
-            return None
-        backend, _, model = chosen.partition("/")
-        return backend, model or None
-
-    def policy_for(self, operation: str, media: str, policy: Policy | None = None) -> Policy:
-        """Return the policy (by default the configured one) with the configured default backend preferred first."""
-        base = policy or self.policy
-        chosen = self.defaults.get(operation) or self.defaults.get(media)
-        if chosen is None or base.prefer[:1] == (chosen,):
-            return base
-        return base.but(prefer=(chosen, *(name for name in base.prefer if name != chosen)))
+    def default_for(self, operation: str, media: str) -> tuple[str, str] | None:
+        """Return the default that applies to an operation: the key in ``[defaults]``, and ``backend`` or ``backend/model``."""
+        return next(((key, self.defaults[key]) for key in (operation, media) if key in self.defaults), None)
 
 
 def load_settings(

@@ -14,12 +14,13 @@ explain.py      the error if no candidate can honour the request
 from ..errors import Reason
 from .planner import Planner, plan
 from .quote import is_over_cap
-from .types import BackendView, Candidate, Check, InputForm, Plan, PlannedCall, Quote, Rejection
+from .types import BackendView, Candidate, Check, Default, InputForm, Plan, PlannedCall, Quote, Rejection
 
 __all__ = [
     "BackendView",
     "Candidate",
     "Check",
+    "Default",
     "InputForm",
     "Plan",
     "PlannedCall",

@@ -17,9 +17,9 @@ from ..errors import (
 from ..operations import INPUTS
 from ..requests import Request
 from .selection import Selection
-from .types import BackendView, Candidate, Rejection
+from .types import BackendView, Candidate, Default, Rejection
 
-__all__ = ["explain_rejections"]
+__all__ = ["explain_rejections", "nearest_rejection"]
 
 #: Codes of reasons that concern the request's inputs.
 _INPUT = frozenset({
@@ -40,6 +40,7 @@ def explain_rejections(
     able: tuple[str, ...],
     after_setup: Sequence[BackendView],
     once_installed: Collection[Candidate],
+    default: Default | None = None,
 ) -> RequestError:
     """Return the error for a request that no candidate can honour.
 
@@ -50,22 +51,31 @@ def explain_rejections(
         able: usable backends that can honour the request although they were not named.
         after_setup: backends that could if their credentials were set.
         once_installed: candidates that could if their libraries were installed.
+        default: the setting that selected the rejected candidates, if the caller did not.
     """
     considered = [r for r in rejected if r.reasons[0].code != "not_selected"]
+    if not considered and default is not None:
+        return NoBackendAvailable(f"{default}: there is no such backend or model", fix=_other_choice(default, able))
     if not considered:
         text = "none of the named backends can be used" if rejected else "no backend is installed"
         return NoBackendAvailable(text, fix="install one, for example (needs no key): pip install anymedia-local")
-    nearest = max(considered, key=lambda rejection: (rejection.candidate in once_installed, *_nearness(rejection)))
+    nearest = nearest_rejection(considered, once_installed)
     reason = nearest.reasons[0]
-    fix = _fix(nearest, selection, able, after_setup)
+    fix = _fix(nearest, selection, able, after_setup, default)
+    prefix = "" if default is None else f"{default}: "
     error: RequestError
     if (error_class := _class_of(reason)) is InvalidRequest:
         path = f"$.{reason.field}" if reason.field else "$"
-        error = InvalidRequest([Problem(path, reason.text)], fix=fix, try_backends=able)
+        error = InvalidRequest([Problem(path, prefix + reason.text)], fix=fix, try_backends=able)
     else:
-        error = error_class(_message(request, nearest, considered), fix=fix, try_backends=able)
+        error = error_class(prefix + _message(request, nearest, considered), fix=fix, try_backends=able)
     error.reasons = nearest.reasons
     return error
+
+
+def nearest_rejection(rejected: Sequence[Rejection], once_installed: Collection[Candidate] = ()) -> Rejection:
+    """Return the rejected candidate that is nearest to honouring the request."""
+    return max(rejected, key=lambda rejection: (rejection.candidate in once_installed, *_nearness(rejection)))
 
 
 def _nearness(rejection: Rejection) -> tuple[int, int, str]:
@@ -96,7 +106,14 @@ def _message(request: Request, nearest: Rejection, considered: Sequence[Rejectio
     return "; ".join(dict.fromkeys(texts)) + "."
 
 
-def _fix(nearest: Rejection, selection: Selection, able: tuple[str, ...], after_setup: Sequence[BackendView]) -> str:
+def _other_choice(default: Default, able: tuple[str, ...]) -> str:
+    name = repr(able[0]) if able else "NAME"
+    return f"use another backend for this request (--backend {able[0] if able else 'NAME'}, backend={name}), or change {default.setting}"
+
+
+def _fix(
+    nearest: Rejection, selection: Selection, able: tuple[str, ...], after_setup: Sequence[BackendView], default: Default | None
+) -> str:
     reason = nearest.reasons[0]
     parts = []
     if reason.code == "strict":
@@ -109,7 +126,9 @@ def _fix(nearest: Rejection, selection: Selection, able: tuple[str, ...], after_
         parts.append(f"omit backend, or use backend={reason.nearest!r}")
     elif reason.nearest:
         parts.append(f"nearest supported: {reason.nearest}")
-    if able:
+    if default is not None:
+        parts.append(_other_choice(default, able))
+    elif able:
         without = " without model" if selection.model else ""
         parts.append(f"{'or ' if parts else ''}omit backend and model, or use backend={able[0]!r}{without}")
     others = [f"{view.name} ({view.to_set or view.lacks})" for view in after_setup if view.name != nearest.candidate.backend]

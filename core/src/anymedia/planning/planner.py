@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
@@ -15,12 +16,12 @@ from ..policy import Policy
 from ..requests import ContinueVideo, EditWithReferences, Mask, Operation, Request
 from ..results import Warning, to_warnings
 from .candidate import AskedFields, Draft, asked_fields
-from .explain import explain_rejections
+from .explain import explain_rejections, nearest_rejection
 from .fit_inputs import checks_of, fit_inputs, forms_of, source_warning
 from .fit_options import fit_options
 from .quote import is_over_cap, quote_call, total
 from .selection import Selection
-from .types import BackendView, Candidate, Plan, PlannedCall, Rejection
+from .types import BackendView, Candidate, Default, Plan, PlannedCall, Rejection
 
 __all__ = ["Planner", "Rejections", "plan"]
 
@@ -85,11 +86,13 @@ class Planner:
         views: the backend instances, in any order.
         policy: what the caller allows.
         today: the date by which lifecycles are judged.
+        default: what the settings choose for the request if the caller names neither backend nor model.
     """
 
     views: tuple[BackendView, ...] = attrs.field(converter=_by_name)
     policy: Policy
     today: datetime.date
+    default: Default | None = None
 
     def plan(self, request: Request, *, backend: str | Sequence[str] | None = None, model: str | None = None) -> Plan:
         """Choose a candidate and describe exactly what will be sent.
@@ -107,13 +110,16 @@ class Planner:
         _check_consistency(request)
         self._check_continuation(request, selection)
         fitted, rejected = self._fit_all(request, selection)
+        default = None if selection.named or getattr(request, "continue_from", None) is not None else self.default
+        if default is not None and not any(self._is_named(draft.candidate, default.name) for draft, _ in fitted):
+            return self._plan_without_default(request, default, fitted, rejected)
         if not fitted:
             raise self._rejection_error(request, selection, rejected)
-        return self._make_plan(fitted, selection, rejected)
+        return self._make_plan(fitted, selection, rejected, default)
 
     def with_views(self, *views: BackendView) -> Planner:
         """Return a planner over other views under the same policy."""
-        return attrs.evolve(self, views=views)
+        return attrs.evolve(self, views=views, default=None)
 
     def find(self, request: Request, selection: Selection) -> Plan | None:
         """Return the plan for a request, or None where no candidate can honour it or it would exceed the cap."""
@@ -155,7 +161,7 @@ class Planner:
             instead = f"; use {life.replacement!r} instead" if life.replacement else ""
             text = f"'{view.name}/{spec.id}' was shut down on {life.retires}{instead}"
             return (Reason(code="retired", text=text, nearest=life.replacement or ""),)
-        if spec.preview and not self.policy.preview and selection.model is None:
+        if spec.preview and not self.policy.preview and selection.model is None and not self._is_preferred_model(view, spec):
             text = f"'{view.name}/{spec.id}' is a preview model; name it, or set preview = true in the policy"
             return (Reason(code="preview", text=text),)
         return _setup_reasons(view, spec) if view.missing or view.absent else ()
@@ -168,11 +174,31 @@ class Planner:
         fit_options(draft, self.policy)
         return draft
 
-    def _order(self, fitted: list[_Fitted]) -> list[_Fitted]:
-        """Order candidates: native, preferred, fewest changes, model of the continuation, rank, first-party, name."""
+    @functools.cached_property
+    def _preferences(self) -> tuple[str, ...]:
+        """The default and the preferred backends and models, with the models' aliases resolved."""
+        default = () if self.default is None else (self.default.name,)
+        return tuple(dict.fromkeys(self._resolved(name) for name in (*default, *self.policy.prefer)))
+
+    def _resolved(self, name: str) -> str:
+        """Return ``backend/model`` with the model's id in place of an alias; other names are unchanged."""
+        backend, slash, model = name.partition("/")
+        view = next((view for view in self.views if view.name == backend), None) if slash else None
+        spec = None if view is None else view.matrix.model(model)
+        return name if spec is None else f"{backend}/{spec.id}"
+
+    def _is_named(self, candidate: Candidate, name: str) -> bool:
+        return self._resolved(name) in {candidate.backend, str(candidate)}
+
+    def _is_preferred_model(self, view: BackendView, spec: ModelSpec) -> bool:
+        return bool(self._preferences) and f"{view.name}/{spec.id}" in self._preferences
+
+    def _order(self, fitted: list[_Fitted], default: Default | None = None) -> list[_Fitted]:
+        """Order candidates: preferred, native, fewest changes, model of the continuation, rank, first-party, name."""
         if len(fitted) == 1:
             return fitted
-        place: Mapping[str, int] = {name: i for i, name in enumerate(self.policy.prefer)}
+        names = self._preferences if default is not None or self.default is None else self._preferences[1:]
+        place: Mapping[str, int] = {name: i for i, name in enumerate(names)}
         ages = [(self._is_doubtful(draft, spec), spec.rank, spec.id) for draft, spec in fitted]
         within: dict[str, list[tuple[bool, int, str]]] = {}
         for (draft, _), age in zip(fitted, ages, strict=True):
@@ -186,9 +212,9 @@ class Planner:
             view = draft.view
             preferred = min(place.get(view.name, len(place)), place.get(str(draft.candidate), len(place))) if place else 0
             return (
+                preferred,
                 view.matrix.last_resort,
                 draft.emulated,
-                preferred,
                 draft.changes(),
                 age[0],
                 origin is not None and origin != spec.id,  # another model than the one that made the continuation
@@ -207,8 +233,8 @@ class Planner:
 
     # The plan
 
-    def _make_plan(self, fitted: list[_Fitted], selection: Selection, rejected: Rejections) -> Plan:
-        (draft, spec), *others = self._order(fitted)
+    def _make_plan(self, fitted: list[_Fitted], selection: Selection, rejected: Rejections, default: Default | None = None) -> Plan:
+        (draft, spec), *others = self._order(fitted, default)
         request = draft.asked.request
         calls = _planned_calls(draft)
         return Plan(
@@ -222,6 +248,7 @@ class Planner:
                 *to_warnings(draft.view.matrix.warnings, "catalog"),
                 *self._warnings(draft, spec),
                 *to_warnings(source_warning(request), "continued_image_unused"),
+                *(() if selection.named else self._preference_warnings(draft.candidate, rejected)),
             ),
             quote=total([call.quote for call in calls]),
             forms=forms_of(draft),
@@ -229,7 +256,7 @@ class Planner:
             checks=checks_of(draft),
             disclosure=draft.view.matrix.disclosure,
             continued_as=draft.continued_as,
-            named=selection.named,
+            named=selection.named or default is not None,
             alternatives=tuple(other.candidate for other, _ in others),
             rejected=rejected,
         )
@@ -251,6 +278,32 @@ class Planner:
         elif stage == "retired":
             text = f"'{draft.candidate}' was shut down by its maker on {life.retires}; this instance is another server."
             yield Warning("model_retired_by_maker", text)
+
+    def _preference_warnings(self, chosen: Candidate, rejected: Rejections) -> Iterator[Warning]:
+        """Yield why preferred backends and models that rank before the chosen one cannot be used."""
+        for name in self.policy.prefer:
+            if self._is_named(chosen, name):
+                return
+            own = [rejection for rejection in rejected if self._is_named(rejection.candidate, name)]
+            if own:
+                text = f"{name!r} is preferred, but {nearest_rejection(own).reasons[0].text}; '{chosen}' is used"
+                yield Warning("preference_unused", text)
+
+    def _plan_without_default(self, request: Request, default: Default, fitted: list[_Fitted], rejected: Rejections) -> Plan:
+        """Return the plan of the next candidate if it costs nothing.
+
+        Raises:
+            RequestError: it does not, or there is none: a default is a choice, which is not replaced silently.
+        """
+        own = [rejection for rejection in rejected if self._is_named(rejection.candidate, default.name)]
+        found = self._make_plan(fitted, Selection(), rejected) if fitted else None
+        if own and found is not None and found.quote.usd == (0, 0):
+            why = nearest_rejection(own).reasons[0].text
+            text = f"{default} cannot be used: {why}; '{found.chosen}' is used instead, which costs nothing"
+            return attrs.evolve(found, warnings=(*found.warnings, Warning("default_unused", text)))
+        backend, _, model = default.name.partition("/")
+        selection = Selection((backend,), model or None)
+        raise explain_rejections(request, own, selection, self._able(request), (), self._able_once_installed(request, selection), default)
 
     # Errors
 

@@ -17,7 +17,7 @@ from ..media import Media
 from ..requests import Continuation, Mask, Operation, Request
 from ..results import Warning
 
-__all__ = ["BackendView", "Candidate", "Check", "InputForm", "Plan", "PlannedCall", "Quote", "Reason", "Rejection"]
+__all__ = ["BackendView", "Candidate", "Check", "Default", "InputForm", "Plan", "PlannedCall", "Quote", "Reason", "Rejection"]
 
 
 #: One environment variable, or several of which one suffices.
@@ -81,6 +81,17 @@ class Candidate:
 
     def __str__(self) -> str:
         return f"{self.backend}/{self.model}"
+
+
+@attrs.frozen(kw_only=True)
+class Default:
+    """A choice of the settings for an operation or a medium: ``backend`` or ``backend/model``, and the setting's name."""
+
+    name: str
+    setting: str
+
+    def __str__(self) -> str:
+        return f"{self.setting} = {self.name!r}"
 
 
 @attrs.frozen(kw_only=True)
@@ -154,7 +165,7 @@ class Plan:
         checks: what is checked once the inputs' bytes are read.
         disclosure: a sentence that accompanies every result of the backend.
         continued_as: how a continuation is continued.
-        named: whether the caller named a backend or a model.
+        named: whether the caller or a default in the settings named a backend or a model.
         alternatives: other candidates that can honour the request, the best first.
         rejected: all other candidates, with reasons.
     """
