@@ -57,6 +57,6 @@ def _needed(cls: type) -> dict[str, object]:
 
 def test_the_public_names_are_sorted_and_all_there() -> None:
     assert anymedia.__all__ == sorted(anymedia.__all__)
-    assert set(anymedia.__all__) == set(anymedia._HOMES)
+    assert set(anymedia.__all__) == set(anymedia._MODULES)
     for name in anymedia.__all__:
         assert getattr(anymedia, name) is not None

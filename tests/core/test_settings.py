@@ -142,7 +142,7 @@ def test_without_files_and_environment_everything_is_the_default() -> None:
         ("[backends.auto]", "a backend's name"),
         ("[backends.x]\nbase_ulr = 'http://localhost'", "unknown key 'base_ulr'; did you mean 'base_url'"),
         ("[backends.x]\ntimeout = 3", "goes under options"),
-        ("[backends.x]\noptions = { base_url = 'http://localhost' }", "base_url stands beside options"),
+        ("[backends.x]\noptions = { base_url = 'http://localhost' }", "base_url belongs next to options"),
         ("[backends.x]\nbase_url = 'http://example.org/v1'", "keys in the clear"),
         ("[backends.x]\nhosts = ['https://example.org']", "expected a host"),
         ("[backends.x.models]\nm = 'sora-2'", "m: expected table, got str"),

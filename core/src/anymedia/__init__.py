@@ -1,6 +1,6 @@
 """anymedia: one call, any media backend.
 
-A map of the package, from the inside out; imports go one way, a module imports only from those above it.
+The modules from the inside out; a module imports only from those above it.
 
     errors.py  operations.py        the error tree; names of operations
     formatting.py  strict_json.py   numbers in messages; JSON without surprises
@@ -25,14 +25,14 @@ A map of the package, from the inside out; imports go one way, a module imports 
     agents/  cli/                   interfaces for agents and for the command line
     testing/                        the conformance kit for backends
 
-Public names are imported on first use, so that ``import anymedia`` costs next to nothing.
+Public names are imported on first use, so that ``import anymedia`` is fast.
 """
 
 from __future__ import annotations
 
 import importlib
 
-TYPE_CHECKING = False  # as typing's own, whose import would be a third of this one's time
+TYPE_CHECKING = False  # importing it from typing would take a third of the import time
 if TYPE_CHECKING:
     from .capabilities import CapabilityMatrix, load_matrix
     from .context import Context, LoadedMedia
@@ -59,8 +59,8 @@ if TYPE_CHECKING:
     from .settings import Settings, load_settings
     from .state.sqlite import SqliteStore
 
-#: Public name -> the module it stands in.
-_HOMES = {
+#: Public name -> its module.
+_MODULES = {
     "Audio": "media",
     "Budget": "policy",
     "CapabilityMatrix": "capabilities",
@@ -155,10 +155,10 @@ def __getattr__(name: str) -> object:
     Raises:
         AttributeError: for any other name.
     """
-    home = _HOMES.get(name)
-    if home is None:
+    module = _MODULES.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f".{home}", __name__), name)
+    value: object = getattr(importlib.import_module(f".{module}", __name__), name)
     globals()[name] = value
     return value
 

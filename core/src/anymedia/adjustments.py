@@ -1,4 +1,4 @@
-"""What was done to make a request fit; apart from the results, so that a plan loads none of those."""
+"""Changes that make a request fit a model; separate from the results, so that planning does not load them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ AdjustmentKind = Literal["ignored", "snapped", "transcoded", "bridged", "emulate
 
 @attrs.frozen(kw_only=True)
 class Adjustment:
-    """One thing that was done to make a request fit: field, kind, before, after, why. JSON values only."""
+    """One change to a request: field, kind, value before, value after, reason. JSON values only."""
 
     field: str
     kind: AdjustmentKind

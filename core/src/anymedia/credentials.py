@@ -1,11 +1,11 @@
-"""Keys: a type for them that never shows them, the keys file, and how an instance finds its own.
+"""API keys: a type that never shows them, the keys file, and how an instance finds its own.
 
-Keys come from environment variables, or else from ``keys.toml``, a file of its own beside the settings that only
+Keys come from environment variables, or else from ``keys.toml``, a separate file in the settings directory that only
 its owner may read::
 
-    OPENAI_API_KEY = "..."          # stands in for the environment variable of that name
+    OPENAI_API_KEY = "..."          # used like the environment variable of that name
 
-    [mygpu]                         # for the backend instance of that name alone
+    [mygpu]                         # only for the backend instance of that name
     api_key = "..."
 """
 
@@ -26,12 +26,12 @@ __all__ = ["Credential", "Keys", "Secret", "find_credential", "read_keys"]
 
 @attrs.frozen(repr=False, str=False, eq=False)
 class Secret:
-    """A text that never shows itself: str, repr, format, comparing and pickling give no hint of it."""
+    """A text that is never shown: str, repr, format, comparison and pickling do not reveal it."""
 
     _text: str = attrs.field()
 
     def reveal(self) -> str:
-        """Return the text itself, for the one who sends it."""
+        """Return the text itself, to send it."""
         return self._text
 
     def __repr__(self) -> str:
@@ -40,7 +40,7 @@ class Secret:
     __str__ = __repr__
 
     def __reduce__(self) -> tuple[object, ...]:
-        raise TypeError("a secret is not written down")
+        raise TypeError("a secret cannot be pickled")
 
     def __bool__(self) -> bool:
         return bool(self._text)
@@ -48,7 +48,7 @@ class Secret:
 
 @attrs.frozen(kw_only=True)
 class Keys:
-    """What the keys file holds: by the name of an environment variable, and by instance and credential."""
+    """The contents of the keys file: by environment variable, and by instance and credential."""
 
     path: Path | None = None
     by_variable: Mapping[str, Secret] = attrs.field(factory=dict, repr=False, hash=False)
@@ -57,13 +57,13 @@ class Keys:
 
 @attrs.frozen(kw_only=True)
 class Credential:
-    """One credential of an instance: where it was looked for, and where it was found (names, never values).
+    """One credential of an instance: the places searched, and where it was found (names, never values).
 
     Attributes:
-        name: the name that the matrix gives it, for instance ``api_key``.
-        variables: the environment variables looked at, in order.
-        found_in: the variable, or the place in the keys file or the settings; empty when it was not found.
-        public: whether it is no secret and may be shown.
+        name: its name in the matrix, for instance ``api_key``.
+        variables: the environment variables searched, in order.
+        found_in: the variable, or the place in the keys file or the settings; empty if not found.
+        public: whether it may be shown, because it is not a secret.
     """
 
     name: str
@@ -83,28 +83,28 @@ def find_credential(name: str, instance: str, variables: Iterable[str], environ:
 
     Blank values count as not set; white space around a value is dropped.
     """
-    looked = tuple(variables)
-    for variable in looked:
+    searched = tuple(variables)
+    for variable in searched:
         if value := environ.get(variable, "").strip():
-            return Credential(name=name, variables=looked, found_in=variable, secret=Secret(value))
+            return Credential(name=name, variables=searched, found_in=variable, secret=Secret(value))
     if (own := keys.by_instance.get(instance, {}).get(name)) is not None:
-        return Credential(name=name, variables=looked, found_in=f"keys.toml [{instance}] {name}", secret=own)
-    for variable in looked:
+        return Credential(name=name, variables=searched, found_in=f"keys.toml [{instance}] {name}", secret=own)
+    for variable in searched:
         if (shared := keys.by_variable.get(variable)) is not None:
-            return Credential(name=name, variables=looked, found_in=f"keys.toml {variable}", secret=shared)
-    return Credential(name=name, variables=looked)
+            return Credential(name=name, variables=searched, found_in=f"keys.toml {variable}", secret=shared)
+    return Credential(name=name, variables=searched)
 
 
 def read_keys(path: Path) -> Keys:
     """Read a keys file; one that does not exist is empty.
 
     Raises:
-        SettingsError: others may read it, or it is not TOML with texts. No value ever stands in the message.
+        SettingsError: others may read it, or it is not TOML with texts. The message never contains a value.
     """
     import tomllib
 
     try:
-        with path.open("rb") as file:  # what is checked is what is read: the open file, not the name again
+        with path.open("rb") as file:  # the open file is checked, not its name again
             _check_private(os.fstat(file.fileno()), path)
             raw = tomllib.loads(file.read().decode())
     except FileNotFoundError:

@@ -9,14 +9,14 @@ from typing import Literal
 
 __all__ = ["cache_dir", "user_dir"]
 
-#: Linux is answered here, and alike: importing platformdirs takes longer than the rest of reading the settings.
+#: Linux is handled here with the same result, because importing platformdirs takes longer than reading the settings.
 _LINUX = {"config": "~/.config", "state": "~/.local/state", "cache": "~/.cache"}
 
 
 def user_dir(kind: Literal["config", "state", "cache"]) -> Path:
     """Return anymedia's directory of a kind for this user; nothing is created."""
     if sys.platform == "linux" and "ANDROID_ROOT" not in os.environ:
-        base = os.environ.get(f"XDG_{kind.upper()}_HOME") or os.path.expanduser(_LINUX[kind])  # noqa: PTH111 - also without a home
+        base = os.environ.get(f"XDG_{kind.upper()}_HOME") or os.path.expanduser(_LINUX[kind])  # noqa: PTH111 - works without a home directory too
         if base.startswith("/"):
             return Path(base) / "anymedia"
     import platformdirs
@@ -26,6 +26,6 @@ def user_dir(kind: Literal["config", "state", "cache"]) -> Path:
 
 
 def cache_dir() -> Path:
-    """Return the cache directory; the environment variable ANYMEDIA_CACHE names another."""
+    """Return the cache directory; the environment variable ANYMEDIA_CACHE overrides it."""
     own = os.environ.get("ANYMEDIA_CACHE")
     return Path(own) if own else user_dir("cache")

@@ -1,8 +1,8 @@
-"""What is installed, read from the metadata directories on `sys.path` as importlib.metadata reads them.
+"""Installed distributions, read from the metadata directories on `sys.path` as importlib.metadata reads them.
 
-Importing importlib.metadata (with ``email``, ``csv`` and more) takes as long as all else that a command needs to find its
-plugins. Where something other than plain directories may hold distributions (a zip file, an egg, another finder)
-importlib.metadata is asked after all.
+Importing importlib.metadata (with ``email``, ``csv`` and more) takes as long as everything else that a command needs to
+find its plugins. It is used only if something other than plain directories may contain distributions (a zip file, an egg,
+another finder).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _VALUE = re.compile(r"([\w.]+)\s*(?::\s*([\w.]+)\s*)?(?:\[.*\]\s*)?")
 
 
 def normal(name: str) -> str:
-    """Return the name of a distribution in the one form that all its spellings have in common."""
+    """Return the normalized name of a distribution."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -38,7 +38,7 @@ class Installed:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The headers of its metadata; empty where it has none."""
+        """The headers of its metadata; empty if it has none."""
         text = self._read("METADATA") or self._read("PKG-INFO")
         lines = text.partition("\n\n")[0].splitlines()
         pairs = (line.partition(":") for line in reversed(lines) if ":" in line and not line.startswith((" ", "\t")))
@@ -70,7 +70,7 @@ class Installed:
 
 @attrs.frozen
 class PluginPoint:
-    """An entry point: what is used of importlib.metadata's."""
+    """An entry point, with the attributes of importlib.metadata's that are used."""
 
     name: str
     value: str
@@ -97,9 +97,9 @@ class PluginPoint:
 
 
 def plugin_points(group: str, *, with_files: bool = False) -> Iterator[EntryPoint | PluginPoint]:
-    """Yield the installed entry points of a group; a distribution whose list of them is damaged is left out.
+    """Yield the installed entry points of a group; distributions with a damaged list are skipped.
 
-    ``with_files``: as importlib.metadata's own, which know the files of their distributions.
+    ``with_files``: return importlib.metadata's own, which know the files of their distributions.
     """
     if with_files or not _is_plain():
         yield from _importlibs_points(group)
@@ -108,7 +108,7 @@ def plugin_points(group: str, *, with_files: bool = False) -> Iterator[EntryPoin
         try:
             yield from distribution.points(group)
         except (OSError, ValueError):
-            continue  # what is unreadable there is for its own maker to report
+            continue  # a damaged distribution is not our error to report
 
 
 def version_of(name: str) -> str | None:
@@ -125,13 +125,13 @@ def version_of(name: str) -> str | None:
 
 
 def _is_plain() -> bool:
-    """Whether distributions can only be found in directories."""
+    """Return whether distributions can only be in directories."""
     others = [f for f in sys.meta_path if hasattr(f, "find_distributions") and getattr(f, "__name__", "") != "PathFinder"]
     return not others and not any(entry.endswith(".egg") or os.path.isfile(entry) for entry in sys.path)  # noqa: PTH113
 
 
 def _installed() -> Iterator[Installed]:
-    """Yield the distributions on the path; of those of one name the first, which is the one that is imported."""
+    """Yield the distributions on the path; of several with one name the first, which is the one imported."""
     seen: set[str] = set()
     for entry in sys.path:
         try:
@@ -154,7 +154,7 @@ def _importlibs_points(group: str) -> Iterator[EntryPoint]:
     try:
         yield from metadata.entry_points(group=group)
         return
-    except Exception:  # noqa: BLE001, S110 - one unreadable entry_points.txt of any package spoils the whole list
+    except Exception:  # noqa: BLE001, S110 - one unreadable entry_points.txt breaks the whole list
         pass
     seen: set[str] = set()
     for distribution in metadata.distributions():
@@ -163,5 +163,5 @@ def _importlibs_points(group: str) -> Iterator[EntryPoint]:
             if name not in seen:
                 seen.add(name)
                 yield from distribution.entry_points.select(group=group)
-        except Exception:  # noqa: BLE001, S112 - the unreadable one is not ours to report
+        except Exception:  # noqa: BLE001, S112 - a damaged distribution is not our error to report
             continue

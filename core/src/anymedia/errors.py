@@ -6,11 +6,11 @@
     |   `-- UnsupportedOperation  UnsupportedInput  ModelRetired  BudgetExceeded  NoBackendAvailable  SettingsError
     |-- PluginError                     the plugin's author must fix it
     |   `-- DuplicateBackend  PluginLoadError  PluginContractError
-    `-- BackendError                    the provider said no, or nothing: .backend .model .request_id
+    `-- BackendError                    the provider failed or refused: .backend .model .request_id
         |-- AuthenticationFailed  QuotaExceeded  RateLimited (.retry_after)  ContentRefused (.reason)
         `-- BackendTimeout  BackendUnavailable  BadBackendResponse  JobNotFound  SubmissionUnknown (.job_id)  OutputMismatch
 
-Wording: what was asked, what is true, what to do. A secret or a signed URL never enters a message.
+Messages state what was asked, what is true and what to do. They never contain a secret or a signed URL.
 """
 
 from __future__ import annotations
@@ -75,10 +75,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def shown(value: Any, limit: int = 60) -> str:
-    """Return a caller's value as it may stand in a message: its repr, cut; whatever it is, this does not fail."""
+    """Return the repr of a caller's value, shortened for a message; never raises."""
     try:
         text = repr(value[: limit + 1] if isinstance(value, str | bytes) else value)
-    except Exception:  # noqa: BLE001 - an integer of 5000 digits, a loop, an object that will not be shown
+    except Exception:  # noqa: BLE001 - an integer of 5000 digits, a loop, a repr that raises
         text = f"<{type(value).__name__}>"
     return text[:limit]
 
@@ -155,9 +155,9 @@ class MediaError(Exception):
         code: stable machine-readable name.
         fix: one concrete thing to do, or an empty string.
         action: what to do as a code, where there is one; see `hint`.
-        retry: whether the very same call may succeed later.
-        charged: ``no``, ``yes`` or ``unknown``.
-        try_backends: backends, usable here and now, that can do what was asked.
+        retry: whether the same call may succeed later.
+        charged: whether the provider charges for it: ``no``, ``yes`` or ``unknown``.
+        try_backends: usable backends that can do what was asked.
         job_id: the journal's id of the call, where there is one.
         provider_message: the provider's own words, on one line and redacted; not ours, so never an instruction. Empty where it
             gave none.
@@ -293,37 +293,37 @@ class UnknownJob(RequestError):
 
 
 class JobCancelled(RequestError):
-    """The job was cancelled, by whoever holds its id; ``charged`` says whether the provider may charge it all the same."""
+    """The job was cancelled on request; ``charged`` says whether the provider may still charge for it."""
 
     code = "cancelled"
 
 
 class UnsupportedOperation(RequestError):
-    """No usable candidate can do what was asked, as it was asked."""
+    """No usable candidate can honour the request."""
 
     code = "unsupported_operation"
 
 
 class UnsupportedInput(RequestError):
-    """The operation is there, but not with this input (a mask, a reference, a frame, a format, a size)."""
+    """The operation is supported, but not with this input (a mask, a reference, a frame, a format, a size)."""
 
     code = "unsupported_input"
 
 
 class ModelRetired(RequestError):
-    """The model was shut down by its maker."""
+    """The provider has shut the model down."""
 
     code = "model_retired"
 
 
 class BudgetExceeded(RequestError):
-    """A cap would be exceeded; refused before any network."""
+    """A cap would be exceeded; refused before anything is sent."""
 
     code = "budget_exceeded"
 
 
 class NoBackendAvailable(RequestError):
-    """Nothing that could do it is installed, with all that it needs and with credentials."""
+    """No installed backend that could do it is usable: credentials or libraries are missing."""
 
     code = "no_backend_available"
 
@@ -338,7 +338,7 @@ class PluginError(MediaError):
     """The plugin's author must fix it.
 
     Attributes:
-        delivery: ``not_sent`` where it is certain that a submit did not go out for it; else None.
+        delivery: ``not_sent`` if the submit was certainly not sent; else None.
     """
 
     code = "plugin_error"
@@ -364,16 +364,16 @@ class PluginContractError(PluginError):
 
 
 class BackendError(MediaError):
-    """The provider said no, or nothing.
+    """The provider refused, failed or did not answer.
 
     Attributes:
-        backend, model: filled in by the core; a plugin need not know them.
+        backend, model: set by the core.
         request_id: the provider's id of the exchange, if it gave one.
         delivery: what is known about the submit (``not_sent``, ``refused``, ``unknown``);
-            set by ``context.submission()``, or by the plugin where it knows better.
+            set by ``context.submission()``, or by the plugin if it knows more.
         retry_after: seconds the provider asked to wait, if it did.
-        status: the HTTP status of the answer that was the trouble, where there was one.
-        cost_usd: what it cost all the same, in US dollars, where the provider said so (set by the plugin).
+        status: the HTTP status of the failed answer, if any.
+        cost_usd: the cost in US dollars despite the failure, if the provider reports it (set by the plugin).
     """
 
     code = "backend_error"
@@ -417,13 +417,13 @@ class AuthenticationFailed(BackendError):
 
 
 class QuotaExceeded(BackendError):
-    """The account's money or quota is used up; waiting a little does not help."""
+    """The account's credit or quota is used up; a short wait does not help."""
 
     code = "quota_exceeded"
 
 
 class RateLimited(BackendError):
-    """Too many requests; ``retry_after`` seconds if the provider said."""
+    """Too many requests; ``retry_after`` in seconds if the provider gave it."""
 
     code = "rate_limited"
     retry = True
@@ -459,34 +459,34 @@ class BackendTimeout(BackendError):
 
 
 class BackendUnavailable(BackendError):
-    """The provider is down, overloaded or not to be reached."""
+    """The provider is down, overloaded or unreachable."""
 
     code = "backend_unavailable"
     retry = True
 
 
 class BadBackendResponse(BackendError):
-    """The provider's answer could not be understood, or held no media."""
+    """The provider's answer could not be read, or contained no media."""
 
     code = "bad_backend_response"
 
 
 class JobNotFound(BackendError):
-    """The provider does not find a job that it had accepted: for a moment, as a look may tell, or for good."""
+    """The provider does not find a job that it had accepted: temporarily, as a later status check may show, or permanently."""
 
     code = "job_not_found"
     charged: Charged = "unknown"
 
 
 class SubmissionUnknown(BackendError):
-    """The request may have reached the provider and no answer came back: it was not sent again."""
+    """The request may have reached the provider, but no answer arrived; it was not sent again."""
 
     code = "submission_unknown"
     charged: Charged = "unknown"
 
 
 class OutputMismatch(BackendError):
-    """What came back is not what was asked for or claimed."""
+    """The result is not what was asked for or what it claims to be."""
 
     code = "output_mismatch"
     charged: Charged = "yes"

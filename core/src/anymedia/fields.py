@@ -1,7 +1,7 @@
 """How a request field is declared: its role, its checks, its one-line meaning.
 
-The roles drive the planner, the docs, the tool schemas and the conformance kit, so they are written just once,
-as attrs metadata on the request classes.
+The roles are used by the planner, the docs, the tool schemas and the conformance kit, so they are written once, as
+attrs metadata of the request classes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ __all__ = [
 Role = Literal["intent", "adjustable", "advisory"]
 Check = Callable[[Any], str | None]
 
-#: Longest text a request takes, in characters; a model's own limit is lower and stands in its matrix.
+#: Maximum length of a text, in characters; a model's own, lower limit is in its matrix.
 MAX_TEXT = 200_000
 _MAX_INT = 2**64
 _MAX_ITEMS = 100
@@ -67,17 +67,17 @@ def _field(role: Role, doc: str, check: Check | None, default: Any, converter: C
 
 
 def intent(doc: str, *, check: Check | None = None, default: Any = None, converter: Callable[[Any], Any] | None = None) -> Any:
-    """A field that is honoured, or the candidate is rejected."""
+    """Declare a field that is honoured, or the candidate is rejected."""
     return _field("intent", doc, check, default, converter)
 
 
 def adjustable(doc: str, *, check: Check | None = None, default: Any = None, converter: Callable[[Any], Any] | None = None) -> Any:
-    """A field that may be fitted to the nearest allowed value; the change is always reported."""
+    """Declare a field that may change to the nearest allowed value; the change is always reported."""
     return _field("adjustable", doc, check, default, converter)
 
 
 def advisory(doc: str, *, check: Check | None = None, default: Any = None) -> Any:
-    """A field that is sent where supported and otherwise left out, which is always reported."""
+    """Declare a field that is sent if supported and else omitted, which is always reported."""
     return _field("advisory", doc, check, default, None)
 
 
@@ -88,13 +88,13 @@ def role_of(field: attrs.Attribute[Any]) -> Role:
 
 
 def is_set(request: attrs.AttrsInstance, name: str) -> bool:
-    """Whether a request field differs from its default (a field without a default is always set)."""
+    """Return whether a request field differs from its default (a field without a default is always set)."""
     field: attrs.Attribute[Any] = getattr(attrs.fields(type(request)), name)
     return bool(getattr(request, name) != unset_value(field))
 
 
 def unset_value(field: attrs.Attribute[Any]) -> Any:
-    """Return the value a request field has when nobody sets it; ``attrs.NOTHING`` for one that must be set."""
+    """Return the default value of a request field; ``attrs.NOTHING`` if it must be set."""
     factory = getattr(field.default, "factory", None)
     return factory() if factory else field.default
 
@@ -111,7 +111,7 @@ def names_of(thing: attrs.AttrsInstance) -> tuple[str, ...]:
 
 @functools.cache
 def _checks(cls: Hashable) -> tuple[tuple[str, bool, Check], ...]:
-    """Return of each field that has a check its name, whether None stands for unset, and the check."""
+    """Return the name, whether None means unset, and the check of each field that has a check."""
     found = [(field.name, field.default is None, field.metadata["check"]) for field in attrs.fields(cls)]  # type: ignore[arg-type]
     return tuple((name, optional, check) for name, optional, check in found if check is not None)
 
@@ -131,7 +131,7 @@ def check_request(request: Any) -> None:
 
 
 def check_text(value: Any) -> str | None:
-    """A non-empty text without NUL bytes, of a sane length."""
+    """A non-empty text of limited length, without NUL bytes."""
     if not isinstance(value, str):
         return f"expected text, got {type(value).__name__}"
     if not value.strip():
@@ -139,7 +139,7 @@ def check_text(value: Any) -> str | None:
     if "\0" in value:
         return "must not contain NUL bytes"
     if len(value) > MAX_TEXT:
-        return f"is {len(value)} characters long; at most {MAX_TEXT} are taken"
+        return f"is {len(value)} characters long; at most {MAX_TEXT} are allowed"
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -167,7 +167,7 @@ def check_aspect_ratio(value: Any) -> str | None:
 
 
 def check_format(value: Any) -> str | None:
-    """A file format that is known here."""
+    """A known file format."""
     if isinstance(value, str) and value in FORMATS:
         return None
     near = did_you_mean(value[:60], FORMATS) if isinstance(value, str) else ""
@@ -232,7 +232,7 @@ def check_class(item: Any) -> str | None:
 
 
 def one_of(*allowed: str) -> Check:
-    """Make a check for a closed set of words."""
+    """Return a check for a closed set of words."""
 
     def check(value: Any) -> str | None:
         return None if isinstance(value, str) and value in allowed else f"expected one of {', '.join(allowed)}, got {shown(value)}"
@@ -241,12 +241,12 @@ def one_of(*allowed: str) -> Check:
 
 
 def in_range(low: float, high: float, *, integer: bool = False) -> Check:
-    """Make a check for a finite number between two bounds, both included."""
+    """Return a check for a finite number between two bounds, both included."""
 
     def check(value: Any) -> str | None:
         if isinstance(value, bool) or not isinstance(value, int | float) or (integer and not isinstance(value, int)):
             return f"expected {'an integer' if integer else 'a number'}, got {type(value).__name__}"
-        if not low <= value <= high:  # which NaN is not, and no number is too large to be compared
+        if not low <= value <= high:  # also refuses NaN
             return f"must be between {in_digits(low)} and {in_digits(high)}, got {shown(value)}"
         return None
 
@@ -254,13 +254,13 @@ def in_range(low: float, high: float, *, integer: bool = False) -> Check:
 
 
 def check_json(value: Any) -> str | None:
-    """A JSON object: text keys, and JSON all the way down."""
+    """A JSON object: text keys, and only JSON values inside."""
     if not isinstance(value, Mapping):
         return f"expected a JSON object, got {type(value).__name__}"
     return _json_problem(value, 0)
 
 
-def _is_sound(text: str) -> bool:
+def _is_valid(text: str) -> bool:
     try:
         return b"\0" not in text.encode()
     except UnicodeEncodeError:
@@ -271,17 +271,17 @@ def _json_problem(value: Any, depth: int) -> str | None:
     if depth > 20:
         return "is nested too deeply"
     if isinstance(value, Mapping):
-        if not all(isinstance(key, str) and _is_sound(key) for key in value):
-            return "has a key that is not sound text"
+        if not all(isinstance(key, str) and _is_valid(key) for key in value):
+            return "has a key that is not valid text"
         return next((p for v in value.values() if (p := _json_problem(v, depth + 1))), None)
     if isinstance(value, list | tuple):
         return next((p for v in value if (p := _json_problem(v, depth + 1))), None)
     if isinstance(value, str):
-        return None if _is_sound(value) else "has text with NUL bytes or half characters"
+        return None if _is_valid(value) else "has text with NUL bytes or lone surrogates"
     if isinstance(value, int) and abs(value) > _MAX_INT:
         return "has a number that is too large"
     if value is None or isinstance(value, bool | int):
         return None
     if isinstance(value, float):
-        return None if math.isfinite(value) else "has a number that JSON cannot hold"
-    return f"has a value of type {type(value).__name__}, which JSON cannot hold"
+        return None if math.isfinite(value) else "has a number that JSON cannot represent"
+    return f"has a value of type {type(value).__name__}, which JSON cannot represent"

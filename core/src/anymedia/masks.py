@@ -1,7 +1,7 @@
 """One canonical mask: 8 bits per pixel, white (255) = edit, black (0) = keep.
 
-Read from either polarity, checked against its source, converted to what a model takes, pasted back, measured.
-Pillow is imported only when a function runs. Resampling is by nearest neighbour alone: a mask has no grey.
+Masks of either polarity are read, checked against the source image, converted for a model and used to restore protected
+pixels. Pillow is imported only when a function runs. Resampling is always nearest neighbour: a mask has no grey values.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Convention", "MaskFormat", "MaskPlane", "Pasted", "convert", "outside_difference", "paste_back", "read_mask"]
 
-#: What a model takes: PNG with transparency (transparent = edit), white = edit, black = edit, or white on black as a picture.
+#: Format for a model: PNG with transparency (transparent = edit), white = edit, black = edit, or white on black as a picture.
 MaskFormat = Literal["alpha", "white", "black", "guidance"]
-#: How a mask file is meant; ``auto`` takes transparency wherever there is any, and else white = edit.
+#: Meaning of a mask file; ``auto``: transparency if there is any, else white = edit.
 Convention = Literal["auto", "alpha", "white", "black"]
 
 _ALPHA_MODES = {"RGBA", "LA", "PA", "RGBa", "La"}
@@ -41,7 +41,7 @@ class MaskPlane:
 
     @property
     def coverage(self) -> float:
-        """The part that is to be edited, 0 to 1."""
+        """The part to edit, 0 to 1."""
         return self.pixels.count(255) / len(self.pixels)
 
     def resized(self, size: tuple[int, int]) -> MaskPlane:
@@ -59,12 +59,12 @@ class MaskPlane:
 
 @attrs.frozen
 class Pasted:
-    """What `paste_back` made.
+    """The result of `paste_back`.
 
     Attributes:
         data: a PNG whose protected pixels are the source's, bit for bit.
         difference: mean absolute difference (0 to 255) of the protected pixels before they were copied back.
-        warnings: what had to be done to the result beforehand (scaled, another format), as sentences.
+        warnings: changes to the result before the pixels were copied (scaled, another format), as sentences.
     """
 
     data: bytes = attrs.field(repr=lambda d: f"<{len(d)} bytes>")
@@ -75,20 +75,20 @@ class Pasted:
 def read_mask(
     data: bytes, source_size: tuple[int, int] | None = None, *, convention: Convention = "auto", resize: bool = False, where: str = "$.mask"
 ) -> MaskPlane:
-    """Read a mask picture of any mode and either polarity.
+    """Read a mask image of any mode and either polarity.
 
-    Any alpha below 255 means the transparency convention (transparent = edit), else white = edit. What lies between
-    is cut at the middle. EXIF orientation is applied.
+    Any alpha below 255 means the transparency convention (transparent = edit), else white = edit. Values between are
+    split at the middle. EXIF orientation is applied.
 
     Args:
-        data: the picture's bytes.
+        data: the bytes of the image.
         source_size: (width, height) of the source as shown, which the mask must have; None: not checked.
-        convention: how to take it, where that is known.
-        resize: fit a mask of another size to the source (nearest neighbour) in place of refusing it.
+        convention: its meaning, if known.
+        resize: fit a mask of another size to the source (nearest neighbour) instead of refusing it.
         where: the JSON path for the error.
 
     Raises:
-        InvalidRequest: no picture, another size than the source, nothing to edit, or everything.
+        InvalidRequest: not an image, a size other than the source's, or a mask that selects nothing or everything.
     """
     from .convert.images import open_picture
 
@@ -100,7 +100,7 @@ def read_mask(
         plane = plane.resized(source_size)
     white = plane.pixels.count(255)
     if not white:
-        raise _wrong(where, "the mask is empty: no pixel of it is marked for editing", "make the region white, or transparent")
+        raise _wrong(where, "the mask is empty: it marks no pixel for editing", "make the region white, or transparent")
     if white == len(plane.pixels):
         raise _wrong(where, "the mask covers everything, so nothing is protected", "edit without a mask instead")
     return plane
@@ -115,7 +115,7 @@ def _words(size: tuple[int, int]) -> str:
 
 
 def _edited(picture: Picture, convention: Convention) -> Picture:
-    """Return an ``L`` picture that is bright where to edit."""
+    """Return an ``L`` image that is bright in the region to edit."""
     from PIL import ImageChops
 
     alpha = _alpha(picture)
@@ -151,7 +151,7 @@ def _grey(picture: Picture) -> Picture:
 
 
 def _plane(picture: Picture) -> MaskPlane:
-    """Cut an ``L`` picture at the middle: 128 and above is edit."""
+    """Split an ``L`` image at the middle: 128 and above is edit."""
     return MaskPlane(picture.width, picture.height, picture.tobytes().translate(_CUT))
 
 
@@ -159,10 +159,10 @@ _CUT = bytes(128) + b"\xff" * 128
 
 
 def convert(mask: MaskPlane, form: MaskFormat) -> bytes:
-    """Return the mask as PNG in the form a model takes.
+    """Return the mask as PNG in the format of a model.
 
-    ``alpha``: RGBA, alpha 0 just where to edit and 255 elsewhere; its colours are white on black, so that readers
-    of either convention agree. ``white`` and ``black``: 8-bit grey. ``guidance``: an RGB picture, white on black.
+    ``alpha``: RGBA, alpha 0 in the region to edit and 255 in the rest; its colours are white on black, so that readers
+    of either convention agree. ``white`` and ``black``: 8-bit grey. ``guidance``: an RGB image, white on black.
     """
     from PIL import Image, ImageChops
 
@@ -176,7 +176,7 @@ def convert(mask: MaskPlane, form: MaskFormat) -> bytes:
     elif form == "white":
         made = plane
     else:
-        raise ValueError(f"no mask format {form!r}")
+        raise ValueError(f"unknown mask format {form!r}")
     return _png(made)
 
 
@@ -189,11 +189,11 @@ def _png(picture: Picture, icc: bytes | None = None) -> bytes:
 def outside_difference(original: bytes, result: bytes, mask: MaskPlane | bytes) -> float:
     """Return the mean absolute difference (0 to 255) of the colours of the protected pixels.
 
-    A result of another size but the same shape is scaled to the source's first. The mask may be given as a picture.
+    A result of another size but the same aspect ratio is scaled to the source's first. The mask may be given as an image.
 
     Raises:
-        OutputMismatch: the result has another shape than the source.
-        InvalidRequest: one of them is no picture, or the mask does not fit the source.
+        OutputMismatch: the result has another aspect ratio than the source.
+        InvalidRequest: one of them is not an image, or the mask does not fit the source.
     """
     plane = _as_plane(mask)
     before, after, _ = _pair(original, result, plane)
@@ -201,15 +201,15 @@ def outside_difference(original: bytes, result: bytes, mask: MaskPlane | bytes) 
 
 
 def paste_back(original: bytes, result: bytes, mask: MaskPlane | bytes) -> Pasted:
-    """Copy the protected pixels of the source back into a result, exactly; always gives a PNG.
+    """Copy the protected pixels of the source back into a result, exactly; the result is always PNG.
 
-    The source is taken as 8 bits per channel, as it was sent; a lossy result is decoded once and kept without
-    further loss. A result of another size but the same shape is scaled to the source's; alpha and colour profile
-    of the source are kept. The mask may be given as a picture.
+    The source has 8 bits per channel, as it was sent; a lossy result is decoded once without further loss. A result of
+    another size but the same aspect ratio is scaled to the source's; alpha and colour profile of the source are kept.
+    The mask may be given as an image.
 
     Raises:
-        OutputMismatch: the result has another shape than the source: nothing can be copied back exactly.
-        InvalidRequest: one of them is no picture, or the mask does not fit the source.
+        OutputMismatch: the result has another aspect ratio than the source, so that pixels cannot be copied back exactly.
+        InvalidRequest: one of them is not an image, or the mask does not fit the source.
     """
     plane = _as_plane(mask)
     before, after, warnings = _pair(original, result, plane)
@@ -228,7 +228,7 @@ def _as_plane(mask: MaskPlane | bytes) -> MaskPlane:
 
 
 def _pair(original: bytes, result: bytes, mask: MaskPlane) -> tuple[Picture, Picture, tuple[str, ...]]:
-    """Return source and result as RGB or RGBA of one size, and what was done to the result."""
+    """Return source and result as RGB or RGBA of the same size, and the changes to the result."""
     from PIL import Image
 
     from .convert.images import open_picture, plain_colours
@@ -239,7 +239,7 @@ def _pair(original: bytes, result: bytes, mask: MaskPlane) -> tuple[Picture, Pic
     shown = open_picture(result, where="$.result")
     warnings: list[str] = []
     if shown.format not in {"PNG", "BMP", "TIFF", None}:
-        warnings.append(f"the result came as {shown.format}; with the protected pixels copied back exactly it is a PNG")
+        warnings.append(f"the result was {shown.format}; it is PNG after the protected pixels were copied back exactly")
     after = plain_colours(shown)
     if after.size != before.size:
         if not _same_shape(before.size, after.size):
@@ -253,7 +253,7 @@ def _pair(original: bytes, result: bytes, mask: MaskPlane) -> tuple[Picture, Pic
 
 
 def _same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether two sizes have the same aspect ratio, up to the rounding of edges (half a percent)."""
+    """Return whether two sizes have the same aspect ratio, up to the rounding of edges (half a percent)."""
     return abs(one[0] * other[1] / (one[1] * other[0]) - 1) <= 0.005
 
 

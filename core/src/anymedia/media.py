@@ -1,7 +1,7 @@
-"""Image, Video, Audio: where the bytes come from, and what is known about them.
+"""Image, Video, Audio: the source of the bytes, and the facts known about them.
 
-A media object never reads anything itself: the core reads or fetches it once, after planning. Facts that are
-known beforehand (mime type, pixels, seconds) ride along, so that the planner can judge without I/O.
+A media object does no I/O: the core reads or fetches it once, after planning. Facts known in advance (mime type,
+pixels, seconds) are attributes, so that the planner needs no I/O either.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def mime_of(format_name: str) -> str:
 
 
 def without_query(url: str) -> str:
-    """Return a URL as it may be shown: no user info, no query, no fragment (signatures live there)."""
+    """Return a URL for display: without user info, query and fragment (which may contain signatures)."""
     try:
         parts = urllib.parse.urlsplit(url)
         host = parts.hostname or ""
@@ -66,7 +66,7 @@ def _scheme(url: str) -> str:
     try:
         return urllib.parse.urlsplit(url).scheme
     except ValueError:
-        raise InvalidRequest([Problem("$", "the media URL cannot be read", "look at its host and brackets")]) from None
+        raise InvalidRequest([Problem("$", "the media URL cannot be read", "check its host and brackets")]) from None
 
 
 def _decode_data_uri(text: str) -> tuple[bytes, str]:
@@ -94,12 +94,12 @@ def _path(value: str | Path | None) -> Path | None:
 
 @attrs.frozen(kw_only=True)
 class Media:
-    """Bytes at hand, a local path or a URL (just one of them), with the facts that are known.
+    """Bytes, a local path or a URL (exactly one of them), with the known facts.
 
     Attributes:
         data: the bytes themselves.
         path: a local file.
-        url: an http(s) URL; fetched once by the core, never handed to a provider.
+        url: an http(s) URL; fetched once by the core, never sent to a provider.
         mime: mime type, if known.
         size: number of bytes, if known.
     """
@@ -115,13 +115,13 @@ class Media:
     def __attrs_post_init__(self) -> None:
         given = [x for x in (self.data, self.path, self.url) if x is not None]
         if len(given) != 1:
-            raise InvalidRequest([Problem("$", f"{type(self).__name__} takes just one of data, path and url")])
+            raise InvalidRequest([Problem("$", f"{type(self).__name__} takes exactly one of data, path and url")])
         if self.url is not None and _scheme(self.url) not in {"http", "https"}:
             raise InvalidRequest([Problem("$", "a media url must be http or https", "pass a path or bytes instead")])
 
     @classmethod
     def of(cls, value: object) -> Self:
-        """Make one from a path, an http(s) URL, a ``data:`` URI, bytes, or one of its own kind.
+        """Return an object for a path, an http(s) URL, a ``data:`` URI, bytes, or an object of this class.
 
         Raises:
             InvalidRequest: for anything else.
@@ -149,7 +149,7 @@ class Media:
         return format_of(self.mime)
 
     def __str__(self) -> str:
-        """Say where it comes from, without any signature."""
+        """Return the source, without any signature."""
         if self.path is not None:
             return str(self.path)
         return without_query(self.url) if self.url is not None else f"<{len(self.data or b'')} bytes>"
@@ -167,7 +167,7 @@ class Image(Media):
 
 @attrs.frozen(kw_only=True)
 class Video(Media):
-    """A video; ``width`` and ``height`` in pixels, ``seconds`` of running time, if known."""
+    """A video; ``width`` and ``height`` in pixels, ``seconds`` its duration, if known."""
 
     media: ClassVar[str] = "video"
 
@@ -178,7 +178,7 @@ class Video(Media):
 
 @attrs.frozen(kw_only=True)
 class Audio(Media):
-    """A sound; ``seconds`` of running time, if known."""
+    """Audio; ``seconds`` is its duration, if known."""
 
     media: ClassVar[str] = "audio"
 

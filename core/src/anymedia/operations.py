@@ -1,4 +1,4 @@
-"""The words that requests, matrices and hooks have in common; light, so that reading a matrix loads no request."""
+"""Names of operations, roles and mask modes, without imports, so that reading a matrix does not load the requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ReferenceRole = Literal["source", "style", "control", "subject"]
 MaskMode = Literal["user_provided", "foreground", "background", "semantic"]
 Way = Literal["extend", "edit", "remix"]
 
-#: Request fields that hold pictures, videos, masks or handles; all other fields but prompt are options.
+#: Request fields with images, videos, masks or continuations; all other fields except prompt are options.
 INPUTS = frozenset({"source", "mask", "references", "first_frame", "last_frame", "continue_from"})
 
 REFERENCE_ROLES: tuple[ReferenceRole, ...] = ("source", "style", "control", "subject")

@@ -1,7 +1,7 @@
-"""Nothing secret leaves in text: keys, signatures in URLs, provider text with hidden marks.
+"""Keep secrets out of texts: API keys, signatures in URLs, invisible characters in provider texts.
 
-`clean_text` is for whatever somebody else wrote and a person, a terminal or an agent will read; `redact` is for our
-own text that might carry a secret; `RedactingFilter` does the latter to log records.
+`clean_text` is for foreign text shown to a person, a terminal or an agent; `redact` is for our own text that might
+contain a secret; `RedactingFilter` applies it to log records.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ __all__ = [
 ]
 
 HIDDEN = "[hidden]"
-#: Shorter texts are no secrets, and replacing them would garble everything.
+#: Shorter texts are not treated as secrets: replacing them would garble everything.
 _SHORTEST = 6
-#: No shape of a key is shorter than this.
+#: Minimum length of a recognized key pattern.
 _SHORTEST_KEY = 19
-#: Of a provider's text no more than this is looked at.
+#: Maximum number of characters of a foreign text that are processed.
 _LONGEST = 20_000
 
 _weak: set[weakref.ref[Secret]] = set()
 _strong: set[str] = set()
-#: What is looked for, longest first, without and with its URL-quoted forms; made anew when a secret comes or goes.
+#: Texts to replace, longest first, without and with their URL-quoted forms; rebuilt when a secret is added or removed.
 _forms: dict[bool, tuple[str, ...]] = {}
 _changing = threading.RLock()
 
@@ -70,7 +70,7 @@ _KEY_SHAPES = re.compile(
 
 
 def register_secret(secret: Secret | str) -> None:
-    """Have a secret replaced in every text from now on: a Secret for as long as it lives, a text until `forget_secret`."""
+    """Replace a secret in every text from now on: a Secret during its lifetime, a text until `forget_secret`."""
     with _changing:
         if isinstance(secret, Secret):
             _weak.add(weakref.ref(secret, _gone))
@@ -80,7 +80,7 @@ def register_secret(secret: Secret | str) -> None:
 
 
 def forget_secret(secret: Secret | str) -> None:
-    """Stop looking for a secret."""
+    """Stop replacing a secret."""
     with _changing:
         if isinstance(secret, Secret):
             _weak.discard(weakref.ref(secret))
@@ -96,16 +96,16 @@ def _gone(reference: weakref.ref[Secret]) -> None:
 
 def _secrets(*, quoted: bool) -> tuple[str, ...]:
     found = _forms.get(quoted)
-    return _look_up(quoted=quoted) if found is None else found
+    return _build_forms(quoted=quoted) if found is None else found
 
 
-def _look_up(*, quoted: bool) -> tuple[str, ...]:
-    with _changing:  # so that nothing is kept that misses a secret registered meanwhile
+def _build_forms(*, quoted: bool) -> tuple[str, ...]:
+    with _changing:  # no secret may be registered in the meantime
         known = {secret.reveal() for reference in list(_weak) if (secret := reference()) is not None} | _strong
         forms = {text for text in known if len(text) >= _SHORTEST}
         if quoted:
             forms |= {urllib.parse.quote(text, safe="") for text in forms}
-        found = _forms[quoted] = tuple(sorted(forms, key=len, reverse=True))  # a secret that begins like another is replaced first
+        found = _forms[quoted] = tuple(sorted(forms, key=len, reverse=True))  # longest first: a secret may begin like another
         return found
 
 
@@ -114,7 +114,7 @@ def _show_url(found: re.Match[str]) -> str:
 
 
 def redact(text: str) -> str:
-    """Return a text without registered secrets, things shaped like keys, and the queries of URLs (signatures live there)."""
+    """Return a text without registered secrets, text that looks like an API key, and queries of URLs (they contain signatures)."""
     if len(text) < _SHORTEST:
         return text
     for secret in _secrets(quoted="%" in text):
@@ -123,7 +123,7 @@ def redact(text: str) -> str:
         text = _URL.sub(_show_url, text)
     if "?" in text:
         text = _REQUEST_LINE.sub(r"\g<path>?...", text)
-    # Most texts are single words: each pattern is tried only where a sign that it cannot do without is there.
+    # Most texts are single words: a pattern is applied only if a character that it requires is present.
     if "=" in text or ":" in text or "," in text:
         text = _HEADER.sub(rf"\g<name>{HIDDEN}", text)
     if len(text.split(None, 1)) > 1:
@@ -134,16 +134,16 @@ def redact(text: str) -> str:
 
 
 def clean_text(text: object, limit: int = 300) -> str:
-    """Return somebody else's text as it may be quoted: one line, redacted, at most ``limit`` characters.
+    """Return foreign text for quoting: one line, redacted, at most ``limit`` characters.
 
-    Terminal escapes, control characters, marks that turn the writing direction, invisible characters and lone
-    surrogates are gone; white space is one blank.
+    Terminal escapes, control characters, bidirectional marks, invisible characters and lone surrogates are removed;
+    white space becomes one blank.
     """
     raw = text if isinstance(text, str) else str(text)
     visible = raw[:_LONGEST]
     if not (visible.isascii() and visible.isprintable()):
         visible = "".join(_visible(c) for c in _ANSI.sub("", visible))
-    if visible.isidentifier() and len(visible) < _SHORTEST_KEY:  # a name: no blank, no sign, too short for a key's shape
+    if visible.isidentifier() and len(visible) < _SHORTEST_KEY:  # a plain name is too short for a key pattern
         for secret in _secrets(quoted=False):
             if secret in visible:
                 return redact(visible)[:limit]
@@ -152,7 +152,7 @@ def clean_text(text: object, limit: int = 300) -> str:
     return line if len(line) <= limit else line[: max(0, limit - 3)].rstrip() + "..."
 
 
-#: Letters and marks by their category that nobody sees (Unicode's default ignorables, and blanks that are letters): text can hide in them.
+#: Invisible characters that Unicode counts as letters or marks (default ignorables, blank letters); text can hide in them.
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
 
 
@@ -168,10 +168,10 @@ def _visible(character: str) -> str:
 
 
 def summarize_exception(error: BaseException, limit: int = 400) -> str:
-    """Return an exception that somebody else's code raised as it may be quoted: its class, its words, its place in the code."""
+    """Return an exception of foreign code for quoting: its class, message and place in the code."""
     try:
         text = clean_text(error, limit)
-    except Exception:  # noqa: BLE001 - a message that cannot be made is no reason to lose the report
+    except Exception:  # noqa: BLE001 - a message that cannot be rendered must not hide the exception
         text = ""
     where, here = error.__traceback__, ""
     while where is not None:
@@ -185,10 +185,10 @@ _PLAIN_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctim
 
 
 class RedactingFilter(logging.Filter):
-    """Takes secrets out of log records, tracebacks and extra fields included. Belongs on handlers; passes every record."""
+    """Remove secrets from log records, including tracebacks and extra fields. Add it to handlers; it passes every record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite the record where it holds something secret."""
+        """Rewrite the record if it contains a secret."""
         try:
             message = record.getMessage()
         except Exception:  # noqa: BLE001 - a badly formatted log call must not stop the program
@@ -207,7 +207,7 @@ class RedactingFilter(logging.Filter):
         if not record.exc_text and record.exc_info and record.exc_info[0] is not None:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
         if record.exc_text and (safe := redact(record.exc_text)) != record.exc_text:
-            # Without exc_info no handler can render the secret anew.
+            # Without exc_info no later handler can render the secret again.
             record.exc_text, record.exc_info = safe, None
 
 
@@ -215,7 +215,7 @@ _filter = RedactingFilter()
 
 
 def install_log_redaction(*loggers: logging.Logger) -> None:
-    """Put the filter on every handler of the given loggers (the root logger and ours by default); again is harmless."""
+    """Put the filter on every handler of the given loggers (by default the root logger and ours); idempotent."""
     for logger in loggers or (logging.getLogger(), logging.getLogger("anymedia")):
         for handler in logger.handlers:
             if _filter not in handler.filters:

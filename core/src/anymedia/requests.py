@@ -55,7 +55,7 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class StoredFile:
-    """A collected file that a continuation goes on from: where it is, and proof that it is unchanged."""
+    """A finalized file that a continuation continues: its path, and the hash that shows it is unchanged."""
 
     path: str
     sha256: str
@@ -67,20 +67,20 @@ class StoredFile:
 
 @attrs.frozen(kw_only=True)
 class Continuation:
-    """A handle to go on from an earlier result.
+    """Refers to an earlier result to continue.
 
-    The caller gives only the id; the core fills in the rest from its store before it plans, so a plugin always
-    sees a resolved one.
+    The caller gives only the id; the core adds the rest from its store before planning, so that a plugin always
+    receives a resolved one.
 
     Attributes:
         id: ``{prefix}_{12 hex}``.
-        backend: the backend instance that made it; no other is ever given it.
+        backend: the backend instance that made it; it is never passed to another one.
         model: the model that made it.
         media: ``image`` or ``video``.
-        data: what the plugin stored (JSON): a provider id, never bytes, never a signed URL.
-        secret: short-lived provider URLs and the like; kept apart, never shown.
-        files: the collected files.
-        created_at, expires_at: seconds since the epoch; no ``expires_at`` means it lives as long as its files.
+        data: stored by the plugin (JSON): a provider id, never bytes, never a signed URL.
+        secret: short-lived provider URLs and similar values; stored separately, never shown.
+        files: the finalized files.
+        created_at, expires_at: seconds since the epoch; without ``expires_at`` it is valid as long as its files exist.
     """
 
     id: str
@@ -95,7 +95,7 @@ class Continuation:
 
     @classmethod
     def of(cls, value: object) -> Continuation | None:
-        """Make an unresolved one from an id; pass on None and a Continuation.
+        """Return an unresolved continuation for an id; None and a Continuation are returned unchanged.
 
         Raises:
             InvalidRequest: for anything else.
@@ -108,7 +108,7 @@ class Continuation:
 
     @property
     def resolved(self) -> bool:
-        """Whether the core has filled it in from its store."""
+        """Whether the core has completed it from its store."""
         return bool(self.backend)
 
 
@@ -130,12 +130,12 @@ def _video(value: object) -> Video | None:
 
 @attrs.frozen(kw_only=True)
 class Reference:
-    """A picture with a part to play.
+    """A reference image and its role.
 
     Attributes:
-        image: the picture.
+        image: the image.
         role: ``source`` (edit this), ``style``, ``control`` (structure) or ``subject``.
-        description: what to take from it, in words.
+        description: what to take from it.
         type: for ``control`` the kind of structure (``edges``, ``scribble`` ...), for ``subject`` the kind of
             subject (``person``, ``animal``, ``product`` ...).
     """
@@ -161,7 +161,7 @@ class Reference:
 
 @attrs.frozen(kw_only=True)
 class Mask:
-    """Which region to edit: a picture (either polarity), or a way for the backend to find it.
+    """The region to edit: an image (either polarity), or how the backend finds it.
 
     Attributes:
         image: PNG with transparency (transparent = edit) or black and white (white = edit).
@@ -208,7 +208,7 @@ def _extra() -> Any:
     )
 
 
-_PROMPT = "what to make, in words"
+_PROMPT = "what to make"
 _SEED = in_range(0, 2**63 - 1, integer=True)
 
 
@@ -232,7 +232,7 @@ class _Picture(_Base):
     size: str | None = adjustable("WIDTHxHEIGHT in pixels, or auto", check=check_size)
     aspect_ratio: str | None = adjustable("W:H, or auto", check=check_aspect_ratio)
     resolution: str | None = adjustable("tier such as 1K, 2K, 4K", check=check_text)
-    quality: str | None = advisory("how much effort, in the model's own words", check=check_text)
+    quality: str | None = advisory("quality level, as the model names it", check=check_text)
     background: str | None = advisory("transparent, opaque or auto", check=one_of("transparent", "opaque", "auto"))
     negative_prompt: str | None = advisory("what to avoid", check=check_text)
     seed: int | None = advisory("for reproducible results", check=_SEED)
@@ -241,7 +241,7 @@ class _Picture(_Base):
 
 @attrs.frozen(kw_only=True)
 class GenerateImage(_Picture):
-    """Make an image from words, or go on with an earlier one (multi-turn)."""
+    """Generate an image from text, or continue an earlier one (multi-turn)."""
 
     kind: ClassVar[Operation] = "generate_image"
     media: ClassVar[Literal["image", "video", "audio"]] = "image"
@@ -251,8 +251,8 @@ class GenerateImage(_Picture):
 class Inpaint(_Picture):
     """Change a region of an image (``inpaint``), or extend it beyond its edges (``outpaint``).
 
-    The source is ``source`` or else the image that ``continue_from`` names. ``protect="exact"`` has the core
-    copy the pixels outside the mask back from the source and report the measured difference.
+    The source is ``source``, or else the image of ``continue_from``. With ``protect="exact"`` the core copies the pixels
+    outside the mask back from the source and reports the measured difference.
     """
 
     kind: ClassVar[Operation] = "inpaint"
@@ -267,11 +267,11 @@ class Inpaint(_Picture):
         check_request(self)
         problems = []
         if self.source is None and self.continue_from is None:
-            problems.append(Problem("$.source", "an image to change is needed", "give a source image or continue_from"))
+            problems.append(Problem("$.source", "an image to change is missing", "give a source image or continue_from"))
         if self.edit_mode == "inpaint" and self.mask is None:
-            problems.append(Problem("$.mask", "which region to change is needed", "give a mask image or a mask mode"))
+            problems.append(Problem("$.mask", "the region to change is missing", "give a mask image or a mask mode"))
         if self.edit_mode == "outpaint" and self.mask is None and not (self.size or self.aspect_ratio):
-            problems.append(Problem("$.size", "outpainting needs a size or an aspect_ratio to grow to, or a mask"))
+            problems.append(Problem("$.size", "outpainting needs a size or an aspect_ratio to extend to, or a mask"))
         problems += _protect_problems(self.protect, self.mask)
         if problems:
             raise InvalidRequest(problems)
@@ -279,12 +279,12 @@ class Inpaint(_Picture):
 
 @attrs.frozen(kw_only=True)
 class EditWithReferences(_Picture):
-    """Make an image from words and pictures: sources to edit, a style, a structure, subjects; optionally masked."""
+    """Generate an image from text and images: sources to edit, a style, a structure, subjects; optionally with a mask."""
 
     kind: ClassVar[Operation] = "edit_with_references"
     media: ClassVar[Literal["image", "video", "audio"]] = "image"
 
-    references: tuple[Reference, ...] = intent("pictures with their roles", converter=_references, default=())
+    references: tuple[Reference, ...] = intent("reference images with their roles", converter=_references, default=())
     mask: Mask | None = intent("which region of the first source to change", converter=_mask)
     protect: Literal["exact"] | None = intent("exact: copy back the pixels outside the mask", check=one_of("exact"))
 
@@ -309,12 +309,12 @@ def _protect_problems(protect: str | None, mask: Mask | None) -> list[Problem]:
 
 @attrs.frozen(kw_only=True)
 class _Moving(_Base):
-    references: tuple[Reference, ...] = intent("pictures with their roles", converter=_references, default=())
+    references: tuple[Reference, ...] = intent("reference images with their roles", converter=_references, default=())
     duration: float | None = adjustable("seconds", check=in_range(0.1, 3600))
     size: str | None = adjustable("WIDTHxHEIGHT in pixels, or auto", check=check_size)
     aspect_ratio: str | None = adjustable("W:H, or auto", check=check_aspect_ratio)
     resolution: str | None = adjustable("tier such as 720p, 1080p, 4K", check=check_text)
-    quality: str | None = advisory("how much effort, in the model's own words", check=check_text)
+    quality: str | None = advisory("quality level, as the model names it", check=check_text)
     negative_prompt: str | None = advisory("what to avoid", check=check_text)
     seed: int | None = advisory("for reproducible results", check=_SEED)
     guidance_scale: float | None = advisory("how closely to follow the prompt", check=in_range(0, 1000))
@@ -322,39 +322,39 @@ class _Moving(_Base):
 
 @attrs.frozen(kw_only=True)
 class GenerateVideo(_Moving):
-    """Make a video from words, from a first (and last) frame, or from reference pictures."""
+    """Generate a video from text, from a first (and last) frame, or from reference images."""
 
     kind: ClassVar[Operation] = "generate_video"
     media: ClassVar[Literal["image", "video", "audio"]] = "video"
 
     n: int = adjustable("how many videos", check=in_range(1, 20, integer=True), default=1)
-    first_frame: Image | None = intent("the picture it starts from", converter=_image)
-    last_frame: Image | None = intent("the picture it ends on", converter=_image)
+    first_frame: Image | None = intent("the first frame", converter=_image)
+    last_frame: Image | None = intent("the last frame", converter=_image)
 
 
 @attrs.frozen(kw_only=True)
 class ContinueVideo(_Moving):
-    """Go on from an earlier video: extend appends, edit keeps the length, remix renders anew.
+    """Continue an earlier video: extend appends, edit keeps the length, remix renders it again.
 
-    ``continue_as`` unset means the model's own default way, which the result names.
+    Without ``continue_as`` the model's default is used, which the result names.
     """
 
     kind: ClassVar[Operation] = "continue_video"
     media: ClassVar[Literal["image", "video", "audio"]] = "video"
 
     continue_from: Continuation | None = intent("continuation id of an earlier video", converter=Continuation.of)
-    source: Video | None = intent("a video file to go on from, instead of an id", converter=_video)
+    source: Video | None = intent("a video file to continue, instead of an id", converter=_video)
     continue_as: Way | None = intent("extend, edit or remix", check=one_of("extend", "edit", "remix"))
 
     def __attrs_post_init__(self) -> None:
         check_request(self)
         if (self.continue_from is None) == (self.source is None):
-            raise InvalidRequest([Problem("$.continue_from", "give either continue_from or a source video, just one of them")])
+            raise InvalidRequest([Problem("$.continue_from", "give either continue_from or a source video")])
 
 
 @attrs.frozen(kw_only=True)
 class GenerateAudio(_Base):
-    """Speak a text, or make music."""
+    """Generate speech from a text, or music."""
 
     kind: ClassVar[Operation] = "generate_audio"
     media: ClassVar[Literal["image", "video", "audio"]] = "audio"

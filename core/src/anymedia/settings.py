@@ -1,13 +1,13 @@
-"""config.toml and the environment -> `Settings`. Strict: what is not understood is refused with file, table, key.
+"""config.toml and the environment -> `Settings`. Strict: an error names file, table and key.
 
-The file is ``config.toml`` in the user's configuration directory. ``ANYMEDIA_CONFIG`` names other files in its
-place (separated like ``PATH``; later ones win). A file in the working directory is never read unless it is named:
-that directory may be somebody else's. Keys do not stand here but in the environment or in ``keys.toml``
+The file is ``config.toml`` in the user's configuration directory. ``ANYMEDIA_CONFIG`` names other files instead
+(separated like ``PATH``; later ones take precedence). A file in the working directory is read only if it is named there,
+because it may come from another user. API keys belong in the environment or in ``keys.toml``
 (see `anymedia.credentials`).
 
-    state_dir = "~/media-state"                  # ANYMEDIA_STATE wins
+    state_dir = "~/media-state"                  # ANYMEDIA_STATE takes precedence
 
-    [policy]                                     # the fields of Policy; ANYMEDIA_PREFER=a,b wins over prefer
+    [policy]                                     # the fields of Policy; ANYMEDIA_PREFER=a,b replaces prefer
     prefer = ["google", "openai"]                # an order: the first one that can honour the request
     budget = { per_call = 2.0, per_day = 20.0 }  # US dollars
 
@@ -23,11 +23,11 @@ that directory may be somebody else's. Keys do not stand here but in the environ
 
     [backends.mygpu]                             # an instance of a plugin; by default the plugin of that name
     plugin = "openai"
-    service = "compatible"                       # somebody else's server that speaks the same protocol
+    service = "compatible"                       # another server with the same protocol
     base_url = "http://127.0.0.1:30010/v1"
     credentials = { api_key = "MYGPU_API_KEY" }  # names of environment variables
-    hosts = ["files.mygpu.lan"]                  # further hosts that may be given the credentials
-    options = { timeout = 600 }                  # whatever the plugin documents
+    hosts = ["files.mygpu.lan"]                  # further hosts that may receive the credentials
+    options = { timeout = 600 }                  # as the plugin documents them
     models."wan-2.2" = { like = "sora-2" }
 """
 
@@ -78,14 +78,14 @@ class InstanceSettings:
     """A backend instance as configured.
 
     Attributes:
-        name: its own name.
+        name: the name of the instance.
         plugin: the entry-point name of its plugin.
-        service: one of the plugin's services, or ``compatible``; empty: whichever has credentials.
-        base_url: where its requests go; None: the SDK's usual address.
+        service: one of the plugin's services, or ``compatible``; empty: the one that has credentials.
+        base_url: address of the service; None: the SDK's default.
         credentials: credential name -> name of an environment variable.
         models: model id -> its table (``like`` and what differs), see `anymedia.capabilities.custom_models`.
-        hosts: further hosts that may be given the credentials.
-        options: whatever the plugin documents.
+        hosts: further hosts that may receive the credentials.
+        options: as the plugin documents them.
         where: file and table, for messages.
     """
 
@@ -154,7 +154,7 @@ def names_in(text: str) -> tuple[str, ...]:
 
 
 def refuse_keys(raw: Mapping[str, Any], where: str) -> None:
-    """Refuse a file that has keys written into it; the value is not repeated."""
+    """Refuse a file that contains API keys; the message does not repeat the value."""
     for key, value in raw.items():
         inside = f"{where}.{key}"
         if isinstance(value, Mapping) and key == "credentials":
@@ -163,14 +163,14 @@ def refuse_keys(raw: Mapping[str, Any], where: str) -> None:
                     _refuse(f"{inside}.{name}: expected the name of an environment variable like MYGPU_API_KEY")
             continue
         if isinstance(value, str) and _SECRET_KEY.search(key):
-            _refuse(f"{inside}: keys do not stand in this file")
+            _refuse(f"{inside}: API keys do not belong in this file")
         for table in value if isinstance(value, list) else [value]:
             if isinstance(table, Mapping):
                 refuse_keys(table, inside)
 
 
 def _refuse(message: str) -> None:
-    fix = "Put the key into an environment variable, or into keys.toml (mode 0600) beside the configuration."
+    fix = "Put the key into an environment variable, or into keys.toml (mode 0600) in the same directory."
     raise SettingsError(message, fix=fix)
 
 
@@ -194,7 +194,7 @@ def read_instance(name: str, table: SettingsTable) -> InstanceSettings:
         where=table.where,
     )
     if "base_url" in found.options:
-        table.fail("base_url stands beside options, not in them")
+        table.fail("base_url belongs next to options, not inside")
     for key in table.left():
         near = did_you_mean(key, attrs.fields_dict(InstanceSettings))
         table.fail(f"unknown key {key!r}{near}; what the plugin itself documents goes under options")
@@ -207,7 +207,7 @@ def _raw(table: SettingsTable, key: str) -> Mapping[str, Any]:
 
 
 def base_url_problem(url: str) -> str | None:
-    """Say what is wrong with a base_url, or None. What may hold a secret is not repeated.
+    """Return what is wrong with a base_url, or None; parts that may contain a secret are not repeated.
 
     ``https`` everywhere; ``http`` only to loopback and private addresses and to names of a local network (without
     a dot, or ending in .localhost, .local, .lan, .internal, .home.arpa): a key must not travel in the clear.
@@ -216,13 +216,13 @@ def base_url_problem(url: str) -> str | None:
         parts = urllib.parse.urlsplit(url)
         host, _ = (parts.hostname or "").lower(), parts.port
     except ValueError:
-        return "this is not a URL"
+        return "not a URL"
     if parts.scheme not in {"http", "https"} or not host or any(c.isspace() or not c.isprintable() for c in url):
         return "expected a URL like https://host/v1"
     if parts.username is not None or parts.password is not None:
-        return "a URL with a user name or password is not taken; use credentials"
+        return "must not contain a user name or password; use credentials"
     if parts.query or parts.fragment:
-        return "a base URL has no query and no fragment"
+        return "must not have a query or a fragment"
     if parts.scheme == "http" and not _is_local(host):
         return f"http to {host!r} would send keys in the clear; use https"
     return None
@@ -237,7 +237,7 @@ def _is_local(host: str) -> bool:
 
 
 def read_policy(table: SettingsTable, base: Path, usual: Policy) -> Policy:
-    """Read ``[policy]``: what it does not set is as ``usual``; paths count from the directory ``base``."""
+    """Read ``[policy]`` over the policy ``usual``; paths are relative to the directory ``base``."""
     budget, tolerance = table.table("budget"), table.table("tolerance")
     retries = table.take("retries", int, usual.retries)
     if not 0 <= retries <= 10:
@@ -264,7 +264,7 @@ def expanded(text: str, where: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise SettingsError(f"{where}: {text!r}: there is no such home directory") from None
+        raise SettingsError(f"{where}: {text!r}: the home directory does not exist") from None
 
 
 def _roots(table: SettingsTable, key: str, base: Path, usual: tuple[Path, ...] | None) -> tuple[Path, ...] | None:
@@ -303,17 +303,17 @@ _MEDIA = ("image", "video", "audio")
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """What the user configured.
+    """The user's configuration.
 
     Attributes:
         instances: the configured backend instances by name.
         plugins_allow: distributions whose plugins may be imported; None allows all.
-        disabled: names of plugins and instances that are kept out.
+        disabled: names of plugins and instances that are not used.
         policy: the default policy.
         defaults: medium or operation -> ``backend`` or ``backend/model``.
         fetch_allow: private hosts (``host``, ``host:port``) and networks that may be fetched from.
-        state_dir: where journal, ledger and continuations are kept.
-        keys: what the keys file holds.
+        state_dir: directory of the journal, the ledger and the continuations.
+        keys: the contents of the keys file.
         files: the files that were read.
     """
 
@@ -343,8 +343,8 @@ def load_settings(
 
     Args:
         environ: environment variables; by default the process's.
-        files: files to read instead of those that ``ANYMEDIA_CONFIG`` or the user's directory give; later ones win.
-        cwd: what relative paths in the environment count from; by default the working directory.
+        files: files to read instead of ``ANYMEDIA_CONFIG`` or the user's; later ones take precedence.
+        cwd: base of relative paths in the environment; by default the working directory.
         keys_file: the keys file; by default ``keys.toml`` in the user's directory, or none where ``files`` is given.
 
     Raises:
@@ -368,7 +368,7 @@ def load_settings(
 
 
 def _merge(base: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """A later file wins, instance by instance and default by default; what one disables stays disabled."""
+    """Merge a later file, which takes precedence for each instance and default; disabled names add up."""
     merged = dict(base) | dict(new)
     for key in ("instances", "defaults"):
         if key in base and key in new:
@@ -391,13 +391,13 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path}: this is not valid TOML: {error}") from None
+        raise SettingsError(f"{path}: not valid TOML: {error}") from None
     except (UnicodeDecodeError, RecursionError):
-        raise SettingsError(f"{path}: this is not valid TOML") from None
+        raise SettingsError(f"{path}: not valid TOML") from None
 
 
 class _Config:
-    """One file on its way to the fields of `Settings`."""
+    """Reads one file into the fields of `Settings`."""
 
     def __init__(self, raw: dict[str, Any], path: Path) -> None:
         refuse_keys(raw, str(path))
@@ -405,7 +405,7 @@ class _Config:
         self._base = path.parent
 
     def read(self, policy_so_far: Policy) -> dict[str, Any]:
-        """Return the fields this file sets; a policy refines the one that earlier files gave."""
+        """Return the fields this file sets; its policy refines that of earlier files."""
         found: dict[str, Any] = {}
         if state := self._top.take("state_dir", str, ""):
             found["state_dir"] = (self._base / expanded(state, f"{self._top.where}: state_dir")).absolute()

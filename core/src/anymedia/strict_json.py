@@ -1,6 +1,6 @@
-"""JSON from strangers: parsed without surprises, then made into an attrs class without conversions.
+"""Strict reading of untrusted JSON into attrs classes, without conversions.
 
-What is refused, each with the path to it: text that is not JSON or not UTF-8, a key given twice, NaN and infinite
+Refused, with the path of each problem: text that is not JSON or not UTF-8, a key given twice, NaN and infinite
 numbers, whole numbers beyond 64 bits, NUL bytes, lone surrogates, nesting deeper than 32, unknown keys (with a
 did-you-mean), wrong types (no text for a number, no number for a text, no true for 1), null.
 """
@@ -44,10 +44,10 @@ def parse_json(text: str | bytes) -> Any:
     """Parse JSON.
 
     Raises:
-        InvalidRequest: it is not JSON, or has something in it that is refused (see above).
+        InvalidRequest: it is not JSON, or contains something that is refused (see above).
     """
     if len(text) > MAX_JSON:
-        raise InvalidRequest(f"the JSON is {len(text)} bytes long; at most {MAX_JSON} are taken")
+        raise InvalidRequest(f"the JSON is {len(text)} bytes long; at most {MAX_JSON} are allowed")
     try:
         decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
         found = json.loads(decoded, object_pairs_hook=_once, parse_constant=_no_constant, parse_int=_int, parse_float=_float)
@@ -56,7 +56,7 @@ def parse_json(text: str | bytes) -> Any:
     except RecursionError:
         raise InvalidRequest("the JSON is nested too deeply") from None
     except json.JSONDecodeError as error:
-        raise InvalidRequest(f"this is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+        raise InvalidRequest(f"not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     check_plain(found)
     return found
 
@@ -71,7 +71,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> Any:
-    raise InvalidRequest(f"{name} is not a number that JSON knows")
+    raise InvalidRequest(f"{name} is not a JSON number")
 
 
 def _int(digits: str) -> int:
@@ -87,10 +87,10 @@ def _float(text: str) -> float:
 
 
 def check_plain(value: Any) -> None:
-    """Check that a value is plain JSON (paths are let through), for values that did not come from `parse_json`.
+    """Check that a value is plain JSON (paths are allowed), for values that did not come from `parse_json`.
 
     Raises:
-        InvalidRequest: with the path to the first thing that is not.
+        InvalidRequest: with the path to the first value that is not.
     """
     problem = next(_plain_problems(value, "$", 0), None)
     if problem is not None:
@@ -138,14 +138,14 @@ def _text_problem(text: str) -> str | None:
 
 
 def _below(path: str, key: str) -> str:
-    """Return the path of a key; one that is no plain name is quoted and cut, so that it cannot pose as anything."""
+    """Return the path of a key; a key that is not a plain name is quoted and shortened, so that it cannot imitate a path."""
     if key.isascii() and key.isidentifier() and len(key) <= 60:
         return f"{path}.{key}"
     return f"{path}[{key[:60]!a}]"
 
 
 def read_object(cls: type[_T], value: Any) -> _T:
-    """Make an attrs class from a JSON object (already parsed), strictly.
+    """Return an object of an attrs class from a parsed JSON object, strictly.
 
     Raises:
         InvalidRequest: with every problem and its path.
@@ -166,7 +166,7 @@ def read_object(cls: type[_T], value: Any) -> _T:
 
 @functools.cache
 def _converter() -> Any:
-    """Make the one converter. Order matters: what is registered first is what later hooks are built with."""
+    """Return the converter. Order matters: later hooks are built with those registered before."""
     from cattrs import Converter
 
     converter = Converter(forbid_extra_keys=True, detailed_validation=True)
@@ -211,7 +211,7 @@ def _tuple_hook(converter: Any) -> Callable[[Any, Any], tuple[Any, ...]]:
         for i, item in enumerate(value):
             try:
                 found.append(item if inner is Any else converter.structure(item, inner))
-            except Exception as error:  # noqa: BLE001 - all items are looked at, and reported together
+            except Exception as error:  # noqa: BLE001 - all items are checked and reported together
                 error.add_note(IterableValidationNote(f"item {i}", i, inner))
                 errors.append(error)
         if errors:
@@ -228,12 +228,12 @@ def _mapping(value: Any, _: Any) -> dict[str, Any]:
 
 
 def wrong_type(value: Any, wanted: type) -> InvalidRequest:
-    """Return the error for a value of another type than ``wanted`` (str, int, float, bool, Path, list or dict), and what to write."""
+    """Return the error for a value whose type is not ``wanted`` (str, int, float, bool, Path, list or dict), with a suggestion."""
     return InvalidRequest([Problem("$", f"expected {_NAMES[wanted]}, got {_kind(value)}", _instead(value, wanted))])
 
 
 def _instead(value: Any, wanted: type) -> str:
-    """Say how a value that is nearly right has to be written; an empty string where that is a guess."""
+    """Return how to write a value that is nearly right; an empty string where that would be a guess."""
     text = value.strip() if isinstance(value, str) else ""
     if wanted is list and isinstance(value, Mapping):
         return "write [{...}]"
@@ -266,7 +266,7 @@ def _kind(value: Any) -> str:
 
 
 def _problems(error: BaseException, path: str) -> Iterator[Problem]:
-    """Turn what cattrs raised into problems, each with its path."""
+    """Yield the problems in an exception of cattrs, each with its path."""
     from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
     if isinstance(error, ClassValidationError):

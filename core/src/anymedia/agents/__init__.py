@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .schema import tool_schema
     from .tool import MediaTool, tell
 
-_HOMES = {
+_MODULES = {
     "MediaTool": "tool",
     "close_media": "api",
     "generate_batch": "api",
@@ -64,8 +64,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    found = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
     globals()[name] = found
     return found
