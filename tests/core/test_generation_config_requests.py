@@ -314,7 +314,7 @@ def test_the_order_of_routing(given: dict[str, Any], expected: Request) -> None:
         (
             {"media_type": "video", "continue_from": "v", "input_video_path": "v.mp4"},
             "$.continue_from",
-            "either continue_from or a source video",
+            "either continue_from or",
         ),
         ({"media_type": "video", "continue_from": "v", "n": 2}, "$.n", "has no meaning for continue_video"),
         ({"media_type": "video", "continue_from": "v", "last_frame_path": "l.png"}, "$.last_frame_path", "has no meaning"),
