@@ -190,7 +190,7 @@ def speech() -> dict[str, SpeechModel]:
     """Return the speech models by id."""
     names = ("alloy", "ash", "ballad", "coral", "echo", "fable", "onyx", "nova", "sage", "shimmer", "verse", "marin", "cedar")
     found = [
-        SpeechModel("openai/gpt-4o-mini-tts-2025-12-15", names, ("speed", "instructions")),
+        SpeechModel("openai/gpt-4o-mini-tts-2025-12-15", names, ("speed",)),
         SpeechModel("painter/one-voice", ()),
     ]
     return {model.id: model for model in found}

@@ -29,7 +29,7 @@ __all__ = ["KEY", "Elsewhere", "OpenRouterServer", "Refusal"]
 
 KEY = "sk-or-v1-0123456789abcdef0123456789abcdef"
 _ROUTED = {"model", "prompt", "stream", "provider", "user", "session_id", "trace"}
-_SPEECH = {"model", "input", "voice", "response_format", "provider", "user", "speed", "instructions"}
+_SPEECH = {"model", "input", "voice", "response_format", "provider", "user", "speed"}
 
 
 class Refusal(Exception):
@@ -196,7 +196,7 @@ class OpenRouterServer:
             raise Refusal(f"Unrecognized key: {sorted(unknown)[0]}")
         if model.voices and asked.get("voice") not in model.voices:
             raise Refusal("voice: Invalid value")
-        if extra := ({"speed", "instructions"} & asked.keys()) - set(model.fields):
+        if extra := ({"speed"} & asked.keys()) - set(model.fields):
             raise Refusal(f"{sorted(extra)[0]} is not supported")
         _moderate(asked.get("input"), model.id)
         form = asked.get("response_format", "pcm")

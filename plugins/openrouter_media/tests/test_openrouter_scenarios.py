@@ -246,10 +246,8 @@ async def test_a_video_that_is_sent_along_is_edited_and_nothing_else(fresh: Rout
 
 async def test_speech_says_its_format_always(fresh: Router, fake: OpenRouterServer, tmp_path: Path) -> None:
     model = "openrouter/openai/gpt-4o-mini-tts-2025-12-15"
-    result = await fresh.generate_audio(
-        prompt="Good evening.", voice="coral", speed=1.5, instructions="calm", model=model, output=tmp_path / "hello.mp3"
-    )
-    options = {"voice": "coral", "speed": 1.5, "instructions": "calm", "response_format": "mp3"}
+    result = await fresh.generate_audio(prompt="Good evening.", voice="coral", speed=1.5, model=model, output=tmp_path / "hello.mp3")
+    options = {"voice": "coral", "speed": 1.5, "response_format": "mp3"}
     assert sent(fake) == {"model": model.partition("/")[2], "input": "Good evening.", **options}
     assert result.path.read_bytes() == fake.made[-1]
     assert result.cost.actual_usd is None

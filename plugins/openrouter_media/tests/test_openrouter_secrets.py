@@ -38,7 +38,7 @@ def on_disk(folder: Path) -> bytes:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_submit_that_is_redirected_goes_nowhere_else(fresh: Router, fake: OpenRouterServer, status: int) -> None:
     fake.fail("status", on="POST", times=None, reply=moved(fake, status, "/api/v1/images"))
-    with pytest.raises(BackendError, match="leads elsewhere") as refused:
+    with pytest.raises(BackendError, match="redirects elsewhere") as refused:
         await fresh.generate_image(prompt="a boat", backend="openrouter")
     assert (refused.value.delivery, refused.value.charged) == ("refused", "no")
     assert fake.elsewhere.received == []
@@ -141,7 +141,7 @@ def test_a_refresh_takes_the_key_nowhere_else_either(fake: OpenRouterServer, tmp
     fake.fail("status", on="GET", times=None, reply=moved(fake, 302, "/api/v1/images/models"))
     done = refresh(fake, tmp_path, key=KEY)
     assert done.code != 0
-    assert "leads elsewhere" in done.err
+    assert "redirects elsewhere" in done.err
     assert fake.elsewhere.received == []
     assert KEY not in done.err + done.out
 

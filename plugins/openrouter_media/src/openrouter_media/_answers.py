@@ -1,70 +1,79 @@
-"""Answers: base64 goes straight from the JSON text to bytes, in one pass."""
+"""Answers: the places of media in them, and what they cost."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
+import attrs
 import msgspec
 
-from anymedia.errors import BadBackendResponse
+from anymedia.answers.envelopes import read_error
+from anymedia.answers.media import ExtractedMedia, extract_media
+from anymedia.http import bad_answer
 
-__all__ = ["ImagesAnswer", "Picture", "bad_answer", "cost_of", "decode_images", "decode_json"]
-
-_T = TypeVar("_T")
-
-
-class Picture(msgspec.Struct):
-    """One image; its type where the service says it."""
-
-    b64_json: bytes | None = None
-    media_type: str | None = None
+__all__ = ["ImagesAnswer", "cost_of", "decode_images", "decode_json"]
 
 
-class ImagesAnswer(msgspec.Struct):
-    """The answer of POST /images; ``error`` stands in answers of status 200 too."""
-
-    data: list[Picture] | None = None
-    usage: dict[str, Any] | None = None
-    error: dict[str, Any] | None = None
-
-
-def bad_answer(why: str) -> BadBackendResponse:
-    """Return the error for an answer that cannot be used: the work may have been done and paid all the same."""
-    error = BadBackendResponse(f"the service's answer could not be used: {why}", delivery="unknown")
-    error.charged = "unknown"
-    return error
+class _Item(msgspec.Struct):
+    b64_json: msgspec.Raw = msgspec.Raw(b"null")
+    url: Any = None
+    media_type: Any = None
+    revised_prompt: Any = None
 
 
-def _decode(body: bytes, kind: type[_T]) -> _T:
+class _Images(msgspec.Struct):
+    data: list[_Item | None]
+    usage: Any = None
+    error: Any = None
+
+
+@attrs.frozen(kw_only=True)
+class ImagesAnswer:
+    """The answer of POST /images: the media in it, what they cost, and the whole where it holds none."""
+
+    found: ExtractedMedia
+    usage: Mapping[str, Any] = attrs.field(factory=dict)
+    rest: Any = None
+
+
+def _loose(body: bytes) -> Any:
     try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise bad_answer(f"{type(error).__name__} in {len(body)} bytes") from error
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return body
 
 
 def decode_json(body: bytes) -> dict[str, Any]:
     """Decode an object.
 
     Raises:
-        BadBackendResponse: for anything else.
+        BadBackendResponse: for anything else; it quotes an error or a text.
     """
-    return _decode(body, dict[str, Any])
+    found = _loose(body)
+    if not isinstance(found, dict):
+        raise bad_answer(f"it is not a JSON object; {read_error(body).quoted or f'{len(body)} bytes'}")
+    return found
 
 
-def decode_images(body: bytes) -> ImagesAnswer:
-    """Decode the answer of POST /images.
-
-    Raises:
-        BadBackendResponse: for anything else, and for one that holds neither pictures nor an error.
-    """
-    answer = _decode(body, ImagesAnswer)
-    if answer.error is None and (not answer.data or not all(picture.b64_json for picture in answer.data)):
-        raise bad_answer("it holds no image")
-    return answer
+def decode_images(body: bytes, base_url: str = "") -> ImagesAnswer:
+    """Decode the answer of POST /images; base64 is decoded from where it lies in the JSON."""
+    try:
+        answer = msgspec.json.decode(body, type=_Images)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        answer = None
+    if answer is not None:
+        items = [item and {**msgspec.structs.asdict(item), "b64_json": memoryview(item.b64_json)} for item in answer.data]
+        found = extract_media({"data": items}, ["data[]"], base_url=base_url, usual=False)
+        if found.items:
+            return ImagesAnswer(found=found, usage=answer.usage if isinstance(answer.usage, dict) else {})
+    whole = _loose(body)
+    found = extract_media(whole, ["data[]"], base_url=base_url)
+    usage = whole.get("usage") if isinstance(whole, dict) else None
+    return ImagesAnswer(found=found, usage=usage if isinstance(usage, dict) else {}, rest=whole)
 
 
 def cost_of(usage: Mapping[str, Any] | None) -> float | None:
-    """Return the US dollars that the service says it cost, or None where it does not say."""
+    """Return the US dollars that the service charges, or None where it does not say."""
     cost = (usage or {}).get("cost")
     return float(cost) if isinstance(cost, int | float) and not isinstance(cost, bool) and cost >= 0 else None

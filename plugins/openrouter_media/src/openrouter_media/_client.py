@@ -1,7 +1,6 @@
-"""One HTTP session per instance and event loop. A POST goes out once, follows no redirect, and only to the service's own address.
+"""One HTTP session per instance and event loop. A POST is sent once, follows no redirect, and goes only to the service's own address.
 
-Why aiohttp: the service's own SDK gives up after 5 s and sends a paid call again for an hour; aiohttp sends a POST once and is
-there already.
+The service's own SDK gives up after 5 s and repeats a paid call for an hour; aiohttp sends a POST once and is installed already.
 """
 
 from __future__ import annotations
@@ -16,27 +15,28 @@ import attrs
 
 from anymedia.context import Context
 from anymedia.credentials import Secret
+from anymedia.http import secret_for_header
 
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["ADDRESS", "LOOK_SECONDS", "Answer", "Connection", "connect"]
+__all__ = ["ADDRESS", "STATUS_SECONDS", "Answer", "Connection", "connect"]
 
 #: The service's address (API reference).
 ADDRESS = "https://openrouter.ai/api/v1"
-#: How long an answer may take: making an image takes minutes at times. The option ``timeout`` of the instance wins.
+#: Seconds that an answer may take: an image takes minutes at times. The option ``timeout`` of the instance wins.
 ANSWER_SECONDS = 600.0
-#: How long an answer to a quick question (a job's state, a list) may take.
-LOOK_SECONDS = 60.0
-#: How many big answers are taken in at once: an image's JSON is 4/3 of its size, and hundreds at once fill a machine.
+#: Seconds that the answer to a status check or a list may take.
+STATUS_SECONDS = 60.0
+#: How many large answers are read at once: an image's JSON is 4/3 of its size, and hundreds at once fill a machine's memory.
 _AT_ONCE = 8
-_BIG = 256 * 1024
+_LARGE = 256 * 1024
 #: No answer is longer: ten images of 50 MB in base64.
 _MOST_BYTES = 700_000_000
 
 
 class TooLong(Exception):
-    """An answer went on for longer than any answer does."""
+    """An answer is longer than any answer of this service."""
 
 
 @attrs.frozen
@@ -55,11 +55,11 @@ class Answer:
 
 @attrs.frozen(eq=False)
 class Connection:
-    """The session, where it goes, and the gate that big answers pass."""
+    """The session, where it goes, and the semaphore that large answers wait for."""
 
     session: aiohttp.ClientSession
     base: str
-    key: Secret | None
+    key: Secret | None = attrs.field(repr=False)
     seconds: float
     gate: asyncio.Semaphore = attrs.field(factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
@@ -83,25 +83,25 @@ class Connection:
         return joined if same and "@" not in there.netloc else None
 
     async def ask(self, method: str, path: str, *, body: Any = None, seconds: float | None = None) -> Answer:
-        """Ask once, at a path under the service's address (or an own link of it); redirects are answers like any other.
+        """Send one request to a path under the service's address, or to its own link; redirects are answers like any other.
 
         Raises:
             aiohttp.ClientError, OSError, TimeoutError: no (whole) answer.
-            TooLong: more bytes than any answer has.
+            TooLong: the answer is longer than any answer.
         """
         import aiohttp
 
         url = self.own(path) if "://" in path else self.base + path
         if url is None:
-            raise ValueError("the key stays with the service's own address")
+            raise ValueError("the key is sent to the service's own address only")
         timeout = aiohttp.ClientTimeout(total=seconds or self.seconds, sock_connect=10.0)
         async with self.session.request(
             method, url, json=body, headers=self.authorization, timeout=timeout, allow_redirects=False
         ) as response:
             headers = {name.lower(): value for name, value in response.headers.items()}
             length = headers.get("content-length", "")
-            big = not length.isdigit() or int(length) > _BIG
-            async with self.gate if big else contextlib.nullcontext():
+            large = not length.isdigit() or int(length) > _LARGE
+            async with self.gate if large else contextlib.nullcontext():
                 return Answer(response.status, headers, await _read(response.content.iter_chunked(1 << 16)))
 
 
@@ -115,17 +115,22 @@ async def _read(chunks: AsyncIterator[bytes]) -> bytes:
 
 
 def connect(context: Context) -> Connection:
-    """Return the instance's connection, made on first use."""
+    """Return the instance's connection, made on first use.
+
+    Raises:
+        AuthenticationFailed: for a key that no HTTP header can carry; nothing was sent.
+    """
     return context.client(lambda: _make(context))
 
 
 def _make(context: Context) -> Connection:
     import aiohttp
 
+    key = secret_for_header(context)
     return Connection(
-        # Nothing of the environment (proxies, .netrc) and no cookies: what is sent is what stands here.
+        # Nothing of the environment (proxies, .netrc) and no cookies.
         aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar(), headers={"user-agent": "anymedia"}),
         str(context.settings.get("base_url") or ADDRESS).rstrip("/"),
-        context.secret("api_key") if context.has_secret("api_key") else None,
+        None if key is None else Secret(key),
         float(context.settings.get("timeout", ANSWER_SECONDS)),
     )

@@ -1,4 +1,4 @@
-"""POST /images: from words, and from pictures (``input_references``). The service keeps nothing to go on from.
+"""POST /images: from a prompt, and from pictures (``input_references``). The service stores nothing to continue from.
 
 ``n`` is an upper bound there: fewer may come back.
 """
@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from anymedia.context import Context, LoadedMedia
-from anymedia.errors import InvalidRequest
+from anymedia.errors import InvalidRequest, MediaError
+from anymedia.http import no_media
 from anymedia.requests import EditWithReferences, GenerateImage, Reference
-from anymedia.results import Outcome, Piece
+from anymedia.results import Outcome
 
-from ._answers import ImagesAnswer, bad_answer, cost_of, decode_images
+from ._answers import ImagesAnswer, cost_of, decode_images
 from ._client import Answer, connect
-from ._errors import refuse_errors, rejected, translated
+from ._errors import BY_CODE, error_of, raise_for_answer, translated
 from ._options import chosen, extras, link
 
 __all__ = ["edit_with_references", "generate"]
@@ -28,23 +29,23 @@ _OFF_LOOP = 1 << 20
 
 
 async def generate(request: GenerateImage, context: Context) -> Outcome:
-    """Make images from words; with a continuation, from the collected image and words."""
+    """Generate images from a prompt; with a continuation, from the earlier image and a prompt."""
     pictures = [] if request.continue_from is None else [context.read(request.continue_from.files[0])]
     return await _submit(request, context, request.prompt, pictures)
 
 
 async def edit_with_references(request: EditWithReferences, context: Context) -> Outcome:
-    """Make an image from pictures: sources first, then the others with their role in words."""
+    """Generate an image from pictures: sources first, then the others with their role in the prompt."""
     sources = [r for r in request.references if r.role == "source"]
     others = [r for r in request.references if r.role != "source"]
     pictures = [context.read(r.image) for r in (*sources, *others)]
-    told = [_wording(r, number) for number, r in enumerate((*sources, *others), 1) if r.role != "source" or r.description]
-    prompt = "\n".join([request.prompt, *told])
-    return await _submit(request, context, _fitting(prompt, context), pictures)
+    notes = [_instruction(r, number) for number, r in enumerate((*sources, *others), 1) if r.role != "source" or r.description]
+    prompt = "\n".join([request.prompt, *notes])
+    return await _submit(request, context, _checked(prompt, context), pictures)
 
 
-def _wording(reference: Reference, number: int) -> str:
-    """Put a role into words; pictures are counted from 1 in the order they are sent."""
+def _instruction(reference: Reference, number: int) -> str:
+    """Say in words what a role means; pictures are counted from 1 in the order they are sent."""
     kind = f" ({reference.type})" if reference.type else ""
     what = {
         "source": f"Of picture {number}",
@@ -55,7 +56,7 @@ def _wording(reference: Reference, number: int) -> str:
     return f"{what}: {reference.description}." if reference.description else f"{what}."
 
 
-def _fitting(prompt: str, context: Context) -> str:
+def _checked(prompt: str, context: Context) -> str:
     if context.operation is not None and (wrong := context.operation.prompt.problem(prompt)) is not None:
         text = f"with the roles of its references in words, '{context.model}' {wrong} in the prompt"
         raise InvalidRequest(text, fix="shorten the prompt")
@@ -72,22 +73,26 @@ async def _submit(request: _Request, context: Context, prompt: str, pictures: Se
     async with context.submission():
         with translated(context):
             answer = await connection.ask("POST", "/images", body=body)
-        refuse_errors(answer, context)
-        found = await _decoded(answer)
-        if found.error is not None:
-            raise rejected(found.error, answer, context)
-    return _outcome(found, answer, request.n if context.takes("n") else 1)
+        raise_for_answer(answer, context)
+        decoded = await _decoded(answer, connection.base)
+        if not decoded.found.items:
+            raise _no_image(decoded, answer, context)
+    return Outcome(
+        pieces=[item.to_piece() for item in decoded.found.items],
+        usage=decoded.usage,
+        cost_usd=cost_of(decoded.usage),
+        request_id=answer.generation,
+        warnings=[str(warning) for warning in decoded.found.warnings],
+    )
 
 
-async def _decoded(answer: Answer) -> ImagesAnswer:
+async def _decoded(answer: Answer, base_url: str) -> ImagesAnswer:
     if len(answer.body) > _OFF_LOOP:
-        return await asyncio.to_thread(decode_images, answer.body)
-    return decode_images(answer.body)
+        return await asyncio.to_thread(decode_images, answer.body, base_url)
+    return decode_images(answer.body, base_url)
 
 
-def _outcome(found: ImagesAnswer, answer: Answer, asked: int) -> Outcome:
-    pieces = [Piece(data=p.b64_json, mime=p.media_type) for p in found.data or () if p.b64_json]
-    if not pieces:
-        raise bad_answer("it holds no image")
-    fewer = [f"{asked} images were asked for and {len(pieces)} came back"] if len(pieces) < asked else []
-    return Outcome(pieces=pieces, usage=found.usage or {}, cost_usd=cost_of(found.usage), request_id=answer.generation, warnings=fewer)
+def _no_image(decoded: ImagesAnswer, answer: Answer, context: Context) -> MediaError:
+    if isinstance(decoded.rest, dict) and decoded.rest.get("error"):
+        return error_of(answer, context, body=decoded.rest)
+    return no_media(context, decoded.rest, decoded.found, what="image", by_code=BY_CODE, request_id=answer.generation)

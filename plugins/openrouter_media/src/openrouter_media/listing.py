@@ -17,8 +17,8 @@ from anymedia.hookspecs import ListedModel
 from anymedia.redaction import clean_text
 
 from ._answers import decode_json
-from ._client import LOOK_SECONDS, connect
-from ._errors import refuse_errors, translated
+from ._client import STATUS_SECONDS, connect
+from ._errors import raise_for_answer, translated
 from .rows import image_row, speech_row, video_row
 
 __all__ = ["listed"]
@@ -77,8 +77,8 @@ async def _get(context: Context, gate: asyncio.Semaphore, path: str) -> dict[str
         try:
             async with gate:
                 with translated(context):
-                    answer = await connection.ask("GET", path, seconds=LOOK_SECONDS)
-                refuse_errors(answer, context)
+                    answer = await connection.ask("GET", path, seconds=STATUS_SECONDS)
+                raise_for_answer(answer, context)
                 return decode_json(answer.body)
         except (BackendUnavailable, BadBackendResponse):
             if tries == _TRIES:

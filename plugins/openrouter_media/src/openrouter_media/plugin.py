@@ -50,7 +50,7 @@ async def continue_video(request: ContinueVideo, context: Context) -> Job:
     """Go on from an earlier job, or edit a video."""
     from . import videos
 
-    return await videos.go_on(request, context)
+    return await videos.continue_video(request, context)
 
 
 @hookimpl

@@ -244,6 +244,4 @@ def speech_row(listed: Listed) -> tuple[dict[str, Any], list[str]]:
     parameters = _strings(listed.get("supported_parameters"))
     if "speed" in parameters:
         operation["speed"] = {"min": 0.25, "max": 4.0}
-    if "instructions" in parameters:
-        operation["instructions"] = {"doc": "how to speak"}
     return _row(listed, "audio", "", {"generate_audio": operation}, []), notes

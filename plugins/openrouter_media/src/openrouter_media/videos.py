@@ -1,7 +1,7 @@
 """POST /videos and the job it starts. The path is that of another well-known protocol; the fields, states and errors are not.
 
-A link to the result is either signed (``urls``: no key, secret, short-lived) or not (``unsigned_urls``: it needs the key, which
-goes along to the service's own address only). The latter are taken first: they need no secret to be kept.
+A link to the result is either signed (``urls``: secret, short-lived, without the key) or not (``unsigned_urls``: it needs the key,
+which is sent to the service's own address only). The latter are preferred: they need no secret in the store.
 """
 
 from __future__ import annotations
@@ -11,50 +11,52 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
+from anymedia.answers.media import ExtractedMedia
 from anymedia.context import Context
 from anymedia.errors import BackendError, UnknownContinuation, UnsupportedInput
+from anymedia.http import failed_job, no_media
 from anymedia.redaction import clean_text
 from anymedia.requests import ContinueVideo, GenerateVideo
 from anymedia.results import ContinuationData, Failed, Job, JobState, Outcome, Piece, Running, Succeeded
 
-from ._answers import bad_answer, cost_of, decode_json
-from ._client import LOOK_SECONDS, Answer, Connection, connect
-from ._errors import About, refuse_errors, rejected, translated
+from ._answers import cost_of, decode_json
+from ._client import STATUS_SECONDS, Answer, Connection, connect
+from ._errors import BY_CODE, About, error_of, raise_for_answer, translated
 from ._options import chosen, extras, link, whole
 
-__all__ = ["check_status", "create", "go_on"]
+__all__ = ["check_status", "continue_video", "create"]
 
 _FIELDS = ("resolution", "aspect_ratio", "size", "seed")
 _RUNNING = frozenset({"pending", "in_progress"})
-#: Ends without a result, in words.
-_OVER = {"failed": "failed", "cancelled": "was cancelled", "expired": "expired before it was done"}
+#: Ends without a result, as a verb.
+_ENDED = {"failed": "failed", "cancelled": "was cancelled", "expired": "expired before it was done"}
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 
 
 async def create(request: GenerateVideo, context: Context) -> Job:
-    """Start a job from words, from a first and a last frame, or from pictures."""
+    """Start a job from a prompt, from a first and a last frame, or from pictures."""
     body = _body(request, context)
     frames = [("first_frame", request.first_frame), ("last_frame", request.last_frame)]
     given = [{**link("image_url", context.read(image)), "frame_type": name} for name, image in frames if image is not None]
     pictures = [link("image_url", context.read(reference.image)) for reference in request.references]
-    if given and pictures:  # the service would take the frames and drop the pictures
+    if given and pictures:  # the service would use the frames and drop the pictures
         raise UnsupportedInput(f"'{context.model}' takes frames or reference images, not both", fix="leave out one of them")
     if given:
         body["frame_images"] = given
     if pictures:
         body["input_references"] = pictures
-        body["prompt"] = _told(request)
+        body["prompt"] = _described(request)
     return await _start(body, context, {})
 
 
-def _told(request: GenerateVideo) -> str:
-    """Put what the caller said about a picture into words: the service has no field for it."""
+def _described(request: GenerateVideo) -> str:
+    """Return the prompt with the descriptions of the pictures: the service has no field for them."""
     said = [f"Of reference picture {i}: {r.description}." for i, r in enumerate(request.references, 1) if r.description]
     return "\n".join([request.prompt, *said])
 
 
-async def go_on(request: ContinueVideo, context: Context) -> Job:
-    """Go on from an earlier job of the same model (``previous_job_id``), or edit a video that is sent along."""
+async def continue_video(request: ContinueVideo, context: Context) -> Job:
+    """Continue from an earlier job of the same model (``previous_job_id``), or edit a video that is sent with the request."""
     body = _body(request, context)
     if request.source is not None:
         body["input_references"] = [link("video_url", context.read(request.source))]
@@ -82,13 +84,13 @@ async def _start(body: Mapping[str, Any], context: Context, data: Mapping[str, A
         state = _state(answer, context)
         job_id = state.get("id")
         if not isinstance(job_id, str) or not _ID.fullmatch(job_id):
-            raise bad_answer("it holds no id of a job")
+            raise no_media(context, state, ExtractedMedia(), what="id of a job", by_code=BY_CODE, request_id=answer.generation)
     poll = _poll_path(state.get("polling_url"), connection)
     return Job(id=job_id, data={**data, **({"poll": poll} if poll else {})}, poll_after=_seconds(answer))
 
 
 def _poll_path(url: Any, connection: Connection) -> str | None:
-    """Return the address to look at a job as a path under the service's address; None for none, or for one elsewhere."""
+    """Return the address of status checks as a path under the service's address; None for none, or for another host's."""
     own = connection.own(url) if isinstance(url, str) and url else None
     if own is None:
         return None
@@ -97,45 +99,42 @@ def _poll_path(url: Any, connection: Connection) -> str | None:
     return parts.path[len(base.path.rstrip("/")) :] if inside else None
 
 
-def _state(answer: Answer, context: Context, about: About = "model") -> dict[str, Any]:
-    refuse_errors(answer, context, about)
+def _state(answer: Answer, context: Context, about: About = "request") -> dict[str, Any]:
+    raise_for_answer(answer, context, about)
     state = decode_json(answer.body)
-    error = state.get("error")
-    if isinstance(error, dict) and "id" not in state:  # an error of status 200
-        raise rejected(error, answer, context, about)
+    if state.get("error") and "id" not in state:  # an error inside an answer of status 200
+        raise error_of(answer, context, about, state)
     return state
 
 
 async def check_status(job: Job, context: Context) -> JobState:
-    """Look once.
+    """Check the job once.
 
     Raises:
         JobNotFound: the service does not know the job, yet or any more.
-        MediaError: the look failed.
+        MediaError: the check failed.
     """
     connection = connect(context)
     by_id = f"/videos/{urllib.parse.quote(job.id, safe='')}"
     for path in dict.fromkeys((str(job.data.get("poll") or by_id), by_id)):
         with translated(context):
-            answer = await connection.ask("GET", path, seconds=LOOK_SECONDS)
+            answer = await connection.ask("GET", path, seconds=STATUS_SECONDS)
         if answer.status not in {404, 410}:
             break
     state = _state(answer, context, "job")
     status = str(state.get("status") or "")
     if status == "completed":
         return Succeeded(outcome=_outcome(job, state, answer, connection))
-    if status in _OVER:
+    if status in _ENDED:
         return Failed(error=_failure(status, state, context))
     note = clean_text(status, 40) if status in _RUNNING else f"the service says {clean_text(status, 40)!r}"
     return Running(note=note, poll_after=_seconds(answer))
 
 
 def _failure(status: str, state: Mapping[str, Any], context: Context) -> BackendError:
-    """Return the error of a job that is over; its ``error`` is a plain text."""
-    error = state.get("error")
-    said = error.get("message") if isinstance(error, dict) else error
-    why = f": {clean_text(said)}" if said else ""
-    found = BackendError(f"the job of '{context.backend}/{context.model}' {_OVER[status]}{why}")
+    """Return the error of a job that ended without a result; its ``error`` is a plain text."""
+    error = {"error": state["error"]} if state.get("error") else {}
+    found = failed_job(context, error, ended=_ENDED[status], by_code=BY_CODE)
     cost = cost_of(state.get("usage") if isinstance(state.get("usage"), dict) else None)
     if cost is not None:
         found.charged, found.cost_usd = "yes" if cost else "no", cost
@@ -159,7 +158,7 @@ def _outcome(job: Job, state: Mapping[str, Any], answer: Answer, connection: Con
 
 
 def _links(job: Job, state: Mapping[str, Any], connection: Connection) -> list[tuple[str, Mapping[str, str]]]:
-    """Return where each video lies, with the headers to send there: the key to the service's own address, none elsewhere."""
+    """Return the address of each video and the headers to send there: the key to the service's own address only."""
     signed, unsigned = (_texts(state.get(name)) for name in ("urls", "unsigned_urls"))
     found: list[tuple[str, Mapping[str, str]]] = []
     for index in range(max(len(signed), len(unsigned), 1)):
