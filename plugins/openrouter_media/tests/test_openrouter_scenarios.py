@@ -60,7 +60,7 @@ async def test_fewer_images_than_asked_for_are_told(fresh: Router, fake: OpenRou
     result = await fresh.generate_image(prompt="cats", n=3, model=f"openrouter/{SUNBURST}", output=f"{tmp_path}/")
     assert sent(fake)["n"] == 3
     assert [file.path.read_bytes() for file in result.files] == fake.made
-    assert any("3 images were asked for and 2 came back" in str(w) for w in result.warnings)
+    assert any("3 images were requested and 2 returned" in str(w) for w in result.warnings)
 
 
 async def test_more_images_than_one_call_makes_are_made_by_several(fresh: Router, fake: OpenRouterServer, tmp_path: Path) -> None:

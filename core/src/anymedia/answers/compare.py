@@ -1,4 +1,4 @@
-"""Compare what came back with what was asked: it is paid for, so a difference is a warning and no error.
+"""Compare what was returned with what was requested: it is paid for, so a difference is a warning, never an error.
 
 `differences` compares the facts of the files, `lost_transparency` and `changed_outside_mask` their decoded pixels, and
 `mask_polarity` looks at a mask before it is sent. Each difference has a code of its own.
@@ -53,10 +53,10 @@ class Received(Protocol):
 
 
 def fewer_pieces(asked: int, received: int, what: str = "image") -> tuple[Warning, ...]:
-    """Warn where fewer pieces came back than were asked for."""
+    """Warn where fewer pieces were returned than requested."""
     if received >= asked:
         return ()
-    return (Warning("fewer_pieces", f"{asked} {what}s were asked for and {received or 'none'} came back"),)
+    return (Warning("fewer_pieces", f"{asked} {what}s were requested and {received or 'none'} returned"),)
 
 
 def differences(request: Mapping[str, Any], file: Received, *, converted_to: str | None = None) -> tuple[Warning, ...]:
@@ -76,7 +76,7 @@ def _format(request: Mapping[str, Any], file: Received, converted_to: str | None
     wanted, came = converted_to or request.get("output_format"), format_of(file.mime)
     if not wanted or not came or wanted in {came, "auto"} or (wanted, came) in _SAME:
         return None
-    return Warning("format_differs", f"{wanted} was asked for and {came} came back")
+    return Warning("format_differs", f"{wanted} was requested and {came} was returned")
 
 
 def _pixels(request: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -88,7 +88,7 @@ def _size(request: Mapping[str, Any], file: Received) -> Warning | None:
     wanted = _pixels(request)
     if wanted is None or not file.width or not file.height or wanted == (file.width, file.height):
         return None
-    text = f"{wanted[0]}x{wanted[1]} pixels were asked for and {file.width}x{file.height} came back"
+    text = f"{wanted[0]}x{wanted[1]} pixels were requested and {file.width}x{file.height} were returned"
     return Warning("size_differs", text)
 
 
@@ -99,7 +99,7 @@ def _aspect_ratio(request: Mapping[str, Any], file: Received) -> Warning | None:
     wide, high = float(ratio[1]), float(ratio[2])
     if not wide or not high or abs(file.width * high / (file.height * wide) - 1) <= _RATIO_PART:
         return None
-    return Warning("aspect_ratio_differs", f"{ratio[0]} was asked for and {file.width}x{file.height} pixels came back")
+    return Warning("aspect_ratio_differs", f"{ratio[0]} was requested and {file.width}x{file.height} pixels were returned")
 
 
 def _duration(request: Mapping[str, Any], file: Received) -> Warning | None:
@@ -111,7 +111,7 @@ def _duration(request: Mapping[str, Any], file: Received) -> Warning | None:
         return None  # what is appended to an earlier video comes with it
     if abs(file.seconds - wanted) <= max(_SECONDS, _SECONDS_PART * wanted):
         return None
-    return Warning("duration_differs", f"{wanted:g} s were asked for and {file.seconds:.1f} s came back")
+    return Warning("duration_differs", f"{wanted:g} s were requested and {file.seconds:.1f} s were returned")
 
 
 def lost_transparency(picture: Picture | bytes, *, asked: bool) -> tuple[Warning, ...]:
@@ -128,7 +128,7 @@ def lost_transparency(picture: Picture | bytes, *, asked: bool) -> tuple[Warning
     if _has_transparent_pixel(shown):
         return ()
     why = f"; {shown.format} cannot hold transparency" if (shown.format or "").lower() in _OPAQUE_FORMATS else ""
-    text = f"a transparent background was asked for and an opaque picture came back{why}"
+    text = f"a transparent background was requested and an opaque picture was returned{why}"
     return (Warning("transparency_lost", text),)
 
 
@@ -162,7 +162,7 @@ def changed_outside_mask(source: Picture | bytes, received: Picture | bytes, mas
     """
     before, after = _decoded(source), _decoded(received)
     if before.size != after.size or before.size != mask.size:
-        sizes = f"{before.width}x{before.height} pixels were sent and {after.width}x{after.height} came back"
+        sizes = f"{before.width}x{before.height} pixels were sent and {after.width}x{after.height} were returned"
         return (Warning("mask_not_compared", f"whether the mask was honoured was not measured: {sizes}"),)
     part = _changed_part(before, after, mask)
     if part is None or part <= CHANGED_PART:
@@ -186,7 +186,7 @@ def _changed_part(before: Picture, after: Picture, mask: MaskPlane) -> float | N
 
 
 def _on_white(picture: Picture) -> Picture:
-    """Return the colours that are seen; those of transparent pixels are nobody's business."""
+    """Return the colours that are seen; those of transparent pixels do not count."""
     from ..convert.images import flatten, plain_colours
 
     return flatten(plain_colours(picture))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import math
 import os
-import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,10 +15,13 @@ from typing import Any
 
 import attrs
 
+from ..answers.compare import changed_outside_mask, differences, fewer_pieces, lost_transparency
+from ..answers.containers import repair_bytes
 from ..errors import BackendError, BackendTimeout, BadBackendResponse, Fix, MediaError, PluginContractError
 from ..files.atomic_writer import SMALL, Writer, hidden_prefix
 from ..files.paths import OutputTarget, plan_output
-from ..media import format_of, mime_of
+from ..masks import read_mask
+from ..media import mime_of
 from ..plugins.sanitize import clean_error
 from ..requests import Continuation, StoredFile
 from ..results import ContinuationData, MediaFile, Outcome, Piece, Warning, to_warnings
@@ -33,7 +36,6 @@ from .save_piece import collect
 __all__ = [
     "delete_temporaries",
     "finalize",
-    "mismatches",
     "output_target",
     "storable",
     "suffix_of",
@@ -60,27 +62,6 @@ def _is_storable(onward: ContinuationData) -> bool:
     except (PluginContractError, TypeError, ValueError):  # no mapping at all, or one of what is no JSON
         return False
     return True
-
-
-#: How many seconds a video or sound may differ from the request without a warning.
-_SECONDS = 0.6
-
-
-def mismatches(request: Mapping[str, Any], file: MediaFile, transcode_to: str | None) -> list[Warning]:
-    """Return a warning for each way in which a file differs from the request that was sent."""
-    said = []
-    wanted = transcode_to or request.get("output_format")
-    came = format_of(file.mime)
-    if wanted and came and wanted != came and (wanted, came) != ("ogg", "opus"):  # Opus lies in an Ogg file
-        said.append(Warning("format_differs", f"{wanted} was requested and {came} was returned"))
-    size = re.fullmatch(r"([0-9]+)x([0-9]+)", str(request.get("size", "")))
-    if size and file.width and (int(size[1]), int(size[2])) != (file.width, file.height):
-        said.append(Warning("size_differs", f"{size[0]} pixels were requested and {file.width}x{file.height} were returned"))
-    seconds = request.get("duration")
-    appended = request.get("kind") == "continue_video"
-    if seconds and file.seconds and not appended and abs(file.seconds - float(seconds)) > _SECONDS:
-        said.append(Warning("duration_differs", f"{float(seconds):g} s were requested and {file.seconds:.1f} s were returned"))
-    return said
 
 
 #: Piece -> where its bytes are kept until the row is closed, and their SHA-256.
@@ -126,7 +107,7 @@ async def _finish(
 ) -> CallRecord:
     if not outcome.pieces:
         raise BadBackendResponse(f"'{record.backend}/{record.model}' answered without any {record.target['media']}")
-    outcome = storable(outcome, record.backend)
+    outcome = storable(await _received(record, outcome), record.backend)
     as_they_are = protection is None and not record.target["transcode_to"]
     temporaries = _spooled_by(record)  # by an earlier process
     with contextlib.ExitStack() as opened:
@@ -142,7 +123,7 @@ async def _finish(
 
         spooled, written, record = await (keep() if _is_small(outcome) else shielded(keep()))  # a small one never waits in between
         temporaries |= {path for path, _ in spooled.values()}
-        files, onward, warnings, differences = [], [], list(to_warnings(outcome.warnings)), []
+        files, onward, warnings, outside = [], [], list(to_warnings(outcome.warnings)), []
         for index, piece in enumerate(outcome.pieces):
             home = await _finalize_piece(engine, record, piece, index, len(outcome.pieces), protection, target, written.get(index))
             file, continuation = _continuable(engine, record, piece, home.file)
@@ -153,7 +134,7 @@ async def _finish(
                 temporaries.add(home.part)
             warnings += home.warnings
             if home.difference is not None:
-                differences.append(home.difference)
+                outside.append(home.difference)
     result = {
         "files": [file.to_json() for file in files],
         "request_id": outcome.request_id,
@@ -162,13 +143,32 @@ async def _finish(
         "usage": dict(outcome.usage),
         "cost_usd": outcome.cost_usd,
         "texts": [p.text for p in outcome.pieces if p.text],
-        "outside_mask_difference": max(differences) if differences else None,
+        "outside_mask_difference": max(outside) if outside else None,
     }
     record = await engine.persist_with_retry(
         lambda: engine.advance(lease, "done", result=result, cost_usd=outcome.cost_usd, continuations=onward)
     )
     _remove(temporaries)
     return record
+
+
+async def _received(record: CallRecord, outcome: Outcome) -> Outcome:
+    """Return an outcome with its bytes repaired, and warnings for that and for pieces that are missing."""
+    repair = functools.partial(_repaired, outcome)
+    repaired = repair() if _is_small(outcome) else await in_thread(repair)
+    missing = fewer_pieces(int(record.request.get("n") or 1), len(outcome.pieces), str(record.target["media"]))
+    return attrs.evolve(repaired, warnings=(*repaired.warnings, *missing)) if missing else repaired
+
+
+def _repaired(outcome: Outcome) -> Outcome:
+    """Cut what follows the end of each container, and correct the sizes that streamed sound leaves open."""
+    pieces: list[Piece] = []
+    warnings: list[Warning] = []
+    for piece in outcome.pieces:
+        data, found = (piece.data, ()) if not isinstance(piece.data, bytes) else repair_bytes(piece.data)
+        pieces.append(piece if data is piece.data else attrs.evolve(piece, data=data))
+        warnings += found
+    return attrs.evolve(outcome, pieces=tuple(pieces), warnings=(*outcome.warnings, *warnings)) if warnings else outcome
 
 
 def delete_temporaries(record: CallRecord) -> None:
@@ -293,8 +293,17 @@ async def _finalize_piece(
         hosts=engine.instance(record.backend).hosts,
         sleep=engine.clock.sleep,
     )
-    said = [*warnings, *found.warnings, *mismatches(record.request, found.file, to_format)]
-    return _Home(file=found.file, part=found.part, warnings=tuple(said), difference=difference)
+    warnings += [*found.warnings, *differences(record.request, found.file, converted_to=to_format)]
+    if record.request.get("background") == "transparent" and record.target["media"] == "image":
+        warnings += await in_thread(lambda: _lost_transparency(found.file.path))
+    return _Home(file=found.file, part=found.part, warnings=tuple(warnings), difference=difference)
+
+
+def _lost_transparency(path: Path) -> tuple[Warning, ...]:
+    try:
+        return lost_transparency(path.read_bytes(), asked=True)
+    except (MediaError, OSError):  # a format that cannot be decoded here
+        return ()
 
 
 async def _post_process(
@@ -312,6 +321,8 @@ async def _post_process(
             pasted = await asyncio.to_thread(paste_back, protection, data)
             data, difference, mime = pasted.data, pasted.difference, pasted.mime or mime
             warnings += pasted.warnings
+            if not protection.exact:
+                warnings += await asyncio.to_thread(_changed_outside, protection, data)
         if to_format:
             raw = Path(scratch) / "came"
             raw.write_bytes(data)
@@ -323,6 +334,13 @@ async def _post_process(
                 data, mime = made.path.read_bytes(), mime_of(to_format)
                 warnings += to_warnings(made.warnings, "converted")
     return attrs.evolve(piece, data=data, url=None, stream=None, headers={}, mime=mime), difference, warnings
+
+
+def _changed_outside(protection: Protection, data: bytes) -> tuple[Warning, ...]:
+    try:
+        return changed_outside_mask(protection.source, data, read_mask(protection.mask))
+    except MediaError:  # a format that cannot be decoded here
+        return ()
 
 
 async def _fetched(engine: Engine, record: CallRecord, piece: Piece, scratch: Path) -> bytes:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
+from ..answers.containers import repair_file
 from ..errors import BackendError, BackendUnavailable, BadBackendResponse, MediaError, OutputMismatch, PluginContractError
 from ..files.atomic_writer import Writer
 from ..files.names import fits_suffix, suffix_for
@@ -107,11 +108,12 @@ async def collect(
 
 
 def _finish(piece: Piece, target: OutputTarget, writer: Writer, expect: str, *, keep_part: bool) -> Collected:
+    repaired = writer.change(repair_file) if writer.finished is None and piece.data is None else ()
     seen = _recognise(piece, writer, expect)
     suffix = "" if fits_suffix(target.suffix, seen.format) else suffix_for(seen.format)
     asked, size, digest = writer.wanted, writer.size, writer.sha256
     path = writer.commit(suffix=suffix, keep_part=keep_part)
-    warnings: list[Warning] = []
+    warnings: list[Warning] = list(repaired)
     if path.name != asked and not target.made_up:
         why = f"its bytes are {seen.format}" if suffix else "another file with that name was created in the meantime"
         warnings.append(Warning("file_renamed", f"The file is named {path.name!r}, not {asked!r}: {why}."))

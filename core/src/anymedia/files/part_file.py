@@ -12,9 +12,10 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, TypeVar
 
 from ..errors import MediaError
 from .safe_dir import Directory
@@ -25,6 +26,7 @@ __all__ = ["CHUNK", "PartFile", "lock_file"]
 CHUNK = 65_536
 #: The ioctl request with which Linux lets two files share their blocks.
 _FICLONE = 0x40049409
+_T = TypeVar("_T")
 
 
 class PartFile:
@@ -141,6 +143,24 @@ class PartFile:
         while chunk := os.read(self._fd, CHUNK):
             self._hash.update(chunk)
             self.size += len(chunk)
+
+    def change(self, work: Callable[[int], _T]) -> _T:
+        """Change in place what was written; where ``work`` returns anything, read it again for its size and checksum.
+
+        Args:
+            work: gets the file descriptor, which stays open.
+
+        Raises:
+            MediaError: the disk is full or fails.
+        """
+        try:
+            if changed := work(self._fd):
+                self._read_back()
+                self._durable = -1
+            os.lseek(self._fd, 0, os.SEEK_END)
+        except OSError as error:
+            raise self._failed(error) from None
+        return changed
 
     def write(self, data: bytes | memoryview) -> None:
         """Append bytes.

@@ -12,9 +12,9 @@ from typing import Any
 
 import attrs
 
+from ..answers.compare import differences
 from ..capabilities import Choice, ContinueRule, MaskRule, ReferencesRule
 from ..errors import MediaError, RequestError
-from ..execution.finalize import mismatches
 from ..media import format_of
 from ..requests import Continuation, Request
 from ..results import Result
@@ -236,7 +236,7 @@ class OperationRules(CaseMaker):
         """Compare the files with what was requested: pixels, seconds and format."""
         for call in bench.store.run(made.job_id):
             for file in made.files:
-                wrong = mismatches(call.request, file, call.target["transcode_to"])
+                wrong = differences(call.request, file, converted_to=call.target["transcode_to"])
                 assert not wrong, "; ".join(map(str, wrong))
 
     def _media_differ(self, case: Case, one: Result, other: Result) -> None:
