@@ -125,7 +125,8 @@ class Outcome:
     Attributes:
         pieces: the generated media, at least one piece.
         continued_as: for continue_video, how it was continued (extend, edit, remix).
-        cost_usd: the cost in US dollars as reported by the provider; None if it does not report one.
+        cost_usd: the cost in US dollars; None if it is not known.
+        cost_basis: where ``cost_usd`` comes from, if it was computed, such as from token rates; empty if the provider reports it.
         usage: the provider's usage figures (JSON).
         request_id: the provider's id of the request.
         warnings: for the caller; plain text gets the code ``backend_note``.
@@ -134,6 +135,7 @@ class Outcome:
     pieces: tuple[Piece, ...] = attrs.field(converter=_pieces)
     continued_as: str | None = None
     cost_usd: float | None = None
+    cost_basis: str = ""
     usage: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
     request_id: str | None = None
     warnings: tuple[Warning | str, ...] = attrs.field(default=(), converter=_notes)

@@ -142,6 +142,7 @@ async def _finish(
         "warnings": [warning.to_json() for warning in to_warnings(warnings)],
         "usage": dict(outcome.usage),
         "cost_usd": outcome.cost_usd,
+        "cost_basis": outcome.cost_basis,
         "texts": [p.text for p in outcome.pieces if p.text],
         "outside_mask_difference": max(outside) if outside else None,
     }

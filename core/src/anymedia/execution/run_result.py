@@ -67,7 +67,11 @@ def _cost(every: Sequence[CallRecord], rows: Sequence[CallRecord], done: Sequenc
     actual = [_spent(row) for row in every]
     known_all = [a for a in actual if a is not None]
     spent = sum(known_all) if len(known_all) == len(actual) else None
-    basis = "reported by the provider" if spent is not None else str(done[0].plan.get("quote_basis", ""))
+    if spent is None:
+        basis = str(done[0].plan.get("quote_basis", ""))
+    else:
+        computed = next((basis for row in done if (basis := (row.result or {}).get("cost_basis"))), "")
+        basis = computed or "reported by the provider"
     return Cost(quoted_usd=quoted, actual_usd=spent, basis=basis)
 
 

@@ -102,6 +102,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         "continued_as": _short(outcome.continued_as),
         "usage": _numbers(outcome.usage, iter(range(_MOST_NUMBERS)), _DEEPEST),
         "cost_usd": _amount(outcome.cost_usd),
+        "cost_basis": clean_text(outcome.cost_basis, _ID),
     }
 
 

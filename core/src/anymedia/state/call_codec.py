@@ -91,6 +91,7 @@ def outcome_json(outcome: Outcome, spooled: Mapping[int, tuple[Path, str]]) -> t
         "pieces": pieces,
         "continued_as": outcome.continued_as,
         "cost_usd": outcome.cost_usd,
+        "cost_basis": outcome.cost_basis,
         "usage": dict(outcome.usage),
         "request_id": outcome.request_id,
         "warnings": [warning.to_json() for warning in to_warnings(outcome.warnings)],
@@ -111,7 +112,7 @@ def outcome_from_json(raw: Mapping[str, Any], secret: Mapping[str, Any] | None) 
         continuation = None if onward is None else ContinuationData(**onward, secret=apart.get("continuation") or {})
         source: dict[str, Any] = {"data": data} if data is not None else {"url": apart["url"]}
         pieces.append(Piece(mime=kept["mime"], text=kept["text"], continuation=continuation, **source))
-    rest = {k: raw[k] for k in ("continued_as", "cost_usd", "usage", "request_id")}
+    rest = {k: raw[k] for k in ("continued_as", "cost_usd", "usage", "request_id")} | {"cost_basis": raw.get("cost_basis", "")}
     return Outcome(pieces=tuple(pieces), warnings=to_warnings(raw["warnings"]), **rest)
 
 

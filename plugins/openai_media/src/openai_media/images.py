@@ -19,9 +19,11 @@ from ._client import Connection, connect, read_answer
 from ._errors import BY_CODE, translated
 from ._options import chosen, extras, further
 
-__all__ = ["cost_of", "edit_with_references", "generate", "inpaint"]
+__all__ = ["COST_BASIS", "cost_of", "edit_with_references", "generate", "inpaint"]
 
 _Request = GenerateImage | Inpaint | EditWithReferences
+#: The provider counts tokens; the dollars are ours.
+COST_BASIS = "computed from the token counts of the answer and the rates in the table; an upper bound"
 _ARGUMENTS = ("size", "quality", "background", "output_format")
 
 
@@ -106,6 +108,7 @@ async def _submit(connection: Connection, opening: Any, request: _Request, conte
         warnings=[str(warning) for warning in answer.found.warnings],
         usage=answer.usage,
         cost_usd=cost_of(answer.usage, context),
+        cost_basis=COST_BASIS,
         request_id=request_id,
     )
 
