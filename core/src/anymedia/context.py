@@ -19,6 +19,7 @@ from .errors import BackendError, MediaError, PluginContractError, SubmissionUnk
 from .media import Media
 from .redaction import clean_text, summarize_exception
 from .requests import Mask, StoredFile
+from .results import Warning
 
 __all__ = ["Context", "LoadedMedia"]
 
@@ -56,7 +57,7 @@ class LoadedMedia:
     width: int | None = None
     height: int | None = None
     seconds: float | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Warning | str, ...] = ()
 
 
 @attrs.define(kw_only=True, eq=False)

@@ -18,6 +18,7 @@ from ..planning.types import InputForm
 from ..probe.probe import check_kind, sniff
 from ..probe.reader import Facts, Limits
 from ..requests import Mask
+from ..results import Warning
 from .sandbox import LARGE_PIXELS, SANDBOXED_FORMATS, run_on_bytes
 
 __all__ = ["load"]
@@ -146,8 +147,10 @@ async def _load_timed(data: bytes, facts: Facts, form: InputForm, name: str) -> 
 
 
 async def _load_mask(data: bytes, form: InputForm, size: tuple[int, int] | None, limits: Limits | None, where: str) -> LoadedMedia:
+    from ..answers.compare import mask_polarity
     from ..masks import MaskFormat, convert, read_mask
 
+    warnings: tuple[Warning, ...] = ()
     facts = sniff(data, limits=limits, where=where)
     check_kind(facts, "image", where=where)
     wanted: MaskFormat = form.mask_format or "white"  # type: ignore[assignment]
@@ -157,5 +160,6 @@ async def _load_mask(data: bytes, form: InputForm, size: tuple[int, int] | None,
     else:
         plane = await asyncio.to_thread(read_mask, data, size, where=where)
         made, (width, height) = await asyncio.to_thread(convert, plane, wanted), plane.size
+        warnings = await asyncio.to_thread(mask_polarity, data)
     _check_bytes(made, form, "the mask")
-    return LoadedMedia(data=made, mime="image/png", filename="mask.png", width=width, height=height)
+    return LoadedMedia(data=made, mime="image/png", filename="mask.png", width=width, height=height, warnings=warnings)

@@ -230,7 +230,7 @@ def _fit_advisory(draft: Draft, name: str) -> None:
     if option is None:
         draft.set(name, None, "ignored", f"{model} does not accept {name}")
     elif not option.takes(value):
-        near = option.nearest(value) if isinstance(option, Range) else None
+        near = option.nearest(value) if isinstance(option, Range) or isinstance(value, str) else None
         draft.set(name, near, "ignored" if near is None else "snapped", lambda: f"{model} {option.problem(value)}")
 
 
