@@ -1,4 +1,4 @@
-"""The module's functions without a router of one's own: kept for each event loop, closed with it; and without a loop."""
+"""The functions of anymedia.agents.api: one router per event loop, closed with it; and the blocking forms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from anymedia.agents import generate_media, generate_media_sync, media_job_sync,
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No keys, no settings, a state and a working directory of its own: only the local backend is usable."""
+    """No keys, no settings, a separate state and working directory: only the local backend is usable."""
     for name in ("OPENAI_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY", "XAI_API_KEY", "OPENROUTER_API_KEY", "ANYMEDIA_PREFER"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "none.toml").write_text("")

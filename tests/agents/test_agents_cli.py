@@ -40,9 +40,9 @@ def test_schema_command_prints_json(dialect: str, key: str) -> None:
 def test_guide_command_prints_the_guidance(tmp_path: Path) -> None:
     full, compact = run("guide"), run("guide", "--compact", "--json")
     assert full.stdout.startswith("# Media generation")
-    told = json.loads(compact.stdout)
-    assert told["tokens_estimated"] < 800
-    assert len(told["guidance"]) < len(full.stdout)
+    received = json.loads(compact.stdout)
+    assert received["tokens_estimated"] < 800
+    assert len(received["guidance"]) < len(full.stdout)
     assert not (tmp_path / "state").exists()  # no store is opened for it
 
 

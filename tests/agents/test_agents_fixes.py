@@ -1,4 +1,4 @@
-"""What an agent is told to do: for every error one thing, which it can do with the tools it has."""
+"""The fix of an error: one thing that an agent can do with its tools."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ ODD: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("asked", "told"), ODD, ids=[str(asked)[:60] for asked, _ in ODD])
-async def test_fix_of_a_wrong_call_names_what_to_write(tool: MediaTool, asked: Any, told: str) -> None:
+@pytest.mark.parametrize(("asked", "received"), ODD, ids=[str(asked)[:60] for asked, _ in ODD])
+async def test_fix_of_a_wrong_call_names_what_to_write(tool: MediaTool, asked: Any, received: str) -> None:
     answer = await tool.plan({"prompt": "a fox", **asked} if isinstance(asked, dict) else asked)
     assert answer["success"] is False
-    assert told in answer["error"]["fix"], answer["error"]
+    assert received in answer["error"]["fix"], answer["error"]
 
 
 async def test_fix_of_a_wrong_call_has_no_shell_command(tool: MediaTool) -> None:
@@ -159,11 +159,11 @@ async def test_unknown_job_fix_says_where_ids_are(tool: MediaTool) -> None:
 async def test_status_of_an_unknown_outcome_repeats_its_error(tool: MediaTool, service: FakeService) -> None:
     service.http.fail("lost", on="POST")
     first = (await tool.generate(prompt="a fox"))["error"]
-    looked = await tool.job(first["job_id"])
-    assert (looked["success"], looked["state"]) == (False, "unknown")
-    assert looked["error"]["code"] == "submission_unknown"
-    assert looked["error"]["fix"] == first["fix"]
-    assert looked["error"]["charged"] == "unknown"
+    status = await tool.job(first["job_id"])
+    assert (status["success"], status["state"]) == (False, "unknown")
+    assert status["error"]["code"] == "submission_unknown"
+    assert status["error"]["fix"] == first["fix"]
+    assert status["error"]["charged"] == "unknown"
 
 
 def test_every_error_class_has_a_fix_that_repeats_no_charged_call() -> None:
@@ -179,10 +179,10 @@ def test_every_error_class_has_a_fix_that_repeats_no_charged_call() -> None:
             for charged in ("no", "yes", "unknown"):
                 error = kind("it failed")
                 error.job_id, error.charged = job_id, charged
-                told = error_answer(error)["error"]["fix"]
-                assert told, kind
+                received = error_answer(error)["error"]["fix"]
+                assert received, kind
                 if charged != "no" and kind is not InvalidRequest:
-                    assert not re.search("same call|anew|try again|retry", told), (kind, told)
+                    assert not re.search("same call|anew|try again|retry", received), (kind, received)
 
 
 def test_fix_of_usual_errors_has_no_shell_command() -> None:

@@ -1,4 +1,4 @@
-"""Whatever an agent says: an answer, never an exception, never a file outside the root, never a request for a wrong call.
+"""Any call gets an answer: no exception, no file outside the root, no request for an invalid call.
 
 Once over the fake backend, and once over every backend there is, each with a key and over the fake of its provider's
 protocol. Some calls in a quick run, more in the exhaustive tier, thousands in a soak; ANYMEDIA_FUZZ makes another number.
@@ -91,7 +91,7 @@ def plausible(backends: Sequence[str], models: Sequence[str]) -> st.SearchStrate
 
     @st.composite
     def some(draw: st.DrawFn) -> dict[str, Any]:
-        """Few fields at a time: where many may be wrong, hardly a call is right."""
+        """Few fields at a time: with many, hardly any call would be valid."""
         chosen = draw(st.lists(st.sampled_from(sorted(fields)), max_size=4, unique=True))
         chosen += [name for name in ("mode", "backend") if draw(st.booleans())]
         asked = {"prompt": draw(st.sampled_from(["a fox", "waves", "x" * 300])), **{name: draw(fields[name]) for name in chosen}}
@@ -106,7 +106,7 @@ FREE = {error.code for error in (RequestError, *RequestError.__subclasses__())}
 
 
 class Patient(SystemClock):
-    """Nobody waits long."""
+    """A clock that does not wait."""
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(min(seconds, 0.001))
@@ -157,14 +157,14 @@ def everything_below(folder: Path) -> set[Path]:
 
 
 def outside(root: Path, folder: Path) -> set[Path]:
-    """What lies outside the root an agent may use, but for the state and the cache, which are ours."""
+    """Return the files outside the root, without the state and the cache."""
     ours = everything_below(folder / "state") | everything_below(folder / "cache")
     return everything_below(folder) - everything_below(root) - ours
 
 
 @attrs.define
 class Asking:
-    """One loop, one router, one directory for all calls: what one leaves behind must not help the next."""
+    """One loop, one router and one directory for all calls; a call must not profit from an earlier one."""
 
     ground: Ground
     work: Path
@@ -206,12 +206,12 @@ class Asking:
         self.counts[error["code"]] += 1
         assert error["code"] != "internal", (asked, error)
         assert error.keys() >= {"code", "message", "fix", "try_backends", "retry", "charged"}
-        if error["code"] == "backend_timeout":  # it goes on, and must not be at work while the next call is judged
+        if error["code"] == "backend_timeout":  # the job must not be active during the next call
             await self.ground.tool.job(error["job_id"], "wait", 300)
         for name in error["try_backends"]:
             fields = {k: v for k, v in asked.items() if k not in ("backend", "backend_type", "model")}
             again = await self.ground.tool.plan(fields | {"backend": name})
-            # where the files go is no matter of who makes them, and planning looks at it last
+            # the output path does not depend on the backend and is checked last
             place = [p["path"] for p in again.get("error", {}).get("problems", ())] == ["$.output_path"]
             assert "results" in again or again["success"] or place, (asked, error, again)
 

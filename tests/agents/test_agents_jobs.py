@@ -1,4 +1,4 @@
-"""What an agent in a loop is told of a job: how it stands, at once; and that waiting again takes up what was left."""
+"""Jobs as an agent follows them: the status at once, and `wait` resumes an abandoned job."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Process = Callable[[], AbstractAsyncContextManager[MediaTool]]
 
 @pytest.fixture
 def process(settings: Settings, work: Path) -> Process:
-    """What opens a tool as a process of its own would: all share one journal."""
+    """Opens tools as separate processes would, with one shared journal."""
 
     class Kept(SqliteStore):
         def close(self) -> None:
@@ -62,9 +62,9 @@ async def test_status_of_several_calls_does_not_wait_for_the_slowest(tool: Media
     let_finish(service, "vid-1")
     await until(lambda: any(row.state == "done" for row in tool.router.jobs()))
     async with asyncio.timeout(60):  # the job runs for ever: this only ends a broken program
-        looked = await tool.job(job["job_id"])
-    assert (looked["success"], looked["state"]) == (True, "running")
-    assert "files" not in looked
+        status = await tool.job(job["job_id"])
+    assert (status["success"], status["state"]) == (True, "running")
+    assert "files" not in status
     let_finish(service)
     done = await tool.job(job["job_id"], "wait", 30)
     assert len(done["files"]) == 2
@@ -72,8 +72,8 @@ async def test_status_of_several_calls_does_not_wait_for_the_slowest(tool: Media
 
 
 @pytest.fixture
-async def beside(service: FakeService, work: Path) -> AsyncIterator[MediaTool]:
-    """A tool whose first backend is not to be reached, and whose second steps in."""
+async def other(service: FakeService, work: Path) -> AsyncIterator[MediaTool]:
+    """A tool whose first backend is unreachable, with the second as fallback."""
     urls = {"aaaa": f"http://127.0.0.1:{closed_port()}", "able": service.http.url}
     own = {name: InstanceSettings(name=name, plugin="fake", base_url=url) for name, url in urls.items()}
     settings = Settings(instances=own, fetch_allow=(f"127.0.0.1:{service.files.port}",))
@@ -84,44 +84,44 @@ async def beside(service: FakeService, work: Path) -> AsyncIterator[MediaTool]:
         yield MediaTool(router)
 
 
-async def test_status_after_a_fallback_is_that_of_the_fallback(beside: MediaTool, service: FakeService) -> None:
+async def test_status_after_a_fallback_is_that_of_the_fallback(other: MediaTool, service: FakeService) -> None:
     service.looks = FOREVER
-    job = await beside.generate(**WAVES, wait=False)
+    job = await other.generate(**WAVES, wait=False)
     assert (job["success"], job["backend"]) == (True, "able")
     assert job["state"] in {"submitted", "running"}  # the first status check may have come already
-    looked = await beside.job(job["job_id"])
-    assert (looked["success"], looked["backend"]) == (True, "able")
+    status = await other.job(job["job_id"])
+    assert (status["success"], status["backend"]) == (True, "able")
     let_finish(service)
-    assert (await beside.job(job["job_id"], "wait", 30))["success"] is True
-    assert (await beside.job(job["job_id"]))["files"]
+    assert (await other.job(job["job_id"], "wait", 30))["success"] is True
+    assert (await other.job(job["job_id"]))["files"]
 
 
-async def test_cancel_after_a_fallback_reaches_the_fallback(beside: MediaTool, service: FakeService) -> None:
+async def test_cancel_after_a_fallback_reaches_the_fallback(other: MediaTool, service: FakeService) -> None:
     service.looks = FOREVER
-    job = await beside.generate(**WAVES, wait=False)
-    cancelled = await beside.job(job["job_id"], "cancel")
+    job = await other.generate(**WAVES, wait=False)
+    cancelled = await other.job(job["job_id"], "cancel")
     assert (cancelled["success"], cancelled["state"], cancelled["backend"]) == (True, "cancelled", "able")
     assert cancelled["charged"] == "unknown"
     assert [w["code"] for w in cancelled["warnings"]] == ["may_be_charged"]
-    assert "charged" not in await beside.generate(**WAVES, wait=False)
+    assert "charged" not in await other.generate(**WAVES, wait=False)
     assert service.cancelled == ["vid-1"]
 
 
 async def test_status_of_several_calls_with_one_unknown_has_the_finished_ones(tool: MediaTool, service: FakeService) -> None:
     service.http.fail("lost", on="POST /images", times=1)
     made = await tool.generate(prompt="foxes", n=3)
-    looked = await tool.job(made["job_id"])
-    assert looked["files"] == made["files"]
-    assert any(w["code"] == "calls_failed" and "1 of 3 calls" in w["text"] for w in looked["warnings"])
+    status = await tool.job(made["job_id"])
+    assert status["files"] == made["files"]
+    assert any(w["code"] == "calls_failed" and "1 of 3 calls" in w["text"] for w in status["warnings"])
 
 
 async def test_status_of_failed_calls_is_the_error_that_may_be_charged(tool: MediaTool, service: FakeService) -> None:
     service.http.fail("status", on="POST /images", times=1, status=403)
     service.http.fail("lost", on="POST /images", times=1)
     made = (await tool.generate(prompt="foxes", n=2))["error"]
-    looked = await tool.job(made["job_id"].rpartition("-")[0])
-    assert looked["success"] is False
-    assert looked["error"]["code"] == made["code"] == "submission_unknown"
+    status = await tool.job(made["job_id"].rpartition("-")[0])
+    assert status["success"] is False
+    assert status["error"]["code"] == made["code"] == "submission_unknown"
 
 
 async def test_status_of_an_unattended_job_says_how_to_resume_it(process: Process, service: FakeService) -> None:
@@ -129,14 +129,14 @@ async def test_status_of_an_unattended_job_says_how_to_resume_it(process: Proces
     async with process() as first:
         job = await first.generate(**WAVES, wait=False)
         assert (await first.job(job["job_id"]))["warnings"] == job["warnings"] == []
-        async with process() as beside:  # another process sees that somebody is at it
-            assert (await beside.job(job["job_id"]))["warnings"] == []
+        async with process() as other:  # another process sees that the job is being processed
+            assert (await other.job(job["job_id"]))["warnings"] == []
     let_finish(service)
     async with process() as second:
-        looked = await second.job(job["job_id"])
-        (said,) = looked["warnings"]
-        assert looked["success"] is True
-        assert looked["state"] in {"submitted", "running"}
+        status = await second.job(job["job_id"])
+        (said,) = status["warnings"]
+        assert status["success"] is True
+        assert status["state"] in {"submitted", "running"}
         assert f"media_job(job_id='{job['job_id']}', action='wait')" in said["text"]
         assert (await second.job(job["job_id"], "wait", 30))["success"] is True
     assert len(service.submits) == 1

@@ -1,4 +1,4 @@
-"""Event loops come and go, well or badly: what is kept for one ends with it, and a submit on its way arrives."""
+"""Routers end with their event loop, and a submit in flight completes."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def bare_environment(state: Path) -> dict[str, str]:
 
 @attrs.frozen(kw_only=True)
 class Met:
-    """A server that a client has met: its root, and the service that renders its videos for as long as it is told to."""
+    """A server with a connected client, its root, and the service that renders its videos."""
 
     client: Client
     root: Path
@@ -78,7 +78,7 @@ models."wan-2.2" = {{ like = "sora-2" }}
 
 
 def short_jobs(state: Path) -> None:
-    """Have the journal know that the videos of the service take no time, so that a process looks after half a second."""
+    """Record short video durations, so that the first status check comes after half a second."""
     with contextlib.closing(SqliteStore(state / "state.db")) as store:
         for key in ("mygpu/wan-2.2", "mygpu/wan-2.2/4s"):
             for _ in range(20):
@@ -159,15 +159,15 @@ async def check(client: Client, tool: str, arguments: dict[str, Any], **more: An
 
 async def test_each_transport_runs_a_call_with_progress(transported: Met) -> None:
     """The one test that the quick tier makes over the real transports."""
-    told: list[str] = []
+    received: list[str] = []
 
     async def hear(progress: float, total: float | None, message: str | None) -> None:
-        told.append(message or "")
+        received.append(message or "")
 
     asked = {"prompt": "a boat", "backend": "local", "size": "64x64", "output_path": "b.png"}
     answer = (await check(transported.client, "generate_media", asked, progress_callback=hear)).structured_content
     assert Path(answer["files"][0]["path"]) == transported.root / "b.png"
-    assert answer["job_id"] in told[0]
+    assert answer["job_id"] in received[0]
 
 
 async def test_tool_list_has_schemas(met: Met) -> None:
@@ -179,16 +179,16 @@ async def test_tool_list_has_schemas(met: Met) -> None:
         assert tool.input_schema["type"] == "object" and "$ref" not in json.dumps([tool.input_schema, tool.output_schema])
     assert tools["plan_media"].model_dump()["annotations"]["read_only_hint"] is True
     assert "OPENAI_API_KEY" in (met.client.instructions or "")
-    told = (await check(met.client, "media_capabilities", {})).structured_content["backends"]
-    assert told["local"]["usable"] is True
-    assert "OPENAI_API_KEY" in " ".join(told["openai"]["missing"])
+    received = (await check(met.client, "media_capabilities", {})).structured_content["backends"]
+    assert received["local"]["usable"] is True
+    assert "OPENAI_API_KEY" in " ".join(received["openai"]["missing"])
 
 
 async def test_image_result_has_a_preview(met: Met) -> None:
-    told: list[tuple[float, float | None, str | None]] = []
+    received: list[tuple[float, float | None, str | None]] = []
 
     async def hear(progress: float, total: float | None, message: str | None) -> None:
-        told.append((progress, total, message))
+        received.append((progress, total, message))
 
     arguments = {"prompt": "mountains at dusk", "size": "1024x768", "output_path": "m.png"}
     result = await check(met.client, "generate_media", arguments, progress_callback=hear)
@@ -202,9 +202,9 @@ async def test_image_result_has_a_preview(met: Met) -> None:
     (link,) = [c for c in result.content if c.type == "resource_link"]
     assert str(link.uri) == (met.root / "m.png").as_uri()
     assert (link.mime_type, link.size) == ("image/png", (met.root / "m.png").stat().st_size)
-    assert told
-    assert [p for p, _, _ in told] == sorted({p for p, _, _ in told})
-    assert answer["job_id"] in (told[0][2] or "")
+    assert received
+    assert [p for p, _, _ in received] == sorted({p for p, _, _ in received})
+    assert answer["job_id"] in (received[0][2] or "")
     more = await check(met.client, "generate_media", {"prompt": "with snow", "continue_from": answer["continuation_id"]})
     assert more.structured_content["continuation_id"] not in {None, answer["continuation_id"]}
 
@@ -214,15 +214,15 @@ async def test_video_call_reports_progress(met: Met) -> None:
     plan = await check(met.client, "plan_media", asked)
     assert plan.structured_content["backend"] == "mygpu"
     assert met.gpu.received == []
-    told: list[str] = []
+    received: list[str] = []
 
     async def hear(progress: float, total: float | None, message: str | None) -> None:
-        told.append(message or "")
+        received.append(message or "")
 
     result = await check(met.client, "generate_media", {**asked, "output_path": "w.mp4"}, progress_callback=hear)
     assert Path(result.structured_content["files"][0]["path"]) == met.root / "w.mp4"
     assert [c.type for c in result.content] == ["text", "resource_link"]
-    assert any("running" in message for message in told)
+    assert any("running" in message for message in received)
     assert met.gpu.count("POST") == 1
 
 
@@ -274,8 +274,8 @@ async def test_job_can_be_followed_and_cancelled(met: Met) -> None:
     met.gpu.videos.looks = 10**6
     asked = {"prompt": "waves", "mode": "video", "duration": 4, "backend": "mygpu", "wait": False}
     job = (await check(met.client, "generate_media", asked)).structured_content
-    looked = (await check(met.client, "media_job", {"job_id": job["job_id"]})).structured_content
-    assert looked["state"] in {"submitting", "submitted", "running"}  # submitting: while a busy machine still imports the SDK
+    status = (await check(met.client, "media_job", {"job_id": job["job_id"]})).structured_content
+    assert status["state"] in {"submitting", "submitted", "running"}  # submitting: while a busy machine still imports the SDK
     late = (await check(met.client, "media_job", {"job_id": job["job_id"], "action": "wait", "deadline": 0.05})).structured_content
     assert late["error"]["code"] == "backend_timeout"
     gone = (await check(met.client, "media_cancel", {"job_id": job["job_id"]})).structured_content
@@ -284,18 +284,18 @@ async def test_job_can_be_followed_and_cancelled(met: Met) -> None:
 
 
 async def waiting_call(met: Met) -> tuple[asyncio.Task[Any], str]:
-    """Begin a call whose video is never done, and return it with the id of its job, once the service has it."""
+    """Start a call whose video never finishes, and return it with its job id once the service has accepted it."""
     met.gpu.videos.looks = 10**6
-    told: asyncio.Queue[str] = asyncio.Queue()
+    received: asyncio.Queue[str] = asyncio.Queue()
 
     async def hear(progress: float, total: float | None, message: str | None) -> None:
-        told.put_nowait(message or "")
+        received.put_nowait(message or "")
 
     asked = {"prompt": "waves", "mode": "video", "duration": 4, "backend": "mygpu"}
     waiting = asyncio.create_task(met.client.call_tool("generate_media", asked, progress_callback=hear))
-    message = await told.get()
+    message = await received.get()
     while "running" not in message:
-        message = await told.get()
+        message = await received.get()
     return waiting, message.partition(":")[0]
 
 
@@ -338,10 +338,10 @@ async def test_stopped_server_leaves_the_running_job_resumable(tmp_path: Path, c
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(sys.executable, *words, env=env, cwd=tmp_path, stdout=pipe, stderr=pipe)
     assert process.stderr is not None
-    told = ""
-    while "http://" not in told:
-        told = (await process.stderr.readline()).decode()
-    url = "http://" + told.partition("http://")[2].strip()
+    received = ""
+    while "http://" not in received:
+        received = (await process.stderr.readline()).decode()
+    url = "http://" + received.partition("http://")[2].strip()
 
     async def call() -> None:
         async with Client(url) as client:
@@ -362,4 +362,4 @@ async def test_stopped_server_leaves_the_running_job_resumable(tmp_path: Path, c
         await asyncio.gather(calling, return_exceptions=True)
     with contextlib.closing(SqliteStore(tmp_path / "state/state.db")) as store:
         (row,) = store.calls()
-    assert (row.state, row.owner) == ("running", None)  # nobody holds it: whoever asks for it takes it up
+    assert (row.state, row.owner) == ("running", None)  # no lease: the next request resumes it

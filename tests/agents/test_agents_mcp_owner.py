@@ -1,4 +1,4 @@
-"""The MCP server as its owner meets it: what it tells a host holds, from the first moment on and to the last sign of life."""
+"""The MCP server as its operator sees it: start, progress and errors."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def server(settings: Settings, work: Path) -> MediaServer:
 
 
 @attrs.define
-class Told:
-    """What a host was told of progress."""
+class ProgressLog:
+    """Records the progress notifications to a host."""
 
     values: list[float] = attrs.field(factory=list)
 
@@ -47,16 +47,16 @@ class Told:
 
 
 async def test_progress_value_grows_and_stays_below_one(server: MediaServer, service: FakeService) -> None:
-    told = Told()
+    received = ProgressLog()
     service.progress = 1.0  # so says a provider that is nearly there
     async with server.closing(), Client(server.server) as client:
         arguments = {"prompts": [f"waves {i}" for i in range(12)], "mode": "video", "max_concurrent": 12}
-        result = await client.call_tool("generate_media", arguments, progress_callback=told.hear)
+        result = await client.call_tool("generate_media", arguments, progress_callback=received.hear)
         assert result.structured_content["succeeded"] == 12
-    assert len(told.values) > 40
-    assert told.values == sorted(set(told.values))
-    assert told.values[0] > 0
-    assert told.values[-1] <= 1
+    assert len(received.values) > 40
+    assert received.values == sorted(set(received.values))
+    assert received.values[0] > 0
+    assert received.values[-1] <= 1
 
 
 async def test_capabilities_of_an_unknown_backend_are_an_error(server: MediaServer) -> None:

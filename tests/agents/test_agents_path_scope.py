@@ -1,4 +1,4 @@
-"""Directories that a call names inside of the allowed ones: they narrow, and stay as little trusted as any other name."""
+"""Directories named by a call narrow the allowed ones and are as untrusted as any other name."""
 
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ async def test_narrowed_directory_that_does_not_exist_yet_is_allowed(tool: Media
 
 
 async def test_relative_directories_from_code_start_at_the_working_directory(tool: MediaTool, work: Path, outside: Path) -> None:
-    beside = MediaTool(tool.router, roots=["../outside"], base="../outside")
-    made = await beside.generate(prompt="x", output_path="x.png")
+    other = MediaTool(tool.router, roots=["../outside"], base="../outside")
+    made = await other.generate(prompt="x", output_path="x.png")
     assert made["success"], made
     assert Path(made["files"][0]["path"]) == outside / "x.png"
 

@@ -1,4 +1,4 @@
-"""What is not installed is neither offered nor promised to an agent; who asks for it is told what to install."""
+"""Models that are not installed are not offered; asking for one names what to install."""
 
 from __future__ import annotations
 
@@ -103,9 +103,9 @@ def test_audio_backends_omit_models_that_are_not_installed() -> None:
 
 
 def test_capabilities_list_what_has_to_be_installed() -> None:
-    told = describe_backends(instances())["sounds"]
-    assert list(told["models"]) == ["tones"]
-    assert told["not_installed"] == {"sayer": INSTALL}
+    received = describe_backends(instances())["sounds"]
+    assert list(received["models"]) == ["tones"]
+    assert received["not_installed"] == {"sayer": INSTALL}
 
 
 def test_backend_without_an_installed_model_is_not_usable() -> None:

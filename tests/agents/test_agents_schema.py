@@ -224,9 +224,9 @@ def test_guidance_covers_every_error_code() -> None:
     codes = {kind.code for kind in ours} - {kind.code for kind in (MediaError, RequestError, BackendError, PluginError)} | {"some_failed"}
     assert responses.Internal.code in codes and len(codes) > 20
     text = guidance(instances=instances_with())
-    told = set(re.findall(r"[a-z]+(?:_[a-z*]+)*", text[text.index("## When success is false") :]))
-    families = tuple(word.removesuffix("*") for word in told if word.endswith("_*"))
-    assert sorted(code for code in codes if code not in told and not code.startswith(families)) == []
+    received = set(re.findall(r"[a-z]+(?:_[a-z*]+)*", text[text.index("## When success is false") :]))
+    families = tuple(word.removesuffix("*") for word in received if word.endswith("_*"))
+    assert sorted(code for code in codes if code not in received and not code.startswith(families)) == []
 
 
 def test_guidance_covers_every_feature() -> None:

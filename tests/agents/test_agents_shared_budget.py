@@ -1,4 +1,4 @@
-"""A budget that several calls share holds whatever becomes of them."""
+"""A budget shared by several calls holds whatever their outcome."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def priced(name: str, price: str) -> Any:
 
 
 @pytest.fixture(params=["dear", "of unknown price"])
-async def beside(request: pytest.FixtureRequest, service: FakeService, work: Path) -> AsyncIterator[MediaTool]:
-    """A tool whose cheap backend is not to be reached, while another one would step in."""
+async def other(request: pytest.FixtureRequest, service: FakeService, work: Path) -> AsyncIterator[MediaTool]:
+    """A tool whose cheap backend is unreachable, with a fallback."""
     registry = Registry()
     registry.register("cheap", priced("cheap", PRICE))
     registry.register("other", priced("other", PRICE.replace("0.10", "0.40") if request.param == "dear" else ""))
@@ -51,10 +51,10 @@ async def beside(request: pytest.FixtureRequest, service: FakeService, work: Pat
         yield MediaTool(router)
 
 
-async def test_fallback_above_the_reservation_is_not_used(beside: MediaTool, service: FakeService) -> None:
+async def test_fallback_above_the_reservation_is_not_used(other: MediaTool, service: FakeService) -> None:
     for answer in (
-        await beside.batch([{"prompt": "one"}, {"prompt": "two"}], max_cost_usd=0.5),
-        await beside.generate(prompts=["one", "two"], max_cost_usd=0.5),
+        await other.batch([{"prompt": "one"}, {"prompt": "two"}], max_cost_usd=0.5),
+        await other.generate(prompts=["one", "two"], max_cost_usd=0.5),
     ):
         assert answer["failed"] == 2
         for one in answer["results"]:
@@ -79,7 +79,7 @@ async def test_fallback_at_the_same_price_is_used(service: FakeService, work: Pa
 
 
 async def test_rounding_of_amounts_does_not_block_a_call(tool: MediaTool, service: FakeService) -> None:
-    """0.1 + 0.2 - 0.1 - 0.2 is a little more than 0: nobody holds that."""
+    """0.1 + 0.2 - 0.1 - 0.2 is a little more than 0: no call has reserved it."""
     async with asyncio.timeout(30):
         answer = await tool.batch([{"prompt": "one"}, {"prompt": "two", "n": 2}, {"prompt": "three"}], max_cost_usd=0.3)
     assert [one["success"] for one in answer["results"]] == [True, True, False]

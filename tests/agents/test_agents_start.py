@@ -29,8 +29,8 @@ def start(tmp_path: Path) -> tuple[list[dict[str, Any]], str, set[str]]:
     words = ("-X", "importtime", "-m", "anymedia", "mcp")
     kept = {k: v for k, v in os.environ.items() if k in {"PATH", "LANG", "LC_ALL", "TMPDIR"}}
     env = kept | {"HOME": str(tmp_path), "ANYMEDIA_STATE": str(tmp_path / "state")}
-    with (tmp_path / "stderr").open("w") as told, subprocess.Popen(
-        [sys.executable, *words], cwd=tmp_path, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=told
+    with (tmp_path / "stderr").open("w") as received, subprocess.Popen(
+        [sys.executable, *words], cwd=tmp_path, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=received
     ) as process:  # fmt: skip
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write("".join(json.dumps(one) + "\n" for one in SAID))

@@ -108,8 +108,8 @@ async def test_call_without_wait_returns_a_job(tool: MediaTool, work: Path) -> N
     job = await tool.generate(mode="video", prompt="waves", output_path="waves.mp4", wait=False)
     assert job["success"] is True
     assert job["state"] in {"submitted", "running", "collecting", "done"}
-    looked = await tool.job(job["job_id"])
-    assert looked["job_id"] == job["job_id"]
+    status = await tool.job(job["job_id"])
+    assert status["job_id"] == job["job_id"]
     done = await tool.job(job["job_id"], "wait", 30)
     assert done["success"] is True
     assert Path(done["files"][0]["path"]) == work / "waves.mp4"

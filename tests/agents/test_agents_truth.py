@@ -1,4 +1,4 @@
-"""The guidance's table promises what the planner accepts, and nothing else: every cell of it is planned."""
+"""Every cell of the guidance's table is planned: it promises exactly what the planner accepts."""
 
 from __future__ import annotations
 
@@ -86,16 +86,16 @@ async def test_every_cell_of_the_guidance_table_matches_the_planner(router: Rout
     known: dict[tuple[str, str], list[str]] = {}
     for backend, medium, handle in handles(router, work):
         known.setdefault((backend, medium), []).append(handle)
-    wrong, looked_at = [], 0
+    wrong, checked = [], 0
     for line, cells in rows.items():
         for backend, cell in zip(head, cells, strict=True):
             if line not in CALLS:
                 continue
-            looked_at += 1
+            checked += 1
             asked = [{**call, "continue_from": h} for call in CALLS[line] for h in known.get((backend, call.get("continue_from", "")), [])]
             calls = asked if "continue_from" in CALLS[line][0] else CALLS[line]
             planned = [await tool.plan({**call, "backend": backend}) for call in calls]
             if any(answer["success"] for answer in planned) is not (cell != "no"):
                 wrong.append((line, backend, cell, [answer.get("error", {}).get("message") for answer in planned]))
     assert wrong == []
-    assert looked_at >= 70
+    assert checked >= 70

@@ -1,4 +1,4 @@
-"""What is watched over in the whole run (tests/named_backends.py), shown to fail when a backend is named that cannot do it."""
+"""The check of suggested backends in the whole run (tests/named_backends.py) fails for a backend that cannot do the call."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_test_with_a_wrong_suggestion_fails(tmp_path: Path) -> None:
 
 
 def test_suggestions_are_set_only_in_known_places() -> None:
-    """Whoever gives an error names of its own would not be listened to."""
+    """Suggestions set in another place would not be checked."""
     sources = [path for top in ("core/src", *(str(p) for p in (ROOT / "plugins").glob("*/src"))) for path in (ROOT / top).rglob("*.py")]
     assert len(sources) > 100
     filling = {

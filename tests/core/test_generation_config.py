@@ -197,7 +197,7 @@ def test_a_segmentation_class_is_a_number_from_0_to_9999() -> None:
         assert problem.message.endswith("expected a class number from 0 to 9999")
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     assert sorted(paths(refusal({"n": "2", "seed": "7", "colour": "red"}))) == ["$.colour", "$.n", "$.prompt", "$.seed"]
 
 

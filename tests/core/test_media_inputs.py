@@ -27,7 +27,7 @@ def test_a_url_with_an_impossible_port_is_shown_without_its_query(port: str) -> 
 
 
 @pytest.mark.parametrize("body", ["\u00e9", "=", "AAA", "A A", "\ud800", "AAAA\n!"])
-def test_a_data_uri_that_is_no_base64_is_an_invalid_request(body: str) -> None:
+def test_data_uri_with_invalid_base64_is_an_invalid_request(body: str) -> None:
     with pytest.raises(InvalidRequest, match="base64"):
         Image.of(f"data:image/png;base64,{body}")
 

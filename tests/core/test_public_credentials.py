@@ -1,4 +1,4 @@
-"""Credentials that are no secrets, such as a project: they may stand in the settings, and are not hidden in texts."""
+"""Public credentials, such as a project id: allowed in the settings and not hidden in texts."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_options_win_over_the_environment_one_by_one() -> None:
     assert told(found) == {"project": "my-project-1", "location": "mars"}
 
 
-def test_a_key_that_lies_about_does_not_replace_a_place_that_was_told() -> None:
+def test_stray_key_does_not_replace_a_configured_project() -> None:
     assert told(made({"MAKER_KEY": "k"}, PLACE)) == PLACE
 
 

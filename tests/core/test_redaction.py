@@ -147,7 +147,7 @@ def test_short_texts_are_not_taken_for_secrets() -> None:
         (None, "None"),
     ],
 )
-def test_somebody_elses_text_is_one_plain_line(text: object, clean: str) -> None:
+def test_foreign_text_becomes_one_plain_line(text: object, clean: str) -> None:
     assert clean_text(text) == clean
 
 
@@ -214,7 +214,7 @@ def test_messages_arguments_tracebacks_stacks_and_extras_are_redacted(registered
     assert "ValueError" in logged(fail)
 
 
-def test_no_later_handler_renders_the_secret_anew(registered: str) -> None:
+def test_later_handler_does_not_render_the_secret_again(registered: str) -> None:
     try:
         raise ValueError(registered)
     except ValueError:

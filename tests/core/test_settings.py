@@ -1,4 +1,4 @@
-"""Settings and keys: what is read, which wins, and how what is wrong is told."""
+"""Settings and keys: reading, precedence, and error messages."""
 
 import os
 from pathlib import Path
@@ -68,7 +68,7 @@ def refused(tmp_path: Path, text: str) -> SettingsError:
     return caught.value
 
 
-def test_a_whole_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_with_every_table_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     found = load(tmp_path, WHOLE)
     assert found.state_dir == tmp_path / "state"
@@ -98,7 +98,7 @@ def test_a_whole_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert mygpu.models == {"wan-2.2": {"like": "sora-2"}}
 
 
-def test_the_example_in_the_docs_is_read(tmp_path: Path) -> None:
+def test_example_in_the_docs_is_read(tmp_path: Path) -> None:
     import textwrap
 
     import anymedia.settings
@@ -110,7 +110,7 @@ def test_the_example_in_the_docs_is_read(tmp_path: Path) -> None:
     assert found.policy.budget.per_call == 2.0
 
 
-def test_without_files_and_environment_everything_is_the_default() -> None:
+def test_settings_without_files_and_environment_are_the_defaults() -> None:
     found = load_settings(environ={}, files=())
     assert (found.policy, dict(found.instances), found.plugins_allow, found.disabled) == (Policy(), {}, None, frozenset())
     assert found.state_dir.is_absolute()
@@ -150,11 +150,22 @@ def test_without_files_and_environment_everything_is_the_default() -> None:
         ("a = 1\na = 2", "not valid TOML"),
     ],
 )
-def test_what_is_not_understood_is_refused_with_file_table_and_key(tmp_path: Path, text: str, words: str) -> None:
+def test_wrong_setting_is_refused_with_file_table_and_key(tmp_path: Path, text: str, words: str) -> None:
     error = refused(tmp_path, text)
     assert words in error.message
     assert str(tmp_path / "config.toml") in error.message
     assert error.code == "settings_error"
+
+
+def test_every_problem_of_a_file_is_reported(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(
+        '[policy]\nretries = 99\nstict = true\n[policy.budget]\nper_day = -1\n[backends.x]\nbase_url = "ftp://x"\nhosts = ["a b"]\n'
+    )
+    with pytest.raises(SettingsError) as caught:
+        load_settings(files=[file], environ={})
+    for part in ("policy: retries", "unknown key 'stict'", "policy.budget: per_day", "backends.x: base_url", "backends.x: hosts"):
+        assert part in caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -172,7 +183,7 @@ def test_what_is_not_understood_is_refused_with_file_table_and_key(tmp_path: Pat
         "[backends.x]\nbase_url = 'https://example.org/?key={}'",
     ],
 )
-def test_a_key_in_the_configuration_is_refused_and_not_repeated(tmp_path: Path, text: str) -> None:
+def test_api_key_in_the_settings_is_refused_and_not_repeated(tmp_path: Path, text: str) -> None:
     error = refused(tmp_path, text.format("sk-canary0123456789"))
     assert "canary" not in str(error)
     assert "canary" not in repr(error)
@@ -181,12 +192,12 @@ def test_a_key_in_the_configuration_is_refused_and_not_repeated(tmp_path: Path, 
         assert "keys.toml" in error.fix
 
 
-def test_a_missing_file_that_was_named_is_an_error(tmp_path: Path) -> None:
+def test_named_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"nowhere\.toml: No such file"):
         load_settings(environ={"ANYMEDIA_CONFIG": "nowhere.toml"}, cwd=tmp_path)
 
 
-def test_text_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
+def test_file_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_bytes(b"a = '\xff'")
     with pytest.raises(SettingsError, match="not valid TOML"):
@@ -202,7 +213,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return directory
 
 
-def test_the_users_file_and_keys_are_read(home: Path) -> None:
+def test_user_settings_and_keys_are_read(home: Path) -> None:
     write(home / "config.toml", "[policy]\nstrict = true")
     write(home / "keys.toml", "OPENAI_API_KEY = 'sk-1'")
     found = load_settings(environ={})
@@ -211,7 +222,7 @@ def test_the_users_file_and_keys_are_read(home: Path) -> None:
     assert found.keys.by_variable["OPENAI_API_KEY"].reveal() == "sk-1"
 
 
-def test_a_file_in_the_working_directory_is_read_only_when_it_is_named(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_in_the_working_directory_is_read_only_if_named(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("anymedia.toml", ".anymedia.toml", "config.toml"):
         write(tmp_path / name, "[policy]\nstrict = true")
     monkeypatch.chdir(tmp_path)
@@ -219,7 +230,7 @@ def test_a_file_in_the_working_directory_is_read_only_when_it_is_named(home: Pat
     assert load_settings(environ={"ANYMEDIA_CONFIG": "anymedia.toml"}).policy.strict
 
 
-def test_anymedia_config_stands_in_for_the_users_file_and_later_ones_win(home: Path, tmp_path: Path) -> None:
+def test_anymedia_config_replaces_the_users_file_and_later_files_take_precedence(home: Path, tmp_path: Path) -> None:
     write(home / "config.toml", "[policy]\nbridge = true")
     write(tmp_path / "a.toml", "[policy]\nstrict = true\nretries = 1\n[defaults]\nimage = 'a'\n[plugins]\ndisable = ['x']\n[backends.one]")
     write(tmp_path / "b.toml", "[policy]\nretries = 3\n[defaults]\nvideo = 'b'\n[plugins]\ndisable = ['y']\n[backends.two]")
@@ -230,7 +241,7 @@ def test_anymedia_config_stands_in_for_the_users_file_and_later_ones_win(home: P
     assert set(found.instances) == {"one", "two"}
 
 
-def test_the_environment_wins(tmp_path: Path) -> None:
+def test_environment_takes_precedence(tmp_path: Path) -> None:
     found = load(
         tmp_path,
         "state_dir = 'a'\n[policy]\nprefer = ['a']\n[plugins]\ndisable = ['x']",
@@ -243,12 +254,12 @@ def test_the_environment_wins(tmp_path: Path) -> None:
     assert found.disabled == {"x", "y", "z"}
 
 
-def test_an_empty_allow_list_allows_nothing_and_none_allows_all(tmp_path: Path) -> None:
+def test_empty_allow_list_allows_nothing_and_none_allows_all(tmp_path: Path) -> None:
     assert load(tmp_path, "[plugins]\nallow = []").plugins_allow == ()
     assert load(tmp_path, "[plugins]").plugins_allow is None
 
 
-def test_default_for_an_operation_wins_over_its_medium() -> None:
+def test_default_for_an_operation_takes_precedence_over_its_medium() -> None:
     found = Settings(defaults={"image": "a", "inpaint": "b/m"})
     assert found.default_for("generate_image", "image") == ("image", "a")
     assert found.default_for("inpaint", "image") == ("inpaint", "b/m")
@@ -260,7 +271,7 @@ def test_default_for_an_operation_wins_over_its_medium() -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes")
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o601])
-def test_a_keys_file_that_others_may_read_is_refused_unread(tmp_path: Path, mode: int) -> None:
+def test_keys_file_readable_by_others_is_refused(tmp_path: Path, mode: int) -> None:
     with pytest.raises(SettingsError, match=f"may be read by others .mode {mode:04o}.") as caught:
         read_keys(write(tmp_path / "keys.toml", "A = 'sk-canary'", mode))
     assert caught.value.fix.startswith("Run: chmod 600")
@@ -270,7 +281,7 @@ def test_a_keys_file_that_others_may_read_is_refused_unread(tmp_path: Path, mode
 @pytest.mark.parametrize(
     "text", ["A = sk-canary", "A = 7", "A = ''", "[x]\napi_key = ['sk-canary']", "A = 'sk-canary'\nA = 'sk-canary'", "\xff"]
 )
-def test_a_malformed_keys_file_is_refused_without_repeating_a_value(tmp_path: Path, text: str) -> None:
+def test_malformed_keys_file_is_refused_without_repeating_a_value(tmp_path: Path, text: str) -> None:
     path = write(tmp_path / "keys.toml", "")
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(SettingsError) as caught:
@@ -280,11 +291,11 @@ def test_a_malformed_keys_file_is_refused_without_repeating_a_value(tmp_path: Pa
     assert caught.value.__context__ is None or caught.value.__suppress_context__
 
 
-def test_a_missing_keys_file_is_empty(tmp_path: Path) -> None:
+def test_missing_keys_file_is_empty(tmp_path: Path) -> None:
     assert read_keys(tmp_path / "none.toml") == Keys()
 
 
-def test_environment_before_the_instances_keys_before_shared_keys() -> None:
+def test_credential_is_searched_in_environment_then_instance_then_shared_keys() -> None:
     keys = Keys(by_variable={"B": Secret("shared")}, by_instance={"one": {"api_key": Secret("own")}})
     environ = {"A": "  ", "B": " env\n"}
 
@@ -299,7 +310,7 @@ def test_environment_before_the_instances_keys_before_shared_keys() -> None:
     assert find_credential("api_key", "two", ["A", "C"], {}, keys).wanted == "A or C"
 
 
-def test_a_secret_shows_itself_to_nobody() -> None:
+def test_secret_is_never_shown() -> None:
     import copy
     import pickle
 
@@ -338,7 +349,7 @@ def test_a_secret_shows_itself_to_nobody() -> None:
         "http://gpu.home.arpa",
     ],
 )
-def test_addresses_that_are_taken(url: str) -> None:
+def test_valid_base_url_is_accepted(url: str) -> None:
     assert base_url_problem(url) is None
 
 
@@ -367,10 +378,10 @@ def test_addresses_that_are_taken(url: str) -> None:
         "http://[2001:4860::8888]/",
     ],
 )
-def test_addresses_that_are_refused(url: str) -> None:
+def test_invalid_base_url_is_refused(url: str) -> None:
     assert base_url_problem(url)
 
 
 @given(st.text(max_size=40) | st.text(max_size=30).map(lambda rest: f"https://{rest}"))
-def test_any_text_is_judged_without_a_traceback(text: str) -> None:
+def test_any_text_as_base_url_does_not_raise(text: str) -> None:
     assert base_url_problem(text) is None or isinstance(base_url_problem(text), str)

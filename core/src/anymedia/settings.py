@@ -122,21 +122,22 @@ class SettingsTable(Table):
         values = self.strings(key)
         for value in values:
             if not _HOST.fullmatch(value) and not _is_network(value):
-                self.fail(f"{key}: expected a host like 'media.lan' or '127.0.0.1:8080', or a network, got {value!r:.80}")
+                self.report(f"{key}: expected a host like 'media.lan' or '127.0.0.1:8080', or a network, got {value!r:.80}")
         return tuple(value.lower() for value in values)
 
     def _matching(self, key: str, pattern: re.Pattern[str], what: str) -> tuple[str, ...]:
         values = self.strings(key)
         for value in values:
             if not pattern.fullmatch(value):
-                self.fail(f"{key}: expected {what}, got {value!r:.80}")
+                self.report(f"{key}: expected {what}, got {value!r:.80}")
         return values
 
     def number(self, key: str, default: float | None, *, low: float = 0.0) -> float | None:
         """Take a finite number from ``low`` up."""
         value = self.take(key, (int, float), default)
         if value is not None and (not math.isfinite(value) or value < low):
-            self.fail(f"{key}: expected a number from {low:g} up, got {value!r}")
+            self.report(f"{key}: expected a number from {low:g} up, got {value!r}")
+            return default
         return None if value is None else float(value)
 
 
@@ -177,10 +178,10 @@ def _refuse(message: str) -> None:
 def read_instance(name: str, table: SettingsTable) -> InstanceSettings:
     """Read ``[backends.NAME]``."""
     if not _INSTANCE.fullmatch(name) or name == "auto":
-        table.fail("a backend's name has letters, digits, '-', '_' and '.', and is not 'auto'")
+        table.report("a backend's name has letters, digits, '-', '_' and '.', and is not 'auto'")
     base_url = table.take("base_url", str)
     if base_url is not None and (wrong := base_url_problem(base_url)):
-        table.fail(f"base_url: {wrong}")
+        table.report(f"base_url: {wrong}")
     models = table.table("models")
     found = InstanceSettings(
         name=name,
@@ -194,15 +195,15 @@ def read_instance(name: str, table: SettingsTable) -> InstanceSettings:
         where=table.where,
     )
     if "base_url" in found.options:
-        table.fail("base_url belongs next to options, not inside")
+        table.report("base_url belongs next to options, not inside")
     for key in table.left():
         near = did_you_mean(key, attrs.fields_dict(InstanceSettings))
-        table.fail(f"unknown key {key!r}{near}; what the plugin itself documents goes under options")
+        table.report(f"unknown key {key!r}{near}; what the plugin itself documents goes under options")
     return found
 
 
 def _raw(table: SettingsTable, key: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = table.take(key, Mapping)
+    found: Mapping[str, Any] = table.take(key, Mapping, {})
     return found
 
 
@@ -241,7 +242,7 @@ def read_policy(table: SettingsTable, base: Path, usual: Policy) -> Policy:
     budget, tolerance = table.table("budget"), table.table("tolerance")
     retries = table.take("retries", int, usual.retries)
     if not 0 <= retries <= 10:
-        table.fail(f"retries: expected 0 to 10, got {retries}")
+        table.report(f"retries: expected 0 to 10, got {retries}")
     fallback = table.word("fallback", ("off", "equivalent"), "off") if "fallback" in table.left() else usual.fallback
     policy = usual.but(
         strict=table.take("strict", bool, usual.strict),
@@ -401,26 +402,33 @@ class _Config:
 
     def __init__(self, raw: dict[str, Any], path: Path) -> None:
         refuse_keys(raw, str(path))
-        self._top = SettingsTable(raw, str(path))
+        self._top = SettingsTable(raw, str(path), [])
         self._base = path.parent
 
     def read(self, policy_so_far: Policy) -> dict[str, Any]:
-        """Return the fields this file sets; its policy refines that of earlier files."""
+        """Return the fields this file sets; its policy refines that of earlier files.
+
+        Raises:
+            SettingsError: with every problem in the file.
+        """
+        top = self._top
         found: dict[str, Any] = {}
-        if state := self._top.take("state_dir", str, ""):
-            found["state_dir"] = (self._base / expanded(state, f"{self._top.where}: state_dir")).absolute()
-        if (policy := self._top.table("policy")) is not None:
-            found["policy"] = read_policy(policy, self._base, policy_so_far)
-        if (defaults := self._top.table("defaults")) is not None:
+        if state := top.take("state_dir", str, ""):
+            directory = top.attempt(expanded, state, f"{top.where}: state_dir")
+            found["state_dir"] = (self._base / (directory or "")).absolute()
+        if (policy := top.table("policy")) is not None:
+            found["policy"] = top.attempt(read_policy, policy, self._base, policy_so_far)
+        if (defaults := top.table("defaults")) is not None:
             found["defaults"] = self._defaults(defaults)
-        if (fetch := self._top.table("fetch")) is not None:
+        if (fetch := top.table("fetch")) is not None:
             found["fetch_allow"] = fetch.networks("allow")
             fetch.done()
-        if (plugins := self._top.table("plugins")) is not None:
+        if (plugins := top.table("plugins")) is not None:
             found |= self._plugins(plugins)
-        if (backends := self._top.table("backends")) is not None:
+        if (backends := top.table("backends")) is not None:
             found["instances"] = {name: read_instance(name, table) for name, table in backends.inner().items()}
-        self._top.done()
+        top.done()
+        top.raise_problems()
         return found
 
     def _defaults(self, table: SettingsTable) -> dict[str, str]:
