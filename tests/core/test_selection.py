@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 from core.test_instances import MATRIX, plugin
 
@@ -12,6 +14,8 @@ from anymedia.plugins.registry import Registry
 from anymedia.policy import Policy
 from anymedia.requests import GenerateImage
 from anymedia.settings import InstanceSettings, Settings
+
+TODAY = datetime.date(2026, 11, 21)
 
 
 def views(*services: str) -> list[BackendView]:
@@ -25,17 +29,24 @@ def views(*services: str) -> list[BackendView]:
 @pytest.mark.parametrize("model", ["vertex-only", "myplain/vertex-only"])
 def test_model_of_other_service_names_the_service(model: str) -> None:
     with pytest.raises(UnknownModel) as caught:
-        plan(GenerateImage(prompt="a fox"), views("plain"), Policy(), None, backend="myplain", model=model)  # type: ignore[arg-type]
+        plan(GenerateImage(prompt="a fox"), views("plain"), Policy(), TODAY, backend="myplain", model=model)
     assert caught.value.message == "'myplain' has no model 'vertex-only': it belongs to the service 'vertex', this instance uses 'plain'"
     assert caught.value.fix == "configure an instance with service = 'vertex'"
 
 
 def test_model_of_other_instance_names_the_instance() -> None:
     with pytest.raises(UnknownModel) as caught:
-        plan(GenerateImage(prompt="a fox"), views("plain", "vertex"), Policy(), None, backend="myplain", model="vertex-only")  # type: ignore[arg-type]
+        plan(
+            GenerateImage(prompt="a fox"),
+            views("plain", "vertex"),
+            Policy(),
+            TODAY,
+            backend="myplain",
+            model="vertex-only",
+        )
     assert caught.value.fix == "use backend='myvertex'"
 
 
 def test_model_unknown_everywhere_suggests_nearest() -> None:
     with pytest.raises(UnknownModel, match=r"no model of 'myplain' named 'plain-onlie'; did you mean 'plain-only'\?"):
-        plan(GenerateImage(prompt="a fox"), views("plain"), Policy(), None, backend="myplain", model="plain-onlie")  # type: ignore[arg-type]
+        plan(GenerateImage(prompt="a fox"), views("plain"), Policy(), TODAY, backend="myplain", model="plain-onlie")

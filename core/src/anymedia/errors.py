@@ -58,6 +58,7 @@ __all__ = [
     "UnsupportedInput",
     "UnsupportedOperation",
     "did_you_mean",
+    "nearest_name",
     "shown",
 ]
 
@@ -65,13 +66,19 @@ Charged = Literal["no", "yes", "unknown"]
 Delivery = Literal["not_sent", "refused", "unknown"]
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the nearest known name, else an empty string."""
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is spelled most like ``name``, or None if none is similar."""
     import difflib
 
     names = {word.casefold(): word for word in known}
-    near = difflib.get_close_matches(name.casefold(), list(names), 1)
-    return f"; did you mean {names[near[0]]!r}?" if near else ""
+    near = difflib.get_close_matches(name.casefold()[:200], list(names), 1)
+    return names[near[0]] if near else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the nearest known name, else an empty string."""
+    near = nearest_name(name, known)
+    return f"; did you mean {near!r}?" if near is not None else ""
 
 
 def shown(value: Any, limit: int = 60) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import attrs
@@ -12,8 +13,11 @@ from .errors import UnsupportedInput, UnsupportedOperation
 from .execution.prepare_inputs import InputReader, with_facts
 from .planning import Default, Plan, Planner
 from .plugins.instances import BackendInstance
+from .plugins.names import Names
+from .plugins.registry import Registry
 from .policy import Policy
 from .requests import ContinueVideo, Request
+from .results import Warning
 from .settings import Settings
 
 __all__ = ["PlanMaker"]
@@ -29,12 +33,14 @@ class PlanMaker:
 
     Attributes:
         settings: the preferences per operation.
+        registry: the plugins.
         instances: the backends.
         policy: what is allowed, unless a plan has its own policy.
         today: returns the date by which lifecycles are judged.
     """
 
     settings: Settings
+    registry: Registry
     instances: Mapping[str, BackendInstance]
     policy: Policy = attrs.field(converter=_with_formats)
     today: Callable[[], datetime.date] = lambda: datetime.datetime.now(datetime.UTC).date()
@@ -45,10 +51,18 @@ class PlanMaker:
         A default of the settings applies unless the request's own policy has other preferences.
         """
         allowed = self.policy if policy is None else policy.but(transcode=self.policy.transcode)
-        found = self.settings.default_for(request.kind, request.media) if allowed.prefer == self.policy.prefer else None
+        found = self._default(request, allowed)
         default = None if found is None else Default(name=found[1], setting=f"[defaults] {found[0]}")
         views = [instance.view for instance in self.instances.values()]
         return Planner(views=views, policy=allowed, today=self.today(), default=default)
+
+    @functools.cached_property
+    def names(self) -> Names:
+        """The names that settings and arguments may use."""
+        return Names(settings=self.settings, registry=self.registry, instances=self.instances, today=self.today())
+
+    def _default(self, request: Request, policy: Policy) -> tuple[str, str] | None:
+        return self.settings.default_for(request.kind, request.media) if policy.prefer == self.policy.prefer else None
 
     def plan(
         self,
@@ -68,9 +82,13 @@ class PlanMaker:
             inputs: reads the input files; by default only their headers are read.
         """
         planner = self.planner(request, policy)
+        self.names.check_arguments(backend, model)
+        named = backend not in (None, "auto") or model not in (None, "auto")
+        unused = self.names.check_settings(planner.policy, self._default(request, planner.policy), named=named)
         request = with_facts(request, inputs or InputReader(roots=planner.policy.input_roots, headers_only=True))
         try:
-            return planner.plan(request, backend=backend, model=model)
+            found = planner.plan(request, backend=backend, model=model)
+            return attrs.evolve(found, warnings=(*found.warnings, *(Warning("preference_unused", text) for text in unused)))
         except (UnsupportedOperation, UnsupportedInput):
             if not (planner.policy.bridge and isinstance(request, ContinueVideo)):
                 raise

@@ -79,6 +79,7 @@ class Router:
         self.instances = make_instances(self.registry, self.settings)
         self._plan_maker = PlanMaker(
             settings=self.settings,
+            registry=self.registry,
             instances=self.instances,
             policy=policy or self.settings.policy,
             **({} if today is None else {"today": today}),
@@ -128,6 +129,10 @@ class Router:
             RequestError: no backend can do it as requested; with the nearest request that would work.
         """
         return self._plan_maker.plan(self._resolved(request), policy, backend, model)
+
+    def name_warnings(self) -> list[str]:
+        """Return a warning for each name in the settings that does not exist; a plan that it would decide is refused."""
+        return [f"warning: {problem}" for problem in self._plan_maker.names.problems()]
 
     def _resolved(self, request: Request) -> Request:
         return resolve(request, lambda name: self.store.load_continuation(name, now=self._engine.clock.now()))

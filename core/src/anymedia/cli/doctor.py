@@ -61,6 +61,8 @@ def _findings() -> Iterator[Finding]:
     settings, finding = _settings()
     yield finding
     environment = load_environment(settings)
+    for warning in environment.name_warnings():
+        yield Finding("system", "settings", "note", warning)
     yield from _plugins(environment)
     yield from _backends(environment)
     yield from _directories(environment)

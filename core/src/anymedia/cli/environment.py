@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,14 @@ class Environment:
     settings: Settings
     registry: Registry
     instances: Mapping[str, BackendInstance]
+
+    def name_warnings(self) -> list[str]:
+        """Return a warning for each name in the settings that does not exist."""
+        from ..plugins.names import Names
+
+        today = datetime.datetime.now(datetime.UTC).date()
+        names = Names(settings=self.settings, registry=self.registry, instances=self.instances, today=today)
+        return [f"warning: {problem}" for problem in names.problems()]
 
     def pick(self, name: str | None) -> list[BackendInstance]:
         """Return one instance by name, or all.

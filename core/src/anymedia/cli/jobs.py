@@ -42,6 +42,8 @@ def with_router(work: Callable[[Router, ProgressLine], Awaitable[_T]], *, quiet:
 
     async def run() -> _T:
         async with ProgressLine(quiet=quiet) as line, Router(on_progress=line) as router:
+            for warning in router.name_warnings():
+                Console().note(warning)
             return await work(router, line)
 
     return asyncio.run(run())

@@ -38,6 +38,8 @@ def models(backend: str | None, task: str | None, refresh: bool, as_json: bool) 
         return
     console, today = Console(json=as_json), datetime.datetime.now(datetime.UTC).date()
     environment = load_environment()
+    for warning in environment.name_warnings():
+        console.note(warning)
     found = [(i, spec) for i in environment.pick(backend) for spec in i.matrix.models if task is None or _supports(spec, task)]
     if as_json:
         console.document({"success": True, "models": [_as_json(i, spec, today) for i, spec in found]})

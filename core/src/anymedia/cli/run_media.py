@@ -64,6 +64,7 @@ def _plan(invocation: CliInvocation, console: Console) -> None:
 
         plans = PlanMaker(
             settings=environment.settings,
+            registry=environment.registry,
             instances=environment.instances,
             policy=invocation.config.policy(environment.settings.policy),
         )

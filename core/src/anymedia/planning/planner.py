@@ -106,7 +106,7 @@ class Planner:
             RequestError: UnknownBackend, UnknownModel, InvalidRequest, UnsupportedOperation, UnsupportedInput,
                 ModelRetired or NoBackendAvailable, each with the nearest request that would work.
         """
-        selection = Selection.of(self.views, backend, model)
+        selection = Selection.of(self.views, backend, model, self.today)
         _check_consistency(request)
         self._check_continuation(request, selection)
         fitted, rejected = self._fit_all(request, selection)
@@ -157,7 +157,7 @@ class Planner:
     def _unavailable(self, view: BackendView, spec: ModelSpec, selection: Selection) -> tuple[Reason, ...]:
         """Return the reasons against a model that do not depend on the request's fields."""
         life = spec.lifecycle
-        if life.retires is not None and view.enforce_lifecycle and life.stage_on(self.today) == "retired":
+        if view.is_retired(spec, self.today):
             instead = f"; use {life.replacement!r} instead" if life.replacement else ""
             text = f"'{view.name}/{spec.id}' was shut down on {life.retires}{instead}"
             return (Reason(code="retired", text=text, nearest=life.replacement or ""),)
@@ -336,6 +336,9 @@ class Planner:
 
     def _rejection_error(self, request: Request, selection: Selection, rejected: Rejections) -> RequestError:
         """Return the error for a request that no candidate can honour."""
+        for view in self.views:
+            if view.name in selection.backends and view.missing and not view.matrix.models:
+                return NoBackendAvailable(f"'{view.name}' is not usable: {view.lacks}", fix=view.to_set)
         able = self._able(request) if selection.named else ()
         after_setup = self._able_after_setup(request, able)
         return explain_rejections(request, rejected, selection, able, after_setup, self._able_once_installed(request, selection))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import re
 from collections.abc import Mapping, Sequence
@@ -52,6 +53,10 @@ class BackendView:
     def not_selected(self) -> tuple[tuple[str, str, tuple[Reason, ...]], ...]:
         """Its models, each rejected because another one was named, in the form of `Rejections`."""
         return tuple((self.name, spec.id, _NOT_SELECTED) for spec in self.matrix.models)
+
+    def is_retired(self, spec: ModelSpec, today: datetime.date) -> bool:
+        """Whether a model can no longer be used here on a day."""
+        return spec.lifecycle.retires is not None and self.enforce_lifecycle and spec.lifecycle.stage_on(today) == "retired"
 
     @property
     def lacks(self) -> str:

@@ -126,7 +126,7 @@ def make_instances(registry: Registry, settings: Settings, environ: Mapping[str,
             if name in settings.instances:
                 found[name] = _without_plugin(wanted[name], error.message)
         except UnknownBackend as error:
-            found[name] = _without_plugin(wanted[name], error.message)
+            found[name] = _without_plugin(wanted[name], str(error))
         else:
             found[name] = _make(wanted[name], matrix, env, settings.keys)
             for credential in found[name].credentials:

@@ -24,7 +24,7 @@ from ..errors import (
     PluginLoadError,
     UnknownBackend,
     UnsupportedOperation,
-    did_you_mean,
+    nearest_name,
 )
 from ..hookspecs import HOOKS
 from .validate import check_hooks, check_matrix, check_module, check_name, check_returned, describe_exception, foreign_origin
@@ -36,6 +36,8 @@ __all__ = ["GROUP", "BrokenPlugin", "LoadedPlugin", "Registry", "discover"]
 
 #: The entry-point group; also pluggy's project name.
 GROUP = "anymedia"
+#: The backends of this project; the distribution of each is ``anymedia-NAME``.
+PUBLISHED = ("google", "grok", "local", "openai", "openrouter")
 
 
 @attrs.frozen(kw_only=True)
@@ -66,6 +68,7 @@ class Registry:
         plugins: name -> `LoadedPlugin`.
         broken: name -> `BrokenPlugin`, with the reason.
         blocked: name -> why it was not imported.
+        distributions: names of the installed distributions with plugins, blocked ones included.
     """
 
     def __init__(self) -> None:
@@ -77,6 +80,7 @@ class Registry:
         self._callers: dict[tuple[str, str], Callable[..., Any]] = {}
         self._broken: dict[str, BrokenPlugin] = {}
         self._blocked: dict[str, str] = {}
+        self.distributions: set[str] = set()
         self.plugins: Mapping[str, LoadedPlugin] = types.MappingProxyType(self._plugins)
         self.broken: Mapping[str, BrokenPlugin] = types.MappingProxyType(self._broken)
         self.blocked: Mapping[str, str] = types.MappingProxyType(self._blocked)
@@ -145,18 +149,28 @@ class Registry:
         except KeyError:
             raise self.unknown(name) from None
 
+    @property
+    def installable(self) -> Mapping[str, str]:
+        """The published backends that are not installed, each with the command that installs it."""
+        installed = {*self._plugins, *self._broken, *self._blocked}
+        return {name: f"pip install {GROUP}-{name}" for name in PUBLISHED if name not in installed}
+
     def unknown(self, name: str, known: Iterable[str] | None = None) -> UnknownBackend:
         """Return the error for an unknown name; ``known``: the names to suggest (by default the plugins')."""
         if name in self._broken:
             return UnknownBackend(f"backend {name!r} is installed but broken: {self._broken[name].reason.message}")
         if name in self._blocked:
             return UnknownBackend(f"backend {name!r} is blocked: {self._blocked[name]}")
+        installable = self.installable
+        if name in installable:
+            return UnknownBackend(f"backend {name!r} is not installed", fix=installable[name])
         names = sorted(self._plugins if known is None else known)
         aside = [f"broken: {', '.join(sorted(self._broken))}"] * bool(self._broken)
         aside += [f"blocked: {', '.join(sorted(self._blocked))}"] * bool(self._blocked)
         state = "; ".join([f"installed: {', '.join(names) or 'none'}", *aside])
-        hint = did_you_mean(name, [*names, *self._broken, *self._blocked])
-        return UnknownBackend(f"no backend named {name!r:.80} ({state}){hint}")
+        near = nearest_name(name, [*names, *self._broken, *self._blocked]) or nearest_name(name, installable)
+        hint = "" if near is None else f"; did you mean {near!r}?"
+        return UnknownBackend(f"no backend named {name!r:.80} ({state}){hint}", fix=installable.get(near or "", ""))
 
     def capabilities(self, name: str) -> CapabilityMatrix:
         """Return a plugin's matrix; the plugin is asked only once.
@@ -236,6 +250,7 @@ def discover(
     registry = Registry()
     # with an allow-list, `foreign_origin` needs the files of the distributions
     points = list(plugin_points(GROUP, with_files=allow is not None) if entry_points is None else entry_points)
+    registry.distributions.update(filter(None, (_distribution(point)[0] for point in points)))
     for name, same in sorted(_admitted(registry, points, allow, disabled).items()):
         if len(same) == 1:
             _load(registry, same[0])

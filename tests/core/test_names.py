@@ -1,0 +1,253 @@
+"""Names in settings: each place where a name occurs, misspelled; what stops a request and what only warns."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import types
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from anymedia.capabilities import CapabilityMatrix, parse_matrix
+from anymedia.errors import MediaError, RequestError, SettingsError, UnknownBackend, UnknownModel
+from anymedia.hookspecs import HOOKS, hookimpl
+from anymedia.plan_maker import PlanMaker
+from anymedia.planning import Plan
+from anymedia.plugins.instances import make_instances
+from anymedia.plugins.registry import PUBLISHED, Registry
+from anymedia.policy import Policy
+from anymedia.requests import GenerateImage
+from anymedia.settings import load_settings
+
+TODAY = datetime.date(2026, 11, 29)
+FOX = GenerateImage(prompt="a fox")
+MATRICES: dict[str, Any] = {
+    "painter": {
+        "schema": 1,
+        "credentials": [{"names": {"api_key": ["PAINTER_API_KEY"]}}],
+        "models": [
+            {"id": "landscape-2", "media": "image", "prices": [{"per": "call", "usd": 0.1}], "generate_image": {}},
+            {"id": "flux-pro", "media": "image", "prices": [{"per": "call", "usd": 0.1}], "generate_image": {}},
+            {"id": "flux-schnell", "media": "image", "prices": [{"per": "call", "usd": 0.1}], "generate_image": {}},
+            {"id": "dall-e-3", "media": "image", "lifecycle": {"retires": "2026-01-01", "certainty": "firm"}, "generate_image": {}},
+        ],
+    },
+    "sculptor": {"schema": 1, "services": ["plain", "vertex"], "models": [{"id": "clay", "media": "image", "generate_image": {}}]},
+}
+
+
+def plugin(matrix: Any) -> types.ModuleType:
+    module = types.ModuleType("some")
+
+    @hookimpl
+    def capabilities() -> CapabilityMatrix:
+        return parse_matrix(matrix, "some.toml")
+
+    module.capabilities = capabilities  # type: ignore[attr-defined]
+
+    async def generate_image(request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    assert "generate_image" in HOOKS
+    module.generate_image = hookimpl(generate_image)  # type: ignore[attr-defined]
+    return module
+
+
+def plans(tmp_path: Path, text: str = "", keys: str = "", **environ: str) -> PlanMaker:
+    """Return the plans of a configuration, with two plugins of which one needs a key."""
+    config, keys_file = tmp_path / "config.toml", tmp_path / "keys.toml"
+    config.write_text(text)
+    keys_file.write_text(keys)
+    keys_file.chmod(0o600)
+    settings = load_settings(environ=environ, files=[config], keys_file=keys_file)
+    registry = Registry()
+    for name, matrix in MATRICES.items():
+        registry.distributions.add(f"anymedia-{name}")
+        if settings.plugins_allow is not None and f"anymedia-{name}" not in settings.plugins_allow:
+            registry.block(name, "it is not in plugins.allow")
+        elif name in settings.disabled:
+            registry.block(name, "it is disabled")
+        else:
+            registry.register(name, plugin(matrix), distribution=f"anymedia-{name}")
+    instances = make_instances(registry, settings, {"PAINTER_API_KEY": "k-0123456789", **environ})
+    return PlanMaker(settings=settings, registry=registry, instances=instances, policy=settings.policy, today=lambda: TODAY)
+
+
+@attrs.frozen
+class Place:
+    """A setting that contains a name.
+
+    Attributes:
+        text: config.toml, with ``{}`` for the name.
+        name: the right name.
+        decides: ``unnamed``: stops a request without a named backend; ``always``: stops every request; ``nothing``: warns.
+        keys: keys.toml, with ``{}`` for the name.
+        variable: the environment variable with the name.
+    """
+
+    text: str
+    name: str
+    decides: str = "unnamed"
+    keys: str = ""
+    variable: str = ""
+
+
+PLACES = {
+    "default backend": Place('[defaults]\nimage = "{}"', "painter"),
+    "default backend of an operation": Place('[defaults]\ngenerate_image = "{}"', "sculptor"),
+    "default backend with model": Place('[defaults]\nimage = "{}/flux-pro"', "painter"),
+    "default model": Place('[defaults]\nimage = "painter/{}"', "landscape-2"),
+    "prefer backend": Place('[policy]\nprefer = ["sculptor", "{}"]', "painter"),
+    "prefer model": Place('[policy]\nprefer = ["painter/{}"]', "landscape-2"),
+    "prefer variable": Place("", "painter", variable="ANYMEDIA_PREFER"),
+    "cap per backend": Place("[policy.budget]\nper_backend = {{ {} = 2.0 }}", "painter", "always"),
+    "disable": Place('[plugins]\ndisable = ["{}"]', "sculptor", "nothing"),
+    "disable variable": Place("", "sculptor", "nothing", variable="ANYMEDIA_DISABLE"),
+    "allow": Place('[plugins]\nallow = ["anymedia-sculptor", "anymedia-{}"]', "painter"),
+    "plugin of an instance": Place('[backends.mine]\nplugin = "{}"', "painter"),
+    "instance without plugin": Place("[backends.{}]\noptions = {{}}", "painter"),
+    "keys of an instance": Place("", "painter", "nothing", keys='[{}]\napi_key = "k-9876543210"'),
+    "keys of a variable": Place("", "PAINTER_API_KEY", "nothing", keys='{} = "k-9876543210"'),
+}
+#: Settings in which a wrong name makes its own instance unusable, with the suggestion in the reason.
+OF_ONE_INSTANCE = {
+    "service": ('[backends.mine]\nplugin = "sculptor"\nservice = "{}"', "vertex"),
+    "credential": ('[backends.mine]\nplugin = "painter"\ncredentials = {{ {} = "MINE" }}', "api_key"),
+    "like": ('[backends.mine]\nplugin = "painter"\nmodels.own = {{ like = "{}" }}', "landscape-2"),
+}
+
+
+def misspelled(name: str) -> list[str]:
+    """Return a name with a letter missing, with two letters swapped, and with a letter doubled."""
+    return [name[:2] + name[3:], name[:2] + name[3] + name[2] + name[4:], name[:3] + name[2:]]
+
+
+def configured(tmp_path: Path, place: Place, name: str) -> PlanMaker:
+    environ = {place.variable: name} if place.variable else {}
+    return plans(tmp_path, place.text.format(name), place.keys.format(name), **environ)
+
+
+def test_published_backends_are_the_plugins_of_this_repository() -> None:
+    folders = (Path(__file__).parents[2] / "plugins").glob("*_media")
+    assert sorted(folder.name.removesuffix("_media") for folder in folders) == sorted(PUBLISHED)
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+def test_name_right_in_any_setting_plans_without_warning(tmp_path: Path, place: Place) -> None:
+    found = configured(tmp_path, place, place.name)
+    assert found.names.problems() == []
+    assert isinstance(found.plan(FOX), Plan)
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+def test_name_misspelled_in_any_setting_is_refused_where_it_decides_and_else_warned(tmp_path: Path, place: Place) -> None:
+    for wrong in misspelled(place.name):
+        found = configured(tmp_path, place, wrong)
+        (problem,) = found.names.problems()
+        assert problem.decides == place.decides
+        assert wrong in str(problem)
+        assert f"did you mean '{'anymedia-' * ('allow' in place.text)}{place.name}'?" in str(problem)
+        named: list[dict[str, str]] = [{}, {"backend": "sculptor"}, {"model": "sculptor/clay"}]
+        for arguments in named:
+            stops = place.decides == "always" or (place.decides == "unnamed" and not arguments)
+            if not stops:
+                assert isinstance(found.plan(FOX, None, **arguments), Plan)
+                continue
+            with pytest.raises(SettingsError, match="did you mean") as caught:
+                found.plan(FOX, None, **arguments)
+            assert caught.value.message.startswith(problem.setting)
+            assert ("--backend" in caught.value.fix) is (place.decides == "unnamed")
+
+
+@pytest.mark.parametrize(("text", "right"), OF_ONE_INSTANCE.values(), ids=OF_ONE_INSTANCE)
+def test_name_misspelled_in_an_instance_makes_it_unusable_with_suggestion(tmp_path: Path, text: str, right: str) -> None:
+    for wrong in misspelled(right):
+        found = plans(tmp_path, text.format(wrong))
+        assert isinstance(found.plan(FOX), Plan)
+        with pytest.raises(RequestError, match=f"did you mean '{right}'"):
+            found.plan(FOX, None, "mine")
+
+
+def test_name_of_another_operation_decides_nothing(tmp_path: Path) -> None:
+    found = plans(tmp_path, '[defaults]\nvideo = "paintr"')
+    assert isinstance(found.plan(FOX), Plan)
+    assert len(found.names.problems()) == 1
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_backend_not_installed_names_the_package(tmp_path: Path, name: str) -> None:
+    command = f"pip install anymedia-{name}"
+    found = plans(tmp_path, f'[defaults]\nimage = "{name}"\n[backends.other]\nplugin = "{name}"')
+    errors: list[MediaError] = []
+    for arguments in ({}, {"backend": name}, {"model": f"{name}/some"}, {"backend": "other"}, {"backend": name[:-1]}):
+        with pytest.raises(RequestError) as caught:
+            found.plan(FOX, None, **arguments)
+        errors.append(caught.value)
+    assert [command in str(error) for error in errors] == [True] * 5
+    assert errors[0].message == f"[defaults] image = '{name}': backend '{name}' is not installed"
+    assert (errors[1].message, errors[1].fix) == (f"backend '{name}' is not installed", command)
+
+
+def test_preferred_backend_not_installed_is_passed_over_with_warning(tmp_path: Path) -> None:
+    found = plans(tmp_path, '[policy]\nprefer = ["google", "sculptor"]').plan(FOX)
+    assert found.chosen.backend == "sculptor"
+    warning = next(w.text for w in found.warnings if w.code == "preference_unused")
+    assert warning == "prefer = 'google': backend 'google' is not installed (pip install anymedia-google)"
+
+
+def test_preferred_backend_disabled_is_passed_over_with_warning(tmp_path: Path) -> None:
+    found = plans(tmp_path, '[policy]\nprefer = ["sculptor"]\n[plugins]\ndisable = ["sculptor"]').plan(FOX)
+    assert found.chosen.backend == "painter"
+    assert [w.code for w in found.warnings] == ["preference_unused"]
+
+
+def test_disabled_name_unlike_any_installed_one_is_silent(tmp_path: Path) -> None:
+    assert plans(tmp_path, '[plugins]\ndisable = ["zebra", "grok"]').names.problems() == []
+
+
+def test_prefer_of_the_request_misspelled_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"prefer = 'paintr': .*did you mean 'painter'"):
+        plans(tmp_path).plan(FOX, Policy(prefer=("paintr",)))
+
+
+def test_model_without_backend_in_a_setting_suggests_both(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="write the backend, too: 'painter/flux-pro'"):
+        plans(tmp_path, '[defaults]\nimage = "flux-pro"').plan(FOX)
+
+
+@pytest.mark.parametrize(
+    ("model", "suggested"),
+    [
+        ("flux", ["flux-pro", "flux-schnell"]),
+        ("FLUX", ["flux-pro", "flux-schnell"]),
+        ("landscpe-2", ["landscape-2"]),
+        ("dalle", []),
+        ("dall-e-4", []),
+    ],
+)
+def test_model_unknown_suggests_family_and_never_a_retired_one(tmp_path: Path, model: str, suggested: list[str]) -> None:
+    with pytest.raises(UnknownModel) as caught:
+        plans(tmp_path).plan(FOX, None, None, model)
+    text = str(caught.value)
+    assert "dall-e-3" not in text
+    hint = f"did you mean {' or '.join(map(repr, suggested))}?"
+    assert (hint in text) is bool(suggested)
+
+
+def test_backend_argument_misspelled_suggests_name(tmp_path: Path) -> None:
+    found = plans(tmp_path)
+    for wrong in misspelled("painter"):
+        with pytest.raises(UnknownBackend, match="did you mean 'painter'"):
+            found.plan(FOX, None, [wrong])
+
+
+def test_names_of_any_two_places_are_checked_independently(tmp_path: Path) -> None:
+    alone = {key: Place for key, Place in PLACES.items() if Place.text and not Place.variable and not Place.keys}
+    for (one, first), (two, second) in itertools.combinations(alone.items(), 2):
+        if first.text.partition("]")[0] == second.text.partition("]")[0] or ("policy" in first.text and "policy" in second.text):
+            continue  # TOML has each table once
+        found = plans(tmp_path, first.text.format(misspelled(first.name)[0]) + "\n" + second.text.format(second.name))
+        assert any(misspelled(first.name)[0] in str(problem) for problem in found.names.problems()), (one, two)
