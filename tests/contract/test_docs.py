@@ -85,7 +85,7 @@ def test_settings_on_the_page_are_accepted(tmp_path: Path) -> None:
     read = load_settings(environ={}, files=[tmp_path / "config.toml"])
     assert read.fetch_allow == ("127.0.0.1", "media.lan:8080")
     assert read.instances["mygpu"].hosts == ("files.mygpu.lan",)
-    known = re.findall(r"_top\.(?:take|table)\(\"(\w+)\"", (ROOT / "core/src/anymedia/settings.py").read_text("utf-8"))
+    known = re.findall(r"\btop\.(?:take|table)\(\"(\w+)\"", (ROOT / "core/src/anymedia/settings.py").read_text("utf-8"))
     assert sorted(tomllib.loads(shown)) == sorted(known)
     sources = [p.read_text("utf-8") for p in (ROOT / "core/src/anymedia").rglob("*.py")]
     assert {name for text in sources for name in re.findall(r"\bANYMEDIA_[A-Z]+\b", text)} == set(VARIABLES)
