@@ -91,20 +91,19 @@ async def test_fewer_images_than_asked_for_are_taken_and_told(router: Router, fa
     fake.images.short_by = 1
     result = await router.generate_image(prompt="foxes", n=3, backend="grok", output=f"{tmp_path}/")
     assert len(result.files) == 2
-    assert "3 images were asked for and 2 came" in [str(w) for w in result.warnings]
+    assert "3 images were requested and 2 returned" in [str(w) for w in result.warnings]
 
 
 async def test_images_that_moderation_held_back_are_told_and_the_others_kept(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     result = await router.generate_image(prompt="HALF of the foxes", n=4, backend="grok", output=f"{tmp_path}/")
     assert len(result.files) == 2
-    assert "the provider's moderation held 2 of 4 images back" in [str(w) for w in result.warnings]
+    assert "the provider's moderation withheld 2 of 4 images" in [str(w) for w in result.warnings]
 
 
 async def test_an_image_held_back_is_refused_content_that_was_paid_for(router: Router, fake: GrokServer, tmp_path: Path) -> None:
-    with pytest.raises(ContentRefused, match="held back") as caught:
+    with pytest.raises(ContentRefused, match="withheld") as caught:
         await router.generate_image(prompt="BLOCKED", backend="grok", output=f"{tmp_path}/")
     assert caught.value.charged == "yes"
-    assert caught.value.delivery == "refused"
     spent = router.store.spend()
     assert (spent.reserved_usd, spent.committed_usd) == (0, pytest.approx(0.05))  # the ticks of the answer, not the quote
     assert fake.count("GenerateImage") == 1
@@ -158,7 +157,7 @@ async def test_a_continued_image_is_sent_behind_the_pictures_that_are_given(rout
 async def test_a_continued_image_that_makes_one_too_many_is_refused(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     first = await router.generate_image(prompt="a fox", backend="grok", output=tmp_path / "fox.jpg")
     pictures = [image(64, 64, "png", tint=i) for i in range(5)]
-    with pytest.raises(UnsupportedInput, match="1 to 5 reference images, the continued one counted, not 6"):
+    with pytest.raises(UnsupportedInput, match="1 to 5 reference images, including the continued image, not 6"):
         await router.edit_with_references(
             prompt="all", references=pictures, continue_from=first.continuation_id, backend="grok", output=f"{tmp_path}/"
         )

@@ -125,7 +125,9 @@ async def test_an_answer_that_breaks_off_or_is_no_sound_is_a_bad_one(router: Rou
     fake.http.fail("truncate", on=_TTS, keep=20)
     assert isinstance(await failed(router, tmp_path), BadBackendResponse)
     fake.http.fail("status", on=_TTS, status=200, json={"error": "soon"})
-    assert isinstance(await failed(router, tmp_path), BadBackendResponse)
+    error = await failed(router, tmp_path)
+    assert isinstance(error, SubmissionUnknown)
+    assert error.provider_message == "soon"
     assert fake.http.count(_TTS) == 2
 
 

@@ -244,9 +244,9 @@ async def test_a_look_that_failed_is_made_again(router: Router, fake: GrokServer
 @pytest.mark.parametrize(
     ("prompt", "kind", "words", "charged"),
     [
-        ("BLOCKED", ContentRefused, "held back the video", "yes"),
+        ("BLOCKED", ContentRefused, "withheld the video", "yes"),
         ("UNSAFE", ContentRefused, "violates usage guidelines", "unknown"),
-        ("BROKEN", BackendError, r"\(internal_error\): The video could not be rendered", "unknown"),
+        ("BROKEN", BackendError, r"\(internal_error\); the provider says: .The video could not be rendered", "unknown"),
         ("LATE", BackendError, "dropped the job", "unknown"),
     ],
 )
@@ -325,4 +325,4 @@ async def test_a_video_that_could_not_be_kept_comes_with_a_warning(new_router: N
     fake.videos.storage_fails = True
     async with new_router(keep_videos=86400) as router:
         result = await router.generate_video(prompt="waves", duration=1, backend="grok", output=f"{tmp_path}/")
-    assert any("could not keep the video: storage is full" in str(warning) for warning in result.warnings)
+    assert any("could not store the video: storage is full" in str(warning) for warning in result.warnings)

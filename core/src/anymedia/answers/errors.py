@@ -163,6 +163,7 @@ def error_from(
     base_url: str = "",
     own_address: bool = False,
     by_code: Mapping[str, ErrorKind] | None = None,
+    kind: ErrorKind | None = None,
     request_id: str | None = None,
     retry_after: float | None = None,
     delivery: Delivery | None = None,
@@ -177,6 +178,7 @@ def error_from(
         base_url: the address that the request went to; named where it seems wrong.
         own_address: whether that address is the provider's default, which is not wrong.
         by_code: the provider's own codes.
+        kind: what the error is about, where the plugin knows it from elsewhere.
         request_id: the provider's id of the exchange.
         retry_after: seconds that the provider asked to wait.
         delivery: what is known from elsewhere (a documented billing rule); by default ``refused`` for a rejection and None,
@@ -187,7 +189,7 @@ def error_from(
         The error, with ``provider_message`` set to the provider's own words (an empty string where there are none).
     """
     found = body if isinstance(body, AnsweredError) else read_error(body)
-    kind = classify(found, status, by_code=by_code)
+    kind = kind or classify(found, status, by_code=by_code)
     if kind == "address" and own_address:
         kind = "model"
     if found.form == "html" and (status is None or status < 400):
@@ -198,7 +200,7 @@ def error_from(
     error.provider_message = found.text
     if isinstance(error, BackendError):
         error.status = status if status is not None and status >= 300 else found.status or status
-        error.retry_after = retry_after
+        error.retry_after = retry_after if isinstance(error, RateLimited | BackendUnavailable | JobNotFound) else None
     return error
 
 

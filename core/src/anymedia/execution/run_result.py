@@ -70,7 +70,7 @@ def _cost(every: Sequence[CallRecord], rows: Sequence[CallRecord], done: Sequenc
     if spent is None:
         basis = str(done[0].plan.get("quote_basis", ""))
     else:
-        computed = next((str(basis) for row in done if (basis := (row.result or {}).get("cost_basis"))), "")
+        computed = next((str(made["cost_basis"]) for row in done if (made := row.result or {}).get("cost_basis")), "")
         basis = computed or "reported by the provider"
     return Cost(quoted_usd=quoted, actual_usd=spent, basis=basis)
 

@@ -59,14 +59,14 @@ def secret_for_header(context: Context, name: str = "api_key") -> str | None:
     if not context.has_secret(name):
         return None
     found = context.secret(name).reveal()
-    _check_header(context, found)
+    _check_header(context, found, is_secret=True)
     return found
 
 
-def _check_header(context: Context, value: str) -> None:
-    if value.isascii() and value.isprintable() and value.strip():
+def _check_header(context: Context, value: str, *, is_secret: bool = False) -> None:
+    if value.isascii() and value.isprintable() and value.strip() and not (is_secret and " " in value):
         return
-    text = f"the key of '{context.backend}' holds line breaks or characters that no key has, such as typographic quotes; nothing was sent"
+    text = f"the key of '{context.backend}' holds blanks or characters that no key has, such as typographic quotes; nothing was sent"
     raise AuthenticationFailed(text, fix="copy the key again, without quotes", delivery="not_sent")
 
 

@@ -44,6 +44,7 @@ def answered_error(
     status: int | None = None,
     headers: Mapping[str, str] | None = None,
     by_code: Mapping[str, ErrorKind] | None = None,
+    kind: ErrorKind | None = None,
     request_id: str | None = None,
     wait: float | None = None,
     about: Literal["request", "job"] = "request",
@@ -58,6 +59,7 @@ def answered_error(
         status: of the HTTP answer; None for an error inside another answer, such as a job that failed.
         headers: of the answer; Retry-After is read.
         by_code: what the provider's own codes mean, where the usual table does not know them.
+        kind: what the error is about, where the plugin knows it from elsewhere.
         request_id: the provider's id of the exchange.
         wait: seconds that the provider asked to wait, where no header says it.
         about: ``job`` for a status check, in which 404 means that the provider does not know the job.
@@ -71,6 +73,7 @@ def answered_error(
         base_url=str(context.settings.get("base_url") or ""),
         own_address=not context.settings.get("base_url"),
         by_code=by_code,
+        kind=kind,
         request_id=request_id,
         retry_after=wait if wait is not None else retry_after(headers or {}),
         delivery="refused" if rule is not None and rule.evidence == "documented" else None,
@@ -87,6 +90,7 @@ def failed_job(
     ended: str = "failed",
     status: int | None = None,
     by_code: Mapping[str, ErrorKind] | None = None,
+    kind: ErrorKind | None = None,
     request_id: str | None = None,
 ) -> BackendError:
     """Return the error for a job that ended without a result, to be given to ``Failed``.
@@ -99,13 +103,15 @@ def failed_job(
         ended: how it ended, as a verb: ``failed``, ``was cancelled``.
         status: the provider's own status number of the failure, for billing rules.
         by_code: what the provider's own codes mean.
+        kind: what the error is about, where the plugin knows it from elsewhere.
         request_id: the provider's id of the exchange.
     """
     found = body if isinstance(body, AnsweredError) else read_error(body)
     rule = _billing_rule(context, found, status)
-    error = answered_error(context, found, by_code=by_code, request_id=request_id)
+    error = answered_error(context, found, by_code=by_code, kind=kind, request_id=request_id)
     if not isinstance(error, AuthenticationFailed | ContentRefused | QuotaExceeded | RateLimited):
-        said = f"; {found.quoted}" if found.quoted else ""
+        code = f" ({found.code})" if found.text and found.code and found.code not in ended else ""
+        said = f"{code}; {found.quoted}" if found.quoted else ""
         error = BackendError(f"the job of {_who(context)} {ended}{said}", fix=_reported(rule), request_id=request_id)
         error.provider_message = found.text
     error.delivery = "refused" if rule is not None and rule.evidence == "documented" else None

@@ -1,6 +1,6 @@
-"""The gRPC channel and the HTTP session of an instance: where they lead, and that there is somebody before money is spent.
+"""The gRPC channel and the HTTP session of an instance: their addresses, and a check of the connection before a paid call.
 
-The SDK's channel is used as it is made, with its own retries and the proxy of the environment switched off. A channel
+The SDK's channel is used with its own retries and the proxy of the environment switched off. A channel
 belongs to its event loop; `Context.client` keeps one for each.
 """
 
@@ -17,19 +17,20 @@ import attrs
 
 from anymedia.context import Context
 from anymedia.credentials import Secret
-from anymedia.errors import AuthenticationFailed, BackendUnavailable, SettingsError
+from anymedia.errors import BackendUnavailable, SettingsError
+from anymedia.http import secret_for_header
 
 if TYPE_CHECKING:
     import aiohttp
     from xai_sdk import AsyncClient
 
-__all__ = ["LOOK_SECONDS", "Connection", "connect", "key_of", "place_of", "rest_session", "rest_url"]
+__all__ = ["STATUS_SECONDS", "Connection", "connect", "place_of", "rest_session", "rest_url"]
 
-#: How long an answer may take; the option ``timeout`` of the instance wins. A video's start answers at once.
+#: Seconds that an answer may take; the option ``timeout`` of the instance wins. A video's start answers at once.
 ANSWER_SECONDS = 600.0
-#: How long an answer to a quick question (a job's state, a list) may take.
-LOOK_SECONDS = 60.0
-#: How long a connection may take; and how long to wait for one that was down before to come up again.
+#: Seconds that the answer to a status check or a list may take.
+STATUS_SECONDS = 60.0
+#: Seconds that connecting may take, and seconds to wait for a connection that was down before.
 CONNECT_SECONDS, RECONNECT_SECONDS = 10.0, 4.0
 
 _HOST = "api.x.ai"
@@ -50,14 +51,14 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
 
 @attrs.frozen
 class Place:
-    """A gRPC address, and whether it is spoken to in the clear."""
+    """A gRPC address, and whether the connection is unencrypted."""
 
     target: str
     plain: bool
 
 
 def place_of(settings: Mapping[str, Any]) -> Place:
-    """Return where gRPC goes: the option ``grpc_host``, else the host of ``base_url``, else the service itself.
+    """Return the address for gRPC: the option ``grpc_host``, else the host of ``base_url``, else the service itself.
 
     Raises:
         SettingsError: for a ``grpc_host`` that is no ``host`` or ``host:port``.
@@ -91,20 +92,21 @@ def _is_loopback(host: str) -> bool:
 
 @attrs.frozen(eq=False)
 class Connection:
-    """The SDK client with its channel; ``key`` is there where the SDK sends calls without it."""
+    """The SDK client with its channel; ``key`` is set where the SDK sends calls without it. ``base_url`` is the REST half's."""
 
     sdk: AsyncClient
     channel: Any
     key: Secret | None
     seconds: float
+    base_url: str
 
     @property
     def login(self) -> tuple[tuple[str, str], ...]:
-        """What a call that the SDK sends without the key has to carry; made only to be sent."""
+        """The metadata of a call that the SDK sends without the key; built only to be sent."""
         return () if self.key is None else (("authorization", f"Bearer {self.key.reveal()}"),)
 
     async def ready(self) -> None:
-        """Wait until somebody is there: what fails before has certainly not been sent, what fails after may have been.
+        """Wait for the connection: what fails before it has certainly not been sent, what fails after it may have been.
 
         Raises:
             BackendUnavailable: with ``delivery`` not_sent.
@@ -113,7 +115,7 @@ class Connection:
 
         states = grpc.ChannelConnectivity
         state = self.channel.get_state(try_to_connect=True)
-        # A channel that failed before stays in that state until it is connected: it is given a moment.
+        # A channel that failed before stays in that state until it is connected, so it gets some seconds.
         was_down = state is states.TRANSIENT_FAILURE
         try:
             async with asyncio.timeout(RECONNECT_SECONDS if was_down else CONNECT_SECONDS):
@@ -123,7 +125,7 @@ class Connection:
                     await self.channel.wait_for_state_change(state)
                     state = self.channel.get_state(try_to_connect=True)
         except TimeoutError:
-            raise BackendUnavailable("the service does not take the connection: nothing was sent", delivery="not_sent") from None
+            raise BackendUnavailable("the service does not accept the connection: nothing was sent", delivery="not_sent") from None
 
     async def aclose(self) -> None:
         """Close the channel."""
@@ -134,8 +136,8 @@ def connect(context: Context) -> Connection:
     """Return the instance's connection, made on first use; nothing is sent yet.
 
     Raises:
-        SettingsError: for options that make no sense.
-        AuthenticationFailed: for a text that can be no key.
+        SettingsError: for invalid options.
+        AuthenticationFailed: for a text that cannot be a key.
     """
     place = place_of(context.settings)
     seconds = context.settings.get("timeout", ANSWER_SECONDS)
@@ -147,25 +149,10 @@ def connect(context: Context) -> Connection:
 def _make(context: Context, place: Place, seconds: float) -> Connection:
     from xai_sdk import AsyncClient
 
-    key = key_of(context) or "none"
+    key = secret_for_header(context) or "none"
     sdk = AsyncClient(api_key=key, api_host=place.target, use_insecure_channel=place.plain, timeout=seconds, channel_options=list(_OPTIONS))
     # On a channel without TLS the SDK adds the key by interceptors, which streamed uploads do not pass.
-    return Connection(sdk, sdk._api_channel, Secret(key) if place.plain else None, seconds)
-
-
-def key_of(context: Context) -> str | None:
-    """Return the key, or None for a server that asks for none.
-
-    Raises:
-        AuthenticationFailed: for a text that can be no key; gRPC would say nothing that anyone understands.
-    """
-    if not context.has_secret("api_key"):
-        return None
-    key = context.secret("api_key").reveal()
-    if not key.isascii() or not key.isprintable() or " " in key:
-        text = f"the key of '{context.backend}' holds blanks, line breaks or letters that no key has; nothing was sent"
-        raise AuthenticationFailed(text, fix="look at how it was copied", delivery="not_sent")
-    return key
+    return Connection(sdk, sdk._api_channel, Secret(key) if place.plain else None, seconds, rest_url(context.settings, ""))
 
 
 def rest_session(context: Context) -> aiohttp.ClientSession:

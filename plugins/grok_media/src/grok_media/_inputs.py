@@ -9,16 +9,16 @@ from typing import Any
 import attrs
 
 from anymedia.context import Context, LoadedMedia
+from anymedia.http import bad_answer
 
-from ._answers import bad_answer
 from ._client import Connection
 from ._errors import translated
 
-__all__ = ["INLINE_BYTES", "Sent", "bring"]
+__all__ = ["INLINE_BYTES", "Sent", "upload_inputs"]
 
-#: A message of the protocol takes 20 MiB. Inputs in it may come to this much as text; the rest is for the prompt.
+#: A message of the protocol holds 20 MiB. Inputs in it may have this size as text; the rest is for the prompt.
 INLINE_BYTES = 16 * 1024 * 1024
-#: Uploads go in pieces of this size, and are forgotten by the provider after a day: a job reads its inputs at once.
+#: Uploads are sent in pieces of this size, and the provider deletes them after a day: a job reads its inputs at once.
 _PIECE, _KEPT_SECONDS = 3 * 1024 * 1024, 86_400
 
 
@@ -34,8 +34,8 @@ class Sent:
         return {f"{name}_url": self.url} if self.url is not None else {f"{name}_file_id": str(self.file_id)}
 
 
-async def bring(inputs: Sequence[LoadedMedia], connection: Connection, context: Context) -> list[Sent]:
-    """Return the inputs as they go into one message, in their order: all in it, or all uploaded beforehand.
+async def upload_inputs(inputs: Sequence[LoadedMedia], connection: Connection, context: Context) -> list[Sent]:
+    """Return the inputs as one message names them, in their order: all of them inside it, or all uploaded beforehand.
 
     Raises:
         BackendError: an upload failed; nothing was billed.
@@ -63,9 +63,9 @@ async def _upload(media: LoadedMedia, connection: Connection, context: Context) 
             file = await stub.UploadFile(pieces(), metadata=connection.login, timeout=connection.seconds)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.INTERNAL:
-                # When the service ends a stream early, gRPC may lose its reason: a small question brings it (a wrong key).
+                # When the service ends a stream early, gRPC may lose its reason: a small request returns it (a wrong key).
                 await connection.sdk.files.list(limit=1)
             raise
     if file is None or not file.id:
-        raise bad_answer("an upload brought no file id", charged="no")
+        raise bad_answer("an upload returned no file id", charged="no")
     return str(file.id)

@@ -50,7 +50,7 @@ async def continue_video(request: ContinueVideo, context: Context) -> Job:
     """Extend a video by what comes next (the default), or edit it at its length."""
     from . import videos
 
-    return await videos.go_on(request, context)
+    return await videos.continue_video(request, context)
 
 
 @hookimpl

@@ -1,25 +1,27 @@
-"""Speech: the provider's REST endpoint. The SDK has no client for it, so one POST is made here, to one place, never again."""
+"""Speech: the provider's REST endpoint. The SDK has no client for it, so one POST is sent here, once."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-import math
-from collections.abc import Mapping
 from typing import Any
 
+from anymedia.answers.envelopes import read_error
+from anymedia.answers.media import ExtractedMedia, extract_media
 from anymedia.context import Context
+from anymedia.errors import MediaError
+from anymedia.http import answered_error, bad_answer, no_media, secret_for_header
 from anymedia.media import mime_of
 from anymedia.requests import GenerateAudio
 from anymedia.results import Outcome, Piece
 
-from ._answers import bad_answer
-from ._client import ANSWER_SECONDS, CONNECT_SECONDS, key_of, rest_session, rest_url
-from ._errors import BY_HTTP_STATUS, Answered, Kind, from_answer, kind_of, translated
+from ._client import ANSWER_SECONDS, CONNECT_SECONDS, rest_session, rest_url
+from ._errors import kind_of, translated
 from ._options import chosen
 
 __all__ = ["speak"]
 
-#: 15,000 characters make some 17 minutes: 100 MB as 48 kHz wav. What is three times that is no answer.
+#: Bytes of the longest answer: 15,000 characters give about 17 minutes, 100 MB as 48 kHz WAV.
 _MOST_BYTES = 300_000_000
 _MOST_ERROR_BYTES = 64 * 1024
 
@@ -29,25 +31,39 @@ async def speak(request: GenerateAudio, context: Context) -> Outcome:
     import aiohttp
 
     session = rest_session(context)
-    key = key_of(context)
+    key = secret_for_header(context)
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     timeout = aiohttp.ClientTimeout(total=float(context.settings.get("timeout", ANSWER_SECONDS)), connect=CONNECT_SECONDS)
     url = rest_url(context.settings, "/tts")
     async with context.submission():
         with translated(context):
-            # A redirected POST would go out twice, and with its key to another place.
+            # A redirected POST would be sent twice, and with its key to another host.
             async with session.post(url, json=_body(request, context), headers=headers, timeout=timeout, allow_redirects=False) as answer:
                 if answer.status != 200:
-                    raise from_answer(_refusal(answer, await answer.content.read(_MOST_ERROR_BYTES)), context)
+                    raise _rejected(answer, await answer.content.read(_MOST_ERROR_BYTES), context)
                 data = bytearray()
                 async for chunk in answer.content.iter_chunked(1 << 16):
                     data += chunk
                     if len(data) > _MOST_BYTES:
-                        raise bad_answer(f"more than {_MOST_BYTES} bytes of sound")
+                        raise bad_answer(f"it is longer than {_MOST_BYTES} bytes")
         kind = answer.headers.get("content-type", "")
-        if not data or kind.startswith(("application/json", "text/")):
-            raise bad_answer(f"it holds no sound ({kind or 'no type'}, {len(data)} bytes)")
-    return Outcome(pieces=(Piece(data=bytes(data), mime=mime_of(_form(request))),), request_id=answer.headers.get("x-request-id"))
+        piece = _sound(bytes(data), kind, _form(request), rest_url(context.settings, ""))
+        if piece is None:
+            raise no_media(context, bytes(data), ExtractedMedia(), what="sound")
+    return Outcome(pieces=(piece,), request_id=answer.headers.get("x-request-id"))
+
+
+def _sound(data: bytes, kind: str, form: str, base_url: str) -> Piece | None:
+    """Return the sound in an answer: its bytes, or media in JSON; None for an error or a text."""
+    is_text = kind.startswith(("application/json", "text/"))
+    body: Any = data
+    if is_text:
+        with contextlib.suppress(ValueError):
+            body = json.loads(data)
+    found = extract_media(body, ["audio", "data"], base_url=base_url)
+    if found.items:
+        return found.items[0].to_piece()
+    return Piece(data=data, mime=mime_of(form)) if data and not is_text else None
 
 
 def _form(request: GenerateAudio) -> str:
@@ -62,32 +78,7 @@ def _body(request: GenerateAudio, context: Context) -> dict[str, Any]:
     return {"text": request.prompt, "voice_id": voice, "language": more.get("language", "auto"), "output_format": form}
 
 
-def _refusal(answer: Any, body: bytes) -> Answered:
-    status = int(answer.status)
-    message = _message(body)
-    usual: Kind = "unavailable" if status >= 500 else "redirect" if 300 <= status < 400 else "invalid"
-    return Answered(
-        kind=kind_of(BY_HTTP_STATUS.get(status, usual), message),
-        message=message,
-        code=f"HTTP {status}",
-        request_id=answer.headers.get("x-request-id"),
-        retry_after=_seconds(answer.headers.get("retry-after")),
-    )
-
-
-def _message(body: bytes) -> str:
-    """Return the words of an error: ``{"error": "..."}``, ``{"error": {"message": "..."}}``, or the text as it is."""
-    try:
-        said = json.loads(body)
-    except (ValueError, RecursionError):
-        return body.decode("utf-8", "replace")
-    found = said.get("error", said) if isinstance(said, Mapping) else said
-    return str(found.get("message", found)) if isinstance(found, Mapping) else str(found)
-
-
-def _seconds(text: str | None) -> float | None:
-    try:
-        seconds = float(text or "")
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < math.inf else None
+def _rejected(answer: Any, body: bytes, context: Context) -> MediaError:
+    found, status = read_error(body), int(answer.status)
+    kind = kind_of(found.text, status) if status != 404 else None
+    return answered_error(context, found, status=status, headers=answer.headers, kind=kind, request_id=answer.headers.get("x-request-id"))

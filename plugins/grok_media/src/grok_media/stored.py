@@ -1,4 +1,4 @@
-"""Finished videos that the provider keeps as files (option ``keep_videos``): found again by the call's label."""
+"""Finished videos that the provider stores as files (option ``keep_videos``), found by the call's label."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from anymedia.context import Context
 from anymedia.hookspecs import SubmissionRecord
 from anymedia.results import ContinuationData, Outcome, Piece
 
-from ._client import LOOK_SECONDS, connect
+from ._client import STATUS_SECONDS, connect
 from ._errors import translated
 from .videos import file_name, kept_seconds
 
@@ -18,12 +18,12 @@ __all__ = ["find"]
 
 
 async def find(record: SubmissionRecord, context: Context) -> Outcome | None:
-    """Look for the video of a call whose start was never answered; one that is still being made has no file yet."""
+    """Search for the video of a call whose start was never answered; a video in progress has no file yet."""
     if record.operation not in {"generate_video", "continue_video"} or kept_seconds(context) is None:
         return None
     name = file_name(record.label)
     with translated(context):
-        async with asyncio.timeout(LOOK_SECONDS):
+        async with asyncio.timeout(STATUS_SECONDS):
             found = await connect(context).sdk.files.list(filter=f'name = "{name}"', limit=2)
     files = [file for file in found.data if file.filename == name] if found is not None else []
     if len(files) != 1:
