@@ -182,7 +182,7 @@ MUTANTS = [
         "submits twice",
         "2 submits for one call",
     ),
-    Mutant("B01", "reel", _P, 'answer["status"] == "failed"', "True", "its jobs always fail", "Reel gave up"),
+    Mutant("B01", "reel", _P, 'answer["status"] == "failed"', "True", "its jobs always fail", "the video failed"),
     Mutant(
         "B01",
         "reel",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -150,6 +151,15 @@ def image_for(rule: InputRule, seed: int) -> Image:
     return Image(data=picture(edge, edge, seed, name))
 
 
+def _input_image(shape: Shape, name: str, rule: InputRule, seed: int) -> Image:
+    """Return an image for an input; a frame has the size of a minimal request's video, where that is known in pixels."""
+    size = str(_small(shape.spec).get("size") or getattr(shape.spec.options.get("size"), "default", None))
+    if name not in {"first_frame", "last_frame"} or not re.fullmatch(r"\d+x\d+", size):
+        return image_for(rule, seed)
+    width, height = map(int, size.split("x"))
+    return Image(data=picture(width, height, seed, rule.formats[0] if rule.formats else "png"))
+
+
 def video_for(rule: InputRule, seed: int) -> Video:
     """Return a video that an input accepts."""
     seconds = min(max(2.0, rule.seconds[0]), rule.seconds[1]) if rule.seconds else 2.0
@@ -212,7 +222,7 @@ def minimal_fields(shape: Shape, seed: int = 1) -> dict[str, Any]:
         fields["references"] = references_for(references, seed)
     for name, rule in rules.items():
         if isinstance(rule, InputRule) and rule.count[0] and name not in fields and name != "source":
-            fields[name] = image_for(rule, seed)
+            fields[name] = _input_image(shape, name, rule, seed)
     source = rules.get("source")
     if shape.operation == "continue_video" and not isinstance(rules.get("continue_from"), ContinueRule) and isinstance(source, InputRule):
         fields["source"] = video_for(source, seed)
@@ -255,7 +265,7 @@ def required_with(shape: Shape, given: str) -> dict[str, Any]:
             for name, condition in rule.require.items():
                 other = shape.spec.inputs.get(name)
                 if condition is True and isinstance(other, InputRule):
-                    required[name] = image_for(other, 5)
+                    required[name] = _input_image(shape, name, other, 5)
                 elif condition is True and name.startswith("references.") and isinstance(references, ReferencesRule):
                     required["references"] = references_for(references, 5, name.partition(".")[2])
             required |= {name: _NOT_GIVEN[name] for name, c in rule.forbid.items() if c is True and name in _NOT_GIVEN}
@@ -279,7 +289,7 @@ def _single_inputs(shape: Shape, seed: int) -> Iterator[tuple[str, dict[str, Any
                 yield f"mask.{mode}", {"mask": mask_for(rule, source, left=seed % 2 == 0, mode=other)}
         elif isinstance(rule, InputRule):
             is_video = shape.operation == "continue_video" and name == "source"
-            yield name, {name: video_for(rule, seed) if is_video else image_for(rule, seed)}
+            yield name, {name: video_for(rule, seed) if is_video else _input_image(shape, name, rule, seed)}
 
 
 def _first_source(fields: dict[str, Any]) -> Image | None:

@@ -115,6 +115,8 @@ def representatives(test: Any, cases: Sequence[Case], *, is_local: bool) -> Sequ
     seen: set[tuple[str, str]] = set()
     # Other tests show that each option and input arrives at all; these cover its values and parts.
     each_subject = cases_per(test) not in {"choice", "reference_part", "field_rule"}
+    if cases_per(test) == "choice":  # each value is a call: take the choices with the fewest
+        cases = sorted(cases, key=lambda case: len(case.values or ()))
     for case in cases:
         keys = {("service", case.service), ("operation", case.shape.operation)} | ({("subject", case.subject)} if each_subject else set())
         if keys - seen:

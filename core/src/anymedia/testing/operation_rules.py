@@ -6,6 +6,7 @@ import base64
 import binascii
 import io
 import re
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ __all__ = [
     "EveryValueRules",
     "OperationRules",
     "decode",
-    "distinct",
+    "duplicates",
 ]
 
 
@@ -146,21 +147,24 @@ def _more_references(case: Case) -> dict[str, Any]:
     return {"references": (*references_for(references, 1), *references_for(references, 2, role))}
 
 
-def distinct(sent: Sequence[_Flat]) -> tuple[int, int] | None:
+def duplicates(sent: Sequence[_Flat], varying: frozenset[str]) -> tuple[int, int] | None:
     """Return the indexes of two equal submits, or None.
 
     Args:
-        sent: the submits. The first two are of the same request: fields that differ between them (ids, boundaries) vary
-            from call to call, and are ignored.
+        sent: the submits.
+        varying: the fields that vary from call to call (ids, boundaries), which are ignored.
     """
-    varying = {name for name in sent[0].keys() | sent[1].keys() if sent[0].get(name) != sent[1].get(name)}
     seen: list[_Flat] = []
-    for index, one in enumerate(sent[1:], 1):
+    for index, one in enumerate(sent):
         stable = {name: value for name, value in one.items() if name not in varying}
         if stable in seen:
-            return seen.index(stable) + 1, index
+            return seen.index(stable), index
         seen.append(stable)
     return None
+
+
+#: Test class -> (service, operation, fields of a submit) -> those of the fields that vary from call to call.
+_VARYING: weakref.WeakKeyDictionary[type, dict[tuple[str, str, frozenset[str]], frozenset[str]]] = weakref.WeakKeyDictionary()
 
 
 class OperationRules(CaseMaker):
@@ -215,22 +219,30 @@ class OperationRules(CaseMaker):
     def _differ(self, bench: Bench, case: Case, one: dict[str, Any], two: dict[str, Any]) -> None:
         """Execute two requests that differ in one field: the submits (or the media) must differ too."""
 
-        async def go() -> tuple[Any, Any, Any]:
-            first = await self._make(bench, case, **one)
-            # Sending the same request twice shows which fields vary from call to call (ids, boundaries).
-            again = first if bench.wire.sent is None else await self._make(bench, case, **one)
-            other = await self._make(bench, case, **two)
-            return first, again, other
+        async def go() -> tuple[Any, Any, frozenset[str]]:
+            first, other = await self._make(bench, case, **one), await self._make(bench, case, **two)
+            return first, other, await self._varying_fields(bench, case, first[1], one)
 
-        (made_1, sent_1), (_, sent_2), (made_3, sent_3) = run(go())
-        for made in (made_1, made_3):
+        (made_1, sent_1), (made_2, sent_2), varying = run(go())
+        for made in (made_1, made_2):
             self._check_result(bench, made)
             ignored = [a for a in made.adjustments if a.field in {case.subject, *one} and a.kind in {"ignored", "snapped"}]
             assert not ignored, f"claimed in the matrix, but not honoured: {ignored}"
-        if sent_1 is None or sent_2 is None or sent_3 is None:
-            self._media_differ(case, made_1, made_3)
+        if sent_1 is None or sent_2 is None:
+            self._media_differ(case, made_1, made_2)
             return
-        assert not distinct([sent_1, sent_2, sent_3]), f"{case.subject}: {one} and {two} made the same submit"
+        assert not duplicates([sent_1, sent_2], varying), f"{case.subject}: {one} and {two} made the same submit"
+
+    async def _varying_fields(self, bench: Bench, case: Case, sent: _Flat | None, fields: dict[str, Any]) -> frozenset[str]:
+        """Return the fields of a submit that vary from call to call, by executing the request again, once per set of fields."""
+        if sent is None:
+            return frozenset()
+        known = _VARYING.setdefault(type(self), {})
+        key = (case.service, case.shape.operation, frozenset(sent))
+        if key not in known:
+            again = (await self._make(bench, case, **fields))[1] or {}
+            known[key] = frozenset(name for name in sent.keys() | again.keys() if sent.get(name) != again.get(name))
+        return known[key]
 
     def _check_result(self, bench: Bench, made: Result) -> None:
         """Compare the files with what was requested: pixels, seconds and format."""
@@ -255,16 +267,17 @@ class EveryValueRules(OperationRules):
         head, _, tail = case.subject.partition(".")
         required = required_with(case.shape, case.subject)
         with self.bench(case) as bench:
-            sent = [run(self._sent_with(bench, case, required, head, {tail: v} if tail else v)) for v in (case.values[0], *case.values)]
-            found = [(value, one) for value, one in zip((case.values[0], *case.values), sent, strict=True) if one is not None]
-            if len(found) > 2 and sent[0] is not None:
-                same = distinct([one for _, one in found])
+            fields = [{**required, head: {tail: value} if tail else value} for value in case.values]
+            sent = [run(self._sent_with(bench, case, one, head)) for one in fields]
+            found = [(value, given, one) for value, given, one in zip(case.values, fields, sent, strict=True) if one is not None]
+            if len(found) > 1:
+                varying = run(self._varying_fields(bench, case, found[0][2], found[0][1]))
+                same = duplicates([one for *_, one in found], varying)
                 assert not same, f"{case.subject}: {found[same[0]][0]!r} and {found[same[1]][0]!r} made the same submit"
 
-    async def _sent_with(self, bench: Bench, case: Case, required: dict[str, object], name: str, value: object) -> dict[str, object] | None:
+    async def _sent_with(self, bench: Bench, case: Case, fields: dict[str, Any], name: str) -> _Flat | None:
         """Return the submit of a value; None where the spec's rules do not permit the value in a minimal request."""
         async with bench.router() as router:
-            fields = {**required, name: value}
             try:
                 request = await bench.request(router, case.shape, self.maker(case), **fields)
                 plan = router.plan(request, backend=self.backend, model=case.shape.model.id)
