@@ -84,9 +84,9 @@ def test_choice_equally_near_numbers_gives_smaller() -> None:
     assert Choice(one_of=(8, 4, 12)).nearest(10) == 8
 
 
-def test_choice_of_words_has_no_nearest() -> None:
+def test_choice_nearest_word_is_the_same_in_another_case() -> None:
     assert Choice(one_of=("low", "high")).nearest("medium") is None
-    assert Choice(one_of=("low", 4)).nearest("low") is None
+    assert Choice(one_of=("low", "high")).nearest("HIGH") == "high"
     assert Choice(one_of=("auto", 4)).nearest(9) == 4
     assert Choice(one_of=(4, 8)).nearest("6") is None
 

@@ -1,4 +1,4 @@
-"""A size in pixels expressed by other options counts as one change, so that it does not favour a lesser model."""
+"""Fitting options: a size expressed by other options is one change; unknown values are refused; case does not matter."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import datetime
 import tomllib
 
 import pytest
+from core.planning_matrices import matrix, views
 
 from anymedia.capabilities import parse_matrix
-from anymedia.planning import BackendView, plan
+from anymedia.errors import InvalidRequest
+from anymedia.planning import BackendView, Plan, plan
 from anymedia.policy import Policy
 from anymedia.requests import GenerateImage
 
@@ -47,3 +49,51 @@ def test_size_in_model_specific_form_chooses_best_model(size: str, model: str, t
     sent = found.calls[0].request
     assert isinstance(sent, GenerateImage)
     assert sent.resolution == tier
+
+
+def planned(request: GenerateImage, policy: Policy | None = None, **named: str) -> Plan:
+    return plan(request, views(), policy or Policy(), TODAY, **named)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("field", "value", "sent"), [("quality", "HIGH", "high")])
+def test_option_word_in_another_case_is_sent_without_adjustment(field: str, value: str, sent: str) -> None:
+    found = planned(GenerateImage(prompt="a fox", **{field: value}), Policy(strict=True), backend="pix")  # type: ignore[arg-type]
+    assert getattr(found.calls[0].request, field) == sent
+    assert found.adjustments == ()
+
+
+def test_resolution_in_another_case_is_sent_without_adjustment() -> None:
+    found = planned(GenerateImage(prompt="a fox", resolution="2k"), Policy(strict=True), backend="tiers")
+    assert (found.calls[0].request.resolution, found.adjustments) == ("2K", ())  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("named", [{}, {"backend": "pix"}, {"model": "pix-2"}], ids=str)
+@pytest.mark.parametrize(
+    ("field", "value", "hint"),
+    [("quality", "ultra", "low, high"), ("quality", "hihg", "high")],
+)
+def test_option_value_unknown_to_every_backend_is_refused_with_nearest(field: str, value: str, hint: str, named: dict[str, str]) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        planned(GenerateImage(prompt="a fox", **{field: value}), **named)  # type: ignore[arg-type]
+    (problem,) = caught.value.problems
+    assert problem.path == f"$.{field}"
+    assert value in problem.message
+    assert f"nearest supported: {hint}" in caught.value.fix
+    assert [reason.code for reason in caught.value.reasons] == ["option_value"]
+
+
+def test_option_value_with_a_named_backend_without_that_option_is_ignored_and_reported() -> None:
+    found = planned(GenerateImage(prompt="a fox", quality="ultra"), backend="tiers")
+    assert [(a.field, a.kind) for a in found.adjustments] == [("quality", "ignored")]
+
+
+def test_option_value_known_to_one_model_only_chooses_that_model() -> None:
+    special = 'schema = 1\n[[models]]\nid = "special"\nmedia = "image"\ngenerate_image.quality = { one_of = ["ultra"] }'
+    found = [*views(), BackendView(name="special", matrix=matrix(special))]
+    chosen = plan(GenerateImage(prompt="a fox", quality="ultra"), found, Policy(prefer=("pix", "special")), TODAY)
+    assert chosen.chosen.model == "special"
+
+
+def test_resolution_that_is_not_a_tier_is_refused_with_the_tiers() -> None:
+    with pytest.raises(InvalidRequest, match=r"resolution accepts 1K, 2K, 4K, not 'huge'"):
+        planned(GenerateImage(prompt="a fox", resolution="huge"), backend="tiers")

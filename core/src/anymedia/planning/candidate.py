@@ -83,6 +83,11 @@ def json_value(value: Any) -> Any:
     return value
 
 
+def _differs(before: Any, after: Any) -> bool:
+    """Whether a value was changed; another case of the same word is not a change."""
+    return before != after and not (isinstance(before, str) and isinstance(after, str) and before.casefold() == after.casefold())
+
+
 @attrs.define(eq=False)
 class Draft:
     """The planner's working copy of a request for one candidate.
@@ -146,7 +151,7 @@ class Draft:
         changed = []
         for field, value in self.values.items():
             before = getattr(request, field)
-            if value != before:
+            if _differs(before, value):
                 kind, why = self.notes[field]
                 reason = why if isinstance(why, str) else why()
                 changed.append(Adjustment(field=field, kind=kind, asked=json_value(before), sent=json_value(value), why=reason))
@@ -161,7 +166,7 @@ class Draft:
 
     def adjusted(self) -> bool:
         """Whether anything differs from the request."""
-        return bool(self.extra) or len(self.chunks) > 1 or any(v != getattr(self.asked.request, f) for f, v in self.values.items())
+        return bool(self.extra) or len(self.chunks) > 1 or any(_differs(getattr(self.asked.request, f), v) for f, v in self.values.items())
 
     def changes(self) -> int:
         """Return how many adjustable fields that the caller set are changed.
@@ -175,6 +180,6 @@ class Draft:
         roles = roles_of(request)
         for field, value in self.values.items():
             before = getattr(request, field)
-            if before is not None and value != before and roles[field] == "adjustable":
+            if before is not None and _differs(before, value) and roles[field] == "adjustable":
                 count += 1
         return count

@@ -91,7 +91,7 @@ def _class_of(reason: Reason) -> type[RequestError]:
         return NoBackendAvailable
     if reason.code in _INPUT or (reason.code == "rule" and reason.field in INPUTS):
         return UnsupportedInput
-    if reason.code in {"extra_param", "prompt_too_long", "wrong_medium"}:
+    if reason.code in {"extra_param", "prompt_too_long", "wrong_medium", "option_value"}:
         return InvalidRequest
     return UnsupportedOperation
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from ..capabilities import Choice, Option, Pixels, Range
+from ..errors import nearest_name
 from ..media import FORMATS
 from ..policy import Policy, Tolerance
 from .candidate import Draft
@@ -164,9 +165,11 @@ def _fit_tier(draft: Draft, tier: str) -> None:
     pixels = pixels_of_tier(tier, media)
     if option is not None:
         if not option.takes(tier):
-            same = next((v for v in getattr(option, "one_of", ()) if str(v).lower() == tier.lower()), None)
-            near = same or _nearest_choice(option, _TIERS[media], pixels)
-            draft.set("resolution", near, "snapped" if near else "ignored", lambda: f"{model} {option.problem(tier)}")
+            near = option.nearest(tier) or _nearest_choice(option, _TIERS[media], pixels)
+            if near is None:
+                _reject_value(draft, "resolution", option, tier)
+            else:
+                draft.set("resolution", near, "snapped", lambda: f"{model} {option.problem(tier)}")
         return
     if draft.option("size") is not None and draft.get("size") is None and pixels:
         ratio = ratio_of(draft.get("aspect_ratio")) or (16 / 9 if media == "video" else 1.0)
@@ -230,8 +233,18 @@ def _fit_advisory(draft: Draft, name: str) -> None:
     if option is None:
         draft.set(name, None, "ignored", f"{model} does not accept {name}")
     elif not option.takes(value):
-        near = option.nearest(value) if isinstance(option, Range) or isinstance(value, str) else None
-        draft.set(name, near, "ignored" if near is None else "snapped", lambda: f"{model} {option.problem(value)}")
+        near = option.nearest(value)
+        if near is None:
+            _reject_value(draft, name, option, value)
+        else:
+            draft.set(name, near, "snapped", lambda: f"{model} {option.problem(value)}")
+
+
+def _reject_value(draft: Draft, name: str, option: Option, value: object) -> None:
+    """Reject the candidate for a value that its option does not have; sending nothing in its place would be billed all the same."""
+    values = [str(v) for v in option.one_of] if isinstance(option, Choice) else []
+    nearest = nearest_name(str(value), values) or ", ".join(values)
+    draft.reject("option_value", f"{draft.name}: {name} {option.problem(value)}", name, nearest)
 
 
 def _fit_duration(draft: Draft) -> None:

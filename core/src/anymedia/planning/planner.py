@@ -152,7 +152,7 @@ class Planner:
                     fitted.append((draft, spec))
                 else:
                     rejected.append((view.name, spec.id, draft.reasons if draft else reasons))
-        return fitted, Rejections(kind, rejected)
+        return _without_unknown_values(fitted, rejected), Rejections(kind, rejected)
 
     def _unavailable(self, view: BackendView, spec: ModelSpec, selection: Selection) -> tuple[Reason, ...]:
         """Return the reasons against a model that do not depend on the request's fields."""
@@ -398,6 +398,16 @@ def _check_consistency(request: Request) -> None:
     if source.width and mask.image.width and (source.width, source.height) != (mask.image.width, mask.image.height):
         text = f"the mask is {mask.image.width}x{mask.image.height} pixels, the source {source.width}x{source.height}"
         raise InvalidRequest([Problem("$.mask", text, "make the mask the same size as the source")])
+
+
+def _without_unknown_values(fitted: list[_Fitted], rejected: list[tuple[str, str, tuple[Reason, ...]]]) -> list[_Fitted]:
+    """Reject the candidates without an option whose value all others rejected: no backend knows the value."""
+    reasons = {reason.field: reason for *_, found in rejected for reason in found if reason.code == "option_value"}
+    for field, reason in reasons.items():
+        if fitted and not any(field in draft.spec.options for draft, _ in fitted):
+            rejected += ((draft.view.name, spec.id, (reason,)) for draft, spec in fitted)
+            fitted = []
+    return fitted
 
 
 def _setup_reasons(view: BackendView, spec: ModelSpec) -> tuple[Reason, ...]:
