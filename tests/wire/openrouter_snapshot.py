@@ -1,13 +1,15 @@
-"""Refreshing from the fake by the real command line, in a process and with a cache of its own."""
+"""Refreshing from the fake by the command line, called in this process with an environment and a cache of its own."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import attrs
+from click.testing import CliRunner
 
 from .openrouter_server import OpenRouterServer
 
@@ -38,8 +40,24 @@ def run_cli(fake: OpenRouterServer | str, folder: Path, *words: str, key: str | 
         "HOME": folder,
     }
     environ = {**kept, **{name: str(place) for name, place in places.items()}, **({"OPENROUTER_API_KEY": key} if key else {})}
-    done = subprocess.run([sys.executable, "-m", "anymedia", *words], env=environ, cwd=folder, capture_output=True, text=True, check=False)
-    return Told(done.returncode, done.stdout, done.stderr)
+    _read_anew()
+    with mock.patch.dict(os.environ, environ, clear=True), contextlib.chdir(folder), ThreadPoolExecutor(1) as beside:
+        from anymedia.cli.app import cli
+
+        done = beside.submit(CliRunner().invoke, cli, words).result()  # beside the event loop that the test may run in
+    _read_anew()
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return Told(done.exit_code, done.stdout, done.stderr)
+
+
+def _read_anew() -> None:
+    """Forget what this process knows of a snapshot, as another process would not know it."""
+    from anymedia.capabilities import catalog
+    from anymedia.testing.harness import forget_plugins
+
+    catalog._load.cache_clear()
+    forget_plugins()
 
 
 def refresh(fake: OpenRouterServer | str, folder: Path, *words: str, key: str | None = None, service: str = "") -> Told:
