@@ -118,7 +118,7 @@ async def test_a_chat_outlives_the_router_that_began_it(new_router: Callable[...
 async def test_a_chat_whose_picture_is_gone_is_an_error_and_nothing_is_sent(router: Router, fake: GoogleServer, out: str) -> None:
     results = await chat(router, "cloud", out, 2)
     Path(results[0].path).unlink()
-    with pytest.raises(UnknownContinuation, match="gone or has changed"):
+    with pytest.raises(UnknownContinuation, match="missing or has changed"):
         await router.generate_image(prompt="now at night", continue_from=results[1].continuation_id, output=out)
     assert fake.submits() == 2
 
