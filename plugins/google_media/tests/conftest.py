@@ -90,6 +90,7 @@ async def make_context(fake: GoogleServer) -> AsyncIterator[MakeContext]:
             service=service,
             row=row,
             operation=None if operation is None else row.operations.get(operation),
+            billing=tuple(rule for rule in plugin.capabilities().billing if service in rule.services),
             settings=settings,
             secrets={name: Secret(value) for name, value in given.items()},
             loaded=loaded or {},

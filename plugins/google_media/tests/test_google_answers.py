@@ -35,7 +35,7 @@ PLACE = {"service": "agent_platform", "project": PROJECT, "location": LOCATION}
     [
         ("blocked_prompt", ContentRefused, "PROHIBITED_CONTENT: not this", "no"),
         ("blocked_candidate", ContentRefused, "IMAGE_SAFETY: Unable to show", "unknown"),
-        ("text_only", BadBackendResponse, "words and no image.*I would rather describe it", "unknown"),
+        ("text_only", BadBackendResponse, "holds no image; .*I would rather describe it", "unknown"),
         ("empty", BadBackendResponse, "no image.*NO_IMAGE", "unknown"),
     ],
 )
@@ -93,7 +93,9 @@ async def test_a_part_of_the_pictures_kept_back_is_a_warning(fake: GoogleServer,
     fake.predictions.next_ends.append("partly")
     outcome = await edit(make_context, n=3)
     assert len(outcome.pieces) == 2
-    assert outcome.warnings == ("1 of 3 images were kept back: Blocked by Responsible AI practices.",)
+    assert [str(w) for w in outcome.warnings] == [
+        "1 of 3 images were withheld; the provider says: \u201cBlocked by Responsible AI practices.\u201d"
+    ]
 
 
 async def test_the_sdks_word_on_its_methods_end_is_not_passed_on(fake: GoogleServer, make_context: Any) -> None:
@@ -144,7 +146,7 @@ async def test_only_a_turn_that_goes_on_can_have_lost_the_one_before(fake: Googl
 async def test_a_job_that_is_not_known_any_more_is_no_lost_chat(fake: GoogleServer, make_context: Any) -> None:
     job = Job(id="v1_int_0009", data={"kind": "interaction"})
     for look in (plugin.check_job, plugin.cancel_job):
-        with pytest.raises(JobNotFound, match=r"does not know the job: .*v1_int_0009 was not found"):
+        with pytest.raises(JobNotFound, match=r"does not know the job; .*v1_int_0009 was not found"):
             await look(job, make_context("gemini-omni-1.2-flash", "generate_video"))
 
 

@@ -27,6 +27,7 @@ from anymedia.errors import (
     MediaError,
     QuotaExceeded,
     RateLimited,
+    SubmissionUnknown,
     UnknownModel,
 )
 from anymedia.requests import GenerateAudio, GenerateImage, GenerateVideo
@@ -55,17 +56,17 @@ FAILURES: dict[str, tuple[dict[str, Any], type[MediaError], str | None]] = {
     "gone": ({"status": 404, "json": body(404, "models/x is not found.")}, UnknownModel, None),
     "conflict": ({"status": 409, "json": body(409, "Aborted.")}, InvalidRequest, None),
     "timeout": ({"status": 408, "json": body(408, "Too slow.")}, BackendUnavailable, "unknown"),
-    "broken 500": ({"status": 500, "json": body(500, "Internal.")}, BackendUnavailable, "unknown"),
+    "broken 500": ({"status": 500, "json": body(500, "Internal.")}, BackendUnavailable, "refused"),
     "broken 502": ({"status": 502, "json": {}}, BackendUnavailable, "unknown"),
     "overloaded": ({"status": 503, "json": body(503, "Overloaded.", _SECONDS)}, BackendUnavailable, "unknown"),
     "too late": ({"status": 504, "json": body(504, "Deadline.")}, BackendUnavailable, "unknown"),
-    "redirect": ({"status": 307, "json": {}, "headers": {"location": "/elsewhere"}}, BadBackendResponse, "unknown"),
+    "redirect": ({"status": 307, "json": {}, "headers": {"location": "/elsewhere"}}, BadBackendResponse, "refused"),
 }
 BREAKS: dict[str, tuple[dict[str, Any], type[MediaError]]] = {
-    "dropped": ({"kind": "drop"}, BackendUnavailable),
-    "reset": ({"kind": "reset"}, BackendUnavailable),
-    "lost": ({"kind": "lost"}, BackendUnavailable),
-    "hanging": ({"kind": "hang"}, BackendUnavailable),
+    "dropped": ({"kind": "drop"}, SubmissionUnknown),
+    "reset": ({"kind": "reset"}, SubmissionUnknown),
+    "lost": ({"kind": "lost"}, SubmissionUnknown),
+    "hanging": ({"kind": "hang"}, SubmissionUnknown),
     "garbage": ({"kind": "garbage"}, BadBackendResponse),
     "truncated": ({"kind": "truncate", "keep": 20}, MediaError),
 }
@@ -198,6 +199,7 @@ async def call(name, family, url):
     row = plugin.capabilities().model(model)
     settings = {"base_url": url, "timeout": 8.0 if name == "hanging" else 60.0}
     context = Context(backend="google", model=model, service="gemini", row=row, operation=row.operations[hook],
+                      billing=plugin.capabilities().billing,
                       settings=settings, secrets={"api_key": Secret("k")}, clients=clients)
     try:
         await getattr(plugin, hook)(asked, context)

@@ -41,7 +41,7 @@ def test_every_imagen_model_is_retired_with_a_replacement() -> None:
     assert all(r.lifecycle.stage_on(TODAY) == "retired" and r.lifecycle.certainty == "firm" and r.lifecycle.replacement for r in found)
 
 
-@pytest.mark.parametrize("model", ["gemini-3.1-flash-image", "veo-3.1-generate-001", "gemini-2.5-pro-preview-tts"])
+@pytest.mark.parametrize("model", ["veo-3.1-generate-001", "gemini-2.5-pro-preview-tts"])
 def test_dates_that_sources_differ_on_are_reported_ones(model: str) -> None:
     assert all(r.lifecycle.certainty == "reported" for r in ROWS if r.id == model)
 
@@ -132,7 +132,7 @@ PUBLISHED = [
     ("gemini-nano-banana-2.1", "agent_platform", "active", None, (0.0336, 0.0336)),
     ("gemini-3-pro-image", "gemini", "active", None, (0.134, 0.134)),
     ("gemini-3-pro-image", "agent_platform", "active", "2027-05-28", (0.134, 0.134)),
-    ("gemini-3.1-flash-image", "gemini", "doubtful", "2026-10-29", (0.045, 0.067)),
+    ("gemini-3.1-flash-image", "gemini", "retired", "2026-10-29", (0.045, 0.067)),
     ("gemini-3.1-flash-image", "agent_platform", "active", "2027-05-28", (0.045, 0.067)),
     ("gemini-3.1-flash-lite-image", "gemini", "active", None, (0.0336, 0.0336)),
     ("gemini-3.1-flash-lite-image", "agent_platform", "active", "2027-06-28", (0.0336, 0.0336)),

@@ -271,7 +271,8 @@ async def test_a_part_of_the_videos_kept_back_is_a_warning(router: Router, fake:
     fake.predictions.next_ends.append("partly")
     result = await film(router, out, "cloud", VEO, n=3)
     assert [Path(f.path).read_bytes() for f in result.files] == list(fake.predictions.calls[-1].videos[1:])
-    assert [str(w) for w in result.warnings] == ["1 of 3 videos were kept back: Veo found the sound unsafe. Support codes: 15236754"]
+    quoted = "the provider says: \u201cVeo found the sound unsafe. Support codes: 15236754\u201d"
+    assert [str(w) for w in result.warnings] == [f"1 of 3 videos were withheld; {quoted}", "3 videos were requested and 2 returned"]
 
 
 @pytest.mark.parametrize(("backend", "model"), [("google", OMNI), ("cloud", VEO)])

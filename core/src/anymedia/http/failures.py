@@ -18,7 +18,7 @@ from ..answers.errors import ErrorKind, error_from
 from ..answers.media import ExtractedMedia
 from ..capabilities import BillingRule
 from ..context import Context
-from ..delivery import causes
+from ..delivery import causes, is_not_sent
 from ..errors import (
     AuthenticationFailed,
     BackendError,
@@ -195,13 +195,16 @@ def _retired(error: UnknownModel, context: Context) -> MediaError:
     return retired
 
 
+#: Exceptions of aiohttp for a connection that was never made.
+_NOT_CONNECTED = frozenset({"ClientConnectorError", "ConnectionTimeoutError"})
+
+
 def no_answer(context: Context, error: BaseException) -> BackendError:
     """Return the error for an answer that did not come; nothing was sent where the connection was never made."""
-    import aiohttp
-
     chain = list(causes(error))
     name = type(chain[-1]).__name__
-    if any(isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) for cause in chain):
+    never = any(_NOT_CONNECTED & {base.__name__ for base in type(cause).__mro__} for cause in chain)
+    if never or is_not_sent(error):
         return BackendUnavailable(f"'{context.backend}' could not be reached ({name})", delivery="not_sent")
     if context.submissions:
         return SubmissionUnknown(f"no answer came back from '{context.backend}' ({name})")

@@ -1,9 +1,9 @@
-"""One SDK client per instance, key and event loop. What is sent once is sent once, and never to another place.
+"""One SDK client per instance, key and event loop. A paid request is sent once, and never to another host.
 
 - ``HttpRetryOptions(attempts=1)``: without it the interactions client makes five attempts, and the classic one, on
   aiohttp, sends a POST again when the connection breaks (google-genai 3.4, ``_api_client.py`` and ``_gaos/google_genai.py``).
-- Redirects are off for both transports, uploads included: the SDK would take the key and the body along to wherever they point.
-- ``automatic_continuation=False`` goes with every call that is waited for: else one call may become several billed ones.
+- Redirects are off for both transports, uploads included: the SDK would send the key and the body to wherever they point.
+- ``automatic_continuation=False`` is set for every call that is waited for: otherwise one call may become several billed ones.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from anymedia.context import Context
+from anymedia.http import secret_for_header
 
 from ._errors import bad_answer, translated
 
 if TYPE_CHECKING:
     from google.genai import Client
 
-__all__ = ["LOOK_SECONDS", "Connection", "call_options", "connect", "on_agent_platform", "seconds_for"]
+__all__ = ["STATUS_SECONDS", "Connection", "call_options", "connect", "on_agent_platform", "seconds_for"]
 
-#: How long an answer may take: a picture takes a minute at times, a song longer. The option ``timeout`` wins.
+#: Seconds that an answer may take: a picture takes a minute at times, a song longer. The option ``timeout`` wins.
 ANSWER_SECONDS = 600.0
-#: How long an answer to a quick question (a job's state, a list) may take.
-LOOK_SECONDS = 60.0
+#: Seconds that the answer to a status check or a list may take.
+STATUS_SECONDS = 60.0
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _STORAGE = "https://storage.googleapis.com"
 _GEMINI = "https://generativelanguage.googleapis.com"
@@ -50,7 +51,7 @@ class Connection:
         return self.sdk.aio
 
     async def authorize(self) -> None:
-        """Fetch or renew the access token, off the event loop and before anything billable is sent."""
+        """Fetch or renew the access token, off the event loop and before a billable request."""
         if self.credentials is not None and not self.credentials.valid:
             from google.auth.transport.requests import Request
 
@@ -73,7 +74,7 @@ async def connect(context: Context) -> Connection:
     """Return the instance's connection, made on first use, with a token that is valid now.
 
     Raises:
-        AuthenticationFailed: no token can be had.
+        AuthenticationFailed: no token can be obtained, or no HTTP header can carry the key; nothing was sent.
     """
     await asyncio.to_thread(importlib.import_module, "google.genai")  # seconds, the first time
     with translated(context):
@@ -82,24 +83,24 @@ async def connect(context: Context) -> Connection:
     return connection
 
 
-def seconds_for(context: Context, *, look: bool = False) -> float:
+def seconds_for(context: Context, *, is_check: bool = False) -> float:
     """Return how long to wait for an answer, in seconds."""
-    seconds = LOOK_SECONDS if look else float(context.settings.get("timeout", ANSWER_SECONDS))
+    seconds = STATUS_SECONDS if is_check else float(context.settings.get("timeout", ANSWER_SECONDS))
     return max(1.0, seconds if context.deadline is None else min(seconds, context.deadline))
 
 
-def call_options(context: Context, *, look: bool = False) -> Any:
+def call_options(context: Context, *, is_check: bool = False) -> Any:
     """Return the ``http_options`` of one classic call: its time limit."""
     from google.genai import types
 
-    return types.HttpOptions(timeout=round(seconds_for(context, look=look) * 1000))
+    return types.HttpOptions(timeout=round(seconds_for(context, is_check=is_check) * 1000))
 
 
 def _make(context: Context) -> Connection:
     from google import genai
     from google.genai import types
 
-    # A proxy of the environment sees nothing of what is encrypted; without encryption it would be given the key.
+    # A proxy of the environment sees nothing of an encrypted request; an unencrypted one would give it the key.
     trusting = not str(context.settings.get("base_url") or "").lower().startswith("http:")
     session = _session(trusting)
     options = types.HttpOptions(
@@ -107,7 +108,7 @@ def _make(context: Context) -> Connection:
         base_url=context.settings.get("base_url"),
         api_version=context.settings.get("api_version"),
         retry_options=types.HttpRetryOptions(attempts=1),
-        # The one name is httpx2's, the other aiohttp's; the SDK gives each transport what it knows.
+        # The one name is httpx2's, the other aiohttp's; the SDK passes to each transport what it knows.
         async_client_args={"follow_redirects": False, "allow_redirects": False, "trust_env": trusting},
     )
     credentials = None
@@ -147,25 +148,25 @@ async def _refuse_redirect(*_: Any) -> None:
 
 def _key(context: Context) -> str:
     # A compatible server may need no key; the SDK always does.
-    return context.secret("api_key").reveal() if context.has_secret("api_key") else "none"
+    return secret_for_header(context) or "none"
 
 
 def _agent_platform_arguments(context: Context) -> dict[str, Any]:
     """Project and location from the settings or the environment; with them either a key or the user's credentials."""
-    place = {name: _told(context, name) for name in ("project", "location")}
+    place = {name: _configured(context, name) for name in ("project", "location")}
     arguments: dict[str, Any] = {name: value for name, value in place.items() if value}
     if context.has_secret("api_key") or context.service == "compatible":
         return arguments | {"api_key": _key(context)}
     return arguments | {"credentials": _deferred_credentials()}
 
 
-def _told(context: Context, name: str) -> str | None:
+def _configured(context: Context, name: str) -> str | None:
     value = context.settings.get(name) or (context.secret(name).reveal() if context.has_secret(name) else None)
     return None if value is None else str(value)
 
 
 def _deferred_credentials() -> Any:
-    """Return the user's application default credentials, looked for only when a token is needed."""
+    """Return the user's application default credentials, searched for only when a token is needed."""
     import google.auth
     from google.auth.credentials import Credentials
 

@@ -1,8 +1,8 @@
-"""generate_content: one turn, or a chat told again from its collected files with their thought signatures.
+"""generate_content: one turn, or a chat sent again from its saved files with their thought signatures.
 
-A chat is kept as JSON, ``{"chat": [{"said": text, "answer": [part, ...]}, ...]}``, where a part is ``{"text": ...}`` or
-``{"file": sha256 of a collected file}``, with its ``signature`` (base64) where it had one; ``"file": null`` is the newest file.
-Pictures that the caller gave along are not told again: what became of them is in the answer's picture.
+A chat is stored as JSON, ``{"chat": [{"said": text, "answer": [part, ...]}, ...]}``, where a part is ``{"text": ...}`` or
+``{"file": sha256 of a saved file}``, with its ``signature`` (base64) where it had one; ``"file": null`` is the newest file.
+Input pictures are not sent again: the answer's picture holds the result.
 """
 
 from __future__ import annotations
@@ -11,27 +11,29 @@ import base64
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from anymedia.answers.signatures import HEAD, format_of_head
 from anymedia.context import Context
 from anymedia.errors import UnknownContinuation
+from anymedia.media import FORMATS
 from anymedia.requests import Continuation
-from anymedia.results import ContinuationData, Outcome, Piece
+from anymedia.results import ContinuationData, Outcome, Piece, Warning
 
 from ._client import call_options, connect, on_agent_platform
 from ._errors import translated
 from ._recipes import Message
-from ._refusals import blocked, no_media
+from ._refusals import blocked, without_media
 
 __all__ = ["ask", "draw"]
 
 
 async def draw(message: Message, context: Context, config: Mapping[str, Any], continuation: Continuation | None = None) -> Outcome:
-    """Have a picture made, as the next turn of a chat where there is one.
+    """Generate a picture, as the next turn of a chat where there is one.
 
     Args:
-        message: what is said now.
+        message: the prompt and pictures of this turn.
         context: the call's context.
         config: further fields of GenerateContentConfig.
-        continuation: the chat to go on with.
+        continuation: the chat to continue.
 
     Raises:
         ContentRefused: the prompt or the picture was blocked.
@@ -41,19 +43,18 @@ async def draw(message: Message, context: Context, config: Mapping[str, Any], co
     earlier = [] if continuation is None else _resolved(continuation)
     contents = [*_history(earlier, continuation, context), _turn("user", [*_pictures(message), _text(message.text)])]
     response, candidate = await ask(contents, context, {"response_modalities": ["TEXT", "IMAGE"], **config})
-    parts = _final_parts(candidate)
-    words = " ".join(p.text for p in parts if p.text)
-    pictures = [p for p in parts if _is(p, "image/")]
+    parts, pictures, warnings = _answer_parts(candidate)
+    words = " ".join(p.text for p in parts if p.text and not p.thought)
     if not pictures:
-        raise no_media(context, candidate, words, "image", response.response_id)
+        raise without_media(context, candidate, words, "image", response.response_id)
     pieces: list[Piece] = []
-    for picture in pictures:  # one as a rule; whoever goes on from one of several goes on from that one
-        told = [p for p in parts if p is picture or (p.inline_data is None and (p.text or p.thought_signature))]
-        kept = [_kept(p, is_file=p is picture) for p in told]
+    for picture in pictures:  # usually one; each of several can be continued by itself
+        resent = [p for p in parts if p is picture or (p.inline_data is None and (p.text or p.thought_signature))]
+        kept = [_kept(p, is_file=p is picture) for p in resent]
         chat = ContinuationData(data={"chat": [*earlier, {"said": message.text, "answer": kept}]})
         blob = picture.inline_data
-        pieces.append(Piece(data=blob.data, mime=blob.mime_type, text=None if pieces else words or None, continuation=chat))
-    return Outcome(pieces=tuple(pieces), usage=_usage(response), request_id=response.response_id)
+        pieces.append(Piece(data=blob.data, mime=_mime(blob), text=None if pieces else words or None, continuation=chat))
+    return Outcome(pieces=tuple(pieces), usage=_usage(response), request_id=response.response_id, warnings=warnings)
 
 
 async def ask(contents: Any, context: Context, config: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -65,27 +66,43 @@ async def ask(contents: Any, context: Context, config: Mapping[str, Any]) -> tup
     from google.genai import types
 
     connection = await connect(context)
-    # Only the Gemini API keeps such calls, and only there is the field known: the SDK refuses it elsewhere.
+    # Only the Gemini API stores such calls and knows the field; the SDK refuses it on Agent Platform.
     store: dict[str, Any] = {} if on_agent_platform(context) or context.settings.get("store") is not False else {"store": False}
     # automatic_continuation would send the same prompt again, billed each time.
-    made = types.GenerateContentConfig(automatic_continuation=False, http_options=call_options(context), **store, **config)
+    complete = types.GenerateContentConfig(automatic_continuation=False, http_options=call_options(context), **store, **config)
     async with context.submission():
         with translated(context):
-            response = await connection.aio.models.generate_content(model=context.model, contents=contents, config=made)
+            response = await connection.aio.models.generate_content(model=context.model, contents=contents, config=complete)
     if (refusal := blocked(context, response)) is not None:
         raise refusal
     return response, (response.candidates or [None])[0]
 
 
-def _is(part: Any, start: str) -> bool:
+def _is_picture(part: Any) -> bool:
     blob = part.inline_data
-    return blob is not None and bool(blob.data) and (blob.mime_type or "").startswith(start)
+    return blob is not None and bool(blob.data) and (_mime(blob) or "image/").startswith("image/")
 
 
-def _final_parts(candidate: Any) -> list[Any]:
-    """Return the parts of the answer itself: pictures drawn while thinking are not what was asked for."""
+def _mime(blob: Any) -> str | None:
+    """Return the type that the bytes show, or the one that is claimed; None for neither."""
+    name = format_of_head(blob.data[:HEAD])
+    claimed = (blob.mime_type or "").lower()
+    return FORMATS.get(name or "") or (claimed if "/" in claimed and "octet-stream" not in claimed else None)
+
+
+def _answer_parts(candidate: Any) -> tuple[list[Any], list[Any], list[Warning]]:
+    """Return the parts of the answer, the pictures among them, and warnings.
+
+    Pictures in parts that are marked as thoughts are drafts; where there are no others, they are the result that is paid for.
+    """
     content = getattr(candidate, "content", None)
-    return [part for part in (content.parts if content is not None else None) or () if not part.thought]
+    every = list((content.parts if content is not None else None) or ())
+    final = [part for part in every if not part.thought]
+    if pictures := [part for part in final if _is_picture(part)]:
+        return final, pictures, []
+    drafts = [part for part in every if _is_picture(part)]
+    warnings = [Warning("media_in_thought", "the media stood in a part that is marked as a thought")] if drafts else []
+    return [part for part in every if not part.thought or part in drafts[-1:]], drafts[-1:], warnings
 
 
 def _usage(response: Any) -> dict[str, Any]:
@@ -119,11 +136,11 @@ def _kept(part: Any, *, is_file: bool) -> dict[str, Any]:
 
 
 def _resolved(continuation: Continuation) -> list[dict[str, Any]]:
-    """Return the chat so far, the newest file called by its checksum like the others."""
+    """Return the chat so far, the newest file named by its checksum like the others."""
     newest = continuation.files[0].sha256 if continuation.files else None
     turns: list[dict[str, Any]] = []
-    told: list[dict[str, Any]] = continuation.data.get("chat") or [{"said": "", "answer": [{"file": None}]}]
-    for turn in told:
+    stored: list[dict[str, Any]] = continuation.data.get("chat") or [{"said": "", "answer": [{"file": None}]}]
+    for turn in stored:
         answer = [part | {"file": newest} if "file" in part and part["file"] is None else dict(part) for part in turn["answer"]]
         turns.append({"said": turn["said"], "answer": answer})
     return turns
@@ -133,12 +150,12 @@ def _history(turns: Iterable[Mapping[str, Any]], continuation: Continuation | No
     for turn in turns:
         if turn["said"]:
             yield _turn("user", [_text(turn["said"])])
-            yield _turn("model", [_told_again(part, continuation, context) for part in turn["answer"]])
-        else:  # a picture from elsewhere opens the chat: the caller shows it
-            yield _turn("user", [_told_again(part, continuation, context) for part in turn["answer"]])
+            yield _turn("model", [_resent(part, continuation, context) for part in turn["answer"]])
+        else:  # a picture of another origin opens the chat, sent by the user
+            yield _turn("user", [_resent(part, continuation, context) for part in turn["answer"]])
 
 
-def _told_again(part: Mapping[str, Any], continuation: Continuation | None, context: Context) -> Any:
+def _resent(part: Mapping[str, Any], continuation: Continuation | None, context: Context) -> Any:
     from google.genai import types
 
     signature = base64.b64decode(part["signature"]) if "signature" in part else None
@@ -146,7 +163,7 @@ def _told_again(part: Mapping[str, Any], continuation: Continuation | None, cont
         return types.Part(text=part["text"], thought_signature=signature)
     file = next((f for f in (continuation.files if continuation else ()) if f.sha256 == part["file"]), None)
     if file is None:
-        raise UnknownContinuation("a picture of the chat is not kept any more", fix="give the latest picture as an input instead")
+        raise UnknownContinuation("a picture of the chat is not stored any more", fix="give the latest picture as an input instead")
     loaded = context.read(file)
     blob = types.Blob(data=loaded.data, mime_type=loaded.mime)
     return types.Part(inline_data=blob, thought_signature=signature)

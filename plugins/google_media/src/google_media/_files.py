@@ -69,7 +69,9 @@ async def upload(media: LoadedMedia, context: Context, connection: Connection) -
             if state == "FAILED":
                 raise InvalidRequest([Problem("source", f"'{context.backend}' could not read the video")], fix="give it as an MP4")
             await asyncio.sleep(_POLL_SECONDS)
-            file = await connection.aio.files.get(name=file.name, config=types.GetFileConfig(http_options=call_options(context, look=True)))
+            file = await connection.aio.files.get(
+                name=file.name, config=types.GetFileConfig(http_options=call_options(context, is_check=True))
+            )
     raise BackendTimeout("the uploaded video was not ready in time; nothing was spent", delivery="not_sent")
 
 

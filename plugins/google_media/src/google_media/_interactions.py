@@ -1,12 +1,13 @@
-"""The Interactions API: one turn that is waited for, or a job in the background; what came of it."""
+"""The Interactions API: one turn that is waited for, or a job in the background, and its result."""
 
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from anymedia.answers.base64_text import decode_base64
+from anymedia.answers.envelopes import quote
 from anymedia.context import Context, LoadedMedia
 from anymedia.errors import BackendError, QuotaExceeded
 from anymedia.redaction import clean_text
@@ -25,7 +26,7 @@ KIND = "interaction"
 
 
 def content_of(message: Message) -> list[dict[str, Any]]:
-    """Return a message as the API takes it: pictures inline, then the words."""
+    """Return a message as the API takes it: pictures inline, then the text."""
     return [*(picture_block(p) for p in message.pictures), {"type": "text", "text": message.text}]
 
 
@@ -55,7 +56,7 @@ async def take_turn(context: Context, kind: str, body: Mapping[str, Any]) -> Out
         ContentRefused: it was blocked.
         BadBackendResponse: it holds nothing of that kind.
     """
-    # automatic_continuation would send the interaction on, hop by hop, each of them billed.
+    # automatic_continuation would continue the interaction step by step, each of them billed.
     made, connection = await _create(context, {**body, "automatic_continuation": False})
     state = _judge(made, kind, context, connection, {})
     if isinstance(state, Failed):
@@ -66,7 +67,7 @@ async def take_turn(context: Context, kind: str, body: Mapping[str, Any]) -> Out
 
 
 async def start(context: Context, body: Mapping[str, Any], *, way: str | None = None) -> Job:
-    """Start a video in the background; the handle is all that is needed to look at it."""
+    """Start a video in the background; its id is all that status checks need."""
     made, _ = await _create(context, {**body, "background": True, "store": True})
     if not made.id:
         raise bad_answer("it gives no id")
@@ -74,15 +75,15 @@ async def start(context: Context, body: Mapping[str, Any], *, way: str | None = 
 
 
 async def check_status(job: Job, context: Context) -> JobState:
-    """Look once at an interaction.
+    """Check an interaction once.
 
     Raises:
         JobNotFound: the service does not know it, yet or any more.
-        MediaError: the look failed.
+        MediaError: the check failed.
     """
     connection = await connect(context)
     with translated(context, "job"):
-        found = await connection.aio.interactions.get(job.id, timeout=seconds_for(context, look=True))
+        found = await connection.aio.interactions.get(job.id, timeout=seconds_for(context, is_check=True))
     return _judge(found, "video", context, connection, job.data)
 
 
@@ -90,7 +91,7 @@ async def cancel(job: Job, context: Context) -> None:
     """Ask for an interaction to be stopped."""
     connection = await connect(context)
     with translated(context, "job"):
-        await connection.aio.interactions.cancel(job.id, timeout=seconds_for(context, look=True))
+        await connection.aio.interactions.cancel(job.id, timeout=seconds_for(context, is_check=True))
 
 
 def _judge(found: Any, kind: str, context: Context, connection: Connection, data: Mapping[str, Any]) -> JobState:
@@ -113,7 +114,7 @@ def _completed(found: Any, kind: str, context: Context, connection: Connection, 
 
 
 def _answer_blocks(found: Any) -> Iterable[Any]:
-    """Yield the content of the latest answer: what came after the last thing that was said to the model."""
+    """Yield the content of the latest answer: what follows the last input."""
     steps = list(found.steps or ())
     said = max((i for i, step in enumerate(steps) if step.type == "user_input"), default=-1)
     for step in steps[said + 1 :]:
@@ -122,15 +123,15 @@ def _answer_blocks(found: Any) -> Iterable[Any]:
 
 
 def _piece(block: Any, words: str, found: Any, kind: str, connection: Connection) -> Piece:
-    onward = None if kind == "audio" else ContinuationData(data={"interaction": found.id})
+    handle = None if kind == "audio" else ContinuationData(data={"interaction": found.id})
     if block.data:
         try:
-            data = base64.b64decode(block.data, validate=True)
-        except binascii.Error:
-            raise bad_answer(f"its {kind} is not valid base64", request_id=found.id) from None
-        return Piece(data=data, mime=block.mime_type, text=words or None, continuation=onward)
+            data = decode_base64(block.data)
+        except ValueError as error:
+            raise bad_answer(f"its {kind} cannot be decoded: {error}", request_id=found.id) from None
+        return Piece(data=data, mime=block.mime_type, text=words or None, continuation=handle)
     where, headers = download(block.uri, connection)
-    return Piece(url=where, headers=headers, mime=block.mime_type, text=words or None, continuation=onward)
+    return Piece(url=where, headers=headers, mime=block.mime_type, text=words or None, continuation=handle)
 
 
 def _problems(found: Any) -> list[str]:
@@ -153,18 +154,24 @@ def _nothing(found: Any, kind: str, words: str, context: Context) -> BackendErro
     if _is_refusal(said):
         return filtered(context, said)
     if said or words:
-        return bad_answer(f"it was completed without {kind}: {clean_text(said or words)}", request_id=found.id)
+        error = bad_answer(f"it was completed without {kind}; {quote(said or words)}", request_id=found.id)
+        error.provider_message = clean_text(said or words)
+        return error
     # Google completes at once and empty where a video may not be uploaded for editing (EEA, Switzerland, UK, some US states).
     region = " (in some regions Google edits no uploaded video)" if kind == "video" else ""
     return bad_answer(f"it was completed without {kind} and says nothing of why{region}", request_id=found.id)
 
 
 def _failed(found: Any, kind: str, context: Context) -> BackendError:
-    said = clean_text("; ".join(_problems(found))) or "no reason given"
+    said = clean_text("; ".join(_problems(found)))
+    quoted = f"; {quote(said)}" if said else ""
     if _is_refusal(said):
         return filtered(context, said, what=f"the {kind}")
     if found.status == "budget_exceeded":
-        return QuotaExceeded(f"the provider's own budget for '{context.backend}' is used up: {said}", request_id=found.id)
-    error = BackendError(f"'{context.backend}' made no {kind}: it is {found.status} ({said})", request_id=found.id, delivery="unknown")
-    error.charged = "unknown"
+        error: BackendError = QuotaExceeded(f"the provider's own budget for '{context.backend}' is used up{quoted}", request_id=found.id)
+    else:
+        text = f"'{context.backend}' generated no {kind}: the interaction is {found.status}{quoted}"
+        error = BackendError(text, request_id=found.id, delivery="unknown")
+        error.charged = "unknown"
+    error.provider_message = said
     return error

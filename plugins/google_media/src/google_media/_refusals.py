@@ -1,41 +1,35 @@
-"""Answers with status 200 that hold no media: the prompt or the output was blocked, only words came, or nothing."""
+"""Answers with status 200 that hold no media: the prompt or the output was blocked, there is only text, or nothing."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from anymedia.answers.envelopes import quote, read_error
+from anymedia.answers.media import ExtractedMedia
 from anymedia.context import Context
-from anymedia.errors import BackendError, ContentRefused
+from anymedia.errors import BackendError, ContentRefused, MediaError
+from anymedia.http import no_media
 from anymedia.redaction import clean_text
 
-from ._errors import bad_answer
+__all__ = ["blocked", "filtered", "without_media"]
 
-__all__ = ["blocked", "filtered", "no_media"]
-
-#: Finish reasons by which a safety system speaks (google.genai.types.FinishReason).
+#: Finish reasons of the safety system (google.genai.types.FinishReason).
 _BLOCKING = frozenset(
     {
-        "SAFETY",
-        "RECITATION",
-        "BLOCKLIST",
-        "PROHIBITED_CONTENT",
-        "SPII",
-        "IMAGE_SAFETY",
-        "IMAGE_PROHIBITED_CONTENT",
-        "IMAGE_RECITATION",
-        "ESCALATION",
-        "MODEL_ARMOR",
+        *("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT"),
+        *("IMAGE_RECITATION", "ESCALATION", "MODEL_ARMOR"),
     }
 )
-_FIX = "change the prompt or the inputs; the same again will be refused again"
+_FIX = "change the prompt or the inputs; the same request will be refused again"
 
 
-def filtered(context: Context, reasons: object, *, what: str = "what was made", charged: bool = True) -> ContentRefused:
-    """Return the error for something the safety system kept back; whether it was paid for is not known then."""
-    said = clean_text(reasons) or "no reason given"
+def filtered(context: Context, reasons: object, *, what: str = "what was generated", charged: bool = True) -> ContentRefused:
+    """Return the error for something the safety system withheld; whether it was charged is not known then."""
+    said = clean_text(reasons)
     who = f"'{context.backend}/{context.model}'" if context.model else f"'{context.backend}'"
-    error = ContentRefused(f"the safety system of {who} kept back {what}: {said}", reason=said[:120], fix=_FIX, delivery="refused")
-    error.charged = "unknown" if charged else "no"
+    text = f"the safety system of {who} withheld {what}" + (f"; {quote(said)}" if said else " without a reason")
+    error = ContentRefused(text, reason=said[:120] or "safety", fix=_FIX, delivery="refused")
+    error.charged, error.provider_message = "unknown" if charged else "no", said
     return error
 
 
@@ -49,13 +43,13 @@ def blocked(context: Context, response: Any) -> BackendError | None:
     return None
 
 
-def no_media(context: Context, candidate: Any, words: str, what: str, request_id: str | None) -> BackendError:
-    """Return the error for a candidate without the media asked for: blocked, or only words, or empty."""
+def without_media(context: Context, candidate: Any, text: str, what: str, request_id: str | None) -> MediaError:
+    """Return the error for a candidate without the media that were requested: blocked, or only text, or empty."""
     finish = getattr(candidate, "finish_reason", None)
     reason = getattr(finish, "value", str(finish)) if finish is not None else ""
     said = ": ".join(part for part in (reason, getattr(candidate, "finish_message", None)) if part)
     if reason in _BLOCKING:
         return filtered(context, said)
-    if words:
-        return bad_answer(f"it holds words and no {what} ({reason or 'no finish reason'}): {clean_text(words)}", request_id=request_id)
-    return bad_answer(f"it holds no {what} ({clean_text(said) or 'and says nothing of why'})", request_id=request_id)
+    return no_media(
+        context, read_error(": ".join(part for part in (said, text) if part)), ExtractedMedia(), what=what, request_id=request_id
+    )

@@ -9,15 +9,15 @@ from typing import Any
 
 from anymedia.context import Context
 from anymedia.requests import GenerateAudio
-from anymedia.results import Outcome, Piece
+from anymedia.results import Outcome, Piece, Warning
 
 from ._content import ask
 from ._interactions import take_turn
-from ._refusals import no_media
+from ._refusals import without_media
 
 __all__ = ["make_music", "speak", "wrapped"]
 
-#: What raw samples are when the mime type does not say: Google's speech models have used 16 bit, 24 kHz, mono.
+#: Rate of raw samples whose mime type does not name it: Google's speech models use 16 bit, 24 kHz, mono.
 _RATE = 24_000
 
 
@@ -38,13 +38,16 @@ async def speak(request: GenerateAudio, context: Context) -> Outcome:
     parts = (candidate.content.parts if candidate is not None and candidate.content is not None else None) or ()
     blobs = [p.inline_data for p in parts if p.inline_data is not None and p.inline_data.data]
     if not blobs:
-        raise no_media(context, candidate, " ".join(p.text for p in parts if p.text), "sound", response.response_id)
-    piece = _as_asked(b"".join(b.data for b in blobs), blobs[0].mime_type or "", raw=request.output_format == "pcm")
+        raise without_media(context, candidate, " ".join(p.text for p in parts if p.text), "sound", response.response_id)
+    mime = blobs[0].mime_type or ""
+    piece = _as_requested(b"".join(b.data for b in blobs), mime, raw=request.output_format == "pcm")
+    warnings = [Warning("sampling_rate_assumed", f"the answer did not name a valid sampling rate; {_RATE} Hz is assumed")]
     usage = {} if response.usage_metadata is None else response.usage_metadata.model_dump(mode="json", exclude_none=True)
-    return Outcome(pieces=(piece,), usage=usage, request_id=response.response_id)
+    assumed = warnings if _is_raw(mime) and _rate(mime) is None else []
+    return Outcome(pieces=(piece,), usage=usage, request_id=response.response_id, warnings=assumed)
 
 
-def _as_asked(data: bytes, mime: str, *, raw: bool) -> Piece:
+def _as_requested(data: bytes, mime: str, *, raw: bool) -> Piece:
     samples = _is_raw(mime)
     if raw:
         if not samples:
@@ -58,20 +61,25 @@ def _is_raw(mime: str) -> bool:
     return mime.lower().startswith(("audio/l16", "audio/pcm", "audio/raw"))
 
 
+def _rate(mime: str) -> int | None:
+    """Return the samples per second that a mime type names, if a sound can have that rate."""
+    found = re.search(r"rate=([0-9]{1,7})(?![0-9])", mime)
+    return int(found[1]) if found and 1_000 <= int(found[1]) <= 384_000 else None
+
+
 def wrapped(samples: bytes, mime: str) -> bytes:
-    """Return 16 bit samples (little endian, as Google sends them) with the WAV header that their mime type tells."""
-    rate = re.search(r"rate=([0-9]{4,6})", mime)
+    """Return 16 bit samples (little endian, as Google sends them) with the WAV header that their mime type describes."""
     channels = re.search(r"channels=([1-8])", mime)
     out = io.BytesIO()
     with wave.open(out, "wb") as file:
         file.setnchannels(int(channels[1]) if channels else 1)
         file.setsampwidth(2)
-        file.setframerate(int(rate[1]) if rate else _RATE)
+        file.setframerate(_rate(mime) or _RATE)
         file.writeframes(samples)
     return out.getvalue()
 
 
 async def make_music(request: GenerateAudio, context: Context) -> Outcome:
-    """Make a song or a clip; its words come along as text."""
+    """Generate a song or a clip; its lyrics are returned as text."""
     body = {"input": [{"type": "text", "text": request.prompt}], "response_format": {"type": "audio"}}
     return await take_turn(context, "audio", body)

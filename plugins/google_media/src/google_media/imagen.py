@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from anymedia.answers.envelopes import quote
 from anymedia.context import Context, LoadedMedia
 from anymedia.errors import InvalidRequest, Problem
 from anymedia.requests import EditWithReferences, GenerateImage, Inpaint, Mask, Reference
@@ -27,7 +28,7 @@ _CONTROLS = {"canny": "CANNY", "edges": "CANNY", "scribble": "SCRIBBLE", "face_m
 
 
 async def generate(request: GenerateImage, context: Context) -> Outcome:
-    """Make pictures from words."""
+    """Generate pictures from a prompt."""
     from google.genai import types
 
     extra = request.extra_params
@@ -40,7 +41,7 @@ async def generate(request: GenerateImage, context: Context) -> Outcome:
 
 
 async def inpaint(request: Inpaint, context: Context) -> Outcome:
-    """Change what lies in the mask, or fill the masked border of an enlarged picture."""
+    """Change the masked region, or fill the masked border of an enlarged picture."""
     assert request.source is not None
     inside = _INSIDE[request.extra_params.get("inpaint_mode", "insertion")]
     mode = "EDIT_MODE_OUTPAINT" if request.edit_mode == "outpaint" else inside
@@ -51,18 +52,18 @@ async def inpaint(request: Inpaint, context: Context) -> Outcome:
 
 
 async def edit_with_references(request: EditWithReferences, context: Context) -> Outcome:
-    """Make a picture from a source, styles, a structure and subjects, all or some of them, within a mask or without."""
+    """Generate a picture from a source, styles, a structure and subjects, with or without a mask."""
     ordered = sorted(request.references, key=lambda r: r.role != "source")
     references = []
     if request.mask is not None:
-        # A mask means the raw picture before it; the core sees to it that there is one.
+        # A mask belongs to the raw picture before it; the core makes sure that there is one.
         references = [_raw(1, context.read(ordered[0].image)), _mask(2, request.mask, request, context)]
         ordered = ordered[1:]
-    told = []
+    notes = []
     for number, reference in enumerate(ordered, len(references) + 1):
         references.append(_typed(number, reference, context.read(reference.image), request))
-        told.append(_told(number, reference))
-    prompt = " ".join([request.prompt, *(words for words in told if words)])
+        notes.append(_pointer(number, reference))
+    prompt = " ".join([request.prompt, *(note for note in notes if note)])
     mode = "EDIT_MODE_DEFAULT" if request.mask is None else _INSIDE["insertion"]
     return await _edit(request, context, prompt, references, mode)
 
@@ -145,8 +146,8 @@ def _typed(number: int, reference: Reference, loaded: LoadedMedia, request: Edit
     return types.RawReferenceImage(**common)
 
 
-def _told(number: int, reference: Reference) -> str:
-    """Point to a reference by its id in square brackets, as the endpoint expects of a prompt."""
+def _pointer(number: int, reference: Reference) -> str:
+    """Name a reference by its id in square brackets, as the endpoint expects in a prompt."""
     about = f"{reference.description} " if reference.description else ""
     if reference.role == "style":
         return f"In the style of {about}[{number}]."
@@ -159,7 +160,7 @@ def _told(number: int, reference: Reference) -> str:
 
 async def _send(context: Context, call: Callable[[Any], Awaitable[Any]]) -> Outcome:
     if not on_agent_platform(context):
-        text = "Imagen's endpoint is spoken to in Agent Platform mode only"
+        text = "Imagen's endpoint is available in Agent Platform mode only"
         raise InvalidRequest([Problem("$", text)], fix='set options = { mode = "agent_platform" } in the settings of the instance')
     connection = await connect(context)
     async with context.submission():
@@ -174,11 +175,11 @@ async def _send(context: Context, call: Callable[[Any], Awaitable[Any]]) -> Outc
 def _read(response: Any, context: Context) -> Outcome:
     made = list(response.generated_images or ())
     good = [m.image for m in made if m.image is not None and m.image.image_bytes]
-    kept_back = [m.rai_filtered_reason for m in made if m.rai_filtered_reason]
+    withheld = [m.rai_filtered_reason for m in made if m.rai_filtered_reason]
     if not good:
-        if kept_back or not made:
-            raise filtered(context, "; ".join(kept_back) or "nothing came back, which Imagen does when it filters everything")
+        if withheld or not made:
+            raise filtered(context, "; ".join(withheld) or "an empty answer, which Imagen gives when it filters everything")
         raise bad_answer("it holds no image")
     pieces = [Piece(data=i.image_bytes, mime=i.mime_type, continuation=ContinuationData()) for i in good]
-    notes = [f"{len(kept_back)} of {len(made)} images were kept back: {'; '.join(kept_back)}"] if kept_back else []
+    notes = [f"{len(withheld)} of {len(made)} images were withheld; {quote('; '.join(withheld))}"] if withheld else []
     return Outcome(pieces=tuple(pieces), warnings=tuple(notes))

@@ -1,4 +1,4 @@
-"""Looking at a job, and stopping one: by the kind that its handle names."""
+"""Check a job, or cancel it, by the kind that its data names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["cancel", "check_status"]
 
 
 async def check_status(job: Job, context: Context) -> JobState:
-    """Look once."""
+    """Check a job once."""
     if job.data.get("kind") == veo.KIND:
         return await veo.check_status(job, context)
     return await _interactions.check_status(job, context)

@@ -18,7 +18,7 @@ async def listed(context: Context) -> tuple[ListedModel, ...]:
     connection = await connect(context)
     found = []
     with translated(context):
-        config = types.ListModelsConfig(page_size=100, http_options=call_options(context, look=True))
+        config = types.ListModelsConfig(page_size=100, http_options=call_options(context, is_check=True))
         async for model in await connection.aio.models.list(config=config):
             about = {"name": model.display_name, "actions": model.supported_actions, "about": model.description}
             data = {k: v for k, v in about.items() if v}

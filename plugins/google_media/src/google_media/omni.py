@@ -1,7 +1,7 @@
 """Video by Gemini Omni, through interactions in the background.
 
-With a Gemini key a video goes on from the interaction that made it, and an uploaded file from the Files API; on Agent
-Platform, where neither is to be had, the collected video itself is sent along.
+With a Gemini key a video continues the interaction that generated it, and an uploaded file is stored with the Files API; on Agent
+Platform, which has neither, the saved video itself is sent.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from ._files import upload
 from ._interactions import picture_block, start
 from ._recipes import for_video
 
-__all__ = ["generate", "go_on"]
+__all__ = ["continue_video", "generate"]
 
 
 async def generate(request: GenerateVideo, context: Context) -> Job:
-    """Make a video from words, from a first (and last) frame, from reference pictures."""
+    """Generate a video from a prompt, from a first (and last) frame, from reference pictures."""
     frames = [context.read(f) for f in (request.first_frame, request.last_frame) if f is not None]
     return await start(context, _body(request, context, frames, _task(frames, request.references)))
 
 
 def _task(frames: list[LoadedMedia], references: Iterable[Reference]) -> str | None:
     if frames and references:
-        return None  # the tags in the prompt say it; the model then finds the task itself
+        return None  # the tags in the prompt say it, and the model chooses the task
     if frames:
         return "image_to_video"
     return "reference_to_video" if references else "text_to_video"
 
 
-async def go_on(request: ContinueVideo, context: Context) -> Job:
+async def continue_video(request: ContinueVideo, context: Context) -> Job:
     """Extend or edit an earlier video, or a video file."""
     way = request.continue_as or "extend"
     source, previous = await _source(request, context)
@@ -45,7 +45,7 @@ async def go_on(request: ContinueVideo, context: Context) -> Job:
 
 
 async def _source(request: ContinueVideo, context: Context) -> tuple[list[dict[str, Any]], str | None]:
-    """Return (content blocks of the video, the interaction to go on from): one of the two."""
+    """Return (content blocks of the video, the interaction to continue): one of the two."""
     continuation = request.continue_from
     if continuation is not None:
         previous = continuation.data.get("interaction")

@@ -79,10 +79,10 @@ async def continue_video(request: ContinueVideo, context: Context) -> Job:
     if _speaks(context, "veo"):
         from . import veo
 
-        return await veo.go_on(request, context)
+        return await veo.continue_video(request, context)
     from . import omni
 
-    return await omni.go_on(request, context)
+    return await omni.continue_video(request, context)
 
 
 @hookimpl

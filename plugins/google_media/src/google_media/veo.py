@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from anymedia.answers.envelopes import quote
 from anymedia.context import Context, LoadedMedia
 from anymedia.errors import BackendError, InvalidRequest, Problem
-from anymedia.redaction import clean_text
+from anymedia.http import failed_job
 from anymedia.requests import ContinueVideo, GenerateVideo
 from anymedia.results import ContinuationData, Failed, Job, JobState, Outcome, Piece, Running, Succeeded
 
@@ -15,14 +16,16 @@ from ._errors import bad_answer, translated
 from ._files import download
 from ._refusals import filtered
 
-__all__ = ["KIND", "check_status", "generate", "go_on"]
+__all__ = ["KIND", "check_status", "continue_video", "generate"]
 
 #: What marks a job's data as a Veo operation's.
 KIND = "veo"
+#: Codes of a failed operation (google.rpc.Code) that are named in messages.
+_CODES = {4: "DEADLINE_EXCEEDED", 8: "RESOURCE_EXHAUSTED", 13: "INTERNAL", 14: "UNAVAILABLE"}
 
 
 async def generate(request: GenerateVideo, context: Context) -> Job:
-    """Make a video from words, from a first (and last) frame, or with up to three reference pictures."""
+    """Generate a video from a prompt, from a first (and last) frame, or with up to three reference pictures."""
     from google.genai import types
 
     first = None if request.first_frame is None else _image(context.read(request.first_frame))
@@ -37,8 +40,8 @@ async def generate(request: GenerateVideo, context: Context) -> Job:
     return await _start(context, source, config)
 
 
-async def go_on(request: ContinueVideo, context: Context) -> Job:
-    """Extend an earlier video, by its place in Cloud Storage where it lies there, or a video file."""
+async def continue_video(request: ContinueVideo, context: Context) -> Job:
+    """Extend an earlier video, by its address in Cloud Storage where it is stored there, or a video file."""
     from google.genai import types
 
     continuation = request.continue_from
@@ -85,7 +88,7 @@ def _config(request: GenerateVideo | ContinueVideo, context: Context, **more: An
 
 async def _start(context: Context, source: Any, config: Any, *, way: str | None = None) -> Job:
     if not on_agent_platform(context):
-        text = "Veo is spoken to in Agent Platform mode only (the SDK refuses it with a Gemini key)"
+        text = "Veo is available in Agent Platform mode only (the SDK refuses it with a Gemini key)"
         raise InvalidRequest([Problem("$", text)], fix='set options = { mode = "agent_platform" } in the settings of the instance')
     connection = await connect(context)
     async with context.submission():
@@ -97,11 +100,11 @@ async def _start(context: Context, source: Any, config: Any, *, way: str | None 
 
 
 async def check_status(job: Job, context: Context) -> JobState:
-    """Look once at an operation.
+    """Check an operation once.
 
     Raises:
         JobNotFound: the service does not know it, yet or any more.
-        MediaError: the look failed.
+        MediaError: the check failed.
     """
     from google.genai import types
 
@@ -109,7 +112,7 @@ async def check_status(job: Job, context: Context) -> JobState:
     with translated(context, "job"):
         asked = types.GenerateVideosOperation()
         asked.name = job.id
-        options = types.GetOperationConfig(http_options=call_options(context, look=True))
+        options = types.GetOperationConfig(http_options=call_options(context, is_check=True))
         found = await connection.aio.operations.get(asked, config=options)
     if not found.done:
         return Running(progress=_progress(found))
@@ -124,21 +127,19 @@ def _progress(found: Any) -> float | None:
 
 
 def _failed(error: Any, context: Context) -> BackendError:
-    said = clean_text(error.get("message", "")) or "no reason given"
-    if error.get("code") in {3, 7, 9} and any(word in said.lower() for word in ("safety", "usage guidelines", "responsible ai", "blocked")):
-        return filtered(context, said, what="the video")
-    found = BackendError(f"'{context.backend}' made no video: {said}", delivery="unknown")
-    found.charged = "unknown"
-    return found
+    code, message = error.get("code"), str(error.get("message") or "")
+    if code in {3, 7, 9} and any(word in message.lower() for word in ("safety", "usage guidelines", "responsible ai", "blocked")):
+        return filtered(context, message, what="the video")
+    return failed_job(context, {"error": {"message": message, "code": _CODES.get(code, "")}}, ended="failed", status=code)
 
 
 def _done(response: Any, job: Job, context: Context, connection: Connection) -> JobState:
     videos = [v.video for v in (response.generated_videos if response else None) or () if v.video is not None]
-    kept_back = (response.rai_media_filtered_reasons if response else None) or ()
-    count = (response.rai_media_filtered_count if response else None) or len(kept_back)
+    withheld = (response.rai_media_filtered_reasons if response else None) or ()
+    count = (response.rai_media_filtered_count if response else None) or len(withheld)
     if not videos:
-        return Failed(error=filtered(context, "; ".join(kept_back), what="the video") if count else bad_answer("it holds no video"))
-    notes = (f"{count} of {count + len(videos)} videos were kept back: {clean_text('; '.join(kept_back))}",) if count else ()
+        return Failed(error=filtered(context, "; ".join(withheld), what="the video") if count else bad_answer("it holds no video"))
+    notes = (f"{count} of {count + len(videos)} videos were withheld; {quote('; '.join(withheld))}",) if count else ()
     pieces = tuple(_piece(video, connection) for video in videos)
     return Succeeded(outcome=Outcome(pieces=pieces, continued_as=job.data.get("way"), request_id=job.id, warnings=notes))
 
