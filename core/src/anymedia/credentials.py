@@ -107,9 +107,11 @@ def read_keys(path: Path) -> Keys:
         with path.open("rb") as file:  # the open file is checked, not its name again
             _check_private(os.fstat(file.fileno()), path)
             raw = tomllib.loads(file.read().decode())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return Keys()
     except OSError as error:
+        if not os.path.exists(path):  # noqa: PTH110 - False also for a directory that may not be searched
+            return Keys()
         raise SettingsError(f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):
         raise SettingsError(f"{path}: this is not valid TOML", fix='Write lines like OPENAI_API_KEY = "..."') from None

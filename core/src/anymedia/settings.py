@@ -383,7 +383,7 @@ def _named(env: Mapping[str, str], here: Path) -> tuple[Path, ...]:
     if named:
         return tuple(here / expanded(part, "ANYMEDIA_CONFIG") for part in named)
     own = user_dir("config") / "config.toml"
-    return (own,) if own.is_file() else ()
+    return (own,) if os.path.isfile(own) else ()  # noqa: PTH113 - False also for a directory that may not be searched
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import time
 import zlib
 from pathlib import Path
 
@@ -45,6 +46,8 @@ async def _submit(context, request):
         _note(f"{request.kind} {request.prompt}")
         if "stuck" in request.prompt:
             await asyncio.sleep(60)
+        if "blocking" in request.prompt:
+            time.sleep(60)  # noqa: ASYNC251 - a plugin that blocks the event loop
         _fail_if_requested(request.prompt)
 
 

@@ -125,7 +125,7 @@ def test_reference_of_a_file_has_its_role_and_type():
     ],
 )
 def test_format_of_an_output_follows_its_suffix(output, chosen, found, monkeypatch):
-    monkeypatch.setattr("anymedia.cli.build_request.is_terminal", lambda stream: False)
+    monkeypatch.setattr("anymedia.cli.build_request.stdout_is_terminal", lambda: False)
     command = {"mp4": "video", "opus": "audio"}.get(found, "image")
     assert ask(command, {"prompt": "x", "output": output, "output_format": chosen}).output_format == found
 

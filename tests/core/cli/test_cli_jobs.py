@@ -48,8 +48,17 @@ def test_deadline_that_passes_twice_leaves_a_job_that_can_be_resumed(process, su
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.parametrize("as_json", [pytest.param(False, marks=pytest.mark.exhaustive), True])
-def test_ctrl_c_names_the_job_and_leaves_it_running(environment, work, process, submits, as_json):
+@pytest.mark.parametrize(
+    ("as_json", "name"),
+    [
+        (True, "SIGINT"),
+        *(
+            pytest.param(as_json, name, marks=pytest.mark.exhaustive)
+            for as_json, name in ((False, "SIGINT"), (True, "SIGTERM"), (False, "SIGHUP"))
+        ),
+    ],
+)
+def test_signal_names_the_job_and_leaves_it_running(environment, work, process, submits, as_json, name):
     words = ["video", "slow waves", "-b", "demo", "-o", "waves.mp4", *(["--json"] if as_json else [])]
     child = subprocess.Popen(
         [sys.executable, "-m", "anymedia", *words],
@@ -60,7 +69,7 @@ def test_ctrl_c_names_the_job_and_leaves_it_running(environment, work, process, 
         preexec_fn=_interruptible,
     )
     _wait_for(lambda: any(job["state"] == "running" for job in process("jobs", "list", "--json").json["jobs"]))
-    child.send_signal(signal.SIGINT)
+    child.send_signal(getattr(signal, name))
     out, err = child.communicate(timeout=30)
     (job,) = process("jobs", "list", "--open", "--json").json["jobs"]
     assert child.returncode == 130

@@ -341,11 +341,17 @@ async def _report(ctx: Any, events: asyncio.Queue[Progress | None]) -> None:
             await ctx.session.report_progress(value, 1.0, message)
 
 
-async def serve_stdio(server: MediaServer) -> None:
-    """Serve one host over standard input and output, until it closes them."""
+async def serve_stdio(server: MediaServer, stdin: Any = None, stdout: Any = None) -> None:
+    """Serve one host until it closes its end.
+
+    Args:
+        server: the server.
+        stdin: asynchronous iterator of lines; None for standard input.
+        stdout: asynchronous text stream; None for standard output.
+    """
     from mcp.server.stdio import stdio_server
 
-    async with server.closing(), stdio_server() as (read, write):
+    async with server.closing(), stdio_server(stdin, stdout) as (read, write):
         await server.server.run(read, write, server.server.create_initialization_options())
 
 

@@ -6,6 +6,7 @@ build_request.py   builds a request from arguments and the config file
 run_media.py       plans and runs a request, resolves ``--continue``
 render.py          formats plans, results and model specs as text or JSON
 console.py         writes results to stdout and everything else to stderr
+process.py         standard output, signals, running a coroutine
 options.py         options shared by several commands
 progress.py        the progress line
 environment.py     settings, plugins and instances for commands that only read

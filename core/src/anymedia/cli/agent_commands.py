@@ -10,6 +10,7 @@ import click
 
 from .console import Console
 from .options import AS_JSON
+from .process import StdinLines, StdoutLines, run
 
 __all__ = ["guide", "mcp", "schema"]
 
@@ -29,17 +30,15 @@ def mcp(root: Path, http: bool, port: int) -> None:
 
     Standard output carries only the protocol; the usable backends, and what the others lack, are printed on stderr.
     """
-    import asyncio
-
     from ..agents.mcp_server import MediaServer, serve_http, serve_stdio, state_of
 
     server = MediaServer(root)
     click.echo(f"anymedia mcp: {state_of(server.instances)}; root {server.root}", err=True)
     with contextlib.suppress(KeyboardInterrupt):
         if http:
-            asyncio.run(serve_http(server, port=port, ready=lambda url: click.echo(f"anymedia mcp: serving at {url}", err=True)))
+            run(serve_http(server, port=port, ready=lambda url: click.echo(f"anymedia mcp: serving at {url}", err=True)))
         else:
-            asyncio.run(serve_stdio(server))
+            run(serve_stdio(server, StdinLines(), StdoutLines()))
 
 
 @click.command("schema")

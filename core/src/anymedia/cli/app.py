@@ -33,6 +33,7 @@ from ..errors import (
     did_you_mean,
 )
 from .console import Console, StdoutClosed, drop_stdout
+from .process import reserve_stdout, stoppable
 
 __all__ = [
     "COMMANDS",
@@ -157,6 +158,8 @@ COMMANDS = MEDIA | {
 }
 
 
+#: The environment variable with which a shell asks click for completions.
+_COMPLETE = "_ANYMEDIA_COMPLETE"
 #: Error numbers of a full or failing disk.
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 
@@ -168,7 +171,9 @@ class _Root(LazyGroup):
         """Run a command and exit with its code."""
         words = list(sys.argv[1:] if args is None else args)
         extra.pop("standalone_mode", None)
-        sys.exit(int(self._guarded(words, prog_name or "anymedia", extra)))
+        prints_help = not {"-h", "--help", "--version"}.isdisjoint(words) or _COMPLETE in os.environ
+        with stoppable(), contextlib.nullcontext() if prints_help else reserve_stdout():
+            sys.exit(int(self._guarded(words, prog_name or "anymedia", extra)))
 
     def _guarded(self, words: list[str], prog_name: str, extra: dict[str, Any]) -> Exit:
         console = Console(json="--json" in words[: words.index("--") if "--" in words else None])

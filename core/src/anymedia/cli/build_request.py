@@ -21,7 +21,7 @@ from ..errors import InvalidRequest, Problem, did_you_mean
 from ..generation_config import GenerationConfig
 from ..media import Video
 from ..requests import MASK_MODES, REFERENCE_ROLES, Continuation
-from .console import is_terminal
+from .process import stdout_is_terminal
 
 if TYPE_CHECKING:
     from ..state.store import Store
@@ -161,7 +161,7 @@ def _split_words(command: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if words is not None:
         if command == "video" and len(words) > 2:
             raise click.UsageError(f"expected [IMAGE] PROMPT, got {len(words)} arguments (quote the prompt)")
-        if len(words) == 1 and given["config"] is None and Path(words[0]).is_file():
+        if len(words) == 1 and given["config"] is None and _check(Path.is_file, words[0]):
             raise click.UsageError(f"a prompt is missing; the only argument is the file {words[0]!r}")
         taken |= {"prompt": words[-1] if words else None, "sources": words[:-1]}
     if taken["prompt"] == "-" and given["config"] != "-":
@@ -200,7 +200,7 @@ def _fields(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         add("--force", overwrite=True)
     output = given.get("output")
     if output is not None and output != "-":
-        add("-o", output_path=f"{output}/" if not output.endswith("/") and Path(output).is_dir() else output)
+        add("-o", output_path=f"{output}/" if not output.endswith("/") and _check(Path.is_dir, output) else output)
     return fields, names
 
 
@@ -233,7 +233,7 @@ def reference(text: str, role: str | None = None) -> dict[str, Any]:
 def split_type(text: str) -> tuple[str | None, str]:
     """Split ``[TYPE:]FILE``; URLs, data URIs and existing files with a colon in their name stay whole."""
     word, colon, rest = text.partition(":")
-    if not colon or not _WORD.fullmatch(word) or rest.startswith("//") or word == "data" or Path(text).exists():
+    if not colon or not _WORD.fullmatch(word) or rest.startswith("//") or word == "data" or _check(Path.exists, text):
         return None, text
     return word, rest
 
@@ -252,7 +252,7 @@ def mask_fields(text: str) -> dict[str, Any]:
             raise InvalidRequest([Problem("--mask", f"expected semantic:NUMBER,NUMBER, got {text!r:.60}")]) from None
     if text in {"auto", "foreground", "background"}:
         return {"mask_mode": text}
-    if not colon and not Path(text).exists() and (near := did_you_mean(text, [*MASK_MODES[1:], "auto"])):
+    if not colon and not _check(Path.exists, text) and (near := did_you_mean(text, [*MASK_MODES[1:], "auto"])):
         raise InvalidRequest([Problem("--mask", f"there is no file {text!r}{near}")])
     return {"mask_path": text}
 
@@ -313,9 +313,9 @@ def start_from(text: str, medium: str, store: Store, backend: str | None = None)
             raise UnknownContinuation(f"there is no earlier {medium} to continue.", fix=f"generate one first: anymedia {medium} PROMPT")
         return found
     path = Path(text)
-    if not path.is_file():
+    if not _check(Path.is_file, path):
         if path.suffix.lower() in MEDIA_SUFFIXES or path.name != text:
-            raise refuse("$.continue_from", text, "is a directory" if path.is_dir() else "does not exist")
+            raise refuse("$.continue_from", text, "is a directory" if _check(Path.is_dir, path) else "does not exist")
         return Continuation(id=text)
     known = store.continuation_of_file(_sha256(path), now=time.time())
     if known is not None and known.media == medium and backend in {None, known.backend}:
@@ -324,6 +324,14 @@ def start_from(text: str, medium: str, store: Store, backend: str | None = None)
         return Video(path=path)
     hint = f"edit it as a file: anymedia edit {text} PROMPT"
     raise InvalidRequest([Problem("$.continue_from", f"{text!r} is not in the journal, so it has no history to continue", hint)])
+
+
+def _check(test: Callable[[Path], bool], path: str | Path) -> bool:
+    """Return the result of a test of a path; False if its directory cannot be searched."""
+    try:
+        return test(Path(path))
+    except OSError:
+        return False
 
 
 def _sha256(path: Path) -> str:
@@ -354,7 +362,7 @@ def _check_stdout(given: Mapping[str, Any]) -> None:
             raise click.UsageError(f"-o - writes the file's bytes to stdout; that excludes {flag}")
     if (given.get("n") or 1) > 1:
         raise click.UsageError("-o - writes one file to stdout; give -o DIR/ for several")
-    if is_terminal(sys.stdout):
+    if stdout_is_terminal():
         raise click.UsageError("-o - writes bytes to stdout, which is a terminal; redirect it")
 
 

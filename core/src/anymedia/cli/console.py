@@ -14,6 +14,7 @@ import attrs
 import click
 
 from ..errors import FixAction, MediaError
+from .process import stdout_is_terminal, write_stdout
 
 __all__ = ["COMMANDS", "Console", "StdoutClosed", "clean"]
 
@@ -35,7 +36,7 @@ def clean(text: str) -> str:
 
 def _write(data: bytes) -> None:
     try:
-        click.echo(data, nl=False)
+        write_stdout(data)
     except BrokenPipeError:
         raise StdoutClosed from None
     except OSError as error:
@@ -60,7 +61,7 @@ class Console:
 
     def document(self, value: Mapping[str, Any]) -> None:
         """Print the JSON document: indented on a terminal, otherwise on one line."""
-        _write(json.dumps(value, indent=2 if is_terminal(sys.stdout) else None, default=str).encode() + b"\n")
+        _write(json.dumps(value, indent=2 if stdout_is_terminal() else None, default=str).encode() + b"\n")
 
     def data(self, data: bytes) -> None:
         """Write bytes to stdout unchanged."""

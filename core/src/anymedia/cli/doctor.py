@@ -116,8 +116,8 @@ def _directories(environment: Environment) -> Iterator[Finding]:
 
 def _not_writable(folder: Path) -> str:
     """Try to write to a directory or its nearest existing parent; return the error, or an empty string."""
-    existing = next(p for p in (folder, *folder.parents) if p.exists())
     try:
+        existing = next(p for p in (folder, *folder.parents) if p.exists())
         with tempfile.TemporaryFile(dir=existing):
             return ""
     except OSError as error:

@@ -14,6 +14,7 @@ from ..formatting import in_dollars, in_dollars_between
 from .console import Console
 from .environment import columns
 from .options import AS_JSON, DEADLINE
+from .process import run
 
 if TYPE_CHECKING:
     from ..router import Router
@@ -35,18 +36,16 @@ def jobs() -> None:
 
 def with_router(work: Callable[[Router, ProgressLine], Awaitable[_T]], *, quiet: bool = True) -> _T:
     """Run a coroutine function with an open Router; ``quiet`` suppresses the progress line."""
-    import asyncio
-
     from ..router import Router
     from .progress import ProgressLine
 
-    async def run() -> _T:
+    async def with_open_router() -> _T:
         async with ProgressLine(quiet=quiet) as line, Router(on_progress=line) as router:
             for warning in router.name_warnings():
                 Console().note(warning)
             return await work(router, line)
 
-    return asyncio.run(run())
+    return run(with_open_router())
 
 
 @contextlib.contextmanager

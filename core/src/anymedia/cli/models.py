@@ -16,6 +16,7 @@ from ..plugins.instances import COMPATIBLE, BackendInstance
 from .console import Console
 from .environment import Environment, columns, load_environment
 from .options import AS_JSON
+from .process import run
 from .render import all_prices, life, plain, prices, requirement, usable
 
 if TYPE_CHECKING:
@@ -95,13 +96,11 @@ def _refresh(backend: str | None, console: Console) -> None:
     """
     if backend is None:
         raise click.UsageError("--refresh needs the name of a BACKEND")
-    import asyncio
-
     from ..capabilities.catalog import write_snapshot
 
     environment = load_environment()
     instance = environment.pick(backend)[0]
-    listed = asyncio.run(_list_models(environment, instance))
+    listed = run(_list_models(environment, instance))
     rows = [dict(model.row) for model in listed if model.row]
     if not rows:
         raise UnsupportedOperation(

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from .console import clean, is_terminal
+from .process import job_ids
 
 if TYPE_CHECKING:
     from ..router import Progress
@@ -40,7 +41,7 @@ class ProgressLine:
         """Receive a report."""
         self._newest = progress
         if progress.job_id:
-            self.job_ids[progress.job_id] = None
+            self.job_ids[progress.job_id] = job_ids[progress.job_id] = None
         self._draw()
 
     async def __aenter__(self) -> Self:

@@ -11,6 +11,7 @@ from ..errors import Fix
 from .app import Interrupted
 from .build_request import CliInvocation, split_model
 from .console import Console
+from .process import run
 from .render import show_plan, show_result
 
 if TYPE_CHECKING:
@@ -38,9 +39,7 @@ def run_media_command(command: str, given: Mapping[str, Any]) -> None:
     if given["dry_run"]:
         _plan(invocation, console)
         return
-    import asyncio
-
-    asyncio.run(_run_media_command(invocation, console))
+    run(_run_media_command(invocation, console))
 
 
 def _plan(invocation: CliInvocation, console: Console) -> None:

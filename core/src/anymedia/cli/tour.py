@@ -13,6 +13,7 @@ from ..errors import InvalidRequest, MediaError, Problem, UnknownBackend
 from .console import Console
 from .options import AS_JSON
 from .page import MARK, UNFINISHED, Input, Skipped, Step, make_page
+from .process import run
 from .progress import ProgressLine
 from .run_media import resumable
 
@@ -73,14 +74,12 @@ def tour(folder: str, force: bool, as_json: bool, quiet: bool) -> None:
 
     Needs no key and no network: the local backend generates everything by rules.
     """
-    import asyncio
-
     console, target, module = Console(json=as_json, quiet=quiet), Path(folder), _load_tour()
     _check_directory(target, module.NAMES, force)
     page = target.resolve() / _PAGE
     page.write_text(UNFINISHED, encoding="utf-8")  # marks the directory as a tour's, in case this one is interrupted
     try:
-        steps, skipped = asyncio.run(_run_tour(console, module, target))
+        steps, skipped = run(_run_tour(console, module, target))
     finally:
         if not any((target / name).exists() for name in module.NAMES):
             page.unlink()
