@@ -153,7 +153,10 @@ async def test_only_the_core_tries_again_and_only_what_was_refused_as_over_capac
     assert fake.count("GenerateImage") == 2
 
 
-async def test_a_refused_connection_is_certainly_not_sent(new_router: NewRouter, fake: GrokServer, tmp_path: Path) -> None:
+async def test_a_refused_connection_is_certainly_not_sent(
+    new_router: NewRouter, fake: GrokServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("grok_media._client.RECONNECT_SECONDS", 0.1)
     async with new_router(grpc_host=f"127.0.0.1:{closed_port()}") as router:
         for request in REQUESTS:
             error = await failed(router, request, tmp_path)

@@ -59,6 +59,7 @@ async def test_a_subject_that_does_not_stand_out_is_refused_with_the_path_to_it(
         await local.run(EditWithReferences(prompt="on a beach", size="96x64", references=(flat,)))
 
 
+@pytest.mark.exhaustive
 def test_the_end_of_the_process_waits_for_a_slow_frame_even_when_interrupted(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     from local_media.state import Drawer
     from local_media.videos import jobs, render
