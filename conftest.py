@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 pytest_plugins = ["named_backends"]
 _CPU = pytest.StashKey[float]()
+_STATE = pytest.StashKey["tempfile.TemporaryDirectory[str]"]()
 _SCHEDULER = os.sched_getscheduler(0) if hasattr(os, "sched_getscheduler") else None
 
 with contextlib.suppress(ImportError):  # a backend's kit alone needs none
@@ -27,12 +29,20 @@ def _thorough(config: pytest.Config) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose how many examples a property gets, before the test modules are read."""
+    """Choose how many examples a property gets, before the test modules are read; keep the user's own state out of the tests."""
+    config.stash[_STATE] = tempfile.TemporaryDirectory(prefix="anymedia-tests-")
+    os.environ["XDG_STATE_HOME"] = config.stash[_STATE].name
     if _thorough(config):
         with contextlib.suppress(ImportError):
             from hypothesis import settings
 
             settings.load_profile("exhaustive")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Delete the state directory of the tests."""
+    if (state := config.stash.get(_STATE, None)) is not None:
+        state.cleanup()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -162,6 +162,7 @@ class MediaError(Exception):
         code: stable machine-readable name.
         fix: one concrete thing to do, or an empty string.
         action: what to do as a code, where there is one; see `hint`.
+        model_refused: whether the provider refused the model itself: it does not exist there, or not for this account.
         retry: whether the same call may succeed later.
         charged: whether the provider charges for it: ``no``, ``yes`` or ``unknown``.
         try_backends: usable backends that can do what was asked.
@@ -173,6 +174,7 @@ class MediaError(Exception):
     code: ClassVar[str] = "media_error"
     provider_message: str = ""
     retry: bool = False
+    model_refused: bool = False
     charged: Charged = "no"
     action: Fix | None = None
 
@@ -285,6 +287,7 @@ class UnknownModel(RequestError):
     """No backend lists that model."""
 
     code = "unknown_model"
+    model_refused = True
 
 
 class UnknownContinuation(RequestError):
@@ -321,6 +324,7 @@ class ModelRetired(RequestError):
     """The provider has shut the model down."""
 
     code = "model_retired"
+    model_refused = True
 
 
 class BudgetExceeded(RequestError):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import datetime
 import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
+from .capabilities.overlay import Overlay, OverlayStore
 from .convert.formats import formats_available
 from .errors import UnsupportedInput, UnsupportedOperation
 from .execution.prepare_inputs import InputReader, with_facts
-from .planning import Default, Plan, Planner
+from .planning import BackendView, Default, Plan, Planner
 from .plugins.instances import BackendInstance
 from .plugins.names import Names
 from .plugins.registry import Registry
@@ -37,6 +39,7 @@ class PlanMaker:
         instances: the backends.
         policy: what is allowed, unless a plan has its own policy.
         today: returns the date by which lifecycles are judged.
+        now: returns the time, in seconds since the epoch, by which a provider's refusals expire.
     """
 
     settings: Settings
@@ -44,6 +47,20 @@ class PlanMaker:
     instances: Mapping[str, BackendInstance]
     policy: Policy = attrs.field(converter=_with_formats)
     today: Callable[[], datetime.date] = lambda: datetime.datetime.now(datetime.UTC).date()
+    now: Callable[[], float] = time.time
+
+    @functools.cached_property
+    def overlays(self) -> OverlayStore:
+        """What the providers said about their models."""
+        return OverlayStore(self.settings.state_dir / "overlays")
+
+    def _view(self, instance: BackendInstance) -> BackendView:
+        """Return an instance as the planner sees it, corrected by what its provider said."""
+        overlay = self.overlays.load(instance.account_key)
+        if overlay == Overlay():
+            return instance.view
+        matrix = overlay.correct(instance.matrix)
+        return attrs.evolve(instance.view, matrix=matrix, demoted=overlay.demoted(matrix, self.now()))
 
     def planner(self, request: Request, policy: Policy | None = None) -> Planner:
         """Return the planner over all backends, under the policy that applies to a request.
@@ -53,7 +70,7 @@ class PlanMaker:
         allowed = self.policy if policy is None else policy.but(transcode=self.policy.transcode)
         found = self._default(request, allowed)
         default = None if found is None else Default(name=found[1], setting=f"[defaults] {found[0]}")
-        views = [instance.view for instance in self.instances.values()]
+        views = [self._view(instance) for instance in self.instances.values()]
         return Planner(views=views, policy=allowed, today=self.today(), default=default)
 
     @functools.cached_property

@@ -77,11 +77,13 @@ class Router:
         self.settings = settings or load_settings()
         self.registry = registry or discover(allow=self.settings.plugins_allow, disabled=self.settings.disabled)
         self.instances = make_instances(self.registry, self.settings)
+        clock = clock or SystemClock()
         self._plan_maker = PlanMaker(
             settings=self.settings,
             registry=self.registry,
             instances=self.instances,
             policy=policy or self.settings.policy,
+            now=clock.now,
             **({} if today is None else {"today": today}),
         )
         self.policy = self._plan_maker.policy
@@ -92,8 +94,9 @@ class Router:
             instances=self.instances,
             settings=self.settings,
             policy=self.policy,
-            clock=clock or SystemClock(),
+            clock=clock,
             fetcher=Fetcher(allow=self.settings.fetch_allow),
+            overlays=self._plan_maker.overlays,
             on_progress=on_progress,
         )
         self._run_registry = RunRegistry(self._engine)

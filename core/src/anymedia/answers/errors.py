@@ -97,6 +97,10 @@ _VERIFICATION = re.compile(r"organi[sz]ation must be verified|verify (?:your )?o
 _MODEL = re.compile(
     r"\bmodels?\b[^.]{0,80}(?:not found|does not exist|doesn't exist|not available|unknown)|(?:no such|unknown) model", re.IGNORECASE
 )
+_NO_ACCESS = re.compile(
+    r"access to (?:the |this )?model|(?:permission|authorized|permitted|allowed|entitled) (?:to|for) (?:use |access )?(?:the |this )?model",
+    re.IGNORECASE,
+)
 #: What web servers say of a path that they do not have; an API that is there names what it misses.
 _NO_ROUTE = re.compile(
     r"\W*(?:(?:error|http)?\W*40[45]\W*)*(?:page |path |route |url |resource |endpoint |file )?"
@@ -126,7 +130,7 @@ def classify(error: AnsweredError, status: int | None, *, by_code: Mapping[str, 
     if by_known == "content" or (error.reasons and client_error and number not in {401, 402, 404, 429}):
         return "content"
     if client_error and (number is None or number in {400, 403, 404, 451}):
-        for kind, pattern in (("region", _REGION), ("verification", _VERIFICATION), ("auth", _AUTH)):
+        for kind, pattern in (("region", _REGION), ("verification", _VERIFICATION), ("model", _NO_ACCESS), ("auth", _AUTH)):
             if pattern.search(error.text):
                 return kind  # type: ignore[return-value]
     if by_known is not None:
@@ -229,7 +233,9 @@ class _Known:
             return BackendError(self._said(f"{who} does not serve the country or region that the request came from"), fix=fix, **refused)
         if kind == "verification":
             fix = "verify the organization in the settings of the provider's account (it may take some minutes), or use another model"
-            return AuthenticationFailed(self._said(f"{who} needs a verified organization for this model"), fix=fix, **refused)
+            unverified = AuthenticationFailed(self._said(f"{who} needs a verified organization for this model"), fix=fix, **refused)
+            unverified.model_refused = True
+            return unverified
         if kind == "auth":
             fix = "check the key and what it may do"
             return AuthenticationFailed(self._said(f"{who} does not accept the key for this request"), fix=fix, **refused)

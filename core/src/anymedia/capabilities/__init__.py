@@ -6,7 +6,8 @@ loader.py         capabilities.toml -> CapabilityMatrix; reports file, model and
 requirements.py   whether the libraries that a model requires are installed
 table.py          strict reading of TOML and JSON tables
 matrix_cache.py   cache of parsed matrices
-catalog.py        model specs as a service listed them
+catalog.py        snapshots: whole model specs from a service's own list
+overlay.py        what a provider said about single models, per instance and account
 custom_models.py  model specs from the settings file
 """
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
 
+from ..capabilities.overlay import OverlayStore
 from ..clock import Clock
 from ..context import Context, LoadedMedia
-from ..errors import UnknownBackend, did_you_mean
+from ..errors import MediaError, UnknownBackend, did_you_mean
 from ..media import Media
 from ..policy import Policy
+from ..redaction import clean_text
 from ..requests import Mask, StoredFile
 from ..state.errors import StateBusy, StateNotWritable
 from ..state.store import CallRecord, CallState, Lease, Store
@@ -100,6 +102,7 @@ class Engine:
     fetcher: Fetcher
     clients: Clients = attrs.field(factory=Clients)
     polls: PollBudget = attrs.field(factory=PollBudget)
+    overlays: OverlayStore | None = None
     on_progress: Callable[[Progress], None] | None = None
     session: str = attrs.field(factory=lambda: new_id("run"))
     _token: str = attrs.field(factory=lambda: os.urandom(4).hex(), init=False)
@@ -121,6 +124,17 @@ class Engine:
             known = ", ".join(self.instances) or "none"
             text = f"no backend named {name!r} (there are: {known}){did_you_mean(name, self.instances)}"
             raise UnknownBackend(text) from None
+
+    def learn(self, record: CallRecord, error: MediaError | None) -> None:
+        """Record whether the provider accepted a call's model, so that planning avoids a refused one for a day."""
+        if self.overlays is None:
+            return
+        key = self.instance(record.backend).account_key
+        if error is None:
+            self.overlays.accept(key, record.model)
+        elif error.model_refused:
+            said = error.provider_message or error.message
+            self.overlays.refuse(key, record.model, clean_text(said, 200), self.clock.now())
 
     def has_hook(self, backend: str, hook: str) -> bool:
         """Whether an instance's plugin implements a hook."""

@@ -214,7 +214,12 @@ class PlanRunner:
         engine, lease, record, call = self.engine, opened.lease, opened.record, opened.call
         row = opened.plan.model_spec
         async with LeaseKeeper(engine, lease, sending=True) as held:
-            done = await submit(engine, lease, record, call.request, row, opened.loaded, self.policy, self.deadline)
+            try:
+                done = await submit(engine, lease, record, call.request, row, opened.loaded, self.policy, self.deadline)
+            except MediaError as error:
+                engine.learn(record, error)
+                raise
+            engine.learn(record, None)
             held.sent(done.lease)
             made = done.made
             outcome = await poll_job(engine, done.lease, done.record, row, self.deadline) if isinstance(made, Job) else made

@@ -28,7 +28,7 @@ _INPUT = frozenset({
 })  # fmt: skip
 #: How near a rejected candidate is to honouring the request: later is nearer, any other reason is nearer still. Nearest of
 #: all is a candidate that only needs a library to be installed.
-_NEARNESS = ("not_selected", "operation_unsupported", "retired", "not_installed", "preview", "no_credentials")
+_NEARNESS = ("not_selected", "operation_unsupported", "retired", "not_installed", "demoted", "preview", "no_credentials")
 #: Codes of reasons that ask for setup on this machine; the request may stay as it is.
 _SETUP = frozenset({"no_credentials", "not_installed"})
 

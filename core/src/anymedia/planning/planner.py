@@ -164,6 +164,8 @@ class Planner:
         if spec.preview and not self.policy.preview and selection.model is None and not self._is_preferred_model(view, spec):
             text = f"'{view.name}/{spec.id}' is a preview model; name it, or set preview = true in the policy"
             return (Reason(code="preview", text=text),)
+        if spec.id in view.demoted and not self._is_chosen_by_name(view, spec, selection):
+            return (Reason(code="demoted", text=f"'{view.name}/{spec.id}': {view.demoted[spec.id]}"),)
         return _setup_reasons(view, spec) if view.missing or view.absent else ()
 
     def _fit(self, asked: AskedFields, view: BackendView, spec: ModelSpec) -> Draft:
@@ -192,6 +194,11 @@ class Planner:
 
     def _is_preferred_model(self, view: BackendView, spec: ModelSpec) -> bool:
         return bool(self._preferences) and f"{view.name}/{spec.id}" in self._preferences
+
+    def _is_chosen_by_name(self, view: BackendView, spec: ModelSpec, selection: Selection) -> bool:
+        """Whether the caller or the default names this model."""
+        default = "" if self.default is None else self._resolved(self.default.name)
+        return selection.model is not None or (not selection.backends and default == f"{view.name}/{spec.id}")
 
     def _order(self, fitted: list[_Fitted], default: Default | None = None) -> list[_Fitted]:
         """Order candidates: preferred, native, fewest changes, model of the continuation, rank, first-party, name."""
@@ -268,6 +275,8 @@ class Planner:
             days = (self.today - matrix.checked).days
             refresh = f"refresh it with: anymedia models --refresh {name}"
             yield Warning("matrix_outdated", f"the model list of {name!r} is of {matrix.checked}, {days} days old; {refresh}")
+        if (reason := draft.view.demoted.get(spec.id)) is not None:
+            yield Warning("model_demoted", f"'{draft.candidate}' is tried again because it was named (a refusal is free): {reason}")
         stage = life.stage_on(self.today)
         instead = f" Its replacement is {life.replacement!r}." if life.replacement else ""
         if stage == "retiring":

@@ -38,6 +38,7 @@ class BackendView:
         missing: what it needs to be usable (names of environment variables, or sentences); empty if usable.
         absent: modules that its models require and that are not installed; such models cannot be chosen.
         enforce_lifecycle: False for another server with the same protocol: lifecycle dates then only cause warnings.
+        demoted: models that are not chosen automatically since the provider refused or does not list them -> reason.
         other_service_models: the plugin's models of other services than the instance's, with those services.
     """
 
@@ -47,6 +48,7 @@ class BackendView:
     absent: frozenset[str] = frozenset()
     enforce_lifecycle: bool = True
     service: str = ""
+    demoted: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     other_service_models: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, hash=False)
 
     @functools.cached_property

@@ -7,6 +7,7 @@ another one. A problem with one instance is recorded in its ``missing`` and does
 from __future__ import annotations
 
 import functools
+import hashlib
 import ipaddress
 import os
 import urllib.parse
@@ -74,6 +75,13 @@ class BackendInstance:
     def not_installed(self) -> dict[str, str]:
         """The models whose required modules are absent, each with the command that installs them."""
         return {spec.id: needs.install for spec in self.matrix.models if (needs := spec.unmet(self.absent)) is not None}
+
+    @functools.cached_property
+    def account_key(self) -> str:
+        """A name for the instance's service, address and account: a digest from which no key can be derived."""
+        secrets = sorted((name, secret.reveal()) for name, secret in self.secrets().items())
+        identity = repr((self.plugin, self.service, self.base_url, secrets)).encode()
+        return f"{self.plugin}-{hashlib.blake2b(identity, digest_size=12, person=b'anymedia overlay').hexdigest()}"
 
     @functools.cached_property
     def view(self) -> BackendView:

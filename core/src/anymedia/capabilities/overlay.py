@@ -1,0 +1,189 @@
+"""What a provider said about its models, per instance and account: corrections of the shipped matrix.
+
+Two sources: an answer that refuses a model (not found, not served, no access) demotes it for a day, and the provider's
+own list, saved by ``anymedia models --refresh``, says which models exist and when they are shut down. An overlay is a JSON
+file in the state directory; a missing or damaged one is an empty overlay.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import functools
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from .model import CapabilityMatrix, ModelSpec
+
+__all__ = ["DEMOTED_SECONDS", "Overlay", "OverlayStore", "ProviderModel"]
+
+#: A refused model is not chosen automatically for this many seconds.
+DEMOTED_SECONDS = 86_400.0
+#: A provider's list counts for this many seconds.
+_LIST_SECONDS = 30 * 86_400.0
+_TEXT = 400
+_MODELS = 5_000
+
+_log = logging.getLogger("anymedia")
+
+
+@attrs.frozen(kw_only=True)
+class ProviderModel:
+    """A model in a provider's list: its id, and its shutdown date if the provider gives one."""
+
+    id: str
+    shutdown: datetime.date | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Overlay:
+    """What a provider said about the models of one instance and account.
+
+    Attributes:
+        refusals: model -> (time of the refusal in seconds since the epoch, the provider's message).
+        listed: the models in the provider's list by id; empty if it was never listed.
+        listed_at: time of the list in seconds since the epoch.
+    """
+
+    refusals: Mapping[str, tuple[float, str]] = attrs.field(factory=dict, hash=False)
+    listed: Mapping[str, ProviderModel] = attrs.field(factory=dict, hash=False)
+    listed_at: float = 0.0
+
+    def demoted(self, matrix: CapabilityMatrix, now: float) -> dict[str, str]:
+        """Return the models that are not chosen automatically at a time, each with the reason."""
+        found = {}
+        if 0 <= now - self.listed_at < _LIST_SECONDS and any(self._entry(spec) for spec in matrix.models):
+            day = _utc(self.listed_at)[:10]
+            found = {s.id: f"it is not in the provider's list of {day}" for s in matrix.models if self._entry(s) is None}
+        for model, (at, message) in self.refusals.items():
+            if 0 <= now - at < DEMOTED_SECONDS:
+                until = f"it is not chosen automatically until {_utc(at + DEMOTED_SECONDS)}"
+                found[model] = f"the provider refused it for this account on {_utc(at)} ({message}); {until}"
+        return found
+
+    def correct(self, matrix: CapabilityMatrix) -> CapabilityMatrix:
+        """Return a matrix with the shutdown dates of the provider's list."""
+        changed = {}
+        for spec in matrix.models:
+            entry = self._entry(spec)
+            if entry is not None and entry.shutdown is not None and entry.shutdown != spec.lifecycle.retires:
+                source = f"the provider's list of {_utc(self.listed_at)[:10]}"
+                life = attrs.evolve(spec.lifecycle, retires=entry.shutdown, certainty="firm", source=source)
+                changed[spec.id] = attrs.evolve(spec, lifecycle=life)
+        return attrs.evolve(matrix, models=tuple(changed.get(s.id, s) for s in matrix.models)) if changed else matrix
+
+    def unknown_to(self, matrix: CapabilityMatrix) -> list[str]:
+        """Return the listed ids that a matrix does not have."""
+        return sorted(model for model in self.listed if matrix.model(model) is None)
+
+    def _entry(self, spec: ModelSpec) -> ProviderModel | None:
+        return next((self.listed[name] for name in (spec.id, *spec.aliases) if name in self.listed), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the overlay JSON-ready."""
+        return {
+            "refusals": {model: [at, message] for model, (at, message) in self.refusals.items()},
+            "listed": {m.id: None if m.shutdown is None else m.shutdown.isoformat() for m in self.listed.values()},
+            "listed_at": self.listed_at,
+        }
+
+
+def _utc(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _read(raw: Any) -> Overlay:
+    """Build an overlay from its JSON.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: it is not one.
+    """
+    days = {str(model): None if day is None else datetime.date.fromisoformat(day) for model, day in raw["listed"].items()}
+    return Overlay(
+        refusals={str(model): (float(at), str(message)[:_TEXT]) for model, (at, message) in raw["refusals"].items()},
+        listed={model: ProviderModel(id=model, shutdown=day) for model, day in days.items()},
+        listed_at=float(raw["listed_at"]),
+    )
+
+
+@attrs.frozen
+class OverlayStore:
+    """The overlays in a directory, one file per instance and account.
+
+    Attributes:
+        directory: where the files are; created on the first write.
+    """
+
+    directory: Path
+
+    def load(self, key: str) -> Overlay:
+        """Return the overlay of an instance's ``account_key``; an empty one if there is none."""
+        path = self._path(key)
+        try:
+            status = path.stat()
+        except OSError:
+            return Overlay()
+        return _load(path, status.st_mtime_ns, status.st_size)
+
+    def refuse(self, key: str, model: str, message: str, now: float) -> None:
+        """Record that a provider refused a model; a failure to write is logged.
+
+        Args:
+            key: the instance's ``account_key``.
+            model: the model's id.
+            message: what the provider said, sanitized.
+            now: seconds since the epoch.
+        """
+        own = self.load(key)
+        recent = {name: found for name, found in own.refusals.items() if 0 <= now - found[0] < DEMOTED_SECONDS}
+        self._write(key, attrs.evolve(own, refusals={**recent, model: (now, message[:_TEXT])}))
+
+    def accept(self, key: str, model: str) -> None:
+        """Forget the refusal of a model that the provider has accepted."""
+        own = self.load(key)
+        if model in own.refusals:
+            self._write(key, attrs.evolve(own, refusals={name: found for name, found in own.refusals.items() if name != model}))
+
+    def list_models(self, key: str, models: Iterable[ProviderModel], now: float) -> Overlay:
+        """Replace the provider's list of an instance; return the new overlay."""
+        listed = {model.id: model for model, _ in zip(models, range(_MODELS), strict=False)}
+        found = attrs.evolve(self.load(key), listed=listed, listed_at=now)
+        self._write(key, found)
+        return found
+
+    def _path(self, key: str) -> Path:
+        return self.directory / f"{key}.json"
+
+    def _write(self, key: str, overlay: Overlay) -> None:
+        """Write an overlay atomically, readable by this user only."""
+        path = self._path(key)
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle, scratch = tempfile.mkstemp(dir=self.directory, prefix=".overlay-", suffix=".tmp")
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                    json.dump(overlay.to_json(), file)
+                Path(scratch).replace(path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    Path(scratch).unlink()
+                raise
+        except OSError as error:
+            _log.warning("the overlay of %s cannot be written: %s", key, error.strerror)
+
+
+@functools.lru_cache(maxsize=64)
+def _load(path: Path, modified: int, size: int) -> Overlay:
+    """Read an overlay; ``modified`` (nanoseconds) and ``size`` (bytes) invalidate the cached one."""
+    try:
+        return _read(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        _log.debug("the overlay %s is ignored: %s", path.name, type(error).__name__)
+        return Overlay()
