@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from anymedia.capabilities import CapabilityMatrix, Requirement, load_matrix, load_refreshed, parse_matrix
-from anymedia.capabilities.catalog import STALE_DAYS, snapshot_path, write_snapshot
+from anymedia.capabilities.matrix_cache import STALE_DAYS, snapshot_path, write_snapshot
 from anymedia.cli.models import changes
 from anymedia.errors import MediaError, PluginContractError
 from anymedia.planning import plan

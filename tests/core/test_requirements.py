@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from anymedia.capabilities import parse_matrix
-from anymedia.capabilities.requirements import absent_from, is_installed
+from anymedia.capabilities.model import absent_from, is_installed
 
 NAME = "a_module_for_looking"
 
@@ -87,7 +87,7 @@ def test_absent_from_matrix_searches_each_module_once(monkeypatch: pytest.Monkey
         searched.append(name)
         return name != "brushes"
 
-    monkeypatch.setattr("anymedia.capabilities.requirements.is_installed", search)
+    monkeypatch.setattr("anymedia.capabilities.model.is_installed", search)
     needs = [{"module": "brushes", "install": "pip install brushes"}] * 200 + [{"module": "paper", "install": "pip install paper"}]
     rows: list[dict[str, Any]] = [{"id": str(i), "requires": one, "generate_image": {}} for i, one in enumerate(needs)]
     matrix = parse_matrix({"schema": 1, "models": [*rows, {"id": "plain", "generate_image": {}}]}, "x.toml")

@@ -20,7 +20,7 @@ from anymedia.agents.mcp_server import preview_of
 from anymedia.errors import MediaError, UnknownContinuation, UnsupportedInput
 from anymedia.execution import bridge
 from anymedia.files.atomic_writer import Writer
-from anymedia.files.verified_read import copy_kept, read_kept
+from anymedia.files.part_file import copy_kept, read_kept
 from anymedia.requests import ContinueVideo
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.name != "posix", reason="links and pipes of POSIX")]

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 import attrs
 
 from .capabilities.overlay import Overlay, OverlayStore
-from .convert.formats import formats_available
 from .errors import UnsupportedInput, UnsupportedOperation
 from .execution.prepare_inputs import InputReader, with_facts
+from .files.names import formats_available
 from .planning import BackendView, Default, Plan, Planner
 from .plugins.instances import BackendInstance
 from .plugins.names import Names

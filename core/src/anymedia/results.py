@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
-from .adjustments import Adjustment, AdjustmentKind
 from .errors import BackendError, Delivery, PluginContractError
 from .media import without_query
 
@@ -31,6 +30,19 @@ __all__ = [
     "Warning",
     "to_warnings",
 ]
+
+AdjustmentKind = Literal["ignored", "snapped", "transcoded", "bridged", "emulated"]
+
+
+@attrs.frozen(kw_only=True)
+class Adjustment:
+    """One change to a request: field, kind, value before, value after, reason. JSON values only."""
+
+    field: str
+    kind: AdjustmentKind
+    asked: Any
+    sent: Any
+    why: str
 
 
 @attrs.frozen

@@ -2,8 +2,7 @@
 
 normalize.py    a call as the agent wrote it -> single calls; other tools' spellings
 path_scope.py   where relative paths start, and which paths are allowed
-tool.py         MediaTool: generate, plan, follow jobs; answers with dicts
-batch.py        several calls concurrently under one shared budget
+tool.py         MediaTool: generate (also several calls concurrently), plan, follow jobs; answers with dicts
 api.py          generate_media and related functions, over one router per event loop
 responses.py    results, plans, jobs and errors as JSON
 available.py    what the usable backends can do now, from their matrices

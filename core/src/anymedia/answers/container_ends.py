@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 
 from ..errors import InvalidRequest
 from ..probe.audio import _mp3_frame, after_id3, read_flac
-from ..probe.gif import _after_blocks, _table
-from ..probe.jpeg import _Walk, read_jpeg
+from ..probe.pictures import _after_blocks, _table, _Walk, read_jpeg
 from ..probe.reader import Reader
 
 __all__ = ["END_OF"]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import datetime
 import functools
+import sys
 from collections.abc import Container, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from ..operations import MaskMode, Operation
 from .options import Option, Text
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
 
 __all__ = [
     "CapabilityMatrix",
@@ -28,6 +32,8 @@ __all__ = [
     "Rule",
     "Stage",
     "TypicalSeconds",
+    "absent_from",
+    "is_installed",
 ]
 
 Stage = Literal["active", "retiring", "doubtful", "retired"]
@@ -343,3 +349,31 @@ class CapabilityMatrix:
     @functools.cached_property
     def _by_name(self) -> Mapping[str, ModelSpec]:
         return {name: spec for spec in reversed(self.models) for name in (*reversed(spec.aliases), spec.id)}
+
+
+def absent_from(matrix: CapabilityMatrix) -> frozenset[str]:
+    """Return the modules that models of a matrix require and that are not installed."""
+    wanted = {spec.requires.module for spec in matrix.models if spec.requires is not None}
+    return frozenset(module for module in wanted if not is_installed(module))
+
+
+def is_installed(module: str) -> bool:
+    """Whether a top-level module could be imported; a directory without code in it does not count."""
+    if module in sys.modules:
+        return sys.modules[module] is not None  # None blocks the import
+    spec = _found(module)
+    return spec is not None and not _is_bare(spec)
+
+
+def _found(module: str) -> ModuleSpec | None:
+    import importlib.util
+
+    try:
+        return importlib.util.find_spec(module)
+    except Exception:  # noqa: BLE001 - third-party finders may raise anything
+        return None
+
+
+def _is_bare(spec: ModuleSpec) -> bool:
+    """Whether there is only a directory, which Python would import as an empty namespace package."""
+    return spec.origin is None and spec.submodule_search_locations is not None

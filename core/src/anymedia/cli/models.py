@@ -96,7 +96,7 @@ def _refresh(backend: str | None, console: Console) -> None:
     """
     if backend is None:
         raise click.UsageError("--refresh needs the name of a BACKEND")
-    from ..capabilities.catalog import write_snapshot
+    from ..capabilities.matrix_cache import write_snapshot
 
     environment = load_environment()
     instance = environment.pick(backend)[0]

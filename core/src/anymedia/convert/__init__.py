@@ -3,7 +3,6 @@
 images.py      open, encode and convert pictures with Pillow
 video.py       read and write video and audio with PyAV
 transcode.py   convert a finished file to another format; a video's last frame
-formats.py     formats that can be written with what is installed
 sandbox.py     decode in a child process with bounded memory and time
 load_input.py  read a request's inputs in the form that the plan chose
 """

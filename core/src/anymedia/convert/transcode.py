@@ -10,10 +10,9 @@ from pathlib import Path
 import attrs
 
 from ..errors import UnsupportedInput
-from ..files.names import suffix_for
+from ..files.names import AUDIO, PICTURES, VIDEO, suffix_for
 from ..probe.probe import check_kind, open_plainly, sniff
 from ..probe.reader import Facts
-from .formats import AUDIO, PICTURES, VIDEO
 from .sandbox import LARGE_PIXELS, SANDBOXED_FORMATS, run_apart
 
 __all__ = ["Transcoded", "last_frame", "transcode"]

@@ -12,8 +12,8 @@ import attrs
 
 from ..convert.transcode import last_frame
 from ..errors import UnsupportedInput
+from ..files.part_file import copy_kept
 from ..files.paths import open_input
-from ..files.verified_read import copy_kept
 from ..media import Image
 from ..planning import Plan, Planner
 from ..policy import Policy

@@ -76,7 +76,7 @@ def _with_continued(references: tuple[Reference, ...], continuation: Continuatio
 
 
 def _continued(continuation: Continuation) -> Image:
-    from ..files.verified_read import read_kept
+    from ..files.part_file import read_kept
 
     file = continuation.files[0]
     if read_kept(Path(file.path), file.sha256, most=MAX_INPUT) is None:
@@ -235,7 +235,7 @@ def _source_size(request: Request, sizes: dict[Media, tuple[int, int]]) -> tuple
 def _stored(continuation: Continuation) -> Loaded:
     """Read the files a continuation goes on from; one that is gone or has changed is simply not there."""
     from ..context import LoadedMedia
-    from ..files.verified_read import read_kept
+    from ..files.part_file import read_kept
 
     found: Loaded = {}
     for index, file in enumerate(continuation.files):

@@ -20,7 +20,7 @@ from ..files.atomic_writer import Writer
 from ..files.names import fits_suffix, suffix_for
 from ..files.paths import OutputTarget
 from ..media import format_of
-from ..net.download import CHUNK
+from ..net.fetcher import CHUNK
 from ..probe.probe import Facts, is_sandboxed, sniff
 from ..redaction import clean_text
 from ..results import MediaFile, Piece, Warning

@@ -1,15 +1,40 @@
-"""Names of media files: suffixes, portable names, default names derived from a prompt."""
+"""Names of media files: suffixes, portable names, default names derived from a prompt; the formats that can be written."""
 
 from __future__ import annotations
 
 import datetime
+import importlib.util
 import re
 import unicodedata
 from pathlib import PurePath
 
 from ..media import FORMATS
 
-__all__ = ["MEDIA_SUFFIXES", "fits_suffix", "is_media_name", "made_up_stem", "name_problem", "plain_name", "suffix_for"]
+__all__ = [
+    "AUDIO",
+    "MEDIA_SUFFIXES",
+    "PICTURES",
+    "VIDEO",
+    "fits_suffix",
+    "formats_available",
+    "is_media_name",
+    "made_up_stem",
+    "name_problem",
+    "plain_name",
+    "suffix_for",
+]
+
+PICTURES = frozenset({"png", "jpeg", "webp", "gif", "avif"})
+VIDEO = frozenset({"mp4", "mov", "webm"})
+AUDIO = frozenset({"wav", "mp3", "flac", "opus", "m4a", "aac"})
+
+
+def formats_available() -> frozenset[str]:
+    """Return the formats that `transform.transcode` can write with what is installed; imports nothing."""
+    if importlib.util.find_spec("av") is None:
+        return PICTURES
+    return PICTURES | VIDEO | AUDIO
+
 
 #: Suffixes of a format, the usual one first. Formats not listed use their own name.
 _SUFFIXES: dict[str, tuple[str, ...]] = {

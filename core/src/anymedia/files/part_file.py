@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import stat
 import sys
@@ -15,12 +16,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self, TypeVar
+from typing import IO, BinaryIO, Self, TypeVar
 
-from ..errors import MediaError
+from ..errors import InvalidRequest, MediaError
+from ..probe.probe import open_plainly
 from .safe_dir import Directory
 
-__all__ = ["CHUNK", "PartFile", "lock_file"]
+__all__ = ["CHUNK", "PartFile", "copy_kept", "lock_file", "read_kept"]
 
 #: Bytes read, hashed and written at a time.
 CHUNK = 65_536
@@ -284,3 +286,44 @@ def _reflink(source: int, target: int) -> bool:
     except OSError:  # another file system, or one that cannot
         return False
     return True
+
+
+def read_kept(path: Path, sha256: str, *, most: int) -> bytes | None:
+    """Return the contents of a file recorded earlier.
+
+    Args:
+        path: its path, which may have been replaced by a pipe, a device or a link.
+        sha256: the recorded hash of its contents, in hexadecimal.
+        most: maximum size in bytes; a larger file is not the recorded one.
+
+    Returns:
+        The contents, or None if the file is missing, is not a regular file, or has changed.
+    """
+    out = io.BytesIO()
+    return out.getvalue() if copy_kept(path, sha256, out, most=most) else None
+
+
+def copy_kept(path: Path, sha256: str, into: IO[bytes], *, most: int) -> bool:
+    """Copy a file recorded earlier.
+
+    Args:
+        path: its path.
+        sha256: the recorded hash of its contents, in hexadecimal.
+        into: the file to write to.
+        most: maximum size in bytes.
+
+    Returns:
+        Whether the contents were verified; if not, the copy must be discarded.
+    """
+    digest, left = hashlib.sha256(), most
+    try:
+        with open_plainly(path) as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+                into.write(chunk)
+                left -= len(chunk)
+                if left < 0:
+                    return False
+    except (InvalidRequest, OSError):
+        return False
+    return digest.hexdigest() == sha256

@@ -8,12 +8,12 @@ from typing import Any
 
 import attrs
 
-from ..adjustments import Adjustment, AdjustmentKind
 from ..capabilities import InputRule, MaskRule, OperationSpec, Option
 from ..errors import Reason
 from ..fields import Role, role_of, unset_value
 from ..media import Media
 from ..requests import Mask, Reference, Request
+from ..results import Adjustment, AdjustmentKind
 from .types import BackendView, Candidate
 
 __all__ = ["MODES", "AskedFields", "Draft", "Text", "asked_fields", "json_value", "roles_of"]

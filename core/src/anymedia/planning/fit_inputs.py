@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 import attrs
 
-from ..adjustments import Adjustment
 from ..capabilities import ContinueRule, Fidelity, InputRule, MaskRule, ReferencesRule
 from ..media import Image, Media, Video
 from ..requests import Continuation, Inpaint, Mask, Reference, Request
+from ..results import Adjustment
 from .candidate import MODES, Draft, json_value
 from .types import Check, InputForm
 

@@ -10,13 +10,12 @@ from typing import Any
 
 import attrs
 
-from ..adjustments import Adjustment
 from ..capabilities import CapabilityMatrix, ModelSpec, OperationSpec
 from ..errors import Reason
 from ..formatting import in_dollars_between
 from ..media import Media
 from ..requests import Continuation, Mask, Operation, Request
-from ..results import Warning
+from ..results import Adjustment, Warning
 
 __all__ = ["BackendView", "Candidate", "Check", "Default", "InputForm", "Plan", "PlannedCall", "Quote", "Reason", "Rejection"]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ..capabilities import BillingRule, CapabilityMatrix, CredentialSet
-from ..capabilities.requirements import absent_from
+from ..capabilities.model import absent_from
 from ..credentials import Credential, Keys, Secret, find_credential
 from ..errors import PluginError, SettingsError, UnknownBackend, did_you_mean
 from ..redaction import register_secret

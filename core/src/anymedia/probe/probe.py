@@ -17,10 +17,8 @@ import attrs
 from ..errors import InvalidRequest, Problem
 from ..media import Image, Media, Video
 from .audio import after_id3, read_aac, read_flac, read_mp3, read_ogg
-from .gif import read_gif
 from .isobmff import brands, is_movie, read_movie
-from .jpeg import read_jpeg
-from .png import SIGNATURE, read_png
+from .pictures import PNG_SIGNATURE, read_gif, read_jpeg, read_png
 from .reader import Facts, Kind, Limits, Reader, refuse
 from .riff import read_riff
 from .webm import read_webm
@@ -263,7 +261,7 @@ def _sound(reader: Reader, start: int) -> Facts:
 
 
 _MAGIC: tuple[tuple[bytes, Callable[[Reader], Facts]], ...] = (
-    (SIGNATURE, read_png),
+    (PNG_SIGNATURE, read_png),
     (b"\xff\xd8\xff", read_jpeg),
     (b"RIFF", read_riff),
     (b"GIF87a", read_gif),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .exif import orientation_of
+from .pictures import orientation_of
 from .reader import Facts, Reader, refuse
 
 __all__ = ["read_riff"]

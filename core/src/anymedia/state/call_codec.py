@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import BackendError, Fix, MediaError, Problem
 from ..fields import names_of
-from ..files.verified_read import read_kept
+from ..files.part_file import read_kept
 from ..media import Media
 from ..requests import Continuation, Mask, Reference, Request
 from ..results import ContinuationData, Job, Outcome, Piece, to_warnings

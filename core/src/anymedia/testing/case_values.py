@@ -24,7 +24,7 @@ from ..capabilities import (
     ReferencesRule,
     Text,
 )
-from ..capabilities.requirements import is_installed
+from ..capabilities.model import is_installed
 from ..media import Image, Video
 from ..requests import KINDS, Mask, Operation, Reference
 from .samples import half_mask, picture, video
