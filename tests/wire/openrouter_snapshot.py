@@ -53,10 +53,10 @@ def run_cli(fake: OpenRouterServer | str, folder: Path, *words: str, key: str | 
 
 def _read_anew() -> None:
     """Forget what this process knows of a snapshot, as another process would not know it."""
-    from anymedia.capabilities import catalog
+    from anymedia.capabilities import matrix_cache
     from anymedia.testing.harness import forget_plugins
 
-    catalog._load.cache_clear()
+    matrix_cache._load.cache_clear()
     forget_plugins()
 
 
