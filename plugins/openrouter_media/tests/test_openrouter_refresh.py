@@ -150,8 +150,11 @@ def test_hostile_lists_neither_break_nor_steer(fake: OpenRouterServer, tmp_path:
     assert "model" not in rows[SUNBURST]["generate_image"]["extra_params"]
 
 
-def test_refresh_needs_a_name_and_a_service_that_lists_what_its_models_do(fake: OpenRouterServer, tmp_path: Path) -> None:
-    assert run_cli(fake, tmp_path, "models", "--refresh").code == 2
+def test_refresh_without_a_name_updates_every_usable_backend_and_a_name_needs_one_with_lists(
+    fake: OpenRouterServer, tmp_path: Path
+) -> None:
+    assert run_cli(fake, tmp_path, "models", "--refresh").code == 4  # no backend has a key
+    assert document(run_cli(fake, tmp_path, "models", "--refresh", "--json", key=KEY))["backend"] == "openrouter"
     local = run_cli(fake, tmp_path, "models", "--refresh", "local")
     assert local.code == 4
     assert "cannot list its models" in local.err

@@ -58,15 +58,19 @@ class Overlay:
 
     def demoted(self, matrix: CapabilityMatrix, now: float) -> dict[str, str]:
         """Return the models that are not chosen automatically at a time, each with the reason."""
-        found = {}
-        if 0 <= now - self.listed_at < _LIST_SECONDS and any(self._entry(spec) for spec in matrix.models):
-            day = _utc(self.listed_at)[:10]
-            found = {s.id: f"it is not in the provider's list of {day}" for s in matrix.models if self._entry(s) is None}
+        missing = f"it is not in the provider's list of {_utc(self.listed_at)[:10]}"
+        found = dict.fromkeys(self.not_listed(matrix, now), missing)
         for model, (at, message) in self.refusals.items():
             if 0 <= now - at < DEMOTED_SECONDS:
                 until = f"it is not chosen automatically until {_utc(at + DEMOTED_SECONDS)}"
                 found[model] = f"the provider refused it for this account on {_utc(at)} ({message}); {until}"
         return found
+
+    def not_listed(self, matrix: CapabilityMatrix, now: float) -> list[str]:
+        """Return the models that the provider does not list; none if the list is outdated or has none of the matrix's models."""
+        missing = [spec.id for spec in matrix.models if self._entry(spec) is None]
+        is_current = 0 <= now - self.listed_at < _LIST_SECONDS
+        return missing if is_current and len(missing) < len(matrix.models) else []
 
     def correct(self, matrix: CapabilityMatrix) -> CapabilityMatrix:
         """Return a matrix with the shutdown dates of the provider's list."""
@@ -125,7 +129,7 @@ class OverlayStore:
 
     def load(self, key: str) -> Overlay:
         """Return the overlay of an instance's ``account_key``; an empty one if there is none."""
-        path = self._path(key)
+        path = self.path(key)
         try:
             status = path.stat()
         except OSError:
@@ -158,12 +162,13 @@ class OverlayStore:
         self._write(key, found)
         return found
 
-    def _path(self, key: str) -> Path:
+    def path(self, key: str) -> Path:
+        """Return the file of an instance's overlay."""
         return self.directory / f"{key}.json"
 
     def _write(self, key: str, overlay: Overlay) -> None:
         """Write an overlay atomically, readable by this user only."""
-        path = self._path(key)
+        path = self.path(key)
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             handle, scratch = tempfile.mkstemp(dir=self.directory, prefix=".overlay-", suffix=".tmp")

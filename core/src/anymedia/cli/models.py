@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from ..capabilities import CapabilityMatrix, ModelSpec
-from ..errors import InvalidRequest, RequestError, UnsupportedOperation
+from ..errors import InvalidRequest, MediaError, RequestError, UnsupportedOperation
 from ..operations import Operation
 from ..plugins.instances import COMPATIBLE, BackendInstance
 from .console import Console
@@ -24,13 +26,15 @@ if TYPE_CHECKING:
 
 __all__ = ["changes", "models"]
 
+#: At most this many new or missing ids of a backend are printed.
+_SHOWN = 30
 _TASKS = (*get_args(Operation), "image", "video", "audio")
 
 
 @click.command("models")
 @click.argument("backend", required=False)
 @click.option("--task", type=click.Choice(_TASKS), metavar="OPERATION", help="Only models with this operation or medium.")
-@click.option("--refresh", is_flag=True, help="Update the models of BACKEND from its service and show the changes.")
+@click.option("--refresh", is_flag=True, help="Update the models of BACKEND (default: all) from its service and show the changes.")
 @AS_JSON
 def models(backend: str | None, task: str | None, refresh: bool, as_json: bool) -> None:
     """List the models of BACKEND (default: all) with operations, prices, lifecycle and availability."""
@@ -87,33 +91,71 @@ _DOCUMENTATION = frozenset({"note", "doc", "basis", "source", "checked"})
 
 
 def _refresh(backend: str | None, console: Console) -> None:
-    """List the models of a service, save them as the snapshot used for planning, and print the changes.
+    """List the models of one or all services, save what they say for planning, and print the changes.
 
     Raises:
-        RequestError: no backend was named, or the snapshot cannot be written.
-        UnsupportedOperation: the lists do not describe what the models can do.
-        BackendError: the service did not answer; the previous models stay in use.
+        RequestError: the lists cannot be saved.
+        UnsupportedOperation: the named backend cannot list its models.
+        BackendError: a service did not answer; what is known of its models stays in use.
     """
-    if backend is None:
-        raise click.UsageError("--refresh needs the name of a BACKEND")
-    from ..capabilities.matrix_cache import write_snapshot
-
     environment = load_environment()
-    instance = environment.pick(backend)[0]
+    if backend not in (None, "all"):
+        _show_changes(console, [_refreshed(environment, environment.pick(backend)[0])])
+        return
+    found, failures = [], []
+    for instance in environment.instances.values():
+        if instance.usable and instance.service != COMPATIBLE and environment.registry.has(instance.plugin, "list_models"):
+            try:
+                found.append(_refreshed(environment, instance))
+            except MediaError as error:
+                failures.append(error)
+                console.note(f"{instance.name} was not refreshed: {error}")
+    if not found:
+        raise failures[-1] if failures else UnsupportedOperation("no usable backend can list its models")
+    _show_changes(console, found)
+
+
+def _refreshed(environment: Environment, instance: BackendInstance) -> dict[str, Any]:
+    """Save a service's list: as a snapshot if it describes the models, otherwise in the instance's overlay; return the changes."""
     listed = run(_list_models(environment, instance))
-    rows = [dict(model.row) for model in listed if model.row]
-    if not rows:
-        raise UnsupportedOperation(
-            f"the lists of {backend!r} do not describe what its models can do", fix="use the shipped models; they are unchanged"
-        )
     today = datetime.datetime.now(datetime.UTC).date()
-    before = environment.registry.capabilities(instance.plugin)
-    document = {"schema": 1, "checked": today.isoformat(), "models": rows}
+    rows = [dict(model.row) for model in listed if model.row]
+    if rows:
+        from ..capabilities.matrix_cache import write_snapshot
+
+        before = environment.registry.capabilities(instance.plugin)
+        document = {"schema": 1, "checked": today.isoformat(), "models": rows}
+        try:
+            path, after = write_snapshot(instance.plugin, document, before)
+        except OSError as error:
+            text = f"the snapshot cannot be written: {error.strerror}"
+            raise RequestError(text, fix="set ANYMEDIA_CACHE to a writable directory") from error
+        found = changes(before, after)
+    else:
+        path, found = _save_overlay(environment, instance, listed)
+    notes = [note for model in listed for note in model.notes]
+    return {"backend": instance.name, "checked": today.isoformat(), "path": str(path), **found, "notes": notes}
+
+
+def _save_overlay(environment: Environment, instance: BackendInstance, listed: Sequence[ListedModel]) -> tuple[Path, dict[str, Any]]:
+    """Save which models a service lists, and until when; return the file and what that changes in the instance's matrix."""
+    from ..capabilities.overlay import OverlayStore, ProviderModel
+
+    overlays = OverlayStore(environment.settings.state_dir / "overlays")
+    now = time.time()
+    overlay = overlays.list_models(
+        instance.account_key, (ProviderModel(id=model.id, shutdown=_parsed_date(model.retires)) for model in listed), now
+    )
+    found = changes(instance.matrix, overlay.correct(instance.matrix))
+    found["added"], found["removed"] = overlay.unknown_to(instance.matrix), sorted(overlay.not_listed(instance.matrix, now))
+    return overlays.path(instance.account_key), found
+
+
+def _parsed_date(text: str | None) -> datetime.date | None:
     try:
-        path, after = write_snapshot(instance.plugin, document, before)
-    except OSError as error:
-        raise RequestError(f"the snapshot cannot be written: {error.strerror}", fix="set ANYMEDIA_CACHE to a writable directory") from error
-    _show_changes(console, instance.name, str(path), today, changes(before, after), [note for model in listed for note in model.notes])
+        return None if text is None else datetime.date.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 async def _list_models(environment: Environment, instance: BackendInstance) -> Sequence[ListedModel]:
@@ -182,22 +224,26 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield from _leaves(inner, f"{path}.{key}" if path else str(key))
 
 
-def _show_changes(console: Console, name: str, path: str, today: datetime.date, found: Mapping[str, Any], notes: Sequence[str]) -> None:
+def _show_changes(console: Console, refreshed: Sequence[Mapping[str, Any]]) -> None:
+    """Print the changes of the refreshed backends: one object for one backend, ``backends`` for several."""
     if console.json:
-        console.document({"success": True, "backend": name, "checked": today.isoformat(), "path": path, **found, "notes": list(notes)})
+        console.document({"success": True, **refreshed[0]} if len(refreshed) == 1 else {"success": True, "backends": list(refreshed)})
         return
-    for model in found["added"]:
-        console.note(f"+ {name}/{model}")
-    for model in found["removed"]:
-        console.note(f"- {name}/{model}")
-    for change in found["changed"]:
-        console.note(f"~ {name}/{change['model']}  {change['field']}: {_as_text(change['before'])} -> {_as_text(change['after'])}")
-    for note in notes:
-        console.note(f"  note: {note}")
-    counts = ", ".join(f"{len(found[kind])} {kind}" for kind in ("added", "removed"))
-    touched = len({change["model"] for change in found["changed"]})
-    console.note(f"{counts}, {touched} changed; listed on {today}")
-    console.result(path)
+    for found in refreshed:
+        name = found["backend"]
+        for sign, kind in (("+", "added"), ("-", "removed")):
+            for model in found[kind][:_SHOWN]:
+                console.note(f"{sign} {name}/{model}")
+            if len(found[kind]) > _SHOWN:
+                console.note(f"{sign} and {len(found[kind]) - _SHOWN} more")
+        for change in found["changed"]:
+            console.note(f"~ {name}/{change['model']}  {change['field']}: {_as_text(change['before'])} -> {_as_text(change['after'])}")
+        for note in found["notes"]:
+            console.note(f"  note: {note}")
+        counts = ", ".join(f"{len(found[kind])} {kind}" for kind in ("added", "removed"))
+        touched = len({change["model"] for change in found["changed"]})
+        console.note(f"{counts}, {touched} changed; listed on {found['checked']}")
+        console.result(found["path"])
 
 
 def _as_text(value: Any) -> str:
