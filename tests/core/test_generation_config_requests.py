@@ -404,6 +404,7 @@ def test_input_images_come_before_input_image_paths() -> None:
         ({"size": "16x9"}, {"aspect_ratio": "16:9"}),
         ({"size": "9:16"}, {"aspect_ratio": "9:16"}),
         ({"size": "512*512"}, {"size": "512x512"}),
+        ({"size": "500"}, {"size": "500x500"}),
         ({"size": "512 X 256"}, {"size": "512x256"}),
         ({"size": "512×256"}, {"size": "512x256"}),
         ({"aspect_ratio": "16x9"}, {"aspect_ratio": "16:9"}),

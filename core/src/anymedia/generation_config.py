@@ -142,13 +142,16 @@ def _reference_problem(item: Any) -> str | None:
 def _read_size(text: str) -> tuple[str, str]:
     """Return the field that a text given as ``size`` belongs to, and the value as that field writes it.
 
-    ``480p`` is a resolution, ``16x9`` (no common divisor, neither side above 32) an aspect ratio, ``512*512`` a size.
+    ``480p`` is a resolution, ``16x9`` (no common divisor, neither side above 32) an aspect ratio, ``512*512`` a size, ``500`` a square
+    of that edge.
     """
     compact = re.sub(r"\s*[x*×]\s*", "x", text.strip().lower())
     if re.fullmatch(r"[1-9][0-9]{2,3}p|[1-9][0-9]?k", compact):
         return "resolution", compact.replace("k", "K")
     if ":" in compact:
         return "aspect_ratio", compact
+    if re.fullmatch(r"[1-9][0-9]{2,4}", compact):
+        return "size", f"{compact}x{compact}"
     if sides := re.fullmatch(r"([1-9][0-9]?)x([1-9][0-9]?)", compact):
         width, height = int(sides[1]), int(sides[2])
         if max(width, height) <= 32 and math.gcd(width, height) == 1:

@@ -39,6 +39,15 @@ def test_stdout_of_several_files_is_one_path_per_line(call, work):
     assert "bridged: n" in result.err
 
 
+def test_notes_of_a_result_are_at_most_three_lines_without_verbose(call):
+    words = ("image", "a boat", "-b", "demo", "-n", "3", "--seed", "4", "--negative", "fog", "--background", "opaque")
+    short, full = call(*words, "-o", "a/"), call(*words, "-o", "b/", "-v")
+    assert len(short.err.splitlines()) == 3
+    assert short.err.splitlines()[-1] == "  3 more notes (-v shows all)"
+    assert len(full.err.splitlines()) == 5
+    assert "ignored: seed" in full.err
+
+
 def test_json_of_a_result_is_one_document(call):
     result = call("image", "a boat", "-b", "demo", "--seed", "4", "--json")
     document = result.json
@@ -207,6 +216,6 @@ def test_full_disk_behind_stdout_is_reported_without_a_traceback(environment, wo
 @pytest.mark.skipif(os.name != "posix", reason="shell")
 def test_closed_stdout_prints_no_traceback(environment, work):
     done = subprocess.run(
-        f"{sys.executable} -m anymedia models >&-", shell=True, env=environment, cwd=work, capture_output=True, text=True, check=False
+        f"{sys.executable} -m anymedia models --all >&-", shell=True, env=environment, cwd=work, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -120,13 +121,20 @@ def test_jobs_are_listed_shown_and_forgotten(call):
     call("image", "unsafe", "-b", "demo")
     listed = call("jobs", "list", "--json").json["jobs"]
     assert [job["state"] for job in listed] == ["refused", "done"]
-    assert len(call("jobs", "list").lines) == 2
+    header, *lines = call("jobs", "list").lines
+    assert header.split()[:3] == ["JOB", "CREATED", "STATE"]
+    assert len(lines) == 2
+    assert lines[1].endswith("a boat")
+    assert max(map(len, lines)) <= 100
     assert call("jobs", "list", "--open", "--json").json["jobs"] == []
     assert len(call("jobs", "list", "--limit", "1", "--json").json["jobs"]) == 1
     shown = call("jobs", "show", listed[1]["id"], "--json").json["job"]
     assert shown["request"]["prompt"] == "a boat"
     assert not shown.keys() & {"secret", "idempotency_key", "owner", "session"}
-    assert "state: done" in call("jobs", "show", listed[1]["id"]).lines
+    lines = call("jobs", "show", listed[1]["id"]).lines
+    assert "state: done" in lines
+    assert "  prompt: a boat" in lines
+    assert not [line for line in lines if "{" in line or "[" in line or "'" in line or re.search(r"\b1[0-9]{9}\b", line)]
     assert call("jobs", "forget", listed[1]["id"]).code == 0
     assert [job["id"] for job in call("jobs", "list", "--json").json["jobs"]] == [listed[0]["id"]]
     assert Path("boat.png").is_file()

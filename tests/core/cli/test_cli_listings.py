@@ -29,11 +29,34 @@ def test_models_are_filtered_by_backend_and_task(call):
 
 
 def test_models_table_has_price_stage_and_availability(call):
-    lines = call("models", "demo").lines
+    result = call("models", "demo")
+    lines = result.lines
     assert lines[0].split()[:2] == ["MODEL", "OPERATIONS"]
-    assert any(line.startswith("demo/painter") and "0.02-0.04/image" in line and line.endswith("yes") for line in lines)
+    assert any(line.startswith("demo/painter") and "0.02-0.04/image" in line and line.endswith("active") for line in lines)
+    assert any(line.startswith("demo/etching") and "until 2999-12-31" in line for line in lines)
+    assert "old-film" not in result.out.decode()
+    assert "1 retired model not shown (--all shows them)" in result.err
+    lines = call("models", "demo", "--all").lines
     assert any(line.startswith("demo/old-film") and "retired 2026-01-15" in line and "unknown" in line for line in lines)
-    assert any(line.startswith("demo/etching") and "active until 2999-12-31" in line for line in lines)
+
+
+@pytest.mark.parametrize("columns", ["80", None])
+def test_models_table_fits_and_shows_usable_models_first(call, monkeypatch, columns):
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    lines = call("models").lines
+    assert max(map(len, lines)) <= int(columns or 100)
+    assert lines.index("not usable: missing: LOCKED_API_KEY") > next(i for i, line in enumerate(lines) if line.startswith("demo/painter"))
+
+
+def test_models_search_finds_all_words_in_names_and_operations(call):
+    assert [m["model"] for m in call("models", "search", "DEMO", "video", "--json").json["models"]] == ["film", "old-film"]
+    assert [m["model"] for m in call("models", "search", "painter-1", "--json").json["models"]] == ["painter"]
+    nothing = call("models", "search", "zebra")
+    assert (nothing.code, nothing.out) == (0, b"")
+    assert "no model matches" in nothing.err
+    assert call("models", "search").code == 2
+    assert call("models", "demo", "local").code == 2
 
 
 @pytest.mark.parametrize("command", ["models", "capabilities"])
@@ -76,13 +99,14 @@ def test_models_with_a_requirement_name_its_install_command(call, site):
     assert found["etching"]["usable"] is False
     assert found["etching"]["requires"] == {"module": "demo_press", "install": INSTALL, "installed": False}
     assert (found["painter"]["usable"], found["painter"]["requires"]) == (True, None)
-    assert any(line.startswith("demo/etching") and line.endswith(f"  not installed: {INSTALL}") for line in call("models", "demo").lines)
+    lines = call("models", "demo").lines
+    assert lines.index(f"not usable: not installed: {INSTALL}") < next(i for i, line in enumerate(lines) if line.startswith("demo/etching"))
 
     (site / "demo_press.py").write_text("raise AssertionError('it was imported')")
     found = {m["model"]: m for m in call("models", "demo", "--json").json["models"]}
     assert found["etching"]["usable"] is True
     assert found["etching"]["requires"] == {"module": "demo_press", "install": INSTALL, "installed": True}
-    assert any(line.startswith("demo/etching") and line.endswith("  yes") for line in call("models", "demo").lines)
+    assert not [line for line in call("models", "demo").lines if line.startswith("not usable")]
 
 
 def test_capabilities_with_a_requirement_name_its_install_command(call, site):

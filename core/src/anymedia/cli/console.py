@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import attrs
 import click
 
 from ..errors import FixAction, MediaError
-from .process import stdout_is_terminal, write_stdout
+from .process import stdout_is_terminal, stdout_width, write_stdout
 
 __all__ = ["COMMANDS", "Console", "StdoutClosed", "clean"]
 
@@ -50,10 +50,12 @@ class Console:
     Attributes:
         json: print one JSON document and nothing else on stdout.
         quiet: print no notes.
+        verbose: print all notes of a result, rather than at most three lines.
     """
 
     json: bool = False
     quiet: bool = False
+    verbose: bool = False
 
     def result(self, line: str | Path) -> None:
         """Print one result line on stdout; a path keeps its exact bytes."""
@@ -91,6 +93,41 @@ def _error_lines(error: MediaError) -> list[str]:
     if error.charged != "no":
         lines.append(f"  charged: {error.charged}")
     return lines
+
+
+def table(rows: Iterable[Sequence[str]], *, shrink: Sequence[int] = (), least: int = 12) -> list[str]:
+    """Return rows as aligned lines that fit the width of the output where possible.
+
+    Args:
+        rows: cells of equal number per row; control characters and line breaks are replaced.
+        shrink: indexes of the columns that may be cut, in this order.
+        least: the width that a cut column keeps, in characters.
+    """
+    cells = [[" ".join(clean(cell).split()) for cell in row] for row in rows]
+    if not cells:
+        return []
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    for index in shrink:
+        excess = sum(widths) + 2 * (len(widths) - 1) - stdout_width()
+        widths[index] = min(widths[index], max(widths[index] - excess, least))
+    return ["  ".join(_cut(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def local_time(seconds: float) -> str:
+    """Return a time in seconds since the epoch as local date and time."""
+    import datetime
+
+    return datetime.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def short_time(seconds: float, now: float) -> str:
+    """Return a time as month, day and time, or as a date if it is not in the current year."""
+    text = local_time(seconds)
+    return text[5:] if text[:4] == local_time(now)[:4] else text[:10]
 
 
 def is_terminal(stream: Any) -> bool:

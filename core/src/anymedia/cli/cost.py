@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -11,8 +12,7 @@ import click
 
 from ..errors import InvalidRequest, Problem
 from ..formatting import in_dollars, in_dollars_between
-from .console import Console
-from .environment import columns
+from .console import Console, short_time, table
 from .jobs import opened_store
 from .options import AS_JSON
 
@@ -45,11 +45,11 @@ def cost(since: str | None, limit: int, as_json: bool) -> None:
         return
     rows = [["BACKEND", "CALLS", "SPENT", "RESERVED", "UNKNOWN COST"]]
     rows += [_line(name, spend) for name, spend in [*by_backend.items(), ("all", total)]]
-    for line in columns(rows):
+    for line in table(rows, shrink=(0,)):
         console.result(line)
     if records:
         console.result("")
-    for line in columns([["JOB", "STATE", "MODEL", "QUOTED", "COST"], *([*_row(r)] for r in records)] if records else []):
+    for line in table([["JOB", "CREATED", "STATE", "MODEL", "QUOTED", "COST"], *map(_row, records)] if records else [], shrink=(3,)):
         console.result(line)
     if len(records) == limit < total.calls:
         console.result(f"older calls are not listed; --limit {total.calls} lists all that were not forgotten")
@@ -85,7 +85,7 @@ def _line(name: str, spend: Spend) -> list[str]:
 def _row(record: CallRecord) -> list[str]:
     quoted = "unknown" if record.quote_usd is None else in_dollars_between(*record.quote_usd, to="-")
     actual = "-" if record.cost_usd is None else in_dollars(record.cost_usd)
-    return [record.id, record.state, f"{record.backend}/{record.model}", quoted, actual]
+    return [record.id, short_time(record.created_at, time.time()), record.state, f"{record.backend}/{record.model}", quoted, actual]
 
 
 def _call(record: CallRecord) -> dict[str, Any]:

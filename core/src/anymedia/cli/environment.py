@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import attrs
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..plugins.registry import Registry
     from ..settings import Settings
 
-__all__ = ["Environment", "columns", "load_environment"]
+__all__ = ["Environment", "load_environment"]
 
 
 @attrs.frozen(kw_only=True)
@@ -59,12 +59,3 @@ def load_environment(settings: Settings | None = None) -> Environment:
     settings = load_settings() if settings is None else settings
     registry = discover(allow=settings.plugins_allow, disabled=settings.disabled)
     return Environment(settings=settings, registry=registry, instances=make_instances(registry, settings))
-
-
-def columns(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return rows as aligned lines; the last column is not padded."""
-    table = [list(row) for row in rows]
-    if not table:
-        return []
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-from collections.abc import Awaitable, Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import click
 
-from ..formatting import in_dollars, in_dollars_between
-from .console import Console
-from .environment import columns
-from .options import AS_JSON, DEADLINE
+from ..formatting import in_digits, in_dollars, in_dollars_between
+from .console import Console, local_time, short_time, table
+from .options import AS_JSON, DEADLINE, VERBOSE
 from .process import run
 
 if TYPE_CHECKING:
@@ -76,14 +75,18 @@ def list_jobs(only_open: bool, limit: int, as_json: bool) -> None:
     if as_json:
         console.document({"success": True, "jobs": [record_json(r) for r in records]})
         return
-    for line in columns([_row(r) for r in records]):
+    if not records:
+        console.note("no jobs")
+        return
+    for line in table([["JOB", "CREATED", "STATE", "MODEL", "COST", "PROMPT"], *map(_row, records)], shrink=(5, 3, 5), least=10):
         console.result(line)
 
 
 @jobs.command("show")
 @_ID
+@click.option("-v", "--verbose", is_flag=True, help="Show every field of the record.")
 @AS_JSON
-def show(job_id: str, as_json: bool) -> None:
+def show(job_id: str, verbose: bool, as_json: bool) -> None:
     """Show the details of one job."""
 
     async def work(router: Router, _line: ProgressLine) -> CallRecord:
@@ -93,17 +96,17 @@ def show(job_id: str, as_json: bool) -> None:
     if as_json:
         console.document({"success": True, "job": record_json(record)})
         return
-    for key, value in record_json(record).items():
-        if value not in (None, [], {}, ""):
-            console.result(f"{key}: {value}")
+    for line in _lines(record_json(record) if verbose else _summary(record)):
+        console.result(line)
 
 
 @jobs.command("resume")
 @_ID
 @DEADLINE
 @AS_JSON
+@VERBOSE
 @click.option("-q", "--quiet", is_flag=True, help="No notes and no progress on stderr.")
-def resume(job_id: str, deadline: float | None, as_json: bool, quiet: bool) -> None:
+def resume(job_id: str, deadline: float | None, as_json: bool, verbose: bool, quiet: bool) -> None:
     """Wait for a job and save its files."""
     from .render import show_result
     from .run_media import resumable
@@ -113,7 +116,7 @@ def resume(job_id: str, deadline: float | None, as_json: bool, quiet: bool) -> N
         async with resumable(router, line):
             return await router.resume(job_id, deadline=deadline)
 
-    show_result(Console(json=as_json, quiet=quiet), with_router(work, quiet=quiet))
+    show_result(Console(json=as_json, quiet=quiet, verbose=verbose), with_router(work, quiet=quiet))
 
 
 @jobs.command("cancel")
@@ -168,7 +171,54 @@ def money(record: CallRecord) -> str:
 
 
 def _row(record: CallRecord) -> list[str]:
-    when = datetime.datetime.fromtimestamp(record.created_at).astimezone().strftime("%Y-%m-%d %H:%M")
-    prompt = " ".join(str(record.request.get("prompt", "")).split())
-    short = prompt if len(prompt) <= 40 else prompt[:39] + "…"
-    return [record.id, when, record.state, record.operation, f"{record.backend}/{record.model}", money(record), short]
+    created, model = short_time(record.created_at, time.time()), f"{record.backend}/{record.model}"
+    return [record.id, created, record.state, model, money(record), str(record.request.get("prompt", ""))]
+
+
+def _summary(record: CallRecord) -> dict[str, Any]:
+    """Return the fields of a record that concern the user."""
+    request = {key: value for key, value in record.request.items() if key != "kind"}
+    error = {key: (record.error or {}).get(key) for key in ("code", "message", "fix")}
+    return {
+        "id": record.id,
+        "state": record.state,
+        "model": f"{record.backend}/{record.model}",
+        "operation": record.operation,
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+        "request": request,
+        "provider_job": (record.job or {}).get("id"),
+        "quote_usd": record.quote_usd,
+        "cost_usd": record.cost_usd,
+        "charged": record.charged,
+        "error": error,
+        "files": [file.get("path") for file in (record.result or {}).get("files", ())],
+    }
+
+
+def _lines(value: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """Yield nested values as indented lines, without empty ones; times as dates."""
+    for key, inner in value.items():
+        if inner in (None, "", [], (), {}):
+            continue
+        if isinstance(inner, Mapping):
+            if lines := list(_lines(inner, f"{indent}  ")):
+                yield from (f"{indent}{key}:", *lines)
+        elif isinstance(inner, list | tuple) and any(isinstance(item, Mapping) for item in inner):
+            for number, item in enumerate(inner, 1):
+                yield f"{indent}{key} {number}:"
+                yield from _lines(item if isinstance(item, Mapping) else {"value": item}, f"{indent}  ")
+        else:
+            yield f"{indent}{key}: {_scalar(key, inner)}"
+
+
+def _scalar(key: str, value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return (" to " if key.endswith("_usd") else ", ").join(dict.fromkeys(_scalar(key, item) for item in value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        if key.endswith(("_at", "expires")) and value > 1e9:
+            return local_time(value)
+        return in_dollars(value) if key.endswith("_usd") else in_digits(value)
+    return " ".join(str(value).split())

@@ -15,8 +15,8 @@ from ..capabilities import CapabilityMatrix, ModelSpec
 from ..errors import InvalidRequest, MediaError, RequestError, UnsupportedOperation
 from ..operations import Operation
 from ..plugins.instances import COMPATIBLE, BackendInstance
-from .console import Console
-from .environment import Environment, columns, load_environment
+from .console import Console, table
+from .environment import Environment, load_environment
 from .options import AS_JSON
 from .process import run
 from .render import all_prices, life, plain, prices, requirement, usable
@@ -31,31 +31,72 @@ _SHOWN = 30
 _TASKS = (*get_args(Operation), "image", "video", "audio")
 
 
+#: Operation -> its short name in the table.
+_SHORT = {
+    "generate_image": "image",
+    "inpaint": "inpaint",
+    "edit_with_references": "edit",
+    "generate_video": "video",
+    "continue_video": "continue",
+    "generate_audio": "audio",
+}
+
+
 @click.command("models")
-@click.argument("backend", required=False)
+@click.argument("words", nargs=-1, metavar="[BACKEND | search WORD...]")
 @click.option("--task", type=click.Choice(_TASKS), metavar="OPERATION", help="Only models with this operation or medium.")
+@click.option("--all", "include_retired", is_flag=True, help="List retired models too.")
 @click.option("--refresh", is_flag=True, help="Update the models of BACKEND (default: all) from its service and show the changes.")
 @AS_JSON
-def models(backend: str | None, task: str | None, refresh: bool, as_json: bool) -> None:
-    """List the models of BACKEND (default: all) with operations, prices, lifecycle and availability."""
-    if refresh:
-        _refresh(backend, Console(json=as_json))
-        return
+def models(words: tuple[str, ...], task: str | None, include_retired: bool, refresh: bool, as_json: bool) -> None:
+    """List the models of BACKEND (default: all), or those that match WORD, with operations, prices and lifecycle.
+
+    Usable models come first. The JSON document includes retired models.
+    """
     console, today = Console(json=as_json), datetime.datetime.now(datetime.UTC).date()
+    search = words[1:] if words[:1] == ("search",) else ()
+    if (len(words) > 1 and not search) or words == ("search",):
+        raise click.UsageError("expected: anymedia models [BACKEND], or: anymedia models search WORD...")
+    backend = None if search else next(iter(words), None)
+    if refresh:
+        _refresh(backend, console)
+        return
     environment = load_environment()
     for warning in environment.name_warnings():
         console.note(warning)
-    found = [(i, spec) for i in environment.pick(backend) for spec in i.matrix.models if task is None or _supports(spec, task)]
+    found = [(i, spec) for i in environment.pick(backend) for spec in i.matrix.models if _selected(i, spec, task, search)]
     if as_json:
         console.document({"success": True, "models": [_as_json(i, spec, today) for i, spec in found]})
         return
-    lines = [[f"{i.name}/{s.id}", " ".join(s.operations), prices(s), life(i, s, today), usable(i, s)] for i, s in found]
-    for line in columns([["MODEL", "OPERATIONS", "PRICE (USD)", "STAGE", "USABLE"], *lines]):
+    shown = [(i, spec) for i, spec in found if include_retired or spec.lifecycle.stage_on(today) != "retired"]
+    for line in _table(shown, today):
         console.result(line)
+    if hidden := len(found) - len(shown):
+        console.note(f"{hidden} retired model{'s' * (hidden != 1)} not shown (--all shows them)")
+    if not found:
+        console.note("no model matches")
 
 
-def _supports(spec: ModelSpec, task: str) -> bool:
-    return task == spec.media or task in spec.operations
+def _selected(instance: BackendInstance, spec: ModelSpec, task: str | None, search: Sequence[str]) -> bool:
+    text = " ".join((instance.name, spec.id, *spec.aliases, spec.media, *spec.operations)).lower()
+    return (task is None or task == spec.media or task in spec.operations) and all(word.lower() in text for word in search)
+
+
+def _table(found: Sequence[tuple[BackendInstance, ModelSpec]], today: datetime.date) -> Iterator[str]:
+    """Yield the usable models, then the others under what they lack."""
+    groups: dict[str, list[list[str]]] = {"yes": []}
+    for instance, spec in found:
+        operations = " ".join(_SHORT[operation] for operation in spec.operations)
+        row = [f"{instance.name}/{spec.id}", operations, prices(spec), life(instance, spec, today)]
+        groups.setdefault(usable(instance, spec), []).append(row)
+    if not groups["yes"]:
+        del groups["yes"]
+    for number, (reason, rows) in enumerate(groups.items()):
+        if number:
+            yield ""
+        if reason != "yes":
+            yield f"not usable: {reason}"
+        yield from table([["MODEL", "OPERATIONS", "PRICE (USD)", "STAGE"], *rows], shrink=(2, 3, 1), least=10)
 
 
 def _as_json(instance: BackendInstance, spec: ModelSpec, today: datetime.date) -> dict[str, Any]:

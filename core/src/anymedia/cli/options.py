@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["AS_JSON", "DEADLINE", "advice_options", "apply", "frame_options", "picture_options", "run_options"]
+__all__ = ["AS_JSON", "DEADLINE", "VERBOSE", "advice_options", "apply", "frame_options", "picture_options", "run_options"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 Decorator = Callable[[Any], Any]
@@ -24,6 +24,7 @@ def _amount(_ctx: click.Context, param: click.Parameter, value: float | None) ->
     raise click.BadParameter(f"expected a number {'of at least 0' if zero else 'above 0'}, got {value:g}")
 
 
+VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Print all notes instead of at most three lines.")
 DEADLINE = click.option(
     "--deadline", type=float, callback=_amount, metavar="SECONDS", help="Stop waiting after this time; the job continues."
 )
@@ -46,6 +47,7 @@ _RUN: tuple[Decorator, ...] = (
     click.option("--dry-run", is_flag=True, help="Print the plan; spends nothing."),
     AS_JSON,
     click.option("-q", "--quiet", is_flag=True, help="Print no notes and no progress on stderr, only errors."),
+    VERBOSE,
 )
 _ADVICE: tuple[Decorator, ...] = (
     click.option("--seed", type=int, metavar="INT", help="Random seed, for reproducible results."),

@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["StdinLines", "StdoutLines", "job_ids", "reserve_stdout", "run", "stdout_is_terminal", "stoppable", "write_stdout"]
+__all__ = [
+    "StdinLines",
+    "StdoutLines",
+    "job_ids",
+    "reserve_stdout",
+    "run",
+    "stdout_is_terminal",
+    "stdout_width",
+    "stoppable",
+    "write_stdout",
+]
 
 _T = TypeVar("_T")
 #: How long cleaning up after a signal may take, in seconds.
@@ -111,6 +121,18 @@ def stdout_is_terminal() -> bool:
         return stream is not None and stream.isatty()
     except ValueError:
         return False
+
+
+def stdout_width() -> int:
+    """Return the number of columns for results: COLUMNS, or the width of the terminal, or 100."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        return int(columns)
+    stream = sys.stdout if _results is None else _results
+    try:
+        return os.get_terminal_size(stream if isinstance(stream, int) else stream.fileno()).columns or 100
+    except (OSError, ValueError, AttributeError):
+        return 100
 
 
 class StdoutLines:

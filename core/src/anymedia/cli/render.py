@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -15,7 +15,7 @@ from ..plugins.instances import BackendInstance
 from .console import Console
 
 if TYPE_CHECKING:
-    from ..planning.types import Plan
+    from ..planning.types import Plan, Rejection
     from ..results import Adjustment, Cost, Result
 
 __all__ = [
@@ -35,7 +35,7 @@ __all__ = [
 
 def usable(instance: BackendInstance, spec: ModelSpec | None = None) -> str:
     """Return "yes", or what an instance or one of its models lacks."""
-    missing = [] if instance.usable else [f"no: {', '.join(instance.missing)}"]
+    missing = [] if instance.usable else [f"missing: {', '.join(instance.missing)}"]
     if spec is not None and (text := not_installed(instance, spec)):
         missing.append(text)
     return "; ".join(missing) or "yes"
@@ -59,7 +59,7 @@ def life(instance: BackendInstance, spec: ModelSpec, today: datetime.date) -> st
     if spec.lifecycle.retires and stage != "active":
         text += f" {spec.lifecycle.retires}"
     elif spec.lifecycle.retires and spec.lifecycle.certainty == "firm":
-        text += f" until {spec.lifecycle.retires}"
+        text = f"until {spec.lifecycle.retires}"
     return text if instance.enforce_lifecycle else f"({text})"
 
 
@@ -77,6 +77,8 @@ def prices(spec: ModelSpec) -> str:
     for price in all_prices(spec):
         low, high = units.get(price.per, price.usd)
         units[price.per] = (min(low, price.usd[0]), max(high, price.usd[1]))
+    if units and all(high == 0 for _, high in units.values()):
+        return "free"
     ranges = [f"{low:g}/{unit}" if low == high else f"{low:g}-{high:g}/{unit}" for unit, (low, high) in units.items()]
     return ", ".join(ranges) or "unknown"
 
@@ -101,8 +103,10 @@ def plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime.date) else value
 
 
-#: Rejections that are summarized: the candidate was not asked for or has another operation.
+#: Rejections that are summarized by their number: the candidate was not asked for or has another operation.
 _SUMMARIZED = frozenset({"not_selected", "operation_unsupported"})
+#: How many reasons for rejections a plan shows without ``-v``.
+_REASONS = 5
 
 
 def show_plan(console: Console, plan: Plan) -> None:
@@ -110,25 +114,35 @@ def show_plan(console: Console, plan: Plan) -> None:
     if console.json:
         console.document({"success": True, "planned": True, **plan.to_json()})
         return
-    for line in (*str(attrs.evolve(plan, rejected=())).splitlines(), *_rejected(plan)):
+    for line in (*str(attrs.evolve(plan, rejected=())).splitlines(), *_rejected(plan, console.verbose)):
         console.result(line)
 
 
-def _rejected(plan: Plan) -> list[str]:
+def _rejected(plan: Plan, verbose: bool) -> list[str]:
     """Format the rejected candidates, grouped by reason; of those not asked for only their number."""
     by_reason: dict[str, list[str]] = {}
-    aside = 0
-    for rejection in plan.rejected:
+    summarized = 0
+    for rejection in sorted(plan.rejected, key=_is_retired):
         if any(reason.code in _SUMMARIZED for reason in rejection.reasons):
-            aside += 1
+            summarized += 1
         else:
             by_reason.setdefault("; ".join(reason.text for reason in rejection.reasons), []).append(str(rejection.candidate))
-    lines = [f"  not {', '.join(candidates)}: {why}" for why, candidates in by_reason.items()]
-    return lines + ([f"  {aside} more candidates were not requested or do not support the operation (--json lists all)"] if aside else [])
+    lines = [f"  not {_listed(candidates, verbose)}: {reason}" for reason, candidates in by_reason.items()]
+    if not verbose and len(lines) > _REASONS:
+        lines[_REASONS - 1 :] = [f"  {len(lines) - _REASONS + 1} more reasons (-v shows all)"]
+    return lines + ([f"  {summarized} more candidates were not requested or do not support the operation"] if summarized else [])
+
+
+def _is_retired(rejection: Rejection) -> bool:
+    return any(reason.code == "retired" for reason in rejection.reasons)
+
+
+def _listed(candidates: list[str], verbose: bool) -> str:
+    return ", ".join(candidates) if verbose or len(candidates) <= 2 else f"{candidates[0]} and {len(candidates) - 1} more"
 
 
 def show_result(console: Console, result: Result, *, paths: bool = True) -> None:
-    """Print the paths on stdout (unless the bytes were written there) and notes on stderr."""
+    """Print the paths on stdout (unless the bytes were written there) and notes on stderr, at most three lines without ``-v``."""
     if console.json:
         console.document(result.to_json())
         return
@@ -136,21 +150,29 @@ def show_result(console: Console, result: Result, *, paths: bool = True) -> None
         for file in result.files:
             console.result(file.path)
     made_by = f"{result.provenance.backend}/{result.provenance.model}"
-    console.note(f"{result.operation} by {made_by}, {result.seconds:.1f} s, {cost_text(result.cost)}")
-    for a in result.adjustments:
-        console.note(f"  {a.kind}: {adjusted(a)}")
+    more = f"; continue with: --continue {result.continuation_id}" if result.continuation_id else ""
+    console.note(f"{result.operation} by {made_by}, {result.seconds:.1f} s, {cost_text(result.cost)}{more}")
+    notes = list(_notes(result))
+    if not console.verbose and len(notes) > 2:
+        notes[1:] = [f"{len(notes) - 1} more notes (-v shows all)"]
+    for note in notes:
+        console.note(f"  {note}")
+
+
+def _notes(result: Result) -> Iterator[str]:
+    """Yield the notes of a result, the most important first."""
     for attempt in result.attempts:
-        console.note(f"  failed attempt: {attempt.backend}/{attempt.model}: {attempt.error}")
+        yield f"failed attempt: {attempt.backend}/{attempt.model}: {attempt.error}"
     for warning in result.warnings:
-        console.note(f"  warning: {warning}")
+        yield f"warning: {warning}"
+    for adjustment in result.adjustments:
+        yield f"{adjustment.kind}: {adjusted(adjustment)}"
     if result.outside_mask_difference is not None:
-        console.note(f"  outside the mask, the provider's image differed by {result.outside_mask_difference:.2f} of 255 on average")
+        yield f"outside the mask, the provider's image differed by {result.outside_mask_difference:.2f} of 255 on average"
     for text in result.texts:
-        console.note(f"  text: {text}")
+        yield f"text: {text}"
     if result.provenance.disclosure:
-        console.note(f"  {result.provenance.disclosure}")
-    if result.continuation_id:
-        console.note(f"  continue with: --continue {result.continuation_id}")
+        yield result.provenance.disclosure
 
 
 def adjusted(adjustment: Adjustment) -> str:

@@ -34,7 +34,7 @@ def run_media_command(command: str, given: Mapping[str, Any]) -> None:
         MediaError: the command failed; Interrupted after Ctrl-C.
         click.UsageError: options that contradict each other.
     """
-    console = Console(json=given["as_json"], quiet=given["quiet"])
+    console = Console(json=given["as_json"], quiet=given["quiet"], verbose=given["verbose"])
     invocation = CliInvocation.of(command, given)
     if given["dry_run"]:
         _plan(invocation, console)
