@@ -2,8 +2,8 @@
 
 The modules from the inside out; a module imports only from those above it.
 
-    errors.py  operations.py        the error tree; names of operations
-    formatting.py  strict_json.py   numbers in messages; JSON without surprises
+    errors.py  formatting.py        the error tree; numbers in messages
+    strict_json.py                  JSON without surprises
     media.py  masks.py              sources of bytes; the canonical mask
     fields.py  requests.py          the six requests and the role of each field
     results.py                      outcomes and jobs (from hooks), results (to callers)

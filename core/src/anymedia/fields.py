@@ -1,4 +1,4 @@
-"""How a request field is declared: its role, its checks, its one-line meaning.
+"""Names of operations, roles and mask modes, and how a request field is declared: its role, checks and meaning.
 
 The roles are used by the planner, the docs, the tool schemas and the conformance kit, so they are written once, as
 attrs metadata of the request classes.
@@ -21,8 +21,15 @@ from .media import FORMATS
 
 __all__ = [
     "IMAGE_KEYS",
+    "INPUTS",
+    "MASK_MODES",
+    "REFERENCE_ROLES",
     "Check",
+    "MaskMode",
+    "Operation",
+    "ReferenceRole",
     "Role",
+    "Way",
     "adjustable",
     "advisory",
     "check_aspect_ratio",
@@ -45,6 +52,18 @@ __all__ = [
     "role_of",
     "unset_value",
 ]
+
+Operation = Literal["generate_image", "inpaint", "edit_with_references", "generate_video", "continue_video", "generate_audio"]
+ReferenceRole = Literal["source", "style", "control", "subject"]
+MaskMode = Literal["user_provided", "foreground", "background", "semantic"]
+Way = Literal["extend", "edit", "remix"]
+
+#: Request fields with images, videos, masks or continuations; all other fields except prompt are options.
+INPUTS = frozenset({"source", "mask", "references", "first_frame", "last_frame", "continue_from"})
+
+REFERENCE_ROLES: tuple[ReferenceRole, ...] = ("source", "style", "control", "subject")
+MASK_MODES: tuple[MaskMode, ...] = ("user_provided", "foreground", "background", "semantic")
+
 
 Role = Literal["intent", "adjustable", "advisory"]
 Check = Callable[[Any], str | None]

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args
 import attrs
 import pluggy
 
-from .operations import Operation
+from .fields import Operation
 
 if TYPE_CHECKING:
     from .capabilities import CapabilityMatrix

@@ -17,6 +17,12 @@ import attrs
 
 from .errors import InvalidRequest, Problem
 from .fields import (
+    MASK_MODES,
+    REFERENCE_ROLES,
+    MaskMode,
+    Operation,
+    ReferenceRole,
+    Way,
     adjustable,
     advisory,
     check_aspect_ratio,
@@ -30,7 +36,6 @@ from .fields import (
     one_of,
 )
 from .media import Image, Video
-from .operations import MASK_MODES, REFERENCE_ROLES, MaskMode, Operation, ReferenceRole, Way
 
 __all__ = [
     "KINDS",

@@ -15,7 +15,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from anymedia.cli.page import MARK, Input, Skipped, Step, make_page
+from anymedia.cli.tour import MARK, Input, Skipped, Step, make_page
 from anymedia.results import Adjustment, Cost, MediaFile, Provenance, Result
 
 local_tour = pytest.importorskip("local_media.tour", reason="the local backend is not installed")

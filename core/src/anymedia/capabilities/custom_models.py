@@ -15,7 +15,7 @@ from typing import Any, get_args
 import attrs
 
 from ..errors import PluginContractError, SettingsError, did_you_mean
-from ..operations import Operation
+from ..fields import Operation
 from . import CapabilityMatrix, Lifecycle, ModelSpec, OperationSpec
 
 __all__ = ["custom_model_specs", "for_other_service"]

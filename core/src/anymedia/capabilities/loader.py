@@ -13,8 +13,8 @@ from typing import Any, TypeVar, get_args
 import attrs
 
 from ..errors import PluginContractError, did_you_mean
+from ..fields import INPUTS, MASK_MODES, REFERENCE_ROLES, Operation
 from ..media import FORMATS
-from ..operations import INPUTS, MASK_MODES, REFERENCE_ROLES, Operation
 from ..requests import KINDS
 from .model import (
     BillingRule,

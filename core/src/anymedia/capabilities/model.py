@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from ..operations import MaskMode, Operation
+from ..fields import MaskMode, Operation
 from .options import Option, Text
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ process.py         standard output, signals, running a coroutine
 options.py         options shared by several commands
 progress.py        the progress line
 environment.py     settings, plugins and instances for commands that only read
-page.py, page.css  the HTML page of the tour
+tour.py, page.css  the HTML page of the tour
 
 The other modules are one command each; agent_commands.py holds mcp, schema and guide.
 """

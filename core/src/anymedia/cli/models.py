@@ -13,7 +13,7 @@ import click
 
 from ..capabilities import CapabilityMatrix, ModelSpec
 from ..errors import InvalidRequest, MediaError, RequestError, UnsupportedOperation
-from ..operations import Operation
+from ..fields import Operation
 from ..plugins.instances import COMPATIBLE, BackendInstance
 from .console import Console, table
 from .environment import Environment, load_environment

@@ -12,9 +12,8 @@ import attrs
 
 from ..capabilities import ReferencesRule
 from ..errors import InvalidRequest, MediaError, Problem, UnknownContinuation, UnsupportedInput
-from ..fields import names_of
+from ..fields import INPUTS, names_of
 from ..media import Image, Media
-from ..operations import INPUTS
 from ..planning import InputForm, Plan
 from ..requests import Continuation, EditWithReferences, Inpaint, Mask, Reference, Request, StoredFile
 from ..results import Warning, to_warnings

@@ -2,18 +2,16 @@
 
 planner.py      Planner: fit every candidate, order them, choose the best
 types.py        Plan and its parts
-selection.py    the backend and model that the caller named
 candidate.py    one candidate while a request is fitted to it
 fit_inputs.py   inputs: supported or rejected
 fit_options.py  advisory and adjustable options: size, aspect ratio, resolution, n, output_format
-rules.py        rules between fields
-quote.py        the price
-explain.py      the error if no candidate can honour the request
+rules.py        rules between fields; the price
+explain.py      the error if no candidate can honour the request; what the caller named
 """
 
 from ..errors import Reason
 from .planner import Planner, plan
-from .quote import is_over_cap
+from .rules import is_over_cap
 from .types import BackendView, Candidate, Check, Default, InputForm, Plan, PlannedCall, Quote, Rejection
 
 __all__ = [

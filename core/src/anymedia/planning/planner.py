@@ -16,11 +16,10 @@ from ..policy import Policy
 from ..requests import ContinueVideo, EditWithReferences, Mask, Operation, Request
 from ..results import Warning, to_warnings
 from .candidate import AskedFields, Draft, asked_fields
-from .explain import explain_rejections, nearest_rejection
+from .explain import Selection, explain_rejections, nearest_rejection
 from .fit_inputs import checks_of, fit_inputs, forms_of, source_warning
 from .fit_options import fit_options
-from .quote import is_over_cap, quote_call, total
-from .selection import Selection
+from .rules import is_over_cap, quote_call, total
 from .types import BackendView, Candidate, Default, Plan, PlannedCall, Rejection
 
 __all__ = ["Planner", "Rejections", "plan"]

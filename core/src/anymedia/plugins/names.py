@@ -12,7 +12,7 @@ import attrs
 from ..capabilities import CapabilityMatrix
 from ..distributions import normal
 from ..errors import PluginError, RequestError, SettingsError, UnknownBackend, nearest_name
-from ..planning.selection import unknown_model_error
+from ..planning.explain import unknown_model_error
 from ..policy import Policy
 from ..settings import Settings
 from .instances import BackendInstance
