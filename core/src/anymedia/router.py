@@ -19,7 +19,7 @@ from .clock import Clock, SystemClock
 from .errors import Fix, UnknownJob, did_you_mean
 from .execution.engine import Engine, Progress, ProgressEvent
 from .execution.plan_runner import Output, PlanRunner, check_cap
-from .execution.prepare_inputs import InputReader, resolve
+from .execution.prepare_inputs import InputReader, named_format, resolve
 from .execution.resume import cancel_call, forget_run
 from .execution.run_registry import RunRegistry
 from .execution.run_result import result_of, run_status
@@ -189,7 +189,7 @@ class Router:
     ) -> Result:
         """Plan and run a request; see `plan` and `run`."""
         inputs = self._inputs(policy)
-        plan = self._plan_maker.plan(self._resolved(request), policy, backend, model, inputs)
+        plan = self._plan_maker.plan(named_format(self._resolved(request), output), policy, backend, model, inputs)
         return await self._run(self._plan_runner(plan, output, overwrite, deadline, policy, inputs))
 
     async def submit(
@@ -215,7 +215,7 @@ class Router:
             plan = request
         else:
             inputs = self._inputs(policy)
-            plan = self._plan_maker.plan(self._resolved(request), policy, backend, model, inputs)
+            plan = self._plan_maker.plan(named_format(self._resolved(request), output), policy, backend, model, inputs)
         runner = self._plan_runner(plan, output, overwrite, None, policy, inputs)
         await runner.open()
         task = self._start(runner)

@@ -103,7 +103,7 @@ async def test_inpainting_with_mask_and_source(router: Router, fake: OpenAIServe
         prompt="a lamp", source=source, mask=black_and_white(WANTED), backend="openai", output=tmp_path / "lamp.png"
     )
     texts, files = edit_of(fake)
-    assert texts == {"prompt": "a lamp", "model": "gpt-image-2.6-sunburst"}
+    assert texts == {"prompt": "a lamp", "model": "gpt-image-2.6-sunburst", "output_format": "png"}
     assert files["image[]"] == source.read_bytes()
     assert numpy.array_equal(edited_region(files), WANTED)
     assert result.path.read_bytes() == fake.images.made[-1]
@@ -190,7 +190,7 @@ async def test_image_to_video_sends_the_image_as_input_reference(router: Router,
 
 async def test_a_negative_prompt_generates_normally_and_is_reported_as_ignored(router: Router, fake: OpenAIServer, tmp_path: Path) -> None:
     result = await router.generate_image(prompt="a boat", negative_prompt="people", backend="openai", output=tmp_path / "boat.png")
-    assert fake.last("POST").json() == {"prompt": "a boat", "model": "gpt-image-2.6-sunburst"}
+    assert fake.last("POST").json() == {"prompt": "a boat", "model": "gpt-image-2.6-sunburst", "output_format": "png"}
     assert [(a.field, a.kind, a.asked, a.sent) for a in result.adjustments] == [("negative_prompt", "ignored", "people", None)]
     assert result.to_json()["ignored"] == ["negative_prompt"]
 

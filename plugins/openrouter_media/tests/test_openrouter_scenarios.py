@@ -116,7 +116,7 @@ async def test_a_seed_that_the_list_does_not_name_is_ignored_and_said_so_and_str
     assert [(a.field, a.kind, a.asked, a.sent) for a in result.adjustments] == [("seed", "ignored", 7, None)]
     with pytest.raises(RequestError, match="seed"):
         await fresh.generate_image(prompt="a boat", seed=7, model=f"openrouter/{SUNBURST}", policy=STRICT)
-    kept = await fresh.generate_image(prompt="a boat", seed=7, model="openrouter/painter/odd", output=tmp_path / "odd.png", policy=STRICT)
+    kept = await fresh.generate_image(prompt="a boat", seed=7, model="openrouter/painter/odd", output=f"{tmp_path}/", policy=STRICT)
     assert sent(fake)["seed"] == 7
     assert kept.adjustments == ()
     assert fake.count("POST") == 2
@@ -125,7 +125,7 @@ async def test_a_seed_that_the_list_does_not_name_is_ignored_and_said_so_and_str
 async def test_a_duration_that_the_list_does_not_name_snaps_and_says_so_and_strict_refuses(
     fresh: Router, fake: OpenRouterServer, tmp_path: Path
 ) -> None:
-    result = await fresh.generate_video(prompt="waves", duration=7, model="openrouter/google/veo-3.1", output=tmp_path / "waves.mp4")
+    result = await fresh.generate_video(prompt="waves", duration=7, model="openrouter/google/veo-3.1", output=f"{tmp_path}/")
     assert sent(fake)["duration"] == 6
     assert [(a.field, a.kind, a.asked, a.sent) for a in result.adjustments] == [("duration", "snapped", 7, 6)]
     assert result.files[0].seconds == pytest.approx(6, abs=0.3)

@@ -13,7 +13,7 @@ import attrs
 from ..capabilities import ReferencesRule
 from ..errors import InvalidRequest, MediaError, Problem, UnknownContinuation, UnsupportedInput
 from ..fields import INPUTS, names_of
-from ..media import Image, Media
+from ..media import FORMATS, Image, Media
 from ..planning import InputForm, Plan
 from ..requests import Continuation, EditWithReferences, Inpaint, Mask, Reference, Request, StoredFile
 from ..results import Warning, to_warnings
@@ -29,6 +29,7 @@ __all__ = [
     "Pasted",
     "Protection",
     "load_inputs",
+    "named_format",
     "paste_back",
     "read_protection",
     "resolve",
@@ -64,6 +65,17 @@ def resolve(request: Request, find: Callable[[str], Continuation]) -> Request:
         if isinstance(request, EditWithReferences):
             changes["references"] = _with_continued(request.references, found)
     return attrs.evolve(request, **changes)
+
+
+def named_format(request: Request, output: Path | str | None) -> Request:
+    """Return the request with the format that the suffix of the output names, where it names none itself."""
+    if output is None or request.output_format is not None or str(output).endswith(("/", "\\")):
+        return request
+    suffix = Path(output).suffix.lower().removeprefix(".")
+    name = {"jpg": "jpeg", "tif": "tiff"}.get(suffix, suffix)
+    if not FORMATS.get(name, "").startswith(f"{request.media}/") or Path(output).is_dir():
+        return request
+    return attrs.evolve(request, output_format=name)
 
 
 def _with_continued(references: tuple[Reference, ...], continuation: Continuation) -> tuple[Reference, ...]:

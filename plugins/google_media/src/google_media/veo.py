@@ -6,7 +6,7 @@ from typing import Any
 
 from anymedia.answers.envelopes import quote
 from anymedia.context import Context, LoadedMedia
-from anymedia.errors import BackendError, InvalidRequest, Problem
+from anymedia.errors import BackendError, InvalidRequest, Problem, UnsupportedInput
 from anymedia.http import failed_job
 from anymedia.requests import ContinueVideo, GenerateVideo
 from anymedia.results import ContinuationData, Failed, Job, JobState, Outcome, Piece, Running, Succeeded
@@ -20,6 +20,8 @@ __all__ = ["KIND", "check_status", "continue_video", "generate"]
 
 #: What marks a job's data as a Veo operation's.
 KIND = "veo"
+#: Part by which the shape of a video may differ from an aspect ratio: edges are rounded.
+_RATIO_PART = 0.03
 #: Codes of a failed operation (google.rpc.Code) that are named in messages.
 _CODES = {4: "DEADLINE_EXCEEDED", 8: "RESOURCE_EXHAUSTED", 13: "INTERNAL", 14: "UNAVAILABLE"}
 
@@ -45,6 +47,7 @@ async def continue_video(request: ContinueVideo, context: Context) -> Job:
     from google.genai import types
 
     continuation = request.continue_from
+    aspect_ratio = _source_ratio(request, context)
     place = None if continuation is None else continuation.data.get("gcs_uri")
     if place:
         video = types.Video(uri=str(place), mime_type="video/mp4")
@@ -54,7 +57,31 @@ async def continue_video(request: ContinueVideo, context: Context) -> Job:
         loaded = context.read(media)
         video = types.Video(video_bytes=loaded.data, mime_type=loaded.mime)
     source = types.GenerateVideosSource(prompt=request.prompt, video=video)
-    return await _start(context, source, _config(request, context), way="extend")
+    return await _start(context, source, _config(request, context, aspect_ratio=aspect_ratio), way="extend")
+
+
+def _source_ratio(request: ContinueVideo, context: Context) -> str | None:
+    """Return the aspect ratio of the video to extend, which the extension has to keep; None where its size is not known.
+
+    Raises:
+        UnsupportedInput: the model extends no video of that shape or size; nothing was sent.
+    """
+    continuation = request.continue_from
+    found = context.read(request.source) if request.source is not None else None
+    facts = found if found is not None else next(iter(continuation.files if continuation is not None else ()), None)
+    wire = {} if context.operation is None else context.operation.wire
+    ratios: list[str] = wire.get("aspect_ratios", [])
+    if facts is None or not facts.width or not facts.height or not ratios:
+        return None
+    size = f"{facts.width}x{facts.height}"
+    if found is not None and max(facts.width, facts.height) > wire.get("max_edge", float("inf")):
+        text = f"'{context.model}' extends videos of at most {wire['max_edge']} pixels on the longer edge, not {size}"
+        raise UnsupportedInput(text, fix="scale the video down to 720p")
+    for ratio in ratios:
+        wide, high = (int(part) for part in ratio.split(":"))
+        if abs(facts.width * high / (facts.height * wide) - 1) <= _RATIO_PART:
+            return ratio
+    raise UnsupportedInput(f"'{context.model}' extends videos of {' or '.join(ratios)}, not {size}", fix="crop the video first")
 
 
 def _image(loaded: LoadedMedia) -> Any:
@@ -69,7 +96,7 @@ def _config(request: GenerateVideo | ContinueVideo, context: Context, **more: An
     def taken(name: str) -> Any:
         return getattr(request, name) if context.takes(name) else None
 
-    duration, aspect, resolution = taken("duration"), taken("aspect_ratio"), taken("resolution")
+    duration, aspect, resolution = taken("duration"), more.pop("aspect_ratio", None) or taken("aspect_ratio"), taken("resolution")
     extra = request.extra_params
     return types.GenerateVideosConfig(
         http_options=call_options(context),
