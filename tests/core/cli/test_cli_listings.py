@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 
 import pytest
 
@@ -247,3 +248,23 @@ def test_since_accepts_spans_and_dates():
     assert since_when("12h", now) == now.timestamp() - 12 * 3600
     with pytest.raises(InvalidRequest, match="7d"):
         since_when("yesterday-ish", now)
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [(["doctor"], None), (["models"], 0), (["jobs", "list"], 0), (["jobs", "resume", "job_x"], 2), (["jobs", "cancel", "job_x"], 2)],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)  # fmt: skip
+def test_name_misspelled_in_settings_warns_and_stops_only_plans(
+    command: list[str], code: int | None, call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('[defaults]\nimage = "dmeo"\n')
+    monkeypatch.setenv("ANYMEDIA_CONFIG", str(config))
+    done = call(*command)
+    assert code in {None, done.code}
+    assert "did you mean 'demo'?" in done.err + done.out.decode()
+    refused = call("plan", "image", "a fox")
+    assert refused.code == 2
+    assert "[defaults] image = 'dmeo'" in refused.err and "--backend" in refused.err
+    assert call("plan", "image", "a fox", "--backend", "demo").code == 0

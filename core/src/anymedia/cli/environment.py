@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..plugins.registry import Registry
     from ..settings import Settings
 
-__all__ = ["Environment", "load_environment"]
+__all__ = ["Environment", "load_environment", "warn_about_names"]
 
 
 @attrs.frozen(kw_only=True)
@@ -48,6 +48,16 @@ class Environment:
             raise self.registry.unknown(name, self.instances)
         known = ", ".join(self.instances) or "none"
         raise UnknownBackend(f"no backend named {name!r} (available: {known}){did_you_mean(name, self.instances)}")
+
+
+def warn_about_names(settings: Settings) -> None:
+    """Print a warning on stderr for each name in the settings that does not exist; loads no plugin if there are no names."""
+    names = (settings.defaults, settings.policy.prefer, settings.policy.budget.per_backend, settings.instances, settings.plugins_allow)
+    if any(names) or settings.disabled or settings.keys.path is not None:
+        from .console import Console
+
+        for warning in load_environment(settings).name_warnings():
+            Console().note(warning)
 
 
 def load_environment(settings: Settings | None = None) -> Environment:

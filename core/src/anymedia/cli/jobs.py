@@ -12,6 +12,7 @@ import click
 
 from ..formatting import in_digits, in_dollars, in_dollars_between
 from .console import Console, local_time, short_time, table
+from .environment import warn_about_names
 from .options import AS_JSON, DEADLINE, VERBOSE
 from .process import run
 
@@ -53,7 +54,9 @@ def opened_store() -> Iterator[Store]:
     from ..settings import load_settings
     from ..state.sqlite import SqliteStore
 
-    store = SqliteStore(load_settings().state_dir / "state.db")
+    settings = load_settings()
+    warn_about_names(settings)
+    store = SqliteStore(settings.state_dir / "state.db")
     try:
         yield store
     finally:
