@@ -175,7 +175,7 @@ async def test_speech_that_cannot_be_loaded_is_told_before_anything_counts_as_su
     context = local.context("generate_audio", model="voice")
     with pytest.raises(BackendUnavailable, match=r"espeak-ng cannot be loaded: (ModuleNotFoundError|OSError)") as caught:
         await plugin.generate_audio(GenerateAudio(prompt="Hello"), context)
-    assert caught.value.fix == f"install it anew: {INSTALL}"
+    assert caught.value.fix == f"reinstall it: {INSTALL}"
     assert caught.value.delivery == "not_sent"
     assert not caught.value.retry
     assert context.submissions == 0

@@ -227,7 +227,7 @@ def _foreign(name: str, codec: str, *, rate: int = 15, sound: bool = False, size
 async def test_a_foreign_video_is_encoded_anew_and_that_is_said(local: Any, eyes: Any, name: str, codec: str, sound: bool) -> None:
     data = _foreign(name, codec, sound=sound)
     outcome = await local.run(ContinueVideo(prompt="go on", source=Video(data=data, mime=f"video/{name}"), duration=1))
-    assert "encoded anew" in _said(outcome)
+    assert "re-encoded" in _said(outcome)
     assert ("its sound was left out" in _said(outcome)) == sound
     old, new = eyes.frames(data), eyes.frames(outcome.pieces[0].data)
     assert len(new) == 30  # 15 frames a second, as it was
@@ -265,7 +265,7 @@ async def test_a_video_in_another_format_is_encoded_anew(local: Any, eyes: Any) 
     first = await local.piece(GenerateVideo(prompt="sea", size=SIZE, duration=0.5, seed=1))
     earlier, files = eyes.earlier(first, "video", "landscape-video")
     outcome = await local.run(ContinueVideo(prompt="on", continue_from=earlier, duration=0.5, output_format="webm"), files=files)
-    assert "encoded anew" in _said(outcome)
+    assert "re-encoded" in _said(outcome)
     assert len(eyes.frames(outcome.pieces[0].data)) == 24
 
 

@@ -239,7 +239,7 @@ async def test_a_video_that_is_sent_along_is_edited_and_nothing_else(fresh: Rout
     result = await fresh.continue_video(prompt="in snow", output=tmp_path / "snow.mp4", **edited)
     assert pictures(fake, kind="video_url") == [film]
     assert result.continued_as == "edit"
-    with pytest.raises(RequestError, match="edited, not gone on from"):
+    with pytest.raises(RequestError, match="edited, not continued"):
         await fresh.continue_video(prompt="longer", continue_as="extend", **edited)
     assert fake.count("POST") == 1
 

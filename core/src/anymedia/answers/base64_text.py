@@ -69,7 +69,7 @@ def decode_base64(text: Text | Base64Text) -> bytes:
             `split_data_url` gave is not split again.
 
     Raises:
-        ValueError: the text holds something that is no spelling of base64; its message never repeats it.
+        ValueError: if the text is not base64 in any of its variants; the message never repeats the text.
     """
     found = text if isinstance(text, Base64Text) else split_data_url(text)
     payload = found.payload
@@ -130,7 +130,7 @@ def _strictly(part: bytes) -> bytes:
 
 
 def _without_marks(text: str) -> bytes:
-    """Drop byte order marks and invisible spaces; anything else beyond ASCII is no base64."""
+    """Drop byte order marks and invisible spaces; any other character outside ASCII is not base64."""
     try:
         return re.sub("[\ufeff\u200b-\u200d\u2060\u00a0\u2028\u2029]", "", text).encode("ascii")
     except UnicodeEncodeError:

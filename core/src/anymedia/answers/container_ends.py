@@ -157,7 +157,7 @@ def _element(reader: Reader, position: int) -> tuple[int, int, int | None]:
 
 
 def _flac(reader: Reader) -> int | None:
-    """Return where the last frame ends; only line breaks and blanks behind it can be told from a frame."""
+    """Return where the last frame ends; only line breaks and blanks after it can be distinguished from a frame."""
     size = reader.size
     tail = reader.upto(max(0, size - _MOST_BLANKS), _MOST_BLANKS)
     blanks = len(tail) - len(tail.rstrip(b"\r\n\t "))

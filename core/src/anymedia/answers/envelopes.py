@@ -55,7 +55,7 @@ _HTML = re.compile(r"\s*(?:<!--.{0,2000}?-->\s*)?<(?:!doctype html|html|head|bod
 
 @attrs.frozen(kw_only=True)
 class AnsweredError:
-    """What a provider says went wrong. Every text is somebody else's: one line, redacted, cut.
+    """What a provider says went wrong. Every text is third-party data: one line, redacted, cut.
 
     Attributes:
         text: the provider's message; empty where it gave none.
@@ -308,8 +308,8 @@ def _admits(body: Any) -> bool:
     state = {_plain(_code(child(body, key))) for key in ("status", "type", "object", "state")}
     if state & {"error", "failed", "failure", "rejected", "blocked"}:
         return True
-    told = ("raiFilteredReason", "rai_filtered_reason", "refusal", "blockReason", "block_reason")
-    if any(_text(child(body, key)) for key in told) or _finished_badly(body):
+    refusal_keys = ("raiFilteredReason", "rai_filtered_reason", "refusal", "blockReason", "block_reason")
+    if any(_text(child(body, key)) for key in refusal_keys) or _finished_badly(body):
         return True
     if any(_admits(below) for key in ("promptFeedback", "prompt_feedback") if (below := child(body, key)) is not None):
         return True

@@ -182,10 +182,10 @@ def error_from(
         base_url: the address that the request went to; named where it seems wrong.
         own_address: whether that address is the provider's default, which is not wrong.
         by_code: the provider's own codes.
-        kind: what the error is about, where the plugin knows it from elsewhere.
+        kind: what the error is about, if the plugin knows it from another source.
         request_id: the provider's id of the exchange.
         retry_after: seconds that the provider asked to wait.
-        delivery: what is known from elsewhere (a documented billing rule); by default ``refused`` for a rejection and None,
+        delivery: what is known from another source (a documented billing rule); by default ``refused`` for a rejection and None,
             not known, for a server that broke down.
         about: ``job`` for a status check, in which 404 and 410 mean that the provider does not know the job.
 

@@ -59,7 +59,7 @@ def open_input(path: str | Path, roots: Sequence[Path] | None = None, *, field: 
     try:
         file = os.fdopen(_open_free(found.path) if roots is None else _open_walked(found), "rb")
     except FileNotFoundError as error:
-        near = _look_alike(found)
+        near = _similar_name(found)
         raise refuse(field, path, explain(error), f"a similar name exists there: {near!a}" if near else "") from None
     except OSError as error:
         why = error.strerror if error.errno in {errno.ENXIO, errno.EMLINK, errno.EISDIR} else None
@@ -70,7 +70,7 @@ def open_input(path: str | Path, roots: Sequence[Path] | None = None, *, field: 
     return file
 
 
-def _look_alike(found: Location) -> str | None:
+def _similar_name(found: Location) -> str | None:
     """Return the one name in the directory that differs from the wanted one by spaces, case or Unicode normalization only."""
     wanted = plain_name(found.path.name)
     try:

@@ -44,7 +44,7 @@ def check_place(context: Context, url: str, headers: Mapping[str, str]) -> None:
         return
     scheme, host, port = _parts(url)
     if not any(own.lower() in {host, f"{host}:{port}"} for own in context.hosts if host):
-        raise _not_sent(f"{without_query(url)!r} is no address of {context.backend!r}: its key was not sent there", context)
+        raise _not_sent(f"{without_query(url)!r} is not an address of {context.backend!r}: its key was not sent there", context)
     clear = str(context.settings.get("base_url", "")).lower().startswith("http:")
     if scheme != "https" and not (scheme == "http" and clear):
         raise _not_sent(f"{without_query(url)!r} is plain http: the key of {context.backend!r} was not sent there", context)
@@ -155,10 +155,10 @@ def _of_class(named: type[BackendError], found: AnsweredError, status: int | Non
     return error
 
 
-#: How long an answer may take, in seconds, where nobody says otherwise: making an image takes minutes at times.
+#: Default time limit of a response in seconds: making an image can take minutes.
 ANSWER_SECONDS = 600.0
-#: How long a look may take, in seconds.
-LOOK_SECONDS = 60.0
+#: Time limit of a status check in seconds.
+STATUS_CHECK_SECONDS = 60.0
 #: No answer is longer, in bytes.
 MOST_BYTES = 256_000_000
 
@@ -177,7 +177,7 @@ async def post_json(
     A value of None in the body's top level is left out: an option that was not asked for is not sent.
 
     Raises:
-        MediaError: as `raise_for_status` says; BadBackendResponse for an answer that is no JSON object.
+        MediaError: as `raise_for_status` says; BadBackendResponse if the answer is not a JSON object.
         PluginContractError: with headers, to an address that is not the backend's own; nothing was sent.
         aiohttp.ClientError, TimeoutError: no whole answer; ``context.submission()`` judges what that means.
     """
@@ -229,9 +229,9 @@ async def get_json(
     *,
     headers: Mapping[str, str] | None = None,
     by_code: ErrorTable | None = None,
-    seconds: float = LOOK_SECONDS,
+    seconds: float = STATUS_CHECK_SECONDS,
 ) -> dict[str, Any]:
-    """GET a JSON object: for looks at a job (with ``by_code={"404": JobNotFound}``), lists and the like.
+    """GET a JSON object: for status checks of a job (with ``by_code={"404": JobNotFound}``), lists and the like.
 
     Raises:
         MediaError: as `raise_for_status` says; BackendUnavailable when there is no answer.
@@ -248,7 +248,7 @@ async def stop(
     method: Literal["DELETE", "POST"] = "DELETE",
     headers: Mapping[str, str] | None = None,
     by_code: ErrorTable | None = None,
-    seconds: float = LOOK_SECONDS,
+    seconds: float = STATUS_CHECK_SECONDS,
 ) -> None:
     """Ask the service to stop a job; whatever a 2xx holds will do, nothing too.
 
@@ -298,7 +298,7 @@ def _object(context: Context, data: bytes) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise BadBackendResponse(f"'{context.backend}' answered with something that is no JSON object")
+        raise BadBackendResponse(f"'{context.backend}' answered with something that is not a JSON object")
     return found
 
 

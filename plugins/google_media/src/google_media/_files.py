@@ -57,9 +57,9 @@ async def upload(media: LoadedMedia, context: Context, connection: Connection) -
     from google.genai import types
 
     with translated(context):
-        told = types.UploadFileConfig(mime_type=media.mime, http_options=call_options(context))
+        config = types.UploadFileConfig(mime_type=media.mime, http_options=call_options(context))
         try:
-            file = await connection.aio.files.upload(file=io.BytesIO(media.data), config=told)
+            file = await connection.aio.files.upload(file=io.BytesIO(media.data), config=config)
         except KeyError as error:  # the SDK takes it for granted that the answers have what it looks for
             raise bad_answer(f"it has no {clean_text(error)}") from error
         for _ in range(max(1, round(seconds_for(context) / _POLL_SECONDS))):

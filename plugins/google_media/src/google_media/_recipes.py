@@ -35,8 +35,8 @@ class Message:
 def _region(mask: Mask, number: int) -> tuple[str, str]:
     """Return (what the mask picture is, what may change)."""
     if mask.mode == "user_provided":
-        told = f"Image {number} is a black and white mask of Image 1: white marks the region to change, black the region to keep."
-        return told, "only the region of Image 1 that is white in the mask"
+        text = f"Image {number} is a black and white mask of Image 1: white marks the region to change, black the region to keep."
+        return text, "only the region of Image 1 that is white in the mask"
     return "", _BY_MODE[mask.mode]
 
 
@@ -44,23 +44,23 @@ def for_inpainting(request: Inpaint, read: Read) -> Message:
     """Return the message that changes a region of the source, or extends it beyond its borders."""
     assert request.source is not None
     pictures = [read(request.source)]
-    told = ["Image 1 is the picture to edit."]
+    sentences = ["Image 1 is the picture to edit."]
     mask = request.mask
     if mask is not None and mask.image is not None:
         pictures.append(read(mask))
     if request.edit_mode == "outpaint":
         if mask is not None:
-            told.append(_region(mask, 2)[0] or f"Change {_region(mask, 2)[1]}.")
+            sentences.append(_region(mask, 2)[0] or f"Change {_region(mask, 2)[1]}.")
         shape = f" to the aspect ratio {request.aspect_ratio}" if request.aspect_ratio else ""
-        told.append(f"Extend the scene beyond the borders of Image 1{shape}, continuing it without a visible seam: {request.prompt}")
-        told.append("Keep what Image 1 shows exactly the same.")
-        return Message(text=" ".join(told), pictures=tuple(pictures))
+        sentences.append(f"Extend the scene beyond the borders of Image 1{shape}, continuing it without a visible seam: {request.prompt}")
+        sentences.append("Keep what Image 1 shows exactly the same.")
+        return Message(text=" ".join(sentences), pictures=tuple(pictures))
     assert mask is not None
     is_, where = _region(mask, 2)
-    told += [is_] if is_ else []
-    told.append(f"Using the provided image, change {where}: {request.prompt}")
-    told.append(_KEEP)
-    return Message(text=" ".join(told), pictures=tuple(pictures))
+    sentences += [is_] if is_ else []
+    sentences.append(f"Using the provided image, change {where}: {request.prompt}")
+    sentences.append(_KEEP)
+    return Message(text=" ".join(sentences), pictures=tuple(pictures))
 
 
 def for_edit(request: EditWithReferences, read: Read) -> Message:
@@ -70,17 +70,17 @@ def for_edit(request: EditWithReferences, read: Read) -> Message:
     pictures = [read(reference.image) for reference in ordered]
     if all(r.role == "source" and r.description is None for r in ordered) and request.mask is None:
         return Message(text=request.prompt, pictures=tuple(pictures))
-    told = [_part(reference, number) for number, reference in enumerate(ordered, 1)]
+    sentences = [_part(reference, number) for number, reference in enumerate(ordered, 1)]
     if request.mask is None:
-        told.append(f"Using the provided images: {request.prompt}")
-        return Message(text=" ".join(told), pictures=tuple(pictures))
+        sentences.append(f"Using the provided images: {request.prompt}")
+        return Message(text=" ".join(sentences), pictures=tuple(pictures))
     if request.mask.image is not None:
         pictures.append(read(request.mask))
     is_, where = _region(request.mask, len(pictures))
-    told += [is_] if is_ else []
-    told.append(f"Using the provided images, change {where}: {request.prompt}")
-    told.append(_KEEP)
-    return Message(text=" ".join(told), pictures=tuple(pictures))
+    sentences += [is_] if is_ else []
+    sentences.append(f"Using the provided images, change {where}: {request.prompt}")
+    sentences.append(_KEEP)
+    return Message(text=" ".join(sentences), pictures=tuple(pictures))
 
 
 def _part(reference: Reference, number: int) -> str:

@@ -1,6 +1,6 @@
 """Pictures by Gemini image models: one a call, through interactions where the row says so, else generate_content.
 
-Masks, styles, structures and subjects have no field of their own there; they are told in words (see `_recipes`).
+Masks, styles, structures and subjects have no fields in that API; they are described in the prompt (see `_recipes`).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ async def generate(request: GenerateImage, context: Context) -> Outcome:
 
 
 async def inpaint(request: Inpaint, context: Context) -> Outcome:
-    """Change a region told by a guidance picture and words, or extend the picture beyond its borders."""
+    """Change a region given by a guidance picture and words, or extend the picture beyond its borders."""
     return await _make(for_inpainting(request, context.read), request, context)
 
 
 async def edit_with_references(request: EditWithReferences, context: Context) -> Outcome:
-    """Make a picture from pictures whose parts are told in words."""
+    """Make an image from input images whose roles are described in the prompt."""
     return await _make(for_edit(request, context.read), request, context)
 
 
@@ -47,8 +47,8 @@ async def _make(message: Message, request: _Pictured, context: Context) -> Outco
 def _by_interactions(context: Context) -> bool:
     """Whether the model is served through interactions; an instance that stores nothing has no earlier turn to name."""
     row = context.row
-    told = row is not None and row.wire.get("chat") == "interactions"
-    return told and context.settings.get("store") is not False and not on_agent_platform(context)
+    interactive = row is not None and row.wire.get("chat") == "interactions"
+    return interactive and context.settings.get("store") is not False and not on_agent_platform(context)
 
 
 def _taken(request: _Pictured, context: Context, name: str) -> Any:

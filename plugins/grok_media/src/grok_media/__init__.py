@@ -2,7 +2,7 @@
 
 plugin            the hooks, thin
 capabilities.toml the matrix: pure data
-images            generate, edit, go on with an image: one request message, one call
+images            generate, edit, continue an image: one request message, one call
 videos            start, extend, edit, look
 stored            finished videos that were kept at the provider: found again, streamed
 speech            the REST endpoint for speech, which the SDK lacks

@@ -23,7 +23,7 @@ def capabilities() -> CapabilityMatrix:
 
 @hookimpl
 async def generate_image(request: GenerateImage, context: Context) -> Outcome:
-    """Make images from words, or go on with an earlier one."""
+    """Make images from text, or continue an earlier one."""
     from . import images
 
     return await images.generate(request, context)

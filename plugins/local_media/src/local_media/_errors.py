@@ -46,7 +46,7 @@ def not_loaded(what: str, error: Exception, context: Context) -> BackendUnavaila
     needs = None if context.row is None else context.row.requires
     found = BackendUnavailable(
         f"{what} cannot be loaded: {type(error).__name__}: {error!s:.200}",
-        fix="" if needs is None else f"install it anew: {needs.install}",
+        fix="" if needs is None else f"reinstall it: {needs.install}",
         delivery="not_sent",
     )
     found.retry = False

@@ -62,7 +62,7 @@ async def _make(context: Context, seeds: list[int], draw: Callable[[int], Piece]
 
 
 async def generate(request: GenerateImage, context: Context) -> Outcome:
-    """Draw a scene; or, going on from an earlier picture, draw its recipe again with the new words, or adjust its pixels."""
+    """Draw a scene; to continue an earlier picture, draw its recipe again with the new words, or adjust its pixels."""
     if request.continue_from is not None:
         return await _go_on(request, context)
     wish = read(request.prompt, request.negative_prompt)

@@ -36,7 +36,7 @@ def capabilities() -> CapabilityMatrix:
 
 @hookimpl
 async def generate_image(request: GenerateImage, context: Context) -> Outcome:
-    """Draw a scene from keywords, or go on with an earlier picture."""
+    """Draw a scene from keywords, or continue an earlier picture."""
     from .images import generate
 
     return await generate(request, context)
@@ -84,7 +84,7 @@ async def generate_audio(request: GenerateAudio, context: Context) -> Outcome:
 
 @hookimpl
 async def check_job(job: Job, context: Context) -> JobState:
-    """Look at a rendering; take it up again where no process is at work on it."""
+    """Check a rendering; resume it if no process is rendering it."""
     from .videos.jobs import check_status
 
     return await check_status(job, context)

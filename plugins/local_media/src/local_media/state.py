@@ -68,7 +68,7 @@ class Drawer:
         return found
 
     def prune(self) -> None:
-        """Remove what nobody has touched for a week."""
+        """Remove what has not been used for a week."""
         oldest = time.time() - KEEP_SECONDS
         for path in self.root.iterdir():
             with contextlib.suppress(OSError):

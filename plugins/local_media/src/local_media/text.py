@@ -77,7 +77,7 @@ def misdrawn(texts: tuple[str, ...]) -> tuple[str, ...]:
     """Say what of these texts does not come out as it is written: letters that no font has, writing from right to left."""
     letters = {c for text in texts for c in text}
     strange = sorted(c for c in letters if ord(c) > 0x24F and not c.isspace())
-    none = text_mask("\U0010fffd", 32, 32).tobytes() if strange else b""  # nobody's letter
+    none = text_mask("\U0010fffd", 32, 32).tobytes() if strange else b""  # not assigned to any letter
     lost = [c for c in strange if text_mask(c, 32, 32).tobytes() == none]
     said = []
     if lost:

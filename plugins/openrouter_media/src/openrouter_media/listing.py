@@ -54,7 +54,7 @@ async def _models(context: Context, gate: asyncio.Semaphore, path: str) -> list[
     data = (await _get(context, gate, path)).get("data")
     if not isinstance(data, list):
         raise BadBackendResponse(f"the list {path.partition('?')[0]} of {context.backend!r} holds no models")
-    # An id that is no author/name is not one to send or to show.
+    # An id that is not of the form author/name is neither sent nor shown.
     return [m for m in data if isinstance(m, dict) and isinstance(m.get("id"), str) and _ID.fullmatch(m["id"])]
 
 

@@ -47,7 +47,7 @@ async def generate_video(request: GenerateVideo, context: Context) -> Job:
 
 @hookimpl
 async def continue_video(request: ContinueVideo, context: Context) -> Job:
-    """Go on from an earlier job, or edit a video."""
+    """Continue an earlier job, or edit a video."""
     from . import videos
 
     return await videos.continue_video(request, context)

@@ -152,7 +152,7 @@ def video_row(listed: Listed, modalities: Sequence[str]) -> tuple[dict[str, Any]
 
 
 def _edits_only() -> dict[str, Any]:
-    because = "the video that is sent along is edited, not gone on from"
+    because = "the video that is sent along is edited, not continued"
     return {"when": {"source": True}, "forbid": {"continue_as": ["extend", "remix"]}, "because": because}
 
 

@@ -59,7 +59,7 @@ def feather(region: Region, pixels: float) -> Floats:
     """Return weights, 0 to 1: 0 outside the region, rising to 1 within ``pixels`` inside it."""
     import numpy as np
 
-    framed = np.pad(region.astype(np.uint8), 1, mode="edge")  # the picture's own border is no edge of the region
+    framed = np.pad(region.astype(np.uint8), 1, mode="edge")  # the picture's own border does not count as an edge of the region
     inside = cv().distanceTransform(framed, cv().DIST_L2, 5)[1:-1, 1:-1]
     t = np.clip(inside / max(pixels, 1e-6), 0, 1)
     return np.asarray(np.where(region, np.maximum(t * t * (3 - 2 * t), 0.02), 0), np.float32)

@@ -46,7 +46,7 @@ def _distance(stage: Stage, squash: float = 1.0) -> Floats:
 
 
 def backdrop(stage: Stage) -> Backdrop:
-    """Return the sky's colours with the light's glow; below the horizon it goes on as haze."""
+    """Return the sky's colours with the light's glow; below the horizon it becomes haze."""
     import numpy as np
 
     rgb = np.empty((stage.height, stage.width, 3), np.float32)

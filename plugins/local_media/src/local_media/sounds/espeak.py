@@ -1,7 +1,7 @@
 """Speech by espeak-ng through ctypes, library and voices from the wheel `espeakng-loader` (the extra `speech`).
 
 The library keeps its state for the whole process, so there is one lock around all of it. Return codes are
-checked: for an unknown voice it would go on with whichever was set before.
+checked: for an unknown voice it would keep the voice that was set before.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ async def _speech(request: GenerateAudio, context: Context) -> Outcome:
     from .espeak import speak, voice_for, voices
 
     try:
-        await asyncio.to_thread(voices)  # what does not load is told before anything counts as submitted
+        await asyncio.to_thread(voices)  # a failure to load is reported before anything counts as submitted
     except (ImportError, OSError) as error:
         raise not_loaded("espeak-ng", error, context) from error
     voice = request.voice or voice_for(request.prompt)

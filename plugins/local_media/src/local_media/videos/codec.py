@@ -83,7 +83,7 @@ def open_video(data: bytes) -> Any:
     """Open a video's bytes for reading.
 
     Raises:
-        InvalidRequest: when it is no video.
+        InvalidRequest: if it is not a video.
     """
     try:
         container = pyav().open(io.BytesIO(data))
@@ -99,7 +99,7 @@ def probe(data: bytes) -> Footage:
     """Say what a video is, without decoding it.
 
     Raises:
-        InvalidRequest: when it is no video.
+        InvalidRequest: if it is not a video.
     """
     with open_video(data) as container:
         stream = container.streams.video[0]
@@ -121,7 +121,7 @@ def frame_times(data: bytes) -> list[float]:
     """Return when each frame is shown, in seconds, ascending, without decoding any.
 
     Raises:
-        InvalidRequest: when it is no video.
+        InvalidRequest: if it is not a video.
     """
     with open_video(data) as container:
         packets = container.demux(container.streams.video[0])
@@ -132,7 +132,7 @@ def read_frames(data: bytes) -> Iterator[Pixels]:
     """Yield every frame as RGB (height, width, 3), upright as a player shows it.
 
     Raises:
-        InvalidRequest: when it is no video, or breaks off in the middle.
+        InvalidRequest: if it is not a video, or is truncated.
     """
     return (frame for frame, _ in read_timed_frames(data))
 
@@ -141,7 +141,7 @@ def read_timed_frames(data: bytes) -> Iterator[tuple[Pixels, float | None]]:
     """Yield every frame as `read_frames` does, and its time in seconds, where the video says it.
 
     Raises:
-        InvalidRequest: when it is no video, or breaks off in the middle.
+        InvalidRequest: if it is not a video, or is truncated.
     """
     import numpy as np
 

@@ -52,7 +52,7 @@ def film_of(spec: Mapping[str, Any], load: Callable[[str], bytes], tail: list[Pi
         old = Recipe.from_json(past["recipe"])
         new = old.changed(read(spec["prompt"], spec["negative"]))
         return _scene({**spec, "t": past["t"]}, [old] if new == old else [old, new])
-    return _onward(spec, tail)
+    return _continued(spec, tail)
 
 
 def _scene(spec: Mapping[str, Any], recipes: list[Recipe]) -> Film:
@@ -100,7 +100,7 @@ def _picture(spec: Mapping[str, Any], load: Callable[[str], bytes]) -> Film:
 
 
 def _moving(spec: Mapping[str, Any], rgb: Pixels, path: Callable[[int, Pixels], Pixels]) -> Iterator[Pixels]:
-    """Yield the picture along a path, turning by and by into what the prompt's words make of it, with its weather."""
+    """Yield the picture along a path, changing gradually as the prompt says, with its weather."""
     from ..edits.adjust import adjust
     from ..scenes.stage import Canvas
     from ..scenes.weather import rain, snowfall
@@ -143,8 +143,8 @@ def _passage(spec: Mapping[str, Any], load: Callable[[str], bytes]) -> Film:
     return Film(frames(), count, {})
 
 
-def _onward(spec: Mapping[str, Any], tail: list[Pixels]) -> Film:
-    """Go on from the last frame: as the prompt says, else as the picture was moving, slower and slower."""
+def _continued(spec: Mapping[str, Any], tail: list[Pixels]) -> Film:
+    """Continue from the last frame: as the prompt says, else with the previous motion, slowing down."""
     import numpy as np
 
     rgb = tail[-1]
@@ -163,8 +163,8 @@ def _onward(spec: Mapping[str, Any], tail: list[Pixels]) -> Film:
         seen: Pixels = cv().warpAffine(view, whole, (width, height), flags=cv().INTER_CUBIC, borderMode=cv().BORDER_REFLECT_101)
         return seen
 
-    standing = bool(np.allclose(drift, [[1, 0, 0], [0, 1, 0]], atol=1e-6))
-    if named or standing:
+    still = bool(np.allclose(drift, [[1, 0, 0], [0, 1, 0]], atol=1e-6))
+    if named or still:
         return Film(_moving(spec, rgb, named_path), count, {})
     return Film(_moving(spec, rgb, drifting), count, {})
 

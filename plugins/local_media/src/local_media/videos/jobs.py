@@ -1,4 +1,4 @@
-"""One thread per rendering. A job's JSON holds all it needs, so any process can take it up again; the film is the same."""
+"""One thread per rendering. A job's JSON contains all it needs, so any process can resume it with the same result."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ def _cancelled() -> BackendError:
 
 @atexit.register
 def _stop_all() -> None:
-    """Stop what is still at work when the interpreter ends; resuming the job renders it anew.
+    """Stop renderings when the interpreter exits; resuming the job renders it again.
 
-    Each is waited for to its next frame, however impatient somebody at the keyboard is: a thread that the end of the
+    Each is waited for to its next frame, even if Ctrl-C is pressed again: a thread that the end of the
     interpreter meets inside a native library takes the whole process down with it.
     """
     for worker in list(_workers.values()):

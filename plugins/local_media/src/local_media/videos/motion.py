@@ -119,14 +119,14 @@ class Passage:
 
     @staticmethod
     def _trusted(a: Any, b: Any) -> Floats:
-        """Return the flow, calmed where going there and back does not lead home."""
+        """Return the flow, calmed where going there and back does not lead back."""
         import numpy as np
 
         engine = cv().DISOpticalFlow_create(cv().DISOPTICAL_FLOW_PRESET_MEDIUM)
         there, back = engine.calc(a, b, None), engine.calc(b, a, None)
         y, x = np.mgrid[0 : a.shape[0], 0 : a.shape[1]].astype(np.float32)
-        home = cv().remap(back, x + there[..., 0], y + there[..., 1], cv().INTER_LINEAR, borderMode=cv().BORDER_REPLICATE)
-        miss = np.linalg.norm(there + home, axis=2)
+        returned = cv().remap(back, x + there[..., 0], y + there[..., 1], cv().INTER_LINEAR, borderMode=cv().BORDER_REPLICATE)
+        miss = np.linalg.norm(there + returned, axis=2)
         trust = np.exp(-((miss / (2.5 + 0.05 * np.linalg.norm(there, axis=2))) ** 2)).astype(np.float32)
         trust = cv().GaussianBlur(trust, (0, 0), 4)
         return np.asarray(there * trust[..., None], np.float32)

@@ -29,7 +29,7 @@ _TAIL = 7
 
 @attrs.frozen
 class Desk:
-    """What a rendering is given: kept bytes by name, and a function that is told each frame (and may stop it)."""
+    """What a rendering is given: kept bytes by name, and a function called with each frame (which may stop it)."""
 
     load: Callable[[str], bytes]
     tick: Callable[[int, int], None]
@@ -70,7 +70,7 @@ def _continued(spec: Mapping[str, Any], desk: Desk) -> Outcome:
     footage = probe(old)
     if footage.container == spec["format"] and fits(footage):
         return _appended(spec, desk, old, footage)
-    return _encoded_anew(spec, desk, old, footage)
+    return _reencoded(spec, desk, old, footage)
 
 
 def _appended(spec: Mapping[str, Any], desk: Desk, old: bytes, footage: Footage) -> Outcome:
@@ -95,7 +95,7 @@ def _watched(frames: Iterator[Pixels], desk: Desk) -> Iterator[Pixels]:
         yield frame
 
 
-def _encoded_anew(spec: Mapping[str, Any], desk: Desk, old: bytes, footage: Footage) -> Outcome:
+def _reencoded(spec: Mapping[str, Any], desk: Desk, old: bytes, footage: Footage) -> Outcome:
     """Decode the old video, encode old and new together, and say so."""
     rate = rate_for(frame_times(old), footage.rate)
     expected = max(1, round(footage.seconds * rate))
@@ -115,7 +115,7 @@ def _encoded_anew(spec: Mapping[str, Any], desk: Desk, old: bytes, footage: Foot
     for count, frame in enumerate(film.frames, 1):
         encoder.add(frame)
         desk.tick(expected + count, expected + fresh)
-    why = f"the given video ({footage.codec} in {footage.container}) was not encoded like those made here, so its frames were encoded anew"
+    why = f"the given video ({footage.codec} in {footage.container}) was not encoded like those made here, so its frames were re-encoded"
     silent = ("its sound was left out",) if footage.sound else ()
     held = (f"its frames came at uneven times and are {float(rate):g} a second now, each shown as long as it was",)
     return _outcome(spec, encoder.finish(), film.after, "extend", (why, *(held if timed.uneven else ()), *silent))
