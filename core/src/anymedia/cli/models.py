@@ -24,7 +24,7 @@ from .render import all_prices, life, plain, prices, requirement, usable
 if TYPE_CHECKING:
     from ..hookspecs import ListedModel
 
-__all__ = ["changes", "models"]
+__all__ = ["changes", "list_models", "models"]
 
 #: At most this many new or missing ids of a backend are printed.
 _SHOWN = 30
@@ -158,7 +158,7 @@ def _refresh(backend: str | None, console: Console) -> None:
 
 def _refreshed(environment: Environment, instance: BackendInstance) -> dict[str, Any]:
     """Save a service's list: as a snapshot if it describes the models, otherwise in the instance's overlay; return the changes."""
-    listed = run(_list_models(environment, instance))
+    listed = run(list_models(environment, instance))
     today = datetime.datetime.now(datetime.UTC).date()
     rows = [dict(model.row) for model in listed if model.row]
     if rows:
@@ -199,7 +199,14 @@ def _parsed_date(text: str | None) -> datetime.date | None:
         return None
 
 
-async def _list_models(environment: Environment, instance: BackendInstance) -> Sequence[ListedModel]:
+async def list_models(environment: Environment, instance: BackendInstance) -> Sequence[ListedModel]:
+    """Ask the service of an instance for its models.
+
+    Raises:
+        InvalidRequest: the instance is a compatible server.
+        UnsupportedOperation: its plugin cannot list models.
+        BackendError: the service did not answer.
+    """
     from ..context import Context
     from ..execution.client_pool import Clients
 

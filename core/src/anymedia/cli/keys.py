@@ -1,0 +1,249 @@
+"""``anymedia keys``: set, list, remove and test API keys in ``keys.toml``; a key is never shown or taken from the arguments."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..directories import user_dir
+from ..errors import InvalidRequest, MediaError, Problem, SettingsError, did_you_mean
+from ..plugins.instances import COMPATIBLE, BackendInstance
+from .console import Console, is_terminal, table
+from .environment import Environment, load_environment
+from .options import AS_JSON
+from .process import run
+
+__all__ = ["edit_keys", "keys"]
+
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}")
+_NAME = click.argument("name", metavar="BACKEND[.CREDENTIAL]|VARIABLE")
+
+
+@click.group("keys", no_args_is_help=True)
+def keys() -> None:
+    """Set, list, remove or test API keys. They are stored in keys.toml, which only its owner can read."""
+
+
+@keys.command("set")
+@_NAME
+@AS_JSON
+def set_key(name: str, as_json: bool) -> None:
+    """Store a key, read from a hidden prompt or from stdin, for a backend or under the name of an environment variable."""
+    console, environment = Console(json=as_json), load_environment()
+    section, key = _place(environment, name)
+    path = _keys_file()
+    _write(path, edit_keys(_read(path), section, key, _read_secret(name)))
+    if as_json:
+        console.document({"success": True, "name": name, "path": str(path)})
+    else:
+        console.result(path)
+    credentials = environment.instances[section].credentials if section else ()
+    for variable in (v for c in credentials if c.name == key for v in c.variables) if section else (key,):
+        if os.environ.get(variable, "").strip():
+            console.note(f"the environment variable {variable} takes precedence over this key")
+
+
+@keys.command("list")
+@AS_JSON
+def list_keys(as_json: bool) -> None:
+    """List the credentials of each backend and where they were found, without their values."""
+    console = Console(json=as_json)
+    found = [(i.name, c) for i in load_environment().instances.values() for c in i.credentials]
+    if as_json:
+        listed = [{"backend": n, "credential": c.name, "found_in": c.found_in or None, "variables": list(c.variables)} for n, c in found]
+        console.document({"success": True, "path": str(_keys_file()), "credentials": listed})
+        return
+    rows = [[name, credential.name, credential.found_in or f"not set ({credential.wanted})"] for name, credential in found]
+    for line in table([["BACKEND", "CREDENTIAL", "FOUND IN"], *rows], shrink=(2,)):
+        console.result(line)
+
+
+@keys.command("remove")
+@_NAME
+@AS_JSON
+def remove_key(name: str, as_json: bool) -> None:
+    """Remove a key from keys.toml."""
+    console, path = Console(json=as_json), _keys_file()
+    section, key = _place(load_environment(), name)
+    before = _read(path)
+    after = edit_keys(before, section, key, None)
+    if after.split() == before.split():
+        raise InvalidRequest([Problem("NAME", f"{path} contains no key for {name!r}", "list the keys with: anymedia keys list")])
+    _write(path, after)
+    if as_json:
+        console.document({"success": True, "name": name, "path": str(path)})
+    else:
+        console.result(path)
+
+
+@keys.command("test")
+@click.argument("backend", required=False)
+@AS_JSON
+def test_keys(backend: str | None, as_json: bool) -> int:
+    """Test the keys of BACKEND (default: all usable ones) by listing its models, which is free of charge."""
+    console, environment = Console(json=as_json), load_environment()
+    picked = [i for i in environment.pick(backend) if i.credentials and (backend is not None or i.usable)]
+    found = {instance.name: _test(environment, instance) for instance in picked}
+    failed = any(status == "failed" for status, _ in found.values())
+    if as_json:
+        results = {name: {"status": status, "text": text} for name, (status, text) in found.items()}
+        console.document({"success": not failed, "backends": results})
+    else:
+        for line in table([[name, status, text] for name, (status, text) in found.items()]):
+            console.result(line)
+        if not found:
+            console.note("no backend with a key; set one with: anymedia keys set BACKEND")
+    return 6 if failed else 0
+
+
+def _test(environment: Environment, instance: BackendInstance) -> tuple[str, str]:
+    from .models import list_models
+
+    if not instance.usable:
+        return "failed", f"missing: {', '.join(instance.missing)}"
+    if instance.service == COMPATIBLE or not environment.registry.has(instance.plugin, "list_models"):
+        return "untested", "this backend cannot list its models"
+    try:
+        return "ok", f"{len(run(list_models(environment, instance)))} models listed"
+    except MediaError as error:
+        return "failed", error.message
+
+
+def _place(environment: Environment, name: str) -> tuple[str, str]:
+    """Return (table, key) in the keys file; an empty table is the top level.
+
+    Raises:
+        InvalidRequest: the backend has no such credential, or the variable resembles a known one.
+        UnknownBackend: there is no such backend.
+    """
+    credentials = {i.name: [c.name for c in i.credentials if not c.public] for i in environment.instances.values()}
+    if _VARIABLE.fullmatch(name):
+        known = {variable for i in environment.instances.values() for c in i.credentials for variable in c.variables}
+        if name not in known and (near := did_you_mean(name, known)):
+            raise InvalidRequest([Problem("NAME", f"no installed backend uses {name}{near}")])
+        return "", name
+    backend, _, credential = (name, "", "") if name in credentials else name.rpartition(".")
+    environment.pick(backend or name)
+    names = credentials[backend or name]
+    if not names:
+        raise InvalidRequest([Problem("NAME", f"backend {name!r} needs no key")])
+    if credential and credential not in names:
+        raise InvalidRequest([Problem("NAME", f"{backend!r} has no credential {credential!r}{did_you_mean(credential, names)}")])
+    return backend or name, credential or names[0]
+
+
+def _keys_file() -> Path:
+    return user_dir("config") / "keys.toml"
+
+
+def _read_secret(name: str) -> str:
+    if is_terminal(sys.stdin):
+        text: str = click.prompt(f"Key for {name}", hide_input=True, err=True)
+    else:
+        text = sys.stdin.read()
+    if not text.strip() or not text.strip().isprintable():
+        raise InvalidRequest([Problem("stdin", "expected one line of printable text as the key")])
+    return text.strip()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+
+
+def edit_keys(text: str, section: str, key: str, value: str | None) -> str:
+    """Return the text of a keys file with one key set, or removed if the value is None; comments are kept.
+
+    Args:
+        text: the current text.
+        section: the table; empty for the top level.
+        key: the key in the table.
+        value: the new value.
+
+    Raises:
+        SettingsError: the text is not valid TOML, or written in a way that this function cannot change.
+    """
+    wanted = _parsed(text)
+    lines = text.removesuffix("\n").split("\n") if text else []
+    start = 0 if not section else next((n + 1 for n, line in enumerate(lines) if _key_of(line, "[") == section), None)
+    if start is None:
+        if value is None:
+            return text
+        lines += [f"[{_quoted(section)}]"]
+        start = len(lines)
+    end = next((n for n in range(start, len(lines)) if lines[n].lstrip().startswith("[")), len(lines))
+    at = next((n for n in range(start, end) if _key_of(lines[n], "=") == key), None)
+    new = [] if value is None else [f"{_quoted(key)} = {json.dumps(value, ensure_ascii=False)}"]
+    place = slice(start, start) if at is None else slice(at, at + 1)
+    lines[place] = new
+    edited = "\n".join([*lines, ""])
+    inner = wanted.setdefault(section, {}) if section else wanted
+    if not isinstance(inner, dict):
+        raise SettingsError(f"keys.toml: {section} is not a table", fix="correct it in an editor")
+    inner.pop(key, None)
+    if value is not None:
+        inner[key] = value
+    try:
+        changed = _without_empty(tomllib.loads(edited)) == _without_empty(wanted)
+    except tomllib.TOMLDecodeError:
+        changed = False
+    if not changed:
+        raise SettingsError(f"the key {key!r} cannot be changed automatically", fix="edit keys.toml in an editor")
+    return edited
+
+
+def _quoted(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
+
+
+def _key_of(line: str, kind: str) -> str | None:
+    """Return the table that a header line names (``[``), or the key that a line sets (``=``)."""
+    try:
+        found = tomllib.loads(line)
+    except tomllib.TOMLDecodeError:
+        return None
+    name = next(iter(found), None)
+    return name if name is not None and (found[name] == {}) == (kind == "[") else None
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise SettingsError("keys.toml is not valid TOML", fix="correct it in an editor") from None
+
+
+def _without_empty(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in raw.items() if value != {}}
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace the file atomically; it is readable by its owner only."""
+    target = Path(os.path.realpath(path))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".keys-")  # created with mode 0600
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise SettingsError(f"{target} cannot be written: {error.strerror}") from None
