@@ -251,3 +251,17 @@ def test_names_of_any_two_places_are_checked_independently(tmp_path: Path) -> No
             continue  # TOML has each table once
         found = plans(tmp_path, first.text.format(misspelled(first.name)[0]) + "\n" + second.text.format(second.name))
         assert any(misspelled(first.name)[0] in str(problem) for problem in found.names.problems()), (one, two)
+
+
+def test_default_of_settings_is_chosen_and_a_preference_of_the_call_outranks_it(tmp_path: Path) -> None:
+    found = plans(tmp_path, '[defaults]\nimage = "painter/flux-schnell"\n[policy]\nprefer = ["sculptor"]')
+    assert str(found.plan(FOX).chosen) == "painter/flux-schnell"
+    assert found.plan(FOX, Policy(prefer=("painter/flux-pro",))).chosen.model == "flux-pro"
+    assert plans(tmp_path, ANYMEDIA_PREFER="sculptor").plan(FOX).chosen.backend == "sculptor"
+
+
+def test_default_without_its_key_is_refused_with_the_setting(tmp_path: Path) -> None:
+    with pytest.raises(RequestError) as caught:
+        plans(tmp_path, '[defaults]\nimage = "painter"', PAINTER_API_KEY="").plan(FOX)
+    assert caught.value.message == "[defaults] image = 'painter': 'painter' is not usable: PAINTER_API_KEY is not set."
+    assert caught.value.fix.startswith("set PAINTER_API_KEY; use another backend for this request (--backend sculptor,")

@@ -13,7 +13,6 @@ import functools
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -168,6 +167,8 @@ class OverlayStore:
 
     def _write(self, key: str, overlay: Overlay) -> None:
         """Write an overlay atomically, readable by this user only."""
+        import tempfile  # slow to import, and needed only here
+
         path = self.path(key)
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)

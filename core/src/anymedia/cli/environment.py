@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ..errors import UnknownBackend, did_you_mean
-
 if TYPE_CHECKING:
     from ..plugins.instances import BackendInstance
     from ..plugins.registry import Registry
@@ -44,10 +42,7 @@ class Environment:
             return list(self.instances.values())
         if name in self.instances:
             return [self.instances[name]]
-        if name in self.registry.broken or name in self.registry.blocked:
-            raise self.registry.unknown(name, self.instances)
-        known = ", ".join(self.instances) or "none"
-        raise UnknownBackend(f"no backend named {name!r} (available: {known}){did_you_mean(name, self.instances)}")
+        raise self.registry.unknown(name, self.instances)
 
 
 def warn_about_names(settings: Settings) -> None:

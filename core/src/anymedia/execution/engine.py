@@ -12,7 +12,7 @@ import attrs
 from ..capabilities.overlay import OverlayStore
 from ..clock import Clock
 from ..context import Context, LoadedMedia
-from ..errors import MediaError, UnknownBackend, did_you_mean
+from ..errors import MediaError
 from ..media import Media
 from ..policy import Policy
 from ..redaction import clean_text
@@ -121,9 +121,7 @@ class Engine:
         try:
             return self.instances[name]
         except KeyError:
-            known = ", ".join(self.instances) or "none"
-            text = f"no backend named {name!r} (there are: {known}){did_you_mean(name, self.instances)}"
-            raise UnknownBackend(text) from None
+            raise self.registry.unknown(name, self.instances) from None
 
     def learn(self, record: CallRecord, error: MediaError | None) -> None:
         """Record whether the provider accepted a call's model, so that planning avoids a refused one for a day."""
