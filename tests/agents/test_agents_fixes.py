@@ -219,7 +219,7 @@ async def test_suggested_backends_fit_the_cap(service: FakeService, work: Path) 
     own = {name: InstanceSettings(name=name, plugin="fake", base_url=service.http.url) for name in ("one", "two")}
     async with Router(settings=Settings(instances=own), registry=fake_registry(), store=SqliteStore(":memory:")) as router:
         for cap, named in ((1, True), (0, False)):
-            error = (await MediaTool(router).plan(prompt="x", backend="nobody", max_cost_usd=cap))["error"]
+            error = (await MediaTool(router).plan(prompt="x", backend="unknown", max_cost_usd=cap))["error"]
             assert bool(error["try_backends"]) is named
             error = (await MediaTool(router).plan(prompt="x", backend="one", model="moving", max_cost_usd=cap))["error"]
             assert bool(error["try_backends"]) is named

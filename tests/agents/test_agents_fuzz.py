@@ -59,7 +59,7 @@ hostile = st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=8), values,
 def plausible(backends: Sequence[str], models: Sequence[str]) -> st.SearchStrategy[dict[str, Any]]:
     """Calls of the kind that an agent makes, right and wrong."""
     pictures = st.sampled_from(["photo.png", "style.png", "link.png", "gone.png"])
-    named = st.sampled_from([*backends, "auto", "nobody"])
+    named = st.sampled_from([*backends, "auto", "unknown"])
     fields = {
         "mode": st.sampled_from(["image", "video", "audio", "Image"]),
         "backend": named | st.lists(st.sampled_from([*backends, "auto"]), max_size=2),

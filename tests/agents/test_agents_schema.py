@@ -130,7 +130,7 @@ SAME: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"input_images": ["photo.png"], "style_image": "style.png"}, {"input_images": ["photo.png"], "style_image_path": "style.png"}),
     ({"input_images": ["photo.png"], "mask": "mask.png"}, {"input_images": ["photo.png"], "mask_path": "mask.png"}),
     ({"multimodal_config": {"image": {"backend": "fake", "model": "still"}}}, {"backend": "fake", "model": "still"}),
-    ({"multimodal_config": {"video": {"backend": "nobody"}}}, {}),
+    ({"multimodal_config": {"video": {"backend": "unknown"}}}, {}),
     ({"agent_cwd": "."}, {}),
     ({"allowed_paths": ["."]}, {}),
     ({"seed": None, "extra_params": {"x": None}}, {}),
@@ -148,7 +148,7 @@ async def test_other_name_of_a_field_means_the_same(tool: MediaTool, theirs: dic
 @pytest.mark.anyio
 async def test_default_of_the_host_does_not_prevent_a_continuation(tool: MediaTool) -> None:
     made = await tool.generate(prompt="a fox", output_path="a.png")
-    default = {"image": {"backend": "nobody", "model": "nothing"}}
+    default = {"image": {"backend": "unknown", "model": "nothing"}}
     assert (await tool.plan(prompt="x", multimodal_config=default))["error"]["code"] == "unknown_backend"
     for name in ("continue_from", "continuation_id"):
         more = await tool.plan({"prompt": "on", name: made["continuation_id"], "multimodal_config": default})

@@ -99,7 +99,7 @@ async def _picture(request: Any, context: Context) -> Outcome:
     async with context.submission() as key:
         body, reply = await _send(context, "POST", "/images", json=fields | {"key": key})
         if not body.startswith(b"\x89PNG"):
-            raise BadBackendResponse("that is no picture")
+            raise BadBackendResponse("that is not a picture")
     pieces = [Piece(data=body, mime="image/png", continuation=ContinuationData(data={"turn": context.label})) for _ in range(request.n)]
     cost = context.settings.get("cost", 0.08) * request.n
     return Outcome(pieces=tuple(pieces), request_id=reply.headers.get("X-Request-Id"), cost_usd=cost)
@@ -133,7 +133,7 @@ async def _video(request: Any, context: Context) -> Job:
             started = json.loads(body)
             return Job(id=started["id"], expires_at=started.get("expires_at"))
         except (ValueError, KeyError, TypeError):
-            raise BadBackendResponse("that is no job") from None
+            raise BadBackendResponse("that is not a job") from None
 
 
 @hookimpl
@@ -160,7 +160,7 @@ async def check_job(job: Job, context: Context) -> Any:
         state = json.loads(body)
         status = state["status"]
     except (ValueError, KeyError, TypeError):
-        raise BadBackendResponse("that is no status") from None
+        raise BadBackendResponse("that is not a status") from None
     if status == "failed":
         return Failed(error=ContentRefused("refused while rendering", reason="policy"))
     if status != "done":

@@ -38,7 +38,7 @@ def mp4(seconds: float = 1.0, size: tuple[int, int] = (64, 48)) -> bytes:
 class FakeService:
     """Paid work is counted in ``submits``; a video is done after ``looks`` looks.
 
-    ``missing`` says of the looks at a job, counted from 0, which of them do not find it; they do not bring it on.
+    ``missing``: the status checks, counted from 0, that do not find the job; they do not advance it.
     """
 
     def __init__(self, *, looks: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""Hostile files whose headers were rebuilt: what is hidden behind a second header, multiplied by edits, or claimed by nobody's data."""
+"""Hostile files whose headers were rebuilt: what is hidden behind a second header, multiplied by edits, or claimed by no data."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ REBUILT: dict[str, Callable[[], bytes]] = {
     "webm of 20000 empty elements": lambda: _webm(b"\xec\x80" * 20_000),
     "webm whose header is of empty elements": lambda: _webm(_ebml(0x1549A966, b"\xec\x80" * 20_000)),
     "webm with attachments": lambda: _webm(_ebml(0x1941A469, _ebml(0x61A7, b"root:x:0:0:root:/root:/bin/sh\n"))),
-    # claimed by nobody's data
+    # claimed by no data
     "flac whose last frame is the 2000 millionth": _long_flac,
     "opus of 200 hours": _long_opus,
 }

@@ -267,7 +267,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = REBUILT | {
     "mp3 with a secret behind": lambda: good("mp3") + SECRET,
     "flac with a secret behind": lambda: good("flac") + SECRET,
     "opus with a secret behind": lambda: good("opus") + SECRET,
-    # strangers
+    # other formats
     "a playlist": lambda: PLAYLIST,
     "a playlist with a mark": lambda: b"\xef\xbb\xbf" + PLAYLIST,
     "a concat list": lambda: b"ffconcat version 1.0\nfile 'file:///etc/passwd'\n",

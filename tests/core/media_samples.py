@@ -86,7 +86,7 @@ def movie(
 ) -> bytes:
     """A video, a sound or both."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "file"  # a real file: "fast start" opens it anew
+        path = Path(folder) / "file"  # a real file: "fast start" opens it again
         # In a thread that ends with the work: for root, SVT-AV1 makes the thread it is called in a real-time one (FIFO, 99),
         # as every process would be that is started from there, and all others on the machine wait for these.
         with ThreadPoolExecutor(1) as alone:

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Trap:
-    """Counts the sockets that are asked for, and lets none connect except to ports it is told of."""
+    """Counts the sockets that are asked for, and lets none connect except to the given ports."""
 
     def __init__(self, *through: int) -> None:
         self.through = through
@@ -208,7 +208,7 @@ async def test_a_network_that_is_allowed_opens_its_addresses_and_no_others() -> 
 
 
 @pytest.mark.parametrize("entry", ["", "http://x", "a b", "10.0.0.0/99", "127.1", "host:99999", "*.example"])
-async def test_a_setting_that_is_no_host_or_network_is_an_error(entry: str) -> None:
+async def test_setting_that_is_not_a_host_or_network_raises(entry: str) -> None:
     with pytest.raises(ValueError, match=r"neither a host|does not appear"):
         AllowList.of([entry])
 

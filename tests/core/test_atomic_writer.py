@@ -48,7 +48,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def abandon(target: OutputTarget, data: bytes, call_id: str = "call1") -> None:
-    """Leave a temporary behind as a killed process does: closed by the system, removed by nobody."""
+    """Leave a temporary behind as a killed process does: closed by the system, not removed."""
     writer = Writer(target, call_id=call_id).open()
     writer.write(data)
     os.close(writer._fd)
@@ -56,7 +56,7 @@ def abandon(target: OutputTarget, data: bytes, call_id: str = "call1") -> None:
     writer.abort()
 
 
-def test_a_dead_calls_temporary_is_taken_up(tmp_path: Path) -> None:
+def test_temporary_of_a_dead_call_is_resumed(tmp_path: Path) -> None:
     abandon(plain_target(tmp_path), b"first half, ")
     with Writer(plain_target(tmp_path), call_id="call1") as writer:
         assert writer.size == 12
@@ -174,7 +174,7 @@ def test_a_full_disk_is_a_clear_error(tmp_path: Path) -> None:
 # Names
 
 
-def test_a_made_up_name_tells_the_date_and_the_prompt() -> None:
+def test_default_name_contains_the_date_and_the_prompt() -> None:
     day = datetime.date(2026, 11, 21)
     assert made_up_stem("A red fox!", day) == "2026-11-21-a-red-fox"
     assert made_up_stem("Éclair au café", day) == "2026-11-21-eclair-au-cafe"
@@ -184,7 +184,7 @@ def test_a_made_up_name_tells_the_date_and_the_prompt() -> None:
 
 
 @given(st.text())
-def test_a_made_up_name_is_always_a_name_that_every_system_can_hold(prompt: str) -> None:
+def test_default_name_is_valid_on_every_system(prompt: str) -> None:
     assert name_problem(made_up_stem(prompt, datetime.date(2026, 11, 21)) + "-1.png") is None
 
 
@@ -225,7 +225,7 @@ def test_what_is_on_the_disk_is_not_synced_again_and_what_came_since_is(tmp_path
 
 
 @posix
-def test_a_temporary_name_that_is_left_is_told_and_one_that_moved_is_not(tmp_path: Path) -> None:
+def test_temporary_that_is_left_is_reported_and_one_that_moved_is_not(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"old")
     with Writer(plain_target(tmp_path, overwrite=True), call_id="c") as writer:
         writer.write(b"new")

@@ -47,6 +47,6 @@ def test_several_addresses_count_as_not_sent_only_if_none_was_reached() -> None:
     assert not is_not_sent(ExceptionGroup("some", [refused, reset]))
 
 
-def test_a_text_in_an_errors_arguments_is_no_cause() -> None:
+def test_text_in_an_errors_arguments_does_not_count_as_cause() -> None:
     assert len(list(causes(RuntimeError("connection refused")))) == 1
     assert not is_not_sent(RuntimeError("connection refused"))

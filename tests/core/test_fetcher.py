@@ -1,4 +1,4 @@
-"""The guarded fetcher on the wire: what it never sends, and how answers that go wrong are told."""
+"""The guarded fetcher on the wire: what it never sends, and how failed responses are reported."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ async def test_a_providers_link_that_is_refused_says_which_setting_lets_it_throu
             assert server.asked == []
             with pytest.raises(InvalidRequest) as callers:
                 await fetcher.fetch_bytes(url, for_caller=True)
-            assert "allow" not in callers.value.fix  # what a caller names is no reason to open a door
+            assert "allow" not in callers.value.fix  # what a caller names must not widen the allowed hosts
         named = re.search(r'\[fetch\] allow = (\["[^"]+"\])', caught.value.fix)
         assert named is not None, caught.value.fix
         async with Fetcher(allow=json.loads(named[1])) as fetcher:
@@ -149,7 +149,7 @@ async def fails(answer: Any, expected: type[Exception], match: str, *, for_calle
 @pytest.mark.parametrize(
     ("status", "kind"), [(404, BadBackendResponse), (403, BadBackendResponse), (500, BackendUnavailable), (429, BackendUnavailable)]
 )
-async def test_an_error_status_is_told_with_its_number(status: int, kind: type[BackendError]) -> None:
+async def test_error_status_is_reported_with_its_number(status: int, kind: type[BackendError]) -> None:
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(head(f"{status} Whatever {SIGNATURE}", content_length=3) + b"no!")
 
@@ -234,7 +234,7 @@ async def test_a_compressed_answer_is_not_unpacked() -> None:
     await fails(answer, BadBackendResponse, "encoding that was not requested")
 
 
-async def test_an_offset_is_taken_up_only_as_it_was_asked_for() -> None:
+async def test_resumed_download_accepts_only_the_requested_offset() -> None:
     body = bytes(range(256)) * 40
     async with serving(whole(body)) as server, Fetcher(allow=[server.allow]) as fetcher:
         async with fetcher.fetch(server.url(), offset=1000, etag='"v1"') as download:

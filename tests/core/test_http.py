@@ -48,7 +48,7 @@ def test_a_backends_own_table_is_looked_at_by_code_then_by_status_then_the_usual
     assert type(caught.value) is expected
 
 
-def test_a_code_without_words_is_told_itself() -> None:
+def test_code_without_text_is_reported_itself() -> None:
     with pytest.raises(InvalidRequest, match=r"rejected the request; the provider says: .*no_such_thing"):
         raise_for_status(400, b'{"ok": false, "code": "no_such_thing"}')
 
@@ -117,7 +117,7 @@ async def test_a_form_follows_no_redirect_and_is_sent_once(status: int, server: 
 
 
 @pytest.mark.anyio
-async def test_a_refused_form_is_told_by_the_services_own_code(server: HttpServer) -> None:
+async def test_refused_form_is_reported_by_the_services_code(server: HttpServer) -> None:
     server.fail("status", status=422, json={"code": "content_policy", "message": "no foxes"})
     async with at(server) as context:
         with pytest.raises(ContentRefused, match="no foxes") as caught:
@@ -158,7 +158,7 @@ async def test_a_stop_that_is_refused_or_unanswered_says_so(server: HttpServer) 
         ({"error": "down"}, BadBackendResponse, "unknown", "down"),
     ],
 )
-def test_a_no_that_came_with_200_is_told_by_its_code(answer: Any, expected: type[BackendError], delivery: str, said: str) -> None:
+def test_refusal_with_status_200_is_classified_by_its_code(answer: Any, expected: type[BackendError], delivery: str, said: str) -> None:
     found = refusal(answer, {"content_policy": ContentRefused, "no_credit": QuotaExceeded})
     assert (type(found), found.delivery) == (expected, delivery)
     assert said in found.message
@@ -182,15 +182,15 @@ async def _each_way(context: Context, url: str) -> list[MediaError]:
 
 @pytest.mark.anyio
 async def test_a_key_goes_to_no_address_but_the_backends_own(server: HttpServer) -> None:
-    with HttpServer(lambda _: Reply.of_json({})) as stranger:
+    with HttpServer(lambda _: Reply.of_json({})) as other:
         async with at(server, "files.own.example") as context:
-            wrong = await _each_way(context, f"{stranger.url}/v1/jobs/7?sig=SECRET")
-            assert await get_json(context, f"{stranger.url}/v1/jobs/7") == {}  # nothing that is secret goes along
+            wrong = await _each_way(context, f"{other.url}/v1/jobs/7?sig=SECRET")
+            assert await get_json(context, f"{other.url}/v1/jobs/7") == {}  # nothing that is secret goes along
         assert [(type(e), e.charged, getattr(e, "delivery", None)) for e in wrong] == [(PluginContractError, "no", "not_sent")] * 4
-        assert all(f"127.0.0.1:{stranger.port}" in e.message and "SECRET" not in str(e) for e in wrong)
+        assert all(f"127.0.0.1:{other.port}" in e.message and "SECRET" not in str(e) for e in wrong)
         assert all("`hosts`" in e.fix for e in wrong)
-        assert [r.line for r in stranger.received] == ["GET /v1/jobs/7"]
-        assert "x-key" not in stranger.last().headers
+        assert [r.line for r in other.received] == ["GET /v1/jobs/7"]
+        assert "x-key" not in other.last().headers
 
 
 @pytest.mark.anyio

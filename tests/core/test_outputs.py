@@ -87,7 +87,7 @@ def test_a_full_disk_is_found_out_before_spending(tmp_path: Path) -> None:
 
 
 @posix
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs a directory nobody can write to")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs a directory without write permission")
 def test_an_unwritable_directory_is_found_out_before_spending() -> None:
     with pytest.raises(InvalidRequest, match=r"cannot be used|may not be opened|does not exist|read-only"):
         plan_output("/proc/self/x.png", default_stem="s", suffix=".png").check()
@@ -98,7 +98,7 @@ def test_the_trial_leaves_nothing_behind(tmp_path: Path) -> None:
     assert names_in(tmp_path) == []
 
 
-def test_nothing_named_goes_to_the_working_directory_under_a_made_up_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unnamed_output_goes_to_the_working_directory_under_a_default_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for number in (1, 2, 3):
         with Writer(plan_output(None, default_stem="2026-11-21-red-fox", suffix=".webp"), call_id=f"c{number}") as writer:
@@ -106,7 +106,7 @@ def test_nothing_named_goes_to_the_working_directory_under_a_made_up_name(tmp_pa
             assert writer.commit() == tmp_path / f"2026-11-21-red-fox-{number}.webp"
 
 
-def test_a_made_up_name_replaces_nothing_even_when_overwriting(tmp_path: Path) -> None:
+def test_default_name_replaces_nothing_even_when_overwriting(tmp_path: Path) -> None:
     (tmp_path / "s-1.png").write_bytes(b"old")
     with Writer(plan_output(tmp_path, overwrite=True, default_stem="s", suffix=".png"), call_id="c") as writer:
         writer.write(b"x")

@@ -142,7 +142,7 @@ def test_a_root_may_itself_be_reached_through_a_link(house: House) -> None:
 
 
 @posix
-def test_a_relative_path_starts_at_the_first_root_when_the_working_directory_is_no_root(
+def test_relative_path_starts_at_the_first_root_if_the_working_directory_is_not_a_root(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(house.outside)
@@ -354,7 +354,7 @@ def test_input_without_a_media_suffix_is_opened_when_its_signature_is_media(tmp_
 
 
 @pytest.mark.parametrize("name", ["upload_7f3a", "photo.heic", "secrets.txt", ".hidden"])
-def test_input_without_a_media_suffix_is_refused_when_it_is_no_media(tmp_path: Path, name: str) -> None:
+def test_input_without_a_media_suffix_that_is_not_media_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"-----BEGIN PRIVATE KEY-----")
     with pytest.raises(InvalidRequest) as caught:
         open_input(tmp_path / name, [tmp_path])
@@ -371,7 +371,7 @@ def test_input_without_a_media_suffix_is_refused_when_it_is_no_media(tmp_path: P
     ],
 )
 @pytest.mark.parametrize("confined", [True, False])
-def test_missing_input_with_a_look_alike_name_is_named_in_the_error(tmp_path: Path, real: str, asked: str, confined: bool) -> None:
+def test_missing_input_with_a_similar_name_is_named_in_the_error(tmp_path: Path, real: str, asked: str, confined: bool) -> None:
     (tmp_path / real).write_bytes(b"x")
     with pytest.raises(InvalidRequest) as caught:
         open_input(tmp_path / asked, [tmp_path] if confined else None)

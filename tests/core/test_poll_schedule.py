@@ -98,7 +98,7 @@ def test_waiting_as_told_reaches_every_age(past: list[float], typical: TypicalSe
     assert Schedule(past, typical).next(age) <= LONGEST
 
 
-def test_the_first_look_comes_when_few_jobs_are_done() -> None:
+def test_first_status_check_comes_when_few_jobs_are_done() -> None:
     rng = random.Random(1)
     past = sorted(rng.lognormvariate(4.5, 0.2) for _ in range(50))
     first = Schedule(past).first()
@@ -112,12 +112,12 @@ def test_a_job_that_takes_unusually_long_is_looked_at_in_steps_of_six_per_cent()
     assert schedule.next(10_000) == LONGEST
 
 
-def test_a_look_soon_after_a_resume_is_put_off_to_the_first_one() -> None:
+def test_status_check_soon_after_a_resume_waits_for_the_first_one() -> None:
     schedule = Schedule([], TypicalSeconds(median=100, p95=120))
     assert schedule.next(10.0) == pytest.approx(schedule.first() - 10.0)
 
 
-def test_a_providers_hint_is_a_floor_for_the_first_look_too() -> None:
+def test_providers_hint_is_a_minimum_for_the_first_status_check_too() -> None:
     schedule = Schedule([], TypicalSeconds(median=5, p95=9))
     assert schedule.first(45.0) == 45.0
     assert schedule.first(0.01) == schedule.first()
@@ -130,7 +130,7 @@ def test_a_dearer_look_makes_fewer_of_them() -> None:
 
 
 @pytest.mark.parametrize("cost", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_cost_that_is_no_positive_number_is_refused(cost: float) -> None:
+def test_cost_that_is_not_a_positive_number_is_refused(cost: float) -> None:
     with pytest.raises(ValueError, match="cost of a look"):
         Schedule([], None, cost=cost)
 

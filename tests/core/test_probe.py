@@ -173,7 +173,7 @@ def test_text_behind_magic_bytes_is_refused_and_not_repeated(magic: bytes) -> No
     assert "root" not in str(caught.value)
 
 
-STRANGERS = {
+OTHER_FORMATS = {
     b"#EXTM3U\n#EXT-X-VERSION:3\n": "playlist",
     b"ffconcat version 1.0\nfile /etc/passwd\n": "playlist",
     b"%PDF-1.7\n": "PDF",
@@ -187,9 +187,9 @@ STRANGERS = {
 }
 
 
-@pytest.mark.parametrize("data", STRANGERS)
-def test_a_stranger_is_refused_by_name(data: bytes) -> None:
-    with pytest.raises(InvalidRequest, match=STRANGERS[data]):
+@pytest.mark.parametrize("data", OTHER_FORMATS)
+def test_other_format_is_refused_by_name(data: bytes) -> None:
+    with pytest.raises(InvalidRequest, match=OTHER_FORMATS[data]):
         sniff(data)
 
 

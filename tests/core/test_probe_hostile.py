@@ -103,7 +103,7 @@ def test_refusing_the_whole_corpus_takes_little_memory(tmp_path: Path) -> None:
     assert json.loads(done.stdout) < 20 * 1024  # KiB
 
 
-def test_the_names_of_refused_formats_are_told() -> None:
+def test_refused_formats_are_named() -> None:
     for name, words in (
         ("a playlist", "playlist"),
         ("matroska", "Matroska"),

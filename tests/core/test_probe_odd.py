@@ -113,7 +113,7 @@ def _with_block(data: bytes, picture: bytes) -> bytes:
     return out.getvalue()
 
 
-def test_what_a_decoder_says_on_its_own_is_no_report() -> None:
+def test_decoder_output_is_not_a_report() -> None:
     """A warning may hold a file's own words, without end, and pose as what the child has to say."""
     strange = tiff({65_001: 7, 282: 7, 296: 77})  # libtiff warns of tags that it does not know
     with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as sink:

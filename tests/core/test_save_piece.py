@@ -42,7 +42,7 @@ async def test_a_file_is_named_by_its_bytes_and_that_is_said(tmp_path: Path) -> 
     assert (await bring(Piece(data=SMALL), tmp_path, name="")).warnings == ()
 
 
-async def test_a_taken_name_after_spending_is_no_error(tmp_path: Path) -> None:
+async def test_taken_name_after_spending_does_not_raise(tmp_path: Path) -> None:
     (tmp_path / "fox.png").write_bytes(b"theirs")
     found = await bring(Piece(data=SMALL), tmp_path)
     assert found.file.path == tmp_path / "fox-2.png"
@@ -71,7 +71,7 @@ async def test_raw_samples_are_taken_on_the_plugins_word_but_a_text_never(tmp_pa
 # What breaks off
 
 
-async def test_a_broken_download_is_taken_up_where_it_broke(tmp_path: Path) -> None:
+async def test_interrupted_download_is_resumed_at_its_offset(tmp_path: Path) -> None:
     cuts = iter([400_000, 300_000, 500_000])
 
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
@@ -87,7 +87,7 @@ async def test_a_broken_download_is_taken_up_where_it_broke(tmp_path: Path) -> N
     assert all(0.3 < nap < 4 for nap in naps.taken)
 
 
-async def test_resets_and_errors_in_between_are_taken_up_too(tmp_path: Path) -> None:
+async def test_download_with_resets_and_errors_in_between_is_resumed(tmp_path: Path) -> None:
     turn = iter(range(10))
 
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
@@ -133,7 +133,7 @@ async def test_a_file_that_changes_in_between_is_never_mixed(tmp_path: Path, eta
         check_whole(await bring(Piece(url=server.url()), tmp_path, server=server), new)
 
 
-async def test_a_file_that_became_shorter_is_asked_for_anew(tmp_path: Path) -> None:
+async def test_file_that_became_shorter_is_requested_again(tmp_path: Path) -> None:
     turn = iter([(PNG, 900_000)])
 
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
@@ -178,7 +178,7 @@ async def test_a_length_that_is_too_small_gives_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
-async def test_a_link_that_is_gone_is_told_at_once(tmp_path: Path, status: int) -> None:
+async def test_link_that_is_gone_is_reported_at_once(tmp_path: Path, status: int) -> None:
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(head(f"{status} Gone", content_length=0))
 
@@ -215,7 +215,7 @@ async def test_a_link_that_expires_half_way_leaves_nothing(tmp_path: Path) -> No
         (b"Too many requests\x1b[31m", "not valid image data"),
     ],
 )
-async def test_what_is_no_media_is_told_by_what_it_is(tmp_path: Path, body: bytes, said: str) -> None:
+async def test_file_that_is_not_media_is_reported_by_its_type(tmp_path: Path, body: bytes, said: str) -> None:
     error = await never_collected(Piece(data=body, mime="image/png"), tmp_path, BadBackendResponse, said)
     assert str(error).isprintable()
 

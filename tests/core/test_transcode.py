@@ -154,7 +154,7 @@ def test_a_sound_keeps_its_tone(tmp_path: Path) -> None:
         assert abs(np.argmax(spectrum) * rate / len(wave) - 440) < 3
 
 
-def test_raw_samples_are_written_when_their_rate_is_told(tmp_path: Path) -> None:
+def test_raw_samples_with_known_rate_are_written(tmp_path: Path) -> None:
     path = tmp_path / "came"
     path.write_bytes((np.sin(np.arange(24_000) / 9) * 9000).astype("<i2").tobytes())
     made = transcode(path, "wav", pcm_rate=24_000)
@@ -166,7 +166,7 @@ def test_raw_samples_are_written_when_their_rate_is_told(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "target"), quick_first([("mp4 with sound", "webm"), ("webm vp9 opus", "mp4"), ("mov mjpeg", "mp4"), ("webm vp8", "mov")])
 )
-def test_a_video_is_encoded_anew_and_said(name: str, target: str, tmp_path: Path) -> None:
+def test_video_is_reencoded_and_reported(name: str, target: str, tmp_path: Path) -> None:
     path = put(tmp_path, name)
     made = transcode(path, target)
     before, after = decode_facts(path), decode_facts(made.path)

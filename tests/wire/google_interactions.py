@@ -131,7 +131,7 @@ class Interactions:
         return found
 
     def get(self, name: str) -> Reply:
-        """Answer a look."""
+        """Answer a status check."""
         found = self.find(name)
         self._advance(found)
         return Reply.of_json(self._shown(found))
@@ -299,7 +299,7 @@ class Interactions:
             raise Refused("Unknown upload_id", 404)
         want(received.headers.get("x-goog-upload-command") == "upload, finalize", "the upload is not final")
         want(received.headers.get("x-goog-upload-offset") == "0", "the upload does not begin at its beginning")
-        want(str(len(received.body)) == self.uploads[name]["length"], "the upload is not of the size that was told")
+        want(str(len(received.body)) == self.uploads[name]["length"], "the upload does not have the announced size")
         self.files[name] = received.body
         return Reply.of_json({"file": self.file_json(name, "PROCESSING")}, headers={"x-goog-upload-status": "final"})
 

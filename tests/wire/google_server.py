@@ -30,7 +30,7 @@ PROJECT = "my-project"
 LOCATION = "us-central1"
 _BILLABLE = re.compile(r"POST /.*(?::generateContent|:predict|:predictLongRunning|/interactions)$")
 _GEMINI = r"(?:v1|v1beta)"
-#: A key alone names no project; whoever comes with a token names one, in either version.
+#: A key alone names no project; a request with a token names one, in either version.
 _PLATFORM = r"(?P<platform>v1beta1|(?:v1|v1beta1)/(?P<place>projects/[^/]+/locations/[^/]+))"
 _MODEL = rf"POST /{_PLATFORM}/publishers/google/models/(?P<model>[^/:]+)"
 _ROUTES = {

@@ -83,7 +83,7 @@ class Depot:
         return file
 
     def serve(self, received: Received) -> Reply:
-        """Answer a download: the signature must be right, and nobody's key may come along."""
+        """Answer a download: the signature must be right, and no key may be sent."""
         self.fetched.append(received)
         token = received.path.rpartition("/")[2]
         if "authorization" in received.headers:

@@ -90,7 +90,7 @@ class Fault:
 
 
 def closed_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on (connecting to it is refused)."""
+    """Return a closed port of 127.0.0.1 (connecting to it is refused)."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

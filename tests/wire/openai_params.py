@@ -131,7 +131,7 @@ def check_fields(given: Mapping[str, Any], fields: Mapping[str, Any], required: 
 
 
 def form_values(texts: Mapping[str, str], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn form texts into the types of the fields; what is no number where one belongs is refused."""
+    """Turn form texts into the types of the fields; a text that is not a number where one is required is refused."""
     found: dict[str, Any] = {}
     for name, text in texts.items():
         number = fields.get(name) is int

@@ -47,7 +47,7 @@ class Refusal(Exception):
 
 
 class Elsewhere(HttpServer):
-    """Another host: it serves what was put there, and refuses whoever brings a key."""
+    """Another host: it serves what was put there, and refuses requests with a key."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}

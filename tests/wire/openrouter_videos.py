@@ -32,7 +32,7 @@ class Videos:
     """The jobs, and how they go.
 
     Attributes:
-        states: what each look says in turn, the last one for ever.
+        states: the answers to status checks in order; the last one is repeated.
         links: which links a done job gives; ``foreign`` are "unsigned" ones to another host.
         polling: what the polling_url is like; ``wrong`` is one of the service that it does not know.
         cost: US dollars, as ``usage.cost`` says.
@@ -102,7 +102,7 @@ class Videos:
         return {"polling_url": urls[self.polling]} if self.polling in urls else {}
 
     def look(self, job_id: str) -> Reply | None:
-        """Answer a look at a job; None for one that is not known."""
+        """Answer a status check; None for an unknown job."""
         if job_id not in self.jobs:
             return None
         status = self.states[min(self.looks[job_id], len(self.states) - 1)]

@@ -111,7 +111,7 @@ def clock() -> FastClock:
 @pytest.fixture
 def new_router(fake: GoogleServer, clock: FastClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRouter:
     """Make a Router with four instances: a Gemini key, Agent Platform, a platform that still has edit_image, and
-    somebody else's server that has it too."""
+    a third-party server that has it too."""
     monkeypatch.setenv("GOOGLE_API_KEY", KEY)
     monkeypatch.setenv("OWN_KEY", KEY)
     place = {"project": PROJECT, "location": LOCATION}

@@ -1,4 +1,4 @@
-"""Pictures by Gemini image models: several at once, their type, and chats that go on from them."""
+"""Pictures by Gemini image models: several at once, their type, and chats that continue them."""
 
 from __future__ import annotations
 
@@ -83,9 +83,7 @@ async def test_a_signature_that_came_without_words_goes_back_too(router: Router,
 
 
 @pytest.mark.parametrize("backend", ["cloud", "google"])
-async def test_every_picture_of_an_answer_comes_home_and_can_be_gone_on_from(
-    router: Router, fake: GoogleServer, out: str, backend: str
-) -> None:
+async def test_every_picture_of_an_answer_is_saved_and_can_be_continued(router: Router, fake: GoogleServer, out: str, backend: str) -> None:
     fake.content.next_answers.append("two")
     fake.interactions.next_ends.append("two")
     result = await router.generate_image(prompt="two foxes", backend=backend, output=out)
@@ -130,7 +128,7 @@ async def test_a_forgotten_interaction_is_an_unknown_continuation(router: Router
         await router.generate_image(prompt="now at night", continue_from=results[0].continuation_id, output=out)
 
 
-async def test_an_edit_goes_on_from_the_continued_picture(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_an_edit_of_a_continuation_sends_the_continued_picture(router: Router, fake: GoogleServer, out: str) -> None:
     began = await router.generate_image(prompt="a fox", backend="google", output=out)
     mask = Path(out) / "mask.png"
     mask.write_bytes(half_mask(256, 256))

@@ -220,7 +220,7 @@ async def test_videos_in_cloud_storage_are_fetched_with_the_token_and_named_when
     assert fake.predictions.calls[-1].instance["video"] == {"gcsUri": place, "mimeType": "video/mp4"}
 
 
-async def test_somebody_elses_server_gets_no_token_of_the_user(fake: GoogleServer, make_context: Any, service_account: Path) -> None:
+async def test_third_party_server_gets_no_token_of_the_user(fake: GoogleServer, make_context: Any, service_account: Path) -> None:
     fake.key = "none"
     context = make_context(IMAGES, "generate_image", service="compatible", secrets={}, mode="agent_platform", **PLACE)
     await plugin.generate_image(FOX, context)

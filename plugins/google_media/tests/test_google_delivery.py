@@ -244,7 +244,7 @@ async def test_without_aiohttp_installed_each_failure_is_one_submit_of_the_same_
                 assert delivery == "unknown", (name, family)
 
 
-async def test_a_failed_look_is_one_request_and_says_so(fake: GoogleServer, make_context: Any, transport: str) -> None:
+async def test_failed_status_check_sends_one_request_and_is_reported(fake: GoogleServer, make_context: Any, transport: str) -> None:
     from anymedia.results import Job
 
     job = Job(id="v1_int_0001", data={"kind": "interaction"})

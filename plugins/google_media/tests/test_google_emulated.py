@@ -104,7 +104,7 @@ async def test_mask_and_style_go_together_on_a_gemini_key_too(ask: Ask, fake: Go
 
 
 @pytest.mark.parametrize("strict", [False, True])
-async def test_outpainting_on_a_gemini_key_is_told_in_words_and_by_the_shape(ask: Ask, fake: GoogleServer, at: At, strict: bool) -> None:
+async def test_outpainting_on_a_gemini_key_is_described_in_the_prompt(ask: Ask, fake: GoogleServer, at: At, strict: bool) -> None:
     asked = {"input_image_paths": [at("f.png", FOX)], "edit_mode": "outpaint", "aspect_ratio": "16:9"}
     if strict:
         with pytest.raises(MediaError, match="emulated"):
@@ -120,7 +120,7 @@ async def test_outpainting_on_a_gemini_key_is_told_in_words_and_by_the_shape(ask
     assert [a.kind for a in result.adjustments] == ["emulated"]
 
 
-async def test_sources_alone_are_no_emulation_and_the_prompt_goes_as_it_is(ask: Ask, fake: GoogleServer, at: At) -> None:
+async def test_sources_alone_need_no_emulation_and_leave_the_prompt_unchanged(ask: Ask, fake: GoogleServer, at: At) -> None:
     paths = [at("f.png", FOX), at("d.png", DOG)]
     result = await ask(**GEMINI, prompt="both together", input_image_paths=paths)
     assert result.adjustments == ()

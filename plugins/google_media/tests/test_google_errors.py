@@ -114,7 +114,7 @@ def test_an_error_of_ours_is_passed_on_as_it_is() -> None:
     assert translate(own) is own
 
 
-def test_credentials_that_cannot_be_had_were_never_sent() -> None:
+def test_credentials_that_cannot_be_obtained_were_never_sent() -> None:
     from google.auth.exceptions import DefaultCredentialsError, RefreshError, TransportError
 
     for cls, expected in (

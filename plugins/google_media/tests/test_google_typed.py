@@ -19,7 +19,7 @@ from anymedia.testing.samples import half_mask
 pytestmark = pytest.mark.anyio
 At = Callable[[str, bytes], str]
 Ask = Callable[..., Awaitable[Result]]
-#: Instances whose endpoint has edit_image: Google's own platform with the model listed, and somebody else's server.
+#: Instances whose endpoint has edit_image: Google's own platform with the model listed, and a third-party server.
 TYPED = ("studio", "own")
 FOX, STYLE, EDGES, DOG = (image(96, 64, tint=n) for n in (1, 2, 3, 4))
 

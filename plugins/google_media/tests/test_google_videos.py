@@ -149,7 +149,7 @@ async def test_an_interaction_that_ends_without_a_video_says_why(
     assert fake.submits() == 1
 
 
-async def test_a_failed_look_does_not_fail_the_job(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_failed_status_check_does_not_fail_the_job(router: Router, fake: GoogleServer, out: str) -> None:
     fake.fail("status", on="GET /v1/interactions", times=2, status=503, json={"error": {"code": 503, "message": "busy"}})
     fake.fail("drop", on="GET /v1/interactions", times=1)
     result = await film(router, out)

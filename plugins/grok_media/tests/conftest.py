@@ -35,7 +35,7 @@ def new_router(fake: GrokServer, clock: FastClock, tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("XAI_API_KEY", KEY)
 
     def make(*, retries: int = 0, on_progress: Any = None, **options: Any) -> Router:
-        """Make a router; its store is a file, so that one router may take up what another left."""
+        """Make a router; its store is a file, so that one router can resume what another left."""
         places = {"base_url": fake.base_url, "options": {"grpc_host": fake.host, **options}}
         own = InstanceSettings(name="grok", plugin="grok", **places)  # type: ignore[arg-type]
         settings = Settings(instances={"grok": own}, fetch_allow=("127.0.0.1",), state_dir=tmp_path / "state")

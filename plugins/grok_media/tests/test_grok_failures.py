@@ -181,7 +181,7 @@ async def test_a_service_that_comes_back_is_found_again(new_router: NewRouter, f
     assert fake.count("GenerateImage") == 1
 
 
-async def test_a_lost_connection_is_made_anew_for_the_next_call(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_lost_connection_is_opened_again_for_the_next_call(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     fake.fail("lost", on="GenerateImage", times=1)
     assert isinstance(await failed(router, REQUESTS[0], tmp_path), SubmissionUnknown)
     assert (await router.generate_image(prompt="a fox", backend="grok", output=f"{tmp_path}/")).files
@@ -271,7 +271,7 @@ async def test_options_that_make_no_sense_are_refused_before_anything_is_sent(
 
 
 @pytest.mark.parametrize("key", ["xai-schl\u00fcssel-0123456789", "xai-0123\n456789-abcdef", "xai 0123456789"])
-async def test_a_text_that_can_be_no_key_is_refused_in_words_and_not_shown(
+async def test_text_that_cannot_be_a_key_is_refused_without_showing_it(
     new_router: NewRouter, fake: GrokServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     monkeypatch.setenv("XAI_API_KEY", key)

@@ -94,7 +94,7 @@ async def test_fewer_images_than_asked_for_are_taken_and_told(router: Router, fa
     assert "3 images were requested and 2 returned" in [str(w) for w in result.warnings]
 
 
-async def test_images_that_moderation_held_back_are_told_and_the_others_kept(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_images_withheld_by_moderation_are_reported_and_the_others_kept(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     result = await router.generate_image(prompt="HALF of the foxes", n=4, backend="grok", output=f"{tmp_path}/")
     assert len(result.files) == 2
     assert "the provider's moderation withheld 2 of 4 images" in [str(w) for w in result.warnings]
@@ -164,7 +164,7 @@ async def test_a_continued_image_that_makes_one_too_many_is_refused(router: Rout
     assert fake.count("GenerateImage") == 1
 
 
-async def test_the_shape_of_a_single_picture_stays_and_that_is_told(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_edit_of_a_single_picture_keeps_its_shape_and_reports_it(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     result = await router.edit_with_references(
         prompt="bluer", references=[image(96, 64)], aspect_ratio="1:1", backend="grok", output=f"{tmp_path}/"
     )

@@ -89,7 +89,7 @@ async def test_a_kill_in_the_middle_of_the_submit_is_an_unknown_outcome_and_neve
     assert fake.count("GenerateVideo") == 1
 
 
-async def test_a_clip_is_gone_on_from_in_another_process(new_router: NewRouter, fake: GrokServer, tmp_path: Path) -> None:
+async def test_clip_is_continued_in_another_process(new_router: NewRouter, fake: GrokServer, tmp_path: Path) -> None:
     async with new_router() as first:
         made = await first.generate_video(prompt="waves", duration=2, backend="grok", output=tmp_path / "a.mp4")
     async with new_router() as second:

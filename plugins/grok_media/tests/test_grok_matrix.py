@@ -62,7 +62,7 @@ def test_a_word_without_a_number_is_refused_in_words() -> None:
         number_of(image_pb2.ImageAspectRatio, "IMG_ASPECT_RATIO_", "21:9", "aspect_ratio")
 
 
-def test_every_model_goes_on_with_one_that_can() -> None:
+def test_every_model_continues_with_one_that_can() -> None:
     for model in MATRIX.models:
         operation: Any = {"image": "generate_image", "video": "continue_video"}.get(model.media)
         for name in model.continues_with:

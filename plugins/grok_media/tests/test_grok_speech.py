@@ -121,7 +121,7 @@ async def test_a_server_that_broke_down_is_an_unknown_outcome_after_one_post(
     assert fake.http.count(_TTS) == 1
 
 
-async def test_an_answer_that_breaks_off_or_is_no_sound_is_a_bad_one(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_answer_that_is_truncated_or_not_audio_is_a_bad_response(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     fake.http.fail("truncate", on=_TTS, keep=20)
     assert isinstance(await failed(router, tmp_path), BadBackendResponse)
     fake.http.fail("status", on=_TTS, status=200, json={"error": "soon"})

@@ -64,7 +64,7 @@ async def test_a_first_frame_is_passed_on(router: Router, fake: GrokServer, tmp_
     assert result.adjustments == ()
 
 
-async def test_first_and_last_frame_are_told_apart(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_first_and_last_frame_are_sent_in_separate_fields(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     first, last = image(128, 72, tint=1), image(128, 72, tint=2)
     await router.generate_video(
         prompt="from here to there", first_frame=first, last_frame=last, duration=2, backend="grok", output=f"{tmp_path}/"
@@ -190,7 +190,7 @@ async def test_after_24_hours_a_continuation_is_a_clear_error(router: Router, fa
     assert fake.count("ExtendVideo") == 0
 
 
-async def test_a_url_that_ended_early_is_told_in_the_providers_words_without_its_signature(
+async def test_url_that_expired_early_is_reported_in_the_providers_words_without_its_signature(
     router: Router, fake: GrokServer, tmp_path: Path
 ) -> None:
     first = await router.generate_video(prompt="waves", duration=2, backend="grok", output=tmp_path / "a.mp4")
@@ -210,7 +210,7 @@ async def test_progress_is_the_providers(new_router: NewRouter, fake: GrokServer
     assert [fraction for fraction in seen if fraction is not None] == [0.0, 0.25, 0.5, 0.75]
 
 
-async def test_a_started_video_is_taken_up_by_its_request_id(
+async def test_started_video_is_resumed_by_its_request_id(
     new_router: NewRouter, clock: FastClock, fake: GrokServer, tmp_path: Path
 ) -> None:
     fake.videos.looks_needed = 1_000_000
@@ -232,7 +232,7 @@ async def test_a_started_video_is_taken_up_by_its_request_id(
     assert fake.count("GenerateVideo") == 1
 
 
-async def test_a_look_that_failed_is_made_again(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_failed_status_check_is_repeated(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     fake.fail("status", on="GetDeferredVideo", times=1, code="UNAVAILABLE")
     fake.fail("garbage", on="GetDeferredVideo", times=1)
     fake.fail("lost", on="GetDeferredVideo", times=1)
@@ -283,7 +283,7 @@ async def test_a_job_the_provider_forgot_is_over_after_a_few_looks(router: Route
 
 
 @pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNIMPLEMENTED"])
-async def test_a_look_that_is_refused_is_a_failed_look_and_no_lost_job(router: Router, fake: GrokServer, tmp_path: Path, code: str) -> None:
+async def test_refused_status_check_fails_without_losing_the_job(router: Router, fake: GrokServer, tmp_path: Path, code: str) -> None:
     fake.fail("status", on="GetDeferredVideo", times=12, code=code, details="not like this")
     result = await router.generate_video(prompt="waves", duration=1, backend="grok", output=f"{tmp_path}/")
     assert result.path.exists()

@@ -1,4 +1,4 @@
-"""Pictures of the smallest and the thinnest kind, and work that is to stop while somebody is impatient."""
+"""Pictures of the smallest and thinnest sizes, and work interrupted twice."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ async def test_a_mask_that_does_not_fit_is_refused(local: Any, eyes: Any, photo:
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture at all", b"\x89PNG\r\n\x1a\n" + b"\0" * 50])
-async def test_what_is_no_picture_is_refused_before_any_work(local: Any, eyes: Any, data: bytes) -> None:
+async def test_file_that_is_not_a_picture_is_refused_before_any_work(local: Any, eyes: Any, data: bytes) -> None:
     from local_media import plugin
 
     source = Image(data=data, mime="image/png")

@@ -1,4 +1,4 @@
-"""Text to image, and going on from an image."""
+"""Text to image, and continuing an image."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ async def test_quoted_text_is_drawn_so_that_it_can_be_read(local: Any, eyes: Any
     assert match(words) > match(words[::-1]) + 0.1
 
 
-def test_letters_of_far_scripts_are_no_empty_boxes() -> None:
+def test_letters_of_other_scripts_are_not_drawn_as_empty_boxes() -> None:
     from local_media.text import text_mask
 
     for text in ("你好世界", "Привет", "ÄÖÜß", "한국어", "ひらがな"):
@@ -173,7 +173,7 @@ async def test_going_on_keeps_the_mountains_and_changes_the_light(local: Any, ey
     assert np.abs(after[100:].astype(int) - plain[100:]).mean() < 6  # the same land under the same night
 
 
-async def test_going_on_from_an_edited_picture_changes_its_pixels(local: Any, eyes: Any, photo: Any) -> None:
+async def test_continuing_an_edited_picture_changes_its_pixels(local: Any, eyes: Any, photo: Any) -> None:
     from anymedia.results import ContinuationData, Piece
 
     earlier, files = eyes.earlier(Piece(data=eyes.png(photo), mime="image/png", continuation=ContinuationData()), "image", "landscape")
@@ -191,7 +191,7 @@ async def test_going_on_from_an_edited_picture_changes_its_pixels(local: Any, ey
         ("plain?", None),
     ],
 )
-async def test_letters_that_do_not_come_out_as_written_are_told(local: Any, words: str, said: str | None) -> None:
+async def test_letters_that_cannot_be_drawn_as_written_are_reported(local: Any, words: str, said: str | None) -> None:
     requests = [
         GenerateImage(prompt=f'night sea with "{words}"', size="64x64", seed=4),
         GenerateVideo(prompt=f'night sea with "{words}"', size="64x64", duration=0.5, seed=4),

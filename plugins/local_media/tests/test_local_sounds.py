@@ -160,7 +160,7 @@ async def test_speech_without_its_extra_is_refused_by_the_plan_and_music_is_not(
 
 
 @pytest.mark.parametrize("broken", ["module", "library"])
-async def test_speech_that_cannot_be_loaded_is_told_before_anything_counts_as_submitted(
+async def test_speech_that_cannot_be_loaded_is_reported_before_anything_counts_as_submitted(
     local: Any, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     """As where the extra is only half there: the plan cannot know that."""

@@ -61,6 +61,6 @@ def test_a_rate_for_any_times_is_at_least_the_usual_and_sixty_at_the_most(gaps: 
         assert len(places) >= 0.95 * len(times)  # hardly a frame is lost that could be seen
 
 
-def test_two_frames_with_one_time_are_no_division_by_nothing() -> None:
+def test_two_frames_with_the_same_time_cause_no_division_by_zero() -> None:
     assert rate_for([1.0, 1.0, 1.0], Fraction(24)) == 24
     assert rate_for([], Fraction(24)) == 24

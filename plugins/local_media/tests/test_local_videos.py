@@ -104,7 +104,7 @@ async def test_the_first_frame_is_the_picture_and_the_camera_moves_as_told(local
 
 
 @pytest.mark.exhaustive
-async def test_words_about_weather_and_light_change_the_picture_by_and_by(local: Any, eyes: Any, photo: Any) -> None:
+async def test_words_about_weather_and_light_change_the_picture_gradually(local: Any, eyes: Any, photo: Any) -> None:
     async def film(prompt: str) -> Any:
         return eyes.frames((await local.piece(GenerateVideo(prompt=prompt, first_frame=eyes.image(photo), duration=1, seed=1))).data)
 
@@ -140,7 +140,7 @@ async def test_a_last_frame_alone_is_refused(local: Any, eyes: Any, photo: Any) 
         await local.run(GenerateVideo(prompt="x", last_frame=eyes.image(photo)))
 
 
-async def test_a_first_frame_that_is_no_picture_is_refused(local: Any) -> None:
+async def test_first_frame_that_is_not_a_picture_is_refused(local: Any) -> None:
     with pytest.raises(InvalidRequest, match="cannot be decoded"):
         await local.run(GenerateVideo(prompt="x", first_frame=Image(data=b"nothing", mime="image/png")))
 
@@ -183,7 +183,7 @@ async def test_a_continuation_follows_its_prompt(local: Any, eyes: Any) -> None:
 
 
 @pytest.mark.exhaustive
-async def test_a_film_over_a_picture_goes_on_as_it_moved(local: Any, eyes: Any, photo: Any) -> None:
+async def test_film_over_a_picture_continues_its_motion(local: Any, eyes: Any, photo: Any) -> None:
     request = GenerateVideo(prompt="pan right slowly", first_frame=eyes.image(photo), size="240x160", duration=1, seed=1)
     first = await local.piece(request)
     earlier, files = eyes.earlier(first, "video", "landscape-video")
@@ -224,7 +224,7 @@ def _foreign(name: str, codec: str, *, rate: int = 15, sound: bool = False, size
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize(("name", "codec", "sound"), [("mp4", "mpeg4", False), ("mp4", "libx264", True), ("mov", "libx264", False)])
-async def test_a_foreign_video_is_encoded_anew_and_that_is_said(local: Any, eyes: Any, name: str, codec: str, sound: bool) -> None:
+async def test_foreign_video_is_reencoded_and_reported(local: Any, eyes: Any, name: str, codec: str, sound: bool) -> None:
     data = _foreign(name, codec, sound=sound)
     outcome = await local.run(ContinueVideo(prompt="go on", source=Video(data=data, mime=f"video/{name}"), duration=1))
     assert "re-encoded" in _said(outcome)
@@ -261,7 +261,7 @@ async def test_frames_that_came_at_uneven_times_are_each_shown_as_long_as_they_w
 
 
 @pytest.mark.exhaustive
-async def test_a_video_in_another_format_is_encoded_anew(local: Any, eyes: Any) -> None:
+async def test_video_in_another_format_is_reencoded(local: Any, eyes: Any) -> None:
     first = await local.piece(GenerateVideo(prompt="sea", size=SIZE, duration=0.5, seed=1))
     earlier, files = eyes.earlier(first, "video", "landscape-video")
     outcome = await local.run(ContinueVideo(prompt="on", continue_from=earlier, duration=0.5, output_format="webm"), files=files)
@@ -270,7 +270,7 @@ async def test_a_video_in_another_format_is_encoded_anew(local: Any, eyes: Any) 
 
 
 @pytest.mark.parametrize("data", [b"", b"no video", b"\0\0\0\x18ftypmp42" + b"\0" * 100])
-async def test_what_is_no_video_is_refused_before_any_work(local: Any, data: bytes) -> None:
+async def test_file_that_is_not_a_video_is_refused_before_any_work(local: Any, data: bytes) -> None:
     with pytest.raises(InvalidRequest, match="cannot be read"):
         await local.start(ContinueVideo(prompt="x", source=Video(data=data, mime="video/mp4")))
 
@@ -298,7 +298,7 @@ async def test_a_job_tells_how_far_it_is_and_keeps_the_event_loop_free(local: An
 
 
 @pytest.mark.exhaustive
-async def test_a_job_is_taken_up_by_another_process_from_its_json_alone(local: Any, eyes: Any, photo: Any) -> None:
+async def test_job_is_resumed_by_another_process_from_its_json_alone(local: Any, eyes: Any, photo: Any) -> None:
     """The handle goes through JSON into a fresh interpreter, which knows nothing but the state directory."""
     import subprocess
     import sys

@@ -1,4 +1,4 @@
-"""The conformance kit, over the fake: as OpenAI itself, and as somebody else's server for the videos protocol."""
+"""The conformance kit, over the fake: as OpenAI itself, and as a third-party server for the videos protocol."""
 
 from __future__ import annotations
 

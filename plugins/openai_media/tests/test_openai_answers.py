@@ -94,7 +94,7 @@ def test_decode_images_relative_link_is_resolved_against_the_base_url() -> None:
 def test_decode_turn_reads_past_items_of_other_kinds() -> None:
     items = [
         {"type": "reasoning", "id": "rs_1", "summary": []},
-        {"type": "program_output", "result": "this is no base64"},
+        {"type": "program_output", "result": "this is not base64"},
         {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": base64.b64encode(b"picture").decode()},
         {"type": "message", "content": [{"type": "output_text", "text": "Here"}, {"type": "refusal", "refusal": "but"}]},
     ]

@@ -152,7 +152,7 @@ async def test_what_could_not_be_reached_was_certainly_not_sent(fake: OpenAIServ
 
 
 @pytest.mark.anyio
-async def test_what_speaks_no_http_leaves_the_outcome_of_a_submit_unknown_and_fails_a_look(make_context: MakeContext) -> None:
+async def test_answer_that_is_not_http_leaves_a_submit_unknown_and_fails_a_status_check(make_context: MakeContext) -> None:
     asked = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -325,8 +325,8 @@ async def test_a_redirected_submit_is_not_sent_on_to_another_place(fake: OpenAIS
 
 
 @pytest.mark.anyio
-async def test_a_failed_look_is_raised_and_says_nothing_of_a_submit(fake: OpenAIServer, make_context: MakeContext) -> None:
-    fake.fail("lost", times=None)  # a look is a GET: the transport itself may ask again
+async def test_failed_status_check_is_raised_without_the_outcome_of_a_submit(fake: OpenAIServer, make_context: MakeContext) -> None:
+    fake.fail("lost", times=None)  # a status check is a GET: the transport itself may retry
     with pytest.raises(BackendUnavailable) as caught:
         await plugin.check_job(job=Job(id="video_1"), context=make_context("sora-2", "generate_video", service="compatible"))
     assert caught.value.retry

@@ -103,7 +103,7 @@ async def test_source_and_mask_arrive_as_they_are_with_alpha_zero_just_where_the
 
 
 @pytest.mark.anyio
-async def test_going_on_from_an_image_edits_its_collected_file(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_continuing_an_image_edits_its_collected_file(fake: OpenAIServer, make_context: MakeContext) -> None:
     earlier = stored("earlier.png")
     loaded = {earlier: picture(png((1, 2, 3)))[1]}
     request = GenerateImage(prompt="at night", continue_from=Continuation(id="gpt_img_1", backend="openai", files=(earlier,)))
@@ -169,7 +169,7 @@ async def test_words_for_the_roles_may_make_a_prompt_too_long_which_is_said_befo
 
 
 @pytest.mark.anyio
-async def test_a_conversation_goes_on_with_what_was_said_before(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_continued_conversation_includes_the_earlier_turns(fake: OpenAIServer, make_context: MakeContext) -> None:
     first = await plugin.generate_image(
         request=GenerateImage(
             prompt="a boat", size="1536x864", extra_params={"responses": True, "complexity": "low", "safety_identifier": "u1"}

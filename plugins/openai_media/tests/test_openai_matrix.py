@@ -94,7 +94,7 @@ def test_every_living_image_can_be_continued_by_a_model_that_lives() -> None:
         ("3840x2160", True),
         ("1920x1088", True),
         ("auto", True),
-        ("1920x1080", False),  # 1080 is no multiple of 16
+        ("1920x1080", False),  # 1080 is not a multiple of 16
         ("3856x2160", False),
         ("3840x2176", False),  # above 8,294,400 pixels
         ("1024x624", False),  # below 655,360 pixels

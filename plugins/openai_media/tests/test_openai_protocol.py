@@ -190,6 +190,6 @@ async def test_an_edit_goes_out_as_the_sdks_own_method_sends_it(sdk: AsyncOpenAI
     assert sent(fake.last()) == said
 
 
-async def test_requests_are_told_apart_by_the_providers_own_id(fake: OpenAIServer, sdk: AsyncOpenAI) -> None:
+async def test_requests_are_distinguished_by_the_providers_id(fake: OpenAIServer, sdk: AsyncOpenAI) -> None:
     made = await sdk.images.with_raw_response.generate(model="gpt-image-2", prompt="a boat")
     assert re.fullmatch(r"req_[0-9a-f]{32}", made.headers["x-request-id"])

@@ -42,7 +42,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def gpu() -> Iterator[OpenAIServer]:
-    """Somebody's own server that speaks the videos protocol and serves one model."""
+    """A self-hosted server with the videos protocol and one model."""
     videos = Videos(models=("wan-2.2",), free_values=True, extra_fields=("seed",))
     with OpenAIServer(any_key=True, videos=videos) as server:
         yield server
@@ -58,7 +58,7 @@ def new_router(fake: OpenAIServer, gpu: OpenAIServer, tmp_path: Path, monkeypatc
     }
     settings = Settings(instances=instances, state_dir=tmp_path / "state")
 
-    def make() -> Router:  # its store is a file, so that one router may take up what another left
+    def make() -> Router:  # its store is a file, so that one router can resume what another left
         return Router(settings=settings, registry=loaded_registry(), today=lambda: TODAY, policy=Policy(retries=0), clock=FastClock())
 
     return make
@@ -222,7 +222,7 @@ async def test_multi_turn_goes_on_in_the_providers_conversation(router: Router, 
     posts = [r for r in fake.received if r.method == "POST"]
     assert [r.path for r in posts] == ["/v1/responses"] * 2
     assert posts[1].json()["previous_response_id"] in fake.images.turns
-    assert second.provenance.model == "gpt-image-2.6-flare"  # the model that made it goes on with it
+    assert second.provenance.model == "gpt-image-2.6-flare"  # continued by the model that made it
     assert second.path.read_bytes() == fake.images.made[-1]
     assert "Revised: at night" in second.texts
     one_more = await router.generate_image(prompt="and rain", continue_from=second.continuation_id, output=tmp_path / "c.png")

@@ -1,4 +1,4 @@
-"""The videos protocol on a server that speaks it: jobs, looks, streams that can be taken up again, look-ups."""
+"""The videos protocol on a server that speaks it: jobs, status checks, resumable downloads, look-ups."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ async def test_a_file_cannot_be_remixed_and_a_handle_without_a_video_id_not_be_c
 
 
 @pytest.mark.anyio
-async def test_a_download_is_taken_up_where_it_broke_off(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_interrupted_download_is_resumed_at_its_offset(fake: OpenAIServer, make_context: MakeContext) -> None:
     job = await create(make_context)
     piece = (await finished(make_context, job)).pieces[0]
     whole = fake.videos.files[job.id]
@@ -187,7 +187,7 @@ async def test_a_redirected_download_is_followed_without_the_key(fake: OpenAISer
 
 
 @pytest.mark.anyio
-async def test_a_redirected_download_is_taken_up_in_the_middle(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_redirected_download_is_resumed_at_its_offset(fake: OpenAIServer, make_context: MakeContext) -> None:
     job = await create(make_context)
     piece = (await finished(make_context, job)).pieces[0]
     with OpenAIServer(any_key=True) as storage:
@@ -293,9 +293,7 @@ async def test_a_job_its_server_does_not_know_is_said_to_be_missing_and_not_to_h
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("status", [400, 409, 422])
-async def test_a_look_that_is_refused_is_a_failed_look_and_not_the_end_of_the_job(
-    fake: OpenAIServer, make_context: MakeContext, status: int
-) -> None:
+async def test_refused_status_check_fails_without_ending_the_job(fake: OpenAIServer, make_context: MakeContext, status: int) -> None:
     fake.fail("status", on="GET /v1/videos/", status=status, json={"error": {"message": "not like this"}})
     with pytest.raises(InvalidRequest, match="not like this"):
         await plugin.check_job(job=Job(id="video_1"), context=make_context("sora-2", "generate_video", service="compatible"))

@@ -52,7 +52,7 @@ def new_router(fake: OpenRouterServer, tmp_path: Path, monkeypatch: pytest.Monke
 
     def make(*, today: datetime.date | None = None, base_url: str | None = None, retries: int = 0, **more: Any) -> Router:
         own = InstanceSettings(name="openrouter", plugin="openrouter", base_url=base_url or fake.base_url, **more)
-        # Its store is a file, so that one router may take up what another left.
+        # Its store is a file, so that one router can resume what another left.
         settings = Settings(instances={"openrouter": own}, state_dir=tmp_path / "state", fetch_allow=("127.0.0.1",))
         day = today or datetime.datetime.now(datetime.UTC).date()
         return Router(settings=settings, registry=loaded_registry(), today=lambda: day, policy=Policy(retries=retries), clock=FastClock())

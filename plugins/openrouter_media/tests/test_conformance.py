@@ -35,7 +35,7 @@ _FAULTS: Mapping[str, dict[str, Any]] = {
 }
 _REDIRECTS: Mapping[str, int] = {"redirected": 307, "moved": 302}
 _GONE = {"kind": "status", "on": "GET /api/v1/videos/gen", "status": 404, "json": {"error": {"code": 404, "message": "Job not found"}}}
-#: What is done to the looks at a job, where the submit is answered as it should be.
+#: What is done to status checks, if the submit is answered normally.
 _LOOKS: Mapping[str, dict[str, Any]] = {"unseen": {**_GONE, "times": 2}, "forgotten": {**_GONE, "times": None}}
 
 

@@ -146,7 +146,7 @@ async def test_an_answer_that_takes_too_long_is_not_asked_for_again(
     assert fake.count("POST") == 1
 
 
-async def test_where_nobody_listens_nothing_was_sent_and_it_may_be_tried_again(new_router: NewRouter, snapshot: None) -> None:
+async def test_closed_port_means_not_sent_and_may_be_retried(new_router: NewRouter, snapshot: None) -> None:
     async with new_router(base_url=f"http://127.0.0.1:{closed_port()}/api/v1") as router:
         found = await failure(router, "image", BackendUnavailable)
     assert found.charged == "no"

@@ -104,7 +104,7 @@ def test_what_the_lists_leave_open_is_noted_and_not_offered(fake: OpenRouterServ
 
 @pytest.mark.parametrize("path", quick_first(["/api/v1/images/models", "/api/v1/videos/models", "/api/v1/models"]))
 @pytest.mark.parametrize("kind", quick_first(["garbage", "drop", "status"]))
-def test_a_list_that_cannot_be_had_leaves_what_was_known(fake: OpenRouterServer, tmp_path: Path, path: str, kind: str) -> None:
+def test_list_that_cannot_be_fetched_leaves_the_snapshot(fake: OpenRouterServer, tmp_path: Path, path: str, kind: str) -> None:
     assert refresh(fake, tmp_path).code == 0
     kept = (tmp_path / SNAPSHOT).read_bytes()
     more: dict[str, Any] = {"status": 500, "json": {"error": {"code": 500, "message": "oops"}}} if kind == "status" else {}
@@ -127,7 +127,7 @@ def test_a_model_whose_endpoints_cannot_be_read_is_left_out_and_named(fake: Open
     assert any(note.startswith(f"{SUNBURST}: left out") for note in told["notes"])
 
 
-def test_nobody_listening_is_said_plainly(tmp_path: Path) -> None:
+def test_closed_port_is_reported(tmp_path: Path) -> None:
     told = refresh(f"http://127.0.0.1:{closed_port()}/api/v1", tmp_path)
     assert told.code == 6
     assert "could not be reached" in told.err
@@ -161,14 +161,14 @@ def test_refresh_without_a_name_updates_every_usable_backend_and_a_name_needs_on
     assert "did you mean 'openrouter'" in run_cli(fake, tmp_path, "models", "--refresh", "openruoter").err
 
 
-def test_somebody_elses_server_does_not_speak_for_the_plugin(fake: OpenRouterServer, tmp_path: Path) -> None:
+def test_third_party_server_does_not_define_the_plugins_models(fake: OpenRouterServer, tmp_path: Path) -> None:
     told = refresh(fake, tmp_path, service="compatible")
     assert told.code == 2
     assert "is a compatible server" in told.err
     assert fake.received == []
 
 
-def test_a_spoilt_snapshot_is_told_and_the_shipped_rows_stand(fake: OpenRouterServer, tmp_path: Path) -> None:
+def test_damaged_snapshot_is_reported_and_the_shipped_specs_are_used(fake: OpenRouterServer, tmp_path: Path) -> None:
     shipped = models(fake, tmp_path).keys()
     assert refresh(fake, tmp_path).code == 0
     for spoilt in ('{"schema": 1', "[]", '{"schema": 1, "checked": "2026-11-21", "hosts": ["evil.example"], "models": []}'):
@@ -179,7 +179,7 @@ def test_a_spoilt_snapshot_is_told_and_the_shipped_rows_stand(fake: OpenRouterSe
 
 
 @pytest.mark.anyio
-async def test_a_snapshot_older_than_30_days_is_told_on_every_plan(new_router: NewRouter, snapshot: None, fake: OpenRouterServer) -> None:
+async def test_snapshot_older_than_30_days_warns_on_every_plan(new_router: NewRouter, snapshot: None, fake: OpenRouterServer) -> None:
     today = datetime.datetime.now(datetime.UTC).date()
     for days, stale in ((0, False), (30, False), (31, True), (400, True)):
         async with new_router(today=today + datetime.timedelta(days=days)) as router:

@@ -141,7 +141,7 @@ def test_null_and_absent_are_both_left_out_and_only_null_is_noted() -> None:
     assert any(n.startswith("seed") for n in notes)
 
 
-def test_false_is_no_and_is_not_noted() -> None:
+def test_false_means_unsupported_and_is_not_noted() -> None:
     row, notes = video(supported_durations=[5], seed=False, generate_audio=False)
     assert row.operations["generate_video"].options.keys() == {"duration"}
     assert notes == []

@@ -55,7 +55,7 @@ async def test_an_image_is_planned_without_the_network_made_and_paid_once(fresh:
     assert result.adjustments == ()
 
 
-async def test_fewer_images_than_asked_for_are_told(fresh: Router, fake: OpenRouterServer, tmp_path: Path) -> None:
+async def test_fewer_images_than_requested_are_reported(fresh: Router, fake: OpenRouterServer, tmp_path: Path) -> None:
     fake.most_images = 2
     result = await fresh.generate_image(prompt="cats", n=3, model=f"openrouter/{SUNBURST}", output=f"{tmp_path}/")
     assert sent(fake)["n"] == 3
@@ -84,7 +84,7 @@ async def test_an_edit_sends_its_pictures_and_puts_roles_into_words(fresh: Route
     assert fake.count("POST") == 1
 
 
-async def test_going_on_with_an_image_sends_the_collected_file(fresh: Router, fake: OpenRouterServer, tmp_path: Path) -> None:
+async def test_continuing_an_image_sends_the_collected_file(fresh: Router, fake: OpenRouterServer, tmp_path: Path) -> None:
     first = await fresh.generate_image(prompt="a boat", model=f"openrouter/{SUNBURST}", output=tmp_path / "boat.png")
     second = await fresh.generate_image(prompt="a red one", continue_from=first.continuation_id, output=tmp_path / "red.png")
     assert pictures(fake) == [first.path.read_bytes()]
@@ -167,7 +167,7 @@ async def test_frames_together_with_references_are_refused_rather_than_one_being
     assert pictures(fake) == [image(64, 64)]
 
 
-async def test_a_job_that_one_router_leaves_is_taken_up_by_another(
+async def test_job_left_by_one_router_is_resumed_by_another(
     new_router: NewRouter, snapshot: None, fake: OpenRouterServer, tmp_path: Path
 ) -> None:
     fake.videos.states = ("in_progress",)
@@ -209,7 +209,7 @@ async def test_wherever_the_polling_link_points_the_job_is_followed_at_the_servi
     assert fake.count("POST") == 1
 
 
-async def test_a_row_that_says_so_goes_on_from_an_earlier_job(
+async def test_spec_that_allows_it_continues_an_earlier_job(
     new_router: NewRouter, snapshot: None, fake: OpenRouterServer, tmp_path: Path
 ) -> None:
     table = {

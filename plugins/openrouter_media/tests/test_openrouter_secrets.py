@@ -45,9 +45,7 @@ async def test_a_submit_that_is_redirected_goes_nowhere_else(fresh: Router, fake
     assert fake.count("POST") == 1
 
 
-async def test_a_look_that_is_redirected_goes_nowhere_else_and_the_job_is_not_lost(
-    fresh: Router, fake: OpenRouterServer, tmp_path: Path
-) -> None:
+async def test_redirected_status_check_is_not_followed_and_keeps_the_job(fresh: Router, fake: OpenRouterServer, tmp_path: Path) -> None:
     fake.fail("status", on="GET /api/v1/videos/gen", times=3, reply=moved(fake, 307, "/api/v1/videos/x"))
     result = await fresh.generate_video(prompt="waves", model=VEO, output=tmp_path / "waves.mp4")
     assert result.path.read_bytes() == next(iter(fake.videos.files.values()))
@@ -121,7 +119,7 @@ async def test_a_signed_link_that_fails_is_in_no_error_log_or_shown_row(
         assert not [text for text in shown if secret in text]
     assert fake.elsewhere.received
     assert KEY not in str(fake.elsewhere.received)
-    assert states == ["collecting"]  # it is paid for: it stays to be had
+    assert states == ["collecting"]  # it is paid for: it can still be collected
     assert fake.count("POST") == 1
 
 

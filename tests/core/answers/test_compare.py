@@ -110,7 +110,7 @@ def test_edit_inside_of_the_mask_that_came_back_lossy_is_honoured(left: int, top
 
 @examples(30)
 @given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 255))
-def test_picture_made_anew_is_a_mask_not_honoured(red: int, green: int, blue: int) -> None:
+def test_picture_made_again_is_a_mask_not_honoured(red: int, green: int, blue: int) -> None:
     warnings = changed_outside_mask(encoded(source()), encoded(Image.new("RGB", SIZE, (red, green, blue))), plane())
     assert codes(warnings) == ["mask_not_honoured"]
 

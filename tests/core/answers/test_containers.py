@@ -93,7 +93,7 @@ def test_bytes_after_the_end_are_cut(name: str, tmp_path: Path) -> None:
     for tail in TAILS:
         made, warnings = repair_bytes(data + tail)
         if made == data + tail:
-            assert not _is_refused(made) or name.startswith("flac")  # what follows a FLAC cannot be told from a damaged frame
+            assert not _is_refused(made) or name.startswith("flac")  # what follows a FLAC cannot be distinguished from a damaged frame
         else:
             assert made == data
             assert [w.code for w in warnings] == ["trailing_bytes_removed"]
