@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["cache_dir", "user_dir"]
+__all__ = ["cache_dir", "user_dir", "write_atomically"]
 
 #: Linux is handled here with the same result, because importing platformdirs takes longer than reading the settings.
 _LINUX = {"config": "~/.config", "state": "~/.local/state", "cache": "~/.cache"}
@@ -29,3 +30,20 @@ def cache_dir() -> Path:
     """Return the cache directory; the environment variable ANYMEDIA_CACHE overrides it."""
     own = os.environ.get("ANYMEDIA_CACHE")
     return Path(own) if own else user_dir("cache")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file atomically, readable by this user only; the last of several writers wins.
+
+    Raises:
+        OSError: it cannot be written; nothing is left behind.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}.tmp")
+    try:
+        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise

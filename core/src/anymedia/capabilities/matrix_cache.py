@@ -22,7 +22,7 @@ from typing import Any
 
 import attrs
 
-from ..directories import cache_dir
+from ..directories import cache_dir, write_atomically
 from ..errors import MediaError, RequestError
 from . import model, options
 from .model import CapabilityMatrix, Lifecycle, ModelSpec
@@ -36,7 +36,7 @@ _RECORDS: dict[str, type] = {
     kind.__name__: kind for module in (options, model) for kind in vars(module).values() if isinstance(kind, type) and attrs.has(kind)
 }
 #: The modules that turn a document into records; another version may read the same document differently.
-_PARSERS = ("loader.py", "model.py", "options.py", "table.py", "../operations.py", "../requests.py")
+_PARSERS = ("loader.py", "model.py", "options.py", "table.py", "../fields.py", "../media.py", "../requests.py")
 
 
 @functools.cache
@@ -114,24 +114,11 @@ def _remember(source: Path, before: str, matrix: model.CapabilityMatrix) -> None
         if not _version() or recent or _stamp(source) != before:
             return
         body = json.dumps(_encoded(matrix), separators=(",", ":")).encode()
-        _write(_place(source), _head(source, before, body) + b"\n" + body)
+        write_atomically(_place(source), _head(source, before, body) + b"\n" + body)
 
 
 def _head(source: Path, now: str, body: bytes) -> bytes:
     return json.dumps([_version(), str(source), now, zlib.crc32(body)]).encode()
-
-
-def _write(place: Path, data: bytes) -> None:
-    """Write a file atomically, readable by this user only; the last of several writers wins."""
-    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    scratch = place.with_name(f".{place.name}.{os.getpid()}.{time.monotonic_ns()}.tmp")
-    try:
-        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-        scratch.replace(place)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
 
 
 def _encoded(matrix: model.CapabilityMatrix) -> list[Any]:
@@ -271,20 +258,9 @@ def write_snapshot(plugin: str, document: Mapping[str, Any], shipped: Capability
         PluginContractError, RequestError: the document is not a valid snapshot; nothing is written.
         OSError: the cache cannot be written.
     """
-    import tempfile
-
     path = snapshot_path(plugin)
     text = json.dumps(document, indent=1)
     listed = _parse(json.loads(text), path.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{plugin}-", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(scratch).replace(path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
+    write_atomically(path, text.encode())
     found = attrs.evolve(shipped, models=_with_shipped_facts(listed.models, shipped), checked=listed.checked, stale_after_days=STALE_DAYS)
     return path, found

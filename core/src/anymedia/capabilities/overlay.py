@@ -7,18 +7,17 @@ file in the state directory; a missing or damaged one is an empty overlay.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import functools
 import json
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from ..directories import write_atomically
 from .model import CapabilityMatrix, ModelSpec
 
 __all__ = ["DEMOTED_SECONDS", "Overlay", "OverlayStore", "ProviderModel"]
@@ -166,21 +165,8 @@ class OverlayStore:
         return self.directory / f"{key}.json"
 
     def _write(self, key: str, overlay: Overlay) -> None:
-        """Write an overlay atomically, readable by this user only."""
-        import tempfile  # slow to import, and needed only here
-
-        path = self.path(key)
         try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle, scratch = tempfile.mkstemp(dir=self.directory, prefix=".overlay-", suffix=".tmp")
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    json.dump(overlay.to_json(), file)
-                Path(scratch).replace(path)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    Path(scratch).unlink()
-                raise
+            write_atomically(self.path(key), json.dumps(overlay.to_json()).encode())
         except OSError as error:
             _log.warning("the overlay of %s cannot be written: %s", key, error.strerror)
 
