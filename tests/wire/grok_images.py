@@ -50,6 +50,8 @@ class Images:
         self.made: list[bytes] = []
         self.short_by = 0
         self.as_base64 = False
+        #: Whether answers say that moderation was respected; xAI's own test server never sets it.
+        self.moderated = True
         self.oversize = 0  # characters of base64 in place of an image
 
     def GenerateImage(self, request: Any, context: Any) -> Any:
@@ -98,5 +100,7 @@ class Images:
         if self.as_base64:
             import base64
 
-            return image_pb2.GeneratedImage(respect_moderation=True, base64="data:image/jpeg;base64," + base64.b64encode(data).decode())
-        return image_pb2.GeneratedImage(respect_moderation=True, url=self.depot.publish(data, "jpg"))
+            return image_pb2.GeneratedImage(
+                respect_moderation=self.moderated, base64="data:image/jpeg;base64," + base64.b64encode(data).decode()
+            )
+        return image_pb2.GeneratedImage(respect_moderation=self.moderated, url=self.depot.publish(data, "jpg"))

@@ -58,6 +58,7 @@ class Videos:
         self.jobs: dict[str, Video] = {}
         self.looks_needed = 2
         self.storage_fails = False
+        self.moderated = True
 
     def GenerateVideo(self, request: Any, context: Any) -> Any:
         model = self._model(request)
@@ -146,8 +147,8 @@ class Videos:
         if "UNSAFE" in prompt:
             error = video_pb2.VideoError(code="invalid_argument", message="Content violates usage guidelines.")
             return video_pb2.GetDeferredVideoResponse(status=statuses.FAILED, response=video_pb2.VideoResponse(error=error))
-        made = video_pb2.GeneratedVideo(duration=round(job.seconds), respect_moderation="BLOCKED" not in prompt)
-        if made.respect_moderation:
+        made = video_pb2.GeneratedVideo(duration=round(job.seconds), respect_moderation=self.moderated and "BLOCKED" not in prompt)
+        if "BLOCKED" not in prompt:
             job.data = video(job.width, job.height, job.seconds, tint=len(self.jobs))
             made.url = self.depot.publish(job.data, "mp4")
             self._keep(job, made)

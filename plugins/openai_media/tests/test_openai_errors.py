@@ -335,3 +335,55 @@ async def test_failed_status_check_is_raised_without_the_outcome_of_a_submit(fak
 def test_by_code_lists_only_codes_that_the_core_does_not_know() -> None:
     for code, kind in BY_CODE.items():
         assert classify(read_error({"error": {"code": code}}), 400) != kind
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("submit", SUBMITS, ids=lambda s: s.__name__)
+@pytest.mark.parametrize("body", [{"error": "WHY123"}, {"detail": "WHY123"}, {"errors": [{"message": "WHY123"}]}, {"message": "WHY123"}])
+@pytest.mark.parametrize("status", [400, 401, 429, 500])
+async def test_any_error_keeps_the_providers_words(
+    fake: OpenAIServer, make_context: MakeContext, submit: Submit, body: dict[str, Any], status: int
+) -> None:
+    fake.fail("status", times=None, status=status, json=body)
+    with pytest.raises(MediaError) as caught:
+        await submit(make_context)
+    assert caught.value.provider_message == "WHY123"
+    assert "WHY123" in caught.value.message
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("submit", [generate, inpaint, film], ids=lambda s: s.__name__)
+async def test_error_object_in_an_answer_of_status_200_is_an_error_of_its_class(
+    fake: OpenAIServer, make_context: MakeContext, submit: Submit
+) -> None:
+    fake.fail("status", times=None, status=200, json={"error": {"code": "moderation_blocked", "message": "rejected by the safety system"}})
+    with pytest.raises(ContentRefused) as caught:
+        await submit(make_context)
+    assert caught.value.provider_message == "rejected by the safety system"
+    assert len(fake.received) == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("error", "headers", "delivery"),
+    [
+        ({"type": "server_error", "message": "The server is currently overloaded"}, {"retry-after": "1"}, "refused"),
+        ({"type": "server_error", "message": "The server had an error"}, {}, "unknown"),
+        ({"message": "overloaded"}, {}, "unknown"),
+    ],
+)
+async def test_overloaded_server_is_refused_only_in_the_providers_envelope(
+    fake: OpenAIServer, make_context: MakeContext, error: dict[str, Any], headers: dict[str, str], delivery: str
+) -> None:
+    fake.fail("status", times=None, status=503, json={"error": {"code": None, "param": None, **error}}, headers=headers)
+    with pytest.raises(BackendUnavailable) as caught:
+        await generate(make_context)
+    assert (caught.value.delivery, len(fake.received)) == (delivery, 1)
+
+
+@pytest.mark.anyio
+async def test_key_with_a_typographic_quote_is_not_sent(fake: OpenAIServer, make_context: MakeContext) -> None:
+    context = make_context("gpt-image-2", "generate_image", key="\u201csk-0123456789\u201d")
+    with pytest.raises(AuthenticationFailed, match="nothing was sent") as caught:
+        await plugin.generate_image(request=GenerateImage(prompt="a boat"), context=context)
+    assert (caught.value.delivery, caught.value.charged, fake.received) == ("not_sent", "no", [])

@@ -102,6 +102,8 @@ def _make(context: Context) -> Connection:
 
     # A proxy of the environment sees nothing of an encrypted request; an unencrypted one would give it the key.
     trusting = not str(context.settings.get("base_url") or "").lower().startswith("http:")
+    platform = _agent_platform_arguments(context) if on_agent_platform(context) else None
+    key = _key(context) if platform is None else None
     session = _session(trusting)
     options = types.HttpOptions(
         aiohttp_client=session,
@@ -111,20 +113,17 @@ def _make(context: Context) -> Connection:
         # The one name is httpx2's, the other aiohttp's; the SDK passes to each transport what it knows.
         async_client_args={"follow_redirects": False, "allow_redirects": False, "trust_env": trusting},
     )
-    credentials = None
-    if on_agent_platform(context):
-        chosen = _agent_platform_arguments(context)
-        credentials = chosen.get("credentials")
-        sdk = genai.Client(enterprise=True, http_options=options, **chosen)
+    if platform is not None:
+        sdk = genai.Client(enterprise=True, http_options=options, **platform)
     else:
-        sdk = genai.Client(enterprise=False, api_key=_key(context), http_options=options)
+        sdk = genai.Client(enterprise=False, api_key=key, http_options=options)
     in_force = sdk._api_client._http_options
     return Connection(
         sdk,
         base_url=str(in_force.base_url or _GEMINI).rstrip("/"),
         api_version=str(in_force.api_version or "v1"),
         storage_url=str(context.settings.get("storage_url", _STORAGE)).rstrip("/"),
-        credentials=credentials,
+        credentials=None if platform is None else platform.get("credentials"),
         session=session,
     )
 

@@ -48,7 +48,7 @@ async def take_turn(request: GenerateImage, context: Context) -> Outcome:
     return Outcome(
         pieces=(_piece(turn, turn.found.items[-1], request, body["model"]),),
         usage=usage if isinstance(usage, dict) else {},
-        warnings=[str(warning) for warning in turn.found.warnings],
+        warnings=turn.found.warnings,
         request_id=request_id,
     )
 

@@ -105,7 +105,7 @@ async def _submit(connection: Connection, opening: Any, request: _Request, conte
     asked = request.output_format if context.takes("output_format") else None
     return Outcome(
         pieces=_pieces(answer, asked),
-        warnings=[str(warning) for warning in answer.found.warnings],
+        warnings=answer.found.warnings,
         usage=answer.usage,
         cost_usd=cost_of(answer.usage, context),
         cost_basis=COST_BASIS,

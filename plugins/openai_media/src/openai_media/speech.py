@@ -12,7 +12,7 @@ from anymedia.context import Context
 from anymedia.http import bad_answer, no_media
 from anymedia.media import mime_of
 from anymedia.requests import GenerateAudio
-from anymedia.results import Outcome, Piece
+from anymedia.results import Outcome, Piece, Warning
 
 from ._client import connect
 from ._errors import BY_CODE, translated
@@ -53,16 +53,16 @@ async def speak(request: GenerateAudio, context: Context) -> Outcome:
     return Outcome(pieces=(piece,), warnings=warnings, request_id=request_id)
 
 
-def _sound(data: bytes, kind: str, form: str, base_url: str) -> tuple[Piece | None, list[str]]:
+def _sound(data: bytes, kind: str, form: str, base_url: str) -> tuple[Piece | None, tuple[Warning, ...]]:
     """Return the sound in an answer: its bytes, whatever format they show, or media in JSON as other servers answer."""
     is_text = kind.startswith(("application/json", "text/"))
     found = extract_media(_loose(data) if is_text else data, ["audio", "data"], base_url=base_url)
     if found.items:
         item = found.items[0]
         mime = mime_of(form) if (form, item.mime) == ("opus", "audio/ogg") else item.mime  # Opus lies in an Ogg container
-        return attrs.evolve(item, mime=mime).to_piece(), [str(warning) for warning in found.warnings]
+        return attrs.evolve(item, mime=mime).to_piece(), found.warnings
     raw = form == "pcm" and data and not is_text  # samples without a header begin with anything
-    return (Piece(data=data, mime=mime_of(form)) if raw else None), []
+    return (Piece(data=data, mime=mime_of(form)) if raw else None), ()
 
 
 def _loose(data: bytes) -> Any:

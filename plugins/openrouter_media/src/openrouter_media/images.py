@@ -82,7 +82,7 @@ async def _submit(request: _Request, context: Context, prompt: str, pictures: Se
         usage=decoded.usage,
         cost_usd=cost_of(decoded.usage),
         request_id=answer.generation,
-        warnings=[str(warning) for warning in decoded.found.warnings],
+        warnings=decoded.found.warnings,
     )
 
 

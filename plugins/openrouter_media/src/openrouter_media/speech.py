@@ -15,7 +15,7 @@ from anymedia.context import Context
 from anymedia.http import no_media
 from anymedia.media import mime_of
 from anymedia.requests import GenerateAudio
-from anymedia.results import Outcome, Piece
+from anymedia.results import Outcome, Piece, Warning
 
 from ._answers import decode_json
 from ._client import Answer, connect
@@ -58,18 +58,18 @@ def _outcome(answer: Answer, base_url: str, context: Context) -> Outcome:
     body: Any = decode_json(answer.body) if kind == "application/json" else answer.body
     found = extract_media(body, ["audio", "data"], base_url=base_url)
     if found.items:
-        warnings = [str(warning) for warning in found.warnings]
-        return Outcome(pieces=(found.items[0].to_piece(),), request_id=answer.generation, warnings=warnings)
+        return Outcome(pieces=(found.items[0].to_piece(),), request_id=answer.generation, warnings=found.warnings)
     if is_text and isinstance(body, dict) and body.get("error"):
         raise error_of(answer, context, body=body)
     raise no_media(context, body, found, what="sound", by_code=BY_CODE, request_id=answer.generation)
 
 
-def _wav(samples: bytes, parameters: str) -> tuple[bytes, list[str]]:
+def _wav(samples: bytes, parameters: str) -> tuple[bytes, list[Warning]]:
     """Put a header before raw 16-bit little-endian samples; ``rate`` in samples per second and ``channels`` come from the content type."""
     named = dict(part.strip().partition("=")[::2] for part in parameters.split(";") if "=" in part)
     rate, channels = (int(named[k]) if named.get(k, "").isdigit() else 0 for k in ("rate", "channels"))
-    warnings = [] if 1_000 <= rate <= 384_000 else [f"the service did not name the sampling rate; {_RATE} Hz is assumed"]
+    assumed = Warning("sampling_rate_assumed", f"the service did not name the sampling rate; {_RATE} Hz is assumed")
+    warnings = [] if 1_000 <= rate <= 384_000 else [assumed]
     rate, channels = (_RATE if warnings else rate), (channels if 1 <= channels <= 8 else _CHANNELS)
     out = io.BytesIO()
     with wave.open(out, "wb") as file:
