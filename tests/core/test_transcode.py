@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 from tiers import quick_first
 
-from anymedia.convert.transcode import last_frame, transcode
+from anymedia.convert.load_input import last_frame, transcode
 from anymedia.errors import InvalidRequest, UnsupportedInput
 from anymedia.files.names import formats_available
 from anymedia.probe.probe import sniff

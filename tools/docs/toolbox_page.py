@@ -15,7 +15,7 @@ from anymedia.fields import role_of
 from anymedia.hookspecs import ListedModel, SubmissionRecord
 from anymedia.requests import KINDS, Continuation, Mask, Reference
 from anymedia.results import ContinuationData, Failed, Job, Outcome, Piece, Running, Succeeded
-from anymedia.testing import samples
+from anymedia.testing import fake_service
 
 from .parts import NOTE, attribute_docs, default, function, record
 
@@ -49,8 +49,9 @@ def toolbox() -> str:
     for name in http.__all__:
         out += function(name, getattr(http, name))
     out += ["## Media for a fake, in `anymedia.testing`\n"]
-    for name in samples.__all__:
-        out += function(name, inspect.unwrap(getattr(samples, name)))
+    for name, value in sorted(vars(fake_service).items()):
+        if name in fake_service.__all__ and inspect.isfunction(inspect.unwrap(value)):
+            out += function(name, inspect.unwrap(value))
     return "\n".join(out)
 
 

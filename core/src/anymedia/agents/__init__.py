@@ -1,7 +1,6 @@
 """The interface for agents: one tool, its schema, its guidance, and an MCP server.
 
-normalize.py    a call as the agent wrote it -> single calls; other tools' spellings
-path_scope.py   where relative paths start, and which paths are allowed
+normalize.py    a call as the agent wrote it -> single calls; other tools' spellings; which paths are allowed
 tool.py         MediaTool: generate (also several calls concurrently), plan, follow jobs; answers with dicts
 api.py          generate_media and related functions, over one router per event loop
 responses.py    results, plans, jobs and errors as JSON

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..router import Router
-from .path_scope import directories
+from .normalize import directories
 from .responses import error_answer, internal
 from .tool import Action, MediaTool, tell
 

@@ -44,8 +44,7 @@ from ..results import Warning
 from ..router import Progress, Router
 from ..state.call_codec import error_from_json
 from ..state.store import ACTIVE_STATES
-from .normalize import ToolCall, flat, listed, read_tool_call, whole_number
-from .path_scope import PathScope, resolve_paths
+from .normalize import PathScope, ToolCall, flat, listed, read_tool_call, resolve_paths, whole_number
 from .responses import error_answer, internal, job_answer, plan_answer, result_answer, resume_call_text, several_answer
 
 if TYPE_CHECKING:

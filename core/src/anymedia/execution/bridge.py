@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import attrs
 
-from ..convert.transcode import last_frame
+from ..convert.load_input import last_frame
 from ..errors import UnsupportedInput
 from ..files.part_file import copy_kept
 from ..files.paths import open_input

@@ -311,7 +311,7 @@ async def _post_process(
     engine: Engine, record: CallRecord, piece: Piece, protection: Protection | None, to_format: str | None
 ) -> tuple[Piece, float | None, list[Warning]]:
     """Paste back what was protected and convert to the format asked for; the provider's bytes stay if that fails."""
-    from ..convert.transcode import transcode
+    from ..convert.load_input import transcode
 
     warnings: list[Warning] = []
     difference = None

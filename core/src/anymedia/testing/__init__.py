@@ -10,7 +10,7 @@
 
 The tests are generated from the backend's own matrix: one set per distinct operation spec, not per model id.
 
-    fake_service.py     what the author provides: a fake of the service for each scenario
+    fake_service.py     what the author provides: a fake of the service for each scenario; media for it
     conformance.py      the class to subclass; its tests are in
     operation_rules.py  what the backend produces, checked by an independent decoder
     rejection_rules.py  what it does not support or lacks
@@ -19,13 +19,11 @@ The tests are generated from the backend's own matrix: one set per distinct oper
     rules.py            the rules by id
     cases.py            the cases of each test; case_values.py their requests
     harness.py          a real Router over the fake, with sockets, logs and streams watched
-    samples.py          small real images, videos and sounds
 """
 
 from .conformance import BackendConformance
-from .fake_service import CANARY, RETRY_AFTER, SCENARIOS, Scenario, Wire
+from .fake_service import CANARY, RETRY_AFTER, SCENARIOS, Scenario, Wire, half_mask, painted, picture, sound, video
 from .rules import RULES, known_gap
-from .samples import half_mask, painted, picture, sound, video
 
 __all__ = [
     "CANARY",

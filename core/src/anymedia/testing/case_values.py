@@ -27,7 +27,7 @@ from ..capabilities import (
 from ..capabilities.model import is_installed
 from ..media import Image, Video
 from ..requests import KINDS, Mask, Operation, Reference
-from .samples import half_mask, picture, video
+from .fake_service import half_mask, picture, video
 
 __all__ = [
     "Shape",

@@ -37,8 +37,7 @@ from ..settings import InstanceSettings, Settings
 from ..state.sqlite import SqliteStore
 from ..state.store import Store
 from .case_values import Shape, minimal_fields
-from .fake_service import Wire
-from .samples import half_mask
+from .fake_service import Wire, half_mask
 
 __all__ = [
     "Bench",

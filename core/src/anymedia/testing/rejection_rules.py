@@ -19,9 +19,9 @@ from ..requests import KINDS, Continuation, Mask, Operation, Reference, Request
 from ..results import Warning
 from .case_values import Shape, image_for, mask_for, minimal_fields, references_for, shapes, two_values
 from .cases import Case, CaseMaker
+from .fake_service import half_mask, picture
 from .harness import Bench, forget_plugins, run
 from .rules import rule
-from .samples import half_mask, picture
 
 __all__ = [
     "RejectionRules",
