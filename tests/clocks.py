@@ -1,6 +1,7 @@
 """A clock on which nothing waits, and waiting for a condition instead of for a time."""
 
 import asyncio
+import inspect
 import time
 from collections.abc import Callable
 from typing import Any
@@ -27,5 +28,10 @@ class FastClock:
 async def until(true: Callable[[], Any]) -> None:
     """Wait for a condition; the ceiling is only for a broken program."""
     async with asyncio.timeout(60):
-        while not true():
+        while not (await found if inspect.isawaitable(found := true()) else found):
             await asyncio.sleep(0.005)
+
+
+async def in_state(router: Any, *states: str) -> bool:
+    """Whether a job of the router is in one of the states."""
+    return any(record.state in states for record in await router.jobs())

@@ -20,6 +20,7 @@ def listening(wrong: list[str]) -> Iterator[None]:
     """Note every backend that is named in ``try_backends`` and cannot do what was asked."""
     from anymedia.agents import tool
     from anymedia.errors import MediaError
+    from anymedia.execution.prepare_inputs import resolve
     from anymedia.planning import Planner
 
     refuse, able = Planner._rejection_error, tool.MediaTool._able
@@ -41,10 +42,13 @@ def listening(wrong: list[str]) -> Iterator[None]:
         judge(error.try_backends, request, lambda name: self.plan(request, backend=name))
         return error
 
-    def naming(self: tool.MediaTool, ready: Any, error: MediaError) -> tuple[str, ...]:
-        names = able(self, ready, error)
+    async def naming(self: tool.MediaTool, ready: Any, error: MediaError) -> tuple[str, ...]:
+        names = await able(self, ready, error)
         if names:
-            judge(names, ready.request, lambda name: self.router.plan(ready.request, backend=name, policy=ready.policy))
+            request = ready.request
+            if (continuation := getattr(request, "continue_from", None)) is not None:
+                request = resolve(request, await self.router.store.load_continuation(continuation.id))
+            judge(names, request, lambda name: self.router._plan_maker.plan(request, ready.policy, name))
         return names
 
     with pytest.MonkeyPatch.context() as patch:

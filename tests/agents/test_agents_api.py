@@ -54,7 +54,7 @@ def test_router_of_a_loop_is_reused_and_closed_with_it() -> None:
     asyncio.run(twice())
     assert seen[0] is seen[1]
     with pytest.raises(Exception, match=r"(?i)closed"):
-        seen[0].store.calls()
+        asyncio.run(seen[0].store.calls())
     assert module._routers == {}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clocks import in_state
 from core.fake_service import FakeService, mp4
 from core.routing import fake_registry, until
 from wire.http_server import closed_port
@@ -22,7 +23,7 @@ from anymedia.agents import MediaTool, tell
 from anymedia.execution import poll
 from anymedia.settings import InstanceSettings, Settings
 from anymedia.state.errors import StateNotWritable
-from anymedia.testing.harness import FastClock
+from anymedia.testing.harness import FastClock, KeptStore
 
 pytestmark = pytest.mark.anyio
 WAVES = {"mode": "video", "prompt": "waves"}
@@ -34,11 +35,7 @@ Process = Callable[[], AbstractAsyncContextManager[MediaTool]]
 def process(settings: Settings, work: Path) -> Process:
     """Opens tools as separate processes would, with one shared journal."""
 
-    class Kept(SqliteStore):
-        def close(self) -> None:
-            pass
-
-    store = Kept()
+    store = KeptStore()
 
     @contextlib.asynccontextmanager
     async def opened() -> AsyncIterator[MediaTool]:
@@ -60,7 +57,7 @@ async def test_status_of_several_calls_does_not_wait_for_the_slowest(tool: Media
     service.looks = FOREVER
     job = await tool.generate(**WAVES, n=2, wait=False)
     let_finish(service, "vid-1")
-    await until(lambda: any(row.state == "done" for row in tool.router.jobs()))
+    await until(lambda: in_state(tool.router, "done"))
     async with asyncio.timeout(60):  # the job runs for ever: this only ends a broken program
         status = await tool.job(job["job_id"])
     assert (status["success"], status["state"]) == (True, "running")
@@ -147,8 +144,11 @@ async def test_lease_from_a_clock_ahead_counts_as_expired(process: Process, serv
     async with process() as first:
         job = await first.generate(**WAVES, wait=False)
     async with process() as second:
-        store, year = second.router.store, 365 * 86_400.0
-        assert store.claim(job["job_id"], owner="dead", lease_seconds=60.0, now=time.time() + year)
+        store = second.router.store
+        assert isinstance(store, KeptStore)
+        clock, store._clock = store._clock, lambda: time.time() + 365 * 86_400.0
+        assert await store.claim(job["job_id"], owner="dead", lease_seconds=60.0)
+        store._clock = clock
         assert (await second.job(job["job_id"]))["warnings"][0]["code"] == "not_followed"
         let_finish(service)
         assert (await second.job(job["job_id"], "wait", 30))["success"] is True
@@ -203,7 +203,7 @@ async def test_wait_that_ends_early_does_not_return_a_partial_result(process: Pr
         job = await first.generate(**WAVES, n=2, wait=False)
     let_finish(service, "vid-1")
     async with process() as second:
-        while second.router.store.run(job["job_id"])[0].state != "done":  # a wait may find no time to look at both
+        while (await second.router.store.run(job["job_id"]))[0].state != "done":  # a wait may find no time to look at both
             error = (await second.job(job["job_id"], "wait", 0.1))["error"]
             assert error["code"] == "backend_timeout"
         let_finish(service)
@@ -231,7 +231,7 @@ async def test_wait_for_cancelled_calls_returns_the_finished_ones(tool: MediaToo
     job = await tool.generate(**WAVES, n=2, wait=False)
     waiting = asyncio.create_task(tool.job(job["job_id"], "wait"))
     let_finish(service, "vid-1")
-    await until(lambda: any(row.state == "done" for row in tool.router.jobs()))
+    await until(lambda: in_state(tool.router, "done"))
     assert (await tool.job(job["job_id"], "cancel"))["success"] is True
     done = await waiting
     assert done["success"], done
@@ -295,13 +295,13 @@ async def test_journal_error_after_the_submit_names_the_job(
     settings: Settings, service: FakeService, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Full(SqliteStore):
-        def durations(self, key: str) -> Any:
+        async def durations(self, key: str) -> Any:
             raise StateNotWritable("The journal cannot be read: the disk is full.", charged="unknown")
 
     async with Router(settings=settings, registry=fake_registry(), store=Full(), clock=FastClock(), on_progress=tell) as router:
         error = (await MediaTool(router).generate(**WAVES))["error"]
         assert (error["code"], error["charged"]) == ("state_not_writable", "unknown")
-        assert error["job_id"] == router.jobs()[0].run
+        assert error["job_id"] == (await router.jobs())[0].run
         assert f"media_job(job_id='{error['job_id']}', action='wait')" in error["fix"]
 
 

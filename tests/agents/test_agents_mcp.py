@@ -77,12 +77,13 @@ models."wan-2.2" = {{ like = "sora-2" }}
     return tmp_path / "config.toml"
 
 
-def short_jobs(state: Path) -> None:
+async def short_jobs(state: Path) -> None:
     """Record short video durations, so that the first status check comes after half a second."""
-    with contextlib.closing(SqliteStore(state / "state.db")) as store:
-        for key in ("mygpu/wan-2.2", "mygpu/wan-2.2/4s"):
-            for _ in range(20):
-                store.add_duration(key, 0.1)
+    store = SqliteStore(state / "state.db")
+    for key in ("mygpu/wan-2.2", "mygpu/wan-2.2/4s"):
+        for _ in range(20):
+            await store.add_duration(key, 0.1)
+    await store.aclose()
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ async def in_process(tmp_path: Path, keyless: None, gpu: OpenAIServer) -> AsyncI
 @pytest.fixture
 async def over_stdio(tmp_path: Path, config: Path, gpu: OpenAIServer) -> AsyncIterator[Met]:
     """A process of its own, without any key."""
-    short_jobs(tmp_path / "state")
+    await short_jobs(tmp_path / "state")
     env = bare_environment(tmp_path) | {"ANYMEDIA_CONFIG": str(config)}
     words = ["-m", "anymedia", "mcp", "--root", str(tmp_path / "root")]
     command = StdioServerParameters(command=sys.executable, args=words, env=env, cwd=str(tmp_path))
@@ -324,15 +325,16 @@ async def test_closed_server_leaves_the_paid_job_resumable(tmp_path: Path, keyle
         waiting, job_id = await waiting_call(Met(client=client, root=tmp_path / "root", gpu=gpu))
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-    with contextlib.closing(SqliteStore(tmp_path / "state/state.db")) as store:
-        (row,) = store.run(job_id)
+    store = SqliteStore(tmp_path / "state/state.db")
+    (row,) = await store.run(job_id)
+    await store.aclose()
     assert (row.state, row.owner) == ("running", None)
 
 
 @pytest.mark.exhaustive
 async def test_stopped_server_leaves_the_running_job_resumable(tmp_path: Path, config: Path, gpu: OpenAIServer) -> None:
     gpu.videos.looks = 10**6
-    short_jobs(tmp_path / "state")
+    await short_jobs(tmp_path / "state")
     env = bare_environment(tmp_path) | {"ANYMEDIA_CONFIG": str(config)}
     words = ["-m", "anymedia", "mcp", "--root", str(tmp_path / "root"), "--http", "--port", "0"]
     pipe = asyncio.subprocess.PIPE
@@ -360,6 +362,7 @@ async def test_stopped_server_leaves_the_running_job_resumable(tmp_path: Path, c
             await process.communicate()
         calling.cancel()
         await asyncio.gather(calling, return_exceptions=True)
-    with contextlib.closing(SqliteStore(tmp_path / "state/state.db")) as store:
-        (row,) = store.calls()
+    store = SqliteStore(tmp_path / "state/state.db")
+    (row,) = await store.calls()
+    await store.aclose()
     assert (row.state, row.owner) == ("running", None)  # no lease: the next request resumes it

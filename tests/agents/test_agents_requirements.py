@@ -126,4 +126,4 @@ async def test_call_of_a_model_not_installed_names_the_install_command(tmp_path:
             assert (error["code"], error["charged"], error["retry"]) == ("no_backend_available", "no", False)
             assert error["fix"] == INSTALL
             assert error["try_backends"] == []
-        assert list(router.store.calls()) == []
+        assert list(await router.store.calls()) == []

@@ -59,7 +59,7 @@ async def test_fallback_above_the_reservation_is_not_used(other: MediaTool, serv
         assert answer["failed"] == 2
         for one in answer["results"]:
             assert one["error"]["code"] == "backend_unavailable"
-            assert "did not go to 'other/still' instead" in one["error"]["fix"]
+            assert "Fallback to 'other/still' was not possible" in one["error"]["fix"]
     assert service.submits == []
 
 

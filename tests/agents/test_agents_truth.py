@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ async def router(work: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         yield made
 
 
-def handles(router: Router, work: Path) -> Iterator[tuple[str, str, str]]:
+async def handles(router: Router, work: Path) -> AsyncIterator[tuple[str, str, str]]:
     """Store a continuation by every model that makes images or videos, as if it had just been made; backend, medium, id."""
     for number, able in enumerate(able_rows(router.instances, TODAY)):
         medium, name = able.model.media, "photo.png" if able.model.media == "image" else "clip.mp4"
@@ -72,7 +72,7 @@ def handles(router: Router, work: Path) -> Iterator[tuple[str, str, str]]:
             files=(file,),
             created_at=time.time(),
         )
-        router.store.save_continuation(made)
+        await router.store.save_continuation(made)
         yield able.backend, medium, made.id
 
 
@@ -84,7 +84,7 @@ async def test_every_cell_of_the_guidance_table_matches_the_planner(router: Rout
     assert set(head) == {"openai", "google", "grok", "openrouter", "local"}
     assert CALLS.keys() == _LINES.keys()
     known: dict[tuple[str, str], list[str]] = {}
-    for backend, medium, handle in handles(router, work):
+    async for backend, medium, handle in handles(router, work):
         known.setdefault((backend, medium), []).append(handle)
     wrong, checked = [], 0
     for line, cells in rows.items():

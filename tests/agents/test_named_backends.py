@@ -47,11 +47,11 @@ async def test_planner_that_suggests_an_unable_backend_is_recorded(
 ) -> None:
     async with two_backends(service) as router:
         with pytest.raises(RequestError):
-            router.plan(GenerateImage(prompt="x", extra_params={"no": 1}), backend="one")
+            await router.plan(GenerateImage(prompt="x", extra_params={"no": 1}), backend="one")
         assert wrongly_named == []
         monkeypatch.setattr(Planner, "_able", lambda *_: ("two",))
         with pytest.raises(RequestError):
-            router.plan(GenerateImage(prompt="x", extra_params={"no": 1}), backend="one")
+            await router.plan(GenerateImage(prompt="x", extra_params={"no": 1}), backend="one")
     assert len(wrongly_named) == 1
     assert wrongly_named[0].startswith("'two' was named for GenerateImage(")
     wrongly_named.clear()  # this once it was meant
@@ -61,9 +61,12 @@ async def test_planner_that_suggests_an_unable_backend_is_recorded(
 async def test_tool_that_suggests_an_unable_backend_is_recorded(service: FakeService, work: Path, wrongly_named: list[str]) -> None:
     from named_backends import listening
 
+    async def two(*_: object) -> tuple[str, ...]:
+        return ("two",)
+
     wrong: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MediaTool, "_able", lambda *_: ("two",))
+        patch.setattr(MediaTool, "_able", two)
         with listening(wrong):
             async with two_backends(service) as router:
                 answer = await MediaTool(router).generate(prompt="x", mode="video", duration=4, backend="nobody", mask_path="mask.png")

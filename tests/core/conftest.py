@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from anymedia.state.store import Store
+    from blocking_store import BlockingStore
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -25,10 +25,10 @@ def fake_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(params=["memory", "file"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlockingStore]:
     """Run the test with a store in memory and in a file."""
-    from anymedia.state.sqlite import SqliteStore
+    from blocking_store import BlockingStore
 
-    made: Store = SqliteStore(":memory:") if request.param == "memory" else SqliteStore(tmp_path / "state" / "journal.db")
+    made = BlockingStore(":memory:" if request.param == "memory" else tmp_path / "state" / "journal.db")
     yield made
     made.close()

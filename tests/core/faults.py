@@ -11,8 +11,8 @@ from core.fake_service import FakeService
 from core.routing import KEY, fake_router, fake_settings
 from wire.http_server import closed_port
 
-from anymedia import SqliteStore
 from anymedia.errors import MediaError
+from anymedia.testing.harness import KeptStore
 
 STATUSES = (408, 409, 425, 429, 500, 502, 503, 504, 529)
 TRANSPORT = ("refused", "drop", "lost", "reset", "timeout", "truncate", "garbage")
@@ -90,8 +90,7 @@ async def run_cell(cell: Cell) -> Seen:
 
 
 async def _play(cell: Cell, service: FakeService, folder: Path) -> Seen:
-    store = SqliteStore(":memory:")
-    store.close = lambda: None  # type: ignore[method-assign]
+    store = KeptStore()
     fields = {"prompt": "a fox"} | await _inputs(cell, service, store, folder)
     posts = len([r for r in service.http.received if r.method == "POST"])
     url = f"http://127.0.0.1:{closed_port()}" if cell.fault == "refused" else service.http.url
@@ -105,7 +104,7 @@ async def _play(cell: Cell, service: FakeService, folder: Path) -> Seen:
             await getattr(router, cell.operation)(output=f"{folder}/out/", deadline=60, **fields)
         except MediaError as caught:
             error = caught
-        row = router.jobs()[0]
+        row = (await router.jobs())[0]
     seen = len([r for r in service.http.received if r.method == "POST"]) - posts
     deliveries = tuple(str(a["delivery"]) for a in row.attempts)
     return Seen(
@@ -113,7 +112,7 @@ async def _play(cell: Cell, service: FakeService, folder: Path) -> Seen:
     )
 
 
-async def _inputs(cell: Cell, service: FakeService, store: SqliteStore, folder: Path) -> dict[str, object]:
+async def _inputs(cell: Cell, service: FakeService, store: KeptStore, folder: Path) -> dict[str, object]:
     from PIL import Image
 
     if cell.operation == "continue_video":

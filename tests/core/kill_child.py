@@ -30,10 +30,10 @@ class DyingStore(SqliteStore):
 
     death: tuple[str, str] | None = None
 
-    def advance(self, lease: Lease, state: Any, *, now: float, **changes: Any) -> CallRecord:
+    async def advance(self, lease: Lease, state: Any, **changes: Any) -> CallRecord:
         if self.death == (state, "before"):
             os.kill(os.getpid(), signal.SIGKILL)
-        record = super().advance(lease, state, now=now, **changes)
+        record = await super().advance(lease, state, **changes)
         if self.death == (state, "after"):
             os.kill(os.getpid(), signal.SIGKILL)
         return record
@@ -48,7 +48,7 @@ async def main(state: str, out: str, service: str, files: str, jobs: str, kind: 
     own = InstanceSettings(name="fake", plugin="fake", base_url=service, options={"can_list": "can_list" in more, "timeout": 20})
     settings = Settings(instances={"fake": own}, fetch_allow=(files.removeprefix("http://"),))
     async with Router(store=store, settings=settings, registry=fake_registry(), clock=FastClock()) as router:
-        rows = list(router.jobs())
+        rows = list(await router.jobs())
         for row in rows:
             if row.state not in {"done", "failed", "refused", "cancelled"}:
                 try:

@@ -1,5 +1,6 @@
 """Killing processes at every moment of a paid call, and counting what the service was asked to do."""
 
+import asyncio
 import random
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def killed(
         final = start()
         _, told = final.communicate(timeout=300)
         assert final.returncode == 0, told.decode()
-        return _count(service, state, out, kind, jobs, dead)
+        return asyncio.run(_count(service, state, out, kind, jobs, dead))
 
 
 def _expire_leases(state: Path) -> None:
@@ -89,11 +90,11 @@ def _expire_leases(state: Path) -> None:
     connection.close()
 
 
-def _count(service: FakeService, state: Path, out: Path, kind: str, jobs: int, dead: int) -> Toll:
+async def _count(service: FakeService, state: Path, out: Path, kind: str, jobs: int, dead: int) -> Toll:
     per_job = Counter(fields["prompt"] for fields in service.submits)
     store = SqliteStore(state)
-    rows = {row.request["prompt"]: row for row in store.calls()}
-    store.close()
+    rows = {row.request["prompt"]: row for row in await store.calls()}
+    await store.aclose()
     whole = png() if kind == "image" else mp4()
     done = [p for p, row in rows.items() if row.state == "done"]
     flagged = [p for p, row in rows.items() if row.state == "unknown"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clocks import FastClock
+from clocks import in_state as in_state
 from clocks import until as until  # for the tests of the core
 from core import fake_backend
 from core.fake_service import FakeService
@@ -36,8 +37,8 @@ def fake_registry(*names: str) -> Registry:
 async def fake_router(service: FakeService | str, *, policy: Policy | None = None, **more: Any) -> AsyncIterator[Router]:
     options = more.pop("options", {})
     settings = more.pop("settings", None) or fake_settings(service, **options)
-    more.setdefault("store", SqliteStore(":memory:"))
     more.setdefault("clock", FastClock())
+    more.setdefault("store", SqliteStore(clock=more["clock"].now))
     router = Router(settings=settings, registry=more.pop("registry", None) or fake_registry(), policy=policy, **more)
     async with router:
         yield router

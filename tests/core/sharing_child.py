@@ -25,7 +25,7 @@ async def main(state: str, out: str, service: str, files: str, what: str) -> Non
     async with Router(store=SqliteStore(Path(state)), settings=settings, registry=fake_registry(), policy=policy) as router:
         router._engine.polls.rate = 1e6
         if what == "resume":
-            results = await asyncio.gather(*(router.resume(row.id) for row in router.jobs()))
+            results = await asyncio.gather(*(router.resume(row.id) for row in await router.jobs()))
             print(len({result.path for result in results}))
             return
         request = GenerateImage(prompt="a fox")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anymedia.policy import Budget
 from anymedia.requests import Continuation, StoredFile
-from anymedia.state.sqlite import SqliteStore
 from anymedia.state.store import NewCall
+
+if TYPE_CHECKING:
+    from blocking_store import BlockingStore
 
 NOW = 1_790_000_000.0
 DAY = 86_400.0
@@ -32,7 +34,6 @@ def new_call(call_id: str = "call_1", **changes: Any) -> NewCall:
         "idempotency_key": f"key-of-{call_id}",
         "session": "session_1",
         "quote_usd": (0.1, 0.4),
-        "created_at": NOW,
     }
     return NewCall(**(fields | changes))
 
@@ -54,14 +55,16 @@ def continuation(continuation_id: str, **changes: Any) -> Continuation:
 
 
 @contextlib.contextmanager
-def opened(path: Path, busy_seconds: float = 30.0) -> Iterator[SqliteStore]:
-    store = SqliteStore(path, busy_seconds=busy_seconds)
+def opened(path: Path, busy_seconds: float = 30.0) -> Iterator[BlockingStore]:
+    from blocking_store import BlockingStore
+
+    store = BlockingStore(path, busy_seconds=busy_seconds)
     try:
         yield store
     finally:
         store.close()
 
 
-def fill(store: SqliteStore, call_id: str = "call_1") -> None:
+def fill(store: BlockingStore, call_id: str = "call_1") -> None:
     lease = store.open_call(new_call(call_id), Budget(), owner="me", lease_seconds=60)
     store.advance(lease, "submitted", now=NOW, job={"id": "17"}, secret={"url": "https://media.example/?signature=hush"})

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from blocking_store import BlockingStore
 from state_samples import NOW, continuation, new_call
 
 from anymedia.errors import BudgetExceeded
 from anymedia.policy import Budget
 from anymedia.state.errors import LeaseLost
-from anymedia.state.sqlite import SqliteStore
 from anymedia.state.store import FINAL_STATES
 
 CAP = 1.0
@@ -33,7 +33,7 @@ def wait_for(start: Path) -> None:
         time.sleep(0.002)
 
 
-def collect(store: SqliteStore, owner: str, start: str) -> None:
+def collect(store: BlockingStore, owner: str, start: str) -> None:
     """Claim and collect every row that nobody else is at, until all are done; say each one collected."""
     wait_for(Path(start))
     pending = [record.id for record in store.calls()]
@@ -58,7 +58,7 @@ def collect(store: SqliteStore, owner: str, start: str) -> None:
             time.sleep(0.01)  # the rest is in others' hands: do not take the processor from them
 
 
-def spend(store: SqliteStore, owner: str, start: str) -> None:
+def spend(store: BlockingStore, owner: str, start: str) -> None:
     """Ten threads want one call each under a budget that all processes share."""
     wait_for(Path(start))
 
@@ -77,7 +77,7 @@ def spend(store: SqliteStore, owner: str, start: str) -> None:
         thread.join()
 
 
-def churn(store: SqliteStore, owner: str) -> None:
+def churn(store: BlockingStore, owner: str) -> None:
     """Make calls and carry them through their states for ever, saying each step once it is durable."""
     say("ready")
     for i in range(1_000_000):
@@ -98,13 +98,13 @@ def churn(store: SqliteStore, owner: str) -> None:
         say("continuation", f"veo_vid_{call_id}")
 
 
-def go_on(store: SqliteStore, earlier: str, new: str) -> None:
+def go_on(store: BlockingStore, earlier: str, new: str) -> None:
     """Load a continuation of another process, and save the next one of the chain."""
     chain = [] if earlier == "-" else [*store.load_continuation(earlier, now=NOW).data["chain"], earlier]
     store.save_continuation(continuation(new, data={"chain": chain}, created_at=NOW + len(chain)))
 
 
-def steal(store: SqliteStore, owner: str, start: str) -> None:
+def steal(store: BlockingStore, owner: str, start: str) -> None:
     """Fight for one row with leases that run out at once; only who holds the newest may change it."""
     wait_for(Path(start))
     won = 0
@@ -126,7 +126,7 @@ def steal(store: SqliteStore, owner: str, start: str) -> None:
 def main() -> None:
     command, path, *rest = sys.argv[1:]
     commands: dict[str, Callable[..., None]] = {"collect": collect, "spend": spend, "churn": churn, "go_on": go_on, "steal": steal}
-    store = SqliteStore(path)
+    store = BlockingStore(path)
     commands[command](store, *rest)
     store.close()
 

@@ -36,5 +36,5 @@ async def test_an_error_before_the_submit_is_not_sent_and_not_charged(monkeypatc
                 await router.generate_image(prompt="a fox")
             assert (caught.value.delivery, caught.value.charged) == ("not_sent", "no")
             assert caught.value.to_json()["charged"] == "no"
-            assert router.jobs()[0].state == "failed"
+            assert (await router.jobs())[0].state == "failed"
         assert service.submits == []

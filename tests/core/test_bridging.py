@@ -20,8 +20,8 @@ async def test_a_foreign_video_is_bridged_only_when_that_is_allowed(tmp_path: Pa
         async with fake_router(service) as router:
             request = ContinueVideo(prompt="on", source=tmp_path / "old.mp4", duration=2)
             with pytest.raises(UnsupportedInput):
-                router.plan(request)
-            plan: Plan = router.plan(request, policy=Policy(bridge=True))
+                await router.plan(request)
+            plan: Plan = await router.plan(request, policy=Policy(bridge=True))
             assert plan.operation == "generate_video"
             assert [(a.field, a.kind, a.sent) for a in plan.adjustments] == [("continue_from", "bridged", "first_frame")]
             frame = plan.request.first_frame  # type: ignore[union-attr]
@@ -36,4 +36,4 @@ async def test_an_edit_is_never_bridged(tmp_path: Path) -> None:
     with FakeService() as service:
         async with fake_router(service) as router:
             with pytest.raises(UnsupportedInput, match="only to extend"):
-                router.plan(ContinueVideo(prompt="on", source="old.mp4", continue_as="edit"), policy=Policy(bridge=True))
+                await router.plan(ContinueVideo(prompt="on", source="old.mp4", continue_as="edit"), policy=Policy(bridge=True))

@@ -11,6 +11,7 @@ from core.routing import fake_router, fake_settings
 from anymedia import GenerateVideo, Policy, SqliteStore
 from anymedia.errors import BackendTimeout, JobNotFound
 from anymedia.settings import InstanceSettings
+from anymedia.testing.harness import KeptStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
 #: The looks at a job that nobody finds any more: the first, and one after each of the waits.
@@ -94,7 +95,7 @@ async def test_a_job_that_stays_unknown_ends_after_so_many_looks_and_is_not_sent
         async with router as made:
             with pytest.raises(JobNotFound) as caught:
                 await made.generate_video(prompt="waves")
-            error, row = caught.value, made.jobs()[0]
+            error, row = caught.value, (await made.jobs())[0]
             assert looks_at(service) == LOOKS
             first = told.of_nothing_found()[0]
             assert SECONDS <= clock.at - first <= 3 * SECONDS
@@ -104,7 +105,7 @@ async def test_a_job_that_stays_unknown_ends_after_so_many_looks_and_is_not_sent
             assert "there is no video vid-1" in error.message
             assert "charged" in error.fix
             assert row.state == "failed"
-            spent = made.store.spend()
+            spent = await made.store.spend()
             assert row.quote_usd is not None
             assert (spent.reserved_usd, spent.committed_usd, spent.unknown_calls) == (0, row.quote_usd[1], 1)
             with pytest.raises(JobNotFound) as again:
@@ -147,7 +148,7 @@ async def test_a_deadline_before_that_leaves_the_job_to_be_resumed(deadline: flo
         async with fake_router(service, settings=settings, store=SqliteStore(tmp_path / "state.db"), clock=Ticking()) as router:
             with pytest.raises(BackendTimeout, match=r"did not find the job .*router\.resume") as caught:
                 await router.generate_video(prompt="waves", deadline=deadline)
-            assert router.jobs()[0].state == "submitted"
+            assert (await router.jobs())[0].state == "submitted"
         service.missing = ()
         async with fake_router(service, settings=settings, store=SqliteStore(tmp_path / "state.db"), clock=Ticking()) as router:
             assert (await router.resume(str(caught.value.job_id))).path.read_bytes() == mp4()
@@ -156,8 +157,8 @@ async def test_a_deadline_before_that_leaves_the_job_to_be_resumed(deadline: flo
 
 async def test_a_job_that_has_expired_and_is_not_found_is_over_at_once() -> None:
     with FakeService(looks=1_000) as service:
-        clock, store = Ticking(), SqliteStore(":memory:")
-        store.close = lambda: None  # type: ignore[method-assign]
+        clock, store = Ticking(), KeptStore()
+        store._clock = clock.now
         service.expires_at = clock.at + 3600
         async with fake_router(service, clock=clock, store=store) as router:
             row = await router.submit(GenerateVideo(prompt="waves"))
@@ -181,8 +182,8 @@ async def test_a_job_past_its_time_that_is_found_all_the_same_is_brought_home() 
 
 async def test_a_job_taken_up_long_after_without_a_known_end_is_given_the_same_looks() -> None:
     with FakeService(looks=1_000) as service:
-        clock, store = Ticking(), SqliteStore(":memory:")
-        store.close = lambda: None  # type: ignore[method-assign]
+        clock, store = Ticking(), KeptStore()
+        store._clock = clock.now
         async with fake_router(service, clock=clock, store=store) as router:
             row = await router.submit(GenerateVideo(prompt="waves"))
         clock.at += 30 * 86_400

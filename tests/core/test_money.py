@@ -61,7 +61,7 @@ async def test_a_job_that_failed_counts_as_far_as_it_may_have_been_charged(
         async with fake_router(service, registry=refused_while_rendering(charged, cost)) as router:
             with pytest.raises(ContentRefused):
                 await router.generate_video(prompt="waves", duration=4)
-            spent = router.store.spend()
+            spent = await router.store.spend()
             assert (spent.reserved_usd, spent.committed_usd, spent.unknown_calls) == (0, pytest.approx(committed), unknown)
 
 
@@ -71,7 +71,7 @@ async def test_a_refusal_that_the_provider_does_not_charge_releases_all() -> Non
         async with fake_router(service) as router:
             with pytest.raises(ContentRefused):
                 await router.generate_image(prompt="a fox")
-            spent = router.store.spend()
+            spent = await router.store.spend()
             assert (spent.reserved_usd, spent.committed_usd, spent.unknown_calls) == (0, 0, 0)
 
 
@@ -80,7 +80,7 @@ async def test_cancelling_counts_what_may_have_been_charged() -> None:
         async with fake_router(service) as router:
             job = await router.submit(GenerateVideo(prompt="waves", duration=4))
             row = await router.cancel(job.id)
-            spent = router.store.spend()
+            spent = await router.store.spend()
             assert (spent.reserved_usd, spent.committed_usd, spent.unknown_calls) == (0, pytest.approx(0.2), 1)
             assert row.error is not None
             assert row.error["charged"] == "unknown"
@@ -89,8 +89,8 @@ async def test_cancelling_counts_what_may_have_been_charged() -> None:
         async with fake_router(service) as router:
             with pytest.raises(SubmissionUnknown):
                 await router.generate_image(prompt="a fox")
-            await router.cancel(router.jobs()[0].id)
-            spent = router.store.spend()
+            await router.cancel((await router.jobs())[0].id)
+            spent = await router.store.spend()
             assert (spent.reserved_usd, spent.committed_usd) == (0, pytest.approx(0.1))
 
 
@@ -102,11 +102,11 @@ async def test_cancelling_a_call_whose_process_died_while_sending_counts_it_as_s
     store = SqliteStore(":memory:")
     target = {"media": "image", "output": plan_output(None, default_stem="fox", suffix=".png").to_json()}
     call = new_call("job_dead", backend="fake", model="still", operation="generate_image", quote_usd=(0.1, 0.1), target=target)
-    lease = store.open_call(call, Budget(), owner="dead", lease_seconds=0)
-    store.advance(lease, "submitting", now=call.created_at, submits=1)
+    record = await store.open_call(call, Budget(), owner="dead", lease_seconds=0)
+    await store.advance(record.lease, "submitting", submits=1)
     async with fake_router("http://127.0.0.1:1", store=store) as router:
         await router.cancel("job_dead")
-        assert store.spend().committed_usd == pytest.approx(0.1)
+        assert (await store.spend()).committed_usd == pytest.approx(0.1)
 
 
 async def test_cancelling_what_is_made_already_counts_its_cost_tells_nobody_and_leaves_no_file(tmp_path: Path) -> None:
@@ -116,9 +116,9 @@ async def test_cancelling_what_is_made_already_counts_its_cost_tells_nobody_and_
         async with fake_router(service) as router:
             with pytest.raises(BackendError):
                 await router.generate_video(prompt="waves", duration=4, output=tmp_path / "out" / "a.mp4")
-            assert (await router.cancel(router.jobs()[0].id)).state == "cancelled"
+            assert (await router.cancel((await router.jobs())[0].id)).state == "cancelled"
             assert service.cancelled == []
-            assert router.store.spend().committed_usd == pytest.approx(0.15)
+            assert (await router.store.spend()).committed_usd == pytest.approx(0.15)
             assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -138,7 +138,7 @@ async def test_a_job_that_is_another_calls_is_not_taken_for_the_one_that_was_loo
             service.http.fail("drop", on="POST /videos", times=1)
             with pytest.raises(SubmissionUnknown):
                 await router.generate_video(prompt="waves")
-            assert [row.state for row in router.jobs()] == ["unknown", "done"]
+            assert [row.state for row in await router.jobs()] == ["unknown", "done"]
 
 
 async def _at_once(seconds: float) -> None:
@@ -195,7 +195,7 @@ async def test_a_backend_that_costs_more_than_was_allowed_does_not_take_over(pol
             assert why in caught.value.fix
             assert "able/still" in caught.value.fix
             assert second.submits == []
-            assert router.store.spend().reserved_usd == 0
+            assert (await router.store.spend()).reserved_usd == 0
 
 
 async def test_a_backend_that_takes_over_is_told_as_the_one_and_its_quote_alone_counts() -> None:
@@ -331,7 +331,7 @@ async def test_a_price_that_is_none_does_not_lose_what_was_paid_for(cost: Any) -
             result = await router.generate_image(prompt="a fox")
             assert result.path.exists()
             assert result.cost.actual_usd is None
-            assert router.store.spend() == Spend(reserved_usd=0, committed_usd=0.1, unknown_calls=0, calls=1)
-            row = router.jobs()[0]
+            assert await router.store.spend() == Spend(reserved_usd=0, committed_usd=0.1, unknown_calls=0, calls=1)
+            row = (await router.jobs())[0]
             assert row.result is not None
             assert json.loads(json.dumps(row.result["usage"], allow_nan=False))["tokens"] is None

@@ -59,7 +59,7 @@ async def test_a_picture_outlives_what_its_backend_wanted_to_go_on_with(part: st
             result = await router.generate_image(prompt="a fox")
             assert result.path.exists()
             assert [w.code for w in result.warnings] == ["continuation_not_stored"]
-            assert router.jobs()[0].state == "done"
+            assert (await router.jobs())[0].state == "done"
             # ... the picture itself is something to go on with:
             assert (await router.generate_image(prompt="at night", continue_from=result.continuation_id)).path.exists()
             assert len(service.submits) == 2
@@ -79,9 +79,9 @@ async def test_a_job_whose_handle_cannot_be_written_down_is_told_by_its_name_and
                 await router.generate_video(prompt="waves", duration=4)
             assert repr(made[0]) in str(caught.value)
             assert caught.value.charged == "unknown"
-            assert caught.value.job_id == router.jobs()[0].id
-            assert router.jobs()[0].state == "unknown"
-            assert router.store.spend().reserved_usd == 0.2
+            assert caught.value.job_id == (await router.jobs())[0].id
+            assert (await router.jobs())[0].state == "unknown"
+            assert (await router.store.spend()).reserved_usd == 0.2
             assert len(service.submits) == 1
 
 
@@ -92,9 +92,9 @@ async def test_nor_is_one_lost_that_was_found_again() -> None:
     found = Job(id="vid-1", data={"handle": b"bytes"})
     with FakeService(looks=0) as service:
         async with fake_router(service, registry=answering("generate_video", lost, found)) as router:
-            with pytest.raises(PluginContractError, match=r"knows the job .* as 'vid-1'") as caught:
+            with pytest.raises(PluginContractError, match=r"is the job 'vid-1'") as caught:
                 await router.generate_video(prompt="waves", duration=4)
-            row = router.jobs()[0]
+            row = (await router.jobs())[0]
             assert (row.state, caught.value.charged, caught.value.job_id) == ("unknown", "unknown", row.id)
             assert row.error is not None
             assert "'vid-1'" in row.error["message"]

@@ -32,7 +32,7 @@ async def test_an_image_is_made_once_and_comes_back_checked_and_continuable(tmp_
             assert result.cost.actual_usd == 0.08
             assert result.continuation_id is not None
             assert result.continuation_id.startswith("fake_img_")
-            kept = router.store.load_continuation(result.continuation_id, now=0)
+            kept = await router.store.load_continuation(result.continuation_id)
             assert (kept.backend, kept.model, kept.data) == ("fake", "still", {"turn": result.job_id})
             assert [p.name for p in tmp_path.iterdir()] == ["fox.png"]
 
@@ -53,7 +53,7 @@ async def test_a_video_is_submitted_followed_and_collected() -> None:
             result = await router.generate_video(prompt="waves", duration=4)
             assert result.path.read_bytes() == mp4()
             assert len(service.submits) == 1
-            assert [r.state for r in router.jobs()] == ["done"]
+            assert [r.state for r in await router.jobs()] == ["done"]
             assert {"submitting", "submitted", "running", "collecting", "done"} <= {p.state for p in seen}
             assert any(p.fraction == 0.5 for p in seen)
             more = await router.continue_video(prompt="and on", continue_from=result.continuation_id)
@@ -138,12 +138,12 @@ async def test_an_edit_without_a_source_takes_the_continued_image(tmp_path: Path
     with FakeService() as service:
         async with fake_router(service) as router:
             first = await router.generate_image(prompt="a fox")
-            plan = router.plan(_inpaint(first.continuation_id, mask))
+            plan = await router.plan(_inpaint(first.continuation_id, mask))
             assert plan.request.source.path == first.path.absolute()  # type: ignore[union-attr]
             await router.run(plan)
             first.path.unlink()
-            with pytest.raises(UnknownContinuation, match="is gone"):
-                router.plan(_inpaint(first.continuation_id, mask))
+            with pytest.raises(UnknownContinuation, match="is missing"):
+                await router.plan(_inpaint(first.continuation_id, mask))
 
 
 def _inpaint(continuation_id: str | None, mask: Path) -> Inpaint:
@@ -203,7 +203,7 @@ async def test_no_key_and_no_signature_is_kept_or_shown(tmp_path: Path, caplog: 
     with FakeService(looks=1) as service:
         async with fake_router(service, store=SqliteStore(tmp_path / "state.db")) as router:
             result = await router.generate_video(prompt="waves")
-            shown = repr(router.jobs()) + repr(result) + str(result.to_json()) + caplog.text
+            shown = repr(await router.jobs()) + repr(result) + str(result.to_json()) + caplog.text
         assert KEY not in shown
         assert "SECRET-SIGNATURE" not in shown
         kept = b"".join(p.read_bytes() for p in tmp_path.glob("state.db*"))

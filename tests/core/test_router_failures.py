@@ -38,10 +38,10 @@ async def test_a_lost_reply_is_never_sent_again_and_says_what_is_at_risk() -> No
             with pytest.raises(SubmissionUnknown, match=r"up to 0\.1 USD may be charged") as caught:
                 await router.generate_image(prompt="a fox")
             assert len(service.submits) == 1
-            assert (caught.value.charged, caught.value.retry, caught.value.job_id) == ("unknown", False, router.jobs()[0].id)
-            assert router.jobs()[0].state == "unknown"
+            assert (caught.value.charged, caught.value.retry, caught.value.job_id) == ("unknown", False, (await router.jobs())[0].id)
+            assert (await router.jobs())[0].state == "unknown"
             assert "try again" not in str(caught.value).lower()
-            assert router.store.spend().reserved_usd == pytest.approx(0.1)
+            assert (await router.store.spend()).reserved_usd == pytest.approx(0.1)
 
 
 async def test_a_lost_reply_is_found_again_where_the_provider_has_a_list() -> None:
@@ -59,9 +59,9 @@ async def test_a_refused_connection_is_tried_again_and_ends_as_not_sent() -> Non
         with pytest.raises(BackendUnavailable, match="nothing was sent") as caught:
             await router.generate_image(prompt="a fox")
         assert (caught.value.charged, caught.value.delivery) == ("no", "not_sent")
-        row = router.jobs()[0]
+        row = (await router.jobs())[0]
         assert (row.state, row.submits) == ("failed", 3)
-        assert router.store.spend() == Spend(reserved_usd=0, committed_usd=0, unknown_calls=0, calls=1)
+        assert await router.store.spend() == Spend(reserved_usd=0, committed_usd=0, unknown_calls=0, calls=1)
         with pytest.raises(BackendUnavailable, match="nothing was sent") as again:
             await router.resume(row.id)
         assert again.value.to_json() == caught.value.to_json()
@@ -83,7 +83,7 @@ async def test_a_rate_limit_that_lasts_longer_than_anybody_waits_is_passed_on() 
             with pytest.raises(RateLimited) as caught:
                 await router.generate_image(prompt="a fox")
             assert caught.value.retry_after == 600
-            assert router.jobs()[0].submits == 1
+            assert (await router.jobs())[0].submits == 1
 
 
 async def test_refusals_are_not_tried_again() -> None:
@@ -94,8 +94,8 @@ async def test_refusals_are_not_tried_again() -> None:
                 with pytest.raises(expected) as caught:
                     await router.generate_image(prompt="a fox")
                 assert caught.value.backend == "fake"
-                assert (router.jobs()[0].state, router.jobs()[0].submits) == ("refused", 1)
-                assert router.store.spend().reserved_usd == 0
+                assert ((await router.jobs())[0].state, (await router.jobs())[0].submits) == ("refused", 1)
+                assert (await router.store.spend()).reserved_usd == 0
 
 
 async def test_garbage_is_a_bad_response_that_may_have_been_charged() -> None:
@@ -105,7 +105,7 @@ async def test_garbage_is_a_bad_response_that_may_have_been_charged() -> None:
             with pytest.raises(BadBackendResponse) as caught:
                 await router.generate_image(prompt="a fox")
             assert caught.value.charged == "unknown"
-            assert (router.jobs()[0].state, router.jobs()[0].submits) == ("unknown", 1)
+            assert ((await router.jobs())[0].state, (await router.jobs())[0].submits) == ("unknown", 1)
 
 
 async def test_an_equivalent_backend_takes_over_only_when_nothing_was_spent() -> None:
@@ -182,8 +182,8 @@ async def test_a_submit_that_would_take_the_key_to_another_place_is_not_sent_and
         async with fake_router(service, registry=registry, options=options) as router:
             with pytest.raises(PluginContractError, match="its key was not sent there") as caught:
                 await router.generate_image(prompt="a fox")
-            row = router.job(str(caught.value.job_id))
+            row = await router.job(str(caught.value.job_id))
             assert (row.state, caught.value.charged, row.submits) == ("failed", "no", 1)
             with pytest.raises(PluginContractError, match="its key was not sent there") as caught:
                 await router.generate_video(prompt="a fox")  # at its first look: no other would fare better
-            assert router.store.calls()[0].state == "submitted"  # and it can be taken up once the settings name the host
+            assert (await router.store.calls())[0].state == "submitted"  # and it can be taken up once the settings name the host

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from clocks import FastClock
 from core.fake_service import FakeService, mp4, png
-from core.routing import fake_registry, fake_router, fake_settings, until
+from core.routing import fake_registry, fake_router, fake_settings, in_state, until
 
 from anymedia import GenerateImage, GenerateVideo, Router, SqliteStore
 from anymedia.errors import (
@@ -26,7 +26,7 @@ async def test_a_passed_deadline_leaves_a_job_that_another_router_picks_up(tmp_p
         clock = FastClock()
         async with fake_router(service, settings=settings, store=SqliteStore(tmp_path / "state.db"), clock=clock) as router:
             making = asyncio.create_task(router.generate_video(prompt="waves", deadline=600))
-            await until(lambda: any(row.state == "running" for row in router.jobs()))
+            await until(lambda: in_state(router, "running"))
             clock.ahead += 3600
             with pytest.raises(BackendTimeout, match=r"router\.resume") as caught:
                 await making
@@ -52,21 +52,21 @@ async def test_a_cancelled_job_is_told_to_the_provider_and_frees_its_reservation
     with FakeService(looks=1000) as service:
         async with fake_router(service) as router:
             record = await router.submit(GenerateVideo(prompt="waves"))
-            assert router.store.spend().reserved_usd > 0
+            assert (await router.store.spend()).reserved_usd > 0
             assert (await router.cancel(record.id)).state == "cancelled"
             assert service.cancelled == ["vid-1"]
-            assert router.store.spend().reserved_usd == 0
+            assert (await router.store.spend()).reserved_usd == 0
 
 
 async def test_a_cancelled_task_leaves_a_resumable_row() -> None:
     with FakeService(looks=1_000_000) as service:
         async with fake_router(service) as router:
             task = asyncio.create_task(router.generate_video(prompt="waves"))
-            await until(lambda: any(row.state in {"submitted", "running"} for row in router.jobs()))
+            await until(lambda: in_state(router, "submitted", "running"))
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            row = router.jobs()[0]
+            row = (await router.jobs())[0]
             assert row.state in {"submitted", "running"}
             service.jobs["vid-1"]["left"] = 0
             assert (await router.resume(row.id)).path.exists()
@@ -85,7 +85,7 @@ async def test_an_expired_link_is_replaced_by_a_fresh_one_when_the_job_is_taken_
         async with fake_router(service) as router:
             with pytest.raises(BadBackendResponse, match=r"router\.resume") as caught:
                 await router.generate_video(prompt="waves")
-            assert (caught.value.charged, router.jobs()[0].state) == ("yes", "collecting")
+            assert (caught.value.charged, (await router.jobs())[0].state) == ("yes", "collecting")
             service.files.faults.clear()
             looks = len([r for r in service.http.received if r.method == "GET"])
             result = await router.resume(str(caught.value.job_id))
@@ -101,12 +101,12 @@ async def test_a_job_that_is_at_work_again_when_its_file_is_fetched_anew_is_wait
         async with fake_router(service) as router:
             with pytest.raises(BadBackendResponse, match=r"router\.resume") as caught:
                 await router.generate_video(prompt="waves")
-            assert router.jobs()[0].state == "collecting"
+            assert (await router.jobs())[0].state == "collecting"
             service.files.faults.clear()
             service.jobs["vid-1"]["left"] = 2  # a machine that lags behind the one that said it was done
             result = await router.resume(str(caught.value.job_id))
             assert result.path.read_bytes() == mp4()
-            assert (router.jobs()[0].state, len(service.submits)) == ("done", 1)
+            assert ((await router.jobs())[0].state, len(service.submits)) == ("done", 1)
 
 
 async def test_an_image_whose_collection_was_broken_off_is_collected_from_what_was_spooled(
@@ -129,7 +129,7 @@ async def test_an_image_whose_collection_was_broken_off_is_collected_from_what_w
             with pytest.raises(OSError, match="No space"):
                 await router.generate_image(prompt="a fox", output=tmp_path / "out" / "fox.png")
             broken = False
-            row = router.jobs()[0]
+            row = (await router.jobs())[0]
             assert row.state == "collecting"
             result = await router.resume(row.id)
             assert result.path == tmp_path / "out" / "fox.png"
@@ -174,13 +174,13 @@ async def test_what_was_paid_for_survives_a_disk_that_takes_nothing_more(tmp_pat
         async with fake_router(service, settings=fake_settings(service, state=tmp_path / "state")) as router:
             with pytest.raises(MediaError, match="full disk") as caught:
                 await router.generate_image(prompt="a fox", output=tmp_path / "out" / "fox.png")
-            assert (caught.value.charged, router.jobs()[0].state) == ("yes", "collecting")
-            assert caught.value.action == Fix("resume", router.jobs()[0].run)
+            assert (caught.value.charged, (await router.jobs())[0].state) == ("yes", "collecting")
+            assert caught.value.action == Fix("resume", (await router.jobs())[0].run)
             assert list((tmp_path / "out").iterdir()) == []
             (kept,) = (tmp_path / "state" / "spool").iterdir()
             assert (kept.read_bytes(), kept.stat().st_mode & 0o077) == (png(), 0)
             full[0] = False
-            result = await router.resume(router.jobs()[0].id)
+            result = await router.resume((await router.jobs())[0].id)
             assert result.path == tmp_path / "out" / "fox.png"
             assert result.path.read_bytes() == png()
             assert len(service.submits) == 1

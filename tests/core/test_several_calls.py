@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
 class Kept(SqliteStore):
     """Outlives its routers."""
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         pass
 
 
@@ -27,8 +27,8 @@ async def test_of_calls_that_all_failed_the_one_that_may_be_charged_is_told(firs
             with pytest.raises(SubmissionUnknown) as caught:
                 await router.generate_image(prompt="foxes", n=2)
             assert (caught.value.charged, caught.value.retry) == ("unknown", False)
-            assert sorted(row.state for row in router.jobs()) == ["refused", "unknown"]
-            run = router.jobs()[0].run
+            assert sorted(row.state for row in await router.jobs()) == ["refused", "unknown"]
+            run = (await router.jobs())[0].run
         async with fake_router(service, store=store) as second:
             with pytest.raises(SubmissionUnknown) as caught:
                 await second.resume(run)
@@ -42,7 +42,7 @@ async def test_what_may_still_be_charged_is_not_left_out_of_the_cost() -> None:
             result = await router.generate_image(prompt="foxes", n=3)
             assert len(result.files) == 2
             assert (result.cost.actual_usd, result.cost.quoted_usd) == (None, pytest.approx((0.3, 0.3)))
-            assert router.store.spend().reserved_usd == pytest.approx(0.1)
+            assert (await router.store.spend()).reserved_usd == pytest.approx(0.1)
 
 
 async def test_a_call_that_was_refused_for_nothing_leaves_the_cost_known() -> None:
@@ -50,4 +50,4 @@ async def test_a_call_that_was_refused_for_nothing_leaves_the_cost_known() -> No
         service.http.fail("status", on="POST /images", times=1, status=403)
         async with fake_router(service) as router:
             result = await router.generate_image(prompt="foxes", n=3)
-            assert result.cost.actual_usd == pytest.approx(0.16) == router.store.spend().committed_usd
+            assert result.cost.actual_usd == pytest.approx(0.16) == (await router.store.spend()).committed_usd

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from blocking_store import BlockingStore
 from hypothesis import given
 from hypothesis import strategies as st
 from state_calls import bring, open_call
@@ -14,8 +15,6 @@ from anymedia.errors import PluginContractError, UnknownContinuation
 from anymedia.requests import Continuation, StoredFile
 from anymedia.state.codec import decode_continuation, encode_continuation
 from anymedia.state.errors import LeaseLost
-from anymedia.state.sqlite import SqliteStore
-from anymedia.state.store import Store
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -50,25 +49,25 @@ def test_a_continuation_comes_back_as_it_was_written_down(original: Continuation
     assert decode_continuation(shown, secret) == original
 
 
-def test_a_saved_continuation_describes_itself(store: Store) -> None:
+def test_a_saved_continuation_describes_itself(store: BlockingStore) -> None:
     saved = continuation("veo_vid_3f2a9c01b7de")
     store.save_continuation(saved)
     assert store.load_continuation("veo_vid_3f2a9c01b7de", now=NOW) == saved
 
 
-def test_what_is_loaded_can_be_changed_without_changing_what_is_kept(store: Store) -> None:
+def test_what_is_loaded_can_be_changed_without_changing_what_is_kept(store: BlockingStore) -> None:
     store.save_continuation(continuation("veo_vid_1"))
     store.load_continuation("veo_vid_1", now=NOW).data["video"]["id"] = "changed"
     assert store.load_continuation("veo_vid_1", now=NOW).data == {"video": {"id": "files/veo_vid_1"}}
 
 
-def test_an_unresolved_continuation_is_not_kept(store: Store) -> None:
+def test_an_unresolved_continuation_is_not_kept(store: BlockingStore) -> None:
     with pytest.raises(PluginContractError, match="names no backend"):
         store.save_continuation(Continuation(id="veo_vid_1"))
 
 
 @pytest.mark.parametrize("data", [{"image": b"1"}, {"image": "data:image/png;base64," + "A" * 100}])
-def test_a_continuation_with_media_in_it_is_not_kept(store: Store, data: dict[str, object]) -> None:
+def test_a_continuation_with_media_in_it_is_not_kept(store: BlockingStore, data: dict[str, object]) -> None:
     for part in ("data", "secret"):
         with pytest.raises(PluginContractError, match="veo_vid_1"):
             store.save_continuation(continuation("veo_vid_1", **{part: data}))
@@ -76,14 +75,14 @@ def test_a_continuation_with_media_in_it_is_not_kept(store: Store, data: dict[st
         store.load_continuation("veo_vid_1", now=NOW)
 
 
-def test_saving_again_replaces(store: Store) -> None:
+def test_saving_again_replaces(store: BlockingStore) -> None:
     store.save_continuation(continuation("veo_vid_1"))
     store.save_continuation(continuation("veo_vid_1", data={"new": True}, files=()))
     assert store.load_continuation("veo_vid_1", now=NOW).data == {"new": True}
     assert store.continuation_of_file("aa" * 32, now=NOW) is None
 
 
-def test_an_expired_continuation_is_named_so(store: Store) -> None:
+def test_an_expired_continuation_is_named_so(store: BlockingStore) -> None:
     store.save_continuation(continuation("veo_vid_1", expires_at=NOW + 10))
     store.save_continuation(continuation("gpt_img_2", media="image", expires_at=None))
     assert store.load_continuation("veo_vid_1", now=NOW + 9.9).id == "veo_vid_1"
@@ -94,7 +93,7 @@ def test_an_expired_continuation_is_named_so(store: Store) -> None:
     assert store.load_continuation("gpt_img_2", now=NOW + 1000 * DAY).media == "image"
 
 
-def test_an_unknown_id_is_told_the_nearest_and_the_latest(store: Store) -> None:
+def test_an_unknown_id_is_told_the_nearest_and_the_latest(store: BlockingStore) -> None:
     store.save_continuation(continuation("veo_vid_3f2a9c01b7de", created_at=NOW))
     store.save_continuation(continuation("gpt_img_000000000000", created_at=NOW + 1))
     with pytest.raises(UnknownContinuation) as caught:
@@ -104,14 +103,14 @@ def test_an_unknown_id_is_told_the_nearest_and_the_latest(store: Store) -> None:
 
 
 @pytest.mark.parametrize("asked", ["nothing", "\ud800", "x" * 10_000, "'; DROP TABLE calls; --", ""])
-def test_any_unknown_text_is_a_clear_error_of_decent_length(store: Store, asked: str) -> None:
+def test_any_unknown_text_is_a_clear_error_of_decent_length(store: BlockingStore, asked: str) -> None:
     with pytest.raises(UnknownContinuation, match="no continuation") as caught:
         store.load_continuation(asked, now=NOW)
     assert len(str(caught.value)) < 400
     assert "without continue_from" in caught.value.fix
 
 
-def test_the_latest_is_the_newest_alive_of_its_media(store: Store) -> None:
+def test_the_latest_is_the_newest_alive_of_its_media(store: BlockingStore) -> None:
     assert store.latest_continuation(now=NOW) is None
     store.save_continuation(continuation("a", media="image", created_at=NOW + 5))
     store.save_continuation(continuation("b", created_at=NOW + 6))
@@ -129,7 +128,7 @@ def test_the_latest_is_the_newest_alive_of_its_media(store: Store) -> None:
     assert latest("audio", NOW + 8) is None
 
 
-def test_the_newest_that_goes_on_from_a_file_is_found_by_its_checksum(store: Store) -> None:
+def test_the_newest_that_goes_on_from_a_file_is_found_by_its_checksum(store: BlockingStore) -> None:
     file = StoredFile(path="b.mp4", sha256="bb" * 32, mime="video/mp4")
     store.save_continuation(continuation("a", created_at=NOW, files=(file,)))
     store.save_continuation(continuation("b", created_at=NOW + 1, files=(file, file)))
@@ -141,10 +140,10 @@ def test_the_newest_that_goes_on_from_a_file_is_found_by_its_checksum(store: Sto
 
 
 def test_continuations_of_one_store_are_found_by_another_on_the_same_file(tmp_path: Path) -> None:
-    first = SqliteStore(tmp_path / "journal.db")
+    first = BlockingStore(tmp_path / "journal.db")
     for i in range(60):
         first.save_continuation(continuation(f"c{i:02}"))
-    second = SqliteStore(tmp_path / "journal.db")
+    second = BlockingStore(tmp_path / "journal.db")
     for store in (first, second):
         assert [store.load_continuation(f"c{i:02}", now=NOW).id for i in range(60)] == [f"c{i:02}" for i in range(60)]
     first.close()
@@ -153,19 +152,19 @@ def test_continuations_of_one_store_are_found_by_another_on_the_same_file(tmp_pa
 
 def test_the_secret_of_an_expired_continuation_leaves_the_file(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
-    store = SqliteStore(path)
+    store = BlockingStore(path)
     store.save_continuation(continuation("old", created_at=NOW, expires_at=NOW + 10))
-    store.save_continuation(continuation("new", secret={}, created_at=NOW + 11, expires_at=None))
+    store.save_continuation(continuation("new", secret={}, created_at=NOW + 11, expires_at=None), now=NOW + 11)
     with pytest.raises(UnknownContinuation, match="'old' has expired"):
         store.load_continuation("old", now=NOW + 11)
-    store.save_continuation(continuation("newer", secret={}, created_at=NOW + 40 * DAY, expires_at=None))
+    store.save_continuation(continuation("newer", secret={}, created_at=NOW + 40 * DAY, expires_at=None), now=NOW + 40 * DAY)
     with pytest.raises(UnknownContinuation, match="no continuation 'old'"):
         store.load_continuation("old", now=NOW + 40 * DAY)
     store.close()
     assert b"hush" not in path.read_bytes()
 
 
-def test_what_a_call_goes_on_with_is_kept_with_its_end_or_not_at_all(store: Store) -> None:
+def test_what_a_call_goes_on_with_is_kept_with_its_end_or_not_at_all(store: BlockingStore) -> None:
     lease = open_call(store)
     bring(store, lease, "collecting")
     secret = {"key": b"bytes"}

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import pytest
+from blocking_store import BlockingStore
 from state_calls import JOB, bring, open_call
 from state_samples import NOW
 
 from anymedia.errors import UnknownJob
 from anymedia.state.errors import LeaseLost
-from anymedia.state.store import Lease, Store
+from anymedia.state.store import Lease
 
 
-def test_a_lease_that_lasts_is_nobody_elses(store: Store) -> None:
+def test_a_lease_that_lasts_is_nobody_elses(store: BlockingStore) -> None:
     open_call(store, lease_seconds=60)
     assert store.claim("call_1", owner="you", lease_seconds=60, now=NOW + 59) is None
 
 
-def test_a_lease_that_ran_out_can_be_claimed_and_the_late_owner_changes_nothing(store: Store) -> None:
+def test_a_lease_that_ran_out_can_be_claimed_and_the_late_owner_changes_nothing(store: BlockingStore) -> None:
     mine = open_call(store, lease_seconds=60)
     yours = store.claim("call_1", owner="you", lease_seconds=60, now=NOW + 61)
     assert yours is not None and yours.fence > mine.fence and yours.until == NOW + 121
@@ -31,12 +32,12 @@ def test_a_lease_that_ran_out_can_be_claimed_and_the_late_owner_changes_nothing(
     assert store.advance(yours, "unknown", now=NOW + 63).state == "unknown"
 
 
-def test_a_lease_that_ran_out_unclaimed_still_serves_its_owner(store: Store) -> None:
+def test_a_lease_that_ran_out_unclaimed_still_serves_its_owner(store: BlockingStore) -> None:
     lease = open_call(store, lease_seconds=1)
     assert store.advance(lease, "submitted", now=NOW + 500, job=JOB).state == "submitted"
 
 
-def test_ones_own_call_can_be_claimed_again_which_ends_the_earlier_lease(store: Store) -> None:
+def test_ones_own_call_can_be_claimed_again_which_ends_the_earlier_lease(store: BlockingStore) -> None:
     first = open_call(store)
     second = store.claim("call_1", owner="me", lease_seconds=60, now=NOW + 1)
     assert second is not None
@@ -45,14 +46,14 @@ def test_ones_own_call_can_be_claimed_again_which_ends_the_earlier_lease(store: 
     assert store.advance(second, "failed", now=NOW + 2).state == "failed"
 
 
-def test_a_renewed_lease_lasts_longer(store: Store) -> None:
+def test_a_renewed_lease_lasts_longer(store: BlockingStore) -> None:
     lease = open_call(store, lease_seconds=60)
     renewed = store.renew(lease, lease_seconds=60, now=NOW + 50)
     assert (renewed.until, renewed.fence) == (NOW + 110, lease.fence)
     assert store.claim("call_1", owner="you", lease_seconds=60, now=NOW + 100) is None
 
 
-def test_renewing_after_the_end_is_quiet_and_takes_nothing(store: Store) -> None:
+def test_renewing_after_the_end_is_quiet_and_takes_nothing(store: BlockingStore) -> None:
     lease = open_call(store)
     bring(store, lease, "done")
     store.renew(lease, lease_seconds=60, now=NOW + 2)
@@ -60,7 +61,7 @@ def test_renewing_after_the_end_is_quiet_and_takes_nothing(store: Store) -> None
     assert record is not None and record.owner is None
 
 
-def test_a_released_lease_is_free_at_once_and_of_no_use_any_more(store: Store) -> None:
+def test_a_released_lease_is_free_at_once_and_of_no_use_any_more(store: BlockingStore) -> None:
     lease = open_call(store)
     store.release(lease)
     with pytest.raises(LeaseLost):
@@ -69,7 +70,7 @@ def test_a_released_lease_is_free_at_once_and_of_no_use_any_more(store: Store) -
     assert store.claim("call_1", owner="you", lease_seconds=60, now=NOW) is not None
 
 
-def test_a_call_that_is_not_there_cannot_be_claimed_and_its_lease_is_lost(store: Store) -> None:
+def test_a_call_that_is_not_there_cannot_be_claimed_and_its_lease_is_lost(store: BlockingStore) -> None:
     gone = Lease(call_id="nowhere", owner="me", fence=1, until=NOW)
     with pytest.raises(UnknownJob, match="nowhere"):
         store.claim("nowhere", owner="me", lease_seconds=60, now=NOW)
@@ -82,7 +83,7 @@ def test_a_call_that_is_not_there_cannot_be_claimed_and_its_lease_is_lost(store:
     assert store.get("\ud800") is None
 
 
-def test_a_lease_is_held_until_somebody_takes_it_over_or_the_call_is_forgotten(store: Store) -> None:
+def test_a_lease_is_held_until_somebody_takes_it_over_or_the_call_is_forgotten(store: BlockingStore) -> None:
     lease = open_call(store, lease_seconds=60)
     assert store.holds(lease)
     store.advance(lease, "submitting", now=NOW + 1, submits=1)

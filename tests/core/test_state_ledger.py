@@ -5,27 +5,28 @@ from __future__ import annotations
 import threading
 
 import pytest
+from blocking_store import BlockingStore
 from state_calls import FREE, JOB, bring, open_call
 from state_samples import DAY, NOW, new_call
 
 from anymedia.errors import BudgetExceeded, InvalidRequest, UnknownJob
 from anymedia.policy import Budget
-from anymedia.state.store import ACTIVE_STATES, CallState, NewCall, Spend, Store
+from anymedia.state.store import ACTIVE_STATES, CallState, NewCall, Spend
 
 
-def test_done_commits_the_cost_and_releases_the_reservation(store: Store) -> None:
+def test_done_commits_the_cost_and_releases_the_reservation(store: BlockingStore) -> None:
     bring(store, open_call(store), "done", cost_usd=0.15)
     assert store.spend() == Spend(reserved_usd=0.0, committed_usd=0.15, unknown_calls=0, calls=1)
 
 
-def test_done_without_a_cost_commits_the_high_quote(store: Store) -> None:
+def test_done_without_a_cost_commits_the_high_quote(store: BlockingStore) -> None:
     bring(store, open_call(store), "done")
     record = store.get("call_1")
     assert record is not None and record.cost_usd is None and record.reserved_usd == 0.0
     assert store.spend().committed_usd == 0.4
 
 
-def test_a_cost_told_on_the_way_counts_at_the_end(store: Store) -> None:
+def test_a_cost_told_on_the_way_counts_at_the_end(store: BlockingStore) -> None:
     lease = open_call(store)
     store.advance(lease, "collecting", now=NOW, cost_usd=0.2)
     assert store.spend() == Spend(reserved_usd=0.4, committed_usd=0.0, unknown_calls=0, calls=1)
@@ -34,19 +35,19 @@ def test_a_cost_told_on_the_way_counts_at_the_end(store: Store) -> None:
 
 
 @pytest.mark.parametrize("cost", [-1.0, float("nan"), float("inf")])
-def test_a_cost_that_cannot_be_counts_as_not_known(store: Store, cost: float) -> None:
+def test_a_cost_that_cannot_be_counts_as_not_known(store: BlockingStore, cost: float) -> None:
     bring(store, open_call(store), "done", cost_usd=cost)
     assert store.spend().committed_usd == 0.4
 
 
 @pytest.mark.parametrize("state", ["failed", "refused", "cancelled"])
-def test_an_end_without_a_result_releases_or_commits_what_it_cost(store: Store, state: CallState) -> None:
+def test_an_end_without_a_result_releases_or_commits_what_it_cost(store: BlockingStore, state: CallState) -> None:
     bring(store, open_call(store, new_call("a")), state)
     bring(store, open_call(store, new_call("b")), state, cost_usd=0.05)
     assert store.spend() == Spend(reserved_usd=0.0, committed_usd=0.05, unknown_calls=0, calls=2)
 
 
-def test_an_unknown_submit_keeps_its_money_reserved_until_it_is_settled(store: Store) -> None:
+def test_an_unknown_submit_keeps_its_money_reserved_until_it_is_settled(store: BlockingStore) -> None:
     lease = open_call(store)
     bring(store, lease, "unknown")
     assert store.spend().reserved_usd == 0.4
@@ -56,7 +57,7 @@ def test_an_unknown_submit_keeps_its_money_reserved_until_it_is_settled(store: S
     assert store.spend() == Spend(reserved_usd=0.0, committed_usd=0.3, unknown_calls=0, calls=1)
 
 
-def test_a_call_of_unknown_price_is_counted_until_its_cost_is_known(store: Store) -> None:
+def test_a_call_of_unknown_price_is_counted_until_its_cost_is_known(store: BlockingStore) -> None:
     first = open_call(store, new_call("a", quote_usd=None))
     second = open_call(store, new_call("b", quote_usd=None))
     assert store.spend() == Spend(reserved_usd=0.0, committed_usd=0.0, unknown_calls=2, calls=2)
@@ -65,7 +66,7 @@ def test_a_call_of_unknown_price_is_counted_until_its_cost_is_known(store: Store
     assert store.spend() == Spend(reserved_usd=0.0, committed_usd=0.5, unknown_calls=1, calls=2)
 
 
-def test_the_spending_of_a_forgotten_row_stays(store: Store) -> None:
+def test_the_spending_of_a_forgotten_row_stays(store: BlockingStore) -> None:
     bring(store, open_call(store, new_call("a")), "done", cost_usd=0.3)
     bring(store, open_call(store, new_call("b")), "unknown")
     store.forget("a")
@@ -75,22 +76,22 @@ def test_the_spending_of_a_forgotten_row_stays(store: Store) -> None:
 
 
 @pytest.mark.parametrize("state", sorted(ACTIVE_STATES))
-def test_a_call_at_work_is_not_forgotten(store: Store, state: CallState) -> None:
+def test_a_call_at_work_is_not_forgotten(store: BlockingStore, state: CallState) -> None:
     bring(store, open_call(store), state)
     with pytest.raises(InvalidRequest, match=r"call_1.*cancel"):
         store.forget("call_1")
     assert store.get("call_1") is not None
 
 
-def test_what_is_not_there_cannot_be_forgotten(store: Store) -> None:
+def test_what_is_not_there_cannot_be_forgotten(store: BlockingStore) -> None:
     with pytest.raises(UnknownJob):
         store.forget("nowhere")
 
 
-def test_spending_is_summed_by_time_session_and_backend(store: Store) -> None:
-    bring(store, open_call(store, new_call("a", session="s", backend="x", created_at=NOW)), "done", cost_usd=1)
-    bring(store, open_call(store, new_call("b", session="t", backend="x", created_at=NOW + 10)), "done", cost_usd=2)
-    open_call(store, new_call("c", session="t", backend="y", created_at=NOW + 20))
+def test_spending_is_summed_by_time_session_and_backend(store: BlockingStore) -> None:
+    bring(store, open_call(store, new_call("a", session="s", backend="x"), at=NOW), "done", cost_usd=1)
+    bring(store, open_call(store, new_call("b", session="t", backend="x"), at=NOW + 10), "done", cost_usd=2)
+    open_call(store, new_call("c", session="t", backend="y"), at=NOW + 20)
     assert store.spend(since=NOW + 10).committed_usd == 2
     assert store.spend(session="s").committed_usd == 1
     assert store.spend(backend="x").committed_usd == 3
@@ -98,7 +99,7 @@ def test_spending_is_summed_by_time_session_and_backend(store: Store) -> None:
     assert store.spend(session="u") == Spend(reserved_usd=0.0, committed_usd=0.0, unknown_calls=0, calls=0)
 
 
-def test_sums_of_money_are_exact(store: Store) -> None:
+def test_sums_of_money_are_exact(store: BlockingStore) -> None:
     for i in range(10):
         open_call(store, new_call(f"c{i}", quote_usd=(0.1, 0.1)), Budget(per_day=1.0))
     assert store.spend().reserved_usd == 1.0
@@ -106,7 +107,7 @@ def test_sums_of_money_are_exact(store: Store) -> None:
         open_call(store, new_call("one more", quote_usd=(0.000001, 0.000001)), Budget(per_day=1.0))
 
 
-def refuses(store: Store, call: NewCall, budget: Budget, match: str) -> None:
+def refuses(store: BlockingStore, call: NewCall, budget: Budget, match: str) -> None:
     before = store.spend()
     with pytest.raises(BudgetExceeded, match=match) as caught:
         open_call(store, call, budget)
@@ -116,12 +117,12 @@ def refuses(store: Store, call: NewCall, budget: Budget, match: str) -> None:
     assert store.spend() == before
 
 
-def test_a_cap_per_call_holds(store: Store) -> None:
+def test_a_cap_per_call_holds(store: BlockingStore) -> None:
     refuses(store, new_call("a"), Budget(per_call=0.39), r"google/veo-4 may cost up to 0\.4 USD; the cap per_call is 0\.39 USD")
     open_call(store, new_call("b"), Budget(per_call=0.4))
 
 
-def test_what_is_left_of_a_cap_is_told_exactly_however_little_or_much_it_is(store: Store) -> None:
+def test_what_is_left_of_a_cap_is_told_exactly_however_little_or_much_it_is(store: BlockingStore) -> None:
     open_call(store, new_call("a", quote_usd=(1000.0, 1000.0)))
     budget = Budget(per_run=1000.12345)
     refuses(
@@ -135,7 +136,7 @@ def test_what_is_left_of_a_cap_is_told_exactly_however_little_or_much_it_is(stor
     )
 
 
-def test_a_cap_per_run_counts_one_session(store: Store) -> None:
+def test_a_cap_per_run_counts_one_session(store: BlockingStore) -> None:
     budget = Budget(per_run=0.9)
     open_call(store, new_call("a", session="s"), budget)
     bring(store, open_call(store, new_call("b", session="s"), budget), "done", cost_usd=0.4)
@@ -143,7 +144,7 @@ def test_a_cap_per_run_counts_one_session(store: Store) -> None:
     open_call(store, new_call("d", session="t"), budget)
 
 
-def test_a_refused_call_gives_its_money_back(store: Store) -> None:
+def test_a_refused_call_gives_its_money_back(store: BlockingStore) -> None:
     budget = Budget(per_run=0.5)
     lease = open_call(store, new_call("a"), budget)
     refuses(store, new_call("b"), budget, "per_run")
@@ -151,23 +152,24 @@ def test_a_refused_call_gives_its_money_back(store: Store) -> None:
     open_call(store, new_call("c"), budget)
 
 
-def test_a_cap_per_day_counts_the_utc_day_of_all_sessions(store: Store) -> None:
+def test_a_cap_per_day_counts_the_utc_day_of_all_sessions(store: BlockingStore) -> None:
     midnight = NOW - NOW % DAY
     budget = Budget(per_day=0.5)
-    open_call(store, new_call("a", session="s", created_at=midnight - 1), budget)
-    open_call(store, new_call("b", session="t", created_at=midnight), budget)
-    refuses(store, new_call("c", session="u", created_at=midnight + DAY - 1), budget, "per_day")
-    open_call(store, new_call("d", created_at=midnight + DAY), budget)
+    open_call(store, new_call("a", session="s"), budget, at=midnight - 1)
+    open_call(store, new_call("b", session="t"), budget, at=midnight)
+    store.time = midnight + DAY - 1
+    refuses(store, new_call("c", session="u"), budget, "per_day")
+    open_call(store, new_call("d"), budget, at=midnight + DAY)
 
 
-def test_a_cap_per_backend_counts_that_backend_only(store: Store) -> None:
+def test_a_cap_per_backend_counts_that_backend_only(store: BlockingStore) -> None:
     budget = Budget(per_backend={"google": 0.5})
     open_call(store, new_call("a"), budget)
     refuses(store, new_call("b"), budget, r"per_backend\['google'\]")
     open_call(store, new_call("c", backend="openai"), budget)
 
 
-def test_an_unknown_price_is_refused_under_any_cap_unless_allowed(store: Store) -> None:
+def test_an_unknown_price_is_refused_under_any_cap_unless_allowed(store: BlockingStore) -> None:
     unknown = new_call("a", quote_usd=None)
     refuses(store, unknown, Budget(per_day=100), "price")
     refuses(store, unknown, Budget(per_backend={"openai": 1}), "price")
@@ -176,13 +178,13 @@ def test_an_unknown_price_is_refused_under_any_cap_unless_allowed(store: Store) 
 
 
 @pytest.mark.parametrize("quote", [(0.2, 0.1), (-1.0, 1.0), (0.0, float("inf")), (float("nan"), 1.0), (0.0, float("nan"))])
-def test_a_quote_that_is_no_amount_is_refused(store: Store, quote: tuple[float, float]) -> None:
+def test_a_quote_that_is_no_amount_is_refused(store: BlockingStore, quote: tuple[float, float]) -> None:
     with pytest.raises(InvalidRequest, match="quote"):
         open_call(store, new_call(quote_usd=quote), Budget(per_call=1))
     assert store.get("call_1") is None
 
 
-def test_of_50_threads_that_want_a_budget_for_10_just_10_get_it(store: Store) -> None:
+def test_of_50_threads_that_want_a_budget_for_10_just_10_get_it(store: BlockingStore) -> None:
     barrier, outcomes = threading.Barrier(50), []
 
     def want(i: int) -> None:
@@ -203,10 +205,10 @@ def test_of_50_threads_that_want_a_budget_for_10_just_10_get_it(store: Store) ->
     assert store.spend() == Spend(reserved_usd=1.0, committed_usd=0.0, unknown_calls=0, calls=10)
 
 
-def test_the_backends_that_money_went_to_are_known_by_the_ledger_alone(store: Store) -> None:
+def test_the_backends_that_money_went_to_are_known_by_the_ledger_alone(store: BlockingStore) -> None:
     assert store.backends() == ()
     for number, (name, at) in enumerate([("openai", NOW), ("grok", NOW + 10), ("openai", NOW + 20)]):
-        lease = open_call(store, new_call(f"call_{number}", backend=name, created_at=at))
+        lease = open_call(store, new_call(f"call_{number}", backend=name), at=at)
         bring(store, lease, "failed")
         store.forget(f"call_{number}")
     assert list(store.calls()) == []

@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 import attrs
 import pytest
+from blocking_store import BlockingStore
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 from state_samples import DAY, NOW, continuation, new_call
@@ -22,8 +23,7 @@ from tiers import examples
 from anymedia.errors import BudgetExceeded, InvalidRequest, UnknownContinuation, UnknownJob
 from anymedia.policy import Budget
 from anymedia.state.errors import IllegalTransition, LeaseLost
-from anymedia.state.sqlite import SqliteStore
-from anymedia.state.store import ACTIVE_STATES, FINAL_STATES, TRANSITIONS, CallState, Lease, Store
+from anymedia.state.store import ACTIVE_STATES, FINAL_STATES, TRANSITIONS, CallState, Lease
 
 OWNERS = st.sampled_from(["p1", "p2", "p3"])
 MONEY = st.sampled_from([0.0, 0.01, 0.1, 0.25, 1 / 3])
@@ -80,7 +80,7 @@ class Journal(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp(dir=IN_MEMORY))
-        self.stores: tuple[Store, Store] = (SqliteStore(":memory:"), SqliteStore(self.directory / "journal.db"))
+        self.stores: tuple[BlockingStore, BlockingStore] = (BlockingStore(":memory:"), BlockingStore(self.directory / "journal.db"))
         self.known: dict[str, Known] = {}
         self.now = NOW
         self.saved = 0
@@ -90,7 +90,7 @@ class Journal(RuleBasedStateMachine):
             store.close()
         shutil.rmtree(self.directory)
 
-    def both(self, step: Callable[[Store], Any]) -> Any:
+    def both(self, step: Callable[[BlockingStore], Any]) -> Any:
         found: list[Any] = []
         for store in self.stores:
             try:
@@ -114,8 +114,8 @@ class Journal(RuleBasedStateMachine):
     )
     def open(self, owner: str, quote: tuple[float, float] | None, budget: Budget, session: str, backend: str) -> Any:
         name = f"call_{len(self.known)}"
-        call = new_call(name, run=f"run_{len(self.known) // 3}", quote_usd=quote, session=session, backend=backend, created_at=self.now)
-        found = self.both(lambda store: store.open_call(call, budget, owner=owner, lease_seconds=LEASE))
+        call = new_call(name, run=f"run_{len(self.known) // 3}", quote_usd=quote, session=session, backend=backend)
+        found = self.both(lambda store: store.open_call(call, budget, owner=owner, lease_seconds=LEASE, now=self.now))
         if not isinstance(found, Lease):
             assert found[0] is BudgetExceeded
             return multiple()
@@ -194,7 +194,7 @@ class Journal(RuleBasedStateMachine):
     @rule(lease=consumes(leases))
     def release(self, lease: Lease) -> None:
         before = self.stores[0].get(lease.call_id)
-        self.both(lambda store: store.release(lease))
+        self.both(lambda store: store.release(lease, now=self.now))
         if before is not None and before.fence == lease.fence and before.state not in FINAL_STATES:
             self.known[lease.call_id].fence += 1
 

@@ -13,13 +13,13 @@ import time
 from pathlib import Path
 
 import pytest
+from blocking_store import BlockingStore
 from state_samples import NOW, new_call
 from state_worker import CAP, PRICE
 from tiers import quick_first
 
 from anymedia.errors import BudgetExceeded
 from anymedia.policy import Budget
-from anymedia.state.sqlite import SqliteStore
 from anymedia.state.store import FINAL_STATES
 
 WORKER = Path(__file__).with_name("state_worker.py")
@@ -51,7 +51,7 @@ def together(path: Path, command: str, count: int) -> list[str]:
 
 def make_jobs(path: Path, names: list[str]) -> None:
     """Rows as a crashed process leaves them: submitted, with a lease that ran out."""
-    store = SqliteStore(path)
+    store = BlockingStore(path)
     for name in names:
         lease = store.open_call(new_call(name, quote_usd=(0.0, 0.1)), Budget(), owner="crashed", lease_seconds=1)
         store.advance(lease, "submitted", now=NOW, job={"id": f"job-of-{name}"})
@@ -64,7 +64,7 @@ def test_each_of_100_jobs_is_collected_exactly_once_by_several_processes(tmp_pat
     make_jobs(path, names)
     said = together(path, "collect", processes)
     assert collections.Counter(said) == collections.Counter(f"collected {name}" for name in names)
-    store = SqliteStore(path)
+    store = BlockingStore(path)
     assert {record.state for record in store.calls()} == {"done"}
     assert {record.fence for record in store.calls()} == {2}
     spent = store.spend()
@@ -78,7 +78,7 @@ def test_under_a_shared_budget_for_10_just_10_of_50_calls_of_5_processes_are_ope
     opened = [line for line in said if line.startswith("opened")]
     assert len(opened) == round(CAP / PRICE) == 10
     assert sum(line.startswith("refused") for line in said) == 40
-    store = SqliteStore(path)
+    store = BlockingStore(path)
     assert len(store.calls()) == 10
     assert store.spend().reserved_usd == CAP
     store.close()
@@ -90,7 +90,7 @@ def test_a_row_fought_over_changes_only_under_the_newest_lease(tmp_path: Path) -
     make_jobs(path, ["prize"])
     said = together(path, "steal", 4)
     won = sum(int(line.split()[1]) for line in said)
-    store = SqliteStore(path)
+    store = BlockingStore(path)
     record = store.get("prize")
     store.close()
     assert record is not None and record.outcome is not None
@@ -104,7 +104,7 @@ def test_a_chain_of_continuations_goes_from_process_to_process(tmp_path: Path) -
         worker = start("go_on", path, earlier, new)
         assert worker.communicate(timeout=30) == ("", "")
         assert worker.returncode == 0
-    store = SqliteStore(path)
+    store = BlockingStore(path)
     latest = store.latest_continuation(now=NOW)
     assert latest is not None
     assert (latest.id, latest.data["chain"]) == (names[-1], names[:-1])
@@ -126,7 +126,7 @@ def kill_in_the_middle(path: Path, owner: str, rng: random.Random) -> list[str]:
     return [line.strip() for line in said[1:]]
 
 
-def check_all_that_was_said(store: SqliteStore, said: list[str]) -> None:
+def check_all_that_was_said(store: BlockingStore, said: list[str]) -> None:
     order = {"opened": 0, "refused": 3, "submitted": 1, "done": 3}
     reached = {"submitting": 0, "submitted": 1, "collecting": 2, "done": 3, "refused": 3}
     for line in said:
@@ -149,14 +149,14 @@ def test_a_process_killed_while_writing_loses_nothing_it_said_and_leaves_a_sound
         all_said += kill_in_the_middle(path, f"p{kill}", rng)
         with contextlib.closing(sqlite3.connect(path)) as plain:
             assert plain.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        store = SqliteStore(path)
+        store = BlockingStore(path)
         rows = store.calls(limit=1_000_000)
         spent = store.spend()
         assert spent.calls == len(rows)
         assert spent.reserved_usd == pytest.approx(sum(0.3 for r in rows if r.state not in FINAL_STATES))
         assert spent.committed_usd == pytest.approx(sum(0.2 for r in rows if r.state == "done"))
         store.close()
-    store = SqliteStore(path)
+    store = BlockingStore(path)
     check_all_that_was_said(store, all_said)
     assert len(all_said) > 5 * kills
     with pytest.raises(BudgetExceeded):

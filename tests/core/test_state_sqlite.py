@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from blocking_store import BlockingStore
 from state_samples import NOW, fill, new_call, opened
 
 from anymedia.policy import Budget
 from anymedia.state.errors import StateBusy, StateDamaged, StateNotWritable, StateTooNew
-from anymedia.state.sqlite import SqliteStore
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and forks are POSIX")
 
@@ -46,10 +46,11 @@ def test_the_file_and_what_lies_beside_it_are_the_owners_alone(path: Path) -> No
 
 @posix
 def test_a_file_that_others_could_read_is_made_private(path: Path) -> None:
-    with opened(path):
-        pass
+    with opened(path) as store:
+        store.calls()
     path.chmod(0o644)
-    with opened(path):
+    with opened(path) as store:
+        store.calls()
         assert mode(path) == 0o600
 
 
@@ -58,7 +59,8 @@ def test_an_existing_directory_keeps_its_mode(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir(mode=0o755)
     shared.chmod(0o755)
-    with opened(shared / "journal.db"):
+    with opened(shared / "journal.db") as store:
+        store.calls()
         assert mode(shared) == 0o755
 
 
@@ -69,10 +71,9 @@ def test_it_is_durable_and_shared(path: Path) -> None:
         assert plain.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert plain.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     with opened(path) as store:
-        connection = store._database._connection()
-        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
-        assert connection.execute("PRAGMA secure_delete").fetchone() == (1,)
-        assert connection.execute("PRAGMA busy_timeout").fetchone() == (30_000,)
+        assert store.read("PRAGMA synchronous") == (2,)
+        assert store.read("PRAGMA secure_delete") == (1,)
+        assert store.read("PRAGMA busy_timeout") == (30_000,)
 
 
 def test_a_signed_url_leaves_the_file_once_the_call_has_ended(path: Path) -> None:
@@ -101,8 +102,8 @@ def test_text_where_a_journal_should_be_is_named_damaged(path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_text("this is a shopping list\n" * 100)
     before = path.read_bytes()
-    with pytest.raises(StateDamaged, match=r"journal\.db.*damaged, or is no journal") as caught:
-        SqliteStore(path)
+    with pytest.raises(StateDamaged, match=r"journal\.db.*damaged, or not a journal") as caught:
+        BlockingStore(path).calls().calls()
     assert "ANYMEDIA_STATE" in caught.value.fix
     assert path.read_bytes() == before
 
@@ -114,7 +115,7 @@ def test_somebody_elses_database_is_refused_and_left_alone(path: Path) -> None:
         foreign.commit()
     before = path.read_bytes()
     with pytest.raises(StateDamaged, match="not a journal of anymedia"):
-        SqliteStore(path)
+        BlockingStore(path).calls()
     assert path.read_bytes() == before
 
 
@@ -130,19 +131,19 @@ def test_a_damaged_page_is_a_clear_error_not_a_wrong_answer(path: Path) -> None:
 
 
 def test_a_journal_of_a_newer_version_is_refused(path: Path) -> None:
-    with opened(path):
-        pass
+    with opened(path) as store:
+        store.calls()
     with contextlib.closing(sqlite3.connect(path)) as plain:
-        plain.execute("PRAGMA user_version = 2")
-    with pytest.raises(StateTooNew, match="newer anymedia \\(format 2; this one reads up to 1\\)") as caught:
-        SqliteStore(path)
+        plain.execute("PRAGMA user_version = 99")
+    with pytest.raises(StateTooNew, match="newer anymedia \\(format 99; this one reads up to 2\\)") as caught:
+        BlockingStore(path).calls()
     assert "Update anymedia" in caught.value.fix
 
 
 def test_a_directory_in_place_of_the_file_is_refused(path: Path) -> None:
     path.mkdir(parents=True)
     with pytest.raises(StateNotWritable, match=r"journal\.db"):
-        SqliteStore(path)
+        BlockingStore(path).calls()
 
 
 @posix
@@ -150,13 +151,13 @@ def test_a_pipe_in_place_of_the_file_is_refused(path: Path) -> None:
     path.parent.mkdir(parents=True)
     os.mkfifo(path)
     with pytest.raises(StateNotWritable, match="not a regular file"):
-        SqliteStore(path)
+        BlockingStore(path).calls()
 
 
 def test_a_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StateNotWritable, match="cannot be created or opened"):
-        SqliteStore(tmp_path / "file" / "journal.db")
+        BlockingStore(tmp_path / "file" / "journal.db").calls()
 
 
 @contextlib.contextmanager
@@ -187,7 +188,7 @@ def test_a_read_only_directory_is_a_clear_error(open_directory: Path) -> None:
     with as_a_user_without_rights():
         for path in (open_directory / "journal.db", open_directory / "deeper" / "journal.db"):
             with pytest.raises(StateNotWritable, match="Permission denied") as caught:
-                SqliteStore(path)
+                BlockingStore(path).calls()
             assert "ANYMEDIA_STATE" in caught.value.fix
 
 
@@ -202,27 +203,33 @@ def test_a_journal_that_may_only_be_read_is_a_clear_error(open_directory: Path) 
         fill(store, "call_2")
 
 
+def limit_pages(store: BlockingStore) -> None:
+    """Let the file grow no further, as on a full disk."""
+
+    def limit(connection: sqlite3.Connection) -> None:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    store.transact(limit)
+
+
 def test_a_full_disk_is_a_clear_error_and_the_journal_goes_on_afterwards(path: Path) -> None:
     with opened(path) as store:
         fill(store)
-        connection = store._database._connection()
-        (pages,) = connection.execute("PRAGMA page_count").fetchone()
-        connection.execute(f"PRAGMA max_page_count = {pages}")
+        limit_pages(store)
         with pytest.raises(StateNotWritable, match="disk is full") as caught:
             store.open_call(new_call("big", request={"prompt": "x" * 50_000}), Budget(), owner="me", lease_seconds=60)
         assert caught.value.charged == "no"
         assert store.get("big") is None
         assert store.spend().calls == 1
-        connection.execute("PRAGMA max_page_count = 1000000")
+        store.transact(lambda connection: connection.execute("PRAGMA max_page_count = 1000000"))
         fill(store, "call_2")
 
 
 def test_a_full_disk_after_the_submit_says_that_money_may_be_gone(path: Path) -> None:
     with opened(path) as store:
         lease = store.open_call(new_call(), Budget(), owner="me", lease_seconds=60)
-        connection = store._database._connection()
-        (pages,) = connection.execute("PRAGMA page_count").fetchone()
-        connection.execute(f"PRAGMA max_page_count = {pages}")
+        limit_pages(store)
         with pytest.raises(StateNotWritable) as caught:
             store.advance(lease, "submitted", now=NOW, job={"id": "1", "data": {"long": "x" * 100_000}})
         assert caught.value.to_json()["charged"] == "unknown"
@@ -230,15 +237,17 @@ def test_a_full_disk_after_the_submit_says_that_money_may_be_gone(path: Path) ->
         assert record is not None and record.state == "submitting"
 
 
-def test_a_journal_that_others_keep_locked_is_reported_busy(path: Path) -> None:
-    with opened(path, busy_seconds=0.1) as store, contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StateBusy, match=r"more than 0\.1 s") as caught:
+def test_journal_locked_by_another_process_is_reported_busy(path: Path) -> None:
+    with opened(path, busy_seconds=0.1) as store:
+        store.calls()
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StateBusy, match=r"more than 0\.1 s") as caught:
+                fill(store)
+            assert caught.value.retry
+            assert store.get("call_1") is None
+            other.execute("ROLLBACK")
             fill(store)
-        assert caught.value.retry
-        assert store.get("call_1") is None
-        other.execute("ROLLBACK")
-        fill(store)
 
 
 @posix
@@ -259,8 +268,12 @@ def test_a_journal_moved_away_while_in_use_is_noticed_before_the_next_write(path
 def test_an_exception_in_the_middle_undoes_everything(path: Path) -> None:
     with opened(path) as store:
         fill(store)
-        with pytest.raises(KeyboardInterrupt), store._database.writing() as connection:
+
+        def interrupted(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM ledger")
-            raise KeyboardInterrupt
+            raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            store.transact(interrupted)
         assert store.spend().calls == 1
         fill(store, "call_2")

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from state_samples import NOW, continuation, fill, new_call, opened
+from blocking_store import BlockingStore
+from state_samples import continuation, fill, new_call, opened
 
 from anymedia.policy import Budget
 from anymedia.state.errors import StateError
-from anymedia.state.sqlite import SqliteStore
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and forks are POSIX")
 
@@ -66,36 +66,30 @@ def test_many_that_make_the_same_journal_at_once_all_get_it(tmp_path: Path) -> N
             assert len(store.calls()) == 12
 
 
-def test_threads_that_ended_leave_no_connection_behind(path: Path) -> None:
+def test_threads_share_two_connections(path: Path) -> None:
     with opened(path) as store:
         for i in range(30):
             in_threads(1, lambda _, i=i: fill(store, f"call_{i}"))  # type: ignore[misc]
-        assert len(store._database._connections) <= 2
+        names = [thread.name for thread in threading.enumerate() if thread.name.startswith("anymedia-store")]
+        assert len(names) == 1  # the writing one; nothing was read
 
 
-def test_closing_closes_the_connections_of_all_threads(path: Path) -> None:
-    store = SqliteStore(path)
-    met, leave = threading.Event(), threading.Event()
-
-    def stay() -> None:
-        store.get("call_1")
-        met.set()
-        leave.wait(10)
-
-    thread = threading.Thread(target=stay)
-    thread.start()
-    met.wait(10)
-    connections = list(store._database._connections.values())
-    assert len(connections) == 2
+def test_closed_store_has_closed_its_connections_and_threads(path: Path) -> None:
+    store = BlockingStore(path)
+    fill(store)
+    store.calls()
+    workers = store.store._database._workers
+    assert workers is not None
+    connections = [worker.connection for worker in workers]
+    assert None not in connections
     store.close()
-    leave.set()
-    thread.join()
     for connection in connections:
+        assert connection is not None
         with pytest.raises(sqlite3.ProgrammingError, match="closed"):
             connection.execute("SELECT 1")
+    assert not any(thread.name.startswith("anymedia-store") for thread in threading.enumerate())
     with pytest.raises(StateError, match="closed"):
-        in_this_thread = store.get("call_1")
-        assert in_this_thread is None
+        store.get("call_1")
 
 
 @posix
@@ -117,21 +111,23 @@ def test_a_forked_child_uses_connections_of_its_own(path: Path) -> None:
 
 
 def test_a_path_may_be_text(tmp_path: Path) -> None:
-    store = SqliteStore(str(tmp_path / "journal.db"))
+    store = BlockingStore(str(tmp_path / "journal.db"))
     store.save_continuation(continuation("veo_vid_1"))
     store.close()
-    assert store.path == tmp_path / "journal.db"
+    assert store.store.path == tmp_path / "journal.db"
 
 
 def hog(path: Path, going: threading.Event, turns: list[float]) -> None:
     """Write without a pause, each time for as long as a slow disk takes."""
-    store = SqliteStore(path)
-    lease = store.open_call(new_call("hog"), Budget(), owner="hog", lease_seconds=1)
-    lease = store.renew(lease, lease_seconds=1, now=NOW)
+
+    def slow(connection: sqlite3.Connection) -> None:
+        connection.execute("UPDATE calls SET updated_at = updated_at + 1 WHERE id = 'hog'")
+        time.sleep(0.03)
+
+    store = BlockingStore(path)
+    store.open_call(new_call("hog"), Budget(), owner="hog", lease_seconds=1)
     while going.is_set():
-        with store._database.writing() as connection:
-            connection.execute("UPDATE calls SET updated_at = updated_at + 1 WHERE id = 'hog'")
-            time.sleep(0.03)
+        store.transact(slow)
         turns.append(time.monotonic())
     store.close()
 
@@ -140,7 +136,7 @@ def test_a_writer_without_a_pause_does_not_keep_the_others_out(tmp_path: Path) -
     path = tmp_path / "journal.db"
     going, turns = threading.Event(), list[float]()
     going.set()
-    store = SqliteStore(path)
+    store = BlockingStore(path)
     thread = threading.Thread(target=hog, args=(path, going, turns))
     thread.start()
     try:

@@ -37,9 +37,9 @@ async def test_a_deadline_that_passes_over_a_mistake_in_the_plugin_names_the_mis
                 await router.generate_video(prompt="waves", deadline=30)
             failed = sum("a status check failed" in note for _, note in told.notes)
             assert failed > 2
-            assert f"the last {failed} looks at it failed" in caught.value.message
+            assert f"the last {failed} status checks failed" in caught.value.message
             assert "raised KeyError: 'download' (test_status_check_failures.py:" in caught.value.message
-            assert "is still at work" not in caught.value.message  # nobody has said so
+            assert "is still processing" not in caught.value.message  # nobody has said so
             assert caught.value.action == Fix("resume", caught.value.job_id)
             assert caught.value.charged == "unknown"
             assert all("KeyError: 'download'" in note for _, note in told.notes if "a status check failed" in note)
@@ -57,7 +57,7 @@ async def test_a_look_that_works_again_ends_the_trouble() -> None:
 
     with FakeService() as service:
         async with fake_router(service, registry=looking_with(check_job), clock=Ticking()) as router:
-            with pytest.raises(BackendTimeout, match="is still at work") as caught:
+            with pytest.raises(BackendTimeout, match="is still processing") as caught:
                 await router.generate_video(prompt="waves", deadline=30)
             assert looks > 2
             assert "failed" not in caught.value.message
@@ -119,7 +119,7 @@ async def test_a_progress_that_is_none_is_told_as_unknown(odd: Any) -> None:
     heard: list[Any] = []
     with FakeService() as service:
         async with fake_router(service, registry=looking_with(check_job), clock=Ticking(), on_progress=heard.append) as router:
-            with pytest.raises(BackendTimeout, match="is still at work"):
+            with pytest.raises(BackendTimeout, match="is still processing"):
                 await router.generate_video(prompt="waves", deadline=30)
     assert {"at work", "from within"} == {p.note for p in heard if p.event == "invalid_progress"}
     assert {progress.fraction for progress in heard} == {None}

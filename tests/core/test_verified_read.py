@@ -90,7 +90,7 @@ async def test_a_bridge_takes_no_other_video_than_the_one_that_was_made(tmp_path
     with FakeService() as service:
         async with fake_router(service) as router:
             made = await router.generate_video(prompt="waves", backend="fake", output=tmp_path / "root" / "w.mp4")
-            found = router.store.load_continuation(str(made.continuation_id), now=0)
+            found = await router.store.load_continuation(str(made.continuation_id))
             request = ContinueVideo(prompt="on", continue_from=found)
             assert bridge._last_frame(request, Policy())
             (tmp_path / "outside" / "secret").write_bytes(mp4() + b"\0\0\0\x08free")
@@ -121,7 +121,7 @@ async def test_a_spool_that_was_swapped_is_not_collected(tmp_path: Path, monkeyp
             spool.unlink()
             spool.symlink_to(secret)
             with pytest.raises(MediaError):
-                await router.resume(router.jobs()[0].id)
+                await router.resume((await router.jobs())[0].id)
             assert len(service.submits) == 1
     assert secret.read_bytes() not in [p.read_bytes() for p in (tmp_path / "root").glob("*.png")]
 

@@ -6,10 +6,12 @@ import re
 import sqlite3
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from clocks import in_state
 from core.fake_service import FakeService, mp4, png
 from core.routing import KEY, fake_router, until
 
@@ -17,7 +19,7 @@ from anymedia import GenerateVideo, SqliteStore
 from anymedia.errors import BackendTimeout, MediaError, RequestError, SubmissionUnknown
 from anymedia.execution import lease as lease_module
 from anymedia.execution.engine import new_id
-from anymedia.state.errors import LeaseLost, StateBusy, StateNotWritable
+from anymedia.state.errors import StateBusy, StateNotWritable
 from anymedia.state.store import CallRecord, Lease
 
 pytestmark = pytest.mark.anyio
@@ -36,22 +38,22 @@ async def test_whoever_resumes_a_call_that_the_same_router_is_sending_waits_for_
         async with fake_router(service) as router:
             sending = asyncio.create_task(router.generate_image(prompt="a fox"))
             await until(lambda: service.submits)
-            resuming = asyncio.create_task(router.resume(router.jobs()[0].id))
+            resuming = asyncio.create_task(router.resume((await router.jobs())[0].id))
             await asyncio.sleep(0.05)
             answered.set()
             resumed, sent = await asyncio.gather(resuming, sending)
             assert resumed.path == sent.path
-            assert router.jobs()[0].state == "done"
+            assert (await router.jobs())[0].state == "done"
 
 
 async def test_a_run_that_somebody_cancels_by_its_job_id_ends_with_an_error_and_not_as_if_its_task_were_cancelled() -> None:
     with FakeService(looks=1000) as service:
         async with fake_router(service) as router:
             making = asyncio.create_task(router.generate_video(prompt="waves"))
-            await until(lambda: any(r.state == "running" for r in router.jobs()))
-            waiting = asyncio.create_task(router.wait(router.jobs()[0].id))
+            await until(lambda: in_state(router, "running"))
+            waiting = asyncio.create_task(router.wait((await router.jobs())[0].id))
             await asyncio.sleep(0.01)
-            assert (await router.cancel(router.jobs()[0].id)).state == "cancelled"
+            assert (await router.cancel((await router.jobs())[0].id)).state == "cancelled"
             assert service.cancelled == ["vid-1"]
             for task in (making, waiting):
                 with pytest.raises(RequestError, match="was cancelled"):
@@ -61,21 +63,23 @@ async def test_a_run_that_somebody_cancels_by_its_job_id_ends_with_an_error_and_
 class Interloper(SqliteStore):
     """Lets the leases run out and somebody else in, at the moment the test says; survives its routers."""
 
-    noticed = False
+    def __init__(self) -> None:
+        super().__init__(clock=lambda: time.time() + self.ahead)
+        self.ahead = 0.0
+        self.noticed = False
 
-    def renew(self, lease: Lease, *, lease_seconds: float, now: float) -> Lease:
-        try:
-            return super().renew(lease, lease_seconds=lease_seconds, now=now)
-        except LeaseLost:
-            self.noticed = True
-            raise
+    async def renew(self, leases: Sequence[Lease], *, lease_seconds: float) -> Sequence[Lease]:
+        renewed = await super().renew(leases, lease_seconds=lease_seconds)
+        self.noticed = self.noticed or len(renewed) < len(leases)
+        return renewed
 
-    def steal(self, call_id: str) -> Lease:
-        lease = self.claim(call_id, owner="interloper", lease_seconds=60.0, now=time.time() + 61)
-        assert lease is not None
-        return lease
+    async def steal(self, call_id: str) -> Lease:
+        self.ahead += 61
+        record = await self.claim(call_id, owner="interloper", lease_seconds=60.0)
+        assert record is not None
+        return record.lease
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         pass
 
 
@@ -91,15 +95,15 @@ async def test_an_answer_that_comes_after_the_lease_was_lost_is_not_thrown_away(
             make = router.generate_image if kind == "image" else router.generate_video
             sending = asyncio.create_task(make(prompt="a fox"))
             await until(lambda: service.submits)
-            row = router.jobs()[0]
-            other = store.steal(row.id)
-            store.advance(other, "unknown", now=time.time())
-            store.release(other)
+            row = (await router.jobs())[0]
+            other = await store.steal(row.id)
+            await store.advance(other, "unknown")
+            await store.release(other)
             await until(lambda: store.noticed)
             answered.set()
             result = await sending
             assert result.path.read_bytes() == (png() if kind == "image" else mp4())
-            assert router.jobs()[0].state == "done"
+            assert (await router.jobs())[0].state == "done"
             assert len(service.submits) == 1
 
 
@@ -108,12 +112,12 @@ async def test_one_failed_renewal_does_not_give_the_lease_up(monkeypatch: pytest
         failures = 1
         renewals = 0
 
-        def renew(self, lease: Lease, *, lease_seconds: float, now: float) -> Lease:
+        async def renew(self, leases: Sequence[Lease], *, lease_seconds: float) -> Sequence[Lease]:
             if self.failures:
                 self.failures -= 1
                 raise StateBusy("busy")
             self.renewals += 1
-            return super().renew(lease, lease_seconds=lease_seconds, now=now)
+            return await super().renew(leases, lease_seconds=lease_seconds)
 
     monkeypatch.setattr(lease_module, "LEASE_SECONDS", 0.15)
     store = Stumbling()
@@ -125,7 +129,7 @@ async def test_one_failed_renewal_does_not_give_the_lease_up(monkeypatch: pytest
 
 async def test_a_lease_that_cannot_be_given_back_does_not_hide_the_result() -> None:
     class Stuck(SqliteStore):
-        def release(self, lease: Lease) -> None:
+        async def release(self, lease: Lease) -> None:
             raise StateBusy("busy")
 
     with FakeService() as service:
@@ -140,11 +144,11 @@ class Failing(SqliteStore):
         super().__init__()
         self.state, self.times = state, times
 
-    def advance(self, lease: Lease, state: Any, *, now: float, **changes: Any) -> CallRecord:
+    async def advance(self, lease: Lease, state: Any, **changes: Any) -> CallRecord:
         if state == self.state and self.times:
             self.times -= 1
             raise StateNotWritable("The journal cannot grow: the disk is full.", charged="unknown")
-        return super().advance(lease, state, now=now, **changes)
+        return await super().advance(lease, state, **changes)
 
 
 @pytest.mark.parametrize("state", ["submitted", "running", "collecting", "done"])
@@ -164,7 +168,7 @@ async def test_a_journal_that_stays_unwritable_after_the_payment_names_the_provi
             with pytest.raises(StateNotWritable, match="vid-1") as caught:
                 await router.generate_video(prompt="waves")
             assert caught.value.charged == "unknown"
-            assert caught.value.job_id == router.jobs()[0].id
+            assert caught.value.job_id == (await router.jobs())[0].id
 
 
 async def test_a_progress_callback_that_fails_does_not_stop_a_paid_call(caplog: pytest.LogCaptureFixture) -> None:
@@ -182,7 +186,7 @@ async def test_a_passed_deadline_before_the_request_is_sent_is_no_unknown_outcom
             with pytest.raises(BackendTimeout, match="nothing was spent") as caught:
                 await router.generate_image(prompt="a fox", deadline=0)
             assert (caught.value.charged, caught.value.delivery) == ("no", "not_sent")
-            assert (router.jobs()[0].state, router.store.spend().reserved_usd) == ("failed", 0)
+            assert ((await router.jobs())[0].state, (await router.store.spend()).reserved_usd) == ("failed", 0)
             assert service.submits == []
 
 
@@ -195,10 +199,10 @@ async def test_the_deadline_holds_while_the_provider_is_silent(where: str) -> No
             async with asyncio.timeout(60):
                 with pytest.raises(BackendTimeout, match=r"router\.resume"):
                     await router.generate_video(prompt="waves", deadline=2)
-            assert router.jobs()[0].state in {"submitted", "running", "collecting"}
+            assert (await router.jobs())[0].state in {"submitted", "running", "collecting"}
             service.http.faults.clear()
             service.files.faults.clear()
-            assert (await router.resume(router.jobs()[0].id)).path.read_bytes() == mp4()
+            assert (await router.resume((await router.jobs())[0].id)).path.read_bytes() == mp4()
 
 
 async def test_calls_that_were_not_begun_when_their_run_was_cancelled_free_their_reservations() -> None:
@@ -210,9 +214,9 @@ async def test_calls_that_were_not_begun_when_their_run_was_cancelled_free_their
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            states = sorted(row.state for row in router.jobs())
+            states = sorted(row.state for row in await router.jobs())
             assert states == ["cancelled"] * 4 + ["unknown"] * 4
-            assert router.store.spend().reserved_usd == pytest.approx(0.4)
+            assert (await router.store.spend()).reserved_usd == pytest.approx(0.4)
 
 
 class Jumping:
@@ -232,27 +236,29 @@ class Jumping:
 
 
 async def test_a_clock_that_was_set_back_does_not_keep_a_dead_owners_call_for_years() -> None:
-    clock, store = Jumping(), SqliteStore(":memory:")
+    clock = Jumping()
+    store = SqliteStore(clock=clock.now)
     with FakeService(looks=1000) as service:
         clock.offset = 4 * 365 * 86_400.0
-        async with fake_router(service, store=store, clock=clock) as router:
+        async with fake_router(service, store=store) as router:
             record = await router.submit(GenerateVideo(prompt="waves"))
-            lease = store.claim(record.id, owner="dead", lease_seconds=60.0, now=clock.now() + 3600)
-            assert lease is not None
+            clock.offset += 3600
+            assert await store.claim(record.id, owner="dead", lease_seconds=60.0) is not None
             clock.offset = 0.0
-            found = store.claim(record.id, owner="new", lease_seconds=60.0, now=clock.now())
+            found = await store.claim(record.id, owner="new", lease_seconds=60.0)
             assert found is not None
 
 
 @pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
 async def test_a_clock_that_jumps_meanwhile_teaches_no_wrong_duration(jump: float) -> None:
-    clock, store = Jumping(), SqliteStore(":memory:")
+    clock = Jumping()
+    store = SqliteStore(clock=clock.now)
     with FakeService(looks=3) as service:
         async with fake_router(service, store=store, clock=clock) as router:
             record = await router.submit(GenerateVideo(prompt="waves", duration=4))
             clock.offset = jump
             await router.wait(record.id)
-            assert all(0.01 < seconds < 60 for seconds in store.durations("fake/moving/4s"))
+            assert all(0.01 < seconds < 60 for seconds in await store.durations("fake/moving/4s"))
 
 
 async def test_a_forked_child_does_not_take_its_parents_leases_for_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,14 +319,14 @@ async def test_forgetting_a_run_is_all_or_nothing_and_not_while_somebody_is_at_i
         async with fake_router(service, store=store) as router:
             with pytest.raises(SubmissionUnknown):
                 await router.generate_image(prompt="a fox")
-            row = router.jobs()[0]
-            lease = store.claim(row.id, owner="other", lease_seconds=60, now=time.time())
+            row = (await router.jobs())[0]
+            claimed = await store.claim(row.id, owner="other", lease_seconds=60)
             with pytest.raises(RequestError, match="another process"):
-                router.forget(row.id)
-            assert lease is not None
-            store.release(lease)
-            router.forget(row.id)
-            assert router.jobs() == []
+                await router.forget(row.id)
+            assert claimed is not None
+            await store.release(claimed.lease)
+            await router.forget(row.id)
+            assert await router.jobs() == []
 
 
 async def test_a_call_that_vanishes_while_it_is_waited_for_is_an_error_in_plain_words() -> None:
@@ -328,12 +334,12 @@ async def test_a_call_that_vanishes_while_it_is_waited_for_is_an_error_in_plain_
         store = Interloper()
         async with fake_router(service, store=store) as router:
             record = await router.submit(GenerateVideo(prompt="waves"))
-            lease = store.steal(record.id)
+            lease = await store.steal(record.id)
             async with fake_router(service, store=store) as second:
                 waiting = asyncio.create_task(second.resume(record.id))
                 await asyncio.sleep(0.05)
-                store.advance(lease, "cancelled", now=time.time())
-                store.forget(record.id)
+                await store.advance(lease, "cancelled")
+                await store.forget(record.id)
                 with pytest.raises(MediaError, match=record.id):
                     await waiting
 
@@ -348,4 +354,4 @@ async def test_a_damaged_row_is_told_as_such_and_hides_no_other(tmp_path: Path) 
                 connection.execute("UPDATE calls SET plan = '{\"adjust'")
             connection.close()
             with pytest.raises(StateDamaged, match=result.job_id):
-                router.job(result.job_id)
+                await router.job(result.job_id)

@@ -45,7 +45,7 @@ async def test_a_second_picture_that_cannot_be_written_does_not_make_the_first_a
             with pytest.raises(OSError, match="No space"):
                 await router.generate_image(prompt="foxes", n=3, output=tmp_path / "fox.png")
             fail = False
-            result = await router.resume(router.jobs()[0].id)
+            result = await router.resume((await router.jobs())[0].id)
             assert [f.path.name for f in result.files] == ["fox-1.png", "fox-2.png", "fox-3.png"]
             assert sorted(p.name for p in tmp_path.iterdir()) == ["fox-1.png", "fox-2.png", "fox-3.png"]
             assert len(service.submits) == 1
@@ -56,10 +56,10 @@ async def test_a_row_that_cannot_be_closed_leaves_one_file_no_continuation_and_a
     class Forgetful(SqliteStore):
         fail = True
 
-        def advance(self, lease: Lease, state: CallState, **changes: Any) -> CallRecord:
+        async def advance(self, lease: Lease, state: CallState, **changes: Any) -> CallRecord:
             if state == "done" and self.fail:
                 raise StateNotWritable("The journal cannot grow: the disk is full.", charged="yes")
-            return super().advance(lease, state, **changes)
+            return await super().advance(lease, state, **changes)
 
     with FakeService(looks=0) as service:
         store = Forgetful()
@@ -69,9 +69,9 @@ async def test_a_row_that_cannot_be_closed_leaves_one_file_no_continuation_and_a
             name = "a.png" if kind == "image" else "a.mp4"
             with pytest.raises(StateNotWritable, match=r"router\.resume"):
                 await make(prompt="a fox", output=tmp_path / "out" / name if (tmp_path / "out").mkdir() is None else "")
-            assert store.latest_continuation(now=0.0) is None
+            assert await store.latest_continuation() is None
             store.fail = False
-            result = await router.resume(router.jobs()[0].id)
+            result = await router.resume((await router.jobs())[0].id)
             assert result.path == tmp_path / "out" / name
             assert result.continuation_id is not None
             assert [p.name for p in (tmp_path / "out").iterdir()] == [name]
@@ -82,10 +82,10 @@ async def test_a_named_file_that_was_moved_away_before_the_row_was_closed_is_nev
     class Forgetful(SqliteStore):
         fail = True
 
-        def advance(self, lease: Lease, state: CallState, **changes: Any) -> CallRecord:
+        async def advance(self, lease: Lease, state: CallState, **changes: Any) -> CallRecord:
             if state == "done" and self.fail:
                 raise StateNotWritable("full", charged="yes")
-            return super().advance(lease, state, **changes)
+            return await super().advance(lease, state, **changes)
 
     (tmp_path / "out").mkdir()
     with FakeService(looks=0) as service:
@@ -97,7 +97,7 @@ async def test_a_named_file_that_was_moved_away_before_the_row_was_closed_is_nev
             (tmp_path / "out" / "a.mp4").rename(tmp_path / "mine.mp4")
             before = (tmp_path / "mine.mp4").stat()
             store.fail = False
-            result = await router.resume(router.jobs()[0].id)
+            result = await router.resume((await router.jobs())[0].id)
             after = (tmp_path / "mine.mp4").stat()
             assert (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size)
             assert result.path.read_bytes() == mp4()
@@ -119,7 +119,7 @@ async def test_an_answer_that_the_output_folder_cannot_take_is_kept_elsewhere_an
             with pytest.raises(MediaError, match=r"router\.resume") as caught:
                 await making
             assert caught.value.charged == "yes"
-            row = router.jobs()[0]
+            row = (await router.jobs())[0]
             assert row.state == "collecting"
             (tmp_path / "out").mkdir()
             result = await router.resume(row.id)

@@ -111,7 +111,7 @@ async def test_key_and_signature_are_nowhere_and_the_prompt_only_where_it_belong
             ended = await carry_out(here, router, end, tmp_path / "out")
             assert here.arrived() == 1 or (end == "deadline" and here.arrived())
             assert isinstance(ended, BaseException) is (end != "success"), ended
-            rows = list(router.jobs())
+            rows = list(await router.jobs())
             shown = {
                 "result or error": str(ended) + json.dumps(ended.to_json() if hasattr(ended, "to_json") else ""),
                 "repr": repr(ended),
@@ -167,8 +167,8 @@ async def test_a_signed_link_is_on_no_disk_once_the_video_is_there(
             texts = [
                 repr(result),
                 json.dumps(result.to_json()),
-                repr(router.jobs()),
-                repr(router.store.load_continuation(result.continuation_id or "", now=0)),
+                repr(await router.jobs()),
+                repr(await router.store.load_continuation(result.continuation_id or "")),
             ]
     assert not [text for text in texts if "SECRET-SIGNATURE" in text]
     assert "SECRET-SIGNATURE" not in on_disk(tmp_path / "out")

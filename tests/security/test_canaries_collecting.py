@@ -59,7 +59,7 @@ async def test_a_download_that_fails_shows_neither_key_nor_signature(
             with pytest.raises(Exception) as caught:
                 await router.generate_video(prompt=PROMPT, backend=name, model=MODELS[name], output=f"{tmp_path}/out/")
             ended: Any = caught.value
-            (row,) = router.jobs()
+            (row,) = await router.jobs()
             assert row.state in {"collecting", "failed"}, row.state
             shown = {
                 "error": str(ended),

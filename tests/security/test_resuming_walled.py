@@ -53,7 +53,7 @@ async def test_a_link_put_in_a_sources_place_before_the_resume_is_not_followed(
             source.unlink()
             source.symlink_to(secret)
             broken = False
-            result = await router.resume(router.jobs()[0].id)
+            result = await router.resume((await router.jobs())[0].id)
             assert len(service.submits) == 1
     with Image.open(io.BytesIO(result.path.read_bytes())) as made:
         assert made.convert("RGB").getpixel((60, 40)) != (1, 2, 3)

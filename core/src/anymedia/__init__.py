@@ -55,7 +55,7 @@ if TYPE_CHECKING:
         Request,
     )
     from .results import ContinuationData, Failed, Job, JobState, MediaFile, Outcome, Piece, Result, Running, Succeeded
-    from .router import Progress, Router
+    from .router import Progress, Router, SyncRouter
     from .settings import Settings, load_settings
     from .state.sqlite import SqliteStore
 
@@ -97,6 +97,7 @@ _MODULES = {
     "SqliteStore": "state.sqlite",
     "SubmissionRecord": "hookspecs",
     "Succeeded": "results",
+    "SyncRouter": "router",
     "Tolerance": "policy",
     "Video": "media",
     "hookimpl": "hookspecs",
@@ -141,6 +142,7 @@ __all__ = [
     "SqliteStore",
     "SubmissionRecord",
     "Succeeded",
+    "SyncRouter",
     "Tolerance",
     "Video",
     "hookimpl",

@@ -1,25 +1,29 @@
-"""The router: plans requests and carries plans out. The one place that knows all the stations.
+"""The router: plans requests and executes plans. The entry point for Python code.
 
 async with Router() as router:
     result = await router.generate_image(prompt="a red fox in snow", output="fox.png")
-    plan = router.plan(GenerateVideo(prompt="waves"))      # no network, nothing spent
+    plan = await router.plan(GenerateVideo(prompt="waves"))      # no network, nothing spent
     result = await router.run(plan)
+
+with SyncRouter() as router:
+    result = router.generate_image(prompt="a red fox in snow", output="fox.png")
 """
 
 from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from .clock import Clock, SystemClock
 from .errors import Fix, UnknownJob, did_you_mean
 from .execution.engine import Engine, Progress, ProgressEvent
 from .execution.plan_runner import Output, PlanRunner, check_cap
-from .execution.prepare_inputs import InputReader, named_format, resolve
+from .execution.prepare_inputs import InputReader, has_inputs, named_format, resolve
 from .execution.resume import cancel_call, forget_run
 from .execution.run_registry import RunRegistry
 from .execution.run_result import result_of, run_status
@@ -32,6 +36,7 @@ from .plugins.registry import Registry, discover
 from .policy import Policy
 from .redaction import install_log_redaction, quiet_loggers
 from .requests import (
+    Continuation,
     ContinueVideo,
     EditWithReferences,
     GenerateAudio,
@@ -44,21 +49,24 @@ from .results import Result
 from .settings import Settings, load_settings
 from .state.sqlite import SqliteStore
 from .state.store import CallRecord, CallState, Store
+from .threads import in_thread
 
-__all__ = ["Progress", "ProgressEvent", "Router"]
+__all__ = ["Progress", "ProgressEvent", "Router", "SyncRouter"]
+
+_T = TypeVar("_T")
 
 
 class Router:
-    """Plans and carries out requests over the installed backends.
+    """Plans and executes requests with the installed backends.
 
     Args:
-        store: where journal, ledger and continuations are kept; by default SQLite in the state directory.
-        policy: what is allowed; by default the settings' own.
+        store: journal, ledger and continuations; by default SQLite in the state directory.
+        policy: what is allowed; by default the policy of the settings.
         settings: by default the user's configuration file and environment.
         registry: the plugins; by default all that are installed and allowed.
-        today: gives the date by which lifecycles are judged.
+        today: returns the date by which lifecycles are judged.
         clock: injectable for tests.
-        on_progress: told of every sign of life.
+        on_progress: called with every progress event.
     """
 
     def __init__(
@@ -77,24 +85,24 @@ class Router:
         self.settings = settings or load_settings()
         self.registry = registry or discover(allow=self.settings.plugins_allow, disabled=self.settings.disabled)
         self.instances = make_instances(self.registry, self.settings)
-        clock = clock or SystemClock()
+        self._clock = clock or SystemClock()
         self._plan_maker = PlanMaker(
             settings=self.settings,
             registry=self.registry,
             instances=self.instances,
             policy=policy or self.settings.policy,
-            now=clock.now,
+            now=self._clock.now,
             **({} if today is None else {"today": today}),
         )
         self.policy = self._plan_maker.policy
-        self.store: Store = store or SqliteStore(self.settings.state_dir / "state.db")
+        self.store: Store = store or SqliteStore(self.settings.state_dir / "state.db", clock=self._clock.now)
         self._engine = Engine(
             store=self.store,
             registry=self.registry,
             instances=self.instances,
             settings=self.settings,
             policy=self.policy,
-            clock=clock,
+            clock=self._clock,
             fetcher=Fetcher(allow=self.settings.fetch_allow),
             overlays=self._plan_maker.overlays,
             on_progress=on_progress,
@@ -102,23 +110,24 @@ class Router:
         self._run_registry = RunRegistry(self._engine)
 
     async def __aenter__(self) -> Self:
+        await self.store.open()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Let submits that are on their way arrive, leave running jobs to be resumed, close clients and store."""
+        """Complete submits in progress, leave running jobs to be resumed, close clients and store."""
         try:
             await self._run_registry.end()
         finally:
             await self._engine.clients.aclose()
             await self._engine.fetcher.aclose()
-            self.store.close()
+            await self.store.aclose()
 
     # Planning
 
-    def plan(
+    async def plan(
         self,
         request: Request,
         *,
@@ -131,14 +140,24 @@ class Router:
         Raises:
             RequestError: no backend can do it as requested; with the nearest request that would work.
         """
-        return self._plan_maker.plan(self._resolved(request), policy, backend, model)
+        return await self._plan(request, backend, model, policy, None)
+
+    async def _plan(
+        self, request: Request, backend: str | Sequence[str] | None, model: str | None, policy: Policy | None, inputs: InputReader | None
+    ) -> Plan:
+        continuation: Continuation | None = getattr(request, "continue_from", None)
+        if continuation is not None and not continuation.resolved:
+            continuation = await self.store.load_continuation(continuation.id)
+
+        def work() -> Plan:
+            resolved = request if continuation is None else resolve(request, continuation)
+            return self._plan_maker.plan(resolved, policy, backend, model, inputs)
+
+        return await in_thread(work) if has_inputs(request) else work()  # without files there is nothing to wait for
 
     def name_warnings(self) -> list[str]:
         """Return a warning for each name in the settings that does not exist; a plan that it would decide is refused."""
         return [f"warning: {problem}" for problem in self._plan_maker.names.problems()]
-
-    def _resolved(self, request: Request) -> Request:
-        return resolve(request, lambda name: self.store.load_continuation(name, now=self._engine.clock.now()))
 
     # Running
 
@@ -151,26 +170,27 @@ class Router:
         deadline: float | None = None,
         policy: Policy | None = None,
     ) -> Result:
-        """Carry out a plan.
+        """Execute a plan.
 
         Args:
             plan: from `plan`.
-            output: a file, or a directory (existing, or with ``/`` at the end); None makes up a name in the
+            output: a file, or a directory (existing, or with ``/`` at the end); by default a generated name in the
                 working directory.
             overwrite: whether an existing file may be replaced.
-            deadline: seconds from now after which the call gives up waiting; a running job stays resumable.
+            deadline: seconds from now after which waiting ends; a running job can be resumed.
             policy: budget, retries, fallback and roots; by default the router's.
 
         Raises:
             RequestError: before anything is spent.
-            SubmissionUnknown: the request may have arrived and no answer came; it was not sent again.
-            BackendTimeout: the deadline passed; the job id is on the error.
-            BackendError: the provider said no.
+            SubmissionUnknown: the request may have arrived, but was not answered; it was not sent again.
+            BackendTimeout: the deadline passed; the error has the job id.
+            BackendError: the provider refused it or failed.
         """
-        return await self._run(self._plan_runner(plan, output, overwrite, deadline, policy))
+        return await self._run(self._plan_runner(plan, output, overwrite, policy), deadline)
 
-    async def _run(self, runner: PlanRunner) -> Result:
-        await runner.open()
+    async def _run(self, runner: PlanRunner, deadline: float | None) -> Result:
+        runner.deadline = None if deadline is None else self._engine.clock.steady() + deadline
+        await runner.open(runner.deadline)
         try:
             return await self._run_registry.wait_for_result(self._start(runner), runner.run_id)
         finally:
@@ -189,8 +209,8 @@ class Router:
     ) -> Result:
         """Plan and run a request; see `plan` and `run`."""
         inputs = self._inputs(policy)
-        plan = self._plan_maker.plan(named_format(self._resolved(request), output), policy, backend, model, inputs)
-        return await self._run(self._plan_runner(plan, output, overwrite, deadline, policy, inputs))
+        plan = await self._plan(named_format(request, output), backend, model, policy, inputs)
+        return await self._run(self._plan_runner(plan, output, overwrite, policy, inputs), deadline)
 
     async def submit(
         self,
@@ -202,30 +222,38 @@ class Router:
         output: Path | str | None = None,
         overwrite: bool = False,
         patience: float | None = None,
+        deadline: float | None = None,
     ) -> CallRecord:
-        """Send a request and return as soon as it is under way, with its job id; `wait` brings the result.
+        """Start a run and return its record with the job id; `wait` returns the result.
 
-        ``patience``: seconds to wait at most for the provider to take a video's job; the submit goes on after that.
+        Args:
+            request: the request, or its plan.
+            backend: see `plan`.
+            model: see `plan`.
+            policy: see `run`.
+            output: see `run`.
+            overwrite: see `run`.
+            patience: maximum seconds to wait until the provider has accepted a video's job; the run continues after that.
+            deadline: maximum seconds to read the inputs and to record the calls; the run itself has no deadline.
 
         Raises:
             RequestError: before anything is spent.
+            BackendTimeout: the deadline passed; nothing was sent.
         """
-        inputs = None
+        until = None if deadline is None else self._engine.clock.steady() + deadline
+        inputs = self._inputs(policy)
         if isinstance(request, Plan):
             plan = request
         else:
-            inputs = self._inputs(policy)
-            plan = self._plan_maker.plan(named_format(self._resolved(request), output), policy, backend, model, inputs)
-        runner = self._plan_runner(plan, output, overwrite, None, policy, inputs)
-        await runner.open()
+            plan = await self._plan(named_format(request, output), backend, model, policy, inputs)
+        runner = self._plan_runner(plan, output, overwrite, policy, inputs)
+        await runner.open(until)
         task = self._start(runner)
-        clock = asyncio.get_running_loop().time
-        until = None if patience is None else clock() + patience
-        while plan.request.media == "video" and not task.done() and (until is None or clock() < until):
-            if not any(r.state == "submitting" for r in self.store.run(runner.run_id)):
-                break
-            await asyncio.wait([task], timeout=0.02)
-        return run_status(self.store.run(runner.run_id))
+        if plan.request.media == "video":
+            submitted = asyncio.ensure_future(runner.submitted.wait())
+            await asyncio.wait([task, submitted], timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            submitted.cancel()
+        return run_status(await self.store.run(runner.run_id))
 
     def _start(self, runner: PlanRunner) -> asyncio.Task[Result]:
         return self._run_registry.start(runner.run_id, runner.run(), on_cancel=runner.give_up)
@@ -234,13 +262,7 @@ class Router:
         return InputReader(roots=(policy or self.policy).input_roots, fetcher=self._engine.fetcher)
 
     def _plan_runner(
-        self,
-        plan: Plan,
-        output: Path | str | None,
-        overwrite: bool,
-        deadline: float | None,
-        policy: Policy | None,
-        inputs: InputReader | None = None,
+        self, plan: Plan, output: Path | str | None, overwrite: bool, policy: Policy | None, inputs: InputReader | None = None
     ) -> PlanRunner:
         return PlanRunner(
             engine=self._engine,
@@ -248,124 +270,296 @@ class Router:
             planner=self._plan_maker.planner(plan.request, policy),
             inputs=inputs or self._inputs(policy),
             output=Output(path=output, overwrite=overwrite, stem=lambda: made_up_stem(plan.request.prompt, self._plan_maker.today())),
-            deadline=None if deadline is None else self._engine.clock.steady() + deadline,
         )
 
-    def check(self, plan: Plan, *, output: Path | str | None = None, overwrite: bool = False, policy: Policy | None = None) -> None:
+    async def check(self, plan: Plan, *, output: Path | str | None = None, overwrite: bool = False, policy: Policy | None = None) -> None:
         """Check what `run` checks beyond the plan itself: the cap and the output. Nothing is sent, nothing remains.
 
         Raises:
             RequestError: as `run` would.
         """
-        runner = self._plan_runner(plan, output, overwrite, None, policy)
+        runner = self._plan_runner(plan, output, overwrite, policy)
         check_cap(plan, runner.policy)
-        runner.check_output()
+        await in_thread(runner.check_output)
 
     # Jobs
 
-    def job(self, job_id: str) -> CallRecord:
-        """Return a row of the journal.
+    async def job(self, job_id: str) -> CallRecord:
+        """Return the record of a job.
 
         Raises:
-            UnknownJob: with the nearest id.
+            UnknownJob: with the most similar id.
         """
-        found = self.store.get(job_id) or next(iter(self.store.run(job_id)), None)
+        found = await self.store.get(job_id) or next(iter(await self.store.run(job_id)), None)
         if found is None:
-            known = [row.id for row in self.store.calls(limit=200)]
+            known = [record.id for record in await self.store.calls(limit=200)]
             error = UnknownJob(f"no job {job_id!r}{did_you_mean(job_id, known)}")
             error.action = Fix("list_jobs")
             raise error
         return found
 
-    def run_status(self, job_id: str) -> CallRecord:
-        """Return the row that tells how the whole run of a job stands: one at work, else one that is done, else what it ended with.
+    async def run_status(self, job_id: str) -> CallRecord:
+        """Return the record that shows the state of a job's whole run: an active one, else a done one, else the most serious failure.
 
         Raises:
-            UnknownJob: with the nearest id.
+            UnknownJob: with the most similar id.
         """
-        return run_status(self.store.run(self.job(job_id).run))
+        return run_status(await self._records(job_id))
 
-    def result_if_done(self, job_id: str) -> Result | None:
-        """Return what a job has brought, without waiting; None while it is at work, and where it brought nothing.
+    async def result_if_done(self, job_id: str) -> Result | None:
+        """Return the result of a job without waiting; None if it is active or has failed.
 
         Raises:
-            UnknownJob: with the nearest id.
+            UnknownJob: with the most similar id.
         """
-        rows = self.store.run(self.job(job_id).run)
-        return result_of(rows) if run_status(rows).state == "done" else None
+        records = await self._records(job_id)
+        return result_of(records) if run_status(records).state == "done" else None
 
-    def is_active(self, job_id: str) -> bool:
-        """Whether anybody is at work on a job just now: this router, or another one that holds one of its calls.
+    async def is_active(self, job_id: str) -> bool:
+        """Whether a job is being processed: by this router, or by another process that has the lease of one of its calls.
 
         Raises:
-            UnknownJob: with the nearest id.
+            UnknownJob: with the most similar id.
         """
-        return self._run_registry.is_active(self.job(job_id).run)
+        return await self._run_registry.is_active(await self._run_id(job_id))
 
-    def jobs(self, states: Sequence[CallState] | None = None, since: float = 0.0, *, limit: int = 1000) -> Sequence[CallRecord]:
-        """Return the rows of the journal, at most so many, the newest first."""
-        return self.store.calls(states=states, since=since, limit=limit)
+    async def jobs(self, states: Sequence[CallState] | None = None, since: float = 0.0, *, limit: int = 1000) -> Sequence[CallRecord]:
+        """Return call records, the newest first.
+
+        Args:
+            states: only in these states.
+            since: only since this time, in seconds since the epoch.
+            limit: maximum number.
+        """
+        return await self.store.calls(states=states, since=since, limit=limit)
 
     async def wait(self, job_id: str, *, deadline: float | None = None) -> Result:
-        """Wait for a job, whoever is at work on it; see `resume`."""
-        return await self._run_registry.wait(self.job(job_id).run, deadline)
+        """Wait for a job, whichever process is processing it; see `resume`."""
+        return await self._run_registry.wait(await self._run_id(job_id), deadline)
 
     async def resume(self, job_id: str, *, deadline: float | None = None) -> Result:
-        """Pick a job up where it is: follow it, collect it, or look up a submit whose outcome is not known.
+        """Continue a job from its current state: poll it, save its files, or look up a submit of unknown outcome.
 
-        Any process may; two never do at once: one waits for the other.
+        Any process can resume a job, but only one at a time does; the others wait.
 
         Raises:
             UnknownJob, SubmissionUnknown, BackendTimeout, BackendError: see `run`.
         """
-        return await self._run_registry.resume(self.job(job_id).run, deadline)
+        return await self._run_registry.resume(await self._run_id(job_id), deadline)
 
     async def cancel(self, job_id: str) -> CallRecord:
-        """Stop a job: tell the provider where it can be told, and stop following it; return how it stands then.
+        """Cancel a job, at the provider if it supports that, and stop polling it; return its record.
 
         Raises:
-            RequestError: another process is at work on it.
+            RequestError: another process is processing it.
         """
-        run = self.job(job_id).run
+        run = await self._run_id(job_id)
         async with self._run_registry.stopping(run):
-            for row in self.store.run(run):
-                await cancel_call(self._engine, row)
-        return self.run_status(run)
+            for record in await self.store.run(run):
+                await cancel_call(self._engine, record)
+        return await self.run_status(run)
 
-    def forget(self, job_id: str) -> None:
-        """Drop a job that has ended from the journal, all its calls or none; what it cost stays in the ledger.
+    async def forget(self, job_id: str) -> None:
+        """Delete a job that has ended from the journal, all its calls or none; its cost stays in the ledger.
 
         Raises:
-            RequestError: it is still at work, or another process is looking up what became of it.
+            RequestError: it is still active, or another process is looking it up.
         """
-        forget_run(self._engine, self.store.run(self.job(job_id).run))
+        await forget_run(self._engine, await self._records(job_id))
+
+    async def _run_id(self, job_id: str) -> str:
+        return (await self.job(job_id)).run
+
+    async def _records(self, job_id: str) -> Sequence[CallRecord]:
+        return await self.store.run(await self._run_id(job_id))
 
     # One method per operation
 
     async def generate_image(self, **options: Any) -> Result:
-        """Make images; takes the fields of `GenerateImage` and the options of `execute`."""
+        """Generate images; accepts the fields of `GenerateImage` and the options of `execute`."""
         return await self._make(GenerateImage, options)
 
     async def inpaint(self, **options: Any) -> Result:
-        """Change a region of an image; takes the fields of `Inpaint` and the options of `execute`."""
+        """Edit a region of an image; accepts the fields of `Inpaint` and the options of `execute`."""
         return await self._make(Inpaint, options)
 
     async def edit_with_references(self, **options: Any) -> Result:
-        """Make an image from pictures; takes the fields of `EditWithReferences` and the options of `execute`."""
+        """Generate an image from reference images; accepts the fields of `EditWithReferences` and the options of `execute`."""
         return await self._make(EditWithReferences, options)
 
     async def generate_video(self, **options: Any) -> Result:
-        """Make a video; takes the fields of `GenerateVideo` and the options of `execute`."""
+        """Generate a video; accepts the fields of `GenerateVideo` and the options of `execute`."""
         return await self._make(GenerateVideo, options)
 
     async def continue_video(self, **options: Any) -> Result:
-        """Go on from a video; takes the fields of `ContinueVideo` and the options of `execute`."""
+        """Continue a video; accepts the fields of `ContinueVideo` and the options of `execute`."""
         return await self._make(ContinueVideo, options)
 
     async def generate_audio(self, **options: Any) -> Result:
-        """Make speech or music; takes the fields of `GenerateAudio` and the options of `execute`."""
+        """Generate speech or music; accepts the fields of `GenerateAudio` and the options of `execute`."""
         return await self._make(GenerateAudio, options)
 
     async def _make(self, kind: type[Request], options: dict[str, Any]) -> Result:
         own = {k: options.pop(k) for k in ("backend", "model", "policy", "output", "overwrite", "deadline") if k in options}
         return await self.execute(kind(**options), **own)
+
+
+class SyncRouter:
+    """A `Router` for code without ``await``: scripts, threads, notebooks, and functions called from a running event loop.
+
+    The router runs on its own event loop in a background thread. A method blocks until it is done; Ctrl-C cancels it.
+    ``on_progress`` is called on the background thread.
+
+    Args:
+        options: the arguments of `Router`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="anymedia-router", daemon=True)
+        self._thread.start()
+        try:
+            self._router = self._call(self._create(options))
+        except BaseException:
+            self._stop()
+            raise
+
+    @staticmethod
+    async def _create(options: dict[str, Any]) -> Router:
+        return Router(**options)
+
+    def _call(self, work: Coroutine[Any, Any, _T]) -> _T:
+        if self._loop.is_closed():
+            work.close()
+            raise RuntimeError("this SyncRouter is closed")
+        running = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return running.result()
+        except BaseException:
+            running.cancel()
+            raise
+
+    async def _shut_down(self) -> None:
+        await self._loop.shutdown_asyncgens()
+        await self._loop.shutdown_default_executor()
+
+    def _stop(self) -> None:
+        self._call(self._shut_down())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the router, see `Router.aclose`, and its event loop; closing again does nothing."""
+        if self._loop.is_closed():
+            return
+        try:
+            self._call(self._router.aclose())
+        finally:
+            self._stop()
+
+    @property
+    def settings(self) -> Settings:
+        """The router's settings."""
+        return self._router.settings
+
+    @property
+    def policy(self) -> Policy:
+        """The router's policy."""
+        return self._router.policy
+
+    def plan(
+        self, request: Request, *, backend: str | Sequence[str] | None = None, model: str | None = None, policy: Policy | None = None
+    ) -> Plan:
+        """See `Router.plan`."""
+        return self._call(self._router.plan(request, backend=backend, model=model, policy=policy))
+
+    def run(
+        self,
+        plan: Plan,
+        *,
+        output: Path | str | None = None,
+        overwrite: bool = False,
+        deadline: float | None = None,
+        policy: Policy | None = None,
+    ) -> Result:
+        """See `Router.run`."""
+        return self._call(self._router.run(plan, output=output, overwrite=overwrite, deadline=deadline, policy=policy))
+
+    def execute(self, request: Request, **options: Any) -> Result:
+        """See `Router.execute`."""
+        return self._call(self._router.execute(request, **options))
+
+    def submit(self, request: Request | Plan, **options: Any) -> CallRecord:
+        """See `Router.submit`."""
+        return self._call(self._router.submit(request, **options))
+
+    def check(self, plan: Plan, *, output: Path | str | None = None, overwrite: bool = False, policy: Policy | None = None) -> None:
+        """See `Router.check`."""
+        self._call(self._router.check(plan, output=output, overwrite=overwrite, policy=policy))
+
+    def job(self, job_id: str) -> CallRecord:
+        """See `Router.job`."""
+        return self._call(self._router.job(job_id))
+
+    def run_status(self, job_id: str) -> CallRecord:
+        """See `Router.run_status`."""
+        return self._call(self._router.run_status(job_id))
+
+    def result_if_done(self, job_id: str) -> Result | None:
+        """See `Router.result_if_done`."""
+        return self._call(self._router.result_if_done(job_id))
+
+    def is_active(self, job_id: str) -> bool:
+        """See `Router.is_active`."""
+        return self._call(self._router.is_active(job_id))
+
+    def jobs(self, states: Sequence[CallState] | None = None, since: float = 0.0, *, limit: int = 1000) -> Sequence[CallRecord]:
+        """See `Router.jobs`."""
+        return self._call(self._router.jobs(states, since, limit=limit))
+
+    def wait(self, job_id: str, *, deadline: float | None = None) -> Result:
+        """See `Router.wait`."""
+        return self._call(self._router.wait(job_id, deadline=deadline))
+
+    def resume(self, job_id: str, *, deadline: float | None = None) -> Result:
+        """See `Router.resume`."""
+        return self._call(self._router.resume(job_id, deadline=deadline))
+
+    def cancel(self, job_id: str) -> CallRecord:
+        """See `Router.cancel`."""
+        return self._call(self._router.cancel(job_id))
+
+    def forget(self, job_id: str) -> None:
+        """See `Router.forget`."""
+        self._call(self._router.forget(job_id))
+
+    def generate_image(self, **options: Any) -> Result:
+        """See `Router.generate_image`."""
+        return self._call(self._router.generate_image(**options))
+
+    def inpaint(self, **options: Any) -> Result:
+        """See `Router.inpaint`."""
+        return self._call(self._router.inpaint(**options))
+
+    def edit_with_references(self, **options: Any) -> Result:
+        """See `Router.edit_with_references`."""
+        return self._call(self._router.edit_with_references(**options))
+
+    def generate_video(self, **options: Any) -> Result:
+        """See `Router.generate_video`."""
+        return self._call(self._router.generate_video(**options))
+
+    def continue_video(self, **options: Any) -> Result:
+        """See `Router.continue_video`."""
+        return self._call(self._router.continue_video(**options))
+
+    def generate_audio(self, **options: Any) -> Result:
+        """See `Router.generate_audio`."""
+        return self._call(self._router.generate_audio(**options))

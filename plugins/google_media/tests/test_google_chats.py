@@ -99,7 +99,7 @@ async def test_every_picture_of_an_answer_is_saved_and_can_be_continued(router: 
 async def test_a_stored_chat_holds_no_media_bytes(router: Router, fake: GoogleServer, out: str) -> None:
     result = (await chat(router, "cloud", out, 2))[-1]
     assert result.continuation_id is not None
-    kept = repr(router.store.load_continuation(result.continuation_id, now=0.0).data)
+    kept = repr((await router.store.load_continuation(result.continuation_id)).data)
     for made in fake.content.made:
         assert base64.b64encode(made).decode()[:40] not in kept
     assert len(kept) < 2000

@@ -66,7 +66,7 @@ async def test_a_video_is_collected_by_another_process_after_a_kill(
     killed_when("submitted", fake, tmp_path, backend, model)
     fake.interactions.looks = fake.predictions.looks = 0
     async with new_router(ahead=3600.0) as router:  # far longer than a killed process still holds its call
-        (row,) = router.jobs()
+        (row,) = await router.jobs()
         result = await router.resume(row.id, deadline=60.0)
     assert result.path == tmp_path / "waves.mp4"
     made = fake.interactions.made[-1].media if backend == "google" else fake.predictions.calls[-1].videos[0]
@@ -82,7 +82,7 @@ async def test_a_kill_in_the_middle_of_the_submit_is_an_unknown_outcome_and_neve
     fake.fail("hang", on="POST", times=1)
     killed_when("submitting", fake, tmp_path, *OMNI)
     async with new_router(ahead=3600.0) as router:
-        (row,) = router.jobs()
+        (row,) = await router.jobs()
         with pytest.raises(SubmissionUnknown) as caught:
             await router.resume(row.id, deadline=60.0)
     assert caught.value.charged == "unknown"

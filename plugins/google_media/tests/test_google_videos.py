@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from clocks import FastClock, until
+from clocks import FastClock, in_state, until
 from wire.google_server import KEY, GoogleServer
 from wire.google_values import unbase64
 from wire.media_bytes import image
@@ -160,7 +160,7 @@ async def test_failed_status_check_does_not_fail_the_job(router: Router, fake: G
 async def test_a_deadline_leaves_the_job_to_be_resumed(router: Router, clock: FastClock, fake: GoogleServer, out: str) -> None:
     fake.interactions.looks = 1_000_000
     making = asyncio.create_task(film(router, out, deadline=600.0))
-    await until(lambda: any(row.state == "running" for row in router.jobs()))
+    await until(lambda: in_state(router, "running"))
     clock.ahead += 3600.0
     with pytest.raises(BackendTimeout) as caught:
         await making
@@ -291,9 +291,9 @@ async def test_a_job_that_google_does_not_know_any_more_is_over_after_a_few_look
     router: Router, fake: GoogleServer, out: str, backend: str, model: str
 ) -> None:
     fake.unseen = 1_000
-    with pytest.raises(JobNotFound, match=r"any more.*not found") as caught:
+    with pytest.raises(JobNotFound, match=r"no longer finds.*not found") as caught:
         await film(router, out, backend, model)
-    assert (caught.value.charged, router.jobs()[0].state) == ("unknown", "failed")
+    assert (caught.value.charged, (await router.jobs())[0].state) == ("unknown", "failed")
     assert (fake.unseen, fake.submits()) == (1_000 - 7, 1)
 
 
@@ -307,8 +307,8 @@ async def test_a_veo_operation_cannot_be_stopped(router: Router, fake: GoogleSer
 async def test_no_video_is_written_into_a_store(router: Router, fake: GoogleServer, out: str) -> None:
     made = await film(router, out, "cloud", VEO)
     assert made.continuation_id is not None
-    assert len(repr(router.store.load_continuation(made.continuation_id, now=0.0).data)) < 200
-    rows = " ".join(repr(row) for row in router.store.calls())
+    assert len(repr((await router.store.load_continuation(made.continuation_id)).data)) < 200
+    rows = " ".join(repr(row) for row in await router.store.calls())
     assert base64.b64encode(bytes_at(made)).decode()[:40] not in rows
 
 

@@ -242,7 +242,7 @@ async def test_a_cancelled_call_is_passed_on_and_its_row_says_unknown(router: Ro
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert [row.state for row in router.jobs()] == ["unknown"]
+    assert [row.state for row in await router.jobs()] == ["unknown"]
     assert fake.count("GenerateImage") == 1
 
 

@@ -69,10 +69,10 @@ async def test_ratios_the_protocol_has_no_number_for_are_snapped_or_refused_in_w
 ) -> None:
     request = GenerateImage(prompt="a fox", aspect_ratio=asked)
     with pytest.raises(UnsupportedOperation, match=r"accepts 1:1, 16:9"):
-        router.plan(request, backend="grok", policy=Policy(strict=True))
+        await router.plan(request, backend="grok", policy=Policy(strict=True))
     assert fake.calls == []
     try:
-        plan = router.plan(request, backend="grok")
+        plan = await router.plan(request, backend="grok")
     except UnsupportedOperation as error:
         assert "nearest: " in str(error)  # farther off than the policy's tolerance
     else:
@@ -104,7 +104,7 @@ async def test_an_image_held_back_is_refused_content_that_was_paid_for(router: R
     with pytest.raises(ContentRefused, match="withheld") as caught:
         await router.generate_image(prompt="BLOCKED", backend="grok", output=f"{tmp_path}/")
     assert caught.value.charged == "yes"
-    spent = router.store.spend()
+    spent = await router.store.spend()
     assert (spent.reserved_usd, spent.committed_usd) == (0, pytest.approx(0.05))  # the ticks of the answer, not the quote
     assert fake.count("GenerateImage") == 1
 
@@ -253,6 +253,6 @@ async def test_what_the_provider_counted_is_the_cost(router: Router, fake: GrokS
 
 async def test_the_retired_quality_model_is_refused_with_its_date_and_replacement(router: Router, fake: GrokServer) -> None:
     with pytest.raises(ModelRetired, match="2026-11-02") as caught:
-        router.plan(GenerateImage(prompt="a fox"), backend="grok", model="grok-imagine-image-quality")
+        await router.plan(GenerateImage(prompt="a fox"), backend="grok", model="grok-imagine-image-quality")
     assert "grok-imagine-image-2.0" in str(caught.value)
     assert fake.calls == []

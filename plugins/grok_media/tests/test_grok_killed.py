@@ -64,7 +64,7 @@ async def test_a_video_is_collected_by_another_process_after_a_kill(
     fake.videos.looks_needed = 0
     clock.ahead = LATER
     async with new_router() as router:
-        (row,) = router.jobs()
+        (row,) = await router.jobs()
         request_id, job = next(iter(fake.videos.jobs.items()))
         assert row.job is not None
         assert row.job["id"] == request_id
@@ -82,7 +82,7 @@ async def test_a_kill_in_the_middle_of_the_submit_is_an_unknown_outcome_and_neve
     killed_when("submitting", fake, tmp_path)
     clock.ahead = LATER
     async with new_router() as router:
-        (row,) = router.jobs()
+        (row,) = await router.jobs()
         with pytest.raises(SubmissionUnknown) as caught:
             await router.resume(row.id, deadline=30.0)
     assert caught.value.charged == "unknown"

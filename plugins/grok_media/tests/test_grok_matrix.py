@@ -83,7 +83,7 @@ def test_every_model_continues_with_one_that_can() -> None:
 )
 @pytest.mark.anyio
 async def test_a_quote_is_never_below_what_is_reported(router: Router, request_: Any, low: float, high: float) -> None:
-    quote = router.plan(request_, backend="grok").quote
+    quote = (await router.plan(request_, backend="grok")).quote
     assert quote.usd is not None
     assert list(quote.usd) == pytest.approx([low, high])
 
@@ -92,15 +92,17 @@ async def test_a_quote_is_never_below_what_is_reported(router: Router, request_:
 async def test_reference_pictures_shorten_what_the_older_model_makes(router: Router) -> None:
     pictures = [Reference(image=image(64, 64), role="subject")]
     request = GenerateVideo(prompt="x", duration=11, references=pictures)  # type: ignore[arg-type]
-    plan = router.plan(request, backend="grok", model="grok-imagine-video")
+    plan = await router.plan(request, backend="grok", model="grok-imagine-video")
     assert [(a.field, a.kind, a.sent) for a in plan.adjustments] == [("duration", "snapped", 10)]
-    assert router.plan(request, backend="grok").chosen.model == "grok-imagine-video-1.5"  # which takes them for as long as was asked
+    assert (
+        await router.plan(request, backend="grok")
+    ).chosen.model == "grok-imagine-video-1.5"  # which takes them for as long as was asked
 
 
 @pytest.mark.anyio
 async def test_a_first_frame_beside_reference_pictures_is_for_the_newer_model(router: Router) -> None:
     pictures = [Reference(image=image(64, 64), role="subject")]
     request = GenerateVideo(prompt="x", first_frame=image(64, 64), references=pictures)  # type: ignore[arg-type]
-    assert router.plan(request, backend="grok").chosen.model == "grok-imagine-video-1.5"
+    assert (await router.plan(request, backend="grok")).chosen.model == "grok-imagine-video-1.5"
     with pytest.raises(UnsupportedInput, match=r"is for grok-imagine-video-1\.5"):
-        router.plan(request, backend="grok", model="grok-imagine-video")
+        await router.plan(request, backend="grok", model="grok-imagine-video")

@@ -11,7 +11,7 @@ from typing import Any
 
 import av
 import pytest
-from clocks import FastClock, until
+from clocks import FastClock, in_state, until
 from wire.grok_server import GrokServer
 from wire.media_bytes import image, video
 from xai_sdk.proto import video_pb2
@@ -76,7 +76,7 @@ async def test_first_and_last_frame_are_sent_in_separate_fields(router: Router, 
 
 async def test_a_last_frame_chooses_the_model_that_takes_one(router: Router, fake: GrokServer) -> None:
     with pytest.raises(UnsupportedInput, match="does not accept a last frame"):
-        router.plan(GenerateVideo(prompt="x", last_frame=image(64, 64)), backend="grok", model="grok-imagine-video")  # type: ignore[arg-type]
+        await router.plan(GenerateVideo(prompt="x", last_frame=image(64, 64)), backend="grok", model="grok-imagine-video")  # type: ignore[arg-type]
     assert fake.calls == []
 
 
@@ -169,21 +169,21 @@ async def test_where_sources_differ_on_a_limit_the_wider_is_taken_with_a_warning
     result = await router.continue_video(prompt="go on", source=video(160, 96, 20.0), duration=2, backend="grok", output=f"{tmp_path}/")
     assert any("2 to 15 s is sure, and this one has 20 s" in str(warning) for warning in result.warnings)
     with pytest.raises(UnsupportedInput, match="2 to 30 s, not 31 s"):
-        router.plan(ContinueVideo(prompt="go on", source=video(160, 96, 31.0)), backend="grok")  # type: ignore[arg-type]
+        await router.plan(ContinueVideo(prompt="go on", source=video(160, 96, 31.0)), backend="grok")  # type: ignore[arg-type]
 
 
 async def test_the_24_hours_are_counted_on_the_clock_of_the_router(router: Router, fake: GrokServer, clock: Any, tmp_path: Path) -> None:
     clock.ahead = 7 * 86400
     first = await router.generate_video(prompt="waves", duration=2, backend="grok", output=tmp_path / "a.mp4")
     assert first.continuation_id is not None
-    kept = router.store.load_continuation(first.continuation_id, now=clock.now())
+    kept = await router.store.load_continuation(first.continuation_id)
     assert kept.expires_at == pytest.approx(clock.now() + 86400, abs=60)
 
 
 async def test_after_24_hours_a_continuation_is_a_clear_error(router: Router, fake: GrokServer, clock: Any, tmp_path: Path) -> None:
     first = await router.generate_video(prompt="waves", duration=2, backend="grok", output=tmp_path / "a.mp4")
     clock.ahead = 24 * 3600 - 60
-    router.plan(ContinueVideo(prompt="more", continue_from=first.continuation_id))  # type: ignore[arg-type]
+    await router.plan(ContinueVideo(prompt="more", continue_from=first.continuation_id))  # type: ignore[arg-type]
     clock.ahead = 24 * 3600 + 60
     with pytest.raises(UnknownContinuation, match="expired"):
         await router.continue_video(prompt="more", continue_from=first.continuation_id, output=tmp_path / "b.mp4")
@@ -217,7 +217,7 @@ async def test_started_video_is_resumed_by_its_request_id(
     async with new_router() as first:
         request = GenerateVideo(prompt="waves", duration=1)
         making = asyncio.create_task(first.execute(request, backend="grok", output=tmp_path / "waves.mp4", deadline=600.0))
-        await until(lambda: any(row.state == "running" for row in first.jobs()))
+        await until(lambda: in_state(first, "running"))
         clock.ahead += 3600.0
         with pytest.raises(BackendTimeout) as caught:
             await making
@@ -256,7 +256,7 @@ async def test_a_job_that_ends_badly_says_how(
     with pytest.raises(kind, match=words) as caught:
         await router.generate_video(prompt=prompt, duration=1, backend="grok", output=f"{tmp_path}/")
     assert caught.value.charged == charged
-    spent, row = router.store.spend(), router.jobs()[0]
+    spent, row = await router.store.spend(), (await router.jobs())[0]
     assert row.quote_usd is not None
     assert spent.reserved_usd == 0
     assert spent.committed_usd == pytest.approx(0.05 if charged == "yes" else row.quote_usd[1])  # the ticks of the answer, where it has any
@@ -276,9 +276,9 @@ async def test_a_job_the_provider_has_not_heard_of_yet_is_looked_at_again(
 
 async def test_a_job_the_provider_forgot_is_over_after_a_few_looks(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     fake.fail("status", on="GetDeferredVideo", times=None, code="NOT_FOUND", details="Request not found.")
-    with pytest.raises(JobNotFound, match=r"does not know the job 'req_\w+'.* any more.*not found") as caught:
+    with pytest.raises(JobNotFound, match=r"no longer finds the job 'req_\w+'.*not found") as caught:
         await router.generate_video(prompt="waves", duration=1, backend="grok", output=f"{tmp_path}/")
-    assert (caught.value.charged, router.jobs()[0].state) == ("unknown", "failed")
+    assert (caught.value.charged, (await router.jobs())[0].state) == ("unknown", "failed")
     assert (fake.count("GenerateVideo"), fake.count("GetDeferredVideo")) == (1, 7)
 
 

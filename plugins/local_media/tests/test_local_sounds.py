@@ -154,7 +154,7 @@ async def test_speech_without_its_extra_is_refused_by_the_plan_and_music_is_not(
         with pytest.raises(NoBackendAvailable, match=re.escape("'local/voice' needs 'espeakng_loader', which is not installed")) as caught:
             await router.execute(GenerateAudio(prompt="Hello"), backend="local", output=f"{tmp_path}/")
         assert caught.value.fix.startswith(INSTALL)
-        assert list(router.store.calls()) == []
+        assert list(await router.store.calls()) == []
         made = await router.execute(GenerateAudio(prompt="C4", audio_type="music", duration=0.5), backend="local", output=f"{tmp_path}/")
         assert made.provenance.model == "tones"
 

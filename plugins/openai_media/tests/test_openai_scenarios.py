@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy
 import pytest
-from clocks import FastClock, until
+from clocks import FastClock, in_state, until
 from PIL import Image as Pillow
 from wire.forms import read_form
 from wire.http_server import Reply
@@ -210,7 +210,7 @@ async def test_sora_at_its_maker_is_refused_before_any_network_with_its_date_and
         await router.generate_video(prompt="waves", backend="openai", model="sora-2")
     assert "mygpu" in caught.value.try_backends
     assert fake.received == []
-    plan = router.plan(GenerateVideo(prompt="waves"))
+    plan = await router.plan(GenerateVideo(prompt="waves"))
     assert plan.chosen.backend == "mygpu"
 
 
@@ -232,11 +232,11 @@ async def test_multi_turn_goes_on_in_the_providers_conversation(router: Router, 
 
 async def test_a_turn_of_a_conversation_makes_one_image_and_that_is_planned(router: Router, fake: OpenAIServer) -> None:
     request = GenerateImage(prompt="a boat", n=3, extra_params={"responses": True})
-    plan = router.plan(request, backend="openai")
+    plan = await router.plan(request, backend="openai")
     assert [getattr(call.request, "n", None) for call in plan.calls] == [1]
     assert [(a.field, a.kind, a.asked, a.sent) for a in plan.adjustments] == [("n", "snapped", 3, 1)]
     with pytest.raises(UnsupportedOperation, match="strict"):
-        router.plan(request, backend="openai", policy=Policy(strict=True))
+        await router.plan(request, backend="openai", policy=Policy(strict=True))
     assert fake.received == []
 
 
@@ -288,7 +288,7 @@ async def test_a_lost_reply_of_an_image_is_never_sent_again(router: Router, fake
         await router.generate_image(prompt="a boat", backend="openai", output=tmp_path / "boat.png", policy=Policy(retries=2))
     assert fake.count("POST") == 1
     assert caught.value.charged == "unknown"
-    (row,) = router.jobs()
+    (row,) = await router.jobs()
     assert row.state == "unknown"
 
 
@@ -306,7 +306,7 @@ async def test_a_deadline_leaves_the_job_to_be_resumed(new_router: Callable[...,
     async with new_router() as router:
         request = GenerateVideo(prompt="waves")
         making = asyncio.create_task(router.execute(request, backend="mygpu", output=tmp_path / "waves.mp4", deadline=600.0))
-        await until(lambda: any(row.state == "running" for row in router.jobs()))
+        await until(lambda: in_state(router, "running"))
         router._engine.clock.ahead += 3600.0  # type: ignore[attr-defined]
         with pytest.raises(BackendTimeout) as caught:
             await making
@@ -329,9 +329,9 @@ async def test_a_job_that_one_of_the_servers_machines_has_not_heard_of_is_looked
 
 async def test_a_job_its_server_no_longer_knows_is_over_after_a_few_looks(router: Router, gpu: OpenAIServer, tmp_path: Path) -> None:
     gpu.fail("status", on="GET /v1/videos/video", times=None, status=404, json={"error": {"message": "No such video."}})
-    with pytest.raises(JobNotFound, match=r"any more.*No such video") as caught:
+    with pytest.raises(JobNotFound, match=r"no longer finds.*No such video") as caught:
         await router.generate_video(prompt="waves", backend="mygpu", output=tmp_path / "waves.mp4")
-    assert (caught.value.charged, router.jobs()[0].state) == ("unknown", "failed")
+    assert (caught.value.charged, (await router.jobs())[0].state) == ("unknown", "failed")
     assert (gpu.count("POST"), gpu.count("GET /v1/videos/video")) == (1, 7)
 
 
@@ -342,12 +342,12 @@ async def test_a_video_that_was_made_and_is_gone_before_it_was_fetched_is_paid_f
     async with new_router() as router:
         with pytest.raises(MediaError) as caught:
             await router.generate_video(prompt="waves", backend="mygpu", output=tmp_path / "waves.mp4")
-        assert (caught.value.charged, router.jobs()[0].state) == ("yes", "collecting")
+        assert (caught.value.charged, (await router.jobs())[0].state) == ("yes", "collecting")
     gpu.videos.jobs.clear()
     async with new_router() as router:
-        with pytest.raises(JobNotFound, match="any more") as gone:
+        with pytest.raises(JobNotFound, match="no longer finds") as gone:
             await router.resume(str(caught.value.job_id))
-        assert (gone.value.charged, router.jobs()[0].state) == ("yes", "failed")
+        assert (gone.value.charged, (await router.jobs())[0].state) == ("yes", "failed")
     assert gpu.count("POST") == 1
 
 
@@ -355,7 +355,7 @@ async def test_a_refused_prompt_is_a_refusal_and_costs_nothing(router: Router, f
     with pytest.raises(ContentRefused) as caught:
         await router.generate_image(prompt="FORBIDDEN", backend="openai")
     assert (caught.value.reason, caught.value.backend, caught.value.model) == ("violence", "openai", "gpt-image-2.6-sunburst")
-    assert router.store.spend().committed_usd == 0
+    assert (await router.store.spend()).committed_usd == 0
 
 
 async def test_pictures_that_no_row_takes_are_refused_before_any_network(router: Router, fake: OpenAIServer) -> None:

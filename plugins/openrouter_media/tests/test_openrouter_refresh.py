@@ -183,6 +183,6 @@ async def test_snapshot_older_than_30_days_warns_on_every_plan(new_router: NewRo
     today = datetime.datetime.now(datetime.UTC).date()
     for days, stale in ((0, False), (30, False), (31, True), (400, True)):
         async with new_router(today=today + datetime.timedelta(days=days)) as router:
-            plan = router.plan(GenerateImage(prompt="a boat"), backend="openrouter", model="painter/odd")
+            plan = await router.plan(GenerateImage(prompt="a boat"), backend="openrouter", model="painter/odd")
         assert any(f"{days} days old" in w.text and "--refresh openrouter" in w.text for w in plan.warnings) is stale
     assert fake.received == []

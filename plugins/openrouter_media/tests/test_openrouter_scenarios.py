@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from clocks import until
+from clocks import in_state, until
 from PIL import Image as Pillow
 from wire.media_bytes import image, video
 from wire.openrouter_server import OpenRouterServer
@@ -39,7 +39,7 @@ def pictures(fake: OpenRouterServer, field: str = "input_references", kind: str 
 
 async def test_an_image_is_planned_without_the_network_made_and_paid_once(fresh: Router, fake: OpenRouterServer, tmp_path: Path) -> None:
     request = GenerateImage(prompt="a lighthouse", size="1536x1024", quality="xhigh", background="opaque", output_format="webp")
-    plan = fresh.plan(request, backend="openrouter", model=SUNBURST)
+    plan = await fresh.plan(request, backend="openrouter", model=SUNBURST)
     assert fake.received == []
     result = await fresh.run(plan, output=tmp_path / "light.webp")
     options = {"size": "1536x1024", "quality": "xhigh", "background": "opaque", "output_format": "webp"}
@@ -175,7 +175,7 @@ async def test_job_left_by_one_router_is_resumed_by_another(
     async with new_router() as first:
         film = {"backend": "openrouter", "model": "google/veo-3.1", "output": tmp_path / "waves.mp4"}
         making = asyncio.create_task(first.execute(request, deadline=600.0, **film))
-        await until(lambda: any(row.state == "running" for row in first.jobs()))
+        await until(lambda: in_state(first, "running"))
         first._engine.clock.ahead += 3600.0  # type: ignore[attr-defined]
         with pytest.raises(BackendTimeout) as left:
             await making
@@ -290,8 +290,10 @@ async def test_the_shipped_rows_make_an_image_and_a_video_too(router: Router, fa
     film = await router.generate_video(prompt="waves", duration=8, output=tmp_path / "waves.mp4")
     assert film.provenance.model == "google/veo-3.1"
     assert film.cost.quoted_usd == (1.6, 3.2)
-    quote = router.plan(
-        GenerateVideo(prompt="waves", duration=5, resolution="1080p", first_frame=image(64, 64)),
-        model="openrouter/x-ai/grok-imagine-video-1.5-lite",
+    quote = (
+        await router.plan(
+            GenerateVideo(prompt="waves", duration=5, resolution="1080p", first_frame=image(64, 64)),
+            model="openrouter/x-ai/grok-imagine-video-1.5-lite",
+        )
     ).quote
     assert quote.usd == (0.71, 0.71)

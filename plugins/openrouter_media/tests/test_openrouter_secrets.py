@@ -95,7 +95,7 @@ async def test_a_signed_link_and_the_key_appear_in_no_log_result_sidecar_or_stor
 ) -> None:
     caplog.set_level(logging.DEBUG)
     result = await fresh.generate_video(prompt="waves", model=VEO, output=tmp_path / "waves.mp4")  # both kinds are given
-    shown = [told(caplog), repr(result), str(result.to_json()), *(repr(row) for row in fresh.jobs())]
+    shown = [told(caplog), repr(result), str(result.to_json()), *(repr(row) for row in await fresh.jobs())]
     for secret in (SIGNATURE, KEY):
         assert not [text for text in shown if secret in text]
         assert secret.encode() not in on_disk(tmp_path)
@@ -111,8 +111,8 @@ async def test_a_signed_link_that_fails_is_in_no_error_log_or_shown_row(
     async with new_router() as router:
         with pytest.raises((BackendError, BackendTimeout)) as failed:
             await router.execute(request, model=VEO, output=tmp_path / "waves.mp4", deadline=20)
-        rows = [repr(row) for row in router.jobs()]
-        states = [row.state for row in router.jobs()]
+        rows = [repr(row) for row in await router.jobs()]
+        states = [row.state for row in await router.jobs()]
     error = failed.value
     shown = [told(caplog), str(error), repr(error), str(error.to_json()), *rows]
     for secret in (SIGNATURE, KEY):

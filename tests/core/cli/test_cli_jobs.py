@@ -149,7 +149,7 @@ def test_cancel_stops_the_job_at_the_provider(call, submits):
     other = call("video", "slow waves", "-b", "demo", "--no-wait").lines[0]
     result = call("jobs", "cancel", other)
     assert result.lines == [f"{other}  cancelled"]
-    assert "it may be charged: it was stopped at the provider while at work" in result.err
+    assert "it may be charged: it was cancelled at the provider while running" in result.err
 
 
 @pytest.mark.parametrize("verb", ["show", "resume", "cancel", "forget"])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..router import Router
+from ..state.sqlite import SqliteStore
 from .normalize import directories
 from .responses import error_answer, internal
 from .tool import Action, MediaTool, tell
@@ -44,7 +45,8 @@ def _drop_closed() -> None:
     """Drop the routers of closed event loops; without its loop, only the store of a router can still be closed."""
     for loop in [loop for loop in list(_routers) if loop.is_closed()]:
         router, _ = _routers.pop(loop)
-        router.store.close()
+        if isinstance(router.store, SqliteStore):
+            router.store.close()
 
 
 async def close_media() -> None:

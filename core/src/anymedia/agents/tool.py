@@ -281,13 +281,13 @@ class MediaTool:
             ready = None
             try:
                 ready = self._ready(call, tool_call.names, scope)
-                plan = self._planned(ready)
-                self.router.check(plan, policy=ready.policy, output=ready.config.output_path, overwrite=ready.config.overwrite)
+                plan = await self._planned(ready)
+                await self.router.check(plan, policy=ready.policy, output=ready.config.output_path, overwrite=ready.config.overwrite)
                 async with shared_budget.reserve(plan) as reservation:
                     reservation.spent(plan.quote.usd[0] if plan.quote.usd else None)  # the minimum cost
                 return plan_answer(plan)
             except MediaError as error:
-                return error_answer(error, self._able(ready, error))
+                return error_answer(error, await self._able(ready, error))
 
         if len(tool_call.calls) == 1:
             return await one(tool_call.calls[0])
@@ -313,7 +313,7 @@ class MediaTool:
         ready, job_id = None, None
         try:
             ready = self._ready(call, tool_call.names, scope)
-            plan = self._planned(ready)
+            plan = await self._planned(ready)
             async with contextlib.AsyncExitStack() as stack:
                 reservation = None if shared_budget is None else await stack.enter_async_context(shared_budget.reserve(plan))
                 clock = asyncio.get_running_loop().time
@@ -324,9 +324,10 @@ class MediaTool:
                     output=ready.config.output_path,
                     overwrite=ready.config.overwrite,
                     patience=tool_call.patience,
+                    deadline=tool_call.deadline,
                 )
                 job_id = record.run
-                if not tool_call.wait and (record.state not in _WITHOUT_RESULT or self.router.is_active(record.run)):
+                if not tool_call.wait and (record.state not in _WITHOUT_RESULT or await self.router.is_active(record.run)):
                     return job_answer(record)
                 result = await self.router.wait(record.run, deadline=None if until is None else max(0.0, until - clock()))
                 if reservation is not None:
@@ -334,7 +335,7 @@ class MediaTool:
                 return result_answer(result)
         except MediaError as error:
             error.job_id = error.job_id or job_id
-            return error_answer(error, self._able(ready, error))
+            return error_answer(error, await self._able(ready, error))
         except asyncio.CancelledError:
             if _task_cancelled():
                 raise
@@ -352,9 +353,9 @@ class MediaTool:
         except InvalidRequest as error:
             raise error.renamed(names) from None
 
-    def _planned(self, ready: _Ready) -> Plan:
+    async def _planned(self, ready: _Ready) -> Plan:
         try:
-            plan = self.router.plan(ready.request, backend=ready.backend, model=ready.config.model, policy=ready.policy)
+            plan = await self.router.plan(ready.request, backend=ready.backend, model=ready.config.model, policy=ready.policy)
         except InvalidRequest as error:
             raise ready.config.locate(error).renamed(ready.names) from None
         return ready.config.annotate(plan)
@@ -371,7 +372,7 @@ class MediaTool:
             f"no installed backend supports audio_type {wanted[:60]!r}", fix=f"supported here: {makers or 'nothing'}"
         )
 
-    def _able(self, ready: _Ready | None, error: MediaError) -> tuple[str, ...]:
+    async def _able(self, ready: _Ready | None, error: MediaError) -> tuple[str, ...]:
         """Return the usable backends that can do the call after this error; each was planned."""
         if ready is None or error.try_backends or not isinstance(error, _TRY_OTHERS) or error.charged != "no":
             return ()
@@ -383,7 +384,7 @@ class MediaTool:
             if not instance.usable or name in failed:
                 continue
             try:
-                plan = self.router.plan(ready.request, backend=name, policy=ready.policy)
+                plan = await self.router.plan(ready.request, backend=name, policy=ready.policy)
             except MediaError:
                 continue
             if is_over_cap(plan.quote, ready.policy):
@@ -402,15 +403,15 @@ class MediaTool:
             return job_answer(await self.router.cancel(job_id))
         if action == "wait":
             return result_answer(await self.router.wait(job_id, deadline=deadline))
-        return self._status(job_id)
+        return await self._status(job_id)
 
-    def _status(self, job_id: str) -> dict[str, Any]:
+    async def _status(self, job_id: str) -> dict[str, Any]:
         """Return the status of a job at once: its result, its error, or its state, with a warning if no process waits for it."""
-        if (result := self.router.result_if_done(job_id)) is not None:
+        if (result := await self.router.result_if_done(job_id)) is not None:
             return result_answer(result)
-        record = self.router.run_status(job_id)
+        record = await self.router.run_status(job_id)
         answer = job_answer(record)
-        if self.router.is_active(job_id):
+        if await self.router.is_active(job_id):
             return answer
         if record.error is not None and record.state in _WITHOUT_RESULT:
             error = error_from_json(record.error)

@@ -111,11 +111,11 @@ class CliInvocation:
         """Where to write: a path, ``-`` for stdout, or None for a generated name."""
         return "-" if self.given["output"] == "-" else self.config.output_path
 
-    def with_start(self, store: Callable[[], Store], backend: str | None) -> GenerationConfig:
+    async def with_start(self, store: Store, backend: str | None) -> GenerationConfig:
         """Return the config with the earlier result or the file that ``--continue`` refers to."""
         if self.given.get("continue_from") is None:
             return self.config
-        start = start_from(self.given["continue_from"], self.config.media_type or "image", store(), backend)
+        start = await start_from(self.given["continue_from"], self.config.media_type or "image", store, backend)
         if isinstance(start, Video):
             return attrs.evolve(self.config, input_video_path=start.path)
         return attrs.evolve(self.config, continue_from=start.id)
@@ -285,7 +285,7 @@ def split_model(model: str | None, backend: str | None, known: Iterable[str]) ->
     return backend, model
 
 
-def start_from(text: str, medium: str, store: Store, backend: str | None = None) -> Start:
+async def start_from(text: str, medium: str, store: Store, backend: str | None = None) -> Start:
     """Resolve the argument of ``--continue``.
 
     A file that an earlier call saved is found by its checksum, unless another backend is named; any other video file is
@@ -301,23 +301,17 @@ def start_from(text: str, medium: str, store: Store, backend: str | None = None)
         UnknownContinuation: there is no earlier result of the medium.
         InvalidRequest: the file does not exist, or is an image that is not in the journal.
     """
-    import time
-
     from ..errors import UnknownContinuation
-    from ..files.names import MEDIA_SUFFIXES
-    from ..files.safe_dir import refuse
 
     if text == "last":
-        found = store.latest_continuation(media=medium, now=time.time())
+        found = await store.latest_continuation(media=medium)
         if found is None:
             raise UnknownContinuation(f"there is no earlier {medium} to continue.", fix=f"generate one first: anymedia {medium} PROMPT")
         return found
-    path = Path(text)
-    if not _check(Path.is_file, path):
-        if path.suffix.lower() in MEDIA_SUFFIXES or path.name != text:
-            raise refuse("$.continue_from", text, "is a directory" if _check(Path.is_dir, path) else "does not exist")
+    path = _existing_file(text)
+    if path is None:
         return Continuation(id=text)
-    known = store.continuation_of_file(_sha256(path), now=time.time())
+    known = await store.continuation_of_file(_sha256(path))
     if known is not None and known.media == medium and backend in {None, known.backend}:
         return known
     if medium == "video":
@@ -332,6 +326,19 @@ def _check(test: Callable[[Path], bool], path: str | Path) -> bool:
         return test(Path(path))
     except OSError:
         return False
+
+
+def _existing_file(text: str) -> Path | None:
+    """Return the file that a text names, or None for a continuation id."""
+    from ..files.names import MEDIA_SUFFIXES
+    from ..files.safe_dir import refuse
+
+    path = Path(text)
+    if _check(Path.is_file, path):
+        return path
+    if path.suffix.lower() in MEDIA_SUFFIXES or path.name != text:
+        raise refuse("$.continue_from", text, "is a directory" if _check(Path.is_dir, path) else "does not exist")
+    return None
 
 
 def _sha256(path: Path) -> str:

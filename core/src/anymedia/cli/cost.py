@@ -13,11 +13,13 @@ import click
 from ..errors import InvalidRequest, Problem
 from ..formatting import in_dollars, in_dollars_between
 from .console import Console, short_time, table
-from .jobs import opened_store
+from .jobs import with_store
 from .options import AS_JSON
 
 if TYPE_CHECKING:
-    from ..state.store import CallRecord, Spend
+    from collections.abc import Sequence
+
+    from ..state.store import CallRecord, Spend, Store
 
 __all__ = ["cost", "since_when"]
 
@@ -34,10 +36,12 @@ def cost(since: str | None, limit: int, as_json: bool) -> None:
     """Show quoted and actual costs in US dollars, by backend and by call, the newest first."""
     start = since_when(since, datetime.datetime.now(datetime.UTC))
     console = Console(json=as_json)
-    with opened_store() as store:
-        records = list(store.calls(since=start, limit=limit))
-        by_backend = {name: store.spend(since=start, backend=name) for name in store.backends(since=start)}
-        total = store.spend(since=start)
+
+    async def read(store: Store) -> tuple[Sequence[CallRecord], dict[str, Spend], Spend]:
+        by_backend = {name: await store.spend(since=start, backend=name) for name in await store.backends(since=start)}
+        return await store.calls(since=start, limit=limit), by_backend, await store.spend(since=start)
+
+    records, by_backend, total = with_store(read)
     if as_json:
         calls = [_call(r) for r in records]
         document = {"total": attrs.asdict(total), "backends": {n: attrs.asdict(s) for n, s in by_backend.items()}, "calls": calls}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,11 +20,11 @@ if TYPE_CHECKING:
     from ..state.store import CallRecord, Store
     from .progress import ProgressLine
 
-__all__ = ["jobs", "opened_store", "record_json", "with_router"]
+__all__ = ["jobs", "record_json", "with_router", "with_store"]
 
 _T = TypeVar("_T")
 #: Never shown: signed URLs, and fields that only the store needs.
-_HIDDEN = ("secret", "idempotency_key", "owner", "lease_until", "fence", "session")
+_HIDDEN = ("secret", "idempotency_key", "owner", "lease_until", "fence", "session", "account", "read_at")
 _ID = click.argument("job_id", metavar="ID")
 
 
@@ -48,19 +47,22 @@ def with_router(work: Callable[[Router, ProgressLine], Awaitable[_T]], *, quiet:
     return run(with_open_router())
 
 
-@contextlib.contextmanager
-def opened_store() -> Iterator[Store]:
-    """Open the journal without loading any backend, for commands that only read."""
+def with_store(work: Callable[[Store], Awaitable[_T]]) -> _T:
+    """Run a coroutine function with the journal, without loading any backend."""
     from ..settings import load_settings
     from ..state.sqlite import SqliteStore
 
     settings = load_settings()
     warn_about_names(settings)
-    store = SqliteStore(settings.state_dir / "state.db")
-    try:
-        yield store
-    finally:
-        store.close()
+
+    async def with_open_store() -> _T:
+        store = SqliteStore(settings.state_dir / "state.db")
+        try:
+            return await work(store)
+        finally:
+            await store.aclose()
+
+    return run(with_open_store())
 
 
 @jobs.command("list")
@@ -73,8 +75,7 @@ def list_jobs(only_open: bool, limit: int, as_json: bool) -> None:
 
     states = [*sorted(ACTIVE_STATES), "unknown"] if only_open else None
     console = Console(json=as_json)
-    with opened_store() as store:
-        records = list(store.calls(states=states, limit=limit))
+    records = with_store(lambda store: store.calls(states=states, limit=limit))
     if as_json:
         console.document({"success": True, "jobs": [record_json(r) for r in records]})
         return
@@ -93,7 +94,7 @@ def show(job_id: str, verbose: bool, as_json: bool) -> None:
     """Show the details of one job."""
 
     async def work(router: Router, _line: ProgressLine) -> CallRecord:
-        return router.job(job_id)
+        return await router.job(job_id)
 
     console, record = Console(json=as_json), with_router(work)
     if as_json:
@@ -115,7 +116,7 @@ def resume(job_id: str, deadline: float | None, as_json: bool, verbose: bool, qu
     from .run_media import resumable
 
     async def work(router: Router, line: ProgressLine) -> Any:
-        line.job_ids[router.job(job_id).id] = None
+        line.job_ids[(await router.job(job_id)).id] = None
         async with resumable(router, line):
             return await router.resume(job_id, deadline=deadline)
 
@@ -148,8 +149,7 @@ def forget(job_id: str, as_json: bool) -> None:
     """Delete a finished job from the list; its files and its recorded cost are kept."""
 
     async def work(router: Router, _line: ProgressLine) -> None:
-        router.job(job_id)
-        router.forget(job_id)
+        await router.forget(job_id)
 
     console = Console(json=as_json)
     with_router(work)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +14,12 @@ from .process import run
 from .render import show_plan, show_result
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..generation_config import GenerationConfig
     from ..planning.types import Plan
+    from ..requests import Continuation
     from ..router import Router
-    from ..state.store import Store
     from .progress import ProgressLine
 
 __all__ = ["resumable", "run_media_command"]
@@ -50,31 +52,35 @@ def _plan(invocation: CliInvocation, console: Console) -> None:
     from .environment import load_environment
 
     environment = load_environment(load_settings())
-    with contextlib.ExitStack() as stack:
-        opened: list[Store] = []
+    plans = PlanMaker(
+        settings=environment.settings,
+        registry=environment.registry,
+        instances=environment.instances,
+        policy=invocation.config.policy(environment.settings.policy),
+    )
+    backend, model = split_model(invocation.config.model, invocation.config.backend, environment.instances)
+    config, continuation = invocation.config, None
+    with invocation.naming_options():
+        if invocation.given.get("continue_from") is not None:
+            import asyncio
 
-        def store() -> Store:
-            from ..state.sqlite import SqliteStore
+            config, continuation = asyncio.run(_continued(invocation, environment.settings.state_dir / "state.db", backend))
+        request = config.to_request()
+    with invocation.naming_options(config):
+        plan = plans.plan(request if continuation is None else resolve(request, continuation), None, backend, model)
+    show_plan(console, config.annotate(plan))
 
-            if not opened:
-                opened.append(SqliteStore(environment.settings.state_dir / "state.db"))
-                stack.callback(opened[0].close)
-            return opened[0]
 
-        plans = PlanMaker(
-            settings=environment.settings,
-            registry=environment.registry,
-            instances=environment.instances,
-            policy=invocation.config.policy(environment.settings.policy),
-        )
-        backend, model = split_model(invocation.config.model, invocation.config.backend, environment.instances)
-        with invocation.naming_options():
-            config = invocation.with_start(store, backend)
-            request = config.to_request()
-        with invocation.naming_options(config):
-            resolved = resolve(request, lambda name: store().load_continuation(name, now=time.time()))
-            plan = plans.plan(resolved, None, backend, model)
-        show_plan(console, config.annotate(plan))
+async def _continued(invocation: CliInvocation, journal: Path, backend: str | None) -> tuple[GenerationConfig, Continuation | None]:
+    """Return the config with what ``--continue`` refers to, and the earlier result if it is one."""
+    from ..state.sqlite import SqliteStore
+
+    store = SqliteStore(journal)
+    try:
+        config = await invocation.with_start(store, backend)
+        return config, None if config.continue_from is None else await store.load_continuation(config.continue_from)
+    finally:
+        await store.aclose()
 
 
 async def _run_media_command(invocation: CliInvocation, console: Console) -> None:
@@ -87,10 +93,10 @@ async def _run_media_command(invocation: CliInvocation, console: Console) -> Non
     async with ProgressLine(quiet=console.quiet) as line, Router(settings=settings, policy=policy, on_progress=line) as router:
         backend, model = split_model(invocation.config.model, invocation.config.backend, router.instances)
         with invocation.naming_options():
-            config = invocation.with_start(lambda: router.store, backend)
+            config = await invocation.with_start(router.store, backend)
             request = config.to_request()
         with invocation.naming_options(config):
-            plan = config.annotate(router.plan(request, backend=backend, model=model))
+            plan = config.annotate(await router.plan(request, backend=backend, model=model))
             if invocation.given["no_wait"]:
                 await _submit(invocation, console, router, plan, line)
             else:
@@ -133,13 +139,13 @@ async def resumable(router: Router, line: ProgressLine) -> AsyncIterator[None]:
     try:
         yield
     except asyncio.CancelledError:
-        raise _interrupted(router, list(line.job_ids)) from None
+        raise await _interrupted(router, list(line.job_ids)) from None
 
 
-def _interrupted(router: Router, job_ids: list[str]) -> Interrupted:
+async def _interrupted(router: Router, job_ids: list[str]) -> Interrupted:
     from ..state.store import FINAL_STATES
 
-    records = [router.job(job_id) for job_id in job_ids]
+    records = [await router.job(job_id) for job_id in job_ids]
     unfinished = {record.run: record.state for record in records if record.state not in FINAL_STATES}
     if not unfinished:
         return Interrupted("interrupted; no job is running.")

@@ -1,10 +1,10 @@
-"""What every station of a run needs."""
+"""What every step of a run needs."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
@@ -21,6 +21,7 @@ from ..state.errors import StateBusy, StateNotWritable
 from ..state.store import CallRecord, CallState, Lease, Store
 from ..threads import shielded
 from .client_pool import Clients, digest_of
+from .lease import LeaseRenewer
 from .poll_schedule import PollBudget
 
 if TYPE_CHECKING:
@@ -31,17 +32,14 @@ if TYPE_CHECKING:
     from ..plugins.registry import Registry
     from ..settings import Settings
 
-__all__ = ["LEASE_SECONDS", "Engine", "Progress", "ProgressEvent", "new_id"]
+__all__ = ["Engine", "Progress", "ProgressEvent", "new_id"]
 
 _T = TypeVar("_T")
 _log = logging.getLogger("anymedia")
-#: How long to wait, in seconds, before writing down once more what is paid for.
+#: Pauses in seconds between attempts to record what is paid for.
 _WRITE_AGAIN = (0.2, 1.0, 3.0, 10.0)
-#: How long a call is held without a sign of life before another process may pick it up.
-LEASE_SECONDS = 60.0
 
-
-#: Random bytes for ids that are still to be made, fetched from the system for many at once; a forked child fetches its own.
+#: Random text for new ids, read from the system for many ids at once; a forked child reads its own.
 _random: list[str] = []
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_random.clear)
@@ -91,7 +89,7 @@ def _is_fraction(value: object) -> bool:
 
 @attrs.define(kw_only=True, eq=False)
 class Engine:
-    """Store, registry, instances, clock, clients and fetcher, with the few verbs that join them."""
+    """Store, registry, instances, clock, clients and fetcher, and the operations that combine them."""
 
     store: Store
     registry: Registry
@@ -105,18 +103,22 @@ class Engine:
     overlays: OverlayStore | None = None
     on_progress: Callable[[Progress], None] | None = None
     session: str = attrs.field(factory=lambda: new_id("run"))
+    leases: LeaseRenewer = attrs.field(init=False)
     _token: str = attrs.field(factory=lambda: os.urandom(4).hex(), init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.leases = LeaseRenewer(self.store)
 
     @property
     def owner(self) -> str:
-        """Who holds the leases of this engine: never the same in a forked child."""
+        """The owner of this engine's leases; a forked child has another one."""
         return f"{os.getpid()}-{self._token}"
 
     def instance(self, name: str) -> BackendInstance:
         """Return a backend instance.
 
         Raises:
-            UnknownBackend: naming the ones there are.
+            UnknownBackend: with the configured ones.
         """
         try:
             return self.instances[name]
@@ -155,7 +157,7 @@ class Engine:
         loaded: Mapping[Media | Mask | StoredFile, LoadedMedia] | None = None,
         deadline: float | None = None,
     ) -> Context:
-        """Make the context for one hook call."""
+        """Return the context for one hook call."""
         instance = self.instance(record.backend)
         services = _ContextServices(self, record, instance.hosts, instance.secrets())
         return Context(
@@ -201,39 +203,33 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - whatever the caller's own function raises
             _log.warning("on_progress failed: %s", type(error).__name__)
 
-    def advance(self, lease: Lease, state: CallState, **changes: Any) -> CallRecord:
-        """Move a call on in the journal and tell the caller."""
-        record = self.store.advance(lease, state, now=self.clock.now(), **changes)
+    async def advance(self, lease: Lease, state: CallState, **changes: Any) -> CallRecord:
+        """Change a call in the journal and report it to the caller."""
+        record = await self.store.advance(lease, state, **changes)
         self.report(record)
         return record
 
-    async def persist_with_retry(self, work: Callable[[], _T]) -> _T:
-        """Write down what is paid for: a store that is busy or full just now is given some seconds, and tried again.
-
-        Nearly always it is done there and then. Where it has to wait, a cancelled caller waits too.
+    async def persist_with_retry(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        """Record what is paid for; retry for some seconds while the store is locked or full, even if the caller is cancelled.
 
         Raises:
-            StateError: it stays so.
+            StateError: it is still locked or full.
         """
-        try:
-            return work()
-        except (StateBusy, StateNotWritable) as error:
-            return await shielded(self._persist_later(work, error))
+        return await shielded(self._persist(work))
 
-    async def _persist_later(self, work: Callable[[], _T], why: StateBusy | StateNotWritable) -> _T:
+    async def _persist(self, work: Callable[[], Awaitable[_T]]) -> _T:
         for pause in _WRITE_AGAIN:
-            _log.warning("%s Trying again in %g s.", why.message, pause)
-            await self.clock.sleep(pause)
             try:
-                return work()
+                return await work()
             except (StateBusy, StateNotWritable) as error:
-                why = error
-        raise why
+                _log.warning("%s Retrying in %g s.", error.message, pause)
+            await self.clock.sleep(pause)
+        return await work()
 
 
 @attrs.define(eq=False)
 class _ContextServices:
-    """What a context leads to, for one hook call."""
+    """The services behind the context of one hook call."""
 
     engine: Engine
     record: CallRecord

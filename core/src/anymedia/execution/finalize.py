@@ -121,7 +121,7 @@ async def _finish(
                 await engine.persist_with_retry(lambda: engine.advance(lease, "collecting", outcome=shown, secret=secret)),
             )
 
-        spooled, written, record = await (keep() if _is_small(outcome) else shielded(keep()))  # a small one never waits in between
+        spooled, written, record = await shielded(keep())
         temporaries |= {path for path, _ in spooled.values()}
         files, onward, warnings, outside = [], [], list(to_warnings(outcome.warnings)), []
         for index, piece in enumerate(outcome.pieces):
@@ -377,7 +377,7 @@ def _continuable(engine: Engine, record: CallRecord, piece: Piece, file: MediaFi
         data=dict(onward.data) if onward else {},
         secret=dict(onward.secret) if onward else {},
         files=(new, *earlier),
-        created_at=engine.clock.now(),
+        created_at=record.read_at,
         expires_at=onward.expires_at if onward else None,
     )
     return attrs.evolve(file, continuation_id=continuation.id), continuation

@@ -1,4 +1,4 @@
-"""Keep the lease of a call while it is processed."""
+"""Leases of the calls that this process is processing, renewed in time."""
 
 from __future__ import annotations
 
@@ -10,62 +10,94 @@ from typing import Self
 import attrs
 
 from ..state.errors import LeaseLost, StateError
-from ..state.store import Lease
-from .engine import LEASE_SECONDS, Engine
+from ..state.store import Lease, Store
+from ..threads import shielded
 
-__all__ = ["LeaseKeeper"]
+__all__ = ["LEASE_SECONDS", "LeaseKeeper", "LeaseRenewer"]
 
 _log = logging.getLogger("anymedia")
+#: How long a lease lasts without renewal; after that, another process may claim the call.
+LEASE_SECONDS = 60.0
+
+
+@attrs.define(eq=False)
+class LeaseRenewer:
+    """Renews all leases of a process with one statement. A timer starts the renewal, because most calls end before it is due."""
+
+    store: Store
+    _keepers: set[LeaseKeeper] = attrs.field(factory=set, init=False)
+    _timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
+    _renewal: asyncio.Task[None] | None = attrs.field(default=None, init=False)
+
+    def add(self, keeper: LeaseKeeper) -> None:
+        """Renew a keeper's lease from now on."""
+        self._keepers.add(keeper)
+        if self._timer is None:
+            self._schedule()
+
+    def remove(self, keeper: LeaseKeeper) -> None:
+        """Stop renewing a keeper's lease."""
+        self._keepers.discard(keeper)
+        if not self._keepers and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _schedule(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(LEASE_SECONDS / 3, self._start)
+
+    def _start(self) -> None:
+        if self._renewal is None or self._renewal.done():  # one that waits for a locked store is not repeated
+            self._renewal = asyncio.get_running_loop().create_task(self._renew())
+        self._schedule()
+
+    async def _renew(self) -> None:
+        keepers = {keeper.lease: keeper for keeper in self._keepers}
+        try:
+            renewed = {lease.call_id for lease in await self.store.renew(list(keepers), lease_seconds=LEASE_SECONDS)}
+        except Exception as error:  # noqa: BLE001 - the calls continue; their records are protected by the fence
+            _log.warning("renewing the leases failed: %s", type(error).__name__)
+            return
+        for lease, keeper in keepers.items():
+            if lease.call_id not in renewed and keeper in self._keepers and keeper.lease == lease:
+                keeper.lose()
 
 
 @attrs.define(eq=False)
 class LeaseKeeper:
-    """Keeps a lease alive for as long as the block runs, and gives it up at its end.
+    """Keeps the lease of a call for as long as the block runs, and releases it at the end.
 
-    ``sending``: its loss breaks nothing off, for the answer on its way is paid for.
+    ``sending``: a lost lease does not interrupt the block, because the answer that is on its way is paid for.
 
     Raises:
-        LeaseLost: in the block, when another process has taken the call over; not while it is ``sending``.
+        LeaseLost: in the block, when another process has claimed the call; not while ``sending``.
     """
 
-    engine: Engine
+    renewer: LeaseRenewer
     lease: Lease
     sending: bool = attrs.field(default=False, kw_only=True)
-    broken: bool = attrs.field(default=False, init=False)
+    lost: bool = attrs.field(default=False, init=False)
     _task: asyncio.Task[object] | None = attrs.field(factory=asyncio.current_task, init=False)
-    _timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
 
     def sent(self, lease: Lease) -> None:
-        """Go on under the lease that the submit ended with."""
+        """Continue under the lease that the submit ended with."""
         self.lease, self.sending = lease, False
 
-    def _keep(self) -> None:
-        """Renew it in time, from now on. A timer and no task: most calls end before it is due."""
-        self._timer = asyncio.get_running_loop().call_later(LEASE_SECONDS / 3, self._renew)
-
-    def _renew(self) -> None:
-        try:
-            self.engine.store.renew(self.lease, lease_seconds=LEASE_SECONDS, now=self.engine.clock.now())
-        except LeaseLost:
-            if not self.sending and self._task is not None:
-                self.broken = self._task.cancel()
-                return
-        except Exception as error:  # noqa: BLE001 - the call itself goes on; the fence still guards its row
-            _log.warning("keeping hold of %s failed: %s", self.lease.call_id, type(error).__name__)
-        self._keep()
+    def lose(self) -> None:
+        """Interrupt the block: another process has claimed the call."""
+        if not self.sending and self._task is not None:
+            self.lost = self._task.cancel()
 
     async def __aenter__(self) -> Self:
-        self._keep()
+        self.renewer.add(self)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self.renewer.remove(self)
         try:
-            self.engine.store.release(self.lease)
+            await shielded(self.renewer.store.release(self.lease))
         except StateError as failed:
-            _log.warning("letting go of %s failed: %s", self.lease.call_id, failed.code)
-        if self.broken and isinstance(error, asyncio.CancelledError):
+            _log.warning("releasing the lease of %s failed: %s", self.lease.call_id, failed.code)
+        if self.lost and isinstance(error, asyncio.CancelledError):
             if self._task is not None:
-                self._task.uncancel()  # the cancellation by which the loss was made known
+                self._task.uncancel()  # the cancellation by `lose`
             raise LeaseLost(self.lease.call_id) from None

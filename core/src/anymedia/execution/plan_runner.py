@@ -1,4 +1,4 @@
-"""A plan from its first reservation to its last file: all calls reserved first, then each sent, followed, finished."""
+"""Execute a plan: reserve all calls, then submit, poll and finalize each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from ..errors import BackendError, BudgetExceeded, MediaError, RequestError
+from ..errors import BackendError, BackendTimeout, BudgetExceeded, MediaError, RequestError
 from ..files.paths import OutputTarget, plan_output
 from ..formatting import in_dollars
 from ..planning import Candidate, Plan, PlannedCall, Planner, is_over_cap
@@ -20,10 +20,10 @@ from ..results import Job, Result, to_warnings
 from ..state.call_codec import request_json
 from ..state.errors import LeaseLost, StateError
 from ..state.store import CallRecord, Lease, NewCall
-from ..state.transitions import opened as opened_record
-from .engine import LEASE_SECONDS, Engine, new_id
+from ..threads import in_thread, shielded
+from .engine import Engine, new_id
 from .finalize import finalize, suffix_of
-from .lease import LeaseKeeper
+from .lease import LEASE_SECONDS, LeaseKeeper
 from .poll import poll_job
 from .prepare_inputs import InputReader, Loaded, Protection, load_inputs, read_protection
 from .resume import resume_call
@@ -32,17 +32,22 @@ from .submit import may_send_again, submit
 
 __all__ = ["Output", "PlanRunner", "check_cap"]
 
-#: How many calls of one plan are under way at once.
-_AT_ONCE = 4
+#: Maximum number of calls of one plan that run concurrently.
+_CONCURRENCY = 4
 
+#: Opening the calls gets at least this many seconds, however short the deadline is.
+_LEAST_OPENING = 1.0
 _log = logging.getLogger("anymedia")
 
 
 @attrs.frozen(kw_only=True)
 class Output:
-    """Where the files are wanted: a file, a directory, or None for a made-up name; and whether to replace.
+    """Where the files go.
 
-    ``stem`` makes the name up, where that is needed.
+    Attributes:
+        path: a file, a directory, or None for a generated name.
+        overwrite: whether existing files may be replaced.
+        stem: generates a name.
     """
 
     path: Path | str | None = None
@@ -83,6 +88,8 @@ class PlanRunner:
     opened: list[_Opened] = attrs.field(factory=list, init=False)
     loaded: Loaded = attrs.field(factory=dict, init=False, repr=False)
     protection: Protection | None = attrs.field(default=None, init=False, repr=False)
+    submitted: asyncio.Event = attrs.field(factory=asyncio.Event, init=False, repr=False)
+    _submitted: set[int] = attrs.field(factory=set, init=False)
     places: dict[str, OutputTarget] = attrs.field(factory=dict, init=False, repr=False)
 
     @property
@@ -90,14 +97,27 @@ class PlanRunner:
         """What the caller allows."""
         return self.planner.policy
 
-    async def open(self) -> list[CallRecord]:
+    async def open(self, until: float | None = None) -> list[CallRecord]:
         """Do everything that can fail without a charge, then record and reserve every call of the plan.
+
+        Args:
+            until: a deadline on the steady clock.
 
         Raises:
             RequestError: an input, the output, the quote or the budget is refused; nothing was spent and nothing remains.
+            BackendTimeout: the deadline passed.
         """
         await approve(self.plan, self.policy)
-        self.check_output()
+        left = None if until is None else max(_LEAST_OPENING, until - self.engine.clock.steady())
+        try:
+            async with asyncio.timeout(left):
+                return await self._open()
+        except TimeoutError:
+            text = "the deadline passed while the inputs were read or the calls were recorded; nothing was spent"
+            raise BackendTimeout(text, delivery="not_sent") from None
+
+    async def _open(self) -> list[CallRecord]:
+        await in_thread(self.check_output)
         self.loaded = await load_inputs(self.inputs, self.plan)
         self.protection = await read_protection(self.inputs, self.plan.request)
         if not self._fallback_candidates():
@@ -108,12 +128,10 @@ class PlanRunner:
         first = 0
         try:
             for index, call in enumerate(self.plan.calls):
-                self.opened.append(self._open_call(self.plan, call, index, first, loaded=self.loaded))
+                self.opened.append(await self._open_call(self.plan, call, index, first, loaded=self.loaded))
                 first += getattr(call.request, "n", 1)
-        except MediaError:
-            for opened in self.opened:
-                self.engine.advance(opened.lease, "cancelled")
-                self.engine.store.release(opened.lease)
+        except (MediaError, asyncio.CancelledError):
+            await shielded(self.give_up())
             raise
         return [opened.record for opened in self.opened]
 
@@ -127,14 +145,14 @@ class PlanRunner:
         self.places[suffix] = self._place(suffix).check(of=self._total())
 
     async def run(self) -> Result:
-        """Send, follow and finish every call; one that fails does not stop the others.
+        """Submit, poll and finalize every call; a failure does not stop the others.
 
         Raises:
-            MediaError: when no call brought anything.
+            MediaError: no call returned anything.
         """
         if len(self.opened) == 1:
             return await self._only_call(self.opened[0])
-        gate = asyncio.Semaphore(_AT_ONCE)
+        gate = asyncio.Semaphore(_CONCURRENCY)
 
         async def one(opened: _Opened) -> None:
             async with gate:
@@ -149,30 +167,35 @@ class PlanRunner:
                 raise failure
         if len(failures) == len(ended):
             raise most_serious(failures)
-        return result_of(self.engine.store.run(self.run_id))
+        return result_of(await self.engine.store.run(self.run_id))
 
-    def give_up(self) -> None:
-        """Close the calls that were not begun when the run was cancelled: they hold money that nobody will spend."""
-        for opened in self.opened:
-            try:
-                record = self.engine.store.get(opened.record.id)
-                if record is not None and record.state == "submitting" and record.submits == 0:
-                    self.engine.advance(opened.lease, "cancelled")
-            except (StateError, LeaseLost) as error:
-                _log.warning("closing %s failed: %s", opened.record.id, type(error).__name__)
+    async def give_up(self) -> None:
+        """Close the calls of a cancelled run that were not submitted, so that their reservations are released."""
+        try:
+            for record in await self.engine.store.run(self.run_id):
+                if record.state == "submitting" and record.submits == 0 and record.owner == self.engine.owner:
+                    await self.engine.advance(record.lease, "cancelled")
+        except (StateError, LeaseLost) as error:
+            _log.warning("closing the calls of %s failed: %s", self.run_id, type(error).__name__)
 
     async def _only_call(self, opened: _Opened) -> Result:
         done = await self._call(opened)
-        # Where nothing was tried before it, the row it ended with is the whole run.
-        return result_of([done] if done.id == opened.record.id else self.engine.store.run(self.run_id))
+        # Without an earlier attempt, the record is the whole run.
+        return result_of([done] if done.id == opened.record.id else await self.engine.store.run(self.run_id))
 
     async def _call(self, opened: _Opened) -> CallRecord:
+        try:
+            return await self._with_fallbacks(opened)
+        finally:
+            self._note_submitted(opened.record)
+
+    async def _with_fallbacks(self, opened: _Opened) -> CallRecord:
         fallbacks = self._fallback_candidates()
         while True:
             try:
                 return await self._carry_out(opened)
             except LeaseLost:
-                # This process was away for so long that another one took the call over: let that one finish.
+                # This process was suspended for so long that another one has claimed the call and finishes it.
                 return await resume_call(self.engine, opened.record.id, self.deadline)
             except BackendError as error:
                 if error.delivery is None or not may_send_again(error, error.delivery):
@@ -183,10 +206,9 @@ class PlanRunner:
                 opened = found
 
     async def _fall_back(self, opened: _Opened, fallbacks: list[Candidate], error: BackendError) -> _Opened | None:
-        """Open a call anew with the next of the spare candidates that will do; those that are tried leave the list.
+        """Open the call again with the next suitable fallback candidate, which is removed from the list.
 
-        One that will not do (it is too dear, its quote is not approved, it would take several calls) is passed over,
-        and the error that the call ended with says why.
+        An unsuitable one (too expensive, not approved, several calls needed) is skipped; the error of the call says why.
         """
         record, n = opened.record, getattr(opened.call.request, "n", 1)
         while fallbacks:
@@ -202,9 +224,9 @@ class PlanRunner:
                 await approve(plan, self.policy, already_reserved)
                 loaded = await load_inputs(self.inputs, plan)
                 first, suffix = int(record.target["first"]), f"-f{len(fallbacks)}"
-                again = self._open_call(plan, plan.calls[0], record.index, first, loaded=loaded, suffix=suffix)
+                again = await self._open_call(plan, plan.calls[0], record.index, first, loaded=loaded, suffix=suffix)
             except RequestError as refused:
-                error.fix = " ".join(filter(None, (error.fix, f"It did not go to '{following}' instead: {refused.message}.")))
+                error.fix = " ".join(filter(None, (error.fix, f"Fallback to '{following}' was not possible: {refused.message}.")))
                 continue
             self.opened[self.opened.index(opened)] = again
             return again
@@ -213,21 +235,28 @@ class PlanRunner:
     async def _carry_out(self, opened: _Opened) -> CallRecord:
         engine, lease, record, call = self.engine, opened.lease, opened.record, opened.call
         row = opened.plan.model_spec
-        async with LeaseKeeper(engine, lease, sending=True) as held:
+        async with LeaseKeeper(engine.leases, lease, sending=True) as held:
             try:
                 done = await submit(engine, lease, record, call.request, row, opened.loaded, self.policy, self.deadline)
             except MediaError as error:
                 engine.learn(record, error)
                 raise
             engine.learn(record, None)
+            self._note_submitted(record)
             held.sent(done.lease)
             made = done.made
             outcome = await poll_job(engine, done.lease, done.record, row, self.deadline) if isinstance(made, Job) else made
             target = self._place(_suffix(opened.plan))
             return await finalize(engine, done.lease, done.record, outcome, self.protection, self.deadline, target)
 
+    def _note_submitted(self, record: CallRecord) -> None:
+        """Note that a call was submitted, or failed for good; set `submitted` once that holds for all."""
+        self._submitted.add(record.index)
+        if len(self._submitted) >= len(self.opened):
+            self.submitted.set()
+
     def _fallback_candidates(self) -> list[Candidate]:
-        """Return who may take over: other backends that honour all intent, never the last resort, nobody if one was named."""
+        """Return the candidates for a fallback: all alternatives except last resorts; none if the caller named a backend."""
         mode = self.policy.fallback or ("off" if self.plan.named else "equivalent")
         if mode == "off" or self.plan.continuation is not None:
             return []
@@ -236,7 +265,7 @@ class PlanRunner:
     def _total(self) -> int:
         return sum(getattr(call.request, "n", 1) for call in self.plan.calls)
 
-    def _open_call(self, plan: Plan, call: PlannedCall, index: int, first: int, *, loaded: Loaded, suffix: str = "") -> _Opened:
+    async def _open_call(self, plan: Plan, call: PlannedCall, index: int, first: int, *, loaded: Loaded, suffix: str = "") -> _Opened:
         single = len(self.plan.calls) == 1
         call_id = (self.run_id if single else f"{self.run_id}-{index}") + suffix
         new = NewCall(
@@ -252,14 +281,12 @@ class PlanRunner:
             idempotency_key=new_id("key"),
             session=self.engine.session,
             quote_usd=call.quote.usd,
-            created_at=self.engine.clock.now(),
         )
-        lease = self.engine.store.open_call(new, self.policy.budget, owner=self.engine.owner, lease_seconds=LEASE_SECONDS)
-        record = opened_record(new, owner=self.engine.owner, lease_seconds=LEASE_SECONDS)
-        return _Opened(lease=lease, record=record, plan=plan, call=call, loaded=loaded)
+        record = await self.engine.store.open_call(new, self.policy.budget, owner=self.engine.owner, lease_seconds=LEASE_SECONDS)
+        return _Opened(lease=record.lease, record=record, plan=plan, call=call, loaded=loaded)
 
     def _place(self, suffix: str) -> OutputTarget:
-        """Decide where the files go, once: every call of a run goes to the same place."""
+        """Return where the files go, decided once for all calls of a run."""
         if suffix not in self.places:
             self.places[suffix] = plan_output(
                 self.output.path,
@@ -321,7 +348,7 @@ def check_cap(plan: Plan, policy: Policy, already_reserved: float = 0.0) -> None
     if is_over_cap(plan.quote, policy, already_reserved):
         cap = in_dollars(policy.budget.per_request or 0.0)
         text = f"{plan.operation} by '{plan.chosen}' may cost {plan.quote}; the cap for a request is {cap} USD"
-        raise BudgetExceeded(text, fix="ask for something smaller, shorter or fewer, or for leave to spend more")
+        raise BudgetExceeded(text, fix="request something smaller, shorter or fewer, or raise per_request")
 
 
 def _suffix(plan: Plan) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar
 
@@ -17,7 +16,6 @@ from ..media import FORMATS, Image, Media
 from ..planning import InputForm, Plan
 from ..requests import Continuation, EditWithReferences, Inpaint, Mask, Reference, Request, StoredFile
 from ..results import Warning, to_warnings
-from ..threads import in_thread
 
 if TYPE_CHECKING:
     from ..context import LoadedMedia
@@ -28,6 +26,7 @@ __all__ = [
     "Loaded",
     "Pasted",
     "Protection",
+    "has_inputs",
     "load_inputs",
     "named_format",
     "paste_back",
@@ -45,19 +44,20 @@ MAX_INPUT = 2_000_000_000
 MAX_FETCHED = 200_000_000
 
 
-def resolve(request: Request, find: Callable[[str], Continuation]) -> Request:
-    """Fill in a continuation that is only an id, and make an edit's continued image an input like any other.
+def has_inputs(request: Request) -> bool:
+    """Whether files must be read to plan a request."""
+    return bool(_inputs(request)) or getattr(request, "continue_from", None) is not None
 
-    It is the source of an `Inpaint` without one, and a further source of `EditWithReferences`, behind those that are given: a
-    mask applies to the first. No backend has to look for it elsewhere, and the planner counts it.
+
+def resolve(request: Request, found: Continuation) -> Request:
+    """Return a request with its continuation, and with an edit's continued image as an input like any other.
+
+    The image becomes the source of an `Inpaint` without one, and an additional source of `EditWithReferences`, after the given
+    ones: a mask applies to the first. So no backend has to find it, and the planner counts it.
 
     Raises:
-        UnknownContinuation: by ``find``; or the collected file is gone or has changed.
+        UnknownContinuation: the saved file is missing or has changed.
     """
-    continuation: Continuation | None = getattr(request, "continue_from", None)
-    if continuation is None:
-        return request
-    found = continuation if continuation.resolved else find(continuation.id)
     changes: dict[str, Any] = {"continue_from": found}
     if found.media == "image" and found.files:
         if isinstance(request, Inpaint) and request.source is None:
@@ -91,8 +91,8 @@ def _continued(continuation: Continuation) -> Image:
 
     file = continuation.files[0]
     if read_kept(Path(file.path), file.sha256, most=MAX_INPUT) is None:
-        text = f"the file of {continuation.id!r} is gone, or has changed since it was made: {file.path}"
-        raise UnknownContinuation(text, fix="give an image as an input instead")
+        text = f"the file of {continuation.id!r} is missing or has changed: {file.path}"
+        raise UnknownContinuation(text, fix="pass an image as an input instead")
     return Image(path=Path(file.path))
 
 
@@ -137,6 +137,8 @@ class InputReader:
         if media.data is not None:
             return media.data
         if media.path is not None:
+            from ..threads import in_thread
+
             path = media.path
             if path not in self._read:
                 await in_thread(lambda: self.open(path).close())
@@ -244,7 +246,7 @@ def _source_size(request: Request, sizes: dict[Media, tuple[int, int]]) -> tuple
 
 
 def _stored(continuation: Continuation) -> Loaded:
-    """Read the files a continuation goes on from; one that is gone or has changed is simply not there."""
+    """Read the files of a continuation; a file that is missing or has changed is left out."""
     from ..context import LoadedMedia
     from ..files.part_file import read_kept
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,9 +33,10 @@ from ..state.call_codec import error_from_json, error_json, job_from_json, outco
 from ..state.errors import LeaseLost
 from ..state.store import ACTIVE_STATES, FINAL_STATES, CallRecord, Lease
 from ..state.transitions import check_forgettable
-from .engine import LEASE_SECONDS, Engine
+from ..threads import in_thread
+from .engine import Engine
 from .finalize import delete_temporaries, finalize
-from .lease import LeaseKeeper
+from .lease import LEASE_SECONDS, LeaseKeeper
 from .poll import LONGEST_CHECK, poll_job
 from .prepare_inputs import InputReader, Protection, read_protection
 from .run_result import latest, most_serious, result_of
@@ -53,62 +55,62 @@ _log = logging.getLogger("anymedia")
 _NOT_PROTECTED = Warning(
     "not_protected", "the protected pixels could not be copied back: the source or the mask is gone, has changed, or was never a file"
 )
-#: How often to see whether another process has finished a call, in seconds.
-_LOOK_SECONDS = 0.5
+#: Interval in seconds of checking whether another process has finished a call.
+_RECHECK_SECONDS = 0.5
 
 
 async def resume_call(engine: Engine, call_id: str, deadline: float | None) -> CallRecord:
-    """Bring one call to its end, or wait for the process that is at it.
+    """Complete one call, or wait for the process that is processing it.
 
     Returns:
-        The row in its final state.
+        The record in its final state.
 
     Raises:
-        SubmissionUnknown: its submit's outcome is still not known.
-        BackendTimeout: the deadline passed; the row stays resumable.
+        SubmissionUnknown: the outcome of its submit is still unknown.
+        BackendTimeout: the deadline passed; the call can be resumed.
         BackendError: it failed, now or earlier.
     """
     while True:
-        record = _known(engine, call_id)
+        record = await _known(engine, call_id)
         if record.state in FINAL_STATES:
             return _ended(record)
-        lease = engine.store.claim(call_id, owner=engine.owner, lease_seconds=LEASE_SECONDS, now=engine.clock.now())
-        if lease is not None:
-            with contextlib.suppress(LeaseLost):  # away for too long: whoever took it over is waited for
-                async with LeaseKeeper(engine, lease):
-                    return _ended(await _take_up(engine, lease, _known(engine, call_id), deadline))
+        claimed = await engine.store.claim(call_id, owner=engine.owner, lease_seconds=LEASE_SECONDS)
+        if claimed is not None:
+            with contextlib.suppress(LeaseLost):  # suspended for too long: wait for the process that has claimed it
+                async with LeaseKeeper(engine.leases, claimed.lease):
+                    return _ended(await _continue(engine, claimed.lease, claimed, deadline))
         if deadline is not None and engine.clock.steady() >= deadline:
             late = BackendTimeout(f"another process is still processing {call_id}; the deadline passed.", job_id=call_id)
             late.action = Fix("resume", record.run)
             raise late
-        await engine.clock.sleep(_LOOK_SECONDS)
+        await engine.clock.sleep(_RECHECK_SECONDS)
 
 
 async def resume_run(engine: Engine, run: str, deadline: float | None) -> Result:
-    """Bring every call of a run to its end, for some seconds at most.
+    """Complete every call of a run, within some seconds.
 
     Raises:
-        BackendTimeout: the deadline passed before all had ended; what some have brought is there when they have.
-        MediaError: as `resume_call`, when no call brought anything.
+        BackendTimeout: the deadline passed before all calls had ended; results of ended calls remain available.
+        MediaError: as `resume_call`, if no call returned anything.
     """
     until = None if deadline is None else engine.clock.steady() + deadline
     failures: list[MediaError] = []
-    for row in latest(engine.store.run(run)):
+    for record in latest(await engine.store.run(run)):
         try:
-            await resume_call(engine, row.id, until)
+            await resume_call(engine, record.id, until)
         except MediaError as error:
             failures.append(error)
-    rows = engine.store.run(run)
+    records = await engine.store.run(run)
     late = next((error for error in failures if isinstance(error, BackendTimeout)), None)
-    if late is not None and any(row.state in ACTIVE_STATES for row in latest(rows)):
+    if late is not None and any(record.state in ACTIVE_STATES for record in latest(records)):
         raise late
-    if failures and not any(row.state == "done" for row in rows):
+    if failures and not any(record.state == "done" for record in records):
         raise most_serious(failures)
-    return result_of(rows)
+    return result_of(records)
 
 
-def _known(engine: Engine, call_id: str) -> CallRecord:
-    if (record := engine.store.get(call_id)) is None:
+async def _known(engine: Engine, call_id: str) -> CallRecord:
+    if (record := await engine.store.get(call_id)) is None:
         error = UnknownJob(f"{call_id} was deleted from the journal in the meantime")
         error.action = Fix("list_jobs")
         raise error
@@ -116,7 +118,7 @@ def _known(engine: Engine, call_id: str) -> CallRecord:
 
 
 def _ended(record: CallRecord) -> CallRecord:
-    """Pass on a row that is done; raise what another one ended with."""
+    """Return a record that is done; raise the error of another one."""
     if record.state in {"failed", "refused"} and record.error is not None:
         raise error_from_json(record.error)
     if record.state == "cancelled":
@@ -125,95 +127,95 @@ def _ended(record: CallRecord) -> CallRecord:
 
 
 def cancelled_error(record: CallRecord) -> JobCancelled:
-    """Return the error for a job that somebody has cancelled."""
-    error = JobCancelled(f"{record.id} was cancelled", fix="make the request anew", job_id=record.id)
+    """Return the error for a cancelled job."""
+    error = JobCancelled(f"{record.id} was cancelled", fix="make the request again", job_id=record.id)
     error.charged = (record.error or {}).get("charged", "no")
     return error
 
 
-def _row(engine: Engine, record: CallRecord) -> ModelSpec | None:
+def _model_spec(engine: Engine, record: CallRecord) -> ModelSpec | None:
     try:
         return engine.instance(record.backend).matrix.model(record.model)
     except UnknownBackend as error:
-        raise UnknownBackend(f"{error.message}; {record.id} was made by it", fix="install it again to go on") from None
+        raise UnknownBackend(f"{error.message}; {record.id} was made by it", fix="install it again to continue") from None
 
 
-async def _take_up(engine: Engine, lease: Lease, record: CallRecord, deadline: float | None) -> CallRecord:
-    row = _row(engine, record)
+async def _continue(engine: Engine, lease: Lease, record: CallRecord, deadline: float | None) -> CallRecord:
+    spec = _model_spec(engine, record)
     if record.state == "submitting" and record.submits == 0:
-        raise _never_sent(engine, lease, record)
+        raise await _never_sent(engine, lease, record)
     if record.state == "submitting":
-        # The process died with the request on its way: what became of it is not known.
-        record = engine.advance(lease, "unknown")
+        # The process ended during the submit, whose outcome is unknown.
+        record = await engine.advance(lease, "unknown")
     if record.state == "unknown":
-        found = await lookup(engine, lease, record, row)
+        found = await lookup(engine, lease, record, spec)
         if found is None:
             error = unknown_outcome(SubmissionUnknown("the process that sent it ended"), record)
-            engine.advance(lease, "unknown", error=error_json(error))
+            await engine.advance(lease, "unknown", error=error_json(error))
             raise error
         record, made = found.record, found.made
-        outcome = await poll_job(engine, lease, record, row, deadline) if isinstance(made, Job) else made
+        outcome = await poll_job(engine, lease, record, spec, deadline) if isinstance(made, Job) else made
     else:
-        outcome = await _outcome_of(engine, lease, record, row, deadline)
+        outcome = await _outcome_of(engine, lease, record, spec, deadline)
     protection = await _protection(engine, record)
     if protection is None and record.target["protect"]:
         outcome = attrs.evolve(outcome, warnings=(*outcome.warnings, _NOT_PROTECTED))
     return await finalize(engine, lease, record, outcome, protection, deadline)
 
 
-def _never_sent(engine: Engine, lease: Lease, record: CallRecord) -> BackendError:
-    """Close a call whose process ended before the hook was called: for certain, nothing was sent."""
-    text = f"the process that was to send {record.id} ended before it did; nothing was spent"
-    error = BackendUnavailable(text, fix="make the request anew", delivery="not_sent", job_id=record.id)
+async def _never_sent(engine: Engine, lease: Lease, record: CallRecord) -> BackendError:
+    """Close a call whose process ended before the hook was called: certainly nothing was sent."""
+    text = f"the process that should have sent {record.id} ended before it did; nothing was spent"
+    error = BackendUnavailable(text, fix="make the request again", delivery="not_sent", job_id=record.id)
     error.backend, error.model = record.backend, record.model
-    engine.advance(lease, "failed", error=error_json(error))
+    await engine.advance(lease, "failed", error=error_json(error))
     return error
 
 
-async def _outcome_of(engine: Engine, lease: Lease, record: CallRecord, row: ModelSpec | None, deadline: float | None) -> Outcome:
-    kept = None
+async def _outcome_of(engine: Engine, lease: Lease, record: CallRecord, spec: ModelSpec | None, deadline: float | None) -> Outcome:
+    stored = None
     if record.state == "collecting" and record.outcome is not None:
-        kept = outcome_from_json(record.outcome, record.secret)
-    if kept is not None:
-        return await _refresh_links(engine, record, row) or kept
+        stored = await in_thread(functools.partial(outcome_from_json, record.outcome, record.secret))
+    if stored is not None:
+        return await _refresh_links(engine, record, spec) or stored
     if record.job is not None:
-        return await poll_job(engine, lease, record, row, deadline)
+        return await poll_job(engine, lease, record, spec, deadline)
     error: BackendError = BadBackendResponse(
-        f"'{record.backend}/{record.model}' answered, but the process ended before its answer was written down.",
-        fix="make the request anew if it is still wanted",
+        f"'{record.backend}/{record.model}' answered, but the process ended before the answer was recorded.",
+        fix="make the request again if it is still needed",
         job_id=record.id,
     )
     error.charged = "yes"
-    engine.advance(lease, "failed", error=error_json(error), cost_usd=record.quote_usd[1] if record.quote_usd else None)
+    await engine.advance(lease, "failed", error=error_json(error), cost_usd=record.quote_usd[1] if record.quote_usd else None)
     raise error
 
 
-async def _refresh_links(engine: Engine, record: CallRecord, row: ModelSpec | None) -> Outcome | None:
-    """Ask a finished job once more: its links are new then, where the kept ones may have expired."""
+async def _refresh_links(engine: Engine, record: CallRecord, spec: ModelSpec | None) -> Outcome | None:
+    """Check a finished job again for new links, since the stored ones may have expired."""
     if record.job is None:
         return None
     try:
         async with asyncio.timeout(LONGEST_CHECK):
-            state = await engine.call(record.backend, "check_job", job=job_from_json(record.job), context=engine.context(record, row))
-    except Exception as error:  # noqa: BLE001 - the kept links may still do
-        _log.debug("asking %s once more failed: %s", record.id, type(error).__name__)
+            state = await engine.call(record.backend, "check_job", job=job_from_json(record.job), context=engine.context(record, spec))
+    except Exception as error:  # noqa: BLE001 - the stored links may still be valid
+        _log.debug("checking %s again failed: %s", record.id, type(error).__name__)
         return None
     return state.outcome if isinstance(state, Succeeded) else None
 
 
 async def _protection(engine: Engine, record: CallRecord) -> Protection | None:
-    """Read the source and the mask of a masked edit again, where they are still the files they were; None where they are not."""
-    kept = record.target.get("protection")
-    if kept is None or None in {kept["source"], kept["mask"]}:
+    """Read the source and the mask of a masked edit again; None if they are not the same files any more."""
+    stored = record.target.get("protection")
+    if stored is None or None in {stored["source"], stored["mask"]}:
         return None
     exact = "exact" if record.target["protect"] else None
-    source, mask = Image(path=kept["source"]), Image(path=kept["mask"])
+    source, mask = Image(path=stored["source"]), Image(path=stored["mask"])
     request = Inpaint(prompt="-", source=source, mask=mask, protect=exact)  # type: ignore[arg-type]
     try:
         found = await read_protection(InputReader(roots=_roots(engine, record)), request)
     except MediaError:
         return None
-    return found if found is not None and found.to_json() == kept else None
+    return found if found is not None and found.to_json() == stored else None
 
 
 def _roots(engine: Engine, record: CallRecord) -> tuple[Path, ...] | None:
@@ -222,61 +224,62 @@ def _roots(engine: Engine, record: CallRecord) -> tuple[Path, ...] | None:
     return engine.policy.input_roots if stored is None else tuple(Path(root) for root in stored)
 
 
-async def cancel_call(engine: Engine, row: CallRecord) -> None:
-    """Stop one call; quiet for one that has ended.
+async def cancel_call(engine: Engine, record: CallRecord) -> None:
+    """Cancel one call; does nothing if it has ended.
 
     Raises:
-        RequestError: another process is at work on it.
-        BackendError: the provider could not be told; the row stays as it is.
+        RequestError: another process is processing it.
+        BackendError: the provider could not be reached; the record is unchanged.
     """
-    if row.state in FINAL_STATES:
+    if record.state in FINAL_STATES:
         return
-    lease = _taken(engine, row)
+    record = await _claim(engine, record)
+    lease = record.lease
     try:
-        async with LeaseKeeper(engine, lease):
-            row = engine.store.get(row.id) or row
-            told = row.job is not None and row.outcome is None and engine.has_hook(row.backend, "cancel_job")
-            if told and row.job is not None:
-                model = engine.instance(row.backend).matrix.model(row.model)
-                await engine.call(row.backend, "cancel_job", job=job_from_json(row.job), context=engine.context(row, model))
-            engine.advance(lease, "cancelled", **_spent(row, told=told))
+        async with LeaseKeeper(engine.leases, lease):
+            notify = record.job is not None and record.outcome is None and engine.has_hook(record.backend, "cancel_job")
+            if notify and record.job is not None:
+                model = engine.instance(record.backend).matrix.model(record.model)
+                job = job_from_json(record.job)
+                await engine.call(record.backend, "cancel_job", job=job, context=engine.context(record, model))
+            await engine.advance(lease, "cancelled", **_cancelled_cost(record, notified=notify))
     except LeaseLost:
-        raise _at_work(row) from None
-    delete_temporaries(row)
+        raise _in_use(record) from None
+    await in_thread(functools.partial(delete_temporaries, record))
 
 
-def _spent(row: CallRecord, *, told: bool) -> dict[str, Any]:
-    """Return what the journal is to say of the money of a call that is cancelled: what may be charged counts as spent."""
-    if row.state == "submitting" and row.submits == 0:
+def _cancelled_cost(record: CallRecord, *, notified: bool) -> dict[str, Any]:
+    """Return the changes that record the cost of a cancelled call: what may be charged counts as spent."""
+    if record.state == "submitting" and record.submits == 0:
         return {}
-    if row.outcome is not None and row.outcome["cost_usd"] is not None:
-        return {"cost_usd": row.outcome["cost_usd"]}
-    why = "it was stopped at the provider while at work" if told else "the provider could not be told, goes on, and charges"
-    return {"error": {"code": "cancelled", "message": why, "charged": "unknown" if told else "yes"}}
+    if record.outcome is not None and record.outcome["cost_usd"] is not None:
+        return {"cost_usd": record.outcome["cost_usd"]}
+    why = "it was cancelled at the provider while running" if notified else "the provider cannot cancel it, completes it, and charges it"
+    return {"error": {"code": "cancelled", "message": why, "charged": "unknown" if notified else "yes"}}
 
 
-def forget_run(engine: Engine, rows: Sequence[CallRecord]) -> None:
-    """Drop the rows of a run from the journal, all or none.
+async def forget_run(engine: Engine, records: Sequence[CallRecord]) -> None:
+    """Delete the records of a run, all or none.
 
     Raises:
-        RequestError: one is still at work, or another process is looking up what became of it.
+        RequestError: a call is still active, or another process is looking it up.
     """
-    for row in rows:
-        check_forgettable(row)
-    leases = [_taken(engine, row) for row in rows if row.state not in FINAL_STATES]
-    for row in rows:
-        engine.store.forget(row.id)
-        delete_temporaries(row)
+    for record in records:
+        check_forgettable(record)
+    leases = [(await _claim(engine, record)).lease for record in records if record.state not in FINAL_STATES]
+    for record in records:
+        await engine.store.forget(record.id)
+        await in_thread(functools.partial(delete_temporaries, record))
     for lease in leases:
-        engine.store.release(lease)
+        await engine.store.release(lease)
 
 
-def _taken(engine: Engine, row: CallRecord) -> Lease:
-    lease = engine.store.claim(row.id, owner=engine.owner, lease_seconds=LEASE_SECONDS, now=engine.clock.now())
-    if lease is None:
-        raise _at_work(row)
-    return lease
+async def _claim(engine: Engine, record: CallRecord) -> CallRecord:
+    claimed = await engine.store.claim(record.id, owner=engine.owner, lease_seconds=LEASE_SECONDS)
+    if claimed is None:
+        raise _in_use(record)
+    return claimed
 
 
-def _at_work(row: CallRecord) -> RequestError:
-    return RequestError(f"another process is at work on {row.id}", fix="stop it there, or wait until it has ended")
+def _in_use(record: CallRecord) -> RequestError:
+    return RequestError(f"another process is processing {record.id}", fix="stop it there, or wait until it has ended")

@@ -1,4 +1,4 @@
-"""The runs that this process is at, each in a task of its own that whoever asks for the job finds."""
+"""The runs of this process, each in its own task, which every caller who waits for the run finds."""
 
 from __future__ import annotations
 
@@ -14,59 +14,77 @@ from ..errors import BackendTimeout
 from ..results import Result
 from ..state.store import FINAL_STATES
 from ..state.transitions import claimed
-from .engine import LEASE_SECONDS, Engine
+from .engine import Engine
+from .lease import LEASE_SECONDS
 from .poll import still_running_error
 from .resume import cancelled_error, resume_run
 from .run_result import latest, result_of, run_status
 
 __all__ = ["RunRegistry"]
 
+Work = Coroutine[Any, Any, Result]
+
 
 @attrs.define(eq=False)
 class RunRegistry:
-    """Tasks by run id: to wait for, or to stop.
+    """Tasks by run id, to wait for or to stop.
 
-    What a task brought is handed out once, to all who wait for it then; who asks later asks the journal, and takes up what is open.
+    The result of a task is returned to all callers that wait for it; later callers read the journal, and resume open calls.
     """
 
     engine: Engine
     _tasks: dict[str, asyncio.Task[Result]] = attrs.field(factory=dict, init=False)
     _limited: weakref.WeakSet[asyncio.Task[Result]] = attrs.field(factory=weakref.WeakSet, init=False)
     _stopping: dict[str, asyncio.Future[None]] = attrs.field(factory=dict, init=False)
+    _closing: dict[str, asyncio.Task[None]] = attrs.field(factory=dict, init=False)
 
     def start(
-        self, run: str, work: Coroutine[Any, Any, Result], *, on_cancel: Callable[[], None] | None = None, limited: bool = False
+        self, run: str, work: Work, *, on_cancel: Callable[[], Coroutine[Any, Any, None]] | None = None, limited: bool = False
     ) -> asyncio.Task[Result]:
-        """Do the work of a run in a task; ``on_cancel`` is called if that is cancelled, be it before it began.
+        """Execute a run in a task.
 
-        ``limited``: it ends with the deadline of whoever began it.
+        Args:
+            run: its id.
+            work: the execution.
+            on_cancel: called when the task is cancelled, even before it has started.
+            limited: the task ends with the deadline of the caller who started it.
         """
         task = asyncio.create_task(work)
         if limited:
             self._limited.add(task)
         if on_cancel is not None:
-            task.add_done_callback(lambda ended: on_cancel() if ended.cancelled() else None)
-        task.add_done_callback(_quietly)
+            task.add_done_callback(lambda ended: self._close(run, on_cancel) if ended.cancelled() else None)
+        task.add_done_callback(_retrieve_error)
         self._tasks[run] = task
         return task
 
+    def _close(self, run: str, on_cancel: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        closing = self._closing[run] = asyncio.get_running_loop().create_task(on_cancel())
+        closing.add_done_callback(lambda _: self._closing.pop(run, None))
+
+    async def _closed(self, run: str) -> None:
+        """Wait until the calls of a cancelled run are closed."""
+        if (closing := self._closing.get(run)) is not None:
+            await asyncio.wait([closing])
+
     def drop(self, run: str, task: asyncio.Task[Result] | None = None) -> None:
-        """Forget a task (just this one, where it is given) that nobody will ask for."""
+        """Remove a run's task (only this one, if given)."""
         if task is None or self._tasks.get(run) is task:
             self._tasks.pop(run, None)
 
     async def wait_for_result(self, task: asyncio.Task[Result], run: str) -> Result:
-        """Return what a task brings. That somebody else has cancelled it does not cancel who waits for it.
+        """Return the result of a task. A task that another caller has cancelled does not cancel the callers that wait for it.
 
         Raises:
             RequestError: the job was cancelled.
-            BackendTimeout: it is not followed any more, but may be resumed.
+            BackendTimeout: it is not polled any more, but can be resumed.
         """
         try:
             return await task
         except asyncio.CancelledError:
             waiting = asyncio.current_task()
             if not task.cancelled() or waiting is None or waiting.cancelling():
+                await self._closed(run)
                 raise
         finally:
             if task.done() and not task.cancelled():
@@ -74,28 +92,28 @@ class RunRegistry:
         if (stopping := self._stopping.get(run)) is not None:
             await asyncio.wait([stopping])
         self.drop(run, task)
-        return self._after_all(run)
+        return await self._result_after_stop(run)
 
-    def _after_all(self, run: str) -> Result:
-        """Return what a run that was stopped had brought by then, or raise how it stands."""
-        rows = self.engine.store.run(run)
-        row = run_status(rows)
-        if row.state not in FINAL_STATES:
-            raise still_running_error(row, "it is not followed here any more")
-        if row.state == "done":
-            return result_of(rows)
-        raise cancelled_error(next((r for r in latest(rows) if r.state == "cancelled"), row))
+    async def _result_after_stop(self, run: str) -> Result:
+        """Return the result of a run that was stopped after it had ended, or raise the error of its state."""
+        records = await self.engine.store.run(run)
+        record = run_status(records)
+        if record.state not in FINAL_STATES:
+            raise still_running_error(record, "it is no longer polled here")
+        if record.state == "done":
+            return result_of(records)
+        raise cancelled_error(next((r for r in latest(records) if r.state == "cancelled"), record))
 
-    def is_active(self, run: str) -> bool:
-        """Whether anybody is at work on a run just now: this process, or another one that holds one of its calls."""
-        task, now = self._tasks.get(run), self.engine.clock.now()
+    async def is_active(self, run: str) -> bool:
+        """Whether a run is being processed: by this process, or by another one that has the lease of one of its calls."""
+        task = self._tasks.get(run)
         if task is not None and not task.done():
             return True
-        rows = [row for row in self.engine.store.run(run) if row.state not in FINAL_STATES]
-        return any(claimed(row, owner="", lease_seconds=LEASE_SECONDS, now=now) is None for row in rows)
+        records = [record for record in await self.engine.store.run(run) if record.state not in FINAL_STATES]
+        return any(claimed(record, owner="", lease_seconds=LEASE_SECONDS, now=record.read_at) is None for record in records)
 
     async def wait(self, run: str, deadline: float | None) -> Result:
-        """Wait for a run, for some seconds at most; what nobody is at work on is taken up.
+        """Wait for a run, at most some seconds; resume it if it is not being processed.
 
         Raises:
             MediaError: see `Router.resume`.
@@ -103,17 +121,17 @@ class RunRegistry:
         return await self._finish(run, self._tasks.get(run), deadline)
 
     async def resume(self, run: str, deadline: float | None) -> Result:
-        """Do as `wait`, and take up anew what a task of this process has left open."""
+        """Like `wait`, but also resume what an ended task of this process has left open."""
         task = self._tasks.get(run)
         return await self._finish(run, None if task is None or task.done() else task, deadline)
 
     async def _finish(self, run: str, task: asyncio.Task[Result] | None, deadline: float | None) -> Result:
-        """Wait for who is at work on a run, or take it up; where they stop for a deadline that is not ours, take it up then."""
+        """Wait for the task of a run, or resume the run; if the task ends with another caller's deadline, resume it then."""
         steady = self.engine.clock.steady
         until = None if deadline is None else steady() + deadline
         while True:
             if task is None and (stopping := self._stopping.get(run)) is not None:
-                await asyncio.wait([stopping])  # its rows are being closed
+                await asyncio.wait([stopping])  # its calls are being closed
                 task = self._tasks.get(run)
             left = None if until is None else max(0.0, until - steady())
             ours = task is None
@@ -125,23 +143,24 @@ class RunRegistry:
                 theirs = not ours and task.done() and not task.cancelled() and task in self._limited
                 if not theirs or (until is not None and steady() >= until):
                     raise
-            task = self._tasks.get(run)  # another one of those who waited may be at it by now
+            task = self._tasks.get(run)  # another caller may have resumed it
 
     async def _join(self, task: asyncio.Task[Result], run: str, deadline: float | None) -> Result:
-        """Wait for a task, for some seconds at most; whoever stops waiting does not stop it."""
+        """Wait for a task, at most some seconds; the task continues after that."""
         done, _ = await asyncio.wait([task], timeout=deadline)
         if not done:
-            raise still_running_error(run_status(self.engine.store.run(run)))
+            raise still_running_error(run_status(await self.engine.store.run(run)))
         return await self.wait_for_result(task, run)
 
     @contextlib.asynccontextmanager
     async def stopping(self, run: str) -> AsyncIterator[None]:
-        """Stop the task of a run; while the block closes its rows, nobody takes them up again."""
+        """Stop the task of a run; it cannot be resumed while the block closes its calls."""
         stopped = self._stopping[run] = asyncio.get_running_loop().create_future()
         try:
             if (task := self._tasks.get(run)) is not None:
                 task.cancel()
                 await asyncio.wait([task])
+                await self._closed(run)
             yield
             self.drop(run)
         finally:
@@ -149,10 +168,10 @@ class RunRegistry:
             stopped.set_result(None)
 
     async def end(self) -> None:
-        """Let submits that are on their way arrive and files that are coming in be named; stop following the rest."""
+        """Complete submits and downloads in progress, and stop polling the rest."""
         try:
             for run, task in list(self._tasks.items()):
-                while not task.done() and any(r.state in {"submitting", "collecting"} for r in self.engine.store.run(run)):
+                while not task.done() and any(r.state in {"submitting", "collecting"} for r in await self.engine.store.run(run)):
                     await asyncio.wait([task], timeout=0.1)
         finally:
             for task in self._tasks.values():
@@ -160,9 +179,12 @@ class RunRegistry:
             if self._tasks:
                 await asyncio.wait(self._tasks.values())
             self._tasks.clear()
+            await asyncio.sleep(0)  # the callbacks of cancelled tasks
+            if self._closing:
+                await asyncio.wait(self._closing.values())
 
 
-def _quietly(task: asyncio.Task[Result]) -> None:
-    """Look at a background task's error, so that it is not reported as never retrieved; who waits for it raises it."""
+def _retrieve_error(task: asyncio.Task[Result]) -> None:
+    """Retrieve a background task's error, so that asyncio does not report it; callers that wait for the task raise it."""
     if not task.cancelled():
         task.exception()

@@ -1,13 +1,12 @@
-"""One billable call: journalled and reserved first, then sent once.
+"""Submit one billable call that is recorded and reserved.
 
-A submit that certainly did not arrive, or was refused as over capacity, may be made again by the policy. One whose
-outcome is not known is looked up at the provider, and never made again.
+A submit that was certainly not delivered, or was refused for capacity, may be retried under the policy. A submit whose outcome
+is unknown is looked up at the provider, and never repeated.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -41,22 +40,21 @@ from ..results import Job, Outcome
 from ..state.call_codec import cost_of, error_json, job_json
 from ..state.errors import LeaseLost, StateError
 from ..state.store import CallRecord, Lease
-from .engine import LEASE_SECONDS, Engine
+from ..threads import shielded
+from .engine import Engine
+from .lease import LEASE_SECONDS
 
 __all__ = ["Submitted", "lookup", "may_send_again", "submit", "unknown_outcome"]
 
 _log = logging.getLogger("anymedia")
-#: A provider that asks for a longer pause than this is not waited for.
+#: Maximum pause in seconds that a provider may request before a retry.
 _LONGEST_PAUSE = 60.0
-#: How often to see whether another process lets a call go, in seconds.
-_LOOK_SECONDS = 0.5
-#: How long one look-up may take, in seconds.
+#: Interval in seconds of checking whether another process has released a call.
+_RELEASE_SECONDS = 0.5
+#: Timeout of one look-up in seconds.
 _LONGEST_LOOKUP = 60.0
-#: When to look up a submit of unknown outcome: seconds between one look and the next.
+#: Pauses in seconds before each look-up of a submit of unknown outcome.
 LOOKUPS = (0.0, 1.0, 3.0)
-
-#: Calls that began within this many seconds before one may be taken for it.
-_ALIKE_SECONDS = 86_400.0
 
 _E = TypeVar("_E", bound=MediaError)
 Loaded = Mapping[Media | Mask | StoredFile, LoadedMedia]
@@ -64,7 +62,7 @@ Loaded = Mapping[Media | Mask | StoredFile, LoadedMedia]
 
 @attrs.frozen(kw_only=True)
 class Submitted:
-    """A call that is under way or done: its lease, its row, and what the hook returned."""
+    """A submitted call: its lease, its record, and what the hook returned."""
 
     lease: Lease
     record: CallRecord
@@ -78,7 +76,7 @@ class _Trouble:
 
 
 def _classify(error: Exception, context: Context, backend: str) -> _Trouble:
-    """Say what is known of the delivery of a submit that failed."""
+    """Return the error of a failed submit, and whether it was delivered."""
     if not isinstance(error, MediaError):
         error = raised(backend, error)
     if context.submissions == 0:
@@ -91,7 +89,7 @@ def _classify(error: Exception, context: Context, backend: str) -> _Trouble:
 
 
 def may_send_again(trouble: MediaError, delivery: Delivery) -> bool:
-    """Whether a submit may be made again at all: certainly not delivered, or refused as over capacity."""
+    """Whether a submit may be repeated: certainly not delivered, or refused for capacity."""
     if delivery == "not_sent":
         return (isinstance(trouble, BackendError) and trouble.retry) or isinstance(trouble, SubmissionUnknown)
     return delivery == "refused" and isinstance(trouble, RateLimited | BackendUnavailable)
@@ -107,23 +105,23 @@ async def submit(
     policy: Policy,
     deadline: float | None,
 ) -> Submitted:
-    """Send a call that is journalled as ``submitting``.
+    """Send a call that is recorded as ``submitting``.
 
     Raises:
-        MediaError: the row is then ``failed``, ``refused`` or ``unknown``; SubmissionUnknown for the last.
+        MediaError: the record is then ``failed``, ``refused`` or ``unknown``; SubmissionUnknown for the last.
     """
     attempts: list[dict[str, Any]] = []
     for tries in range(policy.retries + 1):
-        record = engine.advance(lease, "submitting", submits=tries + 1, attempts=tuple(attempts))
+        record = await engine.advance(lease, "submitting", submits=tries + 1, attempts=tuple(attempts))
         left = None if deadline is None else deadline - engine.clock.steady()
         context = engine.context(record, row, loaded=loaded, deadline=left)
         try:
             if left is not None and left <= 0:
                 raise TimeoutError
-            async with contextlib.nullcontext() if left is None else asyncio.timeout(left):
+            async with asyncio.timeout(left):
                 made = await engine.call(record.backend, request.kind, request=request, context=context)
         except asyncio.CancelledError:
-            _interrupted(engine, lease, context)
+            await shielded(_interrupted(engine, lease, context))
             raise
         except TimeoutError as error:
             trouble = _timed_out(error, context)
@@ -151,66 +149,65 @@ def _timed_out(error: TimeoutError, context: Context) -> _Trouble:
 
 
 async def _accepted(engine: Engine, lease: Lease, record: CallRecord, made: Job | Outcome) -> Submitted:
-    """Write the provider's job down at once.
+    """Record the provider's job at once.
 
     Raises:
-        LeaseLost: another process has found out what became of it by itself.
-        StateError: the journal does not take it; the message names the provider's job, so that it is not lost.
-        PluginContractError: the job is none that can be written down; named as well.
+        LeaseLost: another process has resolved the outcome itself.
+        StateError: the journal cannot be written; the message names the provider's job, so that it is not lost.
+        PluginContractError: the job cannot be recorded; it is named as well.
     """
     try:
-        if not engine.store.holds(lease):
-            lease = await _taken_back(engine, record)
+        if not await engine.store.holds(lease):
+            lease = await _claim_back(engine, record)
     except StateError as error:
-        raise _unwritten(error, record, made) from None
-    return await _written_down(engine, lease, record, made)
+        raise _not_recorded(error, record, made) from None
+    return await _record_answer(engine, lease, record, made)
 
 
-async def _written_down(engine: Engine, lease: Lease, record: CallRecord, made: Job | Outcome) -> Submitted:
+async def _record_answer(engine: Engine, lease: Lease, record: CallRecord, made: Job | Outcome) -> Submitted:
     if isinstance(made, Job):
         try:
             record = await engine.persist_with_retry(lambda: engine.advance(lease, "submitted", job=job_json(made)))
         except StateError as error:
-            raise _unwritten(error, record, made) from None
+            raise _not_recorded(error, record, made) from None
         except PluginContractError as error:
-            told = _unwritten(error, record, made)
-            engine.advance(lease, "unknown", error=error_json(told))
-            raise told from None
+            named = _not_recorded(error, record, made)
+            await engine.advance(lease, "unknown", error=error_json(named))
+            raise named from None
     return Submitted(lease=lease, record=record, made=made)
 
 
-def _unwritten(error: _E, record: CallRecord, made: Job | Outcome) -> _E:
-    """Complete the error of an answer that could not be written down: it may be charged, and is known to the provider by this name."""
+def _not_recorded(error: _E, record: CallRecord, made: Job | Outcome) -> _E:
+    """Complete the error of an answer that could not be recorded: it may be charged; the message names the provider's job."""
     if isinstance(made, Job):
         end = "" if error.message.endswith(".") else "."
-        error.message += f"{end} Write down that the provider knows the job {record.id} as {clean_text(made.id, 200)!r}."
+        error.message += f"{end} Note that {record.id} is the job {clean_text(made.id, 200)!r} of the provider."
     error.job_id, error.charged = record.id, "unknown"
     return error
 
 
-async def _taken_back(engine: Engine, record: CallRecord) -> Lease:
-    """Take a call back from a process that took it over while this one was away: only this one has the answer.
+async def _claim_back(engine: Engine, record: CallRecord) -> Lease:
+    """Claim a call from a process that claimed it while this one was suspended: only this one has the answer.
 
     Raises:
-        LeaseLost: that process has found the job itself, or has closed the row.
+        LeaseLost: that process has found the job itself, or has closed the call.
     """
     while True:
-        current = engine.store.get(record.id)
+        current = await engine.store.get(record.id)
         if current is None or current.state not in {"submitting", "unknown"}:
             raise LeaseLost(record.id)
-        lease = engine.store.claim(record.id, owner=engine.owner, lease_seconds=LEASE_SECONDS, now=engine.clock.now())
-        if lease is not None:
-            return lease
-        await engine.clock.sleep(_LOOK_SECONDS)
+        claimed = await engine.store.claim(record.id, owner=engine.owner, lease_seconds=LEASE_SECONDS)
+        if claimed is not None:
+            return claimed.lease
+        await engine.clock.sleep(_RELEASE_SECONDS)
 
 
-def _interrupted(engine: Engine, lease: Lease, context: Context) -> None:
-    """The caller went away: a submit under way has an unknown outcome, one not begun has none."""
+async def _interrupted(engine: Engine, lease: Lease, context: Context) -> None:
+    """Record a cancelled submit: its outcome is unknown once it was started."""
     try:
-        engine.advance(lease, "unknown" if context.submissions else "cancelled")
-        engine.store.release(lease)
+        await engine.advance(lease, "unknown" if context.submissions else "cancelled")
     except (StateError, LeaseLost) as error:
-        _log.warning("what became of %s could not be written down: %s", lease.call_id, type(error).__name__)
+        _log.warning("the cancellation of %s could not be recorded: %s", lease.call_id, type(error).__name__)
 
 
 def _name(error: MediaError, record: CallRecord) -> None:
@@ -220,7 +217,7 @@ def _name(error: MediaError, record: CallRecord) -> None:
 
 
 def _pause(trouble: _Trouble, tries: int, policy: Policy, engine: Engine, deadline: float | None) -> float | None:
-    """Return how long to wait before sending again, or None not to."""
+    """Return the pause in seconds before the next attempt, or None for no further attempt."""
     if tries >= policy.retries or not may_send_again(trouble.error, trouble.delivery):
         return None
     hint = getattr(trouble.error, "retry_after", None)
@@ -236,19 +233,17 @@ async def _settle(
     error = trouble.error
     if trouble.delivery != "unknown":
         state = "failed" if trouble.delivery == "not_sent" else "refused"
-        told = _unavailable(error, record) if isinstance(error, SubmissionUnknown) else error  # written down as it is told: free of charge
-        engine.advance(lease, state, attempts=attempts, error=error_json(told), cost_usd=cost_of(told))  # type: ignore[arg-type]
-        engine.store.release(lease)
-        if told is error:
+        shown = _unavailable(error, record) if isinstance(error, SubmissionUnknown) else error  # recorded as shown: not charged
+        await engine.advance(lease, state, attempts=attempts, error=error_json(shown), cost_usd=cost_of(shown))  # type: ignore[arg-type]
+        if shown is error:
             raise error
-        raise told from error
-    record = engine.advance(lease, "unknown", attempts=attempts)
+        raise shown from error
+    record = await engine.advance(lease, "unknown", attempts=attempts)
     found = await lookup(engine, lease, record, row)
     if found is not None:
         return found
     unknown = unknown_outcome(error, record)
-    engine.advance(lease, "unknown", error=error_json(unknown))
-    engine.store.release(lease)
+    await engine.advance(lease, "unknown", error=error_json(unknown))
     raise unknown from error
 
 
@@ -259,7 +254,7 @@ def _unavailable(error: SubmissionUnknown, record: CallRecord) -> BackendUnavail
 
 
 def unknown_outcome(error: MediaError, record: CallRecord) -> MediaError:
-    """Return the error for a submit whose outcome is not known: the money at risk, and where to look."""
+    """Return the error for a submit of unknown outcome, with the amount at risk."""
     if isinstance(error, BadBackendResponse):
         error.charged, error.retry = "unknown", False
         return error
@@ -274,7 +269,7 @@ def unknown_outcome(error: MediaError, record: CallRecord) -> MediaError:
 
 
 async def lookup(engine: Engine, lease: Lease, record: CallRecord, row: ModelSpec | None) -> Submitted | None:
-    """Look up a submit of unknown outcome at its provider; None when it cannot be found. Never sends it again."""
+    """Look up a submit of unknown outcome at its provider; None if it is not found. Never sends it again."""
     if not engine.has_hook(record.backend, "find_submission"):
         return None
     sought = SubmissionRecord(
@@ -292,15 +287,14 @@ async def lookup(engine: Engine, lease: Lease, record: CallRecord, row: ModelSpe
         except (MediaError, TimeoutError) as error:
             _log.debug("looking up %s failed: %s", record.id, getattr(error, "code", "timeout"))
             continue
-        if isinstance(made, Job) and _is_anothers(engine, record, made):
-            _log.debug("what was found for %s is another call's job", record.id)
+        if isinstance(made, Job) and await _is_of_another_call(engine, record, made):
+            _log.debug("the job found for %s belongs to another call", record.id)
             continue
         if made is not None:
-            return await _written_down(engine, lease, record, made)
+            return await _record_answer(engine, lease, record, made)
     return None
 
 
-def _is_anothers(engine: Engine, record: CallRecord, job: Job) -> bool:
-    """Whether a job that was found belongs to another call of the journal: two that ask for the same look alike."""
-    rows = engine.store.calls(since=record.created_at - _ALIKE_SECONDS)
-    return any(r.id != record.id and r.backend == record.backend and r.job is not None and r.job["id"] == job.id for r in rows)
+async def _is_of_another_call(engine: Engine, record: CallRecord, job: Job) -> bool:
+    """Whether a job that was found belongs to another call of the journal: two equal requests cannot be distinguished."""
+    return await engine.store.call_of_job(record.backend, record.account, job.id) not in {None, record.id}

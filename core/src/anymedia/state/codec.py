@@ -31,10 +31,11 @@ _JSON_COLUMNS = ("request", "plan", "target", "attempts", "job", "outcome", "sec
 _PLAIN_COLUMNS = (
     *("id", "run", "index", "state", "backend", "model", "operation", "idempotency_key", "session"),
     *("created_at", "updated_at", "submits", "cost_usd", "owner", "lease_until", "fence"),
+    *("realm", "account", "project", "run_key", "conflict"),
 )
 _FILE_COLUMNS = tuple(field.name for field in attrs.fields(StoredFile))
 #: The columns of an encoded call. The reserved amount is stored in the ledger only.
-CALL_COLUMNS: tuple[str, ...] = (*_PLAIN_COLUMNS, "quote_low", "quote_high", *_JSON_COLUMNS)
+CALL_COLUMNS: tuple[str, ...] = (*_PLAIN_COLUMNS, "quote_low", "quote_high", *_JSON_COLUMNS, "provider_job")
 #: What msgspec raises for JSON that only `json` writes (large integers, lone surrogates) and for values that are not JSON.
 _NOT_ORDINARY = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 _encoder, _decoder = msgspec.json.Encoder(), msgspec.json.Decoder()
@@ -112,17 +113,18 @@ def encode_call(record: CallRecord) -> dict[str, Any]:
     for name in _JSON_COLUMNS:
         value = getattr(record, name)
         row[name] = None if value is None else dump(value, f"{name} of call {record.id!r}")
+    row["provider_job"] = None if record.job is None else str(record.job.get("id"))
     return row
 
 
-def decode_call(row: Mapping[str, Any], reserved_usd: float) -> CallRecord:
+def decode_call(row: Mapping[str, Any], reserved_usd: float, read_at: float) -> CallRecord:
     """Return the record that `encode_call` wrote; ``reserved_usd`` comes from the ledger."""
     fields: dict[str, Any] = {name: row[name] for name in _PLAIN_COLUMNS}
     fields |= {name: None if row[name] is None else json.loads(row[name]) for name in _JSON_COLUMNS}
     fields["attempts"] = tuple(fields["attempts"] or ())
     fields["state"] = cast(CallState, row["state"])
     quote = None if row["quote_high"] is None else (row["quote_low"], row["quote_high"])
-    return CallRecord(quote_usd=quote, reserved_usd=reserved_usd, **fields)
+    return CallRecord(quote_usd=quote, reserved_usd=reserved_usd, read_at=read_at, **fields)
 
 
 def encode_continuation(continuation: Continuation) -> tuple[str, str]:

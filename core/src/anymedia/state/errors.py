@@ -1,7 +1,7 @@
-"""What can go wrong with state: between processes that share a journal, and with the file itself.
+"""Errors of the store: between processes that share a journal, and of the journal file itself.
 
-`LeaseLost` and `IllegalTransition` are the core's own to handle. The `StateError` family reaches the caller: the
-journal cannot be opened, read or written, and without it no paid call is made.
+`LeaseLost` and `IllegalTransition` are handled by the core. The `StateError` family reaches the caller: the journal
+cannot be opened, read or written, and without it no paid call is made.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ __all__ = ["IllegalTransition", "LeaseLost", "StateBusy", "StateDamaged", "State
 
 
 class LeaseLost(Exception):
-    """Another process holds the call by now; whoever gets this stops working on it."""
+    """Another process has claimed the call; stop processing it."""
 
 
 class IllegalTransition(Exception):
-    """A state change that the journal does not have."""
+    """A change of state that is not in `TRANSITIONS`."""
 
 
 class StateError(MediaError):
-    """The journal could not be used; ``charged`` is ``unknown`` when that happened after a submit was begun."""
+    """The journal cannot be used; ``charged`` is ``unknown`` after a submit was started."""
 
     code = "state_error"
 
@@ -48,7 +48,7 @@ class StateTooNew(StateError):
 
 
 class StateBusy(StateError):
-    """Other processes kept the journal locked for longer than the busy timeout."""
+    """Other processes kept the journal locked for longer than the timeout."""
 
     code = "state_busy"
     retry = True

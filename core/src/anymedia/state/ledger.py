@@ -1,12 +1,14 @@
-"""Money, decided without I/O: what is reserved, what is committed, which cap says no. The same for all stores.
+"""Spending without I/O: reservations, committed costs, caps.
 
-Amounts are whole billionths of a dollar here, so that sums are exact in every store and never drift below zero.
+Amounts are whole billionths of a dollar here, so that sums are exact and never drift below zero. Caps are checked against running
+totals per scope and period, so that the check does not depend on the number of calls.
 """
 
 from __future__ import annotations
 
+import datetime
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import attrs
 
@@ -15,11 +17,12 @@ from ..formatting import in_dollars
 from ..policy import Budget
 from .store import FINAL_STATES, CallRecord, NewCall, Spend
 
-__all__ = ["LedgerEntry", "Window", "abandoned", "check_caps", "nano", "new_entry", "settled", "spend_of", "usd"]
+__all__ = ["LedgerEntry", "Total", "abandoned", "check_caps", "nano", "new_entry", "settled", "spend_of", "usd"]
 
 _NANO = 1_000_000_000
 _MOST_USD = 1_000_000.0
-_DAY = 86_400
+#: (scope, period) of a running total.
+Total = tuple[str, str]
 
 
 def nano(amount: float) -> int:
@@ -34,9 +37,9 @@ def usd(amount: int) -> float:
 
 @attrs.frozen(kw_only=True)
 class LedgerEntry:
-    """What one call holds or has cost, in billionths of a dollar; it outlives the call's row.
+    """What one call has reserved or cost, in billionths of a dollar; it outlives the call's record.
 
-    ``unknown``: it may cost, or has cost, something that nobody can say.
+    ``unknown``: its cost is unknown.
     """
 
     call_id: str
@@ -44,68 +47,77 @@ class LedgerEntry:
     backend: str
     created_at: float
     reserved: int
+    realm: str
+    project: str | None = None
     committed: int = 0
     unknown: bool = False
 
+    @property
+    def amount(self) -> int:
+        """What counts towards a cap."""
+        return self.reserved + self.committed
 
-@attrs.frozen(kw_only=True)
-class Window:
-    """What one cap counts: entries of a session, or of a UTC day (``since`` to before ``until``), maybe of a backend."""
-
-    name: str
-    cap: float
-    session: str | None = None
-    backend: str | None = None
-    since: float = -math.inf
-    until: float = math.inf
-
-    def counts(self, entry: LedgerEntry) -> bool:
-        """Whether an entry counts."""
-        return (
-            (self.session is None or entry.session == self.session)
-            and (self.backend is None or entry.backend == self.backend)
-            and self.since <= entry.created_at < self.until
-        )
+    def totals(self) -> tuple[Total, ...]:
+        """Return the running totals that the entry is part of."""
+        day = _day(self.created_at)
+        daily = [("all", day), (f"backend:{self.backend}", day), (f"realm:{self.realm}", day)]
+        if self.project is not None:
+            daily.append((f"project:{self.project}", day))
+        return (*daily, (f"session:{self.session}", ""))
 
 
-def new_entry(call: NewCall) -> LedgerEntry:
-    """Return the entry a call starts with: its high quote reserved.
+def _day(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).date().isoformat()
+
+
+def new_entry(call: NewCall, now: float) -> LedgerEntry:
+    """Return the first entry of a call, with its high quote reserved.
 
     Raises:
-        InvalidRequest: for a quote that is not two finite amounts, low to high.
+        InvalidRequest: the quote is not two finite amounts, low to high.
     """
     quote = call.quote_usd
     if quote is not None and not (math.isfinite(quote[1]) and 0 <= quote[0] <= quote[1] <= _MOST_USD):
         raise InvalidRequest(f"a quote must be two amounts in US dollars, low to high, not {quote!r}")
-    reserved = 0 if quote is None else nano(quote[1])
     return LedgerEntry(
-        call_id=call.id, session=call.session, backend=call.backend, created_at=call.created_at, reserved=reserved, unknown=quote is None
+        call_id=call.id,
+        session=call.session,
+        backend=call.backend,
+        realm=call.realm,
+        project=call.project,
+        created_at=now,
+        reserved=0 if quote is None else nano(quote[1]),
+        unknown=quote is None,
     )
 
 
-def _windows(call: NewCall, budget: Budget) -> list[Window]:
-    start = math.floor(call.created_at / _DAY) * _DAY
-    found = []
+def _caps(entry: LedgerEntry, budget: Budget) -> Iterator[tuple[str, float, Total]]:
+    """Yield name, amount and running total of each cap that applies to a call."""
+    day = _day(entry.created_at)
     if budget.per_run is not None:
-        found.append(Window(name="per_run", cap=budget.per_run, session=call.session))
+        yield "per_run", budget.per_run, (f"session:{entry.session}", "")
     if budget.per_day is not None:
-        found.append(Window(name="per_day", cap=budget.per_day, since=start, until=start + _DAY))
-    if (cap := budget.per_backend.get(call.backend)) is not None:
-        name = f"per_backend[{call.backend!r}]"
-        found.append(Window(name=name, cap=cap, backend=call.backend, since=start, until=start + _DAY))
-    return found
+        yield "per_day", budget.per_day, ("all", day)
+    if (cap := budget.per_backend.get(entry.backend)) is not None:
+        yield f"per_backend[{entry.backend!r}]", cap, (f"backend:{entry.backend}", day)
 
 
 def _exactly(amount: float) -> str:
-    """Return dollars as they are counted here: who has to stay below a cap is not helped by what was rounded up."""
+    """Return dollars without rounding: a caller who must stay below a cap needs the exact amount."""
     return in_dollars(amount, digits=12)
 
 
-def check_caps(call: NewCall, budget: Budget, used: Callable[[Window], int]) -> None:
-    """Refuse a call that could exceed a cap; ``used`` sums reserved and committed money of a window.
+def check_caps(call: NewCall, entry: LedgerEntry, budget: Budget, used: Callable[[Total], int]) -> None:
+    """Refuse a call that could exceed a cap.
+
+    Args:
+        call: the call.
+        entry: its ledger entry.
+        budget: the caps.
+        used: returns the amount of a running total, in billionths of a dollar.
 
     Raises:
-        BudgetExceeded: which cap, how much it has left, what the call may cost.
+        BudgetExceeded: with the cap, the amount left, and what the call may cost.
     """
     if not budget.capped:
         return
@@ -123,18 +135,18 @@ def check_caps(call: NewCall, budget: Budget, used: Callable[[Window], int]) -> 
         raise BudgetExceeded(
             f"{asked}; the cap per_call is {_exactly(budget.per_call)} USD.", fix="Choose a cheaper model or settings, or raise per_call."
         )
-    for window in _windows(call, budget):
-        left = nano(window.cap) - used(window)
+    for name, cap, total in _caps(entry, budget):
+        left = nano(cap) - used(total)
         if wanted > left:
             raise BudgetExceeded(
-                f"{asked}; of the cap {window.name} of {_exactly(window.cap)} USD, {_exactly(usd(max(left, 0)))} USD is left "
+                f"{asked}; of the cap {name} of {_exactly(cap)} USD, {_exactly(usd(max(left, 0)))} USD is left "
                 "(spent and reserved by open calls: the rest).",
-                fix=f"Wait for open calls to finish, choose a cheaper model or settings, or raise {window.name}.",
+                fix=f"Wait for open calls to finish, choose a cheaper model or settings, or raise {name}.",
             )
 
 
 def settled(entry: LedgerEntry, record: CallRecord) -> LedgerEntry:
-    """Return a call's entry after a change of state: final states commit or release, all others keep it reserved."""
+    """Return a call's entry after a change of state: final states commit or release, all others keep the reservation."""
     if record.state not in FINAL_STATES:
         return entry
     if record.cost_usd is not None:
@@ -142,16 +154,16 @@ def settled(entry: LedgerEntry, record: CallRecord) -> LedgerEntry:
     if record.state == "done":
         return attrs.evolve(entry, reserved=0, committed=entry.reserved)
     charged = (record.error or {}).get("charged", "no")
-    if charged != "no":  # a cap holds only if what may have been spent counts
+    if charged != "no":  # what may have been spent counts
         return attrs.evolve(entry, reserved=0, committed=entry.reserved, unknown=charged == "unknown" or entry.unknown)
     return attrs.evolve(entry, reserved=0, committed=0, unknown=False)
 
 
 def abandoned(entry: LedgerEntry) -> LedgerEntry:
-    """Return the entry of a call that is forgotten: what was still reserved may well have been charged, so it counts."""
+    """Return the entry of a call that is deleted: what is still reserved may have been charged, and counts as spent."""
     return attrs.evolve(entry, reserved=0, committed=entry.committed + entry.reserved)
 
 
 def spend_of(reserved: int, committed: int, unknown: int, calls: int) -> Spend:
-    """Return sums over entries as what a caller sees."""
+    """Return sums over entries for the caller."""
     return Spend(reserved_usd=usd(reserved), committed_usd=usd(committed), unknown_calls=unknown, calls=calls)

@@ -1,18 +1,26 @@
-"""The tables of a journal file, their version, and how a file is told from a foreign one."""
+"""The tables of a journal, their version, and migration from earlier versions."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import secrets
 import sqlite3
 from pathlib import Path
 
+import attrs
+
 from .codec import CALL_COLUMNS
-from .errors import StateDamaged, StateTooNew
+from .errors import StateBusy, StateDamaged, StateTooNew
+from .ledger import LedgerEntry
+from .store import FINAL_STATES, LOCAL_REALM, UNKNOWN_ACCOUNT
 
-__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "create", "is_current", "quoted"]
+__all__ = ["APPLICATION_ID", "LEDGER_COLUMNS", "SCHEMA_VERSION", "create", "migrate", "quoted", "version_of"]
 
-#: "anym" in ASCII: SQLite's mark of whose file it is.
+#: "anym" in ASCII: SQLite's mark of the application that a file belongs to.
 APPLICATION_ID = 0x616E796D
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+LEDGER_COLUMNS: tuple[str, ...] = tuple(field.name for field in attrs.fields(LedgerEntry))
 
 _TYPES = {
     "id": "TEXT NOT NULL UNIQUE",
@@ -25,6 +33,8 @@ _TYPES = {
     "cost_usd": "REAL",
     "quote_low": "REAL",
     "quote_high": "REAL",
+    "realm": f"TEXT NOT NULL DEFAULT '{LOCAL_REALM}'",
+    "account": f"TEXT NOT NULL DEFAULT '{UNKNOWN_ACCOUNT}'",
 }
 
 
@@ -33,19 +43,21 @@ def quoted(*names: str) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
-_CALLS = ", ".join(f'"{name}" {_TYPES.get(name, "TEXT")}' for name in CALL_COLUMNS)
+def _definition(name: str) -> str:
+    return f'"{name}" {_TYPES.get(name, "TEXT")}'
+
+
 #: ``number`` keeps the order of insertion. Money is in billionths of a dollar.
-_STATEMENTS = (
-    f"CREATE TABLE calls (number INTEGER PRIMARY KEY AUTOINCREMENT, {_CALLS}) STRICT",
+_FIRST_EDITION = (
+    f"CREATE TABLE calls (number INTEGER PRIMARY KEY AUTOINCREMENT, {', '.join(map(_definition, CALL_COLUMNS))}) STRICT",
     "CREATE INDEX calls_by_run ON calls (run)",
     "CREATE INDEX calls_by_state ON calls (state, created_at)",
     "CREATE INDEX calls_by_time ON calls (created_at)",
-    """CREATE TABLE ledger (
+    f"""CREATE TABLE ledger (
         call_id TEXT PRIMARY KEY, session TEXT NOT NULL, backend TEXT NOT NULL, created_at REAL NOT NULL,
         reserved INTEGER NOT NULL CHECK (reserved >= 0), committed INTEGER NOT NULL CHECK (committed >= 0),
-        unknown INTEGER NOT NULL
+        unknown INTEGER NOT NULL, realm {_TYPES["realm"]}, project TEXT
     ) STRICT, WITHOUT ROWID""",
-    # These hold all that a sum over a cap's window needs.
     "CREATE INDEX ledger_by_time ON ledger (created_at, backend, reserved, committed)",
     "CREATE INDEX ledger_by_session ON ledger (session, created_at, backend, reserved, committed)",
     "CREATE TABLE durations (number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, seconds REAL NOT NULL) STRICT",
@@ -60,14 +72,38 @@ _STATEMENTS = (
     ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX continuation_files_by_id ON continuation_files (continuation)",
 )
+#: What version 2 adds to version 1, after the columns. A provider's job belongs to one call; the account of calls of the first edition
+#: is unknown, and stands for the account of their instance.
+_SECOND_EDITION = (
+    f"""CREATE UNIQUE INDEX calls_by_job ON calls (
+        CASE account WHEN '{UNKNOWN_ACCOUNT}' THEN backend || ' ' || account ELSE account END, provider_job
+    ) WHERE provider_job IS NOT NULL AND conflict IS NULL""",
+    "CREATE INDEX calls_by_provider_job ON calls (provider_job)",
+    "CREATE INDEX calls_by_realm ON calls (realm, created_at)",
+    "CREATE INDEX calls_by_owner ON calls (owner)",
+    """CREATE TABLE budgets (
+        scope TEXT NOT NULL, period TEXT NOT NULL, amount INTEGER NOT NULL, PRIMARY KEY (scope, period)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE run_keys (
+        realm TEXT NOT NULL, key TEXT NOT NULL, run TEXT NOT NULL, request_digest TEXT NOT NULL,
+        created_at REAL NOT NULL, forgotten_at REAL, PRIMARY KEY (realm, key)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE artifacts (
+        call_id TEXT NOT NULL, kind TEXT NOT NULL, "index" INTEGER NOT NULL, sha256 TEXT NOT NULL, size INTEGER NOT NULL,
+        mime TEXT, realm TEXT NOT NULL, created_at REAL NOT NULL, exported_at REAL, PRIMARY KEY (call_id, kind, "index")
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX artifacts_by_content ON artifacts (sha256, realm)",
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID",
+)
+_NEW_CALL_COLUMNS = ("realm", "account", "project", "run_key", "conflict", "provider_job")
 
 
-def is_current(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file is a journal of this version; False for an empty file.
+def version_of(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the version of a journal; 0 for an empty file.
 
     Raises:
-        StateDamaged: somebody else's database.
-        StateTooNew: a journal of a newer version.
+        StateDamaged: the file is another application's database.
+        StateTooNew: the journal was written by a newer version.
     """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -77,19 +113,87 @@ def is_current(connection: sqlite3.Connection, path: Path) -> bool:
                 f"The journal {str(path)!r} was written by a newer anymedia (format {version}; this one reads up to {SCHEMA_VERSION}).",
                 fix="Update anymedia, or set ANYMEDIA_STATE to another directory.",
             )
-        return True
+        return int(version)
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application or version or tables:
         raise StateDamaged(
-            f"{str(path)!r} is a database, but not a journal of anymedia; it was left as it is.",
+            f"{str(path)!r} is a database, but not a journal of anymedia; it was not changed.",
             fix="Move it away, or set ANYMEDIA_STATE to another directory.",
         )
-    return False
+    return 0
 
 
 def create(connection: sqlite3.Connection) -> None:
-    """Make the tables, inside the caller's transaction."""
-    for statement in _STATEMENTS:
+    """Create the tables, inside the caller's transaction."""
+    for statement in (*_FIRST_EDITION, *_SECOND_EDITION):
         connection.execute(statement)
+    _finish(connection)
+
+
+def _finish(connection: sqlite3.Connection) -> None:
+    connection.execute("INSERT INTO meta VALUES ('account_key', ?)", (secrets.token_bytes(32),))
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def migrate(connection: sqlite3.Connection, path: Path, now: float) -> None:
+    """Bring a journal of version 1 to the current version, inside the caller's transaction, which has the write lock.
+
+    The file is copied to ``<name>.v1`` first. Calls belong to the local user's realm, and their account is unknown. Where two calls
+    have the same provider job, the later one refers to the earlier one as its conflict.
+
+    Raises:
+        StateBusy: a process of the earlier version is still processing a call.
+    """
+    final = ", ".join(f"'{state}'" for state in sorted(FINAL_STATES))
+    live = connection.execute(
+        f"SELECT owner, id FROM calls WHERE owner IS NOT NULL AND lease_until > ? AND state NOT IN ({final})",  # noqa: S608 - our own text
+        (now,),
+    ).fetchone()
+    if live is not None:
+        process = str(live[0]).partition("-")[0]
+        raise StateBusy(
+            f"The journal {str(path)!r} is in use by an earlier version of anymedia (process {process}, job {live[1]}).",
+            fix="Stop that process, or wait until the job has ended, and start again.",
+        )
+    _back_up(path)
+    for name in _NEW_CALL_COLUMNS:
+        connection.execute(f"ALTER TABLE calls ADD COLUMN {_definition(name)}")
+    connection.execute(f"ALTER TABLE ledger ADD COLUMN realm {_TYPES['realm']}")
+    connection.execute("ALTER TABLE ledger ADD COLUMN project TEXT")
+    connection.execute("UPDATE calls SET provider_job = json_extract(job, '$.id') WHERE job IS NOT NULL")
+    connection.execute(
+        """UPDATE calls SET conflict = (
+            SELECT first.id FROM calls AS first
+            WHERE first.backend = calls.backend AND first.provider_job = calls.provider_job AND first.number < calls.number
+            ORDER BY first.number LIMIT 1
+        ) WHERE provider_job IS NOT NULL"""
+    )
+    for statement in _SECOND_EDITION:
+        connection.execute(statement)
+    _sum_up(connection)
+    _finish(connection)
+
+
+def _sum_up(connection: sqlite3.Connection) -> None:
+    """Compute the running totals from the ledger."""
+    for row in connection.execute(f"SELECT {quoted(*LEDGER_COLUMNS)} FROM ledger").fetchall():  # noqa: S608 - our own names
+        entry = LedgerEntry(**dict(zip(LEDGER_COLUMNS, row, strict=True)))
+        for total in entry.totals():
+            add_to_total(connection, total, entry.amount)
+
+
+def add_to_total(connection: sqlite3.Connection, total: tuple[str, str], amount: int) -> None:
+    """Add an amount to a running total."""
+    connection.execute(
+        "INSERT INTO budgets VALUES (?, ?, ?) ON CONFLICT (scope, period) DO UPDATE SET amount = amount + excluded.amount", (*total, amount)
+    )
+
+
+def _back_up(path: Path) -> None:
+    """Copy the journal, write-ahead log included, to a file that only the owner can read."""
+    copy = path.with_name(f"{path.name}.v1")
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(copy)) as target:
+        source.backup(target)

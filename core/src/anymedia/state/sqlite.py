@@ -1,11 +1,12 @@
-"""The store: one SQLite file shared by any number of threads and processes, or a database in memory."""
+"""The store in SQLite: one file shared by any number of threads and processes, or a database in memory."""
 
 from __future__ import annotations
 
 import difflib
 import os
 import sqlite3
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,207 +19,268 @@ from . import ledger, transitions
 from .codec import CALL_COLUMNS, check_call, decode_call, decode_continuation, encode_call, encode_continuation
 from .connection import MEMORY, Database
 from .errors import StateDamaged
-from .ledger import LedgerEntry, Window
-from .schema import quoted
-from .store import CallRecord, CallState, Lease, NewCall, Spend
-from .transitions import KEEP, is_duration
+from .ledger import LedgerEntry, Total
+from .schema import LEDGER_COLUMNS, add_to_total, quoted
+from .store import FINAL_STATES, UNKNOWN_ACCOUNT, CallRecord, CallState, Lease, NewCall, Spend
 
 __all__ = ["SqliteStore"]
 
 _COLUMNS = quoted(*CALL_COLUMNS)
 _INSERT = f"INSERT INTO calls ({_COLUMNS}) VALUES ({', '.join(f':{name}' for name in CALL_COLUMNS)})"  # noqa: S608 - our own names
 _SELECT = f"SELECT {_COLUMNS}, (SELECT reserved FROM ledger WHERE call_id = id) FROM calls"  # noqa: S608 - our own names
+_INSERT_ENTRY = f"INSERT INTO ledger ({quoted(*LEDGER_COLUMNS)}) VALUES ({', '.join(f':{n}' for n in LEDGER_COLUMNS)})"  # noqa: S608
+_SELECT_ENTRY = f"SELECT {quoted(*LEDGER_COLUMNS)} FROM ledger WHERE call_id = ?"  # noqa: S608 - our own names
 _LIVE = "(expires_at IS NULL OR expires_at > ?)"
 #: How long an expired continuation is remembered as such, in seconds.
 _REMEMBER_EXPIRED = 30 * 86_400
+#: How many durations are kept per key.
+_DURATIONS = 200
 
 
 class SqliteStore:
     """`anymedia.state.store.Store` in SQLite.
 
+    The file is opened by `open`, or with the first use. Reads and writes run on two threads of the store.
+
     Args:
-        path: the file; it and its directory are created if necessary, readable by the owner only. ``":memory:"`` (default): a
-            database in memory that is gone after `close`.
+        path: the file; it and its directory are created if necessary, for the owner only. ``":memory:"`` (default): a database
+            in memory that is gone after `close`.
         busy_seconds: maximum wait for a lock that another process holds.
+        clock: returns seconds since the epoch: the store's clock.
 
     Raises:
         StateError: from every method, when the file cannot be opened, read or written (see `anymedia.state.errors`).
     """
 
-    def __init__(self, path: str | os.PathLike[str] = MEMORY, *, busy_seconds: float = 30.0) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str] = MEMORY, *, busy_seconds: float = 30.0, clock: Callable[[], float] = time.time
+    ) -> None:
         self.path = Path(path)
-        self._database = Database(self.path, busy_seconds=busy_seconds)
+        self._clock = clock
+        self._database = Database(self.path, busy_seconds=busy_seconds, clock=lambda: self._clock())
 
-    def open_call(self, call: NewCall, budget: Budget, *, owner: str, lease_seconds: float) -> Lease:
-        """Write the intent row and its reservation in one transaction, if the budget allows; see `Store.open_call`."""
+    async def open_call(self, call: NewCall, budget: Budget, *, owner: str, lease_seconds: float) -> CallRecord:
+        """Record a call and its reservation in one transaction, if the budget allows it; see `Store.open_call`."""
         check_call(call)
-        entry = ledger.new_entry(call)
-        record = transitions.opened(call, owner=owner, lease_seconds=lease_seconds)
-        with self._database.writing() as connection:
-            if connection.execute("SELECT 1 FROM ledger WHERE call_id = ?", (call.id,)).fetchone():
-                raise InvalidRequest(f"a call {call.id!r} has been made already")
-            ledger.check_caps(call, budget, lambda window: _used(connection, window))
-            connection.execute(_INSERT, encode_call(record))
-            connection.execute(
-                "INSERT INTO ledger VALUES (:call_id, :session, :backend, :created_at, :reserved, :committed, :unknown)",
-                attrs.asdict(entry),
-            )
-        return transitions.lease_of(record)
 
-    def advance(
-        self, lease: Lease, state: CallState, *, now: float, continuations: Sequence[Continuation] = (), **changes: Any
-    ) -> CallRecord:
-        """Move a call on and settle its ledger entry in one transaction; see `Store.advance`."""
+        def work(connection: sqlite3.Connection) -> CallRecord:
+            now = self._clock()
+            entry = ledger.new_entry(call, now)
+            record = transitions.opened(call, owner=owner, lease_seconds=lease_seconds, now=now)
+            if connection.execute("SELECT 1 FROM ledger WHERE call_id = ?", (call.id,)).fetchone():
+                raise InvalidRequest(f"a call {call.id!r} was already recorded")
+            ledger.check_caps(call, entry, budget, lambda total: _total(connection, total))
+            connection.execute(_INSERT, encode_call(record))
+            connection.execute(_INSERT_ENTRY, attrs.asdict(entry))
+            for total in entry.totals():
+                add_to_total(connection, total, entry.amount)
+            return record
+
+        return await self._database.write(work, critical=False)
+
+    async def advance(self, lease: Lease, state: CallState, *, continuations: Sequence[Continuation] = (), **changes: Any) -> CallRecord:
+        """Change a call and settle its ledger entry in one transaction; see `Store.advance`."""
         encoded = [(each, encode_continuation(each)) for each in continuations]
-        with self._database.writing(charged="unknown") as connection:
-            before = _find(connection, lease.call_id)
-            after = transitions.advanced(before, lease, state, now=now, changes=changes)
+
+        def work(connection: sqlite3.Connection) -> CallRecord:
+            before = self._find(connection, lease.call_id)
+            after = transitions.advanced(before, lease, state, now=self._clock(), changes=changes)
+            if after.job is not None and (before is None or (before.job, before.account) != (after.job, after.account)):
+                after = attrs.evolve(after, conflict=_other_call(connection, after))
             _update(connection, before, after)
             entry = _entry(connection, after.id)
-            if (settled := ledger.settled(entry, after)) != entry:
-                _settle(connection, settled)
+            _settle(connection, entry, ledger.settled(entry, after))
             for each, texts in encoded:
-                _insert(connection, each, texts)
-            return _read(connection, after.id)
+                self._insert(connection, each, texts)
+            return self._read(connection, after.id)
 
-    def claim(self, call_id: str, *, owner: str, lease_seconds: float, now: float) -> Lease | None:
-        """Take a free lease; None while somebody else's lasts, or when the call has ended. See `Store.claim`."""
-        with self._database.reading() as connection:  # most claims of a busy row end here, without the write lock
-            if transitions.claimed(_read(connection, call_id), owner=owner, lease_seconds=lease_seconds, now=now) is None:
-                return None
-        with self._database.writing() as connection:
-            before = _read(connection, call_id)
-            after = transitions.claimed(before, owner=owner, lease_seconds=lease_seconds, now=now)
-            if after is None:
-                return None
-            _update(connection, before, after)
-        return transitions.lease_of(after)
+        return await self._database.write(work, charged="unknown")
 
-    def renew(self, lease: Lease, *, lease_seconds: float, now: float) -> Lease:
-        """Prolong a lease; see `Store.renew`."""
-        with self._database.writing() as connection:
-            before = _find(connection, lease.call_id)
-            after = transitions.renewed(before, lease, lease_seconds=lease_seconds, now=now)
-            _update(connection, before, after)
-        return attrs.evolve(lease, until=after.lease_until) if after.owner else lease
+    async def claim(self, call_id: str, *, owner: str, lease_seconds: float) -> CallRecord | None:
+        """Take a lease that is free; see `Store.claim`."""
 
-    def release(self, lease: Lease) -> None:
-        """Give a lease up early; see `Store.release`."""
-        with self._database.reading() as connection:  # most have ended by then, and need no write lock
-            if transitions.released(_find(connection, lease.call_id), lease) is None:
-                return
-        with self._database.writing() as connection:
-            before = _find(connection, lease.call_id)
+        def claimed(connection: sqlite3.Connection) -> tuple[CallRecord, CallRecord | None]:
+            before = self._read(connection, call_id)
+            return before, transitions.claimed(before, owner=owner, lease_seconds=lease_seconds, now=self._clock())
+
+        def work(connection: sqlite3.Connection) -> CallRecord | None:
+            before, after = claimed(connection)
+            if after is not None:
+                _update(connection, before, after)
+            return after
+
+        if (await self._database.read(claimed))[1] is None:  # most claims of a leased call end here, without the write lock
+            return None
+        return await self._database.write(work)
+
+    async def renew(self, leases: Sequence[Lease], *, lease_seconds: float) -> Sequence[Lease]:
+        """Extend leases in one transaction; see `Store.renew`."""
+        final = ", ".join(f"'{state}'" for state in sorted(FINAL_STATES))
+        statement = f"UPDATE calls SET owner = ?, lease_until = ? WHERE id = ? AND fence = ? AND state NOT IN ({final})"  # noqa: S608
+
+        def work(connection: sqlite3.Connection) -> list[Lease]:
+            until = self._clock() + lease_seconds
+            connection.executemany(statement, [(lease.owner, until, lease.call_id, lease.fence) for lease in leases])
+            return [attrs.evolve(lease, until=until) for lease in leases if _is_held(connection, lease)]
+
+        return await self._database.write(work)
+
+    async def release(self, lease: Lease) -> None:
+        """End a lease early; see `Store.release`."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            before = self._find(connection, lease.call_id)
             if (after := transitions.released(before, lease)) is not None:
                 _update(connection, before, after)
 
-    def holds(self, lease: Lease) -> bool:
-        """Whether a lease is still its row's; see `Store.holds`."""
-        with self._database.reading() as connection:
-            return connection.execute("SELECT 1 FROM calls WHERE id = ? AND fence = ?", (lease.call_id, lease.fence)).fetchone() is not None
+        found = await self.get(lease.call_id)
+        if transitions.released(found, lease) is not None:  # most calls have ended by then, and need no write lock
+            await self._database.write(work)
 
-    def get(self, call_id: str) -> CallRecord | None:
-        """Return one row, or None."""
-        with self._database.reading() as connection:
-            return _find(connection, call_id)
+    async def holds(self, lease: Lease) -> bool:
+        """Whether a lease is still valid; see `Store.holds`."""
+        return await self._database.read(lambda connection: _is_held(connection, lease))
 
-    def run(self, run_id: str) -> Sequence[CallRecord]:
-        """Return the rows of a run, in order."""
-        return self._select('WHERE run = ? ORDER BY "index", created_at, number', (_text(run_id),))
+    async def get(self, call_id: str) -> CallRecord | None:
+        """Return one record, or None."""
+        return await self._database.read(lambda connection: self._find(connection, call_id))
 
-    def calls(self, *, states: Sequence[CallState] | None = None, since: float = 0.0, limit: int = 1000) -> Sequence[CallRecord]:
-        """Return rows in some states (all: None) made since then, newest first."""
+    async def run(self, run_id: str) -> Sequence[CallRecord]:
+        """Return the records of a run, in order."""
+        return await self._select('WHERE run = ? ORDER BY "index", created_at, number', (_text(run_id),))
+
+    async def calls(self, *, states: Sequence[CallState] | None = None, since: float = 0.0, limit: int = 1000) -> Sequence[CallRecord]:
+        """Return records in some states (all: None) since a time, newest first."""
         chosen = "" if states is None else f"AND state IN ({', '.join('?' * len(states))})"
         where = f"WHERE created_at >= ? {chosen} ORDER BY created_at DESC, number DESC LIMIT ?"
-        return self._select(where, (since, *(states or ()), max(limit, 0)))
+        return await self._select(where, (since, *(states or ()), max(limit, 0)))
 
-    def forget(self, call_id: str) -> None:
-        """Delete a row; its spending stays, and an unknown one's reservation counts as spent. See `Store.forget`.
+    async def call_of_job(self, backend: str, account: str, provider_job: str) -> str | None:
+        """Return the id of the call that has a provider job; see `Store.call_of_job`."""
+        return await self._database.read(lambda connection: _call_of_job(connection, backend, account, provider_job))
 
-        Raises:
-            UnknownJob: there is no such row.
-            InvalidRequest: it is still at work.
-        """
-        with self._database.writing() as connection:
-            transitions.check_forgettable(_read(connection, call_id))
-            _settle(connection, ledger.abandoned(_entry(connection, call_id)))
+    async def forget(self, call_id: str) -> None:
+        """Delete a record; see `Store.forget`."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            transitions.check_forgettable(self._read(connection, call_id))
+            entry = _entry(connection, call_id)
+            _settle(connection, entry, ledger.abandoned(entry))
             connection.execute("DELETE FROM calls WHERE id = ?", (call_id,))
 
-    def spend(self, *, since: float = 0.0, session: str | None = None, backend: str | None = None) -> Spend:
-        """Sum up the ledger: calls made since then, of a session, of a backend."""
-        sums = "SELECT coalesce(sum(reserved), 0), coalesce(sum(committed), 0), coalesce(sum(unknown), 0), count(*)"
-        where, values = _in_window(Window(name="spend", cap=0, since=since, session=session, backend=backend))
-        with self._database.reading() as connection:
-            found = connection.execute(f"{sums} FROM ledger WHERE {where}", values).fetchone()
-        return ledger.spend_of(*found)
+        await self._database.write(work)
 
-    def backends(self, *, since: float = 0.0) -> Sequence[str]:
-        """Return the names in the ledger of calls made since then; see `Store.backends`."""
-        with self._database.reading() as connection:
-            rows = connection.execute("SELECT DISTINCT backend FROM ledger WHERE created_at >= ? ORDER BY backend", (since,)).fetchall()
-        return tuple(name for (name,) in rows)
+    async def spend(self, *, since: float = 0.0, session: str | None = None, backend: str | None = None) -> Spend:
+        """Return sums over the ledger: of calls since a time, of a session, of a backend."""
+        query = """SELECT coalesce(sum(reserved), 0), coalesce(sum(committed), 0), coalesce(sum(unknown), 0), count(*) FROM ledger
+            WHERE created_at >= ? AND (? IS NULL OR session = ?) AND (? IS NULL OR backend = ?)"""
+        values = (since, session, session, backend, backend)
+        return ledger.spend_of(*await self._database.read(lambda connection: connection.execute(query, values).fetchone()))
 
-    def add_duration(self, key: str, seconds: float) -> None:
-        """Record how long a job took; a negative or endless time (a clock that jumped) is left out."""
-        if not is_duration(seconds):
+    async def backends(self, *, since: float = 0.0) -> Sequence[str]:
+        """Return the backends in the ledger; see `Store.backends`."""
+        query = "SELECT DISTINCT backend FROM ledger WHERE created_at >= ? ORDER BY backend"
+        return tuple(name for (name,) in await self._database.read(lambda c: c.execute(query, (since,)).fetchall()))
+
+    async def add_duration(self, key: str, seconds: float) -> None:
+        """Record how long a job took; a negative or infinite time (a clock that jumped) is ignored."""
+        if not transitions.is_duration(seconds):
             return
-        with self._database.writing() as connection:
-            connection.execute("INSERT INTO durations (key, seconds) VALUES (?, ?)", (_text(key), float(seconds)))
+        name = _text(key)
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT INTO durations (key, seconds) VALUES (?, ?)", (name, float(seconds)))
             oldest = "SELECT number FROM durations WHERE key = ? ORDER BY number DESC LIMIT 1 OFFSET ?"
-            connection.execute(f"DELETE FROM durations WHERE key = ? AND number <= ({oldest})", (_text(key), _text(key), KEEP))  # noqa: S608
+            connection.execute(f"DELETE FROM durations WHERE key = ? AND number <= ({oldest})", (name, name, _DURATIONS))  # noqa: S608
 
-    def durations(self, key: str) -> Sequence[float]:
+        await self._database.write(work)
+
+    async def durations(self, key: str) -> Sequence[float]:
         """Return the newest recorded durations, at most 200, oldest first."""
-        with self._database.reading() as connection:
-            rows = connection.execute("SELECT seconds FROM durations WHERE key = ? ORDER BY number", (_text(key),)).fetchall()
-        return tuple(seconds for (seconds,) in rows)
+        query = "SELECT seconds FROM durations WHERE key = ? ORDER BY number"
+        return tuple(seconds for (seconds,) in await self._database.read(lambda c: c.execute(query, (_text(key),)).fetchall()))
 
-    def save_continuation(self, continuation: Continuation) -> None:
+    async def save_continuation(self, continuation: Continuation) -> None:
         """Save a continuation."""
         texts = encode_continuation(continuation)
-        with self._database.writing(charged="yes") as connection:
-            _insert(connection, continuation, texts)
+        await self._database.write(lambda connection: self._insert(connection, continuation, texts), charged="yes")
 
-    def load_continuation(self, continuation_id: str, *, now: float) -> Continuation:
+    async def load_continuation(self, continuation_id: str) -> Continuation:
         """Return a continuation; see `Store.load_continuation`."""
-        found = self._first("WHERE id = ?", (_text(continuation_id),))
+        found = await self._first("WHERE id = ?", (_text(continuation_id),))
+        now = self._clock()
         if found is not None and (found.expires_at is None or now < found.expires_at):
             return found
-        with self._database.reading() as connection:
-            live = connection.execute(
-                f"SELECT id FROM continuations WHERE {_LIVE} ORDER BY created_at DESC, number DESC LIMIT 500",  # noqa: S608
-                (now,),
-            ).fetchall()
+        query = f"SELECT id FROM continuations WHERE {_LIVE} ORDER BY created_at DESC, number DESC LIMIT 500"  # noqa: S608 - our own text
+        live = await self._database.read(lambda connection: connection.execute(query, (now,)).fetchall())
         raise _unknown_continuation(continuation_id, [name for (name,) in live], expired=found is not None)
 
-    def latest_continuation(self, *, media: str | None = None, now: float) -> Continuation | None:
-        """Return the newest continuation (of a media kind)."""
-        return self._first(f"WHERE {_LIVE} AND (? IS NULL OR media = ?)", (now, media, media))
+    async def latest_continuation(self, *, media: str | None = None) -> Continuation | None:
+        """Return the newest continuation (of a medium)."""
+        return await self._first(f"WHERE {_LIVE} AND (? IS NULL OR media = ?)", (self._clock(), media, media))
 
-    def continuation_of_file(self, sha256: str, *, now: float) -> Continuation | None:
+    async def continuation_of_file(self, sha256: str) -> Continuation | None:
         """Return the newest continuation for a file with this checksum."""
-        where = f"WHERE {_LIVE} AND id IN (SELECT continuation FROM continuation_files WHERE sha256 = ?)"  # noqa: S608
-        return self._first(where, (now, _text(sha256)))
+        where = f"WHERE {_LIVE} AND id IN (SELECT continuation FROM continuation_files WHERE sha256 = ?)"  # noqa: S608 - our own text
+        return await self._first(where, (self._clock(), _text(sha256)))
+
+    async def open(self) -> None:
+        """Open the file, and create or migrate it; see `Store.open`."""
+        await self._database.read(lambda connection: None)
 
     def close(self) -> None:
-        """Close the connections of all threads; closing again does nothing."""
+        """Close from outside an event loop; closing again does nothing."""
         self._database.close()
 
-    def _select(self, where: str, values: tuple[object, ...]) -> list[CallRecord]:
-        with self._database.reading() as connection:
-            return [_decode(row) for row in connection.execute(f"{_SELECT} {where}", values).fetchall()]
+    async def aclose(self) -> None:
+        """Close both connections; closing again does nothing."""
+        await self._database.aclose()
 
-    def _first(self, where: str, values: tuple[object, ...]) -> Continuation | None:
+    async def _select(self, where: str, values: tuple[object, ...]) -> list[CallRecord]:
+        def work(connection: sqlite3.Connection) -> list[CallRecord]:
+            return [self._decode(row) for row in connection.execute(f"{_SELECT} {where}", values).fetchall()]
+
+        return await self._database.read(work)
+
+    async def _first(self, where: str, values: tuple[object, ...]) -> Continuation | None:
         query = f"SELECT shown, secret FROM continuations {where} ORDER BY created_at DESC, number DESC LIMIT 1"  # noqa: S608 - our own text
-        with self._database.reading() as connection:
-            texts = connection.execute(query, values).fetchone()
+        texts = await self._database.read(lambda connection: connection.execute(query, values).fetchone())
         return None if texts is None else decode_continuation(*texts)
+
+    def _decode(self, row: tuple[Any, ...]) -> CallRecord:
+        try:
+            return decode_call(dict(zip(CALL_COLUMNS, row, strict=False)), ledger.usd(row[-1]), self._clock())
+        except (ValueError, TypeError) as error:
+            text = f"The journal's record of {str(row[0])[:120]!r} is damaged ({type(error).__name__})."
+            raise StateDamaged(text, fix="Restore the journal from a copy, or move the file away; it names your running jobs.") from error
+
+    def _find(self, connection: sqlite3.Connection, call_id: str) -> CallRecord | None:
+        row = connection.execute(f"{_SELECT} WHERE id = ?", (_text(call_id),)).fetchone()
+        return None if row is None else self._decode(row)
+
+    def _read(self, connection: sqlite3.Connection, call_id: str) -> CallRecord:
+        if (record := self._find(connection, call_id)) is None:
+            raise UnknownJob(f"There is no job {call_id[:120]!r}.")
+        return record
+
+    def _insert(self, connection: sqlite3.Connection, continuation: Continuation, texts: tuple[str, str]) -> None:
+        """Write a continuation, replacing an earlier one with the same id; delete the ones that expired long ago."""
+        name = continuation.id
+        _clear_expired(connection, self._clock())
+        connection.execute("DELETE FROM continuation_files WHERE continuation = ?", (name,))
+        connection.execute("DELETE FROM continuations WHERE id = ?", (name,))
+        connection.execute(
+            "INSERT INTO continuations (id, media, created_at, expires_at, shown, secret) VALUES (?, ?, ?, ?, ?, ?)",
+            (name, continuation.media, continuation.created_at, continuation.expires_at, *texts),
+        )
+        files = {(file.sha256, name) for file in continuation.files}
+        connection.executemany("INSERT INTO continuation_files VALUES (?, ?)", sorted(files))
 
 
 def _unknown_continuation(asked: str, live: Sequence[str], *, expired: bool) -> UnknownContinuation:
     """Return the error for an id that cannot be used; ``live``: the ids that can, newest first."""
-    quoted = repr(asked[:120])
-    message = f"The continuation {quoted} has expired at the provider." if expired else f"There is no continuation {quoted}."
+    quoted_id = repr(asked[:120])
+    message = f"The continuation {quoted_id} has expired at the provider." if expired else f"There is no continuation {quoted_id}."
     if not live:
         return UnknownContinuation(message, fix="Make a new request without continue_from; every result has its own continuation id.")
     near = [] if expired else difflib.get_close_matches(asked[:120], live, 3)
@@ -228,27 +290,8 @@ def _unknown_continuation(asked: str, live: Sequence[str], *, expired: bool) -> 
 
 
 def _text(value: str) -> str:
-    """Return text that SQLite can bind: what is no Unicode is in no journal, and is simply not found."""
+    """Return text that SQLite can bind: what is not Unicode is in no journal, and is not found."""
     return value.encode("utf-8", "backslashreplace").decode()
-
-
-def _decode(row: tuple[Any, ...]) -> CallRecord:
-    try:
-        return decode_call(dict(zip(CALL_COLUMNS, row, strict=False)), ledger.usd(row[-1]))
-    except (ValueError, TypeError) as error:
-        text = f"The journal's row of {str(row[0])[:120]!r} is damaged ({type(error).__name__})."
-        raise StateDamaged(text, fix="Restore the journal from a copy, or move the file away; it names your running jobs.") from error
-
-
-def _find(connection: sqlite3.Connection, call_id: str) -> CallRecord | None:
-    row = connection.execute(f"{_SELECT} WHERE id = ?", (_text(call_id),)).fetchone()
-    return None if row is None else _decode(row)
-
-
-def _read(connection: sqlite3.Connection, call_id: str) -> CallRecord:
-    if (record := _find(connection, call_id)) is None:
-        raise UnknownJob(f"There is no job {call_id[:120]!r}.")
-    return record
 
 
 def _update(connection: sqlite3.Connection, before: CallRecord | None, after: CallRecord) -> None:
@@ -260,52 +303,50 @@ def _update(connection: sqlite3.Connection, before: CallRecord | None, after: Ca
         connection.execute(f"UPDATE calls SET {columns} WHERE id = ?", (*changed.values(), after.id))  # noqa: S608 - our own names
 
 
-def _insert(connection: sqlite3.Connection, continuation: Continuation, texts: tuple[str, str]) -> None:
-    """Write a continuation in the place of one of its name; long expired ones are cleared away."""
-    name = continuation.id
-    _clear_expired(connection, continuation.created_at)
-    connection.execute("DELETE FROM continuation_files WHERE continuation = ?", (name,))
-    connection.execute("DELETE FROM continuations WHERE id = ?", (name,))
-    connection.execute(
-        "INSERT INTO continuations (id, media, created_at, expires_at, shown, secret) VALUES (?, ?, ?, ?, ?, ?)",
-        (name, continuation.media, continuation.created_at, continuation.expires_at, *texts),
-    )
-    files = {(file.sha256, name) for file in continuation.files}
-    connection.executemany("INSERT INTO continuation_files VALUES (?, ?)", sorted(files))
+def _is_held(connection: sqlite3.Connection, lease: Lease) -> bool:
+    return connection.execute("SELECT 1 FROM calls WHERE id = ? AND fence = ?", (lease.call_id, lease.fence)).fetchone() is not None
+
+
+def _call_of_job(connection: sqlite3.Connection, backend: str, account: str, provider_job: str, other_than: str = "") -> str | None:
+    """Return the first call that has a provider job; an unknown account stands for any account of the backend."""
+    query = f"""SELECT id FROM calls WHERE provider_job = ? AND id != ? AND conflict IS NULL
+        AND (account = ? AND account != '{UNKNOWN_ACCOUNT}' OR backend = ? AND '{UNKNOWN_ACCOUNT}' IN (account, ?))
+        ORDER BY number LIMIT 1"""  # noqa: S608 - our own text
+    row = connection.execute(query, (_text(provider_job), other_than, account, backend, account)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _other_call(connection: sqlite3.Connection, record: CallRecord) -> str | None:
+    """Return the id of the call that already has the provider job of a record."""
+    assert record.job is not None
+    return _call_of_job(connection, record.backend, record.account, str(record.job.get("id")), record.id)
 
 
 def _entry(connection: sqlite3.Connection, call_id: str) -> LedgerEntry:
-    row = connection.execute(
-        "SELECT call_id, session, backend, created_at, reserved, committed, unknown FROM ledger WHERE call_id = ?", (call_id,)
-    ).fetchone()
-    names = ("call_id", "session", "backend", "created_at", "reserved", "committed")
-    return LedgerEntry(**dict(zip(names, row[:6], strict=True)), unknown=bool(row[6]))
+    values = dict(zip(LEDGER_COLUMNS, connection.execute(_SELECT_ENTRY, (call_id,)).fetchone(), strict=True))
+    return LedgerEntry(**values | {"unknown": bool(values["unknown"])})
 
 
-def _settle(connection: sqlite3.Connection, entry: LedgerEntry) -> None:
+def _settle(connection: sqlite3.Connection, before: LedgerEntry, after: LedgerEntry) -> None:
+    """Write a ledger entry that has changed, and its running totals."""
+    if after == before:
+        return
     connection.execute(
         "UPDATE ledger SET reserved = ?, committed = ?, unknown = ? WHERE call_id = ?",
-        (entry.reserved, entry.committed, entry.unknown, entry.call_id),
+        (after.reserved, after.committed, after.unknown, after.call_id),
     )
+    if after.amount != before.amount:
+        for total in after.totals():
+            add_to_total(connection, total, after.amount - before.amount)
 
 
-def _in_window(window: Window) -> tuple[str, tuple[object, ...]]:
-    """Return a window as SQL that an index can serve, and its values."""
-    chosen: dict[str, object] = {"session = ?": window.session, "backend = ?": window.backend}
-    chosen |= {"created_at >= ?": window.since, "created_at < ?": window.until}
-    given = {text: value for text, value in chosen.items() if value is not None}
-    return " AND ".join(given), tuple(given.values())
-
-
-def _used(connection: sqlite3.Connection, window: Window) -> int:
-    where, values = _in_window(window)
-    query = f"SELECT coalesce(sum(reserved + committed), 0) FROM ledger WHERE {where}"  # noqa: S608 - our own text
-    (used,) = connection.execute(query, values).fetchone()
-    return int(used)
+def _total(connection: sqlite3.Connection, total: Total) -> int:
+    row = connection.execute("SELECT amount FROM budgets WHERE scope = ? AND period = ?", total).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def _clear_expired(connection: sqlite3.Connection, now: float) -> None:
-    """Wipe the secrets of expired continuations, and drop those that expired long ago."""
+    """Delete the secrets of expired continuations, and the continuations that expired long ago."""
     connection.execute("UPDATE continuations SET secret = '{}' WHERE expires_at <= ? AND secret != '{}'", (now,))
     old = "SELECT id FROM continuations WHERE expires_at <= ?"
     connection.execute(f"DELETE FROM continuation_files WHERE continuation IN ({old})", (now - _REMEMBER_EXPIRED,))  # noqa: S608

@@ -1,7 +1,7 @@
-"""What outlives a call, as one protocol: the journal, the ledger, the continuations, the durations.
+"""The store: call records (the journal), the ledger, continuations and durations, as one asynchronous protocol.
 
-`anymedia.state.sqlite.SqliteStore` implements it, in a file or in memory. All methods are safe to call from several threads.
-Times are seconds since the epoch, given by the caller, so that tests can inject a clock.
+`anymedia.state.sqlite.SqliteStore` implements it, in a file or in memory. All methods may be called from any event loop and thread.
+Times are seconds since the epoch on the store's own clock: leases and ages are never compared with the clock of a caller.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from ..requests import Continuation
 __all__ = [
     "ACTIVE_STATES",
     "FINAL_STATES",
+    "LOCAL_REALM",
     "TRANSITIONS",
+    "UNKNOWN_ACCOUNT",
     "CallRecord",
     "CallState",
     "Lease",
@@ -27,34 +29,51 @@ __all__ = [
     "Store",
 ]
 
-CallState = Literal["submitting", "submitted", "running", "collecting", "done", "failed", "refused", "unknown", "cancelled"]
+CallState = Literal[
+    "queued", "submitting", "submitted", "running", "collecting", "done", "failed", "refused", "unknown", "lost", "cancelled"
+]
 
-#: Which state may follow which. ``unknown`` may still be reconciled by a look-up, never by a resubmission.
-#: ``submitting -> submitting`` records another try after a submit that was certainly not delivered or was refused.
+#: The states that may follow a state. ``unknown`` is resolved by a look-up at the provider, never by a second submit.
+#: ``submitting -> submitting`` records another attempt after a submit that was certainly not delivered, or was refused.
+#: ``lost``: the provider does not find the job. It keeps its reservation, and is not final.
 TRANSITIONS: Mapping[CallState, frozenset[CallState]] = {
-    "submitting": frozenset({"submitting", "submitted", "collecting", "failed", "refused", "unknown", "cancelled"}),
-    "submitted": frozenset({"submitted", "running", "collecting", "failed", "cancelled"}),
-    "running": frozenset({"running", "collecting", "failed", "cancelled"}),
-    "collecting": frozenset({"collecting", "done", "failed", "cancelled"}),
+    "queued": frozenset({"submitting", "failed", "cancelled"}),
+    "submitting": frozenset({"queued", "submitting", "submitted", "collecting", "failed", "refused", "unknown", "cancelled"}),
+    "submitted": frozenset({"submitted", "running", "collecting", "failed", "lost", "cancelled"}),
+    "running": frozenset({"running", "collecting", "failed", "lost", "cancelled"}),
+    "collecting": frozenset({"collecting", "done", "failed", "lost", "cancelled"}),
     "unknown": frozenset({"unknown", "submitted", "collecting", "cancelled"}),
+    "lost": frozenset({"lost", "running", "collecting", "failed", "cancelled"}),
     "done": frozenset(),
     "failed": frozenset(),
     "refused": frozenset(),
     "cancelled": frozenset(),
 }
-ACTIVE_STATES: frozenset[CallState] = frozenset({"submitting", "submitted", "running", "collecting"})
+ACTIVE_STATES: frozenset[CallState] = frozenset({"queued", "submitting", "submitted", "running", "collecting"})
 FINAL_STATES: frozenset[CallState] = frozenset({"done", "failed", "refused", "cancelled"})
+#: The realm of the local user, who sees all realms.
+LOCAL_REALM = "local"
+#: The account of a call of the first edition; it matches the account that is configured for the call's instance.
+UNKNOWN_ACCOUNT = "unknown"
 
 
 @attrs.frozen(kw_only=True)
 class NewCall:
-    """A call about to be made. JSON in ``request``, ``plan``; never keys, never media bytes, never signed URLs.
+    """A call to be recorded. Its JSON never contains credentials, media bytes or signed URLs.
 
     Attributes:
-        id: the call's own id; ``run``: the id of the run it is part of (equal for a run of one call).
-        idempotency_key: minted once per call, outside any retry.
-        reserve_usd: the high end of the quote, reserved in the ledger; None for an unknown price.
-        target: where the file is wanted (a path as text) and how (JSON).
+        id: the id of the call.
+        run: the id of its run (equal to ``id`` for a run of one call).
+        index: its place in the run.
+        request, plan: JSON.
+        target: where the output goes (JSON).
+        idempotency_key: created once per call.
+        session: the id of the Router's lifetime, the scope of ``per_run`` budgets.
+        quote_usd: (low, high) in US dollars; None for an unknown price. The high end is reserved.
+        realm: the realm that the call belongs to.
+        account: the fingerprint of the provider account.
+        project: the project, a scope of budgets.
+        run_key: the caller's key of the run, if there is one.
     """
 
     id: str
@@ -69,7 +88,10 @@ class NewCall:
     idempotency_key: str
     session: str
     quote_usd: tuple[float, float] | None
-    created_at: float
+    realm: str = LOCAL_REALM
+    account: str = UNKNOWN_ACCOUNT
+    project: str | None = None
+    run_key: str | None = None
 
     @property
     def reserve_usd(self) -> float | None:
@@ -78,20 +100,32 @@ class NewCall:
 
 
 @attrs.frozen(kw_only=True)
+class Lease:
+    """The right to process one call. Its fence is checked with every change, so that a late owner changes nothing."""
+
+    call_id: str
+    owner: str
+    fence: int
+    until: float
+
+
+@attrs.frozen(kw_only=True)
 class CallRecord:
-    """One row of the journal, as it stands.
+    """One record of the journal.
 
     Attributes:
         state: see `TRANSITIONS`.
-        submits: how many submits were begun (more than 1 only after not_sent or refused ones).
-        attempts: JSON of each submit that did not work out: error code and delivery.
-        job: the provider's handle as JSON (`anymedia.results.Job`), once known.
-        outcome: JSON of what the provider made (pieces as URLs or provider ids; never bytes), once known, so that a
-            broken collection can be taken up again; ``secret`` holds the signed URLs it needs, shown nowhere.
-        result: JSON of the collected files, once done.
-        error: JSON of the error it ended with.
-        reserved_usd, cost_usd: what the ledger holds for it now, and what it cost in the end (None: not known).
-        owner, lease_until, fence: who may poll and collect it, until when; the token that proves it.
+        submits: how many submits were started (more than 1 only after undelivered or refused ones).
+        attempts: JSON of each failed submit: error code and delivery.
+        job: JSON of the provider's job (`anymedia.results.Job`), once known.
+        outcome: JSON of the outcome (pieces as URLs or provider ids, never bytes), once known, so that saving can be resumed.
+        secret: the signed URLs of the outcome; never shown.
+        result: JSON of the saved files, once done.
+        error: JSON of the error that the call ended with.
+        conflict: the id of another call that has the same provider job.
+        reserved_usd, cost_usd: the reservation in the ledger, and the final cost (None: unknown).
+        owner, lease_until, fence: who may process the call, until when; the token that proves it.
+        read_at: when the record was read.
     """
 
     id: str
@@ -109,6 +143,10 @@ class CallRecord:
     quote_usd: tuple[float, float] | None
     created_at: float
     updated_at: float
+    realm: str = LOCAL_REALM
+    account: str = UNKNOWN_ACCOUNT
+    project: str | None = None
+    run_key: str | None = None
     submits: int = 0
     attempts: tuple[Mapping[str, Any], ...] = attrs.field(default=(), hash=False)
     job: Mapping[str, Any] | None = attrs.field(default=None, hash=False)
@@ -116,37 +154,35 @@ class CallRecord:
     secret: Mapping[str, Any] | None = attrs.field(default=None, hash=False, repr=False)
     result: Mapping[str, Any] | None = attrs.field(default=None, hash=False)
     error: Mapping[str, Any] | None = attrs.field(default=None, hash=False)
+    conflict: str | None = None
     reserved_usd: float = 0.0
     cost_usd: float | None = None
     owner: str | None = None
     lease_until: float = 0.0
     fence: int = 0
+    read_at: float = attrs.field(default=0.0, eq=False)
 
     @property
     def charged(self) -> Charged | None:
-        """Whether it was charged, as far as that is known; None while it is at work. What is free is not charged."""
+        """Whether it was charged, as far as known; None while it is active. A free call is not charged."""
         if self.state in ACTIVE_STATES:
             return None
         if self.cost_usd is not None:
             return "yes" if self.cost_usd else "no"
         if self.state == "done":
             return "no" if self.quote_usd == (0, 0) else "yes"
-        return "unknown" if self.state == "unknown" else (self.error or {}).get("charged", "no")
+        return "unknown" if self.state in {"unknown", "lost"} else (self.error or {}).get("charged", "no")
 
-
-@attrs.frozen(kw_only=True)
-class Lease:
-    """The right to poll and collect one call: its fence goes with every change, so a late owner changes nothing."""
-
-    call_id: str
-    owner: str
-    fence: int
-    until: float
+    @property
+    def lease(self) -> Lease:
+        """The lease that the record shows, for the owner that has just taken it."""
+        assert self.owner is not None
+        return Lease(call_id=self.id, owner=self.owner, fence=self.fence, until=self.lease_until)
 
 
 @attrs.frozen(kw_only=True)
 class Spend:
-    """What the ledger holds: open reservations and committed costs in US dollars, and calls of unknown cost."""
+    """Sums over the ledger: open reservations and committed cost in US dollars, calls of unknown cost, all calls."""
 
     reserved_usd: float
     committed_usd: float
@@ -155,99 +191,107 @@ class Spend:
 
 
 class Store(Protocol):
-    """The one place where state is kept."""
+    """Durable state. A cancelled `advance` is completed before the cancellation is raised; a cancelled `open_call` changes nothing."""
 
-    def open_call(self, call: NewCall, budget: Budget, *, owner: str, lease_seconds: float) -> Lease:
-        """Write the intent row (``submitting``) and its reservation in one transaction, and take its lease.
+    async def open_call(self, call: NewCall, budget: Budget, *, owner: str, lease_seconds: float) -> CallRecord:
+        """Record a call as ``submitting``, reserve its quote and take its lease, in one transaction.
 
-        Caps: ``per_call`` against this call; ``per_run`` against open and committed money of ``call.session``;
-        ``per_day`` and ``per_backend`` against the UTC day of ``call.created_at``.
-
-        Raises:
-            BudgetExceeded: when a cap would be exceeded, or the price is unknown, a cap is set and
-                ``budget.allow_unknown`` is False; nothing is written.
-        """
-
-    def advance(
-        self, lease: Lease, state: CallState, *, now: float, continuations: Sequence[Continuation] = (), **changes: Any
-    ) -> CallRecord:
-        """Move a call on in one durable transaction: change its state and the named columns, and keep continuations with it.
-
-        Columns: submits, attempts, job, outcome, secret, result, error, cost_usd, target, plan. Final states settle
-        the ledger: done commits ``cost_usd`` (or the high quote when it is None and the quote is known), refused, failed and
-        cancelled commit ``cost_usd`` if given, the high quote if their error says ``charged`` yes or unknown, else release
-        the reservation; unknown keeps it reserved.
+        Caps: ``per_call`` applies to this call; ``per_run`` to ``call.session``; ``per_day`` and ``per_backend`` to the UTC day.
 
         Raises:
-            LeaseLost: when the fence is not the row's any more (nothing is changed).
-            IllegalTransition: when `TRANSITIONS` does not have it, when it would take a recorded job away, or
-                for ``submitted`` or ``running`` without one (nothing is changed).
+            BudgetExceeded: a cap would be exceeded, or the price is unknown, a cap is set and ``budget.allow_unknown``
+                is False; nothing is recorded.
         """
 
-    def claim(self, call_id: str, *, owner: str, lease_seconds: float, now: float) -> Lease | None:
-        """Take the lease of a call whose lease has run out or is one's own (an earlier lease of one's own ends with it).
+    async def advance(self, lease: Lease, state: CallState, *, continuations: Sequence[Continuation] = (), **changes: Any) -> CallRecord:
+        """Change the state and columns of a call, and save continuations, in one durable transaction.
 
-        None when somebody else holds it, or when the call has ended.
+        Columns: submits, attempts, job, outcome, secret, result, error, cost_usd, target, plan, account. Final states settle the
+        ledger: done commits ``cost_usd`` (or the high quote if it is None and the quote is known); refused, failed and cancelled
+        commit ``cost_usd`` if given, the high quote if their error has ``charged`` yes or unknown, else release the reservation;
+        all other states keep it.
+
+        Raises:
+            LeaseLost: the fence is not the record's any more (nothing is changed).
+            IllegalTransition: see `TRANSITIONS`; or a recorded job would be removed, or is missing for ``submitted`` or
+                ``running`` (nothing is changed).
+        """
+
+    async def claim(self, call_id: str, *, owner: str, lease_seconds: float) -> CallRecord | None:
+        """Take the lease of a call if it has run out or is the owner's own (which ends the earlier lease).
+
+        Returns:
+            The record with the new lease, or None if another owner has the lease, or the call has ended.
 
         Raises:
             UnknownJob: there is no such call.
         """
 
-    def renew(self, lease: Lease, *, lease_seconds: float, now: float) -> Lease:
-        """Prolong a lease; raises LeaseLost when it is somebody else's by now."""
+    async def renew(self, leases: Sequence[Lease], *, lease_seconds: float) -> Sequence[Lease]:
+        """Extend leases in one transaction, except those of calls that have ended; lost leases are missing from the result."""
 
-    def release(self, lease: Lease) -> None:
-        """Give a lease up early, so that another process need not wait; quiet when it is lost already."""
+    async def release(self, lease: Lease) -> None:
+        """End a lease early, so that other processes need not wait; does nothing if it is lost."""
 
-    def holds(self, lease: Lease) -> bool:
-        """Whether a lease is still its row's: nobody has taken the call over, and nobody has forgotten it."""
+    async def holds(self, lease: Lease) -> bool:
+        """Whether a lease is still valid: the call was neither claimed by another owner nor deleted."""
 
-    def get(self, call_id: str) -> CallRecord | None:
-        """Return one row."""
+    async def get(self, call_id: str) -> CallRecord | None:
+        """Return one record."""
 
-    def run(self, run_id: str) -> Sequence[CallRecord]:
-        """Return the rows of a run, in order."""
+    async def run(self, run_id: str) -> Sequence[CallRecord]:
+        """Return the records of a run, in order."""
 
-    def calls(self, *, states: Sequence[CallState] | None = None, since: float = 0.0, limit: int = 1000) -> Sequence[CallRecord]:
-        """Return rows, newest first."""
+    async def calls(self, *, states: Sequence[CallState] | None = None, since: float = 0.0, limit: int = 1000) -> Sequence[CallRecord]:
+        """Return records, newest first."""
 
-    def forget(self, call_id: str) -> None:
-        """Delete a row that is in a final state or unknown; its spending stays in the ledger.
+    async def call_of_job(self, backend: str, account: str, provider_job: str) -> str | None:
+        """Return the id of the call that has a provider job, whatever its age."""
 
-        What an unknown one had reserved may have been charged, so it counts as spent from then on.
+    async def forget(self, call_id: str) -> None:
+        """Delete a record in a final state, ``unknown`` or ``lost``; its spending stays in the ledger.
+
+        The reservation of an unknown or lost call may have been charged, and counts as spent from then on.
 
         Raises:
             UnknownJob: there is no such call.
-            InvalidRequest: it is still at work.
+            InvalidRequest: the call is still active.
         """
 
-    def spend(self, *, since: float = 0.0, session: str | None = None, backend: str | None = None) -> Spend:
-        """Sum up the ledger."""
+    async def spend(self, *, since: float = 0.0, session: str | None = None, backend: str | None = None) -> Spend:
+        """Return sums over the ledger."""
 
-    def backends(self, *, since: float = 0.0) -> Sequence[str]:
-        """Return the names in the ledger of calls made since then, sorted: also of backends that are gone, of calls forgotten."""
+    async def backends(self, *, since: float = 0.0) -> Sequence[str]:
+        """Return the backends of all calls since a time, sorted, deleted calls and uninstalled backends included."""
 
-    def add_duration(self, key: str, seconds: float) -> None:
+    async def add_duration(self, key: str, seconds: float) -> None:
         """Record how long a job took, under a key of backend, model and length."""
 
-    def durations(self, key: str) -> Sequence[float]:
-        """Return the recorded durations under a key, at most the newest 200."""
+    async def durations(self, key: str) -> Sequence[float]:
+        """Return the recorded durations of a key, at most the newest 200, oldest first."""
 
-    def save_continuation(self, continuation: Continuation) -> None:
-        """Keep a continuation under its id."""
+    async def save_continuation(self, continuation: Continuation) -> None:
+        """Save a continuation under its id."""
 
-    def load_continuation(self, continuation_id: str, *, now: float) -> Continuation:
-        """Return a continuation and count it as used.
+    async def load_continuation(self, continuation_id: str) -> Continuation:
+        """Return a continuation.
 
         Raises:
-            UnknownContinuation: when it is unknown, expired or evicted; with the nearest known ids.
+            UnknownContinuation: it is unknown or expired; with the most similar ids.
         """
 
-    def latest_continuation(self, *, media: str | None = None, now: float) -> Continuation | None:
-        """Return the newest continuation (of a media kind)."""
+    async def latest_continuation(self, *, media: str | None = None) -> Continuation | None:
+        """Return the newest continuation (of a medium)."""
 
-    def continuation_of_file(self, sha256: str, *, now: float) -> Continuation | None:
-        """Return the newest continuation that goes on from a file with this checksum."""
+    async def continuation_of_file(self, sha256: str) -> Continuation | None:
+        """Return the newest continuation for a file with this checksum."""
 
-    def close(self) -> None:
-        """Close what is open."""
+    async def open(self) -> None:
+        """Open the store now rather than with the first use of it.
+
+        Raises:
+            StateError: it cannot be opened.
+        """
+
+    async def aclose(self) -> None:
+        """Close all connections; closing again does nothing."""

@@ -174,7 +174,7 @@ class FailureRules(CaseMaker):
                 async with bench.router() as router:
                     request = await bench.request(router, case.shape, self.maker(case))
                     result = await bench.execute(router, request, case.shape)
-                    handles = [repr(bench.store.load_continuation(f.continuation_id, now=0.0)) for f in result.files if f.continuation_id]
+                    handles = [repr(await bench.store.load_continuation(f.continuation_id)) for f in result.files if f.continuation_id]
                     return [repr(result), str(result.to_json()), *handles, *(f.path.read_bytes().decode("latin-1") for f in result.files)]
 
             _assert_no_secret((*run(go()), *_recorded_texts(bench)), _hidden(bench))
@@ -192,7 +192,7 @@ class FailureRules(CaseMaker):
                     await _submitted(bench, task)
                     task.cancel()
                     ended = (await asyncio.gather(task, return_exceptions=True))[0]
-                    call = router.store.calls()[0]
+                    call = (await router.store.calls())[0]
                 return ended, call
 
             with _unclosed_sessions() as unclosed:
@@ -268,7 +268,7 @@ def _without_frames(error: MediaError) -> MediaError:
 
 def _recorded_texts(bench: Bench) -> list[str]:
     """Return what was written to the journal, logs and streams, and reported to the caller."""
-    records = [repr(call) for call in bench.store.calls()]
+    records = [repr(call) for call in run(bench.store.calls())]
     assert records, "the journal has no record of the call"
     return [*records, *bench.texts]
 

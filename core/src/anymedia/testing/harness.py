@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -35,7 +35,7 @@ from ..results import Result
 from ..router import Router
 from ..settings import InstanceSettings, Settings
 from ..state.sqlite import SqliteStore
-from ..state.store import Store
+from ..state.store import CallRecord, CallState, Lease
 from .case_values import Shape, minimal_fields
 from .fake_service import Wire, half_mask
 
@@ -373,10 +373,20 @@ def environment(changes: Mapping[str, str], without: tuple[str, ...]) -> Iterato
 
 
 class KeptStore(SqliteStore):
-    """A store that outlives the routers that use it, as a durable one would."""
+    """A store that outlives the routers that use it, as a durable one would, and counts the submits of each call."""
 
-    def close(self) -> None:
-        """Stay open."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.submitted: dict[str, int] = {}
+
+    async def advance(self, lease: Lease, state: CallState, *, continuations: Sequence[Continuation] = (), **changes: Any) -> CallRecord:
+        """Change a call, and note its submits."""
+        record = await super().advance(lease, state, continuations=continuations, **changes)
+        self.submitted[record.id] = record.submits
+        return record
+
+    async def aclose(self) -> None:
+        """Stay open; the bench closes it."""
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -388,7 +398,7 @@ class Bench:
     wire: Wire
     today: datetime.date
     folder: Path
-    store: Store = attrs.field(factory=KeptStore)
+    store: KeptStore = attrs.field(factory=KeptStore)
     texts: list[str] = attrs.field(factory=list)
     tried: list[Any] = attrs.field(factory=list)
     redirect_target: RedirectTarget | None = None
@@ -413,7 +423,7 @@ class Bench:
             today = matrix.checked or datetime.date(2026, 1, 1)
             folder = Path(scratch)
             (folder / "certificate.pem").write_text(CERTIFICATE, "ascii")
-            yield cls(
+            bench = cls(
                 backend=backend,
                 service=service,
                 wire=wire,
@@ -423,13 +433,17 @@ class Bench:
                 tried=tried,
                 redirect_target=redirect_target,
             )
+            try:
+                yield bench
+            finally:
+                bench.store.close()
             assert not tried, f"connections that the scenario does not allow: {tried}"
 
     def submits(self) -> int:
         """Return the number of billable submits: as the fake counts them, or as the journal does."""
         if self.wire.submits is not None:
             return self.wire.submits()
-        return sum(call.submits for call in self.store.calls())
+        return sum(self.store.submitted.values())
 
     def settings(self) -> Settings:
         """Return the settings of an instance that uses the wire."""
@@ -492,7 +506,7 @@ class Bench:
             router, await self.request(router, maker, find, **{**_sufficient_duration(shape, maker), **changes}), maker
         )
         assert made.continuation_id is not None
-        return router.store.load_continuation(made.continuation_id, now=router._engine.clock.now())
+        return await router.store.load_continuation(made.continuation_id)
 
 
 def _fields_for_handle(fields: dict[str, Any], handle: Continuation) -> dict[str, Any]:

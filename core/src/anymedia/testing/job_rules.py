@@ -66,7 +66,7 @@ class JobRules(CaseMaker):
             async def go() -> None:
                 async with bench.router() as first:
                     calls = [await self._submit(bench, first, case, prompt=words) for words in ("a red fox", "a blue boat")]
-                calls = [first.job(call.id) for call in calls]  # closing the router waited for the answer to each submit
+                calls = [await first.job(call.id) for call in calls]  # closing the router waited for the answer to each submit
                 if any(call.job is None for call in calls):
                     return  # finished immediately: there is no job
                 handles = [(call.job or {})["id"] for call in calls]
@@ -110,7 +110,7 @@ class JobRules(CaseMaker):
                 async with bench.router() as router:
                     request = await bench.request(router, case.shape, self.maker(case))
                     result = await bench.execute(router, request, case.shape)
-                    call = router.job(result.job_id)
+                    call = await router.job(result.job_id)
                 assert result.files
                 assert bench.submits() == 1, f"{bench.submits()} submits for one call"
                 if call.job is not None:  # else it finished immediately, without a status check
@@ -134,7 +134,7 @@ class JobRules(CaseMaker):
                         assert error.job_id
                         assert error.charged in {"unknown", "yes"}, f"charged is {error.charged!r}, but the service accepted the job"
                     else:
-                        call = router.job(result.job_id)
+                        call = await router.job(result.job_id)
                         assert call.job is None, f"the forgotten scenario succeeded: {result}"
                 assert bench.submits() == 1, f"{bench.submits()} submits for one call"
 
@@ -152,7 +152,7 @@ class JobRules(CaseMaker):
                     made = []
                     for words in ("a red fox", "a blue boat"):
                         request = await bench.request(router, case.shape, self.maker(case), prompt=words)
-                        made.append(router.job((await bench.execute(router, request, case.shape)).job_id))
+                        made.append(await router.job((await bench.execute(router, request, case.shape)).job_id))
                     before = bench.submits()
                     found = [await self._lookup(router, call, call.id) for call in made]
                     unrelated = await self._lookup(router, made[-1], "job_000000000000", prompt="never asked for")

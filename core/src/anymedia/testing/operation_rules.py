@@ -246,7 +246,7 @@ class OperationRules(CaseMaker):
 
     def _check_result(self, bench: Bench, made: Result) -> None:
         """Compare the files with what was requested: pixels, seconds and format."""
-        for call in bench.store.run(made.job_id):
+        for call in run(bench.store.run(made.job_id)):
             for file in made.files:
                 wrong = differences(call.request, file, converted_to=call.target["transcode_to"])
                 assert not wrong, "; ".join(map(str, wrong))
@@ -280,7 +280,7 @@ class EveryValueRules(OperationRules):
         async with bench.router() as router:
             try:
                 request = await bench.request(router, case.shape, self.maker(case), **fields)
-                plan = router.plan(request, backend=self.backend, model=case.shape.model.id)
+                plan = await router.plan(request, backend=self.backend, model=case.shape.model.id)
             except RequestError:
                 return None
             if bench.wire.sent is None or any(a.field == name for a in plan.adjustments):

@@ -215,7 +215,7 @@ class RejectionRules(CaseMaker):
                 before = bench.submits()
                 policy = Policy(preview=True)
                 try:
-                    plan = router.plan(request, backend=self.backend, model=case.shape.model.id, policy=policy)
+                    plan = await router.plan(request, backend=self.backend, model=case.shape.model.id, policy=policy)
                 except expected as error:
                     assert bench.submits() == before
                     assert error.charged == "no"
@@ -250,7 +250,7 @@ class RejectionRules(CaseMaker):
         async with bench.router() as router:
             for operation in operations:
                 try:
-                    plan = router.plan(_valid_request(operation, shape, self.backend), backend=self.backend, model=shape.model.id)
+                    plan = await router.plan(_valid_request(operation, shape, self.backend), backend=self.backend, model=shape.model.id)
                 except (UnsupportedOperation, UnsupportedInput) as error:
                     assert error.charged == "no"
                 else:
@@ -267,14 +267,14 @@ class RejectionRules(CaseMaker):
                 async with bench.router() as router:
                     request = await bench.request(router, case.shape, self.maker(case), **{case.subject: case.values[0]})  # type: ignore[index]
                     try:
-                        plan = router.plan(request, backend=self.backend, model=case.shape.model.id)
+                        plan = await router.plan(request, backend=self.backend, model=case.shape.model.id)
                     except RequestError:
                         return  # outside the tolerance, or forbidden by a rule: not dropped silently
                     reported = [a.field for a in plan.adjustments]
                     assert case.subject in reported, f"{case.subject} is not claimed, but only {reported} are reported as adjusted"
                     assert all(getattr(call.request, case.subject) is None for call in plan.calls)
                     try:
-                        router.plan(request, backend=self.backend, model=case.shape.model.id, policy=Policy(strict=True))
+                        await router.plan(request, backend=self.backend, model=case.shape.model.id, policy=Policy(strict=True))
                     except RequestError:
                         return
                     raise AssertionError(f"strict accepted {case.subject}, which is not claimed")
@@ -296,7 +296,7 @@ class RejectionRules(CaseMaker):
                     for changes in breaking(case.shape, found):
                         try:
                             request = await bench.request(router, case.shape, self.maker(case), **changes)
-                            plan = router.plan(request, backend=self.backend, model=case.shape.model.id, policy=Policy(preview=True))
+                            plan = await router.plan(request, backend=self.backend, model=case.shape.model.id, policy=Policy(preview=True))
                         except RequestError as error:
                             assert error.charged == "no"
                             continue
@@ -341,7 +341,7 @@ class RejectionRules(CaseMaker):
     async def _warnings(self, bench: Bench, case: Case) -> tuple[Warning, ...]:
         async with bench.router() as router:
             request = await bench.request(router, case.shape, self.maker(case))
-            return router.plan(request, backend=self.backend, model=case.shape.model.id, policy=Policy(preview=True)).warnings
+            return (await router.plan(request, backend=self.backend, model=case.shape.model.id, policy=Policy(preview=True))).warnings
 
     @rule("B08")
     def test_b08_lifecycle_date_has_a_source(self) -> None:

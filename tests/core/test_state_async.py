@@ -1,0 +1,165 @@
+"""The store and the event loop: a lock held elsewhere, a cancelled caller, renewals, one job of two calls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+from core.fake_service import FakeService
+from core.routing import fake_router, fake_settings
+from state_samples import new_call
+
+from anymedia import GenerateImage, SqliteStore, SyncRouter
+from anymedia.errors import BackendTimeout, UnknownJob
+from anymedia.policy import Budget
+from anymedia.state.store import CallRecord
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> object:
+    """Hold the write lock of a journal, as a backup or a stopped process does."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+async def opened(store: SqliteStore, name: str) -> CallRecord:
+    return await store.open_call(new_call(name), Budget(), owner="me", lease_seconds=60)
+
+
+async def longest_stall(stop: asyncio.Event) -> float:
+    longest = 0.0
+    while not stop.is_set():
+        before = time.perf_counter()
+        await asyncio.sleep(0.01)
+        longest = max(longest, time.perf_counter() - before - 0.01)
+    return longest
+
+
+async def test_lock_held_elsewhere_delays_neither_the_event_loop_nor_readers(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "state.db")
+    await opened(store, "before")
+    stop = asyncio.Event()
+    watching = asyncio.create_task(longest_stall(stop))
+    with locked(tmp_path / "state.db"):
+        writing = asyncio.create_task(opened(store, "waiting"))
+        for _ in range(20):
+            assert [record.id for record in await store.calls()] == ["before"]
+            await asyncio.sleep(0.01)
+        assert not writing.done()
+    await writing
+    stop.set()
+    assert await watching < 0.5
+    assert {record.id for record in await store.calls()} == {"before", "waiting"}
+    await store.aclose()
+
+
+async def test_call_that_waits_for_a_lock_keeps_its_deadline_and_reserves_nothing(tmp_path: Path) -> None:
+    with FakeService() as service:
+        settings = fake_settings(service, state=tmp_path / "state")
+        async with fake_router(service, settings=settings, store=SqliteStore(tmp_path / "state.db")) as router:
+            await router.generate_image(prompt="first")
+            with locked(tmp_path / "state.db"):
+                before = time.monotonic()
+                with pytest.raises(BackendTimeout, match="nothing was spent"):
+                    await router.generate_image(prompt="second", deadline=1.5)
+                assert time.monotonic() - before < 10
+            assert len(service.submits) == 1
+            assert len(await router.jobs()) == 1
+            assert (await router.store.spend()).reserved_usd == 0
+
+
+async def test_cancelled_open_call_changes_nothing_while_it_waits_for_a_lock(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "state.db")
+    await opened(store, "before")
+    with locked(tmp_path / "state.db"):
+        first, second = (asyncio.create_task(opened(store, name)) for name in ("running", "queued"))
+        await asyncio.sleep(0.1)
+        for task in (first, second):
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                async with asyncio.timeout(5):
+                    await task
+    assert [record.id for record in await store.calls()] == ["before"]
+    await store.aclose()
+
+
+async def test_cancelled_advance_is_completed_before_the_cancellation_is_raised(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "state.db")
+    record = await opened(store, "paid")
+    with locked(tmp_path / "state.db"):
+        advancing = asyncio.create_task(store.advance(record.lease, "submitted", job={"id": "17"}))
+        await asyncio.sleep(0.05)
+        advancing.cancel()
+        await asyncio.sleep(0.05)
+        assert not advancing.done()
+    with pytest.raises(asyncio.CancelledError):
+        await advancing
+    found = await store.get("paid")
+    assert found is not None and (found.state, found.job) == ("submitted", {"id": "17"})
+    await store.aclose()
+
+
+async def test_one_statement_renews_all_leases_and_leaves_out_the_lost_ones() -> None:
+    now = [1000.0]
+    store = SqliteStore(clock=lambda: now[0])
+    kept, ended, lost = [await opened(store, name) for name in ("kept", "ended", "lost")]
+    await store.advance(ended.lease, "failed")
+    now[0] += 61
+    assert await store.claim("lost", owner="you", lease_seconds=60) is not None
+    renewed = await store.renew([kept.lease, ended.lease, lost.lease], lease_seconds=60)
+    assert [lease.call_id for lease in renewed] == ["kept", "ended"]
+    found = {record.id: record for record in await store.calls()}
+    assert (found["kept"].owner, found["kept"].lease_until) == ("me", now[0] + 60)
+    assert (found["ended"].owner, found["lost"].owner) == (None, "you")
+    await store.aclose()
+
+
+@pytest.mark.parametrize(
+    ("accounts", "conflict"), [(("a", "a"), True), (("a", "b"), False), (("unknown", "a"), True), (("a", "unknown"), True)]
+)
+async def test_provider_job_of_two_calls_of_an_account_is_a_conflict_of_the_second(accounts: tuple[str, str], conflict: bool) -> None:
+    store = SqliteStore()
+    records = []
+    for name, account in zip(("first", "second"), accounts, strict=True):
+        record = await store.open_call(new_call(name, account=account), Budget(), owner="me", lease_seconds=60)
+        records.append(await store.advance(record.lease, "submitted", job={"id": "job-1"}))
+    assert [record.conflict for record in records] == [None, "first" if conflict else None]
+    assert records[1].state == "submitted"  # a conflict is recorded, and never raised
+    await store.aclose()
+
+
+def test_sync_router_runs_from_a_script_and_is_closed_with_its_thread(tmp_path: Path) -> None:
+    with FakeService() as service:
+        from core.routing import fake_registry
+
+        with SyncRouter(settings=fake_settings(service, state=tmp_path), registry=fake_registry(), store=SqliteStore()) as router:
+            plan = router.plan(GenerateImage(prompt="a fox"))
+            assert router.run(plan, output=tmp_path / "a.png").path.exists()
+            assert router.generate_image(prompt="a fox", output=tmp_path / "b.png").path.exists()
+            job = router.jobs()[0]
+            assert router.job(job.id).state == router.run_status(job.id).state == "done"
+            assert router.result_if_done(job.id) == router.wait(job.id) == router.resume(job.id)
+            assert router.is_active(job.id) is False
+            router.forget(job.id)
+            with pytest.raises(UnknownJob):
+                router.job(job.id)
+    with pytest.raises(RuntimeError, match="closed"):
+        router.jobs()
+    router.close()
+
+
+async def test_sync_router_works_inside_a_running_event_loop(tmp_path: Path) -> None:
+    from core.routing import fake_registry
+
+    with FakeService() as service:
+        router = SyncRouter(settings=fake_settings(service, state=tmp_path), registry=fake_registry(), store=SqliteStore())
+        assert router.generate_image(prompt="a fox", output=tmp_path / "a.png").path.exists()
+        router.close()
