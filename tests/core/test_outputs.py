@@ -65,7 +65,7 @@ def test_a_missing_directory_is_refused_unless_a_directory_is_asked_for(tmp_path
 
 @pytest.mark.parametrize("output", [None, "x.png", "made/", "sub/x.mp4"])
 @pytest.mark.parametrize("confined", [True, False])
-async def test_a_target_means_the_same_place_to_another_process(
+def test_a_target_means_the_same_place_to_another_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str | None, confined: bool
 ) -> None:
     (tmp_path / "sub").mkdir()
@@ -75,7 +75,7 @@ async def test_a_target_means_the_same_place_to_another_process(
     monkeypatch.chdir("/")
     again = OutputTarget.from_json(json.loads(kept))
     assert again == target
-    await again.check()
+    again.check()
     with Writer(again, call_id="c") as writer:
         writer.write(GOOD)
         assert writer.commit().is_relative_to(tmp_path)
