@@ -10,18 +10,20 @@ turns: appending and syncing 4 kB alone (a busy disk slows all of it), and a sto
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
+import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from anymedia.policy import Budget
 from anymedia.requests import Continuation, StoredFile
 from anymedia.state.sqlite import SqliteStore
-from anymedia.state.store import Lease, NewCall, Store
+from anymedia.state.store import NewCall, Store
 
 NOW = 1_790_000_000.0
 BUDGET = Budget(per_call=10, per_run=1e5, per_day=1e6)
@@ -44,7 +46,6 @@ def _call(name: str) -> NewCall:
         idempotency_key=name,
         session="session",
         quote_usd=(0.01, 0.25),
-        created_at=NOW,
     )
 
 
@@ -53,57 +54,90 @@ def _continuation(name: str) -> Continuation:
     return Continuation(id=name, backend="openai", model="gpt-image-2", media="image", data={"id": name}, files=files, created_at=NOW)
 
 
-def _timed(times: Times, name: str, work: Callable[[], object]) -> object:
+async def _timed(times: Times, name: str, work: Awaitable[Any]) -> Any:
     start = time.perf_counter()
-    found = work()
+    found = await work
     times.setdefault(name, []).append((time.perf_counter() - start) * 1000)
     return found
 
 
-def one_life(store: Store, name: str, times: Times) -> None:
+async def one_life(store: Store, name: str, times: Times) -> None:
     """Take one call through all its states and time each change."""
     start = time.perf_counter()
-    lease = _timed(times, "open_call (row, reservation, caps)", lambda: store.open_call(_call(name), BUDGET, owner="o", lease_seconds=60))
-    assert isinstance(lease, Lease)
+    opening = store.open_call(_call(name), BUDGET, owner="o", lease_seconds=60)
+    lease = (await _timed(times, "open_call (record, reservation, caps)", opening)).lease
     outcome = {"pieces": [{"id": "files/3", "mime": "image/png"}]}
-    _timed(times, "advance", lambda: store.advance(lease, "submitting", now=NOW, submits=1))
-    _timed(times, "advance with an outcome", lambda: store.advance(lease, "collecting", now=NOW, outcome=outcome))
+    await _timed(times, "advance", store.advance(lease, "submitting", submits=1))
+    await _timed(times, "advance with an outcome", store.advance(lease, "collecting", outcome=outcome))
     end: dict[str, Any] = {"cost_usd": 0.06, "result": {"n": 1}, "continuations": [_continuation(f"gpt_img_{name}")]}
-    _timed(times, "advance to done (settles the ledger, keeps the continuation)", lambda: store.advance(lease, "done", now=NOW, **end))
+    await _timed(times, "advance to done (settles the ledger, keeps the continuation)", store.advance(lease, "done", **end))
     times.setdefault("a whole image call (four changes)", []).append((time.perf_counter() - start) * 1000)
-    other = store.open_call(_call(f"{name}-job"), BUDGET, owner="o", lease_seconds=0)
-    _timed(times, "advance with the provider's job", lambda: store.advance(other, "submitted", now=NOW, job={"id": "job"}))
-    _timed(times, "claim", lambda: store.claim(f"{name}-job", owner="p", lease_seconds=60, now=NOW))
-    _timed(times, "save_continuation", lambda: store.save_continuation(_continuation(f"gpt_img_{name}-2")))
-    _timed(times, "add_duration", lambda: store.add_duration("openai/gpt-image-2", 21.5))
-    _timed(times, "get (no transaction)", lambda: store.get(name))
+    other = (await store.open_call(_call(f"{name}-job"), BUDGET, owner="o", lease_seconds=0)).lease
+    await _timed(times, "advance with the provider's job", store.advance(other, "submitted", job={"id": "job"}))
+    await _timed(times, "claim", store.claim(f"{name}-job", owner="p", lease_seconds=60))
+    await _timed(times, "save_continuation", store.save_continuation(_continuation(f"gpt_img_{name}-2")))
+    await _timed(times, "add_duration", store.add_duration("openai/gpt-image-2", 21.5))
+    await _timed(times, "get (no transaction)", store.get(name))
 
 
-def _sync_alone(file: BinaryIO) -> None:
+async def _sync_alone(file: BinaryIO) -> None:
     file.write(b"x" * 4096)
     os.fdatasync(file.fileno()) if hasattr(os, "fdatasync") else os.fsync(file.fileno())
 
 
-def _fill(store: SqliteStore, rows: int) -> None:
-    """Insert older calls in one transaction."""
-    database = store._database._connection()
-    lease = store.open_call(_call("older"), BUDGET, owner="o", lease_seconds=0)
-    store.advance(lease, "failed", now=NOW, cost_usd=0.01)
-    columns = [row[1] for row in database.execute("PRAGMA table_info(calls)") if row[1] not in {"number", "id"}]
-    names = ", ".join(f'"{name}"' for name in columns)
-    numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})"
-    database.execute("BEGIN IMMEDIATE")
-    database.execute(f"{numbers} INSERT INTO calls (id, {names}) SELECT 'older-' || i, {names} FROM n, calls WHERE id = 'older'")
-    database.execute(
-        f"{numbers} INSERT INTO ledger SELECT 'older-' || i, session || i % 50, backend, created_at - 86.4 * i, 0, committed, 0 "
-        "FROM n, ledger WHERE call_id = 'older'"
-    )
-    database.execute("COMMIT")
+async def add_older(store: SqliteStore, calls: int, *, seconds_apart: float = 86.4) -> None:
+    """Insert older calls in one transaction, and count them in the totals of the day."""
+    record = await store.open_call(_call("older"), BUDGET, owner="o", lease_seconds=0)
+    await store.advance(record.lease, "failed", cost_usd=0.01)
+
+    def work(connection: sqlite3.Connection) -> None:
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(calls)") if row[1] not in {"number", "id", "created_at"}]
+        names = ", ".join(f'"{name}"' for name in columns)
+        numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {calls})"
+        connection.execute(
+            f"{numbers} INSERT INTO calls (id, created_at, {names}) SELECT 'older-' || i, created_at - {seconds_apart} * i, {names} "
+            "FROM n, calls WHERE id = 'older'"
+        )
+        connection.execute(
+            f"{numbers} INSERT INTO ledger SELECT 'older-' || i, session || i % 50, backend, created_at - {seconds_apart} * i, "
+            "0, committed, 0, realm, project FROM n, ledger WHERE call_id = 'older'"
+        )
+        connection.execute(f"UPDATE budgets SET amount = amount * {calls}")
+
+    await store._database.write(work)
+
+
+async def opening_under_a_cap(directory: Path, older_today: int, calls: int) -> float:
+    """Return the median time in milliseconds of `open_call` under a daily cap, with a number of calls earlier that day."""
+    store = SqliteStore(directory / f"opening-{older_today}.db", clock=lambda: NOW)
+    if older_today:
+        await add_older(store, older_today, seconds_apart=0.0)
+    times: Times = {}
+    for i in range(calls):
+        await _timed(times, "open_call", store.open_call(_call(f"call_{i}"), BUDGET, owner="o", lease_seconds=60))
+    await store.aclose()
+    return statistics.median(times["open_call"])
 
 
 def _line(name: str, values: list[float], disk: float, verdict: str = "") -> str:
     middle, high = statistics.median(values), statistics.quantiles(values, n=20)[-1]
     return f"{name:<42} {middle:8.3f} {high:8.3f} {middle / disk:7.1f}{verdict}"
+
+
+async def measure(directory: Path, calls: int, older: int) -> tuple[Times, Times]:
+    """Return the times of a file and of a store in memory, measured in turns with the disk alone."""
+    durable, memory = SqliteStore(directory / "journal.db", clock=lambda: NOW), SqliteStore(":memory:", clock=lambda: NOW)
+    await add_older(durable, older)
+    times: Times = {}
+    in_memory: Times = {}
+    with (directory / "plain").open("wb", buffering=0) as plain:
+        for i in range(calls):
+            await one_life(durable, f"call_{i}", times)
+            await _timed(times, _DISK, _sync_alone(cast(BinaryIO, plain)))
+            await one_life(memory, f"call_{i}", in_memory)
+    await durable.aclose()
+    await memory.aclose()
+    return times, in_memory
 
 
 def main() -> None:
@@ -113,17 +147,7 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, default=None, help="directory of the journal (default: the temporary directory)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.directory) as made:
-        directory = Path(made)
-        durable, memory = SqliteStore(directory / "journal.db"), SqliteStore(":memory:")
-        _fill(durable, options.older)
-        times: Times = {}
-        in_memory: Times = {}
-        with (directory / "plain").open("wb", buffering=0) as plain:
-            for i in range(options.calls):
-                one_life(durable, f"call_{i}", times)
-                _timed(times, _DISK, lambda: _sync_alone(cast(BinaryIO, plain)))
-                one_life(memory, f"call_{i}", in_memory)
-        durable.close()
+        times, in_memory = asyncio.run(measure(Path(made), options.calls, options.older))
     disk = statistics.median(times[_DISK])
     print(f"{'ms':<42} {'median':>8} {'p95':>8} {'x disk':>7}   ({options.older} older calls)")
     changes = {name for name in times if name.startswith(("open_call", "advance"))}

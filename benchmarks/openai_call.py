@@ -35,7 +35,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from anymedia.state.store import Store
+    from anymedia.state.sqlite import SqliteStore
 
 WAYS = ("sdk", "plugin", "router")
 BARS = {1: 1.1, 50: 1.0, 500: 1.0}
@@ -102,25 +102,26 @@ class Measured:
         self.peak_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - self._idle) / 1024
 
 
-class Clocked:
-    """A store that sums the CPU seconds spent in it."""
+def clocked(store: SqliteStore) -> Callable[[], float]:
+    """Return a function that returns the CPU seconds that a store has spent on its threads."""
+    spent = [0.0]
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.cpu = 0.0
+    def timed(run: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(work: Callable[[Any], Any], **options: Any) -> Any:
+            def measured(connection: Any) -> Any:
+                started = time.thread_time()
+                try:
+                    return work(connection)
+                finally:
+                    spent[0] += time.thread_time() - started
 
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._store, name)
+            return run(measured, **options)
 
-        def clocked(*given: Any, **named: Any) -> Any:
-            started = time.thread_time()
-            try:
-                return method(*given, **named)
-            finally:
-                self.cpu += time.thread_time() - started
+        return wrapped
 
-        setattr(self, name, clocked)
-        return clocked
+    database: Any = store._database
+    database.read, database.write = timed(database.read), timed(database.write)
+    return lambda: spent[0]
 
 
 async def in_flight(one: Callable[[int], Awaitable[Any]], calls: int, at_once: int) -> None:
@@ -189,8 +190,8 @@ async def by_plugin(url: str, folder: Path, calls: int, at_once: int) -> Measure
     return measured
 
 
-async def by_router(url: str, folder: Path, calls: int, at_once: int, *, clocked: bool = False) -> Measured:
-    """Call the router; ``clocked`` also measures the journal, which takes time itself."""
+async def by_router(url: str, folder: Path, calls: int, at_once: int, *, journal: bool = False) -> Measured:
+    """Call the router; ``journal`` also measures the journal, which takes time itself."""
     from anymedia.router import Router
     from anymedia.settings import InstanceSettings, Settings
     from anymedia.state.sqlite import SqliteStore
@@ -198,7 +199,8 @@ async def by_router(url: str, folder: Path, calls: int, at_once: int, *, clocked
     os.environ["OPENAI_API_KEY"] = "sk-benchmark"
     own = InstanceSettings(name="openai", plugin="openai", service="openai", base_url=url)
     settings = Settings(instances={"openai": own}, state_dir=folder)
-    store: Any = Clocked(SqliteStore(":memory:")) if clocked else SqliteStore(":memory:")
+    store = SqliteStore(":memory:")
+    cpu = clocked(store) if journal else lambda: 0.0
     async with Router(store=store, settings=settings) as router:
 
         async def one(number: int) -> None:
@@ -207,9 +209,9 @@ async def by_router(url: str, folder: Path, calls: int, at_once: int, *, clocked
 
         await in_flight(one, min(calls, at_once, 20), min(at_once, 20))
         with Measured() as measured:
-            before = store.cpu if clocked else 0.0
+            before = cpu()
             await in_flight(one, calls, at_once)
-    measured.journal = store.cpu - before if clocked else 0.0
+    measured.journal = cpu() - before
     return measured
 
 
@@ -324,8 +326,8 @@ def main() -> None:
     if options.serve is not None:
         asyncio.run(serve(int(options.serve)))
     elif options.way is not None:
-        clocked = functools.partial(by_router, clocked=True)
-        way: Any = {"sdk": by_sdk, "plugin": by_plugin, "router": by_router, "clocked": clocked}[options.way]
+        with_journal = functools.partial(by_router, journal=True)
+        way: Any = {"sdk": by_sdk, "plugin": by_plugin, "router": by_router, "clocked": with_journal}[options.way]
         memory_files = Path("/dev/shm")
         with tempfile.TemporaryDirectory(prefix="anymedia-bench-", dir=memory_files if memory_files.is_dir() else None) as folder:
             measured = asyncio.run(way(options.url, Path(folder), options.calls, int(options.at_once)))
