@@ -18,7 +18,7 @@ import pytest
 from tools.docs.pages import PAGES, with_table
 from tools.docs.settings_page import VARIABLES
 
-from anymedia import Context, http, results, testing
+from anymedia import Context, http, results
 from anymedia.cli.new_backend import write_backend
 from anymedia.errors import InvalidRequest
 from anymedia.hookspecs import HOOKS

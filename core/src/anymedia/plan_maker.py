@@ -14,8 +14,7 @@ from .errors import UnsupportedInput, UnsupportedOperation
 from .execution.prepare_inputs import InputReader, with_facts
 from .files.names import formats_available
 from .planning import BackendView, Default, Plan, Planner
-from .plugins.instances import BackendInstance
-from .plugins.names import Names
+from .plugins.instances import BackendInstance, Names
 from .plugins.registry import Registry
 from .policy import Policy
 from .requests import ContinueVideo, Request

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from anymedia.cli.progress import line_of
+from anymedia.cli.console import line_of
 from anymedia.router import Progress
 
 pty = pytest.importorskip("pty", reason="terminals")

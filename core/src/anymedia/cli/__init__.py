@@ -5,11 +5,9 @@ media_commands.py  the commands image, edit, video, audio, plan
 build_request.py   builds a request from arguments and the config file
 run_media.py       plans and runs a request, resolves ``--continue``
 render.py          formats plans, results and model specs as text or JSON
-console.py         writes results to stdout and everything else to stderr
+console.py         writes results to stdout and everything else to stderr; the progress line
 process.py         standard output, signals, running a coroutine
-options.py         options shared by several commands
-progress.py        the progress line
-environment.py     settings, plugins and instances for commands that only read
+environment.py     settings, plugins and instances for commands that only read; options shared by several commands
 tour.py, page.css  the HTML page of the tour
 
 The other modules are one command each; agent_commands.py holds mcp, schema and guide.

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from .console import Console
-from .options import AS_JSON
+from .environment import AS_JSON
 from .process import StdinLines, StdoutLines, run
 
 __all__ = ["guide", "mcp", "schema"]

@@ -146,7 +146,7 @@ MEDIA = {
 COMMANDS = MEDIA | {
     "plan": Lazy("media_commands:plan", "Show what would be sent, where and at what price; spends nothing."),
     "models": Lazy("models:models", "List models with operations, prices and availability."),
-    "capabilities": Lazy("capabilities:capabilities", "Show the full capabilities of each backend."),
+    "capabilities": Lazy("models:capabilities", "Show the full capabilities of each backend."),
     "doctor": Lazy("doctor:doctor", "Check plugins, credentials, settings, codecs and directories."),
     "jobs": Lazy("jobs:jobs", "List, show, resume, cancel or forget jobs."),
     "keys": Lazy("keys:keys", "Set, list, remove or test API keys."),

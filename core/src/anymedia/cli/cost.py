@@ -13,8 +13,8 @@ import click
 from ..errors import InvalidRequest, Problem
 from ..formatting import in_dollars, in_dollars_between
 from .console import Console, short_time, table
+from .environment import AS_JSON
 from .jobs import with_store
-from .options import AS_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

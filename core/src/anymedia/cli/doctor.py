@@ -18,8 +18,7 @@ from ..errors import MediaError
 from ..media import without_query
 from ..settings import Settings, load_settings
 from .console import Console
-from .environment import Environment, load_environment
-from .options import AS_JSON
+from .environment import AS_JSON, Environment, load_environment
 
 __all__ = ["doctor"]
 

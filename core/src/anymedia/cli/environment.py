@@ -1,19 +1,105 @@
-"""Installed and configured backends, without opening the journal: for models, capabilities, doctor and plan."""
+"""Installed and configured backends, without opening the journal: for models, capabilities, doctor and plan; shared options."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
+import click
 
 if TYPE_CHECKING:
     from ..plugins.instances import BackendInstance
     from ..plugins.registry import Registry
     from ..settings import Settings
 
-__all__ = ["Environment", "load_environment", "warn_about_names"]
+__all__ = [
+    "AS_JSON",
+    "DEADLINE",
+    "VERBOSE",
+    "Environment",
+    "advice_options",
+    "apply",
+    "frame_options",
+    "load_environment",
+    "picture_options",
+    "run_options",
+    "warn_about_names",
+]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+Decorator = Callable[[Any], Any]
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout, for errors too.")
+
+
+def _amount(_ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """Accept only finite numbers: a limit or deadline of NaN would have no effect."""
+    zero = param.name == "max_cost"
+    if value is None or (math.isfinite(value) and (value > 0 or (zero and value == 0))):
+        return value
+    raise click.BadParameter(f"expected a number {'of at least 0' if zero else 'above 0'}, got {value:g}")
+
+
+VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Print all notes instead of at most three lines.")
+DEADLINE = click.option(
+    "--deadline", type=float, callback=_amount, metavar="SECONDS", help="Stop waiting after this time; the job continues."
+)
+_RUN: tuple[Decorator, ...] = (
+    click.option("-m", "--model", metavar="[BACKEND/]MODEL", help="Model, backend/model, or the name of a backend."),
+    click.option("-b", "--backend", metavar="NAME", help="Backend (default: the best usable one)."),
+    click.option("-o", "--output", metavar="FILE|DIR|-", help="Output file, or directory (ending in /); - writes the bytes to stdout."),
+    click.option("-f", "--force", is_flag=True, help="Overwrite an existing file."),
+    click.option(
+        "--format", "output_format", metavar="NAME", help="File format (png, jpeg, webp, mp4, wav ...); default: the extension of -o."
+    ),
+    click.option("--extra", multiple=True, metavar="KEY=JSON", help="Model-specific option; may be repeated."),
+    click.option("--config", metavar="FILE.json|-", help="Read a GenerationConfig; command-line options override it."),
+    click.option("--strict", is_flag=True, help="Fail instead of adjusting the request."),
+    click.option(
+        "--max-cost", type=float, callback=_amount, metavar="USD", help="Refuse requests that may cost more or have no known price."
+    ),
+    DEADLINE,
+    click.option("--no-wait", is_flag=True, help="Submit and print the job id without waiting for the result."),
+    click.option("--dry-run", is_flag=True, help="Print the plan; spends nothing."),
+    AS_JSON,
+    click.option("-q", "--quiet", is_flag=True, help="Print no notes and no progress on stderr, only errors."),
+    VERBOSE,
+)
+_ADVICE: tuple[Decorator, ...] = (
+    click.option("--seed", type=int, metavar="INT", help="Random seed, for reproducible results."),
+    click.option("--negative", "negative_prompt", metavar="TEXT", help="Negative prompt: what to avoid."),
+)
+_FRAME: tuple[Decorator, ...] = (
+    click.option("--size", metavar="WxH", help="Size in pixels, or auto."),
+    click.option("--aspect-ratio", metavar="W:H", help="Aspect ratio, or auto."),
+    click.option("--resolution", metavar="TIER", help="Tier such as 1K, 2K, 720p, 1080p."),
+    click.option("--quality", metavar="WORD", help="Quality level, as named by the model."),
+    click.option("--guidance", "guidance_scale", type=float, metavar="NUMBER", help="How closely to follow the prompt."),
+)
+_PICTURE: tuple[Decorator, ...] = (
+    click.option("-n", "n", type=int, metavar="COUNT", help="Number of results."),
+    click.option("--background", metavar="WORD", help="transparent, opaque or auto."),
+)
+
+
+def apply(*decorators: Decorator) -> Callable[[_F], _F]:
+    """Combine several decorators into one; their options appear in the given order."""
+
+    def decorate(function: _F) -> _F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+run_options = apply(*_RUN)
+advice_options = apply(*_ADVICE)
+frame_options = apply(*_FRAME)
+picture_options = apply(*_PICTURE)
 
 
 @attrs.frozen(kw_only=True)
@@ -26,7 +112,7 @@ class Environment:
 
     def name_warnings(self) -> list[str]:
         """Return a warning for each name in the settings that does not exist."""
-        from ..plugins.names import Names
+        from ..plugins.instances import Names
 
         today = datetime.datetime.now(datetime.UTC).date()
         names = Names(settings=self.settings, registry=self.registry, instances=self.instances, today=today)

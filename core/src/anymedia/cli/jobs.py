@@ -11,14 +11,13 @@ import click
 
 from ..formatting import in_digits, in_dollars, in_dollars_between
 from .console import Console, local_time, short_time, table
-from .environment import warn_about_names
-from .options import AS_JSON, DEADLINE, VERBOSE
+from .environment import AS_JSON, DEADLINE, VERBOSE, warn_about_names
 from .process import run
 
 if TYPE_CHECKING:
     from ..router import Router
     from ..state.store import CallRecord, Store
-    from .progress import ProgressLine
+    from .console import ProgressLine
 
 __all__ = ["jobs", "record_json", "with_router", "with_store"]
 
@@ -36,7 +35,7 @@ def jobs() -> None:
 def with_router(work: Callable[[Router, ProgressLine], Awaitable[_T]], *, quiet: bool = True) -> _T:
     """Run a coroutine function with an open Router; ``quiet`` suppresses the progress line."""
     from ..router import Router
-    from .progress import ProgressLine
+    from .console import ProgressLine
 
     async def with_open_router() -> _T:
         async with ProgressLine(quiet=quiet) as line, Router(on_progress=line) as router:

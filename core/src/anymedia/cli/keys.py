@@ -18,8 +18,7 @@ from ..directories import user_dir
 from ..errors import InvalidRequest, MediaError, Problem, SettingsError, did_you_mean
 from ..plugins.instances import COMPATIBLE, BackendInstance
 from .console import Console, is_terminal, table
-from .environment import Environment, load_environment
-from .options import AS_JSON
+from .environment import AS_JSON, Environment, load_environment
 from .process import run
 
 __all__ = ["edit_keys", "keys"]

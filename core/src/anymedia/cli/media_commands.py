@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from .app import MEDIA, LazyGroup
-from .options import advice_options, apply, frame_options, picture_options, run_options
+from .environment import advice_options, apply, frame_options, picture_options, run_options
 
 __all__ = [
     "audio",

@@ -11,7 +11,7 @@ import click
 
 from ..errors import InvalidRequest
 from .console import Console
-from .options import AS_JSON
+from .environment import AS_JSON
 
 __all__ = ["new_backend", "write_backend"]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..planning.types import Plan
     from ..requests import Continuation
     from ..router import Router
-    from .progress import ProgressLine
+    from .console import ProgressLine
 
 __all__ = ["resumable", "run_media_command"]
 
@@ -86,7 +86,7 @@ async def _continued(invocation: CliInvocation, journal: Path, backend: str | No
 async def _run_media_command(invocation: CliInvocation, console: Console) -> None:
     from ..router import Router
     from ..settings import load_settings
-    from .progress import ProgressLine
+    from .console import ProgressLine
 
     settings = load_settings()
     policy = invocation.config.policy(settings.policy)

@@ -20,10 +20,9 @@ import click
 
 from ..errors import InvalidRequest, MediaError, Problem, UnknownBackend
 from ..results import MediaFile, Result
-from .console import Console, clean
-from .options import AS_JSON
+from .console import Console, ProgressLine, clean
+from .environment import AS_JSON
 from .process import run
-from .progress import ProgressLine
 from .render import adjusted, cost_text
 from .run_media import resumable
 

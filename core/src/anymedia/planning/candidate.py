@@ -1,22 +1,40 @@
-"""One candidate while a request is fitted to it: the fields that were asked, the changes so far, the reasons against it."""
+"""One candidate while a request is fitted to it: the fields that were asked, the changes so far, the reasons against it.
+
+Rules between fields are applied until nothing changes. An unknown price stays unknown; it is never 0.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from ..capabilities import InputRule, MaskRule, OperationSpec, Option
+from ..capabilities import Choice, InputRule, MaskRule, OperationSpec, Option, Price, Range, Rule
 from ..errors import Reason
-from ..fields import Role, role_of, unset_value
+from ..fields import Role, is_set, role_of, unset_value
 from ..media import Media
+from ..policy import Policy
 from ..requests import Mask, Reference, Request
 from ..results import Adjustment, AdjustmentKind
-from .types import BackendView, Candidate
+from .types import BackendView, Candidate, Quote
 
-__all__ = ["MODES", "AskedFields", "Draft", "Text", "asked_fields", "json_value", "roles_of"]
+__all__ = [
+    "MODES",
+    "AskedFields",
+    "Draft",
+    "Text",
+    "apply_rules",
+    "asked_fields",
+    "is_over_cap",
+    "json_value",
+    "matches",
+    "quote_call",
+    "roles_of",
+    "total",
+    "value_of",
+]
 
 #: A sentence, or a function that returns it: only the chosen candidate's sentences are ever formatted.
 Text = str | Callable[[], str]
@@ -183,3 +201,198 @@ class Draft:
             if before is not None and _differs(before, value) and roles[field] == "adjustable":
                 count += 1
         return count
+
+
+_ROUNDS = 8
+
+
+def value_of(draft: Draft, key: str) -> Any:
+    """Return a field's current value, None if unset; dotted keys address extra_params and references."""
+    if "." not in key:
+        value = draft.get(key)
+        return None if value == () else value
+    head, _, tail = key.partition(".")
+    if head == "extra_params":
+        return (draft.get("extra_params") or {}).get(tail)
+    if head == "references":
+        found = draft.get("references") or ()
+        count = len(found) if tail == "count" else sum(r.role == tail for r in found)
+        return count or None
+    return None
+
+
+def _given(draft: Draft, key: str) -> bool:
+    if "." in key:
+        return value_of(draft, key) is not None
+    if key in draft.values:
+        return draft.values[key] is not None
+    return is_set(draft.asked.request, key)
+
+
+def matches(draft: Draft, key: str, condition: Any, *, assume_default: bool = True) -> bool:
+    """Whether a field meets a condition: given or not, one of some values, or within an option's range."""
+    if isinstance(condition, bool):
+        return _given(draft, key) is condition
+    value = value_of(draft, key)
+    if value is None and assume_default:
+        option = draft.spec.extra_params.get(key.partition(".")[2]) if key.startswith("extra_params.") else draft.option(key)
+        value = getattr(option, "default", None)
+    if value is None:
+        return False
+    if isinstance(condition, tuple):
+        return value in condition
+    matched: bool = condition.takes(value)
+    return matched
+
+
+def _active(draft: Draft, rule: Rule) -> bool:
+    for key, condition in rule.when.items():  # noqa: SIM110 - a generator takes twice the time, for every rule of every spec
+        if not matches(draft, key, condition):
+            return False
+    return True
+
+
+def _broken(draft: Draft, rule: Rule) -> list[tuple[str, Any, bool]]:
+    forbidden = [(k, c, True) for k, c in rule.forbid.items() if matches(draft, k, c, assume_default=False)]
+    required = [(k, c, False) for k, c in rule.require.items() if not matches(draft, k, c)]
+    return forbidden + required
+
+
+def apply_rules(draft: Draft) -> None:
+    """Make a draft comply with its rules: adjustable and advisory fields are changed, intent never is."""
+    if not draft.spec.rules:
+        return
+    for _ in range(_ROUNDS):
+        broken = [(rule, *found) for rule in draft.spec.rules if _active(draft, rule) for found in _broken(draft, rule)]
+        if not broken:
+            return
+        for rule, key, condition, forbidden in broken:
+            if not _comply(draft, rule, key, condition, forbidden):
+                draft.reject("rule", f"{draft.name}: {rule.because}", key)
+                return
+    draft.reject("rule", f"{draft.name} does not allow this combination of options")
+
+
+def _comply(draft: Draft, rule: Rule, key: str, condition: Any, forbidden: bool) -> bool:
+    role = roles_of(draft.asked.request).get(key, "intent")
+    if role == "intent":
+        return False
+    value = draft.get(key)
+    if forbidden:
+        replacement = _other_value(draft, key, condition) if role == "adjustable" else None
+    elif condition is False:
+        replacement = None
+    else:
+        replacement = _required_value(draft, key, condition, value)
+        if replacement is None:
+            return False
+    if replacement == value and key in draft.values:
+        return False
+    draft.set(key, replacement, "ignored" if replacement is None else "snapped", rule.because)
+    return True
+
+
+def _other_value(draft: Draft, key: str, condition: Any) -> Any:
+    option = draft.option(key)
+    if isinstance(option, Range) and isinstance(condition, Range):
+        return _nearest_outside(option, condition, draft.get(key))
+    if not isinstance(option, Choice) or isinstance(condition, bool):
+        return None
+    allowed = [v for v in option.one_of if not (v in condition if isinstance(condition, tuple) else condition.takes(v))]
+    if not allowed:
+        return None
+    return Choice(one_of=tuple(allowed)).nearest(draft.get(key)) or allowed[0]
+
+
+def _nearest_outside(option: Range, forbidden: Range, value: Any) -> Any:
+    """Return the nearest number of an option outside a forbidden range, or None."""
+    step = option.step or 0.0
+    near = [type(value)(v) for v in (forbidden.min - step, forbidden.max + step) if step and option.takes(type(value)(v))]
+    return min(near, key=lambda v: abs(v - value), default=None)
+
+
+def _required_value(draft: Draft, key: str, condition: Any, value: Any) -> Any:
+    if condition is True:
+        option = draft.option(key)
+        return getattr(option, "default", None) or (option.one_of[0] if isinstance(option, Choice) else None)
+    if isinstance(condition, tuple):
+        return Choice(one_of=condition).nearest(value) if isinstance(value, int | float) else condition[0]
+    return condition.nearest(value) if value is not None else getattr(condition, "min", None)
+
+
+def _span(spec: OperationSpec, name: str, value: float | None) -> tuple[float, float] | None:
+    """Return the lowest and highest value that a number may have; one value where it is set or has a default."""
+    if value is not None:
+        return (value, value)
+    option = spec.options.get(name)
+    default = getattr(option, "default", None)
+    if default is not None:
+        return (float(default), float(default))
+    if isinstance(option, Range):
+        return (option.min, option.max)
+    if isinstance(option, Choice):
+        numbers = [v for v in option.one_of if isinstance(v, int | float)]
+        return (min(numbers), max(numbers)) if numbers else None
+    return None
+
+
+def _units(price: Price, draft: Draft, request: Request, n: int) -> tuple[float, float] | None:
+    if price.per == "call":
+        return (1, 1)
+    if price.per == "image":
+        return (n, n)
+    if price.per == "second":
+        span = _span(draft.spec, "duration", getattr(request, "duration", None))
+        return None if span is None else (span[0] * n, span[1] * n)
+    if price.per == "1k_chars":
+        return (len(request.prompt) / 1000,) * 2
+    if price.per == "input_image":
+        images = [getattr(request, f, None) for f in ("source", "first_frame", "last_frame")]
+        count = sum(i is not None for i in images) + len(getattr(request, "references", ()))
+        return (count, count)
+    return None
+
+
+def _applicable(draft: Draft, lines: Sequence[Price]) -> Sequence[Price]:
+    """Return the price line whose conditions hold, else the line without conditions, else all: any of them may apply."""
+    for price in lines:
+        if price.when and all(matches(draft, key, condition) for key, condition in price.when.items()):
+            return (price,)
+    return next(((price,) for price in lines if not price.when), lines)
+
+
+def quote_call(draft: Draft, request: Request, n: int) -> Quote:
+    """Add up the price lines of an operation spec for one call."""
+    if not draft.spec.prices:
+        return Quote(usd=None, basis="the matrix has no price")
+    low = high = 0.0
+    basis: list[str] = []
+    for unit, lines in draft.spec.prices_by_unit.items():
+        chosen = _applicable(draft, lines)
+        units = _units(chosen[0], draft, request, n)
+        if units is None:
+            return Quote(usd=None, basis=f"the number of {unit}s is not known before the call")
+        low += min([p.usd[0] for p in chosen]) * units[0]
+        high += max([p.usd[1] for p in chosen]) * units[1]
+        basis.append(chosen[0].basis or f"per {unit}")
+    return Quote(usd=(round(low, 6), round(high, 6)), basis="; ".join(dict.fromkeys(basis)))
+
+
+def total(quotes: list[Quote]) -> Quote:
+    """Add up the quotes of a plan's calls; one unknown quote makes the sum unknown."""
+    known = [q.usd for q in quotes if q.usd is not None]
+    if len(known) < len(quotes):
+        return Quote(usd=None, basis=quotes[0].basis)
+    return Quote(usd=(round(sum(u[0] for u in known), 6), round(sum(u[1] for u in known), 6)), basis=quotes[0].basis)
+
+
+def is_over_cap(quote: Quote, policy: Policy, already_reserved: float = 0.0) -> bool:
+    """Whether a plan may exceed the policy's cap per request; with a cap also if its price is unknown and that is not allowed.
+
+    Args:
+        quote: the plan's quote.
+        policy: has the cap.
+        already_reserved: US dollars of the cap that are reserved for other calls of the request.
+    """
+    cap = policy.budget.per_request
+    return cap is not None and (already_reserved + quote.usd[1] > cap if quote.usd else not policy.budget.allow_unknown)

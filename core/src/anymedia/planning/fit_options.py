@@ -11,8 +11,7 @@ from ..capabilities import Choice, Option, Pixels, Range
 from ..errors import nearest_name
 from ..media import FORMATS
 from ..policy import Policy, Tolerance
-from .candidate import Draft
-from .rules import apply_rules
+from .candidate import Draft, apply_rules
 
 __all__ = [
     "check_tolerance",

@@ -15,11 +15,10 @@ from ..media import Video
 from ..policy import Policy
 from ..requests import ContinueVideo, EditWithReferences, Mask, Operation, Request
 from ..results import Warning, to_warnings
-from .candidate import AskedFields, Draft, asked_fields
+from .candidate import AskedFields, Draft, asked_fields, is_over_cap, quote_call, total
 from .explain import Selection, explain_rejections, nearest_rejection
 from .fit_inputs import checks_of, fit_inputs, forms_of, source_warning
 from .fit_options import fit_options
-from .rules import is_over_cap, quote_call, total
 from .types import BackendView, Candidate, Default, Plan, PlannedCall, Rejection
 
 __all__ = ["Planner", "Rejections", "plan"]

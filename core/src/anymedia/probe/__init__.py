@@ -2,5 +2,5 @@
 
 probe.py             detect the format, check the structure, reject polyglots
 reader.py            bounded reads, `Facts` and `Limits`
-pictures, riff, ...   the formats
+pictures, audio, ...   the formats
 """

@@ -16,11 +16,10 @@ import attrs
 
 from ..errors import InvalidRequest, Problem
 from ..media import Image, Media, Video
-from .audio import after_id3, read_aac, read_flac, read_mp3, read_ogg
+from .audio import after_id3, read_aac, read_flac, read_mp3, read_ogg, read_riff
 from .isobmff import brands, is_movie, read_movie
 from .pictures import PNG_SIGNATURE, read_gif, read_jpeg, read_png
 from .reader import Facts, Kind, Limits, Reader, refuse
-from .riff import read_riff
 from .webm import read_webm
 
 __all__ = ["Facts", "Kind", "Limits", "Opener", "check_kind", "describe", "has_media_signature", "is_sandboxed", "open_plainly", "sniff"]
