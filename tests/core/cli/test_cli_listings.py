@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from anymedia.cli.cost import since_when
+from anymedia.cli.jobs import since_when
 from anymedia.errors import InvalidRequest
 
 

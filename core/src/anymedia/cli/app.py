@@ -150,7 +150,7 @@ COMMANDS = MEDIA | {
     "doctor": Lazy("doctor:doctor", "Check plugins, credentials, settings, codecs and directories."),
     "jobs": Lazy("jobs:jobs", "List, show, resume, cancel or forget jobs."),
     "keys": Lazy("keys:keys", "Set, list, remove or test API keys."),
-    "cost": Lazy("cost:cost", "Show quoted and actual costs."),
+    "cost": Lazy("jobs:cost", "Show quoted and actual costs."),
     "new-backend": Lazy("new_backend:new_backend", "Create the skeleton of a new backend."),
     "tour": Lazy("tour:tour", "Generate sample media without an API key, and a page that shows them."),
     "mcp": Lazy("agent_commands:mcp", "Serve agents over the Model Context Protocol."),
