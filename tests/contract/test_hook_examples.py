@@ -19,7 +19,7 @@ from wire.http_server import HttpServer, Received, Reply
 from anymedia import Image, Mask, Reference, Router, SqliteStore
 from anymedia.context import Context
 from anymedia.credentials import Secret
-from anymedia.execution.client_pool import Clients
+from anymedia.execution.engine import Clients
 from anymedia.hookspecs import HOOKS, ListedModel
 from anymedia.plugins.registry import Registry, discover
 from anymedia.requests import KINDS

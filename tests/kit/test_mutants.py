@@ -16,8 +16,8 @@ import pytest
 from kit.mutants import KEPT_BY_CORE, KEPT_BY_KIT, MUTANTS, REDACTED_BY_CORE, Mutant
 
 from anymedia.testing import CANARY, RULES, BackendConformance, Wire
+from anymedia.testing.cases import rule_of
 from anymedia.testing.harness import forget_plugins
-from anymedia.testing.rules import rule_of
 
 ROOT = Path(__file__).parents[2]
 SOURCES = {

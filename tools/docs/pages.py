@@ -43,10 +43,10 @@ from anymedia.capabilities import (
 from anymedia.capabilities.loader import SCHEMA
 from anymedia.formatting import in_digits
 from anymedia.hookspecs import HOOKS
+from anymedia.testing.cases import RULES, rule_of
 from anymedia.testing.conformance import BackendConformance
 from anymedia.testing.fake_service import MEANINGS, Wire
 from anymedia.testing.harness import loaded_registry
-from anymedia.testing.rules import RULES, rule_of
 
 from .parts import NOTE, attribute_docs, default, listed, summary
 from .settings_page import settings

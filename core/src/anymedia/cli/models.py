@@ -223,7 +223,7 @@ async def list_models(environment: Environment, instance: BackendInstance) -> Se
         BackendError: the service did not answer.
     """
     from ..context import Context
-    from ..execution.client_pool import Clients
+    from ..execution.engine import Clients
 
     if instance.service == COMPATIBLE:
         fix = "declare its models in the settings ([backends.NAME.models])"

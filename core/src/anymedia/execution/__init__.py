@@ -1,7 +1,6 @@
 """Execution of a plan, step by step.
 
 engine.py          what every step needs: store, registry, instances, clock, clients, fetcher
-client_pool.py     SDK clients, one per instance and set of keys
 prepare_inputs.py  inputs, read once in the form that the plan chose
 submit.py          one billable request: recorded, sent once, or known not to have been sent
 poll.py            status checks until a job ends; poll_schedule.py when to make them

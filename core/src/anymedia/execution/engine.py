@@ -1,7 +1,10 @@
-"""What every step of a run needs."""
+"""What every step of a run needs, with one SDK client per backend instance, key, event loop and name."""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import inspect
 import logging
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -12,15 +15,15 @@ import attrs
 from ..capabilities.overlay import OverlayStore
 from ..clock import Clock
 from ..context import Context, LoadedMedia
+from ..credentials import Secret
 from ..errors import MediaError
 from ..media import Media
 from ..policy import Policy
-from ..redaction import clean_text
+from ..redaction import clean_text, quiet_loggers
 from ..requests import Mask, StoredFile
 from ..state.errors import StateBusy, StateNotWritable
 from ..state.store import CallRecord, CallState, Lease, Store
 from ..threads import shielded
-from .client_pool import Clients, digest_of
 from .lease import LeaseRenewer
 from .poll_schedule import PollBudget
 
@@ -32,10 +35,47 @@ if TYPE_CHECKING:
     from ..plugins.registry import Registry
     from ..settings import Settings
 
-__all__ = ["Engine", "Progress", "ProgressEvent", "new_id"]
+__all__ = ["Clients", "Engine", "Progress", "ProgressEvent", "digest_of", "new_id"]
+
+_log = logging.getLogger("anymedia")
+
+
+def digest_of(secrets: Mapping[str, Secret]) -> str:
+    """Return a checksum of some keys: the same for the same account."""
+    return hashlib.sha256(repr(sorted((k, v.reveal()) for k, v in secrets.items())).encode()).hexdigest()
+
+
+class Clients:
+    """A cache of SDK clients."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, tuple[tuple[str, Secret], ...], asyncio.AbstractEventLoop, str], Any] = {}
+
+    def get(self, instance: str, secrets: Mapping[str, Secret], name: str, factory: Callable[[], Any]) -> Any:
+        """Return the client of an instance with these keys on the running loop, made on first use."""
+        # The secrets and the loop themselves: a later one may have the id of one that is gone.
+        key = (instance, tuple(secrets.items()), asyncio.get_running_loop(), name)
+        if key not in self._made:
+            self._made[key] = factory()
+            quiet_loggers()  # some SDKs set their loggers' levels when they are imported
+        return self._made[key]
+
+    async def aclose(self) -> None:
+        """Close every client, by whichever of aclose and close it has; a failure to close is only logged."""
+        made, self._made = list(self._made.values()), {}
+        for client in made:
+            close = getattr(client, "aclose", None) or getattr(client, "close", None)
+            if close is None:
+                continue
+            try:
+                done = close()
+                if inspect.isawaitable(done):
+                    await done
+            except Exception as error:  # noqa: BLE001 - closing must go on with the others
+                _log.debug("closing a client failed: %s", type(error).__name__)
+
 
 _T = TypeVar("_T")
-_log = logging.getLogger("anymedia")
 #: Pauses in seconds between attempts to record what is paid for.
 _WRITE_AGAIN = (0.2, 1.0, 3.0, 10.0)
 

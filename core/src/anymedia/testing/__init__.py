@@ -14,16 +14,14 @@ The tests are generated from the backend's own matrix: one set per distinct oper
     conformance.py      the class to subclass; its tests are in
     operation_rules.py  what the backend produces, checked by an independent decoder
     rejection_rules.py  what it does not support or lacks
-    failure_rules.py    failures, and what must be known after them
-    job_rules.py        jobs: resumed, distinguished, cancelled, looked up
-    rules.py            the rules by id
-    cases.py            the cases of each test; case_values.py their requests
+    failure_rules.py    failures, and what must be known after them; jobs: resumed, distinguished, cancelled, looked up
+    cases.py            the rules by id, and the cases of each test; case_values.py their requests
     harness.py          a real Router over the fake, with sockets, logs and streams watched
 """
 
+from .cases import RULES, known_gap
 from .conformance import BackendConformance
 from .fake_service import CANARY, RETRY_AFTER, SCENARIOS, Scenario, Wire, half_mask, painted, picture, sound, video
-from .rules import RULES, known_gap
 
 __all__ = [
     "CANARY",

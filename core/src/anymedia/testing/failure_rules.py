@@ -26,10 +26,9 @@ from ..errors import (
     SubmissionUnknown,
 )
 from ..policy import Policy
-from .cases import Case, CaseMaker
+from .cases import Case, CaseMaker, rule
 from .fake_service import CANARY, RETRY_AFTER
 from .harness import Bench, JumpingClock, loaded_registry, run
-from .rules import rule
 
 __all__ = [
     "FailureRules",

@@ -13,9 +13,8 @@ from ..plugins.registry import Registry
 from ..results import Job
 from ..router import Router
 from ..state.store import FINAL_STATES, CallRecord
-from .cases import Case, CaseMaker
+from .cases import Case, CaseMaker, rule
 from .harness import Bench, fresh_registry, loaded_registry, run
-from .rules import rule
 
 __all__ = ["JobRules"]
 

@@ -20,9 +20,8 @@ from ..media import format_of
 from ..requests import Continuation, Request
 from ..results import Result
 from .case_values import mask_for, minimal_fields, references_for, references_with_continuation, required_with
-from .cases import Case, CaseMaker
+from .cases import Case, CaseMaker, rule
 from .harness import Bench, run
-from .rules import rule
 
 __all__ = [
     "ContinuationRules",

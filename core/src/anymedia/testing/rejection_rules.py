@@ -18,10 +18,9 @@ from ..policy import Policy
 from ..requests import KINDS, Continuation, Mask, Operation, Reference, Request
 from ..results import Warning
 from .case_values import Shape, image_for, mask_for, minimal_fields, references_for, shapes, two_values
-from .cases import Case, CaseMaker
+from .cases import Case, CaseMaker, rule
 from .fake_service import half_mask, picture
 from .harness import Bench, forget_plugins, run
-from .rules import rule
 
 __all__ = [
     "RejectionRules",
