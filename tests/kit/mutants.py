@@ -484,6 +484,15 @@ MUTANTS = [
         "reports a lost answer as a rejection",
         "charged is .no. instead of unknown",
     ),
+    Mutant(
+        "C01",
+        "painter",
+        _P,
+        _POST,
+        _WRAPPED % 'ContentRefused:\n            raise ContentRefused("no", delivery="refused") from None',
+        "loses the provider's own words",
+        "provider_message is empty",
+    ),
     Mutant("C02", "painter", _P, _POST, _WRAPPED % f"Exception:\n            {_POST}", "retries every failure", "2 submits for one call"),
     Mutant(
         "C02",

@@ -79,6 +79,8 @@ _EXPECTED_ERRORS: dict[str, tuple[type[MediaError], ...]] = {
 }
 
 
+#: Scenarios in which the service explains its rejection; its message must arrive in ``provider_message``.
+_EXPLAINED = frozenset({"unauthorized", "rate_limited", "quota", "refused"})
 _NO, _UNKNOWN, _PERHAPS = ("no",), ("unknown",), ("unknown", "yes")
 #: Scenario -> the values ``charged`` may have. A rejection costs nothing; a service that is down may have charged.
 _CHARGED: dict[str, tuple[str, ...]] = {
@@ -135,7 +137,7 @@ class FailureRules(CaseMaker):
 
     @rule("C01", per="submit_failure")
     def test_c01_failure_raises_its_own_error(self, case: Case) -> None:
-        """If this fails: translate the SDK's error, by the provider's error code before the HTTP status."""
+        """If this fails: translate the SDK's error with ``anymedia.http.answered_error``, which reads the code before the status."""
         error = self._failure(case).error
         charged = _CHARGED[case.subject]
         early = error.charged == "no" and "no" not in charged
@@ -151,6 +153,9 @@ class FailureRules(CaseMaker):
             wait = error.retry_after
             assert wait is not None, "the provider's hint how long to wait was not read"
             assert RETRY_AFTER / 2 <= wait <= RETRY_AFTER, f"the provider's hint was {RETRY_AFTER:g} s, not {wait:g} s"
+        if case.subject in _EXPLAINED:
+            assert error.provider_message, f"provider_message is empty, the provider's own words are lost: {error}"
+            assert error.provider_message not in error.fix, f"the provider's own words stand in fix: {error.fix}"
 
     @rule("C02", per="submit_failure")
     def test_c02_failure_makes_at_most_one_submit(self, case: Case) -> None:
