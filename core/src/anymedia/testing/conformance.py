@@ -17,10 +17,9 @@ from ..requests import KINDS, Continuation, Operation
 from ..router import Router
 from .case_values import minimal_fields
 from .cases import Case, CaseMaker, representatives, rule
-from .failure_rules import FailureRules, RedirectRules
+from .failure_rules import FailureRules, JobRules, RedirectRules
 from .fake_service import CANARY, SCENARIOS, Scenario, Wire
 from .harness import KeptStore, cut_matrix, environment, loaded_registry, returns, run, socket_guard
-from .job_rules import JobRules
 from .operation_rules import ContinuationRules, EveryValueRules, decode
 from .rejection_rules import RejectionRules, RequirementRules
 
