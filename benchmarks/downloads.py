@@ -69,21 +69,23 @@ async def bare(url: str, folder: Path, count: int) -> None:
 
 async def collected(url: str, folder: Path, count: int) -> None:
     """Save pieces as the router does."""
-    from anymedia.execution.save_piece import collect
+    from anymedia.artifacts import LocalArtifacts
+    from anymedia.execution.save_piece import export_artifact, store_piece
     from anymedia.files.paths import plan_output
     from anymedia.net.fetcher import Fetcher
     from anymedia.results import Piece
 
     target = plan_output(f"{folder}/", default_stem="noise", suffix=".wav")
+    artifacts = LocalArtifacts(folder / "artifacts")
     async with Fetcher(allow=["127.0.0.1"]) as fetcher:
-        await collect(Piece(url=url), target, fetcher=fetcher, call_id="first", expect="audio")
+
+        async def one(name: str, index: int) -> None:
+            artifact, _ = await store_piece(Piece(url=url), artifacts, fetcher=fetcher, call_id=name)
+            await export_artifact(artifact, artifacts, target, index=index, of=count + 1, expect="audio")
+
+        await one("first", count)
         with Measured():
-            await asyncio.gather(
-                *(
-                    collect(Piece(url=url), target, fetcher=fetcher, call_id=f"c{i}", index=i, of=count, expect="audio")
-                    for i in range(count)
-                )
-            )
+            await asyncio.gather(*(one(f"c{i}", i) for i in range(count)))
 
 
 class Measured:

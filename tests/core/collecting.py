@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from faulty_server import FaultyServer
 
+from anymedia.artifacts import LocalArtifacts
 from anymedia.errors import MediaError
-from anymedia.execution.save_piece import Collected, collect
+from anymedia.execution.save_piece import Saved, export_artifact, store_piece
 from anymedia.files.paths import OutputTarget, plan_output
 from anymedia.net.fetcher import Fetcher
 from anymedia.results import Piece
@@ -50,10 +51,18 @@ def target_in(folder: Path, name: str = "fox.png", **changes: Any) -> OutputTarg
     return plan_output(folder / name if name else f"{folder}/", default_stem="2026-11-21-fox", suffix=".png", **changes)
 
 
-async def bring(piece: Piece, folder: Path, *, server: FaultyServer | None = None, name: str = "fox.png", **arguments: Any) -> Collected:
-    given: dict[str, Any] = {"expect": "image", "call_id": "call1", "sleep": Naps()} | arguments
+async def bring(piece: Piece, folder: Path, *, server: FaultyServer | None = None, name: str = "fox.png", **arguments: Any) -> Saved:
+    given: dict[str, Any] = {"call_id": "call1", "sleep": Naps()} | arguments
+    export = {"expect": given.pop("expect", "image"), "index": given.get("index", 0), "of": given.pop("of", 1)}
     async with Fetcher(allow=[server.allow] if server else []) as fetcher:
-        return await collect(piece, target_in(folder, name), fetcher=fetcher, **given)
+        artifacts = artifacts_of(folder)
+        artifact, _ = await store_piece(piece, artifacts, fetcher=fetcher, **given)
+        return await export_artifact(artifact, artifacts, target_in(folder, name), **export)
+
+
+def artifacts_of(folder: Path) -> LocalArtifacts:
+    """Return the artifact store that `bring` uses for an output directory."""
+    return LocalArtifacts(folder.parent / f"{folder.name}-artifacts")
 
 
 def names_in(folder: Path) -> list[str]:
@@ -70,7 +79,7 @@ async def never_collected(piece: Piece, folder: Path, kind: type[MediaError], ma
     return caught.value
 
 
-def check_whole(found: Collected, body: bytes = PNG) -> None:
+def check_whole(found: Saved, body: bytes = PNG) -> None:
     assert found.file.path.read_bytes() == body
     assert found.file.sha256 == hashlib.sha256(body).hexdigest()
     assert found.file.size == len(body)

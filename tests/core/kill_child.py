@@ -46,7 +46,7 @@ async def main(state: str, out: str, service: str, files: str, jobs: str, kind: 
         if ":" in word:
             store.death = tuple(word.split(":"))  # type: ignore[assignment]
     own = InstanceSettings(name="fake", plugin="fake", base_url=service, options={"can_list": "can_list" in more, "timeout": 20})
-    settings = Settings(instances={"fake": own}, fetch_allow=(files.removeprefix("http://"),))
+    settings = Settings(instances={"fake": own}, fetch_allow=(files.removeprefix("http://"),), state_dir=Path(state).parent)
     async with Router(store=store, settings=settings, registry=fake_registry(), clock=FastClock()) as router:
         rows = list(await router.jobs())
         for row in rows:

@@ -100,7 +100,7 @@ async def test_an_inpainted_source_beside_a_continuation_is_the_one_changed_and_
     with FakeService() as service:
         async with fake_router(service) as router:
             first = await router.generate_image(prompt="a fox", size="64x64", output=tmp_path / "fox.png")
-            beside = Inpaint(prompt="sky", source=png(64, 64), mask=mask, continue_from=first.continuation_id)
+            beside = Inpaint(prompt="sky", source=png(64, 64, (1, 2, 3)), mask=mask, continue_from=first.continuation_id)
             alone = Inpaint(prompt="sky", mask=mask, continue_from=first.continuation_id)
             assert [w.code for w in (await router.plan(beside)).warnings] == ["continued_image_unused"]
             assert (await router.plan(alone)).warnings == ()

@@ -81,14 +81,32 @@ async def test_they_are_copied_back_from_the_first_of_several_pictures(tmp_path:
 
 
 @pytest.mark.parametrize("change", ["gone", "another"])
-async def test_what_is_gone_or_has_changed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mask: Path, change: str) -> None:
+async def test_resumed_edit_whose_source_file_is_gone_or_another_uses_the_stored_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mask: Path, change: str
+) -> None:
     source = picture(tmp_path / "source.png")
     meanwhile = source.unlink if change == "gone" else lambda: picture(source, (0, 0, 250))
     result = await made_later(tmp_path, monkeypatch, meanwhile, "inpaint", source=source, mask=mask)
-    assert (outside_of(result), told(result)) == (RED, True)
+    assert (outside_of(result), told(result)) == (GREEN, False)
 
 
-async def test_what_was_never_a_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mask: Path) -> None:
+async def test_resumed_edit_whose_source_was_never_a_file_uses_the_stored_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mask: Path
+) -> None:
     data = picture(tmp_path / "source.png").read_bytes()
     result = await made_later(tmp_path, monkeypatch, lambda: None, "inpaint", source=data, mask=mask)
+    assert (outside_of(result), told(result)) == (GREEN, False)
+
+
+async def test_resumed_edit_without_stored_inputs_warns_that_nothing_is_protected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mask: Path
+) -> None:
+    def lose_inputs() -> None:
+        for path in (tmp_path / "state/artifacts/files").glob("*!input!*"):
+            path.unlink()
+        for path in (tmp_path / "state/artifacts/files").glob("*!piece!*"):  # as if the process had ended before it was finished
+            path.unlink()
+
+    source = picture(tmp_path / "source.png")
+    result = await made_later(tmp_path, monkeypatch, lose_inputs, "inpaint", source=source, mask=mask)
     assert (outside_of(result), told(result)) == (RED, True)

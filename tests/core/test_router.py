@@ -139,9 +139,12 @@ async def test_an_edit_without_a_source_takes_the_continued_image(tmp_path: Path
         async with fake_router(service) as router:
             first = await router.generate_image(prompt="a fox")
             plan = await router.plan(_inpaint(first.continuation_id, mask))
-            assert plan.request.source.path == first.path.absolute()  # type: ignore[union-attr]
+            assert plan.request.source.data == first.path.read_bytes()  # type: ignore[union-attr]
             await router.run(plan)
             first.path.unlink()
+            again = await router.plan(_inpaint(first.continuation_id, mask))
+            assert again.request.source == plan.request.source  # type: ignore[union-attr]
+            await router.artifacts.release(first.job_id)
             with pytest.raises(UnknownContinuation, match="is missing"):
                 await router.plan(_inpaint(first.continuation_id, mask))
 

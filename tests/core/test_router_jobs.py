@@ -109,9 +109,7 @@ async def test_a_job_that_is_at_work_again_when_its_file_is_fetched_anew_is_wait
             assert ((await router.jobs())[0].state, len(service.submits)) == ("done", 1)
 
 
-async def test_an_image_whose_collection_was_broken_off_is_collected_from_what_was_spooled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_image_that_could_not_be_saved_is_saved_from_the_artifact_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeService() as service:
         async with fake_router(service) as router:
             (tmp_path / "out").mkdir()
@@ -163,7 +161,7 @@ async def test_what_was_paid_for_survives_a_disk_that_takes_nothing_more(tmp_pat
 
     write, full = Writer.write, [True]
 
-    def on_a_full_disk(self: Writer, data: bytes) -> None:
+    def on_a_full_disk(self: Writer, data: bytes | memoryview) -> None:
         if full[0]:
             raise self._failed(OSError(28, "No space left on device"))
         write(self, data)
@@ -177,11 +175,10 @@ async def test_what_was_paid_for_survives_a_disk_that_takes_nothing_more(tmp_pat
             assert (caught.value.charged, (await router.jobs())[0].state) == ("yes", "collecting")
             assert caught.value.action == Fix("resume", (await router.jobs())[0].run)
             assert list((tmp_path / "out").iterdir()) == []
-            (kept,) = (tmp_path / "state" / "spool").iterdir()
-            assert (kept.read_bytes(), kept.stat().st_mode & 0o077) == (png(), 0)
+            (stored,) = await router.artifacts.find((await router.jobs())[0].id)
+            assert await router.artifacts.read(stored) == png()
             full[0] = False
             result = await router.resume((await router.jobs())[0].id)
             assert result.path == tmp_path / "out" / "fox.png"
             assert result.path.read_bytes() == png()
             assert len(service.submits) == 1
-            assert list((tmp_path / "state" / "spool").iterdir()) == []

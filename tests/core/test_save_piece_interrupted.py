@@ -12,11 +12,10 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from collecting import OVERLAP, PNG, SMALL, bring, check_whole, names_in, never_collected
+from collecting import OVERLAP, PNG, SMALL, artifacts_of, bring, check_whole, names_in, never_collected
 from faulty_server import Asked, send_from, serving, whole
 
 from anymedia.errors import BackendUnavailable, PluginContractError
-from anymedia.files.atomic_writer import part_name
 from anymedia.results import Piece
 
 pytestmark = pytest.mark.anyio
@@ -91,9 +90,13 @@ async def half_then_silence(asked: Asked, writer: asyncio.StreamWriter) -> None:
     await asyncio.sleep(30)
 
 
+def part_in(folder: Path) -> Path:
+    return artifacts_of(folder).directory / "parts" / "call1!piece!0.part"
+
+
 async def part_of(folder: Path, size: int) -> Path:
     """Wait until the temporary has grown to a size."""
-    part = folder / part_name("call1", 0)
+    part = part_in(folder)
     async with asyncio.timeout(20):
         while not (part.exists() and part.stat().st_size >= size):
             await asyncio.sleep(0.01)
@@ -103,11 +106,12 @@ async def part_of(folder: Path, size: int) -> Path:
 async def test_a_cancelled_download_leaves_nothing(tmp_path: Path) -> None:
     async with serving(half_then_silence) as server:
         task = asyncio.ensure_future(bring(Piece(url=server.url()), tmp_path, server=server))
-        await part_of(tmp_path, 600_000)
+        await part_of(tmp_path, 500_000)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
     assert names_in(tmp_path) == []
+    assert not part_in(tmp_path).exists()
 
 
 async def test_cancelling_at_any_moment_leaves_a_whole_file_or_nothing(tmp_path: Path) -> None:
@@ -127,14 +131,14 @@ async def test_cancelling_at_any_moment_leaves_a_whole_file_or_nothing(tmp_path:
 CHILD = """
 import asyncio, sys
 from anymedia.results import Piece
-from anymedia.execution.save_piece import collect
+from pathlib import Path
+from anymedia.artifacts import LocalArtifacts
+from anymedia.execution.save_piece import store_piece
 from anymedia.net.fetcher import Fetcher
-from anymedia.files.paths import plan_output
 
 async def main(url, folder):
     async with Fetcher(allow=["127.0.0.1"]) as fetcher:
-        target = plan_output(folder + "/fox.png", default_stem="s", suffix=".png")
-        await collect(Piece(url=url), target, fetcher=fetcher, call_id="call1", expect="image")
+        await store_piece(Piece(url=url), LocalArtifacts(Path(folder)), fetcher=fetcher, call_id="call1")
 
 asyncio.run(main(*sys.argv[1:]))
 """
@@ -143,31 +147,23 @@ asyncio.run(main(*sys.argv[1:]))
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 async def test_a_killed_download_has_no_name_and_is_taken_up_by_whoever_resumes_the_call(tmp_path: Path) -> None:
     async with serving(half_then_silence) as server:
-        child = await asyncio.create_subprocess_exec(sys.executable, "-c", CHILD, server.url(), str(tmp_path))
+        child = await asyncio.create_subprocess_exec(sys.executable, "-c", CHILD, server.url(), str(artifacts_of(tmp_path).directory))
         try:
-            part = await part_of(tmp_path, 700_000 - OVERLAP)
-            assert names_in(tmp_path) == [part.name]
+            part = await part_of(tmp_path, 500_000)
+            assert names_in(tmp_path) == []
             assert stat.S_IMODE(part.stat().st_mode) == 0o600
         finally:
             child.send_signal(signal.SIGKILL)
             await child.wait()
     had = part.stat().st_size
-    assert names_in(tmp_path) == [part.name]
     async with serving(whole(PNG)) as server:
         check_whole(await bring(Piece(url=server.url()), tmp_path, server=server))
     assert [asked.offset for asked in server.asked] == [had - OVERLAP]
 
 
 async def test_a_dead_downloads_wrong_bytes_are_found_out(tmp_path: Path) -> None:
-    (tmp_path / part_name("call1", 0)).write_bytes(b"\0" * 300_000)
+    part_in(tmp_path).parent.mkdir(parents=True)
+    part_in(tmp_path).write_bytes(b"\0" * 300_000)
     async with serving(whole(PNG)) as server:
         check_whole(await bring(Piece(url=server.url()), tmp_path, server=server))
     assert [asked.offset for asked in server.asked] == [300_000 - OVERLAP, 0]
-
-
-async def test_a_call_that_died_after_naming_its_file_is_not_downloaded_again(tmp_path: Path) -> None:
-    (tmp_path / part_name("call1", 0)).write_bytes(SMALL)
-    os.link(tmp_path / part_name("call1", 0), tmp_path / "fox.png")
-    async with serving(whole(SMALL)) as server:
-        check_whole(await bring(Piece(url=server.url()), tmp_path, server=server), SMALL)
-    assert server.asked == []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from core.fake_service import FakeService, mp4, png
-from core.routing import KEY, fake_router
+from core.routing import KEY, fake_router, fake_settings
 from PIL import Image
 
 from anymedia import Policy
@@ -100,8 +100,7 @@ async def test_a_bridge_takes_no_other_video_than_the_one_that_was_made(tmp_path
                 bridge._last_frame(request, Policy())
 
 
-async def test_a_spool_that_was_swapped_is_not_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer's bytes lie beside the result until it is done; in their place somebody puts a link to a picture outside."""
+async def test_stored_answer_replaced_by_a_link_is_not_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = tmp_path / "outside" / "secret"
     Image.new("RGB", (64, 48), (1, 2, 3)).save(secret, "PNG")
     commit, broken = Writer.commit, True
@@ -113,13 +112,13 @@ async def test_a_spool_that_was_swapped_is_not_collected(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(Writer, "commit", full)
     with FakeService() as service:
-        async with fake_router(service) as router:
+        async with fake_router(service, settings=fake_settings(service, state=tmp_path / "state")) as router:
             with pytest.raises(OSError, match="No space"):
                 await router.generate_image(prompt="a fox", output=tmp_path / "root" / "fox.png")
             broken = False
-            (spool,) = (tmp_path / "root").glob(".anymedia-*.spool")
-            spool.unlink()
-            spool.symlink_to(secret)
+            (stored,) = [p for p in (router.settings.state_dir / "artifacts" / "files").iterdir() if "!" not in p.name]
+            stored.unlink()
+            stored.symlink_to(secret)
             with pytest.raises(MediaError):
                 await router.resume((await router.jobs())[0].id)
             assert len(service.submits) == 1

@@ -60,7 +60,16 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class StoredFile:
-    """A finalized file that a continuation continues: its path, and the hash that shows it is unchanged."""
+    """A file that a continuation refers to, with its hash.
+
+    Attributes:
+        path: where the output file was saved; it may have been moved or changed since.
+        sha256: hexadecimal hash of its bytes.
+        mime: mime type.
+        width, height: in pixels.
+        seconds: duration.
+        artifact: key of the artifact with the same bytes, if there is one.
+    """
 
     path: str
     sha256: str
@@ -68,6 +77,7 @@ class StoredFile:
     width: int | None = None
     height: int | None = None
     seconds: float | None = None
+    artifact: str = ""
 
 
 @attrs.frozen(kw_only=True)

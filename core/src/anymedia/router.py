@@ -19,12 +19,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from .artifacts import ArtifactStore, LocalArtifacts, Swept
 from .clock import Clock, SystemClock
 from .errors import Fix, UnknownJob, did_you_mean
 from .execution.engine import Engine, Progress, ProgressEvent
 from .execution.plan_runner import Output, PlanRunner, check_cap
 from .execution.prepare_inputs import InputReader, has_inputs, named_format, resolve
 from .execution.resume import cancel_call, forget_run
+from .execution.retention import collect_garbage
 from .execution.run_registry import RunRegistry
 from .execution.run_result import result_of, run_status
 from .files.names import made_up_stem
@@ -61,6 +63,7 @@ class Router:
 
     Args:
         store: journal, ledger and continuations; by default SQLite in the state directory.
+        artifacts: inputs as sent, answers and finished files; by default a directory in the state directory.
         policy: what is allowed; by default the policy of the settings.
         settings: by default the user's configuration file and environment.
         registry: the plugins; by default all that are installed and allowed.
@@ -73,6 +76,7 @@ class Router:
         self,
         *,
         store: Store | None = None,
+        artifacts: ArtifactStore | None = None,
         policy: Policy | None = None,
         settings: Settings | None = None,
         registry: Registry | None = None,
@@ -96,8 +100,10 @@ class Router:
         )
         self.policy = self._plan_maker.policy
         self.store: Store = store or SqliteStore(self.settings.state_dir / "state.db", clock=self._clock.now)
+        self.artifacts: ArtifactStore = artifacts or LocalArtifacts(self.settings.state_dir / "artifacts")
         self._engine = Engine(
             store=self.store,
+            artifacts=self.artifacts,
             registry=self.registry,
             instances=self.instances,
             settings=self.settings,
@@ -124,6 +130,7 @@ class Router:
             await self._engine.clients.aclose()
             await self._engine.fetcher.aclose()
             await self.store.aclose()
+            await self.artifacts.aclose()
 
     # Planning
 
@@ -149,8 +156,13 @@ class Router:
         if continuation is not None and not continuation.resolved:
             continuation = await self.store.load_continuation(continuation.id)
 
+        data = None
+        if continuation is not None:
+            reader = self._inputs(policy)
+            continuation, data = await reader.locate_stored(continuation), await reader.read_first_file(continuation)
+
         def work() -> Plan:
-            resolved = request if continuation is None else resolve(request, continuation)
+            resolved = request if continuation is None else resolve(request, continuation, data)
             return self._plan_maker.plan(resolved, policy, backend, model, inputs)
 
         return await in_thread(work) if has_inputs(request) else work()  # without files there is nothing to wait for
@@ -259,7 +271,7 @@ class Router:
         return self._run_registry.start(runner.run_id, runner.run(), on_cancel=runner.give_up)
 
     def _inputs(self, policy: Policy | None) -> InputReader:
-        return InputReader(roots=(policy or self.policy).input_roots, fetcher=self._engine.fetcher)
+        return InputReader(roots=(policy or self.policy).input_roots, fetcher=self._engine.fetcher, artifacts=self.artifacts)
 
     def _plan_runner(
         self, plan: Plan, output: Path | str | None, overwrite: bool, policy: Policy | None, inputs: InputReader | None = None
@@ -359,13 +371,28 @@ class Router:
                 await cancel_call(self._engine, record)
         return await self.run_status(run)
 
-    async def forget(self, job_id: str) -> None:
+    async def forget(self, job_id: str, *, force: bool = False) -> None:
         """Delete a job that has ended from the journal, all its calls or none; its cost stays in the ledger.
 
+        Args:
+            job_id: the job.
+            force: delete results as well that exist nowhere else.
+
         Raises:
-            RequestError: it is still active, or another process is looking it up.
+            RequestError: it is still active, another process is looking it up, or a result was never saved to a file or that
+                file is gone.
         """
-        await forget_run(self._engine, await self._records(job_id))
+        await forget_run(self._engine, await self._records(job_id), force=force)
+
+    async def gc(self, *, dry_run: bool = False) -> Swept:
+        """Remove stored artifacts by age and total size (``[artifacts] keep_days, max_bytes``); return what was removed.
+
+        Artifacts of jobs that have not ended and results that were never saved to a file are kept.
+
+        Args:
+            dry_run: remove nothing, only report.
+        """
+        return await collect_garbage(self._engine, dry_run=dry_run)
 
     async def _run_id(self, job_id: str) -> str:
         return (await self.job(job_id)).run
@@ -536,9 +563,13 @@ class SyncRouter:
         """See `Router.cancel`."""
         return self._call(self._router.cancel(job_id))
 
-    def forget(self, job_id: str) -> None:
+    def forget(self, job_id: str, *, force: bool = False) -> None:
         """See `Router.forget`."""
-        self._call(self._router.forget(job_id))
+        self._call(self._router.forget(job_id, force=force))
+
+    def gc(self, *, dry_run: bool = False) -> Swept:
+        """See `Router.gc`."""
+        return self._call(self._router.gc(dry_run=dry_run))
 
     def generate_image(self, **options: Any) -> Result:
         """See `Router.generate_image`."""

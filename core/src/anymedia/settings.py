@@ -21,6 +21,10 @@ because it may come from another user. API keys belong in the environment or in 
     [fetch]
     allow = ["127.0.0.1", "media.lan:8080"]      # private hosts and networks that may be fetched from
 
+    [artifacts]                                  # inputs, answers and results stored in the state directory
+    keep_days = 30                               # what nothing needs any more is removed after that
+    max_bytes = 20_000_000_000                   # and earlier while more is stored
+
     [backends.mygpu]                             # an instance of a plugin; by default the plugin of that name
     plugin = "openai"
     service = "compatible"                       # another server with the same protocol
@@ -313,7 +317,9 @@ class Settings:
         policy: the default policy.
         defaults: medium or operation -> ``backend`` or ``backend/model``.
         fetch_allow: private hosts (``host``, ``host:port``) and networks that may be fetched from.
-        state_dir: directory of the journal, the ledger and the continuations.
+        artifacts_keep_days: days after which artifacts that nothing needs are removed; None: never.
+        artifacts_max_bytes: maximum size of all artifacts, in bytes; None: no maximum.
+        state_dir: directory of the journal, the ledger, the continuations and the artifacts.
         keys: the contents of the keys file.
         files: the files that were read.
     """
@@ -324,6 +330,8 @@ class Settings:
     policy: Policy = Policy()
     defaults: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     fetch_allow: tuple[str, ...] = ()
+    artifacts_keep_days: float | None = 30.0
+    artifacts_max_bytes: int | None = 20_000_000_000
     state_dir: Path = attrs.field(factory=lambda: user_dir("state"))
     keys: Keys = Keys()
     files: tuple[Path, ...] = ()
@@ -423,6 +431,11 @@ class _Config:
         if (fetch := top.table("fetch")) is not None:
             found["fetch_allow"] = fetch.networks("allow")
             fetch.done()
+        if (artifacts := top.table("artifacts")) is not None:
+            most = artifacts.number("max_bytes", None)
+            found |= {"artifacts_keep_days": artifacts.number("keep_days", 30.0)}
+            found |= {} if most is None else {"artifacts_max_bytes": int(most)}
+            artifacts.done()
         if (plugins := top.table("plugins")) is not None:
             found |= self._plugins(plugins)
         if (backends := top.table("backends")) is not None:

@@ -71,7 +71,7 @@ def test_writer_streamed_bytes_are_found_under_the_call_id(store: LocalArtifacts
     other = LocalArtifacts(store.directory)
     assert find(other, "job_1") == (made,)
     assert asyncio.run(other.read(made)) == data
-    assert Artifact.from_json(made.to_json()) == made
+    assert Artifact.from_key(made.key) == made
     assert names(store, "parts") == []
 
 
@@ -271,6 +271,31 @@ def test_export_of_a_process_killed_after_naming_the_file_is_not_repeated(store:
     assert sorted(path.name for path in tmp_path.iterdir()) == (["fox-2.png", "fox.png", "state"] if edit else ["fox.png", "state"])
 
 
+def test_export_with_reuse_returns_the_file_that_has_the_bytes(store: LocalArtifacts, tmp_path: Path) -> None:
+    made = put(store, "job_1")
+    (tmp_path / "fox.png").write_bytes(b"another file")
+    first = asyncio.run(store.export(made, target(tmp_path)))
+    assert first.name == "fox-2.png"
+    assert asyncio.run(store.export(made, target(tmp_path), reuse=True)) == first
+    assert asyncio.run(store.export(made, target(tmp_path))).name == "fox-3.png"
+    first.write_bytes(b"edited")
+    assert asyncio.run(store.export(made, target(tmp_path, "bear.png"), reuse=True)).read_bytes() == BYTES
+
+
+def test_discard_removes_one_reference(store: LocalArtifacts) -> None:
+    first, second = put(store, "job_1"), put(store, "job_1", b"second", index=1)
+    asyncio.run(store.discard(first))
+    assert find(store, "job_1") == (second,)
+    assert objects(store) == [second.sha256]
+
+
+@pytest.mark.parametrize(
+    "key", ["", "a", "job!piece!0", "job!piece!x!" + "0" * 64 + "!1!m", "job!other!0!" + "0" * 64 + "!1!m", "j!raw!0!z!1!m"]
+)
+def test_from_key_of_another_text_is_none(key: str) -> None:
+    assert Artifact.from_key(key) is None
+
+
 def test_export_of_damaged_bytes_names_no_file(store: LocalArtifacts, tmp_path: Path) -> None:
     made = put(store, "job_1")
     (store.directory / "files" / made.sha256).write_bytes(b"\0" * made.size)
@@ -407,7 +432,7 @@ def test_pin_released_once_per_use(store: LocalArtifacts) -> None:
 
     asyncio.run(use())
     assert asyncio.run(store.gc(keep_seconds=0, now=2e12)).removed == (made,)
-    store.close()
+    asyncio.run(store.aclose())
     assert names(store, "pins") == []
 
 

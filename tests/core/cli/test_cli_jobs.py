@@ -170,3 +170,28 @@ def test_closed_pipe_prints_no_error(environment, work):
     assert done.stdout == b"{"
     assert b"Traceback" not in done.stderr
     assert b"Exception ignored" not in done.stderr
+
+
+def test_forget_result_whose_file_is_gone_needs_force(call):
+    call("image", "a boat", "-b", "demo", "-o", "boat.png")
+    Path("boat.png").unlink()
+    (job,) = call("jobs", "list", "--json").json["jobs"]
+    refused = call("jobs", "forget", job["id"])
+    assert refused.code == 2
+    assert "has the only copy of a result that was paid for" in refused.err
+    assert call("jobs", "forget", job["id"], "--force").code == 0
+    assert call("jobs", "list", "--json").json["jobs"] == []
+
+
+def test_gc_removes_what_exceeds_the_limit_after_a_dry_run(call, monkeypatch):
+    call("image", "a boat", "-b", "demo", "-o", "boat.png")
+    size = Path("boat.png").stat().st_size
+    Path("limits.toml").write_text("[artifacts]\nmax_bytes = 0\n")
+    monkeypatch.setenv("ANYMEDIA_CONFIG", os.pathsep.join([*filter(None, [os.environ.get("ANYMEDIA_CONFIG")]), "limits.toml"]))
+    dry = call("gc", "--dry-run")
+    assert dry.lines[0].endswith(f"piece 0  {size} bytes")
+    assert f"would free {size} bytes" in dry.err
+    done = call("gc", "--json").json
+    assert (done["freed_bytes"], done["left_bytes"], done["removed"][0]["bytes"]) == (size, 0, size)
+    assert call("gc").lines == []
+    assert Path("boat.png").is_file()

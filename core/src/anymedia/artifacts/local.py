@@ -15,10 +15,10 @@ import os
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any, Literal, Self
-from urllib.parse import quote, unquote
+from typing import Literal, Self, TypeVar
+from urllib.parse import quote
 
 from ..files.atomic_writer import Writer
 from ..files.part_file import PartFile, lock_file
@@ -29,6 +29,7 @@ from .store import KINDS, Artifact, ArtifactDamaged, ArtifactMissing, ArtifactNo
 
 __all__ = ["LocalArtifacts", "LocalWriter"]
 
+_T = TypeVar("_T")
 _UNKNOWN = "application/octet-stream"
 _CALL = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 _MIME = re.compile(r"[A-Za-z0-9!#$&^_.+/;= -]{1,60}")
@@ -39,6 +40,8 @@ _BUFFER = 262_144
 _PART_SECONDS = 86_400.0
 #: References removed under one exclusive lock: a paid answer waiting for it is not delayed by a long clean-up.
 _BATCH = 200
+#: Names of output files that are compared with an artifact at most.
+_MOST_NAMES = 1_000
 _FOLDERS = ("files", "parts", "pins")
 
 
@@ -121,10 +124,22 @@ class LocalArtifacts:
         """Return the path of the stored file, to be read only; see `ArtifactStore.local_file`."""
         return await in_thread(lambda: self._check(artifact))
 
-    async def export(self, artifact: Artifact, target: OutputTarget, *, index: int = 0, of: int = 1, suffix: str = "") -> Path:
+    async def export(
+        self,
+        artifact: Artifact,
+        target: OutputTarget,
+        *,
+        index: int = 0,
+        of: int = 1,
+        suffix: str | Callable[[Path], str] = "",
+        reuse: bool = False,
+    ) -> Path:
         """Write the bytes to an output file, by reflink or copy; see `ArtifactStore.export`."""
 
         def work() -> Path:
+            chosen = suffix if isinstance(suffix, str) else suffix(self._check(artifact))
+            if reuse and (path := _exported_file(artifact, target, index, of, chosen)) is not None:
+                return path
             with self._open(artifact) as source, Writer(target, call_id=artifact.call_id, index=index, of=of) as writer:
                 if writer.finished is not None and writer.sha256 != artifact.sha256:
                     writer.abort()  # a file that a dead process exported and that was edited since: it stays as it is
@@ -134,9 +149,13 @@ class LocalArtifacts:
                     writer.copy_from(source)
                 if writer.sha256 != artifact.sha256:
                     raise self._damaged(artifact)
-                return writer.commit(suffix=suffix)
+                return writer.commit(suffix=chosen)
 
         return await in_thread(work)
+
+    async def discard(self, artifact: Artifact) -> None:
+        """Remove one reference; see `ArtifactStore.discard`."""
+        await in_thread(lambda: self._remove([artifact]))
 
     async def release(self, call_id: str, kinds: Collection[Kind] = KINDS) -> int:
         """Remove a call's references and the bytes that no other refers to; see `ArtifactStore.release`."""
@@ -181,7 +200,18 @@ class LocalArtifacts:
         """Return the number of bytes stored."""
         return await in_thread(lambda: sum(self._object_sizes().values()))
 
-    def close(self) -> None:
+    async def last_gc(self) -> float | None:
+        """Return when `gc` last removed artifacts."""
+
+        def work() -> float | None:
+            try:
+                return (self.directory / "gc").stat().st_mtime
+            except FileNotFoundError:
+                return None
+
+        return await in_thread(work)
+
+    async def aclose(self) -> None:
         """Give up this process's pins; the store can be used again afterwards."""
         self._pins.close()
 
@@ -194,6 +224,9 @@ class LocalArtifacts:
             freed = sum(size for name, size in before.items() if name not in remaining)
         else:
             freed = sum(self._remove(chosen[i : i + _BATCH], unless_pinned=True) for i in range(0, max(1, len(chosen)), _BATCH))
+            if self.directory.is_dir():
+                with self._failing():
+                    (self.directory / "gc").touch(mode=0o600)
         needed = sum({artifact.sha256: artifact.size for artifact in required}.values())
         return Swept(
             removed=tuple(chosen), freed=freed, left=max(0, sum(before.values()) - freed), required=needed, temporaries=temporaries
@@ -210,7 +243,7 @@ class LocalArtifacts:
                 if artifact.call_id in pinned:
                     continue
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(self._files + _name_of(artifact))  # noqa: PTH108
+                    os.unlink(self._files + artifact.key)  # noqa: PTH108
             referred = {artifact.sha256 for artifact, _ in self._references()}
             for name, size in self._object_sizes().items():
                 if name not in referred:
@@ -241,7 +274,7 @@ class LocalArtifacts:
         """Yield references (of one call) with the time they were made."""
         start = "" if call_id is None else quote(call_id, safe="") + _SEPARATOR
         for path in _entries(self.directory / "files"):
-            if path.name.startswith(start) and (artifact := _parse_name(path.name)) is not None:
+            if path.name.startswith(start) and (artifact := Artifact.from_key(path.name)) is not None:
                 with contextlib.suppress(FileNotFoundError):
                     yield artifact, path.stat().st_mtime
 
@@ -256,7 +289,7 @@ class LocalArtifacts:
         """Return the path of an artifact's object; raise `ArtifactMissing` unless the store holds the reference and the bytes."""
         path = Path(self._files + artifact.sha256)
         try:
-            os.stat(self._files + _name_of(artifact))  # noqa: PTH116
+            os.stat(self._files + artifact.key)  # noqa: PTH116
             size = path.stat().st_size
         except (OSError, ValueError):
             size = -1
@@ -279,7 +312,7 @@ class LocalArtifacts:
 
     def _add_reference(self, artifact: Artifact) -> bool:
         """Create the file that is a reference; return whether it is new."""
-        path = self._files + _name_of(artifact)
+        path = self._files + artifact.key
         is_new = not os.path.exists(path)  # noqa: PTH110
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600))
         os.utime(path, ns=(time.time_ns(),) * 2)  # finer than the system's own; `find` prefers the latest
@@ -412,6 +445,15 @@ class LocalWriter:
         self._buffer.clear()
         await in_thread(self._part.restart)
 
+    async def change(self, work: Callable[[int], _T]) -> _T:
+        """Let a function change what was written, in place; see `ArtifactWriter.change`."""
+
+        def changed() -> _T:
+            self._flush()
+            return self._part.change(work)
+
+        return await in_thread(changed)
+
     async def commit(self, *, mime: str | None = None) -> Artifact:
         """Make the bytes and the reference to them durable; see `ArtifactWriter.commit`."""
 
@@ -479,19 +521,20 @@ def not_stored(directory: Path, error: OSError) -> ArtifactNotStored:
     return ArtifactNotStored(text, fix="Free some space there, or set ANYMEDIA_STATE to a directory on another disk.")
 
 
-def _name_of(artifact: Artifact) -> str:
-    a = artifact
-    return _SEPARATOR.join([quote(a.call_id, safe=""), a.kind, str(a.index), a.sha256, str(a.size), quote(a.mime, safe="+;=&")])
-
-
-def _parse_name(name: str) -> Artifact | None:
-    try:
-        call_id, kind, index, sha256, size, mime = name.split(_SEPARATOR)
-        made: dict[str, Any] = {"call_id": unquote(call_id), "kind": kind, "mime": unquote(mime)}
-        found = Artifact(index=int(index), sha256=sha256, size=int(size), **made)
-    except ValueError:
-        return None
-    return found if found.kind in KINDS and re.fullmatch("[0-9a-f]{64}", found.sha256) else None
+def _exported_file(artifact: Artifact, target: OutputTarget, index: int, of: int, suffix: str) -> Path | None:
+    """Return the file under one of the target's names that has an artifact's bytes, as far as the names are taken."""
+    with contextlib.closing(target.open()) as folder:
+        for _, name in zip(range(_MOST_NAMES), target.names(index, of, suffix=suffix), strict=False):
+            try:
+                fd = folder.open_regular(name)
+            except FileNotFoundError:
+                return None
+            except OSError:  # a directory or a link
+                continue
+            with os.fdopen(fd, "rb") as file:
+                if os.fstat(fd).st_size == artifact.size and hashlib.file_digest(file, "sha256").hexdigest() == artifact.sha256:
+                    return folder.path / name
+    return None
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, get_args
+from typing import Literal, Protocol, Self, TypeVar, cast, get_args
+from urllib.parse import quote, unquote
 
 import attrs
 
@@ -26,9 +28,14 @@ __all__ = [
     "select_for_removal",
 ]
 
+_T = TypeVar("_T")
+
 #: ``input``: as sent to the provider; ``raw``: a provider's bytes that are not finished yet; ``piece``: a finished file.
 Kind = Literal["input", "raw", "piece"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+#: Separates the parts of a key.
+_SEPARATOR = "!"
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @attrs.frozen(kw_only=True)
@@ -51,14 +58,23 @@ class Artifact:
     size: int
     mime: str
 
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON-serializable form."""
-        return attrs.asdict(self)
+    @property
+    def key(self) -> str:
+        """All of it as one string that is a valid file name; see `from_key`."""
+        call_id, mime = quote(self.call_id, safe=""), quote(self.mime, safe="+;=&")
+        return _SEPARATOR.join([call_id, self.kind, str(self.index), self.sha256, str(self.size), mime])
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Return the artifact that `to_json` was called on."""
-        return cls(**data)
+    def from_key(cls, key: str) -> Self | None:
+        """Return the artifact with a key, or None if it is not a key."""
+        try:
+            call_id, kind, index, sha256, size, mime = key.split(_SEPARATOR)
+            found = cls(
+                call_id=unquote(call_id), kind=cast(Kind, kind), index=int(index), sha256=sha256, size=int(size), mime=unquote(mime)
+            )
+        except ValueError:
+            return None
+        return found if kind in KINDS and _SHA256.fullmatch(sha256) else None
 
 
 class ArtifactError(MediaError):
@@ -132,6 +148,13 @@ class ArtifactWriter(Protocol):
     async def restart(self) -> None:
         """Discard what was written and start again."""
 
+    async def change(self, work: Callable[[int], _T]) -> _T:
+        """Let a function change what was written, in place.
+
+        Args:
+            work: called in a thread with a file descriptor; returns a false value if it changed nothing.
+        """
+
     async def commit(self, *, mime: str | None = None) -> Artifact:
         """Make the bytes and the reference to them durable.
 
@@ -189,7 +212,16 @@ class ArtifactStore(Protocol):
     async def local_file(self, artifact: Artifact) -> Path:
         """Return the path of a local file with the bytes, to be read only; raises `ArtifactMissing`."""
 
-    async def export(self, artifact: Artifact, target: OutputTarget, *, index: int = 0, of: int = 1, suffix: str = "") -> Path:
+    async def export(
+        self,
+        artifact: Artifact,
+        target: OutputTarget,
+        *,
+        index: int = 0,
+        of: int = 1,
+        suffix: str | Callable[[Path], str] = "",
+        reuse: bool = False,
+    ) -> Path:
         """Write the bytes to an output file that shares nothing with the artifact that an edit could reach.
 
         Args:
@@ -197,12 +229,17 @@ class ArtifactStore(Protocol):
             target: where to.
             index: number of the file, starting at 0.
             of: number of files.
-            suffix: file suffix to use in place of the target's.
+            suffix: file suffix to use in place of the target's, or a function that checks a local file with the bytes and returns it;
+                it is called in a thread.
+            reuse: return a file under one of the target's names that already has exactly these bytes, as a killed process leaves it.
 
         Raises:
             ArtifactMissing, ArtifactDamaged: it cannot be read.
             MediaError: the file cannot be written.
         """
+
+    async def discard(self, artifact: Artifact) -> None:
+        """Remove one reference, and its bytes if no other reference uses them."""
 
     async def release(self, call_id: str, kinds: Collection[Kind] = ...) -> int:
         """Remove a call's references, and the bytes that no other call refers to; return the number of bytes freed."""
@@ -231,6 +268,12 @@ class ArtifactStore(Protocol):
 
     async def used_bytes(self) -> int:
         """Return the number of bytes stored."""
+
+    async def last_gc(self) -> float | None:
+        """Return when `gc` last removed artifacts, in seconds since the epoch; None if never."""
+
+    async def aclose(self) -> None:
+        """Give up this process's pins; the store can be used again afterwards."""
 
 
 def select_for_removal(

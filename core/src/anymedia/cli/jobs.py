@@ -20,6 +20,7 @@ from .process import run
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..artifacts import Swept
     from ..router import Router
     from ..state.store import CallRecord, Spend, Store
     from .console import ProgressLine
@@ -148,12 +149,13 @@ def cancel(job_id: str, as_json: bool) -> None:
 
 @jobs.command("forget")
 @_ID
+@click.option("--force", is_flag=True, help="Delete results as well that were never saved to a file, or whose file is gone.")
 @AS_JSON
-def forget(job_id: str, as_json: bool) -> None:
+def forget(job_id: str, force: bool, as_json: bool) -> None:
     """Delete a finished job from the list; its files and its recorded cost are kept."""
 
     async def work(router: Router, _line: ProgressLine) -> None:
-        await router.forget(job_id)
+        await router.forget(job_id, force=force)
 
     console = Console(json=as_json)
     with_router(work)
@@ -161,6 +163,31 @@ def forget(job_id: str, as_json: bool) -> None:
         console.document({"success": True, "forgotten": job_id})
     else:
         console.note(f"forgotten: {job_id}")
+
+
+@click.command("gc")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
+@AS_JSON
+def gc(dry_run: bool, as_json: bool) -> None:
+    """Remove stored inputs and results that are old or exceed the limit.
+
+    The limits are keep_days and max_bytes in the section [artifacts] of the configuration. Results that were never saved to a file,
+    and everything that an unfinished job needs, are kept.
+    """
+
+    async def work(router: Router, _line: ProgressLine) -> Swept:
+        return await router.gc(dry_run=dry_run)
+
+    console, swept = Console(json=as_json), with_router(work)
+    if as_json:
+        removed = [{"job_id": a.call_id, "kind": a.kind, "bytes": a.size, "sha256": a.sha256} for a in swept.removed]
+        found = {"removed": removed, "freed_bytes": swept.freed, "left_bytes": swept.left, "required_bytes": swept.required}
+        console.document({"success": True, "dry_run": dry_run, **found})
+        return
+    for artifact in swept.removed:
+        console.result(f"{artifact.call_id}  {artifact.kind} {artifact.index}  {artifact.size} bytes")
+    verb = "would free" if dry_run else "freed"
+    console.note(f"{verb} {swept.freed} bytes; {swept.left} bytes remain, of which {swept.required} are needed")
 
 
 def record_json(record: CallRecord) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from .lease import LeaseRenewer
 from .poll_schedule import PollBudget
 
 if TYPE_CHECKING:
+    from ..artifacts import ArtifactStore
     from ..capabilities import ModelSpec
     from ..credentials import Secret
     from ..net.fetcher import Fetcher
@@ -129,9 +130,10 @@ def _is_fraction(value: object) -> bool:
 
 @attrs.define(kw_only=True, eq=False)
 class Engine:
-    """Store, registry, instances, clock, clients and fetcher, and the operations that combine them."""
+    """Store, artifacts, registry, instances, clock, clients and fetcher, and the operations that combine them."""
 
     store: Store
+    artifacts: ArtifactStore
     registry: Registry
     instances: Mapping[str, BackendInstance]
     settings: Settings
@@ -143,6 +145,8 @@ class Engine:
     overlays: OverlayStore | None = None
     on_progress: Callable[[Progress], None] | None = None
     session: str = attrs.field(factory=lambda: new_id("run"))
+    #: When `retention.make_room` last measured the artifacts, on the steady clock.
+    measured_at: float | None = attrs.field(default=None, init=False)
     leases: LeaseRenewer = attrs.field(init=False)
     _token: str = attrs.field(factory=lambda: os.urandom(4).hex(), init=False)
 

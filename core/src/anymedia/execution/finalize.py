@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import hashlib
 import math
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +15,11 @@ import attrs
 
 from ..answers.compare import changed_outside_mask, differences, fewer_pieces, lost_transparency
 from ..answers.containers import repair_bytes
+from ..artifacts import Artifact, ArtifactNotStored, Kind
 from ..errors import BackendError, BackendTimeout, BadBackendResponse, Fix, MediaError, PluginContractError
-from ..files.atomic_writer import SMALL, Writer, hidden_prefix
-from ..files.paths import OutputTarget, plan_output
+from ..files.atomic_writer import SMALL, hidden_prefix
+from ..files.paths import OutputTarget
+from ..files.safe_dir import show_path
 from ..masks import read_mask
 from ..media import mime_of
 from ..plugins.sanitize import clean_error
@@ -27,16 +27,18 @@ from ..requests import Continuation, StoredFile
 from ..results import ContinuationData, MediaFile, Outcome, Piece, Warning, to_warnings
 from ..state.call_codec import outcome_json
 from ..state.codec import check_storable
+from ..state.errors import StateError
 from ..state.store import CallRecord, Lease
 from ..threads import in_thread, shielded
 from .engine import Engine, new_id
 from .prepare_inputs import Protection, paste_back
-from .save_piece import collect
+from .save_piece import Saved, export_artifact, recognise_file, save_bytes, store_piece
 
 __all__ = [
     "delete_temporaries",
     "finalize",
     "output_target",
+    "provider_kind",
     "storable",
     "suffix_of",
 ]
@@ -64,10 +66,6 @@ def _is_storable(onward: ContinuationData) -> bool:
     return True
 
 
-#: Piece -> where its bytes are kept until the row is closed, and their SHA-256.
-_Spooled = dict[int, tuple[Path, str]]
-
-
 def output_target(target: Mapping[str, Any]) -> OutputTarget:
     """Return where the files of a call go, as its row says."""
     return OutputTarget.from_json(target["output"])
@@ -82,81 +80,193 @@ async def finalize(
     deadline: float | None,
     target: OutputTarget | None = None,
 ) -> CallRecord:
-    """Bring every piece of an outcome home and close the row, before a deadline (on the steady clock).
+    """Store every piece of an outcome, export the files and complete the record.
 
-    ``target``: where to, for who has it at hand; by default as the row says.
+    Args:
+        engine: store, artifacts, fetcher and clock.
+        lease: the right to change the record.
+        record: the record of the call.
+        outcome: what the hook returned.
+        protection: the source and mask of a masked edit.
+        deadline: on the steady clock; None for no deadline.
+        target: where the files go; None for a resumed call, whose record names it: what an earlier process stored or exported
+            is used again.
 
     Raises:
-        MediaError: a piece cannot be had, is not what it claims, cannot be written, or did not come in time; the work
-            is paid for, and the row stays ``collecting``, to be resumed.
+        MediaError: a piece is not available, is not what it claims, cannot be written, or was not there in time. The work is
+            paid for, and the record stays ``collecting``, to be resumed.
     """
     here = all(piece.data is not None for piece in outcome.pieces)  # there is nothing to wait for
     left = None if deadline is None or here else max(0.0, deadline - engine.clock.steady())
     try:
         async with contextlib.nullcontext() if left is None else asyncio.timeout(left):
-            return await _finish(engine, lease, record, outcome, protection, target or output_target(record.target))
+            steps = _Finalizer(engine, record, protection, target or output_target(record.target), target is None)
+            return await steps.run(lease, outcome)
     except TimeoutError:
-        late = BackendTimeout(f"the deadline passed before all that {record.id} made was fetched")
+        late = BackendTimeout(f"the deadline passed before all results of {record.id} were fetched")
         raise _uncollected(late, record) from None
     except MediaError as error:
         raise _uncollected(error, record) from None
 
 
-async def _finish(
-    engine: Engine, lease: Lease, record: CallRecord, outcome: Outcome, protection: Protection | None, target: OutputTarget
-) -> CallRecord:
-    if not outcome.pieces:
-        raise BadBackendResponse(f"'{record.backend}/{record.model}' answered without any {record.target['media']}")
-    outcome = storable(await _received(record, outcome), record.backend)
-    as_they_are = protection is None and not record.target["transcode_to"]
-    temporaries = _spooled_by(record)  # by an earlier process
-    with contextlib.ExitStack() as opened:
+@attrs.define(eq=False)
+class _Finalizer:
+    """The steps from an outcome to its files, for one call.
 
-        async def keep() -> tuple[_Spooled, dict[int, Writer], CallRecord]:
-            spooled, written = await _persist_bytes(engine, record, outcome, target, opened, as_they_are=as_they_are)
-            shown, secret = outcome_json(outcome, spooled)
-            return (
-                spooled,
-                written,
-                await engine.persist_with_retry(lambda: engine.advance(lease, "collecting", outcome=shown, secret=secret)),
-            )
+    Attributes:
+        stored: the call's artifacts by kind and index.
+        saved: files of pieces that could not be stored as artifacts, saved at once because their bytes were only in memory.
+    """
 
-        spooled, written, record = await shielded(keep())
-        temporaries |= {path for path, _ in spooled.values()}
+    engine: Engine
+    record: CallRecord
+    protection: Protection | None
+    target: OutputTarget
+    is_resumed: bool
+    stored: dict[tuple[Kind, int], Artifact] = attrs.field(factory=dict, init=False)
+    saved: dict[int, Saved] = attrs.field(factory=dict, init=False)
+
+    @property
+    def kind(self) -> Kind:
+        """What the provider's bytes are stored as."""
+        return provider_kind(self.record)
+
+    @property
+    def is_processed(self) -> bool:
+        """Whether the finished piece is not the provider's bytes."""
+        return self.kind == "raw"
+
+    async def run(self, lease: Lease, outcome: Outcome) -> CallRecord:
+        """Store, record, export, and record the result."""
+        if not outcome.pieces:
+            raise BadBackendResponse(f"'{self.record.backend}/{self.record.model}' answered without any {self.record.target['media']}")
+        outcome = storable(await _received(self.record, outcome), self.record.backend)
+        if self.is_resumed:
+            self.stored = {(a.kind, a.index): a for a in await self.engine.artifacts.find(self.record.id)}
+        self.record = await shielded(self._record_bytes(lease, outcome))
         files, onward, warnings, outside = [], [], list(to_warnings(outcome.warnings)), []
         for index, piece in enumerate(outcome.pieces):
-            home = await _finalize_piece(engine, record, piece, index, len(outcome.pieces), protection, target, written.get(index))
-            file, continuation = _continuable(engine, record, piece, home.file)
+            finished = await self._finish_piece(piece, index, len(outcome.pieces))
+            file, continuation = _continuable(self.engine, self.record, piece, finished.saved.file, finished.artifact)
             files.append(file)
             if continuation is not None:
                 onward.append(continuation)
-            if home.part is not None:
-                temporaries.add(home.part)
-            warnings += home.warnings
-            if home.difference is not None:
-                outside.append(home.difference)
-    result = {
-        "files": [file.to_json() for file in files],
-        "request_id": outcome.request_id,
-        "continued_as": outcome.continued_as or record.plan.get("continued_as"),
-        "warnings": [warning.to_json() for warning in to_warnings(warnings)],
-        "usage": dict(outcome.usage),
-        "cost_usd": outcome.cost_usd,
-        "cost_basis": outcome.cost_basis,
-        "texts": [p.text for p in outcome.pieces if p.text],
-        "outside_mask_difference": max(outside) if outside else None,
-    }
-    record = await engine.persist_with_retry(
-        lambda: engine.advance(lease, "done", result=result, cost_usd=outcome.cost_usd, continuations=onward)
-    )
-    _remove(temporaries)
-    return record
+            warnings += finished.warnings
+            if finished.difference is not None:
+                outside.append(finished.difference)
+        result = {
+            "files": [file.to_json() for file in files],
+            "request_id": outcome.request_id,
+            "continued_as": outcome.continued_as or self.record.plan.get("continued_as"),
+            "warnings": [warning.to_json() for warning in to_warnings(warnings)],
+            "usage": dict(outcome.usage),
+            "cost_usd": outcome.cost_usd,
+            "cost_basis": outcome.cost_basis,
+            "texts": [p.text for p in outcome.pieces if p.text],
+            "outside_mask_difference": max(outside) if outside else None,
+        }
+        record = await self.engine.persist_with_retry(
+            lambda: self.engine.advance(lease, "done", result=result, cost_usd=outcome.cost_usd, continuations=onward)
+        )
+        if self.is_processed:
+            await self.engine.artifacts.release(record.id, ["raw"])
+        if self.is_resumed:
+            await in_thread(lambda: delete_temporaries(record))
+        return record
+
+    async def _record_bytes(self, lease: Lease, outcome: Outcome) -> CallRecord:
+        """Store the bytes that came with the answer, which exist only once, then record the outcome."""
+        for index, piece in enumerate(outcome.pieces):
+            if piece.data is not None:
+                await self._store_bytes(piece, index, len(outcome.pieces))
+        keys = {index: artifact.key for (kind, index), artifact in self.stored.items() if kind == self.kind}
+        shown, secret = outcome_json(outcome, keys)
+        try:
+            return await self.engine.persist_with_retry(lambda: self.engine.advance(lease, "collecting", outcome=shown, secret=secret))
+        except StateError as error:
+            if self.saved:
+                paths = ", ".join(show_path(saved.file.path) for saved in self.saved.values())
+                error.message = f"{error.message.rstrip('.')}. The result was saved nevertheless: {paths}."
+            raise
+
+    async def _store_bytes(self, piece: Piece, index: int, of: int) -> None:
+        try:
+            self.stored[self.kind, index], _ = await self._store(piece, self.kind, index)
+        except ArtifactNotStored:
+            warnings: list[Warning] = []
+            if self.is_processed:
+                piece, _, warnings = await _post_process(self.record, piece.data or b"", piece, self.protection)
+            place, total = _place_of(self.record, index, of)
+            expect = self.record.target["media"]
+            save = functools.partial(save_bytes, piece, self.target, call_id=self.record.id, expect=expect, index=place, of=total)
+            saved = await in_thread(save)
+            warnings.append(Warning("not_stored", "the disk of the artifact store is full or failing: only the output file has the result"))
+            self.saved[index] = attrs.evolve(saved, warnings=(*saved.warnings, *warnings))
+
+    async def _store(self, piece: Piece, kind: Kind, index: int) -> tuple[Artifact, tuple[Warning, ...]]:
+        engine = self.engine
+        return await store_piece(
+            piece,
+            engine.artifacts,
+            fetcher=engine.fetcher,
+            call_id=self.record.id,
+            kind=kind,
+            index=index,
+            hosts=engine.instance(self.record.backend).hosts,
+            sleep=engine.clock.sleep,
+        )
+
+    async def _finish_piece(self, piece: Piece, index: int, of: int) -> _Finished:
+        if (saved := self.saved.get(index)) is not None:
+            return _Finished(saved=saved, artifact=None, warnings=saved.warnings)
+        warnings: list[Warning] = []
+        difference = None
+        artifact = await self._usable("piece", index, piece)
+        if artifact is None:
+            artifact = await self._usable(self.kind, index, piece)
+            if artifact is None:
+                artifact, repaired = await self._store(piece, self.kind, index)
+                warnings += repaired
+            if self.is_processed:
+                data = await self.engine.artifacts.read(artifact)
+                piece, difference, found = await _post_process(self.record, data, piece, self.protection)
+                warnings += found
+                artifact, _ = await self._store(piece, "piece", index)
+        place, total = _place_of(self.record, index, of)
+        media = self.record.target["media"]
+        saved = await export_artifact(
+            artifact, self.engine.artifacts, self.target, expect=media, index=place, of=total, reuse=self.is_resumed
+        )
+        warnings += [*saved.warnings, *differences(self.record.request, saved.file, converted_to=self.record.target["transcode_to"])]
+        if self.record.request.get("background") == "transparent" and media == "image":
+            warnings += await in_thread(lambda: _lost_transparency(saved.file.path))
+        return _Finished(saved=saved, artifact=artifact, warnings=tuple(warnings), difference=difference)
+
+    async def _usable(self, kind: Kind, index: int, piece: Piece) -> Artifact | None:
+        """Return a stored piece; None if there is none, or if it is not media and can be fetched from the provider again."""
+        artifact = self.stored.get((kind, index))
+        if artifact is None or piece.url is None:
+            return artifact
+        try:
+            stored = await self.engine.artifacts.local_file(artifact)
+            await in_thread(lambda: recognise_file(stored, artifact.mime, self.record.target["media"]))
+        except MediaError:
+            return None
+        return artifact
+
+
+@attrs.frozen(kw_only=True)
+class _Finished:
+    saved: Saved
+    artifact: Artifact | None
+    warnings: tuple[Warning, ...]
+    difference: float | None = None
 
 
 async def _received(record: CallRecord, outcome: Outcome) -> Outcome:
     """Return an outcome with its bytes repaired, and warnings for that and for pieces that are missing."""
     repair = functools.partial(_repaired, outcome)
-    repaired = repair() if _is_small(outcome) else await in_thread(repair)
+    repaired = repair() if sum(len(piece.data or b"") for piece in outcome.pieces) <= SMALL else await in_thread(repair)
     missing = fewer_pieces(int(record.request.get("n") or 1), len(outcome.pieces), str(record.target["media"]))
     return attrs.evolve(repaired, warnings=(*repaired.warnings, *missing)) if missing else repaired
 
@@ -172,132 +282,24 @@ def _repaired(outcome: Outcome) -> Outcome:
     return attrs.evolve(outcome, pieces=tuple(pieces), warnings=(*outcome.warnings, *warnings)) if warnings else outcome
 
 
+def provider_kind(record: CallRecord) -> Kind:
+    """Return what a provider's bytes are stored as: a finished piece, or raw material for one."""
+    is_processed = record.target.get("protection") is not None or bool(record.target["transcode_to"])
+    return "raw" if is_processed else "piece"
+
+
 def delete_temporaries(record: CallRecord) -> None:
-    """Remove what lies beside the place of a call that will not be collected any more."""
-    _remove(_spooled_by(record))
+    """Remove the temporary files that a killed process left in the output directory of a call."""
     with contextlib.suppress(OSError):
-        _remove(set(output_target(record.target).folder.glob(f"{hidden_prefix(record.id)}*")))
-
-
-def _spooled_by(record: CallRecord) -> set[Path]:
-    return {Path(piece["spool"][0]) for piece in (record.outcome or {}).get("pieces", ()) if piece["spool"]}
-
-
-def _remove(paths: set[Path]) -> None:
-    for path in paths:
-        with contextlib.suppress(OSError):
-            os.unlink(path)  # noqa: PTH108 - half the way
-
-
-async def _persist_bytes(
-    engine: Engine, record: CallRecord, outcome: Outcome, target: OutputTarget, opened: contextlib.ExitStack, *, as_they_are: bool
-) -> tuple[_Spooled, dict[int, Writer]]:
-    """Write bytes that came with the answer to disk at once: they can be had only once.
-
-    They lie beside their final place under a hidden name, readable by the owner alone, until the row is closed. Where
-    they need no more work they are the temporary of the final file too, under a second name, and written just once.
-    A place that does not take them any more (it is full, or gone) is not their end: they lie in the state directory then.
-    """
-
-    def spool() -> tuple[_Spooled, dict[int, Writer]]:
-        try:
-            return _persist_bytes_now(record, outcome, target, opened, as_they_are=as_they_are)
-        except (MediaError, OSError) as error:
-            refuge = plan_output(f"{engine.settings.state_dir / 'spool'}/", default_stem="piece", suffix=str(record.target["suffix"]))
-            try:
-                return _persist_bytes_now(record, outcome, refuge, opened, as_they_are=False)
-            except (MediaError, OSError):
-                raise error from None
-
-    if _is_small(outcome):
-        return spool()  # a thread would cost more than the work
-    return await in_thread(spool)
-
-
-def _is_small(outcome: Outcome) -> bool:
-    return sum(len(piece.data or b"") for piece in outcome.pieces) <= SMALL
-
-
-def _persist_bytes_now(
-    record: CallRecord, outcome: Outcome, target: OutputTarget, opened: contextlib.ExitStack, *, as_they_are: bool
-) -> tuple[_Spooled, dict[int, Writer]]:
-    spooled: _Spooled = {}
-    written: dict[int, Writer] = {}
-    for index, piece in enumerate(outcome.pieces):
-        if piece.data is None:
-            continue
-        name = f"{hidden_prefix(record.id)}{index}.spool"
-        if as_they_are:
-            place, of = _place_of(record, index, len(outcome.pieces))
-            writer = opened.enter_context(Writer(target, call_id=record.id, index=place, of=of))
-            if writer.finished is None and (writer.size == 0 or writer.sha256 != hashlib.sha256(piece.data).hexdigest()):
-                if writer.size:
-                    writer.restart()
-                writer.write(piece.data)
-            spooled[index], written[index] = (writer.also(name), writer.sha256), writer
-            continue
-        spooled[index] = _spool_alone(target, name, piece.data), hashlib.sha256(piece.data).hexdigest()
-    return spooled, written
-
-
-def _spool_alone(target: OutputTarget, name: str, data: bytes) -> Path:
-    with contextlib.closing(target.open()) as folder:
-        with contextlib.suppress(FileNotFoundError):
-            folder.unlink(name)  # of an earlier try at this very call
-        with os.fdopen(folder.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())  # before the journal says that it is here
-        return folder.path / name
+        for path in output_target(record.target).folder.glob(f"{hidden_prefix(record.id)}*"):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _place_of(record: CallRecord, index: int, of: int) -> tuple[int, int]:
     """Return which file of the whole run a piece of a call is, and how many there are."""
     first = int(record.target["first"])
     return first + index, max(int(record.target["of"]), first + of)
-
-
-@attrs.frozen(kw_only=True)
-class _Home:
-    file: MediaFile
-    part: Path | None
-    warnings: tuple[Warning, ...]
-    difference: float | None
-
-
-async def _finalize_piece(
-    engine: Engine,
-    record: CallRecord,
-    piece: Piece,
-    index: int,
-    of: int,
-    protection: Protection | None,
-    target: OutputTarget,
-    written: Writer | None,
-) -> _Home:
-    to_format = record.target["transcode_to"]
-    place, total = _place_of(record, index, of)
-    warnings: list[Warning] = []
-    difference = None
-    if protection is not None or to_format:
-        piece, difference, warnings = await _post_process(engine, record, piece, protection, to_format)
-    found = await collect(
-        piece,
-        target,
-        call_id=record.id,
-        index=place,
-        of=total,
-        written=written,
-        keep_part=True,
-        expect=record.target["media"],
-        fetcher=engine.fetcher,
-        hosts=engine.instance(record.backend).hosts,
-        sleep=engine.clock.sleep,
-    )
-    warnings += [*found.warnings, *differences(record.request, found.file, converted_to=to_format)]
-    if record.request.get("background") == "transparent" and record.target["media"] == "image":
-        warnings += await in_thread(lambda: _lost_transparency(found.file.path))
-    return _Home(file=found.file, part=found.part, warnings=tuple(warnings), difference=difference)
 
 
 def _lost_transparency(path: Path) -> tuple[Warning, ...]:
@@ -308,27 +310,29 @@ def _lost_transparency(path: Path) -> tuple[Warning, ...]:
 
 
 async def _post_process(
-    engine: Engine, record: CallRecord, piece: Piece, protection: Protection | None, to_format: str | None
+    record: CallRecord, data: bytes, piece: Piece, protection: Protection | None
 ) -> tuple[Piece, float | None, list[Warning]]:
-    """Paste back what was protected and convert to the format asked for; the provider's bytes stay if that fails."""
+    """Copy protected pixels back and convert to the requested format; the provider's bytes stay if that fails."""
     from ..convert.load_input import transcode
 
+    to_format = record.target["transcode_to"]
     warnings: list[Warning] = []
     difference = None
-    with tempfile.TemporaryDirectory(prefix="anymedia-") as scratch:
-        data = piece.data if piece.data is not None else await _fetched(engine, record, piece, Path(scratch))
-        mime = piece.mime
-        if protection is not None:
-            pasted = await asyncio.to_thread(paste_back, protection, data)
-            data, difference, mime = pasted.data, pasted.difference, pasted.mime or mime
-            warnings += pasted.warnings
-            if not protection.exact:
-                warnings += await asyncio.to_thread(_changed_outside, protection, data)
-        if to_format:
-            raw = Path(scratch) / "came"
+    mime = piece.mime
+    if protection is None and record.target["protect"]:
+        warnings.append(Warning("not_protected", "the protected pixels could not be copied back: the source and the mask are not stored"))
+    if protection is not None:
+        pasted = await in_thread(lambda: paste_back(protection, data))
+        data, difference, mime = pasted.data, pasted.difference, pasted.mime or mime
+        warnings += pasted.warnings
+        if not protection.exact:
+            warnings += await in_thread(lambda: _changed_outside(protection, data))
+    if to_format:
+        with tempfile.TemporaryDirectory(prefix="anymedia-") as scratch:
+            raw = Path(scratch) / "raw"
             raw.write_bytes(data)
             try:
-                made = await asyncio.to_thread(transcode, raw, to_format)
+                made = await in_thread(lambda: transcode(raw, to_format))
             except MediaError as error:
                 warnings.append(Warning("not_converted", f"it could not be converted to {to_format}: {error.message}"))
             else:
@@ -344,30 +348,16 @@ def _changed_outside(protection: Protection, data: bytes) -> tuple[Warning, ...]
         return ()
 
 
-async def _fetched(engine: Engine, record: CallRecord, piece: Piece, scratch: Path) -> bytes:
-    target = plan_output(f"{scratch}/", default_stem="piece", suffix=str(record.target["suffix"]))
-    found = await collect(
-        piece,
-        target,
-        call_id=record.id,
-        index=0,
-        of=1,
-        expect=record.target["media"],
-        fetcher=engine.fetcher,
-        hosts=engine.instance(record.backend).hosts,
-        sleep=engine.clock.sleep,
-    )
-    return found.file.path.read_bytes()
-
-
-def _continuable(engine: Engine, record: CallRecord, piece: Piece, file: MediaFile) -> tuple[MediaFile, Continuation | None]:
+def _continuable(
+    engine: Engine, record: CallRecord, piece: Piece, file: MediaFile, artifact: Artifact | None
+) -> tuple[MediaFile, Continuation | None]:
     """Give an image or a video a continuation; its files are the new one and those it went on from."""
     media = record.target["media"]
     if media not in {"image", "video"}:
         return file, None
     onward = piece.continuation
     facts = {name: getattr(file, name) for name in ("sha256", "mime", "width", "height", "seconds")}
-    new = StoredFile(path=str(file.path.absolute()), **facts)
+    new = StoredFile(path=str(file.path.absolute()), artifact="" if artifact is None else artifact.key, **facts)
     earlier = tuple([StoredFile(**raw) for raw in record.target["earlier_files"]])
     continuation = Continuation(
         id=new_id(str(record.target["prefix"])),
@@ -384,7 +374,7 @@ def _continuable(engine: Engine, record: CallRecord, piece: Piece, file: MediaFi
 
 
 def _uncollected(error: MediaError, record: CallRecord) -> MediaError:
-    """Complete an error of collecting: the work is done and paid, and the job can be taken up again."""
+    """Complete an error of collecting: the work is done and paid, and the job can be resumed."""
     clean_error(error)  # a plugin's own byte stream may have failed
     error.job_id = error.job_id or record.id
     error.charged = "yes"

@@ -25,8 +25,9 @@ from .engine import Engine, new_id
 from .finalize import finalize, suffix_of
 from .lease import LEASE_SECONDS, LeaseKeeper
 from .poll import poll_job
-from .prepare_inputs import InputReader, Loaded, Protection, load_inputs, read_protection
+from .prepare_inputs import InputReader, Loaded, Protection, StoredInputs, load_inputs, read_protection, store_inputs
 from .resume import resume_call
+from .retention import make_room
 from .run_result import most_serious, result_of
 from .submit import may_send_again, submit
 
@@ -118,6 +119,7 @@ class PlanRunner:
 
     async def _open(self) -> list[CallRecord]:
         await in_thread(self.check_output)
+        await make_room(self.engine)
         self.loaded = await load_inputs(self.inputs, self.plan)
         self.protection = await read_protection(self.inputs, self.plan.request)
         if not self._fallback_candidates():
@@ -268,6 +270,7 @@ class PlanRunner:
     async def _open_call(self, plan: Plan, call: PlannedCall, index: int, first: int, *, loaded: Loaded, suffix: str = "") -> _Opened:
         single = len(self.plan.calls) == 1
         call_id = (self.run_id if single else f"{self.run_id}-{index}") + suffix
+        stored = await store_inputs(self.engine.artifacts, call_id, loaded, self.protection, plan.continuation)
         new = NewCall(
             id=call_id,
             run=self.run_id,
@@ -277,12 +280,16 @@ class PlanRunner:
             operation=plan.operation,
             request=request_json(call.request),
             plan=_plan_json(plan),
-            target=self._target(plan, first, self._total()),
+            target=self._target(plan, first, self._total(), stored),
             idempotency_key=new_id("key"),
             session=self.engine.session,
             quote_usd=call.quote.usd,
         )
-        record = await self.engine.store.open_call(new, self.policy.budget, owner=self.engine.owner, lease_seconds=LEASE_SECONDS)
+        try:
+            record = await self.engine.store.open_call(new, self.policy.budget, owner=self.engine.owner, lease_seconds=LEASE_SECONDS)
+        except (MediaError, asyncio.CancelledError):
+            await self.engine.artifacts.release(call_id)
+            raise
         return _Opened(lease=record.lease, record=record, plan=plan, call=call, loaded=loaded)
 
     def _place(self, suffix: str) -> OutputTarget:
@@ -297,10 +304,8 @@ class PlanRunner:
             )
         return self.places[suffix]
 
-    def _target(self, plan: Plan, first: int, total: int) -> dict[str, Any]:
+    def _target(self, plan: Plan, first: int, total: int, stored: StoredInputs) -> dict[str, Any]:
         media = plan.request.media
-        continuation = plan.continuation
-        roots = self.policy.input_roots
         suffix = _suffix(plan)
         prefix = plan.model_spec.continuation_prefix or f"{plan.chosen.backend}_{media[:3]}"
         return {
@@ -311,10 +316,10 @@ class PlanRunner:
             "first": first,
             "of": total,
             "prefix": prefix,
-            "earlier_files": [attrs.asdict(f) for f in continuation.files] if continuation is not None else [],
+            "earlier_files": [attrs.asdict(file) for file in stored.files],
+            "inputs": list(stored.keys),
             "protect": getattr(plan.request, "protect", None) == "exact",
-            "protection": None if self.protection is None else self.protection.to_json(),
-            "input_roots": None if roots is None else [str(root.absolute()) for root in roots],
+            "protection": stored.protection,
         }
 
 

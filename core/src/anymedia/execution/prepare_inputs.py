@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import functools
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar
 
@@ -16,8 +18,10 @@ from ..media import FORMATS, Image, Media
 from ..planning import InputForm, Plan
 from ..requests import Continuation, EditWithReferences, Inpaint, Mask, Reference, Request, StoredFile
 from ..results import Warning, to_warnings
+from ..threads import in_thread
 
 if TYPE_CHECKING:
+    from ..artifacts import ArtifactStore
     from ..context import LoadedMedia
     from ..net.fetcher import Fetcher
 
@@ -26,12 +30,15 @@ __all__ = [
     "Loaded",
     "Pasted",
     "Protection",
+    "StoredInputs",
     "has_inputs",
     "load_inputs",
     "named_format",
     "paste_back",
     "read_protection",
+    "read_stored_protection",
     "resolve",
+    "store_inputs",
     "with_facts",
 ]
 
@@ -49,11 +56,16 @@ def has_inputs(request: Request) -> bool:
     return bool(_inputs(request)) or getattr(request, "continue_from", None) is not None
 
 
-def resolve(request: Request, found: Continuation) -> Request:
+def resolve(request: Request, found: Continuation, data: bytes | None = None) -> Request:
     """Return a request with its continuation, and with an edit's continued image as an input like any other.
 
     The image becomes the source of an `Inpaint` without one, and an additional source of `EditWithReferences`, after the given
     ones: a mask applies to the first. So no backend has to find it, and the planner counts it.
+
+    Args:
+        request: the request.
+        found: its continuation.
+        data: the bytes of the continuation's first file, if they are stored as an artifact; else the saved file is used.
 
     Raises:
         UnknownContinuation: the saved file is missing or has changed.
@@ -61,9 +73,9 @@ def resolve(request: Request, found: Continuation) -> Request:
     changes: dict[str, Any] = {"continue_from": found}
     if found.media == "image" and found.files:
         if isinstance(request, Inpaint) and request.source is None:
-            changes["source"] = _continued(found)
+            changes["source"] = _continued(found, data)
         if isinstance(request, EditWithReferences):
-            changes["references"] = _with_continued(request.references, found)
+            changes["references"] = _with_continued(request.references, found, data)
     return attrs.evolve(request, **changes)
 
 
@@ -78,18 +90,21 @@ def named_format(request: Request, output: Path | str | None) -> Request:
     return attrs.evolve(request, output_format=name)
 
 
-def _with_continued(references: tuple[Reference, ...], continuation: Continuation) -> tuple[Reference, ...]:
-    image = _continued(continuation)
-    if any(reference.image.path == image.path for reference in references):
+def _with_continued(references: tuple[Reference, ...], continuation: Continuation, data: bytes | None) -> tuple[Reference, ...]:
+    image = _continued(continuation, data)
+    path = Path(continuation.files[0].path)
+    if any(reference.image.path == path or reference.image == image for reference in references):
         return references
     behind = 1 + max((i for i, reference in enumerate(references) if reference.role == "source"), default=-1)
     return (*references[:behind], Reference(image=image), *references[behind:])
 
 
-def _continued(continuation: Continuation) -> Image:
+def _continued(continuation: Continuation, data: bytes | None) -> Image:
     from ..files.part_file import read_kept
 
     file = continuation.files[0]
+    if data is not None:
+        return Image(data=data, mime=file.mime)
     if read_kept(Path(file.path), file.sha256, most=MAX_INPUT) is None:
         text = f"the file of {continuation.id!r} is missing or has changed: {file.path}"
         raise UnknownContinuation(text, fix="pass an image as an input instead")
@@ -104,10 +119,12 @@ class InputReader:
         roots: the directories that paths must lie in; None for no restriction.
         fetcher: fetches URLs; None where only local files are read.
         headers_only: open files without keeping their bytes, to plan only.
+        artifacts: where files of continuations are stored; None where only local files are read.
     """
 
     roots: tuple[Path, ...] | None = None
     fetcher: Fetcher | None = None
+    artifacts: ArtifactStore | None = None
     headers_only: bool = False
     _read: dict[Path | str, bytes] = attrs.field(factory=dict, init=False, repr=False)
 
@@ -148,6 +165,36 @@ class InputReader:
         if media.url not in self._read:
             self._read[media.url] = await self.fetcher.fetch_bytes(media.url, for_caller=True, max_bytes=MAX_FETCHED)
         return self._read[media.url]
+
+    async def read_stored(self, file: StoredFile) -> bytes | None:
+        """Return the bytes of an artifact of a continuation; None if it has none or is not stored any more."""
+        from ..artifacts import Artifact, ArtifactError
+
+        artifact = Artifact.from_key(file.artifact)
+        if artifact is None or self.artifacts is None:
+            return None
+        try:
+            return await self.artifacts.read(artifact)
+        except ArtifactError:
+            return None
+
+    async def locate_stored(self, continuation: Continuation) -> Continuation:
+        """Return a video's continuation with the paths of its files in the artifact store, for those that are there."""
+        from ..artifacts import Artifact, ArtifactError
+
+        if continuation.media != "video" or self.artifacts is None:
+            return continuation
+        files = []
+        for file in continuation.files:
+            if (artifact := Artifact.from_key(file.artifact)) is not None:
+                with contextlib.suppress(ArtifactError):
+                    file = attrs.evolve(file, path=str(await self.artifacts.local_file(artifact)))
+            files.append(file)
+        return attrs.evolve(continuation, files=tuple(files))
+
+    async def read_first_file(self, continuation: Continuation) -> bytes | None:
+        """Return the bytes of a continuation's image, if it is stored as an artifact."""
+        return await self.read_stored(continuation.files[0]) if continuation.media == "image" and continuation.files else None
 
     def clear(self) -> None:
         """Release the bytes that were read."""
@@ -213,7 +260,7 @@ async def load_inputs(inputs: InputReader, plan: Plan) -> Loaded:
         size = _source_size(plan.request, sizes)
         loaded[mask] = await load(mask, plan.forms[mask], read=inputs.read, source_size=size, where=places.get(mask, "$"))
     if plan.continuation is not None:
-        loaded |= _stored(plan.continuation)
+        loaded |= await _stored(inputs, plan.continuation)
     return loaded
 
 
@@ -245,14 +292,16 @@ def _source_size(request: Request, sizes: dict[Media, tuple[int, int]]) -> tuple
     return None if source is None else sizes.get(source)
 
 
-def _stored(continuation: Continuation) -> Loaded:
+async def _stored(inputs: InputReader, continuation: Continuation) -> Loaded:
     """Read the files of a continuation; a file that is missing or has changed is left out."""
     from ..context import LoadedMedia
     from ..files.part_file import read_kept
 
     found: Loaded = {}
     for index, file in enumerate(continuation.files):
-        data = read_kept(Path(file.path), file.sha256, most=MAX_INPUT)
+        data = await inputs.read_stored(file)
+        if data is None:
+            data = await in_thread(functools.partial(read_kept, Path(file.path), file.sha256, most=MAX_INPUT))
         if data is not None:
             name = f"earlier-{index + 1}{Path(file.path).suffix}"
             found[file] = LoadedMedia(data=data, mime=file.mime, filename=name, width=file.width, height=file.height, seconds=file.seconds)
@@ -274,27 +323,72 @@ async def read_protection(inputs: InputReader, request: Request) -> Protection |
     size = (picture.width, picture.height) if picture.width and picture.height else None
     region = await load(mask, InputForm(mask_format="white"), read=inputs.read, source_size=size)
     exact = getattr(request, "protect", None) == "exact"
-    return Protection(source=picture.data, mask=region.data, exact=exact, places=(source.path, mask.image.path))
+    return Protection(source=picture.data, mask=region.data, exact=exact)
+
+
+@attrs.frozen(kw_only=True)
+class StoredInputs:
+    """The inputs of a call as artifacts.
+
+    Attributes:
+        keys: of all of them.
+        protection: JSON of the source and mask of a masked edit.
+        files: the files of a continuation, as this call's own artifacts.
+    """
+
+    keys: tuple[str, ...]
+    protection: dict[str, Any] | None
+    files: tuple[StoredFile, ...]
+
+
+async def store_inputs(
+    artifacts: ArtifactStore, call_id: str, loaded: Loaded, protection: Protection | None, continuation: Continuation | None
+) -> StoredInputs:
+    """Store the inputs of a call as they are sent, so that any process can finish or check it.
+
+    Raises:
+        ArtifactNotStored: the disk is full or fails; nothing was sent.
+    """
+    keys: list[str] = []
+    files: dict[StoredFile, StoredFile] = {}
+
+    async def put(data: bytes, mime: str) -> str:
+        keys.append((await artifacts.put(call_id, "input", data, index=len(keys), mime=mime)).key)
+        return keys[-1]
+
+    for item, found in loaded.items():
+        key = await put(found.data, found.mime)
+        if isinstance(item, StoredFile):
+            files[item] = attrs.evolve(item, artifact=key)
+    stored = None
+    if protection is not None:
+        source, mask = await put(protection.source, ""), await put(protection.mask, "image/png")
+        stored = {"source": source, "mask": mask, "exact": protection.exact}
+    earlier = () if continuation is None else tuple(files.get(file, file) for file in continuation.files)
+    return StoredInputs(keys=tuple(keys), protection=stored, files=earlier)
+
+
+async def read_stored_protection(artifacts: ArtifactStore, raw: Mapping[str, Any] | None) -> Protection | None:
+    """Return the protection that `store_inputs` stored; None if there is none or it is not stored any more."""
+    from ..artifacts import Artifact, ArtifactError
+
+    found = [Artifact.from_key(str((raw or {}).get(name))) for name in ("source", "mask")]
+    if raw is None or None in found:
+        return None
+    try:
+        source, mask = [await artifacts.read(artifact) for artifact in found if artifact is not None]
+    except ArtifactError:
+        return None
+    return Protection(source=source, mask=mask, exact=bool(raw["exact"]))
 
 
 @attrs.frozen(kw_only=True)
 class Protection:
-    """A masked edit's source, its mask (white = edit) as PNG, and whether the protected pixels are copied back.
-
-    ``places``: the files that source and mask were read from; None for what was none.
-    """
+    """A masked edit's source, its mask (white = edit) as PNG, and whether the protected pixels are copied back."""
 
     source: bytes = attrs.field(repr=False)
     mask: bytes = attrs.field(repr=False)
     exact: bool
-    places: tuple[Path | None, Path | None] = (None, None)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as the journal keeps it: where it can be read again, and a checksum to know it by."""
-        source, mask = (None if place is None else str(place.absolute()) for place in self.places)
-        digest = hashlib.sha256(self.source)
-        digest.update(self.mask)
-        return {"source": source, "mask": mask, "sha256": digest.hexdigest()}
 
 
 @attrs.frozen(kw_only=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import attrs
-
+from ..artifacts import Artifact
 from ..capabilities import ModelSpec
 from ..errors import (
     BackendError,
@@ -26,19 +27,19 @@ from ..errors import (
     UnknownBackend,
     UnknownJob,
 )
-from ..media import Image
-from ..requests import Inpaint
-from ..results import Job, Outcome, Result, Succeeded, Warning
+from ..files.part_file import copy_kept, read_kept
+from ..files.safe_dir import show_path
+from ..results import Job, Outcome, Piece, Result, Succeeded
 from ..state.call_codec import error_from_json, error_json, job_from_json, outcome_from_json
 from ..state.errors import LeaseLost
 from ..state.store import ACTIVE_STATES, FINAL_STATES, CallRecord, Lease
 from ..state.transitions import check_forgettable
 from ..threads import in_thread
 from .engine import Engine
-from .finalize import delete_temporaries, finalize
+from .finalize import delete_temporaries, finalize, provider_kind
 from .lease import LEASE_SECONDS, LeaseKeeper
 from .poll import LONGEST_CHECK, poll_job
-from .prepare_inputs import InputReader, Protection, read_protection
+from .prepare_inputs import MAX_INPUT, read_stored_protection
 from .run_result import latest, most_serious, result_of
 from .submit import lookup, unknown_outcome
 
@@ -52,9 +53,6 @@ __all__ = [
 
 _log = logging.getLogger("anymedia")
 
-_NOT_PROTECTED = Warning(
-    "not_protected", "the protected pixels could not be copied back: the source or the mask is gone, has changed, or was never a file"
-)
 #: Interval in seconds of checking whether another process has finished a call.
 _RECHECK_SECONDS = 0.5
 
@@ -148,19 +146,50 @@ async def _continue(engine: Engine, lease: Lease, record: CallRecord, deadline: 
         # The process ended during the submit, whose outcome is unknown.
         record = await engine.advance(lease, "unknown")
     if record.state == "unknown":
-        found = await lookup(engine, lease, record, spec)
-        if found is None:
-            error = unknown_outcome(SubmissionUnknown("the process that sent it ended"), record)
-            await engine.advance(lease, "unknown", error=error_json(error))
-            raise error
-        record, made = found.record, found.made
-        outcome = await poll_job(engine, lease, record, spec, deadline) if isinstance(made, Job) else made
+        record, outcome = await _outcome_of_unknown(engine, lease, record, spec, deadline)
     else:
         outcome = await _outcome_of(engine, lease, record, spec, deadline)
-    protection = await _protection(engine, record)
-    if protection is None and record.target["protect"]:
-        outcome = attrs.evolve(outcome, warnings=(*outcome.warnings, _NOT_PROTECTED))
+    protection = await read_stored_protection(engine.artifacts, record.target.get("protection"))
     return await finalize(engine, lease, record, outcome, protection, deadline)
+
+
+async def _outcome_of_unknown(
+    engine: Engine, lease: Lease, record: CallRecord, spec: ModelSpec | None, deadline: float | None
+) -> tuple[CallRecord, Outcome]:
+    """Return the outcome of a submit of unknown outcome: its pieces that were stored, or what the provider finds.
+
+    Raises:
+        SubmissionUnknown: nothing was stored, and the provider does not find it.
+    """
+    stored = await _stored_pieces(engine, record)
+    if len(stored) < int(record.request.get("n") or 1):
+        found = await lookup(engine, lease, record, spec)
+        if found is not None:
+            record, made = found.record, found.made
+            return record, await poll_job(engine, lease, record, spec, deadline) if isinstance(made, Job) else made
+    if stored:
+        return record, Outcome(pieces=tuple(Piece(stream=stored[index], mime=None) for index in stored))
+    error = unknown_outcome(SubmissionUnknown("the process that sent it ended"), record)
+    await engine.advance(lease, "unknown", error=error_json(error))
+    raise error
+
+
+async def _stored_pieces(engine: Engine, record: CallRecord) -> dict[int, Callable[[int], AsyncIterator[bytes]]]:
+    """Return what opens the stored bytes of each piece, up to the first that is missing."""
+    await _adopt_spooled(engine, record)
+    found = {a.index: a for a in await engine.artifacts.find(record.id) if a.kind != "input"}
+    whole = itertools.takewhile(found.__contains__, itertools.count())
+    return {index: functools.partial(engine.artifacts.chunks, found[index]) for index in whole}
+
+
+async def _adopt_spooled(engine: Engine, record: CallRecord) -> None:
+    """Store the bytes that the first edition kept beside the output file of a call."""
+    for index, piece in enumerate((record.outcome or {}).get("pieces", ())):
+        if piece.get("spool"):
+            path, sha256 = Path(piece["spool"][0]), piece["spool"][1]
+            data = await in_thread(functools.partial(read_kept, path, sha256, most=MAX_INPUT))
+            if data is not None:
+                await engine.artifacts.put(record.id, provider_kind(record), data, index=index, mime=piece["mime"] or "")
 
 
 async def _never_sent(engine: Engine, lease: Lease, record: CallRecord) -> BackendError:
@@ -175,7 +204,7 @@ async def _never_sent(engine: Engine, lease: Lease, record: CallRecord) -> Backe
 async def _outcome_of(engine: Engine, lease: Lease, record: CallRecord, spec: ModelSpec | None, deadline: float | None) -> Outcome:
     stored = None
     if record.state == "collecting" and record.outcome is not None:
-        stored = await in_thread(functools.partial(outcome_from_json, record.outcome, record.secret))
+        stored = outcome_from_json(record.outcome, record.secret, await _stored_pieces(engine, record))
     if stored is not None:
         return await _refresh_links(engine, record, spec) or stored
     if record.job is not None:
@@ -201,27 +230,6 @@ async def _refresh_links(engine: Engine, record: CallRecord, spec: ModelSpec | N
         _log.debug("checking %s again failed: %s", record.id, type(error).__name__)
         return None
     return state.outcome if isinstance(state, Succeeded) else None
-
-
-async def _protection(engine: Engine, record: CallRecord) -> Protection | None:
-    """Read the source and the mask of a masked edit again; None if they are not the same files any more."""
-    stored = record.target.get("protection")
-    if stored is None or None in {stored["source"], stored["mask"]}:
-        return None
-    exact = "exact" if record.target["protect"] else None
-    source, mask = Image(path=stored["source"]), Image(path=stored["mask"])
-    request = Inpaint(prompt="-", source=source, mask=mask, protect=exact)  # type: ignore[arg-type]
-    try:
-        found = await read_protection(InputReader(roots=_roots(engine, record)), request)
-    except MediaError:
-        return None
-    return found if found is not None and found.to_json() == stored else None
-
-
-def _roots(engine: Engine, record: CallRecord) -> tuple[Path, ...] | None:
-    """Return the input roots of the original call: a link may have replaced a file in the meantime."""
-    stored = record.target.get("input_roots")
-    return engine.policy.input_roots if stored is None else tuple(Path(root) for root in stored)
 
 
 async def cancel_call(engine: Engine, record: CallRecord) -> None:
@@ -258,20 +266,47 @@ def _cancelled_cost(record: CallRecord, *, notified: bool) -> dict[str, Any]:
     return {"error": {"code": "cancelled", "message": why, "charged": "unknown" if notified else "yes"}}
 
 
-async def forget_run(engine: Engine, records: Sequence[CallRecord]) -> None:
-    """Delete the records of a run, all or none.
+async def forget_run(engine: Engine, records: Sequence[CallRecord], *, force: bool = False) -> None:
+    """Delete the records of a run and their artifacts, all or none.
+
+    Args:
+        engine: store and artifacts.
+        records: the records of the run.
+        force: delete pieces as well that exist nowhere else.
 
     Raises:
-        RequestError: a call is still active, or another process is looking it up.
+        RequestError: a call is still active, another process is looking it up, or the artifact store has the only copy of a piece.
     """
     for record in records:
         check_forgettable(record)
+        if not force:
+            await _check_copies(engine, record)
     leases = [(await _claim(engine, record)).lease for record in records if record.state not in FINAL_STATES]
     for record in records:
         await engine.store.forget(record.id)
+        await engine.artifacts.release(record.id)
         await in_thread(functools.partial(delete_temporaries, record))
     for lease in leases:
         await engine.store.release(lease)
+
+
+async def _check_copies(engine: Engine, record: CallRecord) -> None:
+    """Refuse to delete the only copy of a piece: it was never saved, or its file is gone or was changed."""
+    saved = {raw["sha256"]: Path(raw["path"]) for raw in (record.result or {}).get("files", ())}
+    for artifact in await engine.artifacts.find(record.id):
+        path = saved.get(artifact.sha256)
+        if artifact.kind == "input" or (path is not None and await in_thread(functools.partial(_is_unchanged, path, artifact))):
+            continue
+        where = show_path(await engine.artifacts.local_file(artifact))
+        text = f"{record.id} has the only copy of a result that was paid for: {where}"
+        error = RequestError(text, fix="Copy it first, or force the deletion (anymedia jobs forget --force).")
+        error.action = Fix("resume", record.run) if record.state not in FINAL_STATES else None
+        raise error
+
+
+def _is_unchanged(path: Path, artifact: Artifact) -> bool:
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+        return copy_kept(path, artifact.sha256, nowhere, most=artifact.size)
 
 
 async def _claim(engine: Engine, record: CallRecord) -> CallRecord:

@@ -1,6 +1,6 @@
-"""Save one piece of a result: stream it to a temporary file, resume broken downloads, check its bytes, then name it.
+"""Save one piece of a result: store its bytes as an artifact, resume broken downloads, check them, then export the file.
 
-Provider bytes are kept unchanged. At most one chunk is in memory. Only a complete, checked file gets its final name.
+Provider bytes are kept unchanged. At most a few chunks are in memory. Only complete, checked bytes become a file.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ import contextlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import attrs
 
 from ..answers.containers import repair_file
+from ..artifacts import Artifact, ArtifactStore, ArtifactWriter, Kind
 from ..errors import BackendError, BackendUnavailable, BadBackendResponse, MediaError, OutputMismatch, PluginContractError
 from ..files.atomic_writer import Writer
 from ..files.names import fits_suffix, suffix_for
 from ..files.paths import OutputTarget
 from ..media import format_of
 from ..net.fetcher import CHUNK
-from ..probe.probe import Facts, is_sandboxed, sniff
+from ..probe.probe import Facts, sniff
 from ..redaction import clean_text
 from ..results import MediaFile, Piece, Warning
-from ..threads import in_thread
 
 if TYPE_CHECKING:
     from ..net.fetcher import Fetcher
 
-__all__ = ["Collected", "collect"]
+__all__ = ["Saved", "export_artifact", "recognise_file", "save_bytes", "store_piece"]
 
 #: When a download is resumed, this many bytes are requested again and compared with those on disk.
 _OVERLAP = CHUNK
@@ -39,86 +39,136 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 20.0
 
 
 @attrs.frozen(kw_only=True)
-class Collected:
-    """A saved file, the format of its bytes, its temporary name if that was kept, and warnings for the caller."""
+class Saved:
+    """A saved file, the format of its bytes, and warnings for the caller."""
 
     file: MediaFile
     format: str
-    part: Path | None
     warnings: tuple[Warning, ...] = ()
 
 
-async def collect(
+async def store_piece(
     piece: Piece,
-    target: OutputTarget,
+    artifacts: ArtifactStore,
     *,
     fetcher: Fetcher,
     call_id: str,
-    expect: Literal["image", "video", "audio"],
+    kind: Kind = "piece",
     index: int = 0,
-    of: int = 1,
     hosts: Sequence[str] = (),
     retries: int = 4,
     max_bytes: int = 2_000_000_000,
     stall: float = 120.0,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    written: Writer | None = None,
-    keep_part: bool = False,
-) -> Collected:
-    """Save a piece to disk, check it and give it its final name.
+) -> tuple[Artifact, tuple[Warning, ...]]:
+    """Store the bytes of a piece as an artifact of its call; what is fetched is repaired.
 
     Args:
         piece: what the hook returned.
-        target: where to save it; the suffix is adjusted to the bytes.
+        artifacts: where to store it.
         fetcher: for a piece with a URL.
-        call_id: names the temporary file, so that resuming the call also resumes the download of a killed process.
-        expect: the required medium.
+        call_id: the call; when it is resumed, so is the download of a killed process.
+        kind: what the bytes are to the call.
         index: number of the piece, starting at 0.
-        of: number of pieces.
         hosts: hosts (``host``, ``host:port``) that may receive the piece's headers.
         retries: maximum consecutive retries of a broken download.
         max_bytes: maximum size in bytes.
         stall: maximum seconds without data from a byte stream.
         sleep: waits a number of seconds between retries.
-        written: an open writer for the same target that already contains the piece's bytes.
-        keep_part: keep the temporary name as well, for the caller to remove; see `Writer.commit`.
 
     Raises:
         BackendUnavailable: the download failed after all retries.
-        BadBackendResponse: the link has expired or was refused (see ``status``), or the response is not media.
-        OutputMismatch: it is another medium than the one requested.
-        MediaError: it cannot be written.
+        BadBackendResponse: the link has expired or was refused (see ``status``).
+        ArtifactNotStored: it cannot be written.
 
     Every error has ``charged="yes"``: the provider has done the work.
     """
-    writer = written or Writer(target, call_id=call_id, index=index, of=of)
+    mime = piece.mime or ""
     try:
-        if written is None:
-            await in_thread(writer.open)
-        if written is None and writer.finished is None:
+        if piece.data is not None:
+            return await artifacts.put(call_id, kind, piece.data, index=index, mime=mime), ()
+        async with artifacts.writer(call_id, kind, index, mime) as writer:
             await _Filling(piece, writer, fetcher, hosts, max_bytes, stall).fill(retries, sleep)
-        if written is not None and writer.is_quick and not is_sandboxed(writer.head()):
-            return _finish(piece, target, writer, expect, keep_part=keep_part)
-        return await in_thread(lambda: _finish(piece, target, writer, expect, keep_part=keep_part))
+            repaired = await writer.change(repair_file)
+            return await writer.commit(), repaired
     except MediaError as error:
         error.charged = "yes"
         raise
-    finally:
-        writer.abort()
 
 
-def _finish(piece: Piece, target: OutputTarget, writer: Writer, expect: str, *, keep_part: bool) -> Collected:
-    repaired = writer.change(repair_file) if writer.finished is None and piece.data is None else ()
-    seen = _recognise(piece, writer, expect)
-    suffix = "" if fits_suffix(target.suffix, seen.format) else suffix_for(seen.format)
-    asked, size, digest = writer.wanted, writer.size, writer.sha256
-    path = writer.commit(suffix=suffix, keep_part=keep_part)
-    warnings: list[Warning] = list(repaired)
+async def export_artifact(
+    artifact: Artifact,
+    artifacts: ArtifactStore,
+    target: OutputTarget,
+    *,
+    expect: Literal["image", "video", "audio"],
+    index: int = 0,
+    of: int = 1,
+    reuse: bool = False,
+) -> Saved:
+    """Check the bytes of a piece and export them to an output file.
+
+    Args:
+        artifact: the piece.
+        artifacts: where it is stored.
+        target: where to save it; the suffix is adjusted to the bytes.
+        expect: the required medium.
+        index: number of the file, starting at 0.
+        of: number of files.
+        reuse: accept a file that already has exactly these bytes, as a process that was killed leaves it.
+
+    Raises:
+        BadBackendResponse: the response is not media.
+        OutputMismatch: it is another medium than the one requested.
+        MediaError: it cannot be read or written.
+
+    Every error has ``charged="yes"``.
+    """
+    seen: list[Facts] = []
+
+    def suffix(stored: Path) -> str:
+        seen.append(recognise_file(stored, artifact.mime, expect))
+        return _suffix(target, seen[0])
+
+    try:
+        path = await artifacts.export(artifact, target, index=index, of=of, suffix=suffix, reuse=reuse)
+    except MediaError as error:
+        error.charged = "yes"
+        raise
+    return _saved(path, seen[0], target, index, of, size=artifact.size, sha256=artifact.sha256)
+
+
+def save_bytes(piece: Piece, target: OutputTarget, *, call_id: str, expect: str, index: int = 0, of: int = 1) -> Saved:
+    """Save bytes in memory to an output file without storing them: for when nothing can be stored.
+
+    Raises:
+        MediaError: as `export_artifact`.
+    """
+    assert piece.data is not None
+    facts = _recognise(piece.data, piece.mime, piece.data[:512], expect)
+    with Writer(target, call_id=call_id, index=index, of=of) as writer:
+        if writer.finished is None:
+            if writer.size:
+                writer.restart()
+            writer.write(piece.data)
+        size, digest = writer.size, writer.sha256
+        path = writer.commit(suffix=_suffix(target, facts))
+    return _saved(path, facts, target, index, of, size=size, sha256=digest)
+
+
+def _suffix(target: OutputTarget, facts: Facts) -> str:
+    return "" if fits_suffix(target.suffix, facts.format) else suffix_for(facts.format)
+
+
+def _saved(path: Path, seen: Facts, target: OutputTarget, index: int, of: int, *, size: int, sha256: str) -> Saved:
+    asked = next(target.names(index, of))
+    warnings: list[Warning] = []
     if path.name != asked and not target.made_up:
-        why = f"its bytes are {seen.format}" if suffix else "another file with that name was created in the meantime"
+        bytes_differ = bool(_suffix(target, seen))
+        why = f"its bytes are {seen.format}" if bytes_differ else "another file with that name was created in the meantime"
         warnings.append(Warning("file_renamed", f"The file is named {path.name!r}, not {asked!r}: {why}."))
-    file = MediaFile(path=path, mime=seen.mime, size=size, sha256=digest, width=seen.width, height=seen.height, seconds=seen.seconds)
-    return Collected(file=file, format=seen.format, part=writer.left, warnings=tuple(warnings))
+    file = MediaFile(path=path, mime=seen.mime, size=size, sha256=sha256, width=seen.width, height=seen.height, seconds=seen.seconds)
+    return Saved(file=file, format=seen.format, warnings=tuple(warnings))
 
 
 @attrs.frozen
@@ -126,7 +176,7 @@ class _Filling:
     """Writes a piece's bytes to the writer."""
 
     piece: Piece
-    writer: Writer
+    writer: ArtifactWriter
     fetcher: Fetcher
     hosts: Sequence[str]
     max_bytes: int
@@ -134,10 +184,6 @@ class _Filling:
 
     async def fill(self, retries: int, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Write all of the piece; after a failure, wait and resume."""
-        if self.piece.data is not None:
-            data = self.piece.data
-            await in_thread(lambda: self._write_data(data))
-            return
         pour = self._pour_url if self.piece.url is not None else self._pour_stream
         etag: list[str | None] = [None]
         furthest, failures = self.writer.size, 0
@@ -154,12 +200,6 @@ class _Filling:
                 pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (failures - 1)) * random.uniform(0.75, 1.25)  # noqa: S311
                 await sleep(max(pause, error.retry_after or 0.0))
 
-    def _write_data(self, data: bytes) -> None:
-        self.writer.restart()
-        view = memoryview(data)
-        for start in range(0, len(view), CHUNK):
-            self.writer.write(view[start : start + CHUNK])
-
     async def _pour_url(self, etag: list[str | None]) -> None:
         url = self.piece.url
         assert url is not None
@@ -171,7 +211,7 @@ class _Filling:
                 await self._take(download.chunks(), download.start)
         except BadBackendResponse as error:
             if offset and error.status == 416:  # the file there is shorter than what was received: it is another one
-                self.writer.restart()
+                await self.writer.restart()
                 raise BackendUnavailable("The file at the provider changed during the download.") from None
             if error.status in {401, 403, 404, 410}:
                 error.message = f"{error.message.rstrip('.')}: the link has expired or was removed."
@@ -185,7 +225,7 @@ class _Filling:
         try:
             await self._take(_timed(open_stream, offset, self.stall), offset)
         except _CannotStartThere:
-            self.writer.restart()
+            await self.writer.restart()
             await self._take(_timed(open_stream, 0, self.stall), 0)
 
     async def _take(self, chunks: AsyncIterator[bytes], start: int) -> None:
@@ -193,23 +233,23 @@ class _Filling:
         known = b""
         if start == 0:
             if self.writer.size:
-                self.writer.restart()
+                await self.writer.restart()
         else:
-            known = self.writer.tail(self.writer.size - start)
+            known = await self.writer.tail(self.writer.size - start)
         async with contextlib.aclosing(chunks) as source:  # type: ignore[type-var]
             async for chunk in source:
                 fresh = memoryview(chunk)
                 if known:
                     count = min(len(known), len(fresh))
                     if known[:count] != fresh[:count]:
-                        self.writer.restart()
+                        await self.writer.restart()
                         raise BackendUnavailable("The file at the provider changed during the download.")
                     known, fresh = known[count:], fresh[count:]
                 if self.writer.size + len(fresh) > self.max_bytes:
                     raise BadBackendResponse(f"The file is larger than the maximum of {self.max_bytes} bytes.")
-                self.writer.write(fresh)
+                await self.writer.write(fresh)
         if known:  # it ended before the position already reached
-            self.writer.restart()
+            await self.writer.restart()
             raise BackendUnavailable("The file at the provider changed during the download.")
 
 
@@ -251,27 +291,27 @@ def _broken(error: Exception) -> MediaError:
     return BackendUnavailable(f"The download was interrupted ({type(error).__name__}).")
 
 
-def _recognise(piece: Piece, writer: Writer, expect: str) -> Facts:
-    """Return the facts of what was written; raise an error that says what it is if it is not the expected medium."""
-    # Bytes in memory equal what was written; anything else is read from the file.
-    data = piece.data if isinstance(piece.data, bytes) and writer.finished is None else None
-    hint = "pcm" if expect == "audio" and format_of(piece.mime) == "pcm" and _text_kind(_head(writer, data)) is None else None
-    try:  # raw samples have no header to recognize
-        if data is not None:
-            facts = sniff(data, format_hint=hint)
-        else:
-            with writer.reading() as source:
-                facts = sniff(source, format_hint=hint)
+def recognise_file(path: Path, mime: str, expect: str) -> Facts:
+    """Return the facts of stored bytes.
+
+    Raises:
+        BadBackendResponse: they are not media; the message says what they are.
+        OutputMismatch: they are another medium than the one expected.
+    """
+    with path.open("rb") as file:
+        return _recognise(file, mime, file.read(512), expect)
+
+
+def _recognise(source: BinaryIO | bytes, mime: str | None, head: bytes, expect: str) -> Facts:
+    # Raw samples have no header to recognize.
+    hint = "pcm" if expect == "audio" and format_of(mime) == "pcm" and _text_kind(head) is None else None
+    try:
+        facts = sniff(source, format_hint=hint)
     except MediaError as error:
-        text = _text_kind(_head(writer, data))
-        raise BadBackendResponse(f"The response is not valid {expect} data: {text or clean_text(error.message)}.") from None
+        raise BadBackendResponse(f"The response is not valid {expect} data: {_text_kind(head) or clean_text(error.message)}.") from None
     if facts.kind != expect:
         raise OutputMismatch(f"The response is {facts.kind} ({facts.mime}), but {expect} was requested.")
     return facts
-
-
-def _head(writer: Writer, data: bytes | None) -> bytes:
-    return writer.head() if data is None else data[:512]
 
 
 def _text_kind(head: bytes) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
 import attrs
@@ -253,8 +254,10 @@ def source_warning(request: Request) -> list[str]:
     """Return the warning for a masked edit whose own source takes the place of the continued image."""
     if not isinstance(request, Inpaint) or request.source is None or request.continue_from is None:
         return []
-    if request.source.path is not None and str(request.source.path) in {file.path for file in request.continue_from.files[:1]}:
-        return []
+    source = request.source
+    for file in request.continue_from.files[:1]:
+        if str(source.path) == file.path or (source.data is not None and hashlib.sha256(source.data).hexdigest() == file.sha256):
+            return []
     return [f"the given source is edited, not the image of {request.continue_from.id!r}, which only decides the backend"]
 
 

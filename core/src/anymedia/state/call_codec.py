@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from ..errors import BackendError, Fix, MediaError, Problem
 from ..fields import names_of
-from ..files.part_file import read_kept
 from ..media import Media
 from ..requests import Continuation, Mask, Reference, Request
 from ..results import ContinuationData, Job, Outcome, Piece, to_warnings
@@ -25,9 +23,6 @@ __all__ = [
     "request_json",
     "request_key",
 ]
-
-#: No answer that holds its media has more bytes.
-_MOST_SPOOLED = 2_000_000_000
 
 
 def request_json(request: Request) -> dict[str, Any]:
@@ -73,18 +68,20 @@ def job_from_json(raw: Mapping[str, Any]) -> Job:
     return Job(id=raw["id"], data=raw["data"], poll_after=raw["poll_after"], expires_at=raw["expires_at"])
 
 
-def outcome_json(outcome: Outcome, spooled: Mapping[int, tuple[Path, str]]) -> tuple[dict[str, Any], dict[str, Any]]:
+def outcome_json(outcome: Outcome, artifacts: Mapping[int, str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return an outcome as JSON in two parts: what may be shown, and the URLs and handles that may not.
 
-    ``spooled`` says where the bytes of pieces that came as bytes have been written, and their SHA-256. Headers are left out: they
-    carry keys, and a job can be asked anew.
+    Headers are left out: they contain keys, and the provider can be asked for the job again.
+
+    Args:
+        outcome: what the hook returned.
+        artifacts: index of a piece -> key of the artifact with its bytes.
     """
     pieces, secret = [], []
     for index, piece in enumerate(outcome.pieces):
         onward = piece.continuation
         kept = None if onward is None else {"data": dict(onward.data), "expires_at": onward.expires_at}
-        spool = [str(part) for part in spooled[index]] if index in spooled else None
-        pieces.append({"mime": piece.mime, "text": piece.text, "continuation": kept, "spool": spool})
+        pieces.append({"mime": piece.mime, "text": piece.text, "continuation": kept, "artifact": artifacts.get(index)})
         hidden = piece.url if piece.url is not None and not piece.headers else None
         secret.append({"url": hidden, "continuation": dict(onward.secret) if onward else {}})
     shown = {
@@ -99,18 +96,24 @@ def outcome_json(outcome: Outcome, spooled: Mapping[int, tuple[Path, str]]) -> t
     return shown, {"pieces": secret}
 
 
-def outcome_from_json(raw: Mapping[str, Any], secret: Mapping[str, Any] | None) -> Outcome | None:
-    """Return the outcome that `outcome_json` wrote, or None where a piece can only be had from the provider again."""
+def outcome_from_json(
+    raw: Mapping[str, Any], secret: Mapping[str, Any] | None, stored: Mapping[int, Callable[[int], AsyncIterator[bytes]]]
+) -> Outcome | None:
+    """Return the outcome that `outcome_json` was called with, or None if a piece is available only from the provider.
+
+    Args:
+        raw: the JSON that may be shown.
+        secret: the JSON that may not.
+        stored: index of a piece -> opens its bytes in the artifact store.
+    """
     hidden = (secret or {}).get("pieces") or [{} for _ in raw["pieces"]]
     pieces = []
-    for kept, apart in zip(raw["pieces"], hidden, strict=True):
-        where, digest = kept["spool"] or (None, "")
-        data = None if where is None else read_kept(Path(where), digest, most=_MOST_SPOOLED)
-        if data is None and not apart.get("url"):
+    for index, (kept, apart) in enumerate(zip(raw["pieces"], hidden, strict=True)):
+        if index not in stored and not apart.get("url"):
             return None
         onward = kept["continuation"]
         continuation = None if onward is None else ContinuationData(**onward, secret=apart.get("continuation") or {})
-        source: dict[str, Any] = {"data": data} if data is not None else {"url": apart["url"]}
+        source: dict[str, Any] = {"url": apart["url"]} if apart.get("url") else {"stream": stored[index]}
         pieces.append(Piece(mime=kept["mime"], text=kept["text"], continuation=continuation, **source))
     rest = {k: raw[k] for k in ("continued_as", "cost_usd", "usage", "request_id")} | {"cost_basis": raw.get("cost_basis", "")}
     return Outcome(pieces=tuple(pieces), warnings=to_warnings(raw["warnings"]), **rest)
