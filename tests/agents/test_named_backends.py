@@ -69,7 +69,7 @@ async def test_tool_that_suggests_an_unable_backend_is_recorded(service: FakeSer
         patch.setattr(MediaTool, "_able", two)
         with listening(wrong):
             async with two_backends(service) as router:
-                answer = await MediaTool(router).generate(prompt="x", mode="video", duration=4, backend="nobody", mask_path="mask.png")
+                answer = await MediaTool(router).generate(prompt="x", mode="video", duration=4, backend="unknown", mask_path="mask.png")
                 assert answer["success"] is False
                 answer = await MediaTool(router).generate(prompt="x", model="no-such-model", extra_params={"no": 1})
     assert answer["error"]["try_backends"] == ["two"]

@@ -62,7 +62,7 @@ def expected(cell: Cell) -> tuple[str, str]:
             return "failed", "no"
         return ("done", "-") if cell.fault in {"429", "503"} else ("unknown", "unknown")
     if cell.step == "download" and cell.fault in {"409", "garbage"}:
-        # A link that is refused, or that brings no media: the work is done and paid; a resume fetches it anew.
+        # A link that is refused or yields no media: the work is done and paid; a resume fetches it again.
         return "collecting", "yes"
     return "done", "-"
 

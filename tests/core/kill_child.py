@@ -1,4 +1,4 @@
-"""The process that is killed: takes up what an earlier one left, then makes the jobs that have no row yet.
+"""The process that is killed: resumes what an earlier one left, then makes the jobs that have no row yet.
 
     python kill_child.py STATE OUT SERVICE FILES JOBS KIND [can_list] [STATE:WHEN]
 

@@ -34,7 +34,7 @@ def wait_for(start: Path) -> None:
 
 
 def collect(store: BlockingStore, owner: str, start: str) -> None:
-    """Claim and collect every row that nobody else is at, until all are done; say each one collected."""
+    """Claim and collect every row that no other process holds, until all are done; print each one collected."""
     wait_for(Path(start))
     pending = [record.id for record in store.calls()]
     while pending:

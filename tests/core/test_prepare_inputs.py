@@ -1,4 +1,4 @@
-"""What a request goes on from becomes an input like any other, once, whatever the backend."""
+"""The files of a continuation become inputs like any other, once, for every backend."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The router over a fake backend on a real socket: one submit, a checked file, a handle to go on from."""
+"""The router over a fake backend on a real socket: one submit, a checked file, a continuation."""
 
 import asyncio
 import io
@@ -37,7 +37,7 @@ async def test_an_image_is_made_once_and_comes_back_checked_and_continuable(tmp_
             assert [p.name for p in tmp_path.iterdir()] == ["fox.png"]
 
 
-async def test_a_made_up_name_comes_from_the_prompt_and_is_free(tmp_path: Path) -> None:
+async def test_default_name_comes_from_the_prompt_and_is_free(tmp_path: Path) -> None:
     with FakeService() as service:
         async with fake_router(service) as router:
             paths = {(await router.generate_image(prompt="A red fox!")).path for _ in range(3)}
@@ -91,7 +91,7 @@ async def test_a_missing_input_is_an_invalid_request_with_the_path_to_its_field(
             assert service.submits == []
 
 
-async def test_what_a_url_turns_out_to_hold_is_told_with_the_path_to_its_field(tmp_path: Path) -> None:
+async def test_contents_of_a_url_are_reported_with_the_path_to_its_field(tmp_path: Path) -> None:
     with FakeService() as service:
         async with fake_router(service) as router:
             film = f"{service.files.url}/picture.png"
@@ -120,7 +120,7 @@ def _mask(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "source.png", tmp_path / "mask.png"
 
 
-async def test_protected_pixels_are_pasted_back_and_the_difference_is_told(tmp_path: Path) -> None:
+async def test_protected_pixels_are_pasted_back_and_the_difference_is_reported(tmp_path: Path) -> None:
     source, mask = _mask(tmp_path)
     with FakeService() as service:
         async with fake_router(service) as router:

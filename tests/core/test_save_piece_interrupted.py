@@ -48,13 +48,13 @@ class SdkBroke(Exception):
 @pytest.mark.parametrize(
     "fail", [lambda: ConnectionResetError(104, "reset"), lambda: SdkBroke("CANARY"), lambda: BackendUnavailable("busy")]
 )
-async def test_a_broken_stream_is_taken_up(tmp_path: Path, fail: Callable[[], Exception]) -> None:
+async def test_broken_stream_is_resumed(tmp_path: Path, fail: Callable[[], Exception]) -> None:
     piece, opened = flaky(fail, 500_000)
     check_whole(await bring(piece, tmp_path))
     assert opened == [0, 500_000 - OVERLAP]
 
 
-async def test_a_stream_that_cannot_start_there_starts_anew(tmp_path: Path) -> None:
+async def test_stream_that_cannot_start_at_the_offset_starts_over(tmp_path: Path) -> None:
     piece, opened = flaky(lambda: SdkBroke(), 500_000, from_offset=False)
     check_whole(await bring(piece, tmp_path))
     assert opened == [0, 500_000 - OVERLAP, 0]
@@ -145,7 +145,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-async def test_a_killed_download_has_no_name_and_is_taken_up_by_whoever_resumes_the_call(tmp_path: Path) -> None:
+async def test_killed_download_has_no_name_and_is_resumed_with_the_call(tmp_path: Path) -> None:
     async with serving(half_then_silence) as server:
         child = await asyncio.create_subprocess_exec(sys.executable, "-c", CHILD, server.url(), str(artifacts_of(tmp_path).directory))
         try:

@@ -18,7 +18,7 @@ class Kept(SqliteStore):
 
 
 @pytest.mark.parametrize("first", ["refused", "lost"])
-async def test_of_calls_that_all_failed_the_one_that_may_be_charged_is_told(first: str) -> None:
+async def test_failed_calls_report_the_one_that_may_be_charged(first: str) -> None:
     store = Kept()
     with FakeService() as service:
         for kind in ("refused", "lost") if first == "refused" else ("lost", "refused"):

@@ -137,7 +137,7 @@ async def test_key_and_signature_are_nowhere_and_the_prompt_only_where_it_belong
 
 
 @pytest.mark.parametrize(("name", "end"), cells({("fake", "success"), *((n, "failed") for n in SUBMITS)}, SUBMITS, ("success", "failed")))
-async def test_what_an_agent_is_told_holds_neither(name: str, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_answers_to_agents_contain_neither(name: str, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLES[name], KEYS[name])
     monkeypatch.setenv("ANYMEDIA_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
@@ -173,7 +173,7 @@ async def test_a_signed_link_is_on_no_disk_once_the_video_is_there(
     assert not [text for text in texts if "SECRET-SIGNATURE" in text]
     assert "SECRET-SIGNATURE" not in on_disk(tmp_path / "out")
     assert "SECRET-SIGNATURE" not in "".join(capfd.readouterr())
-    # What the backend asked to be kept in secret, to go on from, is in the store alone, which only its owner may read.
+    # The private continuation data of a backend is in the store alone, which only its owner may read.
     holding = [path for path in (tmp_path / "state").rglob("*") if path.is_file() and b"SECRET-SIGNATURE" in path.read_bytes()]
     assert [path.stat().st_mode & 0o777 for path in holding] == [0o600] * len(holding)
 

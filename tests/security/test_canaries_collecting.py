@@ -1,4 +1,4 @@
-"""A job that was paid for, and whose file cannot be had: what the error of the download shows, on every backend."""
+"""A job that was paid for and whose file cannot be fetched: what the error of the download shows, on every backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a call was not allowed to read at first it may not read when it is taken up again, either."""
+"""Files that a call was not allowed to read at first are not read when it is resumed, either."""
 
 from __future__ import annotations
 
