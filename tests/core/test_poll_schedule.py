@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import random
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from tiers import quick_first
 
 from anymedia.capabilities import TypicalSeconds
-from anymedia.execution.poll_schedule import LONGEST, SHORTEST, PollBudget, Schedule, duration_key, estimate
+from anymedia.execution.poll_schedule import LONGEST, SHORTEST, PollBudget, Schedule, bounded_hint, duration_key, estimate
+from anymedia.state.call_codec import plausible_expiry
 
 
 def _benchmark() -> ModuleType:
@@ -176,3 +178,28 @@ def test_no_second_ever_sees_more_looks_than_rate_and_burst_allow(gaps: list[flo
 def test_a_budget_without_a_rate_or_a_burst_is_refused(rate: float, burst: int) -> None:
     with pytest.raises(ValueError, match="poll budget"):
         PollBudget(rate, burst)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (None, None),
+        (0, None),
+        (-5, None),
+        (math.nan, None),
+        ("30", None),
+        (True, None),
+        (0.5, 0.5),
+        (30, 30),
+        (864_000, 120),
+        (math.inf, 120),
+    ],
+)
+def test_pause_that_a_provider_asks_for_is_bounded(asked: object, expected: float | None) -> None:
+    assert bounded_hint(asked) == expected
+
+
+@pytest.mark.parametrize("expires_at", [0, -1, 1000, math.nan, math.inf, True, "2026-12-01T00:00:00Z", "", 1_790_003_600_000])
+def test_expiry_that_is_not_plausible_counts_as_not_given(expires_at: object) -> None:
+    assert plausible_expiry(expires_at, now=1_790_000_000.0) is None
+    assert plausible_expiry(1_790_003_600, now=1_790_000_000.0) == 1_790_003_600

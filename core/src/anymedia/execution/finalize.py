@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +24,7 @@ from ..media import mime_of
 from ..plugins.sanitize import clean_error
 from ..requests import Continuation, StoredFile
 from ..results import ContinuationData, MediaFile, Outcome, Piece, Warning, to_warnings
-from ..state.call_codec import outcome_json
+from ..state.call_codec import outcome_json, plausible_expiry
 from ..state.codec import check_storable
 from ..state.errors import StateError
 from ..state.store import CallRecord, Lease
@@ -55,9 +54,6 @@ def storable(outcome: Outcome, backend: str) -> Outcome:
 
 
 def _is_storable(onward: ContinuationData) -> bool:
-    expires = onward.expires_at
-    if isinstance(expires, bool) or not (expires is None or (isinstance(expires, int | float) and math.isfinite(expires))):
-        return False
     try:
         for part in (onward.data, onward.secret):
             check_storable(dict(part), "it")
@@ -180,7 +176,7 @@ class _Finalizer:
             if piece.data is not None:
                 await self._store_bytes(piece, index, len(outcome.pieces))
         keys = {index: artifact.key for (kind, index), artifact in self.stored.items() if kind == self.kind}
-        shown, secret = outcome_json(outcome, keys)
+        shown, secret = outcome_json(outcome, keys, self.record.read_at)
         try:
             return await self.engine.persist_with_retry(lambda: self.engine.advance(lease, "collecting", outcome=shown, secret=secret))
         except StateError as error:
@@ -368,7 +364,7 @@ def _continuable(
         secret=dict(onward.secret) if onward else {},
         files=(new, *earlier),
         created_at=record.read_at,
-        expires_at=onward.expires_at if onward else None,
+        expires_at=plausible_expiry(onward.expires_at, record.read_at) if onward else None,
     )
     return attrs.evolve(file, continuation_id=continuation.id), continuation
 

@@ -21,7 +21,7 @@ from ..state.call_codec import cost_of, error_json, job_from_json
 from ..state.errors import StateError
 from ..state.store import CallRecord, Lease
 from .engine import Engine
-from .poll_schedule import Schedule, duration_key
+from .poll_schedule import Schedule, bounded_hint, duration_key
 
 __all__ = [
     "WAITS",
@@ -56,7 +56,7 @@ class NotFoundStreak:
     def count(self, error: JobNotFound) -> float:
         """Count a check that did not find the job; return the minimum pause before the next one in seconds."""
         self.checks += 1
-        return max(WAITS[min(self.checks, len(WAITS)) - 1], error.retry_after or 0.0)
+        return max(WAITS[min(self.checks, len(WAITS)) - 1], bounded_hint(error.retry_after) or 0.0)
 
     @property
     def for_good(self) -> bool:
@@ -68,9 +68,9 @@ class NotFoundStreak:
         return f"{times} did not find the job at the provider"
 
 
-def job_not_found_error(record: CallRecord, job: Job, not_found: NotFoundStreak, error: JobNotFound, *, expired: bool) -> JobNotFound:
+def job_not_found_error(record: CallRecord, job: Job, not_found: NotFoundStreak, error: JobNotFound) -> JobNotFound:
     """Return the error for a job that is given up, with what is known about its cost."""
-    why = "it has expired" if expired else f"{not_found.checks} status checks in {not_found.seconds:.0f} s did not find it"
+    why = f"{not_found.checks} status checks in {not_found.seconds:.0f} s did not find it"
     known = clean_text(job.id, 200)
     text = f"'{record.backend}/{record.model}' no longer finds the job {known!r} of {record.id}: {why} ({error.message})"
     fix = "Ask the provider about that job: it may have been charged, and was not sent again. A new request is charged again."
@@ -136,7 +136,7 @@ async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelS
     key = duration_key(record.backend, record.model, _length(record))
     schedule = Schedule(await engine.store.durations(key), None if operation is None else operation.typical_seconds)
     until = engine.clock.steady() + PATIENCE if deadline is None else deadline
-    hint = job.poll_after
+    hint = bounded_hint(job.poll_after)
     account = engine.account(record.backend)
     first = True
     not_found, failures = NotFoundStreak(), FailureStreak()
@@ -167,10 +167,8 @@ async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelS
             _log.debug("a status check of %s failed: %s", record.id, error.code)
             failures.worked()
             hint = not_found.count(error)
-            if _is_over(engine, job, not_found):
-                raise await _failed(
-                    engine, lease, record, job_not_found_error(record, job, not_found, error, expired=not not_found.for_good)
-                ) from None
+            if not_found.for_good:
+                raise await _failed(engine, lease, record, job_not_found_error(record, job, not_found, error)) from None
             engine.report(record, "job_not_found", note=f"{not_found}; checking again")
             continue
         except Exception as error:
@@ -178,7 +176,7 @@ async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelS
                 _leave(record, error)
                 raise  # the hook broke its contract, and would do so again
             _log.debug("a status check of %s failed: %s", record.id, error.code if isinstance(error, MediaError) else type(error).__name__)
-            hint = getattr(error, "retry_after", None)
+            hint = bounded_hint(getattr(error, "retry_after", None))
             engine.report(record, "status_check_failed", note=f"a status check failed ({failures.failed(error)}); checking again")
             continue
         hint = None
@@ -187,7 +185,7 @@ async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelS
         if isinstance(state, Running):
             if record.state == "submitted":  # not for one whose file is fetched again
                 record = await engine.persist_with_retry(functools.partial(engine.advance, lease, "running"))
-            hint = state.poll_after
+            hint = bounded_hint(state.poll_after)
             engine.report(record, "progress", fraction=state.progress, note=state.note)
         elif isinstance(state, Succeeded):
             if observed_from_start:
@@ -196,11 +194,6 @@ async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelS
             return state.outcome
         elif isinstance(state, Failed):
             raise await _failed(engine, lease, record, state.error)
-
-
-def _is_over(engine: Engine, job: Job, not_found: NotFoundStreak) -> bool:
-    """Whether a job that was not found is given up; a job that has expired is, at once."""
-    return not_found.for_good or (job.expires_at is not None and engine.clock.now() >= job.expires_at)
 
 
 def still_running_error(

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LONGEST",
+    "LONGEST_HINT",
     "SHORTEST",
     "Lifetime",
     "PollBudget",
     "Schedule",
+    "bounded_hint",
     "duration_key",
     "estimate",
 ]
@@ -132,6 +134,20 @@ _FIRST_COLD, _FIRST_KNOWN, _KNOWN_JOBS = 0.02, 0.05, 20
 _FIRST_LATEST = 0.12
 #: Past this share something is out of the ordinary, and the interval grows with the age.
 _LATE, _LATE_STEP = 0.98, 0.06
+
+
+#: Maximum pause in seconds that a provider can ask for.
+LONGEST_HINT = 120.0
+
+
+def bounded_hint(seconds: object) -> float | None:
+    """Return the pause that a provider asks for (``Retry-After``, poll-after) in seconds, at most `LONGEST_HINT`.
+
+    Zero, a negative value and anything but a number mean that it asks for none.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+        return None
+    return min(float(seconds), LONGEST_HINT)
 
 
 def duration_key(backend: str, model: str, seconds: float | None = None) -> str:

@@ -25,6 +25,7 @@ from ..net.fetcher import CHUNK
 from ..probe.probe import Facts, sniff
 from ..redaction import clean_text
 from ..results import MediaFile, Piece, Warning
+from .poll_schedule import bounded_hint
 
 if TYPE_CHECKING:
     from ..net.fetcher import Fetcher
@@ -198,7 +199,7 @@ class _Filling:
                 if not error.retry or failures > retries:
                     raise
                 pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (failures - 1)) * random.uniform(0.75, 1.25)  # noqa: S311
-                await sleep(max(pause, error.retry_after or 0.0))
+                await sleep(max(pause, bounded_hint(error.retry_after) or 0.0))
 
     async def _pour_url(self, etag: list[str | None]) -> None:
         url = self.piece.url

@@ -43,6 +43,7 @@ from ..state.store import CallRecord, Lease
 from ..threads import shielded
 from .engine import Engine
 from .lease import LEASE_SECONDS
+from .poll_schedule import bounded_hint
 
 __all__ = ["Submitted", "lookup", "may_send_again", "submit", "unknown_outcome"]
 
@@ -167,7 +168,7 @@ async def _accepted(engine: Engine, lease: Lease, record: CallRecord, made: Job 
 async def _record_answer(engine: Engine, lease: Lease, record: CallRecord, made: Job | Outcome) -> Submitted:
     if isinstance(made, Job):
         try:
-            record = await engine.persist_with_retry(lambda: engine.advance(lease, "submitted", job=job_json(made)))
+            record = await engine.persist_with_retry(lambda: engine.advance(lease, "submitted", job=job_json(made, record.read_at)))
         except StateError as error:
             raise _not_recorded(error, record, made) from None
         except PluginContractError as error:
@@ -220,8 +221,8 @@ def _pause(trouble: _Trouble, tries: int, policy: Policy, engine: Engine, deadli
     """Return the pause in seconds before the next attempt, or None for no further attempt."""
     if tries >= policy.retries or not may_send_again(trouble.error, trouble.delivery):
         return None
-    hint = getattr(trouble.error, "retry_after", None)
-    pause = float(hint) if hint is not None else 0.5 * 2.0**tries
+    hint = bounded_hint(getattr(trouble.error, "retry_after", None))
+    pause = hint if hint is not None else 0.5 * 2.0**tries
     if pause > _LONGEST_PAUSE or (deadline is not None and engine.clock.steady() + pause >= deadline):
         return None
     return pause

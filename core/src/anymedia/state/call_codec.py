@@ -20,6 +20,7 @@ __all__ = [
     "job_json",
     "outcome_from_json",
     "outcome_json",
+    "plausible_expiry",
     "request_json",
     "request_key",
 ]
@@ -58,9 +59,28 @@ def request_key(request: Request) -> str:
     return hashlib.sha256(repr(sorted(request_json(request).items())).encode()).hexdigest()
 
 
-def job_json(job: Job) -> dict[str, Any]:
-    """Return a job handle as JSON."""
-    return {"id": job.id, "data": dict(job.data), "poll_after": job.poll_after, "expires_at": job.expires_at}
+#: A provider's time that is further away, in seconds, is not in seconds.
+_LONGEST_EXPIRY = 10 * 366 * 86_400.0
+
+
+def plausible_expiry(expires_at: object, now: float) -> float | None:
+    """Return when something expires at the provider, in seconds since the epoch; None where it says nothing plausible.
+
+    A time that has passed when it is received, or is years away, shows another unit or a clock that differs.
+
+    Args:
+        expires_at: what the plugin returned.
+        now: the store's time at which it was received.
+    """
+    if isinstance(expires_at, bool) or not isinstance(expires_at, int | float) or not now < expires_at < now + _LONGEST_EXPIRY:
+        return None
+    return float(expires_at)
+
+
+def job_json(job: Job, now: float) -> dict[str, Any]:
+    """Return a job handle, received at a time on the store's clock, as JSON."""
+    expires_at = plausible_expiry(job.expires_at, now)
+    return {"id": job.id, "data": dict(job.data), "poll_after": job.poll_after, "expires_at": expires_at}
 
 
 def job_from_json(raw: Mapping[str, Any]) -> Job:
@@ -68,7 +88,7 @@ def job_from_json(raw: Mapping[str, Any]) -> Job:
     return Job(id=raw["id"], data=raw["data"], poll_after=raw["poll_after"], expires_at=raw["expires_at"])
 
 
-def outcome_json(outcome: Outcome, artifacts: Mapping[int, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def outcome_json(outcome: Outcome, artifacts: Mapping[int, str], now: float) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return an outcome as JSON in two parts: what may be shown, and the URLs and handles that may not.
 
     Headers are left out: they contain keys, and the provider can be asked for the job again.
@@ -76,11 +96,12 @@ def outcome_json(outcome: Outcome, artifacts: Mapping[int, str]) -> tuple[dict[s
     Args:
         outcome: what the hook returned.
         artifacts: index of a piece -> key of the artifact with its bytes.
+        now: when it was received, on the store's clock.
     """
     pieces, secret = [], []
     for index, piece in enumerate(outcome.pieces):
         onward = piece.continuation
-        kept = None if onward is None else {"data": dict(onward.data), "expires_at": onward.expires_at}
+        kept = None if onward is None else {"data": dict(onward.data), "expires_at": plausible_expiry(onward.expires_at, now)}
         pieces.append({"mime": piece.mime, "text": piece.text, "continuation": kept, "artifact": artifacts.get(index)})
         hidden = piece.url if piece.url is not None and not piece.headers else None
         secret.append({"url": hidden, "continuation": dict(onward.secret) if onward else {}})
