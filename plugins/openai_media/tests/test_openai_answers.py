@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anymedia.errors import BadBackendResponse
-from openai_media._answers import decode_images, decode_json, decode_turn
+from anymedia.http import decode_object
+from openai_media._answers import decode_images, decode_turn
 
 SPELLINGS: dict[str, Any] = {
     "plain": lambda b: base64.b64encode(b).decode(),
@@ -42,7 +43,7 @@ def test_decode_images_any_bytes_never_raises(body: bytes) -> None:
 
 @given(st.binary(max_size=300))
 def test_decode_turn_any_bytes_raises_only_bad_backend_response(body: bytes) -> None:
-    for decode in (decode_turn, decode_json):
+    for decode in (decode_turn, decode_object):
         try:
             decode(body)
         except BadBackendResponse as error:

@@ -9,9 +9,9 @@ router. Plugins that use an SDK map its failures with `answered_error`, `no_answ
 """
 
 from .client import get_json, post_form, post_json, raise_for_status, refusal, secret_for_header, stop
-from .failures import answered_error, bad_answer, failed_job, no_answer, no_media, retry_after, transport_errors
+from .failures import answered_error, bad_answer, decode_json, decode_object, failed_job, no_answer, no_media, retry_after, transport_errors
 
 __all__ = [
-    "answered_error", "bad_answer", "failed_job", "get_json", "no_answer", "no_media", "post_form", "post_json", "raise_for_status",
-    "refusal", "retry_after", "secret_for_header", "stop", "transport_errors",
+    "answered_error", "bad_answer", "decode_json", "decode_object", "failed_job", "get_json", "no_answer", "no_media", "post_form",
+    "post_json", "raise_for_status", "refusal", "retry_after", "secret_for_header", "stop", "transport_errors",
 ]  # fmt: skip

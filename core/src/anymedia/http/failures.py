@@ -34,7 +34,10 @@ from ..errors import (
     UnknownModel,
 )
 
-__all__ = ["answered_error", "bad_answer", "failed_job", "no_answer", "no_media", "retry_after", "transport_errors"]
+__all__ = [
+    "answered_error", "bad_answer", "decode_json", "decode_object", "failed_job", "no_answer", "no_media", "retry_after",
+    "transport_errors",
+]  # fmt: skip
 
 
 def answered_error(
@@ -209,6 +212,31 @@ def no_answer(context: Context, error: BaseException) -> BackendError:
     if context.submissions:
         return SubmissionUnknown(f"no answer came back from '{context.backend}' ({name})")
     return BackendUnavailable(f"'{context.backend}' gave no answer ({name})")
+
+
+def decode_json(body: bytes) -> Any:
+    """Return the decoded JSON of an answer, or the bytes themselves where it is not JSON: media, a page, a text."""
+    import msgspec
+
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return body
+
+
+def decode_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of an answer.
+
+    Raises:
+        BadBackendResponse: it is anything else; an error or a text is quoted.
+    """
+    found = decode_json(body)
+    if isinstance(found, dict):
+        return found
+    error = read_error(body)
+    bad = bad_answer(f"it is not a JSON object; {error.quoted or f'{len(body)} bytes'}")
+    bad.provider_message = error.text
+    raise bad
 
 
 @contextlib.contextmanager

@@ -12,9 +12,9 @@ import msgspec
 
 from anymedia.answers.envelopes import AnsweredError, read_error
 from anymedia.answers.media import ExtractedMedia, extract_media
-from anymedia.http import bad_answer
+from anymedia.http import decode_json, decode_object
 
-__all__ = ["ImagesAnswer", "Turn", "decode_images", "decode_json", "decode_turn"]
+__all__ = ["ImagesAnswer", "Turn", "decode_images", "decode_turn"]
 
 
 class _Item(msgspec.Struct):
@@ -71,26 +71,6 @@ class Turn:
         return found if isinstance(found, str) else ""
 
 
-def decode_json(body: bytes) -> dict[str, Any]:
-    """Decode an object.
-
-    Raises:
-        BadBackendResponse: for anything else; it quotes an error or a text.
-    """
-    found = _loose(body)
-    if not isinstance(found, dict):
-        raise bad_answer(f"it is not a JSON object; {read_error(body).quoted or f'{len(body)} bytes'}")
-    return found
-
-
-def _loose(body: bytes) -> Any:
-    """Return the decoded JSON, or the bytes themselves where it is not JSON."""
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return body
-
-
 def decode_images(body: bytes, base_url: str = "") -> ImagesAnswer:
     """Decode the answer of the Images API; other servers put media in other places and spellings."""
     try:
@@ -103,7 +83,7 @@ def decode_images(body: bytes, base_url: str = "") -> ImagesAnswer:
         if found.items:
             form = answer.output_format if isinstance(answer.output_format, str) else None
             return ImagesAnswer(found=found, output_format=form, usage=answer.usage if isinstance(answer.usage, dict) else {})
-    whole = _loose(body)
+    whole = decode_json(body)
     found = extract_media(whole, ["data[]"], base_url=base_url)
     return ImagesAnswer(found=found, error=None if found.items else read_error(whole))
 
@@ -124,7 +104,7 @@ def decode_turn(body: bytes, base_url: str = "") -> Turn:
         listed = msgspec.json.decode(parts.pop("output", b"[]"), type=list[msgspec.Raw])
         rest = {name: msgspec.json.decode(value) for name, value in parts.items()}
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        whole = decode_json(body)
+        whole = decode_object(body)
         return Turn(found=extract_media(whole, ["output[].result"], base_url=base_url), body=whole)
     calls, others = [], []
     for raw in listed:

@@ -17,12 +17,11 @@ from anymedia.answers.media import ExtractedMedia
 from anymedia.context import Context, LoadedMedia
 from anymedia.errors import BadBackendResponse, InvalidRequest, RequestError, UnknownContinuation, UnsupportedInput
 from anymedia.hookspecs import SubmissionRecord
-from anymedia.http import answered_error, failed_job, no_media
+from anymedia.http import answered_error, decode_object, failed_job, no_media
 from anymedia.redaction import clean_text
 from anymedia.requests import ContinueVideo, GenerateVideo
 from anymedia.results import ContinuationData, Failed, Job, JobState, Outcome, Piece, Running, Succeeded
 
-from ._answers import decode_json
 from ._client import STATUS_SECONDS, Connection, connect
 from ._errors import BY_CODE, About, translated
 from ._options import chosen, extras, further
@@ -133,7 +132,7 @@ async def _start(
     async with context.submission():
         with translated(context):
             answer = await _send(connection, "post", path, body=body, **more)
-        job = decode_json(answer.content)
+        job = decode_object(answer.content)
         if not isinstance(job.get("id"), str) or not job["id"]:
             raise no_media(context, job, ExtractedMedia(), what="id of a job", by_code=BY_CODE)
     data = {"way": way} if way else {}
@@ -160,7 +159,7 @@ async def check_status(job: Job, context: Context) -> JobState:
         MediaError: the check failed.
     """
     answer = await _get(context, f"/videos/{job.id}", "job")
-    state = decode_json(answer.content)
+    state = decode_object(answer.content)
     status = str(state.get("status") or "")
     word = re.sub(r"[^a-z]", "", status.lower())
     progress = _number(state.get("progress"))
@@ -243,7 +242,7 @@ async def find(record: SubmissionRecord, context: Context) -> Job | None:
             answer = await _get(context, "/videos", limit=_LIST_SIZE, order="desc", **after)
         except RequestError:  # no list on this server
             return None
-        page = decode_json(answer.content)
+        page = decode_object(answer.content)
         jobs = [job for job in page.get("data") or () if isinstance(job, dict) and isinstance(job.get("id"), str)]
         found += [job["id"] for job in jobs if _matches(job, record, since)]
         oldest = min((_number(job.get("created_at")) or 0.0 for job in jobs), default=0.0)

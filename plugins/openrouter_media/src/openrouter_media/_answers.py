@@ -8,11 +8,10 @@ from typing import Any
 import attrs
 import msgspec
 
-from anymedia.answers.envelopes import read_error
 from anymedia.answers.media import ExtractedMedia, extract_media
-from anymedia.http import bad_answer
+from anymedia.http import decode_json
 
-__all__ = ["ImagesAnswer", "cost_of", "decode_images", "decode_json"]
+__all__ = ["ImagesAnswer", "cost_of", "decode_images"]
 
 
 class _Item(msgspec.Struct):
@@ -37,25 +36,6 @@ class ImagesAnswer:
     rest: Any = None
 
 
-def _loose(body: bytes) -> Any:
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return body
-
-
-def decode_json(body: bytes) -> dict[str, Any]:
-    """Decode an object.
-
-    Raises:
-        BadBackendResponse: for anything else; it quotes an error or a text.
-    """
-    found = _loose(body)
-    if not isinstance(found, dict):
-        raise bad_answer(f"it is not a JSON object; {read_error(body).quoted or f'{len(body)} bytes'}")
-    return found
-
-
 def decode_images(body: bytes, base_url: str = "") -> ImagesAnswer:
     """Decode the answer of POST /images; base64 is decoded from where it lies in the JSON."""
     try:
@@ -67,7 +47,7 @@ def decode_images(body: bytes, base_url: str = "") -> ImagesAnswer:
         found = extract_media({"data": items}, ["data[]"], base_url=base_url, usual=False)
         if found.items:
             return ImagesAnswer(found=found, usage=answer.usage if isinstance(answer.usage, dict) else {})
-    whole = _loose(body)
+    whole = decode_json(body)
     found = extract_media(whole, ["data[]"], base_url=base_url)
     usage = whole.get("usage") if isinstance(whole, dict) else None
     return ImagesAnswer(found=found, usage=usage if isinstance(usage, dict) else {}, rest=whole)

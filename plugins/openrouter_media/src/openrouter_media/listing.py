@@ -14,9 +14,9 @@ from anymedia.capabilities import parse_matrix
 from anymedia.context import Context
 from anymedia.errors import BackendUnavailable, BadBackendResponse, MediaError
 from anymedia.hookspecs import ListedModel
+from anymedia.http import decode_object
 from anymedia.redaction import clean_text
 
-from ._answers import decode_json
 from ._client import STATUS_SECONDS, connect
 from ._errors import raise_for_answer, translated
 from .rows import image_row, speech_row, video_row
@@ -79,7 +79,7 @@ async def _get(context: Context, gate: asyncio.Semaphore, path: str) -> dict[str
                 with translated(context):
                     answer = await connection.ask("GET", path, seconds=STATUS_SECONDS)
                 raise_for_answer(answer, context)
-                return decode_json(answer.body)
+                return decode_object(answer.body)
         except (BackendUnavailable, BadBackendResponse):
             if tries == _TRIES:
                 raise

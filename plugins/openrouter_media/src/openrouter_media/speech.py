@@ -12,12 +12,11 @@ from typing import Any
 
 from anymedia.answers.media import extract_media
 from anymedia.context import Context
-from anymedia.http import no_media
+from anymedia.http import decode_object, no_media
 from anymedia.media import mime_of
 from anymedia.requests import GenerateAudio
 from anymedia.results import Outcome, Piece, Warning
 
-from ._answers import decode_json
 from ._client import Answer, connect
 from ._errors import BY_CODE, error_of, raise_for_answer, translated
 from ._options import chosen, extras
@@ -55,7 +54,7 @@ def _outcome(answer: Answer, base_url: str, context: Context) -> Outcome:
     if kind == "audio/pcm" and answer.body:
         data, warnings = _wav(answer.body, parameters)
         return Outcome(pieces=(Piece(data=data, mime=mime_of("wav")),), request_id=answer.generation, warnings=warnings)
-    body: Any = decode_json(answer.body) if kind == "application/json" else answer.body
+    body: Any = decode_object(answer.body) if kind == "application/json" else answer.body
     found = extract_media(body, ["audio", "data"], base_url=base_url)
     if found.items:
         return Outcome(pieces=(found.items[0].to_piece(),), request_id=answer.generation, warnings=found.warnings)

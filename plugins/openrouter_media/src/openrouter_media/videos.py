@@ -14,12 +14,12 @@ from typing import Any
 from anymedia.answers.media import ExtractedMedia
 from anymedia.context import Context
 from anymedia.errors import BackendError, UnknownContinuation, UnsupportedInput
-from anymedia.http import failed_job, no_media
+from anymedia.http import decode_object, failed_job, no_media
 from anymedia.redaction import clean_text
 from anymedia.requests import ContinueVideo, GenerateVideo
 from anymedia.results import ContinuationData, Failed, Job, JobState, Outcome, Piece, Running, Succeeded
 
-from ._answers import cost_of, decode_json
+from ._answers import cost_of
 from ._client import STATUS_SECONDS, Answer, Connection, connect
 from ._errors import BY_CODE, About, error_of, raise_for_answer, translated
 from ._options import chosen, extras, link, whole
@@ -101,7 +101,7 @@ def _poll_path(url: Any, connection: Connection) -> str | None:
 
 def _state(answer: Answer, context: Context, about: About = "request") -> dict[str, Any]:
     raise_for_answer(answer, context, about)
-    state = decode_json(answer.body)
+    state = decode_object(answer.body)
     if state.get("error") and "id" not in state:  # an error inside an answer of status 200
         raise error_of(answer, context, about, state)
     return state
