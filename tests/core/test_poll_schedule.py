@@ -133,7 +133,7 @@ def test_a_dearer_look_makes_fewer_of_them() -> None:
 
 @pytest.mark.parametrize("cost", [0.0, -1.0, float("nan"), float("inf")])
 def test_cost_that_is_not_a_positive_number_is_refused(cost: float) -> None:
-    with pytest.raises(ValueError, match="cost of a look"):
+    with pytest.raises(ValueError, match="cost of a status check"):
         Schedule([], None, cost=cost)
 
 

@@ -1,4 +1,4 @@
-"""Continuing a video elsewhere (opt-in): its last frame becomes the first frame of a new video, and the result says so."""
+"""Continue a video with another backend (opt-in): its last frame becomes the first frame of a new video, which is reported."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def bridged_plan(
     """Plan a video that starts from the last frame of the one to be continued.
 
     Raises:
-        UnsupportedInput: the earlier video's file is gone, or more than appending was asked for.
-        RequestError: nobody can make a video from a first frame either.
+        UnsupportedInput: the earlier video's file is missing, or something else than appending was requested.
+        RequestError: no backend can generate a video from a first frame.
     """
     if request.continue_as not in (None, "extend"):
         raise UnsupportedInput(f"a video can be bridged elsewhere only to extend it, not to {request.continue_as} it")

@@ -72,7 +72,7 @@ class Clients:
                 done = close()
                 if inspect.isawaitable(done):
                     await done
-            except Exception as error:  # noqa: BLE001 - closing must go on with the others
+            except Exception as error:  # noqa: BLE001 - the others must be closed, too
                 _log.debug("closing a client failed: %s", type(error).__name__)
 
 

@@ -53,11 +53,11 @@ def storable(outcome: Outcome, backend: str) -> Outcome:
     return attrs.evolve(outcome, pieces=pieces, warnings=(*outcome.warnings, Warning("continuation_not_stored", text)))
 
 
-def _is_storable(onward: ContinuationData) -> bool:
+def _is_storable(given: ContinuationData) -> bool:
     try:
-        for part in (onward.data, onward.secret):
+        for part in (given.data, given.secret):
             check_storable(dict(part), "it")
-    except (PluginContractError, TypeError, ValueError):  # no mapping at all, or one of what is no JSON
+    except (PluginContractError, TypeError, ValueError):  # not a mapping, or not JSON
         return False
     return True
 
@@ -140,13 +140,13 @@ class _Finalizer:
         if self.is_resumed:
             self.stored = {(a.kind, a.index): a for a in await self.engine.artifacts.find(self.record.id)}
         self.record = await shielded(self._record_bytes(lease, outcome))
-        files, onward, warnings, outside = [], [], list(to_warnings(outcome.warnings)), []
+        files, given, warnings, outside = [], [], list(to_warnings(outcome.warnings)), []
         for index, piece in enumerate(outcome.pieces):
             finished = await self._finish_piece(piece, index, len(outcome.pieces))
             file, continuation = _continuable(self.engine, self.record, piece, finished.saved.file, finished.artifact)
             files.append(file)
             if continuation is not None:
-                onward.append(continuation)
+                given.append(continuation)
             warnings += finished.warnings
             if finished.difference is not None:
                 outside.append(finished.difference)
@@ -162,7 +162,7 @@ class _Finalizer:
             "outside_mask_difference": max(outside) if outside else None,
         }
         record = await self.engine.persist_with_retry(
-            lambda: self.engine.advance(lease, "done", result=result, cost_usd=outcome.cost_usd, continuations=onward)
+            lambda: self.engine.advance(lease, "done", result=result, cost_usd=outcome.cost_usd, continuations=given)
         )
         if self.is_processed:
             await self.engine.artifacts.release(record.id, ["raw"])
@@ -351,7 +351,7 @@ def _continuable(
     media = record.target["media"]
     if media not in {"image", "video"}:
         return file, None
-    onward = piece.continuation
+    given = piece.continuation
     facts = {name: getattr(file, name) for name in ("sha256", "mime", "width", "height", "seconds")}
     new = StoredFile(path=str(file.path.absolute()), artifact="" if artifact is None else artifact.key, **facts)
     earlier = tuple([StoredFile(**raw) for raw in record.target["earlier_files"]])
@@ -360,11 +360,11 @@ def _continuable(
         backend=record.backend,
         model=record.model,
         media=media,
-        data=dict(onward.data) if onward else {},
-        secret=dict(onward.secret) if onward else {},
+        data=dict(given.data) if given else {},
+        secret=dict(given.secret) if given else {},
         files=(new, *earlier),
         created_at=record.read_at,
-        expires_at=plausible_expiry(onward.expires_at, record.read_at) if onward else None,
+        expires_at=plausible_expiry(given.expires_at, record.read_at) if given else None,
     )
     return attrs.evolve(file, continuation_id=continuation.id), continuation
 

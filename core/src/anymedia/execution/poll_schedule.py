@@ -1,9 +1,9 @@
-"""When to look at a running job next. Pure: the caller tells the time.
+"""When to check the state of a running job next, without I/O.
 
-A look costs something (``cost``: the seconds of waiting that it is worth) and so does time that passes after the job is
-done. With the hazard h(t) of finishing at age t the best interval is sqrt(2 cost / h(t)), and no schedule brings mean
-wasted time x mean number of looks much below (integral of sqrt(survival x density))^2 / 2. A fixed interval is several
-times worse, exponential back-off worse still. `benchmarks/waiting.py` prints the figures.
+A status check has a cost (``cost``: the seconds of waiting that it is worth), and so has the time that passes after the job is
+done. With the hazard h(t) of finishing at age t, the best interval is sqrt(2 cost / h(t)), and no schedule has a mean wasted time
+x mean number of checks much below (integral of sqrt(survival x density))^2 / 2. A fixed interval is several times worse, and
+exponential back-off worse still. `benchmarks/waiting.py` prints the figures.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 _UNKNOWN = (75.0, 0.65)
 _Z95 = 1.6449
 _SPREADS = (0.05, 1.5)
-#: How many past jobs the matrix's word is worth, and what is left of it when there are plenty.
+#: How many earlier jobs the matrix's figure counts as, and its share when there are plenty.
 _PRIOR_JOBS, _PLENTY, _PRIOR_LEFT = 4, 20, 0.02
 #: At most this many humps (quantiles of the past), and points in time; a few thousand steps in all.
 _HUMPS, _POINTS = 40, 160
@@ -64,7 +64,7 @@ class Lifetime:
     def effort(self) -> list[float]:
         """Return the integral of the square root of the hazard from the first point to each (square root of seconds).
 
-        A schedule that looks after equal steps of it is the best one; its size sets how often it looks.
+        A schedule that checks after equal steps of it is the best one; the size of the step sets how often it checks.
         """
         total = [0.0]
         for i in range(len(self.times) - 1):
@@ -74,7 +74,7 @@ class Lifetime:
         return total
 
     def difficulty(self) -> float:
-        """Return the integral of sqrt(survival x density): half its square bounds wasted time x looks from below."""
+        """Return the integral of sqrt(survival x density): half its square bounds wasted time x checks from below."""
         found = 0.0
         for i in range(len(self.times) - 1):
             step, died = self.times[i + 1] - self.times[i], max(0.0, self.survival[i] - self.survival[i + 1])
@@ -126,11 +126,11 @@ def _tabulate(humps: list[_Hump]) -> Lifetime:
 
 #: Bounds of an interval in seconds; only a provider's own hint goes beyond.
 SHORTEST, LONGEST = 0.5, 20.0
-#: Without a given cost it is chosen so that a job takes about this many looks (and one), however long such jobs last.
-_LOOKS = 6.5
-#: The first look is when this share of jobs is done: early while little is known, later once it is.
+#: By default the cost is chosen so that a job gets about this many status checks (and one), however long such jobs last.
+_CHECKS = 6.5
+#: The first check is when this share of jobs is done: early while little is known about them, later otherwise.
 _FIRST_COLD, _FIRST_KNOWN, _KNOWN_JOBS = 0.02, 0.05, 20
-#: Long jobs, which the longest interval would look at too often while few are done, wait for at most this share.
+#: For long jobs, which the longest interval would check too often while few are done, at most this share.
 _FIRST_LATEST = 0.12
 #: Past this share something is out of the ordinary, and the interval grows with the age.
 _LATE, _LATE_STEP = 0.98, 0.06
@@ -156,57 +156,57 @@ def duration_key(backend: str, model: str, seconds: float | None = None) -> str:
 
 
 class Schedule:
-    """When to look at one job.
+    """When to check one job.
 
     Args:
-        durations: how long past jobs of its kind took, in seconds.
-        typical: what the matrix says of it, which serves while there are few past jobs.
-        cost: how many seconds of waiting one look is worth; left out, a job takes about seven looks.
+        durations: how long earlier jobs of its kind took, in seconds.
+        typical: what the matrix says, used while there are few earlier jobs.
+        cost: how many seconds of waiting one check is worth; by default, a job gets about seven checks.
     """
 
     def __init__(self, durations: Iterable[float] = (), typical: TypicalSeconds | None = None, *, cost: float | None = None) -> None:
         past = tuple(durations)
         life = estimate(past, typical)
-        self.cost = (life.difficulty() / _LOOKS) ** 2 / 2 if cost is None else cost
+        self.cost = (life.difficulty() / _CHECKS) ** 2 / 2 if cost is None else cost
         if not 0 < self.cost < math.inf:
-            raise ValueError(f"the cost of a look is a number of seconds above 0, not {cost!r}")
+            raise ValueError(f"the cost of a status check is a number of seconds above 0, not {cost!r}")
         known = min(1.0, len(past) / _KNOWN_JOBS)
         self._times = life.times
-        self._looks = [effort / math.sqrt(2 * self.cost) for effort in life.effort()]
+        self._checks = [effort / math.sqrt(2 * self.cost) for effort in life.effort()]
         low = life.quantile(_FIRST_COLD + (_FIRST_KNOWN - _FIRST_COLD) * known)
-        self._start = max(SHORTEST, self._worth_looking(low, life.quantile(_FIRST_LATEST)))
+        self._start = max(SHORTEST, self._worth_checking(low, life.quantile(_FIRST_LATEST)))
         self._late = max(self._start, life.quantile(_LATE))
 
     def first(self, hint: float | None = None) -> float:
-        """Return how many seconds after the submit to look first; ``hint``: what the provider asks to wait."""
+        """Return the pause in seconds between the submit and the first check; ``hint``: the pause that the provider asks for."""
         return max(self._start, _floor(hint))
 
     def next(self, elapsed: float, hint: float | None = None) -> float:
-        """Return how many seconds to wait before the next look at a job of this age.
+        """Return the pause in seconds before the next check of a job.
 
         Args:
             elapsed: the job's age in seconds.
-            hint: the least time the provider asks to wait, in seconds.
+            hint: the minimum pause that the provider asks for, in seconds.
         """
         if elapsed < self._start:
             return max(self._start - elapsed, SHORTEST, _floor(hint))
         wait = _LATE_STEP * elapsed
         if elapsed < self._late:
-            wait = min(self._age_of(self._looks_by(elapsed) + 1) - elapsed, max(wait, self._late - elapsed))
+            wait = min(self._age_of(self._checks_by(elapsed) + 1) - elapsed, max(wait, self._late - elapsed))
         return max(min(max(wait, SHORTEST), LONGEST), _floor(hint))
 
-    def _worth_looking(self, age: float, latest: float) -> float:
-        """Return the first age from here on, up to the latest, whose best interval is not longer than the longest."""
-        while age < latest and self._age_of(self._looks_by(age) + 1) > age + LONGEST:
+    def _worth_checking(self, age: float, latest: float) -> float:
+        """Return the first age from a given one, up to the latest, whose best interval is at most the longest."""
+        while age < latest and self._age_of(self._checks_by(age) + 1) > age + LONGEST:
             age = min(age + LONGEST / 4, latest)
         return age
 
-    def _looks_by(self, age: float) -> float:
-        """Return how many looks (a fraction too) the best schedule has made by an age."""
-        return _interpolate(age, self._times, self._looks)
+    def _checks_by(self, age: float) -> float:
+        """Return how many checks (with a fraction) the best schedule has made by an age."""
+        return _interpolate(age, self._times, self._checks)
 
-    def _age_of(self, looks: float) -> float:
-        return math.inf if looks >= self._looks[-1] else _interpolate(looks, self._looks, self._times)
+    def _age_of(self, checks: float) -> float:
+        return math.inf if checks >= self._checks[-1] else _interpolate(checks, self._checks, self._times)
 
 
 def _floor(hint: float | None) -> float:
@@ -224,8 +224,8 @@ class PollBudget:
     """A token bucket per key, so that many jobs of one account together stay under a rate.
 
     Args:
-        rate: looks per second, in the long run.
-        burst: looks that may come at once after a pause.
+        rate: checks per second, in the long run.
+        burst: checks that may come at once after a pause.
     """
 
     def __init__(self, rate: float = 3.0, burst: int = 6) -> None:
@@ -235,7 +235,7 @@ class PollBudget:
         self._full_at: dict[str, float] = {}
 
     def reserve(self, key: str, now: float) -> float:
-        """Take the next look under a key, and return how many seconds to wait before making it (0: now)."""
+        """Reserve the next check under a key, and return how many seconds to wait before making it (0: now)."""
         full_at = max(self._full_at.get(key, now), now) + 1 / self.rate
         self._full_at[key] = full_at
         return max(0.0, full_at - now - self.burst / self.rate)

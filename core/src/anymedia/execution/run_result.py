@@ -1,4 +1,4 @@
-"""Rows of the journal -> Result. The same for a call just made and for one that another process picked up."""
+"""The result of a run from its call records, whichever process has executed them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..state.store import ACTIVE_STATES, CallRecord
 
 __all__ = ["file_from_json", "latest", "most_serious", "result_of", "run_status"]
 
-#: What is said of money, the gravest last.
+#: Whether a call was charged, the most serious last.
 _GRAVITY = ("no", "yes", "unknown")
 
 
@@ -31,30 +31,30 @@ def file_from_json(raw: Mapping[str, Any]) -> MediaFile:
 
 
 def latest(rows: Sequence[CallRecord]) -> list[CallRecord]:
-    """Return the newest row of each place in a run (rows in the store's order): an earlier one was replaced by a fallback."""
+    """Return the newest record of each place in a run, in the store's order; a fallback has replaced an earlier one."""
     return list({row.index: row for row in rows}.values())
 
 
 def run_status(rows: Sequence[CallRecord]) -> CallRecord:
-    """Return the row of a run that tells how the whole of it stands.
+    """Return the record that shows the state of a whole run.
 
-    One that is at work comes first, then one that is done, then one of unknown outcome, then whatever may have been charged.
+    An active one comes first, then one that is done, then one of unknown outcome, then the most serious failure.
     """
-    return min(latest(rows), key=_tells)
+    return min(latest(rows), key=_priority)
 
 
-def _tells(row: CallRecord) -> tuple[int, int]:
+def _priority(row: CallRecord) -> tuple[int, int]:
     rank = 0 if row.state in ACTIVE_STATES else {"done": 1, "unknown": 2}.get(row.state, 3)
     return rank, -_GRAVITY.index((row.error or {}).get("charged", "no"))
 
 
 def most_serious(failures: Sequence[MediaError]) -> MediaError:
-    """Return the failure that tells most of what may have been spent, the first of those that tell the same."""
+    """Return the first of the failures that are most serious for what may have been spent."""
     return max(failures, key=lambda error: _GRAVITY.index(error.charged))
 
 
 def _spent(row: CallRecord) -> float | None:
-    """Return what a call has cost; None where nobody can say, or it is not over yet."""
+    """Return what a call has cost; None if that is unknown, or it has not ended yet."""
     if row.state == "done" or row.cost_usd is not None:
         return row.cost_usd
     return 0.0 if row.charged == "no" else None
@@ -80,7 +80,7 @@ def _unique(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def result_of(rows: Sequence[CallRecord]) -> Result:
-    """Build the result of a run from its rows, at least one of which is done."""
+    """Return the result of a run from its records, at least one of which is done."""
     every, rows = rows, latest(rows)
     done = [row for row in rows if row.state == "done" and row.result is not None]
     first = done[0]

@@ -52,9 +52,9 @@ _log = logging.getLogger("anymedia")
 _LONGEST_PAUSE = 60.0
 #: Interval in seconds of checking whether another process has released a call.
 _RELEASE_SECONDS = 0.5
-#: Timeout of one look-up in seconds.
+#: Timeout of looking up a submit, in seconds.
 _LONGEST_LOOKUP = 60.0
-#: Pauses in seconds before each look-up of a submit of unknown outcome.
+#: Pauses in seconds before the attempts to look up a submit of unknown outcome.
 LOOKUPS = (0.0, 1.0, 3.0)
 
 _E = TypeVar("_E", bound=MediaError)

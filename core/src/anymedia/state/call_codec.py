@@ -100,11 +100,11 @@ def outcome_json(outcome: Outcome, artifacts: Mapping[int, str], now: float) -> 
     """
     pieces, secret = [], []
     for index, piece in enumerate(outcome.pieces):
-        onward = piece.continuation
-        kept = None if onward is None else {"data": dict(onward.data), "expires_at": plausible_expiry(onward.expires_at, now)}
+        given = piece.continuation
+        kept = None if given is None else {"data": dict(given.data), "expires_at": plausible_expiry(given.expires_at, now)}
         pieces.append({"mime": piece.mime, "text": piece.text, "continuation": kept, "artifact": artifacts.get(index)})
         hidden = piece.url if piece.url is not None and not piece.headers else None
-        secret.append({"url": hidden, "continuation": dict(onward.secret) if onward else {}})
+        secret.append({"url": hidden, "continuation": dict(given.secret) if given else {}})
     shown = {
         "pieces": pieces,
         "continued_as": outcome.continued_as,
@@ -132,8 +132,8 @@ def outcome_from_json(
     for index, (kept, apart) in enumerate(zip(raw["pieces"], hidden, strict=True)):
         if index not in stored and not apart.get("url"):
             return None
-        onward = kept["continuation"]
-        continuation = None if onward is None else ContinuationData(**onward, secret=apart.get("continuation") or {})
+        given = kept["continuation"]
+        continuation = None if given is None else ContinuationData(**given, secret=apart.get("continuation") or {})
         source: dict[str, Any] = {"url": apart["url"]} if apart.get("url") else {"stream": stored[index]}
         pieces.append(Piece(mime=kept["mime"], text=kept["text"], continuation=continuation, **source))
     rest = {k: raw[k] for k in ("continued_as", "cost_usd", "usage", "request_id")} | {"cost_basis": raw.get("cost_basis", "")}

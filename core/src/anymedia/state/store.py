@@ -33,7 +33,7 @@ CallState = Literal[
     "queued", "submitting", "submitted", "running", "collecting", "done", "failed", "refused", "unknown", "lost", "cancelled"
 ]
 
-#: The states that may follow a state. ``unknown`` is resolved by a look-up at the provider, never by a second submit.
+#: The states that may follow a state. ``unknown`` is resolved by asking the provider, never by a second submit.
 #: ``submitting -> submitting`` records another attempt after a submit that was certainly not delivered, or was refused.
 #: ``lost``: the provider does not find the job. It keeps its reservation, and is not final.
 TRANSITIONS: Mapping[CallState, frozenset[CallState]] = {
