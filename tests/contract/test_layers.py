@@ -33,6 +33,7 @@ LAYERS = [
     {"execution"},
     {"plan_maker"},
     {"router"},
+    {"sync_router"},
     {"generation_config"},
     {"agents", "testing"},
     {"cli"},

@@ -16,8 +16,8 @@ from state_calls import JOB, STATES, bring, open_call
 from state_samples import DAY, NOW, new_call
 
 from anymedia.errors import InvalidRequest, MediaError, PluginContractError
-from anymedia.state.errors import IllegalTransition, StateError
-from anymedia.state.store import FINAL_STATES, TRANSITIONS, CallState, NewCall, Spend
+from anymedia.state.errors import IllegalTransition, RunKeyTaken, StateError
+from anymedia.state.store import FINAL_STATES, TRANSITIONS, CallState, NewCall, RunKey, Spend
 
 
 def test_an_opened_call_is_a_submitting_row_with_its_quote_reserved(store: BlockingStore) -> None:
@@ -37,7 +37,7 @@ def test_a_record_keeps_every_field_of_its_call(store: BlockingStore) -> None:
     record = store.get("call_1")
     assert record is not None
     for field in attrs.fields(NewCall):
-        if field.name != "request":
+        if field.name not in {"request", "request_digest"}:  # the digest belongs to the run key
             assert getattr(record, field.name) == getattr(call, field.name)
     assert record.request == {"kind": "generate_video", "prompt": "waves", "duration": 8, "references": [{"path": "a.png"}]}
 
@@ -271,3 +271,26 @@ def test_a_closed_store_says_so(store: BlockingStore) -> None:
         with pytest.raises(StateError, match="closed") as caught:
             use()
         assert isinstance(caught.value, MediaError)
+
+
+def test_run_key_belongs_to_one_run_of_a_realm_and_outlives_its_records(store: BlockingStore) -> None:
+    keyed = {"run_key": "order-17", "request_digest": "d"}
+    leases = {"call_1": open_call(store, new_call("call_1", run="run_1", **keyed))}
+    assert store.run_key("local", "order-17") == RunKey(key="order-17", run="run_1", digest="d")
+    with pytest.raises(RunKeyTaken):
+        open_call(store, new_call("call_2", run="run_2", **keyed))
+    assert store.get("call_2") is None
+    open_call(store, new_call("call_3", run="run_3", realm="another", **keyed))
+    leases["call_4"] = open_call(store, new_call("call_4", run="run_1", **keyed))  # another call of the same run
+    for name, lease in leases.items():
+        store.advance(lease, "cancelled")
+        store.forget(name)
+    found = store.run_key("local", "order-17")
+    assert found is not None
+    assert found.forgotten_at is not None
+    with pytest.raises(RunKeyTaken):
+        open_call(store, new_call("call_5", run="run_1", **keyed))
+    store.drop_run_keys("run_1", "other-")
+    assert store.run_key("local", "order-17") == found
+    store.drop_run_keys("run_1", "order-")
+    assert store.run_key("local", "order-17") is None

@@ -20,7 +20,7 @@ The modules from the inside out; a module imports only from those above it.
     answers/                        reading provider answers: media, error messages, comparison with the request
     execution/                      execution of a plan: submit, poll, finalize, resume
     plan_maker.py                   plans from settings and installed plugins, without a store or an event loop
-    router.py                       Router, the entry point
+    router.py  sync_router.py       Router, the entry point, and its twin without await
     generation_config.py            the flat form: one mapping of fields that becomes a request
     agents/  cli/                   interfaces for agents and for the command line
     testing/                        the conformance kit for backends
@@ -55,9 +55,10 @@ if TYPE_CHECKING:
         Request,
     )
     from .results import ContinuationData, Failed, Job, JobState, MediaFile, Outcome, Piece, Result, Running, Succeeded
-    from .router import Progress, Router, SyncRouter
+    from .router import Progress, Router
     from .settings import Settings, load_settings
     from .state.sqlite import SqliteStore
+    from .sync_router import SyncRouter
 
 #: Public name -> its module.
 _MODULES = {
@@ -97,7 +98,7 @@ _MODULES = {
     "SqliteStore": "state.sqlite",
     "SubmissionRecord": "hookspecs",
     "Succeeded": "results",
-    "SyncRouter": "router",
+    "SyncRouter": "sync_router",
     "Tolerance": "policy",
     "Video": "media",
     "hookimpl": "hookspecs",

@@ -2,7 +2,7 @@
 
     MediaError                          .code .fix .retry .charged .provider_message .to_json()
     |-- RequestError                    the caller can fix it; nothing was spent
-    |   |-- InvalidRequest (.problems)  UnknownBackend  UnknownModel  UnknownContinuation  UnknownJob  JobCancelled
+    |   |-- InvalidRequest (.problems)  UnknownBackend  UnknownModel  UnknownContinuation  UnknownJob  RunKeyConflict  JobCancelled
     |   `-- UnsupportedOperation  UnsupportedInput  ModelRetired  BudgetExceeded  NoBackendAvailable  SettingsError
     |-- PluginError                     the plugin's author must fix it
     |   `-- DuplicateBackend  PluginLoadError  PluginContractError
@@ -49,6 +49,7 @@ __all__ = [
     "RateLimited",
     "Reason",
     "RequestError",
+    "RunKeyConflict",
     "SettingsError",
     "SubmissionUnknown",
     "UnknownBackend",
@@ -306,6 +307,12 @@ class JobCancelled(RequestError):
     """The job was cancelled on request; ``charged`` says whether the provider may still charge for it."""
 
     code = "cancelled"
+
+
+class RunKeyConflict(RequestError):
+    """A run key belongs to another request, or to a job that was deleted; nothing was sent."""
+
+    code = "run_key_conflict"
 
 
 class UnsupportedOperation(RequestError):

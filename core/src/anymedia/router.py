@@ -4,20 +4,20 @@ async with Router() as router:
     result = await router.generate_image(prompt="a red fox in snow", output="fox.png")
     plan = await router.plan(GenerateVideo(prompt="waves"))      # no network, nothing spent
     result = await router.run(plan)
-
-with SyncRouter() as router:
-    result = router.generate_image(prompt="a red fox in snow", output="fox.png")
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
-import threading
-from collections.abc import Callable, Coroutine, Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
+
+import attrs
 
 from .artifacts import ArtifactStore, LocalArtifacts, Swept
 from .clock import Clock, SystemClock
@@ -27,6 +27,7 @@ from .execution.plan_runner import Output, PlanRunner, check_cap
 from .execution.prepare_inputs import InputReader, has_inputs, named_format, resolve
 from .execution.resume import cancel_call, forget_run
 from .execution.retention import collect_garbage
+from .execution.run_keys import earlier_records, keyed_request, may_retry
 from .execution.run_registry import RunRegistry
 from .execution.run_result import result_of, run_status
 from .files.names import made_up_stem
@@ -49,13 +50,24 @@ from .requests import (
 )
 from .results import Result
 from .settings import Settings, load_settings
+from .state.errors import RunKeyTaken
 from .state.sqlite import SqliteStore
-from .state.store import CallRecord, CallState, Store
+from .state.store import LOCAL_REALM, CallRecord, CallState, Store
 from .threads import in_thread
 
-__all__ = ["Progress", "ProgressEvent", "Router", "SyncRouter"]
+__all__ = ["Progress", "ProgressEvent", "Router"]
 
-_T = TypeVar("_T")
+
+@attrs.frozen(kw_only=True)
+class _Asked:
+    """What a caller asks for beyond the request; see `Router.execute`."""
+
+    backend: str | Sequence[str] | None = None
+    model: str | None = None
+    policy: Policy | None = None
+    output: Path | str | None = None
+    overwrite: bool = False
+    key: str | None = None
 
 
 class Router:
@@ -114,6 +126,8 @@ class Router:
             on_progress=on_progress,
         )
         self._run_registry = RunRegistry(self._engine)
+        #: A request with a key waits for an earlier one in this process to be recorded and started.
+        self._key_locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def __aenter__(self) -> Self:
         await self.store.open()
@@ -181,6 +195,7 @@ class Router:
         overwrite: bool = False,
         deadline: float | None = None,
         policy: Policy | None = None,
+        key: str | None = None,
     ) -> Result:
         """Execute a plan.
 
@@ -191,6 +206,7 @@ class Router:
             overwrite: whether an existing file may be replaced.
             deadline: seconds from now after which waiting ends; a running job can be resumed.
             policy: budget, retries, fallback and roots; by default the router's.
+            key: a run key, see `execute`.
 
         Raises:
             RequestError: before anything is spent.
@@ -198,15 +214,57 @@ class Router:
             BackendTimeout: the deadline passed; the error has the job id.
             BackendError: the provider refused it or failed.
         """
-        return await self._run(self._plan_runner(plan, output, overwrite, policy), deadline)
+        return await self._execute(plan, _Asked(policy=policy, output=output, overwrite=overwrite, key=key), deadline)
 
-    async def _run(self, runner: PlanRunner, deadline: float | None) -> Result:
-        runner.deadline = None if deadline is None else self._engine.clock.steady() + deadline
-        await runner.open(runner.deadline)
+    async def _execute(self, request: Request | Plan, asked: _Asked, deadline: float | None) -> Result:
+        steady = self._engine.clock.steady
+        until = None if deadline is None else steady() + deadline
+        run, _, task = await self._begin(request, asked, until, until)
+        if task is None:
+            return await self._run_registry.wait(run, None if until is None else max(0.0, until - steady()))
         try:
-            return await self._run_registry.wait_for_result(self._start(runner), runner.run_id)
+            return await self._run_registry.wait_for_result(task, run)
         finally:
-            self._run_registry.drop(runner.run_id)
+            self._run_registry.drop(run)
+
+    async def _begin(
+        self, request: Request | Plan, asked: _Asked, until: float | None, run_until: float | None
+    ) -> tuple[str, PlanRunner | None, asyncio.Task[Result] | None]:
+        """Record, reserve and start the calls of a request; or find the run that its key belongs to.
+
+        Args:
+            request: the request, or its plan.
+            asked: what the caller asked for beyond the request.
+            until: when recording ends, on the steady clock.
+            run_until: when the run ends.
+
+        Returns:
+            The id of the run, and its runner and task if it was started here.
+        """
+        inputs = self._inputs(asked.policy)
+        given = request.request if isinstance(request, Plan) else request
+        keyed = await keyed_request(LOCAL_REALM, asked.key, given, inputs, backend=asked.backend, model=asked.model)
+        async with contextlib.nullcontext() if keyed is None else self._key_locks.setdefault(keyed.key, asyncio.Lock()):
+            while True:
+                earlier = () if keyed is None else await earlier_records(self.store, keyed)
+                if earlier and not may_retry(earlier):
+                    return earlier[0].run, None, None
+                runner = await self._runner_for(request, asked, inputs)
+                runner.keyed, runner.attempt = keyed, len(earlier)
+                runner.run_id = earlier[0].run if earlier else runner.run_id
+                try:
+                    await runner.open(until)
+                except RunKeyTaken:  # another process was first: its run is this one's, too
+                    continue
+                runner.deadline = run_until
+                return runner.run_id, runner, self._start(runner)
+
+    async def _runner_for(self, request: Request | Plan, asked: _Asked, inputs: InputReader) -> PlanRunner:
+        if isinstance(request, Plan):
+            plan = request
+        else:
+            plan = await self._plan(named_format(request, asked.output), asked.backend, asked.model, asked.policy, inputs)
+        return self._plan_runner(plan, asked.output, asked.overwrite, asked.policy, inputs)
 
     async def execute(
         self,
@@ -218,11 +276,26 @@ class Router:
         output: Path | str | None = None,
         overwrite: bool = False,
         deadline: float | None = None,
+        key: str | None = None,
     ) -> Result:
-        """Plan and run a request; see `plan` and `run`."""
-        inputs = self._inputs(policy)
-        plan = await self._plan(named_format(request, output), backend, model, policy, inputs)
-        return await self._run(self._plan_runner(plan, output, overwrite, policy, inputs), deadline)
+        """Plan and run a request; see `plan` and `run`.
+
+        Args:
+            request: the request.
+            backend: see `plan`.
+            model: see `plan`.
+            policy: see `run`.
+            output: see `run`.
+            overwrite: see `run`.
+            deadline: see `run`.
+            key: a run key, such as an order number. The first request with a key starts a run; each repeat, in any process, returns
+                that run's result. A run that ended certainly without a charge is attempted again.
+
+        Raises:
+            RunKeyConflict: the key belongs to another request, or to a job that was deleted.
+        """
+        asked = _Asked(backend=backend, model=model, policy=policy, output=output, overwrite=overwrite, key=key)
+        return await self._execute(request, asked, deadline)
 
     async def submit(
         self,
@@ -235,6 +308,7 @@ class Router:
         overwrite: bool = False,
         patience: float | None = None,
         deadline: float | None = None,
+        key: str | None = None,
     ) -> CallRecord:
         """Start a run and return its record with the job id; `wait` returns the result.
 
@@ -247,25 +321,20 @@ class Router:
             overwrite: see `run`.
             patience: maximum seconds to wait until the provider has accepted a video's job; the run continues after that.
             deadline: maximum seconds to read the inputs and to record the calls; the run itself has no deadline.
+            key: a run key, see `execute`; a repeat returns the record of the run that it belongs to.
 
         Raises:
             RequestError: before anything is spent.
             BackendTimeout: the deadline passed; nothing was sent.
         """
         until = None if deadline is None else self._engine.clock.steady() + deadline
-        inputs = self._inputs(policy)
-        if isinstance(request, Plan):
-            plan = request
-        else:
-            plan = await self._plan(named_format(request, output), backend, model, policy, inputs)
-        runner = self._plan_runner(plan, output, overwrite, policy, inputs)
-        await runner.open(until)
-        task = self._start(runner)
-        if plan.request.media == "video":
+        asked = _Asked(backend=backend, model=model, policy=policy, output=output, overwrite=overwrite, key=key)
+        run, runner, task = await self._begin(request, asked, until, None)
+        if runner is not None and task is not None and runner.plan.request.media == "video":
             submitted = asyncio.ensure_future(runner.submitted.wait())
             await asyncio.wait([task, submitted], timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             submitted.cancel()
-        return run_status(await self.store.run(runner.run_id))
+        return run_status(await self.store.run(run))
 
     def _start(self, runner: PlanRunner) -> asyncio.Task[Result]:
         return self._run_registry.start(runner.run_id, runner.run(), on_cancel=runner.give_up)
@@ -427,170 +496,5 @@ class Router:
         return await self._make(GenerateAudio, options)
 
     async def _make(self, kind: type[Request], options: dict[str, Any]) -> Result:
-        own = {k: options.pop(k) for k in ("backend", "model", "policy", "output", "overwrite", "deadline") if k in options}
+        own = {k: options.pop(k) for k in ("backend", "model", "policy", "output", "overwrite", "deadline", "key") if k in options}
         return await self.execute(kind(**options), **own)
-
-
-class SyncRouter:
-    """A `Router` for code without ``await``: scripts, threads, notebooks, and functions called from a running event loop.
-
-    The router runs on its own event loop in a background thread. A method blocks until it is done; Ctrl-C cancels it.
-    ``on_progress`` is called on the background thread.
-
-    Args:
-        options: the arguments of `Router`.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="anymedia-router", daemon=True)
-        self._thread.start()
-        try:
-            self._router = self._call(self._create(options))
-        except BaseException:
-            self._stop()
-            raise
-
-    @staticmethod
-    async def _create(options: dict[str, Any]) -> Router:
-        return Router(**options)
-
-    def _call(self, work: Coroutine[Any, Any, _T]) -> _T:
-        if self._loop.is_closed():
-            work.close()
-            raise RuntimeError("this SyncRouter is closed")
-        running = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return running.result()
-        except BaseException:
-            running.cancel()
-            raise
-
-    async def _shut_down(self) -> None:
-        await self._loop.shutdown_asyncgens()
-        await self._loop.shutdown_default_executor()
-
-    def _stop(self) -> None:
-        self._call(self._shut_down())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the router, see `Router.aclose`, and its event loop; closing again does nothing."""
-        if self._loop.is_closed():
-            return
-        try:
-            self._call(self._router.aclose())
-        finally:
-            self._stop()
-
-    @property
-    def settings(self) -> Settings:
-        """The router's settings."""
-        return self._router.settings
-
-    @property
-    def policy(self) -> Policy:
-        """The router's policy."""
-        return self._router.policy
-
-    def plan(
-        self, request: Request, *, backend: str | Sequence[str] | None = None, model: str | None = None, policy: Policy | None = None
-    ) -> Plan:
-        """See `Router.plan`."""
-        return self._call(self._router.plan(request, backend=backend, model=model, policy=policy))
-
-    def run(
-        self,
-        plan: Plan,
-        *,
-        output: Path | str | None = None,
-        overwrite: bool = False,
-        deadline: float | None = None,
-        policy: Policy | None = None,
-    ) -> Result:
-        """See `Router.run`."""
-        return self._call(self._router.run(plan, output=output, overwrite=overwrite, deadline=deadline, policy=policy))
-
-    def execute(self, request: Request, **options: Any) -> Result:
-        """See `Router.execute`."""
-        return self._call(self._router.execute(request, **options))
-
-    def submit(self, request: Request | Plan, **options: Any) -> CallRecord:
-        """See `Router.submit`."""
-        return self._call(self._router.submit(request, **options))
-
-    def check(self, plan: Plan, *, output: Path | str | None = None, overwrite: bool = False, policy: Policy | None = None) -> None:
-        """See `Router.check`."""
-        self._call(self._router.check(plan, output=output, overwrite=overwrite, policy=policy))
-
-    def job(self, job_id: str) -> CallRecord:
-        """See `Router.job`."""
-        return self._call(self._router.job(job_id))
-
-    def run_status(self, job_id: str) -> CallRecord:
-        """See `Router.run_status`."""
-        return self._call(self._router.run_status(job_id))
-
-    def result_if_done(self, job_id: str) -> Result | None:
-        """See `Router.result_if_done`."""
-        return self._call(self._router.result_if_done(job_id))
-
-    def is_active(self, job_id: str) -> bool:
-        """See `Router.is_active`."""
-        return self._call(self._router.is_active(job_id))
-
-    def jobs(self, states: Sequence[CallState] | None = None, since: float = 0.0, *, limit: int = 1000) -> Sequence[CallRecord]:
-        """See `Router.jobs`."""
-        return self._call(self._router.jobs(states, since, limit=limit))
-
-    def wait(self, job_id: str, *, deadline: float | None = None) -> Result:
-        """See `Router.wait`."""
-        return self._call(self._router.wait(job_id, deadline=deadline))
-
-    def resume(self, job_id: str, *, deadline: float | None = None) -> Result:
-        """See `Router.resume`."""
-        return self._call(self._router.resume(job_id, deadline=deadline))
-
-    def cancel(self, job_id: str) -> CallRecord:
-        """See `Router.cancel`."""
-        return self._call(self._router.cancel(job_id))
-
-    def forget(self, job_id: str, *, force: bool = False) -> None:
-        """See `Router.forget`."""
-        self._call(self._router.forget(job_id, force=force))
-
-    def gc(self, *, dry_run: bool = False) -> Swept:
-        """See `Router.gc`."""
-        return self._call(self._router.gc(dry_run=dry_run))
-
-    def generate_image(self, **options: Any) -> Result:
-        """See `Router.generate_image`."""
-        return self._call(self._router.generate_image(**options))
-
-    def inpaint(self, **options: Any) -> Result:
-        """See `Router.inpaint`."""
-        return self._call(self._router.inpaint(**options))
-
-    def edit_with_references(self, **options: Any) -> Result:
-        """See `Router.edit_with_references`."""
-        return self._call(self._router.edit_with_references(**options))
-
-    def generate_video(self, **options: Any) -> Result:
-        """See `Router.generate_video`."""
-        return self._call(self._router.generate_video(**options))
-
-    def continue_video(self, **options: Any) -> Result:
-        """See `Router.continue_video`."""
-        return self._call(self._router.continue_video(**options))
-
-    def generate_audio(self, **options: Any) -> Result:
-        """See `Router.generate_audio`."""
-        return self._call(self._router.generate_audio(**options))

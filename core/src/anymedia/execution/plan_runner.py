@@ -18,8 +18,8 @@ from ..planning import Candidate, Plan, PlannedCall, Planner, is_over_cap
 from ..policy import Policy
 from ..results import Job, Result, to_warnings
 from ..state.call_codec import request_json
-from ..state.errors import LeaseLost, StateError
-from ..state.store import CallRecord, Lease, NewCall
+from ..state.errors import LeaseLost, RunKeyTaken, StateError
+from ..state.store import LOCAL_REALM, CallRecord, Lease, NewCall
 from ..threads import in_thread, shielded
 from .engine import Engine, new_id
 from .finalize import finalize, suffix_of
@@ -28,6 +28,7 @@ from .poll import poll_job
 from .prepare_inputs import InputReader, Loaded, Protection, StoredInputs, load_inputs, read_protection, store_inputs
 from .resume import resume_call
 from .retention import make_room
+from .run_keys import KeyedRequest
 from .run_result import most_serious, result_of
 from .submit import may_send_again, submit
 
@@ -77,6 +78,9 @@ class PlanRunner:
         output: where the files go.
         deadline: on the steady clock; None for no deadline.
         run_id: the id of the run.
+        realm: the realm that the run belongs to.
+        keyed: the request's run key, if it has one.
+        attempt: how many records earlier attempts of this run have.
     """
 
     engine: Engine
@@ -86,6 +90,9 @@ class PlanRunner:
     output: Output
     deadline: float | None = None
     run_id: str = attrs.field(factory=lambda: new_id("job"))
+    realm: str = LOCAL_REALM
+    keyed: KeyedRequest | None = None
+    attempt: int = 0
     opened: list[_Opened] = attrs.field(factory=list, init=False)
     loaded: Loaded = attrs.field(factory=dict, init=False, repr=False)
     protection: Protection | None = attrs.field(default=None, init=False, repr=False)
@@ -269,7 +276,7 @@ class PlanRunner:
 
     async def _open_call(self, plan: Plan, call: PlannedCall, index: int, first: int, *, loaded: Loaded, suffix: str = "") -> _Opened:
         single = len(self.plan.calls) == 1
-        call_id = (self.run_id if single else f"{self.run_id}-{index}") + suffix
+        call_id = (self.run_id if single else f"{self.run_id}-{index}") + (f"-r{self.attempt}" if self.attempt else "") + suffix
         stored = await store_inputs(self.engine.artifacts, call_id, loaded, self.protection, plan.continuation)
         new = NewCall(
             id=call_id,
@@ -284,11 +291,15 @@ class PlanRunner:
             idempotency_key=new_id("key"),
             session=self.engine.session,
             quote_usd=call.quote.usd,
+            realm=self.realm,
+            run_key=None if self.keyed is None else self.keyed.key,
+            request_digest="" if self.keyed is None else self.keyed.digest,
         )
         try:
             record = await self.engine.store.open_call(new, self.policy.budget, owner=self.engine.owner, lease_seconds=LEASE_SECONDS)
-        except (MediaError, asyncio.CancelledError):
-            await self.engine.artifacts.release(call_id)
+        except (MediaError, RunKeyTaken, asyncio.CancelledError) as error:
+            if not isinstance(error, RunKeyTaken) or not self.attempt:  # else the id is that of another process's attempt
+                await self.engine.artifacts.release(call_id)
             raise
         return _Opened(lease=record.lease, record=record, plan=plan, call=call, loaded=loaded)
 

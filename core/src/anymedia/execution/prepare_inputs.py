@@ -39,6 +39,7 @@ __all__ = [
     "read_stored_protection",
     "resolve",
     "store_inputs",
+    "with_contents",
     "with_facts",
 ]
 
@@ -216,6 +217,28 @@ def with_facts(request: Request, inputs: InputReader) -> Request:
                 changes[name] = attrs.evolve(value, image=_describe(value.image, inputs, f"$.{name}"))
         elif name == "references":
             changes[name] = tuple(attrs.evolve(r, image=_describe(r.image, inputs, f"$.references[{i}]")) for i, r in enumerate(value))
+    return attrs.evolve(request, **changes) if changes else request
+
+
+async def with_contents(request: Request, inputs: InputReader) -> Request:
+    """Return the request with the bytes of its local files in place of their paths.
+
+    Raises:
+        InvalidRequest: a file cannot be read.
+    """
+
+    async def whole(media: _M) -> _M:
+        return media if media.path is None else attrs.evolve(media, data=await inputs.read(media), path=None)
+
+    changes: dict[str, Any] = {}
+    for name, value in _inputs(request):
+        if isinstance(value, Media):
+            changes[name] = await whole(value)
+        elif isinstance(value, Mask):
+            if value.image is not None:
+                changes[name] = attrs.evolve(value, image=await whole(value.image))
+        elif name == "references":
+            changes[name] = tuple([attrs.evolve(r, image=await whole(r.image)) for r in value])
     return attrs.evolve(request, **changes) if changes else request
 
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from ..errors import Charged, MediaError
 
-__all__ = ["IllegalTransition", "LeaseLost", "StateBusy", "StateDamaged", "StateError", "StateNotWritable", "StateTooNew"]
+__all__ = ["IllegalTransition", "LeaseLost", "RunKeyTaken", "StateBusy", "StateDamaged", "StateError", "StateNotWritable", "StateTooNew"]
 
 
 class LeaseLost(Exception):
     """Another process has claimed the call; stop processing it."""
+
+
+class RunKeyTaken(Exception):
+    """A run key belongs to another run."""
 
 
 class IllegalTransition(Exception):

@@ -18,10 +18,10 @@ from ..requests import Continuation
 from . import ledger, transitions
 from .codec import CALL_COLUMNS, check_call, decode_call, decode_continuation, encode_call, encode_continuation
 from .connection import MEMORY, Database
-from .errors import StateDamaged
+from .errors import RunKeyTaken, StateDamaged
 from .ledger import LedgerEntry, Total
 from .schema import LEDGER_COLUMNS, add_to_total, quoted
-from .store import FINAL_STATES, UNKNOWN_ACCOUNT, CallRecord, CallState, Lease, NewCall, Spend
+from .store import FINAL_STATES, UNKNOWN_ACCOUNT, CallRecord, CallState, Lease, NewCall, RunKey, Spend
 
 __all__ = ["SqliteStore"]
 
@@ -33,6 +33,8 @@ _SELECT_ENTRY = f"SELECT {quoted(*LEDGER_COLUMNS)} FROM ledger WHERE call_id = ?
 _LIVE = "(expires_at IS NULL OR expires_at > ?)"
 #: How long an expired continuation is remembered as such, in seconds.
 _REMEMBER_EXPIRED = 30 * 86_400
+#: How long the key of a deleted run is remembered, in seconds.
+_REMEMBER_KEYS = 90 * 86_400
 #: How many durations are kept per key.
 _DURATIONS = 200
 
@@ -67,7 +69,11 @@ class SqliteStore:
             now = self._clock()
             entry = ledger.new_entry(call, now)
             record = transitions.opened(call, owner=owner, lease_seconds=lease_seconds, now=now)
+            if call.run_key is not None:
+                _claim_key(connection, call, now)
             if connection.execute("SELECT 1 FROM ledger WHERE call_id = ?", (call.id,)).fetchone():
+                if call.run_key is not None:
+                    raise RunKeyTaken(call.run_key)
                 raise InvalidRequest(f"a call {call.id!r} was already recorded")
             ledger.check_caps(call, entry, budget, lambda total: _total(connection, total))
             connection.execute(_INSERT, encode_call(record))
@@ -167,8 +173,21 @@ class SqliteStore:
             entry = _entry(connection, call_id)
             _settle(connection, entry, ledger.abandoned(entry))
             connection.execute("DELETE FROM calls WHERE id = ?", (call_id,))
+            forgotten = "UPDATE run_keys SET forgotten_at = ? WHERE forgotten_at IS NULL AND run NOT IN (SELECT run FROM calls)"
+            connection.execute(forgotten, (self._clock(),))
 
         await self._database.write(work)
+
+    async def run_key(self, realm: str, key: str) -> RunKey | None:
+        """Return a run key; see `Store.run_key`."""
+        return await self._database.read(lambda connection: _key(connection, realm, key))
+
+    async def drop_run_keys(self, run: str, prefix: str = "") -> None:
+        """Delete the keys of a run; see `Store.drop_run_keys`."""
+        where = "WHERE run = ? AND substr(key, 1, ?) = ?"
+        values = (_text(run), len(prefix), prefix)
+        if await self._database.read(lambda c: c.execute(f"SELECT 1 FROM run_keys {where}", values).fetchone()):  # noqa: S608 - our own text
+            await self._database.write(lambda c: c.execute(f"DELETE FROM run_keys {where}", values))  # noqa: S608 - our own text
 
     async def spend(self, *, since: float = 0.0, session: str | None = None, backend: str | None = None) -> Spend:
         """Return sums over the ledger: of calls since a time, of a session, of a backend."""
@@ -320,6 +339,24 @@ def _other_call(connection: sqlite3.Connection, record: CallRecord) -> str | Non
     """Return the id of the call that already has the provider job of a record."""
     assert record.job is not None
     return _call_of_job(connection, record.backend, record.account, str(record.job.get("id")), record.id)
+
+
+def _key(connection: sqlite3.Connection, realm: str, key: str) -> RunKey | None:
+    query = "SELECT key, run, request_digest, forgotten_at FROM run_keys WHERE realm = ? AND key = ?"
+    row = connection.execute(query, (_text(realm), _text(key))).fetchone()
+    return None if row is None else RunKey(key=row[0], run=row[1], digest=row[2], forgotten_at=row[3])
+
+
+def _claim_key(connection: sqlite3.Connection, call: NewCall, now: float) -> None:
+    """Record the run key of a call, unless another run has it; forget deleted runs' keys after some time."""
+    assert call.run_key is not None
+    connection.execute("DELETE FROM run_keys WHERE forgotten_at < ?", (now - _REMEMBER_KEYS,))
+    found = _key(connection, call.realm, call.run_key)
+    if found is None:
+        values = (_text(call.realm), _text(call.run_key), call.run, call.request_digest, now)
+        connection.execute("INSERT INTO run_keys (realm, key, run, request_digest, created_at) VALUES (?, ?, ?, ?, ?)", values)
+    elif found.run != call.run or found.forgotten_at is not None:
+        raise RunKeyTaken(call.run_key)
 
 
 def _entry(connection: sqlite3.Connection, call_id: str) -> LedgerEntry:

@@ -25,6 +25,7 @@ __all__ = [
     "CallState",
     "Lease",
     "NewCall",
+    "RunKey",
     "Spend",
     "Store",
 ]
@@ -74,6 +75,7 @@ class NewCall:
         account: the fingerprint of the provider account.
         project: the project, a scope of budgets.
         run_key: the caller's key of the run, if there is one.
+        request_digest: hash of the request as the caller gave it, compared with that of a later request with the same key.
     """
 
     id: str
@@ -92,6 +94,7 @@ class NewCall:
     account: str = UNKNOWN_ACCOUNT
     project: str | None = None
     run_key: str | None = None
+    request_digest: str = ""
 
     @property
     def reserve_usd(self) -> float | None:
@@ -181,6 +184,23 @@ class CallRecord:
 
 
 @attrs.frozen(kw_only=True)
+class RunKey:
+    """A caller's key of a run; it outlives the records of the run.
+
+    Attributes:
+        key: the key, unique within its realm.
+        run: the id of the run.
+        digest: hash of the request as the caller gave it.
+        forgotten_at: when the records of the run were deleted; None while they exist.
+    """
+
+    key: str
+    run: str
+    digest: str
+    forgotten_at: float | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Spend:
     """Sums over the ledger: open reservations and committed cost in US dollars, calls of unknown cost, all calls."""
 
@@ -201,7 +221,14 @@ class Store(Protocol):
         Raises:
             BudgetExceeded: a cap would be exceeded, or the price is unknown, a cap is set and ``budget.allow_unknown``
                 is False; nothing is recorded.
+            RunKeyTaken: ``run_key`` belongs to another run, or the same attempt of this run was already recorded.
         """
+
+    async def run_key(self, realm: str, key: str) -> RunKey | None:
+        """Return a run key of a realm."""
+
+    async def drop_run_keys(self, run: str, prefix: str = "") -> None:
+        """Delete the keys of a run that begin with a prefix: the next request with such a key starts a new run."""
 
     async def advance(self, lease: Lease, state: CallState, *, continuations: Sequence[Continuation] = (), **changes: Any) -> CallRecord:
         """Change the state and columns of a call, and save continuations, in one durable transaction.

@@ -17,7 +17,7 @@ __all__ = ["advanced", "check_forgettable", "claimed", "is_duration", "opened", 
 _CHANGEABLE = frozenset({"submits", "attempts", "job", "outcome", "secret", "result", "error", "cost_usd", "target", "plan", "account"})
 #: Maximum length of a lease in seconds, with a margin for clocks that differ.
 _LONGEST_LEASE = 300.0
-_OPENED_WITH = tuple(field.name for field in attrs.fields(NewCall))
+_OPENED_WITH = tuple(field.name for field in attrs.fields(NewCall) if field.name != "request_digest")
 _NEEDS_JOB = frozenset({"submitted", "running", "lost"})
 
 
