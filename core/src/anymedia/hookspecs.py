@@ -244,10 +244,8 @@ class EditsWithReferences(Protocol):
             async def edit_with_references(request: EditWithReferences, context: Context) -> Outcome:
                 url = context.settings.get("base_url", ACME) + "/compositions"
                 headers = {"x-key": context.secret("api_key").reveal()}
-                images = [
-                    {"role": r.role, "about": r.description, "data": base64.b64encode(context.read(r.image).data).decode()}
-                    for r in request.references
-                ]
+                pictures = [(r, base64.b64encode(context.read(r.image).data).decode()) for r in request.references]
+                images = [{"role": r.role, "about": r.description, "data": data} for r, data in pictures]
                 async with context.submission():
                     answer = await post_json(context, url, {"prompt": request.prompt, "images": images}, headers=headers)
                 return Outcome(pieces=[Piece(data=base64.b64decode(answer["image"]))], request_id=answer["id"])

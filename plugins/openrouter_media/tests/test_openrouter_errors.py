@@ -19,6 +19,7 @@ from anymedia.errors import (
     InvalidRequest,
     JobNotFound,
     MediaError,
+    ModelRetired,
     QuotaExceeded,
     RateLimited,
     SubmissionUnknown,
@@ -85,6 +86,8 @@ async def test_each_answered_failure_is_one_submit_and_its_own_error(
     fake.fail("status", on="POST", times=None, status=status, json={"error": error, "user_id": "user_2x"}, headers=headers)
     if status == 502 and media != "image":  # that failed generations are not charged is documented for images only
         expected, charged = SubmissionUnknown, "unknown"
+    if expected is UnknownModel and media == "audio":  # the shutdown of this model was announced
+        expected = ModelRetired
     found = await failure(fresh, media, expected)
     assert found.charged == charged
     assert found.provider_message == "No, thank you."

@@ -307,12 +307,20 @@ _DEADLINE = 20.0
 _STATES_AFTER_CANCELLATION = frozenset({"unknown", "submitted", "running", "collecting"})
 
 
+#: Waits of 10 ms for a submit to arrive.
+_MOST_WAITS = 1_000
+
+
 async def _submitted(bench: Bench, task: asyncio.Task[Any]) -> None:
-    """Wait until the service has received the submit, as far as the wire can tell."""
+    """Wait until the service has received the submit; without a wire that counts, until the call is recorded and has begun."""
     if bench.wire.submits is None:
+        for _ in range(_MOST_WAITS):
+            if task.done() or await bench.store.calls():
+                break
+            await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
         return
-    for _ in range(500):
+    for _ in range(_MOST_WAITS):
         if bench.submits() or task.done():
             return
         await asyncio.sleep(0.01)
