@@ -67,6 +67,7 @@ class LeaseKeeper:
     """Keeps the lease of a call for as long as the block runs, and releases it at the end.
 
     ``sending``: a lost lease does not interrupt the block, because the answer that is on its way is paid for.
+    ``ended``: the call has ended, and its lease with it.
 
     Raises:
         LeaseLost: in the block, when another process has claimed the call; not while ``sending``.
@@ -75,6 +76,7 @@ class LeaseKeeper:
     renewer: LeaseRenewer
     lease: Lease
     sending: bool = attrs.field(default=False, kw_only=True)
+    ended: bool = attrs.field(default=False, init=False)
     lost: bool = attrs.field(default=False, init=False)
     _task: asyncio.Task[object] | None = attrs.field(factory=asyncio.current_task, init=False)
 
@@ -94,7 +96,8 @@ class LeaseKeeper:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.renewer.remove(self)
         try:
-            await shielded(self.renewer.store.release(self.lease))
+            if not self.ended:
+                await shielded(self.renewer.store.release(self.lease))
         except StateError as failed:
             _log.warning("releasing the lease of %s failed: %s", self.lease.call_id, failed.code)
         if self.lost and isinstance(error, asyncio.CancelledError):

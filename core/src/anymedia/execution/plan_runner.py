@@ -256,7 +256,9 @@ class PlanRunner:
             made = done.made
             outcome = await poll_job(engine, done.lease, done.record, row, self.deadline) if isinstance(made, Job) else made
             target = self._place(_suffix(opened.plan))
-            return await finalize(engine, done.lease, done.record, outcome, self.protection, self.deadline, target)
+            finished = await finalize(engine, done.lease, done.record, outcome, self.protection, self.deadline, target)
+            held.ended = True
+            return finished
 
     def _note_submitted(self, record: CallRecord) -> None:
         """Note that a call was submitted, or failed for good; set `submitted` once that holds for all."""
