@@ -14,7 +14,7 @@ from anymedia.settings import InstanceSettings
 from anymedia.testing.harness import KeptStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
-#: The looks at a job that nobody finds any more: the first, and one after each of the waits.
+#: The status checks of a job that the provider no longer finds: the first, and one after each of the waits.
 LOOKS, SECONDS = 7, 60.0
 EVER = range(1_000_000)
 
@@ -37,7 +37,7 @@ class Ticking:
 
 
 class Told:
-    """What the caller is told of a job, each with the time of the clock."""
+    """Records the progress notes that the caller receives, each with the clock time."""
 
     def __init__(self, clock: Ticking) -> None:
         self.clock, self.notes = clock, list[tuple[float, str]]()
@@ -54,7 +54,7 @@ def looks_at(service: FakeService) -> int:
 
 
 async def looks_so_far(service: FakeService) -> int:
-    """Return how many looks there were, once the last one of a router that was closed meanwhile has arrived."""
+    """Return the number of status checks, after the last one of a closed router has arrived."""
     before, now = -1, looks_at(service)
     while before != now:
         await asyncio.sleep(0.1)
@@ -120,10 +120,10 @@ def _with(settings: Any, instances: Any) -> Any:
     return attrs.evolve(settings, instances=instances)
 
 
-async def test_a_look_that_fails_says_nothing_of_whether_the_job_is_there() -> None:
+async def test_a_failed_status_check_does_not_count_as_a_missing_job() -> None:
     with FakeService() as service:
         service.missing = EVER
-        for _ in range(LOOKS):  # each other look is answered by a server that is down
+        for _ in range(LOOKS):  # every other status check gets a server error
             service.http.fail("status", on="GET /videos", times=1, status=500)
         down, faults = 0, service.http.faults
 
@@ -173,7 +173,7 @@ async def test_expired_job_that_is_not_found_gets_all_status_checks() -> None:
             assert len(service.submits) == 1
 
 
-async def test_a_job_past_its_time_that_is_found_all_the_same_is_brought_home() -> None:
+async def test_an_expired_job_that_is_still_found_is_collected() -> None:
     with FakeService() as service:
         clock = Ticking()
         service.expires_at = clock.at - 1
@@ -181,7 +181,7 @@ async def test_a_job_past_its_time_that_is_found_all_the_same_is_brought_home() 
             assert (await router.generate_video(prompt="waves")).path.exists()
 
 
-async def test_a_job_taken_up_long_after_without_a_known_end_is_given_the_same_looks() -> None:
+async def test_a_job_without_an_expiry_resumed_after_a_month_gets_the_same_number_of_checks() -> None:
     with FakeService(looks=1_000) as service:
         clock, store = Ticking(), KeptStore()
         store._clock = clock.now

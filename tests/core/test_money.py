@@ -109,7 +109,7 @@ async def test_cancelling_a_call_whose_process_died_while_sending_counts_it_as_s
         assert (await store.spend()).committed_usd == pytest.approx(0.1)
 
 
-async def test_cancelling_what_is_made_already_counts_its_cost_tells_nobody_and_leaves_no_file(tmp_path: Path) -> None:
+async def test_cancelling_a_finished_job_counts_its_cost_sends_no_cancel_and_leaves_no_file(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with FakeService(looks=0) as service:
         service.files.fail("status", on="GET", times=None, status=403)
@@ -198,7 +198,7 @@ async def test_a_backend_that_costs_more_than_was_allowed_does_not_take_over(pol
             assert (await router.store.spend()).reserved_usd == 0
 
 
-async def test_a_backend_that_takes_over_is_told_as_the_one_and_its_quote_alone_counts() -> None:
+async def test_a_fallback_backend_is_named_in_the_provenance_and_only_its_quote_counts() -> None:
     with FakeService() as first, FakeService() as second:
         first.http.fail("status", on="POST", times=None, status=503)
         asked: list[float] = []
@@ -231,7 +231,7 @@ async def test_no_picture_of_several_is_dropped_when_another_backend_takes_over(
             assert second.submits == []
 
 
-async def test_a_policy_given_for_one_call_holds_for_whoever_takes_over() -> None:
+async def test_a_policy_for_one_call_also_applies_to_the_fallback_backend() -> None:
     with FakeService() as first, FakeService() as second:
         first.http.fail("status", on="POST", times=None, status=503)
         called = Policy(prefer=("aaaa",), retries=0, budget=Budget(per_call=0.2))
@@ -308,7 +308,7 @@ async def test_a_day_of_a_cap_is_the_utc_day_in_which_the_call_was_made(monkeypa
         (100.0, "100"),
     ],
 )
-def test_an_amount_is_told_without_an_exponent(amount: float, said: str) -> None:
+def test_an_amount_is_written_without_an_exponent(amount: float, said: str) -> None:
     assert str(Quote(usd=(amount, amount))) == f"{said} USD"
     assert cost_text(Cost(actual_usd=amount)) == f"{said} USD"
 

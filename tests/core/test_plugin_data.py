@@ -1,4 +1,4 @@
-"""What a plugin hands over to be kept and that cannot be, no JSON or a whole picture: nothing that was paid for is lost by it."""
+"""Plugin data that cannot be stored, because it is not JSON or holds a whole image: no paid result is lost."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def answering(generate: str, change: Any, found: Any = None) -> Registry:
-    """A backend whose hook answers as ever, but for what ``change`` makes of it, and which finds a job again where one is given."""
+    """Return the fake backend with ``change`` applied to its outcomes and ``found`` as the result of its look-up."""
     module: Any = fake_backend.as_module()
     own = getattr(module, generate)
 
@@ -49,7 +49,7 @@ def answering(generate: str, change: Any, found: Any = None) -> Registry:
 
 @pytest.mark.parametrize("part", ["data", "secret"])
 @pytest.mark.parametrize("value", [*NO_JSON, PICTURE], ids=lambda value: type(value).__name__)
-async def test_a_picture_outlives_what_its_backend_wanted_to_go_on_with(part: str, value: Any) -> None:
+async def test_an_image_with_continuation_data_that_cannot_be_stored_is_kept(part: str, value: Any) -> None:
     def spoilt(outcome: Any) -> Any:
         onward = ContinuationData(**{part: {"handle": value}})
         return attrs.evolve(outcome, pieces=tuple(attrs.evolve(piece, continuation=onward) for piece in outcome.pieces))
@@ -60,13 +60,13 @@ async def test_a_picture_outlives_what_its_backend_wanted_to_go_on_with(part: st
             assert result.path.exists()
             assert [w.code for w in result.warnings] == ["continuation_not_stored"]
             assert (await router.jobs())[0].state == "done"
-            # ... the picture itself is something to go on with:
+            # the image itself can still be continued:
             assert (await router.generate_image(prompt="at night", continue_from=result.continuation_id)).path.exists()
             assert len(service.submits) == 2
 
 
 @pytest.mark.parametrize("value", NO_JSON, ids=lambda value: type(value).__name__)
-async def test_a_job_whose_handle_cannot_be_written_down_is_told_by_its_name_and_may_be_charged(value: Any) -> None:
+async def test_a_job_with_a_handle_that_cannot_be_stored_is_reported_by_id_and_may_be_charged(value: Any) -> None:
     made: list[str] = []
 
     def spoilt(job: Any) -> Any:

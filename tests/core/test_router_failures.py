@@ -134,7 +134,7 @@ async def test_an_equivalent_backend_takes_over_only_when_nothing_was_spent() ->
         assert len(service.submits) == 1
 
 
-async def test_many_failed_looks_fail_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_failed_status_checks_do_not_fail_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeService() as service:
         service.http.fail("status", on="GET /videos", times=20, status=500)
         async with fake_router(service) as router:
@@ -185,5 +185,5 @@ async def test_a_submit_that_would_take_the_key_to_another_place_is_not_sent_and
             row = await router.job(str(caught.value.job_id))
             assert (row.state, caught.value.charged, row.submits) == ("failed", "no", 1)
             with pytest.raises(PluginContractError, match="its key was not sent there") as caught:
-                await router.generate_video(prompt="a fox")  # at its first look: no other would fare better
-            assert (await router.store.calls())[0].state == "submitted"  # and it can be taken up once the settings name the host
+                await router.generate_video(prompt="a fox")  # raised by the first status check, as every later one would fail too
+            assert (await router.store.calls())[0].state == "submitted"  # it can be resumed once the settings name the host

@@ -1,4 +1,4 @@
-"""Jobs outlive a wait, a deadline, a cancelled task and a broken collection; any router takes them up."""
+"""Jobs outlive a wait, a deadline, a cancelled task and a failed collection; any router can resume them."""
 
 import asyncio
 from pathlib import Path
@@ -48,7 +48,7 @@ async def test_submit_returns_with_a_job_id_and_wait_brings_the_result() -> None
             assert (await router.wait(still.id)).files[0].mime == "image/png"
 
 
-async def test_a_cancelled_job_is_told_to_the_provider_and_frees_its_reservation() -> None:
+async def test_cancelling_a_job_notifies_the_provider_and_frees_its_reservation() -> None:
     with FakeService(looks=1000) as service:
         async with fake_router(service) as router:
             record = await router.submit(GenerateVideo(prompt="waves"))
@@ -79,7 +79,7 @@ async def test_an_unknown_job_is_a_clear_error() -> None:
             await router.resume("job_nothing")
 
 
-async def test_an_expired_link_is_replaced_by_a_fresh_one_when_the_job_is_taken_up_again() -> None:
+async def test_an_expired_link_is_replaced_by_a_fresh_one_when_the_job_is_resumed() -> None:
     with FakeService(looks=0) as service:
         service.files.fail("status", on="GET", times=None, status=403)
         async with fake_router(service) as router:
@@ -94,9 +94,9 @@ async def test_an_expired_link_is_replaced_by_a_fresh_one_when_the_job_is_taken_
             assert len(service.submits) == 1
 
 
-async def test_a_job_that_is_at_work_again_when_its_file_is_fetched_anew_is_waited_for() -> None:
+async def test_a_finished_job_that_is_running_again_at_collection_is_waited_for() -> None:
     with FakeService(looks=0) as service:
-        service.guarded = True  # so that the provider has to be asked for the file anew
+        service.guarded = True  # so that the file has to be requested from the provider again
         service.files.fail("status", on="GET", times=None, status=403)
         async with fake_router(service) as router:
             with pytest.raises(BadBackendResponse, match=r"router\.resume") as caught:

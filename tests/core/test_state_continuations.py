@@ -93,7 +93,7 @@ def test_an_expired_continuation_is_named_so(store: BlockingStore) -> None:
     assert store.load_continuation("gpt_img_2", now=NOW + 1000 * DAY).media == "image"
 
 
-def test_an_unknown_id_is_told_the_nearest_and_the_latest(store: BlockingStore) -> None:
+def test_an_unknown_id_error_names_the_nearest_and_the_latest(store: BlockingStore) -> None:
     store.save_continuation(continuation("veo_vid_3f2a9c01b7de", created_at=NOW))
     store.save_continuation(continuation("gpt_img_000000000000", created_at=NOW + 1))
     with pytest.raises(UnknownContinuation) as caught:
@@ -128,7 +128,7 @@ def test_the_latest_is_the_newest_alive_of_its_media(store: BlockingStore) -> No
     assert latest("audio", NOW + 8) is None
 
 
-def test_the_newest_that_goes_on_from_a_file_is_found_by_its_checksum(store: BlockingStore) -> None:
+def test_the_newest_continuation_of_a_file_is_found_by_its_checksum(store: BlockingStore) -> None:
     file = StoredFile(path="b.mp4", sha256="bb" * 32, mime="video/mp4")
     store.save_continuation(continuation("a", created_at=NOW, files=(file,)))
     store.save_continuation(continuation("b", created_at=NOW + 1, files=(file, file)))
@@ -164,7 +164,7 @@ def test_the_secret_of_an_expired_continuation_leaves_the_file(tmp_path: Path) -
     assert b"hush" not in path.read_bytes()
 
 
-def test_what_a_call_goes_on_with_is_kept_with_its_end_or_not_at_all(store: BlockingStore) -> None:
+def test_continuations_are_stored_together_with_the_final_state_or_not_at_all(store: BlockingStore) -> None:
     lease = open_call(store)
     bring(store, lease, "collecting")
     secret = {"key": b"bytes"}

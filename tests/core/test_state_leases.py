@@ -12,7 +12,7 @@ from anymedia.state.errors import LeaseLost
 from anymedia.state.store import Lease
 
 
-def test_a_lease_that_lasts_is_nobody_elses(store: BlockingStore) -> None:
+def test_a_valid_lease_cannot_be_claimed_by_another_owner(store: BlockingStore) -> None:
     open_call(store, lease_seconds=60)
     assert store.claim("call_1", owner="you", lease_seconds=60, now=NOW + 59) is None
 
@@ -83,7 +83,7 @@ def test_a_call_that_is_not_there_cannot_be_claimed_and_its_lease_is_lost(store:
     assert store.get("\ud800") is None
 
 
-def test_a_lease_is_held_until_somebody_takes_it_over_or_the_call_is_forgotten(store: BlockingStore) -> None:
+def test_a_lease_is_held_until_another_owner_claims_it_or_the_call_is_forgotten(store: BlockingStore) -> None:
     lease = open_call(store, lease_seconds=60)
     assert store.holds(lease)
     store.advance(lease, "submitting", now=NOW + 1, submits=1)

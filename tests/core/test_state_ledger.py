@@ -76,7 +76,7 @@ def test_the_spending_of_a_forgotten_row_stays(store: BlockingStore) -> None:
 
 
 @pytest.mark.parametrize("state", sorted(ACTIVE_STATES))
-def test_a_call_at_work_is_not_forgotten(store: BlockingStore, state: CallState) -> None:
+def test_an_active_call_cannot_be_forgotten(store: BlockingStore, state: CallState) -> None:
     bring(store, open_call(store), state)
     with pytest.raises(InvalidRequest, match=r"call_1.*cancel"):
         store.forget("call_1")
@@ -122,7 +122,7 @@ def test_a_cap_per_call_holds(store: BlockingStore) -> None:
     open_call(store, new_call("b"), Budget(per_call=0.4))
 
 
-def test_what_is_left_of_a_cap_is_told_exactly_however_little_or_much_it_is(store: BlockingStore) -> None:
+def test_the_rest_of_a_cap_is_reported_exactly_whatever_its_size(store: BlockingStore) -> None:
     open_call(store, new_call("a", quote_usd=(1000.0, 1000.0)))
     budget = Budget(per_run=1000.12345)
     refuses(
@@ -178,7 +178,7 @@ def test_an_unknown_price_is_refused_under_any_cap_unless_allowed(store: Blockin
 
 
 @pytest.mark.parametrize("quote", [(0.2, 0.1), (-1.0, 1.0), (0.0, float("inf")), (float("nan"), 1.0), (0.0, float("nan"))])
-def test_a_quote_that_is_no_amount_is_refused(store: BlockingStore, quote: tuple[float, float]) -> None:
+def test_an_invalid_quote_is_refused(store: BlockingStore, quote: tuple[float, float]) -> None:
     with pytest.raises(InvalidRequest, match="quote"):
         open_call(store, new_call(quote_usd=quote), Budget(per_call=1))
     assert store.get("call_1") is None

@@ -1,7 +1,7 @@
-"""Random lives of a journal, on both stores side by side: they agree, no job is lost, no money is made up.
+"""Random journal histories on both stores side by side: they agree, no job is lost, no cost is invented.
 
-Each call is opened, submitted, polled, crashed, claimed, cancelled, forgotten in any order that hypothesis likes, also by
-owners whose lease has long gone to somebody else.
+Hypothesis opens, submits, polls, crashes, claims, cancels and forgets calls in any order, also through owners that have lost
+their lease to another owner.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Known:
 
     @property
     def spent(self) -> float:
-        """What it has cost for certain, or may have once nobody asks any more: said here in other words than the ledger's."""
+        """The certain cost, or the possible cost of a forgotten call: computed independently of the ledger."""
         high = self.quote[1] if self.quote else 0.0
         if self.state == "unknown":
             return high if self.forgotten else 0.0
@@ -171,7 +171,7 @@ class Journal(RuleBasedStateMachine):
 
     @rule(target=leases, lease=leases, owner=OWNERS)
     def claim(self, lease: Lease, owner: str) -> Any:
-        """Somebody picks the call up: after a crash, or because it is their own, or in vain."""
+        """Claim the call: after a crash, as its current owner, or without success."""
         name = lease.call_id
         record = self.stores[0].get(name)
         found = self.both(lambda store: store.claim(name, owner=owner, lease_seconds=LEASE, now=self.now))

@@ -108,7 +108,7 @@ def test_text_where_a_journal_should_be_is_named_damaged(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_somebody_elses_database_is_refused_and_left_alone(path: Path) -> None:
+def test_the_database_of_another_program_is_refused_and_left_unchanged(path: Path) -> None:
     path.parent.mkdir(parents=True)
     with contextlib.closing(sqlite3.connect(path)) as foreign:
         foreign.execute("CREATE TABLE recipes (name)")
@@ -175,7 +175,7 @@ def as_a_user_without_rights() -> Iterator[None]:
 
 @pytest.fixture
 def open_directory() -> Iterator[Path]:
-    """A directory that everybody can enter, but only its owner can write to (and whoever runs the tests cannot)."""
+    """A directory that all users can enter but only its owner can write to (the user who runs the tests cannot)."""
     made = Path(tempfile.mkdtemp())
     yield made
     made.chmod(0o755)

@@ -1,4 +1,4 @@
-"""One journal file under many threads and a forked child: nobody waits for ever, nothing is lost, nothing stays open."""
+"""One journal file under many threads and a forked child: no thread waits forever, no call is lost, no connection stays open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks at a job that fail, one after another: the job is not lost, and whoever waits learns what they failed of."""
+"""Repeated failed status checks: the job is not lost, and the caller that waits learns why they failed."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
 
 
 def looking_with(look: Any) -> Registry:
-    """Return the fake backend with another look at its jobs."""
+    """Return the fake backend with ``look`` as its status check."""
     module = fake_backend.as_module("fake")
     module.check_job = hookimpl(look)
     registry = Registry()
@@ -39,13 +39,13 @@ async def test_a_deadline_that_passes_over_a_mistake_in_the_plugin_names_the_mis
             assert failed > 2
             assert f"the last {failed} status checks failed" in caught.value.message
             assert "raised KeyError: 'download' (test_status_check_failures.py:" in caught.value.message
-            assert "is still processing" not in caught.value.message  # nobody has said so
+            assert "is still processing" not in caught.value.message  # no status check has said so
             assert caught.value.action == Fix("resume", caught.value.job_id)
             assert caught.value.charged == "unknown"
             assert all("KeyError: 'download'" in note for _, note in told.notes if "a status check failed" in note)
 
 
-async def test_a_look_that_works_again_ends_the_trouble() -> None:
+async def test_a_successful_status_check_clears_the_earlier_failures() -> None:
     looks = 0
 
     async def check_job(job: Any, context: Any) -> Any:
@@ -64,7 +64,7 @@ async def test_a_look_that_works_again_ends_the_trouble() -> None:
             assert "restarted" not in caught.value.message
 
 
-async def test_a_job_whose_looks_failed_for_a_while_is_brought_home() -> None:
+async def test_a_job_with_some_failed_status_checks_is_collected() -> None:
     looks = 0
 
     async def check_job(job: Any, context: Any) -> Any:
@@ -80,7 +80,7 @@ async def test_a_job_whose_looks_failed_for_a_while_is_brought_home() -> None:
             assert len(service.submits) == 1
 
 
-async def test_a_look_that_breaks_the_contract_leaves_the_job_to_be_taken_up_and_says_that_it_may_be_charged() -> None:
+async def test_a_status_check_that_breaks_the_contract_leaves_the_job_resumable_and_possibly_charged() -> None:
     broken = True
 
     async def check_job(job: Any, context: Any) -> Any:
@@ -91,7 +91,7 @@ async def test_a_look_that_breaks_the_contract_leaves_the_job_to_be_taken_up_and
             with pytest.raises(PluginContractError, match="check_job") as caught:
                 await router.generate_video(prompt="waves", deadline=30)
             error = caught.value
-            assert error.charged == "unknown"  # it is taken, and at work: whoever asks again pays twice
+            assert error.charged == "unknown"  # the job was accepted and is running: a second request would be paid twice
             assert error.job_id is not None
             assert error.action == Fix("resume", error.job_id)
             assert not error.retry
@@ -111,15 +111,15 @@ async def test_credentials_are_hashed_once_per_job_and_not_on_every_status_check
 
 
 @pytest.mark.parametrize("odd", [55, -0.1, float("nan"), "half", True], ids=str)
-async def test_a_progress_that_is_none_is_told_as_unknown(odd: Any) -> None:
+async def test_an_invalid_progress_is_reported_as_unknown(odd: Any) -> None:
     async def check_job(job: Any, context: Any) -> Any:
         context.progress(odd, "from within")
-        return Running(progress=odd, note="at work")
+        return Running(progress=odd, note="rendering")
 
     heard: list[Any] = []
     with FakeService() as service:
         async with fake_router(service, registry=looking_with(check_job), clock=Ticking(), on_progress=heard.append) as router:
             with pytest.raises(BackendTimeout, match="is still processing"):
                 await router.generate_video(prompt="waves", deadline=30)
-    assert {"at work", "from within"} == {p.note for p in heard if p.event == "invalid_progress"}
+    assert {"rendering", "from within"} == {p.note for p in heard if p.event == "invalid_progress"}
     assert {progress.fraction for progress in heard} == {None}

@@ -31,7 +31,7 @@ def key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-async def test_whoever_resumes_a_call_that_the_same_router_is_sending_waits_for_it() -> None:
+async def test_resuming_a_call_that_the_same_router_is_sending_waits_for_it() -> None:
     with FakeService() as service:
         answered = threading.Event()
         service.http.fail("delay", on="POST /images", times=1, until=answered)
@@ -46,7 +46,7 @@ async def test_whoever_resumes_a_call_that_the_same_router_is_sending_waits_for_
             assert (await router.jobs())[0].state == "done"
 
 
-async def test_a_run_that_somebody_cancels_by_its_job_id_ends_with_an_error_and_not_as_if_its_task_were_cancelled() -> None:
+async def test_a_run_cancelled_by_its_job_id_raises_an_error_and_does_not_cancel_its_task() -> None:
     with FakeService(looks=1000) as service:
         async with fake_router(service) as router:
             making = asyncio.create_task(router.generate_video(prompt="waves"))
@@ -61,7 +61,7 @@ async def test_a_run_that_somebody_cancels_by_its_job_id_ends_with_an_error_and_
 
 
 class Interloper(SqliteStore):
-    """Lets the leases run out and somebody else in, at the moment the test says; survives its routers."""
+    """Lets the leases expire and another owner in at the moment that the test chooses; stays open when its routers close."""
 
     def __init__(self) -> None:
         super().__init__(clock=lambda: time.time() + self.ahead)
@@ -180,7 +180,7 @@ async def test_a_progress_callback_that_fails_does_not_stop_a_paid_call(caplog: 
             assert (await router.generate_video(prompt="waves")).path.exists()
 
 
-async def test_a_passed_deadline_before_the_request_is_sent_is_no_unknown_outcome() -> None:
+async def test_a_deadline_that_passes_before_the_request_is_sent_has_a_known_outcome() -> None:
     with FakeService() as service:
         async with fake_router(service) as router:
             with pytest.raises(BackendTimeout, match="nothing was spent") as caught:
@@ -312,7 +312,7 @@ async def test_all_jobs_of_one_account_share_one_poll_budget() -> None:
     assert KEY not in seen[0]
 
 
-async def test_forgetting_a_run_is_all_or_nothing_and_not_while_somebody_is_at_it() -> None:
+async def test_forgetting_a_run_is_all_or_nothing_and_refused_while_another_owner_holds_it() -> None:
     with FakeService() as service:
         store = Interloper()
         service.http.fail("lost", on="POST /images", times=1)
@@ -344,7 +344,7 @@ async def test_a_call_that_vanishes_while_it_is_waited_for_is_an_error_in_plain_
                     await waiting
 
 
-async def test_a_damaged_row_is_told_as_such_and_hides_no_other(tmp_path: Path) -> None:
+async def test_a_damaged_row_is_reported_and_hides_no_other_row(tmp_path: Path) -> None:
     from anymedia.state.errors import StateDamaged
 
     with FakeService() as service:

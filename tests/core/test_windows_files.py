@@ -105,7 +105,7 @@ async def test_a_named_file_that_was_moved_away_before_the_row_was_closed_is_nev
 
 
 async def test_an_answer_that_the_output_folder_cannot_take_is_kept_elsewhere_and_collected_later(tmp_path: Path) -> None:
-    """The folder vanished (or filled up) while the picture was being made; the bytes can be had only once."""
+    """The folder vanished (or filled up) while the image was being generated; the provider returns the bytes only once."""
     (tmp_path / "out").mkdir()
     with FakeService() as service:
         answered = threading.Event()

@@ -143,7 +143,7 @@ async def test_only_a_turn_that_goes_on_can_have_lost_the_one_before(fake: Googl
         assert type(caught.value) is expected
 
 
-async def test_a_job_that_is_not_known_any_more_is_no_lost_chat(fake: GoogleServer, make_context: Any) -> None:
+async def test_a_job_that_is_no_longer_known_raises_job_not_found(fake: GoogleServer, make_context: Any) -> None:
     job = Job(id="v1_int_0009", data={"kind": "interaction"})
     for look in (plugin.check_job, plugin.cancel_job):
         with pytest.raises(JobNotFound, match=r"does not know the job; .*v1_int_0009 was not found"):
