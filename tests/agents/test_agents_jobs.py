@@ -311,5 +311,54 @@ async def test_failure_of_one_call_does_not_suggest_repeating_a_charged_one(tool
     assert (answer["error"]["code"], answer["error"]["charged"]) == ("some_failed", "unknown")
     assert answer["error"]["fix"].startswith("do for each that failed what its own fix says")
     assert "do not repeat" in answer["error"]["fix"]
-    answer = await tool.generate(prompts=["one", ""])
+    answer = await tool.generate(prompts=["three", ""])
     assert (answer["error"]["charged"], "do not repeat" in answer["error"]["fix"]) == ("no", False)
+
+
+async def test_repeat_of_a_running_call_returns_its_job_and_pays_nothing(tool: MediaTool, service: FakeService) -> None:
+    service.looks = FOREVER
+    first = await tool.generate(**WAVES, wait=False)
+    second = await tool.generate(**WAVES, wait=False)
+    assert second["job_id"] == first["job_id"]
+    assert [w["code"] for w in second["warnings"]] == ["repeated_request"]
+    assert "already submitted" in second["warnings"][0]["text"]
+    assert len(service.submits) == 1
+    third = await tool.generate(**WAVES, wait=False, again=True)
+    assert third["job_id"] != first["job_id"]
+    assert len(service.submits) == 2
+
+
+async def test_repeat_after_the_result_was_returned_is_a_new_call(tool: MediaTool, service: FakeService) -> None:
+    first, second = await tool.generate(prompt="a fox"), await tool.generate(prompt="a fox")
+    assert first["job_id"] != second["job_id"]
+    assert second["warnings"] == []
+    assert len(service.submits) == 2
+
+
+async def test_repeat_of_a_call_whose_request_was_cancelled_returns_its_result(tool: MediaTool, service: FakeService) -> None:
+    service.looks = FOREVER
+    making = asyncio.create_task(tool.generate(**WAVES))
+    await until(lambda: service.submits)
+    await asyncio.sleep(0.05)
+    making.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await making
+    for job in service.jobs.values():
+        job["left"] = 0
+    again = await tool.generate(**WAVES)
+    assert again["success"]
+    assert [w["code"] for w in again["warnings"]] == ["repeated_request"]
+    assert len(service.submits) == 1
+
+
+async def test_jobs_are_listed_and_the_last_one_needs_no_id(tool: MediaTool) -> None:
+    assert (await tool.job("last"))["error"]["code"] == "unknown_job"
+    made = [await tool.generate(prompt=prompt) for prompt in ("one", "two")]
+    listed = (await tool.jobs())["jobs"]
+    assert [(job["job_id"], job["prompt"], job["state"]) for job in listed] == [
+        (made[1]["job_id"], "two", "done"),
+        (made[0]["job_id"], "one", "done"),
+    ]
+    assert (await tool.job("last"))["files"] == made[1]["files"]
+    assert len((await tool.jobs(1))["jobs"]) == 1
+    assert (await tool.jobs(0))["error"]["code"] == "invalid_request"

@@ -30,7 +30,7 @@ from anymedia.agents.mcp_server import MediaServer, serve_http
 from anymedia.testing.harness import FastClock
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]  # a busy machine may take long over a process
-TOOLS = {"generate_media", "plan_media", "media_capabilities", "media_job", "media_cancel"}
+TOOLS = {"generate_media", "plan_media", "media_capabilities", "media_job", "media_jobs", "media_cancel"}
 
 
 def bare_environment(state: Path) -> dict[str, str]:

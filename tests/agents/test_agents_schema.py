@@ -88,7 +88,7 @@ def test_nulls_of_a_strict_caller_mean_not_given(instances: dict[str, BackendIns
 
 def test_schema_has_only_what_usable_backends_support() -> None:
     none, everything = (tool_schema("mcp", instances=instances_with(**keys))["inputSchema"]["properties"] for keys in ({}, KEYS))
-    known = {f.name for f in attrs.fields(GenerationConfig)} | {"mode", "wait", "deadline"}
+    known = {f.name for f in attrs.fields(GenerationConfig)} | {"mode", "again", "wait", "deadline"}
     assert none.keys() <= everything.keys() <= known
     assert none["backend"]["anyOf"][0]["enum"] == ["auto", "local"]
     assert set(everything["backend"]["anyOf"][0]["enum"]) == {"auto", "local", "openai", "google", "grok", "openrouter"}

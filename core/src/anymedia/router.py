@@ -27,7 +27,7 @@ from .execution.plan_runner import Output, PlanRunner, check_cap
 from .execution.prepare_inputs import InputReader, has_inputs, named_format, resolve
 from .execution.resume import cancel_call, forget_run
 from .execution.retention import collect_garbage
-from .execution.run_keys import earlier_records, keyed_request, may_retry
+from .execution.run_keys import earlier_records, keyed_request, may_retry, repeated_run, request_digest
 from .execution.run_registry import RunRegistry
 from .execution.run_result import result_of, run_status
 from .files.names import made_up_stem
@@ -56,6 +56,10 @@ from .state.store import LOCAL_REALM, CallRecord, CallState, Store
 from .threads import in_thread
 
 __all__ = ["Progress", "ProgressEvent", "Router"]
+
+
+#: Prefix of the keys of callers who have none of their own.
+_REPEAT = "request:"
 
 
 @attrs.frozen(kw_only=True)
@@ -362,6 +366,29 @@ class Router:
         runner = self._plan_runner(plan, output, overwrite, policy)
         check_cap(plan, runner.policy)
         await in_thread(runner.check_output)
+
+    async def repeat_key(
+        self, request: Request, *, policy: Policy | None = None, again: bool = False, **given: Any
+    ) -> tuple[str, str | None]:
+        """Return a key for a request of a caller who has none, and the run that it repeats.
+
+        Args:
+            request: the request.
+            policy: contains the input roots.
+            again: whether a new run is wanted in any case.
+            given: further JSON values that make it a different request.
+
+        Returns:
+            The key, for `submit`; and the id of a run of the same request that is active or of unknown outcome, or whose result was
+            not handed over within the last hour (see `handed_over`).
+        """
+        digest = await request_digest(request, self._inputs(policy), given)
+        key = f"{_REPEAT}{digest}"
+        return key, await repeated_run(self.store, LOCAL_REALM, key, again=again)
+
+    async def handed_over(self, run: str) -> None:
+        """Record that a caller without a key has received the result of a run: the same request then starts a new run."""
+        await self.store.drop_run_keys(run, _REPEAT)
 
     # Jobs
 

@@ -32,7 +32,8 @@ __all__ = [
     "tools_of",
 ]
 
-_JOB_ID = {"type": "string", "description": "from an answer, an error or a progress message"}
+_JOB_ID = {"type": "string", "description": "from an answer, an error or a progress message, or 'last'"}
+_LIMIT = {"type": "integer", "minimum": 1, "maximum": 100, "description": "maximum number of jobs"}
 _READS = {"readOnlyHint": True, "openWorldHint": False}
 _ANY = {"type": "object", "properties": {"success": {"type": "boolean"}}, "required": ["success"]}
 
@@ -57,6 +58,7 @@ def tools_of(instances: Mapping[str, BackendInstance]) -> list[dict[str, Any]]:
         _tool(
             "media_job", "Media job", "Return the status of a job, or wait for its result.", _takes(job, "job_id"), result_schema(), again
         ),
+        _tool("media_jobs", "Media jobs", "List the newest jobs with their state.", _takes({"limit": _LIMIT}), _ANY, _READS),
         _tool("media_cancel", "Cancel a media job", stops, _takes(one, "job_id"), result_schema(), again | {"destructiveHint": True}),
     ]
 
@@ -72,6 +74,7 @@ def _tool(name: str, title: str, about: str, takes: dict[str, Any], gives: dict[
 _TAKES: Mapping[str, tuple[set[str], set[str]]] = {
     "media_capabilities": ({"backend"}, set()),
     "media_job": ({"job_id", "action", "deadline"}, {"job_id"}),
+    "media_jobs": ({"limit"}, set()),
     "media_cancel": ({"job_id"}, {"job_id"}),
 }
 
@@ -224,6 +227,7 @@ class MediaServer:
             "plan_media": lambda _, given: self._tool().plan(given),
             "media_capabilities": self._capabilities,
             "media_job": lambda _, given: self._tool().job(given["job_id"], given.get("action", "status"), given.get("deadline")),
+            "media_jobs": lambda _, given: self._tool().jobs(given.get("limit", 20)),
             "media_cancel": lambda _, given: self._tool().job(given["job_id"], "cancel"),
         }
 

@@ -69,6 +69,7 @@ INSTEAD: Mapping[str, str] = {
 HOW = (
     "prompts",
     "max_concurrent",
+    "again",
     "wait",
     "deadline",
     "storage_path",
@@ -93,6 +94,7 @@ class ToolCall:
         calls: the fields of one or several calls for `GenerationConfig.from_json`, in order.
         names: field of `GenerationConfig` -> the path of the field that the caller wrote instead (``mask_path`` -> ``$.mask``).
         wait: False returns jobs at once.
+        again: whether a repeated request is submitted and paid for again.
         deadline: seconds after which waiting ends; the job keeps running.
         max_concurrent: how many calls run at once.
         agent_cwd, allowed_paths: where relative paths start, and the directories that paths must lie in.
@@ -101,6 +103,7 @@ class ToolCall:
     calls: tuple[Mapping[str, Any], ...] = attrs.field(hash=False)
     names: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     wait: bool = True
+    again: bool = False
     deadline: float | None = None
     max_concurrent: int = 4
     agent_cwd: str | None = None
@@ -173,6 +176,7 @@ def read_tool_call(given: Mapping[str, Any]) -> ToolCall:
         calls=tuple(_spread(fields, how.get("prompts"))),
         names=names,
         wait=_flag(how, "wait", True),
+        again=_flag(how, "again", False),
         deadline=_number(how, "deadline", 0.0, 86_400.0),
         max_concurrent=int(_number(how, "max_concurrent", 1, _MAX_CONCURRENT, whole=True) or 4),
         agent_cwd=_text(how, "agent_cwd"),

@@ -144,7 +144,7 @@ _ERRORS = """## When success is false
 - backend_timeout: the job is still running: media_job(job_id, "wait"). submission_unknown: it may have been charged; do NOT repeat it,
   check with media_job. cancelled: it was stopped on request. some_failed: each of `results` says why.
 - bad_backend_response, output_mismatch, job_not_found: read charged before you repeat the call.
-- internal, plugin_*, duplicate_*: tell the user.
+- internal, plugin_*, duplicate_*, run_key_conflict: tell the user.
 `ignored` and `adjustments` list what was omitted or changed: read them before you report."""
 _COST = """## Cost
 Plan first when a call is not cheap: `quote` is in US dollars; `max_cost_usd` refuses a call that may cost more. Draft small and short, then

@@ -409,6 +409,7 @@ def _how_fields() -> dict[str, Any]:
         "max_cost_usd": {"type": "number", "minimum": 0},
         "overwrite": {"type": "boolean"},
         "wait": {"type": "boolean", "description": "false: return a job_id at once, for media_job"},
+        "again": {"type": "boolean", "description": "true: pay for a repeated request again instead of returning its job"},
         "deadline": {"type": "number", "minimum": 0, "maximum": 86400, "description": "seconds to wait; the job keeps running after that"},
     }
 

@@ -32,6 +32,7 @@ from ..errors import (
     QuotaExceeded,
     RateLimited,
     UnknownBackend,
+    UnknownJob,
     UnknownModel,
     UnsupportedInput,
     UnsupportedOperation,
@@ -43,7 +44,7 @@ from ..policy import Policy
 from ..results import Warning
 from ..router import Progress, Router
 from ..state.call_codec import error_from_json
-from ..state.store import ACTIVE_STATES
+from ..state.store import ACTIVE_STATES, FINAL_STATES
 from .normalize import PathScope, ToolCall, flat, listed, read_tool_call, resolve_paths, whole_number
 from .responses import error_answer, internal, job_answer, plan_answer, result_answer, resume_call_text, several_answer
 
@@ -151,6 +152,8 @@ _TRY_OTHERS = (
     UnsupportedOperation, UnsupportedInput, ModelRetired, UnknownBackend, UnknownModel, NoBackendAvailable,
     AuthenticationFailed, QuotaExceeded, RateLimited, BackendUnavailable,
 )  # fmt: skip
+#: What a list of jobs says about each.
+_LISTED = frozenset({"job_id", "state", "operation", "backend", "model", "charged", "cost", "prompt"})
 #: States of a call that has ended, or may have, without a result.
 _WITHOUT_RESULT = frozenset({"failed", "refused", "unknown"})
 _listener: contextvars.ContextVar[OnProgress | None] = contextvars.ContextVar("anymedia_listener", default=None)
@@ -238,7 +241,8 @@ class MediaTool:
             )
         except MediaError as error:
             return error_answer(error)
-        return await run_several([self._one_of(item, shared_budget) for item in items], max(1, concurrent))
+        calls_to_run = [self._one_of(item, shared_budget, number) for number, item in enumerate(items)]
+        return await run_several(calls_to_run, max(1, concurrent))
 
     async def job(self, job_id: str, action: Action = "status", deadline: float | None = None) -> dict[str, Any]:
         """Return the status of a job, wait for its result (up to ``deadline`` seconds), or cancel it."""
@@ -269,9 +273,10 @@ class MediaTool:
         if len(tool_call.calls) == 1:
             return await self._answer(tool_call.calls[0], tool_call, scope)
         shared_budget = SharedBudget(tool_call.max_cost_usd)
-        return await run_several(
-            [functools.partial(self._answer, call, tool_call, scope, shared_budget) for call in tool_call.calls], tool_call.max_concurrent
-        )
+        calls = [
+            functools.partial(self._answer, call, tool_call, scope, shared_budget, number) for number, call in enumerate(tool_call.calls)
+        ]
+        return await run_several(calls, tool_call.max_concurrent)
 
     async def _plan(self, tool_call: ToolCall) -> dict[str, Any]:
         scope = self.scope.narrowed(tool_call.agent_cwd, tool_call.allowed_paths)
@@ -293,26 +298,38 @@ class MediaTool:
             return await one(tool_call.calls[0])
         return await run_several([functools.partial(one, call) for call in tool_call.calls], 1)
 
-    def _one_of(self, item: Any, shared_budget: SharedBudget) -> Callable[[], Any]:
+    def _one_of(self, item: Any, shared_budget: SharedBudget, number: int) -> Callable[[], Any]:
         async def one() -> dict[str, Any]:
             try:
                 tool_call = read_tool_call(flat(item, {}))
                 if len(tool_call.calls) > 1:
                     raise InvalidRequest([Problem("$.prompts", "a call of a batch has one prompt", "give each prompt as a call")])
                 scope = self.scope.narrowed(tool_call.agent_cwd, tool_call.allowed_paths)
-                return await self._answer(tool_call.calls[0], tool_call, scope, shared_budget)
+                return await self._answer(tool_call.calls[0], tool_call, scope, shared_budget, number)
             except MediaError as error:
                 return error_answer(error)
 
         return one
 
     async def _answer(
-        self, call: Mapping[str, Any], tool_call: ToolCall, scope: PathScope, shared_budget: SharedBudget | None = None
+        self,
+        call: Mapping[str, Any],
+        tool_call: ToolCall,
+        scope: PathScope,
+        shared_budget: SharedBudget | None = None,
+        number: int = 0,
     ) -> dict[str, Any]:
-        """Run one call and return its answer; every error becomes an answer."""
+        """Run one call and return its answer; every error becomes an answer.
+
+        A repeat of a call whose result was not returned yet is answered with the job of that call.
+        """
         ready, job_id = None, None
         try:
             ready = self._ready(call, tool_call.names, scope)
+            key, repeated = await self._repeat(ready, number, again=tool_call.again)
+            if repeated is not None:
+                job_id = repeated
+                return await self._answer_repeat(repeated, tool_call)
             plan = await self._planned(ready)
             async with contextlib.AsyncExitStack() as stack:
                 reservation = None if shared_budget is None else await stack.enter_async_context(shared_budget.reserve(plan))
@@ -325,6 +342,7 @@ class MediaTool:
                     overwrite=ready.config.overwrite,
                     patience=tool_call.patience,
                     deadline=tool_call.deadline,
+                    key=key,
                 )
                 job_id = record.run
                 if not tool_call.wait and (record.state not in _WITHOUT_RESULT or await self.router.is_active(record.run)):
@@ -332,9 +350,11 @@ class MediaTool:
                 result = await self.router.wait(record.run, deadline=None if until is None else max(0.0, until - clock()))
                 if reservation is not None:
                     reservation.spent(result.cost.actual_usd)
+                await self.router.handed_over(record.run)
                 return result_answer(result)
         except MediaError as error:
             error.job_id = error.job_id or job_id
+            await self._hand_over_error(job_id)
             return error_answer(error, await self._able(ready, error))
         except asyncio.CancelledError:
             if _task_cancelled():
@@ -342,6 +362,27 @@ class MediaTool:
             return error_answer(JobCancelled("the job was cancelled before it finished", job_id=job_id))
         except Exception as error:  # noqa: BLE001 - an agent always gets an answer
             return error_answer(internal(error, charged="no" if job_id is None else "unknown", job_id=job_id))
+
+    async def _repeat(self, ready: _Ready, number: int, *, again: bool) -> tuple[str, str | None]:
+        """Return the key of a call, made of its arguments, and the run that it repeats."""
+        config = ready.config
+        given = {"backend": config.backend, "model": config.model, "output": config.output_path, "number": number}
+        return await self.router.repeat_key(ready.request, policy=ready.policy, again=again, **given)
+
+    async def _hand_over_error(self, run: str | None) -> None:
+        """Let the next request of the same kind start a new run, if this one has ended with an error that is returned now."""
+        if run is not None and (await self.router.run_status(run)).state in FINAL_STATES:
+            await self.router.handed_over(run)
+
+    async def _answer_repeat(self, run: str, tool_call: ToolCall) -> dict[str, Any]:
+        if tool_call.wait:
+            answer = result_answer(await self.router.wait(run, deadline=tool_call.deadline))
+            await self.router.handed_over(run)
+        else:
+            answer = job_answer(await self.router.run_status(run))
+        text = f"the same request was already submitted as {run}; this is its job, and nothing was paid again (again=true submits it again)"
+        answer["warnings"].append(Warning("repeated_request", text).to_json())
+        return answer
 
     def _ready(self, call: Mapping[str, Any], names: Mapping[str, str], scope: PathScope) -> _Ready:
         try:
@@ -399,15 +440,37 @@ class MediaTool:
             raise InvalidRequest([Problem("$.action", "expected one of status, wait, cancel")])
         if deadline is not None and (isinstance(deadline, bool) or not isinstance(deadline, int | float) or not 0 <= deadline <= 86_400):
             raise InvalidRequest([Problem("$.deadline", "expected seconds from 0 to 86400")])
+        if job_id in ("last", "latest"):
+            newest = await self.router.jobs(limit=1)
+            if not newest:
+                raise UnknownJob("there are no jobs yet")
+            job_id = newest[0].run
         if action == "cancel":
-            return job_answer(await self.router.cancel(job_id))
+            record = await self.router.cancel(job_id)
+            await self.router.handed_over(record.run)
+            return job_answer(record)
         if action == "wait":
-            return result_answer(await self.router.wait(job_id, deadline=deadline))
+            result = await self.router.wait(job_id, deadline=deadline)
+            await self.router.handed_over(result.job_id)
+            return result_answer(result)
         return await self._status(job_id)
+
+    async def jobs(self, limit: int = 20) -> dict[str, Any]:
+        """Return the newest jobs, at most ``limit``, with their state."""
+        try:
+            number = whole_number(limit, "limit")
+            if not 1 <= number <= 100:
+                raise InvalidRequest([Problem("$.limit", "must be between 1 and 100")])
+            records = await self.router.jobs(limit=number)
+        except MediaError as error:
+            return error_answer(error)
+        found = [{**job_answer(record), "prompt": str(record.request.get("prompt", ""))[:200]} for record in records]
+        return {"success": True, "jobs": [{k: v for k, v in job.items() if k in _LISTED} for job in found]}
 
     async def _status(self, job_id: str) -> dict[str, Any]:
         """Return the status of a job at once: its result, its error, or its state, with a warning if no process waits for it."""
         if (result := await self.router.result_if_done(job_id)) is not None:
+            await self.router.handed_over(result.job_id)
             return result_answer(result)
         record = await self.router.run_status(job_id)
         answer = job_answer(record)
@@ -416,6 +479,7 @@ class MediaTool:
         if record.error is not None and record.state in _WITHOUT_RESULT:
             error = error_from_json(record.error)
             error.job_id = record.run
+            await self._hand_over_error(record.run)
             return {**answer, **error_answer(error)}
         if record.state in ACTIVE_STATES:
             text = f"no process is waiting for it now; continue with {resume_call_text(record.run)}"

@@ -26,7 +26,7 @@ __all__ = ["guide", "mcp", "schema"]
 @click.option("--http", is_flag=True, help="Serve streamable HTTP on 127.0.0.1 instead of standard input and output.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Port for --http; 0 chooses a free one.")
 def mcp(root: Path, http: bool, port: int) -> None:
-    """Serve agents over MCP: generate_media, plan_media, media_capabilities, media_job, media_cancel.
+    """Serve agents over MCP: generate_media, plan_media, media_capabilities, media_job, media_jobs, media_cancel.
 
     Standard output carries only the protocol; the usable backends, and what the others lack, are printed on stderr.
     """

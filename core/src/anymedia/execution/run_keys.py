@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -15,9 +15,12 @@ from ..state.call_codec import request_json
 from ..state.store import FINAL_STATES, CallRecord, Store
 from ..threads import in_thread
 from .prepare_inputs import InputReader, with_contents
-from .run_result import latest
+from .run_result import latest, run_status
 
-__all__ = ["KeyedRequest", "earlier_records", "keyed_request", "may_retry"]
+__all__ = ["KeyedRequest", "earlier_records", "keyed_request", "may_retry", "repeated_run", "request_digest"]
+
+#: How long a result that was not returned is the answer to a repeated request, in seconds.
+_REPEAT_SECONDS = 3_600.0
 
 
 @attrs.frozen(kw_only=True)
@@ -54,13 +57,43 @@ async def keyed_request(realm: str, key: str | None, request: Request, inputs: I
         return None
     if not isinstance(key, str) or not key.strip() or len(key) > 200:
         raise RequestError("a run key must be a text of 1 to 200 characters")
+    return KeyedRequest(realm=realm, key=key, digest=await request_digest(request, inputs, given))
+
+
+async def request_digest(request: Request, inputs: InputReader, given: Mapping[str, Any]) -> str:
+    """Return a hash of a request as given, with its inputs by their contents, and of further JSON values."""
     whole = await with_contents(request, inputs)
 
     def digest() -> str:
         text = json.dumps([request_json(whole), given], sort_keys=True, default=str)
         return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
-    return KeyedRequest(realm=realm, key=key, digest=await in_thread(digest))
+    return await in_thread(digest)
+
+
+async def repeated_run(store: Store, realm: str, key: str, *, again: bool = False) -> str | None:
+    """Return the run that an agent's request repeats; one that is not a repeat makes its key free.
+
+    Args:
+        store: the store.
+        realm: the realm of the key.
+        key: the key made of the request.
+        again: start a new run in any case.
+
+    Returns:
+        The id of a run that is active or of unknown outcome, or that ended within the last hour without its result having been
+        returned (which deletes its key).
+    """
+    found = await store.run_key(realm, key)
+    if found is None:
+        return None
+    records = () if again or found.forgotten_at is not None else await store.run(found.run)
+    if records:
+        record = run_status(records)
+        if record.state not in FINAL_STATES or record.read_at - record.updated_at < _REPEAT_SECONDS:
+            return None if may_retry(records) else found.run
+    await store.drop_run_keys(found.run, key)
+    return None
 
 
 async def earlier_records(store: Store, keyed: KeyedRequest) -> Sequence[CallRecord]:
