@@ -380,7 +380,7 @@ class Router:
 
         Returns:
             The key, for `submit`; and the id of a run of the same request that is active or of unknown outcome, or whose result was
-            not handed over within the last hour (see `handed_over`).
+            not returned to its caller within the last hour (see `handed_over`).
         """
         digest = await request_digest(request, self._inputs(policy), given)
         key = f"{_REPEAT}{digest}"
