@@ -99,24 +99,24 @@ async def test_model_refused_by_provider_is_avoided_for_a_day(name: str, tmp_pat
     monkeypatch.setenv(service.variable, service.key)
     with service.server() as server:
         async with router(service, server, tmp_path, clock) as first:
-            plan = first.plan(service.request, backend=service.plugin)
+            plan = await first.plan(service.request, backend=service.plugin)
             model = plan.chosen.model
             server.fail("status", on=service.submit, times=None, **service.refusal)
             with pytest.raises(MediaError) as caught:
                 await first.run(plan, output=f"{tmp_path}/out/")
             assert (caught.value.model_refused, caught.value.charged) == (True, "no")
-            second = first.plan(service.request, backend=service.plugin)
+            second = await first.plan(service.request, backend=service.plugin)
             assert second.chosen.model != model
             assert demoted(second) == [model]
             assert model not in [candidate.model for candidate in second.alternatives]
-            named = first.plan(service.request, model=f"{service.plugin}/{model}")
+            named = await first.plan(service.request, model=f"{service.plugin}/{model}")
             assert [w.code for w in named.warnings if w.code == "model_demoted"] == ["model_demoted"]
         async with router(service, server, tmp_path, clock) as later:  # another process
-            assert demoted(later.plan(service.request, backend=service.plugin)) == [model]
+            assert demoted(await later.plan(service.request, backend=service.plugin)) == [model]
             clock.ahead = DAY - 60
-            assert demoted(later.plan(service.request, backend=service.plugin)) == [model]
+            assert demoted(await later.plan(service.request, backend=service.plugin)) == [model]
             clock.ahead = DAY + 60
-            again = later.plan(service.request, backend=service.plugin)
+            again = await later.plan(service.request, backend=service.plugin)
             assert (again.chosen.model, demoted(again)) == (model, [])
 
 
@@ -125,13 +125,13 @@ async def test_model_named_and_accepted_again_is_chosen_automatically(tmp_path: 
     monkeypatch.setenv(service.variable, service.key)
     with service.server() as server:
         async with router(service, server, tmp_path, clock) as own:
-            model = own.plan(FOX, backend="openai").chosen.model
+            model = (await own.plan(FOX, backend="openai")).chosen.model
             server.fail("status", on="POST", times=1, **service.refusal)
             with pytest.raises(MediaError):
                 await own.execute(FOX, model=model, output=tmp_path / "a.png")
-            assert demoted(own.plan(FOX, backend="openai")) == [model]
+            assert demoted(await own.plan(FOX, backend="openai")) == [model]
             await own.execute(FOX, model=model, output=tmp_path / "b.png")
-            assert own.plan(FOX, backend="openai").chosen.model == model
+            assert (await own.plan(FOX, backend="openai")).chosen.model == model
 
 
 async def test_refusal_of_one_account_does_not_affect_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +139,7 @@ async def test_refusal_of_one_account_does_not_affect_another(tmp_path: Path, mo
     monkeypatch.setenv(service.variable, service.key)
     with service.server() as server:
         async with router(service, server, tmp_path, clock) as own:
-            model = own.plan(FOX, backend="openai").chosen.model
+            model = (await own.plan(FOX, backend="openai")).chosen.model
             server.fail("status", on="POST", times=1, **service.refusal)
             with pytest.raises(MediaError):
                 await own.execute(FOX, model=model, output=tmp_path / "a.png")
@@ -148,7 +148,7 @@ async def test_refusal_of_one_account_does_not_affect_another(tmp_path: Path, mo
         assert service.key not in files[0]
         monkeypatch.setenv(service.variable, "sk-another-account-0123456789")
         async with router(service, server, tmp_path, clock) as other:
-            assert other.plan(FOX, backend="openai").chosen.model == model
+            assert (await other.plan(FOX, backend="openai")).chosen.model == model
 
 
 @pytest.mark.parametrize("refusal", [{"status": 500}, {"status": 401}, {"status": 429}, {"status": 400}], ids=str)
@@ -160,5 +160,5 @@ async def test_other_failures_demote_no_model(refusal: dict[str, Any], tmp_path:
             server.fail("status", on="POST", times=1, json={"error": {"message": "no"}}, **refusal)
             with pytest.raises(MediaError):
                 await own.execute(FOX, backend="openai", output=tmp_path / "a.png")
-            assert demoted(own.plan(FOX, backend="openai")) == []
+            assert demoted(await own.plan(FOX, backend="openai")) == []
     assert not (tmp_path / "overlays").exists()
