@@ -66,15 +66,21 @@ def test_many_that_make_the_same_journal_at_once_all_get_it(tmp_path: Path) -> N
             assert len(store.calls()) == 12
 
 
+def store_threads() -> set[threading.Thread]:
+    """Return the threads of all stores in this process, those that other tests left open included."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith("anymedia-store")}
+
+
 def test_threads_share_two_connections(path: Path) -> None:
+    before = store_threads()
     with opened(path) as store:
         for i in range(30):
             in_threads(1, lambda _, i=i: fill(store, f"call_{i}"))  # type: ignore[misc]
-        names = [thread.name for thread in threading.enumerate() if thread.name.startswith("anymedia-store")]
-        assert len(names) == 1  # the writing one; nothing was read
+        assert len(store_threads() - before) == 1  # the writing one; nothing was read
 
 
 def test_closed_store_has_closed_its_connections_and_threads(path: Path) -> None:
+    before = store_threads()
     store = BlockingStore(path)
     fill(store)
     store.calls()
@@ -87,7 +93,7 @@ def test_closed_store_has_closed_its_connections_and_threads(path: Path) -> None
         assert connection is not None
         with pytest.raises(sqlite3.ProgrammingError, match="closed"):
             connection.execute("SELECT 1")
-    assert not any(thread.name.startswith("anymedia-store") for thread in threading.enumerate())
+    assert not store_threads() - before
     with pytest.raises(StateError, match="closed"):
         store.get("call_1")
 

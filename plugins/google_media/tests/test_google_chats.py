@@ -113,9 +113,18 @@ async def test_a_chat_outlives_the_router_that_began_it(new_router: Callable[...
     assert fake.content.turns[-1].pictures() == fake.content.made[:1]
 
 
+async def test_a_chat_whose_file_was_deleted_continues_from_the_artifact(router: Router, fake: GoogleServer, out: str) -> None:
+    results = await chat(router, "cloud", out, 2)
+    Path(results[0].path).unlink()
+    await router.generate_image(prompt="now at night", continue_from=results[1].continuation_id, output=out)
+    assert fake.content.turns[-1].pictures() == fake.content.made[:2]
+
+
 async def test_a_chat_whose_picture_is_gone_is_an_error_and_nothing_is_sent(router: Router, fake: GoogleServer, out: str) -> None:
     results = await chat(router, "cloud", out, 2)
     Path(results[0].path).unlink()
+    for artifact in (router.settings.state_dir / "artifacts").rglob(f"*{results[0].files[0].sha256}*"):
+        artifact.unlink()
     with pytest.raises(UnknownContinuation, match="missing or has changed"):
         await router.generate_image(prompt="now at night", continue_from=results[1].continuation_id, output=out)
     assert fake.submits() == 2
