@@ -36,7 +36,7 @@ async def test_several_processes_collect_each_job_just_once(
     monkeypatch.setitem(os.environ, "FAKE_KEY", KEY)
     with FakeService(looks=1_000_000) as service:
         store = SqliteStore(tmp_path / "state.db")
-        async with fake_router(service, settings=fake_settings(service), store=store) as router:
+        async with fake_router(service, settings=fake_settings(service, timeout=30), store=store) as router:
             for number in range(jobs):
                 await router.submit(GenerateVideo(prompt=f"job {number}"), output=f"{tmp_path}/out/")
         with sqlite3.connect(tmp_path / "state.db", timeout=30) as connection:

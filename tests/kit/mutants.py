@@ -229,7 +229,7 @@ MUTANTS = [
         '"seed": request.seed',
         '"seed": request.seed and str(request.seed)',
         "sends the seed as text",
-        "does not take the request",
+        "rejected the request",
     ),
     Mutant("B02", "painter", _P, '"size": request.size', '"dimensions": request.size', "sends the size under another name", "request"),
     Mutant(

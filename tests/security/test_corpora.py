@@ -27,7 +27,7 @@ from anymedia.media import Image, Video
 from anymedia.net.fetcher import Fetcher
 from anymedia.requests import ContinueVideo, EditWithReferences, GenerateVideo, Inpaint, Mask, Reference
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]  # hundreds of attempts in each test
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes of POSIX")
 
 
