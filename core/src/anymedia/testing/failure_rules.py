@@ -214,7 +214,9 @@ class FailureRules(CaseMaker):
             if not slow and not isinstance(ended, BaseException):
                 return  # it works on this machine, and finished before it could be cancelled
             assert isinstance(ended, asyncio.CancelledError), f"the cancelled call returned {ended!r}"
-            assert call.state in _STATES_AFTER_CANCELLATION, f"the call is recorded as {call.state!r}"
+            # A backend that works on this machine may have finished just before the cancellation arrived.
+            states = _STATES_AFTER_CANCELLATION if slow else _STATES_AFTER_CANCELLATION | {"done"}
+            assert call.state in states, f"the call is recorded as {call.state!r}"
 
     @rule("C08", per="operation")
     def test_c08_deadline_is_kept(self, case: Case) -> None:
