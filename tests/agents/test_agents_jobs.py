@@ -22,7 +22,7 @@ from anymedia import Policy, Router, SqliteStore
 from anymedia.agents import MediaTool, tell
 from anymedia.execution import poll
 from anymedia.settings import InstanceSettings, Settings
-from anymedia.state.errors import StateNotWritable
+from anymedia.state.store import StateNotWritable
 from anymedia.testing.harness import FastClock, KeptStore
 
 pytestmark = pytest.mark.anyio

@@ -12,9 +12,8 @@ from typing import Any
 
 from state_samples import NOW
 
-from anymedia.state.errors import LeaseLost
 from anymedia.state.sqlite import SqliteStore
-from anymedia.state.store import CallRecord, Lease
+from anymedia.state.store import CallRecord, Lease, LeaseLost
 
 
 @functools.lru_cache(maxsize=1)

@@ -15,8 +15,7 @@ from state_samples import NOW, continuation, new_call
 
 from anymedia.errors import BudgetExceeded
 from anymedia.policy import Budget
-from anymedia.state.errors import LeaseLost
-from anymedia.state.store import FINAL_STATES
+from anymedia.state.store import FINAL_STATES, LeaseLost
 
 CAP = 1.0
 PRICE = 0.1

@@ -15,7 +15,7 @@ from tiers import quick_first
 
 from anymedia.capabilities import TypicalSeconds
 from anymedia.execution.poll_schedule import LONGEST, SHORTEST, PollBudget, Schedule, bounded_hint, duration_key, estimate
-from anymedia.state.call_codec import plausible_expiry
+from anymedia.state.codec import plausible_expiry
 
 
 def _benchmark() -> ModuleType:

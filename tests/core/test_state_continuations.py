@@ -14,7 +14,7 @@ from state_samples import DAY, NOW, continuation, new_call
 from anymedia.errors import PluginContractError, UnknownContinuation
 from anymedia.requests import Continuation, StoredFile
 from anymedia.state.codec import decode_continuation, encode_continuation
-from anymedia.state.errors import LeaseLost
+from anymedia.state.store import LeaseLost
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

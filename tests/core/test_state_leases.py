@@ -8,8 +8,7 @@ from state_calls import JOB, bring, open_call
 from state_samples import NOW
 
 from anymedia.errors import UnknownJob
-from anymedia.state.errors import LeaseLost
-from anymedia.state.store import Lease
+from anymedia.state.store import Lease, LeaseLost
 
 
 def test_a_valid_lease_cannot_be_claimed_by_another_owner(store: BlockingStore) -> None:

@@ -22,8 +22,7 @@ from tiers import examples
 
 from anymedia.errors import BudgetExceeded, InvalidRequest, UnknownContinuation, UnknownJob
 from anymedia.policy import Budget
-from anymedia.state.errors import IllegalTransition, LeaseLost
-from anymedia.state.store import ACTIVE_STATES, FINAL_STATES, TRANSITIONS, CallState, Lease
+from anymedia.state.store import ACTIVE_STATES, FINAL_STATES, TRANSITIONS, CallState, IllegalTransition, Lease, LeaseLost
 
 OWNERS = st.sampled_from(["p1", "p2", "p3"])
 MONEY = st.sampled_from([0.0, 0.01, 0.1, 0.25, 1 / 3])

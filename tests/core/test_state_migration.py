@@ -16,8 +16,7 @@ from state_samples import new_call
 
 from anymedia import SqliteStore
 from anymedia.policy import Budget
-from anymedia.state.errors import StateBusy
-from anymedia.state.store import LOCAL_REALM, UNKNOWN_ACCOUNT, CallRecord
+from anymedia.state.store import LOCAL_REALM, UNKNOWN_ACCOUNT, CallRecord, StateBusy
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
 FIRST_EDITION = Path(__file__).with_name("journals") / "first_edition.sql"

@@ -16,7 +16,7 @@ from blocking_store import BlockingStore
 from state_samples import NOW, fill, new_call, opened
 
 from anymedia.policy import Budget
-from anymedia.state.errors import StateBusy, StateDamaged, StateNotWritable, StateTooNew
+from anymedia.state.store import StateBusy, StateDamaged, StateNotWritable, StateTooNew
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and forks are POSIX")
 

@@ -16,8 +16,7 @@ from state_calls import JOB, STATES, bring, open_call
 from state_samples import DAY, NOW, new_call
 
 from anymedia.errors import InvalidRequest, MediaError, PluginContractError
-from anymedia.state.errors import IllegalTransition, RunKeyTaken, StateError
-from anymedia.state.store import FINAL_STATES, TRANSITIONS, CallState, NewCall, RunKey, Spend
+from anymedia.state.store import FINAL_STATES, TRANSITIONS, CallState, IllegalTransition, NewCall, RunKey, RunKeyTaken, Spend, StateError
 
 
 def test_an_opened_call_is_a_submitting_row_with_its_quote_reserved(store: BlockingStore) -> None:

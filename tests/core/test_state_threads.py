@@ -14,7 +14,7 @@ from blocking_store import BlockingStore
 from state_samples import continuation, fill, new_call, opened
 
 from anymedia.policy import Budget
-from anymedia.state.errors import StateError
+from anymedia.state.store import StateError
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and forks are POSIX")
 

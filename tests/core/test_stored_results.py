@@ -20,7 +20,7 @@ from PIL import Image
 from anymedia import Policy, Router, SqliteStore
 from anymedia.errors import MediaError, RequestError
 from anymedia.files.part_file import PartFile
-from anymedia.state.errors import StateNotWritable
+from anymedia.state.store import StateNotWritable
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
 

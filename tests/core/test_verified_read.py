@@ -15,10 +15,9 @@ from core.fake_service import FakeService, mp4, png
 from core.routing import KEY, fake_router, fake_settings
 from PIL import Image
 
-from anymedia import Policy
+from anymedia import Policy, plan_maker
 from anymedia.agents.mcp_server import preview_of
 from anymedia.errors import MediaError, UnknownContinuation, UnsupportedInput
-from anymedia.execution import bridge
 from anymedia.files.atomic_writer import Writer
 from anymedia.files.part_file import copy_kept, read_kept
 from anymedia.requests import ContinueVideo
@@ -92,12 +91,12 @@ async def test_a_bridge_takes_no_other_video_than_the_one_that_was_made(tmp_path
             made = await router.generate_video(prompt="waves", backend="fake", output=tmp_path / "root" / "w.mp4")
             found = await router.store.load_continuation(str(made.continuation_id))
             request = ContinueVideo(prompt="on", continue_from=found)
-            assert bridge._last_frame(request, Policy())
+            assert plan_maker._last_frame(request, Policy())
             (tmp_path / "outside" / "secret").write_bytes(mp4() + b"\0\0\0\x08free")
             made.path.unlink()
             _link(made.path)
             with pytest.raises(UnsupportedInput, match="gone or has changed"):
-                bridge._last_frame(request, Policy())
+                plan_maker._last_frame(request, Policy())
 
 
 async def test_stored_answer_replaced_by_a_link_is_not_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,7 @@ from anymedia import GenerateVideo, SqliteStore
 from anymedia.errors import BackendTimeout, MediaError, RequestError, SubmissionUnknown
 from anymedia.execution import lease as lease_module
 from anymedia.execution.engine import new_id
-from anymedia.state.errors import StateBusy, StateNotWritable
-from anymedia.state.store import CallRecord, Lease
+from anymedia.state.store import CallRecord, Lease, StateBusy, StateNotWritable
 
 pytestmark = pytest.mark.anyio
 
@@ -345,7 +344,7 @@ async def test_a_call_that_vanishes_while_it_is_waited_for_is_an_error_in_plain_
 
 
 async def test_a_damaged_row_is_reported_and_hides_no_other_row(tmp_path: Path) -> None:
-    from anymedia.state.errors import StateDamaged
+    from anymedia.state.store import StateDamaged
 
     with FakeService() as service:
         async with fake_router(service, store=SqliteStore(tmp_path / "state.db")) as router:

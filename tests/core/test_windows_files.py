@@ -11,8 +11,7 @@ from core.routing import KEY, fake_router, fake_settings, until
 
 from anymedia import SqliteStore
 from anymedia.errors import MediaError
-from anymedia.state.errors import StateNotWritable
-from anymedia.state.store import CallRecord, CallState, Lease
+from anymedia.state.store import CallRecord, CallState, Lease, StateNotWritable
 
 pytestmark = pytest.mark.anyio
 

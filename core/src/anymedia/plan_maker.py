@@ -6,6 +6,8 @@ import datetime
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -17,8 +19,8 @@ from .planning import BackendView, Default, Plan, Planner
 from .plugins.instances import BackendInstance, Names
 from .plugins.registry import Registry
 from .policy import Policy
-from .requests import ContinueVideo, Request
-from .results import Warning
+from .requests import ContinueVideo, GenerateVideo, Request
+from .results import Adjustment, Warning
 from .settings import Settings
 
 __all__ = ["PlanMaker"]
@@ -108,6 +110,55 @@ class PlanMaker:
         except (UnsupportedOperation, UnsupportedInput):
             if not (planner.policy.bridge and isinstance(request, ContinueVideo)):
                 raise
-        from .execution.bridge import bridged_plan
+        return _bridged_plan(request, planner, backend=backend, model=model)
 
-        return bridged_plan(request, planner, backend=backend, model=model)
+
+def _bridged_plan(
+    request: ContinueVideo,
+    planner: Planner,
+    *,
+    backend: str | Sequence[str] | None = None,
+    model: str | None = None,
+) -> Plan:
+    """Plan a video that starts from the last frame of the one to be continued.
+
+    Raises:
+        UnsupportedInput: the earlier video's file is missing, or something else than appending was requested.
+        RequestError: no backend can generate a video from a first frame.
+    """
+    from .media import Image
+    from .probe.probe import describe
+
+    if request.continue_as not in (None, "extend"):
+        raise UnsupportedInput(f"a video can be bridged elsewhere only to extend it, not to {request.continue_as} it")
+    frame = describe(Image(data=_last_frame(request, planner.policy), mime="image/png"))
+    shared = {f.name for f in attrs.fields(GenerateVideo)} & {f.name for f in attrs.fields(ContinueVideo)}
+    fields: dict[str, Any] = {name: getattr(request, name) for name in shared}
+    plan = planner.plan(GenerateVideo(**fields, first_frame=frame), backend=backend, model=model)
+    asked = request.continue_from.id if request.continue_from is not None else str(request.source)
+    why = "its own backend cannot extend it: a new video starts from its last frame; the earlier part is not in the file"
+    bridge = Adjustment(field="continue_from", kind="bridged", asked=asked, sent="first_frame", why=why)
+    return attrs.evolve(plan, adjustments=(bridge, *plan.adjustments), continued_as="extend")
+
+
+def _last_frame(request: ContinueVideo, policy: Policy) -> bytes:
+    import shutil
+    import tempfile
+
+    from .convert.load_input import last_frame
+    from .files.part_file import copy_kept
+    from .files.paths import open_input
+    from .probe.reader import Limits
+
+    # A caller's path is opened the guarded way, a file of ours must still be the same; the decoder sees a copy of it.
+    with tempfile.NamedTemporaryFile(prefix="anymedia-") as copy:
+        if request.source is not None and request.source.path is not None:
+            with open_input(request.source.path, policy.input_roots, field="$.source") as file:
+                shutil.copyfileobj(file, copy)
+        else:
+            files = request.continue_from.files if request.continue_from is not None else ()
+            if not files or not copy_kept(Path(files[0].path), files[0].sha256, copy, most=Limits().bytes):
+                text = "the earlier video's file is gone or has changed, so it cannot be bridged"
+                raise UnsupportedInput(text, fix="give the video file as source")
+        copy.flush()
+        return last_frame(Path(copy.name))

@@ -22,11 +22,10 @@ import attrs
 from .artifacts import ArtifactStore, LocalArtifacts, Swept
 from .clock import Clock, SystemClock
 from .errors import Fix, UnknownJob, did_you_mean
-from .execution.engine import Engine, Progress, ProgressEvent
+from .execution.engine import Engine, Progress, ProgressEvent, collect_garbage
 from .execution.plan_runner import Output, PlanRunner, check_cap
 from .execution.prepare_inputs import InputReader, has_inputs, named_format, resolve
 from .execution.resume import cancel_call, forget_run
-from .execution.retention import collect_garbage
 from .execution.run_keys import earlier_records, keyed_request, may_retry, repeated_run, request_digest
 from .execution.run_registry import RunRegistry
 from .execution.run_result import result_of, run_status
@@ -50,9 +49,8 @@ from .requests import (
 )
 from .results import Result
 from .settings import Settings, load_settings
-from .state.errors import RunKeyTaken
 from .state.sqlite import SqliteStore
-from .state.store import LOCAL_REALM, CallRecord, CallState, Store
+from .state.store import LOCAL_REALM, CallRecord, CallState, RunKeyTaken, Store
 from .threads import in_thread
 
 __all__ = ["Progress", "ProgressEvent", "Router"]

@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anymedia.answers.base64_text import decode_base64
-from anymedia.answers.links import encode_link, resolve_link
-from anymedia.answers.media import USUAL_PLACES, extract_media
+from anymedia.answers.media import USUAL_PLACES, encode_link, extract_media, resolve_link
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 JPEG = b"\xff\xd8\xff\xe0" + bytes(range(255, -1, -1))

@@ -43,7 +43,7 @@ from ..planning import is_over_cap
 from ..policy import Policy
 from ..results import Warning
 from ..router import Progress, Router
-from ..state.call_codec import error_from_json
+from ..state.codec import error_from_json
 from ..state.store import ACTIVE_STATES, FINAL_STATES
 from .normalize import PathScope, ToolCall, flat, listed, read_tool_call, resolve_paths, whole_number
 from .responses import error_answer, internal, job_answer, plan_answer, result_answer, resume_call_text, several_answer

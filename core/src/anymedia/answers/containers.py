@@ -7,19 +7,21 @@ own structure shows the end, so paid output is never shortened by a guess.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+import string
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import attrs
 
 from ..errors import InvalidRequest
+from ..probe.audio import _mp3_frame, after_id3, read_flac
+from ..probe.pictures import _after_blocks, _table, _Walk, read_jpeg
 from ..probe.reader import Reader
 from ..results import Warning
-from .container_ends import END_OF
-from .signatures import HEAD, format_of_head
-from .sound_sizes import correct_sizes
+from .base64_text import HEAD, format_of_head
 
 __all__ = ["Edit", "Repair", "find_repair", "repair_bytes", "repair_file"]
 
@@ -68,7 +70,7 @@ def find_repair(source: bytes | BinaryIO | Path) -> Repair:
     name = format_of_head(reader.upto(0, HEAD))
     if name in {"wav", "aiff"}:
         return _sound(reader, nothing)
-    find = END_OF.get(name or "")
+    find = _END_OF.get(name or "")
     end = None if find is None else _end(reader, find)
     if end is None or end >= reader.size:
         return nothing
@@ -85,7 +87,7 @@ def _end(reader: Reader, find: Callable[[Reader], int | None]) -> int | None:
 
 def _sound(reader: Reader, nothing: Repair) -> Repair:
     try:
-        found = correct_sizes(reader)
+        found = _correct_sizes(reader)
     except (InvalidRequest, ValueError, IndexError):
         return nothing
     if found is None:
@@ -139,3 +141,313 @@ def repair_file(target: Path | int) -> tuple[Warning, ...]:
         if repair.end < repair.size:
             file.truncate(repair.end)
         return repair.warnings
+
+
+#: Text that short behind the sound's data was put there by a gateway; anything else is more sound than the header knows of.
+_MOST_TEXT = 4096
+_TEXT = frozenset(string.printable.encode())
+#: Compression types of AIFF-C whose frames have one size.
+_PLAIN = {b"NONE", b"sowt", b"twos", b"raw ", b"in24", b"in32", b"fl32", b"FL32", b"fl64", b"FL64", b"ulaw", b"alaw", b"ULAW", b"ALAW"}
+
+
+@attrs.frozen(kw_only=True)
+class _Corrected:
+    """Where the file ends, what its header has to say, and how long it runs."""
+
+    name: str
+    end: int
+    edits: tuple[tuple[int, bytes], ...]
+    seconds: float
+
+
+@attrs.define
+class _Sound:
+    """One walk over the chunks."""
+
+    reader: Reader
+    order: Literal["little", "big"]
+    block: int = 0  # bytes of one frame of samples
+    rate: float = 0.0
+    frames_at: int | None = None  # where AIFF counts its frames
+    start: int = 0  # of the samples; 0: none were found
+    head: int = 0  # of the chunk that holds them
+    length: int = 0
+    offset: int = 0  # bytes of that chunk before the samples
+    after: int = 0  # where the last chunk that is whole ends
+
+    def number(self, position: int) -> int:
+        return int.from_bytes(self.reader.at(position, 4), self.order)
+
+
+def _correct_sizes(reader: Reader) -> _Corrected | None:
+    """Return what a WAV or an AIFF should say; None where it has no samples whose size can be known."""
+    is_wav = reader.at(0, 4) == b"RIFF"
+    sound = _Sound(reader, "little" if is_wav else "big")
+    _walk(sound, is_wav=is_wav)
+    if not sound.start or not sound.block or not sound.rate:
+        return None
+    end, length = _true_end(sound)
+    if length <= 0:
+        return None
+    whole = length + sound.offset
+    wanted = [(4, end - 8), (sound.head + 4, whole)]
+    if sound.frames_at is not None:
+        wanted.append((sound.frames_at, length // sound.block))
+    edits = [(at, value.to_bytes(4, sound.order)) for at, value in wanted if value < 2**32 and _differs(sound, at, value)]
+    return _Corrected(name="WAV" if is_wav else "AIFF", end=end, edits=tuple(edits), seconds=length / sound.block / sound.rate)
+
+
+def _differs(sound: _Sound, at: int, value: int) -> bool:
+    found = sound.number(at)
+    # Some writers leave out the padding byte of an odd length from the total, and readers take either.
+    return found != value and not (at == 4 and found + 1 == value and value % 2 == 0 and sound.length % 2 == 1)
+
+
+def _walk(sound: _Sound, *, is_wav: bool) -> None:
+    """Read the chunks up to the samples, and those behind them as far as they are whole."""
+    reader, position = sound.reader, 12
+    while position + 8 <= reader.size:
+        reader.step()
+        name, length, start = reader.at(position, 4), sound.number(position + 4), position + 8
+        if not all(32 <= c < 127 for c in name):
+            return
+        if name in {b"data", b"SSND"} and not sound.start:
+            sound.offset = 0 if is_wav else 8
+            sound.head, sound.start, sound.length = position, start + sound.offset, max(0, length - sound.offset)
+        elif name == b"fmt ":
+            _wav_format(sound, start)
+        elif name == b"COMM":
+            _aiff_format(sound, start, length)
+        if start + length > reader.size:
+            return
+        position = start + length + length % 2
+        sound.after = min(position, reader.size)
+
+
+def _wav_format(sound: _Sound, start: int) -> None:
+    tag = sound.reader.le16(start)
+    sound.rate, sound.block = float(sound.reader.le32(start + 4)), sound.reader.le16(start + 12)
+    if tag not in {1, 3, 6, 7, 0xFFFE}:
+        sound.block = 1  # compressed: no frame to round to
+
+
+def _aiff_format(sound: _Sound, start: int, length: int) -> None:
+    reader = sound.reader
+    channels, bits = reader.u16(start), reader.u16(start + 6)
+    exponent, mantissa = reader.u16(start + 8) & 0x7FFF, int.from_bytes(reader.at(start + 10, 8), "big")
+    sound.rate = mantissa * 2.0 ** (exponent - 16383 - 63) if 0 < exponent < 16383 + 64 else 0.0
+    kind = reader.at(start + 18, 4) if length >= 22 else b"NONE"
+    sound.block = channels * ((bits + 7) // 8) if kind in _PLAIN else 1
+    sound.frames_at = start + 2 if kind in _PLAIN else None
+
+
+def _true_end(sound: _Sound) -> tuple[int, int]:
+    """Return where the file ends and how many bytes of samples there are."""
+    size, claimed = sound.reader.size, sound.start + sound.length
+    if sound.length == 0 or claimed > size:  # left open, or more than there is
+        return _rounded(sound, size)
+    rest = size - sound.after
+    if rest <= 0:
+        return size, sound.length
+    if sound.after > claimed + 1 or _is_text(sound.reader, sound.after, size):  # other chunks follow: the length is meant
+        return sound.after, sound.length
+    if rest < sound.block:
+        return sound.after, sound.length
+    return _rounded(sound, size)
+
+
+def _rounded(sound: _Sound, size: int) -> tuple[int, int]:
+    """Return the end of the last whole frame."""
+    tail = _text_tail(sound.reader, sound.start, size)
+    length = size - tail - sound.start
+    length -= length % sound.block
+    return sound.start + length, length
+
+
+def _text_tail(reader: Reader, start: int, size: int) -> int:
+    """Return how many bytes of line breaks were put behind samples whose length is not known: one or two, if any."""
+    last = reader.upto(max(start, size - 2), 2)
+    return 2 if last == b"\r\n" else 0
+
+
+def _is_text(reader: Reader, start: int, end: int) -> bool:
+    return end - start <= _MOST_TEXT and set(reader.at(start, end - start)) <= _TEXT
+
+
+_SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
+#: Elements of a WebM below its segment and below a cluster.
+_WEBM = {0x114D9B74, 0x1549A966, 0x1654AE6B, _CLUSTER, 0x1C53BB6B, 0x1254C367, 0x1043A770, 0x1941A469, 0xEC, 0xBF}
+_WEBM |= {0xE7, 0xA3, 0xA0, 0xA7, 0xAB, 0x5854, 0xAF}
+
+#: So many blanks behind a FLAC are looked at.
+_MOST_BLANKS = 8
+
+
+def _png(reader: Reader) -> int:
+    position, kind = 8, b""
+    while kind != b"IEND":
+        reader.step(400)
+        length, kind = reader.u32(position), reader.at(position + 4, 4)
+        position += 12 + length
+    return position
+
+
+def _jpeg(reader: Reader) -> int:
+    """Return the end of the picture, or of a known trailer that belongs to it (the gain map of an HDR photo)."""
+    walk = _Walk(reader, 0)
+    walk.run()
+    try:
+        read_jpeg(reader)
+    except InvalidRequest:
+        return walk.end
+    return reader.size
+
+
+def _gif(reader: Reader) -> int | None:
+    position = 13 + _table(reader.at(10, 1)[0])
+    while (kind := reader.at(position, 1)) != b";":
+        reader.step(32)
+        if kind == b"!":
+            position = _after_blocks(reader, position + 2)
+        elif kind == b",":
+            position = _after_blocks(reader, position + 11 + _table(reader.at(position + 9, 1)[0]))
+        else:
+            return None
+    return position + 1
+
+
+def _webp(reader: Reader) -> int:
+    length = reader.le32(4)
+    return 8 + length + length % 2 if 8 + length + length % 2 <= reader.size else 8 + length
+
+
+def _boxes(reader: Reader) -> int | None:
+    """MP4, MOV, M4A and AVIF: the end of the last whole box, once a header was among them."""
+    position, kinds = 0, set()
+    while position + 8 <= reader.size:
+        reader.step(32)
+        length, kind = reader.u32(position), reader.at(position + 4, 4)
+        if not all(32 <= c < 127 for c in kind):
+            break
+        if length == 1 and position + 16 <= reader.size:
+            length = int.from_bytes(reader.at(position + 8, 8), "big")
+        elif length == 0 and kind == b"mdat":
+            length = reader.size - position
+        if length < 8 or position + length > reader.size:
+            break
+        kinds.add(kind)
+        position += length
+    return position if kinds & {b"moov", b"meta"} and kinds & {b"mdat", b"imda", b"idat", b"moof"} else None
+
+
+def _ogg(reader: Reader) -> int | None:
+    position = 0
+    while reader.upto(position, 5) == b"OggS\0":
+        reader.step(30)
+        segments = reader.at(position + 26, 1)[0]
+        length = 27 + segments + sum(reader.at(position + 27, segments))
+        if position + length > reader.size:
+            break
+        position += length
+    return position or None
+
+
+def _mp3(reader: Reader) -> int | None:
+    def length(position: int) -> int:
+        try:
+            return _mp3_frame(reader.at(position, 4))[0]
+        except InvalidRequest:
+            return 0
+
+    return _frames(reader, length)
+
+
+def _aac(reader: Reader) -> int | None:
+    def length(position: int) -> int:
+        head = reader.upto(position, 7)
+        if len(head) < 7 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0:
+            return 0
+        found = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+        return found if found >= 8 else 0
+
+    return _frames(reader, length)
+
+
+def _frames(reader: Reader, length: Callable[[int], int]) -> int | None:
+    """Walk frames to the last whole one, and a tag behind it."""
+    position, frames = after_id3(reader), 0
+    while (step := length(position)) and position + step <= reader.size:
+        reader.step(8)
+        position, frames = position + step, frames + 1
+    if frames < 2:
+        return None
+    if reader.upto(position, 8) == b"APETAGEX":
+        has_head = reader.le32(position + 20) & 0x80000000
+        position += reader.le32(position + 12) + (32 if has_head else 0)
+    if reader.upto(position, 3) == b"TAG" and position + 128 <= reader.size:
+        position += 128
+    return min(position, reader.size)
+
+
+def _webm(reader: Reader) -> int | None:
+    """Walk elements; one whose length was left open is entered."""
+    position, clusters = 0, 0
+    while position + 2 <= reader.size:
+        reader.step(16)
+        number, start, length = _element(reader, position)
+        known = number in _WEBM or number == _SEGMENT or (number == 0x1A45DFA3 and position == 0)
+        if not known or (length is not None and start + length > reader.size):
+            break
+        clusters += number == _CLUSTER
+        if number == _SEGMENT and length is not None:
+            return start + length
+        position = start if length is None else start + length
+    return position if clusters else None
+
+
+def _element(reader: Reader, position: int) -> tuple[int, int, int | None]:
+    """Return an element's number, where its body starts, and its length; None where that was left open."""
+    width = 9 - reader.at(position, 1)[0].bit_length()
+    number = int.from_bytes(reader.upto(position, width), "big") if width <= 4 else 0
+    position += width
+    first = reader.upto(position, 1) or b"\0"
+    width = 9 - first[0].bit_length()
+    if width > 8:
+        return 0, position, None
+    length = int.from_bytes(reader.upto(position, width), "big") & (1 << 7 * width) - 1
+    return number, position + width, None if length == (1 << 7 * width) - 1 else length
+
+
+def _flac(reader: Reader) -> int | None:
+    """Return where the last frame ends; only line breaks and blanks after it can be distinguished from a frame."""
+    size = reader.size
+    tail = reader.upto(max(0, size - _MOST_BLANKS), _MOST_BLANKS)
+    blanks = len(tail) - len(tail.rstrip(b"\r\n\t "))
+    try:
+        for count in range(blanks + 1):
+            reader.size = size - count
+            with contextlib.suppress(InvalidRequest):
+                read_flac(reader, after_id3(reader))
+                return size - count
+    finally:
+        reader.size = size
+    return None
+
+
+#: Format name -> the function that finds the end. A TIFF has none: its parts may stand in any order.
+_END_OF: Mapping[str, Callable[[Reader], int | None]] = {
+    "png": _png,
+    "jpeg": _jpeg,
+    "gif": _gif,
+    "webp": _webp,
+    "mp4": _boxes,
+    "mov": _boxes,
+    "m4a": _boxes,
+    "avif": _boxes,
+    "ogg": _ogg,
+    "opus": _ogg,
+    "mp3": _mp3,
+    "aac": _aac,
+    "webm": _webm,
+    "flac": _flac,
+}

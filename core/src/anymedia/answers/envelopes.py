@@ -12,15 +12,14 @@ import html
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import attrs
 
 from ..redaction import clean_text
-from .values import child, is_object, items_of
 
-__all__ = ["AnsweredError", "quote", "read_error"]
+__all__ = ["AnsweredError", "child", "is_object", "items_of", "quote", "read_error"]
 
 #: Characters of a provider's message that are kept, and of a code.
 _MESSAGE, _CODE = 1_000, 120
@@ -375,3 +374,31 @@ def _reasons(node: Any) -> Iterator[str]:
 def _listed(value: Any) -> list[Any]:
     listed = items_of(value)
     return list(listed)[:50] if listed is not None else [] if value is None else [value]
+
+
+_PLAIN = (str, bytes, bytearray, memoryview, int, float, bool, type(None))
+
+
+def is_object(node: Any) -> bool:
+    """Whether a node can have members: a mapping, or an object with attributes."""
+    return isinstance(node, Mapping) or not (isinstance(node, _PLAIN) or items_of(node) is not None or callable(node))
+
+
+def items_of(node: Any) -> Iterable[Any] | None:
+    """Return the items of a list, a tuple or a repeated field; None for anything else."""
+    if isinstance(node, list | tuple):
+        return node
+    if isinstance(node, (Mapping, *_PLAIN)) or not hasattr(type(node), "__getitem__"):
+        return None
+    return node if hasattr(type(node), "__len__") and hasattr(type(node), "__iter__") else None
+
+
+def child(node: Any, name: str) -> Any:
+    """Return a member of a node by its name, or None where it has none or does not give it away."""
+    if isinstance(node, Mapping):
+        return node.get(name)
+    try:
+        found = getattr(node, name, None)
+    except (ValueError, RuntimeError):  # some SDKs raise instead of returning nothing
+        return None
+    return None if callable(found) else found

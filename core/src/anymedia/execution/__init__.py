@@ -11,5 +11,4 @@ run_result.py      the records of a run -> Result
 plan_runner.py     a whole plan, call by call, with fallback candidates
 resume.py          resume, cancel or forget the calls of a run
 run_registry.py    the tasks of this process: wait for them, stop them
-bridge.py          continue a video with another backend from its last frame
 """

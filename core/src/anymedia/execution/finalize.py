@@ -24,10 +24,8 @@ from ..media import mime_of
 from ..plugins.sanitize import clean_error
 from ..requests import Continuation, StoredFile
 from ..results import ContinuationData, MediaFile, Outcome, Piece, Warning, to_warnings
-from ..state.call_codec import outcome_json, plausible_expiry
-from ..state.codec import check_storable
-from ..state.errors import StateError
-from ..state.store import CallRecord, Lease
+from ..state.codec import check_storable, outcome_json, plausible_expiry
+from ..state.store import CallRecord, Lease, StateError
 from ..threads import in_thread, shielded
 from .engine import Engine, new_id
 from .prepare_inputs import Protection, paste_back

@@ -9,8 +9,7 @@ from typing import Self
 
 import attrs
 
-from ..state.errors import LeaseLost, StateError
-from ..state.store import Lease, Store
+from ..state.store import Lease, LeaseLost, StateError, Store
 from ..threads import shielded
 
 __all__ = ["LEASE_SECONDS", "LeaseKeeper", "LeaseRenewer"]

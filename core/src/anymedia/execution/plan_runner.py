@@ -17,17 +17,15 @@ from ..formatting import in_dollars
 from ..planning import Candidate, Plan, PlannedCall, Planner, is_over_cap
 from ..policy import Policy
 from ..results import Job, Result, to_warnings
-from ..state.call_codec import request_json
-from ..state.errors import LeaseLost, RunKeyTaken, StateError
-from ..state.store import LOCAL_REALM, CallRecord, Lease, NewCall
+from ..state.codec import request_json
+from ..state.store import LOCAL_REALM, CallRecord, Lease, LeaseLost, NewCall, RunKeyTaken, StateError
 from ..threads import in_thread, shielded
-from .engine import Engine, new_id
+from .engine import Engine, make_room, new_id
 from .finalize import finalize, suffix_of
 from .lease import LEASE_SECONDS, LeaseKeeper
 from .poll import poll_job
 from .prepare_inputs import InputReader, Loaded, Protection, StoredInputs, load_inputs, read_protection, store_inputs
 from .resume import resume_call
-from .retention import make_room
 from .run_keys import KeyedRequest
 from .run_result import most_serious, result_of
 from .submit import may_send_again, submit

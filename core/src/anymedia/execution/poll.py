@@ -17,9 +17,8 @@ from ..errors import BackendError, BackendTimeout, Fix, JobNotFound, MediaError,
 from ..plugins.sanitize import PluginRaised
 from ..redaction import clean_text
 from ..results import Failed, Job, Outcome, Running, Succeeded
-from ..state.call_codec import cost_of, error_json, job_from_json
-from ..state.errors import StateError
-from ..state.store import CallRecord, Lease
+from ..state.codec import cost_of, error_json, job_from_json
+from ..state.store import CallRecord, Lease, StateError
 from .engine import Engine
 from .poll_schedule import Schedule, bounded_hint, duration_key
 

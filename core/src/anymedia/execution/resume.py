@@ -30,9 +30,8 @@ from ..errors import (
 from ..files.part_file import copy_kept, read_kept
 from ..files.safe_dir import show_path
 from ..results import Job, Outcome, Piece, Result, Succeeded
-from ..state.call_codec import error_from_json, error_json, job_from_json, outcome_from_json
-from ..state.errors import LeaseLost
-from ..state.store import ACTIVE_STATES, FINAL_STATES, CallRecord, Lease
+from ..state.codec import error_from_json, error_json, job_from_json, outcome_from_json
+from ..state.store import ACTIVE_STATES, FINAL_STATES, CallRecord, Lease, LeaseLost
 from ..state.transitions import check_forgettable
 from ..threads import in_thread
 from .engine import Engine

@@ -11,7 +11,7 @@ import attrs
 
 from ..errors import RequestError, RunKeyConflict
 from ..requests import Request
-from ..state.call_codec import request_json
+from ..state.codec import request_json
 from ..state.store import FINAL_STATES, CallRecord, Store
 from ..threads import in_thread
 from .prepare_inputs import InputReader, with_contents

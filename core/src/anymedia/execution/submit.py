@@ -37,9 +37,8 @@ from ..policy import Policy
 from ..redaction import clean_text
 from ..requests import Mask, Request, StoredFile
 from ..results import Job, Outcome
-from ..state.call_codec import cost_of, error_json, job_json
-from ..state.errors import LeaseLost, StateError
-from ..state.store import CallRecord, Lease
+from ..state.codec import cost_of, error_json, job_json
+from ..state.store import CallRecord, Lease, LeaseLost, StateError
 from ..threads import shielded
 from .engine import Engine
 from .lease import LEASE_SECONDS

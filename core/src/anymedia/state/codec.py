@@ -1,28 +1,42 @@
-"""Conversion of records and continuations to and from columns: plain values and JSON text; bytes are refused."""
+"""Records and continuations <-> columns of plain values and JSON text; requests, jobs, outcomes and errors <-> JSON; bytes are refused."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, cast
 
 import attrs
 import msgspec
 
-from ..errors import PluginContractError
-from ..requests import Continuation, StoredFile
+from ..errors import BackendError, Fix, MediaError, PluginContractError, Problem
+from ..fields import names_of
+from ..media import Media
+from ..requests import Continuation, Mask, Reference, Request, StoredFile
+from ..results import ContinuationData, Job, Outcome, Piece, to_warnings
 from .store import CallRecord, CallState, NewCall
 
 __all__ = [
     "CALL_COLUMNS",
     "check_call",
     "check_storable",
+    "cost_of",
     "decode_call",
     "decode_continuation",
     "dump",
     "encode_call",
     "encode_continuation",
+    "error_from_json",
+    "error_json",
+    "job_from_json",
+    "job_json",
+    "outcome_from_json",
+    "outcome_json",
+    "plausible_expiry",
+    "request_json",
+    "request_key",
 ]
 
 #: A media file as text: a data URL with more than a token amount of base64.
@@ -146,3 +160,154 @@ def decode_continuation(shown: str, secret: str) -> Continuation:
     fields = json.loads(shown)
     fields["files"] = tuple(StoredFile(**file) for file in fields["files"])
     return Continuation(secret=json.loads(secret), **fields)
+
+
+def request_json(request: Request) -> dict[str, Any]:
+    """Return a request as the journal keeps it: inputs by where they come from, bytes by their checksum."""
+    return {"kind": request.kind, **_fields(request)}
+
+
+def _fields(thing: Any) -> dict[str, Any]:
+    given = {name: value for name in names_of(thing) if (value := getattr(thing, name)) not in (None, (), {})}
+    return {name: stored for name, value in given.items() if (stored := _stored(value)) not in (None, [], {})}
+
+
+def _stored(value: Any) -> Any:
+    if isinstance(value, str | int | float):
+        return value
+    if isinstance(value, Media):
+        if value.data is not None:
+            return f"sha256:{hashlib.sha256(value.data).hexdigest()}"
+        return str(value)
+    if isinstance(value, Continuation):
+        return value.id
+    if isinstance(value, Mask | Reference):
+        return _fields(value)
+    if isinstance(value, tuple | list):
+        return [_stored(v) for v in value]
+    if isinstance(value, Mapping):
+        return {k: _stored(v) for k, v in value.items()}
+    return value
+
+
+def request_key(request: Request) -> str:
+    """Return a checksum of a request, the same for equal requests."""
+    return hashlib.sha256(repr(sorted(request_json(request).items())).encode()).hexdigest()
+
+
+#: A provider's time that is further away, in seconds, is not in seconds.
+_LONGEST_EXPIRY = 10 * 366 * 86_400.0
+
+
+def plausible_expiry(expires_at: object, now: float) -> float | None:
+    """Return when something expires at the provider, in seconds since the epoch; None where it says nothing plausible.
+
+    A time that has passed when it is received, or is years away, shows another unit or a clock that differs.
+
+    Args:
+        expires_at: what the plugin returned.
+        now: the store's time at which it was received.
+    """
+    if isinstance(expires_at, bool) or not isinstance(expires_at, int | float) or not now < expires_at < now + _LONGEST_EXPIRY:
+        return None
+    return float(expires_at)
+
+
+def job_json(job: Job, now: float) -> dict[str, Any]:
+    """Return a job handle, received at a time on the store's clock, as JSON."""
+    expires_at = plausible_expiry(job.expires_at, now)
+    return {"id": job.id, "data": dict(job.data), "poll_after": job.poll_after, "expires_at": expires_at}
+
+
+def job_from_json(raw: Mapping[str, Any]) -> Job:
+    """Return the job handle that `job_json` wrote."""
+    return Job(id=raw["id"], data=raw["data"], poll_after=raw["poll_after"], expires_at=raw["expires_at"])
+
+
+def outcome_json(outcome: Outcome, artifacts: Mapping[int, str], now: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return an outcome as JSON in two parts: what may be shown, and the URLs and handles that may not.
+
+    Headers are left out: they contain keys, and the provider can be asked for the job again.
+
+    Args:
+        outcome: what the hook returned.
+        artifacts: index of a piece -> key of the artifact with its bytes.
+        now: when it was received, on the store's clock.
+    """
+    pieces, secret = [], []
+    for index, piece in enumerate(outcome.pieces):
+        given = piece.continuation
+        kept = None if given is None else {"data": dict(given.data), "expires_at": plausible_expiry(given.expires_at, now)}
+        pieces.append({"mime": piece.mime, "text": piece.text, "continuation": kept, "artifact": artifacts.get(index)})
+        hidden = piece.url if piece.url is not None and not piece.headers else None
+        secret.append({"url": hidden, "continuation": dict(given.secret) if given else {}})
+    shown = {
+        "pieces": pieces,
+        "continued_as": outcome.continued_as,
+        "cost_usd": outcome.cost_usd,
+        "cost_basis": outcome.cost_basis,
+        "usage": dict(outcome.usage),
+        "request_id": outcome.request_id,
+        "warnings": [warning.to_json() for warning in to_warnings(outcome.warnings)],
+    }
+    return shown, {"pieces": secret}
+
+
+def outcome_from_json(
+    raw: Mapping[str, Any], secret: Mapping[str, Any] | None, stored: Mapping[int, Callable[[int], AsyncIterator[bytes]]]
+) -> Outcome | None:
+    """Return the outcome that `outcome_json` was called with, or None if a piece is available only from the provider.
+
+    Args:
+        raw: the JSON that may be shown.
+        secret: the JSON that may not.
+        stored: index of a piece -> opens its bytes in the artifact store.
+    """
+    hidden = (secret or {}).get("pieces") or [{} for _ in raw["pieces"]]
+    pieces = []
+    for index, (kept, apart) in enumerate(zip(raw["pieces"], hidden, strict=True)):
+        if index not in stored and not apart.get("url"):
+            return None
+        given = kept["continuation"]
+        continuation = None if given is None else ContinuationData(**given, secret=apart.get("continuation") or {})
+        source: dict[str, Any] = {"url": apart["url"]} if apart.get("url") else {"stream": stored[index]}
+        pieces.append(Piece(mime=kept["mime"], text=kept["text"], continuation=continuation, **source))
+    rest = {k: raw[k] for k in ("continued_as", "cost_usd", "usage", "request_id")} | {"cost_basis": raw.get("cost_basis", "")}
+    return Outcome(pieces=tuple(pieces), warnings=to_warnings(raw["warnings"]), **rest)
+
+
+def error_json(error: BaseException) -> dict[str, Any]:
+    """Return an error as the journal keeps it."""
+    if isinstance(error, MediaError):
+        out = error.to_json()
+        if isinstance(error, BackendError):
+            out["delivery"] = error.delivery
+        return out
+    return {"code": "internal", "message": type(error).__name__}
+
+
+def cost_of(error: BaseException) -> float | None:
+    """Return what a call that failed has cost in US dollars, where the provider said so."""
+    return error.cost_usd if isinstance(error, BackendError) else None
+
+
+def error_from_json(raw: Mapping[str, Any]) -> MediaError:
+    """Return an error like the one that `error_json` wrote: its class by its code, its words, what is charged."""
+    found = _class_of(MediaError, str(raw.get("code"))) or MediaError
+    message = str(raw.get("message", "it failed"))
+    error = found([Problem(**p) for p in raw["problems"]]) if "problems" in raw else found(message)  # type: ignore[arg-type]
+    error.fix, error.job_id = str(raw.get("fix", "")), raw.get("job_id")
+    if raw.get("action"):
+        error.action = Fix(**raw["action"])
+    error.provider_message = str(raw.get("provider_message", ""))
+    error.retry, error.charged = bool(raw.get("retry")), raw.get("charged", "unknown")
+    if isinstance(error, BackendError):
+        error.backend, error.model = raw.get("backend", ""), raw.get("model", "")
+        error.request_id, error.delivery = raw.get("request_id"), raw.get("delivery")
+    return error
+
+
+def _class_of(base: type[MediaError], code: str) -> type[MediaError] | None:
+    if base.code == code:
+        return base
+    return next((found for sub in base.__subclasses__() if (found := _class_of(sub, code))), None)

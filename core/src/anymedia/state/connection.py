@@ -19,7 +19,7 @@ import attrs
 
 from ..errors import Charged
 from . import schema
-from .errors import StateBusy, StateDamaged, StateError, StateNotWritable
+from .store import StateBusy, StateDamaged, StateError, StateNotWritable
 
 __all__ = ["MEMORY", "Database", "pause", "write_lock"]
 

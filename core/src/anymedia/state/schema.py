@@ -11,9 +11,8 @@ from pathlib import Path
 import attrs
 
 from .codec import CALL_COLUMNS
-from .errors import StateBusy, StateDamaged, StateTooNew
 from .ledger import LedgerEntry
-from .store import FINAL_STATES, LOCAL_REALM, UNKNOWN_ACCOUNT
+from .store import FINAL_STATES, LOCAL_REALM, UNKNOWN_ACCOUNT, StateBusy, StateDamaged, StateTooNew
 
 __all__ = ["APPLICATION_ID", "LEDGER_COLUMNS", "SCHEMA_VERSION", "create", "migrate", "quoted", "version_of"]
 

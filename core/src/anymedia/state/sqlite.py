@@ -18,10 +18,9 @@ from ..requests import Continuation
 from . import ledger, transitions
 from .codec import CALL_COLUMNS, check_call, decode_call, decode_continuation, encode_call, encode_continuation
 from .connection import MEMORY, Database
-from .errors import RunKeyTaken, StateDamaged
 from .ledger import LedgerEntry, Total
 from .schema import LEDGER_COLUMNS, add_to_total, quoted
-from .store import FINAL_STATES, UNKNOWN_ACCOUNT, CallRecord, CallState, Lease, NewCall, RunKey, Spend
+from .store import FINAL_STATES, UNKNOWN_ACCOUNT, CallRecord, CallState, Lease, NewCall, RunKey, RunKeyTaken, Spend, StateDamaged
 
 __all__ = ["SqliteStore"]
 
@@ -51,7 +50,7 @@ class SqliteStore:
         clock: returns seconds since the epoch: the store's clock.
 
     Raises:
-        StateError: from every method, when the file cannot be opened, read or written (see `anymedia.state.errors`).
+        StateError: from every method, when the file cannot be opened, read or written (see `anymedia.state.store`).
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 import attrs
 
-from ..errors import Charged
+from ..errors import Charged, MediaError
 from ..policy import Budget
 from ..requests import Continuation
 
@@ -23,12 +23,68 @@ __all__ = [
     "UNKNOWN_ACCOUNT",
     "CallRecord",
     "CallState",
+    "IllegalTransition",
     "Lease",
+    "LeaseLost",
     "NewCall",
     "RunKey",
+    "RunKeyTaken",
     "Spend",
+    "StateBusy",
+    "StateDamaged",
+    "StateError",
+    "StateNotWritable",
+    "StateTooNew",
     "Store",
 ]
+
+
+class LeaseLost(Exception):
+    """Another process has claimed the call; stop processing it."""
+
+
+class RunKeyTaken(Exception):
+    """A run key belongs to another run."""
+
+
+class IllegalTransition(Exception):
+    """A change of state that is not in `TRANSITIONS`."""
+
+
+class StateError(MediaError):
+    """The journal cannot be used; ``charged`` is ``unknown`` after a submit was started."""
+
+    code = "state_error"
+
+    def __init__(self, message: str, *, fix: str = "", charged: Charged = "no") -> None:
+        super().__init__(message, fix=fix)
+        self.charged = charged
+
+
+class StateNotWritable(StateError):
+    """The journal's directory or file cannot be created or written, or the disk is full."""
+
+    code = "state_not_writable"
+
+
+class StateDamaged(StateError):
+    """The file is damaged, or is not a journal of anymedia."""
+
+    code = "state_damaged"
+
+
+class StateTooNew(StateError):
+    """The journal was written by a newer version."""
+
+    code = "state_too_new"
+
+
+class StateBusy(StateError):
+    """Other processes kept the journal locked for longer than the timeout."""
+
+    code = "state_busy"
+    retry = True
+
 
 CallState = Literal[
     "queued", "submitting", "submitted", "running", "collecting", "done", "failed", "refused", "unknown", "lost", "cancelled"

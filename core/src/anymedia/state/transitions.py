@@ -9,8 +9,7 @@ from typing import Any
 import attrs
 
 from ..errors import InvalidRequest, Problem
-from .errors import IllegalTransition, LeaseLost
-from .store import FINAL_STATES, TRANSITIONS, CallRecord, CallState, Lease, NewCall
+from .store import FINAL_STATES, TRANSITIONS, CallRecord, CallState, IllegalTransition, Lease, LeaseLost, NewCall
 
 __all__ = ["advanced", "check_forgettable", "claimed", "is_duration", "opened", "released"]
 

@@ -11,7 +11,7 @@ import base64
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from anymedia.answers.signatures import HEAD, format_of_head
+from anymedia.answers.base64_text import HEAD, format_of_head
 from anymedia.context import Context
 from anymedia.errors import UnknownContinuation
 from anymedia.media import FORMATS
