@@ -8,8 +8,6 @@ import time
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["cache_dir", "user_dir", "write_atomically"]
-
 #: Linux is handled here with the same result, because importing platformdirs takes longer than reading the settings.
 _LINUX = {"config": "~/.config", "state": "~/.local/state", "cache": "~/.cache"}
 

@@ -20,8 +20,6 @@ import attrs
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["Installed", "PluginPoint", "normal", "plugin_points", "version_of"]
-
 _VALUE = re.compile(r"([\w.]+)\s*(?::\s*([\w.]+)\s*)?(?:\[.*\]\s*)?")
 
 

@@ -19,40 +19,6 @@ from .errors import InvalidRequest, Problem, did_you_mean, shown
 from .formatting import in_digits
 from .media import FORMATS
 
-__all__ = [
-    "IMAGE_KEYS",
-    "INPUTS",
-    "MASK_MODES",
-    "REFERENCE_ROLES",
-    "Check",
-    "MaskMode",
-    "Operation",
-    "ReferenceRole",
-    "Role",
-    "Way",
-    "adjustable",
-    "advisory",
-    "check_aspect_ratio",
-    "check_class",
-    "check_each",
-    "check_flag",
-    "check_format",
-    "check_image",
-    "check_json",
-    "check_output",
-    "check_path",
-    "check_request",
-    "check_size",
-    "check_text",
-    "in_range",
-    "intent",
-    "is_set",
-    "names_of",
-    "one_of",
-    "role_of",
-    "unset_value",
-]
-
 Operation = Literal["generate_image", "inpaint", "edit_with_references", "generate_video", "continue_video", "generate_audio"]
 ReferenceRole = Literal["source", "style", "control", "subject"]
 MaskMode = Literal["user_provided", "foreground", "background", "semantic"]

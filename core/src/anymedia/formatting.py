@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["in_digits", "in_dollars", "in_dollars_between"]
-
 
 def in_digits(value: float) -> str:
     """Return a number for a message: a whole number in full, any other with six digits."""

@@ -23,8 +23,6 @@ from .requests import ContinueVideo, GenerateVideo, Request
 from .results import Adjustment, Warning
 from .settings import Settings
 
-__all__ = ["PlanMaker"]
-
 
 def _with_formats(policy: Policy) -> Policy:
     return policy.but(transcode=formats_available())

@@ -22,8 +22,6 @@ import attrs
 
 from .errors import InvalidRequest, Problem, did_you_mean
 
-__all__ = ["MAX_JSON", "check_plain", "parse_json", "read_object", "wrong_type"]
-
 #: Longest JSON text taken, in bytes (a data: URI of a picture fits in).
 MAX_JSON = 64 * 1024 * 1024
 _MAX_DEPTH = 32

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["in_thread", "shielded"]
-
 _T = TypeVar("_T")
 
 

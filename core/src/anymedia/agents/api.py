@@ -14,8 +14,6 @@ from .normalize import directories
 from .responses import error_answer, internal
 from .tool import Action, MediaTool, tell
 
-__all__ = ["generate_batch", "generate_media", "generate_media_sync", "media_job", "media_job_sync", "plan_media", "plan_media_sync"]
-
 #: Event loop -> its router and the generator that keeps it open.
 _routers: dict[asyncio.AbstractEventLoop, tuple[Router, AsyncGenerator[Router, None]]] = {}
 

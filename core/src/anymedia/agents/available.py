@@ -26,20 +26,6 @@ from ..formatting import in_digits
 from ..plugins.instances import BackendInstance
 from ..requests import Operation
 
-__all__ = [
-    "Able",
-    "able_rows",
-    "continuing",
-    "describe_backends",
-    "joined",
-    "missing",
-    "option_words",
-    "role_rules",
-    "sound_makers",
-    "today_utc",
-    "word",
-]
-
 _MOST = 14
 
 

@@ -20,18 +20,6 @@ if TYPE_CHECKING:
     from ..router import Progress, Router
     from .tool import MediaTool
 
-__all__ = [
-    "MAX_BYTES",
-    "MAX_EDGE",
-    "MediaServer",
-    "arguments_problem",
-    "preview_of",
-    "serve_http",
-    "serve_stdio",
-    "state_of",
-    "tools_of",
-]
-
 _JOB_ID = {"type": "string", "description": "from an answer, an error or a progress message, or 'last'"}
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": 100, "description": "maximum number of jobs"}
 _READS = {"readOnlyHint": True, "openWorldHint": False}

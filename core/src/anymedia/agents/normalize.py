@@ -23,20 +23,6 @@ from ..generation_config import GenerationConfig, format_name, medium_of
 from ..policy import Policy
 from ..strict_json import check_plain, parse_json, wrong_type
 
-__all__ = [
-    "HOW",
-    "MAX_CALLS",
-    "RENAMED",
-    "PathScope",
-    "ToolCall",
-    "directories",
-    "flat",
-    "listed",
-    "read_tool_call",
-    "resolve_paths",
-    "whole_number",
-]
-
 #: Another name -> the field of `GenerationConfig`.
 RENAMED: Mapping[str, str] = {
     "backend_type": "backend",

@@ -14,15 +14,6 @@ from ..plugins.instances import BackendInstance
 from .available import Able, able_rows, continuing, mask_rule, missing, role_rules
 from .schema import installed
 
-__all__ = [
-    "EARLIER_IMAGE",
-    "EARLIER_VIDEO",
-    "Example",
-    "estimate_tokens",
-    "guidance",
-    "worked_examples",
-]
-
 #: Placeholders for the ``continuation_id`` of an earlier answer.
 EARLIER_IMAGE = "ID_OF_AN_IMAGE"
 EARLIER_VIDEO = "ID_OF_A_VIDEO"

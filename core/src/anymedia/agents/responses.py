@@ -32,19 +32,6 @@ from ..errors import (
 from ..redaction import clean_text
 from ..results import Warning, to_warnings
 
-__all__ = [
-    "Internal",
-    "error_answer",
-    "fix_of",
-    "internal",
-    "job_answer",
-    "plain",
-    "plan_answer",
-    "result_answer",
-    "resume_call_text",
-    "several_answer",
-]
-
 #: Maximum length of a quoted text that may come from a provider, in characters.
 _LONGEST = 1000
 _MOST_ITEMS = 200

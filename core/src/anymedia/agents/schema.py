@@ -21,8 +21,6 @@ from ..generation_config import GenerationConfig
 from ..plugins.instances import BackendInstance
 from .available import Able, able_rows, continuing, joined, mask_rule, missing, option_words, role_rules
 
-__all__ = ["Dialect", "input_schema", "result_schema", "strict", "tool_schema"]
-
 Dialect = Literal["openai", "openai-strict", "anthropic", "mcp"]
 
 _ABOUT = "Make or change an image, a video or audio, or continue an earlier one. Paths lie in the working directory."

@@ -53,8 +53,6 @@ if TYPE_CHECKING:
     from ..policy import Policy
     from ..requests import Request
 
-__all__ = ["Action", "MediaTool", "OnProgress", "Reservation", "SharedBudget", "run_several", "tell"]
-
 #: US dollars that sums of amounts may be off by.
 _ROUNDING = 1e-9
 

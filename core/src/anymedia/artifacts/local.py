@@ -27,8 +27,6 @@ from ..files.safe_dir import Directory, explain, show_path
 from ..threads import in_thread
 from .store import KINDS, Artifact, ArtifactDamaged, ArtifactMissing, ArtifactNotStored, Keep, Kind, Swept, select_for_removal
 
-__all__ = ["LocalArtifacts", "LocalWriter"]
-
 _T = TypeVar("_T")
 _UNKNOWN = "application/octet-stream"
 _CALL = re.compile(r"[A-Za-z0-9_.-]{1,80}")

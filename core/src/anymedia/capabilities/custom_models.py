@@ -18,8 +18,6 @@ from ..errors import PluginContractError, SettingsError, did_you_mean
 from ..fields import Operation
 from . import CapabilityMatrix, Lifecycle, ModelSpec, OperationSpec
 
-__all__ = ["custom_model_specs", "for_other_service"]
-
 
 def for_other_service(spec: ModelSpec) -> ModelSpec:
     """Return a model spec as it applies to another server: prices and timings are unknown."""

@@ -36,8 +36,6 @@ from .model import (
 from .options import Anything, Choice, Option, Pixels, Range, Text
 from .table import Table
 
-__all__ = ["SCHEMA", "parse_matrix", "read_matrix"]
-
 SCHEMA = 1
 #: Request fields that the core handles itself; operation specs do not list them.
 CORE_FIELDS = frozenset({"prompt", "extra_params", "edit_mode", "protect", "continue_as", "audio_type"})

@@ -27,8 +27,6 @@ from ..errors import MediaError, RequestError
 from . import model, options
 from .model import CapabilityMatrix, Lifecycle, ModelSpec
 
-__all__ = ["STALE_DAYS", "load_matrix", "load_refreshed", "snapshot_path", "write_snapshot"]
-
 FORMAT = 1
 #: Resolution of file times on some systems, in seconds: a file changed more recently may change again unnoticed.
 COARSE = 2.0

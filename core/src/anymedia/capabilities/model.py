@@ -16,26 +16,6 @@ from .options import Option, Text
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
-__all__ = [
-    "CapabilityMatrix",
-    "ContinueRule",
-    "CredentialSet",
-    "Fidelity",
-    "InputRule",
-    "Lifecycle",
-    "MaskRule",
-    "ModelSpec",
-    "OperationSpec",
-    "Price",
-    "ReferencesRule",
-    "Requirement",
-    "Rule",
-    "Stage",
-    "TypicalSeconds",
-    "absent_from",
-    "is_installed",
-]
-
 Stage = Literal["active", "retiring", "doubtful", "retired"]
 
 #: A model that is shut down within this many days causes a warning.

@@ -13,8 +13,6 @@ import attrs
 from ..errors import shown
 from ..formatting import in_digits
 
-__all__ = ["Anything", "Choice", "Option", "Pixels", "Range", "Text"]
-
 
 def _same_kind(a: Any, b: Any) -> bool:
     if type(a) is type(b):

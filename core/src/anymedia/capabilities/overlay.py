@@ -20,8 +20,6 @@ import attrs
 from ..directories import write_atomically
 from .model import CapabilityMatrix, ModelSpec
 
-__all__ = ["DEMOTED_SECONDS", "Overlay", "OverlayStore", "ProviderModel"]
-
 #: A refused model is not chosen automatically for this many seconds.
 DEMOTED_SECONDS = 86_400.0
 #: A provider's list counts for this many seconds.

@@ -8,8 +8,6 @@ from typing import Any, ClassVar, NoReturn, Self, TypeVar
 
 from ..errors import MediaError, PluginContractError, did_you_mean
 
-__all__ = ["Table"]
-
 _T = TypeVar("_T")
 
 

@@ -12,8 +12,6 @@ from .console import Console
 from .environment import AS_JSON
 from .process import StdinLines, StdoutLines, run
 
-__all__ = ["guide", "mcp", "schema"]
-
 
 @click.command("mcp")
 @click.option(

@@ -35,17 +35,6 @@ from ..errors import (
 from .console import Console, StdoutClosed, drop_stdout
 from .process import reserve_stdout, stoppable
 
-__all__ = [
-    "COMMANDS",
-    "Exit",
-    "Interrupted",
-    "Lazy",
-    "LazyGroup",
-    "cli",
-    "exit_of",
-    "main",
-]
-
 
 class Exit(IntEnum):
     """The exit codes of every command."""

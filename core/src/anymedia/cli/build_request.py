@@ -26,8 +26,6 @@ from .process import stdout_is_terminal
 if TYPE_CHECKING:
     from ..state.store import Store
 
-__all__ = ["CliInvocation", "Start", "extra_params", "mask_fields", "reference", "split_model", "split_type", "start_from"]
-
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]+")
 #: What ``--continue`` refers to: an earlier result, or a video file.
 Start = Continuation | Video

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from ..router import Progress
 
-__all__ = ["COMMANDS", "Console", "ProgressLine", "StdoutClosed", "clean"]
-
 #: The command for each action that an error suggests.
 COMMANDS: Mapping[FixAction, str] = {"resume": "anymedia jobs resume {run_id}", "list_jobs": "anymedia jobs list"}
 

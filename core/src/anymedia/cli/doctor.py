@@ -20,8 +20,6 @@ from ..settings import Settings, load_settings
 from .console import Console
 from .environment import AS_JSON, Environment, load_environment
 
-__all__ = ["doctor"]
-
 Status = Literal["ok", "note", "problem"]
 _LIBRARIES = ("pillow", "aiohttp", "av", "numpy", "opencv-python-headless", "openai", "google-genai", "xai-sdk", "mcp")
 

@@ -15,20 +15,6 @@ if TYPE_CHECKING:
     from ..plugins.registry import Registry
     from ..settings import Settings
 
-__all__ = [
-    "AS_JSON",
-    "DEADLINE",
-    "VERBOSE",
-    "Environment",
-    "advice_options",
-    "apply",
-    "frame_options",
-    "load_environment",
-    "picture_options",
-    "run_options",
-    "warn_about_names",
-]
-
 _F = TypeVar("_F", bound=Callable[..., Any])
 Decorator = Callable[[Any], Any]
 

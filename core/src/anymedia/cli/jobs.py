@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ..state.store import CallRecord, Spend, Store
     from .console import ProgressLine
 
-__all__ = ["cost", "jobs", "record_json", "since_when", "with_router", "with_store"]
-
 _T = TypeVar("_T")
 #: Never shown: signed URLs, and fields that only the store needs.
 _HIDDEN = ("secret", "idempotency_key", "owner", "lease_until", "fence", "session", "account", "read_at")

@@ -21,8 +21,6 @@ from .console import Console, is_terminal, table
 from .environment import AS_JSON, Environment, load_environment
 from .process import run
 
-__all__ = ["edit_keys", "keys"]
-
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}")
 _NAME = click.argument("name", metavar="BACKEND[.CREDENTIAL]|VARIABLE")
 

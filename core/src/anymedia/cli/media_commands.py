@@ -9,14 +9,6 @@ import click
 from .app import MEDIA, LazyGroup
 from .environment import advice_options, apply, frame_options, picture_options, run_options
 
-__all__ = [
-    "audio",
-    "edit",
-    "image",
-    "plan",
-    "video",
-]
-
 
 @click.command("image")
 @click.argument("prompt", required=False)

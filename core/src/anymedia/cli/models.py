@@ -39,8 +39,6 @@ from .render import all_prices, life, not_installed, plain, prices, requirement,
 if TYPE_CHECKING:
     from ..hookspecs import ListedModel
 
-__all__ = ["capabilities", "changes", "list_models", "models"]
-
 #: At most this many new or missing ids of a backend are printed.
 _SHOWN = 30
 _TASKS = (*get_args(Operation), "image", "video", "audio")

@@ -13,8 +13,6 @@ from ..errors import InvalidRequest
 from .console import Console
 from .environment import AS_JSON
 
-__all__ = ["new_backend", "write_backend"]
-
 #: Template -> its path in the folder. "painter" in the templates is replaced by the backend's name.
 _TEMPLATES = {
     "pyproject.toml": "pyproject.toml",

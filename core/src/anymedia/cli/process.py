@@ -15,18 +15,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = [
-    "StdinLines",
-    "StdoutLines",
-    "job_ids",
-    "reserve_stdout",
-    "run",
-    "stdout_is_terminal",
-    "stdout_width",
-    "stoppable",
-    "write_stdout",
-]
-
 _T = TypeVar("_T")
 #: How long cleaning up after a signal may take, in seconds.
 _GRACE = 4.5

@@ -18,20 +18,6 @@ if TYPE_CHECKING:
     from ..planning.types import Plan, Rejection
     from ..results import Adjustment, Cost, Result
 
-__all__ = [
-    "adjusted",
-    "all_prices",
-    "cost_text",
-    "life",
-    "not_installed",
-    "plain",
-    "prices",
-    "requirement",
-    "show_plan",
-    "show_result",
-    "usable",
-]
-
 
 def usable(instance: BackendInstance, spec: ModelSpec | None = None) -> str:
     """Return "yes", or what an instance or one of its models lacks."""

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from ..router import Router
     from .console import ProgressLine
 
-__all__ = ["resumable", "run_media_command"]
-
 
 def run_media_command(command: str, given: Mapping[str, Any]) -> None:
     """Run a media command and print its result.

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from ..results import Result
     from ..router import Router
 
-__all__ = ["MARK", "UNFINISHED", "Input", "Skipped", "Step", "make_page", "tour"]
-
 #: Marks a page, and so the files in its directory, as made by a tour.
 MARK = '<meta name="generator" content="anymedia tour">'
 _TITLE = "A tour of anymedia"

@@ -18,21 +18,6 @@ from .sandbox import SANDBOXED_FORMATS, in_sandbox, run_apart
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-__all__ = [
-    "PILLOW_FORMATS",
-    "Converted",
-    "convert_picture",
-    "decoding",
-    "eight_bits",
-    "encode_picture",
-    "flatten",
-    "is_plain",
-    "open_picture",
-    "plain_colours",
-    "probe_picture",
-    "transcode_picture",
-]
-
 #: Format name -> Pillow's name. Pillow never guesses among all the formats it supports.
 PILLOW_FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP", "gif": "GIF", "avif": "AVIF", "bmp": "BMP", "tiff": "TIFF"}
 #: Formats that can hold partial transparency.

@@ -26,8 +26,6 @@ from ..requests import Mask
 from ..results import Warning
 from .sandbox import LARGE_PIXELS, SANDBOXED_FORMATS, run_apart, run_on_bytes
 
-__all__ = ["Transcoded", "last_frame", "load", "transcode"]
-
 Read = Callable[[Media], Awaitable[bytes]]
 
 

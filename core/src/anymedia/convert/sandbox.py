@@ -22,8 +22,6 @@ import attrs
 from ..errors import InvalidRequest, MediaError, Problem, UnsupportedInput
 from ..probe.reader import Limits
 
-__all__ = ["LARGE_PIXELS", "SANDBOXED_FORMATS", "in_sandbox", "main", "run_apart", "run_apart_async", "run_on_bytes"]
-
 #: Images with more pixels than this are decoded in the child.
 LARGE_PIXELS = 40_000_000
 #: Image formats that are recognized by their signature only: their size is read, and their pixels decoded, in the child.

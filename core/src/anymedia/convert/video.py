@@ -13,8 +13,6 @@ from typing import Any, BinaryIO
 from ..errors import InvalidRequest, UnsupportedInput
 from ..probe.reader import Limits
 
-__all__ = ["AUDIO_TARGETS", "VIDEO_TARGETS", "last_frame_of", "need_av", "transcode_stream"]
-
 _DEMUXERS = {"mp4": "mov", "mov": "mov", "m4a": "mov", "webm": "matroska", "ogg": "ogg", "opus": "ogg", "pcm": "s16le"}
 #: Target -> (container, video codec, audio codec, codecs that can be copied).
 VIDEO_TARGETS: dict[str, tuple[str, str, str, frozenset[str]]] = {

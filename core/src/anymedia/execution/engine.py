@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from ..plugins.registry import Registry
     from ..settings import Settings
 
-__all__ = ["Clients", "Engine", "Progress", "ProgressEvent", "collect_garbage", "digest_of", "make_room", "new_id"]
-
 _log = logging.getLogger("anymedia")
 
 

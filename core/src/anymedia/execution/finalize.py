@@ -31,15 +31,6 @@ from .engine import Engine, new_id
 from .prepare_inputs import Protection, paste_back
 from .save_piece import Saved, export_artifact, recognise_file, save_bytes, store_piece
 
-__all__ = [
-    "delete_temporaries",
-    "finalize",
-    "output_target",
-    "provider_kind",
-    "storable",
-    "suffix_of",
-]
-
 
 def storable(outcome: Outcome, backend: str) -> Outcome:
     """Return an outcome without continuation data that cannot be stored, with a warning in its place."""

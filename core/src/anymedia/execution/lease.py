@@ -12,8 +12,6 @@ import attrs
 from ..state.store import Lease, LeaseLost, StateError, Store
 from ..threads import shielded
 
-__all__ = ["LEASE_SECONDS", "LeaseKeeper", "LeaseRenewer"]
-
 _log = logging.getLogger("anymedia")
 #: How long a lease lasts without renewal; after that, another process may claim the call.
 LEASE_SECONDS = 60.0

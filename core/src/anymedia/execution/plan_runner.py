@@ -30,8 +30,6 @@ from .run_keys import KeyedRequest
 from .run_result import most_serious, result_of
 from .submit import may_send_again, submit
 
-__all__ = ["Output", "PlanRunner", "check_cap"]
-
 #: Maximum number of calls of one plan that run concurrently.
 _CONCURRENCY = 4
 

@@ -22,16 +22,6 @@ from ..state.store import CallRecord, Lease, StateError
 from .engine import Engine
 from .poll_schedule import Schedule, bounded_hint, duration_key
 
-__all__ = [
-    "WAITS",
-    "FailureStreak",
-    "NotFoundStreak",
-    "job_not_found_error",
-    "poll_job",
-    "still_running_error",
-    "why_of",
-]
-
 #: Minimum pauses in seconds after each status check in a row that did not find the job; after one more check, the job is given up.
 WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 

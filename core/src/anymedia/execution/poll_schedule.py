@@ -18,18 +18,6 @@ import attrs
 if TYPE_CHECKING:
     from ..capabilities import TypicalSeconds
 
-__all__ = [
-    "LONGEST",
-    "LONGEST_HINT",
-    "SHORTEST",
-    "Lifetime",
-    "PollBudget",
-    "Schedule",
-    "bounded_hint",
-    "duration_key",
-    "estimate",
-]
-
 #: With nothing known at all (images take seconds, videos minutes): median and the spread of the logarithm.
 _UNKNOWN = (75.0, 0.65)
 _Z95 = 1.6449

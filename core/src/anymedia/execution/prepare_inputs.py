@@ -25,24 +25,6 @@ if TYPE_CHECKING:
     from ..context import LoadedMedia
     from ..net.fetcher import Fetcher
 
-__all__ = [
-    "InputReader",
-    "Loaded",
-    "Pasted",
-    "Protection",
-    "StoredInputs",
-    "has_inputs",
-    "load_inputs",
-    "named_format",
-    "paste_back",
-    "read_protection",
-    "read_stored_protection",
-    "resolve",
-    "store_inputs",
-    "with_contents",
-    "with_facts",
-]
-
 Loaded: TypeAlias = "dict[Media | Mask | StoredFile, LoadedMedia]"
 _M = TypeVar("_M", bound=Media)
 

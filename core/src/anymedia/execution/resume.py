@@ -42,14 +42,6 @@ from .prepare_inputs import MAX_INPUT, read_stored_protection
 from .run_result import latest, most_serious, result_of
 from .submit import lookup, unknown_outcome
 
-__all__ = [
-    "cancel_call",
-    "cancelled_error",
-    "forget_run",
-    "resume_call",
-    "resume_run",
-]
-
 _log = logging.getLogger("anymedia")
 
 #: Interval in seconds of checking whether another process has finished a call.

@@ -17,8 +17,6 @@ from ..threads import in_thread
 from .prepare_inputs import InputReader, with_contents
 from .run_result import latest, run_status
 
-__all__ = ["KeyedRequest", "earlier_records", "keyed_request", "may_retry", "repeated_run", "request_digest"]
-
 #: How long a result that was not returned is the answer to a repeated request, in seconds.
 _REPEAT_SECONDS = 3_600.0
 

@@ -20,8 +20,6 @@ from .poll import still_running_error
 from .resume import cancelled_error, resume_run
 from .run_result import latest, result_of, run_status
 
-__all__ = ["RunRegistry"]
-
 Work = Coroutine[Any, Any, Result]
 
 

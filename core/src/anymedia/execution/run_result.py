@@ -10,8 +10,6 @@ from ..errors import MediaError
 from ..results import Adjustment, Attempt, Cost, MediaFile, Provenance, Result, Warning, to_warnings
 from ..state.store import ACTIVE_STATES, CallRecord
 
-__all__ = ["file_from_json", "latest", "most_serious", "result_of", "run_status"]
-
 #: Whether a call was charged, the most serious last.
 _GRAVITY = ("no", "yes", "unknown")
 

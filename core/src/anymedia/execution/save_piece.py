@@ -30,8 +30,6 @@ from .poll_schedule import bounded_hint
 if TYPE_CHECKING:
     from ..net.fetcher import Fetcher
 
-__all__ = ["Saved", "export_artifact", "recognise_file", "save_bytes", "store_piece"]
-
 #: When a download is resumed, this many bytes are requested again and compared with those on disk.
 _OVERLAP = CHUNK
 #: A download that progressed by this many bytes since the last failure starts with a fresh number of retries.

@@ -44,8 +44,6 @@ from .engine import Engine
 from .lease import LEASE_SECONDS
 from .poll_schedule import bounded_hint
 
-__all__ = ["Submitted", "lookup", "may_send_again", "submit", "unknown_outcome"]
-
 _log = logging.getLogger("anymedia")
 #: Maximum pause in seconds that a provider may request before a retry.
 _LONGEST_PAUSE = 60.0

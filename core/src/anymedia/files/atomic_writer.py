@@ -23,8 +23,6 @@ from .part_file import PartFile
 from .paths import OutputTarget
 from .safe_dir import Directory, explain, show_path
 
-__all__ = ["SMALL", "CannotWrite", "Writer", "hidden_prefix", "is_quick", "note", "part_name"]
-
 #: Prefix of all temporary files.
 _HIDDEN = ".anymedia-"
 #: Call ids that are used in a file name unchanged.

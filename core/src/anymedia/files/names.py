@@ -10,20 +10,6 @@ from pathlib import PurePath
 
 from ..media import FORMATS
 
-__all__ = [
-    "AUDIO",
-    "MEDIA_SUFFIXES",
-    "PICTURES",
-    "VIDEO",
-    "fits_suffix",
-    "formats_available",
-    "is_media_name",
-    "made_up_stem",
-    "name_problem",
-    "plain_name",
-    "suffix_for",
-]
-
 PICTURES = frozenset({"png", "jpeg", "webp", "gif", "avif"})
 VIDEO = frozenset({"mp4", "mov", "webm"})
 AUDIO = frozenset({"wav", "mp3", "flac", "opus", "m4a", "aac"})

@@ -22,8 +22,6 @@ from ..errors import InvalidRequest, MediaError
 from ..probe.probe import open_plainly
 from .safe_dir import Directory
 
-__all__ = ["CHUNK", "PartFile", "copy_kept", "lock_file", "read_kept"]
-
 #: Bytes read, hashed and written at a time.
 CHUNK = 65_536
 #: The ioctl request with which Linux lets two files share their blocks.

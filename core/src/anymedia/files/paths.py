@@ -24,8 +24,6 @@ from ..probe.probe import has_media_signature
 from .names import MEDIA_SUFFIXES, is_media_name, name_problem, plain_name
 from .safe_dir import Directory, Location, check_regular, explain, locate, refuse, walk
 
-__all__ = ["OutputTarget", "open_input", "plan_output"]
-
 _PLAIN = ("stem", "suffix", "overwrite", "made_up", "makes_folders", "confined", "field", "mode")
 #: Names in journals of the first edition.
 _RENAMED = {"walled": "confined"}

@@ -21,8 +21,6 @@ from ..errors import InvalidRequest, Problem
 from ..redaction import clean_text
 from .names import name_problem
 
-__all__ = ["Directory", "Location", "explain", "locate", "refuse", "show_path", "walk"]
-
 #: Whether names can be opened relative to a directory without following links.
 CAN_WALK = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)

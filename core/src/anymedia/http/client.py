@@ -19,18 +19,6 @@ from .failures import answered_error, retry_after
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = [
-    "ErrorTable",
-    "check_place",
-    "get_json",
-    "post_form",
-    "post_json",
-    "raise_for_status",
-    "refusal",
-    "secret_for_header",
-    "stop",
-]
-
 _FIX = "list the service's host under `hosts` in capabilities.toml, or in the settings under [backends.{}]"
 
 

@@ -34,11 +34,6 @@ from ..errors import (
     UnknownModel,
 )
 
-__all__ = [
-    "answered_error", "bad_answer", "decode_json", "decode_object", "failed_job", "no_answer", "no_media", "retry_after",
-    "transport_errors",
-]  # fmt: skip
-
 
 def answered_error(
     context: Context,

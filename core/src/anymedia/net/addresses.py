@@ -14,8 +14,6 @@ from collections.abc import Iterable, Iterator
 
 import attrs
 
-__all__ = ["Address", "AllowList", "CheckedUrl", "Refused", "is_forbidden", "is_public", "read_url"]
-
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

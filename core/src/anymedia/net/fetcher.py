@@ -25,8 +25,6 @@ from .addresses import Address, AllowList, CheckedUrl, Refused, is_forbidden, is
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
 
-__all__ = ["CHUNK", "Blame", "Download", "Fetcher", "HopRefused", "Limits", "SocketFactory", "resolve", "translated"]
-
 #: Maximum size of a chunk in bytes.
 CHUNK = 65_536
 

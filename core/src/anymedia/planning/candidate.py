@@ -20,22 +20,6 @@ from ..requests import Mask, Reference, Request
 from ..results import Adjustment, AdjustmentKind
 from .types import BackendView, Candidate, Quote
 
-__all__ = [
-    "MODES",
-    "AskedFields",
-    "Draft",
-    "Text",
-    "apply_rules",
-    "asked_fields",
-    "is_over_cap",
-    "json_value",
-    "matches",
-    "quote_call",
-    "roles_of",
-    "total",
-    "value_of",
-]
-
 #: A sentence, or a function that returns it: only the chosen candidate's sentences are ever formatted.
 Text = str | Callable[[], str]
 

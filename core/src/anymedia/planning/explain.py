@@ -27,8 +27,6 @@ from ..fields import INPUTS
 from ..requests import Request
 from .types import BackendView, Candidate, Default, Rejection
 
-__all__ = ["Selection", "explain_rejections", "nearest_rejection", "unknown_model_error"]
-
 #: At most this many models are listed in the error for an unknown one.
 _LISTED = 8
 #: At most this many models of a family are suggested, for a name of at least this many letters and digits.

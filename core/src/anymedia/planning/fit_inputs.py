@@ -14,8 +14,6 @@ from ..results import Adjustment
 from .candidate import MODES, Draft, json_value
 from .types import Check, InputForm
 
-__all__ = ["checks_of", "fit_inputs", "forms_of", "source_warning"]
-
 _LABELS = {
     "source": "source file",
     "mask": "mask",

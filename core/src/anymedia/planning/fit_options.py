@@ -13,14 +13,6 @@ from ..media import FORMATS
 from ..policy import Policy, Tolerance
 from .candidate import Draft, apply_rules
 
-__all__ = [
-    "check_tolerance",
-    "fit_geometry",
-    "fit_options",
-    "pixels_of_tier",
-    "ratio_of",
-]
-
 _SHAPE = frozenset({"size", "aspect_ratio", "resolution"})
 #: Size of the caches: the same few dozen sizes and ratios occur in every matrix.
 _CACHED = 2048

@@ -21,8 +21,6 @@ from .fit_inputs import checks_of, fit_inputs, forms_of, source_warning
 from .fit_options import fit_options
 from .types import BackendView, Candidate, Default, Plan, PlannedCall, Rejection
 
-__all__ = ["Planner", "Rejections", "plan"]
-
 #: (draft, model spec) of a candidate that can honour the request.
 _Fitted = tuple[Draft, ModelSpec]
 

@@ -32,8 +32,6 @@ from .registry import Registry
 if TYPE_CHECKING:
     from ..planning.types import BackendView
 
-__all__ = ["COMPATIBLE", "BackendInstance", "NameProblem", "Names", "make_instances"]
-
 #: The service of an instance that is another server with the same protocol.
 COMPATIBLE = "compatible"
 

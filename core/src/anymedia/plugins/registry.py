@@ -43,21 +43,6 @@ from ..redaction import clean_text
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
 
-__all__ = [
-    "GROUP",
-    "BrokenPlugin",
-    "LoadedPlugin",
-    "Registry",
-    "check_hooks",
-    "check_matrix",
-    "check_module",
-    "check_name",
-    "check_returned",
-    "describe_exception",
-    "discover",
-    "foreign_origin",
-]
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _RESERVED = frozenset({"auto"})
 _OPERATIONS: tuple[str, ...] = get_args(Operation)

@@ -23,8 +23,6 @@ from ..hookspecs import ListedModel
 from ..redaction import clean_text, summarize_exception
 from ..results import Failed, Outcome, Piece, Running, Succeeded, Warning
 
-__all__ = ["PluginCause", "PluginRaised", "clean_error", "clean_returned", "raised"]
-
 #: Maximum characters of a message or fix, of a warning or note, of an id or type, of a text result.
 _MESSAGE, _NOTE, _ID, _TEXT = 1_000, 400, 200, 10_000
 #: Maximum number of warnings, and of causes of an error.

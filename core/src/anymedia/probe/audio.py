@@ -8,8 +8,6 @@ import zlib
 from .pictures import orientation_of
 from .reader import Facts, Reader, refuse
 
-__all__ = ["after_id3", "read_aac", "read_flac", "read_mp3", "read_ogg", "read_riff"]
-
 #: Bit rates in kbit/s of layer III: MPEG 1, and MPEG 2 and 2.5.
 _RATES_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0)
 _RATES_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0)

@@ -9,8 +9,6 @@ import attrs
 
 from .reader import Facts, Reader, refuse
 
-__all__ = ["Box", "boxes", "brands", "is_movie", "read_movie", "whole_file"]
-
 #: Boxes allowed at the top level of a file; C2PA and similar metadata use ``uuid``.
 _TOP = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"uuid", b"meta", b"udta", b"sidx", b"ssix"}
 _TOP |= {b"mfra", b"pdin", b"prft", b"emsg", b"pnot", b"PICT", b"imda", b"meco", b"sefd"}

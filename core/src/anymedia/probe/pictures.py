@@ -13,8 +13,6 @@ import zlib
 from .isobmff import whole_file
 from .reader import Facts, Reader, refuse
 
-__all__ = ["orientation_of", "read_gif", "read_jpeg", "read_png"]
-
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: Colour type -> (samples per pixel, allowed bit depths, Pillow's mode).
 _COLOURS = {

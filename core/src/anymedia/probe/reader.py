@@ -11,8 +11,6 @@ import attrs
 
 from ..errors import InvalidRequest, Problem
 
-__all__ = ["Facts", "Kind", "Limits", "Reader", "refuse"]
-
 Kind = Literal["image", "video", "audio"]
 
 _WINDOW = 64 * 1024

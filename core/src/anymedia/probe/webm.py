@@ -9,8 +9,6 @@ import attrs
 
 from .reader import Facts, Reader, refuse
 
-__all__ = ["read_webm"]
-
 _EBML, _DOCTYPE = 0x1A45DFA3, 0x4282
 _SEGMENT, _INFO, _TRACKS, _CLUSTER = 0x18538067, 0x1549A966, 0x1654AE6B, 0x1F43B675
 _TOP = {_INFO, _TRACKS, _CLUSTER, 0x114D9B74, 0x1C53BB6B, 0x1254C367, 0x1043A770, 0xEC, 0xBF}

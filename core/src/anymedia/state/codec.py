@@ -18,27 +18,6 @@ from ..requests import Continuation, Mask, Reference, Request, StoredFile
 from ..results import ContinuationData, Job, Outcome, Piece, to_warnings
 from .store import CallRecord, CallState, NewCall
 
-__all__ = [
-    "CALL_COLUMNS",
-    "check_call",
-    "check_storable",
-    "cost_of",
-    "decode_call",
-    "decode_continuation",
-    "dump",
-    "encode_call",
-    "encode_continuation",
-    "error_from_json",
-    "error_json",
-    "job_from_json",
-    "job_json",
-    "outcome_from_json",
-    "outcome_json",
-    "plausible_expiry",
-    "request_json",
-    "request_key",
-]
-
 #: A media file as text: a data URL with more than a token amount of base64.
 _DATA_URL = re.compile(r'"data:[^",]{0,200};base64,[^"]{64}')
 _JSON_COLUMNS = ("request", "plan", "target", "attempts", "job", "outcome", "secret", "result", "error")

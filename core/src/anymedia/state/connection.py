@@ -21,8 +21,6 @@ from ..errors import Charged
 from . import schema
 from .store import StateBusy, StateDamaged, StateError, StateNotWritable
 
-__all__ = ["MEMORY", "Database", "pause", "write_lock"]
-
 _T = TypeVar("_T")
 Work = Callable[[sqlite3.Connection], _T]
 

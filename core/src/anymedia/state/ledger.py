@@ -17,8 +17,6 @@ from ..formatting import in_dollars
 from ..policy import Budget
 from .store import FINAL_STATES, CallRecord, NewCall, Spend
 
-__all__ = ["LedgerEntry", "Total", "abandoned", "check_caps", "nano", "new_entry", "settled", "spend_of", "usd"]
-
 _NANO = 1_000_000_000
 _MOST_USD = 1_000_000.0
 #: (scope, period) of a running total.

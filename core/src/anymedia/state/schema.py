@@ -14,8 +14,6 @@ from .codec import CALL_COLUMNS
 from .ledger import LedgerEntry
 from .store import FINAL_STATES, LOCAL_REALM, UNKNOWN_ACCOUNT, StateBusy, StateDamaged, StateTooNew
 
-__all__ = ["APPLICATION_ID", "LEDGER_COLUMNS", "SCHEMA_VERSION", "create", "migrate", "quoted", "version_of"]
-
 #: "anym" in ASCII: SQLite's mark of the application that a file belongs to.
 APPLICATION_ID = 0x616E796D
 SCHEMA_VERSION = 2

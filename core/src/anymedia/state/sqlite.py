@@ -22,8 +22,6 @@ from .ledger import LedgerEntry, Total
 from .schema import LEDGER_COLUMNS, add_to_total, quoted
 from .store import FINAL_STATES, UNKNOWN_ACCOUNT, CallRecord, CallState, Lease, NewCall, RunKey, RunKeyTaken, Spend, StateDamaged
 
-__all__ = ["SqliteStore"]
-
 _COLUMNS = quoted(*CALL_COLUMNS)
 _INSERT = f"INSERT INTO calls ({_COLUMNS}) VALUES ({', '.join(f':{name}' for name in CALL_COLUMNS)})"  # noqa: S608 - our own names
 _SELECT = f"SELECT {_COLUMNS}, (SELECT reserved FROM ledger WHERE call_id = id) FROM calls"  # noqa: S608 - our own names

@@ -11,8 +11,6 @@ import attrs
 from ..errors import InvalidRequest, Problem
 from .store import FINAL_STATES, TRANSITIONS, CallRecord, CallState, IllegalTransition, Lease, LeaseLost, NewCall
 
-__all__ = ["advanced", "check_forgettable", "claimed", "is_duration", "opened", "released"]
-
 _CHANGEABLE = frozenset({"submits", "attempts", "job", "outcome", "secret", "result", "error", "cost_usd", "target", "plan", "account"})
 #: Maximum length of a lease in seconds, with a margin for clocks that differ.
 _LONGEST_LEASE = 300.0

@@ -29,21 +29,6 @@ from ..media import Image, Video
 from ..requests import KINDS, Mask, Operation, Reference
 from .fake_service import half_mask, picture, video
 
-__all__ = [
-    "Shape",
-    "foreign_options",
-    "inputs_of",
-    "is_available",
-    "is_complete",
-    "minimal_fields",
-    "reference_parts",
-    "references_with_continuation",
-    "required_with",
-    "shapes",
-    "two_values",
-    "with_distinct_references",
-]
-
 #: Edge in pixels of the images that are sent and requested, where the spec permits that size.
 _EDGE = 256
 _TEXT_OPTIONS = {"instructions": ("slowly and softly", "fast and loud"), "negative_prompt": ("snow", "blur")}

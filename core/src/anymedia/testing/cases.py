@@ -27,8 +27,6 @@ from .case_values import (
 from .fake_service import REDIRECTS, SCENARIOS, Scenario, Wire
 from .harness import Bench, RedirectTarget, cut_matrix, loaded_registry, returns
 
-__all__ = ["RULES", "Case", "CaseMaker", "CasesPer", "cases_per", "is_decided_by_core", "known_gap", "representatives", "rule", "rule_of"]
-
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 #: Rule id -> what it requires.

@@ -23,9 +23,6 @@ from .harness import KeptStore, cut_matrix, environment, loaded_registry, return
 from .operation_rules import ContinuationRules, EveryValueRules, decode
 from .rejection_rules import RejectionRules, RequirementRules
 
-__all__ = ["BackendConformance"]
-
-
 #: What the core imports itself, and a plugin may import.
 _LIGHT = frozenset({"anymedia", "attr", "attrs", "cattr", "cattrs", "click", "msgspec", "platformdirs", "pluggy", "typing_extensions"})
 #: Prints the modules that loading one backend and reading its matrix imports, except the core's own.

@@ -39,8 +39,6 @@ from .cases import Case, CaseMaker, rule
 from .fake_service import CANARY, RETRY_AFTER
 from .harness import Bench, JumpingClock, fresh_registry, loaded_registry, run
 
-__all__ = ["FailureRules", "JobRules", "RedirectRules"]
-
 #: The errors that a redirected submit may raise.
 _REDIRECT_ERRORS = (BadBackendResponse, BackendUnavailable, SubmissionUnknown)
 

@@ -39,22 +39,6 @@ from ..state.store import CallRecord, CallState, Lease
 from .case_values import Shape, minimal_fields
 from .fake_service import Wire, half_mask
 
-__all__ = [
-    "Bench",
-    "FastClock",
-    "JumpingClock",
-    "KeptStore",
-    "RedirectTarget",
-    "StatusCheckCounter",
-    "cut_matrix",
-    "forget_plugins",
-    "fresh_registry",
-    "loaded_registry",
-    "returns",
-    "run",
-    "socket_guard",
-]
-
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _PORT = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\]):(\d+)")
 

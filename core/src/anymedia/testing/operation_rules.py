@@ -23,14 +23,6 @@ from .case_values import mask_for, minimal_fields, references_for, references_wi
 from .cases import Case, CaseMaker, rule
 from .harness import Bench, run
 
-__all__ = [
-    "ContinuationRules",
-    "EveryValueRules",
-    "OperationRules",
-    "decode",
-    "duplicates",
-]
-
 
 @attrs.frozen(kw_only=True)
 class Decoded:

@@ -22,14 +22,6 @@ from .cases import Case, CaseMaker, rule
 from .fake_service import half_mask, picture
 from .harness import Bench, forget_plugins, run
 
-__all__ = [
-    "RejectionRules",
-    "RequirementRules",
-    "breaking",
-    "keeps",
-    "unknown_to",
-]
-
 _CORE = frozenset({"prompt", "extra_params", "continue_as", "edit_mode", "audio_type", "protect", "continue_from"})
 #: The value that means "not given" for a field, where it is not None.
 _NOTHING: dict[str, Any] = {"references": (), "extra_params": {}}
