@@ -14,6 +14,7 @@ PLUGINS = sorted(p for p in (ROOT / "plugins").glob("*/src/*") if p.is_dir() and
 LAYERS = [
     {"errors", "directories", "distributions", "threads"},
     {"media", "clock", "redaction", "credentials", "strict_json", "formatting"},
+    {"network"},
     {"fields"},
     {"requests"},
     {"results", "masks"},

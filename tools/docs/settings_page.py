@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from anymedia import credentials
+from anymedia import credentials, network
 from anymedia import settings as source
 from anymedia.policy import Budget, Policy, Tolerance
 
@@ -43,6 +43,7 @@ def settings() -> str:
     out += [prose.replace("``", "`").replace("`anymedia.credentials`", "[below](#keys)") + "\n", f"```toml\n{_blocks(example())}\n```\n"]
     for title, cls in (("[policy]", Policy), ("policy.budget", Budget), ("policy.tolerance", Tolerance)):
         out += [f"## `{title}`\n", *_table(cls)]
+    out += ["## `[network]`\n", inspect.cleandoc(network.__doc__ or "").partition("\n\n")[2].replace("``", "`") + "\n"]
     out += ["## Environment variables\n", "| variable | meaning |\n|---|---|"]
     out += [f"| `{name}` | {meaning} |" for name, meaning in VARIABLES.items()]
     out += ["\n## Keys\n", keys.replace("``", "`") + "\n"]

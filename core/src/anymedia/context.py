@@ -17,6 +17,7 @@ from .credentials import Secret
 from .delivery import is_not_sent
 from .errors import BackendError, MediaError, PluginContractError, SubmissionUnknown, UnknownContinuation
 from .media import Media
+from .network import Network
 from .redaction import clean_text, summarize_exception
 from .requests import Mask, StoredFile
 from .results import Warning
@@ -74,6 +75,7 @@ class Context:
             directory for data that must outlive the process (not created yet).
         label: a unique text for this call, to be sent where the provider stores one, so that ``find_submission`` can find it.
         deadline: seconds left when the hook was called, or None.
+        network: for the plugin's own connections: ``network.proxy_url(url)`` and ``network.ssl_context``.
         billing: errors that the provider documents as not charged; empty where requests go to another address than its own.
         hosts: the hosts that may receive the credentials (``host``, ``host:port``); None if undeclared.
     """
@@ -89,6 +91,7 @@ class Context:
     deadline: float | None = None
     hosts: tuple[str, ...] | None = None
     billing: tuple[BillingRule, ...] = ()
+    network: Network = attrs.field(factory=Network)
     _secrets: Mapping[str, Secret] = attrs.field(factory=dict, alias="secrets", repr=False)
     _loaded: Mapping[Media | Mask | StoredFile, LoadedMedia] = attrs.field(factory=dict, alias="loaded", repr=False)
     _clients: Callable[[str, Callable[[], Any]], Any] | None = attrs.field(default=None, alias="clients", repr=False)

@@ -123,7 +123,7 @@ class Router:
             settings=self.settings,
             policy=self.policy,
             clock=self._clock,
-            fetcher=Fetcher(allow=self.settings.fetch_allow),
+            fetcher=Fetcher(allow=self.settings.fetch_allow, network=self.settings.network),
             overlays=self._plan_maker.overlays,
             on_progress=on_progress,
         )

@@ -21,6 +21,12 @@ because it may come from another user. API keys belong in the environment or in 
     [fetch]
     allow = ["127.0.0.1", "media.lan:8080"]      # private hosts and networks that may be fetched from
 
+    [network]                                    # by default HTTPS_PROXY, HTTP_PROXY, NO_PROXY and SSL_CERT_FILE
+    proxy = "http://proxy.corp:3128"             # for https requests to backends; "" for none
+    no_proxy = ["media.lan", "10.0.0.0/8"]       # in addition to NO_PROXY
+    ca_file = "corporate-ca.pem"                 # certificate authorities, in addition to the usual ones
+    fetch_by_proxy = true                        # fetch links and URLs through the proxy, too
+
     [artifacts]                                  # inputs, answers and results stored in the state directory
     keep_days = 30                               # what nothing needs any more is removed after that
     max_bytes = 20_000_000_000                   # and earlier while more is stored
@@ -53,6 +59,7 @@ from .capabilities.table import Table
 from .credentials import Keys, read_keys
 from .directories import user_dir
 from .errors import MediaError, SettingsError, did_you_mean
+from .network import Network, Proxy, is_local_name, proxy_problem
 from .policy import Budget, Policy, Tolerance
 
 __all__ = [
@@ -73,8 +80,6 @@ _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}")
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\s*==\s*[A-Za-z0-9][A-Za-z0-9.!+_-]*)?")
 _HOST = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _SECRET_KEY = re.compile(r"(?:^|[_-])(?:api)?(?:keys?|tokens?|secrets?|passwords?|passwd|auth|authorization|credentials?)$", re.IGNORECASE)
-#: Suffixes that are never on the public internet.
-_LOCAL_SUFFIXES = (".localhost", ".local", ".lan", ".internal", ".home.arpa")
 
 
 @attrs.frozen(kw_only=True)
@@ -237,7 +242,7 @@ def _is_local(host: str) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return "." not in host or host.endswith(_LOCAL_SUFFIXES)
+        return is_local_name(host)
     return address.is_loopback or address.is_private
 
 
@@ -317,6 +322,7 @@ class Settings:
         policy: the default policy.
         defaults: medium or operation -> ``backend`` or ``backend/model``.
         fetch_allow: private hosts (``host``, ``host:port``) and networks that may be fetched from.
+        network: proxies and certificate authorities; by default those of the environment.
         artifacts_keep_days: days after which artifacts that nothing needs are removed; None: never.
         artifacts_max_bytes: maximum size of all artifacts, in bytes; None: no maximum.
         state_dir: directory of the journal, the ledger, the continuations and the artifacts.
@@ -330,6 +336,7 @@ class Settings:
     policy: Policy = Policy()
     defaults: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     fetch_allow: tuple[str, ...] = ()
+    network: Network = attrs.field(factory=Network.of_environment)
     artifacts_keep_days: float | None = 30.0
     artifacts_max_bytes: int | None = 20_000_000_000
     state_dir: Path = attrs.field(factory=lambda: user_dir("state"))
@@ -362,9 +369,9 @@ def load_settings(
     env = os.environ if environ is None else environ
     here = cwd or Path()
     paths = _named(env, here) if files is None else tuple(files)
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"network": Network.of_environment(env)}
     for path in paths:
-        found = _merge(found, _Config(_read(path), path).read(found.get("policy", Policy())))
+        found = _merge(found, _Config(_read(path), path).read(found.get("policy", Policy()), found["network"]))
     if keys_file is None and files is None:
         keys_file = user_dir("config") / "keys.toml"
     found["disabled"] = frozenset(found.get("disabled", ())) | set(names_in(env.get("ANYMEDIA_DISABLE", "")))
@@ -413,8 +420,8 @@ class _Config:
         self._top = SettingsTable(raw, str(path), [])
         self._base = path.parent
 
-    def read(self, policy_so_far: Policy) -> dict[str, Any]:
-        """Return the fields this file sets; its policy refines that of earlier files.
+    def read(self, policy_so_far: Policy, network_so_far: Network) -> dict[str, Any]:
+        """Return the fields this file sets; its policy and network refine those of earlier files.
 
         Raises:
             SettingsError: with every problem in the file.
@@ -431,6 +438,8 @@ class _Config:
         if (fetch := top.table("fetch")) is not None:
             found["fetch_allow"] = fetch.networks("allow")
             fetch.done()
+        if (network := top.table("network")) is not None:
+            found["network"] = self._network(network, network_so_far)
         if (artifacts := top.table("artifacts")) is not None:
             most = artifacts.number("max_bytes", None)
             found |= {"artifacts_keep_days": artifacts.number("keep_days", 30.0)}
@@ -453,6 +462,24 @@ class _Config:
                 found[key] = value
         table.done()
         return found
+
+    def _network(self, table: SettingsTable, usual: Network) -> Network:
+        proxies = usual.proxies
+        if (url := table.take("proxy", str)) is not None:
+            if url and (wrong := proxy_problem(url) or ("put user name and password into HTTPS_PROXY" if "@" in url else None)):
+                table.report(f"proxy: {wrong}")
+            proxies = dict.fromkeys(("http", "https"), Proxy(url=url, source=f"{table.where}.proxy")) if url else {}
+        ca_file = usual.ca_file
+        if name := table.take("ca_file", str, ""):
+            ca_file = self._base / (table.attempt(expanded, name, f"{table.where}.ca_file") or "")
+        network = Network(
+            proxies=proxies,
+            no_proxy=(*usual.no_proxy, *table.networks("no_proxy")),
+            ca_file=ca_file,
+            fetch_by_proxy=table.take("fetch_by_proxy", bool, usual.fetch_by_proxy),
+        )
+        table.done()
+        return network
 
     def _plugins(self, table: SettingsTable) -> dict[str, Any]:
         found: dict[str, Any] = {}

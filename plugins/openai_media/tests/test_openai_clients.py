@@ -13,6 +13,7 @@ from wire.openai_server import KEY, OpenAIServer
 
 from anymedia.context import Context
 from anymedia.errors import SettingsError
+from anymedia.network import Network
 from anymedia.requests import GenerateImage
 from openai_media import _client, _transport, plugin
 
@@ -135,7 +136,7 @@ async def test_client_session_reads_little_ahead(monkeypatch: pytest.MonkeyPatch
         return genuine(**options)
 
     monkeypatch.setattr(aiohttp, "ClientSession", counted)
-    async with _transport.http_client(timeout=httpx2.Timeout(5.0), trust_env=False):
+    async with _transport.http_client(timeout=httpx2.Timeout(5.0), network=Network(), url="https://api.example"):
         assert made[0]["read_bufsize"] == 16 * 1024
         assert made[0]["connector"].limit == 1000
 

@@ -57,6 +57,7 @@ def _findings() -> Iterator[Finding]:
     yield Finding("system", "anymedia", "ok", version_of("anymedia") or "not installed")
     settings, finding = _settings()
     yield finding
+    yield from _network(settings)
     environment = load_environment(settings)
     for warning in environment.name_warnings():
         yield Finding("system", "settings", "note", warning)
@@ -75,6 +76,19 @@ def _settings() -> tuple[Settings, Finding]:
     files = ", ".join(str(f) for f in settings.files) or "no file"
     keys = f"; keys file {settings.keys.path}" if settings.keys.path else ""
     return settings, Finding("system", "settings", "ok", files + keys)
+
+
+def _network(settings: Settings) -> Iterator[Finding]:
+    network = settings.network
+    proxies = dict.fromkeys(f"{scheme} through {proxy}" for scheme, proxy in network.proxies.items())
+    authorities = [f"authorities of {file}" for file in (os.environ.get("SSL_CERT_FILE"), network.ca_file) if file]
+    fetches = ["links and URLs are fetched " + ("through it, too" if network.fetch_by_proxy else "directly")] if proxies else []
+    if proxies or authorities:
+        yield Finding("system", "network", "ok", "; ".join([*proxies, *fetches, *authorities]))
+    try:
+        network.ssl_context  # noqa: B018 - it reads the files
+    except MediaError as error:
+        yield Finding("system", "network", "problem", str(error))
 
 
 def _plugins(environment: Environment) -> Iterator[Finding]:

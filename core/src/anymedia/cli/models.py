@@ -234,6 +234,7 @@ async def list_models(environment: Environment, instance: BackendInstance) -> Se
         service=instance.service,
         settings=instance.context_settings,
         secrets=secrets,
+        network=environment.settings.network,
         clients=lambda name, factory: clients.get(instance.name, secrets, name, factory),
     )
     try:

@@ -186,6 +186,11 @@ class Engine:
         """Call one hook of one backend."""
         return await self.registry.call(self.instance(backend).plugin, hook, **arguments)
 
+    def fetcher_for(self, backend: str) -> Fetcher:
+        """Return the fetcher for an instance's results: its own configured address needs no further permission."""
+        base_url = self.instance(backend).base_url
+        return self.fetcher if base_url is None else self.fetcher.for_origin(base_url)
+
     def account(self, backend: str) -> str:
         """Return the key under which the status checks of all instances with the same plugin and credentials are counted."""
         instance = self.instance(backend)
@@ -214,6 +219,7 @@ class Engine:
             deadline=deadline,
             hosts=instance.hosts,
             billing=instance.billing,
+            network=self.settings.network,
             secrets=services.secrets,
             loaded=loaded or {},
             clients=services.client,
@@ -278,14 +284,18 @@ class _ContextServices:
     hosts: tuple[str, ...]
     secrets: Mapping[str, Secret] = attrs.field(repr=False)
 
+    @property
+    def fetcher(self) -> Fetcher:
+        return self.engine.fetcher_for(self.record.backend)
+
     def client(self, name: str, factory: Callable[[], Any]) -> Any:
         return self.engine.clients.get(self.record.backend, self.secrets, name, factory)
 
     async def fetch(self, url: str, headers: Mapping[str, str]) -> bytes:
-        return await self.engine.fetcher.fetch_bytes(url, headers=headers, credential_hosts=self.hosts, for_caller=False)
+        return await self.fetcher.fetch_bytes(url, headers=headers, credential_hosts=self.hosts, for_caller=False)
 
     async def stream(self, url: str, start: int) -> AsyncGenerator[bytes]:
-        async with self.engine.fetcher.fetch(url, offset=start, for_caller=False) as download:
+        async with self.fetcher.fetch(url, offset=start, for_caller=False) as download:
             if download.start != start:
                 raise ValueError(f"the server cannot start at byte {start}")
             async for chunk in download.chunks():

@@ -193,7 +193,7 @@ class _Finalizer:
         return await store_piece(
             piece,
             engine.artifacts,
-            fetcher=engine.fetcher,
+            fetcher=engine.fetcher_for(self.record.backend),
             call_id=self.record.id,
             kind=kind,
             index=index,

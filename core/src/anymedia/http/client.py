@@ -14,6 +14,7 @@ from ..answers.errors import classify, error_from
 from ..context import Context, LoadedMedia
 from ..errors import AuthenticationFailed, BackendError, BackendUnavailable, BadBackendResponse, MediaError, PluginContractError
 from ..media import without_query
+from ..network import Network
 from .failures import answered_error, retry_after
 
 if TYPE_CHECKING:
@@ -272,9 +273,11 @@ async def _ask(
     check_place(context, url, headers or {})
     for value in (headers or {}).values():
         _check_header(context, value)
-    session = context.client(_Session, name="anymedia.http").session
+    session = context.client(lambda: _Session(context.network), name="anymedia.http").session
     timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=10.0)
-    async with session.request(method, url, headers=headers, timeout=timeout, allow_redirects=False, **body) as answer:
+    async with session.request(
+        method, url, headers=headers, timeout=timeout, allow_redirects=False, proxy=context.network.proxy_url(url), **body
+    ) as answer:
         data = await _read(answer)
         raise_for_status(answer.status, data, answer.headers, by_code, context=context)
     return data
@@ -300,12 +303,13 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes:
 
 
 class _Session:
-    """A session that takes no proxy and no cookie from anywhere."""
+    """A session with the certificate authorities of the settings, without cookies."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: Network) -> None:
         import aiohttp
 
-        self.session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+        connector = aiohttp.TCPConnector(ssl=network.ssl_context)
+        self.session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
 
     async def aclose(self) -> None:
         """Close the connections."""

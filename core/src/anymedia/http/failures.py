@@ -33,6 +33,7 @@ from ..errors import (
     SubmissionUnknown,
     UnknownModel,
 )
+from ..network import CERTIFICATE_FIX, PROXY_FIX
 
 
 def answered_error(
@@ -193,17 +194,24 @@ def _retired(error: UnknownModel, context: Context) -> MediaError:
     return retired
 
 
-#: Exceptions of aiohttp for a connection that was never made.
-_NOT_CONNECTED = frozenset({"ClientConnectorError", "ConnectionTimeoutError"})
+#: Exceptions of HTTP clients for a connection that was never made.
+_NOT_CONNECTED = frozenset({"ClientConnectorError", "ConnectionTimeoutError", "ConnectError", "ConnectTimeout"})
+#: Their exceptions for a proxy that refused to connect, which it does before it receives anything else.
+_PROXY_REFUSED = frozenset({"ClientHttpProxyError", "ProxyError"})
 
 
 def no_answer(context: Context, error: BaseException) -> BackendError:
     """Return the error for an answer that did not come; nothing was sent where the connection was never made."""
     chain = list(causes(error))
     name = type(chain[-1]).__name__
-    never = any(_NOT_CONNECTED & {base.__name__ for base in type(cause).__mro__} for cause in chain)
-    if never or is_not_sent(error):
-        return BackendUnavailable(f"'{context.backend}' could not be reached ({name})", delivery="not_sent")
+    names = {base.__name__ for cause in chain for base in type(cause).__mro__}
+    proxy = context.network.proxy_for(context.settings.get("base_url"))
+    if proxy is not None and names & _PROXY_REFUSED:
+        return BackendUnavailable(f"{proxy} refused the connection to '{context.backend}'", fix=PROXY_FIX, delivery="not_sent")
+    if names & _NOT_CONNECTED or is_not_sent(error):
+        fix = CERTIFICATE_FIX if "SSLCertVerificationError" in names else PROXY_FIX if proxy is not None else ""
+        way = f" through {proxy}" if proxy is not None else ""
+        return BackendUnavailable(f"'{context.backend}' could not be reached{way} ({name})", fix=fix, delivery="not_sent")
     if context.submissions:
         return SubmissionUnknown(f"no answer came back from '{context.backend}' ({name})")
     return BackendUnavailable(f"'{context.backend}' gave no answer ({name})")

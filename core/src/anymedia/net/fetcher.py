@@ -2,13 +2,15 @@
 
 For every hop, the URL is parsed strictly, its host is resolved once, every resolved address must be public (or allowed in
 the settings), and the connection is made to one of exactly these addresses; the socket is checked again. Redirects are
-followed here, one by one. Proxies, cookies and credentials from the environment are not used.
+followed here, one by one. Cookies and credentials from the environment are not used; a proxy only if the settings allow it: then
+URLs, literal addresses and local names are checked as usual, but the proxy resolves the other names and chooses the addresses.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import ipaddress
 import re
 import socket
@@ -19,10 +21,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ..errors import BackendError, BackendUnavailable, BadBackendResponse, InvalidRequest, MediaError, Problem
+from ..network import CERTIFICATE_FIX, Network, Proxy, is_local_name
 from ..redaction import clean_text
 from .addresses import Address, AllowList, CheckedUrl, Refused, is_forbidden, is_public, read_url
 
 if TYPE_CHECKING:
+    import ssl
+
     from aiohttp import ClientResponse, ClientSession
 
 #: Maximum size of a chunk in bytes.
@@ -47,11 +52,11 @@ class Blame:
         fix = f'if this is your own server, allow it in the settings: [fetch] allow = ["{allow}"]' if allow else ""
         return BadBackendResponse(f"The provider's link was refused: {why}.", fix=fix)
 
-    def failed(self, why: str, *, status: int | None = None, passing: bool = True) -> MediaError:
+    def failed(self, why: str, *, status: int | None = None, passing: bool = True, fix: str = "") -> MediaError:
         """Return the error for a failed request; ``passing``: whether the same request may succeed later."""
         if self.for_caller:
-            return InvalidRequest([Problem(self.field, why)])
-        error: BackendError = BackendUnavailable(f"{why}.") if passing else BadBackendResponse(f"{why}.")
+            return InvalidRequest([Problem(self.field, why, fix)])
+        error: BackendError = BackendUnavailable(f"{why}.", fix=fix) if passing else BadBackendResponse(f"{why}.", fix=fix)
         error.status = status
         return error
 
@@ -144,23 +149,35 @@ class _Pace:
 
 
 @contextlib.contextmanager
-def translated(blame: Blame, url: str) -> Iterator[None]:
-    """Convert errors of aiohttp and the operating system; their messages may contain the full URL and are not used."""
+def translated(blame: Blame, url: str, proxy: Proxy | None = None, unused: Proxy | None = None) -> Iterator[None]:
+    """Convert errors of aiohttp and the operating system; their messages may contain the full URL and are not used.
+
+    Args:
+        blame: creates the errors.
+        url: in a form that may be shown.
+        proxy: the proxy of the request.
+        unused: a proxy that is configured, but not allowed for this request.
+    """
     import aiohttp
+
+    way = f" through {proxy}" if proxy is not None else ""
+    fix = f"{unused} is not used to fetch URLs; to allow it: [network] fetch_by_proxy = true in the settings" if unused is not None else ""
 
     try:
         yield
     except HopRefused as error:
         raise blame.refused(str(error), error.allow) from None
     except TimeoutError as error:
-        raise blame.failed(f"{url} did not answer in time") from error
+        raise blame.failed(f"{url} did not answer in time{way}", fix=fix) from error
     except aiohttp.ClientConnectorCertificateError as error:
-        raise blame.failed(f"{url} has no valid certificate", passing=False) from error.__cause__
+        raise blame.failed(f"{url} has no valid certificate", passing=False, fix=CERTIFICATE_FIX) from error.__cause__
     except aiohttp.ClientPayloadError as error:
         raise blame.failed(f"{url} was interrupted") from error.__cause__
+    except aiohttp.ClientHttpProxyError as error:
+        raise blame.failed(f"{url} could not be fetched: {proxy} refused the connection (status {error.status})") from None
     except (aiohttp.ClientError, OSError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-        raise blame.failed(f"{url} could not be fetched ({clean_text(why, 100)})") from getattr(error, "os_error", None)
+        raise blame.failed(f"{url} could not be fetched{way} ({clean_text(why, 100)})", fix=fix) from getattr(error, "os_error", None)
     except ValueError as error:  # raised by aiohttp's header parser
         raise blame.failed(f"{url} sent an invalid HTTP response ({type(error).__name__})", passing=False) from None
 
@@ -187,6 +204,10 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
+class _Sessions(weakref.WeakKeyDictionary["asyncio.AbstractEventLoop", "dict[bool, ClientSession]"]):
+    """The sessions of each event loop: direct, and through a proxy."""
+
+
 class Fetcher:
     """Fetches http(s) URLs given by callers or providers.
 
@@ -199,6 +220,7 @@ class Fetcher:
         rate_window: see ``min_rate``.
         timeout: maximum seconds for one response.
         stall: maximum seconds without data.
+        network: proxies and certificate authorities.
         resolver: resolves a host name to addresses; the system's by default.
         socket_factory: opens the socket to an address that was accepted; for tests.
     """
@@ -213,6 +235,7 @@ class Fetcher:
         rate_window: float = 30.0,
         timeout: float = 1_800.0,
         stall: float = 60.0,
+        network: Network | None = None,
         resolver: Resolver | None = None,
         socket_factory: SocketFactory | None = None,
     ) -> None:
@@ -220,11 +243,32 @@ class Fetcher:
         self._allow_http = allow_http
         self._max_bytes, self._min_rate, self._rate_window = max_bytes, min_rate, rate_window
         self._timeout, self._stall = timeout, stall
+        self._network = network or Network()
         self._resolver = resolver or resolve
         self._socket_factory = socket_factory
         #: Non-public addresses that were permitted for an allowed host.
         self._granted: set[tuple[Address, int]] = set()
-        self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, ClientSession] = weakref.WeakKeyDictionary()
+        self._own: CheckedUrl | None = None
+        self._for_origins: dict[str, Fetcher] = {}
+        self._sessions = _Sessions()
+
+    def for_origin(self, base_url: str) -> Fetcher:
+        """Return the fetcher for a backend's results, which may also come from the backend's own address.
+
+        Exactly this scheme, host and port may be contacted although they are not public, and never a link-local or metadata address.
+        It has its own connections, and is closed with this fetcher.
+
+        Args:
+            base_url: the address that the settings give to the backend.
+        """
+        found = self._for_origins.get(base_url)
+        if found is None:
+            own = read_url(base_url)
+            found = self._for_origins[base_url] = copy.copy(self)
+            found._own, found._granted, found._for_origins, found._sessions = own, set(), {}, _Sessions()
+            if own.address is not None and not is_forbidden(own.address):
+                found._granted.add((own.address, own.port))
+        return found
 
     def check_url(self, url: str, *, for_caller: bool = True, field: str = "$") -> CheckedUrl:
         """Check a URL's text, scheme and port, without network access.
@@ -246,12 +290,22 @@ class Fetcher:
 
     def _check_hop(self, url: CheckedUrl) -> None:
         named = self._allow.names(url)
+        if self._own is not None and (url.host, url.port) == (self._own.host, self._own.port) and not named:
+            if url.scheme != self._own.scheme:
+                raise Refused(f"{url.host}:{url.port} is configured as {self._own.scheme}, not as {url.scheme}")
+            if url.address is None or not is_forbidden(url.address):
+                return
         if url.scheme == "http" and not self._allow_http and not named:
             raise Refused(f"plain http to {url.host} is not allowed", url.place)
         if url.port not in {80, 443} and not named:
             raise Refused(f"port {url.port} of {url.host} is not allowed", url.place)
         if url.address is not None and not self._allow.permits(url, url.address):
             raise Refused(f"{url.host} is not a public address", url.place)
+        if url.address is None and not named and self._proxy_for(url) is not None and is_local_name(url.host):
+            raise Refused(f"{url.host} is a name of a local network", url.place)
+
+    def _proxy_for(self, url: CheckedUrl) -> Proxy | None:
+        return self._network.proxy_for(url.text, plain=True) if self._network.fetch_by_proxy else None
 
     @contextlib.asynccontextmanager
     async def fetch(
@@ -333,7 +387,8 @@ class Fetcher:
 
     def _may_carry(self, url: CheckedUrl, hosts: Sequence[str]) -> bool:
         listed = any(host.lower() in {url.host, f"{url.host}:{url.port}"} for host in hosts)
-        return listed and (url.scheme == "https" or self._allow.names(url))
+        own = self._own is not None and url.origin == self._own.origin
+        return listed and (url.scheme == "https" or own or self._allow.names(url))
 
     async def _ask(self, url: CheckedUrl, headers: Mapping[str, str], limits: Limits, blame: Blame) -> ClientResponse:
         import yarl
@@ -341,9 +396,13 @@ class Fetcher:
         target = yarl.URL(url.text, encoded=True)
         if target.raw_host != url.host or target.port != url.port:
             raise blame.refused(f"{url.host} can be parsed in two ways")
-        with translated(blame, str(url)):
+        proxy = self._proxy_for(url)
+        unused = self._network.proxy_for(url.text, plain=True) if proxy is None else None
+        with translated(blame, str(url), proxy, unused):
             async with limits.guard():
-                return await self._session().get(target, headers=headers, allow_redirects=False)
+                if proxy is None:
+                    return await self._session().get(target, headers=headers, allow_redirects=False)
+                return await self._session(proxied=True).get(target, headers=headers, allow_redirects=False, proxy=proxy.url)
 
     def _read_head(self, response: ClientResponse, url: CheckedUrl, offset: int, limits: Limits, blame: Blame) -> Download:
         status = response.status
@@ -382,12 +441,12 @@ class Fetcher:
         async with self.fetch(url, max_bytes=max_bytes, **arguments) as download:
             return b"".join([chunk async for chunk in download.chunks()])
 
-    def _session(self) -> ClientSession:
-        loop = asyncio.get_running_loop()
-        session = self._sessions.get(loop)
-        if session is None or session.closed:
-            session = self._sessions[loop] = _new_session(self)
-        return session
+    def _session(self, *, proxied: bool = False) -> ClientSession:
+        sessions = self._sessions.setdefault(asyncio.get_running_loop(), {})
+        if proxied not in sessions or sessions[proxied].closed:
+            context = self._network.ssl_context
+            sessions[proxied] = _new_session(None if proxied else self, context)
+        return sessions[proxied]
 
     async def addresses(self, host: str, port: int) -> list[Address]:
         """Resolve a host name and return its addresses if all of them may be contacted.
@@ -397,11 +456,12 @@ class Fetcher:
             HopRefused: an address is neither public nor allowed.
         """
         url = CheckedUrl("", "https", host, port, None)
+        own = self._own is not None and (host, port) == (self._own.host, self._own.port)
         found = [ipaddress.ip_address(text.split("%")[0]) for text in await self._resolver(host, port)]
         if not found:
             raise OSError(socket.EAI_NONAME, "no address")
         for address in found:
-            if not self._allow.permits(url, address):
+            if not self._allow.permits(url, address) and (not own or is_forbidden(address)):
                 raise HopRefused(f"{host} resolves to an address that is not public", "" if is_forbidden(address) else url.place)
         self._granted.update((address, port) for address in found if not is_public(address))
         return found
@@ -418,9 +478,10 @@ class Fetcher:
 
     async def aclose(self) -> None:
         """Close the connections of this event loop."""
-        session = self._sessions.pop(asyncio.get_running_loop(), None)
-        if session is not None:
+        for session in self._sessions.pop(asyncio.get_running_loop(), {}).values():
             await session.close()
+        for fetcher in self._for_origins.values():
+            await fetcher.aclose()
 
     async def __aenter__(self) -> Fetcher:
         return self
@@ -429,12 +490,14 @@ class Fetcher:
         await self.aclose()
 
 
-def _new_session(fetcher: Fetcher) -> ClientSession:
+def _new_session(fetcher: Fetcher | None, context: ssl.SSLContext) -> ClientSession:
+    """Return a session that connects to what a fetcher allows; without one, a session for requests through a proxy."""
     import aiohttp
     from aiohttp.abc import AbstractResolver, ResolveResult
 
     class Checked(AbstractResolver):
         async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[ResolveResult]:
+            assert fetcher is not None
             return [
                 ResolveResult(
                     hostname=host,
@@ -450,7 +513,10 @@ def _new_session(fetcher: Fetcher) -> ClientSession:
         async def close(self) -> None:
             pass
 
-    connector = aiohttp.TCPConnector(resolver=Checked(), use_dns_cache=False, socket_factory=fetcher.open_socket, limit=0)
+    guards: dict[str, Any] = {}
+    if fetcher is not None:
+        guards = {"resolver": Checked(), "use_dns_cache": False, "socket_factory": fetcher.open_socket}
+    connector = aiohttp.TCPConnector(limit=0, ssl=context, **guards)
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -17,10 +17,13 @@ import attrs
 
 from anymedia.context import Context
 from anymedia.http import secret_for_header
+from anymedia.network import Network
 
 from ._errors import bad_answer, translated
 
 if TYPE_CHECKING:
+    import ssl
+
     from google.genai import Client
 
 __all__ = ["STATUS_SECONDS", "Connection", "call_options", "connect", "on_agent_platform", "seconds_for"]
@@ -30,8 +33,9 @@ ANSWER_SECONDS = 600.0
 #: Seconds that the answer to a status check or a list may take.
 STATUS_SECONDS = 60.0
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_TOKENS = "https://oauth2.googleapis.com"
 _STORAGE = "https://storage.googleapis.com"
-_GEMINI = "https://generativelanguage.googleapis.com"
+_GEMINI, _PLATFORM = "https://generativelanguage.googleapis.com", "https://aiplatform.googleapis.com"
 
 
 @attrs.frozen(eq=False)
@@ -42,6 +46,7 @@ class Connection:
     base_url: str
     api_version: str
     storage_url: str
+    network: Network
     credentials: Any = None
     session: Any = None
 
@@ -55,7 +60,7 @@ class Connection:
         if self.credentials is not None and not self.credentials.valid:
             from google.auth.transport.requests import Request
 
-            await asyncio.to_thread(self.credentials.refresh, Request())
+            await asyncio.to_thread(self.credentials.refresh, Request(_token_session(self.network)))
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -100,18 +105,25 @@ def _make(context: Context) -> Connection:
     from google import genai
     from google.genai import types
 
-    # A proxy of the environment sees nothing of an encrypted request; an unencrypted one would give it the key.
-    trusting = not str(context.settings.get("base_url") or "").lower().startswith("http:")
+    proxy = context.network.proxy_url(context.settings.get("base_url") or (_PLATFORM if on_agent_platform(context) else _GEMINI))
+    tls = context.network.ssl_context
     platform = _agent_platform_arguments(context) if on_agent_platform(context) else None
     key = _key(context) if platform is None else None
-    session = _session(trusting)
+    session = _session(proxy, tls)
     options = types.HttpOptions(
         aiohttp_client=session,
         base_url=context.settings.get("base_url"),
         api_version=context.settings.get("api_version"),
         retry_options=types.HttpRetryOptions(attempts=1),
-        # The one name is httpx2's, the other aiohttp's; the SDK passes to each transport what it knows.
-        async_client_args={"follow_redirects": False, "allow_redirects": False, "trust_env": trusting},
+        # Of two names for the same, one is httpx2's, the other aiohttp's; the SDK passes to each transport what it knows.
+        async_client_args={
+            "follow_redirects": False,
+            "allow_redirects": False,
+            "trust_env": False,
+            "proxy": proxy,
+            "verify": tls,
+            "ssl": tls,
+        },
     )
     if platform is not None:
         sdk = genai.Client(enterprise=True, http_options=options, **platform)
@@ -123,12 +135,33 @@ def _make(context: Context) -> Connection:
         base_url=str(in_force.base_url or _GEMINI).rstrip("/"),
         api_version=str(in_force.api_version or "v1"),
         storage_url=str(context.settings.get("storage_url", _STORAGE)).rstrip("/"),
+        network=context.network,
         credentials=None if platform is None else platform.get("credentials"),
         session=session,
     )
 
 
-def _session(trusting: bool) -> Any:
+def _token_session(network: Network) -> Any:
+    """Return the session for access tokens, which google-auth requests with its own library."""
+    import requests
+    from requests.adapters import HTTPAdapter
+
+    class Adapter(HTTPAdapter):
+        def init_poolmanager(self, *args: Any, **more: Any) -> None:
+            super().init_poolmanager(*args, ssl_context=network.ssl_context, **more)
+
+        def proxy_manager_for(self, proxy: str, **more: Any) -> Any:
+            return super().proxy_manager_for(proxy, ssl_context=network.ssl_context, **more)
+
+    session = requests.Session()
+    session.trust_env = False
+    session.mount("https://", Adapter())
+    if proxy := network.proxy_url(_TOKENS):
+        session.proxies["https"] = proxy
+    return session
+
+
+def _session(proxy: str | None, tls: ssl.SSLContext) -> Any:
     """Return the session of the classic calls: the SDK would make its own in the middle of a submit, and warn about it there."""
     try:
         import aiohttp
@@ -136,8 +169,8 @@ def _session(trusting: bool) -> Any:
         return None  # the SDK then uses httpx2 for all calls
     trace = aiohttp.TraceConfig()
     trace.on_request_redirect.append(_refuse_redirect)
-    connector = aiohttp.TCPConnector(limit=0)
-    return aiohttp.ClientSession(connector=connector, trust_env=trusting, read_bufsize=1 << 22, trace_configs=[trace])
+    connector = aiohttp.TCPConnector(limit=0, ssl=tls)
+    return aiohttp.ClientSession(connector=connector, proxy=proxy, trust_env=False, read_bufsize=1 << 22, trace_configs=[trace])
 
 
 async def _refuse_redirect(*_: Any) -> None:

@@ -80,11 +80,13 @@ def _translate(error: Exception, context: Context, about: About) -> MediaError |
     name = _known_name(error)
     if _is_auth_library(error):
         return _no_token(error, context)
+    if _of_transport(error):
+        return no_answer(context, error)
     status = _status_of(error)
     if status is not None and name not in {"APIResponseValidationError", "ResponseValidationError"}:
         return _answered(error, status, context, about)
     if name is None:
-        return no_answer(context, error) if isinstance(error, OSError) or _of_transport(error) else None
+        return no_answer(context, error) if isinstance(error, OSError) else None
     if type(error) is ValueError and "supported in" in str(error):
         # The SDK's own check of what a service takes, before anything is sent; any other ValueError may be about the answer.
         return answered_error(context, {"message": str(error)}, status=400, kind="invalid")

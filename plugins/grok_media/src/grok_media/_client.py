@@ -1,7 +1,7 @@
 """The gRPC channel and the HTTP session of an instance: their addresses, and a check of the connection before a paid call.
 
-The SDK's channel is used with its own retries and the proxy of the environment switched off. A channel
-belongs to its event loop; `Context.client` keeps one for each.
+The SDK's channel is used with its own retries switched off, and with the proxy and the certificate authorities of the core. A
+channel belongs to its event loop; `Context.client` keeps one for each.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from anymedia.context import Context
 from anymedia.credentials import Secret
 from anymedia.errors import BackendUnavailable, SettingsError
 from anymedia.http import secret_for_header
+from anymedia.network import CERTIFICATE_FIX, PROXY_FIX, Proxy
 
 if TYPE_CHECKING:
     import aiohttp
@@ -38,11 +39,10 @@ _REST = "https://api.x.ai/v1"
 _PLACE = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 
 #: What differs from the SDK's channel: a call is never sent again by it (it would be, five times, when the service says
-#: UNAVAILABLE), no proxy is taken from the environment, and a service that comes back is found within seconds.
+#: UNAVAILABLE), and a service that comes back is found within seconds.
 _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.enable_retries", 0),
     ("grpc.service_config", "{}"),
-    ("grpc.enable_http_proxy", 0),
     ("grpc.initial_reconnect_backoff_ms", 500),
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 2000),
@@ -99,6 +99,7 @@ class Connection:
     key: Secret | None
     seconds: float
     base_url: str
+    proxy: Proxy | None = None
 
     @property
     def login(self) -> tuple[tuple[str, str], ...]:
@@ -113,7 +114,8 @@ class Connection:
         """
         import grpc
 
-        states = grpc.ChannelConnectivity
+        states, way = grpc.ChannelConnectivity, "" if self.proxy is None else f" through {self.proxy}"
+        fix = "" if self.proxy is None else f"{PROXY_FIX}; {CERTIFICATE_FIX}"  # gRPC does not say which of them it is
         state = self.channel.get_state(try_to_connect=True)
         # A channel that failed before stays in that state until it is connected, so it gets some seconds.
         was_down = state is states.TRANSIENT_FAILURE
@@ -121,11 +123,13 @@ class Connection:
             async with asyncio.timeout(RECONNECT_SECONDS if was_down else CONNECT_SECONDS):
                 while state is not states.READY:
                     if state is states.SHUTDOWN or (state is states.TRANSIENT_FAILURE and not was_down):
-                        raise BackendUnavailable("the service cannot be reached: nothing was sent", delivery="not_sent")
+                        raise BackendUnavailable(f"the service cannot be reached{way}: nothing was sent", fix=fix, delivery="not_sent")
                     await self.channel.wait_for_state_change(state)
                     state = self.channel.get_state(try_to_connect=True)
         except TimeoutError:
-            raise BackendUnavailable("the service does not accept the connection: nothing was sent", delivery="not_sent") from None
+            raise BackendUnavailable(
+                f"the service does not accept the connection{way}: nothing was sent", fix=fix, delivery="not_sent"
+            ) from None
 
     async def aclose(self) -> None:
         """Close the channel."""
@@ -150,17 +154,48 @@ def _make(context: Context, place: Place, seconds: float) -> Connection:
     from xai_sdk import AsyncClient
 
     key = secret_for_header(context) or "none"
-    sdk = AsyncClient(api_key=key, api_host=place.target, use_insecure_channel=place.plain, timeout=seconds, channel_options=list(_OPTIONS))
+    proxy = None if place.plain else context.network.proxy_for(f"https://{place.target}")
+    options = [*_OPTIONS, ("grpc.enable_http_proxy", 0 if proxy is None else 1)]
+    if proxy is not None:
+        options.append(("grpc.http_proxy", proxy.url))
+    roots = context.network.authorities
+
+    class Client(AsyncClient):  # type: ignore[misc]
+        """The SDK's client, which trusts the authorities of the core: gRPC itself knows only its own list."""
+
+        def _make_grpc_channel(self, key: str, host: str, metadata: Any, options: Any, timeout: float, plain: bool) -> Any:
+            if plain or roots is None:
+                return super()._make_grpc_channel(key, host, metadata, options, timeout, plain)
+            return _channel_with(roots, key, host, metadata, options, timeout)
+
+    sdk = Client(api_key=key, api_host=place.target, use_insecure_channel=place.plain, timeout=seconds, channel_options=options)
     # On a channel without TLS the SDK adds the key by interceptors, which streamed uploads do not pass.
-    return Connection(sdk, sdk._api_channel, Secret(key) if place.plain else None, seconds, rest_url(context.settings, ""))
+    return Connection(sdk, sdk._api_channel, Secret(key) if place.plain else None, seconds, rest_url(context.settings, ""), proxy)
+
+
+def _channel_with(roots: bytes, key: str, host: str, metadata: Any, options: Any, timeout: float) -> Any:
+    """Return the channel that the SDK would make, with other certificate authorities."""
+    import grpc
+    from xai_sdk.client import _APIAuthPlugin
+    from xai_sdk.interceptors import UnaryStreamTimeoutAioInterceptor, UnaryUnaryTimeoutAioInterceptor
+
+    login = grpc.metadata_call_credentials(_APIAuthPlugin(key, metadata))
+    credentials = grpc.composite_channel_credentials(grpc.ssl_channel_credentials(root_certificates=roots), login)
+    limits = [UnaryUnaryTimeoutAioInterceptor(timeout), UnaryStreamTimeoutAioInterceptor(timeout)]
+    return grpc.aio.secure_channel(host, credentials, options=options, interceptors=limits)
 
 
 def rest_session(context: Context) -> aiohttp.ClientSession:
-    """Return the instance's HTTP session: no proxy and no netrc of the environment, no cookies."""
-    return context.client(_make_session, name="rest")
+    """Return the instance's HTTP session: no netrc of the environment, no cookies."""
 
+    def make() -> aiohttp.ClientSession:
+        import aiohttp
 
-def _make_session() -> aiohttp.ClientSession:
-    import aiohttp
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=context.network.ssl_context),
+            proxy=context.network.proxy_url(rest_url(context.settings, "")),
+            trust_env=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
 
-    return aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar())
+    return context.client(make, name="rest")

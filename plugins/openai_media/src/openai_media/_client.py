@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["STATUS_SECONDS", "Connection", "connect", "read_answer"]
 
+#: The SDK's default address.
+ADDRESS = "https://api.openai.com/v1"
+
 _T = TypeVar("_T")
 
 #: Seconds that an answer may take: an image takes minutes at times. The option ``timeout`` of the instance wins.
@@ -68,10 +71,8 @@ def _make(context: Context) -> Connection:
     from ._transport import http_client
 
     timeout = httpx2.Timeout(float(context.settings.get("timeout", ANSWER_SECONDS)), connect=10.0)
-    # A proxy of the environment sees nothing of an encrypted request; an unencrypted one would give it the key.
-    plain = str(context.settings.get("base_url") or "").lower().startswith("http:")
     key = secret_for_header(context) or "none"
-    http = http_client(timeout=timeout, trust_env=not plain)
+    http = http_client(timeout=timeout, network=context.network, url=context.settings.get("base_url") or ADDRESS)
     sdk = openai.AsyncOpenAI(api_key=key, base_url=context.settings.get("base_url"), timeout=timeout, max_retries=0, http_client=http)
     if context.service == "compatible":
         # What the SDK read from OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS is meant for OpenAI.

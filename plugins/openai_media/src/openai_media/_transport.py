@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
+from anymedia.network import Network
+
 if TYPE_CHECKING:
     import aiohttp
 
@@ -20,20 +22,22 @@ _CHUNK = 64 * 1024
 _CONNECTIONS, _IDLE_SECONDS = 1000, 5.0
 
 
-def http_client(*, timeout: httpx2.Timeout, trust_env: bool) -> httpx2.AsyncClient:
+def http_client(*, timeout: httpx2.Timeout, network: Network, url: str) -> httpx2.AsyncClient:
     """Return an HTTP client for the SDK. It follows no redirect: a redirected POST would be sent twice, with the key.
 
     Args:
         timeout: of each request.
-        trust_env: whether proxies are taken from the environment.
+        network: proxies and certificate authorities.
+        url: of the API.
     """
     import aiohttp
 
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_IDLE_SECONDS, ssl=httpx2.create_ssl_context()),
+        connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_IDLE_SECONDS, ssl=network.ssl_context),
         read_bufsize=_READ_AHEAD,
         cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=trust_env,
+        proxy=network.proxy_url(url),
+        trust_env=False,
         auto_decompress=False,  # the HTTP client does that
     )
     return httpx2.AsyncClient(transport=_Transport(session), timeout=timeout, follow_redirects=False, trust_env=False)

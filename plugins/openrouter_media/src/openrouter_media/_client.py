@@ -127,10 +127,16 @@ def _make(context: Context) -> Connection:
     import aiohttp
 
     key = secret_for_header(context)
+    base = str(context.settings.get("base_url") or ADDRESS).rstrip("/")
     return Connection(
-        # Nothing of the environment (proxies, .netrc) and no cookies.
-        aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar(), headers={"user-agent": "anymedia"}),
-        str(context.settings.get("base_url") or ADDRESS).rstrip("/"),
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=context.network.ssl_context),
+            proxy=context.network.proxy_url(base),
+            trust_env=False,  # no .netrc
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"user-agent": "anymedia"},
+        ),
+        base,
         None if key is None else Secret(key),
         float(context.settings.get("timeout", ANSWER_SECONDS)),
     )

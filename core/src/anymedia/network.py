@@ -1,0 +1,211 @@
+"""How this machine reaches the network: proxies, and the certificate authorities that are trusted.
+
+Proxies (http and https, not SOCKS) come from ``[network]`` in the settings, or else from HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
+NO_PROXY. Requests to backends use them for https only: a proxy that receives plain http would be given the key. Hosts of NO_PROXY and
+this machine are reached directly.
+
+The URLs of inputs and the links of results are fetched through a proxy only with ``fetch_by_proxy = true``. Then the proxy resolves
+the names, so that this machine cannot check where they lead: literal private addresses, names of local networks (without a dot, or
+ending in .localhost, .local, .lan, .internal, .home.arpa) and redirects to them are still refused, a public name with a private address
+is not. Set it only where the proxy itself refuses internal destinations.
+
+Certificates are checked against the authorities of SSL_CERT_FILE (or SSL_CERT_DIR, except by the backend ``grok``), or else the
+system's; ``ca_file`` adds those of a PEM file.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import os
+import sys
+import urllib.parse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from .errors import SettingsError
+from .redaction import register_secret
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["CERTIFICATE_FIX", "PROXY_FIX", "Network", "Proxy", "is_local_name", "proxy_problem"]
+
+#: What to do about a certificate that is not trusted, and about a proxy that does not connect.
+CERTIFICATE_FIX = (
+    "if your network has a certificate authority of its own, name its file: SSL_CERT_FILE, or [network] ca_file in the settings"
+)
+PROXY_FIX = (
+    "check the address, user name and password of the proxy (http://USER:PASSWORD@HOST:PORT); NO_PROXY lists what is reached directly"
+)
+#: Suffixes that are never on the public internet.
+_LOCAL_SUFFIXES = (".localhost", ".local", ".lan", ".internal", ".home.arpa")
+
+
+def is_local_name(host: str) -> bool:
+    """Whether a host name belongs to a local network: it has no dot, or a suffix that is never public."""
+    return "." not in host or host.endswith(_LOCAL_SUFFIXES)
+
+
+@attrs.frozen(kw_only=True)
+class Proxy:
+    """A proxy.
+
+    Attributes:
+        url: its address, which may hold a password.
+        source: the variable or setting that names it.
+    """
+
+    url: str = attrs.field(repr=False)
+    source: str
+
+    def __str__(self) -> str:
+        """Return host and port, and what named it."""
+        return f"the proxy {urllib.parse.urlsplit(self.url).netloc.rpartition('@')[2]} ({self.source})"
+
+
+def proxy_problem(url: str) -> str | None:
+    """Return what is wrong with the address of a proxy, or None; its password is not repeated."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "not a URL"
+    if parts.scheme not in {"http", "https"}:
+        return "only http and https proxies can be used (http://host:port)"
+    return None if host and not parts.query and parts.path in {"", "/"} else "expected http://host:port"
+
+
+@attrs.frozen(kw_only=True)
+class Network:
+    """Proxies and certificate authorities.
+
+    Attributes:
+        proxies: scheme of the requested URL -> proxy.
+        no_proxy: what is reached directly: hosts with their subdomains, ``host:port``, addresses, networks, ``*``.
+        ca_file: a PEM file with certificate authorities that are trusted in addition to the usual ones.
+        fetch_by_proxy: whether links and the URLs of inputs are fetched through the proxy, too.
+    """
+
+    proxies: Mapping[str, Proxy] = attrs.field(factory=dict, hash=False)
+    no_proxy: tuple[str, ...] = ()
+    ca_file: Path | None = None
+    fetch_by_proxy: bool = False
+
+    @classmethod
+    def of_environment(cls, environ: Mapping[str, str] | None = None) -> Network:
+        """Return what the environment says. A variable in lower case takes precedence; an unusable proxy is left out."""
+        env = os.environ if environ is None else environ
+        found: dict[str, Proxy] = {}
+        for scheme in ("https", "http"):
+            for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY"):
+                url = env.get(name, "").strip()
+                url = url if "://" in url or not url else f"http://{url}"
+                if url and proxy_problem(url) is None:
+                    if password := urllib.parse.urlsplit(url).password:
+                        register_secret(urllib.parse.unquote(password))
+                    found[scheme] = Proxy(url=url, source=name)
+                    break
+        direct = env.get("no_proxy") or env.get("NO_PROXY") or ""
+        return cls(proxies=found, no_proxy=tuple(entry for part in direct.lower().split(",") if (entry := part.strip())))
+
+    def proxy_for(self, url: str | None, *, plain: bool = False) -> Proxy | None:
+        """Return the proxy that a URL is requested through, or None.
+
+        Args:
+            url: http or https; None for an https address that is not known.
+            plain: whether plain http goes through a proxy, too; it must not where a key is sent.
+        """
+        parts = urllib.parse.urlsplit(url or "https://")
+        if parts.scheme == "http" and not plain:
+            return None
+        found = self.proxies.get(parts.scheme)
+        return None if found is None or self._is_direct(parts.hostname or "", parts.port) else found
+
+    def proxy_url(self, url: str) -> str | None:
+        """Return the address of the proxy for a backend's URL as HTTP clients take it, or None; see `proxy_for`."""
+        found = self.proxy_for(url)
+        return None if found is None else found.url
+
+    def _is_direct(self, host: str, port: int | None) -> bool:
+        host = host.lower()
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            if host == "localhost" or host.endswith(".localhost"):
+                return True
+            return any(_covers(entry, host, port) for entry in self.no_proxy)
+        return address.is_loopback or any(_covers(entry, host, port) or _contains(entry, address) for entry in self.no_proxy)
+
+    @functools.cached_property
+    def ssl_context(self) -> ssl.SSLContext:
+        """The TLS context of every connection: the authorities of SSL_CERT_FILE or else the system's, and those of ``ca_file``."""
+        import ssl
+
+        context = _usual_context()
+        context.set_alpn_protocols(("http/1.1",))
+        if self.ca_file is not None:
+            try:
+                context.load_verify_locations(cafile=self.ca_file)
+            except (OSError, ssl.SSLError):
+                raise SettingsError(f"[network] ca_file: {self.ca_file} does not hold certificates in PEM format") from None
+        return context
+
+    @functools.cached_property
+    def authorities(self) -> bytes | None:
+        """The trusted authorities as PEM, for libraries with a list of their own; None if nothing differs from the usual ones."""
+        if self.ca_file is None and not os.environ.get("SSL_CERT_FILE"):
+            return None
+        self.ssl_context  # noqa: B018 - it checks ca_file
+        files = [_usual_file(), self.ca_file]
+        return b"\n".join(Path(file).read_bytes() for file in files if file)
+
+
+def _covers(entry: str, host: str, port: int | None) -> bool:
+    """Whether an entry of NO_PROXY is a host or one of its parent domains."""
+    name, _, wanted = entry.rpartition(":") if entry.count(":") == 1 else (entry, "", "")
+    if wanted and wanted != str(port):
+        return False
+    domain = name.lstrip("*").lstrip(".")
+    return name == "*" or (bool(domain) and (host == domain or host.endswith(f".{domain}")))
+
+
+def _contains(entry: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    try:
+        return address in ipaddress.ip_network(entry.strip("[]"), strict=False)
+    except ValueError:
+        return False
+
+
+def _usual_context() -> ssl.SSLContext:
+    """Return a context with the authorities of the environment, the operating system, or the package certifi."""
+    import ssl
+
+    if sys.platform in {"darwin", "win32"} and not os.environ.get("SSL_CERT_FILE"):
+        try:
+            import truststore
+
+            return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        except ImportError:
+            pass
+    context = ssl.create_default_context()
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile is None and paths.capath is None and not context.cert_store_stats()["x509_ca"] and (file := _usual_file()):
+        context.load_verify_locations(cafile=file)
+    return context
+
+
+def _usual_file() -> str | None:
+    """Return the file with the system's authorities, or that of certifi."""
+    import ssl
+
+    if found := ssl.get_default_verify_paths().cafile:
+        return found
+    try:
+        import certifi
+    except ImportError:
+        return None
+    return certifi.where()
