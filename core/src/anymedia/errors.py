@@ -490,7 +490,7 @@ class BadBackendResponse(BackendError):
 
 
 class JobNotFound(BackendError):
-    """The provider does not find a job that it had accepted: temporarily, as a later status check may show, or permanently."""
+    """The provider does not find a job that it had accepted; a later status check may find it."""
 
     code = "job_not_found"
     charged: Charged = "unknown"

@@ -230,7 +230,7 @@ class _Finalizer:
     async def _usable(self, kind: Kind, index: int, piece: Piece) -> Artifact | None:
         """Return a stored piece; None if there is none, or if it is not media and can be fetched from the provider again."""
         artifact = self.stored.get((kind, index))
-        if artifact is None or piece.url is None:
+        if artifact is None or piece.data is not None:
             return artifact
         try:
             stored = await self.engine.artifacts.local_file(artifact)
