@@ -174,12 +174,7 @@ async def check_job(job: Job, context: Context) -> Any:
 
 @hookimpl
 async def cancel_job(job: Job, context: Context) -> None:
-    try:
-        await _send(context, "DELETE", f"/videos/{job.id}")
-    except BackendError as error:
-        if error.status == 404:
-            raise JobNotFound(f"there is no video {job.id}") from error
-        raise
+    await _send(context, "DELETE", f"/videos/{job.id}")
 
 
 @hookimpl

@@ -440,14 +440,13 @@ class Router:
         return await self.store.calls(states=states, since=since, limit=limit)
 
     async def wait(self, job_id: str, *, deadline: float | None = None) -> Result:
-        """Wait for a job, whichever process is processing it; see `resume`. What has ended is not checked again."""
+        """Wait for a job, whichever process is processing it; see `resume`."""
         return await self._run_registry.wait(await self._run_id(job_id), deadline)
 
     async def resume(self, job_id: str, *, deadline: float | None = None) -> Result:
         """Continue a job from its current state: poll it, save its files, or look up a submit of unknown outcome.
 
-        The state of a job that is lost, was cancelled, or failed according to a status check is always checked again. Any process can
-        resume a job, but only one at a time does; the others wait.
+        Any process can resume a job, but only one at a time does; the others wait.
 
         Raises:
             UnknownJob, SubmissionUnknown, BackendTimeout, BackendError: see `run`.
