@@ -174,7 +174,12 @@ async def check_job(job: Job, context: Context) -> Any:
 
 @hookimpl
 async def cancel_job(job: Job, context: Context) -> None:
-    await _send(context, "DELETE", f"/videos/{job.id}")
+    try:
+        await _send(context, "DELETE", f"/videos/{job.id}")
+    except BackendError as error:
+        if error.status == 404:
+            raise JobNotFound(f"there is no video {job.id}") from error
+        raise
 
 
 @hookimpl

@@ -32,7 +32,8 @@ NO_SUCH = json.dumps({"error": {"code": "no_such_video", "message": "who?"}}).en
     ("status", "body", "table", "expected"),
     [
         (404, b"", {}, SettingsError),
-        (404, b"", {"404": JobNotFound}, JobNotFound),
+        (404, b"", {"404": JobNotFound}, BackendUnavailable),
+        (404, b"<html><title>404</title>", {"404": JobNotFound}, BackendUnavailable),
         (404, b'{"error": {"code": 404, "message": "gone"}}', {"404": JobNotFound}, JobNotFound),
         (404, NO_SUCH, {"no_such_video": JobNotFound}, JobNotFound),
         (404, NO_SUCH, {"no_such_video": ContentRefused, "404": JobNotFound}, ContentRefused),

@@ -1,4 +1,4 @@
-"""A job that its provider does not find: for a moment, and it is not lost; for good, and it ends, and nothing is paid twice."""
+"""A job that its provider does not find: for a moment, and it continues; for a minute, and it is lost until it is found again."""
 
 import asyncio
 from pathlib import Path
@@ -9,7 +9,7 @@ from core.fake_service import FakeService, mp4
 from core.routing import fake_router, fake_settings
 
 from anymedia import GenerateVideo, Policy, SqliteStore
-from anymedia.errors import BackendTimeout, JobNotFound
+from anymedia.errors import BackendTimeout, Fix, JobNotFound
 from anymedia.settings import InstanceSettings
 from anymedia.testing.harness import KeptStore
 
@@ -83,7 +83,7 @@ async def test_looks_that_find_nothing_do_not_add_up_where_the_job_was_seen_betw
             assert len(service.submits) == 1
 
 
-async def test_a_job_that_stays_unknown_ends_after_so_many_looks_and_is_not_sent_again() -> None:
+async def test_a_job_that_stays_unknown_is_lost_after_so_many_looks_keeps_its_reservation_and_is_delivered_later() -> None:
     with FakeService() as service:
         service.missing = EVER
         two = {name: InstanceSettings(name=name, plugin="fake", base_url=service.http.url) for name in ("aaaa", "able")}
@@ -104,14 +104,18 @@ async def test_a_job_that_stays_unknown_ends_after_so_many_looks_and_is_not_sent
             assert "'vid-1'" in error.message  # the provider's own name of it: all that is left to ask about it with
             assert "there is no video vid-1" in error.message
             assert "charged" in error.fix
-            assert row.state == "failed"
+            assert (row.state, row.charged) == ("lost", "unknown")
             spent = await made.store.spend()
             assert row.quote_usd is not None
-            assert (spent.reserved_usd, spent.committed_usd, spent.unknown_calls) == (0, row.quote_usd[1], 1)
+            assert (spent.reserved_usd, spent.committed_usd) == (row.quote_usd[1], 0)
             with pytest.raises(JobNotFound) as again:
                 await made.resume(row.id)
-            assert (again.value.message, again.value.charged) == (error.message, "unknown")
-            assert (looks_at(service), len(service.submits)) == (LOOKS, 1)
+            assert (again.value.charged, again.value.action) == ("unknown", Fix("resume", row.run))
+            assert (looks_at(service), len(service.submits)) == (2 * LOOKS, 1)
+            service.missing = ()
+            assert (await made.wait(row.id)).path.read_bytes() == mp4()
+            assert (len(service.submits), (await made.job(row.id)).error) == (1, None)
+            assert ((await made.store.spend()).reserved_usd, (await made.store.spend()).committed_usd) == (0, 0.15)
 
 
 def _with(settings: Any, instances: Any) -> Any:

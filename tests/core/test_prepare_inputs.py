@@ -11,7 +11,7 @@ from core.routing import KEY, fake_router
 from PIL import Image as Pictures
 
 from anymedia import Continuation, EditWithReferences, Image, Inpaint, Outcome, Piece, Reference, hookimpl
-from anymedia.errors import UnknownContinuation, UnsupportedInput
+from anymedia.errors import InvalidRequest, UnknownContinuation, UnsupportedInput
 from anymedia.execution.prepare_inputs import resolve
 from anymedia.files import paths
 from anymedia.files.paths import open_input
@@ -153,3 +153,20 @@ async def test_masked_edit_whose_mask_file_changes_between_reads_uses_the_first_
     assert transparent.tobytes() == Pictures.open(io.BytesIO(left)).tobytes()
     made = Pictures.open(result.path).convert("RGB")
     assert (made.getpixel((8, 8)), made.getpixel((56, 8))) == ((200, 40, 40), (10, 200, 30))
+
+
+@pytest.mark.parametrize("changed", ["source.png", "mask.png"])
+async def test_run_of_a_plan_whose_input_file_changed_is_refused_before_anything_is_sent(tmp_path: Path, changed: str) -> None:
+    first = {"source.png": png(64, 48, (9, 9, 9)), "mask.png": mask_of((0, 0, 32, 48))}
+    for name, data in first.items():
+        (tmp_path / name).write_bytes(data)
+    with FakeService() as service:
+        async with fake_router(service) as router:
+            plan = await router.plan(Inpaint(prompt="red", source=tmp_path / "source.png", mask=tmp_path / "mask.png"))
+            (tmp_path / changed).write_bytes(mask_of((32, 0, 64, 48)))
+            for run in (router.run, router.submit):
+                with pytest.raises(InvalidRequest, match=rf"{changed}' has changed since the request was planned"):
+                    await run(plan, output=tmp_path / "out.png")
+            assert service.submits == []
+            (tmp_path / changed).write_bytes(first[changed])
+            assert (await router.run(plan, output=tmp_path / "out.png")).path.is_file()

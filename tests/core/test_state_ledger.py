@@ -57,6 +57,24 @@ def test_an_unknown_submit_keeps_its_money_reserved_until_it_is_settled(store: B
     assert store.spend() == Spend(reserved_usd=0.0, committed_usd=0.3, unknown_calls=0, calls=1)
 
 
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+def test_late_success_commits_to_the_period_of_its_reservation_even_above_the_cap(store: BlockingStore, state: CallState) -> None:
+    lease = open_call(store, new_call("late"), Budget(per_day=0.5), at=NOW)
+    store.advance(lease, "submitted", now=NOW, job=JOB)
+    store.advance(lease, state, now=NOW)
+    assert store.spend().reserved_usd == 0  # certainly not charged, it seemed
+    open_call(store, new_call("other"), Budget(per_day=0.5), at=NOW + 1)
+    lease = store.claim("late", owner="me", lease_seconds=60, now=NOW + 2 * DAY, revise=True)
+    store.advance(lease, "running", now=NOW + 2 * DAY)
+    assert store.spend(since=NOW).reserved_usd == pytest.approx(0.8)
+    store.advance(lease, "collecting", now=NOW + 2 * DAY)
+    store.advance(lease, "done", now=NOW + 2 * DAY, cost_usd=0.45)
+    assert store.spend(since=NOW + DAY).committed_usd == 0
+    assert store.spend(since=NOW).committed_usd == 0.45
+    with pytest.raises(BudgetExceeded, match=r"of the cap per_day of 0\.9 USD, 0\.05 USD is left"):
+        open_call(store, new_call("more", quote_usd=(0.1, 0.1)), Budget(per_day=0.9), at=NOW + 3)
+
+
 def test_a_call_of_unknown_price_is_counted_until_its_cost_is_known(store: BlockingStore) -> None:
     first = open_call(store, new_call("a", quote_usd=None))
     second = open_call(store, new_call("b", quote_usd=None))

@@ -34,6 +34,8 @@ WAYS: tuple[tuple[CallState, ...], ...] = (
     ("submitted", "running", "collecting", "done"),
     ("collecting", "done"),
     ("submitted", "failed"),
+    ("submitted", "lost", "running", "collecting", "done"),
+    ("submitted", "cancelled", "running", "failed", "collecting", "done"),
     ("refused",),
     ("unknown",),
 )
@@ -155,7 +157,9 @@ class Journal(RuleBasedStateMachine):
             assert self.both(lambda store, name=each.id: store.load_continuation(name, now=self.now)) == each
         assert holds and before is not None and state in TRANSITIONS[before]
         known.job = f"job-{lease.call_id}" if job == "new" else known.job
-        assert known.job is not None or state not in {"submitted", "running"}
+        assert known.job is not None or (state not in {"submitted", "running", "lost"} and before not in {"failed", "cancelled"})
+        if before in {"failed", "cancelled", "lost"} and state in {"running", "collecting"}:
+            known.cost = known.charged = None  # the end of it did not hold
         known.state, known.charged = state, charged or known.charged
         known.cost = known.cost if cost is None else cost
         assert (found.state, found.updated_at) == (state, self.now)
@@ -168,17 +172,18 @@ class Journal(RuleBasedStateMachine):
             job = "new" if state == "submitted" else "kept"
             self.step(lease, self.state(lease.call_id), state, job, cost if end else None, charged if end else None)
 
-    @rule(target=leases, lease=leases, owner=OWNERS)
-    def claim(self, lease: Lease, owner: str) -> Any:
-        """Claim the call: after a crash, as its current owner, or without success."""
+    @rule(target=leases, lease=leases, owner=OWNERS, revise=st.booleans())
+    def claim(self, lease: Lease, owner: str, revise: bool) -> Any:
+        """Claim the call: after a crash, as its current owner, to check again how it ended, or without success."""
         name = lease.call_id
         record = self.stores[0].get(name)
-        found = self.both(lambda store: store.claim(name, owner=owner, lease_seconds=LEASE, now=self.now))
+        found = self.both(lambda store: store.claim(name, owner=owner, lease_seconds=LEASE, now=self.now, revise=revise))
         if record is None:
             assert found[0] is UnknownJob
             return multiple()
         free = record.owner in (None, owner) or record.lease_until <= self.now
-        if not free or record.state in FINAL_STATES:
+        ended = record.state in FINAL_STATES and not (revise and record.job is not None and record.state in {"failed", "cancelled"})
+        if not free or ended:
             assert found is None
             return multiple()
         assert found == Lease(call_id=name, owner=owner, fence=record.fence + 1, until=self.now + LEASE)
@@ -194,7 +199,7 @@ class Journal(RuleBasedStateMachine):
     def release(self, lease: Lease) -> None:
         before = self.stores[0].get(lease.call_id)
         self.both(lambda store: store.release(lease, now=self.now))
-        if before is not None and before.fence == lease.fence and before.state not in FINAL_STATES:
+        if before is not None and before.fence == lease.fence and before.owner is not None:
             self.known[lease.call_id].fence += 1
 
     @rule(lease=leases)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import attrs
 
 from anymedia import http
-from anymedia.context import Context, LoadedMedia
+from anymedia.context import Context, LoadedMedia, describe_references
 from anymedia.credentials import Secret
 from anymedia.errors import BackendError
 from anymedia.fields import role_of
@@ -41,7 +41,7 @@ def toolbox() -> str:
     """Return the toolbox page."""
     out = ["# Toolbox for plugins\n", NOTE, _HEAD]
     out += ["## The request\n", _FIELDS, *_fields(), "", *_records(Reference, Mask, Continuation, LoadedMedia)]
-    out += ["## The context\n", *_context()]
+    out += ["## The context\n", *_context(), *function("describe_references", describe_references)]
     out += ["## What a hook returns\n", *_records(Outcome, Piece, ContinuationData, Job, Running, Succeeded, Failed)]
     out += ["## What a hook raises\n", _RAISED, *_attributes(BackendError)]
     out += ["## What the other hooks receive and return\n", *_records(SubmissionRecord, ListedModel)]

@@ -15,14 +15,14 @@ import attrs
 from .capabilities import BillingRule, ModelSpec, OperationSpec
 from .credentials import Secret
 from .delivery import is_not_sent
-from .errors import BackendError, MediaError, PluginContractError, SubmissionUnknown, UnknownContinuation
+from .errors import BackendError, InvalidRequest, MediaError, PluginContractError, SubmissionUnknown, UnknownContinuation
 from .media import Media
 from .network import Network
 from .redaction import clean_text, summarize_exception
-from .requests import Mask, StoredFile
+from .requests import EditWithReferences, Mask, Reference, StoredFile
 from .results import Warning
 
-__all__ = ["Context", "LoadedMedia"]
+__all__ = ["Context", "LoadedMedia", "describe_references"]
 
 _C = TypeVar("_C")
 #: Exceptions of a bug in the plugin; a connection raises others.
@@ -211,3 +211,30 @@ class Context:
         if isinstance(error, _MISTAKES) and not isinstance(error, OSError):
             return f"backend {self.backend!r} raised {summarize_exception(error)}"
         return f"no answer came back ({type(error).__name__})"
+
+
+def describe_references(request: EditWithReferences, context: Context) -> tuple[str, list[LoadedMedia]]:
+    """Return the prompt with the roles of references in words, and the pictures in the order to send them: sources first.
+
+    Raises:
+        InvalidRequest: the prompt becomes longer than the model accepts.
+    """
+    ordered = sorted(request.references, key=lambda reference: reference.role != "source")
+    prompt = "\n".join([request.prompt, *filter(None, (_role_in_words(r, number) for number, r in enumerate(ordered, 1)))])
+    if context.operation is not None and (wrong := context.operation.prompt.problem(prompt)) is not None:
+        text = f"with the roles of its references in words, '{context.model}' {wrong} in the prompt"
+        raise InvalidRequest(text, fix="shorten the prompt")
+    return prompt, [context.read(reference.image) for reference in ordered]
+
+
+def _role_in_words(reference: Reference, number: int) -> str:
+    if reference.role == "source" and not reference.description:
+        return ""
+    kind = f" ({reference.type})" if reference.type else ""
+    what = {
+        "source": f"Of picture {number}",
+        "style": f"Take the style, and only the style, from picture {number}",
+        "control": f"Follow the structure{kind} of picture {number}",
+        "subject": f"Keep the subject{kind} of picture {number} as it is",
+    }[reference.role]
+    return f"{what}: {reference.description}." if reference.description else f"{what}."

@@ -12,10 +12,7 @@ from collections.abc import Iterator
 __all__ = ["causes", "is_not_sent"]
 
 #: Errors of connecting: no byte of a request can have been sent. (A reset is not among them.)
-_REFUSED = frozenset(
-    {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL}
-    | {errno.EMFILE, errno.ENFILE}  # no socket could be opened
-)
+_REFUSED = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL})
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

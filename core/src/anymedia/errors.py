@@ -340,13 +340,6 @@ class BudgetExceeded(RequestError):
     code = "budget_exceeded"
 
 
-class OutOfResources(RequestError):
-    """The process or the machine has no room for the answer (file descriptors, memory, disk space); nothing was sent."""
-
-    code = "out_of_resources"
-    retry = True
-
-
 class NoBackendAvailable(RequestError):
     """No installed backend that could do it is usable: credentials or libraries are missing."""
 
@@ -497,7 +490,7 @@ class BadBackendResponse(BackendError):
 
 
 class JobNotFound(BackendError):
-    """The provider does not find a job that it had accepted: temporarily, as a later status check may show, or permanently."""
+    """The provider does not find a job that it had accepted; a later status check may find it."""
 
     code = "job_not_found"
     charged: Charged = "unknown"

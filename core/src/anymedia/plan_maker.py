@@ -101,10 +101,12 @@ class PlanMaker:
         self.names.check_arguments(backend, model)
         named = backend not in (None, "auto") or model not in (None, "auto")
         unused = self.names.check_settings(planner.policy, self._default(request, planner.policy), named=named)
-        request = with_facts(request, inputs or InputReader(roots=planner.policy.input_roots, headers_only=True))
+        inputs = inputs or InputReader(roots=planner.policy.input_roots, headers_only=True)
+        request = with_facts(request, inputs)
         try:
             found = planner.plan(request, backend=backend, model=model)
-            return attrs.evolve(found, warnings=(*found.warnings, *(Warning("preference_unused", text) for text in unused)))
+            warnings = (*found.warnings, *(Warning("preference_unused", text) for text in unused))
+            return attrs.evolve(found, warnings=warnings, digests=inputs.digests)
         except (UnsupportedOperation, UnsupportedInput):
             if not (planner.policy.bridge and isinstance(request, ContinueVideo)):
                 raise

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import datetime
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -160,6 +160,8 @@ class Router:
     ) -> Plan:
         """Choose the backend, the model and the exact calls, with their price. No network; nothing is spent.
 
+        The plan holds for the input files as they are now: `run` refuses a file that has changed since.
+
         Raises:
             RequestError: no backend can do it as requested; with the nearest request that would work.
         """
@@ -243,7 +245,7 @@ class Router:
         Returns:
             The id of the run, and its runner and task if it was started here.
         """
-        inputs = self._inputs(asked.policy)
+        inputs = self._inputs(asked.policy, request.digests if isinstance(request, Plan) else {})
         given = request.request if isinstance(request, Plan) else request
         keyed = await keyed_request(LOCAL_REALM, asked.key, given, inputs, backend=asked.backend, model=asked.model)
         async with contextlib.nullcontext() if keyed is None else self._key_locks.setdefault(keyed.key, asyncio.Lock()):
@@ -341,8 +343,9 @@ class Router:
     def _start(self, runner: PlanRunner) -> asyncio.Task[Result]:
         return self._run_registry.start(runner.run_id, runner.run(), on_cancel=runner.give_up)
 
-    def _inputs(self, policy: Policy | None) -> InputReader:
-        return InputReader(roots=(policy or self.policy).input_roots, fetcher=self._engine.fetcher, artifacts=self.artifacts)
+    def _inputs(self, policy: Policy | None, digests: Mapping[Path, str] | None = None) -> InputReader:
+        roots = (policy or self.policy).input_roots
+        return InputReader(roots=roots, fetcher=self._engine.fetcher, artifacts=self.artifacts, digests=dict(digests or {}))
 
     def _plan_runner(
         self, plan: Plan, output: Path | str | None, overwrite: bool, policy: Policy | None, inputs: InputReader | None = None
@@ -440,13 +443,14 @@ class Router:
         return await self.store.calls(states=states, since=since, limit=limit)
 
     async def wait(self, job_id: str, *, deadline: float | None = None) -> Result:
-        """Wait for a job, whichever process is processing it; see `resume`."""
+        """Wait for a job, whichever process is processing it; see `resume`. What has ended is not checked again."""
         return await self._run_registry.wait(await self._run_id(job_id), deadline)
 
     async def resume(self, job_id: str, *, deadline: float | None = None) -> Result:
         """Continue a job from its current state: poll it, save its files, or look up a submit of unknown outcome.
 
-        Any process can resume a job, but only one at a time does; the others wait.
+        The state of a job that is lost, was cancelled, or failed according to a status check is always checked again. Any process can
+        resume a job, but only one at a time does; the others wait.
 
         Raises:
             UnknownJob, SubmissionUnknown, BackendTimeout, BackendError: see `run`.

@@ -287,13 +287,13 @@ async def test_a_job_that_google_has_not_heard_of_yet_is_looked_at_again(
 
 
 @pytest.mark.parametrize(("backend", "model"), [("google", OMNI), ("cloud", VEO)])
-async def test_a_job_that_google_does_not_know_any_more_is_over_after_a_few_looks(
+async def test_a_job_that_google_does_not_know_any_more_is_lost_after_a_few_looks(
     router: Router, fake: GoogleServer, out: str, backend: str, model: str
 ) -> None:
     fake.unseen = 1_000
     with pytest.raises(JobNotFound, match=r"no longer finds.*not found") as caught:
         await film(router, out, backend, model)
-    assert (caught.value.charged, (await router.jobs())[0].state) == ("unknown", "failed")
+    assert (caught.value.charged, (await router.jobs())[0].state) == ("unknown", "lost")
     assert (fake.unseen, fake.submits()) == (1_000 - 7, 1)
 
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anymedia.answers.media import decode_images
 from anymedia.errors import BadBackendResponse
-from anymedia.http import decode_object
-from openai_media._answers import decode_images, decode_turn
+from anymedia.http import decode_json, decode_object
+from openai_media._answers import decode_turn
 
 SPELLINGS: dict[str, Any] = {
     "plain": lambda b: base64.b64encode(b).decode(),
@@ -70,7 +71,7 @@ def test_decode_turn_any_bytes_raises_only_bad_backend_response(body: bytes) -> 
 def test_decode_images_without_an_image_finds_none(body: bytes) -> None:
     answered = decode_images(body)
     assert answered.found.items == ()
-    assert answered.error is not None
+    assert answered.rest == decode_json(body)
 
 
 def test_decode_images_null_item_beside_a_good_one_is_reported() -> None:

@@ -327,11 +327,11 @@ async def test_a_job_that_one_of_the_servers_machines_has_not_heard_of_is_looked
     assert gpu.count("POST") == 1
 
 
-async def test_a_job_its_server_no_longer_knows_is_over_after_a_few_looks(router: Router, gpu: OpenAIServer, tmp_path: Path) -> None:
+async def test_a_job_its_server_no_longer_knows_is_lost_after_a_few_looks(router: Router, gpu: OpenAIServer, tmp_path: Path) -> None:
     gpu.fail("status", on="GET /v1/videos/video", times=None, status=404, json={"error": {"message": "No such video."}})
     with pytest.raises(JobNotFound, match=r"no longer finds.*No such video") as caught:
         await router.generate_video(prompt="waves", backend="mygpu", output=tmp_path / "waves.mp4")
-    assert (caught.value.charged, (await router.jobs())[0].state) == ("unknown", "failed")
+    assert (caught.value.charged, (await router.jobs())[0].state) == ("unknown", "lost")
     assert (gpu.count("POST"), gpu.count("GET /v1/videos/video")) == (1, 7)
 
 
@@ -347,7 +347,7 @@ async def test_a_video_that_was_made_and_is_gone_before_it_was_fetched_is_paid_f
     async with new_router() as router:
         with pytest.raises(JobNotFound, match="no longer finds") as gone:
             await router.resume(str(caught.value.job_id))
-        assert (gone.value.charged, (await router.jobs())[0].state) == ("yes", "failed")
+        assert (gone.value.charged, (await router.jobs())[0].state) == ("yes", "lost")
     assert gpu.count("POST") == 1
 
 

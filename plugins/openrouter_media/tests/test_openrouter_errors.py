@@ -188,11 +188,11 @@ async def test_a_job_the_service_has_not_heard_of_yet_is_looked_at_again(
     assert fake.count("POST") == 1
 
 
-async def test_a_job_the_service_forgot_is_over_after_a_few_looks(fresh: Router, fake: OpenRouterServer) -> None:
+async def test_a_job_the_service_forgot_is_lost_after_a_few_looks(fresh: Router, fake: OpenRouterServer) -> None:
     fake.fail("status", on="GET /api/v1/videos/gen", times=None, status=404, json={"error": {"code": 404, "message": "Job not found"}})
     with pytest.raises(JobNotFound, match=r"no longer finds the job 'gen-vid-.*Job not found") as caught:
         await fresh.generate_video(prompt="waves", model="openrouter/google/veo-3.1")
-    assert (caught.value.charged, (await fresh.jobs())[0].state) == ("unknown", "failed")
+    assert (caught.value.charged, (await fresh.jobs())[0].state) == ("unknown", "lost")
     assert (fake.count("POST"), fake.count("GET /api/v1/videos/gen")) == (1, 7)
 
 

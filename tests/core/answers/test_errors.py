@@ -255,10 +255,19 @@ def test_missing_path_at_the_default_address_is_a_missing_model() -> None:
     assert isinstance(error, UnknownModel)
 
 
-@pytest.mark.parametrize("body", [{"detail": "Not Found"}, {"error": {"message": "no such job", "code": "not_found"}}, b""])
+@pytest.mark.parametrize("body", [{"detail": "Not Found"}, {"error": {"message": "no such job", "code": "not_found"}}])
 def test_missing_path_in_a_status_check_is_a_missing_job(body: Any) -> None:
     assert isinstance(error_from(body, who="'a/b'", status=404, about="job"), JobNotFound)
     assert isinstance(error_from(body, who="'a/b'", status=401, about="job"), AuthenticationFailed)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"404 page not found", b"<html><h1>404 Not Found</h1>nginx</html>", b"<Error><Code>x</Code></Error>"]
+)
+def test_404_that_is_not_the_apis_own_in_a_status_check_is_a_failed_check(body: bytes) -> None:
+    error = error_from(body, who="'a/b'", status=404, about="job")
+    assert type(error) is BackendUnavailable
+    assert error.retry
 
 
 def test_providers_own_codes_come_first() -> None:

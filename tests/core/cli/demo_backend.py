@@ -15,7 +15,7 @@ from pathlib import Path
 from anymedia.capabilities import load_matrix
 from anymedia.errors import AuthenticationFailed, BackendUnavailable, BadBackendResponse, ContentRefused
 from anymedia.hookspecs import hookimpl
-from anymedia.results import ContinuationData, Job, Outcome, Piece, Running, Succeeded
+from anymedia.results import ContinuationData, Failed, Job, Outcome, Piece, Running, Succeeded
 
 
 @hookimpl
@@ -106,6 +106,8 @@ async def continue_video(request, context):
 
 @hookimpl
 async def check_job(job, context):
+    if f"cancelled {job.id}" in Path(os.environ["DEMO_SUBMITS"]).read_text().splitlines():
+        return Failed(error=BadBackendResponse("the demo has stopped it"))
     if any("slow" in words for words in job.data["said"]) and not os.environ.get("DEMO_HURRY"):
         return Running(progress=0.4, note="rendering", poll_after=0.05)
     data = {"said": job.data["said"], "frames": job.data["frames"]}

@@ -153,7 +153,7 @@ _TRY_OTHERS = (
 #: What a list of jobs says about each.
 _LISTED = frozenset({"job_id", "state", "operation", "backend", "model", "charged", "cost", "prompt"})
 #: States of a call that has ended, or may have, without a result.
-_WITHOUT_RESULT = frozenset({"failed", "refused", "unknown"})
+_WITHOUT_RESULT = frozenset({"failed", "refused", "unknown", "lost"})
 _listener: contextvars.ContextVar[OnProgress | None] = contextvars.ContextVar("anymedia_listener", default=None)
 
 
@@ -448,7 +448,7 @@ class MediaTool:
             await self.router.handed_over(record.run)
             return job_answer(record)
         if action == "wait":
-            result = await self.router.wait(job_id, deadline=deadline)
+            result = await self.router.resume(job_id, deadline=deadline)
             await self.router.handed_over(result.job_id)
             return result_answer(result)
         return await self._status(job_id)

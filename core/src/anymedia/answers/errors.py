@@ -187,7 +187,8 @@ def error_from(
         retry_after: seconds that the provider asked to wait.
         delivery: what is known from another source (a documented billing rule); by default ``refused`` for a rejection and None,
             not known, for a server that broke down.
-        about: ``job`` for a status check, in which 404 and 410 mean that the provider does not know the job.
+        about: ``job`` for a status check, in which 404 and 410 mean that the provider does not know the job. Without the API's own
+            envelope (a web page, a text, an empty body) they mean nothing: a proxy may have answered.
 
     Returns:
         The error, with ``provider_message`` set to the provider's own words (an empty string where there are none).
@@ -200,7 +201,7 @@ def error_from(
         kind = "address"
     known = _Known(found, who, status, base_url, request_id, retry_after, delivery)
     missing = about == "job" and (kind in {"model", "address"} and status in {404, 405, 410})
-    error = known.unknown_job() if missing else known.error(kind)
+    error = known.error(kind) if not missing else known.unknown_job() if found.form == "json" else known.error("broken")
     error.provider_message = found.text
     if isinstance(error, BackendError):
         error.status = status if status is not None and status >= 300 else found.status or status

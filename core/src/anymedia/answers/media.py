@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
+import msgspec
 
 from ..media import mime_of
 from ..results import ContinuationData, Piece, Warning
@@ -27,7 +28,9 @@ __all__ = [
     "USUAL_PLACES",
     "ExtractedMedia",
     "FoundMedia",
+    "ImagesAnswer",
     "Unreadable",
+    "decode_images",
     "encode_link",
     "extract_media",
     "is_absolute_link",
@@ -380,6 +383,63 @@ def _usable(claim: Any) -> str | None:
         return mime_of({"jpg": "jpeg"}.get(name, name))
     except KeyError:
         return None
+
+
+class _Image(msgspec.Struct):
+    b64_json: msgspec.Raw = msgspec.Raw(b"null")
+    url: Any = None
+    media_type: Any = None
+    output_format: Any = None
+    revised_prompt: Any = None
+
+
+class _Images(msgspec.Struct):
+    data: list[_Image | None]
+    output_format: Any = None
+    usage: Any = None
+
+
+@attrs.frozen(kw_only=True)
+class ImagesAnswer:
+    """A decoded answer with images in ``data[]``.
+
+    Attributes:
+        found: the media in it.
+        output_format: the format that it names, or None.
+        usage: what it says was used, or an empty mapping.
+        rest: the whole answer where it holds no media, for its error; else None.
+    """
+
+    found: ExtractedMedia
+    output_format: str | None = None
+    usage: Mapping[str, Any] = attrs.field(factory=dict)
+    rest: Any = None
+
+
+def decode_images(body: bytes, base_url: str = "") -> ImagesAnswer:
+    """Decode a JSON answer whose images are in ``data[]``, without a copy of their base64; other places and spellings are read, too.
+
+    Args:
+        body: the answer as received.
+        base_url: the address of the service, for relative links.
+    """
+    try:
+        answer = msgspec.json.decode(body, type=_Images)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        answer = None
+    if answer is not None:
+        items = [item and {**msgspec.structs.asdict(item), "b64_json": memoryview(item.b64_json)} for item in answer.data]
+        found = extract_media({"data": items}, ["data[]"], base_url=base_url, usual=False)
+        if found.items:
+            form = answer.output_format if isinstance(answer.output_format, str) else None
+            return ImagesAnswer(found=found, output_format=form, usage=answer.usage if isinstance(answer.usage, dict) else {})
+    try:
+        rest = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        rest = body
+    usage = rest.get("usage") if isinstance(rest, dict) else None
+    found = extract_media(rest, ["data[]"], base_url=base_url)
+    return ImagesAnswer(found=found, usage=usage if isinstance(usage, dict) else {}, rest=rest)
 
 
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{1,15}):")

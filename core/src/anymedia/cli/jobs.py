@@ -69,14 +69,14 @@ def with_store(work: Callable[[Store], Awaitable[_T]]) -> _T:
 
 
 @jobs.command("list")
-@click.option("--open", "only_open", is_flag=True, help="Only unfinished jobs and those with an unknown outcome.")
+@click.option("--open", "only_open", is_flag=True, help="Only unfinished jobs, lost ones and those with an unknown outcome.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Maximum number of jobs.")
 @AS_JSON
 def list_jobs(only_open: bool, limit: int, as_json: bool) -> None:
     """List jobs, the newest first."""
     from ..state.store import ACTIVE_STATES
 
-    states = [*sorted(ACTIVE_STATES), "unknown"] if only_open else None
+    states = [*sorted(ACTIVE_STATES), "lost", "unknown"] if only_open else None
     console = Console(json=as_json)
     records = with_store(lambda store: store.calls(states=states, limit=limit))
     if as_json:

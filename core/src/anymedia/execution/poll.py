@@ -1,6 +1,6 @@
 """Poll a job at the provider until it ends. A failed status check never fails a job; after a deadline it can be resumed.
 
-Status checks that do not find the job are counted separately, see `NotFoundStreak`.
+Status checks that do not find the job are counted separately, see `NotFoundStreak`; those that are refused end the waiting.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ import asyncio
 import contextlib
 import functools
 import logging
+from typing import Literal
 
 import attrs
 
 from ..capabilities import ModelSpec
-from ..errors import BackendError, BackendTimeout, Fix, JobNotFound, MediaError, PluginError
+from ..errors import AuthenticationFailed, BackendError, BackendTimeout, Fix, JobNotFound, MediaError, PluginError, RequestError
 from ..plugins.sanitize import PluginRaised
 from ..redaction import clean_text
 from ..results import Failed, Job, Outcome, Running, Succeeded
@@ -22,8 +23,10 @@ from ..state.store import CallRecord, Lease, StateError
 from .engine import Engine
 from .poll_schedule import Schedule, bounded_hint, duration_key
 
-#: Minimum pauses in seconds after each status check in a row that did not find the job; after one more check, the job is given up.
+#: Minimum pauses in seconds after each status check in a row that did not find the job; after one more check, the job is lost.
 WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+#: How many status checks in a row may be refused (401, 403, 400); after the last one, waiting ends.
+MOST_REFUSALS = 5
 
 
 @attrs.define
@@ -49,7 +52,7 @@ class NotFoundStreak:
 
     @property
     def for_good(self) -> bool:
-        """Whether the job is given up: after all pauses, in full. A pause that was cut short does not count in full."""
+        """Whether the job counts as lost: after all pauses, in full. A pause that was cut short does not count in full."""
         return self.checks > len(WAITS) and self.seconds >= sum(WAITS)
 
     def __str__(self) -> str:
@@ -58,13 +61,13 @@ class NotFoundStreak:
 
 
 def job_not_found_error(record: CallRecord, job: Job, not_found: NotFoundStreak, error: JobNotFound) -> JobNotFound:
-    """Return the error for a job that is given up, with what is known about its cost."""
+    """Return the error for a job that is lost, with what is known about its cost."""
     why = f"{not_found.checks} status checks in {not_found.seconds:.0f} s did not find it"
     known = clean_text(job.id, 200)
     text = f"'{record.backend}/{record.model}' no longer finds the job {known!r} of {record.id}: {why} ({error.message})"
-    fix = "Ask the provider about that job: it may have been charged, and was not sent again. A new request is charged again."
+    fix = "It may have been charged, and was not sent again: ask the provider about that job. A new request is charged again."
     found = JobNotFound(text, fix=fix, request_id=error.request_id)
-    found.status = error.status
+    found.status, found.action = error.status, Fix("resume", record.run)
     if record.outcome is not None:  # it was generated, but not saved
         found.charged, found.cost_usd = "yes", record.outcome["cost_usd"]
     return found
@@ -77,23 +80,30 @@ def why_of(error: Exception) -> str:
 
 @attrs.define
 class FailureStreak:
-    """The status checks in a row that failed, and why the last one did."""
+    """The status checks in a row that failed, how many of the last ones were refused, and why the last one failed."""
 
     checks: int = 0
+    refusals: int = 0
     why: str = ""
 
-    def failed(self, error: Exception) -> str:
-        """Count a failed check; return why it failed."""
+    def failed(self, error: Exception) -> float | None:
+        """Count a failed check; return the minimum pause before the next one in seconds, where there is one."""
         self.checks += 1
         self.why = why_of(error)
-        return self.why
+        self.refusals = self.refusals + 1 if _is_refusal(error) else 0
+        hint = bounded_hint(getattr(error, "retry_after", None))
+        return max(WAITS[min(self.refusals, len(WAITS)) - 1], hint or 0.0) if self.refusals else hint
 
     def worked(self) -> None:
         """End the streak."""
-        self.checks, self.why = 0, ""
+        self.checks, self.refusals, self.why = 0, 0, ""
 
     def __str__(self) -> str:
         return f"the last {f'{self.checks} status checks' if self.checks > 1 else 'status check'} failed: {self.why}"
+
+
+def _is_refusal(error: Exception) -> bool:
+    return isinstance(error, AuthenticationFailed | RequestError) or getattr(error, "status", None) in {400, 401, 403}
 
 
 _log = logging.getLogger("anymedia")
@@ -115,7 +125,8 @@ async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelS
 
     Raises:
         BackendTimeout: the deadline passed; the record is unchanged, and the job can be resumed.
-        JobNotFound: the provider has not found the job for so long that it is given up.
+        JobNotFound: the provider has not found the job for so long that it is lost.
+        AuthenticationFailed, BackendTimeout: the provider refuses the status checks; the record is unchanged.
         BackendError: the job failed.
         PluginError: the hook broke its contract; the record is unchanged.
     """
@@ -128,7 +139,7 @@ async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelS
     hint = bounded_hint(job.poll_after)
     account = engine.account(record.backend)
     first = True
-    not_found, failures = NotFoundStreak(), FailureStreak()
+    not_found, failures, said = NotFoundStreak(), FailureStreak(), ""
     # A job that was not polled for a while is checked at once, and does not show how long such a job takes.
     observed_from_start = abs(record.read_at - record.updated_at) < _FRESH
     # Its age is measured on the monotonic counter from here on, since the wall clock may be set.
@@ -142,9 +153,8 @@ async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelS
         pause = max(pause, engine.polls.reserve(account, engine.clock.steady()))
         left = until - engine.clock.steady()
         if left <= 0:
-            raise still_running_error(
-                record, "the deadline passed", failures if failures.checks else not_found if not_found.checks else None
-            )
+            trouble = failures if failures.checks else not_found if not_found.checks else None
+            raise still_running_error(record, trouble=trouble, said=said)
         pause = min(pause, left)
         await engine.clock.sleep(pause)
         not_found.waited(pause)
@@ -157,7 +167,7 @@ async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelS
             failures.worked()
             hint = not_found.count(error)
             if not_found.for_good:
-                raise await _failed(engine, lease, record, job_not_found_error(record, job, not_found, error)) from None
+                raise await _ended(engine, lease, record, "lost", job_not_found_error(record, job, not_found, error)) from None
             engine.report(record, "job_not_found", note=f"{not_found}; checking again")
             continue
         except Exception as error:
@@ -165,16 +175,18 @@ async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelS
                 _leave(record, error)
                 raise  # the hook broke its contract, and would do so again
             _log.debug("a status check of %s failed: %s", record.id, error.code if isinstance(error, MediaError) else type(error).__name__)
-            hint = bounded_hint(getattr(error, "retry_after", None))
-            engine.report(record, "status_check_failed", note=f"a status check failed ({failures.failed(error)}); checking again")
+            hint = failures.failed(error)
+            if failures.refusals >= MOST_REFUSALS:
+                raise _refused_error(engine, record, failures, error) from None
+            engine.report(record, "status_check_failed", note=f"a status check failed ({failures.why}); checking again")
             continue
         hint = None
         not_found.found()
         failures.worked()
         if isinstance(state, Running):
-            if record.state == "submitted":  # not for one whose file is fetched again
+            if record.state in {"submitted", "lost"}:  # not for one whose file is fetched again
                 record = await engine.persist_with_retry(functools.partial(engine.advance, lease, "running"))
-            hint = bounded_hint(state.poll_after)
+            hint, said = bounded_hint(state.poll_after), state.note
             engine.report(record, "progress", fraction=state.progress, note=state.note)
         elif isinstance(state, Succeeded):
             if observed_from_start:
@@ -182,11 +194,11 @@ async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelS
                     await engine.store.add_duration(key, engine.clock.steady() - started_at)
             return state.outcome
         elif isinstance(state, Failed):
-            raise await _failed(engine, lease, record, state.error)
+            raise await _ended(engine, lease, record, "failed", state.error)
 
 
 def still_running_error(
-    record: CallRecord, why: str = "the deadline passed", trouble: NotFoundStreak | FailureStreak | None = None
+    record: CallRecord, why: str = "the deadline passed", trouble: NotFoundStreak | FailureStreak | None = None, said: str = ""
 ) -> BackendTimeout:
     """Return the error for a job that is no longer polled, but continues at the provider and can be resumed.
 
@@ -194,8 +206,10 @@ def still_running_error(
         record: the call.
         why: why polling ended.
         trouble: the last status checks, if they did not see the job running.
+        said: the provider's own last word on the state.
     """
     seen, more = ("is still", "") if trouble is None else ("may still be", f", and {trouble}")
+    more += f"; the last status was {clean_text(said, 80)!r}" if said else ""
     error = BackendTimeout(
         f"'{record.backend}/{record.model}' {seen} processing {record.id}; {why}{more}.",
         fix="The job continues at the provider.",
@@ -213,10 +227,23 @@ def _leave(record: CallRecord, error: PluginError) -> None:
     error.action = Fix("resume", record.run)
 
 
-async def _failed(engine: Engine, lease: Lease, record: CallRecord, error: BackendError) -> BackendError:
+def _refused_error(engine: Engine, record: CallRecord, failures: FailureStreak, error: Exception) -> BackendError:
+    """Return the error for status checks that are refused for good: the job continues, and the key must be corrected."""
+    text = f"'{record.backend}/{record.model}' refuses the status checks of {record.id}: {failures}"
+    keys = [f"check {c.found_in}" if c.secret else f"set {c.wanted}" for c in engine.instance(record.backend).credentials if not c.public]
+    fix = ". ".join(part[:1].upper() + part[1:] for part in (*keys, "the job continues at the provider."))
+    refused = (AuthenticationFailed if isinstance(error, AuthenticationFailed) else BackendTimeout)(text, fix=fix, job_id=record.id)
+    refused.action, refused.charged = Fix("resume", record.run), "unknown"
+    refused.backend, refused.model = record.backend, record.model
+    refused.provider_message = getattr(error, "provider_message", "")
+    return refused
+
+
+async def _ended(engine: Engine, lease: Lease, record: CallRecord, state: Literal["failed", "lost"], error: BackendError) -> BackendError:
+    """Record that the job has failed, or is lost; return the completed error."""
     error.backend, error.model, error.job_id = record.backend, record.model, record.id
     error.retry = False
     if error.charged == "no" and error.delivery != "refused":
         error.charged = "unknown"
-    await engine.advance(lease, "failed", error=error_json(error), cost_usd=cost_of(error))
+    await engine.advance(lease, state, error=error_json(error), cost_usd=cost_of(error))
     return error

@@ -103,19 +103,21 @@ class InputReader:
         fetcher: fetches URLs; None where only local files are read.
         headers_only: open files without keeping their bytes, to plan only.
         artifacts: where files of continuations are stored; None where only local files are read.
+        digests: the SHA-256 of local files as they were planned: noted while headers are read; later, a file that differs is refused.
     """
 
     roots: tuple[Path, ...] | None = None
     fetcher: Fetcher | None = None
     artifacts: ArtifactStore | None = None
     headers_only: bool = False
+    digests: dict[Path, str] = attrs.field(factory=dict)
     _read: dict[Path | str, bytes] = attrs.field(factory=dict, init=False, repr=False)
 
     def open(self, path: Path, field: str = "$") -> BinaryIO:
         """Open a local file, or its bytes if it was read before.
 
         Raises:
-            InvalidRequest: it cannot be read; the problem is located at ``field``.
+            InvalidRequest: it cannot be read, or has changed since it was planned; the problem is located at ``field``.
         """
         from ..files.paths import open_input
 
@@ -123,9 +125,15 @@ class InputReader:
             return io.BytesIO(self._read[path])
         file = open_input(path, self.roots, field=field)
         if self.headers_only:
+            self.digests[path] = _digest(file)
+            file.seek(0)
             return file
         with file:
-            self._read[path] = file.read(MAX_INPUT)
+            data = io.BytesIO(file.read(MAX_INPUT))
+        if path in self.digests and _digest(data) != self.digests[path]:
+            text = f"the file {str(path)!r} has changed since the request was planned"
+            raise InvalidRequest([Problem(field, text)], fix="plan the request again; nothing was sent")
+        self._read[path] = data.getvalue()
         return io.BytesIO(self._read[path])
 
     async def read(self, media: Media) -> bytes:
@@ -182,6 +190,16 @@ class InputReader:
     def clear(self) -> None:
         """Release the bytes that were read."""
         self._read.clear()
+
+
+def _digest(file: BinaryIO) -> str:
+    import hashlib
+
+    found, left = hashlib.sha256(), MAX_INPUT
+    while left > 0 and (chunk := file.read(min(left, 1 << 20))):
+        found.update(chunk)
+        left -= len(chunk)
+    return found.hexdigest()
 
 
 def with_facts(request: Request, inputs: InputReader) -> Request:

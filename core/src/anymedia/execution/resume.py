@@ -21,6 +21,7 @@ from ..errors import (
     BadBackendResponse,
     Fix,
     JobCancelled,
+    JobNotFound,
     MediaError,
     RequestError,
     SubmissionUnknown,
@@ -29,7 +30,7 @@ from ..errors import (
 )
 from ..files.part_file import copy_kept, read_kept
 from ..files.safe_dir import show_path
-from ..results import Job, Outcome, Piece, Result, Succeeded
+from ..results import Job, JobState, Outcome, Piece, Result, Running, Succeeded
 from ..state.codec import error_from_json, error_json, job_from_json, outcome_from_json
 from ..state.store import ACTIVE_STATES, FINAL_STATES, CallRecord, Lease, LeaseLost
 from ..state.transitions import check_forgettable
@@ -37,7 +38,7 @@ from ..threads import in_thread
 from .engine import Engine
 from .finalize import delete_temporaries, finalize, provider_kind
 from .lease import LEASE_SECONDS, LeaseKeeper
-from .poll import LONGEST_CHECK, poll_job
+from .poll import LONGEST_CHECK, poll_job, why_of
 from .prepare_inputs import MAX_INPUT, read_stored_protection
 from .run_result import latest, most_serious, result_of
 from .submit import lookup, unknown_outcome
@@ -48,8 +49,14 @@ _log = logging.getLogger("anymedia")
 _RECHECK_SECONDS = 0.5
 
 
-async def resume_call(engine: Engine, call_id: str, deadline: float | None) -> CallRecord:
+async def resume_call(engine: Engine, call_id: str, deadline: float | None, *, revise: bool = False) -> CallRecord:
     """Complete one call, or wait for the process that is processing it.
+
+    Args:
+        engine: store and plugins.
+        call_id: the call.
+        deadline: on the steady clock; None for no deadline.
+        revise: check the state of a call again that ended because of what a status check showed, or was cancelled.
 
     Returns:
         The record in its final state.
@@ -61,23 +68,24 @@ async def resume_call(engine: Engine, call_id: str, deadline: float | None) -> C
     """
     while True:
         record = await _known(engine, call_id)
-        if record.state in FINAL_STATES:
+        revise = revise and record.is_revisable
+        if record.state in FINAL_STATES and not revise:
             return _ended(record)
-        claimed = await engine.store.claim(call_id, owner=engine.owner, lease_seconds=LEASE_SECONDS)
+        claimed = await engine.store.claim(call_id, owner=engine.owner, lease_seconds=LEASE_SECONDS, revise=revise)
         if claimed is not None:
             with contextlib.suppress(LeaseLost):  # suspended for too long: wait for the process that has claimed it
                 async with LeaseKeeper(engine.leases, claimed.lease):
-                    with engine.clients.used(record.backend):
-                        return _ended(await _continue(engine, claimed.lease, claimed, deadline))
+                    return _ended(await _continue(engine, claimed.lease, claimed, deadline))
         if deadline is not None and engine.clock.steady() >= deadline:
             late = BackendTimeout(f"another process is still processing {call_id}; the deadline passed.", job_id=call_id)
             late.action = Fix("resume", record.run)
             raise late
+        revise = revise and record.owner is not None  # else that process has just checked it
         await engine.clock.sleep(_RECHECK_SECONDS)
 
 
-async def resume_run(engine: Engine, run: str, deadline: float | None) -> Result:
-    """Complete every call of a run, within some seconds.
+async def resume_run(engine: Engine, run: str, deadline: float | None, *, revise: bool = False) -> Result:
+    """Complete every call of a run, within some seconds; ``revise`` as in `resume_call`.
 
     Raises:
         BackendTimeout: the deadline passed before all calls had ended; results of ended calls remain available.
@@ -87,7 +95,7 @@ async def resume_run(engine: Engine, run: str, deadline: float | None) -> Result
     failures: list[MediaError] = []
     for record in latest(await engine.store.run(run)):
         try:
-            await resume_call(engine, record.id, until)
+            await resume_call(engine, record.id, until, revise=revise)
         except MediaError as error:
             failures.append(error)
     records = await engine.store.run(run)
@@ -134,12 +142,14 @@ async def _continue(engine: Engine, lease: Lease, record: CallRecord, deadline: 
     spec = _model_spec(engine, record)
     if record.state == "submitting" and record.submits == 0:
         raise await _never_sent(engine, lease, record)
-    if record.state == "submitting":
+    if record.state in FINAL_STATES:
+        outcome = await _revised_outcome(engine, lease, record, spec, deadline)
+    elif record.state == "submitting":
         # The process ended during the submit, whose outcome is unknown.
         record = await engine.advance(lease, "unknown")
     if record.state == "unknown":
         record, outcome = await _outcome_of_unknown(engine, lease, record, spec, deadline)
-    else:
+    elif record.state not in FINAL_STATES:
         outcome = await _outcome_of(engine, lease, record, spec, deadline)
     protection = await read_stored_protection(engine.artifacts, record.target.get("protection"))
     return await finalize(engine, lease, record, outcome, protection, deadline)
@@ -194,11 +204,10 @@ async def _never_sent(engine: Engine, lease: Lease, record: CallRecord) -> Backe
 
 
 async def _outcome_of(engine: Engine, lease: Lease, record: CallRecord, spec: ModelSpec | None, deadline: float | None) -> Outcome:
-    stored = None
-    if record.state == "collecting" and record.outcome is not None:
-        stored = outcome_from_json(record.outcome, record.secret, await _stored_pieces(engine, record))
-    if stored is not None:
-        return await _refresh_links(engine, record, spec) or stored
+    stored = await _stored_outcome(engine, record)
+    if stored is not None:  # its links may have expired
+        state = None if record.job is None else await _check_once(engine, record, spec)
+        return state.outcome if isinstance(state, Succeeded) else stored
     if record.job is not None:
         return await poll_job(engine, lease, record, spec, deadline)
     error: BackendError = BadBackendResponse(
@@ -211,17 +220,45 @@ async def _outcome_of(engine: Engine, lease: Lease, record: CallRecord, spec: Mo
     raise error
 
 
-async def _refresh_links(engine: Engine, record: CallRecord, spec: ModelSpec | None) -> Outcome | None:
-    """Check a finished job again for new links, since the stored ones may have expired."""
-    if record.job is None:
+async def _revised_outcome(engine: Engine, lease: Lease, record: CallRecord, spec: ModelSpec | None, deadline: float | None) -> Outcome:
+    """Return the outcome of a call that had ended, if its provider has it after all; only that changes the record.
+
+    Raises:
+        MediaError: the error that it ended with: the job is not seen running or done.
+    """
+    state = await _check_once(engine, record, spec)
+    if isinstance(state, Succeeded):
+        return state.outcome
+    if isinstance(state, Running):
+        return await poll_job(engine, lease, await engine.advance(lease, "running"), spec, deadline)
+    if (stored := await _stored_outcome(engine, record)) is not None:
+        return stored
+    try:
+        _ended(record)
+    except MediaError as error:
+        if isinstance(state, Exception):
+            error.message = f"{error.message.rstrip('.')}; another status check just now: {why_of(state)}"
+        raise
+    raise AssertionError("unreachable")
+
+
+async def _stored_outcome(engine: Engine, record: CallRecord) -> Outcome | None:
+    """Return the outcome that was recorded, unless pieces of it are available only from the provider."""
+    if record.outcome is None:
         return None
+    return outcome_from_json(record.outcome, record.secret, await _stored_pieces(engine, record))
+
+
+async def _check_once(engine: Engine, record: CallRecord, spec: ModelSpec | None) -> JobState | Exception:
+    """Check the job of a call once; return its state, or why the check failed."""
+    assert record.job is not None
     try:
         async with asyncio.timeout(LONGEST_CHECK):
             state = await engine.call(record.backend, "check_job", job=job_from_json(record.job), context=engine.context(record, spec))
-    except Exception as error:  # noqa: BLE001 - the stored links may still be valid
+    except Exception as error:  # noqa: BLE001 - whatever a plugin raises
         _log.debug("checking %s again failed: %s", record.id, type(error).__name__)
-        return None
-    return state.outcome if isinstance(state, Succeeded) else None
+        return error
+    return state  # type: ignore[no-any-return]
 
 
 async def cancel_call(engine: Engine, record: CallRecord) -> None:
@@ -241,7 +278,7 @@ async def cancel_call(engine: Engine, record: CallRecord) -> None:
             if notify and record.job is not None:
                 model = engine.instance(record.backend).matrix.model(record.model)
                 job = job_from_json(record.job)
-                with engine.clients.used(record.backend):
+                with contextlib.suppress(JobNotFound):  # a lost one: it may be charged, as one that is found
                     await engine.call(record.backend, "cancel_job", job=job, context=engine.context(record, model))
             await engine.advance(lease, "cancelled", **_cancelled_cost(record, notified=notify))
     except LeaseLost:

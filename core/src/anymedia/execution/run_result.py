@@ -36,13 +36,13 @@ def latest(rows: Sequence[CallRecord]) -> list[CallRecord]:
 def run_status(rows: Sequence[CallRecord]) -> CallRecord:
     """Return the record that shows the state of a whole run.
 
-    An active one comes first, then one that is done, then one of unknown outcome, then the most serious failure.
+    An active one comes first, then one that is done, then one that is unknown or lost, then the most serious failure.
     """
     return min(latest(rows), key=_priority)
 
 
 def _priority(row: CallRecord) -> tuple[int, int]:
-    rank = 0 if row.state in ACTIVE_STATES else {"done": 1, "unknown": 2}.get(row.state, 3)
+    rank = 0 if row.state in ACTIVE_STATES else {"done": 1, "unknown": 2, "lost": 2}.get(row.state, 3)
     return rank, -_GRAVITY.index((row.error or {}).get("charged", "no"))
 
 

@@ -212,6 +212,8 @@ class _Filling:
             if offset and error.status == 416:  # the file there is shorter than what was received: it is another one
                 await self.writer.restart()
                 raise BackendUnavailable("The file at the provider changed during the download.") from None
+            if error.status in {404, 409, 425} and self.piece.headers:
+                error.retry = True  # not a signed link: the service may have the file only some time after the job is done
             if error.status in {401, 403, 404, 410}:
                 error.message = f"{error.message.rstrip('.')}: the link has expired or was removed."
                 error.fix = "Resume the job: the provider returns a new link if it still has the file."

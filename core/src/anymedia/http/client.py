@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..answers.envelopes import AnsweredError, quote, read_error
 from ..answers.errors import classify, error_from
 from ..context import Context, LoadedMedia
-from ..errors import AuthenticationFailed, BackendError, BackendUnavailable, BadBackendResponse, MediaError, PluginContractError
+from ..errors import (
+    AuthenticationFailed,
+    BackendError,
+    BackendUnavailable,
+    BadBackendResponse,
+    JobNotFound,
+    MediaError,
+    PluginContractError,
+)
 from ..media import without_query
 from ..network import Network
 from .failures import answered_error, retry_after
@@ -102,6 +110,8 @@ def raise_for_status(
         return
     found, wait = read_error(body), retry_after(headers or {})
     named = _own_class(found, by_code) or (by_code or {}).get(str(status))
+    if named is JobNotFound and found.form != "json":  # a proxy may have answered
+        raise error_from(found, who=f"'{context.backend}'" if context else "the provider", status=status, kind="broken", retry_after=wait)
     if named is not None:
         raise _of_class(named, found, status, wait)
     if context is None:
@@ -221,6 +231,8 @@ async def get_json(
     seconds: float = STATUS_CHECK_SECONDS,
 ) -> dict[str, Any]:
     """GET a JSON object: for status checks of a job (with ``by_code={"404": JobNotFound}``), lists and the like.
+
+    A 404 without a JSON body is not the service's own, and therefore BackendUnavailable instead of JobNotFound.
 
     Raises:
         MediaError: as `raise_for_status` says; BackendUnavailable when there is no answer.

@@ -6,6 +6,7 @@ import datetime
 import functools
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -172,6 +173,7 @@ class Plan:
         disclosure: a sentence that accompanies every result of the backend.
         continued_as: how a continuation is continued.
         named: whether the caller or a default in the settings named a backend or a model.
+        digests: the SHA-256 of each local input file as it was planned; a run refuses a file that has changed since.
         alternatives: other candidates that can honour the request, the best first.
         rejected: all other candidates, with reasons.
     """
@@ -190,6 +192,7 @@ class Plan:
     disclosure: str = ""
     continued_as: str | None = None
     named: bool = False
+    digests: Mapping[Path, str] = attrs.field(factory=dict, hash=False, repr=False)
     alternatives: tuple[Candidate, ...] = attrs.field(default=(), repr=False)
     rejected: Sequence[Rejection] = attrs.field(default=(), repr=False)
 

@@ -144,9 +144,10 @@ def check_caps(call: NewCall, entry: LedgerEntry, budget: Budget, used: Callable
 
 
 def settled(entry: LedgerEntry, record: CallRecord) -> LedgerEntry:
-    """Return a call's entry after a change of state: final states commit or release, all others keep the reservation."""
+    """Return a call's entry after a change of state: final states commit or release, all others have the reservation."""
     if record.state not in FINAL_STATES:
-        return entry
+        quote = record.quote_usd  # one that had ended has its reservation again
+        return attrs.evolve(entry, reserved=0 if quote is None else nano(quote[1]), committed=0, unknown=quote is None)
     if record.cost_usd is not None:
         return attrs.evolve(entry, reserved=0, committed=nano(record.cost_usd), unknown=False)
     if record.state == "done":

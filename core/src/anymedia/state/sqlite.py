@@ -20,7 +20,7 @@ from .codec import CALL_COLUMNS, check_call, decode_call, decode_continuation, e
 from .connection import MEMORY, Database
 from .ledger import LedgerEntry, Total
 from .schema import LEDGER_COLUMNS, add_to_total, quoted
-from .store import FINAL_STATES, UNKNOWN_ACCOUNT, CallRecord, CallState, Lease, NewCall, RunKey, RunKeyTaken, Spend, StateDamaged
+from .store import UNKNOWN_ACCOUNT, CallRecord, CallState, Lease, NewCall, RunKey, RunKeyTaken, Spend, StateDamaged
 
 _COLUMNS = quoted(*CALL_COLUMNS)
 _INSERT = f"INSERT INTO calls ({_COLUMNS}) VALUES ({', '.join(f':{name}' for name in CALL_COLUMNS)})"  # noqa: S608 - our own names
@@ -99,12 +99,13 @@ class SqliteStore:
 
         return await self._database.write(work, charged="unknown")
 
-    async def claim(self, call_id: str, *, owner: str, lease_seconds: float) -> CallRecord | None:
+    async def claim(self, call_id: str, *, owner: str, lease_seconds: float, revise: bool = False) -> CallRecord | None:
         """Take a lease that is free; see `Store.claim`."""
 
         def claimed(connection: sqlite3.Connection) -> tuple[CallRecord, CallRecord | None]:
             before = self._read(connection, call_id)
-            return before, transitions.claimed(before, owner=owner, lease_seconds=lease_seconds, now=self._clock())
+            now = self._clock()
+            return before, transitions.claimed(before, owner=owner, lease_seconds=lease_seconds, now=now, revise=revise)
 
         def work(connection: sqlite3.Connection) -> CallRecord | None:
             before, after = claimed(connection)
@@ -118,12 +119,11 @@ class SqliteStore:
 
     async def renew(self, leases: Sequence[Lease], *, lease_seconds: float) -> Sequence[Lease]:
         """Extend leases in one transaction; see `Store.renew`."""
-        final = ", ".join(f"'{state}'" for state in sorted(FINAL_STATES))
-        statement = f"UPDATE calls SET owner = ?, lease_until = ? WHERE id = ? AND fence = ? AND state NOT IN ({final})"  # noqa: S608
+        statement = "UPDATE calls SET lease_until = ? WHERE id = ? AND fence = ? AND owner = ?"  # one that has ended has no owner
 
         def work(connection: sqlite3.Connection) -> list[Lease]:
             until = self._clock() + lease_seconds
-            connection.executemany(statement, [(lease.owner, until, lease.call_id, lease.fence) for lease in leases])
+            connection.executemany(statement, [(until, lease.call_id, lease.fence, lease.owner) for lease in leases])
             return [attrs.evolve(lease, until=until) for lease in leases if _is_held(connection, lease)]
 
         return await self._database.write(work)

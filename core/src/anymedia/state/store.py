@@ -90,9 +90,10 @@ CallState = Literal[
     "queued", "submitting", "submitted", "running", "collecting", "done", "failed", "refused", "unknown", "lost", "cancelled"
 ]
 
-#: The states that may follow a state. ``unknown`` is resolved by asking the provider, never by a second submit.
-#: ``submitting -> submitting`` records another attempt after a submit that was certainly not delivered, or was refused.
-#: ``lost``: the provider does not find the job. It keeps its reservation, and is not final.
+#: The states that may follow a state; docs/states.md explains them. ``unknown`` is resolved by asking the provider, never by a second
+#: submit. ``submitting -> submitting`` records another attempt after a submit that was certainly not delivered, or was refused.
+#: ``lost``: the provider does not find the job. It keeps its reservation, and is not final. A call with a provider job leaves ``failed``
+#: and ``cancelled`` again when an explicit resume finds the job running or done.
 TRANSITIONS: Mapping[CallState, frozenset[CallState]] = {
     "queued": frozenset({"submitting", "failed", "cancelled"}),
     "submitting": frozenset({"queued", "submitting", "submitted", "collecting", "failed", "refused", "unknown", "cancelled"}),
@@ -102,9 +103,9 @@ TRANSITIONS: Mapping[CallState, frozenset[CallState]] = {
     "unknown": frozenset({"unknown", "submitted", "collecting", "cancelled"}),
     "lost": frozenset({"lost", "running", "collecting", "failed", "cancelled"}),
     "done": frozenset(),
-    "failed": frozenset(),
+    "failed": frozenset({"running", "collecting"}),
     "refused": frozenset(),
-    "cancelled": frozenset(),
+    "cancelled": frozenset({"running", "collecting"}),
 }
 ACTIVE_STATES: frozenset[CallState] = frozenset({"queued", "submitting", "submitted", "running", "collecting"})
 FINAL_STATES: frozenset[CallState] = frozenset({"done", "failed", "refused", "cancelled"})
@@ -230,7 +231,13 @@ class CallRecord:
             return "yes" if self.cost_usd else "no"
         if self.state == "done":
             return "no" if self.quote_usd == (0, 0) else "yes"
-        return "unknown" if self.state in {"unknown", "lost"} else (self.error or {}).get("charged", "no")
+        said = (self.error or {}).get("charged")
+        return "unknown" if self.state == "unknown" else said or ("unknown" if self.state == "lost" else "no")
+
+    @property
+    def is_revisable(self) -> bool:
+        """Whether the call has ended only as far as its provider job was observed, so that an explicit resume checks it again."""
+        return self.job is not None and self.state in {"failed", "cancelled"}
 
     @property
     def lease(self) -> Lease:
@@ -292,16 +299,23 @@ class Store(Protocol):
         Columns: submits, attempts, job, outcome, secret, result, error, cost_usd, target, plan, account. Final states settle the
         ledger: done commits ``cost_usd`` (or the high quote if it is None and the quote is known); refused, failed and cancelled
         commit ``cost_usd`` if given, the high quote if their error has ``charged`` yes or unknown, else release the reservation;
-        all other states keep it.
+        all other states keep it. A call that leaves ``failed`` or ``cancelled`` has its original reservation again, even above a cap;
+        its error and cost are cleared.
 
         Raises:
             LeaseLost: the fence is not the record's any more (nothing is changed).
-            IllegalTransition: see `TRANSITIONS`; or a recorded job would be removed, or is missing for ``submitted`` or
-                ``running`` (nothing is changed).
+            IllegalTransition: see `TRANSITIONS`; or a recorded job would be removed, or is missing for ``submitted``, ``running``,
+                ``lost``, or leaving ``failed`` or ``cancelled`` (nothing is changed).
         """
 
-    async def claim(self, call_id: str, *, owner: str, lease_seconds: float) -> CallRecord | None:
+    async def claim(self, call_id: str, *, owner: str, lease_seconds: float, revise: bool = False) -> CallRecord | None:
         """Take the lease of a call if it has run out or is the owner's own (which ends the earlier lease).
+
+        Args:
+            call_id: the call.
+            owner: who takes it.
+            lease_seconds: how long it lasts, in seconds.
+            revise: also the lease of a call that has ended and is revisable; its state does not change.
 
         Returns:
             The record with the new lease, or None if another owner has the lease, or the call has ended.
@@ -311,7 +325,7 @@ class Store(Protocol):
         """
 
     async def renew(self, leases: Sequence[Lease], *, lease_seconds: float) -> Sequence[Lease]:
-        """Extend leases in one transaction, except those of calls that have ended; lost leases are missing from the result."""
+        """Extend leases in one transaction, except those that have ended; lost leases are missing from the result."""
 
     async def release(self, lease: Lease) -> None:
         """End a lease early, so that other processes need not wait; does nothing if it is lost."""

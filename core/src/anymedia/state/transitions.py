@@ -16,6 +16,7 @@ _CHANGEABLE = frozenset({"submits", "attempts", "job", "outcome", "secret", "res
 _LONGEST_LEASE = 300.0
 _OPENED_WITH = tuple(field.name for field in attrs.fields(NewCall) if field.name != "request_digest")
 _NEEDS_JOB = frozenset({"submitted", "running", "lost"})
+_REVISABLE = frozenset({"failed", "cancelled"})
 
 
 def is_duration(seconds: float) -> bool:
@@ -46,7 +47,8 @@ def check_held(record: CallRecord | None, lease: Lease) -> CallRecord:
 def advanced(record: CallRecord | None, lease: Lease, state: CallState, *, now: float, changes: Mapping[str, Any]) -> CallRecord:
     """Return the record after a change of state and columns; a final state ends its lease and deletes its secret.
 
-    A cost that is negative or not finite counts as unknown.
+    A call that was lost or had ended, and is seen again, loses the error and the cost of that end. A cost that is negative or not
+    finite counts as unknown.
 
     Raises:
         LeaseLost: the lease is not valid any more.
@@ -58,9 +60,11 @@ def advanced(record: CallRecord | None, lease: Lease, state: CallState, *, now: 
     held = check_held(record, lease)
     if state not in TRANSITIONS[held.state]:
         raise IllegalTransition(f"call {held.id!r} cannot change from {held.state!r} to {state!r}")
-    if changes.get("job", held.job) is None and (held.job is not None or state in _NEEDS_JOB):
+    if changes.get("job", held.job) is None and (held.job is not None or state in _NEEDS_JOB or held.state in _REVISABLE):
         raise IllegalTransition(f"call {held.id!r} cannot be {state!r} without the provider's job")
     values: dict[str, Any] = {**changes, "state": state, "updated_at": now}
+    if held.state in {*_REVISABLE, "lost"} and state in {"running", "collecting"}:
+        values = {"error": None, "cost_usd": None, **values}
     if "cost_usd" in values:
         values["cost_usd"] = _known_cost(values["cost_usd"])
     if "attempts" in values:
@@ -78,20 +82,22 @@ def _known_cost(cost: object) -> float | None:
     return float(cost) if math.isfinite(cost) and cost >= 0 else None
 
 
-def claimed(record: CallRecord, *, owner: str, lease_seconds: float, now: float) -> CallRecord | None:
+def claimed(record: CallRecord, *, owner: str, lease_seconds: float, now: float, revise: bool = False) -> CallRecord | None:
     """Return the record with a new lease; None while another owner's lease lasts, and once the call has ended.
+
+    ``revise``: a call that has ended and is revisable can be claimed, too.
 
     A lease that would last longer than leases do was taken while the clock was ahead, and counts as expired.
     """
     held = record.owner not in (None, owner) and now < record.lease_until <= now + max(2 * lease_seconds, _LONGEST_LEASE)
-    if record.state in FINAL_STATES or held:
+    if held or (record.state in FINAL_STATES and not (revise and record.is_revisable)):
         return None
     return attrs.evolve(record, owner=owner, lease_until=now + lease_seconds, fence=record.fence + 1)
 
 
 def released(record: CallRecord | None, lease: Lease) -> CallRecord | None:
     """Return the record without its lease, or None if the lease is not valid any more."""
-    if record is None or record.fence != lease.fence or record.state in FINAL_STATES:
+    if record is None or record.fence != lease.fence or record.owner is None:
         return None
     # The fence changes, so that the released lease is not valid any more.
     return attrs.evolve(record, owner=None, lease_until=0.0, fence=record.fence + 1)

@@ -83,6 +83,8 @@ def _answered(error: Any, context: Context, about: About) -> MediaError:
     if name == "RESOURCE_EXHAUSTED" and "message larger than max" in message:
         # The channel's own message: something was too large for it, on the way to the service or on the way back.
         status, kind = (400, "invalid") if "ent message" in message else (None, "broken")
+    elif about == "job" and name == "UNIMPLEMENTED":  # the channel's own status for a 404 outside gRPC: a proxy's
+        status, kind = None, "broken"
     elif about == "job" and name == "NOT_FOUND":  # whatever the message: a status check names nothing but the job
         kind = "model"
     elif status is not None:

@@ -8,6 +8,6 @@ videos            the videos protocol, on a compatible server: create, remix, ed
 speech            the Speech API
 listing           which models the provider lists now
 _client           one SDK client per instance; answers read with bounded memory
-_answers          an answer's JSON and base64, decoded in one pass
+_answers          an answer of the Responses API, decoded in one pass
 _errors           one table: what was answered -> which error it is
 """

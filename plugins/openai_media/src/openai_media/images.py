@@ -7,14 +7,13 @@ from typing import Any
 
 import attrs
 
-from anymedia.context import Context, LoadedMedia
-from anymedia.errors import InvalidRequest
+from anymedia.answers.media import ImagesAnswer, decode_images
+from anymedia.context import Context, LoadedMedia, describe_references
 from anymedia.http import no_media
 from anymedia.media import mime_of
-from anymedia.requests import EditWithReferences, GenerateImage, Inpaint, Reference
+from anymedia.requests import EditWithReferences, GenerateImage, Inpaint
 from anymedia.results import Outcome, Piece
 
-from ._answers import ImagesAnswer, decode_images
 from ._client import Connection, connect, read_answer
 from ._errors import BY_CODE, translated
 from ._options import chosen, extras, further
@@ -45,32 +44,8 @@ async def inpaint(request: Inpaint, context: Context) -> Outcome:
 
 async def edit_with_references(request: EditWithReferences, context: Context) -> Outcome:
     """Generate an image from pictures. Sources go first: a mask applies to the first picture."""
-    sources = [r for r in request.references if r.role == "source"]
-    others = [r for r in request.references if r.role != "source"]
-    pictures = [context.read(r.image) for r in (*sources, *others)]
-    notes = [_instruction(r, number) for number, r in enumerate((*sources, *others), 1) if r.role != "source" or r.description]
-    prompt = "\n".join([request.prompt, *notes])
-    mask = None if request.mask is None else context.read(request.mask)
-    return await _edit(request, context, _checked(prompt, context), pictures, mask)
-
-
-def _instruction(reference: Reference, number: int) -> str:
-    """Say in words what a role means; pictures are counted from 1 in the order they are sent."""
-    what = {
-        "source": f"Of picture {number}",
-        "style": f"Take the style, and only the style, from picture {number}",
-        "control": f"Follow the structure{f' ({reference.type})' if reference.type else ''} of picture {number}",
-        "subject": f"Keep the subject{f' ({reference.type})' if reference.type else ''} of picture {number} as it is",
-    }[reference.role]
-    return f"{what}: {reference.description}." if reference.description else f"{what}."
-
-
-def _checked(prompt: str, context: Context) -> str:
-    if context.operation is not None and (wrong := context.operation.prompt.problem(prompt)) is not None:
-        raise InvalidRequest(
-            f"with the roles of its references in words, '{context.model}' {wrong} in the prompt", fix="shorten the prompt"
-        )
-    return prompt
+    prompt, pictures = describe_references(request, context)
+    return await _edit(request, context, prompt, pictures, None if request.mask is None else context.read(request.mask))
 
 
 def _arguments(request: _Request, context: Context, *, but: Iterable[str] = ()) -> dict[str, Any]:
@@ -101,7 +76,7 @@ async def _submit(connection: Connection, opening: Any, request: _Request, conte
         with translated(context):
             answer, request_id = await read_answer(connection, opening, lambda body: decode_images(body, connection.base_url))
         if not answer.found.items:
-            raise no_media(context, answer.error, answer.found, what="image", by_code=BY_CODE, request_id=request_id)
+            raise no_media(context, answer.rest, answer.found, what="image", by_code=BY_CODE, request_id=request_id)
     asked = request.output_format if context.takes("output_format") else None
     return Outcome(
         pieces=_pieces(answer, asked),

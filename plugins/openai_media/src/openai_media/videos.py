@@ -10,7 +10,7 @@ import base64
 import contextlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from anymedia.answers.media import ExtractedMedia
@@ -25,6 +25,9 @@ from anymedia.results import ContinuationData, Failed, Job, JobState, Outcome, P
 from ._client import STATUS_SECONDS, Connection, connect
 from ._errors import BY_CODE, About, translated
 from ._options import chosen, extras, further
+
+if TYPE_CHECKING:
+    from anymedia.answers.errors import ErrorKind
 
 __all__ = ["cancel", "check_status", "continue_video", "create", "find"]
 
@@ -52,6 +55,8 @@ _FAILED = frozenset(
 #: Seconds by which the clocks of caller and server may differ when a submit is searched for by its time.
 _SKEW_SECONDS = 60.0
 _LIST_PAGES, _LIST_SIZE = 5, 100
+#: Statuses of a file that is requested again: some servers have it only some time after the job is done.
+_NOT_READY = frozenset({404, 409, 425})
 #: How many redirects within the server's own address a download follows.
 _MOST_REDIRECTS = 5
 
@@ -216,7 +221,8 @@ async def _read(answer: Any, start: int, context: Context) -> AsyncGenerator[byt
         raise ValueError(f"the server cannot start at byte {start} (it answered {answer.status_code})")
     if not answer.is_success:
         await answer.aread()
-        raise answered_error(context, answer.content, status=answer.status_code, headers=answer.headers, by_code=BY_CODE)
+        kind: ErrorKind | None = "broken" if answer.status_code in _NOT_READY else None
+        raise answered_error(context, answer.content, status=answer.status_code, headers=answer.headers, by_code=BY_CODE, kind=kind)
     async for chunk in answer.aiter_bytes():  # unbuffered: what is held back is lost when the connection breaks
         yield chunk
 

@@ -9,7 +9,7 @@ listing           the service's lists of models, read
 rows              a listed model -> a row of the matrix
 descriptors       what the lists say of one option -> what the matrix says
 _client           one HTTP session per instance; the key goes to the service's own address only
-_answers          an answer's JSON and base64, decoded in one pass
+_answers          what an answer says it cost
 _errors           one table: what was answered -> which error it is
 _options          which options are sent
 """

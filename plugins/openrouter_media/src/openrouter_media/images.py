@@ -9,13 +9,14 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from anymedia.context import Context, LoadedMedia
-from anymedia.errors import InvalidRequest, MediaError
+from anymedia.answers.media import ImagesAnswer, decode_images
+from anymedia.context import Context, LoadedMedia, describe_references
+from anymedia.errors import MediaError
 from anymedia.http import no_media
-from anymedia.requests import EditWithReferences, GenerateImage, Reference
+from anymedia.requests import EditWithReferences, GenerateImage
 from anymedia.results import Outcome
 
-from ._answers import ImagesAnswer, cost_of, decode_images
+from ._answers import cost_of
 from ._client import Answer, connect
 from ._errors import BY_CODE, error_of, raise_for_answer, translated
 from ._options import chosen, extras, link
@@ -36,31 +37,7 @@ async def generate(request: GenerateImage, context: Context) -> Outcome:
 
 async def edit_with_references(request: EditWithReferences, context: Context) -> Outcome:
     """Generate an image from pictures: sources first, then the others with their role in the prompt."""
-    sources = [r for r in request.references if r.role == "source"]
-    others = [r for r in request.references if r.role != "source"]
-    pictures = [context.read(r.image) for r in (*sources, *others)]
-    notes = [_instruction(r, number) for number, r in enumerate((*sources, *others), 1) if r.role != "source" or r.description]
-    prompt = "\n".join([request.prompt, *notes])
-    return await _submit(request, context, _checked(prompt, context), pictures)
-
-
-def _instruction(reference: Reference, number: int) -> str:
-    """Say in words what a role means; pictures are counted from 1 in the order they are sent."""
-    kind = f" ({reference.type})" if reference.type else ""
-    what = {
-        "source": f"Of picture {number}",
-        "style": f"Take the style, and only the style, from picture {number}",
-        "control": f"Follow the structure{kind} of picture {number}",
-        "subject": f"Keep the subject{kind} of picture {number} as it is",
-    }[reference.role]
-    return f"{what}: {reference.description}." if reference.description else f"{what}."
-
-
-def _checked(prompt: str, context: Context) -> str:
-    if context.operation is not None and (wrong := context.operation.prompt.problem(prompt)) is not None:
-        text = f"with the roles of its references in words, '{context.model}' {wrong} in the prompt"
-        raise InvalidRequest(text, fix="shorten the prompt")
-    return prompt
+    return await _submit(request, context, *describe_references(request, context))
 
 
 async def _submit(request: _Request, context: Context, prompt: str, pictures: Sequence[LoadedMedia]) -> Outcome:
