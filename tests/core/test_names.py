@@ -35,7 +35,11 @@ MATRICES: dict[str, Any] = {
             {"id": "dall-e-3", "media": "image", "lifecycle": {"retires": "2026-01-01", "certainty": "firm"}, "generate_image": {}},
         ],
     },
-    "sculptor": {"schema": 1, "services": ["plain", "vertex"], "models": [{"id": "clay", "media": "image", "generate_image": {}}]},
+    "sculptor": {
+        "schema": 1,
+        "services": ["plain", "vertex"],
+        "models": [{"id": name, "media": "image", "generate_image": {}} for name in ("clay", "google/clay")],
+    },
 }
 
 
@@ -242,6 +246,14 @@ def test_backend_argument_misspelled_suggests_name(tmp_path: Path) -> None:
     for wrong in misspelled("painter"):
         with pytest.raises(UnknownBackend, match="did you mean 'painter'"):
             found.plan(FOX, None, [wrong])
+
+
+@pytest.mark.parametrize("backend", [None, "auto", "sculptor", ["sculptor"]])
+def test_model_whose_id_begins_with_the_name_of_a_backend_that_is_not_installed_is_planned(tmp_path: Path, backend: Any) -> None:
+    found = plans(tmp_path)
+    assert found.plan(FOX, None, backend, "google/clay").chosen.model == "google/clay"
+    with pytest.raises(UnknownBackend, match="'google' is not installed"):
+        found.plan(FOX, None, None, "google/stone")
 
 
 def test_names_of_any_two_places_are_checked_independently(tmp_path: Path) -> None:

@@ -343,8 +343,8 @@ class Names:
             UnknownBackend: with a suggestion, or the package to install.
         """
         named = [] if backend in (None, "auto") else [backend] if isinstance(backend, str) else list(backend or ())
-        head, slash, _ = (model or "").partition("/")
-        if slash and head in self.registry.installable:
+        head = model.partition("/")[0] if model is not None and "/" in model else ""
+        if not named and head in self.registry.installable and not any(i.matrix.model(str(model)) for i in self.instances.values()):
             named.append(head)
         for name in named:
             if name not in self.instances:
