@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import attrs
@@ -22,9 +23,12 @@ from .redaction import clean_text, summarize_exception
 from .requests import EditWithReferences, Mask, Reference, StoredFile
 from .results import Warning
 
-__all__ = ["Context", "LoadedMedia", "describe_references"]
+__all__ = ["Context", "LoadedMedia", "answer_limit", "answers_up_to", "describe_references"]
 
 _C = TypeVar("_C")
+#: Bytes that the decoded answer to a call may have, where nothing else is said.
+ANSWER_BYTES = 200_000_000
+_LIMIT: ContextVar[int] = ContextVar("anymedia_answer_bytes", default=ANSWER_BYTES)
 #: Exceptions of a bug in the plugin; a connection raises others.
 _MISTAKES = (
     LookupError,
@@ -37,6 +41,21 @@ _MISTAKES = (
     ImportError,
     NotImplementedError,
 )
+
+
+def answer_limit() -> int:
+    """Return how many decoded bytes the answer to the current request may have; the transports of all backends count them."""
+    return _LIMIT.get()
+
+
+@contextlib.contextmanager
+def answers_up_to(count: int) -> Iterator[None]:
+    """Set how many decoded bytes the answers to the requests in this block may have."""
+    token = _LIMIT.set(count)
+    try:
+        yield
+    finally:
+        _LIMIT.reset(token)
 
 
 @attrs.frozen(kw_only=True)
@@ -78,6 +97,7 @@ class Context:
         network: for the plugin's own connections: ``network.proxy_url(url)`` and ``network.ssl_context``.
         billing: errors that the provider documents as not charged; empty where requests go to another address than its own.
         hosts: the hosts that may receive the credentials (``host``, ``host:port``); None if undeclared.
+        answer_bytes: how many decoded bytes the answer to the submit may have.
     """
 
     backend: str
@@ -92,6 +112,7 @@ class Context:
     hosts: tuple[str, ...] | None = None
     billing: tuple[BillingRule, ...] = ()
     network: Network = attrs.field(factory=Network)
+    answer_bytes: int = ANSWER_BYTES
     _secrets: Mapping[str, Secret] = attrs.field(factory=dict, alias="secrets", repr=False)
     _loaded: Mapping[Media | Mask | StoredFile, LoadedMedia] = attrs.field(factory=dict, alias="loaded", repr=False)
     _clients: Callable[[str, Callable[[], Any]], Any] | None = attrs.field(default=None, alias="clients", repr=False)
@@ -194,7 +215,8 @@ class Context:
         if self.submissions > 1:
             raise PluginContractError(f"backend {self.backend!r} submits twice in one call")
         try:
-            yield self.idempotency_key
+            with answers_up_to(self.answer_bytes):
+                yield self.idempotency_key
         except BackendError as error:
             if error.delivery is None:
                 error.delivery = "not_sent" if is_not_sent(error) else "unknown"

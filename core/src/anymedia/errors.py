@@ -489,6 +489,12 @@ class BadBackendResponse(BackendError):
     code = "bad_backend_response"
 
 
+class AnswerTooLarge(BadBackendResponse):
+    """The provider's answer is longer than the answer to such a call may be; reading it was aborted."""
+
+    code = "answer_too_large"
+
+
 class JobNotFound(BackendError):
     """The provider does not find a job that it had accepted; a later status check may find it."""
 

@@ -148,17 +148,6 @@ async def router(new_router: MakeRouter) -> AsyncIterator[Router]:
         yield made
 
 
-@pytest.fixture(params=["aiohttp", pytest.param("httpx2", marks=pytest.mark.exhaustive)])
-def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The classic calls' transport: the SDK takes aiohttp where it is installed."""
-    if request.param == "httpx2":
-        from google.genai import _api_client
-
-        monkeypatch.setattr(_api_client, "has_aiohttp", False)
-        monkeypatch.setattr("google_media._client._session", lambda *_: None)
-    yield request.param
-
-
 @pytest.fixture
 def at(tmp_path: Path) -> Callable[[str, bytes], str]:
     """Write a picture and return its path."""

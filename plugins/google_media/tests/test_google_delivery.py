@@ -1,13 +1,8 @@
-"""Whatever fails, one submit: on classic and on interactions calls, on the SDK's aiohttp transport and without aiohttp."""
+"""Whatever fails, one submit: on classic and on interactions calls."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
-import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -15,7 +10,6 @@ from tiers import quick_first
 from wire.google_server import KEY, GoogleServer
 from wire.http_server import closed_port
 
-from anymedia import errors
 from anymedia.context import Context
 from anymedia.errors import (
     AuthenticationFailed,
@@ -90,7 +84,7 @@ async def call(family: str, make_context: Any, **settings: Any) -> MediaError:
 @pytest.mark.parametrize("family", quick_first(CALLS))
 @pytest.mark.parametrize("failure", FAILURES)
 async def test_an_answered_failure_is_one_submit_and_its_own_error(
-    fake: GoogleServer, make_context: Any, transport: str, family: str, failure: str
+    fake: GoogleServer, make_context: Any, family: str, failure: str
 ) -> None:
     what, expected, delivery = FAILURES[failure]
     fake.fail("status", on="POST", times=None, **what)
@@ -106,9 +100,7 @@ async def test_an_answered_failure_is_one_submit_and_its_own_error(
 
 @pytest.mark.parametrize("family", CALLS)
 @pytest.mark.parametrize("failure", [pytest.param(f, marks=[pytest.mark.exhaustive] if f == "hanging" else []) for f in BREAKS])
-async def test_a_broken_exchange_is_one_submit_of_unknown_outcome(
-    fake: GoogleServer, make_context: Any, transport: str, family: str, failure: str
-) -> None:
+async def test_a_broken_exchange_is_one_submit_of_unknown_outcome(fake: GoogleServer, make_context: Any, family: str, failure: str) -> None:
     what, expected = BREAKS[failure]
     fake.fail(on="POST", times=None, **what)
     error = await call(family, make_context, timeout=1.0 if failure == "hanging" else 30.0)
@@ -120,7 +112,7 @@ async def test_a_broken_exchange_is_one_submit_of_unknown_outcome(
 
 
 @pytest.mark.parametrize("family", CALLS)
-async def test_a_refused_connection_was_not_sent(make_context: Any, transport: str, family: str) -> None:
+async def test_a_refused_connection_was_not_sent(make_context: Any, family: str) -> None:
     error = await call(family, make_context, base_url=f"http://127.0.0.1:{closed_port()}")
     assert isinstance(error, BackendUnavailable)
     assert error.delivery == "not_sent"
@@ -128,9 +120,7 @@ async def test_a_refused_connection_was_not_sent(make_context: Any, transport: s
 
 @pytest.mark.parametrize("family", CALLS)
 @pytest.mark.parametrize("status", quick_first([307, 301, 302, 303, 308]))
-async def test_no_redirect_is_followed_with_the_key_and_the_prompt(
-    fake: GoogleServer, make_context: Any, transport: str, family: str, status: int
-) -> None:
+async def test_no_redirect_is_followed_with_the_key_and_the_prompt(fake: GoogleServer, make_context: Any, family: str, status: int) -> None:
     with GoogleServer() as thief:
         fake.fail("status", on="POST", times=None, status=status, json={}, headers={"location": f"{thief.url}/taken"})
         await call(family, make_context)
@@ -139,9 +129,7 @@ async def test_no_redirect_is_followed_with_the_key_and_the_prompt(
 
 
 @pytest.mark.parametrize("family", CALLS)
-async def test_a_cancelled_call_passes_the_cancellation_on_and_sends_no_more(
-    fake: GoogleServer, make_context: Any, transport: str, family: str
-) -> None:
+async def test_a_cancelled_call_passes_the_cancellation_on_and_sends_no_more(fake: GoogleServer, make_context: Any, family: str) -> None:
     fake.fail("hang", on="POST", times=None)
     hook, model, asked = CALLS[family]
     task = asyncio.create_task(getattr(plugin, hook)(asked, make_context(model, hook)))
@@ -171,80 +159,7 @@ async def test_a_spoken_answer_that_could_be_continued_is_not_sent_on(fake: Goog
     assert fake.submits() == 1
 
 
-_WITHOUT = """
-import asyncio, importlib, json, sys
-sys.modules["aiohttp"] = None  # as if it were not installed
-from anymedia import errors
-from anymedia.context import Context
-from anymedia.credentials import Secret
-from anymedia.errors import MediaError
-from anymedia.requests import GenerateAudio, GenerateImage, GenerateVideo
-from google_media import plugin
-
-CALLS = {
-    "classic": ("generate_audio", "gemini-3.8-flash-tts", GenerateAudio(prompt="hello")),
-    "interactions": ("generate_image", "gemini-nano-banana-2.1", GenerateImage(prompt="a fox")),
-    "background": ("generate_video", "gemini-omni-1.2-flash", GenerateVideo(prompt="waves")),
-}
-
-
-async def call(name, family, url):
-    hook, model, asked = CALLS[family]
-    made = []
-
-    def clients(name, factory):
-        made[:] = made or [factory()]
-        return made[0]
-
-    row = plugin.capabilities().model(model)
-    settings = {"base_url": url, "timeout": 8.0 if name == "hanging" else 60.0}
-    context = Context(backend="google", model=model, service="gemini", row=row, operation=row.operations[hook],
-                      billing=plugin.capabilities().billing,
-                      settings=settings, secrets={"api_key": Secret("k")}, clients=clients)
-    try:
-        await getattr(plugin, hook)(asked, context)
-        ended = ["none", None]
-    except MediaError as error:
-        ended = [type(error).__name__, getattr(error, "delivery", None)]
-    await made[0].aclose()
-    return [name, family, *ended]
-
-
-async def main():
-    wanted = json.loads(sys.argv[1])
-    hanging = [each for each in wanted if each[0] == "hanging"]  # alone: their time must not pass with others' work
-    ended = await asyncio.gather(*(call(*each) for each in wanted if each not in hanging))
-    print(json.dumps([*ended, *(await asyncio.gather(*(call(*each) for each in hanging)))]))
-
-
-asyncio.run(main())
-assert "httpx2" in sys.modules and sys.modules["aiohttp"] is None
-"""
-
-
-@pytest.mark.exhaustive
-async def test_without_aiohttp_installed_each_failure_is_one_submit_of_the_same_outcome() -> None:
-    """In a process of its own, where aiohttp cannot be imported; each call has a service of its own to count by."""
-    with contextlib.ExitStack() as stack:
-        fakes: dict[tuple[str, str], GoogleServer] = {}
-        for family, name in itertools.product(CALLS, (*FAILURES, *BREAKS)):
-            fake = stack.enter_context(GoogleServer(key="k"))
-            fake.fail(on="POST", times=None, **({"kind": "status", **FAILURES[name][0]} if name in FAILURES else BREAKS[name][0]))
-            fakes[name, family] = fake
-        wanted = json.dumps([[*key, fake.url] for key, fake in fakes.items()])
-        done = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", _WITHOUT, wanted], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        for name, family, error, delivery in json.loads(done.stdout):
-            wire = fakes[name, family]
-            assert wire.submits() == len(wire.received) == 1, (name, family)
-            if name in FAILURES:
-                assert (error, delivery) == (FAILURES[name][1].__name__, FAILURES[name][2]), (name, family)
-            else:
-                assert issubclass(getattr(errors, error), BREAKS[name][1]), (name, family)
-                assert delivery == "unknown", (name, family)
-
-
-async def test_failed_status_check_sends_one_request_and_is_reported(fake: GoogleServer, make_context: Any, transport: str) -> None:
+async def test_failed_status_check_sends_one_request_and_is_reported(fake: GoogleServer, make_context: Any) -> None:
     from anymedia.results import Job
 
     job = Job(id="v1_int_0001", data={"kind": "interaction"})

@@ -24,8 +24,8 @@ FILM = video(112, 64, 3.0)
 
 
 @pytest.fixture
-def extend(router: Router, transport: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Extend:
-    """Extend a video file with a Gemini key, on each of the SDK's transports."""
+def extend(router: Router, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Extend:
+    """Extend a video file with a Gemini key."""
     monkeypatch.setattr(_files, "_POLL_SECONDS", 0.01)
     (tmp_path / "mine.mp4").write_bytes(FILM)
 
@@ -98,7 +98,7 @@ async def test_a_busy_store_is_unavailable_and_nothing_was_spent(extend: Extend,
 
 
 @pytest.mark.exhaustive
-async def test_a_store_that_never_answers_is_not_waited_for_for_ever(fake: GoogleServer, make_context: MakeContext, transport: str) -> None:
+async def test_a_store_that_never_answers_is_not_waited_for_for_ever(fake: GoogleServer, make_context: MakeContext) -> None:
     fake.fail("hang", on="POST /upload", times=None)
     source = Video(data=FILM)
     loaded = {source: LoadedMedia(data=FILM, mime="video/mp4", filename="v.mp4")}

@@ -13,6 +13,7 @@ from wire.grok_server import SUBMITS, GrokServer
 from wire.http_server import closed_port
 
 from anymedia.errors import (
+    AnswerTooLarge,
     AuthenticationFailed,
     BackendUnavailable,
     BadBackendResponse,
@@ -224,7 +225,7 @@ async def test_an_answer_too_large_for_the_channel_is_an_unknown_outcome(new_rou
     fake.images.oversize = 21 * 1024 * 1024
     async with new_router(retries=3) as router:
         error = await failed(router, REQUESTS[0], tmp_path)
-    assert isinstance(error, SubmissionUnknown)
+    assert isinstance(error, AnswerTooLarge)
     assert fake.count("GenerateImage") == 1
 
 

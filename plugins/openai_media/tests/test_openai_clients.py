@@ -13,9 +13,10 @@ from wire.openai_server import KEY, OpenAIServer
 
 from anymedia.context import Context
 from anymedia.errors import SettingsError
+from anymedia.http import transport
 from anymedia.network import Network
 from anymedia.requests import GenerateImage
-from openai_media import _client, _transport, plugin
+from openai_media import _client, plugin
 
 MakeContext = Callable[..., Context]
 
@@ -29,13 +30,13 @@ async def test_client_second_call_reuses_the_connection(
     fake: OpenAIServer, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Any] = []
-    genuine = _transport.http_client
+    genuine = _client.sdk_client
 
-    def counted(**options: Any) -> Any:
-        made.append(genuine(**options))
+    def counted(*given: Any, **options: Any) -> Any:
+        made.append(genuine(*given, **options))
         return made[-1]
 
-    monkeypatch.setattr(_transport, "http_client", counted)
+    monkeypatch.setattr(_client, "sdk_client", counted)
     for _ in range(3):
         await draw(make_context("gpt-image-2", "generate_image"))
     assert len(made) == 1
@@ -126,7 +127,6 @@ async def test_a_compatible_service_without_an_address_is_refused_without_a_subm
 @pytest.mark.anyio
 async def test_client_session_reads_little_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     import aiohttp
-    import httpx2
 
     made: list[dict[str, Any]] = []
     genuine = aiohttp.ClientSession
@@ -136,7 +136,7 @@ async def test_client_session_reads_little_ahead(monkeypatch: pytest.MonkeyPatch
         return genuine(**options)
 
     monkeypatch.setattr(aiohttp, "ClientSession", counted)
-    async with _transport.http_client(timeout=httpx2.Timeout(5.0), network=Network(), url="https://api.example"):
+    async with transport.sdk_client(Network(), "https://api.example", seconds=5.0):
         assert made[0]["read_bufsize"] == 16 * 1024
         assert made[0]["connector"].limit == 1000
 

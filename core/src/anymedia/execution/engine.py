@@ -15,7 +15,7 @@ import attrs
 from ..artifacts import Artifact, Swept
 from ..capabilities.overlay import OverlayStore
 from ..clock import Clock
-from ..context import Context, LoadedMedia
+from ..context import ANSWER_BYTES, Context, LoadedMedia
 from ..credentials import Secret
 from ..errors import Fix, MediaError, RequestError
 from ..media import Media
@@ -220,6 +220,7 @@ class Engine:
             hosts=instance.hosts,
             billing=instance.billing,
             network=self.settings.network,
+            answer_bytes=_answer_bytes(record),
             secrets=services.secrets,
             loaded=loaded or {},
             clients=services.client,
@@ -359,3 +360,14 @@ async def make_room(engine: Engine) -> None:
         error = RequestError(text, fix="Resume or forget the jobs that they belong to, or raise max_bytes in [artifacts].")
         error.action = Fix("list_jobs")
         raise error
+
+
+#: Bytes of the answer to a request for images: for each of them, in base64, and for everything else; and the most in all.
+_IMAGE_BYTES, _MORE_BYTES, _MOST_BYTES = 48_000_000, 16_000_000, 400_000_000
+
+
+def _answer_bytes(record: CallRecord) -> int:
+    """Return how many bytes the answer to a call's submit may have."""
+    if record.operation not in {"generate_image", "inpaint", "edit_with_references"}:
+        return ANSWER_BYTES
+    return min(_MORE_BYTES + _IMAGE_BYTES * int(record.request.get("n") or 1), _MOST_BYTES)

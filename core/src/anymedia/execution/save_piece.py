@@ -16,6 +16,7 @@ import attrs
 
 from ..answers.containers import repair_file
 from ..artifacts import Artifact, ArtifactStore, ArtifactWriter, Kind
+from ..context import answers_up_to
 from ..errors import BackendError, BackendUnavailable, BadBackendResponse, MediaError, OutputMismatch, PluginContractError
 from ..files.atomic_writer import Writer
 from ..files.names import fits_suffix, suffix_for
@@ -223,11 +224,12 @@ class _Filling:
         open_stream = self.piece.stream
         assert open_stream is not None
         offset = max(0, self.writer.size - _OVERLAP)
-        try:
-            await self._take(_timed(open_stream, offset, self.stall), offset)
-        except _CannotStartThere:
-            await self.writer.restart()
-            await self._take(_timed(open_stream, 0, self.stall), 0)
+        with answers_up_to(self.max_bytes):
+            try:
+                await self._take(_timed(open_stream, offset, self.stall), offset)
+            except _CannotStartThere:
+                await self.writer.restart()
+                await self._take(_timed(open_stream, 0, self.stall), 0)
 
     async def _take(self, chunks: AsyncIterator[bytes], start: int) -> None:
         """Write the chunks, after comparing them with what is already there from ``start``."""

@@ -7,7 +7,7 @@ import re
 import urllib.parse
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ..answers.envelopes import AnsweredError, quote, read_error
 from ..answers.errors import classify, error_from
@@ -24,9 +24,7 @@ from ..errors import (
 from ..media import without_query
 from ..network import Network
 from .failures import answered_error, retry_after
-
-if TYPE_CHECKING:
-    import aiohttp
+from .transport import new_session, read_body
 
 _FIX = "list the service's host under `hosts` in capabilities.toml, or in the settings under [backends.{}]"
 
@@ -158,8 +156,6 @@ def _of_class(named: type[BackendError], found: AnsweredError, status: int | Non
 ANSWER_SECONDS = 600.0
 #: Time limit of a status check in seconds.
 STATUS_CHECK_SECONDS = 60.0
-#: No answer is longer, in bytes.
-MOST_BYTES = 256_000_000
 
 
 async def post_json(
@@ -290,7 +286,7 @@ async def _ask(
     async with session.request(
         method, url, headers=headers, timeout=timeout, allow_redirects=False, proxy=context.network.proxy_url(url), **body
     ) as answer:
-        data = await _read(answer)
+        data = await read_body(answer)
         raise_for_status(answer.status, data, answer.headers, by_code, context=context)
     return data
 
@@ -305,23 +301,11 @@ def _object(context: Context, data: bytes) -> dict[str, Any]:
     return found
 
 
-async def _read(answer: aiohttp.ClientResponse) -> bytes:
-    found = bytearray()
-    async for chunk in answer.content.iter_chunked(1 << 16):
-        found += chunk
-        if len(found) > MOST_BYTES:
-            raise BadBackendResponse("the answer has no end")
-    return bytes(found)
-
-
 class _Session:
     """A session with the certificate authorities of the settings, without cookies."""
 
     def __init__(self, network: Network) -> None:
-        import aiohttp
-
-        connector = aiohttp.TCPConnector(ssl=network.ssl_context)
-        self.session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+        self.session = new_session(network)
 
     async def aclose(self) -> None:
         """Close the connections."""

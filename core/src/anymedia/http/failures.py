@@ -203,6 +203,8 @@ _PROXY_REFUSED = frozenset({"ClientHttpProxyError", "ProxyError"})
 def no_answer(context: Context, error: BaseException) -> BackendError:
     """Return the error for an answer that did not come; nothing was sent where the connection was never made."""
     chain = list(causes(error))
+    if (ours := next((cause for cause in chain if isinstance(cause, BackendError)), None)) is not None:
+        return ours  # an answer that was too long, for one; some SDKs wrap what their transport raises
     name = type(chain[-1]).__name__
     names = {base.__name__ for cause in chain for base in type(cause).__mro__}
     proxy = context.network.proxy_for(context.settings.get("base_url"))

@@ -2,7 +2,8 @@
 
 - ``HttpRetryOptions(attempts=1)``: without it the interactions client makes five attempts, and the classic one, on
   aiohttp, sends a POST again when the connection breaks (google-genai 3.4, ``_api_client.py`` and ``_gaos/google_genai.py``).
-- Redirects are off for both transports, uploads included: the SDK would send the key and the body to wherever they point.
+- All calls, uploads included, use the HTTP client of `anymedia.http.sdk_client`: it follows no redirect, to which the SDK would
+  send the key and the body, and its answers have a size.
 - ``automatic_continuation=False`` is set for every call that is waited for: otherwise one call may become several billed ones.
 """
 
@@ -16,14 +17,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from anymedia.context import Context
-from anymedia.http import secret_for_header
+from anymedia.http import sdk_client, secret_for_header
 from anymedia.network import Network
 
-from ._errors import bad_answer, translated
+from ._errors import translated
 
 if TYPE_CHECKING:
-    import ssl
-
+    import httpx2
     from google.genai import Client
 
 __all__ = ["STATUS_SECONDS", "Connection", "call_options", "connect", "on_agent_platform", "seconds_for"]
@@ -40,15 +40,15 @@ _GEMINI, _PLATFORM = "https://generativelanguage.googleapis.com", "https://aipla
 
 @attrs.frozen(eq=False)
 class Connection:
-    """The SDK client; on Agent Platform without a key also the credentials it sends tokens of."""
+    """The SDK client and its HTTP client; on Agent Platform without a key also the credentials it sends tokens of."""
 
     sdk: Client
+    http: httpx2.AsyncClient
     base_url: str
     api_version: str
     storage_url: str
     network: Network
     credentials: Any = None
-    session: Any = None
 
     @property
     def aio(self) -> Any:
@@ -66,8 +66,7 @@ class Connection:
         """Close the connections."""
         await self.sdk.aio.aclose()
         self.sdk.close()
-        if self.session is not None:
-            await self.session.close()
+        await self.http.aclose()
 
 
 def on_agent_platform(context: Context) -> bool:
@@ -105,25 +104,15 @@ def _make(context: Context) -> Connection:
     from google import genai
     from google.genai import types
 
-    proxy = context.network.proxy_url(context.settings.get("base_url") or (_PLATFORM if on_agent_platform(context) else _GEMINI))
-    tls = context.network.ssl_context
+    address = context.settings.get("base_url") or (_PLATFORM if on_agent_platform(context) else _GEMINI)
     platform = _agent_platform_arguments(context) if on_agent_platform(context) else None
     key = _key(context) if platform is None else None
-    session = _session(proxy, tls)
+    http = sdk_client(context.network, address, seconds=float(context.settings.get("timeout", ANSWER_SECONDS)))
     options = types.HttpOptions(
-        aiohttp_client=session,
+        httpx_async_client=http,
         base_url=context.settings.get("base_url"),
         api_version=context.settings.get("api_version"),
         retry_options=types.HttpRetryOptions(attempts=1),
-        # Of two names for the same, one is httpx2's, the other aiohttp's; the SDK passes to each transport what it knows.
-        async_client_args={
-            "follow_redirects": False,
-            "allow_redirects": False,
-            "trust_env": False,
-            "proxy": proxy,
-            "verify": tls,
-            "ssl": tls,
-        },
     )
     if platform is not None:
         sdk = genai.Client(enterprise=True, http_options=options, **platform)
@@ -132,12 +121,12 @@ def _make(context: Context) -> Connection:
     in_force = sdk._api_client._http_options
     return Connection(
         sdk,
+        http,
         base_url=str(in_force.base_url or _GEMINI).rstrip("/"),
         api_version=str(in_force.api_version or "v1"),
         storage_url=str(context.settings.get("storage_url", _STORAGE)).rstrip("/"),
         network=context.network,
         credentials=None if platform is None else platform.get("credentials"),
-        session=session,
     )
 
 
@@ -159,23 +148,6 @@ def _token_session(network: Network) -> Any:
     if proxy := network.proxy_url(_TOKENS):
         session.proxies["https"] = proxy
     return session
-
-
-def _session(proxy: str | None, tls: ssl.SSLContext) -> Any:
-    """Return the session of the classic calls: the SDK would make its own in the middle of a submit, and warn about it there."""
-    try:
-        import aiohttp
-    except ImportError:
-        return None  # the SDK then uses httpx2 for all calls
-    trace = aiohttp.TraceConfig()
-    trace.on_request_redirect.append(_refuse_redirect)
-    connector = aiohttp.TCPConnector(limit=0, ssl=tls)
-    return aiohttp.ClientSession(connector=connector, proxy=proxy, trust_env=False, read_bufsize=1 << 22, trace_configs=[trace])
-
-
-async def _refuse_redirect(*_: Any) -> None:
-    """Stop before a redirect is followed: uploads are sent without the SDK's ``async_client_args``."""
-    raise bad_answer("it is a redirect, and none is followed")
 
 
 def _key(context: Context) -> str:

@@ -18,7 +18,7 @@ import attrs
 from anymedia.context import Context
 from anymedia.credentials import Secret
 from anymedia.errors import BackendUnavailable, SettingsError
-from anymedia.http import secret_for_header
+from anymedia.http import new_session, secret_for_header
 from anymedia.network import CERTIFICATE_FIX, PROXY_FIX, Proxy
 
 if TYPE_CHECKING:
@@ -34,18 +34,25 @@ STATUS_SECONDS = 60.0
 #: Seconds that connecting may take, and seconds to wait for a connection that was down before.
 CONNECT_SECONDS, RECONNECT_SECONDS = 10.0, 4.0
 
+#: A message of the protocol holds so many bytes (the SDK's own limit).
+MESSAGE_BYTES = 20 * 1024 * 1024
+
 _HOST = "api.x.ai"
 _REST = "https://api.x.ai/v1"
 _PLACE = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 
 #: What differs from the SDK's channel: a call is never sent again by it (it would be, five times, when the service says
-#: UNAVAILABLE), and a service that comes back is found within seconds.
+#: UNAVAILABLE), and a service that comes back is found within seconds. An answer has a size (`MESSAGE_BYTES`), and a compressed
+#: one none before it is unpacked: none is requested, none is accepted.
 _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.enable_retries", 0),
     ("grpc.service_config", "{}"),
     ("grpc.initial_reconnect_backoff_ms", 500),
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.compression_enabled_algorithms_bitset", 1),
+    ("grpc.per_message_decompression", 0),
 )
 
 
@@ -187,15 +194,4 @@ def _channel_with(roots: bytes, key: str, host: str, metadata: Any, options: Any
 
 def rest_session(context: Context) -> aiohttp.ClientSession:
     """Return the instance's HTTP session: no netrc of the environment, no cookies."""
-
-    def make() -> aiohttp.ClientSession:
-        import aiohttp
-
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context.network.ssl_context),
-            proxy=context.network.proxy_url(rest_url(context.settings, "")),
-            trust_env=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-
-    return context.client(make, name="rest")
+    return context.client(lambda: new_session(context.network, rest_url(context.settings, "")), name="rest")

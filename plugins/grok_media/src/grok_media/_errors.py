@@ -15,8 +15,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from anymedia.context import Context
-from anymedia.errors import MediaError
+from anymedia.errors import AnswerTooLarge, MediaError
 from anymedia.http import answered_error, bad_answer, transport_errors
+
+from ._client import MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from anymedia.answers.errors import ErrorKind
@@ -82,7 +84,9 @@ def _answered(error: Any, context: Context, about: About) -> MediaError:
     kind: ErrorKind | None
     if name == "RESOURCE_EXHAUSTED" and "message larger than max" in message:
         # The channel's own message: something was too large for it, on the way to the service or on the way back.
-        status, kind = (400, "invalid") if "ent message" in message else (None, "broken")
+        if "ent message" not in message:
+            return AnswerTooLarge(f"the provider's answer is longer than {MESSAGE_BYTES // 2**20} MiB", delivery="unknown")
+        status, kind = 400, "invalid"
     elif about == "job" and name == "UNIMPLEMENTED":  # the channel's own status for a 404 outside gRPC: a proxy's
         status, kind = None, "broken"
     elif about == "job" and name == "NOT_FOUND":  # whatever the message: a status check names nothing but the job

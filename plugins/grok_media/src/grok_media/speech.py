@@ -10,7 +10,7 @@ from anymedia.answers.envelopes import read_error
 from anymedia.answers.media import ExtractedMedia, extract_media
 from anymedia.context import Context
 from anymedia.errors import MediaError
-from anymedia.http import answered_error, bad_answer, no_media, secret_for_header
+from anymedia.http import answered_error, no_media, read_body, secret_for_header
 from anymedia.media import mime_of
 from anymedia.requests import GenerateAudio
 from anymedia.results import Outcome, Piece
@@ -20,10 +20,6 @@ from ._errors import kind_of, translated
 from ._options import chosen
 
 __all__ = ["speak"]
-
-#: Bytes of the longest answer: 15,000 characters give about 17 minutes, 100 MB as 48 kHz WAV.
-_MOST_BYTES = 300_000_000
-_MOST_ERROR_BYTES = 64 * 1024
 
 
 async def speak(request: GenerateAudio, context: Context) -> Outcome:
@@ -39,17 +35,13 @@ async def speak(request: GenerateAudio, context: Context) -> Outcome:
         with translated(context):
             # A redirected POST would be sent twice, and with its key to another host.
             async with session.post(url, json=_body(request, context), headers=headers, timeout=timeout, allow_redirects=False) as answer:
+                data = await read_body(answer)
                 if answer.status != 200:
-                    raise _rejected(answer, await answer.content.read(_MOST_ERROR_BYTES), context)
-                data = bytearray()
-                async for chunk in answer.content.iter_chunked(1 << 16):
-                    data += chunk
-                    if len(data) > _MOST_BYTES:
-                        raise bad_answer(f"it is longer than {_MOST_BYTES} bytes")
+                    raise _rejected(answer, data, context)
         kind = answer.headers.get("content-type", "")
-        piece = _sound(bytes(data), kind, _form(request), rest_url(context.settings, ""))
+        piece = _sound(data, kind, _form(request), rest_url(context.settings, ""))
         if piece is None:
-            raise no_media(context, bytes(data), ExtractedMedia(), what="sound")
+            raise no_media(context, data, ExtractedMedia(), what="sound")
     return Outcome(pieces=(piece,), request_id=answer.headers.get("x-request-id"))
 
 

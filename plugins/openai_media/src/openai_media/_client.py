@@ -11,7 +11,7 @@ import attrs
 
 from anymedia.context import Context
 from anymedia.errors import SettingsError
-from anymedia.http import secret_for_header
+from anymedia.http import sdk_client, secret_for_header
 
 if TYPE_CHECKING:
     import httpx2
@@ -65,15 +65,12 @@ def connect(context: Context) -> Connection:
 
 
 def _make(context: Context) -> Connection:
-    import httpx2
     import openai
 
-    from ._transport import http_client
-
-    timeout = httpx2.Timeout(float(context.settings.get("timeout", ANSWER_SECONDS)), connect=10.0)
     key = secret_for_header(context) or "none"
-    http = http_client(timeout=timeout, network=context.network, url=context.settings.get("base_url") or ADDRESS)
-    sdk = openai.AsyncOpenAI(api_key=key, base_url=context.settings.get("base_url"), timeout=timeout, max_retries=0, http_client=http)
+    seconds = float(context.settings.get("timeout", ANSWER_SECONDS))
+    http = sdk_client(context.network, context.settings.get("base_url") or ADDRESS, seconds=seconds)
+    sdk = openai.AsyncOpenAI(api_key=key, base_url=context.settings.get("base_url"), timeout=http.timeout, max_retries=0, http_client=http)
     if context.service == "compatible":
         # What the SDK read from OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS is meant for OpenAI.
         sdk.organization = sdk.project = None

@@ -9,7 +9,7 @@ import attrs
 
 from anymedia.answers.media import ExtractedMedia, extract_media
 from anymedia.context import Context
-from anymedia.http import bad_answer, no_media
+from anymedia.http import no_media
 from anymedia.media import mime_of
 from anymedia.requests import GenerateAudio
 from anymedia.results import Outcome, Piece, Warning
@@ -19,9 +19,6 @@ from ._errors import BY_CODE, translated
 from ._options import chosen, extras
 
 __all__ = ["speak"]
-
-#: Bytes of the longest answer: 4096 characters give about five minutes, 15 MB as WAV.
-_MOST_BYTES = 150_000_000
 
 
 async def speak(request: GenerateAudio, context: Context) -> Outcome:
@@ -41,15 +38,11 @@ async def speak(request: GenerateAudio, context: Context) -> Outcome:
     async with context.submission():
         with translated(context):
             async with connection.sdk.audio.speech.with_streaming_response.create(**arguments) as answer:
-                data = bytearray()
-                async for chunk in answer.iter_bytes(1 << 16):
-                    data += chunk
-                    if len(data) > _MOST_BYTES:
-                        raise bad_answer(f"it is longer than {_MOST_BYTES} bytes")
+                data = await answer.read()
                 kind, request_id = answer.headers.get("content-type", ""), answer.headers.get("x-request-id")
-        piece, warnings = _sound(bytes(data), kind, form, connection.base_url)
+        piece, warnings = _sound(data, kind, form, connection.base_url)
         if piece is None:
-            raise no_media(context, bytes(data), ExtractedMedia(), what="sound", by_code=BY_CODE, request_id=request_id)
+            raise no_media(context, data, ExtractedMedia(), what="sound", by_code=BY_CODE, request_id=request_id)
     return Outcome(pieces=(piece,), warnings=warnings, request_id=request_id)
 
 

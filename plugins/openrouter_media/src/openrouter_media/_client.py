@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import urllib.parse
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from anymedia.context import Context
 from anymedia.credentials import Secret
-from anymedia.http import secret_for_header
+from anymedia.http import new_session, read_body, secret_for_header
 
 if TYPE_CHECKING:
     import aiohttp
@@ -31,12 +31,6 @@ STATUS_SECONDS = 60.0
 #: How many large answers are read at once: an image's JSON is 4/3 of its size, and hundreds at once fill a machine's memory.
 _AT_ONCE = 8
 _LARGE = 256 * 1024
-#: No answer is longer: ten images of 50 MB in base64.
-_MOST_BYTES = 700_000_000
-
-
-class TooLong(Exception):
-    """An answer is longer than any answer of this service."""
 
 
 @attrs.frozen
@@ -87,7 +81,7 @@ class Connection:
 
         Raises:
             aiohttp.ClientError, OSError, TimeoutError: no (whole) answer.
-            TooLong: the answer is longer than any answer.
+            AnswerTooLarge: the answer is longer than the call's may be.
         """
         import aiohttp
 
@@ -102,16 +96,7 @@ class Connection:
             length = headers.get("content-length", "")
             large = not length.isdigit() or int(length) > _LARGE
             async with self.gate if large else contextlib.nullcontext():
-                return Answer(response.status, headers, await _read(response.content.iter_chunked(1 << 16)))
-
-
-async def _read(chunks: AsyncIterator[bytes]) -> bytes:
-    found = bytearray()
-    async for chunk in chunks:
-        found += chunk
-        if len(found) > _MOST_BYTES:
-            raise TooLong
-    return bytes(found)
+                return Answer(response.status, headers, await read_body(response))
 
 
 def connect(context: Context) -> Connection:
@@ -124,18 +109,10 @@ def connect(context: Context) -> Connection:
 
 
 def _make(context: Context) -> Connection:
-    import aiohttp
-
     key = secret_for_header(context)
     base = str(context.settings.get("base_url") or ADDRESS).rstrip("/")
     return Connection(
-        aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context.network.ssl_context),
-            proxy=context.network.proxy_url(base),
-            trust_env=False,  # no .netrc
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"user-agent": "anymedia"},
-        ),
+        new_session(context.network, base, headers={"user-agent": "anymedia"}),
         base,
         None if key is None else Secret(key),
         float(context.settings.get("timeout", ANSWER_SECONDS)),

@@ -15,9 +15,9 @@ import attrs
 from anymedia.answers.envelopes import read_error
 from anymedia.context import Context
 from anymedia.errors import MediaError
-from anymedia.http import answered_error, bad_answer, no_answer, transport_errors
+from anymedia.http import answered_error, no_answer, transport_errors
 
-from ._client import Answer, TooLong
+from ._client import Answer
 
 if TYPE_CHECKING:
     from anymedia.answers.errors import ErrorKind
@@ -40,8 +40,6 @@ def translated(context: Context) -> Iterator[None]:
     with transport_errors(context):
         try:
             yield
-        except TooLong as error:
-            raise bad_answer("it is longer than any answer") from error
         except ValueError as error:  # headers that cannot be parsed
             raise no_answer(context, error) from error
 
