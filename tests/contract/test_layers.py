@@ -13,7 +13,7 @@ PLUGINS = sorted(p for p in (ROOT / "plugins").glob("*/src/*") if p.is_dir() and
 #: From the inside out; a module may import from its own layer and from those before it.
 LAYERS = [
     {"errors", "directories", "distributions", "threads"},
-    {"media", "clock", "redaction", "credentials", "strict_json", "formatting"},
+    {"media", "media_view", "clock", "redaction", "credentials", "strict_json", "formatting"},
     {"network"},
     {"fields"},
     {"requests"},
@@ -33,8 +33,11 @@ LAYERS = [
     {"http"},
     {"execution"},
     {"plan_maker"},
+    {"operations"},
     {"router"},
     {"sync_router"},
+    {"aio"},
+    {"shortcuts"},
     {"generation_config"},
     {"agents", "testing"},
     {"cli"},

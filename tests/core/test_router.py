@@ -40,7 +40,7 @@ async def test_an_image_is_made_once_and_comes_back_checked_and_continuable(tmp_
 async def test_default_name_comes_from_the_prompt_and_is_free(tmp_path: Path) -> None:
     with FakeService() as service:
         async with fake_router(service) as router:
-            paths = {(await router.generate_image(prompt="A red fox!")).path for _ in range(3)}
+            paths = {(await router.generate_image("A red fox!", output=".")).path for _ in range(3)}
     assert len(paths) == 3
     assert all("red-fox" in p.name and p.suffix == ".png" for p in paths)
 

@@ -5,6 +5,7 @@ The modules from the inside out; a module imports only from those above it.
     errors.py  formatting.py        the error tree; numbers in messages
     strict_json.py                  JSON without surprises
     media.py  masks.py              sources of bytes; the canonical mask
+    media_view.py                   the contents of a file: bytes, Pillow, numpy, notebooks
     fields.py  requests.py          the six requests and the role of each field
     results.py                      outcomes and jobs (from hooks), results (to callers)
     capabilities/  policy.py        the capability matrix; what the caller allows
@@ -21,7 +22,9 @@ The modules from the inside out; a module imports only from those above it.
     answers/                        reading provider answers: media, error messages, comparison with the request
     execution/                      execution of a plan: submit, poll, finalize, resume
     plan_maker.py                   plans from settings and installed plugins, without a store or an event loop
+    operations.py                   the operations as methods with the fields of the requests (generated)
     router.py  sync_router.py       Router, the entry point, and its twin without await
+    shortcuts.py  aio.py            the one-line functions: anymedia.image(...), await anymedia.aio.image(...)
     generation_config.py            the flat form: one mapping of fields that becomes a request
     agents/  cli/                   interfaces for agents and for the command line
     testing/                        the conformance kit for backends
@@ -35,13 +38,28 @@ import importlib
 
 TYPE_CHECKING = False  # importing it from typing would take a third of the import time
 if TYPE_CHECKING:
+    from . import aio
     from .capabilities import CapabilityMatrix, load_matrix
     from .context import Context, LoadedMedia
     from .credentials import Secret
+    from .errors import (
+        BackendError,
+        BackendTimeout,
+        BudgetExceeded,
+        ContentRefused,
+        InvalidRequest,
+        MediaError,
+        NoBackendAvailable,
+        RequestError,
+        SubmissionUnknown,
+        UnsupportedOperation,
+    )
+    from .execution.asked import OutputTo
     from .generation_config import GenerationConfig
     from .hookspecs import ListedModel, SubmissionRecord, hookimpl
-    from .media import Audio, Image, Video
+    from .media import Audio, Image, MediaInput, Video
     from .planning import Plan
+    from .plugins.instances import ModelInfo
     from .policy import Budget, Policy, Tolerance
     from .requests import (
         Continuation,
@@ -55,21 +73,45 @@ if TYPE_CHECKING:
         Reference,
         Request,
     )
-    from .results import ContinuationData, Failed, Job, JobState, MediaFile, Outcome, Piece, Result, Running, Succeeded
+    from .results import (
+        Adjustment,
+        ContinuationData,
+        Cost,
+        Failed,
+        Job,
+        JobState,
+        MediaFile,
+        Outcome,
+        Piece,
+        Result,
+        Running,
+        Succeeded,
+        Warning,
+    )
     from .router import Progress, Router
     from .settings import Settings, load_settings
+    from .shortcuts import edit, image, music, speech, video
     from .state.sqlite import SqliteStore
+    from .state.store import CallRecord
     from .sync_router import SyncRouter
 
 #: Public name -> its module.
 _MODULES = {
+    "aio": "aio",
+    "Adjustment": "results",
     "Audio": "media",
+    "BackendError": "errors",
+    "BackendTimeout": "errors",
     "Budget": "policy",
+    "BudgetExceeded": "errors",
+    "CallRecord": "state.store",
     "CapabilityMatrix": "capabilities",
+    "ContentRefused": "errors",
     "Context": "context",
     "Continuation": "requests",
     "ContinuationData": "results",
     "ContinueVideo": "requests",
+    "Cost": "results",
     "EditWithReferences": "requests",
     "Failed": "results",
     "GenerateAudio": "requests",
@@ -78,19 +120,26 @@ _MODULES = {
     "GenerationConfig": "generation_config",
     "Image": "media",
     "Inpaint": "requests",
+    "InvalidRequest": "errors",
     "Job": "results",
     "JobState": "results",
     "ListedModel": "hookspecs",
     "LoadedMedia": "context",
     "Mask": "requests",
+    "MediaError": "errors",
     "MediaFile": "results",
+    "MediaInput": "media",
+    "ModelInfo": "plugins.instances",
+    "NoBackendAvailable": "errors",
     "Outcome": "results",
+    "OutputTo": "execution.asked",
     "Piece": "results",
     "Plan": "planning",
     "Policy": "policy",
     "Progress": "router",
     "Reference": "requests",
     "Request": "requests",
+    "RequestError": "errors",
     "Result": "results",
     "Router": "router",
     "Running": "results",
@@ -98,23 +147,38 @@ _MODULES = {
     "Settings": "settings",
     "SqliteStore": "state.sqlite",
     "SubmissionRecord": "hookspecs",
+    "SubmissionUnknown": "errors",
     "Succeeded": "results",
     "SyncRouter": "sync_router",
     "Tolerance": "policy",
+    "UnsupportedOperation": "errors",
     "Video": "media",
+    "Warning": "results",
+    "edit": "shortcuts",
     "hookimpl": "hookspecs",
+    "image": "shortcuts",
     "load_matrix": "capabilities",
     "load_settings": "settings",
+    "music": "shortcuts",
+    "speech": "shortcuts",
+    "video": "shortcuts",
 }
 
 __all__ = [
+    "Adjustment",
     "Audio",
+    "BackendError",
+    "BackendTimeout",
     "Budget",
+    "BudgetExceeded",
+    "CallRecord",
     "CapabilityMatrix",
+    "ContentRefused",
     "Context",
     "Continuation",
     "ContinuationData",
     "ContinueVideo",
+    "Cost",
     "EditWithReferences",
     "Failed",
     "GenerateAudio",
@@ -123,19 +187,26 @@ __all__ = [
     "GenerationConfig",
     "Image",
     "Inpaint",
+    "InvalidRequest",
     "Job",
     "JobState",
     "ListedModel",
     "LoadedMedia",
     "Mask",
+    "MediaError",
     "MediaFile",
+    "MediaInput",
+    "ModelInfo",
+    "NoBackendAvailable",
     "Outcome",
+    "OutputTo",
     "Piece",
     "Plan",
     "Policy",
     "Progress",
     "Reference",
     "Request",
+    "RequestError",
     "Result",
     "Router",
     "Running",
@@ -143,13 +214,22 @@ __all__ = [
     "Settings",
     "SqliteStore",
     "SubmissionRecord",
+    "SubmissionUnknown",
     "Succeeded",
     "SyncRouter",
     "Tolerance",
+    "UnsupportedOperation",
     "Video",
+    "Warning",
+    "aio",
+    "edit",
     "hookimpl",
+    "image",
     "load_matrix",
     "load_settings",
+    "music",
+    "speech",
+    "video",
 ]
 
 
@@ -162,7 +242,8 @@ def __getattr__(name: str) -> object:
     module = _MODULES.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f".{module}", __name__), name)
+    loaded = importlib.import_module(f".{module}", __name__)
+    value: object = loaded if module == name else getattr(loaded, name)
     globals()[name] = value
     return value
 

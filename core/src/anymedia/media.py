@@ -7,15 +7,17 @@ pixels, seconds) are attributes, so that the planner needs no I/O either.
 from __future__ import annotations
 
 import base64
+import io
+import os
 import urllib.parse
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
 
 import attrs
 
 from .errors import InvalidRequest, Problem
 
-__all__ = ["FORMATS", "Audio", "Image", "Media", "Video", "format_of", "mime_of", "without_query"]
+__all__ = ["FORMATS", "Audio", "Image", "Media", "MediaInput", "Video", "format_of", "mime_of", "without_query"]
 
 #: Format name -> mime type. The name is also the file extension (``jpeg`` is written ``.jpg``).
 FORMATS: dict[str, str] = {
@@ -92,6 +94,50 @@ def _path(value: str | Path | None) -> Path | None:
     return None if value is None else Path(value)
 
 
+@runtime_checkable
+class _File(Protocol):
+    def read(self) -> bytes: ...
+
+
+@runtime_checkable
+class _PillowImage(Protocol):
+    """A ``PIL.Image.Image``."""
+
+    @property
+    def mode(self) -> str: ...
+    def getbands(self) -> tuple[str, ...]: ...
+    def convert(self, mode: str) -> Any: ...
+    def save(self, fp: Any, format: str) -> None: ...
+
+
+@runtime_checkable
+class _PixelArray(Protocol):
+    """A ``numpy.ndarray``, and what can be read as one."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
+
+
+def _png(picture: _PillowImage | _PixelArray) -> bytes:
+    """Encode a Pillow image, or an array of height x width (x channels): integers or floats to 255, floats to 1, or booleans."""
+    from PIL import Image as pillow  # noqa: N813 - Image is a class of ours
+
+    if not isinstance(picture, _PillowImage):
+        import numpy
+
+        pixels = numpy.asarray(picture)
+        if pixels.dtype.kind in "bf":
+            pixels = pixels * (255 if pixels.size and pixels.max() <= 1 else 1)
+        if pixels.ndim == 3 and pixels.shape[2] == 1:
+            pixels = pixels[:, :, 0]
+        picture = pillow.fromarray(numpy.ascontiguousarray(pixels.clip(0, 255).round().astype("uint8")))
+    if picture.mode not in {"1", "L", "LA", "RGB", "RGBA"}:
+        picture = picture.convert("RGBA" if "A" in picture.getbands() or picture.mode == "P" else "RGB")
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return out.getvalue()
+
+
 @attrs.frozen(kw_only=True)
 class Media:
     """Bytes, a local path or a URL (exactly one of them), with the known facts.
@@ -121,17 +167,17 @@ class Media:
 
     @classmethod
     def of(cls, value: object) -> Self:
-        """Return an object for a path, an http(s) URL, a ``data:`` URI, bytes, or an object of this class.
+        """Return an object for a `MediaInput`: a path (also that of a `Result`), an http(s) URL, bytes, an open file, a picture.
 
         Raises:
             InvalidRequest: for anything else.
         """
         if isinstance(value, cls):
             return value
-        if isinstance(value, bytes):
-            return cls(data=value)
-        if isinstance(value, Path):
-            return cls(path=value)
+        if isinstance(value, bytes | bytearray | memoryview):
+            return cls(data=bytes(value))
+        if isinstance(value, os.PathLike):
+            return cls(path=Path(value))
         if isinstance(value, str) and value and "\0" not in value[:4096]:
             if value.startswith("data:"):
                 data, mime = _decode_data_uri(value)
@@ -141,7 +187,14 @@ class Media:
             if "://" in value[:32]:
                 raise InvalidRequest([Problem("$", f"cannot read {value.split('://')[0]!r} URLs", "use a path, http(s) or data:")])
             return cls(path=Path(value))
-        raise InvalidRequest([Problem("$", f"expected a path, URL, data: URI or bytes, got {type(value).__name__}")])
+        try:
+            if isinstance(value, _File) and isinstance(data := value.read(), bytes):
+                return cls(data=data)
+            if cls.media == "image" and isinstance(value, _PillowImage | _PixelArray):
+                return cls(data=_png(value), mime="image/png")
+        except (TypeError, ValueError, OSError) as error:
+            raise InvalidRequest([Problem("$", f"this {type(value).__name__} cannot be read: {error}")]) from None
+        raise InvalidRequest([Problem("$", f"expected a path, URL, data: URI, bytes or an open file, got {type(value).__name__}")])
 
     @property
     def format(self) -> str | None:
@@ -153,6 +206,11 @@ class Media:
         if self.path is not None:
             return str(self.path)
         return without_query(self.url) if self.url is not None else f"<{len(self.data or b'')} bytes>"
+
+
+#: What a method accepts as an image, a video or a sound: a path, an http(s) or ``data:`` URL, bytes, an open file, an earlier result;
+#: a Pillow image or a numpy array (height x width x channels) as an image.
+MediaInput: TypeAlias = str | os.PathLike[str] | bytes | _File | _PillowImage | _PixelArray | Media
 
 
 @attrs.frozen(kw_only=True)

@@ -10,8 +10,9 @@ just the fields that mean something for it; each field has a role (see `anymedia
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import attrs
 
@@ -35,13 +36,17 @@ from .fields import (
     intent,
     one_of,
 )
-from .media import Image, Video
+from .media import Image, MediaInput, Video
+
+if TYPE_CHECKING:
+    from .results import MediaFile, Result
 
 __all__ = [
     "KINDS",
     "MASK_MODES",
     "REFERENCE_ROLES",
     "Continuation",
+    "ContinuationInput",
     "ContinueVideo",
     "EditWithReferences",
     "GenerateAudio",
@@ -49,12 +54,15 @@ __all__ = [
     "GenerateVideo",
     "Inpaint",
     "Mask",
+    "MaskInput",
     "MaskMode",
     "Operation",
     "Reference",
     "ReferenceRole",
+    "References",
     "Request",
     "StoredFile",
+    "listed",
 ]
 
 
@@ -110,13 +118,14 @@ class Continuation:
 
     @classmethod
     def of(cls, value: object) -> Continuation | None:
-        """Return an unresolved continuation for an id; None and a Continuation are returned unchanged.
+        """Return an unresolved continuation for an id or an earlier result; None and a Continuation are returned unchanged.
 
         Raises:
             InvalidRequest: for anything else.
         """
         if value is None or isinstance(value, Continuation):
             return value
+        value = getattr(value, "continuation_id", value)
         if isinstance(value, str) and check_text(value) is None and len(value) <= 200:
             return cls(id=value)
         raise InvalidRequest([Problem("$.continue_from", "expected a continuation id like 'gpt_img_3f2a9c01b7de'")])
@@ -202,8 +211,18 @@ class Mask:
             raise InvalidRequest(problems)
 
 
-def _references(value: Any) -> tuple[Reference, ...]:
-    return tuple(v if isinstance(v, Reference) else Reference(image=v) for v in value)
+#: What a method accepts as a mask, as references (one or several), and as what it continues.
+MaskInput: TypeAlias = MediaInput | Mask
+References: TypeAlias = MediaInput | Reference | Sequence[MediaInput | Reference]
+ContinuationInput: TypeAlias = "str | Continuation | Result | MediaFile"
+
+
+def listed(references: References | None, role: ReferenceRole = "source") -> tuple[Reference, ...]:
+    """Return references as a request has them: a single one may stand for a list, and an image for a reference with ``role``."""
+    if references is None:
+        return ()
+    several = references if isinstance(references, list | tuple | GeneratorType) else (references,)
+    return tuple(v if isinstance(v, Reference) else Reference(image=v, role=role) for v in several)
 
 
 def _mask(value: Any) -> Mask | None:
@@ -299,7 +318,7 @@ class EditWithReferences(_Picture):
     kind: ClassVar[Operation] = "edit_with_references"
     media: ClassVar[Literal["image", "video", "audio"]] = "image"
 
-    references: tuple[Reference, ...] = intent("reference images with their roles", converter=_references, default=())
+    references: tuple[Reference, ...] = intent("reference images with their roles", converter=listed, default=())
     mask: Mask | None = intent("which region of the first source to change", converter=_mask)
     protect: Literal["exact"] | None = intent("exact: copy back the pixels outside the mask", check=one_of("exact"))
 
@@ -324,7 +343,7 @@ def _protect_problems(protect: str | None, mask: Mask | None) -> list[Problem]:
 
 @attrs.frozen(kw_only=True)
 class _Moving(_Base):
-    references: tuple[Reference, ...] = intent("reference images with their roles", converter=_references, default=())
+    references: tuple[Reference, ...] = intent("reference images with their roles", converter=listed, default=())
     duration: float | None = adjustable("seconds", check=in_range(0.1, 3600))
     size: str | None = adjustable("WIDTHxHEIGHT in pixels, or auto", check=check_size)
     aspect_ratio: str | None = adjustable("W:H, or auto", check=check_aspect_ratio)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ import attrs
 
 from .errors import BackendError, Delivery, PluginContractError
 from .media import without_query
+from .media_view import MediaView, html_of, save_file
 
 __all__ = [
     "Adjustment",
@@ -203,8 +205,11 @@ JobState = Running | Succeeded | Failed
 
 
 @attrs.frozen(kw_only=True)
-class MediaFile:
-    """A saved file with the facts read from its bytes; pixels and seconds where they apply."""
+class MediaFile(MediaView):
+    """A saved file with the facts read from its bytes; pixels and seconds where they apply.
+
+    It is path-like (``open(file)``), can be an input of a request, and a notebook shows it. See `MediaView` for its contents.
+    """
 
     path: Path
     mime: str
@@ -228,6 +233,11 @@ class MediaFile:
             "continuation_id": self.continuation_id,
         }
         return {k: v for k, v in out.items() if v is not None}
+
+    def __str__(self) -> str:
+        """Return one line: type, size in pixels, seconds, path."""
+        facts = [self.mime, *([f"{self.width}x{self.height}"] if self.width else []), *([f"{self.seconds:.1f} s"] if self.seconds else [])]
+        return f"{' '.join(facts)} {self.path}"
 
 
 @attrs.frozen(kw_only=True)
@@ -264,9 +274,12 @@ class Provenance:
     disclosure: str = ""
 
 
-@attrs.frozen(kw_only=True)
-class Result:
+@attrs.frozen(kw_only=True, repr=False)
+class Result(MediaView):
     """The result of a run: files, a continuation id, and everything that was adjusted.
+
+    ``path``, ``bytes``, ``pil()``, ``numpy()`` and ``show()`` are those of the first file; `save` and a notebook's display are for all.
+    It is path-like and can be an input of the next request.
 
     Attributes:
         seconds: wall time of the whole run.
@@ -291,8 +304,25 @@ class Result:
 
     @property
     def path(self) -> Path:
-        """The first file's path."""
+        """The first file's path; without an ``output``, a read-only artifact that exists as long as this process."""
         return self.files[0].path
+
+    @property
+    def mime(self) -> str:
+        """The first file's type."""
+        return self.files[0].mime
+
+    def save(self, path: str | PathLike[str], *, overwrite: bool = True) -> Path:
+        """Save all files; see `MediaView.save`. Several are numbered (``fox-1.png``, ``fox-2.png``)."""
+        saved = [save_file(file, path, i, len(self.files), overwrite=overwrite) for i, file in enumerate(self.files)]
+        return saved[0]
+
+    def __repr__(self) -> str:
+        made_by = f"{self.provenance.backend}/{self.provenance.model}"
+        return f"<Result of {self.operation} by {made_by}: {', '.join(map(str, self.files))}>"
+
+    def _repr_html_(self) -> str:
+        return "\n".join(map(html_of, self.files))
 
     def to_json(self) -> dict[str, Any]:
         """Return the result JSON-ready."""

@@ -1,7 +1,7 @@
 """The router: plans requests and executes plans. The entry point for Python code.
 
 async with Router() as router:
-    result = await router.generate_image(prompt="a red fox in snow", output="fox.png")
+    result = await router.generate_image("a red fox in snow", output="fox.png")
     plan = await router.plan(GenerateVideo(prompt="waves"))      # no network, nothing spent
     result = await router.run(plan)
 """
@@ -12,17 +12,17 @@ import asyncio
 import contextlib
 import datetime
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import attrs
-
 from .artifacts import ArtifactStore, LocalArtifacts, Swept
+from .capabilities import CapabilityMatrix
 from .clock import Clock, SystemClock
 from .errors import Fix, UnknownJob, did_you_mean
-from .execution.engine import Engine, Progress, ProgressEvent, collect_garbage
+from .execution.asked import Asked, OutputTo
+from .execution.engine import Engine, OnProgress, Progress, ProgressEvent, collect_garbage, listening
 from .execution.plan_runner import Output, PlanRunner, check_cap
 from .execution.prepare_inputs import InputReader, has_inputs, named_format, resolve
 from .execution.resume import cancel_call, forget_run
@@ -31,22 +31,14 @@ from .execution.run_registry import RunRegistry
 from .execution.run_result import result_of, run_status
 from .files.names import made_up_stem
 from .net.fetcher import Fetcher
+from .operations import Operations, split_options
 from .plan_maker import PlanMaker
 from .planning import Plan
-from .plugins.instances import make_instances
+from .plugins.instances import ModelInfo, list_models, make_instances
 from .plugins.registry import Registry, discover
 from .policy import Policy
 from .redaction import install_log_redaction, quiet_loggers
-from .requests import (
-    Continuation,
-    ContinueVideo,
-    EditWithReferences,
-    GenerateAudio,
-    GenerateImage,
-    GenerateVideo,
-    Inpaint,
-    Request,
-)
+from .requests import Continuation, Operation, Request
 from .results import Result
 from .settings import Settings, load_settings
 from .state.sqlite import SqliteStore
@@ -55,24 +47,11 @@ from .threads import in_thread
 
 __all__ = ["Progress", "ProgressEvent", "Router"]
 
-
 #: Prefix of the keys of callers who have none of their own.
 _REPEAT = "request:"
 
 
-@attrs.frozen(kw_only=True)
-class _Asked:
-    """What a caller asks for beyond the request; see `Router.execute`."""
-
-    backend: str | Sequence[str] | None = None
-    model: str | None = None
-    policy: Policy | None = None
-    output: Path | str | None = None
-    overwrite: bool = False
-    key: str | None = None
-
-
-class Router:
+class Router(Operations):
     """Plans and executes requests with the installed backends.
 
     Args:
@@ -189,28 +168,44 @@ class Router:
         """Return a warning for each name in the settings that does not exist; a plan that it would decide is refused."""
         return [f"warning: {problem}" for problem in self._plan_maker.names.problems()]
 
+    def capabilities(self) -> Mapping[str, CapabilityMatrix]:
+        """Return the capability matrix of each backend instance by its name."""
+        return {name: instance.matrix for name, instance in self.instances.items()}
+
+    def models(self, *, operation: Operation | None = None, usable: bool | None = None) -> list[ModelInfo]:
+        """Return the models of all backend instances that are not retired, the usable ones first.
+
+        Args:
+            operation: only those with this operation.
+            usable: only those that can be used now (True) or that lack something (False).
+        """
+        found = list_models(self.instances.values(), self._plan_maker.today())
+        return [m for m in found if (operation is None or operation in m.operations) and usable in (None, m.usable)]
+
     # Running
 
     async def run(
         self,
         plan: Plan,
         *,
-        output: Path | str | None = None,
+        output: OutputTo = None,
         overwrite: bool = False,
         deadline: float | None = None,
         policy: Policy | None = None,
         key: str | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Result:
         """Execute a plan.
 
         Args:
             plan: from `plan`.
-            output: a file, or a directory (existing, or with ``/`` at the end); by default a generated name in the
-                working directory.
+            output: a file, a directory (existing, or with ``/`` at the end), or an open binary file. By default no file is written:
+                ``result.path`` is the stored artifact, read-only, which exists at least as long as this process.
             overwrite: whether an existing file may be replaced.
             deadline: seconds from now after which waiting ends; a running job can be resumed.
             policy: budget, retries, fallback and roots; by default the router's.
             key: a run key, see `execute`.
+            on_progress: called with each progress event of this run.
 
         Raises:
             RequestError: before anything is spent.
@@ -218,21 +213,34 @@ class Router:
             BackendTimeout: the deadline passed; the error has the job id.
             BackendError: the provider refused it or failed.
         """
-        return await self._execute(plan, _Asked(policy=policy, output=output, overwrite=overwrite, key=key), deadline)
+        asked = Asked(policy=policy, output=output, overwrite=overwrite, key=key, on_progress=on_progress)
+        return await self._execute(plan, asked, deadline)
 
-    async def _execute(self, request: Request | Plan, asked: _Asked, deadline: float | None) -> Result:
+    async def _execute(self, request: Request | Plan, asked: Asked, deadline: float | None) -> Result:
+        asked.check_file(request.request if isinstance(request, Plan) else request)
         steady = self._engine.clock.steady
         until = None if deadline is None else steady() + deadline
         run, _, task = await self._begin(request, asked, until, until)
         if task is None:
-            return await self._run_registry.wait(run, None if until is None else max(0.0, until - steady()))
+            found = await self._run_registry.wait(run, None if until is None else max(0.0, until - steady()))
+            return asked.deliver(await self._kept(found))
         try:
-            return await self._run_registry.wait_for_result(task, run)
+            return asked.deliver(await self._run_registry.wait_for_result(task, run))
         finally:
             self._run_registry.drop(run)
 
+    async def _kept(self, result: Result) -> Result:
+        """Keep the artifacts of an earlier result that was given no name as long as this process lives; return the result."""
+        for record in await self.store.run(result.job_id):
+            if record.target["output"] is None and record.result is not None:
+                suffixes = [Path(file["path"]).suffix for file in record.result["files"]]
+                for artifact in await self.artifacts.find(record.id):
+                    if artifact.kind == "piece":
+                        await self.artifacts.keep(artifact, suffixes[artifact.index])
+        return result
+
     async def _begin(
-        self, request: Request | Plan, asked: _Asked, until: float | None, run_until: float | None
+        self, request: Request | Plan, asked: Asked, until: float | None, run_until: float | None
     ) -> tuple[str, PlanRunner | None, asyncio.Task[Result] | None]:
         """Record, reserve and start the calls of a request; or find the run that its key belongs to.
 
@@ -261,14 +269,15 @@ class Router:
                 except RunKeyTaken:  # another process was first: its run is this one's, too
                     continue
                 runner.deadline = run_until
-                return runner.run_id, runner, self._start(runner)
+                with listening(asked.on_progress):
+                    return runner.run_id, runner, self._start(runner)
 
-    async def _runner_for(self, request: Request | Plan, asked: _Asked, inputs: InputReader) -> PlanRunner:
+    async def _runner_for(self, request: Request | Plan, asked: Asked, inputs: InputReader) -> PlanRunner:
         if isinstance(request, Plan):
             plan = request
         else:
-            plan = await self._plan(named_format(request, asked.output), asked.backend, asked.model, asked.policy, inputs)
-        return self._plan_runner(plan, asked.output, asked.overwrite, asked.policy, inputs)
+            plan = await self._plan(named_format(request, asked.path), asked.backend, asked.model, asked.policy, inputs)
+        return self._plan_runner(plan, asked.path, asked.overwrite, asked.policy, inputs)
 
     async def execute(
         self,
@@ -277,10 +286,11 @@ class Router:
         backend: str | Sequence[str] | None = None,
         model: str | None = None,
         policy: Policy | None = None,
-        output: Path | str | None = None,
+        output: OutputTo = None,
         overwrite: bool = False,
         deadline: float | None = None,
         key: str | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Result:
         """Plan and run a request; see `plan` and `run`.
 
@@ -294,12 +304,59 @@ class Router:
             deadline: see `run`.
             key: a run key, such as an order number. The first request with a key starts a run; each repeat, in any process, returns
                 that run's result. A run that ended certainly without a charge is attempted again.
+            on_progress: see `run`.
 
         Raises:
             RunKeyConflict: the key belongs to another request, or to a job that was deleted.
         """
-        asked = _Asked(backend=backend, model=model, policy=policy, output=output, overwrite=overwrite, key=key)
+        asked = Asked(backend, model, policy, output, overwrite, key, on_progress)
         return await self._execute(request, asked, deadline)
+
+    async def stream(
+        self,
+        request: Request | Plan,
+        *,
+        backend: str | Sequence[str] | None = None,
+        model: str | None = None,
+        policy: Policy | None = None,
+        output: OutputTo = None,
+        overwrite: bool = False,
+        deadline: float | None = None,
+        key: str | None = None,
+    ) -> AsyncGenerator[Progress]:
+        """Execute a request, or its plan, and yield its progress; the last event, ``result``, has the result.
+
+        Leaving the loop early cancels the wait: a job that the provider has accepted can be resumed.
+
+            async for event in router.stream(GenerateVideo(prompt="waves")):
+                print(event.state, event.fraction)
+            print(event.result.path)
+
+        Args and errors: see `execute`.
+        """
+        events: asyncio.Queue[Progress | None] = asyncio.Queue()
+        asked = Asked(backend, model, policy, output, overwrite, key, events.put_nowait)
+        task = asyncio.create_task(self._execute(request, asked, deadline))
+        task.add_done_callback(lambda _: events.put_nowait(None))
+        try:
+            while (event := await events.get()) is not None:
+                yield event
+            result = await task
+            made_by = result.provenance
+            yield Progress(
+                job_id=result.job_id,
+                backend=made_by.backend,
+                model=made_by.model,
+                state="done",
+                event="result",
+                fraction=1.0,
+                elapsed=result.seconds,
+                result=result,
+            )
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
 
     async def submit(
         self,
@@ -313,6 +370,7 @@ class Router:
         patience: float | None = None,
         deadline: float | None = None,
         key: str | None = None,
+        on_progress: OnProgress | None = None,
     ) -> CallRecord:
         """Start a run and return its record with the job id; `wait` returns the result.
 
@@ -321,18 +379,19 @@ class Router:
             backend: see `plan`.
             model: see `plan`.
             policy: see `run`.
-            output: see `run`.
+            output: a file or a directory, see `run`.
             overwrite: see `run`.
             patience: maximum seconds to wait until the provider has accepted a video's job; the run continues after that.
             deadline: maximum seconds to read the inputs and to record the calls; the run itself has no deadline.
             key: a run key, see `execute`; a repeat returns the record of the run that it belongs to.
+            on_progress: see `run`.
 
         Raises:
             RequestError: before anything is spent.
             BackendTimeout: the deadline passed; nothing was sent.
         """
         until = None if deadline is None else self._engine.clock.steady() + deadline
-        asked = _Asked(backend=backend, model=model, policy=policy, output=output, overwrite=overwrite, key=key)
+        asked = Asked(backend, model, policy, output, overwrite, key, on_progress)
         run, runner, task = await self._begin(request, asked, until, None)
         if runner is not None and task is not None and runner.plan.request.media == "video":
             submitted = asyncio.ensure_future(runner.submitted.wait())
@@ -369,7 +428,7 @@ class Router:
         await in_thread(runner.check_output)
 
     async def repeat_key(
-        self, request: Request, *, policy: Policy | None = None, again: bool = False, **given: Any
+        self, request: Request, /, *, policy: Policy | None = None, again: bool = False, **given: Any
     ) -> tuple[str, str | None]:
         """Return a key for a request of a caller who has none, and the run that it repeats.
 
@@ -422,7 +481,7 @@ class Router:
             UnknownJob: with the most similar id.
         """
         records = await self._records(job_id)
-        return result_of(records) if run_status(records).state == "done" else None
+        return await self._kept(result_of(records)) if run_status(records).state == "done" else None
 
     async def is_active(self, job_id: str) -> bool:
         """Whether a job is being processed: by this router, or by another process that has the lease of one of its calls.
@@ -444,7 +503,7 @@ class Router:
 
     async def wait(self, job_id: str, *, deadline: float | None = None) -> Result:
         """Wait for a job, whichever process is processing it; see `resume`. What has ended is not checked again."""
-        return await self._run_registry.wait(await self._run_id(job_id), deadline)
+        return await self._kept(await self._run_registry.wait(await self._run_id(job_id), deadline))
 
     async def resume(self, job_id: str, *, deadline: float | None = None) -> Result:
         """Continue a job from its current state: poll it, save its files, or look up a submit of unknown outcome.
@@ -455,7 +514,7 @@ class Router:
         Raises:
             UnknownJob, SubmissionUnknown, BackendTimeout, BackendError: see `run`.
         """
-        return await self._run_registry.resume(await self._run_id(job_id), deadline)
+        return await self._kept(await self._run_registry.resume(await self._run_id(job_id), deadline))
 
     async def cancel(self, job_id: str) -> CallRecord:
         """Cancel a job, at the provider if it supports that, and stop polling it; return its record.
@@ -498,32 +557,5 @@ class Router:
     async def _records(self, job_id: str) -> Sequence[CallRecord]:
         return await self.store.run(await self._run_id(job_id))
 
-    # One method per operation
-
-    async def generate_image(self, **options: Any) -> Result:
-        """Generate images; accepts the fields of `GenerateImage` and the options of `execute`."""
-        return await self._make(GenerateImage, options)
-
-    async def inpaint(self, **options: Any) -> Result:
-        """Edit a region of an image; accepts the fields of `Inpaint` and the options of `execute`."""
-        return await self._make(Inpaint, options)
-
-    async def edit_with_references(self, **options: Any) -> Result:
-        """Generate an image from reference images; accepts the fields of `EditWithReferences` and the options of `execute`."""
-        return await self._make(EditWithReferences, options)
-
-    async def generate_video(self, **options: Any) -> Result:
-        """Generate a video; accepts the fields of `GenerateVideo` and the options of `execute`."""
-        return await self._make(GenerateVideo, options)
-
-    async def continue_video(self, **options: Any) -> Result:
-        """Continue a video; accepts the fields of `ContinueVideo` and the options of `execute`."""
-        return await self._make(ContinueVideo, options)
-
-    async def generate_audio(self, **options: Any) -> Result:
-        """Generate speech or music; accepts the fields of `GenerateAudio` and the options of `execute`."""
-        return await self._make(GenerateAudio, options)
-
-    async def _make(self, kind: type[Request], options: dict[str, Any]) -> Result:
-        own = {k: options.pop(k) for k in ("backend", "model", "policy", "output", "overwrite", "deadline", "key") if k in options}
-        return await self.execute(kind(**options), **own)
+    async def _ask(self, kind: type[Request], given: dict[str, Any]) -> Result:
+        return await self.execute(**split_options(kind, given))

@@ -1,30 +1,88 @@
-"""The router for code without ``await``.
+"""The router for code without ``await``, and the one that the one-line functions share.
 
 with SyncRouter() as router:
-    result = router.generate_image(prompt="a red fox in snow", output="fox.png")
+    result = router.generate_image("a red fox in snow", output="fox.png")
+
+The shared router is opened on first use and closed when the process ends. When an environment variable or a configuration file has
+changed, the next call opens another one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
+import concurrent.futures.thread
+import contextlib
+import functools
+import os
 import threading
-from collections.abc import Coroutine, Sequence
-from pathlib import Path
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from .artifacts import Swept
-from .planning import Plan
+import attrs
+
+from .capabilities import CapabilityMatrix
+from .plugins.instances import ModelInfo
 from .policy import Policy
-from .requests import Request
+from .requests import Operation, Request
 from .results import Result
 from .router import Router
-from .settings import Settings
-from .state.store import CallRecord, CallState
+from .settings import Settings, load_settings
 
-__all__ = ["SyncRouter"]
+__all__ = ["SyncRouter", "ask", "shared_router"]
 
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
+
+
+def _with_options_of(
+    _of: Callable[Concatenate[Router, _P], None],
+) -> Callable[[Callable[..., None]], Callable[Concatenate[SyncRouter, _P], None]]:
+    """Give a function the parameters of a method of `Router`."""
+
+    def decorate(function: Callable[..., None]) -> Callable[Concatenate[SyncRouter, _P], None]:
+        return functools.wraps(_of, assigned=())(function)
+
+    return decorate
+
+
+def _blocking(method: Callable[Concatenate[Router, _P], Coroutine[Any, Any, _T]]) -> Callable[Concatenate[SyncRouter, _P], _T]:
+    """Return the twin of a coroutine method: the same parameters and docstring, but it blocks and returns the result."""
+
+    @functools.wraps(method)
+    def twin(self: SyncRouter, /, *args: _P.args, **options: _P.kwargs) -> _T:
+        return self.call(method(self._router, *args, **options))
+
+    return twin
+
+
+def _iterating(
+    method: Callable[Concatenate[Router, _P], AsyncGenerator[_T]],
+) -> Callable[Concatenate[SyncRouter, _P], Generator[_T, None, None]]:
+    """Return the twin of an asynchronous generator method."""
+
+    @functools.wraps(method)
+    def twin(self: SyncRouter, /, *args: _P.args, **options: _P.kwargs) -> Generator[_T, None, None]:
+        items = method(self._router, *args, **options)
+
+        async def following() -> list[_T]:
+            return [item async for item in _first(items)]
+
+        try:
+            while found := self.call(following()):
+                yield found[0]
+        finally:
+            self.call(items.aclose())
+
+    return twin
+
+
+async def _first(items: AsyncGenerator[_T]) -> AsyncGenerator[_T]:
+    try:
+        yield await anext(items)
+    except StopAsyncIteration:
+        return
 
 
 class SyncRouter:
@@ -37,12 +95,13 @@ class SyncRouter:
         options: the arguments of `Router`.
     """
 
+    @_with_options_of(Router.__init__)
     def __init__(self, **options: Any) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="anymedia-router", daemon=True)
         self._thread.start()
         try:
-            self._router = self._call(self._create(options))
+            self._router = self.call(self._create(options))
         except BaseException:
             self._stop()
             raise
@@ -51,23 +110,28 @@ class SyncRouter:
     async def _create(options: dict[str, Any]) -> Router:
         return Router(**options)
 
-    def _call(self, work: Coroutine[Any, Any, _T]) -> _T:
-        if self._loop.is_closed():
-            work.close()
-            raise RuntimeError("this SyncRouter is closed")
-        running = asyncio.run_coroutine_threadsafe(work, self._loop)
+    def call(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Run a coroutine on the event loop of the router; return its result."""
+        running = self.start(work)
         try:
             return running.result()
         except BaseException:
             running.cancel()
             raise
 
+    def start(self, work: Coroutine[Any, Any, _T]) -> concurrent.futures.Future[_T]:
+        """Start a coroutine on the event loop of the router; cancelling the future cancels it."""
+        if self._loop.is_closed():
+            work.close()
+            raise RuntimeError("this SyncRouter is closed")
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
     async def _shut_down(self) -> None:
         await self._loop.shutdown_asyncgens()
         await self._loop.shutdown_default_executor()
 
     def _stop(self) -> None:
-        self._call(self._shut_down())
+        self.call(self._shut_down())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -83,7 +147,7 @@ class SyncRouter:
         if self._loop.is_closed():
             return
         try:
-            self._call(self._router.aclose())
+            self.call(self._router.aclose())
         finally:
             self._stop()
 
@@ -97,97 +161,104 @@ class SyncRouter:
         """The router's policy."""
         return self._router.policy
 
-    def plan(
-        self, request: Request, *, backend: str | Sequence[str] | None = None, model: str | None = None, policy: Policy | None = None
-    ) -> Plan:
-        """See `Router.plan`."""
-        return self._call(self._router.plan(request, backend=backend, model=model, policy=policy))
+    def capabilities(self) -> Mapping[str, CapabilityMatrix]:
+        """See `Router.capabilities`."""
+        return self._router.capabilities()
 
-    def run(
-        self,
-        plan: Plan,
-        *,
-        output: Path | str | None = None,
-        overwrite: bool = False,
-        deadline: float | None = None,
-        policy: Policy | None = None,
-        key: str | None = None,
-    ) -> Result:
-        """See `Router.run`."""
-        return self._call(self._router.run(plan, output=output, overwrite=overwrite, deadline=deadline, policy=policy, key=key))
+    def models(self, *, operation: Operation | None = None, usable: bool | None = None) -> list[ModelInfo]:
+        """See `Router.models`."""
+        return self._router.models(operation=operation, usable=usable)
 
-    def execute(self, request: Request, **options: Any) -> Result:
-        """See `Router.execute`."""
-        return self._call(self._router.execute(request, **options))
+    def name_warnings(self) -> list[str]:
+        """See `Router.name_warnings`."""
+        return self._router.name_warnings()
 
-    def submit(self, request: Request | Plan, **options: Any) -> CallRecord:
-        """See `Router.submit`."""
-        return self._call(self._router.submit(request, **options))
+    def ask(self, kind: type[Request], given: dict[str, Any]) -> concurrent.futures.Future[Result]:
+        """Start an operation with the arguments of its method."""
+        return self.start(self._router._ask(kind, given))
 
-    def check(self, plan: Plan, *, output: Path | str | None = None, overwrite: bool = False, policy: Policy | None = None) -> None:
-        """See `Router.check`."""
-        self._call(self._router.check(plan, output=output, overwrite=overwrite, policy=policy))
+    generate_image = _blocking(Router.generate_image)
+    inpaint = _blocking(Router.inpaint)
+    edit_with_references = _blocking(Router.edit_with_references)
+    generate_video = _blocking(Router.generate_video)
+    continue_video = _blocking(Router.continue_video)
+    generate_audio = _blocking(Router.generate_audio)
+    plan = _blocking(Router.plan)
+    run = _blocking(Router.run)
+    execute = _blocking(Router.execute)
+    stream = _iterating(Router.stream)
+    submit = _blocking(Router.submit)
+    check = _blocking(Router.check)
+    repeat_key = _blocking(Router.repeat_key)
+    handed_over = _blocking(Router.handed_over)
+    job = _blocking(Router.job)
+    run_status = _blocking(Router.run_status)
+    result_if_done = _blocking(Router.result_if_done)
+    is_active = _blocking(Router.is_active)
+    jobs = _blocking(Router.jobs)
+    wait = _blocking(Router.wait)
+    resume = _blocking(Router.resume)
+    cancel = _blocking(Router.cancel)
+    forget = _blocking(Router.forget)
+    gc = _blocking(Router.gc)
 
-    def job(self, job_id: str) -> CallRecord:
-        """See `Router.job`."""
-        return self._call(self._router.job(job_id))
 
-    def run_status(self, job_id: str) -> CallRecord:
-        """See `Router.run_status`."""
-        return self._call(self._router.run_status(job_id))
+@attrs.define(eq=False)
+class _Shared:
+    """A router, what its settings were read from, and the number of calls that use it."""
 
-    def result_if_done(self, job_id: str) -> Result | None:
-        """See `Router.result_if_done`."""
-        return self._call(self._router.result_if_done(job_id))
+    environment: dict[str, str] = attrs.field(repr=False)
+    settings: Settings = attrs.field(repr=False)
+    router: SyncRouter = attrs.field(factory=lambda: SyncRouter())
+    pid: int = attrs.field(factory=os.getpid)
+    users: int = 0
 
-    def is_active(self, job_id: str) -> bool:
-        """See `Router.is_active`."""
-        return self._call(self._router.is_active(job_id))
+    def close_if_unused(self) -> None:
+        """Close the router of earlier settings after its last call; a forked child has none of the threads to close."""
+        if self is not _current and not self.users and self.pid == os.getpid():
+            self.router.close()
 
-    def jobs(self, states: Sequence[CallState] | None = None, since: float = 0.0, *, limit: int = 1000) -> Sequence[CallRecord]:
-        """See `Router.jobs`."""
-        return self._call(self._router.jobs(states, since, limit=limit))
 
-    def wait(self, job_id: str, *, deadline: float | None = None) -> Result:
-        """See `Router.wait`."""
-        return self._call(self._router.wait(job_id, deadline=deadline))
+_lock = threading.RLock()
+_current: _Shared | None = None
 
-    def resume(self, job_id: str, *, deadline: float | None = None) -> Result:
-        """See `Router.resume`."""
-        return self._call(self._router.resume(job_id, deadline=deadline))
 
-    def cancel(self, job_id: str) -> CallRecord:
-        """See `Router.cancel`."""
-        return self._call(self._router.cancel(job_id))
+@contextlib.contextmanager
+def shared_router() -> Iterator[SyncRouter]:
+    """Use the router of the present environment and settings."""
+    global _current
+    environment, settings = dict(os.environ), load_settings()
+    with _lock:
+        before = _current
+        if before is None or (before.pid, before.environment, before.settings) != (os.getpid(), environment, settings):
+            _current = _Shared(environment, settings)
+            if before is not None:
+                before.close_if_unused()
+        assert _current is not None
+        mine = _current
+        mine.users += 1
+    try:
+        yield mine.router
+    finally:
+        with _lock:
+            mine.users -= 1
+            mine.close_if_unused()
 
-    def forget(self, job_id: str, *, force: bool = False) -> None:
-        """See `Router.forget`."""
-        self._call(self._router.forget(job_id, force=force))
 
-    def gc(self, *, dry_run: bool = False) -> Swept:
-        """See `Router.gc`."""
-        return self._call(self._router.gc(dry_run=dry_run))
+def _close() -> None:
+    global _current
+    with _lock:
+        last, _current = _current, None
+        if last is not None:
+            last.close_if_unused()
 
-    def generate_image(self, **options: Any) -> Result:
-        """See `Router.generate_image`."""
-        return self._call(self._router.generate_image(**options))
 
-    def inpaint(self, **options: Any) -> Result:
-        """See `Router.inpaint`."""
-        return self._call(self._router.inpaint(**options))
+# Threads that a router needs to close cannot be started any more when atexit's functions run. Those that are registered with threading
+# run before, the last one first, so this one before that of concurrent.futures.
+getattr(threading, "_register_atexit", atexit.register)(_close)
 
-    def edit_with_references(self, **options: Any) -> Result:
-        """See `Router.edit_with_references`."""
-        return self._call(self._router.edit_with_references(**options))
 
-    def generate_video(self, **options: Any) -> Result:
-        """See `Router.generate_video`."""
-        return self._call(self._router.generate_video(**options))
-
-    def continue_video(self, **options: Any) -> Result:
-        """See `Router.continue_video`."""
-        return self._call(self._router.continue_video(**options))
-
-    def generate_audio(self, **options: Any) -> Result:
-        """See `Router.generate_audio`."""
-        return self._call(self._router.generate_audio(**options))
+async def ask(kind: type[Request], given: dict[str, Any]) -> Result:
+    """Let the shared router execute an operation; may be awaited on any event loop."""
+    with shared_router() as router:
+        return await asyncio.wrap_future(router.ask(kind, given))

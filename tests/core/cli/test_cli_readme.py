@@ -34,6 +34,17 @@ def test_python_example_runs_twice(environment, work):
 
 @pytest.mark.exhaustive
 @needs_local
+def test_examples_of_the_python_page_run(environment, work):
+    page = (ROOT / "docs" / "python.md").read_text("utf-8")
+    for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        command = [sys.executable, "-W", "error", "-c", code]
+        done = subprocess.run(command, env=environment, cwd=work, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert list(work.iterdir()) == []
+
+
+@pytest.mark.exhaustive
+@needs_local
 def test_shell_examples_run_twice(call, work):
     (block,) = [b for b in _blocks("sh") if b.startswith("anymedia ")]
     lines = [shlex.split(line, comments=True) for line in block.splitlines()]

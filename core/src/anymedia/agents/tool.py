@@ -176,6 +176,10 @@ class _Ready:
     def backend(self) -> str | None:
         return self.config.backend
 
+    @property
+    def output(self) -> str:
+        return self.config.output_path or "."
+
 
 class MediaTool:
     """The tool of an agent: generate and plan media and follow jobs, within a path scope and a policy.
@@ -285,7 +289,7 @@ class MediaTool:
             try:
                 ready = self._ready(call, tool_call.names, scope)
                 plan = await self._planned(ready)
-                await self.router.check(plan, policy=ready.policy, output=ready.config.output_path, overwrite=ready.config.overwrite)
+                await self.router.check(plan, policy=ready.policy, output=ready.output, overwrite=ready.config.overwrite)
                 async with shared_budget.reserve(plan) as reservation:
                     reservation.spent(plan.quote.usd[0] if plan.quote.usd else None)  # the minimum cost
                 return plan_answer(plan)
@@ -336,7 +340,7 @@ class MediaTool:
                 record = await self.router.submit(
                     plan,
                     policy=ready.policy if reservation is None else reservation.limit(ready.policy),
-                    output=ready.config.output_path,
+                    output=ready.output,
                     overwrite=ready.config.overwrite,
                     patience=tool_call.patience,
                     deadline=tool_call.deadline,

@@ -2,8 +2,9 @@
 
 ``files/`` holds the bytes, each file named by its SHA-256, and an empty file for each reference, whose name says everything about
 it (call, kind, index, hash, size, mime type): syncing one directory makes both durable. ``parts/`` holds what is being written,
-``pins/`` a locked file for each living process. A shared lock on ``lock`` is held while a reference is made, an exclusive one while
-something is removed: bytes without a reference are then certainly not needed.
+``pins/`` a locked file for each living process, ``kept/`` names with a suffix for pieces that were not exported. A shared lock on
+``lock`` is held while a reference is made, an exclusive one while something is removed: bytes without a reference are then certainly
+not needed.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import io
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Self, TypeVar
 from urllib.parse import quote
 
 from ..files.atomic_writer import Writer
@@ -25,6 +27,7 @@ from ..files.part_file import PartFile, lock_file
 from ..files.paths import OutputTarget
 from ..files.safe_dir import Directory, explain, show_path
 from ..threads import in_thread
+from .pins import PART_SECONDS, Pins, entries, is_abandoned, pin_for_good
 from .store import KINDS, Artifact, ArtifactDamaged, ArtifactMissing, ArtifactNotStored, Keep, Kind, Swept, select_for_removal
 
 _T = TypeVar("_T")
@@ -34,8 +37,6 @@ _MIME = re.compile(r"[A-Za-z0-9!#$&^_.+/;= -]{1,60}")
 _SEPARATOR = "!"
 #: Written bytes are collected up to this many before a thread hashes and writes them.
 _BUFFER = 262_144
-#: A dead process's temporary file is kept this many seconds for a resume to continue.
-_PART_SECONDS = 86_400.0
 #: References removed under one exclusive lock: a paid answer waiting for it is not delayed by a long clean-up.
 _BATCH = 200
 #: Names of output files that are compared with an artifact at most.
@@ -55,7 +56,7 @@ class LocalArtifacts:
         self._files = os.path.join(directory, "files", "")  # noqa: PTH118 - joined as text: a commit takes little time
         self._lock_path = os.path.join(directory, "lock")  # noqa: PTH118
         self._is_prepared = False
-        self._pins = _Pins(self)
+        self._pins = Pins(self)
 
     def writer(self, call_id: str, kind: Kind, index: int = 0, mime: str = _UNKNOWN) -> LocalWriter:
         """Return a writer for an artifact of a call; what a dead process wrote under the same names is resumed."""
@@ -151,6 +152,35 @@ class LocalArtifacts:
 
         return await in_thread(work)
 
+    async def keep(self, artifact: Artifact, suffix: str | Callable[[Path], str]) -> Path:
+        """Return a read-only file with the bytes and a suffix, a hard link where possible; see `ArtifactStore.keep`."""
+
+        def work() -> Path:
+            pin_for_good(self, artifact.call_id)
+            stored = self._check(artifact)
+            if not self._is_sound(artifact):
+                raise self._damaged(artifact)
+            folder = self._kept_folder(artifact.call_id)
+            path = folder / f"{artifact.index + 1}{suffix if isinstance(suffix, str) else suffix(stored)}"
+            with self._failing():
+                if path.exists() and path.samefile(stored):
+                    return path
+                folder.parent.mkdir(exist_ok=True, mode=0o700)
+                folder.mkdir(exist_ok=True, mode=0o700)
+                path.unlink(missing_ok=True)
+                try:
+                    path.hardlink_to(stored)
+                except OSError:  # a file system without hard links
+                    shutil.copyfile(stored, path)
+                if os.name != "nt":  # Windows does not replace or remove a read-only file
+                    path.chmod(0o400)
+            return path
+
+        return await in_thread(work)
+
+    def _kept_folder(self, call_id: str) -> Path:
+        return self.directory / "kept" / quote(call_id, safe="")
+
     async def discard(self, artifact: Artifact) -> None:
         """Remove one reference; see `ArtifactStore.discard`."""
         await in_thread(lambda: self._remove([artifact]))
@@ -242,6 +272,8 @@ class LocalArtifacts:
                     continue
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self._files + artifact.key)  # noqa: PTH108
+                if artifact.kind == "piece":
+                    self._remove_kept(artifact)
             referred = {artifact.sha256 for artifact, _ in self._references()}
             for name, size in self._object_sizes().items():
                 if name not in referred:
@@ -249,11 +281,19 @@ class LocalArtifacts:
                     freed += size
         return freed
 
+    def _remove_kept(self, artifact: Artifact) -> None:
+        folder = self._kept_folder(artifact.call_id)
+        for path in entries(folder):
+            if path.stem == str(artifact.index + 1):
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not there, or not empty
+            folder.rmdir()
+
     def _remove_temporaries(self, now: float, *, dry_run: bool) -> int:
         count = 0
-        for path in _entries(self.directory / "parts"):
+        for path in entries(self.directory / "parts"):
             with contextlib.suppress(OSError):
-                if now - path.stat().st_mtime < _PART_SECONDS or not _is_abandoned(path):
+                if now - path.stat().st_mtime < PART_SECONDS or not is_abandoned(path):
                     continue
                 count += 1
                 if not dry_run:
@@ -262,7 +302,7 @@ class LocalArtifacts:
 
     def _object_sizes(self) -> dict[str, int]:
         found = {}
-        for path in _entries(self.directory / "files"):
+        for path in entries(self.directory / "files"):
             with contextlib.suppress(FileNotFoundError):
                 if _SEPARATOR not in path.name:
                     found[path.name] = path.stat().st_size
@@ -271,7 +311,7 @@ class LocalArtifacts:
     def _references(self, call_id: str | None = None) -> Iterator[tuple[Artifact, float]]:
         """Yield references (of one call) with the time they were made."""
         start = "" if call_id is None else quote(call_id, safe="") + _SEPARATOR
-        for path in _entries(self.directory / "files"):
+        for path in entries(self.directory / "files"):
             if path.name.startswith(start) and (artifact := Artifact.from_key(path.name)) is not None:
                 with contextlib.suppress(FileNotFoundError):
                     yield artifact, path.stat().st_mtime
@@ -471,48 +511,6 @@ class LocalWriter:
         await in_thread(self._part.abort)
 
 
-class _Pins:
-    """The calls that this process protects: lines in a file that it keeps locked as long as it lives."""
-
-    def __init__(self, store: LocalArtifacts) -> None:
-        self._store = store
-        self._fd, self._pid = -1, 0
-        self._path = store.directory
-
-    def change(self, call_id: str, count: Literal[1, -1]) -> None:
-        """Add or remove one pin of a call."""
-        self._store.prepare()
-        with self._store._failing(), self._store._lock(shared=True):  # no clean-up sees the file before it is locked
-            if self._fd < 0 or self._pid != os.getpid():
-                self._pid = os.getpid()
-                self._path = self._store.directory / "pins" / f"{self._pid}-{secrets.token_hex(8)}"
-                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-                self._fd = os.open(self._path, flags, 0o600)
-                lock_file(self._fd)
-            os.write(self._fd, f"{count} {call_id}\n".encode())
-
-    def living(self) -> set[str]:
-        """Return the calls that a living process has pinned; remove the files of dead ones (under the exclusive lock)."""
-        counts: dict[str, int] = {}
-        for path in _entries(self._store.directory / "pins"):
-            with contextlib.suppress(FileNotFoundError):
-                if _is_abandoned(path):
-                    path.unlink()
-                    continue
-                for line in path.read_text().splitlines():
-                    change, _, call_id = line.partition(" ")
-                    counts[call_id] = counts.get(call_id, 0) + int(change)
-        return {call_id for call_id, count in counts.items() if count > 0}
-
-    def close(self) -> None:
-        """Give up all pins of this process."""
-        if self._fd >= 0 and self._pid == os.getpid():
-            with contextlib.suppress(OSError):
-                self._path.unlink()
-            os.close(self._fd)
-        self._fd = -1
-
-
 def not_stored(directory: Path, error: OSError) -> ArtifactNotStored:
     """Return the error for bytes that the system refused to store."""
     text = f"The bytes could not be stored: {show_path(directory)} {explain(error)}."
@@ -533,23 +531,6 @@ def _exported_file(artifact: Artifact, target: OutputTarget, index: int, of: int
                 if os.fstat(fd).st_size == artifact.size and hashlib.file_digest(file, "sha256").hexdigest() == artifact.sha256:
                     return folder.path / name
     return None
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return [folder / name for name in os.listdir(folder)]  # noqa: PTH208
-    except FileNotFoundError:
-        return []
-
-
-def _is_abandoned(path: Path) -> bool:
-    """Return whether the process that locked a file is dead; without file locks, whether it is a day old."""
-    fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
-    try:
-        locked = lock_file(fd)
-        return time.time() - os.fstat(fd).st_mtime > _PART_SECONDS if locked is None else locked
-    finally:
-        os.close(fd)
 
 
 def _sync(folder: Path | str) -> None:

@@ -238,6 +238,18 @@ class ArtifactStore(Protocol):
             MediaError: the file cannot be written.
         """
 
+    async def keep(self, artifact: Artifact, suffix: str | Callable[[Path], str]) -> Path:
+        """Return a read-only local file with the bytes and a suffix; both stay while this process lives, see `pin`.
+
+        Args:
+            artifact: a finished piece.
+            suffix: the suffix with its dot, or a function as for `export`.
+
+        Raises:
+            ArtifactMissing, ArtifactDamaged: it cannot be read.
+            ArtifactNotStored: the file cannot be written.
+        """
+
     async def discard(self, artifact: Artifact) -> None:
         """Remove one reference, and its bytes if no other reference uses them."""
 
@@ -273,7 +285,7 @@ class ArtifactStore(Protocol):
         """Return when `gc` last removed artifacts, in seconds since the epoch; None if never."""
 
     async def aclose(self) -> None:
-        """Give up this process's pins; the store can be used again afterwards."""
+        """Give up this process's pins, but not those of `keep`; the store can be used again afterwards."""
 
 
 def select_for_removal(

@@ -105,9 +105,9 @@ class CliInvocation:
         return cls(command=command, given=given, config=config, names=names)
 
     @property
-    def output(self) -> str | None:
-        """Where to write: a path, ``-`` for stdout, or None for a generated name."""
-        return "-" if self.given["output"] == "-" else self.config.output_path
+    def output(self) -> str:
+        """Where to write: a path, ``-`` for stdout, or ``.`` for a generated name in the working directory."""
+        return "-" if self.given["output"] == "-" else self.config.output_path or "."
 
     async def with_start(self, store: Store, backend: str | None) -> GenerationConfig:
         """Return the config with the earlier result or the file that ``--continue`` refers to."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import hashlib
 import inspect
 import logging
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from ..net.fetcher import Fetcher
     from ..plugins.instances import BackendInstance
     from ..plugins.registry import Registry
+    from ..results import Result
     from ..settings import Settings
 
 _log = logging.getLogger("anymedia")
@@ -96,8 +99,8 @@ def new_id(prefix: str) -> str:
 
 #: ``state``: the call changed its state. ``progress``: the backend reported progress. ``invalid_progress``: the backend reported a
 #: progress that is not a number from 0 to 1. ``retrying``: the submit will be sent again. ``status_check_failed``, ``job_not_found``:
-#: the result of a status check; the next one follows.
-ProgressEvent = Literal["state", "progress", "invalid_progress", "retrying", "status_check_failed", "job_not_found"]
+#: the result of a status check; the next one follows. ``result``: the last event of `Router.stream`.
+ProgressEvent = Literal["state", "progress", "invalid_progress", "retrying", "status_check_failed", "job_not_found", "result"]
 
 
 @attrs.frozen(kw_only=True)
@@ -110,6 +113,7 @@ class Progress:
         fraction: 0 to 1, or None if unknown.
         note: details for a person.
         elapsed: seconds since the call was created.
+        result: with the event ``result``, the result of the run.
     """
 
     job_id: str
@@ -120,6 +124,22 @@ class Progress:
     fraction: float | None = None
     note: str = ""
     elapsed: float = 0.0
+    result: Result | None = None
+
+
+#: Called with each progress event.
+OnProgress = Callable[[Progress], None]
+_listener: contextvars.ContextVar[OnProgress | None] = contextvars.ContextVar("anymedia_on_progress", default=None)
+
+
+@contextlib.contextmanager
+def listening(to: OnProgress | None) -> Iterator[None]:
+    """Report the progress of the runs that are started in the block to a function as well."""
+    token = _listener.set(to or _listener.get())
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 def _is_fraction(value: object) -> bool:
@@ -232,7 +252,8 @@ class Engine:
 
     def report(self, record: CallRecord, event: ProgressEvent = "state", *, fraction: float | None = None, note: str = "") -> None:
         """Report progress to the caller. An exception in the caller's function is only logged: the call may be paid for."""
-        if self.on_progress is None:
+        listeners = [listener for listener in (self.on_progress, _listener.get()) if listener is not None]
+        if not listeners:
             return
         if fraction is not None and not _is_fraction(fraction):
             _log.debug("%s: progress must be a number from 0 to 1, not %r", record.backend, fraction)
@@ -247,10 +268,11 @@ class Engine:
             note=note,
             elapsed=max(0.0, self.clock.now() - record.created_at),
         )
-        try:
-            self.on_progress(said)
-        except Exception as error:  # noqa: BLE001 - whatever the caller's own function raises
-            _log.warning("on_progress failed: %s", type(error).__name__)
+        for listener in listeners:
+            try:
+                listener(said)
+            except Exception as error:  # noqa: BLE001 - whatever the caller's own function raises
+                _log.warning("on_progress failed: %s", type(error).__name__)
 
     async def advance(self, lease: Lease, state: CallState, **changes: Any) -> CallRecord:
         """Change a call in the journal and report it to the caller."""

@@ -17,7 +17,7 @@ from ..answers.containers import repair_bytes
 from ..artifacts import Artifact, ArtifactNotStored, Kind
 from ..errors import BackendError, BackendTimeout, BadBackendResponse, Fix, MediaError, PluginContractError
 from ..files.atomic_writer import SMALL, hidden_prefix
-from ..files.paths import OutputTarget
+from ..files.paths import OutputTarget, plan_output
 from ..files.safe_dir import show_path
 from ..masks import read_mask
 from ..media import mime_of
@@ -51,9 +51,9 @@ def _is_storable(given: ContinuationData) -> bool:
     return True
 
 
-def output_target(target: Mapping[str, Any]) -> OutputTarget:
-    """Return where the files of a call go, as its row says."""
-    return OutputTarget.from_json(target["output"])
+def output_target(target: Mapping[str, Any]) -> OutputTarget | None:
+    """Return where the files of a call go, as its row says; None if its artifacts are all that is kept."""
+    return None if target["output"] is None else OutputTarget.from_json(target["output"])
 
 
 async def finalize(
@@ -63,7 +63,9 @@ async def finalize(
     outcome: Outcome,
     protection: Protection | None,
     deadline: float | None,
-    target: OutputTarget | None = None,
+    *,
+    target: OutputTarget | None,
+    is_resumed: bool,
 ) -> CallRecord:
     """Store every piece of an outcome, export the files and complete the record.
 
@@ -74,8 +76,8 @@ async def finalize(
         outcome: what the hook returned.
         protection: the source and mask of a masked edit.
         deadline: on the steady clock; None for no deadline.
-        target: where the files go; None for a resumed call, whose record names it: what an earlier process stored or exported
-            is used again.
+        target: where the files go; None to keep the artifacts only.
+        is_resumed: whether an earlier process may have stored or exported something, which is used again.
 
     Raises:
         MediaError: a piece is not available, is not what it claims, cannot be written, or was not there in time. The work is
@@ -85,7 +87,7 @@ async def finalize(
     left = None if deadline is None or here else max(0.0, deadline - engine.clock.steady())
     try:
         async with contextlib.nullcontext() if left is None else asyncio.timeout(left):
-            steps = _Finalizer(engine, record, protection, target or output_target(record.target), target is None)
+            steps = _Finalizer(engine, record, protection, target, is_resumed)
             return await steps.run(lease, outcome)
     except TimeoutError:
         late = BackendTimeout(f"the deadline passed before all results of {record.id} were fetched")
@@ -106,7 +108,7 @@ class _Finalizer:
     engine: Engine
     record: CallRecord
     protection: Protection | None
-    target: OutputTarget
+    target: OutputTarget | None
     is_resumed: bool
     stored: dict[tuple[Kind, int], Artifact] = attrs.field(factory=dict, init=False)
     saved: dict[int, Saved] = attrs.field(factory=dict, init=False)
@@ -183,7 +185,9 @@ class _Finalizer:
                 piece, _, warnings = await _post_process(self.record, piece.data or b"", piece, self.protection)
             place, total = _place_of(self.record, index, of)
             expect = self.record.target["media"]
-            save = functools.partial(save_bytes, piece, self.target, call_id=self.record.id, expect=expect, index=place, of=total)
+            # A result that was given no name must go somewhere.
+            target = self.target or plan_output(f"{tempfile.gettempdir()}/", default_stem=self.record.id, suffix="")
+            save = functools.partial(save_bytes, piece, target, call_id=self.record.id, expect=expect, index=place, of=total)
             saved = await in_thread(save)
             warnings.append(Warning("not_stored", "the disk of the artifact store is full or failing: only the output file has the result"))
             self.saved[index] = attrs.evolve(saved, warnings=(*saved.warnings, *warnings))
@@ -275,8 +279,10 @@ def provider_kind(record: CallRecord) -> Kind:
 
 def delete_temporaries(record: CallRecord) -> None:
     """Remove the temporary files that a killed process left in the output directory of a call."""
+    if (target := output_target(record.target)) is None:
+        return
     with contextlib.suppress(OSError):
-        for path in output_target(record.target).folder.glob(f"{hidden_prefix(record.id)}*"):
+        for path in target.folder.glob(f"{hidden_prefix(record.id)}*"):
             with contextlib.suppress(OSError):
                 path.unlink()
 

@@ -43,7 +43,7 @@ class Output:
     """Where the files go.
 
     Attributes:
-        path: a file, a directory, or None for a generated name.
+        path: a file, a directory, or None to keep the artifacts only.
         overwrite: whether existing files may be replaced.
         stem: generates a name.
     """
@@ -94,7 +94,7 @@ class PlanRunner:
     protection: Protection | None = attrs.field(default=None, init=False, repr=False)
     submitted: asyncio.Event = attrs.field(factory=asyncio.Event, init=False, repr=False)
     _submitted: set[int] = attrs.field(factory=set, init=False)
-    places: dict[str, OutputTarget] = attrs.field(factory=dict, init=False, repr=False)
+    places: dict[str, OutputTarget | None] = attrs.field(factory=dict, init=False, repr=False)
 
     @property
     def policy(self) -> Policy:
@@ -147,7 +147,8 @@ class PlanRunner:
             InvalidRequest: they cannot.
         """
         suffix = _suffix(self.plan)
-        self.places[suffix] = self._place(suffix).check(of=self._total())
+        if (place := self._place(suffix)) is not None:
+            self.places[suffix] = place.check(of=self._total())
 
     async def run(self) -> Result:
         """Submit, poll and finalize every call; a failure does not stop the others.
@@ -252,7 +253,9 @@ class PlanRunner:
             made = done.made
             outcome = await poll_job(engine, done.lease, done.record, row, self.deadline) if isinstance(made, Job) else made
             target = self._place(_suffix(opened.plan))
-            finished = await finalize(engine, done.lease, done.record, outcome, self.protection, self.deadline, target)
+            finished = await finalize(
+                engine, done.lease, done.record, outcome, self.protection, self.deadline, target=target, is_resumed=False
+            )
             held.ended = True
             return finished
 
@@ -301,8 +304,10 @@ class PlanRunner:
             raise
         return _Opened(lease=record.lease, record=record, plan=plan, call=call, loaded=loaded)
 
-    def _place(self, suffix: str) -> OutputTarget:
-        """Return where the files go, decided once for all calls of a run."""
+    def _place(self, suffix: str) -> OutputTarget | None:
+        """Return where the files go, decided once for all calls of a run; None to keep the artifacts only."""
+        if self.output.path is None:
+            return None
         if suffix not in self.places:
             self.places[suffix] = plan_output(
                 self.output.path,
@@ -319,7 +324,7 @@ class PlanRunner:
         prefix = plan.model_spec.continuation_prefix or f"{plan.chosen.backend}_{media[:3]}"
         return {
             "media": media,
-            "output": self._place(suffix).to_json(),
+            "output": None if (place := self._place(suffix)) is None else place.to_json(),
             "suffix": suffix,
             "transcode_to": plan.transcode_to,
             "first": first,

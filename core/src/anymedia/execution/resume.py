@@ -36,7 +36,7 @@ from ..state.store import ACTIVE_STATES, FINAL_STATES, CallRecord, Lease, LeaseL
 from ..state.transitions import check_forgettable
 from ..threads import in_thread
 from .engine import Engine
-from .finalize import delete_temporaries, finalize, provider_kind
+from .finalize import delete_temporaries, finalize, output_target, provider_kind
 from .lease import LEASE_SECONDS, LeaseKeeper
 from .poll import LONGEST_CHECK, poll_job, why_of
 from .prepare_inputs import MAX_INPUT, read_stored_protection
@@ -152,7 +152,8 @@ async def _continue(engine: Engine, lease: Lease, record: CallRecord, deadline: 
     elif record.state not in FINAL_STATES:
         outcome = await _outcome_of(engine, lease, record, spec, deadline)
     protection = await read_stored_protection(engine.artifacts, record.target.get("protection"))
-    return await finalize(engine, lease, record, outcome, protection, deadline)
+    target = output_target(record.target)
+    return await finalize(engine, lease, record, outcome, protection, deadline, target=target, is_resumed=True)
 
 
 async def _outcome_of_unknown(
@@ -322,7 +323,8 @@ async def forget_run(engine: Engine, records: Sequence[CallRecord], *, force: bo
 
 async def _check_copies(engine: Engine, record: CallRecord) -> None:
     """Refuse to delete the only copy of a piece: it was never saved, or its file is gone or was changed."""
-    saved = {raw["sha256"]: Path(raw["path"]) for raw in (record.result or {}).get("files", ())}
+    has_files = record.result is not None and record.target["output"] is not None  # else its files are the artifacts themselves
+    saved = {raw["sha256"]: Path(raw["path"]) for raw in (record.result or {}).get("files", ()) if has_files}
     for artifact in await engine.artifacts.find(record.id):
         path = saved.get(artifact.sha256)
         if artifact.kind == "input" or (path is not None and await in_thread(functools.partial(_is_unchanged, path, artifact))):

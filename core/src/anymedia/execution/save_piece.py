@@ -99,19 +99,19 @@ async def store_piece(
 async def export_artifact(
     artifact: Artifact,
     artifacts: ArtifactStore,
-    target: OutputTarget,
+    target: OutputTarget | None,
     *,
     expect: Literal["image", "video", "audio"],
     index: int = 0,
     of: int = 1,
     reuse: bool = False,
 ) -> Saved:
-    """Check the bytes of a piece and export them to an output file.
+    """Check the bytes of a piece and export them to an output file, or keep the artifact for this process.
 
     Args:
         artifact: the piece.
         artifacts: where it is stored.
-        target: where to save it; the suffix is adjusted to the bytes.
+        target: where to save it, or None to keep the artifact only; the suffix is adjusted to the bytes.
         expect: the required medium.
         index: number of the file, starting at 0.
         of: number of files.
@@ -131,7 +131,10 @@ async def export_artifact(
         return _suffix(target, seen[0])
 
     try:
-        path = await artifacts.export(artifact, target, index=index, of=of, suffix=suffix, reuse=reuse)
+        if target is None:
+            path = await artifacts.keep(artifact, suffix)
+        else:
+            path = await artifacts.export(artifact, target, index=index, of=of, suffix=suffix, reuse=reuse)
     except MediaError as error:
         error.charged = "yes"
         raise
@@ -156,14 +159,14 @@ def save_bytes(piece: Piece, target: OutputTarget, *, call_id: str, expect: str,
     return _saved(path, facts, target, index, of, size=size, sha256=digest)
 
 
-def _suffix(target: OutputTarget, facts: Facts) -> str:
-    return "" if fits_suffix(target.suffix, facts.format) else suffix_for(facts.format)
+def _suffix(target: OutputTarget | None, facts: Facts) -> str:
+    return "" if target is not None and fits_suffix(target.suffix, facts.format) else suffix_for(facts.format)
 
 
-def _saved(path: Path, seen: Facts, target: OutputTarget, index: int, of: int, *, size: int, sha256: str) -> Saved:
-    asked = next(target.names(index, of))
+def _saved(path: Path, seen: Facts, target: OutputTarget | None, index: int, of: int, *, size: int, sha256: str) -> Saved:
+    asked = path.name if target is None else next(target.names(index, of))
     warnings: list[Warning] = []
-    if path.name != asked and not target.made_up:
+    if path.name != asked and target is not None and not target.made_up:
         bytes_differ = bool(_suffix(target, seen))
         why = f"its bytes are {seen.format}" if bytes_differ else "another file with that name was created in the meantime"
         warnings.append(Warning("file_renamed", f"The file is named {path.name!r}, not {asked!r}: {why}."))

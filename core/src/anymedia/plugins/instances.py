@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from ..capabilities import BillingRule, CapabilityMatrix, CredentialSet
+from ..capabilities import BillingRule, CapabilityMatrix, CredentialSet, ModelSpec
 from ..capabilities.model import absent_from
 from ..credentials import Credential, Keys, Secret, find_credential
 from ..distributions import normal
 from ..errors import PluginError, RequestError, SettingsError, UnknownBackend, did_you_mean, nearest_name
+from ..fields import Operation
 from ..planning.explain import unknown_model_error
 from ..policy import Policy
 from ..redaction import register_secret
@@ -473,3 +474,57 @@ class Names:
                 yield self.registry.capabilities(name)
             except PluginError:
                 continue  # reported where the plugin is used
+
+
+@attrs.frozen(kw_only=True)
+class ModelInfo:
+    """One model of a backend instance.
+
+    Attributes:
+        backend: the name of the instance.
+        model: the id of the model.
+        media: ``image``, ``video`` or ``audio``.
+        operations: what it can do.
+        stage: ``active``, ``preview``, ``doubtful``, ``deprecated`` ...
+        missing: what it needs to be usable: names of environment variables, or commands that install something.
+        spec: everything that the capability matrix says about it.
+    """
+
+    backend: str
+    model: str
+    media: str
+    operations: tuple[Operation, ...]
+    stage: str
+    missing: tuple[str, ...] = ()
+    spec: ModelSpec = attrs.field(repr=False)
+
+    @property
+    def usable(self) -> bool:
+        """Whether nothing is missing."""
+        return not self.missing
+
+    def __str__(self) -> str:
+        """Return the name that a request takes as ``model``: ``backend/model``."""
+        return f"{self.backend}/{self.model}"
+
+
+def list_models(instances: Iterable[BackendInstance], today: datetime.date) -> list[ModelInfo]:
+    """Return the models of backend instances that are not retired, the usable ones first."""
+    found = []
+    for instance in instances:
+        for spec in instance.matrix.models:
+            stage = spec.lifecycle.stage_on(today)
+            needs = spec.unmet(instance.absent)
+            missing = (*instance.missing, *(() if needs is None else (needs.install,)))
+            made = ModelInfo(
+                backend=instance.name,
+                model=spec.id,
+                media=spec.media,
+                operations=tuple(spec.operations),
+                stage="preview" if spec.preview and stage == "active" else stage,
+                missing=missing,
+                spec=spec,
+            )
+            if stage != "retired" or not instance.enforce_lifecycle:
+                found.append(made)
+    return sorted(found, key=lambda model: not model.usable)

@@ -1,0 +1,58 @@
+"""What a caller asks for beyond the request, and delivery of the result to an open file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import IO
+
+import attrs
+
+from ..errors import InvalidRequest, Problem
+from ..policy import Policy
+from ..requests import Request
+from ..results import Result
+from .engine import OnProgress
+
+#: Where a result goes: a file, a directory, an open binary file; None keeps the artifact only.
+OutputTo = str | PathLike[str] | IO[bytes] | None
+
+
+@attrs.frozen
+class Asked:
+    """What a caller asks for beyond the request; see `Router.execute`."""
+
+    backend: str | Sequence[str] | None = None
+    model: str | None = None
+    policy: Policy | None = None
+    output: OutputTo = None
+    overwrite: bool = False
+    key: str | None = None
+    on_progress: OnProgress | None = None
+
+    @property
+    def path(self) -> Path | str | None:
+        """The output, if it is a path."""
+        return self.output if isinstance(self.output, str) else Path(self.output) if isinstance(self.output, PathLike) else None
+
+    def check_file(self, request: Request) -> None:
+        """Check, before anything is spent, that the output can take the result.
+
+        Raises:
+            InvalidRequest: it is an open file that does not take bytes, or several results are requested for it.
+        """
+        if self.output is None or isinstance(self.output, str | PathLike):
+            return
+        if not hasattr(self.output, "write") or isinstance(self.output, io.TextIOBase):
+            wrong = f"expected a path or a file opened for writing bytes, got {type(self.output).__name__}"
+            raise InvalidRequest([Problem("$.output", wrong)])
+        if getattr(request, "n", 1) > 1:
+            raise InvalidRequest([Problem("$.output", "an open file takes one result", "ask for one, or give a path")])
+
+    def deliver(self, result: Result) -> Result:
+        """Write the result to the output, if that is an open file; return the result."""
+        if self.output is not None and not isinstance(self.output, str | PathLike):
+            self.output.write(result.bytes)
+        return result

@@ -1,0 +1,450 @@
+"""The Python interface: signatures, one-line functions, what goes in and what comes out."""
+
+import asyncio
+import inspect
+import io
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+from core.fake_service import FakeService, mp4, png
+from core.routing import fake_registry, fake_router, fake_settings
+from PIL import Image as Pictures
+from tools.operations import CALL, SHORTCUTS, sources
+
+import anymedia
+from anymedia import GenerateImage, GenerateVideo, Image, InvalidRequest, Router, SqliteStore, SyncRouter, Video
+from anymedia.artifacts import LocalArtifacts, pins
+from anymedia.errors import RequestError, UnsupportedInput
+from anymedia.requests import KINDS
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeService]:
+    """Let the routers of the one-line functions use the fake backend; close the shared one."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    with FakeService() as service:
+        settings = fake_settings(service, state=tmp_path / "state")
+        for module in ("router", "sync_router"):
+            monkeypatch.setattr(f"anymedia.{module}.load_settings", lambda: settings)
+        monkeypatch.setattr("anymedia.router.discover", lambda **_: fake_registry())
+        yield service
+        sys.modules["anymedia.sync_router"]._close()  # type: ignore[attr-defined]
+
+
+# Signatures
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: path.name)
+def test_generated_module_is_current(path: Path) -> None:
+    assert path.read_text("utf-8") == sources()[path], "run: python -m tools.operations"
+
+
+@pytest.mark.parametrize("router", [Router, SyncRouter])
+@pytest.mark.parametrize("operation", KINDS)
+def test_operation_has_every_field_of_its_request_and_documents_it(operation: Any, router: type) -> None:
+    method = getattr(router, operation)
+    parameters = list(inspect.signature(method).parameters)
+    fields = [field.name for field in attrs.fields(KINDS[operation])]
+    assert parameters[:2] == ["self", "prompt"]
+    assert sorted(parameters[1:]) == sorted([*fields, *CALL])
+    documented = re.findall(r"^ +(\w+): ", inspect.getdoc(method) or "", re.MULTILINE)
+    assert documented == parameters[1:]
+    assert set(CALL) == set(inspect.signature(router.execute).parameters) - {"self", "request"}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", SHORTCUTS)
+def test_one_line_function_has_the_fields_of_its_requests(name: str) -> None:
+    _, kinds, without, first, _ = SHORTCUTS[name]
+    fields = {field.name for kind in kinds for field in attrs.fields(kind)} - set(without)
+    for function in (getattr(anymedia, name), getattr(anymedia.aio, name)):
+        parameters = inspect.signature(function).parameters
+        assert set(parameters) == fields | set(CALL) | set(first)
+        assert next(iter(parameters)) == next(iter(first), "prompt")
+        assert f"anymedia.{name}(" in (inspect.getdoc(function) or "")
+
+
+def test_sync_router_has_a_twin_of_every_method() -> None:
+    methods = {name: method for name, method in inspect.getmembers(Router, inspect.isfunction) if not name.startswith("_")}
+    del methods["aclose"]
+    for name, method in methods.items():
+        twin = getattr(SyncRouter, name)
+        assert inspect.signature(twin).parameters == inspect.signature(method).parameters, name
+        assert not inspect.iscoroutinefunction(twin)
+    assert inspect.signature(SyncRouter.__init__) == inspect.signature(Router.__init__)
+
+
+RIGHT = """
+import asyncio, io, pathlib
+import anymedia, numpy
+from PIL import Image
+from anymedia import GenerateImage, Plan, Result, Router, SyncRouter
+
+picture = Image.new("RGB", (8, 8))
+with SyncRouter() as router:
+    plan: Plan = router.plan(GenerateImage(prompt="x"))
+    result: Result = router.generate_image("x", size="8x8", n=2, output="foxes/")
+    router.edit_with_references("x", references=result)
+    router.inpaint("x", source=picture, mask=numpy.ones((8, 8), bool), output=io.BytesIO())
+    router.generate_video("x", first_frame=pathlib.Path("a.png"), duration=4)
+    for event in router.stream(plan):
+        print(event.fraction, event.result)
+with open("a.png", "rb") as file:
+    anymedia.edit(file, "x", references=[result, "b.png"]).show()
+
+async def main() -> None:
+    async with Router() as router:
+        video: Result = await router.continue_video("x", continue_from=result)
+        async for event in router.stream(plan):
+            print(event.note)
+    await anymedia.aio.speech("x", voice="alloy", on_progress=lambda event: print(event.state))
+"""
+WRONG = {
+    "router.generate_image(promt='x')": '"promt"',
+    "router.generate_image('x', sise='8x8')": '"sise"',
+    "router.generate_image('x', n='four')": '"n"',
+    "router.generate_image()": "Too few arguments",
+    "router.inpaint('x', source=3, mask='m.png')": '"source"',
+    "router.continue_video('x', continue_as='longer')": '"continue_as"',
+    "router.jobs(limt=3)": '"limt"',
+    "anymedia.image('x', n='four')": '"n"',
+    "anymedia.edit('a.png', 'x', referneces='b.png')": '"referneces"',
+    "anymedia.video('x', durtion=3)": '"durtion"',
+    "anymedia.music('x', voice='alloy')": '"voice"',
+    "anymedia.SyncRouter(polcy=None)": '"polcy"',
+}
+
+
+@pytest.mark.exhaustive  # mypy reads the whole package
+def test_type_checker_finds_wrong_names_and_types(tmp_path: Path) -> None:
+    lines = ["import anymedia", "", "router = anymedia.SyncRouter()", *WRONG]
+    (tmp_path / "wrong.py").write_text("\n".join(lines))
+    (tmp_path / "right.py").write_text(RIGHT)
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), "--no-error-summary", "--hide-error-context"]
+    found = subprocess.run([*command, "wrong.py", "right.py"], cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    errors = {int(line): text for line, text in re.findall(r"^wrong\.py:(\d+): error: (.*)", found, re.MULTILINE)}
+    for number, (call, word) in enumerate(WRONG.items(), 4):
+        assert word in errors.get(number, ""), f"{call}: {found}"
+    assert "right.py" not in found
+
+
+# One-line functions
+
+
+def test_image_in_a_script_writes_nothing_and_returns_a_read_only_file(service: FakeService) -> None:
+    result = anymedia.image("a red fox", size="80x64")
+    assert result.bytes == result.path.read_bytes() == png(80, 64)
+    assert result.path.suffix == ".png"
+    assert not result.path.stat().st_mode & 0o222
+    assert list(Path().iterdir()) == []
+    assert len(service.submits) == 1
+
+
+def test_one_line_functions_send_the_request_that_their_arguments_mean(service: FakeService) -> None:
+    image = anymedia.image("a fox")
+    mask = np.zeros((48, 64), bool)
+    mask[:10] = True
+    video = anymedia.video("waves", first_frame=image, duration=4)
+    made = [
+        image,
+        anymedia.edit(image, "a hat", mask=mask),
+        anymedia.edit(image.pil(), "in winter"),
+        anymedia.edit(image, "the same", references=anymedia.Reference(image=image.numpy(), role="style")),
+        video,
+        anymedia.video("night", continue_from=video, duration=4),
+    ]
+    operations = ["generate_image", "inpaint", *["edit_with_references"] * 2, "generate_video", "continue_video"]
+    assert [result.operation for result in made] == operations
+    with pytest.raises(InvalidRequest, match="first_frame=: has no meaning for continue_video"):
+        anymedia.video("night", continue_from=video, first_frame=image)
+
+
+async def test_one_line_functions_work_inside_a_running_loop(service: FakeService) -> None:
+    assert anymedia.image("a fox").path.exists()
+    assert (await anymedia.aio.image("a fox")).path.exists()
+    results = await asyncio.gather(*(anymedia.aio.image(f"fox {i}") for i in range(4)))
+    assert len({result.job_id for result in results}) == 4
+
+
+def test_one_line_functions_work_in_threads_and_on_loop_after_loop(service: FakeService) -> None:
+    made: list[Any] = []
+    threads = [threading.Thread(target=lambda: made.append(anymedia.image("a fox"))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    made += [asyncio.run(anymedia.aio.image("a fox")) for _ in range(2)]  # type: ignore[arg-type]
+    assert len({result.job_id for result in made}) == 5
+
+
+def test_a_new_key_in_the_environment_is_used_by_the_next_call(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FAKE_KEY")
+    with pytest.raises(anymedia.NoBackendAvailable):
+        anymedia.image("a fox")
+    monkeypatch.setenv("FAKE_KEY", "fake-key-0123456789")
+    assert anymedia.image("a fox").path.exists()
+
+
+async def test_cancelled_one_line_function_cancels_its_work(service: FakeService) -> None:
+    service.looks = 10_000
+    seen = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_progress(event: anymedia.Progress) -> None:
+        if event.state == "running":
+            loop.call_soon_threadsafe(seen.set)
+
+    task = asyncio.create_task(anymedia.aio.video("waves", on_progress=on_progress))  # type: ignore[arg-type]
+    await seen.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with SyncRouter() as router:
+        assert router.jobs()[0].state == "running"  # to be resumed
+
+
+# Inputs
+
+_PIXELS = Pictures.new("RGB", (3, 2), (255, 0, 0))
+
+
+class _PathLike:
+    def __fspath__(self) -> str:
+        return "a.png"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [b"data", bytearray(b"data"), memoryview(b"data"), io.BytesIO(b"data")],
+    ids=lambda value: type(value).__name__,
+)
+def test_bytes_in_any_form_are_an_input(given: Any) -> None:
+    assert Image.of(given).data == Video.of(given if not isinstance(given, io.BytesIO) else io.BytesIO(b"data")).data == b"data"
+
+
+@pytest.mark.parametrize("given", ["a.png", Path("a.png"), _PathLike()])
+def test_path_in_any_form_is_an_input(given: Any) -> None:
+    assert Image.of(given).path == Path("a.png")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        _PIXELS,
+        _PIXELS.convert("CMYK"),
+        _PIXELS.convert("P"),
+        _PIXELS.convert("RGBA"),
+        np.asarray(_PIXELS),
+        np.asarray(_PIXELS) / 255,
+        np.asarray(_PIXELS).astype(float),
+        np.asarray(_PIXELS).astype("int64"),
+    ],
+)
+def test_picture_and_array_are_inputs_with_their_pixels(given: Any) -> None:
+    image = Image.of(given)
+    assert image.mime == "image/png"
+    made = Pictures.open(io.BytesIO(image.data or b"")).convert("RGB")
+    assert made.size == (3, 2)
+    assert all(abs(a - b) < 3 for a, b in zip(made.getpixel((0, 0)), (255, 0, 0), strict=True))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [np.eye(4, dtype=bool), np.eye(4), np.eye(4)[:, :, None] * 255])
+def test_array_of_one_channel_is_a_mask_that_is_white_where_it_is_true(given: Any) -> None:
+    made = Pictures.open(io.BytesIO(Image.of(given).data or b"")).convert("L")
+    assert (np.asarray(made) == np.eye(4) * 255).all()
+
+
+@pytest.mark.parametrize("given", [3, object(), io.StringIO("text"), np.zeros((2, 2, 7)), np.array(["a"]), open])
+def test_anything_else_is_refused_as_an_input(given: Any) -> None:
+    with pytest.raises(InvalidRequest):
+        Image.of(given)
+
+
+def test_single_reference_stands_for_a_list() -> None:
+    for one in ("a.png", b"data", _PIXELS, np.asarray(_PIXELS), anymedia.Reference(image="a.png", role="style")):
+        (reference,) = anymedia.EditWithReferences(prompt="x", references=one).references
+        assert reference.image == (one if isinstance(one, anymedia.Reference) else anymedia.Reference(image=one)).image
+
+
+# Outputs
+
+
+async def test_kept_result_survives_clean_up_while_the_process_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pins, "_lasting", {})
+    with FakeService() as service:
+        settings = attrs.evolve(fake_settings(service, state=tmp_path / "state"), artifacts_keep_days=0, artifacts_max_bytes=0)
+        async with fake_router(service, settings=settings) as router:
+            result = await router.generate_image("a fox", n=2)
+            named = await router.generate_image("a fox", output=tmp_path / "fox.png")
+        artifacts = LocalArtifacts(tmp_path / "state/artifacts")
+        swept = await artifacts.gc(keep_seconds=0, max_bytes=0)
+        assert {artifact.call_id for artifact in swept.removed} == {named.job_id}
+        assert [file.bytes for file in result.files] == [png(), png()]
+        for lasting, _ in pins._lasting.values():  # as when the process ends
+            lasting.close()
+        await artifacts.gc(keep_seconds=0, max_bytes=0)
+        assert not result.path.exists()
+        assert not list((tmp_path / "state/artifacts/kept").iterdir())
+
+
+async def test_kept_result_of_an_earlier_process_is_kept_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pins, "_lasting", {})
+    with FakeService() as service:
+        async with fake_router(service, options={"state": tmp_path}) as router:
+            result = await router.execute(GenerateImage(prompt="a fox"), key="order 1")
+            for lasting, _ in pins._lasting.values():
+                lasting.close()
+            result.path.unlink()
+            again = await router.execute(GenerateImage(prompt="a fox"), key="order 1")
+            assert (again.job_id, again.path, again.bytes) == (result.job_id, result.path, png())
+            assert not (await router.artifacts.gc(keep_seconds=0, max_bytes=0)).removed
+            assert len(service.submits) == 1
+
+
+async def test_forgetting_a_kept_result_needs_force(tmp_path: Path) -> None:
+    with FakeService() as service:
+        async with fake_router(service, options={"state": tmp_path}) as router:
+            result = await router.generate_image("a fox")
+            with pytest.raises(RequestError, match="only copy"):
+                await router.forget(result.job_id)
+            await router.forget(result.job_id, force=True)
+            assert not result.path.exists()
+
+
+async def test_output_may_be_an_open_file(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with FakeService() as service:
+        async with fake_router(service) as router:
+            await router.generate_image("a fox", output=buffer)
+            assert buffer.getvalue() == png()
+            for wrong, n in ((io.StringIO(), 1), (3, 1), (io.BytesIO(), 2)):
+                with pytest.raises(InvalidRequest, match="output="):
+                    await router.generate_image("a fox", n=n, output=wrong)  # type: ignore[arg-type]
+            assert len(service.submits) == 1
+
+
+async def test_result_is_shown_saved_and_converted(tmp_path: Path) -> None:
+    with FakeService() as service:
+        async with fake_router(service) as router:
+            image, two = await router.generate_image("a fox"), await router.generate_image("a fox", n=2)
+            video = await router.generate_video("waves", first_frame=image)
+    assert repr(image) == f"<Result of generate_image by fake/still: image/png 64x48 {image.path}>"
+    assert image.pil().getpixel((0, 0)) == (200, 40, 40)
+    assert image.numpy().shape == (48, 64, 3)
+    assert image._repr_png_() == png()
+    assert image._repr_html_().startswith('<img src="data:image/png;base64,')
+    assert two._repr_html_().count("<img") == 2
+    assert video._repr_png_() is None
+    assert video._repr_html_().startswith('<video src="data:video/mp4;base64,')
+    assert video.numpy().shape == (12, 48, 64, 3)
+    with pytest.raises(UnsupportedInput, match="not an image"):
+        video.pil()
+    with Pictures.open(image) as opened:  # path-like
+        assert opened.size == (64, 48)
+    for _ in range(2):  # a cell that is run again
+        assert image.save(tmp_path / "fox.png") == tmp_path / "fox.png"
+    assert (tmp_path / "fox.png").read_bytes() == png()
+    assert (tmp_path / "fox.png").stat().st_mode & 0o200
+    assert image.save(tmp_path / "fox.jpg").read_bytes().startswith(b"\xff\xd8\xff")
+    with pytest.raises(InvalidRequest, match="exists"):
+        image.save(tmp_path / "fox.png", overwrite=False)
+    two.save(tmp_path / "both.png")
+    assert sorted(path.name for path in tmp_path.glob("both*")) == ["both-1.png", "both-2.png"]
+    with pytest.raises(UnsupportedInput):
+        image.save(tmp_path / "fox.mp4")
+
+
+def test_result_is_shown_in_the_cell_of_a_notebook_and_with_a_program_elsewhere(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result, shown = anymedia.image("a fox"), []
+    monkeypatch.setattr("click.launch", shown.append)
+    result.show()
+    assert shown == [str(result.path)]
+
+
+# Progress, models
+
+
+async def test_stream_yields_progress_and_then_the_result(tmp_path: Path) -> None:
+    with FakeService(looks=2) as service:
+        async with fake_router(service) as router:
+            events = [event async for event in router.stream(GenerateVideo(prompt="waves"))]
+            assert [event.state for event in events if event.event == "state"] == [
+                "submitting",
+                "submitted",
+                "running",
+                "collecting",
+                "done",
+            ]
+            assert events[-1].event == "result"
+            assert events[-1].result is not None
+            assert events[-1].result.bytes == mp4()
+            assert all(event.result is None for event in events[:-1])
+            with pytest.raises(InvalidRequest):
+                async for _ in router.stream(GenerateVideo(prompt="waves"), output="a/b/c.mp4"):
+                    pass
+
+
+async def test_stream_left_early_leaves_a_job_to_resume(tmp_path: Path) -> None:
+    with FakeService(looks=2) as service:
+        async with fake_router(service, options={"state": tmp_path}) as router:
+            stream = router.stream(GenerateVideo(prompt="waves"))
+            async for event in stream:
+                if event.state == "running":
+                    break
+            await stream.aclose()
+            assert (await router.resume(event.job_id)).bytes == mp4()
+            assert len(service.submits) == 1
+
+
+def test_sync_router_streams_too(service: FakeService) -> None:
+    with SyncRouter() as router:
+        *_, last = router.stream(GenerateImage(prompt="a fox"))
+        assert last.result is not None
+        assert last.result.bytes == png()
+        for _ in router.stream(GenerateImage(prompt="a fox")):
+            break
+
+
+async def test_progress_is_reported_to_the_function_of_its_call(tmp_path: Path) -> None:
+    everything: list[Any] = []
+    first: list[Any] = []
+    second: list[Any] = []
+    with FakeService() as service:
+        async with fake_router(service, on_progress=everything.append) as router:
+            results = await asyncio.gather(
+                router.generate_image("a fox", on_progress=first.append), router.generate_image("a cat", on_progress=second.append)
+            )
+    for seen, result in zip((first, second), results, strict=True):
+        assert {event.job_id for event in seen} == {result.job_id}
+        assert seen[-1].state == "done"
+    assert len(everything) == len(first) + len(second)
+
+
+async def test_models_and_capabilities_are_listed() -> None:
+    with FakeService() as service:
+        async with fake_router(service, store=SqliteStore()) as router:
+            models = router.models()
+            assert "fake/still" in map(str, models)
+            assert all(model.usable for model in models)
+            assert {m.media for m in router.models(operation="generate_video")} == {"video"}
+            assert router.models(usable=False) == []
+            assert router.capabilities()["fake"].model("still") is not None
+
+
+def test_common_names_are_in_the_package() -> None:
+    for name in ("MediaError", "RequestError", "BackendError", "BudgetExceeded", "Progress", "Result", "SyncRouter"):
+        assert name in anymedia.__all__
+    _: Callable[..., Awaitable[anymedia.Result]] = anymedia.aio.image
