@@ -40,6 +40,7 @@ __all__ = [
     "MediaError",
     "ModelRetired",
     "NoBackendAvailable",
+    "NotApproved",
     "OutputMismatch",
     "PluginContractError",
     "PluginError",
@@ -338,6 +339,12 @@ class BudgetExceeded(RequestError):
     """A cap would be exceeded; refused before anything is sent."""
 
     code = "budget_exceeded"
+
+
+class NotApproved(BudgetExceeded):
+    """A person must approve what the request may cost, and did not or could not; refused before anything is sent."""
+
+    code = "not_approved"
 
 
 class NoBackendAvailable(RequestError):

@@ -74,7 +74,9 @@ class Policy:
             same candidate.
         input_roots, output_roots: directories that paths must lie in; None for no restriction (the command line).
         transcode: formats that the core can write on this machine.
-        on_quote: called before anything is spent; returning False refuses the plan.
+        ask_above_usd: a request that may cost more US dollars, or whose price is unknown, needs a person's approval; None: none does.
+        on_quote: asked for that approval before anything is spent, or about every request without ``ask_above_usd``. Returns whether
+            the plan may be carried out.
     """
 
     strict: bool = False
@@ -88,11 +90,17 @@ class Policy:
     input_roots: tuple[Path, ...] | None = None
     output_roots: tuple[Path, ...] | None = None
     transcode: frozenset[str] = frozenset({"png", "jpeg", "webp", "gif", "avif"})
+    ask_above_usd: float | None = None
     on_quote: Callable[[Plan], bool | Awaitable[bool]] | None = attrs.field(default=None, eq=False, repr=False)
 
     def but(self, **changes: Any) -> Policy:
         """Return a copy with some fields changed."""
         return attrs.evolve(self, **changes)
+
+    def needs_approval(self, plan: Plan) -> bool:
+        """Whether a person must approve a plan because of ``ask_above_usd``."""
+        limit, usd = self.ask_above_usd, plan.quote.usd
+        return limit is not None and (usd is None or usd[1] > limit)
 
     def capped(self, usd: float) -> Policy:
         """Return a copy whose cap per request is at most ``usd`` US dollars; under it, a call of unknown price is refused."""

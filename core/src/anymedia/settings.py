@@ -10,6 +10,7 @@ because it may come from another user. API keys belong in the environment or in 
     [policy]                                     # the fields of Policy; ANYMEDIA_PREFER=a,b replaces prefer
     prefer = ["google", "openai"]                # an order: the first one that can honour the request
     budget = { per_call = 2.0, per_day = 20.0 }  # US dollars
+    ask_above_usd = 0.5                          # a person is asked before more is spent, and where the price is unknown
 
     [defaults]                                   # a choice by operation or medium: a backend, or backend/model
     image = "google"
@@ -260,6 +261,7 @@ def read_policy(table: SettingsTable, base: Path, usual: Policy) -> Policy:
         preview=table.take("preview", bool, usual.preview),
         bridge=table.take("bridge", bool, usual.bridge),
         retries=retries,
+        ask_above_usd=table.number("ask_above_usd", usual.ask_above_usd),
         input_roots=_roots(table, "input_roots", base, usual.input_roots),
         output_roots=_roots(table, "output_roots", base, usual.output_roots),
         budget=usual.budget if budget is None else _read_budget(budget, usual.budget),

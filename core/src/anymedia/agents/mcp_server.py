@@ -5,12 +5,23 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidRequest, MediaError, Problem, RequestError, SettingsError, UnknownBackend, UnsupportedOperation, did_you_mean
+from ..errors import (
+    InvalidRequest,
+    MediaError,
+    NotApproved,
+    Problem,
+    RequestError,
+    SettingsError,
+    UnknownBackend,
+    UnsupportedOperation,
+    did_you_mean,
+)
 from ..plugins.instances import BackendInstance
 from .available import describe_backends, missing
 from .responses import error_answer, internal
@@ -123,6 +134,19 @@ def _make(path: Path, roots: Sequence[Path]) -> tuple[bytes, str] | None:
     return None
 
 
+#: The first version of the protocol in which a server asks by the result of a call.
+_ASKS_BY_RESULT = "2026-07-28"
+_APPROVAL = {
+    "type": "object",
+    "properties": {"approve": {"type": "boolean", "title": "Approve", "description": "whether this may be spent"}},
+    "required": ["approve"],
+}
+
+
+def _listing(asked: Mapping[str, str]) -> str:
+    return "\n".join(asked.values())
+
+
 GUIDANCE = "anymedia://guidance"
 #: Part of the remaining progress that an event without a new fraction adds, because the value must grow and stay below 1.
 _STEP = 0.0001
@@ -202,6 +226,11 @@ class MediaServer:
         try:
             works = self._works()
             problem = arguments_problem(params.name, arguments, works)
+            if problem is None and params.name == "generate_media":
+                approved = await self._approved(ctx, params, arguments)
+                if not isinstance(approved, frozenset):
+                    return approved
+                works = {"generate_media": functools.partial(self._generate, approved=approved)}
             answer = await works[params.name](ctx, arguments) if problem is None else error_answer(problem)
         except MediaError as error:
             answer = error_answer(error)
@@ -219,11 +248,38 @@ class MediaServer:
             "media_cancel": lambda _, given: self._tool().job(given["job_id"], "cancel"),
         }
 
-    async def _generate(self, ctx: Any, given: dict[str, Any]) -> dict[str, Any]:
+    async def _approved(self, ctx: Any, params: Any, given: dict[str, Any]) -> Any:
+        """Ask the person at the host about what needs approval; return what was approved, or the protocol's result that asks.
+
+        Since 2026-07-28 a server asks by a result, and the host repeats the call with the answer; earlier it sends a request.
+
+        Raises:
+            NotApproved: the person did not approve, or the host cannot ask.
+        """
+        asked = await self._tool().to_approve(given)
+        if not asked:
+            return frozenset()
+        types, _ = _sdk()
+        if not ctx.session.check_client_capability(types.ClientCapabilities(elicitation=types.ElicitationCapability())):
+            raise NotApproved(f"a person must approve this, and the host of this server cannot ask (no elicitation): {_listing(asked)}")
+        state = " ".join(asked)
+        message = f"Spend money for this?\n{_listing(asked)}"
+        if ctx.session.protocol_version < _ASKS_BY_RESULT:
+            answer = await ctx.session.elicit_form(message, _APPROVAL, ctx.request_id)
+        elif params.request_state == state and params.input_responses:
+            answer = types.ElicitResult.model_validate(params.input_responses.get("approval"), from_attributes=True)
+        else:
+            form = types.ElicitRequestFormParams(message=message, requested_schema=_APPROVAL)
+            return types.InputRequiredResult(input_requests={"approval": types.ElicitRequest(params=form)}, request_state=state)
+        if answer.action != "accept" or (answer.content or {}).get("approve") is not True:
+            raise NotApproved(f"the person at the host did not approve it: {_listing(asked)}")
+        return frozenset(asked)
+
+    async def _generate(self, ctx: Any, given: dict[str, Any], approved: frozenset[str] = frozenset()) -> dict[str, Any]:
         events: asyncio.Queue[Progress | None] = asyncio.Queue()
         reporter = asyncio.create_task(_report(ctx, events))
         try:
-            return await self._tool().generate(given, on_progress=events.put_nowait)
+            return await self._tool().generate(given, on_progress=events.put_nowait, approved=approved)
         finally:
             events.put_nowait(None)
             await reporter

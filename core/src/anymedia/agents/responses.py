@@ -22,6 +22,7 @@ from ..errors import (
     InvalidRequest,
     JobCancelled,
     MediaError,
+    NotApproved,
     Problem,
     QuotaExceeded,
     RateLimited,
@@ -147,6 +148,7 @@ _USUAL: Mapping[type[MediaError], str] = {
     BackendUnavailable: "make the same call later",
     AuthenticationFailed: "tell the user that the key is not accepted",
     QuotaExceeded: "tell the user that the account has no credit or quota left",
+    NotApproved: "tell the user what it may cost; do not repeat it unless they ask for it",
     BudgetExceeded: "ask for something smaller, shorter or fewer, or for a higher max_cost_usd",
 }
 #: How an agent carries out what an error suggests.
@@ -177,7 +179,7 @@ def fix_of(error: MediaError, able: tuple[str, ...] = ()) -> str:
         return f"the job is still running: {wait}"
     if isinstance(error, UnknownBackend) and able:
         return f"use backend={_nearest(error, able)!r}, or omit backend"
-    if error.fix or error.action is not None:
+    if (error.fix or error.action is not None) and not isinstance(error, NotApproved):
         return error.hint(_COMMANDS)
     if isinstance(error, InvalidRequest):
         return "correct " + "; ".join(_correction(problem) for problem in error.problems[:_MOST])

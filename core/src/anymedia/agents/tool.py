@@ -13,7 +13,8 @@ import asyncio
 import contextlib
 import contextvars
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -41,6 +42,7 @@ from ..formatting import in_dollars
 from ..generation_config import GenerationConfig
 from ..planning import is_over_cap
 from ..policy import Policy
+from ..redaction import clean_text
 from ..results import Warning
 from ..router import Progress, Router
 from ..state.codec import error_from_json
@@ -181,6 +183,12 @@ class _Ready:
         return self.config.output_path or "."
 
 
+def _id_of(plan: Plan, number: int) -> str:
+    """Return a name for a call of a request by what a person is asked about: backend, model, price and prompt."""
+    asked = (number, plan.operation, str(plan.chosen), plan.quote.usd, len(plan.calls), getattr(plan.request, "prompt", ""))
+    return hashlib.blake2b(repr(asked).encode(errors="replace"), digest_size=12).hexdigest()
+
+
 class MediaTool:
     """The tool of an agent: generate and plan media and follow jobs, within a path scope and a policy.
 
@@ -214,20 +222,43 @@ class MediaTool:
 
     # Public calls
 
-    async def generate(self, config: Any = None, /, *, on_progress: OnProgress | None = None, **fields: Any) -> dict[str, Any]:
+    async def generate(
+        self, config: Any = None, /, *, on_progress: OnProgress | None = None, approved: Collection[str] = (), **fields: Any
+    ) -> dict[str, Any]:
         """Generate media and return a JSON-ready dict; nothing but cancellation is raised.
 
         Args:
             config: a mapping, JSON text or a `GenerationConfig`; typically a model's own arguments.
             on_progress: called with each progress event of this call.
+            approved: the plans that a person has approved, see `to_approve`.
             fields: the same as keyword arguments.
         """
         token = _listener.set(on_progress) if on_progress is not None else None
         try:
-            return await self._guarded(self._generate, config, fields)
+            return await self._guarded(functools.partial(self._generate, approved=frozenset(approved)), config, fields)
         finally:
             if token is not None:
                 _listener.reset(token)
+
+    async def to_approve(self, config: Any = None, /, **fields: Any) -> dict[str, str]:
+        """Return what a person must approve before `generate` with the same fields: an id and a text for each such call.
+
+        Empty if nothing needs approval, if an ``on_quote`` of the policy is asked instead, or if the call cannot be planned.
+        """
+        if self._base_policy.ask_above_usd is None or self._base_policy.on_quote is not None:
+            return {}
+        found: dict[str, str] = {}
+        with contextlib.suppress(MediaError):
+            tool_call = read_tool_call(flat(config, fields))
+            scope = self.scope.narrowed(tool_call.agent_cwd, tool_call.allowed_paths)
+            for number, call in enumerate(tool_call.calls):
+                ready = self._ready(call, tool_call.names, scope)
+                _, repeated = await self._repeat(ready, number, again=tool_call.again)
+                if repeated is None and ready.policy.needs_approval(plan := await self._planned(ready)):
+                    cost = "price unknown" if plan.quote.usd is None else f"up to {in_dollars(plan.quote.usd[1])} USD"
+                    prompt = clean_text(str(getattr(plan.request, "prompt", "")), 120)
+                    found[_id_of(plan, number)] = f"{plan.operation} by {plan.chosen}, {cost}: {prompt}"
+        return found
 
     async def plan(self, config: Any = None, /, **fields: Any) -> dict[str, Any]:
         """Return the plan of `generate` for the same fields; no network, nothing is spent."""
@@ -270,13 +301,14 @@ class MediaTool:
         except Exception as error:  # noqa: BLE001 - an agent always gets an answer
             return error_answer(internal(error))
 
-    async def _generate(self, tool_call: ToolCall) -> dict[str, Any]:
+    async def _generate(self, tool_call: ToolCall, approved: frozenset[str] = frozenset()) -> dict[str, Any]:
         scope = self.scope.narrowed(tool_call.agent_cwd, tool_call.allowed_paths)
         if len(tool_call.calls) == 1:
-            return await self._answer(tool_call.calls[0], tool_call, scope)
+            return await self._answer(tool_call.calls[0], tool_call, scope, approved=approved)
         shared_budget = SharedBudget(tool_call.max_cost_usd)
         calls = [
-            functools.partial(self._answer, call, tool_call, scope, shared_budget, number) for number, call in enumerate(tool_call.calls)
+            functools.partial(self._answer, call, tool_call, scope, shared_budget, number, approved)
+            for number, call in enumerate(tool_call.calls)
         ]
         return await run_several(calls, tool_call.max_concurrent)
 
@@ -320,6 +352,7 @@ class MediaTool:
         scope: PathScope,
         shared_budget: SharedBudget | None = None,
         number: int = 0,
+        approved: frozenset[str] = frozenset(),
     ) -> dict[str, Any]:
         """Run one call and return its answer; every error becomes an answer.
 
@@ -333,6 +366,8 @@ class MediaTool:
                 job_id = repeated
                 return await self._answer_repeat(repeated, tool_call)
             plan = await self._planned(ready)
+            if approved:
+                ready = attrs.evolve(ready, policy=ready.policy.but(on_quote=lambda asked: _id_of(asked, number) in approved))
             async with contextlib.AsyncExitStack() as stack:
                 reservation = None if shared_budget is None else await stack.enter_async_context(shared_budget.reserve(plan))
                 clock = asyncio.get_running_loop().time

@@ -23,7 +23,7 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print exactly on
 
 def _amount(_ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
     """Accept only finite numbers: a limit or deadline of NaN would have no effect."""
-    zero = param.name == "max_cost"
+    zero = param.name in {"max_cost", "ask_above"}
     if value is None or (math.isfinite(value) and (value > 0 or (zero and value == 0))):
         return value
     raise click.BadParameter(f"expected a number {'of at least 0' if zero else 'above 0'}, got {value:g}")
@@ -47,6 +47,7 @@ _RUN: tuple[Decorator, ...] = (
     click.option(
         "--max-cost", type=float, callback=_amount, metavar="USD", help="Refuse requests that may cost more or have no known price."
     ),
+    click.option("--ask-above", type=float, callback=_amount, metavar="USD", help="Ask before spending more; overrides ask_above_usd."),
     DEADLINE,
     click.option("--no-wait", is_flag=True, help="Submit and print the job id without waiting for the result."),
     click.option("--dry-run", is_flag=True, help="Print the plan; spends nothing."),

@@ -177,6 +177,28 @@ class StdinLines:
                 loop.call_soon_threadsafe(blocks.put_nowait, block)
 
 
+async def read_line() -> str:
+    """Read a line from a terminal on stdin; Ctrl-C cancels it."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[bytes] = loop.create_future()
+    descriptor = sys.stdin.fileno()
+
+    def read() -> None:
+        if not found.done():
+            found.set_result(os.read(descriptor, 4096))
+
+    try:
+        loop.add_reader(descriptor, read)
+    except NotImplementedError:  # on Windows
+        return sys.stdin.readline()
+    try:
+        return (await found).decode(errors="replace")
+    finally:
+        loop.remove_reader(descriptor)
+
+
 @contextlib.contextmanager
 def stoppable(handler: Callable[[int, FrameType | None], Any] = signal.default_int_handler) -> Iterator[None]:
     """Let SIGINT, SIGTERM and SIGHUP call a handler inside the block; by default they raise KeyboardInterrupt.

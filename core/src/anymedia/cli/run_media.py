@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from ..errors import Fix
 from .app import Interrupted
 from .build_request import CliInvocation, split_model
 from .console import Console
-from .process import run
+from .process import read_line, run
 from .render import show_plan, show_result
 
 if TYPE_CHECKING:
@@ -88,6 +89,10 @@ async def _run_media_command(invocation: CliInvocation, console: Console) -> Non
 
     settings = load_settings()
     policy = invocation.config.policy(settings.policy)
+    if (limit := invocation.given["ask_above"]) is not None:
+        policy = policy.but(ask_above_usd=limit)
+    if policy.ask_above_usd is not None and sys.stdin.isatty() and sys.stderr.isatty():
+        policy = policy.but(on_quote=_ask)
     async with ProgressLine(quiet=console.quiet) as line, Router(settings=settings, policy=policy, on_progress=line) as router:
         backend, model = split_model(invocation.config.model, invocation.config.backend, router.instances)
         with invocation.naming_options():
@@ -99,6 +104,15 @@ async def _run_media_command(invocation: CliInvocation, console: Console) -> Non
                 await _submit(invocation, console, router, plan, line)
             else:
                 await _run(invocation, console, router, plan, line)
+
+
+async def _ask(plan: Plan) -> bool:
+    """Ask on the terminal whether a plan may be carried out."""
+    import click
+
+    cost = "has no known price" if plan.quote.usd is None else f"may cost {plan.quote}"
+    click.echo(f"{plan.operation} by {plan.chosen} {cost}. Run it? [y/N] ", nl=False, err=True)
+    return (await read_line()).strip().lower() in {"y", "yes"}
 
 
 async def _submit(invocation: CliInvocation, console: Console, router: Router, plan: Plan, line: ProgressLine) -> None:

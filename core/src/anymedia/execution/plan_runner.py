@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from ..errors import BackendError, BackendTimeout, BudgetExceeded, MediaError, RequestError
+from ..errors import BackendError, BackendTimeout, BudgetExceeded, MediaError, NotApproved, RequestError
 from ..files.paths import OutputTarget, plan_output
 from ..formatting import in_dollars
 from ..planning import Candidate, Plan, PlannedCall, Planner, is_over_cap
@@ -341,16 +341,28 @@ async def approve(plan: Plan, policy: Policy, already_reserved: float = 0.0) -> 
     """Compare a plan's quote with the cap for a request, and ask ``policy.on_quote``.
 
     Raises:
-        BudgetExceeded: the quote is above the cap, or was not approved.
+        BudgetExceeded: the quote is above the cap.
+        NotApproved: it was not approved, or there is no ``on_quote`` to ask.
     """
     check_cap(plan, policy, already_reserved)
+    if policy.ask_above_usd is not None and not policy.needs_approval(plan):
+        return
     if policy.on_quote is None:
+        if policy.ask_above_usd is not None:
+            raise _no_one_to_ask(plan, policy.ask_above_usd)
         return
     answer = policy.on_quote(plan)
     if inspect.isawaitable(answer):
         answer = await answer
     if not answer:
-        raise BudgetExceeded(f"the quote was not approved: {plan.quote} for {plan.operation} by '{plan.chosen}'")
+        raise NotApproved(f"the quote was not approved: {plan.quote} for {plan.operation} by '{plan.chosen}'")
+
+
+def _no_one_to_ask(plan: Plan, limit: float) -> NotApproved:
+    cost = "has no known price" if plan.quote.usd is None else f"may cost {plan.quote}"
+    text = f"{plan.operation} by '{plan.chosen}' {cost}: a person must approve more than {in_dollars(limit)} USD, and cannot be asked here"
+    fix = "run it on a terminal, give the policy an on_quote, or raise the limit: [policy] ask_above_usd in the settings, or --ask-above"
+    return NotApproved(text, fix=fix)
 
 
 def check_cap(plan: Plan, policy: Policy, already_reserved: float = 0.0) -> None:
