@@ -34,6 +34,7 @@ PARTS = {
     "openai": "openai_sdk:calls",
     "downloads": "fetching:figures",
     "local": "local:figures",
+    "gallery": "gallery:figures",
 }
 
 

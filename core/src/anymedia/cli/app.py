@@ -137,6 +137,7 @@ COMMANDS = MEDIA | {
     "models": Lazy("models:models", "List models with operations, prices and availability."),
     "capabilities": Lazy("models:capabilities", "Show the full capabilities of each backend."),
     "doctor": Lazy("doctor:doctor", "Check plugins, credentials, settings, codecs and directories."),
+    "gallery": Lazy("gallery:gallery", "Write a page that shows earlier results."),
     "gc": Lazy("jobs:gc", "Remove stored inputs and results that are old or exceed the limit."),
     "jobs": Lazy("jobs:jobs", "List, show, resume, cancel or forget jobs."),
     "keys": Lazy("keys:keys", "Set, list, remove or test API keys."),

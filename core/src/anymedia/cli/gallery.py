@@ -1,0 +1,359 @@
+"""``anymedia gallery``: static pages that show the results in the user's journal.
+
+The pages work without a server: thumbnails, a data file and one small script lie beside them. Files that still exist where they were
+saved are linked; others are copied from the artifact store.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from ..errors import InvalidRequest, MediaError, Problem
+from ..formatting import in_dollars
+from ..results import Adjustment, to_warnings
+from .as_code import as_command, as_python
+from .console import Console, clean, local_time
+from .environment import AS_JSON
+from .jobs import since_when, with_router
+from .pages import href, render_page, text_of
+from .render import adjusted
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+    from ..artifacts import Artifact
+    from ..router import Router
+    from ..state.store import CallRecord
+    from .console import ProgressLine
+
+__all__ = ["MARK", "Entry", "gallery", "write_page"]
+
+_GENERATOR = "anymedia gallery"
+#: Marks a page, and so the files in its directory, as made by this command.
+MARK = f'<meta name="generator" content="{_GENERATOR}">'
+_PAGE, _DATA, _SCRIPT = "index.html", "results.js", "gallery.js"
+#: Pixels of the longer side of a thumbnail, and of an input or mask in the detail view.
+_THUMBNAIL, _PREVIEW = 480, 1600
+#: The colour that marks the region of a mask.
+_MASK_COLOUR = (255, 90, 30, 140)
+#: Operations whose result is compared with their first input.
+_EDITS = frozenset({"inpaint", "edit with references"})
+#: How many days and models the charts show.
+_BARS = 60
+
+
+@click.command("gallery")
+@click.argument("folder", default="gallery", metavar="[DIR]")
+@click.option("--since", metavar="TIME", help="today, 12h, 7d, 2w, or a date like 2026-11-01 (UTC); default: everything.")
+@click.option("--limit", type=click.IntRange(min=1), default=5000, show_default=True, help="Maximum number of calls, the newest first.")
+@click.option("--copy", is_flag=True, help="Copy all files into DIR, so that it can be moved or shared.")
+@click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
+@click.option("-f", "--force", is_flag=True, help="Replace an index.html that no gallery made.")
+@AS_JSON
+@click.option("-q", "--quiet", is_flag=True, help="Print no notes on stderr.")
+def gallery(folder: str, since: str | None, limit: int, copy: bool, open_page: bool, force: bool, as_json: bool, quiet: bool) -> None:
+    """Write a page into DIR (default: ./gallery) that shows the results of earlier jobs: images, edits, masks, videos, costs.
+
+    Run it again to update the page; existing thumbnails are reused.
+    """
+    console, target = Console(json=as_json, quiet=quiet), Path(folder)
+    start = since_when(since, datetime.datetime.now(datetime.UTC))
+    _check_directory(target, force)
+
+    async def work(router: Router, line: ProgressLine) -> list[Entry]:
+        records = await router.jobs(["done"], start, limit=limit)
+        line.clear()
+        return await _Exhibition(router, target, copy).entries(records)
+
+    entries = with_router(work, quiet=quiet)
+    page = write_page(target, entries)
+    if as_json:
+        console.document({"success": True, "page": str(page), "results": len(entries)})
+        return
+    console.result(page)
+    console.note(f"{len(entries)} results; open in a browser: {page.as_uri()}" if entries else "no results yet; the page is empty")
+    if open_page:
+        click.launch(page.as_uri())
+
+
+def _check_directory(folder: Path, force: bool) -> None:
+    """Create the directory; refuse one whose page no gallery made."""
+    page = folder / _PAGE
+    try:
+        for name in ("thumbs", "media"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        foreign = page.exists() and MARK not in page.read_text("utf-8", errors="replace")
+    except OSError as error:
+        raise InvalidRequest([Problem("DIR", f"cannot use the directory {str(folder)!r}: {error.strerror}")]) from None
+    if foreign and not force:
+        raise InvalidRequest(
+            [Problem("DIR", f"{str(folder)!r} already contains an {_PAGE} that no gallery made", "name another directory, or use -f")]
+        )
+
+
+@attrs.define(kw_only=True)
+class Entry:
+    """One result on the page. Addresses are relative to the page; empty where there is nothing to show.
+
+    Attributes:
+        id: unique on the page.
+        number: seconds since the epoch, for sorting and for the charts.
+        cost: in US dollars; None if unknown.
+        before: address of the source of an edit.
+        mask: address of an overlay of the edited region.
+        inputs: (label, thumbnail, id of the entry that made it or "").
+    """
+
+    id: str
+    job: str
+    kind: str
+    prompt: str
+    model: str
+    operation: str
+    number: float
+    time: str
+    cost: float | None
+    cost_text: str
+    file: str
+    src: str = ""
+    thumb: str = ""
+    width: int | None = None
+    height: int | None = None
+    facts: list[tuple[str, str]] = attrs.field(factory=list)
+    warnings: list[str] = attrs.field(factory=list)
+    before: str = ""
+    mask: str = ""
+    inputs: list[tuple[str, str, str]] = attrs.field(factory=list)
+    used_in: list[str] = attrs.field(factory=list)
+    command: str = ""
+    python: str = ""
+
+
+class _Exhibition:
+    """Collects the entries and writes the files that they show."""
+
+    def __init__(self, router: Router, folder: Path, copy: bool) -> None:
+        self._router, self._folder, self._copy = router, folder, copy
+        self._by_content: dict[str, Entry] = {}
+        self._by_continuation: dict[str, Entry] = {}
+
+    async def entries(self, records: Sequence[CallRecord]) -> list[Entry]:
+        """Return the entries, the newest first."""
+        found: list[Entry] = []
+        for record in reversed(records):  # inputs come before what was made of them
+            files = (record.result or {}).get("files", ())
+            for index, raw in enumerate(files):
+                entry = _entry(record, raw, index, len(files))
+                await self._show(entry, record, raw)
+                await self._connect(entry, record)
+                self._by_content.setdefault(raw["sha256"], entry)
+                if raw.get("continuation_id"):
+                    self._by_continuation[raw["continuation_id"]] = entry
+                found.append(entry)
+        return found[::-1]
+
+    async def _show(self, entry: Entry, record: CallRecord, raw: Mapping[str, Any]) -> None:
+        """Set the addresses of the file and of its thumbnail."""
+        path = await self._located(record, raw)
+        if path is None:
+            entry.warnings.append("The file is gone, and is not in the artifact store any more.")
+            return
+        entry.src = href(path, self._folder)
+
+        async def read() -> bytes:
+            from ..convert.load_input import last_frame
+
+            return path.read_bytes() if entry.kind == "image" else last_frame(path)
+
+        if entry.kind != "audio":
+            entry.thumb = await self._thumbnail(raw["sha256"], read)
+
+    async def _located(self, record: CallRecord, raw: Mapping[str, Any]) -> Path | None:
+        """Return where a saved file is, copied into the directory if need be; None if it does not exist any more."""
+        from ..artifacts import ArtifactError
+
+        path, own = Path(raw["path"]), self._folder / "media" / f"{raw['sha256'][:20]}{Path(raw['path']).suffix}"
+        if own.exists():  # copied by an earlier run
+            return own
+        if _is_unchanged(path, raw["bytes"]):
+            if not self._copy:
+                return path
+        else:
+            stored = next((a for a in await self._router.artifacts.find(record.id) if a.sha256 == raw["sha256"]), None)
+            if stored is None:
+                return None
+            try:
+                path = await self._router.artifacts.local_file(stored)
+            except ArtifactError:
+                return None
+        shutil.copyfile(path, own)
+        return own
+
+    async def _connect(self, entry: Entry, record: CallRecord) -> None:
+        """Set the inputs, the picture before the edit and the mask."""
+        protection: Mapping[str, str] = record.target.get("protection") or {}
+        made_from = self._by_continuation.get(str(record.request.get("continue_from")))
+        inputs = {a.sha256: a for a in _artifacts([*record.target.get("inputs", ()), protection.get("source")])}
+        for mask in _artifacts([protection.get("mask")]):
+            inputs.pop(mask.sha256, None)
+            entry.mask = await self._thumbnail(f"mask-{mask.sha256}", self._reader(mask), _PREVIEW, _overlay)
+        for artifact in inputs.values():
+            source = self._by_content.get(artifact.sha256)
+            thumb = source.thumb if source else await self._thumbnail(artifact.sha256, self._reader(artifact))
+            if not thumb:
+                continue
+            entry.inputs.append(("input", thumb, source.id if source else ""))
+            if not entry.before and entry.operation in _EDITS:
+                own = source.src if source and source.kind == "image" else ""
+                entry.before = own or await self._thumbnail(f"large-{artifact.sha256}", self._reader(artifact), _PREVIEW)
+            made_from = made_from or source
+        if made_from is not None:
+            made_from.used_in.append(entry.id)
+            if not any(source == made_from.id for *_, source in entry.inputs):
+                entry.inputs.insert(0, ("continued", made_from.thumb, made_from.id))
+
+    def _reader(self, artifact: Artifact) -> Callable[[], Awaitable[bytes]]:
+        return lambda: self._router.artifacts.read(artifact)
+
+    async def _thumbnail(
+        self, name: str, read: Callable[[], Awaitable[bytes]], size: int = _THUMBNAIL, draw: Callable[[bytes], Picture] | None = None
+    ) -> str:
+        """Return the address of a small picture, drawn unless it exists; empty if that is not possible."""
+        from ..convert.images import open_picture
+
+        path = self._folder / "thumbs" / f"{name[:28]}.webp"
+        if not path.exists():
+            try:
+                picture = (draw or open_picture)(await read())
+                picture = picture.convert("RGBA" if "A" in picture.getbands() or "transparency" in picture.info else "RGB")
+                picture.thumbnail((size, size))
+                picture.save(path, "WEBP", quality=82)
+            except (MediaError, OSError):
+                return ""
+        return href(path, self._folder)
+
+
+def _is_unchanged(path: Path, size: int) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size == size
+    except OSError:
+        return False
+
+
+def _artifacts(keys: Iterable[str | None]) -> list[Artifact]:
+    from ..artifacts import Artifact
+
+    return [found for key in keys if key and (found := Artifact.from_key(key))]
+
+
+def _overlay(data: bytes) -> Picture:
+    """Return a translucent picture of the region that a mask (white = edit) lets change."""
+    from PIL import Image
+
+    from ..convert.images import open_picture
+
+    region = open_picture(data).convert("L")
+    colour = Image.new("RGBA", region.size, _MASK_COLOUR)
+    return Image.composite(colour, Image.new("RGBA", region.size), region)
+
+
+def _entry(record: CallRecord, raw: Mapping[str, Any], index: int, count: int) -> Entry:
+    result = record.result or {}
+    known = record.cost_usd if record.cost_usd is not None else (record.quote_usd or (None, None))[1]
+    cost = None if known is None else known / count
+    text = "unknown" if cost is None else f"{in_dollars(cost)} USD" + ("" if record.cost_usd is not None else " (quoted)")
+    notes = [str(w) for w in to_warnings([*record.plan["warnings"], *result.get("warnings", ())])]
+    notes += [f"{a.kind}: {adjusted(a)}" for a in (Adjustment(**found) for found in record.plan["adjustments"])]
+    return Entry(
+        id=f"{record.id}-{index + 1}",
+        job=record.run,
+        kind=raw["mime"].partition("/")[0],
+        prompt=clean(str(record.request.get("prompt", ""))),
+        model=f"{record.backend}/{record.model}",
+        operation=record.operation.replace("_", " "),
+        number=record.created_at,
+        time=local_time(record.created_at),
+        cost=cost,
+        cost_text=text,
+        file=clean(Path(raw["path"]).name),
+        width=raw.get("width"),
+        height=raw.get("height"),
+        facts=_facts(record, raw, text),
+        warnings=[clean(note) for note in notes],
+        command=as_command(record),
+        python=as_python(record),
+    )
+
+
+def _facts(record: CallRecord, raw: Mapping[str, Any], cost: str) -> list[tuple[str, str]]:
+    shape = f"{raw['width']} x {raw['height']} pixels, " if raw.get("width") and raw.get("height") else ""
+    shape += f"{raw['seconds']:.1f} s, " if raw.get("seconds") else ""
+    found = [("file", f"{raw['path']} ({shape}{raw['bytes'] / 1000:,.0f} kB)"), ("job", record.run), ("cost", cost)]
+    difference = (record.result or {}).get("outside_mask_difference")
+    if difference is not None:
+        found.append(("outside the mask", f"differed by {difference:.2f} of 255 on average" if difference else "no pixel differs"))
+    found += [("text", text) for text in (record.result or {}).get("texts", ())]
+    if raw.get("continuation_id"):
+        found.append(("continue with", raw["continuation_id"]))
+    return [(name, clean(text)) for name, text in found]
+
+
+def write_page(folder: Path, entries: Sequence[Entry]) -> Path:
+    """Write page, data and script; return the page."""
+    data = json.dumps([attrs.asdict(entry) for entry in entries], separators=(",", ":"))
+    (folder / _DATA).write_text(f"const RESULTS = {data};\n", encoding="utf-8")
+    (folder / _SCRIPT).write_text(text_of(_SCRIPT), encoding="utf-8")
+    page = folder / _PAGE
+    costs = [entry.cost for entry in entries if entry.cost is not None]
+    html = render_page(
+        "gallery.html",
+        scripts=True,
+        generator=_GENERATOR,
+        title="Gallery",
+        count=len(entries),
+        total=f"{in_dollars(sum(costs))} USD" if costs else "",
+        span=[_day(entry.number) for entry in (entries[-1], entries[0])] if entries else [],
+        models=sorted({entry.model for entry in entries}),
+        charts=_charts(entries),
+        script=_SCRIPT,
+    )
+    page.write_text(html, encoding="utf-8")
+    return page.resolve()
+
+
+def _day(number: float) -> str:
+    return datetime.datetime.fromtimestamp(number).astimezone().date().isoformat()
+
+
+def _charts(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Return the cost per day and the mean cost of a result per model, as bars."""
+    days: dict[str, list[float]] = defaultdict(list)
+    models: dict[str, list[float]] = defaultdict(list)
+    for entry in entries:
+        if entry.cost is not None:
+            days[_day(entry.number)].append(entry.cost)
+            models[entry.model].append(entry.cost)
+    by_day = {day: sum(costs) for day, costs in sorted(days.items())[-_BARS:]}
+    by_model = {model: sum(costs) / len(costs) for model, costs in models.items()}
+    by_model = dict(sorted(by_model.items(), key=lambda item: -item[1])[:_BARS])
+    charts = [("Cost per day", by_day, days), ("Cost per result, by model", by_model, models)]
+    return [
+        {
+            "title": title,
+            "bars": [
+                {"label": label, "value": f"{in_dollars(value)} USD", "share": value / max(values.values()), "count": len(counted[label])}
+                for label, value in values.items()
+            ],
+        }
+        for title, values, counted in charts
+        if any(values.values())
+    ]

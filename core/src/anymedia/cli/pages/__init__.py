@@ -1,0 +1,58 @@
+"""HTML pages of the tour and the gallery: templates, one stylesheet, and a strict content security policy."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import os
+import urllib.parse
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..console import clean
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+__all__ = ["href", "render_page", "text_of"]
+
+
+def text_of(name: str) -> str:
+    """Return the text of a file of this package."""
+    return resources.files(__package__).joinpath(name).read_text("utf-8")
+
+
+def href(path: Path, folder: Path) -> str:
+    """Return the address of a file relative to the page's directory, percent-encoded."""
+    relative = os.path.relpath(path.resolve(), folder.resolve())
+    return urllib.parse.quote(Path(relative).as_posix())
+
+
+def _cleaned(value: Any) -> Any:
+    return clean(value) if type(value) is str else value  # not Markup, which is a subclass
+
+
+@functools.cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader(__package__, "")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, finalize=_cleaned, trim_blocks=True, lstrip_blocks=True)
+
+
+def render_page(template: str, *, scripts: bool = False, **values: Any) -> str:
+    """Return a page; everything in ``values`` is escaped, control characters are removed.
+
+    Args:
+        template: name of the template.
+        scripts: whether the page may load scripts of its own directory.
+        values: the template's variables.
+    """
+    style = text_of("page.css")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src 'self'; media-src 'self'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    if scripts:
+        policy += "; script-src 'self'"
+    return _environment().get_template(template).render(style=style, policy=policy, **values)
