@@ -191,7 +191,7 @@ def test_gallery_works_in_a_browser_with_keyboard_filters_and_hostile_text(call,
 _COMMANDS = {"image": image, "edit": edit, "video": video, "audio": audio}
 _REQUESTS = [
     GenerateImage(prompt="a fox", size="512x512", n=3, seed=7, quality="high", background="transparent", negative_prompt="text"),
-    GenerateImage(prompt="-n is no option", guidance_scale=2.5, extra_params={"steps": 30, "style": "vivid"}),
+    GenerateImage(prompt="-n begins like an option", guidance_scale=2.5, extra_params={"steps": 30, "style": "vivid"}),
     Inpaint(prompt="snow", source="lake.png", mask=Mask(image="mask.png"), protect="exact"),
     Inpaint(prompt="wider", source="lake.png", edit_mode="outpaint", aspect_ratio="16:9"),
     EditWithReferences(
