@@ -1,6 +1,7 @@
 """Plain HTTP for backends without an SDK: what a status means, what a form looks like, and where a key may go."""
 
 import contextlib
+import email.utils
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -23,7 +24,7 @@ from anymedia.errors import (
     RateLimited,
     SettingsError,
 )
-from anymedia.http import get_json, post_form, post_json, raise_for_status, refusal, stop
+from anymedia.http import get_json, job_status, post_form, post_json, provider_time, raise_for_status, refusal, stop
 
 NO_SUCH = json.dumps({"error": {"code": "no_such_video", "message": "who?"}}).encode()
 
@@ -217,3 +218,35 @@ async def test_a_key_does_not_go_out_in_the_clear_where_the_backends_address_is_
 async def test_an_address_that_is_none_is_given_no_key(url: str, server: HttpServer) -> None:
     async with at(server) as context:
         assert [type(e) for e in await _each_way(context, url)] == [PluginContractError] * 4
+
+
+@pytest.mark.parametrize(
+    ("word", "meaning"),
+    [
+        *((word, "done") for word in ("COMPLETED", "done", "Succeeded", "SUCCESS", "ready")),
+        *((word, "failed") for word in ("FAILED", "Cancelled", "canceled", "timed_out", "TIME-OUT", "moderation_blocked", "Expired")),
+        *((word, "running") for word in ("queued", "IN_PROGRESS", "uploading", "", None, 3, "undone")),
+    ],
+)
+def test_job_status_ignores_case_and_separators_and_knows_synonyms(word: Any, meaning: str) -> None:
+    assert job_status(word) == meaning
+
+
+def test_job_status_takes_a_providers_own_words() -> None:
+    assert job_status("Budget_Exceeded", failed=("budget_exceeded",)) == "failed"
+    assert job_status("RENDERED", done=("rendered",)) == "done"
+
+
+@pytest.mark.parametrize("ahead", [-86_400.0, 0.0, 300.0])
+def test_provider_time_counts_from_the_date_of_its_answer(ahead: float) -> None:
+    context = Context(backend="own", now=lambda: 1_790_000_000.0)
+    date = email.utils.formatdate(1_790_000_000.0 + ahead, usegmt=True)
+    assert provider_time(1_790_000_000.0 + ahead + 3600, {"Date": date}, context) == 1_790_003_600.0
+
+
+@pytest.mark.parametrize("at", [0, -1, None, True, "2026-12-01", float("nan"), float("inf")])
+def test_provider_time_that_says_nothing_is_not_given(at: Any) -> None:
+    context, headers = Context(backend="own", now=lambda: 1.79e9), {"date": email.utils.formatdate(1.79e9)}
+    assert provider_time(at, headers, context) is None
+    assert provider_time(1.79e9 + 60, {}, context) is None
+    assert provider_time(1.79e9 + 60, {"date": "yesterday"}, context) is None

@@ -1,9 +1,12 @@
-"""Leases of the calls that this process is processing, renewed in time."""
+"""Leases of the calls that this process is processing, renewed in time; those who wait for such a call are notified of its end."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
+import threading
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +18,55 @@ from ..threads import shielded
 _log = logging.getLogger("anymedia")
 #: How long a lease lasts without renewal; after that, another process may claim the call.
 LEASE_SECONDS = 60.0
+
+
+@attrs.define(eq=False)
+class _Kept:
+    """A call whose lease is kept in this process: by how many keepers, and who waits for its end."""
+
+    keepers: int = 0
+    waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = attrs.field(factory=set)
+
+
+#: The kept calls by store and id, for all routers and event loops of the process.
+_kept: dict[tuple[str, str], _Kept] = {}
+_lock = threading.Lock()
+
+
+async def kept_until_end(store: Store, call_id: str, seconds: float) -> bool:
+    """Wait until the lease of a call is no longer kept in this process, at most some seconds; False if it is not kept in it."""
+    with _lock:
+        if (kept := _kept.get((store.identity, call_id))) is None:
+            return False
+        waiter = asyncio.get_running_loop(), asyncio.Event()
+        kept.waiting.add(waiter)
+    try:
+        async with asyncio.timeout(seconds):
+            await waiter[1].wait()
+    except TimeoutError:
+        kept.waiting.discard(waiter)
+    return True
+
+
+def _keep(store: Store, call_id: str) -> None:
+    with _lock:
+        _kept.setdefault((store.identity, call_id), _Kept()).keepers += 1
+
+
+def _end(store: Store, call_id: str) -> None:
+    with _lock:
+        kept = _kept[store.identity, call_id]
+        kept.keepers -= 1
+        if not kept.keepers:
+            del _kept[store.identity, call_id]
+        waiting = () if kept.keepers else tuple(kept.waiting)
+    for loop, event in waiting:
+        with contextlib.suppress(RuntimeError):  # its event loop was closed
+            loop.call_soon_threadsafe(event.set)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_kept.clear)
 
 
 @attrs.define(eq=False)
@@ -88,6 +140,7 @@ class LeaseKeeper:
 
     async def __aenter__(self) -> Self:
         self.renewer.add(self)
+        _keep(self.renewer.store, self.lease.call_id)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -97,6 +150,8 @@ class LeaseKeeper:
                 await shielded(self.renewer.store.release(self.lease))
         except StateError as failed:
             _log.warning("releasing the lease of %s failed: %s", self.lease.call_id, failed.code)
+        finally:
+            _end(self.renewer.store, self.lease.call_id)
         if self.lost and isinstance(error, asyncio.CancelledError):
             if self._task is not None:
                 self._task.uncancel()  # the cancellation by `lose`

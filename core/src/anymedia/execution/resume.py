@@ -37,7 +37,7 @@ from ..state.transitions import check_forgettable
 from ..threads import in_thread
 from .engine import Engine
 from .finalize import delete_temporaries, finalize, output_target, provider_kind
-from .lease import LEASE_SECONDS, LeaseKeeper
+from .lease import LEASE_SECONDS, LeaseKeeper, kept_until_end
 from .poll import LONGEST_CHECK, poll_job, why_of
 from .prepare_inputs import MAX_INPUT, read_stored_protection
 from .run_result import latest, most_serious, result_of
@@ -45,8 +45,8 @@ from .submit import lookup, unknown_outcome
 
 _log = logging.getLogger("anymedia")
 
-#: Interval in seconds of checking whether another process has finished a call.
-_RECHECK_SECONDS = 0.5
+#: Intervals in seconds of checking whether another process has finished a call: the first, and the longest.
+_RECHECK_SECONDS, _LONGEST_RECHECK = 0.5, 2.0
 
 
 async def resume_call(engine: Engine, call_id: str, deadline: float | None, *, revise: bool = False) -> CallRecord:
@@ -66,6 +66,7 @@ async def resume_call(engine: Engine, call_id: str, deadline: float | None, *, r
         BackendTimeout: the deadline passed; the call can be resumed.
         BackendError: it failed, now or earlier.
     """
+    pause = _RECHECK_SECONDS
     while True:
         record = await _known(engine, call_id)
         revise = revise and record.is_revisable
@@ -76,12 +77,15 @@ async def resume_call(engine: Engine, call_id: str, deadline: float | None, *, r
             with contextlib.suppress(LeaseLost):  # suspended for too long: wait for the process that has claimed it
                 async with LeaseKeeper(engine.leases, claimed.lease):
                     return _ended(await _continue(engine, claimed.lease, claimed, deadline))
-        if deadline is not None and engine.clock.steady() >= deadline:
+        left = LEASE_SECONDS if deadline is None else deadline - engine.clock.steady()
+        if left <= 0:
             late = BackendTimeout(f"another process is still processing {call_id}; the deadline passed.", job_id=call_id)
             late.action = Fix("resume", record.run)
             raise late
         revise = revise and record.owner is not None  # else that process has just checked it
-        await engine.clock.sleep(_RECHECK_SECONDS)
+        if not await kept_until_end(engine.store, call_id, min(left, LEASE_SECONDS)):
+            await engine.clock.sleep(min(pause, left))
+            pause = min(2 * pause, _LONGEST_RECHECK)
 
 
 async def resume_run(engine: Engine, run: str, deadline: float | None, *, revise: bool = False) -> Result:

@@ -58,6 +58,11 @@ class SqliteStore:
         self._clock = clock
         self._database = Database(self.path, busy_seconds=busy_seconds, clock=lambda: self._clock())
 
+    @property
+    def identity(self) -> str:
+        """The path of the file; the object itself, for a database in memory."""
+        return f"{MEMORY}{id(self)}" if self._database.is_memory else os.path.realpath(self.path)
+
     async def open_call(self, call: NewCall, budget: Budget, *, owner: str, lease_seconds: float) -> CallRecord:
         """Record a call and its reservation in one transaction, if the budget allows it; see `Store.open_call`."""
         check_call(call)

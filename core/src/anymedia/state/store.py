@@ -276,6 +276,10 @@ class Spend:
 class Store(Protocol):
     """Durable state. A cancelled `advance` is completed before the cancellation is raised; a cancelled `open_call` changes nothing."""
 
+    @property
+    def identity(self) -> str:
+        """A name of the store's contents: the same for all stores of a process that share them."""
+
     async def open_call(self, call: NewCall, budget: Budget, *, owner: str, lease_seconds: float) -> CallRecord:
         """Record a call as ``submitting``, reserve its quote and take its lease, in one transaction.
 

@@ -10,6 +10,7 @@ from anymedia.answers.base64_text import decode_base64
 from anymedia.answers.envelopes import quote
 from anymedia.context import Context, LoadedMedia
 from anymedia.errors import BackendError, QuotaExceeded
+from anymedia.http import job_status
 from anymedia.redaction import clean_text
 from anymedia.results import ContinuationData, Failed, Job, JobState, Outcome, Piece, Running, Succeeded
 
@@ -21,6 +22,8 @@ from ._refusals import filtered
 
 __all__ = ["KIND", "cancel", "check_status", "content_of", "start", "take_turn"]
 
+#: Statuses of an interaction that has ended without its answer, besides the usual ones.
+_ENDED = ("incomplete", "budget_exceeded", "requires_action", "requires_continuation", "idle")
 #: What marks a job's data as an interaction's.
 KIND = "interaction"
 
@@ -95,9 +98,10 @@ async def cancel(job: Job, context: Context) -> None:
 
 
 def _judge(found: Any, kind: str, context: Context, connection: Connection, data: Mapping[str, Any]) -> JobState:
-    if found.status in {"queued", "in_progress"}:
-        return Running(note=found.status)
-    if found.status == "completed":
+    ended = job_status(found.status, failed=_ENDED)
+    if ended == "running":
+        return Running(note=clean_text(str(found.status), 40))
+    if ended == "done":
         return _completed(found, kind, context, connection, data)
     return Failed(error=_failed(found, kind, context))
 

@@ -29,8 +29,7 @@ async def find(record: SubmissionRecord, context: Context) -> Outcome | None:
     if len(files) != 1:
         return None
     file = files[0]
-    expires_at = float(file.expires_at.seconds) if file.HasField("expires_at") else None
-    handle = ContinuationData(data={"file_id": file.id}, expires_at=expires_at)
+    handle = ContinuationData(data={"file_id": file.id})  # its time of expiry comes without the provider's Date
     return Outcome(pieces=(Piece(stream=lambda start: _content(file.id, start, context), mime="video/mp4", continuation=handle),))
 
 

@@ -250,8 +250,8 @@ def _outcome(job: Job, response: Any, cost: float | None, context: Context) -> O
         warnings.append(Warning("moderation_not_confirmed", MODERATION_FLAG))
     if video.HasField("file_output") and video.file_output.file_id:
         data["file_id"] = video.file_output.file_id
-        kept_until = video.file_output.expires_at
-        expires_at = float(kept_until.seconds) if video.file_output.HasField("expires_at") else None
+        seconds = kept_seconds(context)  # the provider's own time comes without its Date
+        expires_at = None if seconds is None else context.now() + seconds
     if video.storage_error:
         warnings.append(f"the provider could not store the video: {clean_text(video.storage_error, 120)}")
     handle = ContinuationData(data=data, secret={"video_url": video.url}, expires_at=expires_at)

@@ -46,19 +46,18 @@ async def take_turn(request: GenerateImage, context: Context) -> Outcome:
             raise _no_image(turn, request_id, context)
     usage = turn.body.get("usage")
     return Outcome(
-        pieces=(_piece(turn, turn.found.items[-1], request, body["model"]),),
+        pieces=(_piece(turn, turn.found.items[-1], request, body["model"], context),),
         usage=usage if isinstance(usage, dict) else {},
         warnings=turn.found.warnings,
         request_id=request_id,
     )
 
 
-def _piece(turn: Turn, image: FoundMedia, request: GenerateImage, mainline: str) -> Piece:
+def _piece(turn: Turn, image: FoundMedia, request: GenerateImage, mainline: str, context: Context) -> Piece:
     form = request.output_format
     usual = mime_of(form) if form in {"png", "jpeg", "webp"} else None
-    created = turn.body.get("created_at")
-    expires_at = created + KEPT_SECONDS if isinstance(created, int | float) else None
-    handle = ContinuationData(data={"response_id": turn.id, "model": mainline}, expires_at=expires_at) if turn.id else None
+    data = {"response_id": turn.id, "model": mainline}
+    handle = ContinuationData(data=data, expires_at=context.now() + KEPT_SECONDS) if turn.id else None
     return attrs.evolve(image, mime=image.mime or usual).to_piece(continuation=handle)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -17,7 +16,7 @@ from anymedia.answers.media import ExtractedMedia
 from anymedia.context import Context, LoadedMedia
 from anymedia.errors import BadBackendResponse, InvalidRequest, RequestError, UnknownContinuation, UnsupportedInput
 from anymedia.hookspecs import SubmissionRecord
-from anymedia.http import answered_error, decode_object, failed_job, no_media
+from anymedia.http import answered_error, decode_object, failed_job, job_status, no_media, provider_time
 from anymedia.redaction import clean_text
 from anymedia.requests import ContinueVideo, GenerateVideo
 from anymedia.results import ContinuationData, Failed, Job, JobState, Outcome, Piece, Running, Succeeded
@@ -31,27 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["cancel", "check_status", "continue_video", "create", "find"]
 
-#: Ends of a job as servers spell them, in lower case without separators. Any other word is taken for a running job.
-_DONE = frozenset({"completed", "complete", "succeeded", "success", "successful", "done", "ready", "finished"})
-_FAILED = frozenset(
-    {
-        *(
-            "failed",
-            "failure",
-            "fail",
-            "cancelled",
-            "canceled",
-            "expired",
-            "deleted",
-            "error",
-            "errored",
-            "rejected",
-            "timeout",
-            "timedout",
-        ),
-        *("aborted", "terminated", "moderationblocked", "blocked", "refused", "contentfiltered"),
-    }
-)
 #: Seconds by which the clocks of caller and server may differ when a submit is searched for by its time.
 _SKEW_SECONDS = 60.0
 _LIST_PAGES, _LIST_SIZE = 5, 100
@@ -141,7 +119,8 @@ async def _start(
         if not isinstance(job.get("id"), str) or not job["id"]:
             raise no_media(context, job, ExtractedMedia(), what="id of a job", by_code=BY_CODE)
     data = {"way": way} if way else {}
-    return Job(id=job["id"], data=data, poll_after=_poll_after(answer), expires_at=_number(job.get("expires_at")))
+    expires_at = provider_time(job.get("expires_at"), answer.headers, context)
+    return Job(id=job["id"], data=data, poll_after=_poll_after(answer), expires_at=expires_at)
 
 
 async def _send(connection: Connection, method: str, path: str, **more: Any) -> Any:
@@ -166,11 +145,11 @@ async def check_status(job: Job, context: Context) -> JobState:
     answer = await _get(context, f"/videos/{job.id}", "job")
     state = decode_object(answer.content)
     status = str(state.get("status") or "")
-    word = re.sub(r"[^a-z]", "", status.lower())
+    ended = job_status(status)
     progress = _number(state.get("progress"))
-    if word in _DONE:
-        return Succeeded(outcome=_outcome(job, state, context))
-    if word in _FAILED:
+    if ended == "done":
+        return Succeeded(outcome=_outcome(job, state, answer.headers, context))
+    if ended == "failed":
         error = state.get("error") or state.get("message") or state.get("detail")
         named = {"error": error} if error else {}
         codes = {"code": status} if "error" not in named or not isinstance(error, dict) else {}
@@ -179,8 +158,8 @@ async def check_status(job: Job, context: Context) -> JobState:
     return Running(progress=share, note=clean_text(status, 40), poll_after=_poll_after(answer))
 
 
-def _outcome(job: Job, state: Mapping[str, Any], context: Context) -> Outcome:
-    handle = ContinuationData(data={"video_id": job.id}, expires_at=_number(state.get("expires_at")))
+def _outcome(job: Job, state: Mapping[str, Any], headers: Mapping[str, str], context: Context) -> Outcome:
+    handle = ContinuationData(data={"video_id": job.id}, expires_at=provider_time(state.get("expires_at"), headers, context))
     piece = Piece(stream=lambda start: _content(job.id, start, context), mime="video/mp4", continuation=handle)
     usage = {k: state[k] for k in ("seconds", "size") if state.get(k) is not None}
     return Outcome(pieces=(piece,), continued_as=job.data.get("way"), usage=usage)

@@ -14,7 +14,7 @@ from typing import Any
 from anymedia.answers.media import ExtractedMedia
 from anymedia.context import Context
 from anymedia.errors import BackendError, UnknownContinuation, UnsupportedInput
-from anymedia.http import decode_object, failed_job, no_media
+from anymedia.http import decode_object, failed_job, job_status, no_media
 from anymedia.redaction import clean_text
 from anymedia.requests import ContinueVideo, GenerateVideo
 from anymedia.results import ContinuationData, Failed, Job, JobState, Outcome, Piece, Running, Succeeded
@@ -27,7 +27,6 @@ from ._options import chosen, extras, link, whole
 __all__ = ["check_status", "continue_video", "create"]
 
 _FIELDS = ("resolution", "aspect_ratio", "size", "seed")
-_RUNNING = frozenset({"pending", "in_progress"})
 #: Ends without a result, as a verb.
 _ENDED = {"failed": "failed", "cancelled": "was cancelled", "expired": "expired before it was done"}
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
@@ -123,18 +122,18 @@ async def check_status(job: Job, context: Context) -> JobState:
             break
     state = _state(answer, context, "job")
     status = str(state.get("status") or "")
-    if status == "completed":
+    ended = job_status(status)
+    if ended == "done":
         return Succeeded(outcome=_outcome(job, state, answer, connection))
-    if status in _ENDED:
+    if ended == "failed":
         return Failed(error=_failure(status, state, context))
-    note = clean_text(status, 40) if status in _RUNNING else f"the service says {clean_text(status, 40)!r}"
-    return Running(note=note, poll_after=_seconds(answer))
+    return Running(note=clean_text(status, 40), poll_after=_seconds(answer))
 
 
 def _failure(status: str, state: Mapping[str, Any], context: Context) -> BackendError:
     """Return the error of a job that ended without a result; its ``error`` is a plain text."""
     error = {"error": state["error"]} if state.get("error") else {}
-    found = failed_job(context, error, ended=_ENDED[status], by_code=BY_CODE)
+    found = failed_job(context, error, ended=_ENDED.get(status.lower()) or f"ended as {clean_text(status, 40)!r}", by_code=BY_CODE)
     cost = cost_of(state.get("usage") if isinstance(state.get("usage"), dict) else None)
     if cost is not None:
         found.charged, found.cost_usd = "yes" if cost else "no", cost
