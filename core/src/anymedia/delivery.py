@@ -12,7 +12,10 @@ from collections.abc import Iterator
 __all__ = ["causes", "is_not_sent"]
 
 #: Errors of connecting: no byte of a request can have been sent. (A reset is not among them.)
-_REFUSED = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL})
+_REFUSED = frozenset(
+    {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL}
+    | {errno.EMFILE, errno.ENFILE}  # no socket could be opened
+)
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

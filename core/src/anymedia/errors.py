@@ -347,6 +347,13 @@ class NotApproved(BudgetExceeded):
     code = "not_approved"
 
 
+class OutOfResources(RequestError):
+    """The process or the machine has no room for the answer (file descriptors, memory, disk space); nothing was sent."""
+
+    code = "out_of_resources"
+    retry = True
+
+
 class NoBackendAvailable(RequestError):
     """No installed backend that could do it is usable: credentials or libraries are missing."""
 

@@ -32,6 +32,10 @@ because it may come from another user. API keys belong in the environment or in 
     keep_days = 30                               # what nothing needs any more is removed after that
     max_bytes = 20_000_000_000                   # and earlier while more is stored
 
+    [limits]                                     # by default what the system allows
+    max_descriptors = 200                        # file descriptors of this process
+    max_memory_bytes = 1_000_000_000             # answers that are being received
+
     [backends.mygpu]                             # an instance of a plugin; by default the plugin of that name
     plugin = "openai"
     service = "compatible"                       # another server with the same protocol
@@ -327,6 +331,8 @@ class Settings:
         network: proxies and certificate authorities; by default those of the environment.
         artifacts_keep_days: days after which artifacts that nothing needs are removed; None: never.
         artifacts_max_bytes: maximum size of all artifacts, in bytes; None: no maximum.
+        max_descriptors: how many file descriptors the process may use; None: the system's limit.
+        max_memory_bytes: memory that answers may use while they are received; None: half of what is available.
         state_dir: directory of the journal, the ledger, the continuations and the artifacts.
         keys: the contents of the keys file.
         files: the files that were read.
@@ -341,6 +347,8 @@ class Settings:
     network: Network = attrs.field(factory=Network.of_environment)
     artifacts_keep_days: float | None = 30.0
     artifacts_max_bytes: int | None = 20_000_000_000
+    max_descriptors: int | None = None
+    max_memory_bytes: int | None = None
     state_dir: Path = attrs.field(factory=lambda: user_dir("state"))
     keys: Keys = Keys()
     files: tuple[Path, ...] = ()
@@ -447,6 +455,11 @@ class _Config:
             found |= {"artifacts_keep_days": artifacts.number("keep_days", 30.0)}
             found |= {} if most is None else {"artifacts_max_bytes": int(most)}
             artifacts.done()
+        if (limits := top.table("limits")) is not None:
+            for key in ("max_descriptors", "max_memory_bytes"):
+                most = limits.number(key, None, low=1.0)
+                found |= {} if most is None else {key: int(most)}
+            limits.done()
         if (plugins := top.table("plugins")) is not None:
             found |= self._plugins(plugins)
         if (backends := top.table("backends")) is not None:

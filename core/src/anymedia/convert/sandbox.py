@@ -8,12 +8,15 @@ line of JSON at the end of its standard error.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -21,6 +24,7 @@ import attrs
 
 from ..errors import InvalidRequest, MediaError, Problem, UnsupportedInput
 from ..probe.reader import Limits
+from ..resources import decoder_slots
 
 #: Images with more pixels than this are decoded in the child.
 LARGE_PIXELS = 40_000_000
@@ -58,19 +62,58 @@ def run_apart(work: str, args: Mapping[str, Any], source: IO[bytes], sink: IO[by
         InvalidRequest: raised by the task, or it ran out of memory or time.
         UnsupportedInput: raised by the task.
     """
-    return _finish(_start(work, args, source, sink, seconds), seconds)
+    return _decoders().submit(_run, work, args, source, sink, seconds, _Child()).result()
 
 
 async def run_apart_async(
     work: str, args: Mapping[str, Any], source: IO[bytes], sink: IO[bytes], *, seconds: float = 300.0
 ) -> dict[str, Any]:
     """Run a task as `run_apart` does, without blocking; cancelling the caller kills the child."""
-    child = _start(work, args, source, sink, seconds)
+    child = _Child()
+    done = asyncio.wrap_future(_decoders().submit(_run, work, args, source, sink, seconds, child))
     try:
-        return await asyncio.to_thread(_finish, child, seconds)
+        return await asyncio.shield(done)
     except asyncio.CancelledError:
         child.kill()
+        await asyncio.wait([done])  # the thread uses the caller's files
+        done.exception()
         raise
+
+
+class _Child:
+    """A child process that may be killed before it is started."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_unwanted = False
+
+    def start(self, *arguments: Any) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._is_unwanted:
+                raise InvalidRequest(_TOO_MUCH)
+            self._process = _start(*arguments)
+            return self._process
+
+    def kill(self) -> None:
+        with self._lock:
+            self._is_unwanted = True
+            if self._process is not None:
+                self._process.kill()
+
+
+def _run(work: str, args: Mapping[str, Any], source: IO[bytes], sink: IO[bytes], seconds: float, child: _Child) -> dict[str, Any]:
+    return _finish(child.start(work, args, source, sink, seconds), seconds)
+
+
+@functools.cache
+def _decoders() -> ThreadPoolExecutor:
+    """Return the threads that wait for children: so many as may decode at the same time."""
+    return ThreadPoolExecutor(decoder_slots(), thread_name_prefix="anymedia-decoder")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_decoders.cache_clear)  # the parent's threads do not exist in a forked child
 
 
 async def run_on_bytes(work: str, args: Mapping[str, Any], data: bytes, *, seconds: float = 300.0) -> tuple[dict[str, Any], bytes]:

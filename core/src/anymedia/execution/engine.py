@@ -9,6 +9,7 @@ import hashlib
 import inspect
 import logging
 import os
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -26,6 +27,7 @@ from ..redaction import clean_text, quiet_loggers
 from ..requests import Mask, StoredFile
 from ..state.store import FINAL_STATES, CallRecord, CallState, Lease, StateBusy, StateNotWritable, Store
 from ..threads import shielded
+from .governor import Governor
 from .lease import LeaseRenewer
 from .poll_schedule import PollBudget
 
@@ -52,6 +54,7 @@ class Clients:
 
     def __init__(self) -> None:
         self._made: dict[tuple[str, tuple[tuple[str, Secret], ...], asyncio.AbstractEventLoop, str], Any] = {}
+        self._users: Counter[str] = Counter()
 
     def get(self, instance: str, secrets: Mapping[str, Secret], name: str, factory: Callable[[], Any]) -> Any:
         """Return the client of an instance with these keys on the running loop, made on first use."""
@@ -62,10 +65,26 @@ class Clients:
             quiet_loggers()  # some SDKs set their loggers' levels when they are imported
         return self._made[key]
 
+    @contextlib.contextmanager
+    def used(self, instance: str) -> Iterator[None]:
+        """Keep the clients of an instance open while the block runs."""
+        self._users[instance] += 1
+        try:
+            yield
+        finally:
+            self._users[instance] -= 1
+
+    async def close_idle(self) -> None:
+        """Close the clients of this event loop that no call is using, and their connections."""
+        loop = asyncio.get_running_loop()
+        await self._close([key for key in self._made if key[2] is loop and not self._users[key[0]]])
+
     async def aclose(self) -> None:
         """Close every client, by whichever of aclose and close it has; a failure to close is only logged."""
-        made, self._made = list(self._made.values()), {}
-        for client in made:
+        await self._close(list(self._made))
+
+    async def _close(self, keys: list[tuple[str, tuple[tuple[str, Secret], ...], asyncio.AbstractEventLoop, str]]) -> None:
+        for client in [self._made.pop(key) for key in keys]:
             close = getattr(client, "aclose", None) or getattr(client, "close", None)
             if close is None:
                 continue
@@ -78,6 +97,7 @@ class Clients:
 
 
 _T = TypeVar("_T")
+_ABOUT_SUBMITTED = frozenset({"check_job", "find_submission", "cancel_job"})
 #: Pauses in seconds between attempts to record what is paid for.
 _WRITE_AGAIN = (0.2, 1.0, 3.0, 10.0)
 
@@ -166,10 +186,18 @@ class Engine:
     #: When `retention.make_room` last measured the artifacts, on the steady clock.
     measured_at: float | None = attrs.field(default=None, init=False)
     leases: LeaseRenewer = attrs.field(init=False)
+    governor: Governor = attrs.field(init=False)
     _token: str = attrs.field(factory=lambda: os.urandom(4).hex(), init=False)
 
     def __attrs_post_init__(self) -> None:
         self.leases = LeaseRenewer(self.store)
+        limits = self.settings
+        self.governor = Governor(self._close_idle, descriptors=limits.max_descriptors, memory=limits.max_memory_bytes)
+        self.fetcher.gate = self.governor.fetches.one
+
+    async def _close_idle(self) -> None:
+        await self.clients.close_idle()
+        await self.fetcher.close_idle()
 
     @property
     def owner(self) -> str:
@@ -203,8 +231,9 @@ class Engine:
         return hook in self.registry.plugins[self.instance(backend).plugin].hooks
 
     async def call(self, backend: str, hook: str, **arguments: Any) -> Any:
-        """Call one hook of one backend."""
-        return await self.registry.call(self.instance(backend).plugin, hook, **arguments)
+        """Call one hook of one backend; the connections of hooks about a submitted call come from those held back for that."""
+        async with self.governor.checks.one() if hook in _ABOUT_SUBMITTED else contextlib.nullcontext():
+            return await self.registry.call(self.instance(backend).plugin, hook, **arguments)
 
     def fetcher_for(self, backend: str) -> Fetcher:
         """Return the fetcher for an instance's results: its own configured address needs no further permission."""

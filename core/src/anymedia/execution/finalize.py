@@ -133,7 +133,8 @@ class _Finalizer:
         self.record = await shielded(self._record_bytes(lease, outcome))
         files, given, warnings, outside = [], [], list(to_warnings(outcome.warnings)), []
         for index, piece in enumerate(outcome.pieces):
-            finished = await self._finish_piece(piece, index, len(outcome.pieces))
+            finish = functools.partial(self._finish_piece, piece, index, len(outcome.pieces))
+            finished = await self.engine.governor.retry(finish)
             file, continuation = _continuable(self.engine, self.record, piece, finished.saved.file, finished.artifact)
             files.append(file)
             if continuation is not None:
@@ -178,8 +179,10 @@ class _Finalizer:
 
     async def _store_bytes(self, piece: Piece, index: int, of: int) -> None:
         try:
-            self.stored[self.kind, index], _ = await self._store(piece, self.kind, index)
+            store = functools.partial(self._store, piece, self.kind, index)
+            self.stored[self.kind, index], _ = await self.engine.governor.retry(store)
         except ArtifactNotStored:
+            self.engine.governor.full()
             warnings: list[Warning] = []
             if self.is_processed:
                 piece, _, warnings = await _post_process(self.record, piece.data or b"", piece, self.protection)
@@ -194,16 +197,17 @@ class _Finalizer:
 
     async def _store(self, piece: Piece, kind: Kind, index: int) -> tuple[Artifact, tuple[Warning, ...]]:
         engine = self.engine
-        return await store_piece(
-            piece,
-            engine.artifacts,
-            fetcher=engine.fetcher_for(self.record.backend),
-            call_id=self.record.id,
-            kind=kind,
-            index=index,
-            hosts=engine.instance(self.record.backend).hosts,
-            sleep=engine.clock.sleep,
-        )
+        async with contextlib.nullcontext() if piece.data is not None else engine.governor.downloads.one():
+            return await store_piece(
+                piece,
+                engine.artifacts,
+                fetcher=engine.fetcher_for(self.record.backend),
+                call_id=self.record.id,
+                kind=kind,
+                index=index,
+                hosts=engine.instance(self.record.backend).hosts,
+                sleep=engine.clock.sleep,
+            )
 
     async def _finish_piece(self, piece: Piece, index: int, of: int) -> _Finished:
         if (saved := self.saved.get(index)) is not None:

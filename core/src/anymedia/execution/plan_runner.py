@@ -11,17 +11,19 @@ from typing import Any
 
 import attrs
 
-from ..errors import BackendError, BackendTimeout, BudgetExceeded, MediaError, NotApproved, RequestError
+from ..artifacts import LocalArtifacts
+from ..errors import BackendError, BackendTimeout, BudgetExceeded, MediaError, NotApproved, OutOfResources, RequestError
 from ..files.paths import OutputTarget, plan_output
 from ..formatting import in_dollars
 from ..planning import Candidate, Plan, PlannedCall, Planner, is_over_cap
 from ..policy import Policy
 from ..results import Job, Result, to_warnings
-from ..state.codec import request_json
+from ..state.codec import error_json, request_json
 from ..state.store import LOCAL_REALM, CallRecord, Lease, LeaseLost, NewCall, RunKeyTaken, StateError
 from ..threads import in_thread, shielded
 from .engine import Engine, make_room, new_id
-from .finalize import finalize, suffix_of
+from .finalize import finalize, provider_kind, suffix_of
+from .governor import Need, Reservation
 from .lease import LEASE_SECONDS, LeaseKeeper
 from .poll import poll_job
 from .prepare_inputs import InputReader, Loaded, Protection, StoredInputs, load_inputs, read_protection, store_inputs
@@ -242,22 +244,62 @@ class PlanRunner:
         engine, lease, record, call = self.engine, opened.lease, opened.record, opened.call
         row = opened.plan.model_spec
         async with LeaseKeeper(engine.leases, lease, sending=True) as held:
-            try:
-                done = await submit(engine, lease, record, call.request, row, opened.loaded, self.policy, self.deadline)
-            except MediaError as error:
-                engine.learn(record, error)
-                raise
-            engine.learn(record, None)
-            self._note_submitted(record)
-            held.sent(done.lease)
-            made = done.made
-            outcome = await poll_job(engine, done.lease, done.record, row, self.deadline) if isinstance(made, Job) else made
-            target = self._place(_suffix(opened.plan))
-            finished = await finalize(
-                engine, done.lease, done.record, outcome, self.protection, self.deadline, target=target, is_resumed=False
-            )
+            with await self._reserve(opened, held) as reserved, engine.clients.used(record.backend):
+                try:
+                    done = await submit(engine, lease, record, call.request, row, opened.loaded, self.policy, self.deadline)
+                except MediaError as error:
+                    engine.learn(record, error)
+                    raise
+                engine.learn(record, None)
+                self._note_submitted(record)
+                held.sent(done.lease)
+                made = done.made
+                reserved.answered(is_job=isinstance(made, Job))
+                outcome = await poll_job(engine, done.lease, done.record, row, self.deadline) if isinstance(made, Job) else made
+                target = self._place(_suffix(opened.plan))
+                finished = await finalize(
+                    engine, done.lease, done.record, outcome, self.protection, self.deadline, target=target, is_resumed=False
+                )
+                held.ended = True
+                engine.governor.learn(reserved.need, [file["bytes"] for file in (finished.result or {})["files"]])
+                return finished
+
+    async def _reserve(self, opened: _Opened, held: LeaseKeeper) -> Reservation:
+        """Reserve what the answer of a call will need, within the deadline.
+
+        Raises:
+            OutOfResources: there is no room for it.
+            BackendTimeout: the deadline passed. In both cases the record is ``failed``, and nothing was sent.
+        """
+        engine, record = self.engine, opened.record
+        left = None if self.deadline is None else max(0.0, self.deadline - engine.clock.steady())
+        try:
+            async with asyncio.timeout(left):
+                return await engine.governor.reserve(self._need(opened))
+        except asyncio.CancelledError:
             held.ended = True
-            return finished
+            await shielded(engine.advance(opened.lease, "cancelled"))
+            raise
+        except (OutOfResources, TimeoutError) as error:
+            text = "the deadline passed while the call waited for file descriptors, memory or disk space; nothing was sent"
+            failed = error if isinstance(error, OutOfResources) else BackendTimeout(text, delivery="not_sent")
+        failed.job_id = record.id
+        held.ended = True
+        await engine.advance(opened.lease, "failed", error=error_json(failed))
+        raise failed
+
+    def _need(self, opened: _Opened) -> Need:
+        """Return what the answer of a call will need: the result is stored, and copied to the output directory."""
+        record, artifacts = opened.record, self.engine.artifacts
+        stored = (artifacts.directory,) if isinstance(artifacts, LocalArtifacts) else ()
+        target = self._place(_suffix(opened.plan))
+        return Need(
+            key=(record.backend, record.model),
+            media=record.target["media"],
+            count=getattr(opened.call.request, "n", 1),
+            sent=sum(len(loaded.data) for loaded in opened.loaded.values()),
+            folders=(*stored, *(stored if provider_kind(record) == "raw" else ()), *(() if target is None else (target.folder,))),
+        )
 
     def _note_submitted(self, record: CallRecord) -> None:
         """Note that a call was submitted, or failed for good; set `submitted` once that holds for all."""

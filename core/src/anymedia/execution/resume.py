@@ -76,7 +76,8 @@ async def resume_call(engine: Engine, call_id: str, deadline: float | None, *, r
         if claimed is not None:
             with contextlib.suppress(LeaseLost):  # suspended for too long: wait for the process that has claimed it
                 async with LeaseKeeper(engine.leases, claimed.lease):
-                    return _ended(await _continue(engine, claimed.lease, claimed, deadline))
+                    with engine.clients.used(record.backend):
+                        return _ended(await _continue(engine, claimed.lease, claimed, deadline))
         left = LEASE_SECONDS if deadline is None else deadline - engine.clock.steady()
         if left <= 0:
             late = BackendTimeout(f"another process is still processing {call_id}; the deadline passed.", job_id=call_id)
@@ -283,7 +284,8 @@ async def cancel_call(engine: Engine, record: CallRecord) -> None:
             if notify and record.job is not None:
                 model = engine.instance(record.backend).matrix.model(record.model)
                 job = job_from_json(record.job)
-                with contextlib.suppress(JobNotFound):  # a lost one: it may be charged, as one that is found
+                # a lost one may be charged, as one that is found
+                with contextlib.suppress(JobNotFound), engine.clients.used(record.backend):
                     await engine.call(record.backend, "cancel_job", job=job, context=engine.context(record, model))
             await engine.advance(lease, "cancelled", **_cancelled_cost(record, notified=notify))
     except LeaseLost:

@@ -16,6 +16,7 @@ import re
 import socket
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -248,6 +249,9 @@ class Fetcher:
         self._socket_factory = socket_factory
         #: Non-public addresses that were permitted for an allowed host.
         self._granted: set[tuple[Address, int]] = set()
+        #: Limits the connections that are open at the same time.
+        self.gate: Callable[[], AbstractAsyncContextManager[None]] = contextlib.nullcontext
+        self._active = 0  # responses that are being read
         self._own: CheckedUrl | None = None
         self._for_origins: dict[str, Fetcher] = {}
         self._sessions = _Sessions()
@@ -266,6 +270,7 @@ class Fetcher:
             own = read_url(base_url)
             found = self._for_origins[base_url] = copy.copy(self)
             found._own, found._granted, found._for_origins, found._sessions = own, set(), {}, _Sessions()
+            found._active = 0
             if own.address is not None and not is_forbidden(own.address):
                 found._granted.add((own.address, own.port))
         return found
@@ -351,11 +356,16 @@ class Fetcher:
             asked["Range"] = f"bytes={offset}-"
             if etag is not None:
                 asked["If-Range"] = etag
-        response, final = await self._follow(url, headers or {}, credential_hosts, asked, limits, blame)
-        try:
-            yield self._read_head(response, final, offset, limits, blame)
-        finally:
-            response.close()  # a body that was read completely has already released its connection
+        async with self.gate():
+            self._active += 1
+            try:
+                response, final = await self._follow(url, headers or {}, credential_hosts, asked, limits, blame)
+                try:
+                    yield self._read_head(response, final, offset, limits, blame)
+                finally:
+                    response.close()  # a body that was read completely has already released its connection
+            finally:
+                self._active -= 1
 
     async def _follow(
         self, url: str, secret: Mapping[str, str], hosts: Sequence[str], asked: Mapping[str, str], limits: Limits, blame: Blame
@@ -476,12 +486,22 @@ class Fetcher:
             return self._socket_factory(info)
         return socket.socket(family, kind, protocol)
 
+    async def close_idle(self) -> None:
+        """Close the connections of this event loop that nothing is being received on."""
+        if not self._active:
+            await self._close_sessions()
+        for fetcher in self._for_origins.values():
+            await fetcher.close_idle()
+
     async def aclose(self) -> None:
         """Close the connections of this event loop."""
-        for session in self._sessions.pop(asyncio.get_running_loop(), {}).values():
-            await session.close()
+        await self._close_sessions()
         for fetcher in self._for_origins.values():
             await fetcher.aclose()
+
+    async def _close_sessions(self) -> None:
+        for session in self._sessions.pop(asyncio.get_running_loop(), {}).values():
+            await session.close()
 
     async def __aenter__(self) -> Fetcher:
         return self
