@@ -76,6 +76,30 @@ async def test_a_rate_limit_is_obeyed_and_tried_again() -> None:
             assert [(a.error, a.delivery) for a in result.attempts] == [("rate_limited", "refused")] * 2
 
 
+@pytest.mark.parametrize(("status", "again"), [(503, True), (529, True), (None, True), (500, False), (502, False)])
+async def test_refused_request_is_repeated_only_where_the_service_is_overloaded(
+    monkeypatch: pytest.MonkeyPatch, status: int | None, again: bool
+) -> None:
+    """As a billing rule of the matrix makes it: an error that is not charged, with the status of the answer."""
+    error = BackendUnavailable("it failed", delivery="refused")
+    error.status = status
+    calls = []
+
+    async def failing(*_: Any, **__: Any) -> Any:
+        calls.append(1)
+        async with __["context"].submission():
+            raise error
+
+    with FakeService() as service:
+        async with fake_router(service, policy=Policy(retries=1)) as router:
+            monkeypatch.setattr(type(router._engine), "call", failing)
+            router._engine.clock.sleep = _no_sleep  # type: ignore[method-assign]
+            with pytest.raises(BackendUnavailable) as caught:
+                await router.generate_image(prompt="a fox")
+            assert (caught.value.charged, len(calls)) == ("no", 2 if again else 1)
+            assert (await router.jobs())[0].state == "refused"
+
+
 async def test_a_rate_limit_that_lasts_longer_than_anybody_waits_is_passed_on() -> None:
     with FakeService() as service:
         service.http.fail("status", on="POST /images", times=None, status=429, headers={"Retry-After": "600"})

@@ -676,6 +676,17 @@ MUTANTS = [
         ),
     ),
     Mutant(
+        "C12",
+        "painter",
+        _P,
+        _POST,
+        "import aiohttp\n\n"
+        "        async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as given:\n"
+        "            answer = __import__('json').loads(await given.read())",
+        "reads whatever comes",
+        r"the answer filled \d+ MiB of memory",
+    ),
+    Mutant(
         "C11",
         "painter",
         _P,

@@ -113,7 +113,9 @@ def test_model_without_its_library_is_reported_as_not_tested(kit: Runs, tmp_path
 def test_scenario_left_out_fails_a06(kit: Runs) -> None:
     code, output = kit("-k", "a06", inside="    scenarios = ('success', 'unauthorized')")
     assert code == 1
-    left_out = "rate_limited, quota, refused, down, slow, garbage, truncated, lost_reply, unseen, forgotten, redirected, moved"
+    left_out = (
+        "rate_limited, quota, refused, down, slow, garbage, truncated, endless, bomb, lost_reply, unseen, forgotten, redirected, moved"
+    )
     assert f"scenarios left out: {left_out}" in output
 
 

@@ -9,7 +9,8 @@
 Every call needs the key in its metadata. Kinds of failure: ``status`` (answered, not handled), ``late_status`` (handled, then
 answered so), ``lost`` (handled, the connections reset before the answer), ``reset`` (the same, not handled), ``delay`` (handled,
 answered after ``seconds``), ``hang`` (handled, held back until the
-call ends), ``garbage`` and ``truncate`` (handled; the answer is noise, or ends early). Run as a program it prints
+call ends), ``garbage`` and ``truncate`` (handled; the answer is noise, or ends early), ``endless`` and ``bomb`` (it is too
+large). Run as a program it prints
 its addresses and serves until its input ends.
 """
 
@@ -41,7 +42,9 @@ __all__ = ["KEY", "SUBMITS", "Call", "Fault", "GrokServer", "flat"]
 KEY = "xai-test-0123456789abcdefghijklmnopqrstuvwxyz"
 #: The calls that cost money.
 SUBMITS = frozenset({"GenerateImage", "GenerateVideo", "ExtendVideo"})
-FaultKind = Literal["status", "late_status", "lost", "reset", "delay", "hang", "garbage", "truncate"]
+FaultKind = Literal["status", "late_status", "lost", "reset", "delay", "hang", "garbage", "truncate", "endless", "bomb"]
+#: Bytes of an answer that is too large.
+_FLOOD = 64 * 1024 * 1024
 _NOISE = b"\x0a\xff\xff\xff\xff\x0f\x00\x9f\x92\x96 this is not what was promised"
 
 
@@ -211,6 +214,9 @@ class GrokServer:
             self._relay.reset()
         if fault.kind == "hang":
             _wait_until_it_ends(context)
+        if fault.kind in {"endless", "bomb"}:
+            context.set_compression(grpc.Compression.Gzip if fault.kind == "bomb" else grpc.Compression.NoCompression)
+            return bytes(_FLOOD)
         time.sleep(fault.seconds)
         return {"garbage": _NOISE, "truncate": answer[: fault.keep]}.get(fault.kind, answer)
 

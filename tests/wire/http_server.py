@@ -8,12 +8,14 @@
 
 Kinds of failure: ``drop`` (closed unanswered, not handled), ``lost`` (handled, then closed unanswered), ``reset`` (TCP reset,
 not handled), ``delay`` (handled, answered after ``seconds``), ``hang`` (handled, never answered), ``truncate`` (handled, the
-answer ends after ``keep`` bytes), ``garbage`` (200 with bytes that mean nothing), ``status`` (the given answer, not handled).
+answer ends after ``keep`` bytes), ``garbage`` (200 with bytes that mean nothing), ``endless`` and ``bomb`` (200 with too many
+bytes), ``status`` (the given answer, not handled).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import json
 import socket
@@ -29,8 +31,8 @@ import attrs
 
 __all__ = ["FAULTS", "Fault", "Handler", "HttpServer", "Received", "Reply", "closed_port"]
 
-FaultKind = Literal["drop", "lost", "reset", "delay", "hang", "truncate", "garbage", "status"]
-FAULTS: tuple[FaultKind, ...] = ("drop", "lost", "reset", "delay", "hang", "truncate", "garbage", "status")
+FaultKind = Literal["drop", "lost", "reset", "delay", "hang", "truncate", "garbage", "endless", "bomb", "status"]
+FAULTS: tuple[FaultKind, ...] = ("drop", "lost", "reset", "delay", "hang", "truncate", "garbage", "endless", "bomb", "status")
 _NOISE = b"\x00\x9f\x92\x96 this is not what was promised {"
 
 
@@ -199,6 +201,8 @@ class HttpServer:
             return _cut(request)
         if fault.kind == "garbage":
             return await _send(request, Reply(body=_NOISE, headers=reply.headers))
+        if fault.kind in {"endless", "bomb"}:
+            return await _flood(request, fault.kind)
         if fault.kind == "truncate":
             return await _send(request, reply, keep=fault.keep)
         await asyncio.sleep(3600 if fault.kind == "hang" else fault.seconds)
@@ -236,6 +240,20 @@ def _cut(request: Any, *, reset: bool = False) -> Any:
     elif transport is not None:
         transport.close()
     return web.Response()
+
+
+async def _flood(request: Any, kind: Any) -> Any:
+    from aiohttp import web
+
+    from anymedia.testing import flood
+
+    headers, parts = flood(kind)
+    response = web.StreamResponse(headers=headers)
+    await response.prepare(request)
+    with contextlib.suppress(ConnectionError):  # the client disconnects
+        for part in parts:
+            await response.write(part)
+    return response
 
 
 async def _send(request: Any, reply: Reply, *, keep: int | None = None) -> Any:

@@ -5,7 +5,7 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from anymedia.testing import picture
+from anymedia.testing import picture, write_flood
 
 FIELDS = {"prompt": str, "size": str, "seed": int}
 FAILURES = {
@@ -35,6 +35,8 @@ class Painter(BaseHTTPRequestHandler):
             status, code = 400, "unknown_field"
         answer = {"error": {"code": code, "message": code}} if code else self.response(request)
         body = b"%!" if self.server.scenario == "garbage" else json.dumps(answer).encode()
+        if self.server.scenario in {"endless", "bomb"}:
+            return write_flood(self.server.scenario, self.wfile)
         if self.server.scenario == "slow":
             return self.connection.recv(1)  # hold the answer back until the client has disconnected
         if self.server.scenario == "lost_reply":

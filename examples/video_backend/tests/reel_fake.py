@@ -5,7 +5,7 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from anymedia.testing import video
+from anymedia.testing import video, write_flood
 
 SIGNATURE = "sig-5b0c19d2e7"
 NUMBERS = {"seconds", "seed"}
@@ -68,6 +68,8 @@ class Reel(BaseHTTPRequestHandler):
         scenario = self.server.scenario
         if scenario == "slow":
             return self.connection.recv(1)  # hold the answer back until the client has disconnected
+        if scenario in {"endless", "bomb"}:
+            return write_flood(scenario, self.wfile)
         if scenario == "lost_reply":
             return self.connection.close()
         status, code = FAILURES.get(scenario, (400, "unknown_field") if wrong else (200, ""))

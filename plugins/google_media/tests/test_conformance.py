@@ -41,6 +41,8 @@ def playing(scenario: Scenario, redirect_to: str, environ: dict[str, str], optio
         fake.fail("status", on="POST", times=None, status=_REDIRECTS[scenario], json={}, headers=headers)
     elif scenario == "slow":
         fake.fail("hang", on="POST", times=None)
+    elif scenario in {"endless", "bomb"}:
+        fake.fail(scenario, on="POST", times=None)
     elif scenario == "garbage":
         fake.fail("garbage", on="POST", times=None)
     elif scenario == "truncated":

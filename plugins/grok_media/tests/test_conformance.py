@@ -41,6 +41,9 @@ def play(fake: GrokServer, scenario: Scenario, redirect_to: str) -> None:
     elif scenario == "slow":
         fake.fail("hang", on=_SUBMITS, times=None)
         fake.http.fail("hang", on=_TTS, times=None)
+    elif scenario in {"endless", "bomb"}:
+        fake.fail(scenario, on=_SUBMITS, times=None)
+        fake.http.fail(scenario, on=_TTS, times=None)
     elif scenario == "garbage":
         fake.fail("garbage", on=_SUBMITS, times=None)
         fake.http.fail("garbage", on=_TTS, times=None)

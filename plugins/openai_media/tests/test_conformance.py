@@ -46,6 +46,8 @@ def playing(fake: OpenAIServer, scenario: Scenario, redirect_to: str, *, key: st
         fake.fail("status", on="POST", times=None, status=status, json={"error": error}, headers=headers)
     elif scenario == "slow":
         fake.fail("hang", on="POST", times=None)
+    elif scenario in {"endless", "bomb"}:
+        fake.fail(scenario, on="POST", times=None)
     elif scenario == "garbage":
         fake.fail("garbage", on="POST", times=None)
     elif scenario == "truncated":

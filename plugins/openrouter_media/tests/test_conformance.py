@@ -30,6 +30,8 @@ _ANSWERS: Mapping[str, tuple[int, dict[str, Any], dict[str, str]]] = {
 _FAULTS: Mapping[str, dict[str, Any]] = {
     "slow": {"kind": "hang"},
     "garbage": {"kind": "garbage"},
+    "endless": {"kind": "endless"},
+    "bomb": {"kind": "bomb"},
     "truncated": {"kind": "truncate", "keep": 20},
     "lost_reply": {"kind": "lost"},
 }

@@ -9,7 +9,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
-from anymedia.testing import painted, picture
+from anymedia.testing import painted, picture, write_flood
 
 FAILURES = {
     "unauthorized": (401, "bad_key"),
@@ -28,6 +28,7 @@ _TEXTS = {"prompt", "size", "format", "quality", "background", "paper", "after",
 class SketchFake(ThreadingHTTPServer):
     def __init__(self, scenario: str, redirect_to: str = "") -> None:
         super().__init__(("127.0.0.1", 0), Sketch)
+        self.scenario: Any
         self.scenario, self.redirect_to, self.url = scenario, redirect_to, f"http://127.0.0.1:{self.server_port}"
         self.received: list[dict[str, Any]] = []
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
@@ -54,6 +55,9 @@ class Sketch(BaseHTTPRequestHandler):
         body = json.dumps({"error": {"code": code, "message": code}} if code else self.response(request)).encode()
         if self.server.scenario == "garbage":
             body = b"%!"
+        if self.server.scenario in {"endless", "bomb"}:
+            write_flood(self.server.scenario, self.wfile)
+            return
         if self.server.scenario == "slow":
             self.connection.recv(1)  # hold the answer back until the client has disconnected
             return

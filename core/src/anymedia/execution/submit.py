@@ -87,10 +87,16 @@ def _classify(error: Exception, context: Context, backend: str) -> _Trouble:
 
 
 def may_send_again(trouble: MediaError, delivery: Delivery) -> bool:
-    """Whether a submit may be repeated: certainly not delivered, or refused for capacity."""
+    """Whether a submit may be made again, here or by a fallback: certainly not delivered, or refused by a service that is not able."""
     if delivery == "not_sent":
         return (isinstance(trouble, BackendError) and trouble.retry) or isinstance(trouble, SubmissionUnknown)
     return delivery == "refused" and isinstance(trouble, RateLimited | BackendUnavailable)
+
+
+def _broke_down(trouble: _Trouble) -> bool:
+    """Whether the service refused the request because it failed, not for capacity: the same request would fail again."""
+    error = trouble.error
+    return trouble.delivery == "refused" and isinstance(error, BackendUnavailable) and error.status not in {None, 503, 529}
 
 
 async def submit(
@@ -216,7 +222,7 @@ def _name(error: MediaError, record: CallRecord) -> None:
 
 def _pause(trouble: _Trouble, tries: int, policy: Policy, engine: Engine, deadline: float | None) -> float | None:
     """Return the pause in seconds before the next attempt, or None for no further attempt."""
-    if tries >= policy.retries or not may_send_again(trouble.error, trouble.delivery):
+    if tries >= policy.retries or not may_send_again(trouble.error, trouble.delivery) or _broke_down(trouble):
         return None
     hint = bounded_hint(getattr(trouble.error, "retry_after", None))
     pause = hint if hint is not None else 0.5 * 2.0**tries

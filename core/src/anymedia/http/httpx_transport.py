@@ -12,8 +12,6 @@ from .transport import ENCODINGS, body_chunks
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["Transport"]
-
 
 class Transport(httpx2.AsyncBaseTransport):
     """Sends each request once; answers are decoded and counted by `body_chunks`."""

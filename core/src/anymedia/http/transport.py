@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     import aiohttp
     import httpx2
 
-__all__ = ["ENCODINGS", "ERROR_BYTES", "body_chunks", "new_session", "read_body", "sdk_client"]
-
 #: So many bytes of an error's answer are read.
 ERROR_BYTES = 1_000_000
 #: The encodings that are requested. Others unpack without a limit on what one call gives.

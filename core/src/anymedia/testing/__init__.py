@@ -21,7 +21,7 @@ The tests are generated from the backend's own matrix: one set per distinct oper
 
 from .cases import RULES, known_gap
 from .conformance import BackendConformance
-from .fake_service import CANARY, RETRY_AFTER, SCENARIOS, Scenario, Wire, half_mask, painted, picture, sound, video
+from .fake_service import CANARY, RETRY_AFTER, SCENARIOS, Scenario, Wire, flood, half_mask, painted, picture, sound, video, write_flood
 
 __all__ = [
     "CANARY",
@@ -31,10 +31,12 @@ __all__ = [
     "BackendConformance",
     "Scenario",
     "Wire",
+    "flood",
     "half_mask",
     "known_gap",
     "painted",
     "picture",
     "sound",
     "video",
+    "write_flood",
 ]

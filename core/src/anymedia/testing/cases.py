@@ -24,7 +24,7 @@ from .case_values import (
     two_values,
     with_distinct_references,
 )
-from .fake_service import REDIRECTS, SCENARIOS, Scenario, Wire
+from .fake_service import FLOODS, REDIRECTS, SCENARIOS, Scenario, Wire
 from .harness import Bench, RedirectTarget, cut_matrix, loaded_registry, returns
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -60,11 +60,12 @@ RULES: dict[str, str] = {
     "C09": "looking up a submit finds exactly that one or nothing",
     "C10": "a job that a status check does not find is checked again; one that is never found ends after a bounded number of checks",
     "C11": "a submit follows no redirect: it is sent once, and neither the key nor the inputs reach the redirect's target",
+    "C12": "an answer has a size: one that never ends, or unpacks to far more than it is, is cut off",
     "L01": "with real keys (--anymedia-live), each operation works once, within the budget",
 }
 
 #: What a test is repeated for: each distinct operation spec of the matrix (``shape``), or those of some kind, or what is
-#: named in the spec. ``operation``, ``submit_failure`` and ``redirect`` take one spec for each operation.
+#: named in the spec. ``operation``, ``submit_failure``, ``redirect`` and ``flood`` take one spec for each operation.
 CasesPer = Literal[
     "shape",
     "visual",
@@ -86,6 +87,7 @@ CasesPer = Literal[
     "requirement",
     "submit_failure",
     "redirect",
+    "flood",
 ]
 
 
@@ -171,7 +173,7 @@ class Case:
 
 
 #: Scenarios in which the submit does not fail, or that have rules for themselves.
-_NOT_FAILURES = frozenset({"success", "slow", "unseen", "forgotten", *REDIRECTS})
+_NOT_FAILURES = frozenset({"success", "slow", "unseen", "forgotten", *FLOODS, *REDIRECTS})
 #: Options that decide what is made, not how: other rules cover them.
 _COVERED_SEPARATELY = frozenset({"n", "edit_mode", "audio_type"})
 
@@ -201,12 +203,13 @@ _APPLIES: Mapping[CasesPer, Callable[[Shape], bool]] = {
     "operation": _starts_something,
     "submit_failure": _starts_something,
     "redirect": _starts_something,
+    "flood": _starts_something,
 }
 
 
 def _once_per(per: CasesPer, shape: Shape) -> Any:
     """Return the key that a test is run once for; None where it is run for each shape."""
-    if per in {"operation", "redirect"}:
+    if per in {"operation", "redirect", "flood"}:
         return shape.operation
     if per == "submit_failure":  # how a service fails depends on the endpoint, not on the rest of the spec
         return shape.operation, repr(shape.spec.wire), repr(shape.model.wire)
@@ -365,6 +368,8 @@ class CaseMaker:
             yield from (case(f"rule{index}", rule=found) for index, found in enumerate(shape.spec.rules))
         elif per == "redirect":
             yield from (case(scenario) for scenario in self.scenarios if scenario in REDIRECTS and shape.operation not in self.not_http)
+        elif per == "flood":
+            yield from (case(scenario) for scenario in self.scenarios if scenario in FLOODS)
         elif per == "submit_failure":
             yield from (case(scenario) for scenario in self.scenarios if scenario not in _NOT_FAILURES)
         elif per in _SUBJECTS:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import re
 import traceback
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -93,6 +95,21 @@ _CHARGED: dict[str, tuple[str, ...]] = {
     "lost_reply": _UNKNOWN,
     "down": ("no", *_PERHAPS),
 }
+
+
+#: MiB by which the memory of the process may grow for one answer.
+_MOST_MEMORY = 300
+
+
+def _memory(name: str) -> int:
+    """Return the memory of this process in bytes: now (``VmRSS``, which begins a measurement), or its peak since then (``VmHWM``)."""
+    try:
+        if name == "VmRSS":
+            Path("/proc/self/clear_refs").write_text("5")
+        found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    except OSError:  # only Linux can measure it
+        return 0
+    return 0 if found is None else int(found[1]) * 1024
 
 
 @attrs.frozen(kw_only=True)
@@ -186,6 +203,18 @@ class FailureRules(CaseMaker):
                     return [repr(result), str(result.to_json()), *handles, *(f.path.read_bytes().decode("latin-1") for f in result.files)]
 
             _assert_no_secret((*run(go()), *_recorded_texts(bench)), _hidden(bench))
+
+    @rule("C12", per="flood")
+    def test_c12_answer_that_is_too_large_is_cut_off(self, case: Case) -> None:
+        """If this fails: give the SDK ``anymedia.http.sdk_client``, or read your own session's answers with ``anymedia.http.read_body``."""
+        before = _memory("VmRSS")
+        failure = self._failure(case)
+        grown = (_memory("VmHWM") - before) // 2**20
+        assert grown < _MOST_MEMORY, f"the answer filled {grown} MiB of memory: nothing counts its bytes while they are decoded"
+        assert failure.submits <= 1, f"{failure.submits} submits for one call"
+        assert isinstance(failure.error, BadBackendResponse | SubmissionUnknown), f"{type(failure.error).__name__}: {failure.error}"
+        assert failure.error.charged in _PERHAPS, f"charged is {failure.error.charged!r}, but the service answered"
+        _assert_no_secret(failure.texts, failure.hidden)
 
     @rule("C05", per="operation")
     def test_c05_cancelled_call_propagates_the_cancellation(self, case: Case) -> None:

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
+import itertools
 import math
 import struct
 import wave
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, get_args
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, Literal, get_args
 
 import attrs
 
 __all__ = [
     "CANARY",
+    "FLOODS",
     "MEANINGS",
     "REDIRECTS",
     "RETRY_AFTER",
     "SCENARIOS",
     "Scenario",
     "Wire",
+    "flood",
     "half_mask",
     "painted",
     "picture",
     "sound",
     "video",
+    "write_flood",
 ]
 
 #: A key to give to the backend: it must never appear in any text.
@@ -42,6 +48,8 @@ Scenario = Literal[
     "slow",
     "garbage",
     "truncated",
+    "endless",
+    "bomb",
     "lost_reply",
     "unseen",
     "forgotten",
@@ -61,6 +69,8 @@ MEANINGS: Mapping[Scenario, str] = {
     "slow": "makes it, and holds the answer back until the client has disconnected",
     "garbage": "answers 200 with meaningless bytes",
     "truncated": "ends its answer too early",
+    "endless": "answers 200 with far more bytes than any answer has, without saying how many (`anymedia.testing.flood`)",
+    "bomb": "the same, in an encoding in which they are few (`anymedia.testing.flood`)",
     "lost_reply": "makes it, and closes the connection without an answer; no list shows it",
     "unseen": "starts a job, and does not find it at the first one or two status checks, as a distributed service may",
     "forgotten": "starts a job, and finds it at no status check",
@@ -70,6 +80,8 @@ MEANINGS: Mapping[Scenario, str] = {
 assert set(MEANINGS) == set(SCENARIOS)
 #: The scenarios in which a submit is redirected.
 REDIRECTS: tuple[Scenario, ...] = ("redirected", "moved")
+#: The scenarios in which the answer is too large.
+FLOODS: tuple[Scenario, ...] = ("endless", "bomb")
 
 
 def _nothing_sent() -> Sequence[Mapping[str, Any]]:
@@ -101,6 +113,30 @@ class Wire:
     options: Mapping[str, Any] = attrs.field(factory=dict)
     hosts: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
+
+
+def flood(scenario: Scenario, size: int = 400_000_000) -> tuple[Mapping[str, str], Iterator[bytes]]:
+    """Return the headers and the body of an answer that is too large; send it until the client disconnects, without a length.
+
+    Args:
+        scenario: ``endless`` or ``bomb``.
+        size: bytes of the body once it is decoded.
+    """
+    part = b"A" * 65_536
+    if scenario == "endless":
+        return {"content-type": "application/json"}, itertools.chain((b'{"data": "',), itertools.repeat(part, size // len(part)))
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    packed = packer.compress(part * 16) + packer.flush(zlib.Z_FULL_FLUSH)  # it can be repeated
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    return headers, itertools.chain((b"\x1f\x8b\x08" + bytes(7),), itertools.repeat(packed, size // (16 * len(part))))
+
+
+def write_flood(scenario: Scenario, out: BinaryIO) -> None:
+    """Write such an answer as HTTP/1.0 to a socket's file (``wfile`` of ``http.server``), until the client disconnects."""
+    headers, parts = flood(scenario)
+    lines = ["HTTP/1.0 200 OK", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    with contextlib.suppress(ConnectionError):
+        out.writelines(itertools.chain(("\r\n".join(lines).encode(),), parts))
 
 
 @functools.lru_cache(maxsize=64)
