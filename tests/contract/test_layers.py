@@ -12,6 +12,7 @@ PLUGINS = sorted(p for p in (ROOT / "plugins").glob("*/src/*") if p.is_dir() and
 
 #: From the inside out; a module may import from its own layer and from those before it.
 LAYERS = [
+    {"records"},
     {"errors", "directories", "distributions", "resources", "threads"},
     {"media", "media_view", "clock", "redaction", "credentials", "strict_json", "formatting"},
     {"network"},

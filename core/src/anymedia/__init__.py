@@ -2,6 +2,7 @@
 
 The modules from the inside out; a module imports only from those above it.
 
+    records.py                      frozen classes that are quick to define
     errors.py  formatting.py        the error tree; numbers in messages
     strict_json.py                  JSON without surprises
     media.py  masks.py              sources of bytes; the canonical mask

@@ -20,11 +20,12 @@ from typing import Any
 import attrs
 
 from .errors import SettingsError
+from .records import frozen
 
 __all__ = ["Credential", "Keys", "Secret", "find_credential", "read_keys"]
 
 
-@attrs.frozen(repr=False, str=False, eq=False)
+@frozen(repr=False, str=False, eq=False)
 class Secret:
     """A text that is never shown: str, repr, format, comparison and pickling do not reveal it."""
 
@@ -46,7 +47,7 @@ class Secret:
         return bool(self._text)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Keys:
     """The contents of the keys file: by environment variable, and by instance and credential."""
 
@@ -55,7 +56,7 @@ class Keys:
     by_instance: Mapping[str, Mapping[str, Secret]] = attrs.field(factory=dict, repr=False, hash=False)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Credential:
     """One credential of an instance: the places searched, and where it was found (names, never values).
 
@@ -101,19 +102,21 @@ def read_keys(path: Path) -> Keys:
     Raises:
         SettingsError: others may read it, or it is not TOML with texts. The message never contains a value.
     """
-    import tomllib
-
     try:
         with path.open("rb") as file:  # the open file is checked, not its name again
             _check_private(os.fstat(file.fileno()), path)
-            raw = tomllib.loads(file.read().decode())
+            text = file.read()
     except (FileNotFoundError, NotADirectoryError):
         return Keys()
     except OSError as error:
         if not os.path.exists(path):  # noqa: PTH110 - False also for a directory that may not be searched
             return Keys()
         raise SettingsError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):
+    import tomllib  # slow to import, and most users have no such file
+
+    try:
+        raw = tomllib.loads(text.decode())
+    except (ValueError, RecursionError):
         raise SettingsError(f"{path}: this is not valid TOML", fix='Write lines like OPENAI_API_KEY = "..."') from None
     tables = {key: value for key, value in raw.items() if isinstance(value, dict)}
     return Keys(

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
+from .records import frozen
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -28,7 +28,7 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-@attrs.frozen
+@frozen
 class Installed:
     """A distribution by its metadata directory."""
 
@@ -66,7 +66,7 @@ class Installed:
             return ""
 
 
-@attrs.frozen
+@frozen
 class PluginPoint:
     """An entry point, with the attributes of importlib.metadata's that are used."""
 

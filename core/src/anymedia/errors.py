@@ -21,6 +21,8 @@ from typing import Any, ClassVar, Literal
 
 import attrs
 
+from .records import frozen
+
 __all__ = [
     "AuthenticationFailed",
     "BackendError",
@@ -92,7 +94,7 @@ def shown(value: Any, limit: int = 60) -> str:
     return text[:limit]
 
 
-@attrs.frozen
+@frozen
 class Problem:
     """One thing that is wrong with a request.
 
@@ -122,7 +124,7 @@ class Problem:
         return self.message + (f" ({self.suggestion})" if self.suggestion else "")
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Reason:
     """Why a candidate was rejected: a stable code, a sentence, the field if there is one, and the nearest supported value."""
 
@@ -135,7 +137,7 @@ class Reason:
 FixAction = Literal["resume", "list_jobs"]
 
 
-@attrs.frozen
+@frozen
 class Fix:
     """What the caller can do about an error, as a code that each interface renders in its own commands.
 

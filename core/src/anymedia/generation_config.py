@@ -1,8 +1,7 @@
 """GenerationConfig: the flat form of a request, as agents, the MCP server and the command line give it.
 
-This module is the only place that decides which of the six requests a set of fields stands for. Every field except the
-prompt is optional, and None means that it was not given. A field that has no meaning for the request is refused, so
-that nothing is dropped silently.
+This module is the only place that decides which of the six requests a set of fields stands for. Every field except the prompt is optional,
+and None means that it was not given. A field that has no meaning for the request is refused, so that nothing is dropped silently.
 """
 
 from __future__ import annotations
@@ -38,6 +37,7 @@ from .fields import (
 from .files.names import fits_suffix
 from .media import FORMATS, Image, Video
 from .policy import Policy
+from .records import frozen
 from .requests import (
     KINDS,
     REFERENCE_ROLES,
@@ -177,7 +177,7 @@ def _aspect_ratio_problem(value: Any) -> str | None:
     return check_aspect_ratio(_read_aspect_ratio(value)[1] if isinstance(value, str) and len(value) < 100 else value)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class GenerationConfig:
     """One call, flat. Units: seconds, pixels, US dollars. None means that a field was not given.
 
@@ -421,8 +421,8 @@ def _output_format(config: GenerationConfig, media: str) -> str | None:
         )
     found = asked or named
     if found is not None and not FORMATS[found].startswith(f"{media}/"):
-        where = "$.output_path" if named else "$.output_format"
         formats = ", ".join(name for name, mime in FORMATS.items() if mime.startswith(f"{media}/"))
+        where = "$.output_path" if named else "$.output_format"
         raise InvalidRequest([Problem(where, f"{found} is not a format for {media}", f"the formats for {media} are {formats}")])
     return found
 

@@ -26,6 +26,7 @@ import attrs
 import pluggy
 
 from .fields import Operation
+from .records import frozen
 
 if TYPE_CHECKING:
     from .capabilities import CapabilityMatrix
@@ -57,7 +58,7 @@ hookspec = pluggy.HookspecMarker("anymedia")
 hookimpl = pluggy.HookimplMarker("anymedia")
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class SubmissionRecord:
     """What is known about a submit whose outcome is unknown: enough to look it up at the provider.
 
@@ -76,7 +77,7 @@ class SubmissionRecord:
     started_at: float
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ListedModel:
     """One model as the provider lists it now.
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
 import attrs
 
 from .errors import InvalidRequest, Problem
+from .records import frozen
 
 __all__ = ["FORMATS", "Audio", "Image", "Media", "MediaInput", "Video", "format_of", "mime_of", "without_query"]
 
@@ -138,7 +139,7 @@ def _png(picture: _PillowImage | _PixelArray) -> bytes:
     return out.getvalue()
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Media:
     """Bytes, a local path or a URL (exactly one of them), with the known facts.
 
@@ -213,7 +214,7 @@ class Media:
 MediaInput: TypeAlias = str | os.PathLike[str] | bytes | _File | _PillowImage | _PixelArray | Media
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Image(Media):
     """A still or animated image; ``width`` and ``height`` in pixels after EXIF orientation, if known."""
 
@@ -223,7 +224,7 @@ class Image(Media):
     height: int | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Video(Media):
     """A video; ``width`` and ``height`` in pixels, ``seconds`` its duration, if known."""
 
@@ -234,7 +235,7 @@ class Video(Media):
     seconds: float | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Audio(Media):
     """Audio; ``seconds`` is its duration, if known."""
 

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from .errors import SettingsError
+from .records import frozen
 from .redaction import register_secret
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def is_local_name(host: str) -> bool:
     return "." not in host or host.endswith(_LOCAL_SUFFIXES)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Proxy:
     """A proxy.
 
@@ -79,7 +80,7 @@ def proxy_problem(url: str) -> str | None:
     return None if host and not parts.query and parts.path in {"", "/"} else "expected http://host:port"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Network:
     """Proxies and certificate authorities.
 

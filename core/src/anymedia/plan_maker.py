@@ -19,6 +19,7 @@ from .planning import BackendView, Default, Plan, Planner
 from .plugins.instances import BackendInstance, Names
 from .plugins.registry import Registry
 from .policy import Policy
+from .records import frozen
 from .requests import ContinueVideo, GenerateVideo, Request
 from .results import Adjustment, Warning
 from .settings import Settings
@@ -28,7 +29,7 @@ def _with_formats(policy: Policy) -> Policy:
     return policy.but(transcode=formats_available())
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class PlanMaker:
     """Makes plans.
 
@@ -55,6 +56,8 @@ class PlanMaker:
 
     def _view(self, instance: BackendInstance) -> BackendView:
         """Return an instance as the planner sees it, corrected by what its provider said."""
+        if not self.overlays.directory.is_dir():
+            return instance.view
         overlay = self.overlays.load(instance.account_key)
         if overlay == Overlay():
             return instance.view

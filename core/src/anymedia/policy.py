@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from .records import frozen
+
 if TYPE_CHECKING:
     from .planning.types import Plan
 
 __all__ = ["Budget", "Policy", "Tolerance"]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Tolerance:
     """Maximum changes of adjustable fields; a candidate that needs a larger one is rejected.
 
@@ -29,7 +31,7 @@ class Tolerance:
     pixels: float = 16.0
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Budget:
     """Caps in US dollars; None for unlimited.
 
@@ -55,7 +57,7 @@ class Budget:
         return bool(self.per_backend) or any(cap is not None for cap in (self.per_call, self.per_request, self.per_run, self.per_day))
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Policy:
     """What the caller allows. The defaults are cautious.
 

@@ -6,15 +6,19 @@ contain a secret; `RedactingFilter` applies it to log records.
 
 from __future__ import annotations
 
-import logging
+import functools
 import os
 import re
 import threading
 import unicodedata
 import urllib.parse
 import weakref
+from typing import TYPE_CHECKING
 
 from .credentials import Secret
+
+if TYPE_CHECKING:
+    import logging  # slow to import; only what writes or filters log records imports it
 
 __all__ = [
     "RedactingFilter",
@@ -41,29 +45,26 @@ _strong: set[str] = set()
 _forms: dict[bool, tuple[str, ...]] = {}
 _changing = threading.RLock()
 
-_ANSI = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+_ANSI = (
+    r"(?s)\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
     r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|\x9c|$)"  # OSC (titles, links), DCS, SOS, PM, APC
     r"|\x9b[0-?]*[ -/]*[@-~]"
-    r"|\x1b[ -/]*[0-~]",
-    re.DOTALL,
+    r"|\x1b[ -/]*[0-~]"
 )
-_URL = re.compile(
-    r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]{1,15}://)(?P<user>[^\s/?#\"'<>@]*@)?(?P<rest>[^\s?#\"'<>]*)(?P<query>[?#][^\s\"'<>]*)?"
-)
-_REQUEST_LINE = re.compile(r"(?P<path>(?<![\w/])/[^\s?#\"'<>]*)\?[^\s\"'<>]+")
-_PARAMETER = re.compile(
+_URL = r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]{1,15}://)(?P<user>[^\s/?#\"'<>@]*@)?(?P<rest>[^\s?#\"'<>]*)(?P<query>[?#][^\s\"'<>]*)?"
+_REQUEST_LINE = r"(?P<path>(?<![\w/])/[^\s?#\"'<>]*)\?[^\s\"'<>]+"
+_PARAMETER = (
     r"(?i)(?P<name>\b(?:x-amz-(?:signature|credential|security-token)|x-goog-(?:signature|credential|api-key)|googleaccessid"
     r"|[a-z_-]{0,40}signature|sig|sv|se|access[_-]?token|refresh[_-]?token|id[_-]?token|token|api[_-]?key|apikey|key|password|secret)=)"
     r"(?P<value>[^\s&\"'<>,;)]{4,})"
 )
-_HEADER = re.compile(
+_HEADER = (
     r"(?i)(?P<name>[\"']?\b(?:proxy-authorization|authorization|x-api-key|api-key|x-goog-api-key|x-key|cookie|set-cookie)"
     r"(?:[\"']?\s{0,9}[:=]\s{0,9}|[\"']\s{0,9},\s{0,9}))"
     r"(?P<value>b?[\"'](?:[^\"'\\]|\\.)*[\"']|[^\r\n\"',}]+)"
 )
-_BEARER = re.compile(r"(?i)\b(?P<name>bearer|basic)\s{1,9}(?=[a-z.~/-]{0,99}[0-9_=+]|[a-z.~/-]{24})[a-z0-9._~+/=-]{8,}")
-_KEY_SHAPES = re.compile(
+_BEARER = r"(?i)\b(?P<name>bearer|basic)\s{1,9}(?=[a-z.~/-]{0,99}[0-9_=+]|[a-z.~/-]{24})[a-z0-9._~+/=-]{8,}"
+_KEY_SHAPES = (
     r"\b(?:sk-[A-Za-z0-9_-]{16,}|AIza[A-Za-z0-9_-]{30,}|xai-[A-Za-z0-9_-]{20,}"
     r"|gh[pousr]_[A-Za-z0-9]{20,}|ya29\.[A-Za-z0-9._-]{20,})"
 )
@@ -120,17 +121,17 @@ def redact(text: str) -> str:
     for secret in _secrets(quoted="%" in text):
         text = text.replace(secret, HIDDEN)
     if "://" in text:
-        text = _URL.sub(_show_url, text)
+        text = re.sub(_URL, _show_url, text)
     if "?" in text:
-        text = _REQUEST_LINE.sub(r"\g<path>?...", text)
+        text = re.sub(_REQUEST_LINE, r"\g<path>?...", text)
     # Most texts are single words: a pattern is applied only if a character that it requires is present.
     if "=" in text or ":" in text or "," in text:
-        text = _HEADER.sub(rf"\g<name>{HIDDEN}", text)
+        text = re.sub(_HEADER, rf"\g<name>{HIDDEN}", text)
     if len(text.split(None, 1)) > 1:
-        text = _BEARER.sub(rf"\g<name> {HIDDEN}", text)
+        text = re.sub(_BEARER, rf"\g<name> {HIDDEN}", text)
     if "=" in text:
-        text = _PARAMETER.sub(rf"\g<name>{HIDDEN}", text)
-    return text if len(text) < _SHORTEST_KEY else _KEY_SHAPES.sub(HIDDEN, text)
+        text = re.sub(_PARAMETER, rf"\g<name>{HIDDEN}", text)
+    return text if len(text) < _SHORTEST_KEY else re.sub(_KEY_SHAPES, HIDDEN, text)
 
 
 def clean_text(text: object, limit: int = 300) -> str:
@@ -142,7 +143,7 @@ def clean_text(text: object, limit: int = 300) -> str:
     raw = text if isinstance(text, str) else str(text)
     visible = raw[:_LONGEST]
     if not (visible.isascii() and visible.isprintable()):
-        visible = "".join(_visible(c) for c in _ANSI.sub("", visible))
+        visible = "".join(_visible(c) for c in re.sub(_ANSI, "", visible))
     if visible.isidentifier() and len(visible) < _SHORTEST_KEY:  # a plain name is too short for a key pattern
         for secret in _secrets(quoted=False):
             if secret in visible:
@@ -153,13 +154,14 @@ def clean_text(text: object, limit: int = 300) -> str:
 
 
 #: Invisible characters that Unicode counts as letters or marks (default ignorables, blank letters); text can hide in them.
-_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
+_UNSEEN = "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
 
 
+@functools.lru_cache(maxsize=4096)
 def _visible(character: str) -> str:
     if character.isascii() and character.isprintable():
         return character
-    if _UNSEEN.match(character):
+    if re.match(_UNSEEN, character):
         return ""
     category = unicodedata.category(character)
     if category in {"Cc", "Zl", "Zp", "Zs"}:
@@ -181,10 +183,14 @@ def summarize_exception(error: BaseException, limit: int = 400) -> str:
     return f"{type(error).__name__}{': ' if text else ''}{text}{place}"
 
 
-_PLAIN_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+@functools.cache
+def _plain_fields() -> frozenset[str]:
+    import logging
+
+    return frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-class RedactingFilter(logging.Filter):
+class RedactingFilter:
     """Remove secrets from log records, including tracebacks and extra fields. Add it to handlers; it passes every record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -199,12 +205,14 @@ class RedactingFilter(logging.Filter):
         if record.stack_info:
             record.stack_info = redact(record.stack_info)
         for name, value in vars(record).items():
-            if name not in _PLAIN_RECORD and isinstance(value, str):
+            if name not in _plain_fields() and isinstance(value, str):
                 setattr(record, name, redact(value))
         return True
 
     def _filter_traceback(self, record: logging.LogRecord) -> None:
         if not record.exc_text and record.exc_info and record.exc_info[0] is not None:
+            import logging
+
             record.exc_text = logging.Formatter().formatException(record.exc_info)
         if record.exc_text and (safe := redact(record.exc_text)) != record.exc_text:
             # Without exc_info no later handler can render the secret again.
@@ -216,6 +224,8 @@ _filter = RedactingFilter()
 
 def install_log_redaction(*loggers: logging.Logger) -> None:
     """Put the filter on every handler of the given loggers (by default the root logger and ours); idempotent."""
+    import logging
+
     for logger in loggers or (logging.getLogger(), logging.getLogger("anymedia")):
         for handler in logger.handlers:
             if _filter not in handler.filters:
@@ -234,6 +244,8 @@ def quiet_loggers() -> None:
 
     An SDK may set its own level when it is imported (``OPENAI_LOG=debug``), so call it again after that.
     """
+    import logging
+
     known = [name for name, found in logging.root.manager.loggerDict.items() if isinstance(found, logging.Logger)]
     for top in _NOISY:
         for name in [top, *(n for n in known if n.startswith(top + "."))]:

@@ -37,6 +37,7 @@ from .fields import (
     one_of,
 )
 from .media import Image, MediaInput, Video
+from .records import frozen
 
 if TYPE_CHECKING:
     from .results import MediaFile, Result
@@ -66,7 +67,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class StoredFile:
     """A file that a continuation refers to, with its hash.
 
@@ -88,7 +89,7 @@ class StoredFile:
     artifact: str = ""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Continuation:
     """Refers to an earlier result to continue.
 
@@ -152,7 +153,7 @@ def _video(value: object) -> Video | None:
     return None if value is None else Video.of(value)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Reference:
     """A reference image and its role.
 
@@ -183,7 +184,7 @@ class Reference:
             raise InvalidRequest(problems)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Mask:
     """The region to edit: an image (either polarity), or how the backend finds it.
 
@@ -246,7 +247,7 @@ _PROMPT = "what to make"
 _SEED = in_range(0, 2**63 - 1, integer=True)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class _Base:
     kind: ClassVar[Operation]
     media: ClassVar[Literal["image", "video", "audio"]]
@@ -259,7 +260,7 @@ class _Base:
         check_request(self)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class _Picture(_Base):
     continue_from: Continuation | None = intent("continuation id of an earlier image", converter=Continuation.of)
     n: int = adjustable("how many images", check=in_range(1, 100, integer=True), default=1)
@@ -273,7 +274,7 @@ class _Picture(_Base):
     guidance_scale: float | None = advisory("how closely to follow the prompt", check=in_range(0, 1000))
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class GenerateImage(_Picture):
     """Generate an image from text, or continue an earlier one (multi-turn)."""
 
@@ -281,7 +282,7 @@ class GenerateImage(_Picture):
     media: ClassVar[Literal["image", "video", "audio"]] = "image"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Inpaint(_Picture):
     """Change a region of an image (``inpaint``), or extend it beyond its edges (``outpaint``).
 
@@ -311,7 +312,7 @@ class Inpaint(_Picture):
             raise InvalidRequest(problems)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class EditWithReferences(_Picture):
     """Generate an image from text and images: sources to edit, a style, a structure, subjects; optionally with a mask."""
 
@@ -341,7 +342,7 @@ def _protect_problems(protect: str | None, mask: Mask | None) -> list[Problem]:
     return []
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class _Moving(_Base):
     references: tuple[Reference, ...] = intent("reference images with their roles", converter=listed, default=())
     duration: float | None = adjustable("seconds", check=in_range(0.1, 3600))
@@ -354,7 +355,7 @@ class _Moving(_Base):
     guidance_scale: float | None = advisory("how closely to follow the prompt", check=in_range(0, 1000))
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class GenerateVideo(_Moving):
     """Generate a video from text, from a first (and last) frame, or from reference images."""
 
@@ -366,7 +367,7 @@ class GenerateVideo(_Moving):
     last_frame: Image | None = intent("the last frame", converter=_image)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ContinueVideo(_Moving):
     """Continue an earlier video: extend appends, edit keeps the length, remix renders it again.
 
@@ -386,7 +387,7 @@ class ContinueVideo(_Moving):
             raise InvalidRequest([Problem("$.continue_from", "give either continue_from or a source video")])
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class GenerateAudio(_Base):
     """Generate speech from a text, or music."""
 

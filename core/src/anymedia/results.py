@@ -12,6 +12,7 @@ import attrs
 from .errors import BackendError, Delivery, PluginContractError
 from .media import without_query
 from .media_view import MediaView, html_of, save_file
+from .records import frozen
 
 __all__ = [
     "Adjustment",
@@ -36,7 +37,7 @@ __all__ = [
 AdjustmentKind = Literal["ignored", "snapped", "transcoded", "bridged", "emulated"]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Adjustment:
     """One change to a request: field, kind, value before, value after, reason. JSON values only."""
 
@@ -47,7 +48,7 @@ class Adjustment:
     why: str
 
 
-@attrs.frozen
+@frozen
 class Warning:
     """Something the caller should know about a plan or a result.
 
@@ -79,7 +80,7 @@ def to_warnings(values: Iterable[Warning | str | Mapping[str, str]], code: str =
     return tuple(dict.fromkeys(found))
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ContinuationData:
     """Continuation data of one piece: JSON only, no bytes; short-lived URLs belong into ``secret``.
 
@@ -96,7 +97,7 @@ class ContinuationData:
     expires_at: float | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Piece:
     """One image, video or sound of an outcome: exactly one of bytes, a URL to fetch, and an async byte stream.
 
@@ -132,7 +133,7 @@ def _notes(value: Iterable[Warning | str]) -> tuple[Warning | str, ...]:
     return tuple(value)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Outcome:
     """What a hook returns when the work is done.
 
@@ -155,7 +156,7 @@ class Outcome:
     warnings: tuple[Warning | str, ...] = attrs.field(default=(), converter=_notes)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Job:
     """An asynchronous job at the provider. JSON only, so that any process can continue it.
 
@@ -172,7 +173,7 @@ class Job:
     expires_at: float | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Running:
     """The job is still running.
 
@@ -187,14 +188,14 @@ class Running:
     poll_after: float | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Succeeded:
     """The job is done."""
 
     outcome: Outcome
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Failed:
     """The job has failed for good; a status check that fails, or does not find the job, raises instead and is repeated."""
 
@@ -204,7 +205,7 @@ class Failed:
 JobState = Running | Succeeded | Failed
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class MediaFile(MediaView):
     """A saved file with the facts read from its bytes; pixels and seconds where they apply.
 
@@ -240,7 +241,7 @@ class MediaFile(MediaView):
         return f"{' '.join(facts)} {self.path}"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Cost:
     """US dollars: the quote as (low, high), the actual cost (both None if unknown), and their basis."""
 
@@ -254,7 +255,7 @@ class Cost:
         return {"quoted_usd": quoted, "actual_usd": self.actual_usd, "basis": self.basis}
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Attempt:
     """One submit that failed, and whether it was delivered."""
 
@@ -264,7 +265,7 @@ class Attempt:
     delivery: Delivery | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Provenance:
     """The origin of a result: backend, model, the provider's request ids, and a disclosure if the provider requires one."""
 
@@ -274,7 +275,7 @@ class Provenance:
     disclosure: str = ""
 
 
-@attrs.frozen(kw_only=True, repr=False)
+@frozen(kw_only=True, repr=False)
 class Result(MediaView):
     """The result of a run: files, a continuation id, and everything that was adjusted.
 

@@ -52,7 +52,6 @@ import ipaddress
 import math
 import os
 import re
-import tomllib
 import urllib.parse
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -66,6 +65,7 @@ from .directories import user_dir
 from .errors import MediaError, SettingsError, did_you_mean
 from .network import Network, Proxy, is_local_name, proxy_problem
 from .policy import Budget, Policy, Tolerance
+from .records import frozen
 
 __all__ = [
     "InstanceSettings",
@@ -80,14 +80,15 @@ __all__ = [
     "refuse_keys",
 ]
 
-_INSTANCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}")
-_DISTRIBUTION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\s*==\s*[A-Za-z0-9][A-Za-z0-9.!+_-]*)?")
-_HOST = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-_SECRET_KEY = re.compile(r"(?:^|[_-])(?:api)?(?:keys?|tokens?|secrets?|passwords?|passwd|auth|authorization|credentials?)$", re.IGNORECASE)
+# Patterns are texts, which `re` compiles when they are first used: most starts need none of them.
+_INSTANCE = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+_VARIABLE = r"[A-Z_][A-Z0-9_]{0,127}"
+_DISTRIBUTION = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\s*==\s*[A-Za-z0-9][A-Za-z0-9.!+_-]*)?"
+_HOST = r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+_SECRET_KEY = r"(?i)(?:^|[_-])(?:api)?(?:keys?|tokens?|secrets?|passwords?|passwd|auth|authorization|credentials?)$"  # noqa: S105 - a pattern
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class InstanceSettings:
     """A backend instance as configured.
 
@@ -135,14 +136,14 @@ class SettingsTable(Table):
         """Take a list of ``host``, ``host:port``, address or network (CIDR), in lower case."""
         values = self.strings(key)
         for value in values:
-            if not _HOST.fullmatch(value) and not _is_network(value):
+            if not re.fullmatch(_HOST, value) and not _is_network(value):
                 self.report(f"{key}: expected a host like 'media.lan' or '127.0.0.1:8080', or a network, got {value!r:.80}")
         return tuple(value.lower() for value in values)
 
-    def _matching(self, key: str, pattern: re.Pattern[str], what: str) -> tuple[str, ...]:
+    def _matching(self, key: str, pattern: str, what: str) -> tuple[str, ...]:
         values = self.strings(key)
         for value in values:
-            if not pattern.fullmatch(value):
+            if not re.fullmatch(pattern, value):
                 self.report(f"{key}: expected {what}, got {value!r:.80}")
         return values
 
@@ -174,10 +175,10 @@ def refuse_keys(raw: Mapping[str, Any], where: str) -> None:
         inside = f"{where}.{key}"
         if isinstance(value, Mapping) and key == "credentials":
             for name, variable in value.items():
-                if not isinstance(variable, str) or not _VARIABLE.fullmatch(variable):
+                if not isinstance(variable, str) or not re.fullmatch(_VARIABLE, variable):
                     _refuse(f"{inside}.{name}: expected the name of an environment variable like MYGPU_API_KEY")
             continue
-        if isinstance(value, str) and _SECRET_KEY.search(key):
+        if isinstance(value, str) and re.search(_SECRET_KEY, key):
             _refuse(f"{inside}: API keys do not belong in this file")
         for table in value if isinstance(value, list) else [value]:
             if isinstance(table, Mapping):
@@ -191,7 +192,7 @@ def _refuse(message: str) -> None:
 
 def read_instance(name: str, table: SettingsTable) -> InstanceSettings:
     """Read ``[backends.NAME]``."""
-    if not _INSTANCE.fullmatch(name) or name == "auto":
+    if not re.fullmatch(_INSTANCE, name) or name == "auto":
         table.report("a backend's name has letters, digits, '-', '_' and '.', and is not 'auto'")
     base_url = table.take("base_url", str)
     if base_url is not None and (wrong := base_url_problem(base_url)):
@@ -317,7 +318,7 @@ def _read_tolerance(table: SettingsTable, usual: Tolerance) -> Tolerance:
 _MEDIA = ("image", "video", "audio")
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Settings:
     """The user's configuration.
 
@@ -412,6 +413,8 @@ def _named(env: Mapping[str, str], here: Path) -> tuple[Path, ...]:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    import tomllib  # slow to import, and most users have no such file
+
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from ..fields import MaskMode, Operation
+from ..records import frozen
 from .options import Option, Text
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ Stage = Literal["active", "retiring", "doubtful", "retired"]
 WARN_DAYS = 30
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Lifecycle:
     """Dates of a model's life, with their certainty and source.
 
@@ -48,7 +49,7 @@ class Lifecycle:
         return "retired" if self.certainty == "firm" else "doubtful"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Fidelity:
     """``native``, or ``emulated`` with a sentence that says what is lost."""
 
@@ -56,7 +57,7 @@ class Fidelity:
     note: str = ""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class InputRule:
     """Limits of one input: count (min, max), formats (empty: any), bytes, edges in pixels, pixels, ratio, seconds."""
 
@@ -73,7 +74,7 @@ class InputRule:
     doc: str = ""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class MaskRule:
     """The masks that a model accepts: the form in which the core sends them, modes, limits.
 
@@ -95,7 +96,7 @@ class MaskRule:
     doc: str = ""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ReferencesRule:
     """Reference images: the total count (min, max), and a rule for each supported role."""
 
@@ -105,7 +106,7 @@ class ReferencesRule:
     doc: str = ""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ContinueRule:
     """Continuing an earlier result: the supported ways, the first being the default; limits on its length in seconds."""
 
@@ -114,7 +115,7 @@ class ContinueRule:
     doc: str = ""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Rule:
     """A rule between fields: if all conditions of ``when`` hold, ``forbid`` and ``require`` apply to the named fields.
 
@@ -127,7 +128,7 @@ class Rule:
     because: str = ""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Price:
     """A price line: US dollars (low, high) per unit if its conditions hold, with source and date.
 
@@ -143,7 +144,7 @@ class Price:
     checked: datetime.date | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class BillingRule:
     """Answered errors that a service does not charge, with the page that says so.
 
@@ -170,7 +171,7 @@ class BillingRule:
     checked: datetime.date | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class TypicalSeconds:
     """The typical duration of a call: median and 95th percentile, in seconds."""
 
@@ -178,7 +179,7 @@ class TypicalSeconds:
     p95: float
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class OperationSpec:
     """What one model can do for one operation.
 
@@ -219,7 +220,7 @@ class OperationSpec:
         return tuple(n for n, rule in self.inputs.items() if isinstance(rule, InputRule | ReferencesRule) and rule.count[0])
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Requirement:
     """What must be installed before a model can be used, for example an optional dependency of the plugin.
 
@@ -231,7 +232,7 @@ class Requirement:
     install: str
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ModelSpec:
     """One model: identity, lifecycle, and a spec for each operation that it supports.
 
@@ -273,7 +274,7 @@ class ModelSpec:
         return self.requires if self.requires is not None and self.requires.module in absent else None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CredentialSet:
     """Credentials that are used together for a service (empty: any): name -> environment variables, the first set one wins.
 
@@ -285,7 +286,7 @@ class CredentialSet:
     public: tuple[str, ...] = ()
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CapabilityMatrix:
     """All models of a backend.
 

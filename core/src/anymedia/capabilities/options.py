@@ -8,10 +8,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import attrs
-
 from ..errors import shown
 from ..formatting import in_digits
+from ..records import frozen
 
 
 def _same_kind(a: Any, b: Any) -> bool:
@@ -38,7 +37,7 @@ def _edges_of(text: str) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Choice:
     """One of a list of values. ``fixed``: the model always behaves like this, so nothing is sent.
 
@@ -69,7 +68,7 @@ class Choice:
         return min(numbers, key=lambda v: (abs(v - inside), v))
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Range:
     """A number between two inclusive bounds, in steps from the lower one."""
 
@@ -118,7 +117,7 @@ class Range:
         return round(self.min + max(steps, 0) * self.step, 9)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Text:
     """Free text of at most ``max_chars`` characters (None: no known limit)."""
 
@@ -144,7 +143,7 @@ class Text:
         return None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Anything:
     """Any JSON value of a type: ``string``, ``integer``, ``number``, ``boolean``, ``array`` or ``object``."""
 
@@ -176,7 +175,7 @@ class Anything:
         return None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Pixels:
     """Any ``WIDTHxHEIGHT`` within limits: multiples, edge lengths, aspect ratio and total pixels."""
 

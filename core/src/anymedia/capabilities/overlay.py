@@ -10,7 +10,6 @@ from __future__ import annotations
 import datetime
 import functools
 import json
-import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import attrs
 
 from ..directories import write_atomically
+from ..records import frozen
 from .model import CapabilityMatrix, ModelSpec
 
 #: A refused model is not chosen automatically for this many seconds.
@@ -27,10 +27,14 @@ _LIST_SECONDS = 30 * 86_400.0
 _TEXT = 400
 _MODELS = 5_000
 
-_log = logging.getLogger("anymedia")
+
+def _log(level: str, text: str, *values: object) -> None:
+    import logging  # slow to import, and rarely needed
+
+    getattr(logging.getLogger("anymedia"), level)(text, *values)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ProviderModel:
     """A model in a provider's list: its id, and its shutdown date if the provider gives one."""
 
@@ -38,7 +42,7 @@ class ProviderModel:
     shutdown: datetime.date | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Overlay:
     """What a provider said about the models of one instance and account.
 
@@ -113,7 +117,7 @@ def _read(raw: Any) -> Overlay:
     )
 
 
-@attrs.frozen
+@frozen
 class OverlayStore:
     """The overlays in a directory, one file per instance and account.
 
@@ -166,7 +170,7 @@ class OverlayStore:
         try:
             write_atomically(self.path(key), json.dumps(overlay.to_json()).encode())
         except OSError as error:
-            _log.warning("the overlay of %s cannot be written: %s", key, error.strerror)
+            _log("warning", "the overlay of %s cannot be written: %s", key, error.strerror)
 
 
 @functools.lru_cache(maxsize=64)
@@ -175,5 +179,5 @@ def _load(path: Path, modified: int, size: int) -> Overlay:
     try:
         return _read(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        _log.debug("the overlay %s is ignored: %s", path.name, type(error).__name__)
+        _log("debug", "the overlay %s is ignored: %s", path.name, type(error).__name__)
         return Overlay()

@@ -15,7 +15,6 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, NoReturn
 
-import attrs
 import click
 
 from ..errors import (
@@ -32,6 +31,7 @@ from ..errors import (
     UnsupportedOperation,
     did_you_mean,
 )
+from ..records import frozen
 from .console import Console, StdoutClosed, drop_stdout
 from .process import reserve_stdout, stoppable
 
@@ -79,7 +79,7 @@ def exit_of(error: MediaError) -> Exit:
     return next((code for kind, code in _TABLE if isinstance(error, kind)), Exit.USAGE)
 
 
-@attrs.frozen
+@frozen
 class Lazy:
     """Where a command is defined (``module:attribute`` in this package), its one-line help and its aliases."""
 

@@ -20,6 +20,7 @@ import click
 from ..errors import InvalidRequest, Problem, did_you_mean
 from ..generation_config import GenerationConfig
 from ..media import Video
+from ..records import frozen
 from ..requests import MASK_MODES, REFERENCE_ROLES, Continuation
 from .process import stdout_is_terminal
 
@@ -62,7 +63,7 @@ _SAME = (
 )
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CliInvocation:
     """One media command: its parameters by name, and the config made of them and of the config file.
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import attrs
 import click
 
 from ..errors import FixAction, MediaError
+from ..records import frozen
 from .process import job_ids, stdout_is_terminal, stdout_width, write_stdout
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _write(data: bytes) -> None:
         raise StdoutClosed(error.strerror) from None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Console:
     """Output of one command.
 

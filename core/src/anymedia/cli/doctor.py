@@ -16,6 +16,7 @@ import click
 from ..distributions import version_of
 from ..errors import MediaError
 from ..media import without_query
+from ..records import frozen
 from ..settings import Settings, load_settings
 from .console import Console
 from .environment import AS_JSON, Environment, load_environment
@@ -24,7 +25,7 @@ Status = Literal["ok", "note", "problem"]
 _LIBRARIES = ("pillow", "aiohttp", "av", "numpy", "opencv-python-headless", "openai", "google-genai", "xai-sdk", "mcp")
 
 
-@attrs.frozen
+@frozen
 class Finding:
     """One checked item: its section, name, status and description."""
 

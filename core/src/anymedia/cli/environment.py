@@ -7,8 +7,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import attrs
 import click
+
+from ..records import frozen
 
 if TYPE_CHECKING:
     from ..plugins.instances import BackendInstance
@@ -89,7 +90,7 @@ frame_options = apply(*_FRAME)
 picture_options = apply(*_PICTURE)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Environment:
     """The current settings, plugins and backend instances."""
 

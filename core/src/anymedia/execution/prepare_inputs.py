@@ -16,6 +16,7 @@ from ..errors import InvalidRequest, MediaError, Problem, UnknownContinuation, U
 from ..fields import INPUTS, names_of
 from ..media import FORMATS, Image, Media
 from ..planning import InputForm, Plan
+from ..records import frozen
 from ..requests import Continuation, EditWithReferences, Inpaint, Mask, Reference, Request, StoredFile
 from ..results import Warning, to_warnings
 from ..threads import in_thread
@@ -94,7 +95,7 @@ def _continued(continuation: Continuation, data: bytes | None) -> Image:
     return Image(path=Path(file.path))
 
 
-@attrs.define(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class InputReader:
     """Reads each input once, so that planning, sending and pasting back use the same bytes.
 
@@ -349,7 +350,7 @@ async def read_protection(inputs: InputReader, request: Request) -> Protection |
     return Protection(source=picture.data, mask=region.data, exact=exact)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class StoredInputs:
     """The inputs of a call as artifacts.
 
@@ -405,7 +406,7 @@ async def read_stored_protection(artifacts: ArtifactStore, raw: Mapping[str, Any
     return Protection(source=source, mask=mask, exact=bool(raw["exact"]))
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Protection:
     """A masked edit's source, its mask (white = edit) as PNG, and whether the protected pixels are copied back."""
 
@@ -414,7 +415,7 @@ class Protection:
     exact: bool
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Pasted:
     """The picture to keep, the difference outside the mask as the provider returned it (0 to 255), and remarks."""
 

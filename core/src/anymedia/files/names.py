@@ -39,7 +39,7 @@ MEDIA_SUFFIXES: frozenset[str] = frozenset(s for name in FORMATS for s in _SUFFI
 _UNSUPPORTED_SUFFIXES = frozenset({".avi", ".heic", ".heif", ".jfif", ".mkv"})
 
 #: Device names of Windows, which cannot be file names there, with any suffix.
-_DEVICES = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)
+_DEVICES = r"(?i)(?:con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?"
 #: Maximum length of a file name in bytes; leaves room for a number and a suffix below the usual limit of 255.
 _MAX_NAME = 200
 
@@ -83,7 +83,7 @@ def name_problem(name: str) -> str | None:
         return f"contains {found!r}"
     if name != name.strip() or name.endswith("."):
         return "begins or ends with a space, or ends with a dot"
-    if _DEVICES.fullmatch(name):
+    if re.fullmatch(_DEVICES, name):
         return "is the name of a device on Windows"
     if len(name.encode()) > _MAX_NAME:
         return f"is longer than {_MAX_NAME} bytes"

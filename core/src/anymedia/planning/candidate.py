@@ -16,6 +16,7 @@ from ..errors import Reason
 from ..fields import Role, is_set, role_of, unset_value
 from ..media import Media
 from ..policy import Policy
+from ..records import frozen
 from ..requests import Mask, Reference, Request
 from ..results import Adjustment, AdjustmentKind
 from .types import BackendView, Candidate, Quote
@@ -28,7 +29,7 @@ Text = str | Callable[[], str]
 MODES = {"edit_mode": "inpaint", "audio_type": "speech"}
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class AskedFields:
     """The set fields of a request by role, computed once for all candidates.
 
@@ -90,7 +91,7 @@ def _differs(before: Any, after: Any) -> bool:
     return before != after and not (isinstance(before, str) and isinstance(after, str) and before.casefold() == after.casefold())
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Draft:
     """The planner's working copy of a request for one candidate.
 

@@ -6,8 +6,6 @@ import datetime
 import re
 from collections.abc import Collection, Sequence
 
-import attrs
-
 from ..capabilities import ModelSpec
 from ..errors import (
     InvalidRequest,
@@ -24,6 +22,7 @@ from ..errors import (
     nearest_name,
 )
 from ..fields import INPUTS
+from ..records import frozen
 from ..requests import Request
 from .types import BackendView, Candidate, Default, Rejection
 
@@ -33,7 +32,7 @@ _LISTED = 8
 _SUGGESTED, _FAMILY = 3, 3
 
 
-@attrs.frozen
+@frozen
 class Selection:
     """The instances and the model that were named; empty and None for any."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 
 import attrs
@@ -254,7 +253,7 @@ def source_warning(request: Request) -> list[str]:
         return []
     source = request.source
     for file in request.continue_from.files[:1]:
-        if str(source.path) == file.path or (source.data is not None and hashlib.sha256(source.data).hexdigest() == file.sha256):
+        if str(source.path) == file.path or (source.data is not None and _sha256(source.data) == file.sha256):
             return []
     return [f"the given source is edited, not the image of {request.continue_from.id!r}, which only decides the backend"]
 
@@ -269,3 +268,9 @@ def _fit_extra(draft: Draft) -> None:
             draft.reject("extra_param", text, f"extra_params.{key}", names)
         elif (wrong := option.problem(value)) is not None:
             draft.reject("extra_param", f"{draft.name}: extra parameter {key!r} {wrong}", f"extra_params.{key}")
+
+
+def _sha256(data: bytes) -> str:
+    import hashlib  # loads OpenSSL
+
+    return hashlib.sha256(data).hexdigest()

@@ -13,6 +13,7 @@ from ..capabilities import ModelSpec
 from ..errors import InvalidRequest, NoBackendAvailable, Problem, Reason, RequestError, UnsupportedInput, UnsupportedOperation
 from ..media import Video
 from ..policy import Policy
+from ..records import frozen
 from ..requests import ContinueVideo, EditWithReferences, Mask, Operation, Request
 from ..results import Warning, to_warnings
 from .candidate import AskedFields, Draft, asked_fields, is_over_cap, quote_call, total
@@ -74,7 +75,7 @@ def _by_name(views: Iterable[BackendView]) -> tuple[BackendView, ...]:
     return tuple(sorted(views, key=lambda view: view.name))
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Planner:
     """Plans requests over a set of backends under one policy as of one day. Pure: no I/O.
 

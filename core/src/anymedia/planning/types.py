@@ -15,6 +15,7 @@ from ..capabilities import CapabilityMatrix, ModelSpec, OperationSpec
 from ..errors import Reason
 from ..formatting import in_dollars_between
 from ..media import Media
+from ..records import frozen
 from ..requests import Continuation, Mask, Operation, Request
 from ..results import Adjustment, Warning
 
@@ -22,13 +23,13 @@ __all__ = ["BackendView", "Candidate", "Check", "Default", "InputForm", "Plan", 
 
 
 #: One environment variable, or several of which one suffices.
-_VARIABLES = re.compile(r"[A-Z_][A-Z0-9_]*(?: or [A-Z_][A-Z0-9_]*)*")
+_VARIABLES = r"[A-Z_][A-Z0-9_]*(?: or [A-Z_][A-Z0-9_]*)*"
 
 
 _NOT_SELECTED = (Reason(code="not_selected", text="another backend or model was named"),)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class BackendView:
     """One installed backend instance as the planner sees it.
 
@@ -73,12 +74,12 @@ class BackendView:
 
 @functools.lru_cache(maxsize=256)  # called once for every model of a backend
 def _describe_missing(missing: tuple[str, ...]) -> tuple[str, str]:
-    names = [what for what in missing if _VARIABLES.fullmatch(what)]
+    names = [what for what in missing if re.fullmatch(_VARIABLES, what)]
     lacks = ", ".join(f"{what} is not set" if what in names else what for what in missing)
     return lacks, f"set {' and '.join(names)}" if names and len(names) == len(missing) else ""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Candidate:
     """A backend, one of its models, and the operation."""
 
@@ -90,7 +91,7 @@ class Candidate:
         return f"{self.backend}/{self.model}"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Default:
     """A choice of the settings for an operation or a medium: ``backend`` or ``backend/model``, and the setting's name."""
 
@@ -101,7 +102,7 @@ class Default:
         return f"{self.setting} = {self.name!r}"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Rejection:
     """A candidate that cannot honour the request, and all reasons."""
 
@@ -109,7 +110,7 @@ class Rejection:
     reasons: tuple[Reason, ...]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Quote:
     """An estimate in US dollars: (low, high), or None if unknown (an unknown price is never 0); and its basis."""
 
@@ -122,7 +123,7 @@ class Quote:
         return f"{in_dollars_between(*self.usd)} USD"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class InputForm:
     """The form in which an input is sent, and the limits that are checked once its bytes are read.
 
@@ -140,7 +141,7 @@ class InputForm:
     mask_format: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Check:
     """A check that needs an input's bytes; it is made before any money is spent."""
 
@@ -148,7 +149,7 @@ class Check:
     text: str
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class PlannedCall:
     """One billable call: the exact request that the plugin receives, and its part of the quote."""
 
@@ -156,7 +157,7 @@ class PlannedCall:
     quote: Quote
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Plan:
     """What will be sent where, and what it costs, before anything is spent.
 

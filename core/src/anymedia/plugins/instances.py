@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import hashlib
 import ipaddress
 import os
 import urllib.parse
@@ -26,6 +25,7 @@ from ..errors import PluginError, RequestError, SettingsError, UnknownBackend, d
 from ..fields import Operation
 from ..planning.explain import unknown_model_error
 from ..policy import Policy
+from ..records import frozen
 from ..redaction import register_secret
 from ..settings import InstanceSettings, Settings, base_url_problem
 from .registry import Registry
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 COMPATIBLE = "compatible"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class BackendInstance:
     """One backend instance.
 
@@ -83,6 +83,8 @@ class BackendInstance:
     @functools.cached_property
     def account_key(self) -> str:
         """A name for the instance's service, address and account: a digest from which no key can be derived."""
+        import hashlib  # loads OpenSSL
+
         secrets = sorted((name, secret.reveal()) for name, secret in self.secrets().items())
         identity = repr((self.plugin, self.service, self.base_url, secrets)).encode()
         return f"{self.plugin}-{hashlib.blake2b(identity, digest_size=12, person=b'anymedia overlay').hexdigest()}"
@@ -298,7 +300,7 @@ def _for_service(matrix: CapabilityMatrix, service: str, own: InstanceSettings) 
 Decides = Literal["always", "unnamed", "nothing"]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class NameProblem:
     """A name in the settings that does not exist.
 
@@ -321,7 +323,7 @@ class NameProblem:
         return SettingsError(f"{self.setting}: {self.error.message}", fix=(self.error.fix or "correct the name") + override)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Names:
     """The names that settings and arguments may use.
 
@@ -476,7 +478,7 @@ class Names:
                 continue  # reported where the plugin is used
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ModelInfo:
     """One model of a backend instance.
 

@@ -38,12 +38,13 @@ from ..errors import (
 )
 from ..fields import Operation
 from ..hookspecs import HOOKS, ListedModel
+from ..records import frozen
 from ..redaction import clean_text
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 _RESERVED = frozenset({"auto"})
 _OPERATIONS: tuple[str, ...] = get_args(Operation)
 _POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -77,7 +78,7 @@ def describe_exception(error: BaseException) -> str:
 
 def check_name(name: str) -> None:
     """Refuse a name that cannot be used as the first part of ``backend/model``."""
-    if not _NAME.fullmatch(name) or name in _RESERVED:
+    if not re.fullmatch(_NAME, name) or name in _RESERVED:
         raise PluginContractError(f"backend name {name!r:.80}: expected letters, digits, '-', '_' and '.', and not 'auto'")
 
 
@@ -211,7 +212,20 @@ GROUP = "anymedia"
 PUBLISHED = ("google", "grok", "local", "openai", "openrouter")
 
 
-@attrs.frozen(kw_only=True)
+class _Manager(pluggy.PluginManager):
+    """pluggy's manager, which looks at functions only instead of at each attribute of a module."""
+
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+        """Return the options of a marked function; None for anything else."""
+        value = vars(plugin).get(name)
+        return super().parse_hookimpl_opts(plugin, name) if isinstance(value, types.FunctionType | staticmethod | classmethod) else None
+
+    def parse_hookspec_opts(self, module_or_class: Any, name: str) -> Any:
+        """Return the options of a specification; None for anything else."""
+        return super().parse_hookspec_opts(module_or_class, name) if name in HOOKS else None
+
+
+@frozen(kw_only=True)
 class LoadedPlugin:
     """A loaded plugin: entry-point name, module, distribution and hooks."""
 
@@ -222,7 +236,7 @@ class LoadedPlugin:
     hooks: frozenset[str] = frozenset()
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class BrokenPlugin:
     """A plugin that cannot be used, and the reason."""
 
@@ -243,7 +257,7 @@ class Registry:
     """
 
     def __init__(self) -> None:
-        self._manager = pluggy.PluginManager(GROUP)
+        self._manager = _Manager(GROUP)
         for spec in dict.fromkeys(HOOKS.values()):
             self._manager.add_hookspecs(spec)
         self._plugins: dict[str, LoadedPlugin] = {}
