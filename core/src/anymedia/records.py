@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 
-@functools.cache
-def _values(kind: Any, use: str) -> Callable[[Any], Any]:
+def _getter(kind: type, use: str) -> Callable[[Any], Any]:
     """Return a function from an instance to the values that count for ``eq`` or ``hash``."""
     fields = attrs.fields(kind)
     names = [field.name for field in fields if (field.eq if use == "eq" or field.hash is None else field.hash)]
@@ -24,15 +23,18 @@ def _values(kind: Any, use: str) -> Callable[[Any], Any]:
     return operator.attrgetter(*names)
 
 
+_values: Callable[[type, str], Callable[[Any], Any]] = functools.cache(_getter)
+
+
 def _eq(self: Any, other: object) -> Any:
     if other.__class__ is not self.__class__:
         return NotImplemented
-    values = _values(type(self), "eq")
+    values = _values(self.__class__, "eq")
     return values(self) == values(other)
 
 
 def _hash(self: Any) -> int:
-    return hash((self.__class__, _values(type(self), "hash")(self)))
+    return hash((self.__class__, _values(self.__class__, "hash")(self)))
 
 
 def _repr(self: Any) -> str:
