@@ -91,7 +91,7 @@ class Policy:
     retries: int = 2
     input_roots: tuple[Path, ...] | None = None
     output_roots: tuple[Path, ...] | None = None
-    transcode: frozenset[str] = frozenset({"png", "jpeg", "webp", "gif", "avif"})
+    transcode: frozenset[str] = frozenset({"png", "jpeg", "webp", "gif", "avif", "bmp", "tiff"})
     ask_above_usd: float | None = None
     on_quote: Callable[[Plan], bool | Awaitable[bool]] | None = attrs.field(default=None, eq=False, repr=False)
 

@@ -55,7 +55,7 @@ async def test_adjustments_do_what_their_words_say(local: Any, eyes: Any, photo:
 
 async def test_unknown_words_change_little_and_say_so(local: Any, eyes: Any, photo: Any) -> None:
     outcome = await local.run(EditWithReferences(prompt="qwertz", references=(eyes.reference(photo, "source"),), seed=1))
-    assert "no word of the prompt is known" in outcome.warnings[0]
+    assert "no word of the prompt is known" in str(outcome.warnings[0])
     assert (eyes.pixels(outcome.pieces[0].data) != photo).any()
 
 

@@ -162,3 +162,27 @@ async def test_an_outpaint_mask_says_where_to_paint(local: Any, eyes: Any, photo
     out = eyes.pixels((await local.piece(request)).data)
     assert (out[~INSIDE] == photo[~INSIDE]).all()
     assert (out[INSIDE] != photo[INSIDE]).mean() > 0.5
+
+
+def _daylight() -> Any:
+    """A blue sky, darker above, over green ground."""
+    rows = np.linspace(0, 1, 160)[:, None, None]
+    sky = np.array([40, 90, 180]) * (1 - rows) + np.array([150, 200, 245]) * rows
+    picture = np.broadcast_to(sky, (160, 240, 3)).copy()
+    picture[110:] = (60, 120, 50)
+    return np.rint(picture).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("prompt", "close"), [("a blue sky", 6), ("remove it", 6), ("a dragon", 6), ("clouds", 90)])
+async def test_mask_in_a_sky_stays_sky(local: Any, eyes: Any, prompt: str, close: int) -> None:
+    photo = _daylight()
+    mask = np.zeros(photo.shape[:2], np.uint8)
+    mask[15:85, 60:200] = 255
+    damaged = photo.copy()
+    damaged[mask > 0] = (200, 30, 30)
+    source, area = Image(data=eyes.png(damaged)), Mask(image=Image(data=eyes.png(mask)))
+    out = eyes.pixels((await local.run(Inpaint(prompt=prompt, source=source, mask=area, seed=3))).pieces[0].data)
+    away = np.abs(out.astype(int) - photo)[mask > 0].max(axis=1)
+    assert np.quantile(away, 0.95) <= close
+    rim = np.abs(np.diff(out.astype(int), axis=1))[20:80, [59, 199]]  # no seam at the left and right edge of the mask
+    assert np.quantile(rim, 0.9) <= 12

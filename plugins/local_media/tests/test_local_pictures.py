@@ -157,7 +157,7 @@ def test_letters_of_other_scripts_are_not_drawn_as_empty_boxes() -> None:
 
 
 async def test_unknown_words_are_said_to_be_unknown(local: Any) -> None:
-    assert "no word of the prompt is known" in (await local.run(GenerateImage(prompt="xyzzy", size="64x64"))).warnings[0]
+    assert "no word of the prompt is known" in str((await local.run(GenerateImage(prompt="xyzzy", size="64x64"))).warnings[0])
     assert (await local.run(GenerateImage(prompt="a lake", size="64x64"))).warnings == ()
 
 

@@ -26,7 +26,7 @@ SIZE = "256x144"
 
 
 def _said(outcome: Any) -> str:
-    return " ".join(outcome.warnings)
+    return " ".join(map(str, outcome.warnings))
 
 
 @pytest.mark.parametrize(("name", "codec"), quick_first([("mp4", "h264"), ("webm", "vp9")]))
@@ -406,3 +406,21 @@ async def test_frames_stay_evenly_spaced_through_a_chain_of_continuations(local:
             times = sorted(float(packet.pts * packet.time_base) for packet in container.demux(stream) if packet.pts is not None)
         assert len(after) == len(times) == count
         assert times == pytest.approx([n / 24 for n in range(count)], abs=0.0011)  # WebM counts in milliseconds
+
+
+@pytest.mark.parametrize(("prompt", "drifts"), [("on it goes", True), ("pan left", False), ("zoom in", False), ("zoom out", False)])
+async def test_continued_video_shows_its_sun_once(local: Any, eyes: Any, prompt: str, drifts: bool) -> None:
+    """A sun near the edge, towards which the camera moves: what lies beyond the edge is not a mirror image."""
+    av: Any = pytest.importorskip("av")
+
+    picture = np.full((144, 256, 3), (40, 90, 180), np.uint8)
+    picture[60:] = np.random.default_rng(1).integers(30, 120, (84, 256, 1), np.uint8)
+    y, x = np.mgrid[0:144, 0:256]
+    picture[(y - 30) ** 2 + (x - 24) ** 2 < 100] = (255, 240, 120)
+    film = await local.piece(GenerateVideo(prompt="pan left", first_frame=Image(data=eyes.png(picture)), duration=0.5, seed=1))
+    piece = await local.piece(ContinueVideo(prompt=prompt, source=Video(data=film.data), duration=1.0))
+    for frame in av.open(io.BytesIO(piece.data)).decode(video=0):
+        rgb = frame.to_ndarray(format="rgb24").astype(int)
+        bright = ((rgb[..., 0] > 190) & (rgb[..., 2] < 190)).astype(np.uint8)
+        columns = np.flatnonzero(bright[:60].sum(axis=0) > 3)
+        assert len(columns) == 0 or np.diff(columns).max(initial=1) <= 3  # one sun

@@ -130,11 +130,13 @@ _ERRORS = """## When success is false
 `error` has code, message, fix (do that), try_backends (can do this call now), retry, charged.
 - invalid_request, unknown_*: correct the named field. unsupported_*: use a backend of try_backends, or change the call.
 - model_retired: use the replacement named. no_backend_available, settings_error: tell the user what is missing; do not retry.
-- budget_exceeded: nothing was spent; ask for less, or for a higher cap. content_refused: reword; never repeat the same.
-- rate_limited, backend_unavailable: the same call later (retry), or try_backends. quota_exceeded, authentication_failed: tell the user.
+- budget_exceeded: nothing was spent; ask for less, or for a higher cap. not_approved: repeat it only if the user asks.
+  content_refused: reword; never repeat the same.
+- rate_limited, backend_unavailable, out_of_resources: the same call later (retry), or try_backends.
+  quota_exceeded, authentication_failed: tell the user.
 - backend_timeout: the job is still running: media_job(job_id, "wait"). submission_unknown: it may have been charged; do NOT repeat it,
   check with media_job. cancelled: it was stopped on request. some_failed: each of `results` says why.
-- bad_backend_response, output_mismatch, job_not_found: read charged before you repeat the call.
+- bad_backend_response, answer_too_large, output_mismatch, job_not_found: read charged before you repeat the call.
 - internal, plugin_*, duplicate_*, run_key_conflict: tell the user.
 `ignored` and `adjustments` list what was omitted or changed: read them before you report."""
 _COST = """## Cost

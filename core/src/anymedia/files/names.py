@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 from ..media import FORMATS
 
-PICTURES = frozenset({"png", "jpeg", "webp", "gif", "avif"})
+PICTURES = frozenset({"png", "jpeg", "webp", "gif", "avif", "bmp", "tiff"})
 VIDEO = frozenset({"mp4", "mov", "webm"})
 AUDIO = frozenset({"wav", "mp3", "flac", "opus", "m4a", "aac"})
 

@@ -11,13 +11,13 @@ import attrs
 from anymedia.context import Context
 from anymedia.errors import InvalidRequest, Problem
 from anymedia.requests import EditWithReferences, GenerateImage, Inpaint, Mask, Reference
-from anymedia.results import ContinuationData, Outcome, Piece
+from anymedia.results import ContinuationData, Outcome, Piece, Warning
 
 from ._errors import work
 from .pictures import Picture, parse_size, read_picture, write_picture
 from .recipe import Recipe, fresh_seed, resolve
 from .text import misdrawn
-from .words import Wish, read
+from .words import Wish, ignored, mood_words, read, scene_words
 
 if TYPE_CHECKING:
     from .edits.regions import Region
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["covering", "edit", "generate", "inpaint", "size_for"]
 
 _DEFAULT_EDGE = 1024
-_UNKNOWN = "no word of the prompt is known to this procedural backend: {} by chance (its README lists the words it knows)"
+#: What happens where no word is known.
+UNKNOWN = "no word of the prompt is known to this procedural backend: {} (its README lists the words it knows)"
 
 
 def size_for(size: str | None, aspect_ratio: str | None, edge: int = _DEFAULT_EDGE, multiple: int = 1) -> tuple[int, int]:
@@ -50,7 +51,7 @@ def _piece(picture: Picture, request: Any, seed: int, data: dict[str, Any], *, l
     return Piece(data=encoded, mime=mime, continuation=ContinuationData(data=data), text=text)
 
 
-async def _make(context: Context, seeds: list[int], draw: Callable[[int], Piece], warnings: Callable[[], list[str]]) -> Outcome:
+async def _make(context: Context, seeds: list[int], draw: Callable[[int], Piece], warnings: Callable[[], list[Warning | str]]) -> Outcome:
     def all_of_them() -> list[Piece]:
         pieces = []
         for done, seed in enumerate(seeds):
@@ -67,7 +68,8 @@ async def generate(request: GenerateImage, context: Context) -> Outcome:
         return await _go_on(request, context)
     wish = read(request.prompt, request.negative_prompt)
     width, height = size_for(request.size, request.aspect_ratio)
-    warnings = [_UNKNOWN.format("the scene is chosen")] if wish.is_empty else []
+    unknown = UNKNOWN.format("the scene is chosen by chance") if wish.is_empty else ""
+    warnings = ignored(request.prompt, scene_words(wish), unknown)
 
     def draw(seed: int) -> Piece:
         recipe = resolve(wish, seed, request.prompt)
@@ -99,7 +101,7 @@ async def _go_on(request: GenerateImage, context: Context) -> Outcome:
 
 
 async def _redraw(request: GenerateImage, context: Context, old: Recipe, adjusted: list[str], wish: Wish, stored: bytes) -> Outcome:
-    from .edits.adjust import ADJUSTMENTS, adjustments_in
+    from .edits.adjust import ADJUSTMENTS, adjustment_words, adjustments_in
 
     names = [*adjusted, *(name for name in adjustments_in(request.prompt) if name not in adjusted and name != "blue sky")]
 
@@ -113,17 +115,19 @@ async def _redraw(request: GenerateImage, context: Context, old: Recipe, adjuste
             picture = Picture(ADJUSTMENTS[name][1](picture.rgb), picture.alpha)
         return _piece(picture, request, recipe.seed, {"recipe": recipe.to_json(), "adjusted": names})
 
-    return await _make(context, _seeds(request), draw, lambda: [*misdrawn(wish.texts)])
+    warnings = ignored(request.prompt, [*scene_words(wish), *adjustment_words(request.prompt)])
+    return await _make(context, _seeds(request), draw, lambda: [*warnings, *misdrawn(wish.texts)])
 
 
 async def _adjust_file(request: GenerateImage, context: Context, wish: Wish, stored: bytes) -> Outcome:
-    from .edits.adjust import adjust
+    from .edits.adjust import adjust, adjustment_words
 
-    warnings: list[str] = []
+    warnings: list[Warning] = []
 
     def draw(seed: int) -> Piece:
         picture, known = adjust(read_picture(stored, "$.continue_from"), request.prompt, wish, seed)
-        warnings[:] = [] if known else [_UNKNOWN.format("the colours are graded")]
+        unknown = "" if known else UNKNOWN.format("the colours are graded by chance")
+        warnings[:] = ignored(request.prompt, [*mood_words(wish), *adjustment_words(request.prompt)], unknown)
         if request.size or request.aspect_ratio:
             picture = covering(picture, *size_for(request.size, request.aspect_ratio))
         return _piece(picture, request, seed, {})
@@ -179,7 +183,7 @@ async def inpaint(request: Inpaint, context: Context) -> Outcome:
     picture = read_picture(context.read(request.source).data)
     if request.edit_mode == "outpaint" and request.mask is None:
         size = _grown_size(request, picture)
-    warnings = [_UNKNOWN.format("the filling is chosen")] if wish.is_empty and request.edit_mode == "inpaint" else []
+    warnings = _ignored_by_mask(request, wish)
 
     def draw(seed: int) -> Piece:
         from .edits.fill import fill, grow
@@ -193,6 +197,17 @@ async def inpaint(request: Inpaint, context: Context) -> Outcome:
         return _piece(done, request, seed, {}, lossless=True)
 
     return await _make(context, _seeds(request), draw, lambda: [*warnings, *misdrawn(wish.texts)])
+
+
+def _ignored_by_mask(request: Inpaint, wish: Wish) -> list[Warning]:
+    if request.edit_mode == "outpaint" and request.mask is None:
+        unknown = "" if wish.has_scene else "the picture is continued beyond its edges as it is"
+        return ignored(request.prompt, scene_words(wish) if wish.has_scene else (), unknown if request.prompt.strip() else "")
+    if wish.remove:  # the mask says what
+        return []
+    return ignored(
+        request.prompt, scene_words(wish), UNKNOWN.format("the region is filled from what surrounds it") if wish.is_empty else ""
+    )
 
 
 def _grown_size(request: Inpaint, picture: Picture) -> tuple[int, int]:
@@ -239,7 +254,7 @@ async def edit(request: EditWithReferences, context: Context) -> Outcome:
 
     loaded = [load(reference) for reference in request.references]
     by_role = {role: [pair for pair in loaded if pair[0].role == role] for role in ("source", "style", "control", "subject")}
-    warnings: list[str] = []
+    warnings: list[Warning] = []
 
     def draw(seed: int) -> Piece:
         source = by_role["source"][0][1] if by_role["source"] else None
@@ -253,8 +268,7 @@ async def edit(request: EditWithReferences, context: Context) -> Outcome:
             region=region,
             size=size,
         )
-        picture, notes = compose(ingredients, wish, request.prompt, seed)
-        warnings[:] = notes
+        picture, warnings[:] = compose(ingredients, wish, request.prompt, seed)
         if size is not None:
             picture = covering(picture, *size)
         return _piece(picture, request, seed, {}, lossless=region is not None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ABSENT", "COLOURS", "FEATURES", "NUMBERS", "PLACES", "REMOVAL", "SEASONS", "SHAPES", "TIMES"]
+__all__ = ["ABSENT", "COLOURS", "FEATURES", "INSIGNIFICANT", "MOVES", "NUMBERS", "PLACES", "REMOVAL", "SEASONS", "SHAPES", "TIMES"]
 
 TIMES = {
     "dawn": ("dawn", "sunrise", "morning", "daybreak"),
@@ -112,3 +112,23 @@ NUMBERS = {
 }
 ABSENT = frozenset({"no", "without", "not"})
 REMOVAL = frozenset({"remove", "erase", "delete", "clean", "cleanup", "nothing", "empty", "clear", "away", "gone"})
+#: How the camera moves over a picture.
+MOVES = {
+    "out": ("zoom out", "zooms out", "pull back", "pulls back", "pulling back", "zooming out", "wider", "away"),
+    "in": ("zoom", "zooms", "zoom in", "zooms in", "zooming", "push in", "closer", "approach", "approaches", "dolly"),
+    "left": ("pan left", "pans left", "to the left", "left"),
+    "right": ("pan right", "pans right", "to the right", "right", "pan", "pans", "panning"),
+    "up": ("tilt up", "looks up", "pan up", "upward", "upwards", "rises", "rise", "up"),
+    "down": ("tilt down", "looks down", "pan down", "downward", "downwards", "descends", "down"),
+    "turn": ("rotate", "rotates", "rotating", "spin", "spins", "roll", "turns"),
+    "still": ("still", "static", "motionless", "locked"),
+}
+_INSIGNIFICANT = """
+a about above across after all along also am an and any are around as at be before behind below beside between but by can camera could
+create do does draw each every film for from generate get give go goes going has have here her his i illustration image in into is it
+its just keep let like made make me more movie my near new next now of off on one onto or our out over paint photo photograph picture
+please put render same scene she shot show shows sky skies slowly so some that the their them then there these this those through to
+toward towards turn under until upon us use very video view we while will with you your add change continue continues
+"""
+#: Words that ask for nothing by themselves; every scene has a sky, and every video moves.
+INSIGNIFICANT = frozenset(_INSIGNIFICANT.split())

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
-from .vocabulary import ABSENT, COLOURS, FEATURES, NUMBERS, PLACES, REMOVAL, SEASONS, SHAPES, TIMES
+from anymedia.results import Warning
 
-__all__ = ["Shape", "Wish", "quoted", "read", "tokens"]
+from .vocabulary import ABSENT, COLOURS, FEATURES, INSIGNIFICANT, NUMBERS, PLACES, REMOVAL, SEASONS, SHAPES, TIMES
+
+__all__ = ["Shape", "Wish", "ignored", "mood_words", "quoted", "read", "scene_words", "tokens"]
 
 _QUOTES = re.compile(r"\"([^\"\n]{1,1000})\"|“([^”\n]{1,1000})”|«([^»\n]{1,1000})»|「([^」\n]{1,1000})」|(?<!\w)'([^'\n]{1,200})'(?!\w)")
 
 
+#: Colours of a sky -> the time of day that they mean.
+_SKIES = {"blue": "day", "black": "night", "red": "sunset", "orange": "sunset", "pink": "dawn"}
+_MOST_IGNORED = 8
 _SIZES = frozenset({"big", "small", "large", "little", "tiny", "huge", "bright", "dark"})
 
 
@@ -152,7 +157,7 @@ def read(prompt: str, negative: str | None = None) -> Wish:
     absent = {name for at, name in hits if _is_absent(words, at)}
     absent |= {name for _, _, name in _lookup(tokens(negative or ""), {**FEATURES, **PLACES, **TIMES})}
     tint = next((w for i, w in enumerate(words) if w in COLOURS and i not in used), None)
-    time = _first(words, TIMES) or ({"blue": "day", "black": "night", "red": "sunset", "orange": "sunset", "pink": "dawn"}.get(sky or ""))
+    time = _first(words, TIMES) or _SKIES.get(sky or "")
     return Wish(
         time=time,
         place=_first(words, PLACES),
@@ -165,3 +170,43 @@ def read(prompt: str, negative: str | None = None) -> Wish:
         tint=tint,
         remove=any(w in REMOVAL for w in words),
     )
+
+
+def scene_words(wish: Wish) -> Iterator[str]:
+    """Yield the words and phrases that stand for what is drawn of a wish as a scene."""
+    yield from mood_words(wish)
+    yield from PLACES.get(wish.place or "", ())
+    for name in wish.features | wish.absent:
+        for table in (FEATURES, PLACES, TIMES):
+            yield from table.get(name, ())
+    for shape in wish.shapes:
+        yield from (*SHAPES[shape.kind], shape.colour or "")
+
+
+def mood_words(wish: Wish) -> Iterator[str]:
+    """Yield the words and phrases that stand for what an adjustment of pixels takes of a wish."""
+    for table, name in ((TIMES, wish.time), (SEASONS, wish.season)):
+        yield from table.get(name or "", ())
+    for name in wish.features & {"fog", "snowfall", "rain", *(("snow",) if wish.season == "winter" else ())}:
+        yield from FEATURES[name]
+    yield from ("background", "backdrop") if wish.backdrop else ()
+    yield from (wish.tint or "", wish.backdrop or "", *(f"{colour} {sky}" for colour in _SKIES for sky in ("sky", "skies")))
+
+
+def ignored(prompt: str, used: Iterable[str], unknown: str = "") -> list[Warning]:
+    """Return the warning about the significant words of a prompt that changed nothing, if there are any.
+
+    Args:
+        prompt: the prompt; quoted text is drawn as it is.
+        used: the words and phrases that were used.
+        unknown: what happened because no word was known.
+    """
+    words = re.findall(r"[^\W\d_]+|[0-9]+", _QUOTES.sub(" ", prompt).lower())
+    hits = _lookup(words, {"used": set(used) - {""}})
+    taken = {at + i for at, length, _ in hits for i in range(length)}
+    left = [w for i, w in enumerate(words) if i not in taken and len(w) > 1 and not w.isdigit()]
+    left = [w for w in dict.fromkeys(left) if w not in INSIGNIFICANT and w not in NUMBERS and w not in ABSENT]
+    more = [f"and {len(left) - _MOST_IGNORED} more"] if len(left) > _MOST_IGNORED else []
+    said = [f"ignored: prompt words: {', '.join([*left[:_MOST_IGNORED], *more])}"] if left else []
+    text = "; ".join(filter(None, [*said, unknown]))
+    return [Warning("ignored_words", text)] if text else []

@@ -18,7 +18,7 @@ from ..words import Wish, tokens
 if TYPE_CHECKING:
     from ..heavy import Floats, Pixels
 
-__all__ = ["ADJUSTMENTS", "adjust", "adjustments_in", "graded"]
+__all__ = ["ADJUSTMENTS", "adjust", "adjustment_words", "adjustments_in", "graded"]
 
 
 def _gamma(rgb: Pixels, power: float) -> Pixels:
@@ -186,6 +186,11 @@ def adjustments_in(prompt: str) -> list[str]:
     """Return the names of the adjustments that a prompt asks for."""
     line = f" {' '.join(tokens(prompt))} "
     return [name for name, (words, _) in ADJUSTMENTS.items() if any(f" {word} " in line for word in words)]
+
+
+def adjustment_words(prompt: str) -> list[str]:
+    """Return the words and phrases of the adjustments that a prompt asks for."""
+    return [word for name in adjustments_in(prompt) for word in ADJUSTMENTS[name][0]]
 
 
 def graded(rgb: Pixels, target: tuple[tuple[float, float, float], ...], light: float, strength: float = 0.7) -> Pixels:

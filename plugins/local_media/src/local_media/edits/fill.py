@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from ..heavy import cv, to_pixels
 from ..pictures import Picture
-from ..recipe import THINGS, resolve
+from ..recipe import THINGS, Recipe, resolve
 from ..scenes import Scene
+from ..scenes.palettes import PALETTES
 from ..text import draw_texts
 from ..words import Wish
 from .regions import bounds, feather
@@ -16,6 +19,11 @@ if TYPE_CHECKING:
     from ..heavy import Pixels
     from .regions import Region
 
+#: Features of a sky, and those that decide the time of day by themselves.
+_OF_SKY = frozenset({"sun", "moon", "stars", "clouds", "birds", "rainbow", "aurora", "balloon"})
+_LIGHTS = frozenset({"moon", "stars", "rainbow", "sun", "rain", "aurora"})
+#: How often each level of a membrane is smoothed.
+_SMOOTHINGS = 24
 __all__ = ["erase", "fill", "grow", "paste"]
 
 
@@ -33,7 +41,7 @@ def paste(picture: Picture, patch: Pixels, region: Region, soft: float = 0.0) ->
 def erase(picture: Picture, region: Region) -> Picture:
     """Return the picture with the region filled from its surroundings.
 
-    Narrow regions by Telea's method; wide ones from coarse to fine, with the surroundings' grain.
+    Narrow regions by Telea's method; wide ones by a membrane, with the surroundings' grain.
     """
     import numpy as np
 
@@ -44,33 +52,27 @@ def erase(picture: Picture, region: Region) -> Picture:
         return picture
     if half <= 14:
         return paste(picture, cv().inpaint(picture.rgb, mask, 4, cv().INPAINT_TELEA), region)
-    scale = 12 / half
-    size = (max(4, round(picture.size[0] * scale)), max(4, round(picture.size[1] * scale)))
-    small_mask = (cv().resize(mask, size, interpolation=cv().INTER_AREA) > 0).astype(np.uint8) * 255
-    if small_mask.all():
-        return paste(picture, cv().inpaint(picture.rgb, mask, 4, cv().INPAINT_TELEA), region)
-    known = (1 - region.astype(np.float32))[..., None]
-    weighted = cv().resize((picture.rgb * known).astype(np.float32), size, interpolation=cv().INTER_AREA)
-    share = cv().resize(known[..., 0], size, interpolation=cv().INTER_AREA)[..., None]
-    small = np.clip(weighted / np.maximum(share, 1e-3), 0, 255).astype(np.uint8)
-    rough = cv().inpaint(small, (share[..., 0] < 0.02).astype(np.uint8) * 255, 5, cv().INPAINT_NS)
-    smooth = cv().resize(cv().GaussianBlur(rough, (0, 0), 1.2), picture.size, interpolation=cv().INTER_CUBIC)
-    return paste(picture, _grained(picture, region, _joined(picture, region, smooth, half)), region)
+    return paste(picture, _grained(picture, region, _membrane(picture.rgb, region)), region)
 
 
-def _joined(picture: Picture, region: Region, smooth: Pixels, half: float) -> Pixels:
-    """Shift a rough filling so that it meets the picture at the region's border; the shift fades inwards."""
+def _membrane(rgb: Any, region: Region) -> Any:
+    """Stretch the colours of the border over a region, as smoothly as they allow: from coarse to fine."""
     import numpy as np
 
-    ring = (cv().dilate(region.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0) & ~region
-    missing = (picture.rgb.astype(np.float32) - smooth) * ring[..., None]
-    total, weight = np.zeros(smooth.shape, np.float32), np.zeros(region.shape, np.float32)
-    for spread in (1.5, half * 0.15, half * 0.45):  # what is near counts first, what is far fills in
-        near = cv().GaussianBlur(ring.astype(np.float32), (0, 0), max(spread, 1.0))
-        share = np.minimum(1 - weight, near * 6)
-        total += cv().GaussianBlur(missing, (0, 0), max(spread, 1.0)) / np.maximum(near, 1e-6)[..., None] * share[..., None]
-        weight += share
-    return to_pixels(smooth + total)
+    height, width = region.shape
+    known = (~region).astype(np.float32)[..., None]
+    image = rgb.astype(np.float32)
+    if min(height, width) > 8:
+        size = ((width + 1) // 2, (height + 1) // 2)
+        share = cv().resize(known[..., 0], size, interpolation=cv().INTER_AREA)[..., None]
+        coarse = cv().resize(image * known, size, interpolation=cv().INTER_AREA) / np.maximum(share, 1e-3)
+        filled = _membrane(coarse, share[..., 0] < 1e-3) if (share < 1e-3).any() else coarse
+        image += (cv().resize(filled, (width, height), interpolation=cv().INTER_LINEAR) - image) * (1 - known)
+    else:
+        image += (image[~region].mean(axis=0) - image) * (1 - known)
+    for _ in range(_SMOOTHINGS):
+        image += (cv().blur(image, (3, 3)) - image) * (1 - known)
+    return to_pixels(image) if rgb.dtype == np.uint8 else image
 
 
 def _grained(picture: Picture, region: Region, smooth: Pixels) -> Pixels:
@@ -87,10 +89,11 @@ def _grained(picture: Picture, region: Region, smooth: Pixels) -> Pixels:
 def fill(picture: Picture, region: Region, wish: Wish, seed: int, prompt: str) -> Picture:
     """Return the picture with the region filled as the prompt's keywords say.
 
-    Words of removal alone erase; shapes and quoted text stand on an erased ground; anything else is painted as a scene.
+    Words of removal, and prompts without a known word, fill it from what surrounds it; shapes and quoted text stand on such a ground. Of a
+    sky only the sky is painted; anything else is painted as a scene, in the light of the picture.
     """
     box = bounds(region)
-    if wish.remove:
+    if wish.remove or wish.is_empty:
         return erase(picture, region)
     things = wish.has_things or bool(wish.features & THINGS)
     if things and not wish.has_scene and not wish.backdrop:
@@ -98,17 +101,66 @@ def fill(picture: Picture, region: Region, wish: Wish, seed: int, prompt: str) -
     return _paint_scene(picture, region, box, wish, seed, prompt)
 
 
+def _is_sky(wish: Wish) -> bool:
+    """Whether a wish speaks of a sky and nothing below it."""
+    return not (wish.place or wish.season or wish.shapes or wish.backdrop) and wish.features <= _OF_SKY
+
+
+def _time_like(picture: Picture, region: Region, *, ring_only: bool) -> str:
+    """Return the time of day whose sky is most like the picture: beside a region, or in its upper third."""
+    import numpy as np
+
+    near = ~region
+    if ring_only:
+        near &= cv().dilate(region.astype(np.uint8), np.ones((31, 31), np.uint8)) > 0
+    else:
+        near[max(1, len(near) // 3) :] = False
+    if not near.any():
+        return "day"
+    seen = picture.rgb[near].astype(np.float32).mean(axis=0)
+    return min(PALETTES, key=lambda name: min(float(np.linalg.norm(np.array(stop) - seen)) for stop in PALETTES[name].sky))
+
+
 def _paint_scene(picture: Picture, region: Region, box: tuple[int, int, int, int], wish: Wish, seed: int, prompt: str) -> Picture:
+    recipe, sky = resolve(wish, seed, prompt), _is_sky(wish)
+    like = _time_like(picture, region, ring_only=sky)
+    if sky and not wish.features and wish.time in {None, like}:
+        return erase(picture, region)
+    if wish.time is None and not wish.features & _LIGHTS:
+        recipe = attrs.evolve(recipe, time=like)
+    kept = tuple(name for name in recipe.features if name in wish.features or name not in _OF_SKY or name == "clouds")
+    recipe = attrs.evolve(recipe, features=kept)
+    if sky:
+        return _paint_sky(picture, region, box, recipe, like)
     x, y, width, height = box
-    recipe = resolve(wish, seed, prompt)
-    scene = Scene(recipe, max(width, 16), max(height, 16)).frame()[:height, :width]
     patch = picture.rgb.copy()
-    patch[y : y + height, x : x + width] = scene
-    return paste(picture, patch, region, soft=max(1.5, min(width, height) * 0.06))
+    patch[y : y + height, x : x + width] = Scene(recipe, max(width, 16), max(height, 16)).frame()[:height, :width]
+    return paste(picture, patch, region, soft=_soft(box))
+
+
+def _soft(box: tuple[int, int, int, int]) -> float:
+    return max(1.5, min(box[2:]) * 0.06)
+
+
+def _paint_sky(picture: Picture, region: Region, box: tuple[int, int, int, int], recipe: Recipe, like: str) -> Picture:
+    """Paint a sky; one of the same time of day as the picture's meets it without a seam."""
+    import numpy as np
+
+    left, top = max(0, box[0] - 2), max(0, box[1] - 2)
+    right, bottom = min(picture.size[0], box[0] + box[2] + 2), min(picture.size[1], box[1] + box[3] + 2)
+    width, height = right - left, bottom - top
+    patch = picture.rgb.copy()
+    tall = Scene(recipe, max(width, 16), max(height * 4, 16)).frame()  # its upper quarter is above every horizon
+    patch[top:bottom, left:right] = tall[:height, :width]
+    known = np.zeros(region.shape, np.bool_)
+    known[top:bottom, left:right] = ~region[top:bottom, left:right]
+    if recipe.time != like or not known.any():
+        return paste(picture, patch, region, soft=_soft(box))
+    gap = (picture.rgb.astype(np.float32) - patch) * known[..., None]
+    return paste(picture, to_pixels(patch + _membrane(gap, ~known)), region)
 
 
 def _draw_things(picture: Picture, region: Region, box: tuple[int, int, int, int], wish: Wish, seed: int) -> Picture:
-    import attrs
     import numpy as np
 
     x, y, width, height = box

@@ -14,7 +14,7 @@ from .regions import bounds, foreground
 if TYPE_CHECKING:
     from ..heavy import Floats, Pixels
 
-__all__ = ["CutOut", "cut_out", "place"]
+__all__ = ["PLACING", "CutOut", "cut_out", "place"]
 
 #: How much of each side is certainly not the subject, by the kind of subject.
 _MARGIN = {"person": 0.05, "animal": 0.04, "product": 0.06, "default": 0.03}
@@ -22,6 +22,10 @@ _CLEAR_SUBJECT = "give a subject that stands out from its background, or that is
 _ACROSS = {"left": 0.24, "right": 0.76}
 _DOWN = {"top": 0.3, "above": 0.3, "sky": 0.3, "upper": 0.3, "middle": 0.55, "center": 0.55, "centre": 0.55}
 _SIZES = {"tiny": 0.16, "small": 0.3, "little": 0.3, "large": 0.74, "big": 0.74, "huge": 0.92, "close": 0.85}
+
+
+#: The words that say where a subject is put and how large it is.
+PLACING = frozenset({*_ACROSS, *_DOWN, *_SIZES})
 
 
 @attrs.frozen(eq=False)

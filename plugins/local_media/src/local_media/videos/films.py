@@ -18,7 +18,7 @@ from ..pictures import Picture, read_picture
 from ..recipe import Recipe
 from ..words import read
 from .codec import FPS
-from .motion import Passage, drift_of, move_from, moved
+from .motion import Passage, drift_of, move_from, moved, warped
 
 if TYPE_CHECKING:
     from ..heavy import Pixels
@@ -148,7 +148,6 @@ def _continued(spec: Mapping[str, Any], tail: list[Pixels]) -> Film:
     import numpy as np
 
     rgb = tail[-1]
-    height, width = rgb.shape[:2]
     move, named = move_from(spec["prompt"], spec["seed"])
     count = spec["frames"]
     drift = drift_of(tail)
@@ -159,9 +158,7 @@ def _continued(spec: Mapping[str, Any], tail: list[Pixels]) -> Film:
 
     def drifting(i: int, view: Pixels) -> Pixels:
         slowed = 2.0 * FPS * (1 - math.exp(-(i + 1) / (2.0 * FPS)))
-        whole = _power(drift, slowed)
-        seen: Pixels = cv().warpAffine(view, whole, (width, height), flags=cv().INTER_CUBIC, borderMode=cv().BORDER_REFLECT_101)
-        return seen
+        return warped(view, _power(drift, slowed))
 
     still = bool(np.allclose(drift, [[1, 0, 0], [0, 1, 0]], atol=1e-6))
     if named or still:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ..heavy import cv, rng
+from ..vocabulary import MOVES
 from ..words import tokens
 
 if TYPE_CHECKING:
     from ..heavy import Floats, Pixels
 
-__all__ = ["Move", "Passage", "drift_of", "move_from", "moved"]
+#: Steps by which a camera comes closer at most so as not to see beyond an edge: 1.005 to this power is 2.7.
+_MOST_STEPS = 200
+__all__ = ["Move", "Passage", "drift_of", "move_from", "moved", "warped"]
 
 
 @attrs.frozen(kw_only=True)
@@ -36,26 +39,26 @@ def move_from(prompt: str, seed: int) -> tuple[Move, bool]:
     """Return the camera's move, and whether the prompt named it; by default a slow zoom in, drifting to one side."""
     line = f" {' '.join(tokens(prompt))} "
 
-    def says(*phrases: str) -> bool:
-        return any(f" {phrase} " in line for phrase in phrases)
+    def says(move: str) -> bool:
+        return any(f" {phrase} " in line for phrase in MOVES[move])
 
     zoom, right, down, turn = 1.0, 0.0, 0.0, 0.0
-    if says("zoom out", "zooms out", "pull back", "pulls back", "pulling back", "zooming out", "wider", "away"):
+    if says("out"):
         zoom = 0.78
-    elif says("zoom", "zooms", "zoom in", "zooms in", "zooming", "push in", "closer", "approach", "approaches", "dolly"):
+    elif says("in"):
         zoom = 1.35
-    if says("pan left", "pans left", "to the left", "left"):
+    if says("left"):
         right = -0.12
-    elif says("pan right", "pans right", "to the right", "right", "pan", "pans", "panning"):
+    elif says("right"):
         right = 0.12
-    if says("tilt up", "looks up", "pan up", "upward", "upwards", "rises", "rise", "up"):
+    if says("up"):
         down = -0.1
-    elif says("tilt down", "looks down", "pan down", "downward", "downwards", "descends", "down"):
+    elif says("down"):
         down = 0.1
-    if says("rotate", "rotates", "rotating", "spin", "spins", "roll", "turns"):
+    if says("turn"):
         turn = 10.0
     found = Move(zoom=zoom, right=right, down=down, turn=turn)
-    if says("still", "static", "motionless", "locked"):
+    if says("still"):
         return Move(), True
     if not found.still:
         return (attrs.evolve(found, zoom=1.12) if found.zoom == 1.0 else found), True
@@ -76,9 +79,44 @@ def moved(rgb: Pixels, move: Move, part: float) -> Pixels:
     centre = np.array([width / 2 - 0.5, height / 2 - 0.5])
     spin = scale * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     shift = centre - spin @ centre - np.array([move.right * width, move.down * height]) * part
-    matrix = np.concatenate([spin, shift[:, None]], axis=1).astype(np.float32)
-    seen: Pixels = cv().warpAffine(rgb, matrix, (width, height), flags=cv().INTER_CUBIC, borderMode=cv().BORDER_REFLECT_101)
-    return seen
+    return warped(rgb, np.concatenate([spin, shift[:, None]], axis=1), closer=move.zoom >= 1)
+
+
+def warped(rgb: Pixels, matrix: Any, *, closer: bool = True) -> Pixels:
+    """Return a picture moved by a 2x3 matrix, nothing of it mirrored.
+
+    Args:
+        rgb: the picture.
+        matrix: where each pixel goes.
+        closer: whether the camera comes closer where it would see beyond an edge; otherwise the edge is continued there, blurred.
+    """
+    import numpy as np
+
+    height, width = rgb.shape[:2]
+    whole = np.concatenate([np.asarray(matrix, np.float64), [[0, 0, 1]]])
+    middle = np.array([[1, 0, width / 2 - 0.5], [0, 1, height / 2 - 0.5], [0, 0, 1]])
+    nearer = middle @ np.diag([1.005, 1.005, 1.0]) @ np.linalg.inv(middle)
+    for _ in range(_MOST_STEPS if closer else 0):
+        if _covers(whole, width, height):
+            break
+        whole = nearer @ whole
+    size, sharp = (width, height), cv().INTER_CUBIC
+    seen: Pixels = cv().warpAffine(rgb, whole[:2], size, flags=sharp, borderMode=cv().BORDER_REPLICATE)
+    if _covers(whole, width, height):
+        return seen
+    inside = cv().warpAffine(np.full((height, width), 255, np.uint8), whole[:2], size, flags=cv().INTER_LINEAR)
+    soft = cv().resize(cv().GaussianBlur(cv().resize(seen, (max(2, width // 8), max(2, height // 8))), (0, 0), 6), size)
+    part = (cv().GaussianBlur(255 - inside, (0, 0), 2).astype(np.float32) / 255 * (inside < 255))[..., None]
+    return np.asarray(np.rint(seen + (soft.astype(np.float32) - seen) * part), np.uint8)
+
+
+def _covers(whole: Any, width: int, height: int) -> bool:
+    """Whether every pixel of the moved picture comes from the picture itself."""
+    import numpy as np
+
+    corners = np.array([[0, width - 1, 0, width - 1], [0, 0, height - 1, height - 1], [1, 1, 1, 1]], np.float64)
+    x, y, _ = np.linalg.inv(whole) @ corners
+    return bool((x > -1).all() and (x < width).all() and (y > -1).all() and (y < height).all())
 
 
 def drift_of(frames: Sequence[Pixels]) -> Any:
@@ -143,7 +181,7 @@ class Passage:
 
         def warp(rgb: Pixels, flow: Floats, amount: float) -> Any:
             across, down = x - flow[..., 0] * amount, y - flow[..., 1] * amount
-            return cv().remap(rgb, across, down, cv().INTER_LINEAR, borderMode=cv().BORDER_REFLECT_101)
+            return cv().remap(rgb, across, down, cv().INTER_LINEAR, borderMode=cv().BORDER_REPLICATE)
 
         ahead, behind = warp(self._first, self._there, part), warp(self._last, self._back, 1 - part)
         found: Pixels = cv().addWeighted(ahead, 1 - part, behind, part, 0)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from anymedia.media import mime_of
-from anymedia.results import ContinuationData, Outcome, Piece
+from anymedia.results import ContinuationData, Outcome, Piece, Warning
 
 from ..text import misdrawn
 from .codec import FPS, Encoder, Footage, frame_times, probe, read_frames, read_timed_frames
@@ -62,7 +62,9 @@ def _outcome(spec: Mapping[str, Any], data: bytes, after: dict[str, Any], way: s
         text=None if spec.get("seeded", True) else f"seed {spec['seed']}",
     )
     texts = tuple((spec.get("recipe") or {}).get("texts", ()))
-    return Outcome(pieces=(piece,), continued_as=way, cost_usd=0.0, warnings=(*spec.get("warnings", ()), *misdrawn(texts), *warnings))
+    unused = [Warning("ignored_words", text) for text in spec.get("ignored", ())]
+    said = (*unused, *spec.get("warnings", ()), *misdrawn(texts), *warnings)
+    return Outcome(pieces=(piece,), continued_as=way, cost_usd=0.0, warnings=said)
 
 
 def _continued(spec: Mapping[str, Any], desk: Desk) -> Outcome:

@@ -10,9 +10,12 @@ from anymedia.errors import InvalidRequest, Problem
 from anymedia.requests import ContinueVideo, GenerateVideo
 from anymedia.results import Job
 
+from ..edits.adjust import adjustment_words
+from ..images import UNKNOWN
 from ..pictures import parse_size, read_picture
 from ..recipe import fresh_seed, resolve
-from ..words import read
+from ..vocabulary import FEATURES, MOVES
+from ..words import ignored, mood_words, read, scene_words
 from .codec import FPS, probe
 from .jobs import submit
 
@@ -52,6 +55,13 @@ def _common(request: GenerateVideo | ContinueVideo) -> dict[str, Any]:
     }
 
 
+def _motion_words(request: GenerateVideo | ContinueVideo) -> list[str]:
+    """Return the words that move a camera over a picture, or change it gradually."""
+    wish = read(request.prompt, request.negative_prompt)
+    weather = [word for name in wish.features & {"snow", "snowfall", "rain"} for word in FEATURES[name]]
+    return [*mood_words(wish), *weather, *adjustment_words(request.prompt), *(word for words in MOVES.values() for word in words)]
+
+
 async def start_video(request: GenerateVideo, context: Context) -> Job:
     """Start a film of a scene, of a picture the camera moves over, or of the way from one picture to another."""
     inputs = {}
@@ -71,8 +81,10 @@ async def start_video(request: GenerateVideo, context: Context) -> Job:
     if not inputs:
         wish = read(request.prompt, request.negative_prompt)
         spec["recipe"] = resolve(wish, spec["seed"], request.prompt).to_json()
-        if wish.is_empty:
-            spec["warnings"] = ["no word of the prompt is known to this procedural backend: the scene is chosen by chance"]
+        said = ignored(request.prompt, scene_words(wish), UNKNOWN.format("the scene is chosen by chance") if wish.is_empty else "")
+    else:
+        said = ignored(request.prompt, [] if "last" in inputs else _motion_words(request))
+    spec["ignored"] = [warning.text for warning in said]
     return await submit(spec, inputs, context)
 
 
@@ -89,6 +101,8 @@ async def start_continuation(request: ContinueVideo, context: Context) -> Job:
         past = dict(request.continue_from.data)
     footage = await asyncio.to_thread(probe, video)
     spec = _common(request) | {"kind": "continuation", "width": footage.width, "height": footage.height, "past": past}
+    used = scene_words(read(request.prompt, request.negative_prompt)) if "recipe" in past else _motion_words(request)
+    spec["ignored"] = [warning.text for warning in ignored(request.prompt, used)]
     spec["seed"] = zlib.crc32(request.prompt.encode())  # a scene has its own; the rest follows from the words
     spec["format"] = request.output_format or footage.container
     return await submit(spec, {"video": video}, context)
