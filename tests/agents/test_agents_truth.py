@@ -72,7 +72,7 @@ async def handles(router: Router, work: Path) -> AsyncIterator[tuple[str, str, s
             files=(file,),
             created_at=time.time(),
         )
-        await router.store.save_continuation(made)
+        await MediaTool(router).router.store.save_continuation(made)
         yield able.backend, medium, made.id
 
 

@@ -34,7 +34,7 @@ LAYERS = [
     {"http"},
     {"execution"},
     {"plan_maker"},
-    {"operations"},
+    {"operations", "realms"},
     {"router"},
     {"sync_router"},
     {"aio"},

@@ -158,10 +158,11 @@ def test_credential_variable_configured_is_the_only_one_read(tmp_path: Path) -> 
     assert found.secrets() == {}
 
 
-def test_credential_in_keys_file_is_found_after_environment() -> None:
-    keys = Keys(by_variable={"MAKER_KEY": Secret("shared")}, by_instance={"maker": {"api_key": Secret("own")}})
-    assert instances(keys=keys)["maker"].secrets()["api_key"].reveal() == "own"
-    assert instances(keys=keys, MAKER_OLD_KEY="env")["maker"].secrets()["api_key"].reveal() == "env"
+def test_key_of_an_instance_wins_over_the_environment_and_that_over_the_keys_file() -> None:
+    shared = {"MAKER_KEY": Secret("shared")}
+    keys = Keys(by_variable=shared, by_instance={"maker": {"api_key": Secret("own")}})
+    assert instances(keys=keys, MAKER_OLD_KEY="env")["maker"].secrets()["api_key"].reveal() == "own"
+    assert instances(keys=Keys(by_variable=shared), MAKER_OLD_KEY="env")["maker"].secrets()["api_key"].reveal() == "env"
     (credential,) = instances(keys=keys)["maker"].credentials
     assert credential.found_in == "keys.toml [maker] api_key"
 

@@ -295,7 +295,7 @@ def test_missing_keys_file_is_empty(tmp_path: Path) -> None:
     assert read_keys(tmp_path / "none.toml") == Keys()
 
 
-def test_credential_is_searched_in_environment_then_instance_then_shared_keys() -> None:
+def test_credential_is_searched_in_the_instances_keys_then_environment_then_shared_keys() -> None:
     keys = Keys(by_variable={"B": Secret("shared")}, by_instance={"one": {"api_key": Secret("own")}})
     environ = {"A": "  ", "B": " env\n"}
 
@@ -303,8 +303,8 @@ def test_credential_is_searched_in_environment_then_instance_then_shared_keys() 
         found = find_credential(name, instance, ["A", "B"], environ, keys)
         return found.secret.reveal() if found.secret else None, found.found_in
 
-    assert look("api_key", environ) == ("env", "B")
-    assert look("api_key", {}) == ("own", "keys.toml [one] api_key")
+    assert look("api_key", environ) == ("own", "keys.toml [one] api_key")
+    assert look("api_key", environ, "two") == ("env", "B")
     assert look("api_key", {}, "two") == ("shared", "keys.toml B")
     assert find_credential("api_key", "two", ["A"], {}, keys) == find_credential("api_key", "two", ["A"], {}, Keys())
     assert find_credential("api_key", "two", ["A", "C"], {}, keys).wanted == "A or C"

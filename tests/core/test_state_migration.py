@@ -1,4 +1,4 @@
-"""A journal of the first edition: migrated under the write lock, backed up, and its running job delivered."""
+"""A journal of each earlier version: migrated under the write lock, backed up, and its running job delivered."""
 
 from __future__ import annotations
 
@@ -16,19 +16,31 @@ from state_samples import new_call
 
 from anymedia import SqliteStore
 from anymedia.policy import Budget
+from anymedia.state.schema import SCHEMA_VERSION
 from anymedia.state.store import LOCAL_REALM, UNKNOWN_ACCOUNT, CallRecord, StateBusy
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
-FIRST_EDITION = Path(__file__).with_name("journals") / "first_edition.sql"
+#: Written by the version itself: the journal of the first edition, then the same after each migration.
+JOURNALS = {1: "first_edition.sql", 2: "version_2.sql"}
+
+
+@pytest.fixture(params=JOURNALS)
+def version(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Path:
-    """A journal that the first edition wrote: done, refused, unknown and cancelled calls, and two running ones with one job."""
+def journal(version: int, tmp_path: Path) -> Path:
+    """A journal of an earlier version: done, refused, unknown and cancelled calls, and two running ones with one job."""
     path = tmp_path / "state.db"
+    text = Path(__file__).with_name("journals").joinpath(JOURNALS[version]).read_text()
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.executescript(FIRST_EDITION.read_text().replace("@FOLDER@", str(tmp_path)))
+        connection.executescript(text.replace("@FOLDER@", str(tmp_path)))
     return path
+
+
+def test_every_earlier_version_has_a_journal_to_migrate() -> None:
+    assert list(JOURNALS) == list(range(1, SCHEMA_VERSION))
 
 
 async def by_prompt(store: SqliteStore) -> dict[str, CallRecord]:
@@ -49,6 +61,8 @@ async def test_migrated_records_keep_their_state_and_belong_to_the_local_user(jo
     assert {(record.realm, record.account) for record in records.values()} == {(LOCAL_REALM, UNKNOWN_ACCOUNT)}
     spent = await store.spend()
     assert (spent.reserved_usd, spent.committed_usd, spent.calls) == (pytest.approx(0.5), pytest.approx(0.28), 6)
+    for view in (store, store.scoped(LOCAL_REALM)):
+        assert (await view.load_continuation("fake_img_55c07417898d")).model == "still"
     latest = await store.latest_continuation()
     assert latest is not None and latest.files[0].path.endswith("fox.png")
     await store.aclose()
@@ -63,16 +77,16 @@ async def test_migration_records_the_second_call_of_a_provider_job_as_a_conflict
     await store.aclose()
 
 
-async def test_migration_backs_the_file_up_for_the_owner_only(journal: Path) -> None:
+async def test_migration_backs_the_file_up_for_the_owner_only(journal: Path, version: int) -> None:
     store = SqliteStore(journal)
     await store.calls()
     await store.aclose()
-    backup = journal.with_name("state.db.v1")
+    backup = journal.with_name(f"state.db.v{version}")
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
     with contextlib.closing(sqlite3.connect(backup)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (version,)
         assert connection.execute("SELECT count(*) FROM calls").fetchone() == (6,)
-        assert "realm" not in [row[1] for row in connection.execute("PRAGMA table_info(calls)")]
+        assert "realm" not in [row[1] for row in connection.execute("PRAGMA table_info(continuations)")]
 
 
 async def test_migrated_totals_count_towards_the_cap_of_the_day_they_were_spent(journal: Path) -> None:
@@ -86,7 +100,7 @@ async def test_migrated_totals_count_towards_the_cap_of_the_day_they_were_spent(
     await store.aclose()
 
 
-async def test_migration_is_refused_while_a_process_of_the_first_edition_processes_a_call(journal: Path) -> None:
+async def test_migration_is_refused_while_a_process_of_the_earlier_version_processes_a_call(journal: Path, version: int) -> None:
     with contextlib.closing(sqlite3.connect(journal)) as connection:
         connection.execute(
             "UPDATE calls SET owner = '4711-cafe', lease_until = ? WHERE json_extract(request, '$.prompt') = 'waves'", (time.time() + 50,)
@@ -98,11 +112,11 @@ async def test_migration_is_refused_while_a_process_of_the_first_edition_process
     assert "Stop that process" in caught.value.fix
     await store.aclose()
     with contextlib.closing(sqlite3.connect(journal)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
-        assert "realm" not in [row[1] for row in connection.execute("PRAGMA table_info(calls)")]
+        assert connection.execute("PRAGMA user_version").fetchone() == (version,)
+        assert "realm" not in [row[1] for row in connection.execute("PRAGMA table_info(continuations)")]
 
 
-async def test_running_job_of_the_first_edition_is_delivered(journal: Path, tmp_path: Path) -> None:
+async def test_running_job_of_an_earlier_version_is_delivered(journal: Path, tmp_path: Path) -> None:
     with FakeService() as service:
         service.jobs["vid-2"] = {"label": "-", "left": 0, "looks": 0}
         settings = fake_settings(service, state=tmp_path / "state")

@@ -16,6 +16,7 @@ from blocking_store import BlockingStore
 from state_samples import NOW, fill, new_call, opened
 
 from anymedia.policy import Budget
+from anymedia.state.schema import SCHEMA_VERSION
 from anymedia.state.store import StateBusy, StateDamaged, StateNotWritable, StateTooNew
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and forks are POSIX")
@@ -135,7 +136,7 @@ def test_a_journal_of_a_newer_version_is_refused(path: Path) -> None:
         store.calls()
     with contextlib.closing(sqlite3.connect(path)) as plain:
         plain.execute("PRAGMA user_version = 99")
-    with pytest.raises(StateTooNew, match="newer anymedia \\(format 99; this one reads up to 2\\)") as caught:
+    with pytest.raises(StateTooNew, match=f"newer anymedia \\(format 99; this one reads up to {SCHEMA_VERSION}\\)") as caught:
         BlockingStore(path).calls()
     assert "Update anymedia" in caught.value.fix
 

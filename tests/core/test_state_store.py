@@ -275,7 +275,7 @@ def test_a_closed_store_says_so(store: BlockingStore) -> None:
 def test_run_key_belongs_to_one_run_of_a_realm_and_outlives_its_records(store: BlockingStore) -> None:
     keyed = {"run_key": "order-17", "request_digest": "d"}
     leases = {"call_1": open_call(store, new_call("call_1", run="run_1", **keyed))}
-    assert store.run_key("local", "order-17") == RunKey(key="order-17", run="run_1", digest="d")
+    assert store.run_key("order-17") == RunKey(key="order-17", run="run_1", digest="d")
     with pytest.raises(RunKeyTaken):
         open_call(store, new_call("call_2", run="run_2", **keyed))
     assert store.get("call_2") is None
@@ -284,12 +284,12 @@ def test_run_key_belongs_to_one_run_of_a_realm_and_outlives_its_records(store: B
     for name, lease in leases.items():
         store.advance(lease, "cancelled")
         store.forget(name)
-    found = store.run_key("local", "order-17")
+    found = store.run_key("order-17")
     assert found is not None
     assert found.forgotten_at is not None
     with pytest.raises(RunKeyTaken):
         open_call(store, new_call("call_5", run="run_1", **keyed))
     store.drop_run_keys("run_1", "other-")
-    assert store.run_key("local", "order-17") == found
+    assert store.run_key("order-17") == found
     store.drop_run_keys("run_1", "order-")
-    assert store.run_key("local", "order-17") is None
+    assert store.run_key("order-17") is None

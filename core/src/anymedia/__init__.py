@@ -23,6 +23,7 @@ The modules from the inside out; a module imports only from those above it.
     answers/                        reading provider answers: media, error messages, comparison with the request
     execution/                      execution of a plan: submit, poll, finalize, resume
     plan_maker.py                   plans from settings and installed plugins, without a store or an event loop
+    realms.py                       views of a router for one realm each, with keys and budgets of their own
     operations.py                   the operations as methods with the fields of the requests (generated)
     router.py  sync_router.py       Router, the entry point, and its twin without await
     shortcuts.py  aio.py            the one-line functions: anymedia.image(...), await anymedia.aio.image(...)

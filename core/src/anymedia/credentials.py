@@ -1,7 +1,7 @@
 """API keys: a type that never shows them, the keys file, and how an instance finds its own.
 
-Keys come from environment variables, or else from ``keys.toml``, a separate file in the settings directory that only
-its owner may read::
+Keys come from environment variables and from ``keys.toml``, a separate file in the settings directory that only its owner may read.
+The key of an instance wins over an environment variable, which wins over the variable's value in the file::
 
     OPENAI_API_KEY = "..."          # used like the environment variable of that name
 
@@ -13,16 +13,20 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
 from .errors import SettingsError
 from .records import frozen
 
-__all__ = ["Credential", "Keys", "Secret", "find_credential", "read_keys"]
+__all__ = ["Credential", "GivenKeys", "Keys", "Secret", "find_credential", "read_keys"]
+
+
+#: Keys that a caller gives: by backend instance, or a function that returns the key of an instance, or None.
+GivenKeys: TypeAlias = "Mapping[str, str] | Callable[[str], str | None]"
 
 
 @frozen(repr=False, str=False, eq=False)
@@ -80,16 +84,16 @@ class Credential:
 
 
 def find_credential(name: str, instance: str, variables: Iterable[str], environ: Mapping[str, str], keys: Keys) -> Credential:
-    """Look for one credential: environment, then the instance's table in the keys file, then its top level.
+    """Look for one credential: the instance's table in the keys file, then the environment, then the file's top level.
 
     Blank values count as not set; white space around a value is dropped.
     """
     searched = tuple(variables)
+    if (own := keys.by_instance.get(instance, {}).get(name)) is not None:
+        return Credential(name=name, variables=searched, found_in=f"keys.toml [{instance}] {name}", secret=own)
     for variable in searched:
         if value := environ.get(variable, "").strip():
             return Credential(name=name, variables=searched, found_in=variable, secret=Secret(value))
-    if (own := keys.by_instance.get(instance, {}).get(name)) is not None:
-        return Credential(name=name, variables=searched, found_in=f"keys.toml [{instance}] {name}", secret=own)
     for variable in searched:
         if (shared := keys.by_variable.get(variable)) is not None:
             return Credential(name=name, variables=searched, found_in=f"keys.toml {variable}", secret=shared)

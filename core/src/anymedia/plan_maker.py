@@ -18,7 +18,7 @@ from .files.names import formats_available
 from .planning import BackendView, Default, Plan, Planner
 from .plugins.instances import BackendInstance, Names
 from .plugins.registry import Registry
-from .policy import Policy
+from .policy import Budget, Policy
 from .records import frozen
 from .requests import ContinueVideo, GenerateVideo, Request
 from .results import Adjustment, Warning
@@ -40,6 +40,8 @@ class PlanMaker:
         policy: what is allowed, unless a plan has its own policy.
         today: returns the date by which lifecycles are judged.
         now: returns the time, in seconds since the epoch, by which a provider's refusals expire.
+        budget: caps for the realm of a view; no policy exceeds them.
+        overlays: what the providers said about their models.
     """
 
     settings: Settings
@@ -48,11 +50,15 @@ class PlanMaker:
     policy: Policy = attrs.field(converter=_with_formats)
     today: Callable[[], datetime.date] = lambda: datetime.datetime.now(datetime.UTC).date()
     now: Callable[[], float] = time.time
+    budget: Budget | None = None
+    overlays: OverlayStore = attrs.field(
+        default=attrs.Factory(lambda self: OverlayStore(self.settings.state_dir / "overlays"), takes_self=True), repr=False
+    )
 
-    @functools.cached_property
-    def overlays(self) -> OverlayStore:
-        """What the providers said about their models."""
-        return OverlayStore(self.settings.state_dir / "overlays")
+    def scoped(self, instances: Mapping[str, BackendInstance], policy: Policy, budget: Budget | None) -> PlanMaker:
+        """Return the plan maker of a view, whose budget is not larger than this one's."""
+        within = budget or self.budget if budget is None or self.budget is None else self.budget.tightened(budget)
+        return attrs.evolve(self, instances=instances, policy=policy, budget=within)
 
     def _view(self, instance: BackendInstance) -> BackendView:
         """Return an instance as the planner sees it, corrected by what its provider said."""
@@ -70,6 +76,8 @@ class PlanMaker:
         A default of the settings applies unless the request's own policy has other preferences.
         """
         allowed = self.policy if policy is None else policy.but(transcode=self.policy.transcode)
+        if self.budget is not None:
+            allowed = allowed.but(budget=allowed.budget.within(self.budget))
         found = self._default(request, allowed)
         default = None if found is None else Default(name=found[1], setting=f"[defaults] {found[0]}")
         views = [self._view(instance) for instance in self.instances.values()]

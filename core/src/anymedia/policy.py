@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -42,6 +43,7 @@ class Budget:
         per_day: the UTC day.
         per_backend: the UTC day, per backend.
         allow_unknown: whether calls of unknown price are allowed although a cap is set.
+        realm: caps on the spending of the call's realm alone; see `anymedia.Router.scoped`.
     """
 
     per_call: float | None = None
@@ -50,11 +52,45 @@ class Budget:
     per_day: float | None = None
     per_backend: Mapping[str, float] = attrs.field(factory=dict, hash=False)
     allow_unknown: bool = False
+    realm: Budget | None = None
 
     @property
     def capped(self) -> bool:
         """Whether any cap is set."""
-        return bool(self.per_backend) or any(cap is not None for cap in (self.per_call, self.per_request, self.per_run, self.per_day))
+        if self.realm is not None and self.realm.capped:
+            return True
+        return bool(self.per_backend) or any(getattr(self, name) is not None for name in _caps())
+
+    def within(self, realm: Budget) -> Budget:
+        """Return the budget with one for the realm as well: both must allow a call."""
+        caps: dict[str, Any] = {name: _least(getattr(self, name), getattr(realm, name)) for name in ("per_call", "per_request")}
+        own = realm if self.realm is None else self.realm.tightened(realm)
+        return attrs.evolve(self, realm=own, allow_unknown=self._allows_unknown and realm._allows_unknown, **caps)
+
+    def tightened(self, other: Budget) -> Budget:
+        """Return a budget with the lower of both caps each."""
+        backends = {*self.per_backend, *other.per_backend}
+        least = {name: _least(self.per_backend.get(name), other.per_backend.get(name)) for name in backends}
+        caps: dict[str, Any] = {name: _least(getattr(self, name), getattr(other, name)) for name in _caps()}
+        return Budget(
+            **caps,
+            per_backend={name: cap for name, cap in least.items() if cap is not None},
+            allow_unknown=self._allows_unknown and other._allows_unknown,
+        )
+
+    @property
+    def _allows_unknown(self) -> bool:
+        return self.allow_unknown or not self.capped
+
+
+def _least(*caps: float | None) -> float | None:
+    return min((cap for cap in caps if cap is not None), default=None)
+
+
+@functools.cache
+def _caps() -> tuple[str, ...]:
+    """Return the names of the single caps of a budget."""
+    return tuple(field.name for field in attrs.fields(Budget) if field.name not in {"per_backend", "allow_unknown", "realm"})
 
 
 @frozen(kw_only=True)

@@ -37,12 +37,13 @@ from .planning import Plan
 from .plugins.instances import ModelInfo, list_models, make_instances
 from .plugins.registry import Registry, discover
 from .policy import Policy
+from .realms import Realms
 from .redaction import install_log_redaction, quiet_loggers
 from .requests import Continuation, Operation, Request
 from .results import Result
 from .settings import Settings, load_settings
 from .state.sqlite import SqliteStore
-from .state.store import LOCAL_REALM, CallRecord, CallState, RunKeyTaken, Store
+from .state.store import CallRecord, CallState, RunKeyTaken, Store
 from .threads import in_thread
 
 __all__ = ["Progress", "ProgressEvent", "Router"]
@@ -51,7 +52,7 @@ __all__ = ["Progress", "ProgressEvent", "Router"]
 _REPEAT = "request:"
 
 
-class Router(Operations):
+class Router(Operations, Realms):
     """Plans and executes requests with the installed backends.
 
     Args:
@@ -83,13 +84,14 @@ class Router(Operations):
         self.registry = registry or discover(allow=self.settings.plugins_allow, disabled=self.settings.disabled)
         self.instances = make_instances(self.registry, self.settings)
         self._clock = clock or SystemClock()
+        given: dict[str, Any] = {} if today is None else {"today": today}
         self._plan_maker = PlanMaker(
             settings=self.settings,
             registry=self.registry,
             instances=self.instances,
             policy=policy or self.settings.policy,
             now=self._clock.now,
-            **({} if today is None else {"today": today}),
+            **given,
         )
         self.policy = self._plan_maker.policy
         self.store: Store = store or SqliteStore(self.settings.state_dir / "state.db", clock=self._clock.now)
@@ -108,7 +110,7 @@ class Router(Operations):
         )
         self._run_registry = RunRegistry(self._engine)
         #: A request with a key waits for an earlier one in this process to be recorded and started.
-        self._key_locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._key_locks: weakref.WeakValueDictionary[tuple[str | None, str], asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def __aenter__(self) -> Self:
         await self.store.open()
@@ -118,14 +120,17 @@ class Router(Operations):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Complete submits in progress, leave running jobs to be resumed, close clients and store."""
+        """Complete submits in progress, leave running jobs to be resumed, close clients and store; a view closes only its own clients."""
         try:
             await self._run_registry.end()
         finally:
-            await self._engine.clients.aclose()
-            await self._engine.fetcher.aclose()
-            await self.store.aclose()
-            await self.artifacts.aclose()
+            if self._engine.whole is not None:
+                await self._engine.clients.release(self._engine)
+            else:
+                await self._engine.clients.aclose()
+                await self._engine.fetcher.aclose()
+                await self.store.aclose()
+                await self.artifacts.aclose()
 
     # Planning
 
@@ -150,7 +155,7 @@ class Router(Operations):
         self, request: Request, backend: str | Sequence[str] | None, model: str | None, policy: Policy | None, inputs: InputReader | None
     ) -> Plan:
         continuation: Continuation | None = getattr(request, "continue_from", None)
-        if continuation is not None and not continuation.resolved:
+        if continuation is not None and not (continuation.resolved and self.realm is None):
             continuation = await self.store.load_continuation(continuation.id)
 
         data = None
@@ -255,8 +260,8 @@ class Router(Operations):
         """
         inputs = self._inputs(asked.policy, request.digests if isinstance(request, Plan) else {})
         given = request.request if isinstance(request, Plan) else request
-        keyed = await keyed_request(LOCAL_REALM, asked.key, given, inputs, backend=asked.backend, model=asked.model)
-        async with contextlib.nullcontext() if keyed is None else self._key_locks.setdefault(keyed.key, asyncio.Lock()):
+        keyed = await keyed_request(asked.key, given, inputs, backend=asked.backend, model=asked.model)
+        async with contextlib.nullcontext() if keyed is None else self._key_locks.setdefault((self.realm, keyed.key), asyncio.Lock()):
             while True:
                 earlier = () if keyed is None else await earlier_records(self.store, keyed)
                 if earlier and not may_retry(earlier):
@@ -275,6 +280,8 @@ class Router(Operations):
     async def _runner_for(self, request: Request | Plan, asked: Asked, inputs: InputReader) -> PlanRunner:
         if isinstance(request, Plan):
             plan = request
+            if plan.continuation is not None and self.realm is not None:
+                await self.store.load_continuation(plan.continuation.id)  # a plan alone does not give access to it
         else:
             plan = await self._plan(named_format(request, asked.path), asked.backend, asked.model, asked.policy, inputs)
         return self._plan_runner(plan, asked.path, asked.overwrite, asked.policy, inputs)
@@ -444,7 +451,7 @@ class Router(Operations):
         """
         digest = await request_digest(request, self._inputs(policy), given)
         key = f"{_REPEAT}{digest}"
-        return key, await repeated_run(self.store, LOCAL_REALM, key, again=again)
+        return key, await repeated_run(self.store, key, again=again)
 
     async def handed_over(self, run: str) -> None:
         """Record that a caller without a key has received the result of a run: the same request then starts a new run."""
@@ -549,7 +556,7 @@ class Router(Operations):
         Args:
             dry_run: remove nothing, only report.
         """
-        return await collect_garbage(self._engine, dry_run=dry_run)
+        return await collect_garbage(self._engine, within=None if self.realm is None else self.store, dry_run=dry_run)
 
     async def _run_id(self, job_id: str) -> str:
         return (await self.job(job_id)).run

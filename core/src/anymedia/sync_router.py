@@ -13,6 +13,7 @@ import asyncio
 import atexit
 import concurrent.futures.thread
 import contextlib
+import copy
 import functools
 import os
 import threading
@@ -78,6 +79,18 @@ def _iterating(
     return twin
 
 
+def _viewing(method: Callable[Concatenate[Router, _P], Router]) -> Callable[Concatenate[SyncRouter, _P], SyncRouter]:
+    """Return the twin of a method that returns a view; closing it leaves the router open."""
+
+    @functools.wraps(method)
+    def twin(self: SyncRouter, /, *args: _P.args, **options: _P.kwargs) -> SyncRouter:
+        view = copy.copy(self)
+        view._router, view._is_view = method(self._router, *args, **options), True
+        return view
+
+    return twin
+
+
 async def _first(items: AsyncGenerator[_T]) -> AsyncGenerator[_T]:
     try:
         yield await anext(items)
@@ -97,6 +110,7 @@ class SyncRouter:
 
     @_with_options_of(Router.__init__)
     def __init__(self, **options: Any) -> None:
+        self._is_view = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="anymedia-router", daemon=True)
         self._thread.start()
@@ -149,7 +163,8 @@ class SyncRouter:
         try:
             self.call(self._router.aclose())
         finally:
-            self._stop()
+            if not self._is_view:
+                self._stop()
 
     @property
     def settings(self) -> Settings:
@@ -200,7 +215,9 @@ class SyncRouter:
     resume = _blocking(Router.resume)
     cancel = _blocking(Router.cancel)
     forget = _blocking(Router.forget)
+    share = _blocking(Router.share)
     gc = _blocking(Router.gc)
+    scoped = _viewing(Router.scoped)
 
 
 @attrs.define(eq=False)

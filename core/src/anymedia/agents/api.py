@@ -56,10 +56,12 @@ async def close_media() -> None:
         await entry[1].aclose()
 
 
-async def _tool(router: Router | None, agent_cwd: str | Path | None, allowed_paths: Iterable[str | Path] | None) -> MediaTool:
+async def _tool(
+    router: Router | None, agent_cwd: str | Path | None, allowed_paths: Iterable[str | Path] | None, realm: str | None
+) -> MediaTool:
     found = router if router is not None else await _router()
     roots = [agent_cwd if str(p) == "." and agent_cwd else p for p in directories(allowed_paths)]
-    return MediaTool(found, roots=roots or None, base=agent_cwd)
+    return MediaTool(found, roots=roots or None, base=agent_cwd, realm=realm)
 
 
 async def generate_media(
@@ -69,6 +71,7 @@ async def generate_media(
     router: Router | None = None,
     agent_cwd: str | Path | None = None,
     allowed_paths: Iterable[str | Path] | None = None,
+    realm: str | None = None,
     **fields: Any,
 ) -> dict[str, Any]:
     """Make an image, a video or audio and return a JSON-ready dict; expected errors are returned, not raised.
@@ -79,6 +82,7 @@ async def generate_media(
         router: by default one per event loop, closed with it.
         agent_cwd: where relative paths start, by default the working directory (set by your code, not by a model).
         allowed_paths: directories that every path must lie in, by default the tree of ``agent_cwd`` (likewise).
+        realm: the jobs and continuations that the call sees (set by your code); by default derived from these directories.
         fields: the fields of `GenerationConfig` and the other spellings of `anymedia.agents.normalize`, and
 
             prompts, backend=[...]: several calls concurrently (``max_concurrent``, by default 4, at most 16);
@@ -91,7 +95,7 @@ async def generate_media(
         charged}; for several calls ``results``, in order.
     """
     try:
-        tool = await _tool(router, agent_cwd, allowed_paths)
+        tool = await _tool(router, agent_cwd, allowed_paths, realm)
     except Exception as error:  # noqa: BLE001 - settings that cannot be read are an error answer, too
         return _refused(error)
     return await tool.generate(config, **fields)
@@ -104,22 +108,33 @@ async def plan_media(
     router: Router | None = None,
     agent_cwd: str | Path | None = None,
     allowed_paths: Iterable[str | Path] | None = None,
+    realm: str | None = None,
     **fields: Any,
 ) -> dict[str, Any]:
     """Return the plan of `generate_media` for the same fields: backend, adjustments, price. Spends nothing."""
     try:
-        tool = await _tool(router, agent_cwd, allowed_paths)
+        tool = await _tool(router, agent_cwd, allowed_paths, realm)
     except Exception as error:  # noqa: BLE001
         return _refused(error)
     return await tool.plan(config, **fields)
 
 
 async def media_job(
-    job_id: str, action: Action = "status", deadline: float | None = None, *, router: Router | None = None
+    job_id: str,
+    action: Action = "status",
+    deadline: float | None = None,
+    *,
+    router: Router | None = None,
+    agent_cwd: str | Path | None = None,
+    allowed_paths: Iterable[str | Path] | None = None,
+    realm: str | None = None,
 ) -> dict[str, Any]:
-    """Return the status of a job, wait for its result (up to ``deadline`` seconds), or cancel it."""
+    """Return the status of a job, wait for its result (up to ``deadline`` seconds), or cancel it.
+
+    The job is found by a caller with the directories, or the ``realm``, that it was started with.
+    """
     try:
-        tool = await _tool(router, None, None)
+        tool = await _tool(router, agent_cwd, allowed_paths, realm)
     except Exception as error:  # noqa: BLE001
         return _refused(error)
     return await tool.job(job_id, action, deadline)
@@ -133,10 +148,11 @@ async def generate_batch(
     router: Router | None = None,
     agent_cwd: str | Path | None = None,
     allowed_paths: Iterable[str | Path] | None = None,
+    realm: str | None = None,
 ) -> dict[str, Any]:
     """Run a list of calls concurrently under a shared budget in US dollars; ``results`` keep their order."""
     try:
-        tool = await _tool(router, agent_cwd, allowed_paths)
+        tool = await _tool(router, agent_cwd, allowed_paths, realm)
         return await tool.batch(calls, max_concurrent=max_concurrent, max_cost_usd=max_cost_usd)
     except Exception as error:  # noqa: BLE001
         return _refused(error)
@@ -152,9 +168,9 @@ def plan_media_sync(config: Any = None, /, **fields: Any) -> dict[str, Any]:
     return _run(plan_media(config, **fields))
 
 
-def media_job_sync(job_id: str, action: Action = "status", deadline: float | None = None) -> dict[str, Any]:
+def media_job_sync(job_id: str, action: Action = "status", deadline: float | None = None, **host: Any) -> dict[str, Any]:
     """Blocking form of `media_job`; any process can resume a job that another one started."""
-    return _run(media_job(job_id, action, deadline))
+    return _run(media_job(job_id, action, deadline, **host))
 
 
 def _run(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import functools
+import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -170,10 +171,17 @@ class MediaServer:
         root: the directory that every path must lie in.
         make_router: by default a `Router` of the settings.
         instances: the backends of the schema and the guidance; by default those that are installed and configured.
+        realm: the jobs and continuations that clients see; by default derived from the root, so that it stays the same when the server
+            is started again. Over HTTP each authenticated client has a realm of its own within it, else each session.
     """
 
     def __init__(
-        self, root: Path, *, make_router: MakeRouter | None = None, instances: Mapping[str, BackendInstance] | None = None
+        self,
+        root: Path,
+        *,
+        make_router: MakeRouter | None = None,
+        instances: Mapping[str, BackendInstance] | None = None,
+        realm: str | None = None,
     ) -> None:
         if not root.is_dir():
             raise SettingsError(f"the root {str(root)!r} is not a directory", fix="create it, or name another one with --root")
@@ -181,6 +189,7 @@ class MediaServer:
         self.instances = installed() if instances is None else instances
         self._make_router = make_router or _usual_router
         self._router: Router | None = None
+        self._realm = realm
         self.server = self._build()
 
     def _build(self) -> Any:
@@ -208,12 +217,37 @@ class MediaServer:
             if router is not None:
                 await router.aclose()
 
-    def _tool(self) -> MediaTool:
+    def _tool(self, ctx: Any) -> MediaTool:
         from .tool import MediaTool, tell
 
         if self._router is None:
             self._router = self._make_router(tell)
-        return MediaTool(self._router, roots=[self.root], base=self.root)
+        return MediaTool(self._router, roots=[self.root], base=self.root, realm=self.realm(ctx.request))
+
+    def realm(self, request: Any = None) -> str:
+        """Return the realm of a client.
+
+        Args:
+            request: its HTTP request; None for a server with one client.
+
+        Raises:
+            RequestError: the request has neither an authenticated client nor a session.
+        """
+        from .normalize import PathScope
+
+        own = self._realm or PathScope(base=self.root, roots=(self.root,), inputs=(self.root,)).realm
+        if request is None:
+            return own
+        from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser, authorization_context
+
+        user, session = request.scope.get("user"), request.headers.get("mcp-session-id")
+        if isinstance(user, AuthenticatedUser):
+            client = repr(authorization_context(user))
+        elif session:
+            client = session
+        else:
+            raise RequestError("this client has no session", fix="connect with the initialize handshake, or authenticate")
+        return f"{own}/{hashlib.sha256(client.encode()).hexdigest()[:24]}"
 
     # Tools
 
@@ -241,11 +275,11 @@ class MediaServer:
     def _works(self) -> dict[str, Callable[[Any, dict[str, Any]], Awaitable[dict[str, Any]]]]:
         return {
             "generate_media": self._generate,
-            "plan_media": lambda _, given: self._tool().plan(given),
+            "plan_media": lambda ctx, given: self._tool(ctx).plan(given),
             "media_capabilities": self._capabilities,
-            "media_job": lambda _, given: self._tool().job(given["job_id"], given.get("action", "status"), given.get("deadline")),
-            "media_jobs": lambda _, given: self._tool().jobs(given.get("limit", 20)),
-            "media_cancel": lambda _, given: self._tool().job(given["job_id"], "cancel"),
+            "media_job": lambda ctx, given: self._tool(ctx).job(given["job_id"], given.get("action", "status"), given.get("deadline")),
+            "media_jobs": lambda ctx, given: self._tool(ctx).jobs(given.get("limit", 20)),
+            "media_cancel": lambda ctx, given: self._tool(ctx).job(given["job_id"], "cancel"),
         }
 
     async def _approved(self, ctx: Any, params: Any, given: dict[str, Any]) -> Any:
@@ -256,7 +290,7 @@ class MediaServer:
         Raises:
             NotApproved: the person did not approve, or the host cannot ask.
         """
-        asked = await self._tool().to_approve(given)
+        asked = await self._tool(ctx).to_approve(given)
         if not asked:
             return frozenset()
         types, _ = _sdk()
@@ -279,7 +313,7 @@ class MediaServer:
         events: asyncio.Queue[Progress | None] = asyncio.Queue()
         reporter = asyncio.create_task(_report(ctx, events))
         try:
-            return await self._tool().generate(given, on_progress=events.put_nowait, approved=approved)
+            return await self._tool(ctx).generate(given, on_progress=events.put_nowait, approved=approved)
         finally:
             events.put_nowait(None)
             await reporter
@@ -420,12 +454,33 @@ async def serve_http(server: MediaServer, *, port: int = 8765, ready: Callable[[
                 f"port {port} cannot be used: {error.strerror}", fix="name another with --port, or 0 for a free one"
             ) from None
         app = server.server.streamable_http_app(host="127.0.0.1")
+        app.add_middleware(_OnlyWithSession)
         app.router.lifespan_context = _closing_first(server, app.router.lifespan_context)
         config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=_SHUTDOWN_SECONDS)
         if ready is not None:
             ready(f"http://127.0.0.1:{listening.getsockname()[1]}/mcp")
         async with server.closing():
             await uvicorn.Server(config).serve(sockets=[listening])
+
+
+class _OnlyWithSession:
+    """Refuses the protocol versions without sessions, which do not say which client a request comes from."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from mcp_types import UNSUPPORTED_PROTOCOL_VERSION
+        from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+        from starlette.responses import JSONResponse
+
+        asked = dict(scope.get("headers", ())).get(b"mcp-protocol-version", b"").decode("latin-1")
+        if not asked or asked in HANDSHAKE_PROTOCOL_VERSIONS:
+            await self._app(scope, receive, send)
+            return
+        data = {"supported": list(HANDSHAKE_PROTOCOL_VERSIONS), "requested": asked}
+        error = {"code": UNSUPPORTED_PROTOCOL_VERSION, "message": "Unsupported protocol version", "data": data}
+        await JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, status_code=400)(scope, receive, send)
 
 
 def _closing_first(server: MediaServer, lifespan: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -9,6 +9,8 @@ A relative path starts at the base directory of the tool, not at the working dir
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -374,6 +376,12 @@ class PathScope:
             return cls(base=own, roots=given, inputs=given)
         outputs = policy.output_roots or (own,)
         return cls(base=own, roots=outputs, inputs=outputs if policy.input_roots is None else policy.input_roots)
+
+    @property
+    def realm(self) -> str:
+        """The realm of an agent with this scope: the same for the same directories, links resolved."""
+        folders = sorted({os.path.realpath(folder) for folder in (*self.roots, *self.inputs)})
+        return f"roots-{hashlib.sha256(json.dumps(folders).encode()).hexdigest()[:24]}"
 
     def narrowed(self, agent_cwd: str | None, allowed_paths: Sequence[str] | None) -> PathScope:
         """Return the scope of one call.

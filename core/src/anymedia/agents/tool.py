@@ -197,6 +197,8 @@ class MediaTool:
         roots: directories that every path must lie in; by default the policy's, else the tree of the base directory.
         base: where relative paths start; by default the working directory.
         policy: by default the router's.
+        realm: the jobs and continuations that the tool sees. By default that of the router, if it is a view of one realm, else one
+            derived from the roots; a name keeps it when the roots change.
     """
 
     def __init__(
@@ -206,19 +208,25 @@ class MediaTool:
         roots: Iterable[str | Path] | None = None,
         base: str | Path | None = None,
         policy: Policy | None = None,
+        realm: str | None = None,
     ) -> None:
-        self.router = router
         self._base_policy = policy or router.policy
         self.scope = PathScope.of(base, roots, self._base_policy)
+        self.router = router.scoped(realm=realm or router.realm or self.scope.realm)
 
     @classmethod
     @contextlib.asynccontextmanager
     async def opened(
-        cls, *, roots: Iterable[str | Path] | None = None, base: str | Path | None = None, **router_options: Any
+        cls,
+        *,
+        roots: Iterable[str | Path] | None = None,
+        base: str | Path | None = None,
+        realm: str | None = None,
+        **router_options: Any,
     ) -> AsyncIterator[Self]:
         """Open a tool with its own router; the options are those of `Router`."""
         async with Router(**{"on_progress": tell, **router_options}) as router:
-            yield cls(router, roots=roots, base=base)
+            yield cls(router, roots=roots, base=base, realm=realm)
 
     # Public calls
 

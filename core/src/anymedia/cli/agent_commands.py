@@ -22,16 +22,17 @@ from .process import StdinLines, StdoutLines, run
     help="Directory that all paths must lie in (default: the working directory).",
 )
 @click.option("--http", is_flag=True, help="Serve streamable HTTP on 127.0.0.1 instead of standard input and output.")
+@click.option("--realm", metavar="NAME", help="Realm of the jobs that clients see (default: derived from the directory).")
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Port for --http; 0 chooses a free one.")
-def mcp(root: Path, http: bool, port: int) -> None:
+def mcp(root: Path, http: bool, realm: str | None, port: int) -> None:
     """Serve agents over MCP: generate_media, plan_media, media_capabilities, media_job, media_jobs, media_cancel.
 
     Standard output carries only the protocol; the usable backends, and what the others lack, are printed on stderr.
     """
     from ..agents.mcp_server import MediaServer, serve_http, serve_stdio, state_of
 
-    server = MediaServer(root)
-    click.echo(f"anymedia mcp: {state_of(server.instances)}; root {server.root}", err=True)
+    server = MediaServer(root, realm=realm)
+    click.echo(f"anymedia mcp: {state_of(server.instances)}; root {server.root}; realm {server.realm()}", err=True)
     with contextlib.suppress(KeyboardInterrupt):
         if http:
             run(serve_http(server, port=port, ready=lambda url: click.echo(f"anymedia mcp: serving at {url}", err=True)))

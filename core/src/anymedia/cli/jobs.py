@@ -163,6 +163,23 @@ def forget(job_id: str, force: bool, as_json: bool) -> None:
         console.note(f"forgotten: {job_id}")
 
 
+@jobs.command("hand")
+@_ID
+@click.argument("realm", metavar="REALM")
+@AS_JSON
+def hand(job_id: str, realm: str, as_json: bool) -> None:
+    """Give a copy of a finished job's result to a realm, such as that of an agent (anymedia mcp prints its realm)."""
+
+    async def work(router: Router, _line: ProgressLine) -> CallRecord:
+        return await router.share(job_id, realm=realm)
+
+    console, record = Console(json=as_json), with_router(work)
+    if as_json:
+        console.document({"success": True, "job": record_json(record)})
+    else:
+        console.result(record.run)
+
+
 @click.command("gc")
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @AS_JSON

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import copy
 import hashlib
 import inspect
 import logging
 import os
+import weakref
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import attrs
 
@@ -49,21 +51,53 @@ def digest_of(secrets: Mapping[str, Secret]) -> str:
     return hashlib.sha256(repr(sorted((k, v.reveal()) for k, v in secrets.items())).encode()).hexdigest()
 
 
+@attrs.define(eq=False)
+class _Made:
+    """A client, and the engines that use it; one that no engine uses any more is closed."""
+
+    client: Any
+    users: weakref.WeakSet[Any] = attrs.field(factory=weakref.WeakSet)
+
+
 class Clients:
-    """A cache of SDK clients."""
+    """A cache of SDK clients, which are never shared across keys."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[str, tuple[tuple[str, Secret], ...], asyncio.AbstractEventLoop, str], Any] = {}
+        # The loop itself: a later one may have the id of one that is gone.
+        self._made: dict[tuple[str, str, asyncio.AbstractEventLoop, str], _Made] = {}
+        self._closing: set[asyncio.Task[None]] = set()
         self._users: Counter[str] = Counter()
 
-    def get(self, instance: str, secrets: Mapping[str, Secret], name: str, factory: Callable[[], Any]) -> Any:
-        """Return the client of an instance with these keys on the running loop, made on first use."""
-        # The secrets and the loop themselves: a later one may have the id of one that is gone.
-        key = (instance, tuple(secrets.items()), asyncio.get_running_loop(), name)
-        if key not in self._made:
-            self._made[key] = factory()
+    def get(self, instance: str, secrets: Mapping[str, Secret], name: str, factory: Callable[[], Any], *, user: object = None) -> Any:
+        """Return the client of an instance with these keys on the running loop, made on first use.
+
+        Args:
+            instance: the instance.
+            secrets: its keys.
+            name: the plugin's name for the client.
+            factory: makes it.
+            user: the client is kept while this object lives and `release` was not called for it.
+        """
+        loop = asyncio.get_running_loop()
+        key = (instance, digest_of(secrets), loop, name)
+        made = self._made.get(key)
+        if made is None:
+            idle = [other for other, found in self._made.items() if not found.users and other[2] is loop]
+            if idle:
+                closing = loop.create_task(_close([self._made.pop(other).client for other in idle]))
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
+            made = self._made[key] = _Made(factory())
             quiet_loggers()  # some SDKs set their loggers' levels when they are imported
-        return self._made[key]
+        made.users.add(self if user is None else user)
+        return made.client
+
+    async def release(self, user: object) -> None:
+        """Close the clients that only ``user`` has used."""
+        for made in self._made.values():
+            made.users.discard(user)
+        idle = [key for key, made in self._made.items() if not made.users]
+        await _close([self._made.pop(key).client for key in idle])
 
     @contextlib.contextmanager
     def used(self, instance: str) -> Iterator[None]:
@@ -77,23 +111,27 @@ class Clients:
     async def close_idle(self) -> None:
         """Close the clients of this event loop that no call is using, and their connections."""
         loop = asyncio.get_running_loop()
-        await self._close([key for key in self._made if key[2] is loop and not self._users[key[0]]])
+        idle = [key for key in self._made if key[2] is loop and not self._users[key[0]]]
+        await _close([self._made.pop(key).client for key in idle])
 
     async def aclose(self) -> None:
         """Close every client, by whichever of aclose and close it has; a failure to close is only logged."""
-        await self._close(list(self._made))
+        made, self._made = list(self._made.values()), {}
+        await _close([each.client for each in made])
+        await asyncio.gather(*self._closing)
 
-    async def _close(self, keys: list[tuple[str, tuple[tuple[str, Secret], ...], asyncio.AbstractEventLoop, str]]) -> None:
-        for client in [self._made.pop(key) for key in keys]:
-            close = getattr(client, "aclose", None) or getattr(client, "close", None)
-            if close is None:
-                continue
-            try:
-                done = close()
-                if inspect.isawaitable(done):
-                    await done
-            except Exception as error:  # noqa: BLE001 - the others must be closed, too
-                _log.debug("closing a client failed: %s", type(error).__name__)
+
+async def _close(clients: Sequence[Any]) -> None:
+    for client in clients:
+        close = getattr(client, "aclose", None) or getattr(client, "close", None)
+        if close is None:
+            continue
+        try:
+            done = close()
+            if inspect.isawaitable(done):
+                await done
+        except Exception as error:  # noqa: BLE001 - the others must be closed, too
+            _log.debug("closing a client failed: %s", type(error).__name__)
 
 
 _T = TypeVar("_T")
@@ -183,6 +221,9 @@ class Engine:
     overlays: OverlayStore | None = None
     on_progress: Callable[[Progress], None] | None = None
     session: str = attrs.field(factory=lambda: new_id("run"))
+    project: str | None = None
+    #: The engine of the whole store, if this is the engine of a view.
+    whole: Engine | None = attrs.field(default=None, init=False)
     #: When `retention.make_room` last measured the artifacts, on the steady clock.
     measured_at: float | None = attrs.field(default=None, init=False)
     leases: LeaseRenewer = attrs.field(init=False)
@@ -203,6 +244,19 @@ class Engine:
     def owner(self) -> str:
         """The owner of this engine's leases; a forked child has another one."""
         return f"{os.getpid()}-{self._token}"
+
+    def scoped(self, **changes: Any) -> Self:
+        """Return the engine of a view: other attributes, the same clients, leases and counts of status checks."""
+        view = copy.copy(self)
+        view.whole = self.whole or self
+        for name, value in changes.items():
+            setattr(view, name, value)
+        return view
+
+    def client_user(self, backend: str) -> Engine:
+        """Return the engine that a backend's clients belong to: this one, if it has keys of its own."""
+        whole = self.whole
+        return self if whole is None or whole.instances.get(backend) is not self.instances[backend] else whole
 
     def instance(self, name: str) -> BackendInstance:
         """Return a backend instance.
@@ -341,7 +395,8 @@ class _ContextServices:
         return self.engine.fetcher_for(self.record.backend)
 
     def client(self, name: str, factory: Callable[[], Any]) -> Any:
-        return self.engine.clients.get(self.record.backend, self.secrets, name, factory)
+        user = self.engine.client_user(self.record.backend)
+        return self.engine.clients.get(self.record.backend, self.secrets, name, factory, user=user)
 
     async def fetch(self, url: str, headers: Mapping[str, str]) -> bytes:
         return await self.fetcher.fetch_bytes(url, headers=headers, credential_hosts=self.hosts, for_caller=False)
@@ -366,20 +421,25 @@ _UNDELIVERED: tuple[CallState, ...] = (
 _EVERY_CALL = 10_000_000
 
 
-async def collect_garbage(engine: Engine, *, dry_run: bool = False) -> Swept:
+async def collect_garbage(engine: Engine, *, within: Store | None = None, dry_run: bool = False) -> Swept:
     """Remove artifacts by age and total size, as the settings say.
 
     Artifacts of a call that has not ended are kept, and pieces that were never saved to a file: only `Router.forget` removes them.
 
     Args:
         engine: artifacts, store and settings.
+        within: a view; only artifacts of its realm are removed.
         dry_run: remove nothing, only report.
     """
 
     async def keep(found: Sequence[Artifact]) -> Collection[Artifact]:
-        records = await engine.store.calls(states=_UNDELIVERED, limit=_EVERY_CALL)
+        records = await (engine.whole or engine).store.calls(states=_UNDELIVERED, limit=_EVERY_CALL)
         states = {record.id: record.state for record in records}
-        return [a for a in found if a.call_id in states and (a.kind != "input" or states[a.call_id] not in FINAL_STATES)]
+        undelivered = [a for a in found if a.call_id in states and (a.kind != "input" or states[a.call_id] not in FINAL_STATES)]
+        if within is None:
+            return undelivered
+        own = {record.id for record in await within.calls(limit=_EVERY_CALL)}
+        return [*undelivered, *(a for a in found if a.call_id not in own)]
 
     settings = engine.settings
     keep_seconds = None if settings.artifacts_keep_days is None else settings.artifacts_keep_days * 86_400
@@ -394,6 +454,7 @@ async def make_room(engine: Engine) -> None:
     Raises:
         RequestError: the artifacts that must be kept fill the limit; nothing was spent.
     """
+    engine = engine.whole or engine
     steady = engine.clock.steady()
     if engine.measured_at is not None and steady - engine.measured_at < _SIZE_INTERVAL:
         return

@@ -19,7 +19,7 @@ from ..planning import Candidate, Plan, PlannedCall, Planner, is_over_cap
 from ..policy import Policy
 from ..results import Job, Result, to_warnings
 from ..state.codec import error_json, request_json
-from ..state.store import LOCAL_REALM, CallRecord, Lease, LeaseLost, NewCall, RunKeyTaken, StateError
+from ..state.store import CallRecord, Lease, LeaseLost, NewCall, RunKeyTaken, StateError
 from ..threads import in_thread, shielded
 from .engine import Engine, make_room, new_id
 from .finalize import finalize, provider_kind, suffix_of
@@ -76,7 +76,6 @@ class PlanRunner:
         output: where the files go.
         deadline: on the steady clock; None for no deadline.
         run_id: the id of the run.
-        realm: the realm that the run belongs to.
         keyed: the request's run key, if it has one.
         attempt: how many records earlier attempts of this run have.
     """
@@ -88,7 +87,6 @@ class PlanRunner:
     output: Output
     deadline: float | None = None
     run_id: str = attrs.field(factory=lambda: new_id("job"))
-    realm: str = LOCAL_REALM
     keyed: KeyedRequest | None = None
     attempt: int = 0
     opened: list[_Opened] = attrs.field(factory=list, init=False)
@@ -334,7 +332,7 @@ class PlanRunner:
             idempotency_key=new_id("key"),
             session=self.engine.session,
             quote_usd=call.quote.usd,
-            realm=self.realm,
+            project=self.engine.project,
             run_key=None if self.keyed is None else self.keyed.key,
             request_digest="" if self.keyed is None else self.keyed.digest,
         )

@@ -26,23 +26,20 @@ class KeyedRequest:
     """A request with a run key.
 
     Attributes:
-        realm: the realm of the key.
         key: the caller's key.
         digest: hash of the request as given, with its inputs by their contents.
     """
 
-    realm: str
     key: str
     digest: str
 
 
-async def keyed_request(realm: str, key: str | None, request: Request, inputs: InputReader, **given: Any) -> KeyedRequest | None:
+async def keyed_request(key: str | None, request: Request, inputs: InputReader, **given: Any) -> KeyedRequest | None:
     """Return what a request with a key is compared by.
 
     The comparison uses the request as the caller gave it, and the contents of its files: never the plan or the chosen model.
 
     Args:
-        realm: the realm of the key.
         key: the key; None for a request without one.
         request: the request.
         inputs: reads the files.
@@ -55,7 +52,7 @@ async def keyed_request(realm: str, key: str | None, request: Request, inputs: I
         return None
     if not isinstance(key, str) or not key.strip() or len(key) > 200:
         raise RequestError("a run key must be a text of 1 to 200 characters")
-    return KeyedRequest(realm=realm, key=key, digest=await request_digest(request, inputs, given))
+    return KeyedRequest(key=key, digest=await request_digest(request, inputs, given))
 
 
 async def request_digest(request: Request, inputs: InputReader, given: Mapping[str, Any]) -> str:
@@ -69,12 +66,11 @@ async def request_digest(request: Request, inputs: InputReader, given: Mapping[s
     return await in_thread(digest)
 
 
-async def repeated_run(store: Store, realm: str, key: str, *, again: bool = False) -> str | None:
+async def repeated_run(store: Store, key: str, *, again: bool = False) -> str | None:
     """Return the run that an agent's request repeats; one that is not a repeat makes its key free.
 
     Args:
         store: the store.
-        realm: the realm of the key.
         key: the key made of the request.
         again: start a new run in any case.
 
@@ -82,7 +78,7 @@ async def repeated_run(store: Store, realm: str, key: str, *, again: bool = Fals
         The id of a run that is active or of unknown outcome, or that ended within the last hour without its result having been
         returned (which deletes its key).
     """
-    found = await store.run_key(realm, key)
+    found = await store.run_key(key)
     if found is None:
         return None
     records = () if again or found.forgotten_at is not None else await store.run(found.run)
@@ -100,7 +96,7 @@ async def earlier_records(store: Store, keyed: KeyedRequest) -> Sequence[CallRec
     Raises:
         RunKeyConflict: it belongs to another request, or its run was deleted.
     """
-    found = await store.run_key(keyed.realm, keyed.key)
+    found = await store.run_key(keyed.key)
     if found is None:
         return ()
     if found.digest != keyed.digest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -32,9 +33,16 @@ class RunRegistry:
 
     engine: Engine
     _tasks: dict[str, asyncio.Task[Result]] = attrs.field(factory=dict, init=False)
+    _started: weakref.WeakSet[asyncio.Task[Result]] = attrs.field(factory=weakref.WeakSet, init=False)
     _limited: weakref.WeakSet[asyncio.Task[Result]] = attrs.field(factory=weakref.WeakSet, init=False)
     _stopping: dict[str, asyncio.Future[None]] = attrs.field(factory=dict, init=False)
     _closing: dict[str, asyncio.Task[None]] = attrs.field(factory=dict, init=False)
+
+    def scoped(self, engine: Engine) -> RunRegistry:
+        """Return a registry of the same tasks for the engine of a view; `end` ends only those that the view has started."""
+        view = copy.copy(self)
+        view.engine, view._started = engine, weakref.WeakSet()
+        return view
 
     def start(
         self, run: str, work: Work, *, on_cancel: Callable[[], Coroutine[Any, Any, None]] | None = None, limited: bool = False
@@ -54,6 +62,7 @@ class RunRegistry:
             task.add_done_callback(lambda ended: self._close(run, on_cancel) if ended.cancelled() else None)
         task.add_done_callback(_retrieve_error)
         self._tasks[run] = task
+        self._started.add(task)
         return task
 
     def _close(self, run: str, on_cancel: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -167,16 +176,18 @@ class RunRegistry:
 
     async def end(self) -> None:
         """Complete submits and downloads in progress, and stop polling the rest."""
+        ending = {run: task for run, task in self._tasks.items() if self.engine.whole is None or task in self._started}
         try:
-            for run, task in list(self._tasks.items()):
+            for run, task in ending.items():
                 while not task.done() and any(r.state in {"submitting", "collecting"} for r in await self.engine.store.run(run)):
                     await asyncio.wait([task], timeout=0.1)
         finally:
-            for task in self._tasks.values():
+            for task in ending.values():
                 task.cancel()
-            if self._tasks:
-                await asyncio.wait(self._tasks.values())
-            self._tasks.clear()
+            if ending:
+                await asyncio.wait(ending.values())
+            for run, task in ending.items():
+                self.drop(run, task)
             await asyncio.sleep(0)  # the callbacks of cancelled tasks
             if self._closing:
                 await asyncio.wait(self._closing.values())

@@ -19,7 +19,7 @@ import attrs
 
 from ..capabilities import BillingRule, CapabilityMatrix, CredentialSet, ModelSpec
 from ..capabilities.model import absent_from
-from ..credentials import Credential, Keys, Secret, find_credential
+from ..credentials import Credential, GivenKeys, Keys, Secret, find_credential
 from ..distributions import normal
 from ..errors import PluginError, RequestError, SettingsError, UnknownBackend, did_you_mean, nearest_name
 from ..fields import Operation
@@ -142,11 +142,64 @@ def make_instances(registry: Registry, settings: Settings, environ: Mapping[str,
         except UnknownBackend as error:
             found[name] = _without_plugin(wanted[name], str(error))
         else:
-            found[name] = _make(wanted[name], matrix, env, settings.keys)
-            for credential in found[name].credentials:
-                if credential.secret is not None and not credential.public:
-                    register_secret(credential.secret)
+            found[name] = _registered(_make(wanted[name], matrix, env, settings.keys))
     return found
+
+
+def _registered(instance: BackendInstance) -> BackendInstance:
+    """Return the instance after its secrets were registered, so that no text shows them."""
+    for credential in instance.credentials:
+        if credential.secret is not None and not credential.public:
+            register_secret(credential.secret)
+    return instance
+
+
+def with_keys(
+    instances: Mapping[str, BackendInstance], registry: Registry, given: GivenKeys, environ: Mapping[str, str] | None = None
+) -> dict[str, BackendInstance]:
+    """Return the instances with the keys that a caller gives, in place of those of the environment and the settings.
+
+    Args:
+        instances: the instances. One without a given key stays as it is.
+        registry: their plugins.
+        given: the keys, see `Router.scoped`; an empty one makes its instance unusable.
+        environ: the environment, for credentials that are not secret.
+
+    Raises:
+        UnknownBackend: there is no such instance.
+        RequestError: the backend takes no single key.
+    """
+    env = os.environ if environ is None else environ
+    found = dict(instances)
+    for name in instances if callable(given) else given:
+        if name not in instances:
+            raise registry.unknown(name, instances)
+        key = given(name) if callable(given) else given[name]
+        if key is None:
+            continue
+        if not isinstance(key, str):
+            raise RequestError(f"the key of backend {name!r} must be a text")
+        changed = _with_key(instances[name], registry, key.strip(), env)
+        if changed is None and not callable(given):
+            raise RequestError(f"backend {name!r} takes no single key", fix="Configure it in the settings.")
+        found[name] = changed or instances[name]
+    return found
+
+
+def _with_key(instance: BackendInstance, registry: Registry, key: str, env: Mapping[str, str]) -> BackendInstance | None:
+    """Return an instance with a key, without one for an empty key; None if it takes no single key."""
+    own, matrix = instance.settings, registry.capabilities(instance.plugin)
+    sets = _sets_for(matrix, own.service) if own.service else matrix.credentials
+    for chosen in sorted(sets, key=lambda s: s.service != instance.service):
+        secret = [name for name in chosen.names if name not in chosen.public]
+        if len(secret) != 1:
+            continue
+        if not key:
+            return attrs.evolve(instance, credentials=(), missing=("a key: none was given for this caller",))
+        keys = Keys(by_instance={instance.name: {secret[0]: Secret(key)}})
+        configured = attrs.evolve(own, service=own.service or chosen.service)
+        return _registered(_make(configured, attrs.evolve(matrix, credentials=(chosen,)), env, keys))
+    return None
 
 
 def _without_plugin(own: InstanceSettings, why: str) -> BackendInstance:

@@ -58,10 +58,15 @@ class LedgerEntry:
     def totals(self) -> tuple[Total, ...]:
         """Return the running totals that the entry is part of."""
         day = _day(self.created_at)
-        daily = [("all", day), (f"backend:{self.backend}", day), (f"realm:{self.realm}", day)]
+        daily = [("all", day), (f"backend:{self.backend}", day), (f"realm:{self.realm}", day), (_in_realm(self), day)]
         if self.project is not None:
             daily.append((f"project:{self.project}", day))
-        return (*daily, (f"session:{self.session}", ""))
+        return (*daily, (f"session:{self.session}", ""), (f"realm:{self.realm}", self.session))
+
+
+def _in_realm(entry: LedgerEntry) -> str:
+    """Return the scope of a backend within a realm."""
+    return f"realm-backend:{entry.backend}:{entry.realm}"
 
 
 def _day(seconds: float) -> str:
@@ -98,6 +103,14 @@ def _caps(entry: LedgerEntry, budget: Budget) -> Iterator[tuple[str, float, Tota
         yield "per_day", budget.per_day, ("all", day)
     if (cap := budget.per_backend.get(entry.backend)) is not None:
         yield f"per_backend[{entry.backend!r}]", cap, (f"backend:{entry.backend}", day)
+    if (own := budget.realm) is None:
+        return
+    if own.per_run is not None:
+        yield "per_run of the realm", own.per_run, (f"realm:{entry.realm}", entry.session)
+    if own.per_day is not None:
+        yield "per_day of the realm", own.per_day, (f"realm:{entry.realm}", day)
+    if (cap := own.per_backend.get(entry.backend)) is not None:
+        yield f"per_backend[{entry.backend!r}] of the realm", cap, (_in_realm(entry), day)
 
 
 def _exactly(amount: float) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
@@ -16,7 +16,6 @@ from .store import FINAL_STATES, LOCAL_REALM, UNKNOWN_ACCOUNT, StateBusy, StateD
 
 #: "anym" in ASCII: SQLite's mark of the application that a file belongs to.
 APPLICATION_ID = 0x616E796D
-SCHEMA_VERSION = 2
 LEDGER_COLUMNS: tuple[str, ...] = tuple(field.name for field in attrs.fields(LedgerEntry))
 
 _TYPES = {
@@ -44,16 +43,20 @@ def _definition(name: str) -> str:
     return f'"{name}" {_TYPES.get(name, "TEXT")}'
 
 
+#: The columns of ``calls`` that each later version has added.
+_ADDED_COLUMNS: Mapping[int, tuple[str, ...]] = {2: ("realm", "account", "project", "run_key", "conflict", "provider_job")}
+_FIRST_COLUMNS = tuple(name for name in CALL_COLUMNS if not any(name in added for added in _ADDED_COLUMNS.values()))
+
 #: ``number`` keeps the order of insertion. Money is in billionths of a dollar.
-_FIRST_EDITION = (
-    f"CREATE TABLE calls (number INTEGER PRIMARY KEY AUTOINCREMENT, {', '.join(map(_definition, CALL_COLUMNS))}) STRICT",
+_VERSION_1 = (
+    f"CREATE TABLE calls (number INTEGER PRIMARY KEY AUTOINCREMENT, {', '.join(map(_definition, _FIRST_COLUMNS))}) STRICT",
     "CREATE INDEX calls_by_run ON calls (run)",
     "CREATE INDEX calls_by_state ON calls (state, created_at)",
     "CREATE INDEX calls_by_time ON calls (created_at)",
-    f"""CREATE TABLE ledger (
+    """CREATE TABLE ledger (
         call_id TEXT PRIMARY KEY, session TEXT NOT NULL, backend TEXT NOT NULL, created_at REAL NOT NULL,
         reserved INTEGER NOT NULL CHECK (reserved >= 0), committed INTEGER NOT NULL CHECK (committed >= 0),
-        unknown INTEGER NOT NULL, realm {_TYPES["realm"]}, project TEXT
+        unknown INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX ledger_by_time ON ledger (created_at, backend, reserved, committed)",
     "CREATE INDEX ledger_by_session ON ledger (session, created_at, backend, reserved, committed)",
@@ -69,9 +72,18 @@ _FIRST_EDITION = (
     ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX continuation_files_by_id ON continuation_files (continuation)",
 )
-#: What version 2 adds to version 1, after the columns. A provider's job belongs to one call; the account of calls of the first edition
-#: is unknown, and stands for the account of their instance.
-_SECOND_EDITION = (
+#: A provider's job belongs to one call. Calls of version 1 belong to the local user's realm; their account is unknown, and stands for
+#: the account of their instance. Of two calls with the same provider job, the later one refers to the earlier one as its conflict.
+_VERSION_2 = (
+    *(f"ALTER TABLE calls ADD COLUMN {_definition(name)}" for name in _ADDED_COLUMNS[2]),
+    f"ALTER TABLE ledger ADD COLUMN realm {_TYPES['realm']}",
+    "ALTER TABLE ledger ADD COLUMN project TEXT",
+    "UPDATE calls SET provider_job = json_extract(job, '$.id') WHERE job IS NOT NULL",
+    """UPDATE calls SET conflict = (
+        SELECT first.id FROM calls AS first
+        WHERE first.backend = calls.backend AND first.provider_job = calls.provider_job AND first.number < calls.number
+        ORDER BY first.number LIMIT 1
+    ) WHERE provider_job IS NOT NULL""",
     f"""CREATE UNIQUE INDEX calls_by_job ON calls (
         CASE account WHEN '{UNKNOWN_ACCOUNT}' THEN backend || ' ' || account ELSE account END, provider_job
     ) WHERE provider_job IS NOT NULL AND conflict IS NULL""",
@@ -91,8 +103,35 @@ _SECOND_EDITION = (
     ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX artifacts_by_content ON artifacts (sha256, realm)",
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID",
+    "INSERT INTO meta VALUES ('account_key', randomblob(32))",
 )
-_NEW_CALL_COLUMNS = ("realm", "account", "project", "run_key", "conflict", "provider_job")
+#: A continuation belongs to a realm, and its id is unique within it.
+_VERSION_3 = (
+    "ALTER TABLE continuations RENAME TO continuations_2",
+    "DROP INDEX continuations_by_time",
+    f"""CREATE TABLE continuations (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, realm {_TYPES["realm"]}, id TEXT NOT NULL, media TEXT NOT NULL,
+        created_at REAL NOT NULL, expires_at REAL, shown TEXT NOT NULL, secret TEXT NOT NULL, UNIQUE (realm, id)
+    ) STRICT""",
+    """INSERT INTO continuations (number, id, media, created_at, expires_at, shown, secret)
+        SELECT number, id, media, created_at, expires_at, shown, secret FROM continuations_2""",
+    "DROP TABLE continuations_2",
+    "CREATE INDEX continuations_by_time ON continuations (created_at)",
+    "CREATE INDEX continuations_by_id ON continuations (id)",
+    "CREATE INDEX continuations_by_realm ON continuations (realm, created_at)",
+    "ALTER TABLE continuation_files RENAME TO continuation_files_2",
+    "DROP INDEX continuation_files_by_id",
+    """CREATE TABLE continuation_files (
+        sha256 TEXT NOT NULL, continuation INTEGER NOT NULL, PRIMARY KEY (sha256, continuation)
+    ) STRICT, WITHOUT ROWID""",
+    """INSERT INTO continuation_files
+        SELECT sha256, number FROM continuation_files_2 JOIN continuations ON continuations.id = continuation_files_2.continuation""",
+    "DROP TABLE continuation_files_2",
+    "CREATE INDEX continuation_files_by_number ON continuation_files (continuation)",
+)
+#: What leads from each version to the next; the first leads from an empty file to version 1.
+_STEPS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
+SCHEMA_VERSION = len(_STEPS)
 
 
 def version_of(connection: sqlite3.Connection, path: Path) -> int:
@@ -122,26 +161,25 @@ def version_of(connection: sqlite3.Connection, path: Path) -> int:
 
 def create(connection: sqlite3.Connection) -> None:
     """Create the tables, inside the caller's transaction."""
-    for statement in (*_FIRST_EDITION, *_SECOND_EDITION):
-        connection.execute(statement)
-    _finish(connection)
-
-
-def _finish(connection: sqlite3.Connection) -> None:
-    connection.execute("INSERT INTO meta VALUES ('account_key', ?)", (secrets.token_bytes(32),))
+    _upgrade(connection, 0)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def _upgrade(connection: sqlite3.Connection, version: int) -> None:
+    for statement in (statement for step in _STEPS[version:] for statement in step):
+        connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def migrate(connection: sqlite3.Connection, path: Path, now: float) -> None:
-    """Bring a journal of version 1 to the current version, inside the caller's transaction, which has the write lock.
+    """Bring a journal of an earlier version to the current one, inside the caller's transaction, which has the write lock.
 
-    The file is copied to ``<name>.v1`` first. Calls belong to the local user's realm, and their account is unknown. Where two calls
-    have the same provider job, the later one refers to the earlier one as its conflict.
+    The file is copied to ``<name>.v<version>`` first.
 
     Raises:
         StateBusy: a process of the earlier version is still processing a call.
     """
+    version = version_of(connection, path)
     final = ", ".join(f"'{state}'" for state in sorted(FINAL_STATES))
     live = connection.execute(
         f"SELECT owner, id FROM calls WHERE owner IS NOT NULL AND lease_until > ? AND state NOT IN ({final})",  # noqa: S608 - our own text
@@ -153,27 +191,14 @@ def migrate(connection: sqlite3.Connection, path: Path, now: float) -> None:
             f"The journal {str(path)!r} is in use by an earlier version of anymedia (process {process}, job {live[1]}).",
             fix="Stop that process, or wait until the job has ended, and start again.",
         )
-    _back_up(path)
-    for name in _NEW_CALL_COLUMNS:
-        connection.execute(f"ALTER TABLE calls ADD COLUMN {_definition(name)}")
-    connection.execute(f"ALTER TABLE ledger ADD COLUMN realm {_TYPES['realm']}")
-    connection.execute("ALTER TABLE ledger ADD COLUMN project TEXT")
-    connection.execute("UPDATE calls SET provider_job = json_extract(job, '$.id') WHERE job IS NOT NULL")
-    connection.execute(
-        """UPDATE calls SET conflict = (
-            SELECT first.id FROM calls AS first
-            WHERE first.backend = calls.backend AND first.provider_job = calls.provider_job AND first.number < calls.number
-            ORDER BY first.number LIMIT 1
-        ) WHERE provider_job IS NOT NULL"""
-    )
-    for statement in _SECOND_EDITION:
-        connection.execute(statement)
+    _back_up(path, version)
+    _upgrade(connection, version)
     _sum_up(connection)
-    _finish(connection)
 
 
 def _sum_up(connection: sqlite3.Connection) -> None:
     """Compute the running totals from the ledger."""
+    connection.execute("DELETE FROM budgets")
     for row in connection.execute(f"SELECT {quoted(*LEDGER_COLUMNS)} FROM ledger").fetchall():  # noqa: S608 - our own names
         entry = LedgerEntry(**dict(zip(LEDGER_COLUMNS, row, strict=True)))
         for total in entry.totals():
@@ -187,9 +212,9 @@ def add_to_total(connection: sqlite3.Connection, total: tuple[str, str], amount:
     )
 
 
-def _back_up(path: Path) -> None:
+def _back_up(path: Path, version: int) -> None:
     """Copy the journal, write-ahead log included, to a file that only the owner can read."""
-    copy = path.with_name(f"{path.name}.v1")
+    copy = path.with_name(f"{path.name}.v{version}")
     with contextlib.suppress(FileExistsError):
         os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
     with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(copy)) as target:

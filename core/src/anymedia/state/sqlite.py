@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import attrs
 
@@ -20,11 +21,15 @@ from .codec import CALL_COLUMNS, check_call, decode_call, decode_continuation, e
 from .connection import MEMORY, Database
 from .ledger import LedgerEntry, Total
 from .schema import LEDGER_COLUMNS, add_to_total, quoted
-from .store import UNKNOWN_ACCOUNT, CallRecord, CallState, Lease, NewCall, RunKey, RunKeyTaken, Spend, StateDamaged
+from .store import LOCAL_REALM, UNKNOWN_ACCOUNT, CallRecord, CallState, Lease, NewCall, RunKey, RunKeyTaken, Spend, StateDamaged
 
 _COLUMNS = quoted(*CALL_COLUMNS)
 _INSERT = f"INSERT INTO calls ({_COLUMNS}) VALUES ({', '.join(f':{name}' for name in CALL_COLUMNS)})"  # noqa: S608 - our own names
 _SELECT = f"SELECT {_COLUMNS}, (SELECT reserved FROM ledger WHERE call_id = id) FROM calls"  # noqa: S608 - our own names
+#: In a view of one realm, the id of a conflicting call of another realm is left out.
+_SELECT_IN_REALM = _SELECT.replace(
+    '"conflict"', "CASE WHEN conflict IN (SELECT id FROM calls AS other WHERE other.realm = calls.realm) THEN conflict END"
+)
 _INSERT_ENTRY = f"INSERT INTO ledger ({quoted(*LEDGER_COLUMNS)}) VALUES ({', '.join(f':{n}' for n in LEDGER_COLUMNS)})"  # noqa: S608
 _SELECT_ENTRY = f"SELECT {quoted(*LEDGER_COLUMNS)} FROM ledger WHERE call_id = ?"  # noqa: S608 - our own names
 _LIVE = "(expires_at IS NULL OR expires_at > ?)"
@@ -55,16 +60,28 @@ class SqliteStore:
         self, path: str | os.PathLike[str] = MEMORY, *, busy_seconds: float = 30.0, clock: Callable[[], float] = time.time
     ) -> None:
         self.path = Path(path)
+        self.realm: str | None = None
         self._clock = clock
         self._database = Database(self.path, busy_seconds=busy_seconds, clock=lambda: self._clock())
 
     @property
     def identity(self) -> str:
-        """The path of the file; the object itself, for a database in memory."""
-        return f"{MEMORY}{id(self)}" if self._database.is_memory else os.path.realpath(self.path)
+        """The path of the file; that of the object, for a database in memory."""
+        return f"{MEMORY}{id(self._database)}" if self._database.is_memory else os.path.realpath(self.path)
+
+    def scoped(self, realm: str) -> Self:
+        """Return a view of one realm; see `Store.scoped`."""
+        view = copy.copy(self)
+        view.realm = _text(realm)
+        return view
+
+    def _own(self, where: str, *values: object) -> tuple[str, tuple[object, ...]]:
+        """Return a condition and its values, limited to the realm of a view."""
+        return (where, values) if self.realm is None else (f"{where} AND realm = ?", (*values, self.realm))
 
     async def open_call(self, call: NewCall, budget: Budget, *, owner: str, lease_seconds: float) -> CallRecord:
         """Record a call and its reservation in one transaction, if the budget allows it; see `Store.open_call`."""
+        call = attrs.evolve(call, realm=self.realm or _text(call.realm))
         check_call(call)
 
         def work(connection: sqlite3.Connection) -> CallRecord:
@@ -99,7 +116,7 @@ class SqliteStore:
             entry = _entry(connection, after.id)
             _settle(connection, entry, ledger.settled(entry, after))
             for each, texts in encoded:
-                self._insert(connection, each, texts)
+                _insert(connection, each, texts, after.realm, self._clock())
             return self._read(connection, after.id)
 
         return await self._database.write(work, charged="unknown")
@@ -155,13 +172,14 @@ class SqliteStore:
 
     async def run(self, run_id: str) -> Sequence[CallRecord]:
         """Return the records of a run, in order."""
-        return await self._select('WHERE run = ? ORDER BY "index", created_at, number', (_text(run_id),))
+        where, values = self._own("WHERE run = ?", _text(run_id))
+        return await self._select(f'{where} ORDER BY "index", created_at, number', values)
 
     async def calls(self, *, states: Sequence[CallState] | None = None, since: float = 0.0, limit: int = 1000) -> Sequence[CallRecord]:
         """Return records in some states (all: None) since a time, newest first."""
         chosen = "" if states is None else f"AND state IN ({', '.join('?' * len(states))})"
-        where = f"WHERE created_at >= ? {chosen} ORDER BY created_at DESC, number DESC LIMIT ?"
-        return await self._select(where, (since, *(states or ()), max(limit, 0)))
+        where, values = self._own(f"WHERE created_at >= ? {chosen}", since, *(states or ()))
+        return await self._select(f"{where} ORDER BY created_at DESC, number DESC LIMIT ?", (*values, max(limit, 0)))
 
     async def call_of_job(self, backend: str, account: str, provider_job: str) -> str | None:
         """Return the id of the call that has a provider job; see `Store.call_of_job`."""
@@ -180,14 +198,13 @@ class SqliteStore:
 
         await self._database.write(work)
 
-    async def run_key(self, realm: str, key: str) -> RunKey | None:
+    async def run_key(self, key: str) -> RunKey | None:
         """Return a run key; see `Store.run_key`."""
-        return await self._database.read(lambda connection: _key(connection, realm, key))
+        return await self._database.read(lambda connection: _key(connection, self.realm or LOCAL_REALM, key))
 
     async def drop_run_keys(self, run: str, prefix: str = "") -> None:
         """Delete the keys of a run; see `Store.drop_run_keys`."""
-        where = "WHERE run = ? AND substr(key, 1, ?) = ?"
-        values = (_text(run), len(prefix), prefix)
+        where, values = self._own("WHERE run = ? AND substr(key, 1, ?) = ?", _text(run), len(prefix), prefix)
         if await self._database.read(lambda c: c.execute(f"SELECT 1 FROM run_keys {where}", values).fetchone()):  # noqa: S608 - our own text
             await self._database.write(lambda c: c.execute(f"DELETE FROM run_keys {where}", values))  # noqa: S608 - our own text
 
@@ -195,13 +212,13 @@ class SqliteStore:
         """Return sums over the ledger: of calls since a time, of a session, of a backend."""
         query = """SELECT coalesce(sum(reserved), 0), coalesce(sum(committed), 0), coalesce(sum(unknown), 0), count(*) FROM ledger
             WHERE created_at >= ? AND (? IS NULL OR session = ?) AND (? IS NULL OR backend = ?)"""
-        values = (since, session, session, backend, backend)
+        query, values = self._own(query, since, session, session, backend, backend)
         return ledger.spend_of(*await self._database.read(lambda connection: connection.execute(query, values).fetchone()))
 
     async def backends(self, *, since: float = 0.0) -> Sequence[str]:
         """Return the backends in the ledger; see `Store.backends`."""
-        query = "SELECT DISTINCT backend FROM ledger WHERE created_at >= ? ORDER BY backend"
-        return tuple(name for (name,) in await self._database.read(lambda c: c.execute(query, (since,)).fetchall()))
+        query, values = self._own("SELECT DISTINCT backend FROM ledger WHERE created_at >= ?", since)
+        return tuple(name for (name,) in await self._database.read(lambda c: c.execute(f"{query} ORDER BY backend", values).fetchall()))
 
     async def add_duration(self, key: str, seconds: float) -> None:
         """Record how long a job took; a negative or infinite time (a clock that jumped) is ignored."""
@@ -224,26 +241,28 @@ class SqliteStore:
     async def save_continuation(self, continuation: Continuation) -> None:
         """Save a continuation."""
         texts = encode_continuation(continuation)
-        await self._database.write(lambda connection: self._insert(connection, continuation, texts), charged="yes")
+        realm = self.realm or LOCAL_REALM
+        await self._database.write(lambda connection: _insert(connection, continuation, texts, realm, self._clock()), charged="yes")
 
     async def load_continuation(self, continuation_id: str) -> Continuation:
         """Return a continuation; see `Store.load_continuation`."""
-        found = await self._first("WHERE id = ?", (_text(continuation_id),))
+        found = await self._first("WHERE id = ?", _text(continuation_id), order="number")  # a copy for another realm comes later
         now = self._clock()
         if found is not None and (found.expires_at is None or now < found.expires_at):
             return found
-        query = f"SELECT id FROM continuations WHERE {_LIVE} ORDER BY created_at DESC, number DESC LIMIT 500"  # noqa: S608 - our own text
-        live = await self._database.read(lambda connection: connection.execute(query, (now,)).fetchall())
+        where, values = self._own(f"WHERE {_LIVE}", now)
+        query = f"SELECT id FROM continuations {where} ORDER BY created_at DESC, number DESC LIMIT 500"  # noqa: S608 - our own text
+        live = await self._database.read(lambda connection: connection.execute(query, values).fetchall())
         raise _unknown_continuation(continuation_id, [name for (name,) in live], expired=found is not None)
 
     async def latest_continuation(self, *, media: str | None = None) -> Continuation | None:
         """Return the newest continuation (of a medium)."""
-        return await self._first(f"WHERE {_LIVE} AND (? IS NULL OR media = ?)", (self._clock(), media, media))
+        return await self._first(f"WHERE {_LIVE} AND (? IS NULL OR media = ?)", self._clock(), media, media)
 
     async def continuation_of_file(self, sha256: str) -> Continuation | None:
         """Return the newest continuation for a file with this checksum."""
-        where = f"WHERE {_LIVE} AND id IN (SELECT continuation FROM continuation_files WHERE sha256 = ?)"  # noqa: S608 - our own text
-        return await self._first(where, (self._clock(), _text(sha256)))
+        where = f"WHERE {_LIVE} AND number IN (SELECT continuation FROM continuation_files WHERE sha256 = ?)"  # noqa: S608 - our own text
+        return await self._first(where, self._clock(), _text(sha256))
 
     async def open(self) -> None:
         """Open the file, and create or migrate it; see `Store.open`."""
@@ -254,17 +273,23 @@ class SqliteStore:
         self._database.close()
 
     async def aclose(self) -> None:
-        """Close both connections; closing again does nothing."""
-        await self._database.aclose()
+        """Close both connections; closing again, or closing a view, does nothing."""
+        if self.realm is None:
+            await self._database.aclose()
+
+    @property
+    def _query(self) -> str:
+        return _SELECT if self.realm is None else _SELECT_IN_REALM
 
     async def _select(self, where: str, values: tuple[object, ...]) -> list[CallRecord]:
         def work(connection: sqlite3.Connection) -> list[CallRecord]:
-            return [self._decode(row) for row in connection.execute(f"{_SELECT} {where}", values).fetchall()]
+            return [self._decode(row) for row in connection.execute(f"{self._query} {where}", values).fetchall()]
 
         return await self._database.read(work)
 
-    async def _first(self, where: str, values: tuple[object, ...]) -> Continuation | None:
-        query = f"SELECT shown, secret FROM continuations {where} ORDER BY created_at DESC, number DESC LIMIT 1"  # noqa: S608 - our own text
+    async def _first(self, condition: str, *given: object, order: str = "created_at DESC, number DESC") -> Continuation | None:
+        where, values = self._own(condition, *given)
+        query = f"SELECT shown, secret FROM continuations {where} ORDER BY {order} LIMIT 1"  # noqa: S608 - our own text
         texts = await self._database.read(lambda connection: connection.execute(query, values).fetchone())
         return None if texts is None else decode_continuation(*texts)
 
@@ -276,7 +301,8 @@ class SqliteStore:
             raise StateDamaged(text, fix="Restore the journal from a copy, or move the file away; it names your running jobs.") from error
 
     def _find(self, connection: sqlite3.Connection, call_id: str) -> CallRecord | None:
-        row = connection.execute(f"{_SELECT} WHERE id = ?", (_text(call_id),)).fetchone()
+        where, values = self._own("WHERE id = ?", _text(call_id))
+        row = connection.execute(f"{self._query} {where}", values).fetchone()
         return None if row is None else self._decode(row)
 
     def _read(self, connection: sqlite3.Connection, call_id: str) -> CallRecord:
@@ -284,18 +310,19 @@ class SqliteStore:
             raise UnknownJob(f"There is no job {call_id[:120]!r}.")
         return record
 
-    def _insert(self, connection: sqlite3.Connection, continuation: Continuation, texts: tuple[str, str]) -> None:
-        """Write a continuation, replacing an earlier one with the same id; delete the ones that expired long ago."""
-        name = continuation.id
-        _clear_expired(connection, self._clock())
-        connection.execute("DELETE FROM continuation_files WHERE continuation = ?", (name,))
-        connection.execute("DELETE FROM continuations WHERE id = ?", (name,))
-        connection.execute(
-            "INSERT INTO continuations (id, media, created_at, expires_at, shown, secret) VALUES (?, ?, ?, ?, ?, ?)",
-            (name, continuation.media, continuation.created_at, continuation.expires_at, *texts),
-        )
-        files = {(file.sha256, name) for file in continuation.files}
-        connection.executemany("INSERT INTO continuation_files VALUES (?, ?)", sorted(files))
+
+def _insert(connection: sqlite3.Connection, continuation: Continuation, texts: tuple[str, str], realm: str, now: float) -> None:
+    """Write a continuation, replacing an earlier one of the realm with the same id; delete the ones that expired long ago."""
+    _clear_expired(connection, now)
+    earlier = connection.execute("SELECT number FROM continuations WHERE realm = ? AND id = ?", (realm, continuation.id)).fetchone()
+    connection.execute("DELETE FROM continuation_files WHERE continuation = ?", earlier or (None,))
+    connection.execute("DELETE FROM continuations WHERE number = ?", earlier or (None,))
+    values = (realm, continuation.id, continuation.media, continuation.created_at, continuation.expires_at, *texts)
+    number = connection.execute(
+        "INSERT INTO continuations (realm, id, media, created_at, expires_at, shown, secret) VALUES (?, ?, ?, ?, ?, ?, ?)", values
+    ).lastrowid
+    files = {(file.sha256, number) for file in continuation.files}
+    connection.executemany("INSERT INTO continuation_files VALUES (?, ?)", sorted(files))
 
 
 def _unknown_continuation(asked: str, live: Sequence[str], *, expired: bool) -> UnknownContinuation:
@@ -387,6 +414,6 @@ def _total(connection: sqlite3.Connection, total: Total) -> int:
 def _clear_expired(connection: sqlite3.Connection, now: float) -> None:
     """Delete the secrets of expired continuations, and the continuations that expired long ago."""
     connection.execute("UPDATE continuations SET secret = '{}' WHERE expires_at <= ? AND secret != '{}'", (now,))
-    old = "SELECT id FROM continuations WHERE expires_at <= ?"
+    old = "SELECT number FROM continuations WHERE expires_at <= ?"
     connection.execute(f"DELETE FROM continuation_files WHERE continuation IN ({old})", (now - _REMEMBER_EXPIRED,))  # noqa: S608
     connection.execute("DELETE FROM continuations WHERE expires_at <= ?", (now - _REMEMBER_EXPIRED,))

@@ -7,7 +7,7 @@ Times are seconds since the epoch on the store's own clock: leases and ages are 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 import attrs
 
@@ -274,7 +274,20 @@ class Spend:
 
 
 class Store(Protocol):
-    """Durable state. A cancelled `advance` is completed before the cancellation is raised; a cancelled `open_call` changes nothing."""
+    """Durable state. A cancelled `advance` is completed before the cancellation is raised; a cancelled `open_call` changes nothing.
+
+    Attributes:
+        realm: the realm of a view; None for the whole store, which sees all realms and writes to the one that a call names, or else
+            to the local user's.
+    """
+
+    realm: str | None
+
+    def scoped(self, realm: str) -> Self:
+        """Return a view that sees and changes one realm only: the ids of others are unknown to it.
+
+        Durations and the accounts' provider jobs belong to no realm. Closing a view does nothing.
+        """
 
     @property
     def identity(self) -> str:
@@ -291,8 +304,8 @@ class Store(Protocol):
             RunKeyTaken: ``run_key`` belongs to another run, or the same attempt of this run was already recorded.
         """
 
-    async def run_key(self, realm: str, key: str) -> RunKey | None:
-        """Return a run key of a realm."""
+    async def run_key(self, key: str) -> RunKey | None:
+        """Return a run key of the view's realm, or else of the local user's."""
 
     async def drop_run_keys(self, run: str, prefix: str = "") -> None:
         """Delete the keys of a run that begin with a prefix: the next request with such a key starts a new run."""

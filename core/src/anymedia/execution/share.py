@@ -1,0 +1,88 @@
+"""Give a copy of a result to another realm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from ..artifacts import Artifact
+from ..errors import RequestError, UnknownContinuation
+from ..policy import Budget
+from ..requests import Continuation
+from ..state.store import CallRecord, NewCall
+from .engine import Engine, new_id
+from .lease import LEASE_SECONDS
+from .run_result import latest, run_status
+
+
+async def share_run(engine: Engine, records: Sequence[CallRecord], realm: str) -> CallRecord:
+    """Record the finished calls of a run as a run of another realm, which costs nothing there.
+
+    The copy refers to the same artifacts and has continuations with the same ids; each realm deletes its own references only.
+
+    Args:
+        engine: store and artifacts.
+        records: the records of the run.
+        realm: the realm that receives it.
+
+    Returns:
+        The first record of the copy.
+
+    Raises:
+        RequestError: the run has no result.
+    """
+    done = [record for record in latest(records) if record.state == "done"]
+    if not done:
+        record = run_status(records)
+        raise RequestError(f"{record.id} is {record.state}; only a result can be shared")
+    run = new_id("job")
+    copies = [await _share(engine, record, realm, run, run if len(done) == 1 else f"{run}-{record.index}") for record in done]
+    return copies[0]
+
+
+async def _share(engine: Engine, record: CallRecord, realm: str, run: str, call_id: str) -> CallRecord:
+    links: dict[str, Artifact] = {}
+    try:
+        for artifact in await engine.artifacts.find(record.id):
+            links[artifact.key] = await engine.artifacts.link(artifact, call_id, artifact.kind, artifact.index)
+        return await _record(engine, record, realm, run, call_id, {key: link.key for key, link in links.items()})
+    except BaseException:
+        await engine.artifacts.release(call_id)
+        raise
+
+
+async def _record(engine: Engine, record: CallRecord, realm: str, run: str, call_id: str, keys: Mapping[str, str]) -> CallRecord:
+    fields: dict[str, Any] = {name: getattr(record, name) for name in ("index", "backend", "model", "operation", "request", "plan")}
+    new = NewCall(
+        id=call_id,
+        run=run,
+        target={**record.target, "inputs": [], "protection": None, "earlier_files": []},
+        idempotency_key=new_id("key"),
+        session=engine.session,
+        quote_usd=(0.0, 0.0),
+        realm=realm,
+        account=record.account,
+        **fields,
+    )
+    assert record.result is not None
+    continuations = [
+        attrs.evolve(found, files=tuple([attrs.evolve(file, artifact=keys.get(file.artifact, "")) for file in found.files]))
+        for found in await _continuations(engine, record)
+    ]
+    opened = await engine.store.open_call(new, Budget(), owner=engine.owner, lease_seconds=LEASE_SECONDS)
+    await engine.store.advance(opened.lease, "collecting")
+    return await engine.store.advance(opened.lease, "done", result=record.result, cost_usd=0.0, continuations=continuations)
+
+
+async def _continuations(engine: Engine, record: CallRecord) -> list[Continuation]:
+    """Return the continuations of a call's files that have not expired."""
+    found = []
+    for file in (record.result or {}).get("files", ()):
+        try:
+            if file.get("continuation_id"):
+                found.append(await engine.store.scoped(record.realm).load_continuation(file["continuation_id"]))
+        except UnknownContinuation:
+            continue
+    return found
