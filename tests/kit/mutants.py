@@ -638,6 +638,40 @@ MUTANTS = [
         "BadBackendResponse|OutputMismatch|succeeded before the deadline",
     ),
     Mutant(
+        "C13",
+        "painter",
+        _P,
+        _POST,
+        f"__import__('time').sleep(0.001)\n        {_POST}",
+        "sleeps on the event loop",
+        r"on the event loop, the backend called time\.sleep",
+    ),
+    Mutant(
+        "C13",
+        "painter",
+        _P,
+        _POST,
+        f"""import socket, urllib.parse
+        url_parts = urllib.parse.urlsplit(url)
+        socket.create_connection((url_parts.hostname, url_parts.port)).close()
+        {_POST}""",
+        "connects on the event loop",
+        r"on the event loop, the backend called socket\.connect",
+    ),
+    Mutant(
+        "C13",
+        "painter",
+        _P,
+        _POST,
+        f"""import time
+        enough = time.thread_time() + 1.2
+        while time.thread_time() < enough:
+            pass
+        {_POST}""",
+        "computes on the event loop",
+        r"a hook computed for \d\.\d s on the event loop",
+    ),
+    Mutant(
         "C10",
         "reel",
         _P,

@@ -87,7 +87,7 @@ def _attributes(cls: type, prefix: str = "") -> Iterator[str]:
 
 def _context() -> Iterator[str]:
     yield from _attributes(Context, "context.")
-    for name in ("secret", "has_secret", "read", "submission", "takes", "client", "progress", "fetch", "stream", "now"):
+    for name in ("secret", "has_secret", "read", "submission", "takes", "client", "progress", "run_blocking", "fetch", "stream", "now"):
         made = getattr(Context, name)
         if name == "submission":
             yield from function("async with context.submission", inspect.unwrap(made), awaited=False)

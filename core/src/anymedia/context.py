@@ -6,6 +6,7 @@ The core creates one `Context` per hook call. A plugin never reads files, enviro
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
@@ -119,6 +120,7 @@ class Context:
     _fetch: Callable[[str, Mapping[str, str]], Awaitable[bytes]] | None = attrs.field(default=None, alias="fetch", repr=False)
     _stream: Callable[[str, int], AsyncGenerator[bytes]] | None = attrs.field(default=None, alias="stream", repr=False)
     _on_progress: Callable[[float | None, str], None] | None = attrs.field(default=None, alias="on_progress", repr=False)
+    _run_blocking: Callable[[Callable[[], Any]], Awaitable[Any]] | None = attrs.field(default=None, alias="run_blocking", repr=False)
     _now: Callable[[], float] = attrs.field(default=time.time, alias="now", repr=False)
     submissions: int = attrs.field(default=0, init=False)
 
@@ -194,6 +196,20 @@ class Context:
         if self._stream is None:
             raise PluginContractError("this context cannot fetch")
         return self._stream(url, start)
+
+    async def run_blocking(self, work: Callable[..., _C], *args: Any, **options: Any) -> _C:
+        """Call a function that blocks (a synchronous SDK, a pipeline in this process) in a thread, and return its result.
+
+        At most ``max_concurrent`` of an instance's settings run at the same time, so that a single GPU is not shared. A
+        cancellation does not interrupt the function: the thread ends by itself, and is counted until then.
+        """
+        call = functools.partial(work, *args, **options)
+        if self._run_blocking is not None:
+            done: _C = await self._run_blocking(call)
+            return done
+        import asyncio
+
+        return await asyncio.to_thread(call)
 
     def progress(self, fraction: float | None, note: str = "") -> None:
         """Report progress to the caller: 0 to 1, or None if unknown."""

@@ -127,8 +127,7 @@ class Router(Operations, Realms):
             if self._engine.whole is not None:
                 await self._engine.clients.release(self._engine)
             else:
-                await self._engine.clients.aclose()
-                await self._engine.fetcher.aclose()
+                await self._engine.aclose()
                 await self.store.aclose()
                 await self.artifacts.aclose()
 

@@ -43,6 +43,8 @@ because it may come from another user. API keys belong in the environment or in 
     credentials = { api_key = "MYGPU_API_KEY" }  # names of environment variables
     hosts = ["files.mygpu.lan"]                  # further hosts that may receive the credentials
     options = { timeout = 600 }                  # as the plugin documents them
+    max_concurrent = 1                           # calls at the same time, of all processes; a single GPU
+    requests_per_minute = 30                     # submits of all processes
     models."wan-2.2" = { like = "sora-2" }
 """
 
@@ -101,6 +103,8 @@ class InstanceSettings:
         models: model id -> its table (``like`` and what differs), see `anymedia.capabilities.custom_models`.
         hosts: further hosts that may receive the credentials.
         options: as the plugin documents them.
+        max_concurrent: maximum number of calls in progress at the same time; None for no limit.
+        requests_per_minute: maximum number of submits in any 60 seconds; None for no limit.
         where: file and table, for messages.
     """
 
@@ -112,6 +116,8 @@ class InstanceSettings:
     models: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict, hash=False)
     hosts: tuple[str, ...] = ()
     options: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+    max_concurrent: int | None = None
+    requests_per_minute: int | None = None
     where: str = ""
 
 
@@ -154,6 +160,13 @@ class SettingsTable(Table):
             self.report(f"{key}: expected a number from {low:g} up, got {value!r}")
             return default
         return None if value is None else float(value)
+
+    def whole(self, key: str) -> int | None:
+        """Take a whole number from 1 up; None where there is none."""
+        value: int | None = self.take(key, int, None)
+        if value is not None and value < 1:
+            self.report(f"{key}: expected a number from 1 up, got {value!r}")
+        return value
 
 
 def _is_network(text: str) -> bool:
@@ -207,6 +220,8 @@ def read_instance(name: str, table: SettingsTable) -> InstanceSettings:
         models={} if models is None else {key: _raw(models, key) for key in models.left()},
         hosts=table.hosts("hosts"),
         options=dict(table.take("options", Mapping, {})),
+        max_concurrent=table.whole("max_concurrent"),
+        requests_per_minute=table.whole("requests_per_minute"),
         where=table.where,
     )
     if "base_url" in found.options:
@@ -460,8 +475,7 @@ class _Config:
             artifacts.done()
         if (limits := top.table("limits")) is not None:
             for key in ("max_descriptors", "max_memory_bytes"):
-                most = limits.number(key, None, low=1.0)
-                found |= {} if most is None else {key: int(most)}
+                found |= {} if (maximum := limits.whole(key)) is None else {key: maximum}
             limits.done()
         if (plugins := top.table("plugins")) is not None:
             found |= self._plugins(plugins)

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,25 +93,29 @@ def arguments_problem(name: str, given: Mapping[str, Any], known: Iterable[str])
 
 
 MAX_EDGE = 768
-MAX_BYTES = 200_000
+#: Maximum size of one preview in bytes, and of a whole answer in characters; hosts refuse one from 1 MiB on.
+MAX_BYTES, MAX_ANSWER = 200_000, 950_000
+_MOST_PREVIEWS = 4
+#: HTTP sessions that may be open at the same time, and seconds without a request after which one is closed.
+_MOST_SESSIONS, _SESSION_SECONDS = 200, 1800.0
 #: Files larger than this are not decoded for a preview.
 _MOST = 100_000_000
 
 
-async def preview_of(path: Path, mime: str, roots: Sequence[Path]) -> tuple[bytes, str] | None:
-    """Return a JPEG or (with transparency) WebP preview of an image file and its mime type; None if that is not possible.
+async def preview_of(path: Path, mime: str, roots: Sequence[Path], most: int = MAX_BYTES) -> tuple[bytes, str] | None:
+    """Return a JPEG or (with transparency) WebP preview of at most ``most`` bytes of an image file, and its mime type, or None.
 
     ``roots``: directories that it must lie in. It is read like an input, because the name may be a link by now.
     """
     if not mime.startswith("image/"):
         return None
     try:
-        return await asyncio.to_thread(_make, path, roots)
+        return await asyncio.to_thread(_make, path, roots, min(most, MAX_BYTES))
     except Exception:  # noqa: BLE001 - without a preview the answer still has the file
         return None
 
 
-def _make(path: Path, roots: Sequence[Path]) -> tuple[bytes, str] | None:
+def _make(path: Path, roots: Sequence[Path], most: int) -> tuple[bytes, str] | None:
     import io
 
     from PIL import Image
@@ -126,11 +131,11 @@ def _make(path: Path, roots: Sequence[Path]) -> tuple[bytes, str] | None:
     picture.thumbnail((MAX_EDGE, MAX_EDGE), Image.Resampling.LANCZOS)
     see_through = picture.mode in {"RGBA", "LA", "PA"} or "transparency" in picture.info
     flat = picture.convert("RGBA" if see_through else "RGB")
-    for quality, edge in ((85, MAX_EDGE), (70, MAX_EDGE), (60, 512), (50, 320)):
+    for quality, edge in ((85, MAX_EDGE), (70, MAX_EDGE), (60, 512), (50, 320), (40, 160)):
         flat.thumbnail((edge, edge), Image.Resampling.LANCZOS)
         out = io.BytesIO()
         flat.save(out, "WEBP" if see_through else "JPEG", quality=quality)
-        if out.tell() < MAX_BYTES:
+        if out.tell() < most:
             return out.getvalue(), "image/webp" if see_through else "image/jpeg"
     return None
 
@@ -148,6 +153,8 @@ def _listing(asked: Mapping[str, str]) -> str:
     return "\n".join(asked.values())
 
 
+#: A code unit that stands for no character by itself.
+_LONE = re.compile("[\ud800-\udfff]")
 GUIDANCE = "anymedia://guidance"
 #: Part of the remaining progress that an event without a new fraction adds, because the value must grow and stay below 1.
 _STEP = 0.0001
@@ -335,16 +342,23 @@ class MediaServer:
     async def _result(self, answer: dict[str, Any]) -> Any:
         """Return an answer as structured content, as text, and as links to its files with a preview of each image."""
         types, _ = _sdk()
-        content: list[Any] = [types.TextContent(type="text", text=json.dumps(answer))]
-        for file in _files_of(answer)[:4]:
-            path = Path(file["path"])
-            if (small := await preview_of(path, file["mime"], [self.root])) is not None:
-                data = base64.b64encode(small[0]).decode()
-                content.append(types.ImageContent(type="image", data=data, mime_type=small[1]))
+        answer = _unicode(answer)
+        text = json.dumps(answer)
+        content: list[Any] = [types.TextContent(type="text", text=text)]
+        links = []
         for file in _files_of(answer):
             path = Path(file["path"])
             link = types.ResourceLink(type="resource_link", name=path.name, uri=path.as_uri(), mime_type=file["mime"], size=file["bytes"])
-            content.append(link)
+            links.append(link)
+        left = MAX_ANSWER - 2 * len(text) - sum(len(link.model_dump_json()) for link in links)
+        pictures = [file for file in _files_of(answer) if file["mime"].startswith("image/")][:_MOST_PREVIEWS]
+        for number, file in enumerate(pictures):
+            share = max(0, left) // (len(pictures) - number)
+            if (small := await preview_of(Path(file["path"]), file["mime"], [self.root], share * 3 // 4 - 200)) is not None:
+                data = base64.b64encode(small[0]).decode()
+                left -= len(data)
+                content.append(types.ImageContent(type="image", data=data, mime_type=small[1]))
+        content += links
         return types.CallToolResult(content=content, structured_content=answer, is_error=not answer["success"])
 
     # Guidance
@@ -409,6 +423,45 @@ def _version() -> str:
     return version("anymedia")
 
 
+def _unicode(value: Any) -> Any:
+    """Return JSON with each lone surrogate replaced: no transport can encode one, and the caller would wait for ever."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.loads(_LONE.sub("\ufffd", text))
+    return value
+
+
+async def _answerable(lines: AsyncIterator[str], out: Any) -> AsyncIterator[str]:
+    """Yield the messages that the SDK can read, and answer the others, which it would leave unanswered.
+
+    Args:
+        lines: what the client sends.
+        out: where answers are written.
+    """
+    types, _ = _sdk()
+    async for line in lines:
+        if not line.strip():
+            continue
+        sender, code, why = None, -32700, "the line is not JSON"
+        try:
+            request = json.loads(line)
+            code, why = -32600, "it is not a JSON-RPC 2.0 message"
+            if isinstance(request, dict) and "id" in request:
+                if isinstance(request["id"], bool) or not isinstance(request["id"], str | int):
+                    raise ValueError(why)  # the SDK takes it for a notification
+                sender = request["id"]
+            line = json.dumps(_unicode(request))
+            types.jsonrpc_message_adapter.validate_json(line, by_name=False)
+        except (ValueError, RecursionError):
+            answer = {"jsonrpc": "2.0", "id": sender, "error": {"code": code, "message": why}}
+            await out.write(json.dumps(answer) + "\n")
+            await out.flush()
+        else:
+            yield line
+
+
 def _files_of(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [file for one in (answer, *answer.get("results", ())) for file in one.get("files", ())]
 
@@ -433,6 +486,8 @@ async def serve_stdio(server: MediaServer, stdin: Any = None, stdout: Any = None
     """
     from mcp.server.stdio import stdio_server
 
+    if stdin is not None and stdout is not None:
+        stdin = _answerable(stdin, stdout)
     async with server.closing(), stdio_server(stdin, stdout) as (read, write):
         await server.server.run(read, write, server.server.create_initialization_options())
 
@@ -453,7 +508,7 @@ async def serve_http(server: MediaServer, *, port: int = 8765, ready: Callable[[
             raise SettingsError(
                 f"port {port} cannot be used: {error.strerror}", fix="name another with --port, or 0 for a free one"
             ) from None
-        app = server.server.streamable_http_app(host="127.0.0.1")
+        app = server.server.streamable_http_app(host="127.0.0.1", session_idle_timeout=_SESSION_SECONDS, max_sessions=_MOST_SESSIONS)
         app.add_middleware(_OnlyWithSession)
         app.router.lifespan_context = _closing_first(server, app.router.lifespan_context)
         config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=_SHUTDOWN_SECONDS)

@@ -13,6 +13,7 @@ import os
 import weakref
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import attrs
@@ -228,6 +229,7 @@ class Engine:
     measured_at: float | None = attrs.field(default=None, init=False)
     leases: LeaseRenewer = attrs.field(init=False)
     governor: Governor = attrs.field(init=False)
+    _pools: dict[tuple[str, int], ThreadPoolExecutor] = attrs.field(factory=dict, init=False)
     _token: str = attrs.field(factory=lambda: os.urandom(4).hex(), init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -235,6 +237,20 @@ class Engine:
         limits = self.settings
         self.governor = Governor(self._close_idle, descriptors=limits.max_descriptors, memory=limits.max_memory_bytes)
         self.fetcher.gate = self.governor.fetches.one
+
+    def thread_pool(self, backend: str) -> ThreadPoolExecutor:
+        """Return the threads for blocking work of an instance, as many as it may have calls at the same time."""
+        key = backend, os.getpid()  # a forked child has none of its parent's threads
+        if key not in self._pools:
+            self._pools[key] = ThreadPoolExecutor(self.instance(backend).settings.max_concurrent, thread_name_prefix=f"anymedia-{backend}")
+        return self._pools[key]
+
+    async def aclose(self) -> None:
+        """Close clients, connections and threads; blocking work that has begun ends by itself."""
+        await self.clients.aclose()
+        await self.fetcher.aclose()
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
 
     async def _close_idle(self) -> None:
         await self.clients.close_idle()
@@ -330,6 +346,7 @@ class Engine:
             fetch=services.fetch,
             stream=services.stream,
             on_progress=services.progress,
+            run_blocking=services.run_blocking,
             now=self.clock.now,
         )
 
@@ -407,6 +424,10 @@ class _ContextServices:
                 raise ValueError(f"the server cannot start at byte {start}")
             async for chunk in download.chunks():
                 yield chunk
+
+    async def run_blocking(self, work: Callable[[], Any]) -> Any:
+        pool = self.engine.thread_pool(self.record.backend)
+        return await asyncio.get_running_loop().run_in_executor(pool, contextvars.copy_context().run, work)
 
     def progress(self, fraction: float | None, note: str) -> None:
         self.engine.report(self.record, "progress", fraction=fraction, note=note)

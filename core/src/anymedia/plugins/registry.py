@@ -14,9 +14,10 @@ import inspect
 import json
 import os
 import re
+import time
 import types
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -44,6 +45,8 @@ from ..redaction import clean_text
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
 
+#: Seconds after which a step of a hook has blocked the event loop.
+_BLOCKING = 2.0
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 _RESERVED = frozenset({"auto"})
 _OPERATIONS: tuple[str, ...] = get_args(Operation)
@@ -254,6 +257,7 @@ class Registry:
         broken: name -> `BrokenPlugin`, with the reason.
         blocked: name -> why it was not imported.
         distributions: names of the installed distributions with plugins, blocked ones included.
+        longest_step: seconds of CPU time that a hook has used at most before it let the event loop go on.
     """
 
     def __init__(self) -> None:
@@ -266,6 +270,8 @@ class Registry:
         self._broken: dict[str, BrokenPlugin] = {}
         self._blocked: dict[str, str] = {}
         self.distributions: set[str] = set()
+        self.longest_step = 0.0
+        self._blocking: set[tuple[str, str]] = set()
         self.plugins: Mapping[str, LoadedPlugin] = types.MappingProxyType(self._plugins)
         self.broken: Mapping[str, BrokenPlugin] = types.MappingProxyType(self._broken)
         self.blocked: Mapping[str, str] = types.MappingProxyType(self._blocked)
@@ -398,7 +404,7 @@ class Registry:
 
         failed: MediaError
         try:
-            value = await self._caller(name, hook)(**kwargs)
+            value = await self._watched(self._caller(name, hook)(**kwargs), name, hook)
         except MediaError as error:
             failed = clean_error(error)
         except Exception as error:  # noqa: BLE001 - an SDK may raise anything
@@ -409,6 +415,34 @@ class Registry:
         else:
             return clean_returned(check_returned(name, hook, value))
         raise failed
+
+    @types.coroutine
+    def _watched(self, work: Any, name: str, hook: str) -> Generator[Any, Any, Any]:
+        """Run a hook step by step, and name a plugin that does not let the event loop go on."""
+        if not inspect.iscoroutine(work):
+            return (yield from work.__await__())
+        step, value = work.send, None
+        while True:
+            began, busy = time.perf_counter(), time.thread_time()
+            try:
+                awaited = step(value)
+            except StopIteration as end:
+                return end.value
+            finally:
+                self.longest_step = max(self.longest_step, time.thread_time() - busy)
+                if (took := time.perf_counter() - began) > _BLOCKING and (name, hook) not in self._blocking:
+                    import logging
+
+                    self._blocking.add((name, hook))
+                    text = "backend %r blocked the event loop for %.1f s in %s: all other calls stood still meanwhile; its author: %s"
+                    logging.getLogger("anymedia").warning(text, name, took, hook, "await context.run_blocking(function, ...)")
+            try:
+                step, value = work.send, (yield awaited)
+            except GeneratorExit:
+                work.close()
+                raise
+            except BaseException as error:  # noqa: BLE001 - a cancellation, say, which the hook decides about
+                step, value = work.throw, error
 
     def _caller(self, name: str, hook: str) -> Callable[..., Any]:
         if (name, hook) not in self._callers:

@@ -61,6 +61,7 @@ RULES: dict[str, str] = {
     "C10": "a job that a status check does not find is checked again; one that is never found ends after a bounded number of checks",
     "C11": "a submit follows no redirect: it is sent once, and neither the key nor the inputs reach the redirect's target",
     "C12": "an answer has a size: one that never ends, or unpacks to far more than it is, is cut off",
+    "C13": "no hook blocks the event loop: it connects, sleeps and computes elsewhere",
     "L01": "with real keys (--anymedia-live), each operation works once, within the budget",
 }
 

@@ -272,6 +272,23 @@ class FailureRules(CaseMaker):
             if bench.submits() and isinstance(error, SubmissionUnknown):
                 assert error.charged == "unknown"
 
+    @rule("C13", per="operation")
+    def test_c13_event_loop_is_free_during_a_call(self, case: Case) -> None:
+        """If this fails: use the SDK's asynchronous client, or ``await context.run_blocking(function, ...)`` for what blocks."""
+        with self.bench(case) as bench:
+
+            async def go() -> float:
+                async with bench.router() as router:
+                    for _ in range(2):  # the first call may import the SDK
+                        router.registry.longest_step = 0.0
+                        request = await bench.request(router, case.shape, self.maker(case))
+                        await bench.execute(router, request, case.shape)
+                return router.registry.longest_step
+
+            busy = run(go())
+            assert not bench.blocking, f"on the event loop, the backend called {', '.join(sorted(set(bench.blocking)))}"
+            assert busy < _MOST_BUSY, f"a hook computed for {busy:.1f} s on the event loop"
+
     @rule("C07", per="operation")
     def test_c07_call_connects_to_its_own_hosts_only(self, case: Case) -> None:
         """If this fails: use the address ``context.settings["base_url"]``, and connect to no other host."""
@@ -332,6 +349,8 @@ def _delivery_hint(error: MediaError, scenario: str) -> str:
 
 #: The deadline of a call in seconds; the clock jumps to it once the service has received the submit.
 _DEADLINE = 20.0
+#: Seconds of CPU time that a hook may compute at once on the event loop.
+_MOST_BUSY = 1.0
 #: The states that a call may be recorded in after it was cancelled while the service was working.
 _STATES_AFTER_CANCELLATION = frozenset({"unknown", "submitted", "running", "collecting"})
 

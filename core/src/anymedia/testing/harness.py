@@ -50,13 +50,14 @@ def reachable(wire: Wire) -> frozenset[int]:
 
 
 @contextlib.contextmanager
-def socket_guard(ports: frozenset[int] | None = None) -> Iterator[list[Any]]:
+def socket_guard(ports: frozenset[int] | None = None, blocking: list[str] | None = None) -> Iterator[list[Any]]:
     """Refuse every connection that leaves this machine; yields the refused addresses.
 
     It sees Python's sockets only: a library with native sockets (gRPC) has to be configured to use the wire instead.
 
     Args:
         ports: the only local ports that may be connected to; with them, host names are not resolved either.
+        blocking: receives the names of calls that block a running event loop.
     """
     tried: list[Any] = []
     real = {name: getattr(socket.socket, name) for name in ("connect", "connect_ex", "sendto")}
@@ -71,9 +72,21 @@ def socket_guard(ports: frozenset[int] | None = None) -> Iterator[list[Any]]:
     def guarded(name: str) -> Callable[..., Any]:
         def call(self: socket.socket, *arguments: Any) -> Any:
             check(arguments[-1])
+            if self.gettimeout() != 0:
+                blocks(f"socket.{name}")
             return real[name](self, *arguments)
 
         return call
+
+    def blocks(what: str) -> None:
+        if blocking is not None and asyncio._get_running_loop() is not None:
+            blocking.append(what)
+
+    sleep = time.sleep
+
+    def slept(seconds: float) -> None:
+        blocks("time.sleep")
+        sleep(seconds)
 
     def named(host: Any, *rest: Any, **more: Any) -> Any:
         text = host.decode() if isinstance(host, bytes) else host
@@ -84,11 +97,11 @@ def socket_guard(ports: frozenset[int] | None = None) -> Iterator[list[Any]]:
 
     for name in real:
         setattr(socket.socket, name, guarded(name))
-    socket.getaddrinfo = named
+    socket.getaddrinfo, time.sleep = named, slept  # type: ignore[assignment]
     try:
         yield tried
     finally:
-        socket.getaddrinfo = resolve
+        socket.getaddrinfo, time.sleep = resolve, sleep
         for name, function in real.items():
             setattr(socket.socket, name, function)
 
@@ -385,6 +398,7 @@ class Bench:
     store: KeptStore = attrs.field(factory=KeptStore)
     texts: list[str] = attrs.field(factory=list)
     tried: list[Any] = attrs.field(factory=list)
+    blocking: list[str] = attrs.field(factory=list)
     redirect_target: RedirectTarget | None = None
     checks: StatusCheckCounter = attrs.field(factory=StatusCheckCounter)
     _handles: dict[tuple[str, Operation], Continuation] = attrs.field(factory=dict, init=False)
@@ -398,10 +412,11 @@ class Bench:
         known = tuple(v for found in matrix.credentials for names in found.names.values() for v in names)
         drop = (*known, *matrix.base_url_env)
         ports = frozenset() if redirect_target is None else frozenset({redirect_target.server_port})
+        blocking: list[str] = []
         with (
             tempfile.TemporaryDirectory(prefix="anymedia-kit-") as scratch,
             environment({"SSL_CERT_FILE": f"{scratch}/certificate.pem", **wire.environ}, drop),
-            socket_guard(reachable(wire) | ports) as tried,
+            socket_guard(reachable(wire) | ports, blocking) as tried,
             collected_output() as texts,
         ):
             today = matrix.checked or datetime.date(2026, 1, 1)
@@ -415,6 +430,7 @@ class Bench:
                 folder=folder,
                 texts=texts,
                 tried=tried,
+                blocking=blocking,
                 redirect_target=redirect_target,
             )
             try:
