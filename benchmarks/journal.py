@@ -26,7 +26,7 @@ from anymedia.state.sqlite import SqliteStore
 from anymedia.state.store import NewCall, Store
 
 NOW = 1_790_000_000.0
-BUDGET = Budget(per_call=10, per_run=1e5, per_day=1e6)
+BUDGET = Budget(per_call=10, per_session=1e5, per_day=1e6)
 _DISK = "the disk alone: append and sync 4 kB"
 Times = dict[str, list[float]]
 

@@ -291,7 +291,7 @@ async def test_reservation_that_may_be_charged_is_not_released(tool: MediaTool, 
 
 
 async def test_cap_of_the_settings_applies_to_agents(service: FakeService, work: Path) -> None:
-    policy = Policy(budget=Budget(per_run=0.15))
+    policy = Policy(budget=Budget(per_session=0.15))
     async with Router(settings=fake_settings(service), registry=fake_registry(), store=SqliteStore(":memory:"), policy=policy) as router:
         tool = MediaTool(router)
         assert (await tool.generate(prompt="one"))["success"]

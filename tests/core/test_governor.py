@@ -129,7 +129,7 @@ async def test_submit_waiting_past_its_deadline_is_not_sent(monkeypatch: pytest.
     with served() as service:
         async with fake_router(service, settings=fake_settings(service, state=tmp_path)) as router:
             router._engine.governor._memory_left = 0
-            with pytest.raises(BackendTimeout, match="waited for file descriptors, memory or disk space; nothing was sent"):
+            with pytest.raises(BackendTimeout, match="waited for a slot of its account, file descriptors, memory or"):
                 await router.execute(GenerateImage(prompt="a fox"), output=f"{tmp_path}/fox.png", deadline=0.2)
             assert [record.state for record in await router.jobs()] == ["failed"]
             assert service.submits == []

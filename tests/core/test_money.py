@@ -179,7 +179,7 @@ def _capabilities(text: str) -> Any:
     ("policy", "why"),
     [
         (Policy(budget=Budget(per_call=0.2)), "per_call"),
-        (Policy(budget=Budget(per_run=0.2)), "per_run"),
+        (Policy(budget=Budget(per_session=0.2)), "per_session"),
         (Policy(budget=Budget(per_request=0.2)), "cap for a request"),
         (Policy(on_quote=lambda plan: plan.quote.usd is not None and plan.quote.usd[1] < 0.2), "not approved"),
     ],

@@ -176,7 +176,7 @@ async def test_a_continuation_never_goes_to_another_backend() -> None:
 
 async def test_a_budget_stops_a_call_before_any_network() -> None:
     with FakeService() as service:
-        async with fake_router(service, policy=Policy(budget=Budget(per_run=0.25))) as router:
+        async with fake_router(service, policy=Policy(budget=Budget(per_session=0.25))) as router:
             await router.generate_image(prompt="a fox")
             await router.generate_image(prompt="a fox")
             with pytest.raises(BudgetExceeded):
@@ -186,7 +186,7 @@ async def test_a_budget_stops_a_call_before_any_network() -> None:
 
 async def test_fifty_calls_at_once_under_a_budget_for_ten_submit_just_ten() -> None:
     with FakeService() as service:
-        async with fake_router(service, policy=Policy(budget=Budget(per_run=1.0 + 1e-9)), options={"cost": 0.1}) as router:
+        async with fake_router(service, policy=Policy(budget=Budget(per_session=1.0 + 1e-9)), options={"cost": 0.1}) as router:
             service.http.fail("delay", on="POST /images", times=None, seconds=0.1)
             ended = await asyncio.gather(*(router.generate_image(prompt="a fox") for _ in range(50)), return_exceptions=True)
             assert len(service.submits) == 10

@@ -25,7 +25,7 @@ bridge = true
 retries = 0
 input_roots = ["~/pictures", "in"]
 output_roots = ["out"]
-budget = { per_call = 2, per_run = 5.5, per_day = 20.0, per_backend = { openai = 3 }, allow_unknown = true }
+budget = { per_call = 2, per_session = 5.5, per_day = 20.0, per_backend = { openai = 3 }, allow_unknown = true }
 tolerance = { duration = 0, aspect_ratio = 0.1, pixels = 4 }
 
 [defaults]
@@ -81,7 +81,7 @@ def test_file_with_every_table_is_read(tmp_path: Path, monkeypatch: pytest.Monke
         retries=0,
         input_roots=(tmp_path / "home" / "pictures", tmp_path / "in"),
         output_roots=(tmp_path / "out",),
-        budget=Budget(per_call=2.0, per_run=5.5, per_day=20.0, per_backend={"openai": 3.0}, allow_unknown=True),
+        budget=Budget(per_call=2.0, per_session=5.5, per_day=20.0, per_backend={"openai": 3.0}, allow_unknown=True),
         tolerance=Tolerance(duration=0.0, aspect_ratio=0.1, pixels=4.0),
     )
     assert found.defaults == {"image": "google", "generate_video": "openai/sora-2"}

@@ -17,7 +17,7 @@ from anymedia import GenerateVideo, SqliteStore
 CHILD = Path(__file__).with_name("sharing_child.py")
 
 
-def _together(count: int, folder: Path, service: FakeService, what: str) -> list[int]:
+def together(count: int, folder: Path, service: FakeService, what: str) -> list[int]:
     words = [str(folder / "state.db"), str(folder / "out"), service.http.url, service.files.url, what]
     started = [subprocess.Popen([sys.executable, str(CHILD), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(count)]
     said = []
@@ -44,7 +44,7 @@ async def test_several_processes_collect_each_job_just_once(
         connection.close()
         for job in service.jobs.values():
             job["left"] = 0
-        assert _together(processes, tmp_path, service, "resume") == [jobs] * processes
+        assert together(processes, tmp_path, service, "resume") == [jobs] * processes
         fetched = Counter(r.path for r in service.files.received)
         assert len(service.submits) == jobs
         assert set(fetched.values()) == {1}
@@ -55,4 +55,4 @@ async def test_several_processes_collect_each_job_just_once(
 @pytest.mark.exhaustive
 def test_five_processes_under_a_budget_for_ten_submit_just_ten(tmp_path: Path) -> None:
     with FakeService() as service:
-        assert sum(_together(5, tmp_path, service, "spend")) == len(service.submits) == 10
+        assert sum(together(5, tmp_path, service, "spend")) == len(service.submits) == 10

@@ -142,30 +142,30 @@ def test_a_cap_per_call_holds(store: BlockingStore) -> None:
 
 def test_the_rest_of_a_cap_is_reported_exactly_whatever_its_size(store: BlockingStore) -> None:
     open_call(store, new_call("a", quote_usd=(1000.0, 1000.0)))
-    budget = Budget(per_run=1000.12345)
+    budget = Budget(per_session=1000.12345)
     refuses(
         store,
         new_call("b", quote_usd=(0.1, 0.1235)),
         budget,
-        r"up to 0\.1235 USD; of the cap per_run of 1000\.12345 USD, 0\.12345 USD is left",
+        r"up to 0\.1235 USD; of the cap per_session of 1000\.12345 USD, 0\.12345 USD is left",
     )
     refuses(
         store, new_call("c", quote_usd=(2e-7, 2e-7)), Budget(per_call=1e-7), r"up to 0\.0000002 USD; the cap per_call is 0\.0000001 USD"
     )
 
 
-def test_a_cap_per_run_counts_one_session(store: BlockingStore) -> None:
-    budget = Budget(per_run=0.9)
+def test_a_cap_per_session_counts_one_session(store: BlockingStore) -> None:
+    budget = Budget(per_session=0.9)
     open_call(store, new_call("a", session="s"), budget)
     bring(store, open_call(store, new_call("b", session="s"), budget), "done", cost_usd=0.4)
-    refuses(store, new_call("c", session="s"), budget, r"per_run of 0\.9 USD, 0\.1 USD is left")
+    refuses(store, new_call("c", session="s"), budget, r"per_session of 0\.9 USD, 0\.1 USD is left")
     open_call(store, new_call("d", session="t"), budget)
 
 
 def test_a_refused_call_gives_its_money_back(store: BlockingStore) -> None:
-    budget = Budget(per_run=0.5)
+    budget = Budget(per_session=0.5)
     lease = open_call(store, new_call("a"), budget)
-    refuses(store, new_call("b"), budget, "per_run")
+    refuses(store, new_call("b"), budget, "per_session")
     bring(store, lease, "refused")
     open_call(store, new_call("c"), budget)
 
@@ -208,7 +208,7 @@ def test_of_50_threads_that_want_a_budget_for_10_just_10_get_it(store: BlockingS
     def want(i: int) -> None:
         barrier.wait()
         try:
-            open_call(store, new_call(f"c{i}", quote_usd=(0.05, 0.1)), Budget(per_run=1.0), owner=f"o{i}")
+            open_call(store, new_call(f"c{i}", quote_usd=(0.05, 0.1)), Budget(per_session=1.0), owner=f"o{i}")
             outcomes.append("opened")
         except BudgetExceeded:
             outcomes.append("refused")

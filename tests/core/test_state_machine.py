@@ -28,7 +28,7 @@ OWNERS = st.sampled_from(["p1", "p2", "p3"])
 MONEY = st.sampled_from([0.0, 0.01, 0.1, 0.25, 1 / 3])
 QUOTES = st.none() | st.tuples(MONEY, MONEY).map(lambda pair: (min(pair), max(pair)))
 BUDGETS = st.sampled_from(
-    [Budget(), Budget(per_call=0.25), Budget(per_run=0.6), Budget(per_day=1.0, allow_unknown=True), Budget(per_backend={"google": 0.5})]
+    [Budget(), Budget(per_call=0.25), Budget(per_session=0.6), Budget(per_day=1.0, allow_unknown=True), Budget(per_backend={"google": 0.5})]
 )
 WAYS: tuple[tuple[CallState, ...], ...] = (
     ("submitted", "running", "collecting", "done"),

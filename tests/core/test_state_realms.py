@@ -174,7 +174,7 @@ def test_realms_budget_counts_its_own_spending_only(store: BlockingStore) -> Non
         wait_for(store.store.scoped("a").forget("call_b"))
 
 
-@pytest.mark.parametrize("cap", ["per_run", "per_day"])
+@pytest.mark.parametrize("cap", ["per_session", "per_day"])
 def test_budget_of_a_realm_never_loosens_the_policys(store: BlockingStore, cap: str) -> None:
     budget = Budget(**{cap: 0.5}).within(Budget(**{cap: 100.0}))
     open_call(store, new_call("call_b", realm="b"), budget)

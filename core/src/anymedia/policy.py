@@ -39,18 +39,20 @@ class Budget:
     Attributes:
         per_call: one billable call.
         per_request: all calls of one plan.
-        per_run: the lifetime of one Router.
+        per_session: the lifetime of one Router.
         per_day: the UTC day.
         per_backend: the UTC day, per backend.
+        per_project: the UTC day, per project.
         allow_unknown: whether calls of unknown price are allowed although a cap is set.
         realm: caps on the spending of the call's realm alone; see `anymedia.Router.scoped`.
     """
 
     per_call: float | None = None
     per_request: float | None = None
-    per_run: float | None = None
+    per_session: float | None = None
     per_day: float | None = None
     per_backend: Mapping[str, float] = attrs.field(factory=dict, hash=False)
+    per_project: Mapping[str, float] = attrs.field(factory=dict, hash=False)
     allow_unknown: bool = False
     realm: Budget | None = None
 
@@ -59,7 +61,7 @@ class Budget:
         """Whether any cap is set."""
         if self.realm is not None and self.realm.capped:
             return True
-        return bool(self.per_backend) or any(getattr(self, name) is not None for name in _caps())
+        return bool(self.per_backend or self.per_project) or any(getattr(self, name) is not None for name in _caps())
 
     def within(self, realm: Budget) -> Budget:
         """Return the budget with one for the realm as well: both must allow a call."""
@@ -69,18 +71,21 @@ class Budget:
 
     def tightened(self, other: Budget) -> Budget:
         """Return a budget with the lower of both caps each."""
-        backends = {*self.per_backend, *other.per_backend}
-        least = {name: _least(self.per_backend.get(name), other.per_backend.get(name)) for name in backends}
         caps: dict[str, Any] = {name: _least(getattr(self, name), getattr(other, name)) for name in _caps()}
         return Budget(
             **caps,
-            per_backend={name: cap for name, cap in least.items() if cap is not None},
+            per_backend=_lower(self.per_backend, other.per_backend),
+            per_project=_lower(self.per_project, other.per_project),
             allow_unknown=self._allows_unknown and other._allows_unknown,
         )
 
     @property
     def _allows_unknown(self) -> bool:
         return self.allow_unknown or not self.capped
+
+
+def _lower(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    return {name: min(caps[name] for caps in (one, other) if name in caps) for name in {*one, *other}}
 
 
 def _least(*caps: float | None) -> float | None:
@@ -90,7 +95,7 @@ def _least(*caps: float | None) -> float | None:
 @functools.cache
 def _caps() -> tuple[str, ...]:
     """Return the names of the single caps of a budget."""
-    return tuple(field.name for field in attrs.fields(Budget) if field.name not in {"per_backend", "allow_unknown", "realm"})
+    return tuple(field.name for field in attrs.fields(Budget) if field.name not in {"per_backend", "per_project", "allow_unknown", "realm"})
 
 
 @frozen(kw_only=True)

@@ -70,7 +70,7 @@ class Realms:
             realm: the only realm that the view sees and writes to; by default that of this router, which sees all realms.
             keys: API keys by backend, or a function that returns the key of a backend. They win over the environment and the
                 settings, for resumed jobs too; an empty text makes a backend unusable; a backend without a key (None) uses the router's.
-            budget: caps for the realm, within those of the policy: per_run, per_day and per_backend count the spending of the realm.
+            budget: caps for the realm, within those of the policy: per_session, per_day and per_backend count the spending of the realm.
             policy: the view's policy; by default that of this router.
             project: the project, a scope of budgets; by default that of this router.
 

@@ -64,6 +64,7 @@ class Router(Operations, Realms):
         today: returns the date by which lifecycles are judged.
         clock: injectable for tests.
         on_progress: called with every progress event.
+        project: the project that calls belong to, a scope of budgets; by default that of the settings.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Router(Operations, Realms):
         today: Callable[[], datetime.date] | None = None,
         clock: Clock | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        project: str | None = None,
     ) -> None:
         quiet_loggers()
         install_log_redaction()
@@ -107,6 +109,7 @@ class Router(Operations, Realms):
             fetcher=Fetcher(allow=self.settings.fetch_allow, network=self.settings.network),
             overlays=self._plan_maker.overlays,
             on_progress=on_progress,
+            project=project or self.settings.project,
         )
         self._run_registry = RunRegistry(self._engine)
         #: A request with a key waits for an earlier one in this process to be recorded and started.

@@ -6,6 +6,7 @@ because it may come from another user. API keys belong in the environment or in 
 (see `anymedia.credentials`).
 
     state_dir = "~/media-state"                  # ANYMEDIA_STATE takes precedence
+    project = "website"                          # a scope of budgets: per_project = { website = 5.0 }
 
     [policy]                                     # the fields of Policy; ANYMEDIA_PREFER=a,b replaces prefer
     prefer = ["google", "openai"]                # an order: the first one that can honour the request
@@ -306,18 +307,22 @@ def _roots(table: SettingsTable, key: str, base: Path, usual: tuple[Path, ...] |
 
 
 def _read_budget(table: SettingsTable, usual: Budget) -> Budget:
-    per_backend = table.table("per_backend")
-    caps = {} if per_backend is None else {key: per_backend.number(key, None) for key in per_backend.left()}
     budget = Budget(
         per_call=table.number("per_call", usual.per_call),
         per_request=table.number("per_request", usual.per_request),
-        per_run=table.number("per_run", usual.per_run),
+        per_session=table.number("per_session", usual.per_session),
         per_day=table.number("per_day", usual.per_day),
-        per_backend={**usual.per_backend, **{name: cap for name, cap in caps.items() if cap is not None}},
+        per_backend=_caps(table.table("per_backend"), usual.per_backend),
+        per_project=_caps(table.table("per_project"), usual.per_project),
         allow_unknown=table.take("allow_unknown", bool, usual.allow_unknown),
     )
     table.done()
     return budget
+
+
+def _caps(table: SettingsTable | None, usual: Mapping[str, float]) -> dict[str, float]:
+    caps = {} if table is None else {key: table.number(key, None) for key in table.left()}
+    return {**usual, **{name: cap for name, cap in caps.items() if cap is not None}}
 
 
 def _read_tolerance(table: SettingsTable, usual: Tolerance) -> Tolerance:
@@ -347,6 +352,7 @@ class Settings:
         network: proxies and certificate authorities; by default those of the environment.
         artifacts_keep_days: days after which artifacts that nothing needs are removed; None: never.
         artifacts_max_bytes: maximum size of all artifacts, in bytes; None: no maximum.
+        project: the project that calls belong to, a scope of budgets, where the router is given none.
         max_descriptors: how many file descriptors the process may use; None: the system's limit.
         max_memory_bytes: memory that answers may use while they are received; None: half of what is available.
         state_dir: directory of the journal, the ledger, the continuations and the artifacts.
@@ -363,6 +369,7 @@ class Settings:
     network: Network = attrs.field(factory=Network.of_environment)
     artifacts_keep_days: float | None = 30.0
     artifacts_max_bytes: int | None = 20_000_000_000
+    project: str | None = None
     max_descriptors: int | None = None
     max_memory_bytes: int | None = None
     state_dir: Path = attrs.field(factory=lambda: user_dir("state"))
@@ -459,6 +466,8 @@ class _Config:
         if state := top.take("state_dir", str, ""):
             directory = top.attempt(expanded, state, f"{top.where}: state_dir")
             found["state_dir"] = (self._base / (directory or "")).absolute()
+        if project := top.take("project", str, ""):
+            found["project"] = project
         if (policy := top.table("policy")) is not None:
             found["policy"] = top.attempt(read_policy, policy, self._base, policy_so_far)
         if (defaults := top.table("defaults")) is not None:

@@ -30,7 +30,7 @@ from ..redaction import clean_text, quiet_loggers
 from ..requests import Mask, StoredFile
 from ..state.store import FINAL_STATES, CallRecord, CallState, Lease, StateBusy, StateNotWritable, Store
 from ..threads import shielded
-from .governor import Governor
+from .governor import AccountSlots, Governor
 from .lease import LeaseRenewer
 from .poll_schedule import PollBudget
 
@@ -136,6 +136,8 @@ async def _close(clients: Sequence[Any]) -> None:
 
 
 _T = TypeVar("_T")
+#: The states in which a call occupies a slot of its account.
+_IN_PROGRESS = frozenset({"submitting", "submitted", "running"})
 _ABOUT_SUBMITTED = frozenset({"check_job", "find_submission", "cancel_job"})
 #: Pauses in seconds between attempts to record what is paid for.
 _WRITE_AGAIN = (0.2, 1.0, 3.0, 10.0)
@@ -229,11 +231,13 @@ class Engine:
     measured_at: float | None = attrs.field(default=None, init=False)
     leases: LeaseRenewer = attrs.field(init=False)
     governor: Governor = attrs.field(init=False)
+    slots: AccountSlots = attrs.field(init=False)
     _pools: dict[tuple[str, int], ThreadPoolExecutor] = attrs.field(factory=dict, init=False)
     _token: str = attrs.field(factory=lambda: os.urandom(4).hex(), init=False)
 
     def __attrs_post_init__(self) -> None:
         self.leases = LeaseRenewer(self.store)
+        self.slots = AccountSlots(self.store)
         limits = self.settings
         self.governor = Governor(self._close_idle, descriptors=limits.max_descriptors, memory=limits.max_memory_bytes)
         self.fetcher.gate = self.governor.fetches.one
@@ -377,6 +381,8 @@ class Engine:
     async def advance(self, lease: Lease, state: CallState, **changes: Any) -> CallRecord:
         """Change a call in the journal and report it to the caller."""
         record = await self.store.advance(lease, state, **changes)
+        if state not in _IN_PROGRESS:
+            self.slots.freed(record)
         self.report(record)
         return record
 

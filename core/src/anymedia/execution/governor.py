@@ -19,14 +19,18 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import attrs
 
 from ..errors import MediaError, OutOfResources
 from ..resources import available_memory, descriptor_limit, open_descriptors
+from ..state.store import UNKNOWN_ACCOUNT, CallRecord, Store
 
 __all__ = ["Governor", "Need", "Reservation"]
+
+if TYPE_CHECKING:
+    from ..settings import InstanceSettings
 
 _T = TypeVar("_T")
 _log = logging.getLogger("anymedia")
@@ -56,6 +60,8 @@ _RECHECK, _RECOUNT = 0.25, 0.1
 _PATIENCE = 30.0
 #: Seconds without submits after a disk has refused a result.
 _AFTER_FULL = 60.0
+#: Seconds between two attempts to get a slot, at first and at most: calls of other processes end without a notification.
+_FIRST, _LONGEST = 0.05, 1.0
 #: Pauses in seconds before a step of a paid call that found no free descriptor is repeated.
 _PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0)
 
@@ -132,6 +138,53 @@ class _Slots:
         finally:
             self._used -= 1
             self._line.wake()
+
+
+@attrs.define(eq=False)
+class _Account:
+    lock: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+    freed: asyncio.Event = attrs.field(factory=asyncio.Event)
+
+
+@attrs.define(eq=False)
+class AccountSlots:
+    """Let calls begin under the limits of their account, which all processes share through the store.
+
+    A line for each account; the first in line asks the store.
+    """
+
+    store: Store
+    _accounts: dict[tuple[str, asyncio.AbstractEventLoop], _Account] = attrs.field(factory=dict, init=False)
+
+    async def take(self, record: CallRecord, limits: InstanceSettings) -> None:
+        """Wait until a call may begin."""
+        if limits.max_concurrent is None and limits.requests_per_minute is None:
+            return
+        name = _account(record)
+        account = self._accounts.setdefault((name, asyncio.get_running_loop()), _Account())
+        async with account.lock:
+            pause = _FIRST
+            while True:
+                account.freed.clear()
+                left = await self.store.take_slot(record.id, name, most=limits.max_concurrent, per_minute=limits.requests_per_minute)
+                if not left:
+                    return
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, pause)):
+                        await account.freed.wait()
+                pause = min(2 * pause, _LONGEST)
+
+    def freed(self, record: CallRecord) -> None:
+        """Let the first in line try again: a call has left its slot."""
+        name = _account(record)
+        for (other, loop), account in self._accounts.items():
+            if other == name:
+                with contextlib.suppress(RuntimeError):  # its loop was closed
+                    loop.call_soon_threadsafe(account.freed.set)
+
+
+def _account(record: CallRecord) -> str:
+    return record.backend if record.account == UNKNOWN_ACCOUNT else record.account
 
 
 @attrs.define(eq=False)

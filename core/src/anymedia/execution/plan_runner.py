@@ -263,7 +263,7 @@ class PlanRunner:
                 return finished
 
     async def _reserve(self, opened: _Opened, held: LeaseKeeper) -> Reservation:
-        """Reserve what the answer of a call will need, within the deadline.
+        """Wait until the limits of the account allow a call, and reserve what its answer will need, within the deadline.
 
         Raises:
             OutOfResources: there is no room for it.
@@ -273,13 +273,15 @@ class PlanRunner:
         left = None if self.deadline is None else max(0.0, self.deadline - engine.clock.steady())
         try:
             async with asyncio.timeout(left):
+                await engine.slots.take(record, engine.instance(record.backend).settings)
                 return await engine.governor.reserve(self._need(opened))
         except asyncio.CancelledError:
             held.ended = True
             await shielded(engine.advance(opened.lease, "cancelled"))
             raise
         except (OutOfResources, TimeoutError) as error:
-            text = "the deadline passed while the call waited for file descriptors, memory or disk space; nothing was sent"
+            waited = "waited for a slot of its account, file descriptors, memory or disk space"
+            text = f"the deadline passed while the call {waited}; nothing was sent"
             failed = error if isinstance(error, OutOfResources) else BackendTimeout(text, delivery="not_sent")
         failed.job_id = record.id
         held.ended = True

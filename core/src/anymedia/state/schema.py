@@ -129,8 +129,15 @@ _VERSION_3 = (
     "DROP TABLE continuation_files_2",
     "CREATE INDEX continuation_files_by_number ON continuation_files (continuation)",
 )
+#: Calls of an account that take part in its limits, in order of arrival; ``granted_at`` is NULL while one waits.
+_VERSION_4 = (
+    """CREATE TABLE slots (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, account TEXT NOT NULL, call_id TEXT NOT NULL UNIQUE, granted_at REAL
+    ) STRICT""",
+    "CREATE INDEX slots_by_account ON slots (account)",
+)
 #: What leads from each version to the next; the first leads from an empty file to version 1.
-_STEPS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
+_STEPS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 SCHEMA_VERSION = len(_STEPS)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import math
 import os
 import sqlite3
 import time
@@ -39,6 +40,12 @@ _REMEMBER_EXPIRED = 30 * 86_400
 _REMEMBER_KEYS = 90 * 86_400
 #: How many durations are kept per key.
 _DURATIONS = 200
+#: Seconds that a rate is counted over.
+_RATE_SECONDS = 60.0
+#: Calls that occupy the provider, or are about to; of a dead process, until its lease has run out.
+_LIVE_CALL = (
+    "call_id IN (SELECT id FROM calls WHERE state IN ('submitting', 'submitted', 'running') AND owner IS NOT NULL AND lease_until > ?)"
+)
 
 
 class SqliteStore:
@@ -197,6 +204,21 @@ class SqliteStore:
             connection.execute(forgotten, (self._clock(),))
 
         await self._database.write(work)
+
+    async def take_slot(self, call_id: str, account: str, *, most: int | None, per_minute: int | None) -> float:
+        """Let a call begin under the limits of its account; see `Store.take_slot`."""
+
+        def wait(connection: sqlite3.Connection) -> float | None:
+            return _slot_wait(connection, call_id, account, self._clock(), most, per_minute)
+
+        def work(connection: sqlite3.Connection) -> float:
+            _line_up(connection, call_id, account, self._clock())
+            if (left := wait(connection)) == 0:
+                _grant_slot(connection, call_id, self._clock())
+            return math.inf if left is None else left
+
+        left = await self._database.read(wait)
+        return left if left else await self._database.write(work, critical=False)  # most attempts need no write lock
 
     async def run_key(self, key: str) -> RunKey | None:
         """Return a run key; see `Store.run_key`."""
@@ -417,3 +439,37 @@ def _clear_expired(connection: sqlite3.Connection, now: float) -> None:
     old = "SELECT number FROM continuations WHERE expires_at <= ?"
     connection.execute(f"DELETE FROM continuation_files WHERE continuation IN ({old})", (now - _REMEMBER_EXPIRED,))  # noqa: S608
     connection.execute("DELETE FROM continuations WHERE expires_at <= ?", (now - _REMEMBER_EXPIRED,))
+
+
+def _line_up(connection: sqlite3.Connection, call_id: str, account: str, now: float) -> None:
+    """Put a call at the end of the line, if it is not in it; forget calls that have ended."""
+    connection.execute(
+        f"DELETE FROM slots WHERE account = ? AND (granted_at IS NULL OR granted_at <= ?) AND NOT {_LIVE_CALL}",  # noqa: S608 - our own text
+        (account, now - _RATE_SECONDS, now),
+    )
+    connection.execute("INSERT OR IGNORE INTO slots (account, call_id) VALUES (?, ?)", (account, call_id))
+
+
+def _slot_wait(
+    connection: sqlite3.Connection, call_id: str, account: str, now: float, most: int | None, per_minute: int | None
+) -> float | None:
+    """Return how many seconds a call has to wait, 0 for not at all, infinite for another call's end; None if it is not in the line."""
+    own = connection.execute("SELECT number FROM slots WHERE call_id = ?", (call_id,)).fetchone()
+    if own is None:
+        return None
+    waiting, active, recent, oldest = connection.execute(
+        f"""SELECT coalesce(sum(granted_at IS NULL AND number < ? AND live), 0), coalesce(sum(granted_at IS NOT NULL AND live), 0),
+            coalesce(sum(granted_at > ?), 0), min(CASE WHEN granted_at > ? THEN granted_at END)
+            FROM (SELECT number, granted_at, {_LIVE_CALL} AS live FROM slots WHERE account = ? AND call_id != ?)""",  # noqa: S608
+        (own[0], now - _RATE_SECONDS, now - _RATE_SECONDS, now, account, call_id),
+    ).fetchone()
+    if most is not None and waiting + active >= most:
+        return math.inf
+    if per_minute is not None and waiting + recent >= per_minute:
+        return math.inf if oldest is None else max(oldest + _RATE_SECONDS - now, 0.001)
+    return 0.0
+
+
+def _grant_slot(connection: sqlite3.Connection, call_id: str, now: float) -> None:
+    """Let a call begin."""
+    connection.execute("UPDATE slots SET granted_at = coalesce(granted_at, ?) WHERE call_id = ?", (now, call_id))

@@ -126,7 +126,7 @@ class NewCall:
         request, plan: JSON.
         target: where the output goes (JSON).
         idempotency_key: created once per call.
-        session: the id of the Router's lifetime, the scope of ``per_run`` budgets.
+        session: the id of the Router's lifetime, the scope of ``per_session`` budgets.
         quote_usd: (low, high) in US dollars; None for an unknown price. The high end is reserved.
         realm: the realm that the call belongs to.
         account: the fingerprint of the provider account.
@@ -296,12 +296,29 @@ class Store(Protocol):
     async def open_call(self, call: NewCall, budget: Budget, *, owner: str, lease_seconds: float) -> CallRecord:
         """Record a call as ``submitting``, reserve its quote and take its lease, in one transaction.
 
-        Caps: ``per_call`` applies to this call; ``per_run`` to ``call.session``; ``per_day`` and ``per_backend`` to the UTC day.
+        Caps: ``per_call`` applies to this call; ``per_session`` to ``call.session``; ``per_day`` and ``per_backend`` to the UTC day.
 
         Raises:
             BudgetExceeded: a cap would be exceeded, or the price is unknown, a cap is set and ``budget.allow_unknown``
                 is False; nothing is recorded.
             RunKeyTaken: ``run_key`` belongs to another run, or the same attempt of this run was already recorded.
+        """
+
+    async def take_slot(self, call_id: str, account: str, *, most: int | None, per_minute: int | None) -> float:
+        """Let a call that is leased begin under the limits of its account, in order of arrival, in all processes.
+
+        A call takes part from its first attempt until it is no longer ``submitting``, ``submitted`` or ``running``, or its lease has
+        run out: what a dead process had comes back with its lease.
+
+        Args:
+            call_id: the call.
+            account: the account, or another name under which calls are counted.
+            most: maximum number of calls at the same time.
+            per_minute: maximum number that begin within any 60 seconds.
+
+        Returns:
+            0 if the call may begin; else the seconds after which another attempt is worthwhile, infinite if only the end of another
+            call can help.
         """
 
     async def run_key(self, key: str) -> RunKey | None:
