@@ -431,3 +431,14 @@ def test_file_with_junk_anywhere_is_read_or_refused_with_name(place: tuple[Any, 
         assert isinstance(parse_matrix(raw, "x.toml"), CapabilityMatrix)
     except PluginContractError as error:
         assert error.message.startswith("x.toml")
+
+
+@pytest.mark.parametrize("host", ["https://api.acme.com", "api.acme.com/v1", "*", "*.com", "*acme.com", "a b.com", ""])
+def test_host_that_is_no_host_is_refused(host: str) -> None:
+    with pytest.raises(PluginContractError, match="hosts"):
+        parse_matrix({"schema": 1, "hosts": [host], "models": []}, "x.toml")
+
+
+@pytest.mark.parametrize("host", ["api.acme.com", "api.acme.com:8443", "*.acme.com", "127.0.0.1:8080", "[::1]:80", "localhost"])
+def test_host_of_each_form_is_accepted(host: str) -> None:
+    assert parse_matrix({"schema": 1, "hosts": [host], "models": []}, "x.toml").hosts == (host,)

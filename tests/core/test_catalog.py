@@ -72,6 +72,26 @@ def test_snapshot_replaces_models_only(shipped: Path) -> None:
     assert found.models[1].rank == 100
 
 
+def test_listed_model_may_be_like_a_shipped_one_and_have_dates(shipped: Path) -> None:
+    rows = [
+        {"id": "newer", "like": "old", "aliases": ["n"], "lifecycle": {"retires": datetime.date(2028, 1, 1)}},
+        {"id": "base", "media": "image", "generate_image": {"seed": {"min": 0, "max": 9}}},
+        {"id": "child", "like": "base"},
+    ]
+    write_snapshot("some", document() | {"models": rows}, load_matrix(shipped))
+    newer, base, child = load_refreshed(shipped, "some").models
+    assert newer.operations["generate_image"].options.keys() == {"quality"}
+    assert (newer.id, newer.rank, newer.lifecycle.retires) == ("newer", 7, datetime.date(2028, 1, 1))
+    assert child.operations == base.operations
+
+
+@pytest.mark.parametrize("bad", [{1, 2}, b"bytes", object()], ids=["set", "bytes", "object"])
+def test_listed_row_that_is_not_json_blames_the_plugin(bad: object, shipped: Path) -> None:
+    with pytest.raises(PluginContractError, match="list_models"):
+        write_snapshot("some", document() | {"models": [{"id": "x", "wire": {"a": bad}}]}, load_matrix(shipped))
+    assert not snapshot_path("some").exists()
+
+
 def test_snapshot_keeps_shipped_requirement(shipped: Path) -> None:
     needs = 'requires = { module = "brushes", install = "pip install brushes" }'
     shipped.write_text(SHIPPED.replace("rank = 7", f"rank = 7\n{needs}"))

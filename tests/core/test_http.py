@@ -25,6 +25,7 @@ from anymedia.errors import (
     SettingsError,
 )
 from anymedia.http import get_json, job_status, post_form, post_json, provider_time, raise_for_status, refusal, stop
+from anymedia.network import is_credential_host
 
 NO_SUCH = json.dumps({"error": {"code": "no_such_video", "message": "who?"}}).encode()
 
@@ -202,6 +203,36 @@ async def test_a_key_goes_to_a_host_that_is_listed(listed: str, server: HttpServ
         async with at(server, listed.format(port=other.port)) as context:
             assert await _each_way(context, other.url) == []
         assert [r.headers["x-key"] for r in other.received] == [KEY["x-key"]] * 4
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "listed", "expected"),
+    [
+        ("api.eu1.acme.com", 443, "*.acme.com", True),
+        ("API.ACME.COM".lower(), 443, "*.Acme.com", True),
+        ("acme.com", 443, "*.acme.com", False),
+        ("evilacme.com", 443, "*.acme.com", False),
+        ("acme.com.evil.example", 443, "*.acme.com", False),
+        ("api.acme.com", 8443, "*.acme.com:8443", True),
+        ("api.acme.com", 443, "*.acme.com:8443", False),
+        ("api.acme.com", 443, "api.acme.com", True),
+        ("api.acme.com", 444, "api.acme.com:443", False),
+    ],
+)
+def test_key_may_go_to_hosts_below_a_listed_domain(host: str, port: int, listed: str, expected: bool) -> None:
+    assert is_credential_host(host, port, [listed]) is expected
+
+
+@pytest.mark.anyio
+async def test_get_json_returns_an_array_only_where_one_is_expected(server: HttpServer) -> None:
+    replies = iter([[{"id": 1}], [{"id": 1}], {"id": 1}])
+    with HttpServer(lambda _: Reply.of_json(next(replies))) as listing:
+        async with at(listing) as context:
+            assert await get_json(context, f"{listing.url}/models", array=True) == [{"id": 1}]
+            with pytest.raises(BadBackendResponse, match="not a JSON object"):
+                await get_json(context, f"{listing.url}/models")
+            with pytest.raises(BadBackendResponse, match="not a JSON array"):
+                await get_json(context, f"{listing.url}/models", array=True)
 
 
 @pytest.mark.anyio

@@ -18,9 +18,10 @@ from __future__ import annotations
 import functools
 import ipaddress
 import os
+import re
 import sys
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ from .redaction import register_secret
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["CERTIFICATE_FIX", "PROXY_FIX", "Network", "Proxy", "is_local_name", "proxy_problem"]
+__all__ = ["CERTIFICATE_FIX", "HOST", "PROXY_FIX", "Network", "Proxy", "is_credential_host", "is_local_name", "proxy_problem"]
 
 #: What to do about a certificate that is not trusted, and about a proxy that does not connect.
 CERTIFICATE_FIX = (
@@ -44,6 +45,25 @@ PROXY_FIX = (
 )
 #: Suffixes that are never on the public internet.
 _LOCAL_SUFFIXES = (".localhost", ".local", ".lan", ".internal", ".home.arpa")
+
+
+#: ``host``, ``host:port``, or ``*.domain`` for the hosts below a domain (but not below a top-level one).
+HOST = r"(?:\*(?=\.[^.:]+\.))?[A-Za-z0-9_.](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?"
+
+
+def is_credential_host(host: str, port: int | None, hosts: Iterable[str]) -> bool:
+    """Whether a host may receive credentials.
+
+    Args:
+        host: its name or address, in lower case.
+        port: its port.
+        hosts: those that may: ``host``, ``host:port``, or ``*.domain`` (the hosts below it, not the domain itself).
+    """
+    for allowed in map(str.lower, hosts):
+        own = f"{host}:{port}" if re.search(r":[0-9]+$", allowed) else host
+        if own == allowed or (allowed.startswith("*.") and own.endswith(allowed[1:])):
+            return True
+    return False
 
 
 def is_local_name(host: str) -> bool:

@@ -66,7 +66,7 @@ from .capabilities.table import Table
 from .credentials import Keys, read_keys
 from .directories import user_dir
 from .errors import MediaError, SettingsError, did_you_mean
-from .network import Network, Proxy, is_local_name, proxy_problem
+from .network import HOST, Network, Proxy, is_local_name, proxy_problem
 from .policy import Budget, Policy, Tolerance
 from .records import frozen
 
@@ -87,7 +87,6 @@ __all__ = [
 _INSTANCE = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 _VARIABLE = r"[A-Z_][A-Z0-9_]{0,127}"
 _DISTRIBUTION = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\s*==\s*[A-Za-z0-9][A-Za-z0-9.!+_-]*)?"
-_HOST = r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
 _SECRET_KEY = r"(?i)(?:^|[_-])(?:api)?(?:keys?|tokens?|secrets?|passwords?|passwd|auth|authorization|credentials?)$"  # noqa: S105 - a pattern
 
 
@@ -136,14 +135,14 @@ class SettingsTable(Table):
         return self._matching(key, _DISTRIBUTION, "a distribution like 'anymedia-openai' or 'anymedia-openai==0.1.0'")
 
     def hosts(self, key: str) -> tuple[str, ...]:
-        """Take a list of ``host`` or ``host:port``, in lower case."""
-        return tuple(host.lower() for host in self._matching(key, _HOST, "a host like 'media.lan' or '127.0.0.1:8080'"))
+        """Take a list of ``host``, ``host:port`` or ``*.domain``, in lower case."""
+        return tuple(host.lower() for host in self._matching(key, HOST, "a host like 'media.lan', '127.0.0.1:8080' or '*.acme.com'"))
 
     def networks(self, key: str) -> tuple[str, ...]:
         """Take a list of ``host``, ``host:port``, address or network (CIDR), in lower case."""
         values = self.strings(key)
         for value in values:
-            if not re.fullmatch(_HOST, value) and not _is_network(value):
+            if "*" in value or not (re.fullmatch(HOST, value) or _is_network(value)):
                 self.report(f"{key}: expected a host like 'media.lan' or '127.0.0.1:8080', or a network, got {value!r:.80}")
         return tuple(value.lower() for value in values)
 

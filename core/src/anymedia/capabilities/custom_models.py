@@ -16,7 +16,7 @@ import attrs
 
 from ..errors import PluginContractError, SettingsError, did_you_mean
 from ..fields import Operation
-from . import CapabilityMatrix, Lifecycle, ModelSpec, OperationSpec
+from . import CapabilityMatrix, ModelSpec, OperationSpec
 
 
 def for_other_service(spec: ModelSpec) -> ModelSpec:
@@ -58,7 +58,7 @@ def _spec(model: str, table: dict[str, Any], matrix: CapabilityMatrix, where: st
         id=model,
         aliases=own.aliases,
         services=(),
-        lifecycle=Lifecycle(),
+        lifecycle=own.lifecycle,
         continues_with=(),
         rank=own.rank if "rank" in table else base.rank,
         media=own.media if "media" in table else base.media,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import keyword
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ import attrs
 from ..errors import PluginContractError, did_you_mean
 from ..fields import INPUTS, MASK_MODES, REFERENCE_ROLES, Operation
 from ..media import FORMATS
+from ..network import HOST
 from ..requests import KINDS
 from .model import (
     BillingRule,
@@ -76,7 +78,7 @@ def parse_matrix(raw: Mapping[str, Any], name: str) -> CapabilityMatrix:
         checked=_date(top, "checked"),
         services=top.strings("services"),
         credentials=_each(top, _credential_set, "credentials"),
-        hosts=top.strings("hosts"),
+        hosts=_hosts(top),
         base_url_env=top.strings("base_url_env"),
         first_party=top.take("first_party", bool, True),
         last_resort=top.take("last_resort", bool, False),
@@ -89,6 +91,15 @@ def parse_matrix(raw: Mapping[str, Any], name: str) -> CapabilityMatrix:
         _check_names(matrix, top)
     top.raise_problems()
     return matrix
+
+
+def _hosts(top: Table) -> tuple[str, ...]:
+    """Read the hosts that may receive credentials."""
+    found = top.strings("hosts")
+    for host in found:
+        if not re.fullmatch(HOST, host):
+            top.report(f"hosts: expected a host like 'api.acme.com', 'api.acme.com:8443' or '*.acme.com', got {host!r:.80}")
+    return found
 
 
 def _option(table: Table, kind: type | None = None) -> Any:

@@ -23,7 +23,7 @@ from typing import Any
 import attrs
 
 from ..directories import cache_dir, write_atomically
-from ..errors import MediaError, RequestError
+from ..errors import MediaError, PluginContractError, RequestError
 from . import model, options
 from .model import CapabilityMatrix, Lifecycle, ModelSpec
 
@@ -210,7 +210,7 @@ def _load(shipped: Path, snapshot: Path) -> CapabilityMatrix:
         return _unreadable(own, snapshot, type(error).__name__)
 
     try:
-        listed = _parse(json.loads(text), snapshot.name)
+        listed = _parse(json.loads(text), snapshot.name, own)
     except (ValueError, RecursionError) as error:
         return _unreadable(own, snapshot, type(error).__name__)
     except MediaError as error:
@@ -223,10 +223,20 @@ def _unreadable(own: CapabilityMatrix, snapshot: Path, why: str) -> CapabilityMa
     return attrs.evolve(own, warnings=(*own.warnings, warning))
 
 
-def _parse(raw: Any, name: str) -> CapabilityMatrix:
+def _parse(raw: Any, name: str, own: CapabilityMatrix) -> CapabilityMatrix:
+    """Parse a snapshot; a model may be ``like`` an earlier one of the snapshot, or like a shipped one."""
+    from .custom_models import custom_model_specs
     from .loader import parse_matrix
 
-    found = parse_matrix(raw, name)
+    if not isinstance(raw, dict) or not isinstance(raw.get("models"), list):
+        raise RequestError(f"{name}: a snapshot needs a date and at least one model")
+    models = [model for model in raw["models"] if isinstance(model, dict)]
+    listed = {model.get("id") for model in models}
+    derived = {str(m.get("id")): m for m in models if "like" in m and m["like"] not in listed and own.model(str(m["like"])) is not None}
+    found = parse_matrix({**raw, "models": [m for m in raw["models"] if m not in derived.values()]}, name)
+    tables = {model: {key: value for key, value in table.items() if key != "id"} for model, table in derived.items()}
+    specs = {spec.id: spec for spec in (*found.models, *custom_model_specs(tables, own, name))}
+    found = attrs.evolve(found, models=tuple(specs[str(model["id"])] for model in models))
     kept = {"checked", "models"}
     for field in attrs.fields(CapabilityMatrix):
         if field.name not in kept and getattr(found, field.name) != field.default:
@@ -249,16 +259,30 @@ def _with_shipped_facts(specs: Iterable[ModelSpec], own: CapabilityMatrix) -> tu
     return tuple(merged)
 
 
+def _date_text(value: Any) -> str:
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
 def write_snapshot(plugin: str, document: Mapping[str, Any], shipped: CapabilityMatrix) -> tuple[Path, CapabilityMatrix]:
     """Write a snapshot atomically; return its path, and the matrix that the next process will use.
 
+    Args:
+        plugin: its name.
+        document: as a capability file; dates may be `datetime.date`, as TOML has them.
+        shipped: the plugin's own matrix.
+
     Raises:
-        PluginContractError, RequestError: the document is not a valid snapshot; nothing is written.
+        PluginContractError, RequestError, SettingsError: the document is not a valid snapshot; nothing is written.
         OSError: the cache cannot be written.
     """
     path = snapshot_path(plugin)
-    text = json.dumps(document, indent=1)
-    listed = _parse(json.loads(text), path.name)
+    try:
+        text = json.dumps(document, indent=1, default=_date_text)
+    except (TypeError, ValueError) as error:
+        raise PluginContractError(f"backend {plugin!r}: list_models: a row is not JSON: {error}") from None
+    listed = _parse(json.loads(text), path.name, shipped)
     write_atomically(path, text.encode())
     found = attrs.evolve(shipped, models=_with_shipped_facts(listed.models, shipped), checked=listed.checked, stale_after_days=STALE_DAYS)
     return path, found

@@ -295,7 +295,8 @@ class CapabilityMatrix:
         checked: the day on which the facts were last checked.
         services: the services that the plugin supports, the default first; empty if there is only one.
         credentials: alternatives, of which one complete set suffices; empty: none needed.
-        hosts: hosts that may receive the credentials, in addition to the host of a configured base_url.
+        hosts: hosts (``host``, ``host:port``, ``*.domain``) that may receive the credentials, in addition to the host of a
+            configured base_url.
         base_url_env: environment variables from which the backend's SDK reads its address, shown by ``doctor``;
             ``service:VARIABLE`` if one applies to a single service.
         first_party: whether the service belongs to the models' maker and not to a reseller.

@@ -222,6 +222,7 @@ async def list_models(environment: Environment, instance: BackendInstance) -> Se
     """
     from ..context import Context
     from ..execution.engine import Clients
+    from ..net.fetcher import Fetcher
 
     if instance.service == COMPATIBLE:
         fix = "declare its models in the settings ([backends.NAME.models])"
@@ -229,18 +230,22 @@ async def list_models(environment: Environment, instance: BackendInstance) -> Se
     if not environment.registry.has(instance.plugin, "list_models"):
         raise UnsupportedOperation(f"backend {instance.name!r} cannot list its models")
     clients, secrets = Clients(), instance.secrets()
+    fetcher = Fetcher(allow=environment.settings.fetch_allow, network=environment.settings.network)
     context = Context(
         backend=instance.name,
         service=instance.service,
         settings=instance.context_settings,
         secrets=secrets,
         network=environment.settings.network,
+        hosts=instance.hosts,
         clients=lambda name, factory: clients.get(instance.name, secrets, name, factory),
+        fetch=lambda url, headers: fetcher.fetch_bytes(url, headers=headers, credential_hosts=instance.hosts, for_caller=False),
     )
     try:
         found: Sequence[ListedModel] = await environment.registry.call(instance.plugin, "list_models", context=context)
     finally:
         await clients.aclose()
+        await fetcher.aclose()
     return found
 
 

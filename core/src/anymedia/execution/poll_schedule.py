@@ -120,6 +120,8 @@ _CHECKS = 6.5
 _FIRST_COLD, _FIRST_KNOWN, _KNOWN_JOBS = 0.02, 0.05, 20
 #: For long jobs, which the longest interval would check too often while few are done, at most this share.
 _FIRST_LATEST = 0.12
+#: With nothing known, an additional first check comes this early, in seconds: the job may be of a fast kind.
+_FIRST_UNKNOWN = 2.0
 #: Past this share something is out of the ordinary, and the interval grows with the age.
 _LATE, _LATE_STEP = 0.98, 0.06
 
@@ -164,10 +166,11 @@ class Schedule:
         low = life.quantile(_FIRST_COLD + (_FIRST_KNOWN - _FIRST_COLD) * known)
         self._start = max(SHORTEST, self._worth_checking(low, life.quantile(_FIRST_LATEST)))
         self._late = max(self._start, life.quantile(_LATE))
+        self._first = self._start if past or typical is not None else _FIRST_UNKNOWN
 
     def first(self, hint: float | None = None) -> float:
         """Return the pause in seconds between the submit and the first check; ``hint``: the pause that the provider asks for."""
-        return max(self._start, _floor(hint))
+        return max(self._first, _floor(hint))
 
     def next(self, elapsed: float, hint: float | None = None) -> float:
         """Return the pause in seconds before the next check of a job.
@@ -177,7 +180,8 @@ class Schedule:
             hint: the minimum pause that the provider asks for, in seconds.
         """
         if elapsed < self._start:
-            return max(self._start - elapsed, SHORTEST, _floor(hint))
+            due = self._first if elapsed < self._first else self._start
+            return max(due - elapsed, SHORTEST, _floor(hint))
         wait = _LATE_STEP * elapsed
         if elapsed < self._late:
             wait = min(self._age_of(self._checks_by(elapsed) + 1) - elapsed, max(wait, self._late - elapsed))

@@ -7,7 +7,7 @@ import re
 import urllib.parse
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, overload
 
 from ..answers.envelopes import AnsweredError, quote, read_error
 from ..answers.errors import classify, error_from
@@ -22,10 +22,11 @@ from ..errors import (
     PluginContractError,
 )
 from ..media import without_query
-from ..network import Network
+from ..network import Network, is_credential_host
 from .failures import answered_error, retry_after
 from .transport import new_session, read_body
 
+_J = TypeVar("_J", dict[str, Any], list[Any])
 _FIX = "list the service's host under `hosts` in capabilities.toml, or in the settings under [backends.{}]"
 
 
@@ -38,7 +39,7 @@ def check_place(context: Context, url: str, headers: Mapping[str, str]) -> None:
     if not headers or context.hosts is None:
         return
     scheme, host, port = _parts(url)
-    if not any(own.lower() in {host, f"{host}:{port}"} for own in context.hosts if host):
+    if not host or not is_credential_host(host, port, context.hosts):
         raise _not_sent(f"{without_query(url)!r} is not an address of {context.backend!r}: its key was not sent there", context)
     clear = str(context.settings.get("base_url", "")).lower().startswith("http:")
     if scheme != "https" and not (scheme == "http" and clear):
@@ -177,7 +178,7 @@ async def post_json(
         aiohttp.ClientError, TimeoutError: no whole answer; ``context.submission()`` judges what that means.
     """
     kept = {k: v for k, v in body.items() if v is not None} if isinstance(body, Mapping) else body
-    return _object(context, await _ask(context, "POST", url, headers, by_code, seconds, json=kept))
+    return _json(context, await _ask(context, "POST", url, headers, by_code, seconds, json=kept), dict)
 
 
 async def post_form(
@@ -215,7 +216,31 @@ async def post_form(
     for name, media in files.items() if isinstance(files, Mapping) else files:
         if media is not None:
             form.add_field(name, media.data, filename=media.filename, content_type=media.mime)
-    return _object(context, await _ask(context, "POST", url, headers, by_code, seconds, data=form))
+    return _json(context, await _ask(context, "POST", url, headers, by_code, seconds, data=form), dict)
+
+
+@overload
+async def get_json(
+    context: Context,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    by_code: ErrorTable | None = None,
+    seconds: float = STATUS_CHECK_SECONDS,
+    array: Literal[False] = False,
+) -> dict[str, Any]: ...
+
+
+@overload
+async def get_json(
+    context: Context,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    by_code: ErrorTable | None = None,
+    seconds: float = STATUS_CHECK_SECONDS,
+    array: Literal[True],
+) -> list[Any]: ...
 
 
 async def get_json(
@@ -225,8 +250,9 @@ async def get_json(
     headers: Mapping[str, str] | None = None,
     by_code: ErrorTable | None = None,
     seconds: float = STATUS_CHECK_SECONDS,
-) -> dict[str, Any]:
-    """GET a JSON object: for status checks of a job (with ``by_code={"404": JobNotFound}``), lists and the like.
+    array: bool = False,
+) -> dict[str, Any] | list[Any]:
+    """GET a JSON object, or with ``array`` a JSON array: for status checks of a job (with ``by_code={"404": JobNotFound}``), and lists.
 
     A 404 without a JSON body is not the service's own, and therefore BackendUnavailable instead of JobNotFound.
 
@@ -235,7 +261,8 @@ async def get_json(
         PluginContractError: with headers, to an address that is not the backend's own.
     """
     async with _answered(context):
-        return _object(context, await _ask(context, "GET", url, headers, by_code, seconds))
+        data = await _ask(context, "GET", url, headers, by_code, seconds)
+    return _json(context, data, list) if array else _json(context, data, dict)
 
 
 async def stop(
@@ -291,13 +318,14 @@ async def _ask(
     return data
 
 
-def _object(context: Context, data: bytes) -> dict[str, Any]:
+def _json(context: Context, data: bytes, kind: type[_J]) -> _J:
     try:
         found = json.loads(data)
     except ValueError:
         found = None
-    if not isinstance(found, dict):
-        raise BadBackendResponse(f"'{context.backend}' answered with something that is not a JSON object")
+    if not isinstance(found, kind):
+        expected = "a JSON array" if kind is list else "a JSON object"
+        raise BadBackendResponse(f"'{context.backend}' answered with something that is not {expected}")
     return found
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ..errors import BackendError, BackendUnavailable, BadBackendResponse, InvalidRequest, MediaError, Problem
-from ..network import CERTIFICATE_FIX, Network, Proxy, is_local_name
+from ..network import CERTIFICATE_FIX, Network, Proxy, is_credential_host, is_local_name
 from ..redaction import clean_text
 from .addresses import Address, AllowList, CheckedUrl, Refused, is_forbidden, is_public, read_url
 
@@ -396,7 +396,7 @@ class Fetcher:
         return hop
 
     def _may_carry(self, url: CheckedUrl, hosts: Sequence[str]) -> bool:
-        listed = any(host.lower() in {url.host, f"{url.host}:{url.port}"} for host in hosts)
+        listed = is_credential_host(url.host, url.port, hosts)
         own = self._own is not None and url.origin == self._own.origin
         return listed and (url.scheme == "https" or own or self._allow.names(url))
 

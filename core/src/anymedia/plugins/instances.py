@@ -23,6 +23,7 @@ from ..credentials import Credential, GivenKeys, Keys, Secret, find_credential
 from ..distributions import normal
 from ..errors import PluginError, RequestError, SettingsError, UnknownBackend, did_you_mean, nearest_name
 from ..fields import Operation
+from ..network import is_credential_host
 from ..planning.explain import unknown_model_error
 from ..policy import Policy
 from ..records import frozen
@@ -249,7 +250,7 @@ def _is_own_address(base_url: str, hosts: Iterable[str]) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host in {*hosts, "localhost"}
+        return host == "localhost" or is_credential_host(host, None, hosts)
 
 
 def _sets_for(matrix: CapabilityMatrix, service: str) -> list[CredentialSet]:
