@@ -434,7 +434,7 @@ def test_file_with_junk_anywhere_is_read_or_refused_with_name(place: tuple[Any, 
 
 
 @pytest.mark.parametrize("host", ["https://api.acme.com", "api.acme.com/v1", "*", "*.com", "*acme.com", "a b.com", ""])
-def test_host_that_is_no_host_is_refused(host: str) -> None:
+def test_malformed_host_is_refused(host: str) -> None:
     with pytest.raises(PluginContractError, match="hosts"):
         parse_matrix({"schema": 1, "hosts": [host], "models": []}, "x.toml")
 
