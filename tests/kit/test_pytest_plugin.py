@@ -136,3 +136,13 @@ def test_live_run_without_a_budget_is_rejected(kit: Runs) -> None:
     code, output = kit("--anymedia-live", "--anymedia-live-budget", "0.5", "-k", "l01", "-rs")
     assert code == 0, output  # without a key there is no usable instance, the only reason for a skip
     assert "no usable instance of painter" in output
+
+
+def test_plugin_for_pytest_does_nothing_in_a_run_without_the_kit(tmp_path: Path) -> None:
+    has_kit = "request.config.pluginmanager.hasplugin('anymedia-kit')"
+    (tmp_path / "test_own.py").write_text(f"def test_b(): pass\ndef test_a(request): assert not {has_kit}\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stdout
+    assert "2 passed" in ended.stdout
+    assert "anymedia" not in ended.stdout

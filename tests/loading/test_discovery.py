@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from anymedia.distributions import plugin_points
 from anymedia.errors import DuplicateBackend, PluginContractError, PluginError, PluginLoadError, UnknownBackend
 from anymedia.plugins.registry import discover
 
@@ -304,3 +305,16 @@ def test_discover_with_given_entry_points(site: Any, good: str) -> None:
     registry = discover(entry_points=[EntryPoint("mine", "mod_paint", "anymedia")])
     assert set(registry.plugins) == {"mine"}
     assert registry.get("mine").distribution == ""
+
+
+def test_plugin_with_the_name_of_a_backend_of_this_project_does_not_disable_it(
+    site: Any, good: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.install("anymedia-openai", "openai = mod_genuine", mod_genuine=good)
+    site.install("nice-tools", "openai = mod_taken", mod_taken=good)
+    registry = discover(entry_points=[point for point in plugin_points("anymedia") if point.module in {"mod_genuine", "mod_taken"}])
+    assert registry.plugins["openai"].distribution == "anymedia-openai"
+    assert registry.blocked == {"openai (nice-tools)": "the backend of that name is anymedia-openai's"}
+    assert registry.broken == {}
+    assert "mod_taken" not in site.loaded()
+    assert "'nice-tools' is not imported" in caplog.text

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from wire.grok_server import KEY, GrokServer
+from wire.http_server import closed_port
 
 from anymedia.context import Context
 from anymedia.credentials import Secret
@@ -117,3 +118,39 @@ def test_what_the_provider_cannot_do_has_no_hook() -> None:
     assert "cancel_job" not in hooks  # there is no such call
     assert "inpaint" not in hooks
     assert hooks <= set(HOOKS)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are POSIX")
+def test_forked_child_of_an_open_connection_sends_nothing_and_does_not_wait() -> None:
+    """The child must not touch gRPC, whose threads it does not have: it would wait for ever."""
+    program = f"""
+import asyncio, os, sys
+from anymedia import Context
+from anymedia.credentials import Secret
+from anymedia.errors import BackendUnavailable
+from grok_media._client import connect
+
+def context():
+    return Context(backend="grok", settings={{"base_url": "http://127.0.0.1:{closed_port()}"}}, secrets={{"api_key": Secret("xai-key")}})
+
+async def child():
+    try:
+        connect(context())
+    except BackendUnavailable as error:
+        return 7 if error.delivery == "not_sent" and "forked" in error.message else 1
+
+async def main():
+    parent = connect(context())
+    pid = os.fork()
+    if pid == 0:
+        asyncio._set_running_loop(None)
+        os._exit(asyncio.new_event_loop().run_until_complete(child()))
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    await parent.aclose()
+    await connect(context()).aclose()
+    return code
+
+sys.exit(asyncio.run(main()))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=300, check=False)
+    assert ended.returncode == 7, ended.stderr.decode()[-2000:]

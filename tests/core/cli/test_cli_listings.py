@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from anymedia.cli.doctor import with_allowlist
 from anymedia.cli.jobs import since_when
 from anymedia.errors import InvalidRequest
 
@@ -268,3 +270,39 @@ def test_name_misspelled_in_settings_warns_and_stops_only_plans(
     assert refused.code == 2
     assert "[defaults] image = 'dmeo'" in refused.err and "--backend" in refused.err
     assert call("plan", "image", "a fox", "--backend", "demo").code == 0
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        "# mine\nstate_dir = 'x'\n[policy]\nretries = 1\n",
+        "[plugins]\ndisable = ['grok'] # not this\n[defaults]\nimage = 'demo'\n",
+        "[plugins]   # which\nallow = [\n  'old==1',\n  \"older\",\n]\ndisable = ['grok']\n\n[policy]\nretries = 1",
+        "[plugins]",
+    ],
+)
+def test_doctor_writes_the_allowlist_and_nothing_else(before, tmp_path):
+    allowed = ["anymedia-local==0.1.0", "anymedia-openai==0.1.0"]
+    after = with_allowlist(before, allowed)
+    old, new = tomllib.loads(before), tomllib.loads(after)
+    assert new["plugins"].pop("allow") == allowed
+    old.get("plugins", {}).pop("allow", None)
+    assert new == {"plugins": {}} | old
+    assert with_allowlist(after, allowed) == after
+    assert [line for line in before.splitlines() if "#" in line] == [line for line in after.splitlines() if "#" in line]
+
+
+def test_doctor_allowlist_is_written_to_the_settings_and_then_holds(call, tmp_path, monkeypatch):
+    config = tmp_path / "own.toml"
+    monkeypatch.setenv("ANYMEDIA_CONFIG", str(config))
+    config.write_text("[policy]\nretries = 1\n")
+    config.chmod(0o600)
+    said = call("doctor", "--write-allowlist", "--json").json
+    written = tomllib.loads(config.read_text())
+    assert said["file"] == str(config)
+    assert said["allow"] == written["plugins"]["allow"]
+    assert written["policy"] == {"retries": 1}
+    assert all("==" in entry for entry in said["allow"])
+    assert config.stat().st_mode & 0o777 == 0o600
+    assert not [f for f in call("doctor", "--json").json["findings"] if "is not in plugins.allow" in f["text"]]

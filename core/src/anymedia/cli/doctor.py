@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import re
+import shutil
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +17,9 @@ from typing import Any, Literal
 import attrs
 import click
 
+from ..directories import user_dir
 from ..distributions import version_of
-from ..errors import MediaError
+from ..errors import MediaError, SettingsError
 from ..media import without_query
 from ..records import frozen
 from ..settings import Settings, load_settings
@@ -36,10 +41,18 @@ class Finding:
 
 
 @click.command("doctor")
+@click.option("--write-allowlist", is_flag=True, help="Allow the plugins that are in use now, with their versions, and no others.")
 @AS_JSON
-def doctor(as_json: bool) -> None:
+def doctor(write_allowlist: bool, as_json: bool) -> None:
     """Check Python, plugins, credentials (names only), addresses, directories and codecs. Needs no key and no network."""
     console = Console(json=as_json)
+    if write_allowlist:
+        path, allowed = _write_allowlist()
+        if as_json:
+            console.document({"success": True, "file": str(path), "allow": allowed})
+        else:
+            console.result(f"{path}: [plugins] allow = {json.dumps(allowed)}")
+        return
     found = list(_findings())
     if as_json:
         problems = sum(f.status == "problem" for f in found)
@@ -51,6 +64,48 @@ def doctor(as_json: bool) -> None:
             part = finding.part
             console.result(part)
         console.result(f"  {finding.status:7}  {finding.name}: {finding.text}")
+
+
+def _write_allowlist() -> tuple[Path, list[str]]:
+    """Write the distributions of the loaded plugins to the user's settings; return the file and the entries.
+
+    Raises:
+        SettingsError: a plugin has no distribution, or the file cannot be changed without changing anything else.
+    """
+    settings = load_settings()
+    plugins = load_environment(settings).registry.plugins.values()
+    if unnamed := [plugin.name for plugin in plugins if not plugin.distribution]:
+        raise SettingsError(f"the plugin {unnamed[0]!r} belongs to no installed distribution", fix="install it with pip")
+    allowed = sorted({f"{plugin.distribution}=={plugin.version}" for plugin in plugins})
+    path = settings.files[-1] if settings.files else user_dir("config") / "config.toml"
+    text = path.read_text("utf-8") if path.exists() else ""
+    changed = with_allowlist(text, allowed)
+    before, after = (tomllib.loads(part) for part in (text, changed))
+    for found in (before, after):
+        found.setdefault("plugins", {}).pop("allow", None)
+    if before != after or tomllib.loads(changed)["plugins"]["allow"] != allowed:
+        raise SettingsError(f"{path}: [plugins] could not be changed", fix=f"write it yourself: allow = {json.dumps(allowed)}")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as new:
+        new.write(changed)
+    if path.exists():
+        shutil.copymode(path, new.name)
+    Path(new.name).replace(path)
+    return path, allowed
+
+
+def with_allowlist(text: str, allowed: list[str]) -> str:
+    """Return a TOML text with another ``[plugins] allow``."""
+    line = f"allow = {json.dumps(allowed)}"
+    head, header, rest = (
+        re.split(r"(?m)(^\[plugins\][^\n]*\n?)", text, maxsplit=1) if re.search(r"(?m)^\[plugins\]", text) else (text, "", "")
+    )
+    if not header:
+        return f"{text.rstrip()}\n\n[plugins]\n{line}\n".lstrip()
+    table, others = (rest[: found.start()], rest[found.start() :]) if (found := re.search(r"(?m)^\[", rest)) else (rest, "")
+    old = re.compile(r"(?m)^[ \t]*allow[ \t]*=[ \t]*\[[^\]]*\]")
+    table = old.sub(lambda _: line, table, count=1) if old.search(table) else f"{line}\n{table}"
+    return head + header.rstrip("\n") + "\n" + table + others
 
 
 def _findings() -> Iterator[Finding]:

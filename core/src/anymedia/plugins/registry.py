@@ -471,6 +471,7 @@ def discover(
     points = list(plugin_points(GROUP, with_files=allow is not None) if entry_points is None else entry_points)
     registry.distributions.update(filter(None, (_distribution(point)[0] for point in points)))
     for name, same in sorted(_admitted(registry, points, allow, disabled).items()):
+        same = _without_impostors(registry, name, same)
         if len(same) == 1:
             _load(registry, same[0])
         else:
@@ -478,6 +479,20 @@ def discover(
             twice = DuplicateBackend(f"backend {name!r} is provided more than once: {makers}", fix="Uninstall or disable all but one.")
             registry.mark_broken(name, twice, distribution=makers)
     return registry
+
+
+def _without_impostors(registry: Registry, name: str, same: list[EntryPoint | PluginPoint]) -> list[EntryPoint | PluginPoint]:
+    """Return the entry point of a backend of this project alone; block those with its name from other distributions."""
+    genuine = [point for point in same if normal(_distribution(point)[0]) == f"anymedia-{name}"]
+    if name not in PUBLISHED or len(genuine) != 1 or len(same) == 1:
+        return same
+    import logging
+
+    for distribution in sorted(_distribution(point)[0] for point in same if point is not genuine[0]):
+        why = f"the backend of that name is anymedia-{name}'s"
+        registry.block(f"{name} ({distribution})", why)
+        logging.getLogger("anymedia").warning("the plugin %r of the distribution %r is not imported: %s", name, distribution, why)
+    return genuine
 
 
 def _admitted(

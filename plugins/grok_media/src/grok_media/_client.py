@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import re
 import urllib.parse
+import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +99,15 @@ def _is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+#: The connections of this process that are open.
+_open: weakref.WeakSet[Connection] = weakref.WeakSet()
+#: Those of the parent, if this process was forked while they were open. They are never used, closed or collected here: gRPC's threads
+#: do not exist in a forked child, and a call on them would wait forever.
+_of_parent: list[Connection] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _of_parent.extend(_open))
+
+
 @attrs.frozen(eq=False)
 class Connection:
     """The SDK client with its channel; ``key`` is set where the SDK sends calls without it. ``base_url`` is the REST half's."""
@@ -140,7 +151,9 @@ class Connection:
 
     async def aclose(self) -> None:
         """Close the channel."""
-        await self.sdk.close()
+        if self not in _of_parent:
+            await self.sdk.close()
+            _open.discard(self)
 
 
 def connect(context: Context) -> Connection:
@@ -149,7 +162,12 @@ def connect(context: Context) -> Connection:
     Raises:
         SettingsError: for invalid options.
         AuthenticationFailed: for a text that cannot be a key.
+        BackendUnavailable: this process was forked from one that had a connection open.
     """
+    if _of_parent:
+        text = "this process was forked while its parent had a gRPC connection open, which gRPC does not survive: nothing was sent"
+        fix = "start workers with 'spawn' or 'forkserver', or close the router before a fork"
+        raise BackendUnavailable(text, fix=fix, delivery="not_sent")
     place = place_of(context.settings)
     seconds = context.settings.get("timeout", ANSWER_SECONDS)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
@@ -177,7 +195,10 @@ def _make(context: Context, place: Place, seconds: float) -> Connection:
 
     sdk = Client(api_key=key, api_host=place.target, use_insecure_channel=place.plain, timeout=seconds, channel_options=options)
     # On a channel without TLS the SDK adds the key by interceptors, which streamed uploads do not pass.
-    return Connection(sdk, sdk._api_channel, Secret(key) if place.plain else None, seconds, rest_url(context.settings, ""), proxy)
+    login = Secret(key) if place.plain else None
+    connection = Connection(sdk, sdk._api_channel, login, seconds, rest_url(context.settings, ""), proxy)
+    _open.add(connection)
+    return connection
 
 
 def _channel_with(roots: bytes, key: str, host: str, metadata: Any, options: Any, timeout: float) -> Any:
