@@ -5,8 +5,7 @@ Pillow, numpy and PyAV are imported when they are used.
 
 from __future__ import annotations
 
-import base64
-import html
+import importlib
 import io
 import sys
 from os import PathLike, fspath
@@ -87,9 +86,7 @@ class MediaView:
     def show(self) -> None:
         """Show it: in the output of a notebook's cell, otherwise with the program that the system opens such files with."""
         if _in_notebook():
-            from IPython.display import display
-
-            display(self)
+            importlib.import_module("IPython.display").display(self)
             return
         import click
 
@@ -141,6 +138,9 @@ def _in_notebook() -> bool:
 
 def html_of(file: MediaView) -> str:
     """Return HTML that shows a file, which it contains unless it is large."""
+    import base64
+    import html
+
     medium = file.mime.partition("/")[0]
     name = html.escape(file.path.name, quote=True)
     if file.path.stat().st_size > _EMBEDDED:

@@ -131,8 +131,10 @@ MEDIA = {
     "edit": Lazy("media_commands:edit", "Edit an image: mask, style, structure, subject or outpainting."),
     "video": Lazy("media_commands:video", "Generate a video from a prompt or images, or continue one."),
     "audio": Lazy("media_commands:audio", "Generate speech or music.", ("say",)),
+    "music": Lazy("media_commands:music", "Generate music."),
 }
 COMMANDS = MEDIA | {
+    "batch": Lazy("batch:batch", "Run the requests of a file; a repeat does only what is left."),
     "plan": Lazy("media_commands:plan", "Show what would be sent, where and at what price; spends nothing."),
     "models": Lazy("models:models", "List models with operations, prices and availability."),
     "capabilities": Lazy("models:capabilities", "Show the full capabilities of each backend."),
@@ -142,6 +144,7 @@ COMMANDS = MEDIA | {
     "jobs": Lazy("jobs:jobs", "List, show, resume, cancel or forget jobs."),
     "keys": Lazy("keys:keys", "Set, list, remove or test API keys."),
     "cost": Lazy("jobs:cost", "Show quoted and actual costs."),
+    "completion": Lazy("complete:completion", "Print the line that sets up shell completion."),
     "new-backend": Lazy("new_backend:new_backend", "Create the skeleton of a new backend."),
     "tour": Lazy("tour:tour", "Generate sample media without an API key, and a page that shows them."),
     "mcp": Lazy("agent_commands:mcp", "Serve agents over the Model Context Protocol."),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -102,7 +103,7 @@ class CliInvocation:
             raise click.UsageError("a prompt is needed (or - to read it from stdin)")
         _check_edit(command, merged, given)
         with _naming_options(names):
-            config = GenerationConfig.from_json(merged) if file else GenerationConfig(**merged)
+            config = with_output_name(GenerationConfig.from_json(merged) if file else GenerationConfig(**merged), {})
         return cls(command=command, given=given, config=config, names=names)
 
     @property
@@ -128,6 +129,47 @@ class CliInvocation:
         """
         with _naming_options({**self.names, "continue_from": "--continue", "input_video_path": "--continue"}, config):
             yield
+
+
+class _Later:
+    """``{index}`` of a single request, which numbers its files when they are named."""
+
+    def __format__(self, spec: str) -> str:
+        return f"{{index:{spec}}}" if spec else "{index}"
+
+
+def with_output_name(config: GenerationConfig, values: Mapping[str, Any]) -> GenerationConfig:
+    """Return a config whose output path has values in place of ``{index}``, ``{seed}``, ``{prompt}`` and ``{date}``.
+
+    A seed is chosen if the path names one and none was given.
+
+    Args:
+        config: the config.
+        values: further values by name; without ``index``, the files of the request are numbered.
+
+    Raises:
+        InvalidRequest: the path names something else.
+    """
+    import datetime
+    import hashlib
+
+    from ..files.names import made_up_stem
+
+    path = config.output_path
+    if path is None or "{" not in path:
+        return config
+    if re.search(r"\{seed\b", path) and config.seed is None:
+        chosen = hashlib.sha256(f"{values.get('index', os.urandom(8))} {config.prompt}".encode()).digest()
+        config = attrs.evolve(config, seed=int.from_bytes(chosen[:4]) >> 1)
+    today = datetime.datetime.now(datetime.UTC).date()
+    slug = made_up_stem(config.prompt, today)[len(today.isoformat()) + 1 :]
+    known: dict[str, Any] = {"index": _Later(), "seed": config.seed, "prompt": slug, "date": today.isoformat()}
+    known |= {name: value if isinstance(value, int) else re.sub(r"[^\w.-]+", "-", str(value)).strip("-.") for name, value in values.items()}
+    try:
+        return attrs.evolve(config, output_path=path.format_map(known))
+    except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
+        wrong = f"{path!r} cannot be filled in ({error})"
+        raise InvalidRequest([Problem("$.output_path", wrong, f"use {{{'}, {'.join(known)}}}")]) from None
 
 
 @contextlib.contextmanager
@@ -363,8 +405,8 @@ def _check_edit(command: str, fields: Mapping[str, Any], given: Mapping[str, Any
 def _check_stdout(given: Mapping[str, Any]) -> None:
     if given["output"] != "-" or given["dry_run"]:
         return
-    for name, flag in (("as_json", "--json"), ("no_wait", "--no-wait")):
-        if given[name]:
+    for name, flag in (("as_json", "--json"), ("no_wait", "--no-wait"), ("open_files", "--open")):
+        if given.get(name):
             raise click.UsageError(f"-o - writes the file's bytes to stdout; that excludes {flag}")
     if (given.get("n") or 1) > 1:
         raise click.UsageError("-o - writes one file to stdout; give -o DIR/ for several")

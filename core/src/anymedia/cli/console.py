@@ -40,6 +40,11 @@ def clean(text: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+def has_colours(terminal: bool) -> bool:
+    """Return whether to print colours: only on a terminal that says which kind it is, and not with ``NO_COLOR``."""
+    return terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") not in {"", "dumb", "unknown"}
+
+
 def _write(data: bytes) -> None:
     try:
         write_stdout(data)
@@ -67,6 +72,14 @@ class Console:
         """Print one result line on stdout; a path keeps its exact bytes."""
         _write((os.fsencode(line) if isinstance(line, Path) else clean(line).encode(errors="replace")) + b"\n")
 
+    def table(self, rows: Sequence[Sequence[str]], *, shrink: Sequence[int] = (), least: int = 12) -> None:
+        """Print a table on stdout, see `table`; with colours on a terminal."""
+        if not has_colours(stdout_is_terminal()):
+            for line in table(rows, shrink=shrink, least=least):
+                self.result(line)
+        elif rows:
+            _write(_coloured_table(fitted(rows, shrink=shrink, least=least)).encode())
+
     def document(self, value: Mapping[str, Any]) -> None:
         """Print the JSON document: indented on a terminal, otherwise on one line."""
         _write(json.dumps(value, indent=2 if stdout_is_terminal() else None, default=str).encode() + b"\n")
@@ -78,14 +91,59 @@ class Console:
     def note(self, text: str) -> None:
         """Print a note on stderr."""
         if not self.quiet:
-            click.echo(clean(text), err=True)
+            click.echo(_coloured(clean(text)), err=True)
 
     def error(self, error: MediaError) -> None:
         """Print an error on stderr, and as the JSON document if asked for."""
         if self.json:
             self.document({"success": False, "error": error.to_json() | {"fix": error.hint(COMMANDS)}})
         for line in _error_lines(error):
-            click.echo(clean(line), err=True)
+            click.echo(_coloured(clean(line)), err=True)
+
+
+def _coloured(line: str) -> str:
+    """Return a line for stderr with its first word in a colour, if that is a terminal and the word says what the line is."""
+    word, colon, rest = line.partition(":")
+    colour = {"anymedia": "red", "warning": "yellow", "hint": "cyan"}.get(word.strip())
+    if colour is None or not colon or not has_colours(is_terminal(sys.stderr)):
+        return line
+    return click.style(word + colon, fg=colour, bold=word == "anymedia") + rest
+
+
+#: Column -> style; a cell that is in `_CELLS` has its own.
+_COLUMNS = {"JOB": "cyan", "MODEL": "cyan", "BACKEND": "cyan", "OPERATIONS": "dim", "CREATED": "dim", "STAGE": "yellow", "#": "cyan"}
+_CELLS = {
+    **dict.fromkeys(("done", "active", "free"), "green"),
+    **dict.fromkeys(("failed", "refused", "lost"), "red"),
+    **dict.fromkeys(("unknown", "cancelled"), "yellow"),
+    **dict.fromkeys(("queued", "submitting", "submitted", "running", "collecting"), "blue"),
+}
+
+
+def _coloured_table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows that fit the width as a table with colours and a line below the head."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    head, *body = rows
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in head:
+        made.add_column(name, no_wrap=True)
+    for row in body:
+        made.add_row(*(Text(cell, _CELLS.get(cell, _COLUMNS.get(name, ""))) for name, cell in zip(head, row, strict=True)))
+    return _rendered(made, max(stdout_width(), sum(max(len(row[i]) for row in rows) + 3 for i in range(len(head)))))
+
+
+def _rendered(what: Any, width: int) -> str:
+    """Return something that rich can render as text with colours."""
+    import io
+
+    from rich.console import Console as RichConsole
+
+    out = io.StringIO()
+    RichConsole(file=out, force_terminal=True, color_system="standard", width=width, legacy_windows=False, highlight=False).print(what)
+    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
 
 def _error_lines(error: MediaError) -> list[str]:
@@ -109,6 +167,13 @@ def table(rows: Iterable[Sequence[str]], *, shrink: Sequence[int] = (), least: i
         shrink: indexes of the columns that may be cut, in this order.
         least: the width that a cut column keeps, in characters.
     """
+    cells = fitted(rows, shrink=shrink, least=least)
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))] if cells else []
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def fitted(rows: Iterable[Sequence[str]], *, shrink: Sequence[int] = (), least: int = 12) -> list[list[str]]:
+    """Return the cells of a table, cut where the columns would not fit; see `table`."""
     cells = [[" ".join(clean(cell).split()) for cell in row] for row in rows]
     if not cells:
         return []
@@ -116,7 +181,7 @@ def table(rows: Iterable[Sequence[str]], *, shrink: Sequence[int] = (), least: i
     for index in shrink:
         excess = sum(widths) + 2 * (len(widths) - 1) - stdout_width()
         widths[index] = min(widths[index], max(widths[index] - excess, least))
-    return ["  ".join(_cut(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return [[_cut(cell, width) for cell, width in zip(row, widths, strict=True)] for row in cells]
 
 
 def _cut(text: str, width: int) -> str:
@@ -162,6 +227,9 @@ class ProgressLine:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._draws = not quiet and is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
+        self._has_colours = self._draws and has_colours(True)
+        #: Written before the latest report, as the number of finished calls of a batch.
+        self.prefix = ""
         self._started = time.monotonic()
         self._newest: Progress | None = None
         self._width = 0
@@ -205,21 +273,54 @@ class ProgressLine:
 
         while True:
             self._draw()
-            await asyncio.sleep(1)
+            await asyncio.sleep(0.2 if self._has_colours else 1)
 
     def _draw(self) -> None:
-        self._put(line_of(self._newest, time.monotonic() - self._started))
+        elapsed = time.monotonic() - self._started
+        line = f"{self.prefix}  {line_of(self._newest, elapsed)}".strip()
+        self._put(line, self._newest if self._has_colours else None, elapsed)
 
-    def _put(self, line: str) -> None:
+    def _put(self, line: str, progress: Progress | None = None, elapsed: float = 0.0) -> None:
         if not self._draws:
             return
         import shutil
 
-        line = line[: shutil.get_terminal_size().columns - 1]
+        width = shutil.get_terminal_size().columns - 1
+        line = line[:width]
+        if progress is not None and progress.state not in FINAL:
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(f"\r{_bar_line(self.prefix, progress, elapsed, width)}\x1b[K")
+                sys.stderr.flush()
+            self._width = width
+            return
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write("\r" + line.ljust(self._width) + ("" if line else "\r"))
             sys.stderr.flush()
         self._width = len(line)
+
+
+#: States after which no bar is drawn.
+FINAL = frozenset({"done", "failed", "refused", "cancelled"})
+
+
+def _bar_line(prefix: str, progress: Progress, elapsed: float, width: int) -> str:
+    """Return the line for a report with colours and a bar, which moves while the progress is unknown."""
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    known = progress.fraction
+    bar = ProgressBar(total=1.0, completed=known or 0.0, width=max(8, min(30, width // 4)), pulse=known is None, animation_time=elapsed)
+    line = Table.grid(padding=(0, 1))
+    note = " ".join(clean(progress.note).split())
+    name = Text(f"{progress.backend}/{progress.model}", "cyan", overflow="ellipsis")
+    shown = "" if known is None else f"{known:.0%}"
+    line.add_row(
+        *([Text(prefix, "bold")] if prefix else []), bar, shown, Text(f"{elapsed:.0f} s", "dim"), name, Text(progress.state, "blue"), note
+    )
+    for column in line.columns:
+        column.no_wrap = True
+    return _rendered(line, width).rstrip("\n").replace("\n", " ")
 
 
 def line_of(progress: Progress | None, elapsed: float) -> str:

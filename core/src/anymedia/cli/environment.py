@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..records import frozen
+from . import complete
 
 if TYPE_CHECKING:
     from ..plugins.instances import BackendInstance
@@ -22,7 +23,7 @@ Decorator = Callable[[Any], Any]
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout, for errors too.")
 
 
-def _amount(_ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+def amount(_ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
     """Accept only finite numbers: a limit or deadline of NaN would have no effect."""
     zero = param.name in {"max_cost", "ask_above"}
     if value is None or (math.isfinite(value) and (value > 0 or (zero and value == 0))):
@@ -32,12 +33,16 @@ def _amount(_ctx: click.Context, param: click.Parameter, value: float | None) ->
 
 VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Print all notes instead of at most three lines.")
 DEADLINE = click.option(
-    "--deadline", type=float, callback=_amount, metavar="SECONDS", help="Stop waiting after this time; the job continues."
+    "--deadline", type=float, callback=amount, metavar="SECONDS", help="Stop waiting after this time; the job continues."
 )
 _RUN: tuple[Decorator, ...] = (
-    click.option("-m", "--model", metavar="[BACKEND/]MODEL", help="Model, backend/model, or the name of a backend."),
-    click.option("-b", "--backend", metavar="NAME", help="Backend (default: the best usable one)."),
-    click.option("-o", "--output", metavar="FILE|DIR|-", help="Output file, or directory (ending in /); - writes the bytes to stdout."),
+    click.option(
+        "-m", "--model", metavar="[BACKEND/]MODEL", shell_complete=complete.models, help="Model, backend/model, or the name of a backend."
+    ),
+    click.option("-b", "--backend", metavar="NAME", shell_complete=complete.backends, help="Backend (default: the best usable one)."),
+    click.option(
+        "-o", "--output", metavar="FILE|DIR|-", help="Output file, e.g. 'fox-{index:03d}-{seed}.png', or directory/; - is stdout."
+    ),
     click.option("-f", "--force", is_flag=True, help="Overwrite an existing file."),
     click.option(
         "--format", "output_format", metavar="NAME", help="File format (png, jpeg, webp, mp4, wav ...); default: the extension of -o."
@@ -46,11 +51,12 @@ _RUN: tuple[Decorator, ...] = (
     click.option("--config", metavar="FILE.json|-", help="Read a GenerationConfig; command-line options override it."),
     click.option("--strict", is_flag=True, help="Fail instead of adjusting the request."),
     click.option(
-        "--max-cost", type=float, callback=_amount, metavar="USD", help="Refuse requests that may cost more or have no known price."
+        "--max-cost", type=float, callback=amount, metavar="USD", help="Refuse requests that may cost more or have no known price."
     ),
-    click.option("--ask-above", type=float, callback=_amount, metavar="USD", help="Ask before spending more; overrides ask_above_usd."),
+    click.option("--ask-above", type=float, callback=amount, metavar="USD", help="Ask before spending more; overrides ask_above_usd."),
     DEADLINE,
     click.option("--no-wait", is_flag=True, help="Submit and print the job id without waiting for the result."),
+    click.option("--open", "open_files", is_flag=True, help="Open the result with the program for such files."),
     click.option("--dry-run", is_flag=True, help="Print the plan; spends nothing."),
     AS_JSON,
     click.option("-q", "--quiet", is_flag=True, help="Print no notes and no progress on stderr, only errors."),

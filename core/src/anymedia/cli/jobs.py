@@ -13,9 +13,10 @@ import click
 
 from ..errors import InvalidRequest, Problem
 from ..formatting import in_digits, in_dollars, in_dollars_between
-from .console import Console, local_time, short_time, table
+from . import complete
+from .console import Console, local_time, short_time
 from .environment import AS_JSON, DEADLINE, VERBOSE, warn_about_names
-from .process import run
+from .process import run, stdout_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,12 +29,15 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 #: Never shown: signed URLs, and fields that only the store needs.
 _HIDDEN = ("secret", "idempotency_key", "owner", "lease_until", "fence", "session", "account", "read_at")
-_ID = click.argument("job_id", metavar="ID")
+_ID = click.argument("job_id", metavar="ID", shell_complete=complete.job_ids)
 
 
-@click.group("jobs", no_args_is_help=True)
-def jobs() -> None:
-    """List, show, resume, cancel or forget jobs; any process can resume the job of another one."""
+@click.group("jobs", invoke_without_command=True)
+@click.pass_context
+def jobs(context: click.Context) -> None:
+    """List, show, resume, cancel or forget jobs; any process can resume the job of another one. Without a command: list."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_jobs, only_open=False, limit=50, as_json=False)
 
 
 def with_router(work: Callable[[Router, ProgressLine], Awaitable[_T]], *, quiet: bool = True) -> _T:
@@ -85,8 +89,7 @@ def list_jobs(only_open: bool, limit: int, as_json: bool) -> None:
     if not records:
         console.note("no jobs")
         return
-    for line in table([["JOB", "CREATED", "STATE", "MODEL", "COST", "PROMPT"], *map(_row, records)], shrink=(5, 3, 5), least=10):
-        console.result(line)
+    console.table([["JOB", "CREATED", "STATE", "MODEL", "COST", "PROMPT"], *map(_row, records)], shrink=(5, 3, 5), least=10)
 
 
 @jobs.command("show")
@@ -258,7 +261,20 @@ def _lines(value: Mapping[str, Any], indent: str = "") -> Iterator[str]:
                 yield f"{indent}{key} {number}:"
                 yield from _lines(item if isinstance(item, Mapping) else {"value": item}, f"{indent}  ")
         else:
-            yield f"{indent}{key}: {_scalar(key, inner)}"
+            yield from _wrapped(f"{indent}{key}: ", _scalar(key, inner))
+
+
+def _wrapped(start: str, text: str) -> list[str]:
+    """Return a value as lines that fit the width; a word that is longer, as a path, stays whole."""
+    import textwrap
+
+    return textwrap.wrap(
+        start + text,
+        stdout_width(),
+        subsequent_indent=" " * (len(start) - len(start.lstrip()) + 2),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _scalar(key: str, value: Any) -> str:
@@ -299,12 +315,10 @@ def cost(since: str | None, limit: int, as_json: bool) -> None:
         return
     rows = [["BACKEND", "CALLS", "SPENT", "RESERVED", "UNKNOWN COST"]]
     rows += [_line(name, spend) for name, spend in [*by_backend.items(), ("all", total)]]
-    for line in table(rows, shrink=(0,)):
-        console.result(line)
+    console.table(rows, shrink=(0,))
     if records:
         console.result("")
-    for line in table([["JOB", "CREATED", "STATE", "MODEL", "QUOTED", "COST"], *map(_cost_row, records)] if records else [], shrink=(3,)):
-        console.result(line)
+        console.table([["JOB", "CREATED", "STATE", "MODEL", "QUOTED", "COST"], *map(_cost_row, records)], shrink=(3,))
     if len(records) == limit < total.calls:
         console.result(f"older calls are not listed; --limit {total.calls} lists all that were not forgotten")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from . import complete
 from .app import MEDIA, LazyGroup
 from .environment import advice_options, apply, frame_options, picture_options, run_options
 
@@ -77,7 +78,7 @@ def video(**given: Any) -> None:
 @click.argument("prompt", required=False)
 @apply(
     click.option("--type", "audio_type", type=click.Choice(["speech", "music"]), help="Speech (default) or music."),
-    click.option("--voice", metavar="NAME", help="Voice."),
+    click.option("--voice", metavar="NAME", shell_complete=complete.voices, help="Voice."),
     click.option("--speed", type=float, metavar="NUMBER", help="Speaking rate; 1.0 is normal."),
     click.option("--instructions", metavar="TEXT", help="Instructions for the performance."),
     click.option("-s", "--seconds", "duration", type=float, metavar="SECONDS", help="Duration of music in seconds."),
@@ -89,6 +90,21 @@ def audio(**given: Any) -> None:
     from .run_media import run_media_command
 
     run_media_command("audio", given)
+
+
+@click.command("music")
+@click.argument("prompt", required=False)
+@apply(
+    click.option("-s", "--seconds", "duration", type=float, metavar="SECONDS", help="Duration in seconds."),
+    click.option("--instructions", metavar="TEXT", help="Instructions for the performance."),
+    advice_options,
+    run_options,
+)
+def music(**given: Any) -> None:
+    """Generate music from PROMPT (- reads it from stdin)."""
+    from .run_media import run_media_command
+
+    run_media_command("audio", {**given, "audio_type": "music"})
 
 
 class _Planning(LazyGroup):

@@ -31,7 +31,8 @@ from ..capabilities.model import ContinueRule
 from ..errors import InvalidRequest, MediaError, RequestError, UnsupportedOperation
 from ..fields import Operation
 from ..plugins.instances import COMPATIBLE, BackendInstance
-from .console import Console, table
+from . import complete
+from .console import Console
 from .environment import AS_JSON, Environment, load_environment
 from .process import run
 from .render import all_prices, life, not_installed, plain, prices, requirement, usable
@@ -56,7 +57,7 @@ _SHORT = {
 
 
 @click.command("models")
-@click.argument("words", nargs=-1, metavar="[BACKEND | search WORD...]")
+@click.argument("words", nargs=-1, metavar="[BACKEND | search WORD...]", shell_complete=complete.backends)
 @click.option("--task", type=click.Choice(_TASKS), metavar="OPERATION", help="Only models with this operation or medium.")
 @click.option("--all", "include_retired", is_flag=True, help="List retired models too.")
 @click.option("--refresh", is_flag=True, help="Update the models of BACKEND (default: all) from its service and show the changes.")
@@ -82,8 +83,7 @@ def models(words: tuple[str, ...], task: str | None, include_retired: bool, refr
         console.document({"success": True, "models": [_as_json(i, spec, today) for i, spec in found]})
         return
     shown = [(i, spec) for i, spec in found if include_retired or spec.lifecycle.stage_on(today) != "retired"]
-    for line in _table(shown, today):
-        console.result(line)
+    _print_table(console, shown, today)
     if hidden := len(found) - len(shown):
         console.note(f"{hidden} retired model{'s' * (hidden != 1)} not shown (--all shows them)")
     if not found:
@@ -95,8 +95,8 @@ def _selected(instance: BackendInstance, spec: ModelSpec, task: str | None, sear
     return (task is None or task == spec.media or task in spec.operations) and all(word.lower() in text for word in search)
 
 
-def _table(found: Sequence[tuple[BackendInstance, ModelSpec]], today: datetime.date) -> Iterator[str]:
-    """Yield the usable models, then the others under what they lack."""
+def _print_table(console: Console, found: Sequence[tuple[BackendInstance, ModelSpec]], today: datetime.date) -> None:
+    """Print the usable models, then the others under what they lack."""
     groups: dict[str, list[list[str]]] = {"yes": []}
     for instance, spec in found:
         operations = " ".join(_SHORT[operation] for operation in spec.operations)
@@ -106,10 +106,10 @@ def _table(found: Sequence[tuple[BackendInstance, ModelSpec]], today: datetime.d
         del groups["yes"]
     for number, (reason, rows) in enumerate(groups.items()):
         if number:
-            yield ""
+            console.result("")
         if reason != "yes":
-            yield f"not usable: {reason}"
-        yield from table([["MODEL", "OPERATIONS", "PRICE (USD)", "STAGE"], *rows], shrink=(2, 3, 1), least=10)
+            console.result(f"not usable: {reason}")
+        console.table([["MODEL", "OPERATIONS", "PRICE (USD)", "STAGE"], *rows], shrink=(2, 3, 1), least=10)
 
 
 def _as_json(instance: BackendInstance, spec: ModelSpec, today: datetime.date) -> dict[str, Any]:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from ..errors import Fix
 from .app import Interrupted
 from .build_request import CliInvocation, split_model
@@ -19,9 +21,14 @@ if TYPE_CHECKING:
 
     from ..generation_config import GenerationConfig
     from ..planning.types import Plan
+    from ..policy import Policy
     from ..requests import Continuation
     from ..router import Router
     from .console import ProgressLine
+
+
+#: Files of one result that ``--open`` opens.
+_MOST_OPENED = 10
 
 
 def run_media_command(command: str, given: Mapping[str, Any]) -> None:
@@ -91,8 +98,7 @@ async def _run_media_command(invocation: CliInvocation, console: Console) -> Non
     policy = invocation.config.policy(settings.policy)
     if (limit := invocation.given["ask_above"]) is not None:
         policy = policy.but(ask_above_usd=limit)
-    if policy.ask_above_usd is not None and sys.stdin.isatty() and sys.stderr.isatty():
-        policy = policy.but(on_quote=_ask)
+    policy = asking(policy)
     async with ProgressLine(quiet=console.quiet) as line, Router(settings=settings, policy=policy, on_progress=line) as router:
         backend, model = split_model(invocation.config.model, invocation.config.backend, router.instances)
         with invocation.naming_options():
@@ -106,13 +112,21 @@ async def _run_media_command(invocation: CliInvocation, console: Console) -> Non
                 await _run(invocation, console, router, plan, line)
 
 
-async def _ask(plan: Plan) -> bool:
-    """Ask on the terminal whether a plan may be carried out."""
-    import click
+def asking(policy: Policy) -> Policy:
+    """Return a policy that asks on the terminal, if there is one, about what needs approval; one question at a time."""
+    import asyncio
 
-    cost = "has no known price" if plan.quote.usd is None else f"may cost {plan.quote}"
-    click.echo(f"{plan.operation} by {plan.chosen} {cost}. Run it? [y/N] ", nl=False, err=True)
-    return (await read_line()).strip().lower() in {"y", "yes"}
+    if policy.ask_above_usd is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return policy
+    lock = asyncio.Lock()
+
+    async def ask(plan: Plan) -> bool:
+        cost = "has no known price" if plan.quote.usd is None else f"may cost {plan.quote}"
+        async with lock:
+            click.echo(f"{plan.operation} by {plan.chosen} {cost}. Run it? [y/N] ", nl=False, err=True)
+            return (await read_line()).strip().lower() in {"y", "yes"}
+
+    return policy.but(on_quote=ask)
 
 
 async def _submit(invocation: CliInvocation, console: Console, router: Router, plan: Plan, line: ProgressLine) -> None:
@@ -132,6 +146,9 @@ async def _run(invocation: CliInvocation, console: Console, router: Router, plan
             result = await router.run(plan, output=output, overwrite=invocation.config.overwrite, deadline=deadline)
         await line.stop()
         show_result(console, result)
+        if invocation.given["open_files"]:
+            for file in result.files[:_MOST_OPENED]:
+                click.launch(str(file.path))
         return
     import tempfile
 

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import itertools
 import os
+import re
 import secrets
 import stat
 import time
@@ -27,6 +28,8 @@ from .safe_dir import Directory, Location, check_regular, explain, locate, refus
 _PLAIN = ("stem", "suffix", "overwrite", "made_up", "makes_folders", "confined", "field", "mode")
 #: Names in journals of the first edition.
 _RENAMED = {"walled": "confined"}
+#: Stands in an output name for the number of the file, from 1: ``fox-{index:03d}.png``.
+_INDEX = re.compile(r"\{index(?::0?([1-9])d)?\}")
 _SUFFIX_HELP = "a media suffix like .png, .jpg, .webp, .mp4, .wav"
 #: Seconds for which a successful write test of a directory is remembered, including the resulting file mode.
 _TRIED_SECONDS = 5.0
@@ -146,13 +149,14 @@ class OutputTarget:
         suffix = suffix or self.suffix
         first = self._wanted(index, of, suffix)
         yield first
-        count = 1
-        while True:
-            count += 1
-            if (name := f"{self.stem}-{count}{suffix}") != first:
+        stem = first.removesuffix(suffix) if _INDEX.search(self.stem) else self.stem
+        for count in itertools.count(2):
+            if (name := f"{stem}-{count}{suffix}") != first:
                 yield name
 
     def _wanted(self, index: int, of: int, suffix: str) -> str:
+        if _INDEX.search(self.stem):
+            return _INDEX.sub(lambda found: f"{index + 1:0{found[1] or 1}d}", self.stem) + suffix
         numbered = self.made_up or of > 1
         return f"{self.stem}-{index + 1}{suffix}" if numbered else f"{self.stem}{suffix}"
 
@@ -316,7 +320,7 @@ def _is_folder(found: Location, confined: bool) -> bool:
 
 def _named(found: Location, text: str, *, overwrite: bool, confined: bool, field: str) -> OutputTarget:
     name = os.path.basename(found.path)  # noqa: PTH119 - faster on text
-    if problem := name_problem(name):
+    if problem := name_problem(_INDEX.sub("1", name)):
         raise refuse(field, text, f"has a file name that is not portable: it {problem}")
     stem, suffix = os.path.splitext(name)  # noqa: PTH122
     if suffix.lower() not in MEDIA_SUFFIXES or stem.startswith("."):

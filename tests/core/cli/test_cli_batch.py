@@ -1,0 +1,105 @@
+"""``anymedia batch``, and names of files with ``{index}`` and other values in them."""
+
+from __future__ import annotations
+
+import pytest
+
+from anymedia.cli.build_request import with_output_name
+from anymedia.generation_config import GenerationConfig
+
+
+@pytest.fixture
+def prompts(work):
+    path = work / "prompts.txt"
+    path.write_text("a boat\n# a comment\n\na house\na lake\n")
+    return path
+
+
+def test_batch_of_prompts_makes_numbered_files_and_a_repeat_is_free(call, work, prompts, submits):
+    first = call("batch", prompts, "-b", "demo")
+    names = [work / "prompts" / f"{number:03d}.png" for number in (1, 2, 3)]
+    assert first.code == 0, first.err
+    assert first.lines == [str(name) for name in names]
+    assert all(name.read_bytes().startswith(b"\x89PNG") for name in names)
+    assert "3 of 3 done, 0 failed" in first.err
+    prompts.write_text(prompts.read_text() + "a fourth\n")
+    again = call("batch", prompts, "-b", "demo", "--json").json
+    assert (again["done"], again["repeated"], again["failed"]) == (4, 3, 0)
+    assert [result["repeated"] for result in again["results"]] == [True, True, True, False]
+    assert len(submits()) == 4
+    assert call("batch", prompts, "-b", "demo", "--again", "-f").code == 0
+    assert len(submits()) == 8
+
+
+def test_batch_repeats_only_what_failed_without_a_charge(call, work, submits):
+    (work / "some.txt").write_text("a boat\nthe demo is down\n")
+    first = call("batch", "some.txt", "-b", "demo", "--json")
+    assert first.code == 6
+    assert [result["success"] for result in first.json["results"]] == [True, False]
+    assert first.json["results"][1]["line"] == 2
+    sent = len(submits())
+    assert call("batch", "some.txt", "-b", "demo").code == 6
+    assert {line.rpartition(" ")[2] for line in submits()[sent:]} == {"down"}
+
+
+def test_batch_of_csv_reads_numbers_and_names_files_by_columns(call, work):
+    (work / "list.csv").write_text('prompt,size,n,seed,name\n"a boat, red",80x60,2,,one\na house,,,7,two/../x\n')
+    result = call("batch", "list.csv", "-b", "demo", "-o", "out/{name}-{index:02d}-{seed}.png", "--json")
+    assert result.code == 0, result.err
+    first, second = result.json["results"]
+    assert [file["width"] for file in first["files"]] == [80, 80]
+    assert sorted(path.name for path in (work / "out").iterdir())[-1] == "two-..-x-02-7.png"
+    assert second["files"][0]["path"].endswith("two-..-x-02-7.png")
+
+
+def test_batch_of_json_objects_reports_the_problems_of_all_lines_and_sends_nothing(call, work, submits):
+    lines = ['{"prompt": "x", "sise": "1x1"}', "{", "[1]", '{"prompt": "fine"}', '{"prompt": "x", "size": "q"}']
+    (work / "list.jsonl").write_text("\n".join(lines))
+    result = call("batch", "list.jsonl", "-b", "demo")
+    assert result.code == 2
+    for expected in ("line 1, sise: there is no such field", "line 2: is not JSON", "line 3: expected a JSON object", "line 5, size:"):
+        assert expected in result.err
+    assert submits() == []
+
+
+def test_batch_stays_within_its_budget(call, work, prompts):
+    result = call("batch", prompts, "-b", "demo", "-m", "painter", "--budget", "0.05", "--concurrency", "1", "--json")
+    assert result.code != 0
+    assert (result.json["done"], result.json["failed"]) == (1, 2)
+    assert {r["error"]["code"] for r in result.json["results"][1:]} == {"budget_exceeded"}
+
+
+def test_batch_dry_run_prints_each_plan_and_sends_nothing(call, prompts, submits):
+    result = call("batch", prompts, "-b", "demo", "--dry-run")
+    assert result.code == 0
+    assert [line.split("  ")[:3] for line in result.lines] == [[str(i), f"prompts/{i:03d}.png", "demo/painter"] for i in (1, 2, 3)]
+    assert submits() == []
+
+
+def test_output_name_with_an_index_numbers_the_files_of_a_request(call, work):
+    result = call("image", "a boat", "-b", "demo", "-n", "3", "-o", "boat-{index:03d}-{seed}.png", "--seed", "5")
+    assert result.lines == [str(work / f"boat-{number:03d}-5.png") for number in (1, 2, 3)]
+    again = call("image", "a boat", "-b", "demo", "-o", "{prompt}-{date}.png", "--json").json
+    assert again["files"][0]["path"].startswith(str(work / "a-boat-20"))
+
+
+def test_output_name_with_a_seed_chooses_one(call, submits):
+    config = with_output_name(GenerationConfig(prompt="a boat", output_path="{seed}.png"), {})
+    assert config.output_path == f"{config.seed}.png"
+    assert with_output_name(GenerationConfig(prompt="a boat", output_path="{seed}.png", seed=3), {}).output_path == "3.png"
+    numbered = [with_output_name(GenerationConfig(prompt="a boat", output_path="{seed}.png"), {"index": i}) for i in (1, 1, 2)]
+    assert numbered[0] == numbered[1] != numbered[2]  # a batch that is repeated has the same names
+
+
+def test_output_name_with_an_unknown_value_is_refused(call, submits):
+    result = call("image", "a boat", "-b", "demo", "-o", "{colour}.png")
+    assert result.code == 2
+    assert "{index}, {seed}, {prompt}, {date}" in result.err
+    assert submits() == []
+
+
+def test_music_command_asks_for_music(call):
+    pytest.importorskip("local_media")
+    plan = call("plan", "music", "calm piano", "-b", "local", "--json")
+    assert plan.code == 0, plan.err
+    assert plan.json["model"] == "tones"
