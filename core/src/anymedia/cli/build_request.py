@@ -150,14 +150,14 @@ def with_output_name(config: GenerationConfig, values: Mapping[str, Any]) -> Gen
     Raises:
         InvalidRequest: the path names something else.
     """
+    path = config.output_path
+    if path is None or "{" not in path:
+        return config
     import datetime
     import hashlib
 
     from ..files.names import made_up_stem
 
-    path = config.output_path
-    if path is None or "{" not in path:
-        return config
     if re.search(r"\{seed\b", path) and config.seed is None:
         chosen = hashlib.sha256(f"{values.get('index', os.urandom(8))} {config.prompt}".encode()).digest()
         config = attrs.evolve(config, seed=int.from_bytes(chosen[:4]) >> 1)
