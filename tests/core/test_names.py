@@ -183,7 +183,7 @@ def test_name_of_another_operation_decides_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_backend_not_installed_names_the_package(tmp_path: Path, name: str) -> None:
-    command = f"pip install anymedia-{name}"
+    command = f"in a checkout: pip install -e plugins/{name}_media"
     found = plans(tmp_path, f'[defaults]\nimage = "{name}"\n[backends.other]\nplugin = "{name}"')
     errors: list[MediaError] = []
     for arguments in ({}, {"backend": name}, {"model": f"{name}/some"}, {"backend": "other"}, {"backend": name[:-1]}):
@@ -199,7 +199,7 @@ def test_preferred_backend_not_installed_is_passed_over_with_warning(tmp_path: P
     found = plans(tmp_path, '[policy]\nprefer = ["google", "sculptor"]').plan(FOX)
     assert found.chosen.backend == "sculptor"
     warning = next(w.text for w in found.warnings if w.code == "preference_unused")
-    assert warning == "prefer = 'google': backend 'google' is not installed (pip install anymedia-google)"
+    assert warning == "prefer = 'google': backend 'google' is not installed (in a checkout: pip install -e plugins/google_media)"
 
 
 def test_preferred_backend_disabled_is_passed_over_with_warning(tmp_path: Path) -> None:

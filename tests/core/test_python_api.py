@@ -130,13 +130,17 @@ WRONG = {
 def test_type_checker_finds_wrong_names_and_types(tmp_path: Path) -> None:
     lines = ["import anymedia", "", "router = anymedia.SyncRouter()", *WRONG]
     (tmp_path / "wrong.py").write_text("\n".join(lines))
-    (tmp_path / "right.py").write_text(RIGHT)
+    pages = [(ROOT / name).read_text("utf-8") for name in ("README.md", "docs/python.md")]
+    examples = [RIGHT, *(block for page in pages for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL))]
+    names = [f"right_{number}.py" for number in range(len(examples))]
+    for name, example in zip(names, examples, strict=True):
+        (tmp_path / name).write_text(example)
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), "--no-error-summary", "--hide-error-context"]
-    found = subprocess.run([*command, "wrong.py", "right.py"], cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    found = subprocess.run([*command, "wrong.py", *names], cwd=tmp_path, capture_output=True, text=True, check=False).stdout
     errors = {int(line): text for line, text in re.findall(r"^wrong\.py:(\d+): error: (.*)", found, re.MULTILINE)}
     for number, (call, word) in enumerate(WRONG.items(), 4):
         assert word in errors.get(number, ""), f"{call}: {found}"
-    assert "right.py" not in found
+    assert "right_" not in found, found
 
 
 # One-line functions

@@ -55,7 +55,7 @@ def test_speech_requires_what_its_extra_installs() -> None:
     voice = plugin.capabilities().model("voice")
     assert voice is not None
     assert voice.requires is not None
-    assert voice.requires.install == "pip install 'anymedia-local[speech]'"
+    assert voice.requires.install == "pip install espeakng-loader"
     (only,) = [line for line in metadata.requires("anymedia-local") or () if "extra ==" in line]
     assert re.fullmatch(r"espeakng-loader\b.*; extra == ['\"]speech['\"]", only)
 

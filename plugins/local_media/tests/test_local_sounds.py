@@ -139,7 +139,7 @@ async def test_a_text_that_cannot_be_said_is_refused(local: Any) -> None:
         await say(local, "...")
 
 
-INSTALL = "pip install 'anymedia-local[speech]'"
+INSTALL = "pip install espeakng-loader"
 
 
 @pytest.fixture

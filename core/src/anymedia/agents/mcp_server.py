@@ -413,7 +413,7 @@ def _sdk() -> tuple[Any, Any]:
         import mcp_types
         from mcp.server.lowlevel import Server
     except ImportError:
-        raise SettingsError("the MCP server needs the extra 'mcp'", fix="pip install 'anymedia[mcp]'") from None
+        raise SettingsError("the MCP server needs the extra 'mcp'", fix="pip install 'mcp>=2.3,<3'") from None
     return mcp_types, Server
 
 

@@ -140,7 +140,7 @@ async def _load_timed(data: bytes, facts: Facts, form: InputForm, name: str) -> 
     if target is None or facts.format == "pcm":
         raise UnsupportedInput(f"{name} is {facts.format}; the model accepts {accepted}.", fix="Convert it.")
     if importlib.util.find_spec("av") is None:
-        fix = "Convert it, or run: pip install 'anymedia[video]'"
+        fix = "Convert it, or run: pip install av"
         text = f"{name} is {facts.format}; the model accepts {accepted}. Converting it needs PyAV, which is not installed."
         raise UnsupportedInput(text, fix=fix)
     args = {"from": facts.format, "to": target, "quality": None, "pcm_rate": 0}
@@ -220,7 +220,7 @@ def _check_target(facts: Facts, to_format: str) -> None:
             f"{_ARTICLE[facts.kind]} ({facts.format}) cannot be written as {to_format}", fix=f"Use one of {sorted(allowed)}."
         )
     if facts.kind != "image" and importlib.util.find_spec("av") is None:
-        raise UnsupportedInput(f"writing {to_format} needs PyAV, which is not installed.", fix="Run: pip install 'anymedia[video]'")
+        raise UnsupportedInput(f"writing {to_format} needs PyAV, which is not installed.", fix="Run: pip install av")
 
 
 def _new_file(path: Path, to_format: str) -> Path:
@@ -255,7 +255,7 @@ def last_frame(path: Path) -> bytes:
         facts = sniff(source)
         check_kind(facts, "video")
         if importlib.util.find_spec("av") is None:
-            raise UnsupportedInput("a video's last frame needs PyAV, which is not installed.", fix="Run: pip install 'anymedia[video]'")
+            raise UnsupportedInput("a video's last frame needs PyAV, which is not installed.", fix="Run: pip install av")
         run_apart("last_frame", {"from": facts.format}, source, sink)
         sink.seek(0)
         return sink.read()

@@ -43,9 +43,7 @@ def need_av() -> Any:
     try:
         import av
     except ImportError:
-        raise UnsupportedInput(
-            "processing video and audio needs PyAV, which is not installed", fix="Run: pip install 'anymedia[video]'"
-        ) from None
+        raise UnsupportedInput("processing video and audio needs PyAV, which is not installed", fix="Run: pip install av") from None
     return av
 
 

@@ -158,7 +158,7 @@ def explain_rejections(
         return NoBackendAvailable(f"{default}: there is no such backend or model", fix=_other_choice(default, able))
     if not considered:
         text = "none of the named backends can be used" if rejected else "no backend is installed"
-        return NoBackendAvailable(text, fix="install one, for example (needs no key): pip install anymedia-local")
+        return NoBackendAvailable(text, fix="install one, for example (needs no key) in a checkout: pip install -e plugins/local_media")
     nearest = nearest_rejection(considered, once_installed)
     reason = nearest.reasons[0]
     fix = _fix(nearest, selection, able, after_setup, default)

@@ -342,9 +342,9 @@ class Registry:
 
     @property
     def installable(self) -> Mapping[str, str]:
-        """The published backends that are not installed, each with the command that installs it."""
+        """The project's own backends that are not installed, each with the command that installs it, until they are published."""
         installed = {*self._plugins, *self._broken, *self._blocked}
-        return {name: f"pip install {GROUP}-{name}" for name in PUBLISHED if name not in installed}
+        return {name: f"in a checkout: pip install -e plugins/{name}_media" for name in PUBLISHED if name not in installed}
 
     def unknown(self, name: str, known: Iterable[str] | None = None) -> UnknownBackend:
         """Return the error for an unknown name; ``known``: the names to suggest (by default the plugins')."""
