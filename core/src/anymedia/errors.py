@@ -134,7 +134,7 @@ class Reason:
     nearest: str = ""
 
 
-FixAction = Literal["resume", "list_jobs"]
+FixAction = Literal["resume", "rebind", "list_jobs"]
 
 
 @frozen
@@ -142,7 +142,8 @@ class Fix:
     """What the caller can do about an error, as a code that each interface renders in its own commands.
 
     Attributes:
-        action: ``resume`` (ask again for the state and the result of a run) or ``list_jobs`` (choose one of the known runs).
+        action: ``resume`` (ask again for the state and the result of a run), ``rebind`` (the same at another address) or ``list_jobs``
+            (choose one of the known runs).
         run_id: the run that it is about.
     """
 
@@ -151,12 +152,16 @@ class Fix:
 
     def render(self, commands: Mapping[FixAction, str]) -> str:
         """Return the fix as a sentence with the command of an interface; ``{run_id}`` stands for the run."""
-        verb = {"resume": "Resume it with", "list_jobs": "List the jobs with"}[self.action]
+        verb = {"resume": "Resume it with", "rebind": "Rebind it with", "list_jobs": "List the jobs with"}[self.action]
         return f"{verb}: {commands[self.action].replace('{run_id}', str(self.run_id))}"
 
 
 #: How Python code does it.
-_PYTHON: Mapping[FixAction, str] = {"resume": "router.resume('{run_id}')", "list_jobs": "router.jobs()"}
+_PYTHON: Mapping[FixAction, str] = {
+    "resume": "router.resume('{run_id}')",
+    "rebind": "router.resume('{run_id}', rebind=True)",
+    "list_jobs": "router.jobs()",
+}
 
 
 class MediaError(Exception):

@@ -514,16 +514,22 @@ class Router(Operations, Realms):
         """Wait for a job, whichever process is processing it; see `resume`. What has ended is not checked again."""
         return await self._kept(await self._run_registry.wait(await self._run_id(job_id), deadline))
 
-    async def resume(self, job_id: str, *, deadline: float | None = None) -> Result:
+    async def resume(self, job_id: str, *, deadline: float | None = None, rebind: bool = False) -> Result:
         """Continue a job from its current state: poll it, save its files, or look up a submit of unknown outcome.
 
         The state of a job that is lost, was cancelled, or failed according to a status check is always checked again. Any process can
         resume a job, but only one at a time does; the others wait.
 
+        Args:
+            job_id: the job.
+            deadline: maximum seconds to wait.
+            rebind: ask for the job at the address that is configured now, although it was submitted to another one: the service moved.
+
         Raises:
+            SettingsError: without ``rebind``, with both addresses.
             UnknownJob, SubmissionUnknown, BackendTimeout, BackendError: see `run`.
         """
-        return await self._kept(await self._run_registry.resume(await self._run_id(job_id), deadline))
+        return await self._kept(await self._run_registry.resume(await self._run_id(job_id), deadline, rebind=rebind))
 
     async def cancel(self, job_id: str) -> CallRecord:
         """Cancel a job, at the provider if it supports that, and stop polling it; return its record.

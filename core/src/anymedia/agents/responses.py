@@ -154,6 +154,7 @@ _USUAL: Mapping[type[MediaError], str] = {
 #: How an agent carries out what an error suggests.
 _COMMANDS: Mapping[FixAction, str] = {
     "resume": "media_job(job_id='{run_id}', action='wait')",
+    "rebind": "anymedia jobs resume {run_id} --rebind (a person, on the command line)",
     "list_jobs": "the job_id of an earlier answer",
 }
 #: Maximum number of problems in a fix.

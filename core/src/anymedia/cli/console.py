@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from ..router import Progress
 
 #: The command for each action that an error suggests.
-COMMANDS: Mapping[FixAction, str] = {"resume": "anymedia jobs resume {run_id}", "list_jobs": "anymedia jobs list"}
+COMMANDS: Mapping[FixAction, str] = {
+    "resume": "anymedia jobs resume {run_id}",
+    "rebind": "anymedia jobs resume {run_id} --rebind",
+    "list_jobs": "anymedia jobs list",
+}
 
 #: Control characters, including bidirectional overrides: text from a provider must not control the terminal.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")

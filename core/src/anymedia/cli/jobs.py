@@ -116,7 +116,8 @@ def show(job_id: str, verbose: bool, as_json: bool) -> None:
 @AS_JSON
 @VERBOSE
 @click.option("-q", "--quiet", is_flag=True, help="No notes and no progress on stderr.")
-def resume(job_id: str, deadline: float | None, as_json: bool, verbose: bool, quiet: bool) -> None:
+@click.option("--rebind", is_flag=True, help="Ask for the job at the address configured now: the service has moved.")
+def resume(job_id: str, deadline: float | None, as_json: bool, verbose: bool, quiet: bool, rebind: bool) -> None:
     """Wait for a job and save its files."""
     from .render import show_result
     from .run_media import resumable
@@ -124,7 +125,7 @@ def resume(job_id: str, deadline: float | None, as_json: bool, verbose: bool, qu
     async def work(router: Router, line: ProgressLine) -> Any:
         line.job_ids[(await router.job(job_id)).id] = None
         async with resumable(router, line):
-            return await router.resume(job_id, deadline=deadline)
+            return await router.resume(job_id, deadline=deadline, rebind=rebind)
 
     show_result(Console(json=as_json, quiet=quiet, verbose=verbose), with_router(work, quiet=quiet))
 

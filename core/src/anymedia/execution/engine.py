@@ -30,6 +30,7 @@ from ..redaction import clean_text, quiet_loggers
 from ..requests import Mask, StoredFile
 from ..state.store import FINAL_STATES, CallRecord, CallState, Lease, StateBusy, StateNotWritable, Store
 from ..threads import shielded
+from .account import fingerprint
 from .governor import AccountSlots, Governor
 from .lease import LeaseRenewer
 from .poll_schedule import PollBudget
@@ -233,6 +234,7 @@ class Engine:
     governor: Governor = attrs.field(init=False)
     slots: AccountSlots = attrs.field(init=False)
     _pools: dict[tuple[str, int], ThreadPoolExecutor] = attrs.field(factory=dict, init=False)
+    _account_key: bytes | None = attrs.field(default=None, init=False, repr=False)
     _token: str = attrs.field(factory=lambda: os.urandom(4).hex(), init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -314,10 +316,11 @@ class Engine:
         base_url = self.instance(backend).base_url
         return self.fetcher if base_url is None else self.fetcher.for_origin(base_url)
 
-    def account(self, backend: str) -> str:
-        """Return the key under which the status checks of all instances with the same plugin and credentials are counted."""
-        instance = self.instance(backend)
-        return f"{instance.plugin} {digest_of(instance.secrets())}"
+    async def account(self, backend: str) -> str:
+        """Return the account of an instance, see `account.fingerprint`."""
+        if self._account_key is None:
+            self._account_key = await self.store.account_key()
+        return fingerprint(self.instance(backend), self._account_key)
 
     def context(
         self,

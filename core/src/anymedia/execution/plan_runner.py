@@ -336,6 +336,7 @@ class PlanRunner:
             quote_usd=call.quote.usd,
             project=self.engine.project,
             run_key=None if self.keyed is None else self.keyed.key,
+            account=await self.engine.account(plan.chosen.backend),
             request_digest="" if self.keyed is None else self.keyed.digest,
         )
         try:

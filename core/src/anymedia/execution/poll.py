@@ -20,6 +20,7 @@ from ..redaction import clean_text
 from ..results import Failed, Job, Outcome, Running, Succeeded
 from ..state.codec import cost_of, error_json, job_from_json
 from ..state.store import CallRecord, Lease, StateError
+from .account import is_same_account, keys_to_check
 from .engine import Engine
 from .poll_schedule import Schedule, bounded_hint, duration_key
 
@@ -103,7 +104,7 @@ class FailureStreak:
 
 
 def _is_refusal(error: Exception) -> bool:
-    return isinstance(error, AuthenticationFailed | RequestError) or getattr(error, "status", None) in {400, 401, 403}
+    return isinstance(error, AuthenticationFailed | RequestError | JobNotFound) or getattr(error, "status", None) in {400, 401, 403}
 
 
 _log = logging.getLogger("anymedia")
@@ -137,7 +138,7 @@ async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelS
     schedule = Schedule(await engine.store.durations(key), None if operation is None else operation.typical_seconds)
     until = engine.clock.steady() + PATIENCE if deadline is None else deadline
     hint = bounded_hint(job.poll_after)
-    account = engine.account(record.backend)
+    account = await engine.account(record.backend)
     first = True
     not_found, failures, said = NotFoundStreak(), FailureStreak(), ""
     # A job that was not polled for a while is checked at once, and does not show how long such a job takes.
@@ -162,7 +163,10 @@ async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelS
             left = max(_SHORTEST_CHECK, until - engine.clock.steady())
             async with asyncio.timeout(min(left, LONGEST_CHECK)):
                 state = await engine.call(record.backend, "check_job", job=job, context=engine.context(record, row, deadline=left))
-        except JobNotFound as error:
+        except Exception as error:  # noqa: BLE001 - a failed status check fails no job
+            if not isinstance(error, JobNotFound) or not is_same_account(record.account, account):
+                hint = _failed_check(engine, record, failures, error, is_same_account(record.account, account))
+                continue
             _log.debug("a status check of %s failed: %s", record.id, error.code)
             failures.worked()
             hint = not_found.count(error)
@@ -170,19 +174,12 @@ async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelS
                 raise await _ended(engine, lease, record, "lost", job_not_found_error(record, job, not_found, error)) from None
             engine.report(record, "job_not_found", note=f"{not_found}; checking again")
             continue
-        except Exception as error:
-            if isinstance(error, PluginError) and not isinstance(error, PluginRaised):
-                _leave(record, error)
-                raise  # the hook broke its contract, and would do so again
-            _log.debug("a status check of %s failed: %s", record.id, error.code if isinstance(error, MediaError) else type(error).__name__)
-            hint = failures.failed(error)
-            if failures.refusals >= MOST_REFUSALS:
-                raise _refused_error(engine, record, failures, error) from None
-            engine.report(record, "status_check_failed", note=f"a status check failed ({failures.why}); checking again")
-            continue
         hint = None
         not_found.found()
         failures.worked()
+        if isinstance(state, Running | Succeeded) and record.account != account:
+            changed = functools.partial(engine.advance, lease, record.state, account=account)  # the key sees the job: it is of the account
+            record = await engine.persist_with_retry(changed)
         if isinstance(state, Running):
             if record.state in {"submitted", "lost"}:  # not for one whose file is fetched again
                 record = await engine.persist_with_retry(functools.partial(engine.advance, lease, "running"))
@@ -194,7 +191,34 @@ async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelS
                     await engine.store.add_duration(key, engine.clock.steady() - started_at)
             return state.outcome
         elif isinstance(state, Failed):
+            if not is_same_account(record.account, account):
+                raise _refused_error(engine, record, FailureStreak(1, 1, why_of(state.error)), state.error, is_own=False)
             raise await _ended(engine, lease, record, "failed", state.error)
+
+
+def _failed_check(engine: Engine, record: CallRecord, failures: FailureStreak, error: Exception, is_own: bool) -> float | None:
+    """Count and report a failed status check; return the minimum pause before the next one in seconds.
+
+    Args:
+        engine: reports it.
+        record: the call.
+        failures: the failed checks in a row.
+        error: why this one failed.
+        is_own: whether the check was made under the account of the call.
+
+    Raises:
+        PluginError: the hook broke its contract, and would do so again.
+        AuthenticationFailed, BackendTimeout: the checks are refused for good.
+    """
+    if isinstance(error, PluginError) and not isinstance(error, PluginRaised):
+        _leave(record, error)
+        raise error
+    _log.debug("a status check of %s failed: %s", record.id, error.code if isinstance(error, MediaError) else type(error).__name__)
+    hint = failures.failed(error)
+    if failures.refusals >= MOST_REFUSALS:
+        raise _refused_error(engine, record, failures, error, is_own=is_own) from None
+    engine.report(record, "status_check_failed", note=f"a status check failed ({failures.why}); checking again")
+    return hint
 
 
 def still_running_error(
@@ -227,12 +251,13 @@ def _leave(record: CallRecord, error: PluginError) -> None:
     error.action = Fix("resume", record.run)
 
 
-def _refused_error(engine: Engine, record: CallRecord, failures: FailureStreak, error: Exception) -> BackendError:
+def _refused_error(engine: Engine, record: CallRecord, failures: FailureStreak, error: Exception, *, is_own: bool) -> BackendError:
     """Return the error for status checks that are refused for good: the job continues, and the key must be corrected."""
     text = f"'{record.backend}/{record.model}' refuses the status checks of {record.id}: {failures}"
-    keys = [f"check {c.found_in}" if c.secret else f"set {c.wanted}" for c in engine.instance(record.backend).credentials if not c.public]
-    fix = ". ".join(part[:1].upper() + part[1:] for part in (*keys, "the job continues at the provider."))
-    refused = (AuthenticationFailed if isinstance(error, AuthenticationFailed) else BackendTimeout)(text, fix=fix, job_id=record.id)
+    text += "" if is_own else "; it was submitted with another key than the one that is set now"
+    fix = f"{keys_to_check(engine.instance(record.backend))} The job continues at the provider.".lstrip()
+    is_key = isinstance(error, AuthenticationFailed) or not is_own
+    refused = (AuthenticationFailed if is_key else BackendTimeout)(text, fix=fix, job_id=record.id)
     refused.action, refused.charged = Fix("resume", record.run), "unknown"
     refused.backend, refused.model = record.backend, record.model
     refused.provider_message = getattr(error, "provider_message", "")

@@ -35,6 +35,7 @@ from ..state.codec import error_from_json, error_json, job_from_json, outcome_fr
 from ..state.store import ACTIVE_STATES, FINAL_STATES, CallRecord, Lease, LeaseLost
 from ..state.transitions import check_forgettable
 from ..threads import in_thread
+from .account import is_same_address, why_unreachable
 from .engine import Engine
 from .finalize import delete_temporaries, finalize, output_target, provider_kind
 from .lease import LEASE_SECONDS, LeaseKeeper, kept_until_end
@@ -49,7 +50,7 @@ _log = logging.getLogger("anymedia")
 _RECHECK_SECONDS, _LONGEST_RECHECK = 0.5, 2.0
 
 
-async def resume_call(engine: Engine, call_id: str, deadline: float | None, *, revise: bool = False) -> CallRecord:
+async def resume_call(engine: Engine, call_id: str, deadline: float | None, *, revise: bool = False, rebind: bool = False) -> CallRecord:
     """Complete one call, or wait for the process that is processing it.
 
     Args:
@@ -57,6 +58,7 @@ async def resume_call(engine: Engine, call_id: str, deadline: float | None, *, r
         call_id: the call.
         deadline: on the steady clock; None for no deadline.
         revise: check the state of a call again that ended because of what a status check showed, or was cancelled.
+        rebind: ask for the job at the current address although it was submitted to another one.
 
     Returns:
         The record in its final state.
@@ -77,7 +79,7 @@ async def resume_call(engine: Engine, call_id: str, deadline: float | None, *, r
             with contextlib.suppress(LeaseLost):  # suspended for too long: wait for the process that has claimed it
                 async with LeaseKeeper(engine.leases, claimed.lease):
                     with engine.clients.used(record.backend):
-                        return _ended(await _continue(engine, claimed.lease, claimed, deadline))
+                        return _ended(await _continue(engine, claimed.lease, claimed, deadline, rebind))
         left = LEASE_SECONDS if deadline is None else deadline - engine.clock.steady()
         if left <= 0:
             late = BackendTimeout(f"another process is still processing {call_id}; the deadline passed.", job_id=call_id)
@@ -89,8 +91,8 @@ async def resume_call(engine: Engine, call_id: str, deadline: float | None, *, r
             pause = min(2 * pause, _LONGEST_RECHECK)
 
 
-async def resume_run(engine: Engine, run: str, deadline: float | None, *, revise: bool = False) -> Result:
-    """Complete every call of a run, within some seconds; ``revise`` as in `resume_call`.
+async def resume_run(engine: Engine, run: str, deadline: float | None, *, revise: bool = False, rebind: bool = False) -> Result:
+    """Complete every call of a run, within some seconds; ``revise`` and ``rebind`` as in `resume_call`.
 
     Raises:
         BackendTimeout: the deadline passed before all calls had ended; results of ended calls remain available.
@@ -100,7 +102,7 @@ async def resume_run(engine: Engine, run: str, deadline: float | None, *, revise
     failures: list[MediaError] = []
     for record in latest(await engine.store.run(run)):
         try:
-            await resume_call(engine, record.id, until, revise=revise)
+            await resume_call(engine, record.id, until, revise=revise, rebind=rebind)
         except MediaError as error:
             failures.append(error)
     records = await engine.store.run(run)
@@ -143,26 +145,27 @@ def _model_spec(engine: Engine, record: CallRecord) -> ModelSpec | None:
         raise UnknownBackend(f"{error.message}; {record.id} was made by it", fix="install it again to continue") from None
 
 
-async def _continue(engine: Engine, lease: Lease, record: CallRecord, deadline: float | None) -> CallRecord:
+async def _continue(engine: Engine, lease: Lease, record: CallRecord, deadline: float | None, rebind: bool) -> CallRecord:
     spec = _model_spec(engine, record)
     if record.state == "submitting" and record.submits == 0:
         raise await _never_sent(engine, lease, record)
+    unreachable = await why_unreachable(engine, record, rebind=rebind)
     if record.state in FINAL_STATES:
-        outcome = await _revised_outcome(engine, lease, record, spec, deadline)
+        outcome = await _revised_outcome(engine, lease, record, spec, deadline, unreachable)
     elif record.state == "submitting":
         # The process ended during the submit, whose outcome is unknown.
         record = await engine.advance(lease, "unknown")
     if record.state == "unknown":
-        record, outcome = await _outcome_of_unknown(engine, lease, record, spec, deadline)
+        record, outcome = await _outcome_of_unknown(engine, lease, record, spec, deadline, unreachable)
     elif record.state not in FINAL_STATES:
-        outcome = await _outcome_of(engine, lease, record, spec, deadline)
+        outcome = await _outcome_of(engine, lease, record, spec, deadline, unreachable)
     protection = await read_stored_protection(engine.artifacts, record.target.get("protection"))
     target = output_target(record.target)
     return await finalize(engine, lease, record, outcome, protection, deadline, target=target, is_resumed=True)
 
 
 async def _outcome_of_unknown(
-    engine: Engine, lease: Lease, record: CallRecord, spec: ModelSpec | None, deadline: float | None
+    engine: Engine, lease: Lease, record: CallRecord, spec: ModelSpec | None, deadline: float | None, unreachable: MediaError | None
 ) -> tuple[CallRecord, Outcome]:
     """Return the outcome of a submit of unknown outcome: its pieces that were stored, or what the provider finds.
 
@@ -171,6 +174,8 @@ async def _outcome_of_unknown(
     """
     stored = await _stored_pieces(engine, record)
     if len(stored) < int(record.request.get("n") or 1):
+        if unreachable is not None:
+            raise unreachable
         found = await lookup(engine, lease, record, spec)
         if found is not None:
             record, made = found.record, found.made
@@ -209,11 +214,15 @@ async def _never_sent(engine: Engine, lease: Lease, record: CallRecord) -> Backe
     return error
 
 
-async def _outcome_of(engine: Engine, lease: Lease, record: CallRecord, spec: ModelSpec | None, deadline: float | None) -> Outcome:
+async def _outcome_of(
+    engine: Engine, lease: Lease, record: CallRecord, spec: ModelSpec | None, deadline: float | None, unreachable: MediaError | None
+) -> Outcome:
     stored = await _stored_outcome(engine, record)
     if stored is not None:  # its links may have expired
-        state = None if record.job is None else await _check_once(engine, record, spec)
+        state = None if record.job is None or unreachable else await _check_once(engine, record, spec)
         return state.outcome if isinstance(state, Succeeded) else stored
+    if unreachable is not None:
+        raise unreachable
     if record.job is not None:
         return await poll_job(engine, lease, record, spec, deadline)
     error: BackendError = BadBackendResponse(
@@ -226,17 +235,18 @@ async def _outcome_of(engine: Engine, lease: Lease, record: CallRecord, spec: Mo
     raise error
 
 
-async def _revised_outcome(engine: Engine, lease: Lease, record: CallRecord, spec: ModelSpec | None, deadline: float | None) -> Outcome:
+async def _revised_outcome(
+    engine: Engine, lease: Lease, record: CallRecord, spec: ModelSpec | None, deadline: float | None, unreachable: MediaError | None
+) -> Outcome:
     """Return the outcome of a call that had ended, if its provider has it after all; only that changes the record.
 
     Raises:
         MediaError: the error that it ended with: the job is not seen running or done.
     """
-    state = await _check_once(engine, record, spec)
-    if isinstance(state, Succeeded):
-        return state.outcome
-    if isinstance(state, Running):
-        return await poll_job(engine, lease, await engine.advance(lease, "running"), spec, deadline)
+    state = unreachable or await _check_once(engine, record, spec)
+    if isinstance(state, Running | Succeeded):
+        record = await engine.advance(lease, "running", account=await engine.account(record.backend))
+        return state.outcome if isinstance(state, Succeeded) else await poll_job(engine, lease, record, spec, deadline)
     if (stored := await _stored_outcome(engine, record)) is not None:
         return stored
     try:
@@ -244,6 +254,8 @@ async def _revised_outcome(engine: Engine, lease: Lease, record: CallRecord, spe
     except MediaError as error:
         if isinstance(state, Exception):
             error.message = f"{error.message.rstrip('.')}; another status check just now: {why_of(state)}"
+        if unreachable is not None:
+            error.fix, error.action = unreachable.fix, unreachable.action
         raise
     raise AssertionError("unreachable")
 
@@ -281,6 +293,7 @@ async def cancel_call(engine: Engine, record: CallRecord) -> None:
     try:
         async with LeaseKeeper(engine.leases, lease):
             notify = record.job is not None and record.outcome is None and engine.has_hook(record.backend, "cancel_job")
+            notify = notify and is_same_address(record.account, await engine.account(record.backend))
             if notify and record.job is not None:
                 model = engine.instance(record.backend).matrix.model(record.model)
                 job = job_from_json(record.job)

@@ -125,14 +125,16 @@ class RunRegistry:
         Raises:
             MediaError: see `Router.resume`.
         """
-        return await self._finish(run, self._tasks.get(run), deadline, revise=False)
+        return await self._finish(run, self._tasks.get(run), deadline)
 
-    async def resume(self, run: str, deadline: float | None) -> Result:
+    async def resume(self, run: str, deadline: float | None, *, rebind: bool = False) -> Result:
         """Like `wait`, but also resume what an ended task of this process has left open, and check ended jobs again."""
         task = self._tasks.get(run)
-        return await self._finish(run, None if task is None or task.done() else task, deadline, revise=True)
+        return await self._finish(run, None if task is None or task.done() else task, deadline, revise=True, rebind=rebind)
 
-    async def _finish(self, run: str, task: asyncio.Task[Result] | None, deadline: float | None, *, revise: bool) -> Result:
+    async def _finish(
+        self, run: str, task: asyncio.Task[Result] | None, deadline: float | None, *, revise: bool = False, rebind: bool = False
+    ) -> Result:
         """Wait for the task of a run, or resume the run; if the task ends with another caller's deadline, resume it then."""
         steady = self.engine.clock.steady
         until = None if deadline is None else steady() + deadline
@@ -143,7 +145,7 @@ class RunRegistry:
             left = None if until is None else max(0.0, until - steady())
             ours = task is None
             if task is None:
-                task = self.start(run, resume_run(self.engine, run, left, revise=revise), limited=left is not None)
+                task = self.start(run, resume_run(self.engine, run, left, revise=revise, rebind=rebind), limited=left is not None)
             try:
                 return await self._join(task, run, left)
             except BackendTimeout:

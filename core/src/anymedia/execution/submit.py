@@ -7,6 +7,7 @@ is unknown is looked up at the provider, and never repeated.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -38,7 +39,7 @@ from ..redaction import clean_text
 from ..requests import Mask, Request, StoredFile
 from ..results import Job, Outcome
 from ..state.codec import cost_of, error_json, job_json
-from ..state.store import CallRecord, Lease, LeaseLost, StateError
+from ..state.store import CallRecord, JobTaken, Lease, LeaseLost, StateError
 from ..threads import shielded
 from .engine import Engine
 from .lease import LEASE_SECONDS
@@ -168,10 +169,11 @@ async def _accepted(engine: Engine, lease: Lease, record: CallRecord, made: Job 
     return await _record_answer(engine, lease, record, made)
 
 
-async def _record_answer(engine: Engine, lease: Lease, record: CallRecord, made: Job | Outcome) -> Submitted:
+async def _record_answer(engine: Engine, lease: Lease, record: CallRecord, made: Job | Outcome, **changes: Any) -> Submitted:
     if isinstance(made, Job):
+        changes["job"] = job_json(made, record.read_at)
         try:
-            record = await engine.persist_with_retry(lambda: engine.advance(lease, "submitted", job=job_json(made, record.read_at)))
+            record = await engine.persist_with_retry(functools.partial(engine.advance, lease, "submitted", **changes))
         except StateError as error:
             raise _not_recorded(error, record, made) from None
         except PluginContractError as error:
@@ -291,14 +293,10 @@ async def lookup(engine: Engine, lease: Lease, record: CallRecord, row: ModelSpe
         except (MediaError, TimeoutError) as error:
             _log.debug("looking up %s failed: %s", record.id, getattr(error, "code", "timeout"))
             continue
-        if isinstance(made, Job) and await _is_of_another_call(engine, record, made):
-            _log.debug("the job found for %s belongs to another call", record.id)
+        if made is None:
             continue
-        if made is not None:
-            return await _record_answer(engine, lease, record, made)
+        try:
+            return await _record_answer(engine, lease, record, made, account=await engine.account(record.backend), sole_job=True)
+        except JobTaken:  # two equal requests cannot be distinguished
+            _log.debug("the job found for %s belongs to another call", record.id)
     return None
-
-
-async def _is_of_another_call(engine: Engine, record: CallRecord, job: Job) -> bool:
-    """Whether a job that was found belongs to another call of the journal: two equal requests cannot be distinguished."""
-    return await engine.store.call_of_job(record.backend, record.account, job.id) not in {None, record.id}

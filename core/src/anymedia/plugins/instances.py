@@ -81,6 +81,13 @@ class BackendInstance:
         """The models whose required modules are absent, each with the command that installs them."""
         return {spec.id: needs.install for spec in self.matrix.models if (needs := spec.unmet(self.absent)) is not None}
 
+    @property
+    def address(self) -> str:
+        """Where its requests go, for comparison and messages: the configured address, or the name of the plugin's own service."""
+        if self.base_url is None or (urllib.parse.urlsplit(self.base_url).hostname or "").lower() in self.matrix.hosts:
+            return f"{self.plugin}:{self.service}" if self.service else self.plugin
+        return self.base_url.rstrip("/")
+
     @functools.cached_property
     def account_key(self) -> str:
         """A name for the instance's service, address and account: a digest from which no key can be derived."""

@@ -22,7 +22,7 @@ from .codec import CALL_COLUMNS, check_call, decode_call, decode_continuation, e
 from .connection import MEMORY, Database
 from .ledger import LedgerEntry, Total
 from .schema import LEDGER_COLUMNS, add_to_total, quoted
-from .store import LOCAL_REALM, UNKNOWN_ACCOUNT, CallRecord, CallState, Lease, NewCall, RunKey, RunKeyTaken, Spend, StateDamaged
+from .store import LOCAL_REALM, UNKNOWN_ACCOUNT, CallRecord, CallState, JobTaken, Lease, NewCall, RunKey, RunKeyTaken, Spend, StateDamaged
 
 _COLUMNS = quoted(*CALL_COLUMNS)
 _INSERT = f"INSERT INTO calls ({_COLUMNS}) VALUES ({', '.join(f':{name}' for name in CALL_COLUMNS)})"  # noqa: S608 - our own names
@@ -86,6 +86,11 @@ class SqliteStore:
         """Return a condition and its values, limited to the realm of a view."""
         return (where, values) if self.realm is None else (f"{where} AND realm = ?", (*values, self.realm))
 
+    async def account_key(self) -> bytes:
+        """Return the key for hashes of accounts; see `Store.account_key`."""
+        (key,) = await self._database.read(lambda c: c.execute("SELECT value FROM meta WHERE name = 'account_key'").fetchone())
+        return bytes(key)
+
     async def open_call(self, call: NewCall, budget: Budget, *, owner: str, lease_seconds: float) -> CallRecord:
         """Record a call and its reservation in one transaction, if the budget allows it; see `Store.open_call`."""
         call = attrs.evolve(call, realm=self.realm or _text(call.realm))
@@ -110,7 +115,9 @@ class SqliteStore:
 
         return await self._database.write(work, critical=False)
 
-    async def advance(self, lease: Lease, state: CallState, *, continuations: Sequence[Continuation] = (), **changes: Any) -> CallRecord:
+    async def advance(
+        self, lease: Lease, state: CallState, *, continuations: Sequence[Continuation] = (), sole_job: bool = False, **changes: Any
+    ) -> CallRecord:
         """Change a call and settle its ledger entry in one transaction; see `Store.advance`."""
         encoded = [(each, encode_continuation(each)) for each in continuations]
 
@@ -119,6 +126,8 @@ class SqliteStore:
             after = transitions.advanced(before, lease, state, now=self._clock(), changes=changes)
             if after.job is not None and (before is None or (before.job, before.account) != (after.job, after.account)):
                 after = attrs.evolve(after, conflict=_other_call(connection, after))
+                if sole_job and after.conflict is not None:
+                    raise JobTaken(after.conflict)
             _update(connection, before, after)
             entry = _entry(connection, after.id)
             _settle(connection, entry, ledger.settled(entry, after))

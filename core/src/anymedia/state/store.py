@@ -47,6 +47,10 @@ class RunKeyTaken(Exception):
     """A run key belongs to another run."""
 
 
+class JobTaken(Exception):
+    """Another call has a provider job that was found for a call."""
+
+
 class IllegalTransition(Exception):
     """A change of state that is not in `TRANSITIONS`."""
 
@@ -129,7 +133,7 @@ class NewCall:
         session: the id of the Router's lifetime, the scope of ``per_session`` budgets.
         quote_usd: (low, high) in US dollars; None for an unknown price. The high end is reserved.
         realm: the realm that the call belongs to.
-        account: the fingerprint of the provider account.
+        account: the fingerprint and the address of the provider account.
         project: the project, a scope of budgets.
         run_key: the caller's key of the run, if there is one.
         request_digest: hash of the request as the caller gave it, compared with that of a later request with the same key.
@@ -293,6 +297,9 @@ class Store(Protocol):
     def identity(self) -> str:
         """A name of the store's contents: the same for all stores of a process that share them."""
 
+    async def account_key(self) -> bytes:
+        """Return the key with which the accounts of this store's calls are hashed; it is made with the store and never changes."""
+
     async def open_call(self, call: NewCall, budget: Budget, *, owner: str, lease_seconds: float) -> CallRecord:
         """Record a call as ``submitting``, reserve its quote and take its lease, in one transaction.
 
@@ -327,8 +334,12 @@ class Store(Protocol):
     async def drop_run_keys(self, run: str, prefix: str = "") -> None:
         """Delete the keys of a run that begin with a prefix: the next request with such a key starts a new run."""
 
-    async def advance(self, lease: Lease, state: CallState, *, continuations: Sequence[Continuation] = (), **changes: Any) -> CallRecord:
+    async def advance(
+        self, lease: Lease, state: CallState, *, continuations: Sequence[Continuation] = (), sole_job: bool = False, **changes: Any
+    ) -> CallRecord:
         """Change the state and columns of a call, and save continuations, in one durable transaction.
+
+        A provider job that another call of the account has is recorded with that call as its ``conflict``.
 
         Columns: submits, attempts, job, outcome, secret, result, error, cost_usd, target, plan, account. Final states settle the
         ledger: done commits ``cost_usd`` (or the high quote if it is None and the quote is known); refused, failed and cancelled
@@ -337,6 +348,7 @@ class Store(Protocol):
         its error and cost are cleared.
 
         Raises:
+            JobTaken: with ``sole_job``, when another call has the provider job (nothing is changed).
             LeaseLost: the fence is not the record's any more (nothing is changed).
             IllegalTransition: see `TRANSITIONS`; or a recorded job would be removed, or is missing for ``submitted``, ``running``,
                 ``lost``, or leaving ``failed`` or ``cancelled`` (nothing is changed).
