@@ -27,6 +27,7 @@ PARTS = {
     "plan": "plans:figures",
     "state": "keeping:state",
     "artifacts": "keeping:artifacts",
+    "latency": "latency:figures",
     "waiting": "keeping:polling",
     "guards": "guards:figures",
     "router": "calls:figures",

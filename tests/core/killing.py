@@ -31,20 +31,32 @@ class Toll:
     unsent: int
     lost: int
     damaged: int
+    undelivered: int
 
     def line(self, name: str) -> str:
         per_job = self.submits / self.jobs
         return (
             f"{name:34} {self.kills:5} kills  {per_job:.2f} submits a job  billed twice {self.billed_twice}  "
             f"collected {self.done}  flagged unknown {self.flagged}  never sent {self.unsent}  "
-            f"never collected {self.lost}  damaged files {self.damaged}"
+            f"never collected {self.lost}  stored and not delivered {self.undelivered}  damaged files {self.damaged}"
         )
 
 
 def killed(
-    folder: Path, *, kind: Literal["image", "video"], jobs: int, can_list: bool, kills: int, seed: int = 0, at: str | None = None
+    folder: Path,
+    *,
+    kind: Literal["image", "video"],
+    jobs: int,
+    can_list: bool,
+    kills: int,
+    seed: int = 0,
+    at: str | None = None,
+    full: bool = False,
 ) -> Toll:
-    """Run jobs in a child that is killed again and again (or at one transition), then let it finish in peace."""
+    """Run jobs in a child that is killed again and again (or at one transition), then let it finish in peace.
+
+    ``full``: the disk is full for each child at another size of its files, but not for the last one.
+    """
     chance, dead = random.Random(seed), 0
     state, out = folder / "state.db", folder / "out"
     out.mkdir(parents=True)
@@ -57,7 +69,7 @@ def killed(
             return subprocess.Popen([sys.executable, str(CHILD), *words, *extra], stderr=subprocess.PIPE)
 
         while dead < kills:
-            child = start(*([at] if at else []))
+            child = start(*([at] if at else []), *([f"full={chance.randrange(1_000, 200_000)}"] if full else []))
             if at is None:
                 begun = len(service.http.received)
                 deadline = time.monotonic() + 300  # for a machine that is busy elsewhere
@@ -66,9 +78,12 @@ def killed(
                 time.sleep(chance.random() * 0.35)
                 child.kill()
             _, told = child.communicate(timeout=60)
-            if child.returncode == 0:
+            if child.returncode == 0 and not full:
                 break
-            assert child.returncode == -9, told.decode()
+            if full and child.returncode > 0:  # not even the journal could be opened
+                dead += 1
+                continue
+            assert full or child.returncode == -9, told.decode()
             dead += 1
             _expire_leases(state)
         final = start()
@@ -100,6 +115,8 @@ async def _count(service: FakeService, state: Path, out: Path, kind: str, jobs: 
     flagged = [p for p, row in rows.items() if row.state == "unknown"]
     paid = set(per_job)
     unsent = [p for p, row in rows.items() if row.state == "failed" and p not in paid and (row.error or {}).get("delivery") == "not_sent"]
+    log = state.with_name("stored.log")
+    stored = set(log.read_text().split()) if log.exists() else set()
     named = [p for p in out.iterdir() if not p.name.startswith(".")]
     return Toll(
         jobs=jobs,
@@ -110,5 +127,6 @@ async def _count(service: FakeService, state: Path, out: Path, kind: str, jobs: 
         flagged=len(flagged),
         unsent=len(unsent),
         lost=len([p for p in paid if p not in done and p not in flagged and rows[p].state != "failed"]),
+        undelivered=len(stored - {row.id for row in rows.values() if row.state == "done"}),
         damaged=sum(path.read_bytes() != whole for path in named),
     )

@@ -8,7 +8,9 @@ import pytest
 from core.killing import TRANSITIONS, killed
 from tiers import quick_first
 
-DEATHS = sorted(itertools.product(TRANSITIONS, ("before", "after")), key=lambda death: death != ("submitting", "after"))
+DEATHS = sorted(
+    [*itertools.product(TRANSITIONS, ("before", "after")), ("stored", "after")], key=lambda death: death != ("submitting", "after")
+)
 
 
 @pytest.mark.parametrize(("transition", "when"), quick_first(DEATHS))
@@ -28,15 +30,29 @@ def test_killed_at_a_transition_a_video_is_billed_once_and_collected(tmp_path: P
 @pytest.mark.parametrize("kind", ["image", "video"])
 def test_killed_at_random_without_a_look_up_every_loss_is_flagged(tmp_path: Path, kind: Literal["image", "video"]) -> None:
     toll = killed(tmp_path, kind=kind, jobs=3, can_list=False, kills=5, seed=3)
-    assert (toll.billed_twice, toll.lost, toll.damaged) == (0, 0, 0)
+    assert (toll.billed_twice, toll.lost, toll.undelivered, toll.damaged) == (0, 0, 0, 0)
     assert toll.done + toll.flagged + toll.unsent == 3  # of one that died before it sent anything, the row says just that
 
 
 @pytest.mark.exhaustive
 def test_killed_at_random_with_a_look_up_nothing_that_was_paid_is_lost(tmp_path: Path) -> None:
     toll = killed(tmp_path, kind="video", jobs=3, can_list=True, kills=5, seed=5)
-    assert (toll.billed_twice, toll.lost, toll.damaged) == (0, 0, 0)
+    assert (toll.billed_twice, toll.lost, toll.undelivered, toll.damaged) == (0, 0, 0, 0)
     assert toll.done >= toll.submits
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_killed_on_a_full_disk_what_was_stored_is_delivered_and_every_other_loss_is_flagged(
+    tmp_path: Path, kind: Literal["image", "video"]
+) -> None:
+    toll = killed(tmp_path, kind=kind, jobs=3, can_list=False, kills=6, seed=7, full=True)
+    assert (toll.billed_twice, toll.lost, toll.undelivered, toll.damaged) == (0, 0, 0, 0)
+
+
+def test_image_killed_after_its_artifact_was_stored_is_delivered_without_a_look_up(tmp_path: Path) -> None:
+    toll = killed(tmp_path, kind="image", jobs=1, can_list=False, kills=1, at="stored:after")
+    assert (toll.kills, toll.submits, toll.done, toll.undelivered, toll.damaged) == (1, 1, 1, 0, 0)
 
 
 @pytest.mark.soak
@@ -45,4 +61,4 @@ def test_killed_at_random_with_a_look_up_nothing_that_was_paid_is_lost(tmp_path:
 def test_killed_a_thousand_times_nothing_is_billed_twice_or_lost(tmp_path: Path, kind: Literal["image", "video"], can_list: bool) -> None:
     for seed in range(50):
         toll = killed(tmp_path / str(seed), kind=kind, jobs=20, can_list=can_list, kills=20, seed=seed)
-        assert (toll.billed_twice, toll.lost, toll.damaged) == (0, 0, 0), seed
+        assert (toll.billed_twice, toll.lost, toll.undelivered, toll.damaged) == (0, 0, 0, 0), seed

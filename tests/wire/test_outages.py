@@ -132,17 +132,18 @@ async def test_job_outlives_two_minutes_of_failing_status_checks(service: Servic
             job = await submit(first, service, tmp_path / "out")
         async with router(service, server, tmp_path, clock) as second:
             fault = faults(service, kind)
+            http = getattr(server, "http", server)
             if service.plugin == "grok":
                 server.fail("status", times=None, **fault)
             else:
-                server.faults.append(Fault(kind="status", times=None, **fault))
+                http.faults.append(Fault(kind="status", times=None, **fault))
             with pytest.raises(MediaError) as caught:
                 await second.wait(job, deadline=120)
             assert caught.value.charged == "unknown"
-            assert (await second.job(job)).state == ("lost" if kind == "not found" else (await second.job(job)).state)
+            assert ((await second.job(job)).state == "lost") == (kind == "not found")
             if kind == "refused":
                 assert service.variable in str(caught.value)
-            server.faults.clear()
+            http.faults.clear()
             assert (await second.wait(job)).path.exists()
         assert submits(server, service) == 1
 
@@ -175,7 +176,7 @@ async def test_job_outlives_two_minutes_at_the_wrong_address(service: Service, t
             with pytest.raises(SettingsError, match=getattr(other, service.address)) as caught:
                 await second.wait(job, deadline=120)
             assert getattr(server, service.address) in str(caught.value)
-        assert not other.received
+        assert not (other.count("GetDeferredVideo") if service.plugin == "grok" else other.received)
         async with router(service, server, tmp_path, clock) as third:
             assert (await third.wait(job)).path.exists()
         assert submits(server, service) == 1

@@ -495,7 +495,7 @@ class MediaTool:
             await self.router.handed_over(record.run)
             return job_answer(record)
         if action == "wait":
-            result = await self.router.resume(job_id, deadline=deadline)
+            result = await self.router.wait(job_id, deadline=deadline)
             await self.router.handed_over(result.job_id)
             return result_answer(result)
         return await self._status(job_id)

@@ -48,6 +48,10 @@ def is_same_address(recorded: str, current: str) -> bool:
 def keys_to_check(instance: BackendInstance) -> str:
     """Return what to do about the keys of an instance, as a sentence; empty if it needs none."""
     found = [f"check {c.found_in}" if c.secret else f"set {c.wanted}" for c in instance.credentials if not c.public]
+    if not found:  # the SDK finds its own, which may not be those that were used
+        sets = instance.matrix.credentials
+        names = {v: None for s in sets for name, variables in s.names.items() if name not in s.public for v in variables}
+        found = [f"set {' or '.join(names)}"] if names else []
     text = " and ".join(found)
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
