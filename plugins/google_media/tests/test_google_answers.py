@@ -8,7 +8,7 @@ import pytest
 from wire.google_server import LOCATION, PROJECT, GoogleServer
 from wire.media_bytes import image
 
-from anymedia.context import LoadedMedia
+from anymedia.context import Context, LoadedMedia
 from anymedia.errors import (
     AuthenticationFailed,
     BackendUnavailable,
@@ -73,6 +73,7 @@ async def test_pictures_drawn_while_thinking_are_not_the_answer(fake: GoogleServ
     assert outcome.pieces[0].text == "Here is picture 1."
     assert outcome.request_id == "resp-1"
     assert outcome.usage["total_token_count"] == 1132
+    assert outcome.cost_usd == round((12 * 1.5 + 1120 * 30) / 1e6, 6)
 
 
 async def edit(make_context: Any, n: int = 1) -> Any:
@@ -180,3 +181,43 @@ async def test_an_instance_of_agent_platform_that_stores_nothing_is_not_refused_
     context = make_context(MODEL, "generate_image", store=False, **PLACE)
     assert (await plugin.generate_image(GenerateImage(prompt="a fox"), context)).pieces
     assert "store" not in fake.received[-1].json()
+
+
+USAGE = {"prompt_token_count": 100, "candidates_token_count": 1120}
+
+
+@pytest.mark.parametrize(
+    ("usage", "usd"),
+    [
+        (USAGE, (100 * 1.5 + 1120 * 30) / 1e6),
+        (USAGE | {"thoughts_token_count": 800}, (100 * 1.5 + 800 * 7.5 + 1120 * 30) / 1e6),
+        (
+            {
+                "prompt_token_count": 100,
+                "candidates_token_count": 1140,
+                "candidates_tokens_details": [{"modality": "IMAGE", "token_count": 1120}, {"modality": "TEXT", "token_count": 20}],
+            },
+            (100 * 1.5 + 20 * 7.5 + 1120 * 30) / 1e6,
+        ),
+        (
+            {
+                "total_input_tokens": 100,
+                "total_output_tokens": 1140,
+                "total_thought_tokens": 10,
+                "output_tokens_by_modality": [{"modality": "text", "tokens": 20}, {"modality": "image", "tokens": 1120}],
+            },
+            (100 * 1.5 + 30 * 7.5 + 1120 * 30) / 1e6,
+        ),
+        ({"prompt_token_count": 100}, None),
+        ({}, None),
+    ],
+)
+def test_cost_is_computed_from_the_tokens_of_the_answer(usage: dict[str, Any], usd: float | None) -> None:
+    from google_media._content import cost_of
+
+    def context(model: str, service: str = "gemini") -> Context:
+        return Context(backend="google", model=model, service=service, row=plugin.capabilities().model(model))
+
+    assert cost_of(usage, context("gemini-nano-banana-2.1"), "image") == (None if usd is None else round(usd, 6))
+    assert cost_of(usage, context("gemini-nano-banana-2.1", "compatible"), "image") is None  # it has its own prices
+    assert cost_of(usage, context("gemini-3-pro-image"), "image") is None  # no rates are known

@@ -469,13 +469,14 @@ def _fidelity(table: Table) -> Fidelity:
 
 
 def _price(table: Table) -> Price:
-    pair = table.pair("usd")
+    pair, usual = table.pair("usd"), table.pair("usual")
     if pair is None:
         table.report("usd is missing")
     price = Price(
         per=table.word("per", ("call", "image", "second", "input_image", "1k_chars", "megapixel"), "call"),
         usd=(0.0, 0.0) if pair is None else (float(pair[0]), float(pair[1])),
         when=_conditions(table.table("when")),
+        usual=None if usual is None else (float(usual[0]), float(usual[1])),
         basis=table.take("basis", str, ""),
         source=table.take("source", str, ""),
         checked=_date(table, "checked"),

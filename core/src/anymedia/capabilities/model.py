@@ -133,12 +133,14 @@ class Price:
     """A price line: US dollars (low, high) per unit if its conditions hold, with source and date.
 
     ``per``: ``call``, ``image``, ``second``, ``input_image``, ``1k_chars``, ``megapixel``. ``when``: as in a rule; an option
-    that is not given counts as its ``default``.
+    that is not given counts as its ``default``. Lines of several units add up; of one unit, the line whose conditions hold applies, or
+    those that may hold where the request leaves it to the provider. ``usual``: the number of units of such a request.
     """
 
     per: Literal["call", "image", "second", "input_image", "1k_chars", "megapixel"]
     usd: tuple[float, float]
     when: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+    usual: tuple[float, float] | None = None
     basis: str = ""
     source: str = ""
     checked: datetime.date | None = None

@@ -6,6 +6,7 @@ Rules between fields are applied until nothing changes. An unknown price stays u
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
@@ -321,6 +322,27 @@ def _span(spec: OperationSpec, name: str, value: float | None) -> tuple[float, f
     return None
 
 
+@functools.lru_cache(maxsize=1024)
+def pixels_of_size(size: str | None) -> int | None:
+    """Return the pixel count of ``WxH``."""
+    match = re.fullmatch(r"([0-9]+)x([0-9]+)", size or "")
+    return int(match[1]) * int(match[2]) if match else None
+
+
+@functools.lru_cache(maxsize=1024)
+def pixels_of_tier(tier: str | None, media: str) -> int | None:
+    """Return the approximate pixel count of a resolution tier: ``720p`` (16:9), ``2K`` (square for images), ``512``."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([pk]?)", (tier or "").lower())
+    if match is None:
+        return None
+    number, unit = float(match[1]), match[2]
+    if unit == "p":
+        return round(number * number * 16 / 9)
+    if unit == "k":
+        return round((number * 960) ** 2 * 9 / 16) if media == "video" else round((number * 1024) ** 2)
+    return round(number * number)
+
+
 def _units(price: Price, draft: Draft, request: Request, n: int) -> tuple[float, float] | None:
     if price.per == "call":
         return (1, 1)
@@ -328,6 +350,10 @@ def _units(price: Price, draft: Draft, request: Request, n: int) -> tuple[float,
         return (n, n)
     if price.per == "second":
         span = _span(draft.spec, "duration", getattr(request, "duration", None))
+        return None if span is None else (span[0] * n, span[1] * n)
+    if price.per == "megapixel":
+        pixels = pixels_of_size(draft.get("size")) or pixels_of_tier(draft.get("resolution"), request.media)
+        span = price.usual if pixels is None else (pixels / 1e6,) * 2
         return None if span is None else (span[0] * n, span[1] * n)
     if price.per == "1k_chars":
         return (len(request.prompt) / 1000,) * 2
@@ -339,11 +365,22 @@ def _units(price: Price, draft: Draft, request: Request, n: int) -> tuple[float,
 
 
 def _applicable(draft: Draft, lines: Sequence[Price]) -> Sequence[Price]:
-    """Return the price line whose conditions hold, else the line without conditions, else all: any of them may apply."""
+    """Return the price line whose conditions hold, else the line without conditions, else those that may apply."""
     for price in lines:
         if price.when and all(matches(draft, key, condition) for key, condition in price.when.items()):
             return (price,)
-    return next(((price,) for price in lines if not price.when), lines)
+    if (plain := next((price for price in lines if not price.when), None)) is not None:
+        return (plain,)
+    return [price for price in lines if all(_may_match(draft, key, condition) for key, condition in price.when.items())]
+
+
+def _may_match(draft: Draft, key: str, condition: Any) -> bool:
+    """Whether a condition holds, or may hold because the request leaves the field to the provider."""
+    if isinstance(condition, bool):
+        return matches(draft, key, condition)
+    value = value_of(draft, key)
+    chosen = getattr(draft.option(key), "default", None) if value is None else value
+    return chosen in {None, "auto"} or matches(draft, key, condition)
 
 
 def quote_call(draft: Draft, request: Request, n: int) -> Quote:
@@ -354,6 +391,8 @@ def quote_call(draft: Draft, request: Request, n: int) -> Quote:
     basis: list[str] = []
     for unit, lines in draft.spec.prices_by_unit.items():
         chosen = _applicable(draft, lines)
+        if not chosen:
+            return Quote(usd=None, basis="the matrix has no price for these options")
         units = _units(chosen[0], draft, request, n)
         if units is None:
             return Quote(usd=None, basis=f"the number of {unit}s is not known before the call")

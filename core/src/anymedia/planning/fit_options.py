@@ -11,7 +11,7 @@ from ..capabilities import Choice, Option, Pixels, Range
 from ..errors import nearest_name
 from ..media import FORMATS
 from ..policy import Policy, Tolerance
-from .candidate import Draft, apply_rules
+from .candidate import Draft, apply_rules, pixels_of_size, pixels_of_tier
 
 _SHAPE = frozenset({"size", "aspect_ratio", "resolution"})
 #: Size of the caches: the same few dozen sizes and ratios occur in every matrix.
@@ -25,27 +25,6 @@ def ratio_of(text: str | None) -> float | None:
     if match is None or float(match[2]) == 0:
         return None
     return float(match[1]) / float(match[2])
-
-
-@functools.lru_cache(maxsize=_CACHED)
-def pixels_of_size(size: str | None) -> int | None:
-    """Return the pixel count of ``WxH``."""
-    match = re.fullmatch(r"([0-9]+)x([0-9]+)", size or "")
-    return int(match[1]) * int(match[2]) if match else None
-
-
-@functools.lru_cache(maxsize=_CACHED)
-def pixels_of_tier(tier: str | None, media: str) -> int | None:
-    """Return the approximate pixel count of a resolution tier: ``720p`` (16:9), ``2K`` (square for images), ``512``."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([pk]?)", (tier or "").lower())
-    if match is None:
-        return None
-    number, unit = float(match[1]), match[2]
-    if unit == "p":
-        return round(number * number * 16 / 9)
-    if unit == "k":
-        return round((number * 960) ** 2 * 9 / 16) if media == "video" else round((number * 1024) ** 2)
-    return round(number * number)
 
 
 #: Medium -> function from a tier to its pixel count.

@@ -23,7 +23,9 @@ from ._errors import translated
 from ._recipes import Message
 from ._refusals import blocked, without_media
 
-__all__ = ["ask", "draw"]
+__all__ = ["COST_BASIS", "ask", "cost_of", "draw"]
+
+COST_BASIS = "the tokens of the answer at the rates of the matrix (github.com/BerriAI/litellm, 2026-11-21)"
 
 
 async def draw(message: Message, context: Context, config: Mapping[str, Any], continuation: Continuation | None = None) -> Outcome:
@@ -54,7 +56,16 @@ async def draw(message: Message, context: Context, config: Mapping[str, Any], co
         chat = ContinuationData(data={"chat": [*earlier, {"said": message.text, "answer": kept}]})
         blob = picture.inline_data
         pieces.append(Piece(data=blob.data, mime=_mime(blob), text=None if pieces else words or None, continuation=chat))
-    return Outcome(pieces=tuple(pieces), usage=_usage(response), request_id=response.response_id, warnings=warnings)
+    usage = _usage(response)
+    cost = cost_of(usage, context, "image")
+    return Outcome(
+        pieces=tuple(pieces),
+        usage=usage,
+        cost_usd=cost,
+        cost_basis="" if cost is None else COST_BASIS,
+        request_id=response.response_id,
+        warnings=warnings,
+    )
 
 
 async def ask(contents: Any, context: Context, config: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -108,6 +119,28 @@ def _answer_parts(candidate: Any) -> tuple[list[Any], list[Any], list[Warning]]:
 def _usage(response: Any) -> dict[str, Any]:
     found = response.usage_metadata
     return {} if found is None else found.model_dump(mode="json", exclude_none=True)
+
+
+def cost_of(usage: Mapping[str, Any], context: Context, kind: str) -> float | None:
+    """Return US dollars by the row's token rates, or None where counts or rates are not known.
+
+    Output whose kind the answer does not name is counted as media, so the figure is an upper bound.
+
+    Args:
+        usage: of generate_content or of an interaction.
+        context: of the call; a compatible server has its own prices.
+        kind: of the media: ``image`` ...
+    """
+    rates = {} if context.row is None else context.row.wire.get("usd_per_million") or {}
+    given = usage.get("prompt_token_count", usage.get("total_input_tokens"))
+    output = usage.get("candidates_token_count", usage.get("total_output_tokens"))
+    if context.service == "compatible" or not {"input", "text", kind} <= rates.keys() or given is None or output is None:
+        return None
+    details = usage.get("candidates_tokens_details") or usage.get("output_tokens_by_modality") or ()
+    words = sum(int(part.get("token_count", part.get("tokens")) or 0) for part in details if str(part.get("modality")).lower() == "text")
+    thoughts = int(usage.get("thoughts_token_count", usage.get("total_thought_tokens")) or 0)
+    counts = {"input": int(given), "text": words + thoughts, kind: max(0, int(output) - words)}
+    return round(sum(float(rates[name]) * count for name, count in counts.items()) / 1_000_000, 6)
 
 
 def _pictures(message: Message) -> Iterable[Any]:

@@ -15,6 +15,7 @@ from anymedia.redaction import clean_text
 from anymedia.results import ContinuationData, Failed, Job, JobState, Outcome, Piece, Running, Succeeded
 
 from ._client import Connection, connect, seconds_for
+from ._content import COST_BASIS, cost_of
 from ._errors import bad_answer, translated
 from ._files import download
 from ._recipes import Message
@@ -114,7 +115,10 @@ def _completed(found: Any, kind: str, context: Context, connection: Connection, 
         return Failed(error=_nothing(found, kind, words, context))
     pieces = tuple(_piece(block, words if block is media[0] else "", found, kind, connection) for block in media)
     usage = found.usage.model_dump(mode="json", exclude_none=True) if found.usage is not None else {}
-    return Succeeded(outcome=Outcome(pieces=pieces, continued_as=data.get("way"), usage=usage, request_id=found.id))
+    cost = cost_of(usage, context, kind)
+    basis = "" if cost is None else COST_BASIS
+    made = Outcome(pieces=pieces, continued_as=data.get("way"), usage=usage, cost_usd=cost, cost_basis=basis, request_id=found.id)
+    return Succeeded(outcome=made)
 
 
 def _answer_blocks(found: Any) -> Iterable[Any]:

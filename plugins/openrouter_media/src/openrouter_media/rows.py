@@ -101,9 +101,10 @@ def _transparency_rules(operation: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _image_prices(endpoints: Sequence[Listed], notes: list[str]) -> list[dict[str, Any]]:
-    """Return prices where all that is billed is billed by the piece: tokens and megapixels are not known beforehand."""
+    """Return prices where all that is billed is billed by the piece or by size: tokens are not known beforehand."""
     lines = [line for endpoint in endpoints for line in endpoint.get("pricing") or () if isinstance(line, Mapping)]
-    units = {("output_image", "image"): "image", ("output_image", "request"): "call", ("input_image", "image"): "input_image",
+    units = {("output_image", "image"): "image", ("output_image", "request"): "call", ("output_image", "megapixel"): "megapixel",
+             ("input_image", "image"): "input_image",
              ("input_reference", "image"): "input_image"}  # fmt: skip
     found: dict[str, list[float]] = {}
     for line in lines:
