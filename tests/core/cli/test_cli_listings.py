@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 import tomllib
 from pathlib import Path
 
@@ -306,3 +307,24 @@ def test_doctor_allowlist_is_written_to_the_settings_and_then_holds(call, tmp_pa
     assert all("==" in entry for entry in said["allow"])
     assert config.stat().st_mode & 0o777 == 0o600
     assert not [f for f in call("doctor", "--json").json["findings"] if "is not in plugins.allow" in f["text"]]
+
+
+def test_models_show_what_the_provider_said(call, tmp_path):
+    from anymedia.capabilities.overlay import OverlayStore, ProviderModel
+    from anymedia.cli.environment import load_environment
+
+    call("models")
+    instance, overlays = load_environment().instances["demo"], OverlayStore(tmp_path / "state/overlays")
+    ids = [spec.id for spec in instance.matrix.models]
+    shutdown = datetime.date(2099, 5, 1)
+    listed = [ProviderModel(id=name, shutdown=shutdown if name == "painter" else None) for name in ids if name != "etching"]
+    overlays.list_models(instance.account_key, listed, time.time())
+    overlays.refuse(instance.account_key, "painter", "no access", time.time())
+    found = {m["model"]: m for m in call("models", "demo", "--json").json["models"]}
+    assert found["painter"]["lifecycle"]["retires"] == "2099-05-01"
+    assert "no access" in found["painter"]["demoted"]
+    assert "list of" in found["etching"]["demoted"]
+    lines = call("models", "demo").lines
+    assert next(line for line in lines if line.startswith("demo/painter")).endswith("until 2099-05-01, refused")
+    assert next(line for line in lines if line.startswith("demo/etching")).endswith("not listed")
+    assert max(map(len, lines)) <= 100

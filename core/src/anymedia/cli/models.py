@@ -78,11 +78,11 @@ def models(words: tuple[str, ...], task: str | None, include_retired: bool, refr
     environment = load_environment()
     for warning in environment.name_warnings():
         console.note(warning)
-    found = [(i, spec) for i in environment.pick(backend) for spec in i.matrix.models if _selected(i, spec, task, search)]
+    found = [one for one in _corrected(environment, backend) if _selected(one[0], one[1], task, search)]
     if as_json:
-        console.document({"success": True, "models": [_as_json(i, spec, today) for i, spec in found]})
+        console.document({"success": True, "models": [_as_json(*one, today) for one in found]})
         return
-    shown = [(i, spec) for i, spec in found if include_retired or spec.lifecycle.stage_on(today) != "retired"]
+    shown = [one for one in found if include_retired or one[1].lifecycle.stage_on(today) != "retired"]
     _print_table(console, shown, today)
     if hidden := len(found) - len(shown):
         console.note(f"{hidden} retired model{'s' * (hidden != 1)} not shown (--all shows them)")
@@ -90,17 +90,35 @@ def models(words: tuple[str, ...], task: str | None, include_retired: bool, refr
         console.note("no model matches")
 
 
+#: A model of an instance, and why it is not chosen automatically at present (or an empty text).
+_Listed = tuple[BackendInstance, ModelSpec, str]
+
+
+def _corrected(environment: Environment, backend: str | None) -> Iterator[_Listed]:
+    """Yield the models of one or all instances as planning sees them: corrected by what their providers said."""
+    from ..capabilities.overlay import OverlayStore
+
+    overlays, now = OverlayStore(environment.settings.state_dir / "overlays"), time.time()
+    for instance in environment.pick(backend):
+        overlay = overlays.load(instance.account_key)
+        matrix = overlay.correct(instance.matrix)
+        demoted = overlay.demoted(matrix, now)
+        for spec in matrix.models:
+            yield instance, spec, demoted.get(spec.id, "")
+
+
 def _selected(instance: BackendInstance, spec: ModelSpec, task: str | None, search: Sequence[str]) -> bool:
     text = " ".join((instance.name, spec.id, *spec.aliases, spec.media, *spec.operations)).lower()
     return (task is None or task == spec.media or task in spec.operations) and all(word.lower() in text for word in search)
 
 
-def _print_table(console: Console, found: Sequence[tuple[BackendInstance, ModelSpec]], today: datetime.date) -> None:
+def _print_table(console: Console, found: Sequence[_Listed], today: datetime.date) -> None:
     """Print the usable models, then the others under what they lack."""
     groups: dict[str, list[list[str]]] = {"yes": []}
-    for instance, spec in found:
+    for instance, spec, demoted in found:
         operations = " ".join(_SHORT[operation] for operation in spec.operations)
-        row = [f"{instance.name}/{spec.id}", operations, prices(spec), life(instance, spec, today)]
+        stage = life(instance, spec, today) + (", not listed" if "list of" in demoted else ", refused" if demoted else "")
+        row = [f"{instance.name}/{spec.id}", operations, prices(spec), stage]
         groups.setdefault(usable(instance, spec), []).append(row)
     if not groups["yes"]:
         del groups["yes"]
@@ -112,7 +130,7 @@ def _print_table(console: Console, found: Sequence[tuple[BackendInstance, ModelS
         console.table([["MODEL", "OPERATIONS", "PRICE (USD)", "STAGE"], *rows], shrink=(2, 3, 1), least=10)
 
 
-def _as_json(instance: BackendInstance, spec: ModelSpec, today: datetime.date) -> dict[str, Any]:
+def _as_json(instance: BackendInstance, spec: ModelSpec, demoted: str, today: datetime.date) -> dict[str, Any]:
     life = spec.lifecycle
     return {
         "backend": instance.name,
@@ -133,6 +151,7 @@ def _as_json(instance: BackendInstance, spec: ModelSpec, today: datetime.date) -
         "usable": instance.usable and spec.unmet(instance.absent) is None,
         "missing": list(instance.missing),
         "requires": requirement(instance, spec),
+        "demoted": demoted or None,
     }
 
 

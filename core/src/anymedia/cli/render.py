@@ -58,11 +58,15 @@ def all_prices(spec: ModelSpec) -> list[Price]:
 
 
 def prices(spec: ModelSpec) -> str:
-    """Format the price range per unit."""
+    """Format the price range per unit; what images of the usual size cost by the megapixel is added to the price per image."""
     units: dict[str, tuple[float, float]] = {}
     for price in all_prices(spec):
         low, high = units.get(price.per, price.usd)
         units[price.per] = (min(low, price.usd[0]), max(high, price.usd[1]))
+    usual = next((price.usual for price in all_prices(spec) if price.per == "megapixel"), None)
+    if usual is not None:
+        (low, high), image = units.pop("megapixel"), units.get("image", (0.0, 0.0))
+        units["image"] = (round(image[0] + low * usual[0], 3), round(image[1] + high * usual[1], 3))
     if units and all(high == 0 for _, high in units.values()):
         return "free"
     ranges = [f"{low:g}/{unit}" if low == high else f"{low:g}-{high:g}/{unit}" for unit, (low, high) in units.items()]
