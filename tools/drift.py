@@ -25,7 +25,7 @@ __all__ = ["differences", "main", "read_list", "read_page"]
 _ID = re.compile(r"[a-z][a-z0-9]*(?:[-./][a-z0-9.]+)+")
 _ISO = re.compile(r"\b(20[0-9]{2})-([01][0-9])-([0-3][0-9])\b")
 _WORDS = re.compile(r"\b([A-Z][a-z]{2})[a-z]*\.? ([0-9]{1,2}),? (20[0-9]{2})\b")
-#: The date in the id of a snapshot is no shutdown date.
+#: The date in the id of a snapshot is not a shutdown date.
 _SNAPSHOT = re.compile(r"(?<=[a-z0-9])-20[0-9]{2}-[0-9]{2}-[0-9]{2}\b")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 

@@ -1,12 +1,16 @@
 """Settings and keys: reading, precedence, and error messages."""
 
 import os
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tools.docs.settings_page import example
 
 from anymedia.credentials import Keys, Secret, find_credential, read_keys
 from anymedia.errors import SettingsError
@@ -385,3 +389,41 @@ def test_invalid_base_url_is_refused(url: str) -> None:
 @given(st.text(max_size=40) | st.text(max_size=30).map(lambda rest: f"https://{rest}"))
 def test_any_text_as_base_url_does_not_raise(text: str) -> None:
     assert base_url_problem(text) is None or isinstance(base_url_problem(text), str)
+
+
+def _paths(table: dict[str, Any], before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the path of every key whose names the settings decide; the names of backends, models and options are the user's."""
+    for key, value in table.items():
+        at = (*before, key)
+        if before != ("backends",) and before[2:3] not in {("models",), ("options",), ("credentials",)} and before[-1:] != ("per_backend",):
+            yield at
+        if isinstance(value, dict):
+            yield from _paths(value, at)
+
+
+def _every_setting() -> dict[str, Any]:
+    """Return settings with every key: those of the documented example, and all fields of the policy."""
+    found = tomllib.loads(example())
+    for table, cls in (("policy", Policy), ("budget", Budget), ("tolerance", Tolerance)):
+        place = found["policy"] if table == "policy" else found["policy"].setdefault(table, {})
+        for field in attrs.fields(cls):
+            if field.name not in {"transcode", "on_quote", "budget", "tolerance"}:
+                place.setdefault(field.name, field.default if isinstance(field.default, bool | int | float | str) else None)
+    return found
+
+
+SETTINGS = list(_paths(_every_setting()))
+
+
+@pytest.mark.parametrize("path", SETTINGS, ids=".".join)
+def test_setting_misspelled_is_refused_with_its_name(path: tuple[str, ...], tmp_path: Path) -> None:
+    *tables, key = path
+    wrong = key[:-1] + ("x" if key[-1] != "x" else "y")
+    value = 'x = "y"' if key in {"policy", "plugins", "fetch", "network", "artifacts", "backends", "defaults"} else None
+    text = f"[{'.'.join((*tables, wrong))}]\n{value}\n" if value else "\n".join([f"[{'.'.join(tables)}]" if tables else "", f"{wrong} = 1"])
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ={}, files=[file])
+    assert wrong in caught.value.message
+    assert len(SETTINGS) > 40
