@@ -35,6 +35,7 @@ CALL: Mapping[str, str] = {
     "deadline": "float | None = None",
     "key": "str | None = None",
     "on_progress": "OnProgress | None = None",
+    "keys": "GivenKeys | None = None",
 }
 CALL_DOC = {
     "backend": "which backend, or several to choose from; by default the best one.",
@@ -45,6 +46,7 @@ CALL_DOC = {
     "deadline": "seconds after which waiting ends; the job can be resumed.",
     "key": "a run key, such as an order number: a repeat returns the result of the first request.",
     "on_progress": "called with each progress event.",
+    "keys": "API keys by backend, for this call only; they win over the environment and the settings.",
 }
 #: Examples of the operations.
 EXAMPLES = {
@@ -109,6 +111,7 @@ from .results import Result
 OPERATIONS_HEAD = f'''"""The operations as methods with the fields of their requests, for `Router`; `SyncRouter` has their twins.
 {_NOTE}import attrs
 
+from .credentials import GivenKeys
 from .errors import InvalidRequest, Problem
 from .execution.asked import OutputTo
 from .execution.engine import OnProgress{_TYPES}
@@ -138,7 +141,8 @@ class Operations:
         raise NotImplementedError
 '''
 AIO_HEAD = f'''"""The one-line functions for code with ``await``: ``await anymedia.aio.image("a red fox in snow")``.
-{_NOTE}from .execution.asked import OutputTo
+{_NOTE}from .credentials import GivenKeys
+from .execution.asked import OutputTo
 from .execution.engine import OnProgress{_TYPES}from .sync_router import ask
 
 __all__ = ["edit", "image", "music", "speech", "video"]

@@ -153,6 +153,15 @@ async def test_forgetting_the_copy_leaves_the_original_its_artifacts(router: Rou
     assert await router.artifacts.read(artifact) == made.path.read_bytes()
 
 
+async def test_shared_result_without_an_output_file_has_an_artifact_of_its_own(router: Router) -> None:
+    made = await router.generate_image(prompt="a fox")
+    data = made.path.read_bytes()
+    copy = await router.share(made.job_id, realm="a")
+    await router.forget(made.job_id, force=True)
+    given = await router.scoped(realm="a").wait(copy.run)
+    assert given.path.read_bytes() == data
+
+
 async def test_only_a_result_can_be_shared(router: Router, service: FakeService, tmp_path: Path) -> None:
     service.http.fail("status", on="POST /images", status=400)
     with pytest.raises(MediaError) as caught:
@@ -271,6 +280,18 @@ async def test_resume_uses_the_keys_of_the_view_that_resumes(service: FakeServic
         result = await router.scoped(realm="a", keys=lambda instance: KEY).resume(record.run)
     assert result.path == tmp_path / "waves.mp4"
     assert {request.headers["authorization"] for request in service.http.received} == {f"Bearer {KEY}"}
+
+
+async def test_call_has_keys_of_its_own(router: Router, service: FakeService, tenants: dict[str, str], tmp_path: Path) -> None:
+    keys = {"fake": tenants["a"]}
+    assert (await router.plan(GenerateImage(prompt="x"), keys=keys)).chosen.backend == "fake"
+    await router.generate_image(prompt="a", output=tmp_path / "a.png", keys=keys)
+    await router.generate_image(prompt="owner", output=tmp_path / "owner.png")
+    record = await router.submit(GenerateImage(prompt="b"), output=tmp_path / "b.png", keys={"fake": tenants["b"]})
+    await router.wait(record.run)
+    sent = [sender(request) for request in service.http.received]
+    assert sent == [(tenants["a"], "a"), (KEY, "owner"), (tenants["b"], "b")]
+    assert {record.realm for record in await router.jobs()} == {"local"}
 
 
 async def test_empty_key_makes_a_backend_unusable_in_the_view(router: Router) -> None:

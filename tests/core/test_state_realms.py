@@ -180,3 +180,11 @@ def test_budget_of_a_realm_never_loosens_the_policys(store: BlockingStore, cap: 
     open_call(store, new_call("call_b", realm="b"), budget)
     with pytest.raises(BudgetExceeded, match=f"cap {cap} of"):
         open_call(store, new_call("call_a", realm="a"), budget)
+
+
+def test_budget_of_a_realm_caps_its_projects(store: BlockingStore) -> None:
+    budget = Budget(per_project={"film": 9.0}).within(Budget(per_project={"film": 0.5}))
+    open_call(store, new_call("call_a", realm="a", project="film"), budget)
+    open_call(store, new_call("call_b", realm="a", project="song"), budget)
+    with pytest.raises(BudgetExceeded, match="per_project"):
+        open_call(store, new_call("call_c", realm="a", project="film"), budget)

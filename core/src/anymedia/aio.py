@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from .credentials import GivenKeys
 from .execution.asked import OutputTo
 from .execution.engine import OnProgress
 from .fields import Way
@@ -39,7 +40,7 @@ async def image(
     seed: int | None = None, guidance_scale: float | None = None, output_format: str | None = None,
     extra_params: Mapping[str, Any] | None = None, backend: str | Sequence[str] | None = None, model: str | None = None,
     policy: Policy | None = None, output: OutputTo = None, overwrite: bool = False, deadline: float | None = None, key: str | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress | None = None, keys: GivenKeys | None = None,
 ) -> Result:
     """Generate an image.
 
@@ -67,6 +68,7 @@ async def image(
         deadline: seconds after which waiting ends; the job can be resumed.
         key: a run key, such as an order number: a repeat returns the result of the first request.
         on_progress: called with each progress event.
+        keys: API keys by backend, for this call only; they win over the environment and the settings.
     """
     return await ask(GenerateImage, locals())
 
@@ -78,7 +80,7 @@ async def edit(
     background: str | None = None, negative_prompt: str | None = None, seed: int | None = None, guidance_scale: float | None = None,
     output_format: str | None = None, extra_params: Mapping[str, Any] | None = None, backend: str | Sequence[str] | None = None,
     model: str | None = None, policy: Policy | None = None, output: OutputTo = None, overwrite: bool = False, deadline: float | None = None,
-    key: str | None = None, on_progress: OnProgress | None = None,
+    key: str | None = None, on_progress: OnProgress | None = None, keys: GivenKeys | None = None,
 ) -> Result:
     """Edit an image: change a region (``mask``), extend it (``edit_mode="outpaint"``), or use references.
 
@@ -111,6 +113,7 @@ async def edit(
         deadline: seconds after which waiting ends; the job can be resumed.
         key: a run key, such as an order number: a repeat returns the result of the first request.
         on_progress: called with each progress event.
+        keys: API keys by backend, for this call only; they win over the environment and the settings.
     """
     given = dict(locals())
     given["source"] = given.pop("image")
@@ -128,6 +131,7 @@ async def video(
     guidance_scale: float | None = None, output_format: str | None = None, extra_params: Mapping[str, Any] | None = None,
     backend: str | Sequence[str] | None = None, model: str | None = None, policy: Policy | None = None, output: OutputTo = None,
     overwrite: bool = False, deadline: float | None = None, key: str | None = None, on_progress: OnProgress | None = None,
+    keys: GivenKeys | None = None,
 ) -> Result:
     """Generate a video, or continue an earlier one (``continue_from``, ``source``).
 
@@ -160,6 +164,7 @@ async def video(
         deadline: seconds after which waiting ends; the job can be resumed.
         key: a run key, such as an order number: a repeat returns the result of the first request.
         on_progress: called with each progress event.
+        keys: API keys by backend, for this call only; they win over the environment and the settings.
     """
     given = dict(locals())
     if continue_from is None and source is None:
@@ -171,7 +176,7 @@ async def speech(
     prompt: str, *, voice: str | None = None, speed: float | None = None, instructions: str | None = None, seed: int | None = None,
     output_format: str | None = None, extra_params: Mapping[str, Any] | None = None, backend: str | Sequence[str] | None = None,
     model: str | None = None, policy: Policy | None = None, output: OutputTo = None, overwrite: bool = False, deadline: float | None = None,
-    key: str | None = None, on_progress: OnProgress | None = None,
+    key: str | None = None, on_progress: OnProgress | None = None, keys: GivenKeys | None = None,
 ) -> Result:
     """Speak a text.
 
@@ -193,6 +198,7 @@ async def speech(
         deadline: seconds after which waiting ends; the job can be resumed.
         key: a run key, such as an order number: a repeat returns the result of the first request.
         on_progress: called with each progress event.
+        keys: API keys by backend, for this call only; they win over the environment and the settings.
     """
     return await ask(GenerateAudio, {**locals(), "audio_type": "speech"})
 
@@ -202,6 +208,7 @@ async def music(
     seed: int | None = None, output_format: str | None = None, extra_params: Mapping[str, Any] | None = None,
     backend: str | Sequence[str] | None = None, model: str | None = None, policy: Policy | None = None, output: OutputTo = None,
     overwrite: bool = False, deadline: float | None = None, key: str | None = None, on_progress: OnProgress | None = None,
+    keys: GivenKeys | None = None,
 ) -> Result:
     """Generate music.
 
@@ -223,5 +230,6 @@ async def music(
         deadline: seconds after which waiting ends; the job can be resumed.
         key: a run key, such as an order number: a repeat returns the result of the first request.
         on_progress: called with each progress event.
+        keys: API keys by backend, for this call only; they win over the environment and the settings.
     """
     return await ask(GenerateAudio, {**locals(), "audio_type": "music"})

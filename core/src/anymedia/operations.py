@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import attrs
 
+from .credentials import GivenKeys
 from .errors import InvalidRequest, Problem
 from .execution.asked import OutputTo
 from .execution.engine import OnProgress
@@ -31,7 +32,7 @@ from .requests import (
 from .results import Result
 
 #: What every operation accepts beside the fields of its request; see `Router.execute`.
-CALL_OPTIONS = ("backend", "model", "policy", "output", "overwrite", "deadline", "key", "on_progress")
+CALL_OPTIONS = ("backend", "model", "policy", "output", "overwrite", "deadline", "key", "on_progress", "keys")
 
 
 def split_options(kind: type[Request], given: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +62,7 @@ class Operations:
         negative_prompt: str | None = None, seed: int | None = None, guidance_scale: float | None = None, output_format: str | None = None,
         extra_params: Mapping[str, Any] | None = None, backend: str | Sequence[str] | None = None, model: str | None = None,
         policy: Policy | None = None, output: OutputTo = None, overwrite: bool = False, deadline: float | None = None,
-        key: str | None = None, on_progress: OnProgress | None = None,
+        key: str | None = None, on_progress: OnProgress | None = None, keys: GivenKeys | None = None,
     ) -> Result:
         """Generate an image from text, or continue an earlier one (multi-turn).
 
@@ -89,6 +90,7 @@ class Operations:
             deadline: seconds after which waiting ends; the job can be resumed.
             key: a run key, such as an order number: a repeat returns the result of the first request.
             on_progress: called with each progress event.
+            keys: API keys by backend, for this call only; they win over the environment and the settings.
         """
         return await self._ask(GenerateImage, locals())
 
@@ -100,7 +102,7 @@ class Operations:
         seed: int | None = None, guidance_scale: float | None = None, output_format: str | None = None,
         extra_params: Mapping[str, Any] | None = None, backend: str | Sequence[str] | None = None, model: str | None = None,
         policy: Policy | None = None, output: OutputTo = None, overwrite: bool = False, deadline: float | None = None,
-        key: str | None = None, on_progress: OnProgress | None = None,
+        key: str | None = None, on_progress: OnProgress | None = None, keys: GivenKeys | None = None,
     ) -> Result:
         """Change a region of an image (``inpaint``), or extend it beyond its edges (``outpaint``).
 
@@ -132,6 +134,7 @@ class Operations:
             deadline: seconds after which waiting ends; the job can be resumed.
             key: a run key, such as an order number: a repeat returns the result of the first request.
             on_progress: called with each progress event.
+            keys: API keys by backend, for this call only; they win over the environment and the settings.
         """
         return await self._ask(Inpaint, locals())
 
@@ -142,7 +145,7 @@ class Operations:
         seed: int | None = None, guidance_scale: float | None = None, output_format: str | None = None,
         extra_params: Mapping[str, Any] | None = None, backend: str | Sequence[str] | None = None, model: str | None = None,
         policy: Policy | None = None, output: OutputTo = None, overwrite: bool = False, deadline: float | None = None,
-        key: str | None = None, on_progress: OnProgress | None = None,
+        key: str | None = None, on_progress: OnProgress | None = None, keys: GivenKeys | None = None,
     ) -> Result:
         """Generate an image from text and images: sources to edit, a style, a structure, subjects; optionally with a mask.
 
@@ -173,6 +176,7 @@ class Operations:
             deadline: seconds after which waiting ends; the job can be resumed.
             key: a run key, such as an order number: a repeat returns the result of the first request.
             on_progress: called with each progress event.
+            keys: API keys by backend, for this call only; they win over the environment and the settings.
         """
         return await self._ask(EditWithReferences, locals())
 
@@ -183,6 +187,7 @@ class Operations:
         guidance_scale: float | None = None, output_format: str | None = None, extra_params: Mapping[str, Any] | None = None,
         backend: str | Sequence[str] | None = None, model: str | None = None, policy: Policy | None = None, output: OutputTo = None,
         overwrite: bool = False, deadline: float | None = None, key: str | None = None, on_progress: OnProgress | None = None,
+        keys: GivenKeys | None = None,
     ) -> Result:
         """Generate a video from text, from a first (and last) frame, or from reference images.
 
@@ -212,6 +217,7 @@ class Operations:
             deadline: seconds after which waiting ends; the job can be resumed.
             key: a run key, such as an order number: a repeat returns the result of the first request.
             on_progress: called with each progress event.
+            keys: API keys by backend, for this call only; they win over the environment and the settings.
         """
         return await self._ask(GenerateVideo, locals())
 
@@ -222,7 +228,7 @@ class Operations:
         seed: int | None = None, guidance_scale: float | None = None, output_format: str | None = None,
         extra_params: Mapping[str, Any] | None = None, backend: str | Sequence[str] | None = None, model: str | None = None,
         policy: Policy | None = None, output: OutputTo = None, overwrite: bool = False, deadline: float | None = None,
-        key: str | None = None, on_progress: OnProgress | None = None,
+        key: str | None = None, on_progress: OnProgress | None = None, keys: GivenKeys | None = None,
     ) -> Result:
         """Continue an earlier video: extend appends, edit keeps the length, remix renders it again.
 
@@ -252,6 +258,7 @@ class Operations:
             deadline: seconds after which waiting ends; the job can be resumed.
             key: a run key, such as an order number: a repeat returns the result of the first request.
             on_progress: called with each progress event.
+            keys: API keys by backend, for this call only; they win over the environment and the settings.
         """
         return await self._ask(ContinueVideo, locals())
 
@@ -260,7 +267,7 @@ class Operations:
         speed: float | None = None, instructions: str | None = None, negative_prompt: str | None = None, seed: int | None = None,
         output_format: str | None = None, extra_params: Mapping[str, Any] | None = None, backend: str | Sequence[str] | None = None,
         model: str | None = None, policy: Policy | None = None, output: OutputTo = None, overwrite: bool = False,
-        deadline: float | None = None, key: str | None = None, on_progress: OnProgress | None = None,
+        deadline: float | None = None, key: str | None = None, on_progress: OnProgress | None = None, keys: GivenKeys | None = None,
     ) -> Result:
         """Generate speech from a text, or music.
 
@@ -285,5 +292,6 @@ class Operations:
             deadline: seconds after which waiting ends; the job can be resumed.
             key: a run key, such as an order number: a repeat returns the result of the first request.
             on_progress: called with each progress event.
+            keys: API keys by backend, for this call only; they win over the environment and the settings.
         """
         return await self._ask(GenerateAudio, locals())

@@ -66,6 +66,7 @@ class Budget:
     def within(self, realm: Budget) -> Budget:
         """Return the budget with one for the realm as well: both must allow a call."""
         caps: dict[str, Any] = {name: _least(getattr(self, name), getattr(realm, name)) for name in ("per_call", "per_request")}
+        caps["per_project"] = _lower(self.per_project, realm.per_project)  # a project spends in any realm
         own = realm if self.realm is None else self.realm.tightened(realm)
         return attrs.evolve(self, realm=own, allow_unknown=self._allows_unknown and realm._allows_unknown, **caps)
 

@@ -89,6 +89,10 @@ class Realms:
         view._run_registry = self._run_registry.scoped(view._engine)
         return view
 
+    def _with(self, keys: GivenKeys | None) -> Self:
+        """Return a view with the keys of one call."""
+        return self if keys is None else self.scoped(keys=keys)
+
     async def share(self, job_id: str, *, realm: str) -> CallRecord:
         """Give a copy of a result to another realm: a job of its own there, with the same files and continuation ids.
 

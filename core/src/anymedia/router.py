@@ -20,6 +20,7 @@ from typing import Any, Self
 from .artifacts import ArtifactStore, LocalArtifacts, Swept
 from .capabilities import CapabilityMatrix
 from .clock import Clock, SystemClock
+from .credentials import GivenKeys
 from .errors import Fix, UnknownJob, did_you_mean
 from .execution.asked import Asked, OutputTo
 from .execution.engine import Engine, OnProgress, Progress, ProgressEvent, collect_garbage, listening
@@ -143,6 +144,7 @@ class Router(Operations, Realms):
         backend: str | Sequence[str] | None = None,
         model: str | None = None,
         policy: Policy | None = None,
+        keys: GivenKeys | None = None,
     ) -> Plan:
         """Choose the backend, the model and the exact calls, with their price. No network; nothing is spent.
 
@@ -151,7 +153,7 @@ class Router(Operations, Realms):
         Raises:
             RequestError: no backend can do it as requested; with the nearest request that would work.
         """
-        return await self._plan(request, backend, model, policy, None)
+        return await self._with(keys)._plan(request, backend, model, policy, None)
 
     async def _plan(
         self, request: Request, backend: str | Sequence[str] | None, model: str | None, policy: Policy | None, inputs: InputReader | None
@@ -201,6 +203,7 @@ class Router(Operations, Realms):
         policy: Policy | None = None,
         key: str | None = None,
         on_progress: OnProgress | None = None,
+        keys: GivenKeys | None = None,
     ) -> Result:
         """Execute a plan.
 
@@ -213,6 +216,7 @@ class Router(Operations, Realms):
             policy: budget, retries, fallback and roots; by default the router's.
             key: a run key, see `execute`.
             on_progress: called with each progress event of this run.
+            keys: API keys for this run, see `scoped`.
 
         Raises:
             RequestError: before anything is spent.
@@ -221,7 +225,7 @@ class Router(Operations, Realms):
             BackendError: the provider refused it or failed.
         """
         asked = Asked(policy=policy, output=output, overwrite=overwrite, key=key, on_progress=on_progress)
-        return await self._execute(plan, asked, deadline)
+        return await self._with(keys)._execute(plan, asked, deadline)
 
     async def _execute(self, request: Request | Plan, asked: Asked, deadline: float | None) -> Result:
         asked.check_file(request.request if isinstance(request, Plan) else request)
@@ -300,6 +304,7 @@ class Router(Operations, Realms):
         deadline: float | None = None,
         key: str | None = None,
         on_progress: OnProgress | None = None,
+        keys: GivenKeys | None = None,
     ) -> Result:
         """Plan and run a request; see `plan` and `run`.
 
@@ -314,12 +319,13 @@ class Router(Operations, Realms):
             key: a run key, such as an order number. The first request with a key starts a run; each repeat, in any process, returns
                 that run's result. A run that ended certainly without a charge is attempted again.
             on_progress: see `run`.
+            keys: see `run`.
 
         Raises:
             RunKeyConflict: the key belongs to another request, or to a job that was deleted.
         """
         asked = Asked(backend, model, policy, output, overwrite, key, on_progress)
-        return await self._execute(request, asked, deadline)
+        return await self._with(keys)._execute(request, asked, deadline)
 
     async def stream(
         self,
@@ -332,6 +338,7 @@ class Router(Operations, Realms):
         overwrite: bool = False,
         deadline: float | None = None,
         key: str | None = None,
+        keys: GivenKeys | None = None,
     ) -> AsyncGenerator[Progress]:
         """Execute a request, or its plan, and yield its progress; the last event, ``result``, has the result.
 
@@ -345,7 +352,7 @@ class Router(Operations, Realms):
         """
         events: asyncio.Queue[Progress | None] = asyncio.Queue()
         asked = Asked(backend, model, policy, output, overwrite, key, events.put_nowait)
-        task = asyncio.create_task(self._execute(request, asked, deadline))
+        task = asyncio.create_task(self._with(keys)._execute(request, asked, deadline))
         task.add_done_callback(lambda _: events.put_nowait(None))
         try:
             while (event := await events.get()) is not None:
@@ -380,6 +387,7 @@ class Router(Operations, Realms):
         deadline: float | None = None,
         key: str | None = None,
         on_progress: OnProgress | None = None,
+        keys: GivenKeys | None = None,
     ) -> CallRecord:
         """Start a run and return its record with the job id; `wait` returns the result.
 
@@ -394,6 +402,7 @@ class Router(Operations, Realms):
             deadline: maximum seconds to read the inputs and to record the calls; the run itself has no deadline.
             key: a run key, see `execute`; a repeat returns the record of the run that it belongs to.
             on_progress: see `run`.
+            keys: see `run`.
 
         Raises:
             RequestError: before anything is spent.
@@ -401,7 +410,7 @@ class Router(Operations, Realms):
         """
         until = None if deadline is None else self._engine.clock.steady() + deadline
         asked = Asked(backend, model, policy, output, overwrite, key, on_progress)
-        run, runner, task = await self._begin(request, asked, until, None)
+        run, runner, task = await self._with(keys)._begin(request, asked, until, None)
         if runner is not None and task is not None and runner.plan.request.media == "video":
             submitted = asyncio.ensure_future(runner.submitted.wait())
             await asyncio.wait([task, submitted], timeout=patience, return_when=asyncio.FIRST_COMPLETED)

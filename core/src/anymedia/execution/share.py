@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -47,13 +48,13 @@ async def _share(engine: Engine, record: CallRecord, realm: str, run: str, call_
     try:
         for artifact in await engine.artifacts.find(record.id):
             links[artifact.key] = await engine.artifacts.link(artifact, call_id, artifact.kind, artifact.index)
-        return await _record(engine, record, realm, run, call_id, {key: link.key for key, link in links.items()})
+        return await _record(engine, record, realm, run, call_id, links)
     except BaseException:
         await engine.artifacts.release(call_id)
         raise
 
 
-async def _record(engine: Engine, record: CallRecord, realm: str, run: str, call_id: str, keys: Mapping[str, str]) -> CallRecord:
+async def _record(engine: Engine, record: CallRecord, realm: str, run: str, call_id: str, links: Mapping[str, Artifact]) -> CallRecord:
     fields: dict[str, Any] = {name: getattr(record, name) for name in ("index", "backend", "model", "operation", "request", "plan")}
     new = NewCall(
         id=call_id,
@@ -66,14 +67,21 @@ async def _record(engine: Engine, record: CallRecord, realm: str, run: str, call
         account=record.account,
         **fields,
     )
-    assert record.result is not None
+    result = dict(record.result or {})
+    if record.target["output"] is None:  # its files are artifacts
+        pieces = {link.index: link for link in links.values() if link.kind == "piece"}
+        result["files"] = [
+            {**file, "path": str(await engine.artifacts.keep(pieces[index], Path(file["path"]).suffix))} if index in pieces else file
+            for index, file in enumerate(result["files"])
+        ]
+    keys = {key: link.key for key, link in links.items()}
     continuations = [
         attrs.evolve(found, files=tuple([attrs.evolve(file, artifact=keys.get(file.artifact, "")) for file in found.files]))
         for found in await _continuations(engine, record)
     ]
     opened = await engine.store.open_call(new, Budget(), owner=engine.owner, lease_seconds=LEASE_SECONDS)
     await engine.store.advance(opened.lease, "collecting")
-    return await engine.store.advance(opened.lease, "done", result=record.result, cost_usd=0.0, continuations=continuations)
+    return await engine.store.advance(opened.lease, "done", result=result, cost_usd=0.0, continuations=continuations)
 
 
 async def _continuations(engine: Engine, record: CallRecord) -> list[Continuation]:
