@@ -57,9 +57,25 @@ def test_batch_of_json_objects_reports_the_problems_of_all_lines_and_sends_nothi
     (work / "list.jsonl").write_text("\n".join(lines))
     result = call("batch", "list.jsonl", "-b", "demo")
     assert result.code == 2
-    for expected in ("line 1, sise: there is no such field", "line 2: is not JSON", "line 3: expected a JSON object", "line 5, size:"):
+    for expected in ("line 1, sise: there is no such field", "line 2: not valid JSON", "line 3: expected a JSON object", "line 5, size:"):
         assert expected in result.err
     assert submits() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("list.xlsx", b"PK", "is not a .txt, .csv or .jsonl file"),
+        ("list.txt", b"caf\xe9", "is not UTF-8 text"),
+        ("list.txt", b"# nothing", "has no requests"),
+        ("list.csv", b"prompt,sise\nx,1", "did you mean 'size'?"),
+    ],
+)
+def test_batch_of_a_file_that_cannot_be_read_says_why(call, work, name, content, words):
+    (work / name).write_bytes(content)
+    result = call("batch", name, "-b", "demo")
+    assert result.code == 2
+    assert words in result.err
 
 
 def test_batch_stays_within_its_budget(call, work, prompts):

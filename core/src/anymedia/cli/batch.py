@@ -19,6 +19,7 @@ import click
 from ..errors import InvalidRequest, MediaError, Problem
 from ..formatting import in_dollars
 from ..generation_config import GenerationConfig
+from ..strict_json import parse_json
 from . import complete
 from .app import exit_of
 from .build_request import split_model, with_output_name
@@ -101,7 +102,9 @@ def read_entries(file: Path, given: Mapping[str, Any]) -> list[_Entry]:
     Raises:
         InvalidRequest: with the problems of all lines.
     """
-    usual = {} if given["config_file"] is None else json.loads(given["config_file"].read_text("utf-8"))
+    usual = {} if given["config_file"] is None else parse_json(_text(given["config_file"]))
+    if not isinstance(usual, dict):
+        raise InvalidRequest([Problem("--config", "expected a JSON object")])
     usual |= {name: given[name] for name in ("model", "backend") if given[name] is not None} | (
         {"overwrite": True} if given["force"] else {}
     )
@@ -140,7 +143,9 @@ def _config(file: Path, index: int, fields: dict[str, Any], output: str | None) 
 
 def _rows(file: Path, problems: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the number of each line and its fields; append what cannot be read to the problems."""
-    text = file.read_text("utf-8-sig")
+    if file.suffix.lower() not in {".txt", ".csv", ".jsonl"}:
+        raise InvalidRequest([Problem("FILE", f"{file.name!r} is not a .txt, .csv or .jsonl file")])
+    text = _text(file)
     if file.suffix.lower() == ".csv":
         reader = csv.DictReader(io.StringIO(text))
         for row in reader:
@@ -156,14 +161,21 @@ def _rows(file: Path, problems: list[Problem]) -> Iterator[tuple[int, dict[str, 
             yield number, {"prompt": line.strip()}
             continue
         try:
-            fields = json.loads(line)
-        except ValueError as error:
-            problems.append(Problem(f"{file.name}, line {number}", f"is not JSON: {error}"))
+            fields = parse_json(line)
+        except InvalidRequest as error:
+            problems += [attrs.evolve(problem, path=f"{file.name}, line {number}") for problem in error.problems]
             continue
         if isinstance(fields, dict):
             yield number, fields
         else:
             problems.append(Problem(f"{file.name}, line {number}", "expected a JSON object", "use .txt for one prompt per line"))
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidRequest([Problem("FILE", f"{file.name!r} is not UTF-8 text")]) from None
 
 
 def _cell(name: str, text: str) -> Any:
