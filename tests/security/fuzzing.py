@@ -1,6 +1,6 @@
-"""What is thrown at the readers of hostile input: the header guard, the JSON reader, the mask reader.
+"""What is thrown at the readers of hostile input: the header guard, the sandboxed decoder, the JSON reader, the mask reader.
 
-Run one for long with ``python tests/security/fuzzing.py header|json|mask SECONDS``; the tests run each for short.
+Run one for long with ``python tests/security/fuzzing.py header|decoder|json|mask SECONDS``; the tests run each for short.
 Whatever is not taken must be refused with an error of ours, which repeats nothing of what is in a file.
 """
 # ruff: noqa: E402 - run as a program, it has to find the corpora first
@@ -41,8 +41,17 @@ def seeds() -> dict[str, bytes]:
     """Good files small enough to be mutated often, and every hostile one that is."""
     made = {name: samples.good(name) for name in samples.GOOD if name not in _SLOW}
     made |= {f"hostile {name}": make() for name, make in HOSTILE.items()}
-    left_out = tuple(f"{prefix}{fmt}" for prefix in ("", "hostile ") for fmt in _SANDBOXED)
-    return {name: data for name, data in made.items() if len(data) < 60_000 and not name.startswith(left_out)}
+    return {name: data for name, data in made.items() if len(data) < 60_000}
+
+
+def sandboxed() -> list[str]:
+    """The names of the seeds that are decoded in a child process."""
+    return [name for name in seeds() if name.removeprefix("hostile ").startswith(_SANDBOXED)]
+
+
+def guarded() -> list[str]:
+    """The names of the seeds that are read in this process."""
+    return [name for name in seeds() if name not in sandboxed()]
 
 
 def pictures() -> list[str]:
@@ -95,6 +104,23 @@ def check_header(data: bytes) -> None:
         assert 0 < facts.end <= facts.size == len(data)
         assert facts.kind != "image" or (facts.width and facts.height)
     assert time.process_time() - begin < 1.0, "took too long"
+
+
+#: Memory in KiB that a decoder may use for a small picture, its interpreter and libraries included.
+_MOST_MEMORY = 300 * 1024
+
+
+def check_decoder(data: bytes) -> None:
+    """The child decodes a picture or refuses it: it does not crash, hang, or use much memory."""
+    try:
+        sniff(data, limits=_SMALL)
+    except InvalidRequest as error:
+        assert str(error).isprintable()
+        assert "or the decoder crashed" not in str(error)
+    if sys.platform == "linux":
+        import resource
+
+        assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < _MOST_MEMORY
 
 
 def check_mask(data: bytes) -> None:
@@ -160,7 +186,8 @@ def check_json(given_: Any) -> None:
 
 
 CHECKS: dict[str, tuple[Callable[[Any], None], Callable[[], st.SearchStrategy[Any]]]] = {
-    "header": (check_header, lambda: spoiled(list(seeds()))),
+    "header": (check_header, lambda: spoiled(guarded())),
+    "decoder": (check_decoder, lambda: spoiled(sandboxed())),
     "json": (check_json, json_texts),
     "mask": (check_mask, lambda: spoiled(pictures())),
 }

@@ -198,7 +198,10 @@ FUZZERS = ("header", "json", "mask")
 FUZZED = [
     ("json", 60),
     *(pytest.param(name, 1_000, marks=pytest.mark.exhaustive) for name in FUZZERS),
-    *(pytest.param(name, 50_000, marks=pytest.mark.soak) for name in FUZZERS),
+    *(pytest.param(name, 50_000, marks=pytest.mark.soak) for name in FUZZERS if name != "header"),
+    pytest.param("header", 200_000, marks=pytest.mark.soak),
+    pytest.param("decoder", 40, marks=pytest.mark.exhaustive),
+    pytest.param("decoder", 2_000, marks=pytest.mark.soak),
 ]
 
 
