@@ -437,6 +437,20 @@ async def test_progress_is_reported_to_the_function_of_its_call(tmp_path: Path) 
     assert len(everything) == len(first) + len(second)
 
 
+def test_blocking_call_from_a_progress_function_is_refused_rather_than_waiting_for_itself(service: FakeService) -> None:
+    errors: list[Exception] = []
+
+    def on_progress(_: anymedia.Progress) -> None:
+        try:
+            anymedia.image("another fox")
+        except RuntimeError as error:
+            errors.append(error)
+
+    anymedia.image("a fox", on_progress=on_progress)
+    assert "another thread" in str(errors[0])
+    assert len(service.submits) == 1
+
+
 async def test_models_and_capabilities_are_listed() -> None:
     with FakeService() as service:
         async with fake_router(service, store=SqliteStore()) as router:

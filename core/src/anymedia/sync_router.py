@@ -126,6 +126,9 @@ class SyncRouter:
 
     def call(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Run a coroutine on the event loop of the router; return its result."""
+        if threading.current_thread() is self._thread:  # it would wait for itself
+            work.close()
+            raise RuntimeError("a blocking call from on_progress, which runs on the router's event loop; make it in another thread")
         running = self.start(work)
         try:
             return running.result()
