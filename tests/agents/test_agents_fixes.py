@@ -59,8 +59,8 @@ ODD: list[tuple[Any, str]] = [
     ({"input_images": ["~/photo.png"]}, "input_images: write a path in the working directory, such as 'photo.png'"),
     ({"mask_path": "~/mask.png", "input_images": ["photo.png"]}, "mask_path: write a path in the working directory, such as 'mask.png'"),
     ({"storage_path": "~"}, "output_path: write a path in the working directory"),
-    ({"backend": "Fake"}, "use backend='fake'"),
-    ({"backend": "gemini"}, "use backend='fake'"),
+    ({"backend": "Fake"}, 'use "backend": "fake"'),
+    ({"backend": "gemini"}, 'use "backend": "fake"'),
     ({"model": "no-such-model"}, "omit model"),
     ("make a fox", 'give an object like {"prompt": "a red fox in snow"}'),
 ]
@@ -200,7 +200,7 @@ async def test_model_of_another_backend_and_unknown_model_have_different_fixes(s
         error = (await MediaTool(router).plan(prompt="x", backend="two", model="special"))["error"]
         assert error["code"] == "unknown_model"
         assert "'one' has it" in error["message"]
-        assert error["fix"] == "use backend='one', or omit model"
+        assert error["fix"] == 'use "backend": "one", or omit model'
         error = (await MediaTool(router).plan(prompt="x", backend="two", model="nothing"))["error"]
         assert error["fix"].startswith("omit model, or use one of: ")
 

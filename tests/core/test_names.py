@@ -276,4 +276,4 @@ def test_default_without_its_key_is_refused_with_the_setting(tmp_path: Path) -> 
     with pytest.raises(RequestError) as caught:
         plans(tmp_path, '[defaults]\nimage = "painter"', PAINTER_API_KEY="").plan(FOX)
     assert caught.value.message == "[defaults] image = 'painter': 'painter' is not usable: PAINTER_API_KEY is not set."
-    assert caught.value.fix.startswith("set PAINTER_API_KEY; use another backend for this request (--backend sculptor,")
+    assert caught.value.fix.startswith("set PAINTER_API_KEY; use another backend for this request (backend='sculptor')")

@@ -33,7 +33,7 @@ def plain_target(folder: Path, **changes: object) -> OutputTarget:
 
 def test_an_existing_file_is_refused_before_spending_and_replaced_only_when_asked(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"old")
-    with pytest.raises(InvalidRequest, match=r"exists \(use -f / overwrite=True"):
+    with pytest.raises(InvalidRequest, match=r"exists \(choose another name, or replace the file with overwrite=True\)"):
         plain_target(tmp_path).check()
     target = plain_target(tmp_path, overwrite=True)
     target.check()

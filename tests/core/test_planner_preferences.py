@@ -133,7 +133,7 @@ def test_default_unusable_is_refused_with_setting_and_alternative() -> None:
     with pytest.raises(NoBackendAvailable) as caught:
         planner(default="tiers", unusable=("tiers",)).plan(GenerateImage(prompt="a fox"))
     assert caught.value.message == "[defaults] image = 'tiers': 'tiers' is not usable: KEY is not set."
-    fix = "set KEY; use another backend for this request (--backend pix, backend='pix'), or change [defaults] image"
+    fix = "set KEY; use another backend for this request (backend='pix'), or change [defaults] image"
     assert caught.value.fix == fix
     assert caught.value.try_backends == ("pix", "local")
 

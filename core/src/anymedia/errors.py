@@ -16,7 +16,7 @@ Messages state what was asked, what is true and what to do. They never contain a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 import attrs
@@ -24,6 +24,7 @@ import attrs
 from .records import frozen
 
 __all__ = [
+    "Argument",
     "AuthenticationFailed",
     "BackendError",
     "BackendTimeout",
@@ -36,6 +37,7 @@ __all__ = [
     "DuplicateBackend",
     "Fix",
     "FixAction",
+    "FixText",
     "InvalidRequest",
     "JobCancelled",
     "JobNotFound",
@@ -156,6 +158,22 @@ class Fix:
         return f"{verb}: {commands[self.action].replace('{run_id}', str(self.run_id))}"
 
 
+@frozen
+class Argument:
+    """A field that a fix names, with a value or without; each interface writes it in its own way.
+
+    Its text is that of Python code: ``backend='local'``, or ``backend``.
+    """
+
+    name: str
+    value: str | bool | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.value is None else f"{self.name}={self.value!r}"
+
+
+#: The text of a fix, with the fields that it names.
+FixText = str | tuple[str | Argument, ...]
 #: How Python code does it.
 _PYTHON: Mapping[FixAction, str] = {
     "resume": "router.resume('{run_id}')",
@@ -169,7 +187,8 @@ class MediaError(Exception):
 
     Attributes:
         code: stable machine-readable name.
-        fix: one concrete thing to do, or an empty string.
+        fix: one concrete thing to do, in the words of Python code, or an empty string.
+        fix_parts: the same, with the fields that it names as `Argument`; see `hint`.
         action: what to do as a code, where there is one; see `hint`.
         model_refused: whether the provider refused the model itself: it does not exist there, or not for this account.
         retry: whether the same call may succeed later.
@@ -191,7 +210,7 @@ class MediaError(Exception):
         self,
         message: str,
         *,
-        fix: str = "",
+        fix: FixText = "",
         try_backends: Iterable[str] = (),
         job_id: str | None = None,
     ) -> None:
@@ -200,6 +219,15 @@ class MediaError(Exception):
         self.fix = fix
         self.try_backends = tuple(try_backends)
         self.job_id = job_id
+
+    @property
+    def fix(self) -> str:
+        """One concrete thing to do, in the words of Python code."""
+        return "".join(map(str, self.fix_parts))
+
+    @fix.setter
+    def fix(self, fix: FixText) -> None:
+        self.fix_parts = (fix,) if isinstance(fix, str) else fix
 
     def __str__(self) -> str:
         """Return the message and the fix, for a person."""
@@ -210,12 +238,18 @@ class MediaError(Exception):
             return f"{self.message} ({hint})"
         return f"{_sentence(self.message)} {hint}"
 
-    def hint(self, commands: Mapping[FixAction, str] = _PYTHON) -> str:
-        """Return what to do: `fix`, followed by `action` with the commands of an interface (by default Python's)."""
+    def hint(self, commands: Mapping[FixAction, str] = _PYTHON, argument: Callable[[Argument], str] = str) -> str:
+        """Return what to do in the words of an interface, by default Python's.
+
+        Args:
+            commands: how the interface carries out an action.
+            argument: how it writes a field and its value.
+        """
+        fix = "".join(part if isinstance(part, str) else argument(part) for part in self.fix_parts)
         if self.action is None:
-            return self.fix
+            return fix
         rendered = self.action.render(commands)
-        return f"{_sentence(self.fix)} {rendered}" if self.fix else rendered
+        return f"{_sentence(fix)} {rendered}" if fix else rendered
 
     def to_json(self) -> dict[str, Any]:
         """Return the error as an agent gets it (JSON-ready)."""
@@ -259,7 +293,7 @@ class InvalidRequest(RequestError):
 
     code = "invalid_request"
 
-    def __init__(self, problems: Iterable[Problem] | str, *, fix: str = "", try_backends: Iterable[str] = ()) -> None:
+    def __init__(self, problems: Iterable[Problem] | str, *, fix: FixText = "", try_backends: Iterable[str] = ()) -> None:
         found = (Problem("$", problems),) if isinstance(problems, str) else tuple(problems)
         self.problems = found
         super().__init__("; ".join(str(p) for p in found), fix=fix, try_backends=try_backends)
@@ -278,7 +312,7 @@ class InvalidRequest(RequestError):
                     problem = attrs.evolve(problem, path=names[name] + problem.path[2 + len(name) :])
                     break
             moved.append(problem)
-        return InvalidRequest(moved, fix=self.fix, try_backends=self.try_backends)
+        return InvalidRequest(moved, fix=self.fix_parts, try_backends=self.try_backends)
 
     def to_json(self) -> dict[str, Any]:
         """Return the error with its problems, each with a path."""
@@ -287,9 +321,14 @@ class InvalidRequest(RequestError):
 
 
 class UnknownBackend(RequestError):
-    """No installed or configured backend has that name."""
+    """No installed or configured backend has that name.
+
+    Attributes:
+        nearest: the backend that is spelled most like it, or an empty string.
+    """
 
     code = "unknown_backend"
+    nearest: str = ""
 
 
 class UnknownModel(RequestError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import re
+import json
 import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from ..errors import (
+    Argument,
     AuthenticationFailed,
     BackendTimeout,
     BackendUnavailable,
@@ -157,6 +158,8 @@ _COMMANDS: Mapping[FixAction, str] = {
     "rebind": "anymedia jobs resume {run_id} --rebind (a person, on the command line)",
     "list_jobs": "the job_id of an earlier answer",
 }
+#: The field of the tool for what Python code sets elsewhere.
+_FIELDS = {"per_request": "max_cost_usd"}
 #: Maximum number of problems in a fix.
 _MOST = 4
 
@@ -179,21 +182,23 @@ def fix_of(error: MediaError, able: tuple[str, ...] = ()) -> str:
     if isinstance(error, BackendTimeout) and error.job_id:
         return f"the job is still running: {wait}"
     if isinstance(error, UnknownBackend) and able:
-        return f"use backend={_nearest(error, able)!r}, or omit backend"
+        backend = Argument("backend", error.nearest if error.nearest in able else able[0])
+        return f"use {_argument(backend)}, or omit backend"
     if (error.fix or error.action is not None) and not isinstance(error, NotApproved):
-        return error.hint(_COMMANDS)
+        return error.hint(_COMMANDS, _argument)
     if isinstance(error, InvalidRequest):
         return "correct " + "; ".join(_correction(problem) for problem in error.problems[:_MOST])
     if error.charged != "no":
         return f"it may be charged: check with {wait} before you repeat it" if error.job_id else "tell the user; it may be charged"
-    alternative = f"use backend={able[0]!r} without model" if able else ""
+    alternative = f"use {_argument(Argument('backend', able[0]))} without model" if able else ""
     usual = next((words for kind, words in _USUAL.items() if isinstance(error, kind)), "" if alternative else "tell the user")
     return ", or ".join(words for words in (usual, alternative) if words)
 
 
-def _nearest(error: UnknownBackend, able: tuple[str, ...]) -> str:
-    meant = re.search(r"did you mean '([^']+)'", error.message)
-    return meant[1] if meant is not None and meant[1] in able else able[0]
+def _argument(argument: Argument) -> str:
+    """Return a field and its value as in the JSON of a call: ``"backend": "local"``."""
+    name = _FIELDS.get(argument.name, argument.name)
+    return name if argument.value is None else json.dumps({name: argument.value})[1:-1]
 
 
 def _correction(problem: Problem) -> str:

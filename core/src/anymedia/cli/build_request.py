@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import attrs
 import click
 
-from ..errors import InvalidRequest, Problem, did_you_mean
+from ..errors import Argument, InvalidRequest, Problem, did_you_mean
 from ..generation_config import GenerationConfig
 from ..media import Video
 from ..records import frozen
@@ -57,6 +58,17 @@ _OPTIONS: Mapping[str, str] = {
     "control_image_path": "--control",
     "subject_image_path": "--subject",
 }
+#: The option for what Python code sets elsewhere.
+_ELSEWHERE = {"per_request": "--max-cost"}
+
+
+def option_text(argument: Argument) -> str:
+    """Return a field and its value as on the command line: ``--backend local``."""
+    name = argument.name
+    option = _ELSEWHERE.get(name) or _OPTIONS.get(name) or f"--{name.replace('_', '-')}"
+    return f"{option} {shlex.quote(argument.value)}" if isinstance(argument.value, str) else option
+
+
 #: Parameters that are fields of `GenerationConfig` under the same name.
 _SAME = (
     *("prompt", "model", "backend", "output_format", "size", "aspect_ratio", "resolution", "quality", "background", "duration", "n"),
@@ -178,7 +190,9 @@ def _naming_options(names: Mapping[str, str], config: GenerationConfig | None = 
         yield
     except InvalidRequest as error:
         located = error if config is None else config.locate(error)
-        raise InvalidRequest([_as_option(p, names) for p in located.problems], fix=error.fix, try_backends=error.try_backends) from None
+        raise InvalidRequest(
+            [_as_option(p, names) for p in located.problems], fix=error.fix_parts, try_backends=error.try_backends
+        ) from None
 
 
 def _as_option(problem: Problem, names: Mapping[str, str]) -> Problem:

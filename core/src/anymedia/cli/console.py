@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from ..errors import FixAction, MediaError
+from ..errors import Argument, FixAction, MediaError
 from ..records import frozen
 from .process import job_ids, stdout_is_terminal, stdout_width, write_stdout
 
@@ -100,7 +100,7 @@ class Console:
     def error(self, error: MediaError) -> None:
         """Print an error on stderr, and as the JSON document if asked for."""
         if self.json:
-            self.document({"success": False, "error": error.to_json() | {"fix": error.hint(COMMANDS)}})
+            self.document({"success": False, "error": error.to_json() | {"fix": _hint(error)}})
         for line in _error_lines(error):
             click.echo(_coloured(clean(line)), err=True)
 
@@ -150,9 +150,19 @@ def _rendered(what: Any, width: int) -> str:
     return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
 
+def _hint(error: MediaError) -> str:
+    return error.hint(COMMANDS, _option_text)
+
+
+def _option_text(argument: Argument) -> str:
+    from .build_request import option_text
+
+    return option_text(argument)
+
+
 def _error_lines(error: MediaError) -> list[str]:
     lines = [f"anymedia: {error.to_json()['message']}"]
-    if hint := error.hint(COMMANDS):
+    if hint := _hint(error):
         lines.append(f"  hint: {hint}")
     if error.try_backends:
         lines.append(f"  usable now: {', '.join(error.try_backends)}")

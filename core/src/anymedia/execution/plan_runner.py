@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from ..artifacts import LocalArtifacts
-from ..errors import BackendError, BackendTimeout, BudgetExceeded, MediaError, NotApproved, OutOfResources, RequestError
+from ..errors import Argument, BackendError, BackendTimeout, BudgetExceeded, MediaError, NotApproved, OutOfResources, RequestError
 from ..files.paths import OutputTarget, plan_output
 from ..formatting import in_dollars
 from ..planning import Candidate, Plan, PlannedCall, Planner, is_over_cap
@@ -422,7 +422,7 @@ def check_cap(plan: Plan, policy: Policy, already_reserved: float = 0.0) -> None
     if is_over_cap(plan.quote, policy, already_reserved):
         cap = in_dollars(policy.budget.per_request or 0.0)
         text = f"{plan.operation} by '{plan.chosen}' may cost {plan.quote}; the cap for a request is {cap} USD"
-        raise BudgetExceeded(text, fix="request something smaller, shorter or fewer, or raise per_request")
+        raise BudgetExceeded(text, fix=("request something smaller, shorter or fewer, or raise ", Argument("per_request")))
 
 
 def _suffix(plan: Plan) -> str:

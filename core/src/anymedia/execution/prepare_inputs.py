@@ -257,7 +257,7 @@ def _describe(media: _M, inputs: InputReader, field: str) -> _M:
         return describe(media, opener=lambda path: inputs.open(path, field))
     except InvalidRequest as error:
         moved = [Problem(field, p.message, p.suggestion) if p.path == "$" else p for p in error.problems]
-        raise InvalidRequest(moved, fix=error.fix) from None
+        raise InvalidRequest(moved, fix=error.fix_parts) from None
 
 
 async def load_inputs(inputs: InputReader, plan: Plan) -> Loaded:

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 
 import attrs
 
+from ..errors import Argument
 from ..probe.probe import has_media_signature
 from .names import MEDIA_SUFFIXES, is_media_name, name_problem, plain_name
 from .safe_dir import Directory, Location, check_regular, explain, locate, refuse, walk
@@ -209,7 +210,9 @@ class OutputTarget:
             if not folder.exists(name):
                 continue
             if not self.overwrite:
-                raise refuse(self.field, folder.path / name, "exists", "use -f / overwrite=True to replace it, or another name")
+                error = refuse(self.field, folder.path / name, "exists")
+                error.fix = ("choose another name, or replace the file with ", Argument("overwrite", True))
+                raise error
             if stat.S_ISDIR(folder.lstat(name).st_mode):
                 raise refuse(self.field, folder.path / name, "is a directory")
 

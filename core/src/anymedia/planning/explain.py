@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 
 from ..capabilities import ModelSpec
 from ..errors import (
+    Argument,
     InvalidRequest,
     ModelRetired,
     NoBackendAvailable,
@@ -51,7 +52,9 @@ class Selection:
         for name in named:
             if name not in names:
                 known = ", ".join(names) or "none"
-                raise UnknownBackend(f"no backend named {name!r} (available: {known}){did_you_mean(name, names)}")
+                error = UnknownBackend(f"no backend named {name!r} (available: {known}){did_you_mean(name, names)}")
+                error.nearest = nearest_name(name, names) or ""
+                raise error
         if model is None or model == "auto":
             return cls(named, None)
         pool = [view for view in views if not named or view.name in named]
@@ -90,21 +93,21 @@ def unknown_model_error(model: str, pool: Sequence[BackendView], views: Sequence
         other = next((view.name for view in views if view.matrix.model(model)), None)
         return UnknownModel(
             f"{serving.name!r} has no model {model!r}: it belongs to the service {service!r}, this instance uses {serving.service!r}",
-            fix=f"use backend={other!r}" if other else f"configure an instance with service = {service!r}",
+            fix=("use ", Argument("backend", other)) if other else f"configure an instance with service = {service!r}",
         )
     where = f" of {pool[0].name!r}" if len(pool) == 1 else ""
     other_backends = [view.name for view in views if view not in pool and view.matrix.model(model)]
     if other_backends:
         text = f"no model{where} named {model!r}; {other_backends[0]!r} has it"
-        return UnknownModel(text, fix=f"use backend={other_backends[0]!r}, or omit model")
+        return UnknownModel(text, fix=("use ", Argument("backend", other_backends[0]), ", or omit ", Argument("model")))
     active = [spec for view in pool for spec in view.matrix.models if not view.is_retired(spec, today)]
     near = _similar_models(model, active)
     text = f"no model{where} named {model!r}" + (f"; did you mean {' or '.join(map(repr, near))}?" if near else "")
     if not active:
-        return UnknownModel(text, fix="omit model")
+        return UnknownModel(text, fix=("omit ", Argument("model")))
     known = list(dict.fromkeys(spec.id for spec in active))
     some = ", ".join(known[:_LISTED]) + (" ..." if len(known) > _LISTED else "")
-    return UnknownModel(text, fix=f"omit model, or use one of: {some}")
+    return UnknownModel(text, fix=("omit ", Argument("model"), f", or use one of: {some}"))
 
 
 def _similar_models(name: str, specs: Sequence[ModelSpec]) -> list[str]:
@@ -206,32 +209,32 @@ def _message(request: Request, nearest: Rejection, considered: Sequence[Rejectio
     return "; ".join(dict.fromkeys(texts)) + "."
 
 
-def _other_choice(default: Default, able: tuple[str, ...]) -> str:
-    name = repr(able[0]) if able else "NAME"
-    return f"use another backend for this request (--backend {able[0] if able else 'NAME'}, backend={name}), or change {default.setting}"
+def _other_choice(default: Default, able: tuple[str, ...]) -> tuple[str | Argument, ...]:
+    return ("use another backend for this request (", Argument("backend", able[0] if able else "NAME"), f"), or change {default.setting}")
 
 
 def _fix(
     nearest: Rejection, selection: Selection, able: tuple[str, ...], after_setup: Sequence[BackendView], default: Default | None
-) -> str:
+) -> tuple[str | Argument, ...]:
     reason = nearest.reasons[0]
-    parts = []
+    backend, model = Argument("backend"), Argument("model")
+    parts: list[tuple[str | Argument, ...]] = []
     if reason.code == "strict":
-        parts.append("omit strict, or change the named options")
+        parts.append(("omit ", Argument("strict"), ", or change the named options"))
     elif reason.code == "preview":
-        parts.append(f"name it: model='{nearest.candidate}'")
+        parts.append(("name it: ", Argument("model", str(nearest.candidate))))
     elif reason.code in _SETUP:
-        parts += [r.nearest for r in nearest.reasons if r.nearest]
+        parts += [(r.nearest,) for r in nearest.reasons if r.nearest]
     elif reason.code == "other_backend":
-        parts.append(f"omit backend, or use backend={reason.nearest!r}")
+        parts.append(("omit ", backend, ", or use ", Argument("backend", reason.nearest)))
     elif reason.nearest:
-        parts.append(f"nearest supported: {reason.nearest}")
+        parts.append((f"nearest supported: {reason.nearest}",))
     if default is not None:
         parts.append(_other_choice(default, able))
     elif able:
-        without = " without model" if selection.model else ""
-        parts.append(f"{'or ' if parts else ''}omit backend and model, or use backend={able[0]!r}{without}")
+        without = (" without ", model) if selection.model else ()
+        parts.append(("or omit " if parts else "omit ", backend, " and ", model, ", or use ", Argument("backend", able[0]), *without))
     others = [f"{view.name} ({view.to_set or view.lacks})" for view in after_setup if view.name != nearest.candidate.backend]
     if others:
-        parts.append(f"also possible after setup: {', '.join(others)}")
-    return "; ".join(parts)
+        parts.append((f"also possible after setup: {', '.join(others)}",))
+    return tuple(piece for number, part in enumerate(parts) for piece in (("; ", *part) if number else part))

@@ -10,7 +10,17 @@ from typing import Any, overload
 import attrs
 
 from ..capabilities import ModelSpec
-from ..errors import InvalidRequest, NoBackendAvailable, Problem, Reason, RequestError, UnsupportedInput, UnsupportedOperation
+from ..errors import (
+    Argument,
+    FixText,
+    InvalidRequest,
+    NoBackendAvailable,
+    Problem,
+    Reason,
+    RequestError,
+    UnsupportedInput,
+    UnsupportedOperation,
+)
 from ..media import Video
 from ..policy import Policy
 from ..records import frozen
@@ -325,19 +335,19 @@ class Planner:
             raise UnsupportedOperation(text, fix=self._continue_from_file(request))
         if selection.backends and origin not in selection.backends:
             text = f"{continuation.id!r} was made by {origin!r} and can only be continued there, not by {selection.backends[0]!r}."
-            raise UnsupportedInput(text, fix=f"omit backend, or use backend={origin!r}")
+            raise UnsupportedInput(text, fix=("omit ", Argument("backend"), ", or use ", Argument("backend", origin)))
         if view is None:
             text = f"{continuation.id!r} was made by {origin!r}, which is no longer installed or configured."
             raise NoBackendAvailable(text, fix="install or configure it again, or pass the file as an input")
 
-    def _continue_from_file(self, request: ContinueVideo) -> str:
+    def _continue_from_file(self, request: ContinueVideo) -> FixText:
         """Return how the video file itself can be continued, verified by planning that request."""
         file = next(iter(request.continue_from.files), None) if request.continue_from is not None else None
         if file is not None:
             video = Video(path=file.path, mime=file.mime, width=file.width, height=file.height, seconds=file.seconds)
             from_file = attrs.evolve(request, continue_from=None, source=video)
             if able := self._able(from_file):
-                return f"pass the video file as the source, without the id, to backend={able[0]!r}: {file.path}"
+                return ("pass the video file as the source, without the id, to ", Argument("backend", able[0]), f": {file.path}")
         return "generate a new video that starts from its last frame, or set bridge = true under [policy] in the settings"
 
     def _rejection_error(self, request: Request, selection: Selection, rejected: Rejections) -> RequestError:

@@ -21,7 +21,7 @@ from ..capabilities import BillingRule, CapabilityMatrix, CredentialSet, ModelSp
 from ..capabilities.model import absent_from
 from ..credentials import Credential, GivenKeys, Keys, Secret, find_credential
 from ..distributions import normal
-from ..errors import PluginError, RequestError, SettingsError, UnknownBackend, did_you_mean, nearest_name
+from ..errors import Argument, FixText, PluginError, RequestError, SettingsError, UnknownBackend, did_you_mean, nearest_name
 from ..fields import Operation
 from ..network import is_credential_host
 from ..planning.explain import unknown_model_error
@@ -380,8 +380,10 @@ class NameProblem:
 
     def settings_error(self) -> SettingsError:
         """Return the error that stops a request."""
-        override = "; or name a backend for this request: --backend NAME, backend='NAME'" if self.decides == "unnamed" else ""
-        return SettingsError(f"{self.setting}: {self.error.message}", fix=(self.error.fix or "correct the name") + override)
+        fix: FixText = (self.error.fix or "correct the name",)
+        if self.decides == "unnamed":
+            fix = (*fix, "; or name a backend for this request: ", Argument("backend", "NAME"))
+        return SettingsError(f"{self.setting}: {self.error.message}", fix=fix)
 
 
 @frozen(kw_only=True)

@@ -361,7 +361,9 @@ class Registry:
         state = "; ".join([f"installed: {', '.join(names) or 'none'}", *aside])
         near = nearest_name(name, [*names, *self._broken, *self._blocked]) or nearest_name(name, installable)
         hint = "" if near is None else f"; did you mean {near!r}?"
-        return UnknownBackend(f"no backend named {name!r:.80} ({state}){hint}", fix=installable.get(near or "", ""))
+        error = UnknownBackend(f"no backend named {name!r:.80} ({state}){hint}", fix=installable.get(near or "", ""))
+        error.nearest = near or ""
+        return error
 
     def capabilities(self, name: str) -> CapabilityMatrix:
         """Return a plugin's matrix; the plugin is asked only once.

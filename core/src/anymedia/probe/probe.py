@@ -171,14 +171,14 @@ def _unreadable(error: OSError) -> InvalidRequest:
 
 
 def _located(error: InvalidRequest, where: str) -> InvalidRequest:
-    return InvalidRequest([attrs.evolve(p, path=where) for p in error.problems], fix=error.fix)
+    return InvalidRequest([attrs.evolve(p, path=where) for p in error.problems], fix=error.fix_parts)
 
 
 def _named(error: InvalidRequest, media: Media) -> InvalidRequest:
     """Prefix each problem with the file's name."""
     name = repr(str(media))
     problems = [p if p.message.startswith(name) else attrs.evolve(p, message=f"{name}: {p.message}") for p in error.problems]
-    return InvalidRequest(problems, fix=error.fix)
+    return InvalidRequest(problems, fix=error.fix_parts)
 
 
 def _read(source: bytes | BinaryIO, limits: Limits, hint: str | None) -> Facts:

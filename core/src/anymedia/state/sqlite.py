@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import attrs
 
-from ..errors import InvalidRequest, UnknownContinuation, UnknownJob
+from ..errors import Argument, InvalidRequest, UnknownContinuation, UnknownJob
 from ..policy import Budget
 from ..requests import Continuation
 from . import ledger, transitions
@@ -361,7 +361,8 @@ def _unknown_continuation(asked: str, live: Sequence[str], *, expired: bool) -> 
     quoted_id = repr(asked[:120])
     message = f"The continuation {quoted_id} has expired at the provider." if expired else f"There is no continuation {quoted_id}."
     if not live:
-        return UnknownContinuation(message, fix="Make a new request without continue_from; every result has its own continuation id.")
+        fix = ("Make a new request without ", Argument("continue_from"), "; every result has its own continuation id.")
+        return UnknownContinuation(message, fix=fix)
     near = [] if expired else difflib.get_close_matches(asked[:120], live, 3)
     if near:
         message += f" Did you mean {' or '.join(repr(name) for name in near)}?"
