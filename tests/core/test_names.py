@@ -163,7 +163,7 @@ def test_name_misspelled_in_any_setting_is_refused_where_it_decides_and_else_war
             with pytest.raises(SettingsError, match="did you mean") as caught:
                 found.plan(FOX, None, **arguments)
             assert caught.value.message.startswith(problem.setting)
-            assert ("--backend" in caught.value.fix) is (place.decides == "unnamed")
+            assert ("backend='NAME'" in caught.value.fix) is (place.decides == "unnamed")
 
 
 @pytest.mark.parametrize(("text", "right"), OF_ONE_INSTANCE.values(), ids=OF_ONE_INSTANCE)
