@@ -60,6 +60,13 @@ PHRASES = (
     r"sets? out",
     r"the ways? on",
     r"is (?:wanted|meant) of",
+    r"(?:that|what|whatever|which) stands? (?:in|beside|behind|there)",
+    r"may stand in",
+    r"go(?:es)? along(?= as| to)",
+    r"looks? once at",
+    r"nor can we",
+    r"left to chance",
+    r"notes? (?:it|them) down",
 )
 #: Retired words of identifiers in shipped code.
 WORDS = (

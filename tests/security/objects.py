@@ -1,4 +1,4 @@
-"""Every object of ours that a call leaves behind, looked through: what it shows, and what stands in its fields."""
+"""Every object that a call leaves behind, searched: what it shows, and what its fields hold.
 
 from __future__ import annotations
 

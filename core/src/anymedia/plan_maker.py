@@ -161,7 +161,7 @@ def _last_frame(request: ContinueVideo, policy: Policy) -> bytes:
     from .files.paths import open_input
     from .probe.reader import Limits
 
-    # A caller's path is opened the guarded way, a file of ours must still be the same; the decoder sees a copy of it.
+    # A caller's path is opened with all checks, a file of an earlier result must be unchanged; the decoder gets a copy of it.
     with tempfile.NamedTemporaryFile(prefix="anymedia-") as copy:
         if request.source is not None and request.source.path is not None:
             with open_input(request.source.path, policy.input_roots, field="$.source") as file:

@@ -1,4 +1,4 @@
-"""Which failures of Google's services are not charged, by its own pages; and pictures that stand in a thought only."""
+"""Which failures of Google's services are not charged, by its own pages; and pictures that are part of a thought only."""
 
 from __future__ import annotations
 

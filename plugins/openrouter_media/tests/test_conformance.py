@@ -94,7 +94,7 @@ class _OverACache(BackendConformance):
 
 
 class TestShippedRows(_OverACache):
-    """What stands beside the plugin."""
+    """The capability file of the plugin."""
 
     @staticmethod
     @functools.cache

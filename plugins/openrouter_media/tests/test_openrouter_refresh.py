@@ -52,7 +52,7 @@ def test_the_lists_become_the_rows_and_need_no_key(fake: OpenRouterServer, tmp_p
     assert after["openai/gpt-4o-mini-tts-2025-12-15"]["lifecycle"]["retires"] == "2027-01-06"  # no list says this: it is kept
 
 
-def test_a_key_goes_along_to_the_service(fake: OpenRouterServer, tmp_path: Path) -> None:
+def test_key_is_sent_to_the_service(fake: OpenRouterServer, tmp_path: Path) -> None:
     assert refresh(fake, tmp_path, key=KEY).code == 0
     assert {r.headers["authorization"] for r in fake.received} == {f"Bearer {KEY}"}
     assert KEY not in (tmp_path / SNAPSHOT).read_text()

@@ -143,7 +143,7 @@ def _unescaped(raw: bytes) -> bytes:
         return re.sub(rb"\\[nrt]?", b"", raw)
 
 
-#: So many bytes are enough to recognize any of the formats.
+#: The number of bytes that is enough to recognize any of the formats.
 HEAD = 32
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (

@@ -1,7 +1,7 @@
 """Compare what was returned with what was requested: it is paid for, so a difference is a warning, never an error.
 
 `differences` compares the facts of the files, `lost_transparency` and `changed_outside_mask` their decoded pixels, and
-`mask_polarity` looks at a mask before it is sent. Each difference has a code of its own.
+`mask_polarity` checks a mask before it is sent. Each difference has a code of its own.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _RATIO_PART = 0.03
 CHANGED_STEP = 24
 #: A mask counts as not honoured where more than this part of the protected pixels changed.
 CHANGED_PART = 0.05
-#: So many pixels around a mask may change: models blend its edge.
+#: Pixels around a mask that may change: models blend its edge.
 _EDGE = 16
 #: Formats that are asked for by one name and recognized by another, since one contains the other.
 _SAME = {("ogg", "opus"), ("opus", "ogg"), ("aac", "m4a"), ("m4a", "mp4"), ("mp4", "mov")}
@@ -207,7 +207,7 @@ def mask_polarity(mask: Picture | bytes) -> tuple[Warning, ...]:
     opaque = shown.getchannel("A").point(lambda value: 255 if value >= 128 else 0)
     strokes = opaque.histogram()[255]
     if not strokes or strokes > 0.5 * shown.width * shown.height:
-        return ()  # a layer with holes: the holes are meant
+        return ()  # a layer with holes: they are intended
     colours = Image.merge("RGB", shown.split()[:3])
     inside, hidden = ImageStat.Stat(colours, opaque), ImageStat.Stat(colours, ImageChops.invert(opaque))
     if max(inside.stddev) > _STROKE_SPREAD or min(hidden.mean) > max(inside.mean) + _STROKE_SPREAD:

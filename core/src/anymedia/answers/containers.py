@@ -249,7 +249,7 @@ def _true_end(sound: _Sound) -> tuple[int, int]:
     rest = size - sound.after
     if rest <= 0:
         return size, sound.length
-    if sound.after > claimed + 1 or _is_text(sound.reader, sound.after, size):  # other chunks follow: the length is meant
+    if sound.after > claimed + 1 or _is_text(sound.reader, sound.after, size):  # other chunks follow: the length is correct
         return sound.after, sound.length
     if rest < sound.block:
         return sound.after, sound.length
@@ -265,7 +265,7 @@ def _rounded(sound: _Sound, size: int) -> tuple[int, int]:
 
 
 def _text_tail(reader: Reader, start: int, size: int) -> int:
-    """Return how many bytes of line breaks were put behind samples whose length is not known: one or two, if any."""
+    """Return how many bytes of line breaks follow samples of unknown length: 2 or 0."""
     last = reader.upto(max(start, size - 2), 2)
     return 2 if last == b"\r\n" else 0
 
@@ -279,7 +279,7 @@ _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
 _WEBM = {0x114D9B74, 0x1549A966, 0x1654AE6B, _CLUSTER, 0x1C53BB6B, 0x1254C367, 0x1043A770, 0x1941A469, 0xEC, 0xBF}
 _WEBM |= {0xE7, 0xA3, 0xA0, 0xA7, 0xAB, 0x5854, 0xAF}
 
-#: So many blanks behind a FLAC are looked at.
+#: The most blanks after a FLAC file that are checked.
 _MOST_BLANKS = 8
 
 
@@ -434,7 +434,7 @@ def _flac(reader: Reader) -> int | None:
     return None
 
 
-#: Format name -> the function that finds the end. A TIFF has none: its parts may stand in any order.
+#: Format name -> the function that finds the end. A TIFF has none: its parts may be in any order.
 _END_OF: Mapping[str, Callable[[Reader], int | None]] = {
     "png": _png,
     "jpeg": _jpeg,

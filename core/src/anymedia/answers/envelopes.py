@@ -23,7 +23,7 @@ __all__ = ["AnsweredError", "child", "is_object", "items_of", "quote", "read_err
 
 #: Characters of a provider's message that are kept, and of a code.
 _MESSAGE, _CODE = 1_000, 120
-#: So much of a body is read; an error is not longer.
+#: The most bytes of a body that are read; an error is not longer.
 _MOST = 256 * 1024
 _DEEPEST, _MOST_PARTS, _MOST_NODES = 8, 12, 1_000
 
@@ -61,7 +61,7 @@ class AnsweredError:
         code: its own code, or an empty string.
         type: its own type of error, or an empty string.
         param: the parameter that it names, or an empty string.
-        status: the status number that stands in the body, if any.
+        status: the status number in the body, if any.
         codes: every code in the envelope, in lower case without separators, the outermost first.
         reasons: names of filters that matched.
         stage: ``input`` or ``output`` where the provider says which of them its moderation refused, or an empty string.
@@ -87,7 +87,7 @@ class AnsweredError:
 
 
 def quote(text: str) -> str:
-    """Return a provider's words as they may stand in a sentence of ours; they cannot close the quotation."""
+    """Quote a provider's words inside one of our sentences; they cannot close the quotation."""
     inner = clean_text(text, _MESSAGE).replace("\u201c", '"').replace("\u201d", '"')
     return f"the provider says: \u201c{inner}\u201d" if inner else ""
 

@@ -1,6 +1,6 @@
 """From what a provider answered to one of our errors: one table, one place for the words and for what to do.
 
-``message`` and ``fix`` are our own; the provider's words are quoted as such and stand in ``provider_message``, too.
+``message`` and ``fix`` are our own; the provider's words are quoted as such, and are also in ``provider_message``.
 A plugin passes only what is special to its provider: codes that it defines.
 """
 

@@ -1,4 +1,4 @@
-"""Find the media in a decoded answer: the plugin names the places, this module reads whatever stands there.
+"""Find the media in a decoded answer: the plugin names the places, this module reads what they hold.
 
     found = extract_media(answer, ["data[]"], base_url=connection.base_url)
     pieces = [item.to_piece() for item in found.items]
@@ -443,7 +443,7 @@ def decode_images(body: bytes, base_url: str = "") -> ImagesAnswer:
 
 
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{1,15}):")
-#: What may stand in a URL unencoded; a percent sign stays, since what is encoded must not be encoded again.
+#: Characters of a URL that are not encoded; a percent sign stays, since what is encoded must not be encoded again.
 _KEPT = "%/:=&?~#+!$,;'@()*[]|"
 _LONGEST = 8192
 _FILE = re.compile(
@@ -467,7 +467,7 @@ def is_relative_link(text: str, *, expected: bool = False) -> bool:
 
     Args:
         text: without a scheme.
-        expected: whether it stands where a link should; then any path counts.
+        expected: whether a link is expected there; then any path counts.
     """
     line = text.strip()
     if not line or len(line) > _LONGEST or "\n" in line or scheme_of(line):

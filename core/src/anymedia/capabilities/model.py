@@ -150,7 +150,7 @@ class Price:
 class BillingRule:
     """Answered errors that a service does not charge, with the page that says so.
 
-    A rule applies to an error in the provider's own envelope: one of `codes` stands in it or, without `codes`, its status.
+    A rule applies to an error in the provider's own envelope: it contains one of `codes` or, without `codes`, its status.
 
     Attributes:
         statuses: HTTP statuses of the answer, or status codes of a failed job.

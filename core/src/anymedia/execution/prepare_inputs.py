@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Loaded: TypeAlias = "dict[Media | Mask | StoredFile, LoadedMedia]"
 _M = TypeVar("_M", bound=Media)
 
-#: The most an input may weigh, in bytes; a model's own limit is lower and stands in its matrix.
+#: Maximum size of an input in bytes; the limit of a model, in its matrix, is lower.
 MAX_INPUT = 2_000_000_000
 #: The most that is fetched from a caller's URL, in bytes.
 MAX_FETCHED = 200_000_000

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import aiohttp
     import httpx2
 
-#: So many bytes of an error's answer are read.
+#: The most bytes that are read of an error's answer.
 ERROR_BYTES = 1_000_000
 #: The encodings that are requested. Others unpack without a limit on what one call gives.
 ENCODINGS = "gzip, deflate"

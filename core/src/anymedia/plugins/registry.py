@@ -216,7 +216,7 @@ PUBLISHED = ("google", "grok", "local", "openai", "openrouter")
 
 
 class _Manager(pluggy.PluginManager):
-    """pluggy's manager, which looks at functions only instead of at each attribute of a module."""
+    """pluggy's manager, restricted to the functions of a module instead of all its attributes."""
 
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
         """Return the options of a marked function; None for anything else."""

@@ -176,7 +176,7 @@ class FailureRules(CaseMaker):
             assert RETRY_AFTER / 2 <= wait <= RETRY_AFTER, f"the provider's hint was {RETRY_AFTER:g} s, not {wait:g} s"
         if case.subject in _EXPLAINED:
             assert error.provider_message, f"provider_message is empty, the provider's own words are lost: {error}"
-            assert error.provider_message not in error.fix, f"the provider's own words stand in fix: {error.fix}"
+            assert error.provider_message not in error.fix, f"fix contains the provider's own words: {error.fix}"
 
     @rule("C02", per="submit_failure")
     def test_c02_failure_makes_at_most_one_submit(self, case: Case) -> None:

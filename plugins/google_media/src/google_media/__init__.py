@@ -5,7 +5,7 @@ capabilities.toml  the matrix: which model of which service does what, with sour
 _client.py         one SDK client per instance; what is sent once is sent once
 _errors.py         the table from the SDK's two exception families to ours
 _refusals.py       answers that hold no media: blocked, empty, only words
-_recipes.py        words that stand in for masks, styles, structures and subjects
+_recipes.py        words in place of masks, styles, structures and subjects
 _content.py        generate_content: one turn, or a chat told again
 _interactions.py   the Interactions API: one turn, a job, its state
 images.py          pictures by Gemini image models

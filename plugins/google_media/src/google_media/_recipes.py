@@ -1,4 +1,4 @@
-"""Words that stand in for a mask, a style, a structure or a subject on models that take only pictures and words.
+"""Words in place of a mask, a style, a structure or a subject on models that take only pictures and words.
 
 The wording follows the templates of Google's guide to prompting image models ("Prompts for editing images").
 """
@@ -26,7 +26,7 @@ _BY_MODE = {
 
 @attrs.frozen(kw_only=True)
 class Message:
-    """What is said in one turn: pictures in order, then words that speak of them as Image 1, Image 2 ..."""
+    """The parts of one turn: pictures in order, then a text that calls them Image 1, Image 2 ..."""
 
     text: str
     pictures: tuple[LoadedMedia, ...] = ()

@@ -21,13 +21,13 @@ def _speaks(context: Context, api: str) -> bool:
 
 @hookimpl
 def capabilities() -> CapabilityMatrix:
-    """Return the matrix that stands beside this file."""
+    """Return the matrix in capabilities.toml."""
     return load_matrix(Path(__file__).with_name("capabilities.toml"))
 
 
 @hookimpl
 async def generate_image(request: GenerateImage, context: Context) -> Outcome:
-    """Make one image by a Gemini image model (or a turn of a chat), or several by Imagen."""
+    """Generate one image with a Gemini image model (or a turn of a chat), or several with Imagen."""
     if _speaks(context, "imagen"):
         from . import imagen
 
@@ -39,7 +39,7 @@ async def generate_image(request: GenerateImage, context: Context) -> Outcome:
 
 @hookimpl
 async def inpaint(request: Inpaint, context: Context) -> Outcome:
-    """Change a region by edit_image with a mask reference; on Gemini image models by a guidance picture and words."""
+    """Edit a region: with edit_image and a mask reference, or on Gemini image models with a guidance picture and words."""
     if _speaks(context, "imagen"):
         from . import imagen
 
@@ -51,7 +51,7 @@ async def inpaint(request: Inpaint, context: Context) -> Outcome:
 
 @hookimpl
 async def edit_with_references(request: EditWithReferences, context: Context) -> Outcome:
-    """Make an image from pictures by edit_image with typed references; on Gemini image models by pictures and words."""
+    """Generate an image from pictures: with edit_image and typed references, or on Gemini image models with pictures and words."""
     if _speaks(context, "imagen"):
         from . import imagen
 
@@ -63,7 +63,7 @@ async def edit_with_references(request: EditWithReferences, context: Context) ->
 
 @hookimpl
 async def generate_video(request: GenerateVideo, context: Context) -> Job:
-    """Start a video by Veo or by Omni."""
+    """Start a video with Veo or Omni."""
     if _speaks(context, "veo"):
         from . import veo
 
@@ -75,7 +75,7 @@ async def generate_video(request: GenerateVideo, context: Context) -> Job:
 
 @hookimpl
 async def continue_video(request: ContinueVideo, context: Context) -> Job:
-    """Extend a video by Veo, extend or edit one by Omni."""
+    """Extend a video with Veo; extend or edit one with Omni."""
     if _speaks(context, "veo"):
         from . import veo
 
@@ -95,7 +95,7 @@ async def generate_audio(request: GenerateAudio, context: Context) -> Outcome:
 
 @hookimpl
 async def check_job(job: Job, context: Context) -> JobState:
-    """Look once at an interaction or at a Veo operation."""
+    """Check an interaction or a Veo operation once."""
     from . import jobs
 
     return await jobs.check_status(job, context)

@@ -1,4 +1,4 @@
-"""The hooks. Nothing of the SDK is imported before one of them is called. The provider cannot cancel a job, so nor can we."""
+"""The hooks. Nothing of the SDK is imported before one of them is called. The provider cannot cancel a job, so there is no hook for it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @hookimpl
 def capabilities() -> CapabilityMatrix:
-    """Return the matrix that stands beside this file."""
+    """Return the matrix in capabilities.toml."""
     return load_matrix(Path(__file__).with_name("capabilities.toml"))
 
 
 @hookimpl
 async def generate_image(request: GenerateImage, context: Context) -> Outcome:
-    """Make images from text, or continue an earlier one."""
+    """Generate images from a prompt, or continue an earlier one."""
     from . import images
 
     return await images.generate(request, context)
@@ -31,7 +31,7 @@ async def generate_image(request: GenerateImage, context: Context) -> Outcome:
 
 @hookimpl
 async def edit_with_references(request: EditWithReferences, context: Context) -> Outcome:
-    """Edit one picture, or make one from several."""
+    """Edit one picture, or generate one from several."""
     from . import images
 
     return await images.edit(request, context)
@@ -39,7 +39,7 @@ async def edit_with_references(request: EditWithReferences, context: Context) ->
 
 @hookimpl
 async def generate_video(request: GenerateVideo, context: Context) -> Job:
-    """Start a video from words, frames or reference pictures."""
+    """Start a video from a prompt, frames or reference pictures."""
     from . import videos
 
     return await videos.generate(request, context)
@@ -47,7 +47,7 @@ async def generate_video(request: GenerateVideo, context: Context) -> Job:
 
 @hookimpl
 async def continue_video(request: ContinueVideo, context: Context) -> Job:
-    """Extend a video by what comes next (the default), or edit it at its length."""
+    """Extend a video (the default), or edit it and keep its length."""
     from . import videos
 
     return await videos.continue_video(request, context)
@@ -63,7 +63,7 @@ async def generate_audio(request: GenerateAudio, context: Context) -> Outcome:
 
 @hookimpl
 async def check_job(job: Job, context: Context) -> JobState:
-    """Look once at a video."""
+    """Check a video once."""
     from . import videos
 
     return await videos.check_status(job, context)
@@ -71,7 +71,7 @@ async def check_job(job: Job, context: Context) -> JobState:
 
 @hookimpl
 async def find_submission(record: SubmissionRecord, context: Context) -> Outcome | None:
-    """Look for a finished video that was kept at the provider under the call's label (option ``keep_videos``)."""
+    """Look up a finished video that the provider stored under the call's label (option ``keep_videos``)."""
     from . import stored
 
     return await stored.find(record, context)

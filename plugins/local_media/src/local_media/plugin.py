@@ -1,4 +1,4 @@
-"""The hooks of the local backend; each imports its room when it is called."""
+"""The hooks of the local backend; each imports its modules when it is called."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def capabilities() -> CapabilityMatrix:
 
 @hookimpl
 async def generate_image(request: GenerateImage, context: Context) -> Outcome:
-    """Draw a scene from keywords, or continue an earlier picture."""
+    """Draw a scene from the keywords of a prompt, or continue an earlier picture."""
     from .images import generate
 
     return await generate(request, context)
@@ -44,7 +44,7 @@ async def generate_image(request: GenerateImage, context: Context) -> Outcome:
 
 @hookimpl
 async def inpaint(request: Inpaint, context: Context) -> Outcome:
-    """Erase, fill, or grow."""
+    """Erase or repaint the masked region, or extend the picture."""
     from .images import inpaint
 
     return await inpaint(request, context)
@@ -52,7 +52,7 @@ async def inpaint(request: Inpaint, context: Context) -> Outcome:
 
 @hookimpl
 async def edit_with_references(request: EditWithReferences, context: Context) -> Outcome:
-    """Adjust a source, take a style, a structure, subjects."""
+    """Adjust a source, or apply a style, a structure or subjects."""
     from .images import edit
 
     return await edit(request, context)
@@ -68,7 +68,7 @@ async def generate_video(request: GenerateVideo, context: Context) -> Job:
 
 @hookimpl
 async def continue_video(request: ContinueVideo, context: Context) -> Job:
-    """Start rendering what comes after a video."""
+    """Start rendering the continuation of a video."""
     from .videos.requests import start_continuation
 
     return await start_continuation(request, context)
@@ -76,7 +76,7 @@ async def continue_video(request: ContinueVideo, context: Context) -> Job:
 
 @hookimpl
 async def generate_audio(request: GenerateAudio, context: Context) -> Outcome:
-    """Speak, or play."""
+    """Speak a text, or make music."""
     from .sounds.requests import make_sound
 
     return await make_sound(request, context)
@@ -100,7 +100,7 @@ async def cancel_job(job: Job, context: Context) -> None:
 
 @hookimpl
 async def find_submission(record: SubmissionRecord, context: Context) -> Job | Outcome | None:
-    """Find a rendering that was started by a process that died before it could note it down."""
+    """Find a rendering whose process died before it was recorded."""
     from .videos.jobs import find
 
     return await find(record, context)

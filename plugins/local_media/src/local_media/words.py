@@ -24,7 +24,7 @@ _SIZES = frozenset({"big", "small", "large", "little", "tiny", "huge", "bright",
 
 @attrs.frozen(kw_only=True)
 class Shape:
-    """So many shapes of a kind and colour (None: left to chance)."""
+    """A number of shapes of a kind and colour (None: chosen at random)."""
 
     kind: str
     count: int = 1

@@ -1,4 +1,4 @@
-"""The service's lists of models, read. They need no key; one that is there goes along, to the service's own address."""
+"""The service's lists of models, read. They need no key; one that is set is sent, to the service's own address."""
 
 from __future__ import annotations
 

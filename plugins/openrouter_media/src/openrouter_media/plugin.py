@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @hookimpl
 def capabilities() -> CapabilityMatrix:
-    """Return the matrix that stands beside this file, with the rows of the user's snapshot where there is one."""
+    """Return the matrix in capabilities.toml, updated from the user's snapshot of the service's lists, if there is one."""
     return load_refreshed(Path(__file__).with_name("capabilities.toml"), "openrouter")
 
 
 @hookimpl
 async def generate_image(request: GenerateImage, context: Context) -> Outcome:
-    """Make images from words; with a continuation, the collected image goes along."""
+    """Generate images from a prompt; with a continuation, the earlier image is sent with it."""
     from . import images
 
     return await images.generate(request, context)
@@ -31,7 +31,7 @@ async def generate_image(request: GenerateImage, context: Context) -> Outcome:
 
 @hookimpl
 async def edit_with_references(request: EditWithReferences, context: Context) -> Outcome:
-    """Make an image from pictures; roles other than source are put into words."""
+    """Generate an image from pictures; roles other than source are described in the prompt."""
     from . import images
 
     return await images.edit_with_references(request, context)
@@ -39,7 +39,7 @@ async def edit_with_references(request: EditWithReferences, context: Context) ->
 
 @hookimpl
 async def generate_video(request: GenerateVideo, context: Context) -> Job:
-    """Start a video job, from words, frames or pictures."""
+    """Start a video job from a prompt, frames or pictures."""
     from . import videos
 
     return await videos.create(request, context)
@@ -63,7 +63,7 @@ async def generate_audio(request: GenerateAudio, context: Context) -> Outcome:
 
 @hookimpl
 async def check_job(job: Job, context: Context) -> JobState:
-    """Look once at a video job."""
+    """Check a video job once."""
     from . import videos
 
     return await videos.check_status(job, context)
@@ -71,7 +71,7 @@ async def check_job(job: Job, context: Context) -> JobState:
 
 @hookimpl
 async def list_models(context: Context) -> tuple[ListedModel, ...]:
-    """Return the models of the service's image, video and speech lists, each with its row."""
+    """Return the models of the service's image, video and speech lists, each with its model spec."""
     from . import listing
 
     return await listing.listed(context)

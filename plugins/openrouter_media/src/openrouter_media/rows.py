@@ -50,7 +50,7 @@ def image_row(listed: Listed, endpoints: Sequence[Listed]) -> tuple[dict[str, An
     count = pictures(taken["input_references"], notes) if "input_references" in taken else None
     if count is not None:
         row["edit_with_references"] = {**operation, "references": _references(count)}
-        operation["continue_from"] = {"ways": ["chat"], "doc": "the collected image goes along as a picture"}
+        operation["continue_from"] = {"ways": ["chat"], "doc": "the earlier image is sent as a picture"}
         row["edit_with_references"] = {k: v for k, v in row["edit_with_references"].items() if k != "continue_from"}
         if count[0] > 0:
             del row["generate_image"]

@@ -1,4 +1,4 @@
-"""A recipe at a size, ready to be looked at at any time."""
+"""A recipe at a size, which can be rendered at any time."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ async def submit(spec: Mapping[str, Any], inputs: Mapping[str, bytes], context: 
 
 
 async def check_status(job: Job, context: Context) -> JobState:
-    """Look once at a rendering; where this process has none under way for the job, start it again."""
+    """Check a rendering once; if this process has none running for the job, start it again."""
     import asyncio
 
     def once() -> JobState:

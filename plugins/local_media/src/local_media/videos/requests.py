@@ -1,4 +1,4 @@
-"""Request -> spec -> Job. Whatever is wrong with the inputs is said here, before anything starts."""
+"""Request -> spec -> Job. Wrong inputs are reported here, before anything starts."""
 
 from __future__ import annotations
 

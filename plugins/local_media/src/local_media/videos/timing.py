@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 __all__ = ["ConstantRate", "rate_for"]
 
 _T = TypeVar("_T")
-#: So many frames a second at the most are made of uneven ones.
+#: Maximum number of frames per second that uneven ones are resampled to.
 _FASTEST = 60
 #: So large a part of the frames may be left out for the sake of a video's own average rate.
 _LOSS = 0.05
