@@ -182,7 +182,7 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("hook", FIELDS)
-def test_an_operation_example_submits_once_and_returns_media(hook: str, acme: Acme, install: Any, tmp_path: Path) -> None:
+def test_operation_example_submits_once_and_returns_media(hook: str, acme: Acme, install: Any, tmp_path: Path) -> None:
     registry = install("capabilities", hook, *NEEDS.get(hook, ()))
 
     async def go() -> Result:
@@ -198,7 +198,7 @@ def test_an_operation_example_submits_once_and_returns_media(hook: str, acme: Ac
     assert sent[name] == value
 
 
-def test_the_edit_examples_send_the_bytes_of_their_inputs(acme: Acme, install: Any, tmp_path: Path) -> None:
+def test_edit_examples_send_the_bytes_of_their_inputs(acme: Acme, install: Any, tmp_path: Path) -> None:
     registry = install("capabilities", "inpaint", "edit_with_references")
 
     async def go() -> None:
@@ -215,7 +215,7 @@ def test_the_edit_examples_send_the_bytes_of_their_inputs(acme: Acme, install: A
     assert base64.b64decode(image["data"]).startswith(b"\x89PNG")
 
 
-def test_the_video_examples_continue_an_earlier_video(acme: Acme, install: Any, tmp_path: Path) -> None:
+def test_video_examples_continue_an_earlier_video(acme: Acme, install: Any, tmp_path: Path) -> None:
     registry = install("capabilities", "continue_video", *NEEDS["continue_video"])
 
     async def go() -> Result:
@@ -229,7 +229,7 @@ def test_the_video_examples_continue_an_earlier_video(acme: Acme, install: Any, 
     assert acme.checks == {"0": 2, "1": 2}
 
 
-def test_the_cancel_example_asks_the_service_once(acme: Acme, install: Any, tmp_path: Path) -> None:
+def test_cancel_example_asks_the_service_once(acme: Acme, install: Any, tmp_path: Path) -> None:
     registry = install("capabilities", "cancel_job", *NEEDS["cancel_job"])
 
     async def go() -> str:
@@ -241,7 +241,7 @@ def test_the_cancel_example_asks_the_service_once(acme: Acme, install: Any, tmp_
     assert acme.cancelled == ["0"]
 
 
-def test_the_find_submission_example_finds_a_video_whose_answer_was_lost(acme: Acme, install: Any, tmp_path: Path) -> None:
+def test_find_submission_example_finds_a_video_whose_answer_was_lost(acme: Acme, install: Any, tmp_path: Path) -> None:
     registry = install("capabilities", "find_submission", *NEEDS["find_submission"])
     acme.http.fail("lost", on="POST /videos")
 
@@ -253,7 +253,7 @@ def test_the_find_submission_example_finds_a_video_whose_answer_was_lost(acme: A
     assert len(acme.sent) == 1
 
 
-def test_the_list_models_example_returns_the_listed_models(acme: Acme, install: Any) -> None:
+def test_list_models_example_returns_the_listed_models(acme: Acme, install: Any) -> None:
     registry = install("capabilities", "generate_image", "list_models")
     clients, secrets = Clients(), {"api_key": Secret(KEY)}
     own = {"settings": {"base_url": acme.http.url}, "secrets": secrets}

@@ -121,7 +121,7 @@ def _needed(cls: type) -> dict[str, object]:
     }.get(cls, {})
 
 
-def test_the_public_names_are_sorted_and_all_there() -> None:
+def test_public_names_are_sorted_and_all_there() -> None:
     assert anymedia.__all__ == sorted(anymedia.__all__)
     assert set(anymedia.__all__) == set(anymedia._MODULES)
     for name in anymedia.__all__:
@@ -166,14 +166,14 @@ def test_retired_words_are_not_used_in_identifiers_of_shipped_code() -> None:
         ("It goes on with\nthe call.", [(1, "goes on with")]),
         ("One.\nThis is no error.", [(2, "is no error")]),
         ("There is no error; it is no longer there, and no more.", []),
-        ("def test_a_job_is_told_to_wait() -> None:", [(1, "is told")]),
+        ("def test_job_is_told_to_wait() -> None:", [(1, "is told")]),
         ("with a look-up, a look at it and a look up", []),
         ("After each look, Nobody waits.", [(1, "each look"), (1, "nobody")]),
     ],
 )
-def test_a_retired_phrase_is_found_with_its_line(text: str, found: list[tuple[int, str]]) -> None:
+def test_retired_phrase_is_found_with_its_line(text: str, found: list[tuple[int, str]]) -> None:
     assert list(_phrases(text)) == found
 
 
-def test_a_retired_identifier_is_found_outside_comments_and_strings() -> None:
+def test_retired_identifier_is_found_outside_comments_and_strings() -> None:
     assert _identifiers("look_up = 1  # somebody\nnote = 'nobody'\noutlook = 2\n") == {"look_up"}

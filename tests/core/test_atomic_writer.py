@@ -30,7 +30,7 @@ def plain_target(folder: Path, **changes: object) -> OutputTarget:
     return plan_output(folder / "x.png", **arguments)  # type: ignore[arg-type]
 
 
-def test_a_file_that_appears_meanwhile_is_not_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
+def test_file_that_appears_meanwhile_is_not_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
     with Writer(plain_target(tmp_path), call_id="c") as writer:
         writer.write(b"mine")
         (tmp_path / "x.png").write_bytes(b"theirs")
@@ -39,7 +39,7 @@ def test_a_file_that_appears_meanwhile_is_not_replaced_and_nothing_is_lost(tmp_p
     assert (tmp_path / "x.png").read_bytes() == b"theirs"
 
 
-def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="on the way"), Writer(plain_target(tmp_path), call_id="c") as writer:
         writer.write(b"half")
         assert stat.S_IMODE(writer.path.stat().st_mode) == 0o600
@@ -69,7 +69,7 @@ def test_temporary_of_a_dead_call_is_resumed(tmp_path: Path) -> None:
 
 
 @posix
-def test_a_living_calls_temporary_is_left_alone(tmp_path: Path) -> None:
+def test_live_calls_temporary_is_left_alone(tmp_path: Path) -> None:
     with Writer(plain_target(tmp_path), call_id="call1") as first:
         first.write(b"first")
         with Writer(plain_target(tmp_path), call_id="call1") as second:
@@ -81,7 +81,7 @@ def test_a_living_calls_temporary_is_left_alone(tmp_path: Path) -> None:
 
 
 @posix
-def test_a_planted_temporary_that_is_a_link_is_left_alone(tmp_path: Path) -> None:
+def test_planted_temporary_that_is_a_link_is_left_alone(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(CANARY)
     (tmp_path / part_name("call1", 0)).symlink_to(secret)
@@ -94,7 +94,7 @@ def test_a_planted_temporary_that_is_a_link_is_left_alone(tmp_path: Path) -> Non
 
 @posix
 @pytest.mark.parametrize("twice", [False, True])
-def test_a_planted_temporary_that_is_another_name_of_a_file_elsewhere_is_left_alone(tmp_path: Path, twice: bool) -> None:
+def test_planted_temporary_that_is_another_name_of_a_file_elsewhere_is_left_alone(tmp_path: Path, twice: bool) -> None:
     """What was written to it would be written there, and its mode be changed there."""
     (tmp_path / "outside").mkdir()
     (tmp_path / "root").mkdir()
@@ -134,7 +134,7 @@ def test_of_two_calls_that_replace_one_file_the_later_ones_stays(tmp_path: Path,
 
 
 @posix
-def test_a_call_that_died_between_naming_and_tidying_up_is_finished_without_a_second_copy(tmp_path: Path) -> None:
+def test_call_that_died_between_naming_and_tidying_up_is_finished_without_a_second_copy(tmp_path: Path) -> None:
     abandon(plain_target(tmp_path), b"whole")
     os.link(tmp_path / part_name("call1", 0), tmp_path / "x.png")
     with Writer(plain_target(tmp_path), call_id="call1") as writer:
@@ -146,7 +146,7 @@ def test_a_call_that_died_between_naming_and_tidying_up_is_finished_without_a_se
     assert (tmp_path / "x.png").read_bytes() == b"whole"
 
 
-def test_a_file_system_without_hard_links_still_replaces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_system_without_hard_links_still_replaces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_links(*_: object, **__: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
@@ -160,7 +160,7 @@ def test_a_file_system_without_hard_links_still_replaces_nothing(tmp_path: Path,
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_a_clear_error(tmp_path: Path) -> None:
+def test_full_disk_is_a_clear_error(tmp_path: Path) -> None:
     writer = Writer(plain_target(tmp_path), call_id="c").open()
     full = os.open("/dev/full", os.O_WRONLY)
     os.dup2(full, writer._fd)
@@ -197,7 +197,7 @@ def test_formats_know_their_suffixes() -> None:
     assert not {".svg", ".html", ".py", ".txt", ""} & MEDIA_SUFFIXES
 
 
-def test_what_is_on_the_disk_is_not_synced_again_and_what_came_since_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sync_covers_only_bytes_written_since_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     real = os.fsync
 

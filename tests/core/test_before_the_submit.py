@@ -24,7 +24,7 @@ async def _preparing_fails(request: GenerateImage, context: Context) -> Any:
     raise error
 
 
-async def test_an_error_before_the_submit_is_not_sent_and_not_charged(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_error_before_the_submit_is_not_sent_and_not_charged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_KEY", KEY)
     module = fake_backend.as_module()
     module.generate_image = _preparing_fails  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from anymedia.requests import ContinueVideo
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
 
 
-async def test_a_foreign_video_is_bridged_only_when_that_is_allowed(tmp_path: Path) -> None:
+async def test_foreign_video_is_bridged_only_when_that_is_allowed(tmp_path: Path) -> None:
     (tmp_path / "old.mp4").write_bytes(mp4())
     with FakeService() as service:
         async with fake_router(service) as router:
@@ -31,7 +31,7 @@ async def test_a_foreign_video_is_bridged_only_when_that_is_allowed(tmp_path: Pa
             assert len(service.submits) == 1
 
 
-async def test_an_edit_is_never_bridged(tmp_path: Path) -> None:
+async def test_edit_is_never_bridged(tmp_path: Path) -> None:
     (tmp_path / "old.mp4").write_bytes(mp4())
     with FakeService() as service:
         async with fake_router(service) as router:

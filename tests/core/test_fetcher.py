@@ -20,7 +20,7 @@ KEY, SIGNATURE = "CANARY-KEY", "CANARY-SIGNATURE"
 pytestmark = pytest.mark.anyio
 
 
-async def test_nothing_of_the_environment_goes_along(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_request_carries_nothing_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     async with serving(whole(b"body")) as server, serving(whole(b"from the proxy")) as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
@@ -34,7 +34,7 @@ async def test_nothing_of_the_environment_goes_along(monkeypatch: pytest.MonkeyP
     assert server.asked[0].headers["accept-encoding"] == "identity"
 
 
-async def test_the_name_is_in_the_host_header_though_the_connection_goes_to_the_address() -> None:
+async def test_name_is_in_the_host_header_though_the_connection_goes_to_the_address() -> None:
     async def dns(host: str, port: int) -> Sequence[str]:
         return ["127.0.0.1"]
 
@@ -43,7 +43,7 @@ async def test_the_name_is_in_the_host_header_though_the_connection_goes_to_the_
     assert server.asked[0].headers["host"] == f"media.example:{server.port}"
 
 
-async def test_no_cookie_is_kept() -> None:
+async def test_cookie_of_an_answer_is_not_kept() -> None:
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(head(content_length=2, set_cookie="a=b") + b"ok")
 
@@ -72,7 +72,7 @@ async def test_keys_go_to_declared_hosts_only(hosts: tuple[str, ...], sent: bool
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
-async def test_no_redirect_carries_a_key_to_another_host_be_it_declared(status: str) -> None:
+async def test_redirect_to_another_declared_host_carries_no_key(status: str) -> None:
     async with serving(whole(b"body")) as other:
 
         async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
@@ -89,7 +89,7 @@ async def test_no_redirect_carries_a_key_to_another_host_be_it_declared(status: 
     assert not any(KEY in value for value in other.asked[0].headers.values())
 
 
-async def test_a_circle_of_redirects_ends() -> None:
+async def test_circle_of_redirects_ends() -> None:
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(head("302 Found", content_length=0, location="/round"))
 
@@ -100,7 +100,7 @@ async def test_a_circle_of_redirects_ends() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_a_providers_link_that_is_refused_says_which_setting_lets_it_through(host: str) -> None:
+async def test_providers_link_that_is_refused_says_which_setting_lets_it_through(host: str) -> None:
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(head(content_length=2) + b"ok")
 
@@ -120,7 +120,7 @@ async def test_a_providers_link_that_is_refused_says_which_setting_lets_it_throu
 
 
 @pytest.mark.parametrize("url", ["http://169.254.169.254/latest", "https://169.254.169.254/latest", "https://metadata.example/"])
-async def test_no_setting_is_named_for_what_none_lets_through(url: str) -> None:
+async def test_address_that_no_setting_allows_is_refused_without_naming_one(url: str) -> None:
     async def resolver(host: str, port: int) -> list[str]:
         return ["169.254.169.254"]
 
@@ -159,7 +159,7 @@ async def test_error_status_is_reported_with_its_number(status: int, kind: type[
     await fails(answer, InvalidRequest, f"status {status}", for_caller=True)
 
 
-async def test_a_body_that_breaks_off_is_an_error() -> None:
+async def test_body_that_breaks_off_is_an_error() -> None:
     async def short(asked: Asked, writer: asyncio.StreamWriter) -> None:
         send_from(asked, writer, b"x" * 1000, cut=300)
 
@@ -177,7 +177,7 @@ async def test_a_body_that_breaks_off_is_an_error() -> None:
     await fails(short, InvalidRequest, "interrupted", for_caller=True)
 
 
-async def test_no_answer_and_no_http_are_errors() -> None:
+async def test_missing_answer_and_answer_that_is_not_http_are_errors() -> None:
     async def nothing(asked: Asked, writer: asyncio.StreamWriter) -> None:
         reset(writer)
 
@@ -202,7 +202,7 @@ async def test_silence_ends() -> None:
     await fails(half, BackendUnavailable, "did not answer in time", timeout=0.2)
 
 
-async def test_a_slow_drip_ends() -> None:
+async def test_slow_drip_ends() -> None:
     async def drip(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(head(content_length=10_000))
         for _ in range(200):
@@ -227,7 +227,7 @@ async def test_more_bytes_than_are_taken_end_the_download() -> None:
     await fails(endless, BadBackendResponse, "maximum of 1000000 bytes", max_bytes=1_000_000)
 
 
-async def test_a_compressed_answer_is_not_unpacked() -> None:
+async def test_compressed_answer_is_not_unpacked() -> None:
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(head(content_length=4, content_encoding="gzip") + b"\x1f\x8b\x08\x00")
 
@@ -253,7 +253,7 @@ async def test_resumed_download_accepts_only_the_requested_offset() -> None:
     "claimed",
     ["bytes 0-9/10", "bytes 6-9/10", "bytes 5-8/10", "bytes 5-9/9", "items 5-9/10", "bytes */10", "", "bytes 5-9999999999999999999999/10"],
 )
-async def test_a_range_that_was_not_asked_for_is_refused(claimed: str) -> None:
+async def test_range_that_was_not_asked_for_is_refused(claimed: str) -> None:
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(head("206 Partial Content", content_length=5, content_range=claimed) + b"56789")
 
@@ -263,7 +263,7 @@ async def test_a_range_that_was_not_asked_for_is_refused(claimed: str) -> None:
                 [chunk async for chunk in download.chunks()]
 
 
-async def test_nothing_secret_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_log_of_a_fetch_contains_no_secret(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with serving(whole(b"body")) as server, Fetcher(allow=[server.allow]) as fetcher:
         await fetcher.fetch_bytes(server.url(), headers={"x-api-key": KEY}, credential_hosts=["127.0.0.1"])

@@ -44,7 +44,7 @@ TWO_WAYS: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", ENDLESS)
-async def test_what_never_ends_is_given_up_and_fills_no_memory(name: str) -> None:
+async def test_endless_answer_is_given_up_within_bounded_memory(name: str) -> None:
     first, again = ENDLESS[name]
 
     async def answer(_: Asked, writer: asyncio.StreamWriter) -> None:
@@ -64,7 +64,7 @@ async def test_what_never_ends_is_given_up_and_fills_no_memory(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", TWO_WAYS)
-async def test_what_can_be_understood_in_two_ways_is_not_understood(name: str) -> None:
+async def test_ambiguous_http_answer_is_refused(name: str) -> None:
     async def answer(_: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(TWO_WAYS[name])
 
@@ -73,7 +73,7 @@ async def test_what_can_be_understood_in_two_ways_is_not_understood(name: str) -
             await fetcher.fetch_bytes(server.url())
 
 
-async def test_a_packed_transfer_is_handed_on_as_it_came() -> None:
+async def test_packed_transfer_is_handed_on_as_it_came() -> None:
     packed = gzip.compress(b"a" * 50_000_000)
 
     async def answer(_: Asked, writer: asyncio.StreamWriter) -> None:

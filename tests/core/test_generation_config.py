@@ -39,7 +39,7 @@ def paths(error: InvalidRequest) -> list[str]:
     return [problem.path for problem in error.problems]
 
 
-def test_the_field_names_are_exactly_those_that_callers_use() -> None:
+def test_field_names_are_exactly_those_that_callers_use() -> None:
     assert {field.name for field in attrs.fields(GenerationConfig)} == NAMES
     assert NAMES > AMBIENT
 
@@ -48,7 +48,7 @@ def test_every_field_has_a_meaning_in_words() -> None:
     assert all(field.metadata["doc"] for field in attrs.fields(GenerationConfig))
 
 
-def test_a_whole_json_text_is_read() -> None:
+def test_whole_json_text_is_read() -> None:
     config = GenerationConfig.from_json(
         b'{"prompt": "a fox", "mode": "image", "seed": 0, "guidance_scale": 7, "extra_params": {"a": [1, null]},'
         b' "input_images": ["a.png", {"path": "b.png"}, {"image_url": "https://example.org/c.png"}], "prefer": ["google"],'
@@ -81,7 +81,7 @@ def test_words_are_taken_in_any_case() -> None:
     ("field", "near"),
     [("promt", "prompt"), ("negative_promt", "negative_prompt"), ("style_image", "style_image_path"), ("Seed", "seed")],
 )
-def test_an_unknown_field_is_refused_with_a_did_you_mean(field: str, near: str) -> None:
+def test_unknown_field_is_refused_with_a_did_you_mean(field: str, near: str) -> None:
     (problem,) = refusal({"prompt": "x", field: "y"}).problems
     assert problem.path == f"$.{field}"
     assert problem.message == "there is no such field"
@@ -136,7 +136,7 @@ def test_an_unknown_field_is_refused_with_a_did_you_mean(field: str, near: str) 
         ({"prompt": "x", "extra_params": {"a": b"bytes"}}, "$.extra_params.a", "bytes"),
     ],
 )
-def test_a_wrong_value_is_refused_with_its_path(given: dict[str, object], path: str, words: str) -> None:
+def test_wrong_value_is_refused_with_its_path(given: dict[str, object], path: str, words: str) -> None:
     (problem,) = refusal(given).problems
     assert problem.path == path
     assert words in problem.message
@@ -172,13 +172,13 @@ def test_hostile_json_is_an_invalid_request_and_never_anything_else(text: str | 
     str(error).encode()
 
 
-def test_a_cyclic_object_is_refused() -> None:
+def test_cyclic_object_is_refused() -> None:
     loop: dict[str, object] = {"prompt": "x"}
     loop["extra_params"] = loop
     assert "nested too deeply" in str(refusal(loop))
 
 
-def test_a_list_may_be_nested_as_deep_as_it_says_and_no_deeper() -> None:
+def test_list_may_be_nested_as_deep_as_it_says_and_no_deeper() -> None:
     def nested(depth: int) -> dict[str, object]:
         value: object = 1
         for _ in range(depth):
@@ -189,7 +189,7 @@ def test_a_list_may_be_nested_as_deep_as_it_says_and_no_deeper() -> None:
     assert "nested too deeply" in str(refusal(nested(20)))
 
 
-def test_a_segmentation_class_is_a_number_from_0_to_9999() -> None:
+def test_segmentation_class_is_a_number_from_0_to_9999() -> None:
     assert GenerationConfig(prompt="x", segmentation_classes=(0, 9999)).segmentation_classes == (0, 9999)
     for wrong in (-1, 10_000):
         (problem,) = refusal({"prompt": "x", "segmentation_classes": [wrong]}).problems
@@ -201,21 +201,21 @@ def test_all_problems_are_reported_at_once() -> None:
     assert sorted(paths(refusal({"n": "2", "seed": "7", "colour": "red"}))) == ["$.colour", "$.n", "$.prompt", "$.seed"]
 
 
-def test_a_hostile_key_is_quoted_and_cut_in_the_path() -> None:
+def test_hostile_key_is_quoted_and_cut_in_the_path() -> None:
     (problem,) = refusal({"prompt": "x", "a\u202e\x1b[31m" + "b" * 500: 1}).problems
     assert problem.path.isascii()
     assert problem.path.isprintable()
     assert len(problem.path) < 100
 
 
-def test_none_for_every_field_is_the_same_as_not_given() -> None:
+def test_field_given_as_none_is_not_given() -> None:
     nothing = {field.name: None for field in attrs.fields(GenerationConfig)} | {"prompt": "x"}
     assert GenerationConfig(**nothing) == GenerationConfig(prompt="x")  # type: ignore[arg-type]
     assert GenerationConfig.from_json(nothing) == GenerationConfig(prompt="x")
     assert GenerationConfig(prompt="x", extra_params={"a": None, "b": 1}).extra_params == {"b": 1}
 
 
-def test_none_for_the_prompt_is_a_missing_prompt() -> None:
+def test_prompt_given_as_none_is_missing() -> None:
     with pytest.raises(InvalidRequest, match=r"^prompt=: is missing$"):
         GenerationConfig(prompt=None)  # type: ignore[arg-type]
 
@@ -258,20 +258,20 @@ def test_field_in_a_message_is_named_as_python_or_json_writes_it() -> None:
     assert caught.value.renamed({"size": "--size"}).message.startswith("--size: expected")
 
 
-def test_a_config_made_in_python_is_checked_as_well() -> None:
+def test_config_made_in_python_is_checked_as_well() -> None:
     with pytest.raises(InvalidRequest) as caught:
         GenerationConfig(prompt="x", seed="7", input_image_paths="abc", prefer="google", overwrite="yes")  # type: ignore[arg-type]
     assert sorted(paths(caught.value)) == ["$.input_image_paths", "$.overwrite", "$.prefer", "$.seed"]
 
 
-def test_a_path_object_is_taken_where_text_is() -> None:
+def test_path_object_is_taken_where_text_is() -> None:
     config = GenerationConfig.from_json(
         {"prompt": "x", "output_path": Path("a.png"), "mask_path": Path("m.png"), "input_images": [Path("i.png")]}
     )
     assert (config.output_path, config.mask_path, config.input_images) == ("a.png", Path("m.png"), (Path("i.png"),))
 
 
-def test_a_call_tightens_the_policy_and_never_loosens_it() -> None:
+def test_call_tightens_the_policy_and_never_loosens_it() -> None:
     base = Policy(strict=True, budget=Budget(per_request=1.0, per_day=5.0), prefer=("a",))
     found = GenerationConfig(prompt="x", strict=False, max_cost_usd=9.0).policy(base)
     assert found == base

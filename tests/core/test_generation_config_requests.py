@@ -201,7 +201,7 @@ def test_each_pair_of_fields_arrives_or_is_refused(media: str) -> None:
 
 
 @pytest.mark.parametrize(("media", "name", "others"), TOGETHER)
-def test_a_field_with_its_companion_arrives(media: str, name: str, others: tuple[str, ...]) -> None:
+def test_field_with_its_companion_arrives(media: str, name: str, others: tuple[str, ...]) -> None:
     assert everything_arrives_or_it_is_refused(media, (name, *others))
 
 
@@ -301,7 +301,7 @@ IMAGE = Image(path="a.png")
         ),
     ],
 )
-def test_the_order_of_routing(given: dict[str, Any], expected: Request) -> None:
+def test_order_of_routing(given: dict[str, Any], expected: Request) -> None:
     assert GenerationConfig.from_json({"prompt": "x", **given}).to_request() == expected
 
 
@@ -378,7 +378,7 @@ def test_contradictions_are_refused_where_they_are(given: dict[str, Any], path: 
         ({"continue_from": "sora_vid_0123456789ab", "media_type": "image"}, "generate_image", None),
     ],
 )
-def test_the_medium_and_the_format_follow_from_the_output(given: dict[str, Any], kind: str, output_format: str | None) -> None:
+def test_medium_and_the_format_follow_from_the_output(given: dict[str, Any], kind: str, output_format: str | None) -> None:
     found = request(**given)
     assert (found.kind, found.output_format) == (kind, output_format)
 

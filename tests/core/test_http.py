@@ -43,7 +43,7 @@ NO_SUCH = json.dumps({"error": {"code": "no_such_video", "message": "who?"}}).en
         (402, NO_SUCH, {"404": JobNotFound}, QuotaExceeded),
     ],
 )
-def test_a_backends_own_table_is_looked_at_by_code_then_by_status_then_the_usual_one(
+def test_error_table_of_a_backend_is_read_by_code_then_status_then_default(
     status: int, body: bytes, table: dict[str, type[BackendError]], expected: type[MediaError]
 ) -> None:
     with pytest.raises(MediaError) as caught:
@@ -86,7 +86,7 @@ def server() -> Any:
 
 
 @pytest.mark.anyio
-async def test_a_form_carries_fields_as_text_and_files_as_they_are_and_leaves_out_what_was_not_asked_for(server: HttpServer) -> None:
+async def test_form_carries_fields_as_text_and_files_as_they_are_and_leaves_out_what_was_not_asked_for(server: HttpServer) -> None:
     async with at(server) as context:
         fields = {"prompt": "a \u201cred\u201d fox", "n": 2, "strength": 0.5, "draft": True, "seed": None}
         answer = await post_form(context, f"{server.url}/edits", fields, files={"image": PICTURE, "mask": MASK, "more": None}, headers=KEY)
@@ -111,7 +111,7 @@ async def test_several_files_may_bear_one_name(server: HttpServer) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_form_follows_no_redirect_and_is_sent_once(status: int, server: HttpServer) -> None:
+async def test_form_follows_no_redirect_and_is_sent_once(status: int, server: HttpServer) -> None:
     server.fail("status", times=None, status=status, headers={"location": f"{server.url}/elsewhere"})
     async with at(server) as context:
         with pytest.raises(BadBackendResponse, match="redirects elsewhere"):
@@ -131,7 +131,7 @@ async def test_refused_form_is_reported_by_the_services_code(server: HttpServer)
 @pytest.mark.anyio
 @pytest.mark.parametrize("method", ["DELETE", "POST"])
 @pytest.mark.parametrize("reply", [Reply(status=204), Reply(status=202, body=b"being stopped"), Reply.of_json({"state": "stopped"})])
-async def test_a_job_is_stopped_whatever_the_answer_that_is_none_of_a_failure_holds(method: Any, reply: Reply) -> None:
+async def test_job_is_stopped_whatever_the_answer_that_is_none_of_a_failure_holds(method: Any, reply: Reply) -> None:
     with HttpServer(lambda _: reply) as server:
         async with at(server) as context:
             assert await stop(context, f"{server.url}/videos/7", method=method, headers=KEY) is None
@@ -139,7 +139,7 @@ async def test_a_job_is_stopped_whatever_the_answer_that_is_none_of_a_failure_ho
 
 
 @pytest.mark.anyio
-async def test_a_stop_that_is_refused_or_unanswered_says_so(server: HttpServer) -> None:
+async def test_stop_that_is_refused_or_unanswered_says_so(server: HttpServer) -> None:
     async with at(server) as context:
         server.fail("status", status=429, json={}, headers={"retry-after": "2"})
         with pytest.raises(RateLimited) as caught:
@@ -184,7 +184,7 @@ async def _each_way(context: Context, url: str) -> list[MediaError]:
 
 
 @pytest.mark.anyio
-async def test_a_key_goes_to_no_address_but_the_backends_own(server: HttpServer) -> None:
+async def test_key_goes_to_no_address_but_the_backends_own(server: HttpServer) -> None:
     with HttpServer(lambda _: Reply.of_json({})) as other:
         async with at(server, "files.own.example") as context:
             wrong = await _each_way(context, f"{other.url}/v1/jobs/7?sig=SECRET")
@@ -198,7 +198,7 @@ async def test_a_key_goes_to_no_address_but_the_backends_own(server: HttpServer)
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("listed", ["127.0.0.1:{port}", "127.0.0.1"])
-async def test_a_key_goes_to_a_host_that_is_listed(listed: str, server: HttpServer) -> None:
+async def test_key_goes_to_a_host_that_is_listed(listed: str, server: HttpServer) -> None:
     with HttpServer(lambda _: Reply.of_json({})) as other:
         async with at(server, listed.format(port=other.port)) as context:
             assert await _each_way(context, other.url) == []
@@ -236,7 +236,7 @@ async def test_get_json_returns_an_array_only_where_one_is_expected(server: Http
 
 
 @pytest.mark.anyio
-async def test_a_key_does_not_go_out_in_the_clear_where_the_backends_address_is_none_in_the_clear(server: HttpServer) -> None:
+async def test_key_does_not_go_out_in_the_clear_where_the_backends_address_is_none_in_the_clear(server: HttpServer) -> None:
     async with at(server, f"127.0.0.1:{server.port}", base_url="https://api.own.example") as context:
         wrong = await _each_way(context, server.url)
     assert [type(e) for e in wrong] == [PluginContractError] * 4
@@ -246,7 +246,7 @@ async def test_a_key_does_not_go_out_in_the_clear_where_the_backends_address_is_
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("url", ["http://127.0.0.1:0x1/", "not a url", "http://[::1", "file:///etc/passwd", ""])
-async def test_an_address_that_is_none_is_given_no_key(url: str, server: HttpServer) -> None:
+async def test_address_that_is_none_is_given_no_key(url: str, server: HttpServer) -> None:
     async with at(server) as context:
         assert [type(e) for e in await _each_way(context, url)] == [PluginContractError] * 4
 

@@ -28,14 +28,14 @@ def test_killed_at_a_transition_a_video_is_billed_once_and_collected(tmp_path: P
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", ["image", "video"])
-def test_killed_at_random_without_a_look_up_every_loss_is_flagged(tmp_path: Path, kind: Literal["image", "video"]) -> None:
+def test_process_killed_at_random_without_a_look_up_flags_every_loss(tmp_path: Path, kind: Literal["image", "video"]) -> None:
     toll = killed(tmp_path, kind=kind, jobs=3, can_list=False, kills=5, seed=3)
     assert (toll.billed_twice, toll.lost, toll.undelivered, toll.damaged) == (0, 0, 0, 0)
     assert toll.done + toll.flagged + toll.unsent == 3  # of one that died before it sent anything, the row says just that
 
 
 @pytest.mark.exhaustive
-def test_killed_at_random_with_a_look_up_nothing_that_was_paid_is_lost(tmp_path: Path) -> None:
+def test_process_killed_at_random_with_a_look_up_loses_nothing_paid(tmp_path: Path) -> None:
     toll = killed(tmp_path, kind="video", jobs=3, can_list=True, kills=5, seed=5)
     assert (toll.billed_twice, toll.lost, toll.undelivered, toll.damaged) == (0, 0, 0, 0)
     assert toll.done >= toll.submits

@@ -45,14 +45,14 @@ def test_converting_and_reading_back_is_the_identity(mask: MaskPlane) -> None:
 
 
 @given(planes())
-def test_the_alpha_form_is_transparent_just_where_to_edit(mask: MaskPlane) -> None:
+def test_alpha_form_is_transparent_just_where_to_edit(mask: MaskPlane) -> None:
     image = Image.open(io.BytesIO(convert(mask, "alpha")))
     assert image.mode == "RGBA"
     assert image.getchannel("A").tobytes() == bytes(255 - p for p in mask.pixels)
 
 
 @given(planes())
-def test_the_alpha_form_reads_the_same_by_brightness(mask: MaskPlane) -> None:
+def test_alpha_form_reads_the_same_by_brightness(mask: MaskPlane) -> None:
     opaque = Image.open(io.BytesIO(convert(mask, "alpha"))).convert("RGB")
     assert read_mask(samples.encode(opaque, "PNG"), mask.size) == mask
 
@@ -113,12 +113,12 @@ def test_wrong_masks_are_refused_each_for_its_reason() -> None:
             read_mask(data, SIZE)
 
 
-def test_an_all_opaque_mask_meant_as_alpha_is_empty() -> None:
+def test_all_opaque_mask_meant_as_alpha_is_empty() -> None:
     with pytest.raises(InvalidRequest, match="empty"):
         read_mask(samples.encode(READABLE["rgb"], "PNG"), SIZE, convention="alpha")
 
 
-def test_a_mask_is_resized_without_grey() -> None:
+def test_mask_is_resized_without_grey() -> None:
     mask = read_mask(convert(left_half(), "white"), (24, 20), resize=True)
     assert mask.size == (24, 20)
     assert set(mask.pixels) == {0, 255}
@@ -149,7 +149,7 @@ def test_pasting_back_leaves_protected_pixels_bit_identical(mask: MaskPlane, mod
     assert outside_difference(samples.encode(source, "PNG"), pasted.data, mask) == 0.0
 
 
-def test_the_difference_is_measured_outside_the_mask_only() -> None:
+def test_difference_is_measured_outside_the_mask_only() -> None:
     mask = left_half()
     source = samples.encode(Image.new("RGB", SIZE, (100, 100, 100)), "PNG")
     inside = drawn("RGB", (0, 0, 0), (100, 100, 100))
@@ -161,7 +161,7 @@ def test_the_difference_is_measured_outside_the_mask_only() -> None:
     assert pasted.warnings == ()
 
 
-def test_a_scaled_or_lossy_result_is_fitted_and_said() -> None:
+def test_scaled_or_lossy_result_is_fitted_and_reported() -> None:
     mask = left_half()
     source = samples.encode(samples.picture(size=SIZE), "PNG")
     pasted = paste_back(source, samples.encode(samples.picture(size=(32, 16)), "JPEG"), mask)
@@ -170,7 +170,7 @@ def test_a_scaled_or_lossy_result_is_fitted_and_said() -> None:
     assert outside_difference(source, pasted.data, mask) == 0.0
 
 
-def test_a_result_of_another_shape_cannot_be_pasted_back() -> None:
+def test_result_of_another_shape_cannot_be_pasted_back() -> None:
     source = samples.encode(samples.picture(size=SIZE), "PNG")
     with pytest.raises(OutputMismatch, match="8 x 8 pixels, its source 16 x 8"):
         paste_back(source, samples.encode(samples.picture(size=(8, 8)), "PNG"), left_half())
@@ -178,7 +178,7 @@ def test_a_result_of_another_shape_cannot_be_pasted_back() -> None:
         paste_back(samples.encode(samples.picture(size=(8, 8)), "PNG"), source, left_half())
 
 
-def test_a_colour_profile_of_the_source_is_kept() -> None:
+def test_colour_profile_of_the_source_is_kept() -> None:
     from PIL import ImageCms
 
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

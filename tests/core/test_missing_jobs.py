@@ -65,7 +65,7 @@ async def looks_so_far(service: FakeService) -> int:
 @pytest.mark.parametrize(
     "missing", [{0}, {0, 1, 2}, {1}, set(range(LOOKS - 1))], ids=["the first", "the first three", "between two", "all but one too many"]
 )
-async def test_a_job_that_is_not_found_for_a_moment_is_looked_at_again(missing: set[int]) -> None:
+async def test_job_that_is_not_found_for_a_moment_is_checked_again(missing: set[int]) -> None:
     with FakeService(looks=1) as service:
         service.missing = missing
         async with fake_router(service, clock=Ticking()) as router:
@@ -75,7 +75,7 @@ async def test_a_job_that_is_not_found_for_a_moment_is_looked_at_again(missing: 
             assert looks_at(service) == len(missing) + 2
 
 
-async def test_looks_that_find_nothing_do_not_add_up_where_the_job_was_seen_between_them() -> None:
+async def test_status_checks_without_a_job_start_again_once_the_job_was_seen() -> None:
     with FakeService(looks=2) as service:
         service.missing = {*range(LOOKS - 1), *range(LOOKS, 2 * LOOKS - 1)}
         async with fake_router(service, clock=Ticking()) as router:
@@ -83,7 +83,7 @@ async def test_looks_that_find_nothing_do_not_add_up_where_the_job_was_seen_betw
             assert len(service.submits) == 1
 
 
-async def test_a_job_that_stays_unknown_is_lost_after_so_many_looks_keeps_its_reservation_and_is_delivered_later() -> None:
+async def test_job_never_found_is_lost_keeps_its_reservation_and_is_delivered_later() -> None:
     with FakeService() as service:
         service.missing = EVER
         two = {name: InstanceSettings(name=name, plugin="fake", base_url=service.http.url) for name in ("aaaa", "able")}
@@ -124,7 +124,7 @@ def _with(settings: Any, instances: Any) -> Any:
     return attrs.evolve(settings, instances=instances)
 
 
-async def test_a_failed_status_check_does_not_count_as_a_missing_job() -> None:
+async def test_failed_status_check_does_not_count_as_a_missing_job() -> None:
     with FakeService() as service:
         service.missing = EVER
         for _ in range(LOOKS):  # every other status check gets a server error
@@ -145,7 +145,7 @@ async def test_a_failed_status_check_does_not_count_as_a_missing_job() -> None:
 
 
 @pytest.mark.parametrize("deadline", [10.0, 45.0, 59.0])
-async def test_a_deadline_before_that_leaves_the_job_to_be_resumed(deadline: float, tmp_path: Path) -> None:
+async def test_deadline_before_that_leaves_the_job_to_be_resumed(deadline: float, tmp_path: Path) -> None:
     with FakeService() as service:
         service.missing = EVER
         settings = fake_settings(service, state=tmp_path / "state")
@@ -177,7 +177,7 @@ async def test_expired_job_that_is_not_found_gets_all_status_checks() -> None:
             assert len(service.submits) == 1
 
 
-async def test_an_expired_job_that_is_still_found_is_collected() -> None:
+async def test_expired_job_that_is_still_found_is_collected() -> None:
     with FakeService() as service:
         clock = Ticking()
         service.expires_at = clock.at - 1
@@ -185,7 +185,7 @@ async def test_an_expired_job_that_is_still_found_is_collected() -> None:
             assert (await router.generate_video(prompt="waves")).path.exists()
 
 
-async def test_a_job_without_an_expiry_resumed_after_a_month_gets_the_same_number_of_checks() -> None:
+async def test_job_without_an_expiry_resumed_after_a_month_gets_the_same_number_of_checks() -> None:
     with FakeService(looks=1_000) as service:
         clock, store = Ticking(), KeptStore()
         store._clock = clock.now

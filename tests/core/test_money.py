@@ -53,7 +53,7 @@ def only(module: Any) -> Registry:
     ("charged", "cost", "committed", "unknown"),
     [("yes", 0.13, 0.13, 0), ("yes", None, 0.2, 0), ("unknown", None, 0.2, 1), ("no", None, 0.2, 1)],
 )
-async def test_a_job_that_failed_counts_as_far_as_it_may_have_been_charged(
+async def test_job_that_failed_counts_as_far_as_it_may_have_been_charged(
     charged: str, cost: float | None, committed: float, unknown: int
 ) -> None:
     """After a submit that was taken, ``no`` is what an error says by default; only with ``refused`` does it mean so."""
@@ -65,7 +65,7 @@ async def test_a_job_that_failed_counts_as_far_as_it_may_have_been_charged(
             assert (spent.reserved_usd, spent.committed_usd, spent.unknown_calls) == (0, pytest.approx(committed), unknown)
 
 
-async def test_a_refusal_that_the_provider_does_not_charge_releases_all() -> None:
+async def test_refusal_that_the_provider_does_not_charge_releases_all() -> None:
     with FakeService() as service:
         service.http.fail("status", on="POST /images", times=1, status=403)
         async with fake_router(service) as router:
@@ -122,7 +122,7 @@ async def test_cancelling_a_finished_job_counts_its_cost_sends_no_cancel_and_lea
             assert list((tmp_path / "out").iterdir()) == []
 
 
-async def test_a_job_that_is_another_calls_is_not_taken_for_the_one_that_was_looked_for() -> None:
+async def test_job_of_another_call_is_not_adopted_by_a_look_up() -> None:
     """Two calls that ask for the same look alike at a provider that keeps no label."""
     module = fake_backend.as_module()
 
@@ -184,7 +184,7 @@ def _capabilities(text: str) -> Any:
         (Policy(on_quote=lambda plan: plan.quote.usd is not None and plan.quote.usd[1] < 0.2), "not approved"),
     ],
 )
-async def test_a_backend_that_costs_more_than_was_allowed_does_not_take_over(policy: Policy, why: str) -> None:
+async def test_backend_that_costs_more_than_was_allowed_does_not_take_over(policy: Policy, why: str) -> None:
     with FakeService() as first, FakeService() as second:
         first.http.fail("status", on="POST", times=None, status=503)
         settings = two(first.http.url, second.http.url)
@@ -198,7 +198,7 @@ async def test_a_backend_that_costs_more_than_was_allowed_does_not_take_over(pol
             assert (await router.store.spend()).reserved_usd == 0
 
 
-async def test_a_fallback_backend_is_named_in_the_provenance_and_only_its_quote_counts() -> None:
+async def test_fallback_backend_is_named_in_the_provenance_and_only_its_quote_counts() -> None:
     with FakeService() as first, FakeService() as second:
         first.http.fail("status", on="POST", times=None, status=503)
         asked: list[float] = []
@@ -218,7 +218,7 @@ async def test_a_fallback_backend_is_named_in_the_provenance_and_only_its_quote_
             assert [a.backend for a in result.attempts] == ["aaaa"]
 
 
-async def test_no_picture_of_several_is_dropped_when_another_backend_takes_over() -> None:
+async def test_fallback_for_several_pictures_keeps_their_number() -> None:
     """Who would need several calls for it is passed over; one after the other they would be several runs."""
     with FakeService() as first, FakeService() as second:
         first.http.fail("status", on="POST", times=None, status=503)
@@ -231,7 +231,7 @@ async def test_no_picture_of_several_is_dropped_when_another_backend_takes_over(
             assert second.submits == []
 
 
-async def test_a_policy_for_one_call_also_applies_to_the_fallback_backend() -> None:
+async def test_policy_for_one_call_also_applies_to_the_fallback_backend() -> None:
     with FakeService() as first, FakeService() as second:
         first.http.fail("status", on="POST", times=None, status=503)
         called = Policy(prefer=("aaaa",), retries=0, budget=Budget(per_call=0.2))
@@ -241,7 +241,7 @@ async def test_a_policy_for_one_call_also_applies_to_the_fallback_backend() -> N
             assert (first.submits, second.submits) == ([], [])
 
 
-async def test_a_rate_limited_job_that_was_taken_is_not_given_to_another_backend() -> None:
+async def test_rate_limited_job_that_was_taken_is_not_given_to_another_backend() -> None:
     """Only a submit is refused; a job that fails later may have been charged."""
 
     @hookimpl
@@ -261,7 +261,7 @@ async def test_a_rate_limited_job_that_was_taken_is_not_given_to_another_backend
             assert second.submits == []
 
 
-async def test_a_day_of_a_cap_is_the_utc_day_in_which_the_call_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_day_of_a_cap_is_the_utc_day_in_which_the_call_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
     import asyncio
     import time
 
@@ -308,13 +308,13 @@ async def test_a_day_of_a_cap_is_the_utc_day_in_which_the_call_was_made(monkeypa
         (100.0, "100"),
     ],
 )
-def test_an_amount_is_written_without_an_exponent(amount: float, said: str) -> None:
+def test_amount_is_written_without_an_exponent(amount: float, said: str) -> None:
     assert str(Quote(usd=(amount, amount))) == f"{said} USD"
     assert cost_text(Cost(actual_usd=amount)) == f"{said} USD"
 
 
 @pytest.mark.parametrize("cost", [float("nan"), float("inf"), -1.0, "much", True, [0.1]])
-async def test_a_price_that_is_none_does_not_lose_what_was_paid_for(cost: Any) -> None:
+async def test_price_that_is_none_does_not_lose_what_was_paid_for(cost: Any) -> None:
     registry = Registry()
     module: Any = fake_backend.as_module()
     sent = module.generate_image

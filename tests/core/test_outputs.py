@@ -31,7 +31,7 @@ def plain_target(folder: Path, **changes: object) -> OutputTarget:
     return plan_output(folder / "x.png", **arguments)  # type: ignore[arg-type]
 
 
-def test_an_existing_file_is_refused_before_spending_and_replaced_only_when_asked(tmp_path: Path) -> None:
+def test_existing_file_is_refused_before_spending_and_replaced_only_when_asked(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"old")
     with pytest.raises(InvalidRequest, match=r"exists \(choose another name, or replace the file with overwrite=True\)"):
         plain_target(tmp_path).check()
@@ -45,14 +45,14 @@ def test_an_existing_file_is_refused_before_spending_and_replaced_only_when_aske
     assert names_in(tmp_path) == ["x.png"]
 
 
-def test_each_of_several_names_is_looked_at(tmp_path: Path) -> None:
+def test_check_of_several_outputs_covers_each_name(tmp_path: Path) -> None:
     (tmp_path / "x-3.png").write_bytes(b"old")
     plain_target(tmp_path).check(of=2)
     with pytest.raises(InvalidRequest, match=r"x-3\.png"):
         plain_target(tmp_path).check(of=3)
 
 
-def test_a_missing_directory_is_refused_unless_a_directory_is_asked_for(tmp_path: Path) -> None:
+def test_missing_directory_is_refused_unless_a_directory_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="create the directory first"):
         plan_output(tmp_path / "no" / "x.png", default_stem="s", suffix=".png").check()
     target = plan_output(f"{tmp_path}/no/deeper/", default_stem="s", suffix=".png")
@@ -65,7 +65,7 @@ def test_a_missing_directory_is_refused_unless_a_directory_is_asked_for(tmp_path
 
 @pytest.mark.parametrize("output", [None, "x.png", "made/", "sub/x.mp4"])
 @pytest.mark.parametrize("confined", [True, False])
-def test_a_target_means_the_same_place_to_another_process(
+def test_target_means_the_same_place_to_another_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str | None, confined: bool
 ) -> None:
     (tmp_path / "sub").mkdir()
@@ -81,19 +81,19 @@ def test_a_target_means_the_same_place_to_another_process(
         assert writer.commit().is_relative_to(tmp_path)
 
 
-def test_a_full_disk_is_found_out_before_spending(tmp_path: Path) -> None:
+def test_full_disk_is_found_out_before_spending(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="bytes free"):
         plain_target(tmp_path).check(size=2**62)
 
 
 @posix
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs a directory without write permission")
-def test_an_unwritable_directory_is_found_out_before_spending() -> None:
+def test_unwritable_directory_is_found_out_before_spending() -> None:
     with pytest.raises(InvalidRequest, match=r"cannot be used|may not be opened|does not exist|read-only"):
         plan_output("/proc/self/x.png", default_stem="s", suffix=".png").check()
 
 
-def test_the_trial_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_trial_leaves_nothing_behind(tmp_path: Path) -> None:
     plain_target(tmp_path).check(size=1000)
     assert names_in(tmp_path) == []
 
@@ -115,7 +115,7 @@ def test_default_name_replaces_nothing_even_when_overwriting(tmp_path: Path) -> 
 
 
 @given(st.text(max_size=60))
-def test_a_planned_output_is_inside_its_root_or_refused(text: str) -> None:
+def test_planned_output_is_inside_its_root_or_refused(text: str) -> None:
     root = Path.cwd()
     try:
         target = plan_output(text, roots=[root], default_stem="s", suffix=".png")
@@ -127,7 +127,7 @@ def test_a_planned_output_is_inside_its_root_or_refused(text: str) -> None:
 
 @posix
 @pytest.mark.parametrize("mask", [0o077, 0o027, 0o002])
-def test_a_file_has_the_permissions_that_a_new_one_had_when_the_output_was_tried(tmp_path: Path, mask: int) -> None:
+def test_file_has_the_permissions_that_a_new_one_had_when_the_output_was_tried(tmp_path: Path, mask: int) -> None:
     before = os.umask(mask)
     try:
         target = plain_target(tmp_path).check()
@@ -142,7 +142,7 @@ def test_a_file_has_the_permissions_that_a_new_one_had_when_the_output_was_tried
     assert OutputTarget.from_json(older).mode is None
 
 
-def test_a_name_is_made_up_only_where_none_was_given(tmp_path: Path) -> None:
+def test_name_is_made_up_only_where_none_was_given(tmp_path: Path) -> None:
     def never() -> str:
         raise AssertionError("a name was given")
 
@@ -151,7 +151,7 @@ def test_a_name_is_made_up_only_where_none_was_given(tmp_path: Path) -> None:
 
 
 @posix
-def test_a_folder_is_not_tried_twice_in_a_row_unless_something_about_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_is_not_tried_twice_in_a_row_unless_something_about_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
     real = Directory.open
 
@@ -173,7 +173,7 @@ def test_a_folder_is_not_tried_twice_in_a_row_unless_something_about_it_changed(
 
 
 @posix
-def test_a_folder_that_could_not_be_written_to_is_tried_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_that_could_not_be_written_to_is_tried_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: Directory, name: str, flags: int, mode: int = 0o600) -> int:
         raise OSError(errno.ENOSPC, "full")
 

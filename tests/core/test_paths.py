@@ -95,7 +95,7 @@ def corpus(name: str, **places: object) -> list[str]:
 
 
 @posix
-def test_none_of_more_than_a_hundred_hostile_input_paths_is_read(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+def test_hostile_input_path_is_never_read(house: House, capsys: pytest.CaptureFixture[str]) -> None:
     paths = hostile_inputs(house)
     assert len(set(paths)) >= 100
     refused = 0
@@ -131,7 +131,7 @@ def test_good_inputs_within_the_root_are_read(house: House) -> None:
 
 
 @posix
-def test_a_root_may_itself_be_reached_through_a_link(house: House) -> None:
+def test_root_may_itself_be_reached_through_a_link(house: House) -> None:
     alias = house.outside / "alias"
     alias.symlink_to(house.root)
     for root, text in ((alias, "a.png"), (alias, str(alias / "a.png")), (alias, str(house.root / "sub/b.JPG"))):
@@ -153,7 +153,7 @@ def test_relative_path_starts_at_the_first_root_if_the_working_directory_is_not_
 
 
 @posix
-def test_no_root_at_all_permits_nothing(house: House) -> None:
+def test_empty_list_of_roots_permits_no_path(house: House) -> None:
     with pytest.raises(InvalidRequest, match="outside the allowed"):
         open_input("a.png", [])
     with pytest.raises(InvalidRequest, match="outside the allowed"):
@@ -162,14 +162,14 @@ def test_no_root_at_all_permits_nothing(house: House) -> None:
 
 @posix
 @pytest.mark.parametrize("root", ["/", "/proc", "/dev"])
-def test_the_system_directories_stay_closed_under_the_widest_root(root: str) -> None:
+def test_system_directories_stay_closed_under_the_widest_root(root: str) -> None:
     for text in ("/proc/self/environ.png", "/dev/x.png", "/sys/a.png"):
         with pytest.raises(InvalidRequest, match=r"in a system directory|outside"):
             open_input(text, [Path(root)])
 
 
 @posix
-def test_a_person_may_read_through_links_and_anywhere_but_only_regular_files(house: House) -> None:
+def test_person_may_read_through_links_and_anywhere_but_only_regular_files(house: House) -> None:
     for text in ("link.png", "dir-link/secret.png", "../outside/secret.png", "hard.png", "id_rsa"):
         with open_input(text) as file:
             assert file.read() == CANARY
@@ -191,7 +191,7 @@ def test_a_person_may_read_through_links_and_anywhere_but_only_regular_files(hou
 
 
 @posix
-def test_the_fallback_without_descriptor_walks_refuses_the_same_paths(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fallback_without_descriptor_walks_refuses_the_same_paths(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walking, "CAN_WALK", False)
     for text in hostile_inputs(house):
         with pytest.raises(InvalidRequest):
@@ -232,7 +232,7 @@ def hostile_outputs(house: House) -> list[str]:
 
 
 @posix
-def test_none_of_the_hostile_output_paths_is_written_to(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+def test_hostile_output_path_is_never_written(house: House, capsys: pytest.CaptureFixture[str]) -> None:
     def everything() -> dict[str, bytes | None]:
         found = [p for top in (house.root, house.outside, house.root.parent / "inside-not") for p in top.rglob("*")]
         return {str(p): p.read_bytes() if p.is_file() and not p.is_symlink() else None for p in found}
@@ -281,7 +281,7 @@ while swaps < int(sys.argv[2]) or not os.path.exists(sys.argv[3]):
 
 @posix
 @pytest.mark.timeout(600)
-def test_a_symlink_race_with_ten_thousand_swaps_never_escapes(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+def test_symlink_race_with_ten_thousand_swaps_never_escapes(house: House, capsys: pytest.CaptureFixture[str]) -> None:
     """Another process swaps a folder for a link to the outside and back, while this one reads and writes through it."""
     (house.root / "link").symlink_to(house.outside)
     (house.root / "flip").mkdir()
@@ -316,9 +316,7 @@ def test_a_symlink_race_with_ten_thousand_swaps_never_escapes(house: House, caps
 
 @posix
 @pytest.mark.parametrize("text", ["sub/deep/c.mp4", "a.png"])
-def test_what_is_swapped_for_a_link_right_after_it_was_looked_at_is_not_followed(
-    house: House, text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_swapped_for_a_link_after_its_check_is_not_followed(house: House, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     look = walking.Directory.lstat
     (house.outside / "c.mp4").write_bytes(CANARY)
 
@@ -335,7 +333,7 @@ def test_what_is_swapped_for_a_link_right_after_it_was_looked_at_is_not_followed
 
 
 @posix
-def test_a_temporary_that_is_swapped_for_a_link_is_not_given_the_name(house: House) -> None:
+def test_temporary_that_is_swapped_for_a_link_is_not_given_the_name(house: House) -> None:
     target = plan_output("out.png", roots=[house.root], default_stem="s", suffix=".png")
     with pytest.raises(MediaError, match="changed"), Writer(target, call_id="c") as writer:
         writer.write(GOOD)

@@ -49,7 +49,7 @@ def answering(generate: str, change: Any, found: Any = None) -> Registry:
 
 @pytest.mark.parametrize("part", ["data", "secret"])
 @pytest.mark.parametrize("value", [*NO_JSON, PICTURE], ids=lambda value: type(value).__name__)
-async def test_an_image_with_continuation_data_that_cannot_be_stored_is_kept(part: str, value: Any) -> None:
+async def test_image_with_continuation_data_that_cannot_be_stored_is_kept(part: str, value: Any) -> None:
     def spoilt(outcome: Any) -> Any:
         onward = ContinuationData(**{part: {"handle": value}})
         return attrs.evolve(outcome, pieces=tuple(attrs.evolve(piece, continuation=onward) for piece in outcome.pieces))
@@ -66,7 +66,7 @@ async def test_an_image_with_continuation_data_that_cannot_be_stored_is_kept(par
 
 
 @pytest.mark.parametrize("value", NO_JSON, ids=lambda value: type(value).__name__)
-async def test_a_job_with_a_handle_that_cannot_be_stored_is_reported_by_id_and_may_be_charged(value: Any) -> None:
+async def test_job_with_a_handle_that_cannot_be_stored_is_reported_by_id_and_may_be_charged(value: Any) -> None:
     made: list[str] = []
 
     def spoilt(job: Any) -> Any:

@@ -45,7 +45,7 @@ def _ratio_and_looks(name: str, past: int, typical: TypicalSeconds | None, jobs:
 
 
 @pytest.mark.parametrize("name", quick_first(ONE_KIND))
-def test_after_50_jobs_waste_times_looks_is_near_the_optimum(name: str) -> None:
+def test_schedule_after_50_jobs_is_near_the_optimum_of_waste_times_checks(name: str) -> None:
     ratio, looks = _ratio_and_looks(name, 50, SCENARIOS[name].typical(), 2500)
     assert ratio <= 1.25
     assert looks <= 9
@@ -79,14 +79,14 @@ def test_two_kinds_of_job_under_one_key_beat_every_fixed_interval() -> None:
     assert found["after 50 jobs"] < 0.75 * min(found["fixed 1 s"], found["fixed 10 s"], found["fixed 20 s"], found["exponential"])
 
 
-def test_what_past_jobs_show_outweighs_a_wrong_word_of_the_matrix() -> None:
+def test_durations_of_past_jobs_outweigh_a_wrong_typical_time_of_the_matrix() -> None:
     ratio, looks = _ratio_and_looks("steady, mean 91 s, cv 0.15", 50, TypicalSeconds(median=400, p95=900), 2500)
     assert ratio <= 1.25
     assert looks <= 9
 
 
 @given(pasts, typicals, ages, hints)
-def test_an_interval_stays_within_its_bounds_and_never_below_the_hint(
+def test_interval_stays_within_its_bounds_and_never_below_the_hint(
     past: list[float], typical: TypicalSeconds | None, age: float, hint: float | None
 ) -> None:
     schedule = Schedule(past, typical)
@@ -116,7 +116,7 @@ def test_first_status_check_comes_when_few_jobs_are_done() -> None:
     assert past[0] * 0.8 <= first <= past[7]
 
 
-def test_a_job_that_takes_unusually_long_is_looked_at_in_steps_of_six_per_cent() -> None:
+def test_job_that_takes_unusually_long_is_checked_in_steps_of_six_per_cent() -> None:
     schedule = Schedule([], TypicalSeconds(median=10, p95=12))
     assert schedule.next(100) == pytest.approx(6.0)
     assert schedule.next(200) == pytest.approx(12.0)
@@ -134,7 +134,7 @@ def test_providers_hint_is_a_minimum_for_the_first_status_check_too() -> None:
     assert schedule.first(0.01) == schedule.first()
 
 
-def test_a_dearer_look_makes_fewer_of_them() -> None:
+def test_status_check_that_costs_more_is_made_less_often() -> None:
     typical = TypicalSeconds(median=90, p95=150)
     looks = [waiting.one_job(waiting.of_schedule(Schedule([], typical, cost=cost)), 100.0)[1] for cost in (0.05, 0.5, 5.0)]
     assert looks[0] > looks[1] > looks[2]
@@ -156,17 +156,17 @@ def test_estimated_survival_falls_from_all_to_none(past: list[float], typical: T
     assert life.quantile(0.02) <= life.quantile(0.5) <= life.quantile(0.98)
 
 
-def test_the_median_of_an_estimate_is_that_of_the_matrix_and_then_that_of_the_past() -> None:
+def test_median_of_an_estimate_is_that_of_the_matrix_and_then_that_of_the_past() -> None:
     assert estimate([], TypicalSeconds(median=90, p95=180)).quantile(0.5) == pytest.approx(90, rel=0.05)
     assert estimate([30.0 + i / 10 for i in range(40)], TypicalSeconds(median=90, p95=180)).quantile(0.5) == pytest.approx(32, rel=0.05)
 
 
-def test_a_duration_key_names_backend_model_and_length() -> None:
+def test_duration_key_names_backend_model_and_length() -> None:
     assert duration_key("google", "veo-4", 8.0) == "google/veo-4/8s"
     assert duration_key("openai", "gpt-image-2", None) == "openai/gpt-image-2"
 
 
-def test_a_budget_lets_a_burst_through_and_then_keeps_the_rate() -> None:
+def test_budget_lets_a_burst_through_and_then_keeps_the_rate() -> None:
     budget = PollBudget(rate=2.0, burst=3)
     assert [budget.reserve("key", 100.0) for _ in range(6)] == pytest.approx([0, 0, 0, 0.5, 1.0, 1.5])
     assert budget.reserve("another key", 100.0) == 0
@@ -174,7 +174,7 @@ def test_a_budget_lets_a_burst_through_and_then_keeps_the_rate() -> None:
 
 
 @given(st.lists(st.floats(0, 3), min_size=2, max_size=200))
-def test_no_second_ever_sees_more_looks_than_rate_and_burst_allow(gaps: list[float]) -> None:
+def test_status_checks_in_any_second_stay_within_rate_and_burst(gaps: list[float]) -> None:
     budget, now, made = PollBudget(rate=3.0, burst=4), 0.0, []
     for gap in gaps:
         now += gap
@@ -184,7 +184,7 @@ def test_no_second_ever_sees_more_looks_than_rate_and_burst_allow(gaps: list[flo
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(0.0, 1), (-1.0, 1), (float("inf"), 1), (1.0, 0)])
-def test_a_budget_without_a_rate_or_a_burst_is_refused(rate: float, burst: int) -> None:
+def test_budget_without_a_rate_or_a_burst_is_refused(rate: float, burst: int) -> None:
     with pytest.raises(ValueError, match="poll budget"):
         PollBudget(rate, burst)
 

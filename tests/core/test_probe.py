@@ -18,7 +18,7 @@ SANDBOXED = [name for name in samples.GOOD if name not in STRUCTURED]
 
 
 @pytest.mark.parametrize("name", sandboxed_once([*STRUCTURED, *sorted(SANDBOXED_FORMATS)]))
-def test_a_really_encoded_file_passes_and_is_named_by_its_bytes(name: str, tmp_path: Path) -> None:
+def test_really_encoded_file_passes_and_is_named_by_its_bytes(name: str, tmp_path: Path) -> None:
     data = samples.good(name)
     facts = sniff(data)
     assert facts.format == samples.GOOD[name][0]
@@ -97,7 +97,7 @@ def test_running_time_is_found(name: str, seconds: float, tolerance: float) -> N
     assert abs(found - seconds) <= tolerance
 
 
-def test_a_video_says_its_pixels_and_frames() -> None:
+def test_video_says_its_pixels_and_frames() -> None:
     facts = sniff(samples.good("mp4 with sound"))
     assert (facts.width, facts.height, facts.frames, facts.kind) == (64, 48, 24, "video")
 
@@ -107,7 +107,7 @@ def test_sound_alone_in_a_video_container_is_sound() -> None:
     assert sniff(samples.good("webm sound")).kind == "audio"
 
 
-def test_what_a_camera_puts_behind_a_jpeg_is_not_part_of_it() -> None:
+def test_trailer_that_a_camera_appends_to_a_jpeg_is_not_part_of_it() -> None:
     plain = samples.encode(samples.picture(), "JPEG")
     for name in ("jpeg motion photo", "jpeg zero padded", "jpeg samsung"):
         assert sniff(samples.good(name)).end == len(plain)
@@ -122,7 +122,7 @@ def test_raw_samples_pass_only_when_told() -> None:
 
 # a streamed WAV does not say how long it is
 @pytest.mark.parametrize("name", [n for n in STRUCTURED if n != "wav streamed"])
-def test_a_truncated_file_is_refused(name: str) -> None:
+def test_truncated_file_is_refused(name: str) -> None:
     data = samples.good(name)
     end = sniff(data).end
     for cut in {1, 7, end // 3, end // 2, end - 10, end - 1}:
@@ -131,7 +131,7 @@ def test_a_truncated_file_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", quick_first(SANDBOXED))
-def test_a_truncated_file_of_a_sandboxed_format_is_refused(name: str) -> None:
+def test_truncated_file_of_a_sandboxed_format_is_refused(name: str) -> None:
     data = samples.good(name)
     with pytest.raises(InvalidRequest):
         sniff(data[: len(data) // 2])
@@ -207,7 +207,7 @@ def test_caps_on_pixels_edges_and_time_hold() -> None:
         sniff(png, limits=Limits(bytes=100))
 
 
-def test_a_decompression_bomb_is_refused() -> None:
+def test_decompression_bomb_is_refused() -> None:
     from PIL import Image as Pillow
 
     data = samples.encode(Pillow.new("RGBA", (9000, 9000)), "PNG")
@@ -241,7 +241,7 @@ def test_describe_reads_through_the_opener_it_is_given(tmp_path: Path) -> None:
     assert opened == [Path("elsewhere.png")]
 
 
-def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+def test_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(samples.good("mp4"))
     with pytest.raises(InvalidRequest, match=r"a\.png.*is a video \(mp4\), not an image"):
@@ -274,7 +274,7 @@ def test_unreadable_paths_are_refused_with_their_reason(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_permission_is_refused(tmp_path: Path) -> None:
+def test_file_without_permission_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(samples.good("png"))
     path.chmod(0)

@@ -23,7 +23,7 @@ from anymedia.probe.probe import Limits, sniff
 
 
 @pytest.mark.parametrize("name", sandboxed_once(HOSTILE))
-def test_a_hostile_file_is_refused_without_repeating_it(name: str) -> None:
+def test_hostile_file_is_refused_without_repeating_it(name: str) -> None:
     data = HOSTILE[name]()
     with pytest.raises(InvalidRequest) as caught:
         sniff(data)
@@ -31,7 +31,7 @@ def test_a_hostile_file_is_refused_without_repeating_it(name: str) -> None:
     assert "passwd" not in str(caught.value)
 
 
-def test_the_corpus_is_large_enough() -> None:
+def test_corpus_is_large_enough() -> None:
     assert len(HOSTILE) + len(TOLERATED) >= 100
     assert len(samples.GOOD) >= 60
 
@@ -143,7 +143,7 @@ def mutated(draw: st.DrawFn, names: list[str]) -> bytes:
 
 @examples(1500)
 @given(mutated(SMALL))
-def test_a_mutated_file_passes_or_is_refused_and_nothing_else(data: bytes) -> None:
+def test_mutated_file_passes_or_is_refused_and_nothing_else(data: bytes) -> None:
     try:
         facts = sniff(data)
     except InvalidRequest:
@@ -152,7 +152,7 @@ def test_a_mutated_file_passes_or_is_refused_and_nothing_else(data: bytes) -> No
     assert facts.kind != "image" or (facts.width and facts.height)
 
 
-def test_the_net_under_the_readers_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_net_under_the_readers_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "_DAMAGED", ())  # struct.error, IndexError ... would come through
     chance = random.Random(20261121)
     for _ in range(3000):
@@ -168,7 +168,7 @@ def test_the_net_under_the_readers_is_not_needed(monkeypatch: pytest.MonkeyPatch
 
 @examples(12)
 @given(mutated(SANDBOXED))
-def test_a_mutated_file_of_a_sandboxed_format_is_decoded_or_refused_in_the_child(data: bytes) -> None:
+def test_mutated_file_of_a_sandboxed_format_is_decoded_or_refused_in_the_child(data: bytes) -> None:
     try:
         facts = sniff(data)
     except InvalidRequest:
@@ -178,7 +178,7 @@ def test_a_mutated_file_of_a_sandboxed_format_is_decoded_or_refused_in_the_child
 
 @examples(300)
 @given(mutated([n for n in SMALL if n.startswith(("png", "jpeg", "webp", "gif")) and "20000" not in n and "4000" not in n]))
-def test_a_mutated_mask_is_read_or_refused_and_nothing_else(data: bytes) -> None:
+def test_mutated_mask_is_read_or_refused_and_nothing_else(data: bytes) -> None:
     try:
         plane = read_mask(data)
     except MediaError as error:

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("name", sandboxed_once(ODD))
-def test_an_odd_but_valid_file_passes_with_the_facts_a_decoder_finds(name: str) -> None:
+def test_odd_but_valid_file_passes_with_the_facts_a_decoder_finds(name: str) -> None:
     wanted, make = ODD[name]
     data = make()
     facts = sniff(data)
@@ -66,7 +66,7 @@ async def _last_frame(data: bytes) -> bytes:
     return (await sandbox.run_on_bytes("last_frame", {"from": "mp4"}, data))[1]
 
 
-async def test_a_video_that_is_larger_than_it_says_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_video_that_is_larger_than_it_says_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     data = _lying((640, 480), (64, 48))
     assert sniff(data).width == 64
     assert await _last_frame(data)  # within what is let in, a wrong number does no harm
@@ -76,7 +76,7 @@ async def test_a_video_that_is_larger_than_it_says_is_not_decoded(monkeypatch: p
 
 
 @pytest.mark.exhaustive
-def test_a_video_that_grows_later_on_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_video_that_grows_later_on_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     small, large = samples.movie("webm", "libvpx"), samples.movie("webm", "libvpx", size=(640, 480))
     monkeypatch.setattr(video, "Limits", lambda: Limits(pixels=200_000))
     assert video.last_frame_of(io.BytesIO(small), "webm")

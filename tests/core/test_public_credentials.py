@@ -35,13 +35,13 @@ def told(found: BackendInstance) -> dict[str, str]:
     return {name: secret.reveal() for name, secret in found.secrets().items()}
 
 
-def test_a_place_in_the_options_is_enough() -> None:
+def test_place_in_the_options_is_enough() -> None:
     found = made({}, PLACE)
     assert (found.usable, told(found)) == (True, PLACE)
     assert {c.found_in for c in found.credentials} == {"options of cloud"}
 
 
-def test_the_options_win_over_the_environment_one_by_one() -> None:
+def test_options_win_over_the_environment_one_by_one() -> None:
     found = made({"MAKER_PROJECT": "another", "MAKER_LOCATION": "mars"}, {"project": "my-project-1"})
     assert told(found) == {"project": "my-project-1", "location": "mars"}
 
@@ -50,20 +50,20 @@ def test_stray_key_does_not_replace_a_configured_project() -> None:
     assert told(made({"MAKER_KEY": "k"}, PLACE)) == PLACE
 
 
-def test_a_key_that_the_instance_names_itself_does() -> None:
+def test_key_that_the_instance_names_itself_does() -> None:
     assert told(made({"OWN": "k"}, PLACE, credentials={"api_key": "OWN"})) == {"api_key": "k"}
 
 
 @pytest.mark.parametrize("value", ["", "  ", 7, None])
-def test_an_empty_or_odd_option_is_none(value: Any) -> None:
+def test_empty_or_odd_option_is_none(value: Any) -> None:
     assert made({}, {"project": value, "location": "l"}).missing == ("MAKER_PROJECT",)
 
 
-def test_a_secret_in_the_options_counts_for_nothing() -> None:
+def test_secret_in_the_options_counts_for_nothing() -> None:
     assert "MAKER_KEY" in made({}, {"api_key": "k"}).missing
 
 
-def test_what_is_public_is_not_hidden_in_texts() -> None:
+def test_public_credential_is_not_redacted() -> None:
     made({}, PLACE)
     made({"MAKER_PROJECT": "a-public-project", "MAKER_LOCATION": "a-public-place"})
     text = "no model in projects/my-project-1/locations/us-central-1, none in a-public-project at a-public-place"

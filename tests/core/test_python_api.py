@@ -192,7 +192,7 @@ def test_one_line_functions_work_in_threads_and_on_loop_after_loop(service: Fake
     assert len({result.job_id for result in made}) == 5
 
 
-def test_a_new_key_in_the_environment_is_used_by_the_next_call(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_key_in_the_environment_is_used_by_the_next_call(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FAKE_KEY")
     with pytest.raises(anymedia.NoBackendAvailable):
         anymedia.image("a fox")

@@ -94,7 +94,7 @@ def test_plain_words_stay_as_they_are(text: str) -> None:
     assert clean_text(text) == text
 
 
-def test_the_address_without_its_query_stays_readable() -> None:
+def test_address_without_its_query_stays_readable() -> None:
     assert redact(f"GET {SIGNED} failed") == "GET https://files.example/v/1.mp4?... failed"
 
 
@@ -107,7 +107,7 @@ def test_registered_secrets_are_replaced_in_every_form(registered: str) -> None:
         forget_secret("p@ss/word+canary")
 
 
-def test_a_secret_is_known_for_as_long_as_it_lives() -> None:
+def test_secret_is_known_for_as_long_as_it_lives() -> None:
     secret = Secret("living-canary")
     register_secret(secret)
     assert redact("it is living-canary") == "it is [hidden]"
@@ -166,7 +166,7 @@ def test_whatever_comes_in_is_printable_and_short(text: str) -> None:
     assert clean_text(clean, limit=80) == clean
 
 
-def test_a_hostile_text_does_not_take_long() -> None:
+def test_hostile_text_does_not_take_long() -> None:
     import time
 
     begun = time.process_time()
@@ -225,7 +225,7 @@ def test_later_handler_does_not_render_the_secret_again(registered: str) -> None
     assert "CANARY" not in logging.Formatter("%(message)s %(url)s").format(record)
 
 
-def test_a_harmless_record_keeps_its_traceback() -> None:
+def test_harmless_record_keeps_its_traceback() -> None:
     try:
         raise ValueError("harmless")
     except ValueError:
@@ -234,7 +234,7 @@ def test_a_harmless_record_keeps_its_traceback() -> None:
     assert record.exc_info is not None
 
 
-def test_the_filter_is_installed_once_on_each_handler() -> None:
+def test_filter_is_installed_once_on_each_handler() -> None:
     logger = logging.Logger("test")
     handler = logging.NullHandler()
     logger.addHandler(handler)
@@ -259,7 +259,7 @@ def test_sdk_loggers_are_kept_at_warning_with_their_children() -> None:
             logging.getLogger(name).setLevel(level)
 
 
-def test_a_secret_is_hidden_from_the_moment_it_is_registered_and_looked_for_only_as_long_as_it_lives() -> None:
+def test_secret_is_redacted_from_its_registration_until_it_is_released() -> None:
     text = "the word CANARYlater1 was said, and CANARY%2Flater%2F2"
     assert redact(text) == text
     first, second = Secret("CANARYlater1"), Secret("CANARY/later/2")
@@ -273,7 +273,7 @@ def test_a_secret_is_hidden_from_the_moment_it_is_registered_and_looked_for_only
 
 
 @given(st.from_regex(r"[A-Za-z_]{0,5}\Z"), st.from_regex(r"[A-Za-z_]{0,5}\Z"))
-def test_a_secret_inside_a_plain_name_is_hidden_too(before: str, after: str) -> None:
+def test_secret_inside_a_plain_name_is_hidden_too(before: str, after: str) -> None:
     secret = Secret("CANARYname")
     register_secret(secret)
     assert "CANARYname" not in clean_text(f"{before}CANARYname{after}")

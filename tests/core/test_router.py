@@ -20,7 +20,7 @@ from anymedia.errors import (
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
 
 
-async def test_an_image_is_made_once_and_comes_back_checked_and_continuable(tmp_path: Path) -> None:
+async def test_image_is_made_once_and_comes_back_checked_and_continuable(tmp_path: Path) -> None:
     with FakeService() as service:
         async with fake_router(service) as router:
             result = await router.generate_image(prompt="a red fox", size="80x64", output=tmp_path / "fox.png")
@@ -45,7 +45,7 @@ async def test_default_name_comes_from_the_prompt_and_is_free(tmp_path: Path) ->
     assert all("red-fox" in p.name and p.suffix == ".png" for p in paths)
 
 
-async def test_a_video_is_submitted_followed_and_collected() -> None:
+async def test_video_is_submitted_followed_and_collected() -> None:
     with FakeService(looks=2) as service:
         async with fake_router(service) as router:
             seen = []
@@ -71,7 +71,7 @@ async def test_several_images_beyond_a_call_are_made_by_several_calls(tmp_path: 
             assert [a.kind for a in result.adjustments] == ["bridged"]
 
 
-async def test_an_existing_file_is_refused_before_anything_is_spent(tmp_path: Path) -> None:
+async def test_existing_file_is_refused_before_anything_is_spent(tmp_path: Path) -> None:
     (tmp_path / "fox.png").write_bytes(b"precious")
     with FakeService() as service:
         async with fake_router(service) as router:
@@ -83,7 +83,7 @@ async def test_an_existing_file_is_refused_before_anything_is_spent(tmp_path: Pa
             assert (tmp_path / "fox.png").read_bytes() == png()
 
 
-async def test_a_missing_input_is_an_invalid_request_with_the_path_to_its_field() -> None:
+async def test_missing_input_is_an_invalid_request_with_the_path_to_its_field() -> None:
     with FakeService() as service:
         async with fake_router(service) as router:
             with pytest.raises(InvalidRequest, match=r"^source=: "):
@@ -102,7 +102,7 @@ async def test_contents_of_a_url_are_reported_with_the_path_to_its_field(tmp_pat
             assert service.submits == []
 
 
-async def test_the_format_asked_for_is_written_when_the_model_cannot(tmp_path: Path) -> None:
+async def test_format_asked_for_is_written_when_the_model_cannot(tmp_path: Path) -> None:
     with FakeService() as service:
         async with fake_router(service) as router:
             result = await router.generate_image(prompt="a fox", output_format="webp", output=tmp_path / "fox.webp")
@@ -133,7 +133,7 @@ async def test_protected_pixels_are_pasted_back_and_the_difference_is_reported(t
             assert picture.getpixel((30, 20)) == (200, 40, 40)
 
 
-async def test_an_edit_without_a_source_takes_the_continued_image(tmp_path: Path) -> None:
+async def test_edit_without_a_source_takes_the_continued_image(tmp_path: Path) -> None:
     _, mask = _mask(tmp_path)
     with FakeService() as service:
         async with fake_router(service) as router:
@@ -153,14 +153,14 @@ def _inpaint(continuation_id: str | None, mask: Path) -> Inpaint:
     return Inpaint(prompt="a hat", continue_from=continuation_id, mask=mask)
 
 
-async def test_an_unknown_continuation_is_a_clear_error() -> None:
+async def test_unknown_continuation_is_a_clear_error() -> None:
     with FakeService() as service:
         async with fake_router(service) as router:
             with pytest.raises(UnknownContinuation, match="fake_vid_000000000000"):
                 await router.continue_video(prompt="on", continue_from="fake_vid_000000000000")
 
 
-async def test_a_continuation_never_goes_to_another_backend() -> None:
+async def test_continuation_never_goes_to_another_backend() -> None:
     with FakeService() as service:
         settings = fake_settings(service)
         two = {name: settings.instances["fake"].__class__(name=name, plugin="fake", base_url=service.http.url) for name in ("fake", "twin")}
@@ -174,7 +174,7 @@ async def test_a_continuation_never_goes_to_another_backend() -> None:
             assert again.provenance.backend == "twin"
 
 
-async def test_a_budget_stops_a_call_before_any_network() -> None:
+async def test_budget_stops_a_call_before_any_network() -> None:
     with FakeService() as service:
         async with fake_router(service, policy=Policy(budget=Budget(per_session=0.25))) as router:
             await router.generate_image(prompt="a fox")
@@ -193,7 +193,7 @@ async def test_fifty_calls_at_once_under_a_budget_for_ten_submit_just_ten() -> N
             assert sum(isinstance(e, BudgetExceeded) for e in ended) == 40
 
 
-async def test_a_quote_that_is_not_approved_spends_nothing() -> None:
+async def test_quote_that_is_not_approved_spends_nothing() -> None:
     with FakeService() as service:
         async with fake_router(service, policy=Policy(on_quote=lambda plan: plan.quote.usd is None)) as router:
             with pytest.raises(BudgetExceeded, match="not approved"):
@@ -201,7 +201,7 @@ async def test_a_quote_that_is_not_approved_spends_nothing() -> None:
             assert service.submits == []
 
 
-async def test_no_key_and_no_signature_is_kept_or_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_journal_and_output_contain_no_key_and_no_signature(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     with FakeService(looks=1) as service:
         async with fake_router(service, store=SqliteStore(tmp_path / "state.db")) as router:
@@ -213,5 +213,5 @@ async def test_no_key_and_no_signature_is_kept_or_shown(tmp_path: Path, caplog: 
         assert KEY.encode() not in kept
 
 
-def test_an_unresolved_continuation_is_never_planned_as_if_it_were() -> None:
+def test_unresolved_continuation_is_never_planned_as_if_it_were() -> None:
     assert not Continuation(id="x").resolved

@@ -31,7 +31,7 @@ async def _no_sleep(seconds: float) -> None:
     await asyncio.sleep(0)
 
 
-async def test_a_lost_reply_is_never_sent_again_and_says_what_is_at_risk() -> None:
+async def test_lost_reply_is_never_sent_again_and_says_what_is_at_risk() -> None:
     with FakeService() as service:
         service.http.fail("lost", on="POST /images", times=None)
         async with fake_router(service) as router:
@@ -44,7 +44,7 @@ async def test_a_lost_reply_is_never_sent_again_and_says_what_is_at_risk() -> No
             assert (await router.store.spend()).reserved_usd == pytest.approx(0.1)
 
 
-async def test_a_lost_reply_is_found_again_where_the_provider_has_a_list() -> None:
+async def test_lost_reply_is_found_again_where_the_provider_has_a_list() -> None:
     with FakeService() as service:
         service.http.fail("lost", on="POST /videos", times=1)
         async with fake_router(service, options={"can_list": True}) as router:
@@ -53,7 +53,7 @@ async def test_a_lost_reply_is_found_again_where_the_provider_has_a_list() -> No
             assert len(service.submits) == 1
 
 
-async def test_a_refused_connection_is_tried_again_and_ends_as_not_sent() -> None:
+async def test_refused_connection_is_tried_again_and_ends_as_not_sent() -> None:
     async with fake_router(f"http://127.0.0.1:{closed_port()}") as router:
         router._engine.clock.sleep = _no_sleep  # type: ignore[method-assign]
         with pytest.raises(BackendUnavailable, match="nothing was sent") as caught:
@@ -67,7 +67,7 @@ async def test_a_refused_connection_is_tried_again_and_ends_as_not_sent() -> Non
         assert again.value.to_json() == caught.value.to_json()
 
 
-async def test_a_rate_limit_is_obeyed_and_tried_again() -> None:
+async def test_rate_limit_is_obeyed_and_tried_again() -> None:
     with FakeService() as service:
         service.http.fail("status", on="POST /images", times=2, status=429, headers={"Retry-After": "0.05"})
         async with fake_router(service) as router:
@@ -100,7 +100,7 @@ async def test_refused_request_is_repeated_only_where_the_service_is_overloaded(
             assert (await router.jobs())[0].state == "refused"
 
 
-async def test_a_rate_limit_that_lasts_longer_than_anybody_waits_is_passed_on() -> None:
+async def test_rate_limit_that_lasts_longer_than_anybody_waits_is_passed_on() -> None:
     with FakeService() as service:
         service.http.fail("status", on="POST /images", times=None, status=429, headers={"Retry-After": "600"})
         async with fake_router(service) as router:
@@ -132,7 +132,7 @@ async def test_garbage_is_a_bad_response_that_may_have_been_charged() -> None:
             assert ((await router.jobs())[0].state, (await router.jobs())[0].submits) == ("unknown", 1)
 
 
-async def test_an_equivalent_backend_takes_over_only_when_nothing_was_spent() -> None:
+async def test_equivalent_backend_takes_over_only_when_nothing_was_spent() -> None:
     from anymedia.settings import InstanceSettings, Settings
 
     with FakeService() as service:
@@ -168,7 +168,7 @@ async def test_many_failed_status_checks_do_not_fail_the_job(monkeypatch: pytest
             assert result.path.exists()
 
 
-async def test_a_job_that_fails_for_good_ends_with_its_reason() -> None:
+async def test_job_that_fails_for_good_ends_with_its_reason() -> None:
     with FakeService() as service:
         service.fail_jobs = True
         async with fake_router(service) as router:
@@ -188,7 +188,7 @@ async def test_one_call_of_several_that_fails_does_not_lose_the_others(tmp_path:
             assert any(w.code == "calls_failed" and "1 of 3 calls" in w.text and "content_refused" in w.text for w in result.warnings)
 
 
-async def test_a_submit_that_would_take_the_key_to_another_place_is_not_sent_and_costs_nothing() -> None:
+async def test_submit_that_would_take_the_key_to_another_place_is_not_sent_and_costs_nothing() -> None:
     module = fake_backend.as_module("fake")
     registry = Registry()
 

@@ -20,7 +20,7 @@ from anymedia.errors import (
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
 
 
-async def test_a_passed_deadline_leaves_a_job_that_another_router_picks_up(tmp_path: Path) -> None:
+async def test_passed_deadline_leaves_a_job_that_another_router_picks_up(tmp_path: Path) -> None:
     with FakeService(looks=1_000_000) as service:
         settings = fake_settings(service, state=tmp_path / "state")
         clock = FastClock()
@@ -37,7 +37,7 @@ async def test_a_passed_deadline_leaves_a_job_that_another_router_picks_up(tmp_p
             assert len(service.submits) == 1
 
 
-async def test_submit_returns_with_a_job_id_and_wait_brings_the_result() -> None:
+async def test_submit_returns_a_job_id_and_wait_the_result() -> None:
     with FakeService(looks=1) as service:
         async with fake_router(service) as router:
             record = await router.submit(GenerateVideo(prompt="waves"))
@@ -58,7 +58,7 @@ async def test_cancelling_a_job_notifies_the_provider_and_frees_its_reservation(
             assert (await router.store.spend()).reserved_usd == 0
 
 
-async def test_a_cancelled_task_leaves_a_resumable_row() -> None:
+async def test_cancelled_task_leaves_a_resumable_record() -> None:
     with FakeService(looks=1_000_000) as service:
         async with fake_router(service) as router:
             task = asyncio.create_task(router.generate_video(prompt="waves"))
@@ -73,13 +73,13 @@ async def test_a_cancelled_task_leaves_a_resumable_row() -> None:
             assert len(service.submits) == 1
 
 
-async def test_an_unknown_job_is_a_clear_error() -> None:
+async def test_unknown_job_is_a_clear_error() -> None:
     async with Router(store=SqliteStore(":memory:"), settings=fake_settings("http://127.0.0.1:1"), registry=fake_registry()) as router:
         with pytest.raises(UnknownJob, match="job_nothing"):
             await router.resume("job_nothing")
 
 
-async def test_an_expired_link_is_replaced_by_a_fresh_one_when_the_job_is_resumed() -> None:
+async def test_expired_link_is_replaced_by_a_fresh_one_when_the_job_is_resumed() -> None:
     with FakeService(looks=0) as service:
         service.files.fail("status", on="GET", times=None, status=403)
         async with fake_router(service) as router:
@@ -94,7 +94,7 @@ async def test_an_expired_link_is_replaced_by_a_fresh_one_when_the_job_is_resume
             assert len(service.submits) == 1
 
 
-async def test_a_finished_job_that_is_running_again_at_collection_is_waited_for() -> None:
+async def test_finished_job_that_is_running_again_at_collection_is_waited_for() -> None:
     with FakeService(looks=0) as service:
         service.guarded = True  # so that the file has to be requested from the provider again
         service.files.fail("status", on="GET", times=None, status=403)
@@ -109,7 +109,7 @@ async def test_a_finished_job_that_is_running_again_at_collection_is_waited_for(
             assert ((await router.jobs())[0].state, len(service.submits)) == ("done", 1)
 
 
-async def test_an_image_that_could_not_be_saved_is_saved_from_the_artifact_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_image_that_could_not_be_saved_is_saved_from_the_artifact_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeService() as service:
         async with fake_router(service) as router:
             (tmp_path / "out").mkdir()
@@ -136,7 +136,7 @@ async def test_an_image_that_could_not_be_saved_is_saved_from_the_artifact_store
             assert [p.name for p in (tmp_path / "out").iterdir()] == ["fox.png"]
 
 
-async def test_two_who_resume_one_job_in_one_router_share_the_work() -> None:
+async def test_two_resumes_of_one_job_in_one_router_share_the_work() -> None:
     with FakeService(looks=1) as service:
         async with fake_router(service) as router:
             record = await router.submit(GenerateVideo(prompt="waves"))
@@ -156,7 +156,7 @@ async def test_waiting_with_a_deadline_stops_the_waiting_and_not_the_job() -> No
             assert len(service.submits) == 1
 
 
-async def test_what_was_paid_for_survives_a_disk_that_takes_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_paid_result_on_a_full_disk_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from anymedia.files.atomic_writer import Writer
 
     write, full = Writer.write, [True]

@@ -35,7 +35,7 @@ async def test_bytes_a_url_and_a_stream_give_the_same_file_verbatim(tmp_path: Pa
             assert found.warnings == ()
 
 
-async def test_a_file_is_named_by_its_bytes_and_that_is_said(tmp_path: Path) -> None:
+async def test_file_is_named_by_its_bytes_and_reported(tmp_path: Path) -> None:
     found = await bring(Piece(data=SMALL, mime="image/jpeg"), tmp_path, name="fox.jpg")
     assert found.file.path == tmp_path / "fox.png"
     assert found.warnings == (Warning("file_renamed", "The file is named 'fox.png', not 'fox.jpg': its bytes are png."),)
@@ -109,7 +109,7 @@ async def test_download_with_resets_and_errors_in_between_is_resumed(tmp_path: P
     assert len(server.asked) == 4
 
 
-async def test_a_server_without_ranges_is_asked_from_the_beginning(tmp_path: Path) -> None:
+async def test_server_without_ranges_is_asked_from_the_beginning(tmp_path: Path) -> None:
     cuts = iter([400_000])
 
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
@@ -121,7 +121,7 @@ async def test_a_server_without_ranges_is_asked_from_the_beginning(tmp_path: Pat
 
 
 @pytest.mark.parametrize("etags", [('"old"', '"new"'), (None, None)])
-async def test_a_file_that_changes_in_between_is_never_mixed(tmp_path: Path, etags: tuple[str | None, str | None]) -> None:
+async def test_file_that_changes_in_between_is_never_mixed(tmp_path: Path, etags: tuple[str | None, str | None]) -> None:
     old, new = noise_png(seed=2), noise_png(seed=3)
     turn = iter([(old, etags[0], 600_000)])
 
@@ -144,7 +144,7 @@ async def test_file_that_became_shorter_is_requested_again(tmp_path: Path) -> No
         check_whole(await bring(Piece(url=server.url()), tmp_path, server=server), SMALL)
 
 
-async def test_a_long_download_may_break_more_often_than_retries_while_it_gets_on(tmp_path: Path) -> None:
+async def test_long_download_may_break_more_often_than_retries_while_it_gets_on(tmp_path: Path) -> None:
     big = noise_png(1500, 1500)
 
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
@@ -155,7 +155,7 @@ async def test_a_long_download_may_break_more_often_than_retries_while_it_gets_o
     assert len(server.asked) >= 5
 
 
-async def test_a_length_that_is_never_reached_ends_in_an_error(tmp_path: Path) -> None:
+async def test_length_that_is_never_reached_ends_in_an_error(tmp_path: Path) -> None:
     async def lying(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(head(content_length=len(SMALL) + 10) + SMALL)
 
@@ -166,7 +166,7 @@ async def test_a_length_that_is_never_reached_ends_in_an_error(tmp_path: Path) -
     assert len(naps.taken) == 3
 
 
-async def test_a_length_that_is_too_small_gives_no_file(tmp_path: Path) -> None:
+async def test_length_that_is_too_small_gives_no_file(tmp_path: Path) -> None:
     async def lying(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(head(content_length=1000) + PNG)
 
@@ -190,7 +190,7 @@ async def test_link_that_is_gone_is_reported_at_once(tmp_path: Path, status: int
     assert len(server.asked) == 1
 
 
-async def test_a_link_that_expires_half_way_leaves_nothing(tmp_path: Path) -> None:
+async def test_link_that_expires_half_way_leaves_nothing(tmp_path: Path) -> None:
     turn = iter([500_000])
 
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
@@ -224,7 +224,7 @@ async def test_another_medium_than_was_asked_for_is_a_mismatch(tmp_path: Path) -
     await never_collected(Piece(data=SMALL), tmp_path, OutputMismatch, "is image .*video was requested", name="fox.mp4", expect="video")
 
 
-async def test_a_link_into_the_network_is_not_followed(tmp_path: Path) -> None:
+async def test_link_into_the_network_is_not_followed(tmp_path: Path) -> None:
     for url in ("https://127.0.0.1/x.png", "https://169.254.169.254/latest", "http://example.com/x.png"):
         await never_collected(Piece(url=url), tmp_path, BadBackendResponse, "link was refused")
 

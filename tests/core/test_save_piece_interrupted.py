@@ -60,7 +60,7 @@ async def test_stream_that_cannot_start_at_the_offset_starts_over(tmp_path: Path
     assert opened == [0, 500_000 - OVERLAP, 0]
 
 
-async def test_a_silent_stream_is_closed_and_tried_again(tmp_path: Path) -> None:
+async def test_silent_stream_is_closed_and_tried_again(tmp_path: Path) -> None:
     closed = []
 
     async def stream(offset: int) -> AsyncIterator[bytes]:
@@ -75,7 +75,7 @@ async def test_a_silent_stream_is_closed_and_tried_again(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("error", [TypeError("CANARY"), KeyError("CANARY"), ValueError("CANARY")])
-async def test_a_plugins_own_mistake_is_not_tried_again(tmp_path: Path, error: Exception) -> None:
+async def test_plugins_own_mistake_is_not_tried_again(tmp_path: Path, error: Exception) -> None:
     piece, opened = flaky(lambda: error, 500_000)
     await never_collected(piece, tmp_path, PluginContractError, type(error).__name__)
     assert opened == [0]
@@ -103,7 +103,7 @@ async def part_of(folder: Path, size: int) -> Path:
     return part
 
 
-async def test_a_cancelled_download_leaves_nothing(tmp_path: Path) -> None:
+async def test_cancelled_download_leaves_nothing(tmp_path: Path) -> None:
     async with serving(half_then_silence) as server:
         task = asyncio.ensure_future(bring(Piece(url=server.url()), tmp_path, server=server))
         await part_of(tmp_path, 500_000)
@@ -161,7 +161,7 @@ async def test_killed_download_has_no_name_and_is_resumed_with_the_call(tmp_path
     assert [asked.offset for asked in server.asked] == [had - OVERLAP]
 
 
-async def test_a_dead_downloads_wrong_bytes_are_found_out(tmp_path: Path) -> None:
+async def test_dead_downloads_wrong_bytes_are_found_out(tmp_path: Path) -> None:
     part_in(tmp_path).parent.mkdir(parents=True)
     part_in(tmp_path).write_bytes(b"\0" * 300_000)
     async with serving(whole(PNG)) as server:

@@ -35,7 +35,7 @@ async def test_failed_calls_report_the_one_that_may_be_charged(first: str) -> No
             assert caught.value.charged == "unknown"
 
 
-async def test_what_may_still_be_charged_is_not_left_out_of_the_cost() -> None:
+async def test_cost_of_several_calls_includes_one_that_may_still_be_charged() -> None:
     with FakeService() as service:
         service.http.fail("lost", on="POST /images", times=1)
         async with fake_router(service) as router:
@@ -45,7 +45,7 @@ async def test_what_may_still_be_charged_is_not_left_out_of_the_cost() -> None:
             assert (await router.store.spend()).reserved_usd == pytest.approx(0.1)
 
 
-async def test_a_call_that_was_refused_for_nothing_leaves_the_cost_known() -> None:
+async def test_call_that_was_refused_for_nothing_leaves_the_cost_known() -> None:
     with FakeService() as service:
         service.http.fail("status", on="POST /images", times=1, status=403)
         async with fake_router(service) as router:

@@ -22,13 +22,13 @@ _strange = st.sampled_from([b"x", bytearray(b"x"), math.nan, math.inf, {1, 2}, o
 
 
 @given(_values)
-def test_what_json_holds_comes_back_as_json_gives_it_back(value: Any) -> None:
+def test_json_value_survives_a_round_trip(value: Any) -> None:
     expected = json.loads(json.dumps(value))
     assert json.loads(dump(value, "it")) == expected
 
 
 @given(_values, _strange)
-def test_what_json_does_not_hold_is_refused_however_deep_it_lies(value: Any, strange: Any) -> None:
+def test_value_that_is_not_json_is_refused_at_any_depth(value: Any, strange: Any) -> None:
     for wrong in (strange, [value, strange], {"a": value, "b": {"c": (strange,)}}):
         with pytest.raises(PluginContractError, match="it must be plain JSON"):
             dump(wrong, "it")

@@ -44,30 +44,30 @@ continuations = st.builds(
 
 
 @given(continuations)
-def test_a_continuation_comes_back_as_it_was_written_down(original: Continuation) -> None:
+def test_continuation_comes_back_as_it_was_written_down(original: Continuation) -> None:
     shown, secret = encode_continuation(original)
     assert decode_continuation(shown, secret) == original
 
 
-def test_a_saved_continuation_describes_itself(store: BlockingStore) -> None:
+def test_saved_continuation_describes_itself(store: BlockingStore) -> None:
     saved = continuation("veo_vid_3f2a9c01b7de")
     store.save_continuation(saved)
     assert store.load_continuation("veo_vid_3f2a9c01b7de", now=NOW) == saved
 
 
-def test_what_is_loaded_can_be_changed_without_changing_what_is_kept(store: BlockingStore) -> None:
+def test_loaded_continuation_changed_by_the_caller_leaves_the_stored_one(store: BlockingStore) -> None:
     store.save_continuation(continuation("veo_vid_1"))
     store.load_continuation("veo_vid_1", now=NOW).data["video"]["id"] = "changed"
     assert store.load_continuation("veo_vid_1", now=NOW).data == {"video": {"id": "files/veo_vid_1"}}
 
 
-def test_an_unresolved_continuation_is_not_kept(store: BlockingStore) -> None:
+def test_unresolved_continuation_is_not_kept(store: BlockingStore) -> None:
     with pytest.raises(PluginContractError, match="names no backend"):
         store.save_continuation(Continuation(id="veo_vid_1"))
 
 
 @pytest.mark.parametrize("data", [{"image": b"1"}, {"image": "data:image/png;base64," + "A" * 100}])
-def test_a_continuation_with_media_in_it_is_not_kept(store: BlockingStore, data: dict[str, object]) -> None:
+def test_continuation_with_media_in_it_is_not_kept(store: BlockingStore, data: dict[str, object]) -> None:
     for part in ("data", "secret"):
         with pytest.raises(PluginContractError, match="veo_vid_1"):
             store.save_continuation(continuation("veo_vid_1", **{part: data}))
@@ -82,7 +82,7 @@ def test_saving_again_replaces(store: BlockingStore) -> None:
     assert store.continuation_of_file("aa" * 32, now=NOW) is None
 
 
-def test_an_expired_continuation_is_named_so(store: BlockingStore) -> None:
+def test_expired_continuation_is_named_so(store: BlockingStore) -> None:
     store.save_continuation(continuation("veo_vid_1", expires_at=NOW + 10))
     store.save_continuation(continuation("gpt_img_2", media="image", expires_at=None))
     assert store.load_continuation("veo_vid_1", now=NOW + 9.9).id == "veo_vid_1"
@@ -93,7 +93,7 @@ def test_an_expired_continuation_is_named_so(store: BlockingStore) -> None:
     assert store.load_continuation("gpt_img_2", now=NOW + 1000 * DAY).media == "image"
 
 
-def test_an_unknown_id_error_names_the_nearest_and_the_latest(store: BlockingStore) -> None:
+def test_unknown_id_error_names_the_nearest_and_the_latest(store: BlockingStore) -> None:
     store.save_continuation(continuation("veo_vid_3f2a9c01b7de", created_at=NOW))
     store.save_continuation(continuation("gpt_img_000000000000", created_at=NOW + 1))
     with pytest.raises(UnknownContinuation) as caught:
@@ -110,7 +110,7 @@ def test_any_unknown_text_is_a_clear_error_of_decent_length(store: BlockingStore
     assert "without continue_from" in caught.value.fix
 
 
-def test_the_latest_is_the_newest_alive_of_its_media(store: BlockingStore) -> None:
+def test_latest_is_the_newest_alive_of_its_media(store: BlockingStore) -> None:
     assert store.latest_continuation(now=NOW) is None
     store.save_continuation(continuation("a", media="image", created_at=NOW + 5))
     store.save_continuation(continuation("b", created_at=NOW + 6))
@@ -128,7 +128,7 @@ def test_the_latest_is_the_newest_alive_of_its_media(store: BlockingStore) -> No
     assert latest("audio", NOW + 8) is None
 
 
-def test_the_newest_continuation_of_a_file_is_found_by_its_checksum(store: BlockingStore) -> None:
+def test_newest_continuation_of_a_file_is_found_by_its_checksum(store: BlockingStore) -> None:
     file = StoredFile(path="b.mp4", sha256="bb" * 32, mime="video/mp4")
     store.save_continuation(continuation("a", created_at=NOW, files=(file,)))
     store.save_continuation(continuation("b", created_at=NOW + 1, files=(file, file)))
@@ -150,7 +150,7 @@ def test_continuations_of_one_store_are_found_by_another_on_the_same_file(tmp_pa
     second.close()
 
 
-def test_the_secret_of_an_expired_continuation_leaves_the_file(tmp_path: Path) -> None:
+def test_secret_of_an_expired_continuation_leaves_the_file(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     store = BlockingStore(path)
     store.save_continuation(continuation("old", created_at=NOW, expires_at=NOW + 10))

@@ -26,7 +26,7 @@ def test_done_without_a_cost_commits_the_high_quote(store: BlockingStore) -> Non
     assert store.spend().committed_usd == 0.4
 
 
-def test_a_cost_told_on_the_way_counts_at_the_end(store: BlockingStore) -> None:
+def test_cost_told_on_the_way_counts_at_the_end(store: BlockingStore) -> None:
     lease = open_call(store)
     store.advance(lease, "collecting", now=NOW, cost_usd=0.2)
     assert store.spend() == Spend(reserved_usd=0.4, committed_usd=0.0, unknown_calls=0, calls=1)
@@ -35,19 +35,19 @@ def test_a_cost_told_on_the_way_counts_at_the_end(store: BlockingStore) -> None:
 
 
 @pytest.mark.parametrize("cost", [-1.0, float("nan"), float("inf")])
-def test_a_cost_that_cannot_be_counts_as_not_known(store: BlockingStore, cost: float) -> None:
+def test_cost_that_cannot_be_counts_as_not_known(store: BlockingStore, cost: float) -> None:
     bring(store, open_call(store), "done", cost_usd=cost)
     assert store.spend().committed_usd == 0.4
 
 
 @pytest.mark.parametrize("state", ["failed", "refused", "cancelled"])
-def test_an_end_without_a_result_releases_or_commits_what_it_cost(store: BlockingStore, state: CallState) -> None:
+def test_end_without_a_result_releases_or_commits_what_it_cost(store: BlockingStore, state: CallState) -> None:
     bring(store, open_call(store, new_call("a")), state)
     bring(store, open_call(store, new_call("b")), state, cost_usd=0.05)
     assert store.spend() == Spend(reserved_usd=0.0, committed_usd=0.05, unknown_calls=0, calls=2)
 
 
-def test_an_unknown_submit_keeps_its_money_reserved_until_it_is_settled(store: BlockingStore) -> None:
+def test_unknown_submit_keeps_its_money_reserved_until_it_is_settled(store: BlockingStore) -> None:
     lease = open_call(store)
     bring(store, lease, "unknown")
     assert store.spend().reserved_usd == 0.4
@@ -75,7 +75,7 @@ def test_late_success_commits_to_the_period_of_its_reservation_even_above_the_ca
         open_call(store, new_call("more", quote_usd=(0.1, 0.1)), Budget(per_day=0.9), at=NOW + 3)
 
 
-def test_a_call_of_unknown_price_is_counted_until_its_cost_is_known(store: BlockingStore) -> None:
+def test_call_of_unknown_price_is_counted_until_its_cost_is_known(store: BlockingStore) -> None:
     first = open_call(store, new_call("a", quote_usd=None))
     second = open_call(store, new_call("b", quote_usd=None))
     assert store.spend() == Spend(reserved_usd=0.0, committed_usd=0.0, unknown_calls=2, calls=2)
@@ -84,7 +84,7 @@ def test_a_call_of_unknown_price_is_counted_until_its_cost_is_known(store: Block
     assert store.spend() == Spend(reserved_usd=0.0, committed_usd=0.5, unknown_calls=1, calls=2)
 
 
-def test_the_spending_of_a_forgotten_row_stays(store: BlockingStore) -> None:
+def test_spending_of_a_forgotten_record_stays(store: BlockingStore) -> None:
     bring(store, open_call(store, new_call("a")), "done", cost_usd=0.3)
     bring(store, open_call(store, new_call("b")), "unknown")
     store.forget("a")
@@ -94,14 +94,14 @@ def test_the_spending_of_a_forgotten_row_stays(store: BlockingStore) -> None:
 
 
 @pytest.mark.parametrize("state", sorted(ACTIVE_STATES))
-def test_an_active_call_cannot_be_forgotten(store: BlockingStore, state: CallState) -> None:
+def test_active_call_cannot_be_forgotten(store: BlockingStore, state: CallState) -> None:
     bring(store, open_call(store), state)
     with pytest.raises(InvalidRequest, match=r"call_1.*cancel"):
         store.forget("call_1")
     assert store.get("call_1") is not None
 
 
-def test_what_is_not_there_cannot_be_forgotten(store: BlockingStore) -> None:
+def test_forget_of_an_unknown_call_is_refused(store: BlockingStore) -> None:
     with pytest.raises(UnknownJob):
         store.forget("nowhere")
 
@@ -135,12 +135,12 @@ def refuses(store: BlockingStore, call: NewCall, budget: Budget, match: str) -> 
     assert store.spend() == before
 
 
-def test_a_cap_per_call_holds(store: BlockingStore) -> None:
+def test_cap_per_call_holds(store: BlockingStore) -> None:
     refuses(store, new_call("a"), Budget(per_call=0.39), r"google/veo-4 may cost up to 0\.4 USD; the cap per_call is 0\.39 USD")
     open_call(store, new_call("b"), Budget(per_call=0.4))
 
 
-def test_the_rest_of_a_cap_is_reported_exactly_whatever_its_size(store: BlockingStore) -> None:
+def test_rest_of_a_cap_is_reported_exactly_whatever_its_size(store: BlockingStore) -> None:
     open_call(store, new_call("a", quote_usd=(1000.0, 1000.0)))
     budget = Budget(per_session=1000.12345)
     refuses(
@@ -154,7 +154,7 @@ def test_the_rest_of_a_cap_is_reported_exactly_whatever_its_size(store: Blocking
     )
 
 
-def test_a_cap_per_session_counts_one_session(store: BlockingStore) -> None:
+def test_cap_per_session_counts_one_session(store: BlockingStore) -> None:
     budget = Budget(per_session=0.9)
     open_call(store, new_call("a", session="s"), budget)
     bring(store, open_call(store, new_call("b", session="s"), budget), "done", cost_usd=0.4)
@@ -162,7 +162,7 @@ def test_a_cap_per_session_counts_one_session(store: BlockingStore) -> None:
     open_call(store, new_call("d", session="t"), budget)
 
 
-def test_a_refused_call_gives_its_money_back(store: BlockingStore) -> None:
+def test_refused_call_gives_its_money_back(store: BlockingStore) -> None:
     budget = Budget(per_session=0.5)
     lease = open_call(store, new_call("a"), budget)
     refuses(store, new_call("b"), budget, "per_session")
@@ -170,7 +170,7 @@ def test_a_refused_call_gives_its_money_back(store: BlockingStore) -> None:
     open_call(store, new_call("c"), budget)
 
 
-def test_a_cap_per_day_counts_the_utc_day_of_all_sessions(store: BlockingStore) -> None:
+def test_cap_per_day_counts_the_utc_day_of_all_sessions(store: BlockingStore) -> None:
     midnight = NOW - NOW % DAY
     budget = Budget(per_day=0.5)
     open_call(store, new_call("a", session="s"), budget, at=midnight - 1)
@@ -180,14 +180,14 @@ def test_a_cap_per_day_counts_the_utc_day_of_all_sessions(store: BlockingStore) 
     open_call(store, new_call("d"), budget, at=midnight + DAY)
 
 
-def test_a_cap_per_backend_counts_that_backend_only(store: BlockingStore) -> None:
+def test_cap_per_backend_counts_that_backend_only(store: BlockingStore) -> None:
     budget = Budget(per_backend={"google": 0.5})
     open_call(store, new_call("a"), budget)
     refuses(store, new_call("b"), budget, r"per_backend\['google'\]")
     open_call(store, new_call("c", backend="openai"), budget)
 
 
-def test_an_unknown_price_is_refused_under_any_cap_unless_allowed(store: BlockingStore) -> None:
+def test_unknown_price_is_refused_under_any_cap_unless_allowed(store: BlockingStore) -> None:
     unknown = new_call("a", quote_usd=None)
     refuses(store, unknown, Budget(per_day=100), "price")
     refuses(store, unknown, Budget(per_backend={"openai": 1}), "price")
@@ -196,7 +196,7 @@ def test_an_unknown_price_is_refused_under_any_cap_unless_allowed(store: Blockin
 
 
 @pytest.mark.parametrize("quote", [(0.2, 0.1), (-1.0, 1.0), (0.0, float("inf")), (float("nan"), 1.0), (0.0, float("nan"))])
-def test_an_invalid_quote_is_refused(store: BlockingStore, quote: tuple[float, float]) -> None:
+def test_invalid_quote_is_refused(store: BlockingStore, quote: tuple[float, float]) -> None:
     with pytest.raises(InvalidRequest, match="quote"):
         open_call(store, new_call(quote_usd=quote), Budget(per_call=1))
     assert store.get("call_1") is None
@@ -223,7 +223,7 @@ def test_of_50_threads_that_want_a_budget_for_10_just_10_get_it(store: BlockingS
     assert store.spend() == Spend(reserved_usd=1.0, committed_usd=0.0, unknown_calls=0, calls=10)
 
 
-def test_the_backends_that_money_went_to_are_known_by_the_ledger_alone(store: BlockingStore) -> None:
+def test_backends_that_money_went_to_are_known_by_the_ledger_alone(store: BlockingStore) -> None:
     assert store.backends() == ()
     for number, (name, at) in enumerate([("openai", NOW), ("grok", NOW + 10), ("openai", NOW + 20)]):
         lease = open_call(store, new_call(f"call_{number}", backend=name), at=at)

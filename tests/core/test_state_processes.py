@@ -85,7 +85,7 @@ def test_under_a_shared_budget_for_10_just_10_of_50_calls_of_5_processes_are_ope
 
 
 @pytest.mark.exhaustive
-def test_a_row_fought_over_changes_only_under_the_newest_lease(tmp_path: Path) -> None:
+def test_record_claimed_by_several_changes_only_under_the_newest_lease(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     make_jobs(path, ["prize"])
     said = together(path, "steal", 4)
@@ -98,7 +98,7 @@ def test_a_row_fought_over_changes_only_under_the_newest_lease(tmp_path: Path) -
     assert record.fence <= 1 + 4 * 60
 
 
-def test_a_chain_of_continuations_goes_from_process_to_process(tmp_path: Path) -> None:
+def test_chain_of_continuations_goes_from_process_to_process(tmp_path: Path) -> None:
     path, names = tmp_path / "journal.db", [f"veo_vid_{i}" for i in range(4)]
     for earlier, new in zip(["-", *names], names, strict=False):
         worker = start("go_on", path, earlier, new)
@@ -143,7 +143,7 @@ def check_all_that_was_said(store: BlockingStore, said: list[str]) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
 @pytest.mark.parametrize("kills", quick_first([1, 20]))
-def test_a_process_killed_while_writing_loses_nothing_it_said_and_leaves_a_sound_journal(tmp_path: Path, kills: int) -> None:
+def test_process_killed_while_writing_loses_no_confirmed_change_and_leaves_a_valid_journal(tmp_path: Path, kills: int) -> None:
     path, rng, all_said = tmp_path / "journal.db", random.Random(11), []
     for kill in range(kills):
         all_said += kill_in_the_middle(path, f"p{kill}", rng)

@@ -32,7 +32,7 @@ def mode(path: Path) -> int:
 
 
 @posix
-def test_the_file_and_what_lies_beside_it_are_the_owners_alone(path: Path) -> None:
+def test_file_and_what_lies_beside_it_are_the_owners_alone(path: Path) -> None:
     before = os.umask(0)
     try:
         with opened(path) as store:
@@ -46,7 +46,7 @@ def test_the_file_and_what_lies_beside_it_are_the_owners_alone(path: Path) -> No
 
 
 @posix
-def test_a_file_that_others_could_read_is_made_private(path: Path) -> None:
+def test_file_that_others_could_read_is_made_private(path: Path) -> None:
     with opened(path) as store:
         store.calls()
     path.chmod(0o644)
@@ -56,7 +56,7 @@ def test_a_file_that_others_could_read_is_made_private(path: Path) -> None:
 
 
 @posix
-def test_an_existing_directory_keeps_its_mode(tmp_path: Path) -> None:
+def test_existing_directory_keeps_its_mode(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir(mode=0o755)
     shared.chmod(0o755)
@@ -77,7 +77,7 @@ def test_it_is_durable_and_shared(path: Path) -> None:
         assert store.read("PRAGMA busy_timeout") == (30_000,)
 
 
-def test_a_signed_url_leaves_the_file_once_the_call_has_ended(path: Path) -> None:
+def test_signed_url_leaves_the_file_once_the_call_has_ended(path: Path) -> None:
     with opened(path) as store:
         fill(store)
         lease = store.claim("call_1", owner="me", lease_seconds=60, now=NOW)
@@ -88,7 +88,7 @@ def test_a_signed_url_leaves_the_file_once_the_call_has_ended(path: Path) -> Non
     assert [p.name for p in path.parent.iterdir()] == ["journal.db"]
 
 
-def test_two_stores_see_each_others_rows_at_once(path: Path) -> None:
+def test_two_stores_see_each_others_records_at_once(path: Path) -> None:
     with opened(path) as one, opened(path) as other:
         fill(one)
         record = other.get("call_1")
@@ -109,7 +109,7 @@ def test_text_where_a_journal_should_be_is_named_damaged(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_the_database_of_another_program_is_refused_and_left_unchanged(path: Path) -> None:
+def test_database_of_another_program_is_refused_and_left_unchanged(path: Path) -> None:
     path.parent.mkdir(parents=True)
     with contextlib.closing(sqlite3.connect(path)) as foreign:
         foreign.execute("CREATE TABLE recipes (name)")
@@ -120,7 +120,7 @@ def test_the_database_of_another_program_is_refused_and_left_unchanged(path: Pat
     assert path.read_bytes() == before
 
 
-def test_a_damaged_page_is_a_clear_error_not_a_wrong_answer(path: Path) -> None:
+def test_damaged_page_is_a_clear_error_not_a_wrong_answer(path: Path) -> None:
     with opened(path) as store:
         for i in range(60):
             fill(store, f"call_{i}")
@@ -131,7 +131,7 @@ def test_a_damaged_page_is_a_clear_error_not_a_wrong_answer(path: Path) -> None:
         store.calls()
 
 
-def test_a_journal_of_a_newer_version_is_refused(path: Path) -> None:
+def test_journal_of_a_newer_version_is_refused(path: Path) -> None:
     with opened(path) as store:
         store.calls()
     with contextlib.closing(sqlite3.connect(path)) as plain:
@@ -141,21 +141,21 @@ def test_a_journal_of_a_newer_version_is_refused(path: Path) -> None:
     assert "Update anymedia" in caught.value.fix
 
 
-def test_a_directory_in_place_of_the_file_is_refused(path: Path) -> None:
+def test_directory_in_place_of_the_file_is_refused(path: Path) -> None:
     path.mkdir(parents=True)
     with pytest.raises(StateNotWritable, match=r"journal\.db"):
         BlockingStore(path).calls()
 
 
 @posix
-def test_a_pipe_in_place_of_the_file_is_refused(path: Path) -> None:
+def test_pipe_in_place_of_the_file_is_refused(path: Path) -> None:
     path.parent.mkdir(parents=True)
     os.mkfifo(path)
     with pytest.raises(StateNotWritable, match="not a regular file"):
         BlockingStore(path).calls()
 
 
-def test_a_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
+def test_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StateNotWritable, match="cannot be created or opened"):
         BlockingStore(tmp_path / "file" / "journal.db").calls()
@@ -184,7 +184,7 @@ def open_directory() -> Iterator[Path]:
 
 
 @posix
-def test_a_read_only_directory_is_a_clear_error(open_directory: Path) -> None:
+def test_read_only_directory_is_a_clear_error(open_directory: Path) -> None:
     open_directory.chmod(0o555)
     with as_a_user_without_rights():
         for path in (open_directory / "journal.db", open_directory / "deeper" / "journal.db"):
@@ -194,7 +194,7 @@ def test_a_read_only_directory_is_a_clear_error(open_directory: Path) -> None:
 
 
 @posix
-def test_a_journal_that_may_only_be_read_is_a_clear_error(open_directory: Path) -> None:
+def test_journal_that_may_only_be_read_is_a_clear_error(open_directory: Path) -> None:
     path = open_directory / "journal.db"
     with opened(path) as store:
         fill(store)
@@ -214,7 +214,7 @@ def limit_pages(store: BlockingStore) -> None:
     store.transact(limit)
 
 
-def test_a_full_disk_is_a_clear_error_and_the_journal_goes_on_afterwards(path: Path) -> None:
+def test_full_disk_is_a_clear_error_and_the_journal_goes_on_afterwards(path: Path) -> None:
     with opened(path) as store:
         fill(store)
         limit_pages(store)
@@ -227,7 +227,7 @@ def test_a_full_disk_is_a_clear_error_and_the_journal_goes_on_afterwards(path: P
         fill(store, "call_2")
 
 
-def test_a_full_disk_after_the_submit_says_that_money_may_be_gone(path: Path) -> None:
+def test_full_disk_after_the_submit_says_that_money_may_be_gone(path: Path) -> None:
     with opened(path) as store:
         lease = store.open_call(new_call(), Budget(), owner="me", lease_seconds=60)
         limit_pages(store)
@@ -253,7 +253,7 @@ def test_journal_locked_by_another_process_is_reported_busy(path: Path) -> None:
 
 @posix
 @pytest.mark.parametrize("replaced", [False, True])
-def test_a_journal_moved_away_while_in_use_is_noticed_before_the_next_write(path: Path, replaced: bool) -> None:
+def test_journal_moved_away_while_in_use_is_noticed_before_the_next_write(path: Path, replaced: bool) -> None:
     with opened(path) as store:
         fill(store)
         path.rename(path.with_name("elsewhere.db"))
@@ -266,7 +266,7 @@ def test_a_journal_moved_away_while_in_use_is_noticed_before_the_next_write(path
 # --- transactions, threads, processes
 
 
-def test_an_exception_in_the_middle_undoes_everything(path: Path) -> None:
+def test_exception_in_the_middle_undoes_everything(path: Path) -> None:
     with opened(path) as store:
         fill(store)
 

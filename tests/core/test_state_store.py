@@ -19,7 +19,7 @@ from anymedia.errors import InvalidRequest, MediaError, PluginContractError
 from anymedia.state.store import FINAL_STATES, TRANSITIONS, CallState, IllegalTransition, NewCall, RunKey, RunKeyTaken, Spend, StateError
 
 
-def test_an_opened_call_is_a_submitting_row_with_its_quote_reserved(store: BlockingStore) -> None:
+def test_opened_call_is_a_submitting_record_with_its_quote_reserved(store: BlockingStore) -> None:
     lease = open_call(store)
     record = store.get("call_1")
     assert record is not None
@@ -30,7 +30,7 @@ def test_an_opened_call_is_a_submitting_row_with_its_quote_reserved(store: Block
     assert store.spend() == Spend(reserved_usd=0.4, committed_usd=0.0, unknown_calls=0, calls=1)
 
 
-def test_a_record_keeps_every_field_of_its_call(store: BlockingStore) -> None:
+def test_record_keeps_every_field_of_its_call(store: BlockingStore) -> None:
     call = new_call(index=3, run="run_9")
     open_call(store, call)
     record = store.get("call_1")
@@ -50,7 +50,7 @@ _WRITTEN: dict[str, Any] = {
 
 
 @given(st.lists(st.sampled_from(["request", "plan", "target", "job", "outcome", "attempts", "secret", "result", "error"]), max_size=6))
-def test_what_is_done_to_one_record_is_seen_in_no_other_whatever_was_looked_at_when(columns: list[str]) -> None:
+def test_change_of_one_record_is_not_seen_in_another(columns: list[str]) -> None:
     store = BlockingStore(":memory:")
     lease = open_call(store)
     records = [store.advance(lease, "submitted", now=NOW + 1, **_WRITTEN), *store.calls(), *store.run("call_1")]
@@ -91,9 +91,7 @@ def spoil(value: Any) -> None:
         ("cancelled", {"error": {"code": "cancelled", "charged": "yes"}}, (0.1, 0.4), "yes"),
     ],
 )
-def test_a_record_says_whether_it_was_charged(
-    store: BlockingStore, state: CallState, changes: Any, quote: Any, charged: str | None
-) -> None:
+def test_record_says_whether_it_was_charged(store: BlockingStore, state: CallState, changes: Any, quote: Any, charged: str | None) -> None:
     lease = open_call(store, new_call(quote_usd=quote))
     if state == "done":
         store.advance(lease, "collecting", now=NOW + 1)
@@ -107,7 +105,7 @@ def test_record_copied_or_pickled_stays_equal(store: BlockingStore) -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), list(itertools.product(STATES, STATES)))
-def test_a_state_follows_another_only_where_the_journal_has_it(store: BlockingStore, before: CallState, after: CallState) -> None:
+def test_state_follows_another_only_where_the_journal_has_it(store: BlockingStore, before: CallState, after: CallState) -> None:
     lease = open_call(store)
     bring(store, lease, before)
     row = store.get("call_1")
@@ -141,19 +139,19 @@ def test_every_named_column_is_written(store: BlockingStore) -> None:
         assert getattr(told, name) == value
 
 
-def test_a_column_that_cannot_be_changed_is_refused(store: BlockingStore) -> None:
+def test_column_that_cannot_be_changed_is_refused(store: BlockingStore) -> None:
     lease = open_call(store)
     with pytest.raises(TypeError, match="idempotency_key"):
         store.advance(lease, "failed", now=NOW, idempotency_key="another")
 
 
-def test_a_submitted_call_needs_the_providers_job(store: BlockingStore) -> None:
+def test_submitted_call_needs_the_providers_job(store: BlockingStore) -> None:
     lease = open_call(store)
     with pytest.raises(IllegalTransition, match="without the provider's job"):
         store.advance(lease, "submitted", now=NOW)
 
 
-def test_a_job_once_recorded_cannot_be_taken_away(store: BlockingStore) -> None:
+def test_job_once_recorded_cannot_be_taken_away(store: BlockingStore) -> None:
     lease = open_call(store)
     store.advance(lease, "submitted", now=NOW, job=JOB)
     with pytest.raises(IllegalTransition, match="without the provider's job"):
@@ -163,7 +161,7 @@ def test_a_job_once_recorded_cannot_be_taken_away(store: BlockingStore) -> None:
 
 
 @pytest.mark.parametrize("state", sorted(FINAL_STATES))
-def test_a_final_state_wipes_the_secret_and_ends_the_lease(store: BlockingStore, state: CallState) -> None:
+def test_final_state_wipes_the_secret_and_ends_the_lease(store: BlockingStore, state: CallState) -> None:
     lease = open_call(store)
     store.advance(lease, "submitting", now=NOW, secret={"url": "https://media.example/?signature=hush"})
     bring(store, lease, state)
@@ -203,7 +201,7 @@ def test_media_bytes_and_what_is_not_json_are_refused(store: BlockingStore, requ
     assert store.spend().calls == 0
 
 
-def test_bytes_in_a_job_are_refused_and_the_row_stays(store: BlockingStore) -> None:
+def test_bytes_in_a_job_are_refused_and_the_record_stays(store: BlockingStore) -> None:
     lease = open_call(store)
     row = store.get("call_1")
     with pytest.raises(PluginContractError, match="without bytes"):
@@ -211,7 +209,7 @@ def test_bytes_in_a_job_are_refused_and_the_row_stays(store: BlockingStore) -> N
     assert store.get("call_1") == row
 
 
-def test_the_same_call_cannot_be_opened_twice_even_after_it_was_forgotten(store: BlockingStore) -> None:
+def test_same_call_cannot_be_opened_twice_even_after_it_was_forgotten(store: BlockingStore) -> None:
     lease = open_call(store)
     with pytest.raises(InvalidRequest, match="call_1"):
         open_call(store)
@@ -221,7 +219,7 @@ def test_the_same_call_cannot_be_opened_twice_even_after_it_was_forgotten(store:
         open_call(store)
 
 
-def test_rows_come_newest_first_and_can_be_chosen(store: BlockingStore) -> None:
+def test_records_come_newest_first_and_can_be_chosen(store: BlockingStore) -> None:
     for i in range(5):
         bring(store, open_call(store, new_call(f"c{i}"), at=NOW + i // 2), "done" if i % 2 else "running")
     assert [r.id for r in store.calls()] == ["c4", "c3", "c2", "c1", "c0"]
@@ -232,7 +230,7 @@ def test_rows_come_newest_first_and_can_be_chosen(store: BlockingStore) -> None:
     assert list(store.calls(limit=0)) == []
 
 
-def test_a_run_lists_its_calls_in_order(store: BlockingStore) -> None:
+def test_run_lists_its_calls_in_order(store: BlockingStore) -> None:
     for index in (2, 0, 1):
         open_call(store, new_call(f"c{index}", run="r", index=index))
     open_call(store, new_call("other"))
@@ -240,7 +238,7 @@ def test_a_run_lists_its_calls_in_order(store: BlockingStore) -> None:
     assert list(store.run("nowhere")) == []
 
 
-def test_the_newest_200_durations_are_kept_per_key(store: BlockingStore) -> None:
+def test_newest_200_durations_are_kept_per_key(store: BlockingStore) -> None:
     for i in range(203):
         store.add_duration("google/veo-4/8s", float(i))
     store.add_duration("openai/gpt-image-2", 12.5)
@@ -250,12 +248,12 @@ def test_the_newest_200_durations_are_kept_per_key(store: BlockingStore) -> None
 
 
 @pytest.mark.parametrize("seconds", [-0.1, float("nan"), float("inf")])
-def test_the_time_of_a_clock_that_jumped_is_left_out(store: BlockingStore, seconds: float) -> None:
+def test_time_of_a_clock_that_jumped_is_left_out(store: BlockingStore, seconds: float) -> None:
     store.add_duration("k", seconds)
     assert list(store.durations("k")) == []
 
 
-def test_a_closed_store_says_so(store: BlockingStore) -> None:
+def test_closed_store_says_so(store: BlockingStore) -> None:
     lease = open_call(store)
     store.close()
     store.close()

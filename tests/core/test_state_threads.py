@@ -41,7 +41,7 @@ def in_threads(count: int, work: Callable[[int], None]) -> None:
     assert failures == []
 
 
-def test_many_threads_write_without_an_error_or_a_lost_row(path: Path) -> None:
+def test_many_threads_write_without_an_error_or_a_lost_record(path: Path) -> None:
     def write(i: int) -> None:
         for j in range(10):
             fill(store, f"call_{i}_{j}")
@@ -99,7 +99,7 @@ def test_closed_store_has_closed_its_connections_and_threads(path: Path) -> None
 
 
 @posix
-def test_a_forked_child_uses_connections_of_its_own(path: Path) -> None:
+def test_forked_child_uses_connections_of_its_own(path: Path) -> None:
     with opened(path) as store:
         fill(store)
         child = os.fork()
@@ -116,7 +116,7 @@ def test_a_forked_child_uses_connections_of_its_own(path: Path) -> None:
         assert {r.id for r in store.calls()} == {"call_1", "from_the_child", "from_the_parent"}
 
 
-def test_a_path_may_be_text(tmp_path: Path) -> None:
+def test_path_may_be_text(tmp_path: Path) -> None:
     store = BlockingStore(str(tmp_path / "journal.db"))
     store.save_continuation(continuation("veo_vid_1"))
     store.close()
@@ -138,7 +138,7 @@ def hog(path: Path, going: threading.Event, turns: list[float]) -> None:
     store.close()
 
 
-def test_a_writer_without_a_pause_does_not_keep_the_others_out(tmp_path: Path) -> None:
+def test_writer_without_a_pause_does_not_keep_the_others_out(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     going, turns = threading.Event(), list[float]()
     going.set()

@@ -12,7 +12,7 @@ _devices = itertools.count(-1, -1)  # no disk has these numbers
 _quick, _slow = st.floats(0.0, 0.0004), st.floats(0.01, 30.0)
 
 
-def test_a_disk_that_was_never_synced_is_not_taken_for_quick() -> None:
+def test_disk_that_was_never_synced_is_not_taken_for_quick() -> None:
     assert not pace.is_quick(next(_devices))
 
 
@@ -27,7 +27,7 @@ def test_one_slow_sync_makes_no_slow_disk_and_one_quick_one_a_quick_disk(first: 
 
 
 @given(st.floats(0.0001, 0.0004), st.lists(_slow, min_size=4))
-def test_a_disk_that_stays_slow_is_soon_left_to_threads(before: float, slow: list[float]) -> None:
+def test_disk_that_stays_slow_is_soon_left_to_threads(before: float, slow: list[float]) -> None:
     device = next(_devices)
     for seconds in (before, *slow):
         pace.note(device, seconds)
@@ -35,7 +35,7 @@ def test_a_disk_that_stays_slow_is_soon_left_to_threads(before: float, slow: lis
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1e-9])
-def test_a_clock_too_coarse_to_tell_leaves_a_disk_quick(seconds: float) -> None:
+def test_clock_too_coarse_to_tell_leaves_a_disk_quick(seconds: float) -> None:
     device = next(_devices)
     pace.note(device, seconds)
     assert pace.is_quick(device)

@@ -64,7 +64,7 @@ def difference(one: Image.Image, other: Image.Image) -> float:
     "name",
     quick_first(["png rgba", "jpeg cmyk", "png", "png 16 bit", "png palette", "jpeg", "webp alpha", "gif", "avif", "bmp", "tiff lzw"], 2),
 )
-def test_a_picture_becomes_any_other(name: str, target: str, tmp_path: Path) -> None:
+def test_picture_becomes_any_other(name: str, target: str, tmp_path: Path) -> None:
     path = put(tmp_path, name)
     made = transcode(path, target)
     assert sniff(made.path).format == target
@@ -90,7 +90,7 @@ def test_lossy_targets_stay_close(target: str, tmp_path: Path) -> None:
     assert difference(pixels(transcode(path, target).path), pixels(path)) < 3
 
 
-def test_transparency_is_laid_on_white_for_jpeg_and_said(tmp_path: Path) -> None:
+def test_transparency_is_laid_on_white_for_jpeg_and_reported(tmp_path: Path) -> None:
     path = tmp_path / "came"
     path.write_bytes(samples.encode(Image.new("RGBA", (32, 32), (255, 0, 0, 0)), "PNG"))
     made = transcode(path, "jpeg")
@@ -110,7 +110,7 @@ def test_gif_says_what_it_cannot_hold(tmp_path: Path) -> None:
     assert any("256 colours" in w for w in transcode(path, "gif").warnings)
 
 
-def test_a_turned_picture_is_written_upright(tmp_path: Path) -> None:
+def test_turned_picture_is_written_upright(tmp_path: Path) -> None:
     made = transcode(put(tmp_path, "jpeg exif"), "png")
     assert pixels(made.path).size == (32, 48)
     assert sniff(made.path).orientation == 1
@@ -118,7 +118,7 @@ def test_a_turned_picture_is_written_upright(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["gif", "webp", "png"])
 @pytest.mark.parametrize("name", ["gif animated", "webp animated", "png animated"])
-def test_an_animation_stays_one(name: str, target: str, tmp_path: Path) -> None:
+def test_animation_stays_one(name: str, target: str, tmp_path: Path) -> None:
     made = transcode(put(tmp_path, name), target)
     assert sniff(made.path).frames == 3
     assert decode_facts(made.path)["frames"] == 3
@@ -129,14 +129,14 @@ def test_of_an_animation_jpeg_keeps_the_first_frame_and_says_so(tmp_path: Path) 
     assert any("first of its 3 frames" in w for w in made.warnings)
 
 
-def test_a_colour_profile_is_kept(tmp_path: Path) -> None:
+def test_colour_profile_is_kept(tmp_path: Path) -> None:
     made = transcode(put(tmp_path, "png icc"), "jpeg")
     assert pixels(made.path).info["icc_profile"]
 
 
 @pytest.mark.parametrize("target", ["wav", "mp3", "flac", "opus", "m4a", "aac"])
 @pytest.mark.parametrize("name", quick_first(["wav", "wav 24 bit stereo", "mp3 22 kHz", "ogg flac", "mp4 with sound"]))
-def test_a_sound_becomes_any_other(name: str, target: str, tmp_path: Path) -> None:
+def test_sound_becomes_any_other(name: str, target: str, tmp_path: Path) -> None:
     path = put(tmp_path, name)
     made = transcode(path, target)
     assert sniff(made.path).format == target
@@ -145,7 +145,7 @@ def test_a_sound_becomes_any_other(name: str, target: str, tmp_path: Path) -> No
     assert ("only the audio of the video was kept" in made.warnings) == (name == "mp4 with sound")
 
 
-def test_a_sound_keeps_its_tone(tmp_path: Path) -> None:
+def test_sound_keeps_its_tone(tmp_path: Path) -> None:
     for target in ("mp3", "opus", "m4a"):
         with av.open(str(transcode(put(tmp_path, "wav"), target).path)) as file:
             rate = file.streams.audio[0].sample_rate
@@ -177,7 +177,7 @@ def test_video_is_reencoded_and_reported(name: str, target: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("name", "target"), [("mp4 with sound", "mov"), ("mov", "mp4"), ("mp4 fragmented", "mov")])
-def test_a_video_that_fits_is_copied_without_loss(name: str, target: str, tmp_path: Path) -> None:
+def test_video_that_fits_is_copied_without_loss(name: str, target: str, tmp_path: Path) -> None:
     path = put(tmp_path, name)
     made = transcode(path, target)
     assert made.warnings == ()
@@ -190,7 +190,7 @@ def test_a_video_that_fits_is_copied_without_loss(name: str, target: str, tmp_pa
     assert sniff(made.path).format == target
 
 
-def test_an_odd_sized_picture_rate_and_size_survive(tmp_path: Path) -> None:
+def test_odd_sized_picture_rate_and_size_survive(tmp_path: Path) -> None:
     path = tmp_path / "came"
     path.write_bytes(samples.movie("webm", "libvpx", size=(65, 49)))
     after = decode_facts(transcode(path, "mp4").path)
@@ -214,7 +214,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_failed_conversion_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_failed_conversion_leaves_nothing_behind(tmp_path: Path) -> None:
     data = bytearray(samples.good("webm vp8"))
     start = data.index(b"\x9d\x01\x2a")
     data[start - 3 : start + 200] = b"\0" * 203
@@ -232,7 +232,7 @@ def test_a_failed_conversion_leaves_nothing_behind(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", quick_first(["mp4 with sound", "webm vp9 opus", "mov", "mp4 fragmented", "webm live", "mp4 av1", "mp4 hevc"])
 )
-def test_the_last_frame_is_the_last_one_decoded(name: str, tmp_path: Path) -> None:
+def test_last_frame_is_the_last_one_decoded(name: str, tmp_path: Path) -> None:
     path = put(tmp_path, name)
     with av.open(str(path)) as file:
         for frame in file.decode(video=0):
@@ -242,7 +242,7 @@ def test_the_last_frame_is_the_last_one_decoded(name: str, tmp_path: Path) -> No
     assert difference(found, wanted) == 0
 
 
-def test_the_last_frame_of_a_longer_video_is_found_from_its_last_key_frame(tmp_path: Path) -> None:
+def test_last_frame_of_a_longer_video_is_found_from_its_last_key_frame(tmp_path: Path) -> None:
     path = tmp_path / "came"
     path.write_bytes(samples.movie("mp4", seconds=6, stream_options={"g": "24"}))
     with av.open(str(path)) as file:
@@ -259,7 +259,7 @@ def turned(data: bytes) -> bytes:
     return data[:at] + b"".join(v.to_bytes(4, "big", signed=True) for v in matrix) + data[at + 36 :]
 
 
-def test_a_phone_video_is_shown_upright(tmp_path: Path) -> None:
+def test_phone_video_is_shown_upright(tmp_path: Path) -> None:
     path = tmp_path / "came"
     path.write_bytes(turned(samples.good("mp4 with sound")))
     facts = sniff(path)
@@ -294,7 +294,7 @@ def test_every_available_format_is_a_known_one_and_can_be_written() -> None:
 
 
 @pytest.mark.parametrize("name", ["png", "mp4"])
-def test_the_last_frame_of_a_text_file_is_refused(name: str, tmp_path: Path) -> None:
+def test_last_frame_of_a_text_file_is_refused(name: str, tmp_path: Path) -> None:
     path = put(tmp_path, name)
     path.write_bytes(b"text")
     with pytest.raises(InvalidRequest, match=r"not a video|text file"):

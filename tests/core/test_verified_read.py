@@ -58,7 +58,7 @@ SWAPS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("swap", SWAPS)
-def test_what_was_put_in_its_place_is_not_read(swap: str, tmp_path: Path) -> None:
+def test_file_that_replaced_a_result_is_not_read(swap: str, tmp_path: Path) -> None:
     (tmp_path / "outside" / "secret").write_bytes(b"a secret")
     path = tmp_path / "root" / "a.png"
     SWAPS[swap](path)
@@ -66,14 +66,14 @@ def test_what_was_put_in_its_place_is_not_read(swap: str, tmp_path: Path) -> Non
     assert not copy_kept(path, DIGEST, io.BytesIO(), most=1_000_000)
 
 
-def test_the_control_is_read_also_through_a_link(tmp_path: Path) -> None:
+def test_control_is_read_also_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "outside" / "secret").write_bytes(b"ours")
     _link(tmp_path / "root" / "a.png")
     assert read_kept(tmp_path / "root" / "a.png", DIGEST, most=4) == b"ours"
 
 
 @pytest.mark.parametrize("swap", ["a pipe", "a device", "another file"])
-async def test_a_continuations_file_that_became_something_else_is_gone(swap: str, tmp_path: Path) -> None:
+async def test_continuations_file_that_became_something_else_is_gone(swap: str, tmp_path: Path) -> None:
     """It does not stop the process, nor fill its memory."""
     with FakeService() as service:
         async with fake_router(service) as router:
@@ -85,7 +85,7 @@ async def test_a_continuations_file_that_became_something_else_is_gone(swap: str
                     await router.generate_image(prompt="with snow", continue_from=made.continuation_id, output=f"{tmp_path}/root/")
 
 
-async def test_a_bridge_takes_no_other_video_than_the_one_that_was_made(tmp_path: Path) -> None:
+async def test_bridge_takes_no_other_video_than_the_one_that_was_made(tmp_path: Path) -> None:
     with FakeService() as service:
         async with fake_router(service) as router:
             made = await router.generate_video(prompt="waves", backend="fake", output=tmp_path / "root" / "w.mp4")
@@ -124,7 +124,7 @@ async def test_stored_answer_replaced_by_a_link_is_not_delivered(tmp_path: Path,
     assert secret.read_bytes() not in [p.read_bytes() for p in (tmp_path / "root").glob("*.png")]
 
 
-async def test_a_preview_shows_nothing_from_outside_of_the_root(tmp_path: Path) -> None:
+async def test_preview_shows_nothing_from_outside_of_the_root(tmp_path: Path) -> None:
     good, bad = tmp_path / "root" / "a.png", tmp_path / "root" / "b.png"
     good.write_bytes(png())
     (tmp_path / "outside" / "secret").write_bytes(png())

@@ -45,7 +45,7 @@ async def test_resuming_a_call_that_the_same_router_is_sending_waits_for_it() ->
             assert (await router.jobs())[0].state == "done"
 
 
-async def test_a_run_cancelled_by_its_job_id_raises_an_error_and_does_not_cancel_its_task() -> None:
+async def test_run_cancelled_by_its_job_id_raises_an_error_and_does_not_cancel_its_task() -> None:
     with FakeService(looks=1000) as service:
         async with fake_router(service) as router:
             making = asyncio.create_task(router.generate_video(prompt="waves"))
@@ -83,7 +83,7 @@ class Interloper(SqliteStore):
 
 
 @pytest.mark.parametrize("kind", ["image", "video"])
-async def test_an_answer_that_comes_after_the_lease_was_lost_is_not_thrown_away(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_answer_that_comes_after_the_lease_was_lost_is_not_thrown_away(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The owner was suspended for over a minute; another process found the row and could only call it unknown."""
     monkeypatch.setattr(lease_module, "LEASE_SECONDS", 0.3)  # so that the loss is noticed while the answer is on its way
     with FakeService(looks=0) as service:
@@ -126,7 +126,7 @@ async def test_one_failed_renewal_does_not_give_the_lease_up(monkeypatch: pytest
             await until(lambda: store.renewals > 2)
 
 
-async def test_a_lease_that_cannot_be_given_back_does_not_hide_the_result() -> None:
+async def test_lease_that_cannot_be_given_back_does_not_hide_the_result() -> None:
     class Stuck(SqliteStore):
         async def release(self, lease: Lease) -> None:
             raise StateBusy("busy")
@@ -152,7 +152,7 @@ class Failing(SqliteStore):
 
 @pytest.mark.parametrize("state", ["submitted", "running", "collecting", "done"])
 @pytest.mark.parametrize("kind", ["image", "video"])
-async def test_a_journal_that_cannot_be_written_for_a_while_after_the_payment_loses_nothing(kind: str, state: str) -> None:
+async def test_journal_that_cannot_be_written_for_a_while_after_the_payment_loses_nothing(kind: str, state: str) -> None:
     with FakeService(looks=1) as service:
         async with fake_router(service, store=Failing(state, 2)) as router:
             result = await (router.generate_image if kind == "image" else router.generate_video)(prompt="a fox")
@@ -160,7 +160,7 @@ async def test_a_journal_that_cannot_be_written_for_a_while_after_the_payment_lo
             assert len(service.submits) == 1
 
 
-async def test_a_journal_that_stays_unwritable_after_the_payment_names_the_providers_job() -> None:
+async def test_journal_that_stays_unwritable_after_the_payment_names_the_providers_job() -> None:
     with FakeService(looks=0) as service:
         async with fake_router(service, store=Failing("submitted", 10**9)) as router:
             router._engine.clock.sleep = lambda seconds: asyncio.sleep(0)  # type: ignore[method-assign]
@@ -170,7 +170,7 @@ async def test_a_journal_that_stays_unwritable_after_the_payment_names_the_provi
             assert caught.value.job_id == (await router.jobs())[0].id
 
 
-async def test_a_progress_callback_that_fails_does_not_stop_a_paid_call(caplog: pytest.LogCaptureFixture) -> None:
+async def test_progress_callback_that_fails_does_not_stop_a_paid_call(caplog: pytest.LogCaptureFixture) -> None:
     def broken(progress: object) -> None:
         raise BrokenPipeError
 
@@ -179,7 +179,7 @@ async def test_a_progress_callback_that_fails_does_not_stop_a_paid_call(caplog: 
             assert (await router.generate_video(prompt="waves")).path.exists()
 
 
-async def test_a_deadline_that_passes_before_the_request_is_sent_has_a_known_outcome() -> None:
+async def test_deadline_that_passes_before_the_request_is_sent_has_a_known_outcome() -> None:
     with FakeService() as service:
         async with fake_router(service) as router:
             with pytest.raises(BackendTimeout, match="nothing was spent") as caught:
@@ -191,7 +191,7 @@ async def test_a_deadline_that_passes_before_the_request_is_sent_has_a_known_out
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("where", ["poll", "download"])
-async def test_the_deadline_holds_while_the_provider_is_silent(where: str) -> None:
+async def test_deadline_holds_while_the_provider_is_silent(where: str) -> None:
     with FakeService(looks=0) as service:
         (service.http if where == "poll" else service.files).fail("hang", on="GET", times=None)
         async with fake_router(service, options={"timeout": 600}) as router:
@@ -234,7 +234,7 @@ class Jumping:
         await asyncio.sleep(min(seconds, 0.02))
 
 
-async def test_a_clock_that_was_set_back_does_not_keep_a_dead_owners_call_for_years() -> None:
+async def test_clock_that_was_set_back_does_not_keep_a_dead_owners_call_for_years() -> None:
     clock = Jumping()
     store = SqliteStore(clock=clock.now)
     with FakeService(looks=1000) as service:
@@ -249,7 +249,7 @@ async def test_a_clock_that_was_set_back_does_not_keep_a_dead_owners_call_for_ye
 
 
 @pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
-async def test_a_clock_that_jumps_meanwhile_teaches_no_wrong_duration(jump: float) -> None:
+async def test_clock_that_jumps_meanwhile_teaches_no_wrong_duration(jump: float) -> None:
     clock = Jumping()
     store = SqliteStore(clock=clock.now)
     with FakeService(looks=3) as service:
@@ -260,7 +260,7 @@ async def test_a_clock_that_jumps_meanwhile_teaches_no_wrong_duration(jump: floa
             assert all(0.01 < seconds < 60 for seconds in await store.durations("fake/moving/4s"))
 
 
-async def test_a_forked_child_does_not_take_its_parents_leases_for_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_forked_child_does_not_take_its_parents_leases_for_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fake_router("http://127.0.0.1:1") as router:
         parents = router._engine.owner
         assert router._engine.owner == parents
@@ -270,7 +270,7 @@ async def test_a_forked_child_does_not_take_its_parents_leases_for_its_own(monke
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are POSIX")
-def test_a_forked_child_makes_ids_that_its_parent_does_not() -> None:
+def test_forked_child_makes_ids_that_its_parent_does_not() -> None:
     new_id("job")  # some are in store now
     reading, writing = os.pipe()
     if (child := os.fork()) == 0:
@@ -328,7 +328,7 @@ async def test_forgetting_a_run_is_all_or_nothing_and_refused_while_another_owne
             assert await router.jobs() == []
 
 
-async def test_a_call_that_vanishes_while_it_is_waited_for_is_an_error_in_plain_words() -> None:
+async def test_call_that_vanishes_while_it_is_waited_for_is_an_error_in_plain_words() -> None:
     with FakeService(looks=1_000_000) as service:
         store = Interloper()
         async with fake_router(service, store=store) as router:
@@ -343,7 +343,7 @@ async def test_a_call_that_vanishes_while_it_is_waited_for_is_an_error_in_plain_
                     await waiting
 
 
-async def test_a_damaged_row_is_reported_and_hides_no_other_row(tmp_path: Path) -> None:
+async def test_damaged_record_is_reported_and_hides_no_other_record(tmp_path: Path) -> None:
     from anymedia.state.store import StateDamaged
 
     with FakeService() as service:

@@ -22,7 +22,7 @@ def key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-async def test_a_second_picture_that_cannot_be_written_does_not_make_the_first_a_second_time(
+async def test_second_picture_that_cannot_be_written_does_not_make_the_first_a_second_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process dies (or fails) after some files have their names, and before the row is closed."""
@@ -51,7 +51,7 @@ async def test_a_second_picture_that_cannot_be_written_does_not_make_the_first_a
 
 
 @pytest.mark.parametrize("kind", ["image", "video"])
-async def test_a_row_that_cannot_be_closed_leaves_one_file_no_continuation_and_a_row_to_resume(tmp_path: Path, kind: str) -> None:
+async def test_record_that_cannot_be_closed_leaves_one_file_no_continuation_and_a_record_to_resume(tmp_path: Path, kind: str) -> None:
     class Forgetful(SqliteStore):
         fail = True
 
@@ -77,7 +77,7 @@ async def test_a_row_that_cannot_be_closed_leaves_one_file_no_continuation_and_a
             assert len(service.files.received) == (kind == "video")
 
 
-async def test_a_named_file_that_was_moved_away_before_the_row_was_closed_is_never_written_to(tmp_path: Path) -> None:
+async def test_named_file_that_was_moved_away_before_the_record_was_closed_is_never_written_to(tmp_path: Path) -> None:
     class Forgetful(SqliteStore):
         fail = True
 
@@ -103,7 +103,7 @@ async def test_a_named_file_that_was_moved_away_before_the_row_was_closed_is_nev
             assert not result.path.samefile(tmp_path / "mine.mp4")
 
 
-async def test_an_answer_that_the_output_folder_cannot_take_is_kept_elsewhere_and_collected_later(tmp_path: Path) -> None:
+async def test_answer_that_the_output_folder_cannot_take_is_kept_elsewhere_and_collected_later(tmp_path: Path) -> None:
     """The folder vanished (or filled up) while the image was being generated; the provider returns the bytes only once."""
     (tmp_path / "out").mkdir()
     with FakeService() as service:

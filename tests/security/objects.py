@@ -1,4 +1,4 @@
-"""Every object that a call leaves behind, searched: what it shows, and what its fields hold.
+"""Every object that a call leaves behind, searched: what it shows, and what its fields hold."""
 
 from __future__ import annotations
 

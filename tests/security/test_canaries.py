@@ -155,7 +155,7 @@ async def test_answers_to_agents_contain_neither(name: str, end: str, tmp_path: 
     assert "\\n" not in text
 
 
-async def test_a_signed_link_is_on_no_disk_once_the_video_is_there(
+async def test_signed_link_is_on_no_disk_once_the_video_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Every link of the fake service carries a signature, in a job that is looked at, fetched and continued."""
@@ -178,7 +178,7 @@ async def test_a_signed_link_is_on_no_disk_once_the_video_is_there(
     assert [path.stat().st_mode & 0o777 for path in holding] == [0o600] * len(holding)
 
 
-def test_the_canaries_would_be_seen() -> None:
+def test_canaries_would_be_seen() -> None:
     """The control: the services really do say what must not get out."""
     for name, key in KEYS.items():
         assert key in quoting(name)

@@ -39,7 +39,7 @@ def failing(here: World, end: str) -> Any:
 
 
 @pytest.mark.parametrize(("name", "end"), cells({*(("fake", end) for end in ENDS), *((n, "refused") for n in MODELS)}, MODELS, ENDS))
-async def test_a_download_that_fails_shows_neither_key_nor_signature(
+async def test_download_that_fails_shows_neither_key_nor_signature(
     name: str,
     end: str,
     tmp_path: Path,

@@ -64,7 +64,7 @@ def carriers(media: Any) -> Iterator[Any]:
 
 @posix
 @every_place
-async def test_no_hostile_path_gets_through_any_input_of_a_request(
+async def test_hostile_path_in_any_input_of_a_request_is_refused(
     house: House,  # noqa: F811
     service: FakeService,
     everywhere: bool,
@@ -111,7 +111,7 @@ def _half(_: bytes) -> bytes:
 
 @posix
 @every_place
-async def test_no_hostile_path_gets_through_the_agents_tool(
+async def test_hostile_path_in_a_tool_call_is_refused(
     house: House,  # noqa: F811
     service: FakeService,
     everywhere: bool,
@@ -140,7 +140,7 @@ async def test_no_hostile_path_gets_through_the_agents_tool(
 
 
 @every_place
-async def test_no_hostile_url_gets_through_any_input_of_a_request(service: FakeService, tmp_path: Path, everywhere: bool) -> None:
+async def test_hostile_url_in_any_input_of_a_request_is_refused(service: FakeService, tmp_path: Path, everywhere: bool) -> None:
     trap = Trap()
     tried = refused = 0
     async with fake_router(service) as router:
@@ -172,7 +172,7 @@ async def test_no_hostile_url_gets_through_any_input_of_a_request(service: FakeS
 
 
 @every_place
-async def test_no_hostile_file_gets_through_under_any_name(service: FakeService, tmp_path: Path, everywhere: bool) -> None:
+async def test_hostile_file_under_any_name_is_refused(service: FakeService, tmp_path: Path, everywhere: bool) -> None:
     """Playlists as .mp4, archives as .png: the name changes nothing, and nothing is sent."""
     tried = refused = 0
     async with fake_router(service) as router:
@@ -207,5 +207,5 @@ FUZZED = [
 
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize(("name", "inputs"), FUZZED)
-def test_the_fuzzer_finds_nothing(name: str, inputs: int) -> None:
+def test_fuzzer_finds_nothing(name: str, inputs: int) -> None:
     fuzzing.run(name, inputs, start=20261121)

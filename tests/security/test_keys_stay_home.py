@@ -53,7 +53,7 @@ STATUSES = ("301", "302", "303", "307", "308")
 @pytest.mark.parametrize(
     ("name", "status"), cells({*((n, "307") for n in SUBMITTED), *(("openrouter", s) for s in STATUSES)}, SUBMITTED, STATUSES)
 )
-async def test_a_redirected_submit_goes_nowhere_else(name: str, status: str, keyed: None, thief: Thief, tmp_path: Path) -> None:
+async def test_redirected_submit_goes_nowhere_else(name: str, status: str, keyed: None, thief: Thief, tmp_path: Path) -> None:
     with world(name, tmp_path) as server:
         here = World(name, server, tmp_path)
         headers = {"location": f"{thief.server.url}/v1/images"}
@@ -66,7 +66,7 @@ async def test_a_redirected_submit_goes_nowhere_else(name: str, status: str, key
 
 
 @pytest.mark.parametrize(("name", "status"), cells({(n, "302") for n in MODELS}, MODELS, ("302", "308")))
-async def test_a_redirected_download_leaves_the_key_behind(name: str, status: str, keyed: None, thief: Thief, tmp_path: Path) -> None:
+async def test_redirected_download_leaves_the_key_behind(name: str, status: str, keyed: None, thief: Thief, tmp_path: Path) -> None:
     with world(name, tmp_path) as server:
         here = World(name, server, tmp_path)
         if name == "openai":
@@ -86,7 +86,7 @@ async def test_a_redirected_download_leaves_the_key_behind(name: str, status: st
 
 
 @pytest.mark.parametrize("name", SUBMITS)
-async def test_no_proxy_of_the_environment_is_given_a_key_in_the_clear(
+async def test_proxy_of_the_environment_never_receives_a_key_unencrypted(
     name: str, keyed: None, thief: Thief, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for variable in PROXIES:

@@ -25,7 +25,7 @@ def picture(path: Path, colour: tuple[int, int, int] | int) -> Path:
 
 
 @pytest.mark.parametrize("per_call", [True, False])
-async def test_a_link_put_in_a_sources_place_before_the_resume_is_not_followed(
+async def test_link_put_in_a_sources_place_before_the_resume_is_not_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, per_call: bool
 ) -> None:
     """The pixels outside the mask are copied from the source: a link would bring those of a picture outside the root."""

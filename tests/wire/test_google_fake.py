@@ -73,7 +73,7 @@ def post(fake: GoogleServer, path: str, body: dict[str, Any], **headers: str) ->
         (INTERACTIONS, interaction(response_format={"type": "image", "aspect_ratio": "1:1"})),
     ],
 )
-def test_what_is_right_is_taken(fake: GoogleServer, path: str, body: dict[str, Any]) -> None:
+def test_valid_request_is_accepted(fake: GoogleServer, path: str, body: dict[str, Any]) -> None:
     assert post(fake, path, body)[0] == 200
 
 
@@ -107,7 +107,7 @@ def test_what_is_right_is_taken(fake: GoogleServer, path: str, body: dict[str, A
         (INTERACTIONS, interaction(background=True), "background"),
     ],
 )
-def test_what_is_wrong_is_refused_and_named(fake: GoogleServer, path: str, body: dict[str, Any], said: str) -> None:
+def test_invalid_request_is_refused_and_named(fake: GoogleServer, path: str, body: dict[str, Any], said: str) -> None:
     before = len(fake.content.turns), len(fake.predictions.calls), len(fake.interactions.made)
     status, answer = post(fake, path, body)
     assert status == 400
@@ -127,7 +127,7 @@ def test_what_is_wrong_is_refused_and_named(fake: GoogleServer, path: str, body:
         "/v2/interactions",
     ],
 )
-def test_a_path_of_the_other_service_is_not_there(fake: GoogleServer, path: str) -> None:
+def test_path_of_the_other_service_is_not_there(fake: GoogleServer, path: str) -> None:
     assert post(fake, path, asked())[0] == 404
 
 

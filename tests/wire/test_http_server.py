@@ -35,7 +35,7 @@ def ask(server: HttpServer, method: str = "POST", path: str = "/v1/a?b=c", body:
         connection.close()
 
 
-def test_what_arrives_is_recorded_whole(server: HttpServer) -> None:
+def test_request_received_is_recorded_whole(server: HttpServer) -> None:
     body = bytes(range(256)) * 20_000
     status, _ = ask(server, body=body)
     received = server.last("POST /v1/a")
@@ -46,7 +46,7 @@ def test_what_arrives_is_recorded_whole(server: HttpServer) -> None:
     ("kind", "raised", "was_handled"),
     [("drop", http.client.RemoteDisconnected, 0), ("lost", http.client.RemoteDisconnected, 1), ("reset", ConnectionResetError, 0)],
 )
-def test_a_cut_connection_is_cut_before_or_after_the_work(
+def test_cut_connection_is_cut_before_or_after_the_work(
     server: HttpServer, handled: list[Received], kind: str, raised: type[Exception], was_handled: int
 ) -> None:
     server.fail(kind, on="POST /v1/")  # type: ignore[arg-type]
@@ -56,7 +56,7 @@ def test_a_cut_connection_is_cut_before_or_after_the_work(
     assert ask(server)[0] == 200
 
 
-def test_a_truncated_answer_promises_more_than_it_sends(server: HttpServer) -> None:
+def test_truncated_answer_promises_more_than_it_sends(server: HttpServer) -> None:
     server.fail("truncate", keep=70_000)
     with pytest.raises(http.client.IncompleteRead) as caught:
         ask(server)
@@ -75,12 +75,12 @@ def test_garbage_a_status_and_a_delay_answer_what_was_asked_for(server: HttpServ
     assert len(handled) == 2
 
 
-def test_a_fault_is_for_its_own_path_and_its_number_of_times(server: HttpServer) -> None:
+def test_fault_is_for_its_own_path_and_its_number_of_times(server: HttpServer) -> None:
     server.fail("status", on="GET /v1/b", times=2, status=503)
     assert ask(server)[0] == 200
     assert [ask(server, "GET", "/v1/b")[0] for _ in range(3)] == [503, 503, 200]
 
 
-def test_a_closed_port_refuses() -> None:
+def test_closed_port_refuses() -> None:
     with pytest.raises(ConnectionRefusedError):
         http.client.HTTPConnection("127.0.0.1", closed_port(), timeout=2).connect()

@@ -28,7 +28,7 @@ async def test_raw_samples_are_wrapped_and_their_bytes_stay_what_they_were(route
     assert fake.content.turns[-1].config["responseModalities"] == ["AUDIO"]
 
 
-async def test_a_wav_stays_what_it_was(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_wav_stays_what_it_was(router: Router, fake: GoogleServer, out: str) -> None:
     result = await router.generate_audio(prompt="Good morning.", backend="google", model=NEW, output=out)
     assert Path(result.path).read_bytes() == fake.content.made[-1]
 
@@ -61,7 +61,7 @@ async def test_words_in_place_of_sound_are_a_bad_answer(router: Router, fake: Go
     assert caught.value.charged == "unknown"
 
 
-async def test_a_song_comes_with_its_words(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_song_comes_with_its_words(router: Router, fake: GoogleServer, out: str) -> None:
     result = await router.generate_audio(prompt="a shanty", audio_type="music", backend="google", output=out)
     sent = fake.interactions.made[-1]
     assert (sent.body["model"], sent.text(), sent.body["response_format"]) == ("lyria-3.5", "a shanty", {"type": "audio"})
@@ -70,7 +70,7 @@ async def test_a_song_comes_with_its_words(router: Router, fake: GoogleServer, o
     assert result.to_json()["texts"] == [f"Made audio {sent.id}."]
 
 
-async def test_there_is_no_music_on_agent_platform(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_music_on_agent_platform_is_refused(router: Router, fake: GoogleServer, out: str) -> None:
     with pytest.raises(MediaError):
         await router.generate_audio(prompt="a shanty", audio_type="music", backend="cloud", output=out)
     assert fake.submits() == 0
@@ -82,6 +82,6 @@ def test_any_samples_at_any_rate_come_out_of_their_wav_again(samples: bytes, rat
         assert (file.readframes(file.getnframes()), file.getframerate()) == (samples, rate)
 
 
-def test_a_mime_type_without_a_rate_means_24_khz() -> None:
+def test_mime_type_without_a_rate_means_24_khz() -> None:
     with wave.open(io.BytesIO(wrapped(b"\0\0", "audio/pcm"))) as file:
         assert (file.getframerate(), file.getnchannels()) == (24_000, 1)

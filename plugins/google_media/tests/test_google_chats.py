@@ -50,7 +50,7 @@ async def chat(router: Router, backend: str, out: str, turns: int = 3) -> list[R
     return results
 
 
-async def test_a_chat_with_a_gemini_key_names_the_interaction_before(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_chat_with_a_gemini_key_names_the_interaction_before(router: Router, fake: GoogleServer, out: str) -> None:
     results = await chat(router, "google", out)
     bodies = [i.body for i in fake.interactions.made]
     assert [b.get("previous_interaction_id") for b in bodies] == [None, fake.interactions.made[0].id, fake.interactions.made[1].id]
@@ -61,7 +61,7 @@ async def test_a_chat_with_a_gemini_key_names_the_interaction_before(router: Rou
     assert all(str(i).startswith("gemini_img_") for i in ids)
 
 
-async def test_a_replayed_chat_over_three_turns_keeps_its_signatures(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_replayed_chat_over_three_turns_keeps_its_signatures(router: Router, fake: GoogleServer, out: str) -> None:
     results = await chat(router, "cloud", out)
     last = fake.content.turns[-1]
     assert [c["role"] for c in last.contents] == ["user", "model", "user", "model", "user"]
@@ -75,7 +75,7 @@ async def test_a_replayed_chat_over_three_turns_keeps_its_signatures(router: Rou
     assert Path(results[0].path).read_bytes() == fake.content.made[0]
 
 
-async def test_a_signature_that_came_without_words_goes_back_too(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_signature_that_came_without_words_goes_back_too(router: Router, fake: GoogleServer, out: str) -> None:
     fake.content.next_answers.append("signed_end")
     await chat(router, "cloud", out, 2)
     end = fake.content.turns[-1].contents[1]["parts"][-1]
@@ -96,7 +96,7 @@ async def test_every_picture_of_an_answer_is_saved_and_can_be_continued(router: 
             assert fake.content.turns[-1].pictures() == [fake.content.made[number]] == [Path(file.path).read_bytes()]
 
 
-async def test_a_stored_chat_holds_no_media_bytes(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_stored_chat_holds_no_media_bytes(router: Router, fake: GoogleServer, out: str) -> None:
     result = (await chat(router, "cloud", out, 2))[-1]
     assert result.continuation_id is not None
     kept = repr((await router.store.load_continuation(result.continuation_id)).data)
@@ -105,7 +105,7 @@ async def test_a_stored_chat_holds_no_media_bytes(router: Router, fake: GoogleSe
     assert len(kept) < 2000
 
 
-async def test_a_chat_outlives_the_router_that_began_it(new_router: Callable[..., Router], fake: GoogleServer, out: str) -> None:
+async def test_chat_outlives_the_router_that_began_it(new_router: Callable[..., Router], fake: GoogleServer, out: str) -> None:
     async with new_router() as first:
         began = await first.generate_image(prompt="a fox", backend="cloud", output=out)
     async with new_router() as second:
@@ -113,14 +113,14 @@ async def test_a_chat_outlives_the_router_that_began_it(new_router: Callable[...
     assert fake.content.turns[-1].pictures() == fake.content.made[:1]
 
 
-async def test_a_chat_whose_file_was_deleted_continues_from_the_artifact(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_chat_whose_file_was_deleted_continues_from_the_artifact(router: Router, fake: GoogleServer, out: str) -> None:
     results = await chat(router, "cloud", out, 2)
     Path(results[0].path).unlink()
     await router.generate_image(prompt="now at night", continue_from=results[1].continuation_id, output=out)
     assert fake.content.turns[-1].pictures() == fake.content.made[:2]
 
 
-async def test_a_chat_whose_picture_is_gone_is_an_error_and_nothing_is_sent(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_chat_whose_picture_is_gone_is_an_error_and_nothing_is_sent(router: Router, fake: GoogleServer, out: str) -> None:
     results = await chat(router, "cloud", out, 2)
     Path(results[0].path).unlink()
     for artifact in (router.settings.state_dir / "artifacts").rglob(f"*{results[0].files[0].sha256}*"):
@@ -130,14 +130,14 @@ async def test_a_chat_whose_picture_is_gone_is_an_error_and_nothing_is_sent(rout
     assert fake.submits() == 2
 
 
-async def test_a_forgotten_interaction_is_an_unknown_continuation(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_forgotten_interaction_is_an_unknown_continuation(router: Router, fake: GoogleServer, out: str) -> None:
     results = await chat(router, "google", out, 1)
     fake.interactions.made.clear()
     with pytest.raises(UnknownContinuation, match="earlier turn"):
         await router.generate_image(prompt="now at night", continue_from=results[0].continuation_id, output=out)
 
 
-async def test_an_edit_of_a_continuation_sends_the_continued_picture(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_edit_of_a_continuation_sends_the_continued_picture(router: Router, fake: GoogleServer, out: str) -> None:
     began = await router.generate_image(prompt="a fox", backend="google", output=out)
     mask = Path(out) / "mask.png"
     mask.write_bytes(half_mask(256, 256))

@@ -27,7 +27,7 @@ PLACE = {"project": PROJECT, "location": LOCATION}
 FOX = GenerateImage(prompt="a fox")
 
 
-async def test_the_gemini_api_is_spoken_to_in_v1_with_the_key_in_a_header(fake: GoogleServer, make_context: Any) -> None:
+async def test_gemini_api_is_spoken_to_in_v1_with_the_key_in_a_header(fake: GoogleServer, make_context: Any) -> None:
     await plugin.generate_image(FOX, make_context(IMAGES, "generate_image"))
     await plugin.generate_audio(GenerateAudio(prompt="hello"), make_context(TTS, "generate_audio"))
     assert [r.path for r in fake.received] == ["/v1/interactions", f"/v1/models/{TTS}:generateContent"]
@@ -50,7 +50,7 @@ async def test_agent_platform_with_project_and_location_names_them(fake: GoogleS
     assert fake.received[-1].path == f"{place}/publishers/google/models/{IMAGES}:generateContent"
 
 
-async def test_the_environment_of_the_sdk_changes_nothing(fake: GoogleServer, make_context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_environment_of_the_sdk_changes_nothing(fake: GoogleServer, make_context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "GOOGLE_GENAI_USE_ENTERPRISE": "true",
         "GOOGLE_CLOUD_PROJECT": "other",
@@ -66,7 +66,7 @@ async def test_the_environment_of_the_sdk_changes_nothing(fake: GoogleServer, ma
     assert all(r.headers["x-goog-api-key"] == KEY for r in fake.received)
 
 
-async def test_an_instance_that_stores_nothing_says_so_and_retells_its_chats(fake: GoogleServer, make_context: Any) -> None:
+async def test_instance_that_stores_nothing_says_so_and_retells_its_chats(fake: GoogleServer, make_context: Any) -> None:
     outcome = await plugin.generate_image(FOX, make_context(IMAGES, "generate_image", store=False))
     sent = fake.received[-1]
     assert sent.path == f"/v1/models/{IMAGES}:generateContent"
@@ -74,7 +74,7 @@ async def test_an_instance_that_stores_nothing_says_so_and_retells_its_chats(fak
     assert "chat" in (outcome.pieces[0].continuation or ContinuationData()).data
 
 
-async def test_a_time_limit_comes_from_the_settings_or_the_deadline(fake: GoogleServer, make_context: Any) -> None:
+async def test_time_limit_comes_from_the_settings_or_the_deadline(fake: GoogleServer, make_context: Any) -> None:
     spoken = GenerateAudio(prompt="hello")
     await plugin.generate_audio(spoken, make_context(TTS, "generate_audio", timeout=90))
     await plugin.generate_audio(spoken, make_context(TTS, "generate_audio", timeout=90, deadline=12.0))
@@ -88,7 +88,7 @@ async def test_one_client_serves_all_calls_of_an_instance(fake: GoogleServer, ma
     assert first is second
 
 
-async def test_the_models_that_are_listed_come_with_their_short_ids(fake: GoogleServer, make_context: Any) -> None:
+async def test_models_that_are_listed_come_with_their_short_ids(fake: GoogleServer, make_context: Any) -> None:
     here = [m.id for m in await plugin.list_models(make_context(IMAGES))]
     assert {IMAGES, "gemini-omni-1.2-flash"} <= set(here)
     there = [m.id for m in await plugin.list_models(make_context(VEO, service="agent_platform", **PLACE))]
@@ -111,7 +111,7 @@ def settings(**instances: InstanceSettings) -> Settings:
         ({"GOOGLE_CLOUD_PROJECT": "p", "GOOGLE_CLOUD_LOCATION": "global", "GEMINI_API_KEY": "second"}, "gemini", "second"),
     ],
 )
-def test_which_service_and_key_follow_from_the_environment(environ: dict[str, str], service: str, key: str | None) -> None:
+def test_service_and_key_are_chosen_from_the_environment(environ: dict[str, str], service: str, key: str | None) -> None:
     found = make_instances(discover(), settings(), environ)["google"]
     assert (found.service, found.usable) == (service, True)
     secrets = found.secrets()
@@ -153,7 +153,7 @@ def service_account(fake: GoogleServer, tmp_path: Path, monkeypatch: pytest.Monk
     yield path
 
 
-async def test_a_place_in_the_settings_and_ones_own_credentials_are_all_that_is_needed(
+async def test_place_in_the_settings_and_ones_own_credentials_are_all_that_is_needed(
     fake: GoogleServer, service_account: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the README shows it; a Gemini key that is set for the other service does not get in the way."""
@@ -191,7 +191,7 @@ async def test_interactions_use_the_same_token_without_blocking(fake: GoogleServ
     assert fake.received[-1].headers["authorization"] == f"Bearer {fake.token}"
 
 
-async def test_a_refused_token_was_not_a_submit(fake: GoogleServer, make_context: Any, service_account: Path) -> None:
+async def test_refused_token_was_not_a_submit(fake: GoogleServer, make_context: Any, service_account: Path) -> None:
     fake.fail("status", on="POST /token", times=None, status=400, json={"error": "invalid_grant"})
     context = make_context(IMAGES, "generate_image", service="agent_platform", secrets={}, **PLACE)
     with pytest.raises(AuthenticationFailed, match="RefreshError") as caught:
@@ -200,7 +200,7 @@ async def test_a_refused_token_was_not_a_submit(fake: GoogleServer, make_context
     assert (fake.submits(), context.submissions) == (0, 0)
 
 
-async def test_videos_in_cloud_storage_are_fetched_with_the_token_and_named_when_going_on(
+async def test_video_in_cloud_storage_is_fetched_with_the_token_and_named_by_a_continuation(
     fake: GoogleServer, make_context: Any, service_account: Path
 ) -> None:
     from anymedia.requests import Continuation, ContinueVideo, GenerateVideo
@@ -228,7 +228,7 @@ async def test_third_party_server_gets_no_token_of_the_user(fake: GoogleServer, 
     assert fake.count("POST /token") == 0
 
 
-async def test_a_foreign_place_of_a_file_gets_no_key(fake: GoogleServer, make_context: Any) -> None:
+async def test_foreign_place_of_a_file_gets_no_key(fake: GoogleServer, make_context: Any) -> None:
     from google_media._client import connect
     from google_media._files import download
 
@@ -246,7 +246,7 @@ async def test_veo_with_a_gemini_key_is_refused_before_anything_is_sent(fake: Go
     assert fake.received == []
 
 
-async def test_a_router_closes_its_connections(new_router: Callable[..., Router], fake: GoogleServer, tmp_path: Path) -> None:
+async def test_router_closes_its_connections(new_router: Callable[..., Router], fake: GoogleServer, tmp_path: Path) -> None:
     """An unclosed session or socket is a ResourceWarning, which is an error here."""
     import gc
 
@@ -256,5 +256,5 @@ async def test_a_router_closes_its_connections(new_router: Callable[..., Router]
     gc.collect()
 
 
-def test_the_matrix_was_checked_on_a_day() -> None:
+def test_matrix_was_checked_on_a_day() -> None:
     assert plugin.capabilities().checked == datetime.date(2026, 11, 21)

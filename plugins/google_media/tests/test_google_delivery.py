@@ -83,9 +83,7 @@ async def call(family: str, make_context: Any, **settings: Any) -> MediaError:
 
 @pytest.mark.parametrize("family", quick_first(CALLS))
 @pytest.mark.parametrize("failure", FAILURES)
-async def test_an_answered_failure_is_one_submit_and_its_own_error(
-    fake: GoogleServer, make_context: Any, family: str, failure: str
-) -> None:
+async def test_answered_failure_is_one_submit_and_its_own_error(fake: GoogleServer, make_context: Any, family: str, failure: str) -> None:
     what, expected, delivery = FAILURES[failure]
     fake.fail("status", on="POST", times=None, **what)
     error = await call(family, make_context)
@@ -100,7 +98,7 @@ async def test_an_answered_failure_is_one_submit_and_its_own_error(
 
 @pytest.mark.parametrize("family", CALLS)
 @pytest.mark.parametrize("failure", [pytest.param(f, marks=[pytest.mark.exhaustive] if f == "hanging" else []) for f in BREAKS])
-async def test_a_broken_exchange_is_one_submit_of_unknown_outcome(fake: GoogleServer, make_context: Any, family: str, failure: str) -> None:
+async def test_broken_exchange_is_one_submit_of_unknown_outcome(fake: GoogleServer, make_context: Any, family: str, failure: str) -> None:
     what, expected = BREAKS[failure]
     fake.fail(on="POST", times=None, **what)
     error = await call(family, make_context, timeout=1.0 if failure == "hanging" else 30.0)
@@ -112,7 +110,7 @@ async def test_a_broken_exchange_is_one_submit_of_unknown_outcome(fake: GoogleSe
 
 
 @pytest.mark.parametrize("family", CALLS)
-async def test_a_refused_connection_was_not_sent(make_context: Any, family: str) -> None:
+async def test_refused_connection_was_not_sent(make_context: Any, family: str) -> None:
     error = await call(family, make_context, base_url=f"http://127.0.0.1:{closed_port()}")
     assert isinstance(error, BackendUnavailable)
     assert error.delivery == "not_sent"
@@ -120,7 +118,9 @@ async def test_a_refused_connection_was_not_sent(make_context: Any, family: str)
 
 @pytest.mark.parametrize("family", CALLS)
 @pytest.mark.parametrize("status", quick_first([307, 301, 302, 303, 308]))
-async def test_no_redirect_is_followed_with_the_key_and_the_prompt(fake: GoogleServer, make_context: Any, family: str, status: int) -> None:
+async def test_redirect_is_not_followed_with_the_key_and_the_prompt(
+    fake: GoogleServer, make_context: Any, family: str, status: int
+) -> None:
     with GoogleServer() as thief:
         fake.fail("status", on="POST", times=None, status=status, json={}, headers={"location": f"{thief.url}/taken"})
         await call(family, make_context)
@@ -129,7 +129,7 @@ async def test_no_redirect_is_followed_with_the_key_and_the_prompt(fake: GoogleS
 
 
 @pytest.mark.parametrize("family", CALLS)
-async def test_a_cancelled_call_passes_the_cancellation_on_and_sends_no_more(fake: GoogleServer, make_context: Any, family: str) -> None:
+async def test_cancelled_call_passes_the_cancellation_on_and_sends_no_more(fake: GoogleServer, make_context: Any, family: str) -> None:
     fake.fail("hang", on="POST", times=None)
     hook, model, asked = CALLS[family]
     task = asyncio.create_task(getattr(plugin, hook)(asked, make_context(model, hook)))
@@ -142,7 +142,7 @@ async def test_a_cancelled_call_passes_the_cancellation_on_and_sends_no_more(fak
 
 
 @pytest.mark.filterwarnings("ignore:.*automatic_continuation:UserWarning")
-async def test_a_turn_that_could_be_continued_is_not_sent_on(fake: GoogleServer, make_context: Any) -> None:
+async def test_turn_that_could_be_continued_is_not_sent_on(fake: GoogleServer, make_context: Any) -> None:
     """The SDK by itself would post again, each hop billed, when an answer stops at the decoding limit."""
     reply = {"id": "v1_a", "status": "requires_continuation", "continuation_token": "more", "model": "m", "steps": []}
     fake.fail("status", on="POST", times=None, status=200, json=reply)
@@ -151,7 +151,7 @@ async def test_a_turn_that_could_be_continued_is_not_sent_on(fake: GoogleServer,
     assert fake.submits() == 1
 
 
-async def test_a_spoken_answer_that_could_be_continued_is_not_sent_on(fake: GoogleServer, make_context: Any) -> None:
+async def test_spoken_answer_that_could_be_continued_is_not_sent_on(fake: GoogleServer, make_context: Any) -> None:
     part = {"text": "..."}
     candidate = {"content": {"role": "model", "parts": [part]}, "finishReason": "CONTINUATION", "continuationToken": "bW9yZQ=="}
     fake.fail("status", on="POST", times=None, status=200, json={"candidates": [candidate]})

@@ -64,14 +64,14 @@ async def test_on_a_gemini_key_strict_refuses_it_before_anything_is_sent(ask: As
 
 
 @pytest.mark.parametrize("kind", PICTURES)
-async def test_an_instance_that_can_do_it_natively_comes_first(router: Router, fake: GoogleServer, at: At, out: str, kind: str) -> None:
+async def test_instance_that_can_do_it_natively_comes_first(router: Router, fake: GoogleServer, at: At, out: str, kind: str) -> None:
     found = GenerationConfig.from_json({"mode": "image", "prompt": "by the sea", **asked_for(kind, at)})
     result = await router.execute(found.to_request(), output=out)
     assert isinstance(fake.predictions.calls[-1], Predicted)
     assert not [a for a in result.adjustments if a.kind == "emulated"]
 
 
-async def test_an_emulated_mask_picture_is_sent_as_guidance_and_what_changed_outside_is_measured(
+async def test_emulated_mask_picture_is_sent_as_guidance_and_what_changed_outside_is_measured(
     router: Router, fake: GoogleServer, at: At, out: str
 ) -> None:
     source = image(256, 256, tint=9)  # as large as what comes back

@@ -71,7 +71,7 @@ def translate(error: Exception, context: Context = CONTEXT) -> MediaError:
     return caught.value
 
 
-def test_the_sdk_has_the_two_families_that_are_known_here() -> None:
+def test_sdk_has_the_two_families_that_are_known_here() -> None:
     from google.genai import errors
     from google.genai._gaos.lib import compat_errors
 
@@ -81,7 +81,7 @@ def test_the_sdk_has_the_two_families_that_are_known_here() -> None:
 
 
 @pytest.mark.parametrize("cls", ALL, ids=lambda c: f"{c.__module__.split('.')[-1]}.{c.__name__}")
-def test_every_exception_of_the_sdk_has_its_place(cls: type[Exception]) -> None:
+def test_exception_of_the_sdk_becomes_its_own_error(cls: type[Exception]) -> None:
     error = translate(instance(cls))
     assert isinstance(error, BackendError)
     assert error.code in {"rate_limited", "bad_backend_response", "backend_unavailable", "authentication_failed"}
@@ -100,16 +100,16 @@ def test_every_exception_of_the_sdk_has_its_place(cls: type[Exception]) -> None:
     ],
     ids=repr,
 )
-def test_what_transports_and_python_raise_has_its_place(error: Exception, expected: type[MediaError]) -> None:
+def test_exception_of_transport_or_python_becomes_its_own_error(error: Exception, expected: type[MediaError]) -> None:
     assert type(translate(error)) is expected
 
 
-def test_what_is_nobodys_is_passed_on() -> None:
+def test_unknown_exception_is_passed_on() -> None:
     with pytest.raises(KeyError), translated(CONTEXT):
         raise KeyError("a mistake of ours")
 
 
-def test_an_error_of_ours_is_passed_on_as_it_is() -> None:
+def test_error_of_ours_is_passed_on_as_it_is() -> None:
     own = BadBackendResponse("it holds nothing")
     assert translate(own) is own
 
@@ -152,7 +152,7 @@ def test_any_shape_of_an_error_body_gives_an_error(details: Any) -> None:
     assert isinstance(translate(error), BackendUnavailable)
 
 
-def test_a_key_in_googles_own_words_is_not_told() -> None:
+def test_key_in_googles_own_words_is_not_told() -> None:
     said = "Permission denied: Consumer 'api_key:AIzaSyA0123456789abcdefghijklmnopqrstuv' has been suspended."
     error = translate(rejection(said, 403))
     assert "AIzaSyA0123456789" not in str(error)

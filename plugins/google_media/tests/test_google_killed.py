@@ -59,7 +59,7 @@ def killed_when(state: str, fake: GoogleServer, folder: Path, backend: str, mode
 @pytest.mark.parametrize(
     ("backend", "model"), [pytest.param(*OMNI, marks=pytest.mark.exhaustive), pytest.param(*VEO, marks=pytest.mark.exhaustive)]
 )
-async def test_a_video_is_collected_by_another_process_after_a_kill(
+async def test_video_is_collected_by_another_process_after_a_kill(
     new_router: NewRouter, fake: GoogleServer, tmp_path: Path, backend: str, model: str
 ) -> None:
     fake.interactions.looks = fake.predictions.looks = 1_000_000
@@ -76,7 +76,7 @@ async def test_a_video_is_collected_by_another_process_after_a_kill(
 
 
 @pytest.mark.exhaustive
-async def test_a_kill_in_the_middle_of_the_submit_is_an_unknown_outcome_and_never_sent_again(
+async def test_kill_in_the_middle_of_the_submit_is_an_unknown_outcome_and_never_sent_again(
     new_router: NewRouter, fake: GoogleServer, tmp_path: Path
 ) -> None:
     fake.fail("hang", on="POST", times=1)

@@ -23,14 +23,14 @@ def row(model: str, service: str) -> ModelSpec:
     return next(r for r in ROWS if r.id == model and service in r.services)
 
 
-def test_the_default_models_are_the_successors() -> None:
+def test_default_models_are_the_successors() -> None:
     for service in ("gemini", "agent_platform"):
         assert rows(service, "generate_image")[0] == "gemini-nano-banana-2.1"
         assert rows(service, "generate_video")[0] == "gemini-omni-1.2-flash"
         assert rows(service, "generate_audio")[0] == "gemini-3.8-flash-tts"
 
 
-def test_veo_is_alive_on_agent_platform_only() -> None:
+def test_veo_is_active_on_agent_platform_only() -> None:
     assert not [m for m in rows("gemini", "generate_video") if m.startswith("veo")]
     assert "veo-3.1-generate-001" in rows("agent_platform", "generate_video")
 
@@ -46,7 +46,7 @@ def test_dates_that_sources_differ_on_are_reported_ones(model: str) -> None:
     assert all(r.lifecycle.certainty == "reported" for r in ROWS if r.id == model)
 
 
-def test_every_row_names_its_source_and_the_day_it_was_checked() -> None:
+def test_model_spec_names_its_source_and_the_date_of_the_check() -> None:
     for r in ROWS:
         if r.lifecycle.released or r.lifecycle.retires or r.lifecycle.deprecated:
             assert r.lifecycle.source, r.id
@@ -93,7 +93,7 @@ def test_masks_and_roles_are_native_on_the_typed_endpoint_and_emulated_elsewhere
 WIDE = {"1:4", "4:1", "1:8", "8:1"}
 
 
-def test_the_widest_shapes_are_for_the_flash_models_of_the_third_generation_on() -> None:
+def test_widest_shapes_are_for_the_flash_models_of_the_third_generation_on() -> None:
     for r in ROWS:
         for name, operation in r.operations.items():
             ratios = getattr(operation.options.get("aspect_ratio"), "one_of", ())

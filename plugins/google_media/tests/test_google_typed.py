@@ -25,7 +25,7 @@ FOX, STYLE, EDGES, DOG = (image(96, 64, tint=n) for n in (1, 2, 3, 4))
 
 
 @pytest.mark.parametrize("backend", TYPED)
-async def test_a_style_image_and_its_description_become_a_style_reference(ask: Ask, fake: GoogleServer, at: At, backend: str) -> None:
+async def test_style_image_and_its_description_become_a_style_reference(ask: Ask, fake: GoogleServer, at: At, backend: str) -> None:
     result = await ask(backend=backend, prompt="a fox", style_image_path=at("s.png", STYLE), style_description="ink wash")
     call = fake.predictions.calls[-1]
     assert call.picture("style") == STYLE
@@ -38,7 +38,7 @@ async def test_a_style_image_and_its_description_become_a_style_reference(ask: A
 
 
 @pytest.mark.parametrize("backend", TYPED)
-async def test_a_control_image_and_its_type_become_a_control_reference(ask: Ask, fake: GoogleServer, at: At, backend: str) -> None:
+async def test_control_image_and_its_type_become_a_control_reference(ask: Ask, fake: GoogleServer, at: At, backend: str) -> None:
     await ask(backend=backend, prompt="a house", control_image_path=at("c.png", EDGES), control_type="scribble")
     call = fake.predictions.calls[-1]
     assert call.picture("control") == EDGES
@@ -46,7 +46,7 @@ async def test_a_control_image_and_its_type_become_a_control_reference(ask: Ask,
 
 
 @pytest.mark.parametrize("backend", TYPED)
-async def test_a_subject_image_its_type_and_description_become_a_subject_reference(
+async def test_subject_image_its_type_and_description_become_a_subject_reference(
     ask: Ask, fake: GoogleServer, at: At, backend: str
 ) -> None:
     about = {"subject_image_path": at("d.png", DOG), "subject_type": "animal", "subject_description": "a small brown dog"}
@@ -74,7 +74,7 @@ async def test_auto_with_segmentation_classes_is_semantic_and_the_classes_reach_
     assert config == {"maskMode": "MASK_MODE_SEMANTIC", "maskClasses": [8, 33]}
 
 
-async def test_a_mask_picture_arrives_white_where_to_edit(ask: Ask, fake: GoogleServer, at: At) -> None:
+async def test_mask_picture_arrives_white_where_to_edit(ask: Ask, fake: GoogleServer, at: At) -> None:
     asked = {"input_image_paths": [at("f.png", FOX)], "mask_path": at("m.png", half_mask(96, 64))}
     await ask(backend="studio", prompt="a lake", extra_params={"inpaint_mode": "removal", "mask_dilation": 0.02}, **asked)
     call = fake.predictions.calls[-1]
@@ -84,7 +84,7 @@ async def test_a_mask_picture_arrives_white_where_to_edit(ask: Ask, fake: Google
     assert call.parameters["editMode"] == "EDIT_MODE_INPAINT_REMOVAL"
 
 
-async def test_a_mask_with_transparency_arrives_in_the_same_polarity(ask: Ask, fake: GoogleServer, at: At) -> None:
+async def test_mask_with_transparency_arrives_in_the_same_polarity(ask: Ask, fake: GoogleServer, at: At) -> None:
     clear = Pillow.new("RGBA", (96, 64), (0, 0, 0, 255))
     clear.paste((0, 0, 0, 0), (0, 0, 48, 64))
     buffer = io.BytesIO()
@@ -144,13 +144,13 @@ async def test_several_pictures_are_asked_for_in_one_call(router: Router, fake: 
     assert len(result.files) == 3
 
 
-async def test_the_retired_model_is_refused_on_an_instance_that_does_not_list_it(ask: Ask, fake: GoogleServer, at: At) -> None:
+async def test_retired_model_is_refused_on_an_instance_that_does_not_list_it(ask: Ask, fake: GoogleServer, at: At) -> None:
     with pytest.raises(ModelRetired, match="2026-06-30"):
         await ask(backend="cloud", prompt="a fox", style_image_path=at("s.png", STYLE))
     assert fake.submits() == 0
 
 
-async def test_a_gemini_key_cannot_speak_to_the_typed_endpoint(router: Router, fake: GoogleServer, at: At) -> None:
+async def test_gemini_key_cannot_speak_to_the_typed_endpoint(router: Router, fake: GoogleServer, at: At) -> None:
     """A compatible instance without the mode says so before anything is sent."""
     from anymedia.context import Context
     from anymedia.requests import GenerateImage

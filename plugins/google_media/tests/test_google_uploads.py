@@ -49,7 +49,7 @@ def answered(fake: GoogleServer, start: str, reply: Reply, *, with_id: bool | No
     fake._handler = handler
 
 
-async def test_the_file_arrives_as_it_is_and_is_named_once_it_can_be_used(extend: Extend, fake: GoogleServer) -> None:
+async def test_file_arrives_as_it_is_and_is_named_once_it_can_be_used(extend: Extend, fake: GoogleServer) -> None:
     result = await extend()
     assert fake.interactions.files["up0001"] == FILM
     assert fake.interactions.uploads == {"up0001": {"type": "video/mp4", "length": str(len(FILM))}}
@@ -75,7 +75,7 @@ async def test_neither_the_key_nor_the_file_follow_a_redirect(extend: Extend, fa
 @pytest.mark.parametrize(
     ("with_id", "reply"), [(False, Reply.of_json({})), (True, Reply.of_json({}, headers={"x-goog-upload-status": "final"}))]
 )
-async def test_an_answer_of_another_shape_is_a_bad_answer(extend: Extend, fake: GoogleServer, with_id: bool, reply: Reply) -> None:
+async def test_answer_of_another_shape_is_a_bad_answer(extend: Extend, fake: GoogleServer, with_id: bool, reply: Reply) -> None:
     answered(fake, "POST /upload", reply, with_id=with_id)
     with pytest.raises(BadBackendResponse) as caught:
         await extend()
@@ -83,14 +83,14 @@ async def test_an_answer_of_another_shape_is_a_bad_answer(extend: Extend, fake: 
     assert fake.submits() == 0
 
 
-async def test_a_file_that_google_cannot_read_is_the_callers_to_mend(extend: Extend, fake: GoogleServer) -> None:
+async def test_file_that_google_cannot_read_is_the_callers_to_mend(extend: Extend, fake: GoogleServer) -> None:
     answered(fake, "GET /v1/files/", Reply.of_json({"name": "files/up0001", "state": "FAILED"}))
     with pytest.raises(InvalidRequest, match="could not read"):
         await extend()
     assert fake.submits() == 0
 
 
-async def test_a_busy_store_is_unavailable_and_nothing_was_spent(extend: Extend, fake: GoogleServer) -> None:
+async def test_busy_store_is_unavailable_and_nothing_was_spent(extend: Extend, fake: GoogleServer) -> None:
     fake.fail("status", on="POST /upload", times=None, status=503, json={"error": {"code": 503, "message": "busy"}})
     with pytest.raises(BackendUnavailable) as caught:
         await extend()
@@ -98,7 +98,7 @@ async def test_a_busy_store_is_unavailable_and_nothing_was_spent(extend: Extend,
 
 
 @pytest.mark.exhaustive
-async def test_a_store_that_never_answers_is_not_waited_for_for_ever(fake: GoogleServer, make_context: MakeContext) -> None:
+async def test_store_that_never_answers_is_not_waited_for_for_ever(fake: GoogleServer, make_context: MakeContext) -> None:
     fake.fail("hang", on="POST /upload", times=None)
     source = Video(data=FILM)
     loaded = {source: LoadedMedia(data=FILM, mime="video/mp4", filename="v.mp4")}

@@ -46,7 +46,7 @@ def bytes_at(result: Result) -> bytes:
 # ---------------------------------------------------------------- Omni with a Gemini key
 
 
-async def test_a_video_is_made_edited_and_extended_with_one_api_key(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_video_is_made_edited_and_extended_with_one_api_key(router: Router, fake: GoogleServer, out: str) -> None:
     made = await film(router, out)
     edited = await router.continue_video(prompt="at night", continue_from=made.continuation_id, continue_as="edit", output=out)
     longer = await router.continue_video(prompt="a gull passes", continue_from=edited.continuation_id, duration=5, output=out)
@@ -64,7 +64,7 @@ async def test_a_video_is_made_edited_and_extended_with_one_api_key(router: Rout
     assert all(r.continuation_id and r.continuation_id.startswith("omni_vid_") for r in (made, edited, longer))
 
 
-async def test_an_image_becomes_the_first_frame(router: Router, fake: GoogleServer, out: str, tmp_path: Path) -> None:
+async def test_image_becomes_the_first_frame(router: Router, fake: GoogleServer, out: str, tmp_path: Path) -> None:
     (tmp_path / "first.png").write_bytes(FIRST)
     asked = {"mode": "video", "prompt": "it moves", "input_image_paths": [str(tmp_path / "first.png")], "backend": "google"}
     await router.execute(GenerationConfig.from_json(asked).to_request(), backend="google", output=out)
@@ -72,7 +72,7 @@ async def test_an_image_becomes_the_first_frame(router: Router, fake: GoogleServ
     assert (sent.task, sent.pictures(), sent.text()) == ("image_to_video", [FIRST], "it moves")
 
 
-async def test_a_first_and_a_last_frame_arrive_in_order_and_bound_the_length(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_first_and_a_last_frame_arrive_in_order_and_bound_the_length(router: Router, fake: GoogleServer, out: str) -> None:
     frames = {"first_frame": Image(data=FIRST), "last_frame": Image(data=LAST)}
     result = await film(router, out, duration=14, **frames)
     sent = fake.interactions.made[-1]
@@ -81,7 +81,7 @@ async def test_a_first_and_a_last_frame_arrive_in_order_and_bound_the_length(rou
     assert [(a.field, a.sent) for a in result.adjustments] == [("duration", 10)]
 
 
-async def test_a_last_frame_alone_is_refused(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_last_frame_alone_is_refused(router: Router, fake: GoogleServer, out: str) -> None:
     with pytest.raises(MediaError, match="needs a first one"):
         await film(router, out, last_frame=Image(data=LAST))
     assert fake.submits() == 0
@@ -98,7 +98,7 @@ async def test_reference_pictures_are_named_in_the_prompt(router: Router, fake: 
     assert "<IMAGE_REF_0> is the animal (a gull); <IMAGE_REF_1> is the style (ink wash). waves" in sent.text()
 
 
-async def test_a_first_frame_with_references_leaves_the_task_to_the_tags(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_first_frame_with_references_leaves_the_task_to_the_tags(router: Router, fake: GoogleServer, out: str) -> None:
     references = (Reference(image=Image(data=LAST), role="subject"),)
     await film(router, out, references=references, first_frame=Image(data=FIRST))
     sent = fake.interactions.made[-1]
@@ -114,14 +114,14 @@ async def test_tiers_and_shapes_reach_the_wire_in_googles_spelling(router: Route
     assert result.cost.quoted_usd == (0.84, 0.84)
 
 
-async def test_a_running_interaction_can_be_cancelled(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_running_interaction_can_be_cancelled(router: Router, fake: GoogleServer, out: str) -> None:
     fake.interactions.looks = 10_000
     record = await router.submit(GenerateVideo(prompt="waves", duration=4), backend="google", output=out)
     await router.cancel(record.id)
     assert fake.interactions.made[-1].status == "cancelled"
 
 
-async def test_a_job_is_picked_up_by_another_process(new_router: Callable[..., Router], fake: GoogleServer, out: str) -> None:
+async def test_job_is_picked_up_by_another_process(new_router: Callable[..., Router], fake: GoogleServer, out: str) -> None:
     async with new_router() as first:
         record = await first.submit(GenerateVideo(prompt="waves", duration=4), backend="google", output=out)
     async with new_router() as second:
@@ -140,7 +140,7 @@ async def test_a_job_is_picked_up_by_another_process(new_router: Callable[..., R
         ("budget", QuotaExceeded, "budget"),
     ],
 )
-async def test_an_interaction_that_ends_without_a_video_says_why(
+async def test_interaction_that_ends_without_a_video_says_why(
     router: Router, fake: GoogleServer, out: str, end: str, error: type[MediaError], words: str
 ) -> None:
     fake.interactions.next_ends.append(end)
@@ -157,7 +157,7 @@ async def test_failed_status_check_does_not_fail_the_job(router: Router, fake: G
     assert fake.submits() == 1
 
 
-async def test_a_deadline_leaves_the_job_to_be_resumed(router: Router, clock: FastClock, fake: GoogleServer, out: str) -> None:
+async def test_deadline_leaves_the_job_to_be_resumed(router: Router, clock: FastClock, fake: GoogleServer, out: str) -> None:
     fake.interactions.looks = 1_000_000
     making = asyncio.create_task(film(router, out, deadline=600.0))
     await until(lambda: in_state(router, "running"))
@@ -170,7 +170,7 @@ async def test_a_deadline_leaves_the_job_to_be_resumed(router: Router, clock: Fa
     assert fake.submits() == 1
 
 
-async def test_the_key_follows_no_redirect_of_a_download(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_key_follows_no_redirect_of_a_download(router: Router, fake: GoogleServer, out: str) -> None:
     with GoogleServer() as thief:
         headers = {"location": f"{thief.url}/v1/files/x:download"}
         fake.fail("status", on="GET /v1/files/out", times=None, status=302, json={}, headers=headers)
@@ -232,7 +232,7 @@ async def test_every_veo_option_reaches_its_field(router: Router, fake: GoogleSe
     assert fake.submits() == 1
 
 
-async def test_a_veo_extension_passes_the_stored_video_as_its_source(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_veo_extension_passes_the_stored_video_as_its_source(router: Router, fake: GoogleServer, out: str) -> None:
     made = await film(router, out, "cloud", VEO)
     longer = await router.continue_video(prompt="a gull passes", continue_from=made.continuation_id, output=out)
     call = fake.predictions.calls[-1]
@@ -258,7 +258,7 @@ async def test_veo_cannot_edit(router: Router, fake: GoogleServer, out: str) -> 
     assert fake.submits() == 1
 
 
-async def test_a_video_that_was_kept_back_is_content_refused(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_video_that_was_kept_back_is_content_refused(router: Router, fake: GoogleServer, out: str) -> None:
     fake.predictions.next_ends += ["filtered", "error"]
     with pytest.raises(ContentRefused, match="sound unsafe") as kept_back:
         await film(router, out, "cloud", VEO)
@@ -267,7 +267,7 @@ async def test_a_video_that_was_kept_back_is_content_refused(router: Router, fak
         await film(router, out, "cloud", VEO)
 
 
-async def test_a_part_of_the_videos_kept_back_is_a_warning(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_part_of_the_videos_kept_back_is_a_warning(router: Router, fake: GoogleServer, out: str) -> None:
     fake.predictions.next_ends.append("partly")
     result = await film(router, out, "cloud", VEO, n=3)
     assert [Path(f.path).read_bytes() for f in result.files] == list(fake.predictions.calls[-1].videos[1:])
@@ -277,7 +277,7 @@ async def test_a_part_of_the_videos_kept_back_is_a_warning(router: Router, fake:
 
 @pytest.mark.parametrize(("backend", "model"), [("google", OMNI), ("cloud", VEO)])
 @pytest.mark.parametrize("looks", [1, 3])
-async def test_a_job_that_google_has_not_heard_of_yet_is_looked_at_again(
+async def test_job_that_google_has_not_heard_of_yet_is_checked_again(
     router: Router, fake: GoogleServer, out: str, backend: str, model: str, looks: int
 ) -> None:
     fake.unseen = looks
@@ -287,7 +287,7 @@ async def test_a_job_that_google_has_not_heard_of_yet_is_looked_at_again(
 
 
 @pytest.mark.parametrize(("backend", "model"), [("google", OMNI), ("cloud", VEO)])
-async def test_a_job_that_google_does_not_know_any_more_is_lost_after_a_few_looks(
+async def test_job_that_google_does_not_know_any_more_is_lost_after_a_few_status_checks(
     router: Router, fake: GoogleServer, out: str, backend: str, model: str
 ) -> None:
     fake.unseen = 1_000
@@ -297,14 +297,14 @@ async def test_a_job_that_google_does_not_know_any_more_is_lost_after_a_few_look
     assert (fake.unseen, fake.submits()) == (1_000 - 7, 1)
 
 
-async def test_a_veo_operation_cannot_be_stopped(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_veo_operation_cannot_be_stopped(router: Router, fake: GoogleServer, out: str) -> None:
     fake.predictions.looks = 10_000
     record = await router.submit(GenerateVideo(prompt="waves", duration=4), backend="cloud", model=VEO, output=out)
     with pytest.raises(MediaError, match="cannot be stopped"):
         await router.cancel(record.id)
 
 
-async def test_no_video_is_written_into_a_store(router: Router, fake: GoogleServer, out: str) -> None:
+async def test_video_is_not_written_to_a_bucket_unless_configured(router: Router, fake: GoogleServer, out: str) -> None:
     made = await film(router, out, "cloud", VEO)
     assert made.continuation_id is not None
     assert len(repr((await router.store.load_continuation(made.continuation_id)).data)) < 200

@@ -48,7 +48,7 @@ async def failed(router: Router, request: Any, tmp_path: Path) -> MediaError:
 @pytest.mark.parametrize("request_", REQUESTS, ids=["image", "video"])
 @pytest.mark.parametrize("kind", ["status", "late_status"])
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN", "ABORTED", "DATA_LOSS", "CANCELLED"])
-async def test_a_status_that_tells_nothing_of_the_delivery_is_an_unknown_outcome_after_one_submit(
+async def test_status_that_tells_nothing_of_the_delivery_is_an_unknown_outcome_after_one_submit(
     new_router: NewRouter, fake: GrokServer, tmp_path: Path, code: str, kind: Any, request_: Any
 ) -> None:
     fake.fail(kind, on=_ANY, times=None, code=code, details="upstream connect error")
@@ -62,7 +62,7 @@ async def test_a_status_that_tells_nothing_of_the_delivery_is_an_unknown_outcome
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=["image", "video"])
 @pytest.mark.parametrize("kind", ["lost", "reset"])
-async def test_a_connection_reset_in_the_middle_of_a_call_is_an_unknown_outcome_after_one_submit(
+async def test_connection_reset_in_the_middle_of_a_call_is_an_unknown_outcome_after_one_submit(
     new_router: NewRouter, fake: GrokServer, tmp_path: Path, kind: Any, request_: Any
 ) -> None:
     fake.fail(kind, on=_ANY, times=None)
@@ -75,7 +75,7 @@ async def test_a_connection_reset_in_the_middle_of_a_call_is_an_unknown_outcome_
 
 @pytest.mark.parametrize("kind", ["garbage", "truncate"])
 @pytest.mark.parametrize("request_", REQUESTS, ids=["image", "video"])
-async def test_an_answer_that_cannot_be_read_is_a_bad_answer_that_may_have_been_paid(
+async def test_answer_that_cannot_be_read_is_a_bad_answer_that_may_have_been_paid(
     new_router: NewRouter, fake: GrokServer, tmp_path: Path, kind: Any, request_: Any
 ) -> None:
     fake.fail(kind, on=_ANY, times=None)
@@ -103,7 +103,7 @@ async def test_an_answer_that_cannot_be_read_is_a_bad_answer_that_may_have_been_
         ("FAILED_PRECONDITION", "Zero Data Retention teams must provide output.upload_url for video generation.", InvalidRequest),
     ],
 )
-async def test_an_answered_rejection_is_judged_by_its_words_before_its_status(
+async def test_answered_rejection_is_judged_by_its_words_before_its_status(
     router: Router, fake: GrokServer, tmp_path: Path, code: str, details: str, expected: type[MediaError]
 ) -> None:
     fake.fail("status", on="GenerateImage", times=None, code=code, details=details)
@@ -134,7 +134,7 @@ def retry_info(seconds: int) -> bytes:
         ((), None),
     ],
 )
-async def test_a_pause_the_provider_asks_for_is_read_from_the_trailing_metadata(
+async def test_pause_the_provider_asks_for_is_read_from_the_trailing_metadata(
     router: Router, fake: GrokServer, tmp_path: Path, trailing: Any, seconds: float | None
 ) -> None:
     fake.fail("status", on="GenerateImage", code="RESOURCE_EXHAUSTED", details="slow down", trailing=trailing)
@@ -144,9 +144,7 @@ async def test_a_pause_the_provider_asks_for_is_read_from_the_trailing_metadata(
     assert fake.count("GenerateImage") == 1
 
 
-async def test_only_the_core_tries_again_and_only_what_was_refused_as_over_capacity(
-    new_router: NewRouter, fake: GrokServer, tmp_path: Path
-) -> None:
+async def test_retry_is_made_by_the_core_and_only_after_over_capacity(new_router: NewRouter, fake: GrokServer, tmp_path: Path) -> None:
     fake.fail("status", on="GenerateImage", times=1, code="RESOURCE_EXHAUSTED", trailing=(("retry-after", "1"),))
     async with new_router(retries=1) as router:
         result = await router.generate_image(prompt="a fox", backend="grok", output=f"{tmp_path}/")
@@ -154,7 +152,7 @@ async def test_only_the_core_tries_again_and_only_what_was_refused_as_over_capac
     assert fake.count("GenerateImage") == 2
 
 
-async def test_a_refused_connection_is_certainly_not_sent(
+async def test_refused_connection_is_certainly_not_sent(
     new_router: NewRouter, fake: GrokServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("grok_media._client.RECONNECT_SECONDS", 0.1)
@@ -167,7 +165,7 @@ async def test_a_refused_connection_is_certainly_not_sent(
     assert fake.calls == []
 
 
-async def test_a_service_that_comes_back_is_found_again(new_router: NewRouter, fake: GrokServer, tmp_path: Path) -> None:
+async def test_service_that_comes_back_is_found_again(new_router: NewRouter, fake: GrokServer, tmp_path: Path) -> None:
     from wire.grok_proxy import Relay
 
     port = closed_port()
@@ -189,7 +187,7 @@ async def test_lost_connection_is_opened_again_for_the_next_call(router: Router,
     assert fake.count("GenerateImage") == 2
 
 
-async def test_no_proxy_of_the_environment_is_used(
+async def test_proxy_of_the_environment_is_not_used(
     new_router: NewRouter, fake: GrokServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nowhere = f"http://127.0.0.1:{closed_port()}"
@@ -202,7 +200,7 @@ async def test_no_proxy_of_the_environment_is_used(
         assert (await router.generate_audio(prompt="hello", backend="grok", output=f"{tmp_path}/")).files
 
 
-async def test_a_service_that_takes_the_connection_and_says_nothing_is_not_sent_anything(
+async def test_service_that_takes_the_connection_and_says_nothing_is_not_sent_anything(
     new_router: NewRouter, fake: GrokServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("grok_media._client.CONNECT_SECONDS", 0.3)
@@ -214,14 +212,14 @@ async def test_a_service_that_takes_the_connection_and_says_nothing_is_not_sent_
 
 
 @pytest.mark.exhaustive
-async def test_a_deadline_that_passes_during_the_submit_leaves_an_unknown_outcome(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_deadline_that_passes_during_the_submit_leaves_an_unknown_outcome(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     fake.fail("delay", on="GenerateImage", seconds=1.0)
     with pytest.raises(SubmissionUnknown):
         await router.generate_image(prompt="a fox", backend="grok", output=f"{tmp_path}/", deadline=0.4)
     assert fake.count("GenerateImage") == 1
 
 
-async def test_an_answer_too_large_for_the_channel_is_an_unknown_outcome(new_router: NewRouter, fake: GrokServer, tmp_path: Path) -> None:
+async def test_answer_too_large_for_the_channel_is_an_unknown_outcome(new_router: NewRouter, fake: GrokServer, tmp_path: Path) -> None:
     fake.images.oversize = 21 * 1024 * 1024
     async with new_router(retries=3) as router:
         error = await failed(router, REQUESTS[0], tmp_path)
@@ -235,7 +233,7 @@ async def test_calls_share_one_connection(router: Router, fake: GrokServer, tmp_
     assert fake.connections == 1
 
 
-async def test_a_cancelled_call_is_passed_on_and_its_row_says_unknown(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_cancelled_call_propagates_and_its_record_is_unknown(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     fake.fail("delay", on="GenerateImage", seconds=1.0)
     task = asyncio.create_task(router.execute(REQUESTS[0], backend="grok", output=f"{tmp_path}/"))
     while not fake.count("GenerateImage"):
@@ -247,7 +245,7 @@ async def test_a_cancelled_call_is_passed_on_and_its_row_says_unknown(router: Ro
     assert fake.count("GenerateImage") == 1
 
 
-async def test_the_key_is_nowhere_in_what_is_said(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_key_appears_in_no_message(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     fake.fail(
         "status", on="GenerateImage", code="INVALID_ARGUMENT", details=f"Bad request for key {fake.key} at https://x.ai/a?Signature=abcdef"
     )
@@ -286,7 +284,7 @@ async def test_text_that_cannot_be_a_key_is_refused_without_showing_it(
     assert fake.http.received == []
 
 
-async def test_a_service_that_does_not_speak_tls_where_it_should_is_not_sent_anything(
+async def test_service_that_does_not_speak_tls_where_it_should_is_not_sent_anything(
     fake: GrokServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XAI_API_KEY", fake.key)
@@ -299,7 +297,7 @@ async def test_a_service_that_does_not_speak_tls_where_it_should_is_not_sent_any
     assert fake.calls == []
 
 
-async def test_the_sdk_left_to_itself_would_send_five_times(fake: GrokServer) -> None:
+async def test_sdk_left_to_itself_would_send_five_times(fake: GrokServer) -> None:
     """Why the channel is made as it is: what its options switch off is really there."""
     from xai_sdk import AsyncClient
 

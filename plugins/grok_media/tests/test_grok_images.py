@@ -27,7 +27,7 @@ def bytes_of(content: image_pb2.ImageUrlContent) -> bytes:
     return base64.b64decode(body)
 
 
-async def test_an_image_is_made_with_one_call_and_collected_from_its_url(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_image_is_made_with_one_call_and_collected_from_its_url(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     result = await router.generate_image(prompt="a fox", backend="grok", output=tmp_path / "fox.jpg")
     sent = fake.last("GenerateImage")
     assert (sent.prompt, sent.model, sent.n) == ("a fox", "grok-imagine-image-2.0", 1)
@@ -100,7 +100,7 @@ async def test_images_withheld_by_moderation_are_reported_and_the_others_kept(ro
     assert "the provider's moderation withheld 2 of 4 images" in [str(w) for w in result.warnings]
 
 
-async def test_an_image_held_back_is_refused_content_that_was_paid_for(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_image_held_back_is_refused_content_that_was_paid_for(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     with pytest.raises(ContentRefused, match="withheld") as caught:
         await router.generate_image(prompt="BLOCKED", backend="grok", output=f"{tmp_path}/")
     assert caught.value.charged == "yes"
@@ -115,7 +115,7 @@ async def test_base64_is_taken_where_a_server_answers_so(router: Router, fake: G
     assert result.path.read_bytes() == fake.images.made[0]
 
 
-async def test_going_on_sends_the_stored_image_as_the_picture_to_edit(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_continuation_sends_the_stored_image_as_the_picture_to_edit(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     first = await router.generate_image(prompt="a fox", backend="grok", output=tmp_path / "fox.jpg")
     second = await router.generate_image(prompt="at night", continue_from=first.continuation_id, output=tmp_path / "night.jpg")
     sent = fake.last("GenerateImage")
@@ -138,14 +138,14 @@ async def test_one_picture_is_edited_and_several_are_put_together(router: Router
     assert sent.aspect_ratio == image_pb2.IMG_ASPECT_RATIO_16_9
 
 
-async def test_a_sixth_picture_is_refused_before_anything_is_sent(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_sixth_picture_is_refused_before_anything_is_sent(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     pictures = [image(64, 64, "png", tint=i) for i in range(6)]
     with pytest.raises(UnsupportedInput, match="1 to 5 reference images, not 6"):
         await router.edit_with_references(prompt="all", references=pictures, backend="grok", output=f"{tmp_path}/")
     assert fake.calls == []
 
 
-async def test_a_continued_image_is_sent_behind_the_pictures_that_are_given(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_continued_image_is_sent_behind_the_pictures_that_are_given(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     first = await router.generate_image(prompt="a fox", backend="grok", output=tmp_path / "fox.jpg")
     other = image(96, 64, "png", tint=3)
     await router.edit_with_references(
@@ -154,7 +154,7 @@ async def test_a_continued_image_is_sent_behind_the_pictures_that_are_given(rout
     assert [bytes_of(content) for content in fake.last("GenerateImage").images] == [other, first.path.read_bytes()]
 
 
-async def test_a_continued_image_that_makes_one_too_many_is_refused(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_continued_image_that_makes_one_too_many_is_refused(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     first = await router.generate_image(prompt="a fox", backend="grok", output=tmp_path / "fox.jpg")
     pictures = [image(64, 64, "png", tint=i) for i in range(5)]
     with pytest.raises(UnsupportedInput, match="1 to 5 reference images, including the continued image, not 6"):
@@ -193,7 +193,7 @@ async def test_inputs_too_large_for_one_message_go_through_the_files_api(router:
     assert fake.count("GenerateImage") == 1
 
 
-async def test_a_failed_upload_costs_nothing_and_sends_no_request(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_failed_upload_costs_nothing_and_sends_no_request(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     from anymedia.errors import BackendError
     from grok_media import _inputs
 
@@ -213,7 +213,7 @@ async def test_a_failed_upload_costs_nothing_and_sends_no_request(router: Router
     assert fake.count("GenerateImage") == 0
 
 
-async def test_a_mask_is_refused_before_any_network_and_those_who_can_are_named(
+async def test_mask_is_refused_before_any_network_and_those_who_can_are_named(
     fake: GrokServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XAI_API_KEY", fake.key)
@@ -232,7 +232,7 @@ async def test_a_mask_is_refused_before_any_network_and_those_who_can_are_named(
     assert fake.http.received == []
 
 
-async def test_a_negative_prompt_is_left_out_and_reported(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_negative_prompt_is_left_out_and_reported(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     result = await router.generate_image(prompt="a fox", negative_prompt="blur", seed=42, backend="grok", output=f"{tmp_path}/")
     assert "blur" not in str(fake.last("GenerateImage"))
     assert {(a.field, a.kind, a.asked) for a in result.adjustments} == {("negative_prompt", "ignored", "blur"), ("seed", "ignored", 42)}
@@ -245,13 +245,13 @@ async def test_another_format_is_converted_and_told(router: Router, fake: GrokSe
     assert [(a.field, a.kind, a.asked, a.sent) for a in result.adjustments] == [("output_format", "transcoded", "png", "jpeg")]
 
 
-async def test_what_the_provider_counted_is_the_cost(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_cost_is_what_the_provider_reports(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     result = await router.generate_image(prompt="a fox", n=2, backend="grok", output=f"{tmp_path}/")
     assert result.cost.actual_usd == pytest.approx(0.1)
     assert result.cost.quoted_usd == (0.08, 0.12)
 
 
-async def test_the_retired_quality_model_is_refused_with_its_date_and_replacement(router: Router, fake: GrokServer) -> None:
+async def test_retired_quality_model_is_refused_with_its_date_and_replacement(router: Router, fake: GrokServer) -> None:
     with pytest.raises(ModelRetired, match="2026-11-02") as caught:
         await router.plan(GenerateImage(prompt="a fox"), backend="grok", model="grok-imagine-image-quality")
     assert "grok-imagine-image-2.0" in str(caught.value)

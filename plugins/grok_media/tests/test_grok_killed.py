@@ -56,7 +56,7 @@ def killed_when(state: str, fake: GrokServer, folder: Path) -> None:
             worker.send_signal(signal.SIGKILL)
 
 
-async def test_a_video_is_collected_by_another_process_after_a_kill(
+async def test_video_is_collected_by_another_process_after_a_kill(
     new_router: NewRouter, fake: GrokServer, clock: Any, tmp_path: Path
 ) -> None:
     fake.videos.looks_needed = 1_000_000
@@ -75,7 +75,7 @@ async def test_a_video_is_collected_by_another_process_after_a_kill(
 
 
 @pytest.mark.exhaustive
-async def test_a_kill_in_the_middle_of_the_submit_is_an_unknown_outcome_and_never_sent_again(
+async def test_kill_in_the_middle_of_the_submit_is_an_unknown_outcome_and_never_sent_again(
     new_router: NewRouter, fake: GrokServer, clock: Any, tmp_path: Path
 ) -> None:
     fake.fail("delay", on="GenerateVideo", seconds=3.0)

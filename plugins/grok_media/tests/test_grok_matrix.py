@@ -29,7 +29,7 @@ _PREFIXES: dict[tuple[str, str], tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize(("model", "row"), ROWS, ids=[f"{m}-{r.operation}" for m, r in ROWS])
-def test_every_word_that_is_offered_has_a_number_in_the_protocol(model: str, row: OperationSpec) -> None:
+def test_option_word_that_is_offered_has_a_number_in_the_protocol(model: str, row: OperationSpec) -> None:
     found = MATRIX.model(model)
     assert found is not None
     for (media, name), (enum, prefix) in _PREFIXES.items():
@@ -57,12 +57,12 @@ def test_every_media_model_that_the_sdk_knows_is_listed() -> None:
     assert {name for name in known if MATRIX.model(name) is None} == set()
 
 
-def test_a_word_without_a_number_is_refused_in_words() -> None:
+def test_word_without_a_number_is_refused_in_words() -> None:
     with pytest.raises(InvalidRequest, match=r"aspect_ratio=: the provider's protocol has no '21:9'"):
         number_of(image_pb2.ImageAspectRatio, "IMG_ASPECT_RATIO_", "21:9", "aspect_ratio")
 
 
-def test_every_model_continues_with_one_that_can() -> None:
+def test_model_is_continued_by_one_that_supports_it() -> None:
     for model in MATRIX.models:
         operation: Any = {"image": "generate_image", "video": "continue_video"}.get(model.media)
         for name in model.continues_with:
@@ -82,7 +82,7 @@ def test_every_model_continues_with_one_that_can() -> None:
     ],
 )
 @pytest.mark.anyio
-async def test_a_quote_is_never_below_what_is_reported(router: Router, request_: Any, low: float, high: float) -> None:
+async def test_quote_is_never_below_what_is_reported(router: Router, request_: Any, low: float, high: float) -> None:
     quote = (await router.plan(request_, backend="grok")).quote
     assert quote.usd is not None
     assert list(quote.usd) == pytest.approx([low, high])
@@ -100,7 +100,7 @@ async def test_reference_pictures_shorten_what_the_older_model_makes(router: Rou
 
 
 @pytest.mark.anyio
-async def test_a_first_frame_beside_reference_pictures_is_for_the_newer_model(router: Router) -> None:
+async def test_first_frame_beside_reference_pictures_is_for_the_newer_model(router: Router) -> None:
     pictures = [Reference(image=image(64, 64), role="subject")]
     request = GenerateVideo(prompt="x", first_frame=image(64, 64), references=pictures)  # type: ignore[arg-type]
     assert (await router.plan(request, backend="grok")).chosen.model == "grok-imagine-video-1.5"

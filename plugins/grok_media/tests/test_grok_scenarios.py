@@ -23,7 +23,7 @@ async def ask(router: Router, tmp_path: Path, **given: Any) -> Result:
     return await router.execute(config.to_request(), backend=config.backend, model=config.model, output=config.output_path)
 
 
-async def test_an_input_image_for_a_video_is_its_first_frame(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_input_image_for_a_video_is_its_first_frame(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     frame = tmp_path / "frame.png"
     frame.write_bytes(image(128, 72))
     result = await ask(router, tmp_path, prompt="it moves", media_type="video", duration=2, backend="grok", input_image_paths=[str(frame)])
@@ -51,7 +51,7 @@ async def test_continuing_an_image_with_another_picture_needs_no_mask_and_loses_
     assert sent == [hat.read_bytes(), first.path.read_bytes()]
 
 
-async def test_a_mask_for_grok_is_refused_and_nothing_is_sent(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_mask_for_grok_is_refused_and_nothing_is_sent(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     for name, alpha in (("room.png", False), ("mask.png", True)):
         (tmp_path / name).write_bytes(image(64, 64, alpha=alpha))
     with pytest.raises((UnsupportedInput, UnsupportedOperation)) as caught:
@@ -63,7 +63,7 @@ async def test_a_mask_for_grok_is_refused_and_nothing_is_sent(router: Router, fa
     assert (fake.calls, fake.http.received) == ([], [])
 
 
-async def test_what_grok_does_not_take_is_left_out_and_named(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_option_that_grok_does_not_accept_is_omitted_and_reported(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     result = await ask(
         router, tmp_path, prompt="a fox", backend="grok", negative_prompt="blur", seed=7, guidance_scale=4, background="opaque"
     )
@@ -78,7 +78,7 @@ async def test_what_grok_does_not_take_is_left_out_and_named(router: Router, fak
     assert fake.count("GenerateImage") == 1
 
 
-async def test_a_style_image_is_refused_where_only_sources_are_taken(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_style_image_is_refused_where_only_sources_are_taken(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     style = tmp_path / "style.png"
     style.write_bytes(image(64, 64))
     with pytest.raises(UnsupportedInput, match="does not accept a style reference"):
@@ -86,7 +86,7 @@ async def test_a_style_image_is_refused_where_only_sources_are_taken(router: Rou
     assert fake.calls == []
 
 
-async def test_an_unknown_continuation_and_one_of_sound_are_refused(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_unknown_continuation_and_one_of_sound_are_refused(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     with pytest.raises(UnknownContinuation):
         await ask(router, tmp_path, prompt="go on", media_type="video", continue_from="grok_vid_000000000000")
     with pytest.raises(InvalidRequest):

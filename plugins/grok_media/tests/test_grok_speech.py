@@ -34,7 +34,7 @@ async def failed(router: Router, tmp_path: Path, prompt: str = "hello") -> Media
     return caught.value
 
 
-async def test_a_text_is_spoken_with_one_post(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_text_is_spoken_with_one_post(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     result = await router.generate_audio(prompt="hello there", backend="grok", output=tmp_path / "hello.mp3")
     received = fake.http.last(_TTS)
     assert received.json() == {"text": "hello there", "voice_id": "eve", "language": "auto", "output_format": {"codec": "mp3"}}
@@ -66,7 +66,7 @@ async def test_another_voice_of_the_catalogue_is_named_by_its_id(router: Router,
     assert fake.http.last(_TTS).json()["voice_id"] == "celeste"
 
 
-async def test_a_text_too_long_is_refused_before_anything_is_sent(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_text_too_long_is_refused_before_anything_is_sent(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     error = await failed(router, tmp_path, "a" * 15_001)
     assert isinstance(error, InvalidRequest)
     assert "15000 characters" in error.message
@@ -87,7 +87,7 @@ async def test_a_text_too_long_is_refused_before_anything_is_sent(router: Router
         (302, "Over there.", BadBackendResponse),
     ],
 )
-async def test_an_answered_rejection_has_its_own_error(
+async def test_answered_rejection_has_its_own_error(
     router: Router, fake: GrokServer, tmp_path: Path, status: int, words: str, expected: type[MediaError]
 ) -> None:
     more = {"retry-after": "2", "location": f"{fake.http.url}/elsewhere"}
@@ -101,9 +101,7 @@ async def test_an_answered_rejection_has_its_own_error(
 
 
 @pytest.mark.parametrize("kind", ["lost", "drop", "reset"])
-async def test_a_lost_reply_is_an_unknown_outcome_after_one_post(
-    new_router: NewRouter, fake: GrokServer, tmp_path: Path, kind: Any
-) -> None:
+async def test_lost_reply_is_an_unknown_outcome_after_one_post(new_router: NewRouter, fake: GrokServer, tmp_path: Path, kind: Any) -> None:
     fake.http.fail(kind, on=_TTS, times=None)
     async with new_router(retries=3) as router:
         error = await failed(router, tmp_path)
@@ -111,9 +109,7 @@ async def test_a_lost_reply_is_an_unknown_outcome_after_one_post(
     assert fake.http.count(_TTS) == 1
 
 
-async def test_a_server_that_broke_down_is_an_unknown_outcome_after_one_post(
-    new_router: NewRouter, fake: GrokServer, tmp_path: Path
-) -> None:
+async def test_server_that_broke_down_is_an_unknown_outcome_after_one_post(new_router: NewRouter, fake: GrokServer, tmp_path: Path) -> None:
     fake.http.fail("status", on=_TTS, times=None, status=502, json={"error": "bad gateway"})
     async with new_router(retries=3) as router:
         error = await failed(router, tmp_path)
@@ -131,7 +127,7 @@ async def test_answer_that_is_truncated_or_not_audio_is_a_bad_response(router: R
     assert fake.http.count(_TTS) == 2
 
 
-async def test_a_refused_connection_is_certainly_not_sent(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_refused_connection_is_certainly_not_sent(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     fake.http.close()
     error = await failed(router, tmp_path)
     assert isinstance(error, BackendUnavailable)

@@ -35,7 +35,7 @@ def seconds_of(path: Path) -> float:
         return float(container.duration or 0) / 1_000_000
 
 
-async def test_a_video_is_made_from_words_with_the_options_asked_for(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_video_is_made_from_words_with_the_options_asked_for(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     result = await router.generate_video(
         prompt="waves", duration=4, aspect_ratio="9:16", resolution="720p", extra_params={"generate_audio": False}, backend="grok",
         output=tmp_path / "waves.mp4",
@@ -54,7 +54,7 @@ async def test_a_video_is_made_from_words_with_the_options_asked_for(router: Rou
     assert fake.count("GenerateVideo") == 1
 
 
-async def test_a_first_frame_is_passed_on(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_first_frame_is_passed_on(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     frame = image(128, 72)
     result = await router.generate_video(prompt="it moves", first_frame=frame, duration=2, backend="grok", output=tmp_path / "v.mp4")
     sent = fake.last("GenerateVideo")
@@ -74,7 +74,7 @@ async def test_first_and_last_frame_are_sent_in_separate_fields(router: Router, 
     assert sent.model == "grok-imagine-video-1.5"
 
 
-async def test_a_last_frame_chooses_the_model_that_takes_one(router: Router, fake: GrokServer) -> None:
+async def test_last_frame_chooses_the_model_that_takes_one(router: Router, fake: GrokServer) -> None:
     with pytest.raises(UnsupportedInput, match="does not accept a last frame"):
         await router.plan(GenerateVideo(prompt="x", last_frame=image(64, 64)), backend="grok", model="grok-imagine-video")  # type: ignore[arg-type]
     assert fake.calls == []
@@ -111,7 +111,7 @@ async def test_many_large_references_are_all_uploaded_so_that_their_order_holds(
     assert all(call.metadata.get("authorization") == f"Bearer {fake.key}" for call in fake.calls)
 
 
-async def test_going_on_passes_the_stored_url_to_the_extension(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_continuation_passes_the_stored_url_to_the_extension(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     first = await router.generate_video(prompt="waves", duration=3, backend="grok", model="grok-imagine-video", output=tmp_path / "a.mp4")
     second = await router.continue_video(prompt="a gull", duration=2, continue_from=first.continuation_id, output=tmp_path / "b.mp4")
     sent = fake.last("ExtendVideo")
@@ -140,7 +140,7 @@ async def test_editing_passes_the_stored_url_as_the_video_of_a_new_one(router: R
     assert [(a.field, a.kind) for a in second.adjustments] == [("duration", "ignored")]
 
 
-async def test_a_clip_of_another_model_is_continued_by_the_one_that_can_extend_it(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_clip_of_another_model_is_continued_by_the_one_that_can_extend_it(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     for maker in ("grok-imagine-video-1.5", "grok-imagine-video-1.5-lite"):
         first = await router.generate_video(prompt="waves", duration=2, backend="grok", model=maker, output=f"{tmp_path}/")
         second = await router.continue_video(prompt="a gull", duration=2, continue_from=first.continuation_id, output=f"{tmp_path}/")
@@ -148,7 +148,7 @@ async def test_a_clip_of_another_model_is_continued_by_the_one_that_can_extend_i
         assert second.provenance.model == "grok-imagine-video"
 
 
-async def test_a_video_file_is_extended_or_edited_as_well(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_video_file_is_extended_or_edited_as_well(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     clip = video(160, 96, 3.0)
     result = await router.continue_video(prompt="go on", source=clip, duration=2, backend="grok", output=f"{tmp_path}/")
     assert bytes_of(fake.last("ExtendVideo").video.url) == clip
@@ -158,21 +158,21 @@ async def test_a_video_file_is_extended_or_edited_as_well(router: Router, fake: 
     assert result.continued_as == "edit"
 
 
-async def test_a_video_too_long_to_edit_is_refused_before_it_costs_anything(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_video_too_long_to_edit_is_refused_before_it_costs_anything(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     clip = video(160, 96, 10.0)
     with pytest.raises(UnsupportedInput, match=r"0 to 8.7 s of video to edit, not 10 s"):
         await router.continue_video(prompt="bluer", source=clip, continue_as="edit", backend="grok", output=f"{tmp_path}/")
     assert fake.calls == []
 
 
-async def test_where_sources_differ_on_a_limit_the_wider_is_taken_with_a_warning(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_limit_on_which_sources_differ_is_the_wider_one_with_a_warning(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     result = await router.continue_video(prompt="go on", source=video(160, 96, 20.0), duration=2, backend="grok", output=f"{tmp_path}/")
     assert any("2 to 15 s is sure, and this one has 20 s" in str(warning) for warning in result.warnings)
     with pytest.raises(UnsupportedInput, match="2 to 30 s, not 31 s"):
         await router.plan(ContinueVideo(prompt="go on", source=video(160, 96, 31.0)), backend="grok")  # type: ignore[arg-type]
 
 
-async def test_the_24_hours_are_counted_on_the_clock_of_the_router(router: Router, fake: GrokServer, clock: Any, tmp_path: Path) -> None:
+async def test_24_hours_are_counted_on_the_clock_of_the_router(router: Router, fake: GrokServer, clock: Any, tmp_path: Path) -> None:
     clock.ahead = 7 * 86400
     first = await router.generate_video(prompt="waves", duration=2, backend="grok", output=tmp_path / "a.mp4")
     assert first.continuation_id is not None
@@ -250,7 +250,7 @@ async def test_failed_status_check_is_repeated(router: Router, fake: GrokServer,
         ("LATE", BackendError, "dropped the job", "unknown"),
     ],
 )
-async def test_a_job_that_ends_badly_says_how(
+async def test_job_that_ends_badly_says_how(
     router: Router, fake: GrokServer, tmp_path: Path, prompt: str, kind: type[BackendError], words: str, charged: str
 ) -> None:
     with pytest.raises(kind, match=words) as caught:
@@ -265,7 +265,7 @@ async def test_a_job_that_ends_badly_says_how(
 
 
 @pytest.mark.parametrize("details", ["Request not found.", "The model of this request was not found."])
-async def test_a_job_the_provider_has_not_heard_of_yet_is_looked_at_again(
+async def test_job_the_provider_has_not_heard_of_yet_is_checked_again(
     router: Router, fake: GrokServer, tmp_path: Path, details: str
 ) -> None:
     fake.fail("status", on="GetDeferredVideo", times=2, code="NOT_FOUND", details=details)
@@ -274,7 +274,7 @@ async def test_a_job_the_provider_has_not_heard_of_yet_is_looked_at_again(
     assert (fake.count("GenerateVideo"), fake.count("GetDeferredVideo")) == (1, 2 + fake.videos.looks_needed + 1)
 
 
-async def test_a_job_the_provider_forgot_is_lost_after_a_few_looks(router: Router, fake: GrokServer, tmp_path: Path) -> None:
+async def test_job_the_provider_forgot_is_lost_after_a_few_status_checks(router: Router, fake: GrokServer, tmp_path: Path) -> None:
     fake.fail("status", on="GetDeferredVideo", times=None, code="NOT_FOUND", details="Request not found.")
     with pytest.raises(JobNotFound, match=r"no longer finds the job 'req_\w+'.*not found") as caught:
         await router.generate_video(prompt="waves", duration=1, backend="grok", output=f"{tmp_path}/")
@@ -292,7 +292,7 @@ async def test_refused_status_check_fails_without_losing_the_job(
     assert fake.count("GenerateVideo") == 1
 
 
-async def test_a_kept_video_is_continued_by_its_file_and_outlives_its_url(
+async def test_kept_video_is_continued_by_its_file_and_outlives_its_url(
     new_router: NewRouter, fake: GrokServer, clock: Any, tmp_path: Path
 ) -> None:
     async with new_router(keep_videos=7 * 86400) as router:
@@ -307,7 +307,7 @@ async def test_a_kept_video_is_continued_by_its_file_and_outlives_its_url(
             await router.continue_video(prompt="more", continue_from=first.continuation_id, output=tmp_path / "c.mp4")
 
 
-async def test_a_lost_start_is_found_again_by_the_name_of_its_kept_file(new_router: NewRouter, fake: GrokServer, tmp_path: Path) -> None:
+async def test_lost_start_is_found_again_by_the_name_of_its_kept_file(new_router: NewRouter, fake: GrokServer, tmp_path: Path) -> None:
     from anymedia.errors import SubmissionUnknown
 
     fake.fail("lost", on="GenerateVideo")
@@ -323,7 +323,7 @@ async def test_a_lost_start_is_found_again_by_the_name_of_its_kept_file(new_rout
     assert fake.count("GenerateVideo") == 1
 
 
-async def test_a_video_that_could_not_be_kept_comes_with_a_warning(new_router: NewRouter, fake: GrokServer, tmp_path: Path) -> None:
+async def test_video_that_could_not_be_kept_comes_with_a_warning(new_router: NewRouter, fake: GrokServer, tmp_path: Path) -> None:
     fake.videos.storage_fails = True
     async with new_router(keep_videos=86400) as router:
         result = await router.generate_video(prompt="waves", duration=1, backend="grok", output=f"{tmp_path}/")

@@ -30,7 +30,7 @@ def data_url(data: bytes, mime: str = "image/png") -> str:
     return f"data:{mime};base64,{base64.b64encode(data).decode()}"
 
 
-async def test_an_image_goes_out_as_the_sdk_would_send_it(router: Router, fake: GrokServer, sdk: Any, tmp_path: Path) -> None:
+async def test_image_is_sent_as_the_sdk_would_send_it(router: Router, fake: GrokServer, sdk: Any, tmp_path: Path) -> None:
     pictures = [image(64, 64, tint=i) for i in range(2)]
     await router.edit_with_references(
         prompt="mix", references=pictures, aspect_ratio="4:3", resolution="2k", quality="medium", backend="grok", output=f"{tmp_path}/"
@@ -47,7 +47,7 @@ async def test_an_image_goes_out_as_the_sdk_would_send_it(router: Router, fake: 
     assert ours == fake.last("GenerateImage")
 
 
-async def test_a_video_goes_out_as_the_sdk_would_send_it(router: Router, fake: GrokServer, sdk: Any, tmp_path: Path) -> None:
+async def test_video_is_sent_as_the_sdk_would_send_it(router: Router, fake: GrokServer, sdk: Any, tmp_path: Path) -> None:
     first, last, other = (image(64, 64, tint=i) for i in range(3))
     await router.generate_video(
         prompt="go", first_frame=first, last_frame=last, references=[Reference(image=other, role="subject")], duration=2,
@@ -61,7 +61,7 @@ async def test_a_video_goes_out_as_the_sdk_would_send_it(router: Router, fake: G
     assert ours == fake.last("GenerateVideo")
 
 
-async def test_an_extension_goes_out_as_the_sdk_would_send_it(router: Router, fake: GrokServer, sdk: Any, tmp_path: Path) -> None:
+async def test_extension_is_sent_as_the_sdk_would_send_it(router: Router, fake: GrokServer, sdk: Any, tmp_path: Path) -> None:
     clip = video(160, 96, 3.0)
     await router.continue_video(prompt="go on", source=clip, duration=2, backend="grok", output=f"{tmp_path}/")
     ours = fake.last("ExtendVideo")
@@ -75,7 +75,7 @@ async def test_every_call_carries_the_key_and_names_the_sdk(router: Router, fake
     assert all(call.metadata["xai-sdk-version"].startswith("python/1.") for call in fake.calls)
 
 
-async def test_the_fake_serves_the_sdks_own_way_through_a_video(fake: GrokServer, sdk: Any) -> None:
+async def test_fake_serves_the_sdks_own_way_through_a_video(fake: GrokServer, sdk: Any) -> None:
     import datetime
 
     made = await sdk.video.generate(prompt="waves", model="grok-imagine-video", duration=2, interval=datetime.timedelta(milliseconds=10))
@@ -86,7 +86,7 @@ async def test_the_fake_serves_the_sdks_own_way_through_a_video(fake: GrokServer
     assert made.cost_usd == pytest.approx(0.1)
 
 
-async def test_the_fake_holds_back_as_the_sdk_expects_it(fake: GrokServer, sdk: Any) -> None:
+async def test_fake_holds_back_as_the_sdk_expects_it(fake: GrokServer, sdk: Any) -> None:
     made = await sdk.image.sample(prompt="BLOCKED", model="grok-imagine-image")
     assert not made.respect_moderation
     with pytest.raises(ValueError, match="did not respect moderation"):
@@ -107,7 +107,7 @@ async def test_the_fake_holds_back_as_the_sdk_expects_it(fake: GrokServer, sdk: 
         ("video.extend_start", {"model": "grok-imagine-video", "video_url": "https://media.example/a.mp4"}, "Failed to fetch"),
     ],
 )
-async def test_the_fake_refuses_what_the_service_is_documented_to_refuse(
+async def test_fake_refuses_what_the_service_is_documented_to_refuse(
     fake: GrokServer, sdk: Any, method: str, arguments: dict[str, Any], words: str
 ) -> None:
     group, _, name = method.partition(".")
@@ -116,7 +116,7 @@ async def test_the_fake_refuses_what_the_service_is_documented_to_refuse(
     assert words in caught.value.details()
 
 
-async def test_the_fake_refuses_another_key(fake: GrokServer) -> None:
+async def test_fake_refuses_another_key(fake: GrokServer) -> None:
     client = AsyncClient(api_key="another", api_host=fake.host, use_insecure_channel=True)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await client.image.sample(prompt="x", model="grok-imagine-image")

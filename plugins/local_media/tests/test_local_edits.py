@@ -71,7 +71,7 @@ def _style() -> Any:
     return np.clip(np.stack([30 + 0.4 * x, 60 + 0.3 * y, 170 + 0.5 * y], axis=2), 0, 255).astype(np.uint8)
 
 
-async def test_a_style_gives_its_colours(local: Any, eyes: Any, photo: Any) -> None:
+async def test_style_gives_its_colours(local: Any, eyes: Any, photo: Any) -> None:
     style = _style()
     out = await edit(local, eyes, "like this", eyes.reference(photo, "source"), eyes.reference(style, "style"))
     wanted, before, after = (_lab(p).reshape(-1, 3).mean(axis=0) for p in (style, photo, out))
@@ -80,7 +80,7 @@ async def test_a_style_gives_its_colours(local: Any, eyes: Any, photo: Any) -> N
     assert np.corrcoef(*grey)[0, 1] > 0.8  # it is still the same picture
 
 
-async def test_the_words_of_a_style_name_its_manner(local: Any, eyes: Any, photo: Any) -> None:
+async def test_words_of_a_style_name_its_manner(local: Any, eyes: Any, photo: Any) -> None:
     source = eyes.reference(photo, "source")
     plain = await edit(local, eyes, "like this", source, eyes.reference(_style(), "style"))
     drawn = await edit(local, eyes, "like this", source, eyes.reference(_style(), "style", description="a pencil sketch"))
@@ -105,7 +105,7 @@ def _structures() -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", ["drawing", "areas", "soft"])
 @pytest.mark.parametrize("prompt", quick_first(["a forest in spring", "desert at sunset", "city at night"]))
-async def test_the_edges_of_a_control_picture_are_kept(local: Any, eyes: Any, kind: str, prompt: str) -> None:
+async def test_edges_of_a_control_picture_are_kept(local: Any, eyes: Any, kind: str, prompt: str) -> None:
     """At least 95 % of the control's edges lie within 3 pixels of an edge of the result, whose colours are new."""
     cv2: Any = pytest.importorskip("cv2")
 
@@ -118,7 +118,7 @@ async def test_the_edges_of_a_control_picture_are_kept(local: Any, eyes: Any, ki
     assert np.abs(out.astype(int) - control).mean() > 12
 
 
-async def test_a_control_takes_the_colours_of_a_source(local: Any, eyes: Any) -> None:
+async def test_control_takes_the_colours_of_a_source(local: Any, eyes: Any) -> None:
     source = np.zeros((60, 80, 3), np.uint8)
     source[:30], source[30:] = (250, 230, 60), (60, 20, 120)
     out = await edit(local, eyes, "repaint", eyes.reference(source, "source"), eyes.reference(_structures()["areas"], "control"))
@@ -135,7 +135,7 @@ def _subject() -> tuple[Any, Any]:
     return picture, where
 
 
-async def test_a_subject_keeps_its_colours(local: Any, eyes: Any) -> None:
+async def test_subject_keeps_its_colours(local: Any, eyes: Any) -> None:
     subject, _ = _subject()
     out = await edit(local, eyes, "in the desert at noon", eyes.reference(subject, "subject", type="product"), size="320x240")
     assert out.shape == (240, 320, 3)
@@ -147,14 +147,14 @@ async def test_a_subject_keeps_its_colours(local: Any, eyes: Any) -> None:
 
 
 @pytest.mark.parametrize(("words", "left"), [("on the left", True), ("on the right", False)])
-async def test_a_subject_stands_where_the_words_say(local: Any, eyes: Any, words: str, left: bool) -> None:
+async def test_subject_is_drawn_where_the_prompt_says(local: Any, eyes: Any, words: str, left: bool) -> None:
     subject, _ = _subject()
     out = await edit(local, eyes, f"small, {words}, in the desert at noon", eyes.reference(subject, "subject"), size="320x240")
     x = np.nonzero(np.abs(out.astype(int) - np.array((40, 120, 60))).max(axis=2) <= 3)[1].mean()
     assert (x < 140) == left
 
 
-async def test_a_description_moves_its_own_subject(local: Any, eyes: Any) -> None:
+async def test_description_moves_its_own_subject(local: Any, eyes: Any) -> None:
     subject, _ = _subject()
     spots = []
     for description in ("large", "tiny"):
@@ -176,13 +176,13 @@ async def test_several_subjects_stand_side_by_side(local: Any, eyes: Any) -> Non
     assert (stats[1:, cv2.CC_STAT_AREA] > 200).sum() == 2
 
 
-async def test_a_subject_that_does_not_stand_out_is_refused(local: Any, eyes: Any) -> None:
+async def test_subject_that_does_not_stand_out_is_refused(local: Any, eyes: Any) -> None:
     with pytest.raises(InvalidRequest, match="no foreground stands out"):
         await edit(local, eyes, "desert", eyes.reference(np.full((80, 80, 3), 77, np.uint8), "subject"))
 
 
 @pytest.mark.parametrize("extra", ["none", "style", "subject"])
-async def test_a_mask_with_references_protects_the_rest_of_the_source(local: Any, eyes: Any, photo: Any, extra: str) -> None:
+async def test_mask_with_references_protects_the_rest_of_the_source(local: Any, eyes: Any, photo: Any, extra: str) -> None:
     references = [eyes.reference(photo, "source")]
     if extra == "style":
         references.append(eyes.reference(_style(), "style"))
@@ -196,7 +196,7 @@ async def test_a_mask_with_references_protects_the_rest_of_the_source(local: Any
     assert (out[inside] != photo[inside]).mean() > 0.5
 
 
-async def test_the_size_asked_for_is_the_size_of_the_edit(local: Any, eyes: Any, photo: Any) -> None:
+async def test_size_asked_for_is_the_size_of_the_edit(local: Any, eyes: Any, photo: Any) -> None:
     out = await edit(local, eyes, "sepia", eyes.reference(photo, "source"), size="300x300")
     assert out.shape == (300, 300, 3)
     out = await edit(local, eyes, "sepia", eyes.reference(photo, "source"))

@@ -25,7 +25,7 @@ PICTURES = {
 
 @pytest.mark.parametrize("name", quick_first(PICTURES))
 @pytest.mark.parametrize(("role", "kind"), [("style", None), ("control", "edges"), ("control", "scribble")])
-async def test_a_picture_of_any_shape_gives_its_style_or_structure(local: Any, eyes: Any, name: str, role: str, kind: str | None) -> None:
+async def test_picture_of_any_shape_gives_its_style_or_structure(local: Any, eyes: Any, name: str, role: str, kind: str | None) -> None:
     reference = eyes.reference(PICTURES[name], role, type=kind)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -35,7 +35,7 @@ async def test_a_picture_of_any_shape_gives_its_style_or_structure(local: Any, e
 
 @pytest.mark.parametrize(("width", "height"), quick_first([(2, 2), (8000, 1), (1, 8000), (700, 3)]))
 @pytest.mark.parametrize("prompt", quick_first(["remove it", "a red heart", "night sea"]))
-async def test_a_strip_is_filled_and_the_rest_stays(local: Any, eyes: Any, width: int, height: int, prompt: str) -> None:
+async def test_strip_is_filled_and_the_rest_stays(local: Any, eyes: Any, width: int, height: int, prompt: str) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
     half = (0, 0, (width + 1) // 2, height) if width > 1 else (0, 0, 1, height // 2)
     request = Inpaint(prompt=prompt, source=eyes.image(pixels), mask=eyes.mask(width, height, half), seed=1)
@@ -47,20 +47,20 @@ async def test_a_strip_is_filled_and_the_rest_stays(local: Any, eyes: Any, width
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize(("width", "height"), [(8000, 1), (1, 8000)])
-async def test_a_film_begins_with_a_strip(local: Any, eyes: Any, width: int, height: int) -> None:
+async def test_film_begins_with_a_strip(local: Any, eyes: Any, width: int, height: int) -> None:
     strip = np.full((height, width, 3), 90, np.uint8)
     request = GenerateVideo(prompt="zoom in", first_frame=eyes.image(strip), size="96x64", duration=0.1)
     assert eyes.frames((await local.piece(request)).data)[0].shape == (64, 96, 3)
 
 
-async def test_a_subject_that_does_not_stand_out_is_refused_with_the_path_to_it(local: Any, eyes: Any) -> None:
+async def test_subject_that_does_not_stand_out_is_refused_with_the_path_to_it(local: Any, eyes: Any) -> None:
     flat = eyes.reference(np.full((40, 40, 3), 90, np.uint8), "subject")
     with pytest.raises(InvalidRequest, match=r"^references=: no foreground stands out .*transparent around it"):
         await local.run(EditWithReferences(prompt="on a beach", size="96x64", references=(flat,)))
 
 
 @pytest.mark.exhaustive
-def test_the_end_of_the_process_waits_for_a_slow_frame_even_when_interrupted(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_end_of_the_process_waits_for_a_slow_frame_even_when_interrupted(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     from local_media.state import Drawer
     from local_media.videos import jobs, render
 

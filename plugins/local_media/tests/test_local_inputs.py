@@ -75,7 +75,7 @@ def test_lossless_formats_keep_every_bit_with_transparency(name: str) -> None:
 
 
 @pytest.mark.parametrize("cut", [0.3, 0.9])
-def test_a_truncated_picture_is_refused(cut: float) -> None:
+def test_truncated_picture_is_refused(cut: float) -> None:
     data = _saved(Pil.fromarray(np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)), "PNG")
     with pytest.raises(InvalidRequest, match="cannot be decoded"):
         read_picture(data[: int(len(data) * cut)])

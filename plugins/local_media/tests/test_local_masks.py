@@ -32,7 +32,7 @@ async def test_outside_the_mask_every_pixel_stays(local: Any, eyes: Any, photo: 
 
 
 @pytest.mark.parametrize("size", [6, 40])
-async def test_erasing_brings_back_the_surroundings(local: Any, eyes: Any, size: int) -> None:
+async def test_erased_region_is_filled_from_its_surroundings(local: Any, eyes: Any, size: int) -> None:
     """A slope of colour with a red square in it: without the square the slope is there again."""
     y, x = np.mgrid[0:120, 0:160].astype(np.float32)
     clean = np.stack([60 + x * 0.5, 90 + y * 0.6, 140 + 0 * x], axis=2)
@@ -45,7 +45,7 @@ async def test_erasing_brings_back_the_surroundings(local: Any, eyes: Any, size:
     assert np.abs(out - clean).max() < 24
 
 
-async def test_the_filling_follows_prompt_and_seed(local: Any, eyes: Any, photo: Any) -> None:
+async def test_filling_follows_prompt_and_seed(local: Any, eyes: Any, photo: Any) -> None:
     async def inside(prompt: str, seed: int) -> Any:
         request = Inpaint(prompt=prompt, source=eyes.image(photo), mask=eyes.mask(240, 160, BOX), seed=seed)
         return eyes.pixels((await local.piece(request)).data)[INSIDE].astype(int)
@@ -57,7 +57,7 @@ async def test_the_filling_follows_prompt_and_seed(local: Any, eyes: Any, photo:
     assert desert.mean() > night.mean() + 40
 
 
-async def test_the_edge_of_a_filling_is_soft_inside_the_mask(local: Any, eyes: Any) -> None:
+async def test_edge_of_a_filling_is_soft_inside_the_mask(local: Any, eyes: Any) -> None:
     grey = np.full((200, 200, 3), 128, np.uint8)
     request = Inpaint(prompt="starry night", source=eyes.image(grey), mask=eyes.mask(200, 200, (40, 40, 160, 160)), seed=1)
     row = np.abs(eyes.pixels((await local.piece(request)).data)[100].astype(int) - 128).max(axis=1)
@@ -97,7 +97,7 @@ async def test_foreground_and_background_are_found(local: Any, eyes: Any, kind: 
     assert not (found["foreground"] & found["background"]).any()
 
 
-async def test_a_picture_without_a_foreground_is_refused(local: Any, eyes: Any) -> None:
+async def test_picture_without_a_foreground_is_refused(local: Any, eyes: Any) -> None:
     plain = np.full((100, 100, 3), 90, np.uint8)
     with pytest.raises(InvalidRequest, match="no foreground stands out"):
         await local.run(Inpaint(prompt="desert", source=eyes.image(plain), mask=Mask(mode="foreground")))
@@ -112,7 +112,7 @@ async def test_semantic_classes_are_refused(local: Any, eyes: Any, photo: Any) -
     ("box", "size", "words"),
     [((0, 0, 0, 0), (240, 160), "selects nothing"), ((0, 0, 9, 9), (24, 16), "is 24x16, but the picture is 240x160")],
 )
-async def test_a_mask_that_does_not_fit_is_refused(local: Any, eyes: Any, photo: Any, box: Any, size: Any, words: str) -> None:
+async def test_mask_that_does_not_fit_is_refused(local: Any, eyes: Any, photo: Any, box: Any, size: Any, words: str) -> None:
     with pytest.raises(InvalidRequest, match=words):
         await local.run(Inpaint(prompt="desert", source=eyes.image(photo), mask=eyes.mask(*size, box)))
 
@@ -157,7 +157,7 @@ async def test_outpainting_to_less_is_refused(local: Any, eyes: Any, photo: Any)
         await local.run(Inpaint(prompt="more", source=eyes.image(photo), edit_mode="outpaint", size="200x300"))
 
 
-async def test_an_outpaint_mask_says_where_to_paint(local: Any, eyes: Any, photo: Any) -> None:
+async def test_outpaint_mask_says_where_to_paint(local: Any, eyes: Any, photo: Any) -> None:
     request = Inpaint(prompt="starry night", source=eyes.image(photo), edit_mode="outpaint", mask=eyes.mask(240, 160, BOX), seed=1)
     out = eyes.pixels((await local.piece(request)).data)
     assert (out[~INSIDE] == photo[~INSIDE]).all()

@@ -15,7 +15,7 @@ from anymedia.requests import Operation
 from local_media import plugin
 
 
-def test_the_matrix_says_what_the_backend_is() -> None:
+def test_matrix_says_what_the_backend_is() -> None:
     matrix = plugin.capabilities()
     assert matrix == plugin.capabilities()
     assert matrix.last_resort
@@ -30,7 +30,7 @@ def test_the_matrix_says_what_the_backend_is() -> None:
     assert {row.continuation_prefix for row in matrix.models if row.media != "audio"} == {"local_img", "local_vid"}
 
 
-def test_every_row_is_alive_and_free_and_has_a_typical_time() -> None:
+def test_model_spec_is_active_and_free_and_has_a_typical_time() -> None:
     for row in plugin.capabilities().models:
         assert row.lifecycle.stage_on(datetime.date(2026, 11, 21)) == "active"
         for operation in row.operations.values():
@@ -60,7 +60,7 @@ def test_speech_requires_what_its_extra_installs() -> None:
     assert re.fullmatch(r"espeakng-loader\b.*; extra == ['\"]speech['\"]", only)
 
 
-def test_the_voices_of_the_matrix_are_those_of_the_library() -> None:
+def test_voices_of_the_matrix_are_those_of_the_library() -> None:
     pytest.importorskip("espeakng_loader")
     from local_media.sounds.espeak import voices
 

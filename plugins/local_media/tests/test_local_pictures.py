@@ -28,14 +28,14 @@ PLACES = [
 
 
 @pytest.mark.parametrize("size", quick_first(["333x517", "16x16", "640x400", "1024x128"]))
-async def test_the_picture_has_the_size_that_was_asked_for(local: Any, eyes: Any, size: str) -> None:
+async def test_picture_has_the_size_that_was_asked_for(local: Any, eyes: Any, size: str) -> None:
     piece = await local.piece(GenerateImage(prompt="a mountain lake", size=size, seed=1))
     height, width = eyes.pixels(piece.data).shape[:2]
     assert f"{width}x{height}" == size
 
 
 @pytest.mark.parametrize("ratio", quick_first(["1:2", "1:1", "16:9", "9:16", "21:9"]))
-async def test_the_picture_has_the_ratio_that_was_asked_for(local: Any, eyes: Any, ratio: str) -> None:
+async def test_picture_has_the_ratio_that_was_asked_for(local: Any, eyes: Any, ratio: str) -> None:
     height, width = eyes.pixels((await local.piece(GenerateImage(prompt="hills", aspect_ratio=ratio, seed=1))).data).shape[:2]
     across, down = (float(n) for n in ratio.split(":"))
     assert width / height == pytest.approx(across / down, rel=0.01)
@@ -52,7 +52,7 @@ async def test_each_output_format_is_what_it_says(local: Any, eyes: Any, name: s
 
 
 @pytest.mark.parametrize("place", quick_first(PLACES))
-async def test_the_same_seed_gives_the_same_pixels_and_another_seed_others(local: Any, eyes: Any, place: str) -> None:
+async def test_same_seed_gives_the_same_pixels_and_another_seed_others(local: Any, eyes: Any, place: str) -> None:
     first, again, other = [
         eyes.pixels((await local.piece(GenerateImage(prompt=place, size="192x128", seed=seed))).data) for seed in (7, 7, 8)
     ]
@@ -74,7 +74,7 @@ async def test_n_pictures_differ_from_each_other(local: Any, eyes: Any) -> None:
     assert len({eyes.pixels(piece.data).tobytes() for piece in outcome.pieces}) == 3
 
 
-async def test_the_words_show_in_the_picture(local: Any, eyes: Any) -> None:
+async def test_words_show_in_the_picture(local: Any, eyes: Any) -> None:
     async def mean(prompt: str) -> Any:
         return eyes.pixels((await local.piece(GenerateImage(prompt=prompt, size="192x128", seed=5))).data).mean(axis=(0, 1))
 
@@ -86,7 +86,7 @@ async def test_the_words_show_in_the_picture(local: Any, eyes: Any) -> None:
     assert snow.sum() > day.sum()
 
 
-async def test_a_negative_prompt_takes_things_out(local: Any, eyes: Any) -> None:
+async def test_negative_prompt_takes_things_out(local: Any, eyes: Any) -> None:
     plain = eyes.pixels((await local.piece(GenerateImage(prompt="meadow with flowers, day", size="192x128", seed=2))).data)
     bare = eyes.pixels(
         (await local.piece(GenerateImage(prompt="meadow with flowers, day", negative_prompt="flowers", size="192x128", seed=2))).data
@@ -115,7 +115,7 @@ async def test_shapes_have_the_number_and_colour_that_was_asked_for(local: Any, 
     assert count > 1
 
 
-async def test_a_transparent_background_leaves_out_the_sky(local: Any, eyes: Any) -> None:
+async def test_transparent_background_leaves_out_the_sky(local: Any, eyes: Any) -> None:
     request = GenerateImage(prompt="mountain lake, day", size="240x160", seed=3, background="transparent")
     rgba = eyes.pixels((await local.piece(request)).data, "RGBA")
     opaque = eyes.pixels((await local.piece(GenerateImage(prompt="mountain lake, day", size="240x160", seed=3))).data)
@@ -156,12 +156,12 @@ def test_letters_of_other_scripts_are_not_drawn_as_empty_boxes() -> None:
         assert all(0.02 < (text_mask(letter, 80, 80) > 128).mean() < 0.6 for letter in text)
 
 
-async def test_unknown_words_are_said_to_be_unknown(local: Any) -> None:
+async def test_unknown_word_is_reported(local: Any) -> None:
     assert "no word of the prompt is known" in str((await local.run(GenerateImage(prompt="xyzzy", size="64x64"))).warnings[0])
     assert (await local.run(GenerateImage(prompt="a lake", size="64x64"))).warnings == ()
 
 
-async def test_going_on_keeps_the_mountains_and_changes_the_light(local: Any, eyes: Any) -> None:
+async def test_continuation_keeps_the_mountains_and_changes_the_light(local: Any, eyes: Any) -> None:
     first = await local.piece(GenerateImage(prompt="a mountain lake at sunset", size="240x160", seed=1))
     earlier, files = eyes.earlier(first, "image", "landscape")
     second = await local.piece(GenerateImage(prompt="now at night", continue_from=earlier), files=files)
@@ -201,7 +201,7 @@ async def test_letters_that_cannot_be_drawn_as_written_are_reported(local: Any, 
         assert [said in str(warning) for warning in warnings] == [True] if said else warnings == ()
 
 
-async def test_a_long_text_is_drawn_and_not_left_out(local: Any, eyes: Any) -> None:
+async def test_long_text_is_drawn_and_not_left_out(local: Any, eyes: Any) -> None:
     request = GenerateImage(prompt=f'night sea with "{"word " * 120}"', size="320x240", seed=4)
     bare = attrs.evolve(request, prompt="night sea")
     with_text, without = [eyes.pixels((await local.piece(r)).data) for r in (request, bare)]

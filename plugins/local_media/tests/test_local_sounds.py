@@ -43,7 +43,7 @@ async def test_music_has_the_length_and_format_that_was_asked_for(local: Any, ey
     assert 0.2 < np.abs(samples).max() <= 1.01
 
 
-async def test_a_tone_has_its_frequency(local: Any, eyes: Any) -> None:
+async def test_tone_has_its_frequency(local: Any, eyes: Any) -> None:
     for hertz in (220, 440, 1500):
         assert _loudest(*eyes.sound((await play(local, f"a tone of {hertz} Hz", duration=2)).data)) == pytest.approx(hertz, abs=2)
 
@@ -54,7 +54,7 @@ async def test_notes_are_played_one_after_another(local: Any, eyes: Any) -> None
     assert heard == pytest.approx([440, 523.25, 659.26], abs=4)
 
 
-async def test_the_same_seed_gives_the_same_music_and_another_seed_another(local: Any, eyes: Any) -> None:
+async def test_same_seed_gives_the_same_music_and_another_seed_another(local: Any, eyes: Any) -> None:
     first, again, other = [eyes.sound((await play(local, "happy piano music", duration=4, seed=s)).data)[0] for s in (1, 1, 2)]
     assert (first == again).all()
     assert np.abs(first - other).mean() > 0.01
@@ -79,7 +79,7 @@ async def test_words_change_the_music(local: Any, eyes: Any) -> None:
     assert onsets(fast) > onsets(calm) + 5
 
 
-async def test_unknown_words_are_said_to_be_unknown_in_music(local: Any) -> None:
+async def test_unknown_word_for_music_is_reported(local: Any) -> None:
     outcome = await local.run(GenerateAudio(prompt="qwertz", audio_type="music", duration=1), model="tones")
     assert "no word of the prompt is known" in outcome.warnings[0]
     assert outcome.pieces[0].text.startswith("seed ")
@@ -99,7 +99,7 @@ async def test_speech_comes_in_each_format(local: Any, eyes: Any, name: str) -> 
     assert np.abs(samples).max() > 0.1
 
 
-async def test_a_longer_text_takes_longer_and_a_higher_speed_is_shorter(local: Any, eyes: Any) -> None:
+async def test_longer_text_takes_longer_and_a_higher_speed_is_shorter(local: Any, eyes: Any) -> None:
     async def seconds(text: str, **more: Any) -> float:
         samples, rate = eyes.sound((await say(local, text, **more)).data)
         return float(samples.shape[1] / rate)
@@ -122,19 +122,19 @@ async def test_voices_differ_and_the_same_voice_repeats_itself(local: Any, eyes:
     assert np.corrcoef(english, german)[0, 1] < 0.9
 
 
-async def test_a_voice_that_is_not_there_is_refused_with_the_nearest(local: Any) -> None:
+async def test_voice_that_is_not_there_is_refused_with_the_nearest(local: Any) -> None:
     with pytest.raises(InvalidRequest, match="did you mean 'en-gb'"):
         await say(local, "Hello", voice="en-gbb")
 
 
-async def test_the_voice_follows_the_letters_of_the_text() -> None:
+async def test_voice_follows_the_letters_of_the_text() -> None:
     from local_media.sounds.espeak import voice_for
 
     texts = {"Hello": "en-us", "Привет": "ru", "Καλημέρα": "el", "こんにちは世界": "ja", "你好": "cmn", "안녕하세요": "ko", "123": "en-us"}
     assert {text: voice_for(text) for text in texts} == texts
 
 
-async def test_a_text_that_cannot_be_said_is_refused(local: Any) -> None:
+async def test_text_that_cannot_be_spoken_is_refused(local: Any) -> None:
     with pytest.raises(InvalidRequest, match="nothing in it"):
         await say(local, "...")
 

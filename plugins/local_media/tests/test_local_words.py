@@ -11,13 +11,13 @@ from local_media.recipe import Recipe, resolve
 from local_media.words import Shape, quoted, read
 
 
-def test_a_scene_is_read_word_by_word() -> None:
+def test_scene_is_read_word_by_word() -> None:
     wish = read("A quiet mountain lake at sunset, with birds and a boat")
     assert (wish.place, wish.time) == ("mountains", "sunset")
     assert wish.features >= {"water", "birds", "boat"}
 
 
-def test_what_is_not_wanted_is_left_out() -> None:
+def test_negative_prompt_removes_what_it_names() -> None:
     assert "trees" in read("mountains without trees").absent
     assert "trees" not in read("mountains without trees").features
     negative = read("a mountain lake with clouds", "clouds, boat")
@@ -32,7 +32,7 @@ def test_quoted_text_is_taken_as_it_is_and_not_read_for_keywords() -> None:
     assert (wish.place, wish.time) == ("desert", None)
 
 
-def test_an_apostrophe_opens_no_quotation() -> None:
+def test_apostrophe_opens_no_quotation() -> None:
     assert quoted("it's the farmer's field") == ()
 
 
@@ -52,7 +52,7 @@ def test_stars_without_number_or_colour_stand_in_the_sky() -> None:
     assert resolve(wish, 1).time == "night"
 
 
-def test_the_same_wish_and_seed_give_the_same_recipe_and_another_seed_another_one() -> None:
+def test_same_wish_and_seed_give_the_same_recipe_and_another_seed_another_one() -> None:
     wish = read("a landscape")
     assert resolve(wish, 4) == resolve(wish, 4)
     assert len({resolve(wish, seed).time for seed in range(20)}) > 1
@@ -64,7 +64,7 @@ def test_unknown_words_still_choose_by_their_letters() -> None:
     assert len({resolve(read(p), 4, p).place for p in ("qwertz", "asdf", "yxcv", "poiu", "lkjh", "mnbv")}) > 1
 
 
-def test_a_further_prompt_changes_only_what_it_speaks_of() -> None:
+def test_further_prompt_changes_only_what_it_speaks_of() -> None:
     old = resolve(read("a mountain lake at sunset with a boat"), 7)
     new = old.changed(read("now at night"))
     assert (new.time, new.place, new.seed) == ("night", old.place, old.seed)

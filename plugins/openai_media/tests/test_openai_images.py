@@ -51,7 +51,7 @@ def prompt_of(fake: OpenAIServer) -> str:
 
 
 @pytest.mark.anyio
-async def test_the_providers_bytes_come_back_verbatim(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_providers_bytes_come_back_verbatim(fake: OpenAIServer, make_context: MakeContext) -> None:
     context = make_context("gpt-image-2.5-flare", "generate_image")
     made = await plugin.generate_image(request=GenerateImage(prompt="a boat", n=3, output_format="png"), context=context)
     assert isinstance(made, Outcome)
@@ -63,7 +63,7 @@ async def test_the_providers_bytes_come_back_verbatim(fake: OpenAIServer, make_c
 
 
 @pytest.mark.anyio
-async def test_the_cost_is_worked_out_from_the_usage_the_provider_reports(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_cost_is_worked_out_from_the_usage_the_provider_reports(fake: OpenAIServer, make_context: MakeContext) -> None:
     context = make_context("gpt-image-2.6-sunburst", "generate_image")
     made = await plugin.generate_image(request=GenerateImage(prompt="a boat", quality="high"), context=context)
     assert isinstance(made, Outcome)
@@ -77,7 +77,7 @@ async def test_the_cost_is_worked_out_from_the_usage_the_provider_reports(fake: 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
-async def test_source_and_mask_arrive_as_they_are_with_alpha_zero_just_where_the_edit_is_wanted(
+async def test_source_and_mask_arrive_unchanged_with_alpha_zero_where_the_edit_goes(
     fake: OpenAIServer, make_context: MakeContext, form: str
 ) -> None:
     source, loaded = picture(image(320, 256, form))
@@ -113,9 +113,7 @@ async def test_continuing_an_image_edits_its_collected_file(fake: OpenAIServer, 
 
 
 @pytest.mark.anyio
-async def test_a_continued_image_whose_file_is_gone_is_a_clear_error_before_any_submit(
-    fake: OpenAIServer, make_context: MakeContext
-) -> None:
+async def test_continued_image_whose_file_is_gone_is_a_clear_error_before_any_submit(fake: OpenAIServer, make_context: MakeContext) -> None:
     request = GenerateImage(prompt="at night", continue_from=Continuation(id="gpt_img_1", backend="openai", files=(stored("gone.png"),)))
     with pytest.raises(UnknownContinuation, match=r"gone\.png"):
         await plugin.generate_image(request=request, context=make_context("gpt-image-2", "generate_image"))
@@ -158,9 +156,7 @@ async def test_other_roles_are_put_into_words_that_count_the_pictures_as_they_ar
 
 
 @pytest.mark.anyio
-async def test_words_for_the_roles_may_make_a_prompt_too_long_which_is_said_before_any_submit(
-    fake: OpenAIServer, make_context: MakeContext
-) -> None:
+async def test_prompt_made_too_long_by_the_roles_is_refused_before_any_submit(fake: OpenAIServer, make_context: MakeContext) -> None:
     style, loaded = picture(png((1, 1, 1)))
     request = EditWithReferences(prompt="x" * 31_990, references=(Reference(image=style, role="style"),))
     with pytest.raises(InvalidRequest, match="32000"):
@@ -199,7 +195,7 @@ async def test_continued_conversation_includes_the_earlier_turns(fake: OpenAISer
 
 
 @pytest.mark.anyio
-async def test_a_conversation_may_begin_with_an_image_that_was_made_outside_of_one(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_conversation_may_begin_with_an_image_that_was_made_outside_of_one(fake: OpenAIServer, make_context: MakeContext) -> None:
     earlier = stored("earlier.png")
     loaded = {earlier: picture(png((1, 2, 3)))[1]}
     going_on = Continuation(id="gpt_img_1", backend="openai", files=(earlier,))
@@ -214,14 +210,14 @@ async def test_a_conversation_may_begin_with_an_image_that_was_made_outside_of_o
 
 
 @pytest.mark.anyio
-async def test_the_settings_of_an_instance_may_name_another_mainline_model(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_settings_of_an_instance_may_name_another_mainline_model(fake: OpenAIServer, make_context: MakeContext) -> None:
     context = make_context("gpt-image-2", "generate_image", responses_model="gpt-5.5")
     await plugin.generate_image(request=GenerateImage(prompt="a boat", extra_params={"responses": True}), context=context)
     assert fake.last().json()["model"] == "gpt-5.5"
 
 
 @pytest.mark.anyio
-async def test_a_turn_makes_one_image_and_says_so_before_any_submit(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_turn_makes_one_image_and_says_so_before_any_submit(fake: OpenAIServer, make_context: MakeContext) -> None:
     going_on = Continuation(id="gpt_img_1", backend="openai", data={"response_id": "resp_1"}, files=(stored("x.png"),))
     with pytest.raises(UnsupportedInput, match="one image"):
         await plugin.generate_image(
@@ -231,7 +227,7 @@ async def test_a_turn_makes_one_image_and_says_so_before_any_submit(fake: OpenAI
 
 
 @pytest.mark.anyio
-async def test_an_image_that_another_server_answers_with_an_address_is_left_to_the_core_to_fetch(
+async def test_image_that_another_server_answers_with_an_address_is_left_to_the_core_to_fetch(
     fake: OpenAIServer, make_context: MakeContext
 ) -> None:
     url = "https://files.example/a.png?signature=s3cret"

@@ -43,12 +43,12 @@ def row(model: str) -> ModelSpec:
     return found
 
 
-def test_every_model_named_in_the_documentation_has_a_row() -> None:
+def test_model_named_in_the_documentation_has_a_model_spec() -> None:
     assert {r.id for r in ROWS} == NAMED
 
 
 @pytest.mark.parametrize("found", ROWS, ids=lambda r: r.id)
-def test_each_row_names_a_public_source_the_date_it_was_checked_and_priced(found: ModelSpec) -> None:
+def test_model_spec_names_a_public_source_and_the_dates_of_check_and_price(found: ModelSpec) -> None:
     assert found.lifecycle.source.startswith("https://")
     assert found.lifecycle.checked is not None
     for operation in found.operations.values():
@@ -60,26 +60,26 @@ def test_each_row_names_a_public_source_the_date_it_was_checked_and_priced(found
 
 
 @pytest.mark.parametrize(("model", "end"), ENDS.items(), ids=ENDS)
-def test_the_end_of_each_model_is_dated_and_judged(model: str, end: tuple[str, str, Stage]) -> None:
+def test_end_of_each_model_is_dated_and_judged(model: str, end: tuple[str, str, Stage]) -> None:
     life = row(model).lifecycle
     assert (str(life.retires), life.certainty, life.stage_on(TODAY)) == end
 
 
-def test_what_replaces_a_dying_image_model_is_itself_alive() -> None:
+def test_replacement_of_a_retiring_image_model_is_active() -> None:
     for found in ROWS:
         if found.media == "image" and found.lifecycle.retires is not None:
             assert found.lifecycle.replacement is not None
             assert row(found.lifecycle.replacement).lifecycle.stage_on(TODAY) == "active"
 
 
-def test_the_best_ranked_model_of_each_operation_is_alive_unless_the_whole_api_ended() -> None:
+def test_best_ranked_model_of_each_operation_is_active_unless_the_whole_api_ended() -> None:
     for operation in ("generate_image", "inpaint", "edit_with_references", "generate_audio"):
         best = min((r for r in ROWS if operation in r.operations), key=lambda r: r.rank)
         assert best.lifecycle.stage_on(TODAY) == "active", operation
     assert min((r for r in ROWS if r.media == "image"), key=lambda r: r.rank).id == "gpt-image-2.6-sunburst"
 
 
-def test_every_living_image_can_be_continued_by_a_model_that_lives() -> None:
+def test_image_of_an_active_model_can_be_continued_by_an_active_one() -> None:
     for found in (r for r in ROWS if r.id.startswith(("gpt-image", "chatgpt"))):
         assert found.continues_with[0] == found.id
         assert any(row(other).lifecycle.stage_on(TODAY) == "active" for other in found.continues_with)
@@ -101,7 +101,7 @@ def test_every_living_image_can_be_continued_by_a_model_that_lives() -> None:
         ("3072x1008", False),  # beyond 3:1
     ],
 )
-def test_the_free_sizes_obey_the_sixteen_pixel_rule_and_its_bounds(size: str, taken: bool) -> None:
+def test_free_sizes_obey_the_sixteen_pixel_rule_and_its_bounds(size: str, taken: bool) -> None:
     for model in ("gpt-image-2.6-sunburst", "gpt-image-2.5-flare", "gpt-image-2"):
         option = row(model).operations["generate_image"].options["size"]
         assert isinstance(option, Pixels)
@@ -112,7 +112,7 @@ def test_the_free_sizes_obey_the_sixteen_pixel_rule_and_its_bounds(size: str, ta
             assert option.problem(near) is None
 
 
-def test_what_sets_the_models_apart_is_as_documented() -> None:
+def test_differences_between_models_are_as_documented() -> None:
     def values(model: str, operation: Operation, name: str) -> tuple[str, ...]:
         found = row(model).operations[operation]
         option = found.options.get(name) or found.extra_params.get(name)
@@ -134,7 +134,7 @@ def test_what_sets_the_models_apart_is_as_documented() -> None:
         assert not {"gif", "svg"} & set(getattr(found.operations["generate_image"].options["output_format"], "one_of", ()))
 
 
-def test_the_plugin_loads_its_matrix_without_the_sdk_or_any_http_library() -> None:
+def test_plugin_loads_its_matrix_without_the_sdk_or_any_http_library() -> None:
     program = (
         "import sys; from openai_media import plugin; plugin.capabilities();"
         "print(sorted({'openai','httpx2','httpx','aiohttp','asyncio','pydantic','PIL','msgspec'} & set(sys.modules)))"

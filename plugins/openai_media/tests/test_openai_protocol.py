@@ -30,7 +30,7 @@ async def sdk(fake: OpenAIServer) -> AsyncIterator[AsyncOpenAI]:
         yield client
 
 
-async def test_the_sdk_accepts_the_fakes_images_strictly(sdk: AsyncOpenAI) -> None:
+async def test_sdk_accepts_the_fakes_images_strictly(sdk: AsyncOpenAI) -> None:
     made = await sdk.images.generate(
         model="gpt-image-2.5-flare", prompt="a boat", n=2, size="1536x864", quality="xhigh", background="opaque"
     )
@@ -50,7 +50,7 @@ async def test_the_sdk_accepts_the_fakes_images_strictly(sdk: AsyncOpenAI) -> No
     assert single.data is not None
 
 
-async def test_the_sdk_accepts_the_fakes_conversation_strictly(sdk: AsyncOpenAI) -> None:
+async def test_sdk_accepts_the_fakes_conversation_strictly(sdk: AsyncOpenAI) -> None:
     first = await sdk.responses.create(model="gpt-6-sol", input="a boat", tools=[{"type": "image_generation", "quality": "low"}])
     assert [item.type for item in first.output] == ["image_generation_call", "message"]
     second = await sdk.responses.create(
@@ -65,7 +65,7 @@ async def test_the_sdk_accepts_the_fakes_conversation_strictly(sdk: AsyncOpenAI)
     assert item.error.code == "moderation_blocked"
 
 
-async def test_the_sdk_accepts_the_fakes_models_and_speech_strictly(sdk: AsyncOpenAI, fake: OpenAIServer) -> None:
+async def test_sdk_accepts_the_fakes_models_and_speech_strictly(sdk: AsyncOpenAI, fake: OpenAIServer) -> None:
     models = [model async for model in await sdk.models.list()]
     assert {m.id: m.shutdown_date for m in models}["tts-1"] == "2027-01-06"
     sound = await sdk.audio.speech.create(model="tts-1", voice="nova", input="Good morning.")
@@ -73,7 +73,7 @@ async def test_the_sdk_accepts_the_fakes_models_and_speech_strictly(sdk: AsyncOp
 
 
 @pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
-async def test_the_sdk_accepts_the_fakes_videos_strictly(sdk: AsyncOpenAI, fake: OpenAIServer) -> None:
+async def test_sdk_accepts_the_fakes_videos_strictly(sdk: AsyncOpenAI, fake: OpenAIServer) -> None:
     fake.videos.looks = 1
     made = await sdk.videos.create(model="sora-2", prompt="a boat", seconds="4", size="720x1280")
     assert (await sdk.videos.retrieve(made.id)).status == "queued"
@@ -149,7 +149,7 @@ async def test_we_send_what_the_sdks_own_video_methods_send(sdk: AsyncOpenAI, fa
 
 
 @pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
-async def test_the_sdks_own_methods_refuse_what_is_published_which_is_why_they_are_not_used(sdk: AsyncOpenAI, fake: OpenAIServer) -> None:
+async def test_sdks_own_methods_refuse_what_is_published_which_is_why_they_are_not_used(sdk: AsyncOpenAI, fake: OpenAIServer) -> None:
     with pytest.raises(RuntimeError, match="to be bytes"):
         await sdk.videos.edit(prompt="slower", video={"id": "video_1"})
     with pytest.raises(RuntimeError, match="to be bytes"):
@@ -159,7 +159,7 @@ async def test_the_sdks_own_methods_refuse_what_is_published_which_is_why_they_a
     assert fake.received == []
 
 
-async def test_an_edit_goes_out_as_the_sdks_own_method_sends_it(sdk: AsyncOpenAI, fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_edit_is_sent_as_the_sdks_own_method_sends_it(sdk: AsyncOpenAI, fake: OpenAIServer, make_context: MakeContext) -> None:
     source, mask = Image(data=b"as given"), Mask(image=Image(data=b"as given"))
     loaded = {
         source: LoadedMedia(data=image(64, 64), mime="image/png", filename="source.png"),

@@ -13,7 +13,7 @@ from anymedia.settings import load_settings
 README = Path(__file__).parents[1] / "README.md"
 
 
-def test_the_settings_in_the_readme_make_usable_instances(tmp_path: Path) -> None:
+def test_settings_in_the_readme_make_usable_instances(tmp_path: Path) -> None:
     blocks = re.findall(r"(?:^    .*\n)+", README.read_text("utf-8"), re.MULTILINE)
     tables = [textwrap.dedent(block) for block in blocks if "[backends." in block]
     assert len(tables) == 2

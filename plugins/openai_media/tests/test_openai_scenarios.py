@@ -126,7 +126,7 @@ async def test_inpainting_with_a_transparent_background(router: Router, fake: Op
     assert result.path.read_bytes() == fake.images.made[-1]
 
 
-async def test_a_transparent_background_and_jpeg_exclude_each_other_and_one_gives_way(
+async def test_transparent_background_and_jpeg_exclude_each_other_and_one_gives_way(
     router: Router, fake: OpenAIServer, tmp_path: Path
 ) -> None:
     result = await router.generate_image(
@@ -137,9 +137,7 @@ async def test_a_transparent_background_and_jpeg_exclude_each_other_and_one_give
     assert "transparency" in result.adjustments[0].why
 
 
-async def test_a_mask_with_a_continuation_and_no_source_edits_the_continued_image(
-    router: Router, fake: OpenAIServer, tmp_path: Path
-) -> None:
+async def test_mask_with_a_continuation_and_no_source_edits_the_continued_image(router: Router, fake: OpenAIServer, tmp_path: Path) -> None:
     first = await router.generate_image(prompt="a room", size="1024x1024", backend="openai", output=tmp_path / "room.png")
     wanted = numpy.zeros((1024, 1024), bool)
     wanted[100:200, 300:900] = True
@@ -188,14 +186,14 @@ async def test_image_to_video_sends_the_image_as_input_reference(router: Router,
     assert KEY not in str(received.headers)
 
 
-async def test_a_negative_prompt_generates_normally_and_is_reported_as_ignored(router: Router, fake: OpenAIServer, tmp_path: Path) -> None:
+async def test_negative_prompt_generates_normally_and_is_reported_as_ignored(router: Router, fake: OpenAIServer, tmp_path: Path) -> None:
     result = await router.generate_image(prompt="a boat", negative_prompt="people", backend="openai", output=tmp_path / "boat.png")
     assert fake.last("POST").json() == {"prompt": "a boat", "model": "gpt-image-2.6-sunburst", "output_format": "png"}
     assert [(a.field, a.kind, a.asked, a.sent) for a in result.adjustments] == [("negative_prompt", "ignored", "people", None)]
     assert result.to_json()["ignored"] == ["negative_prompt"]
 
 
-async def test_an_unknown_continuation_id_is_a_clear_error(router: Router, fake: OpenAIServer, gpu: OpenAIServer) -> None:
+async def test_unknown_continuation_id_is_a_clear_error(router: Router, fake: OpenAIServer, gpu: OpenAIServer) -> None:
     for call in (router.generate_image, router.continue_video):
         with pytest.raises(UnknownContinuation, match="sora_vid_doesnotexist") as caught:
             await call(prompt="more", continue_from="sora_vid_doesnotexist")
@@ -230,7 +228,7 @@ async def test_multi_turn_goes_on_in_the_providers_conversation(router: Router, 
     assert len({first.continuation_id, second.continuation_id, one_more.continuation_id}) == 3
 
 
-async def test_a_turn_of_a_conversation_makes_one_image_and_that_is_planned(router: Router, fake: OpenAIServer) -> None:
+async def test_turn_of_a_conversation_makes_one_image_and_that_is_planned(router: Router, fake: OpenAIServer) -> None:
     request = GenerateImage(prompt="a boat", n=3, extra_params={"responses": True})
     plan = await router.plan(request, backend="openai")
     assert [getattr(call.request, "n", None) for call in plan.calls] == [1]
@@ -240,7 +238,7 @@ async def test_a_turn_of_a_conversation_makes_one_image_and_that_is_planned(rout
     assert fake.received == []
 
 
-async def test_an_image_without_a_conversation_is_continued_by_editing_its_file(router: Router, fake: OpenAIServer, tmp_path: Path) -> None:
+async def test_image_without_a_conversation_is_continued_by_editing_its_file(router: Router, fake: OpenAIServer, tmp_path: Path) -> None:
     first = await router.generate_image(prompt="a boat", backend="openai", output=tmp_path / "a.png")
     second = await router.generate_image(prompt="at night", continue_from=first.continuation_id, output=tmp_path / "b.png")
     texts, files = edit_of(fake)
@@ -249,7 +247,7 @@ async def test_an_image_without_a_conversation_is_continued_by_editing_its_file(
     assert second.continuation_id != first.continuation_id
 
 
-async def test_an_edit_sends_the_continued_image_once_behind_the_sources_and_counts_it(
+async def test_edit_sends_the_continued_image_once_behind_the_sources_and_counts_it(
     router: Router, fake: OpenAIServer, tmp_path: Path
 ) -> None:
     first = await router.generate_image(prompt="a boat", backend="openai", output=tmp_path / "a.png")
@@ -270,7 +268,7 @@ async def test_an_edit_sends_the_continued_image_once_behind_the_sources_and_cou
     assert fake.count("POST") == before
 
 
-async def test_a_format_no_model_writes_is_transcoded_and_reported_while_others_stay_verbatim(
+async def test_format_no_model_writes_is_transcoded_and_reported_while_others_stay_verbatim(
     router: Router, fake: OpenAIServer, tmp_path: Path
 ) -> None:
     result = await router.generate_image(prompt="a boat", output_format="avif", backend="openai", output=tmp_path / "boat.avif")
@@ -282,7 +280,7 @@ async def test_a_format_no_model_writes_is_transcoded_and_reported_while_others_
     assert verbatim.path.read_bytes() == fake.images.made[-1]
 
 
-async def test_a_lost_reply_of_an_image_is_never_sent_again(router: Router, fake: OpenAIServer, tmp_path: Path) -> None:
+async def test_lost_reply_of_an_image_is_never_sent_again(router: Router, fake: OpenAIServer, tmp_path: Path) -> None:
     fake.fail("lost", on="POST", times=None)
     with pytest.raises(SubmissionUnknown, match="not sent again") as caught:
         await router.generate_image(prompt="a boat", backend="openai", output=tmp_path / "boat.png", policy=Policy(retries=2))
@@ -292,7 +290,7 @@ async def test_a_lost_reply_of_an_image_is_never_sent_again(router: Router, fake
     assert row.state == "unknown"
 
 
-async def test_a_lost_reply_of_a_video_is_found_at_the_server_and_followed_to_its_end(
+async def test_lost_reply_of_a_video_is_found_at_the_server_and_followed_to_its_end(
     router: Router, gpu: OpenAIServer, tmp_path: Path
 ) -> None:
     gpu.fail("lost", on="POST")
@@ -301,7 +299,7 @@ async def test_a_lost_reply_of_a_video_is_found_at_the_server_and_followed_to_it
     assert result.path.read_bytes() == next(iter(gpu.videos.files.values()))
 
 
-async def test_a_deadline_leaves_the_job_to_be_resumed(new_router: Callable[..., Router], gpu: OpenAIServer, tmp_path: Path) -> None:
+async def test_deadline_leaves_the_job_to_be_resumed(new_router: Callable[..., Router], gpu: OpenAIServer, tmp_path: Path) -> None:
     gpu.videos.looks = 10**6
     async with new_router() as router:
         request = GenerateVideo(prompt="waves")
@@ -318,7 +316,7 @@ async def test_a_deadline_leaves_the_job_to_be_resumed(new_router: Callable[...,
     assert gpu.count("POST") == 1
 
 
-async def test_a_job_that_one_of_the_servers_machines_has_not_heard_of_is_looked_at_again(
+async def test_job_that_one_of_the_servers_machines_has_not_heard_of_is_checked_again(
     router: Router, gpu: OpenAIServer, tmp_path: Path
 ) -> None:
     gpu.fail("status", on="GET /v1/videos/video", times=2, status=404, json={"error": {"message": "No such video."}})
@@ -327,7 +325,7 @@ async def test_a_job_that_one_of_the_servers_machines_has_not_heard_of_is_looked
     assert gpu.count("POST") == 1
 
 
-async def test_a_job_its_server_no_longer_knows_is_lost_after_a_few_looks(router: Router, gpu: OpenAIServer, tmp_path: Path) -> None:
+async def test_job_its_server_no_longer_knows_is_lost_after_a_few_status_checks(router: Router, gpu: OpenAIServer, tmp_path: Path) -> None:
     gpu.fail("status", on="GET /v1/videos/video", times=None, status=404, json={"error": {"message": "No such video."}})
     with pytest.raises(JobNotFound, match=r"no longer finds.*No such video") as caught:
         await router.generate_video(prompt="waves", backend="mygpu", output=tmp_path / "waves.mp4")
@@ -335,7 +333,7 @@ async def test_a_job_its_server_no_longer_knows_is_lost_after_a_few_looks(router
     assert (gpu.count("POST"), gpu.count("GET /v1/videos/video")) == (1, 7)
 
 
-async def test_a_video_that_was_made_and_is_gone_before_it_was_fetched_is_paid_for(
+async def test_video_that_was_made_and_is_gone_before_it_was_fetched_is_paid_for(
     new_router: Callable[..., Router], gpu: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Videos, "_content", lambda *_: Reply(status=503))
@@ -351,14 +349,14 @@ async def test_a_video_that_was_made_and_is_gone_before_it_was_fetched_is_paid_f
     assert gpu.count("POST") == 1
 
 
-async def test_a_refused_prompt_is_a_refusal_and_costs_nothing(router: Router, fake: OpenAIServer) -> None:
+async def test_refused_prompt_is_a_refusal_and_costs_nothing(router: Router, fake: OpenAIServer) -> None:
     with pytest.raises(ContentRefused) as caught:
         await router.generate_image(prompt="FORBIDDEN", backend="openai")
     assert (caught.value.reason, caught.value.backend, caught.value.model) == ("violence", "openai", "gpt-image-2.6-sunburst")
     assert (await router.store.spend()).committed_usd == 0
 
 
-async def test_pictures_that_no_row_takes_are_refused_before_any_network(router: Router, fake: OpenAIServer) -> None:
+async def test_picture_that_no_model_accepts_is_refused_before_any_network(router: Router, fake: OpenAIServer) -> None:
     with pytest.raises(UnsupportedInput):
         await router.generate_video(prompt="waves", last_frame=image(720, 1280), backend="mygpu")
     assert fake.received == []

@@ -41,7 +41,7 @@ async def test_speech_comes_back_as_it_was_sent(fake: OpenAIServer, make_context
 
 
 @pytest.mark.anyio
-async def test_a_model_without_instructions_is_sent_none(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_model_without_instructions_is_sent_none(fake: OpenAIServer, make_context: MakeContext) -> None:
     request = GenerateAudio(prompt="Good morning.", voice="nova", speed=1.5, instructions="cheerfully")
     await plugin.generate_audio(request=request, context=make_context("gpt-4o-mini-tts", "generate_audio"))
     assert fake.last().json()["instructions"] == "cheerfully"
@@ -57,7 +57,7 @@ async def test_json_in_place_of_sound_is_a_bad_answer(fake: OpenAIServer, make_c
 
 
 @pytest.mark.anyio
-async def test_the_list_of_models_says_when_each_ends_so_that_drift_from_the_matrix_shows(
+async def test_list_of_models_says_when_each_ends_so_that_drift_from_the_matrix_shows(
     fake: OpenAIServer, make_context: MakeContext
 ) -> None:
     fake.shutdown_dates["gpt-image-2"] = "2027-03-01"

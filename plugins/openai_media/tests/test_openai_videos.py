@@ -51,7 +51,7 @@ def continued(job: Job, prompt: str = "slower", **more: object) -> ContinueVideo
 
 
 @pytest.mark.anyio
-async def test_a_job_is_followed_to_its_end_and_streamed(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_job_is_followed_to_its_end_and_streamed(fake: OpenAIServer, make_context: MakeContext) -> None:
     job = await create(make_context, duration=8, size="1280x720")
     looks = [await plugin.check_job(job=job, context=make_context("sora-2", "generate_video", service="compatible")) for _ in range(3)]
     assert [(s.progress, s.note) for s in looks if isinstance(s, Running)] == [(0.0, "queued"), (0.5, "in_progress")]
@@ -64,7 +64,7 @@ async def test_a_job_is_followed_to_its_end_and_streamed(fake: OpenAIServer, mak
 
 
 @pytest.mark.anyio
-async def test_no_call_warns_although_the_sdks_own_video_methods_are_deprecated(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_video_call_emits_no_deprecation_warning_of_the_sdk(fake: OpenAIServer, make_context: MakeContext) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         job = await create(make_context)
@@ -74,7 +74,7 @@ async def test_no_call_warns_although_the_sdks_own_video_methods_are_deprecated(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
-async def test_a_first_frame_is_the_input_reference_file(fake: OpenAIServer, make_context: MakeContext, form: str) -> None:
+async def test_first_frame_is_the_input_reference_file(fake: OpenAIServer, make_context: MakeContext, form: str) -> None:
     frame, data = Image(data=b"as given"), image(1280, 720, form)
     loaded = {frame: LoadedMedia(data=data, mime=f"image/{form}", filename=f"frame.{form}")}
     context = make_context("sora-2", "generate_video", loaded, service="compatible")
@@ -96,7 +96,7 @@ async def test_a_first_frame_is_the_input_reference_file(fake: OpenAIServer, mak
         ("extend", "/v1/videos/extensions", {"prompt": "slower", "video": {"id": "{id}"}, "seconds": "4"}),
     ],
 )
-async def test_each_way_of_going_on_is_its_own_endpoint_and_gives_a_new_job(
+async def test_continuation_of_each_kind_has_its_own_endpoint_and_a_new_job(
     fake: OpenAIServer, make_context: MakeContext, way: str | None, path: str, body: dict[str, object]
 ) -> None:
     first = await create(make_context)
@@ -116,7 +116,7 @@ async def test_each_way_of_going_on_is_its_own_endpoint_and_gives_a_new_job(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("way", ["edit", "extend", None])
-async def test_a_video_file_is_uploaded_to_be_edited_or_extended(fake: OpenAIServer, make_context: MakeContext, way: str | None) -> None:
+async def test_video_file_is_uploaded_to_be_edited_or_extended(fake: OpenAIServer, make_context: MakeContext, way: str | None) -> None:
     source, data = Video(data=b"as given"), video(320, 240, 1.0)
     loaded = {source: LoadedMedia(data=data, mime="video/mp4", filename="input.mp4")}
     context = make_context("sora-2", "continue_video", loaded, service="compatible")
@@ -131,7 +131,7 @@ async def test_a_video_file_is_uploaded_to_be_edited_or_extended(fake: OpenAISer
 
 
 @pytest.mark.anyio
-async def test_a_file_cannot_be_remixed_and_a_handle_without_a_video_id_not_be_continued(
+async def test_file_cannot_be_remixed_and_a_handle_without_a_video_id_not_be_continued(
     fake: OpenAIServer, make_context: MakeContext
 ) -> None:
     source = Video(data=b"x")
@@ -165,7 +165,7 @@ async def test_interrupted_download_is_resumed_at_its_offset(fake: OpenAIServer,
 
 
 @pytest.mark.anyio
-async def test_a_server_that_cannot_start_in_the_middle_is_said_to(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_server_that_cannot_start_in_the_middle_is_reported(fake: OpenAIServer, make_context: MakeContext) -> None:
     fake.videos.ranges = False
     job = await create(make_context)
     piece = (await finished(make_context, job)).pieces[0]
@@ -174,7 +174,7 @@ async def test_a_server_that_cannot_start_in_the_middle_is_said_to(fake: OpenAIS
 
 
 @pytest.mark.anyio
-async def test_a_redirected_download_is_followed_without_the_key(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_redirected_download_is_followed_without_the_key(fake: OpenAIServer, make_context: MakeContext) -> None:
     job = await create(make_context)
     piece = (await finished(make_context, job)).pieces[0]
     with OpenAIServer(any_key=True) as storage:
@@ -204,7 +204,7 @@ async def test_redirected_download_is_resumed_at_its_offset(fake: OpenAIServer, 
 @pytest.mark.parametrize(
     "place", ["private", "http://169.254.169.254/latest/meta-data/", "http://[::1]:1/", "data:video/mp4,x", "file:///etc/passwd"]
 )
-async def test_a_download_that_is_redirected_into_the_machine_or_its_network_is_not_followed(
+async def test_download_that_is_redirected_into_the_machine_or_its_network_is_not_followed(
     fake: OpenAIServer, make_context: MakeContext, place: str
 ) -> None:
     job = await create(make_context)
@@ -219,7 +219,7 @@ async def test_a_download_that_is_redirected_into_the_machine_or_its_network_is_
 
 
 @pytest.mark.anyio
-async def test_a_download_is_sent_on_within_its_own_server_but_not_without_end(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_download_is_sent_on_within_its_own_server_but_not_without_end(fake: OpenAIServer, make_context: MakeContext) -> None:
     job = await create(make_context)
     piece = (await finished(make_context, job)).pieces[0]
     path = f"/v1/videos/{job.id}/content"
@@ -234,7 +234,7 @@ async def test_a_download_is_sent_on_within_its_own_server_but_not_without_end(f
 
 
 @pytest.mark.anyio
-async def test_a_long_file_passes_through_in_little_memory(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_long_file_passes_through_in_little_memory(fake: OpenAIServer, make_context: MakeContext) -> None:
     job = await create(make_context)
     piece = (await finished(make_context, job)).pieces[0]
     fake.videos.files[job.id] = bytes(60_000_000)
@@ -256,7 +256,7 @@ async def test_a_long_file_passes_through_in_little_memory(fake: OpenAIServer, m
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("status", ["failed", "cancelled", "expired"])
-async def test_a_job_that_ends_badly_is_over(fake: OpenAIServer, make_context: MakeContext, status: str) -> None:
+async def test_job_that_ends_badly_is_over(fake: OpenAIServer, make_context: MakeContext, status: str) -> None:
     job = await create(make_context)
     fake.videos.jobs[job.id] |= {"status": status, "error": {"code": "gpu_lost", "message": "the worker died"}}
     fake.videos.looks = 10**6
@@ -269,9 +269,7 @@ async def test_a_job_that_ends_badly_is_over(fake: OpenAIServer, make_context: M
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("bare", [False, True], ids=["whole", "bare"])
-async def test_a_job_refused_by_moderation_says_so_with_and_without_a_code(
-    fake: OpenAIServer, make_context: MakeContext, bare: bool
-) -> None:
+async def test_job_refused_by_moderation_says_so_with_and_without_a_code(fake: OpenAIServer, make_context: MakeContext, bare: bool) -> None:
     fake.videos.bare = bare
     job = await create(make_context, prompt="FORBIDDEN")
     states = [await plugin.check_job(job=job, context=make_context("sora-2", "generate_video", service="compatible")) for _ in range(3)]
@@ -283,7 +281,7 @@ async def test_a_job_refused_by_moderation_says_so_with_and_without_a_code(
 @pytest.mark.anyio
 @pytest.mark.parametrize("status", [404, 405, 410])
 @pytest.mark.parametrize("error", [{"message": "No such video."}, {"message": "No.", "code": "model_not_found"}], ids=["plain", "coded"])
-async def test_a_job_its_server_does_not_know_is_said_to_be_missing_and_not_to_have_failed(
+async def test_job_unknown_to_its_server_is_not_found_rather_than_failed(
     fake: OpenAIServer, make_context: MakeContext, status: int, error: dict[str, str]
 ) -> None:
     fake.fail("status", on="GET /v1/videos/", status=status, json={"error": error})
@@ -300,7 +298,7 @@ async def test_refused_status_check_fails_without_ending_the_job(fake: OpenAISer
 
 
 @pytest.mark.anyio
-async def test_a_server_that_answers_only_what_it_must_will_do(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_server_that_answers_only_what_it_must_will_do(fake: OpenAIServer, make_context: MakeContext) -> None:
     fake.videos.bare = True
     fake.videos.states = ("pending", "warming_up", "rendering")
     fake.videos.looks = 3
@@ -315,7 +313,7 @@ async def test_a_server_that_answers_only_what_it_must_will_do(fake: OpenAIServe
 
 
 @pytest.mark.anyio
-async def test_the_pause_a_server_asks_for_between_looks_is_handed_on(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_pause_that_a_server_asks_for_reaches_the_core(fake: OpenAIServer, make_context: MakeContext) -> None:
     fake.videos.poll_after_ms = 2500
     job = await create(make_context)
     state = await plugin.check_job(job=job, context=make_context("sora-2", "generate_video", service="compatible"))
@@ -324,7 +322,7 @@ async def test_the_pause_a_server_asks_for_between_looks_is_handed_on(fake: Open
 
 
 @pytest.mark.anyio
-async def test_a_server_that_takes_only_json_is_given_json(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_server_that_takes_only_json_is_given_json(fake: OpenAIServer, make_context: MakeContext) -> None:
     import attrs
 
     fake.videos.json_only = True
@@ -356,7 +354,7 @@ def record(prompt: str = "a boat", started_at: float | None = None, operation: O
 
 
 @pytest.mark.anyio
-async def test_a_submit_whose_answer_was_lost_is_found_again_in_the_list(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_submit_whose_answer_was_lost_is_found_again_in_the_list(fake: OpenAIServer, make_context: MakeContext) -> None:
     for i in range(130):  # more than a page
         fake.videos._open_job(f"another {i}", "sora-2", "4", "720x1280")
     before = time.time()
@@ -373,7 +371,7 @@ async def test_a_submit_whose_answer_was_lost_is_found_again_in_the_list(fake: O
 
 
 @pytest.mark.anyio
-async def test_what_is_not_surely_ours_is_not_taken_for_it(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_job_that_may_belong_to_another_submit_is_not_adopted(fake: OpenAIServer, make_context: MakeContext) -> None:
     context = make_context("sora-2", "generate_video", service="compatible")
     assert await plugin.find_submission(record=record(), context=context) is None
     old = fake.videos._open_job("a boat", "sora-2", "4", "720x1280")
@@ -387,12 +385,12 @@ async def test_what_is_not_surely_ours_is_not_taken_for_it(fake: OpenAIServer, m
 
 
 @pytest.mark.anyio
-async def test_a_server_without_a_list_finds_nothing(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_server_without_a_list_finds_nothing(fake: OpenAIServer, make_context: MakeContext) -> None:
     fake.fail("status", on="GET /v1/videos", times=None, status=404, json={"error": {"message": "no such route"}})
     context = make_context("sora-2", "generate_video", service="compatible")
     assert await plugin.find_submission(record=record(), context=context) is None
 
 
-def test_the_matrix_is_read_once() -> None:
+def test_matrix_is_read_once() -> None:
     assert plugin.capabilities() is plugin.capabilities()
     assert load_matrix.cache_info().hits >= 1

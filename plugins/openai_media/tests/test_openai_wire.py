@@ -102,7 +102,7 @@ async def test_every_option_at_once_arrives_in_its_own_field_and_type(
 
 
 @pytest.mark.anyio
-async def test_what_a_row_does_not_declare_is_not_sent(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_option_not_declared_by_the_model_spec_is_not_sent(fake: OpenAIServer, make_context: MakeContext) -> None:
     context = make_context("gpt-image-2", "generate_image")
     request = GenerateImage(prompt="a boat", seed=4, negative_prompt="rain", guidance_scale=3.0, aspect_ratio="1:1", resolution="1K")
     await plugin.generate_image(request=request, context=context)
@@ -110,7 +110,7 @@ async def test_what_a_row_does_not_declare_is_not_sent(fake: OpenAIServer, make_
 
 
 @pytest.mark.anyio
-async def test_what_a_row_of_another_server_declares_beyond_the_protocol_is_sent(fake: OpenAIServer, make_context: MakeContext) -> None:
+async def test_option_declared_for_another_server_beyond_the_protocol_is_sent(fake: OpenAIServer, make_context: MakeContext) -> None:
     fake.videos.extra_fields, fake.videos.free_values, fake.videos.models = (
         ("seed", "negative_prompt", "guidance_scale", "fps"),
         True,

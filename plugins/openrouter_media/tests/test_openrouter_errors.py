@@ -110,7 +110,7 @@ async def test_each_answered_failure_is_one_submit_and_its_own_error(
     ],
     ids=["402", "429", "403", "no code"],
 )
-async def test_an_error_in_an_answer_of_status_200_is_an_error(
+async def test_error_in_an_answer_of_status_200_is_an_error(
     fresh: Router, fake: OpenRouterServer, media: str, code: int | None, metadata: dict[str, Any], expected: type[MediaError]
 ) -> None:
     error = {
@@ -128,7 +128,7 @@ async def test_an_error_in_an_answer_of_status_200_is_an_error(
     ("fault", "expected"),
     [*((fault, SubmissionUnknown) for fault in ("lost", "drop", "reset", "truncate")), ("garbage", BadBackendResponse)],
 )
-async def test_an_answer_that_does_not_come_or_means_nothing_is_not_asked_for_again(
+async def test_answer_that_does_not_come_or_means_nothing_is_not_asked_for_again(
     fresh: Router, fake: OpenRouterServer, media: str, fault: str, expected: type[MediaError]
 ) -> None:
     fake.fail(fault, on="POST", times=None)
@@ -140,7 +140,7 @@ async def test_an_answer_that_does_not_come_or_means_nothing_is_not_asked_for_ag
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("media", ASKED)
-async def test_an_answer_that_takes_too_long_is_not_asked_for_again(
+async def test_answer_that_takes_too_long_is_not_asked_for_again(
     new_router: NewRouter, snapshot: None, fake: OpenRouterServer, media: str
 ) -> None:
     fake.fail("hang", on="POST", times=None)
@@ -156,7 +156,7 @@ async def test_closed_port_means_not_sent_and_may_be_retried(new_router: NewRout
     assert getattr(found, "delivery", "") == "not_sent"
 
 
-async def test_only_what_was_refused_for_load_is_sent_again_and_only_by_the_policy(
+async def test_retry_is_made_only_after_overload_and_as_the_policy_says(
     new_router: NewRouter, snapshot: None, fake: OpenRouterServer, tmp_path: Path
 ) -> None:
     busy = {"code": 503, "message": "busy", "metadata": {"error_type": "provider_overloaded"}}
@@ -179,7 +179,7 @@ async def test_moderation_by_the_service_itself(fresh: Router, fake: OpenRouterS
 
 @pytest.mark.parametrize("status", [404, 410])
 @pytest.mark.parametrize("body", [{"error": {"code": 404, "message": "Job not found"}}, {}], ids=["in its envelope", "by a gateway"])
-async def test_a_job_the_service_has_not_heard_of_yet_is_looked_at_again(
+async def test_job_the_service_has_not_heard_of_yet_is_checked_again(
     fresh: Router, fake: OpenRouterServer, tmp_path: Path, status: int, body: dict[str, Any]
 ) -> None:
     fake.fail("status", on="GET /api/v1/videos/gen", times=2, status=status, json=body)
@@ -188,7 +188,7 @@ async def test_a_job_the_service_has_not_heard_of_yet_is_looked_at_again(
     assert fake.count("POST") == 1
 
 
-async def test_a_job_the_service_forgot_is_lost_after_a_few_looks(fresh: Router, fake: OpenRouterServer) -> None:
+async def test_job_the_service_forgot_is_lost_after_a_few_status_checks(fresh: Router, fake: OpenRouterServer) -> None:
     fake.fail("status", on="GET /api/v1/videos/gen", times=None, status=404, json={"error": {"code": 404, "message": "Job not found"}})
     with pytest.raises(JobNotFound, match=r"no longer finds the job 'gen-vid-.*Job not found") as caught:
         await fresh.generate_video(prompt="waves", model="openrouter/google/veo-3.1")
@@ -196,7 +196,7 @@ async def test_a_job_the_service_forgot_is_lost_after_a_few_looks(fresh: Router,
     assert (fake.count("POST"), fake.count("GET /api/v1/videos/gen")) == (1, 7)
 
 
-async def test_looks_that_fail_do_not_fail_the_job(fresh: Router, fake: OpenRouterServer, tmp_path: Path) -> None:
+async def test_status_check_that_fails_does_not_fail_the_job(fresh: Router, fake: OpenRouterServer, tmp_path: Path) -> None:
     fake.fail("status", on="GET /api/v1/videos/gen", times=1, status=500, json={"error": {"code": 500, "message": "oops"}})
     fake.fail("drop", on="GET /api/v1/videos/gen", times=1)
     fake.fail("garbage", on="GET /api/v1/videos/gen", times=1)

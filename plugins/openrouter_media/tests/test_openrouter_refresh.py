@@ -34,7 +34,7 @@ def models(fake: OpenRouterServer, folder: Path) -> dict[str, Any]:
     return {model["model"]: model for model in found}
 
 
-def test_the_lists_become_the_rows_and_need_no_key(fake: OpenRouterServer, tmp_path: Path) -> None:
+def test_list_becomes_model_specs_without_a_key(fake: OpenRouterServer, tmp_path: Path) -> None:
     before = models(fake, tmp_path)
     assert fake.received == []
     told = document(refresh(fake, tmp_path, "--json"))
@@ -58,7 +58,7 @@ def test_key_is_sent_to_the_service(fake: OpenRouterServer, tmp_path: Path) -> N
     assert KEY not in (tmp_path / SNAPSHOT).read_text()
 
 
-def test_the_refresh_is_shown_as_a_difference(fake: OpenRouterServer, tmp_path: Path) -> None:
+def test_refresh_is_shown_as_a_difference(fake: OpenRouterServer, tmp_path: Path) -> None:
     assert refresh(fake, tmp_path).code == 0
     del fake.video_models["heygen/heygen-video-1"]
     fake.video_models["google/veo-3.1"].entry["supported_durations"] = [4, 6, 8, 12]
@@ -85,7 +85,7 @@ def test_the_refresh_is_shown_as_a_difference(fake: OpenRouterServer, tmp_path: 
     assert (again["added"], again["removed"], again["changed"]) == ([], [], [])
 
 
-def test_what_the_lists_leave_open_is_noted_and_not_offered(fake: OpenRouterServer, tmp_path: Path) -> None:
+def test_fact_missing_in_the_lists_is_noted_and_not_offered(fake: OpenRouterServer, tmp_path: Path) -> None:
     notes = document(refresh(fake, tmp_path, "--json"))["notes"]
     for said in (
         "painter/odd: quality: the list leaves open whether it is taken; not offered",
@@ -115,12 +115,12 @@ def test_list_that_cannot_be_fetched_leaves_the_snapshot(fake: OpenRouterServer,
     assert (tmp_path / SNAPSHOT).read_bytes() == kept
 
 
-def test_a_list_is_asked_for_twice_before_giving_up(fake: OpenRouterServer, tmp_path: Path) -> None:
+def test_list_is_asked_for_twice_before_giving_up(fake: OpenRouterServer, tmp_path: Path) -> None:
     fake.fail("drop", on="GET /api/v1/videos/models", times=1)
     assert refresh(fake, tmp_path).code == 0
 
 
-def test_a_model_whose_endpoints_cannot_be_read_is_left_out_and_named(fake: OpenRouterServer, tmp_path: Path) -> None:
+def test_model_whose_endpoints_cannot_be_read_is_left_out_and_named(fake: OpenRouterServer, tmp_path: Path) -> None:
     fake.fail("status", on=f"GET /api/v1/images/models/{SUNBURST}", times=None, status=404, json={"error": {"code": 404, "message": "no"}})
     told = document(refresh(fake, tmp_path, "--json"))
     assert told["removed"] == [SUNBURST]

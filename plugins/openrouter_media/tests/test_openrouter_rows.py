@@ -45,7 +45,7 @@ def video(**entry: Any) -> tuple[ModelSpec, list[str]]:
     return read(row), notes
 
 
-def test_everything_the_fake_lists_becomes_a_row_without_a_word_left_over() -> None:
+def test_list_of_the_fake_becomes_model_specs_with_nothing_ignored() -> None:
     for model in images().values():
         assert read(image_row(model.listed(), model.endpoints)[0]).operations
     for film in videos().values():
@@ -55,7 +55,7 @@ def test_everything_the_fake_lists_becomes_a_row_without_a_word_left_over() -> N
 
 
 @given(st.lists(ENDPOINT, max_size=3))
-def test_whatever_the_endpoints_say_the_row_holds_and_offers_only_what_all_of_them_name(endpoints: list[dict[str, Any]]) -> None:
+def test_model_spec_from_any_endpoints_is_valid_and_offers_only_what_all_name(endpoints: list[dict[str, Any]]) -> None:
     row, _ = image_row({"id": "a/b"}, endpoints)
     read_row = read(row)
     for operation in read_row.operations.values():
@@ -67,13 +67,13 @@ def test_whatever_the_endpoints_say_the_row_holds_and_offers_only_what_all_of_th
     st.dictionaries(st.sampled_from(VIDEO_KEYS), ANYTHING | st.lists(SCALARS, max_size=4), max_size=8),
     st.lists(st.text(max_size=5), max_size=2),
 )
-def test_whatever_the_video_list_says_the_row_holds(entry: dict[str, Any], modalities: list[str]) -> None:
+def test_model_spec_from_any_video_list_is_valid(entry: dict[str, Any], modalities: list[str]) -> None:
     row, _ = video_row({"id": "a/b", **entry}, modalities)
     assert read(row).operations
 
 
 @given(st.dictionaries(st.sampled_from(["supported_voices", "supported_parameters", "canonical_slug"]), ANYTHING, max_size=3))
-def test_whatever_the_speech_list_says_the_row_holds(entry: dict[str, Any]) -> None:
+def test_model_spec_from_any_speech_list_is_valid(entry: dict[str, Any]) -> None:
     assert read(speech_row({"id": "a/b", **entry})[0]).operations
 
 
@@ -111,7 +111,7 @@ def test_pictures_are_offered_as_many_as_the_list_says(descriptor: dict[str, Any
     assert "continue_from" in row.operations["generate_image"].inputs
 
 
-def test_a_model_that_must_be_given_a_picture_makes_none_from_words_alone() -> None:
+def test_model_that_must_be_given_a_picture_makes_none_from_words_alone() -> None:
     row, _ = image({"input_references": {"type": "range", "min": 1, "max": 2}})
     assert row.operations.keys() == {"edit_with_references"}
 

@@ -37,7 +37,7 @@ def pictures(fake: OpenRouterServer, field: str = "input_references", kind: str 
     return [base64.b64decode(v[kind]["url"].partition(",")[2]) for v in found]
 
 
-async def test_an_image_is_planned_without_the_network_made_and_paid_once(fresh: Router, fake: OpenRouterServer, tmp_path: Path) -> None:
+async def test_image_is_planned_without_the_network_made_and_paid_once(fresh: Router, fake: OpenRouterServer, tmp_path: Path) -> None:
     request = GenerateImage(prompt="a lighthouse", size="1536x1024", quality="xhigh", background="opaque", output_format="webp")
     plan = await fresh.plan(request, backend="openrouter", model=SUNBURST)
     assert fake.received == []
@@ -72,7 +72,7 @@ async def test_more_images_than_one_call_makes_are_made_by_several(fresh: Router
     assert [(a.field, a.kind) for a in result.adjustments] == [("n", "bridged")]
 
 
-async def test_an_edit_sends_its_pictures_and_puts_roles_into_words(fresh: Router, fake: OpenRouterServer, tmp_path: Path) -> None:
+async def test_edit_sends_its_pictures_and_puts_roles_into_words(fresh: Router, fake: OpenRouterServer, tmp_path: Path) -> None:
     source, style = image(96, 64), image(64, 64, "jpeg", tint=5)
     references = (Reference(image=style, role="style", description="loose brushwork"), Reference(image=source))
     result = await fresh.edit_with_references(
@@ -98,7 +98,7 @@ async def test_continuing_an_image_sends_the_collected_file(fresh: Router, fake:
     assert third.continuation_id != second.continuation_id
 
 
-async def test_a_mask_is_refused_before_anything_is_sent(fresh: Router, fake: OpenRouterServer) -> None:
+async def test_mask_is_refused_before_anything_is_sent(fresh: Router, fake: OpenRouterServer) -> None:
     with pytest.raises(UnsupportedOperation):
         await fresh.inpaint(prompt="a lamp", source=image(64, 64), mask=image(64, 64, alpha=True), backend="openrouter")
     with pytest.raises(UnsupportedInput, match="mask"):
@@ -108,7 +108,7 @@ async def test_a_mask_is_refused_before_anything_is_sent(fresh: Router, fake: Op
     assert fake.received == []
 
 
-async def test_a_seed_that_the_list_does_not_name_is_ignored_and_said_so_and_strict_refuses(
+async def test_seed_that_the_list_does_not_name_is_ignored_with_a_report_and_refused_by_strict(
     fresh: Router, fake: OpenRouterServer, tmp_path: Path
 ) -> None:
     result = await fresh.generate_image(prompt="a boat", seed=7, model=f"openrouter/{SUNBURST}", output=tmp_path / "boat.png")
@@ -122,7 +122,7 @@ async def test_a_seed_that_the_list_does_not_name_is_ignored_and_said_so_and_str
     assert fake.count("POST") == 2
 
 
-async def test_a_duration_that_the_list_does_not_name_snaps_and_says_so_and_strict_refuses(
+async def test_duration_that_the_list_does_not_name_snaps_and_says_so_and_strict_refuses(
     fresh: Router, fake: OpenRouterServer, tmp_path: Path
 ) -> None:
     result = await fresh.generate_video(prompt="waves", duration=7, model="openrouter/google/veo-3.1", output=f"{tmp_path}/")
@@ -134,7 +134,7 @@ async def test_a_duration_that_the_list_does_not_name_snaps_and_says_so_and_stri
     assert fake.count("POST") == 1
 
 
-async def test_a_video_starts_and_ends_on_the_given_frames(fresh: Router, fake: OpenRouterServer, tmp_path: Path) -> None:
+async def test_video_starts_and_ends_on_the_given_frames(fresh: Router, fake: OpenRouterServer, tmp_path: Path) -> None:
     first, last = image(128, 72), image(128, 72, "jpeg", tint=3)
     result = await fresh.generate_video(
         prompt="a wave breaks", first_frame=first, last_frame=last, duration=4, resolution="1080p", aspect_ratio="9:16", seed=11,
@@ -188,7 +188,7 @@ async def test_job_left_by_one_router_is_resumed_by_another(
 
 
 @pytest.mark.parametrize("state", ["failed", "cancelled", "expired"])
-async def test_a_job_that_ends_badly_says_how_in_the_services_words(fresh: Router, fake: OpenRouterServer, state: str) -> None:
+async def test_job_that_ends_badly_says_how_in_the_services_words(fresh: Router, fake: OpenRouterServer, state: str) -> None:
     fake.videos.states = ("pending", state)
     with pytest.raises(BackendError, match=f"{state}.*the scene is too long") as ended:
         await fresh.generate_video(prompt="waves", model="openrouter/google/veo-3.1")
@@ -233,7 +233,7 @@ async def test_spec_that_allows_it_continues_an_earlier_job(
     assert fake.count("POST") == 2
 
 
-async def test_a_video_that_is_sent_along_is_edited_and_nothing_else(fresh: Router, fake: OpenRouterServer, tmp_path: Path) -> None:
+async def test_video_that_is_sent_along_is_edited_and_nothing_else(fresh: Router, fake: OpenRouterServer, tmp_path: Path) -> None:
     film = video(64, 36, 1.0)
     edited = {"source": film, "model": "openrouter/black-forest-labs/flux-video-edit"}
     result = await fresh.continue_video(prompt="in snow", output=tmp_path / "snow.mp4", **edited)
@@ -254,7 +254,7 @@ async def test_speech_says_its_format_always(fresh: Router, fake: OpenRouterServ
     assert fake.count("POST") == 1
 
 
-async def test_a_voice_is_sent_where_one_is_needed_and_none_where_the_list_names_none(
+async def test_voice_is_sent_where_one_is_needed_and_none_where_the_list_names_none(
     fresh: Router, fake: OpenRouterServer, tmp_path: Path
 ) -> None:
     await fresh.generate_audio(prompt="Hello.", model="openrouter/openai/gpt-4o-mini-tts-2025-12-15", output=f"{tmp_path}/")
@@ -283,7 +283,7 @@ async def test_raw_samples_become_wav_at_the_rate_the_type_says(
     assert result.adjustments == ()
 
 
-async def test_the_shipped_rows_make_an_image_and_a_video_too(router: Router, fake: OpenRouterServer, tmp_path: Path) -> None:
+async def test_shipped_model_specs_generate_an_image_and_a_video(router: Router, fake: OpenRouterServer, tmp_path: Path) -> None:
     picture = await router.generate_image(prompt="a boat", aspect_ratio="21:9", output=tmp_path / "boat.png")
     assert picture.provenance.model == "google/gemini-3.1-flash-lite-image"
     assert Pillow.open(io.BytesIO(picture.path.read_bytes())).size == (64, 27)

@@ -36,7 +36,7 @@ def on_disk(folder: Path) -> bytes:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_submit_that_is_redirected_goes_nowhere_else(fresh: Router, fake: OpenRouterServer, status: int) -> None:
+async def test_submit_that_is_redirected_goes_nowhere_else(fresh: Router, fake: OpenRouterServer, status: int) -> None:
     fake.fail("status", on="POST", times=None, reply=moved(fake, status, "/api/v1/images"))
     with pytest.raises(BackendError, match="redirects elsewhere") as refused:
         await fresh.generate_image(prompt="a boat", backend="openrouter")
@@ -52,7 +52,7 @@ async def test_redirected_status_check_is_not_followed_and_keeps_the_job(fresh: 
     assert fake.elsewhere.received == []
 
 
-async def test_a_download_that_is_redirected_leaves_the_key_behind(
+async def test_download_that_is_redirected_leaves_the_key_behind(
     fresh: Router, fake: OpenRouterServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake.videos.links = "unsigned"
@@ -83,14 +83,14 @@ async def test_each_kind_of_link_gets_the_key_only_at_the_service(
         assert fake.elsewhere.received[0].query["X-Amz-Signature"] == SIGNATURE
 
 
-async def test_a_polling_link_to_another_host_is_not_followed(fresh: Router, fake: OpenRouterServer, tmp_path: Path) -> None:
+async def test_polling_link_to_another_host_is_not_followed(fresh: Router, fake: OpenRouterServer, tmp_path: Path) -> None:
     fake.videos.polling = "elsewhere"
     fake.videos.links = "unsigned"
     await fresh.generate_video(prompt="waves", model=VEO, output=tmp_path / "waves.mp4")
     assert fake.elsewhere.received == []
 
 
-async def test_a_signed_link_and_the_key_appear_in_no_log_result_sidecar_or_store(
+async def test_signed_link_and_the_key_appear_in_no_log_result_sidecar_or_store(
     fresh: Router, fake: OpenRouterServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -101,7 +101,7 @@ async def test_a_signed_link_and_the_key_appear_in_no_log_result_sidecar_or_stor
         assert secret.encode() not in on_disk(tmp_path)
 
 
-async def test_a_signed_link_that_fails_is_in_no_error_log_or_shown_row(
+async def test_signed_link_that_fails_appears_in_no_error_log_or_record(
     new_router: NewRouter, snapshot: None, fake: OpenRouterServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -123,7 +123,7 @@ async def test_a_signed_link_that_fails_is_in_no_error_log_or_shown_row(
     assert fake.count("POST") == 1
 
 
-async def test_an_error_that_quotes_the_key_does_not_get_out(
+async def test_error_that_quotes_the_key_does_not_get_out(
     fresh: Router, fake: OpenRouterServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -135,7 +135,7 @@ async def test_an_error_that_quotes_the_key_does_not_get_out(
     assert not [text for text in texts if KEY in text or SIGNATURE in text]
 
 
-def test_a_refresh_takes_the_key_nowhere_else_either(fake: OpenRouterServer, tmp_path: Path) -> None:
+def test_refresh_takes_the_key_nowhere_else_either(fake: OpenRouterServer, tmp_path: Path) -> None:
     fake.fail("status", on="GET", times=None, reply=moved(fake, 302, "/api/v1/images/models"))
     done = refresh(fake, tmp_path, key=KEY)
     assert done.code != 0
@@ -144,7 +144,7 @@ def test_a_refresh_takes_the_key_nowhere_else_either(fake: OpenRouterServer, tmp
     assert KEY not in done.err + done.out
 
 
-async def test_a_key_is_not_sent_to_a_host_that_only_begins_like_the_service(new_router: NewRouter, no_snapshot: None) -> None:
+async def test_key_is_not_sent_to_a_host_that_only_begins_like_the_service(new_router: NewRouter, no_snapshot: None) -> None:
     from openrouter_media._client import Connection
 
     connection = Connection(session=None, base="https://openrouter.ai/api/v1", key=Secret("x"), seconds=1.0)  # type: ignore[arg-type]
@@ -157,7 +157,7 @@ async def test_a_key_is_not_sent_to_a_host_that_only_begins_like_the_service(new
     assert [url for url in outside if connection.own(url)] == []
 
 
-def test_the_fake_does_turn_a_key_away_elsewhere(fake: OpenRouterServer) -> None:
+def test_fake_does_turn_a_key_away_elsewhere(fake: OpenRouterServer) -> None:
     import urllib.error
     import urllib.request
 

@@ -399,7 +399,7 @@ def test_gc_of_a_store_that_was_never_used_finds_nothing(store: LocalArtifacts) 
 
 
 @posix
-def test_gc_leaves_what_a_living_process_has_pinned_until_it_is_killed(store: LocalArtifacts) -> None:
+def test_gc_leaves_what_a_live_process_has_pinned_until_it_is_killed(store: LocalArtifacts) -> None:
     made = put(store, "job_1")
     code = f"""
 import asyncio, sys
