@@ -113,7 +113,7 @@ def test_default_any_backend_and_operation_is_chosen_if_able_and_else_refused_un
         else:
             assert isinstance(found, RequestError), (request, name)
             assert f"[defaults] image = '{name}'" in str(found)
-            assert "--backend" in found.fix and "[defaults] image" in found.fix
+            assert "backend=" in found.fix and "[defaults] image" in found.fix
             assert all(able(request, other, unusable) for other in found.try_backends)
 
 

@@ -59,13 +59,13 @@ _OPTIONS: Mapping[str, str] = {
     "subject_image_path": "--subject",
 }
 #: The option for what Python code sets elsewhere.
-_ELSEWHERE = {"per_request": "--max-cost"}
+_RENAMED = {"per_request": "--max-cost"}
 
 
 def option_text(argument: Argument) -> str:
     """Return a field and its value as on the command line: ``--backend local``."""
     name = argument.name
-    option = _ELSEWHERE.get(name) or _OPTIONS.get(name) or f"--{name.replace('_', '-')}"
+    option = _RENAMED.get(name) or _OPTIONS.get(name) or f"--{name.replace('_', '-')}"
     return f"{option} {shlex.quote(argument.value)}" if isinstance(argument.value, str) else option
 
 
