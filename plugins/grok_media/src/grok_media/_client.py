@@ -183,7 +183,7 @@ def _make(context: Context, place: Place, seconds: float) -> Connection:
     options = [*_OPTIONS, ("grpc.enable_http_proxy", 0 if proxy is None else 1)]
     if proxy is not None:
         options.append(("grpc.http_proxy", proxy.url))
-    roots = context.network.authorities
+    roots = None if place.plain else context.network.authorities
 
     class Client(AsyncClient):  # type: ignore[misc]
         """The SDK's client, which trusts the authorities of the core: gRPC itself knows only its own list."""
