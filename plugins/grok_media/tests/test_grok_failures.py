@@ -213,9 +213,9 @@ async def test_service_that_takes_the_connection_and_says_nothing_is_not_sent_an
 
 @pytest.mark.exhaustive
 async def test_deadline_that_passes_during_the_submit_leaves_an_unknown_outcome(router: Router, fake: GrokServer, tmp_path: Path) -> None:
-    fake.fail("delay", on="GenerateImage", seconds=1.0)
+    fake.fail("delay", on="GenerateImage", seconds=4.0)
     with pytest.raises(SubmissionUnknown):
-        await router.generate_image(prompt="a fox", backend="grok", output=f"{tmp_path}/", deadline=0.4)
+        await router.generate_image(prompt="a fox", backend="grok", output=f"{tmp_path}/", deadline=2.0)
     assert fake.count("GenerateImage") == 1
 
 

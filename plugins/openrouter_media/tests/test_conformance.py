@@ -103,10 +103,10 @@ class TestShippedRows(_OverACache):
 
 
 @functools.cache
-def _refreshed() -> tempfile.TemporaryDirectory[str]:
-    folder = tempfile.TemporaryDirectory(prefix="anymedia-openrouter-", ignore_cleanup_errors=True)
+def _refreshed() -> Path:
+    folder = Path(tempfile.mkdtemp(dir=os.environ["XDG_STATE_HOME"]))  # which the root conftest.py deletes
     with OpenRouterServer() as fake:
-        told = refresh(fake, Path(folder.name))
+        told = refresh(fake, folder)
     assert told.code == 0, told.err
     return folder
 
@@ -116,4 +116,4 @@ class TestRefreshedSnapshot(_OverACache):
 
     @staticmethod
     def cache() -> Path:
-        return Path(_refreshed().name) / "cache"
+        return _refreshed() / "cache"

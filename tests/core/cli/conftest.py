@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import attrs
 import pytest
 from click.testing import CliRunner
+
+from anymedia.clock import SystemClock
 
 HERE = Path(__file__).parent
 _OURS = ("demo_backend", "locked_backend", "torn_backend")
@@ -114,6 +117,12 @@ def submits(tmp_path: Path) -> Callable[[], list[str]]:
     """Return the requests that the demo backend received, in order."""
     path = tmp_path / "submits"
     return lambda: path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch, submits: Callable[[], list[str]]) -> None:
+    """An hour passes in this process as soon as the demo backend has received a request, so that deadlines pass after it."""
+    monkeypatch.setattr(SystemClock, "steady", lambda _: time.monotonic() + (3600.0 if submits() else 0.0))
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ async def _submit(context, request):
         if "stuck" in request.prompt:
             await asyncio.sleep(60)
         if "blocking" in request.prompt:
-            time.sleep(60)  # noqa: ASYNC251 - a plugin that blocks the event loop
+            time.sleep(600)  # noqa: ASYNC251 - a plugin that blocks the event loop
         _fail_if_requested(request.prompt)
 
 

@@ -122,6 +122,7 @@ def test_existing_file_is_overwritten_only_with_force(call, work, submits):
     assert (work / "boat.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.usefixtures("late")
 @pytest.mark.parametrize(
     ("words", "code"),
     [
@@ -136,7 +137,7 @@ def test_existing_file_is_overwritten_only_with_force(call, work, submits):
         (("image", "unsafe", "-b", "demo"), 5),
         (("image", "wrong key", "-b", "demo"), 6),
         (("image", "garbage", "-b", "demo"), 6),
-        (("video", "slow", "-b", "demo", "--deadline", "0.1"), 7),
+        (("video", "slow", "-b", "demo", "--deadline", "100"), 7),
         (("image", "lost", "-b", "demo"), 8),
     ],
 )
@@ -149,8 +150,9 @@ def test_failure_of_each_kind_has_its_exit_code(call, words, code):
     assert "secret-in-an-exception" not in result.err
 
 
+@pytest.mark.usefixtures("late")
 def test_timeout_names_the_command_that_resumes_the_job(call):
-    result = call("video", "slow waves", "-b", "demo", "--deadline", "0.1", "--json")
+    result = call("video", "slow waves", "-b", "demo", "--deadline", "100", "--json")
     error = result.json["error"]
     assert result.code == 7
     assert error["code"] == "backend_timeout"

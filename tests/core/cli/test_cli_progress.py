@@ -81,8 +81,9 @@ def test_quiet_or_dumb_terminal_shows_no_progress_line(environment, work, more):
     assert (drawn == "") is bool(quiet)
 
 
+@pytest.mark.usefixtures("late")
 def test_stderr_that_is_not_a_terminal_shows_no_progress_line(call):
-    result = call("video", "slow waves", "-b", "demo", "--deadline", "0.1")
+    result = call("video", "slow waves", "-b", "demo", "--deadline", "100")
     assert "\r" not in result.err
     assert not re.search(r"\d s  demo/", result.err)
 
