@@ -62,9 +62,7 @@ class PlanMaker:
 
     def _view(self, instance: BackendInstance) -> BackendView:
         """Return an instance as the planner sees it, corrected by what its provider said."""
-        if not self.overlays.directory.is_dir():
-            return instance.view
-        overlay = self.overlays.load(instance.account_key)
+        overlay = self.overlays.load_for(instance)
         if overlay == Overlay():
             return instance.view
         matrix = overlay.correct(instance.matrix)

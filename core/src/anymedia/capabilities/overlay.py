@@ -136,6 +136,10 @@ class OverlayStore:
             return Overlay()
         return _load(path, status.st_mtime_ns, status.st_size)
 
+    def load_for(self, instance: Any) -> Overlay:
+        """Return the overlay of an instance; its ``account_key``, which loads OpenSSL, is computed only if there are overlays."""
+        return self.load(instance.account_key) if self.directory.is_dir() else Overlay()
+
     def refuse(self, key: str, model: str, message: str, now: float) -> None:
         """Record that a provider refused a model; a failure to write is logged.
 

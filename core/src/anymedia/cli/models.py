@@ -96,11 +96,11 @@ _Listed = tuple[BackendInstance, ModelSpec, str]
 
 def _corrected(environment: Environment, backend: str | None) -> Iterator[_Listed]:
     """Yield the models of one or all instances as planning sees them: corrected by what their providers said."""
-    from ..capabilities.overlay import Overlay, OverlayStore
+    from ..capabilities.overlay import OverlayStore
 
     overlays, now = OverlayStore(environment.settings.state_dir / "overlays"), time.time()
     for instance in environment.pick(backend):
-        overlay = overlays.load(instance.account_key) if overlays.directory.is_dir() else Overlay()
+        overlay = overlays.load_for(instance)
         matrix = overlay.correct(instance.matrix)
         demoted = overlay.demoted(matrix, now)
         for spec in matrix.models:
