@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..context import answer_limit
@@ -130,7 +130,14 @@ def _window(data: bytes) -> int:
     return 47 if is_zlib or data[0] == 0x1F else -15
 
 
-def sdk_client(network: Network, url: str, *, seconds: float, connect_seconds: float = 10.0) -> httpx2.AsyncClient:
+def sdk_client(
+    network: Network,
+    url: str,
+    *,
+    seconds: float,
+    connect_seconds: float = 10.0,
+    wrap: Callable[[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport] = lambda transport: transport,
+) -> httpx2.AsyncClient:
     """Return an HTTP client for an SDK that takes one of httpx2. It follows no redirect: a redirected POST would be sent twice.
 
     Args:
@@ -138,10 +145,12 @@ def sdk_client(network: Network, url: str, *, seconds: float, connect_seconds: f
         url: of the API.
         seconds: that may pass without a byte of the answer.
         connect_seconds: that connecting may take.
+        wrap: returns the transport to use, given the one that sends requests and counts answers.
     """
     import httpx2
 
     from .httpx_transport import Transport
 
     timeout = httpx2.Timeout(seconds, connect=connect_seconds)
-    return httpx2.AsyncClient(transport=Transport(new_session(network, url)), timeout=timeout, follow_redirects=False, trust_env=False)
+    transport = wrap(Transport(new_session(network, url)))
+    return httpx2.AsyncClient(transport=transport, timeout=timeout, follow_redirects=False, trust_env=False)

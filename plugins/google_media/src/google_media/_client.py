@@ -104,10 +104,12 @@ def _make(context: Context) -> Connection:
     from google import genai
     from google.genai import types
 
+    from ._respelling import Respelling
+
     address = context.settings.get("base_url") or (_PLATFORM if on_agent_platform(context) else _GEMINI)
     platform = _agent_platform_arguments(context) if on_agent_platform(context) else None
     key = _key(context) if platform is None else None
-    http = sdk_client(context.network, address, seconds=float(context.settings.get("timeout", ANSWER_SECONDS)))
+    http = sdk_client(context.network, address, seconds=float(context.settings.get("timeout", ANSWER_SECONDS)), wrap=Respelling)
     options = types.HttpOptions(
         httpx_async_client=http,
         base_url=context.settings.get("base_url"),

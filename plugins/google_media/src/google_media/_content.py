@@ -7,25 +7,80 @@ Input pictures are not sent again: the answer's picture holds the result.
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from anymedia.answers.base64_text import HEAD, format_of_head
+import attrs
+
+from anymedia.answers.base64_text import decode_base64
+from anymedia.answers.media import ExtractedMedia, extract_media
 from anymedia.context import Context
 from anymedia.errors import UnknownContinuation
-from anymedia.media import FORMATS
+from anymedia.http import decode_json, decode_object
 from anymedia.requests import Continuation
-from anymedia.results import ContinuationData, Outcome, Piece, Warning
+from anymedia.results import ContinuationData, Outcome, Piece
 
 from ._client import call_options, connect, on_agent_platform
 from ._errors import translated
 from ._recipes import Message
 from ._refusals import blocked, without_media
 
-__all__ = ["COST_BASIS", "ask", "cost_of", "draw"]
+__all__ = ["COST_BASIS", "Answer", "ask", "cost_of", "draw"]
 
 COST_BASIS = "the tokens of the answer at the rates of the matrix (github.com/BerriAI/litellm, 2026-11-21)"
+
+#: Longer answers are decoded off the event loop.
+_OFF_LOOP = 256 * 1024
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """What generate_content answered: the decoded JSON, and the media in it."""
+
+    body: Mapping[str, Any]
+    found: ExtractedMedia
+
+    @property
+    def candidate(self) -> Mapping[str, Any]:
+        """The first candidate, empty where there is none."""
+        return next((found for found in _listed(self.body.get("candidates")) if found), {})
+
+    @property
+    def parts(self) -> list[Mapping[str, Any]]:
+        """The parts of the first candidate."""
+        content = self.candidate.get("content")
+        return _listed(content.get("parts")) if isinstance(content, Mapping) else []
+
+    @property
+    def words(self) -> str:
+        """What it says beside its media."""
+        return " ".join(str(part["text"]) for part in self.parts if part.get("text") and not part.get("thought"))
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """Token counts, with the names of the SDK."""
+        found = _renamed(self.body.get("usageMetadata"))
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def id(self) -> str | None:
+        """The provider's id of the exchange."""
+        found = self.body.get("responseId")
+        return found if isinstance(found, str) else None
+
+
+def _listed(value: Any) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def _renamed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {re.sub(r"(?<!^)([A-Z])", r"_\1", key).lower(): _renamed(item) for key, item in value.items() if item is not None}
+    return [_renamed(item) for item in value] if isinstance(value, list) else value
 
 
 async def draw(message: Message, context: Context, config: Mapping[str, Any], continuation: Continuation | None = None) -> Outcome:
@@ -44,35 +99,43 @@ async def draw(message: Message, context: Context, config: Mapping[str, Any], co
     """
     earlier = [] if continuation is None else _resolved(continuation)
     contents = [*_history(earlier, continuation, context), _turn("user", [*_pictures(message), _text(message.text)])]
-    response, candidate = await ask(contents, context, {"response_modalities": ["TEXT", "IMAGE"], **config})
-    parts, pictures, warnings = _answer_parts(candidate)
-    words = " ".join(p.text for p in parts if p.text and not p.thought)
+    answer = await ask(contents, context, {"response_modalities": ["TEXT", "IMAGE"], **config})
+    pictures = [item for item in answer.found.items if (item.mime or "image/").startswith("image/")]
     if not pictures:
-        raise without_media(context, candidate, words, "image", response.response_id)
+        raise without_media(context, answer, "image")
+    if pictures[0].thought:  # drafts, and nothing else: the last one is the result that is paid for
+        pictures = pictures[-1:]
     pieces: list[Piece] = []
     for picture in pictures:  # usually one; each of several can be continued by itself
-        resent = [p for p in parts if p is picture or (p.inline_data is None and (p.text or p.thought_signature))]
-        kept = [_kept(p, is_file=p is picture) for p in resent]
+        kept = [
+            _kept(part, is_file=part is picture.item)
+            for part in answer.parts
+            if part is picture.item or (_said(part) and not part.get("thought"))
+        ]
         chat = ContinuationData(data={"chat": [*earlier, {"said": message.text, "answer": kept}]})
-        blob = picture.inline_data
-        pieces.append(Piece(data=blob.data, mime=_mime(blob), text=None if pieces else words or None, continuation=chat))
-    usage = _usage(response)
-    cost = cost_of(usage, context, "image")
+        pieces.append(attrs.evolve(picture, text=None if pieces else answer.words or None).to_piece(continuation=chat))
+    cost = cost_of(answer.usage, context, "image")
     return Outcome(
         pieces=tuple(pieces),
-        usage=usage,
+        usage=answer.usage,
         cost_usd=cost,
         cost_basis="" if cost is None else COST_BASIS,
-        request_id=response.response_id,
-        warnings=warnings,
+        request_id=answer.id,
+        warnings=answer.found.warnings,
     )
 
 
-async def ask(contents: Any, context: Context, config: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Send one generate_content call; return the response and its first candidate (None where there is none).
+def _said(part: Mapping[str, Any]) -> bool:
+    """Whether a part holds words or a signature, and no media."""
+    return bool(part.get("text") or part.get("thoughtSignature")) and not part.get("inlineData") and not part.get("fileData")
+
+
+async def ask(contents: Any, context: Context, config: Mapping[str, Any]) -> Answer:
+    """Send one generate_content call and return its answer, which is read as it came: the SDK's types accept one spelling of base64.
 
     Raises:
         ContentRefused: the whole answer was blocked.
+        BadBackendResponse: it is not JSON.
     """
     from google.genai import types
 
@@ -80,45 +143,36 @@ async def ask(contents: Any, context: Context, config: Mapping[str, Any]) -> tup
     # Only the Gemini API stores such calls and knows the field; the SDK refuses it on Agent Platform.
     store: dict[str, Any] = {} if on_agent_platform(context) or context.settings.get("store") is not False else {"store": False}
     # automatic_continuation would send the same prompt again, billed each time.
-    complete = types.GenerateContentConfig(automatic_continuation=False, http_options=call_options(context), **store, **config)
+    complete = types.GenerateContentConfig(
+        automatic_continuation=False, should_return_http_response=True, http_options=call_options(context), **store, **config
+    )
     async with context.submission():
         with translated(context):
             response = await connection.aio.models.generate_content(model=context.model, contents=contents, config=complete)
-    if (refusal := blocked(context, response)) is not None:
+        text = response.sdk_http_response.body or ""
+        answer = await asyncio.to_thread(_decoded, text) if len(text) > _OFF_LOOP else _decoded(text)
+    if (refusal := blocked(context, answer.body)) is not None:
         raise refusal
-    return response, (response.candidates or [None])[0]
+    return answer
 
 
-def _is_picture(part: Any) -> bool:
-    blob = part.inline_data
-    return blob is not None and bool(blob.data) and (_mime(blob) or "image/").startswith("image/")
+def _decoded(text: str) -> Answer:
+    body = decode_json(text.encode())
+    if isinstance(body, list):
+        body = _joined(_listed(body))
+    if not isinstance(body, dict):
+        body = decode_object(text.encode())
+    return Answer(body=body, found=extract_media(body, ["candidates[].content.parts[]"]))
 
 
-def _mime(blob: Any) -> str | None:
-    """Return the type that the bytes show, or the one that is claimed; None for neither."""
-    name = format_of_head(blob.data[:HEAD])
-    claimed = (blob.mime_type or "").lower()
-    return FORMATS.get(name or "") or (claimed if "/" in claimed and "octet-stream" not in claimed else None)
-
-
-def _answer_parts(candidate: Any) -> tuple[list[Any], list[Any], list[Warning]]:
-    """Return the parts of the answer, the pictures among them, and warnings.
-
-    Pictures in parts that are marked as thoughts are drafts; where there are no others, they are the result that is paid for.
-    """
-    content = getattr(candidate, "content", None)
-    every = list((content.parts if content is not None else None) or ())
-    final = [part for part in every if not part.thought]
-    if pictures := [part for part in final if _is_picture(part)]:
-        return final, pictures, []
-    drafts = [part for part in every if _is_picture(part)]
-    warnings = [Warning("media_in_thought", "the media stood in a part that is marked as a thought")] if drafts else []
-    return [part for part in every if not part.thought or part in drafts[-1:]], drafts[-1:], warnings
-
-
-def _usage(response: Any) -> dict[str, Any]:
-    found = response.usage_metadata
-    return {} if found is None else found.model_dump(mode="json", exclude_none=True)
+def _joined(chunks: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the chunks of a streamed answer as one."""
+    whole = {name: value for chunk in chunks for name, value in chunk.items()}
+    candidates = [candidate for chunk in chunks for candidate in _listed(chunk.get("candidates"))[:1]]
+    contents = [candidate["content"] for candidate in candidates if isinstance(candidate.get("content"), Mapping)]
+    parts = [part for content in contents for part in _listed(content.get("parts"))]
+    joined = {name: value for candidate in candidates for name, value in candidate.items()}
+    return whole | {"candidates": [joined | {"content": {"role": "model", "parts": parts}}]}
 
 
 def cost_of(usage: Mapping[str, Any], context: Context, kind: str) -> float | None:
@@ -161,10 +215,11 @@ def _turn(role: str, parts: Iterable[Any]) -> Any:
     return types.Content(role=role, parts=list(parts))
 
 
-def _kept(part: Any, *, is_file: bool) -> dict[str, Any]:
-    kept: dict[str, Any] = {"file": None} if is_file else {"text": part.text or ""}
-    if part.thought_signature:
-        kept["signature"] = base64.b64encode(part.thought_signature).decode()
+def _kept(part: Mapping[str, Any], *, is_file: bool) -> dict[str, Any]:
+    kept: dict[str, Any] = {"file": None} if is_file else {"text": str(part.get("text") or "")}
+    if signature := part.get("thoughtSignature"):
+        with contextlib.suppress(ValueError):
+            kept["signature"] = base64.b64encode(decode_base64(str(signature))).decode()
     return kept
 
 

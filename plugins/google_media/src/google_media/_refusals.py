@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from anymedia.answers.envelopes import quote, read_error
-from anymedia.answers.media import ExtractedMedia
 from anymedia.context import Context
 from anymedia.errors import BackendError, ContentRefused, MediaError
 from anymedia.http import no_media
 from anymedia.redaction import clean_text
+
+if TYPE_CHECKING:
+    from ._content import Answer
 
 __all__ = ["blocked", "filtered", "without_media"]
 
@@ -33,23 +36,20 @@ def filtered(context: Context, reasons: object, *, what: str = "what was generat
     return error
 
 
-def blocked(context: Context, response: Any) -> BackendError | None:
+def blocked(context: Context, body: Mapping[str, Any]) -> BackendError | None:
     """Return the error for a generate_content answer that was blocked as a whole, or None."""
-    feedback = response.prompt_feedback
-    if feedback is not None and feedback.block_reason is not None:
-        reason = getattr(feedback.block_reason, "value", str(feedback.block_reason))
-        said = ": ".join(part for part in (reason, feedback.block_reason_message) if part)
+    feedback = body.get("promptFeedback")
+    if isinstance(feedback, Mapping) and feedback.get("blockReason"):
+        said = ": ".join(str(part) for part in (feedback["blockReason"], feedback.get("blockReasonMessage")) if part)
         return filtered(context, said, what="the answer, for the prompt or an input", charged=False)
     return None
 
 
-def without_media(context: Context, candidate: Any, text: str, what: str, request_id: str | None) -> MediaError:
-    """Return the error for a candidate without the media that were requested: blocked, or only text, or empty."""
-    finish = getattr(candidate, "finish_reason", None)
-    reason = getattr(finish, "value", str(finish)) if finish is not None else ""
-    said = ": ".join(part for part in (reason, getattr(candidate, "finish_message", None)) if part)
+def without_media(context: Context, answer: Answer, what: str) -> MediaError:
+    """Return the error for an answer without the media that were requested: blocked, an error object, only text, or empty."""
+    reason = str(answer.candidate.get("finishReason") or "")
+    said = ": ".join(str(part) for part in (reason, answer.candidate.get("finishMessage")) if part)
     if reason in _BLOCKING:
         return filtered(context, said)
-    return no_media(
-        context, read_error(": ".join(part for part in (said, text) if part)), ExtractedMedia(), what=what, request_id=request_id
-    )
+    error = read_error(answer.body) if answer.body.get("error") else read_error(": ".join(part for part in (said, answer.words) if part))
+    return no_media(context, error, answer.found, what=what, request_id=answer.id)

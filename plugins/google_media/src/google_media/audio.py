@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import wave
+from collections.abc import Mapping
 from typing import Any
 
 from anymedia.context import Context
@@ -34,17 +35,24 @@ async def speak(request: GenerateAudio, context: Context) -> Outcome:
     if request.voice:
         voice = types.VoiceConfig(prebuilt_voice_config=types.PrebuiltVoiceConfig(voice_name=request.voice))
         config["speech_config"] = types.SpeechConfig(voice_config=voice)
-    response, candidate = await ask([types.Content(role="user", parts=[types.Part(text=text)])], context, config)
-    parts = (candidate.content.parts if candidate is not None and candidate.content is not None else None) or ()
-    blobs = [p.inline_data for p in parts if p.inline_data is not None and p.inline_data.data]
-    if not blobs:
-        raise without_media(context, candidate, " ".join(p.text for p in parts if p.text), "sound", response.response_id)
-    mime = blobs[0].mime_type or ""
-    piece = _as_requested(b"".join(b.data for b in blobs), mime, raw=request.output_format == "pcm")
+    answer = await ask([types.Content(role="user", parts=[types.Part(text=text)])], context, config)
+    sounds = [item for item in answer.found.items if item.data]
+    if not sounds:
+        raise without_media(context, answer, "sound")
+    claimed = _claimed(sounds[0].item)
+    # Raw samples may look like anything; what is claimed to be something else is what its bytes show.
+    mime = claimed if _is_raw(claimed) else sounds[0].mime or claimed
+    piece = _as_requested(b"".join(item.data or b"" for item in sounds), mime, raw=request.output_format == "pcm")
     warnings = [Warning("sampling_rate_assumed", f"the answer did not name a valid sampling rate; {_RATE} Hz is assumed")]
-    usage = {} if response.usage_metadata is None else response.usage_metadata.model_dump(mode="json", exclude_none=True)
     assumed = warnings if _is_raw(mime) and _rate(mime) is None else []
-    return Outcome(pieces=(piece,), usage=usage, request_id=response.response_id, warnings=assumed)
+    return Outcome(pieces=(piece,), usage=answer.usage, request_id=answer.id, warnings=[*answer.found.warnings, *assumed])
+
+
+def _claimed(part: Any) -> str:
+    """Return the mime type that a part of the answer claims, with its parameters."""
+    blob = part.get("inlineData") if isinstance(part, Mapping) else None
+    found = blob.get("mimeType") if isinstance(blob, Mapping) else None
+    return found.lower() if isinstance(found, str) else ""
 
 
 def _as_requested(data: bytes, mime: str, *, raw: bool) -> Piece:
