@@ -247,10 +247,6 @@ HOSTILE: dict[str, Callable[[], bytes]] = REBUILT | {
     "jpeg with a zip in a comment": exif_zip,
     "jpeg with a zip behind": lambda: good("jpeg") + zip_file(),
     "jpeg with a pdf in a comment": lambda: good("jpeg")[:2] + b"\xff\xfe\x00\x10%PDF-1.4 x\n\n\n\n" + good("jpeg")[2:],
-    "jpeg with a secret behind zeros": lambda: good("jpeg") + b"\0" * 64 + SECRET,
-    "jpeg with a broken jpeg behind": lambda: good("jpeg") + good("jpeg")[:300],
-    "jpeg with a broken mp4 behind": lambda: good("jpeg motion photo")[:-40],
-    "jpeg with a false samsung trailer": lambda: good("jpeg") + SECRET + good("jpeg samsung")[-70:],
     "gif with a zip in a comment": lambda: good("gif")[:-1] + b"!\xfe" + bytes([len(zip_file())]) + zip_file() + b"\0;",
     "gif with a secret behind": lambda: good("gif") + SECRET,
     "webp with a zip in a chunk": lambda: samples.webp_with(good("webp exif"), b"JUNK", zip_file()),
@@ -306,6 +302,16 @@ HOSTILE: dict[str, Callable[[], bytes]] = REBUILT | {
 }
 
 #: AVIF, BMP and TIFF that their decoder accepts in the child process: only the pixels it decodes are passed on.
+#: JPEGs with something behind their end: it is cut off, whatever it is.
+TRAILED = {
+    "jpeg with a secret behind zeros": lambda: good("jpeg") + b"\0" * 64 + SECRET,
+    "jpeg with a broken jpeg behind": lambda: good("jpeg") + good("jpeg")[:300],
+    "jpeg with a broken mp4 behind": lambda: good("jpeg motion photo")[:-40],
+    "jpeg with a false samsung trailer": lambda: good("jpeg") + SECRET + good("jpeg samsung")[-70:],
+    "jpeg with a secret behind": lambda: good("jpeg") + SECRET,
+    "jpeg with line breaks behind": lambda: good("jpeg") + b"\r\n\n",
+    "jpeg of a motion photo": lambda: good("jpeg motion photo"),
+}
 TOLERATED = {
     name: HOSTILE.pop(name)
     for name in (

@@ -10,7 +10,7 @@ from typing import Any
 
 import media_samples as samples
 import pytest
-from hostile_media import SECRET, TOLERATED
+from hostile_media import SECRET, TOLERATED, TRAILED
 from PIL import Image as Pillow
 from PIL import ImageChops, ImageOps
 from tiers import quick_first, sandboxed_once
@@ -24,6 +24,7 @@ from anymedia.media import Audio, Image, Media, Video
 from anymedia.planning.types import InputForm
 from anymedia.probe.probe import sniff
 from anymedia.requests import Mask
+from anymedia.results import Warning
 
 pytestmark = pytest.mark.anyio
 
@@ -70,6 +71,27 @@ async def test_a_hostile_file_that_its_decoder_accepts_is_passed_on_as_pixels_al
     found = await loaded(data, InputForm(formats=(facts.format, "png")))
     assert (sniff(found.data).format, opened(found).size) == ("png", (facts.width, facts.height))
     assert SECRET not in found.data
+
+
+@pytest.mark.parametrize("formats", [("jpeg",), ("png",)])
+@pytest.mark.parametrize("name", TRAILED)
+async def test_what_is_behind_a_jpeg_is_not_sent_and_reported(name: str, formats: tuple[str, ...]) -> None:
+    data = TRAILED[name]()
+    end = sniff(data).end
+    found = await loaded(data, InputForm(formats=formats, max_bytes=max(end, 4000)))
+    assert opened(found).size == opened(await loaded(data[:end])).size
+    assert formats != ("jpeg",) or found.data == data[:end]
+    assert SECRET not in found.data
+    assert [warning.code for warning in found.warnings if isinstance(warning, Warning)] == ["trailing_bytes_not_sent"]
+
+
+async def test_input_larger_than_the_model_accepts_is_refused_before_it_is_read() -> None:
+    async def never(_: Media) -> bytes:
+        raise AssertionError("it was read")
+
+    picture = Image(path=Path("a.png"), mime="image/png", size=100, width=8, height=8)
+    with pytest.raises(UnsupportedInput, match="has 100 bytes; the model accepts at most 99"):
+        await load(picture, InputForm(formats=("png",), max_bytes=99), read=never)
 
 
 @pytest.mark.parametrize("fmt", quick_first(["avif", "bmp", "tiff"]))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import urllib.parse
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,10 +29,19 @@ def test_a_url_with_an_impossible_port_is_shown_without_its_query(port: str) -> 
     assert "CANARY" not in str(image) + repr(image)
 
 
-@pytest.mark.parametrize("body", ["\u00e9", "=", "AAA", "A A", "\ud800", "AAAA\n!"])
+@pytest.mark.parametrize("body", ["\u00e9", "=", "A", "AAAAA", "\ud800", "AAAA\n!"])
 def test_data_uri_with_invalid_base64_is_an_invalid_request(body: str) -> None:
     with pytest.raises(InvalidRequest, match="base64"):
         Image.of(f"data:image/png;base64,{body}")
+
+
+@given(st.binary(min_size=1, max_size=90), st.sampled_from(["", "\n", "\r\n\t", "%0A", " "]), st.booleans(), st.booleans(), st.booleans())
+def test_data_uri_in_any_spelling_is_decoded(data: bytes, gap: str, safe: bool, padded: bool, percent: bool) -> None:
+    body = (base64.urlsafe_b64encode if safe else base64.b64encode)(data).decode()
+    body = body if padded else body.rstrip("=")
+    body = urllib.parse.quote(body, safe="") if percent else body
+    image = Image.of(f"DATA:image/png; base64,{gap.join(body[i : i + 30] for i in range(0, len(body), 30))}")
+    assert (image.data, image.mime) == (data, "image/png")
 
 
 @given(st.text(max_size=60) | st.from_regex(r"(https?|data|file|ftp)://?[\[\]0-9a-z.:@%;,?#-]{0,30}", fullmatch=True))

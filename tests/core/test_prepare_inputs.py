@@ -12,7 +12,7 @@ from PIL import Image as Pictures
 
 from anymedia import Continuation, EditWithReferences, Image, Inpaint, Outcome, Piece, Reference, hookimpl
 from anymedia.errors import InvalidRequest, UnknownContinuation, UnsupportedInput
-from anymedia.execution.prepare_inputs import resolve
+from anymedia.execution.prepare_inputs import InputReader, resolve
 from anymedia.files import paths
 from anymedia.files.paths import open_input
 from anymedia.plugins.registry import Registry
@@ -170,3 +170,13 @@ async def test_run_of_a_plan_whose_input_file_changed_is_refused_before_anything
             assert service.submits == []
             (tmp_path / changed).write_bytes(first[changed])
             assert (await router.run(plan, output=tmp_path / "out.png")).path.is_file()
+
+
+@pytest.mark.parametrize("headers_only", [True, False])
+def test_sparse_file_is_refused_unread(tmp_path: Path, headers_only: bool) -> None:
+    path = tmp_path / "a.mp4"
+    with path.open("wb") as file:
+        file.write(b"\0\0\0\x18ftypisom")
+        file.truncate(100_000_000)
+    with pytest.raises(InvalidRequest, match="sparse"):
+        InputReader(headers_only=headers_only).open(path, "$.source")

@@ -72,13 +72,23 @@ def _scheme(url: str) -> str:
         raise InvalidRequest([Problem("$", "the media URL cannot be read", "check its host and brackets")]) from None
 
 
+#: What is changed in base64 before it is decoded strictly: white space is dropped, the URL-safe letters become the usual ones.
+_BASE64 = str.maketrans("-_", "+/", " \t\r\n\v\f")
+
+
 def _decode_data_uri(text: str) -> tuple[bytes, str]:
+    """Decode a data URL; its base64 may be percent-encoded, URL-safe, wrapped in lines, or lack its padding."""
     head, comma, body = text.partition(",")
-    mime, *parameters = head[len("data:") :].split(";")
+    mime, *parameters = urllib.parse.unquote(head[len("data:") :]).lower().replace(" ", "").split(";")
     if not comma or "base64" not in parameters:
         raise InvalidRequest([Problem("$", "a data: URI needs ';base64,' before its data")])
+    if "%" in body:
+        body = urllib.parse.unquote(body)
+    plain = body.translate(_BASE64).rstrip("=")
     try:
-        return base64.b64decode(body, validate=True), mime
+        if not plain:
+            raise ValueError
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True), mime
     except ValueError:  # binascii.Error is one
         raise InvalidRequest([Problem("$", "the data: URI is not valid base64")]) from None
 
@@ -180,7 +190,7 @@ class Media:
         if isinstance(value, os.PathLike):
             return cls(path=Path(value))
         if isinstance(value, str) and value and "\0" not in value[:4096]:
-            if value.startswith("data:"):
+            if value[:5].lower() == "data:":
                 data, mime = _decode_data_uri(value)
                 return cls(data=data, mime=mime or None)
             if value.lower().startswith(("http://", "https://")):

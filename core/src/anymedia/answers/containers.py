@@ -18,7 +18,7 @@ import attrs
 
 from ..errors import InvalidRequest
 from ..probe.audio import _mp3_frame, after_id3, read_flac
-from ..probe.pictures import _after_blocks, _table, _Walk, read_jpeg
+from ..probe.pictures import _after_blocks, _table, _Walk, has_camera_trailer
 from ..probe.reader import Reader
 from ..results import Warning
 from .base64_text import HEAD, format_of_head
@@ -296,11 +296,7 @@ def _jpeg(reader: Reader) -> int:
     """Return the end of the picture, or of a known trailer that belongs to it (the gain map of an HDR photo)."""
     walk = _Walk(reader, 0)
     walk.run()
-    try:
-        read_jpeg(reader)
-    except InvalidRequest:
-        return walk.end
-    return reader.size
+    return reader.size if has_camera_trailer(reader, walk.end) else walk.end
 
 
 def _gif(reader: Reader) -> int | None:

@@ -24,6 +24,7 @@ from ..probe.probe import check_kind, open_plainly, sniff
 from ..probe.reader import Facts, Limits
 from ..requests import Mask
 from ..results import Warning
+from ..threads import in_thread
 from .sandbox import LARGE_PIXELS, SANDBOXED_FORMATS, run_apart, run_on_bytes
 
 Read = Callable[[Media], Awaitable[bytes]]
@@ -56,10 +57,13 @@ async def load(
         if item.image is None:
             raise InvalidRequest("a mask without an image cannot be loaded")
         return await _load_mask(await read(item.image), form, source_size, limits, where)
-    data = await read(item)
-    facts = sniff(data, limits=limits, format_hint="pcm" if item.format == "pcm" else None, where=where)
-    check_kind(facts, item.media, where=where)
     name = _name(item)
+    if item.size is not None and item.format is not None and item.format in form.formats:
+        _check_bytes(item.size, form, name)  # before it is read; a file that is converted may become smaller
+    data = await read(item)
+    hint = "pcm" if item.format == "pcm" else None
+    facts = await in_thread(lambda: sniff(data, limits=limits, format_hint=hint, where=where))
+    check_kind(facts, item.media, where=where)
     _check_facts(facts, form, name)
     if facts.kind == "image":
         return await _load_picture(data, facts, form, name, where)
@@ -95,12 +99,12 @@ def _check_facts(facts: Facts, form: InputForm, name: str) -> None:
             raise UnsupportedInput(f"{name} runs for {facts.seconds:.2f} s; the model accepts {low:g} to {high:g} s.", fix="Trim it.")
 
 
-def _check_bytes(data: bytes, form: InputForm, name: str) -> None:
-    if form.max_bytes is not None and len(data) > form.max_bytes:
-        raise UnsupportedInput(f"{name} has {len(data)} bytes; the model accepts at most {form.max_bytes}.", fix="Make it smaller.")
+def _check_bytes(count: int, form: InputForm, name: str) -> None:
+    if form.max_bytes is not None and count > form.max_bytes:
+        raise UnsupportedInput(f"{name} has {count} bytes; the model accepts at most {form.max_bytes}.", fix="Make it smaller.")
 
 
-def _loaded(data: bytes, fmt: str, kind: str, facts: Facts, warnings: tuple[str, ...] = ()) -> LoadedMedia:
+def _loaded(data: bytes, fmt: str, kind: str, facts: Facts, warnings: tuple[Warning | str, ...] = ()) -> LoadedMedia:
     return LoadedMedia(
         data=data,
         mime=FORMATS[fmt] if fmt != facts.format else facts.mime,
@@ -115,22 +119,33 @@ def _loaded(data: bytes, fmt: str, kind: str, facts: Facts, warnings: tuple[str,
 async def _load_picture(data: bytes, facts: Facts, form: InputForm, name: str, where: str) -> LoadedMedia:
     from .images import convert_picture, is_plain
 
+    cut = _cut(facts)
     if is_plain(facts) and (not form.formats or facts.format in form.formats):
         data = data[: facts.end]
-        _check_bytes(data, form, name)
-        return _loaded(data, facts.format, "image", facts)
+        _check_bytes(len(data), form, name)
+        return _loaded(data, facts.format, "image", facts, cut)
     formats = list(form.formats)
     if _needs_child(facts):
         report, made = await run_on_bytes("picture", {"formats": formats, "max_bytes": form.max_bytes}, data)
-        return _loaded(made, str(report["format"]), "image", facts, tuple(report["warnings"]))
+        return _loaded(made, str(report["format"]), "image", facts, (*cut, *report["warnings"]))
     done = await asyncio.to_thread(convert_picture, data, formats, max_bytes=form.max_bytes, where=where)
-    return _loaded(done.data, done.format, "image", facts, done.warnings)
+    return _loaded(done.data, done.format, "image", facts, (*cut, *done.warnings))
+
+
+def _cut(facts: Facts) -> tuple[Warning, ...]:
+    """Return a warning about what follows after the end of an image, such as the video of a motion photo: it is not sent."""
+    if facts.end == facts.size:
+        return ()
+    text = (
+        f"{facts.size - facts.end} bytes after the end of the {facts.format.upper()} image were not sent (such as a motion photo's video)"
+    )
+    return (Warning("trailing_bytes_not_sent", text),)
 
 
 async def _load_timed(data: bytes, facts: Facts, form: InputForm, name: str) -> LoadedMedia:
     """Load video or audio unchanged, or converted if PyAV is installed."""
     if not form.formats or facts.format in form.formats:
-        _check_bytes(data, form, name)
+        _check_bytes(len(data), form, name)
         return _loaded(data, facts.format, facts.kind, facts)
     from .video import AUDIO_TARGETS, VIDEO_TARGETS
 
@@ -145,7 +160,7 @@ async def _load_timed(data: bytes, facts: Facts, form: InputForm, name: str) -> 
         raise UnsupportedInput(text, fix=fix)
     args = {"from": facts.format, "to": target, "quality": None, "pcm_rate": 0}
     report, made = await run_on_bytes("transcode", args, data, seconds=1800)
-    _check_bytes(made, form, name)
+    _check_bytes(len(made), form, name)
     return _loaded(made, target, facts.kind, facts, tuple(report["warnings"]))
 
 
@@ -154,7 +169,7 @@ async def _load_mask(data: bytes, form: InputForm, size: tuple[int, int] | None,
     from ..masks import MaskFormat, convert, read_mask
 
     warnings: tuple[Warning, ...] = ()
-    facts = sniff(data, limits=limits, where=where)
+    facts = await in_thread(lambda: sniff(data, limits=limits, where=where))
     check_kind(facts, "image", where=where)
     wanted: MaskFormat = form.mask_format or "white"  # type: ignore[assignment]
     if _needs_child(facts):
@@ -164,7 +179,7 @@ async def _load_mask(data: bytes, form: InputForm, size: tuple[int, int] | None,
         plane = await asyncio.to_thread(read_mask, data, size, where=where)
         made, (width, height) = await asyncio.to_thread(convert, plane, wanted), plane.size
         warnings = await asyncio.to_thread(mask_polarity, data)
-    _check_bytes(made, form, "the mask")
+    _check_bytes(len(made), form, "the mask")
     return LoadedMedia(data=made, mime="image/png", filename="mask.png", width=width, height=height, warnings=warnings)
 
 

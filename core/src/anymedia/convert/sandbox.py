@@ -27,7 +27,7 @@ from ..probe.reader import Limits
 from ..resources import decoder_slots
 
 #: Images with more pixels than this are decoded in the child.
-LARGE_PIXELS = 40_000_000
+LARGE_PIXELS = 20_000_000
 #: Image formats that are recognized by their signature only: their size is read, and their pixels decoded, in the child.
 SANDBOXED_FORMATS = frozenset({"avif", "bmp", "tiff"})
 #: Address space of the child in bytes: 89 million pixels in a few copies, or a video decoder with its threads.

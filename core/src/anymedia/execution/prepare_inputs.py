@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar
@@ -31,6 +32,8 @@ _M = TypeVar("_M", bound=Media)
 
 #: Maximum size of an input in bytes; the limit of a model, in its matrix, is lower.
 MAX_INPUT = 2_000_000_000
+#: A file below this size is not looked at for holes, in bytes.
+_SPARSE = 16_000_000
 #: The most that is fetched from a caller's URL, in bytes.
 MAX_FETCHED = 200_000_000
 
@@ -125,6 +128,7 @@ class InputReader:
         if path in self._read:
             return io.BytesIO(self._read[path])
         file = open_input(path, self.roots, field=field)
+        _check_size(file, path, field)
         if self.headers_only:
             self.digests[path] = _digest(file)
             file.seek(0)
@@ -191,6 +195,18 @@ class InputReader:
     def clear(self) -> None:
         """Release the bytes that were read."""
         self._read.clear()
+
+
+def _check_size(file: BinaryIO, path: Path, field: str) -> None:
+    """Refuse a file by its size alone: one that is too large, or sparse (a large one that takes hardly any space on the disk)."""
+    found = os.fstat(file.fileno())
+    blocks = getattr(found, "st_blocks", None)
+    is_sparse = blocks is not None and found.st_size > _SPARSE and blocks * 512 * 16 < found.st_size
+    if found.st_size > MAX_INPUT or is_sparse:
+        file.close()
+        why = "it is sparse, mostly holes" if is_sparse else f"it has {found.st_size} bytes; the maximum is {MAX_INPUT}"
+        text = f"{str(path)!r}: {why}"
+        raise InvalidRequest([Problem(field, text)], fix="give a file of ordinary size")
 
 
 def _digest(file: BinaryIO) -> str:

@@ -10,6 +10,7 @@ import re
 import struct
 import zlib
 
+from ..errors import InvalidRequest
 from .isobmff import whole_file
 from .reader import Facts, Reader, refuse
 
@@ -234,10 +235,9 @@ _TOO_ODD = "the JPEG uses a rarely supported variant (lossless, arithmetic or 12
 
 
 def read_jpeg(reader: Reader) -> Facts:
-    """Return a JPEG's facts; ``end`` is the end of the (first) image."""
+    """Return a JPEG's facts; ``end`` is the end of the (first) image. What cameras and editors append is not looked at."""
     walk = _Walk(reader, 0)
     walk.run()
-    _trailer(reader, walk.end)
     mode = {1: "L", 3: "RGB", 4: "CMYK"}[walk.components]
     return Facts(
         format="jpeg",
@@ -334,6 +334,15 @@ class _Walk:
         # An 8x8 block takes at least two bits (one in a progressive first scan); chroma may be subsampled 4x4.
         if (self.width * self.height) // (64 * 16) > self._scanned * self._blocks_per_byte:
             raise refuse("its header claims more pixels than its data can hold")
+
+
+def has_camera_trailer(reader: Reader, end: int) -> bool:
+    """Return whether what follows after the end of a JPEG is of the kinds that cameras append."""
+    try:
+        _trailer(reader, end)
+    except InvalidRequest:
+        return False
+    return True
 
 
 def _trailer(reader: Reader, position: int) -> None:

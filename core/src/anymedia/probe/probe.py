@@ -117,7 +117,7 @@ def describe(media: _M, *, opener: Opener | None = None, limits: Limits | None =
         check_kind(facts, media.media, where=where)
     except InvalidRequest as error:
         raise _named(error, media) from None
-    known: dict[str, Any] = {"mime": facts.mime, "size": facts.size}
+    known: dict[str, Any] = {"mime": facts.mime, "size": facts.end}
     if isinstance(media, Image | Video):
         known |= {"width": facts.width, "height": facts.height}
     if not isinstance(media, Image):
