@@ -197,10 +197,14 @@ class MediaError(Exception):
         job_id: the journal's id of the call, where there is one.
         provider_message: the provider's own words, on one line and redacted; not ours, so never an instruction. Empty where it
             gave none.
+        raw: what the provider answered, where it could not be interpreted; the core stores it for the user.
+        kept: the path of the file with what was received, where it could not be interpreted. It is named to the local user only.
     """
 
     code: ClassVar[str] = "media_error"
     provider_message: str = ""
+    raw: bytes | None = None
+    kept: str = ""
     retry: bool = False
     model_refused: bool = False
     charged: Charged = "no"
@@ -246,10 +250,9 @@ class MediaError(Exception):
             argument: how it writes a field and its value.
         """
         fix = "".join(part if isinstance(part, str) else argument(part) for part in self.fix_parts)
-        if self.action is None:
-            return fix
-        rendered = self.action.render(commands)
-        return f"{_sentence(fix)} {rendered}" if fix else rendered
+        kept = f"What was received is kept: {self.kept}" if self.kept else ""
+        then = kept if self.action is None else self.action.render(commands)
+        return f"{_sentence(fix)} {then}" if fix and then else fix or then
 
     def to_json(self) -> dict[str, Any]:
         """Return the error as an agent gets it (JSON-ready)."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime
 import io
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,10 @@ from wire.media_bytes import image
 from wire.openai_server import KEY, OpenAIServer
 from wire.openai_videos import Videos
 
+from anymedia.agents.responses import error_answer
 from anymedia.errors import (
     BackendTimeout,
+    BadBackendResponse,
     ContentRefused,
     JobNotFound,
     MediaError,
@@ -360,3 +364,25 @@ async def test_picture_that_no_model_accepts_is_refused_before_any_network(route
     with pytest.raises(UnsupportedInput):
         await router.generate_video(prompt="waves", last_frame=image(720, 1280), backend="mygpu")
     assert fake.received == []
+
+
+@pytest.mark.parametrize(
+    ("answered", "received"),
+    [("iVBORw0KGgo%%%!", b"iVBORw0KGgo%%%!"), (base64.b64encode(b"\x89PNG\r\n\x1a\nnothing").decode(), b"\x89PNG\r\n\x1a\nnothing")],
+    ids=["not base64", "not a picture"],
+)
+async def test_paid_answer_that_cannot_be_read_is_kept_and_named_to_the_local_user_only(
+    router: Router, fake: OpenAIServer, tmp_path: Path, answered: str, received: bytes
+) -> None:
+    fake.fail("status", on="POST", times=None, status=200, json={"created": 1, "data": [{"b64_json": answered}]})
+    with pytest.raises(BadBackendResponse) as caught:
+        await router.generate_image(prompt="a boat", backend="openai", output=f"{tmp_path}/out/")
+    error = caught.value
+    assert Path(error.kept).read_bytes() == received
+    assert Path(error.kept).stat().st_mode & 0o077 == 0
+    assert error.kept in str(error)
+    assert error.action is None
+    assert error.charged in {"unknown", "yes"}
+    assert error.kept not in json.dumps(error_answer(error))
+    assert str(error.job_id) in error_answer(error)["error"]["fix"]
+    assert fake.count("POST") == 1

@@ -184,6 +184,8 @@ def fix_of(error: MediaError, able: tuple[str, ...] = ()) -> str:
     if isinstance(error, UnknownBackend) and able:
         backend = Argument("backend", error.nearest if error.nearest in able else able[0])
         return f"use {_argument(backend)}, or omit backend"
+    if error.kept:  # the path is the local user's
+        return f"do not repeat it: it may be charged again; tell the user that what was received is kept with {error.job_id}"
     if (error.fix or error.action is not None) and not isinstance(error, NotApproved):
         return error.hint(_COMMANDS, _argument)
     if isinstance(error, InvalidRequest):

@@ -100,7 +100,8 @@ class Console:
     def error(self, error: MediaError) -> None:
         """Print an error on stderr, and as the JSON document if asked for."""
         if self.json:
-            self.document({"success": False, "error": error.to_json() | {"fix": _hint(error)}})
+            kept = {"kept": error.kept} if error.kept else {}
+            self.document({"success": False, "error": error.to_json() | {"fix": _hint(error)} | kept})
         for line in _error_lines(error):
             click.echo(_coloured(clean(line)), err=True)
 

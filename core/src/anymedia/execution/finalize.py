@@ -15,7 +15,7 @@ import attrs
 from ..answers.compare import changed_outside_mask, differences, fewer_pieces, lost_transparency
 from ..answers.containers import repair_bytes
 from ..artifacts import Artifact, ArtifactNotStored, Kind
-from ..errors import BackendError, BackendTimeout, BadBackendResponse, Fix, MediaError, PluginContractError
+from ..errors import BackendError, BackendTimeout, BadBackendResponse, Fix, MediaError, OutputMismatch, PluginContractError
 from ..files.atomic_writer import SMALL, hidden_prefix
 from ..files.paths import OutputTarget, plan_output
 from ..files.safe_dir import show_path
@@ -227,9 +227,14 @@ class _Finalizer:
                 artifact, _ = await self._store(piece, "piece", index)
         place, total = _place_of(self.record, index, of)
         media = self.record.target["media"]
-        saved = await export_artifact(
-            artifact, self.engine.artifacts, self.target, expect=media, index=place, of=total, reuse=self.is_resumed
-        )
+        try:
+            saved = await export_artifact(
+                artifact, self.engine.artifacts, self.target, expect=media, index=place, of=total, reuse=self.is_resumed
+            )
+        except (BadBackendResponse, OutputMismatch) as error:
+            if piece.data is not None:  # there is no other copy that could be fetched
+                error.kept = str(await self.engine.artifacts.local_file(artifact))
+            raise
         warnings += [*saved.warnings, *differences(self.record.request, saved.file, converted_to=self.record.target["transcode_to"])]
         if self.record.request.get("background") == "transparent" and media == "image":
             warnings += await in_thread(lambda: _lost_transparency(saved.file.path))
@@ -375,8 +380,9 @@ def _uncollected(error: MediaError, record: CallRecord) -> MediaError:
     error.charged = "yes"
     if isinstance(error, BackendError):
         error.backend, error.model = record.backend, record.model
-    error.fix = error.fix or "The result is ready at the provider."
-    error.action = Fix("resume", record.run)
+    if not error.kept:  # else the next attempt would fail in the same way
+        error.fix = error.fix or "The result is ready at the provider."
+        error.action = Fix("resume", record.run)
     return error
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from ..artifacts import ArtifactError
 from ..capabilities import ModelSpec
 from ..context import Context, LoadedMedia
 from ..errors import (
@@ -237,6 +238,7 @@ async def _settle(
     engine: Engine, lease: Lease, record: CallRecord, row: ModelSpec, trouble: _Trouble, attempts: tuple[dict[str, Any], ...]
 ) -> Submitted:
     error = trouble.error
+    await _keep_raw(engine, record, error)
     if trouble.delivery != "unknown":
         state = "failed" if trouble.delivery == "not_sent" else "refused"
         shown = _unavailable(error, record) if isinstance(error, SubmissionUnknown) else error  # recorded as shown: not charged
@@ -251,6 +253,18 @@ async def _settle(
     unknown = unknown_outcome(error, record)
     await engine.advance(lease, "unknown", error=error_json(unknown))
     raise unknown from error
+
+
+async def _keep_raw(engine: Engine, record: CallRecord, error: MediaError) -> None:
+    """Store what was received and could not be interpreted: it may be paid for."""
+    if not error.raw:
+        return
+    try:
+        artifact = await engine.artifacts.put(record.id, "raw", error.raw, mime="application/octet-stream")
+        error.kept = str(await engine.artifacts.local_file(artifact))
+    except ArtifactError as failed:
+        _log.warning("what was received for %s could not be stored: %s", record.id, failed.code)
+    error.raw = None
 
 
 def _unavailable(error: SubmissionUnknown, record: CallRecord) -> BackendUnavailable:

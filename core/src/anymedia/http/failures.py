@@ -147,6 +147,7 @@ def no_media(
     text = f"it holds no {what}" + (f" that can be decoded ({'; '.join(reasons)})" if reasons else "")
     bad = bad_answer(f"{text}; {quote(said)}" if said and not reasons else text, request_id=request_id)
     bad.provider_message = said
+    bad.raw = b"\n".join(item.data for item in found.unreadable) or (answer if isinstance(answer, bytes) else None)
     return bad
 
 
@@ -240,7 +241,7 @@ def decode_object(body: bytes) -> dict[str, Any]:
         return found
     error = read_error(body)
     bad = bad_answer(f"it is not a JSON object; {error.quoted or f'{len(body)} bytes'}")
-    bad.provider_message = error.text
+    bad.provider_message, bad.raw = error.text, body
     raise bad
 
 

@@ -261,7 +261,7 @@ def error_json(error: BaseException) -> dict[str, Any]:
         out = error.to_json()
         if isinstance(error, BackendError):
             out["delivery"] = error.delivery
-        return out
+        return out | ({"kept": error.kept} if error.kept else {})
     return {"code": "internal", "message": type(error).__name__}
 
 
@@ -275,7 +275,7 @@ def error_from_json(raw: Mapping[str, Any]) -> MediaError:
     found = _class_of(MediaError, str(raw.get("code"))) or MediaError
     message = str(raw.get("message", "it failed"))
     error = found([Problem(**p) for p in raw["problems"]]) if "problems" in raw else found(message)  # type: ignore[arg-type]
-    error.fix, error.job_id = str(raw.get("fix", "")), raw.get("job_id")
+    error.fix, error.job_id, error.kept = str(raw.get("fix", "")), raw.get("job_id"), str(raw.get("kept", ""))
     if raw.get("action"):
         error.action = Fix(**raw["action"])
     error.provider_message = str(raw.get("provider_message", ""))
