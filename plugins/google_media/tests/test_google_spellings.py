@@ -85,7 +85,7 @@ _JSON = st.recursive(
 
 
 @given(_JSON)
-def test_answer_without_odd_media_is_not_changed_but_for_nulls_in_lists(answer: Any) -> None:
+def test_answer_without_odd_media_loses_only_nulls_in_lists(answer: Any) -> None:
     def without(node: Any) -> Any:
         if isinstance(node, list):
             return [without(item) for item in node if item is not None]

@@ -199,7 +199,10 @@ class InputReader:
 
 def _check_size(file: BinaryIO, path: Path, field: str) -> None:
     """Refuse a file by its size alone: one that is too large, or sparse (a large one that takes hardly any space on the disk)."""
-    found = os.fstat(file.fileno())
+    try:
+        found = os.fstat(file.fileno())
+    except io.UnsupportedOperation:  # bytes in memory
+        return
     blocks = getattr(found, "st_blocks", None)
     is_sparse = blocks is not None and found.st_size > _SPARSE and blocks * 512 * 16 < found.st_size
     if found.st_size > MAX_INPUT or is_sparse:
