@@ -136,7 +136,7 @@ def sdk_client(
     *,
     seconds: float,
     connect_seconds: float = 10.0,
-    wrap: Callable[[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport] = lambda transport: transport,
+    wrap: Callable[[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport] | None = None,
 ) -> httpx2.AsyncClient:
     """Return an HTTP client for an SDK that takes one of httpx2. It follows no redirect: a redirected POST would be sent twice.
 
@@ -152,5 +152,7 @@ def sdk_client(
     from .httpx_transport import Transport
 
     timeout = httpx2.Timeout(seconds, connect=connect_seconds)
-    transport = wrap(Transport(new_session(network, url)))
+    transport: httpx2.AsyncBaseTransport = Transport(new_session(network, url))
+    if wrap is not None:
+        transport = wrap(transport)
     return httpx2.AsyncClient(transport=transport, timeout=timeout, follow_redirects=False, trust_env=False)
