@@ -7,6 +7,7 @@ google-genai has two exception families without a common base: ``google.genai.er
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -117,7 +118,7 @@ def _is_auth_library(error: Exception) -> bool:
 
 def _answered(error: Exception, status: int, context: Context, about: About) -> MediaError:
     """Read an answered error of either family."""
-    body = getattr(error, "details", None) or getattr(error, "body", None) or {"message": str(getattr(error, "message", None) or "")}
+    body = _body(error)
     found = read_error(body)
     details = _details(body)
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
@@ -135,6 +136,17 @@ def _answered(error: Exception, status: int, context: Context, about: About) -> 
         wait=_wait(details),
         about="job" if about == "job" else "request",
     )
+
+
+def _body(error: Exception) -> Any:
+    """Return the body of an answered error: as JSON, or as text where it is not JSON, which the SDK would wrap into an object."""
+    text = getattr(getattr(error, "response", None), "text", None)
+    if isinstance(text, str):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    return getattr(error, "details", None) or getattr(error, "body", None) or {"message": str(getattr(error, "message", None) or "")}
 
 
 def _details(body: object) -> list[Mapping[str, Any]]:
