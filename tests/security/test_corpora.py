@@ -6,6 +6,7 @@ the exhaustive tier tries every entry in every place.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -208,4 +209,10 @@ FUZZED = [
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize(("name", "inputs"), FUZZED)
 def test_fuzzer_finds_nothing(name: str, inputs: int) -> None:
-    fuzzing.run(name, inputs, start=20261121)
+    if name != "decoder":
+        fuzzing.run(name, inputs, start=20261121)
+        return
+    # In a process of its own: it measures the memory of its children, and other tests have had larger ones.
+    code = f"import fuzzing; fuzzing.run({name!r}, {inputs}, start=20261121)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
