@@ -21,6 +21,7 @@ import jsonschema
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
+from mcp.shared.exceptions import MCPError
 from PIL import Image
 from wire.openai_server import OpenAIServer
 from wire.openai_videos import Videos
@@ -269,6 +270,30 @@ async def test_guidance_is_a_resource_and_a_prompt(met: Met) -> None:
     assert "Calls that work here" in text.text
     (prompt,) = (await met.client.list_prompts()).prompts
     assert (await met.client.get_prompt(prompt.name)).messages[0].content.text == text.text
+
+
+async def test_file_link_of_a_result_can_be_read_and_used_as_an_input(met: Met) -> None:
+    picture = met.root / "a b#1 \u00e4.png"
+    Image.new("RGB", (64, 64), "red").save(picture)
+    (blob,) = (await met.client.read_resource(picture.as_uri())).contents
+    assert (base64.b64decode(blob.blob), blob.mime_type) == (picture.read_bytes(), "image/png")
+    for given in (picture.as_uri(), picture.as_uri().replace("file:///", "file://localhost/")):
+        planned = await check(met.client, "plan_media", {"prompt": "blue", "mode": "image", "backend": "local", "input_images": [given]})
+        assert planned.structured_content["success"], planned.structured_content
+
+
+async def test_file_link_outside_the_root_or_to_another_kind_of_file_is_refused(met: Met, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "secret.png")
+    (met.root / "notes.txt").write_text("mine")
+    (met.root / "link.png").symlink_to(tmp_path / "secret.png")
+    outside = (tmp_path / "secret.png").as_uri()
+    for uri in (outside, (met.root / "notes.txt").as_uri(), (met.root / "link.png").as_uri(), f"{met.root.as_uri()}/../secret.png"):
+        with pytest.raises(MCPError):
+            await met.client.read_resource(uri)
+    planned = await check(met.client, "plan_media", {"prompt": "blue", "mode": "image", "input_images": [outside]})
+    assert not planned.structured_content["success"]
+    elsewhere = await check(met.client, "plan_media", {"prompt": "blue", "mode": "image", "input_images": ["file://server/a.png"]})
+    assert "not a URL" in str(elsewhere.structured_content["error"])
 
 
 async def test_job_can_be_followed_and_cancelled(met: Met) -> None:

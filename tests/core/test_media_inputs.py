@@ -39,7 +39,8 @@ def test_data_uri_with_invalid_base64_is_an_invalid_request(body: str) -> None:
 def test_data_uri_in_any_spelling_is_decoded(data: bytes, gap: str, safe: bool, padded: bool, percent: bool) -> None:
     body = (base64.urlsafe_b64encode if safe else base64.b64encode)(data).decode()
     body = body if padded else body.rstrip("=")
-    body = urllib.parse.quote(body, safe="") if percent else body
+    if percent and gap != "%0A":  # a line may end inside an escape, an escaped line end may not
+        body = urllib.parse.quote(body, safe="")
     image = Image.of(f"DATA:image/png; base64,{gap.join(body[i : i + 30] for i in range(0, len(body), 30))}")
     assert (image.data, image.mime) == (data, "image/png")
 

@@ -17,7 +17,7 @@ import attrs
 
 from .errors import InvalidRequest, Problem, did_you_mean, shown
 from .formatting import in_digits
-from .media import FORMATS
+from .media import FORMATS, path_of
 
 Operation = Literal["generate_image", "inpaint", "edit_with_references", "generate_video", "continue_video", "generate_audio"]
 ReferenceRole = Literal["source", "style", "control", "subject"]
@@ -160,10 +160,10 @@ def check_format(value: Any) -> str | None:
 
 
 def check_path(value: Any) -> str | None:
-    """A path of a local file (a URL goes into ``input_images``)."""
+    """A path of a local file, or its ``file:`` URL (any other URL goes into ``input_images``)."""
     if not isinstance(value, str | Path):
         return f"expected a file path, got {type(value).__name__}"
-    text = str(value)
+    text = path_of(str(value))
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:", text):
         return "expected a file path, not a URL"
     if len(text) > _MAX_PATH:

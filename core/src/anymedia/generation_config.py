@@ -35,7 +35,7 @@ from .fields import (
     one_of,
 )
 from .files.names import fits_suffix
-from .media import FORMATS, Image, Video
+from .media import FORMATS, Image, Video, path_of
 from .policy import Policy
 from .records import frozen
 from .requests import (
@@ -98,7 +98,7 @@ def _word(doc: str, *allowed: str) -> Any:
 
 def _file(doc: str) -> Any:
     """Declare a field that takes the path of a local file."""
-    return _field(doc, check_path, converter=lambda value: Path(value) if isinstance(value, str) and value.strip() else value)
+    return _field(doc, check_path, converter=lambda value: Path(path_of(value)) if isinstance(value, str) and value.strip() else value)
 
 
 def _list(doc: str, check: Check, convert_item: Callable[[Any], Any] | None = None, **options: Any) -> Any:

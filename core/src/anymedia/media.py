@@ -54,6 +54,15 @@ def mime_of(format_name: str) -> str:
     return FORMATS[format_name]
 
 
+def path_of(text: str) -> str:
+    """Return the path of a ``file:`` URL of this machine; any other text as it is."""
+    if text[:5].lower() != "file:":
+        return text
+    parts = urllib.parse.urlsplit(text.replace("?", "%3F").replace("#", "%23"))
+    is_own = parts.netloc in {"", "localhost"} and parts.path.startswith("/")
+    return urllib.parse.unquote(parts.path) if is_own else text
+
+
 def without_query(url: str) -> str:
     """Return a URL for display: without user info, query and fragment (which may contain signatures)."""
     try:
@@ -83,7 +92,7 @@ def _decode_data_uri(text: str) -> tuple[bytes, str]:
     if not comma or "base64" not in parameters:
         raise InvalidRequest([Problem("$", "a data: URI needs ';base64,' before its data")])
     if "%" in body:
-        body = urllib.parse.unquote(body)
+        body = urllib.parse.unquote("".join(body.split()))  # a line may end inside an escape
     plain = body.translate(_BASE64).rstrip("=")
     try:
         if not plain:
@@ -178,7 +187,7 @@ class Media:
 
     @classmethod
     def of(cls, value: object) -> Self:
-        """Return an object for a `MediaInput`: a path (also that of a `Result`), an http(s) URL, bytes, an open file, a picture.
+        """Return an object for a `MediaInput`: a path (also that of a `Result`), a URL (http, https, file), bytes, an open file, a picture.
 
         Raises:
             InvalidRequest: for anything else.
@@ -195,6 +204,7 @@ class Media:
                 return cls(data=data, mime=mime or None)
             if value.lower().startswith(("http://", "https://")):
                 return cls(url=value)
+            value = path_of(value)
             if "://" in value[:32]:
                 raise InvalidRequest([Problem("$", f"cannot read {value.split('://')[0]!r} URLs", "use a path, http(s) or data:")])
             return cls(path=Path(value))

@@ -24,6 +24,7 @@ from ..errors import (
     UnsupportedOperation,
     did_you_mean,
 )
+from ..media import path_of
 from ..plugins.instances import BackendInstance
 from .available import describe_backends, missing
 from .responses import error_answer, internal
@@ -100,6 +101,8 @@ _MOST_PREVIEWS = 4
 _MOST_SESSIONS, _SESSION_SECONDS = 200, 1800.0
 #: Files larger than this are not decoded for a preview.
 _MOST = 100_000_000
+#: Bytes that a client can read of a file.
+_MOST_RESOURCE = 50_000_000
 
 
 async def preview_of(path: Path, mime: str, roots: Sequence[Path], most: int = MAX_BYTES) -> tuple[bytes, str] | None:
@@ -113,6 +116,23 @@ async def preview_of(path: Path, mime: str, roots: Sequence[Path], most: int = M
         return await asyncio.to_thread(_make, path, roots, min(most, MAX_BYTES))
     except Exception:  # noqa: BLE001 - without a preview the answer still has the file
         return None
+
+
+def _read_media(path: str, roots: Sequence[Path]) -> tuple[bytes, str]:
+    """Return the bytes and mime type of an image, video or sound inside ``roots``.
+
+    Raises:
+        MediaError: the path leads elsewhere, or to something else; or the file is too large for a message.
+    """
+    from ..files.paths import open_input
+    from ..probe.probe import sniff
+
+    with open_input(path, roots) as file:
+        facts = sniff(file)
+        if facts.size > _MOST_RESOURCE:
+            raise InvalidRequest(f"the file has {facts.size} bytes, and a message may carry {_MOST_RESOURCE}")
+        file.seek(0)
+        return file.read(), facts.mime
 
 
 def _make(path: Path, roots: Sequence[Path], most: int) -> tuple[bytes, str] | None:
@@ -376,12 +396,19 @@ class MediaServer:
 
     async def _read_resource(self, _ctx: Any, params: Any) -> Any:
         types, _ = _sdk()
-        if str(params.uri) != GUIDANCE:
+        uri = str(params.uri)
+        if uri == GUIDANCE:
+            text = types.TextResourceContents(uri=GUIDANCE, mime_type="text/markdown", text=self._guidance())
+            return types.ReadResourceResult(contents=[text])
+        try:
+            data, mime = await asyncio.to_thread(_read_media, path_of(uri), [self.root])
+        except MediaError as error:
             from mcp.shared.exceptions import MCPError
 
-            raise MCPError(code=-32002, message=f"unknown resource; the only one is {GUIDANCE}")
-        text = types.TextResourceContents(uri=GUIDANCE, mime_type="text/markdown", text=self._guidance())
-        return types.ReadResourceResult(contents=[text])
+            text = f"unknown resource; there are {GUIDANCE} and the file: links of results ({error.message})"
+            raise MCPError(code=-32002, message=text) from None
+        blob = types.BlobResourceContents(uri=uri, mime_type=mime, blob=base64.b64encode(data).decode())
+        return types.ReadResourceResult(contents=[blob])
 
     async def _list_prompts(self, _ctx: Any, _params: Any) -> Any:
         types, _ = _sdk()

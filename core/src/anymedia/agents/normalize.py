@@ -22,6 +22,7 @@ import attrs
 from ..errors import InvalidRequest, Problem, did_you_mean
 from ..formatting import in_digits
 from ..generation_config import GenerationConfig, format_name, medium_of
+from ..media import path_of
 from ..policy import Policy
 from ..strict_json import check_plain, parse_json, wrong_type
 
@@ -417,6 +418,8 @@ class PathScope:
                 ``field`` is the field of the call.
         """
         text = os.fspath(path) if isinstance(path, Path) else path
+        if isinstance(text, str) and (own := path_of(text)) != text:
+            path = text = own
         if isinstance(text, str) and text.startswith("~"):
             name = text.rpartition("/")[2]
             hint = "write a path in the working directory" + (f", such as {name!r}" if not name.startswith("~") and name else "")
