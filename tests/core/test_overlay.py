@@ -122,3 +122,11 @@ def test_overlay_round_trips_as_json(overlays: OverlayStore) -> None:
     overlays.refuse("pix", "b", "gone", NOW)
     stored = json.loads((overlays.directory / "pix.json").read_text())
     assert stored == {"refusals": {"b": [NOW, "gone"]}, "listed": {"a": "2026-11-21", "b": None}, "listed_at": NOW}
+
+
+def test_overlays_in_a_directory_that_may_not_be_searched_are_empty(overlays: OverlayStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("os.stat", forbidden)
+    assert overlays.load_for(object()) == Overlay()

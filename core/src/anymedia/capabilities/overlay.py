@@ -138,7 +138,11 @@ class OverlayStore:
 
     def load_for(self, instance: Any) -> Overlay:
         """Return the overlay of an instance; its ``account_key``, which loads OpenSSL, is computed only if there are overlays."""
-        return self.load(instance.account_key) if self.directory.is_dir() else Overlay()
+        try:
+            has_any = self.directory.is_dir()
+        except OSError:  # a directory of another user
+            has_any = False
+        return self.load(instance.account_key) if has_any else Overlay()
 
     def refuse(self, key: str, model: str, message: str, now: float) -> None:
         """Record that a provider refused a model; a failure to write is logged.
