@@ -48,7 +48,8 @@ def test_set_under_a_variable_name_and_remove(call, keys_file, monkeypatch):
     assert tomllib.loads(keys_file.read_text()) == {}
     assert call("keys", "remove", "LOCKED_API_KEY").code == 2
     monkeypatch.setenv("LOCKED_API_KEY", "sk-2")
-    assert "LOCKED_API_KEY takes precedence" in call("keys", "set", "locked", input="sk-1").err
+    assert "LOCKED_API_KEY takes precedence" in call("keys", "set", "LOCKED_API_KEY", input="sk-1").err
+    assert "precedence" not in call("keys", "set", "locked", input="sk-1").err  # the key of a backend wins over the environment
 
 
 @pytest.mark.parametrize(

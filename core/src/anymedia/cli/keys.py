@@ -43,10 +43,8 @@ def set_key(name: str, as_json: bool) -> None:
         console.document({"success": True, "name": name, "path": str(path)})
     else:
         console.result(path)
-    credentials = environment.instances[section].credentials if section else ()
-    for variable in (v for c in credentials if c.name == key for v in c.variables) if section else (key,):
-        if os.environ.get(variable, "").strip():
-            console.note(f"the environment variable {variable} takes precedence over this key")
+    if not section and os.environ.get(key, "").strip():
+        console.note(f"the environment variable {key} takes precedence over this key")
 
 
 @keys.command("list")
