@@ -167,8 +167,12 @@ class _Root(LazyGroup):
         words = list(sys.argv[1:] if args is None else args)
         extra.pop("standalone_mode", None)
         prints_help = not {"-h", "--help", "--version"}.isdisjoint(words) or _COMPLETE in os.environ
-        with stoppable(), contextlib.nullcontext() if prints_help else reserve_stdout():
-            sys.exit(int(self._guarded(words, prog_name or "anymedia", extra)))
+        try:
+            with stoppable(), contextlib.nullcontext() if prints_help else reserve_stdout():
+                code = self._guarded(words, prog_name or "anymedia", extra)
+        except KeyboardInterrupt:  # before the command began, or after it ended
+            code = Exit.INTERRUPTED
+        sys.exit(int(code))
 
     def _guarded(self, words: list[str], prog_name: str, extra: dict[str, Any]) -> Exit:
         console = Console(json="--json" in words[: words.index("--") if "--" in words else None])
