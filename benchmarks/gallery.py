@@ -83,7 +83,7 @@ def _page(folder: Path, count: int) -> Path:
                 prompt=f"{words}, number {number}",
                 model=f"local/model-{number % 7}",
                 operation="generate image",
-                number=1.79e9 - 3600 * number,
+                created_at=1.79e9 - 3600 * number,
                 time="2026-11-29 12:00",
                 cost=0.04,
                 cost_text="0.04 USD",

@@ -257,7 +257,7 @@ def test_list_models_example_returns_the_listed_models(acme: Acme, install: Any)
     registry = install("capabilities", "generate_image", "list_models")
     clients, secrets = Clients(), {"api_key": Secret(KEY)}
     own = {"settings": {"base_url": acme.http.url}, "secrets": secrets}
-    context = Context(backend="acme", clients=lambda name, factory: clients.get("acme", secrets, name, factory), **own)  # type: ignore[arg-type]
+    context = Context(backend="acme", clients=lambda name, factory: clients.get("acme", "digest", name, factory), **own)  # type: ignore[arg-type]
 
     async def go() -> tuple[ListedModel, ...]:
         found: tuple[ListedModel, ...] = await registry.call("acme", "list_models", context=context)

@@ -24,7 +24,6 @@ from tiers import quick_first
 
 from anymedia.artifacts import LocalArtifacts
 from anymedia.artifacts.local import not_stored
-from anymedia.credentials import Secret
 from anymedia.errors import BackendTimeout, OutOfResources
 from anymedia.execution import governor as module
 from anymedia.execution.engine import Clients
@@ -203,13 +202,13 @@ async def test_clients_close_idle_leaves_those_in_use() -> None:
         def close(self) -> None:
             self.closed = True
 
-    clients, secrets = Clients(), {"api_key": Secret(KEY)}
-    used, idle = clients.get("one", secrets, "", Client), clients.get("two", secrets, "", Client)
+    clients = Clients()
+    used, idle = clients.get("one", "digest", "", Client), clients.get("two", "digest", "", Client)
     with clients.used("one"):
         await clients.close_idle()
         assert (used.closed, idle.closed) == (False, True)
-        assert clients.get("one", secrets, "", Client) is used
-    assert clients.get("two", secrets, "", Client) is not idle
+        assert clients.get("one", "digest", "", Client) is used
+    assert clients.get("two", "digest", "", Client) is not idle
 
 
 def _noise(*_: int) -> bytes:

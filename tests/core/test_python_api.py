@@ -466,3 +466,22 @@ def test_common_names_are_in_the_package() -> None:
     for name in ("MediaError", "RequestError", "BackendError", "BudgetExceeded", "Progress", "Result", "SyncRouter"):
         assert name in anymedia.__all__
     _: Callable[..., Awaitable[anymedia.Result]] = anymedia.aio.image
+
+
+def test_pil_of_a_result_is_upright_and_decoded_like_every_other_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from anymedia.convert import images
+    from anymedia.results import MediaFile
+
+    turned = Pictures.Exif()
+    turned[0x0112] = 6
+    Pictures.new("RGB", (40, 20), "red").save(tmp_path / "turned.jpg", exif=turned)
+    Pictures.new("RGB", (40, 20), "red").save(tmp_path / "flat.avif")
+    apart = []
+    decoded = images._decoded_in_sandbox
+    monkeypatch.setattr(images, "_decoded_in_sandbox", lambda data: apart.append(len(data)) or decoded(data))
+    for name, mime, size in (("turned.jpg", "image/jpeg", (20, 40)), ("flat.avif", "image/avif", (40, 20))):
+        path = tmp_path / name
+        file = MediaFile(path=path, mime=mime, size=path.stat().st_size, sha256="")
+        assert file.pil().size == size
+        assert file.numpy().shape == (size[1], size[0], 3)
+    assert len(apart) == 2  # once each by pil() and numpy()

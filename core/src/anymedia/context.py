@@ -97,7 +97,7 @@ class Context:
         deadline: seconds left when the hook was called, or None.
         network: for the plugin's own connections: ``network.proxy_url(url)`` and ``network.ssl_context``.
         billing: errors that the provider documents as not charged; empty where requests go to another address than its own.
-        hosts: the hosts that may receive the credentials (``host``, ``host:port``); None if undeclared.
+        hosts: the hosts that may receive the credentials (``host``, ``host:port``, ``*.domain``); None if undeclared.
         answer_bytes: how many decoded bytes the answer to the submit may have.
     """
 

@@ -42,17 +42,15 @@ class MediaView:
         return str(self.path)
 
     def pil(self) -> PillowImage:
-        """Return an image as a Pillow image.
+        """Return an image as a Pillow image, upright; of an animation, the first frame.
 
         Raises:
             UnsupportedInput: it is not an image.
         """
         self._need("image", "numpy() returns the frames or the samples")
-        from PIL import Image
+        from .convert.images import open_picture
 
-        with Image.open(self.path) as image:
-            image.load()
-            return image
+        return open_picture(self.bytes)
 
     def numpy(self) -> NDArray[Any]:
         """Return the contents as a numpy array.

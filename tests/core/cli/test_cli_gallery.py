@@ -103,6 +103,21 @@ def test_gallery_copy_makes_the_directory_complete(call, shown):
     assert all(r["src"].startswith("media/") and (shown / r["src"]).is_file() for r in _results(shown))
 
 
+def test_gallery_after_an_interrupted_copy_makes_the_file_again(call, shown, monkeypatch):
+    import shutil
+
+    def interrupted(_source, target):
+        Path(target).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "copyfile", interrupted)
+        assert call("gallery", "--copy", "-q").code != 0
+    assert call("gallery", "--copy", "-q").code == 0
+    for result in _results(shown):
+        assert (shown / result["src"]).stat().st_size > 1000
+
+
 def test_gallery_since_leaves_older_results_out(call, shown):
     assert call("gallery", "--json", "--since", (datetime.date.today() + datetime.timedelta(days=2)).isoformat()).json["results"] == 0
     assert "No results yet" in (shown / "index.html").read_text("utf-8")
@@ -127,7 +142,7 @@ def test_gallery_without_results_explains_how_to_make_one(call, work):
 def _entry(number: int, **changes: object) -> Entry:
     entry = Entry(
         id=f"job_{number}-1", job=f"job_{number}", kind="image", prompt=f"picture {number}", model="demo/painter",
-        operation="generate image", number=time.time() - number, time="2026-11-29 12:00", cost=0.25,
+        operation="generate image", created_at=time.time() - number, time="2026-11-29 12:00", cost=0.25,
         cost_text="0.25 USD", file=f"{number}.png",
     )  # fmt: skip
     return attrs.evolve(entry, **changes)

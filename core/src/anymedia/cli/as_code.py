@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..state.store import CallRecord
+from .build_request import option_of
 
 __all__ = ["as_command", "as_python"]
 
@@ -19,28 +20,13 @@ _VERBS = {
     "continue_video": "video",
     "generate_audio": "audio",
 }
-#: Field of a request -> option of the command line, for fields that hold one value.
-_OPTIONS = {
-    "size": "--size",
-    "aspect_ratio": "--aspect-ratio",
-    "resolution": "--resolution",
-    "quality": "--quality",
-    "background": "--background",
-    "negative_prompt": "--negative",
-    "seed": "--seed",
-    "guidance_scale": "--guidance",
-    "duration": "--seconds",
-    "n": "-n",
-    "protect": "--protect",
-    "last_frame": "--last",
-    "continue_from": "--continue",
-    "continue_as": "--as",
-    "audio_type": "--type",
-    "voice": "--voice",
-    "speed": "--speed",
-    "instructions": "--instructions",
-    "output_format": "--format",
-}
+#: Fields of a request that hold one value, each set by the option of the same field of `GenerationConfig` or of another one.
+_FIELDS = dict.fromkeys(
+    (
+        *("size", "aspect_ratio", "resolution", "quality", "background", "negative_prompt", "seed", "guidance_scale", "duration", "n"),
+        *("protect", "continue_from", "continue_as", "audio_type", "voice", "speed", "instructions", "output_format"),
+    )
+) | {"last_frame": "last_frame_path"}
 #: Defaults that need no option.
 _DEFAULTS = {"n": 1, "audio_type": "speech", "edit_mode": "inpaint"}
 
@@ -53,8 +39,8 @@ def as_command(record: CallRecord) -> str:
     for name, value in request.items():
         if name in {"size", "aspect_ratio"} and outpaint:
             words += ["--outpaint", str(value)]
-        elif name in _OPTIONS:
-            words += [_OPTIONS[name], _text(value)]
+        elif name in _FIELDS:
+            words += [option_of(_FIELDS[name] or name), _text(value)]
     words += [word for pair in _references(request) for word in pair]
     if (mask := request.get("mask")) is not None:
         words += ["--mask", _mask(mask)]

@@ -69,6 +69,11 @@ def option_text(argument: Argument) -> str:
     return f"{option} {shlex.quote(argument.value)}" if isinstance(argument.value, str) else option
 
 
+def option_of(field: str) -> str:
+    """Return the option that sets a field of `GenerationConfig`."""
+    return _OPTIONS.get(field, f"--{field.replace('_', '-')}")
+
+
 #: Parameters that are fields of `GenerationConfig` under the same name.
 _SAME = (
     *("prompt", "model", "backend", "output_format", "size", "aspect_ratio", "resolution", "quality", "background", "duration", "n"),
@@ -227,7 +232,7 @@ def _split_words(command: str, given: Mapping[str, Any]) -> dict[str, Any]:
 def _fields(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the fields of `GenerationConfig` that the parameters set, and the option that set each."""
     fields = {name: given[name] for name in _SAME if given.get(name) is not None and given[name] is not False}
-    names = {name: _OPTIONS.get(name, f"--{name.replace('_', '-')}") for name in fields}
+    names = {name: option_of(name) for name in fields}
 
     def add(option: str, **found: Any) -> None:
         if twice := found.keys() & fields.keys():

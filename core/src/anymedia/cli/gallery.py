@@ -7,6 +7,7 @@ saved are linked; others are copied from the artifact store.
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import shutil
 from collections import defaultdict
@@ -17,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from ..errors import InvalidRequest, MediaError, Problem
+from ..errors import MediaError
 from ..formatting import in_dollars
 from ..results import Adjustment, to_warnings
 from .as_code import as_command, as_python
 from .console import Console, clean, local_time
 from .environment import AS_JSON
 from .jobs import since_when, with_router
-from .pages import href, render_page, text_of
+from .pages import PAGE, claim_directory, href, mark, render_page, text_of
 from .render import adjusted
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ __all__ = ["MARK", "Entry", "gallery", "write_page"]
 
 _GENERATOR = "anymedia gallery"
 #: Marks a page, and so the files in its directory, as made by this command.
-MARK = f'<meta name="generator" content="{_GENERATOR}">'
-_PAGE, _DATA, _SCRIPT = "index.html", "results.js", "gallery.js"
+MARK = mark(_GENERATOR)
+_DATA, _SCRIPT = "results.js", "gallery.js"
 #: Pixels of the longer side of a thumbnail, and of an input or mask in the detail view.
 _THUMBNAIL, _PREVIEW = 480, 1600
 #: The colour that marks the region of a mask.
@@ -67,12 +68,14 @@ def gallery(folder: str, since: str | None, limit: int, copy: bool, open_page: b
     """
     console, target = Console(json=as_json, quiet=quiet), Path(folder)
     start = since_when(since, datetime.datetime.now(datetime.UTC))
-    _check_directory(target, force)
+    claim_directory(target, (), _GENERATOR, force=force)
+    for name in ("thumbs", "media"):
+        (target / name).mkdir(exist_ok=True)
 
     async def work(router: Router, line: ProgressLine) -> list[Entry]:
         records = await router.jobs(["done"], start, limit=limit)
         line.clear()
-        return await _Exhibition(router, target, copy).entries(records)
+        return await _Builder(router, target, copy).entries(records)
 
     entries = with_router(work, quiet=quiet)
     page = write_page(target, entries)
@@ -85,28 +88,13 @@ def gallery(folder: str, since: str | None, limit: int, copy: bool, open_page: b
         click.launch(page.as_uri())
 
 
-def _check_directory(folder: Path, force: bool) -> None:
-    """Create the directory; refuse one whose page no gallery made."""
-    page = folder / _PAGE
-    try:
-        for name in ("thumbs", "media"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        foreign = page.exists() and MARK not in page.read_text("utf-8", errors="replace")
-    except OSError as error:
-        raise InvalidRequest([Problem("DIR", f"cannot use the directory {str(folder)!r}: {error.strerror}")]) from None
-    if foreign and not force:
-        raise InvalidRequest(
-            [Problem("DIR", f"{str(folder)!r} already contains an {_PAGE} that no gallery made", "name another directory, or use -f")]
-        )
-
-
 @attrs.define(kw_only=True)
 class Entry:
     """One result on the page. Addresses are relative to the page; empty where there is nothing to show.
 
     Attributes:
         id: unique on the page.
-        number: seconds since the epoch, for sorting and for the charts.
+        created_at: seconds since the epoch, for sorting and for the charts.
         cost: in US dollars; None if unknown.
         before: address of the source of an edit.
         mask: address of an overlay of the edited region.
@@ -119,7 +107,7 @@ class Entry:
     prompt: str
     model: str
     operation: str
-    number: float
+    created_at: float
     time: str
     cost: float | None
     cost_text: str
@@ -138,7 +126,7 @@ class Entry:
     python: str = ""
 
 
-class _Exhibition:
+class _Builder:
     """Collects the entries and writes the files that they show."""
 
     def __init__(self, router: Router, folder: Path, copy: bool) -> None:
@@ -195,7 +183,7 @@ class _Exhibition:
                 path = await self._router.artifacts.local_file(stored)
             except ArtifactError:
                 return None
-        shutil.copyfile(path, own)
+        _write_whole(own, functools.partial(shutil.copyfile, path))
         return own
 
     async def _connect(self, entry: Entry, record: CallRecord) -> None:
@@ -236,10 +224,17 @@ class _Exhibition:
                 picture = (draw or open_picture)(await read())
                 picture = picture.convert("RGBA" if "A" in picture.getbands() or "transparency" in picture.info else "RGB")
                 picture.thumbnail((size, size))
-                picture.save(path, "WEBP", quality=82)
+                _write_whole(path, functools.partial(picture.save, format="WEBP", quality=82))
             except (MediaError, OSError):
                 return ""
         return href(path, self._folder)
+
+
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under another name first: one that exists is complete, and is not made again."""
+    part = path.with_name(f".{path.name}.part")
+    write(part)
+    part.replace(path)
 
 
 def _is_unchanged(path: Path, size: int) -> bool:
@@ -280,7 +275,7 @@ def _entry(record: CallRecord, raw: Mapping[str, Any], index: int, count: int) -
         prompt=clean(str(record.request.get("prompt", ""))),
         model=f"{record.backend}/{record.model}",
         operation=record.operation.replace("_", " "),
-        number=record.created_at,
+        created_at=record.created_at,
         time=local_time(record.created_at),
         cost=cost,
         cost_text=text,
@@ -312,7 +307,7 @@ def write_page(folder: Path, entries: Sequence[Entry]) -> Path:
     data = json.dumps([attrs.asdict(entry) for entry in entries], separators=(",", ":"))
     (folder / _DATA).write_text(f"const RESULTS = {data};\n", encoding="utf-8")
     (folder / _SCRIPT).write_text(text_of(_SCRIPT), encoding="utf-8")
-    page = folder / _PAGE
+    page = folder / PAGE
     costs = [entry.cost for entry in entries if entry.cost is not None]
     html = render_page(
         "gallery.html",
@@ -321,7 +316,7 @@ def write_page(folder: Path, entries: Sequence[Entry]) -> Path:
         title="Gallery",
         count=len(entries),
         total=f"{in_dollars(sum(costs))} USD" if costs else "",
-        span=[_day(entry.number) for entry in (entries[-1], entries[0])] if entries else [],
+        span=[_day(entry.created_at) for entry in (entries[-1], entries[0])] if entries else [],
         models=sorted({entry.model for entry in entries}),
         charts=_charts(entries),
         script=_SCRIPT,
@@ -330,8 +325,8 @@ def write_page(folder: Path, entries: Sequence[Entry]) -> Path:
     return page.resolve()
 
 
-def _day(number: float) -> str:
-    return datetime.datetime.fromtimestamp(number).astimezone().date().isoformat()
+def _day(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds).astimezone().date().isoformat()
 
 
 def _charts(entries: Sequence[Entry]) -> list[dict[str, Any]]:
@@ -340,7 +335,7 @@ def _charts(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     models: dict[str, list[float]] = defaultdict(list)
     for entry in entries:
         if entry.cost is not None:
-            days[_day(entry.number)].append(entry.cost)
+            days[_day(entry.created_at)].append(entry.cost)
             models[entry.model].append(entry.cost)
     by_day = {day: sum(costs) for day, costs in sorted(days.items())[-_BARS:]}
     by_model = {model: sum(costs) / len(costs) for model, costs in models.items()}

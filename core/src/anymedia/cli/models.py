@@ -248,16 +248,16 @@ async def list_models(environment: Environment, instance: BackendInstance) -> Se
         raise InvalidRequest(f"{instance.name!r} is a compatible server; its lists cannot update the models of the plugin", fix=fix)
     if not environment.registry.has(instance.plugin, "list_models"):
         raise UnsupportedOperation(f"backend {instance.name!r} cannot list its models")
-    clients, secrets = Clients(), instance.secrets()
+    clients = Clients()
     fetcher = Fetcher(allow=environment.settings.fetch_allow, network=environment.settings.network)
     context = Context(
         backend=instance.name,
         service=instance.service,
         settings=instance.context_settings,
-        secrets=secrets,
+        secrets=instance.secrets(),
         network=environment.settings.network,
         hosts=instance.hosts,
-        clients=lambda name, factory: clients.get(instance.name, secrets, name, factory),
+        clients=lambda name, factory: clients.get(instance.name, instance.key_digest, name, factory),
         fetch=lambda url, headers: fetcher.fetch_bytes(url, headers=headers, credential_hosts=instance.hosts, for_caller=False),
     )
     try:

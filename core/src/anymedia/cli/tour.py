@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 import click
 
-from ..errors import InvalidRequest, MediaError, Problem, UnknownBackend
+from ..errors import MediaError, UnknownBackend
 from ..results import MediaFile, Result
 from .console import Console, ProgressLine
 from .environment import AS_JSON
-from .pages import href, render_page
+from .pages import PAGE, claim_directory, href, mark, render_page
 from .process import run
 from .render import adjusted, cost_text
 from .run_media import resumable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 #: Marks a page, and so the files in its directory, as made by a tour.
 _GENERATOR = "anymedia tour"
-MARK = f'<meta name="generator" content="{_GENERATOR}">'
+MARK = mark(_GENERATOR)
 _TITLE = "A tour of anymedia"
 #: The page while the tour runs.
 UNFINISHED = f'<!doctype html>\n<meta charset="utf-8">\n{MARK}\n<title>{_TITLE}</title>\n<p>This tour was not finished. Run it again.</p>\n'
@@ -135,7 +135,6 @@ def _shape(file: MediaFile) -> str:
 
 
 _BACKEND = "local"
-_PAGE = "index.html"
 
 
 class TourStep(Protocol):
@@ -185,8 +184,8 @@ def tour(folder: str, force: bool, as_json: bool, quiet: bool) -> None:
     Needs no key and no network: the local backend generates everything by rules.
     """
     console, target, module = Console(json=as_json, quiet=quiet), Path(folder), _load_tour()
-    _check_directory(target, module.NAMES, force)
-    page = target.resolve() / _PAGE
+    claim_directory(target, module.NAMES, _GENERATOR, force=force)
+    page = target.resolve() / PAGE
     page.write_text(UNFINISHED, encoding="utf-8")  # marks the directory as a tour's, in case this one is interrupted
     try:
         steps, skipped = run(_run_tour(console, module, target))
@@ -223,20 +222,6 @@ def _load_tour() -> TourModule:
     package = loaded.module.__name__.rpartition(".")[0]
     module: Any = importlib.import_module(f"{package}.tour")
     return module  # type: ignore[no-any-return]
-
-
-def _check_directory(folder: Path, names: Sequence[str], force: bool) -> None:
-    """Create the directory; refuse one that holds files of the tour's names which no tour made."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        page = folder / _PAGE
-        own = page.is_file() and MARK in page.read_text("utf-8", errors="replace")
-    except OSError as error:
-        raise InvalidRequest([Problem("$.output_path", f"cannot use the directory {str(folder)!r}: {error.strerror}")]) from None
-    taken = [name for name in (*names, _PAGE) if (folder / name).exists()]
-    if taken and not own and not force:
-        text = f"{str(folder)!r} already contains {taken[0]!r}, which no tour made"
-        raise InvalidRequest([Problem("$.output_path", text, "name another directory, or use -f")])
 
 
 async def _run_tour(console: Console, module: TourModule, folder: Path) -> tuple[list[Step], list[Skipped]]:

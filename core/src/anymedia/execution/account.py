@@ -26,8 +26,7 @@ def fingerprint(instance: BackendInstance, key: bytes) -> str:
         instance: the instance; its keys and public credentials (a project) are part of the identity.
         key: of the store, so that the hashes of two stores cannot be compared.
     """
-    secrets = sorted((name, secret.reveal()) for name, secret in instance.secrets().items())
-    identity = repr((instance.plugin, instance.address, secrets)).encode()
+    identity = repr((instance.plugin, instance.address, instance.key_digest)).encode()
     return f"{hashlib.blake2b(identity, key=key, digest_size=16).hexdigest()} {instance.address}"
 
 

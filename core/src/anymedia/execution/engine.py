@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import contextvars
 import copy
-import hashlib
 import inspect
 import logging
 import os
@@ -22,7 +21,6 @@ from ..artifacts import Artifact, Swept
 from ..capabilities.overlay import OverlayStore
 from ..clock import Clock
 from ..context import ANSWER_BYTES, Context, LoadedMedia
-from ..credentials import Secret
 from ..errors import Fix, MediaError, RequestError
 from ..media import Media
 from ..policy import Policy
@@ -38,7 +36,6 @@ from .poll_schedule import PollBudget
 if TYPE_CHECKING:
     from ..artifacts import ArtifactStore
     from ..capabilities import ModelSpec
-    from ..credentials import Secret
     from ..net.fetcher import Fetcher
     from ..plugins.instances import BackendInstance
     from ..plugins.registry import Registry
@@ -46,11 +43,6 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 _log = logging.getLogger("anymedia")
-
-
-def digest_of(secrets: Mapping[str, Secret]) -> str:
-    """Return a checksum of some keys: the same for the same account."""
-    return hashlib.sha256(repr(sorted((k, v.reveal()) for k, v in secrets.items())).encode()).hexdigest()
 
 
 @attrs.define(eq=False)
@@ -70,18 +62,18 @@ class Clients:
         self._closing: set[asyncio.Task[None]] = set()
         self._users: Counter[str] = Counter()
 
-    def get(self, instance: str, secrets: Mapping[str, Secret], name: str, factory: Callable[[], Any], *, user: object = None) -> Any:
+    def get(self, instance: str, digest: str, name: str, factory: Callable[[], Any], *, user: object = None) -> Any:
         """Return the client of an instance with these keys on the running loop, made on first use.
 
         Args:
             instance: the instance.
-            secrets: its keys.
+            digest: of its keys.
             name: the plugin's name for the client.
             factory: makes it.
             user: the client is kept while this object lives and `release` was not called for it.
         """
         loop = asyncio.get_running_loop()
-        key = (instance, digest_of(secrets), loop, name)
+        key = (instance, digest, loop, name)
         made = self._made.get(key)
         if made is None:
             idle = [other for other, found in self._made.items() if not found.users and other[2] is loop]
@@ -228,7 +220,7 @@ class Engine:
     project: str | None = None
     #: The engine of the whole store, if this is the engine of a view.
     whole: Engine | None = attrs.field(default=None, init=False)
-    #: When `retention.make_room` last measured the artifacts, on the steady clock.
+    #: When `make_room` last measured the artifacts, on the steady clock.
     measured_at: float | None = attrs.field(default=None, init=False)
     leases: LeaseRenewer = attrs.field(init=False)
     governor: Governor = attrs.field(init=False)
@@ -332,7 +324,7 @@ class Engine:
     ) -> Context:
         """Return the context for one hook call."""
         instance = self.instance(record.backend)
-        services = _ContextServices(self, record, instance.hosts, instance.secrets())
+        services = _ContextServices(self, record, instance)
         return Context(
             backend=record.backend,
             model=record.model,
@@ -347,7 +339,7 @@ class Engine:
             billing=instance.billing,
             network=self.settings.network,
             answer_bytes=_answer_bytes(record),
-            secrets=services.secrets,
+            secrets=instance.secrets(),
             loaded=loaded or {},
             clients=services.client,
             fetch=services.fetch,
@@ -413,8 +405,7 @@ class _ContextServices:
 
     engine: Engine
     record: CallRecord
-    hosts: tuple[str, ...]
-    secrets: Mapping[str, Secret] = attrs.field(repr=False)
+    instance: BackendInstance
 
     @property
     def fetcher(self) -> Fetcher:
@@ -422,10 +413,10 @@ class _ContextServices:
 
     def client(self, name: str, factory: Callable[[], Any]) -> Any:
         user = self.engine.client_user(self.record.backend)
-        return self.engine.clients.get(self.record.backend, self.secrets, name, factory, user=user)
+        return self.engine.clients.get(self.record.backend, self.instance.key_digest, name, factory, user=user)
 
     async def fetch(self, url: str, headers: Mapping[str, str]) -> bytes:
-        return await self.fetcher.fetch_bytes(url, headers=headers, credential_hosts=self.hosts, for_caller=False)
+        return await self.fetcher.fetch_bytes(url, headers=headers, credential_hosts=self.instance.hosts, for_caller=False)
 
     async def stream(self, url: str, start: int) -> AsyncGenerator[bytes]:
         async with self.fetcher.fetch(url, offset=start, for_caller=False) as download:

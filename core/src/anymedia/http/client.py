@@ -31,10 +31,10 @@ _FIX = "list the service's host under `hosts` in capabilities.toml, or in the se
 
 
 def check_place(context: Context, url: str, headers: Mapping[str, str]) -> None:
-    """See that what is secret goes to the backend itself: an address that an answer named may be anybody's.
+    """Check that secret headers go only to the backend's own hosts: an address in an answer may belong to anyone.
 
     Raises:
-        PluginContractError: it is another's address, or plain http; nothing was sent there.
+        PluginContractError: the address is not one of the backend's, or is plain http; nothing was sent there.
     """
     if not headers or context.hosts is None:
         return
@@ -47,10 +47,10 @@ def check_place(context: Context, url: str, headers: Mapping[str, str]) -> None:
 
 
 def secret_for_header(context: Context, name: str = "api_key") -> str | None:
-    """Return a credential as it goes into an HTTP header, or None where the instance has none.
+    """Return a credential for an HTTP header, or None if the instance has none.
 
     Raises:
-        AuthenticationFailed: it holds characters that no header can carry, as a copied typographic quote; nothing was sent.
+        AuthenticationFailed: it has characters that a header cannot carry, such as a typographic quote; nothing was sent.
     """
     if not context.has_secret(name):
         return None
@@ -121,8 +121,8 @@ def raise_for_status(
 def refusal(answer: Mapping[str, Any], by_code: ErrorTable, *, context: Context | None = None) -> MediaError:
     """Return the error for an error object in an answer of status 200, or for a job that failed.
 
-    To be raised, or given to ``Failed``. An error whose code or message says what it is about was refused by the service
-    before it cost anything; of any other it is not known whether it is charged, and it is a BadBackendResponse.
+    Raise it, or pass it to ``Failed``. If its code or message identifies the problem, the service refused the request before it
+    cost anything. Otherwise it is a BadBackendResponse, and whether it is charged is not known.
 
     Args:
         answer: the provider's code and message are found in any of the usual envelopes.
@@ -193,16 +193,16 @@ async def post_form(
 ) -> dict[str, Any]:
     """POST fields and files once as ``multipart/form-data`` and return the JSON object that is answered.
 
-    Texts go as they are, other values as JSON writes them (``true``, ``0.5``); a None, a file too, is left out.
+    Texts are sent as they are, other values as JSON (``true``, ``0.5``); None, also in place of a file, is left out.
 
     Args:
         context: of the call.
-        url: where to.
+        url: the address.
         fields: name -> value.
-        files: name -> what ``context.read`` gave, or pairs of them where a name is used more than once.
-        headers: the key, say.
+        files: name -> what ``context.read`` returned, or pairs of them if a name is used more than once.
+        headers: for example the key.
         by_code: the provider's own codes.
-        seconds: how long the answer may take.
+        seconds: timeout of the answer.
 
     Raises:
         MediaError, aiohttp.ClientError, TimeoutError: as for `post_json`.
@@ -274,7 +274,7 @@ async def stop(
     by_code: ErrorTable | None = None,
     seconds: float = STATUS_CHECK_SECONDS,
 ) -> None:
-    """Ask the service to stop a job; whatever a 2xx holds will do, nothing too.
+    """Ask the service to stop a job; any 2xx answer counts, also an empty one.
 
     Raises:
         MediaError, PluginContractError: as for `get_json`.
@@ -285,7 +285,7 @@ async def stop(
 
 @asynccontextmanager
 async def _answered(context: Context) -> AsyncIterator[None]:
-    """Name the trouble of a request that costs nothing and may be made again."""
+    """Convert connection errors of a request that costs nothing and may be repeated."""
     import aiohttp
 
     try:

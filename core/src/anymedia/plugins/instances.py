@@ -52,7 +52,7 @@ class BackendInstance:
         absent: modules that its models require and that were not installed when it was created; only those models
             are unusable.
         base_url: the address of its requests, None for the SDK's default; ``base_url_from`` names what set it.
-        hosts: hosts (``host``, ``host:port``) that may receive its credentials.
+        hosts: hosts (``host``, ``host:port``, ``*.domain``) that may receive its credentials.
         enforce_lifecycle: False for a compatible server: lifecycle dates then only cause warnings.
         other_service_models: the plugin's models of other services only, with those services.
     """
@@ -89,13 +89,18 @@ class BackendInstance:
         return self.base_url.rstrip("/")
 
     @functools.cached_property
+    def key_digest(self) -> str:
+        """A digest of the keys, made once: it distinguishes clients of different keys, and no key can be derived from it."""
+        import hashlib  # loads OpenSSL
+
+        return hashlib.sha256(repr(sorted((n, s.reveal()) for n, s in self.secrets().items())).encode()).hexdigest()
+
+    @functools.cached_property
     def account_key(self) -> str:
         """A name for the instance's service, address and account: a digest from which no key can be derived."""
         import hashlib  # loads OpenSSL
 
-        secrets = sorted((name, secret.reveal()) for name, secret in self.secrets().items())
-        identity = repr((self.plugin, self.service, self.base_url, secrets)).encode()
-        return f"{self.plugin}-{hashlib.blake2b(identity, digest_size=12, person=b'anymedia overlay').hexdigest()}"
+        return f"{self.plugin}-{hashlib.sha256(repr((self.service, self.base_url, self.key_digest)).encode()).hexdigest()[:24]}"
 
     @functools.cached_property
     def view(self) -> BackendView:

@@ -7,16 +7,49 @@ import functools
 import hashlib
 import os
 import urllib.parse
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...errors import InvalidRequest, Problem
 from ..console import clean
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["href", "render_page", "text_of"]
+__all__ = ["PAGE", "claim_directory", "href", "mark", "render_page", "text_of"]
+
+PAGE = "index.html"
+
+
+def mark(generator: str) -> str:
+    """Return the tag that marks a page, and so the files in its directory, as made by a command."""
+    return f'<meta name="generator" content="{generator}">'
+
+
+def claim_directory(folder: Path, names: Iterable[str], generator: str, *, force: bool) -> None:
+    """Create the directory of a page; refuse one with files of these names that the same command has not made.
+
+    Args:
+        folder: the directory.
+        names: the files that the command will write, besides the page.
+        generator: the command.
+        force: whether files that something else made may be replaced.
+
+    Raises:
+        InvalidRequest: the directory cannot be used.
+    """
+    page = folder / PAGE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        is_own = page.is_file() and mark(generator) in page.read_text("utf-8", errors="replace")
+        taken = [name for name in (*names, PAGE) if (folder / name).exists()]
+    except OSError as error:
+        raise InvalidRequest([Problem("DIR", f"cannot use the directory {str(folder)!r}: {error.strerror}")]) from None
+    if taken and not is_own and not force:
+        text = f"{str(folder)!r} already contains {taken[0]!r}, which '{generator}' did not make"
+        raise InvalidRequest([Problem("DIR", text, "name another directory, or use -f")])
 
 
 def text_of(name: str) -> str:

@@ -63,8 +63,8 @@ function render() {
 }
 
 const orders = {
-  newest: (a, b) => b.number - a.number,
-  oldest: (a, b) => a.number - b.number,
+  newest: (a, b) => b.created_at - a.created_at,
+  oldest: (a, b) => a.created_at - b.created_at,
   cost: (a, b) => (b.cost ?? -1) - (a.cost ?? -1),
 };
 
