@@ -16,27 +16,29 @@ _SCHEDULER = os.sched_getscheduler(0) if hasattr(os, "sched_getscheduler") else 
 with contextlib.suppress(ImportError):  # a backend's kit alone needs none
     from hypothesis import HealthCheck, settings
 
-    # How long an example takes says how busy the machine is, and nothing about the code.
-    patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.register_profile("exhaustive", patient, max_examples=100)
-    settings.register_profile("quick", patient, max_examples=20)
+    # How long an example takes says how busy the machine is, and nothing about the code. The examples of the first two
+    # tiers depend on the code alone, so that a run can be repeated; the soak looks for new ones.
+    patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+    settings.register_profile("soak", patient, max_examples=1000)
+    settings.register_profile("exhaustive", patient, max_examples=100, derandomize=True)
+    settings.register_profile("quick", patient, max_examples=20, derandomize=True)
     settings.load_profile("quick")
 
 
-def _thorough(config: pytest.Config) -> bool:
-    """Whether ``-m`` asks for more than the quick suite."""
-    return "not exhaustive" not in str(config.option.markexpr)
+def _tier(config: pytest.Config) -> str:
+    """Return the tier that ``-m`` asks for."""
+    wanted = str(config.option.markexpr)
+    return "quick" if "not exhaustive" in wanted else "soak" if wanted == "soak" else "exhaustive"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose how many examples a property gets, before the test modules are read; keep the user's own state out of the tests."""
     config.stash[_STATE] = tempfile.TemporaryDirectory(prefix="anymedia-tests-")
     os.environ["XDG_STATE_HOME"] = config.stash[_STATE].name
-    if _thorough(config):
-        with contextlib.suppress(ImportError):
-            from hypothesis import settings
+    with contextlib.suppress(ImportError):
+        from hypothesis import settings
 
-            settings.load_profile("exhaustive")
+        settings.load_profile(_tier(config))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -47,11 +49,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A property is in both tiers: the exhaustive one tries five times as many examples."""
-    if _thorough(config):
+    """A property is in all tiers: the exhaustive one tries five times as many examples, the soak ten times as many again."""
+    if (tier := _tier(config)) != "quick":
         for item in items:
             if getattr(getattr(item, "obj", None), "is_hypothesis_test", False) and not item.get_closest_marker("soak"):
-                item.add_marker(pytest.mark.exhaustive)
+                item.add_marker(tier)
 
 
 @pytest.fixture

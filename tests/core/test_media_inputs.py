@@ -55,5 +55,11 @@ def test_any_text_is_an_input_or_an_invalid_request(text: str) -> None:
     assert isinstance(str(image) + repr(image), str)
 
 
+@pytest.mark.parametrize("text", ["file://[", "file://]/a.png", "file://[::1/a.png"])
+def test_file_url_that_cannot_be_read_is_an_invalid_request(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="'file' URLs"):
+        Image.of(text)
+
+
 def test_user_info_and_query_are_not_shown() -> None:
     assert without_query("https://user:pass@files.example:8443/a/b?sig=x#y") == "https://files.example:8443/a/b"

@@ -58,7 +58,10 @@ def path_of(text: str) -> str:
     """Return the path of a ``file:`` URL of this machine; any other text as it is."""
     if text[:5].lower() != "file:":
         return text
-    parts = urllib.parse.urlsplit(text.replace("?", "%3F").replace("#", "%23"))
+    try:
+        parts = urllib.parse.urlsplit(text.replace("?", "%3F").replace("#", "%23"))
+    except ValueError:  # brackets that do not match
+        return text
     is_own = parts.netloc in {"", "localhost"} and parts.path.startswith("/")
     return urllib.parse.unquote(parts.path) if is_own else text
 

@@ -202,7 +202,7 @@ async def test_redirected_download_is_resumed_at_its_offset(fake: OpenAIServer, 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    "place", ["private", "http://169.254.169.254/latest/meta-data/", "http://[::1]:1/", "data:video/mp4,x", "file:///etc/passwd"]
+    "place", ["private", "http://169.254.169.254/latest/meta-data/", "http://[::1]:1/", "data:video/mp4,x", "file:///etc/passwd", "//["]
 )
 async def test_download_that_is_redirected_into_the_machine_or_its_network_is_not_followed(
     fake: OpenAIServer, make_context: MakeContext, place: str

@@ -218,6 +218,13 @@ def test_link_that_cannot_be_fetched_is_reported() -> None:
     assert [warning.code for warning in found.warnings] == ["link_unsupported"]
 
 
+@pytest.mark.parametrize("link", ["//[", "//[/x.png", "//a[b]/x.png", "https://["])
+def test_link_with_broken_brackets_does_not_cost_the_good_ones(link: str) -> None:
+    found = extract_media({"data": [{"url": link}, {"url": "/a.png"}]}, ["data[]"], base_url="https://api.example/v1")
+    assert found.items[-1].url == "https://api.example/a.png"
+    assert resolve_link(link, "https://api.example/v1") == link
+
+
 def test_links_under_b64_json_and_in_markdown_are_taken_as_links() -> None:
     assert extract_media({"data": [{"b64_json": "https://e.example/a.png"}]}).items[0].url == "https://e.example/a.png"
     text = {"choices": [{"message": {"content": "![a](https://e.example/a.png) and ![b](https://e.example/b.png)"}}]}

@@ -10,6 +10,7 @@ where those of the plugin hold nothing. What was refused, or cannot be read, is 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import urllib.parse
@@ -485,7 +486,9 @@ def resolve_link(text: str, base_url: str) -> str:
     line = text.strip()
     if not is_absolute_link(line) and base_url:
         base = urllib.parse.urlsplit(base_url)
-        line = urllib.parse.urljoin(urllib.parse.urlunsplit((base.scheme, base.netloc, base.path.rstrip("/") + "/", "", "")), line)
+        folder = urllib.parse.urlunsplit((base.scheme, base.netloc, base.path.rstrip("/") + "/", "", ""))
+        with contextlib.suppress(ValueError):  # brackets that do not match: such a link leads nowhere
+            line = urllib.parse.urljoin(folder, line)
     return encode_link(line)
 
 

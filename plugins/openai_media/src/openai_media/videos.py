@@ -185,7 +185,10 @@ async def _content(video_id: str, start: int, context: Context) -> AsyncIterator
                         async for chunk in chunks:
                             yield chunk
                     return
-                url = urljoin(url, answer.headers["location"])
+                try:
+                    url = urljoin(url, answer.headers["location"])
+                except ValueError:  # brackets that do not match
+                    raise BadBackendResponse("the video's address redirects to a location that is not a URL") from None
             if urlsplit(url)[:2] != urlsplit(own)[:2]:
                 break
         else:
