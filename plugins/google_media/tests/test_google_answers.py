@@ -220,4 +220,22 @@ def test_cost_is_computed_from_the_tokens_of_the_answer(usage: dict[str, Any], u
 
     assert cost_of(usage, context("gemini-nano-banana-2.1"), "image") == (None if usd is None else round(usd, 6))
     assert cost_of(usage, context("gemini-nano-banana-2.1", "compatible"), "image") is None  # it has its own prices
-    assert cost_of(usage, context("gemini-3-pro-image"), "image") is None  # no rates are known
+    assert cost_of(usage, context("gemini-3.1-flash-image"), "image") is None  # no rates are known
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "usd"),
+    [
+        ("gemini-3-pro-image", "image", (100 * 2 + 20 * 12 + 1000 * 120) / 1e6),
+        ("gemini-2.5-flash-image", "image", (100 * 0.3 + 20 * 2.5 + 1000 * 30) / 1e6),
+        ("gemini-3.1-flash-lite-image", "image", None),  # like another model, whose rates are not its own
+        ("gemini-3.8-flash-tts", "audio", None),  # the rate of text is not known
+        ("gemini-3.8-flash-lite-tts", "audio", None),
+    ],
+)
+def test_cost_is_computed_only_where_each_rate_is_known(model: str, kind: str, usd: float | None) -> None:
+    from google_media._content import cost_of
+
+    context = Context(backend="google", model=model, service="gemini", row=plugin.capabilities().model(model))
+    usage = {"prompt_token_count": 100, "candidates_token_count": 1000, "thoughts_token_count": 20}
+    assert cost_of(usage, context, kind) == usd

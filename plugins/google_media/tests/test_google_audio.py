@@ -33,6 +33,12 @@ async def test_wav_stays_what_it_was(router: Router, fake: GoogleServer, out: st
     assert Path(result.path).read_bytes() == fake.content.made[-1]
 
 
+async def test_speech_costs_its_tokens_at_the_rates_of_its_model(router: Router, fake: GoogleServer, out: str) -> None:
+    result = await router.generate_audio(prompt="Good morning.", backend="google", model=NEW, output=out)
+    assert result.cost.actual_usd == round((12 * 0.5 + 1120 * 9) / 1e6, 6)
+    assert "rates of the matrix" in result.cost.basis
+
+
 @pytest.mark.parametrize(("backend", "model"), [("cloud", OLD), ("google", NEW)])
 async def test_raw_samples_are_given_when_they_are_asked_for(
     router: Router, fake: GoogleServer, out: str, backend: str, model: str

@@ -31,7 +31,7 @@ from ._refusals import blocked, without_media
 
 __all__ = ["COST_BASIS", "Answer", "ask", "cost_of", "draw"]
 
-COST_BASIS = "the tokens of the answer at the rates of the matrix (github.com/BerriAI/litellm, 2026-11-21)"
+COST_BASIS = "the tokens of the answer at the rates of the matrix, which are reported by third parties"
 
 #: Longer answers are decoded off the event loop.
 _OFF_LOOP = 256 * 1024
@@ -188,13 +188,15 @@ def cost_of(usage: Mapping[str, Any], context: Context, kind: str) -> float | No
     rates = {} if context.row is None else context.row.wire.get("usd_per_million") or {}
     given = usage.get("prompt_token_count", usage.get("total_input_tokens"))
     output = usage.get("candidates_token_count", usage.get("total_output_tokens"))
-    if context.service == "compatible" or not {"input", "text", kind} <= rates.keys() or given is None or output is None:
+    if context.service == "compatible" or not rates or given is None or output is None:
         return None
     details = usage.get("candidates_tokens_details") or usage.get("output_tokens_by_modality") or ()
     words = sum(int(part.get("token_count", part.get("tokens")) or 0) for part in details if str(part.get("modality")).lower() == "text")
     thoughts = int(usage.get("thoughts_token_count", usage.get("total_thought_tokens")) or 0)
     counts = {"input": int(given), "text": words + thoughts, kind: max(0, int(output) - words)}
-    return round(sum(float(rates[name]) * count for name, count in counts.items()) / 1_000_000, 6)
+    if any(count and name not in rates for name, count in counts.items()):
+        return None
+    return round(sum(float(rates[name]) * count for name, count in counts.items() if count) / 1_000_000, 6)
 
 
 def _pictures(message: Message) -> Iterable[Any]:

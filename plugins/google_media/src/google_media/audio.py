@@ -12,7 +12,7 @@ from anymedia.context import Context
 from anymedia.requests import GenerateAudio
 from anymedia.results import Outcome, Piece, Warning
 
-from ._content import ask
+from ._content import COST_BASIS, ask, cost_of
 from ._interactions import take_turn
 from ._refusals import without_media
 
@@ -45,7 +45,15 @@ async def speak(request: GenerateAudio, context: Context) -> Outcome:
     piece = _as_requested(b"".join(item.data or b"" for item in sounds), mime, raw=request.output_format == "pcm")
     warnings = [Warning("sampling_rate_assumed", f"the answer did not name a valid sampling rate; {_RATE} Hz is assumed")]
     assumed = warnings if _is_raw(mime) and _rate(mime) is None else []
-    return Outcome(pieces=(piece,), usage=answer.usage, request_id=answer.id, warnings=[*answer.found.warnings, *assumed])
+    cost = cost_of(answer.usage, context, "audio")
+    return Outcome(
+        pieces=(piece,),
+        usage=answer.usage,
+        cost_usd=cost,
+        cost_basis="" if cost is None else COST_BASIS,
+        request_id=answer.id,
+        warnings=[*answer.found.warnings, *assumed],
+    )
 
 
 def _claimed(part: Any) -> str:
