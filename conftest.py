@@ -28,7 +28,7 @@ with contextlib.suppress(ImportError):  # a backend's kit alone needs none
 def _tier(config: pytest.Config) -> str:
     """Return the tier that ``-m`` asks for."""
     wanted = str(config.option.markexpr)
-    return "quick" if "not exhaustive" in wanted else "soak" if wanted == "soak" else "exhaustive"
+    return "quick" if "not exhaustive" in wanted else "soak" if wanted.startswith("soak") else "exhaustive"
 
 
 def pytest_configure(config: pytest.Config) -> None:
