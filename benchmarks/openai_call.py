@@ -173,7 +173,7 @@ async def by_plugin(url: str, folder: Path, calls: int, at_once: int) -> Measure
             backend="openai",
             model=row.id,
             service="openai",
-            row=row,
+            spec=row,
             operation=row.operations["generate_image"],
             settings={"base_url": url},
             secrets={"api_key": Secret("sk-benchmark")},

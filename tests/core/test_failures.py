@@ -153,7 +153,7 @@ def test_answered_error_of_a_model_at_its_end_is_model_retired_with_its_replacem
     raw = {"id": "painter", "media": "image", "lifecycle": {"retires": datetime.date(2026, 1, 1), "replacement": "painter-2"}}
     row: ModelSpec = parse_matrix({"schema": 1, "models": [raw]}, "x").models[0]
     body = {"error": {"code": "model_not_found", "message": "The model does not exist"}}
-    errors = [answered_error(context(row=found), body, status=404) for found in (row, None)]
+    errors = [answered_error(context(spec=found), body, status=404) for found in (row, None)]
     assert [type(error) for error in errors] == [ModelRetired, UnknownModel]
     assert "painter-2" in errors[0].fix
     assert errors[0].provider_message == "The model does not exist"

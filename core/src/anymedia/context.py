@@ -81,6 +81,18 @@ class LoadedMedia:
     warnings: tuple[Warning | str, ...] = ()
 
 
+_NO_MODEL = ModelSpec(id="", media="image")
+_NO_OPERATION = OperationSpec(operation="")  # type: ignore[arg-type]  # of a hook that concerns none
+
+
+def _spec(found: ModelSpec | None) -> ModelSpec:
+    return found or _NO_MODEL
+
+
+def _operation(found: OperationSpec | None) -> OperationSpec:
+    return found or _NO_OPERATION
+
+
 @attrs.define(kw_only=True, eq=False)
 class Context:
     """The environment of one hook call.
@@ -89,8 +101,9 @@ class Context:
         backend: the instance's name.
         model: the chosen model id, as the provider knows it.
         service: the backend's service that the instance uses, or an empty string.
-        row: the chosen model's entry in the matrix; ``row.wire`` contains the plugin's own facts about it.
-        operation: the entry of the requested operation; ``operation.wire`` as above.
+        spec: the chosen model's spec in the matrix; ``spec.wire`` contains the plugin's own facts about it. Empty where
+            the matrix has no such model any more, and in hooks about no model.
+        operation: the spec of the requested operation; ``operation.wire`` as above.
         settings: the instance's settings (``base_url`` and what else the plugin documents), and ``state_dir``, a
             directory for data that must outlive the process (not created yet).
         label: a unique text for this call, to be sent where the provider stores one, so that ``find_submission`` can find it.
@@ -104,8 +117,8 @@ class Context:
     backend: str
     model: str = ""
     service: str = ""
-    row: ModelSpec | None = None
-    operation: OperationSpec | None = None
+    spec: ModelSpec = attrs.field(default=None, converter=_spec)
+    operation: OperationSpec = attrs.field(default=None, converter=_operation)
     settings: Mapping[str, Any] = attrs.field(factory=dict)
     label: str = ""
     idempotency_key: str = ""
@@ -146,7 +159,7 @@ class Context:
 
     def takes(self, field: str) -> bool:
         """Whether the chosen model accepts an option with the caller's value (so that it must be sent)."""
-        option = None if self.operation is None else self.operation.options.get(field)
+        option = self.operation.options.get(field)
         return option is not None and not option.fixed
 
     def client(self, factory: Callable[[], _C], *, name: str = "") -> _C:
@@ -259,7 +272,7 @@ def describe_references(request: EditWithReferences, context: Context) -> tuple[
     """
     ordered = sorted(request.references, key=lambda reference: reference.role != "source")
     prompt = "\n".join([request.prompt, *filter(None, (_role_in_words(r, number) for number, r in enumerate(ordered, 1)))])
-    if context.operation is not None and (wrong := context.operation.prompt.problem(prompt)) is not None:
+    if (wrong := context.operation.prompt.problem(prompt)) is not None:
         text = f"with the roles of its references in words, '{context.model}' {wrong} in the prompt"
         raise InvalidRequest(text, fix="shorten the prompt")
     return prompt, [context.read(reference.image) for reference in ordered]

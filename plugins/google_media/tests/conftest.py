@@ -88,7 +88,7 @@ async def make_context(fake: GoogleServer) -> AsyncIterator[MakeContext]:
             backend="google",
             model=model,
             service=service,
-            row=row,
+            spec=row,
             operation=None if operation is None else row.operations.get(operation),
             billing=tuple(rule for rule in plugin.capabilities().billing if service in rule.services),
             settings=settings,

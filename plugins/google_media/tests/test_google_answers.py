@@ -216,7 +216,7 @@ def test_cost_is_computed_from_the_tokens_of_the_answer(usage: dict[str, Any], u
     from google_media._content import cost_of
 
     def context(model: str, service: str = "gemini") -> Context:
-        return Context(backend="google", model=model, service=service, row=plugin.capabilities().model(model))
+        return Context(backend="google", model=model, service=service, spec=plugin.capabilities().model(model))
 
     assert cost_of(usage, context("gemini-nano-banana-2.1"), "image") == (None if usd is None else round(usd, 6))
     assert cost_of(usage, context("gemini-nano-banana-2.1", "compatible"), "image") is None  # it has its own prices

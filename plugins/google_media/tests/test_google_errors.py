@@ -17,7 +17,7 @@ from anymedia.errors import AuthenticationFailed, BackendError, BackendUnavailab
 from google_media import plugin
 from google_media._errors import BY_EXCEPTION, translated
 
-CONTEXT = Context(backend="google", model="gemini-nano-banana-2.1", row=plugin.capabilities().model("gemini-nano-banana-2.1"))
+CONTEXT = Context(backend="google", model="gemini-nano-banana-2.1", spec=plugin.capabilities().model("gemini-nano-banana-2.1"))
 #: Modules of the SDK that name its exceptions; where a class is written differs between versions.
 MODULES = (
     "google.genai.errors",

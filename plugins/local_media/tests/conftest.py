@@ -34,7 +34,7 @@ class Local:
         return Context(
             backend="local",
             model=name,
-            row=row,
+            spec=row,
             operation=row.operations.get(kind),  # type: ignore[call-overload]
             settings={"state_dir": str(self.state)},
             loaded=loaded or {},

@@ -61,7 +61,7 @@ async def make_context(fake: OpenAIServer) -> AsyncIterator[MakeContext]:
             backend="openai",
             model=model,
             service=service,
-            row=row,
+            spec=row,
             operation=row.operations.get(operation),
             billing=plugin.capabilities().billing if service == "openai" else (),
             settings=settings,

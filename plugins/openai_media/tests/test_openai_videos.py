@@ -328,8 +328,7 @@ async def test_server_that_takes_only_json_is_given_json(fake: OpenAIServer, mak
     fake.videos.json_only = True
     frame = Image(data=b"as given")
     context = make_context("sora-2", "generate_video", {frame: LoadedMedia(data=b"\x89PNG", mime="image/png", filename="f.png")})
-    assert context.row is not None
-    context.row = attrs.evolve(context.row, wire={"json": True})
+    context.spec = attrs.evolve(context.spec, wire={"json": True})
     await plugin.generate_video(request=GenerateVideo(prompt="it moves", first_frame=frame, duration=4), context=context)
     assert fake.last("POST").json() == {
         "prompt": "it moves",

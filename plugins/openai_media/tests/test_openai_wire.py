@@ -122,7 +122,6 @@ async def test_option_declared_for_another_server_beyond_the_protocol_is_sent(fa
         "negative_prompt": Anything(type="string"),
         "guidance_scale": Range(min=0, max=20),
     }
-    assert context.operation is not None
     options = {**context.operation.options, **more, "duration": Range(min=1, max=9, step=1), "size": Pixels()}
     context.operation = attrs.evolve(context.operation, options=options, extra_params={"fps": Range(min=1, max=60, step=1)})
     context.model = "wan-2.2"

@@ -329,7 +329,7 @@ class Engine:
             backend=record.backend,
             model=record.model,
             service=instance.service,
-            row=row,
+            spec=row,
             operation=None if row is None else row.operations.get(record.operation),  # type: ignore[call-overload]
             settings={"state_dir": os.path.join(self.settings.state_dir, "backends", record.backend), **instance.context_settings},  # noqa: PTH118 - as text, and quick
             label=record.id,

@@ -166,7 +166,7 @@ def _billing_rule(context: Context, found: AnsweredError, status: int | None) ->
     if found.form != "json":
         return None
     number = status if status is not None else found.status
-    operation = None if context.operation is None else context.operation.operation
+    operation = context.operation.operation
     return next((rule for rule in context.billing if _covers(rule, found, number, operation)), None)
 
 
@@ -186,8 +186,8 @@ def _plain(code: str) -> str:
 
 def _retired(error: UnknownModel, context: Context) -> MediaError:
     """Name the replacement of a model that the matrix knows to be at its end."""
-    life = None if context.row is None else context.row.lifecycle
-    if context.service == "compatible" or life is None or life.retires is None:
+    life = context.spec.lifecycle
+    if context.service == "compatible" or life.retires is None:
         return error
     fix = f"use {life.replacement!r}" if life.replacement else "choose another model"
     retired = ModelRetired(f"{error.message} (its shutdown was announced for {life.retires})", fix=fix)

@@ -185,7 +185,7 @@ def cost_of(usage: Mapping[str, Any], context: Context, kind: str) -> float | No
         context: of the call; a compatible server has its own prices.
         kind: of the media: ``image`` ...
     """
-    rates = {} if context.row is None else context.row.wire.get("usd_per_million") or {}
+    rates = context.spec.wire.get("usd_per_million") or {}
     given = usage.get("prompt_token_count", usage.get("total_input_tokens"))
     output = usage.get("candidates_token_count", usage.get("total_output_tokens"))
     if context.service == "compatible" or not rates or given is None or output is None:

@@ -46,8 +46,7 @@ async def _make(message: Message, request: _Pictured, context: Context) -> Outco
 
 def _by_interactions(context: Context) -> bool:
     """Whether the model is served through interactions; an instance that stores nothing has no earlier turn to name."""
-    row = context.row
-    interactive = row is not None and row.wire.get("chat") == "interactions"
+    interactive = context.spec.wire.get("chat") == "interactions"
     return interactive and context.settings.get("store") is not False and not on_agent_platform(context)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def _speaks(context: Context, api: str) -> bool:
-    return context.row is not None and context.row.wire.get("api") == api
+    return bool(context.spec.wire.get("api") == api)
 
 
 @hookimpl

@@ -69,7 +69,7 @@ def _source_ratio(request: ContinueVideo, context: Context) -> str | None:
     continuation = request.continue_from
     found = context.read(request.source) if request.source is not None else None
     facts = found if found is not None else next(iter(continuation.files if continuation is not None else ()), None)
-    wire = {} if context.operation is None else context.operation.wire
+    wire = context.operation.wire
     ratios: list[str] = wire.get("aspect_ratios", [])
     if facts is None or not facts.width or not facts.height or not ratios:
         return None

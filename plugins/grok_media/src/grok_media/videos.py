@@ -141,7 +141,7 @@ def _check_length(way: str, seconds: float | None, duration: float | None, conte
     Raises:
         UnsupportedInput: before anything is sent.
     """
-    wire = {} if context.operation is None else context.operation.wire
+    wire = context.operation.wire
     low, high = wire.get(f"{way}_input_seconds", (0.0, float("inf")))
     if seconds is not None and not low <= seconds <= high:
         raise UnsupportedInput(f"'{context.model}' takes {low:g} to {high:g} s of video to {way}, not {seconds:g} s")

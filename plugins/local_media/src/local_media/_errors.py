@@ -43,7 +43,7 @@ async def work(context: Context, job: Callable[[], _T]) -> _T:
 
 def not_loaded(what: str, error: Exception, context: Context) -> BackendUnavailable:
     """Return the error for a library that is there, as far as could be seen, and does not load."""
-    needs = None if context.row is None else context.row.requires
+    needs = context.spec.requires
     found = BackendUnavailable(
         f"{what} cannot be loaded: {type(error).__name__}: {error!s:.200}",
         fix="" if needs is None else f"reinstall it: {needs.install}",

@@ -22,7 +22,7 @@ def chosen(request: Request, context: Context, names: Iterable[str]) -> dict[str
 
 def extras(request: Request, context: Context, *, but: Iterable[str] = ()) -> dict[str, Any]:
     """Return the declared extra parameters that are set, except those that the plugin itself acts on."""
-    declared = {} if context.operation is None else context.operation.extra_params
+    declared = context.operation.extra_params
     return {name: value for name, value in request.extra_params.items() if name in declared and name not in set(but)}
 
 

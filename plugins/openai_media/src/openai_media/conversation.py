@@ -69,7 +69,7 @@ def _body(request: GenerateImage, context: Context) -> dict[str, Any]:
         **extras(request, context, but=("responses", "safety_identifier")),
     }
     before = request.continue_from
-    wire = {} if context.operation is None else context.operation.wire
+    wire = context.operation.wire
     mainline = context.settings.get("responses_model") or wire.get("responses_model")
     body: dict[str, Any] = {
         "model": mainline if before is None else before.data.get("model", mainline),

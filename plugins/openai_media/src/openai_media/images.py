@@ -99,7 +99,7 @@ def cost_of(usage: Mapping[str, Any] | None, context: Context) -> float | None:
 
     Cached input is counted in full, so the figure is an upper bound.
     """
-    rates = {} if context.row is None else context.row.wire
+    rates = context.spec.wire
     details = (usage or {}).get("input_tokens_details") or {}
     counts = {
         "text_in": details.get("text_tokens"),

@@ -68,5 +68,5 @@ def _loose(data: bytes) -> Any:
 def _voice(request: GenerateAudio, context: Context) -> Any:
     if custom := request.extra_params.get("voice_id"):
         return {"id": custom}
-    option = None if context.operation is None else context.operation.options.get("voice")
+    option = context.operation.options.get("voice")
     return request.voice or getattr(option, "default", None) or "alloy"

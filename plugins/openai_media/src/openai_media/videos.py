@@ -59,7 +59,7 @@ def _size(request: GenerateVideo, frame: LoadedMedia | None, context: Context) -
     if frame is None or frame.width is None or not context.takes("size"):
         return sent
     size = f"{frame.width}x{frame.height}"
-    option = None if context.operation is None else context.operation.options.get("size")
+    option = context.operation.options.get("size")
     if "size" not in sent and option is not None and option.problem(size) is None:
         return {"size": size}
     wanted = str(sent.get("size") or getattr(option, "default", None) or "")
@@ -80,7 +80,7 @@ async def continue_video(request: ContinueVideo, context: Context) -> Job:
             raise InvalidRequest("a remix starts from a job of the same server, not from a file", fix="use continue_as='edit'")
         return await _start(context, f"/videos/{before}/remix", fields, "", None, json=True, way=way)
     if way == "extend":
-        option = None if context.operation is None else context.operation.options.get("duration")
+        option = context.operation.options.get("duration")
         seconds = request.duration if request.duration is not None else getattr(option, "default", None) or 4
         fields["seconds"] = f"{seconds:g}"
     if before is not None:
@@ -103,7 +103,7 @@ async def _start(
 ) -> Job:
     """Send the one billable POST, as a form like the SDK's own; model specs of servers that take JSON only set ``wire.json``."""
     connection = connect(context)
-    wants_json = json or bool(context.row is not None and context.row.wire.get("json"))
+    wants_json = json or bool(context.spec.wire.get("json"))
     body: dict[str, Any] = dict(fields)
     if wants_json and file is not None:
         url = f"data:{file.mime};base64,{base64.b64encode(file.data).decode()}"

@@ -37,7 +37,7 @@ async def speak(request: GenerateAudio, context: Context) -> Outcome:
         **chosen(request, context, ("speed",)),
         **extras(request, context),
     }
-    option = None if context.operation is None else context.operation.options.get("voice")
+    option = context.operation.options.get("voice")
     if voice := request.voice or getattr(option, "default", None):
         body["voice"] = voice
     connection = connect(context)

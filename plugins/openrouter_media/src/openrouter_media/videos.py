@@ -64,7 +64,7 @@ async def continue_video(request: ContinueVideo, context: Context) -> Job:
     if not isinstance(before, str) or not _ID.fullmatch(before):
         raise UnknownContinuation("the continuation holds no job of this service", fix="give the video file as the source instead")
     body["previous_job_id"] = before
-    rule = None if context.operation is None else context.operation.inputs.get("continue_from")
+    rule = context.operation.inputs.get("continue_from")
     return await _start(body, context, {"way": request.continue_as or next(iter(getattr(rule, "ways", ())), "extend")})
 
 
