@@ -42,8 +42,28 @@ def test_backend_table_in_the_readme_is_current() -> None:
 
 def test_index_links_to_every_page() -> None:
     index = (DOCS / "index.md").read_text("utf-8")
-    for page in {p.name for p in DOCS.glob("*.md")} - {"index.md"}:
+    for page in {str(p.relative_to(DOCS)) for p in DOCS.rglob("*.md")} - {"index.md"}:
         assert f"({page})" in index, page
+
+
+@pytest.mark.exhaustive  # a process that renders fifty pages
+def test_site_is_built_without_a_warning_and_needs_no_other_server(tmp_path: Path) -> None:
+    """A missing page, link or anchor is a warning, and --strict makes it an error."""
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    pages = [page.read_text("utf-8") for page in tmp_path.rglob("*.html")]
+    assert len(pages) > len(list(DOCS.rglob("*.md")))
+    loaded = [
+        address for page in pages for address in re.findall(r"""<(?:script|link|img|iframe)\b[^>]*(?:src|href)=["']?([^"' >]+)""", page)
+    ]
+    assert [address for address in loaded if address.startswith(("http", "//"))] == []
+    reference = (tmp_path / "reference/python.html").read_text("utf-8")
+    assert all(
+        f'id="{name}"' in reference for name in ("anymedia.aio.image", "anymedia.router.Router.stream", "anymedia.results.Result.save")
+    )
 
 
 def test_hook_page_has_a_heading_with_each_signature() -> None:
@@ -92,7 +112,7 @@ def test_settings_on_the_page_are_accepted(tmp_path: Path) -> None:
 
 
 def test_links_in_the_docs_have_targets() -> None:
-    pages = [*ROOT.glob("*.md"), *DOCS.glob("*.md"), *ROOT.glob("plugins/*/README.md"), *ROOT.glob("examples/*/README.md")]
+    pages = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("plugins/*/README.md"), *ROOT.glob("examples/*/README.md")]
     for page in pages:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -48,6 +48,7 @@ from anymedia.testing.conformance import BackendConformance
 from anymedia.testing.fake_service import MEANINGS, Wire
 from anymedia.testing.harness import loaded_registry
 
+from .commands_page import commands
 from .parts import NOTE, attribute_docs, default, listed, summary
 from .settings_page import settings
 from .toolbox_page import toolbox
@@ -264,6 +265,7 @@ PAGES = {
     "hooks.md": hooks,
     "toolbox.md": toolbox,
     "settings.md": settings,
+    "commands.md": commands,
     "backends.md": backends,
 }
 
