@@ -102,11 +102,13 @@ def _secrets(*, quoted: bool) -> tuple[str, ...]:
 
 def _build_forms(*, quoted: bool) -> tuple[str, ...]:
     with _changing:  # no secret may be registered in the meantime
-        known = {secret.reveal() for reference in list(_weak) if (secret := reference()) is not None} | _strong
-        forms = {text for text in known if len(text) >= _SHORTEST}
+        known = {secret.known for reference in list(_weak) if (secret := reference()) is not None} | _strong
+        forms = {text for text in known if text is not None and len(text) >= _SHORTEST}
         if quoted:
             forms |= {urllib.parse.quote(text, safe="") for text in forms}
-        found = _forms[quoted] = tuple(sorted(forms, key=len, reverse=True))  # longest first: a secret may begin like another
+        found = tuple(sorted(forms, key=len, reverse=True))  # longest first: a secret may begin like another
+        if None not in known:  # else a key of the system's keyring may be read at any time
+            _forms[quoted] = found
         return found
 
 

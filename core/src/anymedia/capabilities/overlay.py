@@ -17,6 +17,7 @@ from typing import Any
 import attrs
 
 from ..directories import write_atomically
+from ..errors import SettingsError
 from ..records import frozen
 from .model import CapabilityMatrix, ModelSpec
 
@@ -142,7 +143,10 @@ class OverlayStore:
             has_any = self.directory.is_dir()
         except OSError:  # a directory of another user
             has_any = False
-        return self.load(instance.account_key) if has_any else Overlay()
+        try:
+            return self.load(instance.account_key) if has_any else Overlay()
+        except SettingsError:  # no key from the system's keyring: a call says so if this instance is chosen
+            return Overlay()
 
     def refuse(self, key: str, model: str, message: str, now: float) -> None:
         """Record that a provider refused a model; a failure to write is logged.

@@ -1,4 +1,4 @@
-"""``anymedia keys``: set, list, remove and test API keys in ``keys.toml``; a key is never shown or taken from the arguments."""
+"""``anymedia keys``: set, list, remove and test API keys in ``keys.toml`` or the system's keyring; a key is never shown or an argument."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from typing import Any
 
 import click
 
+from ..credentials import IN_KEYRING
 from ..directories import user_dir
 from ..errors import InvalidRequest, MediaError, Problem, SettingsError, did_you_mean
 from ..plugins.instances import COMPATIBLE, BackendInstance
+from ..redaction import register_secret
 from .console import Console, is_terminal, table
 from .environment import AS_JSON, Environment, load_environment
 from .process import run
@@ -27,18 +29,29 @@ _NAME = click.argument("name", metavar="BACKEND[.CREDENTIAL]|VARIABLE")
 
 @click.group("keys", no_args_is_help=True)
 def keys() -> None:
-    """Set, list, remove or test API keys. They are stored in keys.toml, which only its owner can read."""
+    """Set, list, remove or test API keys. They are stored in keys.toml, which only its owner can read, or in the system's keyring."""
 
 
 @keys.command("set")
 @_NAME
+@click.option("--keyring", is_flag=True, help="Store the key in the system's keyring; keys.toml only refers to it.")
 @AS_JSON
-def set_key(name: str, as_json: bool) -> None:
+def set_key(name: str, keyring: bool, as_json: bool) -> None:
     """Store a key, read from a hidden prompt or from stdin, for a backend or under the name of an environment variable."""
     console, environment = Console(json=as_json), load_environment()
     section, key = _place(environment, name)
     path = _keys_file()
-    _write(path, edit_keys(_read(path), section, key, _read_secret(name)))
+    before, entry = _read(path), ".".join(filter(None, (section, key)))
+    if keyring:
+        from ..system_keyring import find_key, write_key
+
+        find_key(entry)  # fails before the user types a key that cannot be stored
+        after = edit_keys(before, section, key, IN_KEYRING)
+        write_key(entry, _read_secret(name))
+        _write(path, after)
+    else:
+        _write(path, edit_keys(before, section, key, _read_secret(name)))
+        _forget(before, section, key)
     if as_json:
         console.document({"success": True, "name": name, "path": str(path)})
     else:
@@ -66,7 +79,7 @@ def list_keys(as_json: bool) -> None:
 @_NAME
 @AS_JSON
 def remove_key(name: str, as_json: bool) -> None:
-    """Remove a key from keys.toml."""
+    """Remove a key from keys.toml, and from the system's keyring if it is there."""
     console, path = Console(json=as_json), _keys_file()
     section, key = _place(load_environment(), name)
     before = _read(path)
@@ -74,6 +87,7 @@ def remove_key(name: str, as_json: bool) -> None:
     if after.split() == before.split():
         raise InvalidRequest([Problem("NAME", f"{path} contains no key for {name!r}", "list the keys with: anymedia keys list")])
     _write(path, after)
+    _forget(before, section, key)
     if as_json:
         console.document({"success": True, "name": name, "path": str(path)})
     else:
@@ -136,6 +150,16 @@ def _place(environment: Environment, name: str) -> tuple[str, str]:
     return backend or name, credential or names[0]
 
 
+def _forget(text: str, section: str, key: str) -> None:
+    """Delete the key from the system's keyring if a keys file of this text refers to it."""
+    raw = _parsed(text)
+    table = raw.get(section, {}) if section else raw
+    if table.get(key) == IN_KEYRING:
+        from ..system_keyring import delete_key
+
+        delete_key(".".join(filter(None, (section, key))))
+
+
 def _keys_file() -> Path:
     return user_dir("config") / "keys.toml"
 
@@ -147,6 +171,7 @@ def _read_secret(name: str) -> str:
         text = sys.stdin.read()
     if not text.strip() or not text.strip().isprintable():
         raise InvalidRequest([Problem("stdin", "expected one line of printable text as the key")])
+    register_secret(text.strip())
     return text.strip()
 
 
@@ -159,14 +184,14 @@ def _read(path: Path) -> str:
         raise SettingsError(f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
 
 
-def edit_keys(text: str, section: str, key: str, value: str | None) -> str:
+def edit_keys(text: str, section: str, key: str, value: str | Mapping[str, bool] | None) -> str:
     """Return the text of a keys file with one key set, or removed if the value is None; comments are kept.
 
     Args:
         text: the current text.
         section: the table; empty for the top level.
         key: the key in the table.
-        value: the new value.
+        value: the new value; `IN_KEYRING` for a key in the system's keyring.
 
     Raises:
         SettingsError: the text is not valid TOML, or written in a way that this function cannot change.
@@ -181,7 +206,8 @@ def edit_keys(text: str, section: str, key: str, value: str | None) -> str:
         start = len(lines)
     end = next((n for n in range(start, len(lines)) if lines[n].lstrip().startswith("[")), len(lines))
     at = next((n for n in range(start, end) if _key_of(lines[n], "=") == key), None)
-    new = [] if value is None else [f"{_quoted(key)} = {json.dumps(value, ensure_ascii=False)}"]
+    written = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else "{ keyring = true }"
+    new = [] if value is None else [f"{_quoted(key)} = {written}"]
     place = slice(start, start) if at is None else slice(at, at + 1)
     lines[place] = new
     edited = "\n".join([*lines, ""])

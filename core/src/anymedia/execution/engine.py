@@ -312,7 +312,10 @@ class Engine:
         """Return the account of an instance, see `account.fingerprint`."""
         if self._account_key is None:
             self._account_key = await self.store.account_key()
-        return fingerprint(self.instance(backend), self._account_key)
+        instance = self.instance(backend)
+        if any(secret.known is None for secret in instance.secrets().values()):
+            await asyncio.to_thread(lambda: instance.key_digest)  # the system's keyring may ask the user to unlock it
+        return fingerprint(instance, self._account_key)
 
     def context(
         self,
