@@ -98,6 +98,21 @@ def test_toolbox_page_documents_every_public_name() -> None:
         assert sorted(f.name for f in attrs.fields(getattr(results, name)) if f"| `{f.name}` |" not in page) == []
 
 
+def test_troubleshooting_covers_every_code_of_an_error() -> None:
+    table = (DOCS / "troubleshooting.md").read_text("utf-8").partition("## By code")[2]
+    sources = [path.read_text("utf-8") for path in (ROOT / "core/src/anymedia").rglob("*.py")]
+    codes = {
+        code
+        for text in sources
+        for code in re.findall(r"^class \w+\(\w+\):\n(?:(?!^class ).*\n)*?^    code = \"(\w+)\"$", text, re.MULTILINE)
+    }
+    assert len(codes) > 40
+    assert sorted(codes - set(re.findall(r"`(\w+)`", table))) == []
+    assert sorted(set(re.findall(r"`(\w+)`", " ".join(line.split("|")[1] for line in table.splitlines() if "|" in line))) - codes) == [
+        "media_error"
+    ]
+
+
 def test_settings_on_the_page_are_accepted(tmp_path: Path) -> None:
     page = (DOCS / "settings.md").read_text("utf-8")
     (shown,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
