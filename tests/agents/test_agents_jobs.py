@@ -146,9 +146,9 @@ async def test_lease_from_a_clock_ahead_counts_as_expired(process: Process, serv
     async with process() as second:
         store = second.router.store
         assert isinstance(store, KeptStore)
-        clock, store._clock = store._clock, lambda: time.time() + 365 * 86_400.0
+        clock, store._database.clock = store._database.clock, lambda: time.time() + 365 * 86_400.0
         assert await store.claim(job["job_id"], owner="dead", lease_seconds=60.0)
-        store._clock = clock
+        store._database.clock = clock
         assert (await second.job(job["job_id"]))["warnings"][0]["code"] == "not_followed"
         let_finish(service)
         assert (await second.job(job["job_id"], "wait", 30))["success"] is True

@@ -12,7 +12,7 @@ from typing import Any
 
 from state_samples import NOW
 
-from anymedia.state.sqlite import SqliteStore
+from anymedia.state.sqlite import SqliteStore, SqlStore
 from anymedia.state.store import CallRecord, Lease, LeaseLost
 
 
@@ -28,12 +28,21 @@ def wait_for(work: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run_coroutine_threadsafe(work, _loop(os.getpid())).result()
 
 
+def store_at(place: Path | str, **more: Any) -> SqlStore:
+    """Return a store in a file, in memory or in a PostgreSQL database."""
+    if str(place).startswith("postgresql:"):
+        from anymedia.state.postgres import PostgresStore
+
+        return PostgresStore(str(place), **more)
+    return SqliteStore(place, **more)
+
+
 class BlockingStore:
     """A store whose methods block. ``now`` sets its clock; `open_call` and `claim` return the lease."""
 
     def __init__(self, path: Path | str = ":memory:", *, clock: Callable[[], float] | None = None, busy_seconds: float = 30.0) -> None:
         self.time = NOW
-        self.store = SqliteStore(path, clock=clock or (lambda: self.time), busy_seconds=busy_seconds)
+        self.store = store_at(path, clock=clock or (lambda: self.time), busy_seconds=busy_seconds)
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.store, name)

@@ -24,11 +24,34 @@ def fake_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(params=["memory", "file"])
+def pytest_sessionfinish() -> None:
+    """End the PostgreSQL server, if a test has started it."""
+    if (module := sys.modules.get("postgres")) is not None:
+        module.stop()
+
+
+def _place(kind: str, tmp_path: Path) -> Path | str:
+    if kind == "postgres":
+        import postgres
+
+        return postgres.server().new()
+    return ":memory:" if kind == "memory" else tmp_path / "state" / "journal.db"
+
+
+POSTGRES = pytest.param("postgres", marks=pytest.mark.exhaustive)
+
+
+@pytest.fixture(params=["memory", "file", POSTGRES])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlockingStore]:
-    """Run the test with a store in memory and in a file."""
+    """Run the test with a store in memory, in a file and in PostgreSQL."""
     from blocking_store import BlockingStore
 
-    made = BlockingStore(":memory:" if request.param == "memory" else tmp_path / "state" / "journal.db")
+    made = BlockingStore(_place(request.param, tmp_path))
     yield made
     made.close()
+
+
+@pytest.fixture(params=["file", POSTGRES])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """A journal that several stores and processes can share: a file, and a schema of a PostgreSQL database."""
+    return _place(request.param, tmp_path)

@@ -55,7 +55,7 @@ def continuation(continuation_id: str, **changes: Any) -> Continuation:
 
 
 @contextlib.contextmanager
-def opened(path: Path, busy_seconds: float = 30.0) -> Iterator[BlockingStore]:
+def opened(path: Path | str, busy_seconds: float = 30.0) -> Iterator[BlockingStore]:
     from blocking_store import BlockingStore
 
     store = BlockingStore(path, busy_seconds=busy_seconds)

@@ -31,7 +31,7 @@ def store() -> KeptStore:
 @pytest.fixture
 def clock(store: KeptStore) -> Ticking:
     clock = Ticking()
-    store._clock = clock.now
+    store._database.clock = clock.now
     return clock
 
 

@@ -163,7 +163,7 @@ async def test_expired_job_that_is_not_found_gets_all_status_checks() -> None:
     """Its time of expiry is the provider's, and the clocks may differ."""
     with FakeService(looks=1_000) as service:
         clock, store = Ticking(), KeptStore()
-        store._clock = clock.now
+        store._database.clock = clock.now
         service.expires_at = clock.at + 3600
         async with fake_router(service, clock=clock, store=store) as router:
             row = await router.submit(GenerateVideo(prompt="waves"))
@@ -188,7 +188,7 @@ async def test_expired_job_that_is_still_found_is_collected() -> None:
 async def test_job_without_an_expiry_resumed_after_a_month_gets_the_same_number_of_checks() -> None:
     with FakeService(looks=1_000) as service:
         clock, store = Ticking(), KeptStore()
-        store._clock = clock.now
+        store._database.clock = clock.now
         async with fake_router(service, clock=clock, store=store) as router:
             row = await router.submit(GenerateVideo(prompt="waves"))
         clock.at += 30 * 86_400

@@ -43,6 +43,9 @@ disable = ["grok"]
 [fetch]
 allow = ["127.0.0.1", "media.lan:8080", "10.0.0.0/8", "::1"]
 
+[fleet]
+store = "postgresql://anymedia@db/media"
+
 [backends.google]
 
 [backends.mygpu]

@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from blocking_store import store_at
 from core.fake_service import FakeService
 from core.routing import fake_router, fake_settings
 from state_samples import new_call
@@ -15,28 +16,36 @@ from state_samples import new_call
 from anymedia import GenerateImage, SqliteStore, SyncRouter
 from anymedia.errors import BackendTimeout, UnknownJob
 from anymedia.policy import Budget
+from anymedia.state.sqlite import SqlStore
 from anymedia.state.store import CallRecord
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> object:
+def locked(place: Path | str) -> object:
     """Hold the write lock of a journal, as a backup or a stopped process does."""
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+    if isinstance(place, str):
+        import psycopg
+
+        with psycopg.connect(place) as connection:
+            connection.execute("LOCK TABLE calls, ledger IN EXCLUSIVE MODE")
+            yield
+        return
+    with contextlib.closing(sqlite3.connect(place, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
         other.execute("ROLLBACK")
 
 
-async def opened(store: SqliteStore, name: str) -> CallRecord:
+async def opened(store: SqlStore, name: str) -> CallRecord:
     return await store.open_call(new_call(name), Budget(), owner="me", lease_seconds=60)
 
 
-async def test_lock_held_elsewhere_delays_neither_the_event_loop_nor_readers(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "state.db")
+async def test_lock_held_elsewhere_delays_neither_the_event_loop_nor_readers(place: Path | str) -> None:
+    store = store_at(place)
     await opened(store, "before")
-    with locked(tmp_path / "state.db"):
+    with locked(place):
         writing = asyncio.create_task(opened(store, "waiting"))
         for _ in range(20):  # a read or a turn of the event loop that waits for the lock waits for ever
             assert [record.id for record in await store.calls()] == ["before"]
@@ -47,22 +56,22 @@ async def test_lock_held_elsewhere_delays_neither_the_event_loop_nor_readers(tmp
     await store.aclose()
 
 
-async def test_call_that_waits_for_a_lock_keeps_its_deadline_and_reserves_nothing(tmp_path: Path) -> None:
+async def test_call_that_waits_for_a_lock_keeps_its_deadline_and_reserves_nothing(place: Path | str, tmp_path: Path) -> None:
     with FakeService() as service:
         settings = fake_settings(service, state=tmp_path / "state")
-        async with fake_router(service, settings=settings, store=SqliteStore(tmp_path / "state.db")) as router:
+        async with fake_router(service, settings=settings, store=store_at(place)) as router:
             await router.generate_image(prompt="first")
-            with locked(tmp_path / "state.db"), pytest.raises(BackendTimeout, match="nothing was spent"):
+            with locked(place), pytest.raises(BackendTimeout, match="nothing was spent"):
                 await router.generate_image(prompt="second", deadline=0.2)
             assert len(service.submits) == 1
             assert len(await router.jobs()) == 1
             assert (await router.store.spend()).reserved_usd == 0
 
 
-async def test_cancelled_open_call_changes_nothing_while_it_waits_for_a_lock(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "state.db")
+async def test_cancelled_open_call_changes_nothing_while_it_waits_for_a_lock(place: Path | str) -> None:
+    store = store_at(place)
     await opened(store, "before")
-    with locked(tmp_path / "state.db"):
+    with locked(place):
         first, second = (asyncio.create_task(opened(store, name)) for name in ("running", "queued"))
         await asyncio.sleep(0.1)
         for task in (first, second):
@@ -74,10 +83,10 @@ async def test_cancelled_open_call_changes_nothing_while_it_waits_for_a_lock(tmp
     await store.aclose()
 
 
-async def test_cancelled_advance_is_completed_before_the_cancellation_is_raised(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "state.db")
+async def test_cancelled_advance_is_completed_before_the_cancellation_is_raised(place: Path | str) -> None:
+    store = store_at(place)
     record = await opened(store, "paid")
-    with locked(tmp_path / "state.db"):
+    with locked(place):
         advancing = asyncio.create_task(store.advance(record.lease, "submitted", job={"id": "17"}))
         await asyncio.sleep(0.05)
         advancing.cancel()
@@ -90,9 +99,9 @@ async def test_cancelled_advance_is_completed_before_the_cancellation_is_raised(
     await store.aclose()
 
 
-async def test_one_statement_renews_all_leases_and_leaves_out_the_lost_ones() -> None:
+async def test_one_statement_renews_all_leases_and_leaves_out_the_lost_ones(place: Path | str) -> None:
     now = [1000.0]
-    store = SqliteStore(clock=lambda: now[0])
+    store = store_at(place, clock=lambda: now[0])
     kept, ended, lost = [await opened(store, name) for name in ("kept", "ended", "lost")]
     await store.advance(ended.lease, "failed")
     now[0] += 61
@@ -108,8 +117,10 @@ async def test_one_statement_renews_all_leases_and_leaves_out_the_lost_ones() ->
 @pytest.mark.parametrize(
     ("accounts", "conflict"), [(("a", "a"), True), (("a", "b"), False), (("unknown", "a"), True), (("a", "unknown"), True)]
 )
-async def test_provider_job_of_two_calls_of_an_account_is_a_conflict_of_the_second(accounts: tuple[str, str], conflict: bool) -> None:
-    store = SqliteStore()
+async def test_provider_job_of_two_calls_of_an_account_is_a_conflict_of_the_second(
+    place: Path | str, accounts: tuple[str, str], conflict: bool
+) -> None:
+    store = store_at(place)
     records = []
     for name, account in zip(("first", "second"), accounts, strict=True):
         record = await store.open_call(new_call(name, account=account), Budget(), owner="me", lease_seconds=60)

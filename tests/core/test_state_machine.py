@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import attrs
+import postgres
 import pytest
 from blocking_store import BlockingStore
 from hypothesis import strategies as st
@@ -81,10 +82,13 @@ class Journal(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp(dir=IN_MEMORY))
-        self.stores: tuple[BlockingStore, BlockingStore] = (BlockingStore(":memory:"), BlockingStore(self.directory / "journal.db"))
+        self.stores: tuple[BlockingStore, BlockingStore] = (BlockingStore(":memory:"), BlockingStore(self.place()))
         self.known: dict[str, Known] = {}
         self.now = NOW
         self.saved = 0
+
+    def place(self) -> Path | str:
+        return self.directory / "journal.db"
 
     def teardown(self) -> None:
         for store in self.stores:
@@ -272,5 +276,14 @@ class Journal(RuleBasedStateMachine):
         assert spent.calls == len(self.known)
 
 
+class PostgresJournal(Journal):
+    """The same, with PostgreSQL beside the store in memory."""
+
+    def place(self) -> str:
+        return postgres.server().new()
+
+
 TestJournal = Journal.TestCase
+TestPostgresJournal = pytest.mark.exhaustive(PostgresJournal.TestCase)
 TestJournal.settings = examples(50, stateful_step_count=40)
+TestPostgresJournal.settings = examples(10, stateful_step_count=40)

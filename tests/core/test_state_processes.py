@@ -25,14 +25,13 @@ from anymedia.state.store import FINAL_STATES
 WORKER = Path(__file__).with_name("state_worker.py")
 
 
-def start(command: str, path: Path, *rest: object) -> subprocess.Popen[str]:
+def start(command: str, path: Path | str, *rest: object) -> subprocess.Popen[str]:
     words = [sys.executable, "-W", "error", str(WORKER), command, str(path), *(str(word) for word in rest)]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def together(path: Path, command: str, count: int) -> list[str]:
+def together(path: Path | str, command: str, count: int, gun: Path) -> list[str]:
     """Run some workers that begin at the same moment; return all they said. None may fail or complain."""
-    gun = path.with_name("start")
     workers = [start(command, path, f"{command}-{i}", gun) for i in range(count)]
     try:
         for worker in workers:
@@ -49,9 +48,9 @@ def together(path: Path, command: str, count: int) -> list[str]:
     return [line for out, _ in said for line in out.splitlines()]
 
 
-def make_jobs(path: Path, names: list[str]) -> None:
+def make_jobs(place: Path | str, names: list[str]) -> None:
     """Rows as a crashed process leaves them: submitted, with a lease that ran out."""
-    store = BlockingStore(path)
+    store = BlockingStore(place)
     for name in names:
         lease = store.open_call(new_call(name, quote_usd=(0.0, 0.1)), Budget(), owner="crashed", lease_seconds=1)
         store.advance(lease, "submitted", now=NOW, job={"id": f"job-of-{name}"})
@@ -59,12 +58,12 @@ def make_jobs(path: Path, names: list[str]) -> None:
 
 
 @pytest.mark.parametrize("processes", quick_first([2, 8]))
-def test_each_of_100_jobs_is_collected_exactly_once_by_several_processes(tmp_path: Path, processes: int) -> None:
-    path, names = tmp_path / "journal.db", [f"call_{i}" for i in range(100)]
-    make_jobs(path, names)
-    said = together(path, "collect", processes)
+def test_each_of_100_jobs_is_collected_exactly_once_by_several_processes(place: Path | str, tmp_path: Path, processes: int) -> None:
+    names = [f"call_{i}" for i in range(100)]
+    make_jobs(place, names)
+    said = together(place, "collect", processes, tmp_path / "start")
     assert collections.Counter(said) == collections.Counter(f"collected {name}" for name in names)
-    store = BlockingStore(path)
+    store = BlockingStore(place)
     assert {record.state for record in store.calls()} == {"done"}
     assert {record.fence for record in store.calls()} == {2}
     spent = store.spend()
@@ -72,25 +71,23 @@ def test_each_of_100_jobs_is_collected_exactly_once_by_several_processes(tmp_pat
     store.close()
 
 
-def test_under_a_shared_budget_for_10_just_10_of_50_calls_of_5_processes_are_opened(tmp_path: Path) -> None:
-    path = tmp_path / "journal.db"
-    said = together(path, "spend", 5)
+def test_under_a_shared_budget_for_10_just_10_of_50_calls_of_5_processes_are_opened(place: Path | str, tmp_path: Path) -> None:
+    said = together(place, "spend", 5, tmp_path / "start")
     opened = [line for line in said if line.startswith("opened")]
     assert len(opened) == round(CAP / PRICE) == 10
     assert sum(line.startswith("refused") for line in said) == 40
-    store = BlockingStore(path)
+    store = BlockingStore(place)
     assert len(store.calls()) == 10
     assert store.spend().reserved_usd == CAP
     store.close()
 
 
 @pytest.mark.exhaustive
-def test_record_claimed_by_several_changes_only_under_the_newest_lease(tmp_path: Path) -> None:
-    path = tmp_path / "journal.db"
-    make_jobs(path, ["prize"])
-    said = together(path, "steal", 4)
+def test_record_claimed_by_several_changes_only_under_the_newest_lease(place: Path | str, tmp_path: Path) -> None:
+    make_jobs(place, ["prize"])
+    said = together(place, "steal", 4, tmp_path / "start")
     won = sum(int(line.split()[1]) for line in said)
-    store = BlockingStore(path)
+    store = BlockingStore(place)
     record = store.get("prize")
     store.close()
     assert record is not None and record.outcome is not None
@@ -98,13 +95,13 @@ def test_record_claimed_by_several_changes_only_under_the_newest_lease(tmp_path:
     assert record.fence <= 1 + 4 * 60
 
 
-def test_chain_of_continuations_goes_from_process_to_process(tmp_path: Path) -> None:
-    path, names = tmp_path / "journal.db", [f"veo_vid_{i}" for i in range(4)]
+def test_chain_of_continuations_goes_from_process_to_process(place: Path | str) -> None:
+    names = [f"veo_vid_{i}" for i in range(4)]
     for earlier, new in zip(["-", *names], names, strict=False):
-        worker = start("go_on", path, earlier, new)
+        worker = start("go_on", place, earlier, new)
         assert worker.communicate(timeout=30) == ("", "")
         assert worker.returncode == 0
-    store = BlockingStore(path)
+    store = BlockingStore(place)
     latest = store.latest_continuation(now=NOW)
     assert latest is not None
     assert (latest.id, latest.data["chain"]) == (names[-1], names[:-1])
@@ -112,9 +109,9 @@ def test_chain_of_continuations_goes_from_process_to_process(tmp_path: Path) -> 
     store.close()
 
 
-def kill_in_the_middle(path: Path, owner: str, rng: random.Random) -> list[str]:
+def kill_in_the_middle(place: Path | str, owner: str, rng: random.Random) -> list[str]:
     """Let a process write until it has said some lines, kill it a moment later; return what it said was durable."""
-    with start("churn", path, owner) as worker:
+    with start("churn", place, owner) as worker:
         assert worker.stdout is not None and worker.stderr is not None
         said = [worker.stdout.readline() for _ in range(rng.randint(1, 60))]
         time.sleep(rng.uniform(0.0, 0.003))
@@ -143,20 +140,21 @@ def check_all_that_was_said(store: BlockingStore, said: list[str]) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
 @pytest.mark.parametrize("kills", quick_first([1, 20]))
-def test_process_killed_while_writing_loses_no_confirmed_change_and_leaves_a_valid_journal(tmp_path: Path, kills: int) -> None:
-    path, rng, all_said = tmp_path / "journal.db", random.Random(11), []
+def test_process_killed_while_writing_loses_no_confirmed_change_and_leaves_a_valid_journal(place: Path | str, kills: int) -> None:
+    rng, all_said = random.Random(11), []
     for kill in range(kills):
-        all_said += kill_in_the_middle(path, f"p{kill}", rng)
-        with contextlib.closing(sqlite3.connect(path)) as plain:
-            assert plain.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        store = BlockingStore(path)
+        all_said += kill_in_the_middle(place, f"p{kill}", rng)
+        if isinstance(place, Path):
+            with contextlib.closing(sqlite3.connect(place)) as plain:
+                assert plain.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        store = BlockingStore(place)
         rows = store.calls(limit=1_000_000)
         spent = store.spend()
         assert spent.calls == len(rows)
         assert spent.reserved_usd == pytest.approx(sum(0.3 for r in rows if r.state not in FINAL_STATES))
         assert spent.committed_usd == pytest.approx(sum(0.2 for r in rows if r.state == "done"))
         store.close()
-    store = BlockingStore(path)
+    store = BlockingStore(place)
     check_all_that_was_said(store, all_said)
     assert len(all_said) > 5 * kills
     with pytest.raises(BudgetExceeded):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+import postgres
 import pytest
 from blocking_store import BlockingStore, wait_for
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ from tiers import examples
 
 from anymedia.errors import BudgetExceeded, MediaError, UnknownContinuation, UnknownJob
 from anymedia.policy import Budget
-from anymedia.state.sqlite import SqliteStore
+from anymedia.state.sqlite import SqliteStore, SqlStore
 from anymedia.state.store import LOCAL_REALM, CallRecord, CallState, IllegalTransition, Lease, LeaseLost, RunKeyTaken
 
 CALLS = st.sampled_from([f"{realm}_call_{number}" for realm in "ab" for number in range(3)])
@@ -34,15 +35,15 @@ BUDGETS = st.sampled_from([Budget(), Budget().within(Budget(per_day=1.0)), Budge
 class Realm:
     """A view in the shared store, for one realm also the only one in a store of its own, and the leases it has in each."""
 
-    views: list[SqliteStore]
+    views: list[SqlStore]
     leases: list[dict[str, Lease]]
 
-    def ask(self, work: Callable[[SqliteStore, dict[str, Lease]], Any]) -> None:
+    def ask(self, work: Callable[[SqlStore, dict[str, Lease]], Any]) -> None:
         answers = [outcome(work, *pair) for pair in zip(self.views, self.leases, strict=True)]
         assert all(answer == answers[0] for answer in answers)
 
 
-def outcome(work: Callable[[SqliteStore, dict[str, Lease]], Any], view: SqliteStore, leases: dict[str, Lease]) -> Any:
+def outcome(work: Callable[[SqlStore, dict[str, Lease]], Any], view: SqlStore, leases: dict[str, Lease]) -> Any:
     try:
         found = wait_for(work(view, leases))
     except (MediaError, LeaseLost, IllegalTransition, RunKeyTaken) as error:
@@ -58,9 +59,12 @@ class Realms(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.time = NOW
-        self.stores = [SqliteStore(clock=lambda: self.time), SqliteStore(clock=lambda: self.time)]
+        self.stores = [self.new_store(), self.new_store()]
         shared, alone = self.stores
         self.realm = {"a": Realm([shared.scoped("a"), alone.scoped("a")], [{}, {}]), "b": Realm([shared.scoped("b")], [{}])}
+
+    def new_store(self) -> SqlStore:
+        return SqliteStore(clock=lambda: self.time)
 
     def teardown(self) -> None:
         for store in self.stores:
@@ -70,7 +74,7 @@ class Realms(RuleBasedStateMachine):
     def open(self, name: str, number: int, key: str | None, digest: str, budget: Budget) -> None:
         call = new_call(f"{name}_call_{number}", run_key=key, request_digest=digest)
 
-        async def work(view: SqliteStore, leases: dict[str, Lease]) -> CallRecord:
+        async def work(view: SqlStore, leases: dict[str, Lease]) -> CallRecord:
             record = await view.open_call(call, budget, owner="me", lease_seconds=60)
             leases[call.id] = record.lease
             return record
@@ -82,7 +86,7 @@ class Realms(RuleBasedStateMachine):
         kept = [continuation(handle, data={"realm": name}) for handle in handles]
         changes = {"job": JOB} if state == "submitted" else {}
 
-        async def work(view: SqliteStore, leases: dict[str, Lease]) -> CallRecord:
+        async def work(view: SqlStore, leases: dict[str, Lease]) -> CallRecord:
             lease = leases.get(call, Lease(call_id=call, owner="me", fence=1, until=0.0))
             return await view.advance(lease, state, continuations=kept, **changes)
 
@@ -105,7 +109,7 @@ class Realms(RuleBasedStateMachine):
 
     @rule(name=realms, call=CALLS)
     def claim(self, name: str, call: str) -> None:
-        async def work(view: SqliteStore, leases: dict[str, Lease]) -> CallRecord | None:
+        async def work(view: SqlStore, leases: dict[str, Lease]) -> CallRecord | None:
             record = await view.claim(call, owner="me", lease_seconds=60)
             if record is not None:
                 leases[call] = record.lease
@@ -127,8 +131,19 @@ class Realms(RuleBasedStateMachine):
         self.time += seconds
 
 
+class PostgresRealms(Realms):
+    """The same in PostgreSQL."""
+
+    def new_store(self) -> SqlStore:
+        from anymedia.state.postgres import PostgresStore
+
+        return PostgresStore(postgres.server().new(), clock=lambda: self.time)
+
+
 TestRealms = Realms.TestCase
+TestPostgresRealms = pytest.mark.exhaustive(PostgresRealms.TestCase)
 TestRealms.settings = examples(40, stateful_step_count=30)
+TestPostgresRealms.settings = examples(10, stateful_step_count=30)
 
 
 def test_whole_store_sees_every_realm_and_writes_to_the_local_one(store: BlockingStore) -> None:

@@ -43,7 +43,7 @@ from .redaction import install_log_redaction, quiet_loggers
 from .requests import Continuation, Operation, Request
 from .results import Result
 from .settings import Settings, load_settings
-from .state.sqlite import SqliteStore
+from .state.sqlite import store_at
 from .state.store import CallRecord, CallState, RunKeyTaken, Store
 from .threads import in_thread
 
@@ -57,7 +57,8 @@ class Router(Operations, Realms):
     """Plans and executes requests with the installed backends.
 
     Args:
-        store: journal, ledger and continuations; by default SQLite in the state directory.
+        store: journal, ledger and continuations, or the URL of a PostgreSQL database for them; by default that of the settings, or
+            else SQLite in the state directory.
         artifacts: inputs as sent, answers and finished files; by default a directory in the state directory.
         policy: what is allowed; by default the policy of the settings.
         settings: by default the user's configuration file and environment.
@@ -71,7 +72,7 @@ class Router(Operations, Realms):
     def __init__(
         self,
         *,
-        store: Store | None = None,
+        store: Store | str | None = None,
         artifacts: ArtifactStore | None = None,
         policy: Policy | None = None,
         settings: Settings | None = None,
@@ -97,7 +98,8 @@ class Router(Operations, Realms):
             **given,
         )
         self.policy = self._plan_maker.policy
-        self.store: Store = store or SqliteStore(self.settings.state_dir / "state.db", clock=self._clock.now)
+        place = self.settings.journal if store is None else store
+        self.store: Store = store_at(place, clock=self._clock.now) if isinstance(place, str | Path) else place
         self.artifacts: ArtifactStore = artifacts or LocalArtifacts(self.settings.state_dir / "artifacts")
         self._engine = Engine(
             store=self.store,

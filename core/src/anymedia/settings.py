@@ -37,6 +37,9 @@ because it may come from another user. API keys belong in the environment or in 
     max_descriptors = 200                        # file descriptors of this process
     max_memory_bytes = 1_000_000_000             # answers that are being received
 
+    [fleet]                                      # for several machines; needs anymedia[fleet]
+    store = "postgresql://anymedia@db/media"     # by default a file in the state directory; the password: PGPASSWORD or ~/.pgpass
+
     [backends.mygpu]                             # an instance of a plugin; by default the plugin of that name
     plugin = "openai"
     service = "compatible"                       # another server with the same protocol
@@ -354,6 +357,7 @@ class Settings:
         project: the project that calls belong to, a scope of budgets, where the router is given none.
         max_descriptors: how many file descriptors the process may use; None: the system's limit.
         max_memory_bytes: memory that answers may use while they are received; None: half of what is available.
+        fleet_store: URL of the PostgreSQL database that is used in place of the journal in the state directory.
         state_dir: directory of the journal, the ledger, the continuations and the artifacts.
         keys: the contents of the keys file.
         files: the files that were read.
@@ -371,9 +375,15 @@ class Settings:
     project: str | None = None
     max_descriptors: int | None = None
     max_memory_bytes: int | None = None
+    fleet_store: str | None = None
     state_dir: Path = attrs.field(factory=lambda: user_dir("state"))
     keys: Keys = Keys()
     files: tuple[Path, ...] = ()
+
+    @property
+    def journal(self) -> str | Path:
+        """Where the store is: the URL of a database, or a file."""
+        return self.fleet_store or self.state_dir / "state.db"
 
     def default_for(self, operation: str, media: str) -> tuple[str, str] | None:
         """Return the default that applies to an operation: the key in ``[defaults]``, and ``backend`` or ``backend/model``."""
@@ -485,6 +495,8 @@ class _Config:
             for key in ("max_descriptors", "max_memory_bytes"):
                 found |= {} if (maximum := limits.whole(key)) is None else {key: maximum}
             limits.done()
+        if (fleet := top.table("fleet")) is not None:
+            found |= self._fleet(fleet)
         if (plugins := top.table("plugins")) is not None:
             found |= self._plugins(plugins)
         if (backends := top.table("backends")) is not None:
@@ -520,6 +532,19 @@ class _Config:
         )
         table.done()
         return network
+
+    def _fleet(self, table: SettingsTable) -> dict[str, Any]:
+        store = table.take("store", str, "")
+        try:
+            parts = urllib.parse.urlsplit(store)
+        except ValueError:
+            parts = urllib.parse.SplitResult("", "", "", "", "")
+        if store and parts.scheme not in {"postgresql", "postgres"}:
+            table.report("store: expected a URL like postgresql://HOST/DATABASE")
+        if parts.password is not None or "password" in urllib.parse.parse_qs(parts.query):
+            table.report("store: put the password into PGPASSWORD or ~/.pgpass")
+        table.done()
+        return {"fleet_store": store} if store else {}
 
     def _plugins(self, table: SettingsTable) -> dict[str, Any]:
         found: dict[str, Any] = {}

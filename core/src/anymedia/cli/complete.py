@@ -73,11 +73,11 @@ def _jobs() -> Iterator[tuple[str, str]]:
     import asyncio
 
     from ..settings import load_settings
-    from ..state.sqlite import SqliteStore
+    from ..state.sqlite import store_at
     from ..state.store import CallRecord
 
     async def read() -> list[CallRecord]:
-        store = SqliteStore(load_settings().state_dir / "state.db")
+        store = store_at(load_settings().journal)
         try:
             return list(await store.calls(limit=_MOST_JOBS))
         finally:

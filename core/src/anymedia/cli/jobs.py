@@ -57,13 +57,13 @@ def with_router(work: Callable[[Router, ProgressLine], Awaitable[_T]], *, quiet:
 def with_store(work: Callable[[Store], Awaitable[_T]]) -> _T:
     """Run a coroutine function with the journal, without loading any backend."""
     from ..settings import load_settings
-    from ..state.sqlite import SqliteStore
+    from ..state.sqlite import store_at
 
     settings = load_settings()
     warn_about_names(settings)
 
     async def with_open_store() -> _T:
-        store = SqliteStore(settings.state_dir / "state.db")
+        store = store_at(settings.journal)
         try:
             return await work(store)
         finally:

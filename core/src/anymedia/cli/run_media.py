@@ -70,18 +70,18 @@ def _plan(invocation: CliInvocation, console: Console) -> None:
         if invocation.given.get("continue_from") is not None:
             import asyncio
 
-            config, continuation = asyncio.run(_continued(invocation, environment.settings.state_dir / "state.db", backend))
+            config, continuation = asyncio.run(_continued(invocation, environment.settings.journal, backend))
         request = config.to_request()
     with invocation.naming_options(config):
         plan = plans.plan(request if continuation is None else resolve(request, continuation), None, backend, model)
     show_plan(console, config.annotate(plan))
 
 
-async def _continued(invocation: CliInvocation, journal: Path, backend: str | None) -> tuple[GenerationConfig, Continuation | None]:
+async def _continued(invocation: CliInvocation, journal: Path | str, backend: str | None) -> tuple[GenerationConfig, Continuation | None]:
     """Return the config with what ``--continue`` refers to, and the earlier result if it is one."""
-    from ..state.sqlite import SqliteStore
+    from ..state.sqlite import store_at
 
-    store = SqliteStore(journal)
+    store = store_at(journal)
     try:
         config = await invocation.with_start(store, backend)
         return config, None if config.continue_from is None else await store.load_continuation(config.continue_from)

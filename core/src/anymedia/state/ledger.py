@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Callable, Iterator
+from typing import SupportsInt
 
 import attrs
 
@@ -178,6 +179,6 @@ def abandoned(entry: LedgerEntry) -> LedgerEntry:
     return attrs.evolve(entry, reserved=0, committed=entry.committed + entry.reserved)
 
 
-def spend_of(reserved: int, committed: int, unknown: int, calls: int) -> Spend:
+def spend_of(reserved: SupportsInt, committed: SupportsInt, unknown: SupportsInt, calls: int) -> Spend:
     """Return sums over entries for the caller."""
-    return Spend(reserved_usd=usd(reserved), committed_usd=usd(committed), unknown_calls=unknown, calls=calls)
+    return Spend(reserved_usd=usd(int(reserved)), committed_usd=usd(int(committed)), unknown_calls=int(unknown), calls=calls)

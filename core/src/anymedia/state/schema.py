@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import attrs
 
 from .codec import CALL_COLUMNS
+from .database import Connection
 from .ledger import LedgerEntry
 from .store import FINAL_STATES, LOCAL_REALM, UNKNOWN_ACCOUNT, StateBusy, StateDamaged, StateTooNew
 
@@ -85,7 +86,7 @@ _VERSION_2 = (
         ORDER BY first.number LIMIT 1
     ) WHERE provider_job IS NOT NULL""",
     f"""CREATE UNIQUE INDEX calls_by_job ON calls (
-        CASE account WHEN '{UNKNOWN_ACCOUNT}' THEN backend || ' ' || account ELSE account END, provider_job
+        (CASE account WHEN '{UNKNOWN_ACCOUNT}' THEN backend || ' ' || account ELSE account END), provider_job
     ) WHERE provider_job IS NOT NULL AND conflict IS NULL""",
     "CREATE INDEX calls_by_provider_job ON calls (provider_job)",
     "CREATE INDEX calls_by_realm ON calls (realm, created_at)",
@@ -141,7 +142,7 @@ _STEPS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERS
 SCHEMA_VERSION = len(_STEPS)
 
 
-def version_of(connection: sqlite3.Connection, path: Path) -> int:
+def version_of(connection: Connection, path: Path) -> int:
     """Return the version of a journal; 0 for an empty file.
 
     Raises:
@@ -166,19 +167,25 @@ def version_of(connection: sqlite3.Connection, path: Path) -> int:
     return 0
 
 
-def create(connection: sqlite3.Connection) -> None:
+def create(connection: Connection) -> None:
     """Create the tables, inside the caller's transaction."""
     _upgrade(connection, 0)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
-def _upgrade(connection: sqlite3.Connection, version: int) -> None:
-    for statement in (statement for step in _STEPS[version:] for statement in step):
+def statements_after(version: int) -> Iterator[str]:
+    """Yield the statements that lead from a version (0: nothing) to the current one."""
+    for step in _STEPS[version:]:
+        yield from step
+
+
+def _upgrade(connection: Connection, version: int) -> None:
+    for statement in statements_after(version):
         connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
-def migrate(connection: sqlite3.Connection, path: Path, now: float) -> None:
+def migrate(connection: Connection, path: Path, now: float) -> None:
     """Bring a journal of an earlier version to the current one, inside the caller's transaction, which has the write lock.
 
     The file is copied to ``<name>.v<version>`` first.
@@ -187,23 +194,29 @@ def migrate(connection: sqlite3.Connection, path: Path, now: float) -> None:
         StateBusy: a process of the earlier version is still processing a call.
     """
     version = version_of(connection, path)
-    final = ", ".join(f"'{state}'" for state in sorted(FINAL_STATES))
-    live = connection.execute(
-        f"SELECT owner, id FROM calls WHERE owner IS NOT NULL AND lease_until > ? AND state NOT IN ({final})",  # noqa: S608 - our own text
-        (now,),
-    ).fetchone()
-    if live is not None:
-        process = str(live[0]).partition("-")[0]
-        raise StateBusy(
-            f"The journal {str(path)!r} is in use by an earlier version of anymedia (process {process}, job {live[1]}).",
-            fix="Stop that process, or wait until the job has ended, and start again.",
-        )
+    check_idle(connection, f"The journal {str(path)!r}", now)
     _back_up(path, version)
     _upgrade(connection, version)
-    _sum_up(connection)
+    sum_up(connection)
 
 
-def _sum_up(connection: sqlite3.Connection) -> None:
+def check_idle(connection: Connection, name: str, now: float) -> None:
+    """Refuse to migrate while a call is being processed.
+
+    Raises:
+        StateBusy: a process of the earlier version is processing a call.
+    """
+    final = ", ".join(f"'{state}'" for state in sorted(FINAL_STATES))
+    query = f"SELECT owner, id FROM calls WHERE owner IS NOT NULL AND lease_until > ? AND state NOT IN ({final})"  # noqa: S608
+    if (live := connection.execute(query, (now,)).fetchone()) is not None:
+        process = str(live[0]).partition("-")[0]
+        raise StateBusy(
+            f"{name} is in use by an earlier version of anymedia (process {process}, job {live[1]}).",
+            fix="Stop that process, or wait until the job has ended, and start again.",
+        )
+
+
+def sum_up(connection: Connection) -> None:
     """Compute the running totals from the ledger."""
     connection.execute("DELETE FROM budgets")
     for row in connection.execute(f"SELECT {quoted(*LEDGER_COLUMNS)} FROM ledger").fetchall():  # noqa: S608 - our own names
@@ -212,11 +225,12 @@ def _sum_up(connection: sqlite3.Connection) -> None:
             add_to_total(connection, total, entry.amount)
 
 
-def add_to_total(connection: sqlite3.Connection, total: tuple[str, str], amount: int) -> None:
-    """Add an amount to a running total."""
-    connection.execute(
-        "INSERT INTO budgets VALUES (?, ?, ?) ON CONFLICT (scope, period) DO UPDATE SET amount = amount + excluded.amount", (*total, amount)
-    )
+def add_to_total(connection: Connection, total: tuple[str, str], amount: int) -> int:
+    """Add an amount to a running total, and return it."""
+    statement = """INSERT INTO budgets VALUES (?, ?, ?)
+        ON CONFLICT (scope, period) DO UPDATE SET amount = budgets.amount + excluded.amount RETURNING amount"""
+    ((total_amount,),) = connection.execute(statement, (*total, amount)).fetchall()
+    return int(total_amount)
 
 
 def _back_up(path: Path, version: int) -> None:

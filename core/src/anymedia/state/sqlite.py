@@ -1,4 +1,4 @@
-"""The store in SQLite: one file shared by any number of threads and processes, or a database in memory."""
+"""The store in SQL, and in SQLite: one file shared by any number of threads and processes, or a database in memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import copy
 import difflib
 import math
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,24 +13,40 @@ from typing import Any, Self
 
 import attrs
 
-from ..errors import Argument, InvalidRequest, UnknownContinuation, UnknownJob
+from ..errors import Argument, InvalidRequest, SettingsError, UnknownContinuation, UnknownJob
 from ..policy import Budget
 from ..requests import Continuation
 from . import ledger, transitions
 from .codec import CALL_COLUMNS, check_call, decode_call, decode_continuation, encode_call, encode_continuation
-from .connection import MEMORY, Database
-from .ledger import LedgerEntry, Total
+from .connection import MEMORY, SqliteDatabase
+from .database import Connection, Database
+from .ledger import LedgerEntry
 from .schema import LEDGER_COLUMNS, add_to_total, quoted
-from .store import LOCAL_REALM, UNKNOWN_ACCOUNT, CallRecord, CallState, JobTaken, Lease, NewCall, RunKey, RunKeyTaken, Spend, StateDamaged
+from .store import (
+    FINAL_STATES,
+    LOCAL_REALM,
+    UNKNOWN_ACCOUNT,
+    CallRecord,
+    CallState,
+    JobTaken,
+    Lease,
+    NewCall,
+    RunKey,
+    RunKeyTaken,
+    Spend,
+    StateDamaged,
+)
 
+#: What the URL of a PostgreSQL database begins with.
+POSTGRES_URLS = ("postgresql://", "postgres://")
 _COLUMNS = quoted(*CALL_COLUMNS)
-_INSERT = f"INSERT INTO calls ({_COLUMNS}) VALUES ({', '.join(f':{name}' for name in CALL_COLUMNS)})"  # noqa: S608 - our own names
+_INSERT = f"INSERT INTO calls ({_COLUMNS}) VALUES ({', '.join('?' * len(CALL_COLUMNS))})"  # noqa: S608 - our own names
 _SELECT = f"SELECT {_COLUMNS}, (SELECT reserved FROM ledger WHERE call_id = id) FROM calls"  # noqa: S608 - our own names
 #: In a view of one realm, the id of a conflicting call of another realm is left out.
 _SELECT_IN_REALM = _SELECT.replace(
     '"conflict"', "CASE WHEN conflict IN (SELECT id FROM calls AS other WHERE other.realm = calls.realm) THEN conflict END"
 )
-_INSERT_ENTRY = f"INSERT INTO ledger ({quoted(*LEDGER_COLUMNS)}) VALUES ({', '.join(f':{n}' for n in LEDGER_COLUMNS)})"  # noqa: S608
+_INSERT_ENTRY = f"INSERT INTO ledger ({quoted(*LEDGER_COLUMNS)}) VALUES ({', '.join('?' * len(LEDGER_COLUMNS))})"  # noqa: S608
 _SELECT_ENTRY = f"SELECT {quoted(*LEDGER_COLUMNS)} FROM ledger WHERE call_id = ?"  # noqa: S608 - our own names
 _LIVE = "(expires_at IS NULL OR expires_at > ?)"
 #: How long an expired continuation is remembered as such, in seconds.
@@ -48,33 +63,24 @@ _LIVE_CALL = (
 )
 
 
-class SqliteStore:
-    """`anymedia.state.store.Store` in SQLite.
-
-    The file is opened by `open`, or with the first use. Reads and writes run on two threads of the store.
+class SqlStore:
+    """`anymedia.state.store.Store` in SQL that SQLite and PostgreSQL have in common.
 
     Args:
-        path: the file; it and its directory are created if necessary, for the owner only. ``":memory:"`` (default): a database
-            in memory that is gone after `close`.
-        busy_seconds: maximum wait for a lock that another process holds.
-        clock: returns seconds since the epoch: the store's clock.
+        database: where the statements are executed.
 
     Raises:
-        StateError: from every method, when the file cannot be opened, read or written (see `anymedia.state.store`).
+        StateError: from every method, when the database cannot be opened, read or written (see `anymedia.state.store`).
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str] = MEMORY, *, busy_seconds: float = 30.0, clock: Callable[[], float] = time.time
-    ) -> None:
-        self.path = Path(path)
+    def __init__(self, database: Database[Any]) -> None:
         self.realm: str | None = None
-        self._clock = clock
-        self._database = Database(self.path, busy_seconds=busy_seconds, clock=lambda: self._clock())
+        self._database = database
 
     @property
     def identity(self) -> str:
-        """The path of the file; that of the object, for a database in memory."""
-        return f"{MEMORY}{id(self._database)}" if self._database.is_memory else os.path.realpath(self.path)
+        """A name of the contents; see `Store.identity`."""
+        return self._database.identity
 
     def scoped(self, realm: str) -> Self:
         """Return a view of one realm; see `Store.scoped`."""
@@ -96,21 +102,24 @@ class SqliteStore:
         call = attrs.evolve(call, realm=self.realm or _text(call.realm))
         check_call(call)
 
-        def work(connection: sqlite3.Connection) -> CallRecord:
-            now = self._clock()
+        def work(connection: Connection) -> CallRecord:
+            now = connection.now()
             entry = ledger.new_entry(call, now)
             record = transitions.opened(call, owner=owner, lease_seconds=lease_seconds, now=now)
             if call.run_key is not None:
                 _claim_key(connection, call, now)
             if connection.execute("SELECT 1 FROM ledger WHERE call_id = ?", (call.id,)).fetchone():
+                if connection.repeated and (earlier := self._find(connection, call.id)) and earlier.owner == owner:
+                    return earlier
                 if call.run_key is not None:
                     raise RunKeyTaken(call.run_key)
                 raise InvalidRequest(f"a call {call.id!r} was already recorded")
-            ledger.check_caps(call, entry, budget, lambda total: _total(connection, total))
-            connection.execute(_INSERT, encode_call(record))
-            connection.execute(_INSERT_ENTRY, attrs.asdict(entry))
-            for total in entry.totals():
-                add_to_total(connection, total, entry.amount)
+            # Added first and checked then: calls that are opened at the same time wait for each other's totals.
+            used = {total: add_to_total(connection, total, entry.amount) - entry.amount for total in sorted(entry.totals())}
+            ledger.check_caps(call, entry, budget, used.__getitem__)
+            columns = encode_call(record)
+            connection.execute(_INSERT, [columns[name] for name in CALL_COLUMNS])
+            connection.execute(_INSERT_ENTRY, attrs.astuple(entry))
             return record
 
         return await self._database.write(work, critical=False)
@@ -121,9 +130,11 @@ class SqliteStore:
         """Change a call and settle its ledger entry in one transaction; see `Store.advance`."""
         encoded = [(each, encode_continuation(each)) for each in continuations]
 
-        def work(connection: sqlite3.Connection) -> CallRecord:
+        def work(connection: Connection) -> CallRecord:
             before = self._find(connection, lease.call_id)
-            after = transitions.advanced(before, lease, state, now=self._clock(), changes=changes)
+            if connection.repeated and before is not None and before.fence == lease.fence and before.state == state in FINAL_STATES:
+                return before
+            after = transitions.advanced(before, lease, state, now=connection.now(), changes=changes)
             if after.job is not None and (before is None or (before.job, before.account) != (after.job, after.account)):
                 after = attrs.evolve(after, conflict=_other_call(connection, after))
                 if sole_job and after.conflict is not None:
@@ -132,7 +143,7 @@ class SqliteStore:
             entry = _entry(connection, after.id)
             _settle(connection, entry, ledger.settled(entry, after))
             for each, texts in encoded:
-                _insert(connection, each, texts, after.realm, self._clock())
+                _insert(connection, each, texts, after.realm, connection.now())
             return self._read(connection, after.id)
 
         return await self._database.write(work, charged="unknown")
@@ -140,12 +151,12 @@ class SqliteStore:
     async def claim(self, call_id: str, *, owner: str, lease_seconds: float, revise: bool = False) -> CallRecord | None:
         """Take a lease that is free; see `Store.claim`."""
 
-        def claimed(connection: sqlite3.Connection) -> tuple[CallRecord, CallRecord | None]:
+        def claimed(connection: Connection) -> tuple[CallRecord, CallRecord | None]:
             before = self._read(connection, call_id)
-            now = self._clock()
+            now = connection.now()
             return before, transitions.claimed(before, owner=owner, lease_seconds=lease_seconds, now=now, revise=revise)
 
-        def work(connection: sqlite3.Connection) -> CallRecord | None:
+        def work(connection: Connection) -> CallRecord | None:
             before, after = claimed(connection)
             if after is not None:
                 _update(connection, before, after)
@@ -159,9 +170,10 @@ class SqliteStore:
         """Extend leases in one transaction; see `Store.renew`."""
         statement = "UPDATE calls SET lease_until = ? WHERE id = ? AND fence = ? AND owner = ?"  # one that has ended has no owner
 
-        def work(connection: sqlite3.Connection) -> list[Lease]:
-            until = self._clock() + lease_seconds
-            connection.executemany(statement, [(until, lease.call_id, lease.fence, lease.owner) for lease in leases])
+        def work(connection: Connection) -> list[Lease]:
+            until = connection.now() + lease_seconds
+            for lease in leases:
+                connection.execute(statement, (until, lease.call_id, lease.fence, lease.owner))
             return [attrs.evolve(lease, until=until) for lease in leases if _is_held(connection, lease)]
 
         return await self._database.write(work)
@@ -169,7 +181,7 @@ class SqliteStore:
     async def release(self, lease: Lease) -> None:
         """End a lease early; see `Store.release`."""
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
             before = self._find(connection, lease.call_id)
             if (after := transitions.released(before, lease)) is not None:
                 _update(connection, before, after)
@@ -193,6 +205,8 @@ class SqliteStore:
 
     async def calls(self, *, states: Sequence[CallState] | None = None, since: float = 0.0, limit: int = 1000) -> Sequence[CallRecord]:
         """Return records in some states (all: None) since a time, newest first."""
+        if states is not None and not states:
+            return ()
         chosen = "" if states is None else f"AND state IN ({', '.join('?' * len(states))})"
         where, values = self._own(f"WHERE created_at >= ? {chosen}", since, *(states or ()))
         return await self._select(f"{where} ORDER BY created_at DESC, number DESC LIMIT ?", (*values, max(limit, 0)))
@@ -204,26 +218,29 @@ class SqliteStore:
     async def forget(self, call_id: str) -> None:
         """Delete a record; see `Store.forget`."""
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
+            if connection.repeated and self._find(connection, call_id) is None:
+                return
             transitions.check_forgettable(self._read(connection, call_id))
             entry = _entry(connection, call_id)
             _settle(connection, entry, ledger.abandoned(entry))
             connection.execute("DELETE FROM calls WHERE id = ?", (call_id,))
             forgotten = "UPDATE run_keys SET forgotten_at = ? WHERE forgotten_at IS NULL AND run NOT IN (SELECT run FROM calls)"
-            connection.execute(forgotten, (self._clock(),))
+            connection.execute(forgotten, (connection.now(),))
 
         await self._database.write(work)
 
     async def take_slot(self, call_id: str, account: str, *, most: int | None, per_minute: int | None) -> float:
         """Let a call begin under the limits of its account; see `Store.take_slot`."""
 
-        def wait(connection: sqlite3.Connection) -> float | None:
-            return _slot_wait(connection, call_id, account, self._clock(), most, per_minute)
+        def wait(connection: Connection) -> float | None:
+            return _slot_wait(connection, call_id, account, connection.now(), most, per_minute)
 
-        def work(connection: sqlite3.Connection) -> float:
-            _line_up(connection, call_id, account, self._clock())
+        def work(connection: Connection) -> float:
+            connection.lock(f"slots {account}")
+            _line_up(connection, call_id, account, connection.now())
             if (left := wait(connection)) == 0:
-                _grant_slot(connection, call_id, self._clock())
+                _grant_slot(connection, call_id, connection.now())
             return math.inf if left is None else left
 
         left = await self._database.read(wait)
@@ -242,14 +259,14 @@ class SqliteStore:
     async def spend(self, *, since: float = 0.0, session: str | None = None, backend: str | None = None) -> Spend:
         """Return sums over the ledger: of calls since a time, of a session, of a backend."""
         query = """SELECT coalesce(sum(reserved), 0), coalesce(sum(committed), 0), coalesce(sum(unknown), 0), count(*) FROM ledger
-            WHERE created_at >= ? AND (? IS NULL OR session = ?) AND (? IS NULL OR backend = ?)"""
-        query, values = self._own(query, since, session, session, backend, backend)
+            WHERE created_at >= ? AND session = coalesce(?, session) AND backend = coalesce(?, backend)"""
+        query, values = self._own(query, since, session, backend)
         return ledger.spend_of(*await self._database.read(lambda connection: connection.execute(query, values).fetchone()))
 
     async def backends(self, *, since: float = 0.0) -> Sequence[str]:
         """Return the backends in the ledger; see `Store.backends`."""
         query, values = self._own("SELECT DISTINCT backend FROM ledger WHERE created_at >= ?", since)
-        return tuple(name for (name,) in await self._database.read(lambda c: c.execute(f"{query} ORDER BY backend", values).fetchall()))
+        return tuple(sorted(name for (name,) in await self._database.read(lambda c: c.execute(query, values).fetchall())))
 
     async def add_duration(self, key: str, seconds: float) -> None:
         """Record how long a job took; a negative or infinite time (a clock that jumped) is ignored."""
@@ -257,7 +274,7 @@ class SqliteStore:
             return
         name = _text(key)
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
             connection.execute("INSERT INTO durations (key, seconds) VALUES (?, ?)", (name, float(seconds)))
             oldest = "SELECT number FROM durations WHERE key = ? ORDER BY number DESC LIMIT 1 OFFSET ?"
             connection.execute(f"DELETE FROM durations WHERE key = ? AND number <= ({oldest})", (name, name, _DURATIONS))  # noqa: S608
@@ -273,30 +290,38 @@ class SqliteStore:
         """Save a continuation."""
         texts = encode_continuation(continuation)
         realm = self.realm or LOCAL_REALM
-        await self._database.write(lambda connection: _insert(connection, continuation, texts, realm, self._clock()), charged="yes")
+        await self._database.write(lambda connection: _insert(connection, continuation, texts, realm, connection.now()), charged="yes")
 
     async def load_continuation(self, continuation_id: str) -> Continuation:
         """Return a continuation; see `Store.load_continuation`."""
-        found = await self._first("WHERE id = ?", _text(continuation_id), order="number")  # a copy for another realm comes later
-        now = self._clock()
-        if found is not None and (found.expires_at is None or now < found.expires_at):
-            return found
-        where, values = self._own(f"WHERE {_LIVE}", now)
-        query = f"SELECT id FROM continuations {where} ORDER BY created_at DESC, number DESC LIMIT 500"  # noqa: S608 - our own text
-        live = await self._database.read(lambda connection: connection.execute(query, values).fetchall())
-        raise _unknown_continuation(continuation_id, [name for (name,) in live], expired=found is not None)
+
+        def work(connection: Connection) -> tuple[Continuation | None, list[str]]:
+            # A copy for another realm comes later.
+            found = self._first(connection, "WHERE id = ?", _text(continuation_id), order="number")
+            now = connection.now()
+            if found is not None and (found.expires_at is None or now < found.expires_at):
+                return found, [found.id]
+            where, values = self._own(f"WHERE {_LIVE}", now)
+            query = f"SELECT id FROM continuations {where} ORDER BY created_at DESC, number DESC LIMIT 500"  # noqa: S608 - our own text
+            return found, [name for (name,) in connection.execute(query, values).fetchall()]
+
+        found, live = await self._database.read(work)
+        if found is None or found.id not in live:
+            raise _unknown_continuation(continuation_id, live, expired=found is not None)
+        return found
 
     async def latest_continuation(self, *, media: str | None = None) -> Continuation | None:
         """Return the newest continuation (of a medium)."""
-        return await self._first(f"WHERE {_LIVE} AND (? IS NULL OR media = ?)", self._clock(), media, media)
+        where = f"WHERE {_LIVE} AND media = coalesce(?, media)"
+        return await self._database.read(lambda connection: self._first(connection, where, connection.now(), media))
 
     async def continuation_of_file(self, sha256: str) -> Continuation | None:
         """Return the newest continuation for a file with this checksum."""
         where = f"WHERE {_LIVE} AND number IN (SELECT continuation FROM continuation_files WHERE sha256 = ?)"  # noqa: S608 - our own text
-        return await self._first(where, self._clock(), _text(sha256))
+        return await self._database.read(lambda connection: self._first(connection, where, connection.now(), _text(sha256)))
 
     async def open(self) -> None:
-        """Open the file, and create or migrate it; see `Store.open`."""
+        """Connect, and create or migrate the tables; see `Store.open`."""
         await self._database.read(lambda connection: None)
 
     def close(self) -> None:
@@ -304,7 +329,7 @@ class SqliteStore:
         self._database.close()
 
     async def aclose(self) -> None:
-        """Close both connections; closing again, or closing a view, does nothing."""
+        """Close all connections; closing again, or closing a view, does nothing."""
         if self.realm is None:
             await self._database.aclose()
 
@@ -313,47 +338,48 @@ class SqliteStore:
         return _SELECT if self.realm is None else _SELECT_IN_REALM
 
     async def _select(self, where: str, values: tuple[object, ...]) -> list[CallRecord]:
-        def work(connection: sqlite3.Connection) -> list[CallRecord]:
-            return [self._decode(row) for row in connection.execute(f"{self._query} {where}", values).fetchall()]
+        def work(connection: Connection) -> list[CallRecord]:
+            return [self._decode(connection, row) for row in connection.execute(f"{self._query} {where}", values).fetchall()]
 
         return await self._database.read(work)
 
-    async def _first(self, condition: str, *given: object, order: str = "created_at DESC, number DESC") -> Continuation | None:
+    def _first(
+        self, connection: Connection, condition: str, *given: object, order: str = "created_at DESC, number DESC"
+    ) -> Continuation | None:
         where, values = self._own(condition, *given)
         query = f"SELECT shown, secret FROM continuations {where} ORDER BY {order} LIMIT 1"  # noqa: S608 - our own text
-        texts = await self._database.read(lambda connection: connection.execute(query, values).fetchone())
+        texts = connection.execute(query, values).fetchone()
         return None if texts is None else decode_continuation(*texts)
 
-    def _decode(self, row: tuple[Any, ...]) -> CallRecord:
+    def _decode(self, connection: Connection, row: tuple[Any, ...]) -> CallRecord:
         try:
-            return decode_call(dict(zip(CALL_COLUMNS, row, strict=False)), ledger.usd(row[-1]), self._clock())
+            return decode_call(dict(zip(CALL_COLUMNS, row, strict=False)), ledger.usd(row[-1]), connection.now())
         except (ValueError, TypeError) as error:
             text = f"The journal's record of {str(row[0])[:120]!r} is damaged ({type(error).__name__})."
             raise StateDamaged(text, fix="Restore the journal from a copy, or move the file away; it names your running jobs.") from error
 
-    def _find(self, connection: sqlite3.Connection, call_id: str) -> CallRecord | None:
+    def _find(self, connection: Connection, call_id: str) -> CallRecord | None:
         where, values = self._own("WHERE id = ?", _text(call_id))
-        row = connection.execute(f"{self._query} {where}", values).fetchone()
-        return None if row is None else self._decode(row)
+        row = connection.execute(f"{self._query} {where}{connection.row_lock}", values).fetchone()
+        return None if row is None else self._decode(connection, row)
 
-    def _read(self, connection: sqlite3.Connection, call_id: str) -> CallRecord:
+    def _read(self, connection: Connection, call_id: str) -> CallRecord:
         if (record := self._find(connection, call_id)) is None:
             raise UnknownJob(f"There is no job {call_id[:120]!r}.")
         return record
 
 
-def _insert(connection: sqlite3.Connection, continuation: Continuation, texts: tuple[str, str], realm: str, now: float) -> None:
+def _insert(connection: Connection, continuation: Continuation, texts: tuple[str, str], realm: str, now: float) -> None:
     """Write a continuation, replacing an earlier one of the realm with the same id; delete the ones that expired long ago."""
     _clear_expired(connection, now)
     earlier = connection.execute("SELECT number FROM continuations WHERE realm = ? AND id = ?", (realm, continuation.id)).fetchone()
     connection.execute("DELETE FROM continuation_files WHERE continuation = ?", earlier or (None,))
     connection.execute("DELETE FROM continuations WHERE number = ?", earlier or (None,))
     values = (realm, continuation.id, continuation.media, continuation.created_at, continuation.expires_at, *texts)
-    number = connection.execute(
-        "INSERT INTO continuations (realm, id, media, created_at, expires_at, shown, secret) VALUES (?, ?, ?, ?, ?, ?, ?)", values
-    ).lastrowid
-    files = {(file.sha256, number) for file in continuation.files}
-    connection.executemany("INSERT INTO continuation_files VALUES (?, ?)", sorted(files))
+    statement = "INSERT INTO continuations (realm, id, media, created_at, expires_at, shown, secret) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    ((number,),) = connection.execute(f"{statement} RETURNING number", values).fetchall()
+    for sha256 in sorted({file.sha256 for file in continuation.files}):
+        connection.execute("INSERT INTO continuation_files VALUES (?, ?)", (sha256, number))
 
 
 def _unknown_continuation(asked: str, live: Sequence[str], *, expired: bool) -> UnknownContinuation:
@@ -370,11 +396,11 @@ def _unknown_continuation(asked: str, live: Sequence[str], *, expired: bool) -> 
 
 
 def _text(value: str) -> str:
-    """Return text that SQLite can bind: what is not Unicode is in no journal, and is not found."""
+    """Return text that a database can bind: what is not Unicode is in no journal, and is not found."""
     return value.encode("utf-8", "backslashreplace").decode()
 
 
-def _update(connection: sqlite3.Connection, before: CallRecord | None, after: CallRecord) -> None:
+def _update(connection: Connection, before: CallRecord | None, after: CallRecord) -> None:
     """Write the columns that differ."""
     old = {} if before is None else encode_call(before)
     changed = {name: value for name, value in encode_call(after).items() if name not in old or old[name] != value}
@@ -383,11 +409,11 @@ def _update(connection: sqlite3.Connection, before: CallRecord | None, after: Ca
         connection.execute(f"UPDATE calls SET {columns} WHERE id = ?", (*changed.values(), after.id))  # noqa: S608 - our own names
 
 
-def _is_held(connection: sqlite3.Connection, lease: Lease) -> bool:
+def _is_held(connection: Connection, lease: Lease) -> bool:
     return connection.execute("SELECT 1 FROM calls WHERE id = ? AND fence = ?", (lease.call_id, lease.fence)).fetchone() is not None
 
 
-def _call_of_job(connection: sqlite3.Connection, backend: str, account: str, provider_job: str, other_than: str = "") -> str | None:
+def _call_of_job(connection: Connection, backend: str, account: str, provider_job: str, other_than: str = "") -> str | None:
     """Return the first call that has a provider job; an unknown account stands for any account of the backend."""
     query = f"""SELECT id FROM calls WHERE provider_job = ? AND id != ? AND conflict IS NULL
         AND (account = ? AND account != '{UNKNOWN_ACCOUNT}' OR backend = ? AND '{UNKNOWN_ACCOUNT}' IN (account, ?))
@@ -396,19 +422,21 @@ def _call_of_job(connection: sqlite3.Connection, backend: str, account: str, pro
     return None if row is None else str(row[0])
 
 
-def _other_call(connection: sqlite3.Connection, record: CallRecord) -> str | None:
+def _other_call(connection: Connection, record: CallRecord) -> str | None:
     """Return the id of the call that already has the provider job of a record."""
     assert record.job is not None
-    return _call_of_job(connection, record.backend, record.account, str(record.job.get("id")), record.id)
+    name = str(record.job.get("id"))
+    connection.lock(f"job {name}")
+    return _call_of_job(connection, record.backend, record.account, name, record.id)
 
 
-def _key(connection: sqlite3.Connection, realm: str, key: str) -> RunKey | None:
+def _key(connection: Connection, realm: str, key: str) -> RunKey | None:
     query = "SELECT key, run, request_digest, forgotten_at FROM run_keys WHERE realm = ? AND key = ?"
     row = connection.execute(query, (_text(realm), _text(key))).fetchone()
     return None if row is None else RunKey(key=row[0], run=row[1], digest=row[2], forgotten_at=row[3])
 
 
-def _claim_key(connection: sqlite3.Connection, call: NewCall, now: float) -> None:
+def _claim_key(connection: Connection, call: NewCall, now: float) -> None:
     """Record the run key of a call, unless another run has it; forget deleted runs' keys after some time."""
     assert call.run_key is not None
     connection.execute("DELETE FROM run_keys WHERE forgotten_at < ?", (now - _REMEMBER_KEYS,))
@@ -420,12 +448,12 @@ def _claim_key(connection: sqlite3.Connection, call: NewCall, now: float) -> Non
         raise RunKeyTaken(call.run_key)
 
 
-def _entry(connection: sqlite3.Connection, call_id: str) -> LedgerEntry:
+def _entry(connection: Connection, call_id: str) -> LedgerEntry:
     values = dict(zip(LEDGER_COLUMNS, connection.execute(_SELECT_ENTRY, (call_id,)).fetchone(), strict=True))
     return LedgerEntry(**values | {"unknown": bool(values["unknown"])})
 
 
-def _settle(connection: sqlite3.Connection, before: LedgerEntry, after: LedgerEntry) -> None:
+def _settle(connection: Connection, before: LedgerEntry, after: LedgerEntry) -> None:
     """Write a ledger entry that has changed, and its running totals."""
     if after == before:
         return
@@ -434,16 +462,11 @@ def _settle(connection: sqlite3.Connection, before: LedgerEntry, after: LedgerEn
         (after.reserved, after.committed, after.unknown, after.call_id),
     )
     if after.amount != before.amount:
-        for total in after.totals():
+        for total in sorted(after.totals()):  # in one order, so that no two transactions wait for each other
             add_to_total(connection, total, after.amount - before.amount)
 
 
-def _total(connection: sqlite3.Connection, total: Total) -> int:
-    row = connection.execute("SELECT amount FROM budgets WHERE scope = ? AND period = ?", total).fetchone()
-    return 0 if row is None else int(row[0])
-
-
-def _clear_expired(connection: sqlite3.Connection, now: float) -> None:
+def _clear_expired(connection: Connection, now: float) -> None:
     """Delete the secrets of expired continuations, and the continuations that expired long ago."""
     connection.execute("UPDATE continuations SET secret = '{}' WHERE expires_at <= ? AND secret != '{}'", (now,))
     old = "SELECT number FROM continuations WHERE expires_at <= ?"
@@ -451,26 +474,25 @@ def _clear_expired(connection: sqlite3.Connection, now: float) -> None:
     connection.execute("DELETE FROM continuations WHERE expires_at <= ?", (now - _REMEMBER_EXPIRED,))
 
 
-def _line_up(connection: sqlite3.Connection, call_id: str, account: str, now: float) -> None:
+def _line_up(connection: Connection, call_id: str, account: str, now: float) -> None:
     """Put a call at the end of the line, if it is not in it; forget calls that have ended."""
     connection.execute(
         f"DELETE FROM slots WHERE account = ? AND (granted_at IS NULL OR granted_at <= ?) AND NOT {_LIVE_CALL}",  # noqa: S608 - our own text
         (account, now - _RATE_SECONDS, now),
     )
-    connection.execute("INSERT OR IGNORE INTO slots (account, call_id) VALUES (?, ?)", (account, call_id))
+    connection.execute("INSERT INTO slots (account, call_id) VALUES (?, ?) ON CONFLICT (call_id) DO NOTHING", (account, call_id))
 
 
-def _slot_wait(
-    connection: sqlite3.Connection, call_id: str, account: str, now: float, most: int | None, per_minute: int | None
-) -> float | None:
+def _slot_wait(connection: Connection, call_id: str, account: str, now: float, most: int | None, per_minute: int | None) -> float | None:
     """Return how many seconds a call has to wait, 0 for not at all, infinite for another call's end; None if it is not in the line."""
     own = connection.execute("SELECT number FROM slots WHERE call_id = ?", (call_id,)).fetchone()
     if own is None:
         return None
     waiting, active, recent, oldest = connection.execute(
-        f"""SELECT coalesce(sum(granted_at IS NULL AND number < ? AND live), 0), coalesce(sum(granted_at IS NOT NULL AND live), 0),
-            coalesce(sum(granted_at > ?), 0), min(CASE WHEN granted_at > ? THEN granted_at END)
-            FROM (SELECT number, granted_at, {_LIVE_CALL} AS live FROM slots WHERE account = ? AND call_id != ?)""",  # noqa: S608
+        f"""SELECT count(*) FILTER (WHERE granted_at IS NULL AND number < ? AND live),
+            count(*) FILTER (WHERE granted_at IS NOT NULL AND live),
+            count(*) FILTER (WHERE granted_at > ?), min(granted_at) FILTER (WHERE granted_at > ?)
+            FROM (SELECT number, granted_at, {_LIVE_CALL} AS live FROM slots WHERE account = ? AND call_id != ?) AS others""",  # noqa: S608
         (own[0], now - _RATE_SECONDS, now - _RATE_SECONDS, now, account, call_id),
     ).fetchone()
     if most is not None and waiting + active >= most:
@@ -480,6 +502,43 @@ def _slot_wait(
     return 0.0
 
 
-def _grant_slot(connection: sqlite3.Connection, call_id: str, now: float) -> None:
+def _grant_slot(connection: Connection, call_id: str, now: float) -> None:
     """Let a call begin."""
     connection.execute("UPDATE slots SET granted_at = coalesce(granted_at, ?) WHERE call_id = ?", (now, call_id))
+
+
+def store_at(place: str | Path, *, clock: Callable[[], float] = time.time) -> SqlStore:
+    """Return the store in a file, or in the PostgreSQL database that a URL names, which has a clock of its own.
+
+    Raises:
+        SettingsError: ``anymedia[fleet]`` is not installed.
+    """
+    if not str(place).startswith(POSTGRES_URLS):
+        return SqliteStore(place, clock=clock)
+    try:
+        from .postgres import PostgresStore
+    except ImportError:
+        raise SettingsError("a store in PostgreSQL needs the extra 'fleet'", fix="pip install 'anymedia[fleet]'") from None
+    return PostgresStore(str(place))
+
+
+class SqliteStore(SqlStore):
+    """`anymedia.state.store.Store` in SQLite.
+
+    The file is opened by `open`, or with the first use. Reads and writes run on two threads of the store.
+
+    Args:
+        path: the file; it and its directory are created if necessary, for the owner only. ``":memory:"`` (default): a database
+            in memory that is gone after `close`.
+        busy_seconds: maximum wait for a lock that another process holds.
+        clock: returns seconds since the epoch: the store's clock.
+
+    Raises:
+        StateError: from every method, when the file cannot be opened, read or written (see `anymedia.state.store`).
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str] = MEMORY, *, busy_seconds: float = 30.0, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.path = Path(path)
+        super().__init__(SqliteDatabase(self.path, busy_seconds=busy_seconds, clock=clock))

@@ -1,6 +1,7 @@
 """The store: call records (the journal), the ledger, continuations and durations, as one asynchronous protocol.
 
-`anymedia.state.sqlite.SqliteStore` implements it, in a file or in memory. All methods may be called from any event loop and thread.
+`anymedia.state.sqlite.SqliteStore` implements it in a file or in memory, `anymedia.state.postgres.PostgresStore` for many machines.
+All methods may be called from any event loop and thread.
 Times are seconds since the epoch on the store's own clock: leases and ages are never compared with the clock of a caller.
 """
 
@@ -35,6 +36,7 @@ __all__ = [
     "StateError",
     "StateNotWritable",
     "StateTooNew",
+    "StateUnreachable",
     "Store",
 ]
 
@@ -87,6 +89,13 @@ class StateBusy(StateError):
     """Other processes kept the journal locked for longer than the timeout."""
 
     code = "state_busy"
+    retry = True
+
+
+class StateUnreachable(StateError):
+    """The database server cannot be reached."""
+
+    code = "state_unreachable"
     retry = True
 
 
