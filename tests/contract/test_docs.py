@@ -140,7 +140,7 @@ def test_tutorial_backend_stays_short() -> None:
     assert lines("src/painter_media/plugin.py") < 25
     assert lines("pyproject.toml") < 15
     assert lines("tests/test_conformance.py") < 12
-    assert lines("tests/painter_fake.py") <= 42
+    assert lines("tests/painter_fake.py") <= 45
     assert len((ROOT / "CONTRIBUTING.md").read_text("utf-8").splitlines()) < 120
 
 

@@ -7,6 +7,7 @@ import importlib
 import re
 import shutil
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -224,3 +225,16 @@ def test_removed_or_overridden_rule_fails_a06(install: Any) -> None:
     assert "test_b01_operation" in (_broken(Overriding, "A06") or "")
     with pytest.raises(TypeError, match="belongs to the kit"):
         type("Unguarded", (kit,), {"test_a06_rules_are_not_removed_or_overridden": None})
+
+
+@pytest.mark.parametrize("backend", FAKES)
+def test_server_of_a_fake_ends_its_thread_when_it_is_closed(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, module, name, _ = FAKES[backend]
+    monkeypatch.syspath_prepend(str(folder))
+    before = set(threading.enumerate())
+    with getattr(importlib.import_module(module), name)("success"):
+        started = set(threading.enumerate()) - before
+    for thread in started:
+        thread.join(30)
+    assert started and not any(thread.is_alive() for thread in started)
+    sys.modules.pop(module)

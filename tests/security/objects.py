@@ -18,13 +18,18 @@ def is_ours(thing: object) -> bool:
     return type(thing).__module__.startswith(OURS)
 
 
+def _is_foreign_module(thing: object) -> bool:
+    """Whether this is the namespace of a module that is not ours, to which each of its functions refers."""
+    return isinstance(thing, dict) and "__spec__" in thing and not f"{thing.get('__name__')}.".startswith(OURS)
+
+
 def reachable(start: Iterable[object]) -> list[object]:
     """All objects of our classes to which references lead, through our own objects and plain containers."""
     seen: dict[int, object] = {}
     todo = list(start)
     while todo:
         here = todo.pop()
-        if id(here) in seen or isinstance(here, types.ModuleType | type):
+        if id(here) in seen or isinstance(here, types.ModuleType | type) or _is_foreign_module(here):
             continue
         seen[id(here)] = here
         todo += [there for there in gc.get_referents(here) if is_ours(there) or isinstance(there, _BETWEEN)]

@@ -25,6 +25,10 @@ class PainterFake(ThreadingHTTPServer):
         self.scenario, self.redirect_to, self.received, self.url = scenario, redirect_to, [], f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
+    def server_close(self):
+        self.shutdown()
+        super().server_close()
+
 
 class Painter(BaseHTTPRequestHandler):
     def do_POST(self):

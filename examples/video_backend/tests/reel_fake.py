@@ -30,6 +30,10 @@ class ReelFake(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
+    def server_close(self):
+        self.shutdown()
+        super().server_close()
+
 
 class Reel(BaseHTTPRequestHandler):
     def log_message(self, *_):

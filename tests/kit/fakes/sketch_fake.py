@@ -33,6 +33,10 @@ class SketchFake(ThreadingHTTPServer):
         self.received: list[dict[str, Any]] = []
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
+    def server_close(self) -> None:
+        self.shutdown()
+        super().server_close()
+
 
 def _knows(name: str, value: Any) -> bool:
     if name == "n":
