@@ -12,13 +12,13 @@ from anymedia import (
     GenerateImage,
     Inpaint,
     Outcome,
-    Piece,
     Reference,
     hookimpl,
     load_matrix,
 )
+from anymedia.answers.media import extract_media
 from anymedia.errors import ContentRefused
-from anymedia.http import post_json
+from anymedia.http import no_media, post_json
 
 LIBRARIES = {"sketch-tinted": "colorsys", "sketch-woven": "a_library_that_does_not_exist"}
 
@@ -70,7 +70,8 @@ async def _ask(context: Context, body: dict[str, object]) -> Outcome:
     headers = {"x-key": context.secret("api_key").reveal()}
     async with context.submission():
         answer = await post_json(context, context.settings["base_url"], body, headers=headers, by_code={"unsafe_prompt": ContentRefused})
-    pieces = [
-        Piece(data=base64.b64decode(made["image"]), continuation=ContinuationData(data={"id": made["id"]})) for made in answer["images"]
-    ]
-    return Outcome(pieces=pieces, request_id=answer["id"])
+        found = extract_media(answer, ["images[]"])
+        if not found.items:
+            raise no_media(context, answer, found, what="image")
+    pieces = [made.to_piece(continuation=ContinuationData(data={"id": made.item["id"]})) for made in found.items]
+    return Outcome(pieces=pieces, warnings=found.warnings, request_id=answer["id"])

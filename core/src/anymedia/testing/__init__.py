@@ -15,6 +15,7 @@ The tests are generated from the backend's own matrix: one set per distinct oper
     operation_rules.py  what the backend produces, checked by an independent decoder
     rejection_rules.py  what it does not support or lacks
     failure_rules.py    failures, and what must be known after them; jobs: resumed, distinguished, cancelled, looked up
+    answer_rules.py     answers that are good but odd, changed by a relay between the backend and its fake
     cases.py            the rules by id, and the cases of each test; case_values.py their requests
     harness.py          a real Router over the fake, with sockets, logs and streams watched
 """

@@ -62,11 +62,15 @@ RULES: dict[str, str] = {
     "C11": "a submit follows no redirect: it is sent once, and neither the key nor the inputs reach the redirect's target",
     "C12": "an answer has a size: one that never ends, or unpacks to far more than it is, is cut off",
     "C13": "no hook blocks the event loop: it connects, sleeps and computes elsewhere",
+    "C14": "media in an answer are delivered, however they are spelled and whatever type the answer claims",
+    "C15": "the provider's own words arrive in provider_message, whatever envelope they come in, and never in fix",
+    "C16": "media with bytes after their end or the sizes of a stream are delivered; what cannot be read is kept",
     "L01": "with real keys (--anymedia-live), each operation works once, within the budget",
 }
 
 #: What a test is repeated for: each distinct operation spec of the matrix (``shape``), or those of some kind, or what is
-#: named in the spec. ``operation``, ``submit_failure``, ``redirect`` and ``flood`` take one spec for each operation.
+#: named in the spec. ``operation``, ``submit_failure``, ``redirect``, ``flood`` and what is about answers take one
+#: spec for each operation.
 CasesPer = Literal[
     "shape",
     "visual",
@@ -89,7 +93,25 @@ CasesPer = Literal[
     "submit_failure",
     "redirect",
     "flood",
+    "spelling",
+    "envelope",
+    "damage",
 ]
+
+#: Ways to spell the media in an answer, or their type.
+SPELLINGS = (
+    "data_url", "url_safe_unpadded_lines", "crlf_lines", "unpadded", "url_safe", "data_url_with_charset", "head_without_scheme",
+    "percent_encoded", "joined_parts", "no_mime", "generic_mime", "wrong_mime",
+)  # fmt: skip
+#: Shapes of an answer that is an error.
+ENVELOPES = (
+    "detail_list", "error_object", "error_text", "error_code_and_message", "message", "detail", "errors", "error_texts", "errors_by_field",
+    "problem", "name_and_message", "list", "json_in_text", "wrapped_by_a_gateway", "plain_text", "html", "xml", "event_stream",
+    "object_in_200", "text_in_200",
+)  # fmt: skip
+#: What may be wrong with media that arrive.
+DAMAGES = ("line_break", "zeros", "text", "streamed_zero", "streamed_open", "cut")
+_OF_ANSWERS: Mapping[CasesPer, tuple[str, ...]] = {"spelling": SPELLINGS, "envelope": ENVELOPES, "damage": DAMAGES}
 
 
 def rule(rule_id: str, *, per: CasesPer = "shape", decided_by_core: bool = False) -> Callable[[_F], _F]:
@@ -205,12 +227,13 @@ _APPLIES: Mapping[CasesPer, Callable[[Shape], bool]] = {
     "submit_failure": _starts_something,
     "redirect": _starts_something,
     "flood": _starts_something,
+    **dict.fromkeys(_OF_ANSWERS, _starts_something),
 }
 
 
 def _once_per(per: CasesPer, shape: Shape) -> Any:
     """Return the key that a test is run once for; None where it is run for each shape."""
-    if per in {"operation", "redirect", "flood"}:
+    if per in {"operation", "redirect", "flood", *_OF_ANSWERS}:
         return shape.operation
     if per == "submit_failure":  # how a service fails depends on the endpoint, not on the rest of the spec
         return shape.operation, repr(shape.spec.wire), repr(shape.model.wire)
@@ -229,7 +252,7 @@ def representatives(test: Any, cases: Sequence[Case], *, is_local: bool) -> Sequ
         cases: all its cases.
         is_local: whether the backend works on this machine.
     """
-    if is_decided_by_core(test) or (is_local and rule_of(test) != "B01"):
+    if is_decided_by_core(test) or (is_local and rule_of(test) != "B01") or cases_per(test) in _OF_ANSWERS:
         return cases[:1]
     chosen: list[Case] = []
     seen: set[tuple[str, str]] = set()
@@ -373,6 +396,9 @@ class CaseMaker:
             yield from (case(scenario) for scenario in self.scenarios if scenario in FLOODS)
         elif per == "submit_failure":
             yield from (case(scenario) for scenario in self.scenarios if scenario not in _NOT_FAILURES)
+        elif per in _OF_ANSWERS:
+            is_http = self.scenarios != ("success",) and shape.operation not in self.not_http
+            yield from (case(name) for name in _OF_ANSWERS[per] if is_http)
         elif per in _SUBJECTS:
             yield from (case(subject, values) for subject, values in _SUBJECTS[per](shape))
         else:

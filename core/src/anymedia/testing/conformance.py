@@ -15,6 +15,7 @@ from ..hookspecs import HOOKS
 from ..policy import Budget, Policy
 from ..requests import KINDS, Continuation, Operation
 from ..router import Router
+from .answer_rules import AnswerRules
 from .case_values import minimal_fields
 from .cases import Case, CaseMaker, representatives, rule
 from .failure_rules import FailureRules, JobRules, RedirectRules
@@ -69,7 +70,7 @@ class LiveRules(CaseMaker):
 
 
 class BackendConformance(
-    ContinuationRules, EveryValueRules, RejectionRules, RequirementRules, FailureRules, RedirectRules, JobRules, LiveRules
+    ContinuationRules, EveryValueRules, RejectionRules, RequirementRules, FailureRules, RedirectRules, AnswerRules, JobRules, LiveRules
 ):
     """Subclass it, name the backend, and override `wire`.
 

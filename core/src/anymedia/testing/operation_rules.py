@@ -96,7 +96,7 @@ def _stream(path: Path, media: str) -> Decoded:
 _Flat = dict[str, Any]
 
 
-def _check_media(result: Result, case: Case) -> None:
+def check_media(result: Result, case: Case) -> None:
     """Compare the files with what the result says about them, by means of an independent decoder."""
     media, always = case.shape.model.media, case.shape.spec.options.get("output_format")
     for file in result.files:
@@ -176,7 +176,7 @@ class OperationRules(CaseMaker):
         """If this fails: the hook must submit once, inside ``context.submission()``, and return the provider's bytes."""
         with self.bench(case) as bench:
             result, _ = run(self._make(bench, case))
-            _check_media(result, case)
+            check_media(result, case)
             assert not bench.checks.invalid_progress, "the backend reported a progress that is not a number from 0 to 1"
             lost = [warning.text for warning in result.warnings if warning.code == "continuation_not_stored"]
             assert not lost, lost[0]

@@ -1,11 +1,11 @@
 """An anymedia backend for images from Painter."""
 
-import base64
 from pathlib import Path
 
-from anymedia import CapabilityMatrix, Context, GenerateImage, Outcome, Piece, hookimpl, load_matrix
+from anymedia import CapabilityMatrix, Context, GenerateImage, Outcome, hookimpl, load_matrix
+from anymedia.answers.media import extract_media
 from anymedia.errors import ContentRefused
-from anymedia.http import post_json
+from anymedia.http import no_media, post_json
 
 
 @hookimpl
@@ -20,4 +20,7 @@ async def generate_image(request: GenerateImage, context: Context) -> Outcome:
     body = {"prompt": request.prompt, "size": request.size, "seed": request.seed}
     async with context.submission():
         answer = await post_json(context, url, body, headers=headers, by_code={"unsafe_prompt": ContentRefused})
-    return Outcome(pieces=[Piece(data=base64.b64decode(answer["image"]))], request_id=answer["id"])
+        found = extract_media(answer, ["image"])
+        if not found.items:
+            raise no_media(context, answer, found, what="image")
+    return Outcome(pieces=[item.to_piece() for item in found.items], warnings=found.warnings, request_id=answer.get("id"))

@@ -24,8 +24,9 @@ from anymedia import (
     hookimpl,
     load_matrix,
 )
+from anymedia.answers.media import ExtractedMedia
 from anymedia.errors import BadBackendResponse, ContentRefused, JobNotFound
-from anymedia.http import get_json, post_json, stop
+from anymedia.http import get_json, no_media, post_json, stop
 
 CODES = {"unsafe_prompt": ContentRefused}
 
@@ -78,7 +79,7 @@ async def _submit(context: Context, body: Mapping[str, Any]) -> Job:
         body = {**body, "label": context.label}
         answer = await post_json(context, f"{_base(context)}/videos", body, headers=_key(context), by_code=CODES)
         if not isinstance(answer.get("id"), str):
-            raise BadBackendResponse("the answer contains no video id")
+            raise no_media(context, answer, ExtractedMedia(), what="id of a video", by_code=CODES)
     return Job(id=answer["id"])
 
 

@@ -79,6 +79,8 @@ def translated(context: Context, about: About = "model") -> Iterator[None]:
 
 def _translate(error: Exception, context: Context, about: About) -> MediaError | None:
     name = _known_name(error)
+    if (body := getattr(error, "body_of_200", None)) is not None:
+        return answered_error(context, read_error(body), status=200, by_code=BY_CODE)
     if _is_auth_library(error):
         return _no_token(error, context)
     if _of_transport(error):

@@ -1,7 +1,8 @@
 """Answers that the SDK parses itself, with their media in the one spelling of base64 that its types accept.
 
 generate_content is read as it came (`_content`). For images of ``:predict``, operations and interactions the SDK offers no
-such way, and one line break or null in an answer would cost the media that were paid for.
+such way, and one line break or null in an answer would cost the media that were paid for, and an error object with status 200
+its words.
 """
 
 from __future__ import annotations
@@ -16,13 +17,23 @@ import msgspec
 
 from anymedia.answers.base64_text import decode_base64
 
-__all__ = ["Respelling", "respelled"]
+__all__ = ["ErrorInAnswer", "Respelling", "respelled"]
 
 _PATH = re.compile(r":predict(?:LongRunning)?$|:fetchPredictOperation$|/operations/|/interactions(?:/|$)")
 #: Keys of media in these answers.
 _KEYS = frozenset({"bytesBase64Encoded", "encodedVideo", "videoBytes", "imageBytes", "data"})
 _USUAL = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _OFF_LOOP = 256 * 1024
+#: Keys of answers that may have an error of their own beside them: operations, interactions.
+_OURS = frozenset({"id", "name", "predictions"})
+
+
+class ErrorInAnswer(Exception):
+    """An answer with status 200 that is an error object, of which the SDK's types would keep nothing."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__("an error object with status 200")
+        self.body_of_200 = body  # read by `_errors`, which must not import an HTTP library
 
 
 class Respelling(httpx2.AsyncBaseTransport):
@@ -32,7 +43,11 @@ class Respelling(httpx2.AsyncBaseTransport):
         self._inner = inner
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send a request."""
+        """Send a request.
+
+        Raises:
+            ErrorInAnswer: the answer with status 200 is an error object.
+        """
         answer = await self._inner.handle_async_request(request)
         is_json = "json" in answer.headers.get("content-type", "")
         if answer.status_code != 200 or not is_json or not _PATH.search(request.url.path):
@@ -51,11 +66,17 @@ class Respelling(httpx2.AsyncBaseTransport):
 
 
 def respelled(body: bytes) -> bytes:
-    """Return a JSON answer with usual base64 and without nulls in lists; the same object where it is so already, or no JSON."""
+    """Return a JSON answer with usual base64 and without nulls in lists; the same object where it is so already, or no JSON.
+
+    Raises:
+        ErrorInAnswer: it is nothing but an error.
+    """
     try:
         found = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return body
+    if isinstance(found, dict) and found.get("error") and not found.keys() & _OURS:
+        raise ErrorInAnswer(body)
     return msgspec.json.encode(found) if isinstance(found, dict | list) and _change(found) else body
 
 

@@ -178,7 +178,7 @@ def _read(response: Any, context: Context) -> Outcome:
     withheld = [m.rai_filtered_reason for m in made if m.rai_filtered_reason]
     if not good:
         if withheld or not made:
-            raise filtered(context, "; ".join(withheld) or "an empty answer, which Imagen gives when it filters everything")
+            raise filtered(context, "; ".join(withheld))  # an answer without any: Imagen filters everything so, and says nothing
         raise bad_answer("it holds no image")
     pieces = [Piece(data=i.image_bytes, mime=i.mime_type, continuation=ContinuationData()) for i in good]
     notes = [f"{len(withheld)} of {len(made)} images were withheld; {quote('; '.join(withheld))}"] if withheld else []
