@@ -236,6 +236,6 @@ def test_cost_is_computed_from_the_tokens_of_the_answer(usage: dict[str, Any], u
 def test_cost_is_computed_only_where_each_rate_is_known(model: str, kind: str, usd: float | None) -> None:
     from google_media._content import cost_of
 
-    context = Context(backend="google", model=model, service="gemini", row=plugin.capabilities().model(model))
+    context = Context(backend="google", model=model, service="gemini", spec=plugin.capabilities().model(model))
     usage = {"prompt_token_count": 100, "candidates_token_count": 1000, "thoughts_token_count": 20}
     assert cost_of(usage, context, kind) == usd
