@@ -73,6 +73,7 @@ async def one_life(store: Store, name: str, times: Times) -> None:
     await _timed(times, "advance to done (settles the ledger, keeps the continuation)", store.advance(lease, "done", **end))
     times.setdefault("a whole image call (four changes)", []).append((time.perf_counter() - start) * 1000)
     other = (await store.open_call(_call(f"{name}-job"), BUDGET, owner="o", lease_seconds=0)).lease
+    await store.advance(other, "submitting", submits=1)
     await _timed(times, "advance with the provider's job", store.advance(other, "submitted", job={"id": "job"}))
     await _timed(times, "claim", store.claim(f"{name}-job", owner="p", lease_seconds=60))
     await _timed(times, "save_continuation", store.save_continuation(_continuation(f"gpt_img_{name}-2")))

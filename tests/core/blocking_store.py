@@ -38,20 +38,25 @@ def store_at(place: Path | str, **more: Any) -> SqlStore:
 
 
 class BlockingStore:
-    """A store whose methods block. ``now`` sets its clock; `open_call` and `claim` return the lease."""
+    """A store whose methods block. ``now`` sets its clock; `open_call` and `claim` return the lease.
+
+    `open_call` also begins to submit the call; `queue_call` leaves it queued.
+    """
 
     def __init__(self, path: Path | str = ":memory:", *, clock: Callable[[], float] | None = None, busy_seconds: float = 30.0) -> None:
         self.time = NOW
         self.store = store_at(path, clock=clock or (lambda: self.time), busy_seconds=busy_seconds)
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self.store, name)
+        method = getattr(self.store, "open_call" if name == "queue_call" else name)
 
         def call(*arguments: Any, now: float | None = None, **more: Any) -> Any:
             if now is not None:
                 self.time = now
             found = wait_for(method(*arguments, **more))
-            return found.lease if name in {"open_call", "claim"} and isinstance(found, CallRecord) else found
+            if name == "open_call":
+                found = wait_for(self.store.advance(found.lease, "submitting"))
+            return found.lease if name in {"open_call", "queue_call", "claim"} and isinstance(found, CallRecord) else found
 
         return call
 

@@ -52,15 +52,19 @@ def killed(
     seed: int = 0,
     at: str | None = None,
     full: bool = False,
+    refusals: int = 0,
 ) -> Toll:
     """Run jobs in a child that is killed again and again (or at one transition), then let it finish in peace.
 
+    ``refusals``: how many submits the service refuses for lack of capacity.
     ``full``: the disk is full for each child at another size of its files, but not for the last one.
     """
     chance, dead = random.Random(seed), 0
     state, out = folder / "state.db", folder / "out"
     out.mkdir(parents=True)
     with FakeService(looks=1) as service:
+        if refusals:
+            service.http.fail("status", on="POST /", times=refusals, status=429)
         service.http.fail("delay", on="POST /", times=None, seconds=0.05)
 
         def start(*more: str) -> "subprocess.Popen[bytes]":

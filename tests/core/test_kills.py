@@ -18,9 +18,7 @@ def test_killed_at_a_transition_a_video_is_billed_once_and_collected(tmp_path: P
     toll = killed(tmp_path, kind="video", jobs=1, can_list=True, kills=1, at=f"{transition}:{when}")
     assert toll.kills == 1
     assert (toll.submits, toll.billed_twice, toll.damaged) == (toll.submits, 0, 0)
-    if (transition, when) == ("submitting", "before"):
-        assert (toll.submits, toll.flagged, toll.done) == (0, 0, 0)  # for certain nothing was sent, and the row says so
-    elif (transition, when) == ("submitting", "after"):
+    if (transition, when) == ("submitting", "after"):
         assert (toll.submits, toll.flagged) == (0, 1)  # whether it was sent is not known, so it is flagged, not sent again
     else:
         assert (toll.submits, toll.done, toll.lost) == (1, 1, 0)
@@ -48,6 +46,13 @@ def test_killed_on_a_full_disk_what_was_stored_is_delivered_and_every_other_loss
 ) -> None:
     toll = killed(tmp_path, kind=kind, jobs=3, can_list=False, kills=6, seed=7, full=True)
     assert (toll.billed_twice, toll.lost, toll.undelivered, toll.damaged) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("at", quick_first(["queued:after", "queued:before"]))
+def test_killed_between_two_attempts_a_refused_call_is_sent_again_unless_the_refusal_was_not_recorded(tmp_path: Path, at: str) -> None:
+    toll = killed(tmp_path, kind="image", jobs=1, can_list=False, kills=1, at=at, refusals=1)
+    assert (toll.kills, toll.billed_twice, toll.damaged, toll.lost) == (1, 0, 0, 0)
+    assert (toll.submits, toll.done, toll.flagged) == ((1, 1, 0) if at == "queued:after" else (0, 0, 1))
 
 
 def test_image_killed_after_its_artifact_was_stored_is_delivered_without_a_look_up(tmp_path: Path) -> None:

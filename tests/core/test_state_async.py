@@ -39,7 +39,8 @@ def locked(place: Path | str) -> object:
 
 
 async def opened(store: SqlStore, name: str) -> CallRecord:
-    return await store.open_call(new_call(name), Budget(), owner="me", lease_seconds=60)
+    record = await store.open_call(new_call(name), Budget(), owner="me", lease_seconds=60)
+    return await store.advance(record.lease, "submitting")
 
 
 async def test_lock_held_elsewhere_delays_neither_the_event_loop_nor_readers(place: Path | str) -> None:
@@ -124,6 +125,7 @@ async def test_provider_job_of_two_calls_of_an_account_is_a_conflict_of_the_seco
     records = []
     for name, account in zip(("first", "second"), accounts, strict=True):
         record = await store.open_call(new_call(name, account=account), Budget(), owner="me", lease_seconds=60)
+        await store.advance(record.lease, "submitting")
         records.append(await store.advance(record.lease, "submitted", job={"id": "job-1"}))
     assert [record.conflict for record in records] == [None, "first" if conflict else None]
     assert records[1].state == "submitted"  # a conflict is recorded, and never raised

@@ -32,13 +32,14 @@ BUDGETS = st.sampled_from(
     [Budget(), Budget(per_call=0.25), Budget(per_session=0.6), Budget(per_day=1.0, allow_unknown=True), Budget(per_backend={"google": 0.5})]
 )
 WAYS: tuple[tuple[CallState, ...], ...] = (
-    ("submitted", "running", "collecting", "done"),
-    ("collecting", "done"),
-    ("submitted", "failed"),
-    ("submitted", "lost", "running", "collecting", "done"),
-    ("submitted", "cancelled", "running", "failed", "collecting", "done"),
-    ("refused",),
-    ("unknown",),
+    ("submitting", "submitted", "running", "collecting", "done"),
+    ("submitting", "queued", "submitting", "collecting", "done"),
+    ("submitting", "collecting", "done"),
+    ("submitting", "submitted", "failed"),
+    ("submitting", "submitted", "lost", "running", "collecting", "done"),
+    ("submitting", "submitted", "cancelled", "running", "failed", "collecting", "done"),
+    ("submitting", "refused"),
+    ("submitting", "unknown"),
 )
 CHARGED = st.sampled_from([None, "no", "yes", "unknown"])
 LEASE = 30.0
@@ -56,7 +57,7 @@ class Known:
     job: str | None = None
     fence: int = 1
     forgotten: bool = False
-    state: CallState = "submitting"
+    state: CallState = "queued"
     cost: float | None = None
     charged: str | None = None
 
@@ -120,7 +121,7 @@ class Journal(RuleBasedStateMachine):
     def open(self, owner: str, quote: tuple[float, float] | None, budget: Budget, session: str, backend: str) -> Any:
         name = f"call_{len(self.known)}"
         call = new_call(name, run=f"run_{len(self.known) // 3}", quote_usd=quote, session=session, backend=backend)
-        found = self.both(lambda store: store.open_call(call, budget, owner=owner, lease_seconds=LEASE, now=self.now))
+        found = self.both(lambda store: store.queue_call(call, budget, owner=owner, lease_seconds=LEASE, now=self.now))
         if not isinstance(found, Lease):
             assert found[0] is BudgetExceeded
             return multiple()

@@ -21,7 +21,7 @@ from anymedia.state.store import LOCAL_REALM, UNKNOWN_ACCOUNT, CallRecord, State
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
 #: Written by the version itself: the journal of the first edition, then the same after each migration.
-JOURNALS = {1: "first_edition.sql", 2: "version_2.sql", 3: "version_3.sql"}
+JOURNALS = {1: "first_edition.sql", 2: "version_2.sql", 3: "version_3.sql", 4: "version_4.sql"}
 
 
 @pytest.fixture(params=JOURNALS)
@@ -77,16 +77,37 @@ async def test_migration_records_the_second_call_of_a_provider_job_as_a_conflict
     await store.aclose()
 
 
+def schema_of(path: Path) -> list[tuple[str, str]]:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+
+
 async def test_migration_backs_the_file_up_for_the_owner_only(journal: Path, version: int) -> None:
+    before = schema_of(journal)
     store = SqliteStore(journal)
     await store.calls()
     await store.aclose()
     backup = journal.with_name(f"state.db.v{version}")
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+    assert schema_of(backup) == before
     with contextlib.closing(sqlite3.connect(backup)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (version,)
         assert connection.execute("SELECT count(*) FROM calls").fetchone() == (6,)
-        assert connection.execute("SELECT name FROM sqlite_master WHERE name = 'slots'").fetchone() is None  # of the newest version
+
+
+async def test_migrated_call_that_was_not_sent_is_queued_and_can_be_sent(journal: Path, tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(journal)) as connection:
+        connection.execute(
+            "UPDATE calls SET state = 'submitting', submits = 0, job = NULL, error = NULL, cost_usd = NULL, owner = 'gone', attempts = '[]'"
+            " WHERE json_extract(request, '$.prompt') = 'to be cancelled'"
+        )
+        connection.commit()
+    with FakeService() as service:
+        settings = fake_settings(service, state=tmp_path / "state")
+        async with fake_router(service, settings=settings, store=SqliteStore(journal), clock=FastClock()) as router:
+            (queued,) = await router.jobs(["queued"])
+            result = await router.resume(queued.id)
+            assert (result.job_id, len(service.submits), (await router.job(queued.id)).state) == (queued.run, 1, "done")
 
 
 async def test_migrated_totals_count_towards_the_cap_of_the_day_they_were_spent(journal: Path) -> None:
@@ -106,14 +127,15 @@ async def test_migration_is_refused_while_a_process_of_the_earlier_version_proce
             "UPDATE calls SET owner = '4711-cafe', lease_until = ? WHERE json_extract(request, '$.prompt') = 'waves'", (time.time() + 50,)
         )
         connection.commit()
+    before = schema_of(journal)
     store = SqliteStore(journal)
     with pytest.raises(StateBusy, match="process 4711") as caught:
         await store.calls()
     assert "Stop that process" in caught.value.fix
     await store.aclose()
+    assert schema_of(journal) == before
     with contextlib.closing(sqlite3.connect(journal)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (version,)
-        assert connection.execute("SELECT name FROM sqlite_master WHERE name = 'slots'").fetchone() is None  # of the newest version
 
 
 async def test_running_job_of_an_earlier_version_is_delivered(journal: Path, tmp_path: Path) -> None:

@@ -12,18 +12,18 @@ import pytest
 from blocking_store import BlockingStore
 from hypothesis import given
 from hypothesis import strategies as st
-from state_calls import JOB, STATES, bring, open_call
+from state_calls import FREE, JOB, STATES, bring, open_call
 from state_samples import DAY, NOW, new_call
 
 from anymedia.errors import InvalidRequest, MediaError, PluginContractError
 from anymedia.state.store import FINAL_STATES, TRANSITIONS, CallState, IllegalTransition, NewCall, RunKey, RunKeyTaken, Spend, StateError
 
 
-def test_opened_call_is_a_submitting_record_with_its_quote_reserved(store: BlockingStore) -> None:
-    lease = open_call(store)
+def test_opened_call_is_a_queued_record_with_its_quote_reserved(store: BlockingStore) -> None:
+    lease = store.queue_call(new_call(), FREE, owner="me", lease_seconds=60)
     record = store.get("call_1")
     assert record is not None
-    assert (record.state, record.submits, record.attempts, record.job) == ("submitting", 0, (), None)
+    assert (record.state, record.submits, record.attempts, record.job) == ("queued", 0, (), None)
     assert (record.owner, record.lease_until, record.fence) == ("me", NOW + 60, lease.fence)
     assert record.reserved_usd == 0.4
     assert record.quote_usd == (0.1, 0.4)

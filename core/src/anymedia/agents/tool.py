@@ -527,7 +527,8 @@ class MediaTool:
             await self._hand_over_error(record.run)
             return {**answer, **error_answer(error)}
         if record.state in ACTIVE_STATES:
-            text = f"no process is waiting for it now; continue with {resume_call_text(record.run)}"
+            idle = "it was not sent, and no process will send it" if record.state == "queued" else "no process is waiting for it"
+            text = f"{idle} now; continue with {resume_call_text(record.run)}"
             answer["warnings"].append(Warning("not_followed", text).to_json())
         return answer
 

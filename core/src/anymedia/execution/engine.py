@@ -130,7 +130,7 @@ async def _close(clients: Sequence[Any]) -> None:
 
 _T = TypeVar("_T")
 #: The states in which a call occupies a slot of its account.
-_IN_PROGRESS = frozenset({"submitting", "submitted", "running"})
+_IN_PROGRESS = frozenset({"queued", "submitting", "submitted", "running"})
 _ABOUT_SUBMITTED = frozenset({"check_job", "find_submission", "cancel_job"})
 #: Pauses in seconds between attempts to record what is paid for.
 _WRITE_AGAIN = (0.2, 1.0, 3.0, 10.0)

@@ -124,7 +124,7 @@ class LeaseKeeper:
 
     renewer: LeaseRenewer
     lease: Lease
-    sending: bool = attrs.field(default=False, kw_only=True)
+    sending: bool = attrs.field(default=False, init=False)
     ended: bool = attrs.field(default=False, init=False)
     lost: bool = attrs.field(default=False, init=False)
     _task: asyncio.Task[object] | None = attrs.field(factory=asyncio.current_task, init=False)

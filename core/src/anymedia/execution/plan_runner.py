@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
 from collections.abc import Callable
@@ -11,26 +12,24 @@ from typing import Any
 
 import attrs
 
-from ..artifacts import LocalArtifacts
-from ..errors import Argument, BackendError, BackendTimeout, BudgetExceeded, MediaError, NotApproved, OutOfResources, RequestError
+from ..errors import Argument, BackendError, BackendTimeout, BudgetExceeded, MediaError, NotApproved, RequestError
 from ..files.paths import OutputTarget, plan_output
 from ..formatting import in_dollars
 from ..planning import Candidate, Plan, PlannedCall, Planner, is_over_cap
 from ..policy import Policy
-from ..results import Job, Result, to_warnings
-from ..state.codec import error_json, request_json
+from ..results import Result, to_warnings
+from ..state.codec import request_json
 from ..state.store import CallRecord, Lease, LeaseLost, NewCall, RunKeyTaken, StateError
 from ..threads import in_thread, shielded
 from .engine import Engine, make_room, new_id
-from .finalize import finalize, provider_kind, suffix_of
-from .governor import Need, Reservation
+from .execute_call import QueuedCall, execute_call
+from .finalize import suffix_of
 from .lease import LEASE_SECONDS, LeaseKeeper
-from .poll import poll_job
 from .prepare_inputs import InputReader, Loaded, Protection, StoredInputs, load_inputs, read_protection, store_inputs
 from .resume import resume_call
 from .run_keys import KeyedRequest
 from .run_result import most_serious, result_of
-from .submit import may_send_again, submit
+from .submit import may_send_again
 
 #: Maximum number of calls of one plan that run concurrently.
 _CONCURRENCY = 4
@@ -94,6 +93,7 @@ class PlanRunner:
     protection: Protection | None = attrs.field(default=None, init=False, repr=False)
     submitted: asyncio.Event = attrs.field(factory=asyncio.Event, init=False, repr=False)
     _submitted: set[int] = attrs.field(factory=set, init=False)
+    _gate: asyncio.Semaphore = attrs.field(factory=lambda: asyncio.Semaphore(_CONCURRENCY), init=False, repr=False)
     places: dict[str, OutputTarget | None] = attrs.field(factory=dict, init=False, repr=False)
 
     @property
@@ -158,29 +158,24 @@ class PlanRunner:
         """
         if len(self.opened) == 1:
             return await self._only_call(self.opened[0])
-        gate = asyncio.Semaphore(_CONCURRENCY)
-
-        async def one(opened: _Opened) -> None:
-            async with gate:
-                await self._call(opened)
-
-        ended = await asyncio.gather(*(one(opened) for opened in self.opened), return_exceptions=True)
+        ended = await asyncio.gather(*map(self._call, self.opened), return_exceptions=True)
         failures = []
         for failure in ended:
             if isinstance(failure, MediaError):
                 failures.append(failure)
-            elif failure is not None:
+            elif isinstance(failure, BaseException):
                 raise failure
         if len(failures) == len(ended):
             raise most_serious(failures)
         return result_of(await self.engine.store.run(self.run_id))
 
     async def give_up(self) -> None:
-        """Close the calls of a cancelled run that were not submitted, so that their reservations are released."""
+        """Close the calls of a cancelled run that are queued, so that their reservations are released."""
+        store, owner = self.engine.store, self.engine.owner
         try:
-            for record in await self.engine.store.run(self.run_id):
-                if record.state == "submitting" and record.submits == 0 and record.owner == self.engine.owner:
-                    await self.engine.advance(record.lease, "cancelled")
+            for record in await store.run(self.run_id):
+                if record.state == "queued" and (claimed := await store.claim(record.id, owner=owner, lease_seconds=LEASE_SECONDS)):
+                    await self.engine.advance(claimed.lease, "cancelled")
         except (StateError, LeaseLost) as error:
             _log.warning("closing the calls of %s failed: %s", self.run_id, type(error).__name__)
 
@@ -239,67 +234,18 @@ class PlanRunner:
         return None
 
     async def _carry_out(self, opened: _Opened) -> CallRecord:
-        engine, lease, record, call = self.engine, opened.lease, opened.record, opened.call
-        row = opened.plan.model_spec
-        async with LeaseKeeper(engine.leases, lease, sending=True) as held:
-            with await self._reserve(opened, held) as reserved, engine.clients.used(record.backend):
-                try:
-                    done = await submit(engine, lease, record, call.request, row, opened.loaded, self.policy, self.deadline)
-                except MediaError as error:
-                    engine.learn(record, error)
-                    raise
-                engine.learn(record, None)
-                self._note_submitted(record)
-                held.sent(done.lease)
-                made = done.made
-                reserved.answered(is_job=isinstance(made, Job))
-                outcome = await poll_job(engine, done.lease, done.record, row, self.deadline) if isinstance(made, Job) else made
-                target = self._place(_suffix(opened.plan))
-                finished = await finalize(
-                    engine, done.lease, done.record, outcome, self.protection, self.deadline, target=target, is_resumed=False
-                )
-                held.ended = True
-                engine.governor.learn(reserved.need, [file["bytes"] for file in (finished.result or {})["files"]])
-                return finished
-
-    async def _reserve(self, opened: _Opened, held: LeaseKeeper) -> Reservation:
-        """Wait until the limits of the account allow a call, and reserve what its answer will need, within the deadline.
-
-        Raises:
-            OutOfResources: there is no room for it.
-            BackendTimeout: the deadline passed. In both cases the record is ``failed``, and nothing was sent.
-        """
-        engine, record = self.engine, opened.record
-        left = None if self.deadline is None else max(0.0, self.deadline - engine.clock.steady())
-        try:
-            async with asyncio.timeout(left):
-                await engine.slots.take(record, engine.instance(record.backend).settings)
-                return await engine.governor.reserve(self._need(opened))
-        except asyncio.CancelledError:
-            held.ended = True
-            await shielded(engine.advance(opened.lease, "cancelled"))
-            raise
-        except (OutOfResources, TimeoutError) as error:
-            waited = "waited for a slot of its account, file descriptors, memory or disk space"
-            text = f"the deadline passed while the call {waited}; nothing was sent"
-            failed = error if isinstance(error, OutOfResources) else BackendTimeout(text, delivery="not_sent")
-        failed.job_id = record.id
-        held.ended = True
-        await engine.advance(opened.lease, "failed", error=error_json(failed))
-        raise failed
-
-    def _need(self, opened: _Opened) -> Need:
-        """Return what the answer of a call will need: the result is stored, and copied to the output directory."""
-        record, artifacts = opened.record, self.engine.artifacts
-        stored = (artifacts.directory,) if isinstance(artifacts, LocalArtifacts) else ()
-        target = self._place(_suffix(opened.plan))
-        return Need(
-            key=(record.backend, record.model),
-            media=record.target["media"],
-            count=getattr(opened.call.request, "n", 1),
-            sent=sum(len(loaded.data) for loaded in opened.loaded.values()),
-            folders=(*stored, *(stored if provider_kind(record) == "raw" else ()), *(() if target is None else (target.folder,))),
+        call = QueuedCall(
+            record=opened.record,
+            request=opened.call.request,
+            spec=opened.plan.model_spec,
+            loaded=opened.loaded,
+            protection=self.protection,
+            target=self._place(_suffix(opened.plan)),
         )
+        async with LeaseKeeper(self.engine.leases, opened.lease) as held, self._gate:
+            return await execute_call(
+                self.engine, call, held, self.policy, self.deadline, functools.partial(self._note_submitted, opened.record)
+            )
 
     def _note_submitted(self, record: CallRecord) -> None:
         """Note that a call was submitted, or failed for good; set `submitted` once that holds for all."""
@@ -320,7 +266,7 @@ class PlanRunner:
     async def _open_call(self, plan: Plan, call: PlannedCall, index: int, first: int, *, loaded: Loaded, suffix: str = "") -> _Opened:
         single = len(self.plan.calls) == 1
         call_id = (self.run_id if single else f"{self.run_id}-{index}") + (f"-r{self.attempt}" if self.attempt else "") + suffix
-        stored = await store_inputs(self.engine.artifacts, call_id, loaded, self.protection, plan.continuation)
+        stored = await store_inputs(self.engine.artifacts, call_id, call.request, loaded, self.protection)
         new = NewCall(
             id=call_id,
             run=self.run_id,
@@ -375,6 +321,7 @@ class PlanRunner:
             "prefix": prefix,
             "earlier_files": [attrs.asdict(file) for file in stored.files],
             "inputs": list(stored.keys),
+            "sent": stored.sent,
             "protect": getattr(plan.request, "protect", None) == "exact",
             "protection": stored.protection,
         }

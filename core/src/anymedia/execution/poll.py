@@ -224,7 +224,7 @@ def _failed_check(engine: Engine, record: CallRecord, failures: FailureStreak, e
 def still_running_error(
     record: CallRecord, why: str = "the deadline passed", trouble: NotFoundStreak | FailureStreak | None = None, said: str = ""
 ) -> BackendTimeout:
-    """Return the error for a job that is no longer polled, but continues at the provider and can be resumed.
+    """Return the error for a job that continues at the provider, or is queued here, and can be resumed.
 
     Args:
         record: the call.
@@ -232,15 +232,15 @@ def still_running_error(
         trouble: the last status checks, if they did not see the job running.
         said: the provider's own last word on the state.
     """
+    is_queued = record.state == "queued"
     seen, more = ("is still", "") if trouble is None else ("may still be", f", and {trouble}")
     more += f"; the last status was {clean_text(said, 80)!r}" if said else ""
-    error = BackendTimeout(
-        f"'{record.backend}/{record.model}' {seen} processing {record.id}; {why}{more}.",
-        fix="The job continues at the provider.",
-        job_id=record.id,
-    )
+    text = f"'{record.backend}/{record.model}' {seen} processing {record.id}; {why}{more}."
+    if is_queued:
+        text = f"{record.id} is still queued, and nothing was sent to '{record.backend}/{record.model}'; {why}."
+    error = BackendTimeout(text, fix="" if is_queued else "The job continues at the provider.", job_id=record.id)
     error.action = Fix("resume", record.run)
-    error.backend, error.model, error.charged = record.backend, record.model, "unknown"
+    error.backend, error.model, error.charged = record.backend, record.model, "no" if is_queued else "unknown"
     return error
 
 

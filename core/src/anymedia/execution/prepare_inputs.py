@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar
 import attrs
 
 from ..capabilities import ReferencesRule
-from ..errors import InvalidRequest, MediaError, Problem, UnknownContinuation, UnsupportedInput
+from ..errors import InvalidRequest, MediaError, Problem, RequestError, UnknownContinuation, UnsupportedInput
 from ..fields import INPUTS, names_of
-from ..media import FORMATS, Image, Media
+from ..media import FORMATS, Image, Media, Video
 from ..planning import InputForm, Plan
 from ..records import frozen
-from ..requests import Continuation, EditWithReferences, Inpaint, Mask, Reference, Request, StoredFile
+from ..requests import KINDS, Continuation, EditWithReferences, Inpaint, Mask, Reference, Request, StoredFile
 from ..results import Warning, to_warnings
 from ..threads import in_thread
 
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from ..artifacts import ArtifactStore
     from ..context import LoadedMedia
     from ..net.fetcher import Fetcher
+    from ..state.store import CallRecord
 
+#: What is known of a loaded input besides its bytes.
+_FACTS = ("mime", "filename", "width", "height", "seconds")
 Loaded: TypeAlias = "dict[Media | Mask | StoredFile, LoadedMedia]"
 _M = TypeVar("_M", bound=Media)
 
@@ -375,40 +378,110 @@ class StoredInputs:
 
     Attributes:
         keys: of all of them.
+        sent: JSON of how they are sent: facts about each, by number, and the numbers by field of the request.
         protection: JSON of the source and mask of a masked edit.
         files: the files of a continuation, as this call's own artifacts.
     """
 
     keys: tuple[str, ...]
+    sent: dict[str, Any]
     protection: dict[str, Any] | None
     files: tuple[StoredFile, ...]
 
 
 async def store_inputs(
-    artifacts: ArtifactStore, call_id: str, loaded: Loaded, protection: Protection | None, continuation: Continuation | None
+    artifacts: ArtifactStore, call_id: str, request: Request, loaded: Loaded, protection: Protection | None
 ) -> StoredInputs:
-    """Store the inputs of a call as they are sent, so that any process can finish or check it.
+    """Store the inputs of a call as they are sent, so that any process can send, finish or check it.
 
     Raises:
         ArtifactNotStored: the disk is full or fails; nothing was sent.
     """
     keys: list[str] = []
-    files: dict[StoredFile, StoredFile] = {}
+    numbers: dict[Media | Mask | StoredFile, int] = {}
 
     async def put(data: bytes, mime: str) -> str:
         keys.append((await artifacts.put(call_id, "input", data, index=len(keys), mime=mime)).key)
         return keys[-1]
 
     for item, found in loaded.items():
-        key = await put(found.data, found.mime)
-        if isinstance(item, StoredFile):
-            files[item] = attrs.evolve(item, artifact=key)
+        numbers[item] = len(keys)
+        await put(found.data, found.mime)
+    fields: dict[str, Any] = {name: numbers[value] for name, value in _inputs(request) if value in numbers}
+    if references := getattr(request, "references", ()):
+        fields["references"] = [numbers.get(reference.image) for reference in references]
+    sent = {"facts": [{name: getattr(found, name) for name in _FACTS} for found in loaded.values()], "fields": fields} if loaded else {}
     stored = None
     if protection is not None:
         source, mask = await put(protection.source, ""), await put(protection.mask, "image/png")
         stored = {"source": source, "mask": mask, "exact": protection.exact}
-    earlier = () if continuation is None else tuple(files.get(file, file) for file in continuation.files)
-    return StoredInputs(keys=tuple(keys), protection=stored, files=earlier)
+    continuation: Continuation | None = getattr(request, "continue_from", None)
+    earlier = () if continuation is None else continuation.files
+    files = tuple(attrs.evolve(file, artifact=keys[numbers[file]]) if file in numbers else file for file in earlier)
+    return StoredInputs(keys=tuple(keys), sent=sent, protection=stored, files=files)
+
+
+async def restore_inputs(
+    artifacts: ArtifactStore, record: CallRecord, continuation: Continuation | None
+) -> tuple[Request, Loaded, Protection | None]:
+    """Return the request of a call with its inputs, as `store_inputs` stored them.
+
+    Args:
+        artifacts: the store.
+        record: the call.
+        continuation: the one that its request continues.
+
+    Raises:
+        ArtifactError: an input is not stored any more.
+        RequestError: the record does not say how they are sent, as those of earlier versions.
+    """
+    from ..context import LoadedMedia
+
+    target = record.target
+    loaded: Loaded = {}
+    if (sent := target.get("sent", {})) is None:
+        raise RequestError(f"{record.id} is a copy of a result")
+    places, facts_of = sent.get("fields", {}), sent.get("facts", ())
+    found = [
+        LoadedMedia(data=await _read_key(artifacts, key), **facts) for key, facts in zip(target.get("inputs", ()), facts_of, strict=False)
+    ]
+    fields = {name: value for name, value in record.request.items() if name != "kind"}
+
+    def media(number: int | None) -> Media:
+        if number is None:
+            raise RequestError(f"an input of {record.id} was not stored")
+        got = found[number]
+        cls = Video if got.mime.startswith("video/") else Image
+        whole = cls(data=got.data, mime=got.mime, size=len(got.data), width=got.width, height=got.height)
+        loaded[whole] = got
+        return whole
+
+    for name, value in fields.items():
+        if name == "references":
+            numbers = places.get(name) or [None] * len(value)
+            fields[name] = tuple([Reference(**{**raw, "image": media(number)}) for raw, number in zip(value, numbers, strict=True)])
+        elif name == "mask" and "image" not in value:
+            fields[name] = Mask(**value)
+        elif name == "mask":
+            fields[name] = Mask(**{**value, "image": media(places.get(name))})
+            loaded[fields[name]] = found[places[name]]
+        elif name in INPUTS and name != "continue_from":
+            fields[name] = media(places.get(name))
+    if continuation is not None:
+        files = tuple([StoredFile(**raw) for raw in target["earlier_files"]])
+        fields["continue_from"] = attrs.evolve(continuation, files=files)
+        by_key = dict(zip(target.get("inputs", ()), found, strict=False))
+        loaded |= {file: by_key[file.artifact] for file in files if file.artifact in by_key}
+    request: Request = KINDS[record.operation](**fields)  # type: ignore[index]
+    return request, loaded, await read_stored_protection(artifacts, target.get("protection"))
+
+
+async def _read_key(artifacts: ArtifactStore, key: str) -> bytes:
+    from ..artifacts import Artifact, ArtifactMissing
+
+    if (artifact := Artifact.from_key(key)) is None:
+        raise ArtifactMissing(f"there is no artifact {key!r}")
+    return await artifacts.read(artifact)
 
 
 async def read_stored_protection(artifacts: ArtifactStore, raw: Mapping[str, Any] | None) -> Protection | None:

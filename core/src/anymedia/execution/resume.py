@@ -17,7 +17,6 @@ from ..capabilities import ModelSpec
 from ..errors import (
     BackendError,
     BackendTimeout,
-    BackendUnavailable,
     BadBackendResponse,
     Fix,
     JobCancelled,
@@ -37,6 +36,7 @@ from ..state.transitions import check_forgettable
 from ..threads import in_thread
 from .account import is_same_address, why_unreachable
 from .engine import Engine
+from .execute_call import execute_queued
 from .finalize import delete_temporaries, finalize, output_target, provider_kind
 from .lease import LEASE_SECONDS, LeaseKeeper, kept_until_end
 from .poll import LONGEST_CHECK, poll_job, why_of
@@ -77,9 +77,9 @@ async def resume_call(engine: Engine, call_id: str, deadline: float | None, *, r
         claimed = await engine.store.claim(call_id, owner=engine.owner, lease_seconds=LEASE_SECONDS, revise=revise)
         if claimed is not None:
             with contextlib.suppress(LeaseLost):  # suspended for too long: wait for the process that has claimed it
-                async with LeaseKeeper(engine.leases, claimed.lease):
+                async with LeaseKeeper(engine.leases, claimed.lease) as held:
                     with engine.clients.used(record.backend):
-                        return _ended(await _continue(engine, claimed.lease, claimed, deadline, rebind))
+                        return _ended(await _continue(engine, held, claimed, deadline, rebind))
         left = LEASE_SECONDS if deadline is None else deadline - engine.clock.steady()
         if left <= 0:
             late = BackendTimeout(f"another process is still processing {call_id}; the deadline passed.", job_id=call_id)
@@ -145,10 +145,10 @@ def _model_spec(engine: Engine, record: CallRecord) -> ModelSpec | None:
         raise UnknownBackend(f"{error.message}; {record.id} was made by it", fix="install it again to continue") from None
 
 
-async def _continue(engine: Engine, lease: Lease, record: CallRecord, deadline: float | None, rebind: bool) -> CallRecord:
-    spec = _model_spec(engine, record)
-    if record.state == "submitting" and record.submits == 0:
-        raise await _never_sent(engine, lease, record)
+async def _continue(engine: Engine, held: LeaseKeeper, record: CallRecord, deadline: float | None, rebind: bool) -> CallRecord:
+    spec, lease = _model_spec(engine, record), held.lease
+    if record.state == "queued":
+        return await execute_queued(engine, record, spec, held, deadline, rebind=rebind)
     unreachable = await why_unreachable(engine, record, rebind=rebind)
     if record.state in FINAL_STATES:
         outcome = await _revised_outcome(engine, lease, record, spec, deadline, unreachable)
@@ -203,15 +203,6 @@ async def _adopt_spooled(engine: Engine, record: CallRecord) -> None:
             data = await in_thread(functools.partial(read_kept, path, sha256, most=MAX_INPUT))
             if data is not None:
                 await engine.artifacts.put(record.id, provider_kind(record), data, index=index, mime=piece["mime"] or "")
-
-
-async def _never_sent(engine: Engine, lease: Lease, record: CallRecord) -> BackendError:
-    """Close a call whose process ended before the hook was called: certainly nothing was sent."""
-    text = f"the process that should have sent {record.id} ended before it did; nothing was spent"
-    error = BackendUnavailable(text, fix="make the request again", delivery="not_sent", job_id=record.id)
-    error.backend, error.model = record.backend, record.model
-    await engine.advance(lease, "failed", error=error_json(error))
-    return error
 
 
 async def _outcome_of(
@@ -308,7 +299,7 @@ async def cancel_call(engine: Engine, record: CallRecord) -> None:
 
 def _cancelled_cost(record: CallRecord, *, notified: bool) -> dict[str, Any]:
     """Return the changes that record the cost of a cancelled call: what may be charged counts as spent."""
-    if record.state == "submitting" and record.submits == 0:
+    if record.state == "queued":
         return {}
     if record.outcome is not None and record.outcome["cost_usd"] is not None:
         return {"cost_usd": record.outcome["cost_usd"]}

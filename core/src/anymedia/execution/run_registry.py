@@ -22,6 +22,8 @@ from .resume import cancelled_error, resume_run
 from .run_result import latest, result_of, run_status
 
 Work = Coroutine[Any, Any, Result]
+#: While the registry ends: seconds between two checks of a run, and how many checks may find that it is only waiting for its turn.
+_CHECK_SECONDS, _MOST_IN_LINE = 0.1, 20
 
 
 @attrs.define(eq=False)
@@ -35,6 +37,7 @@ class RunRegistry:
     _tasks: dict[str, asyncio.Task[Result]] = attrs.field(factory=dict, init=False)
     _started: weakref.WeakSet[asyncio.Task[Result]] = attrs.field(factory=weakref.WeakSet, init=False)
     _limited: weakref.WeakSet[asyncio.Task[Result]] = attrs.field(factory=weakref.WeakSet, init=False)
+    _left: weakref.WeakSet[asyncio.Task[Result]] = attrs.field(factory=weakref.WeakSet, init=False)
     _stopping: dict[str, asyncio.Future[None]] = attrs.field(factory=dict, init=False)
     _closing: dict[str, asyncio.Task[None]] = attrs.field(factory=dict, init=False)
 
@@ -59,7 +62,7 @@ class RunRegistry:
         if limited:
             self._limited.add(task)
         if on_cancel is not None:
-            task.add_done_callback(lambda ended: self._close(run, on_cancel) if ended.cancelled() else None)
+            task.add_done_callback(lambda ended: self._close(run, on_cancel) if ended.cancelled() and ended not in self._left else None)
         task.add_done_callback(_retrieve_error)
         self._tasks[run] = task
         self._started.add(task)
@@ -177,13 +180,19 @@ class RunRegistry:
             stopped.set_result(None)
 
     async def end(self) -> None:
-        """Complete submits and downloads in progress, and stop polling the rest."""
+        """Complete submits and downloads in progress, and stop polling the rest; what stays queued can be resumed."""
         ending = {run: task for run, task in self._tasks.items() if self.engine.whole is None or task in self._started}
         try:
             for run, task in ending.items():
-                while not task.done() and any(r.state in {"submitting", "collecting"} for r in await self.engine.store.run(run)):
-                    await asyncio.wait([task], timeout=0.1)
+                in_line = 0  # checks in a row that found only calls that wait for their turn
+                while not task.done():
+                    states = {record.state for record in await self.engine.store.run(run)}
+                    in_line = 0 if states & {"submitting", "collecting"} else in_line + 1
+                    if in_line > (_MOST_IN_LINE if "queued" in states else 0):
+                        break
+                    await asyncio.wait([task], timeout=_CHECK_SECONDS)
         finally:
+            self._left.update(ending.values())
             for task in ending.values():
                 task.cancel()
             if ending:

@@ -59,7 +59,7 @@ async def _record(engine: Engine, record: CallRecord, realm: str, run: str, call
     new = NewCall(
         id=call_id,
         run=run,
-        target={**record.target, "inputs": [], "protection": None, "earlier_files": []},
+        target={**record.target, "inputs": [], "sent": None, "protection": None, "earlier_files": []},  # never to be sent
         idempotency_key=new_id("key"),
         session=engine.session,
         quote_usd=(0.0, 0.0),
@@ -80,7 +80,8 @@ async def _record(engine: Engine, record: CallRecord, realm: str, run: str, call
         for found in await _continuations(engine, record)
     ]
     opened = await engine.store.open_call(new, Budget(), owner=engine.owner, lease_seconds=LEASE_SECONDS)
-    await engine.store.advance(opened.lease, "collecting")
+    for state in ("submitting", "collecting"):
+        await engine.store.advance(opened.lease, state)
     return await engine.store.advance(opened.lease, "done", result=result, cost_usd=0.0, continuations=continuations)
 
 

@@ -95,6 +95,12 @@ def may_send_again(trouble: MediaError, delivery: Delivery) -> bool:
     return delivery == "refused" and isinstance(trouble, RateLimited | BackendUnavailable)
 
 
+def _may_pass(trouble: _Trouble) -> bool:
+    """Whether the same call may be sent at another time, because it did not reach the provider in time, or not at all."""
+    late = isinstance(trouble.error, BackendTimeout) and trouble.delivery == "not_sent"
+    return late or may_send_again(trouble.error, trouble.delivery)
+
+
 def _broke_down(trouble: _Trouble) -> bool:
     """Whether the service refused the request because it failed, not for capacity: the same request would fail again."""
     error = trouble.error
@@ -110,15 +116,19 @@ async def submit(
     loaded: Loaded,
     policy: Policy,
     deadline: float | None,
+    *,
+    stays_queued: bool = False,
 ) -> Submitted:
-    """Send a call that is recorded as ``submitting``.
+    """Send a call that is ``queued``; between two attempts it is ``queued`` again.
+
+    ``stays_queued``: the call stays ``queued`` if it could not be sent in time, or the provider has no capacity.
 
     Raises:
         MediaError: the record is then ``failed``, ``refused`` or ``unknown``; SubmissionUnknown for the last.
     """
-    attempts: list[dict[str, Any]] = []
+    attempts: list[Mapping[str, Any]] = list(record.attempts)
     for tries in range(policy.retries + 1):
-        record = await engine.advance(lease, "submitting", submits=tries + 1, attempts=tuple(attempts))
+        record = await engine.advance(lease, "submitting", submits=record.submits + 1)
         left = None if deadline is None else deadline - engine.clock.steady()
         context = engine.context(record, row, loaded=loaded, deadline=left)
         try:
@@ -138,8 +148,13 @@ async def submit(
         _name(trouble.error, record)
         attempts.append({"error": trouble.error.code, "delivery": trouble.delivery, "backend": record.backend, "model": record.model})
         pause = _pause(trouble, tries, policy, engine, deadline)
-        if pause is None:
+        if pause is None and not (stays_queued and _may_pass(trouble)):
             return await _settle(engine, lease, record, row, trouble, tuple(attempts))
+        record = await engine.advance(lease, "queued", attempts=tuple(attempts))
+        if pause is None:
+            shown = _unavailable(trouble.error, record) if isinstance(trouble.error, SubmissionUnknown) else trouble.error
+            shown.action = Fix("resume", record.run)
+            raise shown from None
         engine.report(record, "retrying", note=f"{trouble.error.code}; retrying in {pause:.0f} s")
         await engine.clock.sleep(pause)
     raise AssertionError("unreachable")
@@ -210,9 +225,9 @@ async def _claim_back(engine: Engine, record: CallRecord) -> Lease:
 
 
 async def _interrupted(engine: Engine, lease: Lease, context: Context) -> None:
-    """Record a cancelled submit: its outcome is unknown once it was started."""
+    """Record a cancelled submit: its outcome is unknown once it was started; before that it is queued again."""
     try:
-        await engine.advance(lease, "unknown" if context.submissions else "cancelled")
+        await engine.advance(lease, "unknown" if context.submissions else "queued")
     except (StateError, LeaseLost) as error:
         _log.warning("the cancellation of %s could not be recorded: %s", lease.call_id, type(error).__name__)
 
@@ -235,7 +250,7 @@ def _pause(trouble: _Trouble, tries: int, policy: Policy, engine: Engine, deadli
 
 
 async def _settle(
-    engine: Engine, lease: Lease, record: CallRecord, row: ModelSpec, trouble: _Trouble, attempts: tuple[dict[str, Any], ...]
+    engine: Engine, lease: Lease, record: CallRecord, row: ModelSpec, trouble: _Trouble, attempts: tuple[Mapping[str, Any], ...]
 ) -> Submitted:
     error = trouble.error
     await _keep_raw(engine, record, error)

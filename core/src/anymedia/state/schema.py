@@ -137,8 +137,10 @@ _VERSION_4 = (
     ) STRICT""",
     "CREATE INDEX slots_by_account ON slots (account)",
 )
+#: A call that was recorded and not sent is ``queued``; before, it was ``submitting`` without a submit.
+_VERSION_5 = ("UPDATE calls SET state = 'queued' WHERE state = 'submitting' AND submits = 0",)
 #: What leads from each version to the next; the first leads from an empty file to version 1.
-_STEPS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
+_STEPS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
 SCHEMA_VERSION = len(_STEPS)
 
 

@@ -58,9 +58,9 @@ _DURATIONS = 200
 #: Seconds that a rate is counted over.
 _RATE_SECONDS = 60.0
 #: Calls that occupy the provider, or are about to; of a dead process, until its lease has run out.
-_LIVE_CALL = (
-    "call_id IN (SELECT id FROM calls WHERE state IN ('submitting', 'submitted', 'running') AND owner IS NOT NULL AND lease_until > ?)"
-)
+_LIVE_CALL = """call_id IN (
+    SELECT id FROM calls WHERE state IN ('queued', 'submitting', 'submitted', 'running') AND owner IS NOT NULL AND lease_until > ?
+)"""
 
 
 class SqlStore:
@@ -97,7 +97,7 @@ class SqlStore:
         (key,) = await self._database.read(lambda c: c.execute("SELECT value FROM meta WHERE name = 'account_key'").fetchone())
         return bytes(key)
 
-    async def open_call(self, call: NewCall, budget: Budget, *, owner: str, lease_seconds: float) -> CallRecord:
+    async def open_call(self, call: NewCall, budget: Budget, *, owner: str | None, lease_seconds: float) -> CallRecord:
         """Record a call and its reservation in one transaction, if the budget allows it; see `Store.open_call`."""
         call = attrs.evolve(call, realm=self.realm or _text(call.realm))
         check_call(call)

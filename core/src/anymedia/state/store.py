@@ -104,11 +104,11 @@ CallState = Literal[
 ]
 
 #: The states that may follow a state; docs/states.md explains them. ``unknown`` is resolved by asking the provider, never by a second
-#: submit. ``submitting -> submitting`` records another attempt after a submit that was certainly not delivered, or was refused.
+#: submit. ``submitting -> queued``: the submit was certainly not delivered, or was refused, and another attempt may follow.
 #: ``lost``: the provider does not find the job. It keeps its reservation, and is not final. A call with a provider job leaves ``failed``
 #: and ``cancelled`` again when an explicit resume finds the job running or done.
 TRANSITIONS: Mapping[CallState, frozenset[CallState]] = {
-    "queued": frozenset({"submitting", "failed", "cancelled"}),
+    "queued": frozenset({"queued", "submitting", "failed", "cancelled"}),
     "submitting": frozenset({"queued", "submitting", "submitted", "collecting", "failed", "refused", "unknown", "cancelled"}),
     "submitted": frozenset({"submitted", "running", "collecting", "failed", "lost", "cancelled"}),
     "running": frozenset({"running", "collecting", "failed", "lost", "cancelled"}),
@@ -309,8 +309,10 @@ class Store(Protocol):
     async def account_key(self) -> bytes:
         """Return the key with which the accounts of this store's calls are hashed; it is made with the store and never changes."""
 
-    async def open_call(self, call: NewCall, budget: Budget, *, owner: str, lease_seconds: float) -> CallRecord:
-        """Record a call as ``submitting``, reserve its quote and take its lease, in one transaction.
+    async def open_call(self, call: NewCall, budget: Budget, *, owner: str | None, lease_seconds: float) -> CallRecord:
+        """Record a call as ``queued``, reserve its quote and take its lease, in one transaction.
+
+        Without an ``owner``, the call has no lease: any process may claim it.
 
         Caps: ``per_call`` applies to this call; ``per_session`` to ``call.session``; ``per_day`` and ``per_backend`` to the UTC day.
 
@@ -323,8 +325,8 @@ class Store(Protocol):
     async def take_slot(self, call_id: str, account: str, *, most: int | None, per_minute: int | None) -> float:
         """Let a call that is leased begin under the limits of its account, in order of arrival, in all processes.
 
-        A call takes part from its first attempt until it is no longer ``submitting``, ``submitted`` or ``running``, or its lease has
-        run out: what a dead process had comes back with its lease.
+        A call takes part from its first attempt until it is no longer ``queued``, ``submitting``, ``submitted`` or ``running``, or its
+        lease has run out: what a dead process had comes back with its lease.
 
         Args:
             call_id: the call.

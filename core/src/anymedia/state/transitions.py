@@ -24,11 +24,11 @@ def is_duration(seconds: float) -> bool:
     return math.isfinite(seconds) and seconds >= 0
 
 
-def opened(call: NewCall, *, owner: str, lease_seconds: float, now: float) -> CallRecord:
-    """Return the first record of a call, leased to its owner."""
+def opened(call: NewCall, *, owner: str | None, lease_seconds: float, now: float) -> CallRecord:
+    """Return the first record of a call, leased to its owner, if there is one."""
     fields: dict[str, Any] = {name: getattr(call, name) for name in _OPENED_WITH}
-    fields |= {"created_at": now, "updated_at": now, "read_at": now, "lease_until": now + lease_seconds}
-    return CallRecord(state="submitting", owner=owner, fence=1, reserved_usd=call.reserve_usd or 0.0, **fields)
+    fields |= {"created_at": now, "updated_at": now, "read_at": now, "lease_until": 0.0 if owner is None else now + lease_seconds}
+    return CallRecord(state="queued", owner=owner, fence=1, reserved_usd=call.reserve_usd or 0.0, **fields)
 
 
 def check_held(record: CallRecord | None, lease: Lease) -> CallRecord:
