@@ -56,6 +56,7 @@ _BY_CODE: Mapping[ErrorKind, frozenset[str]] = {
         {
             "insufficientquota", "billinghardlimitreached", "billingnotactive", "paymentrequired", "insufficientcredits",
             "insufficientfunds", "creditbalanceexhausted", "outofcredits", "billingdisabled", "spendlimitexceeded", "quotaexhausted",
+            "budgetexceeded", "insufficientuserquota", "insufficientbalance", "notenoughcredits",
         }
     ),
     "rate": frozenset({"ratelimitexceeded", "ratelimited", "ratelimiterror", "toomanyrequests", "slowdown", "throttled", "429"}),
@@ -92,6 +93,11 @@ _REGION = re.compile(
 )
 _AUTH = re.compile(
     r"(?:incorrect|invalid|missing|expired|no|wrong) api.?key|api.?key (?:is )?(?:not valid|invalid|missing|expired)", re.IGNORECASE
+)
+_BILLING = re.compile(
+    r"(?:quota|credits?|balance|funds?) (?:is |are )?(?:not enough|insufficient|depleted|used up)|budget (?:has been |was |is )?exceeded"
+    r"|(?:insufficient|not enough|out of|exceeded (?:your|the)) (?:account |user |prepaid )?(?:credits?|balance|funds?|budget)",
+    re.IGNORECASE,
 )
 _VERIFICATION = re.compile(r"organi[sz]ation must be verified|verify (?:your )?organi[sz]ation|must be verified to use", re.IGNORECASE)
 _MODEL = re.compile(
@@ -130,9 +136,17 @@ def classify(error: AnsweredError, status: int | None, *, by_code: Mapping[str, 
     if by_known == "content" or (error.reasons and client_error and number not in {401, 402, 404, 429}):
         return "content"
     if client_error and (number is None or number in {400, 403, 404, 451}):
-        for kind, pattern in (("region", _REGION), ("verification", _VERIFICATION), ("model", _NO_ACCESS), ("auth", _AUTH)):
+        for kind, pattern in (
+            ("region", _REGION),
+            ("verification", _VERIFICATION),
+            ("billing", _BILLING),
+            ("model", _NO_ACCESS),
+            ("auth", _AUTH),
+        ):
             if pattern.search(error.text):
                 return kind  # type: ignore[return-value]
+    if number == 429 and by_known in {None, "rate"} and _BILLING.search(error.text):
+        return "billing"
     if by_known is not None:
         return by_known
     return _by_number(error, number)
