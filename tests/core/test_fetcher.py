@@ -190,16 +190,16 @@ async def test_missing_answer_and_answer_that_is_not_http_are_errors() -> None:
 
 async def test_silence_ends() -> None:
     async def silent(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(0.2)
 
     async def half(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(head(content_length=100) + b"x")
         await writer.drain()
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(0.2)
 
-    await fails(silent, BackendUnavailable, "did not answer in time", stall=0.2)
-    await fails(half, BackendUnavailable, "did not answer in time", stall=0.2)
-    await fails(half, BackendUnavailable, "did not answer in time", timeout=0.2)
+    await fails(silent, BackendUnavailable, "did not answer in time", stall=0.05)
+    await fails(half, BackendUnavailable, "did not answer in time", stall=0.05)
+    await fails(half, BackendUnavailable, "did not answer in time", timeout=0.05)
 
 
 async def test_slow_drip_ends() -> None:
