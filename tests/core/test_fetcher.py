@@ -89,7 +89,7 @@ async def test_redirect_to_another_declared_host_carries_no_key(status: str) -> 
     assert not any(KEY in value for value in other.asked[0].headers.values())
 
 
-async def test_circle_of_redirects_ends() -> None:
+async def test_redirects_in_a_circle_are_given_up() -> None:
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(head("302 Found", content_length=0, location="/round"))
 
@@ -159,7 +159,7 @@ async def test_error_status_is_reported_with_its_number(status: int, kind: type[
     await fails(answer, InvalidRequest, f"status {status}", for_caller=True)
 
 
-async def test_body_that_breaks_off_is_an_error() -> None:
+async def test_body_cut_off_is_an_error() -> None:
     async def short(asked: Asked, writer: asyncio.StreamWriter) -> None:
         send_from(asked, writer, b"x" * 1000, cut=300)
 
@@ -177,7 +177,7 @@ async def test_body_that_breaks_off_is_an_error() -> None:
     await fails(short, InvalidRequest, "interrupted", for_caller=True)
 
 
-async def test_missing_answer_and_answer_that_is_not_http_are_errors() -> None:
+async def test_answer_missing_or_not_http_is_an_error() -> None:
     async def nothing(asked: Asked, writer: asyncio.StreamWriter) -> None:
         reset(writer)
 
@@ -188,7 +188,7 @@ async def test_missing_answer_and_answer_that_is_not_http_are_errors() -> None:
     await fails(noise, BackendError, "could not be fetched|invalid HTTP")
 
 
-async def test_silence_ends() -> None:
+async def test_silent_answer_is_given_up() -> None:
     async def silent(asked: Asked, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.2)
 
@@ -202,7 +202,7 @@ async def test_silence_ends() -> None:
     await fails(half, BackendUnavailable, "did not answer in time", timeout=0.05)
 
 
-async def test_slow_drip_ends() -> None:
+async def test_answer_slower_than_the_minimum_is_given_up() -> None:
     async def drip(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(head(content_length=10_000))
         for _ in range(200):
@@ -213,7 +213,7 @@ async def test_slow_drip_ends() -> None:
     await fails(drip, BackendUnavailable, "slower than the minimum of 1024 bytes", stall=1.0, rate_window=0.3)
 
 
-async def test_more_bytes_than_are_taken_end_the_download() -> None:
+async def test_answer_larger_than_the_maximum_is_given_up() -> None:
     async def announced(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(head(content_length=10**12))
 

@@ -43,7 +43,7 @@ NO_SUCH = json.dumps({"error": {"code": "no_such_video", "message": "who?"}}).en
         (402, NO_SUCH, {"404": JobNotFound}, QuotaExceeded),
     ],
 )
-def test_error_table_of_a_backend_is_read_by_code_then_status_then_default(
+def test_error_table_is_read_by_code_then_status_then_default(
     status: int, body: bytes, table: dict[str, type[BackendError]], expected: type[MediaError]
 ) -> None:
     with pytest.raises(MediaError) as caught:
@@ -51,7 +51,7 @@ def test_error_table_of_a_backend_is_read_by_code_then_status_then_default(
     assert type(caught.value) is expected
 
 
-def test_code_without_text_is_reported_itself() -> None:
+def test_refusal_with_a_code_and_no_text_reports_the_code() -> None:
     with pytest.raises(InvalidRequest, match=r"rejected the request; the provider says: .*no_such_thing"):
         raise_for_status(400, b'{"ok": false, "code": "no_such_thing"}')
 
@@ -86,7 +86,7 @@ def server() -> Any:
 
 
 @pytest.mark.anyio
-async def test_form_carries_fields_as_text_and_files_as_they_are_and_leaves_out_what_was_not_asked_for(server: HttpServer) -> None:
+async def test_form_sends_fields_as_text_files_unchanged_and_no_unset_fields(server: HttpServer) -> None:
     async with at(server) as context:
         fields = {"prompt": "a \u201cred\u201d fox", "n": 2, "strength": 0.5, "draft": True, "seed": None}
         answer = await post_form(context, f"{server.url}/edits", fields, files={"image": PICTURE, "mask": MASK, "more": None}, headers=KEY)
@@ -102,7 +102,7 @@ async def test_form_carries_fields_as_text_and_files_as_they_are_and_leaves_out_
 
 
 @pytest.mark.anyio
-async def test_several_files_may_bear_one_name(server: HttpServer) -> None:
+async def test_form_with_several_files_of_one_name_sends_all(server: HttpServer) -> None:
     async with at(server) as context:
         await post_form(context, server.url, {}, files=[("image[]", PICTURE), ("image[]", MASK)], headers=KEY)
     form = read_form(server.last().headers["content-type"], server.last().body)
@@ -111,7 +111,7 @@ async def test_several_files_may_bear_one_name(server: HttpServer) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_form_follows_no_redirect_and_is_sent_once(status: int, server: HttpServer) -> None:
+async def test_form_redirected_is_sent_once_and_not_followed(status: int, server: HttpServer) -> None:
     server.fail("status", times=None, status=status, headers={"location": f"{server.url}/elsewhere"})
     async with at(server) as context:
         with pytest.raises(BadBackendResponse, match="redirects elsewhere"):
@@ -120,7 +120,7 @@ async def test_form_follows_no_redirect_and_is_sent_once(status: int, server: Ht
 
 
 @pytest.mark.anyio
-async def test_refused_form_is_reported_by_the_services_code(server: HttpServer) -> None:
+async def test_form_refused_is_reported_by_the_code_of_the_service(server: HttpServer) -> None:
     server.fail("status", status=422, json={"code": "content_policy", "message": "no foxes"})
     async with at(server) as context:
         with pytest.raises(ContentRefused, match="no foxes") as caught:
@@ -131,7 +131,7 @@ async def test_refused_form_is_reported_by_the_services_code(server: HttpServer)
 @pytest.mark.anyio
 @pytest.mark.parametrize("method", ["DELETE", "POST"])
 @pytest.mark.parametrize("reply", [Reply(status=204), Reply(status=202, body=b"being stopped"), Reply.of_json({"state": "stopped"})])
-async def test_job_is_stopped_whatever_the_answer_that_is_none_of_a_failure_holds(method: Any, reply: Reply) -> None:
+async def test_stop_answered_with_success_ignores_the_body(method: Any, reply: Reply) -> None:
     with HttpServer(lambda _: reply) as server:
         async with at(server) as context:
             assert await stop(context, f"{server.url}/videos/7", method=method, headers=KEY) is None
@@ -139,7 +139,7 @@ async def test_job_is_stopped_whatever_the_answer_that_is_none_of_a_failure_hold
 
 
 @pytest.mark.anyio
-async def test_stop_that_is_refused_or_unanswered_says_so(server: HttpServer) -> None:
+async def test_stop_refused_or_unanswered_is_an_error(server: HttpServer) -> None:
     async with at(server) as context:
         server.fail("status", status=429, json={}, headers={"retry-after": "2"})
         with pytest.raises(RateLimited) as caught:
@@ -184,7 +184,7 @@ async def _each_way(context: Context, url: str) -> list[MediaError]:
 
 
 @pytest.mark.anyio
-async def test_key_goes_to_no_address_but_the_backends_own(server: HttpServer) -> None:
+async def test_key_is_not_sent_to_a_foreign_address(server: HttpServer) -> None:
     with HttpServer(lambda _: Reply.of_json({})) as other:
         async with at(server, "files.own.example") as context:
             wrong = await _each_way(context, f"{other.url}/v1/jobs/7?sig=SECRET")
@@ -198,7 +198,7 @@ async def test_key_goes_to_no_address_but_the_backends_own(server: HttpServer) -
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("listed", ["127.0.0.1:{port}", "127.0.0.1"])
-async def test_key_goes_to_a_host_that_is_listed(listed: str, server: HttpServer) -> None:
+async def test_key_is_sent_to_a_listed_host(listed: str, server: HttpServer) -> None:
     with HttpServer(lambda _: Reply.of_json({})) as other:
         async with at(server, listed.format(port=other.port)) as context:
             assert await _each_way(context, other.url) == []
@@ -219,12 +219,12 @@ async def test_key_goes_to_a_host_that_is_listed(listed: str, server: HttpServer
         ("api.acme.com", 444, "api.acme.com:443", False),
     ],
 )
-def test_key_may_go_to_hosts_below_a_listed_domain(host: str, port: int, listed: str, expected: bool) -> None:
+def test_key_is_sent_to_hosts_below_a_listed_domain(host: str, port: int, listed: str, expected: bool) -> None:
     assert is_credential_host(host, port, [listed]) is expected
 
 
 @pytest.mark.anyio
-async def test_get_json_returns_an_array_only_where_one_is_expected(server: HttpServer) -> None:
+async def test_get_json_of_an_array_is_refused_unless_expected(server: HttpServer) -> None:
     replies = iter([[{"id": 1}], [{"id": 1}], {"id": 1}])
     with HttpServer(lambda _: Reply.of_json(next(replies))) as listing:
         async with at(listing) as context:
@@ -236,7 +236,7 @@ async def test_get_json_returns_an_array_only_where_one_is_expected(server: Http
 
 
 @pytest.mark.anyio
-async def test_key_does_not_go_out_in_the_clear_where_the_backends_address_is_none_in_the_clear(server: HttpServer) -> None:
+async def test_key_is_not_sent_by_http_if_the_address_of_the_backend_is_https(server: HttpServer) -> None:
     async with at(server, f"127.0.0.1:{server.port}", base_url="https://api.own.example") as context:
         wrong = await _each_way(context, server.url)
     assert [type(e) for e in wrong] == [PluginContractError] * 4
@@ -246,7 +246,7 @@ async def test_key_does_not_go_out_in_the_clear_where_the_backends_address_is_no
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("url", ["http://127.0.0.1:0x1/", "not a url", "http://[::1", "file:///etc/passwd", ""])
-async def test_address_that_is_none_is_given_no_key(url: str, server: HttpServer) -> None:
+async def test_key_is_not_sent_to_an_invalid_address(url: str, server: HttpServer) -> None:
     async with at(server) as context:
         assert [type(e) for e in await _each_way(context, url)] == [PluginContractError] * 4
 
@@ -259,24 +259,24 @@ async def test_address_that_is_none_is_given_no_key(url: str, server: HttpServer
         *((word, "running") for word in ("queued", "IN_PROGRESS", "uploading", "", None, 3, "undone")),
     ],
 )
-def test_job_status_ignores_case_and_separators_and_knows_synonyms(word: Any, meaning: str) -> None:
+def test_job_status_in_other_case_or_with_a_synonym_is_recognized(word: Any, meaning: str) -> None:
     assert job_status(word) == meaning
 
 
-def test_job_status_takes_a_providers_own_words() -> None:
+def test_job_status_with_words_of_a_provider_is_recognized() -> None:
     assert job_status("Budget_Exceeded", failed=("budget_exceeded",)) == "failed"
     assert job_status("RENDERED", done=("rendered",)) == "done"
 
 
 @pytest.mark.parametrize("ahead", [-86_400.0, 0.0, 300.0])
-def test_provider_time_counts_from_the_date_of_its_answer(ahead: float) -> None:
+def test_provider_time_is_relative_to_the_date_of_the_answer(ahead: float) -> None:
     context = Context(backend="own", now=lambda: 1_790_000_000.0)
     date = email.utils.formatdate(1_790_000_000.0 + ahead, usegmt=True)
     assert provider_time(1_790_000_000.0 + ahead + 3600, {"Date": date}, context) == 1_790_003_600.0
 
 
 @pytest.mark.parametrize("at", [0, -1, None, True, "2026-12-01", float("nan"), float("inf")])
-def test_provider_time_that_says_nothing_is_not_given(at: Any) -> None:
+def test_provider_time_invalid_is_none(at: Any) -> None:
     context, headers = Context(backend="own", now=lambda: 1.79e9), {"date": email.utils.formatdate(1.79e9)}
     assert provider_time(at, headers, context) is None
     assert provider_time(1.79e9 + 60, {}, context) is None
