@@ -216,3 +216,4 @@ def test_fuzzer_finds_nothing(name: str, inputs: int) -> None:
     code = f"import fuzzing; fuzzing.run({name!r}, {inputs}, start=20261121)"
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
+    print(done.stdout)
