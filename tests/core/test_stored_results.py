@@ -17,7 +17,8 @@ from core.killing import killed
 from core.routing import fake_router, fake_settings
 from PIL import Image
 
-from anymedia import Policy, Router, SqliteStore
+from anymedia import EditWithReferences, Policy, Router, SqliteStore
+from anymedia.artifacts import Artifact
 from anymedia.errors import MediaError, RequestError
 from anymedia.files.part_file import PartFile
 from anymedia.state.store import StateNotWritable
@@ -244,3 +245,50 @@ async def test_answer_that_the_first_edition_kept_beside_the_output_is_delivered
             result = await router.resume(job)
             assert result.path.read_bytes() == png()
         assert len(service.submits) == 1
+
+
+@pytest.fixture
+def confined(tmp_path: Path) -> Policy:
+    (tmp_path / "inputs").mkdir()
+    return Policy(input_roots=(tmp_path / "inputs",))
+
+
+@pytest.mark.parametrize("how", ["source", "reference", "mask", "first_frame", "plan", "key"])
+async def test_result_without_a_name_is_an_input_where_paths_are_confined(routing: Any, confined: Policy, how: str) -> None:
+    with FakeService() as service:
+        async with routing(service) as router:
+            made = await router.generate_image(prompt="first", size="64x48")
+            edit = EditWithReferences(prompt="bluer", references=(made.path,))
+            if how == "source":
+                result = await router.inpaint(prompt="a hat", source=made.path, mask=half_mask(), policy=confined)
+            elif how == "mask":  # it is read, and has one colour
+                with pytest.raises(RequestError, match="mask"):
+                    await router.inpaint(prompt="a hat", source=png(64, 48), mask=made.path, policy=confined)
+                return
+            elif how == "first_frame":
+                result = await router.generate_video(prompt="waves", first_frame=made.path, policy=confined)
+            elif how == "plan":
+                result = await router.run(await router.plan(edit, policy=confined), policy=confined)
+            else:
+                result = await router.execute(edit, policy=confined, key="order-1" if how == "key" else None)
+            record = await router.job(result.job_id)
+            stored = [Artifact.from_key(key) for key in record.target["inputs"]]
+            assert made.files[0].sha256 in {artifact.sha256 for artifact in stored if artifact is not None}
+
+
+async def test_result_of_another_realm_or_a_changed_one_is_refused_where_paths_are_confined(routing: Any, confined: Policy) -> None:
+    with FakeService() as service:
+        async with routing(service) as router:
+            made = await router.generate_image(prompt="first", size="64x48")
+            view = router.scoped(realm="another")
+            with pytest.raises(RequestError, match="outside"):
+                await view.edit_with_references(prompt="bluer", references=[made.path], policy=confined)
+            own = await view.generate_image(prompt="first", size="64x48")
+            assert (await view.edit_with_references(prompt="bluer", references=[own.path], policy=confined)).path.exists()
+            for other in (made.path.with_name("2.png"), made.path.with_name("x.png"), made.path.parent, Path("/1.png"), Path("/")):
+                with pytest.raises(RequestError):
+                    await router.edit_with_references(prompt="bluer", references=[other], policy=confined)
+            made.path.chmod(0o600)
+            made.path.write_bytes(png(32, 32))
+            with pytest.raises(RequestError, match="outside"):
+                await router.edit_with_references(prompt="bluer", references=[made.path], policy=confined)

@@ -161,7 +161,9 @@ def _last_frame(request: ContinueVideo, policy: Policy) -> bytes:
 
     # A caller's path is opened with all checks, a file of an earlier result must be unchanged; the decoder gets a copy of it.
     with tempfile.NamedTemporaryFile(prefix="anymedia-") as copy:
-        if request.source is not None and request.source.path is not None:
+        if request.source is not None and request.source.data is not None:
+            copy.write(request.source.data)
+        elif request.source is not None and request.source.path is not None:
             with open_input(request.source.path, policy.input_roots, field="$.source") as file:
                 shutil.copyfileobj(file, copy)
         else:

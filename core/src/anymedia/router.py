@@ -25,7 +25,7 @@ from .errors import Fix, UnknownJob, did_you_mean
 from .execution.asked import Asked, OutputTo
 from .execution.engine import Engine, OnProgress, Progress, ProgressEvent, collect_garbage, listening
 from .execution.plan_runner import Output, PlanRunner, check_cap
-from .execution.prepare_inputs import InputReader, has_inputs, named_format, resolve
+from .execution.prepare_inputs import InputReader, has_inputs, named_format, resolve, with_own_results
 from .execution.resume import cancel_call, forget_run
 from .execution.run_keys import earlier_records, keyed_request, may_retry, repeated_run, request_digest
 from .execution.run_registry import RunRegistry
@@ -160,6 +160,7 @@ class Router(Operations, Realms):
     async def _plan(
         self, request: Request, backend: str | Sequence[str] | None, model: str | None, policy: Policy | None, inputs: InputReader | None
     ) -> Plan:
+        request = await self._with_own_results(request, policy)
         continuation: Continuation | None = getattr(request, "continue_from", None)
         if continuation is not None and not (continuation.resolved and self.realm is None):
             continuation = await self.store.load_continuation(continuation.id)
@@ -266,6 +267,8 @@ class Router(Operations, Realms):
         Returns:
             The id of the run, and its runner and task if it was started here.
         """
+        if not isinstance(request, Plan):
+            request = await self._with_own_results(request, asked.policy)
         inputs = self._inputs(asked.policy, request.digests if isinstance(request, Plan) else {})
         given = request.request if isinstance(request, Plan) else request
         keyed = await keyed_request(asked.key, given, inputs, backend=asked.backend, model=asked.model)
@@ -422,6 +425,12 @@ class Router(Operations, Realms):
     def _start(self, runner: PlanRunner) -> asyncio.Task[Result]:
         return self._run_registry.start(runner.run_id, runner.run(), on_cancel=runner.give_up)
 
+    async def _with_own_results(self, request: Request, policy: Policy | None) -> Request:
+        """Return the request with results of this router that have no name as bytes, where its paths are confined."""
+        if (policy or self.policy).input_roots is None or not has_inputs(request):
+            return request
+        return await with_own_results(request, self.artifacts, self.store)
+
     def _inputs(self, policy: Policy | None, digests: Mapping[Path, str] | None = None) -> InputReader:
         roots = (policy or self.policy).input_roots
         return InputReader(roots=roots, fetcher=self._engine.fetcher, artifacts=self.artifacts, digests=dict(digests or {}))
@@ -462,6 +471,7 @@ class Router(Operations, Realms):
             The key, for `submit`; and the id of a run of the same request that is active or of unknown outcome, or whose result was
             not returned to its caller within the last hour (see `handed_over`).
         """
+        request = await self._with_own_results(request, policy)
         digest = await request_digest(request, self._inputs(policy), given)
         key = f"{_REPEAT}{digest}"
         return key, await repeated_run(self.store, key, again=again)

@@ -125,6 +125,32 @@ def test_writer_left_without_commit_leaves_nothing(store: LocalArtifacts) -> Non
 
 
 @posix
+@pytest.mark.parametrize("size", [1_000, 65_536, 300_001])
+def test_writer_of_a_killed_process_loses_at_most_256_kib(store: LocalArtifacts, size: int) -> None:
+    code = f"""
+import asyncio, os, signal
+from pathlib import Path
+from anymedia.artifacts import LocalArtifacts
+async def write():
+    async with LocalArtifacts(Path({str(store.directory)!r})).writer("job_1", "piece") as writer:
+        for number in range(1_000_000 // {size} + 1):
+            await writer.write(bytes([number % 251]) * {size})
+        os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(write())
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    given = b"".join(bytes([number % 251]) * size for number in range(1_000_000 // size + 1))
+
+    async def resumed() -> tuple[int, str]:
+        async with store.writer("job_1", "piece") as writer:
+            return writer.size, writer.sha256
+
+    kept, sha256 = asyncio.run(resumed())
+    assert len(given) - kept <= 256 * 1024
+    assert sha256 == hashlib.sha256(given[:kept]).hexdigest()
+
+
+@posix
 def test_writer_of_a_killed_process_is_resumed_where_it_stopped(store: LocalArtifacts) -> None:
     code = f"""
 import asyncio, os, signal

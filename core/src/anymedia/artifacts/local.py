@@ -20,7 +20,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from pathlib import Path
 from typing import Self, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from ..files.atomic_writer import Writer
 from ..files.part_file import PartFile, lock_file
@@ -177,6 +177,14 @@ class LocalArtifacts:
             return path
 
         return await in_thread(work)
+
+    def kept_piece(self, path: Path) -> tuple[str, int] | None:
+        """Return the call and the index of the piece that `keep` has given a path to; None for any other path."""
+        *_, call, name = ("", *path.absolute().parts)
+        number = name.partition(".")[0]
+        if not number.isdecimal() or self._kept_folder(unquote(call)) != path.absolute().parent:
+            return None
+        return unquote(call), int(number) - 1
 
     def _kept_folder(self, call_id: str) -> Path:
         return self.directory / "kept" / quote(call_id, safe="")

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..artifacts import ArtifactStore
     from ..context import LoadedMedia
     from ..net.fetcher import Fetcher
-    from ..state.store import CallRecord
+    from ..state.store import CallRecord, Store
 
 #: What is known of a loaded input besides its bytes.
 _FACTS = ("mime", "filename", "width", "height", "seconds")
@@ -249,9 +249,38 @@ async def with_contents(request: Request, inputs: InputReader) -> Request:
     Raises:
         InvalidRequest: a file cannot be read.
     """
+    return await _with_bytes(request, lambda media: inputs.read(media))
+
+
+async def with_own_results(request: Request, artifacts: ArtifactStore, store: Store) -> Request:
+    """Return the request with bytes in place of the paths that results without a name have: they are artifacts, not the user's files.
+
+    Args:
+        request: the request.
+        artifacts: where they are stored.
+        store: a result is an input only if this store, or view of one realm, has its call.
+    """
+    from ..artifacts import LocalArtifacts
+    from ..files.part_file import read_kept
+
+    async def own(media: Media) -> bytes | None:
+        place = artifacts.kept_piece(media.path) if isinstance(artifacts, LocalArtifacts) and media.path is not None else None
+        if place is None or await store.get(place[0]) is None:
+            return None
+        found = [a for a in await artifacts.find(place[0]) if (a.kind, a.index) == ("piece", place[1])]
+        if not found or media.path is None:
+            return None
+        return await in_thread(functools.partial(read_kept, media.path, found[0].sha256, most=found[0].size))
+
+    return await _with_bytes(request, own)
+
+
+async def _with_bytes(request: Request, read: Callable[[Media], Awaitable[bytes | None]]) -> Request:
+    """Return the request with bytes in place of its paths, except those for which ``read`` returns None."""
 
     async def whole(media: _M) -> _M:
-        return media if media.path is None else attrs.evolve(media, data=await inputs.read(media), path=None)
+        data = None if media.path is None else await read(media)
+        return media if data is None else attrs.evolve(media, data=data, path=None)
 
     changes: dict[str, Any] = {}
     for name, value in _inputs(request):
