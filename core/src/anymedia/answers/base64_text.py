@@ -9,6 +9,7 @@ import binascii
 import json
 import re
 import urllib.parse
+from typing import Literal
 
 import attrs
 
@@ -16,15 +17,19 @@ __all__ = ["HEAD", "Base64Text", "Text", "decode_base64", "format_of_head", "hea
 
 Text = str | bytes | bytearray | memoryview
 
+#: The number of bytes that is enough to recognize any of the formats.
+HEAD = 32
 _SAFE = bytes.maketrans(b"-_", b"+/")
 _SPACE = b" \t\r\n\v\f\0"
 _QUOTES = b"\"'`"
 #: The head of a data URL, with or without its scheme: gateways drop either end of it.
 _HEAD = re.compile(
-    rb"[\s\"'`\xef\xbb\xbf]{0,16}(?P<scheme>data:)?\s{0,9}(?P<mime>[\w.+-]{1,80}\\?/[\w.+-]{1,80})?"
-    rb"(?P<parameters>(?:;[\w.+=\"-]{0,80}){0,9}?)(?P<base64>;?\s{0,9}base64)?,",
+    rb"(?:url\(|b(?=[\"']))?[\s\"'`\xef\xbb\xbf]{0,16}(?P<scheme>data:)?\s{0,9}(?P<mime>[\w.+-]{1,80}\\?/[\w.+-]{1,80})?"
+    rb"(?P<parameters>(?:;[\w.+=\"-]{0,80}){0,9}?)(?P<base64>;?\s{0,9}base64[,:])?(?(base64)|,)",
     re.IGNORECASE,
 )
+_QUOTED_HEAD = re.compile(rb"[\s\"'`]{0,16}data%3a", re.IGNORECASE)
+_HEX = re.compile(rb"(?:[0-9a-f]{2})+|(?:[0-9A-F]{2})+")
 #: A data URL's head is not longer than this.
 _LONGEST_HEAD = 512
 
@@ -47,16 +52,21 @@ class Base64Text:
 
 
 def split_data_url(text: Text) -> Base64Text:
-    """Split a text into the head of a data URL, where it has one, and the payload."""
+    """Split a text into the head of a data URL, where it has one or two, and the payload."""
     start = text[:_LONGEST_HEAD]
     head = start.encode("utf-8", "replace") if isinstance(start, str) else bytes(start)
+    if _QUOTED_HEAD.match(head):
+        text = urllib.parse.unquote_to_bytes(text if isinstance(text, str) else bytes(text))
+        head = text[:_LONGEST_HEAD]
     found = _HEAD.match(head)
     if found is None or not (found["scheme"] or found["base64"]):
         return Base64Text(text)
     mime = (found["mime"] or b"").decode("ascii", "replace").replace("\\", "").lower()
     parameters = (found["parameters"] or b"").decode("ascii", "replace")
     end = len(head[: found.end()].decode("utf-8", "replace")) if isinstance(text, str) else found.end()
-    return Base64Text(text[end:], (mime + parameters) or None, is_data_url=True, is_base64=found["base64"] is not None)
+    own = Base64Text(text[end:], (mime + parameters) or None, is_data_url=True, is_base64=found["base64"] is not None)
+    inner = split_data_url(own.payload) if own.is_base64 else own  # a head that was put before a data URL
+    return attrs.evolve(inner, mime=inner.mime or own.mime) if inner.is_data_url else own
 
 
 def decode_base64(text: Text | Base64Text) -> bytes:
@@ -71,21 +81,43 @@ def decode_base64(text: Text | Base64Text) -> bytes:
     """
     found = text if isinstance(text, Base64Text) else split_data_url(text)
     payload = found.payload
-    if isinstance(payload, memoryview) and len(payload) > 1 and payload[0] == payload[-1] == _QUOTES[0]:
-        payload = payload[1:-1]
+    if isinstance(payload, memoryview) and len(payload) > 1 and payload[-1] == _QUOTES[0]:
+        payload = payload[payload[0] == _QUOTES[0] : -1]
     if found.is_data_url and not found.is_base64:
         return _percent_encoded(payload)
     try:
-        return binascii.a2b_base64(payload, strict_mode=True) if len(payload) else b""
+        data = binascii.a2b_base64(payload, strict_mode=True) if len(payload) else b""
     except ValueError:
-        return _decode_unusual(payload)
+        data = _decode_unusual(payload)
+    if format_of_head(data) is None and (layer := _layer(payload, data)) is not None:
+        return decode_base64(data) if layer == "base64" else bytes.fromhex(_ascii(payload))
+    return data
+
+
+def _ascii(text: Text) -> str:
+    return (text if isinstance(text, str) else bytes(text).decode("ascii", "replace")).strip()
+
+
+def _layer(payload: Text, data: bytes) -> Literal["hex", "base64"] | None:
+    """Say what a text is that is not base64 of media itself: hexadecimal digits, or base64 of base64."""
+    start = _ascii(payload[: 4 * HEAD]).encode("ascii", "replace")
+    if _HEX.fullmatch(start) and format_of_head(bytes.fromhex(start.decode())) is not None:
+        return "hex"
+    return "base64" if format_of_head(_head(data[: _LONGEST_HEAD + 4 * HEAD])) is not None else None
 
 
 def head_of_base64(text: Text) -> bytes:
     """Return the first bytes that a base64 text would give, or nothing where it does not start like base64."""
-    start = split_data_url(text).payload[: 4 * HEAD]
+    payload = split_data_url(text).payload
+    head = _head(payload)
+    if format_of_head(head) is None and (layer := _layer(payload, _head(payload, 2 * _LONGEST_HEAD))) is not None:
+        return _head(_head(payload, 2 * _LONGEST_HEAD)) if layer == "base64" else bytes.fromhex(_ascii(payload[: 2 * HEAD]))
+    return head
+
+
+def _head(text: Text, count: int = HEAD) -> bytes:
     try:
-        return _decode_unusual(start, lenient_end=True)[:HEAD]
+        return _decode_unusual(split_data_url(text).payload[: 4 * count], lenient_end=True)[:count]
     except ValueError:
         return b""
 
@@ -106,13 +138,22 @@ def _decode_unusual(text: Text, *, lenient_end: bool = False) -> bytes:
         raw = urllib.parse.unquote_to_bytes(raw)
     if b"\\" in raw:
         raw = _unescaped(raw)
-    raw = raw.translate(_SAFE, _SPACE).strip(_QUOTES)
+    raw = _with_plus(raw).translate(_SAFE, _SPACE)
+    raw = (raw[1:] if raw[:2] in {b"b'", b'b"'} else raw).strip(_QUOTES + b"()")
     # Padding in the middle: pieces that were encoded one by one and joined.
     parts = [part for part in re.split(rb"=+", raw) if part] if b"=" in raw else [raw]
     if lenient_end and parts and len(parts[-1]) % 4 == 1:
         parts[-1] = parts[-1][:-1]
     decoded = [_strictly(part) for part in parts]
     return decoded[0] if len(decoded) == 1 else b"".join(decoded)
+
+
+def _with_plus(raw: bytes) -> bytes:
+    """Put back the plus signs of a text that was read as a form, where its spaces do not break lines."""
+    groups = raw.strip(_SPACE + _QUOTES).split(b" ")
+    if len(groups) < 2 or b"+" in raw or b"-" in raw or len({len(group) for group in groups[:-1]}) == 1:
+        return raw
+    return b"+".join(groups)
 
 
 def _strictly(part: bytes) -> bytes:
@@ -138,13 +179,10 @@ def _without_marks(text: str) -> bytes:
 def _unescaped(raw: bytes) -> bytes:
     """Undo JSON's escapes in a text that was taken from JSON unread, or encoded twice."""
     try:
-        return str(json.loads(b'"' + raw.strip(_SPACE + _QUOTES) + b'"')).encode("ascii")
+        return _without_marks(str(json.loads(b'"' + raw.strip(_SPACE + _QUOTES) + b'"')))
     except ValueError:
         return re.sub(rb"\\[nrt]?", b"", raw)
 
-
-#: The number of bytes that is enough to recognize any of the formats.
-HEAD = 32
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "png"),

@@ -7,17 +7,17 @@ own structure shows the end, so paid output is never shortened by a guess.
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import os
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 import attrs
 
 from ..errors import InvalidRequest
-from ..probe.audio import _mp3_frame, after_id3, read_flac
+from ..probe.audio import _CRC16, _REACH, _frame_head, _mp3_frame, after_id3, read_flac
 from ..probe.pictures import _after_blocks, _table, _Walk, has_camera_trailer
 from ..probe.reader import Reader
 from ..results import Warning
@@ -279,8 +279,10 @@ _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
 _WEBM = {0x114D9B74, 0x1549A966, 0x1654AE6B, _CLUSTER, 0x1C53BB6B, 0x1254C367, 0x1043A770, 0x1941A469, 0xEC, 0xBF}
 _WEBM |= {0xE7, 0xA3, 0xA0, 0xA7, 0xAB, 0x5854, 0xAF}
 
-#: The most blanks after a FLAC file that are checked.
-_MOST_BLANKS = 8
+#: Bytes of the headers of a BMP.
+_BMP_HEAD = 54
+#: The most ends of a FLAC file that are tried: a checksum of 16 bits may match by chance.
+_MOST_ENDS = 4
 
 
 def _png(reader: Reader) -> int:
@@ -294,9 +296,24 @@ def _png(reader: Reader) -> int:
 
 def _jpeg(reader: Reader) -> int:
     """Return the end of the picture, or of a known trailer that belongs to it (the gain map of an HDR photo)."""
-    walk = _Walk(reader, 0)
-    walk.run()
-    return reader.size if has_camera_trailer(reader, walk.end) else walk.end
+    position = 0
+    while reader.upto(position, 3) == b"\xff\xd8\xff":  # further pictures: a gain map, the other eye
+        walk = _Walk(reader, position)
+        try:
+            walk.run()
+        except InvalidRequest:
+            if position:
+                break
+            raise
+        position = walk.end
+    rest = reader.upto(position, _MOST_TEXT)
+    is_padding = position + len(rest) == reader.size and not rest.strip(b"\0")
+    return reader.size if not is_padding and has_camera_trailer(reader, position) else position
+
+
+def _bmp(reader: Reader) -> int | None:
+    length = reader.le32(2)
+    return length if length > _BMP_HEAD else None
 
 
 def _gif(reader: Reader) -> int | None:
@@ -415,19 +432,39 @@ def _element(reader: Reader, position: int) -> tuple[int, int, int | None]:
 
 
 def _flac(reader: Reader) -> int | None:
-    """Return where the last frame ends; only line breaks and blanks after it can be distinguished from a frame."""
+    """Return where the last frame ends, by its checksum; the header does not say it."""
     size = reader.size
-    tail = reader.upto(max(0, size - _MOST_BLANKS), _MOST_BLANKS)
-    blanks = len(tail) - len(tail.rstrip(b"\r\n\t "))
-    try:
-        for count in range(blanks + 1):
-            reader.size = size - count
-            with contextlib.suppress(InvalidRequest):
-                read_flac(reader, after_id3(reader))
-                return size - count
-    finally:
-        reader.size = size
+    is_padded = reader.upto(max(0, size - 3), 3) == bytes(3)  # zeros after a checksum do not change it
+    for end in (*_flac_ends(reader), size) if is_padded else itertools.chain((size,), _flac_ends(reader)):
+        reader.size = end
+        try:
+            read_flac(reader, after_id3(reader))
+        except InvalidRequest:
+            continue
+        finally:
+            reader.size = size
+        return end
     return None
+
+
+def _flac_ends(reader: Reader) -> Iterator[int]:
+    """Yield where the last frame may end: first where only what a gateway adds follows, then the others from the last one."""
+    start = max(0, reader.size - _REACH - _MOST_TEXT)
+    tail = reader.at(start, reader.size - start)
+    at = tail.rfind(b"\xff")
+    while at >= 0 and not _frame_head(tail[at : at + 32]):
+        at = tail.rfind(b"\xff", 0, at)
+    crc, found = 0, []
+    for position in range(at, len(tail)) if at >= 0 else ():
+        crc = (crc << 8 & 0xFF00) ^ _CRC16[crc >> 8 ^ tail[position]]
+        if not crc and position > at + 6:
+            found.append(position + 1)
+    added = [end for end in found if _is_added(tail[end:])]
+    yield from (start + end for end in (*added, *reversed(found[-_MOST_ENDS:])))
+
+
+def _is_added(rest: bytes) -> bool:
+    return set(rest) <= _TEXT or len(set(rest)) < 2 or rest.startswith((b"TAG", b"ID3", b"APETAGEX"))
 
 
 #: Format name -> the function that finds the end. A TIFF has none: its parts may be in any order.
@@ -436,6 +473,7 @@ _END_OF: Mapping[str, Callable[[Reader], int | None]] = {
     "jpeg": _jpeg,
     "gif": _gif,
     "webp": _webp,
+    "bmp": _bmp,
     "mp4": _boxes,
     "mov": _boxes,
     "m4a": _boxes,

@@ -37,18 +37,29 @@ _WORDS = (
 #: Keys below which an error may stand, too.
 _BELOW = (
     "innererror", "inner_error", "innerError", "metadata", "raw", "body", "response", "candidates", "promptFeedback", "prompt_feedback",
-    "incomplete_details", "choices", "moderation_details", "data", "result", "output", "meta",
+    "incomplete_details", "choices", "moderation_details", "data", "result", "output", "meta", "content", "base_resp", "response_metadata",
+    "field_violations", "violations", "last_error", "status_details",
 )  # fmt: skip
 #: Keys that hold a code, used as words where there are none.
 _CODES = (
     "code", "type", "status", "error_type", "errorType", "error_code", "errorCode", "reason", "name", "finishReason", "finish_reason",
     "blockReason", "block_reason", "moderation_stage", "title", "error",
 )  # fmt: skip
+#: What some services call these keys.
+_ALIASES = {"err": "error", "odataerror": "error", "errmsg": "error_message", "faultstring": "message", "statusmsg": "status_message"}
+_ALIASES |= {"errcode": "error_code", "fault_code": "code", "usermessage": "message", "info": "description"}
 _NAMED = ("code", "error_code", "errorCode", "type", "error_type", "name", "param", "field", "moderation_stage")
 _FILTERS = ("content_filter_result", "content_filter_results", "contentFilterResults", "content_filter", "safetyRatings", "safety_ratings")
+#: A key's letters and digits -> the spelling that is looked for.
+_SPELLINGS = {"".join(c for c in key.lower() if c.isalnum()): key for key in reversed((*_WORDS, *_BELOW, *_CODES, *_NAMED))} | _ALIASES
 _CODE_LIKE = re.compile(r"[A-Za-z][\w.\-/]{1,79}")
 _DAMAGED = re.compile(r'"(?:message|detail|msg|error|error_message|title)"\s*:\s*"((?:[^"\\]|\\.){1,4000})')
-_XML = re.compile(r"<(?P<tag>code|message|error_description|detail)\b[^>]*>(?P<text>[^<]{1,4000})</(?P=tag)>", re.IGNORECASE)
+_XML = re.compile(
+    r"<(?:\w+:)?(?P<tag>code|message|faultstring|error_?description|description|detail|reason)\b[^>]*>"
+    r"\s*(?:<!\[CDATA\[)?(?P<text>[^<]{1,4000}?)(?:\]\]>)?\s*</(?:\w+:)?(?P=tag)>",
+    re.IGNORECASE,
+)
+_XML_TAGS = ("message", "faultstring", "error_description", "errordescription", "description", "detail", "reason", "code")
 _HTML = re.compile(r"\s*(?:<!--.{0,2000}?-->\s*)?<(?:!doctype html|html|head|body|title|center|h1)\b", re.IGNORECASE | re.DOTALL)
 
 
@@ -103,7 +114,8 @@ def read_error(body: Any) -> AnsweredError:
     """
     form: Literal["json", "html", "xml", "text", "empty"] = "json"
     if isinstance(body, bytes | bytearray | memoryview):
-        body = bytes(body[:_MOST]).decode("utf-8", "replace")
+        head = bytes(body[:_MOST])
+        body = head.decode(json.detect_encoding(head), "replace")
     if isinstance(body, str):
         body = body[:_MOST].strip("\ufeff\0 \t\r\n")
         form, loaded = _form_of(body)
@@ -115,9 +127,12 @@ def read_error(body: Any) -> AnsweredError:
 
 
 def _of_object(body: Any) -> AnsweredError:
+    body = _canonical(body)
     nodes = list(itertools.islice(_objects(body), _MOST_NODES))
     strings = {key: _first_code(nodes, key) for key in _NAMED}
     codes = [_plain(value) for node in nodes for key in _CODES if (value := _code(child(node, key)))]
+    codes += ["moderated" for node in nodes if "moderated" in _plain(_text(child(node, "status")))]
+    codes += ["refusal" for node in nodes if _text(child(node, "refusal"))]
     text = _words(body, 0, iter(range(_MOST_NODES))) or (_dumped(body) if _admits(body) else "")
     return AnsweredError(
         text=clean_text(text, _MESSAGE),
@@ -134,7 +149,7 @@ def _of_object(body: Any) -> AnsweredError:
         reasons=tuple(dict.fromkeys(reason for node in nodes for reason in _reasons(node))),
         stage=strings["moderation_stage"],
         form="json",
-        is_error=_admits(body),
+        is_error=_admits(body) or "refusal" in codes,
     )
 
 
@@ -145,7 +160,7 @@ def _form_of(text: str) -> tuple[Literal["json", "html", "xml", "text", "empty"]
         return "html", _title(text)
     if (loaded := _loaded(text)) is not None:
         return "json", loaded
-    if text[:1] == "<" and (parts := _xml_parts(text, "message") or _xml_parts(text, "detail") or _xml_parts(text, "code")):
+    if text[:1] == "<" and (parts := next(filter(None, (_xml_parts(text, tag) for tag in _XML_TAGS)), None)):
         return "xml", ": ".join(parts)
     if text[:1] in "{[" and (found := _DAMAGED.search(text)):
         return "text", _unescaped(found[1])
@@ -153,14 +168,18 @@ def _form_of(text: str) -> tuple[Literal["json", "html", "xml", "text", "empty"]
 
 
 def _title(text: str) -> str:
-    """Return what an HTML page is called, and its first heading where that says something else."""
+    """Return what an HTML page is called, and its first heading where that says something else; all its words if that is too little."""
     text = text[:20_000]
     found = [re.search(rf"<{tag}\b[^>]*>(.{{0,2000}}?)</{tag}>", text, re.IGNORECASE | re.DOTALL) for tag in ("title", "h1")]
     parts = [" ".join(html.unescape(re.sub(r"<[^>]*>", " ", part[1])).split()) for part in found if part is not None]
-    if not any(parts):
+    if len(" ".join(parts).split()) < _FEW_WORDS:
         visible = re.sub(r"<(script|style)\b.*?</\1>|<[^>]*>", " ", text, flags=re.IGNORECASE | re.DOTALL)
         parts = [" ".join(html.unescape(visible).split())]
     return _joined(parts)
+
+
+#: A title that is no longer is a number or "Error".
+_FEW_WORDS = 3
 
 
 def _xml_parts(text: str, tag: str) -> list[str]:
@@ -176,16 +195,18 @@ def _unescaped(text: str) -> str:
 
 def _loaded(text: str) -> Any:
     """Return the JSON that a text is, or the JSON object that stands somewhere in it; None where there is none."""
-    if text.startswith(("data:", "event:", ":")):
-        return _event(text)
+    if text.startswith(("data:", "event:", "id:", "retry:", ":")):
+        return _canonical(_event(text))
     start = re.search(r"[{\[]", text)
     if text[:1] == '"' and text[-1:] == '"':
         return _json(text)
     if start is None:
         return None
-    found = _json(text[start.start() :])
+    found = _canonical(_json(text[start.start() :]))
     if not isinstance(found, dict | list) or not found:
         return None
+    if "\n{" in text and not _admits(found):  # JSON lines
+        found = next((line for text in text.splitlines() if _admits(line := _canonical(_json(text)))), found)
     return found if start.start() == 0 or not _is_list_of_plain(found) else None
 
 
@@ -197,6 +218,19 @@ def _event(text: str) -> Any:
     """Return the first error in a stream of events, or else its last object."""
     found = [node for line in text.splitlines() if line.startswith("data:") if (node := _json(line[5:].strip())) is not None]
     return next((node for node in found if _admits(node)), found[-1] if found else None)
+
+
+def _canonical(node: Any, depth: int = 0) -> Any:
+    """Return decoded JSON whose keys that matter here are spelled as here."""
+    if depth > _DEEPEST:
+        return node
+    if isinstance(node, list):
+        return [_canonical(item, depth + 1) for item in node]
+    if not isinstance(node, dict):
+        return node
+    found = {key: _canonical(value, depth + 1) for key, value in node.items()}
+    spelled = {_SPELLINGS.get(_plain(str(key)), key): value for key, value in found.items()}
+    return spelled | {key: value for key, value in found.items() if key in spelled}
 
 
 def _json(text: str) -> Any:
@@ -244,13 +278,18 @@ def _words(node: Any, depth: int, left: Iterator[int]) -> str:
     parts = [
         _words(below, depth + 1, left) or _by_field(below, depth + 1, left) for key in _WORDS if (below := child(node, key)) is not None
     ]
-    parts += [_words(child(node, key), depth + 1, left) for key in _BELOW if not isinstance(child(node, key), str) or key == "raw"]
+    parts += [_words(below, depth + 1, left) for key in _BELOW if _may_be_words(key, below := child(node, key))]
     if any(part and not _is_name(part) for part in parts):
         parts = [part for part in parts if not _is_name(part)]  # a code beside a message
     text = _joined(parts)
     if not text:
         text = next((found for key in ("name", "blockReason", "block_reason") if (found := _text(child(node, key)))), "")
     return _located(node, text)
+
+
+def _may_be_words(key: str, value: Any) -> bool:
+    """Whether what stands at one of `_BELOW` is to be read: an object, or a sentence of a JSON-RPC error; no media."""
+    return not isinstance(value, str) or key == "raw" or (key == "data" and len(value) < _MESSAGE and " " in value.strip())
 
 
 def _is_name(text: str) -> bool:
@@ -302,17 +341,29 @@ def _admits(body: Any) -> bool:
     error, errors = child(body, "error"), child(body, "errors")
     if error not in (None, False, "", 0, [], {}) or (errors is not None and items_of(errors) != [] and errors not in ("", {}, ())):
         return True
-    if any(child(body, key) is False for key in ("success", "ok")):
+    if is_object(child(body, "fault")) or any(child(body, key) is False for key in ("success", "ok")):
         return True
-    state = {_plain(_code(child(body, key))) for key in ("status", "type", "object", "state")}
-    if state & {"error", "failed", "failure", "rejected", "blocked"}:
+    state = {_plain(_text(child(body, key))) for key in ("status", "type", "object", "state", "task_status")}
+    if state & {"error", "failed", "failure", "rejected", "blocked"} or any("moderated" in one for one in state):
+        return True
+    if any(_failed_number(child(body, key)) and _words(body, 0, iter(range(_MOST_NODES))) for key in ("code", "error_code")):
+        return True
+    if any(_admits(below) for key in ("output", "response", "response_metadata") if is_object(below := child(body, key))):
+        return True
+    if is_object(base := child(body, "base_resp")) and _failed_number(child(base, "status_code")):
         return True
     refusal_keys = ("raiFilteredReason", "rai_filtered_reason", "refusal", "blockReason", "block_reason")
     if any(_text(child(body, key)) for key in refusal_keys) or _finished_badly(body):
         return True
     if any(_admits(below) for key in ("promptFeedback", "prompt_feedback") if (below := child(body, key)) is not None):
         return True
-    return any(_finished_badly(item) for key in ("candidates", "choices") for item in _listed(child(body, key)) if is_object(item))
+    items = [item for key in ("candidates", "choices") for item in _listed(child(body, key)) if is_object(item)]
+    return any(_finished_badly(item) or _text(child(child(item, "message"), "refusal")) for item in items)
+
+
+def _failed_number(value: Any) -> bool:
+    """Whether a service's own number says that a request failed: none of 0, 1 and 2xx."""
+    return isinstance(value, int) and not isinstance(value, bool) and value not in {0, 1} and not 200 <= value < 300
 
 
 def _finished_badly(body: Any) -> bool:

@@ -90,7 +90,13 @@ _MIME_KEYS = ("mime_type", "mimeType", "media_type", "mediaType", "content_type"
 _TEXT_KEYS = ("revised_prompt", "revisedPrompt", "enhanced_prompt", "caption")
 _GENERIC = {"", "application/octet-stream", "binary/octet-stream", "application/unknown", "application/x-binary", "text/plain"}
 _GENERIC |= {"application/json", "text/html", "image/*", "video/*", "audio/*", "image", "video", "audio", "*/*"}
-_MARKDOWN = re.compile(r"!\[[^\]]{0,500}\]\(\s*<?(?P<link>(?:data:[^)>\s]+|https?://[^)>\s]+|/[^)>\s]+))", re.IGNORECASE)
+#: Media in a text: an image of Markdown or HTML, or a data URL as it stands.
+_IN_TEXT = re.compile(
+    r"!\[[^\]]{0,500}\]\(\s*<?(?P<link>data:[^)>\s]+|https?://[^)>\s]+|/[^)>\s]+)"
+    r"|<(?:img|video|audio|source)\b[^>]{0,500}?\bsrc\s*=\s*[\"']?(?P<source>[^\"'>\s]+)"
+    r"|(?P<data>data:(?:image|video|audio)/[^,\s\"']{1,200};base64,[\w+/=%-]+)",
+    re.IGNORECASE,
+)
 #: Places nested deeper than this are not media.
 _DEEPEST = 6
 
@@ -296,9 +302,11 @@ class _Search:
             self._link(value.strip("\ufeff \t\r\n\"'`"), where, context)
         elif (found := split_data_url(value)).is_data_url or format_of_head(head_of_base64(found.payload)) is not None:
             self._encoded(found, where, context)
-        elif "![" in value:
-            for index, image in enumerate(_MARKDOWN.finditer(value)):
-                self._value(image["link"], f"{where}({index})", context, link=True)
+        elif start[:1] in {"{", "["} and (inner := _json_in(value)) is not None:
+            self._read(inner, where, context, _DEEPEST - 3)
+        elif ("![" in value or "<" in value or "data:" in value) and (found_in := [*_IN_TEXT.finditer(value)]):
+            for index, one in enumerate(found_in):
+                self._value(str(one[one.lastgroup or 0]), f"{where}({index})", context, link=True)
         elif is_relative_link(value[: _LONGEST_START + 1], expected=link):
             self._link(value, where, context)
         elif scheme_of(start):
@@ -349,6 +357,14 @@ class _Search:
         self.items.append(
             FoundMedia(url=whole, mime=context.mime, text=context.text, place=where, thought=context.thought, item=context.item)
         )
+
+
+def _json_in(text: str) -> Any:
+    """Return the object or list that a text is, or None."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
+        return None
 
 
 #: Longer texts are not looked through for the start of a link.

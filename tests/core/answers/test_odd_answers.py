@@ -1,0 +1,142 @@
+"""Spellings, envelopes and damage that services, gateways and wrappers are known for, beside the usual ones."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import urllib.parse
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from anymedia.answers.containers import repair_bytes
+from anymedia.answers.envelopes import read_error
+from anymedia.answers.errors import classify
+from anymedia.answers.media import decode_images, extract_media
+
+SAID = "The heliotrope otter declines to paint"
+
+
+def _noise(form: str, count: int = 1) -> bytes:
+    pictures = [Image.effect_noise((64, 48), 60).convert("RGB") for _ in range(count)]
+    out = io.BytesIO()
+    pictures[0].save(out, form, **({"save_all": True, "append_images": pictures[1:]} if count > 1 else {}))
+    return out.getvalue()
+
+
+PNG = _noise("PNG")
+B64 = base64.b64encode(PNG).decode()
+LINES = "\n".join(B64[i : i + 76] for i in range(0, len(B64), 76))
+URL = f"data:image/png;base64,{B64}"
+SPELLED = {
+    "data URL encoded as a whole": urllib.parse.quote(URL, safe=""),
+    "data URL with a name": f'data:image/png;name="a.png";base64,{B64}',
+    "data URL in front of a data URL": f"data:image/png;base64,{URL}",
+    "representation of bytes": repr(B64.encode()),
+    "form in which a plus is a space": B64.replace("+", " "),
+    "prefix with a colon": f"base64:{B64}",
+    "base64 of base64": base64.b64encode(B64.encode()).decode(),
+    "base64 of a data URL": base64.b64encode(URL.encode()).decode(),
+    "hexadecimal digits": PNG.hex(),
+    "capital hexadecimal digits": PNG.hex().upper(),
+    "url of a style sheet": f"url('{URL}')",
+    "element of a page": f'<p>Here: <img alt="x" src="{URL}"/></p>',
+    "link of Markdown": f"Here it is: ![fox]({URL})",
+    "data URL in a sentence": f"Here it is: {URL}",
+    "JSON in a text": json.dumps({"image": B64}),
+    "invisible space": f"{B64[:100]}\u200b{B64[100:]}",
+    "byte order mark": f"\ufeff{B64}",
+    "percent-encoded bytes": "data:image/png," + urllib.parse.quote_from_bytes(PNG),
+    "tabs and line breaks": LINES.replace("\n", "\r\n\t"),
+}
+
+
+@pytest.mark.parametrize("name", SPELLED)
+def test_media_in_an_odd_spelling_are_found_at_every_place(name: str) -> None:
+    text = SPELLED[name]
+    parts = {"candidates": [{"content": {"parts": [{"inlineData": {"data": text, "mimeType": "image/png"}}]}}]}
+    for answer in ({"data": [{"b64_json": text}]}, {"data": [{"url": text}]}, parts, {"choices": [{"message": {"content": text}}]}):
+        found = extract_media(answer, ["data[]"], base_url="http://host/v1").items
+        assert [item.data for item in found] == [PNG], answer.keys()
+    whole = decode_images(json.dumps({"data": [{"b64_json": text}]}).encode()).found.items
+    assert [item.data for item in whole] == [PNG]
+
+
+def test_sentence_that_mentions_markup_gives_no_media() -> None:
+    for text in ("a < b and data: none", "<p>no picture</p>", '{"answer": "no"}', "[1, 2", "base64 is a spelling", "deadbeef"):
+        assert not extract_media({"choices": [{"message": {"content": text}}]}).items
+
+
+ENVELOPES: dict[str, Any] = {
+    "JSON lines": f'{{"status": "started"}}\n{{"error": {{"message": "{SAID}"}}}}\n',
+    "fault": {"fault": {"faultstring": SAID, "detail": {"errorcode": "x"}}},
+    "OData": {"odata.error": {"message": {"lang": "en", "value": SAID}}},
+    "capital keys": {"Error": {"Message": SAID, "Code": "X"}},
+    "capital message": {"Message": SAID},
+    "err": {"err": SAID},
+    "err_msg": {"err_msg": SAID, "err_code": 1001},
+    "base_resp": {"base_resp": {"status_code": 1026, "status_msg": SAID}},
+    "ResponseMetadata": {"ResponseMetadata": {"RequestId": "1", "Error": {"Code": "X", "Message": SAID}}},
+    "Response": {"Response": {"Error": {"Code": "X", "Message": SAID}, "RequestId": "1"}},
+    "state of a task": {"output": {"task_status": "FAILED", "code": "X", "message": SAID}},
+    "number of the service": {"code": 1301, "message": SAID, "data": None},
+    "moderated": {"status": "Request Moderated", "result": None, "details": {"Reasons": [SAID]}},
+    "JSON-RPC": {"jsonrpc": "2.0", "error": {"code": -32000, "message": "Server error", "data": SAID}, "id": 1},
+    "refusal of a chat": {"choices": [{"message": {"refusal": SAID, "content": None}, "finish_reason": "stop"}]},
+    "refusal of a response": {"output": [{"type": "message", "content": [{"type": "refusal", "refusal": SAID}]}]},
+    "violations": {"error": {"code": 400, "message": "Invalid.", "details": [{"fieldViolations": [{"field": "x", "description": SAID}]}]}},
+    "page with a number for a title": f"<html><head><title>413</title></head><body><p>{SAID}</p></body></html>",
+    "UTF-16": json.dumps({"error": SAID}).encode("utf-16"),
+    "CDATA": f"<Error><Message><![CDATA[{SAID}]]></Message></Error>",
+    "name space": f"<e:Error xmlns:e='x'><e:Message>{SAID}</e:Message></e:Error>",
+    "SOAP": f"<s:Envelope><s:Body><s:Fault><faultcode>x</faultcode><faultstring>{SAID}</faultstring></s:Fault></s:Body></s:Envelope>",
+    "event with an id": f'id: 1\r\nevent: error\r\ndata: {{"error": "{SAID}"}}\r\n\r\n',
+}
+
+
+@pytest.mark.parametrize("name", ENVELOPES)
+def test_words_in_an_odd_envelope_arrive_and_are_an_error(name: str) -> None:
+    found = read_error(ENVELOPES[name])
+    assert SAID in found.text
+    is_bare = name in {"err_msg", "capital message"}  # which of them is an error, only the status says
+    assert found.is_error or found.form in {"html", "xml"} or is_bare
+
+
+@pytest.mark.parametrize("name", ["refusal of a chat", "refusal of a response", "moderated"])
+def test_refusal_in_an_answer_with_status_200_is_one(name: str) -> None:
+    assert classify(read_error(ENVELOPES[name]), 200) == "content"
+
+
+def test_answer_of_success_is_not_an_error() -> None:
+    good = (
+        {"code": 0, "message": "success", "data": {}},
+        {"code": 200, "msg": "ok"},
+        {"base_resp": {"status_code": 0, "status_msg": "success"}},
+        {"output": {"task_status": "SUCCEEDED"}},
+        {"choices": [{"message": {"content": "x", "refusal": None}, "finish_reason": "stop"}]},
+    )
+    for answer in good:
+        assert not read_error(answer).is_error, answer
+
+
+TAILS = (b"\n", b"\r\n--boundary--\r\n", b"<!-- cached -->", b'{"ok": true}', bytes(512), b"TAG" + bytes(125))
+
+
+@pytest.mark.parametrize("tail", TAILS)
+def test_what_follows_a_picture_is_cut_and_a_second_picture_is_kept(tail: bytes) -> None:
+    for data in (_noise("MPO", 2), _noise("BMP"), _noise("JPEG")):
+        made, warnings = repair_bytes(data + tail)
+        assert made == data
+        assert [warning.code for warning in warnings] == ["trailing_bytes_removed"]
+
+
+@pytest.mark.parametrize("tail", TAILS)
+def test_what_follows_a_flac_is_cut_by_the_checksum_of_its_last_frame(tail: bytes) -> None:
+    from odd_samples import good
+
+    data = good("flac")
+    made, warnings = repair_bytes(data + tail)
+    assert made == data
+    assert [warning.code for warning in warnings] == ["trailing_bytes_removed"]
