@@ -23,12 +23,18 @@ from anymedia.policy import Budget
 from anymedia.settings import load_settings
 from anymedia.state import schema
 from anymedia.state.postgres import PostgresConnection, PostgresStore
-from anymedia.state.sqlite import SqliteStore, store_at
-from anymedia.state.store import StateBusy, StateDamaged, StateTooNew, StateUnreachable
+from anymedia.state.sqlite import SqliteStore, SqlStore, store_at
+from anymedia.state.store import CallRecord, NewCall, StateBusy, StateDamaged, StateTooNew, StateUnreachable
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
 FREE = Budget()
 slow = pytest.mark.exhaustive
+
+
+async def sending(store: SqlStore, call: NewCall, budget: Budget = FREE, owner: str = "me") -> CallRecord:
+    """Open a call, and begin its submit."""
+    record = await store.open_call(call, budget, owner=owner, lease_seconds=60)
+    return await store.advance(record.lease, "submitting", submits=1)
 
 
 @pytest.fixture
@@ -117,7 +123,7 @@ async def test_tables_of_a_newer_version_or_of_another_program_are_refused(share
 async def test_tables_of_an_earlier_version_are_migrated_unless_a_call_is_being_processed(
     shared: PostgresStore, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = await shared.open_call(new_call(), FREE, owner="4711-cafe", lease_seconds=60)
+    record = await sending(shared, new_call(), owner="4711-cafe")
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("DELETE FROM budgets")  # summed up again from the ledger
     monkeypatch.setattr(schema, "_STEPS", (*schema._STEPS, ("ALTER TABLE slots ADD COLUMN weight INTEGER NOT NULL DEFAULT 1",)))
@@ -153,9 +159,8 @@ async def test_killed_server_comes_back_under_load_and_every_confirmed_change_is
 
     async def work(name: str) -> None:
         for number in range(8):
-            record = await shared.open_call(
-                new_call(f"{name}-{number}", quote_usd=(0.0, 0.1)), Budget(per_day=50), owner=name, lease_seconds=60
-            )
+            call = new_call(f"{name}-{number}", quote_usd=(0.0, 0.1))
+            record = await sending(shared, call, Budget(per_day=50), name)
             await shared.advance(record.lease, "submitted", job={"id": f"job-{record.id}"})
             await shared.advance(record.lease, "collecting")
             await shared.advance(record.lease, "done", cost_usd=0.05)
@@ -212,9 +217,14 @@ async def test_change_whose_commit_was_not_answered_is_made_exactly_once(
     with monkeypatch.context():
         lost = lose()
         record = await shared.open_call(new_call(quote_usd=(0.0, 0.5)), Budget(per_day=1), owner="me", lease_seconds=60)
-        assert (lost, record.state, record.fence) == (["COMMIT"], "submitting", 1)
+        assert (lost, record.state, record.fence) == (["COMMIT"], "queued", 1)
     assert (await shared.spend()).calls == 1
-    for state, changes in (("submitted", {"job": {"id": "1"}}), ("collecting", {}), ("done", {"cost_usd": 0.25})):
+    for state, changes in (
+        ("submitting", {"submits": 1}),
+        ("submitted", {"job": {"id": "1"}}),
+        ("collecting", {}),
+        ("done", {"cost_usd": 0.25}),
+    ):
         lost = lose()
         advanced = await shared.advance(record.lease, state, **changes)  # type: ignore[arg-type]
         assert (lost, advanced.state) == (["COMMIT"], state)
@@ -254,10 +264,7 @@ async def test_text_that_postgresql_cannot_store_is_stored_escaped(shared: Postg
 @slow
 async def test_provider_job_that_two_processes_record_at_once_is_a_conflict_of_one(url: str) -> None:
     stores = [PostgresStore(url) for _ in range(6)]
-    records = [
-        await store.open_call(new_call(f"call_{i}", account="same"), FREE, owner=f"p{i}", lease_seconds=60)
-        for i, store in enumerate(stores)
-    ]
+    records = [await sending(store, new_call(f"call_{i}", account="same")) for i, store in enumerate(stores)]
     advanced = await asyncio.gather(
         *(store.advance(record.lease, "submitted", job={"id": "17"}) for store, record in zip(stores, records, strict=True))
     )

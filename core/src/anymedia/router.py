@@ -26,7 +26,7 @@ from .execution.asked import Asked, OutputTo
 from .execution.engine import Engine, OnProgress, Progress, ProgressEvent, collect_garbage, listening
 from .execution.plan_runner import Output, PlanRunner, check_cap
 from .execution.prepare_inputs import InputReader, has_inputs, named_format, resolve, with_own_results
-from .execution.resume import cancel_call, forget_run
+from .execution.resume import forget_run
 from .execution.run_keys import earlier_records, keyed_request, may_retry, repeated_run, request_digest
 from .execution.run_registry import RunRegistry
 from .execution.run_result import result_of, run_status
@@ -559,9 +559,7 @@ class Router(Operations, Realms):
             RequestError: another process is processing it.
         """
         run = await self._run_id(job_id)
-        async with self._run_registry.stopping(run):
-            for record in await self.store.run(run):
-                await cancel_call(self._engine, record)
+        await self._run_registry.cancel(run)
         return await self.run_status(run)
 
     async def forget(self, job_id: str, *, force: bool = False) -> None:

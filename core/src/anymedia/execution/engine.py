@@ -32,6 +32,7 @@ from .account import fingerprint
 from .governor import AccountSlots, Governor
 from .lease import LeaseRenewer
 from .poll_schedule import PollBudget
+from .watch import CallWatcher
 
 if TYPE_CHECKING:
     from ..artifacts import ArtifactStore
@@ -223,6 +224,7 @@ class Engine:
     #: When `make_room` last measured the artifacts, on the steady clock.
     measured_at: float | None = attrs.field(default=None, init=False)
     leases: LeaseRenewer = attrs.field(init=False)
+    watcher: CallWatcher = attrs.field(init=False)
     governor: Governor = attrs.field(init=False)
     slots: AccountSlots = attrs.field(init=False)
     _pools: dict[tuple[str, int], ThreadPoolExecutor] = attrs.field(factory=dict, init=False)
@@ -231,6 +233,7 @@ class Engine:
 
     def __attrs_post_init__(self) -> None:
         self.leases = LeaseRenewer(self.store)
+        self.watcher = CallWatcher(self.store, self.clock)
         self.slots = AccountSlots(self.store)
         limits = self.settings
         self.governor = Governor(self._close_idle, descriptors=limits.max_descriptors, memory=limits.max_memory_bytes)
@@ -245,6 +248,7 @@ class Engine:
 
     async def aclose(self) -> None:
         """Close clients, connections and threads; blocking work that has begun ends by itself."""
+        await self.watcher.close()
         await self.clients.aclose()
         await self.fetcher.aclose()
         for pool in self._pools.values():

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import itertools
 import logging
+import math
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -46,8 +47,8 @@ from .submit import lookup, unknown_outcome
 
 _log = logging.getLogger("anymedia")
 
-#: Intervals in seconds of checking whether another process has finished a call: the first, and the longest.
-_RECHECK_SECONDS, _LONGEST_RECHECK = 0.5, 2.0
+#: How often the process that is processing a call is asked to cancel it, and how many seconds each answer may take.
+_ASK_TIMES, _ASK_SECONDS = 5, 2.0
 
 
 async def resume_call(engine: Engine, call_id: str, deadline: float | None, *, revise: bool = False, rebind: bool = False) -> CallRecord:
@@ -68,7 +69,6 @@ async def resume_call(engine: Engine, call_id: str, deadline: float | None, *, r
         BackendTimeout: the deadline passed; the call can be resumed.
         BackendError: it failed, now or earlier.
     """
-    pause = _RECHECK_SECONDS
     while True:
         record = await _known(engine, call_id)
         revise = revise and record.is_revisable
@@ -87,8 +87,7 @@ async def resume_call(engine: Engine, call_id: str, deadline: float | None, *, r
             raise late
         revise = revise and record.owner is not None  # else that process has just checked it
         if not await kept_until_end(engine.store, call_id, min(left, LEASE_SECONDS)):
-            await engine.clock.sleep(min(pause, left))
-            pause = min(2 * pause, _LONGEST_RECHECK)
+            await engine.watcher.wait(call_id, math.inf if deadline is None else deadline)
 
 
 async def resume_run(engine: Engine, run: str, deadline: float | None, *, revise: bool = False, rebind: bool = False) -> Result:
@@ -277,10 +276,10 @@ async def cancel_call(engine: Engine, record: CallRecord) -> None:
         RequestError: another process is processing it.
         BackendError: the provider could not be reached; the record is unchanged.
     """
-    if record.state in FINAL_STATES:
+    claimed = await _claim_to_cancel(engine, record)
+    if claimed is None:
         return
-    record = await _claim(engine, record)
-    lease = record.lease
+    record, lease = claimed, claimed.lease
     try:
         async with LeaseKeeper(engine.leases, lease):
             notify = record.job is not None and record.outcome is None and engine.has_hook(record.backend, "cancel_job")
@@ -295,6 +294,21 @@ async def cancel_call(engine: Engine, record: CallRecord) -> None:
     except LeaseLost:
         raise _in_use(record) from None
     await in_thread(functools.partial(delete_temporaries, record))
+
+
+async def _claim_to_cancel(engine: Engine, record: CallRecord) -> CallRecord | None:
+    """Claim a call; ask the process that is processing it to cancel it, if there is one. None: it has ended."""
+    for _ in range(_ASK_TIMES):
+        if record.state in FINAL_STATES:
+            return None
+        claimed = await engine.store.claim(record.id, owner=engine.owner, lease_seconds=LEASE_SECONDS)
+        if claimed is not None or not await engine.store.notify(f"cancel {record.run}"):
+            break
+        await engine.watcher.wait(record.id, engine.clock.steady() + _ASK_SECONDS)
+        record = await _known(engine, record.id)
+    if claimed is None:
+        raise _in_use(record)
+    return claimed
 
 
 def _cancelled_cost(record: CallRecord, *, notified: bool) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ..state.transitions import claimed
 from .engine import Engine
 from .lease import LEASE_SECONDS
 from .poll import still_running_error
-from .resume import cancelled_error, resume_run
+from .resume import cancel_call, cancelled_error, resume_run
 from .run_result import latest, result_of, run_status
 
 Work = Coroutine[Any, Any, Result]
@@ -66,6 +66,10 @@ class RunRegistry:
         task.add_done_callback(_retrieve_error)
         self._tasks[run] = task
         self._started.add(task)
+        watcher = self.engine.watcher
+        watcher.listen()
+        watcher.cancellable[run] = lambda: self.cancel(run)
+        task.add_done_callback(lambda _: watcher.cancellable.pop(run, None))
         return task
 
     def _close(self, run: str, on_cancel: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -178,6 +182,12 @@ class RunRegistry:
         finally:
             self._stopping.pop(run, None)
             stopped.set_result(None)
+
+    async def cancel(self, run: str) -> None:
+        """Stop the task of a run and cancel its calls, at the provider if it supports that."""
+        async with self.stopping(run):
+            for record in await self.engine.store.run(run):
+                await cancel_call(self.engine, record)
 
     async def end(self) -> None:
         """Complete submits and downloads in progress, and stop polling the rest; what stays queued can be resumed."""

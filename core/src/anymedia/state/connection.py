@@ -73,6 +73,9 @@ class SqliteConnection(sqlite3.Connection):
     def lock(self, name: str) -> None:
         """Do nothing: the transaction has the lock on the whole file."""
 
+    def notify(self, notice: str) -> None:
+        """Do nothing: other processes find out by asking."""
+
     def now(self) -> float:
         """Return the store's time."""
         return self.clock()

@@ -50,6 +50,9 @@ class Connection(Protocol):
     def lock(self, name: str) -> None:
         """Wait for the other transactions that have locked a name; it is unlocked with the end of this one."""
 
+    def notify(self, notice: str) -> None:
+        """Send a notice to all who listen, when the transaction is committed."""
+
     def now(self) -> float:
         """Return the store's time, in seconds since the epoch."""
 
@@ -132,9 +135,11 @@ class Database(abc.ABC, Generic[C]):
 
     Attributes:
         name: how it is called in messages.
+        has_notices: whether notices reach all who listen.
     """
 
     name: str
+    has_notices = False
 
     def __init__(self) -> None:
         self._lanes: tuple[Lane[C], Lane[C]] | None = None
@@ -159,6 +164,10 @@ class Database(abc.ABC, Generic[C]):
     @abc.abstractmethod
     def _transaction(self, lane: Lane[C], work: Work[_T], write: Write, charged: Charged) -> _T:
         """Run work in a transaction, on a thread of the lane."""
+
+    def listen(self, tell: Callable[[str], None]) -> Callable[[], None] | None:
+        """Have a function called with each notice; None where there are none."""
+        return None
 
     async def read(self, work: Work[_T]) -> _T:
         """Run SELECTs that need no transaction; the database's errors are raised as `StateError`."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
+import select
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +25,10 @@ _T = TypeVar("_T")
 
 #: The schema that the tables are in, unless the URL says ``options=-csearch_path=...``.
 _SCHEMA = "anymedia"
+#: The channel of notices; all schemas of a database share it.
+_CHANNEL = "anymedia"
+#: How long after a lost connection another one is made for notices, in seconds.
+_LISTEN_AGAIN = 0.5
 #: How many statements a store has in progress at most: of reads, and of transactions.
 _READERS, _WRITERS = 2, 4
 #: How long a connection's idea of the server's time is used, in seconds.
@@ -87,6 +95,10 @@ class PostgresConnection:
         """Wait for the other transactions that have locked a name; it is unlocked with the end of this one."""
         self.execute("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", (name,))
 
+    def notify(self, notice: str) -> None:
+        """Send a notice to all who listen, when the transaction is committed."""
+        self.execute("SELECT pg_notify(?, ?)", (_CHANNEL, notice))
+
     def now(self) -> float:
         """Return the server's time, from its last answer and the seconds since."""
         if self._clock is not None:
@@ -128,6 +140,8 @@ class PostgresDatabase(Database[PostgresConnection]):
         clock: replaces the server's clock, for tests.
     """
 
+    has_notices = True
+
     def __init__(self, url: str, *, busy_seconds: float, clock: Callable[[], float] | None) -> None:
         super().__init__()
         try:
@@ -145,6 +159,8 @@ class PostgresDatabase(Database[PostgresConnection]):
         self._arguments: dict[str, Any] = {**_NETWORK, "application_name": "anymedia", **given, "options": options}
         self._busy_seconds = busy_seconds
         self._clock = clock
+        self._listeners: list[Callable[[str], None]] = []
+        self._listening_process = 0
         self._own_schema = "options" not in given
         self._prepared = False
         self._preparing = threading.Lock()
@@ -153,6 +169,38 @@ class PostgresDatabase(Database[PostgresConnection]):
     def identity(self) -> str:
         """The address, without a password."""
         return self._identity
+
+    def listen(self, tell: Callable[[str], None]) -> Callable[[], None]:
+        """Have a function called with each notice, on a thread with a connection of its own that all listeners share."""
+        with self._lock:
+            if not self._listeners or self._listening_process != os.getpid():  # a forked child has no threads
+                self._listeners, self._listening_process = [], os.getpid()
+                wake, self._wake = socket.socketpair()
+                threading.Thread(target=self._hear, args=(wake,), name="anymedia-store-notices", daemon=True).start()
+            self._listeners.append(tell)
+
+        def stop() -> None:
+            with self._lock:
+                self._listeners.remove(tell)
+                if not self._listeners:
+                    self._wake.close()  # the thread reads the end
+
+        return stop
+
+    def _hear(self, wake: socket.socket) -> None:
+        with contextlib.closing(wake):
+            while True:
+                try:
+                    with psycopg.connect(autocommit=True, **self._arguments) as connection:
+                        connection.execute(f"LISTEN {_CHANNEL}")
+                        while wake.fileno() not in select.select([connection.fileno(), wake.fileno()], [], [])[0]:
+                            for notice in connection.notifies(timeout=0):
+                                for tell in tuple(self._listeners):
+                                    tell(notice.payload)
+                        return
+                except psycopg.Error:  # the waiters' queries report what is wrong
+                    if select.select([wake], [], [], _LISTEN_AGAIN)[0]:
+                        return
 
     def _make_lanes(self) -> tuple[Lane[PostgresConnection], Lane[PostgresConnection]]:
         return Lane(_READERS), Lane(_WRITERS)

@@ -53,6 +53,8 @@ _LIVE = "(expires_at IS NULL OR expires_at > ?)"
 _REMEMBER_EXPIRED = 30 * 86_400
 #: How long the key of a deleted run is remembered, in seconds.
 _REMEMBER_KEYS = 90 * 86_400
+#: How many values a statement can have in every build of SQLite.
+_MOST_VALUES = 900
 #: How many durations are kept per key.
 _DURATIONS = 200
 #: Seconds that a rate is counted over.
@@ -140,6 +142,8 @@ class SqlStore:
                 if sole_job and after.conflict is not None:
                     raise JobTaken(after.conflict)
             _update(connection, before, after)
+            if after.owner is None:
+                connection.notify(f"free {after.id}")
             entry = _entry(connection, after.id)
             _settle(connection, entry, ledger.settled(entry, after))
             for each, texts in encoded:
@@ -185,6 +189,7 @@ class SqlStore:
             before = self._find(connection, lease.call_id)
             if (after := transitions.released(before, lease)) is not None:
                 _update(connection, before, after)
+                connection.notify(f"free {after.id}")
 
         found = await self.get(lease.call_id)
         if transitions.released(found, lease) is not None:  # most calls have ended by then, and need no write lock
@@ -193,6 +198,30 @@ class SqlStore:
     async def holds(self, lease: Lease) -> bool:
         """Whether a lease is still valid; see `Store.holds`."""
         return await self._database.read(lambda connection: _is_held(connection, lease))
+
+    async def free(self, call_ids: Sequence[str]) -> Sequence[str]:
+        """Return those of some calls that no process is processing; see `Store.free`."""
+
+        def work(connection: Connection) -> list[str]:
+            now = connection.now()
+            held = set[str]()
+            for start in range(0, len(call_ids), _MOST_VALUES):
+                some = call_ids[start : start + _MOST_VALUES]
+                query = f"SELECT id FROM calls WHERE id IN ({', '.join('?' * len(some))}) AND owner IS NOT NULL"  # noqa: S608 - our own text
+                values = (*some, now, now + transitions.LONGEST_LEASE)
+                held |= {name for (name,) in connection.execute(f"{query} AND lease_until > ? AND lease_until <= ?", values).fetchall()}
+            return [name for name in call_ids if name not in held]
+
+        return await self._database.read(work)
+
+    def listen(self, tell: Callable[[str], None]) -> Callable[[], None] | None:
+        """Have a function called with each notice; see `Store.listen`."""
+        return self._database.listen(tell)
+
+    async def notify(self, notice: str) -> bool:
+        """Send a notice to all who listen; see `Store.notify`."""
+        await self._database.read(lambda connection: connection.notify(notice))
+        return self._database.has_notices
 
     async def get(self, call_id: str) -> CallRecord | None:
         """Return one record, or None."""

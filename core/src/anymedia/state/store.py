@@ -7,7 +7,7 @@ Times are seconds since the epoch on the store's own clock: leases and ages are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, Self
 
 import attrs
@@ -389,6 +389,21 @@ class Store(Protocol):
 
     async def holds(self, lease: Lease) -> bool:
         """Whether a lease is still valid: the call was neither claimed by another owner nor deleted."""
+
+    async def free(self, call_ids: Sequence[str]) -> Sequence[str]:
+        """Return those of some calls that no process is processing: without a lease that lasts, or deleted."""
+
+    def listen(self, tell: Callable[[str], None]) -> Callable[[], None] | None:
+        """Have a function called with each notice of the store's other users, on a thread of the store.
+
+        The store itself sends ``free ID`` when the lease of a call ends.
+
+        Returns:
+            What ends it; None for a store that does not pass notices on.
+        """
+
+    async def notify(self, notice: str) -> bool:
+        """Send a notice to all who listen; False for a store that does not pass notices on."""
 
     async def get(self, call_id: str) -> CallRecord | None:
         """Return one record."""

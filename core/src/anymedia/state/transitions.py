@@ -13,7 +13,7 @@ from .store import FINAL_STATES, TRANSITIONS, CallRecord, CallState, IllegalTran
 
 _CHANGEABLE = frozenset({"submits", "attempts", "job", "outcome", "secret", "result", "error", "cost_usd", "target", "plan", "account"})
 #: Maximum length of a lease in seconds, with a margin for clocks that differ.
-_LONGEST_LEASE = 300.0
+LONGEST_LEASE = 300.0
 _OPENED_WITH = tuple(field.name for field in attrs.fields(NewCall) if field.name != "request_digest")
 _NEEDS_JOB = frozenset({"submitted", "running", "lost"})
 _REVISABLE = frozenset({"failed", "cancelled"})
@@ -89,7 +89,7 @@ def claimed(record: CallRecord, *, owner: str, lease_seconds: float, now: float,
 
     A lease that would last longer than leases do was taken while the clock was ahead, and counts as expired.
     """
-    held = record.owner not in (None, owner) and now < record.lease_until <= now + max(2 * lease_seconds, _LONGEST_LEASE)
+    held = record.owner not in (None, owner) and now < record.lease_until <= now + max(2 * lease_seconds, LONGEST_LEASE)
     if held or (record.state in FINAL_STATES and not (revise and record.is_revisable)):
         return None
     return attrs.evolve(record, owner=owner, lease_until=now + lease_seconds, fence=record.fence + 1)
