@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 import os
 import re
@@ -46,6 +47,11 @@ def test_index_links_to_every_page() -> None:
         assert f"({page})" in index, page
 
 
+def test_home_page_installs_as_the_readme_does() -> None:
+    line = next(line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if line.endswith("anymedia tour"))
+    assert line in (DOCS / "index.md").read_text("utf-8").splitlines()
+
+
 @pytest.mark.exhaustive  # a process that renders fifty pages
 def test_site_is_built_without_a_warning_and_needs_no_other_server(tmp_path: Path) -> None:
     """A missing page, link or anchor is a warning, and --strict makes it an error."""
@@ -61,6 +67,7 @@ def test_site_is_built_without_a_warning_and_needs_no_other_server(tmp_path: Pat
     ]
     assert [address for address in loaded if address.startswith(("http", "//"))] == []
     reference = (tmp_path / "reference/python.html").read_text("utf-8")
+    assert "last|ID|FILE" in html.unescape((tmp_path / "commands.html").read_text("utf-8"))
     assert all(
         f'id="{name}"' in reference for name in ("anymedia.aio.image", "anymedia.router.Router.stream", "anymedia.results.Result.save")
     )

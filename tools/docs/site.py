@@ -20,6 +20,8 @@ _SOURCES = {page: source for source, page in PAGES.items()}
 #: The README says what the home page says.
 _TARGETS = PAGES | {"README.md": "index.md"}
 _LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<target>[^)#:\s]+)(?P<anchor>#[^)\s]*)?\)")
+#: Stands for an escaped bar in the code of a table, of which Python-Markdown would show the backslash.
+_BAR = "\ue000"
 _LIST = re.compile(r"^(?![-*|#> ]|\d+\. )(.*\S)\n(?=(?:[-*]|\d+\.) )", re.MULTILINE)
 
 
@@ -48,5 +50,10 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return f"[{text}]({posixpath.relpath(path, posixpath.dirname(uri) or '.')}{anchor})"
 
     parts = re.split(r"(^```.*?^```$)", markdown, flags=re.MULTILINE | re.DOTALL)
-    parts[::2] = [_LIST.sub(r"\1\n\n", _LINK.sub(link, part)) for part in parts[::2]]
+    parts[::2] = [_LIST.sub(r"\1\n\n", _LINK.sub(link, part)).replace(r"\|", _BAR) for part in parts[::2]]
     return "".join(parts)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Put the bars back."""
+    return html.replace(_BAR, "|")
