@@ -37,11 +37,26 @@ try anymedia image "a red fox in snow" --size 64x64 -n 2 -o 'fox-{index:03d}-{se
 refused "OPENAI_API_KEY" anymedia image "a red fox" -b openai
 refused "image" anymedia imge "a red fox"
 refused "WIDTHxHEIGHT" anymedia image "a red fox" --size big
+refused "'64x64'" anymedia image "a red fox" --size 64
+refused "in quotes" anymedia image a red fox
+refused "'make it winter'" anymedia edit fox.png make it winter
+refused "edit fox.png stars" anymedia edit stars fox.png
+refused "gpt-image-2" anymedia image "a red fox" -m gtp-image-2
+refused "mp4, webm, mov" anymedia video waves -o waves.avi
+refused "follow the command" anymedia --size 64x64 image "a red fox"
+refused " more, not" anymedia say "Hello." --voice nobody
+try anymedia help image
+try anymedia image "a lake" --size 64x64 -o lake.bmp
+try anymedia image "a lake" --size 64x64 -o 'my lake ü 湖.png'
+try anymedia image "a lake" --size 64x64 -n 8 -o many/
+try anymedia image "a lake" --background transparent --size 64x64 -o logo.jpg
+grep -q "is named 'logo.png'" err.txt
 try anymedia edit fox.png "a starry night" -f -o night.png
 try anymedia edit fox.png "a moon" --mask fox.jpg -o moon.png
 try anymedia image --continue last "with a lighthouse" -o lighthouse.png
 try anymedia video night.png "clouds and birds" -s 1 --size 64x64 -o clip.mp4
 try anymedia video --continue last "sunrise" -s 1 -o longer.mp4
+refused "--continue clip.mp4" anymedia video clip.mp4 "sunrise"
 try anymedia say "Hello." -o hello.wav
 try anymedia music "calm piano" -s 1 -o calm.wav
 try bash -c 'echo "a mountain lake" | anymedia image - --size 64x64 -o lake.png'

@@ -125,7 +125,7 @@ def split_options(kind: type[Request], given: dict[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidRequest: the request has no such field, or a value is wrong.
     """
-    fields = {{f.name: given[f.name] for f in attrs.fields(kind) if given.get(f.name) is not None}}
+    fields = {{f.name: given[f.name] for f in attrs.fields(kind) if given.get(f.name) is not None or f.default is attrs.NOTHING}}
     known = {{*fields, *CALL_OPTIONS, "self"}}
     unused = [name for name, value in given.items() if name not in known and value is not None and not isinstance(value, tuple)]
     if unused:

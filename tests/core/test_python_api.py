@@ -218,6 +218,41 @@ async def test_cancelled_one_line_function_cancels_its_work(service: FakeService
         assert router.jobs()[0].state == "running"  # to be resumed
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"size": (64, 48)}, "write '64x48'"),
+        ({"size": 64}, "write '64x64'"),
+        ({"size": "64*48"}, "write '64x48'"),
+        ({"size": "1000000x4"}, "an edge has 1 to 999999 pixels"),
+        ({"aspect_ratio": "16x9"}, "write '16:9'"),
+        ({"prompt": None}, "prompt=: is missing"),
+        ({"policy": {"budget": 1}}, "expected a Policy, got dict"),
+        ({"keys": "sk-secret"}, "keys are given by backend"),
+        ({"output": "fox"}, "'fox' is not named like a media file"),
+        ({"output": "~/pictures/fox.png"}, "does not exist"),
+    ],
+    ids=lambda value: re.sub(r"\W+", "_", str(value)),
+)
+def test_wrong_argument_is_answered_with_what_to_write(arguments: dict[str, Any], said: str, service: FakeService) -> None:
+    with pytest.raises(RequestError) as caught:
+        anymedia.image(**{"prompt": "a fox", **arguments})
+    assert said in str(caught.value)
+    assert "sk-secret" not in str(caught.value)
+    assert service.submits == []
+
+
+def test_several_images_to_edit_are_refused_with_where_they_belong(service: FakeService) -> None:
+    with pytest.raises(InvalidRequest, match="further pictures are references"):
+        anymedia.edit([b"a", b"b"], "a hat")  # type: ignore[arg-type]
+
+
+def test_misspelt_name_of_the_package_is_named_with_the_nearest_one() -> None:
+    with pytest.raises(AttributeError) as caught:
+        anymedia.imge  # noqa: B018
+    assert (caught.value.name, caught.value.obj) == ("imge", anymedia)  # from which Python suggests a name
+
+
 # Inputs
 
 _PIXELS = Pictures.new("RGB", (3, 2), (255, 0, 0))

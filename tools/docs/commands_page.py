@@ -45,7 +45,11 @@ def _section(name: str, command: click.Command, level: int, also: str = "") -> I
     yield f"{'#' * level} `{name}`\n"
     yield f"```text\nanymedia {name} {pieces}\n```\n"
     yield _prose(command) + also + "\n"
-    options = [option for option in command.get_params(context) if isinstance(option, click.Option) and option.name != "help"]
+    options = [
+        option
+        for option in command.get_params(context)
+        if isinstance(option, click.Option) and option is not command.get_help_option(context)
+    ]
     rows = [found for option in options if (found := option.get_help_record(context))]
     if rows:
         yield "| option | meaning |\n|---|---|"

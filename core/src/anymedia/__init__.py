@@ -38,6 +38,7 @@ Public names are imported on first use, so that ``import anymedia`` is fast.
 from __future__ import annotations
 
 import importlib
+import sys
 
 TYPE_CHECKING = False  # importing it from typing would take a third of the import time
 if TYPE_CHECKING:
@@ -244,7 +245,7 @@ def __getattr__(name: str) -> object:
     """
     module = _MODULES.get(name)
     if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
     loaded = importlib.import_module(f".{module}", __name__)
     value: object = loaded if module == name else getattr(loaded, name)
     globals()[name] = value

@@ -137,8 +137,19 @@ def check_size(value: Any) -> str | None:
     if value == "auto":
         return None
     if not isinstance(value, str) or not re.fullmatch(r"[1-9][0-9]{0,5}x[1-9][0-9]{0,5}", value):
-        return f"expected WIDTHxHEIGHT in pixels like '1024x1024', or 'auto', got {shown(value)}"
+        return f"expected WIDTHxHEIGHT in pixels like '1024x1024', or 'auto', got {shown(value)}{_size_meant(value)}"
     return None
+
+
+def _size_meant(value: Any) -> str:
+    """Return ``; write '64x64'`` for a size in another notation."""
+    edges = re.findall(r"\d+", value) if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    pixels = [int(edge) for edge in edges if (len(edge) < 20 if isinstance(edge, str) else type(edge) is int and edge < 10**9)]
+    if not 0 < len(pixels) == len(edges) < 3 or (isinstance(value, str) and not re.fullmatch(r"\d+(\D{1,4}\d+)?", value.strip())):
+        return ""
+    if not all(0 < edge < 1_000_000 for edge in pixels):
+        return "; an edge has 1 to 999999 pixels"
+    return f"; write '{pixels[0]}x{pixels[-1]}'"
 
 
 def check_aspect_ratio(value: Any) -> str | None:
@@ -147,7 +158,8 @@ def check_aspect_ratio(value: Any) -> str | None:
         return None
     number = r"(?:[1-9][0-9]{0,3}|0)(?:\.[0-9]{1,4})?"
     if not isinstance(value, str) or not re.fullmatch(f"{number}:{number}", value) or 0.0 in map(float, value.split(":")):
-        return f"expected W:H like '16:9', or 'auto', got {shown(value)}"
+        meant = re.fullmatch(r"(\d+) *[x*×/] *(\d+)", value) if isinstance(value, str) else None
+        return f"expected W:H like '16:9', or 'auto', got {shown(value)}" + (f"; write '{meant[1]}:{meant[2]}'" if meant else "")
     return None
 
 

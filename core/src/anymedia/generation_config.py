@@ -412,18 +412,18 @@ def _suffix(path: str | None) -> str | None:
 def _output_format(config: GenerationConfig, media: str) -> str | None:
     """Return the format to ask for; suffix, format and medium must agree."""
     named, asked = _suffix(config.output_path), config.output_format
+    known = [name for name, mime in FORMATS.items() if mime.startswith(f"{media}/")]
     if named is not None and named not in FORMATS:
-        hint = "a directory ends in '/'" + did_you_mean(named, FORMATS)
+        hint = f"the formats for {media} are {', '.join(known)}; a directory ends in '/'" + did_you_mean(named, known)
         raise InvalidRequest([Problem("$.output_path", f"'.{named[:20]}' is not a suffix of media files", hint)])
     if named and asked and named != asked and not fits_suffix(Path(config.output_path or "").suffix, asked):
         raise InvalidRequest(
             [Problem("$.output_format", f"{asked} contradicts the suffix of output_path ({named})", "give only one of them")]
         )
     found = asked or named
-    if found is not None and not FORMATS[found].startswith(f"{media}/"):
-        formats = ", ".join(name for name, mime in FORMATS.items() if mime.startswith(f"{media}/"))
+    if found is not None and found not in known:
         where = "$.output_path" if named else "$.output_format"
-        raise InvalidRequest([Problem(where, f"{found} is not a format for {media}", f"the formats for {media} are {formats}")])
+        raise InvalidRequest([Problem(where, f"{found} is not a format for {media}", f"the formats for {media} are {', '.join(known)}")])
     return found
 
 

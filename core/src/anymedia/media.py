@@ -218,7 +218,8 @@ class Media:
                 return cls(data=_png(value), mime="image/png")
         except (TypeError, ValueError, OSError) as error:
             raise InvalidRequest([Problem("$", f"this {type(value).__name__} cannot be read: {error}")]) from None
-        raise InvalidRequest([Problem("$", f"expected a path, URL, data: URI, bytes or an open file, got {type(value).__name__}")])
+        hint = "give one; further pictures are references" if isinstance(value, list | tuple) else ""
+        raise InvalidRequest([Problem("$", f"expected a path, URL, data: URI, bytes or an open file, got {type(value).__name__}", hint)])
 
     @property
     def format(self) -> str | None:

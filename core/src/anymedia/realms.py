@@ -80,6 +80,8 @@ class Realms:
         if realm is not None:
             check_realm(realm, self.realm)
         store = self.store if realm in (None, self.realm) else self.store.scoped(realm)
+        if keys is not None and not callable(keys) and not isinstance(keys, Mapping):
+            raise RequestError("keys are given by backend, such as keys={'openai': 'sk-...'}")  # without the value: it is a secret
         instances = self.instances if keys is None else with_keys(self.instances, self.registry, keys)
         view = copy.copy(self)
         if keys is not None or budget is not None or policy is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..errors import shown
@@ -37,6 +37,12 @@ def _edges_of(text: str) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
+def listed_values(values: Iterable[Any], most: int = 12) -> str:
+    """Return values in a list for a message, at most so many: ``a, b and 108 more``."""
+    texts = [str(value) for value in values]
+    return ", ".join(texts) if len(texts) <= most else f"{', '.join(texts[: most - 1])} and {len(texts) - most + 1} more"
+
+
 @frozen(kw_only=True)
 class Choice:
     """One of a list of values. ``fixed``: the model always behaves like this, so nothing is sent.
@@ -55,7 +61,7 @@ class Choice:
 
     def problem(self, value: Any) -> str | None:
         """Return what is wrong with a value, or None."""
-        return None if self.takes(value) else f"accepts {', '.join(str(v) for v in self.one_of)}, not {shown(value)}"
+        return None if self.takes(value) else f"accepts {listed_values(self.one_of)}, not {shown(value)}"
 
     def nearest(self, value: Any) -> Any:
         """Return the nearest allowed number (the smaller of two equally near ones), or the same word in another case; else None."""

@@ -165,6 +165,8 @@ class _Root(LazyGroup):
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         """Run a command and exit with its code."""
         words = list(sys.argv[1:] if args is None else args)
+        if words[:1] == ["help"]:
+            words = [*words[1:], "--help"]
         extra.pop("standalone_mode", None)
         prints_help = not {"-h", "--help", "--version"}.isdisjoint(words) or _COMPLETE in os.environ
         try:
@@ -212,6 +214,10 @@ class _Root(LazyGroup):
 def _usage(error: click.ClickException, console: Console) -> Exit:
     where = getattr(error, "ctx", None)
     hint = f"see '{where.command_path} --help'" if where is not None else ""
+    if where is not None and where.parent is None and isinstance(error, click.NoSuchOption):
+        hint = f"options follow the command, such as 'anymedia image PROMPT --size 512x512'; {hint}"
+    elif where is not None and "prompt" in where.params and type(error) is click.UsageError and where.params["prompt"] is not None:
+        hint = f"put the prompt in quotes: '{where.command_path} \"{where.params['prompt']} ...\"'; {hint}"
     console.error(_UsageError(error.format_message(), fix=hint))
     return Exit.USAGE
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from ..errors import InvalidRequest, MediaError, Problem
+from ..errors import InvalidRequest, MediaError, Problem, did_you_mean
 from ..formatting import in_dollars
 from ..generation_config import GenerationConfig
 from ..strict_json import parse_json
@@ -135,6 +135,10 @@ def _config(file: Path, index: int, fields: dict[str, Any], output: str | None) 
         fields.pop("media_type")
     name = fields.pop("output_path", None) or output or f"{file.stem}/{{index:03d}}"
     extra = {key: fields.pop(key) for key in list(fields) if key not in known and f"{{{key}" in name}
+    if unknown := [key for key in fields if key not in known and not did_you_mean(key[:60], known)]:
+        raise InvalidRequest(
+            [Problem(f"$.{key}", "there is no such field", f"or use it in the names: -o '{{{key}}}.png'") for key in unknown]
+        )
     config = GenerationConfig.from_json(fields)
     if not name.endswith("/") and not Path(name).suffix:
         name += f".{config.output_format}" if config.output_format else _SUFFIXES[config.media_type or "image"]

@@ -20,8 +20,8 @@ import attrs
 import click
 
 from ..errors import Argument, InvalidRequest, Problem, did_you_mean
-from ..generation_config import GenerationConfig
-from ..media import Video
+from ..generation_config import GenerationConfig, format_name
+from ..media import FORMATS, Video
 from ..records import frozen
 from ..requests import MASK_MODES, REFERENCE_ROLES, Continuation
 from .process import stdout_is_terminal
@@ -223,10 +223,29 @@ def _split_words(command: str, given: Mapping[str, Any]) -> dict[str, Any]:
             raise click.UsageError(f"expected [IMAGE] PROMPT, got {len(words)} arguments (quote the prompt)")
         if len(words) == 1 and given["config"] is None and _check(Path.is_file, words[0]):
             raise click.UsageError(f"a prompt is missing; the only argument is the file {words[0]!r}")
+        _check_order(command, words)
         taken |= {"prompt": words[-1] if words else None, "sources": words[:-1]}
     if taken["prompt"] == "-" and given["config"] != "-":
         taken["prompt"] = _stdin_text("prompt", "PROMPT")
     return taken
+
+
+def _check_order(command: str, words: tuple[str, ...]) -> None:
+    """Refuse a prompt that is not quoted or not the last word, and a video in place of an image.
+
+    Raises:
+        click.UsageError: with the command that may be meant.
+    """
+    texts = [word for word in words[:-1] if not Path(word).suffix and "/" not in word and ":" not in word and not _check(Path.exists, word)]
+    if texts and _check(Path.is_file, words[-1]):
+        raise click.UsageError(f"the prompt comes last: anymedia {command} {shlex.quote(words[-1])} {shlex.quote(texts[0])}")
+    if texts:
+        files = [shlex.quote(word) for word in words[: words.index(texts[0])]]
+        prompt = shlex.quote(" ".join(words[len(files) :]))
+        raise click.UsageError(f"there is no file {texts[0]!r}; quote the prompt: anymedia {' '.join([command, *files, prompt])}")
+    for word in words[:-1]:
+        if command == "video" and FORMATS.get(format_name(Path(word).suffix), "").startswith("video/"):
+            raise click.UsageError(f"to continue a video, write: anymedia video --continue {shlex.quote(word)} {shlex.quote(words[-1])}")
 
 
 def _fields(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

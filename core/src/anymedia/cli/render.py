@@ -153,10 +153,12 @@ def _notes(result: Result) -> Iterator[str]:
     """Yield the notes of a result, the most important first."""
     for attempt in result.attempts:
         yield f"failed attempt: {attempt.backend}/{attempt.model}: {attempt.error}"
-    for warning in result.warnings:
-        yield f"warning: {warning}"
-    for adjustment in result.adjustments:
-        yield f"{adjustment.kind}: {adjusted(adjustment)}"
+    ways = [adjustment for adjustment in result.adjustments if adjustment.kind in {"emulated", "transcoded"}]  # the result is as requested
+    changes = [adjustment for adjustment in result.adjustments if adjustment not in ways]
+    yield from (f"warning: {warning}" for warning in result.warnings if warning.code == "file_renamed")
+    yield from (f"{adjustment.kind}: {adjusted(adjustment)}" for adjustment in changes)
+    yield from (f"warning: {warning}" for warning in result.warnings if warning.code != "file_renamed")
+    yield from (f"{adjustment.kind}: {adjusted(adjustment)}" for adjustment in ways)
     if result.outside_mask_difference is not None:
         yield f"outside the mask, the provider's image differed by {result.outside_mask_difference:.2f} of 255 on average"
     for text in result.texts:

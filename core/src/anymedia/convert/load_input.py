@@ -232,7 +232,7 @@ def _check_target(facts: Facts, to_format: str) -> None:
     allowed = {"image": PICTURES, "video": VIDEO | AUDIO, "audio": AUDIO}[facts.kind]
     if to_format not in allowed:
         raise UnsupportedInput(
-            f"{_ARTICLE[facts.kind]} ({facts.format}) cannot be written as {to_format}", fix=f"Use one of {sorted(allowed)}."
+            f"{_ARTICLE[facts.kind]} ({facts.format}) cannot be written as {to_format}", fix=f"Use one of: {', '.join(sorted(allowed))}."
         )
     if facts.kind != "image" and importlib.util.find_spec("av") is None:
         raise UnsupportedInput(f"writing {to_format} needs PyAV, which is not installed.", fix="Run: pip install av")

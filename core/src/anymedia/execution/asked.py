@@ -32,6 +32,11 @@ class Asked:
     key: str | None = None
     on_progress: OnProgress | None = None
 
+    def __attrs_post_init__(self) -> None:
+        if not isinstance(self.policy, Policy | None):
+            example = "write Policy(budget=Budget(per_request=0.10))"
+            raise InvalidRequest([Problem("$.policy", f"expected a Policy, got {type(self.policy).__name__}", example)])
+
     @property
     def path(self) -> Path | str | None:
         """The output, if it is a path."""

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from ..capabilities import Choice, Option, Pixels, Range
+from ..capabilities.options import listed_values
 from ..errors import nearest_name
 from ..media import FORMATS
 from ..policy import Policy, Tolerance
@@ -213,7 +214,7 @@ def _fit_advisory(draft: Draft, name: str) -> None:
 def _reject_value(draft: Draft, name: str, option: Option, value: object) -> None:
     """Reject the candidate for a value that its option does not have; sending nothing in its place would be billed all the same."""
     values = [str(v) for v in option.one_of] if isinstance(option, Choice) else []
-    nearest = nearest_name(str(value), values) or ", ".join(values)
+    nearest = nearest_name(str(value), values) or listed_values(values)
     draft.reject("option_value", f"{draft.name}: {name} {option.problem(value)}", name, nearest)
 
 

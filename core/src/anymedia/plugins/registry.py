@@ -14,6 +14,7 @@ import inspect
 import json
 import os
 import re
+import sys
 import time
 import types
 import urllib.parse
@@ -45,6 +46,8 @@ from ..redaction import clean_text
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
 
+#: A step of a hook that imports more modules than this loads an SDK.
+_IMPORTING = 20
 #: Seconds after which a step of a hook has blocked the event loop.
 _BLOCKING = 2.0
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
@@ -425,14 +428,15 @@ class Registry:
             return (yield from work.__await__())
         step, value = work.send, None
         while True:
-            began, busy = time.perf_counter(), time.thread_time()
+            began, busy, loaded = time.perf_counter(), time.thread_time(), len(sys.modules)
             try:
                 awaited = step(value)
             except StopIteration as end:
                 return end.value
             finally:
                 self.longest_step = max(self.longest_step, time.thread_time() - busy)
-                if (took := time.perf_counter() - began) > _BLOCKING and (name, hook) not in self._blocking:
+                importing = len(sys.modules) > loaded + _IMPORTING  # an SDK, once in a process
+                if (took := time.perf_counter() - began) > _BLOCKING and (name, hook) not in self._blocking and not importing:
                     import logging
 
                     self._blocking.add((name, hook))
