@@ -10,7 +10,17 @@ from typing import Any
 
 import attrs
 
-from anymedia.requests import KINDS, ContinueVideo, EditWithReferences, GenerateAudio, GenerateImage, GenerateVideo, Inpaint, Request
+from anymedia.requests import (
+    KINDS,
+    ContinueVideo,
+    EditWithReferences,
+    GenerateAudio,
+    GenerateImage,
+    GenerateVideo,
+    Inpaint,
+    Request,
+    Transform,
+)
 
 PACKAGE = Path(__file__).parents[1] / "core/src/anymedia"
 WIDTH = 140
@@ -56,6 +66,7 @@ EXAMPLES = {
     "generate_video": 'router.generate_video("waves at sunset", first_frame="beach.png", duration=4)',
     "continue_video": 'router.continue_video("night falls", continue_from=result, continue_as="extend")',
     "generate_audio": 'router.generate_audio("Hello.", voice="alloy", output_format="mp3")',
+    "transform": 'router.transform("upscale", {"image": "fox.png"}, options={"scale": 4})',
 }
 #: One-line functions: what they do, the requests whose fields they accept, the fields left out, their own first parameters, an example.
 SHORTCUTS: Mapping[str, tuple[str, tuple[type[Request], ...], tuple[str, ...], Mapping[str, str], str]] = {
@@ -104,6 +115,8 @@ from .requests import (
     Reference,
     References,
     Request,
+    TaskInput,
+    Transform,
     listed,
 )
 from .results import Result
@@ -151,6 +164,11 @@ __all__ = ["edit", "image", "music", "speech", "video"]
 # fmt: off
 '''
 
+_FIRST_DOCS = {
+    "image": "the image to edit.",
+    "task": "the task, as the model declares it.",
+    "inputs": "the inputs by role: ``image``, ``mask``, ``video``, ``audio`` and those that the model names.",
+}
 #: How a one-line function chooses its request.
 BODIES = {
     "image": "return await ask(GenerateImage, locals())",
@@ -174,7 +192,8 @@ def _wrapped(words: Iterable[str], indent: int) -> str:
 
 
 def _parameters(fields: Fields, first: Mapping[str, str]) -> list[str]:
-    shown = [f"{name}: {kind}," if kind else f"{name}," for name, kind in first.items()] + ["prompt: str,", "*,"]
+    shown = [f"{name}: {kind}," if kind else f"{name}," for name, kind in first.items()]
+    shown += ["*,"] if "prompt" in fields else ["prompt: str,", "*,"]
     for name, field in fields.items():
         kind = TYPES.get(str(field.type), str(field.type))
         default = "()" if kind == "References" else "None" if isinstance(field.default, attrs.Factory) else repr(field.default)  # type: ignore[arg-type]
@@ -192,7 +211,7 @@ def _function(
     """Return the source of a coroutine function, or of a method with a ``depth`` of 4 spaces."""
     outer, inner = " " * depth, " " * (depth + 4)
     parameters = _wrapped(map(_unbroken, _parameters(fields, first)), depth + 4).replace("\0", " ")
-    docs = {n: "the image to edit." for n in first if n != "self"} | {"prompt": f"{prompt}."}
+    docs = {n: _FIRST_DOCS[n] for n in first if n != "self"} | ({} if "prompt" in fields else {"prompt": f"{prompt}."})
     docs |= {n: f"{f.metadata['doc']}." for n, f in fields.items()} | CALL_DOC
     lines = [f"{outer}async def {name}(", parameters, f"{outer}) -> Result:", f'{inner}"""{about}', ""]
     lines += [f"{inner}    {example}", "", f"{inner}Args:"]
@@ -206,7 +225,9 @@ def _fields(kinds: Iterable[type[Request]], without: Iterable[str]) -> Fields:
     every = [field for kind in kinds for field in attrs.fields(kind)]
     last = ("output_format", "extra_params")
     found = {field.name: field for field in sorted(every, key=lambda f: (f.name in last, f.inherited))}
-    return {name: field for name, field in found.items() if name not in {"prompt", *without}}
+    if Transform not in kinds:
+        without = {"prompt", *without}
+    return {name: field for name, field in found.items() if name not in without}
 
 
 def sources() -> dict[Path, str]:
@@ -215,7 +236,8 @@ def sources() -> dict[Path, str]:
     for name, kind in KINDS.items():
         about, prompt = (kind.__doc__ or "").splitlines()[0], attrs.fields_dict(kind)["prompt"].metadata["doc"]
         body = f"return await self._ask({kind.__name__}, locals())"
-        methods.append(_function(name, about, _fields([kind], ()), body, EXAMPLES[name], first={"self": ""}, prompt=prompt, depth=4))
+        first = {"self": ""} | ({"task": "str", "inputs": "Mapping[str, TaskInput]"} if kind is Transform else {})
+        methods.append(_function(name, about, _fields([kind], first), body, EXAMPLES[name], first=first, prompt=prompt, depth=4))
     functions = []
     for short, (about, kinds, without, first, example) in SHORTCUTS.items():
         prompt = "the text to speak" if short == "speech" else "what to make"

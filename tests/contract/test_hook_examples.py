@@ -40,6 +40,7 @@ OPERATIONS: dict[str, dict[str, str]] = {
     "image": {
         "generate_image": 'size = { one_of = ["256x256", "512x512"] }\nseed = { min = 0, max = 100, step = 1 }',
         "inpaint": 'source = {}\nmask = { format = "black" }',
+        "transform.upscale": "inputs = { image = {} }\noptions = { scale = { one_of = [2, 4] } }",
         "edit_with_references": "references = { count = [1, 2], roles = { source = { count = [0, 1] }, style = { count = [0, 2] } } }",
     },
     "video": {
@@ -54,7 +55,7 @@ def matrix(hooks: Sequence[str]) -> str:
     """Return a capability file that claims the operations among some hooks."""
     text = MATRIX
     for media, operations in OPERATIONS.items():
-        if claimed := [f"[models.{name}]\n{body}\n" for name, body in operations.items() if name in hooks]:
+        if claimed := [f"[models.{name}]\n{body}\n" for name, body in operations.items() if name.partition(".")[0] in hooks]:
             text += f'[[models]]\nid = "acme-{media}"\nmedia = "{media}"\ncontinuation_prefix = "acme_{media[:3]}"\n' + "".join(claimed)
     return text
 
@@ -162,7 +163,8 @@ async def routed(acme: Acme, registry: Registry, tmp_path: Path) -> AsyncIterato
 
 
 async def _make(router: Router, operation: str, output: Path, **fields: Any) -> Result:
-    made: Result = await router.execute(KINDS[operation](prompt="a red fox in snow", **fields), backend="acme", output=f"{output}/")  # type: ignore[index]
+    prompt = {} if operation == "transform" else {"prompt": "a red fox in snow"}
+    made: Result = await router.execute(KINDS[operation](**prompt, **fields), backend="acme", output=f"{output}/")  # type: ignore[index]
     return made
 
 
@@ -173,6 +175,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "edit_with_references": {"references": (Reference(image=Image(data=picture(256, 256)), role="style", description="the lines"),)},
     "generate_video": {"duration": 4.0},
     "generate_audio": {"voice": "bob"},
+    "transform": {"task": "upscale", "inputs": {"image": Image(data=picture(256, 256))}, "options": {"scale": 4}},
 }
 
 
@@ -192,9 +195,11 @@ def test_operation_example_submits_once_and_returns_media(hook: str, acme: Acme,
     result = asyncio.run(go())
     assert result.path.stat().st_size > 0
     (sent,) = acme.sent
-    assert "a red fox in snow" in {sent.get("prompt"), sent.get("text")}
+    assert hook == "transform" or "a red fox in snow" in {sent.get("prompt"), sent.get("text")}
     expected = {"generate_image": ("seed", 7), "generate_video": ("seconds", 4), "generate_audio": ("voice", "bob")}
-    name, value = expected.get(hook, ("path", {"inpaint": "/edits", "edit_with_references": "/compositions"}.get(hook)))
+    name, value = expected.get(
+        hook, ("path", {"inpaint": "/edits", "edit_with_references": "/compositions", "transform": "/upscale"}.get(hook))
+    )
     assert sent[name] == value
 
 

@@ -17,7 +17,7 @@ LAYERS = [
     {"media", "media_view", "clock", "redaction", "credentials", "system_keyring", "strict_json", "formatting"},
     {"network"},
     {"fields"},
-    {"requests"},
+    {"requests", "spellings"},
     {"results", "masks"},
     {"capabilities", "delivery"},
     {"policy"},

@@ -112,12 +112,13 @@ def test_requests_are_frozen_slotted_and_keyword_only() -> None:
 
 
 def _needed(cls: type) -> dict[str, object]:
-    from anymedia import ContinueVideo, EditWithReferences, Inpaint
+    from anymedia import ContinueVideo, EditWithReferences, Inpaint, Transform
 
     return {
         Inpaint: {"source": "a.png", "mask": "m.png"},
         EditWithReferences: {"references": ["a.png"]},
         ContinueVideo: {"continue_from": "vid_0123456789ab"},
+        Transform: {"task": "upscale"},
     }.get(cls, {})
 
 

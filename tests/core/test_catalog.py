@@ -10,8 +10,8 @@ from typing import Any
 import attrs
 import pytest
 
-from anymedia.capabilities import CapabilityMatrix, Requirement, load_matrix, load_refreshed, parse_matrix
-from anymedia.capabilities.matrix_cache import STALE_DAYS, snapshot_path, write_snapshot
+from anymedia.capabilities import CapabilityMatrix, Requirement, load_matrix, parse_matrix
+from anymedia.capabilities.matrix_cache import STALE_DAYS, snapshot_path, with_listed, write_snapshot
 from anymedia.cli.models import changes
 from anymedia.errors import MediaError, PluginContractError
 from anymedia.planning import plan
@@ -54,14 +54,14 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_snapshot_absent_uses_shipped_models(shipped: Path) -> None:
-    assert load_refreshed(shipped, "some") == load_matrix(shipped)
+    assert with_listed(load_matrix(shipped), "some") == load_matrix(shipped)
 
 
 def test_snapshot_replaces_models_only(shipped: Path) -> None:
     own = load_matrix(shipped)
     path, expected = write_snapshot("some", document(), own)
     assert path == snapshot_path("some")
-    found = load_refreshed(shipped, "some")
+    found = with_listed(load_matrix(shipped), "some")
     assert found == expected
     assert [row.id for row in found.models] == ["old", "new"]
     assert found.checked == datetime.date(2026, 11, 21)
@@ -79,7 +79,7 @@ def test_listed_model_may_be_like_a_shipped_one_and_have_dates(shipped: Path) ->
         {"id": "child", "like": "base"},
     ]
     write_snapshot("some", document() | {"models": rows}, load_matrix(shipped))
-    newer, base, child = load_refreshed(shipped, "some").models
+    newer, base, child = with_listed(load_matrix(shipped), "some").models
     assert newer.operations["generate_image"].options.keys() == {"quality"}
     assert (newer.id, newer.rank, newer.lifecycle.retires) == ("newer", 7, datetime.date(2028, 1, 1))
     assert child.operations == base.operations
@@ -96,14 +96,36 @@ def test_snapshot_keeps_shipped_requirement(shipped: Path) -> None:
     needs = 'requires = { module = "brushes", install = "pip install brushes" }'
     shipped.write_text(SHIPPED.replace("rank = 7", f"rank = 7\n{needs}"))
     write_snapshot("some", document(), load_matrix(shipped))
-    old, new = load_refreshed(shipped, "some").models
+    old, new = with_listed(load_matrix(shipped), "some").models
     assert (old.requires, new.requires) == (Requirement(module="brushes", install="pip install brushes"), None)
 
 
-def test_load_refreshed_is_constant_within_process(shipped: Path) -> None:
-    before = load_refreshed(shipped, "some")
-    write_snapshot("some", document(), before)
-    assert load_refreshed(shipped, "some") is before
+def test_listed_specs_are_read_once_and_again_after_a_refresh(shipped: Path) -> None:
+    own = load_matrix(shipped)
+    write_snapshot("some", document(), own)
+    before = with_listed(own, "some")
+    assert with_listed(own, "some") is before
+    write_snapshot("some", document() | {"models": ROWS[:1]}, own)
+    assert [spec.id for spec in with_listed(own, "some").models] == ["old"]
+
+
+def test_snapshot_belongs_to_one_instance(shipped: Path) -> None:
+    own = load_matrix(shipped)
+    write_snapshot("some", document(), own)
+    assert with_listed(own, "another") is own
+
+
+def test_model_listed_without_a_spec_keeps_the_shipped_one(shipped: Path) -> None:
+    own = load_matrix(shipped)
+    write_snapshot("some", document() | {"models": ROWS[1:], "kept": ["old", "unknown"]}, own)
+    assert [spec.id for spec in with_listed(own, "some").models] == ["old", "new"]
+    assert with_listed(own, "some").models[0] == own.models[0]
+
+
+def test_listed_operation_without_a_hook_blames_the_plugin(shipped: Path) -> None:
+    with pytest.raises(PluginContractError, match="list_models claims generate_image, but there is no hook"):
+        write_snapshot("some", document(), load_matrix(shipped), {"capabilities"})
+    assert not snapshot_path("some").exists()
 
 
 @pytest.mark.parametrize(
@@ -128,7 +150,7 @@ def test_snapshot_malformed_warns_and_uses_shipped_models(shipped: Path, text: s
     path = snapshot_path("some")
     path.parent.mkdir(parents=True)
     path.write_bytes(text.encode(errors="surrogateescape"))
-    found = load_refreshed(shipped, "some")
+    found = with_listed(load_matrix(shipped), "some")
     assert found.models == load_matrix(shipped).models
     assert found.hosts == ("service.example",)
     assert len(found.warnings) == 1
@@ -149,7 +171,7 @@ def test_write_snapshot_of_malformed_document_writes_nothing(shipped: Path) -> N
 def test_shipped_file_malformed_is_refused(shipped: Path) -> None:
     shipped.write_text("schema = 9")
     with pytest.raises(PluginContractError):
-        load_refreshed(shipped, "other")
+        with_listed(load_matrix(shipped), "other")
 
 
 @pytest.mark.parametrize(("days", "stale"), [(-1, False), (0, False), (STALE_DAYS, False), (STALE_DAYS + 1, True)])

@@ -23,7 +23,7 @@ NAMES = frozenset(
         "seed", "guidance_scale", "style_image_path", "style_description", "control_image_path", "control_type", "subject_image_path",
         "subject_type", "subject_description", "mask_mode", "segmentation_classes", "last_frame_path", "strict", "n", "resolution",
         "references", "continue_as", "protect", "audio_type", "speed", "instructions", "input_video_path", "overwrite", "fallback",
-        "prefer", "max_cost_usd", "preview", "bridge",
+        "prefer", "max_cost_usd", "preview", "bridge", "task", "task_inputs",
     }
 )
 # fmt: on

@@ -57,7 +57,7 @@ def test_operation_has_every_field_of_its_request_and_documents_it(operation: An
     method = getattr(router, operation)
     parameters = list(inspect.signature(method).parameters)
     fields = [field.name for field in attrs.fields(KINDS[operation])]
-    assert parameters[:2] == ["self", "prompt"]
+    assert parameters[:2] == ["self", "task" if operation == "transform" else "prompt"]
     assert sorted(parameters[1:]) == sorted([*fields, *CALL])
     documented = re.findall(r"^ +(\w+): ", inspect.getdoc(method) or "", re.MULTILINE)
     assert documented == parameters[1:]

@@ -53,10 +53,8 @@ def run_cli(fake: OpenRouterServer | str, folder: Path, *words: str, key: str | 
 
 def _read_anew() -> None:
     """Forget what this process knows of a snapshot, as another process would not know it."""
-    from anymedia.capabilities import matrix_cache
     from anymedia.testing.harness import forget_plugins
 
-    matrix_cache._load.cache_clear()
     forget_plugins()
 
 

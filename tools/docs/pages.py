@@ -66,11 +66,36 @@ _READ_FROM = {
     (
         "ModelSpec",
         "operations",
-    ): "a table for each operation: `[models.generate_image]` and so on; `prices` and `typical_seconds` for all of them",
+    ): "a table for each operation: `[models.generate_image]` and so on, and for each task: `[models.transform.upscale]`; `prices` and "
+    "`typical_seconds` for all of them",
     ("OperationSpec", "operation"): None,
-    ("OperationSpec", "inputs"): "a key for each input: `source`, `mask`, `references`, `first_frame`, `last_frame`, `continue_from`",
-    ("OperationSpec", "options"): "a key for each option: `size`, `duration`, `seed` ...",
+    ("OperationSpec", "task"): None,
+    (
+        "OperationSpec",
+        "inputs",
+    ): "a key for each input: `source`, `mask`, `references`, `first_frame`, `last_frame`, `continue_from`; of a task a table `inputs` "
+    "with a key for each role",
+    ("OperationSpec", "options"): "a key for each option: `size`, `duration`, `seed` ...; of a task `output_format`, and a table `options`",
 }
+
+
+_TASKS = """
+A task is what a model does with media and has no operation of its own: upscale, remove the background, restore, describe. It is planned
+by its name, and a model that has it is a candidate for nothing else. Inputs are required unless their `count` begins with 0; without
+`prompt`, the task takes none. Rules and prices name its parts as `inputs.mask` and `options.scale`.
+
+```toml
+[models.transform.upscale]
+inputs = { image = { formats = ["png", "jpeg"], max_pixels = 4194304 } }
+options = { scale = { one_of = [2, 4], default = 2 }, face = { type = "boolean" } }
+output_format = { one_of = ["png"], fixed = true }
+
+[models.transform.describe]
+inputs = { image = {}, context = { media = "audio", count = [0, 1] } }
+prompt = { max_chars = 500, required = true }
+output = "text"
+```
+"""
 
 
 def capabilities() -> str:
@@ -86,6 +111,7 @@ def capabilities() -> str:
         "replaced as a whole; `without = [...]` drops inherited keys. A model's `aliases` and `lifecycle` are not inherited."
     )
     out.append("An option is a `Choice`, `Range`, `Text`, `Pixels` or (as an extra parameter) `Anything`; its keys decide which.")
+    out.append(_TASKS)
     out.append(f"The first key is `schema = {SCHEMA}`. The [tutorial](first-backend.md) contains a complete file.\n")
     for cls in (*_TABLES, *_SMALL):
         prose, meanings = attribute_docs(cls)

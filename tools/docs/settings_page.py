@@ -26,7 +26,7 @@ VARIABLES = {
     "ANYMEDIA_DEBUG": "`1`: show the traceback of an internal error",
 }
 #: Fields of a policy that a file cannot set.
-_IN_CODE = {"transcode", "on_quote"}
+_IN_CODE = {"transcode", "on_quote", "max_cost"}
 
 
 def example() -> str:

@@ -7,7 +7,7 @@ The modules from the inside out; a module imports only from those above it.
     strict_json.py                  JSON without surprises
     media.py  masks.py              sources of bytes; the canonical mask
     media_view.py                   the contents of a file: bytes, Pillow, numpy, notebooks
-    fields.py  requests.py          the six requests and the role of each field
+    fields.py  requests.py          the seven requests and the role of each field
     results.py                      outcomes and jobs (from hooks), results (to callers)
     capabilities/  policy.py        the capability matrix; what the caller allows
     planning/                       plan(): pure, before anything is spent
@@ -28,7 +28,7 @@ The modules from the inside out; a module imports only from those above it.
     operations.py                   the operations as methods with the fields of the requests (generated)
     router.py  sync_router.py       Router, the entry point, and its twin without await
     shortcuts.py  aio.py            the one-line functions: anymedia.image(...), await anymedia.aio.image(...)
-    generation_config.py            the flat form: one mapping of fields that becomes a request
+    generation_config.py            the flat form: one mapping of fields that becomes a request; spellings.py: other ways to write values
     agents/  cli/                   interfaces for agents and for the command line
     testing/                        the conformance kit for backends
 
@@ -76,6 +76,7 @@ if TYPE_CHECKING:
         Mask,
         Reference,
         Request,
+        Transform,
     )
     from .results import (
         Adjustment,
@@ -155,6 +156,7 @@ _MODULES = {
     "Succeeded": "results",
     "SyncRouter": "sync_router",
     "Tolerance": "policy",
+    "Transform": "requests",
     "UnsupportedOperation": "errors",
     "Video": "media",
     "Warning": "results",
@@ -222,6 +224,7 @@ __all__ = [
     "Succeeded",
     "SyncRouter",
     "Tolerance",
+    "Transform",
     "UnsupportedOperation",
     "Video",
     "Warning",

@@ -15,17 +15,18 @@ from typing import Any, Literal
 
 import attrs
 
+from .credentials import Secret
 from .errors import InvalidRequest, Problem, did_you_mean, shown
 from .formatting import in_digits
 from .media import FORMATS, path_of
 
-Operation = Literal["generate_image", "inpaint", "edit_with_references", "generate_video", "continue_video", "generate_audio"]
+Operation = Literal["generate_image", "inpaint", "edit_with_references", "generate_video", "continue_video", "generate_audio", "transform"]
 ReferenceRole = Literal["source", "style", "control", "subject"]
 MaskMode = Literal["user_provided", "foreground", "background", "semantic"]
 Way = Literal["extend", "edit", "remix"]
 
 #: Request fields with images, videos, masks or continuations; all other fields except prompt are options.
-INPUTS = frozenset({"source", "mask", "references", "first_frame", "last_frame", "continue_from"})
+INPUTS = frozenset({"source", "mask", "references", "first_frame", "last_frame", "continue_from", "inputs"})
 
 REFERENCE_ROLES: tuple[ReferenceRole, ...] = ("source", "style", "control", "subject")
 MASK_MODES: tuple[MaskMode, ...] = ("user_provided", "foreground", "background", "semantic")
@@ -188,6 +189,21 @@ def check_output(value: Any) -> str | None:
     return None if value in {".", "./"} else check_path(value)
 
 
+#: The name of a task; the name of an input or option of a task, which may be a field of the provider.
+TASK_NAME, OPTION_NAME = r"[a-z][a-z0-9_]{0,59}", r"[A-Za-z_][A-Za-z0-9_-]{0,79}"
+
+
+def check_task(value: Any) -> str | None:
+    """The name of a task."""
+    fits = isinstance(value, str) and re.fullmatch(TASK_NAME, value)
+    return None if fits else f"expected a name like 'upscale' or 'remove_background', got {shown(value)}"
+
+
+def check_prompt(value: Any) -> str | None:
+    """A text as of `check_text`, or an empty one."""
+    return None if value == "" else check_text(value)
+
+
 def check_flag(value: Any) -> str | None:
     """True or false."""
     return None if isinstance(value, bool) else f"expected true or false, got {type(value).__name__}"
@@ -277,7 +293,7 @@ def _json_problem(value: Any, depth: int) -> str | None:
         return None if _is_valid(value) else "has text with NUL bytes or lone surrogates"
     if isinstance(value, int) and abs(value) > _MAX_INT:
         return "has a number that is too large"
-    if value is None or isinstance(value, bool | int):
+    if value is None or isinstance(value, bool | int | Secret):
         return None
     if isinstance(value, float):
         return None if math.isfinite(value) else "has a number that JSON cannot represent"

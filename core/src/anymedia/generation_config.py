@@ -1,13 +1,12 @@
 """GenerationConfig: the flat form of a request, as agents, the MCP server and the command line give it.
 
-This module is the only place that decides which of the six requests a set of fields stands for. Every field except the prompt is optional,
+This module is the only place that decides which of the requests a set of fields stands for. Every field except the prompt is optional,
 and None means that it was not given. A field that has no meaning for the request is refused, so that nothing is dropped silently.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,8 +17,8 @@ import attrs
 from .errors import InvalidRequest, Problem, did_you_mean
 from .fields import (
     IMAGE_KEYS,
+    OPTION_NAME,
     Check,
-    check_aspect_ratio,
     check_class,
     check_each,
     check_flag,
@@ -28,8 +27,9 @@ from .fields import (
     check_json,
     check_output,
     check_path,
+    check_prompt,
     check_request,
-    check_size,
+    check_task,
     check_text,
     in_range,
     one_of,
@@ -41,6 +41,7 @@ from .records import frozen
 from .requests import (
     KINDS,
     REFERENCE_ROLES,
+    RUN,
     ContinueVideo,
     EditWithReferences,
     GenerateAudio,
@@ -51,8 +52,10 @@ from .requests import (
     Reference,
     ReferenceRole,
     Request,
+    Transform,
 )
 from .results import to_warnings
+from .spellings import SHAPE_READERS, aspect_ratio_problem, format_name, size_problem, without_prefix
 from .strict_json import parse_json, read_object
 
 if TYPE_CHECKING:
@@ -64,12 +67,6 @@ __all__ = ["AMBIENT", "GenerationConfig", "format_name", "medium_of", "to_reques
 AMBIENT = frozenset(
     {"output_path", "overwrite", "media_type", "backend", "model", "strict", "fallback", "prefer", "max_cost_usd", "preview", "bridge"}
 )
-_PROVIDER_WORDS: Mapping[str, Mapping[str, str | None]] = {
-    "control_type_": {"default": None, "canny": "edges", "scribble": "scribble", "face_mesh": "face_mesh"},
-    "subject_type_": {"default": None, "person": "person", "animal": "animal", "product": "product"},
-    "mask_mode_": {"default": None} | {mode: mode for mode in ("user_provided", "foreground", "background", "semantic")},
-    "edit_mode_": {"default": None, "inpaint_insertion": "inpaint", "outpaint": "outpaint"},
-}
 
 
 def _field(doc: str, check: Check | None = None, *, converter: Callable[[Any], Any] | None = None, **options: Any) -> Any:
@@ -77,20 +74,11 @@ def _field(doc: str, check: Check | None = None, *, converter: Callable[[Any], A
     return attrs.field(**{"default": None, **options}, converter=converter, metadata={"doc": doc, "check": check})
 
 
-def _without_prefix(value: Any) -> Any:
-    """Return the word for an enumeration name such as ``CONTROL_TYPE_CANNY``; any other value as it is."""
-    if isinstance(value, str):
-        for prefix, words in _PROVIDER_WORDS.items():
-            if value.lower().startswith(prefix):
-                return words.get(value.lower().removeprefix(prefix), value)
-    return value
-
-
 def _word(doc: str, *allowed: str) -> Any:
     """Declare a field that takes one of a closed set of words, in any case."""
 
     def convert(value: Any) -> Any:
-        found = _without_prefix(value)
+        found = without_prefix(value)
         return found.lower() if isinstance(found, str) and found.lower() in allowed else found
 
     return _field(doc, one_of(*allowed), converter=convert)
@@ -112,15 +100,6 @@ def _list(doc: str, check: Check, convert_item: Callable[[Any], Any] | None = No
     return _field(doc, check_each(check), default=(), converter=convert, **options)
 
 
-def format_name(text: Any) -> Any:
-    """Return a file format under its name in `anymedia.media.FORMATS` (``.JPG`` -> ``jpeg``); what is not text as it is."""
-    if not isinstance(text, str):
-        return text
-    name = text.lower().removeprefix(".")
-    others = {"jpg": "jpeg", "jpe": "jpeg", "tif": "tiff", "oga": "ogg", "wave": "wav", "m4v": "mp4", "qt": "mov"}
-    return others.get(name, name)
-
-
 def _extra_params(value: Any) -> Any:
     """Return provider options without those that are None; a schema that requires every field sends null for each."""
     if isinstance(value, Mapping):
@@ -139,42 +118,16 @@ def _reference_problem(item: Any) -> str | None:
     return next((f"{key}: {wrong}" for key, value in about.items() if (wrong := check_text(value)) is not None), None)
 
 
-def _read_size(text: str) -> tuple[str, str]:
-    """Return the field that a text given as ``size`` belongs to, and the value as that field writes it.
-
-    ``480p`` is a resolution, ``16x9`` (no common divisor, neither side above 32) an aspect ratio, ``512*512`` a size, ``500`` a square
-    of that edge.
-    """
-    compact = re.sub(r"\s*[x*×]\s*", "x", text.strip().lower())
-    if re.fullmatch(r"[1-9][0-9]{2,3}p|[1-9][0-9]?k", compact):
-        return "resolution", compact.replace("k", "K")
-    if ":" in compact:
-        return "aspect_ratio", compact
-    if re.fullmatch(r"[1-9][0-9]{2,4}", compact):
-        return "size", f"{compact}x{compact}"
-    if sides := re.fullmatch(r"([1-9][0-9]?)x([1-9][0-9]?)", compact):
-        width, height = int(sides[1]), int(sides[2])
-        if max(width, height) <= 32 and math.gcd(width, height) == 1:
-            return "aspect_ratio", f"{width}:{height}"
-    return "size", compact
-
-
-def _read_aspect_ratio(text: str) -> tuple[str, str]:
-    """Return a text given as ``aspect_ratio`` as that field writes it (``16x9`` -> ``16:9``)."""
-    return "aspect_ratio", re.sub(r"\s*[x*×:]\s*", ":", text.strip().lower())
-
-
-_SHAPE_READERS: Mapping[str, Callable[[str], tuple[str, str]]] = {"size": _read_size, "aspect_ratio": _read_aspect_ratio}
-
-
-def _size_problem(value: Any) -> str | None:
-    field, text = _read_size(value) if isinstance(value, str) and len(value) < 100 else ("size", value)
-    problem = {"size": check_size, "aspect_ratio": check_aspect_ratio, "resolution": check_text}[field](text)
-    return check_size(value) if problem is not None and field == "size" else problem
-
-
-def _aspect_ratio_problem(value: Any) -> str | None:
-    return check_aspect_ratio(_read_aspect_ratio(value)[1] if isinstance(value, str) and len(value) < 100 else value)
+def _inputs_problem(value: Any) -> str | None:
+    if not isinstance(value, Mapping):
+        return f"expected the inputs by role, got {type(value).__name__}"
+    items = [(role, item) for role, given in value.items() for item in (given if isinstance(given, list | tuple) else [given])]
+    for role, item in items:
+        if not re.fullmatch(OPTION_NAME, str(role)):
+            return f"{str(role)[:40]!r} is not the name of an input"
+        if (wrong := check_image(item)) is not None:
+            return f"{role}: {wrong}"
+    return None
 
 
 @frozen(kw_only=True)
@@ -185,7 +138,7 @@ class GenerationConfig:
         InvalidRequest: a value that no request could take; with every problem and its path.
     """
 
-    prompt: str = _field("what to make", check_text, default=attrs.NOTHING)
+    prompt: str = _field("what to make", check_prompt, default=attrs.NOTHING)
     output_path: str | None = _field(
         "file to write, or an existing directory or a path ending in '/'; the suffix decides the format",
         check_output,
@@ -202,8 +155,8 @@ class GenerationConfig:
     quality: str | None = _field("quality level, as the model names it", check_text)
     duration: float | None = _field("seconds (video, music)", in_range(0.1, 3600))
     voice: str | None = _field("voice name (speech)", check_text)
-    aspect_ratio: str | None = _field("W:H, or auto", _aspect_ratio_problem)
-    size: str | None = _field("WIDTHxHEIGHT in pixels, or auto", _size_problem)
+    aspect_ratio: str | None = _field("W:H, or auto", aspect_ratio_problem)
+    size: str | None = _field("WIDTHxHEIGHT in pixels, or auto", size_problem)
     extra_params: Mapping[str, Any] = _field(
         "provider-only options, as the model declares them", check_json, default=attrs.Factory(dict), converter=_extra_params, hash=False
     )
@@ -229,9 +182,9 @@ class GenerationConfig:
     style_image_path: Path | None = _file("image whose style to use")
     style_description: str | None = _field("what to take from the style image", check_text)
     control_image_path: Path | None = _file("image whose structure to keep")
-    control_type: str | None = _field("kind of structure: edges, scribble ...", check_text, converter=_without_prefix)
+    control_type: str | None = _field("kind of structure: edges, scribble ...", check_text, converter=without_prefix)
     subject_image_path: Path | None = _file("image of a person, animal or thing to reproduce")
-    subject_type: str | None = _field("kind of subject: person, animal, product ...", check_text, converter=_without_prefix)
+    subject_type: str | None = _field("kind of subject: person, animal, product ...", check_text, converter=without_prefix)
     subject_description: str | None = _field("who or what the subject is", check_text)
     mask_mode: str | None = _word(
         "how to find the region to edit: foreground, background, semantic (with segmentation_classes), user_provided "
@@ -251,7 +204,15 @@ class GenerationConfig:
     audio_type: str | None = _word("speech or music", "speech", "music")
     speed: float | None = _field("of speech; 1.0 is normal", in_range(0.05, 20))
     instructions: str | None = _field("how to speak or play", check_text)
-    input_video_path: Path | None = _file("video file to continue, instead of continue_from")
+    input_video_path: Path | None = _file("video file to continue, instead of continue_from; or the video of a task")
+    task: str | None = _field("a task on media instead of making new ones, such as upscale or remove_background", check_task)
+    task_inputs: Mapping[str, Any] = _field(
+        "inputs of a task by role, each as in input_images, or a list",
+        _inputs_problem,
+        default=attrs.Factory(dict),
+        converter=_extra_params,
+        hash=False,
+    )
     overwrite: bool = _field(
         "whether an existing file may be replaced", check_flag, default=False, converter=lambda value: False if value is None else value
     )
@@ -264,6 +225,8 @@ class GenerationConfig:
 
     def __attrs_post_init__(self) -> None:
         check_request(self)
+        if not self.prompt and self.task is None:
+            raise InvalidRequest([Problem("$.prompt", "must not be empty")])
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any] | str | bytes) -> Self:
@@ -279,6 +242,8 @@ class GenerationConfig:
         if not isinstance(raw, Mapping):
             return read_object(cls, raw)
         fields = {key: value for key, value in raw.items() if value is not None}
+        if "task" in fields:
+            fields.setdefault("prompt", "")
         if isinstance(fields.get("output_path"), Path):
             fields["output_path"] = str(fields["output_path"])
         if "mode" not in fields:
@@ -307,6 +272,8 @@ class GenerationConfig:
                 changes[name] = value
         if self.prefer:
             changes["prefer"] = self.prefer
+        if self.task == RUN:
+            changes["max_cost"] = self.max_cost_usd
         changed = base.but(**changes)
         return changed if self.max_cost_usd is None else changed.capped(self.max_cost_usd)
 
@@ -335,6 +302,7 @@ _COMPANIONS: Mapping[str, str] = {
     "protect": "goes with mask_path",
     "last_frame_path": "goes with media_type 'video', without continue_from",
     "input_video_path": "goes with media_type 'video'",
+    "task_inputs": "goes with task",
     "edit_mode": "outpaint goes with one source image; inpaint goes with a mask",
     "input_images": "goes with media_type 'image' or 'video'",
     "input_image_paths": "goes with media_type 'image' or 'video'",
@@ -357,7 +325,8 @@ def to_request(config: GenerationConfig) -> Request:
     config = attrs.evolve(config, **shape)
     taken = _Taken(config)
     media = medium_of(config.media_type, config.output_path, config.output_format, config.continue_from)
-    kind, fields = {"audio": _audio, "video": _video, "image": _image}[media](taken)
+    make = _task if config.task is not None else {"audio": _audio, "video": _video, "image": _image}[media]
+    kind, fields = make(taken)
     try:
         request = kind(**fields)
     except InvalidRequest as error:
@@ -386,7 +355,7 @@ def _read_shape(config: GenerationConfig) -> tuple[dict[str, Any], list[str]]:
     """
     changes: dict[str, Any] = {}
     notes = []
-    for name, read in _SHAPE_READERS.items():
+    for name, read in SHAPE_READERS.items():
         text = getattr(config, name)
         if text is None or (found := read(text)) == (name, text):
             continue
@@ -412,9 +381,9 @@ def _suffix(path: str | None) -> str | None:
 def _output_format(config: GenerationConfig, media: str) -> str | None:
     """Return the format to ask for; suffix, format and medium must agree."""
     named, asked = _suffix(config.output_path), config.output_format
-    known = [name for name, mime in FORMATS.items() if mime.startswith(f"{media}/")]
+    known = [name for name, mime in FORMATS.items() if not media or mime.startswith(f"{media}/")]
     if named is not None and named not in FORMATS:
-        hint = f"the formats for {media} are {', '.join(known)}; a directory ends in '/'" + did_you_mean(named, known)
+        hint = f"the formats for {media or 'media'} are {', '.join(known)}; a directory ends in '/'" + did_you_mean(named, known)
         raise InvalidRequest([Problem("$.output_path", f"'.{named[:20]}' is not a suffix of media files", hint)])
     if named and asked and named != asked and not fits_suffix(Path(config.output_path or "").suffix, asked):
         raise InvalidRequest(
@@ -441,6 +410,8 @@ def _locations(config: GenerationConfig) -> dict[str, str]:
         "last_frame": "last_frame_path",
         "mask": "mask_mode" if config.mask_path is None and config.mask_mode is not None else "mask_path",
         "references": first,
+        "inputs": "task_inputs",
+        "options": "extra_params",
     }
     found |= {f"references[{i}]": name for i, name in enumerate(others if video else [*images, *others])}
     return {name: f"$.{place}" for name, place in found.items()}
@@ -552,6 +523,28 @@ def _goes_with(name: str) -> str:
 
 #: The class of a request and its fields.
 _Made = tuple[type[Request], dict[str, Any]]
+
+
+def _task(taken: _Taken) -> _Made:
+    given = taken.common("") | taken.take("task")
+    given["options"] = given.pop("extra_params", {})
+    images = taken.images()
+    if len(images) > 1:
+        why = f"{len(images)} images for a task: their roles are not known"
+        raise InvalidRequest([Problem("$.input_images", why, "give each under its role in task_inputs")])
+    named = taken.take("mask_path", "input_video_path")
+    found: dict[str, Any] = {role: named[name] for role, name in (("mask", "mask_path"), ("video", "input_video_path")) if name in named}
+    found |= {"image": images[0]} if images else {}
+    for role, value in taken.take("task_inputs").get("task_inputs", {}).items():
+        if role in found:
+            raise InvalidRequest([Problem(f"$.task_inputs.{role}", f"the {role} is given twice", "give only one of them")])
+        found[role] = [_plain(item) for item in value] if isinstance(value, list | tuple) else _plain(value)
+    return Transform, given | {"inputs": found}
+
+
+def _plain(item: Any) -> Any:
+    """Return the path or URL of an input that may be given as an object."""
+    return next(iter(item.values())) if isinstance(item, Mapping) else item
 
 
 def _audio(taken: _Taken) -> _Made:

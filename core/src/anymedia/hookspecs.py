@@ -8,7 +8,7 @@ backend it has chosen; hooks are never broadcast.
     generate_image, inpaint,
     edit_with_references,
     generate_video, continue_video,
-    generate_audio                  one billable submit each; returns a finished Outcome or a running Job
+    generate_audio, transform       one billable submit each; returns a finished Outcome or a running Job
     check_job                       one status check of a job, no loop; required where an operation returns a Job
     cancel_job                      optional: ask the provider to cancel a job
     find_submission                 optional: look up a submit whose outcome is unknown
@@ -31,7 +31,7 @@ from .records import frozen
 if TYPE_CHECKING:
     from .capabilities import CapabilityMatrix
     from .context import Context
-    from .requests import ContinueVideo, EditWithReferences, GenerateAudio, GenerateImage, GenerateVideo, Inpaint
+    from .requests import ContinueVideo, EditWithReferences, GenerateAudio, GenerateImage, GenerateVideo, Inpaint, Transform
     from .results import Job, JobState, Outcome
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "ListedModel",
     "ListsModels",
     "SubmissionRecord",
+    "Transforms",
     "hookimpl",
     "hookspec",
 ]
@@ -65,14 +66,14 @@ class SubmissionRecord:
     Attributes:
         label: the text that `Context.label` gave the hook to send along, where the provider stores one.
         model: the model id.
-        operation: the operation.
+        operation: the operation; of a task with its name (``transform.upscale``).
         prompt: the prompt that was sent.
         started_at: when the call began, in seconds since the epoch.
     """
 
     label: str
     model: str
-    operation: Operation
+    operation: str
     prompt: str
     started_at: float
 
@@ -85,8 +86,9 @@ class ListedModel:
         id: the provider's model id.
         retires: its last day, if the provider gives one (``YYYY-MM-DD``).
         data: whatever else the provider says about it (JSON).
-        row: what it can do, as a model of a capability file; empty where the list does not say. A backend whose list
-            says it supports ``anymedia models --refresh``.
+        row: what it can do, as a model of a capability file (see `anymedia.capabilities.from_json_schema`). The core merges it
+            into the instance's matrix, in place of a shipped one. Empty where the list does not say, or the shipped spec is better:
+            a shipped spec is then kept, unless ``notes`` say why the model is left out.
         notes: sentences about what the list left open and what is therefore missing in ``row``.
     """
 
@@ -368,6 +370,49 @@ class GeneratesAudio(Protocol):
         """
 
 
+class Transforms(Protocol):
+    """Backends that work on media: upscale, remove the background, restore, describe ..."""
+
+    @hookspec(firstresult=True)
+    async def transform(self, request: Transform, context: Context) -> Job | Outcome:
+        """Do a task that the matrix declares, such as ``[models.transform.upscale]``.
+
+        Called as `generate_image` is.
+
+        Args:
+            request: ``request.task`` is the task; ``request.inputs`` has its images, masks, videos and audio by role, several of
+                one role as a tuple; ``request.options`` are the options that the matrix declares.
+            context: credentials, settings, clients and input bytes for this call.
+
+        Returns:
+            An `Outcome` with one `Piece` for each file, or with ``data`` where the task's ``output`` is ``json`` or ``text``; or
+            a `Job`.
+
+        Raises:
+            BackendError: as for `generate_image`.
+
+        Example:
+            import base64
+
+            from anymedia import Context, Outcome, Piece, Transform, hookimpl
+            from anymedia.http import post_form
+
+            ACME = "https://api.acme.example/v1"
+
+
+            @hookimpl
+            async def transform(request: Transform, context: Context) -> Outcome:
+                url = context.settings.get("base_url", ACME) + f"/{request.task}"
+                headers = {"x-key": context.secret("api_key").reveal()}
+                files = {"image": context.read(request.inputs["image"])}
+                async with context.submission():
+                    answer = await post_form(context, url, request.options, files=files, headers=headers)
+                if request.task == "describe":
+                    return Outcome(data=answer["text"], request_id=answer["id"])
+                return Outcome(pieces=[Piece(data=base64.b64decode(answer["image"]))], request_id=answer["id"])
+        """
+
+
 class ChecksJobs(Protocol):
     """Implemented by every backend whose operations may return a Job."""
 
@@ -525,6 +570,7 @@ _SPECS = (
     GeneratesVideos,
     ContinuesVideos,
     GeneratesAudio,
+    Transforms,
     ChecksJobs,
     CancelsJobs,
     FindsSubmissions,

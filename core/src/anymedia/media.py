@@ -54,6 +54,12 @@ def mime_of(format_name: str) -> str:
     return FORMATS[format_name]
 
 
+def medium_of_file(name: str) -> str:
+    """Return the medium that a file's suffix names: image, video or audio; image where it names none."""
+    suffix = name.partition("?")[0].rpartition(".")[2].lower()
+    return FORMATS.get({"m4v": "mp4", "oga": "ogg"}.get(suffix, suffix), "image").partition("/")[0]
+
+
 def path_of(text: str) -> str:
     """Return the path of a ``file:`` URL of this machine; any other text as it is."""
     if text[:5].lower() != "file:":

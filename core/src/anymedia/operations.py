@@ -28,6 +28,8 @@ from .requests import (
     MaskInput,
     References,
     Request,
+    TaskInput,
+    Transform,
 )
 from .results import Result
 
@@ -295,3 +297,31 @@ class Operations:
             keys: API keys by backend, for this call only; they win over the environment and the settings.
         """
         return await self._ask(GenerateAudio, locals())
+
+    async def transform(
+        self, task: str, inputs: Mapping[str, TaskInput], *, prompt: str = "", options: Mapping[str, Any] | None = None,
+        output_format: str | None = None, backend: str | Sequence[str] | None = None, model: str | None = None,
+        policy: Policy | None = None, output: OutputTo = None, overwrite: bool = False, deadline: float | None = None,
+        key: str | None = None, on_progress: OnProgress | None = None, keys: GivenKeys | None = None,
+    ) -> Result:
+        """Work on media as a task of a model says, such as ``upscale`` or ``remove_background``.
+
+            router.transform("upscale", {"image": "fox.png"}, options={"scale": 4})
+
+        Args:
+            task: the task, as the model declares it.
+            inputs: the inputs by role: ``image``, ``mask``, ``video``, ``audio`` and those that the model names.
+            prompt: what to make, for a task that takes a prompt.
+            options: options of the task, as the model declares them.
+            output_format: file format (png, jpeg, webp, mp4, wav ...).
+            backend: which backend, or several to choose from; by default the best one.
+            model: which model, also as ``backend/model``.
+            policy: what is allowed: budget, fallback, roots.
+            output: a file, a directory (``foxes/``) or an open binary file; by default none is written, see ``result.path``.
+            overwrite: whether an existing file may be replaced.
+            deadline: seconds after which waiting ends; the job can be resumed.
+            key: a run key, such as an order number: a repeat returns the result of the first request.
+            on_progress: called with each progress event.
+            keys: API keys by backend, for this call only; they win over the environment and the settings.
+        """
+        return await self._ask(Transform, locals())

@@ -11,16 +11,18 @@ from typing import Any
 
 import attrs
 
+from .capabilities import OperationSpec
 from .capabilities.overlay import Overlay, OverlayStore
 from .errors import UnsupportedInput, UnsupportedOperation
 from .execution.prepare_inputs import InputReader, with_facts
 from .files.names import formats_available
 from .planning import BackendView, Default, Plan, Planner
+from .planning.explain import Selection
 from .plugins.instances import BackendInstance, Names
 from .plugins.registry import Registry
 from .policy import Budget, Policy
 from .records import frozen
-from .requests import ContinueVideo, GenerateVideo, Request
+from .requests import RUN, ContinueVideo, GenerateVideo, Request, Transform
 from .results import Adjustment, Warning
 from .settings import Settings
 
@@ -120,6 +122,37 @@ class PlanMaker:
             if not (planner.policy.bridge and isinstance(request, ContinueVideo)):
                 raise
         return _bridged_plan(request, planner, backend=backend, model=model)
+
+
+def run_request(instances: Mapping[str, BackendInstance], model: str, inputs: Mapping[str, Any]) -> Transform:
+    """Return the request that runs a model by its own inputs: files, the prompt and options, as its spec tells them apart.
+
+    Args:
+        instances: the backends.
+        model: ``backend/model``.
+        inputs: the model's inputs by their own names.
+
+    Raises:
+        UnknownBackend, UnknownModel: there is no such model.
+        UnsupportedOperation: it is not described by its own inputs.
+    """
+    spec = run_spec(instances, model)
+    rest = dict(inputs)
+    files = {name: rest.pop(name) for name in inputs if name in spec.inputs}
+    prompt = rest.pop("prompt", "") if spec.prompt.max_chars != 0 else ""
+    return Transform(task=RUN, inputs=files, prompt=prompt, options=rest)
+
+
+def run_spec(instances: Mapping[str, BackendInstance], model: str) -> OperationSpec:
+    """Return the spec of a model's own inputs; raises as `run_request`."""
+    views = [instance.view for instance in instances.values()]
+    selection = Selection.of(views, None, model, datetime.datetime.now(datetime.UTC).date())
+    specs = [spec for view in views for spec in view.matrix.models if selection.includes(view, spec)]
+    found = next((own for spec in specs if (own := spec.operations.get(f"transform.{RUN}")) is not None), None)
+    if found is None:
+        fix = "use its operations; a provider's own list describes more models: anymedia models --refresh"
+        raise UnsupportedOperation(f"{model!r} is not described by its own inputs", fix=fix)
+    return found
 
 
 def _bridged_plan(

@@ -114,6 +114,8 @@ class Policy:
         bridge: whether a video that its own backend cannot extend may be continued by another backend from its last
             frame (reported as ``bridged``).
         budget: caps.
+        max_cost: what a call without a known price is taken to cost at most, in US dollars, for a model that is run by its own
+            inputs (`Router.run_model`); without it, such a call is refused where a cap is set.
         retries: how often a submit that was certainly not delivered, or was refused for capacity, is repeated with the
             same candidate.
         input_roots, output_roots: directories that paths must lie in; None for no restriction (the command line).
@@ -130,6 +132,7 @@ class Policy:
     preview: bool = False
     bridge: bool = False
     budget: Budget = Budget()
+    max_cost: float | None = None
     retries: int = 2
     input_roots: tuple[Path, ...] | None = None
     output_roots: tuple[Path, ...] | None = None
@@ -140,6 +143,10 @@ class Policy:
     def but(self, **changes: Any) -> Policy:
         """Return a copy with some fields changed."""
         return attrs.evolve(self, **changes)
+
+    def at_most(self, usd: float | None) -> Policy:
+        """Return a copy under which a call of unknown price is taken to cost at most ``usd`` US dollars, which is its cap, too."""
+        return self if usd is None else self.capped(usd).but(max_cost=usd)
 
     def needs_approval(self, plan: Plan) -> bool:
         """Whether a person must approve a plan because of ``ask_above_usd``."""

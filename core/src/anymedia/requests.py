@@ -1,6 +1,6 @@
-"""The six requests, and what they are made of: Reference, Mask, Continuation.
+"""The seven requests, and what they are made of: Reference, Mask, Continuation.
 
-One word names the hook, the request's ``kind``, the row in the matrix and the router's method. Each class has
+One word names the hook, the request's ``kind``, the spec in the matrix and the router's method. Each class has
 just the fields that mean something for it; each field has a role (see `anymedia.fields`):
 
 - intent: honoured, or the candidate is rejected before anything is spent;
@@ -10,6 +10,7 @@ just the fields that mean something for it; each field has a role (see `anymedia
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
@@ -29,14 +30,16 @@ from .fields import (
     check_aspect_ratio,
     check_format,
     check_json,
+    check_prompt,
     check_request,
     check_size,
+    check_task,
     check_text,
     in_range,
     intent,
     one_of,
 )
-from .media import Image, MediaInput, Video
+from .media import Audio, Image, Media, MediaInput, Video, medium_of_file
 from .records import frozen
 
 if TYPE_CHECKING:
@@ -63,6 +66,9 @@ __all__ = [
     "References",
     "Request",
     "StoredFile",
+    "TaskInput",
+    "Transform",
+    "each",
     "listed",
 ]
 
@@ -244,20 +250,31 @@ def _extra() -> Any:
 
 
 _PROMPT = "what to make"
+#: The task that takes a model's own inputs under their own names, see `anymedia.capabilities.from_json_schema`.
+RUN = "run"
 _SEED = in_range(0, 2**63 - 1, integer=True)
 
 
 @frozen(kw_only=True)
-class _Base:
+class _Any:
     kind: ClassVar[Operation]
-    media: ClassVar[Literal["image", "video", "audio"]]
+    media: ClassVar[Literal["image", "video", "audio", ""]]
 
-    prompt: str = intent(_PROMPT, check=check_text, default=attrs.NOTHING)
     output_format: str | None = adjustable("file format (png, jpeg, webp, mp4, wav ...)", check=check_format, converter=_format)
-    extra_params: Mapping[str, Any] = _extra()
 
     def __attrs_post_init__(self) -> None:
         check_request(self)
+
+    @property
+    def operation(self) -> str:
+        """The name of the spec in the matrix: the ``kind``, for a task followed by its name (``transform.upscale``)."""
+        return self.kind
+
+
+@frozen(kw_only=True)
+class _Base(_Any):
+    prompt: str = intent(_PROMPT, check=check_text, default=attrs.NOTHING)
+    extra_params: Mapping[str, Any] = _extra()
 
 
 @frozen(kw_only=True)
@@ -279,7 +296,7 @@ class GenerateImage(_Picture):
     """Generate an image from text, or continue an earlier one (multi-turn)."""
 
     kind: ClassVar[Operation] = "generate_image"
-    media: ClassVar[Literal["image", "video", "audio"]] = "image"
+    media: ClassVar[Literal["image", "video", "audio", ""]] = "image"
 
 
 @frozen(kw_only=True)
@@ -291,7 +308,7 @@ class Inpaint(_Picture):
     """
 
     kind: ClassVar[Operation] = "inpaint"
-    media: ClassVar[Literal["image", "video", "audio"]] = "image"
+    media: ClassVar[Literal["image", "video", "audio", ""]] = "image"
 
     source: Image | None = intent("the image to change", converter=_image)
     mask: Mask | None = intent("which region to change", converter=_mask)
@@ -317,7 +334,7 @@ class EditWithReferences(_Picture):
     """Generate an image from text and images: sources to edit, a style, a structure, subjects; optionally with a mask."""
 
     kind: ClassVar[Operation] = "edit_with_references"
-    media: ClassVar[Literal["image", "video", "audio"]] = "image"
+    media: ClassVar[Literal["image", "video", "audio", ""]] = "image"
 
     references: tuple[Reference, ...] = intent("reference images with their roles", converter=listed, default=())
     mask: Mask | None = intent("which region of the first source to change", converter=_mask)
@@ -360,7 +377,7 @@ class GenerateVideo(_Moving):
     """Generate a video from text, from a first (and last) frame, or from reference images."""
 
     kind: ClassVar[Operation] = "generate_video"
-    media: ClassVar[Literal["image", "video", "audio"]] = "video"
+    media: ClassVar[Literal["image", "video", "audio", ""]] = "video"
 
     n: int = adjustable("how many videos", check=in_range(1, 20, integer=True), default=1)
     first_frame: Image | None = intent("the first frame", converter=_image)
@@ -375,7 +392,7 @@ class ContinueVideo(_Moving):
     """
 
     kind: ClassVar[Operation] = "continue_video"
-    media: ClassVar[Literal["image", "video", "audio"]] = "video"
+    media: ClassVar[Literal["image", "video", "audio", ""]] = "video"
 
     continue_from: Continuation | None = intent("continuation id of an earlier video", converter=Continuation.of)
     source: Video | None = intent("a video file to continue, instead of an id", converter=_video)
@@ -392,7 +409,7 @@ class GenerateAudio(_Base):
     """Generate speech from a text, or music."""
 
     kind: ClassVar[Operation] = "generate_audio"
-    media: ClassVar[Literal["image", "video", "audio"]] = "audio"
+    media: ClassVar[Literal["image", "video", "audio", ""]] = "audio"
 
     audio_type: Literal["speech", "music"] = intent("speech or music", check=one_of("speech", "music"), default="speech")
     duration: float | None = adjustable("seconds (music)", check=in_range(0.1, 3600))
@@ -403,9 +420,70 @@ class GenerateAudio(_Base):
     seed: int | None = advisory("for reproducible results", check=_SEED)
 
 
-Request = GenerateImage | Inpaint | EditWithReferences | GenerateVideo | ContinueVideo | GenerateAudio
+#: What a method accepts as one input of a task: one of `MediaInput`, a mask, or a list.
+TaskInput: TypeAlias = MediaInput | Mask | Sequence[MediaInput]
+
+
+def each(value: Media | Mask | tuple[Media, ...]) -> tuple[Media | Mask, ...]:
+    """Return what a task has under one role as a tuple."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _inputs(value: Any) -> dict[str, Media | Mask | tuple[Media, ...]]:
+    if not isinstance(value, Mapping) or not all(isinstance(role, str) for role in value):
+        raise InvalidRequest([Problem("$.inputs", "expected the inputs by role, like {'image': 'fox.png'}")])
+    return {role: _input(role, given) for role, given in value.items() if given is not None}
+
+
+def _input(role: str, value: Any) -> Any:
+    if role == "mask":
+        return _mask(value)
+    if isinstance(value, list | tuple):
+        return tuple([_input(role, item) for item in value])
+    return value if isinstance(value, Media) else _class_of(role, value).of(value)
+
+
+def _class_of(role: str, value: Any) -> type[Media]:
+    """Return the medium that a role is named after, else the one of the file's suffix, else image."""
+    text = str(os.fspath(value)) if isinstance(value, str | os.PathLike) else ""
+    medium = role if role in {"image", "video", "audio"} else medium_of_file(text)
+    return {"video": Video, "audio": Audio}.get(medium, Image)
+
+
+@frozen(kw_only=True)
+class Transform(_Any):
+    """Work on media as a task of a model says, such as ``upscale`` or ``remove_background``.
+
+    The tasks of a model, with their inputs, options and output, are in its matrix. ``inputs`` has one object for each role, or
+    a tuple of them: images, a `Mask` under ``mask``, videos, audio.
+    """
+
+    kind: ClassVar[Operation] = "transform"
+    media: ClassVar[Literal["image", "video", "audio", ""]] = ""
+
+    task: str = intent("the task, as the model declares it", check=check_task, default=attrs.NOTHING)
+    inputs: Mapping[str, Media | Mask | tuple[Media, ...]] = attrs.field(
+        factory=dict, converter=_inputs, hash=False, metadata={"role": "intent", "doc": "the inputs by role", "check": None}
+    )
+    prompt: str = intent("what to make, for a task that takes a prompt", check=check_prompt, default="")
+    options: Mapping[str, Any] = attrs.field(
+        factory=dict, hash=False, metadata={"role": "intent", "doc": "options of the task, as the model declares them", "check": check_json}
+    )
+
+    @property
+    def operation(self) -> str:
+        """``transform`` and the task."""
+        return f"{self.kind}.{self.task}"
+
+    @property
+    def extra_params(self) -> Mapping[str, Any]:
+        """The options, which are provider-only options like those of other requests."""
+        return self.options
+
+
+Request = GenerateImage | Inpaint | EditWithReferences | GenerateVideo | ContinueVideo | GenerateAudio | Transform
 
 #: Operation name -> request class.
 KINDS: Mapping[Operation, type[Request]] = {
-    cls.kind: cls for cls in (GenerateImage, Inpaint, EditWithReferences, GenerateVideo, ContinueVideo, GenerateAudio)
+    cls.kind: cls for cls in (GenerateImage, Inpaint, EditWithReferences, GenerateVideo, ContinueVideo, GenerateAudio, Transform)
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -138,7 +139,8 @@ class Outcome:
     """What a hook returns when the work is done.
 
     Attributes:
-        pieces: the generated media, at least one piece.
+        pieces: the generated media, at least one piece; none from a task that returns JSON or text.
+        data: what a task returns that is not media: JSON values or a text, of at most a million characters.
         continued_as: for continue_video, how it was continued (extend, edit, remix).
         cost_usd: the cost in US dollars; None if it is not known.
         cost_basis: where ``cost_usd`` comes from, if it was computed, such as from token rates; empty if the provider reports it.
@@ -147,7 +149,8 @@ class Outcome:
         warnings: for the caller; plain text gets the code ``backend_note``.
     """
 
-    pieces: tuple[Piece, ...] = attrs.field(converter=_pieces)
+    pieces: tuple[Piece, ...] = attrs.field(default=(), converter=_pieces)
+    data: Any = attrs.field(default=None, hash=False)
     continued_as: str | None = None
     cost_usd: float | None = None
     cost_basis: str = ""
@@ -287,6 +290,7 @@ class Result(MediaView):
         continued_as: for continue_video, how it was continued.
         outside_mask_difference: with a mask image, the mean absolute difference (0 to 255) of the pixels outside
             the mask between the source and the provider's image; None if it was not measured.
+        data: what a task has returned that is not media (JSON or text); such a result may have no files.
     """
 
     operation: str
@@ -302,16 +306,28 @@ class Result(MediaView):
     seconds: float = 0.0
     outside_mask_difference: float | None = None
     texts: tuple[str, ...] = ()
+    data: Any = attrs.field(default=None, hash=False)
 
     @property
     def path(self) -> Path:
         """The first file's path; without an ``output``, a read-only artifact that exists as long as this process."""
-        return self.files[0].path
+        return self._first.path
+
+    @property
+    def _first(self) -> MediaFile:
+        if not self.files:
+            raise ValueError(f"{self.operation} has returned data, not files: see result.data")
+        return self.files[0]
 
     @property
     def mime(self) -> str:
         """The first file's type."""
-        return self.files[0].mime
+        return self._first.mime
+
+    @property
+    def data_text(self) -> str:
+        """`data` as text: a text as it is, anything else as JSON."""
+        return self.data if isinstance(self.data, str) else json.dumps(self.data, ensure_ascii=False)
 
     def save(self, path: str | PathLike[str], *, overwrite: bool = True) -> Path:
         """Save all files; see `MediaView.save`. Several are numbered (``fox-1.png``, ``fox-2.png``)."""
@@ -320,7 +336,8 @@ class Result(MediaView):
 
     def __repr__(self) -> str:
         made_by = f"{self.provenance.backend}/{self.provenance.model}"
-        return f"<Result of {self.operation} by {made_by}: {', '.join(map(str, self.files))}>"
+        made = ", ".join(map(str, self.files)) or "data"
+        return f"<Result of {self.operation} by {made_by}: {made}>"
 
     def _repr_html_(self) -> str:
         return "\n".join(map(html_of, self.files))
@@ -346,6 +363,7 @@ class Result(MediaView):
             "outside_mask_difference": self.outside_mask_difference,
             "attempts": [attrs.asdict(a) for a in self.attempts] or None,
             "texts": list(self.texts) or None,
+            "data": self.data,
             "disclosure": self.provenance.disclosure or None,
         }
         return out | {k: v for k, v in optional.items() if v is not None}

@@ -33,7 +33,7 @@ from .execution.run_result import result_of, run_status
 from .files.names import made_up_stem
 from .net.fetcher import Fetcher
 from .operations import Operations, split_options
-from .plan_maker import PlanMaker
+from .plan_maker import PlanMaker, run_request
 from .planning import Plan
 from .plugins.instances import ModelInfo, list_models, make_instances
 from .plugins.registry import Registry, discover
@@ -194,8 +194,6 @@ class Router(Operations, Realms):
         found = list_models(self.instances.values(), self._plan_maker.today())
         return [m for m in found if (operation is None or operation in m.operations) and usable in (None, m.usable)]
 
-    # Running
-
     async def run(
         self,
         plan: Plan,
@@ -332,6 +330,14 @@ class Router(Operations, Realms):
         asked = Asked(backend, model, policy, output, overwrite, key, on_progress)
         return await self._with(keys)._execute(request, asked, deadline)
 
+    async def run_model(self, /, model: str, inputs: Mapping[str, Any], *, max_cost: float | None = None, **options: Any) -> Result:
+        """Run a model (``backend/model``) by inputs under its own names, files as in other requests; options as for `execute`.
+
+        ``max_cost``: US dollars that it may cost at most; needed where a cap is set and the price is unknown.
+        """
+        policy = (options.pop("policy", None) or self.policy).at_most(max_cost)
+        return await self.execute(run_request(self.instances, model, inputs), model=model, policy=policy, **options)
+
     async def stream(
         self,
         request: Request | Plan,
@@ -347,13 +353,11 @@ class Router(Operations, Realms):
     ) -> AsyncGenerator[Progress]:
         """Execute a request, or its plan, and yield its progress; the last event, ``result``, has the result.
 
-        Leaving the loop early cancels the wait: a job that the provider has accepted can be resumed.
+        Leaving the loop early cancels the wait: a job that the provider has accepted can be resumed. Arguments: see `execute`.
 
             async for event in router.stream(GenerateVideo(prompt="waves")):
                 print(event.state, event.fraction)
             print(event.result.path)
-
-        Args and errors: see `execute`.
         """
         events: asyncio.Queue[Progress | None] = asyncio.Queue()
         asked = Asked(backend, model, policy, output, overwrite, key, events.put_nowait)
@@ -416,7 +420,7 @@ class Router(Operations, Realms):
         until = None if deadline is None else self._engine.clock.steady() + deadline
         asked = Asked(backend, model, policy, output, overwrite, key, on_progress)
         run, runner, task = await self._with(keys)._begin(request, asked, until, None)
-        if runner is not None and task is not None and runner.plan.request.media == "video":
+        if runner is not None and task is not None and runner.plan.media == "video":
             submitted = asyncio.ensure_future(runner.submitted.wait())
             await asyncio.wait([task, submitted], timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             submitted.cancel()
@@ -443,7 +447,7 @@ class Router(Operations, Realms):
             plan=plan,
             planner=self._plan_maker.planner(plan.request, policy),
             inputs=inputs or self._inputs(policy),
-            output=Output(path=output, overwrite=overwrite, stem=lambda: made_up_stem(plan.request.prompt, self._plan_maker.today())),
+            output=Output(path=output, overwrite=overwrite, stem=lambda: made_up_stem(plan.subject, self._plan_maker.today())),
         )
 
     async def check(self, plan: Plan, *, output: Path | str | None = None, overwrite: bool = False, policy: Policy | None = None) -> None:

@@ -23,11 +23,12 @@ def test_matrix_says_what_the_backend_is() -> None:
     assert matrix.credentials == ()
     assert {row.id: row.media for row in matrix.models} == {
         "landscape": "image",
+        "opencv": "image",
         "landscape-video": "video",
         "voice": "audio",
         "tones": "audio",
     }
-    assert {row.continuation_prefix for row in matrix.models if row.media != "audio"} == {"local_img", "local_vid"}
+    assert {row.continuation_prefix for row in matrix.models if row.media != "audio"} == {"local_img", "local_cv", "local_vid"}
 
 
 def test_model_spec_is_active_and_free_and_has_a_typical_time() -> None:

@@ -139,7 +139,7 @@ def describe_backends(instances: Mapping[str, BackendInstance], today: datetime.
     backends: dict[str, Any] = {}
     for able in able_rows(instances, today):
         models = backends.setdefault(able.backend, {"usable": True, "models": {}})["models"]
-        models.setdefault(able.model.id, {})[able.operation] = _row(able)
+        models.setdefault(able.model.id, {})[able.row.name] = _row(able)
     for name, instance in instances.items():
         if name not in backends and (not instance.usable or instance.not_installed):
             backends[name] = {"usable": False, "missing": list(instance.missing)}
@@ -152,6 +152,8 @@ def _row(able: Able) -> dict[str, Any]:
 
     row = able.row
     found: dict[str, Any] = {"fidelity": row.fidelity.level, "takes": sorted(row.inputs)}
+    if row.task:
+        found["returns"] = row.output or able.model.media
     if roles := [role for role, *_ in role_rules(able)]:
         found["reference_roles"] = roles
     if (mask := mask_rule(able)) is not None:

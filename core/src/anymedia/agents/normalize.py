@@ -212,7 +212,7 @@ def _add_defaults(fields: dict[str, Any], config: Any) -> None:
     own = config.get(_medium(fields)) if isinstance(config, Mapping) else config
     if own is not None and not isinstance(own, Mapping):
         raise InvalidRequest([Problem("$.multimodal_config", "expected {'image': {'backend': ..., 'model': ...}, ...}")])
-    if {"backend", "model", "continue_from"} & fields.keys():  # an earlier result is continued by its own backend
+    if {"backend", "model", "continue_from", "task"} & fields.keys():  # an earlier result is continued by its own backend
         return
     for name in ("backend", "model"):
         if own is not None and own.get(name) is not None:
@@ -456,12 +456,37 @@ def resolve_paths(fields: Mapping[str, Any], scope: PathScope) -> dict[str, Any]
     for name in _FILES:
         if name in resolved:
             resolved[name] = scope.at(resolved[name], name)
+    if isinstance(given := resolved.get("task_inputs"), Mapping):
+        resolved["task_inputs"] = {role: _items(value, scope, "task_inputs") for role, value in given.items()}
     for name in ("input_images", "input_image_paths", "references"):
         if isinstance(resolved.get(name), list | tuple):
             resolved[name] = [_item(item, scope, name) for item in resolved[name]]
+    _refuse_files(resolved.get("extra_params"), "$.extra_params")
     output = resolved.get("output_path", "./")
     resolved["output_path"] = scope.at(f"{scope.base}/" if output in (".", "./") else output, "output_path")
     return resolved
+
+
+#: What looks like a URL or a path: a scheme, a beginning like that of a path, a suffix.
+_FILE_LIKE = re.compile(
+    r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:/|data:|[/\\~]|\.{1,2}[/\\]|[A-Za-z]:\\)|(?:.*[/\\])?\.\.[/\\]|\S+\.[A-Za-z][A-Za-z0-9]{1,4}\s*$"
+)
+
+
+def _refuse_files(value: Any, field: str) -> None:
+    """Refuse texts among free options that look like a path or a URL: only an input with a role is read within the roots."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _refuse_files(inner, f"{field}.{key}")
+    elif isinstance(value, list | tuple):
+        for i, inner in enumerate(value):
+            _refuse_files(inner, f"{field}[{i}]")
+    elif isinstance(value, str) and _FILE_LIKE.match(value):
+        raise InvalidRequest([Problem(field, "looks like a path or a URL, which is not sent as an option", "give a file in task_inputs")])
+
+
+def _items(value: Any, scope: PathScope, field: str) -> Any:
+    return [_item(item, scope, field) for item in value] if isinstance(value, list | tuple) else _item(value, scope, field)
 
 
 def _item(item: Any, scope: PathScope, field: str) -> Any:

@@ -106,12 +106,9 @@ def _about(instances: Mapping[str, BackendInstance]) -> str:
 
 def input_schema(instances: Mapping[str, BackendInstance], today: datetime.date | None = None) -> dict[str, Any]:
     """Return the JSON Schema of the arguments: only fields, values and ranges that some usable backend supports."""
-    return {
-        "type": "object",
-        "properties": call_fields(able_rows(instances, today)),
-        "required": ["prompt"],
-        "additionalProperties": False,
-    }
+    rows = able_rows(instances, today)
+    needed = [] if any(able.row.task for able in rows) else ["prompt"]  # most tasks take no prompt
+    return {"type": "object", "properties": call_fields(rows), "required": needed, "additionalProperties": False}
 
 
 def strict(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,6 +188,7 @@ def result_schema() -> dict[str, Any]:
             "job_id": {"type": "string"},
             "state": {"type": "string"},
             "results": {"type": "array", "items": {"type": "object"}},
+            "data": {},
             "error": error,
         },
         "required": ["success"],
@@ -235,6 +233,9 @@ def call_fields(rows: Sequence[Able]) -> dict[str, Any]:
     one = {"type": "string", "enum": ["auto", *backends]}
     fields["backend"] = {"anyOf": [one, {"type": "array", "items": {"type": "string", "enum": backends}}]} if backends else one
     fields["model"] = {"type": "string"}
+    if tasks := _grouped(rows, lambda a: (a.row.task,) if a.row.task else ()):
+        fields["task"] = _words(tasks)
+        fields["task_inputs"] = _task_inputs(tasks)
     fields |= _inputs(rows) | _choices(rows)
     for name, kind in _OPTIONS.items():
         takers = [(able, able.row.options[name]) for able in rows if name in able.row.options]
@@ -268,7 +269,7 @@ def _who(takers: Iterable[Able]) -> str:
 def _inputs(rows: Sequence[Able]) -> dict[str, Any]:
     """Return the fields for images, masks, videos and continuation ids that some operation spec supports."""
     fields: dict[str, Any] = {}
-    images = [a for a in rows if {"source", "references", "first_frame"} & a.row.inputs.keys()]
+    images = [a for a in rows if {"source", "references", "first_frame", "image"} & a.row.inputs.keys()]
     if images:
         fields["input_images"] = {"type": "array", "items": dict(_PICTURE), "description": f"Supported by {_who(images)}"}
     if continued := [a for a in rows if continuing(a)]:
@@ -295,9 +296,18 @@ def _inputs(rows: Sequence[Able]) -> dict[str, Any]:
         fields |= _role(role, takers)
     if last := [a for a in rows if "last_frame" in a.row.inputs]:
         fields["last_frame_path"] = {**_FILE, "description": f"Supported by {_who(last)}"}
-    if source := [a for a in rows if a.operation == "continue_video" and "source" in a.row.inputs]:
+    if source := [a for a in rows if (a.operation == "continue_video" and "source" in a.row.inputs) or "video" in a.row.inputs]:
         fields["input_video_path"] = {**_FILE, "description": f"Supported by {_who(source)}"}
     return fields
+
+
+def _task_inputs(tasks: Mapping[str, Sequence[Able]]) -> dict[str, Any]:
+    """Return the field for the inputs of tasks: each with its role, as input_images gives one image."""
+    roles = {task: dict.fromkeys(role for able in ables for role in able.row.inputs) for task, ables in tasks.items()}
+    by = "; ".join(f"{task}: {', '.join(names)}" for task, names in roles.items())
+    one = {"anyOf": [*_PICTURE["anyOf"], {"type": "array", "items": dict(_PICTURE)}]}
+    properties = dict.fromkeys((role for names in roles.values() for role in names), one)
+    return {"type": "object", "properties": properties, "additionalProperties": False, "description": f"Roles: {by}"}
 
 
 def _flat(groups: Iterable[Iterable[Able]]) -> list[Able]:

@@ -10,12 +10,11 @@ generate_video.duration = { min = 2, max = 10, step = 1 }   # as in a capability
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, get_args
+from typing import Any
 
 import attrs
 
 from ..errors import PluginContractError, SettingsError, did_you_mean
-from ..fields import Operation
 from . import CapabilityMatrix, ModelSpec, OperationSpec
 
 
@@ -51,8 +50,8 @@ def _spec(model: str, table: dict[str, Any], matrix: CapabilityMatrix, where: st
         known = [spec.id for spec in matrix.models]
         raise SettingsError(f"{where}: like: the plugin has no model {like!r:.80}{did_you_mean(str(like), known)}")
     inherited = for_other_service(base).operations
-    operations = {kind: inherited.get(kind, OperationSpec(operation=kind)) for kind in (*inherited, *own.operations)}
-    operations = {kind: _refined(spec, own.operations.get(kind)) for kind, spec in operations.items()}
+    operations = {kind: _refined(spec, own.operations.get(kind)) for kind, spec in inherited.items()}
+    operations |= {kind: spec for kind, spec in own.operations.items() if kind not in inherited}
     spec = attrs.evolve(
         base,
         id=model,
@@ -87,7 +86,8 @@ def _refined(base: OperationSpec, own: OperationSpec | None) -> OperationSpec:
         return base
     return attrs.evolve(
         base,
-        prompt=own.prompt if own.prompt.max_chars is not None else base.prompt,
+        prompt=own.prompt if own.prompt.max_chars else base.prompt,
+        output=own.output or base.output,
         inputs={**base.inputs, **own.inputs},
         options={**base.options, **own.options},
         extra_params={**base.extra_params, **own.extra_params},
@@ -106,9 +106,10 @@ def _without(spec: ModelSpec, dropped: Any, where: str) -> ModelSpec:
     operations = dict(spec.operations)
     for item in dropped:
         kind, _, field = item.partition(".")
-        found = next((op for op in get_args(Operation) if op == kind), None)
-        if found is None or found not in operations:
+        found = next((name for name in operations if item == name or item.startswith(f"{name}.")), None)
+        if found is None:
             raise SettingsError(f"{where}: without: there is no operation {kind!r:.80}{did_you_mean(kind, operations)}")
+        kind, field = found, item[len(found) + 1 :]
         if not field:
             del operations[found]
             continue

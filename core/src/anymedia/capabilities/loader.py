@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args
 import attrs
 
 from ..errors import PluginContractError, did_you_mean
-from ..fields import INPUTS, MASK_MODES, REFERENCE_ROLES, Operation
+from ..fields import INPUTS, MASK_MODES, OPTION_NAME, REFERENCE_ROLES, TASK_NAME, Operation
 from ..media import FORMATS
 from ..network import HOST
 from ..requests import KINDS
@@ -40,11 +40,13 @@ from .table import Table
 
 SCHEMA = 1
 #: Request fields that the core handles itself; operation specs do not list them.
-CORE_FIELDS = frozenset({"prompt", "extra_params", "edit_mode", "protect", "continue_as", "audio_type"})
+CORE_FIELDS = frozenset({"prompt", "extra_params", "edit_mode", "protect", "continue_as", "audio_type", "task", "inputs", "options"})
 _OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 _T = TypeVar("_T")
+#: Beginnings of the keys that conditions use for parts of a field.
+_PARTS = ("extra_params.", "options.", "references.", "inputs.")
 _PIXEL_KEYS = {"multiple_of", "min_edge", "max_edge", "max_ratio", "pixels", "auto"}
-_JSON_TYPES = ("string", "integer", "number", "boolean", "array", "object")
+_JSON_TYPES = ("string", "integer", "number", "boolean", "array", "object", "any", "secret")
 
 
 def read_matrix(path: Path) -> CapabilityMatrix:
@@ -105,26 +107,26 @@ def _hosts(top: Table) -> tuple[str, ...]:
 def _option(table: Table, kind: type | None = None) -> Any:
     """Read an option; its keys decide its type."""
     keys = set(table.left())
-    doc = table.take("doc", str, "")
-    default = table.take("default", (str, int, float, bool, list, dict), None)
+    common = {"doc": table.take("doc", str, ""), "required": table.take("required", bool, False)}
+    default = common["default"] = table.take("default", (str, int, float, bool, list, dict), None)
     found: Option
     if "one_of" in keys:
         values = table.take("one_of", list)
         if not values:
             table.fail("one_of: expected at least one value")
         fixed = table.take("fixed", bool, False)
-        found = Choice(one_of=tuple(values), fixed=fixed, default=default, doc=doc)
+        found = Choice(one_of=tuple(values), fixed=fixed, **common)
     elif {"min", "max"} & keys:
         low, high = table.need("min", (int, float)), table.need("max", (int, float))
         if low > high:
             table.fail("min is above max")
-        found = Range(min=low, max=high, step=_above_zero(table, "step", None), default=default, doc=doc)
+        found = Range(min=low, max=high, step=_above_zero(table, "step", None), **common)
     elif keys & _PIXEL_KEYS:
-        found = _pixels(table, default, doc)
+        found = _pixels(table, common)
     elif "type" in keys and kind is None:
-        found = Anything(type=table.word("type", _JSON_TYPES, "string"), default=default, doc=doc)
+        found = Anything(type=table.word("type", _JSON_TYPES, "string"), **common)
     else:
-        found = Text(max_chars=table.take("max_chars", int), default=default, doc=doc)
+        found = Text(max_chars=table.take("max_chars", int), **common)
     table.done()
     if kind is not None and not isinstance(found, kind):
         table.fail(f"expected {kind.__name__}, got {type(found).__name__}")
@@ -141,7 +143,7 @@ def _above_zero(table: Table, key: str, default: Any, kind: type | tuple[type, .
     return value
 
 
-def _pixels(table: Table, default: Any, doc: str) -> Pixels:
+def _pixels(table: Table, common: Mapping[str, Any]) -> Pixels:
     return Pixels(
         multiple_of=_above_zero(table, "multiple_of", 1, int),
         min_edge=_above_zero(table, "min_edge", 1, int),
@@ -149,8 +151,7 @@ def _pixels(table: Table, default: Any, doc: str) -> Pixels:
         max_ratio=_above_zero(table, "max_ratio", None),
         pixels=table.pair("pixels"),
         auto=table.take("auto", bool, False),
-        default=default,
-        doc=doc,
+        **common,
     )
 
 
@@ -169,12 +170,20 @@ def _input(table: Table, key: str) -> Any:
     return _media(table)
 
 
-def _media(table: Table) -> InputRule:
+def _task_input(table: Table, role: str) -> InputRule | MaskRule:
+    """Read the rule of one input of a task; it is required, unless its ``count`` begins with 0."""
+    if role == "mask":
+        return _mask(table)
+    media = table.word("media", ("image", "video", "audio"), role if role in {"video", "audio"} else "image")
+    return attrs.evolve(_media(table, (1, 1)), media=media)
+
+
+def _media(table: Table, usual: tuple[int, int] = (0, 1)) -> InputRule:
     formats = table.strings("formats")
     for name in formats:
         if name not in FORMATS:
             table.report(f"formats: unknown format {name!r}{did_you_mean(name, FORMATS)}")
-    count = table.pair("count", (0, 1))
+    count = table.pair("count", usual)
     found = InputRule(
         count=(int(count[0]), int(count[1])),
         formats=formats,
@@ -232,7 +241,7 @@ def _conditions(table: Table | None, fields: set[str] | None = None) -> dict[str
     found: dict[str, Any] = {}
     for key in table.left() if table is not None else []:
         assert table is not None
-        if fields is not None and key not in fields and not key.startswith(("extra_params.", "references.")):
+        if fields is not None and key not in fields and not key.startswith(_PARTS):
             table.report(f"no field {key!r}{did_you_mean(key, fields)}")
         value = table.take(key, (bool, str, int, float, list, dict))
         if value is None:
@@ -308,6 +317,7 @@ def _inherit(models: Iterable[Any], name: str) -> list[dict[str, Any]]:
         if not isinstance(model, dict) or not isinstance(model.get("id"), str):
             raise PluginContractError(f"{name}: every model needs an id")
         where = f"{name}: {model['id']}"
+        model = _flat(model)
         own = {k: v for k, v in model.items() if k not in {"like", "without"}}
         if "like" in model:
             other = model["like"]
@@ -320,15 +330,28 @@ def _inherit(models: Iterable[Any], name: str) -> list[dict[str, Any]]:
     return found
 
 
+def _flat(model: dict[str, Any]) -> dict[str, Any]:
+    """Return a model with the table of each task beside those of its other operations."""
+    tasks = model.get("transform")
+    if not isinstance(tasks, Mapping):
+        return model
+    return {k: v for k, v in model.items() if k != "transform"} | {f"transform.{task}": table for task, table in tasks.items()}
+
+
+def _is_operation(key: str) -> bool:
+    return key in _OPERATIONS or key.startswith("transform.")
+
+
 def _inherit_operations(model: dict[str, Any], where: str) -> dict[str, Any]:
     out = dict(model)
-    for operation in _OPERATIONS:
+    for operation in filter(_is_operation, model):
         spec = out.get(operation)
         seen: set[str] = {operation}
         while isinstance(spec, dict) and "like" in spec:
             other = spec["like"]
+            other = f"transform.{other}" if f"transform.{other}" in out else other
             if not isinstance(other, str) or other in seen or not isinstance(out.get(other), dict):
-                others = ", ".join(name for name in _OPERATIONS if name in out and name != operation) or "none"
+                others = ", ".join(name for name in out if _is_operation(name) and name != operation) or "none"
                 hint = "an operation can be like another one of the same model, and a model like another model"
                 raise PluginContractError(f"{where}.{operation}: like: no operation {other!r} (available: {others}); {hint}")
             seen.add(other)
@@ -345,7 +368,7 @@ def _merge(base: Mapping[str, Any], own: Mapping[str, Any], where: str, table: M
     merged = {k: v for k, v in base.items() if k not in dropped}
     for key, value in own.items():
         # An operation is refined key by key; any other value is replaced as a whole.
-        if key in _OPERATIONS and isinstance(value, dict) and isinstance(merged.get(key), dict) and "like" not in value:
+        if _is_operation(key) and isinstance(value, dict) and isinstance(merged.get(key), dict) and "like" not in value:
             merged[key] = _merge(merged[key], {k: v for k, v in value.items() if k != "without"}, f"{where}.{key}", value)
         else:
             merged[key] = value
@@ -356,8 +379,8 @@ def _model(raw: Mapping[str, Any], where: str, top: Table) -> ModelSpec:
     table = Table(raw, where, top.problems)
     prices = _each(table, _price, "prices")
     typical = _nested(table, _typical, "typical_seconds")
-    operations: dict[Operation, OperationSpec] = {}
-    for operation in _OPERATIONS:
+    operations: dict[str, OperationSpec] = {}
+    for operation in (*_OPERATIONS, *(key for key in table.left() if key.startswith("transform."))):
         if (inner := table.table(operation)) is not None and (spec := table.attempt(_operation, inner, operation)) is not None:
             operations[operation] = attrs.evolve(spec, prices=spec.prices or prices, typical_seconds=spec.typical_seconds or typical)
     model = ModelSpec(
@@ -379,11 +402,13 @@ def _model(raw: Mapping[str, Any], where: str, top: Table) -> ModelSpec:
     return model
 
 
-def _operation(table: Table, operation: Operation) -> OperationSpec:
-    fields = {field.name for field in attrs.fields(KINDS[operation])}
-    extra = table.table("extra_params")
+def _operation(table: Table, name: str) -> OperationSpec:
+    kind, _, task = name.partition(".")
+    fields = {field.name for field in attrs.fields(KINDS[kind])}  # type: ignore[index]
+    prompt = _nested(table, lambda inner: _option(inner, Text), "prompt")
+    extra = table.table("options" if task else "extra_params")
     found: dict[str, Any] = {
-        "prompt": _nested(table, lambda inner: _option(inner, Text), "prompt") or Text(),
+        "prompt": prompt or Text(max_chars=0 if task else None),
         "extra_params": {} if extra is None else _tables(extra, _option),
         "rules": _each(table, lambda rule: _rule(rule, fields), "rules"),
         "fidelity": _nested(table, _fidelity, "fidelity") or Fidelity(),
@@ -392,7 +417,7 @@ def _operation(table: Table, operation: Operation) -> OperationSpec:
         "wire": dict(table.take("wire", Mapping, {})),
         "note": table.take("note", str, ""),
     }
-    inputs: dict[str, Any] = {}
+    inputs = _task_parts(table, task, found) if kind == "transform" else {}
     options: dict[str, Any] = {}
     for key in table.left():
         if key in INPUTS & fields:
@@ -401,9 +426,21 @@ def _operation(table: Table, operation: Operation) -> OperationSpec:
             options[key] = _nested(table, _option, key)
         else:
             table.take(key, object)
-            table.report(f"{operation} has no field {key!r}{did_you_mean(key, fields)}")
+            table.report(f"{name} has no field {key!r}{did_you_mean(key, fields)}")
     table.done()
-    return OperationSpec(operation=operation, inputs=inputs, options=options, **found)
+    return OperationSpec(operation=kind, inputs=inputs, options=options, **found)  # type: ignore[arg-type]
+
+
+def _task_parts(table: Table, task: str, found: dict[str, Any]) -> dict[str, Any]:
+    """Read what only a task has; return its inputs by role."""
+    given = table.table("inputs")
+    inputs = {} if given is None else {role: _nested(given, functools.partial(_task_input, role=role), role) for role in given.left()}
+    for name, form in ((task, TASK_NAME), *((name, OPTION_NAME) for name in (*inputs, *found["extra_params"]))):
+        if not re.fullmatch(form, name):
+            table.report(f"expected a name like 'remove_background', got {name!r:.80}")
+    found["task"] = task
+    found["output"] = table.word("output", ("image", "video", "audio", "json", "text", ""), "")
+    return inputs
 
 
 def _each(table: Table, read: Callable[[Table], _T], key: str) -> tuple[_T, ...]:
@@ -473,7 +510,7 @@ def _price(table: Table) -> Price:
     if pair is None:
         table.report("usd is missing")
     price = Price(
-        per=table.word("per", ("call", "image", "second", "input_image", "1k_chars", "megapixel"), "call"),
+        per=table.word("per", ("call", "image", "second", "input_image", "1k_chars", "megapixel", "gpu_second"), "call"),
         usd=(0.0, 0.0) if pair is None else (float(pair[0]), float(pair[1])),
         when=_conditions(table.table("when")),
         usual=None if usual is None else (float(usual[0]), float(usual[1])),

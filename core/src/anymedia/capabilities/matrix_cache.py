@@ -16,7 +16,7 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -182,40 +182,48 @@ def _decoded(table: Iterable[Any]) -> Any:
 STALE_DAYS = 30
 
 
-def snapshot_path(plugin: str) -> Path:
-    """Return the path of a plugin's snapshot."""
-    return cache_dir() / "capabilities" / f"{plugin}.json"
+#: Snapshot -> its stamp, the shipped matrix, and both together.
+_LISTED: dict[Path, tuple[str, CapabilityMatrix, CapabilityMatrix]] = {}
 
 
-def load_refreshed(shipped: Path, plugin: str) -> CapabilityMatrix:
-    """Return the matrix of a capability file, with the model specs of the plugin's snapshot if there is one.
+def snapshot_path(instance: str) -> Path:
+    """Return the path of an instance's snapshot."""
+    return cache_dir() / "capabilities" / f"{instance}.json"
 
-    Both are read once per process. A snapshot that cannot be read adds a warning to the matrix; the shipped specs are
-    used then.
 
-    Raises:
-        PluginContractError: for a malformed shipped file, with file, model and field.
+def with_listed(own: CapabilityMatrix, instance: str) -> CapabilityMatrix:
+    """Return a plugin's matrix with the model specs that the provider of an instance lists (``anymedia models --refresh``).
+
+    A snapshot that cannot be read adds a warning to the matrix; the shipped specs are used then.
     """
-    return _load(shipped, snapshot_path(plugin))
-
-
-@functools.cache
-def _load(shipped: Path, snapshot: Path) -> CapabilityMatrix:
-    own = load_matrix(shipped)
     try:
-        text = snapshot.read_text("utf-8")
-    except FileNotFoundError:
+        snapshot = snapshot_path(instance)
+    except RuntimeError:  # there is no home directory
         return own
-    except (OSError, ValueError) as error:
-        return _unreadable(own, snapshot, type(error).__name__)
+    if not (now := _stamp(snapshot)):
+        return own
+    known = _LISTED.get(snapshot)
+    if known is None or known[0] != now or known[1] is not own:
+        known = _LISTED[snapshot] = (now, own, _merged(own, snapshot))
+    return known[2]
 
+
+def _merged(own: CapabilityMatrix, snapshot: Path) -> CapabilityMatrix:
     try:
-        listed = _parse(json.loads(text), snapshot.name, own)
-    except (ValueError, RecursionError) as error:
+        return _with_specs(own, json.loads(snapshot.read_text("utf-8")), snapshot.name)
+    except (OSError, ValueError, RecursionError) as error:
         return _unreadable(own, snapshot, type(error).__name__)
     except MediaError as error:
         return _unreadable(own, snapshot, error.message)
-    return attrs.evolve(own, models=_with_shipped_facts(listed.models, own), checked=listed.checked, stale_after_days=STALE_DAYS)
+
+
+def _with_specs(own: CapabilityMatrix, raw: Any, name: str) -> CapabilityMatrix:
+    """Return a matrix with the listed specs, and with the shipped ones of models that are listed without a spec."""
+    kept = raw.pop("kept", []) if isinstance(raw, dict) else []
+    listed = _parse(raw, name, own)
+    specs = {spec.id: spec for spec in _with_shipped_facts(listed.models, own)}
+    shipped = tuple(spec for spec in own.models if spec.id in kept and spec.id not in specs)
+    return attrs.evolve(own, models=(*shipped, *specs.values()), checked=listed.checked, stale_after_days=STALE_DAYS)
 
 
 def _unreadable(own: CapabilityMatrix, snapshot: Path, why: str) -> CapabilityMatrix:
@@ -265,24 +273,32 @@ def _date_text(value: Any) -> str:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-def write_snapshot(plugin: str, document: Mapping[str, Any], shipped: CapabilityMatrix) -> tuple[Path, CapabilityMatrix]:
-    """Write a snapshot atomically; return its path, and the matrix that the next process will use.
+def write_snapshot(
+    instance: str, document: Mapping[str, Any], shipped: CapabilityMatrix, hooks: Collection[str] | None = None
+) -> tuple[Path, CapabilityMatrix]:
+    """Write a snapshot atomically; return its path, and the matrix that is used from then on.
 
     Args:
-        plugin: its name.
-        document: as a capability file; dates may be `datetime.date`, as TOML has them.
+        instance: its name.
+        document: as a capability file, with dates as `datetime.date` (as TOML has them) or text; ``kept`` lists the models that the
+            provider lists and does not describe.
         shipped: the plugin's own matrix.
+        hooks: the plugin's hooks; None: not checked.
 
     Raises:
         PluginContractError, RequestError, SettingsError: the document is not a valid snapshot; nothing is written.
         OSError: the cache cannot be written.
     """
-    path = snapshot_path(plugin)
+    path = snapshot_path(instance)
     try:
         text = json.dumps(document, indent=1, default=_date_text)
     except (TypeError, ValueError) as error:
-        raise PluginContractError(f"backend {plugin!r}: list_models: a row is not JSON: {error}") from None
-    listed = _parse(json.loads(text), path.name, shipped)
+        raise PluginContractError(f"backend {instance!r}: list_models: a row is not JSON: {error}") from None
+    found = _with_specs(shipped, json.loads(text), path.name)
+    for operation in (operation for spec in found.models for operation in spec.operations.values()):
+        if hooks is not None and operation.operation not in hooks:
+            raise PluginContractError(
+                f"backend {instance!r}: list_models claims {operation.name}, but there is no hook {operation.operation}"
+            )
     write_atomically(path, text.encode())
-    found = attrs.evolve(shipped, models=_with_shipped_facts(listed.models, shipped), checked=listed.checked, stale_after_days=STALE_DAYS)
     return path, found

@@ -59,7 +59,10 @@ class Fidelity:
 
 @frozen(kw_only=True)
 class InputRule:
-    """Limits of one input: count (min, max), formats (empty: any), bytes, edges in pixels, pixels, ratio, seconds."""
+    """Limits of one input: count (min, max), formats (empty: any), bytes, edges in pixels, pixels, ratio, seconds.
+
+    ``media``: the medium of an input of a task; by default the one that the role is named after, else image.
+    """
 
     count: tuple[int, int] = (0, 1)
     formats: tuple[str, ...] = ()
@@ -71,6 +74,7 @@ class InputRule:
     seconds: tuple[float, float] | None = None
     types: tuple[str, ...] = ()
     fidelity: Fidelity = Fidelity()
+    media: Literal["image", "video", "audio"] = "image"
     doc: str = ""
 
 
@@ -132,12 +136,12 @@ class Rule:
 class Price:
     """A price line: US dollars (low, high) per unit if its conditions hold, with source and date.
 
-    ``per``: ``call``, ``image``, ``second``, ``input_image``, ``1k_chars``, ``megapixel``. ``when``: as in a rule; an option
-    that is not given counts as its ``default``. Lines of several units add up; of one unit, the line whose conditions hold applies, or
-    those that may hold where the request leaves it to the provider. ``usual``: the number of units of such a request.
+    ``per``: ``call``, ``image``, ``second``, ``input_image``, ``1k_chars``, ``megapixel``, ``gpu_second``. ``when``: as in a rule; an
+    option that is not given counts as its ``default``. Lines of several units add up; of one unit, the line whose conditions hold
+    applies, or those that may hold where the request leaves it to the provider. ``usual``: the number of units of such a request.
     """
 
-    per: Literal["call", "image", "second", "input_image", "1k_chars", "megapixel"]
+    per: Literal["call", "image", "second", "input_image", "1k_chars", "megapixel", "gpu_second"]
     usd: tuple[float, float]
     when: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
     usual: tuple[float, float] | None = None
@@ -186,10 +190,12 @@ class OperationSpec:
     """What one model can do for one operation.
 
     Attributes:
-        prompt: its maximum length.
-        inputs: input field -> its rule; an input that is absent is not supported.
+        task: the task's name, of a spec for ``transform``.
+        output: what the task returns: a medium (by default that of the model), or ``json`` or ``text`` as `Outcome.data`.
+        prompt: its maximum length; of a task, ``max_chars`` is 0 where it takes none.
+        inputs: input field, or role of a task -> its rule; an input that is absent is not supported.
         options: option -> its values; an option that is absent is not supported.
-        extra_params: options that only this service has.
+        extra_params: options that only this service has; those of a task.
         rules: rules between fields.
         fidelity: whether the service supports the operation natively, or plugin or core emulate it.
         prices: by default those of the model.
@@ -199,6 +205,8 @@ class OperationSpec:
     """
 
     operation: Operation
+    task: str = ""
+    output: Literal["image", "video", "audio", "json", "text", ""] = ""
     prompt: Text = Text()
     inputs: Mapping[str, InputRule | MaskRule | ReferencesRule | ContinueRule] = attrs.field(factory=dict, hash=False)
     options: Mapping[str, Option] = attrs.field(factory=dict, hash=False)
@@ -209,6 +217,11 @@ class OperationSpec:
     typical_seconds: TypicalSeconds | None = None
     wire: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
     note: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its key among the specs of a model: the operation, or ``transform.`` and the task."""
+        return f"{self.operation}.{self.task}" if self.task else self.operation
 
     @functools.cached_property
     def prices_by_unit(self) -> Mapping[str, tuple[Price, ...]]:
@@ -263,7 +276,7 @@ class ModelSpec:
     lifecycle: Lifecycle = Lifecycle()
     continuation_prefix: str = ""
     continues_with: tuple[str, ...] = ()
-    operations: Mapping[Operation, OperationSpec] = attrs.field(factory=dict, hash=False)
+    operations: Mapping[str, OperationSpec] = attrs.field(factory=dict, hash=False)
     wire: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
     note: str = ""
 

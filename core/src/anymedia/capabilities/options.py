@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ..credentials import Secret
 from ..errors import shown
 from ..formatting import in_digits
 from ..records import frozen
@@ -48,12 +49,14 @@ class Choice:
     """One of a list of values. ``fixed``: the model always behaves like this, so nothing is sent.
 
     ``default``, here and below: the service's behaviour if nothing is sent. It is not sent; prices and rules assume it.
+    ``required``: an option in ``extra_params``, or the prompt of a task, without which the service refuses the request.
     """
 
     one_of: tuple[Any, ...]
     fixed: bool = False
     default: Any = None
     doc: str = ""
+    required: bool = False
 
     def takes(self, value: Any) -> bool:
         """Whether a value is allowed."""
@@ -83,6 +86,7 @@ class Range:
     step: float | None = None
     default: float | None = None
     doc: str = ""
+    required: bool = False
     fixed = False
 
     @property
@@ -130,6 +134,7 @@ class Text:
     max_chars: int | None = None
     default: str | None = None
     doc: str = ""
+    required: bool = False
     fixed = False
 
     def takes(self, value: Any) -> bool:
@@ -151,11 +156,15 @@ class Text:
 
 @frozen(kw_only=True)
 class Anything:
-    """Any JSON value of a type: ``string``, ``integer``, ``number``, ``boolean``, ``array`` or ``object``."""
+    """Any JSON value of a type: ``string``, ``integer``, ``number``, ``boolean``, ``array``, ``object`` or ``any``.
+
+    A ``secret`` is a text that is sent and never stored or shown: the hook receives a `Secret`.
+    """
 
     type: str
     default: Any = None
     doc: str = ""
+    required: bool = False
     fixed = False
 
     def takes(self, value: Any) -> bool:
@@ -171,8 +180,10 @@ class Anything:
             "boolean": (bool,),
             "array": (list, tuple),
             "object": (dict,),
+            "secret": (str, Secret),
+            "any": (object,),
         }
-        if isinstance(value, kinds[self.type]) and (self.type == "boolean" or not isinstance(value, bool)):
+        if isinstance(value, kinds[self.type]) and (self.type in {"boolean", "any"} or not isinstance(value, bool)):
             return None
         return f"accepts {self.type}, not {type(value).__name__}"
 
@@ -193,6 +204,7 @@ class Pixels:
     auto: bool = False
     default: str | None = None
     doc: str = ""
+    required: bool = False
     fixed = False
 
     def takes(self, value: Any) -> bool:

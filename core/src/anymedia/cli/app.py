@@ -132,6 +132,10 @@ MEDIA = {
     "video": Lazy("media_commands:video", "Generate a video from a prompt or images, or continue one."),
     "audio": Lazy("media_commands:audio", "Generate speech or music.", ("say",)),
     "music": Lazy("media_commands:music", "Generate music."),
+    "upscale": Lazy("media_commands:upscale", "Enlarge an image or a video."),
+    "remove-background": Lazy("media_commands:remove_background", "Cut out the foreground of an image."),
+    "transform": Lazy("media_commands:transform", "Do a task of a model on media: restore, upscale ..."),
+    "run": Lazy("media_commands:run", "Run a model by its own inputs."),
 }
 COMMANDS = MEDIA | {
     "batch": Lazy("batch:batch", "Run the requests of a file; a repeat does only what is left."),

@@ -19,6 +19,7 @@ _VERBS = {
     "generate_video": "video",
     "continue_video": "video",
     "generate_audio": "audio",
+    "transform": "transform",
 }
 #: Fields of a request that hold one value, each set by the option of the same field of `GenerationConfig` or of another one.
 _FIELDS = dict.fromkeys(
@@ -35,7 +36,7 @@ def as_command(record: CallRecord) -> str:
     """Return the shell command that makes the same request."""
     request = {key: value for key, value in record.request.items() if value != _DEFAULTS.get(key)}
     outpaint = request.get("edit_mode") == "outpaint"
-    words = ["anymedia", _VERBS[record.operation]]
+    words = ["anymedia", _VERBS[record.request["kind"]]]
     for name, value in request.items():
         if name in {"size", "aspect_ratio"} and outpaint:
             words += ["--outpaint", str(value)]
@@ -46,10 +47,14 @@ def as_command(record: CallRecord) -> str:
         words += ["--mask", _mask(mask)]
     if record.operation == "continue_video" and "source" in request:
         words += ["--continue", _text(request["source"])]
-    for key, value in request.get("extra_params", {}).items():
+    if request.get("task") and request.get("prompt"):
+        words += ["--prompt", str(request["prompt"])]
+    for key, value in {**request.get("extra_params", {}), **request.get("options", {})}.items():
         words += ["--extra", f"{key}={json.dumps(value)}"]
     words += ["-m", f"{record.backend}/{record.model}"]
     files = [*_sources(record.operation, request), str(request["prompt"])]
+    if request.get("task"):
+        files = [request["task"], *_task_files(request.get("inputs", {}))]
     if any(word.startswith("-") for word in files):
         words.append("--")
     return shlex.join(words + files)
@@ -65,6 +70,11 @@ def _sources(operation: str, request: Mapping[str, Any]) -> list[str]:
         return []
     found = [str(request[name]) for name in ("source", "first_frame") if name in request]
     return found + [str(r["image"]) for r in request.get("references", ()) if operation == "edit_with_references" and _role(r) == "source"]
+
+
+def _task_files(inputs: Mapping[str, Any]) -> list[str]:
+    files = [(role, one) for role, given in inputs.items() for one in (given if isinstance(given, list) else [given])]
+    return [f"{role}={one['image'] if isinstance(one, Mapping) else one}" for role, one in files]
 
 
 def _role(reference: Mapping[str, Any]) -> str:
@@ -106,7 +116,7 @@ def as_python(record: CallRecord) -> str:
     given = {key: value for key, value in record.request.items() if key != "kind" and value != _DEFAULTS.get(key)}
     lines = [f"        {name}={code(name, value)},\n" for name, value in given.items()]
     lines.append(f'        model="{record.backend}/{record.model}",\n')
-    body = f"with SyncRouter() as router:\n    result = router.{record.operation}(\n{''.join(lines)}    )\n    print(result.path)\n"
+    body = f"with SyncRouter() as router:\n    result = router.{record.request['kind']}(\n{''.join(lines)}    )\n    print(result.path)\n"
     return f"from anymedia import {', '.join(sorted(set(names)))}\n\n{body}"
 
 

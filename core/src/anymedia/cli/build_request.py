@@ -20,10 +20,11 @@ import attrs
 import click
 
 from ..errors import Argument, InvalidRequest, Problem, did_you_mean
+from ..fields import OPTION_NAME
 from ..generation_config import GenerationConfig, format_name
-from ..media import FORMATS, Video
+from ..media import FORMATS, Video, medium_of_file
 from ..records import frozen
-from ..requests import MASK_MODES, REFERENCE_ROLES, Continuation
+from ..requests import MASK_MODES, REFERENCE_ROLES, RUN, Continuation
 from .process import stdout_is_terminal
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ _OPTIONS: Mapping[str, str] = {
     "style_image_path": "--style",
     "control_image_path": "--control",
     "subject_image_path": "--subject",
+    "task": "TASK",
+    "task_inputs": "FILE",
 }
 #: The option for what Python code sets elsewhere.
 _RENAMED = {"per_request": "--max-cost"}
@@ -105,7 +108,8 @@ class CliInvocation:
             InvalidRequest: a value is wrong, named by its option, or by its path in the config file.
         """
         _check_stdout(given)
-        medium = "image" if command == "edit" else command
+        task = given.get("task")
+        medium = "image" if command == "edit" else None if task else command
         words = _split_words(command, given)
         if words["prompt"] == given["config"] == "-":
             raise click.UsageError("the prompt and the config cannot both be read from stdin")
@@ -113,7 +117,9 @@ class CliInvocation:
         fields, names = _fields(words)
         if "extra_params" in fields and isinstance(file.get("extra_params"), dict):
             fields["extra_params"] = {**file["extra_params"], **fields["extra_params"]}
-        merged = {**file, **fields} if "mode" in file else {**file, **fields, "media_type": medium}
+        merged = {**file, **fields} if "mode" in file or task else {**file, **fields, "media_type": medium}
+        if task:
+            merged.setdefault("prompt", "")
         if given["output"] == "-":
             merged.pop("output_path", None)
         if "prompt" not in merged and not file:
@@ -225,7 +231,7 @@ def _split_words(command: str, given: Mapping[str, Any]) -> dict[str, Any]:
             raise click.UsageError(f"a prompt is missing; the only argument is the file {words[0]!r}")
         _check_order(command, words)
         taken |= {"prompt": words[-1] if words else None, "sources": words[:-1]}
-    if taken["prompt"] == "-" and given["config"] != "-":
+    if taken.setdefault("prompt", None) == "-" and given["config"] != "-":
         taken["prompt"] = _stdin_text("prompt", "PROMPT")
     return taken
 
@@ -264,6 +270,9 @@ def _fields(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         add("IMAGE" if given.get("sources") else "--first", input_images=images)
     if given.get("last_frame"):
         add("--last", last_frame_path=given["last_frame"])
+    if given.get("task"):
+        add("TASK", task=given["task"])
+        add("FILE", task_inputs=_task_inputs(given["files"]))
     if given.get("mask"):
         add("--mask", **mask_fields(given["mask"]))
     if given.get("outpaint"):
@@ -281,6 +290,44 @@ def _fields(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     if output is not None and output != "-":
         add("-o", output_path=f"{output}/" if not output.endswith("/") and _check(Path.is_dir, output) else output)
     return fields, names
+
+
+def _task_inputs(files: Iterable[str]) -> dict[str, Any]:
+    """Read ``[ROLE=]FILE`` arguments; several files of a role become a list."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for text in files:
+        role, equals, file = text.partition("=")
+        if not equals or not re.fullmatch(OPTION_NAME, role) or _check(Path.exists, text):
+            role, file = medium_of_file(text), text
+        found.setdefault(role, []).append({"image_url" if re.match(r"https?://|data:", file, re.IGNORECASE) else "path": file})
+    return {role: items if len(items) > 1 else items[0] for role, items in found.items()}
+
+
+def run_fields(model: str, pairs: Iterable[str]) -> dict[str, Any]:
+    """Return the parameters of ``transform`` for the inputs of a model under its own names.
+
+    Raises:
+        InvalidRequest: a pair has no name or no ``=``.
+        MediaError: there is no such model, or it is not described by its own inputs.
+    """
+    from ..plan_maker import run_spec
+    from .environment import load_environment
+
+    spec = run_spec(load_environment().instances, model)
+    files, extra, prompt = [], [], None
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise InvalidRequest([Problem("NAME=VALUE", f"expected NAME=VALUE, got {pair!r:.60}")])
+        if name in spec.inputs:
+            files.append(pair)
+        elif name == "prompt" and spec.prompt.max_chars != 0:
+            prompt = value
+        else:
+            option = spec.extra_params.get(name)
+            is_text = option is not None and option.problem(value) is None  # "42" where a text is expected
+            extra.append(f"{name}={json.dumps(value)}" if is_text else pair)
+    return {"task": RUN, "files": tuple(files), "extra": tuple(extra), "prompt": prompt}
 
 
 def _references(given: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -452,7 +499,7 @@ def _check_stdout(given: Mapping[str, Any]) -> None:
         raise click.UsageError("-o - writes bytes to stdout, which is a terminal; redirect it")
 
 
-def _read_config(medium: str, source: str | None) -> dict[str, Any]:
+def _read_config(medium: str | None, source: str | None) -> dict[str, Any]:
     """Return the object in the file that ``--config`` names (``-``: stdin); its medium must be the command's.
 
     Raises:
@@ -465,7 +512,7 @@ def _read_config(medium: str, source: str | None) -> dict[str, Any]:
     raw = parse_json(_stdin_text("config", "--config") if source == "-" else _file_text(source))
     if not isinstance(raw, dict):
         raise InvalidRequest(f"expected a JSON object with the fields of a request, got {type(raw).__name__}")
-    for name in ("media_type", "mode"):
+    for name in ("media_type", "mode") if medium else ():
         if isinstance(wanted := raw.get(name), str) and wanted.lower() in {"image", "video", "audio"} and wanted.lower() != medium:
             text = f"the config asks for {wanted}, the command makes {medium}"
             raise InvalidRequest([Problem(f"$.{name}", text, f"use: anymedia {wanted.lower()} --config {source}")])

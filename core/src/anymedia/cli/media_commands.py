@@ -1,4 +1,4 @@
-"""``anymedia image``, ``edit``, ``video``, ``audio`` and ``plan``."""
+"""``anymedia image``, ``edit``, ``video``, ``audio``, ``transform`` and ``plan``."""
 
 from __future__ import annotations
 
@@ -105,6 +105,60 @@ def music(**given: Any) -> None:
     from .run_media import run_media_command
 
     run_media_command("audio", {**given, "audio_type": "music"})
+
+
+_FILES = click.argument("files", nargs=-1, required=True, metavar="[ROLE=]FILE...")
+_PROMPT = click.option("--prompt", metavar="TEXT", help="Prompt, for a task that takes one (- reads it from stdin).")
+
+
+@click.command("transform")
+@click.argument("task")
+@_FILES
+@apply(_PROMPT, run_options)
+def transform(**given: Any) -> None:
+    """Do TASK on the files, each under its role (mask=m.png); without one, it is the image, the video or the audio.
+
+    ``anymedia models --task TASK`` lists the models that have it; its options are given with --extra.
+    """
+    from .run_media import run_media_command
+
+    run_media_command("transform", given)
+
+
+@click.command("upscale")
+@_FILES
+@apply(click.option("--scale", type=click.IntRange(1, 16), metavar="NUMBER", help="Factor for width and height."), _PROMPT, run_options)
+def upscale(scale: int | None, **given: Any) -> None:
+    """Enlarge FILE."""
+    from .run_media import run_media_command
+
+    extra = given["extra"] if scale is None else (*given["extra"], f"scale={scale}")
+    run_media_command("transform", {**given, "task": "upscale", "extra": extra})
+
+
+@click.command("remove-background")
+@_FILES
+@apply(run_options)
+def remove_background(**given: Any) -> None:
+    """Make everything behind the foreground of FILE transparent."""
+    from .run_media import run_media_command
+
+    run_media_command("transform", {**given, "task": "remove_background"})
+
+
+@click.command("run")
+@click.argument("target", metavar="BACKEND/MODEL", shell_complete=complete.models)
+@click.argument("pairs", nargs=-1, metavar="[NAME=VALUE]...")
+@apply(run_options)
+def run(target: str, pairs: tuple[str, ...], **given: Any) -> None:
+    """Run BACKEND/MODEL with inputs under its own names: prompt=TEXT, a file as a path or URL, any other value as JSON or text.
+
+    ``anymedia capabilities BACKEND`` shows the inputs. A model without a known price needs --max-cost where a cap is set.
+    """
+    from .build_request import run_fields
+    from .run_media import run_media_command
+
+    run_media_command("run", {**given, "model": target, **run_fields(target, pairs)})
 
 
 class _Planning(LazyGroup):

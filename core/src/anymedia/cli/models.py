@@ -28,7 +28,7 @@ from ..capabilities import (
     Text,
 )
 from ..capabilities.model import ContinueRule
-from ..errors import InvalidRequest, MediaError, RequestError, UnsupportedOperation
+from ..errors import InvalidRequest, MediaError, RequestError, UnsupportedOperation, did_you_mean
 from ..fields import Operation
 from ..plugins.instances import COMPATIBLE, BackendInstance
 from . import complete
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 #: At most this many new or missing ids of a backend are printed.
 _SHOWN = 30
-_TASKS = (*get_args(Operation), "image", "video", "audio")
 
 
 #: Operation -> its short name in the table.
@@ -58,7 +57,7 @@ _SHORT = {
 
 @click.command("models")
 @click.argument("words", nargs=-1, metavar="[BACKEND | search WORD...]", shell_complete=complete.backends)
-@click.option("--task", type=click.Choice(_TASKS), metavar="OPERATION", help="Only models with this operation or medium.")
+@click.option("--task", metavar="OPERATION", help="Only models with this operation, task (upscale ...) or medium.")
 @click.option("--all", "include_retired", is_flag=True, help="List retired models too.")
 @click.option("--refresh", is_flag=True, help="Update the models of BACKEND (default: all) from its service and show the changes.")
 @AS_JSON
@@ -76,6 +75,7 @@ def models(words: tuple[str, ...], task: str | None, include_retired: bool, refr
         _refresh(backend, console)
         return
     environment = load_environment()
+    _check_task(environment, task)
     for warning in environment.name_warnings():
         console.note(warning)
     found = [one for one in _corrected(environment, backend) if _selected(one[0], one[1], task, search)]
@@ -88,6 +88,14 @@ def models(words: tuple[str, ...], task: str | None, include_retired: bool, refr
         console.note(f"{hidden} retired model{'s' * (hidden != 1)} not shown (--all shows them)")
     if not found:
         console.note("no model matches")
+
+
+def _check_task(environment: Environment, task: str | None) -> None:
+    specs = [spec for instance in environment.instances.values() for spec in instance.matrix.models]
+    tasks = (operation.task for spec in specs for operation in spec.operations.values())
+    known = dict.fromkeys((*get_args(Operation), "image", "video", "audio", *filter(None, tasks)))
+    if task is not None and task not in known:
+        raise click.UsageError(f"--task: there is no operation {task!r}{did_you_mean(task, known)}")
 
 
 #: A model of an instance, and why it is not chosen automatically at present (or an empty text).
@@ -109,14 +117,15 @@ def _corrected(environment: Environment, backend: str | None) -> Iterator[_Liste
 
 def _selected(instance: BackendInstance, spec: ModelSpec, task: str | None, search: Sequence[str]) -> bool:
     text = " ".join((instance.name, spec.id, *spec.aliases, spec.media, *spec.operations)).lower()
-    return (task is None or task == spec.media or task in spec.operations) and all(word.lower() in text for word in search)
+    known = {spec.media, *spec.operations, *(operation.task for operation in spec.operations.values())}
+    return (task is None or task in known) and all(word.lower() in text for word in search)
 
 
 def _print_table(console: Console, found: Sequence[_Listed], today: datetime.date) -> None:
     """Print the usable models, then the others under what they lack."""
     groups: dict[str, list[list[str]]] = {"yes": []}
     for instance, spec, demoted in found:
-        operations = " ".join(_SHORT[operation] for operation in spec.operations)
+        operations = " ".join(_SHORT.get(operation, operation.removeprefix("transform.")) for operation in spec.operations)
         stage = life(instance, spec, today) + (", not listed" if "list of" in demoted else ", refused" if demoted else "")
         row = [f"{instance.name}/{spec.id}", operations, prices(spec), stage]
         groups.setdefault(usable(instance, spec), []).append(row)
@@ -194,12 +203,14 @@ def _refreshed(environment: Environment, instance: BackendInstance) -> dict[str,
     today = datetime.datetime.now(datetime.UTC).date()
     rows = [dict(model.row) for model in listed if model.row]
     if rows:
-        from ..capabilities.matrix_cache import write_snapshot
+        from ..capabilities.matrix_cache import with_listed, write_snapshot
 
-        before = environment.registry.capabilities(instance.plugin)
-        document = {"schema": 1, "checked": today.isoformat(), "models": rows}
+        shipped = environment.registry.capabilities(instance.plugin)
+        before = with_listed(shipped, instance.name)
+        kept = [model.id for model in listed if not model.row and not model.notes]
+        document = {"schema": 1, "checked": today.isoformat(), "kept": kept, "models": rows}
         try:
-            path, after = write_snapshot(instance.plugin, document, before)
+            path, after = write_snapshot(instance.name, document, shipped, environment.registry.plugins[instance.plugin].hooks)
         except OSError as error:
             text = f"the snapshot cannot be written: {error.strerror}"
             raise RequestError(text, fix="set ANYMEDIA_CACHE to a writable directory") from error

@@ -139,6 +139,8 @@ def show_result(console: Console, result: Result, *, paths: bool = True) -> None
     if paths:
         for file in result.files:
             console.result(file.path)
+        if not result.files:
+            console.result(result.data_text)
     made_by = f"{result.provenance.backend}/{result.provenance.model}"
     more = f"; continue with: --continue {result.continuation_id}" if result.continuation_id else ""
     console.note(f"{result.operation} by {made_by}, {result.seconds:.1f} s, {cost_text(result.cost)}{more}")

@@ -156,7 +156,7 @@ async def _run(invocation: CliInvocation, console: Console, router: Router, plan
         async with resumable(router, line):
             result = await router.run(plan, output=f"{folder}/", deadline=deadline)
         await line.stop()
-        console.data(result.path.read_bytes())
+        console.data(result.path.read_bytes() if result.files else f"{result.data_text}\n".encode())
     show_result(console, result, paths=False)
 
 

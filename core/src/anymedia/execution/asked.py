@@ -59,5 +59,5 @@ class Asked:
     def deliver(self, result: Result) -> Result:
         """Write the result to the output, if that is an open file; return the result."""
         if self.output is not None and not isinstance(self.output, str | PathLike):
-            self.output.write(result.bytes)
+            self.output.write(result.bytes if result.files else result.data_text.encode())
         return result

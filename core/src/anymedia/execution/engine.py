@@ -337,7 +337,7 @@ class Engine:
             model=record.model,
             service=instance.service,
             spec=row,
-            operation=None if row is None else row.operations.get(record.operation),  # type: ignore[call-overload]
+            operation=None if row is None else row.operations.get(record.operation),
             settings={"state_dir": os.path.join(self.settings.state_dir, "backends", record.backend), **instance.context_settings},  # noqa: PTH118 - as text, and quick
             label=record.id,
             idempotency_key=record.idempotency_key,

@@ -31,6 +31,9 @@ from .engine import Engine, new_id
 from .prepare_inputs import Protection, paste_back
 from .save_piece import Saved, export_artifact, recognise_file, save_bytes, store_piece
 
+#: What a task may return in place of media.
+_DATA = frozenset({"json", "text"})
+
 
 def storable(outcome: Outcome, backend: str) -> Outcome:
     """Return an outcome without continuation data that cannot be stored, with a warning in its place."""
@@ -125,8 +128,9 @@ class _Finalizer:
 
     async def run(self, lease: Lease, outcome: Outcome) -> CallRecord:
         """Store, record, export, and record the result."""
-        if not outcome.pieces:
-            raise BadBackendResponse(f"'{self.record.backend}/{self.record.model}' answered without any {self.record.target['media']}")
+        media = self.record.target["media"]
+        if not outcome.pieces and (outcome.data is None or media not in _DATA):
+            raise BadBackendResponse(f"'{self.record.backend}/{self.record.model}' answered without any {media}")
         outcome = storable(await _received(self.record, outcome), self.record.backend)
         if self.is_resumed:
             self.stored = {(a.kind, a.index): a for a in await self.engine.artifacts.find(self.record.id)}
@@ -150,6 +154,7 @@ class _Finalizer:
             "usage": dict(outcome.usage),
             "cost_usd": outcome.cost_usd,
             "cost_basis": outcome.cost_basis,
+            "data": outcome.data,
             "texts": [p.text for p in outcome.pieces if p.text],
             "outside_mask_difference": max(outside) if outside else None,
         }
@@ -265,7 +270,8 @@ async def _received(record: CallRecord, outcome: Outcome) -> Outcome:
     """Return an outcome with its bytes repaired, and warnings for that and for pieces that are missing."""
     repair = functools.partial(_repaired, outcome)
     repaired = repair() if sum(len(piece.data or b"") for piece in outcome.pieces) <= SMALL else await in_thread(repair)
-    missing = fewer_pieces(int(record.request.get("n") or 1), len(outcome.pieces), str(record.target["media"]))
+    wanted = 0 if record.target["media"] in _DATA else int(record.request.get("n") or 1)
+    missing = fewer_pieces(wanted, len(outcome.pieces), str(record.target["media"]))
     return attrs.evolve(repaired, warnings=(*repaired.warnings, *missing)) if missing else repaired
 
 
@@ -388,5 +394,5 @@ def _uncollected(error: MediaError, record: CallRecord) -> MediaError:
 
 def suffix_of(media: str, format_name: str | None) -> str:
     """Return the file suffix for a format, or the usual one of a medium."""
-    name = format_name or {"image": "png", "video": "mp4", "audio": "wav"}[media]
+    name = format_name or {"image": "png", "video": "mp4", "audio": "wav", "text": "txt"}.get(media, media)
     return ".jpg" if name == "jpeg" else f".{name}"

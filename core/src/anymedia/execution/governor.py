@@ -319,7 +319,7 @@ class Governor:
     def _expected(self, need: Need) -> int:
         """Return the expected bytes of a call's results."""
         known = self._sizes.get(need.key)
-        return int(need.count * (_SIZES[need.media] if known is None else known * _MARGIN))
+        return int(need.count * (_SIZES.get(need.media, 0) if known is None else known * _MARGIN))
 
     def _room_on_disk(self, need: Need) -> dict[int, int] | None:
         """Return the bytes that a call needs, by device; None while they are reserved by other calls."""

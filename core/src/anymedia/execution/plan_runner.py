@@ -308,7 +308,7 @@ class PlanRunner:
         return self.places[suffix]
 
     def _target(self, plan: Plan, first: int, total: int, stored: StoredInputs) -> dict[str, Any]:
-        media = plan.request.media
+        media = plan.media
         suffix = _suffix(plan)
         prefix = plan.model_spec.continuation_prefix or f"{plan.chosen.backend}_{media[:3]}"
         return {
@@ -373,7 +373,7 @@ def check_cap(plan: Plan, policy: Policy, already_reserved: float = 0.0) -> None
 
 
 def _suffix(plan: Plan) -> str:
-    return suffix_of(plan.request.media, plan.transcode_to or plan.calls[0].request.output_format)
+    return suffix_of(plan.media, plan.transcode_to or plan.calls[0].request.output_format)
 
 
 def _plan_json(plan: Plan) -> dict[str, Any]:

@@ -133,7 +133,7 @@ async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelS
     """
     assert record.job is not None
     job = job_from_json(record.job)
-    operation = None if row is None else row.operations.get(record.operation)  # type: ignore[call-overload]
+    operation = None if row is None else row.operations.get(record.operation)
     key = duration_key(record.backend, record.model, _length(record))
     schedule = Schedule(await engine.store.durations(key), None if operation is None else operation.typical_seconds)
     until = engine.clock.steady() + PATIENCE if deadline is None else deadline

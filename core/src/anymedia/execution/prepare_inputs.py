@@ -6,7 +6,7 @@ import contextlib
 import functools
 import io
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar
 
@@ -15,10 +15,10 @@ import attrs
 from ..capabilities import ReferencesRule
 from ..errors import InvalidRequest, MediaError, Problem, RequestError, UnknownContinuation, UnsupportedInput
 from ..fields import INPUTS, names_of
-from ..media import FORMATS, Image, Media, Video
+from ..media import FORMATS, Audio, Image, Media, Video
 from ..planning import InputForm, Plan
 from ..records import frozen
-from ..requests import KINDS, Continuation, EditWithReferences, Inpaint, Mask, Reference, Request, StoredFile
+from ..requests import KINDS, Continuation, EditWithReferences, Inpaint, Mask, Reference, Request, StoredFile, Transform, each
 from ..results import Warning, to_warnings
 from ..threads import in_thread
 
@@ -75,7 +75,7 @@ def named_format(request: Request, output: Path | str | None) -> Request:
         return request
     suffix = Path(output).suffix.lower().removeprefix(".")
     name = {"jpg": "jpeg", "tif": "tiff"}.get(suffix, suffix)
-    if not FORMATS.get(name, "").startswith(f"{request.media}/") or Path(output).is_dir():
+    if not FORMATS.get(name, "").startswith(request.media) or name not in FORMATS or Path(output).is_dir():
         return request
     return attrs.evolve(request, output_format=name)
 
@@ -231,16 +231,8 @@ def with_facts(request: Request, inputs: InputReader) -> Request:
     Raises:
         InvalidRequest: for a file that is missing, unreadable or no media, with the path to its field.
     """
-    changes: dict[str, Any] = {}
-    for name, value in _inputs(request):
-        if isinstance(value, Media):
-            changes[name] = _describe(value, inputs, f"$.{name}")
-        elif isinstance(value, Mask):
-            if value.image is not None:
-                changes[name] = attrs.evolve(value, image=_describe(value.image, inputs, f"$.{name}"))
-        elif name == "references":
-            changes[name] = tuple(attrs.evolve(r, image=_describe(r.image, inputs, f"$.references[{i}]")) for i, r in enumerate(value))
-    return attrs.evolve(request, **changes) if changes else request
+    found = {media: _describe(media, inputs, place) for place, media in _media_of(request)}
+    return _with_media(request, found)
 
 
 async def with_contents(request: Request, inputs: InputReader) -> Request:
@@ -277,26 +269,53 @@ async def with_own_results(request: Request, artifacts: ArtifactStore, store: St
 
 async def _with_bytes(request: Request, read: Callable[[Media], Awaitable[bytes | None]]) -> Request:
     """Return the request with bytes in place of its paths, except those for which ``read`` returns None."""
-
-    async def whole(media: _M) -> _M:
-        data = None if media.path is None else await read(media)
-        return media if data is None else attrs.evolve(media, data=data, path=None)
-
-    changes: dict[str, Any] = {}
-    for name, value in _inputs(request):
-        if isinstance(value, Media):
-            changes[name] = await whole(value)
-        elif isinstance(value, Mask):
-            if value.image is not None:
-                changes[name] = attrs.evolve(value, image=await whole(value.image))
-        elif name == "references":
-            changes[name] = tuple([attrs.evolve(r, image=await whole(r.image)) for r in value])
-    return attrs.evolve(request, **changes) if changes else request
+    local = dict.fromkeys(media for _, media in _media_of(request) if media.path is not None)
+    found = {media: data for media in local if (data := await read(media)) is not None}
+    return _with_media(request, {media: attrs.evolve(media, data=data, path=None) for media, data in found.items()})
 
 
 def _inputs(request: Request) -> list[tuple[str, Any]]:
     """Return the inputs that a request has, by the names of their fields."""
     return [(name, value) for name in names_of(request) if name in INPUTS and (value := getattr(request, name))]
+
+
+def _items(value: Any, place: str) -> Iterator[tuple[str, Media | Mask]]:
+    """Yield each medium and mask in the value of a field, with the path to it."""
+    if isinstance(value, Media | Mask):
+        yield place, value
+    elif isinstance(value, Reference):
+        yield place, value.image
+    elif isinstance(value, Mapping):
+        for role, inner in value.items():
+            yield from _items(inner, f"{place}.{role}")
+    elif isinstance(value, tuple):
+        for i, inner in enumerate(value):
+            yield from _items(inner, f"{place}[{i}]")
+
+
+def _media_of(request: Request) -> Iterator[tuple[str, Media]]:
+    """Yield each medium of a request, with the path to it; a mask as its image."""
+    for name, value in _inputs(request):
+        for place, item in _items(value, f"$.{name}"):
+            media = item.image if isinstance(item, Mask) else item
+            if media is not None:
+                yield place, media
+
+
+def _with_media(request: Request, changed: Mapping[Media, Media]) -> Request:
+    """Return a request with other media in place of some."""
+
+    def new(value: Any) -> Any:
+        if isinstance(value, Media):
+            return changed.get(value, value)
+        if isinstance(value, Mask | Reference):
+            found = None if value.image is None else changed.get(value.image)
+            return value if found is None else attrs.evolve(value, image=found)
+        if isinstance(value, Mapping):
+            return {role: new(inner) for role, inner in value.items()}
+        return tuple([new(inner) for inner in value]) if isinstance(value, tuple) else value
+
+    return attrs.evolve(request, **{name: new(value) for name, value in _inputs(request)}) if changed else request
 
 
 def _describe(media: _M, inputs: InputReader, field: str) -> _M:
@@ -351,20 +370,16 @@ def _check_total(plan: Plan, loaded: Loaded) -> None:
 
 def _places(request: Request) -> dict[Media | Mask, str]:
     """Return the JSON path to each input of a request."""
-    found: dict[Media | Mask, str] = {}
-    for name, value in _inputs(request):
-        if isinstance(value, Media | Mask):
-            found[value] = f"$.{name}"
-        elif name == "references":
-            found |= {reference.image: f"$.references[{i}]" for i, reference in enumerate(value)}
-    return found
+    return {item: place for name, value in _inputs(request) for place, item in _items(value, f"$.{name}")}
 
 
 def _source_size(request: Request, sizes: dict[Media, tuple[int, int]]) -> tuple[int, int] | None:
     source = getattr(request, "source", None)
     if source is None:
         source = next((r.image for r in getattr(request, "references", ()) if r.role == "source"), None)
-    return None if source is None else sizes.get(source)
+    if isinstance(request, Transform):
+        source = request.inputs.get("image")
+    return sizes.get(source) if isinstance(source, Media) else None
 
 
 async def _stored(inputs: InputReader, continuation: Continuation) -> Loaded:
@@ -436,7 +451,11 @@ async def store_inputs(
     for item, found in loaded.items():
         numbers[item] = len(keys)
         await put(found.data, found.mime)
-    fields: dict[str, Any] = {name: numbers[value] for name, value in _inputs(request) if value in numbers}
+    fields: dict[str, Any] = {
+        name: numbers[value] for name, value in _inputs(request) if isinstance(value, Media | Mask) and value in numbers
+    }
+    if isinstance(request, Transform):
+        fields["inputs"] = {role: [numbers.get(item) for item in each(value)] for role, value in request.inputs.items()}
     if references := getattr(request, "references", ()):
         fields["references"] = [numbers.get(reference.image) for reference in references]
     sent = {"facts": [{name: getattr(found, name) for name in _FACTS} for found in loaded.values()], "fields": fields} if loaded else {}
@@ -465,6 +484,7 @@ async def restore_inputs(
         RequestError: the record does not say how they are sent, as those of earlier versions.
     """
     from ..context import LoadedMedia
+    from ..state.codec import HIDDEN
 
     target = record.target
     loaded: Loaded = {}
@@ -475,20 +495,33 @@ async def restore_inputs(
         LoadedMedia(data=await _read_key(artifacts, key), **facts) for key, facts in zip(target.get("inputs", ()), facts_of, strict=False)
     ]
     fields = {name: value for name, value in record.request.items() if name != "kind"}
+    if HIDDEN in {**fields.get("options", {}), **fields.get("extra_params", {})}.values():
+        raise RequestError(f"a secret of {record.id} is not stored, so it cannot be sent", fix="make the request again")
 
     def media(number: int | None) -> Media:
         if number is None:
             raise RequestError(f"an input of {record.id} was not stored")
         got = found[number]
-        cls = Video if got.mime.startswith("video/") else Image
-        whole = cls(data=got.data, mime=got.mime, size=len(got.data), width=got.width, height=got.height)
+        cls = {"video": Video, "audio": Audio}.get(got.mime.partition("/")[0], Image)
+        pixels = {} if cls is Audio else {"width": got.width, "height": got.height}
+        whole: Media = cls(data=got.data, mime=got.mime, size=len(got.data), **pixels)
         loaded[whole] = got
         return whole
+
+    def task_input(role: str, raw: Any, numbers: list[int | None]) -> Any:
+        items = [media(number) for number in numbers]
+        if role != "mask":
+            return tuple(items) if isinstance(raw, list) else items[0]
+        made = Mask(image=items[0])
+        loaded[made] = loaded[items[0]]
+        return made
 
     for name, value in fields.items():
         if name == "references":
             numbers = places.get(name) or [None] * len(value)
             fields[name] = tuple([Reference(**{**raw, "image": media(number)}) for raw, number in zip(value, numbers, strict=True)])
+        elif name == "inputs":
+            fields[name] = {role: task_input(role, raw, places.get(name, {}).get(role) or [None]) for role, raw in value.items()}
         elif name == "mask" and "image" not in value:
             fields[name] = Mask(**value)
         elif name == "mask":
@@ -501,7 +534,7 @@ async def restore_inputs(
         fields["continue_from"] = attrs.evolve(continuation, files=files)
         by_key = dict(zip(target.get("inputs", ()), found, strict=False))
         loaded |= {file: by_key[file.artifact] for file in files if file.artifact in by_key}
-    request: Request = KINDS[record.operation](**fields)  # type: ignore[index]
+    request: Request = KINDS[record.request["kind"]](**fields)
     return request, loaded, await read_stored_protection(artifacts, target.get("protection"))
 
 

@@ -106,6 +106,7 @@ def result_of(rows: Sequence[CallRecord]) -> Result:
         attempts=tuple(Attempt(**raw) for raw in attempts),
         seconds=max(row.updated_at for row in done) - min(row.created_at for row in every),
         outside_mask_difference=max(differences) if differences else None,
+        data=next((r["data"] for r in results if r.get("data") is not None), None),
         texts=_unique([t for r in results for t in r.get("texts", ())]),
     )
 

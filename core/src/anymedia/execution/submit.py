@@ -310,7 +310,7 @@ async def lookup(engine: Engine, lease: Lease, record: CallRecord, row: ModelSpe
     sought = SubmissionRecord(
         label=record.id,
         model=record.model,
-        operation=record.operation,  # type: ignore[arg-type]
+        operation=record.operation,
         prompt=str(record.request.get("prompt", "")),
         started_at=record.created_at,
     )

@@ -13,12 +13,13 @@ from typing import Any
 import attrs
 
 from ..capabilities import Choice, InputRule, MaskRule, OperationSpec, Option, Price, Range, Rule
+from ..credentials import Secret
 from ..errors import Reason
 from ..fields import Role, is_set, role_of, unset_value
-from ..media import Media
+from ..media import Audio, Image, Media, Video
 from ..policy import Policy
 from ..records import frozen
-from ..requests import Mask, Reference, Request
+from ..requests import Mask, Reference, Request, Transform, each
 from ..results import Adjustment, AdjustmentKind
 from .types import BackendView, Candidate, Quote
 
@@ -82,8 +83,12 @@ def json_value(value: Any) -> Any:
         return str(value.image) if value.image is not None else value.mode
     if isinstance(value, Reference):
         return f"{value.role}: {value.image}"
+    if isinstance(value, Secret):
+        return "***"
     if isinstance(value, tuple | list):
         return [json_value(v) for v in value]
+    if isinstance(value, Mapping):
+        return {key: json_value(v) for key, v in value.items()}
     return value
 
 
@@ -131,6 +136,14 @@ class Draft:
     def name(self) -> str:
         """The candidate's quoted name, for messages."""
         return f"'{self.candidate}'"
+
+    @property
+    def media(self) -> str:
+        """What is made: an image, a video or audio; of a task also ``json`` or ``text``."""
+        if isinstance(self.asked.request, Transform):
+            model = self.view.matrix.model(self.candidate.model)
+            return self.spec.output or ("image" if model is None else model.media)
+        return self.asked.request.media
 
     def get(self, field: str) -> Any:
         """Return a field's current value."""
@@ -190,16 +203,20 @@ class Draft:
 
 
 _ROUNDS = 8
+#: The field of provider-only options, and its name in a task.
+_EXTRA = frozenset({"extra_params", "options"})
 
 
 def value_of(draft: Draft, key: str) -> Any:
-    """Return a field's current value, None if unset; dotted keys address extra_params and references."""
+    """Return a field's current value, None if unset; dotted keys address extra_params, and references or inputs by their role."""
     if "." not in key:
         value = draft.get(key)
         return None if value == () else value
     head, _, tail = key.partition(".")
-    if head == "extra_params":
-        return (draft.get("extra_params") or {}).get(tail)
+    if head in _EXTRA:
+        return draft.get("extra_params").get(tail)
+    if head == "inputs":
+        return (draft.get("inputs") or {}).get(tail)
     if head == "references":
         found = draft.get("references") or ()
         count = len(found) if tail == "count" else sum(r.role == tail for r in found)
@@ -221,7 +238,8 @@ def matches(draft: Draft, key: str, condition: Any, *, assume_default: bool = Tr
         return _given(draft, key) is condition
     value = value_of(draft, key)
     if value is None and assume_default:
-        option = draft.spec.extra_params.get(key.partition(".")[2]) if key.startswith("extra_params.") else draft.option(key)
+        head, _, tail = key.partition(".")
+        option = draft.spec.extra_params.get(tail) if head in _EXTRA else draft.option(key)
         value = getattr(option, "default", None)
     if value is None:
         return False
@@ -348,20 +366,31 @@ def _units(price: Price, draft: Draft, request: Request, n: int) -> tuple[float,
         return (1, 1)
     if price.per == "image":
         return (n, n)
+    if price.per == "second" and isinstance(request, Transform) and (lengths := _seconds_of(request)):
+        return None if None in lengths else (sum(filter(None, lengths)),) * 2
     if price.per == "second":
         span = _span(draft.spec, "duration", getattr(request, "duration", None))
         return None if span is None else (span[0] * n, span[1] * n)
     if price.per == "megapixel":
-        pixels = pixels_of_size(draft.get("size")) or pixels_of_tier(draft.get("resolution"), request.media)
+        pixels = pixels_of_size(draft.get("size")) or pixels_of_tier(draft.get("resolution"), draft.media)
         span = price.usual if pixels is None else (pixels / 1e6,) * 2
         return None if span is None else (span[0] * n, span[1] * n)
+    if price.per == "gpu_second":
+        return price.usual
     if price.per == "1k_chars":
         return (len(request.prompt) / 1000,) * 2
     if price.per == "input_image":
         images = [getattr(request, f, None) for f in ("source", "first_frame", "last_frame")]
         count = sum(i is not None for i in images) + len(getattr(request, "references", ()))
+        if isinstance(request, Transform):
+            count = sum(isinstance(one, Image) for value in request.inputs.values() for one in each(value))
         return (count, count)
     return None
+
+
+def _seconds_of(request: Transform) -> list[float | None]:
+    """Return the durations of a task's videos and audio files."""
+    return [one.seconds for value in request.inputs.values() for one in each(value) if isinstance(one, Video | Audio)]
 
 
 def _applicable(draft: Draft, lines: Sequence[Price]) -> Sequence[Price]:

@@ -192,9 +192,9 @@ def _class_of(reason: Reason) -> type[RequestError]:
         return ModelRetired
     if reason.code in _SETUP:
         return NoBackendAvailable
-    if reason.code in _INPUT or (reason.code == "rule" and reason.field in INPUTS):
+    if reason.code in _INPUT or (reason.code == "rule" and reason.field.partition(".")[0] in INPUTS):
         return UnsupportedInput
-    if reason.code in {"extra_param", "prompt_too_long", "wrong_medium", "option_value"}:
+    if reason.code in {"extra_param", "prompt_too_long", "prompt_missing", "wrong_medium", "option_value"}:
         return InvalidRequest
     return UnsupportedOperation
 
@@ -203,7 +203,7 @@ def _message(request: Request, nearest: Rejection, considered: Sequence[Rejectio
     code, texts = nearest.reasons[0].code, [reason.text for reason in nearest.reasons]
     if code == "operation_unsupported":
         checked = ", ".join(sorted({repr(r.candidate.backend) for r in considered}))
-        return f"no usable backend supports {request.kind} (checked: {checked})."
+        return f"no usable backend supports {request.operation} (checked: {checked})."
     if code == "no_credentials":
         texts = sorted([*texts, *(r.reasons[0].text for r in considered if r.reasons[0].code == code)])
     return "; ".join(dict.fromkeys(texts)) + "."

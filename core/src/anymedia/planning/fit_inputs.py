@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import attrs
 
 from ..capabilities import ContinueRule, Fidelity, InputRule, MaskRule, ReferencesRule
-from ..media import Image, Media, Video
-from ..requests import Continuation, Inpaint, Mask, Reference, Request
+from ..media import Audio, Image, Media, Video
+from ..requests import Continuation, Inpaint, Mask, Reference, Request, Transform, each
 from ..results import Adjustment
 from .candidate import MODES, Draft, json_value
 from .types import Check, InputForm
@@ -27,6 +27,10 @@ _LABELS = {
 _FROM_FILE = frozenset({"inpaint", "edit_with_references"})
 
 
+def _label(name: str) -> str:
+    return _LABELS.get(name) or repr(name.removeprefix("inputs."))
+
+
 def _a(word: str) -> str:
     return word if word.endswith("s") else f"a {word}"
 
@@ -36,13 +40,16 @@ def fit_inputs(draft: Draft) -> None:
     request = draft.asked.request
     if not draft.spec.prompt.takes(request.prompt):
         wrong = draft.spec.prompt.problem(request.prompt)
-        draft.reject("prompt_too_long", f"{draft.name}: the prompt {wrong}", "prompt")
+        text = f"{draft.name} takes no prompt" if draft.spec.prompt.max_chars == 0 else f"{draft.name}: the prompt {wrong}"
+        draft.reject("prompt_too_long", text, "prompt")
+    elif draft.spec.prompt.required and not request.prompt:
+        draft.reject("prompt_missing", f"{draft.name} needs a prompt", "prompt")
     for name in draft.asked.intent:
         value = getattr(request, name)
         if name in _LABELS:
             _fit_input(draft, name, value)
-        elif name == "extra_params":
-            _fit_extra(draft)
+        elif name == "inputs" and isinstance(request, Transform):
+            _fit_task_inputs(draft, request)
         elif name == "continue_as":
             _fit_continue_as(draft, value)
     for name, wanted in draft.asked.modes:
@@ -50,13 +57,14 @@ def fit_inputs(draft: Draft) -> None:
         taken = (MODES[name],) if option is None else getattr(option, "one_of", ())
         if wanted not in taken:
             draft.reject("mode_unsupported", f"{draft.name} does not support {wanted}", name, ", ".join(taken))
+    _fit_extra(draft)
     _require_inputs(draft)
     if draft.spec.fidelity.level == "emulated":
         _emulated(draft, _main_field(draft), draft.spec.fidelity)
 
 
 def _main_field(draft: Draft) -> str:
-    for name in ("mask", "references", "continue_from", "source", "first_frame"):
+    for name in ("mask", "references", "continue_from", "source", "first_frame", "inputs"):
         if draft.get(name):
             return name
     return "prompt"
@@ -71,8 +79,12 @@ def _emulated(draft: Draft, field: str, fidelity: Fidelity) -> None:
 
 
 def _require_inputs(draft: Draft) -> None:
+    given = getattr(draft.asked.request, "inputs", None)
     for name in draft.spec.needed_inputs:
-        if not draft.get(name) and not (name == "source" and getattr(draft.asked.request, "continue_from", None)):
+        if given is not None:
+            if not given.get(name):
+                draft.reject("input_missing", f"{draft.name} needs the input {name!r}", f"inputs.{name}")
+        elif not draft.get(name) and not (name == "source" and getattr(draft.asked.request, "continue_from", None)):
             draft.reject("input_missing", f"{draft.name} needs {_a(_LABELS[name])}", name)
 
 
@@ -91,8 +103,30 @@ def _fit_input(draft: Draft, name: str, value: object) -> None:
         _fit_media(draft, name, rule, value)
 
 
+def _fit_task_inputs(draft: Draft, request: Transform) -> None:
+    """Check the inputs of a task, which are named by their roles."""
+    for role, value in request.inputs.items():
+        rule, field, found = draft.spec.inputs.get(role), f"inputs.{role}", each(value)
+        if isinstance(rule, MaskRule) and isinstance(value, Mask):
+            _fit_mask(draft, rule, value)
+        elif not isinstance(rule, InputRule):
+            taken = ", ".join(draft.spec.inputs) or "none"
+            draft.reject("input_unsupported", f"{draft.name} has no input {role!r} (it has {taken})", field, taken)
+        elif not rule.count[0] <= len(found) <= rule.count[1]:
+            low, high = rule.count
+            draft.reject("input_count", f"{draft.name} accepts {low} to {high} files as {role!r}, not {len(found)}", field)
+        else:
+            for one in found:
+                if isinstance(one, Media) and one.media == rule.media:
+                    _fit_media(draft, field, _for_one(rule), one)
+                else:
+                    draft.reject("input_format", f"{draft.name} accepts {rule.media} as {role!r}, not {one}", field)
+            if rule.fidelity.level == "emulated":
+                _emulated(draft, "inputs", rule.fidelity)
+
+
 def _fit_media(draft: Draft, name: str, rule: InputRule, media: Media) -> None:
-    word = _LABELS[name]
+    word = _label(name)
     known = media.format
     if known and rule.formats and known not in rule.formats and not isinstance(media, Image):
         draft.reject("input_format", f"{draft.name} accepts {', '.join(rule.formats)} as {word}, not {known}", name)
@@ -101,7 +135,7 @@ def _fit_media(draft: Draft, name: str, rule: InputRule, media: Media) -> None:
         draft.reject("input_too_large", f"{draft.name} accepts {_a(word)} of at most {rule.max_bytes} bytes, not {media.size}", name)
     if isinstance(media, Image | Video):
         _fit_pixels(draft, name, rule, media)
-    if isinstance(media, Video) and rule.seconds:
+    if isinstance(media, Video | Audio) and rule.seconds:
         low, high = rule.seconds
         if media.seconds is not None and not low <= media.seconds <= high:
             text = f"{draft.name} accepts {_a(word)} of {low:g} to {high:g} s, not {media.seconds:g} s"
@@ -117,7 +151,7 @@ def _fit_media(draft: Draft, name: str, rule: InputRule, media: Media) -> None:
 def _fit_pixels(draft: Draft, name: str, rule: InputRule, media: Image | Video) -> None:
     if not media.width or not media.height:
         return
-    word, is_ = _LABELS[name], f"{media.width}x{media.height}"
+    word, is_ = _label(name), f"{media.width}x{media.height}"
     short, long = sorted((media.width, media.height))
     if rule.min_edge and short < rule.min_edge:
         draft.reject("input_too_small", f"{draft.name} accepts {_a(word)} of at least {rule.min_edge} pixels per edge, not {is_}", name)
@@ -137,7 +171,7 @@ def forms_of(draft: Draft) -> dict[Media | Mask, InputForm]:
 def checks_of(draft: Draft) -> tuple[Check, ...]:
     """Return what has to be checked once the inputs' bytes are read."""
     what = {True: "size and polarity", False: "type, size and pixels"}
-    return tuple(Check(field=field, text=f"{what[field == 'mask']} of {media} are not known yet") for field, media in draft.unknown)
+    return tuple(Check(field=field, text=f"{what[field.endswith('mask')]} of {media} are not known yet") for field, media in draft.unknown)
 
 
 def _form(rule: InputRule | MaskRule) -> InputForm:
@@ -259,15 +293,20 @@ def source_warning(request: Request) -> list[str]:
 
 
 def _fit_extra(draft: Draft) -> None:
-    known = draft.spec.extra_params
-    for key, value in draft.asked.request.extra_params.items():
+    known, given = draft.spec.extra_params, draft.asked.request.extra_params
+    if not known and not given:
+        return
+    field, word = ("options", "option") if draft.spec.task else ("extra_params", "extra parameter")
+    for key, value in given.items():
         option = known.get(key)
         if option is None:
             names = ", ".join(known)
-            text = f"{draft.name} has no extra parameter {key!r} (it has {names or 'none'})"
-            draft.reject("extra_param", text, f"extra_params.{key}", names)
+            draft.reject("extra_param", f"{draft.name} has no {word} {key!r} (it has {names or 'none'})", f"{field}.{key}", names)
         elif (wrong := option.problem(value)) is not None:
-            draft.reject("extra_param", f"{draft.name}: extra parameter {key!r} {wrong}", f"extra_params.{key}")
+            draft.reject("extra_param", f"{draft.name}: {word} {key!r} {wrong}", f"{field}.{key}")
+    for key, option in known.items():
+        if option.required and key not in given:
+            draft.reject("extra_param", f"{draft.name} needs the {word} {key!r}", f"{field}.{key}")
 
 
 def _sha256(data: bytes) -> str:

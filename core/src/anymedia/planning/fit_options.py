@@ -88,7 +88,7 @@ def _fit_size(draft: Draft, size: str) -> None:
     if draft.get("aspect_ratio") is None and (near := _nearest_choice(draft.option("aspect_ratio"), ratio_of, ratio)):
         draft.set("aspect_ratio", near, "snapped", f"{why}, only an aspect ratio")
         moved = True
-    media = draft.asked.request.media
+    media = draft.media
     if draft.get("resolution") is None:
         near = _nearest_choice(draft.option("resolution"), _TIERS[media], pixels)
         if near:
@@ -119,7 +119,7 @@ def _fit_aspect(draft: Draft, aspect: str, *, size_given: bool) -> None:
         why = "the size already determines it" if size_given and draft.option("size") else f"{model} does not accept an aspect ratio"
         draft.set("aspect_ratio", None, "ignored", why)
         return
-    media = draft.asked.request.media
+    media = draft.media
     near = _size_for(draft.option("size"), ratio, pixels_of_tier(draft.get("resolution"), media), _usual_pixels(media))
     why = f"{model} accepts a size in pixels, not an aspect ratio"
     draft.set("aspect_ratio", None, "snapped" if near else "ignored", why)
@@ -132,7 +132,7 @@ def _usual_pixels(media: str) -> float:
 
 
 def _fit_tier(draft: Draft, tier: str) -> None:
-    option, model, media = draft.option("resolution"), draft.candidate.model, draft.asked.request.media
+    option, model, media = draft.option("resolution"), draft.candidate.model, draft.media
     pixels = pixels_of_tier(tier, media)
     if option is not None:
         if not option.takes(tier):
@@ -162,7 +162,7 @@ def check_tolerance(draft: Draft, tolerance: Tolerance) -> None:
     if _SHAPE.isdisjoint(draft.values):
         return
     request = draft.asked.request
-    media = request.media
+    media = draft.media
     size, aspect, tier = draft.get("size"), draft.get("aspect_ratio"), draft.get("resolution")
     asked_size = getattr(request, "size", None)
     before = ratio_of(asked_size) or ratio_of(getattr(request, "aspect_ratio", None))
@@ -237,8 +237,8 @@ def _check_duration(draft: Draft, policy: Policy) -> None:
 
 def _fit_format(draft: Draft, policy: Policy) -> None:
     option, value, model = draft.option("output_format"), draft.get("output_format"), draft.candidate.model
-    if not FORMATS[value].startswith(draft.asked.request.media):
-        media = draft.asked.request.media
+    if not FORMATS[value].startswith(draft.media):
+        media = draft.media
         known = ", ".join(name for name, mime in FORMATS.items() if mime.startswith(media))
         draft.reject("wrong_medium", f"{value} is not a format for {media} (available: {known})", "output_format")
         return

@@ -9,7 +9,8 @@ from typing import Any, overload
 
 import attrs
 
-from ..capabilities import ModelSpec
+from ..capabilities import ModelSpec, OperationSpec
+from ..credentials import Secret
 from ..errors import (
     Argument,
     FixText,
@@ -20,17 +21,18 @@ from ..errors import (
     RequestError,
     UnsupportedInput,
     UnsupportedOperation,
+    did_you_mean,
 )
 from ..media import Video
 from ..policy import Policy
 from ..records import frozen
-from ..requests import ContinueVideo, EditWithReferences, Mask, Operation, Request
+from ..requests import RUN, ContinueVideo, EditWithReferences, Mask, Request, Transform
 from ..results import Warning, to_warnings
 from .candidate import AskedFields, Draft, asked_fields, is_over_cap, quote_call, total
 from .explain import Selection, explain_rejections, nearest_rejection
 from .fit_inputs import checks_of, fit_inputs, forms_of, source_warning
 from .fit_options import fit_options
-from .types import BackendView, Candidate, Default, Plan, PlannedCall, Rejection
+from .types import BackendView, Candidate, Default, Plan, PlannedCall, Quote, Rejection
 
 #: (draft, model spec) of a candidate that can honour the request.
 _Fitted = tuple[Draft, ModelSpec]
@@ -46,7 +48,7 @@ class Rejections(Sequence[Rejection]):
 
     __slots__ = ("_found", "_made", "_operation")
 
-    def __init__(self, operation: Operation, found: Sequence[tuple[str, str, tuple[Reason, ...]]] = ()) -> None:
+    def __init__(self, operation: str, found: Sequence[tuple[str, str, tuple[Reason, ...]]] = ()) -> None:
         self._operation = operation
         self._found = tuple(found)
         self._made: tuple[Rejection, ...] | None = None
@@ -139,7 +141,7 @@ class Planner:
     def _fit_all(self, request: Request, selection: Selection) -> tuple[list[_Fitted], Rejections]:
         """Return the candidates that can honour a request, and the others with reasons."""
         asked = asked_fields(request)
-        kind = request.kind
+        kind = request.operation
         fitted: list[_Fitted] = []
         rejected: list[tuple[str, str, tuple[Reason, ...]]] = []
         for view in self.views:
@@ -176,7 +178,7 @@ class Planner:
         return _setup_reasons(view, spec) if view.missing or view.absent else ()
 
     def _fit(self, asked: AskedFields, view: BackendView, spec: ModelSpec) -> Draft:
-        kind = asked.request.kind
+        kind = asked.request.operation
         candidate = Candidate(backend=view.name, model=spec.id, operation=kind)
         draft = Draft(asked=asked, view=view, candidate=candidate, spec=spec.operations[kind])
         fit_inputs(draft)
@@ -250,9 +252,9 @@ class Planner:
     def _make_plan(self, fitted: list[_Fitted], selection: Selection, rejected: Rejections, default: Default | None = None) -> Plan:
         (draft, spec), *others = self._order(fitted, default)
         request = draft.asked.request
-        calls = _planned_calls(draft)
+        calls = _planned_calls(draft, self.policy)
         return Plan(
-            request=request,
+            request=_without_secrets(request, draft.spec),
             chosen=draft.candidate,
             model_spec=spec,
             operation_spec=draft.spec,
@@ -355,9 +357,19 @@ class Planner:
         for view in self.views:
             if view.name in selection.backends and view.missing and not view.matrix.models:
                 return NoBackendAvailable(f"'{view.name}' is not usable: {view.lacks}", fix=view.to_set)
+        if isinstance(request, Transform) and (unknown := self._unknown_task(request.task)) is not None:
+            return unknown
         able = self._able(request) if selection.named else ()
         after_setup = self._able_after_setup(request, able)
         return explain_rejections(request, rejected, selection, able, after_setup, self._able_once_installed(request, selection))
+
+    def _unknown_task(self, task: str) -> UnsupportedOperation | None:
+        """Return the error for a task that no model has; None if one has it."""
+        specs = (spec for view in self.views for model in view.matrix.models for spec in model.operations.values() if spec.task)
+        known = dict.fromkeys(spec.task for spec in specs)
+        if task in known:
+            return None
+        return UnsupportedOperation(f"no model has the task {task!r} (tasks: {', '.join(known) or 'none'}){did_you_mean(task, known)}")
 
     def _able(self, request: Request) -> tuple[str, ...]:
         """Return the usable backends that can honour a request as it is, verified by planning it, the best first."""
@@ -437,13 +449,26 @@ def _setup_reasons(view: BackendView, spec: ModelSpec) -> tuple[Reason, ...]:
     return tuple(reasons)
 
 
-def _planned_calls(draft: Draft) -> tuple[PlannedCall, ...]:
+def _without_secrets(request: Request, spec: OperationSpec) -> Request:
+    """Return a request whose secret options are not shown by anything that is made of it."""
+    names = [key for key, option in spec.extra_params.items() if getattr(option, "type", "") == "secret" and key in request.extra_params]
+    if not names:
+        return request
+    hidden = {key: value if isinstance(value := request.extra_params[key], Secret) else Secret(value) for key in names}
+    changes: dict[str, Any] = {"options" if spec.task else "extra_params": {**request.extra_params, **hidden}}
+    return attrs.evolve(request, **changes)
+
+
+def _planned_calls(draft: Draft, policy: Policy) -> tuple[PlannedCall, ...]:
     """Return the billable calls of a fitted request, one per chunk of n."""
-    request = draft.asked.request
+    request = _without_secrets(draft.asked.request, draft.spec)
     fitted: Request = attrs.evolve(request, **draft.values) if draft.values else request
     calls = []
     for chunk in draft.chunks:
         changes: dict[str, Any] = {"n": chunk} if getattr(fitted, "n", chunk) != chunk else {}
         one = attrs.evolve(fitted, **changes) if changes else fitted
-        calls.append(PlannedCall(request=one, quote=quote_call(draft, one, chunk)))
+        quote = quote_call(draft, one, chunk)
+        if quote.usd is None and draft.spec.task == RUN and policy.max_cost is not None:
+            quote = Quote(usd=(0.0, policy.max_cost), basis="the price is unknown; this is the max_cost that was given")
+        calls.append(PlannedCall(request=one, quote=quote))
     return tuple(calls)

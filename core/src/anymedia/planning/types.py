@@ -16,7 +16,7 @@ from ..errors import Reason
 from ..formatting import in_dollars_between
 from ..media import Media
 from ..records import frozen
-from ..requests import Continuation, Mask, Operation, Request
+from ..requests import Continuation, Mask, Request, Transform
 from ..results import Adjustment, Warning
 
 __all__ = ["BackendView", "Candidate", "Check", "Default", "InputForm", "Plan", "PlannedCall", "Quote", "Reason", "Rejection"]
@@ -85,7 +85,7 @@ class Candidate:
 
     backend: str
     model: str
-    operation: Operation
+    operation: str
 
     def __str__(self) -> str:
         return f"{self.backend}/{self.model}"
@@ -198,9 +198,21 @@ class Plan:
     rejected: Sequence[Rejection] = attrs.field(default=(), repr=False)
 
     @property
-    def operation(self) -> Operation:
-        """The requested operation."""
-        return self.request.kind
+    def operation(self) -> str:
+        """The requested operation; of a task with its name (``transform.upscale``)."""
+        return self.request.operation
+
+    @property
+    def subject(self) -> str:
+        """What it is about, for a name: the prompt, or the task."""
+        return self.request.prompt or self.operation.rpartition(".")[2]
+
+    @property
+    def media(self) -> str:
+        """What is made: an image, a video or audio; of a task also ``json`` or ``text``."""
+        if isinstance(self.request, Transform):
+            return self.operation_spec.output or self.model_spec.media
+        return self.request.media
 
     @property
     def continuation(self) -> Continuation | None:

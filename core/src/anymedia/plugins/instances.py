@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from ..capabilities import BillingRule, CapabilityMatrix, CredentialSet, ModelSpec
+from ..capabilities.matrix_cache import with_listed
 from ..capabilities.model import absent_from
 from ..credentials import Credential, GivenKeys, Keys, Secret, find_credential
 from ..distributions import normal
 from ..errors import Argument, FixText, PluginError, RequestError, SettingsError, UnknownBackend, did_you_mean, nearest_name
-from ..fields import Operation
 from ..network import is_credential_host
 from ..planning.explain import unknown_model_error
 from ..policy import Policy
@@ -148,7 +148,7 @@ def make_instances(registry: Registry, settings: Settings, environ: Mapping[str,
     found = {}
     for name in sorted(wanted.keys() - settings.disabled):
         try:
-            matrix = registry.capabilities(wanted[name].plugin)
+            matrix = with_listed(registry.capabilities(wanted[name].plugin), name)
         except PluginError as error:
             if name in settings.instances:
                 found[name] = _without_plugin(wanted[name], error.message)
@@ -201,7 +201,7 @@ def with_keys(
 
 def _with_key(instance: BackendInstance, registry: Registry, key: str, env: Mapping[str, str]) -> BackendInstance | None:
     """Return an instance with a key, without one for an empty key; None if it takes no single key."""
-    own, matrix = instance.settings, registry.capabilities(instance.plugin)
+    own, matrix = instance.settings, with_listed(registry.capabilities(instance.plugin), instance.name)
     sets = _sets_for(matrix, own.service) if own.service else matrix.credentials
     for chosen in sorted(sets, key=lambda s: s.service != instance.service):
         secret = [name for name in chosen.names if name not in chosen.public]
@@ -563,7 +563,7 @@ class ModelInfo:
     backend: str
     model: str
     media: str
-    operations: tuple[Operation, ...]
+    operations: tuple[str, ...]
     stage: str
     missing: tuple[str, ...] = ()
     spec: ModelSpec = attrs.field(repr=False)

@@ -137,9 +137,9 @@ def check_matrix(name: str, matrix: object, hooks: frozenset[str]) -> Capability
     if not isinstance(matrix, CapabilityMatrix):
         raise PluginContractError(f"backend {name!r}: capabilities() returned {type(matrix).__name__}, not CapabilityMatrix")
     for spec in matrix.models:
-        for operation in spec.operations:
-            if operation not in hooks:
-                raise PluginContractError(f"backend {name!r}: {spec.id!r} claims {operation}, but the plugin has no such hook")
+        for operation in spec.operations.values():
+            if operation.operation not in hooks:
+                raise PluginContractError(f"backend {name!r}: {spec.id!r} claims {operation.name}, but the plugin has no such hook")
     return matrix
 
 

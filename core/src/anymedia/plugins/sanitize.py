@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -29,6 +29,8 @@ _MESSAGE, _NOTE, _ID, _TEXT = 1_000, 400, 200, 10_000
 _MOST_WARNINGS, _MOST_CAUSES = 20, 4
 #: Maximum depth and number of entries of usage numbers.
 _DEEPEST, _MOST_NUMBERS = 4, 200
+#: The same of a task's data, and the characters of each of its texts.
+_DEEPEST_DATA, _MOST_VALUES, _DATA_TEXT = 20, 20_000, 1_000_000
 
 
 class PluginCause(Exception):
@@ -99,6 +101,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         "request_id": _short(outcome.request_id),
         "continued_as": _short(outcome.continued_as),
         "usage": _numbers(outcome.usage, iter(range(_MOST_NUMBERS)), _DEEPEST),
+        "data": None if outcome.data is None else _numbers(outcome.data, iter(range(_MOST_VALUES)), _DEEPEST_DATA, _lines),
         "cost_usd": _amount(outcome.cost_usd),
         "cost_basis": clean_text(outcome.cost_basis, _ID),
     }
@@ -132,17 +135,22 @@ def _short(text: str | None) -> str | None:
     return None if text is None else clean_text(text, _ID)
 
 
-def _numbers(value: Any, left: Any, deeper: int) -> Any:
-    """Return usage numbers as JSON values with sanitized texts; what exceeds the limits is dropped."""
+def _lines(text: Any) -> str:
+    """Return a text with each of its lines sanitized."""
+    return "\n".join(clean_text(line, _DATA_TEXT) for line in str(text)[:_DATA_TEXT].splitlines())
+
+
+def _numbers(value: Any, left: Any, deeper: int, clean: Callable[[Any], str] = lambda text: clean_text(text, _ID)) -> Any:
+    """Return JSON values with sanitized texts; what exceeds the limits is dropped."""
     if value is None or isinstance(value, int | float):
         return None if isinstance(value, float) and not math.isfinite(value) else value
     if isinstance(value, Mapping):
         if not deeper:
             return {}
-        return {clean_text(k, _ID): _numbers(v, left, deeper - 1) for (k, v), _ in zip(value.items(), left, strict=False)}
+        return {clean_text(k, _ID): _numbers(v, left, deeper - 1, clean) for (k, v), _ in zip(value.items(), left, strict=False)}
     if isinstance(value, list | tuple):
-        return [_numbers(v, left, deeper - 1) for v, _ in zip(value, left, strict=False)] if deeper else []
-    return clean_text(value, _ID)
+        return [_numbers(v, left, deeper - 1, clean) for v, _ in zip(value, left, strict=False)] if deeper else []
+    return clean(value)
 
 
 def _changed(thing: Any, **values: Any) -> Any:

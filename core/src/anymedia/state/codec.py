@@ -11,6 +11,7 @@ from typing import Any, cast
 import attrs
 import msgspec
 
+from ..credentials import Secret
 from ..errors import BackendError, Fix, MediaError, PluginContractError, Problem
 from ..fields import names_of
 from ..media import Media
@@ -26,6 +27,8 @@ _PLAIN_COLUMNS = (
     *("created_at", "updated_at", "submits", "cost_usd", "owner", "lease_until", "fence"),
     *("realm", "account", "project", "run_key", "conflict"),
 )
+#: What the journal has in place of a secret option.
+HIDDEN = "***"
 _FILE_COLUMNS = tuple(field.name for field in attrs.fields(StoredFile))
 #: The columns of an encoded call. The reserved amount is stored in the ledger only.
 CALL_COLUMNS: tuple[str, ...] = (*_PLAIN_COLUMNS, "quote_low", "quote_high", *_JSON_COLUMNS, "provider_job")
@@ -154,6 +157,8 @@ def _fields(thing: Any) -> dict[str, Any]:
 def _stored(value: Any) -> Any:
     if isinstance(value, str | int | float):
         return value
+    if isinstance(value, Secret):
+        return HIDDEN
     if isinstance(value, Media):
         if value.data is not None:
             return f"sha256:{hashlib.sha256(value.data).hexdigest()}"
@@ -223,6 +228,7 @@ def outcome_json(outcome: Outcome, artifacts: Mapping[int, str], now: float) -> 
     shown = {
         "pieces": pieces,
         "continued_as": outcome.continued_as,
+        "data": outcome.data,
         "cost_usd": outcome.cost_usd,
         "cost_basis": outcome.cost_basis,
         "usage": dict(outcome.usage),
@@ -251,7 +257,10 @@ def outcome_from_json(
         continuation = None if given is None else ContinuationData(**given, secret=apart.get("continuation") or {})
         source: dict[str, Any] = {"url": apart["url"]} if apart.get("url") else {"stream": stored[index]}
         pieces.append(Piece(mime=kept["mime"], text=kept["text"], continuation=continuation, **source))
-    rest = {k: raw[k] for k in ("continued_as", "cost_usd", "usage", "request_id")} | {"cost_basis": raw.get("cost_basis", "")}
+    rest = {k: raw[k] for k in ("continued_as", "cost_usd", "usage", "request_id")} | {
+        "cost_basis": raw.get("cost_basis", ""),
+        "data": raw.get("data"),
+    }
     return Outcome(pieces=tuple(pieces), warnings=to_warnings(raw["warnings"]), **rest)
 
 

@@ -25,9 +25,9 @@ from ..capabilities import (
     Text,
 )
 from ..capabilities.model import is_installed
-from ..media import Image, Video
+from ..media import Audio, Image, Media, Video
 from ..requests import KINDS, Mask, Operation, Reference
-from .fake_service import half_mask, picture, video
+from .fake_service import half_mask, picture, sound, video
 
 #: Edge in pixels of the images that are sent and requested, where the spec permits that size.
 _EDGE = 256
@@ -43,11 +43,21 @@ class Shape:
 
     @property
     def operation(self) -> Operation:
-        """The operation."""
+        """The operation, which is the name of the hook."""
         return self.spec.operation
 
+    @property
+    def media(self) -> str:
+        """What it makes: an image, a video or audio; of a task also ``json`` or ``text``."""
+        return self.spec.output or self.model.media
+
+    @property
+    def extras(self) -> str:
+        """The field of its provider-only options."""
+        return "options" if self.spec.task else "extra_params"
+
     def __str__(self) -> str:
-        return f"{self.model.id}-{self.operation}"
+        return f"{self.model.id}-{self.spec.name}"
 
 
 def is_available(model: ModelSpec, today: datetime.date) -> bool:
@@ -67,8 +77,8 @@ def shapes(matrix: CapabilityMatrix, today: datetime.date, *, all_models: bool =
         if not all_models and not (is_available(model, today) and is_complete(model)):
             continue
         for spec in model.operations.values():
-            content = (spec.operation, spec.prompt, spec.inputs, spec.options, spec.extra_params, spec.rules, spec.fidelity, spec.wire)
-            key = (*content, model.wire, model.requires)
+            content = (spec.name, spec.output, spec.prompt, spec.inputs, spec.options, spec.extra_params, spec.rules)
+            key = (*content, spec.fidelity, spec.wire, model.wire, model.requires)
             if key not in seen:
                 seen.append(key)
                 yield Shape(model=model, spec=spec)
@@ -193,7 +203,9 @@ def mask_for(rule: MaskRule, source: Image | None, *, left: bool = True, mode: s
 
 def minimal_fields(shape: Shape, seed: int = 1) -> dict[str, Any]:
     """Return the fields of a minimal request of a shape, without its continuation."""
-    fields: dict[str, Any] = {"prompt": "a red fox in the snow"}
+    if shape.spec.task:
+        return _task_fields(shape, seed)
+    fields: dict[str, Any] = {"prompt": "a red fox in the snow", **_required_extras(shape)}
     rules = shape.spec.inputs
     if shape.operation == "inpaint":
         source = rules.get("source")
@@ -216,6 +228,45 @@ def minimal_fields(shape: Shape, seed: int = 1) -> dict[str, Any]:
     if isinstance(audio, Choice) and "speech" not in audio.one_of:
         fields["audio_type"] = audio.one_of[0]
     return fields
+
+
+def _required_extras(shape: Shape) -> dict[str, Any]:
+    """Return the provider-only options that a request must have."""
+    found = {name: _one_value(option) for name, option in shape.spec.extra_params.items() if option.required}
+    return {shape.extras: found} if found else {}
+
+
+def _one_value(option: Option) -> Any:
+    values = two_values(option)
+    return values[0] if values else getattr(option, "one_of", (getattr(option, "min", None),))[0]
+
+
+def _task_fields(shape: Shape, seed: int) -> dict[str, Any]:
+    """Return the fields of a minimal request of a task."""
+    inputs = {name: _task_input(shape, name, seed) for name in shape.spec.needed_inputs}
+    for rule in shape.spec.rules:  # an input that is required with these ones
+        needed = (name.removeprefix("inputs.") for name, condition in rule.require.items() if condition is True)
+        if all(condition is True and name.removeprefix("inputs.") in inputs for name, condition in rule.when.items()):
+            inputs |= {name: _task_input(shape, name, seed) for name in needed if name in shape.spec.inputs}
+    prompt = {"prompt": "a red fox in the snow"} if shape.spec.prompt.required else {}
+    return {"task": shape.spec.task, "inputs": inputs, **prompt, **_required_extras(shape)}
+
+
+def _task_input(shape: Shape, name: str, seed: int, *, several: bool = False) -> Any:
+    """Return what a task takes under a role: as few files as possible, or two where it takes several."""
+    rule = shape.spec.inputs[name]
+    if isinstance(rule, MaskRule):
+        return Mask(image=Image(data=half_mask(_EDGE, _EDGE, left=seed % 2 == 0)))
+    assert isinstance(rule, InputRule)
+    count = max(rule.count[0], min(2, rule.count[1]) if several else 1)
+    made = [_media_for(rule, seed + i) for i in range(count)]
+    return tuple(made) if rule.count[1] > 1 else made[0]
+
+
+def _media_for(rule: InputRule, seed: int) -> Media:
+    if rule.media == "video":
+        return video_for(rule, seed)
+    return Audio(data=sound(2.0, seed=seed)) if rule.media == "audio" else image_for(rule, seed)
 
 
 def _small(spec: OperationSpec) -> dict[str, Any]:
@@ -262,6 +313,11 @@ _NOT_GIVEN: dict[str, Any] = {"references": (), "first_frame": None, "last_frame
 
 
 def _single_inputs(shape: Shape, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    if shape.spec.task:
+        least = minimal_fields(shape)["inputs"]
+        for name in shape.spec.inputs:
+            yield f"inputs.{name}", {"inputs": {**least, name: _task_input(shape, name, seed, several=True)}}
+        return
     for name, rule in shape.spec.inputs.items():
         if isinstance(rule, ReferencesRule):
             for role in rule.roles:

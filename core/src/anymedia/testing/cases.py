@@ -191,7 +191,7 @@ class Case:
     rule: Rule | None = None
 
     def __str__(self) -> str:
-        parts = [self.service, self.shape.model.id, self.shape.operation, self.subject]
+        parts = [self.service, self.shape.model.id, self.shape.spec.name, self.subject]
         return "-".join(p.replace("/", ".") for p in parts if p)
 
 
@@ -216,12 +216,12 @@ def _starts_something(shape: Shape) -> bool:
 
 #: What a test is repeated for -> whether it applies to a shape.
 _APPLIES: Mapping[CasesPer, Callable[[Shape], bool]] = {
-    "visual": lambda shape: shape.model.media != "audio",
-    "video": lambda shape: shape.model.media == "video",
+    "visual": lambda shape: shape.media in {"image", "video"},
+    "video": lambda shape: shape.media == "video" and not shape.spec.task,
     "continuation": _continues,
     "continuable": lambda shape: any(f.name == "continue_from" for f in attrs.fields(KINDS[shape.operation])),
     "mask": _takes_mask_image,
-    "prompt_limit": lambda shape: shape.spec.prompt.max_chars is not None,
+    "prompt_limit": lambda shape: bool(shape.spec.prompt.max_chars),
     "job": _starts_something,
     "operation": _starts_something,
     "submit_failure": _starts_something,
@@ -261,7 +261,7 @@ def representatives(test: Any, cases: Sequence[Case], *, is_local: bool) -> Sequ
     if cases_per(test) == "choice":  # each value is a call: take the choices with the fewest
         cases = sorted(cases, key=lambda case: len(case.values or ()))
     for case in cases:
-        keys = {("service", case.service), ("operation", case.shape.operation)} | ({("subject", case.subject)} if each_subject else set())
+        keys = {("service", case.service), ("operation", case.shape.spec.name)} | ({("subject", case.subject)} if each_subject else set())
         if keys - seen:
             chosen.append(case)
             seen |= keys
@@ -421,7 +421,7 @@ def _options(shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
 
 
 def _choices(shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    every = {**shape.spec.options, **{f"extra_params.{name}": option for name, option in shape.spec.extra_params.items()}}
+    every = {**shape.spec.options, **{f"{shape.extras}.{name}": option for name, option in shape.spec.extra_params.items()}}
     for name, option in every.items():
         if isinstance(option, Choice) and not option.fixed and len(option.one_of) > 2 and name not in _COVERED_SEPARATELY:
             yield name, option.one_of

@@ -534,7 +534,7 @@ class JobRules(CaseMaker):
         record = SubmissionRecord(
             label=label,
             model=call.model,
-            operation=call.operation,  # type: ignore[arg-type]
+            operation=call.operation,
             prompt=str(call.request["prompt"]) if prompt is None else prompt,
             started_at=call.created_at,
         )

@@ -484,7 +484,9 @@ class Bench:
 
     async def request(self, router: Router, shape: Shape, find: Callable[[str], Shape | None], **changes: Any) -> Request:
         """Return a minimal request of a shape; the media that it continues are made first, once for each bench."""
-        fields = minimal_fields(shape) | changes
+        fields = minimal_fields(shape)
+        for name, value in changes.items():  # what a minimal request needs stays
+            fields[name] = {**fields.get(name, {}), **value} if name in {"extra_params", "options", "inputs"} else value
         if changes.keys() & {"aspect_ratio", "resolution"}:
             fields.pop("size", None)
         if "continue_from" in changes:

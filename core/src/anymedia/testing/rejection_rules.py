@@ -15,28 +15,32 @@ from ..errors import InvalidRequest, MediaError, ModelRetired, NoBackendAvailabl
 from ..fields import is_set
 from ..media import Image
 from ..policy import Policy
-from ..requests import KINDS, Continuation, Mask, Operation, Reference, Request
+from ..requests import KINDS, Continuation, Mask, Operation, Reference, Request, Transform
 from ..results import Warning
-from .case_values import Shape, image_for, mask_for, minimal_fields, references_for, shapes, two_values
+from .case_values import Shape, image_for, inputs_of, mask_for, minimal_fields, references_for, shapes, two_values
 from .cases import Case, CaseMaker, rule
 from .fake_service import half_mask, picture
 from .harness import Bench, forget_plugins, run
 
-_CORE = frozenset({"prompt", "extra_params", "continue_as", "edit_mode", "audio_type", "protect", "continue_from"})
+_CORE = frozenset({"prompt", "extra_params", "options", "continue_as", "edit_mode", "audio_type", "protect", "continue_from"})
 #: The value that means "not given" for a field, where it is not None.
-_NOTHING: dict[str, Any] = {"references": (), "extra_params": {}}
+_NOTHING: dict[str, Any] = {"references": (), "extra_params": {}, "options": {}}
+#: Provider-only options, and those of a task.
+_EXTRAS = frozenset({"extra_params", "options"})
 
 
 def _option(spec: OperationSpec, key: str) -> Option | None:
     head, _, tail = key.partition(".")
-    return spec.extra_params.get(tail) if head == "extra_params" else spec.options.get(key)
+    return spec.extra_params.get(tail) if head in _EXTRAS else spec.options.get(key)
 
 
 def unknown_to(spec: OperationSpec, key: str, condition: Any) -> str | None:
     """Return why a condition can never hold for the fields of a spec, or None."""
     head, _, tail = key.partition(".")
-    if head == "extra_params" and tail and tail not in spec.extra_params:
+    if head in _EXTRAS and tail and tail not in spec.extra_params:
         return f"{key} is not an extra parameter of this operation"
+    if head == "inputs" and tail in spec.inputs:
+        return None
     accepted = spec.inputs.get("references")
     if head == "references" and tail and tail != "count" and not (isinstance(accepted, ReferencesRule) and tail in accepted.roles):
         return f"{key} is not a role of this operation"
@@ -50,7 +54,9 @@ def unknown_to(spec: OperationSpec, key: str, condition: Any) -> str | None:
 
 def _value(request: Request, key: str) -> Any:
     head, _, tail = key.partition(".")
-    if head == "extra_params" and tail:
+    if head == "inputs" and tail:
+        return request.inputs.get(tail) if isinstance(request, Transform) else None
+    if head in _EXTRAS and tail:
         return request.extra_params.get(tail)
     if head == "references" and tail:
         found = getattr(request, "references", ())
@@ -82,7 +88,7 @@ def _meeting(shape: Shape, key: str, condition: Any) -> dict[str, Any]:
     """Return fields for which a condition holds; empty where there are none."""
     head, _, tail = key.partition(".")
     if condition is False:
-        return {head: _NOTHING.get(head)}
+        return {head: {tail: None}} if head == "inputs" else {head: _NOTHING.get(head)}
     if condition is True:
         return _given(shape, key)
     option = _option(shape.spec, key)
@@ -95,16 +101,18 @@ def _meeting(shape: Shape, key: str, condition: Any) -> dict[str, Any]:
             value = option.nearest(value)
     if value is None or (head == "references" and tail):
         return {}
-    return {"extra_params": {tail: value}} if head == "extra_params" else {key: value}
+    return {head: {tail: value}} if head in _EXTRAS else {key: value}
 
 
 def _given(shape: Shape, key: str) -> dict[str, Any]:
     head, _, tail = key.partition(".")
+    if head == "inputs":
+        return dict(inputs_of(shape, 5))[key]
     option = _option(shape.spec, key)
     if option is not None:
         pair = two_values(option)
         value = pair[0] if pair else getattr(option, "default", None)
-        return {} if value is None else ({"extra_params": {tail: value}} if head == "extra_params" else {key: value})
+        return {} if value is None else ({head: {tail: value}} if head in _EXTRAS else {key: value})
     accepted = shape.spec.inputs.get(head)
     if isinstance(accepted, ReferencesRule):
         return {"references": references_for(accepted, 5, tail if tail in accepted.roles else None)}
@@ -125,7 +133,7 @@ def _opposite(shape: Shape, key: str, condition: Any) -> dict[str, Any]:
     values = [*getattr(option, "one_of", ()), *(two_values(option) or ()), getattr(option, "max", None)]
     other = next((v for v in values if v is not None and not _fits(condition, v)), None)
     head, _, tail = key.partition(".")
-    return {} if other is None else ({"extra_params": {tail: other}} if head == "extra_params" else {key: other})
+    return {} if other is None else ({head: {tail: other}} if head in _EXTRAS else {key: other})
 
 
 def _fits(condition: Any, value: Any) -> bool:
@@ -136,7 +144,7 @@ def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for part in parts:
         for name, value in part.items():
-            out[name] = {**out[name], **value} if name == "extra_params" and isinstance(out.get(name), dict) else value
+            out[name] = {**out[name], **value} if name in {*_EXTRAS, "inputs"} and isinstance(out.get(name), dict) else value
     return out
 
 
@@ -171,6 +179,8 @@ def _unclaimed_inputs(shape: Shape) -> dict[str, dict[str, Any]]:
         "references": (Reference(image=image, role="style"),),
     }
     claimed = shape.spec.inputs
+    if shape.spec.task:
+        return {"other": {"inputs": {"other": image}}}
     named = {field.name for field in attrs.fields(KINDS[shape.operation])}
     found = {name: {name: value} for name, value in possible.items() if name in named and name not in claimed}
     mask = claimed.get("mask")
@@ -189,6 +199,7 @@ def _valid_request(operation: Operation, shape: Shape, backend: str) -> Request:
         "inpaint": {"source": image, "mask": Mask(image=Image(data=half_mask(512, 512)))},
         "edit_with_references": {"references": (Reference(image=image),)},
         "continue_video": {"continue_from": handle},
+        "transform": {"task": "no_such_task", "inputs": {"image": image}},
     }
     made: Request = KINDS[operation](prompt="a red fox in the snow", **fields.get(operation, {}))
     return made
@@ -230,7 +241,7 @@ class RejectionRules(CaseMaker):
         for service in self.all_services():
             tried = set()
             for shape in shapes(self.matrix(service), self.today(service)):
-                left_out = frozenset(KINDS) - set(shape.model.operations)
+                left_out = frozenset(KINDS) - set(shape.model.operations)  # "transform" stands for a task that no model has
                 if left_out in tried:
                     continue
                 tried.add(left_out)
@@ -301,7 +312,7 @@ class RejectionRules(CaseMaker):
     def test_b07_undeclared_extra_parameter_is_rejected(self, case: Case) -> None:
         """If this fails: the core rejects it; check whether the matrix declares the key by mistake."""
         with self.bench(case) as bench:
-            error = self._refused(bench, case, (InvalidRequest,), extra_params={"no_such_parameter": 1})
+            error = self._refused(bench, case, (InvalidRequest,), **{case.shape.extras: {"no_such_parameter": 1}})
             assert "no_such_parameter" in str(error)
 
     @rule("B08")

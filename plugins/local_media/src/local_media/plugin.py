@@ -11,7 +11,7 @@ from anymedia.hookspecs import hookimpl
 if TYPE_CHECKING:
     from anymedia.context import Context
     from anymedia.hookspecs import SubmissionRecord
-    from anymedia.requests import ContinueVideo, EditWithReferences, GenerateAudio, GenerateImage, GenerateVideo, Inpaint
+    from anymedia.requests import ContinueVideo, EditWithReferences, GenerateAudio, GenerateImage, GenerateVideo, Inpaint, Transform
     from anymedia.results import Job, JobState, Outcome
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "generate_image",
     "generate_video",
     "inpaint",
+    "transform",
 ]
 
 
@@ -80,6 +81,14 @@ async def generate_audio(request: GenerateAudio, context: Context) -> Outcome:
     from .sounds.requests import make_sound
 
     return await make_sound(request, context)
+
+
+@hookimpl
+async def transform(request: Transform, context: Context) -> Outcome:
+    """Enlarge an image, or cut out its foreground."""
+    from .edits.tasks import transform
+
+    return await transform(request, context)
 
 
 @hookimpl

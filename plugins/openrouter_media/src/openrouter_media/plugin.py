@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anymedia.capabilities import CapabilityMatrix, load_refreshed
+from anymedia.capabilities import CapabilityMatrix, load_matrix
 from anymedia.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 @hookimpl
 def capabilities() -> CapabilityMatrix:
-    """Return the matrix in capabilities.toml, updated from the user's snapshot of the service's lists, if there is one."""
-    return load_refreshed(Path(__file__).with_name("capabilities.toml"), "openrouter")
+    """Return the matrix in capabilities.toml; the core merges what the service's lists describe."""
+    return load_matrix(Path(__file__).with_name("capabilities.toml"))
 
 
 @hookimpl
