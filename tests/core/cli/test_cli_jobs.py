@@ -71,11 +71,13 @@ def test_signal_names_the_job_and_leaves_it_running(environment, work, process, 
         preexec_fn=_interruptible,
     )
     _wait_for(lambda: any(job["state"] == "running" for job in process("jobs", "list", "--json").json["jobs"]))
-    child.send_signal(getattr(signal, name))
+    for _ in range(2):  # as a terminal does to a command that another one runs, such as timeout or make
+        child.send_signal(getattr(signal, name))
     out, err = child.communicate(timeout=100)
     (job,) = process("jobs", "list", "--open", "--json").json["jobs"]
     assert child.returncode == 130
     assert "Traceback" not in err.decode()
+    assert err.decode().count("interrupted") == 1
     assert job["id"] in err.decode()
     assert bool(out) == as_json
     if as_json:

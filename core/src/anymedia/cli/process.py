@@ -8,6 +8,7 @@ import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 #: How long cleaning up after a signal may take, in seconds.
 _GRACE = 4.5
+#: Seconds in which a repeated signal is the same stop: a parent that forwards Ctrl-C to its process group sends it twice.
+_SAME_STOP = 0.5
 _STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 #: Ids of the jobs that this command started or resumed, for the message of a forced exit.
 job_ids: dict[str, None] = {}
@@ -245,16 +248,19 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
 
 
 class _Stop:
-    """Handles a stop signal: cancels the task once; a second signal raises KeyboardInterrupt."""
+    """Handles a stop signal: cancels the task once; another one, unless it belongs to the same stop, ends the process at once."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
         self._loop, self._task = loop, task
         self.requested = False
+        self._since = 0.0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
+            if time.monotonic() - self._since > _SAME_STOP:
+                _exit_now()
+            return
+        self.requested, self._since = True, time.monotonic()
         watchdog = threading.Timer(_GRACE, _exit_now)
         watchdog.daemon = True
         watchdog.start()

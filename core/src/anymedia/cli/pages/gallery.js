@@ -28,6 +28,7 @@ function card(result) {
   made.querySelector(".meta").textContent = `${result.cost_text}, ${result.model}, ${result.time}`;
   const button = made.querySelector("button");
   button.setAttribute("aria-label", `${result.kind}: ${result.prompt.slice(0, 300)}. ${result.model}, ${result.time}`);
+  button.dataset.kind = result.kind;
   button.addEventListener("click", () => open(result));
   return made;
 }
