@@ -53,6 +53,9 @@ _IMAGEN_PARAMETERS: Mapping[str, Any] = {
     "personGeneration": ("DONT_ALLOW", "ALLOW_ADULT", "ALLOW_ALL"),
     "addWatermark": bool,
     "includeRaiReason": bool,
+    "includeSafetyAttributes": bool,
+    "safetySetting": str,
+    "language": str,
     "enhancePrompt": bool,
     "storageUri": str,
 }
@@ -119,7 +122,7 @@ class Predictions:
                 f"Publisher Model `publishers/google/models/{model}` was not found or your project does not have access to it.", 404
             )
         body = received.json()
-        only(body, ("instances", "parameters"), "request")
+        only(body, ("instances", "parameters", "labels"), "request")
         want(len(body.get("instances", ())) == 1, "just one instance is taken")
         found = Predicted(model=model, instance=body["instances"][0], parameters=body.get("parameters", {}))
         fit(found.parameters, parameters, "parameters")
