@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 import pytest
+from PIL import Image
 from wire.google_server import KEY as GOOGLE_KEY
 from wire.google_server import GoogleServer
 from wire.grok_server import KEY as GROK_KEY
@@ -20,7 +21,7 @@ from wire.openrouter_server import KEY as OPENROUTER_KEY
 from wire.openrouter_server import OpenRouterServer
 
 from anymedia import GenerateVideo, Policy, Router
-from anymedia.errors import AuthenticationFailed, MediaError, SettingsError
+from anymedia.errors import AuthenticationFailed, BackendTimeout, MediaError, SettingsError
 from anymedia.plugins.registry import discover
 from anymedia.settings import InstanceSettings, Settings
 
@@ -180,3 +181,29 @@ async def test_job_outlives_two_minutes_at_the_wrong_address(service: Service, t
         async with router(service, server, tmp_path, clock) as third:
             assert (await third.wait(job)).path.exists()
         assert submits(server, service) == 1
+
+
+async def test_local_rendering_outlives_two_minutes_without_its_directory(tmp_path: Path) -> None:
+    frame = tmp_path / "frame.png"
+    Image.new("RGB", (64, 48), (200, 40, 40)).save(frame)
+
+    def local(clock: LeapClock) -> Router:
+        settings = Settings(state_dir=tmp_path / "state")
+        return Router(settings=settings, registry=discover(), policy=Policy(retries=0, fallback="off"), clock=clock)
+
+    clock = LeapClock()
+    async with local(clock) as first:
+        plan = await first.plan(GenerateVideo(prompt="waves", duration=1, size="64x48", first_frame=frame), backend="local")
+        job = (await first.submit(plan, output=f"{tmp_path}/out/")).run
+    kept = tmp_path / "state" / "backends" / "local"
+    kept.rename(tmp_path / "elsewhere")
+    kept.write_bytes(b"")  # as a volume that is not mounted: it cannot be read or created
+    async with local(clock) as second:
+        with pytest.raises(BackendTimeout) as caught:
+            await second.wait(job, deadline=120)
+        assert caught.value.job_id == job
+        assert (await second.job(job)).state in {"submitted", "running"}
+        kept.unlink()
+        (tmp_path / "elsewhere").rename(kept)
+        assert (await second.wait(job)).path.exists()
+        assert [record.submits for record in await second.jobs()] == [1]
