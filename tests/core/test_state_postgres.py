@@ -22,7 +22,7 @@ from anymedia.errors import BudgetExceeded, SettingsError
 from anymedia.policy import Budget
 from anymedia.settings import load_settings
 from anymedia.state import schema
-from anymedia.state.postgres import PostgresConnection, PostgresStore
+from anymedia.state.postgres import PostgresConnection, PostgresDatabase, PostgresStore
 from anymedia.state.sqlite import SqliteStore, SqlStore, store_at
 from anymedia.state.store import CallRecord, NewCall, StateBusy, StateDamaged, StateTooNew, StateUnreachable
 
@@ -140,6 +140,21 @@ async def test_tables_of_an_earlier_version_are_migrated_unless_a_call_is_being_
     assert [found.id for found in await again.calls()] == [record.id]
     for store in (newer, again):
         await store.aclose()
+
+
+@slow
+async def test_process_that_finds_the_tables_made_meanwhile_changes_nothing(
+    shared: PostgresStore, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shared.open_call(new_call(), FREE, owner="me", lease_seconds=60)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("UPDATE budgets SET amount = 7")  # as totals that calls in progress are adding to
+    answers, version = [0], PostgresDatabase._version
+    monkeypatch.setattr(PostgresDatabase, "_version", lambda self, connection: answers.pop() if answers else version(self, connection))
+    late = PostgresStore(url)
+    assert await late._database.read(lambda c: c.execute("SELECT DISTINCT amount FROM budgets").fetchall()) == [(7,)]
+    assert answers == []
+    await late.aclose()
 
 
 @slow

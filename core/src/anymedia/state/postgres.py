@@ -277,9 +277,13 @@ class PostgresDatabase(Database[PostgresConnection]):
         connection.begin()
         connection.lock("anymedia schema")
         version = self._version(connection)
+        if version == schema.SCHEMA_VERSION:  # another process was first, and its calls are being processed
+            connection.end("COMMIT")
+            return
         if self._own_schema:
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_SCHEMA}")
-        if 0 < version < schema.SCHEMA_VERSION:
+        if version:
+            connection.execute("LOCK TABLE calls, ledger, budgets IN EXCLUSIVE MODE")
             schema.check_idle(connection, self.name, connection.now())
         connection.raw.execute("; ".join(_statements_after(version)))
         if version:
