@@ -36,6 +36,7 @@ from anymedia import (
 from anymedia.agents import MediaTool
 from anymedia.capabilities import parse_matrix
 from anymedia.errors import BackendTimeout, BackendUnavailable, OutOfResources, SettingsError
+from anymedia.execution import run_registry
 from anymedia.plugins.registry import Registry
 from anymedia.settings import InstanceSettings
 from anymedia.state.store import LOCAL_REALM
@@ -108,7 +109,8 @@ class Folder:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Folder:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    monkeypatch.setattr(run_registry, "_CHECK_SECONDS", 0.001)
     return Folder(tmp_path)
 
 
@@ -252,6 +254,26 @@ async def test_router_that_is_closed_leaves_calls_in_line_queued_for_the_next_pr
             assert (left.state, left.owner, service.submits) == ("queued", None, [])
             assert (await router.wait(record.run)).job_id == record.run
         assert len(service.submits) == 1
+
+
+async def test_router_that_is_closed_waits_for_many_calls_in_line_no_longer_than_for_one(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeService() as service:
+        async with folder.router(service) as router:
+            router._engine.governor._memory_left = 0
+            for number in range(30):
+                await router.submit(GenerateImage(prompt=f"fox {number}"))
+            checks: list[str] = []
+            original = type(router.store).run
+
+            async def run(store: Any, run_id: str) -> Any:
+                checks.append(run_id)
+                return await original(store, run_id)
+
+            monkeypatch.setattr(type(router.store), "run", run)
+        assert len(checks) <= 30 + run_registry._MOST_IN_LINE
+        assert service.submits == []
 
 
 async def test_cancelled_wait_in_the_line_closes_the_call(folder: Folder) -> None:

@@ -22,7 +22,7 @@ from .resume import cancel_call, cancelled_error, resume_run
 from .run_result import latest, result_of, run_status
 
 Work = Coroutine[Any, Any, Result]
-#: While the registry ends: seconds between two checks of a run, and how many checks may find that it is only waiting for its turn.
+#: While the registry ends: seconds between two checks of a run, and how many checks in all may find that one is only waiting for its turn.
 _CHECK_SECONDS, _MOST_IN_LINE = 0.1, 20
 
 
@@ -191,15 +191,16 @@ class RunRegistry:
 
     async def end(self) -> None:
         """Complete submits and downloads in progress, and stop polling the rest; what stays queued can be resumed."""
+        in_line = 0  # checks that found only calls that wait for their turn
         ending = {run: task for run, task in self._tasks.items() if self.engine.whole is None or task in self._started}
         try:
             for run, task in ending.items():
-                in_line = 0  # checks in a row that found only calls that wait for their turn
                 while not task.done():
                     states = {record.state for record in await self.engine.store.run(run)}
-                    in_line = 0 if states & {"submitting", "collecting"} else in_line + 1
-                    if in_line > (_MOST_IN_LINE if "queued" in states else 0):
-                        break
+                    if not states & {"submitting", "collecting"}:
+                        in_line += 1
+                        if in_line > _MOST_IN_LINE or "queued" not in states:
+                            break
                     await asyncio.wait([task], timeout=_CHECK_SECONDS)
         finally:
             self._left.update(ending.values())
