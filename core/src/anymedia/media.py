@@ -95,11 +95,13 @@ _BASE64 = str.maketrans("-_", "+/", " \t\r\n\v\f")
 
 
 def _decode_data_uri(text: str) -> tuple[bytes, str]:
-    """Decode a data URL; its base64 may be percent-encoded, URL-safe, wrapped in lines, or lack its padding."""
+    """Decode a data URL: percent-encoded bytes, or base64 that may be percent-encoded, URL-safe, in lines, or without padding."""
     head, comma, body = text.partition(",")
     mime, *parameters = urllib.parse.unquote(head[len("data:") :]).lower().replace(" ", "").split(";")
-    if not comma or "base64" not in parameters:
+    if not comma:
         raise InvalidRequest([Problem("$", "a data: URI needs ';base64,' before its data")])
+    if "base64" not in parameters:
+        return urllib.parse.unquote_to_bytes(body), mime
     if "%" in body:
         body = urllib.parse.unquote("".join(body.split()))  # a line may end inside an escape
     plain = body.translate(_BASE64).rstrip("=")

@@ -15,6 +15,8 @@ from anymedia.answers.containers import repair_bytes
 from anymedia.answers.envelopes import read_error
 from anymedia.answers.errors import classify
 from anymedia.answers.media import decode_images, extract_media
+from anymedia.files.names import plain_name
+from anymedia.media import Image as MediaImage
 
 SAID = "The heliotrope otter declines to paint"
 
@@ -140,3 +142,23 @@ def test_what_follows_a_flac_is_cut_by_the_checksum_of_its_last_frame(tail: byte
     made, warnings = repair_bytes(data + tail)
     assert made == data
     assert [warning.code for warning in warnings] == ["trailing_bytes_removed"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there"),
+    [
+        ("a's.png", "a\u2019s.png"),
+        ("em-dash.png", "em\u2014dash.png"),
+        ("na\u00efve.png", "na\udcefve.png"),
+        ('"a b.png"', "a\u00a0b.png"),
+        ("a%20b.png", "A b.PNG"),
+        ("cafe\u0301.png", "CAF\u00c9.png"),
+    ],
+)
+def test_names_that_look_alike_have_one_plain_form(wanted: str, there: str) -> None:
+    assert plain_name(wanted) == plain_name(there)
+
+
+def test_data_url_without_base64_is_read_as_percent_encoded_bytes() -> None:
+    given = MediaImage.of("DATA:image/png," + urllib.parse.quote_from_bytes(PNG))
+    assert (given.data, given.mime) == (PNG, "image/png")

@@ -349,7 +349,7 @@ def _texts(how: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
 
 
 _FILES = ("mask_path", "style_image_path", "control_image_path", "subject_image_path", "last_frame_path", "input_video_path")
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:", re.IGNORECASE)
 
 
 @attrs.frozen(kw_only=True)

@@ -6,6 +6,7 @@ import datetime
 import importlib.util
 import re
 import unicodedata
+import urllib.parse
 from pathlib import PurePath
 
 from ..media import FORMATS
@@ -58,8 +59,24 @@ def is_media_name(name: str) -> bool | None:
 
 
 def plain_name(name: str) -> str:
-    """Return a name in a form that is equal for names that look alike: one kind of space, composed letters, lower case."""
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    """Return a name in a form that is equal for names that look alike.
+
+    It has one kind of space, quote and dash, composed letters in lower case, no quotes around it and no percent escapes; bytes
+    that are not UTF-8 are read as Windows-1252, as old archives have them.
+    """
+    if not name.isascii():
+        name = name.encode("utf-8", "surrogateescape").decode("cp1252", "replace") if _LONE.search(name) else name
+    folded = unicodedata.normalize("NFKC", urllib.parse.unquote(name)).translate(_ONE_MARK).casefold()
+    return " ".join(folded.strip("\"'").split())
+
+
+#: Undecodable bytes of a name, as Python shows them.
+_LONE = re.compile("[\udc80-\udcff]")
+_ONE_MARK = str.maketrans(
+    dict.fromkeys("\u2018\u2019\u02bc\u2032`\u00b4", "'")
+    | dict.fromkeys("\u201c\u201d\u2033", '"')
+    | dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-")
+)
 
 
 def suffix_for(format_name: str) -> str:
