@@ -272,7 +272,7 @@ def _entry(record: CallRecord, raw: Mapping[str, Any], index: int, count: int) -
         id=f"{record.id}-{index + 1}",
         job=record.run,
         kind=raw["mime"].partition("/")[0],
-        prompt=clean(str(record.request.get("prompt", ""))),
+        prompt=clean(str(record.request.get("prompt") or record.request.get("task", ""))),
         model=f"{record.backend}/{record.model}",
         operation=record.operation.replace("_", " "),
         created_at=record.created_at,

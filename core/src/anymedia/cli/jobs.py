@@ -225,7 +225,7 @@ def money(record: CallRecord) -> str:
 
 def _row(record: CallRecord) -> list[str]:
     created, model = short_time(record.created_at, time.time()), f"{record.backend}/{record.model}"
-    return [record.id, created, record.state, model, money(record), str(record.request.get("prompt", ""))]
+    return [record.id, created, record.state, model, money(record), str(record.request.get("prompt") or record.request.get("task", ""))]
 
 
 def _summary(record: CallRecord) -> dict[str, Any]:

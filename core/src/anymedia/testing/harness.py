@@ -485,6 +485,8 @@ class Bench:
     async def request(self, router: Router, shape: Shape, find: Callable[[str], Shape | None], **changes: Any) -> Request:
         """Return a minimal request of a shape; the media that it continues are made first, once for each bench."""
         fields = minimal_fields(shape)
+        if shape.spec.prompt.max_chars == 0:  # a task that takes none
+            changes.pop("prompt", None)
         for name, value in changes.items():  # what a minimal request needs stays
             fields[name] = {**fields.get(name, {}), **value} if name in {"extra_params", "options", "inputs"} else value
         if changes.keys() & {"aspect_ratio", "resolution"}:
