@@ -37,6 +37,10 @@ def store_at(place: Path | str, **more: Any) -> SqlStore:
     return SqliteStore(place, **more)
 
 
+#: The stores that a test made; they are closed when it ends.
+OPEN: list[BlockingStore] = []
+
+
 class BlockingStore:
     """A store whose methods block. ``now`` sets its clock; `open_call` and `claim` return the lease.
 
@@ -46,6 +50,7 @@ class BlockingStore:
     def __init__(self, path: Path | str = ":memory:", *, clock: Callable[[], float] | None = None, busy_seconds: float = 30.0) -> None:
         self.time = NOW
         self.store = store_at(path, clock=clock or (lambda: self.time), busy_seconds=busy_seconds)
+        OPEN.append(self)
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.store, "open_call" if name == "queue_call" else name)

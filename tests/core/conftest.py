@@ -38,17 +38,24 @@ def _place(kind: str, tmp_path: Path) -> Path | str:
     return ":memory:" if kind == "memory" else tmp_path / "state" / "journal.db"
 
 
+@pytest.fixture(autouse=True)
+def _stores_are_closed() -> Iterator[None]:
+    from blocking_store import OPEN
+
+    yield
+    while OPEN:
+        OPEN.pop().close()
+
+
 POSTGRES = pytest.param("postgres", marks=pytest.mark.exhaustive)
 
 
 @pytest.fixture(params=["memory", "file", POSTGRES])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlockingStore]:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlockingStore:
     """Run the test with a store in memory, in a file and in PostgreSQL."""
     from blocking_store import BlockingStore
 
-    made = BlockingStore(_place(request.param, tmp_path))
-    yield made
-    made.close()
+    return BlockingStore(_place(request.param, tmp_path))
 
 
 @pytest.fixture(params=["file", POSTGRES])
