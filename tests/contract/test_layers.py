@@ -102,7 +102,7 @@ def test_modules_import_nothing_heavy_when_loaded() -> None:
 
 
 def test_core_compares_with_no_provider_name() -> None:
-    words = ("openai", "google", "gemini", "grok", "xai", "openrouter")
+    words = ("openai", "google", "gemini", "grok", "xai", "openrouter", "fal")
     wrong = []
     for path in CORE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

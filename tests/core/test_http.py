@@ -24,7 +24,7 @@ from anymedia.errors import (
     RateLimited,
     SettingsError,
 )
-from anymedia.http import get_json, job_status, post_form, post_json, provider_time, raise_for_status, refusal, stop
+from anymedia.http import get_json, job_status, post_form, post_json, provider_time, put_file, raise_for_status, refusal, stop
 from anymedia.network import is_credential_host
 
 NO_SUCH = json.dumps({"error": {"code": "no_such_video", "message": "who?"}}).encode()
@@ -129,7 +129,21 @@ async def test_form_refused_is_reported_by_the_code_of_the_service(server: HttpS
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("method", ["DELETE", "POST"])
+async def test_put_file_sends_the_bytes_without_the_key_and_over_https_unless_the_service_is_plain(server: HttpServer) -> None:
+    async with at(server) as context:
+        await put_file(context, f"{server.url}/upload/7?sig=SECRET", PICTURE)
+    (received,) = server.received
+    assert (received.line, received.body, received.headers["content-type"]) == ("PUT /upload/7", PICTURE.data, "image/png")
+    assert "x-key" not in received.headers
+    async with at(server, base_url="https://own.example") as context:
+        with pytest.raises(BadBackendResponse, match="not https") as refused:
+            await put_file(context, f"{server.url}/upload/7?sig=SECRET", PICTURE)
+    assert "SECRET" not in str(refused.value)
+    assert len(server.received) == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("method", ["DELETE", "POST", "PUT"])
 @pytest.mark.parametrize("reply", [Reply(status=204), Reply(status=202, body=b"being stopped"), Reply.of_json({"state": "stopped"})])
 async def test_stop_answered_with_success_ignores_the_body(method: Any, reply: Reply) -> None:
     with HttpServer(lambda _: reply) as server:

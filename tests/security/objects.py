@@ -9,7 +9,16 @@ from typing import Any
 
 from anymedia.credentials import Secret
 
-OURS = ("anymedia.", "openai_media.", "google_media.", "grok_media.", "openrouter_media.", "local_media.", "core.fake_backend")
+OURS = (
+    "anymedia.",
+    "openai_media.",
+    "google_media.",
+    "grok_media.",
+    "openrouter_media.",
+    "fal_media.",
+    "local_media.",
+    "core.fake_backend",
+)
 #: What leads from one object to the next without being anybody's own.
 _BETWEEN = (dict, list, tuple, set, frozenset, types.FunctionType, types.MethodType, types.CellType, types.MappingProxyType)
 

@@ -19,7 +19,7 @@ from anymedia.router import Progress
 pytestmark = pytest.mark.anyio
 ENDS = ("refused", "drop", "truncate", "garbage", "lost")
 #: Backend -> the model of its videos.
-MODELS = {"fake": None, "google": "gemini-omni-1.2-flash", "grok": None, "openai": "wan", "openrouter": "google/veo-3.1"}
+MODELS = {"fake": None, "google": "gemini-omni-1.2-flash", "grok": None, "openai": "wan", "openrouter": "google/veo-3.1", "fal": None}
 #: Who serves OpenAI's video protocol today.
 ELSEWHERE = {"service": "compatible", "models": {"wan": {"like": "sora-2"}}, "credentials": {"api_key": VARIABLES["openai"]}}
 

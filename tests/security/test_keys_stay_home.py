@@ -46,7 +46,7 @@ def keyed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv(variable, KEYS[name])
 
 
-SUBMITTED = ("openai", "google", "openrouter")  # gRPC knows no redirects
+SUBMITTED = ("openai", "google", "openrouter", "fal")  # gRPC knows no redirects
 STATUSES = ("301", "302", "303", "307", "308")
 
 

@@ -13,6 +13,8 @@ import attrs
 from core import fake_backend
 from core.fake_service import FakeService
 from core.routing import KEY as FAKE_KEY
+from wire.fal_server import KEY as FAL_KEY
+from wire.fal_server import FalServer
 from wire.google_server import KEY as GOOGLE_KEY
 from wire.google_server import GoogleServer
 from wire.grok_server import KEY as GROK_KEY
@@ -31,14 +33,15 @@ from anymedia.state.store import Store
 
 SIGNATURE = "CANARYsignature4711"
 PROMPT = "CANARYPROMPT of a quiet harbour"
-SUBMITS = {"fake": "POST", "openai": "POST", "google": "POST", "grok": "GenerateImage", "openrouter": "POST"}
-KEYS = {"fake": FAKE_KEY, "openai": OPENAI_KEY, "google": GOOGLE_KEY, "grok": GROK_KEY, "openrouter": OPENROUTER_KEY}
+SUBMITS = {"fake": "POST", "openai": "POST", "google": "POST", "grok": "GenerateImage", "openrouter": "POST", "fal": "POST /fal-ai"}
+KEYS = {"fake": FAKE_KEY, "openai": OPENAI_KEY, "google": GOOGLE_KEY, "grok": GROK_KEY, "openrouter": OPENROUTER_KEY, "fal": FAL_KEY}
 VARIABLES = {
     "fake": "FAKE_KEY",
     "openai": "OPENAI_API_KEY",
     "google": "GOOGLE_API_KEY",
     "grok": "XAI_API_KEY",
     "openrouter": "OPENROUTER_API_KEY",
+    "fal": "FAL_KEY",
 }
 _SERVERS: dict[str, Callable[[], Any]] = {
     "fake": FakeService,
@@ -46,6 +49,7 @@ _SERVERS: dict[str, Callable[[], Any]] = {
     "google": GoogleServer,
     "grok": GrokServer,
     "openrouter": OpenRouterServer,
+    "fal": FalServer,
 }
 #: How gRPC says what HTTP says by a status.
 _CODES = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 429: "RESOURCE_EXHAUSTED", 400: "INVALID_ARGUMENT", 500: "INTERNAL"}

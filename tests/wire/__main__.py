@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from wire import google_server, grok_server, openai_server, openrouter_server
+from wire import fal_server, google_server, grok_server, openai_server, openrouter_server
 from wire.openai_videos import Videos
 
 _CONFIG = """
@@ -42,6 +42,9 @@ options = {{ grpc_host = "{grok.host}" }}
 
 [backends.openrouter]
 base_url = "{openrouter.base_url}"
+
+[backends.fal]
+base_url = "{fal.url}"
 """
 
 
@@ -55,6 +58,7 @@ def main(command: list[str]) -> int:
             "google": stack.enter_context(google_server.GoogleServer()),
             "grok": stack.enter_context(grok_server.GrokServer()),
             "openrouter": stack.enter_context(openrouter_server.OpenRouterServer(links="signed")),
+            "fal": stack.enter_context(fal_server.FalServer()),
         }
         (folder / "config.toml").write_text(_CONFIG.format(**fakes), "utf-8")
         environment = os.environ | {
@@ -65,6 +69,7 @@ def main(command: list[str]) -> int:
             "GOOGLE_API_KEY": google_server.KEY,
             "XAI_API_KEY": grok_server.KEY,
             "OPENROUTER_API_KEY": openrouter_server.KEY,
+            "FAL_KEY": fal_server.KEY,
             "NO_PROXY": "127.0.0.1,localhost",
         }
         code = subprocess.run(command, env=environment, check=False).returncode

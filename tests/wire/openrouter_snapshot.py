@@ -25,12 +25,21 @@ class Told:
     err: str
 
 
-def run_cli(fake: OpenRouterServer | str, folder: Path, *words: str, key: str | None = None, service: str = "") -> Told:
-    """Call the command line with an OpenRouter instance at an address; everything it keeps lies in the folder."""
+def run_cli(
+    fake: OpenRouterServer | str,
+    folder: Path,
+    *words: str,
+    key: str | None = None,
+    service: str = "",
+    backend: str = "openrouter",
+    settings: str = "",
+) -> Told:
+    """Call the command line with an instance of a backend at an address; everything it keeps lies in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     address = fake if isinstance(fake, str) else fake.base_url
     (folder / "config.toml").write_text(
-        f'[backends.openrouter]\nbase_url = "{address}"\n' + (f'service = "{service}"\n' if service else "")
+        f'[fetch]\nallow = ["127.0.0.1"]\n[backends.{backend}]\nbase_url = "{address}"\n{settings}'
+        + (f'service = "{service}"\n' if service else "")
     )
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR", "SYSTEMROOT") if name in os.environ}
     places = {
@@ -39,7 +48,7 @@ def run_cli(fake: OpenRouterServer | str, folder: Path, *words: str, key: str | 
         "ANYMEDIA_CONFIG": folder / "config.toml",
         "HOME": folder,
     }
-    environ = {**kept, **{name: str(place) for name, place in places.items()}, **({"OPENROUTER_API_KEY": key} if key else {})}
+    environ = {**kept, **{name: str(place) for name, place in places.items()}, **({f"{backend.upper()}_API_KEY": key} if key else {})}
     _read_anew()
     with mock.patch.dict(os.environ, environ, clear=True), contextlib.chdir(folder), ThreadPoolExecutor(1) as beside:
         from anymedia.cli.app import cli

@@ -9,6 +9,8 @@ from typing import Any
 import attrs
 import pytest
 from clocks import FastClock
+from wire.fal_server import KEY as FAL_KEY
+from wire.fal_server import FalServer
 from wire.google_server import KEY as GOOGLE_KEY
 from wire.google_server import GoogleServer
 from wire.grok_server import KEY as GROK_KEY
@@ -73,6 +75,10 @@ SERVICES = {
     "openrouter": Service(
         OpenRouterServer, "OPENROUTER_API_KEY", OPENROUTER_KEY,
         {"status": 404, "json": {"error": {"message": "Model x does not exist", "code": 404}}}, "openrouter",
+    ),
+    "fal": Service(
+        FalServer, "FAL_KEY", FAL_KEY,
+        {"status": 404, "json": {"detail": 'Application "x" not found'}}, "fal", submit="POST /fal-ai",
     ),
 }  # fmt: skip
 

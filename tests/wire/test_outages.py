@@ -10,6 +10,8 @@ from typing import Any
 import attrs
 import pytest
 from PIL import Image
+from wire.fal_server import KEY as FAL_KEY
+from wire.fal_server import FalServer
 from wire.google_server import KEY as GOOGLE_KEY
 from wire.google_server import GoogleServer
 from wire.grok_server import KEY as GROK_KEY
@@ -58,6 +60,7 @@ SERVICES = {
     ),
     "grok": Service(GrokServer, "XAI_API_KEY", GROK_KEY, "grok", "grok-imagine-video-1.5", submit="GenerateVideo"),
     "openrouter": Service(OpenRouterServer, "OPENROUTER_API_KEY", OPENROUTER_KEY, "openrouter", ""),
+    "fal": Service(FalServer, "FAL_KEY", FAL_KEY, "fal", "fal-ai/veo3.1", submit="POST /fal-ai"),
 }
 
 

@@ -209,6 +209,7 @@ AZURE_FILTER = {
         (403, {"error": {"code": 403, "message": "Blocked", "metadata": {"reasons": ["violence"], "flagged_input": "x"}}}, ContentRefused),
         (429, {"error": {"code": "insufficient_quota", "message": "quota"}}, QuotaExceeded),
         (402, {"error": "no money"}, QuotaExceeded),
+        (403, {"detail": "User is locked. Reason: Exhausted balance. Top up your balance."}, QuotaExceeded),
         (429, {"error": {"message": "slow"}}, RateLimited),
         (404, {"error": {"code": "model_not_found", "message": "no such model"}}, UnknownModel),
         (404, {"error": {"message": "The model 'x' does not exist"}}, UnknownModel),

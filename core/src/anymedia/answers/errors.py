@@ -96,7 +96,7 @@ _AUTH = re.compile(
 )
 _BILLING = re.compile(
     r"(?:quota|credits?|balance|funds?) (?:is |are )?(?:not enough|insufficient|depleted|used up)|budget (?:has been |was |is )?exceeded"
-    r"|(?:insufficient|not enough|out of|exceeded (?:your|the)) (?:account |user |prepaid )?(?:credits?|balance|funds?|budget)",
+    r"|(?:insufficient|not enough|out of|exhausted|exceeded (?:your|the)) (?:account |user |prepaid )?(?:credits?|balance|funds?|budget)",
     re.IGNORECASE,
 )
 _VERIFICATION = re.compile(r"organi[sz]ation must be verified|verify (?:your )?organi[sz]ation|must be verified to use", re.IGNORECASE)

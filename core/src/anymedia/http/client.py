@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import urllib.parse
@@ -219,6 +220,28 @@ async def post_form(
     return _json(context, await _ask(context, "POST", url, headers, by_code, seconds, data=form), dict)
 
 
+async def put_file(context: Context, url: str, file: LoadedMedia, *, seconds: float = ANSWER_SECONDS) -> None:
+    """PUT the bytes of an input to an upload link that the service gave; the link is its own permission, so no key is sent.
+
+    Args:
+        context: of the call.
+        url: the link; plain http only if the instance's ``base_url`` is.
+        file: what ``context.read`` returned.
+        seconds: timeout of the answer.
+
+    Raises:
+        MediaError: as `raise_for_status` says; BackendUnavailable when there is no answer; BadBackendResponse for such a link.
+    """
+    import aiohttp
+
+    clear = str(context.settings.get("base_url", "")).lower().startswith("http:")
+    if _parts(url)[0] not in {"https", *(("http",) if clear else ())}:
+        raise BadBackendResponse(f"'{context.backend}' gave an upload link that is not https")
+    async with _answered(context):
+        data = aiohttp.payload.BytesIOPayload(io.BytesIO(file.data), content_type=file.mime)
+        await _ask(context, "PUT", url, None, None, seconds, data=data)
+
+
 @overload
 async def get_json(
     context: Context,
@@ -269,7 +292,7 @@ async def stop(
     context: Context,
     url: str,
     *,
-    method: Literal["DELETE", "POST"] = "DELETE",
+    method: Literal["DELETE", "POST", "PUT"] = "DELETE",
     headers: Mapping[str, str] | None = None,
     by_code: ErrorTable | None = None,
     seconds: float = STATUS_CHECK_SECONDS,

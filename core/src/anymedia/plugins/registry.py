@@ -215,7 +215,7 @@ def _editable_directories(distribution: Distribution) -> Iterator[str]:
 #: The entry-point group; also pluggy's project name.
 GROUP = "anymedia"
 #: The backends of this project; the distribution of each is ``anymedia-NAME``.
-PUBLISHED = ("google", "grok", "local", "openai", "openrouter")
+PUBLISHED = ("fal", "google", "grok", "local", "openai", "openrouter")
 
 
 class _Manager(pluggy.PluginManager):

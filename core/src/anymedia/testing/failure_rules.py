@@ -439,7 +439,8 @@ class JobRules(CaseMaker):
                 with self._reloaded_registry(bench) as registry:
                     async with bench.router(registry=registry) as second:
                         for call in calls:
-                            assert (await second.resume(call.id, deadline=60.0)).files
+                            result = await second.resume(call.id, deadline=60.0)
+                            assert result.files or result.data is not None
 
             run(go())
 
@@ -476,7 +477,7 @@ class JobRules(CaseMaker):
                     request = await bench.request(router, case.shape, self.maker(case))
                     result = await bench.execute(router, request, case.shape)
                     call = await router.job(result.job_id)
-                assert result.files
+                assert result.files or result.data is not None
                 assert bench.submits() == 1, f"{bench.submits()} submits for one call"
                 if call.job is not None:  # else it finished immediately, without a status check
                     raised = any(JobNotFound.code in text for text in bench.texts)
