@@ -206,7 +206,7 @@ async def test_local_rendering_outlives_two_minutes_without_its_directory(tmp_pa
             await second.wait(job, deadline=120)
         assert caught.value.job_id == job
         assert (await second.job(job)).state in {"submitted", "running"}
-    # A status check between the two lines would find an empty directory, so nobody checks now.
+    # A status check between the two lines would find an empty directory, so there is none now.
     kept.unlink()
     (tmp_path / "elsewhere").rename(kept)
     async with local(clock) as third:

@@ -152,11 +152,10 @@ class GeneratesImages(Protocol):
                 accepted it; without it a failed submit may have been charged.
 
         Example:
-            import base64
-
-            from anymedia import Context, GenerateImage, Outcome, Piece, hookimpl
+            from anymedia import Context, GenerateImage, Outcome, hookimpl
+            from anymedia.answers.media import extract_media
             from anymedia.errors import ContentRefused
-            from anymedia.http import post_json
+            from anymedia.http import no_media, post_json
 
             ACME = "https://api.acme.example/v1"
 
@@ -168,7 +167,10 @@ class GeneratesImages(Protocol):
                 body = {"prompt": request.prompt, "size": request.size, "seed": request.seed}
                 async with context.submission():
                     answer = await post_json(context, url, body, headers=headers, by_code={"unsafe_prompt": ContentRefused})
-                return Outcome(pieces=[Piece(data=base64.b64decode(answer["image"]))], request_id=answer["id"])
+                    found = extract_media(answer, ["image"])
+                    if not found.items:
+                        raise no_media(context, answer, found, what="image")
+                return Outcome(pieces=[item.to_piece() for item in found.items], warnings=found.warnings, request_id=answer["id"])
         """
 
 
@@ -194,10 +196,9 @@ class Inpaints(Protocol):
             BackendError: as for `generate_image`.
 
         Example:
-            import base64
-
-            from anymedia import Context, Inpaint, Outcome, Piece, hookimpl
-            from anymedia.http import post_form
+            from anymedia import Context, Inpaint, Outcome, hookimpl
+            from anymedia.answers.media import extract_media
+            from anymedia.http import no_media, post_form
 
             ACME = "https://api.acme.example/v1"
 
@@ -209,7 +210,10 @@ class Inpaints(Protocol):
                 files = {"image": context.read(request.source), "mask": context.read(request.mask)}
                 async with context.submission():
                     answer = await post_form(context, url, {"prompt": request.prompt}, files=files, headers=headers)
-                return Outcome(pieces=[Piece(data=base64.b64decode(answer["image"]))], request_id=answer["id"])
+                    found = extract_media(answer, ["image"])
+                    if not found.items:
+                        raise no_media(context, answer, found, what="image")
+                return Outcome(pieces=[item.to_piece() for item in found.items], warnings=found.warnings, request_id=answer["id"])
         """
 
 
@@ -237,8 +241,9 @@ class EditsWithReferences(Protocol):
         Example:
             import base64
 
-            from anymedia import Context, EditWithReferences, Outcome, Piece, hookimpl
-            from anymedia.http import post_json
+            from anymedia import Context, EditWithReferences, Outcome, hookimpl
+            from anymedia.answers.media import extract_media
+            from anymedia.http import no_media, post_json
 
             ACME = "https://api.acme.example/v1"
 
@@ -251,7 +256,10 @@ class EditsWithReferences(Protocol):
                 images = [{"role": r.role, "about": r.description, "data": data} for r, data in pictures]
                 async with context.submission():
                     answer = await post_json(context, url, {"prompt": request.prompt, "images": images}, headers=headers)
-                return Outcome(pieces=[Piece(data=base64.b64decode(answer["image"]))], request_id=answer["id"])
+                    found = extract_media(answer, ["image"])
+                    if not found.items:
+                        raise no_media(context, answer, found, what="image")
+                return Outcome(pieces=[item.to_piece() for item in found.items], warnings=found.warnings, request_id=answer["id"])
         """
 
 
@@ -352,10 +360,9 @@ class GeneratesAudio(Protocol):
             BackendError: as for `generate_image`.
 
         Example:
-            import base64
-
-            from anymedia import Context, GenerateAudio, Outcome, Piece, hookimpl
-            from anymedia.http import post_json
+            from anymedia import Context, GenerateAudio, Outcome, hookimpl
+            from anymedia.answers.media import extract_media
+            from anymedia.http import no_media, post_json
 
             ACME = "https://api.acme.example/v1"
 
@@ -366,7 +373,10 @@ class GeneratesAudio(Protocol):
                 headers = {"x-key": context.secret("api_key").reveal()}
                 async with context.submission():
                     answer = await post_json(context, url, {"text": request.prompt, "voice": request.voice}, headers=headers)
-                return Outcome(pieces=[Piece(data=base64.b64decode(answer["audio"]))], request_id=answer["id"])
+                    found = extract_media(answer, ["audio"])
+                    if not found.items:
+                        raise no_media(context, answer, found, what="audio")
+                return Outcome(pieces=[item.to_piece() for item in found.items], warnings=found.warnings, request_id=answer["id"])
         """
 
 
@@ -392,10 +402,9 @@ class Transforms(Protocol):
             BackendError: as for `generate_image`.
 
         Example:
-            import base64
-
-            from anymedia import Context, Outcome, Piece, Transform, hookimpl
-            from anymedia.http import post_form
+            from anymedia import Context, Outcome, Transform, hookimpl
+            from anymedia.answers.media import extract_media
+            from anymedia.http import no_media, post_form
 
             ACME = "https://api.acme.example/v1"
 
@@ -407,9 +416,12 @@ class Transforms(Protocol):
                 files = {"image": context.read(request.inputs["image"])}
                 async with context.submission():
                     answer = await post_form(context, url, request.options, files=files, headers=headers)
+                    found = extract_media(answer, ["image"])
+                    if not found.items and request.task != "describe":
+                        raise no_media(context, answer, found, what="image")
                 if request.task == "describe":
                     return Outcome(data=answer["text"], request_id=answer["id"])
-                return Outcome(pieces=[Piece(data=base64.b64decode(answer["image"]))], request_id=answer["id"])
+                return Outcome(pieces=[item.to_piece() for item in found.items], warnings=found.warnings, request_id=answer["id"])
         """
 
 
