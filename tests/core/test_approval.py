@@ -37,6 +37,7 @@ async def _yes(_: Any) -> bool:
         (0.5, None, {"cost": 0.1}, 1),  # below the limit
         (0.5, lambda _: False, {"cost": 0.1}, 1),  # and no one is asked
         (0.0, None, {"cost": 0.1}, 0),
+        (0.05, lambda _: "no", {"cost": 0.1}, 0),  # only True approves
         (None, lambda _: False, {"cost": 0.1}, 0),  # without a limit, on_quote sees every plan
     ],
 )

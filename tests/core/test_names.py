@@ -158,7 +158,9 @@ def test_name_misspelled_in_any_setting_is_refused_where_it_decides_and_else_war
         for arguments in named:
             stops = place.decides == "always" or (place.decides == "unnamed" and not arguments)
             if not stops:
-                assert isinstance(found.plan(FOX, None, **arguments), Plan)
+                plan = found.plan(FOX, None, **arguments)
+                warned = [warning.text for warning in plan.warnings if warning.code == "disable_unknown"]
+                assert warned == ([str(problem)] if "disable" in problem.setting else [])
                 continue
             with pytest.raises(SettingsError, match="did you mean") as caught:
                 found.plan(FOX, None, **arguments)

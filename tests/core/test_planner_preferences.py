@@ -156,6 +156,12 @@ def test_default_unable_with_free_alternative_uses_it_with_warning() -> None:
         planner(default="tiers", unusable=("tiers", "pix"), free=False).plan(FOX)
 
 
+def test_default_that_is_chosen_gives_no_reason_against_a_preference() -> None:
+    found = planner("pix", default="local").plan(FOX)
+    assert found.chosen.backend == "local"
+    assert "preference_unused" not in {warning.code for warning in found.warnings}
+
+
 def test_name_given_by_the_caller_outranks_default_and_prefer() -> None:
     assert planner("tiers", default="local").plan(FOX, backend="pix").chosen.backend == "pix"
     assert planner("local", default="tiers").plan(FOX, model="pix-2").chosen.model == "pix-2"

@@ -41,7 +41,7 @@ def _prose(command: click.Command) -> str:
 def _section(name: str, command: click.Command, level: int, also: str = "") -> Iterator[str]:
     """Yield the section of a command: its usage, its help and a table of its options."""
     context = click.Context(command, info_name=f"anymedia {name}")
-    pieces = " ".join(command.collect_usage_pieces(context))
+    pieces = " ".join(filter(None, command.collect_usage_pieces(context)))
     yield f"{'#' * level} `{name}`\n"
     yield f"```text\nanymedia {name} {pieces}\n```\n"
     yield _prose(command) + also + "\n"

@@ -23,7 +23,7 @@ from .plugins.registry import Registry
 from .policy import Budget, Policy
 from .records import frozen
 from .requests import RUN, ContinueVideo, GenerateVideo, Request, Transform
-from .results import Adjustment, Warning
+from .results import Adjustment
 from .settings import Settings
 
 
@@ -116,8 +116,7 @@ class PlanMaker:
         request = with_facts(request, inputs)
         try:
             found = planner.plan(request, backend=backend, model=model)
-            warnings = (*found.warnings, *(Warning("preference_unused", text) for text in unused))
-            return attrs.evolve(found, warnings=warnings, digests=inputs.digests)
+            return attrs.evolve(found, warnings=(*found.warnings, *unused), digests=inputs.digests)
         except (UnsupportedOperation, UnsupportedInput):
             if not (planner.policy.bridge and isinstance(request, ContinueVideo)):
                 raise

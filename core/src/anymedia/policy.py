@@ -121,8 +121,8 @@ class Policy:
         input_roots, output_roots: directories that paths must lie in; None for no restriction (the command line).
         transcode: formats that the core can write on this machine.
         ask_above_usd: a request that may cost more US dollars, or whose price is unknown, needs a person's approval; None: none does.
-        on_quote: asked for that approval before anything is spent, or about every request without ``ask_above_usd``. Returns whether
-            the plan may be carried out.
+        on_quote: asked for that approval before anything is spent, or about every request without ``ask_above_usd``. Returns True
+            if the plan may be carried out.
     """
 
     strict: bool = False

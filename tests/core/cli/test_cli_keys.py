@@ -76,6 +76,14 @@ def test_set_of_an_unprintable_key_is_rejected_without_repeating_it(call, keys_f
     assert not keys_file.exists()
 
 
+def test_set_with_the_key_as_an_argument_is_rejected_without_repeating_it(call, keys_file):
+    result = call("keys", "set", "locked", "sk-ONTHECOMMANDLINE")
+    assert result.code == 2
+    assert "pipe it to stdin" in result.err
+    assert "ONTHECOMMANDLINE" not in result.err
+    assert not keys_file.exists()
+
+
 def test_set_replaces_the_file_that_a_link_points_to(call, keys_file, tmp_path):
     keys_file.parent.mkdir(parents=True)
     (tmp_path / "own.toml").write_text("# mine\n")

@@ -34,10 +34,13 @@ def keys() -> None:
 
 @keys.command("set")
 @_NAME
+@click.argument("more", nargs=-1, metavar="")
 @click.option("--keyring", is_flag=True, help="Store the key in the system's keyring; keys.toml only refers to it.")
 @AS_JSON
-def set_key(name: str, keyring: bool, as_json: bool) -> None:
+def set_key(name: str, more: tuple[str, ...], keyring: bool, as_json: bool) -> None:
     """Store a key, read from a hidden prompt or from stdin, for a backend or under the name of an environment variable."""
+    if more:  # not repeated: it may be the key, which others see in the list of processes and in the shell's history
+        raise click.UsageError("a key is not an argument: leave it out and enter it at the prompt, or pipe it to stdin")
     console, environment = Console(json=as_json), load_environment()
     section, key = _place(environment, name)
     path = _keys_file()

@@ -344,7 +344,7 @@ async def approve(plan: Plan, policy: Policy, already_reserved: float = 0.0) -> 
     answer = policy.on_quote(plan)
     if inspect.isawaitable(answer):
         answer = await answer
-    if not answer:
+    if answer is not True:  # a word such as "no" is not an approval
         raise NotApproved(f"the quote was not approved: {plan.quote} for {plan.operation} by '{plan.chosen}'")
 
 

@@ -264,7 +264,7 @@ class Planner:
                 *to_warnings(draft.view.matrix.warnings, "catalog"),
                 *self._warnings(draft, spec),
                 *to_warnings(source_warning(request), "continued_image_unused"),
-                *(() if selection.named else self._preference_warnings(draft.candidate, rejected)),
+                *(() if selection.named or default is not None else self._preference_warnings(draft.candidate, rejected)),
             ),
             quote=total([call.quote for call in calls]),
             forms=forms_of(draft),

@@ -28,6 +28,7 @@ from ..planning.explain import unknown_model_error
 from ..policy import Policy
 from ..records import frozen
 from ..redaction import register_secret
+from ..results import Warning
 from ..settings import InstanceSettings, Settings, base_url_problem
 from .registry import Registry
 
@@ -421,7 +422,7 @@ class Names:
             if name not in self.instances:
                 raise self.registry.unknown(name, self.instances)
 
-    def check_settings(self, policy: Policy, default: tuple[str, str] | None, *, named: bool) -> list[str]:
+    def check_settings(self, policy: Policy, default: tuple[str, str] | None, *, named: bool) -> list[Warning]:
         """Check the names that decide something for a request.
 
         Args:
@@ -430,7 +431,7 @@ class Names:
             named: whether the caller named a backend or a model.
 
         Returns:
-            A warning for each preferred backend that is not installed or not loaded: the next preference is tried.
+            Warnings: preferred backends that cannot be loaded (the next one is tried), names in ``disable`` that look misspelled.
 
         Raises:
             SettingsError: for a name that does not exist, with the setting and a suggestion.
@@ -442,10 +443,10 @@ class Names:
             found += self._preferences(policy)
         found += self._caps(policy)
         found += (problem for problem in self._plugin_problems if problem.decides == "always" or not named)
-        for problem in found:
-            if problem.decides != "nothing":
-                raise problem.settings_error()
-        return [str(problem) for problem in found if problem not in self._plugin_problems]
+        if deciding := [problem for problem in found if problem.decides != "nothing"]:
+            raise deciding[0].settings_error()
+        unused = (Warning("preference_unused", str(problem)) for problem in found if problem not in self._plugin_problems)
+        return [*unused, *(Warning("disable_unknown", str(problem)) for problem in self._disabled())]
 
     def problems(self) -> list[NameProblem]:
         """Return every name in the settings that does not exist."""
@@ -509,9 +510,8 @@ class Names:
                 yield NameProblem(setting=f"{own.where}: plugin = {own.plugin!r}", error=error, decides="nothing" if known else "unnamed")
 
     def _disabled(self) -> Iterator[NameProblem]:
-        registry = self.registry
-        installed = {*registry.plugins, *registry.blocked, *registry.broken, *self.settings.instances}
-        for name in sorted(self.settings.disabled - installed - registry.installable.keys()):
+        installed = {*self.registry.plugins, *self.registry.blocked, *self.registry.broken, *self.settings.instances}
+        for name in sorted(self.settings.disabled - installed - self.registry.installable.keys()):
             if near := nearest_name(name, installed):
                 error = UnknownBackend(f"no backend named {name!r} is installed; did you mean {near!r}?")
                 yield NameProblem(setting=f"disable = {name!r}", error=error, decides="nothing")
