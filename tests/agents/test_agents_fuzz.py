@@ -147,7 +147,7 @@ async def over_all(work: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
             "tts-1",
             "sora-2",
         ]
-        assert set(instances) == {"openai", "mygpu", "google", "cloud", "imagen", "grok", "openrouter", "local"}
+        assert set(instances) == {"openai", "mygpu", "google", "cloud", "imagen", "grok", "openrouter", "local", "fal"}
         assert all(instance.usable for instance in instances.values())
         yield Ground(tool=world.tool, arrived=world.arrived, backends=list(instances), models=models)
 
