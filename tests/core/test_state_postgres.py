@@ -24,7 +24,7 @@ from anymedia.settings import load_settings
 from anymedia.state import schema
 from anymedia.state.postgres import PostgresConnection, PostgresDatabase, PostgresStore
 from anymedia.state.sqlite import SqliteStore, SqlStore, store_at
-from anymedia.state.store import CallRecord, NewCall, StateBusy, StateDamaged, StateTooNew, StateUnreachable
+from anymedia.state.store import CallRecord, NewCall, StateBusy, StateDamaged, StateError, StateTooNew, StateUnreachable
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
 FREE = Budget()
@@ -158,6 +158,27 @@ async def test_process_that_finds_the_tables_made_meanwhile_changes_nothing(
 
 
 @slow
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:hush-hush pw@db/media",
+        "postgresql://me:hush-hush%zz@db/media",
+        "postgresql:/me:hush-hush@db/media",
+        "postgresql://me:hush-hush@[db/media",
+        "postgresql://me@db/media?hush-hush=1",
+    ],
+)
+def test_address_that_is_not_valid_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(StateError, match="address of the PostgreSQL store is not valid") as caught:
+        PostgresStore(url)
+    assert "hush" not in str(caught.value) + caught.value.fix
+
+
+def test_identity_of_a_database_has_no_password() -> None:
+    database = PostgresDatabase("postgresql://me:hush@db/media?sslpassword=hush", busy_seconds=1, clock=None)
+    assert "hush" not in database.identity + database.name
+
+
 async def test_server_that_is_not_there_is_named_without_the_password() -> None:
     store = PostgresStore("postgresql://someone:hush@/media?host=/nowhere")
     with pytest.raises(StateUnreachable, match="'media' at /nowhere cannot be reached") as caught:
@@ -316,6 +337,7 @@ def test_store_of_the_settings_is_a_url_without_a_password(tmp_path: Any) -> Non
         ("mysql://db/media", "expected a URL"),
         ("postgresql://a:hush@db/media", "PGPASSWORD"),
         ("postgresql://db/media?password=hush", "PGPASSWORD"),
+        ("postgresql://db/media?sslpassword=hush", "PGPASSWORD"),
     ):
         with pytest.raises(SettingsError, match=message) as caught:
             read(wrong)

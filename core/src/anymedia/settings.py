@@ -541,7 +541,7 @@ class _Config:
             parts = urllib.parse.SplitResult("", "", "", "", "")
         if store and parts.scheme not in {"postgresql", "postgres"}:
             table.report("store: expected a URL like postgresql://HOST/DATABASE")
-        if parts.password is not None or "password" in urllib.parse.parse_qs(parts.query):
+        if parts.password is not None or {"password", "sslpassword"} & urllib.parse.parse_qs(parts.query).keys():
             table.report("store: put the password into PGPASSWORD or ~/.pgpass")
         table.done()
         return {"fleet_store": store} if store else {}

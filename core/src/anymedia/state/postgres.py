@@ -146,11 +146,9 @@ class PostgresDatabase(Database[PostgresConnection]):
         super().__init__()
         try:
             given = conninfo.conninfo_to_dict(url)
-        except psycopg.ProgrammingError as error:
-            raise StateError(
-                f"The address of the PostgreSQL store is not valid: {error}.", fix="Write postgresql://HOST/DATABASE."
-            ) from None
-        shown = {name: value for name, value in sorted(given.items()) if name != "password"}
+        except psycopg.ProgrammingError:  # its text repeats parts of the address, such as a password
+            raise StateError("The address of the PostgreSQL store is not valid.", fix="Write postgresql://HOST/DATABASE.") from None
+        shown = {name: given.get(name) for name in ("host", "hostaddr", "port", "dbname", "user", "options", "service")}
         self.name = f"The PostgreSQL store {given.get('dbname', '')!r} at {given.get('host') or 'the local server'}"
         self._identity = f"postgresql:{shown}"
         options = str(given.get("options") or f"-csearch_path={_SCHEMA}")
