@@ -20,6 +20,7 @@ from ..planning import InputForm, Plan
 from ..records import frozen
 from ..requests import KINDS, Continuation, EditWithReferences, Inpaint, Mask, Reference, Request, StoredFile, Transform, each
 from ..results import Warning, to_warnings
+from ..spellings import format_name
 from ..threads import in_thread
 
 if TYPE_CHECKING:
@@ -73,8 +74,7 @@ def named_format(request: Request, output: Path | str | None) -> Request:
     """Return the request with the format that the suffix of the output names, where it names none itself."""
     if output is None or request.output_format is not None or str(output).endswith(("/", "\\")):
         return request
-    suffix = Path(output).suffix.lower().removeprefix(".")
-    name = {"jpg": "jpeg", "tif": "tiff"}.get(suffix, suffix)
+    name = format_name(Path(output).suffix)
     if not FORMATS.get(name, "").startswith(request.media) or name not in FORMATS or Path(output).is_dir():
         return request
     return attrs.evolve(request, output_format=name)
