@@ -16,6 +16,8 @@ from wire.openrouter_snapshot import Told, run_cli
 from anymedia.media import Image
 from anymedia.router import Router
 from anymedia.testing import picture
+from fal_media import plugin
+from fal_media.listing import _model
 
 UPSCALER, LANDSCAPE = "fal-ai/painter/upscaler", "fal-ai/painter/landscape"
 SHIPPED = {"fal-ai/flux-2-pro", "fal-ai/veo3.1", "fal-ai/kling-video/v3/pro/text-to-video", "fal-ai/esrgan"}
@@ -88,6 +90,17 @@ def test_model_that_cannot_be_described_is_noted_or_empty(fake: FalServer, tmp_p
     found = refreshed(fake, tmp_path)
     assert any(said in note for note in found["notes"]) is bool(said)
     assert ("fal-ai/painter/odd" in found["added"]) is not bool(said)
+
+
+@pytest.mark.parametrize(
+    "odd", [None, [], 1, {"schemas": None}, {"schemas": {"A": None, "B": {"properties": [1]}, "C": {"properties": {"x": 1}}}}]
+)
+def test_entry_of_any_shape_is_left_out_and_costs_no_other(odd: Any) -> None:
+    shipped = plugin.capabilities()
+    for entry in ({"openapi": {"openapi": "3", "components": odd}}, {"openapi": odd}, {"metadata": odd}):
+        model = _model({"endpoint_id": "a/b", "metadata": {"category": "text-to-image"}, **entry}, shipped)
+        assert not model.row
+        assert model.notes[0].startswith("a/b: left out")
 
 
 @pytest.mark.parametrize("kind", ["garbage", "drop", "status"])

@@ -76,8 +76,7 @@ async def _entries(context: Context, query: Mapping[str, str]) -> AsyncIterator[
 
 def _model(entry: Mapping[str, Any], shipped: CapabilityMatrix) -> ListedModel:
     name = str(entry["endpoint_id"])
-    about = entry.get("metadata")
-    category = str(about.get("category", "")) if isinstance(about, Mapping) else ""
+    category = str(_table(entry.get("metadata")).get("category", ""))
     data = {"category": category}
     if shipped.model(name) is not None:
         return ListedModel(id=name, data=data)
@@ -85,7 +84,7 @@ def _model(entry: Mapping[str, Any], shipped: CapabilityMatrix) -> ListedModel:
     if output is None:
         return ListedModel(id=name, data=data, notes=(f"{name}: left out, nothing is known about results of {category or 'no category'}",))
     try:
-        spec = from_json_schema(entry.get("openapi") or {}, roles=dict(_roles(entry.get("openapi"))))
+        spec = from_json_schema(_table(entry.get("openapi")), roles=dict(_roles(entry.get("openapi"))))
     except PluginContractError as error:
         return ListedModel(id=name, data=data, notes=(f"{name}: left out, {error.message}",))
     media = output if output in {"image", "video", "audio"} else "image"
@@ -97,17 +96,20 @@ def _model(entry: Mapping[str, Any], shipped: CapabilityMatrix) -> ListedModel:
 
 def _roles(document: Any) -> Iterator[tuple[str, str]]:
     """Yield what fal's own marks say about the properties of all schemas: which are files, and ``sync_mode`` of images is not offered."""
-    schemas = document.get("components", {}).get("schemas", {}) if isinstance(document, Mapping) else {}
-    for schema in schemas.values() if isinstance(schemas, Mapping) else ():
-        for name, field in (schema.get("properties") or {}).items() if isinstance(schema, Mapping) else ():
-            if not isinstance(field, Mapping):
-                continue
-            marks = [(field, "_fal_ui_field"), (field.get("items"), "_fal_ui_field"), (field.get("ui"), "field")]
-            mark = next((part[key] for part, key in marks if isinstance(part, Mapping) and part.get(key)), None)
-            if mark in {"image", "video", "audio"}:
+    for schema in _table(_table(_table(document).get("components")).get("schemas")).values():
+        for name, given in _table(_table(schema).get("properties")).items():
+            field = _table(given)
+            marks = [(field, "_fal_ui_field"), (_table(field.get("items")), "_fal_ui_field"), (_table(field.get("ui")), "field")]
+            mark = next((part[key] for part, key in marks if part.get(key)), None)
+            if mark in ("image", "video", "audio"):  # a mark of any other type is none of these
                 yield name, str(mark)
             elif name == "sync_mode" and field.get("type") == "boolean":
                 yield name, "none"
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    """Return a mapping of a catalogue's answer, an empty one in place of anything else: one odd entry must not cost the others."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _as_task(spec: Mapping[str, Any]) -> dict[str, Any]:
