@@ -268,7 +268,7 @@ async def test_slow_submit_without_wait_returns_a_job_at_once(tool: MediaTool, s
 
 async def test_queued_calls_without_wait_return_a_job_at_once(tool: MediaTool, service: FakeService) -> None:
     service.looks = FOREVER
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         job = await tool.generate(**WAVES, n=5, wait=False)
     assert (job["success"], len(service.submits)) == (True, 4)
     let_finish(service)

@@ -32,23 +32,42 @@ def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resume, "kept_until_end", not_kept)
 
 
+class SteppedClock(SystemClock):
+    """A clock whose pauses last until the test ends them; ``pauses`` tells how long each would have been."""
+
+    def __init__(self) -> None:
+        self.pauses: list[float] = []
+        self.turn = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        await self.turn.wait()
+        self.turn.clear()
+
+
 async def test_thousand_waiters_share_a_query(place: Path | str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "_FIRST_PAUSE", 0.05)
-    store = store_at(place)
+    store, clock = store_at(place), SteppedClock()
     records = [await store.open_call(new_call(f"c{i}"), Budget(), owner="another", lease_seconds=60) for i in range(4)]
-    watcher, asked = CallWatcher(store, SystemClock()), []
+    watcher, asked = CallWatcher(store, clock), []
     database: Any = store._database
     for name in ("read", "write"):
         operation = getattr(database, name)
         monkeypatch.setattr(database, name, lambda work, operation=operation, **more: asked.append(work) or operation(work, **more))
     waiting = [asyncio.create_task(watcher.wait(f"c{i % 4}")) for i in range(1000)]
-    await asyncio.sleep(0.2)
-    assert not any(task.done() for task in waiting)
-    assert 1 <= len(asked) <= 4  # after pauses of 0.05, 0.1, 0.2 ... seconds
+    for queries in range(4):
+        await until(lambda expected=queries + 1: len(clock.pauses) == expected)
+        assert len(asked) == queries
+        assert not any(task.done() for task in waiting)
+        clock.turn.set()
+    longest = 2.0 if isinstance(place, Path) else 10.0
+    assert clock.pauses == [min(0.5 * 2**n, longest) for n in range(4)]
     for record in records:
         await store.advance(record.lease, "failed")
     async with asyncio.timeout(60):
-        await asyncio.gather(*waiting)
+        while not all(task.done() for task in waiting):
+            clock.turn.set()
+            await asyncio.sleep(0.005)
+    await asyncio.gather(*waiting)
     await watcher.close()
     await store.aclose()
 

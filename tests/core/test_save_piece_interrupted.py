@@ -97,7 +97,7 @@ def part_in(folder: Path) -> Path:
 async def part_of(folder: Path, size: int) -> Path:
     """Wait until the temporary has grown to a size."""
     part = part_in(folder)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (part.exists() and part.stat().st_size >= size):
             await asyncio.sleep(0.01)
     return part

@@ -99,7 +99,7 @@ def test_chain_of_continuations_goes_from_process_to_process(place: Path | str) 
     names = [f"veo_vid_{i}" for i in range(4)]
     for earlier, new in zip(["-", *names], names, strict=False):
         worker = start("go_on", place, earlier, new)
-        assert worker.communicate(timeout=30) == ("", "")
+        assert worker.communicate(timeout=110) == ("", "")
         assert worker.returncode == 0
     store = BlockingStore(place)
     latest = store.latest_continuation(now=NOW)
