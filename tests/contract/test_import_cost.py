@@ -7,7 +7,23 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("keyring", "numpy", "cv2", "av", "PIL", "rich", "openai", "google.genai", "grpc", "xai_sdk", "mcp", "aiohttp", "httpx", "httpx2")
+HEAVY = (
+    "keyring",
+    "opentelemetry",
+    "numpy",
+    "cv2",
+    "av",
+    "PIL",
+    "rich",
+    "openai",
+    "google.genai",
+    "grpc",
+    "xai_sdk",
+    "mcp",
+    "aiohttp",
+    "httpx",
+    "httpx2",
+)
 #: What a start of the command line does without: parts of the standard library that take long to import, and what only calls need.
 SLOW = ("asyncio", "hashlib", "importlib.metadata", "logging", "ssl", "tempfile", "tomllib", "traceback", "urllib.request")
 UNUSED = ("agents", "answers", "artifacts", "convert", "execution.engine", "http", "net", "probe", "router", "state", "testing")

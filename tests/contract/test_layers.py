@@ -14,7 +14,7 @@ PLUGINS = sorted(p for p in (ROOT / "plugins").glob("*/src/*") if p.is_dir() and
 LAYERS = [
     {"records"},
     {"errors", "directories", "distributions", "resources", "threads"},
-    {"media", "media_view", "clock", "redaction", "credentials", "system_keyring", "strict_json", "formatting"},
+    {"media", "media_view", "clock", "redaction", "credentials", "system_keyring", "strict_json", "formatting", "telemetry"},
     {"network"},
     {"fields"},
     {"requests", "spellings"},
@@ -43,7 +43,7 @@ LAYERS = [
     {"agents", "testing"},
     {"cli"},
 ]
-HEAVY = {"keyring", "openai", "google", "xai_sdk", "grpc", "mcp", "numpy", "cv2", "av", "PIL", "rich", "aiohttp"}
+HEAVY = {"keyring", "opentelemetry", "openai", "google", "xai_sdk", "grpc", "mcp", "numpy", "cv2", "av", "PIL", "rich", "aiohttp"}
 
 
 def _layer(name: str) -> int:

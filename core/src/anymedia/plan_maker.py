@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from . import telemetry
 from .capabilities import OperationSpec
 from .capabilities.overlay import Overlay, OverlayStore
 from .errors import UnsupportedInput, UnsupportedOperation
@@ -108,6 +109,17 @@ class PlanMaker:
             model: only this model.
             inputs: reads the input files; by default only their headers are read.
         """
+        with telemetry.span("plan"):
+            return self._plan(request, policy, backend, model, inputs)
+
+    def _plan(
+        self,
+        request: Request,
+        policy: Policy | None,
+        backend: str | Sequence[str] | None,
+        model: str | None,
+        inputs: InputReader | None,
+    ) -> Plan:
         planner = self.planner(request, policy)
         self.names.check_arguments(backend, model)
         named = backend not in (None, "auto") or model not in (None, "auto")

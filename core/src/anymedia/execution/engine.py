@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import attrs
 
+from .. import telemetry
 from ..artifacts import Artifact, Swept
 from ..capabilities.overlay import OverlayStore
 from ..clock import Clock
@@ -304,8 +305,11 @@ class Engine:
 
     async def call(self, backend: str, hook: str, **arguments: Any) -> Any:
         """Call one hook of one backend; the connections of hooks about a submitted call come from those held back for that."""
+        context: Context | None = arguments.get("context")
+        named = {} if context is None else {"model": context.model, "call": context.label}
         async with self.governor.checks.one() if hook in _ABOUT_SUBMITTED else contextlib.nullcontext():
-            return await self.registry.call(self.instance(backend).plugin, hook, **arguments)
+            with telemetry.span(hook, backend=backend, **named):
+                return await self.registry.call(self.instance(backend).plugin, hook, **arguments)
 
     def fetcher_for(self, backend: str) -> Fetcher:
         """Return the fetcher for an instance's results: its own configured address needs no further permission."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import attrs
 
+from .. import telemetry
 from ..artifacts import ArtifactDamaged, ArtifactMissing, LocalArtifacts
 from ..capabilities import ModelSpec
 from ..errors import BackendError, BackendTimeout, BackendUnavailable, Fix, MediaError, OutOfResources, RequestError, SettingsError
@@ -93,8 +94,9 @@ async def _reserve(engine: Engine, call: QueuedCall, held: LeaseKeeper, deadline
     left = None if deadline is None else max(0.0, deadline - engine.clock.steady())
     try:
         async with asyncio.timeout(left):
-            await engine.slots.take(record, engine.instance(record.backend).settings)
-            return await engine.governor.reserve(_need(engine, call))
+            with telemetry.span("queue", backend=record.backend, model=record.model, call=record.id):
+                await engine.slots.take(record, engine.instance(record.backend).settings)
+                return await engine.governor.reserve(_need(engine, call))
     except (OutOfResources, TimeoutError) as error:
         waited = "waited for a slot of its account, file descriptors, memory or disk space"
         text = f"the deadline passed while the call {waited}; nothing was sent"
@@ -164,7 +166,8 @@ async def execute_queued(
         target=output_target(record.target),
         is_resumed=True,
     )
-    return await execute_call(engine, call, held, engine.policy, deadline, lambda: None)
+    with telemetry.continued(record.target.get("trace", {})):
+        return await execute_call(engine, call, held, engine.policy, deadline, lambda: None)
 
 
 async def _never_sent(engine: Engine, held: LeaseKeeper, record: CallRecord, why: MediaError) -> BackendError:

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from .. import telemetry
 from ..answers.compare import changed_outside_mask, differences, fewer_pieces, lost_transparency
 from ..answers.containers import repair_bytes
 from ..artifacts import Artifact, ArtifactNotStored, Kind
@@ -91,7 +92,10 @@ async def finalize(
     try:
         async with contextlib.nullcontext() if left is None else asyncio.timeout(left):
             steps = _Finalizer(engine, record, protection, target, is_resumed)
-            return await steps.run(lease, outcome)
+            with telemetry.span("collect", backend=record.backend, model=record.model, call=record.id):
+                done = await steps.run(lease, outcome)
+            telemetry.spent(done.cost_usd, backend=done.backend, model=done.model)
+            return done
     except TimeoutError:
         late = BackendTimeout(f"the deadline passed before all results of {record.id} were fetched")
         raise _uncollected(late, record) from None

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from .. import telemetry
 from ..errors import Argument, BackendError, BackendTimeout, BudgetExceeded, MediaError, NotApproved, RequestError
 from ..files.paths import OutputTarget, plan_output
 from ..formatting import in_dollars
@@ -324,6 +325,7 @@ class PlanRunner:
             "sent": stored.sent,
             "protect": getattr(plan.request, "protect", None) == "exact",
             "protection": stored.protection,
+            "trace": telemetry.trace_context(),
         }
 
 
