@@ -13,6 +13,7 @@ The modules from the inside out; a module imports only from those above it.
     planning/                       plan(): pure, before anything is spent
     credentials.py  redaction.py    keys, and keeping them out of every text
     system_keyring.py               keys in the system's keyring
+    telemetry.py                    spans and metrics in a program that uses OpenTelemetry
     network.py                      proxies and certificate authorities
     context.py  hookspecs.py        what a plugin receives and implements
     http/  delivery.py              plain HTTP for plugins without an SDK; was a request delivered?
