@@ -385,4 +385,8 @@ async def test_paid_answer_that_cannot_be_read_is_kept_and_named_to_the_local_us
     assert error.charged in {"unknown", "yes"}
     assert error.kept not in json.dumps(error_answer(error))
     assert str(error.job_id) in error_answer(error)["error"]["fix"]
+    for _ in range(2):
+        with pytest.raises(BadBackendResponse) as again:
+            await router.resume(str(error.job_id))
+        assert (again.value.kept, again.value.action, again.value.charged) == (error.kept, None, error.charged)
     assert fake.count("POST") == 1

@@ -117,11 +117,11 @@ def test_words_are_sanitized_redacted_and_cut() -> None:
     register_secret("topsecretvalue")
     try:
         text = read_error(
-            {"error": "\x1b[31mred\x1b[0m \u202eevil\u202c\x07 key topsecretvalue sk-abcdefghijklmnopqrstuvwx\n" + "x" * 5000}
+            {"error": "\x1b[31mred\x1b[0m \u202eevil\u202c\x07 key topsecretvalue sk-abcdefghijklmnopqrstuvwx\n" + "x words " * 700}
         ).text
     finally:
         forget_secret("topsecretvalue")
-    assert text.startswith("red evil key [hidden] [hidden] xxx")
+    assert text.startswith("red evil key [hidden] [hidden] x words")
     assert len(text) <= 1000
     assert text.endswith("...")
 

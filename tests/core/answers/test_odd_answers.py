@@ -162,3 +162,82 @@ def test_names_that_look_alike_have_one_plain_form(wanted: str, there: str) -> N
 def test_data_url_without_base64_is_read_as_percent_encoded_bytes() -> None:
     given = MediaImage.of("DATA:image/png," + urllib.parse.quote_from_bytes(PNG))
     assert (given.data, given.mime) == (PNG, "image/png")
+
+
+def _numbers(key: str) -> dict[str, Any]:
+    return {key: {"type": "Buffer", "data": list(PNG)}}
+
+
+UNNAMED: dict[str, Any] = {
+    "the answer is the list": [{"b64_json": B64}],
+    "the answer is the text": B64,
+    "another case of the key": {"data": [{"b64Json": B64}]},
+    "unknown key": {"payload": {"picture_of_the_day": B64}},
+    "unknown key of a list": {"data": {"binary_data_base64": [B64]}},
+    "content of a message": {"content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": B64}}]},
+    "list of an endpoint": [{"generated_image": URL}],
+    "bytes as numbers": {"data": [_numbers("b64_json")]},
+    "bytes as numbers at an unknown key": {"answer": _numbers("made")},
+    "input beside it": {"inputs": {"init_image": base64.b64encode(_noise("JPEG")).decode()}, "made": {"x": B64}},
+    "link beside it": {"made": {"x": B64, "link": "https://host/a.png"}},
+    "twice": {"made": {"x": B64, "y": URL}},
+}
+
+
+@pytest.mark.parametrize("name", UNNAMED)
+def test_media_at_a_place_that_no_one_named_are_found_once(name: str) -> None:
+    assert [item.data for item in extract_media(UNNAMED[name], ["images[]"]).items] == [PNG]
+    assert [item.data for item in decode_images(json.dumps(UNNAMED[name]).encode()).found.items] == [PNG]
+
+
+def test_link_at_a_place_that_no_one_named_is_found_by_its_suffix() -> None:
+    answer = {"task": {"made": "https://host/a.png?x=1", "docs": "https://host/docs", "prompt_image": "https://host/b.png"}}
+    assert [item.url for item in extract_media(answer).items] == ["https://host/a.png?x=1"]
+
+
+def test_repeated_input_is_not_taken_for_the_result() -> None:
+    for key in ("input", "init_images", "mask", "parameters", "original", "thumbnail"):
+        assert not extract_media({"status": "failed", key: {"image_of_it": [B64]}}).items
+
+
+WHOLE = json.dumps({"data": [{"b64_json": B64}]})
+DRAFT = json.dumps({"type": "image_generation.partial_image", "b64_json": base64.b64encode(_noise("PNG")).decode()})
+FORMS: dict[str, bytes] = {
+    "byte order mark": WHOLE.encode("utf-8-sig"),
+    "UTF-16": WHOLE.encode("utf-16"),
+    "UTF-32": WHOLE.encode("utf-32"),
+    "another encoding in a text": json.dumps({"data": [{"b64_json": B64, "revised_prompt": "caf\u00e9"}]}, ensure_ascii=False).encode(
+        "latin-1"
+    ),
+    "not a number": json.dumps({"data": [{"b64_json": B64}], "score": float("nan")}).encode(),
+    "line breaks in the text": json.dumps({"data": [{"b64_json": LINES}]}).replace("\\n", "\n").encode(),
+    "JSON lines": f'{{"progress": 0.5}}\n{DRAFT}\n{WHOLE}\n'.encode(),
+    "the same twice": (WHOLE * 2).encode(),
+    "events": f"data: {WHOLE}\n\ndata: [DONE]\n\n".encode(),
+    "events after a draft": f"event: partial\ndata: {DRAFT}\n\n: ping\n\nevent: done\ndata: {WHOLE}\n\n".encode(),
+    "zeros behind it": WHOLE.encode() + b"\0\0",
+    "words behind it": WHOLE.encode() + b"\nOK",
+    "base64 alone": B64.encode(),
+    "picture": PNG,
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_answer_in_an_odd_form_gives_its_picture(name: str) -> None:
+    assert [item.data for item in decode_images(FORMS[name]).found.items] == [PNG]
+
+
+def test_error_after_progress_is_the_one_that_is_read() -> None:
+    answer = decode_images(f'{{"progress": 1}}\n{{"error": "{SAID}"}}\n'.encode())
+    assert read_error(answer.rest).text == SAID
+
+
+def test_base64_of_an_input_is_left_out_of_the_words_about_it() -> None:
+    found = read_error({"detail": [{"loc": ["body", "image"], "msg": f"{SAID}: {B64}", "input": B64}]})
+    assert found.text == f"image: {SAID}: (...)"
+
+
+def test_code_with_a_message_in_an_answer_with_status_200_is_an_error() -> None:
+    assert classify(read_error({"code": "InvalidApiKey", "message": SAID, "request_id": "x"}), 200) == "auth"
+    assert classify(read_error({"data": [{"finish_reason": "content_filter", "message": SAID}]}), 200) == "content"
+    assert not read_error({"code": "Success", "message": "ok", "data": {}}).is_error

@@ -19,7 +19,7 @@ import attrs
 
 from ..redaction import clean_text
 
-__all__ = ["AnsweredError", "child", "is_object", "items_of", "quote", "read_error"]
+__all__ = ["AnsweredError", "child", "documents", "is_object", "items_of", "quote", "read_error"]
 
 #: Characters of a provider's message that are kept, and of a code.
 _MESSAGE, _CODE = 1_000, 120
@@ -45,6 +45,8 @@ _CODES = (
     "code", "type", "status", "error_type", "errorType", "error_code", "errorCode", "reason", "name", "finishReason", "finish_reason",
     "blockReason", "block_reason", "moderation_stage", "title", "error",
 )  # fmt: skip
+#: Keys of the items that are made, each of which may have been refused.
+_ITEMS = ("candidates", "choices", "data", "artifacts", "images", "predictions")
 #: What some services call these keys.
 _ALIASES = {"err": "error", "odataerror": "error", "errmsg": "error_message", "faultstring": "message", "statusmsg": "status_message"}
 _ALIASES |= {"errcode": "error_code", "fault_code": "code", "usermessage": "message", "info": "description"}
@@ -52,6 +54,9 @@ _NAMED = ("code", "error_code", "errorCode", "type", "error_type", "name", "para
 _FILTERS = ("content_filter_result", "content_filter_results", "contentFilterResults", "content_filter", "safetyRatings", "safety_ratings")
 #: A key's letters and digits -> the spelling that is looked for.
 _SPELLINGS = {"".join(c for c in key.lower() if c.isalnum()): key for key in reversed((*_WORDS, *_BELOW, *_CODES, *_NAMED))} | _ALIASES
+#: What stands around an answer, and what an event stream starts with.
+_AROUND, _EVENT = "\ufeff\0 \t\r\n", ("data:", "event:", "id:", "retry:", ":")
+_ENCODED = re.compile(r"[A-Za-z0-9+/_=-]{160,}")
 _CODE_LIKE = re.compile(r"[A-Za-z][\w.\-/]{1,79}")
 _DAMAGED = re.compile(r'"(?:message|detail|msg|error|error_message|title)"\s*:\s*"((?:[^"\\]|\\.){1,4000})')
 _XML = re.compile(
@@ -99,8 +104,36 @@ class AnsweredError:
 
 def quote(text: str) -> str:
     """Quote a provider's words inside one of our sentences; they cannot close the quotation."""
-    inner = clean_text(text, _MESSAGE).replace("\u201c", '"').replace("\u201d", '"')
+    inner = _shown(text).replace("\u201c", '"').replace("\u201d", '"')
     return f"the provider says: \u201c{inner}\u201d" if inner else ""
+
+
+def _shown(text: str) -> str:
+    """Return a provider's words without what no one reads: the base64 of an input that is repeated in them."""
+    return clean_text(_ENCODED.sub("(...)", text[:_MOST]), _MESSAGE)
+
+
+def documents(body: bytes) -> list[Any]:
+    """Return the JSON values of an answer, the last first; none where it is not JSON.
+
+    Read are all encodings of Unicode, with a byte order mark or without; line breaks in texts; JSON lines; event streams, whose last
+    event follows drafts; and values that something else follows.
+    """
+    try:
+        return [json.loads(body, strict=False)]
+    except (ValueError, RecursionError):
+        pass
+    text = body.decode(json.detect_encoding(body), "replace").strip(_AROUND)
+    decoder, found, at = json.JSONDecoder(strict=False), [], 0
+    if text.startswith(_EVENT):
+        text = "".join(line[5:] for line in text.splitlines() if line.startswith("data:"))
+    try:
+        while start := re.compile(r"\s*([{\[\"])").match(text, at):
+            value, at = decoder.raw_decode(text, start.start(1))
+            found.append(value)
+    except (ValueError, RecursionError):
+        pass
+    return found[::-1]
 
 
 def read_error(body: Any) -> AnsweredError:
@@ -117,11 +150,11 @@ def read_error(body: Any) -> AnsweredError:
         head = bytes(body[:_MOST])
         body = head.decode(json.detect_encoding(head), "replace")
     if isinstance(body, str):
-        body = body[:_MOST].strip("\ufeff\0 \t\r\n")
+        body = body[:_MOST].strip(_AROUND)
         form, loaded = _form_of(body)
         if form != "json":
             codes = tuple(_plain(found) for found in _xml_parts(body, "code")) if form == "xml" else ()
-            return AnsweredError(text=clean_text(loaded, _MESSAGE), codes=codes, form=form)
+            return AnsweredError(text=_shown(loaded), codes=codes, form=form)
         body = loaded
     return _of_object(body)
 
@@ -135,7 +168,7 @@ def _of_object(body: Any) -> AnsweredError:
     codes += ["refusal" for node in nodes if _text(child(node, "refusal"))]
     text = _words(body, 0, iter(range(_MOST_NODES))) or (_dumped(body) if _admits(body) else "")
     return AnsweredError(
-        text=clean_text(text, _MESSAGE),
+        text=_shown(text),
         code=strings["code"]
         or strings["error_code"]
         or strings["errorCode"]
@@ -195,7 +228,7 @@ def _unescaped(text: str) -> str:
 
 def _loaded(text: str) -> Any:
     """Return the JSON that a text is, or the JSON object that stands somewhere in it; None where there is none."""
-    if text.startswith(("data:", "event:", "id:", "retry:", ":")):
+    if text.startswith(_EVENT):
         return _canonical(_event(text))
     start = re.search(r"[{\[]", text)
     if text[:1] == '"' and text[-1:] == '"':
@@ -357,7 +390,18 @@ def _admits(body: Any) -> bool:
         return True
     if any(_admits(below) for key in ("promptFeedback", "prompt_feedback") if (below := child(body, key)) is not None):
         return True
-    items = [item for key in ("candidates", "choices") for item in _listed(child(body, key)) if is_object(item)]
+    if (
+        _code(child(body, "code"))
+        and _text(child(body, "message"))
+        and not _plain(_code(child(body, "code"))).startswith(("success", "ok"))
+    ):
+        return True
+    items = [
+        item
+        for key in ("candidates", "choices", "data", "artifacts", "images", "predictions")
+        for item in _listed(child(body, key))
+        if is_object(item)
+    ]
     return any(_finished_badly(item) or _text(child(child(item, "message"), "refusal")) for item in items)
 
 

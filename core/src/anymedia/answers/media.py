@@ -11,6 +11,7 @@ where those of the plugin hold nothing. What was refused, or cannot be read, is 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import re
 import urllib.parse
@@ -23,7 +24,7 @@ import msgspec
 from ..media import mime_of
 from ..results import ContinuationData, Piece, Warning
 from .base64_text import HEAD, Base64Text, decode_base64, format_of_head, head_of_base64, split_data_url
-from .envelopes import child, is_object, items_of, read_error
+from .envelopes import child, documents, is_object, items_of, read_error
 
 __all__ = [
     "USUAL_PLACES",
@@ -97,8 +98,12 @@ _IN_TEXT = re.compile(
     r"|(?P<data>data:(?:image|video|audio)/[^,\s\"']{1,200};base64,[\w+/=%-]+)",
     re.IGNORECASE,
 )
-#: Places nested deeper than this are not media.
-_DEEPEST = 6
+#: Places nested deeper than this are not media; and how many parts of an answer are looked at where no place is known.
+_DEEPEST, _MOST_NODES = 6, 20_000
+#: Names of what a service repeats from the request.
+_INPUT = re.compile(
+    r"input|init|mask|param|request|prompt|control|reference|original|thumb|preview|avatar|logo|icon|watermark", re.IGNORECASE
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -173,9 +178,7 @@ def extract_media(answer: Any, places: Iterable[str] = (), *, base_url: str = ""
         What was found. Media in parts that are marked as thoughts are delivered only where there are no others.
     """
     if isinstance(answer, bytes | bytearray | memoryview):
-        if (name := format_of_head(memoryview(answer))) is not None:
-            return ExtractedMedia(items=(FoundMedia(data=bytes(answer), mime=_mime_of(name)),))
-        return ExtractedMedia()
+        answer, usual = bytes(answer), True
     best: _Search | None = None
     seen: set[str] = set()
     for place in (*places, *(USUAL_PLACES if usual else ())):
@@ -190,6 +193,11 @@ def extract_media(answer: Any, places: Iterable[str] = (), *, base_url: str = ""
             return search.result()
         if best is None or (not best.has_remarks and search.has_remarks):
             best = search
+    if usual:
+        search = _Search(base_url)
+        search.anywhere(answer)
+        if search.items:
+            return search.result()
     return best.result() if best is not None else ExtractedMedia()
 
 
@@ -250,6 +258,21 @@ class _Search:
             refusals=tuple(self.refusals),
         )
 
+    def anywhere(self, answer: Any) -> None:
+        """Take whatever shows by itself that it is media, at places that no one has named; what repeats an input is left out."""
+        nodes: list[tuple[Any, str, _Context]] = [(answer, "$", _Context(item=answer, thought=False))]
+        for node, where, context in itertools.islice(_below(nodes), _MOST_NODES):
+            if isinstance(node, str | bytes | bytearray | memoryview):
+                start = node[:_LONGEST_START].strip() if isinstance(node, str) else node[:_LONGEST_START]
+                encoded = split_data_url(start)
+                is_link = isinstance(start, str) and is_absolute_link(start) and _FILE.fullmatch(start) is not None
+                if is_link or format_of_head(head_of_base64(encoded.payload)) or (isinstance(node, bytes) and format_of_head(node[:HEAD])):
+                    self._value(node, where, context, link=False)
+            elif (data := _bytes_of(node)) is not None:
+                self._add(data, None, context, where)
+        encoded_items = [item for item in self.items if item.data is not None]
+        self.items = list({item.data or item.url: item for item in encoded_items or self.items}.values())
+
     def slot(self, node: Any, where: str, *, thought: bool) -> None:
         """Read one place where a piece of media may stand, and report where it does not."""
         before = len(self.items), len(self.warnings)
@@ -269,6 +292,9 @@ class _Search:
         """Take what stands at a node; return whether a key for media is there and holds nothing."""
         if isinstance(node, str | bytes | bytearray | memoryview):
             self._value(node, where, context, link=False)
+            return False
+        if (data := _bytes_of(node)) is not None:
+            self._add(data, None, context, where)
             return False
         if (listed := items_of(node)) is not None:
             for index, item in enumerate(listed):
@@ -357,6 +383,28 @@ class _Search:
         self.items.append(
             FoundMedia(url=whole, mime=context.mime, text=context.text, place=where, thought=context.thought, item=context.item)
         )
+
+
+def _below(nodes: list[tuple[Any, str, _Context]]) -> Iterator[tuple[Any, str, _Context]]:
+    """Yield nodes and all that is below them, level by level, without what names an input."""
+    for node, where, context in nodes:  # the list grows
+        yield node, where, context
+        if _bytes_of(node) is None and (listed := items_of(node)) is not None:
+            nodes += [(item, f"{where}[{index}]", context) for index, item in enumerate(listed)]
+        elif isinstance(node, Mapping):
+            inside = attrs.evolve(context.inside(node), item=node)
+            nodes += [(value, f"{where}.{key}", inside) for key, value in node.items() if not _INPUT.search(str(key))]
+
+
+def _bytes_of(node: Any) -> bytes | None:
+    """Return a file whose bytes a server wrote as a list of numbers."""
+    if not isinstance(node, list) or len(node) < HEAD or not all(type(item) is int for item in node[:HEAD]):
+        return None
+    try:
+        data = bytes(node)
+    except (TypeError, ValueError):
+        return None
+    return data if format_of_head(data[:HEAD]) is not None else None
 
 
 def _json_in(text: str) -> Any:
@@ -450,12 +498,12 @@ def decode_images(body: bytes, base_url: str = "") -> ImagesAnswer:
         if found.items:
             form = answer.output_format if isinstance(answer.output_format, str) else None
             return ImagesAnswer(found=found, output_format=form, usage=answer.usage if isinstance(answer.usage, dict) else {})
-    try:
-        rest = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        rest = body
-    usage = rest.get("usage") if isinstance(rest, dict) else None
-    found = extract_media(rest, ["data[]"], base_url=base_url)
+    values = documents(body)
+    for rest in values if len(values) == 1 else (*values, body):
+        usage = rest.get("usage") if isinstance(rest, dict) else None
+        found = extract_media(rest, ["data[]"], base_url=base_url)
+        if found.items:
+            break
     return ImagesAnswer(found=found, usage=usage if isinstance(usage, dict) else {}, rest=rest)
 
 

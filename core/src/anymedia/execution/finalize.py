@@ -241,7 +241,7 @@ class _Finalizer:
                 artifact, self.engine.artifacts, self.target, expect=media, index=place, of=total, reuse=self.is_resumed
             )
         except (BadBackendResponse, OutputMismatch) as error:
-            if piece.data is not None:  # there is no other copy that could be fetched
+            if piece.url is None and self.record.job is None:  # there is no other copy that could be fetched
                 error.kept = str(await self.engine.artifacts.local_file(artifact))
             raise
         warnings += [*saved.warnings, *differences(self.record.request, saved.file, converted_to=self.record.target["transcode_to"])]

@@ -169,9 +169,10 @@ async def _outcome_of_unknown(
     """Return the outcome of a submit of unknown outcome: its pieces that were stored, or what the provider finds.
 
     Raises:
-        SubmissionUnknown: nothing was stored, and the provider does not find it.
+        BackendError: nothing was stored, and the provider does not find it: as it ended, or SubmissionUnknown.
     """
-    stored = await _stored_pieces(engine, record)
+    ended = None if record.error is None else error_from_json(record.error)
+    stored = {} if isinstance(ended, BadBackendResponse) else await _stored_pieces(engine, record)  # such an answer is stored, too
     if len(stored) < int(record.request.get("n") or 1):
         if unreachable is not None:
             raise unreachable
@@ -181,7 +182,7 @@ async def _outcome_of_unknown(
             return record, await poll_job(engine, lease, record, spec, deadline) if isinstance(made, Job) else made
     if stored:
         return record, Outcome(pieces=tuple(Piece(stream=stored[index], mime=None) for index in stored))
-    error = unknown_outcome(SubmissionUnknown("the process that sent it ended"), record)
+    error = ended or unknown_outcome(SubmissionUnknown("the process that sent it ended"), record)
     await engine.advance(lease, "unknown", error=error_json(error))
     raise error
 

@@ -314,7 +314,9 @@ def _recognise(source: BinaryIO | bytes, mime: str | None, head: bytes, expect: 
     try:
         facts = sniff(source, format_hint=hint)
     except MediaError as error:
-        raise BadBackendResponse(f"The response is not valid {expect} data: {_text_kind(head) or clean_text(error.message)}.") from None
+        raise BadBackendResponse(
+            f"The response is not valid {expect} data: {_text_kind(head) or clean_text(error.message).rstrip('.')}."
+        ) from None
     if facts.kind != expect:
         raise OutputMismatch(f"The response is {facts.kind} ({facts.mime}), but {expect} was requested.")
     return facts

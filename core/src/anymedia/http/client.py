@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..media import without_query
 from ..network import Network, is_credential_host
-from .failures import answered_error, retry_after
+from .failures import answered_error, decode_json, retry_after
 from .transport import new_session, read_body
 
 _J = TypeVar("_J", dict[str, Any], list[Any])
@@ -342,14 +342,13 @@ async def _ask(
 
 
 def _json(context: Context, data: bytes, kind: type[_J]) -> _J:
-    try:
-        found = json.loads(data)
-    except ValueError:
-        found = None
-    if not isinstance(found, kind):
-        expected = "a JSON array" if kind is list else "a JSON object"
-        raise BadBackendResponse(f"'{context.backend}' answered with something that is not {expected}")
-    return found
+    found = decode_json(data)
+    if isinstance(found, kind):
+        return found
+    expected, error = "a JSON array" if kind is list else "a JSON object", read_error(data)
+    bad = BadBackendResponse(f"'{context.backend}' answered with something that is not {expected}{error.quoted and f'; {error.quoted}'}")
+    bad.provider_message, bad.raw = error.text, data
+    raise bad
 
 
 class _Session:

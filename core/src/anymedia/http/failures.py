@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import json
 import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from ..answers.envelopes import AnsweredError, quote, read_error
+from ..answers.envelopes import AnsweredError, documents, quote, read_error
 from ..answers.errors import ErrorKind, error_from
 from ..answers.media import ExtractedMedia
 from ..capabilities import BillingRule
@@ -147,7 +148,8 @@ def no_media(
     text = f"it holds no {what}" + (f" that can be decoded ({'; '.join(reasons)})" if reasons else "")
     bad = bad_answer(f"{text}; {quote(said)}" if said and not reasons else text, request_id=request_id)
     bad.provider_message = said
-    bad.raw = b"\n".join(item.data for item in found.unreadable) or (answer if isinstance(answer, bytes) else None)
+    whole = json.dumps(answer, default=str).encode() if isinstance(answer, dict | list) else answer if isinstance(answer, bytes) else None
+    bad.raw = b"\n".join(item.data for item in found.unreadable) or whole
     return bad
 
 
@@ -221,13 +223,16 @@ def no_answer(context: Context, error: BaseException) -> BackendError:
 
 
 def decode_json(body: bytes) -> Any:
-    """Return the decoded JSON of an answer, or the bytes themselves where it is not JSON: media, a page, a text."""
+    """Return the decoded JSON of an answer, or the bytes themselves where it is not JSON: media, a page, a text.
+
+    Of several values, such as the events of a stream, it is the last one.
+    """
     import msgspec
 
     try:
         return msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return body
+        return next(iter(documents(body)), body)
 
 
 def decode_object(body: bytes) -> dict[str, Any]:
