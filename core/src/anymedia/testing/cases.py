@@ -241,7 +241,7 @@ def _once_per(per: CasesPer, shape: Shape) -> Any:
 
 
 def representatives(test: Any, cases: Sequence[Case], *, is_local: bool) -> Sequence[Case]:
-    """Return the cases that are the first with a service, an operation, an option, an input or a scenario.
+    """Return the cases that are the first with a service, a hook, an option, an input or a scenario; B01 tests each task of a hook.
 
     One is enough for a test whose outcome the core decides before it reaches the plugin. A backend that works on this
     machine generates the media of each case, which is slow: B01 tests each of its operations, and each other test is
@@ -252,20 +252,28 @@ def representatives(test: Any, cases: Sequence[Case], *, is_local: bool) -> Sequ
         cases: all its cases.
         is_local: whether the backend works on this machine.
     """
-    if is_decided_by_core(test) or (is_local and rule_of(test) != "B01") or cases_per(test) in _OF_ANSWERS:
+    per, first = cases_per(test), rule_of(test) == "B01"
+    if is_decided_by_core(test) or (is_local and not first) or per in _OF_ANSWERS:
         return cases[:1]
     chosen: list[Case] = []
     seen: set[tuple[str, str]] = set()
-    # Other tests show that each option and input arrives at all; these cover its values and parts.
-    each_subject = cases_per(test) not in {"choice", "reference_part", "field_rule"}
-    if cases_per(test) == "choice":  # each value is a call: take the choices with the fewest
+    if per == "choice":  # each value is a call: take the choices with the fewest
         cases = sorted(cases, key=lambda case: len(case.values or ()))
     for case in cases:
-        keys = {("service", case.service), ("operation", case.shape.spec.name)} | ({("subject", case.subject)} if each_subject else set())
+        hook = case.shape.spec.name if first else case.shape.operation
+        keys = {("service", case.service)}
+        keys |= set() if per in _ONCE_PER_SERVICE else {("hook", hook)}
+        keys |= set() if per in _OF_ONE_LOOP else {("subject", case.subject)}
         if keys - seen:
             chosen.append(case)
             seen |= keys
     return chosen
+
+
+#: Other tests show that each option and input arrives at all; these cover its values and parts, which one loop of a hook sends.
+_OF_ONE_LOOP = frozenset({"choice", "reference_part", "field_rule", "extra_parameter"})
+#: What does not depend on the hook in most backends: how an answer is received, and how a table of values is looked up.
+_ONCE_PER_SERVICE = frozenset({"flood", "redirect", "choice"})
 
 
 #: Discovering and reading all plugins for each of about a thousand cases would take longer than the cases.

@@ -309,23 +309,15 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
     return asyncio.run(work)
 
 
+@functools.cache
 def loaded_registry() -> Registry:
-    """Return the installed plugins, discovered once for each environment: a plugin's matrix may depend on it."""
-    return _discovered(frozenset(item for item in os.environ.items() if item[0] not in _VOLATILE))
-
-
-#: Environment variables that change from test to test.
-_VOLATILE = frozenset({"PYTEST_CURRENT_TEST", "SSL_CERT_FILE"})
-
-
-@functools.lru_cache(maxsize=8)
-def _discovered(environ: frozenset[tuple[str, str]]) -> Registry:
+    """Return the installed plugins, discovered once: a plugin's matrix depends on nothing else (A04)."""
     return discover()
 
 
 def forget_plugins() -> None:
     """Discover the plugins again at the next access: something was installed, removed or changed."""
-    _discovered.cache_clear()
+    loaded_registry.cache_clear()
 
 
 def returns(backend: str, operation: Operation) -> str:
@@ -337,7 +329,12 @@ def returns(backend: str, operation: Operation) -> str:
 def cut_matrix(backend: str, service: str) -> CapabilityMatrix:
     """Return a backend's matrix as an instance of one of its services sees it."""
     own = InstanceSettings(name=backend, plugin=backend, service=service)
-    return make_instances(loaded_registry(), Settings(instances={backend: own}), {})[backend].matrix
+    return make_instances(loaded_registry(), Settings(instances={backend: own}, disabled=_others(backend)), {})[backend].matrix
+
+
+def _others(backend: str) -> frozenset[str]:
+    """Return the other installed backends: no rule needs them, and making their instances would double the cost of a call."""
+    return frozenset(loaded_registry().plugins) - {backend}
 
 
 @contextlib.contextmanager
@@ -455,7 +452,12 @@ class Bench:
             options=self.wire.options,
             hosts=self.wire.hosts,
         )
-        return Settings(instances={self.backend: own}, fetch_allow=("127.0.0.1", "localhost", *self.wire.hosts), state_dir=self.folder)
+        return Settings(
+            instances={self.backend: own},
+            disabled=_others(self.backend),
+            fetch_allow=("127.0.0.1", "localhost", *self.wire.hosts),
+            state_dir=self.folder,
+        )
 
     def _on_progress(self, progress: Progress) -> None:
         self.texts.append(progress.note)
