@@ -25,9 +25,10 @@ def fake_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def pytest_sessionfinish() -> None:
-    """End the PostgreSQL server, if a test has started it."""
-    if (module := sys.modules.get("postgres")) is not None:
-        module.stop()
+    """End the servers that tests have started."""
+    for name in ("postgres", "s3"):
+        if (module := sys.modules.get(name)) is not None:
+            module.stop()
 
 
 def _place(kind: str, tmp_path: Path) -> Path | str:

@@ -212,6 +212,7 @@ JobState = Running | Succeeded | Failed
 class MediaFile(MediaView):
     """A saved file with the facts read from its bytes; pixels and seconds where they apply.
 
+    ``url``: where the artifacts are in object storage, a link that anyone can read the file by for an hour.
     It is path-like (``open(file)``), can be an input of a request, and a notebook shows it. See `MediaView` for its contents.
     """
 
@@ -223,9 +224,10 @@ class MediaFile(MediaView):
     height: int | None = None
     seconds: float | None = None
     continuation_id: str | None = None
+    url: str | None = attrs.field(default=None, eq=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the file JSON-ready, without unknown values."""
+        """Return the file JSON-ready, without unknown values and without its link."""
         out = {
             "path": str(self.path),
             "mime": self.mime,
@@ -312,6 +314,11 @@ class Result(MediaView):
     def path(self) -> Path:
         """The first file's path; without an ``output``, a read-only artifact that exists as long as this process."""
         return self._first.path
+
+    @property
+    def url(self) -> str | None:
+        """The first file's link, see `MediaFile`."""
+        return self._first.url
 
     @property
     def _first(self) -> MediaFile:

@@ -17,12 +17,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from .artifacts import ArtifactStore, LocalArtifacts, Swept
+from .artifacts import ArtifactStore, LocalArtifacts, Swept, artifacts_at
 from .capabilities import CapabilityMatrix
 from .clock import Clock, SystemClock
 from .credentials import GivenKeys
 from .errors import Fix, UnknownJob, did_you_mean
-from .execution.asked import Asked, OutputTo
+from .execution.asked import Asked, OutputTo, delivered
 from .execution.engine import Engine, OnProgress, Progress, ProgressEvent, collect_garbage, listening
 from .execution.plan_runner import Output, PlanRunner, check_cap
 from .execution.prepare_inputs import InputReader, has_inputs, named_format, resolve, with_own_results
@@ -59,7 +59,8 @@ class Router(Operations, Realms):
     Args:
         store: journal, ledger and continuations, or the URL of a PostgreSQL database for them; by default that of the settings, or
             else SQLite in the state directory.
-        artifacts: inputs as sent, answers and finished files; by default a directory in the state directory.
+        artifacts: inputs as sent, answers and finished files, or the URL of object storage for them; by default that of the settings,
+            or else a directory in the state directory.
         policy: what is allowed; by default the policy of the settings.
         settings: by default the user's configuration file and environment.
         registry: the plugins; by default all that are installed and allowed.
@@ -73,7 +74,7 @@ class Router(Operations, Realms):
         self,
         *,
         store: Store | str | None = None,
-        artifacts: ArtifactStore | None = None,
+        artifacts: ArtifactStore | str | None = None,
         policy: Policy | None = None,
         settings: Settings | None = None,
         registry: Registry | None = None,
@@ -100,7 +101,9 @@ class Router(Operations, Realms):
         self.policy = self._plan_maker.policy
         place = self.settings.journal if store is None else store
         self.store: Store = store_at(place, clock=self._clock.now) if isinstance(place, str | Path) else place
-        self.artifacts: ArtifactStore = artifacts or LocalArtifacts(self.settings.state_dir / "artifacts")
+        storage = artifacts or self.settings.fleet_artifacts
+        directory = self.settings.state_dir / "artifacts"
+        self.artifacts = artifacts_at(storage, directory) if isinstance(storage, str | None) else storage
         self._engine = Engine(
             store=self.store,
             artifacts=self.artifacts,
@@ -235,21 +238,12 @@ class Router(Operations, Realms):
         run, _, task = await self._begin(request, asked, until, until)
         if task is None:
             found = await self._run_registry.wait(run, None if until is None else max(0.0, until - steady()))
-            return asked.deliver(await self._kept(found))
+            return asked.deliver(await delivered(self._engine, found))
         try:
-            return asked.deliver(await self._run_registry.wait_for_result(task, run))
+            result = await self._run_registry.wait_for_result(task, run)
+            return asked.deliver(result if isinstance(self.artifacts, LocalArtifacts) else await delivered(self._engine, result))
         finally:
             self._run_registry.drop(run)
-
-    async def _kept(self, result: Result) -> Result:
-        """Keep the artifacts of an earlier result that was given no name as long as this process lives; return the result."""
-        for record in await self.store.run(result.job_id):
-            if record.target["output"] is None and record.result is not None:
-                suffixes = [Path(file["path"]).suffix for file in record.result["files"]]
-                for artifact in await self.artifacts.find(record.id):
-                    if artifact.kind == "piece":
-                        await self.artifacts.keep(artifact, suffixes[artifact.index])
-        return result
 
     async def _begin(
         self, request: Request | Plan, asked: Asked, until: float | None, run_until: float | None
@@ -515,7 +509,7 @@ class Router(Operations, Realms):
             UnknownJob: with the most similar id.
         """
         records = await self._records(job_id)
-        return await self._kept(result_of(records)) if run_status(records).state == "done" else None
+        return await delivered(self._engine, result_of(records)) if run_status(records).state == "done" else None
 
     async def is_active(self, job_id: str) -> bool:
         """Whether a job is being processed: by this router, or by another process that has the lease of one of its calls.
@@ -537,7 +531,7 @@ class Router(Operations, Realms):
 
     async def wait(self, job_id: str, *, deadline: float | None = None) -> Result:
         """Wait for a job, whichever process is processing it; see `resume`. What has ended is not checked again."""
-        return await self._kept(await self._run_registry.wait(await self._run_id(job_id), deadline))
+        return await delivered(self._engine, await self._run_registry.wait(await self._run_id(job_id), deadline))
 
     async def resume(self, job_id: str, *, deadline: float | None = None, rebind: bool = False) -> Result:
         """Continue a job from its current state: poll it, save its files, or look up a submit of unknown outcome.
@@ -554,7 +548,7 @@ class Router(Operations, Realms):
             SettingsError: without ``rebind``, with both addresses.
             UnknownJob, SubmissionUnknown, BackendTimeout, BackendError: see `run`.
         """
-        return await self._kept(await self._run_registry.resume(await self._run_id(job_id), deadline, rebind=rebind))
+        return await delivered(self._engine, await self._run_registry.resume(await self._run_id(job_id), deadline, rebind=rebind))
 
     async def cancel(self, job_id: str) -> CallRecord:
         """Cancel a job, at the provider if it supports that, and stop polling it; return its record.

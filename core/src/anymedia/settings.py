@@ -39,6 +39,7 @@ because it may come from another user. API keys belong in the environment or in 
 
     [fleet]                                      # for several machines; needs anymedia[fleet]
     store = "postgresql://anymedia@db/media"     # by default a file in the state directory; the password: PGPASSWORD or ~/.pgpass
+    artifacts = "s3://bucket/prefix"             # by default a directory in the state directory; keys: AWS_ACCESS_KEY_ID and so on
 
     [backends.mygpu]                             # an instance of a plugin; by default the plugin of that name
     plugin = "openai"
@@ -338,6 +339,11 @@ def _read_tolerance(table: SettingsTable, usual: Tolerance) -> Tolerance:
 
 
 _MEDIA = ("image", "video", "audio")
+#: The URLs in ``[fleet]``: their schemes, and an example.
+_FLEET = {
+    "store": (("postgresql", "postgres"), "postgresql://HOST/DATABASE"),
+    "artifacts": (("s3", "s3a", "gs", "az", "file"), "s3://BUCKET/PREFIX"),
+}
 
 
 @frozen(kw_only=True)
@@ -358,6 +364,7 @@ class Settings:
         max_descriptors: how many file descriptors the process may use; None: the system's limit.
         max_memory_bytes: memory that answers may use while they are received; None: half of what is available.
         fleet_store: URL of the PostgreSQL database that is used in place of the journal in the state directory.
+        fleet_artifacts: URL of the object storage that is used in place of the artifacts in the state directory.
         state_dir: directory of the journal, the ledger, the continuations and the artifacts.
         keys: the contents of the keys file.
         files: the files that were read.
@@ -376,6 +383,7 @@ class Settings:
     max_descriptors: int | None = None
     max_memory_bytes: int | None = None
     fleet_store: str | None = None
+    fleet_artifacts: str | None = None
     state_dir: Path = attrs.field(factory=lambda: user_dir("state"))
     keys: Keys = Keys()
     files: tuple[Path, ...] = ()
@@ -534,17 +542,20 @@ class _Config:
         return network
 
     def _fleet(self, table: SettingsTable) -> dict[str, Any]:
-        store = table.take("store", str, "")
-        try:
-            parts = urllib.parse.urlsplit(store)
-        except ValueError:
-            parts = urllib.parse.SplitResult("", "", "", "", "")
-        if store and parts.scheme not in {"postgresql", "postgres"}:
-            table.report("store: expected a URL like postgresql://HOST/DATABASE")
-        if parts.password is not None or {"password", "sslpassword"} & urllib.parse.parse_qs(parts.query).keys():
-            table.report("store: put the password into PGPASSWORD or ~/.pgpass")
+        found: dict[str, Any] = {}
+        for key, (schemes, example) in _FLEET.items():
+            url = table.take(key, str, "")
+            try:
+                parts = urllib.parse.urlsplit(url)
+            except ValueError:
+                parts = urllib.parse.SplitResult("", "", "", "", "")
+            if url and parts.scheme not in schemes:
+                table.report(f"{key}: expected a URL like {example}")
+            if parts.password is not None or {"password", "sslpassword"} & urllib.parse.parse_qs(parts.query).keys():
+                table.report(f"{key}: put the password into {'PGPASSWORD or ~/.pgpass' if key == 'store' else 'the environment'}")
+            found |= {f"fleet_{key}": url} if url else {}
         table.done()
-        return {"fleet_store": store} if store else {}
+        return found
 
     def _plugins(self, table: SettingsTable) -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -1,10 +1,26 @@
 """Content-addressed files, kept under the id of the call they belong to, found again without the journal.
 
-`ArtifactStore` is what the core needs, and what object storage can implement; `LocalArtifacts` is a directory.
+`ArtifactStore` is what the core needs; `LocalArtifacts` is a directory, `anymedia.artifacts.shared.SharedArtifacts` object storage.
 """
 
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import SettingsError
 from .local import LocalArtifacts
-from .store import Artifact, ArtifactDamaged, ArtifactError, ArtifactMissing, ArtifactNotStored, ArtifactStore, ArtifactWriter, Kind, Swept
+from .store import (
+    Artifact,
+    ArtifactDamaged,
+    ArtifactError,
+    ArtifactMissing,
+    ArtifactNotStored,
+    ArtifactStore,
+    ArtifactUnreachable,
+    ArtifactWriter,
+    Kind,
+    Swept,
+)
 
 __all__ = [
     "Artifact",
@@ -13,8 +29,25 @@ __all__ = [
     "ArtifactMissing",
     "ArtifactNotStored",
     "ArtifactStore",
+    "ArtifactUnreachable",
     "ArtifactWriter",
     "Kind",
     "LocalArtifacts",
     "Swept",
+    "artifacts_at",
 ]
+
+
+def artifacts_at(url: str | None, directory: Path) -> ArtifactStore:
+    """Return the artifacts in a directory, or in the object storage that a URL names, with copies in the directory.
+
+    Raises:
+        SettingsError: ``anymedia[fleet]`` is not installed, or the URL names no storage.
+    """
+    if url is None:
+        return LocalArtifacts(directory)
+    try:
+        from .shared import SharedArtifacts
+    except ImportError:
+        raise SettingsError("artifacts in object storage need the extra 'fleet'", fix="pip install 'anymedia[fleet]'") from None
+    return SharedArtifacts(url, directory)

@@ -31,7 +31,7 @@ from .pins import PART_SECONDS, Pins, entries, is_abandoned, pin_for_good
 from .store import KINDS, Artifact, ArtifactDamaged, ArtifactMissing, ArtifactNotStored, Keep, Kind, Swept, select_for_removal
 
 _T = TypeVar("_T")
-_UNKNOWN = "application/octet-stream"
+UNKNOWN_MIME = "application/octet-stream"
 _CALL = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 _MIME = re.compile(r"[A-Za-z0-9!#$&^_.+/;= -]{1,60}")
 _SEPARATOR = "!"
@@ -58,11 +58,11 @@ class LocalArtifacts:
         self._is_prepared = False
         self._pins = Pins(self)
 
-    def writer(self, call_id: str, kind: Kind, index: int = 0, mime: str = _UNKNOWN) -> LocalWriter:
+    def writer(self, call_id: str, kind: Kind, index: int = 0, mime: str = UNKNOWN_MIME) -> LocalWriter:
         """Return a writer for an artifact of a call; what a dead process wrote under the same names is resumed."""
         return LocalWriter(self, call_id, kind, index, mime)
 
-    async def put(self, call_id: str, kind: Kind, data: bytes, *, index: int = 0, mime: str = _UNKNOWN) -> Artifact:
+    async def put(self, call_id: str, kind: Kind, data: bytes, *, index: int = 0, mime: str = UNKNOWN_MIME) -> Artifact:
         """Store bytes; see `ArtifactStore.put`."""
 
         def work() -> Artifact:
@@ -188,6 +188,9 @@ class LocalArtifacts:
 
     def _kept_folder(self, call_id: str) -> Path:
         return self.directory / "kept" / quote(call_id, safe="")
+
+    async def sign(self, artifact: Artifact, seconds: float) -> None:
+        """Return None: no link leads to a directory."""
 
     async def discard(self, artifact: Artifact) -> None:
         """Remove one reference; see `ArtifactStore.discard`."""
@@ -421,7 +424,7 @@ class _Part(PartFile):
             index=self._number,
             sha256=self.sha256,
             size=self.size,
-            mime=mime if _MIME.fullmatch(mime) else _UNKNOWN,
+            mime=mime if _MIME.fullmatch(mime) else UNKNOWN_MIME,
         )
         try:
             with self._store._lock(shared=True):

@@ -21,6 +21,7 @@ __all__ = [
     "ArtifactMissing",
     "ArtifactNotStored",
     "ArtifactStore",
+    "ArtifactUnreachable",
     "ArtifactWriter",
     "Keep",
     "Kind",
@@ -101,6 +102,12 @@ class ArtifactDamaged(ArtifactError):
     code = "artifact_damaged"
 
 
+class ArtifactUnreachable(ArtifactError):
+    """The storage cannot be reached now, or refuses access: nothing is known about the artifact."""
+
+    code = "artifact_unreachable"
+
+
 @attrs.frozen(kw_only=True)
 class Swept:
     """What a clean-up removed (or would remove), and what is left.
@@ -176,7 +183,13 @@ class ArtifactStore(Protocol):
     """Stores bytes by their SHA-256, and references from calls to them.
 
     When `put`, `ArtifactWriter.commit` or `link` has returned, bytes and reference survive a crash of the machine.
+
+    Attributes:
+        directory: where files are written on this machine.
     """
+
+    @property
+    def directory(self) -> Path: ...  # noqa: D102 - see above
 
     def writer(self, call_id: str, kind: Kind, index: int = 0, mime: str = ...) -> ArtifactWriter:
         """Return a writer for an artifact of a call; what a dead process wrote under the same names is resumed."""
@@ -248,6 +261,20 @@ class ArtifactStore(Protocol):
         Raises:
             ArtifactMissing, ArtifactDamaged: it cannot be read.
             ArtifactNotStored: the file cannot be written.
+        """
+
+    def kept_piece(self, path: Path) -> tuple[str, int] | None:
+        """Return the call and the index of the piece that `keep` has given a path to; None for any other path."""
+
+    async def sign(self, artifact: Artifact, seconds: float) -> str | None:
+        """Return a link that anyone can read a finished piece by, without further access.
+
+        Args:
+            artifact: what to read; only pieces have links, inputs and raw answers stay private.
+            seconds: how long it is valid.
+
+        Returns:
+            The link; None for a store without links.
         """
 
     async def discard(self, artifact: Artifact) -> None:

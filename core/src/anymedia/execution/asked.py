@@ -1,4 +1,4 @@
-"""What a caller asks for beyond the request, and delivery of the result to an open file."""
+"""What a caller asks for beyond the request, and delivery of the result: to an open file, or as files of this machine."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from typing import IO
 
 import attrs
 
+from ..artifacts import Artifact
 from ..errors import InvalidRequest, Problem
 from ..policy import Policy
 from ..requests import Request
-from ..results import Result
-from .engine import OnProgress
+from ..results import MediaFile, Result
+from ..state.store import CallRecord
+from .engine import Engine, OnProgress
+from .run_result import latest
 
+#: How long the link of a result is valid, in seconds.
+_LINK_SECONDS = 3_600.0
 #: Where a result goes: a file, a directory, an open binary file; None keeps the artifact only.
 OutputTo = str | PathLike[str] | IO[bytes] | None
 
@@ -61,3 +66,24 @@ class Asked:
         if self.output is not None and not isinstance(self.output, str | PathLike):
             self.output.write(result.bytes if result.files else result.data_text.encode())
         return result
+
+
+async def delivered(engine: Engine, result: Result) -> Result:
+    """Return a result with its files as this machine has them, and with links where the artifacts are in object storage.
+
+    What was given no name is kept as long as this process lives.
+    """
+    files = list(result.files)
+    number = 0
+    for record in latest(await engine.store.run(result.job_id)):
+        count = len(record.result["files"]) if record.state == "done" and record.result is not None else 0
+        for artifact in await engine.artifacts.find(record.id) if count else ():
+            if artifact.kind == "piece" and artifact.index < count:
+                files[number + artifact.index] = await _delivered_file(engine, record, artifact, files[number + artifact.index])
+        number += count
+    return attrs.evolve(result, files=tuple(files))
+
+
+async def _delivered_file(engine: Engine, record: CallRecord, artifact: Artifact, file: MediaFile) -> MediaFile:
+    path = file.path if record.target["output"] is not None else await engine.artifacts.keep(artifact, file.path.suffix)
+    return attrs.evolve(file, path=path, url=await engine.artifacts.sign(artifact, _LINK_SECONDS))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import attrs
 
 from .. import telemetry
-from ..artifacts import ArtifactDamaged, ArtifactMissing, LocalArtifacts
+from ..artifacts import ArtifactDamaged, ArtifactMissing
 from ..capabilities import ModelSpec
 from ..errors import BackendError, BackendTimeout, BackendUnavailable, Fix, MediaError, OutOfResources, RequestError, SettingsError
 from ..files.paths import OutputTarget
@@ -113,7 +113,7 @@ async def _reserve(engine: Engine, call: QueuedCall, held: LeaseKeeper, deadline
 def _need(engine: Engine, call: QueuedCall) -> Need:
     """Return what the answer of a call will need: the result is stored, and copied to the output directory."""
     record, artifacts = call.record, engine.artifacts
-    stored = (artifacts.directory,) if isinstance(artifacts, LocalArtifacts) else ()
+    stored = (artifacts.directory,)
     return Need(
         key=(record.backend, record.model),
         media=record.target["media"],

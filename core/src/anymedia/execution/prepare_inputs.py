@@ -252,11 +252,10 @@ async def with_own_results(request: Request, artifacts: ArtifactStore, store: St
         artifacts: where they are stored.
         store: a result is an input only if this store, or view of one realm, has its call.
     """
-    from ..artifacts import LocalArtifacts
     from ..files.part_file import read_kept
 
     async def own(media: Media) -> bytes | None:
-        place = artifacts.kept_piece(media.path) if isinstance(artifacts, LocalArtifacts) and media.path is not None else None
+        place = None if media.path is None else artifacts.kept_piece(media.path)
         if place is None or await store.get(place[0]) is None:
             return None
         found = [a for a in await artifacts.find(place[0]) if (a.kind, a.index) == ("piece", place[1])]
@@ -548,14 +547,14 @@ async def _read_key(artifacts: ArtifactStore, key: str) -> bytes:
 
 async def read_stored_protection(artifacts: ArtifactStore, raw: Mapping[str, Any] | None) -> Protection | None:
     """Return the protection that `store_inputs` stored; None if there is none or it is not stored any more."""
-    from ..artifacts import Artifact, ArtifactError
+    from ..artifacts import Artifact, ArtifactDamaged, ArtifactMissing
 
     found = [Artifact.from_key(str((raw or {}).get(name))) for name in ("source", "mask")]
     if raw is None or None in found:
         return None
     try:
         source, mask = [await artifacts.read(artifact) for artifact in found if artifact is not None]
-    except ArtifactError:
+    except (ArtifactMissing, ArtifactDamaged):
         return None
     return Protection(source=source, mask=mask, exact=bool(raw["exact"]))
 
