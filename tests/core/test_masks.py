@@ -45,14 +45,14 @@ def test_converting_and_reading_back_is_the_identity(mask: MaskPlane) -> None:
 
 
 @given(planes())
-def test_alpha_form_is_transparent_just_where_to_edit(mask: MaskPlane) -> None:
+def test_alpha_mask_is_transparent_exactly_where_the_picture_is_edited(mask: MaskPlane) -> None:
     image = Image.open(io.BytesIO(convert(mask, "alpha")))
     assert image.mode == "RGBA"
     assert image.getchannel("A").tobytes() == bytes(255 - p for p in mask.pixels)
 
 
 @given(planes())
-def test_alpha_form_reads_the_same_by_brightness(mask: MaskPlane) -> None:
+def test_alpha_mask_read_by_brightness_is_the_same_mask(mask: MaskPlane) -> None:
     opaque = Image.open(io.BytesIO(convert(mask, "alpha"))).convert("RGB")
     assert read_mask(samples.encode(opaque, "PNG"), mask.size) == mask
 
@@ -72,11 +72,11 @@ READABLE = {
 
 
 @pytest.mark.parametrize("name", READABLE)
-def test_every_mode_is_read(name: str) -> None:
+def test_mask_in_any_pillow_mode_is_read(name: str) -> None:
     assert read_mask(samples.encode(READABLE[name], "PNG"), SIZE) == left_half()
 
 
-def test_palettes_are_read_by_colour_or_by_transparency() -> None:
+def test_palette_mask_is_read_by_colour_or_by_transparency() -> None:
     image = drawn("P", 1, 0)
     image.putpalette([0, 0, 0, 255, 255, 255])
     assert read_mask(samples.encode(image, "PNG"), SIZE) == left_half()
@@ -85,11 +85,11 @@ def test_palettes_are_read_by_colour_or_by_transparency() -> None:
 
 
 @pytest.mark.parametrize("fmt", ["JPEG", "WEBP", "BMP", "TIFF", "GIF"])
-def test_other_formats_are_read(fmt: str) -> None:
+def test_mask_in_another_format_is_read(fmt: str) -> None:
     assert read_mask(samples.encode(drawn("L", 255, 0, (64, 64)), fmt), (64, 64)) == left_half((64, 64))
 
 
-def test_orientation_is_applied() -> None:
+def test_mask_with_exif_orientation_is_rotated() -> None:
     stored = drawn("L", 255, 0, (16, 8))
     turned = read_mask(samples.encode(stored, "PNG", exif=samples.exif(6)), (8, 16))
     assert turned.pixels == b"\xff" * 64 + b"\0" * 64
@@ -97,7 +97,7 @@ def test_orientation_is_applied() -> None:
         read_mask(samples.encode(stored, "PNG", exif=samples.exif(6)), (16, 8))
 
 
-def test_wrong_masks_are_refused_each_for_its_reason() -> None:
+def test_invalid_mask_is_refused_with_its_reason() -> None:
     def refused(image: Image.Image, words: str, size: tuple[int, int] = SIZE) -> None:
         with pytest.raises(InvalidRequest, match=words) as caught:
             read_mask(samples.encode(image, "PNG"), size)
@@ -113,12 +113,12 @@ def test_wrong_masks_are_refused_each_for_its_reason() -> None:
             read_mask(data, SIZE)
 
 
-def test_all_opaque_mask_meant_as_alpha_is_empty() -> None:
+def test_opaque_alpha_mask_is_empty() -> None:
     with pytest.raises(InvalidRequest, match="empty"):
         read_mask(samples.encode(READABLE["rgb"], "PNG"), SIZE, convention="alpha")
 
 
-def test_mask_is_resized_without_grey() -> None:
+def test_resized_mask_stays_black_and_white() -> None:
     mask = read_mask(convert(left_half(), "white"), (24, 20), resize=True)
     assert mask.size == (24, 20)
     assert set(mask.pixels) == {0, 255}
@@ -132,7 +132,7 @@ def test_mask_is_resized_without_grey() -> None:
     st.sampled_from(["RGB", "RGBA", "L"]),
     st.sampled_from(["PNG", "WEBP", "BMP"]),
 )
-def test_pasting_back_leaves_protected_pixels_bit_identical(mask: MaskPlane, mode: str, result_mode: str, fmt: str) -> None:
+def test_paste_back_leaves_protected_pixels_bit_identical(mask: MaskPlane, mode: str, result_mode: str, fmt: str) -> None:
     source = samples.picture(mode, mask.size)
     result = ImageChops.invert(samples.picture("RGB", mask.size)).convert(result_mode)
     pasted = paste_back(samples.encode(source, "PNG"), samples.encode(result, fmt), mask)
@@ -149,7 +149,7 @@ def test_pasting_back_leaves_protected_pixels_bit_identical(mask: MaskPlane, mod
     assert outside_difference(samples.encode(source, "PNG"), pasted.data, mask) == 0.0
 
 
-def test_difference_is_measured_outside_the_mask_only() -> None:
+def test_difference_is_measured_only_outside_the_mask() -> None:
     mask = left_half()
     source = samples.encode(Image.new("RGB", SIZE, (100, 100, 100)), "PNG")
     inside = drawn("RGB", (0, 0, 0), (100, 100, 100))
@@ -170,7 +170,7 @@ def test_scaled_or_lossy_result_is_fitted_and_reported() -> None:
     assert outside_difference(source, pasted.data, mask) == 0.0
 
 
-def test_result_of_another_shape_cannot_be_pasted_back() -> None:
+def test_result_of_another_aspect_ratio_is_not_pasted_back() -> None:
     source = samples.encode(samples.picture(size=SIZE), "PNG")
     with pytest.raises(OutputMismatch, match="8 x 8 pixels, its source 16 x 8"):
         paste_back(source, samples.encode(samples.picture(size=(8, 8)), "PNG"), left_half())

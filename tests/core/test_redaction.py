@@ -69,7 +69,7 @@ def registered() -> Iterator[str]:
         "sk-or-v1-CANARYCANARYCANARY0123456789",
     ],
 )
-def test_things_shaped_like_secrets_are_hidden(text: str) -> None:
+def test_text_shaped_like_a_secret_is_redacted(text: str) -> None:
     assert "CANARY" not in redact(text)
     assert "CANARY" not in clean_text(text)
 
@@ -89,16 +89,16 @@ def test_things_shaped_like_secrets_are_hidden(text: str) -> None:
         "",
     ],
 )
-def test_plain_words_stay_as_they_are(text: str) -> None:
+def test_plain_text_is_not_redacted(text: str) -> None:
     assert redact(text) == text
     assert clean_text(text) == text
 
 
-def test_address_without_its_query_stays_readable() -> None:
+def test_url_without_its_query_stays_readable() -> None:
     assert redact(f"GET {SIGNED} failed") == "GET https://files.example/v/1.mp4?... failed"
 
 
-def test_registered_secrets_are_replaced_in_every_form(registered: str) -> None:
+def test_registered_secret_is_redacted_in_every_encoding(registered: str) -> None:
     assert redact(f"a {registered} b") == "a [hidden] b"
     register_secret("p@ss/word+canary")
     try:
@@ -107,7 +107,7 @@ def test_registered_secrets_are_replaced_in_every_form(registered: str) -> None:
         forget_secret("p@ss/word+canary")
 
 
-def test_secret_is_known_for_as_long_as_it_lives() -> None:
+def test_secret_is_registered_as_long_as_its_object_lives() -> None:
     secret = Secret("living-canary")
     register_secret(secret)
     assert redact("it is living-canary") == "it is [hidden]"
@@ -116,7 +116,7 @@ def test_secret_is_known_for_as_long_as_it_lives() -> None:
     assert redact("it is living-canary") == "it is living-canary"
 
 
-def test_short_texts_are_not_taken_for_secrets() -> None:
+def test_short_secret_is_not_registered() -> None:
     register_secret("a")
     register_secret(Secret("ab"))
     assert redact("a cab") == "a cab"
@@ -151,14 +151,14 @@ def test_foreign_text_becomes_one_plain_line(text: object, clean: str) -> None:
     assert clean_text(text) == clean
 
 
-def test_cutting_a_text_does_not_show_half_a_secret(registered: str) -> None:
+def test_truncated_text_shows_no_part_of_a_secret(registered: str) -> None:
     for before in range(280, 305):
         assert "CANARY" not in clean_text("x" * before + " " + registered)
     assert len(clean_text("y" * 1000, limit=20)) == 20
 
 
 @given(st.text(max_size=500))
-def test_whatever_comes_in_is_printable_and_short(text: str) -> None:
+def test_any_text_becomes_printable_and_short(text: str) -> None:
     clean = clean_text(text, limit=80)
     assert len(clean) <= 80
     assert "\n" not in clean
@@ -166,7 +166,7 @@ def test_whatever_comes_in_is_printable_and_short(text: str) -> None:
     assert clean_text(clean, limit=80) == clean
 
 
-def test_hostile_text_does_not_take_long() -> None:
+def test_hostile_text_is_redacted_in_bounded_time() -> None:
     import time
 
     begun = time.process_time()
@@ -214,7 +214,7 @@ def test_messages_arguments_tracebacks_stacks_and_extras_are_redacted(registered
     assert "ValueError" in logged(fail)
 
 
-def test_later_handler_does_not_render_the_secret_again(registered: str) -> None:
+def test_second_log_handler_does_not_render_the_secret(registered: str) -> None:
     try:
         raise ValueError(registered)
     except ValueError:
@@ -225,7 +225,7 @@ def test_later_handler_does_not_render_the_secret_again(registered: str) -> None
     assert "CANARY" not in logging.Formatter("%(message)s %(url)s").format(record)
 
 
-def test_harmless_record_keeps_its_traceback() -> None:
+def test_log_record_without_secrets_keeps_its_traceback() -> None:
     try:
         raise ValueError("harmless")
     except ValueError:
@@ -273,7 +273,7 @@ def test_secret_is_redacted_from_its_registration_until_it_is_released() -> None
 
 
 @given(st.from_regex(r"[A-Za-z_]{0,5}\Z"), st.from_regex(r"[A-Za-z_]{0,5}\Z"))
-def test_secret_inside_a_plain_name_is_hidden_too(before: str, after: str) -> None:
+def test_secret_within_a_plain_name_is_redacted(before: str, after: str) -> None:
     secret = Secret("CANARYname")
     register_secret(secret)
     assert "CANARYname" not in clean_text(f"{before}CANARYname{after}")

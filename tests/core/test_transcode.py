@@ -64,7 +64,7 @@ def difference(one: Image.Image, other: Image.Image) -> float:
     "name",
     quick_first(["png rgba", "jpeg cmyk", "png", "png 16 bit", "png palette", "jpeg", "webp alpha", "gif", "avif", "bmp", "tiff lzw"], 2),
 )
-def test_picture_becomes_any_other(name: str, target: str, tmp_path: Path) -> None:
+def test_picture_is_converted_to_any_other_format(name: str, target: str, tmp_path: Path) -> None:
     path = put(tmp_path, name)
     made = transcode(path, target)
     assert sniff(made.path).format == target
@@ -76,7 +76,7 @@ def test_picture_becomes_any_other(name: str, target: str, tmp_path: Path) -> No
     assert stat.S_IMODE(made.path.stat().st_mode) == 0o600 or made.path == path
 
 
-def test_lossless_targets_keep_every_pixel(tmp_path: Path) -> None:
+def test_lossless_conversion_keeps_every_pixel(tmp_path: Path) -> None:
     path = put(tmp_path, "webp lossless alpha")
     made = transcode(path, "png")
     assert pixels(made.path).convert("RGBA").tobytes() == pixels(path).convert("RGBA").tobytes()
@@ -84,13 +84,13 @@ def test_lossless_targets_keep_every_pixel(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["jpeg", "webp", "avif"])
-def test_lossy_targets_stay_close(target: str, tmp_path: Path) -> None:
+def test_lossy_conversion_stays_close_to_the_source(target: str, tmp_path: Path) -> None:
     path = tmp_path / "came"
     path.write_bytes(samples.encode(samples.picture(size=(256, 192)), "PNG"))
     assert difference(pixels(transcode(path, target).path), pixels(path)) < 3
 
 
-def test_transparency_is_laid_on_white_for_jpeg_and_reported(tmp_path: Path) -> None:
+def test_transparency_becomes_white_in_a_jpeg_with_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "came"
     path.write_bytes(samples.encode(Image.new("RGBA", (32, 32), (255, 0, 0, 0)), "PNG"))
     made = transcode(path, "jpeg")
@@ -100,7 +100,7 @@ def test_transparency_is_laid_on_white_for_jpeg_and_reported(tmp_path: Path) -> 
     assert transcode(path, "jpeg").warnings == ()
 
 
-def test_gif_says_what_it_cannot_hold(tmp_path: Path) -> None:
+def test_conversion_to_gif_reports_what_is_lost(tmp_path: Path) -> None:
     warnings = transcode(put(tmp_path, "png rgba"), "gif").warnings
     assert any("partial transparency" in w for w in warnings)
     path = tmp_path / "many"
@@ -110,7 +110,7 @@ def test_gif_says_what_it_cannot_hold(tmp_path: Path) -> None:
     assert any("256 colours" in w for w in transcode(path, "gif").warnings)
 
 
-def test_turned_picture_is_written_upright(tmp_path: Path) -> None:
+def test_picture_with_exif_orientation_is_written_upright(tmp_path: Path) -> None:
     made = transcode(put(tmp_path, "jpeg exif"), "png")
     assert pixels(made.path).size == (32, 48)
     assert sniff(made.path).orientation == 1
@@ -118,13 +118,13 @@ def test_turned_picture_is_written_upright(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["gif", "webp", "png"])
 @pytest.mark.parametrize("name", ["gif animated", "webp animated", "png animated"])
-def test_animation_stays_one(name: str, target: str, tmp_path: Path) -> None:
+def test_animation_stays_animated(name: str, target: str, tmp_path: Path) -> None:
     made = transcode(put(tmp_path, name), target)
     assert sniff(made.path).frames == 3
     assert decode_facts(made.path)["frames"] == 3
 
 
-def test_of_an_animation_jpeg_keeps_the_first_frame_and_says_so(tmp_path: Path) -> None:
+def test_animation_converted_to_jpeg_keeps_the_first_frame_with_a_warning(tmp_path: Path) -> None:
     made = transcode(put(tmp_path, "gif animated"), "jpeg")
     assert any("first of its 3 frames" in w for w in made.warnings)
 
@@ -136,7 +136,7 @@ def test_colour_profile_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["wav", "mp3", "flac", "opus", "m4a", "aac"])
 @pytest.mark.parametrize("name", quick_first(["wav", "wav 24 bit stereo", "mp3 22 kHz", "ogg flac", "mp4 with sound"]))
-def test_sound_becomes_any_other(name: str, target: str, tmp_path: Path) -> None:
+def test_sound_is_converted_to_any_other_format(name: str, target: str, tmp_path: Path) -> None:
     path = put(tmp_path, name)
     made = transcode(path, target)
     assert sniff(made.path).format == target
@@ -145,7 +145,7 @@ def test_sound_becomes_any_other(name: str, target: str, tmp_path: Path) -> None
     assert ("only the audio of the video was kept" in made.warnings) == (name == "mp4 with sound")
 
 
-def test_sound_keeps_its_tone(tmp_path: Path) -> None:
+def test_converted_sound_keeps_its_pitch(tmp_path: Path) -> None:
     for target in ("mp3", "opus", "m4a"):
         with av.open(str(transcode(put(tmp_path, "wav"), target).path)) as file:
             rate = file.streams.audio[0].sample_rate
@@ -166,7 +166,7 @@ def test_raw_samples_with_known_rate_are_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "target"), quick_first([("mp4 with sound", "webm"), ("webm vp9 opus", "mp4"), ("mov mjpeg", "mp4"), ("webm vp8", "mov")])
 )
-def test_video_is_reencoded_and_reported(name: str, target: str, tmp_path: Path) -> None:
+def test_reencoded_video_has_a_warning(name: str, target: str, tmp_path: Path) -> None:
     path = put(tmp_path, name)
     made = transcode(path, target)
     before, after = decode_facts(path), decode_facts(made.path)
@@ -177,7 +177,7 @@ def test_video_is_reencoded_and_reported(name: str, target: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("name", "target"), [("mp4 with sound", "mov"), ("mov", "mp4"), ("mp4 fragmented", "mov")])
-def test_video_that_fits_is_copied_without_loss(name: str, target: str, tmp_path: Path) -> None:
+def test_video_whose_codecs_fit_is_remuxed_without_loss(name: str, target: str, tmp_path: Path) -> None:
     path = put(tmp_path, name)
     made = transcode(path, target)
     assert made.warnings == ()
@@ -198,7 +198,7 @@ def test_odd_sized_picture_rate_and_size_survive(tmp_path: Path) -> None:
     assert after["frames"] == 24
 
 
-def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_impossible_conversion_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     for name, target, words in (
         ("png", "mp4", "an image .png. cannot be written as mp4"),
         ("mp4", "png", "a video .mp4. cannot be written as png"),
@@ -214,7 +214,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_failed_conversion_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_failed_conversion_leaves_no_file(tmp_path: Path) -> None:
     data = bytearray(samples.good("webm vp8"))
     start = data.index(b"\x9d\x01\x2a")
     data[start - 3 : start + 200] = b"\0" * 203
@@ -277,7 +277,7 @@ def test_phone_video_is_shown_upright(tmp_path: Path) -> None:
     assert (copied.width, copied.height) == (48, 64)
 
 
-def test_without_pyav_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_error_without_pyav_names_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "av" else real(name, *rest))
     assert formats_available() == {"png", "jpeg", "webp", "gif", "avif", "bmp", "tiff"}
