@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import pty
 import select
@@ -10,14 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from core.fake_service import FakeService
 from core.routing import KEY as FAKE_KEY
 from core.routing import fake_router
 from wire.openai_server import KEY, OpenAIServer
 
-from anymedia import GenerationConfig, Policy
+from anymedia import Budget, GenerateImage, GenerationConfig, Policy
+from anymedia.capabilities import parse_matrix
 from anymedia.errors import InvalidRequest, NotApproved
+from anymedia.planning import BackendView, plan
 from anymedia.settings import load_settings
 
 pytestmark = pytest.mark.anyio
@@ -68,6 +72,40 @@ def test_price_that_is_not_known_needs_approval() -> None:
     assert not Policy().needs_approval(plan)
     Plan.quote.usd = (0.0, 0.0)
     assert not Policy(ask_above_usd=0.0).needs_approval(plan)
+
+
+_MANY = attrs.evolve(Budget(), per_call=0.1, per_request=0.15)
+
+
+@pytest.mark.parametrize(
+    ("cost", "n", "policy", "code", "words"),
+    [
+        ("0.1", 1, Policy(), None, ""),
+        ("0.1", 1, Policy(budget=Budget(per_request=0.1)), None, ""),
+        ("0.1", 1, Policy().capped(0.05), "over_cap", "may cost 0.1 USD; the cap per_request is 0.05 USD"),
+        ("0.1", 1, Policy(budget=Budget(per_call=0.05)), "over_cap", "the cap per_call is 0.05 USD"),
+        ("0.1", 2, Policy(budget=_MANY), "over_cap", "may cost 0.2 USD; the cap per_request is 0.15 USD"),
+        ("0.1", 1, Policy(budget=Budget(per_day=0.05)), "over_cap", "the cap per_day is 0.05 USD"),
+        ("0.1", 1, Policy(budget=Budget(per_session=0.05)), "over_cap", "the cap per_session is 0.05 USD"),
+        ("0.1", 1, Policy(budget=Budget(per_backend={"own": 0.05})), "over_cap", "the cap per_backend.own is 0.05 USD"),
+        ("0.1", 1, Policy(budget=Budget(per_backend={"other": 0.05})), None, ""),
+        ("0.1", 1, Policy(ask_above_usd=0.05), "needs_approval", "it may cost more than 0.05 USD"),
+        ("0.1", 1, Policy(ask_above_usd=0.05, budget=Budget(per_day=0.01)), "over_cap", "refused"),
+        ("0.1", 1, Policy(ask_above_usd=0.1), None, ""),
+        ("", 1, Policy(ask_above_usd=5.0), "needs_approval", "its price is unknown"),
+        ("", 1, Policy(budget=Budget(per_day=5.0)), "over_cap", "its price is unknown"),
+        ("", 1, Policy(budget=Budget(per_day=5.0, allow_unknown=True)), None, ""),
+    ],
+)
+def test_plan_says_what_a_run_would_meet(cost: str, n: int, policy: Policy, code: str | None, words: str) -> None:
+    model = {"id": "m", "media": "image", "generate_image": {"n": {"min": 1, "max": 1}}}
+    prices = {"prices": [{"per": "call", "usd": float(cost)}]} if cost else {}
+    view = BackendView(name="own", matrix=parse_matrix({"schema": 1, "models": [{**model, **prices}]}, "own.toml"))
+    found = plan(GenerateImage(prompt="a fox", n=n), [view], policy, datetime.date(2026, 11, 30))
+    assert (found.obstacle and found.obstacle.code) == code
+    assert words in str(found)
+    assert found.to_json()["obstacle"] == (None if found.obstacle is None else found.obstacle.to_json())
+    assert found.obstacle not in found.warnings
 
 
 @pytest.mark.parametrize("field", ["ask_above_usd", "ask_above", "on_quote"])

@@ -70,7 +70,7 @@ def test_resolution_in_another_case_is_sent_without_adjustment() -> None:
 @pytest.mark.parametrize("named", [{}, {"backend": "pix"}, {"model": "pix-2"}], ids=str)
 @pytest.mark.parametrize(
     ("field", "value", "hint"),
-    [("quality", "ultra", "low, high"), ("quality", "hihg", "high")],
+    [("quality", "extreme", "low, high"), ("quality", "ultra", "high"), ("quality", "Draft", "low"), ("quality", "hihg", "high")],
 )
 def test_option_value_unknown_to_every_backend_is_refused_with_nearest(field: str, value: str, hint: str, named: dict[str, str]) -> None:
     with pytest.raises(InvalidRequest) as caught:

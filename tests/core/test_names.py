@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import re
 import types
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,17 @@ import attrs
 import pytest
 
 from anymedia.capabilities import CapabilityMatrix, parse_matrix
+from anymedia.capabilities.loader import read_matrix
 from anymedia.errors import MediaError, RequestError, SettingsError, UnknownBackend, UnknownModel
 from anymedia.hookspecs import HOOKS, hookimpl
 from anymedia.plan_maker import PlanMaker
 from anymedia.planning import Plan
+from anymedia.planning.explain import reason_against
+from anymedia.planning.planner import Rejections
 from anymedia.plugins.instances import make_instances
 from anymedia.plugins.registry import PUBLISHED, Registry
 from anymedia.policy import Policy
-from anymedia.requests import GenerateImage
+from anymedia.requests import GenerateAudio, GenerateImage
 from anymedia.settings import load_settings
 
 TODAY = datetime.date(2026, 11, 29)
@@ -27,7 +31,8 @@ FOX = GenerateImage(prompt="a fox")
 MATRICES: dict[str, Any] = {
     "painter": {
         "schema": 1,
-        "credentials": [{"names": {"api_key": ["PAINTER_API_KEY"]}}],
+        "credentials": [{"names": {"api_key": ["PAINTER_API_KEY"], "region": ["PAINTER_REGION"]}, "public": ["region"]}],
+        "options": {"timeout": {"min": 1, "max": 900}, "keep_days": {"type": "integer"}},
         "models": [
             {"id": "landscape-2", "media": "image", "prices": [{"per": "call", "usd": 0.1}], "generate_image": {}},
             {"id": "flux-pro", "media": "image", "prices": [{"per": "call", "usd": 0.1}], "generate_image": {}},
@@ -76,7 +81,8 @@ def plans(tmp_path: Path, text: str = "", keys: str = "", **environ: str) -> Pla
             registry.block(name, "it is disabled")
         else:
             registry.register(name, plugin(matrix), distribution=f"anymedia-{name}")
-    instances = make_instances(registry, settings, {"PAINTER_API_KEY": "k-0123456789", **environ})
+    usual = {"PAINTER_API_KEY": "k-0123456789", "PAINTER_REGION": "north"}
+    instances = make_instances(registry, settings, {**usual, **environ})
     return PlanMaker(settings=settings, registry=registry, instances=instances, policy=settings.policy, today=lambda: TODAY)
 
 
@@ -119,6 +125,12 @@ PLACES = {
 #: Settings in which a wrong name makes its own instance unusable, with the suggestion in the reason.
 OF_ONE_INSTANCE = {
     "service": ('[backends.mine]\nplugin = "sculptor"\nservice = "{}"', "vertex"),
+    "option": ('[backends.mine]\nplugin = "painter"\noptions = {{ {} = 9 }}', "timeout"),
+    "second option": (
+        '[backends.painter.options]\nkeep_days = 3\n[backends.mine]\nplugin = "painter"\noptions = {{ {} = 9 }}',
+        "keep_days",
+    ),
+    "public credential as option": ('[backends.mine]\nplugin = "painter"\noptions = {{ {} = "9" }}', "region"),
     "credential": ('[backends.mine]\nplugin = "painter"\ncredentials = {{ {} = "MINE" }}', "api_key"),
     "like": ('[backends.mine]\nplugin = "painter"\nmodels.own = {{ like = "{}" }}', "landscape-2"),
 }
@@ -159,8 +171,8 @@ def test_name_misspelled_in_any_setting_is_refused_where_it_decides_and_else_war
             stops = place.decides == "always" or (place.decides == "unnamed" and not arguments)
             if not stops:
                 plan = found.plan(FOX, None, **arguments)
-                warned = [warning.text for warning in plan.warnings if warning.code == "disable_unknown"]
-                assert warned == ([str(problem)] if "disable" in problem.setting else [])
+                warned = [warning.text for warning in plan.warnings if warning.code == "setting_unused"]
+                assert warned == ([str(problem)] if "disable" in problem.setting.lower() else [])
                 continue
             with pytest.raises(SettingsError, match="did you mean") as caught:
                 found.plan(FOX, None, **arguments)
@@ -172,9 +184,40 @@ def test_name_misspelled_in_any_setting_is_refused_where_it_decides_and_else_war
 def test_name_misspelled_in_an_instance_makes_it_unusable_with_suggestion(tmp_path: Path, text: str, right: str) -> None:
     for wrong in misspelled(right):
         found = plans(tmp_path, text.format(wrong))
-        assert isinstance(found.plan(FOX), Plan)
+        (problem,) = found.names.problems()
+        warned = [warning.text for warning in found.plan(FOX).warnings if warning.code == "setting_unused"]
+        assert warned == [str(problem)]
+        assert "config.toml.backends.mine" in problem.setting
         with pytest.raises(RequestError, match=f"did you mean '{right}'"):
             found.plan(FOX, None, "mine")
+
+
+@pytest.mark.parametrize(("text", "right"), OF_ONE_INSTANCE.values(), ids=OF_ONE_INSTANCE)
+def test_name_right_in_an_instance_plans_without_warning(tmp_path: Path, text: str, right: str) -> None:
+    found = plans(tmp_path, text.format(right), MINE="k-5555555555")
+    assert found.names.problems() == []
+    assert "setting_unused" not in [warning.code for warning in found.plan(FOX).warnings]
+
+
+@pytest.mark.parametrize(("name", "value"), [("timeout", "'long'"), ("timeout", "0"), ("keep_days", "1.5"), ("region", "7")])
+def test_option_with_a_wrong_value_makes_its_instance_unusable_with_the_reason(tmp_path: Path, name: str, value: str) -> None:
+    found = plans(tmp_path, f"[backends.painter]\noptions = {{ {name} = {value} }}")
+    with pytest.raises(RequestError, match=f"option '{name}': accepts"):
+        found.plan(FOX, None, "painter")
+
+
+def test_options_of_a_plugin_that_does_not_say_which_there_are_are_not_checked(tmp_path: Path) -> None:
+    assert plans(tmp_path, "[backends.sculptor]\noptions = { any = 1 }").names.problems() == []
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_options_that_a_plugin_reads_are_those_that_its_matrix_names(name: str) -> None:
+    folder = Path(__file__).parents[2] / f"plugins/{name}_media/src/{name}_media"
+    code = "".join(path.read_text() for path in folder.rglob("*.py"))
+    matrix = read_matrix(folder / "capabilities.toml")
+    public = {name for credentials in matrix.credentials for name in credentials.public}
+    read = set(re.findall(r"""(?:settings(?:\.get\(|\[)|address\(context, )["'](\w+)["']""", code))
+    assert read - public - {"base_url"} == (matrix.options or {}).keys()
 
 
 def test_name_of_another_operation_decides_nothing(tmp_path: Path) -> None:
@@ -208,6 +251,33 @@ def test_preferred_backend_disabled_is_passed_over_with_warning(tmp_path: Path) 
     found = plans(tmp_path, '[policy]\nprefer = ["sculptor"]\n[plugins]\ndisable = ["sculptor"]').plan(FOX)
     assert found.chosen.backend == "painter"
     assert [w.code for w in found.warnings] == ["preference_unused"]
+
+
+@pytest.mark.parametrize("variable", ["ANYMEDIA_PREFER", "ANYMEDIA_DISABLE"])
+def test_name_misspelled_in_a_variable_is_reported_with_the_variable(tmp_path: Path, variable: str) -> None:
+    found = plans(tmp_path, '[policy]\nprefer = ["sculptor"]\n[plugins]\ndisable = ["grok"]', **{variable: "paintr"})
+    (problem,) = found.names.problems()
+    assert problem.setting == f"{variable} = 'paintr'"
+
+
+def test_default_that_is_disabled_names_both_settings(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        plans(tmp_path, '[defaults]\nimage = "painter"\n[plugins]\ndisable = ["painter"]').plan(FOX)
+    assert caught.value.message == "[defaults] image = 'painter': backend 'painter' is blocked: it is disabled"
+    assert caught.value.fix.startswith("change that setting; or name a backend")
+
+
+def test_preference_without_a_model_for_the_operation_is_reported_for_the_backend() -> None:
+    rejected = Rejections("transform.upscale", [("painter", "flux-pro", ()), ("painter", "landscape-2", ())])
+    assert reason_against("painter", rejected) == "'painter' does not support transform.upscale"
+
+
+@pytest.mark.parametrize(("name", "text"), [("clya", "did you mean 'clay'"), ("flux", r"\('flux-pro' is not for generate_audio\)")])
+def test_model_unknown_suggests_only_those_of_the_operation(tmp_path: Path, name: str, text: str) -> None:
+    request: Any = FOX if name == "clya" else GenerateAudio(prompt="a fox")
+    with pytest.raises(UnknownModel, match=text) as caught:
+        plans(tmp_path).plan(request, None, None, name)
+    assert "did you mean" not in caught.value.message or name == "clya"
 
 
 def test_disabled_name_unlike_any_installed_one_is_silent(tmp_path: Path) -> None:

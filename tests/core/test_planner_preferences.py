@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import tomllib
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,9 +12,10 @@ import attrs
 import pytest
 from core.planning_matrices import LOCAL, matrix, views
 
-from anymedia.errors import NoBackendAvailable, RequestError, UnsupportedOperation
+from anymedia.capabilities import parse_matrix
+from anymedia.errors import InvalidRequest, NoBackendAvailable, RequestError, UnsupportedOperation
 from anymedia.media import Image
-from anymedia.planning import BackendView, Default, Plan, Planner
+from anymedia.planning import BackendView, Default, Plan, Planner, plan
 from anymedia.policy import Policy
 from anymedia.requests import (
     Continuation,
@@ -187,3 +189,45 @@ generate_image = {}
 def test_default_without_any_able_backend_names_the_setting() -> None:
     with pytest.raises(UnsupportedOperation, match=r"\[defaults\] image = 'pix': "):
         planner(default="pix").plan(GenerateAudio(prompt="hello"))
+
+
+ADVICE = """
+schema = 1
+[[models]]
+id = "m"
+media = "image"
+[models.generate_image]
+%s
+"""
+
+
+@pytest.mark.parametrize(
+    ("fields", "chosen"),
+    [
+        ({}, "a"),
+        ({"quality": "high"}, "b"),
+        ({"quality": "High"}, "b"),
+        ({"seed": 3}, "a"),
+        ({"quality": "high", "seed": 3}, "c"),
+        ({"quality": "high", "seed": 3, "size": "256x256"}, "a"),  # an adjustable field counts first
+    ],
+)
+def test_candidate_that_honours_more_advisory_options_is_chosen(fields: dict[str, Any], chosen: str) -> None:
+    size = 'size = { one_of = ["256x256", "512x512"] }'
+    quality = 'quality = { one_of = ["low", "high"] }'
+    options = {
+        "a": [size, "seed = { min = 0, max = 9, step = 1 }"],
+        "b": [size, quality],
+        "c": [quality, "seed = { min = 0, max = 9, step = 1 }"],
+    }
+    views = [BackendView(name=n, matrix=parse_matrix(tomllib.loads(ADVICE % "\n".join(o)), "x")) for n, o in options.items()]
+    assert plan(GenerateImage(prompt="a fox", **fields), views, Policy(), TODAY).chosen.backend == chosen
+
+
+def test_error_is_about_the_candidate_that_would_be_chosen_first() -> None:
+    quality = 'quality = { one_of = ["low", "high"] }'
+    views = [BackendView(name=n, matrix=parse_matrix(tomllib.loads(ADVICE % quality), "x")) for n in "abc"]
+    for prefer in ((), ("b",), ("c", "a")):
+        with pytest.raises(InvalidRequest) as caught:
+            plan(GenerateImage(prompt="a fox", quality="extreme"), views, Policy(prefer=prefer), TODAY)
+        assert f"'{(*prefer, 'a')[0]}/m'" in caught.value.message

@@ -1,35 +1,247 @@
-"""Plans from the settings and the installed backends: everything before spending, without a store, a client or an event loop."""
+"""Plans from the settings and the installed backends: everything before spending, without a store, a client or an event loop.
+
+Names in settings and arguments that do not exist are reported with the nearest ones that do.
+"""
 
 from __future__ import annotations
 
 import datetime
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
 from . import telemetry
-from .capabilities import OperationSpec
+from .capabilities import CapabilityMatrix, OperationSpec
 from .capabilities.overlay import Overlay, OverlayStore
-from .errors import UnsupportedInput, UnsupportedOperation
+from .distributions import normal
+from .errors import (
+    Argument,
+    FixText,
+    PluginError,
+    RequestError,
+    SettingsError,
+    UnknownBackend,
+    UnsupportedInput,
+    UnsupportedOperation,
+    nearest_name,
+)
 from .execution.prepare_inputs import InputReader, with_facts
 from .files.names import formats_available
 from .planning import BackendView, Default, Plan, Planner
-from .planning.explain import Selection
-from .plugins.instances import BackendInstance, Names
+from .planning.explain import Selection, unknown_model_error
+from .plugins.instances import BackendInstance
 from .plugins.registry import Registry
 from .policy import Budget, Policy
 from .records import frozen
 from .requests import RUN, ContinueVideo, GenerateVideo, Request, Transform
-from .results import Adjustment
+from .results import Adjustment, Warning
 from .settings import Settings
 
 
 def _with_formats(policy: Policy) -> Policy:
     return policy.but(transcode=formats_available())
+
+
+#: What a name decides: ``always`` (a cap), ``unnamed`` (the choice of a backend, unless the caller names one), ``nothing``.
+Decides = Literal["always", "unnamed", "nothing"]
+
+
+@frozen(kw_only=True)
+class NameProblem:
+    """A name in the settings that does not exist.
+
+    Attributes:
+        setting: where it is: table and key, or environment variable.
+        error: the error with a suggestion, without the setting.
+        decides: whether it must stop a request.
+    """
+
+    setting: str
+    error: RequestError
+    decides: Decides
+
+    def __str__(self) -> str:
+        return f"{self.setting}: {self.error.message}" + (f" ({self.error.fix})" if self.error.fix else "")
+
+    def settings_error(self) -> SettingsError:
+        """Return the error that stops a request."""
+        fix: FixText = (self.error.fix or "correct the name",)
+        if self.decides == "unnamed":
+            fix = (*fix, "; or name a backend for this request: ", Argument("backend", "NAME"))
+        return SettingsError(f"{self.setting}: {self.error.message}", fix=fix)
+
+
+@frozen(kw_only=True)
+class Names:
+    """The names that settings and arguments may use.
+
+    Attributes:
+        settings: the settings to check.
+        registry: the plugins.
+        instances: the backend instances.
+        today: the date by which retired models are not suggested.
+    """
+
+    settings: Settings
+    registry: Registry
+    instances: Mapping[str, BackendInstance]
+    today: datetime.date
+
+    def check_arguments(self, backend: str | Sequence[str] | None, model: str | None) -> None:
+        """Check the backend names of a request's arguments.
+
+        Raises:
+            UnknownBackend: with a suggestion, or the package to install.
+        """
+        named = [] if backend in (None, "auto") else [backend] if isinstance(backend, str) else list(backend or ())
+        head = model.partition("/")[0] if model is not None and "/" in model else ""
+        if not named and head in self.registry.installable and not any(i.matrix.model(str(model)) for i in self.instances.values()):
+            named.append(head)
+        for name in named:
+            if name not in self.instances:
+                raise self.registry.unknown(name, self.instances)
+
+    def check_settings(self, policy: Policy, default: tuple[str, str] | None, *, named: bool) -> list[Warning]:
+        """Check the names that decide something for a request.
+
+        Args:
+            policy: the request's policy.
+            default: key and value of the default that applies, if any.
+            named: whether the caller named a backend or a model.
+
+        Returns:
+            Warnings: preferred backends that cannot be loaded (the next one is tried), names in ``disable`` that look misspelled,
+            configured instances with wrong settings.
+
+        Raises:
+            SettingsError: for a name that does not exist, with the setting and a suggestion.
+        """
+        found: list[NameProblem] = []
+        if not named:
+            if default is not None:
+                found += self._default(*default)
+            found += self._preferences(policy)
+        found += self._caps(policy)
+        found += (problem for problem in self._plugin_problems if problem.decides == "always" or not named)
+        if deciding := [problem for problem in found if problem.decides != "nothing"]:
+            raise deciding[0].settings_error()
+        unused = (Warning("preference_unused", str(problem)) for problem in found if problem not in self._plugin_problems)
+        others = (Warning("setting_unused", str(problem)) for problem in (*self._disabled(), *self._instances()))
+        return [*unused, *others]
+
+    def problems(self) -> list[NameProblem]:
+        """Return every name in the settings that does not exist."""
+        found: list[NameProblem] = []
+        for key, value in self.settings.defaults.items():
+            found += self._default(key, value)
+        found += self._preferences(self.settings.policy)
+        found += self._caps(self.settings.policy)
+        return [*found, *self._plugin_problems, *self._instances(), *self._keys()]
+
+    # Kinds of settings
+
+    def _preferences(self, policy: Policy) -> Iterator[NameProblem]:
+        for name in policy.prefer:
+            yield from self._reference(self._place("prefer", name), name, "nothing" if self._is_unavailable(name) else "unnamed")
+
+    def _place(self, setting: str, name: str) -> str:
+        """Return where a name was given: the setting, or the environment variable in its place."""
+        return f"{self.settings.variables.get((setting, name), setting)} = {name!r}"
+
+    def _default(self, key: str, value: str) -> Iterator[NameProblem]:
+        yield from self._reference(f"[defaults] {key} = {value!r}", value, medium_or_operation=key)
+
+    def _is_unavailable(self, name: str) -> bool:
+        """Whether a backend's name is right although it is not installed, not loaded or disabled."""
+        backend = name.partition("/")[0]
+        registry = self.registry
+        return any(backend in names for names in (registry.installable, registry.broken, registry.blocked, self.settings.disabled))
+
+    def _reference(self, setting: str, name: str, decides: Decides = "unnamed", medium_or_operation: str = "") -> Iterator[NameProblem]:
+        """Yield the problem of a ``backend`` or ``backend/model``."""
+        error = self._reference_error(name, medium_or_operation)
+        if error is not None:
+            yield NameProblem(setting=setting, error=error, decides=decides)
+
+    def _reference_error(self, name: str, medium_or_operation: str) -> RequestError | None:
+        backend, slash, model = name.partition("/")
+        instance = self.instances.get(backend)
+        if instance is None:
+            owners = [other.name for other in self.instances.values() if other.matrix.model(name)]
+            if owners:
+                return UnknownBackend(f"no backend named {name!r}", fix=f"write the backend, too: '{owners[0]}/{name}'")
+            return self._unknown(backend)
+        if not slash or instance.matrix.model(model) or not instance.matrix.models:
+            return None
+        return unknown_model_error(model, [instance.view], [i.view for i in self.instances.values()], self.today, medium_or_operation)
+
+    def _unknown(self, backend: str) -> UnknownBackend:
+        if backend in self.settings.disabled and backend in self.settings.instances:
+            return UnknownBackend(f"backend {backend!r} is disabled (ANYMEDIA_DISABLE or plugins.disable)", fix="enable it")
+        return self.registry.unknown(backend, self.instances)
+
+    def _caps(self, policy: Policy) -> Iterator[NameProblem]:
+        for name in policy.budget.per_backend:
+            if name not in self.instances and not self._is_unavailable(name):
+                error = self.registry.unknown(name, self.instances)
+                yield NameProblem(setting=f"[policy.budget] per_backend.{name}", error=error, decides="always")
+
+    @functools.cached_property
+    def _plugin_problems(self) -> tuple[NameProblem, ...]:
+        return (*self._plugins(), *self._disabled(), *self._allowed())
+
+    def _plugins(self) -> Iterator[NameProblem]:
+        for name, own in self.settings.instances.items():
+            if own.plugin not in self.registry.plugins and name in self.instances:
+                error = self.registry.unknown(own.plugin)
+                known = self._is_unavailable(own.plugin)
+                yield NameProblem(setting=f"{own.where}: plugin = {own.plugin!r}", error=error, decides="nothing" if known else "unnamed")
+
+    def _instances(self) -> Iterator[NameProblem]:
+        """Yield what is wrong in the settings of each instance, which cannot be used for that reason."""
+        for instance in self.instances.values():
+            for text in instance.wrong:
+                yield NameProblem(setting=instance.settings.where or instance.name, error=RequestError(text), decides="nothing")
+
+    def _disabled(self) -> Iterator[NameProblem]:
+        installed = {*self.registry.plugins, *self.registry.blocked, *self.registry.broken, *self.settings.instances}
+        for name in sorted(self.settings.disabled - installed - self.registry.installable.keys()):
+            if near := nearest_name(name, installed):
+                error = UnknownBackend(f"no backend named {name!r} is installed; did you mean {near!r}?")
+                yield NameProblem(setting=self._place("disable", name), error=error, decides="nothing")
+
+    def _allowed(self) -> Iterator[NameProblem]:
+        installed = {normal(name): name for name in self.registry.distributions}
+        allowed = {normal(entry.partition("==")[0].strip()) for entry in self.settings.plugins_allow or ()}
+        for name in sorted(allowed - installed.keys()):
+            near = nearest_name(name, installed.keys() - allowed)
+            if near is not None:
+                error = UnknownBackend(f"no distribution named {name!r} is installed; did you mean {installed[near]!r}?")
+                yield NameProblem(setting=f"[plugins] allow = {name!r}", error=error, decides="unnamed")
+
+    def _keys(self) -> Iterator[NameProblem]:
+        keys = self.settings.keys
+        for name in keys.by_instance:
+            if name not in self.instances and not self._is_unavailable(name):
+                error = self.registry.unknown(name, self.instances)
+                yield NameProblem(setting=f"keys.toml [{name}]", error=error, decides="nothing")
+        variables = {v for instance in self.instances.values() for c in instance.credentials for v in c.variables}
+        variables |= {v for matrix in self._matrices() for s in matrix.credentials for names in s.names.values() for v in names}
+        for name in keys.by_variable:
+            if name not in variables and (near := nearest_name(name, variables)):
+                error = UnknownBackend(f"no backend reads {name}; did you mean {near!r}?")
+                yield NameProblem(setting=f"keys.toml {name}", error=error, decides="nothing")
+
+    def _matrices(self) -> Iterator[CapabilityMatrix]:
+        for name in list(self.registry.plugins):
+            try:
+                yield self.registry.capabilities(name)
+            except PluginError:
+                continue  # reported where the plugin is used
 
 
 @frozen(kw_only=True)

@@ -13,7 +13,7 @@ because it may come from another user. API keys belong in the environment or in 
     budget = { per_call = 2.0, per_day = 20.0 }  # US dollars
     ask_above_usd = 0.5                          # a person is asked before more is spent, and where the price is unknown
 
-    [defaults]                                   # a choice by operation or medium: a backend, or backend/model
+    [defaults]                                   # a choice by operation or medium: a backend, or backend/model; it wins over prefer
     image = "google"
 
     [plugins]
@@ -368,6 +368,7 @@ class Settings:
         state_dir: directory of the journal, the ledger, the continuations and the artifacts.
         keys: the contents of the keys file.
         files: the files that were read.
+        variables: (``prefer`` or ``disable``, name) -> the environment variable that gives the name.
     """
 
     instances: Mapping[str, InstanceSettings] = attrs.field(factory=dict, hash=False)
@@ -387,6 +388,7 @@ class Settings:
     state_dir: Path = attrs.field(factory=lambda: user_dir("state"))
     keys: Keys = Keys()
     files: tuple[Path, ...] = ()
+    variables: Mapping[tuple[str, str], str] = attrs.field(factory=dict, hash=False)
 
     @property
     def journal(self) -> str | Path:
@@ -424,9 +426,12 @@ def load_settings(
         found = _merge(found, _Config(_read(path), path).read(found.get("policy", Policy()), found["network"]))
     if keys_file is None and files is None:
         keys_file = user_dir("config") / "keys.toml"
-    found["disabled"] = frozenset(found.get("disabled", ())) | set(names_in(env.get("ANYMEDIA_DISABLE", "")))
+    prefer, disable = (names_in(env.get(variable, "")) for variable in ("ANYMEDIA_PREFER", "ANYMEDIA_DISABLE"))
+    found["disabled"] = frozenset(found.get("disabled", ())) | set(disable)
+    found["variables"] = {("prefer", name): "ANYMEDIA_PREFER" for name in prefer}
+    found["variables"] |= {("disable", name): "ANYMEDIA_DISABLE" for name in disable}
     policy: Policy = found.pop("policy", Policy())
-    if prefer := names_in(env.get("ANYMEDIA_PREFER", "")):
+    if prefer:
         policy = policy.but(prefer=prefer)
     if state := env.get("ANYMEDIA_STATE", ""):
         found["state_dir"] = (here / expanded(state, "ANYMEDIA_STATE")).absolute()

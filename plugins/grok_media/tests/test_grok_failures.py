@@ -20,6 +20,7 @@ from anymedia.errors import (
     ContentRefused,
     InvalidRequest,
     MediaError,
+    NoBackendAvailable,
     QuotaExceeded,
     RateLimited,
     SettingsError,
@@ -264,7 +265,7 @@ async def test_options_that_make_no_sense_are_refused_before_anything_is_sent(
 ) -> None:
     async with new_router(**options) as router:
         error = await failed(router, REQUESTS[1], tmp_path)
-    assert isinstance(error, SettingsError)
+    assert isinstance(error, SettingsError | NoBackendAvailable)
     assert next(iter(options)) in error.message
     assert fake.calls == []
 

@@ -9,7 +9,9 @@ import sys
 import pytest
 
 from anymedia.capabilities import ModelSpec, Pixels, Stage
-from anymedia.requests import Operation
+from anymedia.planning import BackendView, plan
+from anymedia.policy import Policy
+from anymedia.requests import GenerateImage, Operation
 from openai_media import plugin
 
 ROWS = plugin.capabilities().models
@@ -141,3 +143,16 @@ def test_plugin_loads_its_matrix_without_the_sdk_or_any_http_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("size", ["1024x1024", "1536x1024", "1024x1536", "1360x768", "3840x2160", "1920x1088"])
+@pytest.mark.parametrize(("quality", "q"), [("low", 16), ("medium", 48), ("high", 96)])
+def test_quote_of_an_image_with_size_and_quality_follows_from_the_count_of_tokens(size: str, quality: str, q: int) -> None:
+    width, height = map(int, size.split("x"))
+    tokens = q * round(q * min(width, height) / max(width, height)) * (2_000_000 + width * height) / 4_000_000
+    usd = tokens * 30 / 1_000_000
+    view = BackendView(name="openai", matrix=plugin.capabilities(), service="openai")
+    request = GenerateImage(prompt="a fox", size=size, quality=quality)
+    quotes = {model: plan(request, [view], Policy(), TODAY, model=model).quote.usd for model in ("gpt-image-2", "gpt-image-2.6-sunburst")}
+    assert quotes["gpt-image-2"] == pytest.approx((usd, usd), abs=2e-6)
+    assert quotes["gpt-image-2.6-sunburst"] == pytest.approx((usd, usd * (1 if quality == "high" else 4)), abs=2e-6)

@@ -15,7 +15,7 @@ def test_dry_run_submits_nothing_and_leaves_no_job(call, submits, work):
     assert call("jobs", "list", "--json").json["jobs"] == []
     text = result.out.decode()
     assert text.startswith("generate_image by demo/painter, 3 calls, 0.1 to 0.2 USD")
-    assert "ignored: seed 3 -> None" in text
+    assert "ignored: seed 3 -> left out" in text
     assert "bridged: n 5 -> [2, 2, 1]" in text
 
 
@@ -42,6 +42,21 @@ def test_max_cost_applies_to_all_calls_of_a_request(call, submits):
     assert submits() == []
     result = call("image", "a boat", "-b", "demo", "-n", "2", "--max-cost", "0.1")
     assert result.code == 0, result.err
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--max-cost", "it would be refused: it may cost 0.08 USD"),
+        ("--ask-above", "a person would be asked first: it may cost more than 0.01 USD"),
+    ],
+)
+def test_plan_says_what_a_run_would_meet(call, submits, option, words):
+    result = call("plan", "image", "a boat", "-b", "demo", "-n", "2", option, "0.01")
+    assert result.code == 0
+    assert words in result.out.decode()
+    assert call("image", "a boat", "-b", "demo", "-n", "2", option, "0.01").code != 0
+    assert submits() == []
 
 
 def test_extra_with_an_unknown_key_is_rejected(call):

@@ -86,6 +86,7 @@ def parse_matrix(raw: Mapping[str, Any], name: str) -> CapabilityMatrix:
         last_resort=top.take("last_resort", bool, False),
         disclosure=top.take("disclosure", str, ""),
         billing=_each(top, _billing_rule, "billing"),
+        options=None if (own := top.table("options")) is None else _tables(own, _option),
         models=tuple(spec for model in models if (spec := top.attempt(_model, model, f"{name}: {model['id']}", top)) is not None),
     )
     top.done()

@@ -318,6 +318,7 @@ class CapabilityMatrix:
         last_resort: whether it ranks after every other backend and is never a fallback for one that failed.
         disclosure: a sentence attached to every result (for example that it is procedural).
         billing: answered errors that the provider does not charge.
+        options: what ``[backends.NAME] options`` of an instance may set besides the public credentials; None: not checked.
         warnings: sentences attached to every plan.
         stale_after_days: plans carry a warning if ``checked`` is older than this; None: never.
     """
@@ -333,6 +334,7 @@ class CapabilityMatrix:
     disclosure: str = ""
     warnings: tuple[str, ...] = ()
     billing: tuple[BillingRule, ...] = ()
+    options: Mapping[str, Option] | None = attrs.field(default=None, hash=False)
     stale_after_days: int | None = None
 
     def stale_on(self, today: datetime.date) -> bool:

@@ -106,7 +106,7 @@ class Environment:
 
     def name_warnings(self) -> list[str]:
         """Return a warning for each name in the settings that does not exist."""
-        from ..plugins.instances import Names
+        from ..plan_maker import Names
 
         today = datetime.datetime.now(datetime.UTC).date()
         names = Names(settings=self.settings, registry=self.registry, instances=self.instances, today=today)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..policy import Policy
     from ..requests import Continuation
     from ..router import Router
+    from ..settings import Settings
     from .console import ProgressLine
 
 
@@ -62,7 +63,7 @@ def _plan(invocation: CliInvocation, console: Console) -> None:
         settings=environment.settings,
         registry=environment.registry,
         instances=environment.instances,
-        policy=invocation.config.policy(environment.settings.policy),
+        policy=_policy(invocation, environment.settings),
     )
     backend, model = split_model(invocation.config.model, invocation.config.backend, environment.instances)
     config, continuation = invocation.config, None
@@ -75,6 +76,11 @@ def _plan(invocation: CliInvocation, console: Console) -> None:
     with invocation.naming_options(config):
         plan = plans.plan(request if continuation is None else resolve(request, continuation), None, backend, model)
     show_plan(console, config.annotate(plan))
+
+
+def _policy(invocation: CliInvocation, settings: Settings) -> Policy:
+    policy = invocation.config.policy(settings.policy)
+    return policy if (limit := invocation.given["ask_above"]) is None else policy.but(ask_above_usd=limit)
 
 
 async def _continued(invocation: CliInvocation, journal: Path | str, backend: str | None) -> tuple[GenerationConfig, Continuation | None]:
@@ -95,10 +101,7 @@ async def _run_media_command(invocation: CliInvocation, console: Console) -> Non
     from .console import ProgressLine
 
     settings = load_settings()
-    policy = invocation.config.policy(settings.policy)
-    if (limit := invocation.given["ask_above"]) is not None:
-        policy = policy.but(ask_above_usd=limit)
-    policy = asking(policy)
+    policy = asking(_policy(invocation, settings))
     async with ProgressLine(quiet=console.quiet) as line, Router(settings=settings, policy=policy, on_progress=line) as router:
         backend, model = split_model(invocation.config.model, invocation.config.backend, router.instances)
         with invocation.naming_options():

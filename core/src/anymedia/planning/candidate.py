@@ -16,12 +16,13 @@ from ..capabilities import Choice, InputRule, MaskRule, OperationSpec, Option, P
 from ..credentials import Secret
 from ..errors import Reason
 from ..fields import Role, is_set, role_of, unset_value
+from ..formatting import in_dollars
 from ..media import Audio, Image, Media, Video
 from ..policy import Policy
 from ..records import frozen
 from ..requests import Mask, Reference, Request, Transform, each
-from ..results import Adjustment, AdjustmentKind
-from .types import BackendView, Candidate, Quote
+from ..results import Adjustment, AdjustmentKind, Warning
+from .types import BackendView, Candidate, Plan, Quote
 
 #: A sentence, or a function that returns it: only the chosen candidate's sentences are ever formatted.
 Text = str | Callable[[], str]
@@ -190,14 +191,18 @@ class Draft:
 
         An ignored advisory field does not count, nor a field whose value another one already implies.
         """
-        count = int(len(self.chunks) > 1)
-        if not self.values:
-            return count
-        request = self.asked.request
+        return int(len(self.chunks) > 1) + self._changed("adjustable")
+
+    def left_out(self) -> int:
+        """Return how many advisory fields that the caller set are changed or ignored."""
+        return self._changed("advisory")
+
+    def _changed(self, role: Role) -> int:
+        count, request = 0, self.asked.request
         roles = roles_of(request)
         for field, value in self.values.items():
             before = getattr(request, field)
-            if before is not None and _differs(before, value) and roles[field] == "adjustable":
+            if before is not None and _differs(before, value) and roles[field] == role:
                 count += 1
         return count
 
@@ -437,6 +442,27 @@ def total(quotes: list[Quote]) -> Quote:
     if len(known) < len(quotes):
         return Quote(usd=None, basis=quotes[0].basis)
     return Quote(usd=(round(sum(u[0] for u in known), 6), round(sum(u[1] for u in known), 6)), basis=quotes[0].basis)
+
+
+def obstacle_of(plan: Plan, policy: Policy) -> Warning | None:
+    """Return what a run of a plan would meet: a cap that it may exceed whatever was spent before, or the question to a person."""
+    budget, quote = policy.budget, plan.quote
+    if quote.usd is None:
+        if budget.capped and not budget.allow_unknown:
+            return Warning("over_cap", "it would be refused: its price is unknown, and a spending cap is set")
+    else:
+        dearest = max(call.quote.usd[1] for call in plan.calls if call.quote.usd)
+        caps = {name: getattr(budget, name) for name in ("per_request", "per_session", "per_day")}
+        costs = [("per_call", budget.per_call, dearest), *((name, cap, quote.usd[1]) for name, cap in caps.items())]
+        costs.append((f"per_backend.{plan.chosen.backend}", budget.per_backend.get(plan.chosen.backend), quote.usd[1]))
+        for name, cap, cost in costs:
+            if cap is not None and cost > cap:
+                text = f"it would be refused: it may cost {in_dollars(cost)} USD; the cap {name} is {in_dollars(cap)} USD"
+                return Warning("over_cap", text)
+    if not policy.needs_approval(plan):
+        return None
+    cost_text = "its price is unknown" if quote.usd is None else f"it may cost more than {in_dollars(policy.ask_above_usd or 0)} USD"
+    return Warning("needs_approval", f"a person would be asked first: {cost_text} (ask_above_usd)")
 
 
 def is_over_cap(quote: Quote, policy: Policy, already_reserved: float = 0.0) -> bool:

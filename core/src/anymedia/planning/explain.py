@@ -41,8 +41,15 @@ class Selection:
     model: str | None = None
 
     @classmethod
-    def of(cls, views: Sequence[BackendView], backend: str | Sequence[str] | None, model: str | None, today: datetime.date) -> Selection:
-        """Resolve the names that the caller gave.
+    def of(
+        cls,
+        views: Sequence[BackendView],
+        backend: str | Sequence[str] | None,
+        model: str | None,
+        today: datetime.date,
+        operation: str = "",
+    ) -> Selection:
+        """Resolve the names that the caller gave; ``operation``: what the model is for.
 
         Raises:
             UnknownBackend, UnknownModel: with the nearest known name.
@@ -65,8 +72,8 @@ class Selection:
             own = next(view for view in views if view.name == head)
             if own.matrix.model(tail):
                 return cls((head,), tail)
-            raise unknown_model_error(tail, [own], views, today)
-        raise unknown_model_error(model, pool, views, today)
+            raise unknown_model_error(tail, [own], views, today, operation)
+        raise unknown_model_error(model, pool, views, today, operation)
 
     def includes(self, view: BackendView, spec: ModelSpec) -> bool:
         """Whether a model is among those that were named."""
@@ -78,7 +85,9 @@ class Selection:
         return bool(self.backends) or self.model is not None
 
 
-def unknown_model_error(model: str, pool: Sequence[BackendView], views: Sequence[BackendView], today: datetime.date) -> UnknownModel:
+def unknown_model_error(
+    model: str, pool: Sequence[BackendView], views: Sequence[BackendView], today: datetime.date, purpose: str = ""
+) -> UnknownModel:
     """Return the error for a model that none of the named backends has.
 
     Args:
@@ -86,6 +95,7 @@ def unknown_model_error(model: str, pool: Sequence[BackendView], views: Sequence
         pool: the named backends.
         views: all backends.
         today: the date by which retired models are not suggested.
+        purpose: the operation or medium for which models are suggested; empty: any.
     """
     serving = next((view for view in pool if model in view.other_service_models), None)
     if serving is not None:
@@ -101,11 +111,14 @@ def unknown_model_error(model: str, pool: Sequence[BackendView], views: Sequence
         text = f"no model{where} named {model!r}; {other_backends[0]!r} has it"
         return UnknownModel(text, fix=("use ", Argument("backend", other_backends[0]), ", or omit ", Argument("model")))
     active = [spec for view in pool for spec in view.matrix.models if not view.is_retired(spec, today)]
-    near = _similar_models(model, active)
+    fitting = [spec for spec in active if purpose in {"", spec.media, *spec.operations}]
+    near = _similar_models(model, fitting)
     text = f"no model{where} named {model!r}" + (f"; did you mean {' or '.join(map(repr, near))}?" if near else "")
+    if not near and (others := _similar_models(model, active)):
+        text += f" ({others[0]!r} is not for {purpose})"
     if not active:
         return UnknownModel(text, fix=("omit ", Argument("model")))
-    known = list(dict.fromkeys(spec.id for spec in active))
+    known = list(dict.fromkeys(spec.id for spec in fitting or active))
     some = ", ".join(known[:_LISTED]) + (" ..." if len(known) > _LISTED else "")
     return UnknownModel(text, fix=("omit ", Argument("model"), f", or use one of: {some}"))
 
@@ -177,14 +190,22 @@ def explain_rejections(
 
 
 def nearest_rejection(rejected: Sequence[Rejection], once_installed: Collection[Candidate] = ()) -> Rejection:
-    """Return the rejected candidate that is nearest to honouring the request."""
+    """Return the rejected candidate that is nearest to honouring the request; of equally near ones the first."""
     return max(rejected, key=lambda rejection: (rejection.candidate in once_installed, *_nearness(rejection)))
 
 
-def _nearness(rejection: Rejection) -> tuple[int, int, str]:
+def reason_against(name: str, rejected: Sequence[Rejection]) -> str:
+    """Return why a backend or ``backend/model`` cannot be used, by its own rejections."""
+    reason = nearest_rejection(rejected).reasons[0]
+    if "/" not in name and reason.code == "operation_unsupported":
+        return f"{name!r} does not support {rejected[0].candidate.operation}"
+    return reason.text
+
+
+def _nearness(rejection: Rejection) -> tuple[int, int]:
     code = rejection.reasons[0].code
     gate = _NEARNESS.index(code) if code in _NEARNESS else len(_NEARNESS)
-    return (gate, -len(rejection.reasons), str(rejection.candidate))
+    return (gate, -len(rejection.reasons))
 
 
 def _class_of(reason: Reason) -> type[RequestError]:

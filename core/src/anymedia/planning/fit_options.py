@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from ..capabilities import Choice, Option, Pixels, Range
 from ..capabilities.options import listed_values
@@ -15,6 +15,28 @@ from ..policy import Policy, Tolerance
 from .candidate import Draft, apply_rules, pixels_of_size, pixels_of_tier
 
 _SHAPE = frozenset({"size", "aspect_ratio", "resolution"})
+#: Words for a quality, from the lowest on; another word for one of them has its place.
+_SCALE: Mapping[str, float] = {
+    "lowest": 0,
+    "draft": 0,
+    "low": 1,
+    "fast": 1,
+    "standard": 2,
+    "normal": 2,
+    "medium": 2,
+    "high": 3,
+    "hd": 3,
+    "hq": 3,
+    "better": 3,
+    "xhigh": 4,
+    "ultra": 5,
+    "uhd": 5,
+    "max": 5,
+    "maximum": 5,
+    "best": 5,
+    "highest": 5,
+    "premium": 5,
+}
 #: Size of the caches: the same few dozen sizes and ratios occur in every matrix.
 _CACHED = 2048
 
@@ -214,8 +236,15 @@ def _fit_advisory(draft: Draft, name: str) -> None:
 def _reject_value(draft: Draft, name: str, option: Option, value: object) -> None:
     """Reject the candidate for a value that its option does not have; sending nothing in its place would be billed all the same."""
     values = [str(v) for v in option.one_of] if isinstance(option, Choice) else []
-    nearest = nearest_name(str(value), values) or listed_values(values)
+    nearest = nearest_name(str(value), values) or _nearest_on_scale(str(value), values) or listed_values(values)
     draft.reject("option_value", f"{draft.name}: {name} {option.problem(value)}", name, nearest)
+
+
+def _nearest_on_scale(word: str, words: Sequence[str]) -> str | None:
+    """Return the word that is nearest to another one on the scale of qualities, if both are on it."""
+    on_scale = [known for known in words if known in _SCALE]
+    at = _SCALE.get(word.casefold())
+    return None if at is None or not on_scale else min(on_scale, key=lambda known: abs(_SCALE[known] - at))
 
 
 def _fit_duration(draft: Draft) -> None:

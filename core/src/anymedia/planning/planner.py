@@ -28,8 +28,8 @@ from ..policy import Policy
 from ..records import frozen
 from ..requests import RUN, ContinueVideo, EditWithReferences, Mask, Request, Transform
 from ..results import Warning, to_warnings
-from .candidate import AskedFields, Draft, asked_fields, is_over_cap, quote_call, total
-from .explain import Selection, explain_rejections, nearest_rejection
+from .candidate import AskedFields, Draft, asked_fields, is_over_cap, obstacle_of, quote_call, total
+from .explain import Selection, explain_rejections, reason_against
 from .fit_inputs import checks_of, fit_inputs, forms_of, source_warning
 from .fit_options import fit_options
 from .types import BackendView, Candidate, Default, Plan, PlannedCall, Quote, Rejection
@@ -115,7 +115,7 @@ class Planner:
             RequestError: UnknownBackend, UnknownModel, InvalidRequest, UnsupportedOperation, UnsupportedInput,
                 ModelRetired or NoBackendAvailable, each with the nearest request that would work.
         """
-        selection = Selection.of(self.views, backend, model, self.today)
+        selection = Selection.of(self.views, backend, model, self.today, request.operation)
         _check_consistency(request)
         self._check_continuation(request, selection)
         fitted, rejected = self._fit_all(request, selection)
@@ -210,7 +210,7 @@ class Planner:
         return selection.model is not None or (not selection.backends and default == f"{view.name}/{spec.id}")
 
     def _order(self, fitted: list[_Fitted], default: Default | None = None) -> list[_Fitted]:
-        """Order candidates: preferred, native, fewest changes, model of the continuation, rank, first-party, name."""
+        """Order candidates: preferred, native, fewest changes, advisory options, model of the continuation, rank, first-party, name."""
         if len(fitted) == 1:
             return fitted
         names = self._preferences if default is not None or self.default is None else self._preferences[1:]
@@ -226,13 +226,14 @@ class Planner:
 
         def key(draft: Draft, spec: ModelSpec, age: tuple[bool, int, str]) -> tuple[object, ...]:
             view = draft.view
-            preferred = min(place.get(view.name, len(place)), place.get(str(draft.candidate), len(place))) if place else 0
+            preferred = _place_of(draft.candidate, place)
             return (
                 preferred,
                 view.matrix.last_resort,
                 draft.emulated,
                 draft.changes(),
                 age[0],
+                draft.left_out(),
                 origin is not None and origin != spec.id,  # another model than the one that made the continuation
                 within[view.name].index(age),
                 not view.matrix.first_party,
@@ -253,7 +254,7 @@ class Planner:
         (draft, spec), *others = self._order(fitted, default)
         request = draft.asked.request
         calls = _planned_calls(draft, self.policy)
-        return Plan(
+        made = Plan(
             request=_without_secrets(request, draft.spec),
             chosen=draft.candidate,
             model_spec=spec,
@@ -276,6 +277,8 @@ class Planner:
             alternatives=tuple(other.candidate for other, _ in others),
             rejected=rejected,
         )
+        obstacle = obstacle_of(made, self.policy)
+        return made if obstacle is None else attrs.evolve(made, obstacle=obstacle)
 
     def _warnings(self, draft: Draft, spec: ModelSpec) -> Iterator[Warning]:
         """Yield what a caller should know about the matrix and the model: outdated facts, the end of a model's life."""
@@ -304,7 +307,7 @@ class Planner:
                 return
             own = [rejection for rejection in rejected if self._is_named(rejection.candidate, name)]
             if own:
-                text = f"{name!r} is preferred, but {nearest_rejection(own).reasons[0].text}; '{chosen}' is used"
+                text = f"{name!r} is preferred, but {reason_against(name, own)}; '{chosen}' is used"
                 yield Warning("preference_unused", text)
 
     def _plan_without_default(self, request: Request, default: Default, fitted: list[_Fitted], rejected: Rejections) -> Plan:
@@ -316,8 +319,7 @@ class Planner:
         own = [rejection for rejection in rejected if self._is_named(rejection.candidate, default.name)]
         found = self._make_plan(fitted, Selection(), rejected) if fitted else None
         if own and found is not None and found.quote.usd == (0, 0):
-            why = nearest_rejection(own).reasons[0].text
-            text = f"{default} cannot be used: {why}; '{found.chosen}' is used instead, which costs nothing"
+            text = f"{default} cannot be used: {reason_against(default.name, own)}; '{found.chosen}' is used instead, which costs nothing"
             return attrs.evolve(found, warnings=(*found.warnings, Warning("default_unused", text)))
         backend, _, model = default.name.partition("/")
         selection = Selection((backend,), model or None)
@@ -353,7 +355,14 @@ class Planner:
         return "generate a new video that starts from its last frame, or set bridge = true under [policy] in the settings"
 
     def _rejection_error(self, request: Request, selection: Selection, rejected: Rejections) -> RequestError:
-        """Return the error for a request that no candidate can honour."""
+        """Return the error for a request that no candidate can honour; of several reasons, that of the one that would be chosen first."""
+        views = {view.name: view for view in self.views}
+        places = {name: i for i, name in enumerate(self._preferences)}
+
+        def rank(rejection: Rejection) -> tuple[int, bool, bool]:
+            matrix = views[rejection.candidate.backend].matrix
+            return _place_of(rejection.candidate, places), matrix.last_resort, not matrix.first_party
+
         for view in self.views:
             if view.name in selection.backends and view.missing and not view.matrix.models:
                 return NoBackendAvailable(f"'{view.name}' is not usable: {view.lacks}", fix=view.to_set)
@@ -361,7 +370,8 @@ class Planner:
             return unknown
         able = self._able(request) if selection.named else ()
         after_setup = self._able_after_setup(request, able)
-        return explain_rejections(request, rejected, selection, able, after_setup, self._able_once_installed(request, selection))
+        once_installed = self._able_once_installed(request, selection)
+        return explain_rejections(request, sorted(rejected, key=rank), selection, able, after_setup, once_installed)
 
     def _unknown_task(self, task: str) -> UnsupportedOperation | None:
         """Return the error for a task that no model has; None if one has it."""
@@ -409,6 +419,11 @@ def plan(
 ) -> Plan:
     """Plan one request; see `Planner`."""
     return Planner(views=backends, policy=policy, today=today).plan(request, backend=backend, model=model)
+
+
+def _place_of(candidate: Candidate, places: Mapping[str, int]) -> int:
+    """Return the place of a candidate in an order of backends and models; after the last if it is in none."""
+    return min(places.get(candidate.backend, len(places)), places.get(str(candidate), len(places)))
 
 
 def _check_consistency(request: Request) -> None:

@@ -167,6 +167,7 @@ class Plan:
         calls: the billable calls, each submitted once.
         adjustments: every difference from the request.
         warnings: for the caller (a model that will be shut down, an outdated model list ...).
+        obstacle: why a run under the policy would be refused, or that a person would be asked first, as far as that follows from the quote.
         quote: the sum over all calls.
         forms: the form in which each input is sent.
         transcode_to: the format that the core converts the output to, if the model cannot write it.
@@ -186,6 +187,7 @@ class Plan:
     calls: tuple[PlannedCall, ...]
     adjustments: tuple[Adjustment, ...] = ()
     warnings: tuple[Warning, ...] = ()
+    obstacle: Warning | None = None
     quote: Quote
     forms: Mapping[Media | Mask, InputForm] = attrs.field(factory=dict, hash=False, repr=False)
     transcode_to: str | None = None
@@ -230,6 +232,7 @@ class Plan:
             "adjustments": [attrs.asdict(a) for a in self.adjustments],
             "ignored": [a.field for a in self.adjustments if a.kind == "ignored"],
             "warnings": [w.to_json() for w in self.warnings],
+            "obstacle": None if self.obstacle is None else self.obstacle.to_json(),
             "checks": [attrs.asdict(c) for c in self.checks],
             "quote": {"usd": None if self.quote.usd is None else list(self.quote.usd), "basis": self.quote.basis},
             "alternatives": [str(c) for c in self.alternatives],
@@ -238,7 +241,10 @@ class Plan:
 
     def __str__(self) -> str:
         lines = [f"{self.operation} by {self.chosen}, {len(self.calls)} call{'s' * (len(self.calls) != 1)}, {self.quote}"]
-        lines += [f"  {a.kind}: {a.field} {a.asked!r} -> {a.sent!r} ({a.why})" for a in self.adjustments]
+        lines += [] if self.obstacle is None else [f"  {self.obstacle}"]
+        lines += [
+            f"  {a.kind}: {a.field} {a.asked!r} -> {'left out' if a.sent is None else repr(a.sent)} ({a.why})" for a in self.adjustments
+        ]
         lines += [f"  check later: {c.field}: {c.text}" for c in self.checks]
         lines += [f"  warning: {w}" for w in self.warnings]
         lines += [f"  alternative: {c}" for c in self.alternatives]

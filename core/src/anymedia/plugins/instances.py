@@ -1,8 +1,7 @@
 """Backend instances: a plugin with a service, an address and credentials.
 
 Every installed plugin has an instance of the same name; ``[backends.NAME]`` in the settings configures it or adds
-another one. A problem with one instance is recorded in its ``missing`` and does not affect the others. Names in settings and
-arguments that do not exist are reported with the nearest ones that do.
+another one. A problem with one instance is recorded in its ``missing`` and does not affect the others.
 """
 
 from __future__ import annotations
@@ -12,23 +11,20 @@ import functools
 import ipaddress
 import os
 import urllib.parse
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from ..capabilities import BillingRule, CapabilityMatrix, CredentialSet, ModelSpec
 from ..capabilities.matrix_cache import with_listed
 from ..capabilities.model import absent_from
+from ..capabilities.options import Text
 from ..credentials import Credential, GivenKeys, Keys, Secret, find_credential
-from ..distributions import normal
-from ..errors import Argument, FixText, PluginError, RequestError, SettingsError, UnknownBackend, did_you_mean, nearest_name
+from ..errors import PluginError, RequestError, SettingsError, UnknownBackend, did_you_mean
 from ..network import is_credential_host
-from ..planning.explain import unknown_model_error
-from ..policy import Policy
 from ..records import frozen
 from ..redaction import register_secret
-from ..results import Warning
 from ..settings import InstanceSettings, Settings, base_url_problem
 from .registry import Registry
 
@@ -49,7 +45,8 @@ class BackendInstance:
         matrix: the model specs of the service, with the configured custom models.
         settings: as configured (or the default).
         credentials: each with the variables searched and the place where it was found.
-        missing: what it needs to be usable: names of environment variables, or sentences.
+        wrong: what is wrong in its settings, as sentences.
+        missing: what it needs to be usable: ``wrong``, and the names of environment variables.
         absent: modules that its models require and that were not installed when it was created; only those models
             are unusable.
         base_url: the address of its requests, None for the SDK's default; ``base_url_from`` names what set it.
@@ -64,6 +61,7 @@ class BackendInstance:
     matrix: CapabilityMatrix = attrs.field(repr=False)
     settings: InstanceSettings = attrs.field(repr=False)
     credentials: tuple[Credential, ...] = ()
+    wrong: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     absent: frozenset[str] = frozenset()
     base_url: str | None = None
@@ -222,23 +220,24 @@ def _without_plugin(own: InstanceSettings, why: str) -> BackendInstance:
 
 
 def _make(own: InstanceSettings, matrix: CapabilityMatrix, env: Mapping[str, str], keys: Keys) -> BackendInstance:
-    missing: list[str] = []
+    wrong = [*_option_problems(own, matrix)]
     service = _service(own, matrix, env, keys)
     if service not in {*matrix.services, COMPATIBLE, ""}:
         known = tuple(dict.fromkeys([*matrix.services, COMPATIBLE]))
-        missing.append(f"plugin {own.plugin!r} has no service {service!r} (available: {', '.join(known)}){did_you_mean(service, known)}")
+        wrong.append(f"plugin {own.plugin!r} has no service {service!r} (available: {', '.join(known)}){did_you_mean(service, known)}")
     base_url, base_url_from = _base_url(own, service, matrix, env)
     if service == COMPATIBLE and base_url is None:
-        missing.append("a compatible service needs a base_url")
-    elif base_url is not None and (wrong := base_url_problem(base_url)):
-        missing.append(f"{base_url_from}: {wrong}")
+        wrong.append("a compatible service needs a base_url")
+    elif base_url is not None and (problem := base_url_problem(base_url)):
+        wrong.append(f"{base_url_from}: {problem}")
         base_url = None
-    credentials, lacking = _credentials(own, service, matrix, env, keys)
+    credentials, unknown, lacking = _credentials(own, service, matrix, env, keys)
+    wrong += unknown
     try:
         own_matrix = _for_service(matrix, service, own)
     except SettingsError as error:
         own_matrix = CapabilityMatrix(models=())
-        missing.append(error.message)
+        wrong.append(error.message)
     return BackendInstance(
         name=own.name,
         plugin=own.plugin,
@@ -246,7 +245,8 @@ def _make(own: InstanceSettings, matrix: CapabilityMatrix, env: Mapping[str, str
         matrix=own_matrix,
         settings=own,
         credentials=credentials,
-        missing=(*missing, *lacking),
+        wrong=tuple(wrong),
+        missing=(*wrong, *lacking),
         absent=absent_from(own_matrix),
         base_url=base_url,
         base_url_from=base_url_from if base_url else "",
@@ -256,6 +256,16 @@ def _make(own: InstanceSettings, matrix: CapabilityMatrix, env: Mapping[str, str
         if service == COMPATIBLE
         else {spec.id: spec.services for spec in matrix.models if spec.services and not own_matrix.model(spec.id)},
     )
+
+
+def _option_problems(own: InstanceSettings, matrix: CapabilityMatrix) -> Iterator[str]:
+    """Yield what is wrong with the options of an instance, where its plugin says which there are."""
+    public = [name for credentials in matrix.credentials for name in credentials.public]
+    known = dict(matrix.options or {}) | dict.fromkeys(public, Text())
+    for name, value in own.options.items() if matrix.options is not None else ():
+        problem = f"unknown{did_you_mean(name, known)}" if name not in known else known[name].problem(value)
+        if problem:
+            yield f"option {name!r}: {problem}"
 
 
 def _is_own_address(base_url: str, hosts: Iterable[str]) -> bool:
@@ -296,8 +306,8 @@ def _service(own: InstanceSettings, matrix: CapabilityMatrix, env: Mapping[str, 
 
 def _credentials(
     own: InstanceSettings, service: str, matrix: CapabilityMatrix, env: Mapping[str, str], keys: Keys
-) -> tuple[tuple[Credential, ...], tuple[str, ...]]:
-    """Return the credentials of the instance, and those that are missing.
+) -> tuple[tuple[Credential, ...], list[str], tuple[str, ...]]:
+    """Return the credentials of the instance, the problems of configured ones, and those that are missing.
 
     A compatible server needs none, and never receives those of the plugin's usual provider: only the ones named in
     its own table in the settings or in the keys file.
@@ -308,13 +318,13 @@ def _credentials(
     if service == COMPATIBLE:
         no_defaults = CredentialSet(names=dict.fromkeys(known, ()))
         found = _find_all(no_defaults, own, env, keys)
-        return found, (*unknown, *(c.wanted for c in found if c.name in own.credentials and not c.secret))
+        return found, unknown, tuple(c.wanted for c in found if c.name in own.credentials and not c.secret)
     if not sets:
-        return (), tuple(unknown)
+        return (), unknown, ()
     candidates = [_find_all(s, own, env, keys) for s in sets]
     # The set with the fewest missing credentials; of several, one that the instance's own table names.
     best = min(candidates, key=lambda found: (sum(not c.secret for c in found), not any(c.name in own.credentials for c in found)))
-    return best, (*unknown, *(c.wanted for c in best if not c.secret))
+    return best, unknown, tuple(c.wanted for c in best if not c.secret)
 
 
 def _base_url(own: InstanceSettings, service: str, matrix: CapabilityMatrix, env: Mapping[str, str]) -> tuple[str | None, str]:
@@ -361,189 +371,6 @@ def _for_service(matrix: CapabilityMatrix, service: str, own: InstanceSettings) 
     protocol = COMPATIBLE if COMPATIBLE in matrix.services else "".join(matrix.services[:1])
     specs = [for_other_service(spec) for spec in matrix.models if not spec.services or protocol in spec.services]
     return attrs.evolve(matrix, models=extra or tuple(specs), services=(), first_party=False, hosts=(), base_url_env=(), billing=())
-
-
-#: What a name decides: ``always`` (a cap), ``unnamed`` (the choice of a backend, unless the caller names one), ``nothing``.
-Decides = Literal["always", "unnamed", "nothing"]
-
-
-@frozen(kw_only=True)
-class NameProblem:
-    """A name in the settings that does not exist.
-
-    Attributes:
-        setting: where it is: table and key, or environment variable.
-        error: the error with a suggestion, without the setting.
-        decides: whether it must stop a request.
-    """
-
-    setting: str
-    error: RequestError
-    decides: Decides
-
-    def __str__(self) -> str:
-        return f"{self.setting}: {self.error.message}" + (f" ({self.error.fix})" if self.error.fix else "")
-
-    def settings_error(self) -> SettingsError:
-        """Return the error that stops a request."""
-        fix: FixText = (self.error.fix or "correct the name",)
-        if self.decides == "unnamed":
-            fix = (*fix, "; or name a backend for this request: ", Argument("backend", "NAME"))
-        return SettingsError(f"{self.setting}: {self.error.message}", fix=fix)
-
-
-@frozen(kw_only=True)
-class Names:
-    """The names that settings and arguments may use.
-
-    Attributes:
-        settings: the settings to check.
-        registry: the plugins.
-        instances: the backend instances.
-        today: the date by which retired models are not suggested.
-    """
-
-    settings: Settings
-    registry: Registry
-    instances: Mapping[str, BackendInstance]
-    today: datetime.date
-
-    def check_arguments(self, backend: str | Sequence[str] | None, model: str | None) -> None:
-        """Check the backend names of a request's arguments.
-
-        Raises:
-            UnknownBackend: with a suggestion, or the package to install.
-        """
-        named = [] if backend in (None, "auto") else [backend] if isinstance(backend, str) else list(backend or ())
-        head = model.partition("/")[0] if model is not None and "/" in model else ""
-        if not named and head in self.registry.installable and not any(i.matrix.model(str(model)) for i in self.instances.values()):
-            named.append(head)
-        for name in named:
-            if name not in self.instances:
-                raise self.registry.unknown(name, self.instances)
-
-    def check_settings(self, policy: Policy, default: tuple[str, str] | None, *, named: bool) -> list[Warning]:
-        """Check the names that decide something for a request.
-
-        Args:
-            policy: the request's policy.
-            default: key and value of the default that applies, if any.
-            named: whether the caller named a backend or a model.
-
-        Returns:
-            Warnings: preferred backends that cannot be loaded (the next one is tried), names in ``disable`` that look misspelled.
-
-        Raises:
-            SettingsError: for a name that does not exist, with the setting and a suggestion.
-        """
-        found: list[NameProblem] = []
-        if not named:
-            if default is not None:
-                found += self._reference(f"[defaults] {default[0]} = {default[1]!r}", default[1])
-            found += self._preferences(policy)
-        found += self._caps(policy)
-        found += (problem for problem in self._plugin_problems if problem.decides == "always" or not named)
-        if deciding := [problem for problem in found if problem.decides != "nothing"]:
-            raise deciding[0].settings_error()
-        unused = (Warning("preference_unused", str(problem)) for problem in found if problem not in self._plugin_problems)
-        return [*unused, *(Warning("disable_unknown", str(problem)) for problem in self._disabled())]
-
-    def problems(self) -> list[NameProblem]:
-        """Return every name in the settings that does not exist."""
-        found: list[NameProblem] = []
-        for key, value in self.settings.defaults.items():
-            found += self._reference(f"[defaults] {key} = {value!r}", value)
-        found += self._preferences(self.settings.policy)
-        found += self._caps(self.settings.policy)
-        return [*found, *self._plugin_problems, *self._keys()]
-
-    # Kinds of settings
-
-    def _preferences(self, policy: Policy) -> Iterator[NameProblem]:
-        for name in policy.prefer:
-            yield from self._reference(f"prefer = {name!r}", name, "nothing" if self._is_unavailable(name) else "unnamed")
-
-    def _is_unavailable(self, name: str) -> bool:
-        """Whether a backend's name is right although it is not installed, not loaded or disabled."""
-        backend = name.partition("/")[0]
-        registry = self.registry
-        return any(backend in names for names in (registry.installable, registry.broken, registry.blocked, self.settings.disabled))
-
-    def _reference(self, setting: str, name: str, decides: Decides = "unnamed") -> Iterator[NameProblem]:
-        """Yield the problem of a ``backend`` or ``backend/model``."""
-        error = self._reference_error(name)
-        if error is not None:
-            yield NameProblem(setting=setting, error=error, decides=decides)
-
-    def _reference_error(self, name: str) -> RequestError | None:
-        backend, slash, model = name.partition("/")
-        instance = self.instances.get(backend)
-        if instance is None:
-            owners = [other.name for other in self.instances.values() if other.matrix.model(name)]
-            if owners:
-                return UnknownBackend(f"no backend named {name!r}", fix=f"write the backend, too: '{owners[0]}/{name}'")
-            return self._unknown(backend)
-        if not slash or instance.matrix.model(model) or not instance.matrix.models:
-            return None
-        return unknown_model_error(model, [instance.view], [i.view for i in self.instances.values()], self.today)
-
-    def _unknown(self, backend: str) -> UnknownBackend:
-        if backend in self.settings.disabled and backend in self.settings.instances:
-            return UnknownBackend(f"backend {backend!r} is disabled (ANYMEDIA_DISABLE or plugins.disable)")
-        return self.registry.unknown(backend, self.instances)
-
-    def _caps(self, policy: Policy) -> Iterator[NameProblem]:
-        for name in policy.budget.per_backend:
-            if name not in self.instances and not self._is_unavailable(name):
-                error = self.registry.unknown(name, self.instances)
-                yield NameProblem(setting=f"[policy.budget] per_backend.{name}", error=error, decides="always")
-
-    @functools.cached_property
-    def _plugin_problems(self) -> tuple[NameProblem, ...]:
-        return (*self._plugins(), *self._disabled(), *self._allowed())
-
-    def _plugins(self) -> Iterator[NameProblem]:
-        for name, own in self.settings.instances.items():
-            if own.plugin not in self.registry.plugins and name in self.instances:
-                error = self.registry.unknown(own.plugin)
-                known = self._is_unavailable(own.plugin)
-                yield NameProblem(setting=f"{own.where}: plugin = {own.plugin!r}", error=error, decides="nothing" if known else "unnamed")
-
-    def _disabled(self) -> Iterator[NameProblem]:
-        installed = {*self.registry.plugins, *self.registry.blocked, *self.registry.broken, *self.settings.instances}
-        for name in sorted(self.settings.disabled - installed - self.registry.installable.keys()):
-            if near := nearest_name(name, installed):
-                error = UnknownBackend(f"no backend named {name!r} is installed; did you mean {near!r}?")
-                yield NameProblem(setting=f"disable = {name!r}", error=error, decides="nothing")
-
-    def _allowed(self) -> Iterator[NameProblem]:
-        installed = {normal(name): name for name in self.registry.distributions}
-        allowed = {normal(entry.partition("==")[0].strip()) for entry in self.settings.plugins_allow or ()}
-        for name in sorted(allowed - installed.keys()):
-            near = nearest_name(name, installed.keys() - allowed)
-            if near is not None:
-                error = UnknownBackend(f"no distribution named {name!r} is installed; did you mean {installed[near]!r}?")
-                yield NameProblem(setting=f"[plugins] allow = {name!r}", error=error, decides="unnamed")
-
-    def _keys(self) -> Iterator[NameProblem]:
-        keys = self.settings.keys
-        for name in keys.by_instance:
-            if name not in self.instances and not self._is_unavailable(name):
-                error = self.registry.unknown(name, self.instances)
-                yield NameProblem(setting=f"keys.toml [{name}]", error=error, decides="nothing")
-        variables = {v for instance in self.instances.values() for c in instance.credentials for v in c.variables}
-        variables |= {v for matrix in self._matrices() for s in matrix.credentials for names in s.names.values() for v in names}
-        for name in keys.by_variable:
-            if name not in variables and (near := nearest_name(name, variables)):
-                error = UnknownBackend(f"no backend reads {name}; did you mean {near!r}?")
-                yield NameProblem(setting=f"keys.toml {name}", error=error, decides="nothing")
-
-    def _matrices(self) -> Iterator[CapabilityMatrix]:
-        for name in list(self.registry.plugins):
-            try:
-                yield self.registry.capabilities(name)
-            except PluginError:
-                continue  # reported where the plugin is used
 
 
 @frozen(kw_only=True)

@@ -352,9 +352,10 @@ class Registry:
     def unknown(self, name: str, known: Iterable[str] | None = None) -> UnknownBackend:
         """Return the error for an unknown name; ``known``: the names to suggest (by default the plugins')."""
         if name in self._broken:
-            return UnknownBackend(f"backend {name!r} is installed but broken: {self._broken[name].reason.message}")
+            why = self._broken[name].reason.message
+            return UnknownBackend(f"backend {name!r} is installed but broken: {why}", fix="repair or uninstall it")
         if name in self._blocked:
-            return UnknownBackend(f"backend {name!r} is blocked: {self._blocked[name]}")
+            return UnknownBackend(f"backend {name!r} is blocked: {self._blocked[name]}", fix="change that setting")
         installable = self.installable
         if name in installable:
             return UnknownBackend(f"backend {name!r} is not installed", fix=installable[name])
