@@ -243,14 +243,11 @@ HOSTILE: dict[str, Callable[[], bytes]] = REBUILT | {
     "png with a zip behind": lambda: good("png") + zip_file(),
     "png with a zip in a chunk": lambda: png(after=chunk(b"prVt", zip_file())),
     "png with a pdf in a chunk": lambda: png(before=chunk(b"tEXt", b"a\0%PDF-1.4\n1 0 obj")),
-    "png with a secret behind": lambda: good("png") + SECRET,
     "jpeg with a zip in a comment": exif_zip,
     "jpeg with a zip behind": lambda: good("jpeg") + zip_file(),
     "jpeg with a pdf in a comment": lambda: good("jpeg")[:2] + b"\xff\xfe\x00\x10%PDF-1.4 x\n\n\n\n" + good("jpeg")[2:],
     "gif with a zip in a comment": lambda: good("gif")[:-1] + b"!\xfe" + bytes([len(zip_file())]) + zip_file() + b"\0;",
-    "gif with a secret behind": lambda: good("gif") + SECRET,
     "webp with a zip in a chunk": lambda: samples.webp_with(good("webp exif"), b"JUNK", zip_file()),
-    "webp with a secret behind": lambda: good("webp lossy") + SECRET,
     "bmp with a secret behind": lambda: good("bmp") + SECRET,
     "tiff with a secret behind": lambda: good("tiff") + SECRET * 2,
     "tiff with a secret in between": lambda: tiff({273: 8 + 2 + 12 * 9 + 4}, body=b"\0" * 192) + SECRET * 2,
@@ -259,7 +256,6 @@ HOSTILE: dict[str, Callable[[], bytes]] = REBUILT | {
     "mp4 with a zip in a free box": lambda: good("mp4") + box(b"free", zip_file()),
     "mp4 with a secret behind": lambda: good("mp4") + SECRET,
     "webm with a secret behind": lambda: good("webm vp8") + SECRET,
-    "wav with a secret behind": lambda: good("wav") + SECRET,
     "mp3 with a secret behind": lambda: good("mp3") + SECRET,
     "flac with a secret behind": lambda: good("flac") + SECRET,
     "opus with a secret behind": lambda: good("opus") + SECRET,
@@ -302,8 +298,16 @@ HOSTILE: dict[str, Callable[[], bytes]] = REBUILT | {
 }
 
 #: AVIF, BMP and TIFF that their decoder accepts in the child process: only the pixels it decodes are passed on.
-#: JPEGs with something behind their end: it is cut off, whatever it is.
+#: Files of formats whose end is known, with something behind it: it is cut off, whatever it is.
 TRAILED = {
+    "png with a secret behind": lambda: good("png") + SECRET,
+    "gif with a secret behind": lambda: good("gif") + SECRET,
+    "webp with a secret behind": lambda: good("webp lossy") + SECRET,
+    "wav with a secret behind": lambda: good("wav") + SECRET,
+    "png with line breaks behind": lambda: good("png") + b"\r\n\n",
+    "gif with a web page behind": lambda: good("gif") + b"<html><script>alert(1)</script></html>",
+    "webp with a vendor's block behind": lambda: good("webp lossy") + b"VNDR" + bytes(40),
+    "wav with a tag behind": lambda: good("wav") + b"TAG" + bytes(125),
     "jpeg with a secret behind zeros": lambda: good("jpeg") + b"\0" * 64 + SECRET,
     "jpeg with a broken jpeg behind": lambda: good("jpeg") + good("jpeg")[:300],
     "jpeg with a broken mp4 behind": lambda: good("jpeg motion photo")[:-40],

@@ -73,14 +73,16 @@ async def test_a_hostile_file_that_its_decoder_accepts_is_passed_on_as_pixels_al
     assert SECRET not in found.data
 
 
-@pytest.mark.parametrize("formats", [("jpeg",), ("png",)])
+@pytest.mark.parametrize("is_converted", [False, True])
 @pytest.mark.parametrize("name", TRAILED)
-async def test_what_is_behind_a_jpeg_is_not_sent_and_reported(name: str, formats: tuple[str, ...]) -> None:
+async def test_what_is_behind_the_end_of_a_file_is_not_sent_and_reported(name: str, *, is_converted: bool) -> None:
     data = TRAILED[name]()
-    end = sniff(data).end
-    found = await loaded(data, InputForm(formats=formats, max_bytes=max(end, 4000)))
-    assert opened(found).size == opened(await loaded(data[:end])).size
-    assert formats != ("jpeg",) or found.data == data[:end]
+    facts = sniff(data)
+    end, other = facts.end, {"png": "jpeg", "wav": "wav"}.get(facts.format, "png")
+    form = InputForm(formats=(other,) if is_converted else (facts.format,), max_bytes=max(end, 4000))
+    found = await loaded(data, form, Audio if facts.kind == "audio" else Image)
+    assert facts.kind == "audio" or opened(found).size == opened(await loaded(data[:end])).size
+    assert is_converted or found.data == data[:end]
     assert SECRET not in found.data
     assert [warning.code for warning in found.warnings if isinstance(warning, Warning)] == ["trailing_bytes_not_sent"]
 

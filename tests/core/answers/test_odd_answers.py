@@ -6,14 +6,15 @@ import base64
 import io
 import json
 import urllib.parse
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from anymedia.answers.containers import repair_bytes
+from anymedia.answers.containers import repair_bytes, repair_file
 from anymedia.answers.envelopes import read_error
-from anymedia.answers.errors import classify
+from anymedia.answers.errors import classify, error_from
 from anymedia.answers.media import decode_images, extract_media
 from anymedia.files.names import plain_name
 from anymedia.media import Image as MediaImage
@@ -241,3 +242,89 @@ def test_code_with_a_message_in_an_answer_with_status_200_is_an_error() -> None:
     assert classify(read_error({"code": "InvalidApiKey", "message": SAID, "request_id": "x"}), 200) == "auth"
     assert classify(read_error({"data": [{"finish_reason": "content_filter", "message": SAID}]}), 200) == "content"
     assert not read_error({"code": "Success", "message": "ok", "data": {}}).is_error
+
+
+def _repaired(data: bytes, folder: Path) -> tuple[bytes, list[str]]:
+    """Repair bytes, and a file in place: both must give the same."""
+    made, warnings = repair_bytes(data)
+    path = folder / "file"
+    path.write_bytes(data)
+    assert (repair_file(path), path.read_bytes()) == (warnings, made)
+    return made, [warning.code for warning in warnings]
+
+
+@pytest.mark.parametrize("lead", [b"\n", b"\r\n\r\n", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "TIFF"])
+def test_line_breaks_before_a_picture_are_cut(form: str, lead: bytes, tmp_path: Path) -> None:
+    data = _noise(form)
+    assert _repaired(lead + data, tmp_path) == (data, ["leading_bytes_removed"])
+
+
+@pytest.mark.parametrize(("form", "length"), [("PNG", 12), ("JPEG", 2), ("GIF", 2)])
+def test_picture_that_lacks_only_its_end_gets_it(form: str, length: int, tmp_path: Path) -> None:
+    data = _noise(form)
+    for missing in range(1, length + 1):
+        assert _repaired(data[:-missing], tmp_path) == (data, ["container_corrected"])
+
+
+def test_picture_that_lacks_more_than_its_end_is_left_as_it_is(tmp_path: Path) -> None:
+    for form in ("PNG", "GIF", "WEBP"):
+        data = _noise(form)
+        assert _repaired(data[: len(data) // 2], tmp_path) == (data[: len(data) // 2], [])
+
+
+@pytest.mark.parametrize("claimed", [0, 10, 10_000_000, 0xFFFFFFFF])
+def test_webp_with_a_wrong_size_gets_its_own(claimed: int, tmp_path: Path) -> None:
+    data = _noise("WEBP")
+    assert _repaired(data[:4] + claimed.to_bytes(4, "little") + data[8:], tmp_path) == (data, ["container_corrected"])
+
+
+def test_tag_behind_a_wav_is_cut(tmp_path: Path) -> None:
+    from odd_samples import good
+
+    data = good("wav")
+    for tag in (b"TAG" + bytes(125), b"ID3\x03\0\0\0\0\0\x20" + bytes(32)):
+        assert _repaired(data + tag, tmp_path) == (data, ["trailing_bytes_removed"])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"error": {"code": "OutputImageSensitiveContentDetected", "message": "x"}},
+        {"code": "DataInspectionFailed", "message": "x"},
+        {"Response": {"Error": {"Code": "OperationDenied.TextIllegalDetected", "Message": "x"}}},
+        {"code": "prompt_violates_policy", "message": "x"},
+        {"error": {"message": "x", "code": "guardrail_violation"}},
+        {"artifacts": [{"base64": "", "finishReason": "CONTENT_FILTERED"}]},
+        {"error": "Prompt failed safety check"},
+        {"code": 24, "description": "Banned prompt"},
+        {"error": {"message": "litellm.ContentPolicyViolationError: content_policy_violation", "code": "400"}},
+        {"error": {"message": "similarity to third-party content"}},
+        {"error": {"code": "1301", "message": "\u5185\u5bb9\u53ef\u80fd\u5305\u542b\u4e0d\u5b89\u5168\u6216\u654f\u611f\u5185\u5bb9"}},
+    ],
+)
+def test_refusal_of_content_in_other_words_is_one(answer: Any) -> None:
+    assert {classify(read_error(answer), status) for status in (200, 400)} == {"content"}
+
+
+def test_words_that_only_resemble_a_refusal_of_content_are_none() -> None:
+    for said in (
+        "the name is case sensitive",
+        "sensitivity must be below 1",
+        "content-type is not supported",
+        "the file is not safe to open",
+    ):
+        assert classify(read_error({"error": {"message": said, "code": "invalid_value"}}), 400) == "invalid"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"prompt": [SAID]},
+        {"\u9519\u8bef": SAID},
+        {"error": {"message": "failed"}, "node_errors": {"4": {"errors": [{"message": "not in list", "details": SAID}]}}},
+        {"error": "CUDA", "warnings": [SAID]},
+    ],
+)
+def test_words_at_a_place_that_no_one_named_arrive(answer: Any) -> None:
+    assert SAID in error_from(answer, who="'a/b'", status=400).provider_message

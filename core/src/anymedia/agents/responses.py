@@ -16,6 +16,7 @@ from ..errors import (
     AuthenticationFailed,
     BackendTimeout,
     BackendUnavailable,
+    BadBackendResponse,
     BudgetExceeded,
     Charged,
     ContentRefused,
@@ -190,6 +191,8 @@ def fix_of(error: MediaError, able: tuple[str, ...] = ()) -> str:
         return error.hint(_COMMANDS, _argument)
     if isinstance(error, InvalidRequest):
         return "correct " + "; ".join(_correction(problem) for problem in error.problems[:_MOST])
+    if isinstance(error, BadBackendResponse) and error.charged != "no":
+        return "do not repeat it without asking the user: it may be charged again"
     if error.charged != "no":
         return f"it may be charged: check with {wait} before you repeat it" if error.job_id else "tell the user; it may be charged"
     alternative = f"use {_argument(Argument('backend', able[0]))} without model" if able else ""

@@ -72,6 +72,11 @@ def find_repair(source: bytes | BinaryIO | Path) -> Repair:
         return _sound(reader, nothing)
     find = _END_OF.get(name or "")
     end = None if find is None else _end(reader, find)
+    edit = _webp_size(reader) if name == "webp" else _missing_end(source, str(name)) if (end or 1 << 62) > reader.size else None
+    if edit is not None:
+        text = f"the {str(name).upper()} file's length or end was missing or wrong and was corrected; the picture may be incomplete"
+        end = reader.size if edit.offset >= reader.size else 8 + int.from_bytes(edit.data, "little")
+        return attrs.evolve(nothing, end=end, edits=(edit,), warnings=(Warning("container_corrected", text),))
     if end is None or end >= reader.size:
         return nothing
     return attrs.evolve(nothing, end=end, warnings=(_cut(reader.size - end, str(name)),))
@@ -107,8 +112,48 @@ def _cut(count: int, name: str) -> Warning:
     return Warning("trailing_bytes_removed", f"{what} after the end of the {name.upper()} file were removed")
 
 
+def _missing_end(source: bytes | BinaryIO, name: str) -> Edit | None:
+    """Return what to add to a picture that lacks only its end marker, or a part of it."""
+    end = _ENDS.get(name)
+    if end is None:
+        return None
+    if isinstance(source, bytes):
+        data = source
+    else:
+        source.seek(0)
+        data = source.read(_MOST_WITHOUT_END)
+    given = next(count for count in reversed(range(len(end))) if data.endswith(end[:count]))
+    whole = data + end[given:]
+    return Edit(len(data), end[given:]) if _end(Reader(whole), _END_OF[name]) == len(whole) else None
+
+
+def _webp_size(reader: Reader) -> Edit | None:
+    """Return the correct size for a WebP whose chunks are whole and whose header says another one."""
+    position, ends = 12, {0}
+    while position + 8 <= reader.size and all(32 <= c < 127 for c in reader.at(position, 4)):
+        position += 8 + reader.le32(position + 4)
+        position += position % 2 and position < reader.size
+        ends |= {position, position + 1}
+    claimed = 8 + reader.le32(4)
+    return None if claimed in ends or not 12 < position <= reader.size else Edit(4, (position - 8).to_bytes(4, "little"))
+
+
+def _lead(reader: Reader) -> int:
+    """Return how many line breaks or bytes of a byte order mark stand before a file."""
+    head = reader.upto(0, 2 * HEAD)
+    rest = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    return len(head) - len(rest) if format_of_head(head) is None and format_of_head(rest) is not None else 0
+
+
+def _led(count: int) -> tuple[Warning, ...]:
+    return (Warning("leading_bytes_removed", f"{count} bytes before the start of the file were removed"),)
+
+
 def repair_bytes(data: bytes) -> tuple[bytes, tuple[Warning, ...]]:
     """Return a file's bytes repaired, and what was wrong; the very same object where nothing was."""
+    if count := _lead(Reader(data)):
+        rest, warnings = repair_bytes(data[count:])
+        return rest, (*_led(count), *warnings)
     repair = find_repair(data)
     if not repair.is_needed:
         return data, repair.warnings
@@ -134,18 +179,34 @@ def repair_file(target: Path | int) -> tuple[Warning, ...]:
     """
     descriptor = os.dup(target) if isinstance(target, int) else os.open(target, os.O_RDWR | getattr(os, "O_BINARY", 0))
     with os.fdopen(descriptor, "r+b") as file:
+        if count := _lead(Reader(file)):
+            _shift(file, count)
         repair = find_repair(file)
         for edit in repair.edits:
             file.seek(edit.offset)
             file.write(edit.data)
         if repair.end < repair.size:
             file.truncate(repair.end)
-        return repair.warnings
+        return (*(_led(count) if count else ()), *repair.warnings)
 
 
+def _shift(file: BinaryIO, count: int) -> None:
+    """Remove the first bytes of a file in place."""
+    position = count
+    while part := (file.seek(position), file.read(1 << 20))[1]:
+        file.seek(position - count)
+        file.write(part)
+        position += len(part)
+    file.truncate(position - count)
+
+
+#: What a picture ends with; and the most bytes of one that is read to add it.
+_ENDS = {"png": b"\0\0\0\0IEND\xaeB`\x82", "jpeg": b"\xff\xd9", "gif": b"\0;"}
+_MOST_WITHOUT_END = 1 << 28
 #: Text that short behind the sound's data was put there by a gateway; anything else is more sound than the header knows of.
 _MOST_TEXT = 4096
 _TEXT = frozenset(string.printable.encode())
+_TAGS = (b"TAG", b"ID3", b"APETAGEX")
 #: Compression types of AIFF-C whose frames have one size.
 _PLAIN = {b"NONE", b"sowt", b"twos", b"raw ", b"in24", b"in32", b"fl32", b"FL32", b"fl64", b"FL64", b"ulaw", b"alaw", b"ULAW", b"ALAW"}
 
@@ -249,9 +310,9 @@ def _true_end(sound: _Sound) -> tuple[int, int]:
     rest = size - sound.after
     if rest <= 0:
         return size, sound.length
-    if sound.after > claimed + 1 or _is_text(sound.reader, sound.after, size):  # other chunks follow: the length is correct
-        return sound.after, sound.length
-    if rest < sound.block:
+    last = sound.reader.upto(sound.after, _MOST_TEXT)
+    is_added = rest <= _MOST_TEXT and (set(last) <= _TEXT or last.startswith(_TAGS))
+    if sound.after > claimed + 1 or is_added or rest < sound.block:  # other chunks follow, or what was added: the length is correct
         return sound.after, sound.length
     return _rounded(sound, size)
 
@@ -268,10 +329,6 @@ def _text_tail(reader: Reader, start: int, size: int) -> int:
     """Return how many bytes of line breaks follow samples of unknown length: 2 or 0."""
     last = reader.upto(max(start, size - 2), 2)
     return 2 if last == b"\r\n" else 0
-
-
-def _is_text(reader: Reader, start: int, end: int) -> bool:
-    return end - start <= _MOST_TEXT and set(reader.at(start, end - start)) <= _TEXT
 
 
 _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
@@ -464,7 +521,7 @@ def _flac_ends(reader: Reader) -> Iterator[int]:
 
 
 def _is_added(rest: bytes) -> bool:
-    return set(rest) <= _TEXT or len(set(rest)) < 2 or rest.startswith((b"TAG", b"ID3", b"APETAGEX"))
+    return set(rest) <= _TEXT or len(set(rest)) < 2 or rest.startswith(_TAGS)
 
 
 #: Format name -> the function that finds the end. A TIFF has none: its parts may be in any order.

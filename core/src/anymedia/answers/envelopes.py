@@ -32,13 +32,13 @@ _WORDS = (
     "title", "error", "message", "msg", "error_message", "errorMessage", "error_msg", "error_description", "errorDescription",
     "detail", "details", "errors", "description", "exception", "fault", "cause", "failure", "failure_reason", "failureReason",
     "finishMessage", "finish_message", "blockReasonMessage", "block_reason_message", "rai_filtered_reason", "raiFilteredReason",
-    "raiMediaFilteredReasons", "rai_media_filtered_reasons", "refusal", "status_message", "statusMessage", "reason",
+    "raiMediaFilteredReasons", "rai_media_filtered_reasons", "refusal", "status_message", "statusMessage", "reason", "warnings",
 )  # fmt: skip
 #: Keys below which an error may stand, too.
 _BELOW = (
     "innererror", "inner_error", "innerError", "metadata", "raw", "body", "response", "candidates", "promptFeedback", "prompt_feedback",
     "incomplete_details", "choices", "moderation_details", "data", "result", "output", "meta", "content", "base_resp", "response_metadata",
-    "field_violations", "violations", "last_error", "status_details",
+    "field_violations", "violations", "last_error", "status_details", "node_errors", "artifacts", "predictions",
 )  # fmt: skip
 #: Keys that hold a code, used as words where there are none.
 _CODES = (
@@ -82,6 +82,7 @@ class AnsweredError:
         reasons: names of filters that matched.
         stage: ``input`` or ``output`` where the provider says which of them its moderation refused, or an empty string.
         form: how it came.
+        whole: the object itself as text where none of its words stand in a known place, or an empty string.
         is_error: whether the body itself says that it is an error, whatever the HTTP status.
     """
 
@@ -94,6 +95,7 @@ class AnsweredError:
     reasons: tuple[str, ...] = ()
     stage: str = ""
     form: Literal["json", "html", "xml", "text", "empty"] = "empty"
+    whole: str = ""
     is_error: bool = False
 
     @property
@@ -166,9 +168,11 @@ def _of_object(body: Any) -> AnsweredError:
     codes = [_plain(value) for node in nodes for key in _CODES if (value := _code(child(node, key)))]
     codes += ["moderated" for node in nodes if "moderated" in _plain(_text(child(node, "status")))]
     codes += ["refusal" for node in nodes if _text(child(node, "refusal"))]
-    text = _words(body, 0, iter(range(_MOST_NODES))) or (_dumped(body) if _admits(body) else "")
+    text = _words(body, 0, iter(range(_MOST_NODES)))
+    whole = "" if text else _shown(_dumped(body))
     return AnsweredError(
-        text=_shown(text),
+        text=_shown(text) or (whole if _admits(body) else ""),
+        whole=whole,
         code=strings["code"]
         or strings["error_code"]
         or strings["errorCode"]
@@ -262,6 +266,8 @@ def _canonical(node: Any, depth: int = 0) -> Any:
     if not isinstance(node, dict):
         return node
     found = {key: _canonical(value, depth + 1) for key, value in node.items()}
+    if isinstance(nodes := found.get("node_errors"), dict):  # by the numbers of a workflow's nodes
+        found["node_errors"] = list(nodes.values())
     spelled = {_SPELLINGS.get(_plain(str(key)), key): value for key, value in found.items()}
     return spelled | {key: value for key, value in found.items() if key in spelled}
 
@@ -362,7 +368,7 @@ def _joined(parts: list[str], between: str = ": ") -> str:
 
 def _dumped(body: Any) -> str:
     try:
-        return json.dumps(body, ensure_ascii=False, default=str)[:_MESSAGE]
+        return json.dumps(body, ensure_ascii=False, default=str) if body else ""
     except (ValueError, TypeError, RecursionError):
         return ""
 

@@ -42,14 +42,7 @@ ErrorKind = Literal[
 
 #: Codes in lower case without separators, as `AnsweredError.codes` gives them -> kind. The order of the kinds is that of their weight.
 _BY_CODE: Mapping[ErrorKind, frozenset[str]] = {
-    "content": frozenset(
-        {
-            "moderationblocked", "contentpolicyviolation", "contentfilter", "contentfiltered", "responsibleaipolicyviolation",
-            "contentmoderation", "contentmoderated", "requestmoderated", "moderation", "moderated", "safety", "imagesafety",
-            "prohibitedcontent", "imageprohibitedcontent", "recitation", "imagerecitation", "blocklist", "spii", "refusal", "nsfw",
-            "nsfwcontent", "inputmoderation", "outputmoderation", "safetyviolation", "policyviolation", "contentrefused", "modelarmor",
-        }
-    ),
+    "content": frozenset({"safety", "imagesafety", "blocklist", "spii", "refusal", "contentrefused", "modelarmor", "sentinelblock"}),
     "region": frozenset({"unsupportedcountryregionterritory", "unsupportedregion", "unsupportedlocation", "regionnotsupported"}),
     "verification": frozenset({"organizationnotverified", "verificationrequired", "organizationverificationrequired"}),
     "billing": frozenset(
@@ -80,10 +73,16 @@ _BY_STATUS: Mapping[int, ErrorKind] = {
     503: "overload",
     529: "overload",
 }
+#: Parts of codes that mean the same in any combination.
+_CONTENT_CODE = re.compile(
+    r"moderat(?:ion|ed)|contentpolicy|contentfilter|sensitive(?:content|info|word)|inspectionfail|illegaldetect|policyviolation|nsfw|recitation"
+    r"|prohibitedcontent|violat\w{0,5}polic|safetyviolation|copyrightviolation|guardrail"
+)
 _CONTENT = re.compile(
-    r"safety (?:system|filter)|content (?:policy|polic|filter|management policy|moderation)|responsible ai"
-    r"|usage (?:guidelines|polic)|prohibited (?:content|use)|sensitive words|nsfw|flagged (?:as|by|for)"
-    r"|(?:rejected|blocked|refused) by (?:our |the )?(?:moderation|safety)",
+    r"safety (?:system|filter|check)|content[ _]?(?:polic|filter|management policy|moderation)|responsible ai|guardrail|nsfw"
+    r"|inappropriate content|usage (?:guidelines|polic)|content (?:was )?blocked|flagged (?:as|by|for)|third-party content"
+    r"|(?:prohibited|banned|sensitive|illegal|unsafe)[ _](?:content|use|words?|info|prompt|text)"
+    r"|(?:rejected|blocked|refused) by (?:our |the )?(?:moderation|safety)|\u654f\u611f|\u8fdd\u89c4|\u4e0d\u5b89\u5168",
     re.IGNORECASE,
 )
 _REGION = re.compile(
@@ -130,7 +129,8 @@ def classify(error: AnsweredError, status: int | None, *, by_code: Mapping[str, 
         if code in own:
             return own[code]
     known = set(error.codes)
-    by_known = next((kind for kind, codes in _BY_CODE.items() if known & codes), None)
+    moderated = any(_CONTENT_CODE.search(code) for code in known)
+    by_known = "content" if moderated else next((kind for kind, codes in _BY_CODE.items() if known & codes), None)
     number = status if status is not None and status >= 300 else error.status
     client_error = number is None or 400 <= number < 500
     if by_known == "content" or (error.reasons and client_error and number not in {401, 402, 404, 429}):
@@ -208,6 +208,8 @@ def error_from(
         The error, with ``provider_message`` set to the provider's own words (an empty string where there are none).
     """
     found = body if isinstance(body, AnsweredError) else read_error(body)
+    if status is not None and status >= 400:
+        found = attrs.evolve(found, text=found.text or found.whole)
     kind = kind or classify(found, status, by_code=by_code)
     if kind == "address" and own_address:
         kind = "model"

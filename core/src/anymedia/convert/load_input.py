@@ -65,6 +65,8 @@ async def load(
     facts = await in_thread(lambda: sniff(data, limits=limits, format_hint=hint, where=where))
     check_kind(facts, item.media, where=where)
     _check_facts(facts, form, name)
+    if facts.end < facts.size:
+        data = data[: facts.end]
     if facts.kind == "image":
         return await _load_picture(data, facts, form, name, where)
     return await _load_timed(data, facts, form, name)
@@ -121,7 +123,6 @@ async def _load_picture(data: bytes, facts: Facts, form: InputForm, name: str, w
 
     cut = _cut(facts)
     if is_plain(facts) and (not form.formats or facts.format in form.formats):
-        data = data[: facts.end]
         _check_bytes(len(data), form, name)
         return _loaded(data, facts.format, "image", facts, cut)
     formats = list(form.formats)
@@ -133,12 +134,11 @@ async def _load_picture(data: bytes, facts: Facts, form: InputForm, name: str, w
 
 
 def _cut(facts: Facts) -> tuple[Warning, ...]:
-    """Return a warning about what follows after the end of an image, such as the video of a motion photo: it is not sent."""
+    """Return a warning about what follows after the end of a file, such as the video of a motion photo: it is not sent."""
     if facts.end == facts.size:
         return ()
-    text = (
-        f"{facts.size - facts.end} bytes after the end of the {facts.format.upper()} image were not sent (such as a motion photo's video)"
-    )
+    such = " (such as a motion photo's video)" if facts.format == "jpeg" else ""
+    text = f"{facts.size - facts.end} bytes after the end of the {facts.format.upper()} {facts.kind} were not sent{such}"
     return (Warning("trailing_bytes_not_sent", text),)
 
 
@@ -146,7 +146,7 @@ async def _load_timed(data: bytes, facts: Facts, form: InputForm, name: str) -> 
     """Load video or audio unchanged, or converted if PyAV is installed."""
     if not form.formats or facts.format in form.formats:
         _check_bytes(len(data), form, name)
-        return _loaded(data, facts.format, facts.kind, facts)
+        return _loaded(data, facts.format, facts.kind, facts, _cut(facts))
     from .video import AUDIO_TARGETS, VIDEO_TARGETS
 
     known = VIDEO_TARGETS if facts.kind == "video" else AUDIO_TARGETS
@@ -161,7 +161,7 @@ async def _load_timed(data: bytes, facts: Facts, form: InputForm, name: str) -> 
     args = {"from": facts.format, "to": target, "quality": None, "pcm_rate": 0}
     report, made = await run_on_bytes("transcode", args, data, seconds=1800)
     _check_bytes(len(made), form, name)
-    return _loaded(made, target, facts.kind, facts, tuple(report["warnings"]))
+    return _loaded(made, target, facts.kind, facts, (*_cut(facts), *report["warnings"]))
 
 
 async def _load_mask(data: bytes, form: InputForm, size: tuple[int, int] | None, limits: Limits | None, where: str) -> LoadedMedia:

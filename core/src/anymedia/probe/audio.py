@@ -1,4 +1,4 @@
-"""Headers of MP3, ADTS AAC, FLAC and Ogg; RIFF files (WebP images and WAV audio) to the exact end of the file."""
+"""Headers of MP3, ADTS AAC, FLAC and Ogg; RIFF files (WebP images and WAV audio)."""
 
 from __future__ import annotations
 
@@ -318,8 +318,6 @@ def _read_webp(reader: Reader) -> Facts:
     end = reader.le32(4) + 8
     if end > reader.size:
         raise refuse("the file is truncated: it ends before its contents do")
-    if end < reader.size:
-        raise refuse(f"{reader.size - end} bytes follow after the end of the WebP", "save the image again")
     chunks = _chunks(reader, 12, end)
     if not chunks:
         raise refuse("the WebP contains no image data")
@@ -360,7 +358,7 @@ def _webp(reader: Reader, width: int, height: int, *, alpha: bool, mode: bytes, 
         mime="image/webp",
         kind="image",
         size=reader.size,
-        end=reader.size,
+        end=min(reader.le32(4) + 8, reader.size),
         width=width,
         height=height,
         orientation=orientation,
@@ -409,8 +407,6 @@ def _read_wav(reader: Reader) -> Facts:
     end = reader.size if streamed else claimed + 8
     if end > reader.size:
         raise refuse("the file is truncated: it ends before its contents do")
-    if end < reader.size and not (end + 1 == reader.size and claimed % 2):
-        raise refuse(f"{reader.size - end} bytes follow after the end of the WAV", "save the audio again")
     position, seconds, codec, block, rate = 12, 0.0, "", 0, 0
     heard = False
     while position < end:
@@ -433,7 +429,9 @@ def _read_wav(reader: Reader) -> Facts:
         raise refuse("the WAV contains no audio")
     if not math.isfinite(seconds):
         raise refuse("the header of the WAV is invalid")
-    return Facts(format="wav", mime="audio/wav", kind="audio", size=reader.size, end=reader.size, seconds=seconds, mode=codec)
+    return Facts(
+        format="wav", mime="audio/wav", kind="audio", size=reader.size, end=min(end + end % 2, reader.size), seconds=seconds, mode=codec
+    )
 
 
 def _wav_format(reader: Reader, start: int, length: int) -> tuple[str, int, int]:

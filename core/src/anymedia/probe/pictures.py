@@ -1,7 +1,6 @@
-"""Parse PNG, GIF and JPEG to the exact end of the file, and the orientation in an EXIF block.
+"""Parse PNG, GIF and JPEG to the end of the picture, and the orientation in an EXIF block.
 
-A JPEG may be followed by data that cameras append: zero padding, further complete JPEGs (multi-picture files), a complete
-MP4 (motion photos) and Samsung's trailer. None of it is passed on, and anything else is rejected.
+What follows the end (a line break, what cameras and editors append, a motion photo's video) is not looked at and not passed on.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def read_png(reader: Reader) -> Facts:
         mime="image/png",
         kind="image",
         size=reader.size,
-        end=reader.size,
+        end=walk.end,
         width=width,
         height=height,
         orientation=walk.orientation,
@@ -70,6 +69,7 @@ class _Chunks:
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
+        self.end = 0
         self.orientation = 1
         self.frames = 1
         self.data = 0
@@ -86,8 +86,7 @@ class _Chunks:
             self._check(position, length, kind)
             self._note(position + 8, length, kind)
             position += 12 + length
-        if position != self.reader.size:
-            raise refuse(f"{self.reader.size - position} bytes follow after the end of the PNG", "save the image again")
+        self.end = position
         if not self.data:
             raise refuse("the PNG contains no image data")
 
@@ -151,8 +150,6 @@ def read_gif(reader: Reader) -> Facts:
         else:
             raise refuse("a block of the GIF is damaged" if head else "the file is truncated: the GIF has no end")
     position += 1
-    if position != reader.size and not reader.zeros(position, reader.size):
-        raise refuse(f"{reader.size - position} bytes follow after the end of the GIF", "save the image again")
     if not frames:
         raise refuse("the GIF contains no image data")
     return Facts(
@@ -235,7 +232,7 @@ _TOO_ODD = "the JPEG uses a rarely supported variant (lossless, arithmetic or 12
 
 
 def read_jpeg(reader: Reader) -> Facts:
-    """Return a JPEG's facts; ``end`` is the end of the (first) image. What cameras and editors append is not looked at."""
+    """Return a JPEG's facts; ``end`` is the end of the (first) image."""
     walk = _Walk(reader, 0)
     walk.run()
     mode = {1: "L", 3: "RGB", 4: "CMYK"}[walk.components]
