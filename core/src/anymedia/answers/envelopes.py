@@ -396,18 +396,10 @@ def _admits(body: Any) -> bool:
         return True
     if any(_admits(below) for key in ("promptFeedback", "prompt_feedback") if (below := child(body, key)) is not None):
         return True
-    if (
-        _code(child(body, "code"))
-        and _text(child(body, "message"))
-        and not _plain(_code(child(body, "code"))).startswith(("success", "ok"))
-    ):
+    code = _code(child(body, "code"))
+    if code and _text(child(body, "message")) and not _plain(code).startswith(("success", "ok")):
         return True
-    items = [
-        item
-        for key in ("candidates", "choices", "data", "artifacts", "images", "predictions")
-        for item in _listed(child(body, key))
-        if is_object(item)
-    ]
+    items = [item for key in _ITEMS for item in _listed(child(body, key)) if is_object(item)]
     return any(_finished_badly(item) or _text(child(child(item, "message"), "refusal")) for item in items)
 
 
