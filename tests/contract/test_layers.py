@@ -36,7 +36,7 @@ LAYERS = [
     {"plan_maker"},
     {"operations", "realms"},
     {"router"},
-    {"sync_router"},
+    {"sync_router", "worker"},
     {"aio"},
     {"shortcuts"},
     {"generation_config"},

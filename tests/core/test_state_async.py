@@ -161,14 +161,14 @@ async def test_sync_router_works_inside_a_running_event_loop(tmp_path: Path) -> 
         router.close()
 
 
-async def test_video_with_ten_status_checks_takes_few_store_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_video_with_ten_status_checks_takes_few_store_operations(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     store, done = SqliteStore(), []
     database = store._database
     for name in ("read", "write"):
         operation = getattr(database, name)
         monkeypatch.setattr(database, name, lambda work, operation=operation, **more: done.append(work) or operation(work, **more))
     with FakeService(looks=10) as service:
-        async with fake_router(service, store=store) as router:
+        async with fake_router(service, store=store, settings=fake_settings(service, state=tmp_path)) as router:
             done.clear()
             await router.generate_video(prompt="waves")
             assert len([request for request in service.http.received if request.method == "GET"]) == 11

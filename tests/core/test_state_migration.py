@@ -21,7 +21,7 @@ from anymedia.state.store import LOCAL_REALM, UNKNOWN_ACCOUNT, CallRecord, State
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
 #: Written by the version itself: the journal of the first edition, then the same after each migration.
-JOURNALS = {1: "first_edition.sql", 2: "version_2.sql", 3: "version_3.sql", 4: "version_4.sql"}
+JOURNALS = {1: "first_edition.sql", 2: "version_2.sql", 3: "version_3.sql", 4: "version_4.sql", 5: "version_5.sql"}
 
 
 @pytest.fixture(params=JOURNALS)
@@ -95,11 +95,12 @@ async def test_migration_backs_the_file_up_for_the_owner_only(journal: Path, ver
         assert connection.execute("SELECT count(*) FROM calls").fetchone() == (6,)
 
 
-async def test_migrated_call_that_was_not_sent_is_queued_and_can_be_sent(journal: Path, tmp_path: Path) -> None:
+async def test_migrated_call_that_was_not_sent_is_queued_and_can_be_sent(version: int, journal: Path, tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(journal)) as connection:
         connection.execute(
-            "UPDATE calls SET state = 'submitting', submits = 0, job = NULL, error = NULL, cost_usd = NULL, owner = 'gone', attempts = '[]'"
-            " WHERE json_extract(request, '$.prompt') = 'to be cancelled'"
+            "UPDATE calls SET state = ?, submits = 0, job = NULL, error = NULL, cost_usd = NULL, owner = 'gone', attempts = '[]'"
+            " WHERE json_extract(request, '$.prompt') = 'to be cancelled'",
+            ("submitting" if version < 5 else "queued",),
         )
         connection.commit()
     with FakeService() as service:

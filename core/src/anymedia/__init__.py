@@ -28,6 +28,7 @@ The modules from the inside out; a module imports only from those above it.
     realms.py                       views of a router for one realm each, with keys and budgets of their own
     operations.py                   the operations as methods with the fields of the requests (generated)
     router.py  sync_router.py       Router, the entry point, and its twin without await
+    worker.py                       carries out queued calls of routers on other machines
     shortcuts.py  aio.py            the one-line functions: anymedia.image(...), await anymedia.aio.image(...)
     generation_config.py            the flat form: one mapping of fields that becomes a request; spellings.py: other ways to write values
     agents/  cli/                   interfaces for agents and for the command line

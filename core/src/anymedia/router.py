@@ -68,6 +68,7 @@ class Router(Operations, Realms):
         clock: injectable for tests.
         on_progress: called with every progress event.
         project: the project that calls belong to, a scope of budgets; by default that of the settings.
+        workers: whether calls are carried out by workers rather than by this process; by default as the settings say.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Router(Operations, Realms):
         clock: Clock | None = None,
         on_progress: Callable[[Progress], None] | None = None,
         project: str | None = None,
+        workers: bool | None = None,
     ) -> None:
         quiet_loggers()
         install_log_redaction()
@@ -101,8 +103,7 @@ class Router(Operations, Realms):
         self.policy = self._plan_maker.policy
         place = self.settings.journal if store is None else store
         self.store: Store = store_at(place, clock=self._clock.now) if isinstance(place, str | Path) else place
-        storage = artifacts or self.settings.fleet_artifacts
-        directory = self.settings.state_dir / "artifacts"
+        storage, directory = artifacts or self.settings.fleet_artifacts, self.settings.state_dir / "artifacts"
         self.artifacts = artifacts_at(storage, directory) if isinstance(storage, str | None) else storage
         self._engine = Engine(
             store=self.store,
@@ -118,6 +119,7 @@ class Router(Operations, Realms):
             project=project or self.settings.project,
         )
         self._run_registry = RunRegistry(self._engine)
+        self._has_workers = self.settings.fleet_workers if workers is None else workers
         #: A request with a key waits for an earlier one in this process to be recorded and started.
         self._key_locks: weakref.WeakValueDictionary[tuple[str | None, str], asyncio.Lock] = weakref.WeakValueDictionary()
 
@@ -257,7 +259,7 @@ class Router(Operations, Realms):
             run_until: when the run ends.
 
         Returns:
-            The id of the run, and its runner and task if it was started here.
+            The id of the run, and its runner and task if it was started here, and not left to workers.
         """
         if not isinstance(request, Plan):
             request = await self._with_own_results(request, asked.policy)
@@ -271,11 +273,14 @@ class Router(Operations, Realms):
                     return earlier[0].run, None, None
                 runner = await self._runner_for(request, asked, inputs)
                 runner.keyed, runner.attempt = keyed, len(earlier)
+                runner.priority = asked.priority if self._has_workers else None
                 runner.run_id = earlier[0].run if earlier else runner.run_id
                 try:
                     await runner.open(until)
                 except RunKeyTaken:  # another process was first: its run is this one's, too
                     continue
+                if self._has_workers:
+                    return runner.run_id, None, None
                 runner.deadline = run_until
                 with listening(asked.on_progress):
                     return runner.run_id, runner, self._start(runner)
@@ -391,6 +396,7 @@ class Router(Operations, Realms):
         key: str | None = None,
         on_progress: OnProgress | None = None,
         keys: GivenKeys | None = None,
+        priority: int = 0,
     ) -> CallRecord:
         """Start a run and return its record with the job id; `wait` returns the result.
 
@@ -406,13 +412,14 @@ class Router(Operations, Realms):
             key: a run key, see `execute`; a repeat returns the record of the run that it belongs to.
             on_progress: see `run`.
             keys: see `run`.
+            priority: where calls are left to workers, the higher the sooner.
 
         Raises:
             RequestError: before anything is spent.
             BackendTimeout: the deadline passed; nothing was sent.
         """
         until = None if deadline is None else self._engine.clock.steady() + deadline
-        asked = Asked(backend, model, policy, output, overwrite, key, on_progress)
+        asked = Asked(backend, model, policy, output, overwrite, key, on_progress, priority)
         run, runner, task = await self._with(keys)._begin(request, asked, until, None)
         if runner is not None and task is not None and runner.plan.media == "video":
             submitted = asyncio.ensure_future(runner.submitted.wait())

@@ -40,6 +40,7 @@ because it may come from another user. API keys belong in the environment or in 
     [fleet]                                      # for several machines; needs anymedia[fleet]
     store = "postgresql://anymedia@db/media"     # by default a file in the state directory; the password: PGPASSWORD or ~/.pgpass
     artifacts = "s3://bucket/prefix"             # by default a directory in the state directory; keys: AWS_ACCESS_KEY_ID and so on
+    workers = true                               # calls are carried out by "anymedia worker" processes
 
     [backends.mygpu]                             # an instance of a plugin; by default the plugin of that name
     plugin = "openai"
@@ -364,6 +365,7 @@ class Settings:
         max_descriptors: how many file descriptors the process may use; None: the system's limit.
         max_memory_bytes: memory that answers may use while they are received; None: half of what is available.
         fleet_store: URL of the PostgreSQL database that is used in place of the journal in the state directory.
+        fleet_workers: whether calls are carried out by workers (``anymedia worker``) rather than by the process that makes them.
         fleet_artifacts: URL of the object storage that is used in place of the artifacts in the state directory.
         state_dir: directory of the journal, the ledger, the continuations and the artifacts.
         keys: the contents of the keys file.
@@ -385,6 +387,7 @@ class Settings:
     max_memory_bytes: int | None = None
     fleet_store: str | None = None
     fleet_artifacts: str | None = None
+    fleet_workers: bool = False
     state_dir: Path = attrs.field(factory=lambda: user_dir("state"))
     keys: Keys = Keys()
     files: tuple[Path, ...] = ()
@@ -559,6 +562,8 @@ class _Config:
             if parts.password is not None or {"password", "sslpassword"} & urllib.parse.parse_qs(parts.query).keys():
                 table.report(f"{key}: put the password into {'PGPASSWORD or ~/.pgpass' if key == 'store' else 'the environment'}")
             found |= {f"fleet_{key}": url} if url else {}
+        if (workers := table.take("workers", bool)) is not None:
+            found["fleet_workers"] = workers
         table.done()
         return found
 

@@ -100,6 +100,11 @@ class LocalArtifacts:
 
         return await in_thread(work)
 
+    async def all(self) -> list[Artifact]:
+        """Return all artifacts, the oldest first."""
+        stored = await in_thread(lambda: sorted(self._references(), key=lambda pair: pair[1]))
+        return [artifact for artifact, _ in stored]
+
     async def read(self, artifact: Artifact) -> bytes:
         """Return the bytes, checked against their hash; see `ArtifactStore.read`."""
 
@@ -191,6 +196,10 @@ class LocalArtifacts:
 
     async def sign(self, artifact: Artifact, seconds: float) -> None:
         """Return None: no link leads to a directory."""
+
+    async def upload_copies(self) -> int:
+        """Return 0: there is nothing to upload to."""
+        return 0
 
     async def discard(self, artifact: Artifact) -> None:
         """Remove one reference; see `ArtifactStore.discard`."""

@@ -82,6 +82,15 @@ class SharedArtifacts:
             raise
         return artifact
 
+    async def upload_copies(self) -> int:
+        """Upload what only this machine has; see `ArtifactStore.upload_copies`."""
+        with self._failing():
+            known = {artifact for artifact, _ in await self._listed()}
+        missing = [artifact for artifact in await self.local.all() if artifact not in known]
+        for artifact in missing:
+            await self.upload(artifact)
+        return len(missing)
+
     async def link(self, artifact: Artifact, call_id: str, kind: Kind, index: int = 0) -> Artifact:
         """Give another call a copy, made by the storage; see `ArtifactStore.link`."""
         made = Artifact(call_id=call_id, kind=kind, index=index, sha256=artifact.sha256, size=artifact.size, mime=artifact.mime)

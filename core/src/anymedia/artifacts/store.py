@@ -277,6 +277,9 @@ class ArtifactStore(Protocol):
             The link; None for a store without links.
         """
 
+    async def upload_copies(self) -> int:
+        """Store what only this machine has, from the time before the artifacts were shared; return how many they are."""
+
     async def discard(self, artifact: Artifact) -> None:
         """Remove one reference, and its bytes if no other reference uses them."""
 

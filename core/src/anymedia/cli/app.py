@@ -146,6 +146,8 @@ COMMANDS = MEDIA | {
     "gallery": Lazy("gallery:gallery", "Write a page that shows earlier results."),
     "gc": Lazy("jobs:gc", "Remove stored inputs and results that are old or exceed the limit."),
     "jobs": Lazy("jobs:jobs", "List, show, resume, cancel or forget jobs."),
+    "worker": Lazy("fleet:worker", "Carry out queued calls of other machines."),
+    "fleet": Lazy("fleet:fleet", "Show workers and queued calls; migrate, drain, import."),
     "keys": Lazy("keys:keys", "Set, list, remove or test API keys."),
     "cost": Lazy("jobs:cost", "Show quoted and actual costs."),
     "completion": Lazy("complete:completion", "Print the line that sets up shell completion."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import platform
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -12,6 +13,7 @@ import attrs
 
 from ..artifacts import Artifact
 from ..errors import InvalidRequest, Problem
+from ..files.paths import OutputTarget
 from ..policy import Policy
 from ..requests import Request
 from ..results import MediaFile, Result
@@ -36,6 +38,7 @@ class Asked:
     overwrite: bool = False
     key: str | None = None
     on_progress: OnProgress | None = None
+    priority: int = 0
 
     def __attrs_post_init__(self) -> None:
         if not isinstance(self.policy, Policy | None):
@@ -71,7 +74,7 @@ class Asked:
 async def delivered(engine: Engine, result: Result) -> Result:
     """Return a result with its files as this machine has them, and with links where the artifacts are in object storage.
 
-    What was given no name is kept as long as this process lives.
+    What was given no name is kept as long as this process lives. What a worker has made is written here, if it was requested here.
     """
     files = list(result.files)
     number = 0
@@ -85,5 +88,11 @@ async def delivered(engine: Engine, result: Result) -> Result:
 
 
 async def _delivered_file(engine: Engine, record: CallRecord, artifact: Artifact, file: MediaFile) -> MediaFile:
-    path = file.path if record.target["output"] is not None else await engine.artifacts.keep(artifact, file.path.suffix)
+    path, target = file.path, record.target
+    if target.get("export") is not None and target["machine"] == platform.node():
+        place, suffix = OutputTarget.from_json(target["export"]), file.path.suffix
+        index = int(target["first"]) + artifact.index
+        path = await engine.artifacts.export(artifact, place, index=index, of=int(target["of"]), suffix=suffix, reuse=True)
+    elif target["output"] is None:
+        path = await engine.artifacts.keep(artifact, file.path.suffix)
     return attrs.evolve(file, path=path, url=await engine.artifacts.sign(artifact, _LINK_SECONDS))

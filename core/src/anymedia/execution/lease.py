@@ -71,9 +71,13 @@ if hasattr(os, "register_at_fork"):
 
 @attrs.define(eq=False)
 class LeaseRenewer:
-    """Renews all leases of a process with one statement. A timer starts the renewal, because most calls end before it is due."""
+    """Renews all leases of a process with one statement. A timer starts the renewal, because most calls end before it is due.
+
+    ``seconds``: how long leases last, in place of `LEASE_SECONDS`; a worker's are shorter, and are renewed twice in that time.
+    """
 
     store: Store
+    seconds: float | None = None
     _keepers: set[LeaseKeeper] = attrs.field(factory=set, init=False)
     _timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
     _renewal: asyncio.Task[None] | None = attrs.field(default=None, init=False)
@@ -92,7 +96,7 @@ class LeaseRenewer:
             self._timer = None
 
     def _schedule(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(LEASE_SECONDS / 3, self._start)
+        self._timer = asyncio.get_running_loop().call_later(self.seconds / 2 if self.seconds else LEASE_SECONDS / 3, self._start)
 
     def _start(self) -> None:
         if self._renewal is None or self._renewal.done():  # one that waits for a locked store is not repeated
@@ -102,7 +106,7 @@ class LeaseRenewer:
     async def _renew(self) -> None:
         keepers = {keeper.lease: keeper for keeper in self._keepers}
         try:
-            renewed = {lease.call_id for lease in await self.store.renew(list(keepers), lease_seconds=LEASE_SECONDS)}
+            renewed = {lease.call_id for lease in await self.store.renew(list(keepers), lease_seconds=self.seconds or LEASE_SECONDS)}
         except Exception as error:  # noqa: BLE001 - the calls continue; their records are protected by the fence
             _log.warning("renewing the leases failed: %s", type(error).__name__)
             return

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import inspect
 import logging
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ class PlanRunner:
         deadline: on the steady clock; None for no deadline.
         run_id: the id of the run.
         keyed: the request's run key, if it has one.
+        priority: of the calls, if they are for workers: `open` then leaves them to them; None if this process carries them out.
         attempt: how many records earlier attempts of this run have.
     """
 
@@ -88,6 +90,7 @@ class PlanRunner:
     deadline: float | None = None
     run_id: str = attrs.field(factory=lambda: new_id("job"))
     keyed: KeyedRequest | None = None
+    priority: int | None = None
     attempt: int = 0
     opened: list[_Opened] = attrs.field(factory=list, init=False)
     loaded: Loaded = attrs.field(factory=dict, init=False, repr=False)
@@ -139,6 +142,10 @@ class PlanRunner:
         except (MediaError, asyncio.CancelledError):
             await shielded(self.give_up())
             raise
+        if self.priority is not None and len(self.opened) > 1:  # each was kept until all were recorded
+            for opened in self.opened:
+                await self.engine.store.release(opened.lease)
+            await self.engine.store.notify("queued")
         return [opened.record for opened in self.opened]
 
     def check_output(self) -> None:
@@ -267,6 +274,8 @@ class PlanRunner:
     async def _open_call(self, plan: Plan, call: PlannedCall, index: int, first: int, *, loaded: Loaded, suffix: str = "") -> _Opened:
         single = len(self.plan.calls) == 1
         call_id = (self.run_id if single else f"{self.run_id}-{index}") + (f"-r{self.attempt}" if self.attempt else "") + suffix
+        # A single call is recorded, reserved and queued for the workers in one transaction.
+        owner = None if self.priority is not None and single else self.engine.owner
         stored = await store_inputs(self.engine.artifacts, call_id, call.request, loaded, self.protection)
         new = NewCall(
             id=call_id,
@@ -282,17 +291,19 @@ class PlanRunner:
             session=self.engine.session,
             quote_usd=call.quote.usd,
             project=self.engine.project,
+            priority=self.priority,
             run_key=None if self.keyed is None else self.keyed.key,
             account=await self.engine.account(plan.chosen.backend),
             request_digest="" if self.keyed is None else self.keyed.digest,
         )
         try:
-            record = await self.engine.store.open_call(new, self.policy.budget, owner=self.engine.owner, lease_seconds=LEASE_SECONDS)
+            record = await self.engine.store.open_call(new, self.policy.budget, owner=owner, lease_seconds=LEASE_SECONDS)
         except (MediaError, RunKeyTaken, asyncio.CancelledError) as error:
             if not isinstance(error, RunKeyTaken) or not self.attempt:  # else the id is that of another process's attempt
                 await self.engine.artifacts.release(call_id)
             raise
-        return _Opened(lease=record.lease, record=record, plan=plan, call=call, loaded=loaded)
+        lease = Lease(call_id=record.id, owner=owner or "", fence=record.fence, until=record.lease_until)
+        return _Opened(lease=lease, record=record, plan=plan, call=call, loaded=loaded)
 
     def _place(self, suffix: str) -> OutputTarget | None:
         """Return where the files go, decided once for all calls of a run; None to keep the artifacts only."""
@@ -311,10 +322,13 @@ class PlanRunner:
     def _target(self, plan: Plan, first: int, total: int, stored: StoredInputs) -> dict[str, Any]:
         media = plan.media
         suffix = _suffix(plan)
+        place = None if (where := self._place(suffix)) is None else where.to_json()
+        # A worker writes artifacts only; the output belongs to this machine.
+        places = {"output": place} if self.priority is None else {"output": None, "export": place, "machine": platform.node()}
         prefix = plan.model_spec.continuation_prefix or f"{plan.chosen.backend}_{media[:3]}"
         return {
             "media": media,
-            "output": None if (place := self._place(suffix)) is None else place.to_json(),
+            **places,
             "suffix": suffix,
             "transcode_to": plan.transcode_to,
             "first": first,

@@ -54,6 +54,8 @@ _ASK_TIMES, _ASK_SECONDS = 5, 2.0
 async def resume_call(engine: Engine, call_id: str, deadline: float | None, *, revise: bool = False, rebind: bool = False) -> CallRecord:
     """Complete one call, or wait for the process that is processing it.
 
+    A call for workers is left to them, unless ``revise`` says that it is resumed here.
+
     Args:
         engine: store and plugins.
         call_id: the call.
@@ -69,17 +71,19 @@ async def resume_call(engine: Engine, call_id: str, deadline: float | None, *, r
         BackendTimeout: the deadline passed; the call can be resumed.
         BackendError: it failed, now or earlier.
     """
+    resumed = revise
     while True:
         record = await _known(engine, call_id)
         revise = revise and record.is_revisable
         if record.state in FINAL_STATES and not revise:
             return _ended(record)
-        claimed = await engine.store.claim(call_id, owner=engine.owner, lease_seconds=LEASE_SECONDS, revise=revise)
-        if claimed is not None:
-            with contextlib.suppress(LeaseLost):  # suspended for too long: wait for the process that has claimed it
-                async with LeaseKeeper(engine.leases, claimed.lease) as held:
-                    with engine.clients.used(record.backend):
-                        return _ended(await _continue(engine, held, claimed, deadline, rebind))
+        if resumed or record.priority is None:
+            claimed = await engine.store.claim(call_id, owner=engine.owner, lease_seconds=LEASE_SECONDS, revise=revise)
+            if claimed is not None:
+                with contextlib.suppress(LeaseLost):  # suspended for too long: wait for the process that has claimed it
+                    return await continue_call(engine, claimed, deadline, rebind=rebind)
+        elif record.state in {"unknown", "lost"} and record.owner is None:
+            raise unknown_outcome(SubmissionUnknown("see its record"), record) if record.error is None else error_from_json(record.error)
         left = LEASE_SECONDS if deadline is None else deadline - engine.clock.steady()
         if left <= 0:
             late = BackendTimeout(f"another process is still processing {call_id}; the deadline passed.", job_id=call_id)
@@ -88,6 +92,17 @@ async def resume_call(engine: Engine, call_id: str, deadline: float | None, *, r
         revise = revise and record.owner is not None  # else that process has just checked it
         if not await kept_until_end(engine.store, call_id, min(left, LEASE_SECONDS)):
             await engine.watcher.wait(call_id, math.inf if deadline is None else deadline)
+
+
+async def continue_call(engine: Engine, claimed: CallRecord, deadline: float | None, *, rebind: bool = False) -> CallRecord:
+    """Complete a call that was just claimed, and release it; see `resume_call`.
+
+    Raises:
+        LeaseLost: this process was suspended for so long that another one has claimed it.
+    """
+    async with LeaseKeeper(engine.leases, claimed.lease) as held:
+        with engine.clients.used(claimed.backend):
+            return _ended(await _continue(engine, held, claimed, deadline, rebind))
 
 
 async def resume_run(engine: Engine, run: str, deadline: float | None, *, revise: bool = False, rebind: bool = False) -> Result:

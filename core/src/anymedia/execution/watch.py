@@ -34,11 +34,13 @@ class CallWatcher:
 
     Attributes:
         cancellable: what cancels a run of this process, by its id.
+        others: called with each notice for workers.
     """
 
     store: Store
     clock: Clock
     cancellable: dict[str, Callable[[], Coroutine[Any, Any, None]]] = attrs.field(factory=dict, init=False)
+    others: Callable[[str], None] | None = attrs.field(default=None, init=False)
     _waiting: dict[str, set[_Waiter]] = attrs.field(factory=dict, init=False)
     _checking: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _pause: float = attrs.field(default=_FIRST_PAUSE, init=False)
@@ -63,6 +65,11 @@ class CallWatcher:
             if not self._waiting and self._checking is not None:
                 self._checking.cancel()
                 self._checking = None
+
+    @property
+    def hears(self) -> bool:
+        """Whether the store passes notices on."""
+        return self._stop is not None
 
     def listen(self) -> None:
         """Listen to notices of other processes, if the store passes them on."""
@@ -91,6 +98,8 @@ class CallWatcher:
             task = asyncio.get_running_loop().create_task(cancel())
             self._cancelling.add(task)
             task.add_done_callback(self._cancelled)
+        elif self.others is not None:
+            self.others(notice)
 
     def _cancelled(self, task: asyncio.Task[None]) -> None:
         self._cancelling.discard(task)

@@ -25,7 +25,7 @@ _JSON_COLUMNS = ("request", "plan", "target", "attempts", "job", "outcome", "sec
 _PLAIN_COLUMNS = (
     *("id", "run", "index", "state", "backend", "model", "operation", "idempotency_key", "session"),
     *("created_at", "updated_at", "submits", "cost_usd", "owner", "lease_until", "fence"),
-    *("realm", "account", "project", "run_key", "conflict"),
+    *("realm", "account", "project", "run_key", "conflict", "priority"),
 )
 #: What the journal has in place of a secret option.
 HIDDEN = "***"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import attrs
 
-from .codec import CALL_COLUMNS
+from .codec import CALL_COLUMNS, encode_call
 from .database import Connection
 from .ledger import LedgerEntry
-from .store import FINAL_STATES, LOCAL_REALM, UNKNOWN_ACCOUNT, StateBusy, StateDamaged, StateTooNew
+from .store import FINAL_STATES, LOCAL_REALM, UNKNOWN_ACCOUNT, CallRecord, StateBusy, StateDamaged, StateTooNew
 
 #: "anym" in ASCII: SQLite's mark of the application that a file belongs to.
 APPLICATION_ID = 0x616E796D
@@ -31,6 +31,7 @@ _TYPES = {
     "quote_low": "REAL",
     "quote_high": "REAL",
     "realm": f"TEXT NOT NULL DEFAULT '{LOCAL_REALM}'",
+    "priority": "INTEGER",
     "account": f"TEXT NOT NULL DEFAULT '{UNKNOWN_ACCOUNT}'",
 }
 
@@ -44,8 +45,13 @@ def _definition(name: str) -> str:
     return f'"{name}" {_TYPES.get(name, "TEXT")}'
 
 
+#: The calls that workers may have to carry out.
+FOR_WORKERS = "priority IS NOT NULL AND state NOT IN ('done', 'failed', 'refused', 'cancelled')"
 #: The columns of ``calls`` that each later version has added.
-_ADDED_COLUMNS: Mapping[int, tuple[str, ...]] = {2: ("realm", "account", "project", "run_key", "conflict", "provider_job")}
+_ADDED_COLUMNS: Mapping[int, tuple[str, ...]] = {
+    2: ("realm", "account", "project", "run_key", "conflict", "provider_job"),
+    6: ("priority",),
+}
 _FIRST_COLUMNS = tuple(name for name in CALL_COLUMNS if not any(name in added for added in _ADDED_COLUMNS.values()))
 
 #: ``number`` keeps the order of insertion. Money is in billionths of a dollar.
@@ -139,8 +145,17 @@ _VERSION_4 = (
 )
 #: A call that was recorded and not sent is ``queued``; before, it was ``submitting`` without a submit.
 _VERSION_5 = ("UPDATE calls SET state = 'queued' WHERE state = 'submitting' AND submits = 0",)
+#: Calls for workers have a priority; and the workers, and when each was last alive.
+_VERSION_6 = (
+    *(f"ALTER TABLE calls ADD COLUMN {_definition(name)}" for name in _ADDED_COLUMNS[6]),
+    f"CREATE INDEX calls_for_workers ON calls (priority, number) WHERE {FOR_WORKERS}",
+    """CREATE TABLE workers (
+        owner TEXT PRIMARY KEY, host TEXT NOT NULL, at_once INTEGER NOT NULL, accounts TEXT NOT NULL,
+        started_at REAL NOT NULL, seen_at REAL NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+)
 #: What leads from each version to the next; the first leads from an empty file to version 1.
-_STEPS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
+_STEPS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)
 SCHEMA_VERSION = len(_STEPS)
 
 
@@ -233,6 +248,15 @@ def add_to_total(connection: Connection, total: tuple[str, str], amount: int) ->
         ON CONFLICT (scope, period) DO UPDATE SET amount = budgets.amount + excluded.amount RETURNING amount"""
     ((total_amount,),) = connection.execute(statement, (*total, amount)).fetchall()
     return int(total_amount)
+
+
+def update_call(connection: Connection, before: CallRecord | None, after: CallRecord) -> None:
+    """Write the columns of a call that differ."""
+    old = {} if before is None else encode_call(before)
+    changed = {name: value for name, value in encode_call(after).items() if name not in old or old[name] != value}
+    if changed:
+        columns = ", ".join(f'"{name}" = ?' for name in changed)
+        connection.execute(f"UPDATE calls SET {columns} WHERE id = ?", (*changed.values(), after.id))  # noqa: S608 - our own names
 
 
 def _back_up(path: Path, version: int) -> None:

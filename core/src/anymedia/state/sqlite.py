@@ -21,7 +21,7 @@ from .codec import CALL_COLUMNS, check_call, decode_call, decode_continuation, e
 from .connection import MEMORY, SqliteDatabase
 from .database import Connection, Database
 from .ledger import LedgerEntry
-from .schema import LEDGER_COLUMNS, add_to_total, quoted
+from .schema import FOR_WORKERS, LEDGER_COLUMNS, add_to_total, quoted, update_call
 from .store import (
     FINAL_STATES,
     LOCAL_REALM,
@@ -35,7 +35,9 @@ from .store import (
     RunKeyTaken,
     Spend,
     StateDamaged,
+    StateError,
 )
+from .workers import FOR_ANY_WORKER, Workers
 
 #: What the URL of a PostgreSQL database begins with.
 POSTGRES_URLS = ("postgresql://", "postgres://")
@@ -65,7 +67,7 @@ _LIVE_CALL = """call_id IN (
 )"""
 
 
-class SqlStore:
+class SqlStore(Workers):
     """`anymedia.state.store.Store` in SQL that SQLite and PostgreSQL have in common.
 
     Args:
@@ -122,6 +124,8 @@ class SqlStore:
             columns = encode_call(record)
             connection.execute(_INSERT, [columns[name] for name in CALL_COLUMNS])
             connection.execute(_INSERT_ENTRY, attrs.astuple(entry))
+            if owner is None:
+                connection.notify("queued")
             return record
 
         return await self._database.write(work, critical=False)
@@ -141,7 +145,7 @@ class SqlStore:
                 after = attrs.evolve(after, conflict=_other_call(connection, after))
                 if sole_job and after.conflict is not None:
                     raise JobTaken(after.conflict)
-            _update(connection, before, after)
+            update_call(connection, before, after)
             if after.owner is None:
                 connection.notify(f"free {after.id}")
             entry = _entry(connection, after.id)
@@ -163,7 +167,7 @@ class SqlStore:
         def work(connection: Connection) -> CallRecord | None:
             before, after = claimed(connection)
             if after is not None:
-                _update(connection, before, after)
+                update_call(connection, before, after)
             return after
 
         if (await self._database.read(claimed))[1] is None:  # most claims of a leased call end here, without the write lock
@@ -188,7 +192,7 @@ class SqlStore:
         def work(connection: Connection) -> None:
             before = self._find(connection, lease.call_id)
             if (after := transitions.released(before, lease)) is not None:
-                _update(connection, before, after)
+                update_call(connection, before, after)
                 connection.notify(f"free {after.id}")
 
         found = await self.get(lease.call_id)
@@ -207,9 +211,10 @@ class SqlStore:
             held = set[str]()
             for start in range(0, len(call_ids), _MOST_VALUES):
                 some = call_ids[start : start + _MOST_VALUES]
-                query = f"SELECT id FROM calls WHERE id IN ({', '.join('?' * len(some))}) AND owner IS NOT NULL"  # noqa: S608 - our own text
+                query = f"""SELECT id FROM calls WHERE id IN ({", ".join("?" * len(some))})
+                    AND (owner IS NOT NULL AND lease_until > ? AND lease_until <= ? OR {FOR_WORKERS} AND {FOR_ANY_WORKER})"""  # noqa: S608
                 values = (*some, now, now + transitions.LONGEST_LEASE)
-                held |= {name for (name,) in connection.execute(f"{query} AND lease_until > ? AND lease_until <= ?", values).fetchall()}
+                held |= {name for (name,) in connection.execute(query, values).fetchall()}
             return [name for name in call_ids if name not in held]
 
         return await self._database.read(work)
@@ -353,6 +358,15 @@ class SqlStore:
         """Connect, and create or migrate the tables; see `Store.open`."""
         await self._database.read(lambda connection: None)
 
+    async def import_journal(self, path: Path) -> int:
+        """Copy a journal in a file into this store, which must be empty and in PostgreSQL; return the number of its calls.
+
+        Raises:
+            StateError: this is not possible.
+            StateBusy: a process is processing a call of the journal.
+        """
+        raise StateError(f"{self._database.name} cannot import a journal.", fix="Set store under [fleet] to a PostgreSQL database.")
+
     def close(self) -> None:
         """Close from outside an event loop; closing again does nothing."""
         self._database.close()
@@ -367,10 +381,10 @@ class SqlStore:
         return _SELECT if self.realm is None else _SELECT_IN_REALM
 
     async def _select(self, where: str, values: tuple[object, ...]) -> list[CallRecord]:
-        def work(connection: Connection) -> list[CallRecord]:
-            return [self._decode(connection, row) for row in connection.execute(f"{self._query} {where}", values).fetchall()]
+        return await self._database.read(lambda connection: self._found(connection, where, values))
 
-        return await self._database.read(work)
+    def _found(self, connection: Connection, where: str, values: tuple[object, ...]) -> list[CallRecord]:
+        return [self._decode(connection, row) for row in connection.execute(f"{self._query} {where}", values).fetchall()]
 
     def _first(
         self, connection: Connection, condition: str, *given: object, order: str = "created_at DESC, number DESC"
@@ -427,15 +441,6 @@ def _unknown_continuation(asked: str, live: Sequence[str], *, expired: bool) -> 
 def _text(value: str) -> str:
     """Return text that a database can bind: what is not Unicode is in no journal, and is not found."""
     return value.encode("utf-8", "backslashreplace").decode()
-
-
-def _update(connection: Connection, before: CallRecord | None, after: CallRecord) -> None:
-    """Write the columns that differ."""
-    old = {} if before is None else encode_call(before)
-    changed = {name: value for name, value in encode_call(after).items() if name not in old or old[name] != value}
-    if changed:
-        columns = ", ".join(f'"{name}" = ?' for name in changed)
-        connection.execute(f"UPDATE calls SET {columns} WHERE id = ?", (*changed.values(), after.id))  # noqa: S608 - our own names
 
 
 def _is_held(connection: Connection, lease: Lease) -> bool:

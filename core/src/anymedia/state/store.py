@@ -146,6 +146,7 @@ class NewCall:
         project: the project, a scope of budgets.
         run_key: the caller's key of the run, if there is one.
         request_digest: hash of the request as the caller gave it, compared with that of a later request with the same key.
+        priority: for a call that workers carry out, the higher the sooner; None for one that belongs to the process that makes it.
     """
 
     id: str
@@ -165,6 +166,7 @@ class NewCall:
     project: str | None = None
     run_key: str | None = None
     request_digest: str = ""
+    priority: int | None = None
 
     @property
     def reserve_usd(self) -> float | None:
@@ -220,6 +222,7 @@ class CallRecord:
     account: str = UNKNOWN_ACCOUNT
     project: str | None = None
     run_key: str | None = None
+    priority: int | None = None
     submits: int = 0
     attempts: tuple[Mapping[str, Any], ...] = attrs.field(default=(), hash=False)
     job: Mapping[str, Any] | None = attrs.field(default=None, hash=False)
@@ -257,6 +260,37 @@ class CallRecord:
         """The lease that the record shows, for the owner that has just taken it."""
         assert self.owner is not None
         return Lease(call_id=self.id, owner=self.owner, fence=self.fence, until=self.lease_until)
+
+
+@attrs.frozen(kw_only=True)
+class WorkerRecord:
+    """A process that carries out queued calls.
+
+    Attributes:
+        owner: of its leases.
+        host: the machine.
+        at_once: how many calls it carries out at the same time.
+        accounts: what it has keys for, each as a backend, a space and the account.
+        seen_at: when it was last alive.
+    """
+
+    owner: str
+    host: str
+    at_once: int
+    accounts: tuple[str, ...]
+    started_at: float = 0.0
+    seen_at: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class Queue:
+    """The calls for workers of an account that are in one state: how many, and when the oldest was recorded."""
+
+    backend: str
+    account: str
+    state: CallState
+    calls: int
+    oldest: float
 
 
 @attrs.frozen(kw_only=True)
@@ -312,7 +346,7 @@ class Store(Protocol):
     async def open_call(self, call: NewCall, budget: Budget, *, owner: str | None, lease_seconds: float) -> CallRecord:
         """Record a call as ``queued``, reserve its quote and take its lease, in one transaction.
 
-        Without an ``owner``, the call has no lease: any process may claim it.
+        Without an ``owner``, the call has no lease: any process may claim it. A notice ``queued`` is sent.
 
         Caps: ``per_call`` applies to this call; ``per_session`` to ``call.session``; ``per_day`` and ``per_backend`` to the UTC day.
 
@@ -381,6 +415,31 @@ class Store(Protocol):
             UnknownJob: there is no such call.
         """
 
+    async def take(self, worker: WorkerRecord, *, most: int, lease_seconds: float, skip: Sequence[str] = ()) -> Sequence[CallRecord]:
+        """Claim calls for a worker: those with a priority that are queued or were left by a process that is dead.
+
+        What was begun comes first, then the highest priority, then what was queued first. A call whose outcome is unknown, or whose job
+        is lost, is taken only from a process that died while it looked it up.
+
+        Args:
+            worker: who takes them; only calls of its accounts.
+            most: maximum number.
+            lease_seconds: how long each lease lasts, in seconds.
+            skip: ids of calls and runs to leave alone.
+        """
+
+    async def note_worker(self, worker: WorkerRecord) -> None:
+        """Record that a worker is alive."""
+
+    async def drop_worker(self, owner: str) -> None:
+        """Delete a worker that has ended."""
+
+    async def workers(self, *, within: float) -> Sequence[WorkerRecord]:
+        """Return the workers that were alive within the last seconds."""
+
+    async def queues(self) -> Sequence[Queue]:
+        """Return the calls for workers that have not ended, by backend, account and state."""
+
     async def renew(self, leases: Sequence[Lease], *, lease_seconds: float) -> Sequence[Lease]:
         """Extend leases in one transaction, except those that have ended; lost leases are missing from the result."""
 
@@ -391,7 +450,10 @@ class Store(Protocol):
         """Whether a lease is still valid: the call was neither claimed by another owner nor deleted."""
 
     async def free(self, call_ids: Sequence[str]) -> Sequence[str]:
-        """Return those of some calls that no process is processing: without a lease that lasts, or deleted."""
+        """Return those of some calls that no process is processing, or will: without a lease that lasts, or deleted.
+
+        A call for workers is free once it has ended, or is unknown or lost and not being looked up.
+        """
 
     def listen(self, tell: Callable[[str], None]) -> Callable[[], None] | None:
         """Have a function called with each notice of the store's other users, on a thread of the store.
