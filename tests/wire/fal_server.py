@@ -46,9 +46,11 @@ class QueuedRequest:
 class FalServer(HttpServer):
     """The service: queue, storage and catalogue under one address."""
 
-    def __init__(self, *, key: str = KEY) -> None:
+    def __init__(self, *, key: str = KEY, public_url: str = "") -> None:
         super().__init__(self._route)
         self.key = key
+        #: Where the links of a queued request lead, if not to this server directly.
+        self.public_url = public_url
         self.endpoints: dict[str, Endpoint] = dict(ENDPOINTS)
         self.requests: dict[str, QueuedRequest] = {}
         self.files: dict[str, bytes] = {}
@@ -135,7 +137,7 @@ class FalServer(HttpServer):
         files = {field: [self.files[one] for one in listed] for field, listed in links.items()}
         made = QueuedRequest(str(uuid.uuid4()), name, body, files)
         self.requests[made.id] = made
-        base = f"{self.url}/{'/'.join(name.split('/')[:2])}/requests/{made.id}"
+        base = f"{self.public_url or self.url}/{'/'.join(name.split('/')[:2])}/requests/{made.id}"
         urls = {"response_url": base, "status_url": f"{base}/status", "cancel_url": f"{base}/cancel"}
         return Reply.of_json({"status": "IN_QUEUE", "queue_position": 0, "request_id": made.id, **urls})
 

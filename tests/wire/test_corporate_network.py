@@ -11,7 +11,10 @@ from typing import Any
 
 import attrs
 import pytest
+from clocks import FastClock
 from wire.corporate_network import CorporateNetwork
+from wire.fal_server import KEY as FAL_KEY
+from wire.fal_server import FalServer
 from wire.google_server import KEY as GOOGLE_KEY
 from wire.google_server import GoogleServer
 from wire.grok_server import KEY as GROK_KEY
@@ -26,7 +29,7 @@ from wire.openrouter_server import OpenRouterServer
 from anymedia import GenerateAudio, GenerateImage, Policy, Router, SqliteStore
 from anymedia.context import Context
 from anymedia.errors import BackendUnavailable, BadBackendResponse, InvalidRequest, MediaError, SettingsError
-from anymedia.http import post_json
+from anymedia.http import no_answer, post_json
 from anymedia.net.fetcher import Fetcher
 from anymedia.network import Network
 from anymedia.plugins.registry import discover
@@ -56,6 +59,7 @@ SERVICES = {
     ),
     "grok": Service(GrokServer, "XAI_API_KEY", GROK_KEY, lambda fake: f"//{fake.host}"),
     "grok speech": Service(GrokServer, "XAI_API_KEY", GROK_KEY, request=GenerateAudio(prompt="Good morning.")),
+    "fal": Service(lambda: FalServer(public_url=f"https://{HOST}"), "FAL_KEY", FAL_KEY, path=""),
     "openrouter": Service(OpenRouterServer, "OPENROUTER_API_KEY", OPENROUTER_KEY, path="/api/v1"),
 }
 
@@ -82,7 +86,14 @@ def router_of(name: str, folder: Path, network: Network | None = None, **more: A
     given = {} if network is None else {"network": network}
     settings = Settings(instances={plugin: own}, state_dir=folder / "state", fetch_allow=("127.0.0.1",), **given)
     day = datetime.date(2026, 11, 21)
-    return Router(settings=settings, registry=discover(), store=SqliteStore(":memory:"), policy=Policy(retries=0), today=lambda: day)
+    return Router(
+        settings=settings,
+        registry=discover(),
+        store=SqliteStore(":memory:"),
+        policy=Policy(retries=0),
+        today=lambda: day,
+        clock=FastClock(),
+    )
 
 
 @pytest.mark.parametrize("given", ["environment", "settings"])
@@ -131,6 +142,55 @@ async def test_trouble_with_the_proxy_is_named_and_nothing_was_sent(
         assert "SSL_CERT_FILE" in text
 
 
+@pytest.mark.parametrize("name", SERVICES)
+async def test_trouble_on_the_direct_way_does_not_blame_the_proxy(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SERVICES[name].variable, SERVICES[name].key)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", ".invalid")
+    async with router_of(name, tmp_path) as router:
+        with pytest.raises(BackendUnavailable) as caught:
+            await router.execute(SERVICES[name].request, output=f"{tmp_path}/out/")
+    assert caught.value.delivery == "not_sent"
+    assert "proxy" not in f"{caught.value.message} {caught.value.fix}".lower()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_proxy_that_cannot_be_used_is_named_where_the_direct_way_fails(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SERVICES[name].variable, SERVICES[name].key)
+    monkeypatch.setenv("ALL_PROXY", "socks5://user:word-4711@127.0.0.1:9")
+    async with router_of(name, tmp_path) as router:
+        with pytest.raises(BackendUnavailable) as caught:
+            await router.execute(SERVICES[name].request, output=f"{tmp_path}/out/")
+    assert caught.value.delivery == "not_sent"
+    assert "the proxy of ALL_PROXY is not used: only http and https" in caught.value.fix
+    assert "word-4711" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"], ids=["missing", "empty"])
+@pytest.mark.parametrize("name", SERVICES)
+async def test_file_of_authorities_that_cannot_be_used_is_named_before_anything_is_sent(
+    name: str, content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    monkeypatch.setenv(SERVICES[name].variable, SERVICES[name].key)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    async with router_of(name, tmp_path) as router:
+        with pytest.raises(SettingsError, match=r"SSL_CERT_FILE: .*ca\.pem") as caught:
+            await router.execute(SERVICES[name].request, output=f"{tmp_path}/out/")
+    assert caught.value.charged == "no"
+
+
+def test_default_address_in_no_proxy_is_reached_directly() -> None:
+    network = Network.of_environment({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "api.maker.example"})
+    context = Context(backend="own", hosts=("api.maker.example",), network=network)
+    assert "proxy" not in no_answer(context, ConnectionRefusedError()).message
+    assert "through the proxy p:1" in no_answer(context, ConnectionRefusedError(), "https://other.example/x").message
+
+
 async def test_http_toolbox_uses_proxy_and_authority(tmp_path: Path) -> None:
     with HttpServer(lambda _: Reply.of_json({"ok": True})) as server, CorporateNetwork(tmp_path, {HOST: server.port}) as proxy:
         network = attrs.evolve(Network.of_environment({"https_proxy": proxy.url}), ca_file=proxy.ca_file)
@@ -164,9 +224,11 @@ async def test_no_proxy_is_honoured_and_plain_http_of_a_backend_never_goes_throu
     assert Network.of_environment({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "*"}).proxy_url("https://a.example") is None
 
 
-@pytest.mark.parametrize("url", ["socks5://p:1", "http://", "p:port", "ftp://p:1"])
-def test_unusable_proxy_of_the_environment_is_left_out_and_one_of_the_settings_refused(url: str, tmp_path: Path) -> None:
-    assert not Network.of_environment({"https_proxy": url}).proxies
+@pytest.mark.parametrize("url", ["socks5://p:1", "http://", "p:port", "ftp://p:1", "not a url", "http://p:99999", "http://p/path"])
+def test_unusable_proxy_of_the_environment_is_noted_and_one_of_the_settings_refused(url: str, tmp_path: Path) -> None:
+    found = Network.of_environment({"https_proxy": url})
+    assert not found.proxies
+    assert found.unusable.keys() == {"https_proxy"}
     (tmp_path / "config.toml").write_text(f'[network]\nproxy = "{url}"\n')
     with pytest.raises(SettingsError, match=r"\[?network.*proxy"):
         load_settings(environ={}, files=[tmp_path / "config.toml"])

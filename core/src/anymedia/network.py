@@ -34,15 +34,16 @@ from .redaction import register_secret
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["CERTIFICATE_FIX", "HOST", "PROXY_FIX", "Network", "Proxy", "is_credential_host", "is_local_name", "proxy_problem"]
+__all__ = ["CERTIFICATE_FIX", "HOST", "Network", "Proxy", "is_credential_host", "is_local_name", "proxy_problem"]
 
-#: What to do about a certificate that is not trusted, and about a proxy that does not connect.
+#: What to do about a certificate that is not trusted, about a proxy that does not connect, and about a file without certificates.
 CERTIFICATE_FIX = (
     "if your network has a certificate authority of its own, name its file: SSL_CERT_FILE, or [network] ca_file in the settings"
 )
 PROXY_FIX = (
     "check the address, user name and password of the proxy (http://USER:PASSWORD@HOST:PORT); NO_PROXY lists what is reached directly"
 )
+_FILE_FIX = "name a file with certificates in PEM format, or leave the setting out"
 #: Suffixes that are never on the public internet.
 _LOCAL_SUFFIXES = (".localhost", ".local", ".lan", ".internal", ".home.arpa")
 
@@ -97,7 +98,8 @@ def proxy_problem(url: str) -> str | None:
         return "not a URL"
     if parts.scheme not in {"http", "https"}:
         return "only http and https proxies can be used (http://host:port)"
-    return None if host and not parts.query and parts.path in {"", "/"} else "expected http://host:port"
+    fits = host and re.fullmatch(r"[\w.:-]+", host) and not parts.query and parts.path in {"", "/"}
+    return None if fits else "expected http://host:port"
 
 
 @frozen(kw_only=True)
@@ -109,29 +111,35 @@ class Network:
         no_proxy: what is reached directly: hosts with their subdomains, ``host:port``, addresses, networks, ``*``.
         ca_file: a PEM file with certificate authorities that are trusted in addition to the usual ones.
         fetch_by_proxy: whether links and the URLs of inputs are fetched through the proxy, too.
+        unusable: variables of the environment with a proxy that cannot be used -> why.
     """
 
     proxies: Mapping[str, Proxy] = attrs.field(factory=dict, hash=False)
     no_proxy: tuple[str, ...] = ()
     ca_file: Path | None = None
     fetch_by_proxy: bool = False
+    unusable: Mapping[str, str] = attrs.field(factory=dict, hash=False)
 
     @classmethod
     def of_environment(cls, environ: Mapping[str, str] | None = None) -> Network:
-        """Return what the environment says. A variable in lower case takes precedence; an unusable proxy is left out."""
+        """Return what the environment says. A variable in lower case takes precedence; an unusable proxy is left out, and noted."""
         env = os.environ if environ is None else environ
         found: dict[str, Proxy] = {}
+        unusable: dict[str, str] = {}
         for scheme in ("https", "http"):
             for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY"):
                 url = env.get(name, "").strip()
                 url = url if "://" in url or not url else f"http://{url}"
-                if url and proxy_problem(url) is None:
+                if url and (wrong := proxy_problem(url)) is not None:
+                    unusable[name] = wrong
+                elif url:
                     if password := urllib.parse.urlsplit(url).password:
                         register_secret(urllib.parse.unquote(password))
                     found[scheme] = Proxy(url=url, source=name)
                     break
         direct = env.get("no_proxy") or env.get("NO_PROXY") or ""
-        return cls(proxies=found, no_proxy=tuple(entry for part in direct.lower().split(",") if (entry := part.strip())))
+        entries = tuple(entry for part in direct.lower().split(",") if (entry := part.strip()))
+        return cls(proxies=found, no_proxy=entries, unusable=unusable)
 
     def proxy_for(self, url: str | None, *, plain: bool = False) -> Proxy | None:
         """Return the proxy that a URL is requested through, or None.
@@ -151,6 +159,13 @@ class Network:
         found = self.proxy_for(url)
         return None if found is None else found.url
 
+    def way_to(self, url: str | None) -> tuple[str, str]:
+        """Return how a backend's URL is reached, for an error: ``through the proxy ...`` or nothing, and what to do about it."""
+        found = self.proxy_for(url)
+        if found is not None:
+            return f" through {found}", PROXY_FIX
+        return "", "; ".join(f"the proxy of {name} is not used: {why}" for name, why in self.unusable.items())
+
     def _is_direct(self, host: str, port: int | None) -> bool:
         host = host.lower()
         try:
@@ -163,16 +178,15 @@ class Network:
 
     @functools.cached_property
     def ssl_context(self) -> ssl.SSLContext:
-        """The TLS context of every connection: the authorities of SSL_CERT_FILE or else the system's, and those of ``ca_file``."""
-        import ssl
+        """The TLS context of every connection: the authorities of SSL_CERT_FILE or else the system's, and those of ``ca_file``.
 
+        Raises:
+            SettingsError: a file does not exist, or does not hold certificates.
+        """
         context = _usual_context()
         context.set_alpn_protocols(("http/1.1",))
         if self.ca_file is not None:
-            try:
-                context.load_verify_locations(cafile=self.ca_file)
-            except (OSError, ssl.SSLError):
-                raise SettingsError(f"[network] ca_file: {self.ca_file} does not hold certificates in PEM format") from None
+            _add_authorities(context, "[network] ca_file", self.ca_file)
         return context
 
     @functools.cached_property
@@ -201,6 +215,16 @@ def _contains(entry: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address
         return False
 
 
+def _add_authorities(context: ssl.SSLContext, setting: str, file: str | Path) -> None:
+    import ssl
+
+    try:
+        context.load_verify_locations(cafile=file)
+    except OSError as error:  # ssl.SSLError, too
+        why = "does not hold certificates in PEM format" if isinstance(error, ssl.SSLError) else f"cannot be read ({error.strerror})"
+        raise SettingsError(f"{setting}: {file} {why}", fix=_FILE_FIX) from None
+
+
 def _usual_context() -> ssl.SSLContext:
     """Return a context with the authorities of the environment, the operating system, or the package certifi."""
     import ssl
@@ -213,6 +237,8 @@ def _usual_context() -> ssl.SSLContext:
         except ImportError:
             pass
     context = ssl.create_default_context()
+    if (named := os.environ.get("SSL_CERT_FILE")) and not context.cert_store_stats()["x509"]:  # OpenSSL ignores a file it cannot read
+        _add_authorities(context, "SSL_CERT_FILE", named)
     paths = ssl.get_default_verify_paths()
     if paths.cafile is None and paths.capath is None and not context.cert_store_stats()["x509_ca"] and (file := _usual_file()):
         context.load_verify_locations(cafile=file)

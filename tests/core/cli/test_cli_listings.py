@@ -174,6 +174,25 @@ def test_doctor_with_a_key_names_it_without_showing_it(call, monkeypatch):
     assert "api_key found in LOCKED_API_KEY" in call("doctor").out.decode()
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("HTTPS_PROXY", "socks5://user:word-4711@p:1", "the proxy of HTTPS_PROXY is not used"),
+        ("ALL_PROXY", "not a url", "the proxy of ALL_PROXY is not used"),
+        ("SSL_CERT_FILE", "/none/ca.pem", "SSL_CERT_FILE: /none/ca.pem cannot be read"),
+    ],
+)
+def test_doctor_with_a_network_that_cannot_be_used_reports_a_problem(call, monkeypatch, variable, value, words):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv(variable, value)
+    found = [f for f in call("doctor", "--json").json["findings"] if f["name"] == "network"]
+    assert [f["status"] for f in found] == ["problem"]
+    assert words in found[0]["text"]
+    assert "word-4711" not in str(found)
+
+
 def test_doctor_with_invalid_settings_reports_them_and_continues(call, tmp_path, monkeypatch):
     wrong = tmp_path / "config.toml"
     wrong.write_text("[polcy]\n")

@@ -139,12 +139,15 @@ def _network(settings: Settings) -> Iterator[Finding]:
     proxies = dict.fromkeys(f"{scheme} through {proxy}" for scheme, proxy in network.proxies.items())
     authorities = [f"authorities of {file}" for file in (os.environ.get("SSL_CERT_FILE"), network.ca_file) if file]
     fetches = ["links and URLs are fetched " + ("through it, too" if network.fetch_by_proxy else "directly")] if proxies else []
-    if proxies or authorities:
-        yield Finding("system", "network", "ok", "; ".join([*proxies, *fetches, *authorities]))
+    for variable, why in network.unusable.items():
+        yield Finding("system", "network", "problem", f"the proxy of {variable} is not used: {why}")
     try:
         network.ssl_context  # noqa: B018 - it reads the files
     except MediaError as error:
+        authorities = []
         yield Finding("system", "network", "problem", str(error))
+    if proxies or authorities:
+        yield Finding("system", "network", "ok", "; ".join([*proxies, *fetches, *authorities]))
 
 
 def _plugins(environment: Environment) -> Iterator[Finding]:

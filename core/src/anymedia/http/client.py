@@ -6,8 +6,7 @@ import io
 import json
 import re
 import urllib.parse
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, overload
 
 from ..answers.envelopes import AnsweredError, quote, read_error
@@ -16,7 +15,6 @@ from ..context import Context, LoadedMedia
 from ..errors import (
     AuthenticationFailed,
     BackendError,
-    BackendUnavailable,
     BadBackendResponse,
     JobNotFound,
     MediaError,
@@ -24,7 +22,7 @@ from ..errors import (
 )
 from ..media import without_query
 from ..network import Network, is_credential_host
-from .failures import answered_error, decode_json, retry_after
+from .failures import answered_error, decode_json, no_answer, retry_after
 from .transport import new_session, read_body
 
 _J = TypeVar("_J", dict[str, Any], list[Any])
@@ -176,7 +174,7 @@ async def post_json(
     Raises:
         MediaError: as `raise_for_status` says; BadBackendResponse if the answer is not a JSON object.
         PluginContractError: with headers, to an address that is not the backend's own; nothing was sent.
-        aiohttp.ClientError, TimeoutError: no whole answer; ``context.submission()`` judges what that means.
+        BackendUnavailable, SubmissionUnknown: no whole answer; the latter inside ``context.submission()``, if it was sent.
     """
     kept = {k: v for k, v in body.items() if v is not None} if isinstance(body, Mapping) else body
     return _json(context, await _ask(context, "POST", url, headers, by_code, seconds, json=kept), dict)
@@ -206,7 +204,7 @@ async def post_form(
         seconds: timeout of the answer.
 
     Raises:
-        MediaError, aiohttp.ClientError, TimeoutError: as for `post_json`.
+        MediaError: as for `post_json`.
     """
     import aiohttp
 
@@ -237,9 +235,8 @@ async def put_file(context: Context, url: str, file: LoadedMedia, *, seconds: fl
     clear = str(context.settings.get("base_url", "")).lower().startswith("http:")
     if _parts(url)[0] not in {"https", *(("http",) if clear else ())}:
         raise BadBackendResponse(f"'{context.backend}' gave an upload link that is not https")
-    async with _answered(context):
-        data = aiohttp.payload.BytesIOPayload(io.BytesIO(file.data), content_type=file.mime)
-        await _ask(context, "PUT", url, None, None, seconds, data=data)
+    data = aiohttp.payload.BytesIOPayload(io.BytesIO(file.data), content_type=file.mime)
+    await _ask(context, "PUT", url, None, None, seconds, is_free=True, data=data)
 
 
 @overload
@@ -283,8 +280,7 @@ async def get_json(
         MediaError: as `raise_for_status` says; BackendUnavailable when there is no answer.
         PluginContractError: with headers, to an address that is not the backend's own.
     """
-    async with _answered(context):
-        data = await _ask(context, "GET", url, headers, by_code, seconds)
+    data = await _ask(context, "GET", url, headers, by_code, seconds, is_free=True)
     return _json(context, data, list) if array else _json(context, data, dict)
 
 
@@ -302,19 +298,7 @@ async def stop(
     Raises:
         MediaError, PluginContractError: as for `get_json`.
     """
-    async with _answered(context):
-        await _ask(context, method, url, headers, by_code, seconds)
-
-
-@asynccontextmanager
-async def _answered(context: Context) -> AsyncIterator[None]:
-    """Convert connection errors of a request that costs nothing and may be repeated."""
-    import aiohttp
-
-    try:
-        yield
-    except (aiohttp.ClientError, OSError) as error:
-        raise BackendUnavailable(f"'{context.backend}' gave no answer ({type(error).__name__})") from error
+    await _ask(context, method, url, headers, by_code, seconds, is_free=True)
 
 
 async def _ask(
@@ -324,6 +308,8 @@ async def _ask(
     headers: Mapping[str, str] | None,
     by_code: ErrorTable | None,
     seconds: float,
+    *,
+    is_free: bool = False,
     **body: Any,
 ) -> bytes:
     import aiohttp
@@ -333,11 +319,13 @@ async def _ask(
         _check_header(context, value)
     session = context.client(lambda: _Session(context.network), name="anymedia.http").session
     timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=10.0)
-    async with session.request(
-        method, url, headers=headers, timeout=timeout, allow_redirects=False, proxy=context.network.proxy_url(url), **body
-    ) as answer:
-        data = await read_body(answer)
-        raise_for_status(answer.status, data, answer.headers, by_code, context=context)
+    proxy = context.network.proxy_url(url)
+    try:
+        async with session.request(method, url, headers=headers, timeout=timeout, allow_redirects=False, proxy=proxy, **body) as answer:
+            data = await read_body(answer)
+            raise_for_status(answer.status, data, answer.headers, by_code, context=context)
+    except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+        raise no_answer(context, error, url, is_free=is_free) from error
     return data
 
 

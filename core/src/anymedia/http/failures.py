@@ -34,7 +34,7 @@ from ..errors import (
     SubmissionUnknown,
     UnknownModel,
 )
-from ..network import CERTIFICATE_FIX, PROXY_FIX
+from ..network import CERTIFICATE_FIX
 
 
 def answered_error(
@@ -203,21 +203,28 @@ _NOT_CONNECTED = frozenset({"ClientConnectorError", "ConnectionTimeoutError", "C
 _PROXY_REFUSED = frozenset({"ClientHttpProxyError", "ProxyError"})
 
 
-def no_answer(context: Context, error: BaseException) -> BackendError:
-    """Return the error for an answer that did not come; nothing was sent where the connection was never made."""
+def no_answer(context: Context, error: BaseException, url: str | None = None, *, is_free: bool = False) -> BackendError:
+    """Return the error for an answer that did not come; nothing was sent where the connection was never made.
+
+    Args:
+        context: of the call.
+        error: what the HTTP client raised.
+        url: of the request; by default that of the backend.
+        is_free: whether the request costs nothing, so that it may be repeated.
+    """
     chain = list(causes(error))
     if (ours := next((cause for cause in chain if isinstance(cause, BackendError)), None)) is not None:
         return ours  # an answer that was too long, for one; some SDKs wrap what their transport raises
     name = type(chain[-1]).__name__
     names = {base.__name__ for cause in chain for base in type(cause).__mro__}
-    proxy = context.network.proxy_for(context.settings.get("base_url"))
+    place = url or context.settings.get("base_url") or next((f"https://{host}" for host in context.hosts or ()), None)
+    proxy, (way, fix) = context.network.proxy_for(place), context.network.way_to(place)
     if proxy is not None and names & _PROXY_REFUSED:
-        return BackendUnavailable(f"{proxy} refused the connection to '{context.backend}'", fix=PROXY_FIX, delivery="not_sent")
+        return BackendUnavailable(f"{proxy} refused the connection to '{context.backend}'", fix=fix, delivery="not_sent")
     if names & _NOT_CONNECTED or is_not_sent(error):
-        fix = CERTIFICATE_FIX if "SSLCertVerificationError" in names else PROXY_FIX if proxy is not None else ""
-        way = f" through {proxy}" if proxy is not None else ""
+        fix = CERTIFICATE_FIX if "SSLCertVerificationError" in names else fix
         return BackendUnavailable(f"'{context.backend}' could not be reached{way} ({name})", fix=fix, delivery="not_sent")
-    if context.submissions:
+    if context.submissions and not is_free:
         return SubmissionUnknown(f"no answer came back from '{context.backend}' ({name})")
     return BackendUnavailable(f"'{context.backend}' gave no answer ({name})")
 

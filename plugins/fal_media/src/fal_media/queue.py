@@ -13,7 +13,7 @@ from typing import Any
 from anymedia.answers.media import ExtractedMedia
 from anymedia.context import Context, LoadedMedia
 from anymedia.errors import BackendError, BadBackendResponse, ContentRefused, JobNotFound, MediaError, RateLimited, UnsupportedOperation
-from anymedia.http import failed_job, get_json, no_media, post_json, put_file, secret_for_header, stop, transport_errors
+from anymedia.http import failed_job, get_json, no_media, post_json, put_file, secret_for_header, stop
 from anymedia.redaction import clean_text
 from anymedia.requests import Request
 from anymedia.results import Failed, Job, JobState, Outcome, Piece, Running, Succeeded, Warning
@@ -58,8 +58,7 @@ async def _link(context: Context, file: LoadedMedia) -> str:
     url = f"{address(context, 'storage_url')}/storage/upload/initiate?storage_type=fal-cdn-v3"
     about = {"file_name": file.filename, "content_type": file.mime}
     try:
-        with transport_errors(context):
-            answer = await post_json(context, url, about, headers=headers_of(context), seconds=60.0)
+        answer = await post_json(context, url, about, headers=headers_of(context), seconds=60.0)
         upload, link = answer.get("upload_url"), answer.get("file_url")
         if not isinstance(upload, str) or not isinstance(link, str):
             raise BadBackendResponse(f"'{context.backend}' gave no link to upload a file to")

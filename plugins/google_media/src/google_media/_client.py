@@ -112,6 +112,7 @@ def _make(context: Context) -> Connection:
     http = sdk_client(context.network, address, seconds=float(context.settings.get("timeout", ANSWER_SECONDS)), wrap=Respelling)
     options = types.HttpOptions(
         httpx_async_client=http,
+        client_args={"trust_env": False},  # of a client that is not used, and fails where the environment has a SOCKS proxy
         base_url=context.settings.get("base_url"),
         api_version=context.settings.get("api_version"),
         retry_options=types.HttpRetryOptions(attempts=1),

@@ -21,7 +21,7 @@ from anymedia.context import Context
 from anymedia.credentials import Secret
 from anymedia.errors import BackendUnavailable, SettingsError
 from anymedia.http import new_session, secret_for_header
-from anymedia.network import CERTIFICATE_FIX, PROXY_FIX, Proxy
+from anymedia.network import CERTIFICATE_FIX
 
 if TYPE_CHECKING:
     import aiohttp
@@ -117,7 +117,7 @@ class Connection:
     key: Secret | None
     seconds: float
     base_url: str
-    proxy: Proxy | None = None
+    way: tuple[str, str] = ("", "")
 
     @property
     def login(self) -> tuple[tuple[str, str], ...]:
@@ -132,8 +132,8 @@ class Connection:
         """
         import grpc
 
-        states, way = grpc.ChannelConnectivity, "" if self.proxy is None else f" through {self.proxy}"
-        fix = "" if self.proxy is None else f"{PROXY_FIX}; {CERTIFICATE_FIX}"  # gRPC does not say which of them it is
+        states, (way, fix) = grpc.ChannelConnectivity, self.way
+        fix = f"{fix}; {CERTIFICATE_FIX}" if way else fix  # gRPC does not say which of them it is
         state = self.channel.get_state(try_to_connect=True)
         # A channel that failed before stays in that state until it is connected, so it gets some seconds.
         was_down = state is states.TRANSIENT_FAILURE
@@ -196,7 +196,8 @@ def _make(context: Context, place: Place, seconds: float) -> Connection:
     sdk = Client(api_key=key, api_host=place.target, use_insecure_channel=place.plain, timeout=seconds, channel_options=options)
     # On a channel without TLS the SDK adds the key by interceptors, which streamed uploads do not pass.
     login = Secret(key) if place.plain else None
-    connection = Connection(sdk, sdk._api_channel, login, seconds, rest_url(context.settings, ""), proxy)
+    way = ("", "") if place.plain else context.network.way_to(f"https://{place.target}")
+    connection = Connection(sdk, sdk._api_channel, login, seconds, rest_url(context.settings, ""), way)
     _open.add(connection)
     return connection
 
