@@ -8,6 +8,7 @@ followed by the models that could not be tested because a library is not install
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Generator, Iterable
 from typing import Any
 
@@ -61,7 +62,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             left_out.append(item)
             continue
         cls: Any = getattr(item, "cls", None)
-        reason = getattr(cls, "known_gaps", {}).get(rule, "")
+        case, gaps = str(parameters.get("case", "")), getattr(cls, "known_gaps", {})
+        reason = next((why for (gap, cases), why in gaps.items() if gap == rule and fnmatch.fnmatchcase(case, cases)), "")
         if reason:
             item.add_marker(pytest.mark.xfail(reason=f"known gap {rule}: {reason}", strict=False))
         item.user_properties.append(("anymedia", [cls.__name__, rule, reason]))
@@ -102,6 +104,12 @@ class _Kit:
         """Fail a rule that was skipped or expected to fail without a known gap."""
         report = yield
         recorded = dict(item.user_properties).get("anymedia")
+        if report.failed and isinstance(recorded, list):
+            from anymedia.testing import RULES
+
+            rule = recorded[1]
+            fix = (item.function.__doc__ or "").strip()  # type: ignore[attr-defined]
+            report.sections.append((f"rule {rule}: {RULES[rule]}", f"{fix}\ndocs/conformance.md#{rule.lower()}"))
         if report.skipped and isinstance(recorded, list) and not recorded[2] and not recorded[1].startswith("L"):
             report.outcome = "failed"
             report.longrepr = f'{item.nodeid}: a rule can only be left out with @known_gap("{recorded[1]}", "why"), not with skip or xfail'

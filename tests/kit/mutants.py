@@ -190,7 +190,7 @@ MUTANTS = [
         "submits twice",
         "2 submits for one call",
     ),
-    Mutant("B01", "reel", _P, 'answer["status"] == "failed"', "True", "its jobs always fail", "the video failed"),
+    Mutant("B01", "reel", _P, 'answer["status"] in {"failed", "canceled"}', "True", "its jobs always fail", "the video (running|done)"),
     Mutant(
         "B01",
         "reel",
@@ -432,8 +432,39 @@ MUTANTS = [
         "hides a model where its library is absent",
         "without 'colorsys' the request was not rejected .*UnknownModel",
     ),
+    Mutant(
+        "B13",
+        "sketch",
+        _P,
+        'pictures = {"image": context.read(request.source).data,',
+        'pictures = {"image": context.read(request.source).data[:10_000_000],',
+        "cuts large files",
+        "a file of 2516582. bytes was given; the longest field",
+    ),
+    Mutant(
+        "B13",
+        "reel",
+        _P,
+        "    return await _submit(context, body)\n",
+        """    if len(body.get("first_frame", "")) > 5_000_000:
+        await post_json(context, f"{_base(context)}/uploads/new", {"file": "..."}, headers=_key(context))
+    return await _submit(context, body)
+""",
+        "uploads large files to a path that does not exist",
+        "not found",
+        alone=True,
+    ),
     # C: failures
-    Mutant("C01", "painter", _P, ', by_code={"unsafe_prompt": ContentRefused}', "", "does not recognise a refusal", "InvalidRequest"),
+    Mutant(
+        "C01",
+        "painter",
+        _P,
+        '"unsafe_prompt": ContentRefused',
+        '"unsafe_prompt": QuotaExceeded',
+        "takes a refusal for a used-up quota",
+        "QuotaExceeded",
+        (("import ContentRefused", "import QuotaExceeded"),),
+    ),
     Mutant(
         "C01",
         "painter",
@@ -599,6 +630,16 @@ MUTANTS = [
         "another submit",
     ),
     Mutant(
+        "C05",
+        "reel",
+        _P,
+        '"canceled"}',
+        '"cancelled"}',
+        "misspells the service's word for cancelled",
+        "found it running: compare the status with the service's own words|never returned Succeeded or Failed",
+        alone=True,
+    ),
+    Mutant(
         "C07",
         "painter",
         _T,
@@ -677,7 +718,65 @@ MUTANTS = [
             pass
         {_POST}""",
         "computes on the event loop",
-        r"a hook computed for \d\.\d s on the event loop",
+        r"generate_image blocked the event loop for \d\.\d s, each time",
+    ),
+    Mutant(
+        "C13",
+        "painter",
+        _P,
+        _POST,
+        f"__import__('threading').Event().wait(1.0)\n        {_POST}",
+        "blocks the event loop for a second while it submits",
+        r"generate_image blocked the event loop for \d\.\d s, each time",
+    ),
+    Mutant(
+        "C13",
+        "reel",
+        _P,
+        '    url = f"{_base(context)}/videos/{job.id}"\n',
+        '    __import__("threading").Event().wait(1.0)\n    url = f"{_base(context)}/videos/{job.id}"\n',
+        "blocks the event loop for a second in a status check",
+        r"check_job blocked the event loop for \d\.\d s, each time",
+        alone=True,
+    ),
+    Mutant(
+        "C17",
+        "reel",
+        _P,
+        'f"{_base(context)}/models"',
+        'f"{_base(context)}/model-list"',
+        "asks for its models where there are none",
+        "not found",
+        alone=True,
+    ),
+    Mutant(
+        "C17",
+        "reel",
+        _P,
+        '    return tuple(ListedModel(id=model["id"]) for model in listed["models"])\n',
+        """    return tuple(ListedModel(id=model["id"]) for model in listed.get("models", []))
+""",
+        "takes any failure for an empty list",
+        "was taken for a list of 0 models",
+        (
+            (
+                '    listed = await get_json(context, f"{_base(context)}/models", headers=_key(context))\n',
+                """    try:
+        listed = await get_json(context, f"{_base(context)}/models", headers=_key(context))
+    except Exception:
+        listed = {}
+""",
+            ),
+        ),
+    ),
+    Mutant(
+        "C17",
+        "reel",
+        _P,
+        'ListedModel(id=model["id"])',
+        'ListedModel(id=model["id"], row={"id": model["id"], "media": "film"})',
+        "describes a model that cannot be merged",
+        "media|listed = True",
     ),
     Mutant(
         "C10",

@@ -158,6 +158,8 @@ class FalServer(HttpServer):
         return _said(405, "Method Not Allowed")
 
     def _state(self, request: QueuedRequest) -> str:
+        if request.cancelled:
+            return "COMPLETED"
         if request.checks <= self.waits:
             return "IN_QUEUE"
         return "IN_PROGRESS" if request.checks <= self.waits + self.works else "COMPLETED"
@@ -174,6 +176,8 @@ class FalServer(HttpServer):
             status |= {"logs": None, "metrics": {"inference_time": 1.5}}
             if self._refusal(request) is not None:
                 status |= {"error": "Request failed", "error_type": "content_policy_violation"}
+            elif request.cancelled:  # the error type and its code: reported
+                status |= {"error": "Request was cancelled", "error_type": "client_cancelled"}
         return Reply.of_json(status, status=200 if status["status"] == "COMPLETED" else 202)
 
     def _refusal(self, request: QueuedRequest) -> Reply | None:
@@ -187,6 +191,8 @@ class FalServer(HttpServer):
             self.late -= 1
             return _said(400, "Request is still in progress")
         ready = self._refusal(request) or self.results.get(request.endpoint)
+        if request.cancelled:
+            ready = Reply.of_json({"detail": "Request was cancelled", "error_type": "client_cancelled"}, status=499)
         return Reply.of_json(self._made(request), headers={"x-fal-billable-units": "1"}) if ready is None else ready
 
     # Making

@@ -98,6 +98,8 @@ class Interactions:
     made: list[Interaction] = attrs.field(factory=list)
     files: dict[str, bytes] = attrs.field(factory=dict)
     uploads: dict[str, dict[str, str]] = attrs.field(factory=dict)
+    #: Upload -> what has arrived of it.
+    parts: dict[str, bytes] = attrs.field(factory=dict)
     next_ends: list[str] = attrs.field(factory=list)
     ends: dict[str, str] = attrs.field(factory=dict)
     _numbers: Any = attrs.field(factory=lambda: itertools.count(1))
@@ -294,14 +296,18 @@ class Interactions:
         return Reply.of_json({}, headers={"x-goog-upload-url": f"{url}/upload/v1/files?upload_id={name}"})
 
     def take_upload(self, received: Received) -> Reply:
-        """Take the bytes of an upload in one piece; the file is PROCESSING until it is looked at."""
+        """Take the bytes of an upload, in one piece or in several; the file is PROCESSING until it is looked at."""
         name = received.query["upload_id"]
         if name not in self.uploads:
             raise Refused("Unknown upload_id", 404)
-        want(received.headers.get("x-goog-upload-command") == "upload, finalize", "the upload is not final")
-        want(received.headers.get("x-goog-upload-offset") == "0", "the upload does not begin at its beginning")
-        want(str(len(received.body)) == self.uploads[name]["length"], "the upload does not have the announced size")
-        self.files[name] = received.body
+        command, before = received.headers.get("x-goog-upload-command"), self.parts.get(name, b"")
+        want(command in {"upload", "upload, finalize"}, "the upload has no command")
+        want(received.headers.get("x-goog-upload-offset") == str(len(before)), "the part does not begin where the last one ended")
+        self.parts[name] = before + received.body
+        if command == "upload":
+            return Reply(headers={"x-goog-upload-status": "active"})
+        self.files[name] = self.parts.pop(name)
+        want(str(len(self.files[name])) == self.uploads[name]["length"], "the upload does not have the announced size")
         return Reply.of_json({"file": self.file_json(name, "PROCESSING")}, headers={"x-goog-upload-status": "final"})
 
     def file_json(self, name: str, state: str = "ACTIVE") -> Mapping[str, Any]:

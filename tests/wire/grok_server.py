@@ -140,10 +140,15 @@ class GrokServer:
 
     def submits(self) -> list[Mapping[str, Any]]:
         """Return the billable submits of both halves in their order, each as a flat mapping."""
-        found = [(c.at, {"method": c.method, **flat(c.message)}) for c in self.calls if c.method in SUBMITS]
+        found = [(c.at, {"method": c.method, **self._with_files(flat(c.message))}) for c in self.calls if c.method in SUBMITS]
         posts = [r for r in self.http.received if r.line == "POST /v1/tts"]
         found += [(r.at, {"method": "tts", **{k: str(v) for k, v in r.json().items()}}) for r in posts]
         return [one for _, one in sorted(found, key=lambda pair: pair[0])]
+
+    def _with_files(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Return fields with the bytes of stored files in place of their ids."""
+        files = self.depot.files
+        return {name: files[value].data if isinstance(value, str) and value in files else value for name, value in fields.items()}
 
     def __enter__(self) -> Self:
         self.http.__enter__()

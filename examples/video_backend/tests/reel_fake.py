@@ -26,7 +26,7 @@ UNSEEN = {"unseen": 2, "forgotten": 1_000_000}
 class ReelFake(ThreadingHTTPServer):
     def __init__(self, scenario, redirect_to=""):
         super().__init__(("127.0.0.1", 0), Reel)
-        self.scenario, self.redirect_to, self.received, self.checks, self.stops = scenario, redirect_to, [], {}, 0
+        self.scenario, self.redirect_to, self.received, self.checks, self.stops, self.stopped = scenario, redirect_to, [], {}, 0, set()
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -44,6 +44,8 @@ class Reel(BaseHTTPRequestHandler):
         if self.path.startswith("/files/"):
             seconds = self.server.received[int(name)]["seconds"]
             return self.answer(200, video(float(seconds)), "video/mp4")
+        if name == "models":
+            return self.answer(200, b'{"models": [{"id": "reel-1"}, {"id": "reel-2"}]}')
         if name == "videos":  # a submit whose reply was lost is never listed
             made = enumerate(self.server.received if self.server.scenario in {"success", "slow"} else ())
             listed = [{"id": str(number), "label": asked["label"]} for number, asked in made]
@@ -52,6 +54,10 @@ class Reel(BaseHTTPRequestHandler):
         unseen = UNSEEN.get(self.server.scenario, 0)
         if self.server.checks[name] <= unseen:
             return self.answer(404, b'{"error": {"code": "no_such_video", "message": "no such video"}}')
+        if name not in map(str, range(len(self.server.received))):
+            return self.answer(404, b'{"error": {"code": "not_found", "message": "not found"}}')
+        if name in self.server.stopped:
+            return self.answer(200, b'{"status": "canceled"}')
         asked = self.server.received[int(name)]
         if self.server.checks[name] < 2 + unseen:
             return self.answer(200, b'{"status": "running", "progress": 0.5}')
@@ -62,7 +68,10 @@ class Reel(BaseHTTPRequestHandler):
     def do_POST(self):
         if self.path.endswith("/cancel"):
             self.server.stops += 1
+            self.server.stopped.add(self.path.split("/")[-2])
             return self.answer(204, b"")
+        if not self.path.endswith("/videos"):
+            return self.answer(404, b'{"error": {"code": "not_found", "message": "not found"}}')
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         wrong = [k for k, v in asked.items() if not (isinstance(v, str) if k in TEXTS else k in NUMBERS and isinstance(v, int | float))]
         asked.setdefault("seconds", 4)

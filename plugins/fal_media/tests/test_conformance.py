@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import attrs
-from wire.fal_server import KEY, SIGNATURE, FalServer
-from wire.openrouter_snapshot import run_cli
+from wire.fal_server import SIGNATURE, FalServer
 
 from anymedia.capabilities import CapabilityMatrix
 from anymedia.testing import CANARY, BackendConformance, Scenario, Wire
@@ -41,7 +35,7 @@ _UNSEEN: Mapping[str, int | None] = {"unseen": 2, "forgotten": None}
 
 
 @contextlib.contextmanager
-def playing(scenario: Scenario, redirect_to: str, cache: Path) -> Iterator[Wire]:
+def playing(scenario: Scenario, redirect_to: str) -> Iterator[Wire]:
     with FalServer(key=CANARY) as fake:
         if scenario in _ANSWERS:
             status, body, headers = _ANSWERS[scenario]
@@ -54,7 +48,7 @@ def playing(scenario: Scenario, redirect_to: str, cache: Path) -> Iterator[Wire]
             fake.fail("status", on="GET /fal-ai", times=_UNSEEN[scenario], status=404, json={"status": "NOT_FOUND"})
         yield Wire(
             base_url=fake.url,
-            environ={"FAL_KEY": CANARY, "ANYMEDIA_CACHE": str(cache)},
+            environ={"FAL_KEY": CANARY},
             submits=fake.submits,
             sent=fake.sent,
             stops=lambda: fake.count("PUT /fal-ai"),
@@ -71,31 +65,22 @@ class TestShippedSpecs(BackendConformance):
 
     @contextlib.contextmanager
     def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
-        with playing(scenario, self.redirect_to, Path(tempfile.gettempdir()) / "anymedia-there-is-no-such-cache") as wire:
+        with playing(scenario, self.redirect_to) as wire:
             yield wire
-
-
-@functools.cache
-def _refreshed() -> Path:
-    folder = Path(tempfile.mkdtemp(dir=os.environ["XDG_STATE_HOME"]))  # which the root conftest.py deletes
-    with FalServer() as fake:
-        told = run_cli(fake.url, folder, "models", "--refresh", "fal", key=KEY, backend="fal")
-    assert told.code == 0, told.err
-    return folder / "cache"
 
 
 class TestListedSpecs(BackendConformance):
     """The models of the catalogue that the capability file does not have."""
 
     backend = "fal"
+    listed = True
 
     def matrix(self, service: str) -> CapabilityMatrix:
-        """Return the listed models of the matrix, as a process with the snapshot sees it."""
-        with mock.patch.dict(os.environ, {"ANYMEDIA_CACHE": str(_refreshed())}):
-            found = super().matrix(service)
+        """Return the listed models of the matrix."""
+        found = super().matrix(service)
         return attrs.evolve(found, models=tuple(model for model in found.models if model.id.startswith("fal-ai/painter")))
 
     @contextlib.contextmanager
     def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
-        with playing(scenario, self.redirect_to, _refreshed()) as wire:
+        with playing(scenario, self.redirect_to) as wire:
             yield wire

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from wire.http_server import Received
 from wire.openrouter_server import OpenRouterServer
-from wire.openrouter_snapshot import refresh
 from wire.openrouter_videos import SIGNATURE
 
-from anymedia.capabilities import CapabilityMatrix
 from anymedia.testing import CANARY, BackendConformance, Scenario, Wire
 
 _ANSWERS: Mapping[str, tuple[int, dict[str, Any], dict[str, str]]] = {
@@ -47,7 +40,7 @@ def flat(received: Received) -> Mapping[str, Any]:
 
 
 @contextlib.contextmanager
-def playing(scenario: Scenario, redirect_to: str, cache: Path) -> Iterator[Wire]:
+def playing(scenario: Scenario, redirect_to: str) -> Iterator[Wire]:
     with OpenRouterServer(key=CANARY, links="signed") as fake:
         if scenario in _ANSWERS:
             status, metadata, headers = _ANSWERS[scenario]
@@ -66,7 +59,7 @@ def playing(scenario: Scenario, redirect_to: str, cache: Path) -> Iterator[Wire]
 
         yield Wire(
             base_url=fake.base_url,
-            environ={"OPENROUTER_API_KEY": CANARY, "ANYMEDIA_CACHE": str(cache)},
+            environ={"OPENROUTER_API_KEY": CANARY},
             submits=lambda: fake.count("POST"),
             sent=sent,
             hosts=(fake.elsewhere.url.removeprefix("http://"),),  # where signed links lead
@@ -74,46 +67,19 @@ def playing(scenario: Scenario, redirect_to: str, cache: Path) -> Iterator[Wire]
         )
 
 
-class _OverACache(BackendConformance):
+class TestShippedRows(BackendConformance):
+    """The capability file of the plugin."""
+
     backend = "openrouter"
     sdks = ("openrouter", "openai", "msgspec")
 
-    @staticmethod
-    def cache() -> Path:
-        raise NotImplementedError
-
-    def matrix(self, service: str) -> CapabilityMatrix:
-        """Return the matrix as a process with this cache sees it."""
-        with mock.patch.dict(os.environ, {"ANYMEDIA_CACHE": str(self.cache())}):
-            return super().matrix(service)
-
     @contextlib.contextmanager
     def wire(self, scenario: Scenario, service: str) -> Iterator[Wire]:
-        with playing(scenario, self.redirect_to, self.cache()) as wire:
+        with playing(scenario, self.redirect_to) as wire:
             yield wire
 
 
-class TestShippedRows(_OverACache):
-    """The capability file of the plugin."""
-
-    @staticmethod
-    @functools.cache
-    def cache() -> Path:
-        return Path(tempfile.gettempdir()) / "anymedia-there-is-no-such-cache"
-
-
-@functools.cache
-def _refreshed() -> Path:
-    folder = Path(tempfile.mkdtemp(dir=os.environ["XDG_STATE_HOME"]))  # which the root conftest.py deletes
-    with OpenRouterServer() as fake:
-        told = refresh(fake, folder)
-    assert told.code == 0, told.err
-    return folder
-
-
-class TestRefreshedSnapshot(_OverACache):
+class TestRefreshedSnapshot(TestShippedRows):
     """What the fake lists."""
 
-    @staticmethod
-    def cache() -> Path:
-        return _refreshed() / "cache"
+    listed = True

@@ -273,6 +273,13 @@ def _date_text(value: Any) -> str:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
+def snapshot_document(listed: Iterable[Any], today: datetime.date) -> dict[str, Any]:
+    """Return what a plugin's ``list_models`` returned as the document of a snapshot."""
+    models = list(listed)
+    kept = [model.id for model in models if not model.row and not model.notes]
+    return {"schema": 1, "checked": today.isoformat(), "kept": kept, "models": [dict(model.row) for model in models if model.row]}
+
+
 def write_snapshot(
     instance: str, document: Mapping[str, Any], shipped: CapabilityMatrix, hooks: Collection[str] | None = None
 ) -> tuple[Path, CapabilityMatrix]:

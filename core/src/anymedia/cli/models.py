@@ -201,16 +201,14 @@ def _refreshed(environment: Environment, instance: BackendInstance) -> dict[str,
     """Save a service's list: as a snapshot if it describes the models, otherwise in the instance's overlay; return the changes."""
     listed = run(list_models(environment, instance))
     today = datetime.datetime.now(datetime.UTC).date()
-    rows = [dict(model.row) for model in listed if model.row]
-    if rows:
-        from ..capabilities.matrix_cache import with_listed, write_snapshot
+    if any(model.row for model in listed):
+        from ..capabilities.matrix_cache import snapshot_document, with_listed, write_snapshot
 
         shipped = environment.registry.capabilities(instance.plugin)
         before = with_listed(shipped, instance.name)
-        kept = [model.id for model in listed if not model.row and not model.notes]
-        document = {"schema": 1, "checked": today.isoformat(), "kept": kept, "models": rows}
+        hooks = environment.registry.plugins[instance.plugin].hooks
         try:
-            path, after = write_snapshot(instance.name, document, shipped, environment.registry.plugins[instance.plugin].hooks)
+            path, after = write_snapshot(instance.name, snapshot_document(listed, today), shipped, hooks)
         except OSError as error:
             text = f"the snapshot cannot be written: {error.strerror}"
             raise RequestError(text, fix="set ANYMEDIA_CACHE to a writable directory") from error
@@ -250,33 +248,14 @@ async def list_models(environment: Environment, instance: BackendInstance) -> Se
         UnsupportedOperation: its plugin cannot list models.
         BackendError: the service did not answer.
     """
-    from ..context import Context
-    from ..execution.engine import Clients
-    from ..net.fetcher import Fetcher
+    from ..execution.engine import listed_models
 
     if instance.service == COMPATIBLE:
         fix = "declare its models in the settings ([backends.NAME.models])"
         raise InvalidRequest(f"{instance.name!r} is a compatible server; its lists cannot update the models of the plugin", fix=fix)
     if not environment.registry.has(instance.plugin, "list_models"):
         raise UnsupportedOperation(f"backend {instance.name!r} cannot list its models")
-    clients = Clients()
-    fetcher = Fetcher(allow=environment.settings.fetch_allow, network=environment.settings.network)
-    context = Context(
-        backend=instance.name,
-        service=instance.service,
-        settings=instance.context_settings,
-        secrets=instance.secrets(),
-        network=environment.settings.network,
-        hosts=instance.hosts,
-        clients=lambda name, factory: clients.get(instance.name, instance.key_digest, name, factory),
-        fetch=lambda url, headers: fetcher.fetch_bytes(url, headers=headers, credential_hosts=instance.hosts, for_caller=False),
-    )
-    try:
-        found: Sequence[ListedModel] = await environment.registry.call(instance.plugin, "list_models", context=context)
-    finally:
-        await clients.aclose()
-        await fetcher.aclose()
-    return found
+    return await listed_models(environment.registry, environment.settings, instance)
 
 
 def changes(before: CapabilityMatrix, after: CapabilityMatrix) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from ..errors import (
 from ..media import without_query
 from ..network import Network, is_credential_host
 from .failures import answered_error, decode_json, no_answer, retry_after
-from .transport import new_session, read_body
+from .transport import new_session, read_body, request_body
 
 _J = TypeVar("_J", dict[str, Any], list[Any])
 _FIX = "list the service's host under `hosts` in capabilities.toml, or in the settings under [backends.{}]"
@@ -177,7 +177,8 @@ async def post_json(
         BackendUnavailable, SubmissionUnknown: no whole answer; the latter inside ``context.submission()``, if it was sent.
     """
     kept = {k: v for k, v in body.items() if v is not None} if isinstance(body, Mapping) else body
-    return _json(context, await _ask(context, "POST", url, headers, by_code, seconds, json=kept), dict)
+    data = request_body(json.dumps(kept).encode())
+    return _json(context, await _ask(context, "POST", url, headers, by_code, seconds, data=data), dict)
 
 
 async def post_form(
@@ -214,7 +215,7 @@ async def post_form(
             form.add_field(name, value if isinstance(value, str) else json.dumps(value))
     for name, media in files.items() if isinstance(files, Mapping) else files:
         if media is not None:
-            form.add_field(name, media.data, filename=media.filename, content_type=media.mime)
+            form.add_field(name, io.BytesIO(media.data), filename=media.filename, content_type=media.mime)
     return _json(context, await _ask(context, "POST", url, headers, by_code, seconds, data=form), dict)
 
 
@@ -230,13 +231,10 @@ async def put_file(context: Context, url: str, file: LoadedMedia, *, seconds: fl
     Raises:
         MediaError: as `raise_for_status` says; BackendUnavailable when there is no answer; BadBackendResponse for such a link.
     """
-    import aiohttp
-
     clear = str(context.settings.get("base_url", "")).lower().startswith("http:")
     if _parts(url)[0] not in {"https", *(("http",) if clear else ())}:
         raise BadBackendResponse(f"'{context.backend}' gave an upload link that is not https")
-    data = aiohttp.payload.BytesIOPayload(io.BytesIO(file.data), content_type=file.mime)
-    await _ask(context, "PUT", url, None, None, seconds, is_free=True, data=data)
+    await _ask(context, "PUT", url, None, None, seconds, is_free=True, data=request_body(file.data, file.mime))
 
 
 @overload

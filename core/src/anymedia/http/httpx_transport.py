@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
-from .transport import ENCODINGS, body_chunks
+from .transport import ENCODINGS, body_chunks, request_body
 
 if TYPE_CHECKING:
     import aiohttp
@@ -25,7 +25,7 @@ class Transport(httpx2.AsyncBaseTransport):
 
         data: Any
         try:
-            data = request.content or None
+            data = request_body(request.content) if request.content else None
         except httpx2.RequestNotRead:
             data = request.stream
             request.headers.pop("transfer-encoding", None)  # aiohttp sets it

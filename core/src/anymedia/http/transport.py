@@ -1,13 +1,14 @@
 """HTTP sessions whose answers have a size: decoded bytes are counted, and an answer that is too long is cut off.
 
-`new_session` makes the aiohttp session of a backend, `read_body` reads an answer of it. `sdk_client` makes the HTTP client
-of an SDK that takes one of httpx2, over such a session. An error's answer is read as far as `ERROR_BYTES`, since its first
-words are what counts; any other that is longer than `Context.answer_bytes` raises `AnswerTooLarge`.
+`new_session` makes the aiohttp session of a backend, `request_body` what it sends, `read_body` reads an answer of it.
+`sdk_client` makes the HTTP client of an SDK that takes one of httpx2, over such a session. An error's answer is read as far as
+`ERROR_BYTES`, since its first words are what counts; any other that is longer than `Context.answer_bytes` raises `AnswerTooLarge`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ ERROR_BYTES = 1_000_000
 #: The encodings that are requested. Others unpack without a limit on what one call gives.
 ENCODINGS = "gzip, deflate"
 _CHUNK = 64 * 1024
+#: Bytes of a request's body that are written at once.
+_WHOLE = 1024 * 1024
 #: Bytes that are unpacked at once, and after how many of them other tasks get a turn.
 _UNPACKED, _TURN = 256 * 1024, 1024 * 1024
 #: Bytes of an answer that each connection reads ahead while the answer waits for its turn (aiohttp reads up to twice that; with
@@ -54,6 +57,20 @@ def new_session(network: Network, url: str | None = None, *, headers: Mapping[st
         read_bufsize=_READ_AHEAD,
         auto_decompress=False,
     )
+
+
+def request_body(data: bytes, content_type: str = "application/json") -> aiohttp.payload.Payload:
+    """Return the body of a request: a large one in parts, for aiohttp writes bytes in one step of the event loop.
+
+    Args:
+        data: its bytes.
+        content_type: unless the request's headers name one.
+    """
+    from aiohttp.payload import BytesIOPayload, BytesPayload
+
+    if len(data) <= _WHOLE:
+        return BytesPayload(data, content_type=content_type)
+    return BytesIOPayload(io.BytesIO(data), content_type=content_type)
 
 
 async def read_body(answer: aiohttp.ClientResponse) -> bytes:

@@ -260,7 +260,7 @@ class Registry:
         broken: name -> `BrokenPlugin`, with the reason.
         blocked: name -> why it was not imported.
         distributions: names of the installed distributions with plugins, blocked ones included.
-        longest_step: seconds of CPU time that a hook has used at most before it let the event loop go on.
+        longest_steps: hook -> seconds for which it has kept the event loop waiting at most, imports of an SDK aside.
     """
 
     def __init__(self) -> None:
@@ -273,7 +273,7 @@ class Registry:
         self._broken: dict[str, BrokenPlugin] = {}
         self._blocked: dict[str, str] = {}
         self.distributions: set[str] = set()
-        self.longest_step = 0.0
+        self.longest_steps: dict[str, float] = {}
         self._blocking: set[tuple[str, str]] = set()
         self.plugins: Mapping[str, LoadedPlugin] = types.MappingProxyType(self._plugins)
         self.broken: Mapping[str, BrokenPlugin] = types.MappingProxyType(self._broken)
@@ -429,15 +429,16 @@ class Registry:
             return (yield from work.__await__())
         step, value = work.send, None
         while True:
-            began, busy, loaded = time.perf_counter(), time.thread_time(), len(sys.modules)
+            began, loaded = time.perf_counter(), len(sys.modules)
             try:
                 awaited = step(value)
             except StopIteration as end:
                 return end.value
             finally:
-                self.longest_step = max(self.longest_step, time.thread_time() - busy)
-                importing = len(sys.modules) > loaded + _IMPORTING  # an SDK, once in a process
-                if (took := time.perf_counter() - began) > _BLOCKING and (name, hook) not in self._blocking and not importing:
+                took, importing = time.perf_counter() - began, len(sys.modules) > loaded + _IMPORTING  # an SDK, once in a process
+                if not importing:
+                    self.longest_steps[hook] = max(self.longest_steps.get(hook, 0.0), took)
+                if took > _BLOCKING and (name, hook) not in self._blocking and not importing:
                     import logging
 
                     self._blocking.add((name, hook))

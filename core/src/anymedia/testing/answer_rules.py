@@ -22,11 +22,12 @@ import attrs
 
 from ..answers.base64_text import decode_base64, format_of_head
 from ..errors import MediaError
+from ..plugins.instances import COMPATIBLE
 from ..policy import Policy
 from ..results import Result
-from .cases import Case, CaseMaker, rule
+from .cases import Case, CaseMaker, classes_of, rule
 from .fake_service import CANARY, Scenario
-from .harness import Bench, run
+from .harness import Bench, loaded_registry, run
 from .operation_rules import check_media
 
 #: The keys whose value is a mime type.
@@ -267,8 +268,13 @@ def _damage(name: str, answer: Answer) -> bool:
 _SAID = "The heliotrope otter declines to paint"
 
 
+def _fail(answer: Answer) -> bool:
+    answer.status, answer.body, answer.headers = 503, b'{"error": "down for maintenance"}', {"content-type": "application/json"}
+    return True
+
+
 class AnswerRules(CaseMaker):
-    """What was paid for arrives, and the provider's words do."""
+    """What was paid for arrives, and the provider's words and lists do."""
 
     @contextlib.contextmanager
     def _relayed(self, case: Case, edit: Callable[[Answer], bool], scenario: Scenario = "success") -> Iterator[tuple[Bench, AnswerRelay]]:
@@ -276,7 +282,7 @@ class AnswerRules(CaseMaker):
         with (
             self.wire(scenario, case.service) as wire,
             relay.rerouting(),
-            Bench.over(self.backend, case.service, wire, self._matrix(case.service)) as bench,
+            Bench.over(self.backend, case.service, wire, self._matrix(case.service), self.cache()) as bench,
         ):
             yield bench, relay
 
@@ -332,3 +338,18 @@ class AnswerRules(CaseMaker):
             can_resume = made.action is not None and made.action.action == "resume"  # the service has it under its link
             assert made.kept or can_resume, f"the bytes that were paid for are lost: {type(made).__name__}: {made}"
             assert can_resume or Path(made.kept).stat().st_size, f"{made.kept} is empty"
+
+    @rule("C17", per="service")
+    def test_c17_list_of_models_can_be_merged(self, case: Case) -> None:
+        """If this fails: ``list_models`` returns what the service lists, raises where that does not answer, and submits nothing."""
+        if "list_models" not in loaded_registry().plugins[self.backend].hooks or case.service == COMPATIBLE:
+            return
+        with self.bench(case) as bench:
+            found = run(bench.listed())
+            assert found, "the list is empty: every shipped model would count as no longer served"
+            assert bench.submits() == 0, f"listing the models made {bench.submits()} submits"
+            described = any(model.row for model in found) and not any(cls.listed for cls in classes_of(self.backend))
+            assert not described, "list_models describes models: have them tested, with `listed = True` on a test class"
+        with self._relayed(case, _fail) as (bench, relay), contextlib.suppress(MediaError):
+            found = run(bench.listed())
+            assert not relay.changed, f"a service that answered 503 to everything was taken for a list of {len(found)} models"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import itertools
 import re
+import struct
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -331,6 +333,64 @@ def _single_inputs(shape: Shape, seed: int) -> Iterator[tuple[str, dict[str, Any
         elif isinstance(rule, InputRule):
             is_video = shape.operation == "continue_video" and name == "source"
             yield name, {name: video_for(rule, seed) if is_video else _input_image(shape, name, rule, seed)}
+
+
+#: Bytes of a large file, where the spec accepts that many: services that take files in their requests rarely take more.
+_LARGE = 24 * 1024 * 1024
+
+
+def large_inputs(shape: Shape) -> Iterator[str]:
+    """Yield the name of the first input of each media that a spec claims."""
+    done: set[type] = set()
+    for name, fields in inputs_of(shape, 3):
+        media = _media_in(fields[next(reversed(fields))], name)
+        if media is not None and type(media) not in done:
+            done.add(type(media))
+            yield name
+
+
+def large_fields(shape: Shape, name: str) -> tuple[dict[str, Any], int]:
+    """Return the fields for an input with a file as large as its spec accepts, and the bytes of the file."""
+    fields = dict(inputs_of(shape, 3))[name]
+    field, part = next(reversed(fields)), name.partition(".")[2]
+    rule: Any = shape.spec.inputs[part if shape.spec.task else field]
+    rule = rule.roles[part] if isinstance(rule, ReferencesRule) else rule
+    media = _media_in(fields[field], name)
+    assert media is not None
+    large = attrs.evolve(media, data=_padded(media.data or b"", min(rule.max_bytes or _LARGE, _LARGE)))
+    return {**fields, field: _with_media(fields[field], media, large)}, len(large.data or b"")
+
+
+def _media_in(value: Any, name: str) -> Media | None:
+    """Return the first file in a value of a request's field; None for a mask."""
+    value = value[name.partition(".")[2]] if isinstance(value, dict) else value
+    value = value[0] if isinstance(value, tuple) else value
+    value = value.image if isinstance(value, Reference) else value
+    return value if isinstance(value, Media) else None
+
+
+def _with_media(value: Any, old: Media, new: Media) -> Any:
+    """Return a value of a request's field with a file replaced by another."""
+    if isinstance(value, tuple):
+        return tuple(_with_media(item, old, new) for item in value)
+    if isinstance(value, dict):
+        return {name: _with_media(item, old, new) for name, item in value.items()}
+    if isinstance(value, Reference):
+        return attrs.evolve(value, image=_with_media(value.image, old, new))
+    return new if value is old else value
+
+
+def _padded(data: bytes, size: int) -> bytes:
+    """Return a file of that size which decodes to the same media, padded where decoders skip; other formats as they are."""
+    more = max(0, size - len(data) - 12) & ~1
+    if data.startswith(b"\x89PNG"):
+        chunk = b"anYm" + bytes(more)
+        return data[:-12] + struct.pack(">I", more) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[-12:]
+    if data[4:8] == b"ftyp":
+        return data + struct.pack(">I", more + 8) + b"free" + bytes(more)
+    if data.startswith(b"RIFF") and data[8:12] == b"WAVE":
+        return b"RIFF" + struct.pack("<I", len(data) + more) + data[8:] + b"JUNK" + struct.pack("<I", more) + bytes(more)
+    return data
 
 
 def _first_source(fields: dict[str, Any]) -> Image | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import shutil
+import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeVar, get_args
@@ -11,6 +13,7 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args
 import attrs
 
 from ..capabilities import CapabilityMatrix, Choice, ContinueRule, MaskRule, ModelSpec, Rule
+from ..capabilities.matrix_cache import snapshot_document, write_snapshot
 from ..requests import KINDS, Operation
 from .case_values import (
     Shape,
@@ -18,6 +21,7 @@ from .case_values import (
     inputs_of,
     is_available,
     is_complete,
+    large_inputs,
     option_values,
     reference_parts,
     shapes,
@@ -25,7 +29,7 @@ from .case_values import (
     with_distinct_references,
 )
 from .fake_service import FLOODS, REDIRECTS, SCENARIOS, Scenario, Wire
-from .harness import Bench, RedirectTarget, cut_matrix, loaded_registry, returns
+from .harness import Bench, RedirectTarget, cut_matrix, environment, loaded_registry, returns, run
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -49,11 +53,12 @@ RULES: dict[str, str] = {
     "B10": "a mask reaches the wire in the format that the matrix declares, and only the masked region is edited",
     "B11": "a prompt of the maximum length arrives whole; a longer one is rejected before any submit",
     "B12": "a model whose requirement is not installed is rejected before any submit, with the command that installs it",
+    "B13": "a large file arrives whole, by whichever way the service takes large ones",
     "C01": "each failure of the service raises its own error, which says whether it may be charged and how long to wait",
     "C02": "whatever fails, there is at most one submit, unless it was certainly refused or not delivered",
     "C03": "no key and no signed URL appears in any error, its causes, a log, a stream, a note, a record, a file or a result",
     "C04": "another process can resume a running job from its stored handle alone",
-    "C05": "a cancelled call propagates the cancellation and leaves a record of what is known; a job can be cancelled",
+    "C05": "a cancelled call propagates the cancellation and leaves a record of what is known; a job can be cancelled, and has then ended",
     "C06": "a continuation of another backend is rejected before any submit",
     "C07": "the backend connects to the hosts of the scenario only",
     "C08": "an exceeded deadline reports what is known: the job's id, and whether it may be charged",
@@ -61,10 +66,11 @@ RULES: dict[str, str] = {
     "C10": "a job that a status check does not find is checked again; one that is never found ends after a bounded number of checks",
     "C11": "a submit follows no redirect: it is sent once, and neither the key nor the inputs reach the redirect's target",
     "C12": "an answer has a size: one that never ends, or unpacks to far more than it is, is cut off",
-    "C13": "no hook blocks the event loop: it connects, sleeps and computes elsewhere",
+    "C13": "no hook blocks the event loop: it connects, sleeps, waits and computes elsewhere",
     "C14": "media in an answer are delivered, however they are spelled and whatever type the answer claims",
     "C15": "the provider's own words arrive in provider_message, whatever envelope they come in, and never in fix",
     "C16": "media with bytes after their end or the sizes of a stream are delivered; what cannot be read is kept",
+    "C17": "the list of models is read and can be merged; a service that does not answer is an error, not a list",
     "L01": "with real keys (--anymedia-live), each operation works once, within the budget",
 }
 
@@ -85,6 +91,7 @@ CasesPer = Literal[
     "choice",
     "several",
     "input",
+    "large_input",
     "reference_part",
     "extra_parameter",
     "unclaimed_option",
@@ -93,6 +100,7 @@ CasesPer = Literal[
     "submit_failure",
     "redirect",
     "flood",
+    "service",
     "spelling",
     "envelope",
     "damage",
@@ -147,7 +155,7 @@ def is_decided_by_core(test: Any) -> bool:
     return getattr(test, "__anymedia_core__", False)
 
 
-def known_gap(rule_id: str, reason: str) -> Callable[[type], type]:
+def known_gap(rule_id: str, reason: str, *, case: str = "*") -> Callable[[type], type]:
     """Declare that a backend does not keep a rule, and why: the only way to leave one out.
 
     The rule's tests still run and are expected to fail; the closing table shows the gap with its reason.
@@ -155,6 +163,8 @@ def known_gap(rule_id: str, reason: str) -> Callable[[type], type]:
     Args:
         rule_id: the rule.
         reason: why the backend does not keep it.
+        case: a pattern for the cases that are meant, by their ids in the output of pytest: ``*-quota`` for a scenario that the service
+            does not have, ``*model-id-inpaint*`` for a spec.
 
     Raises:
         ValueError: for an unknown rule or an empty reason.
@@ -165,8 +175,8 @@ def known_gap(rule_id: str, reason: str) -> Callable[[type], type]:
         raise ValueError("a known gap needs a reason")
 
     def mark(cls: type) -> type:
-        gaps: Mapping[str, str] = getattr(cls, "known_gaps", {})
-        cls.known_gaps = {**gaps, rule_id: reason}  # type: ignore[attr-defined]
+        gaps: Mapping[tuple[str, str], str] = getattr(cls, "known_gaps", {})
+        cls.known_gaps = {**gaps, (rule_id, case): reason}  # type: ignore[attr-defined]
         return cls
 
     return mark
@@ -223,6 +233,7 @@ _APPLIES: Mapping[CasesPer, Callable[[Shape], bool]] = {
     "mask": _takes_mask_image,
     "prompt_limit": lambda shape: bool(shape.spec.prompt.max_chars),
     "job": _starts_something,
+    "large_input": lambda shape: any(True for _ in large_inputs(shape)),
     "operation": _starts_something,
     "submit_failure": _starts_something,
     "redirect": _starts_something,
@@ -235,6 +246,10 @@ def _once_per(per: CasesPer, shape: Shape) -> Any:
     """Return the key that a test is run once for; None where it is run for each shape."""
     if per in {"operation", "redirect", "flood", *_OF_ANSWERS}:
         return shape.operation
+    if per == "service":
+        return ""
+    if per == "large_input":  # how a file is sent depends on the endpoint
+        return shape.spec.name
     if per == "submit_failure":  # how a service fails depends on the endpoint, not on the rest of the spec
         return shape.operation, repr(shape.spec.wire), repr(shape.model.wire)
     return None
@@ -271,11 +286,13 @@ def representatives(test: Any, cases: Sequence[Case], *, is_local: bool) -> Sequ
 
 
 #: Other tests show that each option and input arrives at all; these cover its values and parts, which one loop of a hook sends.
-_OF_ONE_LOOP = frozenset({"choice", "reference_part", "field_rule", "extra_parameter"})
-#: What does not depend on the hook in most backends: how an answer is received, and how a table of values is looked up.
-_ONCE_PER_SERVICE = frozenset({"flood", "redirect", "choice"})
+_OF_ONE_LOOP = frozenset({"choice", "reference_part", "field_rule", "extra_parameter", "large_input"})
+#: What does not depend on the hook in most backends: how an answer is received, a file is sent, and a table of values is looked up.
+_ONCE_PER_SERVICE = frozenset({"flood", "redirect", "choice", "large_input"})
 
 
+#: Test class -> its cache directory.
+_CACHES: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
 #: Discovering and reading all plugins for each of about a thousand cases would take longer than the cases.
 _MATRICES: weakref.WeakKeyDictionary[type, dict[str | None, CapabilityMatrix]] = weakref.WeakKeyDictionary()
 
@@ -287,6 +304,7 @@ class CaseMaker:
     services: ClassVar[tuple[str, ...]] = ()
     scenarios: ClassVar[tuple[Scenario, ...]] = SCENARIOS
     not_http: ClassVar[tuple[Operation, ...]] = ()
+    listed: ClassVar[bool] = False
     #: The target of `redirected` and `moved`; the kit sets it while their wire runs.
     redirect_to: str = ""
 
@@ -298,7 +316,24 @@ class CaseMaker:
 
     def matrix(self, service: str) -> CapabilityMatrix:
         """Return the matrix as an instance of a service sees it."""
-        return cut_matrix(self.backend, service)
+        with environment({"ANYMEDIA_CACHE": self.cache()}, ()):
+            return cut_matrix(self.backend, service)
+
+    def cache(self) -> str:
+        """Return the cache directory of this class: empty, or with the snapshot of what ``list_models`` describes (``listed``)."""
+        cls = type(self)
+        if cls not in _CACHES:
+            _CACHES[cls] = tempfile.mkdtemp(prefix="anymedia-kit-")
+            weakref.finalize(cls, shutil.rmtree, _CACHES[cls], True)
+            if self.listed:
+                self._take_snapshot()
+        return _CACHES[cls]
+
+    def _take_snapshot(self) -> None:
+        shipped, service = cut_matrix(self.backend, ""), (self.services or ("",))[0]
+        with self.wire("success", service) as wire, Bench.over(self.backend, service, wire, shipped, self.cache()) as bench:
+            document = snapshot_document(run(bench.listed()), bench.today)
+            write_snapshot(self.backend, document, shipped, loaded_registry().plugins[self.backend].hooks)
 
     def _matrix(self, service: str | None) -> CapabilityMatrix:
         """Return `matrix`, read once for each test class; None means an instance without a named service."""
@@ -322,7 +357,7 @@ class CaseMaker:
             target = opened.enter_context(RedirectTarget()) if scenario in REDIRECTS else None
             self.redirect_to = "" if target is None else target.url
             wire = opened.enter_context(self.wire(scenario, case.service))
-            over = Bench.over(self.backend, case.service, wire, self._matrix(case.service), target)
+            over = Bench.over(self.backend, case.service, wire, self._matrix(case.service), self.cache(), target)
             yield opened.enter_context(over)
 
     def maker(self, case: Case) -> Callable[[str], Shape | None]:
@@ -422,6 +457,16 @@ class CaseMaker:
         return [(s, m) for s, m in every if m.lifecycle.retires is not None]
 
 
+def classes_of(backend: str) -> Iterator[type[CaseMaker]]:
+    """Yield the test classes of a backend."""
+    pending: list[type[CaseMaker]] = [CaseMaker]
+    while pending:
+        cls = pending.pop()
+        pending += cls.__subclasses__()
+        if cls.backend == backend:
+            yield cls
+
+
 def _options(shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
     for name, option in shape.spec.options.items():
         if name not in _COVERED_SEPARATELY and (values := option_values(name, option)):
@@ -438,6 +483,10 @@ def _choices(shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
 def _inputs(shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
     second = dict(inputs_of(shape, 7))
     yield from ((name, (fields, second[name])) for name, fields in inputs_of(shape, 2))
+
+
+def _large_inputs(shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    yield from ((name, ()) for name in large_inputs(shape))
 
 
 def _reference_parts(shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
@@ -457,6 +506,7 @@ _SUBJECTS: Mapping[CasesPer, Callable[[Shape], Iterator[tuple[str, tuple[Any, ..
     "option": _options,
     "choice": _choices,
     "input": _inputs,
+    "large_input": _large_inputs,
     "reference_part": _reference_parts,
     "extra_parameter": _extra_parameters,
     "unclaimed_option": _unclaimed_options,

@@ -17,7 +17,7 @@ from ..requests import KINDS, Continuation, Operation
 from ..router import Router
 from .answer_rules import AnswerRules
 from .case_values import minimal_fields
-from .cases import Case, CaseMaker, representatives, rule
+from .cases import Case, CaseMaker, classes_of, representatives, rule
 from .failure_rules import FailureRules, JobRules, RedirectRules
 from .fake_service import CANARY, SCENARIOS, Scenario, Wire
 from .harness import KeptStore, cut_matrix, environment, loaded_registry, returns, run, socket_guard
@@ -81,12 +81,14 @@ class BackendConformance(
     May override:
         services: the services to test; by default all that the matrix names.
         scenarios: the scenarios that the wire can play; only ``success`` for a backend that works on this machine.
+        listed: whether the specs that ``list_models`` describes are tested as well, as a refresh over the wire merges them.
         not_http: operations whose requests are not HTTP (gRPC) and therefore cannot be redirected.
         sdks: modules that loading the backend must not import, where the kit cannot infer it (``google.auth``).
         light: small modules, besides the core's own dependencies, that loading it may import.
         matrix: the matrix to test, as an instance of a service sees it, where it depends on more than the service.
 
-    Nothing else. A rule that the backend does not keep is declared: ``@known_gap("B02", "why")`` on the subclass.
+    Nothing else. A rule that the backend does not keep is declared: ``@known_gap("B02", "why")`` on the subclass, for some cases only
+    with ``case="*-quota"``.
     """
 
     backend: ClassVar[str] = ""
@@ -184,6 +186,8 @@ class BackendConformance(
                     continue  # it works on this machine: there is no service to fail
                 left_out = [scenario for scenario in SCENARIOS if scenario not in self.scenarios]
                 assert not left_out, f"scenarios left out: {', '.join(left_out)}"
+                unserved = sorted(set(self._matrix(None).services) - {s for cls in classes_of(self.backend) for s in cls().all_services()})
+                assert not unserved, f"no class tests the services {', '.join(unserved)} of the matrix"
                 assert wire.sent is not None, "a wire that counts submits must also return them: give Wire(sent=...)"
                 assert wire.stops is not None or "cancel_job" not in loaded_registry().plugins[self.backend].hooks, (
                     "the backend has the hook cancel_job: give Wire(stops=...), the number of cancel requests that the service has received"
@@ -250,7 +254,7 @@ def _parameter(config: Any, case: Case, quick: bool) -> Any:
 
 
 #: What a subclass may override.
-_OVERRIDABLE = frozenset({"backend", "services", "scenarios", "not_http", "sdks", "light", "wire", "matrix", "known_gaps"})
+_OVERRIDABLE = frozenset({"backend", "services", "scenarios", "not_http", "sdks", "light", "listed", "wire", "matrix", "known_gaps"})
 
 
 def _replaced(cls: type) -> list[str]:

@@ -277,17 +277,23 @@ class FailureRules(CaseMaker):
         """If this fails: use the SDK's asynchronous client, or ``await context.run_blocking(function, ...)`` for what blocks."""
         with self.bench(case) as bench:
 
-            async def go() -> float:
+            async def go() -> dict[str, float]:
                 async with bench.router() as router:
-                    for _ in range(2):  # the first call may import the SDK
-                        router.registry.longest_step = 0.0
-                        request = await bench.request(router, case.shape, self.maker(case))
+                    request = await bench.request(router, case.shape, self.maker(case))
+                    blocked: dict[str, float] = {}
+                    for again in range(_BLOCKED_TIMES):  # on a machine that is busy, one step may take long; a hook that blocks always does
+                        router.registry.longest_steps = {}
                         await bench.execute(router, request, case.shape)
-                return router.registry.longest_step
+                        steps = {hook: seconds for hook, seconds in router.registry.longest_steps.items() if seconds > _MOST_BLOCKED}
+                        blocked = {hook: steps[hook] for hook in steps if not again or hook in blocked}
+                        if not blocked:
+                            break
+                return blocked
 
-            busy = run(go())
+            blocked = run(go())
             assert not bench.blocking, f"on the event loop, the backend called {', '.join(sorted(set(bench.blocking)))}"
-            assert busy < _MOST_BUSY, f"a hook computed for {busy:.1f} s on the event loop"
+            said = " and ".join(f"{hook} blocked the event loop for {seconds:.1f} s" for hook, seconds in blocked.items())
+            assert not blocked, f"{said}, each time: all other calls stood still"
 
     @rule("C07", per="operation")
     def test_c07_call_connects_to_its_own_hosts_only(self, case: Case) -> None:
@@ -349,8 +355,8 @@ def _delivery_hint(error: MediaError, scenario: str) -> str:
 
 #: The deadline of a call in seconds; the clock jumps to it once the service has received the submit.
 _DEADLINE = 20.0
-#: Seconds of CPU time that a hook may compute at once on the event loop.
-_MOST_BUSY = 1.0
+#: Seconds for which a hook may keep the event loop waiting, in each of some calls.
+_MOST_BLOCKED, _BLOCKED_TIMES = 0.75, 4
 #: The states that a call may be recorded in after it was cancelled while the service was working.
 _STATES_AFTER_CANCELLATION = frozenset({"unknown", "submitted", "running", "collecting"})
 
@@ -384,6 +390,8 @@ def _unclosed_sessions() -> Iterator[list[str]]:
     found += [str(w.message) for w in caught if "client session" in str(w.message).lower()]
 
 
+#: Seconds until a cancelled job must have been found to have ended; the kit's clock does not pause between the status checks.
+_CANCELLED_DEADLINE = 60.0
 #: Seconds that the status checks of a job that is never found may take; the kit's clock does not pause between them.
 _JOB_DEADLINE = 10.0
 
@@ -446,7 +454,7 @@ class JobRules(CaseMaker):
 
     @rule("C05", per="operation")
     def test_c05_job_can_be_cancelled(self, case: Case) -> None:
-        """If this fails: ``cancel_job`` must send one cancel request to the service, and submit nothing."""
+        """If this fails: ``cancel_job`` must send one cancel request, and ``check_job`` return Failed for a job that was cancelled."""
         if "cancel_job" not in loaded_registry().plugins[self.backend].hooks:
             return
         with self.bench(case) as bench:
@@ -464,8 +472,24 @@ class JobRules(CaseMaker):
                 assert bench.submits() <= max(before, 1), "cancelling it made another submit"
                 if ended.state == "cancelled" and ended.job is not None and bench.wire.stops is not None:
                     assert asked == 1, f"{asked} cancel requests have reached the service, instead of 1"
+                if ended.state == "cancelled" and ended.job is not None:
+                    await self._ends(bench, call)
 
             run(go())
+
+    async def _ends(self, bench: Bench, call: CallRecord) -> None:
+        """Check a cancelled job again: the service says that it has ended, in its own word for it."""
+        async with bench.router() as router:
+            try:
+                result = await router.resume(call.id, deadline=_CANCELLED_DEADLINE)
+            except BackendTimeout as error:
+                raise AssertionError(
+                    "a status check of the cancelled job found it running: compare the status with the service's own words, such as "
+                    f"'canceled' or 'cancelled', and return Failed for them; {error}"
+                ) from None
+            except MediaError:
+                return
+            raise AssertionError(f"the cancelled job was completed: does the wire stop it? {result}")
 
     @rule("C10", per="job")
     def test_c10_job_not_found_at_first_is_checked_again(self, case: Case) -> None:

@@ -14,6 +14,7 @@ import re
 import socket
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
@@ -25,7 +26,8 @@ from typing import Any, Self, TextIO, TypeVar
 import attrs
 
 from ..capabilities import CapabilityMatrix, ContinueRule
-from ..execution.engine import Progress
+from ..execution.engine import Progress, listed_models
+from ..hookspecs import ListedModel
 from ..media import Image
 from ..plugins.instances import make_instances
 from ..plugins.registry import Registry, discover
@@ -37,7 +39,7 @@ from ..settings import InstanceSettings, Settings
 from ..state.sqlite import SqliteStore
 from ..state.store import CallRecord, CallState, Lease
 from .case_values import Shape, minimal_fields
-from .fake_service import Wire, half_mask
+from .fake_service import CANARY, Wire, half_mask
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _PORT = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\]):(\d+)")
@@ -403,16 +405,25 @@ class Bench:
     @classmethod
     @contextlib.contextmanager
     def over(
-        cls, backend: str, service: str, wire: Wire, matrix: CapabilityMatrix, redirect_target: RedirectTarget | None = None
+        cls,
+        backend: str,
+        service: str,
+        wire: Wire,
+        matrix: CapabilityMatrix,
+        cache: str,
+        redirect_target: RedirectTarget | None = None,
     ) -> Iterator[Bench]:
-        """Set everything up and watch sockets, logs and streams; the redirect target is reachable, so that following it is seen."""
+        """Set everything up and watch sockets, logs and streams; the redirect target is reachable, so that following it is seen.
+
+        An exception gets a note with the last submits, which pytest prints.
+        """
         known = tuple(v for found in matrix.credentials for names in found.names.values() for v in names)
         drop = (*known, *matrix.base_url_env)
         ports = frozenset() if redirect_target is None else frozenset({redirect_target.server_port})
         blocking: list[str] = []
         with (
             tempfile.TemporaryDirectory(prefix="anymedia-kit-") as scratch,
-            environment({"SSL_CERT_FILE": f"{scratch}/certificate.pem", **wire.environ}, drop),
+            environment({"SSL_CERT_FILE": f"{scratch}/certificate.pem", "ANYMEDIA_CACHE": cache, **wire.environ}, drop),
             socket_guard(reachable(wire) | ports, blocking) as tried,
             collected_output() as texts,
         ):
@@ -432,6 +443,10 @@ class Bench:
             )
             try:
                 yield bench
+            except BaseException as error:
+                for sent in (wire.sent or tuple)()[-2:]:
+                    error.add_note(f"submit: {_shortened(sent)}")
+                raise
             finally:
                 bench.store.close()
             assert not tried, f"connections that the scenario does not allow: {tried}"
@@ -478,6 +493,11 @@ class Bench:
         ) as router:
             yield router
 
+    async def listed(self) -> Sequence[ListedModel]:
+        """Call the hook ``list_models`` over the wire."""
+        settings = self.settings()
+        return await listed_models(loaded_registry(), settings, make_instances(loaded_registry(), settings)[self.backend])
+
     async def execute(self, router: Router, request: Request, shape: Shape, **more: Any) -> Result:
         """Plan and run a request on a shape's model, into the bench's folder."""
         more.setdefault("deadline", 600.0)  # generous: the machine may be busy
@@ -513,6 +533,12 @@ class Bench:
         )
         assert made.continuation_id is not None
         return await router.store.load_continuation(made.continuation_id)
+
+
+def _shortened(sent: Mapping[str, Any]) -> str:
+    """Return a submit as text: long values and bytes by their size, and never a key."""
+    said = {name: f"<{len(v)} bytes>" if isinstance(v, bytes) else textwrap.shorten(str(v), 200) for name, v in sent.items()}
+    return ", ".join(f"{name}={value}" for name, value in said.items()).replace(CANARY, "<the key>")
 
 
 def _fields_for_handle(fields: dict[str, Any], handle: Continuation) -> dict[str, Any]:

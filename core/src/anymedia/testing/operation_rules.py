@@ -19,7 +19,7 @@ from ..errors import MediaError, RequestError
 from ..media import format_of
 from ..requests import Continuation, Request
 from ..results import Result
-from .case_values import mask_for, minimal_fields, references_for, references_with_continuation, required_with
+from .case_values import large_fields, mask_for, minimal_fields, references_for, references_with_continuation, required_with
 from .cases import Case, CaseMaker, rule
 from .harness import Bench, run
 
@@ -256,7 +256,17 @@ class OperationRules(CaseMaker):
 
 
 class EveryValueRules(OperationRules):
-    """All values of choices, several outputs, the parts of references."""
+    """All values of choices, several outputs, large files, the parts of references."""
+
+    @rule("B13", per="large_input")
+    def test_b13_large_file_arrives_whole(self, case: Case) -> None:
+        """If this fails: correct how large files are sent (an upload, a form), or declare ``max_bytes``; the fake gives all their bytes."""
+        fields, size = large_fields(case.shape, case.subject)
+        with self.bench(case) as bench:
+            made, sent = run(self._make(bench, case, **fields))
+            self._check_result(bench, made)
+            longest = max((len(v) for v in (sent or {}).values() if isinstance(v, str | bytes)), default=0)
+            assert sent is None or longest >= size, f"a file of {size} bytes was given; the longest field of the submit has {longest} bytes"
 
     @rule("B02", per="choice")
     def test_b02_choice_sends_every_value(self, case: Case) -> None:

@@ -16,6 +16,7 @@ from anymedia import (
     GenerateVideo,
     Job,
     JobState,
+    ListedModel,
     Outcome,
     Piece,
     Running,
@@ -74,6 +75,12 @@ async def find_submission(record: SubmissionRecord, context: Context) -> Job | N
     return next((Job(id=v["id"]) for v in listed["videos"] if v["label"] == record.label), None)
 
 
+@hookimpl
+async def list_models(context: Context) -> tuple[ListedModel, ...]:
+    listed = await get_json(context, f"{_base(context)}/models", headers=_key(context))
+    return tuple(ListedModel(id=model["id"]) for model in listed["models"])
+
+
 async def _submit(context: Context, body: Mapping[str, Any]) -> Job:
     async with context.submission():
         body = {**body, "label": context.label}
@@ -84,8 +91,8 @@ async def _submit(context: Context, body: Mapping[str, Any]) -> Job:
 
 
 def _state(answer: Mapping[str, Any], context: Context) -> JobState:
-    if answer["status"] == "failed":
-        return Failed(error=BadBackendResponse(f"the video failed: {answer.get('reason', 'no reason')}"))
+    if answer["status"] in {"failed", "canceled"}:
+        return Failed(error=BadBackendResponse(f"the video {answer['status']}: {answer.get('reason', 'no reason')}"))
     if answer["status"] != "done":
         return Running(progress=answer.get("progress"))
     piece = Piece(url=answer["url"], continuation=ContinuationData(data={"id": answer["id"]}))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import urllib.parse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import attrs
 
 from anymedia.context import Context
 from anymedia.credentials import Secret
-from anymedia.http import new_session, read_body, secret_for_header
+from anymedia.http import new_session, read_body, request_body, secret_for_header
 
 if TYPE_CHECKING:
     import aiohttp
@@ -89,8 +90,9 @@ class Connection:
         if url is None:
             raise ValueError("the key is sent to the service's own address only")
         timeout = aiohttp.ClientTimeout(total=seconds or self.seconds, sock_connect=10.0)
+        data = None if body is None else request_body(json.dumps(body).encode())
         async with self.session.request(
-            method, url, json=body, headers=self.authorization, timeout=timeout, allow_redirects=False
+            method, url, data=data, headers=self.authorization, timeout=timeout, allow_redirects=False
         ) as response:
             headers = {name.lower(): value for name, value in response.headers.items()}
             length = headers.get("content-length", "")
