@@ -89,17 +89,19 @@ def killed(
                 continue
             assert full or child.returncode == -9, told.decode()
             dead += 1
-            _expire_leases(state)
+            expire_leases(state)
         final = start()
         _, told = final.communicate(timeout=300)
         assert final.returncode == 0, told.decode()
         return asyncio.run(_count(service, state, out, kind, jobs, dead))
 
 
-def _expire_leases(state: Path) -> None:
+def expire_leases(state: Path) -> None:
     """Let a minute pass: the leases of the dead run out."""
     import sqlite3
 
+    if not state.exists():
+        return
     connection = sqlite3.connect(state, timeout=30)
     if connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'calls'").fetchone() == (0,):
         connection.close()  # it died before there was a journal

@@ -122,7 +122,18 @@ def _server_context(folder: Path, ca_file: Path, hosts: list[str]) -> ssl.SSLCon
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Corporate test authority")])
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "corporate proxy")])
     names = x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts or ["none.invalid"]])
-    root = _certificate(issuer, issuer, authority, authority, x509.BasicConstraints(ca=True, path_length=None))
+    signs = x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    root = _certificate(issuer, issuer, authority, authority, x509.BasicConstraints(ca=True, path_length=None), signs)
     leaf = _certificate(subject, issuer, own, authority, x509.BasicConstraints(ca=False, path_length=None), names)
     ca_file.write_bytes(root.public_bytes(serialization.Encoding.PEM))
     key = own.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -150,6 +161,10 @@ def _certificate(
         not_valid_before=now - datetime.timedelta(days=1),
         not_valid_after=now + datetime.timedelta(days=1),
     )
-    for extension in extensions:
-        builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+    identifiers = (  # Python 3.13 demands them
+        x509.SubjectKeyIdentifier.from_public_key(key.public_key()),
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()),
+    )
+    for extension in (*extensions, *identifiers):
+        builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints | x509.KeyUsage))
     return builder.sign(signer, hashes.SHA256())
