@@ -59,7 +59,7 @@ ODD: list[tuple[Any, str]] = [
     ({"input_images": ["~/photo.png"]}, "input_images: write a path in the working directory, such as 'photo.png'"),
     ({"mask_path": "~/mask.png", "input_images": ["photo.png"]}, "mask_path: write a path in the working directory, such as 'mask.png'"),
     ({"storage_path": "~"}, "output_path: write a path in the working directory"),
-    ({"backend": "Fake"}, 'use "backend": "fake"'),
+    ({"backend": "Fakes"}, 'use "backend": "fake"'),
     ({"backend": "gemini"}, 'use "backend": "fake"'),
     ({"model": "no-such-model"}, "omit model"),
     ("make a fox", 'give an object like {"prompt": "a red fox in snow"}'),

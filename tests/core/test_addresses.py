@@ -259,3 +259,20 @@ def test_url_with_spaces_and_letters_beyond_ascii_is_encoded_behind_the_host(url
 def test_url_with_odd_host_or_invisible_characters_is_refused(url: str) -> None:
     with pytest.raises(Refused):
         read_url(url)
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (" https://example.com/a b|c.png\n", "https://example.com/a%20b%7Cc.png"),
+        ("https://example.com/a\\b?c=<d>", "https://example.com/a%5Cb?c=%3Cd%3E"),
+        ("https://example.com/a%20b", "https://example.com/a%20b"),
+    ],
+)
+def test_what_urls_do_not_have_is_encoded_behind_the_host(given: str, read: str) -> None:
+    assert read_url(given).text == read
+
+
+def test_tab_in_a_url_is_refused_with_how_it_is_written() -> None:
+    with pytest.raises(Refused, match="%09"):
+        read_url("https://example.com/a\tb.png")

@@ -344,7 +344,7 @@ def test_temporary_that_is_swapped_for_a_link_is_not_given_the_name(house: House
     assert (house.outside / "secret.png").read_bytes() == CANARY
 
 
-@pytest.mark.parametrize("name", ["upload_7f3a", "photo.heic", "scan.jfif"])
+@pytest.mark.parametrize("name", ["upload_7f3a", "photo.heic", "scan.jfif", "upload.tmp", "blob.bin", ".cached"])
 def test_input_without_a_media_suffix_is_opened_when_its_signature_is_media(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n" + b"rest")
     with open_input(tmp_path / name, [tmp_path]) as file:
@@ -366,6 +366,11 @@ def test_input_without_a_media_suffix_that_is_not_media_is_refused(tmp_path: Pat
         ("cafe\u0301.png", "caf\u00e9.png"),
         ("A\u00a0B.PNG", "a b.png"),
         ("a  b.png", "a b.png"),
+        ("a\u200bb.png", "ab.png"),
+        ("a b.png", "a\\ b.png"),
+        ("a b.png", "a+b.png"),
+        ("a_b.png", "a b.png"),
+        ("a\ua789b.png", "a:b.png"),
     ],
 )
 @pytest.mark.parametrize("confined", [True, False])
@@ -374,6 +379,22 @@ def test_missing_input_with_a_similar_name_is_named_in_the_error(tmp_path: Path,
     with pytest.raises(InvalidRequest) as caught:
         open_input(tmp_path / asked, [tmp_path] if confined else None)
     assert ascii(real) in str(caught.value) + caught.value.fix
+
+
+def test_missing_input_below_a_folder_with_a_similar_name_is_named_with_it(tmp_path: Path) -> None:
+    (tmp_path / "de\u0301ja\u0300").mkdir()
+    (tmp_path / "de\u0301ja\u0300" / "a\u00a0b.png").write_bytes(b"x")
+    with pytest.raises(InvalidRequest) as caught:
+        open_input(tmp_path / "d\u00e9j\u00e0" / "a b.png", [tmp_path])
+    assert ascii("de\u0301ja\u0300/a\u00a0b.png") in str(caught.value)
+
+
+@pytest.mark.parametrize("confined", [True, False])
+@pytest.mark.parametrize("count", [250, 5000])
+def test_base64_given_as_a_path_names_the_data_url(tmp_path: Path, count: int, *, confined: bool) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        open_input("iVBORw0KGgo" + "A" * count, [tmp_path] if confined else None)
+    assert "data:image/png;base64" in str(caught.value) + caught.value.fix
 
 
 def test_missing_input_with_two_look_alike_names_names_neither(tmp_path: Path) -> None:

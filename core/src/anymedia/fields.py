@@ -230,7 +230,7 @@ def check_image(item: Any) -> str | None:
     ((key, text),) = given.items()
     if not isinstance(text, str | Path) or not str(text).strip() or "\0" in str(text)[:_MAX_PATH]:
         return "expected a path or a URL as text"
-    is_url = bool(re.match(r"https?://|data:", str(text), re.IGNORECASE))
+    is_url = bool(re.match(r"\s*(?:https?://|data:)", str(text)[:64], re.IGNORECASE))
     if key != "path" and not is_url:
         return f"{key}: expected an http(s) or data: URL; a local file goes under 'path'"
     if isinstance(item, Mapping) and key == "path":

@@ -210,6 +210,8 @@ class Media:
         if isinstance(value, os.PathLike):
             return cls(path=Path(value))
         if isinstance(value, str) and value and "\0" not in value[:4096]:
+            if (bare := value.lstrip())[:8].lower().startswith(("http://", "https://", "data:")):
+                value = bare
             if value[:5].lower() == "data:":
                 data, mime = _decode_data_uri(value)
                 return cls(data=data, mime=mime or None)

@@ -333,6 +333,7 @@ class PlanMaker:
         inputs: InputReader | None,
     ) -> Plan:
         planner = self.planner(request, policy)
+        backend = self._in_its_case(backend) if isinstance(backend, str) else backend and [self._in_its_case(name) for name in backend]
         self.names.check_arguments(backend, model)
         named = backend not in (None, "auto") or model not in (None, "auto")
         unused = self.names.check_settings(planner.policy, self._default(request, planner.policy), named=named)
@@ -345,6 +346,10 @@ class PlanMaker:
             if not (planner.policy.bridge and isinstance(request, ContinueVideo)):
                 raise
         return _bridged_plan(request, planner, backend=backend, model=model)
+
+    def _in_its_case(self, name: str) -> str:
+        """Return the name of an instance as it is spelled in the settings."""
+        return name if name in self.instances else next((own for own in self.instances if own.lower() == name.lower()), name)
 
 
 def run_request(instances: Mapping[str, BackendInstance], model: str, inputs: Mapping[str, Any]) -> Transform:

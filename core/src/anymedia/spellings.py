@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .fields import check_aspect_ratio, check_size, check_text
+from .media import format_of
 
 _PROVIDER_WORDS: Mapping[str, Mapping[str, str | None]] = {
     "control_type_": {"default": None, "canny": "edges", "scribble": "scribble", "face_mesh": "face_mesh"},
@@ -30,7 +31,8 @@ def format_name(text: Any) -> Any:
     """Return a file format under its name in `anymedia.media.FORMATS` (``.JPG`` -> ``jpeg``); what is not text as it is."""
     if not isinstance(text, str):
         return text
-    name = text.lower().removeprefix(".")
+    name = text.strip().lower().removeprefix(".")
+    name = format_of(name) or name
     others = {"jpg": "jpeg", "jpe": "jpeg", "tif": "tiff", "oga": "ogg", "wave": "wav", "m4v": "mp4", "qt": "mov"}
     return others.get(name, name)
 

@@ -109,7 +109,8 @@ _NO_ACCESS = re.compile(
 #: What web servers say of a path that they do not have; an API that is there names what it misses.
 _NO_ROUTE = re.compile(
     r"\W*(?:(?:error|http)?\W*40[45]\W*)*(?:page |path |route |url |resource |endpoint |file )?"
-    r"(?:not found|method not allowed|no (?:such )?route.{0,60}|cannot (?:get|post|put|delete) /.{0,200}|invalid url.{0,200}"
+    r"(?:not found|method not allowed|(?:not found\W+)?route .{0,200} not found"
+    r"|no (?:such )?route.{0,60}|cannot (?:get|post|put|delete) /.{0,200}|invalid url.{0,200}"
     r"|40[45] page not found|the requested url .{0,200})?\W*",
     re.IGNORECASE,
 )

@@ -266,6 +266,7 @@ class _Search:
                 start = node[:_LONGEST_START].strip() if isinstance(node, str) else node[:_LONGEST_START]
                 encoded = split_data_url(start)
                 is_link = isinstance(start, str) and is_absolute_link(start) and _FILE.fullmatch(start) is not None
+                is_link = is_link or (isinstance(start, str) and "data:" in start and _IN_TEXT.search(start) is not None)
                 if is_link or format_of_head(head_of_base64(encoded.payload)) or (isinstance(node, bytes) and format_of_head(node[:HEAD])):
                     self._value(node, where, context, link=False)
             elif (data := _bytes_of(node)) is not None:

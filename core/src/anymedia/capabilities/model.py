@@ -342,8 +342,12 @@ class CapabilityMatrix:
         return self.stale_after_days is not None and self.checked is not None and (today - self.checked).days > self.stale_after_days
 
     def model(self, name: str) -> ModelSpec | None:
-        """Return the spec of a model id or alias, or None."""
-        return self._by_name.get(name)
+        """Return the spec of a model id or alias, in any case, or None."""
+        return self._by_name.get(name) or self._in_lower_case.get(name.lower())
+
+    @functools.cached_property
+    def _in_lower_case(self) -> Mapping[str, ModelSpec]:
+        return {name.lower(): spec for name, spec in reversed([*self._by_name.items()])}
 
     @functools.cached_property
     def _by_name(self) -> Mapping[str, ModelSpec]:

@@ -36,38 +36,27 @@ _SUFFIXES: dict[str, tuple[str, ...]] = {
 #: All suffixes of media files, in lower case with the dot.
 MEDIA_SUFFIXES: frozenset[str] = frozenset(s for name in FORMATS for s in _SUFFIXES.get(name, (f".{name}",)))
 
-#: Suffixes of media that are recognised and refused with the format to convert them to, or that hold a supported format.
-_UNSUPPORTED_SUFFIXES = frozenset({".avi", ".heic", ".heif", ".jfif", ".mkv"})
-
 #: Device names of Windows, which cannot be file names there, with any suffix.
 _DEVICES = r"(?i)(?:con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?"
 #: Maximum length of a file name in bytes; leaves room for a number and a suffix below the usual limit of 255.
 _MAX_NAME = 200
 
 
-def is_media_name(name: str) -> bool | None:
-    """Return whether a confined caller may open a file of this name as media.
-
-    Returns:
-        True for a media suffix, False for any other name; None for a name without a suffix (as uploads have) or with the suffix of
-        an unsupported picture or video, which the file's signature decides.
-    """
-    suffix = PurePath(name).suffix.lower()
-    if suffix in MEDIA_SUFFIXES:
-        return True
-    return None if suffix in _UNSUPPORTED_SUFFIXES or "." not in name else False
+def is_media_name(name: str) -> bool:
+    """Return whether a name has the suffix of a supported media file."""
+    return PurePath(name).suffix.lower() in MEDIA_SUFFIXES
 
 
 def plain_name(name: str) -> str:
     """Return a name in a form that is equal for names that look alike.
 
-    It has one kind of space, quote and dash, composed letters in lower case, no quotes around it and no percent escapes; bytes
-    that are not UTF-8 are read as Windows-1252, as old archives have them.
+    It has one kind of space, quote, dash and colon, composed letters in lower case, no quotes around it, no escapes and nothing
+    invisible; bytes that are not UTF-8 are read as Windows-1252, as old archives have them.
     """
     if not name.isascii():
         name = name.encode("utf-8", "surrogateescape").decode("cp1252", "replace") if _LONE.search(name) else name
-    folded = unicodedata.normalize("NFKC", urllib.parse.unquote(name)).translate(_ONE_MARK).casefold()
-    return " ".join(folded.strip("\"'").split())
+    folded = unicodedata.normalize("NFKC", urllib.parse.unquote_plus(name)).translate(_ONE_MARK).casefold()
+    return " ".join("".join(c for c in folded if unicodedata.category(c) != "Cf").strip("\"'").split())
 
 
 #: Undecodable bytes of a name, as Python shows them.
@@ -76,6 +65,8 @@ _ONE_MARK = str.maketrans(
     dict.fromkeys("\u2018\u2019\u02bc\u2032`\u00b4", "'")
     | dict.fromkeys("\u201c\u201d\u2033", '"')
     | dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-")
+    | dict.fromkeys("\u02d0\u2236\ua789", ":")
+    | {"\\": "", "_": " "}
 )
 
 

@@ -55,32 +55,35 @@ def open_input(path: str | Path, roots: Sequence[Path] | None = None, *, field: 
     found = locate(path, roots, field=field)
     if os.fspath(path).endswith(("/", "/.", os.sep)):
         raise refuse(field, path, "names a directory")
-    named = True if roots is None else is_media_name(found.path.name)
-    if named is False:
-        raise refuse(field, path, "is not named like a media file", f"use {_SUFFIX_HELP}")
     try:
         file = os.fdopen(_open_free(found.path) if roots is None else _open_walked(found), "rb")
     except FileNotFoundError as error:
         near = _similar_name(found)
-        raise refuse(field, path, explain(error), f"a similar name exists there: {near!a}" if near else "") from None
+        hint = f"a similar name exists there: {near!a}" if near else ""
+        raise refuse(field, path, explain(error), hint) from None
     except OSError as error:
         why = error.strerror if error.errno in {errno.ENXIO, errno.EMLINK, errno.EISDIR} else None
         raise refuse(field, path, why or explain(error), "give a regular file" if why else "") from None
-    if named is None and not has_media_signature(file.peek(16)[:16]):
+    if roots is not None and not is_media_name(found.path.name) and not has_media_signature(file.peek(16)[:16]):
         file.close()
         raise refuse(field, path, "is neither named like a media file nor recognised as one", f"use {_SUFFIX_HELP}")
     return file
 
 
 def _similar_name(found: Location) -> str | None:
-    """Return the one name in the directory that differs from the wanted one by spaces, case or Unicode normalization only."""
-    wanted = plain_name(found.path.name)
-    try:
-        with contextlib.closing(walk(found.root, found.steps[:-1]) if found.steps else Directory.at(found.path.parent)) as folder:
-            near = [name for name in itertools.islice(folder.names(), _MOST_NAMES) if plain_name(name) == wanted]
-    except OSError:
-        return None
-    return near[0] if len(near) == 1 else None
+    """Return the one path that differs from the wanted one by spaces, case or Unicode normalization only."""
+    steps: list[str] = []
+    for wanted in found.steps or (found.path.name,):
+        try:
+            with contextlib.closing(walk(found.root, steps) if found.steps else Directory.at(found.path.parent)) as folder:
+                names = list(itertools.islice(folder.names(), _MOST_NAMES))
+        except OSError:
+            return None
+        near = [wanted] if wanted in names else [name for name in names if plain_name(name) == plain_name(wanted)]
+        if len(near) != 1:
+            return None
+        steps += near
+    return "/".join(steps) if tuple(steps[:-1]) != tuple(found.steps[:-1]) else steps[-1]
 
 
 def _open_free(path: Path) -> int:

@@ -34,6 +34,7 @@ from ..errors import (
     SubmissionUnknown,
     UnknownModel,
 )
+from ..media import without_query
 from ..network import CERTIFICATE_FIX
 
 
@@ -146,6 +147,8 @@ def no_media(
     reasons = [f"{item.place}: {item.reason}" for item in found.unreadable]
     said = "; ".join(found.refusals) or error.text
     text = f"it holds no {what}" + (f" that can be decoded ({'; '.join(reasons)})" if reasons else "")
+    if error.form == "text" and isinstance(answer, bytes) and (address := context.settings.get("base_url")):
+        text += f" and is not JSON: base_url, {without_query(str(address))}, may be wrong"
     bad = bad_answer(f"{text}; {quote(said)}" if said and not reasons else text, request_id=request_id)
     bad.provider_message = said
     whole = json.dumps(answer, default=str).encode() if isinstance(answer, dict | list) else answer if isinstance(answer, bytes) else None

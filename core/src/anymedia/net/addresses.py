@@ -20,6 +20,8 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _PORTS = {"http": 80, "https": 443}
 _LONGEST = 8_192
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+#: What browsers encode, and users and models leave as it is.
+_UNSAFE = frozenset(' "<>^`{|}\\')
 _BEHIND_HOST = re.compile(r"https?://[^/?#]*(?=[/?])", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
@@ -120,20 +122,20 @@ def _inside(address: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
 def read_url(url: str) -> CheckedUrl:
     """Parse an http(s) URL strictly.
 
-    Spaces and letters beyond ASCII in the path and the query are percent-encoded as UTF-8, as a browser does.
+    Spaces, marks that URLs do not have and letters beyond ASCII in the path and the query are percent-encoded as UTF-8, as a browser does.
 
     Args:
         url: the URL; a fragment is dropped.
 
     Raises:
         Refused: anything two parsers could interpret differently: user info, encoded or numeric hosts, trailing dots,
-            backslashes, white space, non-ASCII characters in the host.
+            backslashes, white space and non-ASCII characters in the host.
     """
     url = _encode_path(url)
     if len(url) > _LONGEST:
         raise Refused("the URL is too long")
     if not url.isascii() or any(c <= " " or c in '\\"<>^`{|}\x7f' for c in url):
-        raise Refused("the URL contains characters that must be percent-encoded")
+        raise Refused("the URL contains characters that must be percent-encoded, as %09 for a tab")
     head, separator, rest = url.partition("://")
     scheme = head.lower()
     if not separator or scheme not in _PORTS:
@@ -153,13 +155,14 @@ def read_url(url: str) -> CheckedUrl:
 
 
 def _encode_path(url: str) -> str:
-    """Percent-encode spaces and printable characters beyond ASCII behind the host; everything else is left to `read_url`."""
-    if len(url) > _LONGEST or (url.isascii() and " " not in url):
+    """Percent-encode what URLs do not have behind the host, but no control characters; everything else is left to `read_url`."""
+    url = url.strip(" \t\r\n")
+    if len(url) > _LONGEST or (url.isascii() and not any(c in _UNSAFE for c in url)):
         return url
     found = _BEHIND_HOST.match(url)
     if found is None:
         return url
-    rest = "".join(urllib.parse.quote(c) if c == " " or (c > "\x7f" and c.isprintable()) else c for c in url[found.end() :].rstrip(" "))
+    rest = "".join(urllib.parse.quote(c) if c in _UNSAFE or (c > "\x7f" and c.isprintable()) else c for c in url[found.end() :])
     return found[0] + rest
 
 

@@ -245,8 +245,10 @@ def _parse(reader: Reader, head: bytes) -> Facts:
 def has_media_signature(head: bytes) -> bool:
     """Return whether the first 16 bytes of a file are those of an image, a video or a sound, supported or not.
 
-    Signatures of two bytes (BMP, MP3 frames) do not count: too many other files begin so.
+    Signatures of two bytes (MP3 frames) do not count: too many other files begin so. A BMP also has four zeros.
     """
+    if head[:2] == b"BM" and head[6:10] == bytes(4):
+        return True
     return head.startswith((*(magic for magic, _ in _MAGIC), b"II*\0", b"MM\0*", b"ID3")) or is_movie(head)
 
 
