@@ -35,6 +35,8 @@ TYPES = {
     "tuple[Reference, ...]": "References",
     "Mapping[str, Any]": "Mapping[str, Any] | None",
 }
+#: Fields -> what a method accepts for them.
+PAIRS = dict.fromkeys(("size", "aspect_ratio"), "str | tuple[int, int] | None")
 #: What every method accepts beside the fields of its request; see `anymedia.Router.execute`.
 CALL: Mapping[str, str] = {
     "backend": "str | Sequence[str] | None = None",
@@ -126,7 +128,7 @@ OPERATIONS_HEAD = f'''"""The operations as methods with the fields of their requ
 
 from .credentials import GivenKeys
 from .errors import InvalidRequest, Problem
-from .execution.asked import OutputTo
+from .execution.asked import OutputTo, checked
 from .execution.engine import OnProgress{_TYPES}
 #: What every operation accepts beside the fields of its request; see `Router.execute`.
 CALL_OPTIONS = (@CALL@)
@@ -155,7 +157,7 @@ class Operations:
 '''
 AIO_HEAD = f'''"""The one-line functions for code with ``await``: ``await anymedia.aio.image("a red fox in snow")``.
 {_NOTE}from .credentials import GivenKeys
-from .execution.asked import OutputTo
+from .execution.asked import OutputTo, checked
 from .execution.engine import OnProgress{_TYPES}from .sync_router import ask
 
 __all__ = ["edit", "image", "music", "speech", "video"]
@@ -175,9 +177,10 @@ BODIES = {
     "edit": """given = dict(locals())
     given["source"] = given.pop("image")
     if (mask is not None or edit_mode == "outpaint") and not listed(references):
-        return await ask(Inpaint, given)
-    given["references"] = (Reference(image=given.pop("source")), *listed(references, "subject"))
-    return await ask(EditWithReferences, {**given, "edit_mode": None})""",
+        return await ask(Inpaint, given, {"source": "$.image"})
+    given["references"] = (Reference(image=given.pop("source")), *(others := listed(references, "subject")))
+    names = {"references[0]": "$.image"} | {f"references[{n}]": f"$.references[{n - 1}]" for n in range(1, len(others) + 1)}
+    return await ask(EditWithReferences, {**given, "edit_mode": None}, names)""",
     "video": """given = dict(locals())
     if continue_from is None and source is None:
         return await ask(GenerateVideo, given)
@@ -195,7 +198,7 @@ def _parameters(fields: Fields, first: Mapping[str, str]) -> list[str]:
     shown = [f"{name}: {kind}," if kind else f"{name}," for name, kind in first.items()]
     shown += ["*,"] if "prompt" in fields else ["prompt: str,", "*,"]
     for name, field in fields.items():
-        kind = TYPES.get(str(field.type), str(field.type))
+        kind = PAIRS.get(name) or TYPES.get(str(field.type), str(field.type))
         default = "()" if kind == "References" else "None" if isinstance(field.default, attrs.Factory) else repr(field.default)  # type: ignore[arg-type]
         shown.append(f"{name}: {kind} = {default},".replace("'", '"'))
     return shown + [f"{name}: {kind}," for name, kind in CALL.items()]
@@ -213,7 +216,7 @@ def _function(
     parameters = _wrapped(map(_unbroken, _parameters(fields, first)), depth + 4).replace("\0", " ")
     docs = {n: _FIRST_DOCS[n] for n in first if n != "self"} | ({} if "prompt" in fields else {"prompt": f"{prompt}."})
     docs |= {n: f"{f.metadata['doc']}." for n, f in fields.items()} | CALL_DOC
-    lines = [f"{outer}async def {name}(", parameters, f"{outer}) -> Result:", f'{inner}"""{about}', ""]
+    lines = [f"{outer}@checked", f"{outer}async def {name}(", parameters, f"{outer}) -> Result:", f'{inner}"""{about}', ""]
     lines += [f"{inner}    {example}", "", f"{inner}Args:"]
     for word, doc in docs.items():
         lines.append(textwrap.fill(f"{word}: {doc}", WIDTH, initial_indent=f"{inner}    ", subsequent_indent=f"{inner}        "))

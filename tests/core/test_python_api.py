@@ -221,7 +221,6 @@ async def test_cancelled_one_line_function_cancels_its_work(service: FakeService
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"size": (64, 48)}, "write '64x48'"),
         ({"size": 64}, "write '64x64'"),
         ({"size": "64*48"}, "write '64x48'"),
         ({"size": "1000000x4"}, "an edge has 1 to 999999 pixels"),
@@ -240,6 +239,64 @@ def test_wrong_argument_is_answered_with_what_to_write(arguments: dict[str, Any]
     assert said in str(caught.value)
     assert "sk-secret" not in str(caught.value)
     assert service.submits == []
+
+
+@pytest.mark.parametrize(
+    ("operation", "name", "near"),
+    [
+        ("image", "qualty", "quality"),
+        ("image", "output_path", "output"),
+        ("video", "durration", "duration"),
+        ("speech", "voise", "voice"),
+        ("edit", "msk", "mask"),
+        ("music", "zzzz", ""),
+    ],
+)
+async def test_argument_with_an_unknown_name_is_refused_with_a_suggestion(
+    operation: str, name: str, near: str, service: FakeService
+) -> None:
+    first = ("fox.png", "a fox") if operation == "edit" else ("a fox",)
+    expected = f"{name}: there is no such option" + (f"; did you mean '{near}'?" if near else "")
+    with pytest.raises(InvalidRequest) as caught:
+        getattr(anymedia, operation)(*first, **{name: 1})
+    assert str(caught.value) == expected
+    with pytest.raises(InvalidRequest) as caught:
+        await getattr(anymedia.aio, operation)(*first, **{name: 1})
+    assert str(caught.value) == expected
+    assert service.submits == []
+
+
+def test_router_argument_with_an_unknown_name_is_refused_with_a_suggestion() -> None:
+    with SyncRouter() as router, pytest.raises(InvalidRequest, match="sise: there is no such option; did you mean 'size'"):
+        router.generate_image("a fox", sise="64x64")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(("size", "aspect_ratio"), [((64, 48), None), ([64, 48], None), (None, (4, 3))])
+def test_pair_of_numbers_is_a_size_or_an_aspect_ratio(size: Any, aspect_ratio: Any) -> None:
+    request = GenerateImage(prompt="a fox", size=size, aspect_ratio=aspect_ratio)
+    assert (request.size, request.aspect_ratio) == (size and "64x48", aspect_ratio and "4:3")
+    with pytest.raises(InvalidRequest):
+        GenerateImage(prompt="a fox", size=(0, 48))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"output": "no/folder/fox.png"}, "output=: "),
+        ({"image": "none.png"}, "image=: "),
+        ({"image": "none.png", "mask": "mask.png"}, "image=: "),
+        ({"references": ["none.png"]}, "references[0]: "),
+    ],
+)
+def test_problem_is_named_by_the_argument_as_it_was_written(
+    arguments: dict[str, Any], field: str, service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _PIXELS.save("fox.png")
+    _PIXELS.save("mask.png")
+    with pytest.raises(InvalidRequest) as caught:
+        anymedia.edit(**{"image": "fox.png", "prompt": "a hat", **arguments})
+    assert str(caught.value).startswith(field)
 
 
 def test_several_images_to_edit_are_refused_with_where_they_belong(service: FakeService) -> None:

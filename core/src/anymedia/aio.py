@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from .credentials import GivenKeys
-from .execution.asked import OutputTo
+from .execution.asked import OutputTo, checked
 from .execution.engine import OnProgress
 from .fields import Way
 from .media import MediaInput
@@ -34,13 +34,14 @@ __all__ = ["edit", "image", "music", "speech", "video"]
 
 
 # fmt: off
+@checked
 async def image(
-    prompt: str, *, continue_from: ContinuationInput | None = None, n: int = 1, size: str | None = None, aspect_ratio: str | None = None,
-    resolution: str | None = None, quality: str | None = None, background: str | None = None, negative_prompt: str | None = None,
-    seed: int | None = None, guidance_scale: float | None = None, output_format: str | None = None,
-    extra_params: Mapping[str, Any] | None = None, backend: str | Sequence[str] | None = None, model: str | None = None,
-    policy: Policy | None = None, output: OutputTo = None, overwrite: bool = False, deadline: float | None = None, key: str | None = None,
-    on_progress: OnProgress | None = None, keys: GivenKeys | None = None,
+    prompt: str, *, continue_from: ContinuationInput | None = None, n: int = 1, size: str | tuple[int, int] | None = None,
+    aspect_ratio: str | tuple[int, int] | None = None, resolution: str | None = None, quality: str | None = None,
+    background: str | None = None, negative_prompt: str | None = None, seed: int | None = None, guidance_scale: float | None = None,
+    output_format: str | None = None, extra_params: Mapping[str, Any] | None = None, backend: str | Sequence[str] | None = None,
+    model: str | None = None, policy: Policy | None = None, output: OutputTo = None, overwrite: bool = False, deadline: float | None = None,
+    key: str | None = None, on_progress: OnProgress | None = None, keys: GivenKeys | None = None,
 ) -> Result:
     """Generate an image.
 
@@ -73,14 +74,16 @@ async def image(
     return await ask(GenerateImage, locals())
 
 
+@checked
 async def edit(
     image: MediaInput, prompt: str, *, mask: MaskInput | None = None, edit_mode: Literal["inpaint", "outpaint"] = "inpaint",
     protect: Literal["exact"] | None = None, references: References = (), continue_from: ContinuationInput | None = None, n: int = 1,
-    size: str | None = None, aspect_ratio: str | None = None, resolution: str | None = None, quality: str | None = None,
-    background: str | None = None, negative_prompt: str | None = None, seed: int | None = None, guidance_scale: float | None = None,
-    output_format: str | None = None, extra_params: Mapping[str, Any] | None = None, backend: str | Sequence[str] | None = None,
-    model: str | None = None, policy: Policy | None = None, output: OutputTo = None, overwrite: bool = False, deadline: float | None = None,
-    key: str | None = None, on_progress: OnProgress | None = None, keys: GivenKeys | None = None,
+    size: str | tuple[int, int] | None = None, aspect_ratio: str | tuple[int, int] | None = None, resolution: str | None = None,
+    quality: str | None = None, background: str | None = None, negative_prompt: str | None = None, seed: int | None = None,
+    guidance_scale: float | None = None, output_format: str | None = None, extra_params: Mapping[str, Any] | None = None,
+    backend: str | Sequence[str] | None = None, model: str | None = None, policy: Policy | None = None, output: OutputTo = None,
+    overwrite: bool = False, deadline: float | None = None, key: str | None = None, on_progress: OnProgress | None = None,
+    keys: GivenKeys | None = None,
 ) -> Result:
     """Edit an image: change a region (``mask``), extend it (``edit_mode="outpaint"``), or use references.
 
@@ -118,20 +121,22 @@ async def edit(
     given = dict(locals())
     given["source"] = given.pop("image")
     if (mask is not None or edit_mode == "outpaint") and not listed(references):
-        return await ask(Inpaint, given)
-    given["references"] = (Reference(image=given.pop("source")), *listed(references, "subject"))
-    return await ask(EditWithReferences, {**given, "edit_mode": None})
+        return await ask(Inpaint, given, {"source": "$.image"})
+    given["references"] = (Reference(image=given.pop("source")), *(others := listed(references, "subject")))
+    names = {"references[0]": "$.image"} | {f"references[{n}]": f"$.references[{n - 1}]" for n in range(1, len(others) + 1)}
+    return await ask(EditWithReferences, {**given, "edit_mode": None}, names)
 
 
+@checked
 async def video(
     prompt: str, *, n: int = 1, first_frame: MediaInput | None = None, last_frame: MediaInput | None = None,
     continue_from: ContinuationInput | None = None, source: MediaInput | None = None, continue_as: Way | None = None,
-    references: References = (), duration: float | None = None, size: str | None = None, aspect_ratio: str | None = None,
-    resolution: str | None = None, quality: str | None = None, negative_prompt: str | None = None, seed: int | None = None,
-    guidance_scale: float | None = None, output_format: str | None = None, extra_params: Mapping[str, Any] | None = None,
-    backend: str | Sequence[str] | None = None, model: str | None = None, policy: Policy | None = None, output: OutputTo = None,
-    overwrite: bool = False, deadline: float | None = None, key: str | None = None, on_progress: OnProgress | None = None,
-    keys: GivenKeys | None = None,
+    references: References = (), duration: float | None = None, size: str | tuple[int, int] | None = None,
+    aspect_ratio: str | tuple[int, int] | None = None, resolution: str | None = None, quality: str | None = None,
+    negative_prompt: str | None = None, seed: int | None = None, guidance_scale: float | None = None, output_format: str | None = None,
+    extra_params: Mapping[str, Any] | None = None, backend: str | Sequence[str] | None = None, model: str | None = None,
+    policy: Policy | None = None, output: OutputTo = None, overwrite: bool = False, deadline: float | None = None, key: str | None = None,
+    on_progress: OnProgress | None = None, keys: GivenKeys | None = None,
 ) -> Result:
     """Generate a video, or continue an earlier one (``continue_from``, ``source``).
 
@@ -172,6 +177,7 @@ async def video(
     return await ask(ContinueVideo, given if n != 1 else {**given, "n": None})
 
 
+@checked
 async def speech(
     prompt: str, *, voice: str | None = None, speed: float | None = None, instructions: str | None = None, seed: int | None = None,
     output_format: str | None = None, extra_params: Mapping[str, Any] | None = None, backend: str | Sequence[str] | None = None,
@@ -203,6 +209,7 @@ async def speech(
     return await ask(GenerateAudio, {**locals(), "audio_type": "speech"})
 
 
+@checked
 async def music(
     prompt: str, *, duration: float | None = None, instructions: str | None = None, negative_prompt: str | None = None,
     seed: int | None = None, output_format: str | None = None, extra_params: Mapping[str, Any] | None = None,

@@ -412,6 +412,7 @@ def _locations(config: GenerationConfig) -> dict[str, str]:
         "references": first,
         "inputs": "task_inputs",
         "options": "extra_params",
+        "output": "output_path",
     }
     found |= {f"references[{i}]": name for i, name in enumerate(others if video else [*images, *others])}
     return {name: f"$.{place}" for name, place in found.items()}

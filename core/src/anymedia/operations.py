@@ -12,7 +12,7 @@ import attrs
 
 from .credentials import GivenKeys
 from .errors import InvalidRequest, Problem
-from .execution.asked import OutputTo
+from .execution.asked import OutputTo, checked
 from .execution.engine import OnProgress
 from .fields import Way
 from .media import MediaInput
@@ -58,13 +58,14 @@ class Operations:
     async def _ask(self, kind: type[Request], given: dict[str, Any]) -> Result:
         raise NotImplementedError
 
+    @checked
     async def generate_image(
-        self, prompt: str, *, continue_from: ContinuationInput | None = None, n: int = 1, size: str | None = None,
-        aspect_ratio: str | None = None, resolution: str | None = None, quality: str | None = None, background: str | None = None,
-        negative_prompt: str | None = None, seed: int | None = None, guidance_scale: float | None = None, output_format: str | None = None,
-        extra_params: Mapping[str, Any] | None = None, backend: str | Sequence[str] | None = None, model: str | None = None,
-        policy: Policy | None = None, output: OutputTo = None, overwrite: bool = False, deadline: float | None = None,
-        key: str | None = None, on_progress: OnProgress | None = None, keys: GivenKeys | None = None,
+        self, prompt: str, *, continue_from: ContinuationInput | None = None, n: int = 1, size: str | tuple[int, int] | None = None,
+        aspect_ratio: str | tuple[int, int] | None = None, resolution: str | None = None, quality: str | None = None,
+        background: str | None = None, negative_prompt: str | None = None, seed: int | None = None, guidance_scale: float | None = None,
+        output_format: str | None = None, extra_params: Mapping[str, Any] | None = None, backend: str | Sequence[str] | None = None,
+        model: str | None = None, policy: Policy | None = None, output: OutputTo = None, overwrite: bool = False,
+        deadline: float | None = None, key: str | None = None, on_progress: OnProgress | None = None, keys: GivenKeys | None = None,
     ) -> Result:
         """Generate an image from text, or continue an earlier one (multi-turn).
 
@@ -96,15 +97,16 @@ class Operations:
         """
         return await self._ask(GenerateImage, locals())
 
+    @checked
     async def inpaint(
         self, prompt: str, *, source: MediaInput | None = None, mask: MaskInput | None = None,
         edit_mode: Literal["inpaint", "outpaint"] = "inpaint", protect: Literal["exact"] | None = None,
-        continue_from: ContinuationInput | None = None, n: int = 1, size: str | None = None, aspect_ratio: str | None = None,
-        resolution: str | None = None, quality: str | None = None, background: str | None = None, negative_prompt: str | None = None,
-        seed: int | None = None, guidance_scale: float | None = None, output_format: str | None = None,
-        extra_params: Mapping[str, Any] | None = None, backend: str | Sequence[str] | None = None, model: str | None = None,
-        policy: Policy | None = None, output: OutputTo = None, overwrite: bool = False, deadline: float | None = None,
-        key: str | None = None, on_progress: OnProgress | None = None, keys: GivenKeys | None = None,
+        continue_from: ContinuationInput | None = None, n: int = 1, size: str | tuple[int, int] | None = None,
+        aspect_ratio: str | tuple[int, int] | None = None, resolution: str | None = None, quality: str | None = None,
+        background: str | None = None, negative_prompt: str | None = None, seed: int | None = None, guidance_scale: float | None = None,
+        output_format: str | None = None, extra_params: Mapping[str, Any] | None = None, backend: str | Sequence[str] | None = None,
+        model: str | None = None, policy: Policy | None = None, output: OutputTo = None, overwrite: bool = False,
+        deadline: float | None = None, key: str | None = None, on_progress: OnProgress | None = None, keys: GivenKeys | None = None,
     ) -> Result:
         """Change a region of an image (``inpaint``), or extend it beyond its edges (``outpaint``).
 
@@ -140,14 +142,15 @@ class Operations:
         """
         return await self._ask(Inpaint, locals())
 
+    @checked
     async def edit_with_references(
         self, prompt: str, *, references: References = (), mask: MaskInput | None = None, protect: Literal["exact"] | None = None,
-        continue_from: ContinuationInput | None = None, n: int = 1, size: str | None = None, aspect_ratio: str | None = None,
-        resolution: str | None = None, quality: str | None = None, background: str | None = None, negative_prompt: str | None = None,
-        seed: int | None = None, guidance_scale: float | None = None, output_format: str | None = None,
-        extra_params: Mapping[str, Any] | None = None, backend: str | Sequence[str] | None = None, model: str | None = None,
-        policy: Policy | None = None, output: OutputTo = None, overwrite: bool = False, deadline: float | None = None,
-        key: str | None = None, on_progress: OnProgress | None = None, keys: GivenKeys | None = None,
+        continue_from: ContinuationInput | None = None, n: int = 1, size: str | tuple[int, int] | None = None,
+        aspect_ratio: str | tuple[int, int] | None = None, resolution: str | None = None, quality: str | None = None,
+        background: str | None = None, negative_prompt: str | None = None, seed: int | None = None, guidance_scale: float | None = None,
+        output_format: str | None = None, extra_params: Mapping[str, Any] | None = None, backend: str | Sequence[str] | None = None,
+        model: str | None = None, policy: Policy | None = None, output: OutputTo = None, overwrite: bool = False,
+        deadline: float | None = None, key: str | None = None, on_progress: OnProgress | None = None, keys: GivenKeys | None = None,
     ) -> Result:
         """Generate an image from text and images: sources to edit, a style, a structure, subjects; optionally with a mask.
 
@@ -182,14 +185,15 @@ class Operations:
         """
         return await self._ask(EditWithReferences, locals())
 
+    @checked
     async def generate_video(
         self, prompt: str, *, n: int = 1, first_frame: MediaInput | None = None, last_frame: MediaInput | None = None,
-        references: References = (), duration: float | None = None, size: str | None = None, aspect_ratio: str | None = None,
-        resolution: str | None = None, quality: str | None = None, negative_prompt: str | None = None, seed: int | None = None,
-        guidance_scale: float | None = None, output_format: str | None = None, extra_params: Mapping[str, Any] | None = None,
-        backend: str | Sequence[str] | None = None, model: str | None = None, policy: Policy | None = None, output: OutputTo = None,
-        overwrite: bool = False, deadline: float | None = None, key: str | None = None, on_progress: OnProgress | None = None,
-        keys: GivenKeys | None = None,
+        references: References = (), duration: float | None = None, size: str | tuple[int, int] | None = None,
+        aspect_ratio: str | tuple[int, int] | None = None, resolution: str | None = None, quality: str | None = None,
+        negative_prompt: str | None = None, seed: int | None = None, guidance_scale: float | None = None, output_format: str | None = None,
+        extra_params: Mapping[str, Any] | None = None, backend: str | Sequence[str] | None = None, model: str | None = None,
+        policy: Policy | None = None, output: OutputTo = None, overwrite: bool = False, deadline: float | None = None,
+        key: str | None = None, on_progress: OnProgress | None = None, keys: GivenKeys | None = None,
     ) -> Result:
         """Generate a video from text, from a first (and last) frame, or from reference images.
 
@@ -223,14 +227,15 @@ class Operations:
         """
         return await self._ask(GenerateVideo, locals())
 
+    @checked
     async def continue_video(
         self, prompt: str, *, continue_from: ContinuationInput | None = None, source: MediaInput | None = None,
-        continue_as: Way | None = None, references: References = (), duration: float | None = None, size: str | None = None,
-        aspect_ratio: str | None = None, resolution: str | None = None, quality: str | None = None, negative_prompt: str | None = None,
-        seed: int | None = None, guidance_scale: float | None = None, output_format: str | None = None,
-        extra_params: Mapping[str, Any] | None = None, backend: str | Sequence[str] | None = None, model: str | None = None,
-        policy: Policy | None = None, output: OutputTo = None, overwrite: bool = False, deadline: float | None = None,
-        key: str | None = None, on_progress: OnProgress | None = None, keys: GivenKeys | None = None,
+        continue_as: Way | None = None, references: References = (), duration: float | None = None,
+        size: str | tuple[int, int] | None = None, aspect_ratio: str | tuple[int, int] | None = None, resolution: str | None = None,
+        quality: str | None = None, negative_prompt: str | None = None, seed: int | None = None, guidance_scale: float | None = None,
+        output_format: str | None = None, extra_params: Mapping[str, Any] | None = None, backend: str | Sequence[str] | None = None,
+        model: str | None = None, policy: Policy | None = None, output: OutputTo = None, overwrite: bool = False,
+        deadline: float | None = None, key: str | None = None, on_progress: OnProgress | None = None, keys: GivenKeys | None = None,
     ) -> Result:
         """Continue an earlier video: extend appends, edit keeps the length, remix renders it again.
 
@@ -264,6 +269,7 @@ class Operations:
         """
         return await self._ask(ContinueVideo, locals())
 
+    @checked
     async def generate_audio(
         self, prompt: str, *, audio_type: Literal["speech", "music"] = "speech", duration: float | None = None, voice: str | None = None,
         speed: float | None = None, instructions: str | None = None, negative_prompt: str | None = None, seed: int | None = None,
@@ -298,6 +304,7 @@ class Operations:
         """
         return await self._ask(GenerateAudio, locals())
 
+    @checked
     async def transform(
         self, task: str, inputs: Mapping[str, TaskInput], *, prompt: str = "", options: Mapping[str, Any] | None = None,
         output_format: str | None = None, backend: str | Sequence[str] | None = None, model: str | None = None,

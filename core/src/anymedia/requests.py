@@ -11,7 +11,7 @@ just the fields that mean something for it; each field has a role (see `anymedia
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
@@ -241,6 +241,16 @@ def _format(value: Any) -> Any:
     return "jpeg" if name == "jpg" else name
 
 
+def _paired(sign: str) -> Callable[[Any], Any]:
+    """Return a converter that writes a pair of numbers as text (``(640, 480)`` as ``640x480``); anything else stays as it is."""
+
+    def text(value: Any) -> Any:
+        pair = isinstance(value, list | tuple) and len(value) == 2 and all(type(edge) is int for edge in value)
+        return sign.join(map(str, value)) if pair else value
+
+    return text
+
+
 def _extra() -> Any:
     return attrs.field(
         factory=dict,
@@ -281,8 +291,8 @@ class _Base(_Any):
 class _Picture(_Base):
     continue_from: Continuation | None = intent("continuation id of an earlier image", converter=Continuation.of)
     n: int = adjustable("how many images", check=in_range(1, 100, integer=True), default=1)
-    size: str | None = adjustable("WIDTHxHEIGHT in pixels, or auto", check=check_size)
-    aspect_ratio: str | None = adjustable("W:H, or auto", check=check_aspect_ratio)
+    size: str | None = adjustable("WIDTHxHEIGHT in pixels, or auto", check=check_size, converter=_paired("x"))
+    aspect_ratio: str | None = adjustable("W:H, or auto", check=check_aspect_ratio, converter=_paired(":"))
     resolution: str | None = adjustable("tier such as 1K, 2K, 4K", check=check_text)
     quality: str | None = advisory("quality level, as the model names it", check=check_text)
     background: str | None = advisory("transparent, opaque or auto", check=one_of("transparent", "opaque", "auto"))
@@ -363,8 +373,8 @@ def _protect_problems(protect: str | None, mask: Mask | None) -> list[Problem]:
 class _Moving(_Base):
     references: tuple[Reference, ...] = intent("reference images with their roles", converter=listed, default=())
     duration: float | None = adjustable("seconds", check=in_range(0.1, 3600))
-    size: str | None = adjustable("WIDTHxHEIGHT in pixels, or auto", check=check_size)
-    aspect_ratio: str | None = adjustable("W:H, or auto", check=check_aspect_ratio)
+    size: str | None = adjustable("WIDTHxHEIGHT in pixels, or auto", check=check_size, converter=_paired("x"))
+    aspect_ratio: str | None = adjustable("W:H, or auto", check=check_aspect_ratio, converter=_paired(":"))
     resolution: str | None = adjustable("tier such as 720p, 1080p, 4K", check=check_text)
     quality: str | None = advisory("quality level, as the model names it", check=check_text)
     negative_prompt: str | None = advisory("what to avoid", check=check_text)

@@ -24,6 +24,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import attrs
 
 from .capabilities import CapabilityMatrix
+from .errors import InvalidRequest
 from .plugins.instances import ModelInfo
 from .policy import Policy
 from .requests import Operation, Request
@@ -280,7 +281,19 @@ def _close() -> None:
 getattr(threading, "_register_atexit", atexit.register)(_close)
 
 
-async def ask(kind: type[Request], given: dict[str, Any]) -> Result:
-    """Let the shared router execute an operation; may be awaited on any event loop."""
+async def ask(kind: type[Request], given: dict[str, Any], names: Mapping[str, str] | None = None) -> Result:
+    """Let the shared router execute an operation; may be awaited on any event loop.
+
+    Args:
+        kind: the request.
+        given: its fields and the options of the call.
+        names: fields of the request -> the paths of the caller's own, for errors; see `InvalidRequest.renamed`.
+    """
     with shared_router() as router:
-        return await asyncio.wrap_future(router.ask(kind, given))
+        try:
+            return await asyncio.wrap_future(router.ask(kind, given))
+        except InvalidRequest as error:
+            located = error.renamed(names or {})
+            if located.problems == error.problems:
+                raise
+            raise located from None

@@ -155,6 +155,16 @@ def test_cancel_stops_the_job_at_the_provider(call, submits):
     assert "it may be charged: it was cancelled at the provider while running" in result.err
 
 
+def test_last_is_the_newest_job(call):
+    assert call("jobs", "show", "last").code == 2  # there is none yet
+    call("image", "a boat", "-b", "demo", "-o", "boat.png")
+    newest = call("video", "slow waves", "-b", "demo", "--no-wait").lines[0]
+    assert call("jobs", "show", "last", "--json").json["job"]["id"] == newest
+    assert call("jobs", "cancel", "last", "--json").json["job"]["id"] == newest
+    assert call("jobs", "forget", "last", "--json").json["forgotten"] == newest
+    assert call("jobs", "resume", "last").lines == [str(Path("boat.png").resolve())]
+
+
 @pytest.mark.parametrize("verb", ["show", "resume", "cancel", "forget"])
 def test_unknown_job_is_a_usage_error(call, verb):
     result = call("jobs", verb, "job_000000000000", "--json")

@@ -68,12 +68,24 @@ def test_set_of_an_unknown_name_is_rejected_with_a_suggestion(call, keys_file, n
     assert not keys_file.exists()
 
 
-@pytest.mark.parametrize("text", ["", "  \n", "two\nlines", "bell\a"])
-def test_set_of_an_unprintable_key_is_rejected_without_repeating_it(call, keys_file, text):
+@pytest.mark.parametrize(
+    "text", ["", "  \n", "two\nlines", "bell\a", "sk-\u00e9-lines", "two lines", "\u201csk-lines\u201d", "sk\u00a0lines"]
+)
+def test_set_of_what_cannot_be_a_key_is_rejected_without_repeating_it(call, keys_file, text):
     result = call("keys", "set", "locked", input=text)
     assert result.code == 2
     assert "lines" not in result.err and "bell" not in result.err
     assert not keys_file.exists()
+
+
+def test_list_warns_about_names_that_no_backend_has(call, keys_file):
+    keys_file.parent.mkdir(parents=True, exist_ok=True)
+    keys_file.write_text('[lokced]\napi_key = "sk-very-secret"\n')
+    keys_file.chmod(0o600)
+    result = call("keys", "list")
+    assert "warning: keys.toml [lokced]" in result.err
+    assert "did you mean 'locked'?" in result.err
+    assert "secret" not in result.err
 
 
 def test_set_with_the_key_as_an_argument_is_rejected_without_repeating_it(call, keys_file):

@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from anymedia.cli.console import Console
 from anymedia.cli.doctor import with_allowlist
 from anymedia.cli.jobs import since_when
+from anymedia.cli.models import _print_table
 from anymedia.errors import InvalidRequest
+from anymedia.plugins.instances import make_instances
+from anymedia.plugins.registry import discover
+from anymedia.settings import Settings
 
 
 def test_models_json_has_operations_prices_and_availability(call):
@@ -53,12 +58,25 @@ def test_models_table_fits_and_shows_usable_models_first(call, monkeypatch, colu
     assert lines.index("not usable: missing: LOCKED_API_KEY") > next(i for i, line in enumerate(lines) if line.startswith("demo/painter"))
 
 
+def test_models_table_of_the_published_backends_is_not_cut_at_100_columns(monkeypatch, capfd):
+    monkeypatch.setenv("COLUMNS", "100")
+    instances = make_instances(discover(), Settings(), {})
+    today = datetime.date(2026, 11, 30)
+    found = [(i, spec, "") for i in instances.values() for spec in i.matrix.models if spec.lifecycle.stage_on(today) != "retired"]
+    _print_table(Console(), found, today)
+    lines = capfd.readouterr().out.splitlines()
+    assert len(lines) > 60
+    assert [line for line in lines if "…" in line or len(line) > 100] == []
+
+
 def test_models_search_finds_all_words_in_names_and_operations(call):
     assert [m["model"] for m in call("models", "search", "DEMO", "video", "--json").json["models"]] == ["film", "old-film"]
     assert [m["model"] for m in call("models", "search", "painter-1", "--json").json["models"]] == ["painter"]
     nothing = call("models", "search", "zebra")
     assert (nothing.code, nothing.out) == (0, b"")
-    assert "no model matches" in nothing.err
+    assert "no model matches 'zebra'" in nothing.err
+    assert "anymedia models lists all" in nothing.err
+    assert "no model matches 'demo paintr'; did you mean 'painter'?" in call("models", "search", "demo", "paintr").err
     assert call("models", "search").code == 2
     assert call("models", "demo", "local").code == 2
 

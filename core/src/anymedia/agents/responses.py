@@ -62,6 +62,9 @@ def plain(value: Any) -> Any:
 def error_answer(error: MediaError, able: Iterable[str] = ()) -> dict[str, Any]:
     """Return the answer to a call that failed; ``able``: backends that could do it, where the error names none."""
     found = error.to_json()
+    if isinstance(error, InvalidRequest):
+        located = error.renamed({"output": "$.output_path"}).to_json()
+        found |= {"message": located["message"], "problems": located["problems"]}
     if not found["try_backends"]:
         found["try_backends"] = list(able)
     found["fix"] = fix_of(error, tuple(found["try_backends"]))

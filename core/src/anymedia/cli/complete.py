@@ -87,12 +87,12 @@ def _jobs() -> Iterator[tuple[str, str]]:
         yield record.id, f"{record.state}, {record.request.get('prompt', '')}"[:60]
 
 
-def _started() -> Iterator[tuple[str, str]]:
-    yield "last", "the newest result"
+def _with_last() -> Iterator[tuple[str, str]]:
+    yield "last", "the newest job"
     yield from _jobs()
 
 
-backends, models, voices, job_ids = map(_completer, (_backends, _models, _voices, _jobs))
+backends, models, voices, job_ids = map(_completer, (_backends, _models, _voices, _with_last))
 
 
 @click.command("completion")

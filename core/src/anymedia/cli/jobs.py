@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 #: Never shown: signed URLs, and fields that only the store needs.
 _HIDDEN = ("secret", "idempotency_key", "owner", "lease_until", "fence", "session", "account", "read_at")
-_ID = click.argument("job_id", metavar="ID", shell_complete=complete.job_ids)
+_ID = click.argument("job_id", metavar="ID|last", shell_complete=complete.job_ids)
 
 
 @click.group("jobs", invoke_without_command=True)
@@ -52,6 +52,12 @@ def with_router(work: Callable[[Router, ProgressLine], Awaitable[_T]], *, quiet:
             return await work(router, line)
 
     return run(with_open_router())
+
+
+async def _id_of(router: Router, job_id: str) -> str:
+    """Return the id that a user gave; for ``last`` that of the newest job."""
+    newest = await router.store.calls(limit=1) if job_id == "last" else []
+    return newest[0].run if newest else job_id
 
 
 def with_store(work: Callable[[Store], Awaitable[_T]]) -> _T:
@@ -100,7 +106,7 @@ def show(job_id: str, verbose: bool, as_json: bool) -> None:
     """Show the details of one job."""
 
     async def work(router: Router, _line: ProgressLine) -> CallRecord:
-        return await router.job(job_id)
+        return await router.job(await _id_of(router, job_id))
 
     console, record = Console(json=as_json), with_router(work)
     if as_json:
@@ -123,9 +129,10 @@ def resume(job_id: str, deadline: float | None, as_json: bool, verbose: bool, qu
     from .run_media import resumable
 
     async def work(router: Router, line: ProgressLine) -> Any:
-        line.job_ids[(await router.job(job_id)).id] = None
+        found = await _id_of(router, job_id)
+        line.job_ids[(await router.job(found)).id] = None
         async with resumable(router, line):
-            return await router.resume(job_id, deadline=deadline, rebind=rebind)
+            return await router.resume(found, deadline=deadline, rebind=rebind)
 
     show_result(Console(json=as_json, quiet=quiet, verbose=verbose), with_router(work, quiet=quiet))
 
@@ -137,7 +144,7 @@ def cancel(job_id: str, as_json: bool) -> None:
     """Ask the provider to stop a job; the provider may still charge for it."""
 
     async def work(router: Router, _line: ProgressLine) -> CallRecord:
-        return await router.cancel(job_id)
+        return await router.cancel(await _id_of(router, job_id))
 
     console, record = Console(json=as_json), with_router(work)
     if as_json:
@@ -156,15 +163,16 @@ def cancel(job_id: str, as_json: bool) -> None:
 def forget(job_id: str, force: bool, as_json: bool) -> None:
     """Delete a finished job from the list; its files and its recorded cost are kept."""
 
-    async def work(router: Router, _line: ProgressLine) -> None:
-        await router.forget(job_id, force=force)
+    async def work(router: Router, _line: ProgressLine) -> str:
+        found = await _id_of(router, job_id)
+        await router.forget(found, force=force)
+        return found
 
-    console = Console(json=as_json)
-    with_router(work)
+    console, forgotten = Console(json=as_json), with_router(work)
     if as_json:
-        console.document({"success": True, "forgotten": job_id})
+        console.document({"success": True, "forgotten": forgotten})
     else:
-        console.note(f"forgotten: {job_id}")
+        console.note(f"forgotten: {forgotten}")
 
 
 @jobs.command("hand")
@@ -175,7 +183,7 @@ def hand(job_id: str, realm: str, as_json: bool) -> None:
     """Give a copy of a finished job's result to a realm, such as that of an agent (anymedia mcp prints its realm)."""
 
     async def work(router: Router, _line: ProgressLine) -> CallRecord:
-        return await router.share(job_id, realm=realm)
+        return await router.share(await _id_of(router, job_id), realm=realm)
 
     console, record = Console(json=as_json), with_router(work)
     if as_json:

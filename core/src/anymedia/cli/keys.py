@@ -68,7 +68,10 @@ def set_key(name: str, more: tuple[str, ...], keyring: bool, as_json: bool) -> N
 def list_keys(as_json: bool) -> None:
     """List the credentials of each backend and where they were found, without their values."""
     console = Console(json=as_json)
-    found = [(i.name, c) for i in load_environment().instances.values() for c in i.credentials]
+    environment = load_environment()
+    for warning in environment.name_warnings():
+        console.note(warning)
+    found = [(i.name, c) for i in environment.instances.values() for c in i.credentials]
     if as_json:
         listed = [{"backend": n, "credential": c.name, "found_in": c.found_in or None, "variables": list(c.variables)} for n, c in found]
         console.document({"success": True, "path": str(_keys_file()), "credentials": listed})
@@ -172,8 +175,8 @@ def _read_secret(name: str) -> str:
         text: str = click.prompt(f"Key for {name}", hide_input=True, err=True)
     else:
         text = sys.stdin.read()
-    if not text.strip() or not text.strip().isprintable():
-        raise InvalidRequest([Problem("stdin", "expected one line of printable text as the key")])
+    if not re.fullmatch(r"[!-~]+", text.strip()):  # what a header can carry; the text is not repeated
+        raise InvalidRequest([Problem("stdin", "a key is one line of ASCII characters without blanks", "copy it again, without quotes")])
     register_secret(text.strip())
     return text.strip()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -87,7 +88,11 @@ def models(words: tuple[str, ...], task: str | None, include_retired: bool, refr
     if hidden := len(found) - len(shown):
         console.note(f"{hidden} retired model{'s' * (hidden != 1)} not shown (--all shows them)")
     if not found:
-        console.note("no model matches")
+        active = (one for one in _corrected(environment, None) if one[1].lifecycle.stage_on(today) != "retired")
+        known = {word for instance, spec, _ in active for word in (instance.name, spec.media, *re.split("[/-]", spec.id))}
+        near = did_you_mean(search[-1], known) if search else ""
+        console.note(f"no model matches {' '.join(search) or task or backend!r}{near}")
+        console.note("  hint: anymedia models lists all")
 
 
 def _check_task(environment: Environment, task: str | None) -> None:
@@ -136,7 +141,7 @@ def _print_table(console: Console, found: Sequence[_Listed], today: datetime.dat
             console.result("")
         if reason != "yes":
             console.result(f"not usable: {reason}")
-        console.table([["MODEL", "OPERATIONS", "PRICE (USD)", "STAGE"], *rows], shrink=(2, 3, 1), least=10)
+        console.table([["MODEL", "OPERATIONS", "PRICE (USD)", "STAGE"], *rows], shrink=(1, 3, 2), least=10)
 
 
 def _as_json(instance: BackendInstance, spec: ModelSpec, demoted: str, today: datetime.date) -> dict[str, Any]:

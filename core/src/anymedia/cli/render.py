@@ -57,19 +57,24 @@ def all_prices(spec: ModelSpec) -> list[Price]:
     return found
 
 
+#: Units of prices -> how a table shows them.
+_UNITS = {"second": "s", "input_image": "input", "1k_chars": "k chars", "megapixel": "MP", "gpu_second": "GPU s"}
+
+
 def prices(spec: ModelSpec) -> str:
     """Format the price range per unit; what images of the usual size cost by the megapixel is added to the price per image."""
     units: dict[str, tuple[float, float]] = {}
     for price in all_prices(spec):
         low, high = units.get(price.per, price.usd)
         units[price.per] = (min(low, price.usd[0]), max(high, price.usd[1]))
-    usual = next((price.usual for price in all_prices(spec) if price.per == "megapixel"), None)
+    usual = next((price.usual for price in all_prices(spec) if price.per == "megapixel" and price.usual), None)
     if usual is not None:
         (low, high), image = units.pop("megapixel"), units.get("image", (0.0, 0.0))
-        units["image"] = (round(image[0] + low * usual[0], 3), round(image[1] + high * usual[1], 3))
+        units["image"] = (float(f"{image[0] + low * usual[0]:.2g}"), float(f"{image[1] + high * usual[1]:.2g}"))
     if units and all(high == 0 for _, high in units.values()):
         return "free"
-    ranges = [f"{low:g}/{unit}" if low == high else f"{low:g}-{high:g}/{unit}" for unit, (low, high) in units.items()]
+    shown = ((f"{low:g}" if low == high else f"{low:g}-{high:g}", _UNITS.get(unit, unit)) for unit, (low, high) in units.items())
+    ranges = [f"{amount}/{unit}" for amount, unit in shown]
     return ", ".join(ranges) or "unknown"
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, ParamSpec, TypeVar
 
 import attrs
 
 from ..artifacts import Artifact
-from ..errors import InvalidRequest, Problem
+from ..errors import InvalidRequest, Problem, did_you_mean
 from ..files.paths import OutputTarget
 from ..policy import Policy
 from ..requests import Request
@@ -25,6 +26,23 @@ from .run_result import latest
 _LINK_SECONDS = 3_600.0
 #: Where a result goes: a file, a directory, an open binary file; None keeps the artifact only.
 OutputTo = str | PathLike[str] | IO[bytes] | None
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
+
+
+def checked(function: Callable[_P, Coroutine[Any, Any, _T]]) -> Callable[_P, Coroutine[Any, Any, _T]]:
+    """Return a coroutine function that refuses an unknown argument with an error of ours and a suggestion; otherwise it is the same."""
+    code = function.__code__
+    known = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+    @functools.wraps(function)
+    async def twin(*args: _P.args, **options: _P.kwargs) -> _T:
+        if unknown := [name for name in options if name not in known]:
+            near = {name: did_you_mean("output" if name == "output_path" else name, known) for name in unknown}
+            raise InvalidRequest([Problem(name, f"there is no such option{near[name]}") for name in unknown])
+        return await function(*args, **options)
+
+    return twin
 
 
 @attrs.frozen

@@ -128,7 +128,7 @@ class OutputTarget:
     made_up: bool = False
     makes_folders: bool = False
     confined: bool = False
-    field: str = "$.output_path"
+    field: str = "$.output"
     mode: int | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -279,7 +279,7 @@ def plan_output(
     overwrite: bool = False,
     default_stem: str | Callable[[], str],
     suffix: str,
-    field: str = "$.output_path",
+    field: str = "$.output",
 ) -> OutputTarget:
     """Decide where results are saved, without writing anything (`OutputTarget.check` tests that).
 
