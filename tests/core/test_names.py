@@ -120,6 +120,7 @@ PLACES = {
     "plugin of an instance": Place('[backends.mine]\nplugin = "{}"', "painter"),
     "instance without plugin": Place("[backends.{}]\noptions = {{}}", "painter"),
     "keys of an instance": Place("", "painter", "nothing", keys='[{}]\napi_key = "k-9876543210"'),
+    "credential in the keys": Place("", "api_key", "nothing", keys='[painter]\n{} = "k-9876543210"'),
     "keys of a variable": Place("", "PAINTER_API_KEY", "nothing", keys='{} = "k-9876543210"'),
 }
 #: Settings in which a wrong name makes its own instance unusable, with the suggestion in the reason.
@@ -187,7 +188,8 @@ def test_name_misspelled_in_an_instance_makes_it_unusable_with_suggestion(tmp_pa
         (problem,) = found.names.problems()
         warned = [warning.text for warning in found.plan(FOX).warnings if warning.code == "setting_unused"]
         assert warned == [str(problem)]
-        assert "config.toml.backends.mine" in problem.setting
+        assert problem.setting == "[backends.mine]"
+        assert "config.toml" not in str(problem)
         with pytest.raises(RequestError, match=f"did you mean '{right}'"):
             found.plan(FOX, None, "mine")
 
@@ -287,6 +289,18 @@ def test_disabled_name_unlike_any_installed_one_is_silent(tmp_path: Path) -> Non
 def test_prefer_of_the_request_misspelled_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"prefer = 'paintr': .*did you mean 'painter'"):
         plans(tmp_path).plan(FOX, Policy(prefer=("paintr",)))
+
+
+def test_backend_argument_with_a_model_names_the_argument_for_it(tmp_path: Path) -> None:
+    with pytest.raises(UnknownBackend) as caught:
+        plans(tmp_path).plan(FOX, None, "painter/flux-pro")
+    assert caught.value.fix == "use model='painter/flux-pro'"
+
+
+def test_default_that_does_not_support_the_operation_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RequestError) as caught:
+        plans(tmp_path, '[defaults]\naudio = "painter/flux-pro"').plan(GenerateAudio(prompt="a fox"))
+    assert "[defaults] audio = 'painter/flux-pro': 'painter/flux-pro' does not support generate_audio" in caught.value.message
 
 
 def test_model_without_backend_in_a_setting_suggests_both(tmp_path: Path) -> None:

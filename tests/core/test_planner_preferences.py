@@ -14,8 +14,10 @@ from core.planning_matrices import LOCAL, matrix, views
 
 from anymedia.capabilities import parse_matrix
 from anymedia.errors import InvalidRequest, NoBackendAvailable, RequestError, UnsupportedOperation
-from anymedia.media import Image
+from anymedia.media import Image, Video
 from anymedia.planning import BackendView, Default, Plan, Planner, plan
+from anymedia.plugins.instances import make_instances
+from anymedia.plugins.registry import discover
 from anymedia.policy import Policy
 from anymedia.requests import (
     Continuation,
@@ -28,7 +30,9 @@ from anymedia.requests import (
     Mask,
     Reference,
     Request,
+    Transform,
 )
+from anymedia.settings import Settings
 
 TODAY = datetime.date(2026, 11, 21)
 FOX = GenerateImage(prompt="a fox")
@@ -231,3 +235,49 @@ def test_error_is_about_the_candidate_that_would_be_chosen_first() -> None:
         with pytest.raises(InvalidRequest) as caught:
             plan(GenerateImage(prompt="a fox", quality="extreme"), views, Policy(prefer=prefer), TODAY)
         assert f"'{(*prefer, 'a')[0]}/m'" in caught.value.message
+
+
+KEYS = {
+    "openai": "OPENAI_API_KEY",
+    "google": "GEMINI_API_KEY",
+    "grok": "XAI_API_KEY",
+    "openrouter": "OPENROUTER_API_KEY",
+    "fal": "FAL_KEY",
+    "local": "",
+}
+#: What the published backends are asked for: each operation, with and without options that some of them lack.
+SHIPPED: list[Request] = [
+    *(request for request in REQUESTS if getattr(request, "continue_from", None) is None and not request.extra_params),
+    GenerateImage(prompt="a fox", size="1024x1024", quality="high", seed=3),
+    GenerateImage(prompt="a fox", background="transparent"),
+    GenerateVideo(prompt="waves", first_frame=Image(path="a.png")),
+    ContinueVideo(prompt="on", source=Video(path="a.mp4", seconds=4.0)),
+    GenerateAudio(prompt="calm piano", audio_type="music"),
+    Transform(task="upscale", inputs={"image": Image(path="a.png")}),
+    Transform(task="remove_background", inputs={"image": Image(path="a.png")}),
+]
+
+
+@pytest.fixture(scope="module")
+def shipped() -> tuple[BackendView, ...]:
+    keys = dict.fromkeys(KEYS.values(), "k-0123456789")
+    return tuple(instance.view for instance in make_instances(discover(), Settings(), keys).values())
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_prefer_published_backend_is_chosen_whenever_it_is_able(name: str, shipped: tuple[BackendView, ...]) -> None:
+    chosen = 0
+    for request in SHIPPED:
+        alone = outcome(Planner(views=shipped, policy=Policy(), today=TODAY), request, backend=name)
+        preferred = outcome(Planner(views=shipped, policy=Policy(prefer=(name,)), today=TODAY), request)
+        default = outcome(Planner(views=shipped, policy=Policy(), today=TODAY, default=Default(name=name, setting="[defaults] x")), request)
+        if isinstance(alone, Plan):
+            assert isinstance(preferred, Plan) and isinstance(default, Plan)
+            assert preferred.chosen == default.chosen == alone.chosen, request
+            chosen += 1
+            continue
+        unused = [] if isinstance(preferred, RequestError) else [w.text for w in preferred.warnings if w.code == "preference_unused"]
+        assert isinstance(preferred, RequestError) or unused[0].startswith(f"'{name}' is preferred, but "), request
+        assert isinstance(default, RequestError) or default.quote.usd == (0, 0), request
+    assert chosen >= 2
+    assert sorted(KEYS) == sorted(view.name for view in shipped)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import attrs
 
 from . import telemetry
-from .capabilities import CapabilityMatrix, OperationSpec
+from .capabilities import CapabilityMatrix, CredentialSet, OperationSpec
 from .capabilities.overlay import Overlay, OverlayStore
 from .distributions import normal
 from .errors import (
@@ -27,6 +27,7 @@ from .errors import (
     UnknownBackend,
     UnsupportedInput,
     UnsupportedOperation,
+    did_you_mean,
     nearest_name,
 )
 from .execution.prepare_inputs import InputReader, with_facts
@@ -102,6 +103,8 @@ class Names:
         if not named and head in self.registry.installable and not any(i.matrix.model(str(model)) for i in self.instances.values()):
             named.append(head)
         for name in named:
+            if name not in self.instances and name.partition("/")[0] in self.instances:
+                raise UnknownBackend(f"no backend named {name!r}", fix=("use ", Argument("model", name)))
             if name not in self.instances:
                 raise self.registry.unknown(name, self.instances)
 
@@ -205,7 +208,8 @@ class Names:
         """Yield what is wrong in the settings of each instance, which cannot be used for that reason."""
         for instance in self.instances.values():
             for text in instance.wrong:
-                yield NameProblem(setting=instance.settings.where or instance.name, error=RequestError(text), decides="nothing")
+                error = RequestError(text.removeprefix(f"{instance.settings.where}."))
+                yield NameProblem(setting=f"[backends.{instance.name}]", error=error, decides="nothing")
 
     def _disabled(self) -> Iterator[NameProblem]:
         installed = {*self.registry.plugins, *self.registry.blocked, *self.registry.broken, *self.settings.instances}
@@ -225,16 +229,26 @@ class Names:
 
     def _keys(self) -> Iterator[NameProblem]:
         keys = self.settings.keys
-        for name in keys.by_instance:
+        for name, own in keys.by_instance.items():
             if name not in self.instances and not self._is_unavailable(name):
                 error = self.registry.unknown(name, self.instances)
                 yield NameProblem(setting=f"keys.toml [{name}]", error=error, decides="nothing")
+            known = {c for s in self._credentials_of(name) for c in s.names}
+            for unused in own.keys() - known if known else ():
+                error = UnknownBackend(f"{name!r} has no such credential{did_you_mean(unused, known)}")
+                yield NameProblem(setting=f"keys.toml [{name}] {unused}", error=error, decides="nothing")
         variables = {v for instance in self.instances.values() for c in instance.credentials for v in c.variables}
         variables |= {v for matrix in self._matrices() for s in matrix.credentials for names in s.names.values() for v in names}
         for name in keys.by_variable:
             if name not in variables and (near := nearest_name(name, variables)):
                 error = UnknownBackend(f"no backend reads {name}; did you mean {near!r}?")
                 yield NameProblem(setting=f"keys.toml {name}", error=error, decides="nothing")
+
+    def _credentials_of(self, name: str) -> tuple[CredentialSet, ...]:
+        """Return what an instance can be given, whichever service it uses at present."""
+        instance = self.instances.get(name)
+        loaded = instance is not None and instance.plugin in self.registry.plugins
+        return self.registry.capabilities(instance.plugin).credentials if instance is not None and loaded else ()
 
     def _matrices(self) -> Iterator[CapabilityMatrix]:
         for name in list(self.registry.plugins):

@@ -222,7 +222,7 @@ def _class_of(reason: Reason) -> type[RequestError]:
 
 def _message(request: Request, nearest: Rejection, considered: Sequence[Rejection]) -> str:
     code, texts = nearest.reasons[0].code, [reason.text for reason in nearest.reasons]
-    if code == "operation_unsupported":
+    if code == "operation_unsupported" and len({r.candidate.model for r in considered}) > 1:
         checked = ", ".join(sorted({repr(r.candidate.backend) for r in considered}))
         return f"no usable backend supports {request.operation} (checked: {checked})."
     if code == "no_credentials":

@@ -444,12 +444,13 @@ def _check_consistency(request: Request) -> None:
 
 
 def _without_unknown_values(fitted: list[_Fitted], rejected: list[tuple[str, str, tuple[Reason, ...]]]) -> list[_Fitted]:
-    """Reject the candidates without an option whose value all others rejected: no backend knows the value."""
-    reasons = {reason.field: reason for *_, found in rejected for reason in found if reason.code == "option_value"}
-    for field, reason in reasons.items():
-        if fitted and not any(field in draft.spec.options for draft, _ in fitted):
-            rejected += ((draft.view.name, spec.id, (reason,)) for draft, spec in fitted)
-            fitted = []
+    """Reject the candidates without an option whose value all others, of their backend or of all, rejected: they do not know the value."""
+    reasons = {(backend, reason.field): reason for backend, _, found in rejected for reason in found if reason.code == "option_value"}
+    for (backend, field), reason in reasons.items():
+        for group in ([one for one in fitted if one[0].view.name == backend], fitted):
+            if group and not any(field in draft.spec.options for draft, _ in group):
+                rejected += ((draft.view.name, spec.id, (reason,)) for draft, spec in group)
+                fitted = [one for one in fitted if one not in group]
     return fitted
 
 
