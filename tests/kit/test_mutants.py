@@ -77,13 +77,6 @@ def _kit(backend: str, monkeypatch: pytest.MonkeyPatch) -> type[BackendConforman
     folder, module, name, key = FAKES[backend]
     monkeypatch.syspath_prepend(str(folder))
     fake_class: Any = getattr(importlib.import_module(module), name)
-    monkeypatch.setattr(
-        fake_class.RequestHandlerClass
-        if hasattr(fake_class, "RequestHandlerClass")
-        else importlib.import_module(module).BaseHTTPRequestHandler,
-        "log_message",
-        lambda *_: None,
-    )
     own = backend
 
     class Kit(BackendConformance):

@@ -45,7 +45,7 @@ from anymedia.formatting import in_digits
 from anymedia.hookspecs import HOOKS
 from anymedia.testing.cases import RULES, rule_of
 from anymedia.testing.conformance import BackendConformance
-from anymedia.testing.fake_service import MEANINGS, Wire
+from anymedia.testing.fakes import MEANINGS, Answer, Call, Wire, fake_service
 from anymedia.testing.harness import loaded_registry
 
 from .commands_page import commands
@@ -79,6 +79,7 @@ _READ_FROM = {
 }
 
 
+_FAKE = Path(__file__).parents[2] / "examples/minimal_backend/tests/painter_fake.py"
 _TASKS = """
 A task is what a model does with media and has no operation of its own: upscale, remove the background, restore, describe. It is planned
 by its name, and a model that has it is a candidate for nothing else. Inputs are required unless their `count` begins with 0; without
@@ -179,6 +180,16 @@ def conformance() -> str:
         "\n| scenario | behaviour of the fake |\n|---|---|",
     ]
     out += [f"| `{name}` | {text} |" for name, text in MEANINGS.items()] + [""]
+    prose, meanings = inspect.cleandoc(fake_service.__doc__ or "").split("\n\nArgs:\n")
+    out += [
+        "## A fake of the service\n",
+        "`PainterFake = fake_service(handler, failures)`: " + prose.replace("``", "`").replace("\n\n", " ") + "\n",
+    ]
+    out += [*listed(meanings), "\nThe handler receives a `Call`:\n"]
+    out += ["| call | meaning |\n|---|---|", *(f"| `{n}` | {text} |" for n, text in attribute_docs(Call)[1].items())]
+    out += [f"| `{name}()` | {summary(getattr(Call, name)).replace('``', '`')} |" for name in ("json", "form", "submit", "check", "stop")]
+    out += ["\nand answers JSON, bytes or an `Answer`:\n", *listed(inspect.cleandoc(Answer.__doc__ or "").partition("Attributes:")[2]), ""]
+    out += ["The whole fake of the [tutorial](first-backend.md):\n", f"```python\n{_FAKE.read_text('utf-8')}```\n"]
     for rule, text in RULES.items():
         out.append(f"## {rule}\n\n{text[:1].upper()}{text[1:]}.\n")
         tests = [getattr(BackendConformance, n) for n in dir(BackendConformance) if n.startswith("test_")]

@@ -15,7 +15,7 @@ from anymedia.fields import role_of
 from anymedia.hookspecs import ListedModel, SubmissionRecord
 from anymedia.requests import KINDS, Continuation, Mask, Reference
 from anymedia.results import ContinuationData, Failed, Job, Outcome, Piece, Running, Succeeded
-from anymedia.testing import fake_service
+from anymedia.testing import fakes
 
 from .parts import NOTE, attribute_docs, default, function, record
 
@@ -49,8 +49,8 @@ def toolbox() -> str:
     for name in http.__all__:
         out += function(name, getattr(http, name))
     out += ["## Media for a fake, in `anymedia.testing`\n"]
-    for name, value in sorted(vars(fake_service).items()):
-        if name in fake_service.__all__ and inspect.isfunction(inspect.unwrap(value)):
+    for name, value in sorted(vars(fakes).items()):
+        if name in fakes.__all__ and inspect.isfunction(inspect.unwrap(value)):
             out += function(name, inspect.unwrap(value))
     return "\n".join(out)
 

@@ -2,7 +2,7 @@ import contextlib
 
 from painter_fake import PainterFake
 
-from anymedia.testing import CANARY, BackendConformance, Wire
+from anymedia.testing import CANARY, BackendConformance
 
 
 class TestPainter(BackendConformance):
@@ -11,5 +11,4 @@ class TestPainter(BackendConformance):
     @contextlib.contextmanager
     def wire(self, scenario, service):
         with PainterFake(scenario, self.redirect_to) as fake:
-            yield Wire(base_url=fake.url, environ={"PAINTER_KEY": CANARY}, submits=lambda: len(fake.received), sent=lambda: fake.received)
-            fake.shutdown()
+            yield fake.wire(environ={"PAINTER_KEY": CANARY})

@@ -17,6 +17,9 @@ from .environment import AS_JSON
 _TEMPLATES = {
     "pyproject.toml": "pyproject.toml",
     "README.md": "README.md",
+    "LICENSE": "LICENSE",
+    "tox.ini": "tox.ini",
+    "workflow.yml": ".github/workflows/test.yml",
     "init.py": "src/painter_media/__init__.py",
     "plugin.py": "src/painter_media/plugin.py",
     "capabilities.toml": "src/painter_media/capabilities.toml",
@@ -27,6 +30,7 @@ _TEMPLATES = {
 
 def _renamed(text: str, name: str) -> str:
     camel = "".join(part.capitalize() for part in name.split("_"))
+    text = text.replace("anymedia-painter", f"anymedia-{name.replace('_', '-')}")
     return text.replace("painter", name).replace("PAINTER", name.upper()).replace("Painter", camel)
 
 
@@ -60,7 +64,7 @@ def write_backend(name: str, folder: Path) -> list[Path]:
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @AS_JSON
 def new_backend(name: str, folder: Path | None, as_json: bool) -> None:
-    """Write a new backend NAME into FOLDER (default: NAME_media): plugin, capability file, a fake of the service, conformance test."""
+    """Write the package anymedia-NAME into FOLDER (default: NAME_media): plugin, capability file, fake of the service, tests, CI."""
     console = Console(json=as_json)
     target = Path(f"{name}_media") if folder is None else folder
     written = write_backend(name, target)

@@ -5,12 +5,12 @@
 
         @contextlib.contextmanager
         def wire(self, scenario, service):
-            with AcmeFake(scenario) as fake:
-                yield Wire(base_url=fake.url, environ={"ACME_KEY": CANARY}, submits=fake.submits)
+            with AcmeFake(scenario, self.redirect_to) as fake:  # AcmeFake = fake_service(handler, failures)
+                yield fake.wire(environ={"ACME_KEY": CANARY})
 
 The tests are generated from the backend's own matrix: one set per distinct operation spec, not per model id.
 
-    fake_service.py     what the author provides: a fake of the service for each scenario; media for it
+    fakes.py            what the author provides: a fake of the service for each scenario; media for it
     conformance.py      the class to subclass; its tests are in
     operation_rules.py  what the backend produces, checked by an independent decoder
     rejection_rules.py  what it does not support or lacks
@@ -22,16 +22,37 @@ The tests are generated from the backend's own matrix: one set per distinct oper
 
 from .cases import RULES, known_gap
 from .conformance import BackendConformance
-from .fake_service import CANARY, RETRY_AFTER, SCENARIOS, Scenario, Wire, flood, half_mask, painted, picture, sound, video, write_flood
+from .fakes import (
+    CANARY,
+    RETRY_AFTER,
+    SCENARIOS,
+    Answer,
+    Call,
+    FakeService,
+    Scenario,
+    Wire,
+    fake_service,
+    flood,
+    half_mask,
+    painted,
+    picture,
+    sound,
+    video,
+    write_flood,
+)  # fmt: skip
 
 __all__ = [
     "CANARY",
     "RETRY_AFTER",
     "RULES",
     "SCENARIOS",
+    "Answer",
     "BackendConformance",
+    "Call",
+    "FakeService",
     "Scenario",
     "Wire",
+    "fake_service",
     "flood",
     "half_mask",
     "known_gap",

@@ -26,7 +26,7 @@ from ..plugins.instances import COMPATIBLE
 from ..policy import Policy
 from ..results import Result
 from .cases import Case, CaseMaker, classes_of, rule
-from .fake_service import CANARY, Scenario
+from .fakes import CANARY, Scenario, chunked_body
 from .harness import Bench, loaded_registry, run
 from .operation_rules import check_media
 
@@ -95,7 +95,8 @@ class _RelayHandler(BaseHTTPRequestHandler):
     def _relay(self) -> None:
         self.server.own.on = True
         headers = {n.lower(): v for n, v in self.headers.items()}
-        body = _chunks(self.rfile) if headers.pop("transfer-encoding", "") else self.rfile.read(int(headers.get("content-length") or 0))
+        size = int(headers.get("content-length") or 0)
+        body = chunked_body(self.rfile) if headers.pop("transfer-encoding", "") else self.rfile.read(size)
         for name in ("content-length", "connection", "accept-encoding"):
             headers.pop(name, None)
         with contextlib.closing(http.client.HTTPConnection(headers.pop("host"), timeout=60)) as fake:
@@ -112,15 +113,6 @@ class _RelayHandler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Log nothing."""
-
-
-def _chunks(file: Any) -> bytes:
-    parts = []
-    while size := int(file.readline().partition(b";")[0], 16):
-        parts.append(file.read(size))
-        file.readline()
-    file.readline()
-    return b"".join(parts)
 
 
 def _media_of(text: Any) -> bytes | None:

@@ -29,7 +29,7 @@ from ..capabilities import (
 from ..capabilities.model import is_installed
 from ..media import Audio, Image, Media, Video
 from ..requests import KINDS, Mask, Operation, Reference
-from .fake_service import half_mask, picture, sound, video
+from .fakes import half_mask, picture, sound, video
 
 #: Edge in pixels of the images that are sent and requested, where the spec permits that size.
 _EDGE = 256

@@ -28,7 +28,7 @@ from .case_values import (
     two_values,
     with_distinct_references,
 )
-from .fake_service import FLOODS, REDIRECTS, SCENARIOS, Scenario, Wire
+from .fakes import FLOODS, REDIRECTS, SCENARIOS, Scenario, Wire
 from .harness import Bench, RedirectTarget, cut_matrix, environment, loaded_registry, returns, run
 
 _F = TypeVar("_F", bound=Callable[..., Any])

@@ -19,7 +19,7 @@ from .answer_rules import AnswerRules
 from .case_values import minimal_fields
 from .cases import Case, CaseMaker, classes_of, representatives, rule
 from .failure_rules import FailureRules, JobRules, RedirectRules
-from .fake_service import CANARY, SCENARIOS, Scenario, Wire
+from .fakes import CANARY, SCENARIOS, Scenario, Wire
 from .harness import KeptStore, cut_matrix, environment, loaded_registry, returns, run, socket_guard
 from .operation_rules import ContinuationRules, EveryValueRules, decode
 from .rejection_rules import RejectionRules, RequirementRules

@@ -38,7 +38,7 @@ from ..results import Job
 from ..router import Router
 from ..state.store import FINAL_STATES, CallRecord
 from .cases import Case, CaseMaker, rule
-from .fake_service import CANARY, RETRY_AFTER
+from .fakes import CANARY, RETRY_AFTER
 from .harness import Bench, JumpingClock, fresh_registry, loaded_registry, run
 
 #: The errors that a redirected submit may raise.

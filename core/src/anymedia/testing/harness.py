@@ -39,7 +39,7 @@ from ..settings import InstanceSettings, Settings
 from ..state.sqlite import SqliteStore
 from ..state.store import CallRecord, CallState, Lease
 from .case_values import Shape, minimal_fields
-from .fake_service import CANARY, Wire, half_mask
+from .fakes import CANARY, Wire, half_mask
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _PORT = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\]):(\d+)")

@@ -19,7 +19,7 @@ from ..requests import KINDS, Continuation, Mask, Operation, Reference, Request,
 from ..results import Warning
 from .case_values import Shape, image_for, inputs_of, mask_for, minimal_fields, references_for, shapes, two_values
 from .cases import Case, CaseMaker, rule
-from .fake_service import half_mask, picture
+from .fakes import half_mask, picture
 from .harness import Bench, forget_plugins, run
 
 _CORE = frozenset({"prompt", "extra_params", "options", "continue_as", "edit_mode", "audio_type", "protect", "continue_from"})

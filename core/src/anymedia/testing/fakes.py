@@ -6,11 +6,16 @@ import contextlib
 import functools
 import io
 import itertools
+import json
 import math
+import re
 import struct
+import threading
+import urllib.parse
 import wave
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, BinaryIO, Literal, get_args
 
 import attrs
@@ -22,8 +27,12 @@ __all__ = [
     "REDIRECTS",
     "RETRY_AFTER",
     "SCENARIOS",
+    "Answer",
+    "Call",
+    "FakeService",
     "Scenario",
     "Wire",
+    "fake_service",
     "flood",
     "half_mask",
     "painted",
@@ -115,6 +124,189 @@ class Wire:
     hidden: tuple[str, ...] = ()
 
 
+@attrs.frozen
+class Answer:
+    """What a fake answers.
+
+    Attributes:
+        body: JSON, or bytes as they are.
+        status: the HTTP status.
+        headers: further headers.
+    """
+
+    body: Any = b""
+    status: int = 200
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@attrs.define
+class Call:
+    """A request that a fake has received.
+
+    Attributes:
+        fake: the fake; its ``url`` begins the links of answers.
+        line: method and path, without the query: ``POST /images``.
+        query: the query's fields.
+        headers: by their names in lower case.
+        body: the bytes.
+        is_submit: whether it was recorded as a billable submit.
+    """
+
+    fake: FakeService
+    line: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes = attrs.field(repr=False)
+    is_submit: bool = False
+
+    def json(self) -> Any:
+        """Return the body as JSON."""
+        return json.loads(self.body)
+
+    def form(self) -> dict[str, str | bytes]:
+        """Return the fields of a multipart form; files as bytes, and a name that is used again as ``image 1``, ``image 2``."""
+        edge = b"--" + self.headers["content-type"].partition("boundary=")[2].strip('"').encode()
+        found: dict[str, str | bytes] = {}
+        for part in (b"\r\n" + self.body).split(b"\r\n" + edge)[1:-1]:
+            head, _, value = part.partition(b"\r\n\r\n")
+            (name,) = re.findall(rb'[; ]name="([^"]*)"', head)
+            key, count = name.decode(), sum(known.partition(" ")[0] == name.decode() for known in found)
+            found[f"{key} {count}" if count else key] = value if b"filename=" in head else value.decode()
+        return found
+
+    def submit(self, fields: Mapping[str, Any]) -> int:
+        """Record a billable submit, as a flat mapping, and return its number; the scenario decides how it is answered."""
+        self.is_submit = True
+        self.fake.received.append(dict(fields))
+        return len(self.fake.received) - 1
+
+    def check(self, job: Any) -> int:
+        """Count a status check of a job: 1, 2 ...; 0 or below while the scenario has it not found."""
+        self.fake.checks[str(job)] = self.fake.checks.get(str(job), 0) + 1
+        return self.fake.checks[str(job)] - {"unseen": 2, "forgotten": 1_000_000}.get(self.fake.scenario, 0)
+
+    def stop(self, job: Any) -> None:
+        """Count a request to cancel a job, which is among ``fake.stopped`` from then on."""
+        self.fake.stops += 1
+        self.fake.stopped.add(str(job))
+
+
+class FakeService(ThreadingHTTPServer):
+    """A running fake, see `fake_service`; a context manager.
+
+    Attributes:
+        url: its address.
+        received: the billable submits.
+        checks: job -> how often its status was checked.
+        stops: how many requests to cancel a job it has received.
+        stopped: the jobs that were cancelled.
+        state: whatever the handler remembers.
+    """
+
+    def __init__(self, handler: Handler, failures: Mapping[Scenario, Answer], scenario: Scenario, redirect_to: str) -> None:
+        super().__init__(("127.0.0.1", 0), _FakeHandler)
+        self.handler, self.failures, self.scenario, self.redirect_to = handler, failures, scenario, redirect_to
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.received: list[dict[str, Any]] = []
+        self.checks: dict[str, int] = {}
+        self.stops, self.stopped, self.state = 0, set[str](), dict[str, Any]()
+        threading.Thread(target=self.serve_forever, args=(0.01,), name="anymedia-fake-service", daemon=True).start()
+
+    def server_close(self) -> None:
+        """Stop serving."""
+        self.shutdown()
+        super().server_close()
+
+    def wire(self, **more: Any) -> Wire:
+        """Return the wire of this fake.
+
+        Args:
+            more: ``environ``, ``options`` and ``hidden`` of `Wire`, say.
+        """
+        given: dict[str, Any] = {"base_url": self.url, "hosts": (self.url.removeprefix("http://"),), **more}
+        return Wire(submits=lambda: len(self.received), sent=lambda: self.received, stops=lambda: self.stops, **given)
+
+
+Handler = Callable[[Call], Any]
+
+
+def fake_service(handler: Handler, failures: Mapping[Scenario, Answer]) -> Callable[..., FakeService]:
+    """Return a fake of a service over HTTP, to be started with a scenario and an address to redirect to.
+
+    How a submit fails is played by `FakeService`; the handler plays a service that works, and refuses what the service does not know.
+
+    Args:
+        handler: answers a call with JSON, bytes or an `Answer`.
+        failures: what the service answers in ``unauthorized``, ``rate_limited`` (the header ``retry-after`` is added), ``quota``,
+            ``refused`` and ``down``.
+    """
+
+    def start(scenario: Scenario, redirect_to: str = "") -> FakeService:
+        return FakeService(handler, failures, scenario, redirect_to)
+
+    return start
+
+
+class _FakeHandler(BaseHTTPRequestHandler):
+    server: FakeService
+
+    def _handle(self) -> None:
+        path, _, query = self.path.partition("?")
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        body = chunked_body(self.rfile) if "transfer-encoding" in headers else self.rfile.read(int(headers.get("content-length", 0)))
+        call = Call(self.server, f"{self.command} {path}", dict(urllib.parse.parse_qsl(query)), headers, body)
+        try:
+            made = self.server.handler(call)
+        except Exception as error:  # noqa: BLE001 - the author's code; the plugin's error shows it
+            made = Answer({"error": f"the fake raised {error!r}"}, 500)
+        answer = made if isinstance(made, Answer) else Answer(made)
+        if not call.is_submit:
+            self._send(answer)
+        else:
+            self._play(answer)
+
+    def _play(self, answer: Answer) -> None:
+        """Answer a submit as the scenario says."""
+        scenario = self.server.scenario
+        if scenario == "slow":
+            self.connection.recv(1)  # hold the answer back until the client has disconnected
+        elif scenario in FLOODS:
+            write_flood(scenario, self.wfile)
+        elif scenario == "lost_reply":
+            self.connection.close()
+        elif scenario in REDIRECTS:
+            self._send(Answer({}, 307 if scenario == "redirected" else 302, {"location": self.server.redirect_to}))
+        elif scenario == "garbage":
+            self._send(Answer(b"%!"))
+        else:
+            answer = self.server.failures.get(scenario, answer)
+            more = {"retry-after": f"{RETRY_AFTER:g}"} if scenario == "rate_limited" else {}
+            self._send(attrs.evolve(answer, headers={**more, **answer.headers}), cut=scenario == "truncated")
+
+    def _send(self, answer: Answer, *, cut: bool = False) -> None:
+        plain = isinstance(answer.body, bytes)
+        body = answer.body if plain else json.dumps(answer.body).encode()
+        headers = {"content-type": "application/octet-stream" if plain else "application/json", **answer.headers}
+        lines = [f"HTTP/1.0 {answer.status} -", *(f"{n}: {v}" for n, v in headers.items()), f"content-length: {len(body)}", "", ""]
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write("\r\n".join(lines).encode() + (body[:1] if cut else body))
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle  # noqa: N815 - http.server's names
+
+    def log_message(self, *_: Any) -> None:
+        """Log nothing."""
+
+
+def chunked_body(file: io.BufferedIOBase) -> bytes:
+    """Read a body in chunks from a socket's file."""
+    parts = []
+    while size := int(file.readline().partition(b";")[0], 16):
+        parts.append(file.read(size))
+        file.readline()
+    file.readline()
+    return b"".join(parts)
+
+
 def flood(scenario: Scenario, size: int = 400_000_000) -> tuple[Mapping[str, str], Iterator[bytes]]:
     """Return the headers and the body of an answer that is too large; send it until the client disconnects, without a length.
 
@@ -131,7 +323,7 @@ def flood(scenario: Scenario, size: int = 400_000_000) -> tuple[Mapping[str, str
     return headers, itertools.chain((b"\x1f\x8b\x08" + bytes(7),), itertools.repeat(packed, size // (16 * len(part))))
 
 
-def write_flood(scenario: Scenario, out: BinaryIO) -> None:
+def write_flood(scenario: Scenario, out: BinaryIO | io.BufferedIOBase) -> None:
     """Write such an answer as HTTP/1.0 to a socket's file (``wfile`` of ``http.server``), until the client disconnects."""
     headers, parts = flood(scenario)
     lines = ["HTTP/1.0 200 OK", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
