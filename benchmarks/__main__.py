@@ -36,6 +36,7 @@ PARTS = {
     "downloads": "fetching:figures",
     "local": "local:figures",
     "gallery": "gallery:figures",
+    "fleet": "fleet:figures",
 }
 
 

@@ -24,7 +24,7 @@ from anymedia.settings import load_settings
 from anymedia.state import schema
 from anymedia.state.postgres import PostgresConnection, PostgresDatabase, PostgresStore
 from anymedia.state.sqlite import SqliteStore, SqlStore, store_at
-from anymedia.state.store import CallRecord, NewCall, StateBusy, StateDamaged, StateError, StateTooNew, StateUnreachable
+from anymedia.state.store import CallRecord, LeaseLost, NewCall, StateBusy, StateDamaged, StateError, StateTooNew, StateUnreachable
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
 FREE = Budget()
@@ -351,3 +351,24 @@ def test_store_without_the_extra_says_what_to_install(monkeypatch: pytest.Monkey
     with pytest.raises(SettingsError) as caught:
         store_at("postgresql://db/media")
     assert "anymedia[fleet]" in caught.value.fix
+
+
+@slow
+async def test_call_that_is_known_is_changed_without_being_read_and_never_over_a_later_change(shared: PostgresStore, url: str) -> None:
+    record = await sending(shared, new_call())
+    await shared.advance(record.lease, "submitted", job={"id": "vid-1"})
+    known = dict(shared._known)
+    await shared.advance(record.lease, "submitted", account="0123 http://a")
+    shared._known.update(known)  # as a process would have it that missed the last change
+    running = await shared.advance(record.lease, "running")
+    assert (running.state, running.job, running.account) == ("running", {"id": "vid-1"}, "0123 http://a")
+    assert await shared.get(record.id) == running
+    other = PostgresStore(url)
+    await shared.release(record.lease)
+    claimed = await other.claim(record.id, owner="other", lease_seconds=60)
+    assert claimed is not None
+    shared._known.update(known)
+    with pytest.raises(LeaseLost):
+        await shared.advance(record.lease, "running")
+    assert await other.get(record.id) == claimed
+    await other.aclose()

@@ -73,7 +73,7 @@ if hasattr(os, "register_at_fork"):
 class LeaseRenewer:
     """Renews all leases of a process with one statement. A timer starts the renewal, because most calls end before it is due.
 
-    ``seconds``: how long leases last, in place of `LEASE_SECONDS`; a worker's are shorter, and are renewed twice in that time.
+    ``seconds``: how long leases last, in place of `LEASE_SECONDS`; a worker's are shorter.
     """
 
     store: Store
@@ -96,7 +96,7 @@ class LeaseRenewer:
             self._timer = None
 
     def _schedule(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self.seconds / 2 if self.seconds else LEASE_SECONDS / 3, self._start)
+        self._timer = asyncio.get_running_loop().call_later((self.seconds or LEASE_SECONDS) / 2, self._start)
 
     def _start(self) -> None:
         if self._renewal is None or self._renewal.done():  # one that waits for a locked store is not repeated

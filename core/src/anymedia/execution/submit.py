@@ -7,6 +7,7 @@ is unknown is looked up at the provider, and never repeated.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 from collections.abc import Mapping
@@ -177,6 +178,9 @@ async def _accepted(engine: Engine, lease: Lease, record: CallRecord, made: Job 
         StateError: the journal cannot be written; the message names the provider's job, so that it is not lost.
         PluginContractError: the job cannot be recorded; it is named as well.
     """
+    if isinstance(made, Job):
+        with contextlib.suppress(LeaseLost):
+            return await _record_answer(engine, lease, record, made)
     try:
         if not await engine.store.holds(lease):
             lease = await _claim_back(engine, record)

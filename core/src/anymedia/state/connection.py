@@ -66,6 +66,7 @@ class SqliteConnection(sqlite3.Connection):
     """A connection whose transactions that write run one at a time: they need no other locks."""
 
     row_lock = ""
+    has_guards = False
     repeated = False
     broken = False
     clock: Callable[[], float] = time.time

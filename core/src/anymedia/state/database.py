@@ -34,10 +34,12 @@ class Connection(Protocol):
 
     Attributes:
         row_lock: what a SELECT of calls ends with in a transaction that changes what it has read.
+        has_guards: whether a transaction that divides by zero runs again: a row can then be changed without being read first.
         repeated: whether the work runs again because it is unknown whether its commit succeeded.
     """
 
     row_lock: str
+    has_guards: bool
     repeated: bool
 
     @property
@@ -165,6 +167,9 @@ class Database(abc.ABC, Generic[C]):
     def _transaction(self, lane: Lane[C], work: Work[_T], write: Write, charged: Charged) -> _T:
         """Run work in a transaction, on a thread of the lane."""
 
+    def _one(self, lane: Lane[C], work: Work[_T]) -> _T:
+        return self._transaction(lane, work, Write(), "no")
+
     def listen(self, tell: Callable[[str], None]) -> Callable[[], None] | None:
         """Have a function called with each notice; None where there are none."""
         return None
@@ -199,6 +204,11 @@ class Database(abc.ABC, Generic[C]):
                 raise
             done.exception()  # retrieved, so that asyncio does not report it
             raise
+
+    async def one(self, work: Work[_T]) -> _T:
+        """Run a statement that may be repeated, as a transaction of its own."""
+        lane = self._lane(1)
+        return await asyncio.get_running_loop().run_in_executor(lane.pool, self._one, lane, work)
 
     def close(self) -> None:
         """Close all connections after the work that is already queued; closing again does nothing."""

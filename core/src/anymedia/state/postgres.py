@@ -35,10 +35,11 @@ _LISTEN_AGAIN = 0.5
 _READERS, _WRITERS = 2, 4
 #: How long a connection's idea of the server's time is used, in seconds.
 _CLOCK_SECONDS = 60.0
+_TIME = "SELECT extract(epoch FROM clock_timestamp())::float8"
 #: How soon a dead network or a machine that is gone is noticed, in seconds where it is a time.
 _NETWORK = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
 #: Errors of a transaction that conflicts with another one; it runs again.
-_CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected, errors.UniqueViolation)
+_CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected, errors.UniqueViolation, errors.DivisionByZero)
 _MOST_CONFLICTS = 20
 _LOCKED = (errors.LockNotAvailable, errors.IdleInTransactionSessionTimeout)
 _REFUSED = (
@@ -78,7 +79,13 @@ def _bound(value: object) -> object:
 
 
 class PostgresConnection:
-    """A connection to the server, with its time."""
+    """A connection to the server, with its time.
+
+    The statements of a transaction are sent in one go up to the next result that is read, and the last ones with the commit: most
+    transactions take two round trips, however many statements they have.
+    """
+
+    has_guards = True
 
     def __init__(self, raw: psycopg.Connection[Any], clock: Callable[[], float] | None) -> None:
         self.raw = raw
@@ -86,6 +93,8 @@ class PostgresConnection:
         self.repeated = False
         self._clock = clock
         self._time = self._asked_at = float("-inf")
+        self._time_answer: psycopg.Cursor[Any] | None = None
+        self._pipeline: contextlib.ExitStack | None = None
 
     @property
     def broken(self) -> bool:
@@ -108,29 +117,39 @@ class PostgresConnection:
         """Return the server's time, from its last answer and the seconds since."""
         if self._clock is not None:
             return self._clock()
-        if _elapsed() - self._asked_at > _CLOCK_SECONDS:
-            self._note_time(self.raw.execute("SELECT extract(epoch FROM clock_timestamp())::float8"))
+        if self._time_is_old:
+            answer, self._time_answer = self._time_answer or self.raw.execute(_TIME), None
+            ((self._time,),) = answer.fetchall()
+            self._asked_at = _elapsed()
         return self._time + _elapsed() - self._asked_at
 
+    @property
+    def _time_is_old(self) -> bool:
+        return _elapsed() - self._asked_at > _CLOCK_SECONDS
+
     def begin(self) -> None:
-        """Begin a transaction, and learn the server's time."""
-        cursor = self.raw.execute("BEGIN; SELECT extract(epoch FROM clock_timestamp())::float8")
-        cursor.nextset()
-        self._note_time(cursor)
+        """Begin a transaction."""
+        self._pipeline = contextlib.ExitStack()
+        self._pipeline.enter_context(self.raw.pipeline())
+        self.raw.execute("BEGIN")
+        self._time_answer = self.raw.execute(_TIME) if self._clock is None and self._time_is_old else None
         self.row_lock = " FOR UPDATE OF calls"
 
     def end(self, how: str) -> None:
         """Commit or undo the transaction."""
-        self.row_lock = ""
-        self.raw.execute(how)
+        self.row_lock, self._time_answer = "", None
+        pipeline, self._pipeline = self._pipeline, None
+        if how == "COMMIT" and pipeline is not None:
+            self.raw.execute(how)
+        if pipeline is not None:
+            with contextlib.nullcontext() if how == "COMMIT" else contextlib.suppress(psycopg.Error):  # it is undone anyway
+                pipeline.close()
+        if how == "ROLLBACK" and not self.raw.closed:
+            self.raw.execute(how)
 
     def close(self) -> None:
         """Close the connection."""
         self.raw.close()
-
-    def _note_time(self, cursor: psycopg.Cursor[Any]) -> None:
-        ((self._time,),) = cursor.fetchall()
-        self._asked_at = _elapsed()
 
 
 class PostgresDatabase(Database[PostgresConnection]):
@@ -215,6 +234,9 @@ class PostgresDatabase(Database[PostgresConnection]):
 
         return self._run(attempt, "no")
 
+    def _one(self, lane: Lane[PostgresConnection], work: Work[_T]) -> _T:
+        return self._read(lane, work)  # a statement alone is a transaction
+
     def _transaction(self, lane: Lane[PostgresConnection], work: Work[_T], write: Write, charged: Charged) -> _T:
         uncertain = False  # whether the last attempt may have been committed
 
@@ -288,7 +310,8 @@ class PostgresDatabase(Database[PostgresConnection]):
         if version:
             connection.execute("LOCK TABLE calls, ledger, budgets IN EXCLUSIVE MODE")
             schema.check_idle(connection, self.name, connection.now())
-        connection.raw.execute("; ".join(_statements_after(version)))
+        for statement in _statements_after(version):
+            connection.raw.execute(statement)
         if version:
             schema.sum_up(connection)
         noted = "INSERT INTO meta VALUES ('version', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"

@@ -7,11 +7,12 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 
 from .codec import CALL_COLUMNS, encode_call
-from .database import Connection
+from .database import Connection, Cursor
 from .ledger import LedgerEntry
 from .store import FINAL_STATES, LOCAL_REALM, UNKNOWN_ACCOUNT, CallRecord, StateBusy, StateDamaged, StateTooNew
 
@@ -242,21 +243,30 @@ def sum_up(connection: Connection) -> None:
             add_to_total(connection, total, entry.amount)
 
 
-def add_to_total(connection: Connection, total: tuple[str, str], amount: int) -> int:
-    """Add an amount to a running total, and return it."""
+def add_to_total(connection: Connection, total: tuple[str, str], amount: int) -> Cursor:
+    """Add an amount to a running total, which the cursor returns."""
     statement = """INSERT INTO budgets VALUES (?, ?, ?)
         ON CONFLICT (scope, period) DO UPDATE SET amount = budgets.amount + excluded.amount RETURNING amount"""
-    ((total_amount,),) = connection.execute(statement, (*total, amount)).fetchall()
-    return int(total_amount)
+    return connection.execute(statement, (*total, amount))
 
 
-def update_call(connection: Connection, before: CallRecord | None, after: CallRecord) -> None:
-    """Write the columns of a call that differ."""
-    old = {} if before is None else encode_call(before)
-    changed = {name: value for name, value in encode_call(after).items() if name not in old or old[name] != value}
+def update_call(connection: Connection, before: CallRecord | None, after: CallRecord, *, known: bool = False) -> dict[str, Any]:
+    """Write the columns of a call that differ; return all of them.
+
+    ``known``: the record before was not read now; the statement fails unless it is still the same.
+    """
+    old, row = {} if before is None else encode_call(before), encode_call(after)
+    changed = {name: value for name, value in row.items() if name not in old or old[name] != value}
     if changed:
         columns = ", ".join(f'"{name}" = ?' for name in changed)
-        connection.execute(f"UPDATE calls SET {columns} WHERE id = ?", (*changed.values(), after.id))  # noqa: S608 - our own names
+        statement = f"UPDATE calls SET {columns} WHERE id = ?"  # noqa: S608 - our own names
+        if known and before is not None:
+            same = f"{statement} AND fence = ? AND updated_at = ?"
+            guarded = f"WITH changed AS ({same} RETURNING 1) SELECT 1 / count(*) FROM changed"  # noqa: S608 - our own text
+            connection.execute(guarded, (*changed.values(), after.id, before.fence, before.updated_at))
+        else:
+            connection.execute(statement, (*changed.values(), after.id))
+    return row
 
 
 def _back_up(path: Path, version: int) -> None:

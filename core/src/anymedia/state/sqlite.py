@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import difflib
-import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from .codec import CALL_COLUMNS, check_call, decode_call, decode_continuation, e
 from .connection import MEMORY, SqliteDatabase
 from .database import Connection, Database
 from .ledger import LedgerEntry
+from .queues import FOR_ANY_WORKER, Queues
 from .schema import FOR_WORKERS, LEDGER_COLUMNS, add_to_total, quoted, update_call
 from .store import (
     FINAL_STATES,
@@ -37,7 +37,6 @@ from .store import (
     StateDamaged,
     StateError,
 )
-from .workers import FOR_ANY_WORKER, Workers
 
 #: What the URL of a PostgreSQL database begins with.
 POSTGRES_URLS = ("postgresql://", "postgres://")
@@ -57,17 +56,13 @@ _REMEMBER_EXPIRED = 30 * 86_400
 _REMEMBER_KEYS = 90 * 86_400
 #: How many values a statement can have in every build of SQLite.
 _MOST_VALUES = 900
+#: How many leases one statement renews.
+_MOST_RENEWED = 400
 #: How many durations are kept per key.
 _DURATIONS = 200
-#: Seconds that a rate is counted over.
-_RATE_SECONDS = 60.0
-#: Calls that occupy the provider, or are about to; of a dead process, until its lease has run out.
-_LIVE_CALL = """call_id IN (
-    SELECT id FROM calls WHERE state IN ('queued', 'submitting', 'submitted', 'running') AND owner IS NOT NULL AND lease_until > ?
-)"""
 
 
-class SqlStore(Workers):
+class SqlStore(Queues):
     """`anymedia.state.store.Store` in SQL that SQLite and PostgreSQL have in common.
 
     Args:
@@ -80,6 +75,8 @@ class SqlStore(Workers):
     def __init__(self, database: Database[Any]) -> None:
         self.realm: str | None = None
         self._database = database
+        #: The calls whose leases this process has, as it has written them: only the owner of a lease changes a call.
+        self._known: dict[str, tuple[CallRecord, LedgerEntry]] = {}
 
     @property
     def identity(self) -> str:
@@ -106,29 +103,36 @@ class SqlStore(Workers):
         call = attrs.evolve(call, realm=self.realm or _text(call.realm))
         check_call(call)
 
-        def work(connection: Connection) -> CallRecord:
+        def work(connection: Connection) -> tuple[CallRecord, LedgerEntry | None]:
             now = connection.now()
             entry = ledger.new_entry(call, now)
             record = transitions.opened(call, owner=owner, lease_seconds=lease_seconds, now=now)
             if call.run_key is not None:
                 _claim_key(connection, call, now)
-            if connection.execute("SELECT 1 FROM ledger WHERE call_id = ?", (call.id,)).fetchone():
+            existing = connection.execute("SELECT 1 FROM ledger WHERE call_id = ?", (call.id,))
+            # Added first and checked then: calls that are opened at the same time wait for each other's totals.
+            added = {total: add_to_total(connection, total, entry.amount) for total in sorted(entry.totals())}
+            used = {total: int(cursor.fetchall()[0][0]) - entry.amount for total, cursor in added.items()}
+            if existing.fetchone():
                 if connection.repeated and (earlier := self._find(connection, call.id)) and earlier.owner == owner:
-                    return earlier
+                    for total in added:
+                        add_to_total(connection, total, -entry.amount)
+                    return earlier, None
                 if call.run_key is not None:
                     raise RunKeyTaken(call.run_key)
                 raise InvalidRequest(f"a call {call.id!r} was already recorded")
-            # Added first and checked then: calls that are opened at the same time wait for each other's totals.
-            used = {total: add_to_total(connection, total, entry.amount) - entry.amount for total in sorted(entry.totals())}
             ledger.check_caps(call, entry, budget, used.__getitem__)
             columns = encode_call(record)
             connection.execute(_INSERT, [columns[name] for name in CALL_COLUMNS])
             connection.execute(_INSERT_ENTRY, attrs.astuple(entry))
             if owner is None:
                 connection.notify("queued")
-            return record
+            return record, entry
 
-        return await self._database.write(work, critical=False)
+        record, entry = await self._database.write(work, critical=False)
+        if entry is not None and owner is not None:
+            self._known[record.id] = record, entry
+        return record
 
     async def advance(
         self, lease: Lease, state: CallState, *, continuations: Sequence[Continuation] = (), sole_job: bool = False, **changes: Any
@@ -136,25 +140,40 @@ class SqlStore(Workers):
         """Change a call and settle its ledger entry in one transaction; see `Store.advance`."""
         encoded = [(each, encode_continuation(each)) for each in continuations]
 
-        def work(connection: Connection) -> CallRecord:
-            before = self._find(connection, lease.call_id)
-            if connection.repeated and before is not None and before.fence == lease.fence and before.state == state in FINAL_STATES:
-                return before
+        def work(connection: Connection) -> tuple[CallRecord, LedgerEntry]:
+            known = self._known.pop(lease.call_id, None) if connection.has_guards else None
+            if known is not None and (known[0].fence != lease.fence or self.realm not in {None, known[0].realm}):
+                known = None
+            before, entry = known or self._with_entry(connection, lease.call_id)
+            if (
+                connection.repeated
+                and before is not None
+                and before.fence == lease.fence
+                and before.state == state in FINAL_STATES
+                and entry
+            ):
+                return before, entry
             after = transitions.advanced(before, lease, state, now=connection.now(), changes=changes)
+            assert entry is not None
             if after.job is not None and (before is None or (before.job, before.account) != (after.job, after.account)):
                 after = attrs.evolve(after, conflict=_other_call(connection, after))
                 if sole_job and after.conflict is not None:
                     raise JobTaken(after.conflict)
-            update_call(connection, before, after)
+            row = update_call(connection, before, after, known=known is not None)
             if after.owner is None:
                 connection.notify(f"free {after.id}")
-            entry = _entry(connection, after.id)
-            _settle(connection, entry, ledger.settled(entry, after))
+            settled = ledger.settled(entry, after)
+            _settle(connection, entry, settled)
             for each, texts in encoded:
                 _insert(connection, each, texts, after.realm, connection.now())
-            return self._read(connection, after.id)
+            if after.conflict is not None:  # a view does not show that of another realm
+                return self._read(connection, after.id), settled
+            return decode_call(row, ledger.usd(settled.reserved), connection.now()), settled
 
-        return await self._database.write(work, charged="unknown")
+        record, entry = await self._database.write(work, charged="unknown")
+        if record.owner is not None:
+            self._known[record.id] = record, entry
+        return record
 
     async def claim(self, call_id: str, *, owner: str, lease_seconds: float, revise: bool = False) -> CallRecord | None:
         """Take a lease that is free; see `Store.claim`."""
@@ -176,15 +195,23 @@ class SqlStore(Workers):
 
     async def renew(self, leases: Sequence[Lease], *, lease_seconds: float) -> Sequence[Lease]:
         """Extend leases in one transaction; see `Store.renew`."""
-        statement = "UPDATE calls SET lease_until = ? WHERE id = ? AND fence = ? AND owner = ?"  # one that has ended has no owner
+        renewed: list[Lease] = []
+        for start in range(0, len(leases), _MOST_RENEWED):
+            renewed += await self._renew(leases[start : start + _MOST_RENEWED], lease_seconds)
+        return renewed
+
+    async def _renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
+        # One that has ended has no owner. The record that `advance` knows keeps its earlier `lease_until`, which it does not write.
+        statement = f"""UPDATE calls SET lease_until = CASE WHEN owner IS NULL THEN lease_until ELSE ? END
+            WHERE (id, fence) IN (VALUES {", ".join(["(?, ?)"] * len(leases))}) RETURNING id, fence"""  # noqa: S608 - our own text
 
         def work(connection: Connection) -> list[Lease]:
             until = connection.now() + lease_seconds
-            for lease in leases:
-                connection.execute(statement, (until, lease.call_id, lease.fence, lease.owner))
-            return [attrs.evolve(lease, until=until) for lease in leases if _is_held(connection, lease)]
+            names = [value for lease in leases for value in (lease.call_id, lease.fence)]
+            held = {tuple(row) for row in connection.execute(statement, (until, *names)).fetchall()}
+            return [attrs.evolve(lease, until=until) for lease in leases if (lease.call_id, lease.fence) in held]
 
-        return await self._database.write(work)
+        return await self._database.one(work)
 
     async def release(self, lease: Lease) -> None:
         """End a lease early; see `Store.release`."""
@@ -195,6 +222,7 @@ class SqlStore(Workers):
                 update_call(connection, before, after)
                 connection.notify(f"free {after.id}")
 
+        self._known.pop(lease.call_id, None)
         found = await self.get(lease.call_id)
         if transitions.released(found, lease) is not None:  # most calls have ended by then, and need no write lock
             await self._database.write(work)
@@ -256,29 +284,13 @@ class SqlStore(Workers):
             if connection.repeated and self._find(connection, call_id) is None:
                 return
             transitions.check_forgettable(self._read(connection, call_id))
-            entry = _entry(connection, call_id)
+            entry = _entry_of(connection.execute(_SELECT_ENTRY, (call_id,)).fetchone())
             _settle(connection, entry, ledger.abandoned(entry))
             connection.execute("DELETE FROM calls WHERE id = ?", (call_id,))
             forgotten = "UPDATE run_keys SET forgotten_at = ? WHERE forgotten_at IS NULL AND run NOT IN (SELECT run FROM calls)"
             connection.execute(forgotten, (connection.now(),))
 
         await self._database.write(work)
-
-    async def take_slot(self, call_id: str, account: str, *, most: int | None, per_minute: int | None) -> float:
-        """Let a call begin under the limits of its account; see `Store.take_slot`."""
-
-        def wait(connection: Connection) -> float | None:
-            return _slot_wait(connection, call_id, account, connection.now(), most, per_minute)
-
-        def work(connection: Connection) -> float:
-            connection.lock(f"slots {account}")
-            _line_up(connection, call_id, account, connection.now())
-            if (left := wait(connection)) == 0:
-                _grant_slot(connection, call_id, connection.now())
-            return math.inf if left is None else left
-
-        left = await self._database.read(wait)
-        return left if left else await self._database.write(work, critical=False)  # most attempts need no write lock
 
     async def run_key(self, key: str) -> RunKey | None:
         """Return a run key; see `Store.run_key`."""
@@ -406,6 +418,14 @@ class SqlStore(Workers):
         row = connection.execute(f"{self._query} {where}{connection.row_lock}", values).fetchone()
         return None if row is None else self._decode(connection, row)
 
+    def _with_entry(self, connection: Connection, call_id: str) -> tuple[CallRecord | None, LedgerEntry | None]:
+        """Return a record and its ledger entry, which are read together."""
+        where, values = self._own("WHERE id = ?", _text(call_id))
+        found = connection.execute(f"{self._query} {where}{connection.row_lock}", values)
+        entry = connection.execute(_SELECT_ENTRY, (_text(call_id),))
+        row = found.fetchone()
+        return (None, None) if row is None else (self._decode(connection, row), _entry_of(entry.fetchone()))
+
     def _read(self, connection: Connection, call_id: str) -> CallRecord:
         if (record := self._find(connection, call_id)) is None:
             raise UnknownJob(f"There is no job {call_id[:120]!r}.")
@@ -415,14 +435,15 @@ class SqlStore(Workers):
 def _insert(connection: Connection, continuation: Continuation, texts: tuple[str, str], realm: str, now: float) -> None:
     """Write a continuation, replacing an earlier one of the realm with the same id; delete the ones that expired long ago."""
     _clear_expired(connection, now)
-    earlier = connection.execute("SELECT number FROM continuations WHERE realm = ? AND id = ?", (realm, continuation.id)).fetchone()
-    connection.execute("DELETE FROM continuation_files WHERE continuation = ?", earlier or (None,))
-    connection.execute("DELETE FROM continuations WHERE number = ?", earlier or (None,))
+    number = "SELECT number FROM continuations WHERE realm = ? AND id = ?"
+    named = (realm, continuation.id)
+    connection.execute(f"DELETE FROM continuation_files WHERE continuation IN ({number})", named)  # noqa: S608 - our own text
+    connection.execute("DELETE FROM continuations WHERE realm = ? AND id = ?", named)
     values = (realm, continuation.id, continuation.media, continuation.created_at, continuation.expires_at, *texts)
     statement = "INSERT INTO continuations (realm, id, media, created_at, expires_at, shown, secret) VALUES (?, ?, ?, ?, ?, ?, ?)"
-    ((number,),) = connection.execute(f"{statement} RETURNING number", values).fetchall()
+    connection.execute(statement, values)
     for sha256 in sorted({file.sha256 for file in continuation.files}):
-        connection.execute("INSERT INTO continuation_files VALUES (?, ?)", (sha256, number))
+        connection.execute(f"INSERT INTO continuation_files SELECT ?, found.number FROM ({number}) AS found", (sha256, *named))  # noqa: S608
 
 
 def _unknown_continuation(asked: str, live: Sequence[str], *, expired: bool) -> UnknownContinuation:
@@ -482,8 +503,8 @@ def _claim_key(connection: Connection, call: NewCall, now: float) -> None:
         raise RunKeyTaken(call.run_key)
 
 
-def _entry(connection: Connection, call_id: str) -> LedgerEntry:
-    values = dict(zip(LEDGER_COLUMNS, connection.execute(_SELECT_ENTRY, (call_id,)).fetchone(), strict=True))
+def _entry_of(row: tuple[Any, ...]) -> LedgerEntry:
+    values = dict(zip(LEDGER_COLUMNS, row, strict=True))
     return LedgerEntry(**values | {"unknown": bool(values["unknown"])})
 
 
@@ -506,39 +527,6 @@ def _clear_expired(connection: Connection, now: float) -> None:
     old = "SELECT number FROM continuations WHERE expires_at <= ?"
     connection.execute(f"DELETE FROM continuation_files WHERE continuation IN ({old})", (now - _REMEMBER_EXPIRED,))  # noqa: S608
     connection.execute("DELETE FROM continuations WHERE expires_at <= ?", (now - _REMEMBER_EXPIRED,))
-
-
-def _line_up(connection: Connection, call_id: str, account: str, now: float) -> None:
-    """Put a call at the end of the line, if it is not in it; forget calls that have ended."""
-    connection.execute(
-        f"DELETE FROM slots WHERE account = ? AND (granted_at IS NULL OR granted_at <= ?) AND NOT {_LIVE_CALL}",  # noqa: S608 - our own text
-        (account, now - _RATE_SECONDS, now),
-    )
-    connection.execute("INSERT INTO slots (account, call_id) VALUES (?, ?) ON CONFLICT (call_id) DO NOTHING", (account, call_id))
-
-
-def _slot_wait(connection: Connection, call_id: str, account: str, now: float, most: int | None, per_minute: int | None) -> float | None:
-    """Return how many seconds a call has to wait, 0 for not at all, infinite for another call's end; None if it is not in the line."""
-    own = connection.execute("SELECT number FROM slots WHERE call_id = ?", (call_id,)).fetchone()
-    if own is None:
-        return None
-    waiting, active, recent, oldest = connection.execute(
-        f"""SELECT count(*) FILTER (WHERE granted_at IS NULL AND number < ? AND live),
-            count(*) FILTER (WHERE granted_at IS NOT NULL AND live),
-            count(*) FILTER (WHERE granted_at > ?), min(granted_at) FILTER (WHERE granted_at > ?)
-            FROM (SELECT number, granted_at, {_LIVE_CALL} AS live FROM slots WHERE account = ? AND call_id != ?) AS others""",  # noqa: S608
-        (own[0], now - _RATE_SECONDS, now - _RATE_SECONDS, now, account, call_id),
-    ).fetchone()
-    if most is not None and waiting + active >= most:
-        return math.inf
-    if per_minute is not None and waiting + recent >= per_minute:
-        return math.inf if oldest is None else max(oldest + _RATE_SECONDS - now, 0.001)
-    return 0.0
-
-
-def _grant_slot(connection: Connection, call_id: str, now: float) -> None:
-    """Let a call begin."""
-    connection.execute("UPDATE slots SET granted_at = coalesce(granted_at, ?) WHERE call_id = ?", (now, call_id))
 
 
 def store_at(place: str | Path, *, clock: Callable[[], float] = time.time) -> SqlStore:

@@ -1,8 +1,9 @@
-"""Calls that workers carry out: the table of calls is their queue, from which several take at the same time."""
+"""Calls that wait: for the limits of their account, or for a worker. The table of calls is the workers' queue."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +18,37 @@ FOR_ANY_WORKER = "state NOT IN ('unknown', 'lost')"
 #: How long a worker is remembered that was not seen any more, in seconds.
 _REMEMBER = 86_400
 
+#: Seconds that a rate is counted over.
+_RATE_SECONDS = 60.0
+#: Calls that occupy the provider, or are about to; of a dead process, until its lease has run out.
+_LIVE_CALL = """call_id IN (
+    SELECT id FROM calls WHERE state IN ('queued', 'submitting', 'submitted', 'running') AND owner IS NOT NULL AND lease_until > ?
+)"""
 
-class Workers:
-    """The part of a store in SQL that is for workers, see `anymedia.state.store.Store`."""
+
+class Queues:
+    """The part of a store in SQL that is for calls that wait, see `anymedia.state.store.Store`."""
 
     _database: Database[Any]
     if TYPE_CHECKING:
 
         def _found(self, connection: Connection, where: str, values: tuple[object, ...]) -> list[CallRecord]: ...
+
+    async def take_slot(self, call_id: str, account: str, *, most: int | None, per_minute: int | None) -> float:
+        """Let a call begin under the limits of its account; see `Store.take_slot`."""
+
+        def wait(connection: Connection) -> float | None:
+            return _slot_wait(connection, call_id, account, connection.now(), most, per_minute)
+
+        def work(connection: Connection) -> float:
+            connection.lock(f"slots {account}")
+            _line_up(connection, call_id, account, connection.now())
+            if (left := wait(connection)) == 0:
+                _grant_slot(connection, call_id, connection.now())
+            return math.inf if left is None else left
+
+        left = await self._database.read(wait)
+        return left if left else await self._database.write(work, critical=False)  # most attempts need no write lock
 
     async def take(self, worker: WorkerRecord, *, most: int, lease_seconds: float, skip: Sequence[str] = ()) -> Sequence[CallRecord]:
         """Claim calls for a worker; see `Store.take`."""
@@ -84,3 +108,36 @@ class Workers:
             GROUP BY backend, account, state ORDER BY backend, account, state"""  # noqa: S608 - our own text
         rows = await self._database.read(lambda c: c.execute(query).fetchall())
         return [Queue(backend=row[0], account=row[1], state=row[2], calls=row[3], oldest=row[4]) for row in rows]
+
+
+def _line_up(connection: Connection, call_id: str, account: str, now: float) -> None:
+    """Put a call at the end of the line, if it is not in it; forget calls that have ended."""
+    connection.execute(
+        f"DELETE FROM slots WHERE account = ? AND (granted_at IS NULL OR granted_at <= ?) AND NOT {_LIVE_CALL}",  # noqa: S608 - our own text
+        (account, now - _RATE_SECONDS, now),
+    )
+    connection.execute("INSERT INTO slots (account, call_id) VALUES (?, ?) ON CONFLICT (call_id) DO NOTHING", (account, call_id))
+
+
+def _slot_wait(connection: Connection, call_id: str, account: str, now: float, most: int | None, per_minute: int | None) -> float | None:
+    """Return how many seconds a call has to wait, 0 for not at all, infinite for another call's end; None if it is not in the line."""
+    own = connection.execute("SELECT number FROM slots WHERE call_id = ?", (call_id,)).fetchone()
+    if own is None:
+        return None
+    waiting, active, recent, oldest = connection.execute(
+        f"""SELECT count(*) FILTER (WHERE granted_at IS NULL AND number < ? AND live),
+            count(*) FILTER (WHERE granted_at IS NOT NULL AND live),
+            count(*) FILTER (WHERE granted_at > ?), min(granted_at) FILTER (WHERE granted_at > ?)
+            FROM (SELECT number, granted_at, {_LIVE_CALL} AS live FROM slots WHERE account = ? AND call_id != ?) AS others""",  # noqa: S608
+        (own[0], now - _RATE_SECONDS, now - _RATE_SECONDS, now, account, call_id),
+    ).fetchone()
+    if most is not None and waiting + active >= most:
+        return math.inf
+    if per_minute is not None and waiting + recent >= per_minute:
+        return math.inf if oldest is None else max(oldest + _RATE_SECONDS - now, 0.001)
+    return 0.0
+
+
+def _grant_slot(connection: Connection, call_id: str, now: float) -> None:
+    """Let a call begin."""
+    connection.execute("UPDATE slots SET granted_at = coalesce(granted_at, ?) WHERE call_id = ?", (now, call_id))
