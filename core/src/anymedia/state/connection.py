@@ -71,6 +71,11 @@ class SqliteConnection(sqlite3.Connection):
     broken = False
     clock: Callable[[], float] = time.time
 
+    def __del__(self) -> None:
+        """Close what was not closed; Python 3.13 warns of what earlier versions do in silence."""
+        with contextlib.suppress(sqlite3.ProgrammingError):  # it was never opened
+            self.close()
+
     def lock(self, name: str) -> None:
         """Do nothing: the transaction has the lock on the whole file."""
 
