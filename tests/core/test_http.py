@@ -24,7 +24,7 @@ from anymedia.errors import (
     RateLimited,
     SettingsError,
 )
-from anymedia.http import get_json, job_status, post_form, post_json, provider_time, put_file, raise_for_status, refusal, stop
+from anymedia.http import get_json, job_object, job_status, post_form, post_json, provider_time, put_file, raise_for_status, refusal, stop
 from anymedia.network import is_credential_host
 
 NO_SUCH = json.dumps({"error": {"code": "no_such_video", "message": "who?"}}).encode()
@@ -268,13 +268,39 @@ async def test_key_is_not_sent_to_an_invalid_address(url: str, server: HttpServe
 @pytest.mark.parametrize(
     ("word", "meaning"),
     [
-        *((word, "done") for word in ("COMPLETED", "done", "Succeeded", "SUCCESS", "ready")),
+        *((word, "done") for word in ("COMPLETED", "done", "Succeeded", "SUCCESS", "ready", "ok")),
+        *((word, "done") for word in ("succeed", "FINISH", "taskCompleted")),
         *((word, "failed") for word in ("FAILED", "Cancelled", "canceled", "timed_out", "TIME-OUT", "moderation_blocked", "Expired")),
-        *((word, "running") for word in ("queued", "IN_PROGRESS", "uploading", "", None, 3, "undone")),
+        *(
+            (word, "failed")
+            for word in ("task_failed", "submit_failed", "unknown_error", "nsfw", "Request Moderated", "banned", "incomplete")
+        ),
+        *((word, "running") for word in ("queued", "IN_PROGRESS", "uploading", "", None, 3, "undone", "not_ready", "completing")),
     ],
 )
 def test_job_status_in_other_case_or_with_a_synonym_is_recognized(word: Any, meaning: str) -> None:
     assert job_status(word) == meaning
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"id": "a", "status": "queued"},
+        {"task_id": "a", "state": "queued", "data": None},
+        {"code": "success", "message": "", "data": {"id": "a", "status": "queued"}},
+        {"request_id": "r", "output": {"task_id": "a", "task_status": "queued"}},
+        {"id": "a", "status": "queued", "output": {"url": "http://host/a.mp4"}},
+        {"code": 0, "data": {"task": {"id": "a", "status": "queued"}}},
+    ],
+)
+def test_job_object_is_found_wherever_a_gateway_puts_it(answer: Any) -> None:
+    found = job_object(answer)
+    assert (found["id"], found["status"]) == ("a", "queued")
+
+
+def test_job_object_of_an_answer_without_a_job_is_the_answer() -> None:
+    assert job_object({"error": {"message": "x"}}) == {"error": {"message": "x"}}
+    assert job_object({"name": "x", "done": True})["status"] == "done"
 
 
 def test_job_status_with_words_of_a_provider_is_recognized() -> None:

@@ -16,7 +16,7 @@ import pytest
 from clocks import FastClock, in_state, until
 from PIL import Image as Pillow
 from wire.forms import read_form
-from wire.http_server import Reply
+from wire.http_server import Received, Reply
 from wire.media_bytes import image
 from wire.openai_server import KEY, OpenAIServer
 from wire.openai_videos import Videos
@@ -390,3 +390,37 @@ async def test_paid_answer_that_cannot_be_read_is_kept_and_named_to_the_local_us
             await router.resume(str(error.job_id))
         assert (again.value.kept, again.value.action, again.value.charged) == (error.kept, None, error.charged)
     assert fake.count("POST") == 1
+
+
+FORMS: dict[str, Callable[[bytes, str], Reply]] = {
+    "link in an object": lambda body, url: Reply.of_json({"url": f"{url}/film"}),
+    "link alone": lambda body, url: Reply(body=f"{url}/film.mp4\n".encode(), headers={"content-type": "text/plain"}),
+    "base64 in an object": lambda body, url: Reply.of_json({"data": base64.b64encode(body).decode()}),
+    "no address for the content": lambda body, url: Reply.of_json({"error": {"message": "no such route"}}, status=404),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_video_that_a_gateway_hands_out_in_another_form_is_delivered(
+    new_router: Callable[..., Router], gpu: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    plain = gpu._handler
+
+    def answered(received: Received) -> Reply:
+        reply = plain(received)
+        assert isinstance(reply, Reply)
+        if received.path.startswith("/film"):
+            return Reply(body=next(iter(gpu.videos.files.values())), headers={"content-type": "video/mp4"})
+        if received.path.endswith("/content"):
+            return FORMS[form](reply.body, gpu.url)
+        if reply.status == 200 and reply.body[:1] == b"{":
+            job = json.loads(reply.body)
+            link = {"metadata": {"url": f"{gpu.url}/film.mp4"}} if job.get("status") == "completed" else {}
+            return Reply.of_json({"code": "success", "message": "", "data": {**job, **link}})
+        return reply
+
+    monkeypatch.setattr(gpu, "_handler", answered)
+    async with new_router() as router:
+        made = await router.generate_video(prompt="waves", backend="mygpu", output=tmp_path / "waves.mp4")
+    assert made.path.read_bytes() == next(iter(gpu.videos.files.values()))
+    assert sum(received.method == "POST" for received in gpu.received) == 1

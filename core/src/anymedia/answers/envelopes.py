@@ -50,6 +50,7 @@ _ITEMS = ("candidates", "choices", "data", "artifacts", "images", "predictions")
 #: What some services call these keys.
 _ALIASES = {"err": "error", "odataerror": "error", "errmsg": "error_message", "faultstring": "message", "statusmsg": "status_message"}
 _ALIASES |= {"errcode": "error_code", "fault_code": "code", "usermessage": "message", "info": "description"}
+_ALIASES |= dict.fromkeys(("failreason", "failmsg"), "failure_reason")
 _NAMED = ("code", "error_code", "errorCode", "type", "error_type", "name", "param", "field", "moderation_stage")
 _FILTERS = ("content_filter_result", "content_filter_results", "contentFilterResults", "content_filter", "safetyRatings", "safety_ratings")
 #: A key's letters and digits -> the spelling that is looked for.

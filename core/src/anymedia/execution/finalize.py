@@ -15,6 +15,8 @@ import attrs
 from .. import telemetry
 from ..answers.compare import changed_outside_mask, differences, fewer_pieces, lost_transparency
 from ..answers.containers import repair_bytes
+from ..answers.envelopes import documents
+from ..answers.media import extract_media
 from ..artifacts import Artifact, ArtifactNotStored, Kind
 from ..errors import BackendError, BackendTimeout, BadBackendResponse, Fix, MediaError, OutputMismatch, PluginContractError
 from ..files.atomic_writer import SMALL, hidden_prefix
@@ -32,6 +34,8 @@ from .engine import Engine, new_id
 from .prepare_inputs import Protection, paste_back
 from .save_piece import Saved, export_artifact, recognise_file, save_bytes, store_piece
 
+#: What comes in place of a file is read up to this many bytes.
+_LONGEST_WRAPPED = 1 << 26
 #: What a task may return in place of media.
 _DATA = frozenset({"json", "text"})
 
@@ -236,10 +240,17 @@ class _Finalizer:
                 artifact, _ = await self._store(piece, "piece", index)
         place, total = _place_of(self.record, index, of)
         media = self.record.target["media"]
+        store, target = self.engine.artifacts, self.target
+        export = functools.partial(export_artifact, expect=media, index=place, of=total, reuse=self.is_resumed)
         try:
-            saved = await export_artifact(
-                artifact, self.engine.artifacts, self.target, expect=media, index=place, of=total, reuse=self.is_resumed
-            )
+            try:
+                saved = await export(artifact, store, target)
+            except BadBackendResponse:
+                if (wrapped := await self._wrapped(artifact)) is None:
+                    raise
+                artifact, repaired = await self._store(wrapped, "piece", index)
+                warnings += repaired
+                saved = await export(artifact, store, target)
         except (BadBackendResponse, OutputMismatch) as error:
             if piece.url is None and self.record.job is None:  # there is no other copy that could be fetched
                 error.kept = str(await self.engine.artifacts.local_file(artifact))
@@ -248,6 +259,15 @@ class _Finalizer:
         if self.record.request.get("background") == "transparent" and media == "image":
             warnings += await in_thread(lambda: _lost_transparency(saved.file.path))
         return _Finished(saved=saved, artifact=artifact, warnings=tuple(warnings), difference=difference)
+
+    async def _wrapped(self, artifact: Artifact) -> Piece | None:
+        """Return the file that lies in what came in its place, or is linked from there: a JSON object, or a text."""
+        if artifact.size > _LONGEST_WRAPPED:
+            return None
+        data = await self.engine.artifacts.read(artifact)
+        answer = next(iter(documents(data)), data.decode("utf-8", "replace"))
+        found = extract_media(answer, ["url", f"{self.record.target['media']}_url"]).items
+        return found[0].to_piece() if found else None
 
     async def _usable(self, kind: Kind, index: int, piece: Piece) -> Artifact | None:
         """Return a stored piece; None if there is none, or if it is not media and can be fetched from the provider again."""

@@ -12,11 +12,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-from anymedia.answers.media import ExtractedMedia
+from anymedia.answers.media import ExtractedMedia, extract_media
 from anymedia.context import Context, LoadedMedia
 from anymedia.errors import BadBackendResponse, InvalidRequest, RequestError, UnknownContinuation, UnsupportedInput
 from anymedia.hookspecs import SubmissionRecord
-from anymedia.http import answered_error, decode_object, failed_job, job_status, no_media, provider_time
+from anymedia.http import answered_error, decode_object, failed_job, job_object, job_status, no_media, provider_time
 from anymedia.redaction import clean_text
 from anymedia.requests import ContinueVideo, GenerateVideo
 from anymedia.results import ContinuationData, Failed, Job, JobState, Outcome, Piece, Running, Succeeded
@@ -35,6 +35,8 @@ _SKEW_SECONDS = 60.0
 _LIST_PAGES, _LIST_SIZE = 5, 100
 #: Statuses of a file that is requested again: some servers have it only some time after the job is done.
 _NOT_READY = frozenset({404, 409, 425})
+#: Where servers say why a job failed.
+_WORDS = ("error", "message", "detail", "fail_reason", "failure_reason", "reason")
 #: How many redirects within the server's own address a download follows.
 _MOST_REDIRECTS = 5
 
@@ -115,7 +117,7 @@ async def _start(
     async with context.submission():
         with translated(context):
             answer = await _send(connection, "post", path, body=body, **more)
-        job = decode_object(answer.content)
+        job = job_object(decode_object(answer.content))
         if not isinstance(job.get("id"), str) or not job["id"]:
             raise no_media(context, job, ExtractedMedia(), what="id of a job", by_code=BY_CODE)
     data = {"way": way} if way else {}
@@ -143,14 +145,14 @@ async def check_status(job: Job, context: Context) -> JobState:
         MediaError: the check failed.
     """
     answer = await _get(context, f"/videos/{job.id}", "job")
-    state = decode_object(answer.content)
+    state = job_object(decode_object(answer.content))
     status = str(state.get("status") or "")
     ended = job_status(status)
     progress = _number(state.get("progress"))
     if ended == "done":
         return Succeeded(outcome=_outcome(job, state, answer.headers, context))
     if ended == "failed":
-        error = state.get("error") or state.get("message") or state.get("detail")
+        error = next((state[key] for key in _WORDS if state.get(key)), None)
         named = {"error": error} if error else {}
         codes = {"code": status} if "error" not in named or not isinstance(error, dict) else {}
         return Failed(error=failed_job(context, {**named, **codes}, ended=f"ended as {clean_text(status, 40)!r}", by_code=BY_CODE))
@@ -160,13 +162,20 @@ async def check_status(job: Job, context: Context) -> JobState:
 
 def _outcome(job: Job, state: Mapping[str, Any], headers: Mapping[str, str], context: Context) -> Outcome:
     handle = ContinuationData(data={"video_id": job.id}, expires_at=provider_time(state.get("expires_at"), headers, context))
-    piece = Piece(stream=lambda start: _content(job.id, start, context), mime="video/mp4", continuation=handle)
+    places = ["url", "video_url", "result_url", "output", "metadata"]
+    found = extract_media(state, places, base_url=str(context.settings.get("base_url") or "")).items
+    link = next((item.url for item in found if item.url), None)  # of servers without an address for the content
+    piece = Piece(stream=lambda start: _content(job.id, start, context, link), mime="video/mp4", continuation=handle)
+    if data := next((item.data for item in found if item.data), None):
+        piece = Piece(data=data, mime="video/mp4", continuation=handle)
     usage = {k: state[k] for k in ("seconds", "size") if state.get(k) is not None}
     return Outcome(pieces=(piece,), continued_as=job.data.get("way"), usage=usage)
 
 
-async def _content(video_id: str, start: int, context: Context) -> AsyncIterator[bytes]:
+async def _content(video_id: str, start: int, context: Context, link: str | None) -> AsyncIterator[bytes]:
     """Stream the file; a redirect to another host is followed by the core, without the key.
+
+    ``link`` is where the file lies if the server has no address for the content.
 
     Raises:
         ValueError: when the server cannot start at that offset.
@@ -180,6 +189,9 @@ async def _content(video_id: str, start: int, context: Context) -> AsyncIterator
     with translated(context):
         for _ in range(_MOST_REDIRECTS + 1):
             async with connection.http.stream("GET", url, headers=headers, timeout=STATUS_SECONDS) as answer:
+                if link is not None and answer.status_code in {404, 405, 501}:
+                    url = link
+                    break
                 if not answer.has_redirect_location:
                     async with contextlib.aclosing(_read(answer, start, context)) as chunks:
                         async for chunk in chunks:

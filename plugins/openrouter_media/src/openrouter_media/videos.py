@@ -14,7 +14,7 @@ from typing import Any
 from anymedia.answers.media import ExtractedMedia
 from anymedia.context import Context
 from anymedia.errors import BackendError, UnknownContinuation, UnsupportedInput
-from anymedia.http import decode_object, failed_job, job_status, no_media
+from anymedia.http import decode_object, failed_job, job_object, job_status, no_media
 from anymedia.redaction import clean_text
 from anymedia.requests import ContinueVideo, GenerateVideo
 from anymedia.results import ContinuationData, Failed, Job, JobState, Outcome, Piece, Running, Succeeded
@@ -120,7 +120,7 @@ async def check_status(job: Job, context: Context) -> JobState:
             answer = await connection.ask("GET", path, seconds=STATUS_SECONDS)
         if answer.status not in {404, 410}:
             break
-    state = _state(answer, context, "job")
+    state = job_object(_state(answer, context, "job"))
     status = str(state.get("status") or "")
     ended = job_status(status)
     if ended == "done":
