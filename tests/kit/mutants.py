@@ -433,6 +433,15 @@ MUTANTS = [
         "without 'colorsys' the request was not rejected .*UnknownModel",
     ),
     Mutant(
+        "B01",
+        "twins",
+        _P,
+        '        url, headers = f"{base}/render"',
+        '        raise NotImplementedError("studio")\n        url, headers = f"{base}/render"',
+        "raises at its second service",
+        "NotImplementedError",
+    ),
+    Mutant(
         "B13",
         "sketch",
         _P,

@@ -92,6 +92,22 @@ def test_rule_skipped_without_known_gap_fails(kit: Runs, way: Any) -> None:
     assert "A06   FAILED" in output
 
 
+def test_failed_rule_prints_the_submit_and_its_page(kit: Runs) -> None:
+    code, output = kit("-k", "c01 and unauthorized", swap=("PainterFake(scenario", "PainterFake('success'"))
+    assert code == 1, output
+    assert "the unauthorized scenario succeeded" in output
+    assert "submit: prompt=a red fox in the snow" in output
+    assert "docs/conformance.md#c01" in output
+
+
+def test_known_gap_of_some_cases_leaves_the_others(kit: Runs) -> None:
+    gap = 'from anymedia.testing import known_gap\n@known_gap("C01", "no quotas there", case="*-quota")'
+    code, output = kit("-k", "c01", before=gap, swap=("PainterFake(scenario", "PainterFake('success' if scenario == 'quota' else scenario"))
+    assert code == 0, output
+    assert "C01   gap 1/8" in output
+    assert "known gap C01 of TestPainter: no quotas there" in output
+
+
 OIL = """
 [[models]]
 id = "painter-oil"

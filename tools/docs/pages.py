@@ -5,6 +5,7 @@ A test compares the committed pages with the generated ones, so that docs and co
 
 from __future__ import annotations
 
+import ast
 import datetime
 import inspect
 import re
@@ -53,7 +54,7 @@ from .parts import NOTE, attribute_docs, default, listed, summary
 from .settings_page import settings
 from .toolbox_page import toolbox
 
-__all__ = ["PAGES", "backends", "capabilities", "conformance", "error_tree", "hook_example", "hooks", "settings", "toolbox"]
+__all__ = ["PAGES", "api_shapes", "backends", "capabilities", "conformance", "error_tree", "hook_example", "hooks", "settings", "toolbox"]
 
 _TABLES = (CapabilityMatrix, CredentialSet, ModelSpec, Lifecycle, OperationSpec, InputRule, MaskRule, ReferencesRule, ContinueRule)
 _SMALL = (Choice, Range, Text, Pixels, Anything, Requirement, Rule, BillingRule, Fidelity, Price, TypicalSeconds)
@@ -295,7 +296,25 @@ def _end(day: datetime.date | None) -> str:
     return "" if day is None else str(day)
 
 
+_SHAPES = Path(__file__).parents[2] / "examples/shapes"
+_ABOUT_SHAPES = """How to write a backend for the usual kinds of API. Each is a whole plugin that passes the [kit](conformance.md), and lies in
+`examples/shapes` with its capability file, a fake of the service and the test class. An image in the answer to the request is the
+[tutorial](first-backend.md)'s kind; a video job with cancelling and a lookup is `examples/video_backend`.
+"""
+
+
+def api_shapes() -> str:
+    """Return the cookbook of API shapes, from the examples that the kit tests."""
+    out = ["# Shapes of APIs\n", NOTE, _ABOUT_SHAPES]
+    for folder in sorted(path for path in _SHAPES.iterdir() if (path / f"test_{path.name}.py").exists()):
+        text = (folder / f"{folder.name}_media/plugin.py").read_text("utf-8")
+        title = inspect.cleandoc(ast.get_docstring(ast.parse(text)) or "")
+        out += [f"## {folder.name.capitalize()}\n", title + "\n", f"```python\n{text}```\n"]
+    return "\n".join(out)
+
+
 PAGES = {
+    "api-shapes.md": api_shapes,
     "capabilities.md": capabilities,
     "errors.md": error_tree,
     "conformance.md": conformance,

@@ -294,7 +294,7 @@ _ONCE_PER_SERVICE = frozenset({"flood", "redirect", "choice", "large_input"})
 #: Test class -> its cache directory.
 _CACHES: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
 #: Discovering and reading all plugins for each of about a thousand cases would take longer than the cases.
-_MATRICES: weakref.WeakKeyDictionary[type, dict[str | None, CapabilityMatrix]] = weakref.WeakKeyDictionary()
+_MATRICES: weakref.WeakKeyDictionary[type, dict[str, CapabilityMatrix]] = weakref.WeakKeyDictionary()
 
 
 class CaseMaker:
@@ -335,16 +335,16 @@ class CaseMaker:
             document = snapshot_document(run(bench.listed()), bench.today)
             write_snapshot(self.backend, document, shipped, loaded_registry().plugins[self.backend].hooks)
 
-    def _matrix(self, service: str | None) -> CapabilityMatrix:
-        """Return `matrix`, read once for each test class; None means an instance without a named service."""
+    def _matrix(self, service: str) -> CapabilityMatrix:
+        """Return `matrix`, read once for each test class."""
         cached = _MATRICES.setdefault(type(self), {})
         if service not in cached:
-            cached[service] = cut_matrix(self.backend, "") if service is None else self.matrix(service)
+            cached[service] = self.matrix(service)
         return cached[service]
 
     def all_services(self) -> tuple[str, ...]:
-        """Return the services to test."""
-        return self.services or self._matrix(None).services or ("",)
+        """Return the services to test: by default all of the plugin, of which an instance has one."""
+        return self.services or loaded_registry().capabilities(self.backend).services or ("",)
 
     def today(self, service: str) -> datetime.date:
         """Return the day the matrix was checked, so that the tests do not depend on the calendar."""

@@ -1,0 +1,1 @@
+"""Collage for anymedia."""

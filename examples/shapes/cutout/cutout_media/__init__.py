@@ -1,0 +1,1 @@
+"""Cutout for anymedia."""

@@ -1,0 +1,1 @@
+"""Regional for anymedia."""

@@ -1,0 +1,1 @@
+"""Zoo for anymedia."""
