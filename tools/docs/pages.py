@@ -297,8 +297,8 @@ def _end(day: datetime.date | None) -> str:
 
 
 _SHAPES = Path(__file__).parents[2] / "examples/shapes"
-_ABOUT_SHAPES = """How to write a backend for the usual kinds of API. Each is a whole plugin that passes the [kit](conformance.md), and lies in
-`examples/shapes` with its capability file, a fake of the service and the test class. An image in the answer to the request is the
+_ABOUT_SHAPES = """How to write a backend for the usual kinds of API. Each is a whole plugin that passes the [kit](conformance.md), and
+lies in `examples/shapes` with its capability file, a fake of the service and the test class. An image in the answer to the request is the
 [tutorial](first-backend.md)'s kind; a video job with cancelling and a lookup is `examples/video_backend`.
 """
 
