@@ -20,7 +20,7 @@ from wire.openai_server import KEY, OpenAIServer
 
 from anymedia import Budget, GenerateImage, GenerationConfig, Policy
 from anymedia.capabilities import parse_matrix
-from anymedia.errors import InvalidRequest, NotApproved
+from anymedia.errors import InvalidRequest, NotApproved, RequestError
 from anymedia.planning import BackendView, plan
 from anymedia.settings import load_settings
 
@@ -72,6 +72,33 @@ def test_price_that_is_not_known_needs_approval() -> None:
     assert not Policy().needs_approval(plan)
     Plan.quote.usd = (0.0, 0.0)
     assert not Policy(ask_above_usd=0.0).needs_approval(plan)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Policy(ask_above_usd="0.5"), "ask_above_usd: expected a number from 0 up, got '0.5'"),  # type: ignore[arg-type]
+        (lambda: Policy(ask_above_usd=-1.0), "ask_above_usd: expected a number from 0 up"),
+        (lambda: Policy(ask_above_usd=float("nan")), "ask_above_usd: expected a number from 0 up"),
+        (lambda: Policy(on_quote="yes"), "on_quote: expected a function of a plan"),  # type: ignore[arg-type]
+        (lambda: Policy(fallback="equivelent"), "fallback: expected one of off, equivalent, got 'equivelent'; did you mean 'equivalent'"),  # type: ignore[arg-type]
+        (lambda: Policy(prefer=(1,)), "prefer: expected a list of names"),  # type: ignore[arg-type]
+        (lambda: Policy(retries=99), "retries: expected 0 to 10, got 99"),
+        (lambda: Policy(strict="no"), "strict: expected true or false"),  # type: ignore[arg-type]
+        (lambda: Policy(budget=1.0), "budget: expected a Budget"),  # type: ignore[arg-type]
+        (lambda: Policy(tolerance=1.0), "tolerance: expected a Tolerance"),  # type: ignore[arg-type]
+        (lambda: Budget(per_day=True), "per_day: expected a number from 0 up"),
+        (lambda: Budget(per_backend={"openai": "1"}), "per_backend: expected a number from 0 up for each name"),  # type: ignore[dict-item]
+    ],
+)
+def test_policy_with_a_wrong_value_is_refused_when_it_is_made(make: Callable[[], Any], words: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        make()
+    assert caught.value.message.startswith(words)
+
+
+def test_policy_accepts_one_name_or_a_list_in_prefer() -> None:
+    assert Policy(prefer="openai").prefer == Policy(prefer=["openai"]).prefer == ("openai",)
 
 
 _MANY = attrs.evolve(Budget(), per_call=0.1, per_request=0.15)

@@ -5,6 +5,7 @@ Names in settings and arguments that do not exist are reported with the nearest 
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import time
@@ -15,7 +16,7 @@ from typing import Any, Literal
 import attrs
 
 from . import telemetry
-from .capabilities import CapabilityMatrix, CredentialSet, OperationSpec
+from .capabilities import CapabilityMatrix, OperationSpec
 from .capabilities.overlay import Overlay, OverlayStore
 from .distributions import normal
 from .errors import (
@@ -28,7 +29,6 @@ from .errors import (
     UnsupportedInput,
     UnsupportedOperation,
     did_you_mean,
-    nearest_name,
 )
 from .execution.prepare_inputs import InputReader, with_facts
 from .files.names import formats_available
@@ -51,7 +51,7 @@ def _with_formats(policy: Policy) -> Policy:
 Decides = Literal["always", "unnamed", "nothing"]
 
 
-@frozen(kw_only=True)
+@frozen
 class NameProblem:
     """A name in the settings that does not exist.
 
@@ -63,7 +63,7 @@ class NameProblem:
 
     setting: str
     error: RequestError
-    decides: Decides
+    decides: Decides = "nothing"
 
     def __str__(self) -> str:
         return f"{self.setting}: {self.error.message}" + (f" ({self.error.fix})" if self.error.fix else "")
@@ -151,12 +151,12 @@ class Names:
         for name in policy.prefer:
             yield from self._reference(self._place("prefer", name), name, "nothing" if self._is_unavailable(name) else "unnamed")
 
+    def _default(self, key: str, value: str) -> Iterator[NameProblem]:
+        yield from self._reference(f"[defaults] {key} = {value!r}", value, "unnamed", key)
+
     def _place(self, setting: str, name: str) -> str:
         """Return where a name was given: the setting, or the environment variable in its place."""
         return f"{self.settings.variables.get((setting, name), setting)} = {name!r}"
-
-    def _default(self, key: str, value: str) -> Iterator[NameProblem]:
-        yield from self._reference(f"[defaults] {key} = {value!r}", value, medium_or_operation=key)
 
     def _is_unavailable(self, name: str) -> bool:
         """Whether a backend's name is right although it is not installed, not loaded or disabled."""
@@ -164,34 +164,31 @@ class Names:
         registry = self.registry
         return any(backend in names for names in (registry.installable, registry.broken, registry.blocked, self.settings.disabled))
 
-    def _reference(self, setting: str, name: str, decides: Decides = "unnamed", medium_or_operation: str = "") -> Iterator[NameProblem]:
+    def _reference(self, setting: str, name: str, decides: Decides, medium_or_operation: str = "") -> Iterator[NameProblem]:
         """Yield the problem of a ``backend`` or ``backend/model``."""
-        error = self._reference_error(name, medium_or_operation)
-        if error is not None:
-            yield NameProblem(setting=setting, error=error, decides=decides)
-
-    def _reference_error(self, name: str, medium_or_operation: str) -> RequestError | None:
         backend, slash, model = name.partition("/")
         instance = self.instances.get(backend)
-        if instance is None:
-            owners = [other.name for other in self.instances.values() if other.matrix.model(name)]
-            if owners:
-                return UnknownBackend(f"no backend named {name!r}", fix=f"write the backend, too: '{owners[0]}/{name}'")
-            return self._unknown(backend)
-        if not slash or instance.matrix.model(model) or not instance.matrix.models:
-            return None
-        return unknown_model_error(model, [instance.view], [i.view for i in self.instances.values()], self.today, medium_or_operation)
+        owner = next((other.name for other in self.instances.values() if other.matrix.model(name)), None)
+        if instance is not None and slash and instance.matrix.models and not instance.matrix.model(model):
+            views = [other.view for other in self.instances.values()]
+            yield NameProblem(setting, unknown_model_error(model, [instance.view], views, self.today, medium_or_operation), decides)
+        elif instance is None and owner is not None:
+            error = UnknownBackend(f"no backend named {name!r}", fix=f"write the backend, too: '{owner}/{name}'")
+            yield NameProblem(setting, error, decides)
+        elif instance is None and backend in self.settings.disabled and backend in self.settings.instances:
+            text = f"backend {backend!r} is disabled (ANYMEDIA_DISABLE or plugins.disable)"
+            yield NameProblem(setting, UnknownBackend(text, fix="enable it"), decides)
+        elif instance is None:
+            yield NameProblem(setting, self.registry.unknown(backend, self.instances), decides)
 
-    def _unknown(self, backend: str) -> UnknownBackend:
-        if backend in self.settings.disabled and backend in self.settings.instances:
-            return UnknownBackend(f"backend {backend!r} is disabled (ANYMEDIA_DISABLE or plugins.disable)", fix="enable it")
-        return self.registry.unknown(backend, self.instances)
+    def _absent(self, setting: str, name: str, decides: Decides = "nothing") -> Iterator[NameProblem]:
+        """Yield the problem of a backend's name, unless the backend is only unavailable."""
+        if name not in self.instances and not self._is_unavailable(name):
+            yield NameProblem(setting, self.registry.unknown(name, self.instances), decides)
 
     def _caps(self, policy: Policy) -> Iterator[NameProblem]:
         for name in policy.budget.per_backend:
-            if name not in self.instances and not self._is_unavailable(name):
-                error = self.registry.unknown(name, self.instances)
-                yield NameProblem(setting=f"[policy.budget] per_backend.{name}", error=error, decides="always")
+            yield from self._absent(f"[policy.budget] per_backend.{name}", name, "always")
 
     @functools.cached_property
     def _plugin_problems(self) -> tuple[NameProblem, ...]:
@@ -200,62 +197,48 @@ class Names:
     def _plugins(self) -> Iterator[NameProblem]:
         for name, own in self.settings.instances.items():
             if own.plugin not in self.registry.plugins and name in self.instances:
-                error = self.registry.unknown(own.plugin)
-                known = self._is_unavailable(own.plugin)
-                yield NameProblem(setting=f"{own.where}: plugin = {own.plugin!r}", error=error, decides="nothing" if known else "unnamed")
+                decides: Decides = "nothing" if self._is_unavailable(own.plugin) else "unnamed"
+                yield NameProblem(f"{own.where}: plugin = {own.plugin!r}", self.registry.unknown(own.plugin), decides)
 
     def _instances(self) -> Iterator[NameProblem]:
         """Yield what is wrong in the settings of each instance, which cannot be used for that reason."""
         for instance in self.instances.values():
             for text in instance.wrong:
-                error = RequestError(text.removeprefix(f"{instance.settings.where}."))
-                yield NameProblem(setting=f"[backends.{instance.name}]", error=error, decides="nothing")
+                yield NameProblem(f"[backends.{instance.name}]", RequestError(text.removeprefix(f"{instance.settings.where}.")))
 
     def _disabled(self) -> Iterator[NameProblem]:
         installed = {*self.registry.plugins, *self.registry.blocked, *self.registry.broken, *self.settings.instances}
         for name in sorted(self.settings.disabled - installed - self.registry.installable.keys()):
-            if near := nearest_name(name, installed):
-                error = UnknownBackend(f"no backend named {name!r} is installed; did you mean {near!r}?")
-                yield NameProblem(setting=self._place("disable", name), error=error, decides="nothing")
+            if near := did_you_mean(name, installed):
+                yield NameProblem(self._place("disable", name), UnknownBackend(f"no backend named {name!r} is installed{near}"))
 
     def _allowed(self) -> Iterator[NameProblem]:
         installed = {normal(name): name for name in self.registry.distributions}
         allowed = {normal(entry.partition("==")[0].strip()) for entry in self.settings.plugins_allow or ()}
         for name in sorted(allowed - installed.keys()):
-            near = nearest_name(name, installed.keys() - allowed)
-            if near is not None:
-                error = UnknownBackend(f"no distribution named {name!r} is installed; did you mean {installed[near]!r}?")
-                yield NameProblem(setting=f"[plugins] allow = {name!r}", error=error, decides="unnamed")
+            if near := did_you_mean(name, [installed[other] for other in installed.keys() - allowed]):
+                error = UnknownBackend(f"no distribution named {name!r} is installed{near}")
+                yield NameProblem(f"[plugins] allow = {name!r}", error, "unnamed")
 
     def _keys(self) -> Iterator[NameProblem]:
-        keys = self.settings.keys
-        for name, own in keys.by_instance.items():
-            if name not in self.instances and not self._is_unavailable(name):
-                error = self.registry.unknown(name, self.instances)
-                yield NameProblem(setting=f"keys.toml [{name}]", error=error, decides="nothing")
-            known = {c for s in self._credentials_of(name) for c in s.names}
-            for unused in own.keys() - known if known else ():
-                error = UnknownBackend(f"{name!r} has no such credential{did_you_mean(unused, known)}")
-                yield NameProblem(setting=f"keys.toml [{name}] {unused}", error=error, decides="nothing")
+        """Yield the names in the keys file of a backend, a credential or a variable that nothing reads."""
+        sets = [credentials for matrix in self._matrices() for credentials in matrix.credentials]
+        credentials = {name for one in sets for name in one.names}
+        for backend, own in self.settings.keys.by_instance.items():
+            yield from self._absent(f"keys.toml [{backend}]", backend)
+            for name in own.keys() - credentials:
+                error = UnknownBackend(f"no backend has a credential {name!r}{did_you_mean(name, credentials)}")
+                yield NameProblem(f"keys.toml [{backend}] {name}", error)
         variables = {v for instance in self.instances.values() for c in instance.credentials for v in c.variables}
-        variables |= {v for matrix in self._matrices() for s in matrix.credentials for names in s.names.values() for v in names}
-        for name in keys.by_variable:
-            if name not in variables and (near := nearest_name(name, variables)):
-                error = UnknownBackend(f"no backend reads {name}; did you mean {near!r}?")
-                yield NameProblem(setting=f"keys.toml {name}", error=error, decides="nothing")
-
-    def _credentials_of(self, name: str) -> tuple[CredentialSet, ...]:
-        """Return what an instance can be given, whichever service it uses at present."""
-        instance = self.instances.get(name)
-        loaded = instance is not None and instance.plugin in self.registry.plugins
-        return self.registry.capabilities(instance.plugin).credentials if instance is not None and loaded else ()
+        variables |= {variable for one in sets for names in one.names.values() for variable in names}
+        for name in self.settings.keys.by_variable.keys() - variables:
+            if near := did_you_mean(name, variables):
+                yield NameProblem(f"keys.toml {name}", UnknownBackend(f"no backend reads {name}{near}"))
 
     def _matrices(self) -> Iterator[CapabilityMatrix]:
         for name in list(self.registry.plugins):
-            try:
+            with contextlib.suppress(PluginError):  # reported where the plugin is used
                 yield self.registry.capabilities(name)
-            except PluginError:
-                continue  # reported where the plugin is used
 
 
 @frozen(kw_only=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from .errors import RequestError, did_you_mean
 from .records import frozen
 
 if TYPE_CHECKING:
@@ -17,8 +19,55 @@ if TYPE_CHECKING:
 __all__ = ["Budget", "Policy", "Tolerance"]
 
 
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+
+
+_AMOUNT = "a number from 0 up"
+_FALLBACKS = ("off", "equivalent")
+#: Type of a field -> whether a value is right, and what is expected.
+_KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "bool": (lambda value: isinstance(value, bool), "true or false"),
+    "int": (lambda value: type(value) is int and 0 <= value <= 10, "0 to 10"),
+    "float": (_is_amount, _AMOUNT),
+    "float | None": (lambda value: value is None or _is_amount(value), _AMOUNT),
+    "tuple[str, ...]": (lambda value: isinstance(value, tuple) and all(isinstance(name, str) for name in value), "a list of names"),
+    "Mapping[str, float]": (lambda value: isinstance(value, Mapping) and all(map(_is_amount, value.values())), f"{_AMOUNT} for each name"),
+    "Literal['off', 'equivalent'] | None": (lambda value: value in (None, *_FALLBACKS), f"one of {', '.join(_FALLBACKS)}"),
+    "Tolerance": (lambda value: isinstance(value, Tolerance), "a Tolerance"),
+    "Budget": (lambda value: isinstance(value, Budget), "a Budget, such as Budget(per_request=0.10)"),
+    "Budget | None": (lambda value: value is None or isinstance(value, Budget), "a Budget"),
+    "Callable[[Plan], bool | Awaitable[bool]] | None": (lambda value: value is None or callable(value), "a function of a plan"),
+}
+
+
+@functools.cache
+def _checks(cls: Any) -> tuple[tuple[str, Callable[[Any], bool], str], ...]:
+    return tuple((field.name, *_KINDS[str(field.type)]) for field in attrs.fields(cls) if str(field.type) in _KINDS)
+
+
+class _Checked:
+    """A record whose values are checked when it is made.
+
+    Raises:
+        RequestError: a value is not of the type of its field.
+    """
+
+    def __attrs_post_init__(self) -> None:
+        cls: Any = type(self)
+        for name, is_right, expected in _checks(cls):
+            if not is_right(value := getattr(self, name)):
+                near = did_you_mean(value, _FALLBACKS) if name == "fallback" and isinstance(value, str) else ""
+                raise RequestError(f"{name}: expected {expected}, got {value!r:.80}{near}")
+
+
+def _names(value: Any) -> Any:
+    """Return names as a tuple; a single one may stand for a list."""
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
 @frozen(kw_only=True)
-class Tolerance:
+class Tolerance(_Checked):
     """Maximum changes of adjustable fields; a candidate that needs a larger one is rejected.
 
     Attributes:
@@ -33,7 +82,7 @@ class Tolerance:
 
 
 @frozen(kw_only=True)
-class Budget:
+class Budget(_Checked):
     """Caps in US dollars; None for unlimited.
 
     Attributes:
@@ -100,7 +149,7 @@ def _caps() -> tuple[str, ...]:
 
 
 @frozen(kw_only=True)
-class Policy:
+class Policy(_Checked):
     """What the caller allows. The defaults are cautious.
 
     Attributes:
@@ -127,7 +176,7 @@ class Policy:
 
     strict: bool = False
     fallback: Literal["off", "equivalent"] | None = None
-    prefer: tuple[str, ...] = ()
+    prefer: tuple[str, ...] = attrs.field(default=(), converter=_names)
     tolerance: Tolerance = Tolerance()
     preview: bool = False
     bridge: bool = False

@@ -70,9 +70,9 @@ import attrs
 from .capabilities.table import Table
 from .credentials import Keys, read_keys
 from .directories import user_dir
-from .errors import MediaError, SettingsError, did_you_mean
+from .errors import MediaError, RequestError, SettingsError, did_you_mean
 from .network import HOST, Network, Proxy, is_local_name, proxy_problem
-from .policy import Budget, Policy, Tolerance
+from .policy import Policy
 from .records import frozen
 
 __all__ = [
@@ -158,11 +158,11 @@ class SettingsTable(Table):
                 self.report(f"{key}: expected {what}, got {value!r:.80}")
         return values
 
-    def number(self, key: str, default: float | None, *, low: float = 0.0) -> float | None:
-        """Take a finite number from ``low`` up."""
+    def number(self, key: str, default: float | None) -> float | None:
+        """Take a finite number from 0 up."""
         value = self.take(key, (int, float), default)
-        if value is not None and (not math.isfinite(value) or value < low):
-            self.report(f"{key}: expected a number from {low:g} up, got {value!r}")
+        if value is not None and (not math.isfinite(value) or value < 0):
+            self.report(f"{key}: expected a number from 0 up, got {value!r}")
             return default
         return None if value is None else float(value)
 
@@ -275,25 +275,33 @@ def _is_local(host: str) -> bool:
 def read_policy(table: SettingsTable, base: Path, usual: Policy) -> Policy:
     """Read ``[policy]`` over the policy ``usual``; paths are relative to the directory ``base``."""
     budget, tolerance = table.table("budget"), table.table("tolerance")
-    retries = table.take("retries", int, usual.retries)
-    if not 0 <= retries <= 10:
-        table.report(f"retries: expected 0 to 10, got {retries}")
-    fallback = table.word("fallback", ("off", "equivalent"), "off") if "fallback" in table.left() else usual.fallback
     policy = usual.but(
-        strict=table.take("strict", bool, usual.strict),
-        fallback=fallback,
-        prefer=table.strings("prefer", usual.prefer),
-        preview=table.take("preview", bool, usual.preview),
-        bridge=table.take("bridge", bool, usual.bridge),
-        retries=retries,
-        ask_above_usd=table.number("ask_above_usd", usual.ask_above_usd),
         input_roots=_roots(table, "input_roots", base, usual.input_roots),
         output_roots=_roots(table, "output_roots", base, usual.output_roots),
-        budget=usual.budget if budget is None else _read_budget(budget, usual.budget),
-        tolerance=usual.tolerance if tolerance is None else _read_tolerance(tolerance, usual.tolerance),
+        budget=usual.budget if budget is None else _changed(budget, usual.budget),
+        tolerance=usual.tolerance if tolerance is None else _changed(tolerance, usual.tolerance),
     )
+    found: Policy = _changed(table, policy)
+    return found
+
+
+#: Fields of `Policy` and `Budget` that no setting is read into by `_changed`.
+_NOT_READ = frozenset({"input_roots", "output_roots", "budget", "tolerance", "max_cost", "transcode", "on_quote", "realm"})
+
+
+def _changed(table: SettingsTable, usual: Any) -> Any:
+    """Return a record with the values of a table, which it checks itself."""
+    for field in attrs.fields(type(usual)):
+        if field.name not in _NOT_READ and (value := table.take(field.name, (object, bool), usual)) is not usual:
+            before = getattr(usual, field.name)
+            try:
+                usual = attrs.evolve(
+                    usual, **{field.name: {**before, **value} if isinstance(before, Mapping) and isinstance(value, Mapping) else value}
+                )
+            except RequestError as error:
+                table.report(error.message)
     table.done()
-    return policy
+    return usual
 
 
 def expanded(text: str, where: str) -> Path:
@@ -308,35 +316,6 @@ def _roots(table: SettingsTable, key: str, base: Path, usual: tuple[Path, ...] |
     if key not in table.left():
         return usual
     return tuple((base / expanded(root, f"{table.where}.{key}")).absolute() for root in table.strings(key))
-
-
-def _read_budget(table: SettingsTable, usual: Budget) -> Budget:
-    budget = Budget(
-        per_call=table.number("per_call", usual.per_call),
-        per_request=table.number("per_request", usual.per_request),
-        per_session=table.number("per_session", usual.per_session),
-        per_day=table.number("per_day", usual.per_day),
-        per_backend=_caps(table.table("per_backend"), usual.per_backend),
-        per_project=_caps(table.table("per_project"), usual.per_project),
-        allow_unknown=table.take("allow_unknown", bool, usual.allow_unknown),
-    )
-    table.done()
-    return budget
-
-
-def _caps(table: SettingsTable | None, usual: Mapping[str, float]) -> dict[str, float]:
-    caps = {} if table is None else {key: table.number(key, None) for key in table.left()}
-    return {**usual, **{name: cap for name, cap in caps.items() if cap is not None}}
-
-
-def _read_tolerance(table: SettingsTable, usual: Tolerance) -> Tolerance:
-    tolerance = Tolerance(
-        duration=table.number("duration", usual.duration) or 0.0,
-        aspect_ratio=table.number("aspect_ratio", usual.aspect_ratio) or 0.0,
-        pixels=table.number("pixels", usual.pixels, low=1.0) or 1.0,
-    )
-    table.done()
-    return tolerance
 
 
 _MEDIA = ("image", "video", "audio")

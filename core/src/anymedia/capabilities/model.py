@@ -280,10 +280,6 @@ class ModelSpec:
     wire: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
     note: str = ""
 
-    def answers_to(self, name: str) -> bool:
-        """Whether a name is this model's id or one of its aliases."""
-        return name == self.id or name in self.aliases
-
     def unmet(self, absent: Container[str]) -> Requirement | None:
         """Return its requirement if that is among the absent modules."""
         return self.requires if self.requires is not None and self.requires.module in absent else None

@@ -351,7 +351,7 @@ def since_when(text: str | None, now: datetime.datetime) -> float:
     try:
         day = datetime.datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidRequest([Problem("$.since", f"expected today, 12h, 7d, 2w or a date like 2026-11-01, got {text!r:.40}")]) from None
+        raise InvalidRequest([Problem("--since", f"expected today, 12h, 7d, 2w or a date like 2026-11-01, got {text!r:.40}")]) from None
     return (day if day.tzinfo else day.replace(tzinfo=datetime.UTC)).timestamp()
 
 

@@ -446,23 +446,21 @@ def total(quotes: list[Quote]) -> Quote:
 
 def obstacle_of(plan: Plan, policy: Policy) -> Warning | None:
     """Return what a run of a plan would meet: a cap that it may exceed whatever was spent before, or the question to a person."""
-    budget, quote = policy.budget, plan.quote
-    if quote.usd is None:
-        if budget.capped and not budget.allow_unknown:
-            return Warning("over_cap", "it would be refused: its price is unknown, and a spending cap is set")
-    else:
-        dearest = max(call.quote.usd[1] for call in plan.calls if call.quote.usd)
-        caps = {name: getattr(budget, name) for name in ("per_request", "per_session", "per_day")}
-        costs = [("per_call", budget.per_call, dearest), *((name, cap, quote.usd[1]) for name, cap in caps.items())]
-        costs.append((f"per_backend.{plan.chosen.backend}", budget.per_backend.get(plan.chosen.backend), quote.usd[1]))
-        for name, cap, cost in costs:
+    budget, usd, backend = policy.budget, plan.quote.usd, plan.chosen.backend
+    if usd is None and budget.capped and not budget.allow_unknown:
+        return Warning("over_cap", "it would be refused: its price is unknown, and a spending cap is set")
+    if usd is not None:
+        caps = {name: (getattr(budget, name), usd[1]) for name in ("per_request", "per_session", "per_day")}
+        caps |= {f"per_backend.{backend}": (budget.per_backend.get(backend), usd[1])}
+        caps |= {"per_call": (budget.per_call, max(call.quote.usd[1] for call in plan.calls if call.quote.usd))}
+        for name, (cap, cost) in caps.items():
             if cap is not None and cost > cap:
                 text = f"it would be refused: it may cost {in_dollars(cost)} USD; the cap {name} is {in_dollars(cap)} USD"
                 return Warning("over_cap", text)
     if not policy.needs_approval(plan):
         return None
-    cost_text = "its price is unknown" if quote.usd is None else f"it may cost more than {in_dollars(policy.ask_above_usd or 0)} USD"
-    return Warning("needs_approval", f"a person would be asked first: {cost_text} (ask_above_usd)")
+    why = "its price is unknown" if usd is None else f"it may cost more than {in_dollars(policy.ask_above_usd or 0)} USD"
+    return Warning("needs_approval", f"a person would be asked first: {why} (ask_above_usd)")
 
 
 def is_over_cap(quote: Quote, policy: Policy, already_reserved: float = 0.0) -> bool:

@@ -15,28 +15,9 @@ from ..policy import Policy, Tolerance
 from .candidate import Draft, apply_rules, pixels_of_size, pixels_of_tier
 
 _SHAPE = frozenset({"size", "aspect_ratio", "resolution"})
-#: Words for a quality, from the lowest on; another word for one of them has its place.
-_SCALE: Mapping[str, float] = {
-    "lowest": 0,
-    "draft": 0,
-    "low": 1,
-    "fast": 1,
-    "standard": 2,
-    "normal": 2,
-    "medium": 2,
-    "high": 3,
-    "hd": 3,
-    "hq": 3,
-    "better": 3,
-    "xhigh": 4,
-    "ultra": 5,
-    "uhd": 5,
-    "max": 5,
-    "maximum": 5,
-    "best": 5,
-    "highest": 5,
-    "premium": 5,
-}
+#: Words for a quality, those of each level in a group, from the lowest on.
+_LEVELS = ("lowest draft", "low fast", "medium standard normal", "high hd hq better", "xhigh", "max maximum ultra uhd best highest premium")
+_SCALE = {word: level for level, words in enumerate(_LEVELS) for word in words.split()}
 #: Size of the caches: the same few dozen sizes and ratios occur in every matrix.
 _CACHED = 2048
 

@@ -174,11 +174,6 @@ def _stored(value: Any) -> Any:
     return value
 
 
-def request_key(request: Request) -> str:
-    """Return a checksum of a request, the same for equal requests."""
-    return hashlib.sha256(repr(sorted(request_json(request).items())).encode()).hexdigest()
-
-
 #: A provider's time that is further away, in seconds, is not in seconds.
 _LONGEST_EXPIRY = 10 * 366 * 86_400.0
 
