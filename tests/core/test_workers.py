@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import threading
+import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -135,13 +137,13 @@ class Machines:
     service: FakeService
     place: Path | str
     folder: Path
+    storage: str = attrs.field(default=attrs.Factory(lambda self: f"file://{self.folder}/storage", takes_self=True))
 
     @contextlib.asynccontextmanager
     async def one(self, name: str, **more: Any) -> AsyncIterator[Router]:
         settings = more.pop("settings", None) or fake_settings(self.service, state=self.folder / name)
-        storage = f"file://{self.folder}/storage"
         more.setdefault("clock", FastClock())
-        async with fake_router(self.service, settings=settings, store=store_at(self.place), artifacts=storage, **more) as router:
+        async with fake_router(self.service, settings=settings, store=store_at(self.place), artifacts=self.storage, **more) as router:
             yield router
 
     @contextlib.asynccontextmanager
@@ -196,6 +198,39 @@ async def test_inputs_reach_the_worker_and_its_machine_may_be_gone_afterwards(ma
         assert result.path.is_relative_to(tmp_path / "caller")
         assert result.path.read_bytes()[:4] == b"\x89PNG"
         assert result.files[0].continuation_id is not None
+
+
+@pytest.mark.exhaustive
+async def test_result_has_a_link_where_the_storage_gives_links(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    import s3
+
+    for name, value in s3.server().environment.items():
+        monkeypatch.setenv(name, value)
+    machines.storage = s3.server().new()
+    async with machines.one("caller", workers=True) as caller, machines.worker():
+        result = await caller.generate_image("a fox")
+    assert result.url is not None
+    assert "url" not in result.files[0].to_json()
+    answer = await asyncio.to_thread(urllib.request.urlopen, result.url)
+    with answer:
+        assert answer.read() == png()
+
+
+async def test_router_that_only_waits_for_a_worker_closes_before_the_provider_answers(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, picture = threading.Event(), machines.service._picture
+    monkeypatch.setattr(machines.service, "_picture", lambda fields: picture(fields) if closed.wait(60) else None)
+    async with machines.worker() as worker:
+        async with machines.one("caller", workers=True) as caller:
+            record = await caller.submit(GenerateImage(prompt="a fox"))
+            waiting = asyncio.create_task(caller.wait(record.id))
+            await until(lambda: bool(machines.service.http.received))
+        assert machines.service.submits == []
+        closed.set()
+        with pytest.raises(BackendTimeout):
+            await waiting
+        assert (await worker.router.wait(record.id)).path.read_bytes() == png()
 
 
 async def test_call_of_another_account_stays_queued(machines: Machines, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

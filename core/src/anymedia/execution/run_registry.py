@@ -196,7 +196,8 @@ class RunRegistry:
         try:
             for run, task in ending.items():
                 while not task.done():
-                    states = {record.state for record in await self.engine.store.run(run)}
+                    records = await self.engine.store.run(run)
+                    states = {record.state for record in records if record.owner == self.engine.owner}  # not what is waited for
                     if not states & {"submitting", "collecting"}:
                         in_line += 1
                         if in_line > _MOST_IN_LINE or "queued" not in states:
