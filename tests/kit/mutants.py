@@ -746,7 +746,6 @@ MUTANTS = [
         '    __import__("threading").Event().wait(1.0)\n    url = f"{_base(context)}/videos/{job.id}"\n',
         "blocks the event loop for a second in a status check",
         r"check_job blocked the event loop for \d\.\d s, each time",
-        alone=True,
     ),
     Mutant(
         "C17",

@@ -2,7 +2,7 @@
 
 Each file of ``answers`` holds a provider's cases: what was asked, what was answered (in the shape of the source, the words
 often our own), and the outcome. The real plugin and SDK receive them from a socket. ``$png`` and the like stand for media,
-``$link/a.png`` for a link to one.
+``$link/a.png`` for a link to one, ``$url/...`` for another address.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from clocks import FastClock
 from google.protobuf import json_format
-from wire import google_server, grok_server, openai_server, openrouter_server
+from wire import fal_server, google_server, grok_server, openai_server, openrouter_server
 from wire.http_server import HttpServer, Received, Reply
 from wire.media_bytes import image, video
 from xai_sdk.proto import deferred_pb2, image_pb2, video_pb2
@@ -35,6 +35,7 @@ _FOLDER = Path(__file__).with_name("answers")
 _PLUGINS = {
     **dict.fromkeys(("openai", "gateways", "videos"), ("openai", "OPENAI_API_KEY", openai_server.KEY, "/v1")),
     **dict.fromkeys(("gemini", "imagen", "veo", "omni"), ("google", "GOOGLE_API_KEY", google_server.KEY, "")),
+    "fal": ("fal", "FAL_KEY", fal_server.KEY, ""),
     "grok": ("grok", "XAI_API_KEY", grok_server.KEY, ""),
     "openrouter": ("openrouter", "OPENROUTER_API_KEY", openrouter_server.KEY, "/api/v1"),
 }
@@ -58,6 +59,8 @@ def _filled(node: Any, url: str) -> Any:
     if not isinstance(node, str) or "$" not in node:
         return node
     before, _, mark = node.partition("$")
+    if mark.startswith("url/"):
+        return f"{before}{url}{mark[3:]}"
     if mark.startswith("link/"):
         return f"{before}{url}/{mark}"
     return before + base64.b64encode(_media(mark)).decode() if mark in {"png", "jpeg", "mp4"} else node

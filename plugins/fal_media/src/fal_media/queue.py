@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from anymedia.answers.media import ExtractedMedia
+from anymedia.answers.media import ExtractedMedia, extract_media
 from anymedia.context import Context, LoadedMedia
 from anymedia.errors import BackendError, BadBackendResponse, ContentRefused, JobNotFound, MediaError, RateLimited, UnsupportedOperation
 from anymedia.http import failed_job, get_json, no_media, post_json, put_file, secret_for_header, stop
 from anymedia.redaction import clean_text
 from anymedia.requests import Request
-from anymedia.results import Failed, Job, JobState, Outcome, Piece, Running, Succeeded, Warning
+from anymedia.results import Failed, Job, JobState, Outcome, Running, Succeeded, Warning
 
 from .inputs import endpoint_of, fields_of
 
@@ -116,7 +116,7 @@ def _ended(output: Mapping[str, Any], job: Job, context: Context) -> JobState:
         found = next((value for value in output.values() if isinstance(value, str) and value.strip()), None)
         if found is not None:
             return Succeeded(outcome=Outcome(data=found, request_id=job.id))
-    pieces = [Piece(url=file["url"], mime=file.get("content_type")) for file in _files(output, kind)]
+    pieces = [item.to_piece() for file in _files(output, kind) for item in extract_media(file, ["url"]).items]  # links or data URLs
     if not pieces:
         return Failed(error=no_media(context, output, ExtractedMedia(), what=kind, request_id=job.id))  # type: ignore[arg-type]
     flags = output.get("has_nsfw_concepts")
