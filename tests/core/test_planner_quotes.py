@@ -55,6 +55,9 @@ AUTO = 'per = "image", usd = [0.1, 0.2], when = { quality = ["auto"] }'
         ((LOW,), "high", {}, None),
         (('per = "megapixel", usd = 0.1',), "", {"size": "1024x1024"}, (0.104858, 0.104858)),
         (('per = "megapixel", usd = 0.1',), "", {"size": "1024x1024", "n": 3}, (0.314573, 0.314573)),
+        (('per = "megapixel", usd = 0.1, first = 0.3',), "", {"size": "512x512"}, (0.3, 0.3)),
+        (('per = "megapixel", usd = 0.1, first = 0.3',), "", {"size": "1024x1024", "n": 2}, (0.609715, 0.609715)),
+        (('per = "image", usd = 0.1, first = [0.2, 0.4]',), "", {"n": 3}, (0.4, 0.6)),
         (('per = "megapixel", usd = 0.1',), "", {}, None),  # whatever size the provider chooses
         (('per = "megapixel", usd = 0.1, usual = [1.0, 1.5]',), "", {}, (0.1, 0.15)),
         (('per = "megapixel", usd = 0.1, usual = [1.0, 1.5]',), "", {"size": "auto"}, (0.1, 0.15)),

@@ -507,7 +507,7 @@ def _fidelity(table: Table) -> Fidelity:
 
 
 def _price(table: Table) -> Price:
-    pair, usual = table.pair("usd"), table.pair("usual")
+    pair, usual, first = table.pair("usd"), table.pair("usual"), table.pair("first")
     if pair is None:
         table.report("usd is missing")
     price = Price(
@@ -515,6 +515,7 @@ def _price(table: Table) -> Price:
         usd=(0.0, 0.0) if pair is None else (float(pair[0]), float(pair[1])),
         when=_conditions(table.table("when")),
         usual=None if usual is None else (float(usual[0]), float(usual[1])),
+        first=None if first is None else (float(first[0]), float(first[1])),
         basis=table.take("basis", str, ""),
         source=table.take("source", str, ""),
         checked=_date(table, "checked"),

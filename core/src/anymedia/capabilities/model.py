@@ -139,12 +139,14 @@ class Price:
     ``per``: ``call``, ``image``, ``second``, ``input_image``, ``1k_chars``, ``megapixel``, ``gpu_second``. ``when``: as in a rule; an
     option that is not given counts as its ``default``. Lines of several units add up; of one unit, the line whose conditions hold
     applies, or those that may hold where the request leaves it to the provider. ``usual``: the number of units of such a request.
+    ``first``: the price of the first unit, where ``usd`` is that of each additional one; of a second or a megapixel, of each output.
     """
 
     per: Literal["call", "image", "second", "input_image", "1k_chars", "megapixel", "gpu_second"]
     usd: tuple[float, float]
     when: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
     usual: tuple[float, float] | None = None
+    first: tuple[float, float] | None = None
     basis: str = ""
     source: str = ""
     checked: datetime.date | None = None

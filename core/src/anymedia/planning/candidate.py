@@ -417,6 +417,14 @@ def _may_match(draft: Draft, key: str, condition: Any) -> bool:
     return chosen in {None, "auto"} or matches(draft, key, condition)
 
 
+def _cost(price: Price, at: int, units: float, n: int) -> float:
+    """Return the lower (0) or upper (1) price of some units of n outputs."""
+    if price.first is None or not units:
+        return price.usd[at] * units
+    firsts = n if price.per in {"second", "megapixel"} else 1
+    return price.first[at] * firsts + price.usd[at] * max(0.0, units - firsts)
+
+
 def quote_call(draft: Draft, request: Request, n: int) -> Quote:
     """Add up the price lines of an operation spec for one call."""
     if not draft.spec.prices:
@@ -430,8 +438,8 @@ def quote_call(draft: Draft, request: Request, n: int) -> Quote:
         units = _units(chosen[0], draft, request, n)
         if units is None:
             return Quote(usd=None, basis=f"the number of {unit}s is not known before the call")
-        low += min([p.usd[0] for p in chosen]) * units[0]
-        high += max([p.usd[1] for p in chosen]) * units[1]
+        low += min([_cost(p, 0, units[0], n) for p in chosen])
+        high += max([_cost(p, 1, units[1], n) for p in chosen])
         basis.append(chosen[0].basis or f"per {unit}")
     return Quote(usd=(round(low, 6), round(high, 6)), basis="; ".join(dict.fromkeys(basis)))
 
