@@ -23,7 +23,7 @@ from state_samples import NOW, new_call
 from anymedia import Budget, GenerateImage, GenerateVideo, Router
 from anymedia import worker as worker_module
 from anymedia.errors import BackendTimeout, BudgetExceeded, ContentRefused, JobCancelled, UnknownBackend
-from anymedia.execution import watch
+from anymedia.execution import resume, watch
 from anymedia.policy import Policy
 from anymedia.state.store import UNKNOWN_ACCOUNT, WorkerRecord
 from anymedia.worker import Worker
@@ -304,6 +304,35 @@ async def test_cancel_reaches_the_worker_that_has_the_call(machines: Machines) -
         with pytest.raises(JobCancelled):
             await waiting
     assert machines.service.cancelled == ["vid-1"]
+
+
+@pytest.mark.exhaustive
+async def test_states_of_a_call_are_reported_where_it_is_awaited(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    if isinstance(machines.place, Path):
+        return
+    monkeypatch.setattr(watch, "_FIRST_PAUSE", 3600.0)
+
+    async def not_kept(*_: Any) -> bool:
+        return False
+
+    monkeypatch.setattr(resume, "kept_until_end", not_kept)  # as in two processes
+    machines.service.looks, states = 10**6, list[str]()
+    async with machines.one("caller", workers=True) as caller:
+        request = GenerateVideo(prompt="waves")
+        waiting = asyncio.create_task(caller.execute(request, on_progress=lambda event: states.append(event.state)))
+        await until(lambda: bool(caller._engine.watcher._waiting))
+        heard: list[str] = []
+        stop = caller.store.listen(heard.append)
+        assert stop is not None
+        while not heard:  # until the connection listens
+            await caller.store.notify("hello")
+            await asyncio.sleep(0.01)
+        async with machines.worker():
+            await until(lambda: "running" in states)
+            machines.service.jobs["vid-1"]["left"] = 0
+            await waiting
+        stop()
+    assert states[-1] == "done"
 
 
 @pytest.mark.exhaustive

@@ -103,8 +103,7 @@ class Router(Operations, Realms):
         self.policy = self._plan_maker.policy
         place = self.settings.journal if store is None else store
         self.store: Store = store_at(place, clock=self._clock.now) if isinstance(place, str | Path) else place
-        storage, directory = artifacts or self.settings.fleet_artifacts, self.settings.state_dir / "artifacts"
-        self.artifacts = artifacts_at(storage, directory) if isinstance(storage, str | None) else storage
+        self.artifacts = artifacts_at(artifacts or self.settings.fleet_artifacts, self.settings.state_dir / "artifacts")
         self._engine = Engine(
             store=self.store,
             artifacts=self.artifacts,
@@ -239,7 +238,8 @@ class Router(Operations, Realms):
         until = None if deadline is None else steady() + deadline
         run, _, task = await self._begin(request, asked, until, until)
         if task is None:
-            found = await self._run_registry.wait(run, None if until is None else max(0.0, until - steady()))
+            with listening(asked.on_progress):
+                found = await self._run_registry.wait(run, None if until is None else max(0.0, until - steady()))
             return asked.deliver(await delivered(self._engine, found))
         try:
             result = await self._run_registry.wait_for_result(task, run)

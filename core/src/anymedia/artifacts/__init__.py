@@ -38,14 +38,16 @@ __all__ = [
 ]
 
 
-def artifacts_at(url: str | None, directory: Path) -> ArtifactStore:
-    """Return the artifacts in a directory, or in the object storage that a URL names, with copies in the directory.
+def artifacts_at(url: ArtifactStore | str | None, directory: Path) -> ArtifactStore:
+    """Return the artifacts in a directory, or in the object storage that a URL names, with copies in the directory; or a store itself.
 
     Raises:
         SettingsError: ``anymedia[fleet]`` is not installed, or the URL names no storage.
     """
     if url is None:
         return LocalArtifacts(directory)
+    if not isinstance(url, str):
+        return url
     try:
         from .shared import SharedArtifacts
     except ImportError:

@@ -71,9 +71,12 @@ async def resume_call(engine: Engine, call_id: str, deadline: float | None, *, r
         BackendTimeout: the deadline passed; the call can be resumed.
         BackendError: it failed, now or earlier.
     """
-    resumed = revise
+    resumed, seen = revise, None
     while True:
         record = await _known(engine, call_id)
+        if record.priority is not None and not resumed and seen not in (None, record.state):
+            engine.report(record)  # a worker has changed it
+        seen = record.state
         revise = revise and record.is_revisable
         if record.state in FINAL_STATES and not revise:
             return _ended(record)

@@ -160,7 +160,7 @@ class SqlStore(Queues):
                 if sole_job and after.conflict is not None:
                     raise JobTaken(after.conflict)
             row = update_call(connection, before, after, known=known is not None)
-            if after.owner is None:
+            if after.owner is None or after.priority is not None:  # who waits for a worker hears of each state
                 connection.notify(f"free {after.id}")
             settled = ledger.settled(entry, after)
             _settle(connection, entry, settled)

@@ -458,7 +458,7 @@ class Store(Protocol):
     def listen(self, tell: Callable[[str], None]) -> Callable[[], None] | None:
         """Have a function called with each notice of the store's other users, on a thread of the store.
 
-        The store itself sends ``free ID`` when the lease of a call ends.
+        The store itself sends ``free ID`` when the lease of a call ends, and for a call for workers with each change.
 
         Returns:
             What ends it; None for a store that does not pass notices on.
