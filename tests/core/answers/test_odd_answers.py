@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import struct
 import urllib.parse
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from anymedia.answers.containers import repair_bytes, repair_file
 from anymedia.answers.envelopes import read_error
 from anymedia.answers.errors import classify, error_from
 from anymedia.answers.media import decode_images, extract_media
+from anymedia.execution.save_piece import recognise_file
 from anymedia.files.names import plain_name
 from anymedia.media import Image as MediaImage
 
@@ -328,3 +330,20 @@ def test_words_that_only_resemble_a_refusal_of_content_are_none() -> None:
 )
 def test_words_at_a_place_that_no_one_named_arrive(answer: Any) -> None:
     assert SAID in error_from(answer, who="'a/b'", status=400).provider_message
+
+
+def test_file_that_follows_line_breaks_is_found_as_a_whole_answer() -> None:
+    assert [item.data for item in extract_media(b"\r\n" + PNG).items] == [b"\r\n" + PNG]  # the breaks are cut when it is repaired
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_aiff_that_was_made_is_delivered_with_its_length(tmp_path: Path, *, streamed: bool) -> None:
+    samples = bytes(2) * 24_000
+    head = struct.pack(">hIh", 1, 0 if streamed else 24_000, 16) + b"\x40\x0d\xbb\x80" + bytes(6)  # 24000 Hz
+    sizes = (0, 0) if streamed else (4 + 8 + len(head) + 16 + len(samples), 8 + len(samples))
+    chunks = b"AIFFCOMM" + struct.pack(">I", len(head)) + head + b"SSND" + struct.pack(">I", sizes[1]) + bytes(8) + samples
+    path = tmp_path / "sound"
+    path.write_bytes(b"FORM" + struct.pack(">I", sizes[0]) + chunks)
+    assert [warning.code for warning in repair_file(path)] == ["audio_sizes_corrected"] * streamed
+    facts = recognise_file(path, "audio/aiff", "audio")
+    assert (facts.format, facts.mime, facts.kind, facts.seconds) == ("aiff", "audio/aiff", "audio", 1.0)

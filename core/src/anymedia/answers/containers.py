@@ -23,7 +23,7 @@ from ..probe.reader import Reader
 from ..results import Warning
 from .base64_text import HEAD, format_of_head
 
-__all__ = ["Edit", "Repair", "find_repair", "repair_bytes", "repair_file"]
+__all__ = ["Edit", "Repair", "find_repair", "repair_bytes", "repair_file", "sound_seconds"]
 
 
 @attrs.frozen
@@ -105,6 +105,15 @@ def _sound(reader: Reader, nothing: Repair) -> Repair:
         warnings.append(_cut(reader.size - found.end, found.name))
     edits = tuple(Edit(offset, data) for offset, data in found.edits)
     return attrs.evolve(nothing, end=found.end, edits=edits, warnings=tuple(warnings))
+
+
+def sound_seconds(source: bytes | BinaryIO) -> float | None:
+    """Return how long a WAV or an AIFF runs; None where it has no samples whose size is known."""
+    try:
+        found = _correct_sizes(Reader(source))
+    except (InvalidRequest, ValueError, IndexError):
+        return None
+    return None if found is None else found.seconds
 
 
 def _cut(count: int, name: str) -> Warning:

@@ -264,10 +264,7 @@ class _Search:
         for node, where, context in itertools.islice(_below(nodes), _MOST_NODES):
             if isinstance(node, str | bytes | bytearray | memoryview):
                 start = node[:_LONGEST_START].strip() if isinstance(node, str) else node[:_LONGEST_START]
-                encoded = split_data_url(start)
-                is_link = isinstance(start, str) and is_absolute_link(start) and _FILE.fullmatch(start) is not None
-                is_link = is_link or (isinstance(start, str) and "data:" in start and _IN_TEXT.search(start) is not None)
-                if is_link or format_of_head(head_of_base64(encoded.payload)) or (isinstance(node, bytes) and format_of_head(node[:HEAD])):
+                if _shows_media(start):
                     self._value(node, where, context, link=False)
             elif (data := _bytes_of(node)) is not None:
                 self._add(data, None, context, where)
@@ -384,6 +381,16 @@ class _Search:
         self.items.append(
             FoundMedia(url=whole, mime=context.mime, text=context.text, place=where, thought=context.thought, item=context.item)
         )
+
+
+def _shows_media(start: str | bytes | bytearray | memoryview) -> bool:
+    """Whether a text or bytes start like a file, like base64 of one, or link one."""
+    if isinstance(start, str):
+        if (is_absolute_link(start) and _FILE.fullmatch(start)) or ("data:" in start and _IN_TEXT.search(start)):
+            return True
+    elif format_of_head(bytes(start[: 2 * HEAD]).lstrip(b"\xef\xbb\xbf \t\r\n")) is not None:
+        return True
+    return format_of_head(head_of_base64(split_data_url(start).payload)) is not None
 
 
 def _below(nodes: list[tuple[Any, str, _Context]]) -> Iterator[tuple[Any, str, _Context]]:

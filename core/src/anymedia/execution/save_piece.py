@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import attrs
 
-from ..answers.containers import repair_file
+from ..answers.base64_text import format_of_head
+from ..answers.containers import repair_file, sound_seconds
 from ..artifacts import Artifact, ArtifactStore, ArtifactWriter, Kind
 from ..context import answers_up_to
 from ..errors import BackendError, BackendUnavailable, BadBackendResponse, MediaError, OutputMismatch, PluginContractError
@@ -312,6 +313,8 @@ def _recognise(source: BinaryIO | bytes, mime: str | None, head: bytes, expect: 
     # Raw samples have no header to recognize.
     hint = "pcm" if expect == "audio" and format_of(mime) == "pcm" and _text_kind(head) is None else None
     try:
+        if expect == "audio" and format_of_head(head) == "aiff":  # no input, but players know it
+            return Facts(format="aiff", mime="audio/aiff", kind="audio", size=0, end=0, seconds=sound_seconds(source))
         facts = sniff(source, format_hint=hint)
     except MediaError as error:
         raise BadBackendResponse(
