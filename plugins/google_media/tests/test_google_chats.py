@@ -15,7 +15,7 @@ from anymedia.errors import UnknownContinuation
 from anymedia.generation_config import GenerationConfig
 from anymedia.results import Result
 from anymedia.router import Router
-from anymedia.testing.fake_service import half_mask
+from anymedia.testing.fakes import half_mask
 
 pytestmark = pytest.mark.anyio
 

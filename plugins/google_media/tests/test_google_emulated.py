@@ -16,7 +16,7 @@ from anymedia.generation_config import GenerationConfig
 from anymedia.policy import Policy
 from anymedia.results import Result
 from anymedia.router import Router
-from anymedia.testing.fake_service import half_mask
+from anymedia.testing.fakes import half_mask
 
 pytestmark = pytest.mark.anyio
 At = Callable[[str, bytes], str]

@@ -14,7 +14,7 @@ from wire.media_reading import grey, opened
 from anymedia.errors import InvalidRequest, MediaError, ModelRetired
 from anymedia.results import Result
 from anymedia.router import Router
-from anymedia.testing.fake_service import half_mask
+from anymedia.testing.fakes import half_mask
 
 pytestmark = pytest.mark.anyio
 At = Callable[[str, bytes], str]
