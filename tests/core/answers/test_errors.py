@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anymedia.answers.envelopes import quote, read_error
-from anymedia.answers.errors import error_from, is_web_page
+from anymedia.answers.errors import classify, error_from, is_web_page
 from anymedia.errors import (
     AuthenticationFailed,
     BackendError,
@@ -26,6 +26,7 @@ from anymedia.errors import (
     SettingsError,
     UnknownModel,
 )
+from anymedia.http import refusal
 from anymedia.redaction import forget_secret, register_secret
 
 WHY = "WHY123 steps too high"
@@ -269,6 +270,17 @@ def test_404_that_is_not_the_apis_own_in_a_status_check_is_a_failed_check(body: 
     error = error_from(body, who="'a/b'", status=404, about="job")
     assert type(error) is BackendUnavailable
     assert error.retry
+
+
+@pytest.mark.parametrize("key", ["code", "type", "status", "error_code", "reason", "title"])
+@pytest.mark.parametrize("word", ["Content Moderated", "Task not moderated yet", "task_not_moderated", "\u5ba1\u6838 odd 17"])
+def test_plugins_own_code_of_several_words_is_found_where_codes_stand(key: str, word: str) -> None:
+    answer = {"error": {key: word, "message": "x"}}
+    assert isinstance(refusal(answer, {word: ContentRefused}), ContentRefused)
+    assert classify(read_error(answer), 400, by_code={word: "rate"}) == "rate"
+    assert not isinstance(
+        refusal({"error": {key: "odd", "message": word}}, {word: QuotaExceeded}), QuotaExceeded
+    )  # no code
 
 
 def test_providers_own_codes_come_first() -> None:

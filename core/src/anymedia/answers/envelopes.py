@@ -59,6 +59,7 @@ _SPELLINGS = {"".join(c for c in key.lower() if c.isalnum()): key for key in rev
 _AROUND, _EVENT = "\ufeff\0 \t\r\n", ("data:", "event:", "id:", "retry:", ":")
 _ENCODED = re.compile(r"[A-Za-z0-9+/_=-]{160,}")
 _CODE_LIKE = re.compile(r"[A-Za-z][\w.\-/]{1,79}")
+_VALUE = re.compile(r"\s*([{\[\"])")
 _DAMAGED = re.compile(r'"(?:message|detail|msg|error|error_message|title)"\s*:\s*"((?:[^"\\]|\\.){1,4000})')
 _XML = re.compile(
     r"<(?:\w+:)?(?P<tag>code|message|faultstring|error_?description|description|detail|reason)\b[^>]*>"
@@ -80,6 +81,7 @@ class AnsweredError:
         param: the parameter that it names, or an empty string.
         status: the status number in the body, if any.
         codes: every code in the envelope, in lower case without separators, the outermost first.
+        labels: as ``codes``, with the texts of several words found in the place of one: for a plugin's own table.
         reasons: names of filters that matched.
         stage: ``input`` or ``output`` where the provider says which of them its moderation refused, or an empty string.
         form: how it came.
@@ -93,6 +95,7 @@ class AnsweredError:
     param: str = ""
     status: int | None = None
     codes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     stage: str = ""
     form: Literal["json", "html", "xml", "text", "empty"] = "empty"
@@ -131,7 +134,7 @@ def documents(body: bytes) -> list[Any]:
     if text.startswith(_EVENT):
         text = "".join(line[5:] for line in text.splitlines() if line.startswith("data:"))
     try:
-        while start := re.compile(r"\s*([{\[\"])").match(text, at):
+        while start := _VALUE.match(text, at):
             value, at = decoder.raw_decode(text, start.start(1))
             found.append(value)
     except (ValueError, RecursionError):
@@ -157,7 +160,7 @@ def read_error(body: Any) -> AnsweredError:
         form, loaded = _form_of(body)
         if form != "json":
             codes = tuple(_plain(found) for found in _xml_parts(body, "code")) if form == "xml" else ()
-            return AnsweredError(text=_shown(loaded), codes=codes, form=form)
+            return AnsweredError(text=_shown(loaded), codes=codes, labels=codes, form=form)
         body = loaded
     return _of_object(body)
 
@@ -167,6 +170,8 @@ def _of_object(body: Any) -> AnsweredError:
     nodes = list(itertools.islice(_objects(body), _MOST_NODES))
     strings = {key: _first_code(nodes, key) for key in _NAMED}
     codes = [_plain(value) for node in nodes for key in _CODES if (value := _code(child(node, key)))]
+    texts = [_text(child(node, key)) for node in nodes for key in _CODES]
+    labels = [plain for text in texts if len(text) <= _CODE and (plain := _plain(text))]
     codes += ["moderated" for node in nodes if "moderated" in _plain(_text(child(node, "status")))]
     codes += ["refusal" for node in nodes if _text(child(node, "refusal"))]
     text = _words(body, 0, iter(range(_MOST_NODES)))
@@ -184,6 +189,7 @@ def _of_object(body: Any) -> AnsweredError:
         param=strings["param"] or strings["field"],
         status=next((found for node in nodes for key in ("code", "status", "status_code") if (found := _number(child(node, key)))), None),
         codes=tuple(dict.fromkeys(codes)),
+        labels=tuple(dict.fromkeys([*labels, *codes])),
         reasons=tuple(dict.fromkeys(reason for node in nodes for reason in _reasons(node))),
         stage=strings["moderation_stage"],
         form="json",

@@ -126,7 +126,7 @@ def classify(error: AnsweredError, status: int | None, *, by_code: Mapping[str, 
         by_code: the provider's own codes, spelled as the provider spells them; they come first.
     """
     own = {re.sub(r"[^a-z0-9]", "", code.lower()): kind for code, kind in (by_code or {}).items()}
-    for code in reversed(error.codes):  # the innermost says most
+    for code in reversed(error.labels):  # the innermost says most
         if code in own:
             return own[code]
     known = set(error.codes)

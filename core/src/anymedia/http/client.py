@@ -142,7 +142,7 @@ def refusal(answer: Mapping[str, Any], by_code: ErrorTable, *, context: Context 
 
 def _own_class(found: AnsweredError, by_code: ErrorTable | None) -> type[BackendError] | None:
     own = {re.sub(r"[^a-z0-9]", "", code.lower()): named for code, named in (by_code or {}).items() if not code.isdigit()}
-    return next((own[code] for code in reversed(found.codes) if code in own), None)
+    return next((own[code] for code in reversed(found.labels) if code in own), None)
 
 
 def _of_class(named: type[BackendError], found: AnsweredError, status: int | None, wait: float | None) -> BackendError:

@@ -58,7 +58,7 @@ def error_of(answer: Answer, context: Context, about: About = "request", body: A
     """Return our error for an answer; ``body`` is the decoded answer, where it was decoded."""
     found = read_error(answer.body if body is None else body)
     if _IN_FLIGHT.encode() in answer.body[:_LONGEST_ERROR]:
-        found = attrs.evolve(found, codes=(*found.codes, "inflightbudget"))
+        found = attrs.evolve(found, labels=(*found.labels, "inflightbudget"))
     return answered_error(
         context,
         found,
