@@ -86,19 +86,28 @@ async def test_telemetry_of_a_refused_call_names_the_error_and_not_its_message(r
     assert (submit.status.status_code, submit.status.description, submit.events) == (trace.StatusCode.ERROR, None, ())
 
 
-async def test_telemetry_of_a_call_that_another_process_executes_continues_its_trace(recorded: Recorded, tmp_path: Path) -> None:
-    with FakeService() as service:
+@pytest.mark.parametrize("state", ["queued", "running"])
+async def test_telemetry_of_a_call_that_another_process_continues_belongs_to_its_trace(
+    recorded: Recorded, tmp_path: Path, state: str
+) -> None:
+    with FakeService(looks=10**6 if state == "running" else 1) as service:
         settings = fake_settings(service, state=tmp_path / "state")
         async with fake_router(service, settings=settings, store=SqliteStore(tmp_path / "state.db")) as router:
             with trace.get_tracer("caller").start_as_current_span("request") as caller:
-                runner = router._plan_runner(await router.plan(GenerateVideo(prompt="waves")), None, False, None)
-                (record,) = await runner.open()
-            await router.store.release(record.lease)
+                if state == "running":
+                    record = await router.submit(GenerateVideo(prompt="waves"))
+                else:
+                    runner = router._plan_runner(await router.plan(GenerateVideo(prompt="waves")), None, False, None)
+                    (record,) = await runner.open()
+                    await router.store.release(record.lease)
         recorded.exporter.clear()
+        for job in service.jobs.values():
+            job["left"] = 0
         async with fake_router(service, settings=settings, store=SqliteStore(tmp_path / "state.db")) as router:
             await router.resume(record.run)
     assert {span.context.trace_id for span in recorded.spans} == {caller.get_span_context().trace_id}
-    assert {span.name.split()[0] for span in recorded.spans} == {"queue", "generate_video", "check_job", "collect"}
+    steps = {"queue", "generate_video"} if state == "queued" else set()
+    assert {span.name.split()[0] for span in recorded.spans} == steps | {"check_job", "collect"}
 
 
 def test_telemetry_is_off_and_imports_nothing_in_a_program_without_opentelemetry() -> None:

@@ -166,8 +166,7 @@ async def execute_queued(
         target=output_target(record.target),
         is_resumed=True,
     )
-    with telemetry.continued(record.target.get("trace", {})):
-        return await execute_call(engine, call, held, engine.policy, deadline, lambda: None)
+    return await execute_call(engine, call, held, engine.policy, deadline, lambda: None)
 
 
 async def _never_sent(engine: Engine, held: LeaseKeeper, record: CallRecord, why: MediaError) -> BackendError:

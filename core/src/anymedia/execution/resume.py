@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .. import telemetry
 from ..artifacts import Artifact
 from ..capabilities import ModelSpec
 from ..errors import (
@@ -104,7 +105,7 @@ async def continue_call(engine: Engine, claimed: CallRecord, deadline: float | N
         LeaseLost: this process was suspended for so long that another one has claimed it.
     """
     async with LeaseKeeper(engine.leases, claimed.lease) as held:
-        with engine.clients.used(claimed.backend):
+        with engine.clients.used(claimed.backend), telemetry.continued(claimed.target.get("trace", {})):
             return _ended(await _continue(engine, held, claimed, deadline, rebind))
 
 
