@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import html
 import inspect
 import os
@@ -20,7 +21,9 @@ import pytest
 from tools.docs.pages import PAGES, with_table
 from tools.docs.settings_page import VARIABLES
 
-from anymedia import Context, http, results
+import anymedia
+from anymedia import Context, http, results, testing
+from anymedia.answers import envelopes, media
 from anymedia.cli.new_backend import write_backend
 from anymedia.errors import InvalidRequest
 from anymedia.hookspecs import HOOKS
@@ -104,6 +107,32 @@ def test_toolbox_page_documents_every_public_name() -> None:
     for name in ("Outcome", "Piece", "Job", "Running", "Succeeded", "Failed", "ContinuationData"):
         assert f"### `{name}`" in page
         assert sorted(f.name for f in attrs.fields(getattr(results, name)) if f"| `{f.name}` |" not in page) == []
+
+
+def test_names_on_the_toolbox_page_can_be_imported_from_where_it_says() -> None:
+    page, _, fakes = (DOCS / "toolbox.md").read_text("utf-8").partition("in `anymedia.testing`\n")
+    page, _, answers = page.partition("## Media and errors in an answer")
+    for part, modules in ((page, (anymedia, anymedia.errors, http)), (answers, (media, envelopes))):
+        names = re.findall(r"^### `(?:await |async with )?(\w+)[(`]", part, re.MULTILINE)
+        assert len(names) >= 4
+        assert sorted(n for n in names if not any(hasattr(module, n) for module in modules)) == []
+    assert fakes and sorted(n for n in re.findall(r"^### `(\w+)\(", fakes, re.MULTILINE) if not hasattr(testing, n)) == []
+
+
+def test_plugins_and_examples_import_public_modules_only() -> None:
+    page = (DOCS / "compatibility.md").read_text("utf-8")
+    listed = re.search(r"Public names are:.*?Everything else", page, re.DOTALL)
+    assert listed is not None
+    public = set(re.findall(r"`(\w+)`", listed[0]))
+    sources = [p for folder in ("plugins", "examples") for p in (ROOT / folder).rglob("*.py") if "tests" not in p.parts]
+    used = {
+        (node.module.split(".")[1], path.name)
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("anymedia.")
+    }
+    assert {"http", "context", "answers"} <= {module for module, _ in used}
+    assert sorted(f"{name}: {module}" for module, name in used if module not in public) == []
 
 
 def test_troubleshooting_covers_every_code_of_an_error() -> None:

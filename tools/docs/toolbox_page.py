@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import attrs
 
 from anymedia import http
+from anymedia.answers.envelopes import read_error
+from anymedia.answers.media import ExtractedMedia, FoundMedia, extract_media
 from anymedia.context import Context, LoadedMedia, describe_references
 from anymedia.credentials import Secret
 from anymedia.errors import BackendError
@@ -48,6 +50,8 @@ def toolbox() -> str:
     out += [f"## `{http.__name__}`\n", inspect.cleandoc(http.__doc__ or "").replace("``", "`") + "\n"]
     for name in http.__all__:
         out += function(name, getattr(http, name))
+    out += ["## Media and errors in an answer, in `anymedia.answers.media` and `anymedia.answers.envelopes`\n"]
+    out += [*function("extract_media", extract_media), *_records(ExtractedMedia, FoundMedia), *function("read_error", read_error)]
     out += ["## Media for a fake, in `anymedia.testing`\n"]
     for name, value in sorted(vars(fakes).items()):
         if name in fakes.__all__ and inspect.isfunction(inspect.unwrap(value)):

@@ -46,7 +46,7 @@ TYPE_CHECKING = False  # importing it from typing would take a third of the impo
 if TYPE_CHECKING:
     from . import aio
     from .capabilities import CapabilityMatrix, load_matrix
-    from .context import Context, LoadedMedia
+    from .context import Context, LoadedMedia, describe_references
     from .credentials import Secret
     from .errors import (
         BackendError,
@@ -162,6 +162,7 @@ _MODULES = {
     "UnsupportedOperation": "errors",
     "Video": "media",
     "Warning": "results",
+    "describe_references": "context",
     "edit": "shortcuts",
     "hookimpl": "hookspecs",
     "image": "shortcuts",
@@ -231,6 +232,7 @@ __all__ = [
     "Video",
     "Warning",
     "aio",
+    "describe_references",
     "edit",
     "hookimpl",
     "image",

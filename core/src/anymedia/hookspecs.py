@@ -228,7 +228,7 @@ class EditsWithReferences(Protocol):
 
         Args:
             request: ``request.references`` holds at least one image, each with its role (source, style, control, subject)
-                and, where given, its type and description. Where an image is continued, it is the last source. A mask
+                and, where given, its type and description. Where an image is continued, it is the last source, and counts as one. A mask
                 applies to the first source.
             context: credentials, settings, clients and input bytes for this call.
 

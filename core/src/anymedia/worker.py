@@ -1,8 +1,8 @@
 """A worker: carries out the calls that routers on any machine have recorded for workers.
 
-router = Router(store="postgresql://...", artifacts="s3://...")
-async with router:
-    await Worker(router, at_once=8).run()
+    router = Router(store="postgresql://...", artifacts="s3://...")
+    async with router:
+        await Worker(router, at_once=8).run()
 
 The table of calls is the queue. A worker claims a call, which gives it a lease; it renews its leases, and other workers continue what a
 dead one has left, from what is recorded: a submit that may have arrived is looked up, never repeated.

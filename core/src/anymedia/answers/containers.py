@@ -209,7 +209,7 @@ def _shift(file: BinaryIO, count: int) -> None:
     file.truncate(position - count)
 
 
-#: What a picture ends with; and the most bytes of one that is read to add it.
+#: What a picture ends with, and up to which size, in bytes, one is read to add it.
 _ENDS = {"png": b"\0\0\0\0IEND\xaeB`\x82", "jpeg": b"\xff\xd9", "gif": b"\0;"}
 _MOST_WITHOUT_END = 1 << 28
 #: Text that short behind the sound's data was put there by a gateway; anything else is more sound than the header knows of.

@@ -60,7 +60,8 @@ def answered_error(
         status: of the HTTP answer; None for an error inside another answer, such as a job that failed.
         headers: of the answer; Retry-After is read.
         by_code: what the provider's own codes mean, where the usual table does not know them.
-        kind: what the error is about, if the plugin knows it from another source.
+        kind: what the error is about, if the plugin knows it from another source: ``content``, ``auth``, ``billing``, ``rate``,
+            ``overload``, ``model``, ``region``, ``verification``, ``invalid`` ...
         request_id: the provider's id of the exchange.
         wait: seconds that the provider asked to wait, where no header says it.
         about: ``job`` for a status check, in which 404 means that the provider does not know the job.
@@ -104,7 +105,8 @@ def failed_job(
         ended: how it ended, as a verb: ``failed``, ``was cancelled``.
         status: the provider's own status number of the failure, for billing rules.
         by_code: what the provider's own codes mean.
-        kind: what the error is about, if the plugin knows it from another source.
+        kind: what the error is about, if the plugin knows it from another source: ``content``, ``auth``, ``billing``, ``rate``,
+            ``overload``, ``model``, ``region``, ``verification``, ``invalid`` ...
         request_id: the provider's id of the exchange.
     """
     found = body if isinstance(body, AnsweredError) else read_error(body)

@@ -119,7 +119,7 @@ class BackendConformance(
 
     @rule("A02")
     def test_a02_loading_imports_no_sdk(self) -> None:
-        """If this fails: move the import of the SDK into the function that uses it."""
+        """If this fails: move the import of the SDK (aiohttp counts as one) into the function that uses it."""
         done = subprocess.run(  # noqa: S603 - our own text
             [sys.executable, "-c", _LOADED, self.backend], capture_output=True, text=True, check=False
         )
@@ -175,7 +175,7 @@ class BackendConformance(
 
     @rule("A06")
     def test_a06_wire_plays_every_scenario_and_records_submits(self) -> None:
-        """If this fails: imitate the failure as closely as the service allows; a failure it cannot have is a ``known_gap`` of C01."""
+        """If this fails: imitate the failure as the service would have it; one that it cannot have is a ``known_gap`` of C01 to C03."""
         claimed = _claimed(loaded_registry().capabilities(self.backend))
         unclaimed = sorted(set(self.not_http) - claimed)
         assert not unclaimed, f"not_http names operations that the matrix does not claim: {', '.join(unclaimed)}"
