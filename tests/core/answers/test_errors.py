@@ -278,9 +278,7 @@ def test_plugins_own_code_of_several_words_is_found_where_codes_stand(key: str, 
     answer = {"error": {key: word, "message": "x"}}
     assert isinstance(refusal(answer, {word: ContentRefused}), ContentRefused)
     assert classify(read_error(answer), 400, by_code={word: "rate"}) == "rate"
-    assert not isinstance(
-        refusal({"error": {key: "odd", "message": word}}, {word: QuotaExceeded}), QuotaExceeded
-    )  # no code
+    assert not isinstance(refusal({"error": {key: "odd", "message": word}}, {word: QuotaExceeded}), QuotaExceeded)  # no code
 
 
 def test_providers_own_codes_come_first() -> None:
