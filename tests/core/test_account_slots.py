@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +82,14 @@ class Counted(FakeService):
     def __init__(self) -> None:
         super().__init__()
         self.now = self.highest = 0
+        self.arrived: list[float] = []
         self.counting = threading.Lock()
         self.hold = 0.05
         handle = self.http._handler
 
         async def counted(request: Any) -> Any:
             with self.counting:
+                self.arrived.append(time.monotonic())
                 self.now += 1
                 self.highest = max(self.highest, self.now)
             await asyncio.sleep(self.hold)

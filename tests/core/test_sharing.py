@@ -17,12 +17,12 @@ from anymedia import GenerateVideo, SqliteStore
 CHILD = Path(__file__).with_name("sharing_child.py")
 
 
-def together(count: int, folder: Path, service: FakeService, what: str) -> list[int]:
-    words = [str(folder / "state.db"), str(folder / "out"), service.http.url, service.files.url, what]
+def together(count: int, folder: Path, service: FakeService, what: str, store: str | None = None) -> list[int]:
+    words = [store or str(folder / "state.db"), str(folder / "out"), service.http.url, service.files.url, what]
     started = [subprocess.Popen([sys.executable, str(CHILD), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(count)]
     said = []
     for child in started:
-        out, err = child.communicate(timeout=100)
+        out, err = child.communicate(timeout=600)
         assert child.returncode == 0, err.decode()[-2000:]
         said.append(int(out))
     return said

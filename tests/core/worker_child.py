@@ -1,8 +1,12 @@
-"""A worker process for tests that kill it: ``python worker_child.py FOLDER STORE STORAGE SERVICE FILES [can_list]``."""
+"""A worker process: ``python worker_child.py FOLDER STORE STORAGE SERVICE FILES [can_list] [most=N] [skew=SECONDS]``.
+
+``most``: calls of the account at the same time. ``skew``: by how much this machine's clock is wrong.
+"""
 
 import asyncio
 import os
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -14,15 +18,21 @@ from anymedia import Router
 from anymedia import worker as worker_module
 from anymedia.settings import InstanceSettings, Settings
 
+OPTIONS = dict(word.partition("=")[::2] for word in sys.argv[6:])
 
-async def main(folder: str, store: str, storage: str, service: str, files: str, *more: str) -> None:
+
+async def main(folder: str, store: str, storage: str, service: str, files: str) -> None:
     os.environ["FAKE_KEY"] = KEY
     worker_module._FIRST_PAUSE = 0.1  # type: ignore[misc]
-    own = InstanceSettings(name="fake", plugin="fake", base_url=service, options={"can_list": "can_list" in more, "timeout": 20})
+    most = int(OPTIONS["most"]) if "most" in OPTIONS else None
+    options = {"can_list": "can_list" in OPTIONS, "timeout": 20}
+    own = InstanceSettings(name="fake", plugin="fake", base_url=service, options=options, max_concurrent=most)
     settings = Settings(instances={"fake": own}, fetch_allow=(files.removeprefix("http://"),), state_dir=Path(folder))
     async with Router(settings=settings, registry=fake_registry(), store=store, artifacts=storage, clock=FastClock()) as router:
         await worker_module.Worker(router, at_once=4).run()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    right = time.time
+    time.time = lambda: right() + float(OPTIONS.get("skew", 0))
+    asyncio.run(main(*sys.argv[1:6]))

@@ -256,7 +256,7 @@ class PostgresDatabase(Database[PostgresConnection]):
                 except BaseException:
                     if not connection.raw.closed:
                         uncertain = connection.repeated
-                        connection.end("ROLLBACK")
+                    connection.end("ROLLBACK")
                     raise
                 finally:
                     with write.lock:
