@@ -184,6 +184,16 @@ async def test_call_is_queued_at_once_and_its_file_written_where_it_was_requeste
     assert len(machines.service.submits) == 1
 
 
+async def test_result_is_not_exported_by_another_machine_of_the_same_name(machines: Machines, tmp_path: Path) -> None:
+    async with machines.one("caller", workers=True) as caller, machines.one("another") as another, machines.worker():
+        record = await caller.submit(GenerateImage(prompt="a fox"), output=tmp_path / "fox.png")
+        elsewhere = await another.wait(record.id)
+        assert elsewhere.path.is_relative_to(tmp_path / "another")
+        assert not (tmp_path / "fox.png").exists()
+        async with machines.one("caller") as later:  # the same installation
+            assert (await later.wait(record.id)).path == tmp_path / "fox.png"
+
+
 async def test_inputs_reach_the_worker_and_its_machine_may_be_gone_afterwards(machines: Machines, tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     photo.write_bytes(png(64, 48, (9, 200, 9)))

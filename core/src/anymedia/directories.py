@@ -45,3 +45,24 @@ def write_atomically(path: Path, data: bytes) -> None:
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
+
+
+def installation_id(state: Path) -> str:
+    """Return the random name of the installation that a state directory belongs to; it is chosen with the first use.
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+    path = state / "installation"
+    if not path.exists():
+        own = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
+        write_atomically(own, os.urandom(16).hex().encode())
+        try:
+            os.link(own, path)
+        except FileExistsError:  # another process was first
+            own.unlink()
+        except OSError:  # a file system without hard links
+            own.replace(path)
+        else:
+            own.unlink()
+    return path.read_text("utf-8")

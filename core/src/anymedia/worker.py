@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 __all__ = ["ALIVE_SECONDS", "Worker"]
 
 _log = logging.getLogger("anymedia")
-#: How long a worker's leases last, in seconds. They are renewed, and it is noted that the worker is alive, twice in that time.
-_LEASE_SECONDS = 24.0
-#: After how many seconds without such a note a worker counts as dead.
-ALIVE_SECONDS = 30.0
+#: Seconds between two notes that a worker is alive, and after how many without one it counts as dead.
+_HEARTBEAT, ALIVE_SECONDS = 12.0, 30.0
+#: How long a worker's leases last, in seconds. With the next query of the queue, that is less than two heartbeats.
+_LEASE_SECONDS = 20.0
 #: Seconds between two queries of the queue: leases that run out are in no notice. Without notices, new calls are not either.
 _TAKE, _TAKE_WITHOUT_NOTICES = 3.0, 1.0
 #: Pauses in seconds before a call is tried again that could not be completed, at first and at most.
@@ -114,7 +114,7 @@ class Worker:
                 await self.router._engine.store.note_worker(await self.record())
             except StateError as error:
                 _log.warning("noting that the worker is alive failed: %s", error.code)
-            await asyncio.sleep(_LEASE_SECONDS / 2)
+            await asyncio.sleep(_HEARTBEAT)
 
     async def _take(self) -> None:
         """Claim and begin as many calls as there is room for."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import io
-import platform
 from collections.abc import Callable, Coroutine, Sequence
 from os import PathLike
 from pathlib import Path
@@ -107,7 +106,7 @@ async def delivered(engine: Engine, result: Result) -> Result:
 
 async def _delivered_file(engine: Engine, record: CallRecord, artifact: Artifact, file: MediaFile) -> MediaFile:
     path, target = file.path, record.target
-    if target.get("export") is not None and target["machine"] == platform.node():
+    if target.get("export") is not None and target["machine"] == engine.installation:
         place, suffix = OutputTarget.from_json(target["export"]), file.path.suffix
         index = int(target["first"]) + artifact.index
         path = await engine.artifacts.export(artifact, place, index=index, of=int(target["of"]), suffix=suffix, reuse=True)

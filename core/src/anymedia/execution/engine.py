@@ -22,7 +22,8 @@ from ..artifacts import Artifact, Swept
 from ..capabilities.overlay import OverlayStore
 from ..clock import Clock
 from ..context import ANSWER_BYTES, Context, LoadedMedia
-from ..errors import Fix, MediaError, RequestError
+from ..directories import installation_id
+from ..errors import Fix, MediaError, RequestError, SettingsError
 from ..media import Media
 from ..policy import Policy
 from ..redaction import clean_text, quiet_loggers
@@ -258,6 +259,7 @@ class Engine:
     governor: Governor = attrs.field(init=False)
     slots: AccountSlots = attrs.field(init=False)
     _pools: dict[tuple[str, int], ThreadPoolExecutor] = attrs.field(factory=dict, init=False)
+    _installation: str | None = attrs.field(default=None, init=False)
     _account_key: bytes | None = attrs.field(default=None, init=False, repr=False)
     _token: str = attrs.field(factory=lambda: os.urandom(4).hex(), init=False)
 
@@ -300,6 +302,21 @@ class Engine:
         for name, value in changes.items():
             setattr(view, name, value)
         return view
+
+    @property
+    def installation(self) -> str:
+        """The name of this installation among those that share the store.
+
+        Raises:
+            SettingsError: it cannot be read or written.
+        """
+        if self._installation is None:
+            try:
+                self._installation = installation_id(self.settings.state_dir)
+            except OSError as error:
+                text = f"The state directory {str(self.settings.state_dir)!r} cannot be used: {error.strerror or type(error).__name__}."
+                raise SettingsError(text, fix="Make it writable, or set ANYMEDIA_STATE to another directory.") from error
+        return self._installation
 
     def client_user(self, backend: str) -> Engine:
         """Return the engine that a backend's clients belong to: this one, if it has keys of its own."""

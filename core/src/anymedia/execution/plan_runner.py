@@ -6,7 +6,6 @@ import asyncio
 import functools
 import inspect
 import logging
-import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -324,7 +323,7 @@ class PlanRunner:
         suffix = _suffix(plan)
         place = None if (where := self._place(suffix)) is None else where.to_json()
         # A worker writes artifacts only; the output belongs to this machine.
-        places = {"output": place} if self.priority is None else {"output": None, "export": place, "machine": platform.node()}
+        places = {"output": place} if self.priority is None else {"output": None, "export": place, "machine": self.engine.installation}
         prefix = plan.model_spec.continuation_prefix or f"{plan.chosen.backend}_{media[:3]}"
         return {
             "media": media,
