@@ -54,6 +54,9 @@ SPELLED = {
     "invisible space": f"{B64[:100]}\u200b{B64[100:]}",
     "byte order mark": f"\ufeff{B64}",
     "percent-encoded bytes": "data:image/png," + urllib.parse.quote_from_bytes(PNG),
+    "lines of PEM": f"-----BEGIN PNG IMAGE-----\n{LINES}\n-----END PNG IMAGE-----\n",
+    "PEM in a data URL": f"data:image/png;base64,-----BEGIN IMAGE-----\r\n{LINES}\r\n-----END IMAGE-----",
+    "uuencoded base64": f"begin-base64 644 fox.png\n{LINES}\n====\n",
     "tabs and line breaks": LINES.replace("\n", "\r\n\t"),
 }
 

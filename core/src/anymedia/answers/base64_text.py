@@ -1,4 +1,4 @@
-"""Decode base64 however it is spelled: data URLs, line breaks, missing padding, the URL-safe alphabet, JSON escapes.
+"""Decode base64 however it is spelled: data URLs, PEM, line breaks, missing padding, the URL-safe alphabet, JSON escapes.
 
 A text in the usual spelling is decoded straight from where it lies; only an unusual one is copied once.
 """
@@ -30,6 +30,11 @@ _HEAD = re.compile(
 )
 _QUOTED_HEAD = re.compile(rb"[\s\"'`]{0,16}data%3a", re.IGNORECASE)
 _HEX = re.compile(rb"(?:[0-9a-f]{2})+|(?:[0-9A-F]{2})+")
+#: The lines around base64 in PEM (and in uuencode's base64).
+_PEM_HEAD = re.compile(
+    rb"(?:[\s\"'`\xef\xbb\xbf]|\\[nrt]){0,16}(?:-----BEGIN [^-]{0,80}-----|begin-base64 [0-7]{3,4} [^\s\\]{1,80})", re.IGNORECASE
+)
+_PEM_END = re.compile(rb"-----END[^-]{0,80}-----|(?<=[\sn])====(?=[\s\\\"]*\Z)", re.IGNORECASE)
 #: A data URL's head is not longer than this.
 _LONGEST_HEAD = 512
 
@@ -60,13 +65,19 @@ def split_data_url(text: Text) -> Base64Text:
         head = text[:_LONGEST_HEAD]
     found = _HEAD.match(head)
     if found is None or not (found["scheme"] or found["base64"]):
-        return Base64Text(text)
+        return Base64Text(_without_pem_head(text))
     mime = (found["mime"] or b"").decode("ascii", "replace").replace("\\", "").lower()
     parameters = (found["parameters"] or b"").decode("ascii", "replace")
     end = len(head[: found.end()].decode("utf-8", "replace")) if isinstance(text, str) else found.end()
-    own = Base64Text(text[end:], (mime + parameters) or None, is_data_url=True, is_base64=found["base64"] is not None)
+    own = Base64Text(_without_pem_head(text[end:]), (mime + parameters) or None, is_data_url=True, is_base64=found["base64"] is not None)
     inner = split_data_url(own.payload) if own.is_base64 else own  # a head that was put before a data URL
     return attrs.evolve(inner, mime=inner.mime or own.mime) if inner.is_data_url else own
+
+
+def _without_pem_head(text: Text) -> Text:
+    start = text[:_LONGEST_HEAD]
+    found = _PEM_HEAD.match(start.encode("ascii", "replace") if isinstance(start, str) else bytes(start))
+    return text[found.end() :] if found else text
 
 
 def decode_base64(text: Text | Base64Text) -> bytes:
@@ -134,6 +145,7 @@ def _decode_unusual(text: Text, *, lenient_end: bool = False) -> bytes:
         raw = text.encode("ascii") if isinstance(text, str) else bytes(text)
     except UnicodeEncodeError:
         raw = _without_marks(str(text))
+    raw = _PEM_END.sub(b"", raw)
     if b"%" in raw:
         raw = urllib.parse.unquote_to_bytes(raw)
     if b"\\" in raw:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ _ANIMATED_FORMATS = frozenset({"gif", "webp", "png", "avif"})
 _QUALITY = {"jpeg": 95, "webp": 92, "avif": 88}
 #: Quality to fall back to when the default exceeds the model's limit in bytes.
 _LOWER_QUALITY = 85
+_DAMAGED = "it is damaged: it cannot be decoded"
 _ORIENTATION, _BITS_PER_SAMPLE = 0x0112, 258
 
 
@@ -392,3 +394,89 @@ def _transcode_animation(data: bytes, facts: Facts, fmt: str, quality: int | Non
         out = io.BytesIO()
         first.save(out, PILLOW_FORMATS[fmt], **options | ({} if fmt == "avif" else {"loop": 0}))
     return out.getvalue(), list(fitted[0][1])
+
+
+def salvage_picture(data: bytes, fmt: str) -> tuple[bytes, str, int | None, int]:
+    """Decode what is left of a damaged image and encode it losslessly; only to be called in the child process.
+
+    It is decoded twice, with what is missing filled in two ways: the rows that differ are those that are missing.
+
+    Args:
+        data: the file's contents.
+        fmt: one of `PILLOW_FORMATS`.
+
+    Returns:
+        The image, its format, how many of its rows are missing (None: unknown), and how many it has. A PNG that lacks nothing
+        but correct checksums keeps its bytes.
+
+    Raises:
+        InvalidRequest: it has too many pixels, or nothing of it can be decoded.
+    """
+    from PIL import Image, ImageFile
+
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    made: list[Picture] = []
+    error: InvalidRequest | None = None
+    # Not every byte continues a WebP: most lossless ones end with a symbol that refers to pixels that are not there.
+    for fill in range(256) if fmt == "webp" else (0, 0x55):
+        try:
+            with decoding():
+                image: Picture = Image.open(io.BytesIO(_completed(data, fmt, fill)), formats=[PILLOW_FORMATS[fmt]])
+                if image.width * image.height > Limits().pixels:
+                    raise Image.DecompressionBombError
+                image.im = Image.new(image.mode, image.size, fill).im
+                image.load()
+                made.append(image)
+        except InvalidRequest as failed:
+            error = failed
+        if len(made) == 2:
+            break
+    if not made:
+        raise error or InvalidRequest(_DAMAGED)
+    rows, height = [picture.tobytes() for picture in made], made[0].height
+    width = len(rows[0]) // height
+    parts = [slice(at * width, at * width + width) for at in range(height)]
+    missing = sum(rows[0][part] != rows[1][part] for part in parts) if len(rows) == 2 else None
+    if missing == height:
+        raise InvalidRequest(_DAMAGED)
+    if fmt == "png" and not missing:
+        return _completed(data, fmt, 0), fmt, missing, height
+    to = fmt if fmt in _LOSSLESS_FORMATS else "png"
+    with decoding():
+        return encode_picture(made[0], to, lossless=True)[0], to, missing, height
+
+
+def _completed(data: bytes, fmt: str, fill: int) -> bytes:
+    """Return a damaged file as a decoder takes it: a PNG with correct checksums and an end, others with further data."""
+    if fmt == "png":
+        return _completed_png(data)
+    if fmt == "webp":
+        return _completed_webp(data, fill)
+    return data.removesuffix(b"\xff\xd9") + bytes([fill]) * (4 * len(data)) if fmt == "jpeg" else data
+
+
+def _completed_png(data: bytes) -> bytes:
+    made, position = [data[:8]], 8
+    while position + 8 < len(data):
+        end = position + 8 + int.from_bytes(data[position : position + 4], "big")
+        chunk = data[position + 4 : end]
+        made += [(len(chunk) - 4).to_bytes(4, "big"), chunk, zlib.crc32(chunk).to_bytes(4, "big")]
+        position = end + 4
+    if made[-2][:4] != b"IEND":
+        made.append(b"\0\0\0\0IEND\xaeB`\x82")
+    return b"".join(made)
+
+
+def _completed_webp(data: bytes, fill: int) -> bytes:
+    """Lengthen the last chunk, if it is cut off, beyond what it claims: other data than those that are missing may need more."""
+    position = 12
+    while position + 8 <= len(data):
+        length = int.from_bytes(data[position + 4 : position + 8], "little")
+        if position + 8 + length > len(data):
+            more = min(4 * length, Limits().bytes) & ~1
+            made = bytearray(data.ljust(position + 8 + more, bytes([fill])))
+            made[position + 4 : position + 8] = more.to_bytes(4, "little")
+            made[4:8] = (len(made) - 8).to_bytes(4, "little")
+            return bytes(made)
+        position += 8 + length + length % 2
+    return data

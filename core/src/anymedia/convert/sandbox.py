@@ -221,6 +221,14 @@ def _transcode_picture(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]
     return {"warnings": warnings}
 
 
+def _salvage(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]) -> dict[str, Any]:
+    from .images import salvage_picture
+
+    data, fmt, missing, height = salvage_picture(source.read(), args["format"])
+    sink.write(data)
+    return {"format": fmt, "missing": missing, "height": height}
+
+
 def _transcode(source: BinaryIO, sink: BinaryIO, args: Mapping[str, Any]) -> dict[str, Any]:
     from .video import transcode_stream
 
@@ -239,6 +247,7 @@ _WORK: dict[str, Callable[[BinaryIO, BinaryIO, Mapping[str, Any]], dict[str, Any
     "picture": _picture,
     "mask": _mask,
     "transcode": _transcode,
+    "salvage": _salvage,
     "transcode_picture": _transcode_picture,
     "last_frame": _last_frame,
 }

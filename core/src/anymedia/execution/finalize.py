@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from .. import telemetry
+from ..answers.base64_text import HEAD, format_of_head
 from ..answers.compare import changed_outside_mask, differences, fewer_pieces, lost_transparency
 from ..answers.containers import repair_bytes
 from ..answers.envelopes import documents
@@ -36,6 +37,8 @@ from .save_piece import Saved, export_artifact, recognise_file, save_bytes, stor
 
 #: What comes in place of a file is read up to this many bytes.
 _LONGEST_WRAPPED = 1 << 26
+#: Seconds that decoding a damaged picture may take.
+_SALVAGE_SECONDS = 60.0
 #: What a task may return in place of media.
 _DATA = frozenset({"json", "text"})
 
@@ -143,7 +146,8 @@ class _Finalizer:
         if self.is_resumed:
             self.stored = {(a.kind, a.index): a for a in await self.engine.artifacts.find(self.record.id)}
         self.record = await shielded(self._record_bytes(lease, outcome))
-        files, given, warnings, outside = [], [], list(to_warnings(outcome.warnings)), []
+        files, given, outside = [], [], []
+        warnings = list(to_warnings(outcome.warnings))
         for index, piece in enumerate(outcome.pieces):
             finish = functools.partial(self._finish_piece, piece, index, len(outcome.pieces))
             finished = await self.engine.governor.retry(finish)
@@ -152,6 +156,8 @@ class _Finalizer:
             if continuation is not None:
                 given.append(continuation)
             warnings += finished.warnings
+            if file.mime == "image/jpeg" and any(w.code == "container_corrected" for w in warnings):
+                warnings += await self._missing_rows(finished.artifact)
             if finished.difference is not None:
                 outside.append(finished.difference)
         result = {
@@ -225,49 +231,69 @@ class _Finalizer:
     async def _finish_piece(self, piece: Piece, index: int, of: int) -> _Finished:
         if (saved := self.saved.get(index)) is not None:
             return _Finished(saved=saved, artifact=None, warnings=saved.warnings)
-        warnings: list[Warning] = []
-        difference = None
         artifact = await self._usable("piece", index, piece)
+        is_finished = artifact is not None
+        warnings: tuple[Warning, ...] = ()
         if artifact is None:
             artifact = await self._usable(self.kind, index, piece)
-            if artifact is None:
-                artifact, repaired = await self._store(piece, self.kind, index)
-                warnings += repaired
-            if self.is_processed:
-                data = await self.engine.artifacts.read(artifact)
-                piece, difference, found = await _post_process(self.record, data, piece, self.protection)
-                warnings += found
-                artifact, _ = await self._store(piece, "piece", index)
-        place, total = _place_of(self.record, index, of)
-        media = self.record.target["media"]
-        store, target = self.engine.artifacts, self.target
-        export = functools.partial(export_artifact, expect=media, index=place, of=total, reuse=self.is_resumed)
+        if artifact is None:
+            artifact, warnings = await self._store(piece, self.kind, index)
         try:
             try:
-                saved = await export(artifact, store, target)
+                return await self._deliver(piece, artifact, index, of, warnings, is_finished=is_finished)
             except BadBackendResponse:
-                if (wrapped := await self._wrapped(artifact)) is None:
+                if (other := await self._wrapped(artifact) or await self._salvaged(artifact)) is None:
                     raise
-                artifact, repaired = await self._store(wrapped, "piece", index)
-                warnings += repaired
-                saved = await export(artifact, store, target)
+                found, remarks = other
+                artifact, repaired = await self._store(found, self.kind, index)
+                return await self._deliver(found, artifact, index, of, (*warnings, *remarks, *repaired), is_finished=False)
         except (BadBackendResponse, OutputMismatch) as error:
             if piece.url is None and self.record.job is None:  # there is no other copy that could be fetched
                 error.kept = str(await self.engine.artifacts.local_file(artifact))
             raise
+
+    async def _deliver(
+        self, piece: Piece, artifact: Artifact, index: int, of: int, found: tuple[Warning, ...], *, is_finished: bool
+    ) -> _Finished:
+        """Process what the provider sent, unless that was done before, export it and compare it with the request."""
+        warnings, difference = list(found), None
+        if self.is_processed and not is_finished:
+            data = await self.engine.artifacts.read(artifact)
+            piece, difference, more = await _post_process(self.record, data, piece, self.protection)
+            warnings += more
+            artifact, _ = await self._store(piece, "piece", index)
+        place, total = _place_of(self.record, index, of)
+        media = self.record.target["media"]
+        saved = await export_artifact(
+            artifact, self.engine.artifacts, self.target, expect=media, index=place, of=total, reuse=self.is_resumed
+        )
         warnings += [*saved.warnings, *differences(self.record.request, saved.file, converted_to=self.record.target["transcode_to"])]
         if self.record.request.get("background") == "transparent" and media == "image":
             warnings += await in_thread(lambda: _lost_transparency(saved.file.path))
         return _Finished(saved=saved, artifact=artifact, warnings=tuple(warnings), difference=difference)
 
-    async def _wrapped(self, artifact: Artifact) -> Piece | None:
+    async def _wrapped(self, artifact: Artifact) -> tuple[Piece, tuple[Warning, ...]] | None:
         """Return the file that lies in what came in its place, or is linked from there: a JSON object, or a text."""
         if artifact.size > _LONGEST_WRAPPED:
             return None
         data = await self.engine.artifacts.read(artifact)
         answer = next(iter(documents(data)), data.decode("utf-8", "replace"))
         found = extract_media(answer, ["url", f"{self.record.target['media']}_url"]).items
-        return found[0].to_piece() if found else None
+        return (found[0].to_piece(), ()) if found else None
+
+    async def _salvaged(self, artifact: Artifact) -> tuple[Piece, tuple[Warning, ...]] | None:
+        """Return what can be decoded of a damaged picture."""
+        if self.record.target["media"] != "image" or artifact.size > _LONGEST_WRAPPED:
+            return None
+        found = await _salvage(await self.engine.artifacts.read(artifact))
+        return None if found is None else (found[0], (found[1],))
+
+    async def _missing_rows(self, artifact: Artifact | None) -> tuple[Warning, ...]:
+        """Say what a JPEG lacks whose end was added: decoders show the rest in grey."""
+        if artifact is None or artifact.size > _LONGEST_WRAPPED:
+            return ()
+        found = await _salvage(await self.engine.artifacts.read(artifact))
+        return () if found is None or not found[2] else (found[1],)
 
     async def _usable(self, kind: Kind, index: int, piece: Piece) -> Artifact | None:
         """Return a stored piece; None if there is none, or if it is not media and can be fetched from the provider again."""
@@ -280,6 +306,24 @@ class _Finalizer:
         except MediaError:
             return None
         return artifact
+
+
+async def _salvage(data: bytes) -> tuple[Piece, Warning, int | None] | None:
+    """Return what can be decoded of a damaged picture, with a warning and how many rows are missing; None if nothing can."""
+    from ..convert.images import PILLOW_FORMATS
+    from ..convert.sandbox import run_on_bytes
+
+    if (name := format_of_head(data[:HEAD])) not in PILLOW_FORMATS:
+        return None
+    try:
+        report, made = await run_on_bytes("salvage", {"format": name}, data, seconds=_SALVAGE_SECONDS)
+    except MediaError:
+        return None
+    missing = report["missing"]
+    lost = {0: "its pixels may be wrong", None: "its lower part is missing"}
+    what = lost.get(missing) or f"{missing} of its {report['height']} rows are missing"
+    text = f"the {str(name).upper()} file is damaged; what can be decoded of it was delivered: {what}"
+    return Piece(data=made, mime=mime_of(report["format"])), Warning("picture_incomplete", text), missing
 
 
 @attrs.frozen(kw_only=True)
