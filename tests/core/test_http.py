@@ -275,7 +275,15 @@ async def test_key_is_not_sent_to_an_invalid_address(url: str, server: HttpServe
             (word, "failed")
             for word in ("task_failed", "submit_failed", "unknown_error", "nsfw", "Request Moderated", "banned", "incomplete")
         ),
+        *((word, "done") for word in ("render_complete", "inference_done", "video ready", "all-done", "completed successfully")),
+        *((word, "done") for word in (["done"], ["queued", "running", "done"], {"state": "done"}, {"status": {"name": "SUCCESS"}})),
+        *((word, "failed") for word in (["queued", "failed"], {"code": "error"}, ({"state": "cancelled"},))),
         *((word, "running") for word in ("queued", "IN_PROGRESS", "uploading", "", None, 3, "undone", "not_ready", "completing")),
+        *((word, "running") for word in ("upload_complete", "uploadDone", "input ready", "preprocessing_done", "validation success")),
+        *(
+            (word, "running")
+            for word in ("submit_success", "partially_completed", "almost_ready", "prompt_ready", [], {}, ["done", "queued"])
+        ),
     ],
 )
 def test_job_status_in_other_case_or_with_a_synonym_is_recognized(word: Any, meaning: str) -> None:
@@ -291,6 +299,10 @@ def test_job_status_in_other_case_or_with_a_synonym_is_recognized(word: Any, mea
         {"request_id": "r", "output": {"task_id": "a", "task_status": "queued"}},
         {"id": "a", "status": "queued", "output": {"url": "http://host/a.mp4"}},
         {"code": 0, "data": {"task": {"id": "a", "status": "queued"}}},
+        {"id": "a", "status": ["queued"]},
+        {"id": "a", "status": {"state": "queued"}},
+        {"id": "a", "status": 1, "status_text": "queued"},
+        {"code": 0, "data": {"id": "a", "status": [{"name": "queued"}]}},
     ],
 )
 def test_job_object_is_found_wherever_a_gateway_puts_it(answer: Any) -> None:
@@ -298,9 +310,29 @@ def test_job_object_is_found_wherever_a_gateway_puts_it(answer: Any) -> None:
     assert (found["id"], found["status"]) == ("a", "queued")
 
 
+def test_job_object_with_a_number_as_id_has_it_as_text() -> None:
+    assert job_object({"data": {"task_id": 17, "status": "queued"}})["id"] == "17"
+
+
 def test_job_object_of_an_answer_without_a_job_is_the_answer() -> None:
     assert job_object({"error": {"message": "x"}}) == {"error": {"message": "x"}}
     assert job_object({"name": "x", "done": True})["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("answer", "meaning"),
+    [
+        ({"id": "a", "status": 2, "video_url": "https://host/a.mp4"}, "done"),
+        ({"code": 0, "data": {"id": "a", "status": "2", "output": ["https://host/a.mp4?x=1"]}}, "done"),
+        ({"id": "a", "status": 3, "error": {"message": "out of memory"}}, "failed"),
+        ({"id": "a", "status": 1, "cover_url": "https://host/a.png", "image_url": "https://host/first.jpg"}, "running"),
+        ({"id": "a", "status": 1, "input": {"video_url": "https://host/in.mp4"}}, "running"),
+        ({"id": "a", "status": 200}, "running"),
+        ({"id": "a", "done": True, "error": {"message": "out of memory"}}, "failed"),
+    ],
+)
+def test_job_object_with_a_number_as_status_means_what_else_the_answer_shows(answer: Any, meaning: str) -> None:
+    assert job_status(job_object(answer).get("status")) == meaning
 
 
 def test_job_status_with_words_of_a_provider_is_recognized() -> None:
