@@ -32,6 +32,18 @@ def test_really_encoded_file_passes_and_is_named_by_its_bytes(name: str, tmp_pat
         assert not file.closed
 
 
+@pytest.mark.parametrize("zeros", [3, 16, 70_000])
+@pytest.mark.parametrize(
+    "name", [name for name in STRUCTURED if name not in {"wav streamed", "mp3 id3v1"}]
+)  # their end is that of the file
+def test_zeros_behind_a_file_are_not_part_of_it(name: str, zeros: int) -> None:
+    data = samples.good(name)
+    facts = sniff(data)
+    padded = sniff(data + bytes(zeros))
+    assert (padded.end, padded.size) == (facts.end, len(data) + zeros)
+    assert (padded.format, padded.seconds) == (facts.format, facts.seconds)
+
+
 PICTURES = [n for n, (f, _) in samples.GOOD.items() if f in {"png", "jpeg", "webp", "gif", "avif", "bmp", "tiff"}]
 
 

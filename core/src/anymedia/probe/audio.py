@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import zlib
 
+from ..errors import InvalidRequest
 from .pictures import orientation_of
 from .reader import Facts, Reader, refuse
 
@@ -40,7 +42,8 @@ def read_mp3(reader: Reader, position: int) -> Facts:
     lengths: dict[bytes, tuple[int, float]] = {}
     end, frames, seconds = _audio_end(reader), 0, 0.0
     promised = _promised_frames(reader, position)
-    while position < end:
+    filled = min(end, reader.padding())
+    while position < filled:
         reader.step(_FRAME)
         head = reader.at(position, 4)
         found = lengths.get(head)
@@ -51,10 +54,10 @@ def read_mp3(reader: Reader, position: int) -> Facts:
         position += found[0]
         seconds += found[1]
         frames += 1
-    _check_end(position, end, frames)
+    end = _check_end(reader, position, end, frames)
     if frames < promised:
         raise refuse("the file is truncated: it has fewer frames than its header states")
-    return Facts(format="mp3", mime="audio/mpeg", kind="audio", size=reader.size, end=reader.size, seconds=seconds, mode="mp3")
+    return Facts(format="mp3", mime="audio/mpeg", kind="audio", size=reader.size, end=end, seconds=seconds, mode="mp3")
 
 
 def _promised_frames(reader: Reader, position: int) -> int:
@@ -81,7 +84,8 @@ def _mp3_frame(head: bytes) -> tuple[int, float]:
 def read_aac(reader: Reader, position: int) -> Facts:
     """Return the facts of an AAC in ADTS frames; ``position`` is where its first frame starts."""
     end, frames, seconds = _audio_end(reader), 0, 0.0
-    while position < end:
+    filled = min(end, reader.padding())
+    while position < filled:
         reader.step(_FRAME)
         head = reader.at(position, 7)
         index = head[2] >> 2 & 15
@@ -91,15 +95,17 @@ def read_aac(reader: Reader, position: int) -> Facts:
         position += length
         seconds += 1024 * ((head[6] & 3) + 1) / _AAC_HERTZ[index]
         frames += 1
-    _check_end(position, end, frames)
-    return Facts(format="aac", mime="audio/aac", kind="audio", size=reader.size, end=reader.size, seconds=seconds, mode="aac")
+    end = _check_end(reader, position, end, frames)
+    return Facts(format="aac", mime="audio/aac", kind="audio", size=reader.size, end=end, seconds=seconds, mode="aac")
 
 
-def _check_end(position: int, end: int, frames: int) -> None:
+def _check_end(reader: Reader, position: int, end: int, frames: int) -> int:
+    """Return where the file ends without zeros that follow its frames."""
     if position > end:
         raise refuse("the file is truncated: it ends in the middle of a frame")
     if frames < 2:
         raise refuse(_TOO_SHORT)
+    return position if position < end else reader.size
 
 
 def _audio_end(reader: Reader) -> int:
@@ -152,13 +158,14 @@ def read_flac(reader: Reader, position: int = 0) -> Facts:
         position += length
     if not hertz or (reader.size > position and not _frame_head(reader.upto(position, 32))) or position >= reader.size:
         raise refuse("the FLAC contains no audio")
-    samples = max(samples, _reach_of(_last_frame(reader, position, largest), block))  # the header may state fewer, or none
+    frame, end = _last_frame(reader, position, largest)
+    samples = max(samples, _reach_of(frame, block))  # the header may state fewer, or none
     return Facts(
         format="flac",
         mime="audio/flac",
         kind="audio",
         size=reader.size,
-        end=reader.size,
+        end=end,
         seconds=samples / hertz,
         mode="flac",
         bits=bits,
@@ -199,10 +206,19 @@ def _reach_of(head: bytes, block: int) -> int:
     return own + (number if head[1] & 1 else number * block)
 
 
-def _last_frame(reader: Reader, first: int, largest: int) -> bytes:
-    """Return the start of the valid frame that ends at the end of the file. Zero padding is not allowed in FLAC."""
-    reach = min(reader.size - first, largest or _REACH, _REACH)
-    tail = reader.at(reader.size - reach, reach)
+def _last_frame(reader: Reader, first: int, largest: int) -> tuple[bytes, int]:
+    """Return the start of the valid frame that ends at the end of the file, and that end, without zeros that follow it."""
+    # Zeros after a checksum do not change it, and its own bytes may be zeros.
+    start = reader.padding()
+    for end in range(start, start + 3) if start < reader.size - 2 else (reader.size,):
+        with contextlib.suppress(InvalidRequest):
+            return _frame_before(reader, first, end, largest), end
+    raise refuse("the FLAC is truncated, or something follows after its end")
+
+
+def _frame_before(reader: Reader, first: int, end: int, largest: int) -> bytes:
+    reach = min(end - first, largest or _REACH, _REACH)
+    tail = reader.at(end - reach, reach)
     at, work = len(tail), 2 * _REACH
     while work > 0:
         at = tail.rfind(b"\xff", 0, at)
@@ -233,7 +249,8 @@ def read_ogg(reader: Reader) -> Facts:
     """Return an Ogg's facts; video in Ogg is rejected."""
     position, serial, codec, hertz, skip, granule = 0, b"", "", 0, 0, 0
     total, chained = 0.0, 0
-    while position < reader.size:
+    filled = reader.padding()
+    while position < filled:
         reader.step(30)
         head = reader.at(position, 27)
         if head[:5] != b"OggS\0":
@@ -260,7 +277,7 @@ def read_ogg(reader: Reader) -> Facts:
         raise refuse("the Ogg contains no audio")
     seconds = total + max(0, granule - skip) / hertz
     name, mime = ("opus", "audio/opus") if codec == "opus" else ("ogg", "audio/ogg")
-    return Facts(format=name, mime=mime, kind="audio", size=reader.size, end=reader.size, seconds=seconds, mode=codec)
+    return Facts(format=name, mime=mime, kind="audio", size=reader.size, end=position, seconds=seconds, mode=codec)
 
 
 def _codec(first: bytes) -> tuple[str, int, int]:

@@ -48,7 +48,8 @@ def boxes(reader: Reader, start: int, end: int, *, top: bool = False) -> Iterato
     Raises:
         InvalidRequest: a box is damaged or exceeds the range.
     """
-    while start < end:
+    filled = reader.padding() if top else end
+    while start < min(filled, end):
         reader.step(_BOX)
         if end - start < 8:
             if not top and reader.zeros(start, end):
@@ -96,8 +97,9 @@ def read_movie(reader: Reader) -> Facts:
     major = brands(reader, 0)[0] if reader.at(4, 4) == b"ftyp" else b""
     if major in _HEIC:
         raise refuse("it is a HEIC image, which is not supported", "convert it to JPEG or PNG")
-    movie, media, moofs = None, [], []
+    movie, media, moofs, end = None, [], [], 0
     for box in boxes(reader, 0, reader.size, top=True):
+        end = box.end
         if box.kind not in _TOP:
             raise refuse("something follows after the end of the video, or a box in it is damaged")
         if box.kind == b"moov":
@@ -112,19 +114,18 @@ def read_movie(reader: Reader) -> Facts:
         raise refuse("the video has no header: it is truncated, or only a fragment")
     if not any(box.end > box.start for box in media):
         raise refuse("the video contains no data")
-    return _facts(reader, _Movie(reader, movie, moofs), mov=major in {b"", b"qt  "})
+    return _facts(reader.size, end, _Movie(reader, movie, moofs), mov=major in {b"", b"qt  "})
 
 
-def _facts(reader: Reader, movie: _Movie, *, mov: bool) -> Facts:
+def _facts(size: int, end: int, movie: _Movie, *, mov: bool) -> Facts:
     videos = [t for t in movie.tracks if t.handler in _PICTURES]
     sounds = [t for t in movie.tracks if t.handler == b"soun"]
     if not videos and not sounds:
         raise refuse("the file contains neither video nor audio")
-    size = reader.size
     codec = (videos or sounds)[0].codec.decode("ascii", "replace").strip()
     if not videos:
         name, mime = ("mov", "video/quicktime") if mov else ("m4a", "audio/mp4")
-        return Facts(format=name, mime=mime, kind="audio", size=size, end=size, seconds=movie.seconds, mode=codec)
+        return Facts(format=name, mime=mime, kind="audio", size=size, end=end, seconds=movie.seconds, mode=codec)
     main = max(videos, key=lambda t: t.width * t.height)  # whichever track a decoder picks, it is not larger
     name, mime = ("mov", "video/quicktime") if mov else ("mp4", "video/mp4")
     return Facts(
@@ -132,7 +133,7 @@ def _facts(reader: Reader, movie: _Movie, *, mov: bool) -> Facts:
         mime=mime,
         kind="video",
         size=size,
-        end=size,
+        end=end,
         width=main.width,
         height=main.height,
         orientation=main.orientation,

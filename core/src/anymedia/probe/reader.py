@@ -152,6 +152,16 @@ class Reader:
         if self._steps > _FREE + self.size or self._parts > _MOST_PARTS:
             raise refuse("it consists of far too many tiny parts")
 
+    def padding(self) -> int:
+        """Return where the zeros at the end begin, with which copying in blocks fills up a file; its size if there are none."""
+        end = self.size
+        while end > 0:
+            part = self.at(max(0, end - _WINDOW), min(_WINDOW, end))
+            if rest := part.rstrip(b"\0"):
+                return end - len(part) + len(rest)
+            end -= len(part)
+        return 0
+
     def zeros(self, start: int, end: int) -> bool:
         """Return whether all bytes from ``start`` to ``end`` are zero."""
         while start < end:

@@ -35,11 +35,11 @@ def read_webm(reader: Reader) -> Facts:
     if segment.number != _SEGMENT:
         raise refuse("it starts like a WebM but has no contents")
     end = reader.size if segment.end == _OPEN else segment.end
-    if end < reader.size:
+    if end < reader.padding():
         raise refuse(f"{reader.size - end} bytes follow after the end of the WebM", "save the video again")
     walk = _Walk(reader)
-    walk.run(segment.start, end)
-    return walk.facts()
+    end = walk.run(segment.start, end)
+    return attrs.evolve(walk.facts(), end=end)
 
 
 @attrs.frozen
@@ -83,9 +83,11 @@ class _Walk:
         self._claimed = 0.0
         self._last = 0
         self._clusters = 0
+        self._filled = reader.padding()
 
-    def run(self, position: int, end: int) -> None:
-        while position < end:
+    def run(self, position: int, end: int) -> int:
+        """Read the elements; return where the last one ends."""
+        while position < min(end, self._filled):
             element = _element(self.reader, position)
             if element.number not in _TOP:
                 kind = "it carries attached files" if element.number == _ATTACHMENTS else "a part of the WebM is damaged"
@@ -102,6 +104,7 @@ class _Walk:
                     if track.number == 0xAE:
                         self._track(track)
             position = element.end
+        return position
 
     def facts(self) -> Facts:
         if not self._clusters or not self.codecs:
@@ -174,7 +177,7 @@ class _Walk:
         self._clusters += 1
         position, begin = cluster.start, 0
         limit = end if cluster.end == _OPEN else cluster.end
-        while position < limit:
+        while position < (limit if cluster.end != _OPEN else min(limit, self._filled)):
             element = _element(self.reader, position, _BLOCK)
             if cluster.end == _OPEN and element.number in _TOP - {0xEC, 0xBF}:
                 return position
@@ -192,7 +195,7 @@ class _Walk:
             elif element.number not in {0xA7, 0xAB, 0xEC, 0xBF, 0x5854, 0xAF}:
                 raise refuse("a part of the WebM is damaged")
             position = element.end
-        return limit
+        return position
 
     def _block(self, element: _Element, begin: int) -> None:
         width = 9 - self.reader.at(element.start, 1)[0].bit_length()
