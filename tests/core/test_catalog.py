@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from anymedia.capabilities import CapabilityMatrix, Requirement, load_matrix, parse_matrix
-from anymedia.capabilities.matrix_cache import STALE_DAYS, snapshot_path, with_listed, write_snapshot
+from anymedia.capabilities.matrix_cache import STALE_DAYS, keep_read, on_demand_path, snapshot_path, with_listed, write_snapshot
 from anymedia.cli.models import changes
 from anymedia.errors import MediaError, PluginContractError
 from anymedia.planning import plan
@@ -19,6 +19,7 @@ from anymedia.planning.types import BackendView
 from anymedia.policy import Policy
 from anymedia.requests import GenerateImage
 
+TODAY = datetime.date(2026, 11, 30)
 SHIPPED = """
 schema = 1
 checked = 2026-01-01
@@ -204,3 +205,53 @@ def test_changes_new_operation_counts_once_and_notes_do_not() -> None:
     found = changes(before, after)
     assert found["changed"] == [{"model": "m", "field": "operations", "before": ["generate_image"], "after": ["generate_image", "inpaint"]}]
     assert changes(before, attrs.evolve(before, checked=datetime.date(2026, 1, 1)))["changed"] == []
+
+
+READ: dict[str, Any] = {"id": "read", "media": "image", "generate_image": {"seed": {"min": 0, "max": 9}}}
+HOOKS = {"capabilities", "generate_image"}
+
+
+@pytest.fixture
+def on_demand(shipped: Path) -> CapabilityMatrix:
+    shipped.write_text(SHIPPED.replace("schema = 1", "schema = 1\non_demand = true"))
+    return load_matrix(shipped)
+
+
+def test_model_that_was_read_is_added_to_the_instance_beside_its_list(on_demand: CapabilityMatrix) -> None:
+    keep_read("some", READ, TODAY, on_demand, HOOKS)
+    assert [spec.id for spec in with_listed(on_demand, "some").models] == ["old", "gone", "read"]
+    assert with_listed(on_demand, "some").checked == on_demand.checked
+    assert with_listed(on_demand, "another") is on_demand
+    keep_read("some", READ | {"id": "other"}, TODAY, on_demand, HOOKS)
+    keep_read("some", READ | {"preview": True}, TODAY, on_demand, HOOKS)
+    assert [spec.id for spec in with_listed(on_demand, "some").models] == ["old", "gone", "other", "read"]
+    assert with_listed(on_demand, "some").models[-1].preview
+
+
+def test_refresh_forgets_what_was_read(on_demand: CapabilityMatrix) -> None:
+    keep_read("some", READ, TODAY, on_demand, HOOKS)
+    write_snapshot("some", document(), on_demand)
+    assert [spec.id for spec in with_listed(on_demand, "some").models] == ["old", "new"]
+    keep_read("some", READ, TODAY, on_demand, HOOKS)
+    assert [spec.id for spec in with_listed(on_demand, "some").models] == ["old", "new", "read"]
+
+
+@pytest.mark.parametrize("row", [READ | {"media": "smell"}, READ | {"wire": {"a": object()}}, READ | {"transform": {"run": {}}}])
+def test_model_that_is_not_valid_is_not_kept(on_demand: CapabilityMatrix, row: dict[str, Any]) -> None:
+    with pytest.raises(MediaError):
+        keep_read("some", row, TODAY, on_demand, HOOKS)
+    assert not on_demand_path("some").exists()
+
+
+def test_models_that_were_read_are_limited_in_number(on_demand: CapabilityMatrix, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anymedia.capabilities.matrix_cache._READ_ON_DEMAND", 3)
+    for number in range(5):
+        keep_read("some", READ | {"id": f"read-{number}"}, TODAY, on_demand, HOOKS)
+    assert [spec.id for spec in with_listed(on_demand, "some").models][2:] == ["read-2", "read-3", "read-4"]
+
+
+def test_model_is_used_where_the_cache_cannot_be_written(on_demand: CapabilityMatrix) -> None:
+    on_demand_path("some").parent.parent.mkdir(parents=True)
+    on_demand_path("some").parent.write_text("a file in place of the directory")
+    assert keep_read("some", READ, TODAY, on_demand, HOOKS).id == "read"
+    assert with_listed(on_demand, "some") is on_demand

@@ -547,13 +547,13 @@ class ListsModels(Protocol):
     async def list_models(self, context: Context) -> tuple[ListedModel, ...]:
         """Return the models that the provider lists now. Optional.
 
-        Called by ``anymedia models --refresh`` only; planning never needs it.
+        Called by ``anymedia models --refresh``; and with ``on_demand`` in the matrix for a model that a caller names and that is not known.
 
         Args:
-            context: credentials, settings and clients.
+            context: credentials, settings and clients. ``context.model`` is the only model that is wanted, or empty for all.
 
         Returns:
-            One `ListedModel` for each model of the provider.
+            One `ListedModel` for each model of the provider; for one that it does not have, none.
 
         Raises:
             BackendError: the provider did not return its list.

@@ -24,6 +24,7 @@ from .credentials import GivenKeys
 from .errors import Fix, UnknownJob, did_you_mean
 from .execution.asked import Asked, OutputTo, delivered
 from .execution.engine import Engine, OnProgress, Progress, ProgressEvent, collect_garbage, listening
+from .execution.listing import read_on_demand
 from .execution.plan_runner import Output, PlanRunner, check_cap
 from .execution.prepare_inputs import InputReader, has_inputs, named_format, resolve, with_own_results
 from .execution.resume import forget_run
@@ -152,9 +153,10 @@ class Router(Operations, Realms):
         policy: Policy | None = None,
         keys: GivenKeys | None = None,
     ) -> Plan:
-        """Choose the backend, the model and the exact calls, with their price. No network; nothing is spent.
+        """Choose the backend, the model and the exact calls, with their price. Nothing is spent.
 
-        The plan holds for the input files as they are now: `run` refuses a file that has changed since.
+        No network, unless a model is named that has to be read on demand. The plan holds for the input files as they are now:
+        `run` refuses a file that has changed since.
 
         Raises:
             RequestError: no backend can do it as requested; with the nearest request that would work.
@@ -164,11 +166,11 @@ class Router(Operations, Realms):
     async def _plan(
         self, request: Request, backend: str | Sequence[str] | None, model: str | None, policy: Policy | None, inputs: InputReader | None
     ) -> Plan:
+        await read_on_demand(self.registry, self.settings, self.instances, backend, model)
         request = await self._with_own_results(request, policy)
         continuation: Continuation | None = getattr(request, "continue_from", None)
         if continuation is not None and not (continuation.resolved and self.realm is None):
             continuation = await self.store.load_continuation(continuation.id)
-
         data = None
         if continuation is not None:
             reader = self._inputs(policy)
@@ -335,6 +337,7 @@ class Router(Operations, Realms):
         ``max_cost``: US dollars that it may cost at most; needed where a cap is set and the price is unknown.
         """
         policy = (options.pop("policy", None) or self.policy).at_most(max_cost)
+        await read_on_demand(self.registry, self.settings, self.instances, options.get("backend"), model)
         return await self.execute(run_request(self.instances, model, inputs), model=model, policy=policy, **options)
 
     async def stream(
@@ -583,10 +586,7 @@ class Router(Operations, Realms):
     async def gc(self, *, dry_run: bool = False) -> Swept:
         """Remove stored artifacts by age and total size (``[artifacts] keep_days, max_bytes``); return what was removed.
 
-        Artifacts of jobs that have not ended and results that were never saved to a file are kept.
-
-        Args:
-            dry_run: remove nothing, only report.
+        Artifacts of jobs that have not ended and results that were never saved to a file are kept; ``dry_run`` removes nothing.
         """
         return await collect_garbage(self._engine, within=None if self.realm is None else self.store, dry_run=dry_run)
 

@@ -269,7 +269,7 @@ class MediaTool:
         return found
 
     async def plan(self, config: Any = None, /, **fields: Any) -> dict[str, Any]:
-        """Return the plan of `generate` for the same fields; no network, nothing is spent."""
+        """Return the plan of `generate` for the same fields; nothing is spent."""
         return await self._guarded(self._plan, config, fields)
 
     async def batch(self, calls: Iterable[Any], *, max_concurrent: int = 4, max_cost_usd: float | None = None) -> dict[str, Any]:

@@ -84,6 +84,7 @@ def parse_matrix(raw: Mapping[str, Any], name: str) -> CapabilityMatrix:
         base_url_env=top.strings("base_url_env"),
         first_party=top.take("first_party", bool, True),
         last_resort=top.take("last_resort", bool, False),
+        on_demand=top.take("on_demand", bool, False),
         disclosure=top.take("disclosure", str, ""),
         billing=_each(top, _billing_rule, "billing"),
         options=None if (own := top.table("options")) is None else _tables(own, _option),

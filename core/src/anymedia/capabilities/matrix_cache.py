@@ -182,6 +182,8 @@ def _decoded(table: Iterable[Any]) -> Any:
 STALE_DAYS = 30
 
 
+#: Models of an instance that are kept as they were read on demand; the oldest are dropped.
+_READ_ON_DEMAND = 500
 #: Snapshot -> its stamp, the shipped matrix, and both together.
 _LISTED: dict[Path, tuple[str, CapabilityMatrix, CapabilityMatrix]] = {}
 
@@ -191,21 +193,37 @@ def snapshot_path(instance: str) -> Path:
     return cache_dir() / "capabilities" / f"{instance}.json"
 
 
+def on_demand_path(instance: str) -> Path:
+    """Return the path of the models of an instance that were read when a caller named them."""
+    return cache_dir() / "capabilities" / "on-demand" / f"{instance}.json"
+
+
 def with_listed(own: CapabilityMatrix, instance: str) -> CapabilityMatrix:
-    """Return a plugin's matrix with the model specs that the provider of an instance lists (``anymedia models --refresh``).
+    """Return a plugin's matrix with the model specs that the provider of an instance lists: by a refresh, or read on demand.
 
     A snapshot that cannot be read adds a warning to the matrix; the shipped specs are used then.
     """
     try:
-        snapshot = snapshot_path(instance)
+        snapshot, on_demand = snapshot_path(instance), on_demand_path(instance)
     except RuntimeError:  # there is no home directory
         return own
-    if not (now := _stamp(snapshot)):
+    stamps = (_stamp(snapshot), _stamp(on_demand) if own.on_demand else "")
+    if not any(stamps):
         return own
-    known = _LISTED.get(snapshot)
+    now, known = " ".join(stamps), _LISTED.get(snapshot)
     if known is None or known[0] != now or known[1] is not own:
-        known = _LISTED[snapshot] = (now, own, _merged(own, snapshot))
+        found = _merged(own, snapshot) if stamps[0] else own
+        known = _LISTED[snapshot] = (now, own, _with_read(found, on_demand) if stamps[1] else found)
     return known[2]
+
+
+def _with_read(listed: CapabilityMatrix, path: Path) -> CapabilityMatrix:
+    """Return a matrix with the models that were read on demand, unless it has them; a file that cannot be used will be replaced."""
+    try:
+        read = _parse(json.loads(path.read_text("utf-8")), path.name, listed).models
+    except (OSError, ValueError, RecursionError, MediaError):
+        return listed
+    return attrs.evolve(listed, models=(*listed.models, *(spec for spec in read if listed.model(spec.id) is None)))
 
 
 def _merged(own: CapabilityMatrix, snapshot: Path) -> CapabilityMatrix:
@@ -297,15 +315,57 @@ def write_snapshot(
         OSError: the cache cannot be written.
     """
     path = snapshot_path(instance)
+    text = _as_text(instance, document)
+    found = _with_specs(shipped, json.loads(text), path.name)
+    _check_hooks(instance, found, hooks)
+    write_atomically(path, text.encode())
+    on_demand_path(instance).unlink(missing_ok=True)  # read again where it is still needed
+    return path, found
+
+
+def keep_read(instance: str, row: Mapping[str, Any], day: datetime.date, own: CapabilityMatrix, hooks: Collection[str]) -> ModelSpec:
+    """Keep a model that was read on demand, and return its spec; where the cache cannot be written, it is not kept.
+
+    Args:
+        instance: its name.
+        row: the model, as `ListedModel.row`.
+        day: the date of the reading.
+        own: the plugin's own matrix.
+        hooks: the plugin's hooks.
+
+    Raises:
+        PluginContractError, RequestError, SettingsError: the row is not a valid model.
+    """
+    row = json.loads(_as_text(instance, row))
+    path = on_demand_path(instance)
+    document = {"schema": 1, "checked": day.isoformat(), "models": [row]}
+    (spec,) = _parse(dict(document), path.name, own).models
+    _check_hooks(instance, attrs.evolve(own, models=(spec,)), hooks)
+    with contextlib.suppress(OSError):
+        earlier = [each for each in _rows_of(path) if each.get("id") != spec.id]
+        document["models"] = [*earlier[-_READ_ON_DEMAND + 1 :], row]
+        write_atomically(path, _as_text(instance, document).encode())
+    return spec
+
+
+def _rows_of(path: Path) -> list[dict[str, Any]]:
+    """Return the models in a file; none if it cannot be read."""
     try:
-        text = json.dumps(document, indent=1, default=_date_text)
+        return [row for row in json.loads(path.read_text("utf-8"))["models"] if isinstance(row, dict)]
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        return []
+
+
+def _as_text(instance: str, document: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(document, indent=1, default=_date_text)
     except (TypeError, ValueError) as error:
         raise PluginContractError(f"backend {instance!r}: list_models: a row is not JSON: {error}") from None
-    found = _with_specs(shipped, json.loads(text), path.name)
-    for operation in (operation for spec in found.models for operation in spec.operations.values()):
+
+
+def _check_hooks(instance: str, matrix: CapabilityMatrix, hooks: Collection[str] | None) -> None:
+    for operation in (operation for spec in matrix.models for operation in spec.operations.values()):
         if hooks is not None and operation.operation not in hooks:
             raise PluginContractError(
                 f"backend {instance!r}: list_models claims {operation.name}, but there is no hook {operation.operation}"
             )
-    write_atomically(path, text.encode())
-    return path, found

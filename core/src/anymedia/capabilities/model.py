@@ -314,6 +314,8 @@ class CapabilityMatrix:
             ``service:VARIABLE`` if one applies to a single service.
         first_party: whether the service belongs to the models' maker and not to a reseller.
         last_resort: whether it ranks after every other backend and is never a fallback for one that failed.
+        on_demand: whether ``list_models`` describes the one model that ``context.model`` names, so that a caller may name a model that is
+            not in the matrix: it is read then, and kept.
         disclosure: a sentence attached to every result (for example that it is procedural).
         billing: answered errors that the provider does not charge.
         options: what ``[backends.NAME] options`` of an instance may set besides the public credentials; None: not checked.
@@ -329,6 +331,7 @@ class CapabilityMatrix:
     base_url_env: tuple[str, ...] = ()
     first_party: bool = True
     last_resort: bool = False
+    on_demand: bool = False
     disclosure: str = ""
     warnings: tuple[str, ...] = ()
     billing: tuple[BillingRule, ...] = ()

@@ -308,12 +308,14 @@ def run_fields(model: str, pairs: Iterable[str]) -> dict[str, Any]:
 
     Raises:
         InvalidRequest: a pair has no name or no ``=``.
-        MediaError: there is no such model, or it is not described by its own inputs.
+        MediaError: there is no such model, its provider cannot be asked, or it is not described by its own inputs.
     """
     from ..plan_maker import run_spec
     from .environment import load_environment
 
-    spec = run_spec(load_environment().instances, model)
+    environment = load_environment()
+    environment.read_on_demand(None, model)
+    spec = run_spec(environment.instances, model)
     files, extra, prompt = [], [], None
     for pair in pairs:
         name, equals, value = pair.partition("=")

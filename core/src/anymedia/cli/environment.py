@@ -112,6 +112,18 @@ class Environment:
         names = Names(settings=self.settings, registry=self.registry, instances=self.instances, today=today)
         return [f"warning: {problem}" for problem in names.problems()]
 
+    def read_on_demand(self, backend: str | None, model: str | None) -> None:
+        """Read the model that was named, if it is not known and its provider describes models on demand.
+
+        Raises:
+            MediaError: it cannot be used; nothing was spent.
+        """
+        if model is not None and any(instance.matrix.on_demand for instance in self.instances.values()):
+            from ..execution.listing import read_on_demand
+            from .process import run
+
+            run(read_on_demand(self.registry, self.settings, self.instances, backend, model))
+
     def pick(self, name: str | None) -> list[BackendInstance]:
         """Return one instance by name, or all.
 

@@ -253,7 +253,7 @@ async def list_models(environment: Environment, instance: BackendInstance) -> Se
         UnsupportedOperation: its plugin cannot list models.
         BackendError: the service did not answer.
     """
-    from ..execution.engine import listed_models
+    from ..execution.listing import listed_models
 
     if instance.service == COMPATIBLE:
         fix = "declare its models in the settings ([backends.NAME.models])"

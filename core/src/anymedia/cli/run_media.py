@@ -73,6 +73,7 @@ def _plan(invocation: CliInvocation, console: Console) -> None:
 
             config, continuation = asyncio.run(_continued(invocation, environment.settings.journal, backend))
         request = config.to_request()
+    environment.read_on_demand(backend, model)
     with invocation.naming_options(config):
         plan = plans.plan(request if continuation is None else resolve(request, continuation), None, backend, model)
     show_plan(console, config.annotate(plan))

@@ -39,7 +39,6 @@ from .watch import CallWatcher
 if TYPE_CHECKING:
     from ..artifacts import ArtifactStore
     from ..capabilities import ModelSpec
-    from ..hookspecs import ListedModel
     from ..net.fetcher import Fetcher
     from ..plugins.instances import BackendInstance
     from ..plugins.registry import Registry
@@ -159,34 +158,6 @@ def new_id(prefix: str) -> str:
 #: progress that is not a number from 0 to 1. ``retrying``: the submit will be sent again. ``status_check_failed``, ``job_not_found``:
 #: the result of a status check; the next one follows. ``result``: the last event of `Router.stream`.
 ProgressEvent = Literal["state", "progress", "invalid_progress", "retrying", "status_check_failed", "job_not_found", "result"]
-
-
-async def listed_models(registry: Registry, settings: Settings, instance: BackendInstance) -> Sequence[ListedModel]:
-    """Call the hook ``list_models`` of an instance, which needs no journal.
-
-    Raises:
-        BackendError: the service did not answer.
-    """
-    from ..net.fetcher import Fetcher
-
-    clients = Clients()
-    fetcher = Fetcher(allow=settings.fetch_allow, network=settings.network)
-    context = Context(
-        backend=instance.name,
-        service=instance.service,
-        settings=instance.context_settings,
-        secrets=instance.secrets(),
-        network=settings.network,
-        hosts=instance.hosts,
-        clients=lambda name, factory: clients.get(instance.name, instance.key_digest, name, factory),
-        fetch=lambda url, headers: fetcher.fetch_bytes(url, headers=headers, credential_hosts=instance.hosts, for_caller=False),
-    )
-    try:
-        found: Sequence[ListedModel] = await registry.call(instance.plugin, "list_models", context=context)
-    finally:
-        await clients.aclose()
-        await fetcher.aclose()
-    return found
 
 
 @attrs.frozen(kw_only=True)

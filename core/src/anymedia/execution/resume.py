@@ -41,6 +41,7 @@ from .engine import Engine
 from .execute_call import execute_queued
 from .finalize import delete_temporaries, finalize, output_target, provider_kind
 from .lease import LEASE_SECONDS, LeaseKeeper, kept_until_end
+from .listing import read_on_demand
 from .poll import LONGEST_CHECK, poll_job, why_of
 from .prepare_inputs import MAX_INPUT, read_stored_protection
 from .run_result import latest, most_serious, result_of
@@ -156,15 +157,19 @@ def cancelled_error(record: CallRecord) -> JobCancelled:
     return error
 
 
-def _model_spec(engine: Engine, record: CallRecord) -> ModelSpec | None:
+async def _model_spec(engine: Engine, record: CallRecord) -> ModelSpec | None:
+    """Return the model of a call; one that another process has read on demand is read, if the provider can be asked."""
     try:
+        engine.instance(record.backend)
+        with contextlib.suppress(MediaError):
+            await read_on_demand(engine.registry, engine.settings, engine.instances, record.backend, record.model)
         return engine.instance(record.backend).matrix.model(record.model)
     except UnknownBackend as error:
         raise UnknownBackend(f"{error.message}; {record.id} was made by it", fix="install it again to continue") from None
 
 
 async def _continue(engine: Engine, held: LeaseKeeper, record: CallRecord, deadline: float | None, rebind: bool) -> CallRecord:
-    spec, lease = _model_spec(engine, record), held.lease
+    spec, lease = await _model_spec(engine, record), held.lease
     if record.state == "queued":
         return await execute_queued(engine, record, spec, held, deadline, rebind=rebind)
     unreachable = await why_unreachable(engine, record, rebind=rebind)

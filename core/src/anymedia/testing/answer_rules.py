@@ -13,7 +13,7 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from typing import Any
 import attrs
 
 from ..answers.base64_text import decode_base64, format_of_head
-from ..errors import MediaError
+from ..errors import MediaError, UnknownModel
+from ..hookspecs import ListedModel
 from ..plugins.instances import COMPATIBLE
 from ..policy import Policy
 from ..results import Result
@@ -342,6 +343,18 @@ class AnswerRules(CaseMaker):
             assert bench.submits() == 0, f"listing the models made {bench.submits()} submits"
             described = any(model.row for model in found) and not any(cls.listed for cls in classes_of(self.backend))
             assert not described, "list_models describes models: have them tested, with `listed = True` on a test class"
+            if loaded_registry().capabilities(self.backend).on_demand:
+                self._check_on_demand(bench, found)
         with self._relayed(case, _fail) as (bench, relay), contextlib.suppress(MediaError):
             found = run(bench.listed())
             assert not relay.changed, f"a service that answered 503 to everything was taken for a list of {len(found)} models"
+
+    def _check_on_demand(self, bench: Bench, found: Sequence[ListedModel]) -> None:
+        """With ``on_demand``, ``context.model`` names the only model that is wanted, and one that does not exist is not an error."""
+        one = next((model for model in found if model.row), found[0])
+        again = run(bench.listed(one.id))
+        assert [model.id for model in again] == [one.id], f"asked for {one.id!r} alone, list_models returned {len(again)} models"
+        assert again[0].row == one.row, f"{one.id!r} alone is described in another way than in the list"
+        with contextlib.suppress(UnknownModel):
+            assert not run(bench.listed("no-such/model")), "list_models returned a model that the service does not have"
+        assert bench.submits() == 0, "reading a model made a submit"

@@ -26,7 +26,8 @@ from typing import Any, Self, TextIO, TypeVar
 import attrs
 
 from ..capabilities import CapabilityMatrix, ContinueRule
-from ..execution.engine import Progress, listed_models
+from ..execution.engine import Progress
+from ..execution.listing import listed_models
 from ..hookspecs import ListedModel
 from ..media import Image
 from ..plugins.instances import make_instances
@@ -493,10 +494,10 @@ class Bench:
         ) as router:
             yield router
 
-    async def listed(self) -> Sequence[ListedModel]:
-        """Call the hook ``list_models`` over the wire."""
+    async def listed(self, model: str = "") -> Sequence[ListedModel]:
+        """Call the hook ``list_models`` over the wire; ``model``: the only one that is wanted."""
         settings = self.settings()
-        return await listed_models(loaded_registry(), settings, make_instances(loaded_registry(), settings)[self.backend])
+        return await listed_models(loaded_registry(), settings, make_instances(loaded_registry(), settings)[self.backend], model)
 
     async def execute(self, router: Router, request: Request, shape: Shape, **more: Any) -> Result:
         """Plan and run a request on a shape's model, into the bench's folder."""

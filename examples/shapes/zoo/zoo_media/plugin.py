@@ -21,9 +21,9 @@ def capabilities() -> CapabilityMatrix:
 
 @hookimpl
 async def list_models(context: Context) -> tuple[ListedModel, ...]:
-    """`anymedia models --refresh zoo` merges these specs into the matrix of the instance."""
+    """`anymedia models --refresh zoo` merges these specs into the matrix of the instance; `context.model`: the only one that is wanted."""
     listed = await get_json(context, f"{_base(context)}/models", headers=_key(context))
-    return tuple(ListedModel(id=model["id"], row=_row(model)) for model in listed["models"])
+    return tuple(ListedModel(id=model["id"], row=_row(model)) for model in listed["models"] if context.model in ("", model["id"]))
 
 
 def _row(model: dict[str, Any]) -> dict[str, Any]:

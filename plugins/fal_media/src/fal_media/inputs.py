@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from anymedia.capabilities import InputRule
+from anymedia.capabilities import InputRule, ReferencesRule
 from anymedia.context import Context, LoadedMedia, describe_references
 from anymedia.credentials import Secret
 from anymedia.requests import EditWithReferences, Request, Transform, each
@@ -39,7 +39,9 @@ def fields_of(request: Request, context: Context) -> tuple[dict[str, Any], dict[
     if isinstance(request, EditWithReferences):  # no endpoint has a field for their descriptions
         prompt, references = describe_references(request, context)
     wire = _wire(request, context)
-    files = dict(_files(request, context)) | ({"references": references} if references else {})
+    files = dict(_files(request, context))
+    if references:
+        files["references"] = references if _is_list(context.operation.inputs["references"]) else references[0]
     options = ({"prompt": prompt} if prompt else {}) | dict(_options(request, context, wire))
     names = wire["fields"]
     return {names.get(k, k): v for k, v in options.items()}, {names.get(k, k): v for k, v in files.items()}
@@ -66,4 +68,9 @@ def _files(request: Request, context: Context) -> Iterator[tuple[str, LoadedMedi
     for role, value in request.inputs.items():
         rule = context.operation.inputs[role]
         loaded = [context.read(item) for item in each(value)]
-        yield role, loaded if isinstance(rule, InputRule) and rule.count[1] > 1 else loaded[0]
+        yield role, loaded if _is_list(rule) else loaded[0]
+
+
+def _is_list(rule: object) -> bool:
+    """Whether the endpoint takes a list of files under this name, of one even."""
+    return isinstance(rule, InputRule | ReferencesRule) and rule.count[1] > 1

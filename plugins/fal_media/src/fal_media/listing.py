@@ -1,8 +1,8 @@
 """fal's catalogue as specs: every active model with its OpenAPI document, read page by page.
 
 ``GET /v1/models`` (api.fal.ai; reported by several third parties, 2026-11): ``expand=openapi-3.0`` adds the document of each model and
-limits a page to 10; ``endpoint_id`` asks for one. The option ``endpoints`` of an instance lists those to read beside the shipped ones; else
-all are read.
+limits a page to 10; ``endpoint_id`` asks for one, as for a model that a caller names. The option ``endpoints`` of an instance lists
+those that a refresh reads beside the shipped ones; else it reads all.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import Any
 
 from anymedia.capabilities import CapabilityMatrix, from_json_schema
 from anymedia.context import Context
-from anymedia.errors import BadBackendResponse, PluginContractError
+from anymedia.errors import BadBackendResponse, JobNotFound, PluginContractError
 from anymedia.hookspecs import ListedModel
 from anymedia.http import get_json
 
+from .generation import generation
 from .queue import address, headers_of
 
 __all__ = ["listed"]
@@ -49,6 +50,8 @@ _ROLES = {"image_url": "image", "video_url": "video", "audio_url": "audio", "ups
 
 async def listed(context: Context, shipped: CapabilityMatrix) -> tuple[ListedModel, ...]:
     """Return the models of the catalogue, those of the capability file without a row: their specs are better than a schema."""
+    if context.model:
+        return await _one(context, shipped)
     wanted = context.settings.get("endpoints")
     if not isinstance(wanted, list):
         return tuple([_model(entry, shipped) async for entry in _entries(context, {})])
@@ -56,12 +59,23 @@ async def listed(context: Context, shipped: CapabilityMatrix) -> tuple[ListedMod
     return tuple([_model(entry, shipped) for name in names async for entry in _entries(context, {"endpoint_id": name})])
 
 
+async def _one(context: Context, shipped: CapabilityMatrix) -> tuple[ListedModel, ...]:
+    """Return the model that a caller names, active or not; none if the catalogue does not have it."""
+    asked = {"endpoint_id": context.model, "status": ""}
+    try:
+        found = [entry async for entry in _entries(context, asked) if entry["endpoint_id"] == context.model]
+    except JobNotFound:  # whether the catalogue answers so, or with an empty list, is not known
+        found = []
+    return tuple(_model(entry, shipped) for entry in found[:1])
+
+
 async def _entries(context: Context, query: Mapping[str, str]) -> AsyncIterator[Mapping[str, Any]]:
     """Yield the entries of the catalogue's pages whose ids may be part of an address."""
     cursor: Mapping[str, str] = {}
     for _ in range(_MOST_PAGES):
-        asked = urllib.parse.urlencode({"expand": "openapi-3.0", "status": "active", "limit": _PAGE, **query, **cursor})
-        page = await get_json(context, f"{address(context, 'catalog_url')}/v1/models?{asked}", headers=headers_of(context))
+        fields = {"expand": "openapi-3.0", "status": "active", "limit": _PAGE, **query, **cursor}
+        url = f"{address(context, 'catalog_url')}/v1/models?{urllib.parse.urlencode({k: v for k, v in fields.items() if v})}"
+        page = await get_json(context, url, headers=headers_of(context), by_code={"404": JobNotFound} if context.model else None)
         models = page.get("models")
         if not isinstance(models, list):
             raise BadBackendResponse(f"the catalogue of '{context.backend}' holds no models")
@@ -91,6 +105,8 @@ def _model(entry: Mapping[str, Any], shipped: CapabilityMatrix) -> ListedModel:
     spec["output"] = output
     tasks = {"run": spec} | {task: _as_task(spec) for word, task in _TASKS.items() if word in name}
     row = {"id": name, "media": media, "rank": 500, **_PREFIXES.get(media, {}), "transform": tasks}
+    if (own := generation(category, spec, _table(entry.get("openapi")))) is not None:
+        row |= own
     return ListedModel(id=name, data=data, row=row)
 
 
