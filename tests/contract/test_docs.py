@@ -217,6 +217,9 @@ def test_skeleton_overwrites_nothing_and_rejects_invalid_names(tmp_path: Path) -
     for name in ("Painter", "my-backend", "class", "../up", ""):
         with pytest.raises(InvalidRequest, match="not a valid backend name"):
             write_backend(name, tmp_path / "other")
+    for name, folder in (("painter", tmp_path / "README.md"), ("p" * 300, tmp_path / "long")):
+        with pytest.raises(InvalidRequest, match="FOLDER: cannot write"):
+            write_backend(name, folder)
 
 
 _IMAGE = """

@@ -12,7 +12,7 @@ from core.fake_service import FakeService, png
 from core.routing import fake_router, fake_settings
 
 from anymedia import GenerateImage, GenerateVideo, SqliteStore
-from anymedia.errors import MediaError, RequestError, RunKeyConflict
+from anymedia.errors import MediaError, RequestError, RunKeyConflict, SubmissionUnknown
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
 
@@ -97,6 +97,27 @@ async def test_run_that_ended_without_a_charge_is_attempted_again_in_the_same_ru
             assert [record.state for record in await router.store.run(made.job_id)] == ["refused", "done"]
             again = await router.generate_image(prompt="a fox", output=tmp_path / "fox.png", key="order-17")
             assert again.path == made.path
+
+
+@pytest.mark.parametrize(("usd", "charged"), [(0.0, "no"), (0.1, "unknown")])
+async def test_run_of_unknown_outcome_is_attempted_again_only_if_it_is_free(tmp_path: Path, routing: Any, usd: float, charged: str) -> None:
+    with FakeService() as service:
+        async with routing(service) as router:
+            plan = await router.plan(GenerateImage(prompt="a fox"))
+            (call,) = plan.calls
+            plan = attrs.evolve(plan, calls=(attrs.evolve(call, quote=attrs.evolve(call.quote, usd=(usd, usd))),))
+            service.http.fail("lost", on="POST /images", times=1)
+            with pytest.raises(SubmissionUnknown) as caught:
+                await router.run(plan, output=tmp_path / "fox.png", key="order-17")
+            assert caught.value.charged == charged
+            assert ("free of charge" in caught.value.message) == (charged == "no")
+            if charged == "no":
+                made = await router.run(plan, output=tmp_path / "fox.png", key="order-17")
+                assert (made.job_id, made.path) == (caught.value.job_id, tmp_path / "fox.png")
+            else:
+                with pytest.raises(SubmissionUnknown):
+                    await router.run(plan, output=tmp_path / "fox.png", key="order-17")
+        assert len(service.submits) == (2 if charged == "no" else 1)
 
 
 async def test_key_of_a_deleted_job_buys_nothing(tmp_path: Path, routing: Any) -> None:

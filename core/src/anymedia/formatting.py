@@ -18,3 +18,12 @@ def in_dollars(amount: float, digits: int = 4) -> str:
 def in_dollars_between(low: float, high: float, *, to: str = " to ") -> str:
     """Return a range of US dollars; one amount if both ends are equal."""
     return in_dollars(low) if low == high else f"{in_dollars(low)}{to}{in_dollars(high)}"
+
+
+def in_bytes(size: int) -> str:
+    """Return a number of bytes for a message, with three significant digits."""
+    amount, units = float(size), iter(("bytes", "kB", "MB", "GB"))
+    unit = next(units)
+    while amount >= 999.5 and (larger := next(units, None)):
+        amount, unit = amount / 1000, larger
+    return f"{amount:.3g} {unit}" if amount < 999.5 else f"{amount:.0f} {unit}"

@@ -48,6 +48,18 @@ class Adjustment:
     sent: Any
     why: str
 
+    def __str__(self) -> str:
+        """Return kind, field, both values if they differ, and the reason."""
+        change = "" if self.asked == self.sent else f" {_in_words(self.asked, 'not given')} -> {_in_words(self.sent, 'left out')}"
+        return f"{self.kind}: {self.field}{change} ({self.why})"
+
+
+def _in_words(value: Any, absent: str) -> str:
+    """Return a value for a message; of equal ones in a list only the first and their number."""
+    if isinstance(value, list | tuple):
+        return f"{len(value)} times {value[0]}" if len(value) > 2 and len(set(map(str, value))) == 1 else ", ".join(map(str, value))
+    return absent if value is None else str(value)
+
 
 @frozen
 class Warning:

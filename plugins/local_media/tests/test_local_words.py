@@ -17,6 +17,12 @@ def test_scene_is_read_word_by_word() -> None:
     assert wish.features >= {"water", "birds", "boat"}
 
 
+def test_long_prompt_is_read_as_a_short_one() -> None:
+    wish = read("a quiet " * 20_000 + "mountain lake at sunset with a hot air balloon")
+    assert (wish.place, wish.time) == ("mountains", "sunset")
+    assert wish.features == read("mountain lake at sunset with a hot air balloon").features
+
+
 def test_negative_prompt_removes_what_it_names() -> None:
     assert "trees" in read("mountains without trees").absent
     assert "trees" not in read("mountains without trees").features

@@ -69,6 +69,8 @@ def test_batch_of_json_objects_reports_the_problems_of_all_lines_and_sends_nothi
         ("list.txt", b"caf\xe9", "is not UTF-8 text"),
         ("list.txt", b"# nothing", "has no requests"),
         ("list.csv", b"prompt,sise\nx,1", "did you mean 'size'?"),
+        ("list.csv", b"prompt,a b\nx,1", "line 2, a b: there is no such field"),
+        ("list.csv", b"prompt,size\nx,80x60,1", "line 2: has more cells than the first line"),
     ],
 )
 def test_batch_of_a_file_that_cannot_be_read_says_why(call, work, name, content, words):
@@ -76,6 +78,38 @@ def test_batch_of_a_file_that_cannot_be_read_says_why(call, work, name, content,
     result = call("batch", name, "-b", "demo")
     assert result.code == 2
     assert words in result.err
+
+
+def test_batch_of_csv_with_semicolons_is_read(call, work):
+    (work / "list.csv").write_text("prompt;size\na boat, red;80x60\n")
+    result = call("batch", "list.csv", "-b", "demo", "--json")
+    assert result.code == 0, result.err
+    assert result.json["results"][0]["files"][0]["width"] == 80
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("-", "several files cannot be written to stdout"),
+        ("{index}.xyz", "line 1, -o: '.xyz' is not a suffix of media files"),
+        ("{index}.mp4", "line 1, -o: mp4 is not a format for image"),
+        ("{index.__class__}.png", "cannot fill in '{index.__class__}'"),
+        ("{seed:999999999d}.png", "cannot fill in '{'"),
+    ],
+)
+def test_batch_with_names_that_cannot_be_is_refused_before_anything_is_sent(call, prompts, submits, output, words):
+    result = call("batch", prompts, "-b", "demo", "-o", output)
+    assert result.code == 2
+    assert words in result.err
+    assert submits() == []
+
+
+def test_batch_names_what_failed_even_if_quiet(call, prompts):
+    assert call("batch", prompts, "-b", "demo", "-q").err == ""
+    again = call("batch", prompts, "-b", "demo", "-q", "--again")
+    assert again.code == 2
+    assert "1  failed (line 1): output_path: " in again.err
+    assert "exists" in again.err
 
 
 def test_batch_stays_within_its_budget(call, work, prompts):

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from anymedia.cli.build_request import _stdin_text
+from anymedia.errors import InvalidRequest
+
 
 def _picture(source):
     """Return format and size of an image, as read by Pillow."""
@@ -97,6 +100,7 @@ def test_output_dash_writes_the_bytes_to_stdout_and_no_file(call, work):
 def test_output_dash_with_other_stdout_output_is_rejected(call, submits, other):
     result = call("image", "a boat", "-b", "demo", "-o", "-", *other)
     assert result.code == 2
+    assert "put the prompt in quotes" not in result.err
     assert submits() == []
 
 
@@ -110,6 +114,12 @@ def test_prompt_dash_with_empty_stdin_is_rejected(call, submits):
     assert result.code == 2
     assert "stdin is empty" in result.err
     assert submits() == []
+
+
+def test_prompt_dash_with_closed_stdin_is_rejected(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(InvalidRequest, match="stdin is empty"):
+        _stdin_text("prompt", "PROMPT")
 
 
 def test_existing_file_is_overwritten_only_with_force(call, work, submits):

@@ -40,7 +40,7 @@ def test_models_are_filtered_by_backend_and_task(call):
 def test_models_table_has_price_stage_and_availability(call):
     result = call("models", "demo")
     lines = result.lines
-    assert lines[0].split()[:2] == ["MODEL", "OPERATIONS"]
+    assert lines[0].split()[:2] == ["MODEL", "TASKS"]
     assert any(line.startswith("demo/painter") and "0.02-0.04/image" in line and line.endswith("active") for line in lines)
     assert any(line.startswith("demo/etching") and "until 2999-12-31" in line for line in lines)
     assert "old-film" not in result.out.decode()
@@ -55,6 +55,7 @@ def test_models_table_fits_and_shows_usable_models_first(call, monkeypatch, colu
         monkeypatch.setenv("COLUMNS", columns)
     lines = call("models").lines
     assert max(map(len, lines)) <= int(columns or 100)
+    assert not [line for line in lines if "…" in line]
     assert lines.index("not usable: missing: LOCKED_API_KEY") > next(i for i, line in enumerate(lines) if line.startswith("demo/painter"))
 
 

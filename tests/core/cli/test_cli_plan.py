@@ -16,7 +16,7 @@ def test_dry_run_submits_nothing_and_leaves_no_job(call, submits, work):
     text = result.out.decode()
     assert text.startswith("generate_image by demo/painter, 3 calls, 0.1 to 0.2 USD")
     assert "ignored: seed 3 -> left out" in text
-    assert "bridged: n 5 -> [2, 2, 1]" in text
+    assert "bridged: n 5 -> 2, 2, 1 (" in text
 
 
 def test_plan_is_the_same_as_dry_run(call):
@@ -109,10 +109,11 @@ def test_missing_config_file_is_named(call):
     assert "nowhere.json" in result.err
 
 
-def test_plan_text_explains_relevant_rejections_only(call):
+def test_plan_explains_relevant_rejections_only(call):
     text = call("plan", "video", "waves", "-b", "demo").out.decode()
     assert "not demo/old-film: 'demo/old-film' was shut down on 2026-01-15; use 'film' instead" in text
     assert "demo/painter" not in text
     assert "more candidates were not requested or do not support the operation" in text
     rejected = [r["candidate"] for r in call("plan", "video", "waves", "-b", "demo", "--json").json["rejected"]]
-    assert {"demo/painter", "demo/old-film", "locked/voice"} <= set(rejected)
+    assert "demo/old-film" in rejected
+    assert not {"demo/painter", "locked/voice"} & set(rejected)  # they make no videos

@@ -96,6 +96,8 @@ def test_completion_suggests_models_backends_voices_and_jobs(call):
     assert {"demo", "locked"} <= set(_suggested(complete.backends, ""))
     assert _suggested(complete.job_ids, "job_") == [job]
     assert _suggested(complete.voices, "no such voice") == []
+    assert _suggested(complete.tasks, "no such task") == []
+    assert _suggested(complete.continuations, "la") == ["last", "la"]
 
 
 def test_completion_with_broken_settings_suggests_nothing(call, monkeypatch, work):

@@ -222,7 +222,7 @@ def _usage(error: click.ClickException, console: Console) -> Exit:
     hint = f"see '{where.command_path} --help'" if where is not None else ""
     if where is not None and where.parent is None and isinstance(error, click.NoSuchOption):
         hint = f"options follow the command, such as 'anymedia image PROMPT --size 512x512'; {hint}"
-    elif where is not None and "prompt" in where.params and type(error) is click.UsageError and where.params["prompt"] is not None:
+    elif where is not None and where.params.get("prompt") is not None and error.message.startswith("Got unexpected extra argument"):
         hint = f"put the prompt in quotes: '{where.command_path} \"{where.params['prompt']} ...\"'; {hint}"
     console.error(_UsageError(error.format_message(), fix=hint))
     return Exit.USAGE

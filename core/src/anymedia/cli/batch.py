@@ -23,7 +23,7 @@ from ..strict_json import parse_json
 from . import complete
 from .app import exit_of
 from .build_request import split_model, with_output_name
-from .console import Console
+from .console import Console, hint_of
 from .environment import AS_JSON, VERBOSE, amount
 from .process import run
 from .render import cost_text
@@ -87,8 +87,6 @@ def batch(file: Path, as_json: bool, quiet: bool, verbose: bool, **given: Any) -
     """
     console = Console(json=as_json, quiet=quiet, verbose=verbose)
     entries = read_entries(file, given)
-    if not entries:
-        raise InvalidRequest(f"{file} has no requests")
     return run(_run(entries, given, console))
 
 
@@ -102,6 +100,8 @@ def read_entries(file: Path, given: Mapping[str, Any]) -> list[_Entry]:
     Raises:
         InvalidRequest: with the problems of all lines.
     """
+    if given["output"] == "-":
+        raise InvalidRequest([Problem("-o", "several files cannot be written to stdout", "name a directory: -o DIR/")])
     usual = {} if given["config_file"] is None else parse_json(_text(given["config_file"]))
     if not isinstance(usual, dict):
         raise InvalidRequest([Problem("--config", "expected a JSON object")])
@@ -115,8 +115,9 @@ def read_entries(file: Path, given: Mapping[str, Any]) -> list[_Entry]:
         try:
             config = _config(file, index, {"media_type": given["media"] or "image", **usual, **fields}, given["output"])
         except InvalidRequest as error:
+            output = "-o" if given["output"] and "output_path" not in fields else "output_path"
             problems += [
-                attrs.evolve(problem, path=f"{file.name}, line {line}, {problem.path.removeprefix('$.')}") for problem in error.problems
+                attrs.evolve(problem, path=f"{file.name}, line {line}, {_field(problem.path, output)}") for problem in error.problems
             ]
             continue
         content = json.dumps(attrs.asdict(config), sort_keys=True, default=str)
@@ -124,9 +125,17 @@ def read_entries(file: Path, given: Mapping[str, Any]) -> list[_Entry]:
         digest = hashlib.sha256(f"{file.absolute()} {content} {seen[content]}".encode()).hexdigest()[:32]
         entries.append(_Entry(index=index, line=line, config=config, key=f"batch:{digest}"))
     if problems:
-        more = [Problem("$", f"{len(problems) - _MOST_PROBLEMS} more problems")] if len(problems) > _MOST_PROBLEMS else []
+        more = [Problem(file.name, f"{len(problems) - _MOST_PROBLEMS} more problems")] if len(problems) > _MOST_PROBLEMS else []
         raise InvalidRequest([*problems[:_MOST_PROBLEMS], *more], fix="nothing was sent")
+    if not entries:
+        raise InvalidRequest([Problem(file.name, "has no requests")])
     return entries
+
+
+def _field(path: str, output: str) -> str:
+    """Return the field of a problem's path as a column or a key: without ``$``; the output's path has its own name."""
+    name = path.removeprefix("$.").removeprefix("$['").removesuffix("']")
+    return output if name in {"output", "output_path"} else name
 
 
 def _config(file: Path, index: int, fields: dict[str, Any], output: str | None) -> GenerationConfig:
@@ -142,7 +151,12 @@ def _config(file: Path, index: int, fields: dict[str, Any], output: str | None) 
     config = GenerationConfig.from_json(fields)
     if not name.endswith("/") and not Path(name).suffix:
         name += f".{config.output_format}" if config.output_format else _SUFFIXES[config.media_type or "image"]
-    return with_output_name(attrs.evolve(config, output_path=name), {**extra, "index": index})
+    config = with_output_name(attrs.evolve(config, output_path=name), {**extra, "index": index})
+    try:
+        config.to_request()
+    except InvalidRequest as error:
+        raise config.locate(error) from None
+    return config
 
 
 def _rows(file: Path, problems: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -151,12 +165,13 @@ def _rows(file: Path, problems: list[Problem]) -> Iterator[tuple[int, dict[str, 
         raise InvalidRequest([Problem("FILE", f"{file.name!r} is not a .txt, .csv or .jsonl file")])
     text = _text(file)
     if file.suffix.lower() == ".csv":
-        reader = csv.DictReader(io.StringIO(text))
+        head = text.partition("\n")[0]
+        reader = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=head.count))
         for row in reader:
-            yield (
-                reader.line_num,
-                {key: _cell(key, value) for key, value in row.items() if key and isinstance(value, str) and value.strip()},
-            )
+            if None in row:
+                problems.append(Problem(f"{file.name}, line {reader.line_num}", "has more cells than the first line"))
+                continue
+            yield reader.line_num, {key: _cell(key, value) for key, value in row.items() if value is not None and value.strip()}
         return
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or (file.suffix.lower() == ".txt" and line.startswith("#")):
@@ -211,6 +226,12 @@ async def _run(entries: list[_Entry], given: Mapping[str, Any], console: Console
             async with gate:
                 try:
                     await _one(entry, router, budget, dry_run=given["dry_run"], again=given["again"], console=console)
+                except InvalidRequest as error:
+                    entry.error = InvalidRequest(
+                        [attrs.evolve(p, path=_field(p.path, "output_path")) for p in entry.config.locate(error).problems],
+                        fix=error.fix_parts,
+                        try_backends=error.try_backends,
+                    )
                 except MediaError as error:
                     entry.error = error
                 line.prefix = f"{sum(e.result is not None or e.error is not None for e in entries)}/{len(entries)}"
@@ -227,10 +248,7 @@ async def _one(entry: _Entry, router: Router, budget: SharedBudget, *, dry_run: 
     config, started = entry.config, time.time()
     policy = config.policy(router.policy)
     backend, model = split_model(config.model, config.backend, router.instances)
-    try:
-        plan = config.annotate(await router.plan(config.to_request(), backend=backend, model=model, policy=policy))
-    except InvalidRequest as error:
-        raise config.locate(error) from None
+    plan = config.annotate(await router.plan(config.to_request(), backend=backend, model=model, policy=policy))
     async with budget.reserve(plan) as reservation:
         if dry_run:
             price = plan.quote.usd
@@ -244,14 +262,14 @@ async def _one(entry: _Entry, router: Router, budget: SharedBudget, *, dry_run: 
         policy = reservation.limit(policy)
         entry.result = await router.run(plan, output=config.output_path, overwrite=config.overwrite, policy=policy, key=key)
         reservation.spent(entry.result.cost.actual_usd)
-    entry.repeated = (await router.job(entry.result.job_id)).created_at < started
+    entry.repeated = (await router.job(entry.result.job_id)).updated_at < started
 
 
 def _note(console: Console, line: ProgressLine, entry: _Entry) -> None:
     """Print one line about a request that has ended."""
     line.clear()
     if entry.error is not None:
-        console.note(f"{entry.index}  failed (line {entry.line}): {entry.error.message}")
+        console.note(f"{entry.index}  failed (line {entry.line}): {entry.error.to_json()['message']}", important=True)
     elif entry.result is not None and (console.verbose or not entry.repeated):
         state = "was done earlier" if entry.repeated else cost_text(entry.result.cost)
         console.note(f"{entry.index}  {entry.result.path}  {state}")
@@ -276,6 +294,8 @@ def _summary(console: Console, entries: list[_Entry], *, dry_run: bool) -> int:
         spent = "cost unknown" if cost is None else f"{in_dollars(cost)} USD"
         if not dry_run:
             console.note(f"{len(done)} of {len(entries)} done{earlier}, {len(failed)} failed, {spent}")
+        for hint in list(dict.fromkeys(filter(None, (hint_of(entry.error) for entry in failed if entry.error))))[:3]:
+            console.note(f"hint: {hint}")
         if failed and not dry_run:
             console.note("hint: the same command repeats only what is not done")
     first = failed[0].error if failed else None

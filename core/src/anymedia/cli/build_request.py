@@ -154,11 +154,8 @@ class CliInvocation:
             yield
 
 
-class _Later:
-    """``{index}`` of a single request, which numbers its files when they are named."""
-
-    def __format__(self, spec: str) -> str:
-        return f"{{index:{spec}}}" if spec else "{index}"
+#: What is filled in in a name: ``{index:03d}`` or ``{seed}``; ``{{`` and ``}}`` are braces.
+_PLACE = re.compile(r"\{\{|\}\}|\{([^{}:]+)(?::(0?[1-9]?d))?\}|[{}]")
 
 
 def with_output_name(config: GenerationConfig, values: Mapping[str, Any]) -> GenerationConfig:
@@ -186,13 +183,18 @@ def with_output_name(config: GenerationConfig, values: Mapping[str, Any]) -> Gen
         config = attrs.evolve(config, seed=int.from_bytes(chosen[:4]) >> 1)
     today = datetime.datetime.now(datetime.UTC).date()
     slug = made_up_stem(config.prompt, today)[len(today.isoformat()) + 1 :]
-    known: dict[str, Any] = {"index": _Later(), "seed": config.seed, "prompt": slug, "date": today.isoformat()}
+    known: dict[str, Any] = {"index": None, "seed": config.seed, "prompt": slug, "date": today.isoformat()}
     known |= {name: value if isinstance(value, int) else re.sub(r"[^\w.-]+", "-", str(value)).strip("-.") for name, value in values.items()}
-    try:
-        return attrs.evolve(config, output_path=path.format_map(known))
-    except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
-        wrong = f"{path!r} cannot be filled in ({error})"
-        raise InvalidRequest([Problem("$.output_path", wrong, f"use {{{'}, {'.join(known)}}}")]) from None
+
+    def filled(found: re.Match[str]) -> str:
+        if found[0] in {"{{", "}}"}:
+            return found[0][0]
+        value = known.get(found[1])
+        if found[1] not in known or (found[2] and isinstance(value, str)):
+            raise InvalidRequest([Problem("$.output_path", f"cannot fill in {found[0]!r}", f"use {{{'}, {'.join(known)}}}")])
+        return found[0] if value is None else format(value, found[2] or "")  # the files of a single request are numbered later
+
+    return attrs.evolve(config, output_path=_PLACE.sub(filled, path))
 
 
 @contextlib.contextmanager
@@ -523,7 +525,7 @@ def _read_config(medium: str | None, source: str | None) -> dict[str, Any]:
 
 def _stdin_text(what: str, option: str) -> str:
     try:
-        text = sys.stdin.read().strip()
+        text = "" if sys.stdin is None else sys.stdin.read().strip()  # None: closed
     except UnicodeDecodeError:
         raise InvalidRequest([Problem(option, f"the {what} '-' reads stdin, and stdin is not UTF-8 text")]) from None
     if not text:

@@ -1,4 +1,4 @@
-"""Shell completion: models, backends, voices and job ids. A problem gives no suggestions, never a message."""
+"""Shell completion: models, backends, voices, tasks and job ids. A problem gives no suggestions, never a message."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _completer(names: Callable[[], Iterable[tuple[str, str]]]) -> Completer:
         from click.shell_completion import CompletionItem
 
         try:
-            found = list(names())
+            found = list(dict(names()).items())
         except (MediaError, OSError):
             return []
         begins = [pair for pair in found if pair[0].startswith(incomplete)]
@@ -87,12 +87,27 @@ def _jobs() -> Iterator[tuple[str, str]]:
         yield record.id, f"{record.state}, {record.request.get('prompt', '')}"[:60]
 
 
+def _tasks() -> Iterator[tuple[str, str]]:
+    from .environment import load_environment
+
+    for instance in load_environment().instances.values():
+        for spec in instance.matrix.models:
+            yield from ((operation.task, f"{instance.name}/{spec.id}") for operation in spec.operations.values() if operation.task)
+
+
 def _with_last() -> Iterator[tuple[str, str]]:
     yield "last", "the newest job"
     yield from _jobs()
 
 
-backends, models, voices, job_ids = map(_completer, (_backends, _models, _voices, _with_last))
+backends, models, voices, tasks, job_ids = map(_completer, (_backends, _models, _voices, _tasks, _with_last))
+
+
+def continuations(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Suggest ``last`` and files."""
+    from click.shell_completion import CompletionItem
+
+    return [*([CompletionItem("last")] if "last".startswith(incomplete) else []), CompletionItem(incomplete, type="file")]
 
 
 @click.command("completion")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -76,13 +77,13 @@ class Console:
         """Print one result line on stdout; a path keeps its exact bytes."""
         _write((os.fsencode(line) if isinstance(line, Path) else clean(line).encode(errors="replace")) + b"\n")
 
-    def table(self, rows: Sequence[Sequence[str]], *, shrink: Sequence[int] = (), least: int = 12) -> None:
+    def table(self, rows: Sequence[Sequence[str]], *, shrink: Sequence[int] = (), least: int = 12, wrap: bool = False) -> None:
         """Print a table on stdout, see `table`; with colours on a terminal."""
         if not has_colours(stdout_is_terminal()):
-            for line in table(rows, shrink=shrink, least=least):
+            for line in table(rows, shrink=shrink, least=least, wrap=wrap):
                 self.result(line)
         elif rows:
-            _write(_coloured_table(fitted(rows, shrink=shrink, least=least)).encode())
+            _write(_coloured_table(fitted(rows, shrink=shrink, least=least, wrap=wrap)).encode())
 
     def document(self, value: Mapping[str, Any]) -> None:
         """Print the JSON document: indented on a terminal, otherwise on one line."""
@@ -92,16 +93,16 @@ class Console:
         """Write bytes to stdout unchanged."""
         _write(data)
 
-    def note(self, text: str) -> None:
-        """Print a note on stderr."""
-        if not self.quiet:
+    def note(self, text: str, *, important: bool = False) -> None:
+        """Print a note on stderr; if ``quiet``, only an important one."""
+        if important or not self.quiet:
             click.echo(_coloured(clean(text)), err=True)
 
     def error(self, error: MediaError) -> None:
         """Print an error on stderr, and as the JSON document if asked for."""
         if self.json:
             kept = {"kept": error.kept} if error.kept else {}
-            self.document({"success": False, "error": error.to_json() | {"fix": _hint(error)} | kept})
+            self.document({"success": False, "error": error.to_json() | {"fix": hint_of(error)} | kept})
         for line in _error_lines(error):
             click.echo(_coloured(clean(line)), err=True)
 
@@ -116,7 +117,7 @@ def _coloured(line: str) -> str:
 
 
 #: Column -> style; a cell that is in `_CELLS` has its own.
-_COLUMNS = {"JOB": "cyan", "MODEL": "cyan", "BACKEND": "cyan", "OPERATIONS": "dim", "CREATED": "dim", "STAGE": "yellow", "#": "cyan"}
+_COLUMNS = {"JOB": "cyan", "MODEL": "cyan", "BACKEND": "cyan", "TASKS": "dim", "CREATED": "dim", "STAGE": "yellow", "#": "cyan"}
 _CELLS = {
     **dict.fromkeys(("done", "active", "free"), "green"),
     **dict.fromkeys(("failed", "refused", "lost"), "red"),
@@ -151,7 +152,8 @@ def _rendered(what: Any, width: int) -> str:
     return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
 
-def _hint(error: MediaError) -> str:
+def hint_of(error: MediaError) -> str:
+    """Return what to do about an error, with the options and commands of the command line."""
     return error.hint(COMMANDS, _option_text)
 
 
@@ -163,7 +165,7 @@ def _option_text(argument: Argument) -> str:
 
 def _error_lines(error: MediaError) -> list[str]:
     lines = [f"anymedia: {error.to_json()['message']}"]
-    if hint := _hint(error):
+    if hint := hint_of(error):
         lines.append(f"  hint: {hint}")
     if error.try_backends:
         lines.append(f"  usable now: {', '.join(error.try_backends)}")
@@ -174,28 +176,35 @@ def _error_lines(error: MediaError) -> list[str]:
     return lines
 
 
-def table(rows: Iterable[Sequence[str]], *, shrink: Sequence[int] = (), least: int = 12) -> list[str]:
+def table(rows: Iterable[Sequence[str]], *, shrink: Sequence[int] = (), least: int = 12, wrap: bool = False) -> list[str]:
     """Return rows as aligned lines that fit the width of the output where possible.
 
     Args:
         rows: cells of equal number per row; control characters and line breaks are replaced.
-        shrink: indexes of the columns that may be cut, in this order.
-        least: the width that a cut column keeps, in characters.
+        shrink: indexes of the columns that may be made narrower, in this order.
+        least: the width that such a column keeps, in characters.
+        wrap: continue a cell of such a column on the next line, between words, instead of cutting it.
     """
-    cells = fitted(rows, shrink=shrink, least=least)
+    cells = fitted(rows, shrink=shrink, least=least, wrap=wrap)
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))] if cells else []
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
-def fitted(rows: Iterable[Sequence[str]], *, shrink: Sequence[int] = (), least: int = 12) -> list[list[str]]:
-    """Return the cells of a table, cut where the columns would not fit; see `table`."""
+def fitted(rows: Iterable[Sequence[str]], *, shrink: Sequence[int] = (), least: int = 12, wrap: bool = False) -> list[list[str]]:
+    """Return the cells of a table, cut or wrapped where the columns would not fit; see `table`."""
     cells = [[" ".join(clean(cell).split()) for cell in row] for row in rows]
     if not cells:
         return []
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     for index in shrink:
         excess = sum(widths) + 2 * (len(widths) - 1) - stdout_width()
-        widths[index] = min(widths[index], max(widths[index] - excess, least))
+        longest = max((len(word) for row in cells for word in row[index].split()), default=0) if wrap else 0
+        widths[index] = min(widths[index], max(widths[index] - excess, least, longest))
+    if wrap:
+        import textwrap
+
+        lines = ([textwrap.wrap(cell, width) for cell, width in zip(row, widths, strict=True)] for row in cells)
+        return [list(line) for row in lines for line in itertools.zip_longest(*row, fillvalue="")]
     return [[_cut(cell, width) for cell, width in zip(row, widths, strict=True)] for row in cells]
 
 

@@ -26,7 +26,6 @@ from .console import Console, clean, local_time
 from .environment import AS_JSON
 from .jobs import since_when, with_router
 from .pages import PAGE, claim_directory, href, mark, render_page, text_of
-from .render import adjusted
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -267,7 +266,7 @@ def _entry(record: CallRecord, raw: Mapping[str, Any], index: int, count: int) -
     cost = None if known is None else known / count
     text = "unknown" if cost is None else f"{in_dollars(cost)} USD" + ("" if record.cost_usd is not None else " (quoted)")
     notes = [str(w) for w in to_warnings([*record.plan["warnings"], *result.get("warnings", ())])]
-    notes += [f"{a.kind}: {adjusted(a)}" for a in (Adjustment(**found) for found in record.plan["adjustments"])]
+    notes += [str(Adjustment(**found)) for found in record.plan["adjustments"]]
     return Entry(
         id=f"{record.id}-{index + 1}",
         job=record.run,

@@ -12,7 +12,7 @@ import attrs
 import click
 
 from ..errors import InvalidRequest, Problem
-from ..formatting import in_digits, in_dollars, in_dollars_between
+from ..formatting import in_bytes, in_digits, in_dollars, in_dollars_between
 from . import complete
 from .console import Console, local_time, short_time
 from .environment import AS_JSON, DEADLINE, VERBOSE, warn_about_names
@@ -212,9 +212,10 @@ def gc(dry_run: bool, as_json: bool) -> None:
         console.document({"success": True, "dry_run": dry_run, **found})
         return
     for artifact in swept.removed:
-        console.result(f"{artifact.call_id}  {artifact.kind} {artifact.index}  {artifact.size} bytes")
+        console.result(f"{artifact.call_id}  {artifact.kind} {artifact.index}  {in_bytes(artifact.size)}")
     verb = "would free" if dry_run else "freed"
-    console.note(f"{verb} {swept.freed} bytes; {swept.left} bytes remain, of which {swept.required} are needed")
+    left = f"{in_bytes(swept.left)} remain, of which {in_bytes(swept.required)} are needed"
+    console.note(f"{verb} {in_bytes(swept.freed)}; {left}")
 
 
 def record_json(record: CallRecord) -> dict[str, Any]:

@@ -19,12 +19,13 @@ from ..directories import user_dir
 from ..errors import InvalidRequest, MediaError, Problem, SettingsError, did_you_mean
 from ..plugins.instances import COMPATIBLE, BackendInstance
 from ..redaction import register_secret
+from . import complete
 from .console import Console, is_terminal, table
 from .environment import AS_JSON, Environment, load_environment
 from .process import run
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}")
-_NAME = click.argument("name", metavar="BACKEND[.CREDENTIAL]|VARIABLE")
+_NAME = click.argument("name", metavar="BACKEND[.CREDENTIAL]|VARIABLE", shell_complete=complete.backends)
 
 
 @click.group("keys", no_args_is_help=True)
@@ -101,7 +102,7 @@ def remove_key(name: str, as_json: bool) -> None:
 
 
 @keys.command("test")
-@click.argument("backend", required=False)
+@click.argument("backend", required=False, shell_complete=complete.backends)
 @AS_JSON
 def test_keys(backend: str | None, as_json: bool) -> int:
     """Test the keys of BACKEND (default: all usable ones) by listing its models, which is free of charge."""

@@ -14,7 +14,9 @@ from .environment import advice_options, apply, frame_options, picture_options, 
 @click.command("image")
 @click.argument("prompt", required=False)
 @apply(
-    click.option("--continue", "continue_from", metavar="last|ID|FILE", help="Continue an earlier image."),
+    click.option(
+        "--continue", "continue_from", metavar="last|ID|FILE", shell_complete=complete.continuations, help="Continue an earlier image."
+    ),
     picture_options,
     frame_options,
     advice_options,
@@ -40,7 +42,13 @@ def image(**given: Any) -> None:
     click.option("--control", multiple=True, metavar="[TYPE:]FILE", help="Control image whose structure is kept (edges:plan.png)."),
     click.option("--subject", multiple=True, metavar="[TYPE:]FILE", help="Subject reference image (animal:cat.png)."),
     click.option("--subject-description", metavar="TEXT", help="Description of the subject."),
-    click.option("--continue", "continue_from", metavar="last|ID|FILE", help="Edit an earlier image, with its history."),
+    click.option(
+        "--continue",
+        "continue_from",
+        metavar="last|ID|FILE",
+        shell_complete=complete.continuations,
+        help="Edit an earlier image, with its history.",
+    ),
     picture_options,
     frame_options,
     advice_options,
@@ -60,7 +68,13 @@ def edit(**given: Any) -> None:
     click.option("--first", "first_frame", metavar="FILE", help="First frame."),
     click.option("--last", "last_frame", metavar="FILE", help="Last frame."),
     click.option("--reference", multiple=True, metavar="[ROLE:]FILE", help="Reference image: subject (default), style ..."),
-    click.option("--continue", "continue_from", metavar="last|ID|FILE", help="Continue an earlier video or a video file."),
+    click.option(
+        "--continue",
+        "continue_from",
+        metavar="last|ID|FILE",
+        shell_complete=complete.continuations,
+        help="Continue an earlier video or a video file.",
+    ),
     click.option("--as", "continue_as", type=click.Choice(["extend", "edit", "remix"]), help="How to continue."),
     click.option("-n", "n", type=int, metavar="COUNT", help="Number of results."),
     frame_options,
@@ -112,7 +126,7 @@ _PROMPT = click.option("--prompt", metavar="TEXT", help="Prompt, for a task that
 
 
 @click.command("transform")
-@click.argument("task")
+@click.argument("task", shell_complete=complete.tasks)
 @_FILES
 @apply(_PROMPT, run_options)
 def transform(**given: Any) -> None:

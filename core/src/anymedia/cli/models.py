@@ -141,7 +141,7 @@ def _print_table(console: Console, found: Sequence[_Listed], today: datetime.dat
             console.result("")
         if reason != "yes":
             console.result(f"not usable: {reason}")
-        console.table([["MODEL", "OPERATIONS", "PRICE (USD)", "STAGE"], *rows], shrink=(1, 3, 2), least=10)
+        console.table([["MODEL", "TASKS", "USD", "STAGE"], *rows], shrink=(3, 1, 2), least=7, wrap=True)
 
 
 def _as_json(instance: BackendInstance, spec: ModelSpec, demoted: str, today: datetime.date) -> dict[str, Any]:
@@ -332,7 +332,7 @@ def _as_text(value: Any) -> str:
 
 
 @click.command("capabilities")
-@click.argument("backend", required=False)
+@click.argument("backend", required=False, shell_complete=complete.backends)
 @AS_JSON
 def capabilities(backend: str | None, as_json: bool) -> None:
     """Show what each model of BACKEND (default: all) can do: operations, inputs, options and values, rules, prices."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, Problem
 from .console import Console
 from .environment import AS_JSON
 
@@ -42,20 +42,22 @@ def write_backend(name: str, folder: Path) -> list[Path]:
         folder: where to write it.
 
     Raises:
-        InvalidRequest: the name is not valid, or one of the files exists.
+        InvalidRequest: the name is not valid, one of the files exists, or the folder cannot be written.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
-        raise InvalidRequest(
-            f"{name!r} is not a valid backend name", fix="use lower-case letters, digits and single underscores, like 'acme'"
-        )
+        how = "use lower-case letters, digits and single underscores, like 'acme'"
+        raise InvalidRequest([Problem("NAME", f"{name!r} is not a valid backend name", how)])
     here = files(__package__).joinpath("skeleton")
     wanted = {folder / _renamed(path, name): _renamed(here.joinpath(f"{t}.txt").read_text("utf-8"), name) for t, path in _TEMPLATES.items()}
     wanted[folder / "src" / f"{name}_media" / "py.typed"] = ""
-    if existing := [str(path) for path in wanted if path.exists()]:
-        raise InvalidRequest(f"already exists: {', '.join(existing)}", fix="choose another folder")
-    for path, text in wanted.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
+    try:
+        if existing := [str(path) for path in wanted if path.exists()]:
+            raise InvalidRequest([Problem("FOLDER", f"already exists: {', '.join(existing)}", "choose another folder")])
+        for path, text in wanted.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
+    except OSError as error:
+        raise InvalidRequest([Problem("FOLDER", f"cannot write to {str(folder)!r}: {error.strerror}", "choose another folder")]) from error
     return list(wanted)
 
 

@@ -16,7 +16,7 @@ from .console import Console
 
 if TYPE_CHECKING:
     from ..planning.types import Plan, Rejection
-    from ..results import Adjustment, Cost, Result
+    from ..results import Cost, Result
 
 
 def usable(instance: BackendInstance, spec: ModelSpec | None = None) -> str:
@@ -98,8 +98,6 @@ def plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime.date) else value
 
 
-#: Rejections that are summarized by their number: the candidate was not asked for or has another operation.
-_SUMMARIZED = frozenset({"not_selected", "operation_unsupported"})
 #: How many reasons for rejections a plan shows without ``-v``.
 _REASONS = 5
 
@@ -116,12 +114,9 @@ def show_plan(console: Console, plan: Plan) -> None:
 def _rejected(plan: Plan, verbose: bool) -> list[str]:
     """Format the rejected candidates, grouped by reason; of those not asked for only their number."""
     by_reason: dict[str, list[str]] = {}
-    summarized = 0
-    for rejection in sorted(plan.rejected, key=_is_retired):
-        if any(reason.code in _SUMMARIZED for reason in rejection.reasons):
-            summarized += 1
-        else:
-            by_reason.setdefault("; ".join(reason.text for reason in rejection.reasons), []).append(str(rejection.candidate))
+    for rejection in sorted(plan.considered, key=_is_retired):
+        by_reason.setdefault("; ".join(reason.text for reason in rejection.reasons), []).append(str(rejection.candidate))
+    summarized = len(plan.rejected) - len(plan.considered)
     lines = [f"  not {_listed(candidates, verbose)}: {reason}" for reason, candidates in by_reason.items()]
     if not verbose and len(lines) > _REASONS:
         lines[_REASONS - 1 :] = [f"  {len(lines) - _REASONS + 1} more reasons (-v shows all)"]
@@ -163,22 +158,15 @@ def _notes(result: Result) -> Iterator[str]:
     ways = [adjustment for adjustment in result.adjustments if adjustment.kind in {"emulated", "transcoded"}]  # the result is as requested
     changes = [adjustment for adjustment in result.adjustments if adjustment not in ways]
     yield from (f"warning: {warning}" for warning in result.warnings if warning.code == "file_renamed")
-    yield from (f"{adjustment.kind}: {adjusted(adjustment)}" for adjustment in changes)
+    yield from map(str, changes)
     yield from (f"warning: {warning}" for warning in result.warnings if warning.code != "file_renamed")
-    yield from (f"{adjustment.kind}: {adjusted(adjustment)}" for adjustment in ways)
+    yield from map(str, ways)
     if result.outside_mask_difference is not None:
         yield f"outside the mask, the provider's image differed by {result.outside_mask_difference:.2f} of 255 on average"
     for text in result.texts:
         yield f"text: {text}"
     if result.provenance.disclosure:
         yield result.provenance.disclosure
-
-
-def adjusted(adjustment: Adjustment) -> str:
-    """Format an adjustment and its reason; both values only if they differ."""
-    a = adjustment
-    change = "" if a.asked == a.sent else f" {a.asked} -> {'left out' if a.sent is None else a.sent}"
-    return f"{a.field}{change} ({a.why})"
 
 
 def cost_text(cost: Cost) -> str:

@@ -19,7 +19,7 @@ from .console import Console, ProgressLine
 from .environment import AS_JSON
 from .pages import PAGE, claim_directory, href, mark, render_page
 from .process import run
-from .render import adjusted, cost_text
+from .render import cost_text
 from .run_media import resumable
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _facts(result: Result) -> list[tuple[str, str]]:
     facts += [("duration", f"{result.seconds:.1f} s"), ("cost", cost_text(result.cost))]
     if result.outside_mask_difference is not None:
         facts.append(("outside the mask", _outside(result.outside_mask_difference)))
-    facts += [(a.kind, adjusted(a)) for a in result.adjustments]
+    facts += [(a.kind, str(a).removeprefix(f"{a.kind}: ")) for a in result.adjustments]
     facts += [("note", str(warning)) for warning in result.warnings]
     if result.continuation_id:
         facts.append(("continue with", result.continuation_id))

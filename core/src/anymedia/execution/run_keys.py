@@ -111,4 +111,5 @@ async def earlier_records(store: Store, keyed: KeyedRequest) -> Sequence[CallRec
 
 def may_retry(records: Sequence[CallRecord]) -> bool:
     """Whether all calls of a run ended and certainly none was charged, so that a new attempt may start in that run."""
-    return all(record.state in FINAL_STATES and record.state != "done" and record.charged == "no" for record in latest(records))
+    ended = FINAL_STATES - {"done"} | {"unknown"}
+    return all(record.state in ended and record.charged == "no" for record in latest(records))

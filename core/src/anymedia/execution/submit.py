@@ -298,10 +298,12 @@ def unknown_outcome(error: MediaError, record: CallRecord) -> MediaError:
         error.charged, error.retry = "unknown", False
         return error
     risk = "an unknown amount" if record.quote_usd is None else f"up to {in_dollars(record.quote_usd[1])} USD"
-    who = f"'{record.backend}/{record.model}'"
-    text = f"{who} may have received the request, but no usable answer came back ({error.message}); {risk} may be charged."
-    fix = "It was not sent again. Look for it in the provider's list of requests."
+    who, free = f"'{record.backend}/{record.model}'", record.quote_usd == (0, 0)
+    text = f"{who} may have received the request, but no usable answer came back ({error.message}); "
+    text += "it is free of charge." if free else f"{risk} may be charged."
+    fix = "Request it again." if free else "It was not sent again. Look for it in the provider's list of requests."
     found = SubmissionUnknown(text, fix=fix, delivery="unknown", job_id=record.id, request_id=getattr(error, "request_id", None))
+    found.charged = "no" if free else found.charged
     found.backend, found.model, found.action = record.backend, record.model, Fix("resume", record.run)
     found.provider_message = error.provider_message
     return found

@@ -102,6 +102,10 @@ class Default:
         return f"{self.setting} = {self.name!r}"
 
 
+#: Codes of rejections that say only that the candidate was not asked for or has another operation.
+_NOT_CONSIDERED = frozenset({"not_selected", "operation_unsupported"})
+
+
 @frozen(kw_only=True)
 class Rejection:
     """A candidate that cannot honour the request, and all reasons."""
@@ -222,8 +226,13 @@ class Plan:
         found: Continuation | None = getattr(self.request, "continue_from", None)
         return found
 
+    @property
+    def considered(self) -> tuple[Rejection, ...]:
+        """The rejected candidates without those that were not asked for or do not have the operation."""
+        return tuple(r for r in self.rejected if not any(reason.code in _NOT_CONSIDERED for reason in r.reasons))
+
     def to_json(self) -> dict[str, Any]:
-        """Return the plan as JSON-ready values, as agents receive it."""
+        """Return the plan as JSON-ready values, as agents receive it; rejected candidates as in ``considered``."""
         return {
             "operation": self.operation,
             "backend": self.chosen.backend,
@@ -236,15 +245,13 @@ class Plan:
             "checks": [attrs.asdict(c) for c in self.checks],
             "quote": {"usd": None if self.quote.usd is None else list(self.quote.usd), "basis": self.quote.basis},
             "alternatives": [str(c) for c in self.alternatives],
-            "rejected": [{"candidate": str(r.candidate), "reasons": [attrs.asdict(x) for x in r.reasons]} for r in self.rejected],
+            "rejected": [{"candidate": str(r.candidate), "reasons": [attrs.asdict(x) for x in r.reasons]} for r in self.considered],
         }
 
     def __str__(self) -> str:
         lines = [f"{self.operation} by {self.chosen}, {len(self.calls)} call{'s' * (len(self.calls) != 1)}, {self.quote}"]
         lines += [] if self.obstacle is None else [f"  {self.obstacle}"]
-        lines += [
-            f"  {a.kind}: {a.field} {a.asked!r} -> {'left out' if a.sent is None else repr(a.sent)} ({a.why})" for a in self.adjustments
-        ]
+        lines += [f"  {a}" for a in self.adjustments]
         lines += [f"  check later: {c.field}: {c.text}" for c in self.checks]
         lines += [f"  warning: {w}" for w in self.warnings]
         lines += [f"  alternative: {c}" for c in self.alternatives]

@@ -248,7 +248,9 @@ class CallRecord:
         if self.state == "done":
             return "no" if self.quote_usd == (0, 0) else "yes"
         said = (self.error or {}).get("charged")
-        return "unknown" if self.state == "unknown" else said or ("unknown" if self.state == "lost" else "no")
+        if self.state == "unknown":
+            return "no" if self.quote_usd == (0, 0) else "unknown"
+        return said or ("unknown" if self.state == "lost" else "no")
 
     @property
     def is_revisable(self) -> bool:

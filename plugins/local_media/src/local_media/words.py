@@ -92,11 +92,14 @@ def tokens(text: str) -> list[str]:
 
 def _lookup(words: list[str], table: Mapping[str, Iterable[str]]) -> list[tuple[int, int, str]]:
     """Return (position, length, name) of each known word or phrase."""
+    places: dict[str, list[int]] = {}
+    for at, word in enumerate(words):
+        places.setdefault(word, []).append(at)
     found: list[tuple[int, int, str]] = []
     for name, known in table.items():
         for parts in (phrase.split() for phrase in known):
             length = len(parts)
-            found += ((i, length, name) for i in range(len(words) - length + 1) if words[i : i + length] == parts)
+            found += ((at, length, name) for at in places.get(parts[0], ()) if words[at : at + length] == parts)
     return sorted(found, key=lambda hit: (hit[0], -hit[1]))
 
 
