@@ -136,7 +136,7 @@ class Reason:
     nearest: str = ""
 
 
-FixAction = Literal["resume", "rebind", "list_jobs"]
+FixAction = Literal["resume", "rebind", "list_jobs", "export"]
 
 
 @frozen
@@ -154,8 +154,8 @@ class Fix:
 
     def render(self, commands: Mapping[FixAction, str]) -> str:
         """Return the fix as a sentence with the command of an interface; ``{run_id}`` stands for the run."""
-        verb = {"resume": "Resume it with", "rebind": "Rebind it with", "list_jobs": "List the jobs with"}[self.action]
-        return f"{verb}: {commands[self.action].replace('{run_id}', str(self.run_id))}"
+        verbs = {"resume": "Resume it with", "rebind": "Rebind it with", "list_jobs": "List the jobs with", "export": "Copy it with"}
+        return f"{verbs[self.action]}: {commands[self.action].replace('{run_id}', str(self.run_id))}"
 
 
 @frozen
@@ -179,6 +179,7 @@ _PYTHON: Mapping[FixAction, str] = {
     "resume": "router.resume('{run_id}')",
     "rebind": "router.resume('{run_id}', rebind=True)",
     "list_jobs": "router.jobs()",
+    "export": "router.export('{run_id}', 'folder/')",
 }
 
 
@@ -251,7 +252,7 @@ class MediaError(Exception):
         """
         fix = "".join(part if isinstance(part, str) else argument(part) for part in self.fix_parts)
         kept = f"What was received is kept: {self.kept}" if self.kept else ""
-        then = kept if self.action is None else self.action.render(commands)
+        then = kept or ("" if self.action is None else self.action.render(commands))
         return f"{_sentence(fix)} {then}" if fix and then else fix or then
 
     def to_json(self) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from .credentials import GivenKeys
 from .errors import RequestError
-from .execution.share import share_run
+from .execution.share import export_received, share_run
 from .plugins.instances import with_keys
 from .policy import Budget, Policy
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .plan_maker import PlanMaker
     from .plugins.instances import BackendInstance
     from .plugins.registry import Registry
+    from .results import MediaFile
     from .state.store import CallRecord, Store
 
 
@@ -110,3 +112,17 @@ class Realms:
         """
         check_realm(realm, self.realm)
         return await share_run(self._engine, await self._records(job_id), realm)
+
+    async def export(self, job_id: str, output: str | Path | None = None, *, policy: Policy | None = None) -> Sequence[MediaFile]:
+        """Copy what was received for a job and could not be interpreted to files; the suffix is ``.bin``, since they are not valid media.
+
+        Args:
+            job_id: a job whose error says that what was received is kept.
+            output: a directory, or a file named ``.bin``; by default the working directory.
+            policy: whose directories the files must lie in; by default the router's.
+
+        Raises:
+            UnknownJob: with the most similar id.
+            RequestError: nothing is kept, or it is not media but a text, which may hold signed links.
+        """
+        return await export_received(self._engine, await self._records(job_id), output, policy or self.policy)

@@ -221,6 +221,7 @@ class SyncRouter:
     resume = _blocking(Router.resume)
     cancel = _blocking(Router.cancel)
     forget = _blocking(Router.forget)
+    export = _blocking(Router.export)
     share = _blocking(Router.share)
     gc = _blocking(Router.gc)
     scoped = _viewing(Router.scoped)

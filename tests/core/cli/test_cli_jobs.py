@@ -165,7 +165,17 @@ def test_last_is_the_newest_job(call):
     assert call("jobs", "resume", "last").lines == [str(Path("boat.png").resolve())]
 
 
-@pytest.mark.parametrize("verb", ["show", "resume", "cancel", "forget"])
+def test_export_copies_what_was_received_in_place_of_a_picture(call):
+    result = call("image", "something undecodable", "-b", "demo", "-o", "boat.png", "--json")
+    assert result.code != 0
+    kept = Path(result.json["error"]["kept"]).read_bytes()
+    (path,) = call("jobs", "export", result.json["error"]["job_id"], "answer.bin").lines
+    assert (Path(path).name, Path(path).read_bytes()) == ("answer.bin", kept)
+    refused = call("jobs", "export", "last", "answer.png", "--json")
+    assert (refused.code, refused.json["error"]["code"]) == (2, "invalid_request")
+
+
+@pytest.mark.parametrize("verb", ["show", "resume", "cancel", "forget", "export"])
 def test_unknown_job_is_a_usage_error(call, verb):
     result = call("jobs", verb, "job_000000000000", "--json")
     assert (result.code, result.json["error"]["code"]) == (2, "unknown_job")

@@ -123,13 +123,14 @@ async def media_job(
     job_id: str,
     action: Action = "status",
     deadline: float | None = None,
+    output_path: str | None = None,
     *,
     router: Router | None = None,
     agent_cwd: str | Path | None = None,
     allowed_paths: Iterable[str | Path] | None = None,
     realm: str | None = None,
 ) -> dict[str, Any]:
-    """Return the status of a job, wait for its result (up to ``deadline`` seconds), or cancel it.
+    """Return the status of a job, wait for its result (up to ``deadline`` seconds), cancel it, or export what was received.
 
     The job is found by a caller with the directories, or the ``realm``, that it was started with.
     """
@@ -137,7 +138,7 @@ async def media_job(
         tool = await _tool(router, agent_cwd, allowed_paths, realm)
     except Exception as error:  # noqa: BLE001
         return _refused(error)
-    return await tool.job(job_id, action, deadline)
+    return await tool.job(job_id, action, deadline, output_path)
 
 
 async def generate_batch(

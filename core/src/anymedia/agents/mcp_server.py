@@ -45,8 +45,13 @@ def tools_of(instances: Mapping[str, BackendInstance]) -> list[dict[str, Any]]:
     backends = {"type": "string", "description": "only this backend", "enum": sorted(instances)} if instances else {"type": "string"}
     job = {
         "job_id": _JOB_ID,
-        "action": {"type": "string", "enum": ["status", "wait"], "description": "its status, or wait for its result"},
+        "action": {
+            "type": "string",
+            "enum": ["status", "wait", "export"],
+            "description": "its status, wait for its result, or copy what was received and could not be interpreted",
+        },
         "deadline": {"type": "number", "minimum": 0, "maximum": 86400, "description": "maximum number of seconds to wait"},
+        "output_path": {"type": "string", "description": "for export: a directory, or a file named .bin"},
     }
     one = {"job_id": _JOB_ID}
     knows = "What each usable backend supports, in full, and what the others lack."
@@ -75,7 +80,7 @@ def _tool(name: str, title: str, about: str, takes: dict[str, Any], gives: dict[
 
 _TAKES: Mapping[str, tuple[set[str], set[str]]] = {
     "media_capabilities": ({"backend"}, set()),
-    "media_job": ({"job_id", "action", "deadline"}, {"job_id"}),
+    "media_job": ({"job_id", "action", "deadline", "output_path"}, {"job_id"}),
     "media_jobs": ({"limit"}, set()),
     "media_cancel": ({"job_id"}, {"job_id"}),
 }
@@ -304,7 +309,7 @@ class MediaServer:
             "generate_media": self._generate,
             "plan_media": lambda ctx, given: self._tool(ctx).plan(given),
             "media_capabilities": self._capabilities,
-            "media_job": lambda ctx, given: self._tool(ctx).job(given["job_id"], given.get("action", "status"), given.get("deadline")),
+            "media_job": lambda ctx, given: self._tool(ctx).job(**given),
             "media_jobs": lambda ctx, given: self._tool(ctx).jobs(given.get("limit", 20)),
             "media_cancel": lambda ctx, given: self._tool(ctx).job(given["job_id"], "cancel"),
         }

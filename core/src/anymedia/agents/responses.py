@@ -159,6 +159,7 @@ _COMMANDS: Mapping[FixAction, str] = {
     "resume": "media_job(job_id='{run_id}', action='wait')",
     "rebind": "anymedia jobs resume {run_id} --rebind (a person, on the command line)",
     "list_jobs": "the job_id of an earlier answer",
+    "export": "media_job(job_id='{run_id}', action='export', output_path='./')",
 }
 #: The field of the tool for what Python code sets elsewhere.
 _FIELDS = {"per_request": "max_cost_usd"}
@@ -187,7 +188,8 @@ def fix_of(error: MediaError, able: tuple[str, ...] = ()) -> str:
         backend = Argument("backend", error.nearest if error.nearest in able else able[0])
         return f"use {_argument(backend)}, or omit backend"
     if error.kept:  # the path is the local user's
-        return f"do not repeat it: it may be charged again; tell the user that what was received is kept with {error.job_id}"
+        then = "" if error.action is None else f". {error.action.render(_COMMANDS)}"
+        return f"do not repeat it: it may be charged again; tell the user that what was received is kept with {error.job_id}{then}"
     if (error.fix or error.action is not None) and not isinstance(error, NotApproved):
         return error.hint(_COMMANDS, _argument)
     if isinstance(error, InvalidRequest):

@@ -16,7 +16,7 @@ import functools
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import attrs
 
@@ -144,7 +144,7 @@ class SharedBudget:
             return wanted
 
 
-Action = Literal["status", "wait", "cancel"]
+Action = Literal["status", "wait", "cancel", "export"]
 OnProgress = Callable[[Progress], None]
 
 #: Errors after which another backend may be suggested; refused content is not sent to another one.
@@ -285,10 +285,15 @@ class MediaTool:
         calls_to_run = [self._one_of(item, shared_budget, number) for number, item in enumerate(items)]
         return await run_several(calls_to_run, max(1, concurrent))
 
-    async def job(self, job_id: str, action: Action = "status", deadline: float | None = None) -> dict[str, Any]:
-        """Return the status of a job, wait for its result (up to ``deadline`` seconds), or cancel it."""
+    async def job(
+        self, job_id: str, action: Action = "status", deadline: float | None = None, output_path: str | None = None
+    ) -> dict[str, Any]:
+        """Return the status of a job, wait for its result (up to ``deadline`` seconds), or cancel it.
+
+        ``export`` copies what was received and could not be interpreted to ``output_path``, a directory or a file named ``.bin``.
+        """
         try:
-            return await self._job(job_id, action, deadline)
+            return await self._job(job_id, action, deadline, output_path)
         except MediaError as error:
             return error_answer(error)
         except asyncio.CancelledError:
@@ -478,11 +483,13 @@ class MediaTool:
             able.append((instance.matrix.last_resort, name))
         return tuple(name for _, name in sorted(able))
 
-    async def _job(self, job_id: Any, action: Any, deadline: Any) -> dict[str, Any]:
+    async def _job(self, job_id: Any, action: Any, deadline: Any, output: Any) -> dict[str, Any]:
         if not isinstance(job_id, str) or not job_id.strip() or len(job_id) > 200:
             raise InvalidRequest([Problem("$.job_id", "expected a job id like 'job_3f2a9c01b7de'")])
-        if action not in ("status", "wait", "cancel"):
-            raise InvalidRequest([Problem("$.action", "expected one of status, wait, cancel")])
+        if action not in get_args(Action):
+            raise InvalidRequest([Problem("$.action", f"expected one of {', '.join(get_args(Action))}")])
+        if output is not None and (action != "export" or not isinstance(output, str)):
+            raise InvalidRequest([Problem("$.output_path", "goes with action 'export': a directory, or a file named '.bin'")])
         if deadline is not None and (isinstance(deadline, bool) or not isinstance(deadline, int | float) or not 0 <= deadline <= 86_400):
             raise InvalidRequest([Problem("$.deadline", "expected seconds from 0 to 86400")])
         if job_id in ("last", "latest"):
@@ -490,6 +497,8 @@ class MediaTool:
             if not newest:
                 raise UnknownJob("there are no jobs yet")
             job_id = newest[0].run
+        if action == "export":
+            return await self._export(job_id, output)
         if action == "cancel":
             record = await self.router.cancel(job_id)
             await self.router.handed_over(record.run)
@@ -499,6 +508,14 @@ class MediaTool:
             await self.router.handed_over(result.job_id)
             return result_answer(result)
         return await self._status(job_id)
+
+    async def _export(self, job_id: str, output: str | None) -> dict[str, Any]:
+        place = resolve_paths({} if output is None else {"output_path": output}, self.scope)["output_path"]
+        record = await self.router.run_status(job_id)
+        files = await self.router.export(job_id, place, policy=self.scope.policy(self._base_policy))
+        text = "these are the bytes as they were received, which are not valid media"
+        answer = job_answer(record) | {"files": [file.to_json() for file in files]}
+        return {**answer, "warnings": [Warning("not_media", text).to_json()]}
 
     async def jobs(self, limit: int = 20) -> dict[str, Any]:
         """Return the newest jobs, at most ``limit``, with their state."""

@@ -30,6 +30,7 @@ COMMANDS: Mapping[FixAction, str] = {
     "resume": "anymedia jobs resume {run_id}",
     "rebind": "anymedia jobs resume {run_id} --rebind",
     "list_jobs": "anymedia jobs list",
+    "export": "anymedia jobs export {run_id} folder/",
 }
 
 #: Control characters, including bidirectional overrides: text from a provider must not control the terminal.

@@ -1,4 +1,4 @@
-"""``anymedia jobs``: list, show, resume, cancel and forget runs."""
+"""``anymedia jobs``: list, show, resume, cancel, export and forget runs."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..artifacts import Swept
+    from ..results import MediaFile
     from ..router import Router
     from ..state.store import CallRecord, Spend, Store
     from .console import ProgressLine
@@ -173,6 +174,23 @@ def forget(job_id: str, force: bool, as_json: bool) -> None:
         console.document({"success": True, "forgotten": forgotten})
     else:
         console.note(f"forgotten: {forgotten}")
+
+
+@jobs.command("export")
+@_ID
+@click.argument("output", metavar="FOLDER/|FILE.bin", default="./")
+@AS_JSON
+def export(job_id: str, output: str, as_json: bool) -> None:
+    """Copy what was received for a job and could not be interpreted, as it is."""
+
+    async def work(router: Router, _line: ProgressLine) -> Sequence[MediaFile]:
+        return await router.export(await _id_of(router, job_id), output)
+
+    console, files = Console(json=as_json), with_router(work)
+    if as_json:
+        console.document({"success": True, "files": [file.to_json() for file in files]})
+    for file in () if as_json else files:
+        console.result(file.path)
 
 
 @jobs.command("hand")

@@ -33,7 +33,7 @@ from ..state.store import CallRecord, Lease, StateError
 from ..threads import in_thread, shielded
 from .engine import Engine, new_id
 from .prepare_inputs import Protection, paste_back
-from .save_piece import Saved, export_artifact, recognise_file, save_bytes, store_piece
+from .save_piece import Saved, export_artifact, name_kept, recognise_file, save_bytes, store_piece
 
 #: What comes in place of a file is read up to this many bytes.
 _LONGEST_WRAPPED = 1 << 26
@@ -249,7 +249,7 @@ class _Finalizer:
                 return await self._deliver(found, artifact, index, of, (*warnings, *remarks, *repaired), is_finished=False)
         except (BadBackendResponse, OutputMismatch) as error:
             if piece.url is None and self.record.job is None:  # there is no other copy that could be fetched
-                error.kept = str(await self.engine.artifacts.local_file(artifact))
+                await name_kept(error, artifact, self.engine.artifacts, self.record.run)
             raise
 
     async def _deliver(

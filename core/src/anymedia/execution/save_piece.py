@@ -8,17 +8,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import attrs
 
-from ..answers.base64_text import format_of_head
+from ..answers.base64_text import HEAD, format_of_head
 from ..answers.containers import repair_file, sound_seconds
 from ..artifacts import Artifact, ArtifactStore, ArtifactWriter, Kind
 from ..context import answers_up_to
-from ..errors import BackendError, BackendUnavailable, BadBackendResponse, MediaError, OutputMismatch, PluginContractError
+from ..errors import BackendError, BackendUnavailable, BadBackendResponse, Fix, MediaError, OutputMismatch, PluginContractError
 from ..files.atomic_writer import Writer
 from ..files.names import fits_suffix, suffix_for
 from ..files.paths import OutputTarget
@@ -27,6 +28,7 @@ from ..net.fetcher import CHUNK
 from ..probe.probe import Facts, sniff
 from ..redaction import clean_text
 from ..results import MediaFile, Piece, Warning
+from ..threads import in_thread
 from .poll_schedule import bounded_hint
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
 _OVERLAP = CHUNK
 #: A download that progressed by this many bytes since the last failure starts with a fresh number of retries.
 _PROGRESS = 1_048_576
+#: Kept bytes are searched for links up to this size.
+_MOST_SCANNED = 1 << 28
+_LINK = re.compile(rb"https?(?::|%3a|\\u003a)[^\s\"'<>?]{0,4000}(?P<query>\?[^\s\"'<>]{0,4000}=)?", re.IGNORECASE)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 20.0
 
 
@@ -140,6 +145,27 @@ async def export_artifact(
         error.charged = "yes"
         raise
     return _saved(path, seen[0], target, index, of, size=artifact.size, sha256=artifact.sha256)
+
+
+async def name_kept(error: MediaError, artifact: Artifact, artifacts: ArtifactStore, run: str) -> None:
+    """Name the file with what was received in an error, and the action that copies it, if it may be copied."""
+    path = await artifacts.local_file(artifact)
+    error.kept = str(path)
+    error.action = Fix("export", run) if await in_thread(lambda: may_be_copied(path)) else None
+
+
+def may_be_copied(path: Path) -> bool:
+    """Whether a file with what was received may be given to a confined caller: not a text or a page that holds a (signed) link.
+
+    Damaged media may have links in their metadata, but none with a query.
+    """
+    if path.stat().st_size > _MOST_SCANNED:
+        return False
+    data = path.read_bytes()
+    if _text_kind(data[:512]) is not None:
+        return False
+    found = _LINK.search(data.replace(b"\0", b""))
+    return found is None or (found["query"] is None and format_of_head(data[:HEAD]) is not None)
 
 
 def save_bytes(piece: Piece, target: OutputTarget, *, call_id: str, expect: str, index: int = 0, of: int = 1) -> Saved:

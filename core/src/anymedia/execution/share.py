@@ -1,4 +1,4 @@
-"""Give a copy of a result to another realm."""
+"""Give a copy of a result to another realm, or of what was received in place of one to its caller."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import attrs
 
 from ..artifacts import Artifact
 from ..errors import RequestError, UnknownContinuation
-from ..policy import Budget
+from ..files.paths import plan_output
+from ..policy import Budget, Policy
 from ..requests import Continuation
+from ..results import MediaFile
 from ..state.store import CallRecord, NewCall
 from .engine import Engine, new_id
 from .lease import LEASE_SECONDS
 from .run_result import latest, run_status
+from .save_piece import may_be_copied
 
 
 async def share_run(engine: Engine, records: Sequence[CallRecord], realm: str) -> CallRecord:
@@ -41,6 +44,42 @@ async def share_run(engine: Engine, records: Sequence[CallRecord], realm: str) -
     run = new_id("job")
     copies = [await _share(engine, record, realm, run, run if len(done) == 1 else f"{run}-{record.index}") for record in done]
     return copies[0]
+
+
+async def export_received(engine: Engine, records: Sequence[CallRecord], output: str | Path | None, policy: Policy) -> list[MediaFile]:
+    """Copy what was received for a run and could not be interpreted to files with the suffix ``.bin``.
+
+    Args:
+        engine: store and artifacts.
+        records: the records of the run.
+        output: a directory, or a file named ``.bin``.
+        policy: whose directories the files must lie in.
+
+    Raises:
+        RequestError: nothing was received, its files were delivered, or what was received is not media (it may hold signed links).
+        InvalidRequest: the output is outside of the directories.
+    """
+    shown = run_status(records)
+    target = plan_output(output, roots=policy.output_roots, default_stem=shown.run, suffix=".bin", only=".bin", field="$.output")
+    found: dict[str, Artifact] = {}
+    for record in latest(records):
+        if record.state != "done":
+            kept = [artifact for artifact in await engine.artifacts.find(record.id) if artifact.kind != "input"]
+            raw = [artifact for artifact in kept if artifact.kind == "raw"]  # a piece was made of it
+            found |= {artifact.sha256: artifact for artifact in raw or kept}
+    if not found:
+        raise RequestError(f"{shown.run} is {shown.state}, and nothing is kept that was not delivered")
+
+    def suffix(stored: Path) -> str:
+        if not may_be_copied(stored):
+            raise RequestError("what was received is not media, or holds links; it is not copied", fix="Tell the user.")
+        return ".bin"
+
+    files = []
+    for index, artifact in enumerate(found.values()):
+        path = await engine.artifacts.export(artifact, target, index=index, of=len(found), suffix=suffix)
+        files.append(MediaFile(path=path, mime="application/octet-stream", size=artifact.size, sha256=artifact.sha256))
+    return files
 
 
 async def _share(engine: Engine, record: CallRecord, realm: str, run: str, call_id: str) -> CallRecord:

@@ -46,6 +46,7 @@ from ..threads import shielded
 from .engine import Engine
 from .lease import LEASE_SECONDS
 from .poll_schedule import bounded_hint
+from .save_piece import name_kept
 
 _log = logging.getLogger("anymedia")
 #: Maximum pause in seconds that a provider may request before a retry.
@@ -280,7 +281,7 @@ async def _keep_raw(engine: Engine, record: CallRecord, error: MediaError) -> No
         return
     try:
         artifact = await engine.artifacts.put(record.id, "raw", error.raw, mime="application/octet-stream")
-        error.kept = str(await engine.artifacts.local_file(artifact))
+        await name_kept(error, artifact, engine.artifacts, record.run)
     except ArtifactError as failed:
         _log.warning("what was received for %s could not be stored: %s", record.id, failed.code)
     error.raw = None

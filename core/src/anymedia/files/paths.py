@@ -279,6 +279,7 @@ def plan_output(
     overwrite: bool = False,
     default_stem: str | Callable[[], str],
     suffix: str,
+    only: str = "",
     field: str = "$.output",
 ) -> OutputTarget:
     """Decide where results are saved, without writing anything (`OutputTarget.check` tests that).
@@ -290,6 +291,7 @@ def plan_output(
         overwrite: whether the file that ``output`` names may be replaced; a default name never replaces one.
         default_stem: the name to use if ``output`` has none (`names.made_up_stem`), or a function that returns it.
         suffix: the suffix to use if ``output`` has none, with its dot; it is adjusted to the bytes received.
+        only: the suffix that a file's name must have; by default any of a media file.
         field: JSON path of it in the request, for messages.
 
     Raises:
@@ -300,7 +302,7 @@ def plan_output(
     found = locate(text, roots, field=field)
     confined = roots is not None
     if not asked_folder and not _is_folder(found, confined):
-        return _named(found, text, overwrite=overwrite, confined=confined, field=field)
+        return _named(found, text, overwrite=overwrite, confined=confined, only=only, field=field)
     _check_folders(found, text, confined, field)
     return OutputTarget(
         location=found,
@@ -324,13 +326,13 @@ def _is_folder(found: Location, confined: bool) -> bool:
     return True
 
 
-def _named(found: Location, text: str, *, overwrite: bool, confined: bool, field: str) -> OutputTarget:
+def _named(found: Location, text: str, *, overwrite: bool, confined: bool, only: str, field: str) -> OutputTarget:
     name = os.path.basename(found.path)  # noqa: PTH119 - faster on text
     if problem := name_problem(_INDEX.sub("1", name)):
         raise refuse(field, text, f"has a file name that is not portable: it {problem}")
     stem, suffix = os.path.splitext(name)  # noqa: PTH122
-    if suffix.lower() not in MEDIA_SUFFIXES or stem.startswith("."):
-        raise refuse(field, text, "is not named like a media file", f"use {_SUFFIX_HELP}, or '/' at the end for a directory")
+    if suffix.lower() not in ({only} if only else MEDIA_SUFFIXES) or stem.startswith("."):
+        raise refuse(field, text, "is not named like a media file", f"use {only or _SUFFIX_HELP}, or '/' at the end for a directory")
     folder = Location(found.root, found.steps[:-1]) if confined else Location(found.root.parent, ())
     _check_folders(folder, text, confined, field)
     return OutputTarget(
