@@ -6,7 +6,7 @@ import contextlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from ..capabilities import CapabilityMatrix
@@ -230,7 +230,7 @@ class BackendConformance(
             metafunc.parametrize("case", [None], ids=["nothing-claimed"])
             return
         quick = representatives(metafunc.function, cases, is_local=self.scenarios == ("success",))
-        metafunc.parametrize("case", [_parameter(metafunc.config, case, case in quick) for case in cases])
+        metafunc.parametrize("case", _parameters(metafunc.config, cases, quick))
 
     def __init_subclass__(cls, **more: Any) -> None:
         """Check that the rule which guards the others is present.
@@ -248,12 +248,21 @@ def _claimed(matrix: CapabilityMatrix) -> set[Operation]:
     return {spec.operation for model in matrix.models for spec in model.operations.values()}
 
 
-def _parameter(config: Any, case: Case, quick: bool) -> Any:
-    """Return a case as a pytest parameter; in a project with the marker ``exhaustive``, all but the quick cases get it."""
+def _parameters(config: Any, cases: Sequence[Case], quick: Sequence[Case]) -> list[Any]:
+    """Return cases as pytest parameters.
+
+    In a project with the marker ``exhaustive``, all but the quick cases get it; a run that leaves them out does not even make them, since
+    they are many times as many.
+    """
     import pytest
 
-    tiers = any(line.partition(":")[0].strip() == "exhaustive" for line in config.getini("markers"))
-    return pytest.param(case, id=str(case), marks=[pytest.mark.exhaustive] if tiers and not quick else [])
+    if not any(line.partition(":")[0].strip() == "exhaustive" for line in config.getini("markers")):
+        return [pytest.param(case, id=str(case)) for case in cases]
+    parameters = [pytest.param(case, id=str(case)) for case in quick]
+    if "not exhaustive" not in config.option.markexpr:
+        chosen = {id(case) for case in quick}
+        parameters += [pytest.param(case, id=str(case), marks=pytest.mark.exhaustive) for case in cases if id(case) not in chosen]
+    return parameters
 
 
 #: What a subclass may override.
