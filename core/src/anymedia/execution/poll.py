@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
@@ -17,9 +17,9 @@ from ..capabilities import ModelSpec
 from ..errors import AuthenticationFailed, BackendError, BackendTimeout, Fix, JobNotFound, MediaError, PluginError, RequestError
 from ..plugins.sanitize import PluginRaised
 from ..redaction import clean_text
-from ..results import Failed, Job, Outcome, Running, Succeeded
+from ..results import Failed, Job, JobState, Outcome, Succeeded
 from ..state.codec import cost_of, error_json, job_from_json
-from ..state.store import CallRecord, Lease, StateError
+from ..state.store import CallRecord, CallState, Lease, StateError
 from .account import is_same_account, keys_to_check
 from .engine import Engine
 from .poll_schedule import Schedule, bounded_hint, duration_key
@@ -137,88 +137,119 @@ async def poll_job(engine: Engine, lease: Lease, record: CallRecord, row: ModelS
     key = duration_key(record.backend, record.model, _length(record))
     schedule = Schedule(await engine.store.durations(key), None if operation is None else operation.typical_seconds)
     until = engine.clock.steady() + PATIENCE if deadline is None else deadline
-    hint = bounded_hint(job.poll_after)
-    account = await engine.account(record.backend)
-    first = True
-    not_found, failures, said = NotFoundStreak(), FailureStreak(), ""
+    polling = _Polling(engine, lease, record, row, job, until, await engine.account(record.backend), bounded_hint(job.poll_after))
     # A job that was not polled for a while is checked at once, and does not show how long such a job takes.
     observed_from_start = abs(record.read_at - record.updated_at) < _FRESH
     # Its age is measured on the monotonic counter from here on, since the wall clock may be set.
     started_at = engine.clock.steady() - max(0.0, record.read_at - record.created_at)
+    pause = schedule.first(polling.hint) if observed_from_start else 0.0
     while True:
-        elapsed = engine.clock.steady() - started_at
-        pause = schedule.next(elapsed, hint)
-        if first:
-            pause = schedule.first(hint) if observed_from_start else 0.0
-        first = False
-        pause = max(pause, engine.polls.reserve(account, engine.clock.steady()))
-        left = until - engine.clock.steady()
+        await polling.wait(pause)
+        if (outcome := await polling.check()) is not None:
+            break
+        pause = schedule.next(engine.clock.steady() - started_at, polling.hint)
+    if observed_from_start:
+        with contextlib.suppress(StateError):  # the duration is less important than the job
+            await engine.store.add_duration(key, engine.clock.steady() - started_at)
+    return outcome
+
+
+@attrs.define
+class _Polling:
+    """A job that is polled until a time: its record, and what the status checks have shown."""
+
+    engine: Engine
+    lease: Lease
+    record: CallRecord
+    row: ModelSpec | None
+    job: Job
+    until: float
+    #: The account of the keys that are set now.
+    account: str
+    #: The minimum pause before the next check in seconds, where there is one.
+    hint: float | None
+    not_found: NotFoundStreak = attrs.Factory(NotFoundStreak)
+    failures: FailureStreak = attrs.Factory(FailureStreak)
+    #: The provider's last word on the state.
+    said: str = ""
+
+    async def wait(self, pause: float) -> None:
+        """Wait before the next check, at the most until the deadline and at the least for the account's other checks."""
+        clock = self.engine.clock
+        pause = max(pause, self.engine.polls.reserve(self.account, clock.steady()))
+        left = self.until - clock.steady()
         if left <= 0:
-            trouble = failures if failures.checks else not_found if not_found.checks else None
-            raise still_running_error(record, trouble=trouble, said=said)
+            trouble = self.failures if self.failures.checks else self.not_found if self.not_found.checks else None
+            raise still_running_error(self.record, trouble=trouble, said=self.said)
         pause = min(pause, left)
-        await engine.clock.sleep(pause)
-        not_found.waited(pause)
+        await clock.sleep(pause)
+        self.not_found.waited(pause)
+
+    async def check(self) -> Outcome | None:
+        """Check the state once; return the outcome if there is one, and note the pause before the next check otherwise."""
+        engine, record = self.engine, self.record
+        left = max(_SHORTEST_CHECK, self.until - engine.clock.steady())
         try:
-            left = max(_SHORTEST_CHECK, until - engine.clock.steady())
             async with asyncio.timeout(min(left, LONGEST_CHECK)):
-                state = await engine.call(record.backend, "check_job", job=job, context=engine.context(record, row, deadline=left))
+                state = await engine.call(
+                    record.backend, "check_job", job=self.job, context=engine.context(record, self.row, deadline=left)
+                )
         except Exception as error:  # noqa: BLE001 - a failed status check fails no job
-            if not isinstance(error, JobNotFound) or not is_same_account(record.account, account):
-                hint = _failed_check(engine, record, failures, error, is_same_account(record.account, account))
-                continue
-            _log.debug("a status check of %s failed: %s", record.id, error.code)
-            failures.worked()
-            hint = not_found.count(error)
-            if not_found.for_good:
-                raise await _ended(engine, lease, record, "lost", job_not_found_error(record, job, not_found, error)) from None
-            engine.report(record, "job_not_found", note=f"{not_found}; checking again")
-            continue
-        hint = None
-        not_found.found()
-        failures.worked()
-        if isinstance(state, Running | Succeeded) and record.account != account:
-            changed = functools.partial(engine.advance, lease, record.state, account=account)  # the key sees the job: it is of the account
-            record = await engine.persist_with_retry(changed)
-        if isinstance(state, Running):
-            if record.state in {"submitted", "lost"}:  # not for one whose file is fetched again
-                record = await engine.persist_with_retry(functools.partial(engine.advance, lease, "running"))
-            hint, said = bounded_hint(state.poll_after), state.note
-            engine.report(record, "progress", fraction=state.progress, note=state.note)
-        elif isinstance(state, Succeeded):
-            if observed_from_start:
-                with contextlib.suppress(StateError):  # the duration is less important than the job
-                    await engine.store.add_duration(key, engine.clock.steady() - started_at)
+            if isinstance(error, JobNotFound) and self._is_own:
+                await self._missing(error)
+            else:
+                self._failed(error)
+            return None
+        self.hint = None
+        self.not_found.found()
+        self.failures.worked()
+        return await self._read(state)
+
+    @property
+    def _is_own(self) -> bool:
+        """Whether the checks are made under the account of the call."""
+        return is_same_account(self.record.account, self.account)
+
+    async def _read(self, state: JobState) -> Outcome | None:
+        engine = self.engine
+        if isinstance(state, Failed):
+            if not self._is_own:
+                raise _refused_error(engine, self.record, FailureStreak(1, 1, why_of(state.error)), state.error, is_own=False)
+            raise await _ended(engine, self.lease, self.record, "failed", state.error)
+        if self.record.account != self.account:  # the key sees the job: it is of the account
+            await self._advance(self.record.state, account=self.account)
+        if isinstance(state, Succeeded):
             return state.outcome
-        elif isinstance(state, Failed):
-            if not is_same_account(record.account, account):
-                raise _refused_error(engine, record, FailureStreak(1, 1, why_of(state.error)), state.error, is_own=False)
-            raise await _ended(engine, lease, record, "failed", state.error)
+        if self.record.state in {"submitted", "lost"}:  # not for one whose file is fetched again
+            await self._advance("running")
+        self.hint, self.said = bounded_hint(state.poll_after), state.note
+        engine.report(self.record, "progress", fraction=state.progress, note=state.note)
+        return None
 
+    async def _advance(self, state: CallState, **changes: Any) -> None:
+        self.record = await self.engine.persist_with_retry(functools.partial(self.engine.advance, self.lease, state, **changes))
 
-def _failed_check(engine: Engine, record: CallRecord, failures: FailureStreak, error: Exception, is_own: bool) -> float | None:
-    """Count and report a failed status check; return the minimum pause before the next one in seconds.
+    async def _missing(self, error: JobNotFound) -> None:
+        """Count and report a check that did not find the job."""
+        _log.debug("a status check of %s failed: %s", self.record.id, error.code)
+        self.failures.worked()
+        self.hint = self.not_found.count(error)
+        if self.not_found.for_good:
+            lost = job_not_found_error(self.record, self.job, self.not_found, error)
+            raise await _ended(self.engine, self.lease, self.record, "lost", lost) from None
+        self.engine.report(self.record, "job_not_found", note=f"{self.not_found}; checking again")
 
-    Args:
-        engine: reports it.
-        record: the call.
-        failures: the failed checks in a row.
-        error: why this one failed.
-        is_own: whether the check was made under the account of the call.
-
-    Raises:
-        PluginError: the hook broke its contract, and would do so again.
-        AuthenticationFailed, BackendTimeout: the checks are refused for good.
-    """
-    if isinstance(error, PluginError) and not isinstance(error, PluginRaised):
-        _leave(record, error)
-        raise error
-    _log.debug("a status check of %s failed: %s", record.id, error.code if isinstance(error, MediaError) else type(error).__name__)
-    hint = failures.failed(error)
-    if failures.refusals >= MOST_REFUSALS:
-        raise _refused_error(engine, record, failures, error, is_own=is_own) from None
-    engine.report(record, "status_check_failed", note=f"a status check failed ({failures.why}); checking again")
-    return hint
+    def _failed(self, error: Exception) -> None:
+        """Count and report a failed check."""
+        if isinstance(error, PluginError) and not isinstance(error, PluginRaised):  # it would break the contract again
+            _leave(self.record, error)
+            raise error
+        why = error.code if isinstance(error, MediaError) else type(error).__name__
+        _log.debug("a status check of %s failed: %s", self.record.id, why)
+        self.hint = self.failures.failed(error)
+        if self.failures.refusals >= MOST_REFUSALS:
+            raise _refused_error(self.engine, self.record, self.failures, error, is_own=self._is_own) from None
+        self.engine.report(self.record, "status_check_failed", note=f"a status check failed ({self.failures.why}); checking again")
 
 
 def still_running_error(

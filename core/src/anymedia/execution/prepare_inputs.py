@@ -6,7 +6,7 @@ import contextlib
 import functools
 import io
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar
 
@@ -486,55 +486,61 @@ async def restore_inputs(
     from ..state.codec import HIDDEN
 
     target = record.target
-    loaded: Loaded = {}
     if (sent := target.get("sent", {})) is None:
         raise RequestError(f"{record.id} is a copy of a result")
-    places, facts_of = sent.get("fields", {}), sent.get("facts", ())
-    found = [
-        LoadedMedia(data=await _read_key(artifacts, key), **facts) for key, facts in zip(target.get("inputs", ()), facts_of, strict=False)
-    ]
-    fields = {name: value for name, value in record.request.items() if name != "kind"}
-    if HIDDEN in {**fields.get("options", {}), **fields.get("extra_params", {})}.values():
+    keys = target.get("inputs", ())
+    found = [LoadedMedia(data=await _read_key(artifacts, key), **facts) for key, facts in zip(keys, sent.get("facts", ()), strict=False)]
+    if HIDDEN in {**record.request.get("options", {}), **record.request.get("extra_params", {})}.values():
         raise RequestError(f"a secret of {record.id} is not stored, so it cannot be sent", fix="make the request again")
-
-    def media(number: int | None) -> Media:
-        if number is None:
-            raise RequestError(f"an input of {record.id} was not stored")
-        got = found[number]
-        cls = {"video": Video, "audio": Audio}.get(got.mime.partition("/")[0], Image)
-        pixels = {} if cls is Audio else {"width": got.width, "height": got.height}
-        whole: Media = cls(data=got.data, mime=got.mime, size=len(got.data), **pixels)
-        loaded[whole] = got
-        return whole
-
-    def task_input(role: str, raw: Any, numbers: list[int | None]) -> Any:
-        items = [media(number) for number in numbers]
-        if role != "mask":
-            return tuple(items) if isinstance(raw, list) else items[0]
-        made = Mask(image=items[0])
-        loaded[made] = loaded[items[0]]
-        return made
-
-    for name, value in fields.items():
-        if name == "references":
-            numbers = places.get(name) or [None] * len(value)
-            fields[name] = tuple([Reference(**{**raw, "image": media(number)}) for raw, number in zip(value, numbers, strict=True)])
-        elif name == "inputs":
-            fields[name] = {role: task_input(role, raw, places.get(name, {}).get(role) or [None]) for role, raw in value.items()}
-        elif name == "mask" and "image" not in value:
-            fields[name] = Mask(**value)
-        elif name == "mask":
-            fields[name] = Mask(**{**value, "image": media(places.get(name))})
-            loaded[fields[name]] = found[places[name]]
-        elif name in INPUTS and name != "continue_from":
-            fields[name] = media(places.get(name))
+    stored = _StoredMedia(record.id, found)
+    places = sent.get("fields", {})
+    fields = {name: stored.field(name, value, places.get(name)) for name, value in record.request.items() if name != "kind"}
     if continuation is not None:
         files = tuple([StoredFile(**raw) for raw in target["earlier_files"]])
         fields["continue_from"] = attrs.evolve(continuation, files=files)
-        by_key = dict(zip(target.get("inputs", ()), found, strict=False))
-        loaded |= {file: by_key[file.artifact] for file in files if file.artifact in by_key}
-    request: Request = KINDS[record.request["kind"]](**fields)
-    return request, loaded, await read_stored_protection(artifacts, target.get("protection"))
+        by_key = dict(zip(keys, found, strict=False))
+        stored.loaded.update({file: by_key[file.artifact] for file in files if file.artifact in by_key})
+    return KINDS[record.request["kind"]](**fields), stored.loaded, await read_stored_protection(artifacts, target.get("protection"))
+
+
+@frozen
+class _StoredMedia:
+    """The stored inputs of a call, by number, and the contents of the media that were made of them."""
+
+    call_id: str
+    found: Sequence[LoadedMedia]
+    loaded: Loaded = attrs.field(factory=dict)
+
+    def field(self, name: str, value: Any, places: Any) -> Any:
+        """Return the value of a request's field, given its stored value and the numbers of its inputs."""
+        if name == "references":
+            numbers = places or [None] * len(value)
+            return tuple([Reference(**{**raw, "image": self._media(number)}) for raw, number in zip(value, numbers, strict=True)])
+        if name == "inputs":
+            return {role: self._task_input(role, raw, (places or {}).get(role) or [None]) for role, raw in value.items()}
+        if name == "mask":
+            return self._mask(value, places) if "image" in value else Mask(**value)
+        return self._media(places) if name in INPUTS and name != "continue_from" else value
+
+    def _media(self, number: int | None) -> Media:
+        if number is None:
+            raise RequestError(f"an input of {self.call_id} was not stored")
+        got = self.found[number]
+        cls = {"video": Video, "audio": Audio}.get(got.mime.partition("/")[0], Image)
+        pixels = {} if cls is Audio else {"width": got.width, "height": got.height}
+        media: Media = cls(data=got.data, mime=got.mime, size=len(got.data), **pixels)
+        self.loaded[media] = got
+        return media
+
+    def _mask(self, fields: Mapping[str, Any], number: int | None) -> Mask:
+        mask = Mask(**{**fields, "image": (image := self._media(number))})
+        self.loaded[mask] = self.loaded[image]
+        return mask
+
+    def _task_input(self, role: str, raw: Any, numbers: Sequence[int | None]) -> Any:
+        if role == "mask":
+            return self._mask({}, numbers[0])
+        return tuple([self._media(number) for number in numbers]) if isinstance(raw, list) else self._media(numbers[0])
 
 
 async def _read_key(artifacts: ArtifactStore, key: str) -> bytes:
@@ -547,13 +553,12 @@ async def _read_key(artifacts: ArtifactStore, key: str) -> bytes:
 
 async def read_stored_protection(artifacts: ArtifactStore, raw: Mapping[str, Any] | None) -> Protection | None:
     """Return the protection that `store_inputs` stored; None if there is none or it is not stored any more."""
-    from ..artifacts import Artifact, ArtifactDamaged, ArtifactMissing
+    from ..artifacts import ArtifactDamaged, ArtifactMissing
 
-    found = [Artifact.from_key(str((raw or {}).get(name))) for name in ("source", "mask")]
-    if raw is None or None in found:
+    if raw is None:
         return None
     try:
-        source, mask = [await artifacts.read(artifact) for artifact in found if artifact is not None]
+        source, mask = [await _read_key(artifacts, str(raw.get(name))) for name in ("source", "mask")]
     except (ArtifactMissing, ArtifactDamaged):
         return None
     return Protection(source=source, mask=mask, exact=bool(raw["exact"]))
