@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import mcp_types
 import pytest
-from mcp import Client, StdioServerParameters
-from mcp.client.stdio import stdio_client
+from mcp_clients import connect, connect_stdio
 from wire.openai_server import KEY, OpenAIServer
 
 from anymedia import Router
 from anymedia.agents.mcp_server import MediaServer
 from anymedia.testing.harness import FastClock
+
+if TYPE_CHECKING:
+    from mcp import Client
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 FOX = {"prompt": "a fox", "backend": "openai", "output_path": "fox.png"}
@@ -30,6 +30,8 @@ class Person:
         self.asked: list[str] = []
 
     async def __call__(self, context: Any, params: Any) -> Any:
+        import mcp_types
+
         self.asked.append(params.message)
         return mcp_types.ElicitResult(action=self.action, content=self.content)
 
@@ -58,7 +60,7 @@ def env(tmp_path: Path, fake: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> 
 
 def in_process(folder: Path, **more: Any) -> tuple[MediaServer, Client]:
     server = MediaServer(folder / "root", make_router=lambda tell: Router(clock=FastClock(), on_progress=tell))
-    return server, Client(server.server, **more)
+    return server, connect(server.server, **more)
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -135,9 +137,8 @@ async def test_process_of_its_own_over_stdio_asks_the_host(
 ) -> None:
     kept = {k: v for k, v in os.environ.items() if k in {"PATH", "LANG", "LC_ALL", "TMPDIR"}}
     words = ["-m", "anymedia", "mcp", "--root", str(tmp_path / "root")]
-    command = StdioServerParameters(command=sys.executable, args=words, env=kept | env, cwd=str(tmp_path))
     person = None if approves is None else Person("accept", {"approve": approves})
-    async with Client(stdio_client(command), mode=mode, elicitation_callback=person) as client:
+    async with connect_stdio(words, kept | env, tmp_path, mode=mode, elicitation_callback=person) as client:
         answer = (await client.call_tool("generate_media", FOX)).structured_content
     assert answer["success"] is bool(approves), answer
     assert fake.count("POST") == int(bool(approves))

@@ -14,14 +14,12 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import jsonschema
 import pytest
-from mcp import Client, StdioServerParameters
-from mcp.client.stdio import stdio_client
-from mcp.shared.exceptions import MCPError
+from mcp_clients import connect, connect_stdio
 from PIL import Image
 from wire.openai_server import OpenAIServer
 from wire.openai_videos import Videos
@@ -29,6 +27,9 @@ from wire.openai_videos import Videos
 from anymedia import Router, SqliteStore
 from anymedia.agents.mcp_server import MediaServer, serve_http
 from anymedia.testing.harness import FastClock
+
+if TYPE_CHECKING:
+    from mcp import Client
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]  # a busy machine may take long over a process
 TOOLS = {"generate_media", "plan_media", "media_capabilities", "media_job", "media_jobs", "media_cancel"}
@@ -105,7 +106,7 @@ def media_server(root: Path) -> MediaServer:
 async def in_process(tmp_path: Path, keyless: None, gpu: OpenAIServer) -> AsyncIterator[Met]:
     """A server that the client speaks to without a transport."""
     server = media_server(tmp_path / "root")
-    async with server.closing(), Client(server.server) as client:
+    async with server.closing(), connect(server.server) as client:
         yield Met(client=client, root=tmp_path / "root", gpu=gpu)
 
 
@@ -115,8 +116,7 @@ async def over_stdio(tmp_path: Path, config: Path, gpu: OpenAIServer) -> AsyncIt
     await short_jobs(tmp_path / "state")
     env = bare_environment(tmp_path) | {"ANYMEDIA_CONFIG": str(config)}
     words = ["-m", "anymedia", "mcp", "--root", str(tmp_path / "root")]
-    command = StdioServerParameters(command=sys.executable, args=words, env=env, cwd=str(tmp_path))
-    async with Client(stdio_client(command)) as client:
+    async with connect_stdio(words, env, tmp_path) as client:
         yield Met(client=client, root=tmp_path / "root", gpu=gpu)
 
 
@@ -127,7 +127,7 @@ async def over_http(tmp_path: Path, keyless: None, gpu: OpenAIServer) -> AsyncIt
     serving = asyncio.create_task(serve_http(media_server(tmp_path / "root"), port=0, ready=found.set_result))
     url = await found
     try:
-        async with Client(url) as client:
+        async with connect(url) as client:
             yield Met(client=client, root=tmp_path / "root", gpu=gpu)
     finally:
         serving.cancel()
@@ -283,6 +283,8 @@ async def test_file_link_of_a_result_can_be_read_and_used_as_an_input(met: Met) 
 
 
 async def test_file_link_outside_the_root_or_to_another_kind_of_file_is_refused(met: Met, tmp_path: Path) -> None:
+    from mcp.shared.exceptions import MCPError
+
     Image.new("RGB", (64, 64)).save(tmp_path / "secret.png")
     (met.root / "notes.txt").write_text("mine")
     (met.root / "link.png").symlink_to(tmp_path / "secret.png")
@@ -346,7 +348,7 @@ async def test_cancelled_request_leaves_the_paid_job_resumable(met: Met) -> None
 
 async def test_closed_server_leaves_the_paid_job_resumable(tmp_path: Path, keyless: None, gpu: OpenAIServer) -> None:
     server = media_server(tmp_path / "root")
-    async with server.closing(), Client(server.server) as client:
+    async with server.closing(), connect(server.server) as client:
         waiting, job_id = await waiting_call(Met(client=client, root=tmp_path / "root", gpu=gpu))
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
@@ -371,7 +373,7 @@ async def test_stopped_server_leaves_the_running_job_resumable(tmp_path: Path, c
     url = "http://" + received.partition("http://")[2].strip()
 
     async def call() -> None:
-        async with Client(url) as client:
+        async with connect(url) as client:
             await client.call_tool("generate_media", {"prompt": "waves", "mode": "video", "duration": 4, "backend": "mygpu"})
 
     calling = asyncio.create_task(call())

@@ -12,7 +12,7 @@ import attrs
 import pytest
 from core.fake_service import FakeService
 from core.routing import fake_registry
-from mcp import Client
+from mcp_clients import connect
 
 from anymedia import Router, SqliteStore
 from anymedia.agents.mcp_server import MediaServer, serve_http
@@ -49,7 +49,7 @@ class ProgressLog:
 async def test_progress_value_grows_and_stays_below_one(server: MediaServer, service: FakeService) -> None:
     received = ProgressLog()
     service.progress = 1.0  # so says a provider that is nearly there
-    async with server.closing(), Client(server.server) as client:
+    async with server.closing(), connect(server.server) as client:
         arguments = {"prompts": [f"waves {i}" for i in range(12)], "mode": "video", "max_concurrent": 12}
         result = await client.call_tool("generate_media", arguments, progress_callback=received.hear)
         assert result.structured_content["succeeded"] == 12
@@ -60,7 +60,7 @@ async def test_progress_value_grows_and_stays_below_one(server: MediaServer, ser
 
 
 async def test_capabilities_of_an_unknown_backend_are_an_error(server: MediaServer) -> None:
-    async with server.closing(), Client(server.server) as client:
+    async with server.closing(), connect(server.server) as client:
         for name, code in (("faek", "unknown_backend"), (["fake"], "invalid_request")):
             result = await client.call_tool("media_capabilities", {"backend": name})
             assert result.is_error
@@ -76,7 +76,7 @@ async def test_server_without_a_router_answers_an_error_without_the_exception_te
         raise OSError("cannot open /home/me/sk-0123456789abcdefghijkl")
 
     server = MediaServer(work, make_router=broken, instances={})
-    async with server.closing(), Client(server.server) as client:
+    async with server.closing(), connect(server.server) as client:
         for tool, arguments in (("generate_media", {"prompt": "x"}), ("plan_media", {"prompt": "x"}), ("media_job", {"job_id": "job_1"})):
             result = await client.call_tool(tool, arguments)
             assert result.is_error

@@ -7,13 +7,11 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from core.routing import fake_registry
-from mcp import Client
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
-from mcp.server.auth.provider import AccessToken
+from mcp_clients import connect
 from starlette.requests import Request
 
 from anymedia import Router, SqliteStore
@@ -22,6 +20,9 @@ from anymedia.agents.mcp_server import MediaServer, serve_http
 from anymedia.errors import RequestError
 from anymedia.settings import Settings
 from anymedia.testing.harness import FastClock
+
+if TYPE_CHECKING:
+    from mcp import Client
 
 pytestmark = pytest.mark.anyio
 
@@ -101,7 +102,7 @@ async def url(settings: Settings, work: Path) -> AsyncIterator[str]:
 
 
 async def test_two_http_sessions_are_separate_realms(url: str) -> None:
-    async with Client(url) as one, Client(url) as two:
+    async with connect(url) as one, connect(url) as two:
 
         async def ask(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
             found = (await client.call_tool(tool, arguments)).structured_content
@@ -120,6 +121,9 @@ async def test_two_http_sessions_are_separate_realms(url: str) -> None:
 
 
 def request(client_id: str | None = None, session: str | None = None, **token: Any) -> Request:
+    from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+    from mcp.server.auth.provider import AccessToken
+
     headers = [] if session is None else [(b"mcp-session-id", session.encode())]
     scope: dict[str, Any] = {"type": "http", "headers": headers}
     if client_id is not None:

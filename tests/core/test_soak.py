@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from core.fake_service import FakeService
 from core.routing import KEY, fake_router, fake_settings
-from mcp import Client
+from mcp_clients import connect
 
 from anymedia import SqliteStore
 from anymedia.errors import MediaError
@@ -52,7 +52,7 @@ class Soak:
         """Ask for one image after the other, in sessions of ten calls."""
         while True:
             with contextlib.suppress(Exception):  # a session that a fault has ended
-                async with Client(url) as client:
+                async with connect(url) as client:
                     for _ in range(10):
                         given = {"prompt": uuid.uuid4().hex, "mode": "image", "backend": "fake", "output_path": f"{uuid.uuid4().hex}.png"}
                         result = await client.call_tool("generate_media", given)

@@ -8,13 +8,15 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from mcp import Client, StdioServerParameters
-from mcp.client.stdio import stdio_client
+from mcp_clients import connect_stdio
 from test_canaries import look_through, on_disk, told  # noqa: F401 - a fixture
 from worlds import KEYS, PROMPT, SUBMITS, VARIABLES, World, quoting, world
+
+if TYPE_CHECKING:
+    from mcp import Client
 
 pytestmark = pytest.mark.anyio
 NAMES = [name for name in SUBMITS if name != "fake"]  # that one is installed nowhere
@@ -41,7 +43,8 @@ def settings_text(here: World) -> str:
     return text + (f'options = {{ grpc_host = "{here.server.host}" }}\n' if here.name == "grok" else "")
 
 
-def command(here: World, level: int) -> StdioServerParameters:
+def connection(here: World, level: int, errors: Any) -> Client:
+    """Return a client of a process whose log has the given level."""
     folder = here.folder
     (folder / "config.toml").write_text(settings_text(here))
     (folder / "path").mkdir()
@@ -58,7 +61,7 @@ def command(here: World, level: int) -> StdioServerParameters:
         VARIABLES[here.name]: KEYS[here.name],
     }
     served = [sys.executable, "-m", "anymedia", "mcp", "--root", str(folder / "root")]
-    return StdioServerParameters(command=sys.executable, args=["-c", TEE, str(folder / "stdout"), *served], env=kept | own, cwd=str(folder))
+    return connect_stdio(["-c", TEE, str(folder / "stdout"), *served], kept | own, folder, errors)
 
 
 async def call(client: Client, here: World, end: str, heard: list[str]) -> str:
@@ -97,7 +100,7 @@ async def test_over_stdio_key_and_signature_are_nowhere_and_the_prompt_only_in_t
     heard: list[str] = []
     with world(name, tmp_path) as server, (tmp_path / "stderr").open("w") as words:
         here = World(name, server, tmp_path)
-        async with Client(stdio_client(command(here, level), errlog=words)) as client:
+        async with connection(here, level, words) as client:
             for end in ends:
                 shown[f"answer, {end}"] = await call(client, here, end, heard)
             told_of: list[Any] = [await client.list_tools(), await client.list_prompts(), await client.list_resources()]
