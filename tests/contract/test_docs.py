@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import datetime
 import html
 import inspect
 import os
@@ -24,6 +25,7 @@ from tools.docs.settings_page import VARIABLES
 import anymedia
 from anymedia import Context, http, results, testing
 from anymedia.answers import envelopes, media
+from anymedia.capabilities import load_matrix
 from anymedia.cli.new_backend import write_backend
 from anymedia.errors import InvalidRequest
 from anymedia.hookspecs import HOOKS
@@ -203,11 +205,42 @@ def _edited(plugin: Path) -> None:
 
 
 def test_skeleton_edited_as_in_the_tutorial_equals_the_example(tmp_path: Path) -> None:
-    written = write_backend("painter", tmp_path)
+    written = write_backend("painter", tmp_path, today=datetime.date(2026, 11, 21))
     _edited(tmp_path / "src/painter_media/plugin.py")
     for path in written:
         place = path.relative_to(tmp_path)
         assert path.read_text("utf-8") == (EXAMPLE / place).read_text("utf-8"), place
+
+
+def test_skeleton_is_checked_on_the_day_of_its_creation(tmp_path: Path) -> None:
+    for local in (False, True):
+        folder = tmp_path / str(local)
+        write_backend("acme", folder, local=local, today=datetime.date(2031, 2, 3))
+        matrix = load_matrix(folder / "src/acme_media/capabilities.toml")
+        assert matrix.checked == datetime.date(2031, 2, 3)
+        assert matrix.models[0].operations["generate_image"].prices[0].checked == datetime.date(2031, 2, 3)
+    assert (matrix.max_concurrent, matrix.credentials) == (1, ())
+    assert "2026-11-21" not in "".join(path.read_text("utf-8") for path in tmp_path.rglob("*.*") if path.is_file())
+
+
+@pytest.mark.exhaustive  # a kit in a process of its own
+def test_local_skeleton_that_is_edited_passes_the_kit(tmp_path: Path) -> None:
+    write_backend("acme", tmp_path, local=True)
+    plugin = tmp_path / "src/acme_media/plugin.py"
+    text = plugin.read_text("utf-8")
+    assert text.count("EDIT HERE: ") == 2
+    loads = "    from PIL import Image\n    return Image.effect_mandelbrot\n"
+    plugin.write_text(text[: text.index("    # EDIT HERE: return")] + loads + text[text.index("\n\ndef _render") :], "utf-8")
+    info = tmp_path / "src/anymedia_acme-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: anymedia-acme\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[anymedia]\nacme = acme_media.plugin\n")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "pyproject.toml", "--rootdir", ".", "tests"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+    checked = subprocess.run([sys.executable, "-m", "mypy", "--strict", str(plugin)], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
 
 
 def test_skeleton_overwrites_nothing_and_rejects_invalid_names(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -37,4 +38,29 @@ async def test_error_before_the_submit_is_not_sent_and_not_charged(monkeypatch: 
             assert (caught.value.delivery, caught.value.charged) == ("not_sent", "no")
             assert caught.value.to_json()["charged"] == "no"
             assert (await router.jobs())[0].state == "failed"
+        assert service.submits == []
+
+
+async def test_call_that_is_cancelled_while_its_submit_is_recorded_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_KEY", KEY)
+    with served() as service:
+        async with fake_router(service) as router:
+            advance, recorded = router.store.advance, asyncio.Event()
+
+            async def slow(lease: Any, state: Any, **changes: Any) -> Any:
+                found = await advance(lease, state, **changes)
+                if state == "submitting":
+                    recorded.set()
+                    await asyncio.sleep(60)
+                return found
+
+            monkeypatch.setattr(router.store, "advance", slow)
+            task = asyncio.create_task(router.generate_image(prompt="a fox"))
+            async with asyncio.timeout(60):
+                await recorded.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            (record,) = await router.jobs()
+            assert (record.state, record.reserved_usd) == ("cancelled", 0.0)
         assert service.submits == []

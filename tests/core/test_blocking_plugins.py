@@ -17,7 +17,8 @@ from core import fake_backend
 from core.fake_service import FakeService, png
 from core.routing import KEY, fake_router, fake_settings, served
 
-from anymedia import Context, Outcome, Piece, Router, hookimpl
+from anymedia import Context, Outcome, Piece, Progress, Router, hookimpl
+from anymedia.errors import BackendTimeout
 from anymedia.plugins import registry as module
 from anymedia.plugins.registry import Registry
 from anymedia.requests import GenerateImage
@@ -31,7 +32,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def blocking_router(work: Any, service: FakeService, state: Path, **limits: Any) -> AsyncIterator[Router]:
+async def blocking_router(work: Any, service: FakeService, state: Path, declared: Any = None, **limits: Any) -> AsyncIterator[Router]:
     @hookimpl
     async def generate_image(request: GenerateImage, context: Context) -> Outcome:
         async with context.submission():
@@ -39,6 +40,9 @@ async def blocking_router(work: Any, service: FakeService, state: Path, **limits
 
     plugin = fake_backend.as_module()
     plugin.generate_image = generate_image  # type: ignore[attr-defined]
+    if declared is not None:
+        matrix = attrs.evolve(fake_backend.capabilities(), max_concurrent=declared)
+        plugin.capabilities = hookimpl(lambda: matrix)  # type: ignore[attr-defined]
     registry = Registry()
     registry.register("fake", plugin)
     settings = fake_settings(service, state=state)
@@ -47,7 +51,10 @@ async def blocking_router(work: Any, service: FakeService, state: Path, **limits
         yield router
 
 
-async def test_run_blocking_of_one_gpu_runs_one_function_at_a_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("declared", "configured", "expected"), [(None, 1, 1), (1, None, 1), (1, 3, 3)])
+async def test_run_blocking_of_one_gpu_runs_one_function_at_a_time(
+    tmp_path: Path, declared: int | None, configured: int | None, expected: int
+) -> None:
     running, highest, lock = 0, 0, threading.Lock()
 
     def pipeline(width: int, *, height: int) -> bytes:
@@ -65,10 +72,52 @@ async def test_run_blocking_of_one_gpu_runs_one_function_at_a_time(tmp_path: Pat
         return await context.run_blocking(pipeline, 64, height=48)
 
     with served() as service:
-        async with blocking_router(work, service, tmp_path, max_concurrent=1) as router:
+        async with blocking_router(work, service, tmp_path, declared, max_concurrent=configured) as router:
+            assert router.instances["fake"].max_concurrent == expected
             made = await asyncio.gather(*(router.generate_image(prompt="a fox", output=f"{tmp_path}/{i}.png") for i in range(4)))
     assert [result.path.read_bytes() for result in made] == [png()] * 4
-    assert highest == 1
+    assert highest <= expected
+
+
+async def test_progress_from_a_thread_arrives_in_the_event_loop_and_in_order(tmp_path: Path) -> None:
+    heard: list[tuple[float | None, str, int]] = []
+
+    def pipeline(context: Context) -> bytes:
+        for step in range(5):
+            context.progress(step / 4, f"step {step}")
+        return png()
+
+    async def work(context: Context) -> bytes:
+        return await context.run_blocking(pipeline, context)
+
+    def listen(progress: Progress) -> None:
+        if progress.event == "progress":
+            heard.append((progress.fraction, progress.note, threading.get_ident()))
+
+    with served() as service:
+        async with blocking_router(work, service, tmp_path) as router:
+            await router.execute(GenerateImage(prompt="a fox"), on_progress=listen)
+    assert heard == [(step / 4, f"step {step}", threading.get_ident()) for step in range(5)]
+
+
+async def test_pipeline_that_sends_nothing_is_not_charged_at_a_deadline(tmp_path: Path) -> None:
+    proceed = threading.Event()
+
+    @hookimpl
+    async def generate_image(request: GenerateImage, context: Context) -> Outcome:
+        await context.run_blocking(proceed.wait, 60)
+        return Outcome(pieces=(Piece(data=png()),))
+
+    plugin = fake_backend.as_module()
+    plugin.generate_image = generate_image  # type: ignore[attr-defined]
+    registry = Registry()
+    registry.register("fake", plugin)
+    with served() as service:
+        async with fake_router(service, settings=fake_settings(service, state=tmp_path), registry=registry) as router:
+            with pytest.raises(BackendTimeout, match="the deadline passed; nothing was sent, and nothing was spent") as late:
+                await router.execute(GenerateImage(prompt="a fox"), deadline=0.05)
+            assert (late.value.charged, [record.state for record in await router.jobs()]) == ("no", ["failed"])
+            proceed.set()
 
 
 async def test_run_blocking_is_cancelled_without_waiting_for_the_function(tmp_path: Path) -> None:

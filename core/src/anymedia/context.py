@@ -213,8 +213,9 @@ class Context:
     async def run_blocking(self, work: Callable[..., _C], *args: Any, **options: Any) -> _C:
         """Call a function that blocks (a synchronous SDK, a pipeline in this process) in a thread, and return its result.
 
-        At most ``max_concurrent`` of an instance's settings run at the same time, so that a single GPU is not shared. A
-        cancellation does not interrupt the function: the thread ends by itself, and is counted until then.
+        At most ``max_concurrent`` of the instance's settings, or else of the capability file, run at the same time, so that a single
+        GPU is not shared. The function may call `progress`. A cancellation does not interrupt it: the thread ends by itself, and is
+        counted until then.
         """
         call = functools.partial(work, *args, **options)
         if self._run_blocking is not None:
@@ -225,7 +226,10 @@ class Context:
         return await asyncio.to_thread(call)
 
     def progress(self, fraction: float | None, note: str = "") -> None:
-        """Report progress to the caller: 0 to 1, or None if unknown."""
+        """Report progress to the caller: 0 to 1, or None if unknown.
+
+        It may be called from any thread: the caller's function is always called in the event loop, in the order of the reports.
+        """
         if self._on_progress is not None:
             self._on_progress(fraction, clean_text(note))
 

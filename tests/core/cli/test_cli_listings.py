@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from anymedia.capabilities.model import ModelSpec, OperationSpec, Price
 from anymedia.cli.console import Console
 from anymedia.cli.doctor import with_allowlist
 from anymedia.cli.jobs import since_when
 from anymedia.cli.models import _print_table
+from anymedia.cli.render import prices
 from anymedia.errors import InvalidRequest
 from anymedia.plugins.instances import make_instances
 from anymedia.plugins.registry import discover
@@ -28,6 +30,21 @@ def test_models_json_has_operations_prices_and_availability(call):
     assert (old["lifecycle"]["stage"], old["lifecycle"]["replacement"]) == ("retired", "film")
     assert (found["demo/etching"]["lifecycle"]["deprecated"], found["demo/painter"]["lifecycle"]["deprecated"]) == ("2026-02-01", None)
     assert (voice["usable"], voice["missing"]) == (False, ["LOCKED_API_KEY"])
+
+
+@pytest.mark.parametrize(
+    ("price", "shown"),
+    [
+        ({"per": "image", "usd": (0.02, 0.03), "first": (0.05, 0.05)}, "0.02-0.03/image (first 0.05)"),
+        ({"per": "megapixel", "usd": (0.01, 0.01), "first": (0.03, 0.04)}, "0.01/MP (first 0.03-0.04)"),
+        ({"per": "megapixel", "usd": (0.01, 0.01), "first": (0.03, 0.03), "usual": (1.0, 3.0)}, "0.03-0.05/image"),
+        ({"per": "megapixel", "usd": (0.01, 0.01), "usual": (1.0, 3.0)}, "0.01-0.03/image"),
+    ],
+)
+def test_price_of_the_first_unit_is_shown(price, shown):
+    operation = OperationSpec(operation="generate_image", prices=(Price(**price),))
+    spec = ModelSpec(id="x", media="image", operations={"generate_image": operation})
+    assert prices(spec) == shown
 
 
 def test_models_are_filtered_by_backend_and_task(call):

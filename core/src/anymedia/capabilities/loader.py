@@ -85,6 +85,7 @@ def parse_matrix(raw: Mapping[str, Any], name: str) -> CapabilityMatrix:
         first_party=top.take("first_party", bool, True),
         last_resort=top.take("last_resort", bool, False),
         on_demand=top.take("on_demand", bool, False),
+        max_concurrent=_at_least_one(top, "max_concurrent"),
         disclosure=top.take("disclosure", str, ""),
         billing=_each(top, _billing_rule, "billing"),
         options=None if (own := top.table("options")) is None else _tables(own, _option),
@@ -103,6 +104,14 @@ def _hosts(top: Table) -> tuple[str, ...]:
     for host in found:
         if not re.fullmatch(HOST, host):
             top.report(f"hosts: expected a host like 'api.acme.com', 'api.acme.com:8443' or '*.acme.com', got {host!r:.80}")
+    return found
+
+
+def _at_least_one(table: Table, key: str) -> int | None:
+    """Take a whole number of at least 1, or None where it is absent."""
+    found: int | None = table.take(key, int)
+    if found is not None and found < 1:
+        table.report(f"{key}: expected at least 1, got {found}")
     return found
 
 

@@ -316,6 +316,8 @@ class CapabilityMatrix:
         last_resort: whether it ranks after every other backend and is never a fallback for one that failed.
         on_demand: whether ``list_models`` describes the one model that ``context.model`` names, so that a caller may name a model that is
             not in the matrix: it is read then, and kept.
+        max_concurrent: how many calls of an instance may be in progress at the same time, unless its settings say another number: 1
+            for a pipeline on a single GPU; None for no limit.
         disclosure: a sentence attached to every result (for example that it is procedural).
         billing: answered errors that the provider does not charge.
         options: what ``[backends.NAME] options`` of an instance may set besides the public credentials; None: not checked.
@@ -332,6 +334,7 @@ class CapabilityMatrix:
     first_party: bool = True
     last_resort: bool = False
     on_demand: bool = False
+    max_concurrent: int | None = None
     disclosure: str = ""
     warnings: tuple[str, ...] = ()
     billing: tuple[BillingRule, ...] = ()

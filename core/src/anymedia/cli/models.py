@@ -161,7 +161,10 @@ def _as_json(instance: BackendInstance, spec: ModelSpec, demoted: str, today: da
             "certainty": life.certainty,
             "replacement": life.replacement,
         },
-        "prices": [{"per": p.per, "usd": list(p.usd), "basis": p.basis, "checked": _date(p.checked)} for p in all_prices(spec)],
+        "prices": [
+            {"per": p.per, "usd": list(p.usd), "first": p.first and list(p.first), "basis": p.basis, "checked": _date(p.checked)}
+            for p in all_prices(spec)
+        ],
         "usable": instance.usable and spec.unmet(instance.absent) is None,
         "missing": list(instance.missing),
         "requires": requirement(instance, spec),

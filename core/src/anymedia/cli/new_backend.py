@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import keyword
 import re
 from importlib.resources import files
@@ -26,20 +27,32 @@ _TEMPLATES = {
     "fake.py": "tests/painter_fake.py",
     "test_conformance.py": "tests/test_conformance.py",
 }
+#: Templates that replace others, or None that are left out, where the backend makes its media in this process.
+_LOCAL = {
+    "README.md": "local-README.md",
+    "plugin.py": "local-plugin.py",
+    "capabilities.toml": "local-capabilities.toml",
+    "fake.py": None,
+    "test_conformance.py": "local-test_conformance.py",
+}
+#: The date in the templates, which the day of creation replaces.
+_DATE = "2026-11-21"
 
 
-def _renamed(text: str, name: str) -> str:
+def _renamed(text: str, name: str, today: datetime.date) -> str:
     camel = "".join(part.capitalize() for part in name.split("_"))
     text = text.replace("anymedia-painter", f"anymedia-{name.replace('_', '-')}")
-    return text.replace("painter", name).replace("PAINTER", name.upper()).replace("Painter", camel)
+    return text.replace(_DATE, today.isoformat()).replace("painter", name).replace("PAINTER", name.upper()).replace("Painter", camel)
 
 
-def write_backend(name: str, folder: Path) -> list[Path]:
+def write_backend(name: str, folder: Path, *, local: bool = False, today: datetime.date | None = None) -> list[Path]:
     """Write the folder of a new backend and return its files; existing files are never overwritten.
 
     Args:
         name: the backend's name: lower-case letters, digits and single underscores.
         folder: where to write it.
+        local: whether it makes its media in this process, and not by requests to a service.
+        today: the day on which its facts count as checked.
 
     Raises:
         InvalidRequest: the name is not valid, one of the files exists, or the folder cannot be written.
@@ -48,7 +61,13 @@ def write_backend(name: str, folder: Path) -> list[Path]:
         how = "use lower-case letters, digits and single underscores, like 'acme'"
         raise InvalidRequest([Problem("NAME", f"{name!r} is not a valid backend name", how)])
     here = files(__package__).joinpath("skeleton")
-    wanted = {folder / _renamed(path, name): _renamed(here.joinpath(f"{t}.txt").read_text("utf-8"), name) for t, path in _TEMPLATES.items()}
+    day = today or datetime.datetime.now(datetime.UTC).date()
+    wanted: dict[Path, str] = {}
+    for template, place in _TEMPLATES.items():
+        if (used := _LOCAL.get(template, template) if local else template) is not None:
+            text = here.joinpath(f"{used}.txt").read_text("utf-8")
+            text = text.replace("{ test = ", '{ model = ["pillow"], test = ') if local else text
+            wanted[folder / _renamed(place, name, day)] = _renamed(text, name, day)
     wanted[folder / "src" / f"{name}_media" / "py.typed"] = ""
     try:
         if existing := [str(path) for path in wanted if path.exists()]:
@@ -64,12 +83,13 @@ def write_backend(name: str, folder: Path) -> list[Path]:
 @click.command("new-backend")
 @click.argument("name")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.option("--local", is_flag=True, help="For a pipeline in this process, such as a model on a GPU: no key, no requests, no fake.")
 @AS_JSON
-def new_backend(name: str, folder: Path | None, as_json: bool) -> None:
+def new_backend(name: str, folder: Path | None, local: bool, as_json: bool) -> None:
     """Write the package anymedia-NAME into FOLDER (default: NAME_media): plugin, capability file, fake of the service, tests, CI."""
     console = Console(json=as_json)
     target = Path(f"{name}_media") if folder is None else folder
-    written = write_backend(name, target)
+    written = write_backend(name, target, local=local)
     if as_json:
         console.document({"success": True, "files": [str(path) for path in written]})
         return

@@ -64,18 +64,28 @@ _UNITS = {"second": "s", "input_image": "input", "1k_chars": "k chars", "megapix
 def prices(spec: ModelSpec) -> str:
     """Format the price range per unit; what images of the usual size cost by the megapixel is added to the price per image."""
     units: dict[str, tuple[float, float]] = {}
+    firsts: dict[str, tuple[float, float]] = {}
     for price in all_prices(spec):
-        low, high = units.get(price.per, price.usd)
-        units[price.per] = (min(low, price.usd[0]), max(high, price.usd[1]))
+        units[price.per] = _widened(units.get(price.per, price.usd), price.usd)
+        if price.first is not None:
+            firsts[price.per] = _widened(firsts.get(price.per, price.first), price.first)
     usual = next((price.usual for price in all_prices(spec) if price.per == "megapixel" and price.usual), None)
     if usual is not None:
-        (low, high), image = units.pop("megapixel"), units.get("image", (0.0, 0.0))
-        units["image"] = (float(f"{image[0] + low * usual[0]:.2g}"), float(f"{image[1] + high * usual[1]:.2g}"))
+        each, image, first = units.pop("megapixel"), units.get("image", (0.0, 0.0)), firsts.pop("megapixel", None)
+        more = [a * n if first is None else first[i] + a * max(0.0, n - 1) for i, (a, n) in enumerate(zip(each, usual, strict=True))]
+        units["image"] = (float(f"{image[0] + more[0]:.2g}"), float(f"{image[1] + more[1]:.2g}"))
     if units and all(high == 0 for _, high in units.values()):
         return "free"
-    shown = ((f"{low:g}" if low == high else f"{low:g}-{high:g}", _UNITS.get(unit, unit)) for unit, (low, high) in units.items())
-    ranges = [f"{amount}/{unit}" for amount, unit in shown]
-    return ", ".join(ranges) or "unknown"
+    then = {unit: f" (first {_range(amounts)})" for unit, amounts in firsts.items()}
+    return ", ".join(f"{_range(each)}/{_UNITS.get(unit, unit)}{then.get(unit, '')}" for unit, each in units.items()) or "unknown"
+
+
+def _widened(known: tuple[float, float], usd: tuple[float, float]) -> tuple[float, float]:
+    return min(known[0], usd[0]), max(known[1], usd[1])
+
+
+def _range(usd: tuple[float, float]) -> str:
+    return f"{usd[0]:g}" if usd[0] == usd[1] else f"{usd[0]:g}-{usd[1]:g}"
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import copy
+import functools
 import inspect
 import logging
 import os
@@ -246,7 +247,7 @@ class Engine:
         """Return the threads for blocking work of an instance, as many as it may have calls at the same time."""
         key = backend, os.getpid()  # a forked child has none of its parent's threads
         if key not in self._pools:
-            self._pools[key] = ThreadPoolExecutor(self.instance(backend).settings.max_concurrent, thread_name_prefix=f"anymedia-{backend}")
+            self._pools[key] = ThreadPoolExecutor(self.instance(backend).max_concurrent, thread_name_prefix=f"anymedia-{backend}")
         return self._pools[key]
 
     async def aclose(self) -> None:
@@ -427,6 +428,13 @@ class Engine:
         return await work()
 
 
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 @attrs.define(eq=False)
 class _ContextServices:
     """The services behind the context of one hook call."""
@@ -434,6 +442,7 @@ class _ContextServices:
     engine: Engine
     record: CallRecord
     instance: BackendInstance
+    loop: asyncio.AbstractEventLoop | None = attrs.field(factory=_running_loop)
 
     @property
     def fetcher(self) -> Fetcher:
@@ -458,7 +467,12 @@ class _ContextServices:
         return await asyncio.get_running_loop().run_in_executor(pool, contextvars.copy_context().run, work)
 
     def progress(self, fraction: float | None, note: str) -> None:
-        self.engine.report(self.record, "progress", fraction=fraction, note=note)
+        report = functools.partial(self.engine.report, self.record, "progress", fraction=fraction, note=note)
+        if self.loop is None or self.loop is _running_loop():
+            report()
+        else:  # from a thread of the plugin: listeners are called in the event loop only
+            with contextlib.suppress(RuntimeError):  # it was closed: the caller does not wait any more
+                self.loop.call_soon_threadsafe(report)
 
 
 #: Seconds between two automatic clean-ups by age, and between two measurements of the space that is used.

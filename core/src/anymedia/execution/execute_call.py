@@ -95,7 +95,7 @@ async def _reserve(engine: Engine, call: QueuedCall, held: LeaseKeeper, deadline
     try:
         async with asyncio.timeout(left):
             with telemetry.span("queue", backend=record.backend, model=record.model, call=record.id):
-                await engine.slots.take(record, engine.instance(record.backend).settings)
+                await engine.slots.take(record, engine.instance(record.backend))
                 return await engine.governor.reserve(_need(engine, call))
     except (OutOfResources, TimeoutError) as error:
         waited = "waited for a slot of its account, file descriptors, memory or disk space"

@@ -30,7 +30,7 @@ from ..state.store import UNKNOWN_ACCOUNT, CallRecord, Store
 __all__ = ["Governor", "Need", "Reservation"]
 
 if TYPE_CHECKING:
-    from ..settings import InstanceSettings
+    from ..plugins.instances import BackendInstance
 
 _T = TypeVar("_T")
 _log = logging.getLogger("anymedia")
@@ -156,9 +156,10 @@ class AccountSlots:
     store: Store
     _accounts: dict[tuple[str, asyncio.AbstractEventLoop], _Account] = attrs.field(factory=dict, init=False)
 
-    async def take(self, record: CallRecord, limits: InstanceSettings) -> None:
-        """Wait until a call may begin."""
-        if limits.max_concurrent is None and limits.requests_per_minute is None:
+    async def take(self, record: CallRecord, instance: BackendInstance) -> None:
+        """Wait until a call of an instance may begin."""
+        most, per_minute = instance.max_concurrent, instance.settings.requests_per_minute
+        if most is None and per_minute is None:
             return
         name = _account(record)
         account = self._accounts.setdefault((name, asyncio.get_running_loop()), _Account())
@@ -166,7 +167,7 @@ class AccountSlots:
             pause = _FIRST
             while True:
                 account.freed.clear()
-                left = await self.store.take_slot(record.id, name, most=limits.max_concurrent, per_minute=limits.requests_per_minute)
+                left = await self.store.take_slot(record.id, name, most=most, per_minute=per_minute)
                 if not left:
                     return
                 with contextlib.suppress(TimeoutError):

@@ -130,7 +130,11 @@ async def submit(
     """
     attempts: list[Mapping[str, Any]] = list(record.attempts)
     for tries in range(policy.retries + 1):
-        record = await engine.advance(lease, "submitting", submits=record.submits + 1)
+        try:
+            record = await engine.advance(lease, "submitting", submits=record.submits + 1)
+        except asyncio.CancelledError:
+            await shielded(_interrupted(engine, lease, 0))
+            raise
         left = None if deadline is None else deadline - engine.clock.steady()
         context = engine.context(record, row, loaded=loaded, deadline=left)
         try:
@@ -139,7 +143,7 @@ async def submit(
             async with asyncio.timeout(left):
                 made = await engine.call(record.backend, request.kind, request=request, context=context)
         except asyncio.CancelledError:
-            await shielded(_interrupted(engine, lease, context))
+            await shielded(_interrupted(engine, lease, context.submissions))
             raise
         except TimeoutError as error:
             trouble = _timed_out(error, context)
@@ -164,7 +168,7 @@ async def submit(
 
 def _timed_out(error: TimeoutError, context: Context) -> _Trouble:
     if context.submissions == 0:
-        early = BackendTimeout("the deadline passed before the request was sent; nothing was spent", delivery="not_sent")
+        early = BackendTimeout("the deadline passed; nothing was sent, and nothing was spent", delivery="not_sent")
         return _Trouble(error=early, delivery="not_sent")
     wrapped = SubmissionUnknown("the deadline passed while the request was being sent")
     wrapped.__cause__ = error
@@ -229,10 +233,10 @@ async def _claim_back(engine: Engine, record: CallRecord) -> Lease:
         await engine.clock.sleep(_RELEASE_SECONDS)
 
 
-async def _interrupted(engine: Engine, lease: Lease, context: Context) -> None:
+async def _interrupted(engine: Engine, lease: Lease, submissions: int) -> None:
     """Record a cancelled submit: its outcome is unknown once it was started; before that it is queued again."""
     try:
-        await engine.advance(lease, "unknown" if context.submissions else "queued")
+        await engine.advance(lease, "unknown" if submissions else "queued")
     except (StateError, LeaseLost) as error:
         _log.warning("the cancellation of %s could not be recorded: %s", lease.call_id, type(error).__name__)
 

@@ -76,6 +76,11 @@ class BackendInstance:
         return not self.missing
 
     @property
+    def max_concurrent(self) -> int | None:
+        """How many calls may be in progress at the same time: as the settings say, or else the plugin; None for no limit."""
+        return self.settings.max_concurrent or self.matrix.max_concurrent
+
+    @property
     def not_installed(self) -> dict[str, str]:
         """The models whose required modules are absent, each with the command that installs them."""
         return {spec.id: needs.install for spec in self.matrix.models if (needs := spec.unmet(self.absent)) is not None}

@@ -19,9 +19,9 @@ def capabilities() -> CapabilityMatrix:
 @hookimpl
 async def generate_image(request: GenerateImage, context: Context) -> Outcome:
     width, height = map(int, (request.size or "256x256").split("x"))
-    # Neither loading nor rendering may block the event loop; `max_concurrent` of the instance limits the threads.
-    async with context.submission():
-        data = await context.run_blocking(_render, request.prompt, width, height, request.seed or 0)
+    # Neither loading nor rendering may block the event loop; `max_concurrent` limits the threads. Nothing is sent or charged, so there is
+    # no `context.submission()`: a call that is interrupted can be made again.
+    data = await context.run_blocking(_render, request.prompt, width, height, request.seed or 0)
     return Outcome(pieces=[Piece(data=data, mime="image/png")])
 
 
