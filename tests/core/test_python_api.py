@@ -228,6 +228,11 @@ async def test_cancelled_one_line_function_cancels_its_work(service: FakeService
         ({"prompt": None}, "prompt=: is missing"),
         ({"policy": {"budget": 1}}, "expected a Policy, got dict"),
         ({"keys": "sk-secret"}, "keys are given by backend"),
+        ({"backend": 5}, "backend=: expected the name of a backend, or a list of names; got int"),
+        ({"model": ["still"]}, "model=: expected the name of a model; got list"),
+        ({"deadline": "10"}, "deadline=: expected a number of seconds, got '10'"),
+        ({"on_progress": "x"}, "on_progress=: expected a function of a progress event"),
+        ({"on_progress": asyncio.sleep}, "not a coroutine function"),
         ({"output": "fox"}, "'fox' is not named like a media file"),
         ({"output": "~/pictures/fox.png"}, "does not exist"),
     ],
@@ -361,10 +366,48 @@ def test_array_of_one_channel_is_a_mask_that_is_white_where_it_is_true(given: An
     assert (np.asarray(made) == np.eye(4) * 255).all()
 
 
-@pytest.mark.parametrize("given", [3, object(), io.StringIO("text"), np.zeros((2, 2, 7)), np.array(["a"]), open])
+@pytest.mark.parametrize("given", [np.full((4, 4), 65535, "uint16"), Pictures.fromarray(np.full((4, 4), 65535, "uint16"))])
+@pytest.mark.parametrize("part", [1.0, 0.5])
+def test_picture_of_16_bits_keeps_its_brightness(given: Any, part: float) -> None:
+    darker = np.asarray(given) * part
+    given = darker.astype("uint16") if isinstance(given, np.ndarray) else Pictures.fromarray(darker.astype("uint16"))
+    made = Pictures.open(io.BytesIO(Image.of(given).data or b"")).convert("L")
+    assert abs(int(np.asarray(made).max()) - 255 * part) <= 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(3, object(), io.StringIO("text"), open, np.array(["a"]), np.array([[None]]), np.zeros((4, 4), complex), np.full((4, 4), np.nan)),
+        *(np.zeros(shape, "uint8") for shape in ((2, 2, 7), (5,), (1, 4, 4, 3), (0, 0, 3), (3, 4, 5))),
+    ],
+    ids=lambda value: f"{type(value).__name__}{getattr(value, 'shape', '')}",
+)
 def test_anything_else_is_refused_as_an_input(given: Any) -> None:
     with pytest.raises(InvalidRequest):
         Image.of(given)
+
+
+def test_array_with_channels_first_is_refused_with_how_to_move_them() -> None:
+    with pytest.raises(InvalidRequest, match=r"image=: this ndarray cannot be read.*channels come last: array.transpose"):
+        anymedia.edit(np.zeros((3, 64, 64), "uint8"), "a hat")
+
+
+def test_open_file_read_to_its_end_is_refused_with_what_to_do() -> None:
+    file = io.BytesIO(b"data")
+    file.read()
+    with pytest.raises(InvalidRequest, match=r"source=: this BytesIO was read to its end \(call its seek\(0\) first"):
+        anymedia.Inpaint(prompt="a hat", source=file)
+
+
+def test_word_for_a_region_is_a_mask() -> None:
+    request = anymedia.Inpaint(prompt="a hat", source=b"data", mask="background")
+    assert request.mask == anymedia.Mask(mode="background")
+
+
+def test_router_given_a_text_refuses_it() -> None:
+    with SyncRouter() as router, pytest.raises(InvalidRequest, match="expected a request such as"):
+        router.run("a fox")  # type: ignore[arg-type]
 
 
 def test_single_reference_stands_for_a_list() -> None:
@@ -551,6 +594,8 @@ async def test_models_and_capabilities_are_listed() -> None:
             assert all(model.usable for model in models)
             assert {m.media for m in router.models(operation="generate_video")} == {"video"}
             assert router.models(usable=False) == []
+            with pytest.raises(InvalidRequest, match="did you mean 'generate_video'"):
+                router.models(operation="generat_video")  # type: ignore[arg-type]
             assert router.capabilities()["fake"].model("still") is not None
 
 

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import attrs
 
@@ -32,6 +32,7 @@ REFERENCE_ROLES: tuple[ReferenceRole, ...] = ("source", "style", "control", "sub
 MASK_MODES: tuple[MaskMode, ...] = ("user_provided", "foreground", "background", "semantic")
 
 
+_T = TypeVar("_T")
 Role = Literal["intent", "adjustable", "advisory"]
 Check = Callable[[Any], str | None]
 
@@ -47,9 +48,18 @@ IMAGE_KEYS = frozenset({"path", "image_url", "url"})
 
 def _field(role: Role, doc: str, check: Check | None, default: Any, converter: Callable[[Any], Any] | None) -> Any:
     metadata = {"role": role, "doc": doc, "check": check}
-    if default is attrs.NOTHING:
-        return attrs.field(metadata=metadata, converter=converter)
+    if converter is not None:
+        convert = converter
+        converter = attrs.Converter(lambda value, field: converted(value, convert, field.name), takes_field=True)  # type: ignore[assignment]
     return attrs.field(default=default, metadata=metadata, converter=converter)
+
+
+def converted(value: Any, converter: Callable[[Any], _T], name: str) -> _T:
+    """Return the converted value of a field; a problem of the value is located at the field."""
+    try:
+        return converter(value)
+    except InvalidRequest as error:
+        raise InvalidRequest([attrs.evolve(p, path=f"$.{name}") if p.path == "$" else p for p in error.problems]) from None
 
 
 def intent(doc: str, *, check: Check | None = None, default: Any = None, converter: Callable[[Any], Any] | None = None) -> Any:

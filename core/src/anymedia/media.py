@@ -150,18 +150,27 @@ class _PixelArray(Protocol):
 
 
 def _png(picture: _PillowImage | _PixelArray) -> bytes:
-    """Encode a Pillow image, or an array of height x width (x channels): integers or floats to 255, floats to 1, or booleans."""
+    """Encode a Pillow image, or an array of height x width (x channels): numbers to 255, floats to 1, 16-bit integers, or booleans."""
     from PIL import Image as pillow  # noqa: N813 - Image is a class of ours
 
     if not isinstance(picture, _PillowImage):
         import numpy
 
         pixels = numpy.asarray(picture)
+        if pixels.dtype.kind not in "buif" or not pixels.size or pixels.ndim not in {2, 3} or (pixels.ndim == 3 and pixels.shape[2] > 4):
+            last = "; channels come last: array.transpose(1, 2, 0)" if pixels.ndim == 3 and pixels.shape[0] in {1, 3, 4} else ""
+            raise ValueError(f"expected numbers as height x width (x 1 to 4 channels), got {pixels.dtype} {pixels.shape}{last}")
+        if not numpy.isfinite(pixels).all():
+            raise ValueError("it contains NaN or infinity")
         if pixels.dtype.kind in "bf":
-            pixels = pixels * (255 if pixels.size and pixels.max() <= 1 else 1)
+            pixels = pixels * (255 if pixels.max() <= 1 else 1)
+        elif pixels.dtype == "uint16" and pixels.max() > 255:
+            pixels = pixels / 257
         if pixels.ndim == 3 and pixels.shape[2] == 1:
             pixels = pixels[:, :, 0]
         picture = pillow.fromarray(numpy.ascontiguousarray(pixels.clip(0, 255).round().astype("uint8")))
+    if picture.mode.startswith("I;16"):
+        picture = picture.convert("I").point(lambda value: value * (1 / 257)).convert("L")
     if picture.mode not in {"1", "L", "LA", "RGB", "RGBA"}:
         picture = picture.convert("RGBA" if "A" in picture.getbands() or picture.mode == "P" else "RGB")
     out = io.BytesIO()
@@ -223,13 +232,19 @@ class Media:
             return cls(path=Path(value))
         try:
             if isinstance(value, _File) and isinstance(data := value.read(), bytes):
+                if not data and getattr(value, "tell", int)():
+                    raise InvalidRequest([Problem("$", f"this {type(value).__name__} was read to its end", "call its seek(0) first")])
                 return cls(data=data)
             if cls.media == "image" and isinstance(value, _PillowImage | _PixelArray):
                 return cls(data=_png(value), mime="image/png")
         except (TypeError, ValueError, OSError) as error:
             raise InvalidRequest([Problem("$", f"this {type(value).__name__} cannot be read: {error}")]) from None
         hint = "give one; further pictures are references" if isinstance(value, list | tuple) else ""
-        raise InvalidRequest([Problem("$", f"expected a path, URL, data: URI, bytes or an open file, got {type(value).__name__}", hint)])
+        hint = "open it with mode 'rb'" if isinstance(value, _File) else hint
+        known = "a path, URL, data: URI, bytes, an open file, an earlier result" + (
+            ", a picture or an array" if cls.media == "image" else ""
+        )
+        raise InvalidRequest([Problem("$", f"expected {known}; got {type(value).__name__}", hint)])
 
     @property
     def format(self) -> str | None:

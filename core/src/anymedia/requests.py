@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, cast
 
 import attrs
 
@@ -35,6 +35,7 @@ from .fields import (
     check_size,
     check_task,
     check_text,
+    converted,
     in_range,
     intent,
     one_of,
@@ -144,7 +145,7 @@ class Continuation:
 
 
 def _need_image(value: object) -> Image:
-    return Image.of(value)
+    return converted(value, Image.of, "image")
 
 
 def _image(value: object) -> Image | None:
@@ -233,6 +234,8 @@ def listed(references: References | None, role: ReferenceRole = "source") -> tup
 
 
 def _mask(value: Any) -> Mask | None:
+    if isinstance(value, str) and value in {"foreground", "background"}:
+        return Mask(mode=cast(MaskMode, value))
     return value if value is None or isinstance(value, Mask) else Mask(image=value)
 
 

@@ -22,7 +22,7 @@ from .capabilities import CapabilityMatrix
 from .clock import Clock, SystemClock
 from .credentials import GivenKeys
 from .errors import Fix, UnknownJob, did_you_mean
-from .execution.asked import Asked, OutputTo, delivered
+from .execution.asked import Asked, OutputTo, check_arguments, delivered, ends_at
 from .execution.engine import Engine, OnProgress, Progress, ProgressEvent, collect_garbage, listening
 from .execution.listing import read_on_demand
 from .execution.plan_runner import Output, PlanRunner, check_cap
@@ -166,6 +166,7 @@ class Router(Operations, Realms):
     async def _plan(
         self, request: Request, backend: str | Sequence[str] | None, model: str | None, policy: Policy | None, inputs: InputReader | None
     ) -> Plan:
+        check_arguments(request, backend, model)
         await read_on_demand(self.registry, self.settings, self.instances, backend, model)
         request = await self._with_own_results(request, policy)
         continuation: Continuation | None = getattr(request, "continue_from", None)
@@ -197,8 +198,7 @@ class Router(Operations, Realms):
             operation: only those with this operation.
             usable: only those that can be used now (True) or that lack something (False).
         """
-        found = list_models(self.instances.values(), self._plan_maker.today())
-        return [m for m in found if (operation is None or operation in m.operations) and usable in (None, m.usable)]
+        return list_models(self.instances.values(), self._plan_maker.today(), operation, usable)
 
     async def run(
         self,
@@ -237,7 +237,7 @@ class Router(Operations, Realms):
     async def _execute(self, request: Request | Plan, asked: Asked, deadline: float | None) -> Result:
         asked.check_file(request.request if isinstance(request, Plan) else request)
         steady = self._engine.clock.steady
-        until = None if deadline is None else steady() + deadline
+        until = ends_at(deadline, steady)
         run, _, task = await self._begin(request, asked, until, until)
         if task is None:
             with listening(asked.on_progress):
@@ -421,7 +421,7 @@ class Router(Operations, Realms):
             RequestError: before anything is spent.
             BackendTimeout: the deadline passed; nothing was sent.
         """
-        until = None if deadline is None else self._engine.clock.steady() + deadline
+        until = ends_at(deadline, self._engine.clock.steady)
         asked = Asked(backend, model, policy, output, overwrite, key, on_progress, priority)
         run, runner, task = await self._with(keys)._begin(request, asked, until, None)
         if runner is not None and task is not None and runner.plan.media == "video":

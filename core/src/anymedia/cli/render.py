@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -15,7 +15,7 @@ from ..plugins.instances import BackendInstance
 from .console import Console
 
 if TYPE_CHECKING:
-    from ..planning.types import Plan, Rejection
+    from ..planning.types import Candidate, Plan
     from ..results import Cost, Result
 
 
@@ -123,22 +123,15 @@ def show_plan(console: Console, plan: Plan) -> None:
 
 def _rejected(plan: Plan, verbose: bool) -> list[str]:
     """Format the rejected candidates, grouped by reason; of those not asked for only their number."""
-    by_reason: dict[str, list[str]] = {}
-    for rejection in sorted(plan.considered, key=_is_retired):
-        by_reason.setdefault("; ".join(reason.text for reason in rejection.reasons), []).append(str(rejection.candidate))
     summarized = len(plan.rejected) - len(plan.considered)
-    lines = [f"  not {_listed(candidates, verbose)}: {reason}" for reason, candidates in by_reason.items()]
+    lines = [f"  not {_listed(candidates, verbose)}: {reason}" for reason, candidates in plan.rejected_by_reason().items()]
     if not verbose and len(lines) > _REASONS:
         lines[_REASONS - 1 :] = [f"  {len(lines) - _REASONS + 1} more reasons (-v shows all)"]
     return lines + ([f"  {summarized} more candidates were not requested or do not support the operation"] if summarized else [])
 
 
-def _is_retired(rejection: Rejection) -> bool:
-    return any(reason.code == "retired" for reason in rejection.reasons)
-
-
-def _listed(candidates: list[str], verbose: bool) -> str:
-    return ", ".join(candidates) if verbose or len(candidates) <= 2 else f"{candidates[0]} and {len(candidates) - 1} more"
+def _listed(candidates: Sequence[Candidate], verbose: bool) -> str:
+    return ", ".join(map(str, candidates)) if verbose or len(candidates) <= 2 else f"{candidates[0]} and {len(candidates) - 1} more"
 
 
 def show_result(console: Console, result: Result, *, paths: bool = True) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import io
 from collections.abc import Callable, Coroutine, Sequence
 from os import PathLike
@@ -58,6 +59,8 @@ class Asked:
     priority: int = 0
 
     def __attrs_post_init__(self) -> None:
+        if self.on_progress is not None and (not callable(self.on_progress) or inspect.iscoroutinefunction(self.on_progress)):
+            raise InvalidRequest([Problem("$.on_progress", "expected a function of a progress event that is not a coroutine function")])
         if not isinstance(self.policy, Policy | None):
             example = "write Policy(budget=Budget(per_request=0.10))"
             raise InvalidRequest([Problem("$.policy", f"expected a Policy, got {type(self.policy).__name__}", example)])
@@ -86,6 +89,38 @@ class Asked:
         if self.output is not None and not isinstance(self.output, str | PathLike):
             self.output.write(result.bytes if result.files else result.data_text.encode())
         return result
+
+
+def check_arguments(request: object, backend: object, model: object) -> None:
+    """Check the types of what a plan is made for.
+
+    Raises:
+        InvalidRequest: with all that are wrong.
+    """
+    problems = []
+    if not isinstance(request, Request):
+        text = f"expected a request such as GenerateImage(prompt='a fox'), or its plan; got {type(request).__name__}"
+        problems.append(Problem("$.request", text))
+    several = isinstance(backend, Sequence) and all(isinstance(name, str) for name in backend)
+    if backend is not None and not several:
+        problems.append(Problem("$.backend", f"expected the name of a backend, or a list of names; got {type(backend).__name__}"))
+    if model is not None and not isinstance(model, str):
+        problems.append(Problem("$.model", f"expected the name of a model; got {type(model).__name__}"))
+    if problems:
+        raise InvalidRequest(problems)
+
+
+def ends_at(deadline: object, steady: Callable[[], float]) -> float | None:
+    """Return when a deadline in seconds passes on a steady clock; None for none.
+
+    Raises:
+        InvalidRequest: it is not a number.
+    """
+    if deadline is None:
+        return None
+    if isinstance(deadline, bool) or not isinstance(deadline, int | float) or deadline != deadline:
+        raise InvalidRequest([Problem("$.deadline", f"expected a number of seconds, got {deadline!r}")])
+    return steady() + deadline
 
 
 async def delivered(engine: Engine, result: Result) -> Result:

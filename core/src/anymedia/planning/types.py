@@ -231,6 +231,13 @@ class Plan:
         """The rejected candidates without those that were not asked for or do not have the operation."""
         return tuple(r for r in self.rejected if not any(reason.code in _NOT_CONSIDERED for reason in r.reasons))
 
+    def rejected_by_reason(self) -> dict[str, list[Candidate]]:
+        """Return the candidates that were considered and rejected, by the reason; those that are retired come last."""
+        found: dict[str, list[Candidate]] = {}
+        for rejection in sorted(self.considered, key=lambda rejection: any(reason.code == "retired" for reason in rejection.reasons)):
+            found.setdefault("; ".join(reason.text for reason in rejection.reasons), []).append(rejection.candidate)
+        return found
+
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON-ready values, as agents receive it; rejected candidates as in ``considered``."""
         return {
@@ -255,5 +262,5 @@ class Plan:
         lines += [f"  check later: {c.field}: {c.text}" for c in self.checks]
         lines += [f"  warning: {w}" for w in self.warnings]
         lines += [f"  alternative: {c}" for c in self.alternatives]
-        lines += [f"  rejected: {r.candidate}: {'; '.join(x.text for x in r.reasons)}" for r in self.rejected]
+        lines += [f"  rejected: {', '.join(map(str, candidates))}: {why}" for why, candidates in self.rejected_by_reason().items()]
         return "\n".join(lines)

@@ -11,8 +11,8 @@ import functools
 import ipaddress
 import os
 import urllib.parse
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, get_args
 
 import attrs
 
@@ -21,7 +21,8 @@ from ..capabilities.matrix_cache import with_listed
 from ..capabilities.model import absent_from
 from ..capabilities.options import Text
 from ..credentials import Credential, GivenKeys, Keys, Secret, find_credential
-from ..errors import PluginError, RequestError, SettingsError, UnknownBackend, did_you_mean
+from ..errors import InvalidRequest, PluginError, Problem, RequestError, SettingsError, UnknownBackend, did_you_mean
+from ..fields import Operation
 from ..network import is_credential_host
 from ..records import frozen
 from ..redaction import register_secret
@@ -410,8 +411,13 @@ class ModelInfo:
         return f"{self.backend}/{self.model}"
 
 
-def list_models(instances: Iterable[BackendInstance], today: datetime.date) -> list[ModelInfo]:
-    """Return the models of backend instances that are not retired, the usable ones first."""
+def list_models(
+    instances: Collection[BackendInstance], today: datetime.date, operation: str | None = None, usable: bool | None = None
+) -> list[ModelInfo]:
+    """Return the models of backend instances that are not retired, the usable ones first; see `anymedia.Router.models`."""
+    known = {*get_args(Operation), *(name for instance in instances for spec in instance.matrix.models for name in spec.operations)}
+    if operation is not None and operation not in known:
+        raise InvalidRequest([Problem("$.operation", f"there is no operation {operation!r}{did_you_mean(str(operation), known)}")])
     found = []
     for instance in instances:
         for spec in instance.matrix.models:
@@ -429,4 +435,5 @@ def list_models(instances: Iterable[BackendInstance], today: datetime.date) -> l
             )
             if stage != "retired" or not instance.enforce_lifecycle:
                 found.append(made)
-    return sorted(found, key=lambda model: not model.usable)
+    wanted = (m for m in found if (operation is None or operation in m.operations) and usable in (None, m.usable))
+    return sorted(wanted, key=lambda model: not model.usable)
