@@ -37,6 +37,8 @@ PARTS = {
     "local": "local:figures",
     "gallery": "gallery:figures",
     "fleet": "fleet:figures",
+    "workers": "fleet_workers:figures",
+    "rate": "fleet_rate:figures",
 }
 
 

@@ -1,4 +1,4 @@
-"""A journal in PostgreSQL: round trips of a video job, and how long the event loop is held up while each takes ten milliseconds.
+"""A journal in PostgreSQL: round trips of a video job and of a thousand waiters, and how long the event loop is held up by them.
 
 The connection goes through a proxy that delays both directions by 5 ms and counts round trips: how often the client sends after the
 server has answered. It needs Debian's package ``postgresql``; the tests' own server is used.
@@ -99,6 +99,35 @@ async def _job(url: str, proxy: Proxy) -> tuple[float, float]:
             return trips + (proxy.trips - before) * (_MINUTES // _LEASE_INTERVAL - 1), await gap
 
 
+async def _waiters(near: str, url: str, proxy: Proxy, seconds: float) -> float:
+    """Return how many round trips a second a thousand waiters cause, each for a job of another process; ``near``: without the proxy."""
+    from clocks import until
+    from core.fake_service import FakeService
+    from core.routing import fake_router, fake_settings
+    from core.state_samples import new_call
+
+    from anymedia import Budget
+    from anymedia.clock import SystemClock
+    from anymedia.state.postgres import PostgresStore
+
+    other, names = PostgresStore(near), [f"waited-{number}" for number in range(1000)]
+    for name in names:
+        await other.open_call(new_call(name, backend="fake", priority=0), Budget(), owner="another", lease_seconds=300)
+    await other.aclose()
+    with FakeService() as service, tempfile.TemporaryDirectory() as state:
+        settings, store = fake_settings(service, state=Path(state)), PostgresStore(url)
+        async with fake_router(service, settings=settings, store=store, clock=SystemClock()) as router:
+            tasks = [asyncio.create_task(router.wait(name)) for name in names]
+            await until(lambda: len(router._engine.watcher._waiting) == len(names))
+            before = proxy.trips
+            await asyncio.sleep(seconds)
+            trips = proxy.trips - before
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            return trips / seconds
+
+
 def figures(quick: bool) -> Iterator[Figure]:
     """Measure one job; skipped without PostgreSQL."""
     sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/core")]
@@ -109,10 +138,13 @@ def figures(quick: bool) -> Iterator[Figure]:
     server = postgres.server()
     try:
         proxy = Proxy(str(server.folder / ".s.PGSQL.5432"))
-        schema = server.new().rpartition("%3D")[2]
+        near = server.new()
+        schema = near.rpartition("%3D")[2]
         url = f"postgresql://anymedia@/postgres?host={quote(str(proxy.folder), safe='')}&options=-csearch_path%3D{schema}"
         trips, gap = asyncio.run(_job(url, proxy))
+        waiters = asyncio.run(_waiters(near, url, proxy, 5 if quick else 30))
     finally:
         postgres.stop()
     yield Figure(name="video job, ten status checks, PostgreSQL", value=trips, unit="round trips", bar=16)
     yield Figure(name="longest gap of the event loop at 5 ms", value=gap * 1000, unit="ms", bar=50)
+    yield Figure(name="1,000 waiters for jobs of other processes", value=waiters, unit="queries/s", bar=5)

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for the tests: Debian's binaries, a directory of its own, a unix socket, no durability."""
+"""A PostgreSQL server for the tests: Debian's binaries, a directory of its own, a unix socket, no durability unless asked for."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ _names = itertools.count(1)
 class Server:
     """A server that runs as the user ``postgres`` if the tests run as root, and that dies with the thread that started it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        self.durable = durable
         self.folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # the path of a socket has to be short
         self._as_user: list[str] = []
         if os.geteuid() == 0:
@@ -41,7 +42,8 @@ class Server:
             return subprocess.Popen(command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def start(self) -> None:
-        settings = {"listen_addresses": "", "unix_socket_directories": str(self.folder), "fsync": "off", "full_page_writes": "off"}
+        settings = {"listen_addresses": "", "unix_socket_directories": str(self.folder)}
+        settings |= {} if self.durable else {"fsync": "off", "full_page_writes": "off"}
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         self._process = self._run("postgres", "-D", "data", *words)
         import psycopg

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,39 @@ async def test_cancel_reaches_the_process_that_has_the_call_where_notices_are_pa
             with pytest.raises(JobCancelled):
                 await waiting
             assert len(service.submits) == 1
+
+
+@pytest.mark.exhaustive
+async def test_cancel_is_asked_for_once_and_carried_out_once_whatever_else_is_heard(
+    place: Path | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if isinstance(place, Path):
+        return
+    with FakeService(looks=10**6) as service:
+        settings = fake_settings(service, state=tmp_path / "state")
+        async with (
+            fake_router(service, settings=settings, store=store_at(place), clock=SystemClock()) as first,
+            fake_router(service, settings=settings, store=store_at(place), clock=SystemClock()) as second,
+        ):
+            record = await first.submit(GenerateVideo(prompt="waves"))
+            handle, asked, loop = service.http._handler, list[str](), asyncio.get_running_loop()
+
+            def answer(request: Any) -> Any:
+                if request.method == "DELETE":  # notices of other changes arrive meanwhile, and the same notice again
+                    for router, notice in ((second, f"free {record.id}"), (first, f"cancel {record.run}")) * 10:
+                        loop.call_soon_threadsafe(router._engine.watcher._take, notice)
+                    time.sleep(0.2)
+                return handle(request)
+
+            async def counted(notice: str, notify: Any = second.store.notify) -> bool:
+                asked.append(notice)
+                return bool(await notify(notice))
+
+            monkeypatch.setattr(service.http, "_handler", answer)
+            monkeypatch.setattr(second.store, "notify", counted)
+            assert (await second.cancel(record.id)).state == "cancelled"
+            assert asked == [f"cancel {record.run}"]
+            assert service.cancelled == ["vid-1"]
 
 
 @pytest.mark.exhaustive

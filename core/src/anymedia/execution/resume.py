@@ -49,7 +49,7 @@ from .submit import lookup, unknown_outcome
 
 _log = logging.getLogger("anymedia")
 
-#: How often the process that is processing a call is asked to cancel it, and how many seconds each answer may take.
+#: How often the process that is processing a call is asked to cancel it, and how many seconds it has for that each time.
 _ASK_TIMES, _ASK_SECONDS = 5, 2.0
 
 
@@ -329,8 +329,10 @@ async def _claim_to_cancel(engine: Engine, record: CallRecord) -> CallRecord | N
         claimed = await engine.store.claim(record.id, owner=engine.owner, lease_seconds=LEASE_SECONDS)
         if claimed is not None or not await engine.store.notify(f"cancel {record.run}"):
             break
-        await engine.watcher.wait(record.id, engine.clock.steady() + _ASK_SECONDS)
-        record = await _known(engine, record.id)
+        until = engine.clock.steady() + _ASK_SECONDS
+        while record.state not in FINAL_STATES and engine.clock.steady() < until:  # also while that process has let go of it
+            await engine.watcher.wait(record.id, until)
+            record = await _known(engine, record.id)
     if claimed is None:
         raise _in_use(record)
     return claimed

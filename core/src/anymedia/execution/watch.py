@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import math
 from collections.abc import Callable, Coroutine
@@ -45,7 +46,7 @@ class CallWatcher:
     _checking: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _pause: float = attrs.field(default=_FIRST_PAUSE, init=False)
     _stop: Callable[[], None] | None = attrs.field(default=None, init=False)
-    _cancelling: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
+    _cancelling: dict[str, asyncio.Task[None]] = attrs.field(factory=dict, init=False)
 
     async def wait(self, call_id: str, until: float = math.inf) -> None:
         """Wait until a call can be claimed, has ended or was deleted, at most until a time on the steady clock."""
@@ -88,21 +89,21 @@ class CallWatcher:
             self._stop()
             self._stop = None
         if self._cancelling:
-            await asyncio.wait(self._cancelling)
+            await asyncio.wait(self._cancelling.values())
 
     def _take(self, notice: str) -> None:
         what, _, name = notice.partition(" ")
         if what == "free":
             self._wake(name)
         elif what == "cancel" and (cancel := self.cancellable.get(name)) is not None:
-            task = asyncio.get_running_loop().create_task(cancel())
-            self._cancelling.add(task)
-            task.add_done_callback(self._cancelled)
+            if name not in self._cancelling:  # it is asked again after a while
+                task = self._cancelling[name] = asyncio.get_running_loop().create_task(cancel())
+                task.add_done_callback(functools.partial(self._cancelled, name))
         elif self.others is not None:
             self.others(notice)
 
-    def _cancelled(self, task: asyncio.Task[None]) -> None:
-        self._cancelling.discard(task)
+    def _cancelled(self, run: str, task: asyncio.Task[None]) -> None:
+        del self._cancelling[run]
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.warning("cancelling for another process failed: %s", type(error).__name__)
 
