@@ -47,7 +47,7 @@ async def one_job(store: Any, name: str) -> None:
 
 
 async def jobs(place: str, count: int) -> None:
-    """Record jobs in a child process, once it is told to begin; print its CPU seconds."""
+    """Record jobs in a child process, when a line tells it to begin; print its CPU seconds."""
     from anymedia.state.sqlite import store_at
 
     store = store_at(place)

@@ -333,8 +333,11 @@ def test_store_of_the_settings_is_a_url_without_a_password(tmp_path: Any) -> Non
 
     assert read("postgresql://anymedia@db/media").journal == "postgresql://anymedia@db/media"
     assert attrs.evolve(read("postgresql://db/media"), fleet_store=None).journal == read("postgres://db/m").state_dir / "state.db"
+    with pytest.raises(SettingsError, match="not a PostgreSQL database"):
+        store_at("mysql://db/media")
     for wrong, message in (
         ("mysql://db/media", "expected a URL"),
+        ("postgres:/media", "expected a URL"),
         ("postgresql://a:hush@db/media", "PGPASSWORD"),
         ("postgresql://db/media?password=hush", "PGPASSWORD"),
         ("postgresql://db/media?sslpassword=hush", "PGPASSWORD"),

@@ -536,7 +536,7 @@ class _Config:
                 parts = urllib.parse.urlsplit(url)
             except ValueError:
                 parts = urllib.parse.SplitResult("", "", "", "", "")
-            if url and parts.scheme not in schemes:
+            if url and not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
                 table.report(f"{key}: expected a URL like {example}")
             if parts.password is not None or {"password", "sslpassword"} & urllib.parse.parse_qs(parts.query).keys():
                 table.report(f"{key}: put the password into {'PGPASSWORD or ~/.pgpass' if key == 'store' else 'the environment'}")

@@ -26,7 +26,7 @@ from .errors import MediaError
 from .execution.resume import continue_call
 from .execution.run_result import result_of
 from .results import Result
-from .state.store import CallRecord, StateError, WorkerRecord
+from .state.store import CallRecord, LeaseLost, StateError, WorkerRecord
 
 if TYPE_CHECKING:
     from .router import Router
@@ -151,6 +151,8 @@ class Worker:
         engine = self.router._engine
         try:
             done = await continue_call(engine, record, None)
+        except LeaseLost:  # it was cancelled, or this process was suspended
+            raise
         except Exception as error:
             earlier = self._later.pop(record.id, (0.0, 0.0))[1]
             hint = getattr(error, "retry_after", None)

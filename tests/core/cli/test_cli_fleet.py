@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -60,6 +61,30 @@ def test_worker_carries_out_queued_calls_until_sigterm(process, environment: Map
         assert worker.wait(60) == 0
     assert process("fleet", "status", "--json").json["workers"] == []
     assert len(submits()) == 1
+
+
+@pytest.mark.exhaustive
+def test_drain_says_which_workers_will_end(call, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import postgres
+
+    path = tmp_path / "fleet.toml"
+    path.write_text(f'[fleet]\nstore = "{postgres.server().new()}"\n')
+    monkeypatch.setenv("ANYMEDIA_CONFIG", str(path))
+    assert "no worker is running" in call("fleet", "drain").err
+    refused = call("fleet", "drain", "elsewhere")
+    assert refused.code == 2
+    assert "no worker or host 'elsewhere' is running" in refused.err
+    words = [sys.executable, "-m", "anymedia", "worker", "-q"]
+    with subprocess.Popen(words, env={**environment, "ANYMEDIA_CONFIG": str(path)}, stderr=subprocess.PIPE) as worker:
+        while not (workers := call("fleet", "status", "--json").json["workers"]):
+            assert worker.poll() is None
+        assert f"1 worker will end: {workers[0]['worker']}" in call("fleet", "drain", workers[0]["host"]).err
+        while worker.poll() is None:  # it may not have listened yet
+            call("fleet", "drain")
+            time.sleep(0.05)
+        assert worker.returncode == 0
+        assert worker.stderr is not None
+        assert worker.stderr.read() == b""
 
 
 @pytest.mark.exhaustive

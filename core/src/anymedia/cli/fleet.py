@@ -142,12 +142,18 @@ def migrate(as_json: bool) -> None:
 @click.argument("name", metavar="[NAME]", default="")
 def drain(name: str) -> None:
     """Let workers end: all, or those with the NAME of a worker or a host. They complete submits and downloads in progress."""
+    from ..worker import ALIVE_SECONDS
 
-    async def work(store: Store) -> None:
+    async def work(store: Store) -> list[str]:
+        found = [each.owner for each in await store.workers(within=ALIVE_SECONDS) if name in {"", each.owner, each.host}]
         if not await store.notify(f"drain {name}".strip()):
             raise RequestError("a journal in a file passes no notices on", fix="Send SIGTERM to the worker.")
+        return found
 
-    with_store(work)
+    asked = with_store(work)
+    if name and not asked:
+        raise RequestError(f"no worker or host {name!r} is running", fix="See anymedia fleet status.")
+    Console().note(f"{len(asked)} worker{'' if len(asked) == 1 else 's'} will end: {', '.join(asked)}" if asked else "no worker is running")
 
 
 @fleet.command("import")

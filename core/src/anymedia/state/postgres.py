@@ -148,7 +148,10 @@ class PostgresConnection:
             self.raw.execute(how)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; an open transaction is undone."""
+        with contextlib.suppress(psycopg.Error):
+            if self._pipeline is not None:
+                self._pipeline.close()
         self.raw.close()
 
 
@@ -344,7 +347,7 @@ class PostgresDatabase(Database[PostgresConnection]):
             return StateBusy(message, fix="See pg_locks for which holds it.", charged=charged)
         if isinstance(error, _REFUSED):
             text = f"{self.name} cannot be written ({reason})."
-            return StateNotWritable(text, fix="Give its user the rights, or free some space.", charged=charged)
+            return StateNotWritable(text, fix="Create its schema, give its user the rights, or free some space.", charged=charged)
         if _is_lost(error):
             text = f"{self.name} cannot be reached ({reason})."
             return StateUnreachable(text, fix="Start PostgreSQL, or correct the address.", charged=charged)

@@ -533,9 +533,11 @@ def store_at(place: str | Path, *, clock: Callable[[], float] = time.time) -> Sq
     """Return the store in a file, or in the PostgreSQL database that a URL names, which has a clock of its own.
 
     Raises:
-        SettingsError: ``anymedia[fleet]`` is not installed.
+        SettingsError: ``anymedia[fleet]`` is not installed, or it is the URL of another database.
     """
     if not str(place).startswith(POSTGRES_URLS):
+        if isinstance(place, str) and "://" in place:
+            raise SettingsError("The store is not a PostgreSQL database.", fix="Write postgresql://HOST/DATABASE.")
         return SqliteStore(place, clock=clock)
     try:
         from .postgres import PostgresStore
