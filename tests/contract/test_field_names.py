@@ -21,7 +21,7 @@ from anymedia.settings import Settings
 WRONG: list[tuple[str, Any, list[str]]] = [
     ("size", "64 by 48", ["image", "--size", "64 by 48"]),
     ("size", "1x99999999", ["image", "--size", "1x99999999"]),
-    ("aspect_ratio", "wide", ["image", "--aspect-ratio", "wide"]),
+    ("aspect_ratio", "broad", ["image", "--aspect-ratio", "broad"]),
     ("resolution", "a\0b", ["image", "--resolution", "a\0b"]),
     ("background", "blue", ["image", "--background", "blue"]),
     ("quality", "", ["image", "--quality", ""]),

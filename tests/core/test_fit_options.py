@@ -62,6 +62,13 @@ def test_option_word_in_another_case_is_sent_without_adjustment(field: str, valu
     assert found.adjustments == ()
 
 
+@pytest.mark.parametrize(("quality", "sent"), [("HD", "high"), ("hq", "high"), ("fast", "low")])
+def test_another_word_for_a_level_of_quality_is_sent_as_the_model_names_it(quality: str, sent: str) -> None:
+    found = planned(GenerateImage(prompt="a fox", quality=quality), backend="pix")
+    assert found.calls[0].request.quality == sent  # type: ignore[union-attr]
+    assert [(a.field, a.kind, a.asked, a.sent) for a in found.adjustments] == [("quality", "snapped", quality, sent)]
+
+
 def test_resolution_in_another_case_is_sent_without_adjustment() -> None:
     found = planned(GenerateImage(prompt="a fox", resolution="2k"), Policy(strict=True), backend="tiers")
     assert (found.calls[0].request.resolution, found.adjustments) == ("2K", ())  # type: ignore[union-attr]

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -94,15 +95,16 @@ def test_unknown_field_is_refused_with_a_did_you_mean(field: str, near: str) -> 
         ({"prompt": None}, "$.prompt", "missing"),
         ({}, "$.prompt", "missing"),
         ({"prompt": 12}, "$.prompt", "expected text, got a number"),
-        ({"prompt": "x", "n": "2"}, "$.n", "expected a whole number, got text"),
+        ({"prompt": "x", "n": "two"}, "$.n", "expected a whole number, got text"),
+        ({"prompt": "x", "n": "2.5"}, "$.n", "expected a whole number, got text"),
         ({"prompt": "x", "n": True}, "$.n", "expected a whole number, got true"),
-        ({"prompt": "x", "n": 2.0}, "$.n", "expected a whole number, got a number"),
+        ({"prompt": "x", "n": 2.5}, "$.n", "expected a whole number, got a number"),
         ({"prompt": "x", "n": 0}, "$.n", "between 1 and 100"),
-        ({"prompt": "x", "duration": "8"}, "$.duration", "expected a number, got text"),
+        ({"prompt": "x", "duration": "8s"}, "$.duration", "expected a number, got text"),
         ({"prompt": "x", "duration": False}, "$.duration", "expected a number, got false"),
         ({"prompt": "x", "strict": 1}, "$.strict", "expected true or false, got a number"),
         ({"prompt": "x", "size": "big"}, "$.size", "WIDTHxHEIGHT"),
-        ({"prompt": "x", "aspect_ratio": "16/9"}, "$.aspect_ratio", "W:H"),
+        ({"prompt": "x", "aspect_ratio": "16-9"}, "$.aspect_ratio", "W:H"),
         ({"prompt": "x", "mode": "film"}, "$.mode", "image, video, audio"),
         ({"prompt": "x", "media_type": "film"}, "$.media_type", "image, video, audio"),
         ({"prompt": "x", "mode": "image", "media_type": "image"}, "$.mode", "another name for media_type"),
@@ -189,6 +191,29 @@ def test_list_may_be_nested_as_deep_as_it_says_and_no_deeper() -> None:
     assert "nested too deeply" in str(refusal(nested(20)))
 
 
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ({"n": "2"}, {"n": 2}),
+        ({"n": " 2.0 "}, {"n": 2}),
+        ({"n": 2.0}, {"n": 2}),
+        ({"seed": "42"}, {"seed": 42}),
+        ({"duration": "2.5", "mode": "video"}, {"duration": 2.5}),
+        ({"max_cost_usd": "0.05"}, {"max_cost_usd": 0.05}),
+        ({"strict": "True", "overwrite": "false"}, {"strict": True, "overwrite": False}),
+    ],
+)
+def test_number_or_flag_written_as_text_is_read(given: dict[str, Any], read: dict[str, Any]) -> None:
+    found = GenerationConfig.from_json({"prompt": "x", **given})
+    assert {name: getattr(found, name) for name in read} == read
+    assert {name: type(getattr(found, name)) for name in read} == {name: type(value) for name, value in read.items()}
+
+
+def test_typed_fields_of_the_constructor_stay_typed() -> None:
+    with pytest.raises(InvalidRequest, match="expected an integer"):
+        GenerationConfig(prompt="x", n="2")  # type: ignore[arg-type]
+
+
 def test_segmentation_class_is_a_number_from_0_to_9999() -> None:
     assert GenerationConfig(prompt="x", segmentation_classes=(0, 9999)).segmentation_classes == (0, 9999)
     for wrong in (-1, 10_000):
@@ -198,7 +223,7 @@ def test_segmentation_class_is_a_number_from_0_to_9999() -> None:
 
 
 def test_all_problems_are_reported_at_once() -> None:
-    assert sorted(paths(refusal({"n": "2", "seed": "7", "colour": "red"}))) == ["$.colour", "$.n", "$.prompt", "$.seed"]
+    assert sorted(paths(refusal({"n": "two", "seed": "many", "colour": "red"}))) == ["$.colour", "$.n", "$.prompt", "$.seed"]
 
 
 def test_hostile_key_is_quoted_and_cut_in_the_path() -> None:

@@ -410,6 +410,17 @@ def test_input_images_come_before_input_image_paths() -> None:
         ({"size": "512×256"}, {"size": "512x256"}),
         ({"aspect_ratio": "16x9"}, {"aspect_ratio": "16:9"}),
         ({"size": "720p", "resolution": "720p"}, {"resolution": "720p"}),
+        ({"size": "square"}, {"aspect_ratio": "1:1"}),
+        ({"size": "Square HD"}, {"aspect_ratio": "1:1"}),
+        ({"size": "landscape"}, {"aspect_ratio": "3:2"}),
+        ({"size": "landscape", "media_type": "video"}, {"aspect_ratio": "16:9"}),
+        ({"aspect_ratio": "portrait"}, {"aspect_ratio": "2:3"}),
+        ({"aspect_ratio": "Vertical", "media_type": "video"}, {"aspect_ratio": "9:16"}),
+        ({"size": "portrait_16_9"}, {"aspect_ratio": "9:16"}),
+        ({"size": "Landscape (4:3)"}, {"aspect_ratio": "4:3"}),
+        ({"aspect_ratio": "16/9"}, {"aspect_ratio": "16:9"}),
+        ({"size": "Full HD"}, {"resolution": "1080p"}),
+        ({"resolution": "1080"}, {"resolution": "1080p"}),
     ],
 )
 def test_shape_written_in_another_way_is_read_and_noted(given: dict[str, Any], expected: dict[str, str]) -> None:
@@ -430,6 +441,10 @@ def test_size_that_contradicts_the_field_it_is_read_as_is_refused() -> None:
     (problem,) = refused(size="720p", resolution="1080p").problems
     assert problem.path == "$.size"
     assert problem.message == "'720p' is read as resolution '720p', but resolution is '1080p'"
+
+
+def test_size_and_resolution_in_two_spellings_of_one_value_agree() -> None:
+    assert request(size="720p", resolution="HD").resolution == "720p"  # type: ignore[union-attr]
 
 
 def test_problem_of_a_further_reference_is_at_its_place() -> None:

@@ -55,7 +55,7 @@ from .requests import (
     Transform,
 )
 from .results import to_warnings
-from .spellings import SHAPE_READERS, aspect_ratio_problem, format_name, size_problem, without_prefix
+from .spellings import SHAPE_READERS, aspect_ratio_problem, format_name, plain_fields, size_problem, without_prefix
 from .strict_json import parse_json, read_object
 
 if TYPE_CHECKING:
@@ -233,7 +233,8 @@ class GenerationConfig:
         """Read it strictly from a JSON object, or from JSON text.
 
         Args:
-            given: the object; ``mode`` is another name for ``media_type``. A null is a field that was not given.
+            given: the object; ``mode`` is another name for ``media_type``. A null is a field that was not given. A number and a flag may be
+                written as text.
 
         Raises:
             InvalidRequest: with every problem, its path and a did-you-mean.
@@ -241,7 +242,7 @@ class GenerationConfig:
         raw = parse_json(given) if isinstance(given, str | bytes) else given
         if not isinstance(raw, Mapping):
             return read_object(cls, raw)
-        fields = {key: value for key, value in raw.items() if value is not None}
+        fields = {key: value for key, value in plain_fields(cls, raw).items() if value is not None}
         if "task" in fields:
             fields.setdefault("prompt", "")
         if isinstance(fields.get("output_path"), Path):
@@ -355,15 +356,14 @@ def _read_shape(config: GenerationConfig) -> tuple[dict[str, Any], list[str]]:
     """
     changes: dict[str, Any] = {}
     notes = []
+    media = medium_of(config.media_type, config.output_path, config.output_format, config.continue_from)
     for name, read in SHAPE_READERS.items():
         text = getattr(config, name)
-        if text is None or (found := read(text)) == (name, text):
+        if text is None or (found := read(text, media)) == (name, text):
             continue
         field, value = found
-        if field != name and getattr(config, field) not in {None, value}:
-            problem = Problem(
-                f"$.{name}", f"{text!r} is read as {field} {value!r}, but {field} is {getattr(config, field)!r}", "give only one of them"
-            )
+        if field != name and (other := getattr(config, field)) is not None and SHAPE_READERS[field](other, media)[1] != value:
+            problem = Problem(f"$.{name}", f"{text!r} is read as {field} {value!r}, but {field} is {other!r}", "give only one of them")
             raise InvalidRequest([problem])
         changes |= {name: None, field: value}
         notes.append(f"{name} {text!r} is read as {field} {value!r}")

@@ -24,6 +24,7 @@ from ..formatting import in_digits
 from ..generation_config import GenerationConfig, format_name, medium_of
 from ..media import path_of
 from ..policy import Policy
+from ..spellings import plain_value
 from ..strict_json import check_plain, parse_json, wrong_type
 
 #: Another name -> the field of `GenerationConfig`.
@@ -293,14 +294,14 @@ def _wrong(name: str, value: Any, wanted: type) -> InvalidRequest:
 
 
 def _flag(how: Mapping[str, Any], name: str, default: bool) -> bool:
-    value = how.get(name, default)
+    value = plain_value(how.get(name, default), bool)
     if not isinstance(value, bool):
         raise _wrong(name, value, bool)
     return value
 
 
 def _number(how: Mapping[str, Any], name: str, low: float, high: float, *, whole: bool = False) -> float | None:
-    value = how.get(name)
+    value = plain_value(how.get(name), int if whole else float)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):

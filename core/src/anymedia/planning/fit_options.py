@@ -207,7 +207,7 @@ def _fit_advisory(draft: Draft, name: str) -> None:
     if option is None:
         draft.set(name, None, "ignored", f"{model} does not accept {name}")
     elif not option.takes(value):
-        near = option.nearest(value)
+        near = option.nearest(value) or _same_level(value, option)
         if near is None:
             _reject_value(draft, name, option, value)
         else:
@@ -219,6 +219,13 @@ def _reject_value(draft: Draft, name: str, option: Option, value: object) -> Non
     values = [str(v) for v in option.one_of] if isinstance(option, Choice) else []
     nearest = nearest_name(str(value), values) or _nearest_on_scale(str(value), values) or listed_values(values)
     draft.reject("option_value", f"{draft.name}: {name} {option.problem(value)}", name, nearest)
+
+
+def _same_level(value: object, option: Option) -> str | None:
+    """Return the choice that is another word for the same level of quality: ``high`` for ``HD``."""
+    level = _SCALE.get(str(value).casefold())
+    words = option.one_of if isinstance(option, Choice) and level is not None else ()
+    return next((str(word) for word in words if _SCALE.get(str(word).casefold()) == level), None)
 
 
 def _nearest_on_scale(word: str, words: Sequence[str]) -> str | None:
