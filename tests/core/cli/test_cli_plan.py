@@ -86,7 +86,7 @@ def test_command_line_overrides_the_config_file(call, submits):
     [
         ("{", "JSON"),
         ('{"prompt": "x", "bakground": "auto"}', "background"),
-        ('{"prompt": "x", "seed": "4"}', "$.seed"),
+        ('{"prompt": "x", "seed": "four"}', "$.seed"),
         ('{"prompt": "x", "mode": "video"}', "anymedia video"),
         ('{"prompt": null}', "$.prompt: is missing"),
         ("[]", "$"),
