@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import shutil
 import threading
 import urllib.request
@@ -287,6 +288,17 @@ async def test_repeated_run_key_returns_the_run_of_the_worker(machines: Machines
         request = GenerateImage(prompt="a fox")
         first, second = await asyncio.gather(*[each.execute(request, key="order 7") for each in (caller, another)])
         assert first.job_id == second.job_id
+    assert len(machines.service.submits) == 1
+
+
+async def test_handler_of_the_docs_that_runs_again_waits_for_the_run_that_was_begun(machines: Machines) -> None:
+    text = (Path(__file__).parents[2] / "docs/fleet.md").read_text("utf-8")
+    names: dict[str, Any] = {}
+    (block,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "make_video" in block]
+    exec(compile(block, "docs/fleet.md", "exec"), names)
+    async with machines.one("first", workers=True) as first, machines.one("second", workers=True) as second, machines.worker():
+        made = await asyncio.gather(*[names["make_video"](router, "job 7", "waves") for router in (first, second, first)])
+        assert {Path(path).read_bytes() for path in made} == {mp4()}
     assert len(machines.service.submits) == 1
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import configparser
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import click
 import pytest
 
 
@@ -61,6 +64,21 @@ def test_worker_carries_out_queued_calls_until_sigterm(process, environment: Map
         assert worker.wait(60) == 0
     assert process("fleet", "status", "--json").json["workers"] == []
     assert len(submits()) == 1
+
+
+def test_unit_in_the_docs_is_for_a_command_that_exists_and_stays_down_when_drained():
+    from anymedia.cli.app import cli
+
+    text = (Path(__file__).parents[3] / "docs/fleet.md").read_text("utf-8")
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.read_string(re.findall(r"```ini\n(.*?)```", text, re.DOTALL)[0])
+    program, name, *words = unit["Service"]["ExecStart"].split()
+    assert program.endswith("/anymedia")
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    assert command.make_context(name, words).params["at_once"] == 8
+    assert unit["Service"]["Restart"] == "on-failure"  # a drained worker ends with 0
+    assert float(unit["Service"]["TimeoutStopSec"]) > 60
 
 
 @pytest.mark.exhaustive
