@@ -99,7 +99,7 @@ def test_capabilities_page_documents_every_key() -> None:
 def test_toolbox_page_documents_every_public_name() -> None:
     page = (DOCS / "toolbox.md").read_text("utf-8")
     for name in http.__all__:
-        assert re.search(rf"### `(await )?{name}\(", page), name
+        assert re.search(rf"### `((await )?{name}\(|{name}`)", page), name
     for name in ("half_mask", "painted", "picture", "sound", "video"):
         assert f"### `{name}(" in page, name
     own = {n for n in vars(Context) if not n.startswith("_")} - {"idempotency_key", "submissions"}

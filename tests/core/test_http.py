@@ -24,7 +24,19 @@ from anymedia.errors import (
     RateLimited,
     SettingsError,
 )
-from anymedia.http import get_json, job_object, job_status, post_form, post_json, provider_time, put_file, raise_for_status, refusal, stop
+from anymedia.http import (
+    get_json,
+    job_object,
+    job_status,
+    post_bytes,
+    post_form,
+    post_json,
+    provider_time,
+    put_file,
+    raise_for_status,
+    refusal,
+    stop,
+)
 from anymedia.network import is_credential_host
 
 NO_SUCH = json.dumps({"error": {"code": "no_such_video", "message": "who?"}}).encode()
@@ -99,6 +111,24 @@ async def test_form_sends_fields_as_text_files_unchanged_and_no_unset_fields(ser
         ("image", "source.png", "image/png", PICTURE.data),
         ("mask", "mask.png", "image/png", MASK.data),
     }
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_form", [True, False])
+async def test_post_bytes_returns_the_body_and_headers_in_any_spelling(server: HttpServer, is_form: bool) -> None:
+    reply = Reply(status=201, body=PICTURE.data, headers={"Content-Type": "Image/PNG; x=y", "X-Seed": "7"})
+    server.fail("status", reply=reply)
+    async with at(server) as context:
+        files = {"image": PICTURE} if is_form else None
+        answer = await post_bytes(context, f"{server.url}/edits", {"prompt": "x", "seed": None}, files=files, headers=KEY)
+    assert (answer.data, answer.mime, answer.headers["x-seed"]) == (PICTURE.data, "image/png", "7")
+    (arrived,) = server.received
+    if is_form:
+        assert read_form(arrived.headers["content-type"], arrived.body).texts() == {"prompt": "x"}
+    else:
+        assert arrived.json() == {"prompt": "x"}
+    assert str(len(PICTURE.data)) in repr(answer)
+    assert "PNG" not in repr(answer)
 
 
 @pytest.mark.anyio

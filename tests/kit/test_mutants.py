@@ -191,6 +191,19 @@ def test_every_rule_has_a_mutant_or_is_kept_by_the_core() -> None:
 
 
 @pytest.mark.parametrize(
+    ("backend", "declared", "message"),
+    [("regional", (), "charged is 'unknown' instead of no"), ("painter", ("generate_image",), "but the wire refused the submit")],
+)
+def test_refusal_in_a_status_is_declared_where_it_is_one(backend: str, declared: tuple[str, ...], message: str, install: Any) -> None:
+    kit = install(backend)
+
+    class Declared(kit):  # type: ignore[misc, valid-type]
+        refused_in_status = declared
+
+    assert message in (_broken(Declared, "C01") or "")
+
+
+@pytest.mark.parametrize(
     ("backend", "rule", "message"),
     [("painter", "C11", "the redirected scenario succeeded: does the wire play it"), ("reel", "C10", "does the wire play 'unseen'")],
 )

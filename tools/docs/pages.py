@@ -297,8 +297,9 @@ def _end(day: datetime.date | None) -> str:
 
 
 _SHAPES = Path(__file__).parents[2] / "examples/shapes"
-_ABOUT_SHAPES = """How to write a backend for the usual kinds of API. Each is a whole plugin that passes the [kit](conformance.md), and
-lies in `examples/shapes` with its capability file, a fake of the service and the test class. An image in the answer to the request is the
+_ABOUT_SHAPES = """How to write a backend for the usual kinds of API. Each is a whole plugin that passes the [kit](conformance.md), with its
+capability file; a fake of the service and the test class lie in `examples/shapes`. A masked edit is [Retouch](#retouch), an image as a job
+[Regional](#regional), a pipeline on this machine [Pipeline](#pipeline). An image in the answer to the request is the
 [tutorial](first-backend.md)'s kind; a video job with cancelling and a lookup is `examples/video_backend`.
 """
 
@@ -309,7 +310,8 @@ def api_shapes() -> str:
     for folder in sorted(path for path in _SHAPES.iterdir() if (path / f"test_{path.name}.py").exists()):
         text = (folder / f"{folder.name}_media/plugin.py").read_text("utf-8")
         title = inspect.cleandoc(ast.get_docstring(ast.parse(text)) or "")
-        out += [f"## {folder.name.capitalize()}\n", title + "\n", f"```python\n{text}```\n"]
+        facts = (folder / f"{folder.name}_media/capabilities.toml").read_text("utf-8")
+        out += [f"## {folder.name.capitalize()}\n", title + "\n", f"```python\n{text}```\n", f"```toml\n{facts}```\n"]
     return "\n".join(out)
 
 

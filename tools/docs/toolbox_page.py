@@ -49,7 +49,8 @@ def toolbox() -> str:
     out += ["## What the other hooks receive and return\n", *_records(SubmissionRecord, ListedModel)]
     out += [f"## `{http.__name__}`\n", inspect.cleandoc(http.__doc__ or "").replace("``", "`") + "\n"]
     for name in http.__all__:
-        out += function(name, getattr(http, name))
+        tool = getattr(http, name)
+        out += record(tool) if inspect.isclass(tool) else function(name, tool)
     out += ["## Media and errors in an answer, in `anymedia.answers.media` and `anymedia.answers.envelopes`\n"]
     out += [*function("extract_media", extract_media), *_records(ExtractedMedia, FoundMedia), *function("read_error", read_error)]
     out += ["## Media for a fake, in `anymedia.testing`\n"]

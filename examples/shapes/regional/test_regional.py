@@ -14,7 +14,6 @@ FAILURES = {
     "unauthorized": error(401, "bad_key"),
     "rate_limited": error(429, "too_fast"),
     "quota": error(402, "no_credit"),
-    "refused": error(422, "unsafe_prompt"),
     "down": error(503, "overloaded"),
 }
 
@@ -33,6 +32,8 @@ def answer(call: Call) -> object:
             return error(404, "not_found")
         if checks == 1:
             return {"id": f"job-{number}", "status": "Pending", "progress": 0.4}
+        if call.fake.scenario == "refused":
+            return {"id": f"job-{number}", "status": "Request Moderated", "message": "The prompt breaks rule 4."}
         link = f"{call.fake.url}/files/{number}?signature={SIGNATURE}"
         return {"id": f"job-{number}", "status": "Ready", "result": {"sample": link}}
     if call.line.startswith("GET /files/") and call.query.get("signature") == SIGNATURE:
@@ -46,6 +47,7 @@ RegionalFake = fake_service(answer, FAILURES)
 
 class TestRegional(BackendConformance):
     backend = "regional"
+    refused_in_status = ("generate_image",)
 
     @contextlib.contextmanager
     def wire(self, scenario, service):

@@ -74,7 +74,7 @@ def prices(spec: ModelSpec) -> str:
         each, image, first = units.pop("megapixel"), units.get("image", (0.0, 0.0)), firsts.pop("megapixel", None)
         more = [a * n if first is None else first[i] + a * max(0.0, n - 1) for i, (a, n) in enumerate(zip(each, usual, strict=True))]
         units["image"] = (float(f"{image[0] + more[0]:.2g}"), float(f"{image[1] + more[1]:.2g}"))
-    if units and all(high == 0 for _, high in units.values()):
+    if units and all(high == 0 for _, high in (*units.values(), *firsts.values())):
         return "free"
     then = {unit: f" (first {_range(amounts)})" for unit, amounts in firsts.items()}
     return ", ".join(f"{_range(each)}/{_UNITS.get(unit, unit)}{then.get(unit, '')}" for unit, each in units.items()) or "unknown"

@@ -10,13 +10,14 @@ and give it the HTTP client that `sdk_client` makes (or read their own session's
 have a size, which `Context.answer_bytes` limits, however they are encoded.
 """
 
-from .client import get_json, post_form, post_json, put_file, raise_for_status, refusal, secret_for_header, stop
+from .client import HttpAnswer, get_json, post_bytes, post_form, post_json, put_file, raise_for_status, refusal, secret_for_header, stop
 from .failures import answered_error, bad_answer, decode_json, decode_object, failed_job, no_answer, no_media, retry_after, transport_errors
 from .jobs import job_object, job_status, provider_time
 from .transport import body_chunks, new_session, read_body, request_body, sdk_client
 
 __all__ = [
-    "answered_error", "bad_answer", "body_chunks", "decode_json", "decode_object", "failed_job", "get_json", "job_object", "job_status",
-    "new_session", "no_answer", "no_media", "post_form", "post_json", "provider_time", "put_file", "raise_for_status", "read_body",
-    "refusal", "request_body", "retry_after", "sdk_client", "secret_for_header", "stop", "transport_errors",
+    "HttpAnswer", "answered_error", "bad_answer", "body_chunks", "decode_json", "decode_object", "failed_job", "get_json", "job_object",
+    "job_status", "new_session", "no_answer", "no_media", "post_bytes", "post_form", "post_json", "provider_time", "put_file",
+    "raise_for_status", "read_body", "refusal", "request_body", "retry_after", "sdk_client", "secret_for_header", "stop",
+    "transport_errors",
 ]  # fmt: skip

@@ -9,6 +9,8 @@ import urllib.parse
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, overload
 
+import attrs
+
 from ..answers.envelopes import AnsweredError, quote, read_error
 from ..answers.errors import classify, error_from
 from ..context import Context, LoadedMedia
@@ -176,9 +178,11 @@ async def post_json(
         PluginContractError: with headers, to an address that is not the backend's own; nothing was sent.
         BackendUnavailable, SubmissionUnknown: no whole answer; the latter inside ``context.submission()``, if it was sent.
     """
-    kept = {k: v for k, v in body.items() if v is not None} if isinstance(body, Mapping) else body
-    data = request_body(json.dumps(kept).encode())
-    return _json(context, await _ask(context, "POST", url, headers, by_code, seconds, data=data), dict)
+    return _json(context, (await _ask(context, "POST", url, headers, by_code, seconds, data=_json_body(body))).data, dict)
+
+
+def _json_body(body: Any) -> Any:
+    return request_body(json.dumps({k: v for k, v in body.items() if v is not None} if isinstance(body, Mapping) else body).encode())
 
 
 async def post_form(
@@ -207,6 +211,11 @@ async def post_form(
     Raises:
         MediaError: as for `post_json`.
     """
+    answer = await _ask(context, "POST", url, headers, by_code, seconds, data=_form(fields, files))
+    return _json(context, answer.data, dict)
+
+
+def _form(fields: Mapping[str, Any], files: Mapping[str, LoadedMedia | None] | Iterable[tuple[str, LoadedMedia | None]]) -> Any:
     import aiohttp
 
     form = aiohttp.FormData(quote_fields=False, default_to_multipart=True)
@@ -216,7 +225,53 @@ async def post_form(
     for name, media in files.items() if isinstance(files, Mapping) else files:
         if media is not None:
             form.add_field(name, io.BytesIO(media.data), filename=media.filename, content_type=media.mime)
-    return _json(context, await _ask(context, "POST", url, headers, by_code, seconds, data=form), dict)
+    return form
+
+
+@attrs.frozen(kw_only=True)
+class HttpAnswer:
+    """An answer of status 2xx, as bytes.
+
+    Attributes:
+        data: the body.
+        headers: by their names in lower case; of several with one name the last.
+    """
+
+    data: bytes = attrs.field(repr=lambda data: f"<{len(data)} bytes>")
+    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False, hash=False)
+
+    @property
+    def mime(self) -> str:
+        """The type that the answer claims, without parameters; an empty text if it claims none."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def post_bytes(
+    context: Context,
+    url: str,
+    body: Mapping[str, Any],
+    *,
+    files: Mapping[str, LoadedMedia | None] | Iterable[tuple[str, LoadedMedia | None]] | None = None,
+    headers: Mapping[str, str] | None = None,
+    by_code: ErrorTable | None = None,
+    seconds: float = ANSWER_SECONDS,
+) -> HttpAnswer:
+    """POST once and return the bytes and headers of the answer: for services that answer with the media themselves.
+
+    Args:
+        context: of the call.
+        url: the address.
+        body: name -> value; sent as JSON as by `post_json`, or with ``files`` as a form as by `post_form`.
+        files: see `post_form`; an empty mapping for a form without files.
+        headers: for example the key, and ``accept``.
+        by_code: the provider's own codes.
+        seconds: timeout of the answer.
+
+    Raises:
+        MediaError: as for `post_json`; an answer of status 2xx that holds no media is not an error yet, see `no_media`.
+    """
+    data = _json_body(body) if files is None else _form(body, files)
+    return await _ask(context, "POST", url, headers, by_code, seconds, data=data)
 
 
 async def put_file(context: Context, url: str, file: LoadedMedia, *, seconds: float = ANSWER_SECONDS) -> None:
@@ -278,7 +333,7 @@ async def get_json(
         MediaError: as `raise_for_status` says; BackendUnavailable when there is no answer.
         PluginContractError: with headers, to an address that is not the backend's own.
     """
-    data = await _ask(context, "GET", url, headers, by_code, seconds, is_free=True)
+    data = (await _ask(context, "GET", url, headers, by_code, seconds, is_free=True)).data
     return _json(context, data, list) if array else _json(context, data, dict)
 
 
@@ -309,7 +364,7 @@ async def _ask(
     *,
     is_free: bool = False,
     **body: Any,
-) -> bytes:
+) -> HttpAnswer:
     import aiohttp
 
     check_place(context, url, headers or {})
@@ -324,7 +379,7 @@ async def _ask(
             raise_for_status(answer.status, data, answer.headers, by_code, context=context)
     except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
         raise no_answer(context, error, url, is_free=is_free) from error
-    return data
+    return HttpAnswer(data=data, headers={name.lower(): value for name, value in answer.headers.items()})
 
 
 def _json(context: Context, data: bytes, kind: type[_J]) -> _J:

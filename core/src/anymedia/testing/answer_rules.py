@@ -231,6 +231,15 @@ def _envelop(name: str, said: str, answer: Answer) -> bool:
     return True
 
 
+def _reword(words: str, answer: Answer) -> bool:
+    """Say something else, and the key, in place of the provider's words in a status."""
+    old, new = (json.dumps(text)[1:-1].encode() for text in (words, f"{_SAID}, {CANARY}"))
+    if answer.method != "GET" or old not in answer.body:
+        return False
+    answer.body = answer.body.replace(old, new)
+    return True
+
+
 def _damaged(name: str, media: bytes) -> bytes:
     if name == "cut":
         return media[: len(media) * 3 // 5]
@@ -301,6 +310,9 @@ class AnswerRules(CaseMaker):
     @rule("C15", per="envelope")
     def test_c15_words_of_the_provider_arrive_from_every_envelope(self, case: Case) -> None:
         """If this fails: translate failed answers with ``anymedia.http.answered_error``, and answers without media with ``no_media``."""
+        if case.shape.operation in self.refused_in_status:
+            self._check_words_in_a_status(case)
+            return
         with self._relayed(case, lambda answer: _envelop(case.subject, said, answer), "refused") as (bench, relay):
             has_key = any(CANARY in value for value in bench.wire.environ.values())
             said = f"{_SAID}, {CANARY}" if has_key else _SAID
@@ -314,6 +326,23 @@ class AnswerRules(CaseMaker):
             assert bench.submits() == 1, f"{bench.submits()} submits for one call"
             charged = {"no", "unknown"} if case.subject.endswith("_in_200") else {"no"}
             assert error.charged in charged, f"charged is {error.charged!r}, but the service answered with an error"
+
+    def _check_words_in_a_status(self, case: Case) -> None:
+        """A service that refuses in a job's status words it there: with other words, and the key, the error has these."""
+        with self._relayed(case, lambda answer: False, "refused") as (bench, _):
+            first = run(self._made(bench, case))
+        assert isinstance(first, MediaError), "the refused scenario succeeded: does the wire play it in the job's status?"
+        assert first.provider_message, f"provider_message is empty, the provider's own words are lost: {first}"
+        with self._relayed(case, functools.partial(_reword, first.provider_message), "refused") as (bench, relay):
+            error = run(self._made(bench, case))
+            assert relay.changed, f"no status check of the refused scenario was answered with {first.provider_message!r}"
+            assert isinstance(error, MediaError), f"a refusal in other words was taken for a success: {error}"
+            assert _SAID in error.provider_message, f"the provider's words were lost: {error.provider_message!r} in {error!r}"
+            for text in (error.provider_message, error.message, error.fix):
+                assert CANARY not in text, f"the key that the provider repeated appears in: {text}"
+            assert _SAID not in error.fix, f"fix contains the provider's own words: {error.fix}"
+            assert bench.submits() == 1, f"{bench.submits()} submits for one call"
+            assert error.charged != "no" or first.charged == "no", "whether a refusal is charged depends on its words"
 
     @rule("C16", per="damage")
     def test_c16_imperfect_media_are_delivered_or_kept(self, case: Case) -> None:

@@ -304,6 +304,7 @@ class CaseMaker:
     services: ClassVar[tuple[str, ...]] = ()
     scenarios: ClassVar[tuple[Scenario, ...]] = SCENARIOS
     not_http: ClassVar[tuple[Operation, ...]] = ()
+    refused_in_status: ClassVar[tuple[Operation, ...]] = ()
     listed: ClassVar[bool] = False
     #: The target of `redirected` and `moved`; the kit sets it while their wire runs.
     redirect_to: str = ""

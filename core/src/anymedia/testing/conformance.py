@@ -83,6 +83,8 @@ class BackendConformance(
         scenarios: the scenarios that the wire can play; only ``success`` for a backend that works on this machine.
         listed: whether the specs that ``list_models`` describes are tested as well, as a refresh over the wire merges them.
         not_http: operations whose requests are not HTTP (gRPC) and therefore cannot be redirected.
+        refused_in_status: operations whose service accepts every submit, and refuses a prompt in a status of the job only: the wire
+            plays ``refused`` there.
         sdks: modules that loading the backend must not import, where the kit cannot infer it (``google.auth``).
         light: small modules, besides the core's own dependencies, that loading it may import.
         matrix: the matrix to test, as an instance of a service sees it, where it depends on more than the service.
@@ -177,8 +179,9 @@ class BackendConformance(
     def test_a06_wire_plays_every_scenario_and_records_submits(self) -> None:
         """If this fails: imitate the failure as the service would have it; one that it cannot have is a ``known_gap`` of C01 to C03."""
         claimed = _claimed(loaded_registry().capabilities(self.backend))
-        unclaimed = sorted(set(self.not_http) - claimed)
-        assert not unclaimed, f"not_http names operations that the matrix does not claim: {', '.join(unclaimed)}"
+        for name in ("not_http", "refused_in_status"):
+            unclaimed = sorted(set(getattr(self, name)) - claimed)
+            assert not unclaimed, f"{name} names operations that the matrix does not claim: {', '.join(unclaimed)}"
         for service in self.all_services():
             keys = {n for found in cut_matrix(self.backend, service).credentials for names in found.names.values() for n in names}
             with self.wire("success", service) as wire:
@@ -266,7 +269,9 @@ def _parameters(config: Any, cases: Sequence[Case], quick: Sequence[Case]) -> li
 
 
 #: What a subclass may override.
-_OVERRIDABLE = frozenset({"backend", "services", "scenarios", "not_http", "sdks", "light", "listed", "wire", "matrix", "known_gaps"})
+_OVERRIDABLE = frozenset(
+    {"backend", "services", "scenarios", "not_http", "refused_in_status", "sdks", "light", "listed", "wire", "matrix", "known_gaps"}
+)
 
 
 def _replaced(cls: type) -> list[str]:

@@ -119,12 +119,14 @@ class Failure:
     Attributes:
         error: the error that was raised.
         submits: how many submits the service received.
+        had_job: whether the service had accepted a job.
         texts: all texts that were logged, printed, stored or reported.
         hidden: the secrets that must not be in them.
     """
 
     error: MediaError
     submits: int
+    had_job: bool
     texts: tuple[str, ...]
     hidden: tuple[str, ...]
 
@@ -144,7 +146,10 @@ class FailureRules(CaseMaker):
                 error = run(self._fail(bench, case))
                 trace = "".join(traceback.format_exception(error))  # with its notes and causes
                 texts = (str(error), repr(error), str(error.to_json()), trace, *_recorded_texts(bench))
-                kept[str(case)] = Failure(error=_without_frames(error), submits=bench.submits(), texts=texts, hidden=_hidden(bench))
+                had_job = any(call.job is not None for call in run(bench.store.calls()))
+                kept[str(case)] = Failure(
+                    error=_without_frames(error), submits=bench.submits(), had_job=had_job, texts=texts, hidden=_hidden(bench)
+                )
         return kept[str(case)]
 
     async def _fail(self, bench: Bench, case: Case) -> MediaError:
@@ -161,6 +166,11 @@ class FailureRules(CaseMaker):
         """If this fails: translate the SDK's error with ``anymedia.http.answered_error``, which reads the code before the status."""
         error = self._failure(case).error
         charged = _CHARGED[case.subject]
+        if case.subject == "refused" and case.shape.operation in self.refused_in_status:
+            assert self._failure(case).had_job, "refused_in_status names this operation, but the wire refused the submit"
+            billing = loaded_registry().capabilities(self.backend).billing
+            documented = any(rule.evidence == "documented" for rule in billing)
+            charged = (*charged, *_PERHAPS) if documented else _PERHAPS
         early = error.charged == "no" and "no" not in charged
         hint = "; is the submit inside `async with context.submission():`?" if early else ""
         assert isinstance(error, _EXPECTED_ERRORS[case.subject]), (

@@ -20,10 +20,8 @@ from anymedia import (
     load_matrix,
 )
 from anymedia.answers.media import ExtractedMedia
-from anymedia.errors import ContentRefused, JobNotFound
-from anymedia.http import failed_job, get_json, no_media, post_json, refusal
-
-CODES = {"unsafe_prompt": ContentRefused}
+from anymedia.errors import JobNotFound
+from anymedia.http import failed_job, get_json, no_media, post_json
 
 
 @hookimpl
@@ -37,7 +35,7 @@ async def generate_image(request: GenerateImage, context: Context) -> Job:
     width, height = request.size.split("x") if request.size else (None, None)
     body = {"prompt": request.prompt, "width": width and int(width), "height": height and int(height), "seed": request.seed}
     async with context.submission():
-        answer = await post_json(context, url, body, headers=_key(context), by_code=CODES)
+        answer = await post_json(context, url, body, headers=_key(context))
         if not isinstance(answer.get("id"), str) or not isinstance(answer.get("polling_url"), str):
             raise no_media(context, answer, ExtractedMedia(), what="polling_url")
     # Another process may check the job: what it needs is stored with the job. The key is sent to `hosts` of the matrix only.
@@ -54,8 +52,8 @@ def _state(answer: dict[str, Any], context: Context) -> JobState:
     match answer["status"]:
         case "Ready":
             return Succeeded(outcome=Outcome(pieces=[Piece(url=answer["result"]["sample"])], request_id=answer["id"]))
-        case "Request Moderated":
-            return Failed(error=refusal({"error": {"code": "unsafe_prompt", "message": answer["status"]}}, CODES, context=context))
+        case "Request Moderated":  # whether it is charged is documented nowhere: `failed_job` says so
+            return Failed(error=failed_job(context, answer, kind="content", request_id=answer["id"]))
         case "Error":
             return Failed(error=failed_job(context, answer, request_id=answer["id"]))
     return Running(progress=answer.get("progress"))

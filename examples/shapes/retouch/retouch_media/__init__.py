@@ -1,0 +1,1 @@
+"""Retouch for anymedia."""
