@@ -89,6 +89,17 @@ def test_option_value_unknown_to_every_backend_is_refused_with_nearest(field: st
     assert [reason.code for reason in caught.value.reasons] == ["option_value"]
 
 
+def test_nearest_value_is_that_of_the_backend_that_would_be_chosen() -> None:
+    options = "generate_image.size = {{ one_of = {} }}\ngenerate_image.quality = {{ one_of = {} }}"
+    row = f'schema = 1\n[[models]]\nid = "m"\nmedia = "image"\n{options}'
+    small, large = row.format('["512x512"]', '["low", "medium"]'), row.format('["1024x1024"]', '["low", "high"]')
+    found = [BackendView(name=name, matrix=matrix(text)) for name, text in (("a", small), ("b", large), ("c", small))]
+    with pytest.raises(InvalidRequest) as caught:
+        plan(GenerateImage(prompt="a fox", quality="ultra", size="1024x1024"), found, Policy(), TODAY)
+    assert "'b/m': quality" in caught.value.message
+    assert "nearest supported: high" in caught.value.fix
+
+
 def test_option_value_with_a_named_backend_without_that_option_is_ignored_and_reported() -> None:
     found = planned(GenerateImage(prompt="a fox", quality="ultra"), backend="tiers")
     assert [(a.field, a.kind) for a in found.adjustments] == [("quality", "ignored")]

@@ -247,6 +247,31 @@ def test_wrong_argument_is_answered_with_what_to_write(arguments: dict[str, Any]
 
 
 @pytest.mark.parametrize(
+    ("cls", "name", "near"),
+    [
+        (anymedia.Policy, "bugdet", "did you mean 'budget'?"),
+        (anymedia.Budget, "per_requst", "did you mean 'per_request'?"),
+        (anymedia.GenerateImage, "sizee", "did you mean 'size'?"),
+        (anymedia.Inpaint, "maks", "did you mean 'mask'?"),
+        (anymedia.Mask, "imge", "did you mean 'image'?"),
+        (anymedia.GenerateVideo, "zzz", "no such field of GenerateVideo"),
+    ],
+)
+def test_unknown_keyword_of_a_class_is_answered_with_the_nearest(cls: Any, name: str, near: str) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(near)):
+        cls(**{name: 1})
+
+
+@pytest.mark.parametrize("method", ["plan", "execute", "submit", "run"])
+@pytest.mark.parametrize(("name", "near"), [("polcy", "'policy'"), ("kyes", "'keys'")])
+async def test_unknown_argument_of_a_router_is_answered_with_the_nearest(method: str, name: str, near: str, service: FakeService) -> None:
+    async with fake_router(service) as router:
+        with pytest.raises(InvalidRequest, match=f"did you mean {near}"):
+            await getattr(router, method)(anymedia.GenerateImage(prompt="a fox"), **{name: 1})
+    assert service.submits == []
+
+
+@pytest.mark.parametrize(
     ("operation", "name", "near"),
     [
         ("image", "qualty", "quality"),

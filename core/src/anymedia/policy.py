@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from .errors import RequestError, did_you_mean
-from .records import frozen
+from .records import frozen, suggesting
 
 if TYPE_CHECKING:
     from .planning.types import Plan
@@ -66,6 +66,7 @@ def _names(value: Any) -> Any:
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
+@suggesting
 @frozen(kw_only=True)
 class Tolerance(_Checked):
     """Maximum changes of adjustable fields; a candidate that needs a larger one is rejected.
@@ -81,6 +82,7 @@ class Tolerance(_Checked):
     pixels: float = 16.0
 
 
+@suggesting
 @frozen(kw_only=True)
 class Budget(_Checked):
     """Caps in US dollars; None for unlimited.
@@ -148,6 +150,7 @@ def _caps() -> tuple[str, ...]:
     return tuple(field.name for field in attrs.fields(Budget) if field.name not in {"per_backend", "per_project", "allow_unknown", "realm"})
 
 
+@suggesting
 @frozen(kw_only=True)
 class Policy(_Checked):
     """What the caller allows. The defaults are cautious.

@@ -9,9 +9,11 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
+
+_T = TypeVar("_T")
 
 
 def _getter(kind: type, use: str) -> Callable[[Any], Any]:
@@ -51,6 +53,29 @@ def _frozen(cls: type | None = None, *, eq: bool = True, repr: bool = True, **op
         if name not in vars(cls):
             setattr(cls, name, method)
     return attrs.frozen(cls, eq=False, repr=False, **options)
+
+
+def suggesting(cls: type[_T]) -> type[_T]:
+    """Return a class whose constructor answers an unknown keyword with an error of ours and the nearest field."""
+    made: Any = cls
+    create = made.__init__
+
+    @functools.wraps(create)
+    def checked(self: Any, *args: Any, **options: Any) -> None:
+        try:
+            create(self, *args, **options)
+        except TypeError:
+            known = [field.alias for field in attrs.fields(made) if field.init]
+            unknown = [name for name in options if name not in known]
+            if not unknown:
+                raise
+            from .errors import InvalidRequest, Problem, did_you_mean
+
+            problems = [(name, f"there is no such field of {made.__name__}{did_you_mean(name, known)}") for name in unknown]
+            raise InvalidRequest([Problem(f"$.{name}", text) for name, text in problems]) from None
+
+    made.__init__ = checked
+    return cls
 
 
 if TYPE_CHECKING:

@@ -41,7 +41,7 @@ from .fields import (
     one_of,
 )
 from .media import Audio, Image, Media, MediaInput, Video, medium_of_file
-from .records import frozen
+from .records import frozen, suggesting
 
 if TYPE_CHECKING:
     from .results import MediaFile, Result
@@ -160,6 +160,7 @@ def _video(value: object) -> Video | None:
     return None if value is None else Video.of(value)
 
 
+@suggesting
 @frozen(kw_only=True)
 class Reference:
     """A reference image and its role.
@@ -191,6 +192,7 @@ class Reference:
             raise InvalidRequest(problems)
 
 
+@suggesting
 @frozen(kw_only=True)
 class Mask:
     """The region to edit: an image (either polarity), or how the backend finds it.
@@ -304,6 +306,7 @@ class _Picture(_Base):
     guidance_scale: float | None = advisory("how closely to follow the prompt", check=in_range(0, 1000))
 
 
+@suggesting
 @frozen(kw_only=True)
 class GenerateImage(_Picture):
     """Generate an image from text, or continue an earlier one (multi-turn)."""
@@ -312,6 +315,7 @@ class GenerateImage(_Picture):
     media: ClassVar[Literal["image", "video", "audio", ""]] = "image"
 
 
+@suggesting
 @frozen(kw_only=True)
 class Inpaint(_Picture):
     """Change a region of an image (``inpaint``), or extend it beyond its edges (``outpaint``).
@@ -342,6 +346,7 @@ class Inpaint(_Picture):
             raise InvalidRequest(problems)
 
 
+@suggesting
 @frozen(kw_only=True)
 class EditWithReferences(_Picture):
     """Generate an image from text and images: sources to edit, a style, a structure, subjects; optionally with a mask."""
@@ -385,6 +390,7 @@ class _Moving(_Base):
     guidance_scale: float | None = advisory("how closely to follow the prompt", check=in_range(0, 1000))
 
 
+@suggesting
 @frozen(kw_only=True)
 class GenerateVideo(_Moving):
     """Generate a video from text, from a first (and last) frame, or from reference images."""
@@ -397,6 +403,7 @@ class GenerateVideo(_Moving):
     last_frame: Image | None = intent("the last frame", converter=_image)
 
 
+@suggesting
 @frozen(kw_only=True)
 class ContinueVideo(_Moving):
     """Continue an earlier video: extend appends, edit keeps the length, remix renders it again.
@@ -417,6 +424,7 @@ class ContinueVideo(_Moving):
             raise InvalidRequest([Problem("$.continue_from", "give either continue_from or a source video")])
 
 
+@suggesting
 @frozen(kw_only=True)
 class GenerateAudio(_Base):
     """Generate speech from a text, or music."""
@@ -463,6 +471,7 @@ def _class_of(role: str, value: Any) -> type[Media]:
     return {"video": Video, "audio": Audio}.get(medium, Image)
 
 
+@suggesting
 @frozen(kw_only=True)
 class Transform(_Any):
     """Work on media as a task of a model says, such as ``upscale`` or ``remove_background``.

@@ -22,7 +22,7 @@ from .capabilities import CapabilityMatrix
 from .clock import Clock, SystemClock
 from .credentials import GivenKeys
 from .errors import Fix, UnknownJob, did_you_mean
-from .execution.asked import Asked, OutputTo, check_arguments, delivered, ends_at
+from .execution.asked import Asked, OutputTo, check_arguments, checked, delivered, ends_at
 from .execution.engine import Engine, OnProgress, Progress, ProgressEvent, collect_garbage, listening
 from .execution.listing import read_on_demand
 from .execution.plan_runner import Output, PlanRunner, check_cap
@@ -142,8 +142,7 @@ class Router(Operations, Realms):
                 await self.store.aclose()
                 await self.artifacts.aclose()
 
-    # Planning
-
+    @checked
     async def plan(
         self,
         request: Request,
@@ -200,6 +199,7 @@ class Router(Operations, Realms):
         """
         return list_models(self.instances.values(), self._plan_maker.today(), operation, usable)
 
+    @checked
     async def run(
         self,
         plan: Plan,
@@ -296,6 +296,7 @@ class Router(Operations, Realms):
             plan = await self._plan(named_format(request, asked.path), asked.backend, asked.model, asked.policy, inputs)
         return self._plan_runner(plan, asked.path, asked.overwrite, asked.policy, inputs)
 
+    @checked
     async def execute(
         self,
         request: Request,
@@ -385,6 +386,7 @@ class Router(Operations, Realms):
                 task.cancel()
                 await asyncio.wait([task])
 
+    @checked
     async def submit(
         self,
         request: Request | Plan,
@@ -487,8 +489,6 @@ class Router(Operations, Realms):
     async def handed_over(self, run: str) -> None:
         """Record that a caller without a key has received the result of a run: the same request then starts a new run."""
         await self.store.drop_run_keys(run, _REPEAT)
-
-    # Jobs
 
     async def job(self, job_id: str) -> CallRecord:
         """Return the record of a job.

@@ -359,9 +359,12 @@ class Planner:
         views = {view.name: view for view in self.views}
         places = {name: i for i, name in enumerate(self._preferences)}
 
-        def rank(rejection: Rejection) -> tuple[int, bool, bool]:
+        first = self._first_with_option(request, selection, rejected)
+
+        def rank(rejection: Rejection) -> tuple[bool, int, bool, bool]:
             matrix = views[rejection.candidate.backend].matrix
-            return _place_of(rejection.candidate, places), matrix.last_resort, not matrix.first_party
+            place = _place_of(rejection.candidate, places)
+            return rejection.candidate != first, place, matrix.last_resort, not matrix.first_party
 
         for view in self.views:
             if view.name in selection.backends and view.missing and not view.matrix.models:
@@ -372,6 +375,16 @@ class Planner:
         after_setup = self._able_after_setup(request, able)
         once_installed = self._able_once_installed(request, selection)
         return explain_rejections(request, sorted(rejected, key=rank), selection, able, after_setup, once_installed)
+
+    def _first_with_option(self, request: Request, selection: Selection, rejected: Rejections) -> Candidate | None:
+        """Return the candidate with an option whose value all rejected that would be chosen without that value."""
+        fields = {reason.field for one in rejected for reason in one.reasons if reason.code == "option_value"}
+        if not fields:
+            return None
+        without: dict[str, Any] = dict.fromkeys(fields)
+        fitted, _ = self._fit_all(attrs.evolve(request, **without), selection)
+        with_option = [one for one in fitted if fields <= one[0].spec.options.keys()]
+        return self._order(with_option)[0][0].candidate if with_option else None
 
     def _unknown_task(self, task: str) -> UnsupportedOperation | None:
         """Return the error for a task that no model has; None if one has it."""
