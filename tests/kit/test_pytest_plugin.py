@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 
 import pytest
+from tiers import quick_first
 
 import _anymedia_pytest
 
@@ -78,11 +79,13 @@ def test_known_gap_is_run_and_reported_with_its_reason(kit: Runs) -> None:
 
 @pytest.mark.parametrize(
     "way",
-    [
-        {"before": 'import pytest\n@pytest.mark.skip(reason="later")'},
-        {"before": 'import pytest\n@pytest.mark.xfail(reason="later")', "inside": "    scenarios = ('success',)"},
-        {"swap": ("        with PainterFake", "        __import__('pytest').skip('later')\n        with PainterFake")},
-    ],
+    quick_first(
+        [
+            {"before": 'import pytest\n@pytest.mark.skip(reason="later")'},
+            {"before": 'import pytest\n@pytest.mark.xfail(reason="later")', "inside": "    scenarios = ('success',)"},
+            {"swap": ("        with PainterFake", "        __import__('pytest').skip('later')\n        with PainterFake")},
+        ]
+    ),
     ids=["skip", "xfail", "skip-inside"],
 )
 def test_rule_skipped_without_known_gap_fails(kit: Runs, way: Any) -> None:
@@ -100,6 +103,7 @@ def test_failed_rule_prints_the_submit_and_its_page(kit: Runs) -> None:
     assert "docs/conformance.md#c01" in output
 
 
+@pytest.mark.exhaustive
 def test_known_gap_of_some_cases_leaves_the_others(kit: Runs) -> None:
     gap = 'from anymedia.testing import known_gap\n@known_gap("C01", "no quotas there", case="*-quota")'
     code, output = kit("-k", "c01", before=gap, swap=("PainterFake(scenario", "PainterFake('success' if scenario == 'quota' else scenario"))
@@ -158,14 +162,15 @@ def test_key_other_than_the_canary_fails_a06(kit: Runs) -> None:
     assert "give CANARY as PAINTER_KEY" in output
 
 
-@pytest.mark.parametrize("budget", ["0", "-1", "inf", "nan"])
-def test_live_run_with_a_meaningless_budget_is_rejected(budget: str) -> None:
-    options = {"--anymedia-live": True, "--anymedia-live-budget": float(budget)}
+@pytest.mark.parametrize("budget", ["0", "-1", "inf", "nan", None])
+def test_live_run_with_a_meaningless_budget_or_none_is_rejected(budget: str | None) -> None:
+    options = {"--anymedia-live": True, "--anymedia-live-budget": None if budget is None else float(budget)}
     config: Any = SimpleNamespace(getoption=options.__getitem__)
     with pytest.raises(pytest.UsageError, match="--anymedia-live needs --anymedia-live-budget USD, above 0"):
         _anymedia_pytest.pytest_configure(config)
 
 
+@pytest.mark.exhaustive
 def test_live_run_without_a_budget_is_rejected(kit: Runs) -> None:
     code, output = kit("-k", "l01")
     assert code == 5, output  # no tests collected: live rules are off

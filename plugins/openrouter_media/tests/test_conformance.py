@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import pytest
 from wire.http_server import Received
 from wire.openrouter_server import OpenRouterServer
 from wire.openrouter_videos import SIGNATURE
@@ -79,6 +80,7 @@ class TestShippedRows(BackendConformance):
             yield wire
 
 
+@pytest.mark.exhaustive  # the plugin's code is the one of the shipped rows
 class TestRefreshedSnapshot(TestShippedRows):
     """What the fake lists."""
 
