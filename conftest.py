@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -87,6 +88,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if _reads_from_the_end(config):
         folders = [config.rootpath / folder for folder in config.args]
         items.sort(key=lambda item: (next(n for n, folder in enumerate(folders) if folder in item.path.parents), item.path.parts))
+    if unlike := [item.nodeid for item in items if re.search("0x[0-9a-f]{9}", item.nodeid)]:
+        raise pytest.UsageError(f"with an object's address in its name, a test has another one in each worker: {unlike[0]}")
     if (tier := _tier(config)) != "quick":
         for item in items:
             if getattr(getattr(item, "obj", None), "is_hypothesis_test", False) and not item.get_closest_marker("soak"):
