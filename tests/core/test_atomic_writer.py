@@ -197,7 +197,7 @@ def test_formats_know_their_suffixes() -> None:
     assert not {".svg", ".html", ".py", ".txt", ""} & MEDIA_SUFFIXES
 
 
-def test_sync_covers_only_bytes_written_since_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commit_syncs_all_bytes_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     real = os.fsync
 
@@ -209,19 +209,15 @@ def test_sync_covers_only_bytes_written_since_the_last_one(tmp_path: Path, monke
     monkeypatch.setattr(os, "fsync", noted)
     with Writer(plain_target(tmp_path), call_id="c") as writer:
         writer.write(b"one")
-        writer.also(".anymedia-c-0.spool")
-        writer.also(".anymedia-c-0.again")
-        assert synced == [3]
         writer.write(b" and two")
         writer.commit()
-    assert synced == [3, 11]
+    assert synced == [11]
     with Writer(plain_target(tmp_path), call_id="d") as writer:
         writer.write(b"one")
-        writer.also(".anymedia-d-0.spool")
         writer.restart()
         writer.write(b"two")
         writer.commit()
-    assert synced == [3, 11, 3, 3]
+    assert synced == [11, 3]
 
 
 @posix

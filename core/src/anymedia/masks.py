@@ -39,11 +39,6 @@ class MaskPlane:
         """Width and height in pixels."""
         return self.width, self.height
 
-    @property
-    def coverage(self) -> float:
-        """The part to edit, 0 to 1."""
-        return self.pixels.count(255) / len(self.pixels)
-
     def resized(self, size: tuple[int, int]) -> MaskPlane:
         """Return the mask in another size (nearest neighbour)."""
         from PIL import Image

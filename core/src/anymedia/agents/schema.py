@@ -247,10 +247,10 @@ def call_fields(rows: Sequence[Able]) -> dict[str, Any]:
         fields["extra_params"] = extra
     fields |= _how_fields()
     about = {"mode": "what to make", "backend": docs["backend"] + "; a list runs concurrently", "model": _models(rows)}
-    return {name: _described(field, about.get(name, docs.get(name, "")), name) for name, field in fields.items()}
+    return {name: _described(field, about.get(name, docs.get(name, ""))) for name, field in fields.items()}
 
 
-def _described(field: dict[str, Any], doc: str, name: str) -> dict[str, Any]:
+def _described(field: dict[str, Any], doc: str) -> dict[str, Any]:
     details = field.pop("description", "")
     text = f"{doc}. {details}" if doc and details else doc or details
     return {**field, "description": text} if text else field
@@ -395,7 +395,7 @@ def _extra(rows: Sequence[Able]) -> dict[str, Any]:
         if len(kinds) == 1 and (kind := kinds.pop()) in {"string", "integer", "number", "boolean"}:
             doc = next((option.doc for _, option in found if option.doc), "")
             field = _option(kind, found) if kind != "boolean" else {"type": "boolean", "description": f"{_who(a for a, _ in found)}"}
-            inner[name] = _described(field, doc, name)
+            inner[name] = _described(field, doc)
     return {"type": "object", "properties": inner, "additionalProperties": False} if inner else {}
 
 

@@ -54,7 +54,7 @@ def from_json_schema(schema: Mapping[str, Any], *, roles: Mapping[str, str] | No
         elif role in _MEDIA:
             spec["inputs"][name] = _file(one, role, needed)
         else:
-            spec["options"][name] = _option(root, one, role) | ({"required": True} if needed else {})
+            spec["options"][name] = _option(one, role) | ({"required": True} if needed else {})
     return spec
 
 
@@ -143,7 +143,7 @@ def _file(one: Mapping[str, Any], role: str, needed: bool) -> dict[str, Any]:
     return {"media": "image" if role == "mask" else role, "count": [least if needed else 0, most], **_doc(one)}
 
 
-def _option(root: Mapping[str, Any], one: Mapping[str, Any], role: str) -> dict[str, Any]:
+def _option(one: Mapping[str, Any], role: str) -> dict[str, Any]:
     kind = one.get("type")
     if role == "secret":
         return {"type": "secret", **_doc(one)}

@@ -151,7 +151,7 @@ class _Finalizer:
         for index, piece in enumerate(outcome.pieces):
             finish = functools.partial(self._finish_piece, piece, index, len(outcome.pieces))
             finished = await self.engine.governor.retry(finish)
-            file, continuation = _continuable(self.engine, self.record, piece, finished.saved.file, finished.artifact)
+            file, continuation = _continuable(self.record, piece, finished.saved.file, finished.artifact)
             files.append(file)
             if continuation is not None:
                 given.append(continuation)
@@ -422,9 +422,7 @@ def _changed_outside(protection: Protection, data: bytes) -> tuple[Warning, ...]
         return ()
 
 
-def _continuable(
-    engine: Engine, record: CallRecord, piece: Piece, file: MediaFile, artifact: Artifact | None
-) -> tuple[MediaFile, Continuation | None]:
+def _continuable(record: CallRecord, piece: Piece, file: MediaFile, artifact: Artifact | None) -> tuple[MediaFile, Continuation | None]:
     """Give an image or a video a continuation; its files are the new one and those it went on from."""
     media = record.target["media"]
     if media not in {"image", "video"}:

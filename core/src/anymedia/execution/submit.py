@@ -158,7 +158,7 @@ async def submit(
             return await _settle(engine, lease, record, row, trouble, tuple(attempts))
         record = await engine.advance(lease, "queued", attempts=tuple(attempts))
         if pause is None:
-            shown = _unavailable(trouble.error, record) if isinstance(trouble.error, SubmissionUnknown) else trouble.error
+            shown = _unavailable(record) if isinstance(trouble.error, SubmissionUnknown) else trouble.error
             shown.action = Fix("resume", record.run)
             raise shown from None
         engine.report(record, "retrying", note=f"{trouble.error.code}; retrying in {pause:.0f} s")
@@ -265,7 +265,7 @@ async def _settle(
     await _keep_raw(engine, record, error)
     if trouble.delivery != "unknown":
         state = "failed" if trouble.delivery == "not_sent" else "refused"
-        shown = _unavailable(error, record) if isinstance(error, SubmissionUnknown) else error  # recorded as shown: not charged
+        shown = _unavailable(record) if isinstance(error, SubmissionUnknown) else error  # recorded as shown: not charged
         await engine.advance(lease, state, attempts=attempts, error=error_json(shown), cost_usd=cost_of(shown))  # type: ignore[arg-type]
         if shown is error:
             raise error
@@ -291,7 +291,7 @@ async def _keep_raw(engine: Engine, record: CallRecord, error: MediaError) -> No
     error.raw = None
 
 
-def _unavailable(error: SubmissionUnknown, record: CallRecord) -> BackendUnavailable:
+def _unavailable(record: CallRecord) -> BackendUnavailable:
     named = BackendUnavailable(f"'{record.backend}' could not be reached: nothing was sent", delivery="not_sent", job_id=record.id)
     named.backend, named.model = record.backend, record.model
     return named

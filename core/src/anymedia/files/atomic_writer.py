@@ -12,7 +12,6 @@ import math
 import os
 import re
 import secrets
-import shutil
 import stat
 import threading
 import time
@@ -120,41 +119,6 @@ class Writer(PartFile):
             raise RuntimeError("a file with its final name cannot be changed")
         super().restart()
 
-    def also(self, name: str) -> Path:
-        """Create a second, hidden name for what was written and return its path; `commit` and `abort` keep it.
-
-        Args:
-            name: the file name.
-
-        Raises:
-            CannotWrite: the disk is full or fails.
-        """
-        try:
-            self._sync()  # before the file is recorded in the journal
-            try:
-                self._link_or_copy(name)
-            except FileExistsError:  # from an earlier attempt at the same call
-                if not os.path.samestat(self._opened.lstat(name), os.fstat(self._fd)):
-                    self._opened.unlink(name)
-                    self._link_or_copy(name)
-        except OSError as error:
-            raise self._failed(error) from None
-        return self._opened.path / name
-
-    def _link_or_copy(self, name: str) -> None:
-        try:
-            self._opened.link(self._part, name)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            fd = self._opened.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(fd, "wb") as copy, self.reading() as source:
-                source.seek(0)
-                shutil.copyfileobj(source, copy)
-                copy.flush()
-                os.fsync(copy.fileno())
-            os.lseek(self._fd, 0, os.SEEK_END)
-
     def commit(self, *, suffix: str = "", keep_part: bool = False) -> Path:
         """Sync the file, give it its final name and return its path.
 
@@ -170,8 +134,8 @@ class Writer(PartFile):
             CannotWrite: the disk is full or fails.
         """
         try:
-            self._sync()
             begun = time.perf_counter()
+            os.fsync(self._fd)
             if hasattr(os, "fchmod"):
                 os.fchmod(self._fd, 0o666 & ~_umask() if self._target.mode is None else self._target.mode)
             name, left = (self.finished, True) if self.finished else self._name_it(suffix)
@@ -179,7 +143,7 @@ class Writer(PartFile):
                 self._opened.unlink(self._part)
             self._opened.sync()
             if self.size <= SMALL:
-                note(self._device, self._syncing + time.perf_counter() - begun)
+                note(self._device, time.perf_counter() - begun)
         except OSError as error:
             raise self._failed(error) from None
         path = self._opened.path / name

@@ -12,7 +12,6 @@ import io
 import os
 import stat
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -46,8 +45,6 @@ class PartFile:
         self._fd = -1
         self._device = 0
         self._hash = hashlib.sha256()
-        self._durable = -1  # bytes known to be on disk
-        self._syncing = 0.0  # seconds that syncing took
         self.size = 0
 
     @property
@@ -156,7 +153,6 @@ class PartFile:
         try:
             if changed := work(self._fd):
                 self._read_back()
-                self._durable = -1
             os.lseek(self._fd, 0, os.SEEK_END)
         except OSError as error:
             raise self._failed(error) from None
@@ -205,29 +201,11 @@ class PartFile:
         os.lseek(self._fd, 0, os.SEEK_END)
         return found
 
-    def head(self, count: int = 512) -> bytes:
-        """Return the first bytes written."""
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        found = os.read(self._fd, count)
-        os.lseek(self._fd, 0, os.SEEK_END)
-        return found
-
-    def reading(self) -> BinaryIO:
-        """Return a file for reading what was written; closing it does not close the writer."""
-        return os.fdopen(os.dup(self._fd), "rb")
-
     def restart(self) -> None:
         """Discard what was written and start again."""
         os.ftruncate(self._fd, 0)
         os.lseek(self._fd, 0, os.SEEK_SET)
-        self._hash, self.size, self._durable = hashlib.sha256(), 0, -1
-
-    def _sync(self) -> None:
-        if self._durable != self.size:
-            begun = time.perf_counter()
-            os.fsync(self._fd)
-            self._durable = self.size
-            self._syncing += time.perf_counter() - begun
+        self._hash, self.size = hashlib.sha256(), 0
 
     def abort(self) -> None:
         """Close and remove the temporary file; has no effect once it has its final name."""
