@@ -13,6 +13,7 @@ from core.routing import KEY, fake_registry
 
 from anymedia import Router, SqliteStore
 from anymedia.agents import MediaTool
+from anymedia.agents.mcp_server import arguments_problem
 from anymedia.agents.responses import error_answer
 from anymedia.errors import BackendTimeout, Fix, InvalidRequest, JobCancelled, MediaError, SubmissionUnknown
 from anymedia.settings import InstanceSettings, Settings
@@ -69,6 +70,27 @@ async def test_fix_of_a_wrong_call_names_what_to_write(tool: MediaTool, asked: A
     answer = await tool.plan({"prompt": "a fox", **asked} if isinstance(asked, dict) else asked)
     assert answer["success"] is False
     assert received in answer["error"]["fix"], answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message", "fix"),
+    [
+        ({"output_path": "/etc/fox.png"}, "$.output_path: '/etc/fox.png' lies outside", "correct output_path: allowed: "),
+        ({"output_path": "fox"}, "$.output_path: ", "correct output_path: use a media suffix"),
+        ({"input_images": ["none.png"]}, "$.input_images[0]: ", "correct input_images[0]: "),
+        ({"input_image_paths": ["/etc/passwd"]}, "$.input_image_paths[0]: ", "correct input_image_paths[0]: allowed: "),
+        (
+            {"input_images": [{"image_url": "http://192.0.2.1/a.png"}]},
+            "$.input_images[0]: ",
+            "correct input_images[0]: give a public https URL",
+        ),
+    ],
+    ids=str,
+)
+async def test_fix_of_a_wrong_path_names_its_field(tool: MediaTool, asked: dict[str, Any], message: str, fix: str) -> None:
+    error = (await tool.generate({"prompt": "a fox", **asked}))["error"]
+    assert error["message"].startswith(message), error
+    assert error["fix"].startswith(fix), error
 
 
 async def test_fix_of_a_wrong_call_has_no_shell_command(tool: MediaTool) -> None:
@@ -138,6 +160,20 @@ async def test_deadline_error_names_the_call_that_waits(tool: MediaTool, service
     assert error["code"] == "backend_timeout"
     assert error["fix"] == f"the job is still running: media_job(job_id='{error['job_id']}', action='wait')"
     await tool.job(error["job_id"], "cancel")
+
+
+async def test_unknown_task_fix_names_the_nearest(work: Path) -> None:
+    pytest.importorskip("local_media")
+    async with Router(settings=Settings(), store=SqliteStore(":memory:")) as router:
+        error = (await MediaTool(router).plan(task="upscal", task_inputs={"image": "photo.png"}))["error"]
+    assert error["fix"] == 'use "task": "upscale"'
+
+
+def test_unknown_argument_of_a_tool_is_named_with_those_it_takes() -> None:
+    problem = arguments_problem("media_job", {"id": "last"}, ["media_job"])
+    assert problem is not None
+    assert str(problem).startswith("id=: there is no such argument (it takes action, deadline, job_id")
+    assert "job_id=: is missing" in str(problem)
 
 
 async def test_cancelled_job_fix_does_not_suggest_a_repeat(tool: MediaTool, service: FakeService) -> None:

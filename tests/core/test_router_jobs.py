@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import attrs
 import pytest
 from clocks import FastClock
 from core.fake_service import FakeService, mp4, png
@@ -56,6 +57,16 @@ async def test_cancelling_a_job_notifies_the_provider_and_frees_its_reservation(
             assert (await router.cancel(record.id)).state == "cancelled"
             assert service.cancelled == ["vid-1"]
             assert (await router.store.spend()).reserved_usd == 0
+
+
+async def test_cancelled_job_that_is_free_is_not_charged() -> None:
+    with FakeService(looks=1000) as service:
+        async with fake_router(service) as router:
+            plan = await router.plan(GenerateVideo(prompt="waves"))
+            (call,) = plan.calls
+            record = await router.submit(attrs.evolve(plan, calls=(attrs.evolve(call, quote=attrs.evolve(call.quote, usd=(0.0, 0.0))),)))
+            cancelled = await router.cancel(record.id)
+            assert (cancelled.state, cancelled.charged) == ("cancelled", "no")
 
 
 async def test_cancelled_task_leaves_a_resumable_record() -> None:

@@ -302,6 +302,11 @@ class InvalidRequest(RequestError):
         self.problems = found
         super().__init__("; ".join(str(p) for p in found), fix=fix, try_backends=try_backends)
 
+    def at(self, path: str) -> InvalidRequest:
+        """Return the error with its problems of the whole value located at a path."""
+        problems = [attrs.evolve(problem, path=path) if problem.path == "$" else problem for problem in self.problems]
+        return InvalidRequest(problems, fix=self.fix_parts, try_backends=self.try_backends)
+
     def renamed(self, names: Mapping[str, str]) -> InvalidRequest:
         """Return the error with other names for its fields.
 

@@ -59,7 +59,7 @@ def converted(value: Any, converter: Callable[[Any], _T], name: str) -> _T:
     try:
         return converter(value)
     except InvalidRequest as error:
-        raise InvalidRequest([attrs.evolve(p, path=f"$.{name}") if p.path == "$" else p for p in error.problems]) from None
+        raise error.at(f"$.{name}") from None
 
 
 def intent(doc: str, *, check: Check | None = None, default: Any = None, converter: Callable[[Any], Any] | None = None) -> Any:

@@ -64,7 +64,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise InvalidRequest([Problem(_below("$", twice), "is given twice")])
+        raise InvalidRequest([Problem(path_below("$", twice), "is given twice")])
     return found
 
 
@@ -105,7 +105,7 @@ def _plain_problems(value: Any, path: str, depth: int) -> Iterator[Problem]:
             elif (wrong := _text_problem(key)) is not None:
                 yield Problem(path, f"has a key that {wrong}")
             else:
-                yield from _plain_problems(inner, _below(path, key), depth + 1)
+                yield from _plain_problems(inner, path_below(path, key), depth + 1)
     elif isinstance(value, list | tuple):
         for i, inner in enumerate(value):
             yield from _plain_problems(inner, f"{path}[{i}]", depth + 1)
@@ -135,7 +135,7 @@ def _text_problem(text: str) -> str | None:
     return None
 
 
-def _below(path: str, key: str) -> str:
+def path_below(path: str, key: str) -> str:
     """Return the path of a key; a key that is not a plain name is quoted and shortened, so that it cannot imitate a path."""
     if key.isascii() and key.isidentifier() and len(key) <= 60:
         return f"{path}.{key}"
@@ -151,7 +151,7 @@ def read_object(cls: type[_T], value: Any) -> _T:
     if not isinstance(value, Mapping):
         raise InvalidRequest(f"expected a JSON object, got {_kind(value)}")
     check_plain(value)
-    nulls = [Problem(_below("$", key), "null is not a value", "leave the field out") for key, inner in value.items() if inner is None]
+    nulls = [Problem(path_below("$", key), "null is not a value", "leave the field out") for key, inner in value.items() if inner is None]
     if nulls:
         raise InvalidRequest(nulls)
     from cattrs.errors import ClassValidationError
@@ -270,7 +270,7 @@ def _problems(error: BaseException, path: str) -> Iterator[Problem]:
     if isinstance(error, ClassValidationError):
         attributes, others = error.group_exceptions()
         for inner, attribute in attributes:
-            yield from _problems(inner, _below(path, attribute.name))
+            yield from _problems(inner, path_below(path, attribute.name))
         for inner in others:
             yield from _problems(inner, path)
     elif isinstance(error, IterableValidationError):
@@ -290,4 +290,4 @@ def _unknown_keys(keys: Iterable[str], path: str, cls: Any) -> Iterator[Problem]
     known = [field.name for field in attrs.fields(cls)]
     for key in sorted(keys):
         near = did_you_mean(key[:60], known).removeprefix("; ")
-        yield Problem(_below(path, key), "there is no such field", near)
+        yield Problem(path_below(path, key), "there is no such field", near)

@@ -92,8 +92,11 @@ def arguments_problem(name: str, given: Mapping[str, Any], known: Iterable[str])
         return UnsupportedOperation(f"there is no tool {name[:60]!r}{did_you_mean(name[:60], known)}")
     if name not in _TAKES:
         return None
+    from ..strict_json import path_below
+
     takes, needs = _TAKES[name]
-    problems = [Problem(f"$[{str(key)[:40]!a}]", "there is no such argument") for key in sorted(given.keys() - takes)]
+    unknown = sorted(given.keys() - takes)
+    problems = [Problem(path_below("$", str(key)), "there is no such argument", f"it takes {', '.join(sorted(takes))}") for key in unknown]
     problems += [Problem(f"$.{key}", "is missing") for key in sorted(needs - given.keys())]
     return InvalidRequest(problems) if problems else None
 

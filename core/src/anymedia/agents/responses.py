@@ -63,8 +63,8 @@ def error_answer(error: MediaError, able: Iterable[str] = ()) -> dict[str, Any]:
     """Return the answer to a call that failed; ``able``: backends that could do it, where the error names none."""
     found = error.to_json()
     if isinstance(error, InvalidRequest):
-        located = error.renamed({"output": "$.output_path"}).to_json()
-        found |= {"message": located["message"], "problems": located["problems"]}
+        error = error.renamed({"output": "$.output_path"})
+        found |= {name: value for name, value in error.to_json().items() if name in {"message", "problems"}}
     if not found["try_backends"]:
         found["try_backends"] = list(able)
     found["fix"] = fix_of(error, tuple(found["try_backends"]))
@@ -111,7 +111,7 @@ def job_answer(record: Any) -> dict[str, Any]:
     """Return the answer for a call record."""
     quote = None if record.quote_usd is None else list(record.quote_usd)
     warnings = list(to_warnings(record.plan.get("warnings", ())))
-    if record.state == "cancelled" and record.error is not None:
+    if record.state == "cancelled" and record.error is not None and record.charged != "no":
         warnings.append(Warning("may_be_charged", record.error["message"]))
     return plain(  # type: ignore[no-any-return]
         {

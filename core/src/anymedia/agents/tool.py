@@ -14,7 +14,7 @@ import contextlib
 import contextvars
 import functools
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
@@ -181,6 +181,14 @@ class _Ready:
     @property
     def output(self) -> str:
         return self.config.output_path or "."
+
+    @contextlib.contextmanager
+    def located(self) -> Iterator[None]:
+        """Name the problems of an invalid request, while it is read, planned or submitted, as the caller wrote its fields."""
+        try:
+            yield
+        except InvalidRequest as error:
+            raise self.config.locate(error).renamed(self.names) from None
 
 
 def _id_of(plan: Plan, number: int) -> str:
@@ -385,15 +393,16 @@ class MediaTool:
                 reservation = None if shared_budget is None else await stack.enter_async_context(shared_budget.reserve(plan))
                 clock = asyncio.get_running_loop().time
                 until = None if tool_call.deadline is None else clock() + tool_call.deadline
-                record = await self.router.submit(
-                    plan,
-                    policy=ready.policy if reservation is None else reservation.limit(ready.policy),
-                    output=ready.output,
-                    overwrite=ready.config.overwrite,
-                    patience=tool_call.patience,
-                    deadline=tool_call.deadline,
-                    key=key,
-                )
+                with ready.located():
+                    record = await self.router.submit(
+                        plan,
+                        policy=ready.policy if reservation is None else reservation.limit(ready.policy),
+                        output=ready.output,
+                        overwrite=ready.config.overwrite,
+                        patience=tool_call.patience,
+                        deadline=tool_call.deadline,
+                        key=key,
+                    )
                 job_id = record.run
                 if not tool_call.wait and (record.state not in _WITHOUT_RESULT or await self.router.is_active(record.run)):
                     return job_answer(record)
@@ -417,7 +426,8 @@ class MediaTool:
         """Return the key of a call, made of its arguments, and the run that it repeats."""
         config = ready.config
         given = {"backend": config.backend, "model": config.model, "output": config.output_path, "number": number}
-        return await self.router.repeat_key(ready.request, policy=ready.policy, again=again, **given)
+        with ready.located():
+            return await self.router.repeat_key(ready.request, policy=ready.policy, again=again, **given)
 
     async def _hand_over_error(self, run: str | None) -> None:
         """Let the next request of the same kind start a new run, if this one has ended with an error that is returned now."""
@@ -445,10 +455,8 @@ class MediaTool:
             raise error.renamed(names) from None
 
     async def _planned(self, ready: _Ready) -> Plan:
-        try:
+        with ready.located():
             plan = await self.router.plan(ready.request, backend=ready.backend, model=ready.config.model, policy=ready.policy)
-        except InvalidRequest as error:
-            raise ready.config.locate(error).renamed(ready.names) from None
         return ready.config.annotate(plan)
 
     def _check_audio_type(self, fields: Mapping[str, Any]) -> None:

@@ -144,25 +144,23 @@ class InputReader:
         self._read[path] = data.getvalue()
         return io.BytesIO(self._read[path])
 
-    async def read(self, media: Media) -> bytes:
+    async def read(self, media: Media, field: str = "$") -> bytes:
         """Return the bytes of an input: given, read or fetched.
 
         Raises:
-            MediaError: it cannot be read or fetched.
+            MediaError: it cannot be read or fetched; the problem of an invalid one is located at ``field``.
         """
         if media.data is not None:
             return media.data
         if media.path is not None:
-            from ..threads import in_thread
-
             path = media.path
             if path not in self._read:
-                await in_thread(lambda: self.open(path).close())
+                await in_thread(lambda: self.open(path, field).close())
             return self._read[path]
         assert media.url is not None
         assert self.fetcher is not None
         if media.url not in self._read:
-            self._read[media.url] = await self.fetcher.fetch_bytes(media.url, for_caller=True, max_bytes=MAX_FETCHED)
+            self._read[media.url] = await self.fetcher.fetch_bytes(media.url, for_caller=True, max_bytes=MAX_FETCHED, field=field)
         return self._read[media.url]
 
     async def read_stored(self, file: StoredFile) -> bytes | None:
@@ -241,7 +239,7 @@ async def with_contents(request: Request, inputs: InputReader) -> Request:
     Raises:
         InvalidRequest: a file cannot be read.
     """
-    return await _with_bytes(request, lambda media: inputs.read(media))
+    return await _with_bytes(request, inputs.read)
 
 
 async def with_own_results(request: Request, artifacts: ArtifactStore, store: Store) -> Request:
@@ -254,7 +252,7 @@ async def with_own_results(request: Request, artifacts: ArtifactStore, store: St
     """
     from ..files.part_file import read_kept
 
-    async def own(media: Media) -> bytes | None:
+    async def own(media: Media, _field: str) -> bytes | None:
         place = None if media.path is None else artifacts.kept_piece(media.path)
         if place is None or await store.get(place[0]) is None:
             return None
@@ -266,10 +264,10 @@ async def with_own_results(request: Request, artifacts: ArtifactStore, store: St
     return await _with_bytes(request, own)
 
 
-async def _with_bytes(request: Request, read: Callable[[Media], Awaitable[bytes | None]]) -> Request:
+async def _with_bytes(request: Request, read: Callable[[Media, str], Awaitable[bytes | None]]) -> Request:
     """Return the request with bytes in place of its paths, except those for which ``read`` returns None."""
-    local = dict.fromkeys(media for _, media in _media_of(request) if media.path is not None)
-    found = {media: data for media in local if (data := await read(media)) is not None}
+    local = {media: place for place, media in _media_of(request) if media.path is not None}
+    found = {media: data for media, place in local.items() if (data := await read(media, place)) is not None}
     return _with_media(request, {media: attrs.evolve(media, data=data, path=None) for media, data in found.items()})
 
 
@@ -343,15 +341,17 @@ async def load_inputs(inputs: InputReader, plan: Plan) -> Loaded:
     masks = [item for item in plan.forms if isinstance(item, Mask)]
     for item, form in plan.forms.items():
         if isinstance(item, Media):
-            found = await load(item, form, read=inputs.read, where=places.get(item, "$"))
-            loaded[item] = found
+            place = places.get(item, "$")
+            loaded[item] = found = await load(item, form, read=functools.partial(inputs.read, field=place), where=place)
             if found.width and found.height:
                 sizes[item] = (found.width, found.height)
     _check_total(plan, loaded)
     for mask in masks:
         assert mask.image is not None
         size = _source_size(plan.request, sizes)
-        loaded[mask] = await load(mask, plan.forms[mask], read=inputs.read, source_size=size, where=places.get(mask, "$"))
+        place = places.get(mask, "$")
+        read = functools.partial(inputs.read, field=place)
+        loaded[mask] = await load(mask, plan.forms[mask], read=read, source_size=size, where=place)
     if plan.continuation is not None:
         loaded |= await _stored(inputs, plan.continuation)
     return loaded

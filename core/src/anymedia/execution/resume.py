@@ -344,6 +344,8 @@ def _cancelled_cost(record: CallRecord, *, notified: bool) -> dict[str, Any]:
         return {}
     if record.outcome is not None and record.outcome["cost_usd"] is not None:
         return {"cost_usd": record.outcome["cost_usd"]}
+    if record.quote_usd == (0, 0):
+        return {"error": {"code": "cancelled", "message": "it is free of charge", "charged": "no"}}
     why = "it was cancelled at the provider while running" if notified else "the provider cannot cancel it, completes it, and charges it"
     return {"error": {"code": "cancelled", "message": why, "charged": "unknown" if notified else "yes"}}
 

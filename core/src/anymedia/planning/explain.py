@@ -110,7 +110,8 @@ def unknown_model_error(
     if other_backends:
         text = f"no model{where} named {model!r}; {other_backends[0]!r} has it"
         return UnknownModel(text, fix=("use ", Argument("backend", other_backends[0]), ", or omit ", Argument("model")))
-    active = [spec for view in pool for spec in view.matrix.models if not view.is_retired(spec, today)]
+    usable_first = sorted(pool, key=lambda view: bool(view.missing))
+    active = [spec for view in usable_first for spec in view.matrix.models if not view.is_retired(spec, today)]
     fitting = [spec for spec in active if purpose in {"", spec.media, *spec.operations}]
     near = _similar_models(model, fitting)
     text = f"no model{where} named {model!r}" + (f"; did you mean {' or '.join(map(repr, near))}?" if near else "")

@@ -22,6 +22,7 @@ from ..errors import (
     UnsupportedInput,
     UnsupportedOperation,
     did_you_mean,
+    nearest_name,
 )
 from ..media import Video
 from ..policy import Policy
@@ -392,7 +393,10 @@ class Planner:
         known = dict.fromkeys(spec.task for spec in specs)
         if task in known:
             return None
-        return UnsupportedOperation(f"no model has the task {task!r} (tasks: {', '.join(known) or 'none'}){did_you_mean(task, known)}")
+        near = nearest_name(str(task), known)
+        fix = ("use ", Argument("task", near)) if near else ""
+        text = f"no model has the task {task!r} (tasks: {', '.join(known) or 'none'}){did_you_mean(str(task), known)}"
+        return UnsupportedOperation(text, fix=fix)
 
     def _able(self, request: Request) -> tuple[str, ...]:
         """Return the usable backends that can honour a request as it is, verified by planning it, the best first."""
