@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from anymedia.capabilities import CapabilityMatrix
+from anymedia.capabilities import CapabilityMatrix, parse_matrix
 from anymedia.media import Image
 from anymedia.planning import BackendView, plan
 from anymedia.plugins.registry import discover
@@ -47,8 +47,24 @@ def views(count: int) -> list[BackendView]:
     ]
 
 
+def listed(count: int) -> CapabilityMatrix:
+    """Return a matrix of models described by their own inputs, as a catalogue lists them; a tenth generates images, too."""
+    run = {"inputs": {"image_url": {"media": "image", "count": [0, 1]}}, "options": {"seed": {"type": "integer"}}, "prompt": {}}
+    image = {"seed": {"min": 0, "max": 9, "step": 1}, "aspect_ratio": {"one_of": ["1:1", "16:9"]}}
+    rows = [{"id": f"zoo/model-{i}", "media": "image", "transform": {"run": run}} for i in range(count)]
+    for row in rows[::10]:
+        row["generate_image"] = image
+    return parse_matrix({"schema": 1, "models": rows}, "zoo")
+
+
 def figures(quick: bool) -> Iterator[Figure]:
     """Measure."""
+    usual = views(200)
+    catalogue = [*views(5), BackendView(name="zoo", matrix=listed(20_000))]
+    for name, request in REQUESTS.items():
+        many, few = (milliseconds(lambda r=request, b=b: plan(r, b, Policy(), TODAY), rounds=5, times=1) for b in (catalogue, usual))  # type: ignore[misc]
+        note = f"{many:.1f} ms, {few:.1f} ms; minimum of 5 rounds, CPU time"
+        yield Figure(name=f"plan {name}, 20,000 listed models, relative to 200 backends", value=many / few, unit="x", bar=8.0, note=note)
     for count, bar, times in ((5, 0.5, 20), (200, 10.0, 1)):
         backends = views(count)
         models = sum(len(view.matrix.models) for view in backends)

@@ -220,8 +220,7 @@ class Planner:
         within: dict[str, list[tuple[bool, int, str]]] = {}
         for (draft, _), age in zip(fitted, ages, strict=True):
             within.setdefault(draft.view.name, []).append(age)
-        for ranks in within.values():
-            ranks.sort()
+        places = {name: {age: i for i, age in reversed([*enumerate(sorted(ranks))])} for name, ranks in within.items()}
         continuation = getattr(fitted[0][0].asked.request, "continue_from", None)
         origin = None if continuation is None else continuation.model
 
@@ -236,7 +235,7 @@ class Planner:
                 age[0],
                 draft.left_out(),
                 origin is not None and origin != spec.id,  # another model than the one that made the continuation
-                within[view.name].index(age),
+                places[view.name][age],
                 not view.matrix.first_party,
                 view.name,
                 spec.id,
