@@ -18,7 +18,7 @@ from core.test_sharing import together
 from anymedia import GenerateImage
 
 WORKER = Path(__file__).with_name("worker_child.py")
-pytestmark = [pytest.mark.exhaustive, pytest.mark.usefixtures("fake_key")]
+pytestmark = [pytest.mark.exhaustive, pytest.mark.timeout(550), pytest.mark.usefixtures("fake_key")]
 
 
 @pytest.fixture

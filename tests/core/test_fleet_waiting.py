@@ -137,6 +137,7 @@ async def test_cancel_is_asked_for_once_and_carried_out_once_whatever_else_is_he
 ) -> None:
     if isinstance(place, Path):
         return
+    monkeypatch.setattr(resume, "_ASK_SECONDS", 60.0)
     with FakeService(looks=10**6) as service:
         settings = fake_settings(service, state=tmp_path / "state")
         async with (

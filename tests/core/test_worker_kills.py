@@ -28,7 +28,7 @@ from anymedia.errors import SubmissionUnknown
 from anymedia.state.store import FINAL_STATES, CallRecord
 
 CHILD = Path(__file__).with_name("worker_child.py")
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fake_key")]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(550), pytest.mark.usefixtures("fake_key")]
 #: What goes wrong beside the deaths of workers.
 Trouble = Literal["nothing else", "server killed", "clocks wrong"]
 
