@@ -12,7 +12,7 @@ import pytest
 from core.fake_service import FakeService
 from core.routing import fake_router
 from core.test_plugin_data import answering
-from mcp import Client
+from mcp_clients import connect
 
 from anymedia import Router, SqliteStore
 from anymedia.agents.mcp_server import MediaServer
@@ -45,7 +45,7 @@ def server_that_receives(data: bytes, settings: Settings, root: Path) -> MediaSe
 @pytest.mark.usefixtures("service")
 async def test_kept_bytes_are_copied_into_the_root_of_a_confined_host(settings: Settings, work: Path) -> None:
     server = server_that_receives(DAMAGED, settings, work)
-    async with server.closing(), Client(server.server) as client:
+    async with server.closing(), connect(server.server) as client:
         answer = (await client.call_tool("generate_media", {"prompt": "a fox", "output_path": "fox.png"})).structured_content
         error = answer["error"]
         assert (error["code"], error["charged"]) == ("bad_backend_response", "yes")
@@ -80,7 +80,7 @@ async def test_kept_bytes_are_copied_into_the_root_of_a_confined_host(settings: 
 async def test_text_with_a_signed_link_is_not_copied(data: bytes, settings: Settings, work: Path) -> None:
     server = server_that_receives(data, settings, work)
     before = {*work.iterdir()}
-    async with server.closing(), Client(server.server) as client:
+    async with server.closing(), connect(server.server) as client:
         answer = (await client.call_tool("generate_media", {"prompt": "a fox", "output_path": "fox.png"})).structured_content
         assert "export" not in answer["error"]["fix"]
         asked = {"job_id": answer["error"]["job_id"], "action": "export"}

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from openai import AsyncOpenAI
 from wire.forms import read_form
 from wire.http_server import Received
 from wire.media_bytes import image, video
@@ -18,6 +17,9 @@ from anymedia.media import Image, Video
 from anymedia.requests import Continuation, ContinueVideo, GenerateVideo, Inpaint, Mask
 from openai_media import plugin
 
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
 MakeContext = Callable[..., Context]
 pytestmark = pytest.mark.anyio
 
@@ -25,6 +27,8 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 async def sdk(fake: OpenAIServer) -> AsyncIterator[AsyncOpenAI]:
     """The SDK as it comes, but refusing every answer that differs from its published types."""
+    from openai import AsyncOpenAI
+
     client = AsyncOpenAI(base_url=fake.base_url, api_key=fake.key, max_retries=0, _strict_response_validation=True)
     async with client:
         yield client
