@@ -381,14 +381,17 @@ async def test_paid_answer_that_cannot_be_read_is_kept_and_named_to_the_local_us
     assert Path(error.kept).read_bytes() == received
     assert Path(error.kept).stat().st_mode & 0o077 == 0
     assert error.kept in str(error)
-    assert error.action is None
+    assert error.action is not None
+    assert error.action.action == "export"
+    (copied,) = await router.export(error.action.run_id, tmp_path / "copy.bin")
+    assert copied.path.read_bytes() == received
     assert error.charged in {"unknown", "yes"}
     assert error.kept not in json.dumps(error_answer(error))
     assert str(error.job_id) in error_answer(error)["error"]["fix"]
     for _ in range(2):
         with pytest.raises(BadBackendResponse) as again:
             await router.resume(str(error.job_id))
-        assert (again.value.kept, again.value.action, again.value.charged) == (error.kept, None, error.charged)
+        assert (again.value.kept, again.value.action, again.value.charged) == (error.kept, error.action, error.charged)
     assert fake.count("POST") == 1
 
 
