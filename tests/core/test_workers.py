@@ -23,6 +23,8 @@ from state_samples import NOW, new_call
 
 from anymedia import Budget, GenerateImage, GenerateVideo, Router
 from anymedia import worker as worker_module
+from anymedia.artifacts import ArtifactNotStored
+from anymedia.artifacts.shared import SharedArtifacts
 from anymedia.errors import BackendTimeout, BudgetExceeded, ContentRefused, JobCancelled, UnknownBackend
 from anymedia.execution import resume, watch
 from anymedia.policy import Policy
@@ -405,6 +407,27 @@ async def test_call_without_capacity_stays_queued_and_is_sent_later(machines: Ma
         assert result.path.read_bytes() == png()
         assert len(result.attempts) == 4
     assert len(machines.service.submits) == 1
+
+
+async def test_worker_takes_nothing_while_answers_cannot_be_stored(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "_TAKE", 0.02)
+    put, tried, away = SharedArtifacts.put, list[str](), True
+
+    async def put_unless_away(artifacts: SharedArtifacts, call_id: str, *given: Any, **more: Any) -> Any:
+        tried.append(call_id)
+        if away:
+            raise ArtifactNotStored("the storage is away")
+        return await put(artifacts, call_id, *given, **more)
+
+    monkeypatch.setattr(SharedArtifacts, "put", put_unless_away)
+    async with machines.one("caller", workers=True) as caller, machines.worker():
+        record = await caller.submit(GenerateImage(prompt="a fox"))
+        await until(lambda: len(tried) > 5)
+        assert (await caller.job(record.id)).state == "queued"
+        away = False
+        assert (await caller.wait(record.id)).path.read_bytes() == png()
+    assert len(machines.service.submits) == 1
+    assert [name for name in (machines.folder / "storage").iterdir() if name.name.startswith("worker-") and any(name.iterdir())] == []
 
 
 async def test_worker_of_a_backend_that_is_not_configured_is_refused(machines: Machines) -> None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from .artifacts import ArtifactError
 from .errors import MediaError
 from .execution.resume import continue_call
 from .execution.run_result import result_of
@@ -40,6 +41,8 @@ _HEARTBEAT, ALIVE_SECONDS = 12.0, 30.0
 _LEASE_SECONDS = 20.0
 #: Seconds between two queries of the queue: leases that run out are in no notice. Without notices, new calls are not either.
 _TAKE, _TAKE_WITHOUT_NOTICES = 3.0, 1.0
+#: Seconds between two checks that artifacts can be stored, and how long one may take.
+_STORED, _STORE_TIMEOUT = 60.0, 30.0
 #: Pauses in seconds before a call is tried again that could not be completed, at first and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 600.0
 #: How many calls that are to be tried again later are remembered.
@@ -66,6 +69,7 @@ class Worker:
     _wake: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
     _running: dict[str, int] = attrs.field(factory=dict, init=False)
     _later: dict[str, tuple[float, float]] = attrs.field(factory=dict, init=False)
+    _stored_at: float = attrs.field(default=-math.inf, init=False)
 
     def __attrs_post_init__(self) -> None:
         for name in self.backends or ():
@@ -119,7 +123,7 @@ class Worker:
     async def _take(self) -> None:
         """Claim and begin as many calls as there is room for."""
         room = self.at_once - sum(self._running.values())
-        if room <= 0:
+        if room <= 0 or not await self._can_store():
             return
         now = self.router._engine.clock.steady()
         skip = [*self._running, *(name for name, (until, _) in self._later.items() if until > now)]
@@ -133,6 +137,22 @@ class Worker:
             self._running[run] = len(calls)
             task = self.router._run_registry.start(run, self._carry_out(calls))
             task.add_done_callback(functools.partial(self._ended, run))
+
+    async def _can_store(self) -> bool:
+        """Whether artifacts can be stored: an answer that cannot be is paid for and lost."""
+        engine, name = self.router._engine, f"worker-{self.router._engine.owner}"
+        if engine.clock.steady() - self._stored_at < _STORED:
+            return True
+        try:
+            async with asyncio.timeout(_STORE_TIMEOUT):
+                await engine.artifacts.put(name, "raw", b"can be stored")
+                await engine.artifacts.release(name)
+        except (ArtifactError, TimeoutError) as error:
+            code = error.code if isinstance(error, ArtifactError) else "timeout"
+            _log.warning("no call is taken, because artifacts cannot be stored: %s", code)
+            return False
+        self._stored_at = engine.clock.steady()
+        return True
 
     def _ended(self, run: str, _: object) -> None:
         self.router._run_registry.drop(run)
