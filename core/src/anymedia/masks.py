@@ -7,6 +7,7 @@ pixels. Pillow is imported only when a function runs. Resampling is always neare
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -181,10 +182,11 @@ def _png(picture: Picture, icc: bytes | None = None) -> bytes:
     return out.getvalue()
 
 
-def outside_difference(original: bytes, result: bytes, mask: MaskPlane | bytes) -> float:
+def outside_difference(original: Picture | bytes, result: Picture | bytes, mask: MaskPlane | bytes) -> float:
     """Return the mean absolute difference (0 to 255) of the colours of the protected pixels.
 
-    A result of another size but the same aspect ratio is scaled to the source's first. The mask may be given as an image.
+    A result of another size but the same aspect ratio is scaled to the source's first. The mask may be given as an image file,
+    source and result as files or as pictures of `anymedia.convert.images.open_picture`.
 
     Raises:
         OutputMismatch: the result has another aspect ratio than the source.
@@ -211,10 +213,12 @@ def paste_back(original: bytes, result: bytes, mask: MaskPlane | bytes) -> Paste
     difference = _difference(before, after, plane)
     mode = "RGBA" if "A" in before.mode + after.mode else "RGB"
     icc = before.info.get("icc_profile")
-    made = after.convert(mode)
+    made = after if after.mode == mode else after.convert(mode)
     from PIL import ImageChops
 
-    made.paste(before.convert(mode), (0, 0), ImageChops.invert(plane.picture()))
+    region = plane.picture()
+    for box in bands(made):
+        made.paste(before.crop(box).convert(mode), box, ImageChops.invert(region.crop(box)))
     return Pasted(_png(made, icc), difference, warnings)
 
 
@@ -222,16 +226,16 @@ def _as_plane(mask: MaskPlane | bytes) -> MaskPlane:
     return mask if isinstance(mask, MaskPlane) else read_mask(mask)
 
 
-def _pair(original: bytes, result: bytes, mask: MaskPlane) -> tuple[Picture, Picture, tuple[str, ...]]:
+def _pair(original: Picture | bytes, result: Picture | bytes, mask: MaskPlane) -> tuple[Picture, Picture, tuple[str, ...]]:
     """Return source and result as RGB or RGBA of the same size, and the changes to the result."""
     from PIL import Image
 
     from .convert.images import open_picture, plain_colours
 
-    before = plain_colours(open_picture(original, where="$.source"))
+    before = plain_colours(open_picture(original, where="$.source") if isinstance(original, bytes) else original)
     if before.size != mask.size:
         raise _wrong("$.mask", f"the mask has {_words(mask.size)}, its source {_words(before.size)}", "give a mask of the source's size")
-    shown = open_picture(result, where="$.result")
+    shown = open_picture(result, where="$.result") if isinstance(result, bytes) else result
     warnings: list[str] = []
     if shown.format not in {"PNG", "BMP", "TIFF", None}:
         warnings.append(f"the result was {shown.format}; it is PNG after the protected pixels were copied back exactly")
@@ -252,18 +256,23 @@ def _same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
     return abs(one[0] * other[1] / (one[1] * other[0]) - 1) <= 0.005
 
 
-#: Rows that are compared at a time: a difference of whole pictures would take as much memory as both.
-_ROWS = 512
+#: Rows that are compared at a time: a difference of whole pictures would take as much memory as both, and hold up other threads.
+ROWS = 512
+
+
+def bands(picture: Picture) -> Iterator[tuple[int, int, int, int]]:
+    """Yield boxes of at most `ROWS` rows that cover a picture."""
+    for top in range(0, picture.height, ROWS):
+        yield 0, top, picture.width, min(top + ROWS, picture.height)
 
 
 def _difference(before: Picture, after: Picture, mask: MaskPlane) -> float:
     from PIL import ImageChops, ImageStat
 
-    total, count, protected = 0.0, 0, ImageChops.invert(mask.picture())
-    for top in range(0, before.height, _ROWS):
-        box = (0, top, before.width, min(top + _ROWS, before.height))
+    total, count, region = 0.0, 0, mask.picture()
+    for box in bands(before):
         delta = ImageChops.difference(before.crop(box).convert("RGB"), after.crop(box).convert("RGB"))
-        found = ImageStat.Stat(delta, protected.crop(box))
+        found = ImageStat.Stat(delta, ImageChops.invert(region.crop(box)))
         if found.count[0]:
             total, count = total + sum(found.sum), count + sum(found.count)
     return total / count if count else 0.0

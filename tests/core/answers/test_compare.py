@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from tiers import examples
 
-from anymedia.answers.compare import changed_outside_mask, differences, fewer_pieces, lost_transparency, mask_polarity
+from anymedia.answers import compare
+from anymedia.answers.compare import _EDGE, CHANGED_STEP, changed_outside_mask, differences, fewer_pieces, lost_transparency, mask_polarity
 from anymedia.masks import MaskPlane, convert, read_mask
 from anymedia.results import MediaFile, Warning
 
@@ -159,3 +160,27 @@ def test_masks_of_clear_meaning_give_no_warning(left: int, top: int, width: int,
 
 def _inverse(mask: MaskPlane) -> bytes:
     return encoded(mask.picture().point(lambda v: 255 - v))
+
+
+@given(st.data())
+@examples(60)
+def test_part_that_changed_is_that_of_the_pixels_beyond_the_edge_of_the_mask(data: st.DataObject) -> None:
+    """Whatever the bands are: with one row each, a few, or all at once, it is what Pillow's filter and one pass give."""
+    size = data.draw(st.tuples(st.integers(1, 90), st.integers(1, 90)))
+    mask = Image.new("L", size, 0)
+    before, after = Image.new("RGB", size, (40, 80, 120)), Image.new("RGB", size, (40, 80, 120))
+    corner = st.tuples(st.integers(0, size[0] - 1), st.integers(0, size[1] - 1))
+    for picture, colours in ((mask, st.just(255)), (after, st.sampled_from([(0, 0, 0), (50, 90, 130), (255, 80, 120)]))):
+        for one, other in data.draw(st.lists(st.tuples(corner, corner), min_size=1, max_size=3)):
+            box = (min(one[0], other[0]), min(one[1], other[1]), max(one[0], other[0]), max(one[1], other[1]))
+            ImageDraw.Draw(picture).rectangle(box, fill=data.draw(colours))
+    protected = ImageChops.invert(mask.filter(ImageFilter.MaxFilter(2 * _EDGE + 1)))
+    wanted = sum(
+        keep == 255 and max(abs(a - b) for a, b in zip(one, other, strict=True)) > CHANGED_STEP
+        for one, other, keep in zip(before.get_flattened_data(), after.get_flattened_data(), protected.get_flattened_data(), strict=True)
+    )
+    count = protected.histogram()[255]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("anymedia.masks.ROWS", data.draw(st.sampled_from([1, 7, 512])))
+        part = compare._changed_part(before, after, MaskPlane(*size, mask.tobytes()))
+    assert part == (pytest.approx(wanted / count) if count else None)

@@ -100,10 +100,9 @@ def open_picture(data: bytes, *, limits: Limits | None = None, where: str = "$",
     with decoding(where):
         with _open(source, fmt, limits) as image:
             image.load()
-            upright = ImageOps.exif_transpose(image)
-        found: Picture = image.copy() if upright is None else upright
-        found.format = PILLOW_FORMATS[facts.format]
-        return found
+            ImageOps.exif_transpose(image, in_place=True)  # a copy would take as much memory again
+        image.format = PILLOW_FORMATS[facts.format]
+        return image
     raise AssertionError  # decoding() never suppresses an error
 
 
@@ -184,12 +183,12 @@ def plain_colours(picture: Picture) -> Picture:
     profile = picture.info.get("icc_profile")
     if picture.mode.startswith("I") or picture.mode == "F":
         made = eight_bits(picture).convert("RGB")
-    elif picture.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in picture.info:
+    elif picture.mode in {"LA", "PA", "RGBa", "La"} or "transparency" in picture.info:
         made = picture.convert("RGBA")
     elif picture.mode == "CMYK":
         made, profile = _from_cmyk(picture, profile), None
     else:
-        made = picture if picture.mode == "RGB" else picture.convert("RGB")
+        made = picture if picture.mode in {"RGB", "RGBA"} else picture.convert("RGB")
     made.info = {"icc_profile": profile} if profile else {}
     return made
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from ..errors import BackendError, BackendTimeout, BadBackendResponse, Fix, Medi
 from ..files.atomic_writer import SMALL, hidden_prefix
 from ..files.paths import OutputTarget, plan_output
 from ..files.safe_dir import show_path
-from ..masks import read_mask
 from ..media import mime_of
 from ..plugins.sanitize import clean_error
 from ..requests import Continuation, StoredFile
@@ -32,7 +31,7 @@ from ..state.codec import check_storable, outcome_json, plausible_expiry
 from ..state.store import CallRecord, Lease, StateError
 from ..threads import in_thread, shielded
 from .engine import Engine, new_id
-from .prepare_inputs import Protection, paste_back
+from .prepare_inputs import Protection
 from .save_piece import Saved, export_artifact, name_kept, recognise_file, save_bytes, store_piece
 
 #: What comes in place of a file is read up to this many bytes.
@@ -396,11 +395,9 @@ async def _post_process(
     if protection is None and record.target["protect"]:
         warnings.append(Warning("not_protected", "the protected pixels could not be copied back: the source and the mask are not stored"))
     if protection is not None:
-        pasted = await in_thread(lambda: paste_back(protection, data))
-        data, difference, mime = pasted.data, pasted.difference, pasted.mime or mime
-        warnings += pasted.warnings
-        if not protection.exact:
-            warnings += await in_thread(lambda: _changed_outside(protection, data))
+        data, made_mime, difference, remarks = await in_thread(lambda: _protected(protection, data))
+        mime = made_mime or mime
+        warnings += remarks
     if to_format:
         with tempfile.TemporaryDirectory(prefix="anymedia-") as scratch:
             raw = Path(scratch) / "raw"
@@ -415,11 +412,26 @@ async def _post_process(
     return attrs.evolve(piece, data=data, url=None, stream=None, headers={}, mime=mime), difference, warnings
 
 
-def _changed_outside(protection: Protection, data: bytes) -> tuple[Warning, ...]:
+def _protected(protection: Protection, data: bytes) -> tuple[bytes, str | None, float | None, Sequence[Warning]]:
+    """Compare a result outside the mask; with ``exact`` copy the protected pixels back from the source.
+
+    Returns:
+        The bytes to keep; their type if they are others; the difference as the provider returned it (0 to 255); remarks.
+    """
+    from .. import masks
+    from ..convert.images import open_picture
+
     try:
-        return changed_outside_mask(protection.source, data, read_mask(protection.mask))
-    except MediaError:  # a format that cannot be decoded here
-        return ()
+        if protection.exact:
+            made = masks.paste_back(protection.source, data, protection.mask)
+            return made.data, "image/png", made.difference, to_warnings(made.warnings, "converted")
+        before, after, mask = open_picture(protection.source), open_picture(data), masks.read_mask(protection.mask)
+        difference = masks.outside_difference(before, after, mask)
+        return data, None, difference, changed_outside_mask(before, after, mask)
+    except MediaError as error:
+        what = ("not_protected", "the protected pixels could not be copied back")
+        code, text = what if protection.exact else ("mask_not_compared", "pixels outside the mask were not compared")
+        return data, None, None, (Warning(code, f"{text}: {error.message}"),)
 
 
 def _continuable(record: CallRecord, piece: Piece, file: MediaFile, artifact: Artifact | None) -> tuple[MediaFile, Continuation | None]:

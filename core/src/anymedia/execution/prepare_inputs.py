@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar
 import attrs
 
 from ..capabilities import ReferencesRule
-from ..errors import InvalidRequest, MediaError, Problem, RequestError, UnknownContinuation, UnsupportedInput
+from ..errors import InvalidRequest, Problem, RequestError, UnknownContinuation, UnsupportedInput
 from ..fields import INPUTS, names_of
 from ..media import FORMATS, Audio, Image, Media, Video
 from ..planning import InputForm, Plan
 from ..records import frozen
 from ..requests import KINDS, Continuation, EditWithReferences, Inpaint, Mask, Reference, Request, StoredFile, Transform, each
-from ..results import Warning, to_warnings
 from ..spellings import format_name
 from ..threads import in_thread
 
@@ -571,30 +570,3 @@ class Protection:
     source: bytes = attrs.field(repr=False)
     mask: bytes = attrs.field(repr=False)
     exact: bool
-
-
-@frozen(kw_only=True)
-class Pasted:
-    """The picture to keep, the difference outside the mask as the provider returned it (0 to 255), and remarks."""
-
-    data: bytes = attrs.field(repr=False)
-    difference: float | None
-    mime: str | None = None
-    warnings: tuple[Warning, ...] = ()
-
-
-def paste_back(protection: Protection, data: bytes) -> Pasted:
-    """Measure the difference outside the mask; with ``exact`` copy the protected pixels back from the source."""
-    from .. import masks
-
-    try:
-        if not protection.exact:
-            return Pasted(data=data, difference=masks.outside_difference(protection.source, data, protection.mask))
-        made = masks.paste_back(protection.source, data, protection.mask)
-    except MediaError as error:
-        if protection.exact:
-            warning = Warning("not_protected", f"the protected pixels could not be copied back: {error.message}")
-        else:
-            warning = Warning("mask_not_compared", f"pixels outside the mask were not compared: {error.message}")
-        return Pasted(data=data, difference=None, warnings=(warning,))
-    return Pasted(data=made.data, difference=made.difference, mime="image/png", warnings=to_warnings(made.warnings, "converted"))
