@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,17 @@ from anymedia.clock import SystemClock
 
 HERE = Path(__file__).parent
 _OURS = ("demo_backend", "locked_backend", "torn_backend")
+
+
+@pytest.fixture(autouse=True)
+def heard_hang_up() -> Iterator[None]:
+    """Let commands hear SIGHUP: one that is begun with `nohup` ignores it, and so would those that the tests begin."""
+    if (name := getattr(signal, "SIGHUP", None)) is None:
+        yield
+        return
+    before = signal.signal(name, signal.SIG_DFL)
+    yield
+    signal.signal(name, before)
 
 
 @attrs.frozen
