@@ -65,10 +65,9 @@ class _FromTheEnd(pytest.Dir):
 
 
 def _reads_from_the_end(config: pytest.Config) -> bool:
-    """Whether this is the second of two xdist workers in a run of all tests.
+    """Whether this is the second xdist worker in a run of all tests.
 
-    Compiling the tests takes longer than all else that precedes the first one. Each of two workers compiles half of them, if they begin
-    at opposite ends.
+    Compiling the tests takes longer than all else that precedes the first one. Workers that begin at opposite ends share it.
     """
     return getattr(config, "workerinput", {}).get("workerid") == "gw1" and config.args == config.getini("testpaths")
 
