@@ -148,10 +148,10 @@ def _grey(picture: Picture) -> Picture:
 
 def _plane(picture: Picture) -> MaskPlane:
     """Split an ``L`` image at the middle: 128 and above is edit."""
-    return MaskPlane(picture.width, picture.height, picture.tobytes().translate(_CUT))
+    return MaskPlane(picture.width, picture.height, picture.point(_CUT).tobytes())
 
 
-_CUT = bytes(128) + b"\xff" * 128
+_CUT = [0] * 128 + [255] * 128
 
 
 def convert(mask: MaskPlane, form: MaskFormat) -> bytes:
