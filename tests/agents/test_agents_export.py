@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,10 +73,14 @@ async def test_kept_bytes_are_copied_into_the_root_of_a_confined_host(settings: 
         f"see {LINK}".encode(),
         f"<html><a href='{LINK}'>".encode(),
         DAMAGED + LINK.encode(),
+        DAMAGED + b' xmlns:x="http://ns.example/x/" ' + LINK.encode(),
+        DAMAGED + urllib.parse.quote(LINK, safe="").encode(),
+        DAMAGED + LINK.replace("?", "\\u003f").encode(),
+        DAMAGED + LINK.replace("?", "/" + 9000 * "a" + "?").encode(),
         LINK.encode("utf-16"),
         b"\x01\x02 https%3A%2F%2Fbucket.example%2Fa.png",
     ],
-    ids=["json", "text", "page", "damaged-media", "utf-16", "encoded"],
+    ids=["json", "text", "page", "damaged-media", "second-link", "encoded-query", "escaped-query", "long-path", "utf-16", "encoded"],
 )
 async def test_text_with_a_signed_link_is_not_copied(data: bytes, settings: Settings, work: Path) -> None:
     server = server_that_receives(data, settings, work)

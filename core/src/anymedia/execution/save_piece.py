@@ -39,8 +39,9 @@ _OVERLAP = CHUNK
 #: A download that progressed by this many bytes since the last failure starts with a fresh number of retries.
 _PROGRESS = 1_048_576
 #: Kept bytes are searched for links up to this size.
-_MOST_SCANNED = 1 << 28
-_LINK = re.compile(rb"https?(?::|%3a|\\u003a)[^\s\"'<>?]{0,4000}(?P<query>\?[^\s\"'<>]{0,4000}=)?", re.IGNORECASE)
+_MOST_SCANNED = 1 << 26
+_LINK = re.compile(rb"https?(?::|%3a|\\u003a)[^\0-\x20\"'<>\x7f-\xff]*", re.IGNORECASE)
+_QUERY = re.compile(rb"(?:\?|%3f|\\u003f)[^?]*(?:=|%3d|\\u003d)", re.IGNORECASE)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 20.0
 
 
@@ -164,8 +165,8 @@ def may_be_copied(path: Path) -> bool:
     data = path.read_bytes()
     if _text_kind(data[:512]) is not None:
         return False
-    found = _LINK.search(data.replace(b"\0", b""))
-    return found is None or (found["query"] is None and format_of_head(data[:HEAD]) is not None)
+    links = [found[0] for found in _LINK.finditer(data.replace(b"\0", b""))]
+    return not links or (format_of_head(data[:HEAD]) is not None and not any(map(_QUERY.search, links)))
 
 
 def save_bytes(piece: Piece, target: OutputTarget, *, call_id: str, expect: str, index: int = 0, of: int = 1) -> Saved:
