@@ -52,7 +52,7 @@ ODD: list[tuple[Any, str]] = [
     ({"prompt": ["a", "b"]}, "prompt: expected text, got a list"),
     ({"prompt": None}, "prompt: is missing"),
     ({"mode": "picture"}, "mode: expected one of image, video, audio"),
-    ({"duration": 4}, "duration: it goes with media_type 'video' or 'audio'"),
+    ({"duration": 4}, "duration: it goes with mode 'video' or 'audio'"),
     ({"mask_path": "mask.png"}, "input_images: give a source image or continue_from"),
     ({"output_path": "~/fox.png"}, "output_path: write a path in the working directory, such as 'fox.png'"),
     ({"input_images": ["~/photo.png"]}, "input_images: write a path in the working directory, such as 'photo.png'"),
@@ -61,6 +61,9 @@ ODD: list[tuple[Any, str]] = [
     ({"backend": "Fakes"}, 'use "backend": "fake"'),
     ({"backend": "gemini"}, 'use "backend": "fake"'),
     ({"model": "no-such-model"}, "omit model"),
+    ({"model": "stil"}, 'use "model": "still", or omit model'),
+    ({"prompts": "a fox", "prompt": None}, 'prompts: write ["a fox"]'),
+    ({"extra_params": {"no": 1}}, "leave it out"),
     ("make a fox", 'give an object like {"prompt": "a red fox in snow"}'),
 ]
 
@@ -75,10 +78,10 @@ async def test_fix_of_a_wrong_call_names_what_to_write(tool: MediaTool, asked: A
 @pytest.mark.parametrize(
     ("asked", "message", "fix"),
     [
-        ({"output_path": "/etc/fox.png"}, "$.output_path: '/etc/fox.png' lies outside", "correct output_path: allowed: "),
+        ({"output_path": "/etc/fox.png"}, "$.output_path: '/etc/fox.png' lies outside", "correct output_path: give a path inside "),
         ({"output_path": "fox"}, "$.output_path: ", "correct output_path: use a media suffix"),
         ({"input_images": ["none.png"]}, "$.input_images[0]: ", "correct input_images[0]: "),
-        ({"input_image_paths": ["/etc/passwd"]}, "$.input_image_paths[0]: ", "correct input_image_paths[0]: allowed: "),
+        ({"input_image_paths": ["/etc/passwd"]}, "$.input_image_paths[0]: ", "correct input_image_paths[0]: give a path inside "),
         (
             {"input_images": [{"image_url": "http://192.0.2.1/a.png"}]},
             "$.input_images[0]: ",
@@ -158,15 +161,30 @@ async def test_deadline_error_names_the_call_that_waits(tool: MediaTool, service
     service.looks = 10**6
     error = (await tool.generate(mode="video", prompt="waves", deadline=0.01))["error"]
     assert error["code"] == "backend_timeout"
-    assert error["fix"] == f"the job is still running: media_job(job_id='{error['job_id']}', action='wait')"
+    assert error["fix"] == f"the job is not lost, follow it: media_job(job_id='{error['job_id']}', action='wait')"
     await tool.job(error["job_id"], "cancel")
 
 
-async def test_unknown_task_fix_names_the_nearest(work: Path) -> None:
+@pytest.mark.parametrize(
+    ("asked", "fix"),
+    [
+        ({"task": "upscal", "task_inputs": {"image": "photo.png"}}, 'use "task": "upscale"'),
+        ({"task": "sing", "task_inputs": {"image": "photo.png"}}, "use one of: upscale, remove_background"),
+        ({"task": "upscale"}, "add the input that is missing"),
+        ({"task": "upscale", "input_images": ["photo.png"], "prompt": "x"}, "takes no prompt: leave it out"),
+    ],
+    ids=["misspelt", "unknown", "without-input", "needless-prompt"],
+)
+async def test_fix_of_a_wrong_task_names_what_to_do(work: Path, asked: dict[str, Any], fix: str) -> None:
     pytest.importorskip("local_media")
     async with Router(settings=Settings(), store=SqliteStore(":memory:")) as router:
-        error = (await MediaTool(router).plan(task="upscal", task_inputs={"image": "photo.png"}))["error"]
-    assert error["fix"] == 'use "task": "upscale"'
+        error = (await MediaTool(router).plan({**asked, "backend": "local"}))["error"]
+    assert fix in error["fix"]
+
+
+def test_fix_of_an_unknown_tool_lists_the_tools() -> None:
+    error = error_answer(arguments_problem("media_pob", {}, ["media_job", "plan_media"]) or MediaError("none"))["error"]
+    assert error["fix"] == "use one of: media_job, plan_media"
 
 
 def test_unknown_argument_of_a_tool_is_named_with_those_it_takes() -> None:

@@ -117,6 +117,16 @@ def test_range_nearest_is_minimal(rule: Range, value: Any) -> None:
     assert all(abs(nearest - value) <= abs(other - value) + 1e-6 for other in others)
 
 
+@pytest.mark.parametrize("value", [2**53 + 1, 2**62 + 1, 2**63 - 1])
+def test_range_with_integer_steps_is_exact_above_the_precision_of_a_float(value: int) -> None:
+    seeds = Range(min=0, max=2**63 - 1, step=1)
+    assert seeds.problem(value) is None
+    assert seeds.nearest(value) == value
+    assert seeds.nearest(2**64) == 2**63 - 1
+    assert Range(min=0, max=2**63 - 1, step=2).nearest(2**60 + 1) == 2**60
+    assert Range(min=0, max=10, step=2).nearest(7) == 8  # to the even number of steps, as a float is rounded
+
+
 def test_range_with_integer_steps_gives_integers() -> None:
     assert repr(Range(min=1, max=10, step=1).nearest(7.6)) == "8"
     assert repr(Range(min=1, max=10).nearest(12)) == "10"
@@ -188,7 +198,7 @@ def test_text_has_length_limit_and_no_nearest() -> None:
     assert Text().problem("x" * 10_000) is None
     assert Text(max_chars=3).problem("abc") is None
     assert Text(max_chars=3).problem("abcd") == "accepts at most 3 characters, not 4"
-    assert Text().problem(3) == "accepts text, not int"
+    assert Text().problem(3) == "accepts text, not a number"
     assert Text(max_chars=3).nearest("abcd") is None
 
 

@@ -144,6 +144,15 @@ def test_default_unusable_is_refused_with_setting_and_alternative() -> None:
     assert caught.value.try_backends == ("pix", "local")
 
 
+@pytest.mark.parametrize(("limit", "able"), [(None, ("pix", "tiers")), (0.15, ("tiers", "pix"))])
+def test_suggested_backend_that_needs_no_approval_comes_first(limit: float | None, able: tuple[str, ...]) -> None:
+    picture = EditWithReferences(prompt="a hat", references=(Reference(image=Image(path="a.png")),))
+    with pytest.raises(UnsupportedOperation) as caught:
+        plan(picture, views(), policy=Policy(ask_above_usd=limit), today=TODAY, backend="local")
+    assert caught.value.try_backends == able
+    assert f"use backend={able[0]!r}" in caught.value.fix
+
+
 def test_default_unable_is_refused_and_prefer_unable_is_passed_over() -> None:
     request = GenerateImage(prompt="a fox", extra_params={"moderation": "low"})
     with pytest.raises(RequestError, match=r"\[defaults\] image = 'tiers': 'tiers/tier-image' has no extra parameter"):

@@ -299,17 +299,17 @@ _COMPANIONS: Mapping[str, str] = {
     "control_type": "goes with control_image_path",
     "subject_type": "goes with subject_image_path",
     "subject_description": "goes with subject_image_path",
-    "continue_as": "goes with media_type 'video' and continue_from or input_video_path",
+    "continue_as": "goes with mode 'video' and continue_from or input_video_path",
     "protect": "goes with mask_path",
-    "last_frame_path": "goes with media_type 'video', without continue_from",
-    "input_video_path": "goes with media_type 'video'",
+    "last_frame_path": "goes with mode 'video', without continue_from",
+    "input_video_path": "goes with mode 'video'",
     "task_inputs": "goes with task",
     "edit_mode": "outpaint goes with one source image; inpaint goes with a mask",
-    "input_images": "goes with media_type 'image' or 'video'",
-    "input_image_paths": "goes with media_type 'image' or 'video'",
-    "references": "goes with media_type 'image' or 'video'",
-    **dict.fromkeys(("mask_path", "mask_mode", "segmentation_classes"), "goes with media_type 'image'"),
-    **dict.fromkeys((f"{role}_image_path" for role in _ROLES), "goes with media_type 'image' or 'video'"),
+    "input_images": "goes with mode 'image' or 'video'",
+    "input_image_paths": "goes with mode 'image' or 'video'",
+    "references": "goes with mode 'image' or 'video'",
+    **dict.fromkeys(("mask_path", "mask_mode", "segmentation_classes"), "goes with mode 'image'"),
+    **dict.fromkeys((f"{role}_image_path" for role in _ROLES), "goes with mode 'image' or 'video'"),
 }
 _IMAGE_OPTIONS = ("size", "aspect_ratio", "resolution", "quality", "background", "negative_prompt", "seed", "guidance_scale")
 _VIDEO_OPTIONS = ("duration", "size", "aspect_ratio", "resolution", "quality", "negative_prompt", "seed", "guidance_scale")
@@ -519,7 +519,7 @@ def _goes_with(name: str) -> str:
         return _COMPANIONS[name]
     fields = {cls.media: {f.name for f in attrs.fields(cls)} for cls in KINDS.values()}
     media = [medium for medium, names in fields.items() if name in names]
-    return f"it goes with media_type {' or '.join(repr(m) for m in media)}" if media else ""
+    return f"it goes with mode {' or '.join(repr(m) for m in media)}" if media else ""
 
 
 #: The class of a request and its fields.

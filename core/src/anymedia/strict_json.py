@@ -149,7 +149,7 @@ def read_object(cls: type[_T], value: Any) -> _T:
         InvalidRequest: with every problem and its path.
     """
     if not isinstance(value, Mapping):
-        raise InvalidRequest(f"expected a JSON object, got {_kind(value)}")
+        raise InvalidRequest(f"expected a JSON object, got {json_kind(value)}")
     check_plain(value)
     nulls = [Problem(path_below("$", key), "null is not a value", "leave the field out") for key, inner in value.items() if inner is None]
     if nulls:
@@ -227,7 +227,7 @@ def _mapping(value: Any, _: Any) -> dict[str, Any]:
 
 def wrong_type(value: Any, wanted: type) -> InvalidRequest:
     """Return the error for a value whose type is not ``wanted`` (str, int, float, bool, Path, list or dict), with a suggestion."""
-    return InvalidRequest([Problem("$", f"expected {_NAMES[wanted]}, got {_kind(value)}", _instead(value, wanted))])
+    return InvalidRequest([Problem("$", f"expected {_NAMES[wanted]}, got {json_kind(value)}", _instead(value, wanted))])
 
 
 def _instead(value: Any, wanted: type) -> str:
@@ -248,7 +248,7 @@ def _instead(value: Any, wanted: type) -> str:
     return ""
 
 
-def _kind(value: Any) -> str:
+def json_kind(value: Any) -> str:
     """Name a value's type as JSON calls it."""
     if value is None:
         return "null"

@@ -197,7 +197,7 @@ def test_video_with_two_first_frames_is_rejected():
 @pytest.mark.parametrize(
     ("command", "fields", "message"),
     [
-        ("video", {"continue_as": "extend"}, r"^--as: has no meaning .*goes with media_type 'video' and --continue"),
+        ("video", {"continue_as": "extend"}, r"^--as: has no meaning .*goes with mode 'video' and --continue"),
         ("edit", {"protect": "exact", "sources": ("a.png",)}, r"^--protect: .*mask"),
         ("edit", {"style": ("s.png",), "outpaint": "1:1", "sources": ("a.png",)}, r"^--outpaint: has no meaning"),
         ("image", {"size": "64"}, r"^--size: expected WIDTHxHEIGHT"),

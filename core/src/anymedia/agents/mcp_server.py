@@ -89,7 +89,8 @@ _TAKES: Mapping[str, tuple[set[str], set[str]]] = {
 def arguments_problem(name: str, given: Mapping[str, Any], known: Iterable[str]) -> RequestError | None:
     """Return the error for an unknown tool or argument names; generate_media checks its own."""
     if name not in known:
-        return UnsupportedOperation(f"there is no tool {name[:60]!r}{did_you_mean(name[:60], known)}")
+        text = f"there is no tool {name[:60]!r}{did_you_mean(name[:60], known)}"
+        return UnsupportedOperation(text, fix=f"use one of: {', '.join(known)}")
     if name not in _TAKES:
         return None
     from ..strict_json import path_below

@@ -267,7 +267,7 @@ def _spread(fields: dict[str, Any], prompts: Any) -> Iterator[dict[str, Any]]:
     if prompts is None or prompts == []:
         texts: Sequence[Any] = [fields.pop("prompt")] if "prompt" in fields else [None]
     elif not isinstance(prompts, list | tuple):
-        raise InvalidRequest([Problem("$.prompts", f"expected a list of texts, got {type(prompts).__name__}")])
+        raise _wrong("prompts", prompts, list)
     elif "prompt" in fields:
         raise InvalidRequest([Problem("$.prompts", "contradicts prompt", "give only one of them")])
     else:
@@ -447,7 +447,7 @@ def _absolute(path: str | Path) -> Path:
 
 
 def _outside(text: str, field: str, allowed: Iterable[Path]) -> InvalidRequest:
-    hint = "allowed: " + ", ".join(repr(str(root)) for root in allowed)
+    hint = "give a path inside " + " or ".join(repr(str(root)) for root in allowed)
     return InvalidRequest([Problem(f"$.{field}", f"{text[:200]!r} lies outside the allowed directories", hint)])
 
 

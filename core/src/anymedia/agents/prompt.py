@@ -134,7 +134,7 @@ _ERRORS = """## When success is false
   content_refused: reword; never repeat the same.
 - rate_limited, backend_unavailable, out_of_resources: the same call later (retry), or try_backends.
   quota_exceeded, authentication_failed: tell the user.
-- backend_timeout: the job is still running: media_job(job_id, "wait"). submission_unknown: it may have been charged; do NOT repeat it,
+- backend_timeout: the job is not lost: media_job(job_id, "wait"). submission_unknown: it may have been charged; do NOT repeat it,
   check with media_job. cancelled: it was stopped on request. some_failed: each of `results` says why.
 - bad_backend_response, answer_too_large, output_mismatch, job_not_found: read charged before you repeat the call.
 - internal, plugin_*, duplicate_*, run_key_conflict: tell the user.

@@ -183,7 +183,7 @@ def fix_of(error: MediaError, able: tuple[str, ...] = ()) -> str:
         check = f"check with {wait}, or " if error.job_id else ""
         return f"do not repeat it: it may be running and charged; {check}ask the user to look at the provider's list of requests"
     if isinstance(error, BackendTimeout) and error.job_id:
-        return f"the job is still running: {wait}"
+        return f"the job is not lost, follow it: {wait}"
     if isinstance(error, UnknownBackend) and able:
         backend = Argument("backend", error.nearest if error.nearest in able else able[0])
         return f"use {_argument(backend)}, or omit backend"

@@ -273,7 +273,7 @@ class MediaTool:
                 if repeated is None and ready.policy.needs_approval(plan := await self._planned(ready)):
                     cost = "price unknown" if plan.quote.usd is None else f"up to {in_dollars(plan.quote.usd[1])} USD"
                     prompt = clean_text(str(getattr(plan.request, "prompt", "")), 120)
-                    found[_id_of(plan, number)] = f"{plan.operation} by {plan.chosen}, {cost}: {prompt}"
+                    found[_id_of(plan, number)] = f"{plan.operation} by {plan.chosen}, {cost}" + (f": {prompt}" if prompt else "")
         return found
 
     async def plan(self, config: Any = None, /, **fields: Any) -> dict[str, Any]:
@@ -488,8 +488,8 @@ class MediaTool:
                 continue
             if is_over_cap(plan.quote, ready.policy):
                 continue
-            able.append((instance.matrix.last_resort, name))
-        return tuple(name for _, name in sorted(able))
+            able.append((instance.matrix.last_resort, ready.policy.needs_approval(plan), name))
+        return tuple(name for *_, name in sorted(able))
 
     async def _job(self, job_id: Any, action: Any, deadline: Any, output: Any) -> dict[str, Any]:
         if not isinstance(job_id, str) or not job_id.strip() or len(job_id) > 200:

@@ -12,6 +12,7 @@ from ..credentials import Secret
 from ..errors import shown
 from ..formatting import in_digits
 from ..records import frozen
+from ..strict_json import json_kind
 
 
 def _same_kind(a: Any, b: Any) -> bool:
@@ -123,6 +124,11 @@ class Range:
     def _on_grid(self, value: float) -> float:
         if not self.step:
             return value
+        if self.integer and isinstance(value, int):  # exact: a float has no number for each seed above 2**53
+            low, step = int(self.min), int(self.step)
+            steps, rest = divmod(value - low, step)
+            steps += 2 * rest > step or (2 * rest == step and steps % 2)
+            return low + max(min(steps, (math.floor(self.max) - low) // step), 0) * step
         steps = min(round((value - self.min) / self.step), math.floor((self.max - self.min) / self.step + 1e-9))
         return round(self.min + max(steps, 0) * self.step, 9)
 
@@ -144,7 +150,7 @@ class Text:
     def problem(self, value: Any) -> str | None:
         """Return what is wrong with a value, or None."""
         if not isinstance(value, str):
-            return f"accepts text, not {type(value).__name__}"
+            return f"accepts text, not {json_kind(value)}"
         if self.max_chars is not None and len(value) > self.max_chars:
             return f"accepts at most {self.max_chars} characters, not {len(value)}"
         return None
@@ -152,6 +158,18 @@ class Text:
     def nearest(self, value: Any) -> Any:
         """Return None: text is never shortened."""
         return None
+
+
+#: Type of a JSON value -> its name in a message.
+_TYPE_NAMES = {
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "secret": "text",
+}
 
 
 @frozen(kw_only=True)
@@ -185,7 +203,7 @@ class Anything:
         }
         if isinstance(value, kinds[self.type]) and (self.type in {"boolean", "any"} or not isinstance(value, bool)):
             return None
-        return f"accepts {self.type}, not {type(value).__name__}"
+        return f"accepts {_TYPE_NAMES[self.type]}, not {json_kind(value)}"
 
     def nearest(self, value: Any) -> Any:
         """Return None: there is no order among the values."""

@@ -263,8 +263,8 @@ def locate(path: str | Path, roots: Sequence[Path] | None, *, field: str) -> Loc
             found = Location(real, wanted.relative_to(alias).parts)
             _check_steps(found, text, field)
             return found
-    allowed = ", ".join(show_path(root) for root in roots) or "none"
-    raise refuse(field, text, "lies outside the allowed directories", f"allowed: {allowed}")
+    hint = f"give a path inside {' or '.join(show_path(root) for root in roots)}" if roots else "no directory is allowed"
+    raise refuse(field, text, "lies outside the allowed directories", hint)
 
 
 def _real(root: Path) -> list[Path]:

@@ -119,6 +119,8 @@ def unknown_model_error(
         text += f" ({others[0]!r} is not for {purpose})"
     if not active:
         return UnknownModel(text, fix=("omit ", Argument("model")))
+    if near:
+        return UnknownModel(text, fix=("use ", Argument("model", near[0]), ", or omit ", Argument("model")))
     known = list(dict.fromkeys(spec.id for spec in fitting or active))
     some = ", ".join(known[:_LISTED]) + (" ..." if len(known) > _LISTED else "")
     return UnknownModel(text, fix=("omit ", Argument("model"), f", or use one of: {some}"))
@@ -249,6 +251,8 @@ def _fix(
         parts += [(r.nearest,) for r in nearest.reasons if r.nearest]
     elif reason.code == "other_backend":
         parts.append(("omit ", backend, ", or use ", Argument("backend", reason.nearest)))
+    elif reason.code == "input_missing":
+        parts.append(("add the input that is missing",))
     elif reason.nearest:
         parts.append((f"nearest supported: {reason.nearest}",))
     if default is not None:

@@ -40,7 +40,7 @@ def fit_inputs(draft: Draft) -> None:
     request = draft.asked.request
     if not draft.spec.prompt.takes(request.prompt):
         wrong = draft.spec.prompt.problem(request.prompt)
-        text = f"{draft.name} takes no prompt" if draft.spec.prompt.max_chars == 0 else f"{draft.name}: the prompt {wrong}"
+        text = f"{draft.name} takes no prompt: leave it out" if draft.spec.prompt.max_chars == 0 else f"{draft.name}: the prompt {wrong}"
         draft.reject("prompt_too_long", text, "prompt")
     elif draft.spec.prompt.required and not request.prompt:
         draft.reject("prompt_missing", f"{draft.name} needs a prompt", "prompt")
@@ -301,7 +301,8 @@ def _fit_extra(draft: Draft) -> None:
         option = known.get(key)
         if option is None:
             names = ", ".join(known)
-            draft.reject("extra_param", f"{draft.name} has no {word} {key!r} (it has {names or 'none'})", f"{field}.{key}", names)
+            has = f"(it has {names})" if names else "(it has none): leave it out"
+            draft.reject("extra_param", f"{draft.name} has no {word} {key!r} {has}", f"{field}.{key}", names)
         elif (wrong := option.problem(value)) is not None:
             draft.reject("extra_param", f"{draft.name}: {word} {key!r} {wrong}", f"{field}.{key}")
     for key, option in known.items():

@@ -393,15 +393,20 @@ class Planner:
         if task in known:
             return None
         near = nearest_name(str(task), known)
-        fix = ("use ", Argument("task", near)) if near else ""
         text = f"no model has the task {task!r} (tasks: {', '.join(known) or 'none'}){did_you_mean(str(task), known)}"
+        fix = ("use ", Argument("task", near)) if near else f"use one of: {', '.join(known)}" if known else ""
         return UnsupportedOperation(text, fix=fix)
 
     def _able(self, request: Request) -> tuple[str, ...]:
         """Return the usable backends that can honour a request as it is, verified by planning it, the best first."""
         plans = [(view, self.with_views(view).find(request, Selection())) for view in self.views if not view.missing]
         return tuple(
-            name for *_, name in sorted((view.matrix.last_resort, found.adjustments != (), view.name) for view, found in plans if found)
+            name
+            for *_, name in sorted(
+                (view.matrix.last_resort, self.policy.needs_approval(found), found.adjustments != (), view.name)
+                for view, found in plans
+                if found
+            )
         )
 
     def _able_after_setup(self, request: Request, able: Sequence[str]) -> list[BackendView]:
