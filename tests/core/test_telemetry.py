@@ -44,7 +44,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     meters, exporter = MeterProvider([reader]), InMemorySpanExporter()
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(trace, "get_tracer", tracers.get_tracer)
-    monkeypatch.setattr(metrics, "get_meter", meters.get_meter)
+    monkeypatch.setattr(metrics, "get_meter_provider", lambda: meters)
     return Recorded(exporter, reader)
 
 

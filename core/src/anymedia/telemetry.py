@@ -8,6 +8,7 @@ addresses are never attributes.
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,16 @@ from typing import Any
 
 def _in_use() -> bool:
     return "opentelemetry.trace" in sys.modules
+
+
+@functools.lru_cache(maxsize=1)  # without an SDK, the API keeps every meter and instrument in case one is set up later
+def _instruments(provider: Any) -> tuple[Any, Any]:
+    """Return the histogram of durations and the counter of costs."""
+    meter = provider.get_meter("anymedia")
+    return (
+        meter.create_histogram("gen_ai.client.operation.duration", unit="s", description="Duration of a step of a call"),
+        meter.create_counter("anymedia.cost", unit="{USD}", description="Cost of calls in US dollars"),
+    )
 
 
 @contextlib.contextmanager
@@ -52,9 +63,7 @@ def span(step: str, *, backend: str = "", model: str = "", call: str = "") -> It
             current.set_status(trace.StatusCode.ERROR)
             raise
         finally:
-            duration = metrics.get_meter("anymedia").create_histogram(
-                "gen_ai.client.operation.duration", unit="s", description="Duration of a step of a call"
-            )
+            duration, _ = _instruments(metrics.get_meter_provider())
             duration.record(time.perf_counter() - begun, attributes)
 
 
@@ -64,7 +73,7 @@ def spent(usd: float | None, *, backend: str, model: str) -> None:
         return
     from opentelemetry import metrics
 
-    cost = metrics.get_meter("anymedia").create_counter("anymedia.cost", unit="{USD}", description="Cost of calls in US dollars")
+    _, cost = _instruments(metrics.get_meter_provider())
     cost.add(usd, {"gen_ai.provider.name": backend, "gen_ai.request.model": model})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import functools
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -63,14 +64,20 @@ class RunRegistry:
             self._limited.add(task)
         if on_cancel is not None:
             task.add_done_callback(lambda ended: self._close(run, on_cancel) if ended.cancelled() and ended not in self._left else None)
-        task.add_done_callback(_retrieve_error)
+        task.add_done_callback(functools.partial(self._ended, run))
         self._tasks[run] = task
         self._started.add(task)
         watcher = self.engine.watcher
         watcher.listen()
         watcher.cancellable[run] = lambda: self.cancel(run)
-        task.add_done_callback(lambda _: watcher.cancellable.pop(run, None))
         return task
+
+    def _ended(self, run: str, task: asyncio.Task[Result]) -> None:
+        """Drop a task that has ended, whether a caller waits for it or not; a cancelled one is dropped by who has cancelled it."""
+        self.engine.watcher.cancellable.pop(run, None)
+        if not task.cancelled():
+            task.exception()  # retrieved, so that asyncio does not report it; callers that wait for the task raise it
+            self.drop(run, task)
 
     def _close(self, run: str, on_cancel: Callable[[], Coroutine[Any, Any, None]]) -> None:
         closing = self._closing[run] = asyncio.get_running_loop().create_task(on_cancel())
@@ -100,9 +107,6 @@ class RunRegistry:
             if not task.cancelled() or waiting is None or waiting.cancelling():
                 await self._closed(run)
                 raise
-        finally:
-            if task.done() and not task.cancelled():
-                self.drop(run, task)
         if (stopping := self._stopping.get(run)) is not None:
             await asyncio.wait([stopping])
         self.drop(run, task)
@@ -214,9 +218,3 @@ class RunRegistry:
             await asyncio.sleep(0)  # the callbacks of cancelled tasks
             if self._closing:
                 await asyncio.wait(self._closing.values())
-
-
-def _retrieve_error(task: asyncio.Task[Result]) -> None:
-    """Retrieve a background task's error, so that asyncio does not report it; callers that wait for the task raise it."""
-    if not task.cancelled():
-        task.exception()

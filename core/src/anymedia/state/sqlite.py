@@ -141,8 +141,10 @@ class SqlStore(Queues):
         encoded = [(each, encode_continuation(each)) for each in continuations]
 
         def work(connection: Connection) -> tuple[CallRecord, LedgerEntry]:
-            known = self._known.pop(lease.call_id, None) if connection.has_guards else None
-            if known is not None and (known[0].fence != lease.fence or self.realm not in {None, known[0].realm}):
+            known = self._known.pop(lease.call_id, None)
+            if known is not None and (
+                not connection.has_guards or known[0].fence != lease.fence or self.realm not in {None, known[0].realm}
+            ):
                 known = None
             before, entry = known or self._with_entry(connection, lease.call_id)
             if (
