@@ -26,6 +26,7 @@ from .errors import (
     RequestError,
     SettingsError,
     UnknownBackend,
+    UnknownModel,
     UnsupportedInput,
     UnsupportedOperation,
     did_you_mean,
@@ -371,12 +372,15 @@ def run_request(instances: Mapping[str, BackendInstance], model: str, inputs: Ma
 def run_spec(instances: Mapping[str, BackendInstance], model: str) -> OperationSpec:
     """Return the spec of a model's own inputs; raises as `run_request`."""
     views = [instance.view for instance in instances.values()]
-    selection = Selection.of(views, None, model, datetime.datetime.now(datetime.UTC).date())
+    fix = "use BACKEND/MODEL as in the list of models; a provider's own list describes more of them: anymedia models --refresh"
+    try:
+        selection = Selection.of(views, None, model, datetime.datetime.now(datetime.UTC).date())
+    except UnknownModel as error:  # the model cannot be omitted here
+        raise UnknownModel(error.message, fix=fix) from None
     specs = [spec for view in views for spec in view.matrix.models if selection.includes(view, spec)]
     found = next((own for spec in specs if (own := spec.operations.get(f"transform.{RUN}")) is not None), None)
     if found is None:
-        fix = "use its operations; a provider's own list describes more models: anymedia models --refresh"
-        raise UnsupportedOperation(f"{model!r} is not described by its own inputs", fix=fix)
+        raise UnsupportedOperation(f"{model!r} is not described by its own inputs: use its operations", fix=fix)
     return found
 
 

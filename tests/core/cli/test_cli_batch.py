@@ -119,8 +119,9 @@ def test_batch_stays_within_its_budget(call, work, prompts):
     assert {r["error"]["code"] for r in result.json["results"][1:]} == {"budget_exceeded"}
 
 
-def test_batch_dry_run_prints_each_plan_and_sends_nothing(call, prompts, submits):
-    result = call("batch", prompts, "-b", "demo", "--dry-run")
+@pytest.mark.parametrize("words", [("batch", "--dry-run"), ("plan", "batch")], ids=" ".join)
+def test_batch_dry_run_prints_each_plan_and_sends_nothing(call, prompts, submits, words):
+    result = call(*words, prompts, "-b", "demo")
     assert result.code == 0
     assert [line.split("  ")[:3] for line in result.lines] == [[str(i), f"prompts/{i:03d}.png", "demo/painter"] for i in (1, 2, 3)]
     assert submits() == []

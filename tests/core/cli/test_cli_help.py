@@ -88,9 +88,15 @@ def test_group_without_a_command_shows_its_help_and_is_a_usage_error(call, words
     assert "Commands:" in result.err
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("imge", "image"), ("capabilites", "capabilities"), ("docter", "doctor"), ("sya", "say")])
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("imge", "image"), ("capabilites", "capabilities"), ("docter", "doctor"), ("sya", "say"),
+        ("plan vidoe", "video"), ("jobs shw", "show"), ("keys lst", "list"), ("fleet statsu", "status"),
+    ],
+)  # fmt: skip
 def test_misspelt_command_suggests_the_nearest(call, typed, meant):
-    result = call(typed)
+    result = call(*typed.split())
     assert result.code == 2
     assert f"did you mean {meant!r}?" in result.err
 
@@ -99,6 +105,20 @@ def test_misspelt_option_suggests_the_nearest(call):
     result = call("image", "x", "--formt", "png")
     assert result.code == 2
     assert "--format" in result.err
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        (("image", "x", "--seed", "1e3"), "'1e3' is not a whole number."),
+        (("image", "x", "--max-cost", "free"), "'free' is not a number."),
+        (("upscale", "x.png", "--scale", "3.5"), "'3.5' is not a whole number."),
+    ],
+)
+def test_text_in_place_of_a_number_is_told_in_plain_words(call, words, wrong):
+    result = call(*words)
+    assert result.code == 2
+    assert wrong in result.err
 
 
 def test_version_is_the_installed_one(call):

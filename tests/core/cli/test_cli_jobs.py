@@ -218,3 +218,22 @@ def test_gc_removes_what_exceeds_the_limit_after_a_dry_run(call, monkeypatch):
     assert (done["freed_bytes"], done["left_bytes"], done["removed"][0]["bytes"]) == (size, 0, size)
     assert call("gc").lines == []
     assert Path("boat.png").is_file()
+
+
+def test_jobs_without_a_command_takes_the_options_of_list(call):
+    for seed in ("1", "2"):
+        assert call("image", "a fox", "-b", "demo", "--seed", seed).code == 0
+    listed = call("jobs", "list", "--limit", "1", "--json").json
+    assert len(listed["jobs"]) == 1
+    assert call("jobs", "--limit", "1", "--json").json == listed
+    assert call("jobs").lines == call("jobs", "list").lines
+    assert b"Commands:" in call("jobs", "--help").out
+
+
+def test_completion_after_jobs_suggests_its_commands():
+    from click.shell_completion import ShellComplete
+
+    from anymedia.cli.app import cli
+
+    found = ShellComplete(cli, {}, "anymedia", "_ANYMEDIA_COMPLETE").get_completions(["jobs"], "")
+    assert {"list", "show", "resume"} <= {item.value for item in found}

@@ -43,6 +43,31 @@ def test_extra_parameter_of_a_model_without_any_suggests_none(call):
     assert "nearest" not in result.err
 
 
+def test_unknown_id_after_a_result_says_to_omit_the_option(call):
+    assert call("image", "a fox", "-b", "demo", "-o", "fox.png").code == 0
+    fix = call("image", "a fox", "--continue", "nope").err.splitlines()[1]
+    assert fix.endswith("or omit --continue.")
+
+
+def test_image_from_stdin_is_told_to_be_a_file(call):
+    result = call("edit", "-", "a fox", "-b", "local", input=b"")
+    assert result.code == 2
+    assert "give the image as a file" in result.err
+
+
+def test_unknown_task_lists_those_there_are(call):
+    result = call("models", "--task", "fly")
+    assert result.code == 2
+    assert "inpaint" in result.err
+
+
+def test_model_that_cannot_be_run_is_not_to_be_omitted(call):
+    result = call("run", "nothing/here", "prompt=x")
+    assert result.code == 2
+    assert "omit" not in result.err
+    assert "use BACKEND/MODEL" in result.err
+
+
 def test_continue_with_a_missing_file_is_an_error(call):
     result = call("video", "on", "--continue", "gone.mp4", "-b", "local")
     assert result.code == 2

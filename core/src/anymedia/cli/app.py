@@ -9,6 +9,7 @@ import contextlib
 import errno
 import importlib
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
@@ -94,7 +95,23 @@ class Lazy:
         return command
 
 
-class LazyGroup(click.Group):
+class Group(click.Group):
+    """A group that suggests a similar name for a misspelt one, without importing any command."""
+
+    @property
+    def names(self) -> list[str]:
+        """All names of its commands."""
+        return list(self.commands)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve the first argument to a command."""
+        name = args[0]
+        if name not in self.names and not name.startswith("-"):
+            raise click.UsageError(f"no command {name!r}{did_you_mean(name, self.names)}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+class LazyGroup(Group):
     """A group of `Lazy` commands."""
 
     def __init__(self, *args: Any, lazy: Mapping[str, Lazy], **kwargs: Any) -> None:
@@ -110,13 +127,10 @@ class LazyGroup(click.Group):
         found = self.lazy.get(cmd_name) or next((c for c in self.lazy.values() if cmd_name in c.aliases), None)
         return None if found is None else found.load()
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        """Resolve the first argument to a command; suggest a similar name without importing any command."""
-        name = args[0]
-        known = [n for key, c in self.lazy.items() for n in (key, *c.aliases)]
-        if name not in known and not name.startswith("-"):
-            raise click.UsageError(f"no command {name!r}{did_you_mean(name, known)}", ctx)
-        return super().resolve_command(ctx, args)
+    @property
+    def names(self) -> list[str]:
+        """All names of its commands, with their aliases."""
+        return [name for key, command in self.lazy.items() for name in (key, *command.aliases)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command list without importing the commands."""
@@ -224,8 +238,13 @@ def _usage(error: click.ClickException, console: Console) -> Exit:
         hint = f"options follow the command, such as 'anymedia image PROMPT --size 512x512'; {hint}"
     elif where is not None and where.params.get("prompt") is not None and error.message.startswith("Got unexpected extra argument"):
         hint = f"put the prompt in quotes: '{where.command_path} \"{where.params['prompt']} ...\"'; {hint}"
-    console.error(_UsageError(error.format_message(), fix=hint))
+    message = re.sub(r"is not a valid (integer|float)( range)?\.", lambda kind: _NUMBERS[kind[1]], error.format_message())
+    console.error(_UsageError(message, fix=hint))
     return Exit.USAGE
+
+
+#: Type of a number in click's messages -> what is wrong with a text that is none.
+_NUMBERS = {"integer": "is not a whole number.", "float": "is not a number."}
 
 
 class _UsageError(RequestError):

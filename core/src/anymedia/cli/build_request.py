@@ -247,6 +247,8 @@ def _check_order(command: str, words: tuple[str, ...]) -> None:
     texts = [word for word in words[:-1] if not Path(word).suffix and "/" not in word and ":" not in word and not _check(Path.exists, word)]
     if texts and _check(Path.is_file, words[-1]):
         raise click.UsageError(f"the prompt comes last: anymedia {command} {shlex.quote(words[-1])} {shlex.quote(texts[0])}")
+    if texts[:1] == ["-"]:
+        raise click.UsageError("- reads the prompt from stdin, not an image: give the image as a file")
     if texts:
         files = [shlex.quote(word) for word in words[: words.index(texts[0])]]
         prompt = shlex.quote(" ".join(words[len(files) :]))

@@ -13,6 +13,7 @@ import click
 
 from ..errors import RequestError
 from ..formatting import in_dollars
+from .app import Group
 from .console import Console
 from .environment import AS_JSON
 from .jobs import with_store
@@ -72,7 +73,7 @@ def _stopping(stop: Any) -> Any:
                 loop.remove_signal_handler(number)
 
 
-@click.group("fleet")
+@click.group("fleet", cls=Group)
 def fleet() -> None:
     """Look after workers and the store that several machines share."""
 

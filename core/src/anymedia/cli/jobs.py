@@ -14,6 +14,7 @@ import click
 from ..errors import InvalidRequest, Problem
 from ..formatting import in_bytes, in_digits, in_dollars, in_dollars_between
 from . import complete
+from .app import Group
 from .console import Console, local_time, short_time
 from .environment import AS_JSON, DEADLINE, VERBOSE, warn_about_names
 from .process import run, stdout_width
@@ -33,12 +34,17 @@ _HIDDEN = ("secret", "idempotency_key", "owner", "lease_until", "fence", "sessio
 _ID = click.argument("job_id", metavar="ID|last", shell_complete=complete.job_ids)
 
 
-@click.group("jobs", invoke_without_command=True)
-@click.pass_context
-def jobs(context: click.Context) -> None:
+class _Jobs(Group):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take options without a command, or nothing, as those of ``list``."""
+        listed = not args or (args[0].startswith("-") and {"-h", "--help"}.isdisjoint(args))
+        completing = ctx.resilient_parsing
+        return super().parse_args(ctx, ["list", *args] if listed and not completing else args)
+
+
+@click.group("jobs", cls=_Jobs, invoke_without_command=True)
+def jobs() -> None:
     """List, show, resume, cancel or forget jobs; any process can resume the job of another one. Without a command: list."""
-    if context.invoked_subcommand is None:
-        context.invoke(list_jobs, only_open=False, limit=50, as_json=False)
 
 
 def with_router(work: Callable[[Router, ProgressLine], Awaitable[_T]], *, quiet: bool = True) -> _T:

@@ -20,6 +20,7 @@ from ..errors import InvalidRequest, MediaError, Problem, SettingsError, did_you
 from ..plugins.instances import COMPATIBLE, BackendInstance
 from ..redaction import register_secret
 from . import complete
+from .app import Group
 from .console import Console, is_terminal, table
 from .environment import AS_JSON, Environment, load_environment
 from .process import run
@@ -28,7 +29,7 @@ _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}")
 _NAME = click.argument("name", metavar="BACKEND[.CREDENTIAL]|VARIABLE", shell_complete=complete.backends)
 
 
-@click.group("keys", no_args_is_help=True)
+@click.group("keys", cls=Group, no_args_is_help=True)
 def keys() -> None:
     """Set, list, remove or test API keys. They are stored in keys.toml, which only its owner can read, or in the system's keyring."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from . import complete
-from .app import MEDIA, LazyGroup
+from .app import COMMANDS, MEDIA, LazyGroup
 from .environment import advice_options, apply, frame_options, picture_options, run_options
 
 
@@ -183,7 +183,7 @@ class _Planning(LazyGroup):
 
 plan = _Planning(
     name="plan",
-    lazy=MEDIA,
+    lazy=MEDIA | {"batch": COMMANDS["batch"]},
     help="Show what would be sent, where, at what price, and why other models were rejected; spends nothing. "
     "Takes the same arguments as the command itself.",
     no_args_is_help=True,

@@ -100,7 +100,7 @@ def _check_task(environment: Environment, task: str | None) -> None:
     tasks = (operation.task for spec in specs for operation in spec.operations.values())
     known = dict.fromkeys((*get_args(Operation), "image", "video", "audio", *filter(None, tasks)))
     if task is not None and task not in known:
-        raise click.UsageError(f"--task: there is no operation {task!r}{did_you_mean(task, known)}")
+        raise click.UsageError(f"--task: there is no operation {task!r} (there are {', '.join(known)}){did_you_mean(task, known)}")
 
 
 #: A model of an instance, and why it is not chosen automatically at present (or an empty text).

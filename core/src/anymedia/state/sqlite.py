@@ -458,7 +458,8 @@ def _unknown_continuation(asked: str, live: Sequence[str], *, expired: bool) -> 
     near = [] if expired else difflib.get_close_matches(asked[:120], live, 3)
     if near:
         message += f" Did you mean {' or '.join(repr(name) for name in near)}?"
-    return UnknownContinuation(message, fix=f"Use an id from an earlier result (the latest is {live[0]!r}), or omit continue_from.")
+    fix = (f"Use an id from an earlier result (the latest is {live[0]!r}), or omit ", Argument("continue_from"), ".")
+    return UnknownContinuation(message, fix=fix)
 
 
 def _text(value: str) -> str:
