@@ -14,10 +14,10 @@ PLUGINS = sorted(p for p in (ROOT / "plugins").glob("*/src/*") if p.is_dir() and
 LAYERS = [
     {"records"},
     {"errors", "directories", "distributions", "resources", "threads"},
-    {"media", "media_view", "clock", "redaction", "credentials", "system_keyring", "strict_json", "formatting", "telemetry"},
+    {"media", "media_view", "clock", "redaction", "credentials", "system_keyring", "strict_json", "table", "formatting", "telemetry"},
     {"network"},
     {"fields"},
-    {"requests", "spellings"},
+    {"requests", "spellings", "notes"},
     {"results", "masks"},
     {"capabilities", "delivery"},
     {"policy"},

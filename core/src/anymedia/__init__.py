@@ -4,11 +4,11 @@ The modules from the inside out; a module imports only from those above it.
 
     records.py                      frozen classes that are quick to define
     errors.py  formatting.py        the error tree; numbers in messages
-    strict_json.py                  JSON without surprises
+    strict_json.py  table.py        JSON without surprises; strict reading of TOML and JSON tables
     media.py  masks.py              sources of bytes; the canonical mask
     media_view.py                   the contents of a file: bytes, Pillow, numpy, notebooks
     fields.py  requests.py          the seven requests and the role of each field
-    results.py                      outcomes and jobs (from hooks), results (to callers)
+    notes.py  results.py            adjustments and warnings; outcomes and jobs (from hooks), results (to callers)
     capabilities/  policy.py        the capability matrix; what the caller allows
     planning/                       plan(): pure, before anything is spent
     credentials.py  redaction.py    keys, and keeping them out of every text

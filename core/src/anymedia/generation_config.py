@@ -36,6 +36,7 @@ from .fields import (
 )
 from .files.names import fits_suffix
 from .media import FORMATS, Image, Video, path_of
+from .notes import to_warnings
 from .policy import Policy
 from .records import frozen
 from .requests import (
@@ -54,7 +55,6 @@ from .requests import (
     Request,
     Transform,
 )
-from .results import to_warnings
 from .spellings import SHAPE_READERS, aspect_ratio_problem, format_name, plain_fields, size_problem, without_prefix
 from .strict_json import parse_json, read_object
 

@@ -33,6 +33,7 @@ from .errors import (
 )
 from .execution.prepare_inputs import InputReader, with_facts
 from .files.names import formats_available
+from .notes import Adjustment, Warning
 from .planning import BackendView, Default, Plan, Planner
 from .planning.explain import Selection, unknown_model_error
 from .plugins.instances import BackendInstance
@@ -40,7 +41,6 @@ from .plugins.registry import Registry
 from .policy import Budget, Policy
 from .records import frozen
 from .requests import RUN, ContinueVideo, GenerateVideo, Request, Transform
-from .results import Adjustment, Warning
 from .settings import Settings
 
 

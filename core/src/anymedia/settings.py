@@ -67,13 +67,13 @@ from typing import Any, ClassVar
 
 import attrs
 
-from .capabilities.table import Table
 from .credentials import Keys, read_keys
 from .directories import user_dir
 from .errors import MediaError, RequestError, SettingsError, did_you_mean
 from .network import HOST, Network, Proxy, is_local_name, proxy_problem
 from .policy import Policy
 from .records import frozen
+from .table import Table
 
 __all__ = [
     "InstanceSettings",

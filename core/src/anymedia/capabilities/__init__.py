@@ -3,7 +3,6 @@
 options.py        the values that an option accepts: Choice, Range, Text, Pixels, Anything
 model.py          CapabilityMatrix -> ModelSpec -> OperationSpec, inputs, rules, prices, lifecycle
 loader.py         capabilities.toml -> CapabilityMatrix; reports file, model and field of every problem
-table.py          strict reading of TOML and JSON tables
 matrix_cache.py   cache of parsed matrices; snapshots: whole model specs from a service's own list
 overlay.py        what a provider said about single models, per instance and account
 custom_models.py  model specs from the settings file

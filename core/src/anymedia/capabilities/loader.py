@@ -18,6 +18,7 @@ from ..fields import INPUTS, MASK_MODES, OPTION_NAME, REFERENCE_ROLES, TASK_NAME
 from ..media import FORMATS
 from ..network import HOST
 from ..requests import KINDS
+from ..table import Table
 from .model import (
     BillingRule,
     CapabilityMatrix,
@@ -36,7 +37,6 @@ from .model import (
     TypicalSeconds,
 )
 from .options import Anything, Choice, Option, Pixels, Range, Text
-from .table import Table
 
 SCHEMA = 1
 #: Request fields that the core handles itself; operation specs do not list them.

@@ -34,7 +34,7 @@ _RECORDS: dict[str, type] = {
     kind.__name__: kind for module in (options, model) for kind in vars(module).values() if isinstance(kind, type) and attrs.has(kind)
 }
 #: The modules that turn a document into records; another version may read the same document differently.
-_PARSERS = ("loader.py", "model.py", "options.py", "table.py", "../fields.py", "../media.py", "../requests.py")
+_PARSERS = ("loader.py", "model.py", "options.py", "../fields.py", "../media.py", "../requests.py", "../table.py")
 
 
 @functools.cache

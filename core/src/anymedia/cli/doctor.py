@@ -209,9 +209,8 @@ def _codecs() -> Iterator[Finding]:
 
 
 def _image_codecs() -> str:
-    from PIL import Image, features
+    from PIL import features
 
-    Image.init()
     asked: dict[str, Any] = {"png": "zlib", "jpeg": "jpg", "webp": "webp", "avif": "avif"}
     return "writes " + ", ".join(["gif", *(name for name, feature in asked.items() if features.check(feature))])
 

@@ -106,6 +106,8 @@ class Environment:
 
     def name_warnings(self) -> list[str]:
         """Return a warning for each name in the settings that does not exist."""
+        if not _has_names(self.settings) and not any(instance.wrong for instance in self.instances.values()):
+            return []
         from ..plan_maker import Names
 
         today = datetime.datetime.now(datetime.UTC).date()
@@ -137,10 +139,14 @@ class Environment:
         raise self.registry.unknown(name, self.instances)
 
 
+def _has_names(settings: Settings) -> bool:
+    names = (settings.defaults, settings.policy.prefer, settings.policy.budget.per_backend, settings.instances, settings.plugins_allow)
+    return any(names) or bool(settings.disabled) or settings.keys.path is not None
+
+
 def warn_about_names(settings: Settings) -> None:
     """Print a warning on stderr for each name in the settings that does not exist; loads no plugin if there are no names."""
-    names = (settings.defaults, settings.policy.prefer, settings.policy.budget.per_backend, settings.instances, settings.plugins_allow)
-    if any(names) or settings.disabled or settings.keys.path is not None:
+    if _has_names(settings):
         from .console import Console
 
         for warning in load_environment(settings).name_warnings():

@@ -51,10 +51,7 @@ def life(instance: BackendInstance, spec: ModelSpec, today: datetime.date) -> st
 
 def all_prices(spec: ModelSpec) -> list[Price]:
     """Return the distinct prices of all operations."""
-    found: list[Price] = []
-    for operation in spec.operations.values():
-        found += [price for price in operation.prices if price not in found]
-    return found
+    return list(dict.fromkeys(price for operation in spec.operations.values() for price in operation.prices))
 
 
 #: Units of prices -> how a table shows them.
@@ -65,11 +62,12 @@ def prices(spec: ModelSpec) -> str:
     """Format the price range per unit; what images of the usual size cost by the megapixel is added to the price per image."""
     units: dict[str, tuple[float, float]] = {}
     firsts: dict[str, tuple[float, float]] = {}
-    for price in all_prices(spec):
+    lines = [price for operation in spec.operations.values() for price in operation.prices]
+    for price in lines:
         units[price.per] = _widened(units.get(price.per, price.usd), price.usd)
         if price.first is not None:
             firsts[price.per] = _widened(firsts.get(price.per, price.first), price.first)
-    usual = next((price.usual for price in all_prices(spec) if price.per == "megapixel" and price.usual), None)
+    usual = next((price.usual for price in lines if price.per == "megapixel" and price.usual), None)
     if usual is not None:
         each, image, first = units.pop("megapixel"), units.get("image", (0.0, 0.0)), firsts.pop("megapixel", None)
         more = [a * n if first is None else first[i] + a * max(0.0, n - 1) for i, (a, n) in enumerate(zip(each, usual, strict=True))]

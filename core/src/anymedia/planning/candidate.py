@@ -18,10 +18,10 @@ from ..errors import Reason
 from ..fields import Role, is_set, role_of, unset_value
 from ..formatting import in_dollars
 from ..media import Audio, Image, Media, Video
+from ..notes import Adjustment, AdjustmentKind, Warning
 from ..policy import Policy
 from ..records import frozen
 from ..requests import Mask, Reference, Request, Transform, each
-from ..results import Adjustment, AdjustmentKind, Warning
 from .types import BackendView, Candidate, Plan, Quote
 
 #: A sentence, or a function that returns it: only the chosen candidate's sentences are ever formatted.

@@ -8,8 +8,8 @@ import attrs
 
 from ..capabilities import ContinueRule, Fidelity, InputRule, MaskRule, ReferencesRule
 from ..media import Audio, Image, Media, Video
+from ..notes import Adjustment
 from ..requests import Continuation, Inpaint, Mask, Reference, Request, Transform, each
-from ..results import Adjustment
 from .candidate import MODES, Draft, json_value
 from .types import Check, InputForm
 

@@ -25,10 +25,10 @@ from ..errors import (
     nearest_name,
 )
 from ..media import Video
+from ..notes import Warning, to_warnings
 from ..policy import Policy
 from ..records import frozen
 from ..requests import RUN, ContinueVideo, EditWithReferences, Mask, Request, Transform
-from ..results import Warning, to_warnings
 from .candidate import AskedFields, Draft, asked_fields, is_over_cap, obstacle_of, quote_call, total
 from .explain import Selection, explain_rejections, reason_against
 from .fit_inputs import checks_of, fit_inputs, forms_of, source_warning

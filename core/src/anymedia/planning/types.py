@@ -15,9 +15,9 @@ from ..capabilities import CapabilityMatrix, ModelSpec, OperationSpec
 from ..errors import Reason
 from ..formatting import in_dollars_between
 from ..media import Media
+from ..notes import Adjustment, Warning
 from ..records import frozen
 from ..requests import Continuation, Mask, Request, Transform
-from ..results import Adjustment, Warning
 
 __all__ = ["BackendView", "Candidate", "Check", "Default", "InputForm", "Plan", "PlannedCall", "Quote", "Reason", "Rejection"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -161,6 +160,8 @@ def _stored(value: Any) -> Any:
         return HIDDEN
     if isinstance(value, Media):
         if value.data is not None:
+            import hashlib
+
             return f"sha256:{hashlib.sha256(value.data).hexdigest()}"
         return str(value)
     if isinstance(value, Continuation):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import sqlite3
 import stat
 import time
@@ -30,6 +29,8 @@ _OTHER_PLACE = "Free some space or make the directory writable, or set ANYMEDIA_
 
 def pause() -> None:
     """Sleep for a random millisecond or two, so that waiting processes do not retry in step."""
+    import random
+
     time.sleep(random.uniform(0.0005, 0.002))  # noqa: S311
 
 

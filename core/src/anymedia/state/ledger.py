@@ -16,6 +16,7 @@ import attrs
 from ..errors import BudgetExceeded, InvalidRequest
 from ..formatting import in_dollars
 from ..policy import Budget
+from ..records import frozen
 from .store import FINAL_STATES, CallRecord, NewCall, Spend
 
 _NANO = 1_000_000_000
@@ -34,7 +35,7 @@ def usd(amount: int) -> float:
     return amount / _NANO
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class LedgerEntry:
     """What one call has reserved or cost, in billionths of a dollar; it outlives the call's record.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -455,6 +454,8 @@ def _unknown_continuation(asked: str, live: Sequence[str], *, expired: bool) -> 
     if not live:
         fix = ("Make a new request without ", Argument("continue_from"), "; every result has its own continuation id.")
         return UnknownContinuation(message, fix=fix)
+    import difflib
+
     near = [] if expired else difflib.get_close_matches(asked[:120], live, 3)
     if near:
         message += f" Did you mean {' or '.join(repr(name) for name in near)}?"

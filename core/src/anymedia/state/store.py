@@ -14,6 +14,7 @@ import attrs
 
 from ..errors import Charged, MediaError
 from ..policy import Budget
+from ..records import frozen
 from ..requests import Continuation
 
 __all__ = [
@@ -128,7 +129,7 @@ LOCAL_REALM = "local"
 UNKNOWN_ACCOUNT = "unknown"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class NewCall:
     """A call to be recorded. Its JSON never contains credentials, media bytes or signed URLs.
 
@@ -174,7 +175,7 @@ class NewCall:
         return None if self.quote_usd is None else self.quote_usd[1]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Lease:
     """The right to process one call. Its fence is checked with every change, so that a late owner changes nothing."""
 
@@ -184,7 +185,7 @@ class Lease:
     until: float
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CallRecord:
     """One record of the journal.
 
@@ -264,7 +265,7 @@ class CallRecord:
         return Lease(call_id=self.id, owner=self.owner, fence=self.fence, until=self.lease_until)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class WorkerRecord:
     """A process that carries out queued calls.
 
@@ -284,7 +285,7 @@ class WorkerRecord:
     seen_at: float = 0.0
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Queue:
     """The calls for workers of an account that are in one state: how many, and when the oldest was recorded."""
 
@@ -295,7 +296,7 @@ class Queue:
     oldest: float
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class RunKey:
     """A caller's key of a run; it outlives the records of the run.
 
@@ -312,7 +313,7 @@ class RunKey:
     forgotten_at: float | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Spend:
     """Sums over the ledger: open reservations and committed cost in US dollars, calls of unknown cost, all calls."""
 

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NoReturn, Self, TypeVar
 
-from ..errors import MediaError, PluginContractError, did_you_mean
+from .errors import MediaError, PluginContractError, did_you_mean
 
 _T = TypeVar("_T")
 
