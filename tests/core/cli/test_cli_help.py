@@ -115,7 +115,7 @@ def test_misspelt_option_suggests_the_nearest(call):
         (("upscale", "x.png", "--scale", "3.5"), "'3.5' is not a whole number."),
     ],
 )
-def test_text_in_place_of_a_number_is_told_in_plain_words(call, words, wrong):
+def test_text_in_place_of_a_number_is_refused_in_plain_words(call, words, wrong):
     result = call(*words)
     assert result.code == 2
     assert wrong in result.err

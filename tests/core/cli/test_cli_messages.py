@@ -49,7 +49,7 @@ def test_unknown_id_after_a_result_says_to_omit_the_option(call):
     assert fix.endswith("or omit --continue.")
 
 
-def test_image_from_stdin_is_told_to_be_a_file(call):
+def test_image_from_stdin_is_refused_and_a_file_asked_for(call):
     result = call("edit", "-", "a fox", "-b", "local", input=b"")
     assert result.code == 2
     assert "give the image as a file" in result.err
