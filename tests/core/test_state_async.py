@@ -60,7 +60,8 @@ async def test_lock_held_elsewhere_delays_neither_the_event_loop_nor_readers(pla
 async def test_call_that_waits_for_a_lock_keeps_its_deadline_and_reserves_nothing(place: Path | str, tmp_path: Path) -> None:
     with FakeService() as service:
         settings = fake_settings(service, state=tmp_path / "state")
-        async with fake_router(service, settings=settings, store=store_at(place)) as router:
+        patient = store_at(place, busy_seconds=3600)
+        async with fake_router(service, settings=settings, store=patient) as router, asyncio.timeout(60):
             await router.generate_image(prompt="first")
             with locked(place), pytest.raises(BackendTimeout, match="nothing was spent"):
                 await router.generate_image(prompt="second", deadline=0.2)
@@ -70,7 +71,7 @@ async def test_call_that_waits_for_a_lock_keeps_its_deadline_and_reserves_nothin
 
 
 async def test_cancelled_open_call_changes_nothing_while_it_waits_for_a_lock(place: Path | str) -> None:
-    store = store_at(place)
+    store = store_at(place, busy_seconds=3600)
     await opened(store, "before")
     with locked(place):
         first, second = (asyncio.create_task(opened(store, name)) for name in ("running", "queued"))

@@ -129,7 +129,7 @@ class SqliteDatabase(Database[SqliteConnection]):
             self._begin(connection, write)
             try:
                 found = work(connection)
-                write.commit()
+                write.check()
                 connection.execute("COMMIT")
                 return found
             except BaseException:

@@ -105,31 +105,24 @@ class Write:
     """One write, which can be abandoned until it is committed.
 
     Attributes:
-        interrupt: ends a statement that is waiting for a lock.
+        interrupt: ends a statement that is waiting for a lock; what the server has begun to commit is committed.
     """
 
     lock: threading.Lock = attrs.field(factory=threading.Lock)
     abandoned: bool = False
-    committing: bool = False
     interrupt: Callable[[], object] | None = None
 
     def abandon(self) -> None:
-        """Give up, unless it is being committed."""
+        """Give up, and wait for no lock any more."""
         with self.lock:
-            self.abandoned = not self.committing
-            if self.abandoned and self.interrupt is not None:
+            self.abandoned = True
+            if self.interrupt is not None:
                 self.interrupt()
 
     def check(self) -> None:
         """Raise if the write was abandoned."""
         if self.abandoned:
             raise Abandoned
-
-    def commit(self) -> None:
-        """Note that it cannot be abandoned any more."""
-        with self.lock:
-            self.check()
-            self.committing = True
 
 
 class Database(abc.ABC, Generic[C]):
@@ -198,7 +191,9 @@ class Database(abc.ABC, Generic[C]):
         except asyncio.CancelledError:
             if not critical:
                 running.cancel()  # if it has not begun
-                await asyncio.to_thread(write.abandon)
+                while not done.done():
+                    await asyncio.to_thread(write.abandon)
+                    await asyncio.wait([done], timeout=1)  # a server that was between two statements did not notice
             await asyncio.wait([done])
             if done.cancelled():
                 raise

@@ -147,6 +147,11 @@ class PostgresConnection:
         if how == "ROLLBACK" and not self.raw.closed:
             self.raw.execute(how)
 
+    def interrupt(self) -> None:
+        """End the statement that the server executes, from another thread."""
+        with contextlib.suppress(psycopg.Error):  # it ends by its own limit then
+            self.raw.cancel_safe(timeout=5)
+
     def close(self) -> None:
         """Close the connection; an open transaction is undone."""
         with contextlib.suppress(psycopg.Error):
@@ -245,14 +250,15 @@ class PostgresDatabase(Database[PostgresConnection]):
 
         def attempt() -> _T:
             nonlocal uncertain
-            write.check()
             with lane.connection(self._open) as connection:
                 connection.repeated = uncertain
-                write.interrupt = connection.raw.cancel_safe
+                with write.lock:
+                    write.check()
+                    write.interrupt = connection.interrupt
                 try:
                     connection.begin()
                     found = work(connection)
-                    write.commit()
+                    write.check()
                     uncertain = True
                     connection.end("COMMIT")
                     return found
