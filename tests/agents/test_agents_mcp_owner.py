@@ -94,7 +94,7 @@ async def test_announced_address_accepts_calls_at_once(server: MediaServer) -> N
 
     serving = asyncio.create_task(serve_http(server, port=0, ready=lambda url: calls.append(asyncio.create_task(call(url)))))
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not calls:
                 await asyncio.sleep(0.01)
             await calls[0]

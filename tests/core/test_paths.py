@@ -305,7 +305,7 @@ def test_symlink_race_with_ten_thousand_swaps_never_escapes(house: House, capsys
             except MediaError:
                 refused += 1
     finally:
-        swapper.wait(30)
+        swapper.wait(60)
     assert swapper.returncode == 0
     assert {path.name: path.read_bytes() for path in house.outside.iterdir()} == before
     assert not list(house.root.rglob(".anymedia-*"))

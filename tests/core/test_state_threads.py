@@ -56,7 +56,7 @@ def make_together(place: Path | str) -> None:
     barrier = threading.Barrier(12)
 
     def make(i: int) -> None:
-        barrier.wait(10)
+        barrier.wait(60)
         with opened(place) as store:
             fill(store, f"call_{i}")
 

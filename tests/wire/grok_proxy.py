@@ -28,12 +28,12 @@ class Relay:
         """Begin to relay to a port."""
         self.target = target
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(60)
 
     def close(self) -> None:
         """Close everything and end the thread."""
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(60)
 
     def reset(self) -> None:
         """Reset every connection there is; returns when that is done."""

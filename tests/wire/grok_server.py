@@ -165,7 +165,7 @@ class GrokServer:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         self._relay.close()
-        self._server.stop(0).wait(10)
+        self._server.stop(0).wait(60)
         self.http.close()
 
     def _http(self, received: Received) -> Reply:

@@ -135,7 +135,7 @@ class HttpServer:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._ready.wait(10)
+        self._ready.wait(60)
         if self._problem is not None or not self.port:
             raise RuntimeError("the wire server did not start") from self._problem
         return self
@@ -147,7 +147,7 @@ class HttpServer:
         """Stop listening and end the thread."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join(10)
+            self._thread.join(60)
 
     def _main(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -26,7 +26,7 @@ def server(handled: list[Received]) -> Iterator[HttpServer]:
 
 
 def ask(server: HttpServer, method: str = "POST", path: str = "/v1/a?b=c", body: bytes = b"hello") -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     try:
         connection.request(method, path, body, {"X-Mark": "1"})
         answer = connection.getresponse()
@@ -83,4 +83,4 @@ def test_fault_is_for_its_own_path_and_its_number_of_times(server: HttpServer) -
 
 def test_closed_port_refuses() -> None:
     with pytest.raises(ConnectionRefusedError):
-        http.client.HTTPConnection("127.0.0.1", closed_port(), timeout=2).connect()
+        http.client.HTTPConnection("127.0.0.1", closed_port(), timeout=60).connect()
