@@ -146,11 +146,12 @@ async def test_cancel_is_asked_for_once_and_carried_out_once_whatever_else_is_he
         ):
             record = await first.submit(GenerateVideo(prompt="waves"))
             handle, asked, loop = service.http._handler, list[str](), asyncio.get_running_loop()
+            hears = ((second._engine.watcher, f"free {record.id}"), (first._engine.watcher, f"cancel {record.run}"))
 
             def answer(request: Any) -> Any:
                 if request.method == "DELETE":  # notices of other changes arrive meanwhile, and the same notice again
-                    for router, notice in ((second, f"free {record.id}"), (first, f"cancel {record.run}")) * 10:
-                        loop.call_soon_threadsafe(router._engine.watcher._take, notice)
+                    for watcher, notice in hears * 10:
+                        loop.call_soon_threadsafe(watcher._take, notice)
                     time.sleep(0.2)
                 return handle(request)
 

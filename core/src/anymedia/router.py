@@ -24,6 +24,7 @@ from .credentials import GivenKeys
 from .errors import Fix, UnknownJob, did_you_mean
 from .execution.asked import Asked, OutputTo, check_arguments, checked, delivered, ends_at
 from .execution.engine import Engine, OnProgress, Progress, ProgressEvent, collect_garbage, listening
+from .execution.governor import Slots
 from .execution.listing import read_on_demand
 from .execution.plan_runner import Output, PlanRunner, check_cap
 from .execution.prepare_inputs import InputReader, has_inputs, named_format, resolve, with_own_results
@@ -121,7 +122,7 @@ class Router(Operations, Realms):
         self._run_registry = RunRegistry(self._engine)
         self._has_workers = self.settings.fleet_workers if workers is None else workers
         #: A request with a key waits for an earlier one in this process to be recorded and started.
-        self._key_locks: weakref.WeakValueDictionary[tuple[str | None, str], asyncio.Lock] = weakref.WeakValueDictionary()
+        self._key_locks: weakref.WeakValueDictionary[tuple[str | None, str], Slots] = weakref.WeakValueDictionary()
 
     async def __aenter__(self) -> Self:
         await self.store.open()
@@ -268,7 +269,8 @@ class Router(Operations, Realms):
         inputs = self._inputs(asked.policy, request.digests if isinstance(request, Plan) else {})
         given = request.request if isinstance(request, Plan) else request
         keyed = await keyed_request(asked.key, given, inputs, backend=asked.backend, model=asked.model)
-        async with contextlib.nullcontext() if keyed is None else self._key_locks.setdefault((self.realm, keyed.key), asyncio.Lock()):
+        lock = None if keyed is None else self._key_locks.setdefault((self.realm, keyed.key), Slots(lambda: 1))
+        async with contextlib.nullcontext() if lock is None else lock.one():
             while True:
                 earlier = () if keyed is None else await earlier_records(self.store, keyed)
                 if earlier and not may_retry(earlier):
@@ -285,7 +287,7 @@ class Router(Operations, Realms):
                     return runner.run_id, None, None
                 runner.deadline = run_until
                 with listening(asked.on_progress):
-                    return runner.run_id, runner, self._start(runner)
+                    return runner.run_id, runner, self._run_registry.start(runner.run_id, runner.run(), on_cancel=runner.give_up)
 
     async def _runner_for(self, request: Request | Plan, asked: Asked, inputs: InputReader) -> PlanRunner:
         if isinstance(request, Plan):
@@ -431,9 +433,6 @@ class Router(Operations, Realms):
             await asyncio.wait([task, submitted], timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             submitted.cancel()
         return run_status(await self.store.run(run))
-
-    def _start(self, runner: PlanRunner) -> asyncio.Task[Result]:
-        return self._run_registry.start(runner.run_id, runner.run(), on_cancel=runner.give_up)
 
     async def _with_own_results(self, request: Request, policy: Policy | None) -> Request:
         """Return the request with results of this router that have no name as bytes, where its paths are confined."""

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import asyncio
 
 _T = TypeVar("_T")
+#: Seconds between two checks of whether another thread's event loop still exists.
+_ALIVE = 0.5
 
 
 async def in_thread(work: Callable[[], _T]) -> _T:
@@ -20,6 +22,38 @@ async def in_thread(work: Callable[[], _T]) -> _T:
     import asyncio
 
     return await _uninterrupted(asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, work))
+
+
+class EventLoopEnded(Exception):
+    """The event loop of another thread ended before work on it did."""
+
+
+async def on_loop(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+    """Do work on an event loop, which may be that of another thread.
+
+    Raises:
+        EventLoopEnded: it ended before.
+    """
+    import asyncio
+
+    if loop is asyncio.get_running_loop():
+        return await work()
+    started = work()
+    try:
+        done = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(started, loop))
+    except RuntimeError:
+        started.close()
+        raise EventLoopEnded from None
+    try:
+        while not (await asyncio.wait([done], timeout=_ALIVE))[0]:
+            if loop.is_closed():
+                raise EventLoopEnded
+    except asyncio.CancelledError:
+        done.cancel()
+        raise
+    if done.cancelled():
+        raise EventLoopEnded
+    return done.result()
 
 
 async def shielded(work: Coroutine[Any, Any, _T]) -> _T:

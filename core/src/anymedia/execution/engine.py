@@ -106,10 +106,10 @@ class Clients:
         finally:
             self._users[instance] -= 1
 
-    async def close_idle(self) -> None:
+    async def close_idle(self, *, also_used: bool = False) -> None:
         """Close the clients of this event loop that no call is using, and their connections."""
         loop = asyncio.get_running_loop()
-        idle = [key for key in self._made if key[2] is loop and not self._users[key[0]]]
+        idle = [key for key in self._made if key[2] is loop and (also_used or not self._users[key[0]])]
         await _close([self._made.pop(key).client for key in idle])
 
     async def aclose(self) -> None:
@@ -204,6 +204,15 @@ def _is_fraction(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
+@attrs.frozen(eq=False)
+class _OfLoop:
+    """What belongs to one event loop."""
+
+    leases: LeaseRenewer
+    watcher: CallWatcher
+    lifetime: AsyncGenerator[None]
+
+
 @attrs.define(kw_only=True, eq=False)
 class Engine:
     """Store, artifacts, registry, instances, clock, clients and fetcher, and the operations that combine them."""
@@ -226,22 +235,49 @@ class Engine:
     whole: Engine | None = attrs.field(default=None, init=False)
     #: When `make_room` last measured the artifacts, on the steady clock.
     measured_at: float | None = attrs.field(default=None, init=False)
-    leases: LeaseRenewer = attrs.field(init=False)
-    watcher: CallWatcher = attrs.field(init=False)
     governor: Governor = attrs.field(init=False)
     slots: AccountSlots = attrs.field(init=False)
     _pools: dict[tuple[str, int], ThreadPoolExecutor] = attrs.field(factory=dict, init=False)
+    _of_loops: dict[asyncio.AbstractEventLoop, _OfLoop] = attrs.field(factory=dict, init=False)
     _installation: str | None = attrs.field(default=None, init=False)
     _account_key: bytes | None = attrs.field(default=None, init=False, repr=False)
     _token: str = attrs.field(factory=lambda: os.urandom(4).hex(), init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.leases = LeaseRenewer(self.store)
-        self.watcher = CallWatcher(self.store, self.clock)
         self.slots = AccountSlots(self.store)
         limits = self.settings
         self.governor = Governor(self._close_idle, descriptors=limits.max_descriptors, memory=limits.max_memory_bytes)
         self.fetcher.gate = self.governor.fetches.one
+
+    def _of_loop(self) -> _OfLoop:
+        loop = asyncio.get_running_loop()
+        if loop not in self._of_loops:
+            for ended in [other for other in list(self._of_loops) if other.is_closed()]:
+                self._of_loops.pop(ended, None)
+            whole = self.whole or self
+            made = self._of_loops[loop] = _OfLoop(LeaseRenewer(whole.store), CallWatcher(whole.store, self.clock), whole._lifetime(loop))
+            with contextlib.suppress(StopIteration):
+                made.lifetime.__anext__().send(None)
+        return self._of_loops[loop]
+
+    async def _lifetime(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None]:
+        """Close the connections of an event loop when it ends: it closes its asynchronous generators then."""
+        try:
+            yield
+        finally:
+            self._of_loops[loop].watcher.silence()
+            await self.clients.close_idle(also_used=True)
+            await self.fetcher.aclose()
+
+    @property
+    def leases(self) -> LeaseRenewer:
+        """What renews the leases of the calls of the running event loop."""
+        return self._of_loop().leases
+
+    @property
+    def watcher(self) -> CallWatcher:
+        """What waits for calls of other processes on the running event loop."""
+        return self._of_loop().watcher
 
     def thread_pool(self, backend: str) -> ThreadPoolExecutor:
         """Return the threads for blocking work of an instance, as many as it may have calls at the same time."""
@@ -252,7 +288,11 @@ class Engine:
 
     async def aclose(self) -> None:
         """Close clients, connections and threads; blocking work that has begun ends by itself."""
-        await self.watcher.close()
+        for each in list(self._of_loops.values()):
+            each.watcher.silence()
+        if (here := self._of_loops.get(asyncio.get_running_loop())) is not None:
+            await here.watcher.close()
+            await here.lifetime.aclose()
         await self.clients.aclose()
         await self.fetcher.aclose()
         for pool in self._pools.values():

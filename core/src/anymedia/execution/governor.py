@@ -14,6 +14,7 @@ import math
 import os
 import shutil
 import sys
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -117,17 +118,17 @@ class _Line:
                 loop.call_soon_threadsafe(event.set)
 
 
-class _Slots:
+class Slots:
     """Slots that are given out in order of arrival; how many there are may change."""
 
     def __init__(self, count: Callable[[], int]) -> None:
-        self._count, self._used, self._line = count, 0, _Line()
+        self._count, self._used, self._line, self._lock = count, 0, _Line(), threading.Lock()
 
     def _take(self) -> bool:
-        if self._used >= self._count():
-            return False
-        self._used += 1
-        return True
+        with self._lock:
+            is_free = self._used < self._count()
+            self._used += is_free
+        return is_free
 
     @contextlib.asynccontextmanager
     async def one(self) -> AsyncIterator[None]:
@@ -136,7 +137,8 @@ class _Slots:
         try:
             yield
         finally:
-            self._used -= 1
+            with self._lock:
+                self._used -= 1
             self._line.wake()
 
 
@@ -229,7 +231,7 @@ class Governor:
     def __init__(self, relieve: Callable[[], Awaitable[object]], *, descriptors: int | None = None, memory: int | None = None) -> None:
         self._relieve, self._most = relieve, descriptors
         self._memory_left = self._memory = available_memory() // 2 if memory is None else memory
-        self.checks, self.downloads, self.fetches = _Slots(self._slots), _Slots(self._slots), _Slots(self._slots)
+        self.checks, self.downloads, self.fetches = Slots(self._slots), Slots(self._slots), Slots(self._slots)
         self._line = _Line()
         self._calls = self._given = 0
         self._on_disk: Counter[int] = Counter()

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import copy
 import functools
+import os
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from typing import Any, TypeVar
 
 import attrs
 
@@ -16,6 +17,7 @@ from ..errors import BackendTimeout
 from ..results import Result
 from ..state.store import FINAL_STATES
 from ..state.transitions import claimed
+from ..threads import EventLoopEnded, on_loop
 from .engine import Engine
 from .lease import LEASE_SECONDS
 from .poll import still_running_error
@@ -23,6 +25,7 @@ from .resume import cancel_call, cancelled_error, resume_run
 from .run_result import latest, result_of, run_status
 
 Work = Coroutine[Any, Any, Result]
+_T = TypeVar("_T")
 #: While the registry ends: seconds between two checks of a run, and how many checks in all may find that one is only waiting for its turn.
 _CHECK_SECONDS, _MOST_IN_LINE = 0.1, 20
 
@@ -36,6 +39,7 @@ class RunRegistry:
 
     engine: Engine
     _tasks: dict[str, asyncio.Task[Result]] = attrs.field(factory=dict, init=False)
+    _pid: int = attrs.field(factory=os.getpid, init=False)
     _started: weakref.WeakSet[asyncio.Task[Result]] = attrs.field(factory=weakref.WeakSet, init=False)
     _limited: weakref.WeakSet[asyncio.Task[Result]] = attrs.field(factory=weakref.WeakSet, init=False)
     _left: weakref.WeakSet[asyncio.Task[Result]] = attrs.field(factory=weakref.WeakSet, init=False)
@@ -122,9 +126,26 @@ class RunRegistry:
             return result_of(records)
         raise cancelled_error(next((r for r in latest(records) if r.state == "cancelled"), record))
 
+    def _task(self, run: str) -> asyncio.Task[Result] | None:
+        """Return the task of a run that is of this event loop, or active on another one of this process."""
+        task = self._tasks.get(run)
+        if task is None or task.get_loop() is asyncio.get_running_loop():
+            return task
+        if not task.done() and task.get_loop().is_running() and self._pid == os.getpid():
+            return task
+        self.drop(run, task)
+        return None
+
+    async def _on_its_loop(self, run: str, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Do work on a run on the event loop of its task: only there can a task be awaited and cancelled."""
+        while True:
+            task = self._task(run)
+            with contextlib.suppress(EventLoopEnded):
+                return await on_loop(asyncio.get_running_loop() if task is None else task.get_loop(), work)
+
     async def is_active(self, run: str) -> bool:
         """Whether a run is being processed: by this process, or by another one that has the lease of one of its calls."""
-        task = self._tasks.get(run)
+        task = self._task(run)
         if task is not None and not task.done():
             return True
         records = [record for record in await self.engine.store.run(run) if record.state not in FINAL_STATES]
@@ -136,12 +157,16 @@ class RunRegistry:
         Raises:
             MediaError: see `Router.resume`.
         """
-        return await self._finish(run, self._tasks.get(run), deadline)
+        return await self._on_its_loop(run, lambda: self._finish(run, self._task(run), deadline))
 
     async def resume(self, run: str, deadline: float | None, *, rebind: bool = False) -> Result:
         """Like `wait`, but also resume what an ended task of this process has left open, and check ended jobs again."""
-        task = self._tasks.get(run)
-        return await self._finish(run, None if task is None or task.done() else task, deadline, revise=True, rebind=rebind)
+
+        def work() -> Work:
+            task = self._task(run)
+            return self._finish(run, None if task is None or task.done() else task, deadline, revise=True, rebind=rebind)
+
+        return await self._on_its_loop(run, work)
 
     async def _finish(
         self, run: str, task: asyncio.Task[Result] | None, deadline: float | None, *, revise: bool = False, rebind: bool = False
@@ -152,7 +177,7 @@ class RunRegistry:
         while True:
             if task is None and (stopping := self._stopping.get(run)) is not None:
                 await asyncio.wait([stopping])  # its calls are being closed
-                task, revise = self._tasks.get(run), False
+                task, revise = self._task(run), False
             left = None if until is None else max(0.0, until - steady())
             ours = task is None
             if task is None:
@@ -163,7 +188,7 @@ class RunRegistry:
                 theirs = not ours and task.done() and not task.cancelled() and task in self._limited
                 if not theirs or (until is not None and steady() >= until):
                     raise
-            task = self._tasks.get(run)  # another caller may have resumed it
+            task = self._task(run)  # another caller may have resumed it
 
     async def _join(self, task: asyncio.Task[Result], run: str, deadline: float | None) -> Result:
         """Wait for a task, at most some seconds; the task continues after that."""
@@ -177,7 +202,7 @@ class RunRegistry:
         """Stop the task of a run; it cannot be resumed while the block closes its calls."""
         stopped = self._stopping[run] = asyncio.get_running_loop().create_future()
         try:
-            if (task := self._tasks.get(run)) is not None:
+            if (task := self._task(run)) is not None:
                 task.cancel()
                 await asyncio.wait([task])
                 await self._closed(run)
@@ -189,14 +214,24 @@ class RunRegistry:
 
     async def cancel(self, run: str) -> None:
         """Stop the task of a run and cancel its calls, at the provider if it supports that."""
+        await self._on_its_loop(run, lambda: self._cancel(run))
+
+    async def _cancel(self, run: str) -> None:
         async with self.stopping(run):
             for record in await self.engine.store.run(run):
                 await cancel_call(self.engine, record)
 
     async def end(self) -> None:
         """Complete submits and downloads in progress, and stop polling the rest; what stays queued can be resumed."""
+        found = {run: task for run in list(self._tasks) if (task := self._task(run)) is not None}
+        ending = {run: task for run, task in found.items() if self.engine.whole is None or task in self._started}
+        for loop in {task.get_loop() for task in ending.values()}:
+            tasks = {run: task for run, task in ending.items() if task.get_loop() is loop}
+            with contextlib.suppress(EventLoopEnded):
+                await on_loop(loop, functools.partial(self._end, tasks))
+
+    async def _end(self, ending: Mapping[str, asyncio.Task[Result]]) -> None:
         in_line = 0  # checks that found only calls that wait for their turn
-        ending = {run: task for run, task in self._tasks.items() if self.engine.whole is None or task in self._started}
         try:
             for run, task in ending.items():
                 while not task.done():
@@ -211,10 +246,9 @@ class RunRegistry:
             self._left.update(ending.values())
             for task in ending.values():
                 task.cancel()
-            if ending:
-                await asyncio.wait(ending.values())
+            await asyncio.wait(ending.values())
             for run, task in ending.items():
                 self.drop(run, task)
             await asyncio.sleep(0)  # the callbacks of cancelled tasks
-            if self._closing:
-                await asyncio.wait(self._closing.values())
+            if closing := [self._closing[run] for run in ending if run in self._closing]:
+                await asyncio.wait(closing)

@@ -83,11 +83,15 @@ class CallWatcher:
 
             self._stop = self.store.listen(pass_on)
 
-    async def close(self) -> None:
+    def silence(self) -> None:
         """Stop listening."""
         if self._stop is not None:
             self._stop()
             self._stop = None
+
+    async def close(self) -> None:
+        """Stop listening, and complete what was asked for."""
+        self.silence()
         if self._cancelling:
             await asyncio.wait(self._cancelling.values())
 
