@@ -133,7 +133,7 @@ def as_patient_as_before() -> Iterator[None]:
 def same_pictures_each_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the local backend choose seeds by the name of the test: one picture in hundreds is unlike the others."""
     if _tier(request.config) != "soak":
-        monkeypatch.setattr("secrets.randbits", random.Random(request.node.nodeid).getrandbits)
+        monkeypatch.setattr("secrets.randbits", random.Random(request.node.nodeid).getrandbits)  # noqa: S311
 
 
 @pytest.fixture(scope="session", autouse=True)

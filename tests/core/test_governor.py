@@ -23,7 +23,7 @@ from core.routing import KEY, fake_router, fake_settings, served
 from tiers import quick_first
 
 from anymedia.artifacts import LocalArtifacts
-from anymedia.artifacts.local import not_stored
+from anymedia.artifacts.pins import not_stored
 from anymedia.errors import BackendTimeout, OutOfResources
 from anymedia.execution import governor as module
 from anymedia.execution.engine import Clients

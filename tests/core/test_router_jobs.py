@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -11,9 +12,11 @@ from core.routing import fake_registry, fake_router, fake_settings, in_state, un
 
 from anymedia import GenerateImage, GenerateVideo, Router, SqliteStore
 from anymedia.errors import (
+    BackendError,
     BackendTimeout,
     BadBackendResponse,
     Fix,
+    InvalidRequest,
     MediaError,
     UnknownJob,
 )
@@ -193,3 +196,77 @@ async def test_paid_result_on_a_full_disk_is_not_lost(tmp_path: Path, monkeypatc
             assert result.path == tmp_path / "out" / "fox.png"
             assert result.path.read_bytes() == png()
             assert len(service.submits) == 1
+
+
+@pytest.mark.parametrize("deadline", [0, -1.0, 10**400, float("inf")])
+async def test_wait_for_a_job_that_is_done_returns_its_result_whatever_the_deadline(deadline: float) -> None:
+    with FakeService() as service:
+        async with fake_router(service) as router:
+            job = (await router.generate_image(prompt="a fox")).job_id
+            for wait in (router.wait, router.resume):
+                assert (await wait(job, deadline=deadline)).job_id == job
+
+
+async def test_wait_for_a_job_that_has_failed_raises_its_error_whatever_the_deadline() -> None:
+    with FakeService() as service:
+        service.fail_jobs = True
+        async with fake_router(service) as router:
+            with pytest.raises(BackendError) as caught:
+                await router.generate_video(prompt="waves")
+            with pytest.raises(type(caught.value)):
+                await router.wait((await router.jobs())[0].id, deadline=0)
+
+
+@pytest.mark.parametrize("wrong", ["5", True, float("nan"), []])
+async def test_seconds_that_are_not_a_number_are_refused_before_anything_is_sent(wrong: Any) -> None:
+    with FakeService() as service:
+        async with fake_router(service) as router:
+            job = (await router.generate_image(prompt="a fox")).job_id
+            request = GenerateVideo(prompt="waves")
+            for name, work in (
+                ("deadline", router.wait(job, deadline=wrong)),
+                ("deadline", router.resume(job, deadline=wrong)),
+                ("deadline", router.submit(request, deadline=wrong)),
+                ("patience", router.submit(request, patience=wrong)),
+                ("since", router.jobs(since=wrong)),
+            ):
+                with pytest.raises(InvalidRequest, match=rf"{name}.*expected a number of seconds"):
+                    await work
+            assert len(service.submits) == 1
+
+
+async def test_job_that_is_not_named_by_its_id_is_refused() -> None:
+    with FakeService() as service:
+        async with fake_router(service) as router:
+            record = await router.submit(GenerateVideo(prompt="waves"))
+            for wrong in (record, None, 5, b"job"):
+                for method in (router.wait, router.resume, router.cancel, router.forget, router.job, router.is_active):
+                    with pytest.raises(InvalidRequest, match=r"such as record\.run"):
+                        await method(wrong)
+            with pytest.raises(UnknownJob) as caught:
+                await router.wait("x" * 100_000)
+            assert len(str(caught.value)) < 200
+            await router.wait(record.run)
+
+
+async def test_listing_takes_one_state_and_refuses_unknown_ones() -> None:
+    with FakeService() as service:
+        async with fake_router(service) as router:
+            job = (await router.generate_image(prompt="a fox")).job_id
+            for states, limit in (("done", 10**30), (["done", "failed"], 1)):
+                assert [record.run for record in await router.jobs(states, limit=limit)] == [job]
+            for states in ("finished", [None], 5):
+                with pytest.raises(InvalidRequest, match="states"):
+                    await router.jobs(states)
+            for limit in ("5", 1.5, None):
+                with pytest.raises(InvalidRequest, match="whole number"):
+                    await router.jobs(limit=limit)
+
+
+async def test_request_to_a_closed_router_is_refused_without_a_log(caplog: pytest.LogCaptureFixture) -> None:
+    with FakeService() as service:
+        async with fake_router(service) as router:
+            pass
+        with pytest.raises(MediaError, match="closed"):
+            await router.generate_image(prompt="a fox")
+        assert not caplog.records

@@ -54,6 +54,17 @@ async def test_concurrent_requests_with_one_key_start_one_run(tmp_path: Path, ro
         assert len(service.submits) == 1
 
 
+async def test_repeat_with_another_output_says_where_the_result_is(tmp_path: Path, routing: Any) -> None:
+    with FakeService() as service:
+        async with routing(service) as router:
+            made = await router.generate_image(prompt="a fox", key="order 1", output=tmp_path / "fox.png")
+            for output in (tmp_path / "fox.png", tmp_path, None):
+                assert (await router.generate_image(prompt="a fox", key="order 1", output=output)).warnings == made.warnings
+            again = await router.generate_image(prompt="a fox", key="order 1", output=tmp_path / "other.png")
+            assert [warning.code for warning in again.warnings] == [*(w.code for w in made.warnings), "output_ignored"]
+            assert str(made.path) in again.warnings[-1].text
+
+
 async def test_another_request_with_a_key_is_an_error(tmp_path: Path, routing: Any) -> None:
     with FakeService() as service:
         async with routing(service) as router:

@@ -21,8 +21,8 @@ from .artifacts import ArtifactStore, LocalArtifacts, Swept, artifacts_at
 from .capabilities import CapabilityMatrix
 from .clock import Clock, SystemClock
 from .credentials import GivenKeys
-from .errors import Fix, UnknownJob, did_you_mean
-from .execution.asked import Asked, OutputTo, check_arguments, checked, delivered, ends_at
+from .errors import Fix, UnknownJob, did_you_mean, shown
+from .execution.asked import Asked, OutputTo, check_arguments, checked, delivered, ends_at, job_name, listing, seconds
 from .execution.engine import Engine, OnProgress, Progress, ProgressEvent, collect_garbage, listening
 from .execution.governor import Slots
 from .execution.listing import read_on_demand
@@ -243,7 +243,7 @@ class Router(Operations, Realms):
         if task is None:
             with listening(asked.on_progress):
                 found = await self._run_registry.wait(run, None if until is None else max(0.0, until - steady()))
-            return asked.deliver(await delivered(self._engine, found))
+            return asked.deliver(asked.repeated(await delivered(self._engine, found)))
         try:
             result = await self._run_registry.wait_for_result(task, run)
             return asked.deliver(result if isinstance(self.artifacts, LocalArtifacts) else await delivered(self._engine, result))
@@ -425,7 +425,7 @@ class Router(Operations, Realms):
             RequestError: before anything is spent.
             BackendTimeout: the deadline passed; nothing was sent.
         """
-        until = ends_at(deadline, self._engine.clock.steady)
+        until, patience = ends_at(deadline, self._engine.clock.steady), seconds(patience, "patience")
         asked = Asked(backend, model, policy, output, overwrite, key, on_progress, priority)
         run, runner, task = await self._with(keys)._begin(request, asked, until, None)
         if runner is not None and task is not None and runner.plan.media == "video":
@@ -495,10 +495,10 @@ class Router(Operations, Realms):
         Raises:
             UnknownJob: with the most similar id.
         """
-        found = await self.store.get(job_id) or next(iter(await self.store.run(job_id)), None)
+        found = await self.store.get(job_name(job_id)) or next(iter(await self.store.run(job_id)), None)
         if found is None:
             known = [record.id for record in await self.store.calls(limit=200)]
-            error = UnknownJob(f"no job {job_id!r}{did_you_mean(job_id, known)}")
+            error = UnknownJob(f"no job {shown(job_id)}{did_you_mean(job_id, known)}")
             error.action = Fix("list_jobs")
             raise error
         return found
@@ -536,7 +536,7 @@ class Router(Operations, Realms):
             since: only since this time, in seconds since the epoch.
             limit: maximum number.
         """
-        return await self.store.calls(states=states, since=since, limit=limit)
+        return await self.store.calls(**listing(states, since, limit))
 
     async def wait(self, job_id: str, *, deadline: float | None = None) -> Result:
         """Wait for a job, whichever process is processing it; see `resume`. What has ended is not checked again."""

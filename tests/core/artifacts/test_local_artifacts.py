@@ -459,3 +459,11 @@ def test_gc_during_writes_loses_nothing(store: LocalArtifacts) -> None:
 
     for artifact in asyncio.run(work()):
         assert len(asyncio.run(store.read(artifact))) == 1_000
+
+
+def test_store_whose_directory_is_a_file_names_it(store: LocalArtifacts) -> None:
+    store.directory.parent.mkdir()
+    store.directory.write_text("not a directory")
+    for work in (store.used_bytes(), store.all(), store.find("job_1")):
+        with pytest.raises(ArtifactNotStored, match="artifacts"):
+            asyncio.run(work)

@@ -70,6 +70,11 @@ def shown(call, work):
     return Path(done.json["page"]).parent
 
 
+def test_gallery_in_a_directory_without_a_name_is_refused(call, work):
+    assert call("gallery", "").code == 2
+    assert not (work / "index.html").exists()
+
+
 def test_gallery_connects_the_edits_of_a_chain(shown):
     night, window, lake = _results(shown)
     assert [r["file"] for r in (night, window, lake)] == ["night.png", "window.png", "lake.png"]

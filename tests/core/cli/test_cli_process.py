@@ -16,6 +16,8 @@ import time
 import PIL.Image
 import pytest
 
+from anymedia.cli.app import Exit
+
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="descriptors and signals")
 
 _NOISY = """
@@ -88,6 +90,20 @@ def test_mcp_server_ends_on_a_signal_or_the_end_of_its_input(environment, work, 
     assert b"Traceback" not in err
 
 
+def test_mcp_server_whose_client_reads_no_more_ends_without_an_internal_error(environment, work):
+    server = _start(["mcp"], environment, work)
+    server.stdin.write(json.dumps(_INITIALIZE).encode() + b"\n")
+    server.stdin.flush()
+    server.stdout.readline()
+    server.stdout.close()
+    server.stdin.write(b'{"jsonrpc": "2.0", "id": 2, "method": "ping"}\n')
+    server.stdin.flush()
+    assert server.wait(100) == Exit.PIPE_CLOSED
+    assert b"internal error" not in server.stderr.read()
+    server.stdin.close()
+    server.stderr.close()
+
+
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_signal_before_submit_exits_with_interrupted(environment, work, name):
@@ -142,3 +158,14 @@ def _start(words, environment, work):
         stderr=subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell ignores it in background processes
     )
+
+
+@pytest.mark.parametrize("words", [["doctor"], ["mcp"]], ids=" ".join)
+def test_command_in_a_removed_working_directory_says_so(environment, tmp_path, words):
+    (tmp_path / "removed").mkdir()
+    code = "import os, sys; os.rmdir(os.getcwd()); from anymedia.cli import main; main(sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=tmp_path / "removed", env=environment, stdin=subprocess.DEVNULL, capture_output=True
+    )
+    assert done.returncode == 2
+    assert b"the working directory does not exist any more" in done.stderr

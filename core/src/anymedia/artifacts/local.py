@@ -25,9 +25,9 @@ from urllib.parse import quote, unquote
 from ..files.atomic_writer import Writer
 from ..files.part_file import PartFile, lock_file
 from ..files.paths import OutputTarget
-from ..files.safe_dir import Directory, explain, show_path
+from ..files.safe_dir import Directory, show_path
 from ..threads import in_thread
-from .pins import PART_SECONDS, Pins, entries, is_abandoned, pin_for_good
+from .pins import PART_SECONDS, Pins, entries, is_abandoned, not_stored, pin_for_good
 from .store import KINDS, Artifact, ArtifactDamaged, ArtifactMissing, ArtifactNotStored, Keep, Kind, Swept, select_for_removal
 
 _T = TypeVar("_T")
@@ -529,12 +529,6 @@ class LocalWriter:
     async def __aexit__(self, *error: object) -> None:
         """Remove the temporary file unless it was committed."""
         await in_thread(self._part.abort)
-
-
-def not_stored(directory: Path, error: OSError) -> ArtifactNotStored:
-    """Return the error for bytes that the system refused to store."""
-    text = f"The bytes could not be stored: {show_path(directory)} {explain(error)}."
-    return ArtifactNotStored(text, fix="Free some space there, or set ANYMEDIA_STATE to a directory on another disk.")
 
 
 def _exported_file(artifact: Artifact, target: OutputTarget, index: int, of: int, suffix: str) -> Path | None:

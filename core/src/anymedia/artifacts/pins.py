@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..files.part_file import lock_file
+from ..files.safe_dir import explain, show_path
+from .store import ArtifactNotStored
 
 if TYPE_CHECKING:
     from .local import LocalArtifacts
@@ -81,12 +83,20 @@ def pin_for_good(store: LocalArtifacts, call_id: str) -> None:
             pinned.add(call_id)
 
 
+def not_stored(directory: Path, error: OSError) -> ArtifactNotStored:
+    """Return the error for bytes that the system refused to store."""
+    text = f"The bytes could not be stored: {show_path(directory)} {explain(error)}."
+    return ArtifactNotStored(text, fix="Free some space there, or set ANYMEDIA_STATE to a directory on another disk.")
+
+
 def entries(folder: Path) -> list[Path]:
     """Return the files in a directory; none if it does not exist."""
     try:
         return [folder / name for name in os.listdir(folder)]  # noqa: PTH208
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise not_stored(folder, error) from None
 
 
 def is_abandoned(path: Path) -> bool:

@@ -226,8 +226,13 @@ class _Root(LazyGroup):
         except (StdoutClosed, BrokenPipeError):
             raise
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and not _has_working_directory():
+                console.error(_DiskError("the working directory does not exist any more", fix="change to another one"))
+                return Exit.USAGE
             return _disk(error, console) if error.errno in _DISK else _internal(error, console)
         except Exception as error:  # noqa: BLE001 - a bug must still produce a document and an exit code
+            if isinstance(error, ExceptionGroup) and error.split(BrokenPipeError)[1] is None:  # the client of a server is gone
+                raise BrokenPipeError from None
             return _internal(error, console)
 
 
@@ -266,6 +271,14 @@ def _disk(error: OSError, console: Console) -> Exit:
         drop_stdout()
     console.error(_DiskError(f"cannot write: {error.strerror}", fix="free disk space or choose another directory"))
     return Exit.INTERNAL
+
+
+def _has_working_directory() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 class _InternalError(MediaError):

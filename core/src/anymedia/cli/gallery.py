@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from ..errors import MediaError
+from ..errors import InvalidRequest, MediaError, Problem
 from ..formatting import in_dollars
 from ..results import Adjustment, to_warnings
 from .as_code import as_command, as_python
@@ -65,6 +65,8 @@ def gallery(folder: str, since: str | None, limit: int, copy: bool, open_page: b
 
     Run it again to update the page; existing thumbnails are reused.
     """
+    if not folder.strip():
+        raise InvalidRequest([Problem("DIR", "is empty")], fix="Leave it out for ./gallery, or write . for this directory.")
     console, target = Console(json=as_json, quiet=quiet), Path(folder)
     start = since_when(since, datetime.datetime.now(datetime.UTC))
     claim_directory(target, (), _GENERATOR, force=force)

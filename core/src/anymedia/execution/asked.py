@@ -5,20 +5,21 @@ from __future__ import annotations
 import functools
 import inspect
 import io
-from collections.abc import Callable, Coroutine, Sequence
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import IO, Any, ParamSpec, TypeVar
+from typing import IO, Any, ParamSpec, TypeVar, get_args
 
 import attrs
 
 from ..artifacts import Artifact
-from ..errors import InvalidRequest, Problem, did_you_mean
+from ..errors import InvalidRequest, Problem, did_you_mean, shown
 from ..files.paths import OutputTarget
 from ..policy import Policy
 from ..requests import Request
-from ..results import MediaFile, Result
-from ..state.store import CallRecord
+from ..results import MediaFile, Result, Warning
+from ..state.store import CallRecord, CallState
 from .engine import Engine, OnProgress
 from .run_result import latest
 
@@ -26,6 +27,8 @@ from .run_result import latest
 _LINK_SECONDS = 3_600.0
 #: Where a result goes: a file, a directory, an open binary file; None keeps the artifact only.
 OutputTo = str | PathLike[str] | IO[bytes] | None
+#: The most seconds that a caller can ask for: more than clocks and timers can count.
+_LONGEST = 1e15
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
@@ -84,6 +87,16 @@ class Asked:
         if getattr(request, "n", 1) > 1:
             raise InvalidRequest([Problem("$.output", "an open file takes one result", "ask for one, or give a path")])
 
+    def repeated(self, result: Result) -> Result:
+        """Return the result of the run that a key belongs to, with a warning if its files are not where this repeat wants them."""
+        if self.path is None or not result.files:
+            return result
+        wanted, first = Path(self.path).resolve(), result.files[0].path.resolve()
+        if first.parent == wanted or (first.parent == wanted.parent and first.stem.startswith(wanted.stem)):
+            return result
+        text = f"this run key has a result already, which was saved as {result.files[0].path}: nothing was saved to {self.path}"
+        return attrs.evolve(result, warnings=(*result.warnings, Warning("output_ignored", text)))
+
     def deliver(self, result: Result) -> Result:
         """Write the result to the output, if that is an open file; return the result."""
         if self.output is not None and not isinstance(self.output, str | PathLike):
@@ -110,17 +123,51 @@ def check_arguments(request: object, backend: object, model: object) -> None:
         raise InvalidRequest(problems)
 
 
-def ends_at(deadline: object, steady: Callable[[], float]) -> float | None:
-    """Return when a deadline in seconds passes on a steady clock; None for none.
+def seconds(value: object, name: str) -> float | None:
+    """Return a caller's number of seconds, within what clocks can count; None for none.
 
     Raises:
         InvalidRequest: it is not a number.
     """
-    if deadline is None:
+    if value is None:
         return None
-    if isinstance(deadline, bool) or not isinstance(deadline, int | float) or deadline != deadline:
-        raise InvalidRequest([Problem("$.deadline", f"expected a number of seconds, got {deadline!r}")])
-    return steady() + deadline
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        raise InvalidRequest([Problem(f"$.{name}", f"expected a number of seconds, got {shown(value)}")])
+    return float(max(-_LONGEST, min(value, _LONGEST)))
+
+
+def ends_at(deadline: object, steady: Callable[[], float]) -> float | None:
+    """Return when a deadline in seconds passes on a steady clock; None for none."""
+    left = seconds(deadline, "deadline")
+    return None if left is None else steady() + left
+
+
+def job_name(job_id: object) -> str:
+    """Return the id of a job.
+
+    Raises:
+        InvalidRequest: it is not a text.
+    """
+    if not isinstance(job_id, str):
+        raise InvalidRequest([Problem("$.job_id", f"expected the id of a job, such as record.run or result.job_id; got {shown(job_id)}")])
+    return job_id
+
+
+def listing(states: object, since: object, limit: object) -> dict[str, Any]:
+    """Return the checked arguments of `Store.calls`.
+
+    Raises:
+        InvalidRequest: a state does not exist, or a value is not a number.
+    """
+    known, wanted = get_args(CallState), (states,) if isinstance(states, str) else states
+    if wanted is not None and not isinstance(wanted, Iterable):
+        raise InvalidRequest([Problem("$.states", f"expected a list of states, got {shown(wanted)}")])
+    for state in wanted or ():
+        if state not in known:
+            raise InvalidRequest([Problem("$.states", f"there is no state {shown(state)}", f"the states are {', '.join(known)}")])
+    if isinstance(limit, bool) or not isinstance(limit, int):
+        raise InvalidRequest([Problem("$.limit", f"expected a whole number, got {shown(limit)}")])
+    return {"states": wanted, "since": seconds(since, "since"), "limit": min(limit, sys.maxsize)}
 
 
 async def delivered(engine: Engine, result: Result) -> Result:

@@ -184,7 +184,8 @@ class PlanRunner:
                 if record.state == "queued" and (claimed := await store.claim(record.id, owner=owner, lease_seconds=LEASE_SECONDS)):
                     await self.engine.advance(claimed.lease, "cancelled")
         except (StateError, LeaseLost) as error:
-            _log.warning("closing the calls of %s failed: %s", self.run_id, type(error).__name__)
+            level = logging.WARNING if self.opened else logging.DEBUG  # without any, nothing was recorded
+            _log.log(level, "closing the calls of %s failed: %s", self.run_id, type(error).__name__)
 
     async def _only_call(self, opened: _Opened) -> Result:
         done = await self._call(opened)

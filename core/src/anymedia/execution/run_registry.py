@@ -18,6 +18,7 @@ from ..results import Result
 from ..state.store import FINAL_STATES
 from ..state.transitions import claimed
 from ..threads import EventLoopEnded, on_loop
+from .asked import ends_at
 from .engine import Engine
 from .lease import LEASE_SECONDS
 from .poll import still_running_error
@@ -173,7 +174,7 @@ class RunRegistry:
     ) -> Result:
         """Wait for the task of a run, or resume the run; if the task ends with another caller's deadline, resume it then."""
         steady = self.engine.clock.steady
-        until = None if deadline is None else steady() + deadline
+        until = ends_at(deadline, steady)
         while True:
             if task is None and (stopping := self._stopping.get(run)) is not None:
                 await asyncio.wait([stopping])  # its calls are being closed
@@ -183,18 +184,20 @@ class RunRegistry:
             if task is None:
                 task = self.start(run, resume_run(self.engine, run, left, revise=revise, rebind=rebind), limited=left is not None)
             try:
-                return await self._join(task, run, left)
+                return await self._join(task, run, left, revise=revise)
             except BackendTimeout:
                 theirs = not ours and task.done() and not task.cancelled() and task in self._limited
                 if not theirs or (until is not None and steady() >= until):
                     raise
             task = self._task(run)  # another caller may have resumed it
 
-    async def _join(self, task: asyncio.Task[Result], run: str, deadline: float | None) -> Result:
-        """Wait for a task, at most some seconds; the task continues after that."""
+    async def _join(self, task: asyncio.Task[Result], run: str, deadline: float | None, *, revise: bool) -> Result:
+        """Wait for a task, at most some seconds; the task continues after that. One of a run that has ended only reads the journal."""
         done, _ = await asyncio.wait([task], timeout=deadline)
         if not done:
-            raise still_running_error(run_status(await self.engine.store.run(run)))
+            record = run_status(await self.engine.store.run(run))
+            if record.state not in FINAL_STATES or (revise and record.state != "done"):
+                raise still_running_error(record)
         return await self.wait_for_result(task, run)
 
     @contextlib.asynccontextmanager
