@@ -63,7 +63,16 @@ class Server:
         await view.aclose()
 
 
-_KEPT = ("anymedia.", "mcp.", "opentelemetry.metrics", "_asyncio.", "asyncio.tasks", "builtins.traceback")
+_KEPT = (
+    "anymedia.",
+    "mcp.",
+    "opentelemetry.metrics",
+    "_asyncio.",
+    "asyncio.tasks",
+    "asyncio.unix_",
+    "asyncio.windows_",
+    "builtins.traceback",
+)
 
 
 def kept() -> Counter[str]:
@@ -71,6 +80,10 @@ def kept() -> Counter[str]:
     gc.collect()
     names = (f"{type(thing).__module__}.{type(thing).__name__}" for thing in gc.get_objects())
     return Counter(name for name in names if name.startswith(_KEPT))
+
+
+def _more_per_call(before: Counter[str]) -> dict[str, int]:
+    return {name: count for name, count in (kept() - before).items() if count >= _CALLS}
 
 
 async def grown(call: Callable[[], Awaitable[object]]) -> Callable[[], dict[str, int]]:
@@ -82,7 +95,7 @@ async def grown(call: Callable[[], Awaitable[object]]) -> Callable[[], dict[str,
     before = kept()
     for _ in range(_CALLS):
         await call()
-    return lambda: {name: count for name, count in (kept() - before).items() if count >= _CALLS}
+    return functools.partial(_more_per_call, before)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +108,22 @@ async def test_calls_that_have_ended_leave_no_object_behind(tmp_path: Path, call
             router._engine.polls.rate = 1e6
             found = await grown(functools.partial(call, Server(router, service, tmp_path)))
             assert found() == {}
+
+
+def test_event_loops_that_have_ended_leave_no_object_behind(tmp_path: Path) -> None:
+    with FakeService(looks=0) as service:
+        settings = fake_settings(service, state=tmp_path)
+        limited = attrs.evolve(settings.instances["fake"], max_concurrent=1)
+        router = Router(settings=attrs.evolve(settings, instances={"fake": limited}), registry=fake_registry())
+        server = Server(router, service, tmp_path)
+        for _ in range(2):
+            asyncio.run(server.executed())
+        before = kept()
+        for _ in range(_CALLS):
+            asyncio.run(server.executed())
+        found = _more_per_call(before)
+        asyncio.run(router.aclose())
+    assert found == {}
 
 
 async def test_http_sessions_that_have_ended_leave_no_object_behind(tmp_path: Path) -> None:

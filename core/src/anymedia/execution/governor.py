@@ -16,6 +16,7 @@ import shutil
 import sys
 import threading
 import time
+import weakref
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
@@ -156,7 +157,10 @@ class AccountSlots:
     """
 
     store: Store
-    _accounts: dict[tuple[str, asyncio.AbstractEventLoop], _Account] = attrs.field(factory=dict, init=False)
+    #: Those that a call waits for.
+    _accounts: weakref.WeakValueDictionary[tuple[str, asyncio.AbstractEventLoop], _Account] = attrs.field(
+        factory=weakref.WeakValueDictionary, init=False
+    )
 
     async def take(self, record: CallRecord, instance: BackendInstance) -> None:
         """Wait until a call of an instance may begin."""
@@ -180,7 +184,7 @@ class AccountSlots:
     def freed(self, record: CallRecord) -> None:
         """Let the first in line try again: a call has left its slot."""
         name = _account(record)
-        for (other, loop), account in self._accounts.items():
+        for (other, loop), account in list(self._accounts.items()):
             if other == name:
                 with contextlib.suppress(RuntimeError):  # its loop was closed
                     loop.call_soon_threadsafe(account.freed.set)
