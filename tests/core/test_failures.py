@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anymedia.answers.media import extract_media
 from anymedia.capabilities import BillingRule, ModelSpec, parse_matrix
 from anymedia.context import Context
 from anymedia.credentials import Secret
@@ -24,7 +26,7 @@ from anymedia.errors import (
     SubmissionUnknown,
     UnknownModel,
 )
-from anymedia.http import answered_error, failed_job, no_answer, no_media, retry_after, secret_for_header
+from anymedia.http import answered_error, failed_job, no_answer, no_media, raise_for_status, refusal, retry_after, secret_for_header
 from anymedia.plugins.instances import BackendInstance
 from anymedia.settings import InstanceSettings
 
@@ -177,9 +179,21 @@ def test_failed_job_is_charged_unknown_and_keeps_the_words(body: Any, expected: 
         assert "the worker died" in error.provider_message
 
 
-def test_no_media_error_object_in_status_200_is_an_error_of_its_class() -> None:
-    from anymedia.answers.media import extract_media
+@pytest.mark.parametrize("meaning", [ContentRefused, "content"])
+def test_table_of_codes_means_the_same_in_every_function(meaning: Any) -> None:
+    body, table = {"error": {"code": "unsafe_prompt", "message": "no foxes"}}, {"unsafe_prompt": meaning}
+    job = failed_job(context(), body, by_code=table)
+    found = [answered_error(context(), body, status=400, by_code=table), refusal(body, table, context=context())]
+    found += [no_media(context(), body, extract_media(body), what="image", by_code=table), job]
+    with pytest.raises(ContentRefused) as caught:
+        raise_for_status(400, json.dumps(body).encode(), {}, table, context=context())
+    for error in (*found, caught.value):
+        assert (type(error), error.retry, error.provider_message) == (ContentRefused, False, "no foxes")
+    assert [error.charged for error in found] == ["no", "no", "no", "unknown"]
+    assert isinstance(failed_job(context(), body, by_code={"unsafe_prompt": UnknownModel}), BackendError)
 
+
+def test_no_media_error_object_in_status_200_is_an_error_of_its_class() -> None:
     for body, expected in (
         ({"error": {"code": "content_policy_violation", "message": "no foxes"}}, ContentRefused),
         ({"error": "invalid api key"}, AuthenticationFailed),

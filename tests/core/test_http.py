@@ -11,6 +11,7 @@ from wire.forms import read_form
 from wire.http_server import HttpServer, Reply
 
 from anymedia import Context, LoadedMedia
+from anymedia.answers.errors import ErrorTable
 from anymedia.errors import (
     BackendError,
     BackendUnavailable,
@@ -23,6 +24,7 @@ from anymedia.errors import (
     QuotaExceeded,
     RateLimited,
     SettingsError,
+    UnknownModel,
 )
 from anymedia.http import (
     get_json,
@@ -53,10 +55,13 @@ NO_SUCH = json.dumps({"error": {"code": "no_such_video", "message": "who?"}}).en
         (404, NO_SUCH, {"no_such_video": ContentRefused, "404": JobNotFound}, ContentRefused),
         (402, b"", {"402": ContentRefused}, ContentRefused),
         (402, NO_SUCH, {"404": JobNotFound}, QuotaExceeded),
+        (404, NO_SUCH, {"404": UnknownModel}, UnknownModel),
+        (404, NO_SUCH, {"no_such_video": "content"}, ContentRefused),
+        (402, NO_SUCH, {"402": "rate"}, RateLimited),
     ],
 )
 def test_error_table_is_read_by_code_then_status_then_default(
-    status: int, body: bytes, table: dict[str, type[BackendError]], expected: type[MediaError]
+    status: int, body: bytes, table: ErrorTable, expected: type[MediaError]
 ) -> None:
     with pytest.raises(MediaError) as caught:
         raise_for_status(status, body, {}, table)

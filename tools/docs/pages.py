@@ -188,7 +188,10 @@ def conformance() -> str:
     ]
     out += [*listed(meanings), "\nThe handler receives a `Call`:\n"]
     out += ["| call | meaning |\n|---|---|", *(f"| `{n}` | {text} |" for n, text in attribute_docs(Call)[1].items())]
-    out += [f"| `{name}()` | {summary(getattr(Call, name)).replace('``', '`')} |" for name in ("json", "form", "submit", "check", "stop")]
+    out += [
+        f"| `{name}()` | {summary(getattr(Call, name)).replace('``', '`')} |"
+        for name in ("json", "form", "submit", "listed", "check", "stop")
+    ]
     out += ["\nand answers JSON, bytes or an `Answer`:\n", *listed(inspect.cleandoc(Answer.__doc__ or "").partition("Attributes:")[2]), ""]
     out += ["The whole fake of the [tutorial](first-backend.md):\n", f"```python\n{_FAKE.read_text('utf-8')}```\n"]
     for rule, text in RULES.items():

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import attrs
 
 from anymedia import http
-from anymedia.answers.envelopes import read_error
+from anymedia.answers.envelopes import documents, read_error
 from anymedia.answers.media import ExtractedMedia, FoundMedia, extract_media
 from anymedia.context import Context, LoadedMedia, describe_references
 from anymedia.credentials import Secret
@@ -52,7 +52,8 @@ def toolbox() -> str:
         tool = getattr(http, name)
         out += record(tool) if inspect.isclass(tool) else function(name, tool)
     out += ["## Media and errors in an answer, in `anymedia.answers.media` and `anymedia.answers.envelopes`\n"]
-    out += [*function("extract_media", extract_media), *_records(ExtractedMedia, FoundMedia), *function("read_error", read_error)]
+    out += [*function("extract_media", extract_media), *_records(ExtractedMedia, FoundMedia)]
+    out += [*function("read_error", read_error), *function("documents", documents)]
     out += ["## Media for a fake, in `anymedia.testing`\n"]
     for name, value in sorted(vars(fakes).items()):
         if name in fakes.__all__ and inspect.isfunction(inspect.unwrap(value)):

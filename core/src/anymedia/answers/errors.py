@@ -34,11 +34,13 @@ from ..media import without_query
 from ..redaction import clean_text
 from .envelopes import AnsweredError, read_error
 
-__all__ = ["ErrorKind", "classify", "error_from", "is_web_page"]
+__all__ = ["ErrorKind", "ErrorTable", "classify", "error_from", "error_of_class", "is_web_page", "own_meaning"]
 
 ErrorKind = Literal[
     "content", "region", "verification", "billing", "rate", "auth", "overload", "model", "turn", "address", "invalid", "redirect", "broken"
 ]
+#: A provider's own code -> the error that it means, or what it is about.
+ErrorTable = Mapping[str, type[MediaError] | ErrorKind]
 
 #: Codes in lower case without separators, as `AnsweredError.codes` gives them -> kind. The order of the kinds is that of their weight.
 _BY_CODE: Mapping[ErrorKind, frozenset[str]] = {
@@ -117,18 +119,32 @@ _NO_ROUTE = re.compile(
 _API = re.compile(r"/v\d+(?:(?:alpha|beta)\d*)?(?:/|$)")
 
 
-def classify(error: AnsweredError, status: int | None, *, by_code: Mapping[str, ErrorKind] | None = None) -> ErrorKind:
+def own_meaning(error: AnsweredError, by_code: ErrorTable | None) -> type[MediaError] | ErrorKind | None:
+    """Return what a provider's own table says of an error's codes, statuses aside; None where it says nothing."""
+    own = {re.sub(r"[^a-z0-9]", "", code.lower()): meaning for code, meaning in (by_code or {}).items() if not code.isdigit()}
+    return next((own[code] for code in reversed(error.labels) if code in own), None)  # the innermost says most
+
+
+def error_of_class(
+    named: type[MediaError], found: AnsweredError, status: int | None, wait: float | None = None, delivery: Delivery | None = None
+) -> MediaError:
+    """Return an error of a class, with the provider's words; by default it was refused, except by a server that broke down."""
+    text = f"the provider refused the request; {found.quoted or (f'HTTP {status}, without a reason' if status else 'without a reason')}"
+    error = named(text)
+    error.provider_message = found.text
+    if isinstance(error, BackendError):
+        error.delivery = delivery or ("refused" if status is None or status < 500 else "unknown")
+        error.status, error.retry_after = status, wait
+    return error
+
+
+def classify(error: AnsweredError, status: int | None) -> ErrorKind:
     """Return what an answered error is about.
 
     Args:
         error: as `read_error` gave it.
         status: of the HTTP answer; None for an error object in an answer without one, such as a job that failed.
-        by_code: the provider's own codes, spelled as the provider spells them; they come first.
     """
-    own = {re.sub(r"[^a-z0-9]", "", code.lower()): kind for code, kind in (by_code or {}).items()}
-    for code in reversed(error.labels):  # the innermost says most
-        if code in own:
-            return own[code]
     known = set(error.codes)
     moderated = any(_CONTENT_CODE.search(code) for code in known)
     by_known = "content" if moderated else next((kind for kind, codes in _BY_CODE.items() if known & codes), None)
@@ -181,7 +197,7 @@ def error_from(
     status: int | None = None,
     base_url: str = "",
     own_address: bool = False,
-    by_code: Mapping[str, ErrorKind] | None = None,
+    by_code: ErrorTable | None = None,
     kind: ErrorKind | None = None,
     request_id: str | None = None,
     retry_after: float | None = None,
@@ -211,7 +227,10 @@ def error_from(
     found = body if isinstance(body, AnsweredError) else read_error(body)
     if status is not None and status >= 400:
         found = attrs.evolve(found, text=found.text or found.whole)
-    kind = kind or classify(found, status, by_code=by_code)
+    meaning = kind or own_meaning(found, by_code)
+    if isinstance(meaning, type):
+        return error_of_class(meaning, found, status, retry_after, delivery)
+    kind = meaning or classify(found, status)
     if kind == "address" and own_address:
         kind = "model"
     if found.form == "html" and (status is None or status < 400):

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import urllib.parse
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, overload
 
 import attrs
 
-from ..answers.envelopes import AnsweredError, quote, read_error
-from ..answers.errors import classify, error_from
+from ..answers.envelopes import quote, read_error
+from ..answers.errors import ErrorTable, classify, error_from, error_of_class, own_meaning
 from ..context import Context, LoadedMedia
 from ..errors import (
     AuthenticationFailed,
-    BackendError,
     BadBackendResponse,
     JobNotFound,
     MediaError,
@@ -81,9 +79,6 @@ def _not_sent(text: str, context: Context) -> PluginContractError:
     return error
 
 
-ErrorTable = Mapping[str, type[BackendError]]
-
-
 def raise_for_status(
     status: int,
     body: bytes | str = b"",
@@ -109,14 +104,14 @@ def raise_for_status(
     if 200 <= status < 300:
         return
     found, wait = read_error(body), retry_after(headers or {})
-    named = _own_class(found, by_code) or (by_code or {}).get(str(status))
+    named = own_meaning(found, by_code) or (by_code or {}).get(str(status))
     if named is JobNotFound and found.form != "json":  # a proxy may have answered
         raise error_from(found, who=f"'{context.backend}'" if context else "the provider", status=status, kind="broken", retry_after=wait)
-    if named is not None:
-        raise _of_class(named, found, status, wait)
+    if isinstance(named, type):
+        raise error_of_class(named, found, status, wait)
     if context is None:
-        raise error_from(found, who="the provider", status=status, retry_after=wait)
-    raise answered_error(context, found, status=status, wait=wait)
+        raise error_from(found, who="the provider", status=status, kind=named, retry_after=wait)
+    raise answered_error(context, found, status=status, kind=named, wait=wait)
 
 
 def refusal(answer: Mapping[str, Any], by_code: ErrorTable, *, context: Context | None = None) -> MediaError:
@@ -131,26 +126,13 @@ def refusal(answer: Mapping[str, Any], by_code: ErrorTable, *, context: Context 
         context: of the call; names the backend in the message.
     """
     found = read_error(answer)
-    named = _own_class(found, by_code)
-    if named is not None:
-        return _of_class(named, found, None, None)
-    if classify(found, None) != "broken":
-        return error_from(found, who="the provider") if context is None else answered_error(context, found)
+    if own_meaning(found, by_code) is not None or classify(found, None) != "broken":
+        if context is None:
+            return error_from(found, who="the provider", by_code=by_code)
+        return answered_error(context, found, by_code=by_code)
     said = ": ".join(dict.fromkeys(text for text in (found.code, found.text) if text))
     error = BadBackendResponse(f"the provider reports a failure{f'; {quote(said)}' if said else ' without a reason'}")
     error.delivery, error.provider_message = "unknown", found.text
-    return error
-
-
-def _own_class(found: AnsweredError, by_code: ErrorTable | None) -> type[BackendError] | None:
-    own = {re.sub(r"[^a-z0-9]", "", code.lower()): named for code, named in (by_code or {}).items() if not code.isdigit()}
-    return next((own[code] for code in reversed(found.labels) if code in own), None)
-
-
-def _of_class(named: type[BackendError], found: AnsweredError, status: int | None, wait: float | None) -> BackendError:
-    said = found.quoted or (f"HTTP {status}, without a reason" if status else "without a reason")
-    error = named(f"the provider refused the request; {said}", delivery="refused" if status is None or status < 500 else "unknown")
-    error.status, error.retry_after, error.provider_message = status, wait, found.text
     return error
 
 

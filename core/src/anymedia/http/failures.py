@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from ..answers.envelopes import AnsweredError, documents, quote, read_error
-from ..answers.errors import ErrorKind, error_from
+from ..answers.errors import ErrorKind, ErrorTable, error_from
 from ..answers.media import ExtractedMedia
 from ..capabilities import BillingRule
 from ..context import Context
@@ -44,7 +44,7 @@ def answered_error(
     *,
     status: int | None = None,
     headers: Mapping[str, str] | None = None,
-    by_code: Mapping[str, ErrorKind] | None = None,
+    by_code: ErrorTable | None = None,
     kind: ErrorKind | None = None,
     request_id: str | None = None,
     wait: float | None = None,
@@ -59,7 +59,7 @@ def answered_error(
         body: of the answer: bytes, text, decoded JSON, an SDK's object, or what `read_error` gave.
         status: of the HTTP answer; None for an error inside another answer, such as a job that failed.
         headers: of the answer; Retry-After is read.
-        by_code: what the provider's own codes mean, where the usual table does not know them.
+        by_code: the provider's own codes: the error that each means, or its ``kind``.
         kind: what the error is about, if the plugin knows it from another source: ``content``, ``auth``, ``billing``, ``rate``,
             ``overload``, ``model``, ``region``, ``verification``, ``invalid`` ...
         request_id: the provider's id of the exchange.
@@ -91,7 +91,7 @@ def failed_job(
     *,
     ended: str = "failed",
     status: int | None = None,
-    by_code: Mapping[str, ErrorKind] | None = None,
+    by_code: ErrorTable | None = None,
     kind: ErrorKind | None = None,
     request_id: str | None = None,
 ) -> BackendError:
@@ -104,7 +104,7 @@ def failed_job(
         body: the job's error or the whole state: decoded JSON, text, an SDK's object, or what `read_error` gave.
         ended: how it ended, as a verb: ``failed``, ``was cancelled``.
         status: the provider's own status number of the failure, for billing rules.
-        by_code: what the provider's own codes mean.
+        by_code: the provider's own codes: the error that each means, or its ``kind``.
         kind: what the error is about, if the plugin knows it from another source: ``content``, ``auth``, ``billing``, ``rate``,
             ``overload``, ``model``, ``region``, ``verification``, ``invalid`` ...
         request_id: the provider's id of the exchange.
@@ -129,7 +129,7 @@ def no_media(
     *,
     what: str,
     status: int = 200,
-    by_code: Mapping[str, ErrorKind] | None = None,
+    by_code: ErrorTable | None = None,
     request_id: str | None = None,
 ) -> MediaError:
     """Return the error for an answer that holds no media: an error object, a refusal, a web page, words, or nothing.
@@ -140,7 +140,7 @@ def no_media(
         found: what `extract_media` found in it.
         what: the media that was expected, such as ``image``.
         status: of the HTTP answer.
-        by_code: what the provider's own codes mean.
+        by_code: the provider's own codes: the error that each means, or its ``kind``.
         request_id: the provider's id of the exchange.
     """
     error = answer if isinstance(answer, AnsweredError) else read_error(answer)

@@ -159,7 +159,8 @@ class FailureRules(CaseMaker):
                 result = await bench.execute(router, request, case.shape)
             except MediaError as error:
                 return error
-            raise AssertionError(f"the {case.subject} scenario succeeded: {result}")
+            found = " (if by a lookup: a fake lists what `Call.listed` gives)" if _has_lookup(self.backend) else ""
+            raise AssertionError(f"the {case.subject} scenario succeeded{found}: {result}")
 
     @rule("C01", per="submit_failure")
     def test_c01_failure_raises_its_own_error(self, case: Case) -> None:
@@ -325,6 +326,10 @@ class FailureRules(CaseMaker):
         matrix = loaded_registry().capabilities(self.backend)
         keys = [name for found in matrix.credentials for name in found.names if name not in found.public]
         assert matrix.hosts or not keys, f"the matrix names {', '.join(keys)}, but no `hosts` that may receive it"
+
+
+def _has_lookup(backend: str) -> bool:
+    return "find_submission" in loaded_registry().plugins[backend].hooks
 
 
 def _without_frames(error: MediaError) -> MediaError:
@@ -543,7 +548,7 @@ class JobRules(CaseMaker):
     @rule("C09", per="operation")
     def test_c09_lookup_finds_the_exact_submit_or_nothing(self, case: Case) -> None:
         """If this fails: compare what the service lists with ``record.label`` (or another unique field); never return the newest."""
-        if "find_submission" not in loaded_registry().plugins[self.backend].hooks:
+        if not _has_lookup(self.backend):
             return
         with self.bench(case) as bench:
 

@@ -180,6 +180,10 @@ class Call:
         self.fake.received.append(dict(fields))
         return len(self.fake.received) - 1
 
+    def listed(self) -> dict[int, dict[str, Any]]:
+        """Return the submits that a list of the service shows, by number: those it accepted, but none whose answer was lost."""
+        return dict(enumerate(self.fake.received if self.fake.scenario in {"success", "slow"} else ()))
+
     def check(self, job: Any) -> int:
         """Count a status check of a job: 1, 2 ...; 0 or below while the scenario has it not found."""
         self.fake.checks[str(job)] = self.fake.checks.get(str(job), 0) + 1
