@@ -333,3 +333,19 @@ def test_any_text_gives_a_config_or_an_invalid_request(text: str | bytes) -> Non
         GenerationConfig.from_json(text)
     except InvalidRequest as error:
         str(error).encode()
+
+
+def test_from_json_blanks_around_words_mean_nothing() -> None:
+    given = {
+        "prompt": " a fox ",
+        "mode": " Image ",
+        "backend": "local\n",
+        "quality": " high",
+        "background": "OPAQUE ",
+        "output_format": " png ",
+    }
+    config = GenerationConfig.from_json(given)
+    assert (config.media_type, config.backend, config.quality) == ("image", "local", "high")
+    assert (config.background, config.output_format, config.prompt) == ("opaque", "png", " a fox ")
+    with pytest.raises(InvalidRequest, match="quality"):
+        GenerationConfig.from_json({"prompt": "a fox", "quality": "  "})

@@ -411,7 +411,7 @@ def test_input_images_come_before_input_image_paths() -> None:
         ({"aspect_ratio": "16x9"}, {"aspect_ratio": "16:9"}),
         ({"size": "720p", "resolution": "720p"}, {"resolution": "720p"}),
         ({"size": "square"}, {"aspect_ratio": "1:1"}),
-        ({"size": "Square HD"}, {"aspect_ratio": "1:1"}),
+        ({"size": "Square HD"}, {"size": "1024x1024"}),
         ({"size": "landscape"}, {"aspect_ratio": "3:2"}),
         ({"size": "landscape", "media_type": "video"}, {"aspect_ratio": "16:9"}),
         ({"aspect_ratio": "portrait"}, {"aspect_ratio": "2:3"}),

@@ -205,6 +205,48 @@ def test_unknown_name_suggests_nearest() -> None:
     assert planned(GenerateImage(prompt="a fox"), model="pix/pix-2").chosen.model == "pix-2"
 
 
+def _with_extra_param(option: str, written: object) -> Plan:
+    text = PIXELS.replace('{ one_of = ["auto", "low"] }', f"{{ {option} }}")
+    request = GenerateImage(prompt="a fox", extra_params={"moderation": written})
+    return plan(request, [BackendView(name="pix", matrix=matrix(text))], DEFAULT, TODAY)
+
+
+@pytest.mark.parametrize(
+    ("option", "written", "meant"),
+    [
+        ('one_of = ["auto", "low"]', "LOW ", "low"),
+        ('one_of = ["1", "2"]', 2, "2"),
+        ("one_of = [8000, 16000]", "16000", 16000),
+        ("min = 0, max = 100, step = 1", "80", 80),
+        ("min = 0.5, max = 2", "1.5", 1.5),
+        ('type = "integer"', 4.0, 4),
+        ('type = "boolean"', "False", False),
+        ('type = "string"', 7, "7"),
+    ],
+)
+def test_extra_param_in_another_spelling_is_sent_as_the_model_writes_it(option: str, written: object, meant: object) -> None:
+    made = _with_extra_param(option, written)
+    sent = made.calls[0].request.extra_params["moderation"]
+    assert (sent, type(sent)) == (meant, type(meant))
+    assert not made.adjustments
+
+
+@pytest.mark.parametrize(
+    ("option", "written"),
+    [
+        ('one_of = ["auto", "low"]', "lowest"),
+        ("min = 0, max = 100, step = 1", "101"),
+        ('type = "integer"', 4.5),
+        ('type = "boolean"', "no"),
+        ('type = "string"', ["7"]),
+        ('type = "integer"', True),
+    ],
+)
+def test_extra_param_of_another_value_is_refused(option: str, written: object) -> None:
+    with pytest.raises(InvalidRequest, match="moderation"):
+        _with_extra_param(option, written)
+
+
 def test_extra_param_undeclared_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="no extra parameter 'sparkle'"):
         planned(GenerateImage(prompt="a fox", extra_params={"sparkle": 1}), backend="pix")

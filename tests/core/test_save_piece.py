@@ -204,20 +204,25 @@ async def test_link_that_expires_half_way_leaves_nothing(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "said", "words"),
     [
-        (b"<!DOCTYPE html><html><body>Sign in</body></html>", "an HTML page"),
-        (b'\n {"error": {"message": "see https://x.example/?sig=CANARY", "code": 7}}', r"a JSON text: .*code.*7"),
-        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "an XML text: .*AccessDenied"),
-        (b"", "an empty response"),
-        (PNG[:1000], "not valid image data"),
-        (b"\x7fELF" + bytes(200), "not valid image data"),
-        (b"Too many requests\x1b[31m", "not valid image data"),
+        (b"<!DOCTYPE html><html><body>Sign in</body></html>", "an HTML page", "Sign in"),
+        (
+            b'\n {"error": {"message": "see https://x.example/?sig=CANARY", "code": 7}}',
+            r"a JSON text: .*code.*7",
+            "see https://x.example/?...",
+        ),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "an XML text: .*AccessDenied", "AccessDenied"),
+        (b"", "an empty response", ""),
+        (PNG[:1000], "not valid image data", ""),
+        (b"\x7fELF" + bytes(200), "not valid image data", ""),
+        (b"Too many requests\x1b[31m", "a text: Too many requests", "Too many requests"),
     ],
 )
-async def test_file_that_is_not_media_is_reported_by_its_type(tmp_path: Path, body: bytes, said: str) -> None:
+async def test_file_that_is_not_media_is_reported_by_its_type(tmp_path: Path, body: bytes, said: str, words: str) -> None:
     error = await never_collected(Piece(data=body, mime="image/png"), tmp_path, BadBackendResponse, said)
     assert str(error).isprintable()
+    assert error.provider_message == words
 
 
 async def test_another_medium_than_was_asked_for_is_a_mismatch(tmp_path: Path) -> None:

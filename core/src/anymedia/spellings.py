@@ -63,10 +63,17 @@ def _kinds(cls: type) -> Mapping[str, type]:
     return {field.name: kinds[kind] for field in attrs.fields(cls) if (kind := str(field.type).removesuffix(" | None")) in kinds}
 
 
+#: Fields that hold one word, around which blanks mean nothing.
+_WORDS = frozenset(
+    {"mode", "media_type", "backend", "model", "quality", "resolution", "background", "output_format", "voice", "continue_as"}
+)
+
+
 def plain_fields(cls: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a class with the numbers and flags that are written as text."""
+    """Return the fields of a class with the numbers and flags that are written as text, and words without blanks around them."""
     kinds = _kinds(cls)
-    return {key: plain_value(value, kinds[key]) if key in kinds else value for key, value in given.items()}
+    words = {key: value.strip() or value for key, value in given.items() if key in _WORDS and isinstance(value, str)}
+    return {**given, **words, **{key: plain_value(value, kinds[key]) for key, value in given.items() if key in kinds}}
 
 
 #: Words for a shape -> the aspect ratio of an image and of a video.
@@ -97,9 +104,11 @@ def _read_size(text: str, media: str) -> tuple[str, str]:
     ``480p`` and ``HD`` are resolutions, ``16x9`` (no common divisor, neither side above 32) and ``landscape`` aspect ratios, ``512*512`` a
     size, ``500`` a square of that edge.
     """
+    compact = re.sub(r"\s*[x*×]\s*", "x", text.strip().lower())
+    if media == "image" and re.fullmatch(r"square[\s_-]*hd", compact):
+        return "size", "1024x1024"
     if (ratio := _shape(text, media)) is not None:
         return "aspect_ratio", ratio
-    compact = re.sub(r"\s*[x*×]\s*", "x", text.strip().lower())
     if (tier := _TIERS.get(re.sub(r"[\s_-]", "", compact))) is not None:
         return "resolution", tier
     if re.fullmatch(r"[1-9][0-9]{2,3}p|[1-9][0-9]?k", compact):

@@ -11,7 +11,15 @@ import pytest
 from wire.fal_server import KEY, SIGNATURE, FalServer
 from wire.http_server import Reply
 
-from anymedia.errors import BackendError, BackendUnavailable, ContentRefused, MediaError, QuotaExceeded, SubmissionUnknown
+from anymedia.errors import (
+    BackendError,
+    BackendUnavailable,
+    BadBackendResponse,
+    ContentRefused,
+    MediaError,
+    QuotaExceeded,
+    SubmissionUnknown,
+)
 from anymedia.media import Image
 from anymedia.requests import EditWithReferences, GenerateImage, Reference
 from anymedia.router import Router
@@ -125,7 +133,7 @@ async def test_model_error_in_the_result_is_the_failure(router: Router, fake: Fa
     with pytest.raises(BackendError) as failed:
         await router.generate_image(prompt=FOX, model=FLUX)
     assert "The image is too small." in failed.value.provider_message
-    assert failed.value.charged == "unknown"
+    assert (failed.value.code, failed.value.charged) == ("backend_error", "unknown")  # and not a job that still runs
 
 
 async def test_result_without_a_file_is_an_error_with_what_it_says(router: Router, fake: FalServer) -> None:
@@ -142,6 +150,34 @@ async def test_flagged_image_is_delivered_with_a_warning(router: Router, fake: F
     made = await router.generate_image(prompt=FOX, model=FLUX, output=tmp_path / "fox.jpg")
     assert made.path.is_file()
     assert "flagged_unsafe" in [warning.code for warning in made.warnings]
+
+
+async def test_flagged_image_that_was_withheld_is_a_refusal(router: Router, fake: FalServer) -> None:
+    fake.results["fal-ai/flux/schnell"] = Reply.of_json({"images": [None], "has_nsfw_concepts": [True]})
+    with pytest.raises(ContentRefused, match="has_nsfw_concepts"):
+        await router.generate_image(prompt=FOX, model=FLUX)
+
+
+@pytest.mark.parametrize("place", ["output", "data", "result"])
+async def test_link_without_a_file_object_is_delivered(router: Router, fake: FalServer, tmp_path: Path, place: str) -> None:
+    fake.made["0.jpeg"] = (picture(64, 64, 1, "jpeg"), "image/jpeg")
+    link = f"{fake.url}/results/0.jpeg?signature={SIGNATURE}"
+    fake.results["fal-ai/flux/schnell"] = Reply.of_json({place: [link], "seed": 3})
+    made = await router.generate_image(prompt=FOX, model=FLUX, output=tmp_path / "fox.jpg")
+    assert made.path.read_bytes() == fake.made["0.jpeg"][0]
+
+
+async def test_one_dead_link_of_two_is_reported_when_the_job_is_resumed(router: Router, fake: FalServer, tmp_path: Path) -> None:
+    fake.made["0.jpeg"] = (picture(64, 64, 1, "jpeg"), "image/jpeg")
+    files = [{"url": f"{fake.url}/results/{name}.jpeg?signature={SIGNATURE}", "content_type": "image/jpeg"} for name in ("gone", "0")]
+    fake.results["fal-ai/flux/schnell"] = Reply.of_json({"images": files})
+    with pytest.raises(BadBackendResponse, match="expired or was removed") as first:  # fal may give another link
+        await router.generate_image(prompt=FOX, n=2, model=FLUX, output=tmp_path / "fox.jpg")
+    assert first.value.job_id is not None
+    made = await router.resume(first.value.job_id)
+    assert [file.path.read_bytes() for file in made.files] == [fake.made["0.jpeg"][0]]
+    assert [warning.code for warning in made.warnings] == ["item_unreadable", "fewer_pieces"]
+    assert fake.submits() == 1
 
 
 async def test_signed_links_and_the_key_are_in_no_log_and_no_record(

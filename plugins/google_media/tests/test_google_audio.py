@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import wave
 from pathlib import Path
@@ -37,6 +38,20 @@ async def test_speech_costs_its_tokens_at_the_rates_of_its_model(router: Router,
     result = await router.generate_audio(prompt="Good morning.", backend="google", model=NEW, output=out)
     assert result.cost.actual_usd == round((12 * 0.5 + 1120 * 9) / 1e6, 6)
     assert "rates of the matrix" in result.cost.basis
+
+
+@pytest.mark.parametrize("mime", [None, "application/octet-stream"])
+async def test_raw_samples_without_their_type_are_taken_for_what_the_model_makes(
+    router: Router, fake: GoogleServer, out: str, mime: str | None
+) -> None:
+    samples = b"\1\0\2\0" * 6000
+    blob = {"data": base64.b64encode(samples).decode()} | ({} if mime is None else {"mimeType": mime})
+    body = {"candidates": [{"content": {"parts": [{"inlineData": blob}]}, "finishReason": "STOP"}]}
+    fake.fail("status", on="POST /v1", status=200, json=body)
+    result = await router.generate_audio(prompt="Good morning.", backend="google", model=NEW, output=out)
+    with wave.open(str(result.path)) as file:
+        assert (file.getframerate(), file.readframes(file.getnframes())) == (24_000, samples)
+    assert [warning.code for warning in result.warnings] == ["sampling_rate_assumed"]
 
 
 @pytest.mark.parametrize(("backend", "model"), [("cloud", OLD), ("google", NEW)])

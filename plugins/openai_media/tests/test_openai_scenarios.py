@@ -17,7 +17,7 @@ from clocks import FastClock, in_state, until
 from PIL import Image as Pillow
 from wire.forms import read_form
 from wire.http_server import Received, Reply
-from wire.media_bytes import image
+from wire.media_bytes import image, video
 from wire.openai_server import KEY, OpenAIServer
 from wire.openai_videos import Videos
 
@@ -427,3 +427,25 @@ async def test_video_that_a_gateway_hands_out_in_another_form_is_delivered(
         made = await router.generate_video(prompt="waves", backend="mygpu", output=tmp_path / "waves.mp4")
     assert made.path.read_bytes() == next(iter(gpu.videos.files.values()))
     assert sum(received.method == "POST" for received in gpu.received) == 1
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"b64_json": base64.b64encode(b"<html>Bad gateway</html>").decode()},
+        {"b64_json": base64.b64encode(bytes(90)).decode()},
+        {"b64_json": base64.b64encode(video(64, 64, 0.5)).decode()},
+        {"url": "/files/gone.png"},
+    ],
+    ids=["web page", "zeros", "video", "dead link"],
+)
+async def test_image_beside_one_that_cannot_be_used_is_delivered(
+    router: Router, fake: OpenAIServer, tmp_path: Path, damaged: dict[str, str]
+) -> None:
+    good = image(64, 48)
+    body = {"created": 1, "data": [damaged, {"b64_json": base64.b64encode(good).decode()}]}
+    fake.fail("status", on="POST /v1/images", status=200, json=body)
+    made = await router.generate_image(prompt="a fox", n=2, backend="openai", output=tmp_path / "fox.png")
+    assert [file.path.read_bytes() for file in made.files] == [good]
+    assert [warning.code for warning in made.warnings] == ["item_unreadable", "fewer_pieces"]
+    assert fake.count("POST") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 import tracemalloc
 import warnings
@@ -393,3 +394,24 @@ async def test_server_without_a_list_finds_nothing(fake: OpenAIServer, make_cont
 def test_matrix_is_read_once() -> None:
     assert plugin.capabilities() is plugin.capabilities()
     assert load_matrix.cache_info().hits >= 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("state", [{"id": "v1", "status": "completed"}, {"created": 1}], ids=["a job that is done", "no job"])
+async def test_video_in_the_answer_to_the_submit_is_delivered(
+    fake: OpenAIServer, make_context: MakeContext, state: dict[str, object]
+) -> None:
+    made = video(160, 90, 1.0)
+    body = {**state, "data": [{"b64_json": base64.b64encode(made).decode()}]}
+    fake.fail("status", on="POST /v1/videos", status=200, json=body)
+    context = make_context("sora-2", "generate_video", service="compatible")
+    outcome = await plugin.generate_video(request=GenerateVideo(prompt="a boat"), context=context)
+    assert isinstance(outcome, Outcome)
+    assert [(piece.data, piece.mime) for piece in outcome.pieces] == [(made, "video/mp4")]
+
+
+@pytest.mark.anyio
+async def test_id_of_a_job_is_one_part_of_the_path_whatever_it_holds(fake: OpenAIServer, make_context: MakeContext) -> None:
+    with pytest.raises(JobNotFound):
+        await plugin.check_job(job=Job(id="../models?ü 1"), context=make_context("sora-2", "generate_video", service="compatible"))
+    assert fake.received[-1].path == "/v1/videos/..%2Fmodels%3F%C3%BC%201"

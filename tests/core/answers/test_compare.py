@@ -12,7 +12,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from tiers import examples
 
 from anymedia.answers import compare
-from anymedia.answers.compare import _EDGE, CHANGED_STEP, changed_outside_mask, differences, fewer_pieces, lost_transparency, mask_polarity
+from anymedia.answers.compare import _EDGE, CHANGED_STEP, changed_outside_mask, differences, lost_transparency, mask_polarity, other_count
 from anymedia.masks import MaskPlane, convert, read_mask
 from anymedia.results import MediaFile, Warning
 
@@ -47,9 +47,9 @@ def plane(box: tuple[int, int, int, int] = (40, 24, 56, 40)) -> MaskPlane:
 
 
 @given(st.integers(1, 10), st.integers(0, 10))
-def test_fewer_pieces_than_asked_are_reported_with_both_numbers(asked: int, came: int) -> None:
-    warnings = fewer_pieces(asked, came)
-    assert codes(warnings) == (["fewer_pieces"] if came < asked else [])
+def test_other_number_of_pieces_than_asked_is_reported_with_both_numbers(asked: int, came: int) -> None:
+    warnings = other_count(asked, came)
+    assert codes(warnings) == (["fewer_pieces"] if came < asked else ["more_pieces"] if came > asked else [])
     if warnings:
         assert str(asked) in warnings[0].text
         assert (str(came) if came else "none") in warnings[0].text

@@ -225,6 +225,11 @@ AZURE_FILTER = {
         (500, {"detail": "out of memory"}, BackendUnavailable),
         (503, {"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}}, BackendUnavailable),
         (302, b"", BadBackendResponse),
+        (200, {"error": {"message": "size is wrong", "type": "invalid_request_error", "param": "size"}}, InvalidRequest),
+        (200, {"error": {"message": "no such voice", "code": "InvalidParameter"}}, InvalidRequest),
+        (200, {"error": {"message": "it broke", "type": "server_error"}}, BackendUnavailable),
+        (200, {"code": "1301", "msg": "potentially unsafe or sensitive content"}, ContentRefused),
+        (499, {"error": {"code": 499, "message": "The operation was cancelled.", "status": "CANCELLED"}}, BackendUnavailable),
     ],
 )
 def test_error_is_of_the_class_that_the_answer_means(status: int, body: Any, kind: type) -> None:
@@ -308,6 +313,8 @@ def test_documented_rule_sets_the_delivery_of_an_overload() -> None:
         {"status": "completed", "error": {}},
         {"candidates": [{"finishReason": "STOP"}]},
         {"message": "done"},
+        {"code": "200", "message": "done"},
+        {"code": "0000", "msg": "done"},
         None,
         [],
     ],
@@ -327,6 +334,7 @@ def test_answer_without_an_error_is_none(answer: Any) -> None:
         {"finishReason": "CONTENT_FILTERED"},
         {"candidates": [{"finishReason": "IMAGE_SAFETY"}]},
         {"type": "error", "message": "x"},
+        {"code": "1301", "msg": "x"},
     ],
 )
 def test_answer_that_admits_an_error_is_one(answer: Any) -> None:

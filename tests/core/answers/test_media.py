@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anymedia.answers.base64_text import decode_base64
-from anymedia.answers.media import USUAL_PLACES, encode_link, extract_media, resolve_link
+from anymedia.answers.media import USUAL_PLACES, decode_images, encode_link, extract_media, resolve_link
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 JPEG = b"\xff\xd8\xff\xe0" + bytes(range(255, -1, -1))
@@ -158,6 +158,24 @@ def test_null_and_refused_items_beside_good_ones_are_reported() -> None:
     assert [item.data for item in found.items] == [PNG]
     assert [warning.code for warning in found.warnings] == ["item_missing", "item_refused", "item_missing"]
     assert found.refusals == ("WHY123 refused",)
+
+
+def test_error_beside_the_media_is_reported_with_the_providers_words() -> None:
+    body = {"data": [{"b64_json": B64}], "error": {"message": "1 of 2 was blocked"}}
+    for found in (extract_media(body, ["data[]"]), decode_images(json.dumps(body).encode()).found):
+        assert len(found.items) == 1
+        assert [warning.code for warning in found.warnings] == ["item_refused"]
+        assert "1 of 2 was blocked" in found.warnings[0].text
+    assert not extract_media({**body, "error": None, "errors": []}, ["data[]"]).warnings
+
+
+def test_item_refused_beside_a_good_one_says_why() -> None:
+    refused = {"error": {"code": "moderation_blocked", "message": "too much fox"}}
+    body = {"data": [refused, {"b64_json": B64}]}
+    found = decode_images(json.dumps(body).encode()).found
+    assert len(found.items) == 1
+    assert [warning.code for warning in found.warnings] == ["item_refused"]
+    assert "too much fox" in found.warnings[0].text
 
 
 def test_refused_items_alone_are_reported_with_the_providers_words() -> None:

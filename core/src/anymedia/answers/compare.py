@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..masks import MaskPlane
 
 __all__ = [
-    "CHANGED_PART", "CHANGED_STEP", "Received", "changed_outside_mask", "differences", "fewer_pieces", "lost_transparency", "mask_polarity",
+    "CHANGED_PART", "CHANGED_STEP", "Received", "changed_outside_mask", "differences", "lost_transparency", "mask_polarity", "other_count",
 ]  # fmt: skip
 
 #: Seconds, and parts of the length, by which a video or sound may differ from what was asked without a warning.
@@ -52,11 +52,12 @@ class Received(Protocol):
     def seconds(self) -> float | None: ...  # noqa: D102
 
 
-def fewer_pieces(asked: int, received: int, what: str = "image") -> tuple[Warning, ...]:
-    """Warn where fewer pieces were returned than requested."""
-    if received >= asked:
+def other_count(asked: int, received: int, what: str = "image") -> tuple[Warning, ...]:
+    """Warn where fewer pieces were returned than requested, or more, which may cost more."""
+    if received == asked:
         return ()
-    return (Warning("fewer_pieces", f"{asked} {what}s were requested and {received or 'none'} returned"),)
+    code = "fewer_pieces" if received < asked else "more_pieces"
+    return (Warning(code, f"{asked} {what}{'s were' if asked != 1 else ' was'} requested and {received or 'none'} returned"),)
 
 
 def differences(request: Mapping[str, Any], file: Received, *, converted_to: str | None = None) -> tuple[Warning, ...]:

@@ -412,6 +412,8 @@ def _admits(body: Any) -> bool:
 
 def _failed_number(value: Any) -> bool:
     """Whether a service's own number says that a request failed: none of 0, 1 and 2xx."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
+        value = int(value)
     return isinstance(value, int) and not isinstance(value, bool) and value not in {0, 1} and not 200 <= value < 300
 
 

@@ -72,6 +72,7 @@ _BY_STATUS: Mapping[int, ErrorKind] = {
     408: "broken",
     429: "rate",
     451: "content",
+    499: "broken",
     503: "overload",
     529: "overload",
 }
@@ -80,6 +81,8 @@ _CONTENT_CODE = re.compile(
     r"moderat(?:ion|ed)|contentpolicy|contentfilter|sensitive(?:content|info|word)|inspectionfail|illegaldetect|policyviolation|nsfw|recitation"
     r"|prohibitedcontent|violat\w{0,5}polic|safetyviolation|copyrightviolation|guardrail"
 )
+#: Codes of a request that was rejected, where no status says so.
+_INVALID_CODE = re.compile(r"invalid|badrequest|validation|unsupported(?:parameter|value)|missing(?:required|parameter)|\w*usererror$")
 _CONTENT = re.compile(
     r"safety (?:system|filter|check)|content[ _]?(?:polic|filter|management policy|moderation)|responsible ai|guardrail|nsfw"
     r"|inappropriate content|usage (?:guidelines|polic)|content (?:was )?blocked|flagged (?:as|by|for)|third-party content"
@@ -180,6 +183,8 @@ def _by_number(error: AnsweredError, number: int | None) -> ErrorKind:
         if _MODEL.search(error.text) or error.param == "model":
             return "model"
         return "address" if error.form in {"html", "empty"} or _NO_ROUTE.fullmatch(error.text) else "model" if number != 405 else "address"
+    if number is None and any(_INVALID_CODE.match(code) for code in error.codes):
+        return "invalid"
     if number is None or number >= 500:
         return "broken"
     return "model" if error.param == "model" else "invalid"

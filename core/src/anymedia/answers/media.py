@@ -190,7 +190,7 @@ def extract_media(answer: Any, places: Iterable[str] = (), *, base_url: str = ""
         for node, where, thought in _nodes(answer, path.split("."), "$", thought=False):
             search.slot(node, where, thought=thought)
         if search.items:
-            return search.result()
+            return _with_remark(search.result(), answer)
         if best is None or (not best.has_remarks and search.has_remarks):
             best = search
     if usual:
@@ -199,6 +199,16 @@ def extract_media(answer: Any, places: Iterable[str] = (), *, base_url: str = ""
         if search.items:
             return search.result()
     return best.result() if best is not None else ExtractedMedia()
+
+
+def _with_remark(found: ExtractedMedia, answer: Any) -> ExtractedMedia:
+    """Add what an answer says of an error beside its media."""
+    error = {key: value for key in ("error", "errors") if is_object(answer) and (value := child(answer, key))}
+    said = read_error(error) if error else None
+    if said is None or not said.text:
+        return found
+    remark = Warning("item_refused", f"the answer holds an error beside its media: {said.quoted}")
+    return attrs.evolve(found, warnings=(*found.warnings, remark), refusals=(*found.refusals, said.text))
 
 
 def _nodes(node: Any, path: list[str], where: str, *, thought: bool) -> Iterator[tuple[Any, str, bool]]:
@@ -468,6 +478,7 @@ class _Image(msgspec.Struct):
 
 class _Images(msgspec.Struct):
     data: list[_Image | None]
+    error: Any = None
     output_format: Any = None
     usage: Any = None
 
@@ -502,8 +513,8 @@ def decode_images(body: bytes, base_url: str = "") -> ImagesAnswer:
         answer = None
     if answer is not None:
         items = [item and {**msgspec.structs.asdict(item), "b64_json": memoryview(item.b64_json)} for item in answer.data]
-        found = extract_media({"data": items}, ["data[]"], base_url=base_url, usual=False)
-        if found.items:
+        found = extract_media({"data": items, "error": answer.error}, ["data[]"], base_url=base_url, usual=False)
+        if found.items and not found.warnings:  # the items say why one of them is missing
             form = answer.output_format if isinstance(answer.output_format, str) else None
             return ImagesAnswer(found=found, output_format=form, usage=answer.usage if isinstance(answer.usage, dict) else {})
     values = documents(body)

@@ -70,7 +70,7 @@ class Choice:
     def nearest(self, value: Any) -> Any:
         """Return the nearest allowed number (the smaller of two equally near ones), or the same word in another case; else None."""
         if isinstance(value, str):
-            return next((v for v in self.one_of if isinstance(v, str) and v.casefold() == value.casefold()), None)
+            return next((v for v in self.one_of if isinstance(v, str) and v.casefold() == value.strip().casefold()), None)
         numbers = [v for v in self.one_of if isinstance(v, int | float) and not isinstance(v, bool)]
         if not numbers or not _is_number(value):
             return None

@@ -14,7 +14,7 @@ import attrs
 
 from .. import telemetry
 from ..answers.base64_text import HEAD, format_of_head
-from ..answers.compare import changed_outside_mask, differences, fewer_pieces, lost_transparency
+from ..answers.compare import changed_outside_mask, differences, lost_transparency, other_count
 from ..answers.containers import repair_bytes
 from ..answers.envelopes import documents
 from ..answers.media import extract_media
@@ -141,15 +141,22 @@ class _Finalizer:
         media = self.record.target["media"]
         if not outcome.pieces and (outcome.data is None or media not in _DATA):
             raise BadBackendResponse(f"'{self.record.backend}/{self.record.model}' answered without any {media}")
-        outcome = storable(await _received(self.record, outcome), self.record.backend)
+        outcome = storable(await _received(outcome), self.record.backend)
         if self.is_resumed:
             self.stored = {(a.kind, a.index): a for a in await self.engine.artifacts.find(self.record.id)}
         self.record = await shielded(self._record_bytes(lease, outcome))
         files, given, outside = [], [], []
+        lost: list[MediaError] = []
         warnings = list(to_warnings(outcome.warnings))
         for index, piece in enumerate(outcome.pieces):
             finish = functools.partial(self._finish_piece, piece, index, len(outcome.pieces))
-            finished = await self.engine.governor.retry(finish)
+            try:
+                finished = await self.engine.governor.retry(finish)
+            except (BadBackendResponse, OutputMismatch) as error:
+                lost.append(error)
+                if len(lost) == len(outcome.pieces) or (self.record.job is not None and not self.is_resumed):
+                    raise  # nothing is left, or the provider may give a new link
+                continue
             file, continuation = _continuable(self.record, piece, finished.saved.file, finished.artifact)
             files.append(file)
             if continuation is not None:
@@ -159,6 +166,9 @@ class _Finalizer:
                 warnings += await self._missing_rows(finished.artifact)
             if finished.difference is not None:
                 outside.append(finished.difference)
+        warnings += [Warning("item_unreadable", f"one of {len(outcome.pieces)} {media}s is missing: {error.message}") for error in lost]
+        if media not in _DATA and (len(files) < (wanted := int(self.record.request.get("n") or 1)) or "n" in self.record.request):
+            warnings += other_count(wanted, len(files), str(media))
         result = {
             "files": [file.to_json() for file in files],
             "request_id": outcome.request_id,
@@ -333,13 +343,10 @@ class _Finished:
     difference: float | None = None
 
 
-async def _received(record: CallRecord, outcome: Outcome) -> Outcome:
-    """Return an outcome with its bytes repaired, and warnings for that and for pieces that are missing."""
+async def _received(outcome: Outcome) -> Outcome:
+    """Return an outcome with its bytes repaired."""
     repair = functools.partial(_repaired, outcome)
-    repaired = repair() if sum(len(piece.data or b"") for piece in outcome.pieces) <= SMALL else await in_thread(repair)
-    wanted = 0 if record.target["media"] in _DATA else int(record.request.get("n") or 1)
-    missing = fewer_pieces(wanted, len(outcome.pieces), str(record.target["media"]))
-    return attrs.evolve(repaired, warnings=(*repaired.warnings, *missing)) if missing else repaired
+    return repair() if sum(len(piece.data or b"") for piece in outcome.pieces) <= SMALL else await in_thread(repair)
 
 
 def _repaired(outcome: Outcome) -> Outcome:

@@ -17,6 +17,7 @@ import attrs
 
 from ..answers.base64_text import HEAD, format_of_head
 from ..answers.containers import repair_file, sound_seconds
+from ..answers.envelopes import read_error
 from ..artifacts import Artifact, ArtifactStore, ArtifactWriter, Kind
 from ..context import answers_up_to
 from ..errors import BackendError, BackendUnavailable, BadBackendResponse, Fix, MediaError, OutputMismatch, PluginContractError
@@ -344,12 +345,22 @@ def _recognise(source: BinaryIO | bytes, mime: str | None, head: bytes, expect: 
             return Facts(format="aiff", mime="audio/aiff", kind="audio", size=0, end=0, seconds=sound_seconds(source))
         facts = sniff(source, format_hint=hint)
     except MediaError as error:
-        raise BadBackendResponse(
-            f"The response is not valid {expect} data: {_text_kind(head) or clean_text(error.message).rstrip('.')}."
-        ) from None
+        kind = _text_kind(head) or _plain_text(head)
+        bad = BadBackendResponse(f"The response is not valid {expect} data: {kind or clean_text(error.message).rstrip('.')}.")
+        if kind is not None:  # what the provider says in place of a file
+            bad.provider_message = read_error(head).text
+        raise bad from None
     if facts.kind != expect:
         raise OutputMismatch(f"The response is {facts.kind} ({facts.mime}), but {expect} was requested.")
     return facts
+
+
+def _plain_text(head: bytes) -> str | None:
+    try:
+        text = head.decode()
+    except UnicodeDecodeError:
+        return None
+    return f"a text: {clean_text(text, 200)}" if text.strip() and " " in text.strip() else None
 
 
 def _text_kind(head: bytes) -> str | None:

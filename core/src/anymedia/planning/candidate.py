@@ -94,8 +94,10 @@ def json_value(value: Any) -> Any:
 
 
 def _differs(before: Any, after: Any) -> bool:
-    """Whether a value was changed; another case of the same word is not a change."""
-    return before != after and not (isinstance(before, str) and isinstance(after, str) and before.casefold() == after.casefold())
+    """Whether a value was changed; another case of the same word is not a change, nor is a number instead of its text."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping) and before.keys() == after.keys():
+        return any(_differs(before[key], after[key]) for key in before)
+    return before != after and (before is None or after is None or str(before).strip().casefold() != str(after).casefold())
 
 
 @attrs.define(eq=False, repr=False)

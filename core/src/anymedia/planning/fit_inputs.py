@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import attrs
 
-from ..capabilities import ContinueRule, Fidelity, InputRule, MaskRule, ReferencesRule
+from ..capabilities import ContinueRule, Fidelity, InputRule, MaskRule, Option, ReferencesRule
 from ..media import Audio, Image, Media, Video
 from ..notes import Adjustment
 from ..requests import Continuation, Inpaint, Mask, Reference, Request, Transform, each
+from ..spellings import plain_value
 from .candidate import MODES, Draft, json_value
 from .types import Check, InputForm
 
@@ -297,6 +299,7 @@ def _fit_extra(draft: Draft) -> None:
     if not known and not given:
         return
     field, word = ("options", "option") if draft.spec.task else ("extra_params", "extra parameter")
+    respelled: dict[str, Any] = {}
     for key, value in given.items():
         option = known.get(key)
         if option is None:
@@ -304,10 +307,21 @@ def _fit_extra(draft: Draft) -> None:
             has = f"(it has {names})" if names else "(it has none): leave it out"
             draft.reject("extra_param", f"{draft.name} has no {word} {key!r} {has}", f"{field}.{key}", names)
         elif (wrong := option.problem(value)) is not None:
-            draft.reject("extra_param", f"{draft.name}: {word} {key!r} {wrong}", f"{field}.{key}")
+            respelled[key] = _respelled(option, value)
+            if respelled[key] is None:
+                draft.reject("extra_param", f"{draft.name}: {word} {key!r} {wrong}", f"{field}.{key}")
+    if respelled:
+        draft.set(field, {**given, **respelled}, "snapped", "the same values as the model writes them")
     for key, option in known.items():
         if option.required and key not in given:
             draft.reject("extra_param", f"{draft.name} needs the {word} {key!r}", f"{field}.{key}")
+
+
+def _respelled(option: Option, value: Any) -> Any:
+    """Return the value that another spelling of it means, such as ``"80"`` for a number or another case of a word; None if none."""
+    text = option.nearest(value) if isinstance(value, str) else str(value) if type(value) in {int, float} else None
+    found = [text, *(plain_value(value, kind) for kind in (int, float, bool))]
+    return next((same for same in found if same is not None and option.problem(same) is None), None)
 
 
 def _sha256(data: bytes) -> str:

@@ -498,8 +498,8 @@ def _without_secrets(request: Request, spec: OperationSpec) -> Request:
 
 def _planned_calls(draft: Draft, policy: Policy) -> tuple[PlannedCall, ...]:
     """Return the billable calls of a fitted request, one per chunk of n."""
-    request = _without_secrets(draft.asked.request, draft.spec)
-    fitted: Request = attrs.evolve(request, **draft.values) if draft.values else request
+    asked = draft.asked.request
+    fitted = _without_secrets(attrs.evolve(asked, **draft.values) if draft.values else asked, draft.spec)
     calls = []
     for chunk in draft.chunks:
         changes: dict[str, Any] = {"n": chunk} if getattr(fitted, "n", chunk) != chunk else {}

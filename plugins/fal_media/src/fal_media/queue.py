@@ -12,7 +12,16 @@ from typing import Any
 
 from anymedia.answers.media import ExtractedMedia, extract_media
 from anymedia.context import Context, LoadedMedia
-from anymedia.errors import BackendError, BadBackendResponse, ContentRefused, JobNotFound, MediaError, RateLimited, UnsupportedOperation
+from anymedia.errors import (
+    BackendError,
+    BadBackendResponse,
+    ContentRefused,
+    JobNotFound,
+    MediaError,
+    RateLimited,
+    RequestError,
+    UnsupportedOperation,
+)
 from anymedia.http import failed_job, get_json, no_media, post_json, put_file, secret_for_header, stop
 from anymedia.redaction import clean_text
 from anymedia.requests import Request
@@ -96,7 +105,7 @@ async def _result(job: Job, status: Mapping[str, Any], context: Context) -> JobS
         if "still in progress" in error.provider_message:
             return Running(note="completed; the result is not ready")
         number = getattr(error, "status", None)
-        if failed is None and (number is None or number >= 500):
+        if failed is None and not isinstance(error, RequestError) and (number is None or number >= 500):
             raise  # the check failed, not the request
         said = {"detail": error.provider_message or str(failed or ""), "error_type": status.get("error_type")}
         refused = isinstance(error, ContentRefused)
@@ -116,12 +125,17 @@ def _ended(output: Mapping[str, Any], job: Job, context: Context) -> JobState:
         found = next((value for value in output.values() if isinstance(value, str) and value.strip()), None)
         if found is not None:
             return Succeeded(outcome=Outcome(data=found, request_id=job.id))
-    pieces = [item.to_piece() for file in _files(output, kind) for item in extract_media(file, ["url"]).items]  # links or data URLs
-    if not pieces:
-        return Failed(error=no_media(context, output, ExtractedMedia(), what=kind, request_id=job.id))  # type: ignore[arg-type]
+    items = [item for file in _files(output, kind) for item in extract_media(file, ["url"]).items]  # links or data URLs
+    others = () if items else extract_media(output).items
+    pieces = [item.to_piece() for item in (*items, *(item for item in others if (item.mime or kind).startswith(kind)))]
     flags = output.get("has_nsfw_concepts")
+    is_flagged = isinstance(flags, list) and any(flags)
+    if not pieces:
+        if is_flagged:
+            return Failed(error=failed_job(context, {"detail": "has_nsfw_concepts"}, kind="content", request_id=job.id))
+        return Failed(error=no_media(context, output, ExtractedMedia(), what=kind, request_id=job.id))  # type: ignore[arg-type]
     hidden = Warning("flagged_unsafe", "fal flagged the result as unsafe; such an image may be black")
-    warnings = (hidden,) if isinstance(flags, list) and any(flags) else ()
+    warnings = (hidden,) if is_flagged else ()
     return Succeeded(outcome=Outcome(pieces=pieces, request_id=job.id, warnings=warnings))
 
 

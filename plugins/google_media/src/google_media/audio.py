@@ -41,7 +41,7 @@ async def speak(request: GenerateAudio, context: Context) -> Outcome:
         raise without_media(context, answer, "sound")
     claimed = _claimed(sounds[0].item)
     # Raw samples may look like anything; what is claimed to be something else is what its bytes show.
-    mime = claimed if _is_raw(claimed) else sounds[0].mime or claimed
+    mime = claimed if _is_raw(claimed) else sounds[0].mime or "audio/pcm"
     piece = _as_requested(b"".join(item.data or b"" for item in sounds), mime, raw=request.output_format == "pcm")
     warnings = [Warning("sampling_rate_assumed", f"the answer did not name a valid sampling rate; {_RATE} Hz is assumed")]
     assumed = warnings if _is_raw(mime) and _rate(mime) is None else []

@@ -48,7 +48,7 @@ async def edit_with_references(request: EditWithReferences, context: Context) ->
 
 
 @hookimpl
-async def generate_video(request: GenerateVideo, context: Context) -> Job:
+async def generate_video(request: GenerateVideo, context: Context) -> Job | Outcome:
     """Start a video job from a prompt or a first frame."""
     from . import videos
 
@@ -56,7 +56,7 @@ async def generate_video(request: GenerateVideo, context: Context) -> Job:
 
 
 @hookimpl
-async def continue_video(request: ContinueVideo, context: Context) -> Job:
+async def continue_video(request: ContinueVideo, context: Context) -> Job | Outcome:
     """Remix, edit or extend an earlier video."""
     from . import videos
 

@@ -10,9 +10,9 @@ import base64
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
-from anymedia.answers.media import ExtractedMedia, extract_media
+from anymedia.answers.media import ExtractedMedia, FoundMedia, extract_media
 from anymedia.context import Context, LoadedMedia
 from anymedia.errors import BadBackendResponse, InvalidRequest, RequestError, UnknownContinuation, UnsupportedInput
 from anymedia.hookspecs import SubmissionRecord
@@ -41,7 +41,7 @@ _WORDS = ("error", "message", "detail", "fail_reason", "failure_reason", "reason
 _MOST_REDIRECTS = 5
 
 
-async def create(request: GenerateVideo, context: Context) -> Job:
+async def create(request: GenerateVideo, context: Context) -> Job | Outcome:
     """Start a job from a prompt, or from a first frame (``input_reference``).
 
     Raises:
@@ -71,7 +71,7 @@ def _size(request: GenerateVideo, frame: LoadedMedia | None, context: Context) -
     raise UnsupportedInput(text, fix=f"resize or crop the first frame to {wanted}, or ask for another size")
 
 
-async def continue_video(request: ContinueVideo, context: Context) -> Job:
+async def continue_video(request: ContinueVideo, context: Context) -> Job | Outcome:
     """Remix (the default), edit or extend an earlier job, or edit or extend an uploaded video."""
     way = request.continue_as or ("remix" if request.source is None else "edit")
     fields: dict[str, Any] = {"prompt": request.prompt, **extras(request, context)}
@@ -102,7 +102,7 @@ def _video_id(request: ContinueVideo) -> str:
 
 async def _start(
     context: Context, path: str, fields: Mapping[str, Any], name: str, file: LoadedMedia | None, *, json: bool = False, way: str = ""
-) -> Job:
+) -> Job | Outcome:
     """Send the one billable POST, as a form like the SDK's own; model specs of servers that take JSON only set ``wire.json``."""
     connection = connect(context)
     wants_json = json or bool(context.spec.wire.get("json"))
@@ -118,11 +118,19 @@ async def _start(
         with translated(context):
             answer = await _send(connection, "post", path, body=body, **more)
         job = job_object(decode_object(answer.content))
-        if not isinstance(job.get("id"), str) or not job["id"]:
+        has_id = isinstance(job.get("id"), str) and bool(job["id"])
+        made = _media(job, context) if not has_id or job_status(job.get("status")) == "done" else ()
+        if made and (not has_id or any(item.data for item in made)):  # of servers that answer when the video is done
+            return Outcome(pieces=[item.to_piece() for item in made], continued_as=way or None)
+        if not has_id:
             raise no_media(context, job, ExtractedMedia(), what="id of a job", by_code=BY_CODE)
     data = {"way": way} if way else {}
     expires_at = provider_time(job.get("expires_at"), answer.headers, context)
     return Job(id=job["id"], data=data, poll_after=_poll_after(answer), expires_at=expires_at)
+
+
+def _path(video_id: str) -> str:
+    return f"/videos/{quote(video_id, safe='')}"
 
 
 async def _send(connection: Connection, method: str, path: str, **more: Any) -> Any:
@@ -144,7 +152,7 @@ async def check_status(job: Job, context: Context) -> JobState:
         JobNotFound: the server does not know the job, yet or any more.
         MediaError: the check failed.
     """
-    answer = await _get(context, f"/videos/{job.id}", "job")
+    answer = await _get(context, _path(job.id), "job")
     state = job_object(decode_object(answer.content))
     status = str(state.get("status") or "")
     ended = job_status(status)
@@ -162,14 +170,18 @@ async def check_status(job: Job, context: Context) -> JobState:
 
 def _outcome(job: Job, state: Mapping[str, Any], headers: Mapping[str, str], context: Context) -> Outcome:
     handle = ContinuationData(data={"video_id": job.id}, expires_at=provider_time(state.get("expires_at"), headers, context))
-    places = ["url", "video_url", "result_url", "output", "metadata"]
-    found = extract_media(state, places, base_url=str(context.settings.get("base_url") or "")).items
+    found = _media(state, context)
     link = next((item.url for item in found if item.url), None)  # of servers without an address for the content
     piece = Piece(stream=lambda start: _content(job.id, start, context, link), mime="video/mp4", continuation=handle)
     if data := next((item.data for item in found if item.data), None):
         piece = Piece(data=data, mime="video/mp4", continuation=handle)
     usage = {k: state[k] for k in ("seconds", "size") if state.get(k) is not None}
     return Outcome(pieces=(piece,), continued_as=job.data.get("way"), usage=usage)
+
+
+def _media(state: Mapping[str, Any], context: Context) -> tuple[FoundMedia, ...]:
+    places = ["url", "video_url", "result_url", "output", "metadata"]
+    return extract_media(state, places, base_url=str(context.settings.get("base_url") or "")).items
 
 
 async def _content(video_id: str, start: int, context: Context, link: str | None) -> AsyncIterator[bytes]:
@@ -184,7 +196,7 @@ async def _content(video_id: str, start: int, context: Context, link: str | None
     headers = {**connection.sdk.auth_headers, "accept": "application/binary", "accept-encoding": "identity"}
     if start:
         headers["range"] = f"bytes={start}-"
-    own = str(connection.sdk.base_url).rstrip("/") + f"/videos/{video_id}/content"
+    own = str(connection.sdk.base_url).rstrip("/") + f"{_path(video_id)}/content"
     url = own
     with translated(context):
         for _ in range(_MOST_REDIRECTS + 1):
@@ -224,7 +236,7 @@ async def _read(answer: Any, start: int, context: Context) -> AsyncGenerator[byt
 async def cancel(job: Job, context: Context) -> None:
     """Delete the job: servers that can stop it do so then."""
     with translated(context, "job"):
-        await _send(connect(context), "delete", f"/videos/{job.id}", options={"timeout": STATUS_SECONDS})
+        await _send(connect(context), "delete", _path(job.id), options={"timeout": STATUS_SECONDS})
 
 
 async def find(record: SubmissionRecord, context: Context) -> Job | None:
