@@ -301,9 +301,10 @@ def _end(day: datetime.date | None) -> str:
 
 _SHAPES = Path(__file__).parents[2] / "examples/shapes"
 _ABOUT_SHAPES = """How to write a backend for the usual kinds of API. Each is a whole plugin that passes the [kit](conformance.md), with its
-capability file; a fake of the service and the test class lie in `examples/shapes`. A masked edit is [Retouch](#retouch), an image as a job
-[Regional](#regional), a pipeline on this machine [Pipeline](#pipeline). An image in the answer to the request is the
-[tutorial](first-backend.md)'s kind; a video job with cancelling and a lookup is `examples/video_backend`.
+capability file; its fake of the service and its test class are in `examples/shapes`. A masked edit is [Retouch](#retouch), an image
+as a job [Regional](#regional), a pipeline on this machine [Pipeline](#pipeline). A service that answers with the image, also as the last
+event of a stream, is the subject of the [tutorial](first-backend.md); `examples/video_backend` makes videos as jobs, with cancelling and a
+lookup.
 """
 
 
