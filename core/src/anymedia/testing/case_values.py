@@ -284,14 +284,26 @@ def _small(spec: OperationSpec) -> dict[str, Any]:
     return found
 
 
-def inputs_of(shape: Shape, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (name, fields) for every input that a spec claims, for each role and each mask mode.
+def input_names(shape: Shape) -> Iterator[str]:
+    """Yield a name for every input that a spec claims, for each role and each mask mode."""
+    for name, rule in shape.spec.inputs.items():
+        if shape.spec.task:
+            yield f"inputs.{name}"
+        elif isinstance(rule, ReferencesRule):
+            yield from (f"references.{role}" for role in rule.roles)
+        elif isinstance(rule, MaskRule):
+            yield from (f"mask.{mode}" for mode in rule.modes)
+        elif isinstance(rule, InputRule):
+            yield name
 
-    The fields include what a rule requires together with the input; that part is the same for every seed.
+
+def input_fields(shape: Shape, name: str, seed: int) -> dict[str, Any]:
+    """Return the fields of a request with an input.
+
+    They include what a rule requires together with the input; that part is the same for every seed.
     """
-    for name, fields in _single_inputs(shape, seed):
-        required = required_with(shape, next(iter(fields)))
-        yield name, required | fields
+    field, _, part = name.partition(".")
+    return required_with(shape, field) | {field: _input_value(shape, field, part, seed)}
 
 
 def required_with(shape: Shape, given: str) -> dict[str, Any]:
@@ -314,25 +326,23 @@ def required_with(shape: Shape, given: str) -> dict[str, Any]:
 _NOT_GIVEN: dict[str, Any] = {"references": (), "first_frame": None, "last_frame": None, "mask": None}
 
 
-def _single_inputs(shape: Shape, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
+def _input_value(shape: Shape, field: str, part: str, seed: int) -> Any:
     if shape.spec.task:
-        least = minimal_fields(shape)["inputs"]
-        for name in shape.spec.inputs:
-            yield f"inputs.{name}", {"inputs": {**least, name: _task_input(shape, name, seed, several=True)}}
-        return
-    for name, rule in shape.spec.inputs.items():
-        if isinstance(rule, ReferencesRule):
-            for role in rule.roles:
-                yield f"references.{role}", {"references": references_for(rule, seed, role)}
-        elif isinstance(rule, MaskRule):
-            source = minimal_fields(shape).get("source") or _first_source(minimal_fields(shape))
-            for i, mode in enumerate(rule.modes):
-                # A mode that finds the region itself has no image: it is compared with another mode.
-                other = mode if mode == "user_provided" or seed % 2 == 0 else rule.modes[i - 1]
-                yield f"mask.{mode}", {"mask": mask_for(rule, source, left=seed % 2 == 0, mode=other)}
-        elif isinstance(rule, InputRule):
-            is_video = shape.operation == "continue_video" and name == "source"
-            yield name, {name: video_for(rule, seed) if is_video else _input_image(shape, name, rule, seed)}
+        return {**minimal_fields(shape)["inputs"], part: _task_input(shape, part, seed, several=True)}
+    rule = shape.spec.inputs[field]
+    if isinstance(rule, ReferencesRule):
+        return references_for(rule, seed, part)
+    if isinstance(rule, MaskRule):
+        least = minimal_fields(shape)
+        # A mode that finds the region itself has no image: it is compared with another mode.
+        mode = part if part == "user_provided" or seed % 2 == 0 else rule.modes[rule.modes.index(part) - 1]
+        return mask_for(rule, least.get("source") or _first_source(least), left=seed % 2 == 0, mode=mode)
+    assert isinstance(rule, InputRule)
+    return video_for(rule, seed) if _is_continued(shape, field) else _input_image(shape, field, rule, seed)
+
+
+def _is_continued(shape: Shape, field: str) -> bool:
+    return shape.operation == "continue_video" and field == "source"
 
 
 #: Bytes of a large file, where the spec accepts that many: services that take files in their requests rarely take more.
@@ -341,17 +351,21 @@ _LARGE = 24 * 1024 * 1024
 
 def large_inputs(shape: Shape) -> Iterator[str]:
     """Yield the name of the first input of each media that a spec claims."""
-    done: set[type] = set()
-    for name, fields in inputs_of(shape, 3):
-        media = _media_in(fields[next(reversed(fields))], name)
-        if media is not None and type(media) not in done:
-            done.add(type(media))
+    done: set[str] = set()
+    for name in input_names(shape):
+        field, _, part = name.partition(".")
+        rule = shape.spec.inputs[part if shape.spec.task else field]
+        if isinstance(rule, MaskRule):
+            continue
+        media = rule.media if shape.spec.task and isinstance(rule, InputRule) else "video" if _is_continued(shape, field) else "image"
+        if media not in done:
+            done.add(media)
             yield name
 
 
 def large_fields(shape: Shape, name: str) -> tuple[dict[str, Any], int]:
     """Return the fields for an input with a file as large as its spec accepts, and the bytes of the file."""
-    fields = dict(inputs_of(shape, 3))[name]
+    fields = input_fields(shape, name, 3)
     field, part = next(reversed(fields)), name.partition(".")[2]
     rule: Any = shape.spec.inputs[part if shape.spec.task else field]
     rule = rule.roles[part] if isinstance(rule, ReferencesRule) else rule

@@ -18,7 +18,7 @@ from ..requests import KINDS, Operation
 from .case_values import (
     Shape,
     foreign_options,
-    inputs_of,
+    input_names,
     is_available,
     is_complete,
     large_inputs,
@@ -190,7 +190,7 @@ class Case:
         service: the service of the backend.
         shape: the operation spec, with a model that has it.
         subject: the option, input, part or scenario that is tested.
-        values: two or more values of it.
+        values: two or more values of it; none of an input, whose files are made by the test.
         rule: the rule between fields that is tested.
     """
 
@@ -482,8 +482,7 @@ def _choices(shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
 
 
 def _inputs(shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    second = dict(inputs_of(shape, 7))
-    yield from ((name, (fields, second[name])) for name, fields in inputs_of(shape, 2))
+    yield from ((name, ()) for name in input_names(shape))
 
 
 def _large_inputs(shape: Shape) -> Iterator[tuple[str, tuple[Any, ...]]]:

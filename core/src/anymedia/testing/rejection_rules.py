@@ -17,7 +17,7 @@ from ..media import Image
 from ..policy import Policy
 from ..requests import KINDS, Continuation, Mask, Operation, Reference, Request, Transform
 from ..results import Warning
-from .case_values import Shape, image_for, inputs_of, mask_for, minimal_fields, references_for, shapes, two_values
+from .case_values import Shape, image_for, input_fields, mask_for, minimal_fields, references_for, shapes, two_values
 from .cases import Case, CaseMaker, rule
 from .fakes import half_mask, picture
 from .harness import Bench, forget_plugins, run
@@ -107,7 +107,7 @@ def _meeting(shape: Shape, key: str, condition: Any) -> dict[str, Any]:
 def _given(shape: Shape, key: str) -> dict[str, Any]:
     head, _, tail = key.partition(".")
     if head == "inputs":
-        return dict(inputs_of(shape, 5))[key]
+        return input_fields(shape, key, 5)
     option = _option(shape.spec, key)
     if option is not None:
         pair = two_values(option)
