@@ -7,16 +7,18 @@ import random
 import re
 import sys
 import tempfile
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-pytest_plugins = ["named_backends"]
+pytest_plugins = ["named_backends", "early_start"]
 _CPU = pytest.StashKey[float]()
 _MODULES = pytest.StashKey[int]()
 _STATE = pytest.StashKey["tempfile.TemporaryDirectory[str]"]()
+_ADDRESS = re.compile("0x[0-9a-f]{9}")
 _SCHEDULER = os.sched_getscheduler(0) if hasattr(os, "sched_getscheduler") else None
 
 with contextlib.suppress(ImportError):  # a backend's kit alone needs none
@@ -65,12 +67,17 @@ class _FromTheEnd(pytest.Dir):
         return list(super().collect())[::-1]
 
 
+def _is_whole(config: pytest.Config) -> bool:
+    """Whether this is a run of all tests of a tier, none named."""
+    return config.args == config.getini("testpaths")
+
+
 def _reads_from_the_end(config: pytest.Config) -> bool:
     """Whether this is the second xdist worker in a run of all tests.
 
     Compiling the tests takes longer than all else that precedes the first one. Workers that begin at opposite ends share it.
     """
-    return getattr(config, "workerinput", {}).get("workerid") == "gw1" and config.args == config.getini("testpaths")
+    return getattr(config, "workerinput", {}).get("workerid") == "gw1" and _is_whole(config)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -88,18 +95,35 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if _reads_from_the_end(config):
         folders = [config.rootpath / folder for folder in config.args]
         items.sort(key=lambda item: (next(n for n, folder in enumerate(folders) if folder in item.path.parents), item.path.parts))
-    if unlike := [item.nodeid for item in items if re.search("0x[0-9a-f]{9}", item.nodeid)]:
-        raise pytest.UsageError(f"with an object's address in its name, a test has another one in each worker: {unlike[0]}")
+    if unlike := next(filter(_ADDRESS.search, (item.nodeid for item in items)), None):
+        raise pytest.UsageError(f"with an object's address in its name, a test has another one in each worker: {unlike}")
     if (tier := _tier(config)) != "quick":
         for item in items:
             if getattr(getattr(item, "obj", None), "is_hypothesis_test", False) and not item.get_closest_marker("soak"):
                 item.add_marker(tier)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Read the tests without garbage collections, which take a tenth of the time and find nothing."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Collector, obj: object) -> list[pytest.Item] | None:
+    """Make no cases of a test that the quick tier leaves out; where files or tests are named, they are made, and counted as deselected."""
+    marks = getattr(obj, "pytestmark", ()) if isinstance(obj, types.FunctionType) else ()
+    is_slow = any(mark.name in {"exhaustive", "soak"} for mark in marks)
+    return [] if is_slow and _tier(collector.config) == "quick" and _is_whole(collector.config) else None
+
+
 def _freeze(config: pytest.Config) -> None:
     """Exempt the tests and the modules loaded so far from garbage collection: with them, each full collection takes half a second."""
     config.stash[_MODULES] = len(sys.modules)
-    gc.collect()
     gc.freeze()
 
 
@@ -112,6 +136,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     """Exempt the modules of an SDK after the first test that loads them."""
     if len(sys.modules) > item.config.stash[_MODULES] + 200:
+        gc.collect()
         _freeze(item.config)
 
 
