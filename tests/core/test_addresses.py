@@ -273,6 +273,11 @@ def test_what_urls_do_not_have_is_encoded_behind_the_host(given: str, read: str)
     assert read_url(given).text == read
 
 
+def test_letters_beyond_ascii_in_the_host_are_refused_with_how_they_are_written() -> None:
+    with pytest.raises(Refused, match="in the host are written as xn--"):
+        read_url("https://ex\u00e4mple.com/a.png")
+
+
 def test_tab_in_a_url_is_refused_with_how_it_is_written() -> None:
     with pytest.raises(Refused, match="%09"):
         read_url("https://example.com/a\tb.png")

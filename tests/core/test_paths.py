@@ -397,6 +397,15 @@ def test_base64_given_as_a_path_names_the_data_url(tmp_path: Path, count: int, *
     assert "data:image/png;base64" in str(caught.value) + caught.value.fix
 
 
+@pytest.mark.parametrize(("name", "head"), [("logo.svg", b"<svg/>"), ("scan.pdf", b"%PDF-1.4"), ("a.psd", b"8BPS"), ("b.jxl", b"\xff\n")])
+def test_input_that_no_model_takes_is_to_be_converted_and_not_renamed(tmp_path: Path, name: str, head: bytes) -> None:
+    (tmp_path / name).write_bytes(head + bytes(40))
+    with pytest.raises(InvalidRequest) as caught:
+        open_input(tmp_path / name, [tmp_path])
+    assert "convert it to PNG" in str(caught.value)
+    assert "suffix" not in str(caught.value) + caught.value.fix
+
+
 def test_missing_input_with_two_look_alike_names_names_neither(tmp_path: Path) -> None:
     for real in ("a\u00a0b.png", "a  b.png"):
         (tmp_path / real).write_bytes(b"x")

@@ -66,7 +66,7 @@ def open_input(path: str | Path, roots: Sequence[Path] | None = None, *, field: 
         raise refuse(field, path, why or explain(error), "give a regular file" if why else "") from None
     if roots is not None and not is_media_name(found.path.name) and not has_media_signature(file.peek(16)[:16]):
         file.close()
-        raise refuse(field, path, "is neither named like a media file nor recognised as one", f"use {_SUFFIX_HELP}")
+        raise refuse(field, path, "is neither named like a media file nor recognised as one", "convert it to PNG, JPEG, WebP, MP4 or WAV")
     return file
 
 

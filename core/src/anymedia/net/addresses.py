@@ -135,7 +135,8 @@ def read_url(url: str) -> CheckedUrl:
     if len(url) > _LONGEST:
         raise Refused("the URL is too long")
     if not url.isascii() or any(c <= " " or c in '\\"<>^`{|}\x7f' for c in url):
-        raise Refused("the URL contains characters that must be percent-encoded, as %09 for a tab")
+        host = "" if url.isascii() else "; letters beyond ASCII in the host are written as xn--..."
+        raise Refused(f"the URL contains characters that must be percent-encoded, as %09 for a tab{host}")
     head, separator, rest = url.partition("://")
     scheme = head.lower()
     if not separator or scheme not in _PORTS:
