@@ -87,6 +87,7 @@ def test_price_that_is_not_known_needs_approval() -> None:
         (lambda: Policy(strict="no"), "strict: expected true or false"),  # type: ignore[arg-type]
         (lambda: Policy(budget=1.0), "budget: expected a Budget"),  # type: ignore[arg-type]
         (lambda: Policy(tolerance=1.0), "tolerance: expected a Tolerance"),  # type: ignore[arg-type]
+        (lambda: Budget(per_day=10**400), "per_day: expected a number from 0 up"),
         (lambda: Budget(per_day=True), "per_day: expected a number from 0 up"),
         (lambda: Budget(per_backend={"openai": "1"}), "per_backend: expected a number from 0 up for each name"),  # type: ignore[dict-item]
     ],

@@ -1,6 +1,8 @@
-"""One router used on several event loops: after each other, and at the same time in threads."""
+"""One router used on several event loops, after each other and at the same time in threads, and in a forked child."""
 
 import asyncio
+import gc
+import os
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -11,7 +13,7 @@ import pytest
 from core.fake_service import FakeService, mp4
 from core.routing import FastClock, fake_registry, fake_settings
 
-from anymedia import BackendTimeout, GenerateVideo, Result, Router, SqliteStore
+from anymedia import BackendTimeout, GenerateVideo, Result, Router, SqliteStore, SyncRouter
 from anymedia.errors import JobCancelled
 
 pytestmark = pytest.mark.usefixtures("fake_key")
@@ -158,3 +160,49 @@ def test_requests_with_one_key_in_several_threads_start_one_run(service: FakeSer
     assert {found[0].job_id for _, found in threads} == {service.submits[0]["label"]}
     asyncio.run(router.aclose())
     assert len(service.submits) == 1
+
+
+def test_forked_child_leaves_the_connections_of_its_parent_open(
+    service: FakeService, router: Router, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        job = (await router.submit(GenerateVideo(prompt="waves"))).id
+        clients, pid = router._engine.clients, os.getpid()
+        opened = [made.client for made in clients._made.values()]
+        with monkeypatch.context() as child:
+            child.setattr(os, "getpid", lambda: pid + 1)
+            await clients.close_idle(also_used=True)
+            await clients.aclose()
+        assert opened and not any(client.closed for client in opened)
+        finish(service)
+        await router.wait(job)
+        await router.aclose()
+        assert all(client.closed for client in opened)
+
+    asyncio.run(work())
+
+
+def test_sync_router_in_a_forked_child_refuses_at_once(service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pid = os.getpid()
+    with SyncRouter(settings=fake_settings(service, state=tmp_path), registry=fake_registry()) as router:
+        with monkeypatch.context() as child:
+            child.setattr(os, "getpid", lambda: pid + 1)
+            with pytest.raises(RuntimeError, match="forked"):
+                router.jobs()
+            router.close()
+        assert list(router.jobs()) == []
+
+
+@pytest.mark.anyio
+async def test_stream_that_is_left_when_the_router_closes_logs_nothing(
+    service: FakeService, router: Router, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream = router.stream(GenerateVideo(prompt="waves"))
+    await anext(stream)
+    inner = [task for task in asyncio.all_tasks() if "_execute" in repr(task.get_coro())]
+    await router.aclose()
+    await asyncio.wait(inner)
+    await stream.aclose()
+    del stream, inner
+    gc.collect()
+    assert not caplog.records

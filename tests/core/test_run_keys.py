@@ -162,10 +162,10 @@ async def test_repeat_while_the_job_is_running_finds_it(tmp_path: Path, routing:
         assert len(service.submits) == 1
 
 
-@pytest.mark.parametrize("key", ["", " ", "x" * 201])
-async def test_key_that_is_empty_or_too_long_is_refused(routing: Any, key: str) -> None:
+@pytest.mark.parametrize("key", ["", " ", "x" * 201, "\0", "\ud800"], ids=["empty", "blank", "long", "nul", "surrogate"])
+async def test_key_that_is_empty_too_long_or_unprintable_is_refused(routing: Any, key: str) -> None:
     with FakeService() as service:
         async with routing(service) as router:
-            with pytest.raises(RequestError, match="1 to 200 characters"):
+            with pytest.raises(RequestError, match="1 to 200 printable characters"):
                 await router.generate_image(prompt="a fox", key=key)
         assert service.submits == []

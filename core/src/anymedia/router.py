@@ -384,9 +384,8 @@ class Router(Operations, Realms):
                 result=result,
             )
         finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait([task])
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)  # also retrieves an error that was not read
 
     @checked
     async def submit(

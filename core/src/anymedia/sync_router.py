@@ -111,7 +111,7 @@ class SyncRouter:
 
     @_with_options_of(Router.__init__)
     def __init__(self, **options: Any) -> None:
-        self._is_view = False
+        self._is_view, self._pid = False, os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="anymedia-router", daemon=True)
         self._thread.start()
@@ -142,6 +142,9 @@ class SyncRouter:
         if self._loop.is_closed():
             work.close()
             raise RuntimeError("this SyncRouter is closed")
+        if self._pid != os.getpid():  # the thread of its event loop was not copied
+            work.close()
+            raise RuntimeError("this SyncRouter belongs to the process that this one was forked from; make one here")
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     async def _shut_down(self) -> None:
@@ -162,7 +165,7 @@ class SyncRouter:
 
     def close(self) -> None:
         """Close the router, see `Router.aclose`, and its event loop; closing again does nothing."""
-        if self._loop.is_closed():
+        if self._loop.is_closed() or self._pid != os.getpid():
             return
         try:
             self.call(self._router.aclose())

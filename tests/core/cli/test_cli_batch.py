@@ -70,6 +70,7 @@ def test_batch_of_json_objects_reports_the_problems_of_all_lines_and_sends_nothi
         ("list.txt", b"# nothing", "has no requests"),
         ("list.csv", b"prompt,sise\nx,1", "did you mean 'size'?"),
         ("list.csv", b"prompt,a b\nx,1", "line 2, a b: there is no such field"),
+        ("list.csv", b"prompt,output\nx,a.png", "line 2, output: there is no such field (did you mean 'output_path'?)"),
         ("list.csv", b"prompt,size\nx,80x60,1", "line 2: has more cells than the first line"),
     ],
 )

@@ -189,6 +189,19 @@ def test_internal_error_is_a_document_without_the_exception_text(call, monkeypat
     assert "sk-a-secret" not in result.err + json.dumps(result.json)
 
 
+def test_lack_of_memory_is_reported_with_the_jobs_to_resume(call, monkeypatch):
+    from anymedia.cli import models, process
+
+    def broken(*_args, **_kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(models, "load_environment", broken)
+    monkeypatch.setitem(process.job_ids, "job_0123456789ab", None)
+    error = call("models", "--json").json["error"]
+    assert error["message"] == "there is not enough memory"
+    assert "bug" not in error["fix"] and "job_0123456789ab" in error["fix"]
+
+
 def test_clean_replaces_control_and_bidi_characters():
     from anymedia.cli.console import clean
 

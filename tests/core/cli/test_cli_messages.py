@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 
 def test_missing_key_names_the_variable_to_set(call, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
@@ -27,6 +29,13 @@ def test_format_of_another_medium_lists_the_valid_ones(call):
     assert result.code == 2
     assert "-o: mp4 is not a format for image" in result.err
     assert "png, jpeg, webp" in result.err and "webm" not in result.err
+
+
+@pytest.mark.parametrize("output", ["", " ", "x" * 300 + ".png"], ids=["empty", "blank", "long"])
+def test_output_that_is_not_a_path_is_refused(call, output):
+    result = call("image", "a fox", "-b", "demo", "-o", output)
+    assert result.code == 2
+    assert "-o: " in result.err and "base64" not in result.err
 
 
 def test_missing_input_is_named_once(call):

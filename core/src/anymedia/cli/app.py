@@ -34,7 +34,7 @@ from ..errors import (
 )
 from ..records import frozen
 from .console import Console, StdoutClosed, drop_stdout
-from .process import reserve_stdout, stoppable
+from .process import job_ids, reserve_stdout, stoppable
 
 
 class Exit(IntEnum):
@@ -293,7 +293,11 @@ def _internal(error: Exception, console: Console) -> Exit:
 
     frame = traceback.extract_tb(error.__traceback__)[-1]
     message = f"internal error: {type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
-    console.error(_InternalError(message, fix="this is a bug; ANYMEDIA_DEBUG=1 shows the traceback"))
+    fix = "this is a bug; ANYMEDIA_DEBUG=1 shows the traceback"
+    if isinstance(error, MemoryError):
+        message, fix = "there is not enough memory", "free some, or raise the limit of the process (ulimit -v)"
+    jobs = f"; unfinished jobs continue with: anymedia jobs resume ID (of {', '.join(job_ids)})" if job_ids else ""
+    console.error(_InternalError(message, fix=fix + jobs))
     if os.environ.get("ANYMEDIA_DEBUG"):
         traceback.print_exception(error)
     return Exit.INTERNAL

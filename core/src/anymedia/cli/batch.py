@@ -115,7 +115,7 @@ def read_entries(file: Path, given: Mapping[str, Any]) -> list[_Entry]:
         try:
             config = _config(file, index, {"media_type": given["media"] or "image", **usual, **fields}, given["output"])
         except InvalidRequest as error:
-            output = "-o" if given["output"] and "output_path" not in fields else "output_path"
+            output = "output" if "output" in fields else "-o" if given["output"] and "output_path" not in fields else "output_path"
             problems += [
                 attrs.evolve(problem, path=f"{file.name}, line {line}, {_field(problem.path, output)}") for problem in error.problems
             ]

@@ -292,7 +292,7 @@ def _fields(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         add("--force", overwrite=True)
     output = given.get("output")
     if output is not None and output != "-":
-        add("-o", output_path=f"{output}/" if not output.endswith("/") and _check(Path.is_dir, output) else output)
+        add("-o", output_path=f"{output}/" if output and not output.endswith("/") and _check(Path.is_dir, output) else output)
     return fields, names
 
 

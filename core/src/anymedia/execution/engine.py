@@ -62,9 +62,14 @@ class Clients:
 
     def __init__(self) -> None:
         # The loop itself: a later one may have the id of one that is gone.
-        self._made: dict[tuple[str, str, asyncio.AbstractEventLoop, str], _Made] = {}
+        self._by_process: dict[int, dict[tuple[str, str, asyncio.AbstractEventLoop, str], _Made]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._users: Counter[str] = Counter()
+
+    @property
+    def _made(self) -> dict[tuple[str, str, asyncio.AbstractEventLoop, str], _Made]:
+        """The clients of this process. A forked child leaves those of its parent open: it shares their connections."""
+        return self._by_process.setdefault(os.getpid(), {})
 
     def get(self, instance: str, digest: str, name: str, factory: Callable[[], Any], *, user: object = None) -> Any:
         """Return the client of an instance with these keys on the running loop, made on first use.
@@ -114,7 +119,8 @@ class Clients:
 
     async def aclose(self) -> None:
         """Close every client, by whichever of aclose and close it has; a failure to close is only logged."""
-        made, self._made = list(self._made.values()), {}
+        made = list(self._made.values())
+        self._made.clear()
         await _close([each.client for each in made])
         await asyncio.gather(*self._closing)
 

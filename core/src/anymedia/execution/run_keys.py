@@ -50,8 +50,8 @@ async def keyed_request(key: str | None, request: Request, inputs: InputReader, 
     """
     if key is None:
         return None
-    if not isinstance(key, str) or not key.strip() or len(key) > 200:
-        raise RequestError("a run key must be a text of 1 to 200 characters")
+    if not isinstance(key, str) or not key.strip() or not key.isprintable() or len(key) > 200:
+        raise RequestError("a run key must be a text of 1 to 200 printable characters")
     return KeyedRequest(key=key, digest=await request_digest(request, inputs, given))
 
 

@@ -53,7 +53,7 @@ def refuse(field: str, path: str | Path, why: str, suggestion: str = "") -> Inva
         why: the reason, continuing a sentence that begins with the path.
         suggestion: what to do instead.
     """
-    if not suggestion and len(str(path)) >= 200:
+    if not suggestion and len(str(path)) >= 200 and not field.startswith("$.output"):
         suggestion = "write base64 as a data: URL (data:image/png;base64,...)"
     if str(path).startswith("~"):
         suggestion = "'~' is not expanded here: write the whole path"
