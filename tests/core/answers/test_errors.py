@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anymedia.answers.envelopes import quote, read_error
-from anymedia.answers.errors import classify, error_from, is_web_page
+from anymedia.answers.errors import error_from, is_web_page, own_meaning
 from anymedia.errors import (
     AuthenticationFailed,
     BackendError,
@@ -282,7 +282,7 @@ def test_404_that_is_not_the_apis_own_in_a_status_check_is_a_failed_check(body: 
 def test_plugins_own_code_of_several_words_is_found_where_codes_stand(key: str, word: str) -> None:
     answer = {"error": {key: word, "message": "x"}}
     assert isinstance(refusal(answer, {word: ContentRefused}), ContentRefused)
-    assert classify(read_error(answer), 400, by_code={word: "rate"}) == "rate"
+    assert own_meaning(read_error(answer), {word: "rate"}) == "rate"
     assert not isinstance(refusal({"error": {key: "odd", "message": word}}, {word: QuotaExceeded}), QuotaExceeded)  # no code
 
 
