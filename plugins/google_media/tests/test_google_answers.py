@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -239,3 +240,24 @@ def test_cost_is_computed_only_where_each_rate_is_known(model: str, kind: str, u
     context = Context(backend="google", model=model, service="gemini", spec=plugin.capabilities().model(model))
     usage = {"prompt_token_count": 100, "candidates_token_count": 1000, "thoughts_token_count": 20}
     assert cost_of(usage, context, kind) == usd
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"promptTokenCount": "many", "candidatesTokenCount": 5},
+        {"promptTokenCount": 1, "candidatesTokenCount": 2, "candidatesTokensDetails": {"modality": "TEXT"}},
+        {"promptTokenCount": 1, "candidatesTokenCount": 2, "candidatesTokensDetails": [None]},
+        {"promptTokenCount": [1], "candidatesTokenCount": 2},
+        "none",
+    ],
+    ids=["word", "details as an object", "null among the details", "list", "text"],
+)
+async def test_odd_usage_does_not_cost_the_picture(fake: GoogleServer, make_context: Any, usage: Any) -> None:
+    made = image(64, 64)
+    part = {"inlineData": {"mimeType": "image/png", "data": base64.b64encode(made).decode()}}
+    body = {"candidates": [{"content": {"parts": [part]}, "finishReason": "STOP"}], "usageMetadata": usage}
+    fake.fail("status", on="POST /", status=200, json=body)
+    outcome = await plugin.generate_image(GenerateImage(prompt="a fox"), make_context(MODEL, "generate_image", **PLACE))
+    assert [piece.data for piece in outcome.pieces] == [made]
+    assert outcome.cost_usd is None

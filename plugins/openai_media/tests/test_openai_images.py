@@ -19,6 +19,7 @@ from anymedia.media import Image
 from anymedia.requests import Continuation, EditWithReferences, GenerateImage, Inpaint, Mask, Reference, StoredFile
 from anymedia.results import Outcome
 from openai_media import plugin
+from openai_media.images import cost_of
 
 MakeContext = Callable[..., Context]
 Loaded = dict[Image | StoredFile, LoadedMedia]
@@ -237,3 +238,24 @@ async def test_image_that_another_server_answers_with_an_address_is_left_to_the_
     assert isinstance(made, Outcome)
     assert (made.pieces[0].url, made.pieces[0].data) == (url, None)
     assert "s3cret" not in repr(made)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("usage", "usd"),
+    [
+        ({"input_tokens": 100, "output_tokens": 1200, "input_tokens_details": {"text_tokens": 100, "image_tokens": 0}}, 0.0365),
+        ({"input_tokens": 100, "output_tokens": 1200, "input_tokens_details": {"text_tokens": 100}}, 0.0365),
+        ({"input_tokens": 100, "output_tokens": 1200}, 0.0368),
+        ({"input_tokens": 100, "output_tokens": 1200, "input_tokens_details": "none"}, 0.0368),
+        ({"input_tokens": 100, "output_tokens": -1}, None),
+        ({"input_tokens": 10**30, "output_tokens": 1}, None),
+        ({"input_tokens": "100", "output_tokens": "1200"}, None),
+        ({"output_tokens": 1200}, None),
+        ({}, None),
+    ],
+)
+async def test_cost_of_odd_usage_is_an_upper_bound_or_unknown(
+    make_context: MakeContext, usage: dict[str, object], usd: float | None
+) -> None:
+    assert cost_of(usage, make_context("gpt-image-2", "generate_image")) == usd

@@ -191,9 +191,14 @@ def cost_of(usage: Mapping[str, Any], context: Context, kind: str) -> float | No
     if context.service == "compatible" or not rates or given is None or output is None:
         return None
     details = usage.get("candidates_tokens_details") or usage.get("output_tokens_by_modality") or ()
-    words = sum(int(part.get("token_count", part.get("tokens")) or 0) for part in details if str(part.get("modality")).lower() == "text")
-    thoughts = int(usage.get("thoughts_token_count", usage.get("total_thought_tokens")) or 0)
-    counts = {"input": int(given), "text": words + thoughts, kind: max(0, int(output) - words)}
+    try:
+        words = sum(
+            int(part.get("token_count", part.get("tokens")) or 0) for part in details if str(part.get("modality")).lower() == "text"
+        )
+        thoughts = int(usage.get("thoughts_token_count", usage.get("total_thought_tokens")) or 0)
+        counts = {"input": int(given), "text": words + thoughts, kind: max(0, int(output) - words)}
+    except (TypeError, ValueError, AttributeError, OverflowError):  # no counts: what was made is delivered all the same
+        return None
     if any(count and name not in rates for name, count in counts.items()):
         return None
     return round(sum(float(rates[name]) * count for name, count in counts.items() if count) / 1_000_000, 6)

@@ -20,6 +20,9 @@ from ._options import chosen, extras, further
 
 __all__ = ["COST_BASIS", "cost_of", "edit_with_references", "generate", "inpaint"]
 
+#: No answer used more tokens; a larger number is a mistake.
+_MOST_TOKENS = 10**9
+
 _Request = GenerateImage | Inpaint | EditWithReferences
 #: The provider counts tokens; the dollars are ours.
 COST_BASIS = "computed from the token counts of the answer and the rates in the table; an upper bound"
@@ -97,15 +100,14 @@ def _pieces(answer: ImagesAnswer, asked: str | None) -> list[Piece]:
 def cost_of(usage: Mapping[str, Any] | None, context: Context) -> float | None:
     """Return US dollars by the row's token rates, or None where usage or rates are not known.
 
-    Cached input is counted in full, so the figure is an upper bound.
+    Cached input is counted in full, and input of which no kind is named as images, so the figure is an upper bound.
     """
-    rates = context.spec.wire
-    details = (usage or {}).get("input_tokens_details") or {}
-    counts = {
-        "text_in": details.get("text_tokens"),
-        "image_in": details.get("image_tokens"),
-        "image_out": (usage or {}).get("output_tokens"),
-    }
-    if context.service == "compatible" or not all(isinstance(count, int) and name in rates for name, count in counts.items()):
+    rates, used = context.spec.wire, usage or {}
+    details = found if isinstance(found := used.get("input_tokens_details"), Mapping) else {}
+    text, whole = details.get("text_tokens", 0), used.get("input_tokens")
+    left = whole - text if isinstance(whole, int) and isinstance(text, int) else None
+    counts = {"text_in": text, "image_in": details.get("image_tokens", left), "image_out": used.get("output_tokens")}
+    known = all(isinstance(count, int) and 0 <= count <= _MOST_TOKENS and name in rates for name, count in counts.items())
+    if context.service == "compatible" or not known:
         return None
     return round(sum(float(rates[name]) * int(count or 0) for name, count in counts.items()) / 1_000_000, 6)
