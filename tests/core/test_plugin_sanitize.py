@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anymedia import Context, hookimpl
+from anymedia.answers.media import FoundMedia
 from anymedia.capabilities import CapabilityMatrix
 from anymedia.errors import BackendUnavailable, ContentRefused, InvalidRequest, MediaError, PluginContractError, Problem, SubmissionUnknown
 from anymedia.hookspecs import ListedModel
@@ -211,3 +212,10 @@ def test_text_of_a_megabyte_is_cheap() -> None:
     begin = time.process_time()
     clean_error(BackendUnavailable("\x1b]" + "a\u202e" * 500_000))
     assert time.process_time() - begin < 20.0
+
+
+def test_outcome_with_something_else_than_pieces_says_what_makes_one() -> None:
+    picture = FoundMedia(data=b"x")
+    with pytest.raises(TypeError, match=r"must be a Piece, not FoundMedia \(its to_piece\(\) makes one\)"):
+        Outcome(pieces=[picture])  # type: ignore[list-item]
+    assert len(Outcome(pieces=[picture.to_piece()]).pieces) == 1

@@ -83,7 +83,12 @@ class Piece:
 
 
 def _pieces(value: Iterable[Piece]) -> tuple[Piece, ...]:
-    return tuple(value)
+    pieces = tuple(value)
+    for piece in pieces:
+        if not isinstance(piece, Piece):
+            hint = " (its to_piece() makes one)" if hasattr(piece, "to_piece") else ""
+            raise TypeError(f"a piece of an Outcome must be a Piece, not {type(piece).__name__}{hint}")
+    return pieces
 
 
 def _notes(value: Iterable[Warning | str]) -> tuple[Warning | str, ...]:
