@@ -195,6 +195,28 @@ async def test_status_checks_and_downloads_are_limited(monkeypatch: pytest.Monke
             assert (governor._calls, governor._given, governor._memory_left) == (0, 0, governor._memory)
 
 
+async def test_clients_are_all_closed_although_who_closes_them_is_cancelled() -> None:
+    clients, free, closed = Clients(), asyncio.Event(), list[str]()
+
+    class Client:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        async def close(self) -> None:
+            await free.wait()
+            closed.append(self.name)
+
+    for name in ("a", "b"):
+        clients.get(name, "", "", functools.partial(Client, name))
+    closing = asyncio.create_task(clients.close_idle())
+    await asyncio.sleep(0)
+    closing.cancel()
+    free.set()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert closed == ["a", "b"]
+
+
 async def test_clients_close_idle_leaves_those_in_use() -> None:
     class Client:
         closed = False

@@ -238,7 +238,7 @@ async def test_router_that_only_waits_for_a_worker_closes_before_the_provider_an
         async with machines.one("caller", workers=True) as caller:
             record = await caller.submit(GenerateImage(prompt="a fox"))
             waiting = asyncio.create_task(caller.wait(record.id))
-            await until(lambda: bool(machines.service.http.received))
+            await until(lambda: bool(machines.service.http.received and caller._run_registry._tasks))
         assert machines.service.submits == []
         closed.set()
         with pytest.raises(BackendTimeout):
@@ -397,6 +397,33 @@ async def test_stopped_worker_leaves_its_job_to_the_next_one(machines: Machines,
         async with machines.worker("second"):
             assert (await caller.wait(record.id)).path.read_bytes() == mp4()
     assert len(machines.service.submits) == 1
+
+
+async def test_worker_does_not_take_a_call_again_while_it_is_being_cancelled(machines: Machines) -> None:
+    machines.service.looks = 10**6
+    async with machines.one("caller", workers=True) as caller, machines.worker() as worker:
+        record = await caller.submit(GenerateVideo(prompt="waves"))
+        await until(lambda: bool(machines.service.jobs))
+        registry = worker.router._run_registry
+        async with registry.stopping(record.run):
+            worker._wake.set()
+            await asyncio.sleep(0.1)
+            assert worker._running == {}
+        worker._wake.set()
+        await until(lambda: record.run in registry._tasks)
+    assert len(machines.service.submits) == 1
+
+
+async def test_run_that_was_begun_again_while_it_was_stopped_ends_with_the_router(machines: Machines) -> None:
+    async def endless() -> Any:
+        await asyncio.Event().wait()
+
+    async with machines.one("caller") as router:
+        registry = router._run_registry
+        registry.start("a run", endless())
+        async with registry.stopping("a run"):
+            again = registry.start("a run", endless())
+    assert again.cancelled()
 
 
 async def test_call_without_capacity_stays_queued_and_is_sent_later(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:

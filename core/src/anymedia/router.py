@@ -248,7 +248,7 @@ class Router(Operations, Realms):
             result = await self._run_registry.wait_for_result(task, run)
             return asked.deliver(result if isinstance(self.artifacts, LocalArtifacts) else await delivered(self._engine, result))
         finally:
-            self._run_registry.drop(run)
+            self._run_registry.drop(run, task)
 
     async def _begin(
         self, request: Request | Plan, asked: Asked, until: float | None, run_until: float | None

@@ -126,7 +126,8 @@ class Worker:
         if room <= 0 or not await self._can_store():
             return
         now = self.router._engine.clock.steady()
-        skip = [*self._running, *(name for name, (until, _) in self._later.items() if until > now)]
+        resting = (name for name, (until, _) in self._later.items() if until > now)
+        skip = [*self._running, *self.router._run_registry.being_stopped, *resting]
         try:
             taken = await self.router._engine.store.take(await self.record(), most=room, lease_seconds=_LEASE_SECONDS, skip=skip)
         except StateError as error:
@@ -154,8 +155,8 @@ class Worker:
         self._stored_at = engine.clock.steady()
         return True
 
-    def _ended(self, run: str, _: object) -> None:
-        self.router._run_registry.drop(run)
+    def _ended(self, run: str, task: asyncio.Task[Result]) -> None:
+        self.router._run_registry.drop(run, task)
         del self._running[run]
         self._wake.set()
 

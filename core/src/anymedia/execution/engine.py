@@ -126,6 +126,11 @@ class Clients:
 
 
 async def _close(clients: Sequence[Any]) -> None:
+    """Close clients that nothing refers to any more: all of them, even if the caller is cancelled."""
+    await shielded(_close_each(clients))
+
+
+async def _close_each(clients: Sequence[Any]) -> None:
     for client in clients:
         close = getattr(client, "aclose", None) or getattr(client, "close", None)
         if close is None:

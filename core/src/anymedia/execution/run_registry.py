@@ -8,7 +8,7 @@ import copy
 import functools
 import os
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import attrs
@@ -93,10 +93,10 @@ class RunRegistry:
         if (closing := self._closing.get(run)) is not None:
             await asyncio.wait([closing])
 
-    def drop(self, run: str, task: asyncio.Task[Result] | None = None) -> None:
-        """Remove a run's task (only this one, if given)."""
-        if task is None or self._tasks.get(run) is task:
-            self._tasks.pop(run, None)
+    def drop(self, run: str, task: asyncio.Task[Result]) -> None:
+        """Forget a task of a run."""
+        if self._tasks.get(run) is task:
+            del self._tasks[run]
 
     async def wait_for_result(self, task: asyncio.Task[Result], run: str) -> Result:
         """Return the result of a task. A task that another caller has cancelled does not cancel the callers that wait for it.
@@ -200,6 +200,11 @@ class RunRegistry:
                 raise still_running_error(record)
         return await self.wait_for_result(task, run)
 
+    @property
+    def being_stopped(self) -> Collection[str]:
+        """The runs whose calls are being closed."""
+        return self._stopping.keys()
+
     @contextlib.asynccontextmanager
     async def stopping(self, run: str) -> AsyncIterator[None]:
         """Stop the task of a run; it cannot be resumed while the block closes its calls."""
@@ -210,7 +215,8 @@ class RunRegistry:
                 await asyncio.wait([task])
                 await self._closed(run)
             yield
-            self.drop(run)
+            if task is not None:  # not another one: a worker may have taken the calls again
+                self.drop(run, task)
         finally:
             self._stopping.pop(run, None)
             stopped.set_result(None)

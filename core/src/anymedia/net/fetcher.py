@@ -15,7 +15,7 @@ import ipaddress
 import re
 import socket
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ import attrs
 from ..errors import BackendError, BackendUnavailable, BadBackendResponse, InvalidRequest, MediaError, Problem
 from ..network import CERTIFICATE_FIX, Network, Proxy, is_credential_host, is_local_name
 from ..redaction import clean_text
+from ..threads import shielded
 from .addresses import Address, AllowList, CheckedUrl, Refused, is_forbidden, is_public, read_url
 
 if TYPE_CHECKING:
@@ -500,14 +501,18 @@ class Fetcher:
             await fetcher.aclose()
 
     async def _close_sessions(self) -> None:
-        for session in self._sessions.pop(asyncio.get_running_loop(), {}).values():
-            await session.close()
+        await shielded(_close_each(self._sessions.pop(asyncio.get_running_loop(), {}).values()))
 
     async def __aenter__(self) -> Fetcher:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+async def _close_each(sessions: Iterable[ClientSession]) -> None:
+    for session in sessions:
+        await session.close()
 
 
 def _new_session(fetcher: Fetcher | None, context: ssl.SSLContext) -> ClientSession:
