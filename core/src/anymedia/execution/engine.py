@@ -215,13 +215,14 @@ def _is_fraction(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _OfLoop:
     """What belongs to one event loop."""
 
     leases: LeaseRenewer
     watcher: CallWatcher
     lifetime: AsyncGenerator[None]
+    is_ending: bool = False
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -276,6 +277,7 @@ class Engine:
         try:
             yield
         finally:
+            self._of_loops[loop].is_ending = True
             self._of_loops[loop].watcher.silence()
             await self.clients.close_idle(also_used=True)
             await self.fetcher.aclose()
@@ -303,7 +305,8 @@ class Engine:
             each.watcher.silence()
         if (here := self._of_loops.get(asyncio.get_running_loop())) is not None:
             await here.watcher.close()
-            await here.lifetime.aclose()
+            if not here.is_ending:  # else the event loop closes it
+                await here.lifetime.aclose()
         await self.clients.aclose()
         await self.fetcher.aclose()
         for pool in self._pools.values():
