@@ -89,9 +89,15 @@ async def test_waiter_is_woken_by_a_notice_of_the_other_process_without_a_query(
     waiting = asyncio.create_task(watcher.wait(record.id))
     await asyncio.sleep(0.05)
     assert not waiting.done()
+    before = watcher.heard
     await other.release(record.lease)
     async with asyncio.timeout(60):
         await waiting
+        await watcher.wait(record.id, since=before)  # it came while the call was read
+    waiting = asyncio.create_task(watcher.wait(record.id, since=watcher.heard))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    waiting.cancel()
     stop()
     await watcher.close()
     for each in (store, other):

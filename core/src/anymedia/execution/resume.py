@@ -75,6 +75,7 @@ async def resume_call(engine: Engine, call_id: str, deadline: float | None, *, r
     """
     resumed, seen = revise, None
     while True:
+        heard = engine.watcher.heard
         record = await _known(engine, call_id)
         if record.priority is not None and not resumed and seen not in (None, record.state):
             engine.report(record)  # a worker has changed it
@@ -96,7 +97,7 @@ async def resume_call(engine: Engine, call_id: str, deadline: float | None, *, r
             raise late
         revise = revise and record.owner is not None  # else that process has just checked it
         if not await kept_until_end(engine.store, call_id, min(left, LEASE_SECONDS)):
-            await engine.watcher.wait(call_id, math.inf if deadline is None else deadline)
+            await engine.watcher.wait(call_id, math.inf if deadline is None else deadline, since=heard)
 
 
 async def continue_call(engine: Engine, claimed: CallRecord, deadline: float | None, *, rebind: bool = False) -> CallRecord:
@@ -326,13 +327,14 @@ async def _claim_to_cancel(engine: Engine, record: CallRecord) -> CallRecord | N
     for _ in range(_ASK_TIMES):
         if record.state in FINAL_STATES:
             return None
+        heard = engine.watcher.heard
         claimed = await engine.store.claim(record.id, owner=engine.owner, lease_seconds=LEASE_SECONDS)
         if claimed is not None or not await engine.store.notify(f"cancel {record.run}"):
             break
         until = engine.clock.steady() + _ASK_SECONDS
         while record.state not in FINAL_STATES and engine.clock.steady() < until:  # also while that process has let go of it
-            await engine.watcher.wait(record.id, until)
-            record = await _known(engine, record.id)
+            await engine.watcher.wait(record.id, until, since=heard)
+            heard, record = engine.watcher.heard, await _known(engine, record.id)
     if claimed is None:
         raise _in_use(record)
     return claimed

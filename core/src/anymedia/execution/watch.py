@@ -21,6 +21,8 @@ from ..state.store import StateError, Store
 _log = logging.getLogger("anymedia")
 #: Pauses in seconds between two queries: the first, the longest, and the longest of a store that passes notices on.
 _FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_WITH_NOTICES = 0.5, 2.0, 10.0
+#: How many calls the last notices are remembered of.
+_MOST_HEARD = 1000
 
 
 @attrs.define(eq=False)
@@ -36,21 +38,32 @@ class CallWatcher:
     Attributes:
         cancellable: what cancels a run of this process, by its id.
         others: called with each notice for workers.
+        heard: how many notices of changed calls have arrived.
     """
 
     store: Store
     clock: Clock
     cancellable: dict[str, Callable[[], Coroutine[Any, Any, None]]] = attrs.field(factory=dict, init=False)
     others: Callable[[str], None] | None = attrs.field(default=None, init=False)
+    heard: int = attrs.field(default=0, init=False)
+    _last: dict[str, int] = attrs.field(factory=dict, init=False)
     _waiting: dict[str, set[_Waiter]] = attrs.field(factory=dict, init=False)
     _checking: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _pause: float = attrs.field(default=_FIRST_PAUSE, init=False)
     _stop: Callable[[], None] | None = attrs.field(default=None, init=False)
     _cancelling: dict[str, asyncio.Task[None]] = attrs.field(factory=dict, init=False)
 
-    async def wait(self, call_id: str, until: float = math.inf) -> None:
-        """Wait until a call can be claimed, has ended or was deleted, at most until a time on the steady clock."""
+    async def wait(self, call_id: str, until: float = math.inf, *, since: int | None = None) -> None:
+        """Wait until a call can be claimed, has ended or was deleted, or was changed as a notice says.
+
+        Args:
+            call_id: the call.
+            until: the longest, on the steady clock.
+            since: `heard` before the call was read; a notice that has come since then ends the wait at once.
+        """
         self.listen()
+        if since is not None and self._last.get(call_id, 0) > since:
+            return
         waiter = _Waiter(until)
         self._waiting.setdefault(call_id, set()).add(waiter)
         self._pause = _FIRST_PAUSE  # it may have ended since it was read
@@ -98,6 +111,11 @@ class CallWatcher:
     def _take(self, notice: str) -> None:
         what, _, name = notice.partition(" ")
         if what == "free":
+            self.heard += 1
+            self._last.pop(name, None)
+            self._last[name] = self.heard
+            if len(self._last) > _MOST_HEARD:
+                del self._last[next(iter(self._last))]
             self._wake(name)
         elif what == "cancel" and (cancel := self.cancellable.get(name)) is not None:
             if name not in self._cancelling:  # it is asked again after a while
