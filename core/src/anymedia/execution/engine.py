@@ -211,10 +211,6 @@ def listening(to: OnProgress | None) -> Iterator[None]:
         _listener.reset(token)
 
 
-def _is_fraction(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
-
-
 @attrs.define(eq=False)
 class _OfLoop:
     """What belongs to one event loop."""
@@ -437,7 +433,8 @@ class Engine:
         listeners = [listener for listener in (self.on_progress, _listener.get()) if listener is not None]
         if not listeners:
             return
-        if fraction is not None and not _is_fraction(fraction):
+        is_number = isinstance(fraction, int | float) and not isinstance(fraction, bool)
+        if fraction is not None and not (is_number and 0 <= fraction <= 1):
             _log.debug("%s: progress must be a number from 0 to 1, not %r", record.backend, fraction)
             event, fraction = "invalid_progress", None
         said = Progress(
