@@ -20,7 +20,7 @@ _PATIENCE = 60.0
 _PLACE = pytest.StashKey["tempfile.TemporaryDirectory[str]"]()
 
 
-def _is_whole(config: pytest.Config) -> bool:
+def is_whole(config: pytest.Config) -> bool:
     """Whether this is a run of all tests of a tier, none named."""
     return config.args == config.getini("testpaths")
 
@@ -28,7 +28,7 @@ def _is_whole(config: pytest.Config) -> bool:
 @pytest.hookimpl(tryfirst=True, optionalhook=True)  # of pytest-xdist, which need not be installed
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Schedule the tests as soon as the first workers have read them."""
-    if config.getvalue("dist") != "load" or not _is_whole(config):
+    if config.getvalue("dist") != "load" or not is_whole(config):
         return None
     from xdist.scheduler import LoadScheduling
 
@@ -63,7 +63,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_collection(session: pytest.Session) -> Iterator[None]:
     """In the first workers, note that the tests are read; in the others, wait for that."""
     own: dict[str, Any] = getattr(session.config, "workerinput", {})
-    if not own or not _is_whole(session.config):
+    if not own or not is_whole(session.config):
         return (yield)
     note = Path(own["has_read"])
     is_first = int(own["workerid"].removeprefix("gw")) < _FIRST
