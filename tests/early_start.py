@@ -1,6 +1,7 @@
-"""Two of several xdist workers read the tests and begin; the others read them meanwhile.
+"""One of several xdist workers reads the tests and begins; the others read them meanwhile.
 
-Reading all tests takes a worker several seconds of CPU. Three that do so at once on two cores delay the first test by half as much again.
+Reading all tests takes a worker several seconds of CPU. Workers that do so side by side slow each other down, and the first
+test waits for all of them.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Any
 
 import pytest
 
-#: The workers that begin. Their tests are balanced with those of the others as those of a worker that replaces a crashed one.
-_FIRST = 2
+#: The one that begins. The tests are shared with the others as with a worker that replaces a crashed one.
+_FIRST = "gw0"
 #: The longest that the others wait, in seconds.
 _PATIENCE = 60.0
 _PLACE = pytest.StashKey["tempfile.TemporaryDirectory[str]"]()
@@ -27,7 +28,7 @@ def is_whole(config: pytest.Config) -> bool:
 
 @pytest.hookimpl(tryfirst=True, optionalhook=True)  # of pytest-xdist, which need not be installed
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Schedule the tests as soon as the first workers have read them."""
+    """Schedule the tests as soon as the first worker has read them."""
     if config.getvalue("dist") != "load" or not is_whole(config):
         return None
     from xdist.scheduler import LoadScheduling
@@ -35,7 +36,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class EarlyStart(LoadScheduling):
         def __init__(self) -> None:
             super().__init__(config, log)
-            self.numnodes = min(self.numnodes, _FIRST)
+            self.numnodes = 1
 
         def add_node_collection(self, node: Any, collection: Sequence[str]) -> None:
             if self.collection and list(collection) != self.collection:
@@ -61,12 +62,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection(session: pytest.Session) -> Iterator[None]:
-    """In the first workers, note that the tests are read; in the others, wait for that."""
+    """In the first worker, note that the tests are read; in the others, wait for that."""
     own: dict[str, Any] = getattr(session.config, "workerinput", {})
     if not own or not is_whole(session.config):
         return (yield)
     note = Path(own["has_read"])
-    is_first = int(own["workerid"].removeprefix("gw")) < _FIRST
+    is_first = own["workerid"] == _FIRST
     give_up = time.monotonic() + _PATIENCE
     while not is_first and not note.exists() and time.monotonic() < give_up:
         time.sleep(0.05)
