@@ -125,6 +125,25 @@ def test_batch_dry_run_prints_each_plan_and_sends_nothing(call, prompts, submits
     result = call(*words, prompts, "-b", "demo")
     assert result.code == 0
     assert [line.split("  ")[:3] for line in result.lines] == [[str(i), f"prompts/{i:03d}.png", "demo/painter"] for i in (1, 2, 3)]
+    assert "3 of 3 planned, 0 failed, 0.06 to 0.12 USD" in result.err
+    assert submits() == []
+
+
+def test_batch_dry_run_as_json_has_each_plan_and_the_total(call, prompts, submits):
+    result = call("batch", prompts, "-b", "demo", "-m", "painter", "--budget", "0.05", "--concurrency", "1", "--dry-run", "--json")
+    assert result.code != 0
+    planned, refused, _ = result.json["results"]
+    assert (planned["index"], planned["planned"], planned["backend"], planned["model"]) == (1, True, "demo", "painter")
+    assert (refused["index"], refused["error"]["code"]) == (2, "budget_exceeded")
+    totals = {key: result.json[key] for key in ("success", "planned", "failed", "quote_usd")}
+    assert totals == {"success": False, "planned": 1, "failed": 2, "quote_usd": [0.02, 0.04]}
+    assert submits() == []
+
+
+def test_batch_dry_run_says_what_would_stop_a_request(call, work, submits):
+    (work / "some.jsonl").write_text('{"prompt": "a fox", "max_cost_usd": 0.01}')
+    result = call("batch", work / "some.jsonl", "-b", "demo", "-m", "painter", "--dry-run")
+    assert "0.02 to 0.04 USD  it would be refused: " in result.out.decode()
     assert submits() == []
 
 

@@ -17,7 +17,7 @@ import attrs
 import click
 
 from ..errors import InvalidRequest, MediaError, Problem, did_you_mean
-from ..formatting import in_dollars
+from ..formatting import in_dollars, in_dollars_between
 from ..generation_config import GenerationConfig
 from ..strict_json import parse_json
 from . import complete
@@ -30,6 +30,7 @@ from .render import cost_text
 
 if TYPE_CHECKING:
     from ..agents.tool import SharedBudget
+    from ..planning.types import Plan
     from ..results import Result
     from ..router import Router
     from .console import ProgressLine
@@ -47,17 +48,20 @@ class _Entry:
     line: int
     config: GenerationConfig
     key: str
+    plan: Plan | None = None
     result: Result | None = None
     error: MediaError | None = None
     repeated: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry JSON-ready."""
-        about = {"index": self.index, "line": self.line, "repeated": self.repeated}
+        about = {"index": self.index, "line": self.line}
         if self.result is not None:
-            return about | self.result.to_json()
+            return about | {"repeated": self.repeated} | self.result.to_json()
+        if self.plan is not None and self.error is None:
+            return about | {"success": True, "planned": True} | self.plan.to_json()
         assert self.error is not None
-        return about | {"success": False, "error": self.error.to_json()}
+        return about | {"repeated": False, "success": False, "error": self.error.to_json()}
 
 
 @click.command("batch")
@@ -225,7 +229,7 @@ async def _run(entries: list[_Entry], given: Mapping[str, Any], console: Console
         async def one(entry: _Entry) -> None:
             async with gate:
                 try:
-                    await _one(entry, router, budget, dry_run=given["dry_run"], again=given["again"], console=console)
+                    await _one(entry, router, budget, dry_run=given["dry_run"], again=given["again"])
                 except InvalidRequest as error:
                     entry.error = InvalidRequest(
                         [attrs.evolve(p, path=_field(p.path, "output_path")) for p in entry.config.locate(error).problems],
@@ -244,16 +248,15 @@ async def _run(entries: list[_Entry], given: Mapping[str, Any], console: Console
     return _summary(console, entries, dry_run=given["dry_run"])
 
 
-async def _one(entry: _Entry, router: Router, budget: SharedBudget, *, dry_run: bool, again: bool, console: Console) -> None:
+async def _one(entry: _Entry, router: Router, budget: SharedBudget, *, dry_run: bool, again: bool) -> None:
     config, started = entry.config, time.time()
     policy = config.policy(router.policy)
     backend, model = split_model(config.model, config.backend, router.instances)
     plan = config.annotate(await router.plan(config.to_request(), backend=backend, model=model, policy=policy))
     async with budget.reserve(plan) as reservation:
         if dry_run:
-            price = plan.quote.usd
-            reservation.spent(None if price is None else price[0])
-            console.result(f"{entry.index}  {config.output_path}  {plan.chosen}  {plan.quote}")
+            entry.plan = plan
+            reservation.spent(None if plan.quote.usd is None else plan.quote.usd[0])
             return
         folder = Path(config.output_path or ".")
         if config.output_path and not config.output_path.endswith("/"):
@@ -277,26 +280,42 @@ def _note(console: Console, line: ProgressLine, entry: _Entry) -> None:
 
 def _summary(console: Console, entries: list[_Entry], *, dry_run: bool) -> int:
     """Print the paths in the order of the requests, and the summary; return the exit code."""
-    failed = [entry for entry in entries if entry.error is not None]
-    done = [entry for entry in entries if entry.result is not None]
-    repeated = sum(entry.repeated for entry in done)
-    known = [entry.result.cost.actual_usd for entry in done if entry.result is not None and not entry.repeated]
-    cost = None if None in known else sum(amount or 0.0 for amount in known)
+    errors = [entry.error for entry in entries if entry.error is not None]
+    counts, text = _planned(entries) if dry_run else _done(entries)
     if console.json:
-        counts = {"done": len(done), "repeated": repeated, "failed": len(failed), "cost_usd": cost}
-        shown = [] if dry_run else [entry.to_json() for entry in entries]
-        console.document({"success": not failed, "results": shown, **counts})
+        results = [entry.to_json() for entry in entries]
+        console.document({"success": not errors, "results": results, **counts, "failed": len(errors)})
     else:
-        for entry in done:
+        for entry in entries:
+            if entry.plan is not None:
+                parts = (entry.index, entry.config.output_path, entry.plan.chosen, entry.plan.quote, entry.plan.obstacle)
+                console.result("  ".join(str(part) for part in parts if part is not None))
             for file in entry.result.files if entry.result is not None else ():
                 console.result(file.path)
-        earlier = f" ({repeated} earlier)" if repeated else ""
-        spent = "cost unknown" if cost is None else f"{in_dollars(cost)} USD"
-        if not dry_run:
-            console.note(f"{len(done)} of {len(entries)} done{earlier}, {len(failed)} failed, {spent}")
-        for hint in list(dict.fromkeys(filter(None, (hint_of(entry.error) for entry in failed if entry.error))))[:3]:
+        console.note(text.format(f"{len(errors)} failed"))
+        for hint in list(dict.fromkeys(filter(None, map(hint_of, errors))))[:3]:
             console.note(f"hint: {hint}")
-        if failed and not dry_run:
+        if errors and not dry_run:
             console.note("hint: the same command repeats only what is not done")
-    first = failed[0].error if failed else None
-    return 0 if first is None else int(exit_of(first))
+    return int(exit_of(errors[0])) if errors else 0
+
+
+def _done(entries: list[_Entry]) -> tuple[dict[str, Any], str]:
+    """Return how much is done and what it cost, JSON-ready and as a text with a place for what failed."""
+    results = [entry.result for entry in entries if entry.result is not None]
+    repeated = sum(entry.repeated for entry in entries)
+    known = [entry.result.cost.actual_usd for entry in entries if entry.result is not None and not entry.repeated]
+    cost = None if None in known else sum(amount or 0.0 for amount in known)
+    earlier = f" ({repeated} earlier)" if repeated else ""
+    spent = "cost unknown" if cost is None else f"{in_dollars(cost)} USD"
+    text = f"{len(results)} of {len(entries)} done{earlier}, {{}}, {spent}"
+    return {"done": len(results), "repeated": repeated, "cost_usd": cost}, text
+
+
+def _planned(entries: list[_Entry]) -> tuple[dict[str, Any], str]:
+    """Return how many requests are planned and what they would cost, JSON-ready and as a text with a place for what is refused."""
+    quotes = [entry.plan.quote.usd for entry in entries if entry.plan is not None]
+    known = [usd for usd in quotes if usd is not None]
+    total = (sum(low for low, _ in known), sum(high for _, high in known)) if len(known) == len(quotes) else None
+    cost = "cost unknown" if total is None else f"{in_dollars_between(*total)} USD"
+    return {"planned": len(quotes), "quote_usd": total}, f"{len(quotes)} of {len(entries)} planned, {{}}, {cost}"
